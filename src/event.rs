@@ -1,0 +1,485 @@
+//! The words all layers share: an event and its parts. Data only; knows no clock, no file, no socket.
+//!
+//! Events of all four [`Kind`]s are numbered and kept. What is kept of one is its text and a few bytes beside it: of a
+//! line the line, of a state, a loss or an end the JSON object of its fields.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest text of one event, in bytes; a longer line goes on in the next event. The smallest log still holds four.
+pub const MAX_LINE: usize = 256 << 10;
+
+/// One numbered event as it is read from a log; borrows its text from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Its place in the stream.
+    pub id: Position,
+    /// When it was read from its source.
+    pub time: Time,
+    /// Where in the source it came from; `None` for what the daemon itself says.
+    pub origin: Option<&'a Origin>,
+    /// What it is.
+    pub kind: Kind,
+    /// How its line began and ended.
+    pub flags: Flags,
+    /// The line without its newline, or the JSON object of the fields of a [`SourceState`], [`Loss`] or [`RunEnd`].
+    pub text: &'a [u8],
+}
+
+/// What a numbered event says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// A line of the source.
+    Line = 0,
+    /// The source changed its [`SourceState`].
+    State = 1,
+    /// The source could not deliver something: a [`Loss`].
+    Loss = 2,
+    /// A run of a process ended: a [`RunEnd`].
+    End = 3,
+}
+
+impl Kind {
+    /// The name on the wire: the SSE event type and the JSON `kind`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Line => "line",
+            Self::State => "state",
+            Self::Loss => "loss",
+            Self::End => "end",
+        }
+    }
+}
+
+/// Facts about one event beside its text, as a set of bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// None of the facts below.
+    pub const NONE: Self = Self(0);
+    /// The line was longer than the limit: it goes on in the next event of the same origin.
+    pub const CONTINUED: Self = Self(1);
+    /// The line ended without a newline: at the end of a file that went away, or at a process's exit.
+    pub const PARTIAL: Self = Self(2);
+    /// A [`Kind::State`] with which a run of a process begins.
+    pub const RUN: Self = Self(4);
+
+    /// Whether all bits of `other` are set.
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// These and those of `other`.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// The name of a stream: 1 to 64 of `A-Z a-z 0-9 . _ -`, not beginning with a dot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StreamName(Arc<str>);
+
+/// A text that is not a [`StreamName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a stream name: {0:?} (use A-Z, a-z, 0-9, dot, - and _; at most 64, no dot in front)")]
+pub struct BadName(pub String);
+
+impl StreamName {
+    /// Most bytes in a name.
+    pub const MAX: usize = 64;
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a name may hold this character.
+    pub fn allows(c: char) -> bool {
+        c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+    }
+}
+
+impl TryFrom<String> for StreamName {
+    type Error = BadName;
+    fn try_from(name: String) -> Result<Self, BadName> {
+        name.parse()
+    }
+}
+
+impl FromStr for StreamName {
+    type Err = BadName;
+    fn from_str(name: &str) -> Result<Self, BadName> {
+        let plain = (1..=Self::MAX).contains(&name.len()) && !name.starts_with('.') && name.chars().all(Self::allows);
+        if plain { Ok(Self(name.into())) } else { Err(BadName(name.chars().take(100).collect())) }
+    }
+}
+
+impl From<StreamName> for String {
+    fn from(name: StreamName) -> Self {
+        name.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Where in its source a line came from: `stdout`, `stderr`, or the path of a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(Arc<str>);
+
+impl Origin {
+    /// A process's standard output.
+    pub fn stdout() -> Self {
+        Self("stdout".into())
+    }
+
+    /// A process's standard error.
+    pub fn stderr() -> Self {
+        Self("stderr".into())
+    }
+
+    /// A file. Paths are bytes: `%` and bytes that are no UTF-8 are percent-encoded (RFC 3986, section 2.1).
+    pub fn file(path: &Path) -> Self {
+        let mut text = String::new();
+        for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+            text.push_str(&chunk.valid().replace('%', "%25"));
+            for byte in chunk.invalid() {
+                text.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        Self(text.into())
+    }
+
+    /// The origin as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Origin {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+/// A point in time: microseconds since the Unix epoch. Shown as RFC 3339 in UTC with six digits of a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(pub i64);
+
+impl Time {
+    /// This many milliseconds since the Unix epoch; zero for a clock that stands before it.
+    pub fn millis(self) -> u64 {
+        u64::try_from(self.0 / 1000).unwrap_or(0)
+    }
+}
+
+impl From<std::time::SystemTime> for Time {
+    fn from(time: std::time::SystemTime) -> Self {
+        let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MAX);
+        write!(f, "{time:.6}")
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+/// One run of numbering: a new epoch means that numbers began again.
+///
+/// Eight or nine base-36 digits of milliseconds since 1970, and four more that are random where nothing is kept on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch {
+    millis: u64,
+    salt: Option<u32>,
+}
+
+const BASE36: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+const SALTS: u32 = 36 * 36 * 36 * 36;
+
+impl Epoch {
+    /// An epoch that is greater than any before it on disk: the caller sees to that.
+    pub fn kept(millis: u64) -> Self {
+        Self { millis: millis % 36u64.pow(9), salt: None }
+    }
+
+    /// An epoch of a log that nothing keeps: `random` tells it from others of the same millisecond.
+    pub fn fleeting(millis: u64, random: u32) -> Self {
+        Self { millis: millis % 36u64.pow(9), salt: Some(random % SALTS) }
+    }
+
+    /// The milliseconds in it.
+    pub fn millis(self) -> u64 {
+        self.millis
+    }
+}
+
+/// Writes `value` as `width` or more base-36 digits.
+fn base36(f: &mut fmt::Formatter<'_>, mut value: u64, width: usize) -> fmt::Result {
+    let mut digits = [b'0'; 13];
+    let mut at = digits.len();
+    while value > 0 || digits.len() - at < width {
+        at -= 1;
+        digits[at] = BASE36[(value % 36) as usize];
+        value /= 36;
+    }
+    f.write_str(std::str::from_utf8(&digits[at..]).expect("base-36 digits are ASCII"))
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        base36(f, self.millis, 8)?;
+        self.salt.map_or(Ok(()), |salt| base36(f, salt.into(), 4))
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = BadPosition;
+    fn from_str(text: &str) -> Result<Self, BadPosition> {
+        let digit = |c: u8| c.is_ascii_digit() || c.is_ascii_lowercase();
+        if !matches!(text.len(), 8 | 9 | 12 | 13) || !text.bytes().all(digit) {
+            return Err(BadPosition);
+        }
+        let (millis, salt) = if text.len() < 12 { (text, "") } else { text.split_at(text.len() - 4) };
+        let value = |digits: &str| u64::from_str_radix(digits, 36).map_err(|_| BadPosition);
+        let salt = if salt.is_empty() { None } else { u32::try_from(value(salt)?).ok() };
+        let epoch = Self { millis: value(millis)?, salt };
+        // One spelling for each epoch: no zero in front of nine digits.
+        if millis.len() == 9 && millis.starts_with('0') { Err(BadPosition) } else { Ok(epoch) }
+    }
+}
+
+/// A place in a stream, `EPOCH-NUMBER`: the id of an event, and as such the place just behind it. Number 0 is the place
+/// before the first event of its epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// Which numbering.
+    pub epoch: Epoch,
+    /// Counts up by one from 1.
+    pub number: u64,
+}
+
+/// A text that is not a [`Position`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an event id (it looks like mib3k2x9-1042, as in the `id` of an event)")]
+pub struct BadPosition;
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.number)
+    }
+}
+
+impl FromStr for Position {
+    type Err = BadPosition;
+    fn from_str(text: &str) -> Result<Self, BadPosition> {
+        let (epoch, number) = text.split_once('-').ok_or(BadPosition)?;
+        let plain = number == "0" || (!number.starts_with('0') && number.bytes().all(|c| c.is_ascii_digit()));
+        let number = if plain { number.parse().map_err(|_| BadPosition)? } else { return Err(BadPosition) };
+        Ok(Self { epoch: epoch.parse()?, number })
+    }
+}
+
+impl Serialize for Position {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+/// How a source is; the fields of a `state` event, and `source` in the list of streams.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum SourceState {
+    /// Files are open and read as they grow.
+    Following {
+        /// How many.
+        files: usize,
+    },
+    /// The process runs.
+    Running {
+        /// Counts the runs of this process from 1.
+        run: u64,
+        /// Its process id.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+    },
+    /// What is to be followed is not there yet.
+    Waiting {
+        /// What is missed, in words.
+        reason: String,
+    },
+    /// The system refuses; tried again by itself.
+    Denied {
+        /// The system's error number.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        errno: Option<i32>,
+        /// What was tried and why it failed.
+        error: String,
+    },
+    /// Followed by looking at intervals, since the system cannot tell of changes there.
+    Polling {
+        /// How many files.
+        files: usize,
+        /// Why.
+        reason: String,
+    },
+    /// It failed, and is started again later.
+    BackingOff {
+        /// When, at the earliest.
+        until: Time,
+        /// How often it failed in a row.
+        failures: u32,
+        /// How it failed the last time.
+        error: String,
+    },
+    /// Shown to readers, but not recorded.
+    Degraded {
+        /// Why.
+        reason: String,
+    },
+    /// About to end, since the daemon or an operator said so.
+    Stopping,
+    /// At its end, and not started again by itself.
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Something the source could not deliver; the fields of a `loss` event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// How many lines, where that is known.
+    pub missed: Option<u64>,
+    /// How many bytes, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// How one run of a process ended; the fields of an `end` event.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunEnd {
+    /// Which run, counted from 1.
+    pub run: u64,
+    /// The exit code, where it exited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// The signal's name without `SIG`, where one ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// How long it ran, in seconds.
+    pub duration: f64,
+    /// Why it ended.
+    pub cause: EndCause,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndCause {
+    /// By itself.
+    Exited,
+    /// By a signal from outside the daemon.
+    Signalled,
+    /// An operator stopped it.
+    Stopped,
+    /// The daemon stopped, and its children with it.
+    DaemonStopped,
+}
+
+/// What a reader missed: events that were kept and then dropped. Not numbered, and this reader's alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// How many events, where that is known.
+    pub missed: Option<u64>,
+    /// The id just before the event with which the reader goes on.
+    pub resume: Position,
+}
+
+/// A line that is not finished: the newest is shown, none is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenLine {
+    /// When its last byte was read.
+    pub time: Time,
+    /// Where in the source it grows.
+    pub origin: Origin,
+    /// What there is of it; empty when it was finished or taken back.
+    pub text: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_what_the_message_allows() {
+        for good in ["a", "build", "A.b_c-9", "-", &"x".repeat(64)] {
+            assert_eq!(good.parse::<StreamName>().unwrap().as_str(), good);
+        }
+        for bad in ["", ".a", "a b", "ä", "a/b", "a:b", "a,b", "a\n", &"x".repeat(65)] {
+            assert!(bad.parse::<StreamName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn positions_have_one_spelling() {
+        for good in ["mib3k2x9-0", "mib3k2x9-1042", "mib3k2x9ab0z-1", "1mib3k2x9-7", "1mib3k2x90000-18446744073709551615"] {
+            assert_eq!(good.parse::<Position>().unwrap().to_string(), good);
+        }
+        let bad = ["", "-", "mib3k2x9", "mib3k2x9-", "mib3k2x9-01", "mib3k2x9-+1", "MIB3K2X9-1", "mib3k2x-1", "0mib3k2x9-1",
+            "mib3k2x9-18446744073709551616", "mib3k2x9-1 ", "mib3k2x9ab-1", "mib3k2xé-1"];
+        for bad in bad {
+            assert!(bad.parse::<Position>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn time_is_rfc_3339_with_microseconds() {
+        assert_eq!(Time(1_763_874_672_123_456).to_string(), "2025-11-23T05:11:12.123456Z");
+        assert_eq!(Time(0).to_string(), "1970-01-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn a_path_that_is_not_utf_8_is_percent_encoded() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"/a/50%/\xff.log"));
+        assert_eq!(Origin::file(path).as_str(), "/a/50%25/%FF.log");
+    }
+
+    proptest! {
+        #[test]
+        fn a_position_reads_back_from_its_text(millis in 0u64..36u64.pow(9), salt: Option<u32>, number: u64) {
+            let epoch = salt.map_or(Epoch::kept(millis), |salt| Epoch::fleeting(millis, salt));
+            let position = Position { epoch, number };
+            prop_assert_eq!(position.to_string().parse::<Position>(), Ok(position));
+        }
+
+        #[test]
+        fn any_text_parses_or_not_but_never_panics(text in "\\PC{0,40}") {
+            let parsed = text.parse::<Position>();
+            prop_assert!(parsed.is_err() || parsed.unwrap().to_string() == text);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! A stream is an append-only log of events in immutable segments. One [`Appender`] writes it; each reader is a
+//! [`Cursor`]: a place, and a [`View`] that it shares with all who want the same.
+//!
+//! Reading never slows the writer: there is no queue for a reader, only its place. Who is too slow finds its place gone and
+//! is told so by a gap. All of a log that memory keeps is one [`ring`](self) behind a watch channel.
+
+mod segment;
+mod ring;
+mod view;
+mod memory;
+mod cursor;
+mod catalog;
+
+pub use catalog::{Catalog, Entry};
+pub use cursor::{Appender, Cursor, Frames, Info, Item, Log, Start, Until, open};
+pub use memory::Budget;
+pub use segment::Batch;
+pub use view::{BadFilter, Filter, View};

@@ -1,0 +1,528 @@
+//! What is kept of a log in memory: append, drop, read. Plain data; knows no clock and no waiting.
+//!
+//! Beside its id each event has a *place*: a count over all epochs of the log since it was opened. Events that the log
+//! knows to have missed take places too, so the difference of two places is the number of events between them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::event::{Flags, Gap, Kind, OpenLine, Position, SourceState, Time};
+
+use super::segment::{Batch, Segment};
+
+/// Segments are merged until their text has this many bytes: large enough that a reader takes few, small enough that
+/// dropping one drops little.
+const MERGED: usize = 64 << 10;
+
+/// Unmerged segments at the end, at most; a merge then costs one copy of few bytes.
+const YOUNG: usize = 64;
+
+/// Epochs, holes and runs whose place is remembered though their events may be gone, so that a late reader is told a
+/// number; some hundred bytes in all.
+const REMEMBERED: usize = 64;
+
+/// A stretch of places with numbers that count up by one. A new epoch begins one, and so does a hole.
+#[derive(Debug, Clone, Copy)]
+struct Chapter {
+    /// The id of its first event.
+    first: Position,
+    /// The place of its first event.
+    seq: u64,
+    /// Whether events of unknown number are missing in front of it. They take one place together.
+    after_unknown: bool,
+}
+
+/// One run of a process: the places of its first event and of its end.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    start: u64,
+    end: Option<u64>,
+}
+
+/// The events kept in memory, and where they stand.
+#[derive(Debug)]
+pub(super) struct Ring {
+    segments: VecDeque<Arc<Segment>>,
+    /// In order; never empty. The last one is where the next event goes.
+    chapters: VecDeque<Chapter>,
+    runs: VecDeque<Run>,
+    /// The place of the next event.
+    next: u64,
+    /// What the segments cost, in bytes.
+    bytes: usize,
+    /// How many segments at the end have not been merged yet.
+    young: usize,
+    /// How the source is.
+    state: Option<Arc<SourceState>>,
+    open: Option<Arc<OpenLine>>,
+    /// Counts what readers must be told of `open`.
+    open_version: u64,
+}
+
+/// Events of one segment, from event `from` up to `to`, counted from 0.
+#[derive(Debug, Clone)]
+pub(super) struct Slice {
+    pub(super) segment: Arc<Segment>,
+    pub(super) from: usize,
+    pub(super) to: usize,
+}
+
+/// What there is at a place.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// Events from there on; at least one.
+    Events(Vec<Slice>),
+    /// They were dropped or never came: go on at place `to`.
+    Gap { to: u64, gap: Gap },
+    /// Nothing yet.
+    CaughtUp,
+}
+
+/// Where an id leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The place just after the event with that id, which may have been dropped since.
+    At(u64),
+    /// The id is unknown or ahead of the end: the place where such a reader goes on.
+    Lost(u64),
+}
+
+impl Ring {
+    /// An empty ring, whose first event will have the id after `last`.
+    pub(super) fn new(last: Position) -> Self {
+        let first = Position { number: last.number + 1, ..last };
+        Self {
+            segments: VecDeque::new(),
+            chapters: VecDeque::from([Chapter { first, seq: 0, after_unknown: false }]),
+            runs: VecDeque::new(),
+            next: 0,
+            bytes: 0,
+            young: 0,
+            state: None,
+            open: None,
+            open_version: 0,
+        }
+    }
+
+    /// Appends all of `batch` with the numbers that come next.
+    pub(super) fn append(&mut self, batch: &mut Batch) {
+        if let Some(state) = batch.state.take() {
+            self.state = Some(state);
+        }
+        if let Some(open) = batch.open.take() {
+            // A finished line takes its open line's place in the readers' eyes; only else they must be told.
+            self.open_version += u64::from(open.is_some() || (self.open.is_some() && batch.len() == 0));
+            self.open = open;
+        }
+        for segment in batch.cut(self.id(self.next), self.next) {
+            self.push(segment);
+        }
+    }
+
+    /// Lets numbering go on at `first` instead of the next number. Places in between are counted as missed; from another
+    /// epoch `missed` says how many, `None` that it is not known.
+    ///
+    /// Returns `false`, and changes nothing, if `first` is not ahead of what the log holds of that epoch.
+    pub(super) fn go_on_at(&mut self, first: Position, missed: Option<u64>) -> bool {
+        let next = self.id(self.next);
+        if first == next {
+            return true;
+        }
+        let hole = if first.epoch == next.epoch {
+            let Some(hole) = first.number.checked_sub(next.number) else { return false };
+            Some(hole)
+        } else {
+            missed
+        };
+        self.next += hole.unwrap_or(1);
+        let chapter = Chapter { first, seq: self.next, after_unknown: hole.is_none() };
+        // A chapter that got no event is as good as not begun.
+        match self.chapters.back_mut() {
+            Some(last) if last.seq == self.next => *last = chapter,
+            _ => self.chapters.push_back(chapter),
+        }
+        true
+    }
+
+    fn push(&mut self, segment: Segment) {
+        for at in 0..segment.len() {
+            let place = segment.seq() + at as u64;
+            match segment.kind(at) {
+                (Kind::State, flags) if flags.has(Flags::RUN) => {
+                    self.runs.push_back(Run { start: place, end: None });
+                }
+                (Kind::End, _) => match self.runs.back_mut() {
+                    Some(run) if run.end.is_none() => run.end = Some(place),
+                    _ => self.runs.push_back(Run { start: place, end: Some(place) }),
+                },
+                (Kind::Line | Kind::State | Kind::Loss, _) => {}
+            }
+        }
+        while self.runs.len() > REMEMBERED {
+            self.runs.pop_front();
+        }
+        self.next = segment.end();
+        self.bytes += segment.cost();
+        self.segments.push_back(Arc::new(segment));
+        self.young += 1;
+        let young = self.segments.range(self.segments.len() - self.young..);
+        if self.young >= YOUNG || young.map(|segment| segment.text_len()).sum::<usize>() >= MERGED {
+            self.merge();
+        }
+    }
+
+    /// Merges the young segments, and a small one before them, into segments of about [`MERGED`] bytes.
+    fn merge(&mut self) {
+        let mut from = self.segments.len() - self.young;
+        if from > 0 && self.segments[from - 1].text_len() < MERGED / 2 {
+            from -= 1;
+        }
+        let parts: Vec<_> = self.segments.drain(from..).collect();
+        let mut group: Vec<Arc<Segment>> = Vec::new();
+        let mut text = 0;
+        for part in parts {
+            let fits = text + part.text_len() <= MERGED && group.last().is_none_or(|last| last.joins(&part));
+            if !fits {
+                self.keep(&mut group);
+                text = 0;
+            }
+            text += part.text_len();
+            group.push(part);
+        }
+        self.keep(&mut group);
+        self.young = 0;
+    }
+
+    /// Puts a group of joining segments back as one.
+    fn keep(&mut self, group: &mut Vec<Arc<Segment>>) {
+        let merged = match group.as_slice() {
+            [] => return,
+            [one] => one.clone(),
+            _ => {
+                let merged = Arc::new(Segment::merge(group));
+                self.bytes -= group.iter().map(|part| part.cost()).sum::<usize>();
+                self.bytes += merged.cost();
+                merged
+            }
+        };
+        self.segments.push_back(merged);
+        group.clear();
+    }
+
+    /// Drops the oldest segments until they cost at most `bytes`; the newest always stays.
+    pub(super) fn trim(&mut self, bytes: usize) {
+        while self.bytes > bytes && self.segments.len() > 1 {
+            let Some(dropped) = self.segments.pop_front() else { break };
+            self.bytes -= dropped.cost();
+            self.young = self.young.min(self.segments.len());
+        }
+        let kept = self.first_seq();
+        while self.chapters.len() > REMEMBERED && self.chapters[1].seq <= kept {
+            self.chapters.pop_front();
+        }
+    }
+
+    /// What the events cost in memory, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The place of the next event.
+    pub(super) fn end(&self) -> u64 {
+        self.next
+    }
+
+    /// The place of the oldest event kept; the end if there is none.
+    pub(super) fn first_seq(&self) -> u64 {
+        self.segments.front().map_or(self.next, |segment| segment.seq())
+    }
+
+    /// All segments, oldest first.
+    pub(super) fn segments(&self) -> Vec<Arc<Segment>> {
+        self.segments.iter().cloned().collect()
+    }
+
+    /// How the source is, if it ever said so.
+    pub(super) fn state(&self) -> Option<&Arc<SourceState>> {
+        self.state.as_ref()
+    }
+
+    /// The unfinished line, and a number that changes when readers must be told of it.
+    pub(super) fn open(&self) -> (Option<&Arc<OpenLine>>, u64) {
+        (self.open.as_ref(), self.open_version)
+    }
+
+    /// The events from `place` on, but none from `bound` on, about `bytes` of text, and never beyond an end of a run.
+    ///
+    /// [`Read::Gap`] if the one at `place` was dropped, [`Read::CaughtUp`] if it is yet to come. One binary search and a
+    /// reference count for each segment.
+    pub(super) fn read(&self, place: u64, bound: u64, bytes: usize) -> Read {
+        let bound = bound.min(self.next).min(self.run_end(place).map_or(u64::MAX, |end| end + 1));
+        if place >= bound {
+            return Read::CaughtUp;
+        }
+        let at = self.segments.partition_point(|segment| segment.end() <= place);
+        let Some(segment) = self.segments.get(at) else { return Read::CaughtUp };
+        if segment.seq() > place {
+            return self.gap(place, segment);
+        }
+        let mut slices: Vec<Slice> = Vec::new();
+        let (mut next, mut text) = (segment.seq(), 0);
+        for segment in self.segments.range(at..) {
+            if segment.seq() != next || next >= bound || text >= bytes {
+                break;
+            }
+            let to = usize::try_from(bound - segment.seq()).unwrap_or(usize::MAX).min(segment.len());
+            slices.push(Slice { segment: segment.clone(), from: 0, to });
+            text += segment.text_len();
+            next = segment.end();
+        }
+        slices[0].from = usize::try_from(place - slices[0].segment.seq()).expect("the place is in this segment");
+        Read::Events(slices)
+    }
+
+    fn gap(&self, place: u64, segment: &Segment) -> Read {
+        let to = segment.seq();
+        let forgotten = place < self.chapters[0].seq;
+        let unknown = self.chapters.iter().any(|c| c.after_unknown && c.seq > place && c.seq <= to);
+        let missed = if forgotten || unknown { None } else { Some(to - place) };
+        Read::Gap { to, gap: Gap { missed, resume: self.before(to) } }
+    }
+
+    /// The id that the event at `place` has or will have.
+    fn id(&self, place: u64) -> Position {
+        let at = self.chapters.partition_point(|chapter| chapter.seq <= place);
+        let chapter = &self.chapters[at.saturating_sub(1)];
+        Position { number: chapter.first.number + place.saturating_sub(chapter.seq), ..chapter.first }
+    }
+
+    /// The id just before the event at `place`, in the epoch of that event.
+    pub(super) fn before(&self, place: u64) -> Position {
+        let id = self.id(place);
+        Position { number: id.number.saturating_sub(1), ..id }
+    }
+
+    /// The id of the event before `place`, which a reader who has it all has seen last.
+    pub(super) fn seen(&self, place: u64) -> Position {
+        if place <= self.chapters[0].seq { self.before(place) } else { self.id(place - 1) }
+    }
+
+    /// Where a reader goes on that saw `id` last.
+    pub(super) fn find(&self, id: Position) -> Found {
+        let begun = |chapter: &Chapter| chapter.first.epoch == id.epoch && id.number >= chapter.first.number - 1;
+        let Some(at) = self.chapters.iter().rposition(begun) else {
+            return Found::Lost(self.first_seq());
+        };
+        let chapter = &self.chapters[at];
+        let place = chapter.seq.saturating_add(id.number - (chapter.first.number - 1));
+        let end = self.chapters.get(at + 1).map_or(self.next, |next| next.seq);
+        if place > end { Found::Lost(end) } else { Found::At(place) }
+    }
+
+    /// Where the current or else the last run begins.
+    pub(super) fn run_start(&self) -> Option<u64> {
+        self.runs.back().map(|run| run.start)
+    }
+
+    /// The place of the first end of a run at `place` or after.
+    fn run_end(&self, place: u64) -> Option<u64> {
+        self.runs.iter().filter_map(|run| run.end).find(|&end| end >= place)
+    }
+
+    /// Whether a run ended between the places `start` and `place`.
+    pub(super) fn ended_between(&self, start: u64, place: u64) -> bool {
+        self.run_end(start).is_some_and(|end| end < place)
+    }
+
+    /// Whether the last run that began before `place` also ended before it.
+    pub(super) fn ended_before(&self, place: u64) -> bool {
+        let run = self.runs.iter().rev().find(|run| run.start < place);
+        run.is_some_and(|run| run.end.is_some_and(|end| end < place))
+    }
+
+    /// The place of the first event read at `time` or later.
+    pub(super) fn since(&self, time: Time) -> u64 {
+        let at = self.segments.partition_point(|segment| segment.time(segment.len() - 1) < time);
+        self.segments.get(at).map_or(self.next, |segment| segment.seq() + segment.before(time) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Epoch, Origin};
+    use proptest::prelude::*;
+
+    fn start() -> Position {
+        Position { epoch: Epoch::kept(7), number: 0 }
+    }
+
+    /// Reads all that can be had from `place`, gaps as `Err(missed)`.
+    fn read_all(ring: &Ring, mut place: u64) -> Vec<Result<(Position, Vec<u8>), Option<u64>>> {
+        let mut seen = Vec::new();
+        loop {
+            match ring.read(place, u64::MAX, 1000) {
+                Read::CaughtUp => return seen,
+                Read::Gap { to, gap } => {
+                    seen.push(Err(gap.missed));
+                    assert_eq!(ring.find(gap.resume), Found::At(to));
+                    place = to;
+                }
+                Read::Events(slices) => {
+                    for slice in slices {
+                        assert!(slice.from < slice.to);
+                        for at in slice.from..slice.to {
+                            let event = slice.segment.event(at);
+                            seen.push(Ok((event.id, event.text.to_vec())));
+                        }
+                        place = slice.segment.seq() + slice.to as u64;
+                    }
+                }
+            }
+        }
+    }
+
+    fn lines(lines: &[Vec<u8>]) -> Batch {
+        let mut batch = Batch::new();
+        for line in lines {
+            batch.line(Time(0), &Origin::stdout(), Flags::NONE, line);
+        }
+        batch
+    }
+
+    #[derive(Debug, Clone)]
+    enum Act {
+        Append(Vec<Vec<u8>>),
+        Skip(u64),
+        Epoch(Option<u64>),
+        Trim(usize),
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let line = prop_oneof![9 => prop::collection::vec(any::<u8>(), 0..40), 1 => Just(vec![b'x'; 40_000])];
+        let act = prop_oneof![
+            12 => prop::collection::vec(line, 1..20).prop_map(Act::Append),
+            1 => (1u64..5).prop_map(Act::Skip),
+            1 => prop::option::of(0u64..5).prop_map(Act::Epoch),
+            2 => (0usize..200_000).prop_map(Act::Trim),
+        ];
+        prop::collection::vec(act, 0..150)
+    }
+
+    proptest! {
+        /// The model keeps every event ever appended; the ring gives each of them once and in order, or counts it in a gap.
+        #[test]
+        fn each_event_comes_once_or_in_a_gap(acts in acts(), late in any::<prop::sample::Index>()) {
+            let mut ring = Ring::new(start());
+            let mut epoch = 7;
+            // What the model holds for each place: an event, one missing event, or missing events of unknown number.
+            let mut model: Vec<Result<(Position, Vec<u8>), bool>> = Vec::new();
+            let mut next = Position { number: 1, ..start() };
+            for act in acts {
+                match act {
+                    Act::Append(texts) => {
+                        ring.append(&mut lines(&texts));
+                        for text in texts {
+                            model.push(Ok((next, text)));
+                            next.number += 1;
+                        }
+                    }
+                    Act::Skip(count) => {
+                        next.number += count;
+                        prop_assert!(ring.go_on_at(next, None));
+                        model.extend((0..count).map(|_| Err(true)));
+                    }
+                    Act::Epoch(missed) => {
+                        epoch += 1;
+                        next = Position { epoch: Epoch::kept(epoch), number: 1 };
+                        prop_assert!(ring.go_on_at(next, missed));
+                        model.extend((0..missed.unwrap_or(1)).map(|_| Err(missed.is_some())));
+                    }
+                    Act::Trim(bytes) => ring.trim(bytes),
+                }
+                let again = Position { number: next.number - 1, ..next };
+                prop_assert!(!ring.go_on_at(again, None), "what was delivered before is not taken again");
+            }
+            prop_assert_eq!(ring.end(), model.len() as u64);
+            prop_assert_eq!(ring.bytes(), ring.segments().iter().map(|segment| segment.cost()).sum::<usize>());
+            let place = late.index(model.len() + 1);
+            let mut rest = model[place..].iter().peekable();
+            let mut whole = true;
+            for seen in read_all(&ring, place as u64) {
+                match seen {
+                    Ok((id, text)) => {
+                        // Ids that were skipped just before were told by a gap; this one is the next of the model.
+                        prop_assert_eq!(rest.next(), Some(&Ok((id, text))));
+                        prop_assert_eq!(ring.find(id), Found::At((model.len() - rest.len()) as u64));
+                        whole = true;
+                    }
+                    Err(missed) => {
+                        prop_assert!(whole, "two gaps in a row");
+                        whole = false;
+                        let kept = ring.segments().iter().find(|s| s.end() > (model.len() - rest.len()) as u64).unwrap().seq();
+                        let mut known = true;
+                        let mut count = 0;
+                        while ((model.len() - rest.len()) as u64) < kept {
+                            known &= rest.next().unwrap() != &Err(false);
+                            count += 1;
+                        }
+                        let forgotten = missed.is_none() && epoch > REMEMBERED as u64;
+                        prop_assert!(forgotten || missed == known.then_some(count));
+                    }
+                }
+            }
+            // What is left is only what never came, behind the last event.
+            prop_assert!(rest.all(Result::is_err));
+        }
+    }
+
+    #[test]
+    fn an_unknown_id_goes_on_at_the_oldest_and_one_ahead_at_the_end() {
+        let mut ring = Ring::new(start());
+        ring.append(&mut lines(&[b"a".to_vec(), b"b".to_vec()]));
+        let id = |millis, number| Position { epoch: Epoch::kept(millis), number };
+        assert_eq!(ring.find(id(7, 0)), Found::At(0));
+        assert_eq!(ring.find(id(7, 2)), Found::At(2));
+        assert_eq!(ring.find(id(7, 3)), Found::Lost(2));
+        assert_eq!(ring.find(id(7, u64::MAX)), Found::Lost(2));
+        assert_eq!(ring.find(id(6, 1)), Found::Lost(0));
+        assert!(ring.go_on_at(id(9, 1), Some(0)));
+        ring.append(&mut lines(&[b"c".to_vec()]));
+        assert_eq!(ring.find(id(7, 2)), Found::At(2), "an id of an earlier epoch goes on without a gap");
+        assert_eq!(ring.find(id(7, 5)), Found::Lost(2));
+        assert_eq!(ring.find(id(9, 0)), Found::At(2));
+    }
+
+    #[test]
+    fn small_segments_are_merged_and_keep_what_they_say() {
+        let mut ring = Ring::new(start());
+        for number in 0..10_000 {
+            ring.append(&mut lines(&[format!("line {number}").into_bytes()]));
+        }
+        assert!(ring.segments().len() < 10_000 * 10 / MERGED + 2 * YOUNG, "{} segments", ring.segments().len());
+        let seen = read_all(&ring, 0);
+        assert_eq!(seen.len(), 10_000);
+        assert_eq!(seen[9_999], Ok((Position { number: 10_000, ..start() }, b"line 9999".to_vec())));
+    }
+
+    #[test]
+    fn a_read_stops_at_the_end_of_a_run() {
+        let mut ring = Ring::new(start());
+        let run = |run| SourceState::Running { run, pid: None };
+        let end = |run| crate::event::RunEnd {
+            run, code: Some(0), signal: None, duration: 1.0, cause: crate::event::EndCause::Exited,
+        };
+        let mut batch = Batch::new();
+        for number in 1..=2 {
+            batch.state(Time(0), run(number));
+            batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"x");
+            batch.end(Time(0), &end(number));
+        }
+        ring.append(&mut batch);
+        let Read::Events(slices) = ring.read(0, u64::MAX, 1000) else { panic!("no events") };
+        assert_eq!((slices[0].from, slices[0].to), (0, 3));
+        assert_eq!(ring.run_start(), Some(3));
+        assert!(ring.ended_before(3) && !ring.ended_before(2) && !ring.ended_before(5) && ring.ended_before(6));
+        assert!(ring.ended_between(0, 3) && !ring.ended_between(0, 2) && !ring.ended_between(3, 5));
+    }
+}

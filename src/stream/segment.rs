@@ -1,0 +1,245 @@
+//! An immutable run of events: their text in one buffer, and an index. A [`Batch`] is one in the making.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::event::{Event, Flags, Kind, Loss, OpenLine, Origin, Position, RunEnd, SourceState, Time};
+
+/// What the index holds of one event; its text ends at `end` and begins where the one before ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    time: Time,
+    end: u32,
+    origin: u16,
+    kind: Kind,
+    flags: Flags,
+}
+
+/// Stands for "the daemon itself" in [`Entry::origin`].
+const NO_ORIGIN: u16 = u16::MAX;
+
+/// Most text in one segment, in bytes, beyond which a batch is cut in two: with one longest event behind it, a segment
+/// still fits a record of 512 KiB on disk.
+const FULL: usize = 192 << 10;
+
+/// Most events in one segment; their index stays small beside the text, and `u16` origins suffice.
+const MOST: usize = 16 << 10;
+
+/// Events on their way into a log, without numbers yet. What one wake of a source found goes in as one batch.
+#[derive(Default)]
+pub struct Batch {
+    text: Vec<u8>,
+    index: Vec<Entry>,
+    origins: Vec<Origin>,
+    /// Where a full piece ends: an index into `index`.
+    cuts: Vec<usize>,
+    /// The newest state in it.
+    pub(super) state: Option<Arc<SourceState>>,
+    /// What becomes of the unfinished line: `None` if nothing was said of it.
+    pub(super) open: Option<Option<Arc<OpenLine>>>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a line, without its newline; at most [`MAX_LINE`](crate::event::MAX_LINE) bytes.
+    pub fn line(&mut self, time: Time, origin: &Origin, flags: Flags, text: &[u8]) {
+        let origin = self.intern(origin);
+        self.push(time, origin, Kind::Line, flags, text);
+    }
+
+    /// Adds a change of the source's state. `run` says that a run of a process begins here.
+    pub fn state(&mut self, time: Time, state: SourceState) {
+        let flags = if matches!(state, SourceState::Running { .. }) { Flags::RUN } else { Flags::NONE };
+        self.push(time, NO_ORIGIN, Kind::State, flags, &json(&state));
+        self.state = Some(Arc::new(state));
+    }
+
+    /// Adds what the source could not deliver.
+    pub fn loss(&mut self, time: Time, loss: &Loss) {
+        self.push(time, NO_ORIGIN, Kind::Loss, Flags::NONE, &json(loss));
+    }
+
+    /// Adds the end of a run.
+    pub fn end(&mut self, time: Time, end: &RunEnd) {
+        self.push(time, NO_ORIGIN, Kind::End, Flags::NONE, &json(end));
+    }
+
+    /// Says what there is of a line that is not finished, after all events of this batch; `None` takes it back. Not
+    /// numbered, and not kept.
+    pub fn open(&mut self, line: Option<OpenLine>) {
+        self.open = Some(line.map(Arc::new));
+    }
+
+    /// Whether an append of it would change nothing.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty() && self.open.is_none()
+    }
+
+    /// How many events it holds.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    fn intern(&mut self, origin: &Origin) -> u16 {
+        let known = self.origins.iter().rposition(|known| known == origin);
+        let at = known.unwrap_or_else(|| {
+            self.origins.push(origin.clone());
+            self.origins.len() - 1
+        });
+        u16::try_from(at).unwrap_or(NO_ORIGIN)
+    }
+
+    fn push(&mut self, time: Time, origin: u16, kind: Kind, flags: Flags, text: &[u8]) {
+        let (first, begin) = self.cuts.last().map_or((0, 0), |&cut| (cut, self.end_of(cut)));
+        if self.text.len() - begin >= FULL || self.index.len() - first >= MOST {
+            self.cuts.push(self.index.len());
+        }
+        self.text.extend_from_slice(text);
+        let end = u32::try_from(self.text.len()).expect("a batch is far below 4 GiB: a source reads 1 MiB at once");
+        self.index.push(Entry { time, end, origin, kind, flags });
+    }
+
+    /// Where the text of the first `count` events ends.
+    fn end_of(&self, count: usize) -> usize {
+        if count == 0 { 0 } else { self.index[count - 1].end as usize }
+    }
+
+    /// Empties it into segments, the first of which begins with number `first` and place `seq`.
+    pub(super) fn cut(&mut self, first: Position, seq: u64) -> Vec<Segment> {
+        self.cuts.push(self.index.len());
+        let origins: Arc<[Origin]> = self.origins.as_slice().into();
+        let mut segments = Vec::with_capacity(self.cuts.len());
+        let mut from = 0;
+        for &to in self.cuts.iter().filter(|&&to| to > 0) {
+            let (begin, end) = (self.end_of(from), self.end_of(to));
+            let shift = u32::try_from(begin).expect("checked when it was pushed");
+            let index = self.index[from..to].iter().map(|entry| Entry { end: entry.end - shift, ..*entry }).collect();
+            let text = self.text[begin..end].into();
+            let first = Position { number: first.number + from as u64, ..first };
+            segments.push(Segment { first, seq: seq + from as u64, text, index, origins: origins.clone() });
+            from = to;
+        }
+        *self = Self::default();
+        segments
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Batch({} events, {} bytes)", self.index.len(), self.text.len())
+    }
+}
+
+fn json(fields: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(fields).expect("states, losses and ends have text keys and finite numbers")
+}
+
+/// An immutable run of events of one epoch with numbers that count up by one.
+pub(super) struct Segment {
+    /// The id of its first event.
+    first: Position,
+    /// The place of its first event in the log; see [`super::ring::Ring`].
+    seq: u64,
+    text: Box<[u8]>,
+    index: Box<[Entry]>,
+    origins: Arc<[Origin]>,
+}
+
+impl Segment {
+    /// The place of its first event.
+    pub(super) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The place after its last event.
+    pub(super) fn end(&self) -> u64 {
+        self.seq + self.index.len() as u64
+    }
+
+    /// How many events it holds; at least one.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// How many bytes of text.
+    pub(super) fn text_len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// What it costs, in bytes: text, index, and itself.
+    pub(super) fn cost(&self) -> usize {
+        self.text.len() + size_of_val(&*self.index) + size_of::<Self>() + 64
+    }
+
+    /// The id of event `at`, counted from 0.
+    pub(super) fn id(&self, at: usize) -> Position {
+        Position { number: self.first.number + at as u64, ..self.first }
+    }
+
+    /// Event `at`, counted from 0.
+    pub(super) fn event(&self, at: usize) -> Event<'_> {
+        let entry = &self.index[at];
+        let begin = if at == 0 { 0 } else { self.index[at - 1].end };
+        Event {
+            id: self.id(at),
+            time: entry.time,
+            origin: self.origins.get(usize::from(entry.origin)),
+            kind: entry.kind,
+            flags: entry.flags,
+            text: &self.text[begin as usize..entry.end as usize],
+        }
+    }
+
+    /// How many of its events were read before `time`.
+    pub(super) fn before(&self, time: Time) -> usize {
+        self.index.partition_point(|entry| entry.time < time)
+    }
+
+    /// When event `at` was read.
+    pub(super) fn time(&self, at: usize) -> Time {
+        self.index[at].time
+    }
+
+    /// What event `at` is.
+    pub(super) fn kind(&self, at: usize) -> (Kind, Flags) {
+        (self.index[at].kind, self.index[at].flags)
+    }
+
+    /// Whether `next` goes on where this one ends, in the same epoch.
+    pub(super) fn joins(&self, next: &Self) -> bool {
+        self.id(self.len()) == next.first && self.end() == next.seq
+    }
+
+    /// One segment of several that join, in order. Copies their text once.
+    pub(super) fn merge(parts: &[Arc<Self>]) -> Self {
+        let mut merged = Batch::new();
+        merged.text.reserve_exact(parts.iter().map(|part| part.text.len()).sum());
+        merged.index.reserve_exact(parts.iter().map(|part| part.index.len()).sum());
+        for part in parts {
+            let origins: Vec<u16> = part.origins.iter().map(|origin| merged.intern(origin)).collect();
+            let shift = u32::try_from(merged.text.len()).expect("merged segments are small");
+            merged.text.extend_from_slice(&part.text);
+            merged.index.extend(part.index.iter().map(|entry| {
+                let origin = origins.get(usize::from(entry.origin)).copied().unwrap_or(NO_ORIGIN);
+                Entry { end: entry.end + shift, origin, ..*entry }
+            }));
+        }
+        Self {
+            first: parts[0].first,
+            seq: parts[0].seq,
+            text: merged.text.into(),
+            index: merged.index.into(),
+            origins: merged.origins.into(),
+        }
+    }
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Segment({} + {}, {} bytes)", self.first, self.index.len(), self.text.len())
+    }
+}

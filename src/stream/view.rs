@@ -1,0 +1,327 @@
+//! What readers who want the same share: the format and filter, the pace, the cuts, and the bytes encoded between them.
+//!
+//! Equal views of a log are one object. While readers have caught up, each tick of their view is a cut; what lies between
+//! two cuts is encoded once, by whichever reader comes first, and all others take the same bytes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use regex::bytes::{Regex, RegexBuilder};
+use tokio::time::Instant;
+
+use crate::event::{Event, Kind, Position, StreamName};
+use crate::wire::{Encoder, Encoding};
+
+use super::ring::Slice;
+
+/// Text in one slot, in bytes, about: a reader holds on to one while it waits for its socket.
+pub(super) const SLOT: usize = 128 << 10;
+
+/// Encoded bytes that a view keeps for readers a little behind, and how many slots at most.
+const KEPT: usize = 1 << 20;
+const SLOTS: usize = 32;
+
+/// A view ticks at least this far apart once it is busy, and this much more for each of its readers: a write to a socket
+/// costs some 10 µs whatever its size, so this spends at most a tenth of a core on them.
+const TICK: Duration = Duration::from_millis(1);
+const TICK_PER_READER: Duration = Duration::from_micros(200);
+
+/// But never further apart than this.
+const SLOWEST: Duration = Duration::from_millis(20);
+
+/// Longest expression, in bytes, and the most memory that one compiled may take: many readers bring their own.
+const PATTERN: usize = 4 << 10;
+const COMPILED: usize = 1 << 20;
+
+/// Which lines a reader wants. All other kinds of events pass.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    grep: Vec<Regex>,
+    exclude: Vec<Regex>,
+    origins: Vec<String>,
+}
+
+/// An expression that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadFilter {
+    /// It is longer than an expression may be.
+    #[error("the expression has {0} bytes; the most is {PATTERN}")]
+    TooLong(usize),
+    /// It is not an expression, or grows too large when it is compiled.
+    #[error("not a regular expression: {0}")]
+    Syntax(String),
+}
+
+impl Filter {
+    /// Lines that match each of `grep` and none of `exclude`, and came from one of `origins` if there are any.
+    ///
+    /// # Errors
+    /// If an expression is too long, is none (syntax of the `regex` crate), or takes too much memory.
+    pub fn new(grep: &[String], exclude: &[String], origins: Vec<String>) -> Result<Self, BadFilter> {
+        let compile = |patterns: &[String]| patterns.iter().map(|pattern| compile(pattern)).collect::<Result<_, _>>();
+        Ok(Self { grep: compile(grep)?, exclude: compile(exclude)?, origins })
+    }
+
+    /// Whether every event passes.
+    pub fn is_empty(&self) -> bool {
+        self.grep.is_empty() && self.exclude.is_empty() && self.origins.is_empty()
+    }
+
+    /// Whether a line passes.
+    pub(super) fn takes(&self, origin: Option<&str>, text: &[u8]) -> bool {
+        (self.origins.is_empty() || self.origins.iter().any(|wanted| Some(wanted.as_str()) == origin))
+            && self.grep.iter().all(|pattern| pattern.is_match(text))
+            && !self.exclude.iter().any(|pattern| pattern.is_match(text))
+    }
+
+    fn takes_event(&self, event: &Event<'_>) -> bool {
+        event.kind != Kind::Line || self.is_empty() || self.takes(event.origin.map(|o| o.as_str()), event.text)
+    }
+}
+
+fn compile(pattern: &str) -> Result<Regex, BadFilter> {
+    if pattern.len() > PATTERN {
+        return Err(BadFilter::TooLong(pattern.len()));
+    }
+    let built = RegexBuilder::new(pattern).size_limit(COMPILED).dfa_size_limit(COMPILED).build();
+    built.map_err(|error| BadFilter::Syntax(error.to_string()))
+}
+
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |a: &[Regex], b: &[Regex]| a.iter().map(Regex::as_str).eq(b.iter().map(Regex::as_str));
+        same(&self.grep, &other.grep) && same(&self.exclude, &other.exclude) && self.origins == other.origins
+    }
+}
+
+impl Eq for Filter {}
+
+/// A format and a filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// What the events become.
+    pub encoding: Encoding,
+    /// Which of them.
+    pub filter: Filter,
+    /// Whether the reader reads other streams on the same connection: JSON then names the stream, and frames come apart.
+    pub several: bool,
+}
+
+/// Events as bytes.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) bytes: Bytes,
+    /// How many lines are in it.
+    pub(super) lines: u64,
+    /// The place after the last event that was looked at.
+    pub(super) to: u64,
+    /// The place after the last event that is in it; `None` if there is none.
+    pub(super) shown: Option<u64>,
+    /// Where each frame ends and which event it is, for readers of several streams.
+    pub(super) frames: Vec<(usize, Position)>,
+}
+
+impl View {
+    /// Encodes what passes the filter, `lines` lines at most.
+    pub(super) fn encode(&self, name: &StreamName, slices: &[Slice], lines: u64) -> Encoded {
+        let mut encoder = Encoder::new(self.encoding, self.several.then_some(name));
+        let text: usize = slices.iter().map(|slice| slice.segment.text_len()).sum();
+        let events: usize = slices.iter().map(|slice| slice.to - slice.from).sum();
+        // A frame's id and field names take about this much beside its text.
+        let room = if self.filter.is_empty() { text + 48 * events } else { 0 };
+        let mut out = Vec::with_capacity(room);
+        let mut encoded = Encoded { bytes: Bytes::new(), lines: 0, to: 0, shown: None, frames: Vec::new() };
+        for slice in slices {
+            for at in slice.from..slice.to {
+                let event = slice.segment.event(at);
+                encoded.to = slice.segment.seq() + at as u64 + 1;
+                if self.filter.takes_event(&event) {
+                    encoder.push(&event, &mut out);
+                    encoded.shown = Some(encoded.to);
+                    encoded.lines += u64::from(event.kind == Kind::Line);
+                    if self.several {
+                        encoded.frames.push((out.len(), event.id));
+                    }
+                }
+                if encoded.lines == lines {
+                    encoded.bytes = out.into();
+                    return encoded;
+                }
+            }
+        }
+        encoded.bytes = out.into();
+        encoded
+    }
+}
+
+/// The events from one cut to another, encoded by the first reader that takes them.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    slices: Vec<Slice>,
+    encoded: OnceLock<Encoded>,
+}
+
+impl Slot {
+    pub(super) fn new(from: u64, slices: Vec<Slice>) -> Self {
+        let to = slices.last().map_or(from, |slice| slice.segment.seq() + slice.to as u64);
+        Self { from, to, slices, encoded: OnceLock::new() }
+    }
+
+    /// The bytes, and whether this call made them.
+    pub(super) fn encode(&self, view: &View, name: &StreamName) -> (&Encoded, bool) {
+        let mut made = false;
+        let encoded = self.encoded.get_or_init(|| {
+            made = true;
+            view.encode(name, &self.slices, u64::MAX)
+        });
+        (encoded, made)
+    }
+
+    /// The bytes of at most this many lines, for one reader alone.
+    pub(super) fn encode_some(&self, view: &View, name: &StreamName, lines: u64) -> Encoded {
+        view.encode(name, &self.slices, lines)
+    }
+
+    fn bytes(&self) -> usize {
+        self.encoded.get().map_or(0, |encoded| encoded.bytes.len() + encoded.frames.len() * size_of::<(usize, Position)>())
+    }
+}
+
+/// One view with its readers, its pace and its slots.
+#[derive(Debug)]
+struct Shared {
+    view: Arc<View>,
+    readers: usize,
+    /// The last cut, and when the next may be made.
+    cut: u64,
+    tick: Option<Instant>,
+    /// As they were made.
+    slots: VecDeque<Arc<Slot>>,
+}
+
+/// All views of one log.
+#[derive(Debug, Default)]
+pub(super) struct Views {
+    views: Vec<Option<Shared>>,
+    /// All encoded bytes in slots.
+    bytes: usize,
+}
+
+/// What a reader finds at its place in its view.
+#[derive(Debug)]
+pub(super) enum Tick {
+    /// These bytes are next.
+    Slot(Arc<Slot>),
+    /// It has caught up, and the next cut is not to be made before this time.
+    Wait(Instant),
+    /// Cut now.
+    Cut,
+}
+
+impl Views {
+    /// Enters a reader; the number stands for its view until it leaves.
+    pub(super) fn enter(&mut self, view: View) -> (usize, Arc<View>) {
+        let known = self.views.iter().position(|shared| shared.as_ref().is_some_and(|s| *s.view == view));
+        let at = known.or_else(|| self.views.iter().position(Option::is_none)).unwrap_or_else(|| {
+            self.views.push(None);
+            self.views.len() - 1
+        });
+        let shared = self.views[at].get_or_insert_with(|| Shared {
+            view: Arc::new(view),
+            readers: 0,
+            cut: 0,
+            tick: None,
+            slots: VecDeque::new(),
+        });
+        shared.readers += 1;
+        (at, shared.view.clone())
+    }
+
+    /// Lets a reader leave; the slots of a view without readers are dropped.
+    pub(super) fn leave(&mut self, at: usize) {
+        let shared = self.shared(at);
+        shared.readers -= 1;
+        if shared.readers == 0 {
+            let bytes = shared.slots.iter().map(|slot| slot.bytes()).sum::<usize>();
+            self.bytes = self.bytes.saturating_sub(bytes);
+            self.views[at] = None;
+        }
+    }
+
+    fn shared(&mut self, at: usize) -> &mut Shared {
+        self.views[at].as_mut().expect("a view is there while it has readers")
+    }
+
+    /// What comes next for a reader at `place`.
+    pub(super) fn tick(&mut self, at: usize, place: u64, now: Instant) -> Tick {
+        let shared = self.shared(at);
+        if let Some(slot) = shared.slots.iter().rev().find(|slot| slot.from == place) {
+            return Tick::Slot(slot.clone());
+        }
+        match shared.tick {
+            Some(tick) if place >= shared.cut && now < tick => Tick::Wait(tick),
+            _ => Tick::Cut,
+        }
+    }
+
+    /// Where the first slot behind `place` begins, so that a reader who is behind meets the others there.
+    pub(super) fn meet(&mut self, at: usize, place: u64) -> u64 {
+        let shared = self.shared(at);
+        shared.slots.iter().map(|slot| slot.from).filter(|&from| from > place).min().unwrap_or(u64::MAX)
+    }
+
+    /// Enters a slot, unless another reader was quicker: the one to use. At the end of the log it is a cut.
+    pub(super) fn cut(&mut self, at: usize, slot: Slot, end: bool, now: Instant) -> Arc<Slot> {
+        let shared = self.shared(at);
+        if let Some(known) = shared.slots.iter().rev().find(|known| known.from == slot.from) {
+            return known.clone();
+        }
+        if end {
+            let readers = u32::try_from(shared.readers).unwrap_or(u32::MAX);
+            shared.tick = Some(now + TICK_PER_READER.saturating_mul(readers).clamp(TICK, SLOWEST));
+            shared.cut = slot.to;
+        }
+        let slot = Arc::new(slot);
+        shared.slots.push_back(slot.clone());
+        self.shed(at);
+        slot
+    }
+
+    /// Counts what was just encoded.
+    pub(super) fn count(&mut self, at: usize, slot: &Slot) {
+        self.bytes += slot.bytes();
+        // It may have been dropped before it was encoded.
+        if self.shared(at).slots.iter().any(|known| std::ptr::eq(&raw const **known, slot)) {
+            self.shed(at);
+        } else {
+            self.bytes -= slot.bytes();
+        }
+    }
+
+    /// Drops the oldest slots beyond what is kept; the newest stays.
+    fn shed(&mut self, at: usize) {
+        let shared = self.shared(at);
+        let mut bytes: usize = shared.slots.iter().map(|slot| slot.bytes()).sum();
+        let mut dropped = 0;
+        while shared.slots.len() > 1 && (shared.slots.len() > SLOTS || bytes > KEPT) {
+            let gone = shared.slots.pop_front().map_or(0, |slot| slot.bytes());
+            bytes -= gone;
+            dropped += gone;
+        }
+        self.bytes = self.bytes.saturating_sub(dropped);
+    }
+
+    /// All encoded bytes that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many readers there are.
+    pub(super) fn readers(&self) -> usize {
+        self.views.iter().flatten().map(|shared| shared.readers).sum()
+    }
+}

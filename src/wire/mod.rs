@@ -1,0 +1,163 @@
+//! How events look on the wire: one [`Encoding`] for each media type, and the choice among them.
+//!
+//! Takes events one by one and appends bytes; knows neither logs nor connections. Each encoding is one file.
+
+pub mod sse;
+pub mod ndjson;
+pub mod text;
+
+use crate::event::{Epoch, Event, StreamName, Time};
+
+/// What a body of a stream consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// `text/event-stream` (HTML, section 9.2).
+    Sse(Data),
+    /// `application/x-ndjson`: a JSON object a line.
+    Ndjson,
+    /// `text/plain`: the lines.
+    Text,
+}
+
+/// What stands behind `data:` in a line's frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Data {
+    /// The line as it is.
+    #[default]
+    Text,
+    /// The event as JSON.
+    Json,
+}
+
+impl Encoding {
+    /// The `Content-Type`.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Sse(_) => "text/event-stream",
+            Self::Ndjson => "application/x-ndjson",
+            Self::Text => "text/plain; charset=utf-8",
+        }
+    }
+
+    /// The encoding that `?format=` names: a short name or the media type.
+    pub fn by_name(name: &str, data: Data) -> Option<Self> {
+        match name {
+            "sse" | "text/event-stream" => Some(Self::Sse(data)),
+            "ndjson" | "json" | "application/x-ndjson" => Some(Self::Ndjson),
+            "text" | "plain" | "text/plain" => Some(Self::Text),
+            _ => None,
+        }
+    }
+
+    /// The encoding that an `Accept` header likes best (RFC 9110, section 12.5.1), event streams first among equals.
+    /// `None` if it likes none of them.
+    pub fn by_accept(accept: &str, data: Data) -> Option<Self> {
+        let offers = [("text", "event-stream", Self::Sse(data)), ("application", "x-ndjson", Self::Ndjson), ("text", "plain", Self::Text)];
+        let mut best = None;
+        for (kind, subtype, encoding) in offers {
+            let quality = quality(accept, kind, subtype);
+            if quality > best.map_or(0, |(most, _)| most) {
+                best = Some((quality, encoding));
+            }
+        }
+        best.map(|(_, encoding)| encoding)
+    }
+}
+
+/// The weight in thousandths that `accept` gives the type, by its most specific range.
+fn quality(accept: &str, kind: &str, subtype: &str) -> u32 {
+    let mut found = (0, 0);
+    for range in accept.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let Some((a, b)) = parts.next().and_then(|range| range.split_once('/')) else { continue };
+        let specific = match (a, b) {
+            ("*", "*") => 1,
+            (a, "*") if a.eq_ignore_ascii_case(kind) => 2,
+            (a, b) if a.eq_ignore_ascii_case(kind) && b.eq_ignore_ascii_case(subtype) => 3,
+            _ => continue,
+        };
+        let weight = parts.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
+        let weight = weight.map_or(1.0, |q| q.parse::<f32>().unwrap_or(0.0).clamp(0.0, 1.0));
+        if specific > found.0 {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 0 and 1000")]
+            let thousandths = (weight * 1000.0) as u32;
+            found = (specific, thousandths);
+        }
+    }
+    found.1
+}
+
+/// Turns events of one stream into bytes; remembers what neighbours have in common.
+#[derive(Debug)]
+pub struct Encoder<'a> {
+    encoding: Encoding,
+    /// Set where several streams share a connection: JSON then names the stream, and frames carry no `id:` line, since
+    /// each connection puts its own in front.
+    stream: Option<&'a StreamName>,
+    epoch: Option<(Epoch, String)>,
+    time: Option<(Time, String)>,
+}
+
+impl<'a> Encoder<'a> {
+    /// `stream` is given where several streams share a connection.
+    pub fn new(encoding: Encoding, stream: Option<&'a StreamName>) -> Self {
+        Self { encoding, stream, epoch: None, time: None }
+    }
+
+    /// Appends `event` to `out`; nothing for a kind that this encoding does not show.
+    pub fn push(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
+        match self.encoding {
+            Encoding::Sse(data) => sse::push(self, data, event, out),
+            Encoding::Ndjson => {
+                ndjson::object(self, event, out);
+                out.push(b'\n');
+            }
+            Encoding::Text => text::push(event, out),
+        }
+    }
+
+    /// Appends `EPOCH-NUMBER`.
+    fn push_id(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
+        let epoch = event.id.epoch;
+        if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
+            self.epoch = Some((epoch, format!("{epoch}-")));
+        }
+        out.extend_from_slice(self.epoch.as_ref().map_or(b"", |(_, text)| text.as_bytes()));
+        out.extend_from_slice(itoa::Buffer::new().format(event.id.number).as_bytes());
+    }
+
+    /// Appends the time in RFC 3339.
+    fn push_time(&mut self, time: Time, out: &mut Vec<u8>) {
+        if self.time.as_ref().is_none_or(|(known, _)| *known != time) {
+            self.time = Some((time, time.to_string()));
+        }
+        out.extend_from_slice(self.time.as_ref().map_or(b"", |(_, text)| text.as_bytes()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_chooses_the_encoding() {
+        let sse = Some(Encoding::Sse(Data::Text));
+        let table = [
+            ("*/*", sse),
+            ("text/event-stream", sse),
+            ("text/*", sse),
+            ("application/x-ndjson", Some(Encoding::Ndjson)),
+            ("text/plain", Some(Encoding::Text)),
+            ("text/plain;q=0.9, text/event-stream;q=0.5", Some(Encoding::Text)),
+            ("text/event-stream;q=0, */*;q=0.1", Some(Encoding::Ndjson)),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", sse),
+            ("Text/Plain; charset=utf-8", Some(Encoding::Text)),
+            ("image/png", None),
+            ("", None),
+            ("text/plain;q=nonsense", None),
+        ];
+        for (accept, encoding) in table {
+            assert_eq!(Encoding::by_accept(accept, Data::Text), encoding, "{accept}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! An event as one JSON object, the same wherever JSON is spoken; as a body, one a line.
+
+use base64::Engine as _;
+use serde::Serialize;
+
+use crate::event::{Event, Flags, Gap, Kind, OpenLine};
+
+use super::Encoder;
+
+/// Appends the object of a numbered event, without a newline.
+pub(super) fn object(encoder: &mut Encoder<'_>, event: &Event<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"id\":\"");
+    encoder.push_id(event, out);
+    if let Some(stream) = encoder.stream {
+        out.extend_from_slice(b"\",\"stream\":\"");
+        out.extend_from_slice(stream.as_str().as_bytes());
+    }
+    out.extend_from_slice(b"\",\"time\":\"");
+    encoder.push_time(event.time, out);
+    out.push(b'"');
+    if let Some(origin) = event.origin {
+        out.extend_from_slice(b",\"origin\":");
+        string(origin.as_str(), out);
+    }
+    if event.kind == Kind::Line {
+        line(event, out);
+    } else {
+        out.extend_from_slice(b",\"kind\":\"");
+        out.extend_from_slice(event.kind.name().as_bytes());
+        out.push(b'"');
+        // The text of these kinds is the JSON object of their fields; they go on in ours.
+        if let [b'{', fields @ .., b'}'] = event.text && !fields.is_empty() {
+            out.push(b',');
+            out.extend_from_slice(fields);
+        }
+    }
+    out.push(b'}');
+}
+
+fn line(event: &Event<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"text\":");
+    if let Ok(text) = std::str::from_utf8(event.text) {
+        string(text, out);
+    } else {
+        string(&String::from_utf8_lossy(event.text), out);
+        let bytes = base64::engine::general_purpose::STANDARD.encode(event.text);
+        out.extend_from_slice(b",\"bytes\":\"");
+        out.extend_from_slice(bytes.as_bytes());
+        out.push(b'"');
+    }
+    if event.flags.has(Flags::CONTINUED) {
+        out.extend_from_slice(b",\"continued\":true");
+    }
+    if event.flags.has(Flags::PARTIAL) {
+        out.extend_from_slice(b",\"partial\":true");
+    }
+}
+
+fn string(text: &str, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, text).expect("text can be written into memory");
+}
+
+/// Fields of something that is not numbered, with the names that tell what it is.
+#[derive(Debug, Serialize)]
+pub(super) struct InStream<'a, F> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<&'a str>,
+    #[serde(flatten)]
+    pub(super) fields: &'a F,
+}
+
+/// What this reader missed, as a line.
+pub fn gap(gap: &Gap, stream: Option<&str>) -> String {
+    let fields = InStream { stream, kind: Some("gap"), fields: gap };
+    serde_json::to_string(&fields).expect("a gap has text keys") + "\n"
+}
+
+/// What there is of an unfinished line, as a line.
+pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
+    #[derive(Serialize)]
+    struct Open<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        origin: Option<&'a str>,
+        text: String,
+    }
+    let text = line.map(|line| String::from_utf8_lossy(&line.text).into_owned()).unwrap_or_default();
+    let fields = Open { origin: line.map(|line| line.origin.as_str()), text };
+    let fields = InStream { stream, kind: Some("open"), fields: &fields };
+    serde_json::to_string(&fields).expect("an open line has text keys") + "\n"
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::event::{Epoch, Origin, Position, Time};
+    use crate::wire::Encoding;
+
+    /// The bytes that were written, as a reader gets them from the JSON of a line.
+    pub(in crate::wire) fn bytes_of(json: &serde_json::Value) -> Vec<u8> {
+        let text = json["text"].as_str().unwrap();
+        json["bytes"].as_str().map_or(text.as_bytes().to_vec(), |bytes| {
+            base64::engine::general_purpose::STANDARD.decode(bytes).unwrap()
+        })
+    }
+
+    #[test]
+    fn an_event_is_one_object() {
+        let origin = Origin::stdout();
+        let id = Position { epoch: Epoch::kept(1_763_874_672_123), number: 1042 };
+        let time = Time(1_763_874_672_123_456);
+        let table: [(Kind, Flags, &[u8], &str); 4] = [
+            (Kind::Line, Flags::NONE, b"a \"b\"\x00", r#""text":"a \"b\"\u0000""#),
+            (Kind::Line, Flags::PARTIAL, b"\xff", r#""text":"�","bytes":"/w==","partial":true"#),
+            (Kind::Line, Flags::CONTINUED, b"x", r#""text":"x","continued":true"#),
+            (Kind::Loss, Flags::NONE, br#"{"missed":null}"#, r#""kind":"loss","missed":null"#),
+        ];
+        for (kind, flags, text, expected) in table {
+            let mut out = Vec::new();
+            let event = Event { id, time, origin: Some(&origin), kind, flags, text };
+            Encoder::new(Encoding::Ndjson, None).push(&event, &mut out);
+            let shown = String::from_utf8(out).unwrap();
+            let head = format!(r#"{{"id":"{id}","time":"2025-11-23T05:11:12.123456Z","origin":"stdout","#);
+            assert_eq!(shown, format!("{head}{expected}}}\n"));
+            serde_json::from_str::<serde_json::Value>(&shown).unwrap();
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Server-Sent Events (HTML, section 9.2): frames that no line can end or forge.
+//!
+//! Lines are unnamed messages; all else is named. An event that has an id gives it in its frame.
+
+use std::fmt::Display;
+
+use serde::Serialize;
+
+use crate::event::{Event, Gap, Kind, OpenLine, Time};
+
+use super::{Data, Encoder, ndjson};
+
+/// The frame of a numbered event.
+pub(super) fn push(encoder: &mut Encoder<'_>, data: Data, event: &Event<'_>, out: &mut Vec<u8>) {
+    if encoder.stream.is_none() {
+        out.extend_from_slice(b"id: ");
+        encoder.push_id(event, out);
+        out.push(b'\n');
+    }
+    if event.kind != Kind::Line {
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(event.kind.name().as_bytes());
+        out.push(b'\n');
+    }
+    // "data: " with the space: a client strips one after the colon (HTML 9.2.6); an indented line would lose its first.
+    out.extend_from_slice(b"data: ");
+    if data == Data::Json || event.kind != Kind::Line {
+        ndjson::object(encoder, event, out);
+    } else {
+        let begin = out.len();
+        super::text::plain(event.text, out);
+        if memchr::memchr(b'\n', event.text).is_some() {
+            split_data(begin, out);
+        }
+    }
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Gives each line of the text behind `begin` a `data: ` of its own, as the standard wants.
+fn split_data(begin: usize, out: &mut Vec<u8>) {
+    let text = out.split_off(begin);
+    for (at, line) in text.split(|&c| c == b'\n').enumerate() {
+        if at > 0 {
+            out.extend_from_slice(b"\ndata: ");
+        }
+        out.extend_from_slice(line);
+    }
+}
+
+/// A named frame with JSON data and, where the reader's place moves with it, an id.
+fn named(name: &str, id: Option<&dyn Display>, fields: &impl Serialize) -> String {
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    let data = serde_json::to_string(fields).expect("the fields have text keys and finite numbers");
+    format!("{id}event: {name}\ndata: {data}\n\n")
+}
+
+/// What this reader missed. `id` is this connection's id with the place after the gap.
+pub fn gap(gap: &Gap, id: &dyn Display, stream: Option<&str>) -> String {
+    named("gap", Some(id), &ndjson::InStream { stream, kind: None, fields: gap })
+}
+
+/// What there is of an unfinished line; empty if it was taken back.
+pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
+    #[derive(Serialize)]
+    struct Open<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        time: Option<Time>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        origin: Option<&'a str>,
+        text: String,
+    }
+    let text = line.map(|line| String::from_utf8_lossy(&line.text).into_owned()).unwrap_or_default();
+    let fields = Open { time: line.map(|line| line.time), origin: line.map(|line| line.origin.as_str()), text };
+    named("open", None, &ndjson::InStream { stream, kind: None, fields: &fields })
+}
+
+/// Moves the reader's place without an event: past what its filter skipped.
+pub fn place(id: &dyn Display) -> String {
+    format!("id: {id}\n\n")
+}
+
+/// The first bytes of a body: how long to wait before connecting again, in milliseconds.
+pub fn hello(retry: u32) -> String {
+    format!("retry: {retry}\n\n")
+}
+
+/// Keeps a quiet connection from being taken for dead.
+pub const KEEP_ALIVE: &str = ":\n\n";
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Epoch, Flags, Origin, Position};
+    use crate::wire::Encoding;
+    use proptest::prelude::*;
+
+    /// One message as a browser dispatches it.
+    #[derive(Debug, PartialEq, Default, Clone)]
+    struct Message {
+        id: String,
+        event: String,
+        data: String,
+    }
+
+    /// A decoder written from the standard (HTML 9.2.6), without reconnection.
+    fn decode(stream: &[u8]) -> Vec<Message> {
+        let text = String::from_utf8_lossy(stream).replace("\r\n", "\n").replace('\r', "\n");
+        let mut messages = Vec::new();
+        let mut now = Message::default();
+        let mut data = String::new();
+        for line in text.split('\n') {
+            if line.is_empty() {
+                if !data.is_empty() {
+                    data.pop();
+                    messages.push(Message { data: std::mem::take(&mut data), ..now.clone() });
+                }
+                now.event.clear();
+                continue;
+            }
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "event" => now.event = value.to_owned(),
+                "data" => {
+                    data.push_str(value);
+                    data.push('\n');
+                }
+                "id" if !value.contains('\0') => now.id = value.to_owned(),
+                _ => {}
+            }
+        }
+        messages
+    }
+
+    fn position(number: u64) -> Position {
+        Position { epoch: Epoch::kept(1_763_874_672_123), number }
+    }
+
+    fn encode(data: Data, texts: &[Vec<u8>]) -> Vec<u8> {
+        let origin = Origin::stdout();
+        let mut out = Vec::new();
+        let mut encoder = Encoder::new(Encoding::Sse(data), None);
+        for (number, text) in (1..).zip(texts) {
+            let event = Event {
+                id: position(number), time: Time(0), origin: Some(&origin), kind: Kind::Line, flags: Flags::NONE, text,
+            };
+            encoder.push(&event, &mut out);
+        }
+        out
+    }
+
+    /// What the design says of a line as text: U+FFFD for what is not UTF-8, U+240D for a CR, all else as it is.
+    fn as_text(line: &[u8]) -> String {
+        String::from_utf8_lossy(line).replace('\r', "\u{240D}")
+    }
+
+    proptest! {
+        #[test]
+        fn a_decoder_written_from_the_standard_gives_the_lines_back(
+            texts in prop::collection::vec(prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..60),
+                "(data: |id: |event: |retry: |:| |\r|\n|\0|\u{1b}\\[31m|x|é){0,9}".prop_map(String::into_bytes),
+            ], 0..20),
+        ) {
+            let seen = decode(&encode(Data::Text, &texts));
+            let expected: Vec<_> = (1..).zip(&texts).map(|(number, text)| Message {
+                id: position(number).to_string(), event: String::new(), data: as_text(text),
+            }).collect();
+            prop_assert_eq!(seen, expected);
+
+            let seen = decode(&encode(Data::Json, &texts));
+            prop_assert_eq!(seen.len(), texts.len());
+            for (message, text) in seen.iter().zip(&texts) {
+                let json: serde_json::Value = serde_json::from_str(&message.data).unwrap();
+                prop_assert_eq!(json["id"].as_str().unwrap(), &message.id);
+                prop_assert_eq!(&ndjson::tests::bytes_of(&json), text);
+            }
+        }
+    }
+
+    #[test]
+    fn frames_look_like_this() {
+        let shown = String::from_utf8(encode(Data::Text, &[b"  two".to_vec(), b"".to_vec()])).unwrap();
+        let id = position(1).epoch;
+        assert_eq!(shown, format!("id: {id}-1\ndata:   two\n\nid: {id}-2\ndata: \n\n"));
+        let gap = gap(&Gap { missed: Some(3), resume: position(9) }, &position(9), None);
+        assert_eq!(gap, format!("id: {id}-9\nevent: gap\ndata: {{\"missed\":3,\"resume\":\"{id}-9\"}}\n\n"));
+    }
+}
