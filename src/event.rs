@@ -155,7 +155,7 @@ impl Origin {
         for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
             text.push_str(&chunk.valid().replace('%', "%25"));
             for byte in chunk.invalid() {
-                text.push_str(&format!("%{byte:02X}"));
+                text.extend(['%', hex(byte >> 4), hex(byte & 15)]);
             }
         }
         Self(text.into())
@@ -171,6 +171,11 @@ impl From<&str> for Origin {
     fn from(text: &str) -> Self {
         Self(text.into())
     }
+}
+
+/// One upper-case hexadecimal digit.
+fn hex(value: u8) -> char {
+    char::from_digit(value.into(), 16).unwrap_or('0').to_ascii_uppercase()
 }
 
 /// A point in time: microseconds since the Unix epoch. Shown as RFC 3339 in UTC with six digits of a second.
@@ -218,7 +223,7 @@ const SALTS: u32 = 36 * 36 * 36 * 36;
 
 impl Epoch {
     /// An epoch that is greater than any before it on disk: the caller sees to that.
-    pub fn kept(millis: u64) -> Self {
+    pub const fn kept(millis: u64) -> Self {
         Self { millis: millis % 36u64.pow(9), salt: None }
     }
 
@@ -445,11 +450,26 @@ mod tests {
 
     #[test]
     fn positions_have_one_spelling() {
-        for good in ["mib3k2x9-0", "mib3k2x9-1042", "mib3k2x9ab0z-1", "1mib3k2x9-7", "1mib3k2x90000-18446744073709551615"] {
+        for good in
+            ["mib3k2x9-0", "mib3k2x9-1042", "mib3k2x9ab0z-1", "1mib3k2x9-7", "1mib3k2x90000-18446744073709551615"]
+        {
             assert_eq!(good.parse::<Position>().unwrap().to_string(), good);
         }
-        let bad = ["", "-", "mib3k2x9", "mib3k2x9-", "mib3k2x9-01", "mib3k2x9-+1", "MIB3K2X9-1", "mib3k2x-1", "0mib3k2x9-1",
-            "mib3k2x9-18446744073709551616", "mib3k2x9-1 ", "mib3k2x9ab-1", "mib3k2xé-1"];
+        let bad = [
+            "",
+            "-",
+            "mib3k2x9",
+            "mib3k2x9-",
+            "mib3k2x9-01",
+            "mib3k2x9-+1",
+            "MIB3K2X9-1",
+            "mib3k2x-1",
+            "0mib3k2x9-1",
+            "mib3k2x9-18446744073709551616",
+            "mib3k2x9-1 ",
+            "mib3k2x9ab-1",
+            "mib3k2xé-1",
+        ];
         for bad in bad {
             assert!(bad.parse::<Position>().is_err(), "{bad:?}");
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::event::{Gap, Kind, OpenLine, Position, SourceState, StreamName, Time};
+use crate::event::{Gap, Kind, OpenLine, Origin, Position, SourceState, StreamName, Time};
 
 use super::memory::{Budget, Share};
 use super::ring::{Found, Read, Ring};
@@ -205,7 +205,7 @@ impl Log {
         let next = match start {
             Start::Tail(lines) => tail(&segments, lines, |segment, at| {
                 let event = segment.event(at);
-                event.kind == Kind::Line && filter.takes(event.origin.map(|o| o.as_str()), event.text)
+                event.kind == Kind::Line && filter.takes(event.origin.map(Origin::as_str), event.text)
             })
             .unwrap_or(next),
             _ => next,
@@ -431,6 +431,237 @@ impl Cursor {
             Step::Wait
         } else {
             Step::Item(Item::Open(line))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{EndCause, Epoch, Flags, RunEnd};
+    use crate::stream::Filter;
+    use crate::wire::Encoding;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    const LAST: Position = Position { epoch: Epoch::kept(7), number: 0 };
+
+    fn log(memory: usize) -> (Appender, Log) {
+        open("s".parse().unwrap(), LAST, memory, &Budget::new(usize::MAX))
+    }
+
+    fn view(grep: &[&str]) -> View {
+        let grep: Vec<_> = grep.iter().map(|&pattern| pattern.to_owned()).collect();
+        View { encoding: Encoding::Text, filter: Filter::new(&grep, &[], vec![]).unwrap(), several: false }
+    }
+
+    fn write(appender: &mut Appender, lines: std::ops::Range<u64>) {
+        let mut batch = Batch::new();
+        for line in lines {
+            batch.line(Time(0), &Origin::stdout(), Flags::NONE, line.to_string().as_bytes());
+        }
+        appender.append(&mut batch);
+    }
+
+    /// Lines as numbers, gaps as negative counts; until nothing comes at once any more.
+    async fn drain(cursor: &mut Cursor) -> Vec<i64> {
+        let mut seen = Vec::new();
+        while let Some(item) = cursor.next(Instant::now() + Duration::from_secs(1)).await {
+            match item {
+                Item::Frames(frames) => {
+                    let text = String::from_utf8(frames.bytes.to_vec()).unwrap();
+                    seen.extend(text.lines().map(|line| line.parse::<i64>().unwrap()));
+                }
+                Item::Gap(gap) => seen.push(-i64::try_from(gap.missed.unwrap_or(0)).unwrap()),
+                Item::Open(_) => {}
+                Item::Quiet => break,
+            }
+        }
+        seen
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readers_share_their_bytes_and_all_see_each_line_once() {
+        let (mut appender, log) = log(1 << 20);
+        let mut readers: Vec<_> = (0..20).map(|_| log.cursor(view(&[]), Start::Oldest, Until::default())).collect();
+        write(&mut appender, 0..10);
+        let mut bytes = Vec::new();
+        for reader in &mut readers {
+            match reader.next(Instant::now()).await {
+                Some(Item::Frames(frames)) => bytes.push(frames.bytes),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(bytes.iter().all(|b| b.as_ptr() == bytes[0].as_ptr()), "encoded more than once");
+        write(&mut appender, 10..20);
+        for reader in &mut readers {
+            assert_eq!(drain(reader).await, (10..20).collect::<Vec<_>>());
+        }
+        assert_eq!(log.info(Time(0)).readers, 20);
+        drop(readers);
+        assert_eq!(log.info(Time(0)).readers, 0);
+        assert_eq!(log.shared.views().bytes(), 0, "a view without readers keeps nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_told_exactly_how_much_it_missed() {
+        let (mut appender, log) = log(200_000);
+        write(&mut appender, 0..1);
+        let mut slow = log.cursor(view(&[]), Start::Oldest, Until::default());
+        assert_eq!(drain(&mut slow).await, [0]);
+        for at in 0..100 {
+            write(&mut appender, 1 + at * 1000..1 + (at + 1) * 1000);
+        }
+        let seen = drain(&mut slow).await;
+        let missed = -seen[0];
+        assert!(missed > 50_000, "{missed}");
+        assert_eq!(seen[1..], (1 + missed..100_001).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_ends_where_it_asked_to() {
+        let (mut appender, log) = log(1 << 20);
+        write(&mut appender, 0..10);
+        let until = |until| log.cursor(view(&[]), Start::Tail(4), until);
+        let mut head = until(Until { head: true, ..Until::default() });
+        let mut some = until(Until { lines: Some(3), ..Until::default() });
+        write(&mut appender, 10..12);
+        assert_eq!(drain(&mut head).await, [6, 7, 8, 9]);
+        assert_eq!(drain(&mut some).await, [6, 7, 8]);
+        assert!(head.is_done() && some.is_done());
+        let mut none = log.cursor(view(&[]), Start::Tail(0), Until { head: true, ..Until::default() });
+        assert!(none.is_done());
+        let mut matching = log.cursor(view(&["1"]), Start::Tail(2), Until::default());
+        assert_eq!(drain(&mut matching).await, [10, 11]);
+        drop(appender);
+        assert!(drain(&mut matching).await.is_empty());
+        assert!(matching.is_done());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_of_a_run_ends_with_it_and_finds_nothing_when_it_comes_back() {
+        let (mut appender, log) = log(1 << 20);
+        let end = RunEnd { run: 1, code: Some(0), signal: None, duration: 1.0, cause: EndCause::Exited };
+        let mut batch = Batch::new();
+        batch.state(Time(0), SourceState::Running { run: 1, pid: None });
+        batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"1");
+        appender.append(&mut batch);
+        let view = View { encoding: Encoding::Ndjson, ..view(&[]) };
+        let until = Until { run: true, ..Until::default() };
+        let mut reader = log.cursor(view.clone(), Start::Run, until);
+        batch.end(Time(0), &end);
+        batch.state(Time(0), SourceState::Running { run: 2, pid: None });
+        batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"2");
+        appender.append(&mut batch);
+        let mut seen = String::new();
+        while let Some(Item::Frames(frames)) = reader.next(Instant::now() + Duration::from_secs(1)).await {
+            seen += std::str::from_utf8(&frames.bytes).unwrap();
+        }
+        let ends: Vec<_> = seen.lines().map(|line| line.contains("\"end\"")).collect();
+        assert_eq!(ends, [false, false, true], "{seen}");
+        let id = |number| Position { number, ..LAST };
+        assert_eq!(reader.place(), id(3));
+        assert!(log.cursor(view.clone(), Start::After(id(3)), until).is_done());
+        assert!(!log.cursor(view.clone(), Start::After(id(2)), until).is_done());
+        assert!(!log.cursor(view, Start::After(id(4)), until).is_done(), "the next run is another one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_together_stay_within_their_budget_and_the_largest_gives_way() {
+        let budget = Budget::new(1 << 20);
+        let mut logs: Vec<_> =
+            ["small", "a", "b"].map(|name| open(name.parse().unwrap(), LAST, 1 << 20, &budget)).into();
+        write(&mut logs[0].0, 0..100);
+        for _ in 0..200 {
+            write(&mut logs[1].0, 0..1000);
+            write(&mut logs[2].0, 0..1000);
+            let held: usize = logs.iter().map(|(_, log)| log.info(Time(0)).memory).sum();
+            assert!(held <= 1 << 20, "{held}");
+        }
+        assert_eq!(
+            logs[0].1.info(Time(0)).first,
+            Some(Position { number: 1, ..LAST }),
+            "the small one lost its history"
+        );
+        assert!(logs[1].1.info(Time(0)).memory > 300_000, "the large ones share");
+    }
+
+    #[derive(Debug, Clone)]
+    enum Act {
+        Write(u64),
+        Read(usize),
+        Come(bool),
+        Pass(u64),
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let act = prop_oneof![
+            4 => (1u64..3000).prop_map(Act::Write),
+            4 => (0usize..9).prop_map(Act::Read),
+            1 => any::<bool>().prop_map(Act::Come),
+            2 => (0u64..30).prop_map(Act::Pass),
+        ];
+        prop::collection::vec(act, 0..60)
+    }
+
+    /// One reader of the model: what it must see next, and whether it wants only lines with a 7.
+    struct Reader {
+        cursor: Cursor,
+        next: i64,
+        filtered: bool,
+    }
+
+    impl Reader {
+        async fn read(&mut self) -> Result<(), TestCaseError> {
+            for seen in drain(&mut self.cursor).await {
+                if seen < 0 {
+                    // What a filter skipped in front of a gap is not known; the next line says where it goes on.
+                    self.next = if self.filtered { i64::MIN } else { self.next - seen };
+                    continue;
+                }
+                while self.filtered && self.next >= 0 && !self.next.to_string().contains('7') {
+                    self.next += 1;
+                }
+                prop_assert!(self.next < 0 || seen == self.next, "{seen} instead of {}", self.next);
+                self.next = seen + 1;
+            }
+            Ok(())
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        /// Readers that come and read at any time, some with a filter: each sees every line from its start on, once and in
+        /// order, or a gap that counts what is missing.
+        #[test]
+        fn each_reader_sees_each_line_once_or_counted(acts in acts()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let (mut appender, log) = log(100_000);
+                let mut written = 0;
+                let mut readers: Vec<Reader> = Vec::new();
+                for act in acts {
+                    match act {
+                        Act::Write(lines) => {
+                            write(&mut appender, written..written + lines);
+                            written += lines;
+                        }
+                        Act::Come(filtered) => {
+                            let view = view(if filtered { &["7"] } else { &[] });
+                            let cursor = log.cursor(view, Start::Tail(0), Until::default());
+                            readers.push(Reader { cursor, next: i64::try_from(written).unwrap(), filtered });
+                        }
+                        Act::Read(at) if at < readers.len() => readers[at].read().await?,
+                        Act::Read(_) => {}
+                        Act::Pass(millis) => tokio::time::advance(Duration::from_millis(millis)).await,
+                    }
+                }
+                for mut reader in readers {
+                    reader.read().await?;
+                    prop_assert!(reader.filtered || reader.next == i64::try_from(written).unwrap());
+                }
+                Ok(())
+            })?;
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::event::{Flags, Gap, Kind, OpenLine, Position, SourceState, Time};
 
-use super::segment::{Batch, Segment};
+use super::segment::{Batch, Opened, Segment};
 
 /// Segments are merged until their text has this many bytes: large enough that a reader takes few, small enough that
 /// dropping one drops little.
@@ -109,10 +109,17 @@ impl Ring {
         if let Some(state) = batch.state.take() {
             self.state = Some(state);
         }
-        if let Some(open) = batch.open.take() {
-            // A finished line takes its open line's place in the readers' eyes; only else they must be told.
-            self.open_version += u64::from(open.is_some() || (self.open.is_some() && batch.len() == 0));
-            self.open = open;
+        match std::mem::take(&mut batch.open) {
+            Opened::Unsaid => {}
+            Opened::None => {
+                // A finished line takes its open line's place in the readers' eyes; only else they must be told.
+                self.open_version += u64::from(self.open.is_some() && !batch.has_events());
+                self.open = None;
+            }
+            Opened::Line(line) => {
+                self.open_version += 1;
+                self.open = Some(line);
+            }
         }
         for segment in batch.cut(self.id(self.next), self.next) {
             self.push(segment);
@@ -138,7 +145,9 @@ impl Ring {
         let chapter = Chapter { first, seq: self.next, after_unknown: hole.is_none() };
         // A chapter that got no event is as good as not begun.
         match self.chapters.back_mut() {
-            Some(last) if last.seq == self.next => *last = chapter,
+            Some(last) if last.seq == self.next => {
+                *last = Chapter { after_unknown: last.after_unknown || chapter.after_unknown, ..chapter };
+            }
             _ => self.chapters.push_back(chapter),
         }
         true
@@ -510,7 +519,11 @@ mod tests {
         let mut ring = Ring::new(start());
         let run = |run| SourceState::Running { run, pid: None };
         let end = |run| crate::event::RunEnd {
-            run, code: Some(0), signal: None, duration: 1.0, cause: crate::event::EndCause::Exited,
+            run,
+            code: Some(0),
+            signal: None,
+            duration: 1.0,
+            cause: crate::event::EndCause::Exited,
         };
         let mut batch = Batch::new();
         for number in 1..=2 {

@@ -15,6 +15,18 @@ struct Entry {
     flags: Flags,
 }
 
+/// What a batch says of the unfinished line.
+#[derive(Debug, Default)]
+pub(super) enum Opened {
+    /// Nothing: it is as it was.
+    #[default]
+    Unsaid,
+    /// There is none.
+    None,
+    /// This is what there is of it.
+    Line(Arc<OpenLine>),
+}
+
 /// Stands for "the daemon itself" in [`Entry::origin`].
 const NO_ORIGIN: u16 = u16::MAX;
 
@@ -35,8 +47,8 @@ pub struct Batch {
     cuts: Vec<usize>,
     /// The newest state in it.
     pub(super) state: Option<Arc<SourceState>>,
-    /// What becomes of the unfinished line: `None` if nothing was said of it.
-    pub(super) open: Option<Option<Arc<OpenLine>>>,
+    /// What becomes of the unfinished line.
+    pub(super) open: Opened,
 }
 
 impl Batch {
@@ -71,17 +83,17 @@ impl Batch {
     /// Says what there is of a line that is not finished, after all events of this batch; `None` takes it back. Not
     /// numbered, and not kept.
     pub fn open(&mut self, line: Option<OpenLine>) {
-        self.open = Some(line.map(Arc::new));
+        self.open = line.map_or(Opened::None, |line| Opened::Line(Arc::new(line)));
     }
 
     /// Whether an append of it would change nothing.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty() && self.open.is_none()
+        self.index.is_empty() && matches!(self.open, Opened::Unsaid)
     }
 
-    /// How many events it holds.
-    pub fn len(&self) -> usize {
-        self.index.len()
+    /// Whether it holds numbered events.
+    pub fn has_events(&self) -> bool {
+        !self.index.is_empty()
     }
 
     fn intern(&mut self, origin: &Origin) -> u16 {

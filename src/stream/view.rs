@@ -11,7 +11,7 @@ use bytes::Bytes;
 use regex::bytes::{Regex, RegexBuilder};
 use tokio::time::Instant;
 
-use crate::event::{Event, Kind, Position, StreamName};
+use crate::event::{Event, Kind, Origin, Position, StreamName};
 use crate::wire::{Encoder, Encoding};
 
 use super::ring::Slice;
@@ -77,7 +77,7 @@ impl Filter {
     }
 
     fn takes_event(&self, event: &Event<'_>) -> bool {
-        event.kind != Kind::Line || self.is_empty() || self.takes(event.origin.map(|o| o.as_str()), event.text)
+        event.kind != Kind::Line || self.is_empty() || self.takes(event.origin.map(Origin::as_str), event.text)
     }
 }
 
@@ -132,27 +132,27 @@ impl View {
         // A frame's id and field names take about this much beside its text.
         let room = if self.filter.is_empty() { text + 48 * events } else { 0 };
         let mut out = Vec::with_capacity(room);
-        let mut encoded = Encoded { bytes: Bytes::new(), lines: 0, to: 0, shown: None, frames: Vec::new() };
+        let mut made = Encoded { bytes: Bytes::new(), lines: 0, to: 0, shown: None, frames: Vec::new() };
         for slice in slices {
             for at in slice.from..slice.to {
                 let event = slice.segment.event(at);
-                encoded.to = slice.segment.seq() + at as u64 + 1;
+                made.to = slice.segment.seq() + at as u64 + 1;
                 if self.filter.takes_event(&event) {
                     encoder.push(&event, &mut out);
-                    encoded.shown = Some(encoded.to);
-                    encoded.lines += u64::from(event.kind == Kind::Line);
+                    made.shown = Some(made.to);
+                    made.lines += u64::from(event.kind == Kind::Line);
                     if self.several {
-                        encoded.frames.push((out.len(), event.id));
+                        made.frames.push((out.len(), event.id));
                     }
                 }
-                if encoded.lines == lines {
-                    encoded.bytes = out.into();
-                    return encoded;
+                if made.lines == lines {
+                    made.bytes = out.into();
+                    return made;
                 }
             }
         }
-        encoded.bytes = out.into();
-        encoded
+        made.bytes = out.into();
+        made
     }
 }
 
@@ -187,7 +187,9 @@ impl Slot {
     }
 
     fn bytes(&self) -> usize {
-        self.encoded.get().map_or(0, |encoded| encoded.bytes.len() + encoded.frames.len() * size_of::<(usize, Position)>())
+        self.encoded
+            .get()
+            .map_or(0, |encoded| encoded.bytes.len() + encoded.frames.len() * size_of::<(usize, Position)>())
     }
 }
 

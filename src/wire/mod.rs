@@ -52,7 +52,11 @@ impl Encoding {
     /// The encoding that an `Accept` header likes best (RFC 9110, section 12.5.1), event streams first among equals.
     /// `None` if it likes none of them.
     pub fn by_accept(accept: &str, data: Data) -> Option<Self> {
-        let offers = [("text", "event-stream", Self::Sse(data)), ("application", "x-ndjson", Self::Ndjson), ("text", "plain", Self::Text)];
+        let offers = [
+            ("text", "event-stream", Self::Sse(data)),
+            ("application", "x-ndjson", Self::Ndjson),
+            ("text", "plain", Self::Text),
+        ];
         let mut best = None;
         for (kind, subtype, encoding) in offers {
             let quality = quality(accept, kind, subtype);

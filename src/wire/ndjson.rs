@@ -29,7 +29,9 @@ pub(super) fn object(encoder: &mut Encoder<'_>, event: &Event<'_>, out: &mut Vec
         out.extend_from_slice(event.kind.name().as_bytes());
         out.push(b'"');
         // The text of these kinds is the JSON object of their fields; they go on in ours.
-        if let [b'{', fields @ .., b'}'] = event.text && !fields.is_empty() {
+        if let [b'{', fields @ .., b'}'] = event.text
+            && !fields.is_empty()
+        {
             out.push(b',');
             out.extend_from_slice(fields);
         }
@@ -74,7 +76,7 @@ pub(super) struct InStream<'a, F> {
 /// What this reader missed, as a line.
 pub fn gap(gap: &Gap, stream: Option<&str>) -> String {
     let fields = InStream { stream, kind: Some("gap"), fields: gap };
-    serde_json::to_string(&fields).expect("a gap has text keys") + "\n"
+    line_of(&fields)
 }
 
 /// What there is of an unfinished line, as a line.
@@ -88,7 +90,11 @@ pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     let text = line.map(|line| String::from_utf8_lossy(&line.text).into_owned()).unwrap_or_default();
     let fields = Open { origin: line.map(|line| line.origin.as_str()), text };
     let fields = InStream { stream, kind: Some("open"), fields: &fields };
-    serde_json::to_string(&fields).expect("an open line has text keys") + "\n"
+    line_of(&fields)
+}
+
+fn line_of(fields: &impl Serialize) -> String {
+    serde_json::to_string(fields).expect("the fields have text keys") + "\n"
 }
 
 #[cfg(test)]
@@ -100,9 +106,9 @@ pub(super) mod tests {
     /// The bytes that were written, as a reader gets them from the JSON of a line.
     pub(in crate::wire) fn bytes_of(json: &serde_json::Value) -> Vec<u8> {
         let text = json["text"].as_str().unwrap();
-        json["bytes"].as_str().map_or(text.as_bytes().to_vec(), |bytes| {
-            base64::engine::general_purpose::STANDARD.decode(bytes).unwrap()
-        })
+        json["bytes"]
+            .as_str()
+            .map_or(text.as_bytes().to_vec(), |bytes| base64::engine::general_purpose::STANDARD.decode(bytes).unwrap())
     }
 
     #[test]

@@ -87,7 +87,6 @@ pub fn hello(retry: u32) -> String {
 /// Keeps a quiet connection from being taken for dead.
 pub const KEEP_ALIVE: &str = ":\n\n";
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +142,12 @@ mod tests {
         let mut encoder = Encoder::new(Encoding::Sse(data), None);
         for (number, text) in (1..).zip(texts) {
             let event = Event {
-                id: position(number), time: Time(0), origin: Some(&origin), kind: Kind::Line, flags: Flags::NONE, text,
+                id: position(number),
+                time: Time(0),
+                origin: Some(&origin),
+                kind: Kind::Line,
+                flags: Flags::NONE,
+                text,
             };
             encoder.push(&event, &mut out);
         }

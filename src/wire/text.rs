@@ -91,9 +91,24 @@ mod tests {
             (Kind::Line, Flags::CONTINUED, b"a", "a"),
             (Kind::Line, Flags::NONE, b"\xffa\rb", "\u{fffd}a\u{240d}b\n"),
             (Kind::State, Flags::NONE, b"{}", ""),
-            (Kind::Loss, Flags::NONE, br#"{"missed":null,"bytes":7,"reason":"file truncated"}"#, "--- rtlogd: 7 bytes lost: file truncated ---\n"),
-            (Kind::End, Flags::NONE, br#"{"run":1,"code":2,"duration":1.25,"cause":"exited"}"#, "--- rtlogd: run 1 ended with exit code 2 after 1.2 s ---\n"),
-            (Kind::End, Flags::NONE, br#"{"run":1,"signal":"KILL","duration":1.0,"cause":"signalled"}"#, "--- rtlogd: run 1 ended by signal KILL after 1.0 s ---\n"),
+            (
+                Kind::Loss,
+                Flags::NONE,
+                br#"{"missed":null,"bytes":7,"reason":"file truncated"}"#,
+                "--- rtlogd: 7 bytes lost: file truncated ---\n",
+            ),
+            (
+                Kind::End,
+                Flags::NONE,
+                br#"{"run":1,"code":2,"duration":1.25,"cause":"exited"}"#,
+                "--- rtlogd: run 1 ended with exit code 2 after 1.2 s ---\n",
+            ),
+            (
+                Kind::End,
+                Flags::NONE,
+                br#"{"run":1,"signal":"KILL","duration":1.0,"cause":"signalled"}"#,
+                "--- rtlogd: run 1 ended by signal KILL after 1.0 s ---\n",
+            ),
         ];
         for (kind, flags, text, expected) in table {
             let mut out = Vec::new();
@@ -101,6 +116,9 @@ mod tests {
             push(&Event { id, time: Time(0), origin: None, kind, flags, text }, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
-        assert_eq!(gap(&Gap { missed: Some(2), resume: Position { epoch: Epoch::kept(1), number: 1 } }), "--- rtlogd: 2 events missed here ---\n");
+        assert_eq!(
+            gap(&Gap { missed: Some(2), resume: Position { epoch: Epoch::kept(1), number: 1 } }),
+            "--- rtlogd: 2 events missed here ---\n"
+        );
     }
 }
