@@ -1,0 +1,392 @@
+//! Bytes to lines: line ends, the length limit, redraws, and the half line at the end.
+
+use memchr::{memchr_iter, memchr2_iter};
+
+use super::CarriageReturn;
+
+/// Shortest length limit, in bytes: the longest UTF-8 character, so that a piece can end at a character's boundary.
+const MIN_LINE: usize = 4;
+
+/// Most memory kept for the next half line, in bytes: one long line must not cost its length for ever.
+const KEPT: usize = 64 << 10;
+
+/// A line, or a piece of one, without its line end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Its bytes, whatever they are.
+    pub text: &'a [u8],
+    /// The line was longer than the limit: it goes on in the next one.
+    pub continued: bool,
+    /// It ended without a line end.
+    pub partial: bool,
+}
+
+/// Cuts bytes into lines. Holds the half line at the end, at most the length limit and one read.
+///
+/// A line ends with LF; one CR before it is dropped. What a bare CR means, [`CarriageReturn`] says. A line longer than the
+/// limit is given out in pieces, each but the last `continued`; a piece ends at the boundary of a UTF-8 character where
+/// there is one in its last three bytes. A redraw replaces only what was not given out yet: after a piece was, the line
+/// ends at the CR.
+#[derive(Debug)]
+pub struct Lines {
+    max: usize,
+    mode: CarriageReturn,
+    /// The half line; in `Fold`, what is seen of it.
+    text: Vec<u8>,
+    /// Bytes of the source since the last one that was given out.
+    held: u64,
+    /// The last byte was a CR. `Fold`: what follows replaces `text`, if it is not LF. `Split`: an LF belongs to it.
+    after_cr: bool,
+    /// A piece of this line was given out.
+    begun: bool,
+}
+
+impl Lines {
+    /// Lines of at most `max_line` bytes (and at least 4).
+    pub fn new(max_line: usize, mode: CarriageReturn) -> Self {
+        Self { max: max_line.max(MIN_LINE), mode, text: Vec::new(), held: 0, after_cr: false, begun: false }
+    }
+
+    /// Gives `sink` each line that `chunk` completes. A line that lies in `chunk` as a whole is not copied.
+    pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Line<'_>)) {
+        let mut from = 0;
+        match self.mode {
+            CarriageReturn::Keep => {
+                for at in memchr_iter(b'\n', chunk) {
+                    self.end(&chunk[from..at], false, &mut sink);
+                    from = at + 1;
+                }
+            }
+            CarriageReturn::Fold | CarriageReturn::Split => {
+                for at in memchr2_iter(b'\n', b'\r', chunk) {
+                    let text = &chunk[from..at];
+                    if chunk[at] == b'\n' { self.line_feed(text, &mut sink) } else { self.carriage_return(text, &mut sink) }
+                    from = at + 1;
+                }
+            }
+        }
+        self.grow(&chunk[from..], &mut sink);
+    }
+
+    /// Gives out the half line, if there is one, as `partial`. The next byte begins a new line.
+    pub fn finish(&mut self, mut sink: impl FnMut(Line<'_>)) {
+        if self.text.is_empty() {
+            (self.held, self.after_cr) = (0, false);
+        } else {
+            self.end(&[], true, &mut sink);
+        }
+    }
+
+    /// What there is of the unfinished line and was not given out; in [`CarriageReturn::Fold`], what a terminal would show.
+    pub fn open(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// How many bytes went in since the last one that was given out: the source read again from there gives the same
+    /// lines. (Except in [`CarriageReturn::Split`] from between a CR and its LF.)
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    fn line_feed(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
+        match self.mode {
+            CarriageReturn::Split if self.after_cr && text.is_empty() => self.after_cr = false,
+            _ => {
+                self.redraw(text, sink);
+                self.end(text, false, sink);
+            }
+        }
+    }
+
+    fn carriage_return(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
+        if self.mode == CarriageReturn::Split {
+            self.end(text, false, sink);
+        } else {
+            self.grow(text, sink);
+            self.held += 1;
+        }
+        self.after_cr = true;
+    }
+
+    /// The bytes after a CR turned out not to be a line end: in `Fold` they take the place of what was there.
+    fn redraw(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
+        if text.is_empty() || !self.after_cr {
+            return;
+        }
+        if self.begun {
+            self.end(&[], false, sink);
+        }
+        self.text.clear();
+        self.after_cr = false;
+    }
+
+    /// More of a line whose end is yet to come.
+    fn grow(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
+        if text.is_empty() {
+            return;
+        }
+        self.redraw(text, sink);
+        self.text.extend_from_slice(text);
+        self.held += text.len() as u64;
+        // A CR at the end may belong to a line end, and then it does not count.
+        let sure = self.text.len() - usize::from(self.mode == CarriageReturn::Keep && text.ends_with(b"\r"));
+        let mut given = 0;
+        while sure - given > self.max {
+            let piece = cut(&self.text[given..], self.max);
+            sink(Line { text: piece, continued: true, partial: false });
+            given += piece.len();
+        }
+        if given > 0 {
+            self.text.drain(..given);
+            self.held = self.text.len() as u64;
+            self.begun = true;
+        }
+    }
+
+    /// The line ends behind `text`.
+    fn end(&mut self, text: &[u8], partial: bool, sink: &mut impl FnMut(Line<'_>)) {
+        let mut rest = if self.text.is_empty() {
+            text
+        } else {
+            self.text.extend_from_slice(text);
+            &self.text
+        };
+        if self.mode == CarriageReturn::Keep && !partial {
+            rest = rest.strip_suffix(b"\r").unwrap_or(rest);
+        }
+        while rest.len() > self.max {
+            let piece = cut(rest, self.max);
+            sink(Line { text: piece, continued: true, partial: false });
+            rest = &rest[piece.len()..];
+        }
+        sink(Line { text: rest, continued: false, partial });
+        self.text.clear();
+        self.text.shrink_to(KEPT);
+        (self.held, self.after_cr, self.begun) = (0, false, false);
+    }
+}
+
+/// The first `max` bytes of `text`, which is longer; fewer by up to three, if that keeps a UTF-8 character whole.
+fn cut(text: &[u8], max: usize) -> &[u8] {
+    let is_inside = |at: usize| text[at] & 0xC0 == 0x80;
+    if !is_inside(max) {
+        return &text[..max];
+    }
+    let lead = (max - 3..max).rev().find(|&at| !is_inside(at));
+    let splits = |at: usize| match text[at] {
+        0xC2..=0xDF => at + 2 > max,
+        0xE0..=0xEF => at + 3 > max,
+        0xF0..=0xF4 => at + 4 > max,
+        _ => false,
+    };
+    let end = lead.filter(|&at| at > 0 && splits(at)).unwrap_or(max);
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use CarriageReturn::{Fold, Keep, Split};
+    use proptest::prelude::*;
+
+    type Given = (Vec<u8>, bool, bool);
+
+    fn keep(given: &mut Vec<Given>) -> impl FnMut(Line<'_>) {
+        |line| given.push((line.text.to_vec(), line.continued, line.partial))
+    }
+
+    /// All lines of `chunks`; a piece that goes on is shown with `+` behind it, a partial line with `...`.
+    fn lines(max: usize, mode: CarriageReturn, chunks: &[&str]) -> Vec<String> {
+        let mut lines = Lines::new(max, mode);
+        let mut given = Vec::new();
+        for chunk in chunks {
+            lines.push(chunk.as_bytes(), keep(&mut given));
+        }
+        lines.finish(keep(&mut given));
+        let show = |(text, continued, partial): &Given| {
+            let mark = if *continued { "+" } else if *partial { "..." } else { "" };
+            String::from_utf8_lossy(text).into_owned() + mark
+        };
+        given.iter().map(show).collect()
+    }
+
+    #[test]
+    fn line_ends() {
+        let table: &[(CarriageReturn, &[&str], &[&str])] = &[
+            (Keep, &["a\nb\n"], &["a", "b"]),
+            (Keep, &["a\n\n"], &["a", ""]),
+            (Keep, &["a"], &["a..."]),
+            (Keep, &["a\r\n"], &["a"]),
+            (Keep, &["a\r", "\nb"], &["a", "b..."]),
+            (Keep, &["a\r\r\n"], &["a\r"]),
+            (Keep, &["a\rb\r"], &["a\rb\r..."]),
+            (Keep, &["\r\n"], &[""]),
+            (Fold, &["a\r\n"], &["a"]),
+            (Fold, &["a\r\r\n"], &["a"]),
+            (Fold, &["a\r", "\r", "\n"], &["a"]),
+            (Fold, &["10%\r20%\r30%\nx\n"], &["30%", "x"]),
+            (Fold, &["10%\r2", "0%\r"], &["20%..."]),
+            (Fold, &["\r10%\r20%\n"], &["20%"]),
+            (Fold, &["\r"], &[]),
+            (Fold, &["\r\n"], &[""]),
+            (Split, &["a\r\nb\rc"], &["a", "b", "c..."]),
+            (Split, &["a\r", "\nb"], &["a", "b..."]),
+            (Split, &["a\r\r\n"], &["a", ""]),
+            (Split, &["a\r\n\n"], &["a", ""]),
+            (Split, &["a\r"], &["a"]),
+        ];
+        for (mode, chunks, expected) in table {
+            assert_eq!(&lines(100, *mode, chunks), expected, "{mode:?} {chunks:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_comes_in_pieces() {
+        let table: &[(CarriageReturn, &[&str], &[&str])] = &[
+            (Keep, &["abcd\n"], &["abcd"]),
+            (Keep, &["abcd\r\n"], &["abcd"]),
+            (Keep, &["abcd", "\r", "\n"], &["abcd"]),
+            (Keep, &["abcd\r"], &["abcd+", "\r..."]),
+            (Keep, &["abcd\rx"], &["abcd+", "\rx..."]),
+            (Keep, &["abcdefghi\n"], &["abcd+", "efgh+", "i"]),
+            (Keep, &["abc", "de"], &["abcd+", "e..."]),
+            (Keep, &["abcä\n"], &["abc+", "ä"]),
+            (Keep, &["ab€\n"], &["ab+", "€"]),
+            (Keep, &["a😀\n"], &["a+", "😀"]),
+            (Keep, &["😀😀\n"], &["😀+", "😀"]),
+            (Keep, &["abää\n"], &["abä+", "ä"]),
+            (Fold, &["abcdef\rx\n"], &["abcd+", "ef", "x"]),
+            (Fold, &["abcdef\r", "\n"], &["abcd+", "ef"]),
+            (Split, &["abcdef\rx\n"], &["abcd+", "ef", "x"]),
+        ];
+        for (mode, chunks, expected) in table {
+            assert_eq!(&lines(4, *mode, chunks), expected, "{mode:?} {chunks:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_are_cut_at_the_limit() {
+        let mut given = Vec::new();
+        Lines::new(4, Keep).push(&[0x80; 9], keep(&mut given));
+        Lines::new(4, Keep).push(b"ab\xc3\x80\x80\x80", keep(&mut given));
+        let text: Vec<_> = given.iter().map(|line| &*line.0).collect();
+        assert_eq!(text, [&[0x80; 4][..], &[0x80; 4], b"ab\xc3\x80"]);
+    }
+
+    #[test]
+    fn a_progress_bar_of_a_gigabyte_costs_nothing() {
+        let mut lines = Lines::new(1000, Fold);
+        for _ in 0..1000 {
+            lines.push(&b"\r[=====>    ] 50%".repeat(100), |_| panic!("no line is complete"));
+        }
+        assert_eq!(lines.open(), b"[=====>    ] 50%");
+        assert_eq!(lines.held(), 1_700_000);
+        assert!(lines.text.capacity() < 1000);
+    }
+
+    /// The same by the definition: the whole text at hand, a byte at a time.
+    fn model(max: usize, mode: CarriageReturn, text: &[u8]) -> Vec<Given> {
+        let mut ended: Vec<(Vec<u8>, bool)> = Vec::new();
+        let (mut line, mut at) = (Vec::new(), 0);
+        while at < text.len() {
+            let rest = &text[at..];
+            let run = rest.iter().take_while(|&&byte| byte == b'\r').count();
+            let feed = |count: usize| rest.get(count) == Some(&b'\n');
+            match (mode, rest[0]) {
+                (_, b'\n') => ended.push((std::mem::take(&mut line), false)),
+                (Keep | Split, b'\r') if feed(1) => {
+                    ended.push((std::mem::take(&mut line), false));
+                    at += 1;
+                }
+                (Split, b'\r') => ended.push((std::mem::take(&mut line), false)),
+                (Fold, b'\r') => {
+                    at += run - 1;
+                    let last = at + 1 == text.len();
+                    if !feed(run) && !last {
+                        if line.len() > max {
+                            ended.push((line.clone(), false));
+                        }
+                        line.clear();
+                    }
+                }
+                (_, byte) => line.push(byte),
+            }
+            at += 1;
+        }
+        if !line.is_empty() {
+            ended.push((line, true));
+        }
+        let mut given = Vec::new();
+        for (line, partial) in ended {
+            let mut rest = &line[..];
+            while rest.len() > max {
+                let piece = cut(rest, max);
+                given.push((piece.to_vec(), true, false));
+                rest = &rest[piece.len()..];
+            }
+            given.push((rest.to_vec(), false, partial));
+        }
+        given
+    }
+
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        let bit = prop_oneof![
+            3 => Just(b"a".to_vec()),
+            2 => Just(b"\n".to_vec()),
+            2 => Just(b"\r".to_vec()),
+            1 => Just(b"\r\n".to_vec()),
+            1 => Just("ä€😀".as_bytes().to_vec()),
+            1 => any::<u8>().prop_map(|byte| vec![byte]),
+            1 => Just(b"bcdefghijkl".to_vec()),
+        ];
+        proptest::collection::vec(bit, 0..40).prop_map(|bits| bits.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn where_reads_end_never_shows(
+            text in text(), max in 4usize..12, mode in prop_oneof![Just(Fold), Just(Split), Just(Keep)],
+            ends in proptest::collection::vec(1usize..9, 1..40),
+        ) {
+            let mut lines = Lines::new(max, mode);
+            let (mut given, mut rest) = (Vec::new(), &text[..]);
+            for end in ends.iter().cycle() {
+                if rest.is_empty() { break; }
+                let (chunk, after) = rest.split_at((*end).min(rest.len()));
+                lines.push(chunk, keep(&mut given));
+                rest = after;
+                // Memory: the limit, one read, and a CR that may not count.
+                prop_assert!(lines.open().len() <= max + 1);
+            }
+            lines.finish(keep(&mut given));
+            prop_assert_eq!(&given, &model(max, mode, &text));
+        }
+
+        #[test]
+        fn from_the_place_of_the_held_bytes_the_rest_reads_the_same(text in text(), max in 4usize..12, at in 0usize..60) {
+            let at = at.min(text.len());
+            let mut given = Vec::new();
+            let mut lines = Lines::new(max, Keep);
+            lines.push(&text[..at], keep(&mut given));
+            let place = at - usize::try_from(lines.held()).unwrap();
+            let mut lines = Lines::new(max, Keep);
+            lines.push(&text[place..], keep(&mut given));
+            lines.finish(keep(&mut given));
+            prop_assert_eq!(&given, &model(max, Keep, &text));
+        }
+
+        #[test]
+        fn joined_again_a_kept_line_is_what_was_written(text in text(), max in 4usize..12) {
+            let mut joined = Vec::new();
+            let mut lines = Lines::new(max, Keep);
+            let mut join = |line: Line<'_>| {
+                joined.extend_from_slice(line.text);
+                if !line.continued && !line.partial { joined.push(b'\n'); }
+            };
+            lines.push(&text, &mut join);
+            lines.finish(&mut join);
+            let plain = String::from_utf8_lossy(&text).replace("\r\n", "\n");
+            prop_assert_eq!(String::from_utf8_lossy(&joined), plain);
+        }
+    }
+}
