@@ -1,0 +1,342 @@
+//! From what is written to what is true: defaults, bounds, and what must or must not stand together.
+//!
+//! Knows no YAML and opens no files. What does not fit a type was noted before; it is as if it were not written.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::event::{MAX_LINE, StreamName};
+
+use super::field::{At, Entries, Field};
+use super::raw::{self, Word};
+use super::report::{Place, Report};
+use super::units::{Size, Span};
+use super::{
+    Config, FileSource, LEAST_MAX_LINE, LEAST_STREAM_MEMORY, Limits, Listen, ProcessSource, Restart, STREAM_MEMORY,
+    SourceKind, Stop, Stream,
+};
+
+/// Shortest wait before a command is started again: a command that fails at once must not take the machine with it.
+const LEAST_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Shortest time that a client is given for anything.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
+
+/// The configuration that `raw` describes. `directories` holds the directory of each file, for the paths in it.
+pub(super) fn check(raw: raw::Config, directories: Vec<PathBuf>, report: &mut Report) -> Config {
+    Check { directories, report }.config(raw)
+}
+
+struct Check<'r> {
+    directories: Vec<PathBuf>,
+    report: &'r mut Report,
+}
+
+/// What was written and fits, with its place.
+fn written<T>(field: Field<T>) -> Option<(Place, T)> {
+    field.and_then(|at| Some((at.place, at.value?)))
+}
+
+/// What was written and fits.
+fn value<T>(field: Field<T>) -> Option<T> {
+    written(field).map(|(_, value)| value)
+}
+
+impl Check<'_> {
+    fn config(&mut self, raw: raw::Config) -> Config {
+        let defaults = Config::default();
+        // What is written, but no truth, is one mistake; without this, each address to listen on would be one more.
+        let insecure = raw.access.is_some_and(|access| match access.value {
+            Some(access) => access.insecure.is_some_and(|insecure| insecure.value.unwrap_or(true)),
+            None => true,
+        });
+        let listen = written(raw.listen).map(|(place, listen)| self.listen(place, listen.0, insecure));
+        let memory = self.size(raw.memory, defaults.memory, LEAST_STREAM_MEMORY, usize::MAX);
+        let stream_memory = self.history(raw.history, STREAM_MEMORY);
+        let hosts = value(raw.hosts).unwrap_or_default();
+        let proxies = value(raw.trusted_proxies).unwrap_or_default();
+        Config {
+            listen: listen.unwrap_or(defaults.listen),
+            memory,
+            hosts: hosts.into_iter().filter_map(|host| self.host(host)).collect(),
+            trusted_proxies: proxies.into_iter().filter_map(|at| at.value).collect(),
+            base_path: written(raw.base_path)
+                .and_then(|(at, path)| self.base_path(at, &path))
+                .unwrap_or(defaults.base_path),
+            insecure,
+            limits: value(raw.limits).map_or(defaults.limits, |limits| self.limits(limits)),
+            streams: value(raw.streams).map_or_else(Vec::new, |streams| self.streams(streams, stream_memory)),
+        }
+    }
+
+    fn listen(&mut self, place: Place, written: Vec<At<Listen>>, insecure: bool) -> Vec<Listen> {
+        if written.is_empty() {
+            self.report.wrong(place, "names no address (such as 127.0.0.1:7070; without `listen` it is that)");
+        }
+        let mut all: Vec<(Listen, Place)> = Vec::new();
+        for At { place, value } in written {
+            let listen = match value {
+                Some(Listen::Unix(path)) => self.resolved(place, &path.to_string_lossy()).map(Listen::Unix),
+                other => other,
+            };
+            let Some(listen) = listen else { continue };
+            if !listen.is_local() && !insecure {
+                self.report.wrong(
+                    place,
+                    format!(
+                        "{listen} can be reached from other machines, and whoever reaches it can read every \
+                    stream (listen on 127.0.0.1 behind a proxy, or allow it with `access: {{ insecure: true }}`)"
+                    ),
+                );
+            }
+            if matches!(&listen, Listen::Unix(path) if path.as_os_str().len() > super::MAX_SOCKET_PATH) {
+                self.report.wrong(
+                    place,
+                    format!("{listen} is longer than the {} bytes a Unix socket may have", super::MAX_SOCKET_PATH),
+                );
+            }
+            match all.iter().find(|(other, _)| *other == listen) {
+                Some((_, first)) => self.report.twice(&listen.to_string(), place, *first),
+                None => all.push((listen, place)),
+            }
+        }
+        all.into_iter().map(|(listen, _)| listen).collect()
+    }
+
+    /// A name as a client writes it into `Host`, without the port.
+    fn host(&mut self, host: At<String>) -> Option<String> {
+        let name = host.value?.to_ascii_lowercase();
+        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
+        match bare.parse::<IpAddr>() {
+            Ok(IpAddr::V6(address)) => return Some(format!("[{address}]")),
+            Ok(IpAddr::V4(_)) if bare == name => return Some(name),
+            _ => {}
+        }
+        let label = |label: &str| {
+            !label.is_empty() && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_')
+        };
+        if name.len() <= 253 && name.split('.').all(label) {
+            return Some(name);
+        }
+        self.report.wrong(
+            host.place,
+            format!("not a host name: {name:?} (no scheme, port, path or pattern; such as ci.example.com)"),
+        );
+        None
+    }
+
+    /// The path with a slash in front and none at the end, but for `/` itself.
+    fn base_path(&mut self, place: Place, path: &str) -> Option<String> {
+        let plain = |segment: &str| {
+            let letter = |c: u8| c.is_ascii_alphanumeric() || b"-._~".contains(&c);
+            !matches!(segment, "" | "." | "..") && segment.bytes().all(letter)
+        };
+        match path.strip_prefix('/') {
+            Some("") => return Some("/".into()),
+            Some(rest) if rest.strip_suffix('/').unwrap_or(rest).split('/').all(plain) => {
+                return Some(path.strip_suffix('/').unwrap_or(path).to_owned());
+            }
+            _ => {}
+        }
+        self.report.wrong(
+            place,
+            format!(
+                "not a path to be seen under: {path:?} (a slash, then names of A-Z, a-z, 0-9, - . _ ~, such as /logs)"
+            ),
+        );
+        None
+    }
+
+    fn limits(&mut self, raw: raw::Limits) -> Limits {
+        let defaults = Limits::default();
+        Limits {
+            connections: self.between(raw.connections, defaults.connections, 1, usize::MAX),
+            per_address: self.between(raw.per_address, defaults.per_address, 1, usize::MAX),
+            head: self.span(raw.head, defaults.head, LEAST_WAIT),
+            body: self.span(raw.body, defaults.body, LEAST_WAIT),
+            stalled_write: self.span(raw.stalled_write, defaults.stalled_write, LEAST_WAIT),
+            keep_alive: self.span(raw.keep_alive, defaults.keep_alive, LEAST_WAIT),
+            shutdown: self.span(raw.shutdown, defaults.shutdown, Duration::ZERO),
+        }
+    }
+
+    fn between<T: PartialOrd + Display + Copy>(&mut self, field: Field<T>, default: T, least: T, most: T) -> T {
+        match written(field) {
+            Some((place, value)) if value < least => {
+                self.report.wrong(place, format!("{value} is too little (at least {least})"));
+                default
+            }
+            Some((place, value)) if value > most => {
+                self.report.wrong(place, format!("{value} is too much (at most {most})"));
+                default
+            }
+            Some((_, value)) => value,
+            None => default,
+        }
+    }
+
+    fn size(&mut self, field: Field<Size>, default: usize, least: usize, most: usize) -> usize {
+        let size = |bytes: usize| Size(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let chosen = self.between(field, size(default), size(least), size(most));
+        usize::try_from(chosen.0).unwrap_or(usize::MAX)
+    }
+
+    fn span(&mut self, field: Field<Span>, default: Duration, least: Duration) -> Duration {
+        self.between(field, Span(default), Span(least), Span(Duration::MAX)).0
+    }
+
+    fn history(&mut self, field: Field<raw::History>, default: usize) -> usize {
+        let memory = value(field).and_then(|history| history.memory);
+        self.size(memory, default, LEAST_STREAM_MEMORY, usize::MAX)
+    }
+
+    fn streams(&mut self, entries: Entries<raw::Stream>, memory: usize) -> Vec<Stream> {
+        let mut first: HashMap<String, Place> = HashMap::new();
+        let mut streams = Vec::new();
+        for (key, stream) in entries.0 {
+            let Some(name) = key.value else { continue };
+            let before = *first.entry(name.clone()).or_insert(key.place);
+            if before.file != key.place.file {
+                // Within one file it was noted by whoever read the map.
+                self.report.twice(&name, key.place, before);
+            }
+            match name.parse::<StreamName>() {
+                Err(error) => self.report.wrong(key.place, error.to_string()),
+                Ok(name) => streams.extend(stream.value.and_then(|raw| self.stream(name, key.place, raw, memory))),
+            }
+        }
+        streams
+    }
+
+    fn stream(&mut self, name: StreamName, place: Place, mut raw: raw::Stream, memory: usize) -> Option<Stream> {
+        let source = match (raw.file.take(), raw.command.take()) {
+            (Some(file), Some(command)) => {
+                let second = file.place.max(command.place);
+                self.report.wrong(second, "a stream has `file` or `command`, not both (make two streams)");
+                None
+            }
+            (None, None) => {
+                self.report.wrong(
+                    place,
+                    format!(
+                        "stream {:?} has no source (write `file: PATH` or `command: [PROGRAM, ...]`)",
+                        name.as_str()
+                    ),
+                );
+                None
+            }
+            (Some(file), None) => self.file(file, &mut raw).map(SourceKind::File),
+            (None, Some(command)) => self.process(command, &mut raw).map(SourceKind::Process),
+        };
+        let max_line = self.size(raw.max_line, MAX_LINE, LEAST_MAX_LINE, MAX_LINE);
+        let memory = self.history(raw.history, memory);
+        Some(Stream {
+            name,
+            source: source?,
+            memory,
+            max_line,
+            carriage_return: value(raw.carriage_return).unwrap_or_default(),
+            description: value(raw.description).map(|words| words.0),
+            labels: words(raw.labels),
+        })
+    }
+
+    fn file(&mut self, file: At<String>, raw: &mut raw::Stream) -> Option<FileSource> {
+        let of_commands = [
+            ("directory", raw.directory.take().map(|at| at.place)),
+            ("environment", raw.environment.take().map(|at| at.place)),
+            ("restart", raw.restart.take().map(|at| at.place)),
+            ("stop", raw.stop.take().map(|at| at.place)),
+        ];
+        for (key, place) in of_commands {
+            if let Some(place) = place {
+                self.report.wrong(place, format!("`{key}` is for a `command`, this stream follows a file"));
+            }
+        }
+        let from = value(raw.from.take()).unwrap_or_default();
+        Some(FileSource { path: self.resolved(file.place, &file.value?)?, from })
+    }
+
+    fn process(&mut self, command: At<raw::Argv>, raw: &mut raw::Stream) -> Option<ProcessSource> {
+        if let Some(from) = raw.from.take() {
+            self.report.wrong(from.place, "`from` is for a `file`, this stream runs a command");
+        }
+        let directory = written(raw.directory.take()).and_then(|(place, path)| self.resolved(place, &path));
+        let environment = raw.environment.take();
+        self.variables(environment.as_ref());
+        let restart = value(raw.restart.take()).map_or_else(Restart::default, |restart| self.restart(restart));
+        let defaults = Stop::default();
+        let stop = value(raw.stop.take()).map_or(defaults.clone(), |stop| Stop {
+            signal: value(stop.signal).unwrap_or(defaults.signal),
+            grace: self.span(stop.grace, defaults.grace, Duration::ZERO),
+        });
+        let argv = self.argv(command.place, command.value?)?;
+        Some(ProcessSource { argv, directory, environment: words(environment), restart, stop })
+    }
+
+    fn argv(&mut self, place: Place, argv: raw::Argv) -> Option<Vec<OsString>> {
+        match argv.0.first() {
+            None => self.report.wrong(place, "empty command (name the program, such as [make, -j8])"),
+            Some(At { place, value: Some(Word(program)) }) if program.is_empty() => {
+                self.report.wrong(*place, "empty name of a program (such as make or /usr/bin/make)");
+            }
+            Some(_) => {}
+        }
+        for At { place, value } in &argv.0 {
+            if value.as_ref().is_some_and(|word| word.0.contains('\0')) {
+                self.report.wrong(*place, "a NUL cannot be passed to a program");
+            }
+        }
+        argv.0.into_iter().map(|word| Some(word.value?.0.into())).collect()
+    }
+
+    fn variables(&mut self, variables: Option<&At<Entries<Word>>>) {
+        let Some(Entries(variables)) = variables.and_then(|at| at.value.as_ref()) else { return };
+        for (name, value) in variables {
+            if name.value.as_ref().is_some_and(|name| name.is_empty() || name.contains(['=', '\0'])) {
+                self.report.wrong(name.place, "not the name of a variable (not empty, without = and NUL)");
+            }
+            if value.value.as_ref().is_some_and(|value| value.0.contains('\0')) {
+                self.report.wrong(value.place, "a NUL cannot be passed to a program");
+            }
+        }
+    }
+
+    fn restart(&mut self, raw: raw::Restart) -> Restart {
+        let defaults = Restart::default();
+        let backoff = written(raw.backoff).map(|(place, range)| {
+            if *range.0.start() < LEAST_BACKOFF {
+                self.report.wrong(place, format!("{range} begins too early (at {} or later)", Span(LEAST_BACKOFF)));
+            }
+            range.0
+        });
+        Restart {
+            when: value(raw.when).unwrap_or(defaults.when),
+            backoff: backoff.unwrap_or(defaults.backoff),
+            limit: value(raw.limit).map(|rate| (rate.times, rate.per)),
+        }
+    }
+
+    /// A path, seen from the directory of the file it is written in.
+    fn resolved(&mut self, place: Place, path: &str) -> Option<PathBuf> {
+        if path.is_empty() {
+            self.report.wrong(place, "empty path");
+            return None;
+        }
+        if path.contains('\0') {
+            self.report.wrong(place, "a path cannot hold a NUL");
+            return None;
+        }
+        Some(self.directories.get(place.file)?.join(path))
+    }
+}
+
+/// Names and words; those that did not fit were noted.
+fn words(field: Field<Entries<Word>>) -> BTreeMap<String, String> {
+    let entries = value(field).map_or_else(Vec::new, |entries| entries.0);
+    entries.into_iter().filter_map(|(name, word)| Some((name.value?, word.value?.0))).collect()
+}

@@ -1,0 +1,578 @@
+//! Finds and reads the files of a configuration, and puts what they say together. The one place here that opens files.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::report::{Document, Mistakes, Report};
+use super::tree::Value;
+use super::{Config, check, raw, read, tree};
+
+/// Longest configuration file, in bytes. Ten thousand streams fit; what is longer was named by mistake.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The configuration of the file at `path` and of `conf.d/*.yaml` beside it, in the order of their names.
+///
+/// Streams of all files come together; of any other key at the top level, the last file that has it counts, as a whole.
+/// Paths in a file are seen from its directory.
+///
+/// # Errors
+/// Everything that is wrong in any of them.
+pub fn load(path: &Path) -> Result<Config, Mistakes> {
+    let mut report = Report::default();
+    let mut documents = Vec::new();
+    let mut files = vec![path.to_owned()];
+    files.extend(further(path, &mut report));
+    for path in files {
+        // A file that cannot be read counts as an empty one: its mistake is noted, and those of the others are told with it.
+        let text = text(&path).unwrap_or_else(|(place, why)| {
+            report.file(&path, place, why);
+            String::new()
+        });
+        documents.push(Document { path, text });
+    }
+    let config = build(&documents, &mut report);
+    report.finish(&documents).map(|()| config)
+}
+
+/// What `documents` say; of use only if the report stays empty.
+fn build(documents: &[Document], report: &mut Report) -> Config {
+    let mut whole = raw::Config::default();
+    for (index, document) in documents.iter().enumerate() {
+        match tree::parse(&document.text) {
+            Ok(tree) if matches!(tree.value, Value::Null) => {}
+            Ok(tree) => whole = join(whole, read::read(index, &tree, report).unwrap_or_default()),
+            Err((place, why)) => report.file(&document.path, Some(place), why),
+        }
+    }
+    let directory = |document: &Document| {
+        let path = std::path::absolute(&document.path).unwrap_or_else(|_| document.path.clone());
+        path.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned)
+    };
+    check::check(whole, documents.iter().map(directory).collect(), report)
+}
+
+/// What two files say: streams of both, of all else what `second` says, if it does.
+fn join(first: raw::Config, second: raw::Config) -> raw::Config {
+    let streams = match (first.streams, second.streams) {
+        (Some(mut first), Some(second)) => {
+            // What is wrong with one of them is noted already.
+            if let (Some(all), Some(more)) = (&mut first.value, second.value) {
+                all.0.extend(more.0);
+            }
+            Some(first)
+        }
+        (first, second) => second.or(first),
+    };
+    raw::Config {
+        listen: second.listen.or(first.listen),
+        memory: second.memory.or(first.memory),
+        history: second.history.or(first.history),
+        hosts: second.hosts.or(first.hosts),
+        trusted_proxies: second.trusted_proxies.or(first.trusted_proxies),
+        base_path: second.base_path.or(first.base_path),
+        access: second.access.or(first.access),
+        limits: second.limits.or(first.limits),
+        streams,
+    }
+}
+
+/// The files in `conf.d` beside the main one, sorted; hidden ones belong to editors. No such directory: none.
+fn further(main: &Path, report: &mut Report) -> Vec<PathBuf> {
+    let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
+    let is_ours = |path: &PathBuf| {
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        !hidden && path.extension().is_some_and(|extension| extension == "yaml")
+    };
+    let entries = fs::read_dir(&directory).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let mut files: Vec<PathBuf> = match entries {
+        Ok(files) => files,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            report.file(&directory, None, format!("cannot be read: {error}"));
+            Vec::new()
+        }
+    };
+    files.retain(is_ours);
+    files.sort();
+    files
+}
+
+/// The text of a file; else why there is none, and where.
+fn text(path: &Path) -> Result<String, (Option<(usize, usize)>, String)> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    read.map_err(|error| (None, format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err((None, format!("is longer than {MAX_FILE} bytes (put streams into files in conf.d)")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default()).into_owned();
+        let last = before.rsplit('\n').next().unwrap_or_default();
+        let place = (before.matches('\n').count() + 1, last.chars().count() + 1);
+        (Some(place), "is not UTF-8 from here (save it as UTF-8)".into())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::{
+        CarriageReturn, FileSource, Limits, ProcessSource, Restart, RestartWhen, SourceKind, Start, Stop, Stream,
+        from_paths, schema,
+    };
+    use super::*;
+
+    /// What these texts say, as files `0.yaml`, `1.yaml` and so on in `/etc`.
+    fn config(texts: &[&str]) -> Result<Config, Mistakes> {
+        let document = |(index, text): (usize, &&str)| Document {
+            path: format!("/etc/{index}.yaml").into(),
+            text: (*text).to_owned(),
+        };
+        let documents: Vec<Document> = texts.iter().enumerate().map(document).collect();
+        let mut report = Report::default();
+        let config = build(&documents, &mut report);
+        report.finish(&documents).map(|()| config)
+    }
+
+    /// All mistakes of one file, without its name.
+    fn mistakes(text: &str) -> Vec<String> {
+        let error = config(&[text]).expect_err(text).to_string();
+        error.replace("/etc/0.yaml:", "").lines().map(str::to_owned).collect()
+    }
+
+    fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+        entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn file(name: &str, path: &str, from: Start) -> Stream {
+        Stream::new(name.parse().unwrap(), SourceKind::File(FileSource { path: path.into(), from }))
+    }
+
+    #[test]
+    fn nothing_said_is_the_default() {
+        for text in ["", "# nothing\n", "---\n", "{}", "streams:\n", "memory: ~\nlimits:\n  head:\nstreams: {}\n"] {
+            assert_eq!(config(&[text]), Ok(Config::default()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn all_that_can_be_said() {
+        let text = r#"
+listen: ["[::1]:0", localhost:80, 0.0.0.0:7070, "unix:run/r.sock"]
+memory: 1GiB
+history: { memory: 2MiB }
+hosts: [CI.Example.com, "::1", "[::2]", 10.0.0.1]
+trusted_proxies: [127.0.0.1, 10.0.0.0/8]
+base_path: /logs/ci/
+access: { insecure: true }
+limits: { connections: 10, per_address: 1, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, shutdown: 0s }
+streams:
+  web: { file: var/*.log, from: start, max_line: 1KiB, carriage_return: keep, history: { memory: 1048576 } }
+  build:
+    command: [make, -j8, 007, 1.50, true, ""]
+    directory: ..
+    environment: { PORT: 8080, DEBUG: yes }
+    restart: { when: never, backoff: 100ms..2s, limit: 5 per 10m }
+    stop: { signal: SIGINT, grace: 0s }
+    description: 2024
+    labels: { team: core }
+    carriage_return: split
+  1: { command: [true] }
+"#;
+        let web = Stream {
+            memory: 1 << 20,
+            max_line: 1024,
+            carriage_return: CarriageReturn::Keep,
+            ..file("web", "/etc/var/*.log", Start::Beginning)
+        };
+        let make = ProcessSource {
+            directory: Some("/etc/..".into()),
+            environment: map(&[("PORT", "8080"), ("DEBUG", "yes")]),
+            restart: Restart {
+                when: RestartWhen::Never,
+                backoff: Duration::from_millis(100)..=Duration::from_secs(2),
+                limit: Some((5, Duration::from_mins(10))),
+            },
+            stop: Stop { signal: "INT".parse().unwrap(), grace: Duration::ZERO },
+            ..ProcessSource::new(["make", "-j8", "007", "1.50", "true", ""].map(Into::into).into())
+        };
+        let build = Stream {
+            memory: 2 << 20,
+            carriage_return: CarriageReturn::Split,
+            description: Some("2024".into()),
+            labels: map(&[("team", "core")]),
+            ..Stream::new("build".parse().unwrap(), SourceKind::Process(make))
+        };
+        let one = SourceKind::Process(ProcessSource::new(vec!["true".into()]));
+        let one = Stream { memory: 2 << 20, ..Stream::new("1".parse().unwrap(), one) };
+        let listen = ["[::1]:0", "127.0.0.1:80", "0.0.0.0:7070", "unix:/etc/run/r.sock"];
+        let expected = Config {
+            listen: listen.map(|it| it.parse().unwrap()).into(),
+            memory: 1 << 30,
+            hosts: ["ci.example.com", "[::1]", "[::2]", "10.0.0.1"].map(Into::into).into(),
+            trusted_proxies: ["127.0.0.1", "10.0.0.0/8"].map(|it| it.parse().unwrap()).into(),
+            base_path: "/logs/ci".into(),
+            insecure: true,
+            limits: Limits {
+                connections: 10,
+                per_address: 1,
+                head: Duration::from_secs(1),
+                body: Duration::from_secs(2),
+                stalled_write: Duration::from_secs(3),
+                keep_alive: Duration::from_secs(4),
+                shutdown: Duration::ZERO,
+            },
+            streams: vec![web, build, one],
+        };
+        assert_eq!(config(&[text]), Ok(expected));
+    }
+
+    const KNOWN: &str = "listen, memory, history, hosts, trusted_proxies, base_path, access, limits, streams";
+    const STREAM: &str = "a map with `file`, `command`, `from`, `directory`, `environment`, `restart`, `stop`, `max_line`, \
+        `carriage_return`, `description`, `labels` or `history`";
+
+    #[test]
+    fn mistakes_of_form_have_a_place() {
+        let unknown = format!("1:1: unknown key `tls` (known here: {KNOWN})");
+        let broken = unknown.replace("tls", "a\\nb");
+        let no_stream = format!("1:15: expected {STREAM}, found the text \"b\"");
+        let no_map = "1:1: expected a map with `listen`, `memory`, `history`, `hosts`, `trusted_proxies`, `base_path`, \
+            `access`, `limits` or `streams`, found a list";
+        let time = "(a whole number and ms, s, m, h or d, such as 15s; at most 36500d)";
+        let (head, body) = (
+            format!("1:17: not a length of time: \"15\" {time}"),
+            format!("1:27: not a length of time: \"never\" {time}"),
+        );
+        let table: [(&str, &[&str]); 22] = [
+            ("tls: 1\n", &[&unknown]),
+            ("memroy: 1MiB\n", &["1:1: unknown key `memroy` (did you mean `memory`?)"]),
+            ("limits:\n  heads: 1s\n", &["2:3: unknown key `heads` (did you mean `head`?)"]),
+            ("- 1\n", &[no_map]),
+            (
+                "memory: 64K\n",
+                &[r#"1:9: not a size: "64K" (a whole number and B, kB, MB, GB, KiB, MiB or GiB, such as 64KiB)"#],
+            ),
+            ("memory: [1]\n", &["1:9: expected text, found a list"]),
+            ("limits: { head: 15, body: never }\n", &[&head, &body]),
+            (
+                "limits: { connections: many, per_address: '5' }\n",
+                &[
+                    r#"1:24: expected a whole number, found the text "many""#,
+                    r#"1:43: expected a whole number, found the text "5""#,
+                ],
+            ),
+            ("limits: { connections: -1 }\n", &["1:24: expected a whole number, found the number -1"]),
+            ("access: { insecure: yes }\n", &["1:21: `yes` is text, not a truth (write true)"]),
+            ("access: { insecure: Off }\n", &["1:21: `Off` is text, not a truth (write false)"]),
+            ("access: { insecure: 1 }\n", &["1:21: expected true or false, found the number 1"]),
+            ("<<: { memory: 1 }\n", &["1:1: `<<` (a merge of YAML 1.1) is not understood (write the keys out)"]),
+            ("\"a\\nb\": 1\n", &[&broken]),
+            ("[a]: 1\n", &["1:1: expected text as a key, found a list"]),
+            ("memory: 1MiB\nmemory: 2MiB\n", &[r#"2:1: "memory" is given twice (first at 1:1)"#]),
+            ("memory: !mega 5\n", &["1:9: expected text, found the tag `!mega`"]),
+            ("streams: [a]\n", &["1:10: expected a map of names, found a list"]),
+            ("streams: { a: b }\n", &[&no_stream]),
+            (
+                "hosts: [a, {}]\ntrusted_proxies: [b]\n",
+                &[
+                    "1:12: expected text, found a map",
+                    r#"2:19: not an IP address or network: "b" (such as 127.0.0.1, 10.0.0.0/8 or fd00::/8)"#,
+                ],
+            ),
+            (
+                "a: [\n",
+                &["2:1: not YAML that can be read: did not find expected node content, while parsing a flow node"],
+            ),
+            ("a: b: c\n", &["1:5: not YAML that can be read: mapping values are not allowed in this context"]),
+        ];
+        for (text, expected) in table {
+            assert_eq!(mistakes(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_in_what_is_for_all_have_a_place() {
+        let open = "can be reached from other machines, and whoever reaches it can read every stream (listen on 127.0.0.1 \
+            behind a proxy, or allow it with `access: { insecure: true }`)";
+        let (four, six) = (format!("1:9: 0.0.0.0:80 {open}"), format!("1:10: [::]:80 {open}"));
+        let long = format!("listen: 'unix:{}'\n", "x".repeat(105));
+        let too_long =
+            format!("1:9: unix:/etc/{} is longer than the 107 bytes a Unix socket may have", "x".repeat(105));
+        let port =
+            "1:9: \"7070\" names no address (127.0.0.1:7070 for this machine alone, 0.0.0.0:7070 for all networks)";
+        let host = |place: &str, name: &str| {
+            format!("{place}: not a host name: {name:?} (no scheme, port, path or pattern; such as ci.example.com)")
+        };
+        let hosts = [host("1:9", "a:80"), host("1:17", "*.b"), host("1:24", ""), host("1:28", "[10.0.0.1]")];
+        let path = |path: &str| {
+            let right = "(a slash, then names of A-Z, a-z, 0-9, - . _ ~, such as /logs)";
+            format!("1:12: not a path to be seen under: {path:?} {right}")
+        };
+        let table: [(&str, &[&str]); 12] = [
+            ("listen: []\n", &["1:9: names no address (such as 127.0.0.1:7070; without `listen` it is that)"]),
+            ("listen: 0.0.0.0:80\n", &[&four]),
+            ("listen: ['[::]:80']\naccess: { insecure: false }\n", &[&six]),
+            ("listen: ['[::]:80']\naccess: { insecure: yes }\n", &["2:21: `yes` is text, not a truth (write true)"]),
+            ("listen: ['127.0.0.1:80', 'localhost:80']\n", &[r#"1:26: "127.0.0.1:80" is given twice (first at 1:10)"#]),
+            (&long, &[&too_long]),
+            ("listen: 7070\n", &[port]),
+            (
+                "memory: 1kB\nhistory: { memory: 0 }\n",
+                &["1:9: 1kB is too little (at least 1MiB)", "2:20: 0B is too little (at least 1MiB)"],
+            ),
+            (
+                "limits: { connections: 0, head: 10ms, keep_alive: 0s }\n",
+                &[
+                    "1:24: 0 is too little (at least 1)",
+                    "1:33: 10ms is too little (at least 1s)",
+                    "1:51: 0ms is too little (at least 1s)",
+                ],
+            ),
+            ("hosts: ['a:80', '*.b', '', '[10.0.0.1]']\n", &hosts.each_ref().map(String::as_str)),
+            ("base_path: logs\n", &[&path("logs")]),
+            ("base_path: /a/../b\n", &[&path("/a/../b")]),
+        ];
+        for (text, expected) in table {
+            assert_eq!(mistakes(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_in_streams_have_a_place() {
+        let text = r"
+streams:
+  a: {}
+  b:
+  c d: { file: x }
+  e: { file: x, command: [y] }
+  f: { file: '', max_line: 1MiB, carriage_return: no, restart: {}, from: now }
+  g: { file: [x] }
+  h: { command: make -j8, from: end }
+  i: { command: make | tee 'x' }
+  j: { command: {} }
+  k: { file: x }
+  k: { file: '', history: { memory: 1, disk: 1 } }
+";
+        let nothing = format!("4:5: expected {STREAM}, found nothing");
+        let expected = [
+            "3:3: stream \"a\" has no source (write `file: PATH` or `command: [PROGRAM, ...]`)",
+            &nothing,
+            r#"5:3: not a stream name: "c d" (use A-Z, a-z, 0-9, dot, - and _; at most 64, no dot in front)"#,
+            "6:26: a stream has `file` or `command`, not both (make two streams)",
+            "7:14: empty path",
+            "7:28: 1MiB is too much (at most 256KiB)",
+            "7:51: expected `fold`, `split` or `keep`, found the text \"no\"",
+            "7:64: `restart` is for a `command`, this stream follows a file",
+            "7:74: expected `end` or `start`, found the text \"now\"",
+            "8:14: expected text, found a list",
+            "9:17: a command is a list of words, since there is no shell (write [make, -j8])",
+            "9:33: `from` is for a `file`, this stream runs a command",
+            "10:17: a command is a list of words, since there is no shell (write [sh, -c, 'make | tee ''x'''])",
+            "11:17: expected a list of words, such as [make, -j8], found map",
+            r#"13:3: "k" is given twice (first at 12:3)"#,
+            "13:14: empty path",
+            "13:37: 1B is too little (at least 1MiB)",
+            "13:40: unknown key `disk` (known here: memory)",
+        ];
+        assert_eq!(mistakes(text), expected);
+    }
+
+    #[test]
+    fn mistakes_in_commands_have_a_place() {
+        let text = r#"
+streams:
+  a: { command: [] }
+  b: { command: [""] }
+  c: { command: [x, [y], ~, "\0"] }
+  d: { command: [x], environment: { "A=B": 1, "": 2, C: [], C: "\0" }, directory: "" }
+  e: { command: [x], restart: { when: on_failure, backoff: 2s..1s, limit: 5 }, stop: { signal: term, grace: 1 } }
+  f: { command: [x], restart: always, stop: { signals: TERM } }
+  g: { command: [x], restart: { backoff: 0s..1s } }
+"#;
+        let expected = [
+            "3:17: empty command (name the program, such as [make, -j8])",
+            "4:18: empty name of a program (such as make or /usr/bin/make)",
+            "5:21: expected text, found a list",
+            "5:26: expected text, found nothing",
+            "5:29: a NUL cannot be passed to a program",
+            "6:37: not the name of a variable (not empty, without = and NUL)",
+            "6:47: not the name of a variable (not empty, without = and NUL)",
+            "6:57: expected text, found a list",
+            r#"6:61: "C" is given twice (first at 6:54)"#,
+            "6:64: a NUL cannot be passed to a program",
+            "6:83: empty path",
+            r#"7:39: expected `never`, `on-failure` or `always`, found the text "on_failure""#,
+            r#"7:60: not a range of time: "2s..1s" (the shortest, two dots and the longest, such as 1s..60s)"#,
+            r#"7:75: not a rate: "5" (how often per how long, such as 5 per 10m)"#,
+            r#"7:96: not a signal: "term" (HUP, INT, QUIT, KILL, USR1, USR2, ALRM, TERM, CONT, STOP, TSTP or WINCH)"#,
+            r#"7:109: not a length of time: "1" (a whole number and ms, s, m, h or d, such as 15s; at most 36500d)"#,
+            r#"8:31: expected a map with `when`, `backoff` or `limit`, found the text "always""#,
+            "8:47: unknown key `signals` (did you mean `signal`?)",
+            "9:42: 0ms..1s begins too early (at 100ms or later)",
+        ];
+        assert_eq!(mistakes(text), expected);
+    }
+
+    #[test]
+    fn several_files_are_one_configuration() {
+        let texts = [
+            "listen: 127.0.0.1:1\nlimits: { head: 1s, body: 2s }\nstreams: { b: { file: b } }\n",
+            "limits: { head: 3s }\nmemory: 2MiB\nstreams: { a: { file: a } }\n",
+            "",
+        ];
+        let expected = Config {
+            listen: vec!["127.0.0.1:1".parse().unwrap()],
+            memory: 2 << 20,
+            limits: Limits { head: Duration::from_secs(3), ..Limits::default() },
+            streams: vec![file("b", "/etc/b", Start::End), file("a", "/etc/a", Start::End)],
+            ..Config::default()
+        };
+        assert_eq!(config(&texts), Ok(expected));
+    }
+
+    #[test]
+    fn a_stream_in_two_files_is_a_mistake_that_names_both() {
+        let texts = ["streams:\n  a: { file: x }\n", "x: 1\nstreams: { a: { file: x } }\n", "a: [\n"];
+        let unknown = format!("/etc/1.yaml:1:1: unknown key `x` (known here: {KNOWN})");
+        let expected = [
+            unknown.as_str(),
+            "/etc/1.yaml:2:12: \"a\" is given twice (first at /etc/0.yaml:2:3)",
+            "/etc/2.yaml:2:1: not YAML that can be read: did not find expected node content, while parsing a flow node",
+        ];
+        assert_eq!(config(&texts).unwrap_err().to_string().lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn an_alias_that_is_wrong_is_told_once_and_many_mistakes_are_counted() {
+        let text = "streams:\n  a: { file: x, history: &h { memory: 1 } }\n  b: { file: x, history: *h }\n";
+        assert_eq!(mistakes(text), ["2:39: 1B is too little (at least 1MiB)"]);
+        let many = mistakes(&(0..250).map(|index| format!("k{index}: 1")).collect::<Vec<_>>().join("\n"));
+        assert_eq!((many.len(), many.last().unwrap().as_str()), (101, "and 150 more"));
+    }
+
+    #[test]
+    fn files_are_read_in_order_and_what_cannot_be_read_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        let (main, parts) = (home.path().join("rtlogd.yaml"), home.path().join("conf.d"));
+        let error = load(&main).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: cannot be read: No such file or directory (os error 2)", main.display()));
+        fs::write(&main, "memory: 1MiB\n").unwrap();
+        assert_eq!(load(&main).unwrap().memory, 1 << 20);
+        fs::create_dir(&parts).unwrap();
+        let a = "memory: 2MiB\nstreams: { x: { file: x.log } }\n";
+        for (name, text) in [("b.yaml", "memory: 3MiB\n"), ("a.yaml", a), (".c.yaml", "["), ("c.yaml~", "[")] {
+            fs::write(parts.join(name), text).unwrap();
+        }
+        let config = load(&main).unwrap();
+        let x = file("x", parts.join("x.log").to_str().unwrap(), Start::End);
+        assert_eq!((config.memory, config.streams), (3 << 20, vec![x]));
+
+        fs::write(&main, "memory: x\n").unwrap();
+        fs::write(parts.join("c.yaml"), b"a: b\nx: \xc3\xa9\xff\n").unwrap();
+        fs::write(parts.join("d.yaml"), vec![b'#'; 1 + (1 << 20)]).unwrap();
+        fs::create_dir(parts.join("e.yaml")).unwrap();
+        std::os::unix::fs::symlink("nowhere", parts.join("f.yaml")).unwrap();
+        let error = load(&main).unwrap_err().to_string().replace(home.path().to_str().unwrap(), "");
+        let expected = [
+            "/rtlogd.yaml:1:9: not a size: \"x\" (a whole number and B, kB, MB, GB, KiB, MiB or GiB, such as 64KiB)",
+            "/conf.d/c.yaml:2:5: is not UTF-8 from here (save it as UTF-8)",
+            "/conf.d/d.yaml: is longer than 1048576 bytes (put streams into files in conf.d)",
+            "/conf.d/e.yaml: cannot be read: Is a directory (os error 21)",
+            "/conf.d/f.yaml: cannot be read: No such file or directory (os error 2)",
+        ];
+        assert_eq!(error.lines().collect::<Vec<_>>(), expected);
+    }
+
+    const MAIN: &str = include_str!("../../config/rtlogd.yaml");
+    const DEMO: &str = include_str!("../../config/demo.yaml");
+
+    /// The file that is shipped, with all its settings in force: they stand behind a `#` and no space, or as many spaces
+    /// as the line is to be indented.
+    fn in_force() -> String {
+        let line = |line: &str| match line.strip_prefix('#') {
+            Some(setting) if setting.starts_with("  ") || setting.starts_with(char::is_alphabetic) => {
+                setting.to_owned()
+            }
+            _ => line.to_owned(),
+        };
+        MAIN.lines().map(|text| line(text) + "\n").collect()
+    }
+
+    #[test]
+    fn the_shipped_file_loads_and_shows_the_defaults() {
+        let dpkg = file("dpkg", "/var/log/dpkg.log", Start::Beginning);
+        assert_eq!(config(&[MAIN]), Ok(Config { streams: vec![dpkg.clone()], ..Config::default() }));
+        let full = config(&[&in_force()]).unwrap();
+        let [shown, build] = full.streams.clone().try_into().unwrap();
+        assert_eq!(Config { streams: Vec::new(), ..full }, Config::default());
+        assert_eq!(Stream { description: None, labels: BTreeMap::new(), ..shown }, dpkg);
+        let SourceKind::Process(process) = build.source else { panic!("{build:?}") };
+        assert_eq!(Restart { limit: None, ..process.restart }, Restart::default());
+        assert_eq!(process.stop, Stop::default());
+    }
+
+    #[test]
+    fn every_key_of_the_schema_is_described_and_in_the_shipped_file() {
+        let (text, schema) = (in_force(), schema());
+        let mut keys = Vec::new();
+        let definitions = schema["$defs"].as_object().unwrap().values();
+        for object in std::iter::once(&schema).chain(definitions) {
+            let Some(properties) = object.get("properties") else { continue };
+            assert_eq!(object["additionalProperties"], false, "{object}");
+            for (key, property) in properties.as_object().unwrap() {
+                assert!(property["description"].is_string(), "{key}");
+                assert!(text.contains(&format!("{key}: ")) || text.contains(&format!("{key}:\n")), "{key}");
+                keys.push(key.clone());
+            }
+        }
+        assert_eq!(keys.len(), 35, "{keys:?}");
+    }
+
+    #[test]
+    fn the_demo_loads() {
+        let demo = config(&[DEMO]).unwrap();
+        let names: Vec<&str> = demo.streams.iter().map(|stream| stream.name.as_str()).collect();
+        assert_eq!(names, ["build", "app"]);
+        assert_eq!(Config { streams: Vec::new(), ..demo }, Config::default());
+    }
+
+    #[test]
+    fn a_file_named_on_the_command_line_is_as_one_that_is_configured() {
+        let named = from_paths(&["/etc/x".into()]).unwrap();
+        assert_eq!(config(&["streams: { x: { file: x } }"]), Ok(named));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,60}|([a-c1~]|[ \n\t:{}\\[\\],&*!|>'\"#%@`?-]|<<|- |: |\n ){0,60}") {
+            if let Err(error) = config(&[&text]) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+
+        #[test]
+        fn a_changed_file_is_read_or_refused(
+            cuts in proptest::collection::vec((0usize..9999, 0usize..6, "[a-z0-9 \n:{}\\[\\],&*!'\"~<-]{0,4}"), 1..6),
+        ) {
+            let mut text: Vec<char> = in_force().chars().collect();
+            for (at, length, new) in cuts {
+                let at = at % text.len();
+                let end = (at + length).min(text.len());
+                text.splice(at..end, new.chars());
+            }
+            let text: String = text.into_iter().collect();
+            if let Err(error) = config(&[&text]) {
+                for mistake in error.iter() {
+                    let (line, column) = mistake.place.unwrap();
+                    prop_assert!(line <= text.lines().count() + 1 && column > 0, "{}", mistake);
+                }
+            }
+        }
+    }
+}

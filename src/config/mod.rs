@@ -1,0 +1,276 @@
+//! The configuration: what people write, checked once, as types that all others rely on.
+//!
+//! The way of a file: [`load()`] reads it and those in `conf.d`, `tree` makes a tree of the YAML, `read` fills the structs of
+//! `raw` from it, `check` makes a [`Config`] of them. Each notes what is wrong in one `report`, so that [`Mistakes`] has
+//! all of it, with file, line and column. Nothing here follows a file or starts a process.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::event::{MAX_LINE, StreamName};
+
+mod load;
+mod raw;
+mod field;
+mod read;
+mod tree;
+mod check;
+mod report;
+mod paths;
+mod net;
+mod signal;
+pub mod units;
+
+pub use load::load;
+pub use net::{BadListen, BadNetwork, Listen, MAX_SOCKET_PATH, Network};
+pub use paths::{from_paths, name_of};
+pub use report::{Mistake, Mistakes};
+pub use signal::{BadSignal, SignalName};
+
+/// Memory of all streams together, in bytes, if nothing is said: 32 streams of [`STREAM_MEMORY`].
+pub const MEMORY: usize = 256 << 20;
+
+/// Memory of one stream, in bytes, if nothing is said: some fifty thousand lines to come back to.
+pub const STREAM_MEMORY: usize = 8 << 20;
+
+/// Least memory of one stream, in bytes: four of the longest lines, so that a reader of one finds the next.
+pub const LEAST_STREAM_MEMORY: usize = 4 * MAX_LINE;
+
+/// Least that `max_line` may be, in bytes: a shorter bound would cut what people call a line.
+pub const LEAST_MAX_LINE: usize = 1 << 10;
+
+/// What the daemon is to do; checked, so that nobody has to ask again. [`Default`] has no streams.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where to listen; at least one place, none twice.
+    pub listen: Vec<Listen>,
+    /// Most bytes that all streams together hold in memory.
+    pub memory: usize,
+    /// Names we answer to, beside what we listen on; lower case, without port. An IPv6 address is in brackets.
+    pub hosts: Vec<String>,
+    /// Whose word about the client is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// The path under which we are seen: `/`, or `/a/b` without a slash at the end.
+    pub base_path: String,
+    /// Whether we may listen beyond this machine, although whoever reaches us can read everything.
+    pub insecure: bool,
+    /// Bounds on connections and waiting.
+    pub limits: Limits,
+    /// The streams in the order written, no name twice.
+    pub streams: Vec<Stream>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)))],
+            memory: MEMORY,
+            hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            base_path: "/".into(),
+            insecure: false,
+            limits: Limits::default(),
+            streams: Vec::new(),
+        }
+    }
+}
+
+/// Bounds on connections and waiting. Counts are at least 1; times, but for `shutdown`, at least a second.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Most connections at once. 20000: what a machine with the usual number of file descriptors can hold.
+    pub connections: usize,
+    /// Most connections at once from one address. 256: so that one cannot take all seats, and an office still fits.
+    pub per_address: usize,
+    /// Longest time for the head of a request to arrive. 10 s: longer holds a seat without asking for anything.
+    pub head: Duration,
+    /// Longest time for the body of a request to arrive. 30 s: what we take is small.
+    pub body: Duration,
+    /// Longest time in which a reader takes nothing. 60 s: a laptop may sleep a little, but not hold a seat for ever.
+    pub stalled_write: Duration,
+    /// How often a quiet stream sends a comment. 15 s: proxies give up on silence after 30 s or more.
+    pub keep_alive: Duration,
+    /// Longest time to let readers finish when we stop. 5 s: well below what systemd waits.
+    pub shutdown: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            per_address: 256,
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            stalled_write: Duration::from_mins(1),
+            keep_alive: Duration::from_secs(15),
+            shutdown: Duration::from_secs(5),
+        }
+    }
+}
+
+/// One stream: its name, where its lines come from, and how they are treated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stream {
+    /// Its name.
+    pub name: StreamName,
+    /// Where its lines come from.
+    pub source: SourceKind,
+    /// Most bytes it holds in memory; at least [`LEAST_STREAM_MEMORY`].
+    pub memory: usize,
+    /// Longest line in bytes: [`LEAST_MAX_LINE`] to [`MAX_LINE`].
+    pub max_line: usize,
+    /// What a carriage return within a line means.
+    pub carriage_return: CarriageReturn,
+    /// What it is, for people.
+    pub description: Option<String>,
+    /// What it is, for programs.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Stream {
+    /// A stream with this source, and all else as it is if nothing is said.
+    pub fn new(name: StreamName, source: SourceKind) -> Self {
+        Self {
+            name,
+            source,
+            memory: STREAM_MEMORY,
+            max_line: MAX_LINE,
+            carriage_return: CarriageReturn::Fold,
+            description: None,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    /// What `rtlogd run` shows: a command that runs once, in the directory of the caller.
+    pub fn of_command(name: StreamName, argv: Vec<OsString>) -> Self {
+        let mut process = ProcessSource::new(argv);
+        process.restart.when = RestartWhen::Never;
+        Self::new(name, SourceKind::Process(process))
+    }
+}
+
+/// Where the lines of a stream come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceKind {
+    /// A file that grows.
+    File(FileSource),
+    /// A program that runs.
+    Process(ProcessSource),
+}
+
+/// A file to follow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileSource {
+    /// Its path: absolute, not empty, as written.
+    pub path: PathBuf,
+    /// Where to begin, if it is there already.
+    pub from: Start,
+}
+
+/// Where to begin in a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// At its end: only what is written from now on.
+    #[default]
+    End,
+    /// At its start: all that is in it.
+    #[serde(rename = "start")]
+    Beginning,
+}
+
+/// A program to run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProcessSource {
+    /// The program and its arguments. The program is there and not empty; no word holds a NUL, if it came from a file.
+    pub argv: Vec<OsString>,
+    /// Where to run it: absolute; `None` for the directory of the daemon.
+    pub directory: Option<PathBuf>,
+    /// Variables beside those of the daemon; names are not empty and hold no `=`.
+    pub environment: BTreeMap<String, String>,
+    /// Whether and when to start it again.
+    pub restart: Restart,
+    /// How to end it.
+    pub stop: Stop,
+}
+
+impl ProcessSource {
+    /// A program, and all else as it is if nothing is said.
+    pub fn new(argv: Vec<OsString>) -> Self {
+        let (environment, restart, stop) = (BTreeMap::new(), Restart::default(), Stop::default());
+        Self { argv, directory: None, environment, restart, stop }
+    }
+}
+
+/// Whether and when to start a program again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Restart {
+    /// After which end.
+    pub when: RestartWhen,
+    /// How long to wait before: the first time, and the longest after further failures. At least 100 ms.
+    pub backoff: RangeInclusive<Duration>,
+    /// How often at most in how long; more, and it stays stopped.
+    pub limit: Option<(u32, Duration)>,
+}
+
+impl Default for Restart {
+    /// After a failure, from a second to a minute later, without limit.
+    fn default() -> Self {
+        let backoff = Duration::from_secs(1)..=Duration::from_mins(1);
+        Self { when: RestartWhen::default(), backoff, limit: None }
+    }
+}
+
+/// After which end of a program it is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartWhen {
+    /// After none.
+    Never,
+    /// After any but exit code 0.
+    #[default]
+    OnFailure,
+    /// After every end.
+    Always,
+}
+
+/// How to end a program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stop {
+    /// What asks it to end.
+    pub signal: SignalName,
+    /// How long it may take, before `KILL` ends it.
+    pub grace: Duration,
+}
+
+impl Default for Stop {
+    /// `TERM`, and ten seconds.
+    fn default() -> Self {
+        Self { signal: SignalName::TERM, grace: Duration::from_secs(10) }
+    }
+}
+
+/// What a carriage return within a line means; one before a newline always belongs to the end of the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CarriageReturn {
+    /// The line is drawn anew: what was before it is shown while it grows, and the last drawing is kept.
+    #[default]
+    Fold,
+    /// The line ends.
+    Split,
+    /// Nothing: it stays in the line.
+    Keep,
+}
+
+/// The JSON Schema (draft 2020-12) of a configuration file, for editors and for other checkers.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(raw::Config).to_value()
+}

@@ -1,0 +1,255 @@
+//! Addresses: where to listen, and the networks of trusted proxies. Looks up no names, opens no sockets.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Longest path of a Unix socket, in bytes: `sun_path` holds 108 on Linux, with the zero at the end (unix(7)).
+pub const MAX_SOCKET_PATH: usize = 107;
+
+/// Where to listen: `127.0.0.1:7070`, `[::1]:7070`, `localhost:7070` or `unix:/run/rtlogd/rtlogd.sock`.
+///
+/// `localhost` is 127.0.0.1. Shown as it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Listen {
+    /// An address and a port; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+/// A text that is not a [`Listen`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadListen {
+    /// A port alone.
+    #[error("{0:?} names no address (127.0.0.1:{1} for this machine alone, 0.0.0.0:{1} for all networks)")]
+    NoAddress(String, u16),
+    /// An address alone.
+    #[error("{0:?} names no port (such as {1})")]
+    NoPort(String, SocketAddr),
+    /// A URL, a name, or anything else.
+    #[error(
+        "not an address to listen on: {0:?} (such as 127.0.0.1:7070, [::1]:7070 or unix:/run/rtlogd/rtlogd.sock; names are not looked up)"
+    )]
+    Other(String),
+    /// A path for a Unix socket that the system cannot use.
+    #[error("the path of a Unix socket has 1 to {MAX_SOCKET_PATH} bytes: {0:?}")]
+    Path(PathBuf),
+}
+
+/// The port that examples in messages name.
+const EXAMPLE_PORT: u16 = 7070;
+
+impl Listen {
+    /// Whether only this machine can reach it: a Unix socket or a loopback address.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = BadListen;
+    fn from_str(text: &str) -> Result<Self, BadListen> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let fits = (1..=MAX_SOCKET_PATH).contains(&path.len()) && !path.contains('\0');
+            return if fits { Ok(Self::Unix(path.into())) } else { Err(BadListen::Path(path.into())) };
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Tcp(address));
+        }
+        if let Some(port) = text.strip_prefix("localhost:").and_then(port) {
+            return Ok(Self::Tcp((Ipv4Addr::LOCALHOST, port).into()));
+        }
+        let written = || text.chars().take(100).collect();
+        if let Some(port) = port(text.strip_prefix(':').or_else(|| text.strip_prefix("*:")).unwrap_or(text)) {
+            return Err(BadListen::NoAddress(written(), port));
+        }
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        let address = if bare == "localhost" { Ok(Ipv4Addr::LOCALHOST.into()) } else { bare.parse::<IpAddr>() };
+        Err(match address {
+            Ok(address) => BadListen::NoPort(written(), (address, EXAMPLE_PORT).into()),
+            Err(_) => BadListen::Other(written()),
+        })
+    }
+}
+
+/// Digits as a port; no sign, unlike `u16::from_str`.
+fn port(text: &str) -> Option<u16> {
+    text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A network, `10.0.0.0/8`, or one address, `127.0.0.1`.
+///
+/// An IPv4 address that was mapped into IPv6 (`::ffff:127.0.0.1`) counts as the IPv4 address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// A text that is not a [`Network`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadNetwork {
+    /// Neither an address nor a network.
+    #[error("not an IP address or network: {0:?} (such as 127.0.0.1, 10.0.0.0/8 or fd00::/8)")]
+    Form(String),
+    /// A network with more of an address than its prefix covers.
+    #[error("{0} names one machine and a network at once (the network is {1}, the machine {2})")]
+    Beyond(String, Network, IpAddr),
+}
+
+impl Network {
+    /// Whether `address` is in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        masked(address.to_canonical(), self.prefix) == Some(self.address)
+    }
+}
+
+/// The first `prefix` bits of `address`, then zeros; `None` if it has not so many.
+fn masked(address: IpAddr, prefix: u8) -> Option<IpAddr> {
+    let prefix = u32::from(prefix);
+    match address {
+        IpAddr::V4(address) => {
+            let rest = 32u32.checked_sub(prefix)?;
+            let mask = u32::MAX.checked_shl(rest).unwrap_or(0);
+            Some(IpAddr::V4((address.to_bits() & mask).into()))
+        }
+        IpAddr::V6(address) => {
+            let rest = 128u32.checked_sub(prefix)?;
+            let mask = u128::MAX.checked_shl(rest).unwrap_or(0);
+            Some(IpAddr::V6((address.to_bits() & mask).into()))
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = BadNetwork;
+    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+        let bad = || BadNetwork::Form(text.chars().take(100).collect());
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let Some(prefix) = prefix else {
+            let address = address.to_canonical();
+            return Ok(Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } });
+        };
+        let plain = !prefix.is_empty() && prefix.bytes().all(|c| c.is_ascii_digit());
+        let prefix = if plain { prefix.parse().map_err(|_| bad())? } else { return Err(bad()) };
+        let network = Self { address: masked(address, prefix).ok_or_else(bad)?, prefix };
+        if network.address == address { Ok(network) } else { Err(BadNetwork::Beyond(text.into(), network, address)) }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn places_to_listen() {
+        let good = [
+            ("127.0.0.1:7070", "127.0.0.1:7070", true),
+            ("[::1]:7070", "[::1]:7070", true),
+            ("localhost:0", "127.0.0.1:0", true),
+            ("0.0.0.0:80", "0.0.0.0:80", false),
+            ("[::]:80", "[::]:80", false),
+            ("[::ffff:127.0.0.1]:80", "[::ffff:127.0.0.1]:80", true),
+            ("unix:/run/a b.sock", "unix:/run/a b.sock", true),
+        ];
+        for (text, shown, local) in good {
+            let listen = text.parse::<Listen>().unwrap();
+            assert_eq!((listen.to_string().as_str(), listen.is_local()), (shown, local), "{text}");
+        }
+        let other = |text: &str| BadListen::Other(text.into());
+        let bad = [
+            (":7070", BadListen::NoAddress(":7070".into(), 7070)),
+            ("*:80", BadListen::NoAddress("*:80".into(), 80)),
+            ("7070", BadListen::NoAddress("7070".into(), 7070)),
+            ("127.0.0.1", BadListen::NoPort("127.0.0.1".into(), "127.0.0.1:7070".parse().unwrap())),
+            ("::1", BadListen::NoPort("::1".into(), "[::1]:7070".parse().unwrap())),
+            ("http://127.0.0.1:80", other("http://127.0.0.1:80")),
+            ("ci.example.com:80", other("ci.example.com:80")),
+            ("127.0.0.1:+80", other("127.0.0.1:+80")),
+            ("localhost:65536", other("localhost:65536")),
+            ("", other("")),
+            ("unix:", BadListen::Path("".into())),
+        ];
+        for (text, error) in bad {
+            assert_eq!(text.parse::<Listen>(), Err(error), "{text}");
+        }
+        assert!(format!("unix:/{}", "x".repeat(MAX_SOCKET_PATH)).parse::<Listen>().is_err());
+        let message = ":7070".parse::<Listen>().unwrap_err().to_string();
+        assert_eq!(
+            message,
+            r#"":7070" names no address (127.0.0.1:7070 for this machine alone, 0.0.0.0:7070 for all networks)"#
+        );
+    }
+
+    #[test]
+    fn networks() {
+        let table = [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "127.0.0.2", false),
+            ("10.0.0.0/8", "10.255.1.2", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("0.0.0.0/0", "1.2.3.4", true),
+            ("0.0.0.0/0", "::1", false),
+            ("::/0", "::1", true),
+            ("10.0.0.0/8", "::ffff:10.1.1.1", true),
+            ("fd00::/8", "fd12::1", true),
+            ("::1", "::1", true),
+        ];
+        for (network, address, is_in) in table {
+            let network = network.parse::<Network>().unwrap();
+            assert_eq!(network.contains(address.parse().unwrap()), is_in, "{network} {address}");
+        }
+        for bad in ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "10/8", "ci.example.com", "::/129", "10.0.0.0/8/8"] {
+            assert_eq!(bad.parse::<Network>(), Err(BadNetwork::Form(bad.into())));
+        }
+        let message = "10.0.0.1/8".parse::<Network>().unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "10.0.0.1/8 names one machine and a network at once (the network is 10.0.0.0/8, the machine 10.0.0.1)"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_back(address: IpAddr, port: u16, prefix in 0u8..=128) {
+            let listen = Listen::Tcp((address, port).into());
+            prop_assert_eq!(listen.to_string().parse(), Ok(listen));
+            if let Some(address) = masked(address, prefix) {
+                let network = Network { address, prefix };
+                prop_assert_eq!(network.to_string().parse(), Ok(network));
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,20}|[0-9a-f:.\\[\\]/*]{0,20}") {
+            if let Ok(listen) = text.parse::<Listen>() {
+                prop_assert_eq!(listen.to_string().parse(), Ok(listen));
+            }
+            if let Ok(network) = text.parse::<Network>() {
+                prop_assert_eq!(network.to_string().parse(), Ok(network));
+            }
+        }
+    }
+}

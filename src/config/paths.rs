@@ -1,0 +1,176 @@
+//! A configuration of nothing but paths: `rtlogd serve PATH...`. Looks which file a path stands for, opens none.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::event::StreamName;
+
+use super::report::{Mistake, Mistakes};
+use super::{Config, FileSource, SourceKind, Start, Stream};
+
+/// Defaults, and a stream for each file, in the order given; a file that is named twice is one.
+///
+/// A stream has the name of its file, with `_` for what a name may not hold. Files of the same name are told apart by the
+/// directories they are in (`a.out.log`, `b.out.log`); of a name that is too long the end is kept.
+///
+/// # Errors
+/// A path that is empty or a directory.
+pub fn from_paths(paths: &[PathBuf]) -> Result<Config, Mistakes> {
+    let mut seen = HashSet::new();
+    let mut files = Vec::new();
+    for path in paths {
+        let wrong = |text: &str| Mistakes::from(Mistake { file: path.clone(), place: None, text: text.into() });
+        let absolute =
+            std::path::absolute(path).map_err(|error| wrong(&format!("cannot be used as a path: {error}")))?;
+        if path.is_dir() {
+            return Err(wrong("is a directory (name the files in it)"));
+        }
+        if seen.insert(fs::canonicalize(&absolute).unwrap_or_else(|_| absolute.clone())) {
+            files.push(absolute);
+        }
+    }
+    let streams = names(&files).into_iter().zip(files).map(|(name, path)| {
+        let source = SourceKind::File(FileSource { path, from: Start::End });
+        Stream::new(name, source)
+    });
+    Ok(Config { streams: streams.collect(), ..Config::default() })
+}
+
+/// The name of a stream that shows this file or program: its last part, as [`from_paths`] writes it.
+pub fn name_of(path: &Path) -> StreamName {
+    allowed(&candidate(&parts(path), 1))
+}
+
+/// What `fit` made, as the name it is.
+fn allowed(name: &str) -> StreamName {
+    name.parse().expect("1 to 64 of the letters a name may hold, and no dot in front")
+}
+
+/// A name for each path, all different.
+fn names(paths: &[PathBuf]) -> Vec<StreamName> {
+    let parts: Vec<Vec<String>> = paths.iter().map(|path| parts(path)).collect();
+    let mut depths = vec![1; paths.len()];
+    loop {
+        let candidates: Vec<String> =
+            parts.iter().zip(&depths).map(|(parts, depth)| candidate(parts, *depth)).collect();
+        let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in &candidates {
+            *count.entry(name).or_default() += 1;
+        }
+        let mut deeper = false;
+        for ((depth, parts), name) in depths.iter_mut().zip(&parts).zip(&candidates) {
+            if count.get(name.as_str()).is_some_and(|count| *count > 1) && *depth < parts.len() {
+                *depth += 1;
+                deeper = true;
+            }
+        }
+        if !deeper {
+            return numbered(candidates);
+        }
+    }
+}
+
+/// The names of a path from the last to the first, in letters that a stream's name may hold.
+fn parts(path: &Path) -> Vec<String> {
+    let plain = |c: char| if StreamName::allows(c) { c } else { '_' };
+    let names = path.components().filter_map(|part| match part {
+        std::path::Component::Normal(name) => Some(name.to_string_lossy().chars().map(plain).collect()),
+        _ => None,
+    });
+    let mut names: Vec<String> = names.collect();
+    names.reverse();
+    names
+}
+
+/// The last `depth` names of a path with dots between them, as a stream may be called.
+fn candidate(parts: &[String], depth: usize) -> String {
+    let names: Vec<&str> = parts.iter().take(depth).rev().map(String::as_str).collect();
+    fit(&names.join("."), "")
+}
+
+/// As much of the end of `name` as there is room for before `suffix`, and that.
+fn fit(name: &str, suffix: &str) -> String {
+    let name: Vec<char> = name.chars().collect();
+    let over = (name.len() + suffix.len()).saturating_sub(StreamName::MAX);
+    let text: String = name.into_iter().skip(over).chain(suffix.chars()).collect();
+    match text.strip_prefix('.') {
+        Some(rest) => format!("_{rest}"),
+        None if text.is_empty() => "_".into(),
+        None => text,
+    }
+}
+
+/// The names, with `-2`, `-3` behind those that came before.
+fn numbered(candidates: Vec<String>) -> Vec<StreamName> {
+    let mut taken = HashSet::new();
+    let free = |name: String| {
+        let others = (2u64..).map(|number| fit(&name, &format!("-{number}")));
+        let free = std::iter::once(name.clone()).chain(others).find(|name| taken.insert(name.clone()));
+        allowed(&free.expect("of endless numbers one is free"))
+    };
+    candidates.into_iter().map(free).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn named(paths: &[&str]) -> Vec<String> {
+        let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+        let config = from_paths(&paths).unwrap();
+        config.streams.iter().map(|stream| stream.name.to_string()).collect()
+    }
+
+    #[test]
+    fn streams_are_named_after_their_files() {
+        let long = format!("/nowhere/{}.log", "x".repeat(100));
+        let cut = format!("{}.log", "x".repeat(60));
+        let table: [(&[&str], &[&str]); 8] = [
+            (&["/nowhere/app.log"], &["app.log"]),
+            (&["/nowhere/my app:1.log", "/nowhere/.hidden"], &["my_app_1.log", "_hidden"]),
+            (&["/nowhere/a/out.log", "/nowhere/b/out.log", "/nowhere/c.log"], &["a.out.log", "b.out.log", "c.log"]),
+            (&["/nowhere/a/x/out.log", "/nowhere/b/x/out.log"], &["a.x.out.log", "b.x.out.log"]),
+            (&["/nowhere/.a/o", "/nowhere/b/o"], &["_a.o", "b.o"]),
+            (&["/nowhere/a b", "/nowhere/a_b", "/nowhere/a:b"], &["nowhere.a_b", "nowhere.a_b-2", "nowhere.a_b-3"]),
+            (&[&long], &[&cut]),
+            (&["/nowhere/a.log", "/nowhere/./a.log", "/nowhere//a.log"], &["a.log"]),
+        ];
+        for (paths, names) in table {
+            assert_eq!(named(paths), names, "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn a_program_names_its_stream() {
+        for (path, name) in
+            [("make", "make"), ("/usr/bin/g++", "g__"), ("./.run", "_run"), ("/", "_"), ("..", "_"), ("", "_")]
+        {
+            assert_eq!(name_of(Path::new(path)).as_str(), name, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_by_two_ways_is_one_stream_and_a_directory_is_none() {
+        let home = tempfile::tempdir().unwrap();
+        let (file, link) = (home.path().join("a.log"), home.path().join("current.log"));
+        fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let config = from_paths(&[link.clone(), file]).unwrap();
+        let source = SourceKind::File(FileSource { path: link, from: Start::End });
+        assert_eq!(config.streams, [Stream::new("current.log".parse().unwrap(), source)]);
+        let error = from_paths(&[home.path().to_owned()]).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: is a directory (name the files in it)", home.path().display()));
+        assert!(from_paths(&[PathBuf::new()]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_all_different(paths in proptest::collection::vec("(/[a-b. é-]{1,3}){1,3}|/[a-b]{60,70}", 1..12)) {
+            let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+            let names = names(&paths);
+            prop_assert_eq!(names.iter().collect::<HashSet<_>>().len(), paths.len());
+        }
+    }
+}

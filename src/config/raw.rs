@@ -1,0 +1,234 @@
+//! The configuration file word for word. What stands here is also the JSON Schema, so the comments are for users.
+//!
+//! Knows how a value is written, not what makes sense: that is `check`.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+
+use super::field::{At, Entries, Field, OneOrMany};
+use super::net::{Listen, Network};
+use super::signal::SignalName;
+use super::units::{Range, Rate, Size, Span};
+use super::{CarriageReturn, RestartWhen, Start};
+
+/// The configuration of rtlogd: `rtlogd.yaml`, and each file in `conf.d` beside it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "rtlogd.yaml")]
+pub(super) struct Config {
+    /// Where to listen: one address or a list of them. Default: 127.0.0.1:7070. What others can reach needs
+    /// `access: { insecure: true }`.
+    pub(super) listen: Field<OneOrMany<Listen>>,
+    /// How much memory all streams together may hold. Default: 256MiB.
+    pub(super) memory: Field<Size>,
+    /// What each stream keeps for readers that come late or back, unless it has a `history` of its own.
+    pub(super) history: Field<History>,
+    /// Host names we answer to, beside the addresses we listen on. Requests for other names are refused, so that no foreign
+    /// page can reach us by a name of its own (DNS rebinding).
+    pub(super) hosts: Field<Vec<At<String>>>,
+    /// Addresses or networks of the proxies in front of us. They are believed about whom they speak for.
+    pub(super) trusted_proxies: Field<Vec<At<Network>>>,
+    /// The path under which a proxy shows us. Default: /.
+    pub(super) base_path: Field<String>,
+    /// Who may read.
+    pub(super) access: Field<Access>,
+    /// Bounds on connections and on waiting.
+    pub(super) limits: Field<Limits>,
+    /// What to follow: a name for each stream, and its source. A name is 1 to 64 of A-Z, a-z, 0-9, dot, - and _, with no dot
+    /// in front.
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$" }))]
+    pub(super) streams: Field<Entries<Stream>>,
+}
+
+/// What a stream keeps.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct History {
+    /// How much memory one stream may hold; at least 1MiB, four of the longest lines. Default: 8MiB.
+    pub(super) memory: Field<Size>,
+}
+
+/// Who may read.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Access {
+    /// Whether to listen beyond this machine, although whoever reaches us can read everything. Default: false.
+    pub(super) insecure: Field<bool>,
+}
+
+/// Bounds on connections and on waiting.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    /// Most connections at once; each costs a file descriptor and some kilobytes. Default: 20000.
+    pub(super) connections: Field<usize>,
+    /// Most connections at once from one address, so that one cannot take all seats. This machine and trusted proxies are
+    /// not counted. Default: 256.
+    pub(super) per_address: Field<usize>,
+    /// Longest time for the head of a request to arrive, or a connection could be held without asking for anything.
+    /// Default: 10s.
+    pub(super) head: Field<Span>,
+    /// Longest time for the body of a request to arrive. Default: 30s.
+    pub(super) body: Field<Span>,
+    /// Longest time in which a reader takes nothing of what we send, before its connection is closed. Default: 60s.
+    pub(super) stalled_write: Field<Span>,
+    /// How often a quiet stream sends a comment, so that nobody on the way takes it for dead. Default: 15s.
+    pub(super) keep_alive: Field<Span>,
+    /// Longest time to let readers finish when we stop. Default: 5s.
+    pub(super) shutdown: Field<Span>,
+}
+
+/// A stream: one of `file` and `command`, and how to treat its lines.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stream {
+    /// The file to follow. A path that does not begin with / is looked for beside this configuration file.
+    pub(super) file: Field<String>,
+    /// The program to run and its arguments, as a list. There is no shell, unless the program is one.
+    pub(super) command: Field<Argv>,
+    /// Where to begin in a file that is there already. Default: end.
+    pub(super) from: Field<Start>,
+    /// The directory to run the command in; without / in front, seen from this configuration file. Default: that of the daemon.
+    pub(super) directory: Field<String>,
+    /// Variables for the command, beside those of the daemon.
+    pub(super) environment: Field<Entries<Word>>,
+    /// Whether and when to start the command again.
+    pub(super) restart: Field<Restart>,
+    /// How to end the command.
+    pub(super) stop: Field<Stop>,
+    /// Longest line, 1KiB to 256KiB; a longer one goes on in the next event. Default: 256KiB.
+    pub(super) max_line: Field<Size>,
+    /// What a carriage return within a line means. Default: fold.
+    pub(super) carriage_return: Field<CarriageReturn>,
+    /// What the stream is, for people.
+    pub(super) description: Field<Word>,
+    /// What the stream is, for programs: any names and values.
+    pub(super) labels: Field<Entries<Word>>,
+    /// What this stream keeps. Default: as the `history` for all.
+    pub(super) history: Field<History>,
+}
+
+/// Whether and when to start a command again.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Restart {
+    /// After which end. Default: on-failure.
+    pub(super) when: Field<RestartWhen>,
+    /// How long to wait before: the first time, doubled each time up to the last. Default: 1s..60s.
+    pub(super) backoff: Field<Range>,
+    /// How often at most, such as 5 per 10m; then it stays stopped. Default: no limit.
+    pub(super) limit: Field<Rate>,
+}
+
+/// How to end a command.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stop {
+    /// The signal that asks it to end. Default: TERM.
+    pub(super) signal: Field<SignalName>,
+    /// How long it may take, before KILL ends it. Default: 10s.
+    pub(super) grace: Field<Span>,
+}
+
+/// A word of any look: `8080` and `true` are taken as they are written.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Word(pub(super) String);
+
+impl JsonSchema for Word {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Word".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
+/// A program and its arguments.
+#[derive(Debug, JsonSchema)]
+pub(super) struct Argv(pub(super) Vec<At<Word>>);
+
+impl<'de> Deserialize<'de> for Argv {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(ArgvVisitor)
+    }
+}
+
+/// Longest command that a message repeats as a list, in letters.
+const MAX_ADVICE: usize = 200;
+
+struct ArgvVisitor;
+
+impl<'de> de::Visitor<'de> for ArgvVisitor {
+    type Value = Argv;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of words, such as [make, -j8]")
+    }
+
+    fn visit_str<E: de::Error>(self, line: &str) -> Result<Argv, E> {
+        let shell = line.contains(|c: char| "\"'`$&|;<>()*?#~\\".contains(c));
+        let words = if shell { vec!["sh", "-c", line] } else { line.split_whitespace().collect() };
+        let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=+".contains(c));
+        let quote =
+            |word: &&str| if plain(word) { (*word).to_owned() } else { format!("'{}'", word.replace('\'', "''")) };
+        let list = words.iter().map(quote).collect::<Vec<_>>().join(", ");
+        let list = if list.chars().count() > MAX_ADVICE { "sh, -c, '...'" } else { &list };
+        Err(E::custom(format!("a command is a list of words, since there is no shell (write [{list}])")))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Argv, A::Error> {
+        let mut argv = Vec::new();
+        while let Some(word) = items.next_element()? {
+            argv.push(word);
+        }
+        Ok(Argv(argv))
+    }
+}
+
+/// Makes a type that is read from a text one that serde reads, and describes how it is written.
+macro_rules! written {
+    ($type:ident, $schema:tt) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from)?.parse().map_err(de::Error::custom)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+written!(Size, {
+    "description": "A number of bytes, such as 64KiB",
+    "type": ["string", "integer"], "minimum": 0, "pattern": "^[0-9]+(B|kB|MB|GB|KiB|MiB|GiB)?$"
+});
+written!(Span, { "description": "A length of time, such as 15s", "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" });
+written!(Range, {
+    "description": "The shortest and the longest time, such as 1s..60s",
+    "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)\\.\\.[0-9]+(ms|s|m|h|d)$"
+});
+written!(Rate, {
+    "description": "How often in how long, such as 5 per 10m",
+    "type": "string", "pattern": "^[0-9]+ per [0-9]+(ms|s|m|h|d)$"
+});
+written!(Listen, {
+    "description": "An address and a port, such as 127.0.0.1:7070 or [::1]:7070, or the path of a Unix socket behind unix:",
+    "type": "string", "pattern": "^(unix:.+|.+:[0-9]+)$"
+});
+written!(Network, { "description": "An address or a network, such as 127.0.0.1 or 10.0.0.0/8", "type": "string" });
+written!(SignalName, { "description": "The name of a signal, such as TERM", "type": "string", "pattern": "^(SIG)?[A-Z0-9]+$" });
