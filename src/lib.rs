@@ -1,13 +1,37 @@
 //! rtlogd follows files and processes and republishes each as a resumable live stream over HTTP.
 //!
+//! ```text
+//! config ──▶ source ──bytes──▶ line ──events──▶ Appender ──segments──▶ ring ──slices──▶ Cursor ──▶ http
+//! ```
+//!
 //! The map, in reading order; each module opens with its one job:
 //!
 //! | layer | its job |
 //! |---|---|
 //! | [`event`] | the words all layers share |
+//! | [`line`] | from bytes to lines, without IO |
 //! | [`wire`] | how events look on the wire |
-//! | [`stream`] | the log: one writer, many readers |
+//! | [`stream`] | the log: one writer, many readers, each at its own place |
+//! | [`config`] | what people write, checked once, as types that all others rely on |
+//! | [`access`] | who may do what |
+//! | [`source`] | follows files, keeps processes running |
+//! | [`http`] | the route table; streams as bodies; sockets with their limits |
+//! | [`systemd`], [`telemetry`] | readiness; the logger |
+//! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
+//! | [`cli`] | the command line |
+//!
+//! The first five are the core: no IO but for files in [`config`], and no clock but for waiting in [`stream`]. Sources and
+//! surfaces meet only there.
 
 pub mod event;
+pub mod line;
 pub mod wire;
 pub mod stream;
+pub mod config;
+mod access;
+mod source;
+mod http;
+mod systemd;
+mod telemetry;
+mod daemon;
+pub mod cli;

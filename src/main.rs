@@ -1,1 +1,5 @@
-fn main(){}
+//! Hands the arguments to [`rtlogd::cli`] and returns its exit code.
+
+fn main() -> std::process::ExitCode {
+    rtlogd::cli::main()
+}

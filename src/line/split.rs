@@ -60,7 +60,11 @@ impl Lines {
             CarriageReturn::Fold | CarriageReturn::Split => {
                 for at in memchr2_iter(b'\n', b'\r', chunk) {
                     let text = &chunk[from..at];
-                    if chunk[at] == b'\n' { self.line_feed(text, &mut sink) } else { self.carriage_return(text, &mut sink) }
+                    if chunk[at] == b'\n' {
+                        self.line_feed(text, &mut sink)
+                    } else {
+                        self.carriage_return(text, &mut sink)
+                    }
                     from = at + 1;
                 }
             }
@@ -204,7 +208,13 @@ mod tests {
         }
         lines.finish(keep(&mut given));
         let show = |(text, continued, partial): &Given| {
-            let mark = if *continued { "+" } else if *partial { "..." } else { "" };
+            let mark = if *continued {
+                "+"
+            } else if *partial {
+                "..."
+            } else {
+                ""
+            };
             String::from_utf8_lossy(text).into_owned() + mark
         };
         given.iter().map(show).collect()

@@ -113,7 +113,8 @@ impl Ring {
             Opened::Unsaid => {}
             Opened::None => {
                 // A finished line takes its open line's place in the readers' eyes; only else they must be told.
-                self.open_version += u64::from(self.open.is_some() && !batch.has_events());
+                let finished = batch.len() > 0;
+                self.open_version += u64::from(self.open.is_some() && !finished);
                 self.open = None;
             }
             Opened::Line(line) => {

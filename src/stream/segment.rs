@@ -91,9 +91,9 @@ impl Batch {
         self.index.is_empty() && matches!(self.open, Opened::Unsaid)
     }
 
-    /// Whether it holds numbered events.
-    pub fn has_events(&self) -> bool {
-        !self.index.is_empty()
+    /// How many numbered events it holds.
+    pub fn len(&self) -> usize {
+        self.index.len()
     }
 
     fn intern(&mut self, origin: &Origin) -> u16 {

@@ -1,0 +1,165 @@
+//! The command line: one enum, one match.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Listen, Stream};
+use crate::daemon::{self, Job};
+use crate::event::StreamName;
+use crate::telemetry;
+
+/// Where the configuration is unless `--config` names another.
+const CONFIG: &str = "/etc/rtlogd/rtlogd.yaml";
+
+/// Exit code for a mistake in what the user wrote.
+const MISTAKE: u8 = 2;
+
+/// Follows files and processes and republishes each as a live stream over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "rtlogd", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the streams of a configuration, or some files without one
+    Serve {
+        /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
+        #[arg(long, value_name = "FILE", conflicts_with = "paths")]
+        config: Option<PathBuf>,
+        /// Listen here instead: 127.0.0.1:7070 or `unix:/path`; may be given again
+        #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
+        listen: Vec<Listen>,
+        /// Files to follow without a configuration, each a stream named after it
+        paths: Vec<PathBuf>,
+    },
+    /// Run one command, stream its output, and exit with its status
+    Run {
+        /// The stream's name [default: that of the program]
+        #[arg(long)]
+        name: Option<StreamName>,
+        /// Listen here: 127.0.0.1:7070 or `unix:/path` [default: 127.0.0.1:7070, or any free port if it is taken]
+        #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
+        listen: Vec<Listen>,
+        /// Keep this much of the output in memory
+        #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "64MiB")]
+        memory: usize,
+        /// Serve readers this long after the command's end
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+        linger: Option<Duration>,
+        /// The command and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
+        argv: Vec<OsString>,
+    },
+    /// Look for mistakes in a configuration
+    Check {
+        /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print the JSON Schema of the configuration
+    Schema,
+}
+
+fn parse_listen(text: &str) -> Result<Listen, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+fn parse_size(text: &str) -> Result<usize, String> {
+    config::units::parse_size(text)
+        .map(|size| usize::try_from(size).unwrap_or(usize::MAX))
+        .map_err(|error| error.to_string())
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    config::units::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// Why a command failed, and the code to exit with.
+type Failure = (Box<dyn std::error::Error>, u8);
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match execute(arguments.command) {
+        Ok(code) => code,
+        Err((error, code)) => {
+            complain(&*error);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<ExitCode, Failure> {
+    let failed = |error: daemon::DaemonError| -> Failure { (error.into(), 1) };
+    match command {
+        Command::Serve { config, listen, paths } => {
+            telemetry::start();
+            let mut config = if paths.is_empty() { load(config.as_deref())? } else { of_paths(&paths)? };
+            replace_listen(&mut config, listen)?;
+            daemon::serve(&config).map_err(failed)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run { name, listen, memory, linger, argv } => {
+            telemetry::start();
+            let any_port = listen.is_empty();
+            let mut config = Config::default();
+            replace_listen(&mut config, listen)?;
+            config.memory = memory;
+            let name = name.unwrap_or_else(|| config::name_of(Path::new(&argv[0])));
+            let stream = Stream { memory, ..Stream::of_command(name, argv) };
+            daemon::run(Job { stream, config, any_port, linger }).map_err(failed)
+        }
+        Command::Check { config } => {
+            load(config.as_deref())?;
+            print("ok\n")
+        }
+        Command::Schema => print(&format!("{:#}\n", config::schema())),
+    }
+}
+
+fn load(path: Option<&Path>) -> Result<Config, Failure> {
+    config::load(path.unwrap_or(Path::new(CONFIG))).map_err(|mistakes| -> Failure { (mistakes.into(), MISTAKE) })
+}
+
+fn of_paths(paths: &[PathBuf]) -> Result<Config, Failure> {
+    config::from_paths(paths).map_err(|error| -> Failure { (error.into(), MISTAKE) })
+}
+
+fn replace_listen(config: &mut Config, listen: Vec<Listen>) -> Result<(), Failure> {
+    if let Some(open) = listen.iter().find(|listen| !listen.is_local() && !config.insecure) {
+        let why = format!(
+            "{open} can be reached from other machines, and nothing asks them who they are; \
+            listen on 127.0.0.1, or write `access: {{insecure: true}}` in a configuration"
+        );
+        return Err((why.into(), MISTAKE));
+    }
+    if !listen.is_empty() {
+        config.listen = listen;
+    }
+    Ok(())
+}
+
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| -> Failure { (error.into(), 1) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the error and its causes, one a line.
+fn complain(error: &dyn std::error::Error) {
+    let mut lines = format!("rtlogd: {error}\n");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        lines.extend(["  because: ", &error.to_string(), "\n"]);
+        cause = error.source();
+    }
+    // With standard error gone there is nobody left to tell.
+    std::io::stderr().write_all(lines.as_bytes()).unwrap_or_default();
+}

@@ -1,0 +1,229 @@
+//! What a reader asks for: query and headers, checked once, become a start, an end and a view.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, StatusCode, header};
+
+use crate::config;
+use crate::event::{Position, StreamName, Time};
+use crate::stream::{Filter, Start, Until, View};
+use crate::wire::{Data, Encoding};
+
+use super::problem::Problem;
+
+/// Lines a reader is sent first, unless it asks otherwise.
+const TAIL: u64 = 100;
+
+/// Most streams on one connection: its id lists all their places and must fit a header.
+pub(super) const STREAMS: usize = 64;
+
+/// What an id of a reader that has got all it asked for ends with; no other id does.
+pub(super) const SATISFIED: char = '!';
+
+/// Parameters that a stream answers to, for the message about others.
+const KNOWN: &str = "stream, after, tail, since, run, follow, limit, grep, exclude, origin, data, format, wait";
+
+/// A checked request for one or several streams.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) encoding: Encoding,
+    pub(super) filter: Filter,
+    pub(super) until: Until,
+    /// Streams named in the query, in its order.
+    pub(super) streams: Vec<StreamName>,
+    /// How long a poll waits.
+    pub(super) wait: Option<Duration>,
+    /// Whether it is a reconnect, and so what refuses it may stop a browser for good.
+    pub(super) reconnect: bool,
+    /// Whether the reader said that it got all it asked for.
+    pub(super) satisfied: bool,
+    from: From,
+}
+
+/// Where to begin, in the words of the request.
+#[derive(Debug)]
+enum From {
+    Ids { text: String, header: bool },
+    Start(Start),
+}
+
+impl Ask {
+    /// Reads query and headers; `now` is what `since=5m` counts from.
+    pub(super) fn new(parameters: &[(String, String)], headers: &HeaderMap, now: SystemTime) -> Result<Self, Problem> {
+        let query = Query(parameters);
+        query.check_names()?;
+        let data = match query.one("data")? {
+            None | Some("text") => Data::Text,
+            Some("json") => Data::Json,
+            Some(other) => return Err(Problem::bad(format!("data={other} is not known; use text or json"))),
+        };
+        let run = match query.one("run")? {
+            None => false,
+            Some("current") => true,
+            Some(other) => return Err(Problem::bad(format!("run={other} is not known; use run=current"))),
+        };
+        let head = match query.one("follow")? {
+            None | Some("true") => false,
+            Some("false") => true,
+            Some(other) => return Err(Problem::bad(format!("follow={other} is not known; use true or false"))),
+        };
+        let lines = query.number("limit")?;
+        if lines == Some(0) {
+            return Err(Problem::bad("limit=0 asks for nothing; use a number from 1 on"));
+        }
+        let last = last_event_id(headers);
+        let ids = match &last {
+            Some(text) => Some((text.clone(), true)),
+            None => query.one("after")?.map(|text| (text.to_owned(), false)),
+        };
+        let satisfied = last.as_deref().is_some_and(|text| text.ends_with(SATISFIED)) && (head || lines.is_some());
+        let from = match ids {
+            Some((text, header)) => From::Ids { text: text.trim_end_matches(SATISFIED).to_owned(), header },
+            None => From::Start(query.start(run, now)?),
+        };
+        let streams = query.all("stream").map(|name| name.parse().map_err(|e| Problem::bad(format!("{e}"))));
+        Ok(Self {
+            encoding: encoding(query.one("format")?, headers, data)?,
+            filter: query.filter()?,
+            until: Until { head, run, lines },
+            streams: streams.collect::<Result<_, _>>()?,
+            wait: query.duration("wait")?,
+            reconnect: last.is_some(),
+            satisfied,
+            from,
+        })
+    }
+
+    /// Where to begin in the only stream.
+    pub(super) fn start(&self) -> Result<Start, Problem> {
+        match &self.from {
+            From::Start(start) => Ok(*start),
+            From::Ids { text, header } => match text.parse::<Position>() {
+                Ok(id) => Ok(Start::After(id)),
+                // A refusal of what a browser sends by itself would stop it for good.
+                Err(_) if *header => Ok(Start::Lost),
+                Err(error) => Err(Problem::bad(format!("after={text}: {error}"))),
+            },
+        }
+    }
+
+    /// Where to begin in `stream`, one of several: ids are a list `NAME:ID,NAME:ID`.
+    pub(super) fn start_of(&self, stream: &StreamName) -> Result<Start, Problem> {
+        match &self.from {
+            From::Start(start) => Ok(*start),
+            From::Ids { text, header } => {
+                let places = text.split(',').map(|place| {
+                    let (name, id) = place.split_once(':')?;
+                    Some((name, id.parse::<Position>().ok()?))
+                });
+                match places.collect::<Option<Vec<_>>>() {
+                    Some(places) => Ok(match places.iter().find(|(name, _)| *name == stream.as_str()) {
+                        Some((_, id)) => Start::After(*id),
+                        None => Start::Tail(TAIL),
+                    }),
+                    None if *header => Ok(Start::Lost),
+                    None => Err(Problem::bad(format!(
+                        "after={text}: with several streams it is a list, as in build:mib3k2x9-1042,web:mib3k2x9-7"
+                    ))),
+                }
+            }
+        }
+    }
+
+    /// The view of the stream; `several` if other streams share the connection.
+    pub(super) fn view(&self, several: bool) -> View {
+        View { encoding: self.encoding, filter: self.filter.clone(), several }
+    }
+}
+
+/// `Last-Event-ID`; what is no text is an id that is not known.
+fn last_event_id(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("last-event-id")?;
+    let text = value.to_str().unwrap_or("?").trim();
+    // A browser that saw no id yet sends none; other clients may send an empty one.
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn encoding(format: Option<&str>, headers: &HeaderMap, data: Data) -> Result<Encoding, Problem> {
+    if let Some(name) = format {
+        let known = Encoding::by_name(name, data);
+        return known.ok_or_else(|| Problem::bad(format!("format={name} is not known; use sse, ndjson or text")));
+    }
+    let accept: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    if accept.is_empty() {
+        return Ok(Encoding::Sse(data));
+    }
+    Encoding::by_accept(&accept.join(","), data).ok_or_else(|| {
+        let offers = "text/event-stream, application/x-ndjson and text/plain";
+        Problem::new(StatusCode::NOT_ACCEPTABLE, format!("a stream can be had as {offers}; accept one of them"))
+    })
+}
+
+/// The pairs of a query.
+struct Query<'a>(&'a [(String, String)]);
+
+impl<'a> Query<'a> {
+    fn all(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    fn one(&self, name: &'a str) -> Result<Option<&'a str>, Problem> {
+        let mut values = self.all(name);
+        let value = values.next();
+        if values.next().is_some() {
+            return Err(Problem::bad(format!("{name} is given twice; which one is meant?")));
+        }
+        Ok(value)
+    }
+
+    fn check_names(&self) -> Result<(), Problem> {
+        let known: Vec<_> = KNOWN.split(", ").collect();
+        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            Some((name, _)) => Err(Problem::bad(format!("the parameter {name:?} is not known; there are {KNOWN}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn number(&self, name: &'a str) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| Problem::bad(format!("{name}={text} is not a number")))
+    }
+
+    fn duration(&self, name: &'a str) -> Result<Option<Duration>, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        config::units::parse_duration(text).map(Some).map_err(|error| Problem::bad(format!("{name}={text}: {error}")))
+    }
+
+    fn start(&self, run: bool, now: SystemTime) -> Result<Start, Problem> {
+        if let Some(text) = self.one("since")? {
+            return since(text, now).map(Start::Since);
+        }
+        Ok(match self.one("tail")? {
+            Some("all") => Start::Oldest,
+            Some(text) => {
+                let lines =
+                    text.parse().map_err(|_| Problem::bad(format!("tail={text} is neither a number nor all")))?;
+                Start::Tail(lines)
+            }
+            None if run => Start::Run,
+            None => Start::Tail(TAIL),
+        })
+    }
+
+    fn filter(&self) -> Result<Filter, Problem> {
+        let texts = |name| self.all(name).map(str::to_owned).collect::<Vec<_>>();
+        Filter::new(&texts("grep"), &texts("exclude"), texts("origin")).map_err(|error| Problem::bad(error.to_string()))
+    }
+}
+
+/// A time, or how long ago it was.
+fn since(text: &str, now: SystemTime) -> Result<Time, Problem> {
+    if let Ok(ago) = config::units::parse_duration(text) {
+        return Ok(now.checked_sub(ago).map(Time::from).unwrap_or_default());
+    }
+    // In a query a plus is a space, and so is the one of a time zone that was not escaped.
+    let time = text.replace(' ', "+").parse::<jiff::Timestamp>();
+    time.map(|time| Time(time.as_microsecond())).map_err(|_| {
+        Problem::bad(format!("since={text} is neither a time (2026-11-23T05:11:12Z) nor how long ago (5m)"))
+    })
+}

@@ -1,0 +1,279 @@
+//! `GET` a stream: a cursor becomes a body. One stream's frames pass as they are; several share one connection, whose id
+//! is the list of all their places.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use http::{HeaderValue, StatusCode, header};
+use tokio::time::Instant;
+use tokio_stream::{StreamExt, StreamMap};
+use warp::reply::{Reply, Response};
+
+use crate::event::{Position, StreamName};
+use crate::stream::{Cursor, Frames, Item};
+use crate::wire::{Encoding, ndjson, sse, text};
+
+use super::ask::{Ask, SATISFIED, STREAMS};
+use super::problem::Problem;
+use super::{Request, answer};
+
+/// Wait before connecting again, in milliseconds: spread, so that a restart does not bring all readers at once.
+const RETRY: std::ops::Range<u32> = 1000..3000;
+
+/// The same where the daemon is not ready or has no seat.
+const RETRY_LATER: u32 = 10_000;
+
+/// Longest id of a connection with several streams, in bytes: it comes back in one header line.
+const LONGEST_ID: usize = 4 << 10;
+
+/// `GET /streams/NAME`.
+pub(super) fn one(name: &str, request: &Request) -> Result<Response, Problem> {
+    let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
+    if !ask.streams.is_empty() {
+        return Err(Problem::bad("stream= goes with GET /streams; here the path names the stream"));
+    }
+    if let Some(reply) = not_now(request, &ask)? {
+        return Ok(reply);
+    }
+    let entry = match request.stream(name) {
+        // It was there once, so it is gone: anything but 204 would let a browser ask for ever.
+        Err(_) if ask.reconnect && name.parse::<StreamName>().is_ok() => return Ok(no_content()),
+        entry => entry?,
+    };
+    let mut cursor = entry.log.cursor(ask.view(false), ask.start()?, ask.until);
+    if ask.reconnect && (ask.satisfied || cursor.is_done()) {
+        return Ok(no_content());
+    }
+    let ends = ask.until.head || ask.until.lines.is_some();
+    let reader = Reader { cursor, encoding: ask.encoding, quiet: request.app.keep_alive, says_satisfied: ends };
+    let body = stream::unfold(Stage::Hello(reader), Stage::next);
+    Ok(respond(ask.encoding, body))
+}
+
+/// `GET /streams?stream=A&stream=B`.
+pub(super) fn several(request: &Request) -> Result<Response, Problem> {
+    let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
+    if let Some(reply) = not_now(request, &ask)? {
+        return Ok(reply);
+    }
+    let mut names = ask.streams.clone();
+    names.sort();
+    names.dedup();
+    // Name, colon, epoch, hyphen, number and comma, at their longest.
+    let longest: usize = names.iter().map(|name| name.as_str().len() + 1 + 13 + 1 + 20 + 1).sum();
+    if names.len() > STREAMS || longest > LONGEST_ID {
+        let fit = format!("at most {STREAMS}, and their names and places in {LONGEST_ID} bytes");
+        return Err(Problem::bad(format!("too many streams for one connection ({fit}); use several connections")));
+    }
+    let mut cursors = Vec::new();
+    for name in names {
+        let entry = request.stream(name.as_str())?;
+        let cursor = entry.log.cursor(ask.view(true), ask.start_of(&name)?, ask.until);
+        cursors.push((name, cursor));
+    }
+    if ask.reconnect && (ask.satisfied || cursors.iter_mut().all(|(_, cursor)| cursor.is_done())) {
+        return Ok(no_content());
+    }
+    let ends = ask.until.head || ask.until.lines.is_some();
+    let body = stream::unfold(Some(Several::new(cursors, ask.encoding, request.app.keep_alive, ends)), Several::next);
+    Ok(respond(ask.encoding, body))
+}
+
+/// What a reader is told while the daemon starts or stops.
+fn not_now(request: &Request, ask: &Ask) -> Result<Option<Response>, Problem> {
+    if *request.app.ready.borrow() {
+        return Ok(None);
+    }
+    if ask.reconnect {
+        return Ok(Some(come_later()));
+    }
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is starting or stopping; try again"))
+}
+
+/// The answer to a browser that must come again: any status but 200 would stop it for good.
+pub(super) fn come_later() -> Response {
+    let body = sse::hello(RETRY_LATER);
+    respond(Encoding::Sse(crate::wire::Data::Text), tokio_stream::once(Bytes::from(body)))
+}
+
+fn no_content() -> Response {
+    answer(Ok(StatusCode::NO_CONTENT.into_response()))
+}
+
+fn respond(encoding: Encoding, body: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Response {
+    let body = body.map(Ok::<_, std::convert::Infallible>);
+    let mut response = warp::reply::stream(body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(encoding.media_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+/// One reader of one stream.
+#[derive(Debug)]
+struct Reader {
+    cursor: Cursor,
+    encoding: Encoding,
+    quiet: Duration,
+    /// Whether its end is told, so that a browser that comes back is let go.
+    says_satisfied: bool,
+}
+
+/// How far a body is.
+enum Stage {
+    Hello(Reader),
+    Events(Reader),
+    End,
+}
+
+impl Stage {
+    async fn next(self) -> Option<(Bytes, Self)> {
+        match self {
+            Self::Hello(reader) if matches!(reader.encoding, Encoding::Sse(_)) => {
+                Some((sse::hello(fastrand::u32(RETRY)).into(), Self::Events(reader)))
+            }
+            Self::Hello(mut reader) | Self::Events(mut reader) => loop {
+                let Some(item) = reader.cursor.next(Instant::now() + reader.quiet).await else {
+                    let last = reader.says_satisfied && matches!(reader.encoding, Encoding::Sse(_));
+                    let id = format!("{}{SATISFIED}", reader.cursor.place());
+                    return last.then(|| (sse::place(&id).into(), Self::End));
+                };
+                if let Some(bytes) = reader.bytes(item) {
+                    return Some((bytes, Self::Events(reader)));
+                }
+            },
+            Self::End => None,
+        }
+    }
+}
+
+impl Reader {
+    fn bytes(&mut self, item: Item) -> Option<Bytes> {
+        let text = match (item, self.encoding) {
+            (Item::Frames(frames), _) => return Some(frames.bytes),
+            (Item::Quiet, Encoding::Sse(_)) if self.cursor.has_skipped() => sse::place(&self.cursor.place()),
+            (Item::Quiet, Encoding::Sse(_)) => return Some(Bytes::from_static(sse::KEEP_ALIVE.as_bytes())),
+            (Item::Quiet, _) => return None,
+            (item, encoding) => notice(&item, encoding, &self.cursor.place(), None)?,
+        };
+        Some(text.into())
+    }
+}
+
+/// A gap or an open line; `None` where the encoding does not show it.
+fn notice(item: &Item, encoding: Encoding, id: &dyn fmt::Display, stream: Option<&str>) -> Option<String> {
+    match (item, encoding) {
+        (Item::Gap(gap), Encoding::Sse(_)) => Some(sse::gap(gap, id, stream)),
+        (Item::Gap(gap), Encoding::Ndjson) => Some(ndjson::gap(gap, stream)),
+        (Item::Gap(gap), Encoding::Text) => Some(text::gap(gap)),
+        (Item::Open(line), Encoding::Sse(_)) => Some(sse::open(line.as_deref(), stream)),
+        (Item::Open(line), Encoding::Ndjson) => Some(ndjson::open(line.as_deref(), stream)),
+        (Item::Open(_), Encoding::Text) | (Item::Frames(_) | Item::Quiet, _) => None,
+    }
+}
+
+/// A cursor as a stream of what it gave and where it stood then.
+type Told = Pin<Box<dyn Stream<Item = (Item, Position, bool)> + Send + Sync>>;
+
+fn told(cursor: Cursor, quiet: Duration) -> Told {
+    Box::pin(stream::unfold(cursor, move |mut cursor| async move {
+        let item = cursor.next(Instant::now() + quiet).await?;
+        let skipped = matches!(item, Item::Quiet) && cursor.has_skipped();
+        let place = cursor.place();
+        Some(((item, place, skipped), cursor))
+    }))
+}
+
+/// One reader of several streams.
+struct Several {
+    cursors: StreamMap<usize, Told>,
+    /// All places, in the order of the names.
+    places: Vec<(StreamName, Position)>,
+    encoding: Encoding,
+    quiet: Duration,
+    said: Option<Instant>,
+    says_satisfied: bool,
+}
+
+impl Several {
+    fn new(cursors: Vec<(StreamName, Cursor)>, encoding: Encoding, quiet: Duration, says_satisfied: bool) -> Self {
+        let places = cursors.iter().map(|(name, cursor)| (name.clone(), cursor.place())).collect();
+        let cursors = cursors.into_iter().map(|(_, cursor)| told(cursor, quiet)).enumerate().collect();
+        Self { cursors, places, encoding, quiet, said: None, says_satisfied }
+    }
+
+    async fn next(this: Option<Self>) -> Option<(Bytes, Option<Self>)> {
+        let mut this = this?;
+        let sse = matches!(this.encoding, Encoding::Sse(_));
+        if this.said.is_none() && sse {
+            this.said = Some(Instant::now());
+            return Some((sse::hello(fastrand::u32(RETRY)).into(), Some(this)));
+        }
+        loop {
+            let Some((at, (item, place, skipped))) = this.cursors.next().await else {
+                let id = format!("{}{SATISFIED}", Places(&this.places));
+                return (this.says_satisfied && sse).then(|| (sse::place(&id).into(), None));
+            };
+            let bytes = this.bytes(at, &item, place, skipped);
+            if !bytes.is_empty() {
+                this.said = Some(Instant::now());
+                return Some((bytes.into(), Some(this)));
+            }
+        }
+    }
+
+    fn bytes(&mut self, at: usize, item: &Item, place: Position, skipped: bool) -> Vec<u8> {
+        let sse = matches!(self.encoding, Encoding::Sse(_));
+        match item {
+            Item::Frames(frames) if sse => return self.with_places(at, frames, place),
+            Item::Frames(frames) => return frames.bytes.to_vec(),
+            Item::Gap(_) | Item::Open(_) | Item::Quiet => {}
+        }
+        self.places[at].1 = place;
+        let text = match item {
+            Item::Quiet if !sse => String::new(),
+            Item::Quiet if skipped => sse::place(&Places(&self.places)),
+            // Each stream's silence ends by itself; one comment serves all.
+            Item::Quiet if self.said.is_some_and(|said| said.elapsed() < self.quiet / 2) => String::new(),
+            Item::Quiet => sse::KEEP_ALIVE.to_owned(),
+            item => {
+                let name = self.places[at].0.as_str();
+                notice(item, self.encoding, &Places(&self.places), Some(name)).unwrap_or_default()
+            }
+        };
+        text.into_bytes()
+    }
+
+    /// Puts this connection's own id in front of each frame.
+    fn with_places(&mut self, at: usize, frames: &Frames, place: Position) -> Vec<u8> {
+        let mut out = Vec::with_capacity(frames.bytes.len() + frames.ends.len() * 40 * self.places.len());
+        let mut begin = 0;
+        for (end, id) in &frames.ends {
+            self.places[at].1 = *id;
+            out.extend_from_slice(format!("id: {}\n", Places(&self.places)).as_bytes());
+            out.extend_from_slice(&frames.bytes[begin..*end]);
+            begin = *end;
+        }
+        self.places[at].1 = place;
+        out
+    }
+}
+
+/// The id of a connection: `NAME:ID,NAME:ID`.
+struct Places<'a>(&'a [(StreamName, Position)]);
+
+impl fmt::Display for Places<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, id)) in self.0.iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            write!(f, "{comma}{name}:{id}")?;
+        }
+        Ok(())
+    }
+}

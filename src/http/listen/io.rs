@@ -1,0 +1,93 @@
+//! A connection's bytes: what was read to tell its protocol is given back, and a write that stalls ends it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How HTTP/2 with prior knowledge begins (RFC 9113, section 3.4); no method of HTTP/1.1 begins so.
+const PREFACE: [u8; 3] = *b"PRI";
+
+/// A connection whose writes must get on.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    stream: S,
+    /// Read already, and not given out yet: `read[given..]`.
+    read: Vec<u8>,
+    given: usize,
+    /// How long a write may wait.
+    stalled: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
+    /// Reads as much as tells the protocol: whether it is HTTP/2. At the end of input it is HTTP/1.1 with no request.
+    pub(super) async fn peek(mut stream: S, stalled: Duration) -> io::Result<(Self, bool)> {
+        let mut read = Vec::with_capacity(PREFACE.len());
+        while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
+            let mut rest = [0; PREFACE.len()];
+            let count = stream.read(&mut rest[..PREFACE.len() - read.len()]).await?;
+            if count == 0 {
+                break;
+            }
+            read.extend_from_slice(&rest[..count]);
+        }
+        let is_h2 = read == PREFACE;
+        Ok((Self { stream, read, given: 0, stalled, waiting: None }, is_h2))
+    }
+
+    /// Passes a write's outcome on, unless it waits for too long.
+    fn watch<T>(&mut self, outcome: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.waiting = None;
+            return outcome;
+        }
+        let stalled = self.stalled;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + stalled)));
+        ready!(waiting.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the reader took nothing for too long")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.given < self.read.len() {
+            let end = self.read.len().min(self.given + out.remaining());
+            out.put_slice(&self.read[self.given..end]);
+            self.given = end;
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, out)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(outcome, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.watch(outcome, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,349 @@
+//! Sockets: accept, give a seat, serve with timers, drain. Routing is warp's; the loop, the limits and the clock are ours.
+
+mod io;
+mod seats;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use log::{debug, warn};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_service::Service as _;
+use warp::Filter;
+use warp::reply::{Reply, Response};
+
+use crate::access::Hosts;
+use crate::config::{Limits, Listen, Network};
+
+use super::follow::come_later;
+use super::problem::Problem;
+use io::Watched;
+use seats::{Seat, Seats};
+
+/// Most of a response that waits in one connection's buffer, in bytes, beyond the frame that overran it.
+const WRITE_BUFFER: usize = 32 << 10;
+
+/// Largest head, in bytes, and most header lines: a browser's with cookies is a tenth of it.
+const HEAD: usize = 32 << 10;
+const HEADERS: usize = 100;
+
+/// Largest body of a request that needs none, in bytes.
+const BODY: usize = 64 << 10;
+
+/// Streams on one HTTP/2 connection at once; a browser asks for 100 at most.
+const H2_STREAMS: u32 = 100;
+
+/// A peer that says nothing for this long is asked whether it is there.
+const KEEP_IDLE: Duration = Duration::from_mins(1);
+
+/// After a failure to accept (no descriptors left), how long until the next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket that is open, and where.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener, PathBuf),
+}
+
+/// Why we cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenError {
+    #[error("{0} is in use by another program; stop it, or give another address with --listen or `listen:`")]
+    InUse(Listen),
+    #[error("cannot listen on {listen}")]
+    Bind { listen: Listen, source: std::io::Error },
+    #[error("{0:?} exists and is not a socket; remove it or name another path")]
+    NotASocket(PathBuf),
+}
+
+impl Socket {
+    /// Opens the socket. A Unix socket that nobody serves any more is replaced; ours is for owner and group (0660).
+    pub(crate) async fn open(listen: &Listen) -> Result<Self, ListenError> {
+        let failed = |source: std::io::Error| match source.kind() {
+            ErrorKind::AddrInUse => ListenError::InUse(listen.clone()),
+            _ => ListenError::Bind { listen: listen.clone(), source },
+        };
+        match listen {
+            Listen::Tcp(address) => {
+                let listener = TcpListener::bind(address).await.map_err(failed)?;
+                let bound = listener.local_addr().map_err(failed)?;
+                Ok(Self::Tcp(listener, bound))
+            }
+            Listen::Unix(path) => {
+                clear(path, listen).await?;
+                let listener = UnixListener::bind(path).map_err(failed)?;
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+                Ok(Self::Unix(listener, path.clone()))
+            }
+        }
+    }
+
+    /// Where to find it.
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Self::Tcp(_, address) => format!("http://{address}"),
+            Self::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            debug!(path:? = path, error:% = error; "cannot remove our socket");
+        }
+    }
+}
+
+/// Removes a socket that nobody serves.
+async fn clear(path: &Path, listen: &Listen) -> Result<(), ListenError> {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(ListenError::NotASocket(path.to_owned()));
+    }
+    if tokio::net::UnixStream::connect(path).await.is_ok() {
+        return Err(ListenError::InUse(listen.clone()));
+    }
+    std::fs::remove_file(path).map_err(|source| ListenError::Bind { listen: listen.clone(), source })
+}
+
+/// What all connections share.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    pub(crate) hosts: Hosts,
+    pub(crate) limits: Limits,
+    pub(crate) trusted: Vec<Network>,
+    /// Without the slash at its end.
+    pub(crate) base_path: String,
+    /// Where connections run.
+    pub(crate) tasks: TaskTracker,
+    /// Asks connections to finish what they are at.
+    pub(crate) finish: CancellationToken,
+}
+
+/// Accepts on all sockets until `stop`; connections run on as tasks.
+pub(crate) fn serve<F>(sockets: Vec<Socket>, routes: &F, rules: Rules, stop: &CancellationToken)
+where
+    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+    F::Future: Send,
+{
+    let seats = Arc::new(Seats::new(rules.limits.connections, rules.limits.per_address));
+    let rules = Arc::new(rules);
+    for socket in sockets {
+        let loop_ = accept(socket, routes.clone(), rules.clone(), seats.clone());
+        let stop = stop.clone();
+        rules.tasks.spawn(async move { stop.run_until_cancelled(loop_).await });
+    }
+}
+
+async fn accept<F>(socket: Socket, routes: F, rules: Arc<Rules>, seats: Arc<Seats>)
+where
+    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+    F::Future: Send,
+{
+    loop {
+        let accepted = match &socket {
+            Socket::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
+                tune(&stream);
+                let counted = !peer.ip().is_loopback() && !rules.trusted.iter().any(|net| net.contains(peer.ip()));
+                spawn(stream, counted.then(|| peer.ip()), &routes, &rules, &seats);
+            }),
+            Socket::Unix(listener, _) => {
+                listener.accept().await.map(|(stream, _)| spawn(stream, None, &routes, &rules, &seats))
+            }
+        };
+        if let Err(error) = accepted {
+            warn!(error:% = error; "cannot accept a connection");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+/// Small writes go out at once, and a peer that vanished without a word is noticed.
+fn tune(stream: &TcpStream) {
+    use rustix::net::sockopt;
+    let tuned = stream
+        .set_nodelay(true)
+        .and_then(|()| Ok(sockopt::set_socket_keepalive(stream, true)?))
+        .and_then(|()| Ok(sockopt::set_tcp_keepidle(stream, KEEP_IDLE)?));
+    if let Err(error) = tuned {
+        debug!(error:% = error; "cannot tune a connection");
+    }
+}
+
+fn spawn<F, S>(stream: S, address: Option<IpAddr>, routes: &F, rules: &Arc<Rules>, seats: &Arc<Seats>)
+where
+    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+    F::Future: Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // Without even a seat to refuse from, the connection is closed.
+    let Some(seat) = seats.take(address) else { return };
+    let (routes, rules) = (routes.clone(), rules.clone());
+    let tasks = rules.tasks.clone();
+    tasks.spawn(async move {
+        if let Err(error) = connection(stream, &seat, routes, &rules).await {
+            debug!(error:% = error; "a connection failed");
+        }
+        drop(seat);
+    });
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serves one connection to its end.
+async fn connection<F, S>(stream: S, seat: &Seat, routes: F, rules: &Arc<Rules>) -> Result<(), Failure>
+where
+    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+    F::Future: Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &rules.limits;
+    let peeked = tokio::time::timeout(limits.head, Watched::peek(stream, limits.stalled_write));
+    let (stream, is_h2) = rules.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
+    let overfull = matches!(seat, Seat::Overfull(_));
+    let seated = rules.clone();
+    let service = service_fn(move |request| {
+        let (routes, rules) = (routes.clone(), seated.clone());
+        // Boxed, since a connection keeps the room of what answered it for as long as its body lasts.
+        Box::pin(async move { Ok::<_, Infallible>(respond(request, routes, &rules, overfull).await) })
+    });
+    let stream = TokioIo::new(stream);
+    if is_h2 {
+        let mut server = http2::Builder::new(Tasks(rules.tasks.clone()));
+        server
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(H2_STREAMS)
+            .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX))
+            .max_send_buf_size(WRITE_BUFFER * 2)
+            .keep_alive_interval(limits.keep_alive)
+            .keep_alive_timeout(limits.stalled_write);
+        let mut connection = Box::pin(server.serve_connection(stream, service));
+        drain(connection.as_mut(), &rules.finish, http2::Connection::graceful_shutdown).await?;
+    } else {
+        let mut server = http1::Builder::new();
+        server
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head)
+            .max_headers(HEADERS)
+            .max_buf_size(WRITE_BUFFER)
+            .keep_alive(!overfull);
+        let mut connection = Box::pin(server.serve_connection(stream, service).with_upgrades());
+        drain(connection.as_mut(), &rules.finish, http1::UpgradeableConnection::graceful_shutdown).await?;
+    }
+    Ok(())
+}
+
+/// Runs a connection; once asked to finish, it ends with the responses that are under way.
+async fn drain<C>(
+    mut connection: std::pin::Pin<&mut C>,
+    finish: &CancellationToken,
+    ask: fn(std::pin::Pin<&mut C>),
+) -> C::Output
+where
+    C: Future,
+{
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = finish.cancelled() => ask(connection.as_mut()),
+    }
+    connection.await
+}
+
+/// Lets HTTP/2 start its tasks where all tasks run.
+#[derive(Debug, Clone)]
+struct Tasks(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+/// What holds for every request, then the routes.
+async fn respond<F>(request: hyper::Request<Incoming>, routes: F, rules: &Rules, overfull: bool) -> Response
+where
+    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+{
+    if overfull {
+        return if request.headers().contains_key("last-event-id") {
+            come_later()
+        } else {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "all seats are taken; try again later").into_response()
+        };
+    }
+    match admit(request, rules).await {
+        Ok(request) => warp::service(routes).call(request).await.unwrap_or_else(|never| match never {}),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn admit(
+    request: hyper::Request<Incoming>,
+    rules: &Rules,
+) -> Result<hyper::Request<Empty<bytes::Bytes>>, Problem> {
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    check_host(authority, request.headers(), &rules.hosts)?;
+    let (mut head, body) = request.into_parts();
+    if !body.is_end_stream() {
+        let read = tokio::time::timeout(rules.limits.body, Limited::new(body, BODY).collect()).await;
+        match read {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => {
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "nothing here takes a body; send none"));
+            }
+            Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly; send none")),
+        }
+    }
+    if !rules.base_path.is_empty() {
+        let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let rest = path.strip_prefix(&rules.base_path).filter(|rest| rest.starts_with('/'));
+        let rest = rest.and_then(|rest| rest.parse().ok());
+        head.uri =
+            rest.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("all is below {}/", rules.base_path)))?;
+    }
+    Ok(hyper::Request::from_parts(head, Empty::new()))
+}
+
+/// RFC 9112, section 3.2: exactly one `Host`; and it must be ours.
+fn check_host(authority: Option<&str>, headers: &HeaderMap, hosts: &Hosts) -> Result<(), Problem> {
+    let mut given = headers.get_all(header::HOST).iter();
+    let host = match (given.next(), given.next(), authority) {
+        (Some(host), None, _) => host.to_str().map_err(|_| Problem::bad("Host is not text"))?,
+        (None, _, Some(authority)) => authority,
+        (None, _, None) => return Err(Problem::bad("the request has no Host")),
+        (Some(_), Some(_), _) => return Err(Problem::bad("the request has two Hosts")),
+    };
+    if hosts.is_ours(host) {
+        return Ok(());
+    }
+    let detail = format!("{host:?} is not a name of this server; its owner can add it to `hosts`");
+    Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
+}

@@ -1,0 +1,84 @@
+//! `GET /streams/NAME/poll`: the same cursor as one reply, `{events, next, gap?}`.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use warp::reply::Response;
+
+use crate::event::{Gap, Position};
+use crate::stream::{Item, Until, View};
+use crate::wire::Encoding;
+
+use super::ask::Ask;
+use super::problem::Problem;
+use super::{Request, json};
+
+/// How long a poll waits for an event unless it says so, and at most: proxies give up on silence after a minute.
+const WAIT: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(55);
+
+/// Most lines in one reply; the rest comes with the next.
+const LINES: u64 = 1000;
+
+/// After the first event, how long others may join it.
+const JOIN: Duration = Duration::from_millis(5);
+
+#[derive(Serialize)]
+struct Reply {
+    events: Vec<Box<RawValue>>,
+    /// What to send as `after` next.
+    next: Position,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap: Option<Gap>,
+}
+
+/// The events after `after`, at once if there are some, else as soon as one comes or the time is over.
+pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Problem> {
+    let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
+    let log = request.stream(name)?.log;
+    let lines = ask.until.lines.map_or(LINES, |lines| lines.min(LINES));
+    let view = View { encoding: Encoding::Ndjson, ..ask.view(false) };
+    let until = Until { lines: Some(lines), ..ask.until };
+    let mut cursor = log.cursor(view, ask.start()?, until);
+    let mut deadline = Instant::now() + ask.wait.unwrap_or(WAIT).min(LONGEST_WAIT);
+    let mut events: Vec<Box<RawValue>> = Vec::new();
+    let mut gap = None;
+    let mut ready = request.app.ready.clone();
+    loop {
+        let item = tokio::select! {
+            item = cursor.next(deadline) => item,
+            // The daemon stops: what there is goes out.
+            _ = ready.wait_for(|ready| !ready) => None,
+        };
+        match item {
+            Some(Item::Frames(frames)) => {
+                for line in frames.bytes.split(|&c| c == b'\n').filter(|line| !line.is_empty()) {
+                    events.push(serde_json::from_slice(line).expect("an event in this encoding is a line of JSON"));
+                }
+                deadline = deadline.min(Instant::now() + JOIN);
+            }
+            // What was missed comes first; behind events it is for the next reply to tell.
+            Some(Item::Gap(missed)) if events.is_empty() => {
+                gap = Some(missed);
+                deadline = deadline.min(Instant::now() + JOIN);
+            }
+            Some(Item::Gap(missed)) => {
+                let next = events.last().and_then(|event| last_id(event)).unwrap_or(missed.resume);
+                return Ok(json(&Reply { events, next, gap }));
+            }
+            Some(Item::Open(_)) => {}
+            Some(Item::Quiet) | None => break,
+        }
+    }
+    Ok(json(&Reply { events, next: cursor.place(), gap }))
+}
+
+fn last_id(event: &RawValue) -> Option<Position> {
+    #[derive(serde::Deserialize)]
+    struct Id {
+        id: String,
+    }
+    serde_json::from_str::<Id>(event.get()).ok()?.id.parse().ok()
+}

@@ -1,0 +1,156 @@
+//! Is it the same file? An open file is by device and inode; across names and time its content decides.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use rustix::fs::Stat;
+
+/// How many bytes at the start of a file tell it from others.
+const HEAD: u64 = 1 << 10;
+
+/// How many bytes before a place tell that the file was only appended to: a line with its time, at least.
+const BEFORE: usize = 256;
+
+/// Device and inode. They stand for one file only as long as it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl From<&Metadata> for Identity {
+    fn from(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+impl From<&Stat> for Identity {
+    fn from(stat: &Stat) -> Self {
+        Self { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
+/// What is known of the content of a file up to a place: enough to tell whether another has the same there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trace {
+    /// The place.
+    offset: u64,
+    /// The hash of the first bytes up to the place, at most [`HEAD`].
+    head: u64,
+    /// The last bytes before the place, at most [`BEFORE`].
+    before: Vec<u8>,
+}
+
+impl Trace {
+    /// Of the start of a file: there is nothing before it.
+    pub(super) fn new() -> Self {
+        Self { offset: 0, head: FNV, before: Vec::new() }
+    }
+
+    /// Of the place `offset` in `file`; two small reads. `None` if the file ends before it.
+    pub(super) fn of(file: &File, offset: u64) -> io::Result<Option<Self>> {
+        let mut trace = Self::new();
+        let head = read_at(file, 0, small(offset.min(HEAD)))?;
+        let before = read_at(file, offset.saturating_sub(BEFORE as u64), small(offset.min(BEFORE as u64)))?;
+        if head.len() < small(offset.min(HEAD)) || before.len() < small(offset.min(BEFORE as u64)) {
+            return Ok(None);
+        }
+        trace.head = fnv(trace.head, &head);
+        (trace.offset, trace.before) = (offset, before);
+        Ok(Some(trace))
+    }
+
+    /// The place.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The bytes that must stand before the place.
+    pub(super) fn before(&self) -> &[u8] {
+        &self.before
+    }
+
+    /// Moves the place behind `bytes`, which follow it.
+    pub(super) fn advance(&mut self, bytes: &[u8]) {
+        let of_head = small(HEAD.saturating_sub(self.offset)).min(bytes.len());
+        self.head = fnv(self.head, &bytes[..of_head]);
+        self.offset += bytes.len() as u64;
+        let kept = BEFORE.saturating_sub(bytes.len()).min(self.before.len());
+        self.before.drain(..self.before.len() - kept);
+        self.before.extend_from_slice(&bytes[bytes.len().saturating_sub(BEFORE)..]);
+    }
+
+    /// Whether `file` has the same content up to the place, as far as can be told: it is the same file, or goes on from it.
+    pub(super) fn matches(&self, file: &File) -> io::Result<bool> {
+        Ok(Self::of(file, self.offset)?.as_ref() == Some(self))
+    }
+}
+
+/// At most `count` bytes from `offset` on; fewer only at the end of the file.
+pub(super) fn read_at(file: &File, offset: u64, count: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    let mut filled = 0;
+    while filled < count {
+        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+fn small(count: u64) -> usize {
+    usize::try_from(count).expect("bounded by HEAD and BEFORE")
+}
+
+const FNV: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a: the same on each machine and in each version, since saved places hold it.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file(content: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_trace_that_was_advanced_is_that_of_the_place() {
+        let content: Vec<u8> = (0..5000u32).map(|at| (at * 7 % 251) as u8).collect();
+        let file = file(&content);
+        for step in [1, 100, 255, 256, 257, 1000, 5000] {
+            let mut trace = Trace::new();
+            for chunk in content.chunks(step) {
+                trace.advance(chunk);
+                assert_eq!(Trace::of(&file, trace.offset()).unwrap(), Some(trace.clone()), "steps of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn content_decides() {
+        let old = b"header\none\ntwo\n".repeat(200);
+        let trace = Trace::of(&file(&old), 3000).unwrap().unwrap();
+        assert!(trace.matches(&file(&old)).unwrap());
+        assert!(trace.matches(&file(&[&old[..], b"three\n"].concat())).unwrap(), "appended to");
+        assert!(!trace.matches(&file(&old[..2999])).unwrap(), "cut");
+        let mut other = old.clone();
+        other[0] = b'H';
+        assert!(!trace.matches(&file(&other)).unwrap(), "another head");
+        let mut other = old.clone();
+        other[2990] = b'!';
+        assert!(!trace.matches(&file(&other)).unwrap(), "other bytes before the place");
+        assert_eq!(Trace::of(&file(b"short"), 6).unwrap(), None);
+    }
+}

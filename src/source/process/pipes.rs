@@ -1,0 +1,204 @@
+//! Reads what a process writes, both pipes at once, and passes it on where that is wanted. Always drains.
+
+use std::fmt;
+use std::future::pending;
+use std::io;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::unix::pipe::Receiver;
+use tokio::select;
+use tokio::time::sleep_until;
+
+use crate::config::Stream;
+use crate::event::Origin;
+use crate::source::Now;
+use crate::source::feed::Feed;
+use crate::stream::Batch;
+
+/// Most bytes in one read: what a pipe holds.
+const CHUNK: usize = 64 << 10;
+
+/// Most bytes from one pipe before the other gets its turn, and the batch is appended.
+const TURN: usize = 4 * CHUNK;
+
+/// What a call of [`Pipes::read`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Bytes were read.
+    Bytes,
+    /// None, but an unfinished line is to be shown.
+    Shown,
+    /// Both pipes are at their end.
+    End,
+}
+
+/// The pipes of one run.
+#[derive(Debug)]
+pub(super) struct Pipes {
+    /// Standard output and standard error, as long as they are open; the index is the lane.
+    ends: [Option<Receiver>; 2],
+    feed: Feed,
+    buffer: Box<[u8]>,
+    /// Both are closed, and all was passed on.
+    ended: bool,
+}
+
+impl Pipes {
+    pub(super) fn new(spec: &Stream, ends: [Receiver; 2]) -> Self {
+        let feed = Feed::new(spec, [Origin::stdout(), Origin::stderr()]);
+        Self { ends: ends.map(Some), feed, buffer: vec![0; CHUNK].into(), ended: false }
+    }
+
+    /// Waits until there is something, and adds what there is to `batch`. May be dropped at any time.
+    ///
+    /// What `tee` was given before is written first, so what is passed on was appended.
+    pub(super) async fn read(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Read {
+        if let Some(tee) = tee
+            && tee.waits()
+        {
+            for lane in tee.flush().await {
+                // Who read from us is gone: so is who reads from the process, and it is told in the usual way.
+                self.close(lane, batch);
+            }
+            return Read::Bytes;
+        }
+        let due = self.feed.due();
+        let lane = select! {
+            () = readable(self.ends[0].as_ref()), if self.ends[0].is_some() => 0,
+            () = readable(self.ends[1].as_ref()), if self.ends[1].is_some() => 1,
+            () = sleep_until(due.unwrap_or_else(|| Now::read().instant)), if due.is_some() => {
+                self.feed.show(Now::read().instant, batch);
+                return Read::Shown;
+            }
+            else => {
+                self.ended = true;
+                return Read::End;
+            }
+        };
+        self.take(lane, tee, batch);
+        Read::Bytes
+    }
+
+    /// Whether nothing more can come.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Nothing more is read: half lines are at their end.
+    pub(super) fn finish(&mut self, batch: &mut Batch) {
+        self.close(0, batch);
+        self.close(1, batch);
+    }
+
+    /// Reads what is there, up to a turn.
+    fn take(&mut self, lane: usize, tee: &mut Option<Tee>, batch: &mut Batch) {
+        let mut taken = 0;
+        while taken < TURN
+            && let Some(end) = &self.ends[lane]
+        {
+            match end.try_read(&mut self.buffer) {
+                Ok(0) => self.close(lane, batch),
+                Ok(count) => {
+                    let chunk = &self.buffer[..count];
+                    self.feed.push(lane, chunk, Now::read(), batch);
+                    if let Some(tee) = tee {
+                        tee.push(lane, chunk);
+                    }
+                    taken += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A pipe has no other errors; if it had one, nothing more could be read.
+                Err(_) => self.close(lane, batch),
+            }
+        }
+    }
+
+    fn close(&mut self, lane: usize, batch: &mut Batch) {
+        if self.ends[lane].take().is_some() {
+            self.feed.finish(lane, Now::read(), batch);
+        }
+    }
+}
+
+async fn readable(end: Option<&Receiver>) {
+    match end {
+        // An error shows again in the read.
+        Some(end) => end.readable().await.unwrap_or_default(),
+        None => pending().await,
+    }
+}
+
+/// Passes on what a process writes, byte by byte as it was, to where our own output goes.
+pub(crate) struct Tee {
+    /// For standard output and standard error; `None` once writing failed.
+    outs: [Option<Out>; 2],
+}
+
+struct Out {
+    to: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Yet to be written, from `at` on; at most a turn.
+    waiting: Vec<u8>,
+    at: usize,
+}
+
+impl Tee {
+    /// To `out` what it writes to standard output, and to `err` what it writes to standard error.
+    pub(crate) fn new(
+        out: impl AsyncWrite + Send + Unpin + 'static,
+        err: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> Self {
+        let out = Out { to: Box::new(out), waiting: Vec::new(), at: 0 };
+        let err = Out { to: Box::new(err), waiting: Vec::new(), at: 0 };
+        Self { outs: [Some(out), Some(err)] }
+    }
+
+    /// Whether something is yet to be written.
+    pub(super) fn waits(&self) -> bool {
+        self.outs.iter().flatten().any(|out| !out.waiting.is_empty())
+    }
+
+    fn push(&mut self, lane: usize, chunk: &[u8]) {
+        if let Some(out) = &mut self.outs[lane] {
+            out.waiting.extend_from_slice(chunk);
+        }
+    }
+
+    /// Writes all that waits, and gives the lanes where nobody reads any more. May be dropped at any time.
+    async fn flush(&mut self) -> Vec<usize> {
+        let mut broken = Vec::new();
+        for (lane, slot) in self.outs.iter_mut().enumerate() {
+            if let Some(out) = slot
+                && out.flush().await.is_err()
+            {
+                *slot = None;
+                broken.push(lane);
+            }
+        }
+        broken
+    }
+}
+
+impl Out {
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        while self.at < self.waiting.len() {
+            self.at += match self.to.write(&self.waiting[self.at..]).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => count,
+            };
+        }
+        self.to.flush().await?;
+        self.waiting.clear();
+        self.at = 0;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Tee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tee").field("waits", &self.waits()).finish_non_exhaustive()
+    }
+}

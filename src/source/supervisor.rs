@@ -1,0 +1,198 @@
+//! Keeps one source running: starts it, waits, backs off, stops it, and says how it is.
+//!
+//! It owns the appender, and is the only one in this layer that hears of stopping.
+
+use std::time::Duration;
+
+use log::{info, warn};
+use rustix::process::Signal;
+use tokio::select;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{ProcessSource, RestartWhen, SourceKind, Stream};
+use crate::event::{EndCause, RunEnd, SourceState, Time};
+use crate::stream::{Appender, Batch};
+
+use super::backoff::Backoff;
+use super::file::{Followed, Wakes};
+use super::process::{Run, Tee};
+use super::{Now, Options, SourceError};
+
+/// What was written to a file before we were told to stop is still read, for at most this long.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
+/// Runs the source of one stream until `stopping`, or with [`Options::closes`] until its process is not started again.
+///
+/// Then the appender is dropped, so that readers get what is left and their end. Gives back how the last run of a process
+/// ended, `None` if there was none. Do not drop it: a process would be killed without a chance to end, and no end event.
+///
+/// # Errors
+/// If a process could not be started, and that is not tried again. The stream's state said so.
+pub(crate) async fn run(
+    spec: Stream,
+    appender: Appender,
+    options: Options,
+    wakes: Wakes,
+    stopping: CancellationToken,
+) -> Result<Option<RunEnd>, SourceError> {
+    let mut writer = Writer { appender, batch: Batch::new(), stream: spec.name.to_string() };
+    let outcome = match &spec.source {
+        SourceKind::File(file) => {
+            follow(Followed::new(&spec, file, wakes), &mut writer, &stopping).await;
+            Ok(None)
+        }
+        SourceKind::Process(process) => {
+            let closes = options.closes;
+            let outcome = Keeper { spec: &spec, process, options, stopping: &stopping }.keep(&mut writer).await;
+            if !closes && !stopping.is_cancelled() {
+                stopping.cancelled().await;
+                writer.say(SourceState::Stopping);
+            }
+            outcome
+        }
+    };
+    drop(writer);
+    outcome
+}
+
+/// The writing end of the stream.
+struct Writer {
+    appender: Appender,
+    batch: Batch,
+    stream: String,
+}
+
+impl Writer {
+    /// Appends what the batch holds.
+    fn flush(&mut self) {
+        self.appender.append(&mut self.batch);
+    }
+
+    /// Appends a change of state.
+    fn say(&mut self, state: SourceState) {
+        self.batch.state(Now::read().time, state);
+        self.flush();
+    }
+}
+
+/// Follows a file until `stopping`.
+async fn follow(mut file: Followed, writer: &mut Writer, stopping: &CancellationToken) {
+    loop {
+        select! {
+            () = file.next(&mut writer.batch) => writer.flush(),
+            () = stopping.cancelled() => break,
+        }
+    }
+    // What is not there in time stays in the file.
+    let last = async {
+        while file.last(&mut writer.batch).await {
+            writer.appender.append(&mut writer.batch);
+        }
+    };
+    timeout(LAST_LOOK, last).await.unwrap_or_default();
+    writer.say(SourceState::Stopping);
+}
+
+/// Keeps a process running.
+struct Keeper<'a> {
+    spec: &'a Stream,
+    process: &'a ProcessSource,
+    options: Options,
+    stopping: &'a CancellationToken,
+}
+
+impl Keeper<'_> {
+    /// Runs the process as often as its policy says. When this returns, it is stopped, and the stream says why.
+    async fn keep(mut self, writer: &mut Writer) -> Result<Option<RunEnd>, SourceError> {
+        let mut backoff = Backoff::new(&self.process.restart);
+        let mut tee = self.options.tee.take();
+        let mut last = Ok(None);
+        for number in 1.. {
+            let began = Instant::now();
+            let ended = self.once(number, &mut tee, writer).await;
+            let (failed, error) = verdict(&ended);
+            last = ended.map(Some);
+            if self.stopping.is_cancelled() {
+                return last;
+            }
+            let now = Now::read();
+            let wanted = match self.process.restart.when {
+                RestartWhen::Never => false,
+                RestartWhen::OnFailure => failed,
+                RestartWhen::Always => true,
+            };
+            if !wanted {
+                info!(stream = writer.stream.as_str(), error = error.as_str(); "process ended, and is not started again");
+                writer.say(SourceState::Stopped { reason: error });
+                return last;
+            }
+            let ran = now.instant.duration_since(began);
+            let Some(wait) = backoff.wait(failed, ran, now.instant) else {
+                warn!(stream = writer.stream.as_str(), error = error.as_str(); "process ended too often");
+                writer.say(SourceState::Stopped { reason: format!("restarted too often; the last time it {error}") });
+                return last;
+            };
+            let failures = backoff.failures();
+            warn!(stream = writer.stream.as_str(), error = error.as_str(), failures, retry_in:? = wait; "process ended");
+            let until = Time(now.time.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)));
+            writer.say(SourceState::BackingOff { until, failures, error });
+            select! {
+                () = sleep(wait) => {}
+                () = self.stopping.cancelled() => {
+                    writer.say(SourceState::Stopping);
+                    return last;
+                }
+            }
+        }
+        last
+    }
+
+    /// One run, from its start to its end.
+    async fn once(&mut self, number: u64, tee: &mut Option<Tee>, writer: &mut Writer) -> Result<RunEnd, SourceError> {
+        let mut run = Run::start(self.spec, self.process, &self.options, number)?;
+        info!(stream = writer.stream.as_str(), run = number, pid:? = run.pid(); "process started");
+        writer.say(SourceState::Running { run: number, pid: run.pid() });
+        let mut told = false;
+        loop {
+            select! {
+                ended = run.next(tee, &mut writer.batch) => {
+                    if let Some(end) = ended {
+                        writer.batch.end(Now::read().time, &end);
+                        writer.flush();
+                        return Ok(end);
+                    }
+                    writer.flush();
+                }
+                signal = next_signal(&mut self.options.signals) => run.signal(signal),
+                () = self.stopping.cancelled(), if !told => {
+                    told = true;
+                    writer.say(SourceState::Stopping);
+                    run.stop(EndCause::DaemonStopped);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a run failed, and how it ended in words.
+fn verdict(ended: &Result<RunEnd, SourceError>) -> (bool, String) {
+    match ended {
+        Ok(RunEnd { signal: Some(signal), .. }) => (true, format!("was ended by the signal {signal}")),
+        Ok(RunEnd { code: Some(code), .. }) => (*code != 0, format!("exited with code {code}")),
+        Ok(RunEnd { .. }) => (true, "ended in an unknown way".to_owned()),
+        Err(error) => (true, error.in_full()),
+    }
+}
+
+/// The next signal for the process; never, once nobody can send one.
+async fn next_signal(signals: &mut Option<mpsc::Receiver<Signal>>) -> Signal {
+    if let Some(receiver) = signals {
+        if let Some(signal) = receiver.recv().await {
+            return signal;
+        }
+        *signals = None;
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,112 @@
+//! The house: who may import whom. Reads the sources, and fails on any other `crate::` path.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each layer, and the layers it may use.
+const MAY_USE: [(&str, &[&str]); 14] = [
+    ("event", &[]),
+    ("systemd", &[]),
+    ("telemetry", &[]),
+    ("line", &["event"]),
+    ("wire", &["event"]),
+    ("config", &["event"]),
+    ("stream", &["event", "wire"]),
+    ("access", &["event", "config"]),
+    ("source", &["event", "line", "stream", "config"]),
+    ("http", &["event", "wire", "stream", "config", "access", "telemetry"]),
+    ("daemon", &["event", "wire", "line", "stream", "config", "access", "source", "http", "systemd", "telemetry"]),
+    ("cli", &["config", "access", "daemon", "event", "telemetry"]),
+    ("lib", &[]),
+    ("main", &[]),
+];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn rust_files() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    sources(&root, &mut found);
+    assert!(found.len() > 20, "the sources are not where this test looks");
+    let name = |path: &PathBuf| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+    found.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The layers that a source names in `crate::` paths.
+fn used(text: &str) -> Vec<String> {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let mut layers = Vec::new();
+    for line in code {
+        for rest in line.split("crate::").skip(1) {
+            if rest.starts_with('{') {
+                layers.push(format!("a list, which this test cannot read: {line}"));
+            }
+            layers.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+        }
+    }
+    layers
+}
+
+#[test]
+fn each_layer_uses_only_what_the_house_allows() {
+    let may_use: BTreeMap<_, _> = MAY_USE.into_iter().collect();
+    let mut wrong = Vec::new();
+    for (file, text) in rust_files() {
+        let layer = file.split(['/', '.']).next().unwrap().to_owned();
+        let allowed =
+            may_use.get(layer.as_str()).unwrap_or_else(|| panic!("the layer of src/{file} is not in the table"));
+        for other in used(&text) {
+            if other != layer && !allowed.contains(&other.as_str()) {
+                wrong.push(format!("src/{file} uses {other}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn libraries_stay_in_their_rooms() {
+    let rooms: [(&str, &[&str]); 5] = [
+        ("warp::", &["http/"]),
+        ("hyper::", &["http/"]),
+        ("serde_yaml::", &["config/"]),
+        ("tokio::process", &["source/process/"]),
+        ("notify::", &["source/file/", "systemd.rs"]),
+    ];
+    let mut wrong = Vec::new();
+    for (file, text) in rust_files() {
+        for (library, allowed) in rooms {
+            let named = text.lines().any(|line| {
+                let code = line.trim_start();
+                !code.starts_with("//")
+                    && code
+                        .match_indices(library)
+                        .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+            });
+            if named && !allowed.iter().any(|room| file.starts_with(room)) {
+                wrong.push(format!("src/{file} uses {library}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn files_are_short_enough_to_read() {
+    let long: Vec<_> = rust_files()
+        .into_iter()
+        .map(|(file, text)| (file, text.split("#[cfg(test)]\nmod tests").next().unwrap_or("").lines().count()))
+        .filter(|(_, lines)| *lines > 400)
+        .collect();
+    assert!(long.is_empty(), "past 400 lines a file is two files: {long:?}");
+}

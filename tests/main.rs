@@ -1,0 +1,3 @@
+//! The real program, from outside.
+
+mod layers;
