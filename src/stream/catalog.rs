@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::event::StreamName;
 
-use super::cursor::Log;
+use super::log::Log;
 
 /// A stream as readers find it: its log, and what is said of it.
 #[derive(Debug, Clone)]

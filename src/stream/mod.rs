@@ -8,11 +8,13 @@ mod segment;
 mod ring;
 mod view;
 mod memory;
+mod log;
 mod cursor;
 mod catalog;
 
 pub use catalog::{Catalog, Entry};
-pub use cursor::{Appender, Cursor, Frames, Info, Item, Log, Start, Until, open};
+pub use cursor::{Cursor, Frames, Item, Start, Until};
+pub use log::{Appender, Info, Log, open};
 pub use memory::Budget;
 pub use segment::Batch;
 pub use view::{BadFilter, Filter, View};

@@ -113,8 +113,8 @@ impl Ring {
             Opened::Unsaid => {}
             Opened::None => {
                 // A finished line takes its open line's place in the readers' eyes; only else they must be told.
-                let finished = batch.len() > 0;
-                self.open_version += u64::from(self.open.is_some() && !finished);
+                let taken_back = self.open.is_some() && !batch.has_events();
+                self.open_version += u64::from(taken_back);
                 self.open = None;
             }
             Opened::Line(line) => {
@@ -367,8 +367,11 @@ mod tests {
         Position { epoch: Epoch::kept(7), number: 0 }
     }
 
-    /// Reads all that can be had from `place`, gaps as `Err(missed)`.
-    fn read_all(ring: &Ring, mut place: u64) -> Vec<Result<(Position, Vec<u8>), Option<u64>>> {
+    /// An event, or how many a gap said were missed.
+    type Seen = Result<(Position, Vec<u8>), Option<u64>>;
+
+    /// Reads all that can be had from `place`.
+    fn read_all(ring: &Ring, mut place: u64) -> Vec<Seen> {
         let mut seen = Vec::new();
         loop {
             match ring.read(place, u64::MAX, 1000) {

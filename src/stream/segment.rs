@@ -91,6 +91,11 @@ impl Batch {
         self.index.is_empty() && matches!(self.open, Opened::Unsaid)
     }
 
+    /// Whether it holds numbered events.
+    pub(super) fn has_events(&self) -> bool {
+        !self.index.is_empty()
+    }
+
     /// How many numbered events it holds.
     pub fn len(&self) -> usize {
         self.index.len()

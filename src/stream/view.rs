@@ -317,6 +317,17 @@ impl Views {
         self.bytes = self.bytes.saturating_sub(dropped);
     }
 
+    /// Drops the oldest slots of all views until they hold at most `bytes`. They can be made again, events cannot.
+    pub(super) fn keep_within(&mut self, bytes: usize) {
+        for shared in self.views.iter_mut().flatten() {
+            while self.bytes > bytes
+                && let Some(slot) = shared.slots.pop_front()
+            {
+                self.bytes = self.bytes.saturating_sub(slot.bytes());
+            }
+        }
+    }
+
     /// All encoded bytes that are kept.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
