@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use log::{error, info, warn};
 use rustix::process::Signal;
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -65,7 +65,7 @@ pub(crate) struct Job {
 
 /// Serves the streams of `config` until SIGTERM or SIGINT.
 pub(crate) fn serve(config: &Config) -> Result<(), DaemonError> {
-    runtime()?.block_on(async {
+    block_on(async {
         let mut end = Signals::new().map_err(DaemonError::Signals)?;
         let sockets = open_all(&config.listen).await?;
         let house = House::new(config);
@@ -90,7 +90,7 @@ pub(crate) fn serve(config: &Config) -> Result<(), DaemonError> {
 
 /// Streams one command and gives back the status to exit with.
 pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
-    runtime()?.block_on(async {
+    block_on(async {
         let sockets = match open_all(&job.config.listen).await {
             Err(ListenError::InUse(Listen::Tcp(address))) if job.any_port => {
                 open_all(&[Listen::Tcp((address.ip(), 0).into())]).await?
@@ -137,8 +137,12 @@ fn exit_code(ended: Result<Option<RunEnd>, SourceError>) -> u8 {
     }
 }
 
-fn runtime() -> Result<Runtime, DaemonError> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)
+/// Runs all of the daemon. A read from a disk that stands still, or a write to a paused terminal, does not hold the end.
+fn block_on<T>(work: impl Future<Output = Result<T, DaemonError>>) -> Result<T, DaemonError> {
+    let runtime = Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }
 
 async fn open_all(wanted: &[Listen]) -> Result<Vec<Socket>, ListenError> {

@@ -9,7 +9,7 @@
 //! | layer | its job |
 //! |---|---|
 //! | [`event`] | the words all layers share |
-//! | [`line`] | from bytes to lines, without IO |
+//! | [`mod@line`] | from bytes to lines, without IO |
 //! | [`wire`] | how events look on the wire |
 //! | [`stream`] | the log: one writer, many readers, each at its own place |
 //! | [`config`] | what people write, checked once, as types that all others rely on |
@@ -22,6 +22,11 @@
 //!
 //! The first five are the core: no IO but for files in [`config`], and no clock but for waiting in [`stream`]. Sources and
 //! surfaces meet only there.
+
+#![expect(
+    rustdoc::private_intra_doc_links,
+    reason = "the map shows the whole house, and `cargo docs` has its private rooms"
+)]
 
 pub mod event;
 pub mod line;

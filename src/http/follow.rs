@@ -70,7 +70,11 @@ pub(super) fn several(request: &Request) -> Result<Response, Problem> {
     }
     let mut cursors = Vec::new();
     for name in names {
-        let entry = request.stream(name.as_str())?;
+        let entry = match request.stream(name.as_str()) {
+            // One that is gone does not end the others; a refusal would stop a browser for good.
+            Err(_) if ask.reconnect => continue,
+            entry => entry?,
+        };
         let cursor = entry.log.cursor(ask.view(true), ask.start_of(&name)?, ask.until);
         cursors.push((name, cursor));
     }

@@ -61,9 +61,9 @@ impl Lines {
                 for at in memchr2_iter(b'\n', b'\r', chunk) {
                     let text = &chunk[from..at];
                     if chunk[at] == b'\n' {
-                        self.line_feed(text, &mut sink)
+                        self.line_feed(text, &mut sink);
                     } else {
-                        self.carriage_return(text, &mut sink)
+                        self.carriage_return(text, &mut sink);
                     }
                     from = at + 1;
                 }
@@ -303,12 +303,11 @@ mod tests {
             let run = rest.iter().take_while(|&&byte| byte == b'\r').count();
             let feed = |count: usize| rest.get(count) == Some(&b'\n');
             match (mode, rest[0]) {
-                (_, b'\n') => ended.push((std::mem::take(&mut line), false)),
                 (Keep | Split, b'\r') if feed(1) => {
                     ended.push((std::mem::take(&mut line), false));
                     at += 1;
                 }
-                (Split, b'\r') => ended.push((std::mem::take(&mut line), false)),
+                (_, b'\n') | (Split, b'\r') => ended.push((std::mem::take(&mut line), false)),
                 (Fold, b'\r') => {
                     at += run - 1;
                     let last = at + 1 == text.len();

@@ -9,6 +9,9 @@ mod backoff;
 mod feed;
 mod file;
 mod process;
+#[cfg(test)]
+mod bench;
+
 pub(crate) use file::Wakes;
 pub(crate) use process::{Tee, signal_number};
 pub(crate) use supervisor::run;

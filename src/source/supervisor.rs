@@ -196,3 +196,73 @@ async fn next_signal(signals: &mut Option<mpsc::Receiver<Signal>>) -> Signal {
     }
     std::future::pending().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Restart;
+    use crate::source::bench::{Bench, process, shell};
+    use tokio::time::timeout;
+
+    fn restarting(mut source: ProcessSource, when: RestartWhen, limit: Option<(u32, Duration)>) -> ProcessSource {
+        let backoff = Duration::from_secs(1)..=Duration::from_mins(1);
+        source.restart = Restart { when, backoff, limit };
+        source
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_source_is_tried_again_after_1_2_and_4_seconds() {
+        let mut bench = Bench::process(restarting(process(&["/no/such"]), RestartWhen::OnFailure, None));
+        let mut last: Option<Instant> = None;
+        for (failures, wait) in [(1, 0), (2, 1), (3, 2), (4, 4)] {
+            let state = bench.state("backing-off").await;
+            assert_eq!(state["failures"], failures);
+            assert_eq!(state["error"], "cannot start \"/no/such\": No such file or directory (os error 2)");
+            let now = Instant::now();
+            assert_eq!(last.map_or(0, |last| (now - last).as_secs()), wait);
+            last = Some(now);
+        }
+        bench.stop();
+        let (events, end) = bench.rest().await;
+        assert_eq!(events.last().unwrap()["state"], "stopping");
+        end.unwrap_err();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_fails_too_often_is_stopped() {
+        let limit = Some((2, Duration::from_mins(10)));
+        let mut bench = Bench::process(restarting(process(&["/no/such"]), RestartWhen::Always, limit));
+        for _ in 0..2 {
+            bench.state("backing-off").await;
+        }
+        let state = bench.state("stopped").await;
+        assert!(state["reason"].as_str().unwrap().starts_with("restarted too often"), "{state}");
+        bench.stop();
+        bench.state("stopping").await;
+    }
+
+    #[tokio::test]
+    async fn each_run_has_its_number_and_its_end() {
+        let mut source = restarting(shell("echo hello; exit 1"), RestartWhen::OnFailure, None);
+        source.restart.backoff = Duration::from_millis(10)..=Duration::from_millis(20);
+        let mut bench = Bench::process(source);
+        for run in 1..=3 {
+            assert_eq!(bench.state("running").await["run"], run);
+            assert_eq!(bench.line().await, "hello");
+            assert_eq!(bench.next("end").await["run"], run);
+        }
+        bench.stop();
+        bench.rest().await.1.unwrap();
+    }
+
+    #[tokio::test]
+    async fn success_ends_it_but_the_stream_stays() {
+        let mut bench = Bench::process(restarting(process(&["true"]), RestartWhen::OnFailure, None));
+        assert_eq!(bench.state("stopped").await["reason"], "exited with code 0");
+        let more = timeout(Duration::from_millis(200), bench.event()).await;
+        assert!(more.is_err(), "the stream ended, or more came: {more:?}");
+        bench.stop();
+        bench.state("stopping").await;
+        assert!(bench.event().await.is_none());
+    }
+}

@@ -37,7 +37,7 @@ const OPEN: usize = 16;
 const RETRY: Duration = Duration::from_secs(5);
 
 /// A file that grew within this time is active.
-const ACTIVE: Duration = Duration::from_secs(60);
+const ACTIVE: Duration = Duration::from_mins(1);
 
 /// Where wakes come, looks at intervals are but a safety net: one for active files, and one for others.
 const NET: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
@@ -52,7 +52,7 @@ pub(super) enum Next {
     Now,
     /// On a wake, or at this time.
     At(Instant),
-    /// The same, and the path is this fifo: what comes out of it goes to [`Follow::push`].
+    /// The same, and the path is this fifo: what comes out of it goes to `Follow::push`.
     Fifo(Identity, Instant),
 }
 
@@ -289,16 +289,16 @@ impl Follow {
     }
 
     fn state(&self, found: &Found) -> SourceState {
-        let path = &self.path;
+        let path = self.path.display();
         match (found, &self.broken) {
             (_, None) if !self.open.is_empty() => self.following(),
             (_, Some(Broken { error, .. })) | (Found::Refused(error), None) => {
                 SourceState::Denied { errno: error.errno, error: error.error.clone() }
             }
             (Found::File | Found::Fifo(_), None) => self.following(),
-            (Found::Missing, None) => SourceState::Waiting { reason: format!("{path:?} does not exist") },
+            (Found::Missing, None) => SourceState::Waiting { reason: format!("{path} does not exist") },
             (Found::Other(kind), None) => {
-                let error = format!("{path:?} is {kind}; only files and fifos can be followed");
+                let error = format!("{path} is {kind}; only files and fifos can be followed");
                 SourceState::Denied { errno: None, error }
             }
         }
@@ -328,7 +328,7 @@ impl Follow {
     }
 
     fn refusal(&self, verb: &str, error: &io::Error) -> Refusal {
-        Refusal { errno: error.raw_os_error(), error: format!("cannot {verb} {:?}: {error}", self.path) }
+        Refusal { errno: error.raw_os_error(), error: format!("cannot {verb} {}: {error}", self.path.display()) }
     }
 }
 

@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_large_file_is_read_in_chunks() {
-        let (_file, mut reader) = reader(&[b'x'; CHUNK + 10]);
+        let (_file, mut reader) = reader(&vec![b'x'; CHUNK + 10]);
         assert!(matches!(reader.read().unwrap(), Read::Bytes { bytes, more: true } if bytes.len() == CHUNK));
         assert_eq!(reader.read().unwrap(), bytes(&[b'x'; 10]));
     }
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_and_not_read_before_a_truncation_is_counted() {
-        let (file, mut reader) = reader(&[b'x'; CHUNK + 10]);
+        let (file, mut reader) = reader(&vec![b'x'; CHUNK + 10]);
         reader.read().unwrap();
         file.as_file().set_len(0).unwrap();
         assert_eq!(reader.read().unwrap(), Read::Truncated { unread: Some(10) });

@@ -40,8 +40,8 @@ impl Wakes {
     /// Never fails: without a watcher, each [`watch`](Self::watch) says why there is none.
     pub(crate) fn new() -> Self {
         let heard = Arc::new(Mutex::new(Heard::new()));
-        let hears = heard.clone();
-        let watcher = notify::recommended_watcher(move |event| hear(&mut lock(&hears), event));
+        let list = heard.clone();
+        let watcher = notify::recommended_watcher(move |event| hear(&mut lock(&list), event));
         let watcher = watcher.map_err(|error| reason(&error, "fs.inotify.max_user_instances"));
         Self { watcher: Arc::new(Mutex::new(watcher)), heard }
     }
@@ -258,4 +258,72 @@ fn reason(error: &notify::Error, sysctl: &str) -> String {
 /// Each change leaves the lists consistent, so a panic elsewhere does not spoil them.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::bench::Place;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    async fn wakes(ear: &Notify) -> bool {
+        timeout(Duration::from_secs(10), ear.notified()).await.is_ok()
+    }
+
+    fn ears(wakes: &Wakes) -> (Arc<Notify>, Ears) {
+        let ear = Arc::new(Notify::new());
+        (ear.clone(), Ears::new(wakes.clone(), ear))
+    }
+
+    #[tokio::test]
+    async fn only_the_named_file_wakes() {
+        let (wakes_all, place) = (Wakes::new(), Place::new());
+        let ((ear, mut ears_a), (other, mut ears_b)) = (ears(&wakes_all), ears(&wakes_all));
+        ears_a.listen(&place.path("a"));
+        ears_b.listen(&place.path("b"));
+        place.write("a", "x");
+        assert!(wakes(&ear).await);
+        place.write("b", "x");
+        assert!(wakes(&other).await);
+        assert_eq!(lock(&wakes_all.heard).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_nearest_directory_that_exists_is_watched_until_nobody_listens() {
+        let (wakes_all, place) = (Wakes::new(), Place::new());
+        let (ear, mut ears) = ears(&wakes_all);
+        let path = place.path("a/b/log");
+        for step in ["a", "a/b"] {
+            ears.listen(&path);
+            assert_eq!(ears.deaf(), None);
+            std::fs::create_dir(place.path(step)).unwrap();
+            assert!(wakes(&ear).await, "{step}");
+        }
+        ears.listen(&path);
+        place.write("a/b/log", "x");
+        assert!(wakes(&ear).await);
+        assert_eq!(lock(&wakes_all.heard).keys().collect::<Vec<_>>(), [&place.path("a/b")]);
+        drop(ears);
+        assert!(lock(&wakes_all.heard).is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_overflow_wakes_all() {
+        let (wakes_all, place) = (Wakes::new(), Place::new());
+        let (ear, mut ears) = ears(&wakes_all);
+        ears.listen(&place.path("a"));
+        let overflow = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        hear(&mut lock(&wakes_all.heard), Ok(overflow));
+        assert!(wakes(&ear).await);
+    }
+
+    #[test]
+    fn without_a_watcher_the_reason_is_said() {
+        let wakes = Wakes::new();
+        *lock(&wakes.watcher) = Err("the limit of inotify instances is reached".to_owned());
+        let mut ears = Ears::new(wakes, Arc::default());
+        ears.listen(Path::new("/tmp/log"));
+        assert_eq!(ears.deaf(), Some("the limit of inotify instances is reached"));
+    }
 }

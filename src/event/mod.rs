@@ -3,6 +3,10 @@
 //! Events of all four [`Kind`]s are numbered and kept. What is kept of one is its text and a few bytes beside it: of a
 //! line the line, of a state, a loss or an end the JSON object of its fields.
 
+mod position;
+
+pub use position::{BadPosition, Epoch, Position};
+
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -209,107 +213,6 @@ impl Serialize for Time {
     }
 }
 
-/// One run of numbering: a new epoch means that numbers began again.
-///
-/// Eight or nine base-36 digits of milliseconds since 1970, and four more that are random where nothing is kept on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch {
-    millis: u64,
-    salt: Option<u32>,
-}
-
-const BASE36: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-const SALTS: u32 = 36 * 36 * 36 * 36;
-
-impl Epoch {
-    /// An epoch that is greater than any before it on disk: the caller sees to that.
-    pub const fn kept(millis: u64) -> Self {
-        Self { millis: millis % 36u64.pow(9), salt: None }
-    }
-
-    /// An epoch of a log that nothing keeps: `random` tells it from others of the same millisecond.
-    pub fn fleeting(millis: u64, random: u32) -> Self {
-        Self { millis: millis % 36u64.pow(9), salt: Some(random % SALTS) }
-    }
-
-    /// The milliseconds in it.
-    pub fn millis(self) -> u64 {
-        self.millis
-    }
-}
-
-/// Writes `value` as `width` or more base-36 digits.
-fn base36(f: &mut fmt::Formatter<'_>, mut value: u64, width: usize) -> fmt::Result {
-    let mut digits = [b'0'; 13];
-    let mut at = digits.len();
-    while value > 0 || digits.len() - at < width {
-        at -= 1;
-        digits[at] = BASE36[(value % 36) as usize];
-        value /= 36;
-    }
-    f.write_str(std::str::from_utf8(&digits[at..]).expect("base-36 digits are ASCII"))
-}
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        base36(f, self.millis, 8)?;
-        self.salt.map_or(Ok(()), |salt| base36(f, salt.into(), 4))
-    }
-}
-
-impl FromStr for Epoch {
-    type Err = BadPosition;
-    fn from_str(text: &str) -> Result<Self, BadPosition> {
-        let digit = |c: u8| c.is_ascii_digit() || c.is_ascii_lowercase();
-        if !matches!(text.len(), 8 | 9 | 12 | 13) || !text.bytes().all(digit) {
-            return Err(BadPosition);
-        }
-        let (millis, salt) = if text.len() < 12 { (text, "") } else { text.split_at(text.len() - 4) };
-        let value = |digits: &str| u64::from_str_radix(digits, 36).map_err(|_| BadPosition);
-        let salt = if salt.is_empty() { None } else { u32::try_from(value(salt)?).ok() };
-        let epoch = Self { millis: value(millis)?, salt };
-        // One spelling for each epoch: no zero in front of nine digits.
-        if millis.len() == 9 && millis.starts_with('0') { Err(BadPosition) } else { Ok(epoch) }
-    }
-}
-
-/// A place in a stream, `EPOCH-NUMBER`: the id of an event, and as such the place just behind it. Number 0 is the place
-/// before the first event of its epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Position {
-    /// Which numbering.
-    pub epoch: Epoch,
-    /// Counts up by one from 1.
-    pub number: u64,
-}
-
-/// A text that is not a [`Position`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not an event id (it looks like mib3k2x9-1042, as in the `id` of an event)")]
-pub struct BadPosition;
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.epoch, self.number)
-    }
-}
-
-impl FromStr for Position {
-    type Err = BadPosition;
-    fn from_str(text: &str) -> Result<Self, BadPosition> {
-        let (epoch, number) = text.split_once('-').ok_or(BadPosition)?;
-        let plain = number == "0" || (!number.starts_with('0') && number.bytes().all(|c| c.is_ascii_digit()));
-        let number = if plain { number.parse().map_err(|_| BadPosition)? } else { return Err(BadPosition) };
-        Ok(Self { epoch: epoch.parse()?, number })
-    }
-}
-
-impl Serialize for Position {
-    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(self)
-    }
-}
-
 /// How a source is; the fields of a `state` event, and `source` in the list of streams.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
@@ -436,7 +339,6 @@ pub struct OpenLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn names_are_what_the_message_allows() {
@@ -445,33 +347,6 @@ mod tests {
         }
         for bad in ["", ".a", "a b", "ä", "a/b", "a:b", "a,b", "a\n", &"x".repeat(65)] {
             assert!(bad.parse::<StreamName>().is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn positions_have_one_spelling() {
-        for good in
-            ["mib3k2x9-0", "mib3k2x9-1042", "mib3k2x9ab0z-1", "1mib3k2x9-7", "1mib3k2x90000-18446744073709551615"]
-        {
-            assert_eq!(good.parse::<Position>().unwrap().to_string(), good);
-        }
-        let bad = [
-            "",
-            "-",
-            "mib3k2x9",
-            "mib3k2x9-",
-            "mib3k2x9-01",
-            "mib3k2x9-+1",
-            "MIB3K2X9-1",
-            "mib3k2x-1",
-            "0mib3k2x9-1",
-            "mib3k2x9-18446744073709551616",
-            "mib3k2x9-1 ",
-            "mib3k2x9ab-1",
-            "mib3k2xé-1",
-        ];
-        for bad in bad {
-            assert!(bad.parse::<Position>().is_err(), "{bad:?}");
         }
     }
 
@@ -486,20 +361,5 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         let path = Path::new(std::ffi::OsStr::from_bytes(b"/a/50%/\xff.log"));
         assert_eq!(Origin::file(path).as_str(), "/a/50%25/%FF.log");
-    }
-
-    proptest! {
-        #[test]
-        fn a_position_reads_back_from_its_text(millis in 0u64..36u64.pow(9), salt: Option<u32>, number: u64) {
-            let epoch = salt.map_or(Epoch::kept(millis), |salt| Epoch::fleeting(millis, salt));
-            let position = Position { epoch, number };
-            prop_assert_eq!(position.to_string().parse::<Position>(), Ok(position));
-        }
-
-        #[test]
-        fn any_text_parses_or_not_but_never_panics(text in "\\PC{0,40}") {
-            let parsed = text.parse::<Position>();
-            prop_assert!(parsed.is_err() || parsed.unwrap().to_string() == text);
-        }
     }
 }

@@ -1,0 +1,193 @@
+//! For tests: a source at work, and what its readers see. Waits for facts, and says what it saw when they do not come.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{FileSource, ProcessSource, SourceKind, Start, Stream};
+use crate::event::{Epoch, OpenLine, Position, RunEnd};
+use crate::stream::{self, Budget, Cursor, Filter, Item, Until, View};
+use crate::wire::Encoding;
+
+use super::{Options, SourceError, Wakes, run};
+
+/// However slow the machine is, by then it has come or never will.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+pub(super) struct Bench {
+    cursor: Cursor,
+    stopping: CancellationToken,
+    task: JoinHandle<Result<Option<RunEnd>, SourceError>>,
+    came: VecDeque<Value>,
+    seen: Vec<Value>,
+    pub(super) open: Option<OpenLine>,
+}
+
+pub(super) fn process(argv: &[&str]) -> ProcessSource {
+    ProcessSource::new(argv.iter().map(Into::into).collect())
+}
+
+pub(super) fn shell(script: &str) -> ProcessSource {
+    process(&["sh", "-c", script])
+}
+
+pub(super) fn spec(source: SourceKind) -> Stream {
+    Stream::new("test".parse().unwrap(), source)
+}
+
+/// Lines that hold `prefix` and a number.
+pub(super) fn numbered(prefix: &str, numbers: impl Iterator<Item = u32>) -> String {
+    numbers.flat_map(|n| [prefix.to_owned(), n.to_string(), "\n".to_owned()]).collect()
+}
+
+impl Bench {
+    pub(super) fn start(spec: Stream, options: Options) -> Self {
+        let last = Position { epoch: Epoch::fleeting(1, 1), number: 0 };
+        let (appender, log) = stream::open(spec.name.clone(), last, 256 << 20, &Budget::new(1 << 30));
+        let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false };
+        let cursor = log.cursor(view, stream::Start::Oldest, Until::default());
+        let stopping = CancellationToken::new();
+        let task = tokio::spawn(run(spec, appender, options, Wakes::new(), stopping.clone()));
+        Self { cursor, stopping, task, came: VecDeque::new(), seen: Vec::new(), open: None }
+    }
+
+    pub(super) fn file(path: &Path, from: Start) -> Self {
+        let source = SourceKind::File(FileSource { path: path.to_owned(), from });
+        Self::start(spec(source), Options::default())
+    }
+
+    pub(super) fn process(source: ProcessSource) -> Self {
+        Self::start(spec(SourceKind::Process(source)), Options::default())
+    }
+
+    /// A process that is run once and ends its stream.
+    pub(super) fn once(mut source: ProcessSource, options: Options) -> Self {
+        source.restart.when = crate::config::RestartWhen::Never;
+        Self::start(spec(SourceKind::Process(source)), Options { closes: true, ..options })
+    }
+
+    /// The next event; `None` at the end of the stream.
+    pub(super) async fn event(&mut self) -> Option<Value> {
+        loop {
+            if let Some(event) = self.came.pop_front() {
+                self.seen.push(event.clone());
+                return Some(event);
+            }
+            self.wait().await?;
+        }
+    }
+
+    /// Waits for something.
+    async fn wait(&mut self) -> Option<()> {
+        let item = timeout(DEADLINE, self.cursor.next(Instant::now() + 2 * DEADLINE)).await;
+        match item.unwrap_or_else(|_| panic!("nothing more came after {:#?}", self.seen))? {
+            Item::Frames(frames) => {
+                let text = String::from_utf8(frames.bytes.to_vec()).unwrap();
+                self.came.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+            }
+            Item::Open(open) => self.open = open.map(|line| (*line).clone()),
+            other => panic!("{other:?} after {:#?}", self.seen),
+        }
+        Some(())
+    }
+
+    /// The next event of this kind.
+    pub(super) async fn next(&mut self, kind: &str) -> Value {
+        loop {
+            let event = self.event().await;
+            let event = event.unwrap_or_else(|| panic!("the stream ended before a {kind} came: {:#?}", self.seen));
+            if event["kind"].as_str().unwrap_or("line") == kind {
+                return event;
+            }
+        }
+    }
+
+    /// The next state of this name.
+    pub(super) async fn state(&mut self, name: &str) -> Value {
+        loop {
+            let event = self.next("state").await;
+            if event["state"] == name {
+                return event;
+            }
+        }
+    }
+
+    /// The text of the next line, with `+` behind it if it goes on, and `...` if it is partial.
+    pub(super) async fn line(&mut self) -> String {
+        let line = self.next("line").await;
+        let mark = if line["continued"] == true {
+            "+"
+        } else if line["partial"] == true {
+            "..."
+        } else {
+            ""
+        };
+        line["text"].as_str().unwrap().to_owned() + mark
+    }
+
+    pub(super) async fn lines(&mut self, count: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        for _ in 0..count {
+            lines.push(self.line().await);
+        }
+        lines
+    }
+
+    /// Waits until this is shown as the unfinished line.
+    pub(super) async fn shown(&mut self, text: Option<&str>) {
+        while self.open.as_ref().map(|line| &*line.text) != text.map(str::as_bytes) {
+            self.wait().await.unwrap_or_else(|| panic!("the stream ended after {:#?}", self.seen));
+        }
+    }
+
+    /// Waits until another unfinished line is shown than before.
+    pub(super) async fn shown_anew(&mut self) {
+        let before = self.open.clone();
+        while self.open == before || self.open.is_none() {
+            self.wait().await.unwrap_or_else(|| panic!("the stream ended after {:#?}", self.seen));
+        }
+    }
+
+    /// Tells the source to stop.
+    pub(super) fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// All that is left until the stream ends by itself, and what the run came to.
+    pub(super) async fn rest(mut self) -> (Vec<Value>, Result<Option<RunEnd>, SourceError>) {
+        let mut rest = Vec::new();
+        while let Some(event) = self.event().await {
+            rest.push(event);
+        }
+        (rest, self.task.await.unwrap())
+    }
+}
+
+/// A directory, removed at the end, and files in it.
+pub(super) struct Place(pub(super) tempfile::TempDir);
+
+impl Place {
+    pub(super) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(super) fn write(&self, name: &str, text: &str) -> PathBuf {
+        std::fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+
+    pub(super) fn append(&self, name: &str, text: &str) {
+        use std::io::Write;
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(self.path(name));
+        file.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+}
