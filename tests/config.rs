@@ -1,0 +1,119 @@
+//! The configuration: what is right passes, and all that is wrong is told at once, each with its place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Place, sources};
+
+#[test]
+fn a_good_configuration_is_ok() {
+    let place = Place::new();
+    place.configure("streams: { app: { file: app.log } }");
+    let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
+    assert_eq!((ended.status.code(), ended.out.as_slice()), (Some(0), &b"ok\n"[..]), "{}", ended.err);
+}
+
+#[test]
+fn all_mistakes_are_told_with_file_line_and_column() {
+    let place = Place::new();
+    let yaml = "listen: [\"127.0.0.1:0\"]\n\
+                memroy: 1MiB\n\
+                limits:\n\
+                \x20 head: fast\n\
+                streams:\n\
+                \x20 app: { file: app.log, colour: red }\n\
+                \x20 .bad: { file: app.log }\n\
+                \x20 none: {}\n\
+                \x20 app: { file: again.log }\n";
+    fs::write(place.path("rtlogd.yaml"), yaml).unwrap();
+    let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
+    assert!(ended.out.is_empty(), "{}", String::from_utf8_lossy(&ended.out));
+    for (line, column, word) in
+        [(2, 1, "memroy"), (4, 9, "fast"), (6, 25, "colour"), (7, 3, ".bad"), (8, 3, "none"), (9, 3, "app")]
+    {
+        let place = format!("rtlogd.yaml:{line}:{column}");
+        let told = ended.err.lines().any(|told| told.contains(&place) && told.contains(word));
+        assert!(told, "nothing of {word} at {place}: {}", ended.err);
+    }
+}
+
+#[test]
+fn words_that_yaml_once_took_for_others_get_a_message() {
+    let place = Place::new();
+    place.configure("access: { insecure: yes }\nstreams: { app: { file: app.log } }");
+    let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
+    assert!(ended.err.contains("true"), "{}", ended.err);
+}
+
+#[test]
+fn a_daemon_with_mistakes_does_not_start() {
+    let place = Place::new();
+    place.configure("streams: { app: { file: app.log, colour: red } }");
+    let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
+    assert!(ended.err.contains("rtlogd.yaml:2:34"), "{}", ended.err);
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_named() {
+    let ended = Place::new().execute(&["check", "--config", "nowhere.yaml"]);
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
+    assert!(ended.err.contains("nowhere.yaml"), "{}", ended.err);
+}
+
+#[test]
+fn files_beside_it_add_streams() {
+    let place = Place::new();
+    place.configure("streams: { a: { file: a.log, from: start } }");
+    fs::create_dir(place.path("conf.d")).unwrap();
+    place.write("conf.d/10-b.yaml", "streams: { b: { file: ../b.log, from: start } }\n");
+    place.write("a.log", "of a\n");
+    place.write("b.log", "of b\n");
+    let daemon = place.launch(&["serve", "--config", "rtlogd.yaml"], std::process::Stdio::null());
+    assert_eq!(daemon.follow("a").take(1)[0].data, "of a");
+    assert_eq!(daemon.follow("b").take(1)[0].data, "of b");
+}
+
+#[test]
+fn a_base_path_stands_in_front() {
+    let place = Place::new();
+    place.write("app.log", "one\n");
+    let daemon = place.start("base_path: /logs\nstreams: { app: { file: app.log, from: start } }");
+    assert_eq!(daemon.request("/logs/streams/app").take(1)[0].data, "one");
+    assert_eq!(daemon.request("/streams/app").status(), 404);
+    assert_eq!(daemon.request("/logsstreams/app").status(), 404);
+}
+
+/// All YAML files below a directory.
+fn yamls(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            yamls(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_file_that_we_ship_passes() {
+    let mut found = Vec::new();
+    yamls(&sources("config"), &mut found);
+    assert!(!found.is_empty());
+    for path in found {
+        let ended = Place::new().execute(&["check", "--config", path.to_str().unwrap()]);
+        assert_eq!(ended.status.code(), Some(0), "{}: {}", path.display(), ended.err);
+    }
+}
+
+#[test]
+fn the_schema_is_json() {
+    let ended = Place::new().execute(&["schema"]);
+    assert!(ended.status.success(), "{}", ended.err);
+    let schema: serde_json::Value = serde_json::from_slice(&ended.out).unwrap();
+    assert!(schema["$schema"].as_str().unwrap().contains("json-schema.org"), "{schema}");
+    assert!(schema["properties"]["streams"].is_object(), "{schema}");
+}

@@ -1,0 +1,394 @@
+//! Starts the real program in a directory of its own, plays systemd to it, and reads what it serves.
+//!
+//! Waiting is for a fact, with a deadline that says what was seen instead.
+
+pub(crate) mod http;
+pub(crate) mod sse;
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::ops::Deref;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use http::{Address, Response};
+use sse::{Message, Reader};
+
+/// How long a fact may take to come true, on a machine under load.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at what nothing tells of.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// When patience is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(Instant);
+
+impl Deadline {
+    pub(crate) fn new() -> Self {
+        Self::after(PATIENCE)
+    }
+
+    pub(crate) fn after(patience: Duration) -> Self {
+        Self(Instant::now() + patience)
+    }
+
+    /// What is left of it; `None` if nothing is.
+    pub(crate) fn left(self) -> Option<Duration> {
+        let left = self.0.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Looks until `look` finds something; panics with `what` was waited for.
+    pub(crate) fn until<T>(self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let (_keep, never) = sync_channel::<()>(0);
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(self.left().is_some(), "waited in vain for: {what}");
+            assert_eq!(never.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout));
+        }
+    }
+}
+
+/// A temporary directory.
+#[derive(Debug)]
+pub(crate) struct Place(TempDir);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self(TempDir::with_prefix("rtlogd-").unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Appends to a file, and makes it if it is not there.
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        let mut file = OpenOptions::new().create(true).append(true).open(self.path(name)).unwrap();
+        file.write_all(text.as_ref()).unwrap();
+    }
+
+    pub(crate) fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    /// Starts the daemon with this configuration; it listens on any free port unless the configuration says otherwise.
+    pub(crate) fn start(self, yaml: &str) -> Daemon {
+        self.configure(yaml);
+        self.launch(&["serve", "--config", "rtlogd.yaml"], Stdio::null())
+    }
+
+    /// Writes `rtlogd.yaml`.
+    pub(crate) fn configure(&self, yaml: &str) {
+        let listen = if yaml.contains("listen:") { "" } else { "listen: [\"127.0.0.1:0\"]\n" };
+        fs::write(self.path("rtlogd.yaml"), format!("{listen}{yaml}\n")).unwrap();
+    }
+
+    /// The program, in this directory.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rtlogd"));
+        command.args(arguments).current_dir(self.0.path());
+        command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("RTLOGD_LOG");
+        command
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn execute(&self, arguments: &[&str]) -> Ended {
+        Program::start(self.command(arguments).stdin(Stdio::null())).ended()
+    }
+
+    /// Starts the program and waits until it serves.
+    pub(crate) fn launch(self, arguments: &[&str], input: Stdio) -> Daemon {
+        let notify = self.path("notify");
+        if let Err(error) = fs::remove_file(&notify) {
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+        }
+        let socket = UnixDatagram::bind(&notify).unwrap();
+        let mut program = Program::start(self.command(arguments).env("NOTIFY_SOCKET", &notify).stdin(input));
+        let status = program.ready(&socket);
+        let addresses = status.split_whitespace().filter_map(Address::parse).collect();
+        Daemon { program, addresses, place: self }
+    }
+}
+
+/// A running program and what it printed.
+#[derive(Debug)]
+pub(crate) struct Program {
+    child: Child,
+    out: Printed,
+    err: Printed,
+}
+
+/// How a program ended, and all it printed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: String,
+}
+
+impl Program {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let out = Printed::new(child.stdout.take().unwrap());
+        let err = Printed::new(child.stderr.take().unwrap());
+        Self { child, out, err }
+    }
+
+    /// Waits for `READY=1`, and gives back the status.
+    fn ready(&mut self, socket: &UnixDatagram) -> String {
+        let deadline = Deadline::new();
+        let mut told = String::new();
+        socket.set_read_timeout(Some(LOOK)).unwrap();
+        let mut message = [0; 4096];
+        loop {
+            match socket.recv(&mut message) {
+                Ok(count) => told += &(String::from_utf8_lossy(&message[..count]).into_owned() + "\n"),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}"),
+            }
+            let status = told.lines().rev().find_map(|line| line.strip_prefix("STATUS="));
+            if let (true, Some(status)) = (told.lines().any(|line| line == "READY=1"), status) {
+                return status.to_owned();
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the program ended with {ended:?} before it was ready: {}", self.err.text());
+            assert!(deadline.left().is_some(), "not ready in time; it told {told:?}: {}", self.err.text());
+        }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for the program's end.
+    pub(crate) fn ended(self) -> Ended {
+        self.ended_by(Deadline::new())
+    }
+
+    pub(crate) fn ended_by(mut self, deadline: Deadline) -> Ended {
+        let status = deadline.until("the end of the program", || self.child.try_wait().unwrap());
+        Ended { status, out: self.out.all(), err: String::from_utf8_lossy(&self.err.all()).into_owned() }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+        if thread::panicking() {
+            eprintln!("--- the program printed\n{}{}---", self.out.text(), self.err.text());
+        }
+    }
+}
+
+/// What comes out of a pipe, read as it comes.
+#[derive(Debug)]
+struct Printed {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    end: Receiver<()>,
+}
+
+impl Printed {
+    fn new(mut pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let (over, end) = sync_channel(0);
+        let kept = bytes.clone();
+        thread::spawn(move || {
+            let mut chunk = vec![0; 64 << 10];
+            while let Ok(count @ 1..) = pipe.read(&mut chunk) {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&chunk[..count]);
+            }
+            drop(over);
+        });
+        Self { bytes, end }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    /// Everything, up to the end of the pipe.
+    fn all(&self) -> Vec<u8> {
+        assert_eq!(self.end.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected), "the output is still open");
+        std::mem::take(&mut self.bytes.lock().unwrap())
+    }
+}
+
+/// A daemon that serves.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    program: Program,
+    addresses: Vec<Address>,
+    place: Place,
+}
+
+impl Deref for Daemon {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl Daemon {
+    pub(crate) fn start(yaml: &str) -> Self {
+        Place::new().start(yaml)
+    }
+
+    /// Its first address.
+    pub(crate) fn address(&self) -> &Address {
+        self.addresses.first().expect("STATUS= names an address")
+    }
+
+    /// All of them.
+    pub(crate) fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address().host())
+    }
+
+    /// The stream, to be asked for.
+    pub(crate) fn follow(&self, name: &str) -> Follow<'_> {
+        self.request(&format!("/streams/{name}"))
+    }
+
+    pub(crate) fn request(&self, path: &str) -> Follow<'_> {
+        Follow { address: self.address(), path: path.to_owned(), headers: Vec::new() }
+    }
+
+    /// A whole reply.
+    pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> (u16, Vec<(String, String)>, Vec<u8>) {
+        let response = Response::get(self.address(), path, headers);
+        (response.status, response.headers, response.body.all())
+    }
+
+    /// Writes to its standard input.
+    pub(crate) fn input(&self, bytes: &[u8]) {
+        self.program.child.stdin.as_ref().expect("its input is a pipe").write_all(bytes).unwrap();
+    }
+
+    pub(crate) fn terminate(&self) {
+        self.program.signal(Signal::TERM);
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(self) -> Ended {
+        self.ended_by(Deadline::new()).0
+    }
+
+    pub(crate) fn ended_by(self, deadline: Deadline) -> (Ended, Place) {
+        (self.program.ended_by(deadline), self.place)
+    }
+
+    /// Ends it without a word; its directory stays.
+    pub(crate) fn kill(self) -> Place {
+        self.program.signal(Signal::KILL);
+        self.ended_by(Deadline::new()).1
+    }
+}
+
+/// A request for a stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Follow<'a> {
+    address: &'a Address,
+    path: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Follow<'_> {
+    /// Adds parameters, written as in a URL.
+    pub(crate) fn query(mut self, parameters: &str) -> Self {
+        self.path += if self.path.contains('?') { "&" } else { "?" };
+        self.path += parameters;
+        self
+    }
+
+    pub(crate) fn after(self, id: &str) -> Self {
+        self.query(&format!("after={id}"))
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn last_event_id(self, id: &str) -> Self {
+        self.header("Last-Event-ID", id)
+    }
+
+    /// The response, its body yet to be read.
+    pub(crate) fn response(&self) -> Response {
+        let headers: Vec<_> = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Response::get(self.address, &self.path, &headers)
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.response().status
+    }
+
+    /// A reader of the event stream.
+    pub(crate) fn open(&self) -> Reader {
+        Reader::new(self.response())
+    }
+
+    /// See [`Reader::take`].
+    pub(crate) fn take(&self, count: usize) -> Vec<Message> {
+        self.open().take(count)
+    }
+
+    /// See [`Reader::until`].
+    pub(crate) fn until(&self, what: &str, is_last: impl FnMut(&Message) -> bool) -> Vec<Message> {
+        self.open().until(what, is_last)
+    }
+
+    /// See [`Reader::until_end`].
+    pub(crate) fn until_end(&self) -> Vec<Message> {
+        self.open().until_end()
+    }
+
+    /// The whole body.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        let response = self.response();
+        assert_eq!(response.status, 200, "{response:?}");
+        response.body.all()
+    }
+}
+
+/// Whether a process runs; one that ended and that nobody waited for does not.
+pub(crate) fn runs(pid: u64) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// The lines `PREFIX1`, `PREFIX2` and on.
+pub(crate) fn numbered(prefix: &str, count: usize) -> String {
+    (1..=count).flat_map(|number| [prefix.to_owned(), number.to_string(), "\n".to_owned()]).collect()
+}
+
+/// Where the package's sources are.
+pub(crate) fn sources(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}

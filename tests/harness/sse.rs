@@ -1,0 +1,184 @@
+//! A reader of an event stream, written from the standard (HTML, section 9.2), without reconnection.
+
+use std::collections::VecDeque;
+
+use super::Deadline;
+use super::http::{Body, Response};
+
+/// One message as a browser dispatches it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Message {
+    pub(crate) id: String,
+    /// Empty for a message without a name: a line.
+    pub(crate) event: String,
+    pub(crate) data: String,
+}
+
+impl Message {
+    pub(crate) fn is_line(&self) -> bool {
+        self.event.is_empty()
+    }
+
+    /// Its data as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Whether it is a `state` of that name.
+    pub(crate) fn is_state(&self, state: &str) -> bool {
+        self.event == "state" && self.json()["state"] == state
+    }
+
+    /// The number in its id.
+    pub(crate) fn number(&self) -> u64 {
+        self.id
+            .rsplit_once('-')
+            .and_then(|(_, number)| number.parse().ok())
+            .unwrap_or_else(|| panic!("no number: {self:?}"))
+    }
+}
+
+/// The data of the lines among messages.
+pub(crate) fn lines(messages: &[Message]) -> Vec<&str> {
+    messages.iter().filter(|message| message.is_line()).map(|message| message.data.as_str()).collect()
+}
+
+/// Bytes to messages.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    rest: Vec<u8>,
+    event: String,
+    data: String,
+    id: String,
+    /// The id that a reconnect would send.
+    last_id: String,
+    retry: Option<u64>,
+    ready: VecDeque<Message>,
+}
+
+impl Decoder {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        let mut begin = 0;
+        while let Some(length) = self.rest[begin..].iter().position(|c| matches!(c, b'\r' | b'\n')) {
+            let end = begin + length;
+            let pair = self.rest[end] == b'\r';
+            if pair && end + 1 == self.rest.len() {
+                break;
+            }
+            let line = String::from_utf8_lossy(&self.rest[begin..end]).into_owned();
+            begin = end + if pair && self.rest[end + 1] == b'\n' { 2 } else { 1 };
+            self.line(&line);
+        }
+        self.rest.drain(..begin);
+    }
+
+    fn line(&mut self, line: &str) {
+        if line.is_empty() {
+            self.last_id.clone_from(&self.id);
+            let event = std::mem::take(&mut self.event);
+            let mut data = std::mem::take(&mut self.data);
+            if data.pop().is_some() {
+                self.ready.push_back(Message { id: self.last_id.clone(), event, data });
+            }
+            return;
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => value.clone_into(&mut self.event),
+            "data" => {
+                self.data += value;
+                self.data.push('\n');
+            }
+            "id" if !value.contains('\0') => value.clone_into(&mut self.id),
+            "retry" => self.retry = value.parse().ok(),
+            "" | "id" => {}
+            other => panic!("the daemon sends no such field: {other:?}"),
+        }
+    }
+}
+
+/// Reads an event stream from a connection.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    body: Body,
+    decoder: Decoder,
+    /// What it gave last, for the report.
+    seen: VecDeque<Message>,
+}
+
+/// Messages that a report shows.
+const SHOWN: usize = 30;
+
+impl Reader {
+    pub(crate) fn new(response: Response) -> Self {
+        assert_eq!(response.status, 200, "{}", String::from_utf8_lossy(&response.body.all()));
+        assert_eq!(response.header("content-type"), "text/event-stream");
+        Self { body: response.body, decoder: Decoder::default(), seen: VecDeque::new() }
+    }
+
+    /// The next message; `None` at the body's proper end.
+    fn next_by(&mut self, deadline: Deadline) -> Option<Message> {
+        while self.decoder.ready.is_empty() {
+            match self.body.some(deadline) {
+                Ok(Some(bytes)) => self.decoder.push(&bytes),
+                Ok(None) => return None,
+                Err(error) => panic!("{error}; seen before: {:#?}", self.seen),
+            }
+        }
+        let message = self.decoder.ready.pop_front()?;
+        if self.seen.len() == SHOWN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(message.clone());
+        Some(message)
+    }
+
+    /// The next lines; states may stand between them, but neither a gap nor a loss.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<Message> {
+        let mut lines = Vec::new();
+        let deadline = Deadline::new();
+        while lines.len() < count {
+            let message = self
+                .next_by(deadline)
+                .unwrap_or_else(|| panic!("{} of {count} lines, then the end: {:#?}", lines.len(), self.seen));
+            assert!(!matches!(message.event.as_str(), "gap" | "loss"), "{message:?} behind {lines:#?}");
+            if message.is_line() {
+                lines.push(message);
+            }
+        }
+        lines
+    }
+
+    /// All messages up to the first that `is_last`.
+    pub(crate) fn until(&mut self, what: &str, mut is_last: impl FnMut(&Message) -> bool) -> Vec<Message> {
+        let mut all = Vec::new();
+        let deadline = Deadline::new();
+        loop {
+            let message =
+                self.next_by(deadline).unwrap_or_else(|| panic!("the end instead of {what}: {:#?}", self.seen));
+            let last = is_last(&message);
+            all.push(message);
+            if last {
+                return all;
+            }
+        }
+    }
+
+    /// All messages up to the body's end.
+    pub(crate) fn until_end(&mut self) -> Vec<Message> {
+        let deadline = Deadline::new();
+        std::iter::from_fn(|| self.next_by(deadline)).collect()
+    }
+
+    /// The id that a browser would send when it connects again.
+    pub(crate) fn last_id(&self) -> &str {
+        &self.decoder.last_id
+    }
+
+    /// The wait before connecting again that the body asked for, in milliseconds.
+    pub(crate) fn retry(&self) -> Option<u64> {
+        self.decoder.retry
+    }
+}

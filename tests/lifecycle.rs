@@ -1,0 +1,181 @@
+//! Starting, being asked how it is, and ending: what readers and operators see of it.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::time::Duration;
+
+use crate::harness::http::{Address, Response, Socket};
+use crate::harness::sse::{Reader, lines};
+use crate::harness::{Daemon, Deadline, PATIENCE, Place, numbered};
+
+/// How long an end may take.
+const END: Duration = Duration::from_secs(5);
+
+#[test]
+fn sigterm_ends_a_body_properly() {
+    let place = Place::new();
+    place.write("app.log", "one\n");
+    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let mut sse = daemon.follow("app").query("tail=all").open();
+    sse.take(1);
+    let ndjson = daemon.follow("app").query("tail=all&format=ndjson").response();
+    daemon.write("app.log", "two\n");
+    sse.take(1);
+    daemon.terminate();
+    let (ended, _place) = daemon.ended_by(Deadline::after(END));
+    assert!(ended.status.success(), "{ended:?}");
+    let rest = sse.until_end();
+    assert!(rest.iter().any(|message| message.is_state("stopping")), "{rest:#?}");
+    let body = String::from_utf8(ndjson.body.all()).unwrap();
+    assert!(body.contains("\"one\"") && body.contains("\"two\"") && body.contains("\"stopping\""), "{body}");
+}
+
+#[test]
+fn what_was_written_before_sigterm_is_delivered() {
+    let place = Place::new();
+    place.write("app.log", "");
+    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let mut reader = daemon.follow("app").query("tail=all").open();
+    reader.until("following", |message| message.is_state("following"));
+    daemon.write("app.log", numbered("", 1000));
+    daemon.terminate();
+    let seen = reader.until_end();
+    assert_eq!(lines(&seen).len(), 1000);
+}
+
+#[test]
+fn a_reader_that_takes_nothing_does_not_hold_the_end() {
+    let flood = "streams: { p: { command: [sh, -c, 'exec yes $(printf %010000d 0)'] } }";
+    let daemon = Daemon::start(&format!("limits: {{ shutdown: 2s }}\n{flood}"));
+    let stuck = TcpStream::connect(daemon.address().tcp()).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&stuck, 4096).unwrap();
+    stuck.patience(PATIENCE);
+    (&stuck).write_all(b"GET /streams/p?tail=all HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    // It has filled all buffers once another has got more than they hold.
+    let mut reader = daemon.follow("p").open();
+    let mut bytes = 0;
+    reader.until("a flood", |message| {
+        bytes += message.data.len();
+        bytes > 32 << 20
+    });
+    daemon.terminate();
+    let seen = reader.until_end();
+    assert!(seen.iter().any(|message| message.event == "end"), "the last: {:?}", seen.last());
+    let (ended, _place) = daemon.ended_by(Deadline::after(END));
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(ended.err.contains("cut off"), "{}", ended.err);
+    drop(stuck);
+}
+
+#[test]
+fn a_poll_does_not_hold_the_end() {
+    let place = Place::new();
+    place.write("app.log", "one\n");
+    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    daemon.follow("app").query("tail=all").take(1);
+    let mut socket = daemon.address().connect();
+    socket.patience(PATIENCE);
+    socket.write_all(b"GET /streams/app/poll?tail=0&wait=50s HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let readers = || {
+        let state: serde_json::Value = serde_json::from_slice(&daemon.get("/streams/app/state", &[]).2).unwrap();
+        (state["readers"] == 1).then_some(())
+    };
+    Deadline::new().until("the poll", readers);
+    daemon.terminate();
+    assert_eq!(Response::read(socket).unwrap().status, 200);
+    assert!(daemon.ended_by(Deadline::after(END)).0.status.success());
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_error() {
+    let first = Daemon::start("streams: {}");
+    let second = Place::new();
+    let address = first.address().host();
+    second.configure(&format!("listen: [\"{address}\"]\nstreams: {{}}"));
+    let ended = second.execute(&["serve", "--config", "rtlogd.yaml"]);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
+    assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+    assert!(ended.err.contains(&address) && ended.err.contains("in use"), "{}", ended.err);
+    assert_eq!(first.request("/health/live").status(), 200);
+}
+
+#[test]
+fn a_unix_socket_serves_and_goes_with_the_daemon() {
+    let place = Place::new();
+    place.write("app.log", "one\n");
+    let path = place.path("rtlogd.sock");
+    let daemon = place
+        .start(&format!("listen: [\"unix:{}\"]\nstreams: {{ app: {{ file: app.log, from: start }} }}", path.display()));
+    assert_eq!(daemon.address(), &Address::Unix(path.clone()));
+    assert_eq!(daemon.follow("app").take(1)[0].data, "one");
+    let meta = fs::metadata(&path).unwrap();
+    assert!(meta.file_type().is_socket());
+    assert_eq!(meta.permissions().mode() & 0o777, 0o660);
+    daemon.terminate();
+    let (ended, _place) = daemon.ended_by(Deadline::new());
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_socket_that_nobody_serves_is_replaced_and_a_served_one_is_not() {
+    let place = Place::new();
+    place.write("app.log", "one\n");
+    let path = place.path("rtlogd.sock");
+    let yaml = format!("listen: [\"unix:{}\"]\nstreams: {{ app: {{ file: app.log, from: start }} }}", path.display());
+    let place = place.start(&yaml).kill();
+    assert!(path.exists(), "a killed daemon leaves its socket");
+    let daemon = place.start(&yaml);
+    assert_eq!(daemon.follow("app").take(1)[0].data, "one");
+    let ended = daemon.execute(&["serve", "--config", "rtlogd.yaml"]);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
+    assert!(ended.err.contains("in use"), "{}", ended.err);
+    assert_eq!(daemon.follow("app").take(1)[0].data, "one");
+}
+
+#[test]
+fn a_file_in_the_place_of_the_socket_is_left_alone() {
+    let place = Place::new();
+    place.write("precious", "data");
+    place.configure(&format!("listen: [\"unix:{}\"]\nstreams: {{}}", place.path("precious").display()));
+    let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
+    assert_eq!(fs::read(place.path("precious")).unwrap(), b"data");
+}
+
+#[test]
+fn several_addresses_serve_the_same() {
+    let place = Place::new();
+    place.write("app.log", "one\n");
+    let path = place.path("s").display().to_string();
+    let yaml = format!(
+        "listen: [\"127.0.0.1:0\", \"unix:{path}\", \"[::1]:0\"]\nstreams: {{ app: {{ file: app.log, from: start }} }}"
+    );
+    let daemon = place.start(&yaml);
+    assert_eq!(daemon.addresses().len(), 3);
+    for address in daemon.addresses() {
+        assert_eq!(Reader::new(Response::get(address, "/streams/app", &[])).take(1)[0].data, "one");
+    }
+}
+
+#[test]
+fn health_is_told() {
+    let daemon = Daemon::start("streams: {}");
+    for (path, body) in [("/health/live", "alive\n"), ("/health/ready", "ready\n")] {
+        let (status, _, seen) = daemon.get(path, &[]);
+        assert_eq!((status, seen.as_slice()), (200, body.as_bytes()), "{path}");
+    }
+}
+
+#[test]
+fn serving_paths_needs_no_configuration() {
+    let place = Place::new();
+    place.write("app.log", "one\n");
+    place.write("other.log", "two\n");
+    let daemon =
+        place.launch(&["serve", "--listen", "127.0.0.1:0", "app.log", "other.log"], std::process::Stdio::null());
+    assert_eq!(daemon.follow("app.log").take(1)[0].data, "one");
+    assert_eq!(daemon.follow("other.log").take(1)[0].data, "two");
+}

@@ -1,0 +1,105 @@
+//! Long poll: the same stream as one reply.
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use crate::harness::http::Response;
+use crate::harness::{Daemon, PATIENCE, Place, numbered};
+
+fn poll(daemon: &Daemon, query: &str) -> Value {
+    let (status, headers, body) = daemon.get(&format!("/streams/app/poll?{query}"), &[]);
+    assert_eq!(status, 200, "{headers:?}: {}", String::from_utf8_lossy(&body));
+    serde_json::from_slice(&body).unwrap()
+}
+
+fn texts(reply: &Value) -> Vec<&str> {
+    reply["events"].as_array().unwrap().iter().filter_map(|event| event["text"].as_str()).collect()
+}
+
+/// A daemon whose stream `app` has these lines.
+fn with(lines: &str) -> Daemon {
+    let place = Place::new();
+    place.write("app.log", lines);
+    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    daemon.follow("app").query("tail=all").take(lines.lines().count());
+    daemon
+}
+
+#[test]
+fn a_poll_gives_what_there_is_and_where_to_go_on() {
+    let daemon = with("one\ntwo\nthree\n");
+    let reply = poll(&daemon, "tail=all");
+    assert_eq!(texts(&reply), ["one", "two", "three"]);
+    assert!(reply.get("gap").is_none(), "{reply}");
+    let events = reply["events"].as_array().unwrap();
+    assert_eq!(reply["next"], events.last().unwrap()["id"]);
+    let after = events.iter().find(|event| event["text"] == "one").unwrap()["id"].as_str().unwrap();
+    assert_eq!(texts(&poll(&daemon, &format!("after={after}"))), ["two", "three"]);
+    assert_eq!(texts(&poll(&daemon, &format!("after={after}&limit=1"))), ["two"]);
+    assert_eq!(texts(&poll(&daemon, "tail=1")), ["three"]);
+}
+
+#[test]
+fn a_poll_waits_for_what_comes() {
+    let daemon = with("one\n");
+    let next = poll(&daemon, "tail=all")["next"].as_str().unwrap().to_owned();
+    let quiet = poll(&daemon, &format!("after={next}&wait=1s"));
+    assert_eq!((texts(&quiet).len(), &quiet["next"]), (0, &next.as_str().into()), "{quiet}");
+    let mut socket = daemon.address().connect();
+    socket.patience(PATIENCE);
+    let head = format!("GET /streams/app/poll?after={next}&wait=15s HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    socket.write_all(head.as_bytes()).unwrap();
+    daemon.write("app.log", "two\n");
+    let body = Response::read(socket).unwrap().body.all();
+    let reply: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(texts(&reply), ["two"]);
+}
+
+#[test]
+fn polls_one_after_the_other_lose_and_repeat_nothing() {
+    let lines = numbered("", 2500);
+    let daemon = with(&lines);
+    let mut reply = poll(&daemon, "tail=all");
+    let mut seen: Vec<String> = Vec::new();
+    while !texts(&reply).is_empty() {
+        seen.extend(texts(&reply).into_iter().map(str::to_owned));
+        reply = poll(&daemon, &format!("after={}&wait=1s", reply["next"].as_str().unwrap()));
+    }
+    assert_eq!(seen, lines.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_poll_tells_what_was_missed() {
+    let daemon = with("one\ntwo\n");
+    let reply = poll(&daemon, "after=mib3k2x9-7");
+    assert_eq!(reply["gap"]["missed"], Value::Null, "{reply}");
+    assert!(reply["gap"]["resume"].is_string(), "{reply}");
+    assert_eq!(texts(&reply), ["one", "two"]);
+}
+
+#[test]
+fn a_poll_of_a_process_has_its_states_and_its_end() {
+    let yaml = "streams: { app: { command: [sh, -c, 'echo one; exit 3'], restart: { when: never } } }";
+    let daemon = Daemon::start(yaml);
+    daemon.follow("app").query("run=current").until_end();
+    let reply = poll(&daemon, "tail=all&wait=1s");
+    let kinds: Vec<_> =
+        reply["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap_or("line")).collect();
+    assert_eq!(kinds[..3], ["state", "line", "end"], "{reply}");
+}
+
+#[test]
+fn a_poll_of_nothing_is_refused() {
+    let daemon = with("one\n");
+    for (path, expected) in [
+        ("/streams/nope/poll", 404),
+        ("/streams/app/poll?after=7", 400),
+        ("/streams/app/poll?wait=soon", 400),
+        ("/streams/app/poll?colour=red", 400),
+    ] {
+        let response = daemon.request(path).response();
+        assert_eq!(response.status, expected, "{path}");
+        response.problem();
+    }
+}

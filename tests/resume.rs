@@ -1,0 +1,252 @@
+//! Coming back: strictly after the last id seen, or told what was missed.
+
+use std::collections::BTreeSet;
+
+use crate::harness::sse::{Message, lines};
+use crate::harness::{Daemon, Deadline, Place, numbered};
+
+/// A daemon with `count` lines, `1` and on, in a file's stream `app`; and these lines.
+fn counted(count: usize) -> (Daemon, Vec<Message>) {
+    let place = Place::new();
+    place.write("app.log", numbered("", count));
+    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let seen = daemon.follow("app").query("tail=all").take(count);
+    (daemon, seen)
+}
+
+/// What stands in front of the number.
+fn epoch(message: &Message) -> &str {
+    message.id.rsplit_once('-').unwrap().0
+}
+
+/// What a reader gets that is told of a gap: the gap, and the lines up to the one that says `last`.
+fn gap(seen: &[Message]) -> serde_json::Value {
+    let gaps: Vec<_> = seen.iter().filter(|message| message.event == "gap").collect();
+    assert!(gaps.len() == 1 && seen[0].event == "gap", "a gap in front, and only one: {seen:#?}");
+    let gap = gaps[0].json();
+    assert_eq!(gap["resume"], gaps[0].id.as_str(), "the gap's own id is where it goes on");
+    gap
+}
+
+#[test]
+fn a_reader_goes_on_strictly_after_what_it_saw() {
+    let (daemon, seen) = counted(20);
+    for at in [0, 1, 10, 18] {
+        let rest = &seen[at + 1..];
+        assert_eq!(daemon.follow("app").after(&seen[at].id).take(rest.len()), rest);
+        assert_eq!(daemon.follow("app").last_event_id(&seen[at].id).take(rest.len()), rest);
+    }
+    let mut reader = daemon.follow("app").last_event_id(&seen[19].id).open();
+    daemon.write("app.log", "21\n");
+    let next = reader.take(1);
+    assert_eq!(next[0].data, "21");
+    assert_eq!(next[0].number(), seen[19].number() + 1);
+}
+
+#[test]
+fn ids_count_up_by_one() {
+    let (_daemon, seen) = counted(200);
+    assert!(seen.is_sorted_by(|a, b| a.number() + 1 == b.number() && epoch(a) == epoch(b)), "{seen:#?}");
+}
+
+#[test]
+fn an_id_of_another_numbering_gives_a_gap_and_goes_on() {
+    let (daemon, _) = counted(3);
+    for id in ["mib3k2x9-2", "mib3k2x9ab0z-1"] {
+        for follow in [daemon.follow("app").after(id), daemon.follow("app").last_event_id(id)] {
+            let seen = follow.until("the last line", |message| message.data == "3");
+            assert_eq!(gap(&seen)["missed"], serde_json::Value::Null);
+            assert_eq!(lines(&seen), ["1", "2", "3"]);
+        }
+    }
+}
+
+#[test]
+fn an_id_ahead_of_the_end_gives_a_gap_and_goes_on() {
+    let (daemon, all) = counted(3);
+    let ahead = format!("{}-{}", epoch(&all[0]), all[2].number() + 1000);
+    let mut reader = daemon.follow("app").last_event_id(&ahead).open();
+    let mut seen = reader.until("the gap", |message| message.event == "gap");
+    daemon.write("app.log", "4\n");
+    seen.extend(reader.until("the next line", Message::is_line));
+    assert_eq!(gap(&seen)["resume"], all[2].id.as_str(), "all that there is lies behind such a reader");
+    assert_eq!(lines(&seen), ["4"]);
+}
+
+#[test]
+fn an_id_that_was_dropped_gives_a_gap_that_counts() {
+    let yaml = "streams: { p: { command: [seq, 1, 300000], restart: { when: never }, history: { memory: 1MiB } } }";
+    let daemon = Daemon::start(yaml);
+    // Without a reader, lest it is one that cannot keep up.
+    let last = Deadline::new().until("the end of the process", || {
+        let state: serde_json::Value = serde_json::from_slice(&daemon.get("/streams/p/state", &[]).2).unwrap();
+        (state["source"]["state"] == "stopped").then(|| state["last"].as_str().unwrap().to_owned())
+    });
+    let first = format!("{}-1", last.rsplit_once('-').unwrap().0);
+    let seen = daemon.follow("p").last_event_id(&first).until("the end", |message| message.event == "end");
+    let gap = gap(&seen);
+    let resume = seen[0].number();
+    assert_eq!(gap["missed"], resume - 1, "all between the first and where it goes on");
+    assert!(resume > 1000, "much was dropped");
+    assert!(seen[1..].is_sorted_by(|a, b| a.number() + 1 == b.number()));
+    assert_eq!(seen[1].number(), resume + 1);
+    assert_eq!(lines(&seen).last(), Some(&"300000"));
+    // The place of the gap is one to come back to.
+    let again = daemon.follow("p").last_event_id(&seen[0].id).until("the end", |message| message.event == "end");
+    assert_eq!(again, seen[1..]);
+}
+
+#[test]
+fn a_malformed_after_is_refused_and_a_malformed_last_event_id_is_a_gap() {
+    let (daemon, _) = counted(3);
+    for bad in ["7", "mib3k2x9", "mib3k2x9-01", "MIB3K2X9-1", "%00"] {
+        let response = daemon.follow("app").after(bad).response();
+        assert_eq!(response.status, 400, "{bad}");
+        response.problem();
+    }
+    for bad in ["7", "mib3k2x9-01", "nonsense, really", "\u{e9}", "a-1,b-2"] {
+        let seen = daemon.follow("app").last_event_id(bad).until("the last line", |message| message.data == "3");
+        assert_eq!(gap(&seen)["missed"], serde_json::Value::Null);
+        assert_eq!(lines(&seen), ["1", "2", "3"]);
+    }
+}
+
+#[test]
+fn an_empty_last_event_id_is_none() {
+    let (daemon, seen) = counted(3);
+    assert_eq!(daemon.follow("app").query("tail=1").last_event_id("").take(1), seen[2..]);
+}
+
+#[test]
+fn the_header_comes_before_after_since_and_tail() {
+    let (daemon, seen) = counted(20);
+    let both = daemon.follow("app").query("tail=2&since=1h").after(&seen[4].id);
+    assert_eq!(both.take(1)[0], seen[5]);
+    assert_eq!(both.clone().last_event_id(&seen[9].id).take(1)[0], seen[10]);
+    assert_eq!(daemon.follow("app").query("tail=2&since=1h").take(1)[0], seen[0], "since before tail");
+    assert_eq!(daemon.follow("app").query("tail=2").take(1)[0], seen[18]);
+}
+
+#[test]
+fn two_streams_on_one_connection_resume_from_any_frame() {
+    let place = Place::new();
+    for name in ["a", "b"] {
+        place.write(name, numbered(name, 25));
+    }
+    let daemon = place.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
+    for name in ["a", "b"] {
+        daemon.follow(name).query("tail=all").take(25);
+    }
+    let both = daemon.request("/streams?stream=a&stream=b&data=json&follow=false");
+    let key = |message: &Message| (message.json()["stream"].to_string(), message.json()["id"].to_string());
+    let all = both.clone().query("tail=all").until_end();
+    let everything: BTreeSet<_> = all.iter().map(key).collect();
+    assert_eq!(everything.len(), all.len(), "each once");
+    let texts: Vec<_> =
+        all.iter().filter(|m| m.is_line()).map(|m| m.json()["text"].as_str().unwrap().to_owned()).collect();
+    for name in ["a", "b"] {
+        let of_one: Vec<_> = texts.iter().filter(|text| text.starts_with(name)).cloned().collect();
+        assert_eq!(of_one, (1..=25).map(|number| format!("{name}{number}")).collect::<Vec<_>>());
+    }
+    // Who saw the last frame has got all that it asked for.
+    let last = all.len() - 1;
+    assert_eq!(both.clone().last_event_id(&all[last].id).status(), 204);
+    for at in 0..last {
+        let rest = both.clone().last_event_id(&all[at].id).until_end();
+        let joined: Vec<_> = all[..=at].iter().chain(&rest).map(key).collect();
+        assert_eq!(joined.len(), everything.len(), "from {}: {rest:#?}", all[at].id);
+        assert_eq!(joined.into_iter().collect::<BTreeSet<_>>(), everything, "from {}", all[at].id);
+    }
+    let by_query = both.clone().after(&all[10].id).until_end();
+    assert_eq!(by_query.len(), all.len() - 11);
+    assert_eq!(both.clone().after("nonsense").status(), 400);
+    let gaps = both.last_event_id("nonsense").until_end();
+    assert_eq!(gaps.iter().filter(|message| message.event == "gap").count(), 2, "{gaps:#?}");
+}
+
+#[test]
+fn several_streams_go_on_as_they_grow() {
+    let place = Place::new();
+    place.write("a", "");
+    place.write("b", "");
+    let daemon = place.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
+    let both = daemon.request("/streams?stream=a&stream=b");
+    let mut reader = both.clone().query("tail=all").open();
+    daemon.write("a", "a1\n");
+    assert_eq!(reader.take(1)[0].data, "a1");
+    daemon.write("b", "b1\n");
+    let last = reader.take(1).remove(0);
+    assert_eq!(last.data, "b1");
+    drop(reader);
+    daemon.write("a", "a2\n");
+    let mut reader = both.last_event_id(&last.id).open();
+    assert_eq!(reader.take(1)[0].data, "a2");
+    daemon.write("b", "b2\n");
+    assert_eq!(reader.take(1)[0].data, "b2");
+}
+
+#[test]
+fn one_of_several_that_is_not_there_is_named() {
+    let (daemon, _) = counted(1);
+    let response = daemon.request("/streams?stream=app&stream=nope").response();
+    assert_eq!(response.status, 404);
+    assert!(response.problem()["detail"].as_str().unwrap().contains("nope"));
+}
+
+#[test]
+fn a_reader_that_got_all_it_asked_for_is_let_go() {
+    let (daemon, seen) = counted(10);
+    let several = daemon.request("/streams?stream=app");
+    for (follow, expected) in [
+        (daemon.follow("app").query("follow=false&tail=all"), 10),
+        (daemon.follow("app").query("limit=2&tail=3"), 2),
+        (several.clone().query("follow=false&tail=4"), 4),
+        (several.query("limit=2&tail=3"), 2),
+    ] {
+        let mut reader = follow.open();
+        let all = reader.until_end();
+        assert_eq!(lines(&all).len(), expected, "{all:#?}");
+        assert!(reader.last_id().ends_with('!'), "{:?}", reader.last_id());
+        assert!(
+            !all.iter().any(|message| message.id.ends_with('!')),
+            "the last frame is an id and nothing else: {all:#?}"
+        );
+        let response = follow.clone().last_event_id(reader.last_id()).response();
+        assert_eq!(response.status, 204);
+        assert!(response.body.all().is_empty());
+        // A body that was cut before is not: it goes on.
+        assert_eq!(follow.last_event_id(&all[0].id).status(), 200);
+    }
+    // The mark says nothing to one who did not ask for an end.
+    daemon.write("app.log", "11\n");
+    let on = daemon.follow("app").last_event_id(&format!("{}!", seen[9].id)).take(1);
+    assert_eq!(on[0].data, "11");
+}
+
+#[test]
+fn a_stream_that_is_gone_lets_a_browser_go_and_is_not_found_by_others() {
+    let (daemon, seen) = counted(1);
+    let response = daemon.follow("nope").response();
+    assert_eq!(response.status, 404);
+    assert!(response.problem()["detail"].as_str().unwrap().contains("nope"));
+    assert_eq!(daemon.follow("nope").last_event_id(&seen[0].id).status(), 204);
+}
+
+#[test]
+fn what_readers_cost_pushes_no_events_out() {
+    let place = Place::new();
+    place.write("app.log", numbered("", 9000));
+    let daemon = place.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
+    let mut readers: Vec<_> = ["data=text", "data=json", "data=json&exclude=x", "data=json&exclude=y"]
+        .map(|query| daemon.follow("app").query("tail=all").query(query).open())
+        .into();
+    let first = readers[0].take(9000).remove(0);
+    for reader in &mut readers[1..] {
+        reader.take(9000);
+    }
+    daemon.write("app.log", "9001\n");
+    readers[0].take(1);
+    // 50 KB of lines in 1 MiB: all of them are there to come back to.
+    let rest = daemon.follow("app").last_event_id(&first.id).take(9000);
+    assert_eq!(rest[0].data, "2");
+}
