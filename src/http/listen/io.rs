@@ -58,7 +58,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             let end = self.read.len().min(self.given + out.remaining());
             out.put_slice(&self.read[self.given..end]);
             self.given = end;
-            return Poll::Ready(Ok(()));
+            // And what follows, in the same read: after one of three bytes the reader's buffer would double its room.
+            return match Pin::new(&mut self.stream).poll_read(cx, out) {
+                Poll::Pending => Poll::Ready(Ok(())),
+                read => read,
+            };
         }
         Pin::new(&mut self.stream).poll_read(cx, out)
     }
