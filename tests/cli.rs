@@ -139,3 +139,9 @@ fn a_mistake_on_the_command_line_is_one_error() {
         assert!(!ended.err.is_empty() && ended.out.is_empty(), "{arguments:?}");
     }
 }
+
+/// Every command in `tests/cli/` prints what stands there.
+#[test]
+fn commands_print_what_is_written_down() {
+    trycmd::TestCases::new().case("tests/cli/*.trycmd");
+}

@@ -507,6 +507,18 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_without_events_does_not_forget_an_unknown_loss() {
+        let mut ring = Ring::new(start());
+        ring.append(&mut lines(&[b"a".to_vec()]));
+        let first = |millis| Position { epoch: Epoch::kept(millis), number: 1 };
+        assert!(ring.go_on_at(first(8), None) && ring.go_on_at(first(9), Some(0)));
+        ring.append(&mut lines(&[b"b".to_vec()]));
+        let seen = read_all(&ring, 0);
+        assert_eq!(seen[1], Err(None));
+        assert_eq!(seen[2], Ok((first(9), b"b".to_vec())));
+    }
+
+    #[test]
     fn small_segments_are_merged_and_keep_what_they_say() {
         let mut ring = Ring::new(start());
         for number in 0..10_000 {
