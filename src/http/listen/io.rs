@@ -61,7 +61,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             // And what follows, in the same read: after one of three bytes the reader's buffer would double its room.
             return match Pin::new(&mut self.stream).poll_read(cx, out) {
                 Poll::Pending => Poll::Ready(Ok(())),
-                read => read,
+                read @ Poll::Ready(_) => read,
             };
         }
         Pin::new(&mut self.stream).poll_read(cx, out)
