@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::warn;
+use log::{info, warn};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -282,7 +282,9 @@ impl Follow {
             return;
         }
         if let SourceState::Denied { error, .. } = &state {
-            warn!(path:? = self.path, error = error.as_str(); "cannot be followed");
+            warn!(error = error.as_str(); "cannot be followed");
+        } else if let SourceState::Waiting { reason } = &state {
+            info!(reason = reason.as_str(); "waiting for a file");
         }
         batch.state(now.time, state.clone());
         self.said = Some(state);
