@@ -185,6 +185,21 @@ impl Place {
         self.path(name)
     }
 
+    /// Waits until this program holds the file open that has this name now.
+    pub(super) async fn is_held(&self, name: &str) {
+        let path = self.path(name);
+        let held = || {
+            let open = std::fs::read_dir("/proc/self/fd").unwrap();
+            open.flatten().any(|open| std::fs::read_link(open.path()).is_ok_and(|file| file == path))
+        };
+        let wait = async {
+            while !held() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("nobody opened {path:?}"));
+    }
+
     pub(super) fn append(&self, name: &str, text: &str) {
         use std::io::Write;
         let file = std::fs::OpenOptions::new().append(true).create(true).open(self.path(name));
