@@ -19,7 +19,7 @@ use crate::event::{Epoch, Position, RunEnd, Time};
 use crate::http::App;
 use crate::http::listen::{self, ListenError, Rules, Socket};
 use crate::source::{self, Options, SourceError, Tee, Wakes};
-use crate::stream::{self, Appender, Budget, Catalog, Entry};
+use crate::stream::{self, Appender, Budget, Catalog, Entry, Places};
 use crate::systemd;
 
 /// Signals that `rtlogd run` passes on to its command, and which of them a terminal sends to the command itself.
@@ -76,6 +76,7 @@ pub(crate) fn serve(config: &Config) -> Result<(), DaemonError> {
             house.sources.spawn(source::run(
                 spec.clone(),
                 appender,
+                Places::new(),
                 options,
                 wakes.clone(),
                 house.stop_sources.clone(),
@@ -109,7 +110,8 @@ pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
             closes: true,
             signals: Some(signals),
         };
-        let ended = source::run(job.stream, appender, options, Wakes::new(), house.stop_sources.clone()).await;
+        let ended =
+            source::run(job.stream, appender, Places::new(), options, Wakes::new(), house.stop_sources.clone()).await;
         let code = exit_code(ended);
         let mut end = Signals::new().map_err(DaemonError::Signals)?;
         if let Some(linger) = job.linger {

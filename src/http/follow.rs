@@ -30,7 +30,7 @@ const RETRY_LATER: u32 = 10_000;
 const LONGEST_ID: usize = 4 << 10;
 
 /// `GET /streams/NAME`.
-pub(super) fn one(name: &str, request: &Request) -> Result<Response, Problem> {
+pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Problem> {
     let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
     if !ask.streams.is_empty() {
         return Err(Problem::bad("stream= goes with GET /streams; here the path names the stream"));
@@ -43,7 +43,7 @@ pub(super) fn one(name: &str, request: &Request) -> Result<Response, Problem> {
         Err(_) if ask.reconnect && name.parse::<StreamName>().is_ok() => return Ok(no_content()),
         entry => entry?,
     };
-    let mut cursor = entry.log.cursor(ask.view(false), ask.start()?, ask.until);
+    let mut cursor = entry.log.cursor(ask.view(false), ask.start()?, ask.until).await;
     if ask.reconnect && (ask.satisfied || cursor.is_done()) {
         return Ok(no_content());
     }
@@ -54,7 +54,7 @@ pub(super) fn one(name: &str, request: &Request) -> Result<Response, Problem> {
 }
 
 /// `GET /streams?stream=A&stream=B`.
-pub(super) fn several(request: &Request) -> Result<Response, Problem> {
+pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
     let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
     if let Some(reply) = not_now(request, &ask)? {
         return Ok(reply);
@@ -75,7 +75,7 @@ pub(super) fn several(request: &Request) -> Result<Response, Problem> {
             Err(_) if ask.reconnect => continue,
             entry => entry?,
         };
-        let cursor = entry.log.cursor(ask.view(true), ask.start_of(&name)?, ask.until);
+        let cursor = entry.log.cursor(ask.view(true), ask.start_of(&name)?, ask.until).await;
         cursors.push((name, cursor));
     }
     if ask.reconnect && (ask.satisfied || cursors.iter_mut().all(|(_, cursor)| cursor.is_done())) {

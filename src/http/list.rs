@@ -57,9 +57,9 @@ fn listed(entry: &Entry, now: Time) -> Listed<'_> {
 }
 
 /// `GET /streams`.
-pub(super) fn streams(request: &Request) -> Result<Response, Problem> {
+pub(super) async fn streams(request: &Request) -> Result<Response, Problem> {
     if request.parameters.iter().any(|(name, _)| name == "stream") {
-        return follow::several(request);
+        return follow::several(request).await;
     }
     if let Some((name, _)) = request.parameters.first() {
         return Err(Problem::bad(format!(

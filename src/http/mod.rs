@@ -52,10 +52,10 @@ impl App {
             .and(warp::query::<Vec<(String, String)>>())
             .and(warp::header::headers_cloned())
             .map(|app, parameters, headers| Request { app, parameters, headers });
-        let list = warp::path!("streams").and(request.clone()).then(async |ask| answer(list::streams(&ask)));
+        let list = warp::path!("streams").and(request.clone()).then(async |ask| answer(list::streams(&ask).await));
         let stream = warp::path!("streams" / String)
             .and(request.clone())
-            .then(async |n: String, ask| answer(follow::one(&n, &ask)));
+            .then(async |n: String, ask| answer(follow::one(&n, &ask).await));
         let poll = warp::path!("streams" / String / "poll").and(request.clone());
         let poll = poll.then(async |name: String, ask| answer(poll::poll(&name, &ask).await));
         let state = warp::path!("streams" / String / "state").and(request.clone());

@@ -41,7 +41,7 @@ pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Prob
     let lines = ask.until.lines.map_or(LINES, |lines| lines.min(LINES));
     let view = View { encoding: Encoding::Ndjson, ..ask.view(false) };
     let until = Until { lines: Some(lines), ..ask.until };
-    let mut cursor = log.cursor(view, ask.start()?, until);
+    let mut cursor = log.cursor(view, ask.start()?, until).await;
     let mut deadline = Instant::now() + ask.wait.unwrap_or(WAIT).min(LONGEST_WAIT);
     let mut events: Vec<Box<RawValue>> = Vec::new();
     let mut gap = None;

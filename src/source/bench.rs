@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{FileSource, ProcessSource, SourceKind, Start, Stream};
 use crate::event::{Epoch, OpenLine, Position, RunEnd};
-use crate::stream::{self, Budget, Cursor, Filter, Item, Until, View};
+use crate::stream::{self, Budget, Cursor, Filter, Item, Places, Until, View};
 use crate::wire::Encoding;
 
 use super::{Options, SourceError, Wakes, run};
@@ -50,9 +51,12 @@ impl Bench {
         let last = Position { epoch: Epoch::fleeting(1, 1), number: 0 };
         let (appender, log) = stream::open(spec.name.clone(), last, 256 << 20, &Budget::new(1 << 30));
         let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false };
-        let cursor = log.cursor(view, stream::Start::Oldest, Until::default());
+        let cursor = log
+            .cursor(view, stream::Start::Oldest, Until::default())
+            .now_or_never()
+            .expect("without history there is nothing to wait for");
         let stopping = CancellationToken::new();
-        let task = tokio::spawn(run(spec, appender, options, Wakes::new(), stopping.clone()));
+        let task = tokio::spawn(run(spec, appender, Places::new(), options, Wakes::new(), stopping.clone()));
         Self { cursor, stopping, task, came: VecDeque::new(), seen: Vec::new(), open: None }
     }
 

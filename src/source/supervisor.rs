@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{ProcessSource, RestartWhen, SourceKind, Stream};
 use crate::event::{EndCause, RunEnd, SourceState, Time};
-use crate::stream::{Appender, Batch};
+use crate::stream::{Appender, Batch, Places};
 
 use super::backoff::Backoff;
 use super::file::{Followed, Wakes};
@@ -33,6 +33,7 @@ const LAST_LOOK: Duration = Duration::from_millis(500);
 pub(crate) async fn run(
     spec: Stream,
     appender: Appender,
+    places: Places,
     options: Options,
     wakes: Wakes,
     stopping: CancellationToken,
@@ -40,7 +41,7 @@ pub(crate) async fn run(
     let mut writer = Writer { appender, batch: Batch::new(), stream: spec.name.to_string() };
     let outcome = match &spec.source {
         SourceKind::File(file) => {
-            follow(Followed::new(&spec, file, wakes), &mut writer, &stopping).await;
+            follow(Followed::new(&spec, file, &places, wakes), &mut writer, &stopping).await;
             Ok(None)
         }
         SourceKind::Process(process) => {
@@ -48,7 +49,7 @@ pub(crate) async fn run(
             let outcome = Keeper { spec: &spec, process, options, stopping: &stopping }.keep(&mut writer).await;
             if !closes && !stopping.is_cancelled() {
                 stopping.cancelled().await;
-                writer.say(SourceState::Stopping);
+                writer.say(SourceState::Stopping).await;
             }
             outcome
         }
@@ -66,14 +67,14 @@ struct Writer {
 
 impl Writer {
     /// Appends what the batch holds.
-    fn flush(&mut self) {
-        self.appender.append(&mut self.batch);
+    async fn flush(&mut self) {
+        self.appender.append(&mut self.batch).await;
     }
 
     /// Appends a change of state.
-    fn say(&mut self, state: SourceState) {
+    async fn say(&mut self, state: SourceState) {
         self.batch.state(Now::read().time, state);
-        self.flush();
+        self.flush().await;
     }
 }
 
@@ -81,18 +82,18 @@ impl Writer {
 async fn follow(mut file: Followed, writer: &mut Writer, stopping: &CancellationToken) {
     loop {
         select! {
-            () = file.next(&mut writer.batch) => writer.flush(),
+            () = file.next(&mut writer.batch) => writer.flush().await,
             () = stopping.cancelled() => break,
         }
     }
     // What is not there in time stays in the file.
     let last = async {
         while file.last(&mut writer.batch).await {
-            writer.appender.append(&mut writer.batch);
+            writer.appender.append(&mut writer.batch).await;
         }
     };
     timeout(LAST_LOOK, last).await.unwrap_or_default();
-    writer.say(SourceState::Stopping);
+    writer.say(SourceState::Stopping).await;
 }
 
 /// Keeps a process running.
@@ -125,23 +126,25 @@ impl Keeper<'_> {
             };
             if !wanted {
                 info!(stream = writer.stream.as_str(), error = error.as_str(); "process ended, and is not started again");
-                writer.say(SourceState::Stopped { reason: error });
+                writer.say(SourceState::Stopped { reason: error }).await;
                 return last;
             }
             let ran = now.instant.duration_since(began);
             let Some(wait) = backoff.wait(failed, ran, now.instant) else {
                 warn!(stream = writer.stream.as_str(), error = error.as_str(); "process ended too often");
-                writer.say(SourceState::Stopped { reason: format!("restarted too often; the last time it {error}") });
+                writer
+                    .say(SourceState::Stopped { reason: format!("restarted too often; the last time it {error}") })
+                    .await;
                 return last;
             };
             let failures = backoff.failures();
             warn!(stream = writer.stream.as_str(), error = error.as_str(), failures, retry_in:? = wait; "process ended");
             let until = Time(now.time.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)));
-            writer.say(SourceState::BackingOff { until, failures, error });
+            writer.say(SourceState::BackingOff { until, failures, error }).await;
             select! {
                 () = sleep(wait) => {}
                 () = self.stopping.cancelled() => {
-                    writer.say(SourceState::Stopping);
+                    writer.say(SourceState::Stopping).await;
                     return last;
                 }
             }
@@ -153,22 +156,22 @@ impl Keeper<'_> {
     async fn once(&mut self, number: u64, tee: &mut Option<Tee>, writer: &mut Writer) -> Result<RunEnd, SourceError> {
         let mut run = Run::start(self.spec, self.process, &self.options, number)?;
         info!(stream = writer.stream.as_str(), run = number, pid:? = run.pid(); "process started");
-        writer.say(SourceState::Running { run: number, pid: run.pid() });
+        writer.say(SourceState::Running { run: number, pid: run.pid() }).await;
         let mut told = false;
         loop {
             select! {
                 ended = run.next(tee, &mut writer.batch) => {
                     if let Some(end) = ended {
                         writer.batch.end(Now::read().time, &end);
-                        writer.flush();
+                        writer.flush().await;
                         return Ok(end);
                     }
-                    writer.flush();
+                    writer.flush().await;
                 }
                 signal = next_signal(&mut self.options.signals) => run.signal(signal),
                 () = self.stopping.cancelled(), if !told => {
                     told = true;
-                    writer.say(SourceState::Stopping);
+                    writer.say(SourceState::Stopping).await;
                     run.stop(EndCause::DaemonStopped);
                 }
             }

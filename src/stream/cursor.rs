@@ -261,12 +261,12 @@ mod tests {
         View { encoding: Encoding::Text, filter: Filter::new(&grep, &[], vec![]).unwrap(), several: false }
     }
 
-    fn write(appender: &mut Appender, lines: std::ops::Range<u64>) {
+    async fn write(appender: &mut Appender, lines: std::ops::Range<u64>) {
         let mut batch = Batch::new();
         for line in lines {
             batch.line(Time(0), &Origin::stdout(), Flags::NONE, line.to_string().as_bytes());
         }
-        appender.append(&mut batch);
+        appender.append(&mut batch).await;
     }
 
     /// Lines as numbers, gaps as negative counts; until nothing comes at once any more.
@@ -289,8 +289,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn readers_share_their_bytes_and_all_see_each_line_once() {
         let (mut appender, log) = log(1 << 20);
-        let mut readers: Vec<_> = (0..20).map(|_| log.cursor(view(&[]), Start::Oldest, Until::default())).collect();
-        write(&mut appender, 0..10);
+        let mut readers = Vec::new();
+        for _ in 0..20 {
+            readers.push(log.cursor(view(&[]), Start::Oldest, Until::default()).await);
+        }
+        write(&mut appender, 0..10).await;
         let mut bytes = Vec::new();
         for reader in &mut readers {
             match reader.next(Instant::now()).await {
@@ -299,7 +302,7 @@ mod tests {
             }
         }
         assert!(bytes.iter().all(|b| b.as_ptr() == bytes[0].as_ptr()), "encoded more than once");
-        write(&mut appender, 10..20);
+        write(&mut appender, 10..20).await;
         for reader in &mut readers {
             assert_eq!(drain(reader).await, (10..20).collect::<Vec<_>>());
         }
@@ -312,11 +315,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_is_told_exactly_how_much_it_missed() {
         let (mut appender, log) = log(200_000);
-        write(&mut appender, 0..1);
-        let mut slow = log.cursor(view(&[]), Start::Oldest, Until::default());
+        write(&mut appender, 0..1).await;
+        let mut slow = log.cursor(view(&[]), Start::Oldest, Until::default()).await;
         assert_eq!(drain(&mut slow).await, [0]);
         for at in 0..100 {
-            write(&mut appender, 1 + at * 1000..1 + (at + 1) * 1000);
+            write(&mut appender, 1 + at * 1000..1 + (at + 1) * 1000).await;
         }
         let seen = drain(&mut slow).await;
         let missed = -seen[0];
@@ -327,17 +330,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_ends_where_it_asked_to() {
         let (mut appender, log) = log(1 << 20);
-        write(&mut appender, 0..10);
-        let until = |until| log.cursor(view(&[]), Start::Tail(4), until);
-        let mut head = until(Until { head: true, ..Until::default() });
-        let mut some = until(Until { lines: Some(3), ..Until::default() });
-        write(&mut appender, 10..12);
+        write(&mut appender, 0..10).await;
+        let until = async |until| log.cursor(view(&[]), Start::Tail(4), until).await;
+        let mut head = until(Until { head: true, ..Until::default() }).await;
+        let mut some = until(Until { lines: Some(3), ..Until::default() }).await;
+        write(&mut appender, 10..12).await;
         assert_eq!(drain(&mut head).await, [6, 7, 8, 9]);
         assert_eq!(drain(&mut some).await, [6, 7, 8]);
         assert!(head.is_done() && some.is_done());
-        let mut none = log.cursor(view(&[]), Start::Tail(0), Until { head: true, ..Until::default() });
+        let mut none = log.cursor(view(&[]), Start::Tail(0), Until { head: true, ..Until::default() }).await;
         assert!(none.is_done());
-        let mut matching = log.cursor(view(&["1"]), Start::Tail(2), Until::default());
+        let mut matching = log.cursor(view(&["1"]), Start::Tail(2), Until::default()).await;
         assert_eq!(drain(&mut matching).await, [10, 11]);
         drop(appender);
         assert!(drain(&mut matching).await.is_empty());
@@ -351,14 +354,14 @@ mod tests {
         let mut batch = Batch::new();
         batch.state(Time(0), SourceState::Running { run: 1, pid: None });
         batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"1");
-        appender.append(&mut batch);
+        appender.append(&mut batch).await;
         let view = View { encoding: Encoding::Ndjson, ..view(&[]) };
         let until = Until { run: true, ..Until::default() };
-        let mut reader = log.cursor(view.clone(), Start::Run, until);
+        let mut reader = log.cursor(view.clone(), Start::Run, until).await;
         batch.end(Time(0), &end);
         batch.state(Time(0), SourceState::Running { run: 2, pid: None });
         batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"2");
-        appender.append(&mut batch);
+        appender.append(&mut batch).await;
         let mut seen = String::new();
         while let Some(Item::Frames(frames)) = reader.next(Instant::now() + Duration::from_secs(1)).await {
             seen += std::str::from_utf8(&frames.bytes).unwrap();
@@ -367,9 +370,9 @@ mod tests {
         assert_eq!(ends, [false, false, true], "{seen}");
         let id = |number| Position { number, ..LAST };
         assert_eq!(reader.place(), id(3));
-        assert!(log.cursor(view.clone(), Start::After(id(3)), until).is_done());
-        assert!(!log.cursor(view.clone(), Start::After(id(2)), until).is_done());
-        assert!(!log.cursor(view, Start::After(id(4)), until).is_done(), "the next run is another one");
+        assert!(log.cursor(view.clone(), Start::After(id(3)), until).await.is_done());
+        assert!(!log.cursor(view.clone(), Start::After(id(2)), until).await.is_done());
+        assert!(!log.cursor(view, Start::After(id(4)), until).await.is_done(), "the next run is another one");
     }
 
     #[tokio::test(start_paused = true)]
@@ -377,10 +380,10 @@ mod tests {
         let budget = Budget::new(1 << 20);
         let mut logs: Vec<_> =
             ["small", "a", "b"].map(|name| open(name.parse().unwrap(), LAST, 1 << 20, &budget)).into();
-        write(&mut logs[0].0, 0..100);
+        write(&mut logs[0].0, 0..100).await;
         for _ in 0..200 {
-            write(&mut logs[1].0, 0..1000);
-            write(&mut logs[2].0, 0..1000);
+            write(&mut logs[1].0, 0..1000).await;
+            write(&mut logs[2].0, 0..1000).await;
             let held: usize = logs.iter().map(|(_, log)| log.info(Time(0)).memory).sum();
             assert!(held <= 1 << 20, "{held}");
         }
@@ -449,12 +452,12 @@ mod tests {
                 for act in acts {
                     match act {
                         Act::Write(lines) => {
-                            write(&mut appender, written..written + lines);
+                            write(&mut appender, written..written + lines).await;
                             written += lines;
                         }
                         Act::Come(filtered) => {
                             let view = view(if filtered { &["7"] } else { &[] });
-                            let cursor = log.cursor(view, Start::Tail(0), Until::default());
+                            let cursor = log.cursor(view, Start::Tail(0), Until::default()).await;
                             readers.push(Reader { cursor, next: i64::try_from(written).unwrap(), filtered });
                         }
                         Act::Read(at) if at < readers.len() => readers[at].read().await?,

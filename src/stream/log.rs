@@ -54,8 +54,9 @@ pub struct Appender {
 }
 
 impl Appender {
-    /// Appends all of `batch`, with the numbers that come next, and leaves it empty. Never waits.
-    pub fn append(&mut self, batch: &mut Batch) {
+    /// Appends all of `batch`, with the numbers that come next, and leaves it empty. Do not drop it before it is done.
+    #[expect(clippy::unused_async, reason = "with a history it waits for it")]
+    pub async fn append(&mut self, batch: &mut Batch) {
         if !batch.is_empty() {
             self.publish(|ring| ring.append(batch));
         }
@@ -66,7 +67,8 @@ impl Appender {
     /// Numbers that were skipped are a hole, of which readers are told by a gap. Behind another epoch `missed` says how many
     /// events were lost before it, `None` that this is not known. `false` if `first` is not ahead of what the log has of
     /// its epoch: then it was delivered before, and nothing changes.
-    pub fn append_numbered(&mut self, first: Position, missed: Option<u64>, batch: &mut Batch) -> bool {
+    #[expect(clippy::unused_async, reason = "with a history it waits for it")]
+    pub async fn append_numbered(&mut self, first: Position, missed: Option<u64>, batch: &mut Batch) -> bool {
         let mut taken = false;
         self.publish(|ring| {
             taken = ring.go_on_at(first, missed);
@@ -151,7 +153,8 @@ impl Log {
     }
 
     /// A new reader. Cost: a lock, and for [`Start::Tail`] a look at as many lines.
-    pub fn cursor(&self, view: View, start: Start, until: Until) -> Cursor {
+    #[expect(clippy::unused_async, reason = "with a history it waits for it")]
+    pub async fn cursor(&self, view: View, start: Start, until: Until) -> Cursor {
         let filter = view.filter.clone();
         let (at, view) = self.shared.views().enter(view);
         let mut log = self.clone();

@@ -16,5 +16,5 @@ pub use catalog::{Catalog, Entry};
 pub use cursor::{Cursor, Frames, Item, Start, Until};
 pub use log::{Appender, Info, Log, open};
 pub use memory::Budget;
-pub use segment::Batch;
+pub use segment::{Batch, Places};
 pub use view::{BadFilter, Filter, View};

@@ -1,5 +1,6 @@
 //! An immutable run of events: their text in one buffer, and an index. A [`Batch`] is one in the making.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -49,7 +50,13 @@ pub struct Batch {
     pub(super) state: Option<Arc<SourceState>>,
     /// What becomes of the unfinished line.
     pub(super) open: Opened,
+    /// What is new about the source's places.
+    pub(super) places: Vec<(String, Option<String>)>,
 }
+
+/// How far a source was read: for each of its parts, such as a file, what the source needs to go on just behind the events
+/// that were recorded. Keys and values are the source's own; a value is one line of text.
+pub type Places = BTreeMap<String, String>;
 
 impl Batch {
     /// An empty batch.
@@ -86,9 +93,15 @@ impl Batch {
         self.open = line.map_or(Opened::None, |line| Opened::Line(Arc::new(line)));
     }
 
+    /// Says how far the part `key` of the source is read, once all events of this batch are out; `None` forgets the part.
+    /// It is recorded together with the events, or neither is: a source that is started again with it goes on exactly there.
+    pub fn place(&mut self, key: &str, place: Option<String>) {
+        self.places.push((key.to_owned(), place));
+    }
+
     /// Whether an append of it would change nothing.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty() && matches!(self.open, Opened::Unsaid)
+        self.index.is_empty() && self.places.is_empty() && matches!(self.open, Opened::Unsaid)
     }
 
     /// Whether it holds numbered events.

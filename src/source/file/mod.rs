@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::{FileSource, Stream};
-use crate::stream::Batch;
+use crate::stream::{Batch, Places};
 
 use super::Now;
 use fifo::Fifo;
@@ -51,7 +51,7 @@ struct Looked {
 }
 
 impl Followed {
-    pub(super) fn new(spec: &Stream, source: &FileSource, wakes: Wakes) -> Self {
+    pub(super) fn new(spec: &Stream, source: &FileSource, _places: &Places, wakes: Wakes) -> Self {
         let ear = Arc::new(Notify::new());
         let follow = Box::new(Follow::new(spec, source, wakes, ear.clone()));
         Self { follow: Some(follow), look: None, next: Next::Now, pace: Instant::now(), ear, fifo: None }
