@@ -114,7 +114,8 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             replace_listen(&mut config, listen)?;
             config.memory = memory;
             let name = name.unwrap_or_else(|| config::name_of(Path::new(&argv[0])));
-            let stream = Stream { memory, ..Stream::of_command(name, argv) };
+            let mut stream = Stream::of_command(name, argv);
+            stream.history.memory = memory;
             daemon::run(Job { stream, config, any_port, linger }).map_err(failed)
         }
         Command::Check { config } => {

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +20,7 @@ use crate::event::{Epoch, Position, RunEnd, Time};
 use crate::http::App;
 use crate::http::listen::{self, ListenError, Rules, Socket};
 use crate::source::{self, Options, SourceError, Tee, Wakes};
-use crate::stream::{self, Appender, Budget, Catalog, Entry, Places};
+use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places};
 use crate::systemd;
 
 /// Signals that `rtlogd run` passes on to its command, and which of them a terminal sends to the command itself.
@@ -44,6 +45,8 @@ const LAST_READERS: Duration = Duration::from_secs(5);
 pub(crate) enum DaemonError {
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    History(#[from] HistoryError),
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error("cannot wait for signals")]
@@ -68,15 +71,15 @@ pub(crate) fn serve(config: &Config) -> Result<(), DaemonError> {
     block_on(async {
         let mut end = Signals::new().map_err(DaemonError::Signals)?;
         let sockets = open_all(&config.listen).await?;
-        let house = House::new(config);
+        let house = House::new(config)?;
         let wakes = Wakes::new();
         for spec in &config.streams {
-            let appender = house.enter(spec);
+            let (appender, places) = house.enter(spec)?;
             let options = Options::default();
             house.sources.spawn(source::run(
                 spec.clone(),
                 appender,
-                Places::new(),
+                places,
                 options,
                 wakes.clone(),
                 house.stop_sources.clone(),
@@ -98,8 +101,8 @@ pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
             }
             sockets => sockets?,
         };
-        let house = House::new(&job.config);
-        let appender = house.enter(&job.stream);
+        let house = House::new(&job.config)?;
+        let (appender, places) = house.enter(&job.stream)?;
         house.open_doors(sockets, &job.config);
         let terminal = io::stdin().is_terminal();
         let signals = house.pass_signals(terminal).map_err(DaemonError::Signals)?;
@@ -110,8 +113,7 @@ pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
             closes: true,
             signals: Some(signals),
         };
-        let ended =
-            source::run(job.stream, appender, Places::new(), options, Wakes::new(), house.stop_sources.clone()).await;
+        let ended = source::run(job.stream, appender, places, options, Wakes::new(), house.stop_sources.clone()).await;
         let code = exit_code(ended);
         let mut end = Signals::new().map_err(DaemonError::Signals)?;
         if let Some(linger) = job.linger {
@@ -186,6 +188,8 @@ async fn sender_open<T>(sender: &mpsc::Sender<Signal>, future: impl Future<Outpu
 struct House {
     catalog: Catalog,
     budget: Budget,
+    /// Where streams are recorded.
+    history: Option<History>,
     sources: TaskTracker,
     stop_sources: CancellationToken,
     connections: TaskTracker,
@@ -195,30 +199,39 @@ struct House {
 }
 
 impl House {
-    fn new(config: &Config) -> Self {
-        Self {
+    fn new(config: &Config) -> Result<Self, HistoryError> {
+        Ok(Self {
             catalog: Catalog::default(),
             budget: Budget::new(config.memory),
+            history: config.state_directory.as_deref().map(History::open).transpose()?,
             sources: TaskTracker::new(),
             stop_sources: CancellationToken::new(),
             connections: TaskTracker::new(),
             stop_accepting: CancellationToken::new(),
             finish: CancellationToken::new(),
             ready: watch::Sender::new(false),
-        }
+        })
     }
 
-    /// Makes the stream's log and shows it to readers.
-    fn enter(&self, spec: &Stream) -> Appender {
-        let millis = Time::from(SystemTime::now()).millis();
-        let last = Position { epoch: Epoch::fleeting(millis, fastrand::u32(..)), number: 0 };
-        let (appender, log) = stream::open(spec.name.clone(), last, spec.memory, &self.budget);
+    /// Makes the stream's log and shows it to readers; also gives the places up to which its source is recorded.
+    fn enter(&self, spec: &Stream) -> Result<(Appender, Places), HistoryError> {
+        let (name, memory) = (spec.name.clone(), spec.history.memory);
+        let (appender, log, places) = if let Some(history) = &self.history {
+            let keep = Keep { bytes: spec.history.disk, age: spec.history.age };
+            let kept = history.stream(&name, keep)?;
+            stream::open_kept(name, kept, memory, &self.budget)
+        } else {
+            let millis = Time::from(SystemTime::now()).millis();
+            let last = Position { epoch: Epoch::fleeting(millis, fastrand::u32(..)), number: 0 };
+            let (appender, log) = stream::open(name, last, memory, &self.budget);
+            (appender, log, Places::new())
+        };
         let kind = match spec.source {
             SourceKind::File(_) => "file",
             SourceKind::Process(_) => "process",
         };
         self.catalog.insert(Entry { log, kind, description: spec.description.clone(), labels: spec.labels.clone() });
-        appender
+        Ok((appender, places))
     }
 
     /// Begins to serve, and says where.
@@ -265,12 +278,16 @@ impl House {
     }
 
     /// Ends the sources, then the streams with what is left, then what is still connected after `patience`.
-    async fn close(&self, patience: Duration) {
+    async fn close(mut self, patience: Duration) {
         systemd::stopping();
         self.ready.send_replace(false);
         self.stop_sources.cancel();
         self.sources.close();
         self.sources.wait().await;
+        if let Some(history) = self.history.take() {
+            // All appenders are closed: nothing but the last sync is left.
+            spawn_blocking(move || history.close()).await.unwrap_or_default();
+        }
         self.stop_accepting.cancel();
         self.finish.cancel();
         self.connections.close();

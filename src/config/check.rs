@@ -16,8 +16,8 @@ use super::raw::{self, Word};
 use super::report::{Place, Report};
 use super::units::{Size, Span};
 use super::{
-    Config, FileSource, LEAST_MAX_LINE, LEAST_STREAM_MEMORY, Limits, Listen, ProcessSource, Restart, STREAM_MEMORY,
-    SourceKind, Stop, Stream,
+    Config, FileSource, History, LEAST_MAX_LINE, LEAST_STREAM_AGE, LEAST_STREAM_DISK, LEAST_STREAM_MEMORY, Limits,
+    Listen, ProcessSource, Restart, SourceKind, Stop, Stream,
 };
 
 /// Shortest wait before a command is started again: a command that fails at once must not take the machine with it.
@@ -56,12 +56,14 @@ impl Check<'_> {
         });
         let listen = written(raw.listen).map(|(place, listen)| self.listen(place, listen.0, insecure));
         let memory = self.size(raw.memory, defaults.memory, LEAST_STREAM_MEMORY, usize::MAX);
-        let stream_memory = self.history(raw.history, STREAM_MEMORY);
+        let history = self.history(raw.history, History::default());
+        let state_directory = written(raw.state_directory).and_then(|(place, path)| self.resolved(place, &path));
         let hosts = value(raw.hosts).unwrap_or_default();
         let proxies = value(raw.trusted_proxies).unwrap_or_default();
         Config {
             listen: listen.unwrap_or(defaults.listen),
             memory,
+            state_directory,
             hosts: hosts.into_iter().filter_map(|host| self.host(host)).collect(),
             trusted_proxies: proxies.into_iter().filter_map(|at| at.value).collect(),
             base_path: written(raw.base_path)
@@ -69,7 +71,7 @@ impl Check<'_> {
                 .unwrap_or(defaults.base_path),
             insecure,
             limits: value(raw.limits).map_or(defaults.limits, |limits| self.limits(limits)),
-            streams: value(raw.streams).map_or_else(Vec::new, |streams| self.streams(streams, stream_memory)),
+            streams: value(raw.streams).map_or_else(Vec::new, |streams| self.streams(streams, history)),
         }
     }
 
@@ -189,12 +191,16 @@ impl Check<'_> {
         self.between(field, Span(default), Span(least), Span(Duration::MAX)).0
     }
 
-    fn history(&mut self, field: Field<raw::History>, default: usize) -> usize {
-        let memory = value(field).and_then(|history| history.memory);
-        self.size(memory, default, LEAST_STREAM_MEMORY, usize::MAX)
+    fn history(&mut self, field: Field<raw::History>, default: History) -> History {
+        let Some(raw) = value(field) else { return default };
+        History {
+            memory: self.size(raw.memory, default.memory, LEAST_STREAM_MEMORY, usize::MAX),
+            disk: self.between(raw.disk, Size(default.disk), Size(LEAST_STREAM_DISK), Size(u64::MAX)).0,
+            age: self.span(raw.age, default.age, LEAST_STREAM_AGE),
+        }
     }
 
-    fn streams(&mut self, entries: Entries<raw::Stream>, memory: usize) -> Vec<Stream> {
+    fn streams(&mut self, entries: Entries<raw::Stream>, history: History) -> Vec<Stream> {
         let mut first: HashMap<String, Place> = HashMap::new();
         let mut streams = Vec::new();
         for (key, stream) in entries.0 {
@@ -206,13 +212,13 @@ impl Check<'_> {
             }
             match name.parse::<StreamName>() {
                 Err(error) => self.report.wrong(key.place, error.to_string()),
-                Ok(name) => streams.extend(stream.value.and_then(|raw| self.stream(name, key.place, raw, memory))),
+                Ok(name) => streams.extend(stream.value.and_then(|raw| self.stream(name, key.place, raw, history))),
             }
         }
         streams
     }
 
-    fn stream(&mut self, name: StreamName, place: Place, mut raw: raw::Stream, memory: usize) -> Option<Stream> {
+    fn stream(&mut self, name: StreamName, place: Place, mut raw: raw::Stream, history: History) -> Option<Stream> {
         let source = match (raw.file.take(), raw.command.take()) {
             (Some(file), Some(command)) => {
                 let second = file.place.max(command.place);
@@ -233,11 +239,11 @@ impl Check<'_> {
             (None, Some(command)) => self.process(command, &mut raw).map(SourceKind::Process),
         };
         let max_line = self.size(raw.max_line, MAX_LINE, LEAST_MAX_LINE, MAX_LINE);
-        let memory = self.history(raw.history, memory);
+        let history = self.history(raw.history, history);
         Some(Stream {
             name,
             source: source?,
-            memory,
+            history,
             max_line,
             carriage_return: value(raw.carriage_return).unwrap_or_default(),
             description: value(raw.description).map(|words| words.0),

@@ -67,6 +67,7 @@ fn join(first: raw::Config, second: raw::Config) -> raw::Config {
     raw::Config {
         listen: second.listen.or(first.listen),
         memory: second.memory.or(first.memory),
+        state_directory: second.state_directory.or(first.state_directory),
         history: second.history.or(first.history),
         hosts: second.hosts.or(first.hosts),
         trusted_proxies: second.trusted_proxies.or(first.trusted_proxies),
@@ -123,8 +124,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{
-        CarriageReturn, FileSource, Limits, ProcessSource, Restart, RestartWhen, SourceKind, Start, Stop, Stream,
-        from_paths, schema,
+        CarriageReturn, FileSource, History, Limits, ProcessSource, Restart, RestartWhen, SourceKind, Start, Stop,
+        Stream, from_paths, schema,
     };
     use super::*;
 
@@ -166,14 +167,15 @@ mod tests {
         let text = r#"
 listen: ["[::1]:0", localhost:80, 0.0.0.0:7070, "unix:run/r.sock"]
 memory: 1GiB
-history: { memory: 2MiB }
+state_directory: state
+history: { memory: 2MiB, disk: 5MiB }
 hosts: [CI.Example.com, "::1", "[::2]", 10.0.0.1]
 trusted_proxies: [127.0.0.1, 10.0.0.0/8]
 base_path: /logs/ci/
 access: { insecure: true }
 limits: { connections: 10, per_address: 1, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, shutdown: 0s }
 streams:
-  web: { file: var/*.log, from: start, max_line: 1KiB, carriage_return: keep, history: { memory: 1048576 } }
+  web: { file: var/*.log, from: start, max_line: 1KiB, carriage_return: keep, history: { memory: 1048576, age: 2m } }
   build:
     command: [make, -j8, 007, 1.50, true, ""]
     directory: ..
@@ -186,7 +188,7 @@ streams:
   1: { command: [true] }
 "#;
         let web = Stream {
-            memory: 1 << 20,
+            history: History { memory: 1 << 20, disk: 5 << 20, age: Duration::from_mins(2) },
             max_line: 1024,
             carriage_return: CarriageReturn::Keep,
             ..file("web", "/etc/var/*.log", Start::Beginning)
@@ -203,18 +205,20 @@ streams:
             ..ProcessSource::new(["make", "-j8", "007", "1.50", "true", ""].map(Into::into).into())
         };
         let build = Stream {
-            memory: 2 << 20,
+            history: History { memory: 2 << 20, disk: 5 << 20, ..History::default() },
             carriage_return: CarriageReturn::Split,
             description: Some("2024".into()),
             labels: map(&[("team", "core")]),
             ..Stream::new("build".parse().unwrap(), SourceKind::Process(make))
         };
         let one = SourceKind::Process(ProcessSource::new(vec!["true".into()]));
-        let one = Stream { memory: 2 << 20, ..Stream::new("1".parse().unwrap(), one) };
+        let history = History { memory: 2 << 20, disk: 5 << 20, ..History::default() };
+        let one = Stream { history, ..Stream::new("1".parse().unwrap(), one) };
         let listen = ["[::1]:0", "127.0.0.1:80", "0.0.0.0:7070", "unix:/etc/run/r.sock"];
         let expected = Config {
             listen: listen.map(|it| it.parse().unwrap()).into(),
             memory: 1 << 30,
+            state_directory: Some("/etc/state".into()),
             hosts: ["ci.example.com", "[::1]", "[::2]", "10.0.0.1"].map(Into::into).into(),
             trusted_proxies: ["127.0.0.1", "10.0.0.0/8"].map(|it| it.parse().unwrap()).into(),
             base_path: "/logs/ci".into(),
@@ -233,7 +237,8 @@ streams:
         assert_eq!(config(&[text]), Ok(expected));
     }
 
-    const KNOWN: &str = "listen, memory, history, hosts, trusted_proxies, base_path, access, limits, streams";
+    const KNOWN: &str =
+        "listen, memory, state_directory, history, hosts, trusted_proxies, base_path, access, limits, streams";
     const STREAM: &str = "a map with `file`, `command`, `from`, `directory`, `environment`, `restart`, `stop`, `max_line`, \
         `carriage_return`, `description`, `labels` or `history`";
 
@@ -242,7 +247,7 @@ streams:
         let unknown = format!("1:1: unknown key `tls` (known here: {KNOWN})");
         let broken = unknown.replace("tls", "a\\nb");
         let no_stream = format!("1:15: expected {STREAM}, found the text \"b\"");
-        let no_map = "1:1: expected a map with `listen`, `memory`, `history`, `hosts`, `trusted_proxies`, `base_path`, \
+        let no_map = "1:1: expected a map with `listen`, `memory`, `state_directory`, `history`, `hosts`, `trusted_proxies`, `base_path`, \
             `access`, `limits` or `streams`, found a list";
         let time = "(a whole number and ms, s, m, h or d, such as 15s; at most 36500d)";
         let (head, body) = (
@@ -357,7 +362,7 @@ streams:
   i: { command: make | tee 'x' }
   j: { command: {} }
   k: { file: x }
-  k: { file: '', history: { memory: 1, disk: 1 } }
+  k: { file: '', history: { memory: 1, disc: 1 } }
 ";
         let nothing = format!("4:5: expected {STREAM}, found nothing");
         let expected = [
@@ -378,7 +383,7 @@ streams:
             r#"13:3: "k" is given twice (first at 12:3)"#,
             "13:14: empty path",
             "13:37: 1B is too little (at least 1MiB)",
-            "13:40: unknown key `disk` (known here: memory)",
+            "13:40: unknown key `disc` (did you mean `disk`?)",
         ];
         assert_eq!(mistakes(text), expected);
     }

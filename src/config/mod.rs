@@ -43,6 +43,18 @@ pub const STREAM_MEMORY: usize = 8 << 20;
 /// Least memory of one stream, in bytes: four of the longest lines, so that a reader of one finds the next.
 pub const LEAST_STREAM_MEMORY: usize = 4 * MAX_LINE;
 
+/// Most bytes of one stream on disk, if nothing is said: some million lines, and thirty streams on a small disk.
+pub const STREAM_DISK: u64 = 256 << 20;
+
+/// Least that a stream may be given on disk, in bytes: what memory holds fits, and files are not too small.
+pub const LEAST_STREAM_DISK: u64 = 4 << 20;
+
+/// How old events on disk get, if nothing is said: a week, so that last Friday's build can still be looked at.
+pub const STREAM_AGE: Duration = Duration::from_hours(7 * 24);
+
+/// Least age that can be asked for: it is looked once a minute.
+pub const LEAST_STREAM_AGE: Duration = Duration::from_mins(1);
+
 /// Least that `max_line` may be, in bytes: a shorter bound would cut what people call a line.
 pub const LEAST_MAX_LINE: usize = 1 << 10;
 
@@ -53,6 +65,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Most bytes that all streams together hold in memory.
     pub memory: usize,
+    /// Where histories are kept: absolute; `None` for memory only.
+    pub state_directory: Option<PathBuf>,
     /// Names we answer to, beside what we listen on; lower case, without port. An IPv6 address is in brackets.
     pub hosts: Vec<String>,
     /// Whose word about the client is believed.
@@ -72,6 +86,7 @@ impl Default for Config {
         Self {
             listen: vec![Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)))],
             memory: MEMORY,
+            state_directory: None,
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             base_path: "/".into(),
@@ -122,8 +137,8 @@ pub struct Stream {
     pub name: StreamName,
     /// Where its lines come from.
     pub source: SourceKind,
-    /// Most bytes it holds in memory; at least [`LEAST_STREAM_MEMORY`].
-    pub memory: usize,
+    /// What it keeps.
+    pub history: History,
     /// Longest line in bytes: [`LEAST_MAX_LINE`] to [`MAX_LINE`].
     pub max_line: usize,
     /// What a carriage return within a line means.
@@ -140,7 +155,7 @@ impl Stream {
         Self {
             name,
             source,
-            memory: STREAM_MEMORY,
+            history: History::default(),
             max_line: MAX_LINE,
             carriage_return: CarriageReturn::Fold,
             description: None,
@@ -153,6 +168,23 @@ impl Stream {
         let mut process = ProcessSource::new(argv);
         process.restart.when = RestartWhen::Never;
         Self::new(name, SourceKind::Process(process))
+    }
+}
+
+/// What a stream keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// Most bytes in memory; at least [`LEAST_STREAM_MEMORY`].
+    pub memory: usize,
+    /// Most bytes on disk, where there is a state directory; at least [`LEAST_STREAM_DISK`].
+    pub disk: u64,
+    /// How old events on disk may get; at least [`LEAST_STREAM_AGE`].
+    pub age: Duration,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { memory: STREAM_MEMORY, disk: STREAM_DISK, age: STREAM_AGE }
     }
 }
 

@@ -23,6 +23,9 @@ pub(super) struct Config {
     pub(super) listen: Field<OneOrMany<Listen>>,
     /// How much memory all streams together may hold. Default: 256MiB.
     pub(super) memory: Field<Size>,
+    /// Where histories are kept, and how far each source was read, so that a restart loses and repeats nothing. Nobody else
+    /// may write there. Default: none; then all is forgotten at the end.
+    pub(super) state_directory: Field<String>,
     /// What each stream keeps for readers that come late or back, unless it has a `history` of its own.
     pub(super) history: Field<History>,
     /// Host names we answer to, beside the addresses we listen on. Requests for other names are refused, so that no foreign
@@ -48,6 +51,10 @@ pub(super) struct Config {
 pub(super) struct History {
     /// How much memory one stream may hold; at least 1MiB, four of the longest lines. Default: 8MiB.
     pub(super) memory: Field<Size>,
+    /// How much one stream may take on disk; at least 4MiB. Needs a `state_directory`. Default: 256MiB.
+    pub(super) disk: Field<Size>,
+    /// How old its events may get on disk; at least 1m. Default: 7d.
+    pub(super) age: Field<Span>,
 }
 
 /// Who may read.

@@ -49,6 +49,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kind that is kept as this number; `None` if there is none.
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Line, Self::State, Self::Loss, Self::End].into_iter().find(|kind| *kind as u8 == byte)
+    }
+
     /// The name on the wire: the SSE event type and the JSON `kind`.
     pub fn name(self) -> &'static str {
         match self {
@@ -73,6 +78,16 @@ impl Flags {
     pub const PARTIAL: Self = Self(2);
     /// A [`Kind::State`] with which a run of a process begins.
     pub const RUN: Self = Self(4);
+
+    /// As they are kept.
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set that is kept as these bits.
+    pub(crate) fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
 
     /// Whether all bits of `other` are set.
     pub fn has(self, other: Self) -> bool {

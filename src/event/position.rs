@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One run of numbering: a new epoch means that numbers began again.
 ///
@@ -31,6 +31,17 @@ impl Epoch {
     /// The milliseconds in it.
     pub fn millis(self) -> u64 {
         self.millis
+    }
+
+    /// Its random part, where it has one.
+    pub fn salt(self) -> Option<u32> {
+        self.salt
+    }
+
+    /// The epoch that begins at `now` behind this one: greater, whatever the clock says.
+    #[must_use]
+    pub fn after(self, now: u64) -> Self {
+        Self::kept(now.max(self.millis + 1))
     }
 }
 
@@ -71,7 +82,8 @@ impl FromStr for Epoch {
 
 /// A place in a stream, `EPOCH-NUMBER`: the id of an event, and as such the place just behind it. Number 0 is the place
 /// before the first event of its epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Position {
     /// Which numbering.
     pub epoch: Epoch,
@@ -97,6 +109,13 @@ impl FromStr for Position {
         let plain = number == "0" || (!number.starts_with('0') && number.bytes().all(|c| c.is_ascii_digit()));
         let number = if plain { number.parse().map_err(|_| BadPosition)? } else { return Err(BadPosition) };
         Ok(Self { epoch: epoch.parse()?, number })
+    }
+}
+
+impl TryFrom<String> for Position {
+    type Error = BadPosition;
+    fn try_from(text: String) -> Result<Self, BadPosition> {
+        text.parse()
     }
 }
 

@@ -30,6 +30,12 @@ struct Listed<'a> {
     readers: usize,
     /// Bytes in memory.
     memory: usize,
+    /// Bytes on disk, if it is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<u64>,
+    /// Why nothing is recorded at the moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    degraded: Option<String>,
     /// Whether nothing more can come.
     ended: bool,
 }
@@ -40,7 +46,7 @@ struct List<'a> {
 }
 
 fn listed(entry: &Entry, now: Time) -> Listed<'_> {
-    let Info { state, first, last, rate, readers, memory, ended } = entry.log.info(now);
+    let Info { state, first, last, rate, readers, memory, disk, degraded, ended } = entry.log.info(now);
     Listed {
         name: entry.log.name().as_str(),
         kind: entry.kind,
@@ -52,6 +58,8 @@ fn listed(entry: &Entry, now: Time) -> Listed<'_> {
         rate: (rate * 10.0).round() / 10.0,
         readers,
         memory,
+        disk,
+        degraded,
         ended,
     }
 }

@@ -48,13 +48,13 @@ pub(crate) async fn run(
             let closes = options.closes;
             let outcome = Keeper { spec: &spec, process, options, stopping: &stopping }.keep(&mut writer).await;
             if !closes && !stopping.is_cancelled() {
-                stopping.cancelled().await;
+                writer.during(stopping.cancelled()).await;
                 writer.say(SourceState::Stopping).await;
             }
             outcome
         }
     };
-    drop(writer);
+    writer.appender.close().await;
     outcome
 }
 
@@ -71,6 +71,17 @@ impl Writer {
         self.appender.append(&mut self.batch).await;
     }
 
+    /// Waits for `future`; meanwhile the history is looked after. Do not drop it.
+    async fn during(&mut self, future: impl Future<Output = ()>) {
+        let mut future = std::pin::pin!(future);
+        loop {
+            select! {
+                () = &mut future => return,
+                mut due = self.appender.upkeep() => self.appender.append(&mut due).await,
+            }
+        }
+    }
+
     /// Appends a change of state.
     async fn say(&mut self, state: SourceState) {
         self.batch.state(Now::read().time, state);
@@ -83,6 +94,7 @@ async fn follow(mut file: Followed, writer: &mut Writer, stopping: &Cancellation
     loop {
         select! {
             () = file.next(&mut writer.batch) => writer.flush().await,
+            mut due = writer.appender.upkeep() => writer.appender.append(&mut due).await,
             () = stopping.cancelled() => break,
         }
     }
@@ -141,12 +153,13 @@ impl Keeper<'_> {
             warn!(stream = writer.stream.as_str(), error = error.as_str(), failures, retry_in:? = wait; "process ended");
             let until = Time(now.time.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)));
             writer.say(SourceState::BackingOff { until, failures, error }).await;
-            select! {
-                () = sleep(wait) => {}
-                () = self.stopping.cancelled() => {
-                    writer.say(SourceState::Stopping).await;
-                    return last;
-                }
+            let stopped = select! {
+                () = writer.during(sleep(wait)) => false,
+                () = self.stopping.cancelled() => true,
+            };
+            if stopped {
+                writer.say(SourceState::Stopping).await;
+                return last;
             }
         }
         last
@@ -169,6 +182,7 @@ impl Keeper<'_> {
                     writer.flush().await;
                 }
                 signal = next_signal(&mut self.options.signals) => run.signal(signal),
+                mut due = writer.appender.upkeep() => writer.appender.append(&mut due).await,
                 () = self.stopping.cancelled(), if !told => {
                     told = true;
                     writer.say(SourceState::Stopping).await;

@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::event::{Gap, OpenLine, Position, Time};
 
+use super::history::Got;
 use super::log::Log;
-use super::ring::Read;
+use super::ring::{Read, Slice};
 use super::view::{Encoded, SLOT, Slot, Tick, View};
 
 /// Where a reader begins.
@@ -103,10 +104,25 @@ enum Step {
     Sleep(Instant),
     /// Nothing before the log changes.
     Wait,
+    /// What is next is on disk, up to place `bound`.
+    Recorded {
+        bound: u64,
+    },
     Done,
 }
 
 impl Cursor {
+    /// A reader that is nowhere yet.
+    pub(super) fn new(log: Log, view: Arc<View>, at: usize) -> Self {
+        let until = Bounds { place: u64::MAX, run: false, lines: None };
+        Self { log, view, at, began: 0, next: 0, shown: 0, until, run_over: false, gap: None, open_version: 0 }
+    }
+
+    /// Lets it begin at a place.
+    pub(super) fn go_to(&mut self, place: u64) {
+        (self.began, self.next, self.shown) = (place, place, place);
+    }
+
     /// What comes next; [`Item::Quiet`] if nothing does before `deadline`, `None` at the end. May be dropped at any time.
     pub async fn next(&mut self, deadline: Instant) -> Option<Item> {
         loop {
@@ -121,9 +137,34 @@ impl Cursor {
                     Ok(Err(_)) => return None,
                     Err(_) => return Some(Item::Quiet),
                 },
+                Step::Recorded { bound } => {
+                    if let Some(item) = self.recorded(bound).await {
+                        return Some(item);
+                    }
+                }
                 Step::Done => return None,
             }
         }
+    }
+
+    /// What comes next from the disk; `None` if there is nothing to show in it.
+    async fn recorded(&mut self, bound: u64) -> Option<Item> {
+        let past = self.log.shared.past.clone()?;
+        let step = match past.read(self.next, bound, SLOT).await {
+            Got::Events(slices) => self.show(slices, false, Instant::now()),
+            Got::Hole(to) => self.miss(to),
+        };
+        match step {
+            Step::Item(item) => Some(item),
+            Step::Moved | Step::Sleep(_) | Step::Wait | Step::Recorded { .. } | Step::Done => None,
+        }
+    }
+
+    /// Goes on at `to`, since what comes before cannot be had.
+    fn miss(&mut self, to: u64) -> Step {
+        let gap = self.log.ring.borrow().numbering().gap(self.next, to);
+        (self.next, self.shown) = (to, to);
+        Step::Item(Item::Gap(gap))
     }
 
     /// Whether nothing more can come, and why: the run ended that was asked for, or the log is at its end.
@@ -138,7 +179,7 @@ impl Cursor {
 
     /// The id that this reader has seen last, or would have if its filter had skipped nothing.
     pub fn place(&self) -> Position {
-        self.log.ring.borrow().seen(self.next)
+        self.log.ring.borrow().numbering().seen(self.next)
     }
 
     /// Whether its place moved past events that it was not shown, since this was asked last.
@@ -151,7 +192,7 @@ impl Cursor {
         self.next >= self.until.place
             || self.until.lines == Some(0)
             || self.run_over
-            || (self.until.run && self.log.ring.borrow().ended_between(self.began, self.next))
+            || (self.until.run && self.log.ring.borrow().numbering().ended_between(self.began, self.next))
     }
 
     fn step(&mut self, now: Instant) -> Step {
@@ -174,23 +215,25 @@ impl Cursor {
         };
         match read {
             Read::CaughtUp => self.open_line(),
-            Read::Gap { to, gap } => {
-                self.next = to;
-                self.shown = to;
-                Step::Item(Item::Gap(gap))
-            }
+            Read::Recorded { bound } => Step::Recorded { bound },
+            Read::Gap { to } => self.miss(to),
             Read::Events(slices) => {
-                let slot = Slot::new(self.next, slices);
-                if self.may_share(&slot) {
-                    let at_end = slot.to == end;
-                    let slot = self.log.shared.views().cut(self.at, slot, at_end, now);
-                    self.take(&slot)
-                } else {
-                    let view = self.view.clone();
-                    let encoded = slot.encode_some(&view, self.log.name(), self.until.lines.unwrap_or(u64::MAX));
-                    self.pass(&encoded)
-                }
+                let at_end = slices.last().is_some_and(|last| last.segment.seq() + last.to as u64 == end);
+                self.show(slices, at_end, now)
             }
+        }
+    }
+
+    /// Shows these events, which are next; `at_end` is whether they are the last of the log.
+    fn show(&mut self, slices: Vec<Slice>, at_end: bool, now: Instant) -> Step {
+        let slot = Slot::new(self.next, slices);
+        if self.may_share(&slot) {
+            let slot = self.log.shared.views().cut(self.at, slot, at_end, now);
+            self.take(&slot)
+        } else {
+            let view = self.view.clone();
+            let encoded = slot.encode_some(&view, self.log.name(), self.until.lines.unwrap_or(u64::MAX));
+            self.pass(&encoded)
         }
     }
 

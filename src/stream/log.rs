@@ -1,4 +1,4 @@
-//! A log's two sides: the one [`Appender`], and the [`Log`] that gives readers their cursors.
+//! The read side of a log, which gives readers their cursors; and how a log is opened.
 //!
 //! The ring lies in a watch channel: publishing wakes who waits, and dropping the appender ends the readers once they have
 //! what is left.
@@ -9,31 +9,58 @@ use tokio::sync::watch;
 
 use crate::event::{Gap, Kind, Origin, Position, SourceState, StreamName, Time};
 
+use super::appender::Appender;
 use super::cursor::{Bounds, Cursor, Start, Until};
-use super::memory::{Budget, Share};
+use super::history::{Kept, Past};
+use super::memory::Budget;
+use super::numbering::Numbering;
 use super::ring::{Found, Ring};
-use super::segment::{Batch, Segment};
-use super::view::{View, Views};
-
-/// Of a log's memory at most this part is for encoded bytes: they can be made again, events cannot.
-const SLOTS_SHARE: usize = 4;
+use super::segment::{Places, Segment};
+use super::view::{Filter, View, Views};
 
 /// Makes a log named `name` that keeps at most `memory` bytes, its first event with the id after `last`.
 ///
 /// `memory` counts text, index and encoded bytes; the newest segment stays even where it is too large.
 pub fn open(name: StreamName, last: Position, memory: usize, budget: &Budget) -> (Appender, Log) {
-    let (sender, ring) = watch::channel(Ring::new(last));
+    open_at(name, Numbering::new(last), memory, budget, None)
+}
+
+/// Makes a log that goes on where its history ends; what memory dropped is read from there.
+///
+/// Also gives the source's places after the last event that is recorded.
+pub fn open_kept(name: StreamName, kept: Kept, memory: usize, budget: &Budget) -> (Appender, Log, Places) {
+    let Kept { numbering, places, recorder, past, damaged } = kept;
+    let (appender, log) = open_at(name, numbering, memory, budget, Some(past));
+    (appender.recorded(recorder, damaged), log, places)
+}
+
+fn open_at(
+    name: StreamName,
+    numbering: Numbering,
+    memory: usize,
+    budget: &Budget,
+    past: Option<Past>,
+) -> (Appender, Log) {
+    let mut ring = Ring::new(numbering);
+    if let Some(past) = &past {
+        ring.set_recorded(past.range());
+    }
+    let (sender, ring) = watch::channel(ring);
     let sender = Arc::new(sender);
     let share = budget.enter(Arc::downgrade(&sender));
-    let shared = Arc::new(Shared { name, views: Mutex::default() });
-    (Appender { ring: sender, shared: shared.clone(), memory, share }, Log { shared, ring })
+    let shared = Arc::new(Shared { name, past, views: Mutex::default(), degraded: Mutex::default() });
+    (Appender::new(sender, shared.clone(), memory, share), Log { shared, ring })
 }
 
 /// What the readers of one log share beside its ring.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) name: StreamName,
+    /// What is on disk.
+    pub(super) past: Option<Past>,
     views: Mutex<Views>,
+    /// Why nothing is recorded.
+    degraded: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -42,56 +69,13 @@ impl Shared {
         // Each change leaves the views consistent, so a panic elsewhere does not spoil them.
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// The one writer of a log. Dropping it ends the log: readers get what is left, then their end.
-#[derive(Debug)]
-pub struct Appender {
-    ring: Arc<watch::Sender<Ring>>,
-    shared: Arc<Shared>,
-    memory: usize,
-    share: Share,
-}
-
-impl Appender {
-    /// Appends all of `batch`, with the numbers that come next, and leaves it empty. Do not drop it before it is done.
-    #[expect(clippy::unused_async, reason = "with a history it waits for it")]
-    pub async fn append(&mut self, batch: &mut Batch) {
-        if !batch.is_empty() {
-            self.publish(|ring| ring.append(batch));
+    /// Says why nothing is recorded; `None` that it is.
+    pub(super) fn set_degraded(&self, reason: Option<&str>) {
+        let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        if degraded.as_deref() != reason {
+            *degraded = reason.map(str::to_owned);
         }
-    }
-
-    /// Appends all of `batch` with the ids that it had elsewhere, from `first` on, and leaves it empty.
-    ///
-    /// Numbers that were skipped are a hole, of which readers are told by a gap. Behind another epoch `missed` says how many
-    /// events were lost before it, `None` that this is not known. `false` if `first` is not ahead of what the log has of
-    /// its epoch: then it was delivered before, and nothing changes.
-    #[expect(clippy::unused_async, reason = "with a history it waits for it")]
-    pub async fn append_numbered(&mut self, first: Position, missed: Option<u64>, batch: &mut Batch) -> bool {
-        let mut taken = false;
-        self.publish(|ring| {
-            taken = ring.go_on_at(first, missed);
-            if taken {
-                ring.append(batch);
-            }
-        });
-        taken
-    }
-
-    fn publish(&mut self, change: impl FnOnce(&mut Ring)) {
-        let slots = {
-            let mut views = self.shared.views();
-            views.keep_within(self.memory / SLOTS_SHARE);
-            views.bytes()
-        };
-        let mut bytes = slots;
-        self.ring.send_modify(|ring| {
-            change(ring);
-            ring.trim(self.memory.saturating_sub(slots));
-            bytes += ring.bytes();
-        });
-        self.share.report(bytes);
     }
 }
 
@@ -117,6 +101,10 @@ pub struct Info {
     pub readers: usize,
     /// What it holds in memory, in bytes.
     pub memory: usize,
+    /// What it holds on disk, in bytes; `None` if it is not recorded.
+    pub disk: Option<u64>,
+    /// Why nothing is recorded at the moment.
+    pub degraded: Option<String>,
     /// Whether nothing more can come.
     pub ended: bool,
 }
@@ -137,80 +125,100 @@ impl Log {
         };
         let ended = self.ring.has_changed().is_err();
         let ring = self.ring.borrow();
-        let (oldest, end) = (ring.first_seq(), ring.end());
-        let recent = ring.since(Time(now.0 - SECONDS * 1_000_000)).max(oldest);
+        let (oldest, end) = (ring.oldest(), ring.end());
+        let recent = ring.since(Time(now.0 - SECONDS * 1_000_000)).max(ring.first_seq());
         #[expect(clippy::cast_precision_loss, reason = "a rate is shown with few digits")]
         let rate = (end - recent) as f64 / SECONDS as f64;
         Info {
             state: ring.state().cloned(),
-            first: (oldest < end).then(|| ring.seen(oldest + 1)),
-            last: ring.seen(end),
+            first: (oldest < end).then(|| ring.numbering().id(oldest)),
+            last: ring.numbering().seen(end),
             rate,
             readers,
             memory: ring.bytes() + slots,
+            disk: self.shared.past.as_ref().map(Past::bytes),
+            degraded: self.shared.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ended,
         }
     }
 
-    /// A new reader. Cost: a lock, and for [`Start::Tail`] a look at as many lines.
-    #[expect(clippy::unused_async, reason = "with a history it waits for it")]
+    /// A new reader. Cost: a lock, and for [`Start::Tail`] and [`Start::Since`] a look at as much of memory or the disk as
+    /// it takes.
     pub async fn cursor(&self, view: View, start: Start, until: Until) -> Cursor {
         let filter = view.filter.clone();
         let (at, view) = self.shared.views().enter(view);
-        let mut log = self.clone();
-        let mut gap = None;
-        let mut seen = None;
-        let (next, segments) = {
-            let ring = log.ring.borrow_and_update();
-            let next = match start {
-                Start::After(id) => match ring.find(id) {
-                    Found::At(place) => {
-                        seen = Some(place);
-                        place
-                    }
-                    Found::Lost(place) => {
-                        gap = Some(Gap { missed: None, resume: ring.before(place) });
-                        place
-                    }
-                },
-                Start::Lost => {
-                    gap = Some(Gap { missed: None, resume: ring.before(ring.first_seq()) });
-                    ring.first_seq()
-                }
-                Start::Since(time) => ring.since(time),
-                Start::Tail(_) => ring.end(),
-                Start::Oldest => ring.first_seq(),
-                Start::Run => ring.run_start().unwrap_or(ring.end()),
-            };
-            (next, if matches!(start, Start::Tail(1..)) { ring.segments() } else { Vec::new() })
-        };
-        let next = match start {
-            Start::Tail(lines) => tail(&segments, lines, |segment, at| {
-                let event = segment.event(at);
-                event.kind == Kind::Line && filter.takes(event.origin.map(Origin::as_str), event.text)
-            })
-            .unwrap_or(next),
-            _ => next,
-        };
-        let (head, run_over) = {
-            let ring = log.ring.borrow();
-            (ring.end(), until.run && seen.is_some_and(|place| ring.ended_before(place)))
-        };
-        let until = Bounds { place: if until.head { head } else { u64::MAX }, run: until.run, lines: until.lines };
-        Cursor { log, view, at, began: next, next, shown: next, until, run_over, gap, open_version: 0 }
-    }
-}
-
-/// The place of the `lines`-th last event that counts, or of the oldest event if there are fewer. `None` if there is none.
-fn tail(segments: &[Arc<Segment>], lines: u64, counts: impl Fn(&Segment, usize) -> bool) -> Option<u64> {
-    let mut left = lines;
-    for segment in segments.iter().rev() {
-        for at in (0..segment.len()).rev() {
-            left -= u64::from(left > 0 && counts(segment, at));
-            if left == 0 {
-                return Some(segment.seq() + at as u64);
+        let mut cursor = Cursor::new(self.clone(), view, at);
+        let place = match start {
+            Start::After(id) => self.after(id, until, &mut cursor),
+            Start::Lost => self.lost(self.ring.borrow().oldest(), &mut cursor),
+            Start::Since(time) => self.since(time).await,
+            Start::Tail(0) => self.ring.borrow().end(),
+            Start::Tail(lines) => self.tail(lines, filter).await,
+            Start::Oldest => self.ring.borrow().oldest(),
+            Start::Run => {
+                let ring = self.ring.borrow();
+                ring.numbering().run_start().unwrap_or(ring.end())
             }
+        };
+        cursor.go_to(place);
+        let head = self.ring.borrow().end();
+        let bound = if until.head { head } else { u64::MAX };
+        cursor.until = Bounds { place: bound, run: until.run, lines: until.lines };
+        cursor
+    }
+
+    /// Where a reader goes on that saw `id` last; tells `cursor` what it is to be told.
+    fn after(&self, id: Position, until: Until, cursor: &mut Cursor) -> u64 {
+        let found = self.ring.borrow().find(id);
+        match found {
+            Found::At(place) => {
+                cursor.run_over = until.run && self.ring.borrow().numbering().ended_before(place);
+                place
+            }
+            Found::Lost(place) => self.lost(place, cursor),
         }
     }
-    segments.first().map(|segment| segment.seq())
+
+    fn lost(&self, place: u64, cursor: &mut Cursor) -> u64 {
+        cursor.gap = Some(Gap { missed: None, resume: self.ring.borrow().numbering().before(place) });
+        place
+    }
+
+    /// The place of the first event read at `time` or later.
+    async fn since(&self, time: Time) -> u64 {
+        let (in_memory, first, oldest) = {
+            let ring = self.ring.borrow();
+            (ring.since(time), ring.first_seq(), ring.oldest())
+        };
+        match &self.shared.past {
+            Some(past) if in_memory == first && oldest < first => past.since(time).await.unwrap_or(in_memory),
+            _ => in_memory,
+        }
+    }
+
+    /// The place of the `lines`-th last line that passes the filter, or of the oldest event if there are fewer.
+    async fn tail(&self, lines: u64, filter: Filter) -> u64 {
+        let counts = move |segment: &Segment, at: usize| {
+            let event = segment.event(at);
+            event.kind == Kind::Line && filter.takes(event.origin.map(Origin::as_str), event.text)
+        };
+        let (segments, oldest) = {
+            let ring = self.ring.borrow();
+            (ring.segments(), ring.oldest())
+        };
+        let mut left = lines;
+        for segment in segments.iter().rev() {
+            for at in (0..segment.len()).rev() {
+                left -= u64::from(counts(segment, at));
+                if left == 0 {
+                    return segment.seq() + at as u64;
+                }
+            }
+        }
+        let first = segments.first().map_or(self.ring.borrow().end(), |segment| segment.seq());
+        match &self.shared.past {
+            Some(past) if oldest < first => past.tail(left, first, counts).await.unwrap_or(first),
+            _ => first,
+        }
+    }
 }

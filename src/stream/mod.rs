@@ -5,16 +5,23 @@
 //! is told so by a gap. All of a log that memory keeps is one [`ring`](self) behind a watch channel.
 
 mod segment;
+mod numbering;
 mod ring;
+mod bytes;
+mod record;
+mod history;
 mod view;
 mod memory;
+mod appender;
 mod log;
 mod cursor;
 mod catalog;
 
+pub use appender::Appender;
 pub use catalog::{Catalog, Entry};
 pub use cursor::{Cursor, Frames, Item, Start, Until};
-pub use log::{Appender, Info, Log, open};
+pub use history::{History, HistoryError, Keep, Kept};
+pub use log::{Info, Log, open, open_kept};
 pub use memory::Budget;
 pub use segment::{Batch, Places};
 pub use view::{BadFilter, Filter, View};

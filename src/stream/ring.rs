@@ -1,14 +1,13 @@
 //! What is kept of a log in memory: append, drop, read. Plain data; knows no clock and no waiting.
-//!
-//! Beside its id each event has a *place*: a count over all epochs of the log since it was opened. Events that the log
-//! knows to have missed take places too, so the difference of two places is the number of events between them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::event::{Flags, Gap, Kind, OpenLine, Position, SourceState, Time};
+use crate::event::{OpenLine, Position, SourceState, Time};
 
-use super::segment::{Batch, Opened, Segment};
+use super::numbering::{self, Numbering};
+use super::segment::{Opened, Segment};
 
 /// Segments are merged until their text has this many bytes: large enough that a reader takes few, small enough that
 /// dropping one drops little.
@@ -17,37 +16,13 @@ const MERGED: usize = 64 << 10;
 /// Unmerged segments at the end, at most; a merge then costs one copy of few bytes.
 const YOUNG: usize = 64;
 
-/// Epochs, holes and runs whose place is remembered though their events may be gone, so that a late reader is told a
-/// number; some hundred bytes in all.
-const REMEMBERED: usize = 64;
-
-/// A stretch of places with numbers that count up by one. A new epoch begins one, and so does a hole.
-#[derive(Debug, Clone, Copy)]
-struct Chapter {
-    /// The id of its first event.
-    first: Position,
-    /// The place of its first event.
-    seq: u64,
-    /// Whether events of unknown number are missing in front of it. They take one place together.
-    after_unknown: bool,
-}
-
-/// One run of a process: the places of its first event and of its end.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    start: u64,
-    end: Option<u64>,
-}
-
 /// The events kept in memory, and where they stand.
 #[derive(Debug)]
 pub(super) struct Ring {
     segments: VecDeque<Arc<Segment>>,
-    /// In order; never empty. The last one is where the next event goes.
-    chapters: VecDeque<Chapter>,
-    runs: VecDeque<Run>,
-    /// The place of the next event.
-    next: u64,
+    numbering: Numbering,
+    /// The places that the history on disk holds; empty without one.
+    recorded: Range<u64>,
     /// What the segments cost, in bytes.
     bytes: usize,
     /// How many segments at the end have not been merged yet.
@@ -72,8 +47,10 @@ pub(super) struct Slice {
 pub(super) enum Read {
     /// Events from there on; at least one.
     Events(Vec<Slice>),
+    /// Older than what memory holds: the history may have it, up to place `bound`.
+    Recorded { bound: u64 },
     /// They were dropped or never came: go on at place `to`.
-    Gap { to: u64, gap: Gap },
+    Gap { to: u64 },
     /// Nothing yet.
     CaughtUp,
 }
@@ -88,14 +65,12 @@ pub(super) enum Found {
 }
 
 impl Ring {
-    /// An empty ring, whose first event will have the id after `last`.
-    pub(super) fn new(last: Position) -> Self {
-        let first = Position { number: last.number + 1, ..last };
+    /// An empty ring, whose events will be numbered on from there.
+    pub(super) fn new(numbering: Numbering) -> Self {
         Self {
             segments: VecDeque::new(),
-            chapters: VecDeque::from([Chapter { first, seq: 0, after_unknown: false }]),
-            runs: VecDeque::new(),
-            next: 0,
+            numbering,
+            recorded: 0..0,
             bytes: 0,
             young: 0,
             state: None,
@@ -104,16 +79,26 @@ impl Ring {
         }
     }
 
-    /// Appends all of `batch` with the numbers that come next.
-    pub(super) fn append(&mut self, batch: &mut Batch) {
-        if let Some(state) = batch.state.take() {
-            self.state = Some(state);
+    /// How it is numbered.
+    pub(super) fn numbering(&self) -> &Numbering {
+        &self.numbering
+    }
+
+    /// Lets numbering go on elsewhere; see [`Numbering::go_on_at`].
+    pub(super) fn go_on_at(&mut self, first: Position, missed: Option<u64>) -> bool {
+        self.numbering.go_on_at(first, missed)
+    }
+
+    /// Takes what a batch said beside its events; `events` is whether there were any.
+    pub(super) fn hear(&mut self, state: Option<Arc<SourceState>>, open: Opened, events: bool) {
+        if state.is_some() {
+            self.state = state;
         }
-        match std::mem::take(&mut batch.open) {
+        match open {
             Opened::Unsaid => {}
             Opened::None => {
                 // A finished line takes its open line's place in the readers' eyes; only else they must be told.
-                let taken_back = self.open.is_some() && !batch.has_events();
+                let taken_back = self.open.is_some() && !events;
                 self.open_version += u64::from(taken_back);
                 self.open = None;
             }
@@ -122,56 +107,11 @@ impl Ring {
                 self.open = Some(line);
             }
         }
-        for segment in batch.cut(self.id(self.next), self.next) {
-            self.push(segment);
-        }
     }
 
-    /// Lets numbering go on at `first` instead of the next number. Places in between are counted as missed; from another
-    /// epoch `missed` says how many, `None` that it is not known.
-    ///
-    /// Returns `false`, and changes nothing, if `first` is not ahead of what the log holds of that epoch.
-    pub(super) fn go_on_at(&mut self, first: Position, missed: Option<u64>) -> bool {
-        let next = self.id(self.next);
-        if first == next {
-            return true;
-        }
-        let hole = if first.epoch == next.epoch {
-            let Some(hole) = first.number.checked_sub(next.number) else { return false };
-            Some(hole)
-        } else {
-            missed
-        };
-        self.next += hole.unwrap_or(1);
-        let chapter = Chapter { first, seq: self.next, after_unknown: hole.is_none() };
-        // A chapter that got no event is as good as not begun.
-        match self.chapters.back_mut() {
-            Some(last) if last.seq == self.next => {
-                *last = Chapter { after_unknown: last.after_unknown || chapter.after_unknown, ..chapter };
-            }
-            _ => self.chapters.push_back(chapter),
-        }
-        true
-    }
-
-    fn push(&mut self, segment: Segment) {
-        for at in 0..segment.len() {
-            let place = segment.seq() + at as u64;
-            match segment.kind(at) {
-                (Kind::State, flags) if flags.has(Flags::RUN) => {
-                    self.runs.push_back(Run { start: place, end: None });
-                }
-                (Kind::End, _) => match self.runs.back_mut() {
-                    Some(run) if run.end.is_none() => run.end = Some(place),
-                    _ => self.runs.push_back(Run { start: place, end: Some(place) }),
-                },
-                (Kind::Line | Kind::State | Kind::Loss, _) => {}
-            }
-        }
-        while self.runs.len() > REMEMBERED {
-            self.runs.pop_front();
-        }
-        self.next = segment.end();
+    /// Appends a segment, which is numbered to be the next one.
+    pub(super) fn push(&mut self, segment: Segment) {
+        self.numbering.note(&segment);
         self.bytes += segment.cost();
         self.segments.push_back(Arc::new(segment));
         self.young += 1;
@@ -226,10 +166,12 @@ impl Ring {
             self.bytes -= dropped.cost();
             self.young = self.young.min(self.segments.len());
         }
-        let kept = self.first_seq();
-        while self.chapters.len() > REMEMBERED && self.chapters[1].seq <= kept {
-            self.chapters.pop_front();
-        }
+        self.numbering.forget(self.oldest());
+    }
+
+    /// Says which places the history holds now.
+    pub(super) fn set_recorded(&mut self, recorded: Range<u64>) {
+        self.recorded = recorded;
     }
 
     /// What the events cost in memory, in bytes.
@@ -239,17 +181,29 @@ impl Ring {
 
     /// The place of the next event.
     pub(super) fn end(&self) -> u64 {
-        self.next
+        self.numbering.next()
     }
 
-    /// The place of the oldest event kept; the end if there is none.
+    /// The place of the oldest event in memory; the end if there is none.
     pub(super) fn first_seq(&self) -> u64 {
-        self.segments.front().map_or(self.next, |segment| segment.seq())
+        self.segments.front().map_or(self.end(), |segment| segment.seq())
+    }
+
+    /// The place of the oldest event that can be had, from memory or the history; the end if there is none.
+    pub(super) fn oldest(&self) -> u64 {
+        let first = self.first_seq();
+        if self.recorded.is_empty() { first } else { first.min(self.recorded.start) }
     }
 
     /// All segments, oldest first.
     pub(super) fn segments(&self) -> Vec<Arc<Segment>> {
         self.segments.iter().cloned().collect()
+    }
+
+    /// The segments that hold the places from `place` on, oldest first.
+    pub(super) fn segments_from(&self, place: u64) -> Vec<Arc<Segment>> {
+        let at = self.segments.partition_point(|segment| segment.end() <= place);
+        self.segments.range(at..).cloned().collect()
     }
 
     /// How the source is, if it ever said so.
@@ -267,17 +221,17 @@ impl Ring {
     /// [`Read::Gap`] if the one at `place` was dropped, [`Read::CaughtUp`] if it is yet to come. One binary search and a
     /// reference count for each segment.
     pub(super) fn read(&self, place: u64, bound: u64, bytes: usize) -> Read {
-        let bound = bound.min(self.next).min(self.run_end(place).map_or(u64::MAX, |end| end + 1));
+        let bound = bound.min(self.end()).min(self.numbering.run_end(place).map_or(u64::MAX, |end| end + 1));
         if place >= bound {
             return Read::CaughtUp;
         }
         let at = self.segments.partition_point(|segment| segment.end() <= place);
-        let Some(segment) = self.segments.get(at) else { return Read::CaughtUp };
-        if segment.seq() > place {
-            return self.gap(place, segment);
+        let first = self.segments.get(at).map(|segment| segment.seq());
+        if first.is_none_or(|first| first > place) {
+            return self.older(place, bound, first);
         }
         let mut slices: Vec<Slice> = Vec::new();
-        let (mut next, mut text) = (segment.seq(), 0);
+        let (mut next, mut text) = (first.unwrap_or(place), 0);
         for segment in self.segments.range(at..) {
             if segment.seq() != next || next >= bound || text >= bytes {
                 break;
@@ -291,80 +245,55 @@ impl Ring {
         Read::Events(slices)
     }
 
-    fn gap(&self, place: u64, segment: &Segment) -> Read {
-        let to = segment.seq();
-        let forgotten = place < self.chapters[0].seq;
-        let unknown = self.chapters.iter().any(|c| c.after_unknown && c.seq > place && c.seq <= to);
-        let missed = if forgotten || unknown { None } else { Some(to - place) };
-        Read::Gap { to, gap: Gap { missed, resume: self.before(to) } }
-    }
-
-    /// The id that the event at `place` has or will have.
-    fn id(&self, place: u64) -> Position {
-        let at = self.chapters.partition_point(|chapter| chapter.seq <= place);
-        let chapter = &self.chapters[at.saturating_sub(1)];
-        Position { number: chapter.first.number + place.saturating_sub(chapter.seq), ..chapter.first }
-    }
-
-    /// The id just before the event at `place`, in the epoch of that event.
-    pub(super) fn before(&self, place: u64) -> Position {
-        let id = self.id(place);
-        Position { number: id.number.saturating_sub(1), ..id }
-    }
-
-    /// The id of the event before `place`, which a reader who has it all has seen last.
-    pub(super) fn seen(&self, place: u64) -> Position {
-        if place <= self.chapters[0].seq { self.before(place) } else { self.id(place - 1) }
+    /// What there is at `place`, which memory does not hold; it goes on at `first`, if it does.
+    fn older(&self, place: u64, bound: u64, first: Option<u64>) -> Read {
+        if self.recorded.contains(&place) {
+            return Read::Recorded { bound: bound.min(first.unwrap_or(u64::MAX)) };
+        }
+        let recorded = Some(self.recorded.start).filter(|&start| !self.recorded.is_empty() && start > place);
+        match [recorded, first].into_iter().flatten().min() {
+            Some(to) => Read::Gap { to },
+            None => Read::CaughtUp,
+        }
     }
 
     /// Where a reader goes on that saw `id` last.
     pub(super) fn find(&self, id: Position) -> Found {
-        let begun = |chapter: &Chapter| chapter.first.epoch == id.epoch && id.number >= chapter.first.number - 1;
-        let Some(at) = self.chapters.iter().rposition(begun) else {
-            return Found::Lost(self.first_seq());
-        };
-        let chapter = &self.chapters[at];
-        let place = chapter.seq.saturating_add(id.number - (chapter.first.number - 1));
-        let end = self.chapters.get(at + 1).map_or(self.next, |next| next.seq);
-        if place > end { Found::Lost(end) } else { Found::At(place) }
+        match self.numbering.find(id) {
+            numbering::Found::At(place) => Found::At(place),
+            numbering::Found::Ahead(end) => Found::Lost(end),
+            numbering::Found::Unknown => Found::Lost(self.oldest()),
+        }
     }
 
-    /// Where the current or else the last run begins.
-    pub(super) fn run_start(&self) -> Option<u64> {
-        self.runs.back().map(|run| run.start)
-    }
-
-    /// The place of the first end of a run at `place` or after.
-    fn run_end(&self, place: u64) -> Option<u64> {
-        self.runs.iter().filter_map(|run| run.end).find(|&end| end >= place)
-    }
-
-    /// Whether a run ended between the places `start` and `place`.
-    pub(super) fn ended_between(&self, start: u64, place: u64) -> bool {
-        self.run_end(start).is_some_and(|end| end < place)
-    }
-
-    /// Whether the last run that began before `place` also ended before it.
-    pub(super) fn ended_before(&self, place: u64) -> bool {
-        let run = self.runs.iter().rev().find(|run| run.start < place);
-        run.is_some_and(|run| run.end.is_some_and(|end| end < place))
-    }
-
-    /// The place of the first event read at `time` or later.
+    /// The place of the first event in memory that was read at `time` or later.
     pub(super) fn since(&self, time: Time) -> u64 {
         let at = self.segments.partition_point(|segment| segment.time(segment.len() - 1) < time);
-        self.segments.get(at).map_or(self.next, |segment| segment.seq() + segment.before(time) as u64)
+        self.segments.get(at).map_or(self.end(), |segment| segment.seq() + segment.before(time) as u64)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Epoch, Origin};
+    use crate::event::{Epoch, Flags, Origin};
+    use crate::stream::Batch;
     use proptest::prelude::*;
 
     fn start() -> Position {
         Position { epoch: Epoch::kept(7), number: 0 }
+    }
+
+    fn ring() -> Ring {
+        Ring::new(Numbering::new(start()))
+    }
+
+    impl Ring {
+        fn append(&mut self, batch: &mut Batch) {
+            for segment in batch.cut(self.numbering.next_id(), self.numbering.next()) {
+                self.push(segment);
+            }
+        }
     }
 
     /// An event, or how many a gap said were missed.
@@ -376,11 +305,13 @@ mod tests {
         loop {
             match ring.read(place, u64::MAX, 1000) {
                 Read::CaughtUp => return seen,
-                Read::Gap { to, gap } => {
+                Read::Gap { to } => {
+                    let gap = ring.numbering.gap(place, to);
                     seen.push(Err(gap.missed));
                     assert_eq!(ring.find(gap.resume), Found::At(to));
                     place = to;
                 }
+                Read::Recorded { .. } => panic!("there is no history"),
                 Read::Events(slices) => {
                     for slice in slices {
                         assert!(slice.from < slice.to);
@@ -426,7 +357,7 @@ mod tests {
         /// The model keeps every event ever appended; the ring gives each of them once and in order, or counts it in a gap.
         #[test]
         fn each_event_comes_once_or_in_a_gap(acts in acts(), late in any::<prop::sample::Index>()) {
-            let mut ring = Ring::new(start());
+            let mut ring = ring();
             let mut epoch = 7;
             // What the model holds for each place: an event, one missing event, or missing events of unknown number.
             let mut model: Vec<Result<(Position, Vec<u8>), bool>> = Vec::new();
@@ -479,7 +410,7 @@ mod tests {
                             known &= rest.next().unwrap() != &Err(false);
                             count += 1;
                         }
-                        let forgotten = missed.is_none() && epoch > REMEMBERED as u64;
+                        let forgotten = missed.is_none() && epoch > 64;
                         prop_assert!(forgotten || missed == known.then_some(count));
                     }
                 }
@@ -491,7 +422,7 @@ mod tests {
 
     #[test]
     fn an_unknown_id_goes_on_at_the_oldest_and_one_ahead_at_the_end() {
-        let mut ring = Ring::new(start());
+        let mut ring = ring();
         ring.append(&mut lines(&[b"a".to_vec(), b"b".to_vec()]));
         let id = |millis, number| Position { epoch: Epoch::kept(millis), number };
         assert_eq!(ring.find(id(7, 0)), Found::At(0));
@@ -508,7 +439,7 @@ mod tests {
 
     #[test]
     fn an_epoch_without_events_does_not_forget_an_unknown_loss() {
-        let mut ring = Ring::new(start());
+        let mut ring = ring();
         ring.append(&mut lines(&[b"a".to_vec()]));
         let first = |millis| Position { epoch: Epoch::kept(millis), number: 1 };
         assert!(ring.go_on_at(first(8), None) && ring.go_on_at(first(9), Some(0)));
@@ -520,7 +451,7 @@ mod tests {
 
     #[test]
     fn small_segments_are_merged_and_keep_what_they_say() {
-        let mut ring = Ring::new(start());
+        let mut ring = ring();
         for number in 0..10_000 {
             ring.append(&mut lines(&[format!("line {number}").into_bytes()]));
         }
@@ -532,7 +463,7 @@ mod tests {
 
     #[test]
     fn a_read_stops_at_the_end_of_a_run() {
-        let mut ring = Ring::new(start());
+        let mut ring = ring();
         let run = |run| SourceState::Running { run, pid: None };
         let end = |run| crate::event::RunEnd {
             run,
@@ -550,8 +481,17 @@ mod tests {
         ring.append(&mut batch);
         let Read::Events(slices) = ring.read(0, u64::MAX, 1000) else { panic!("no events") };
         assert_eq!((slices[0].from, slices[0].to), (0, 3));
-        assert_eq!(ring.run_start(), Some(3));
-        assert!(ring.ended_before(3) && !ring.ended_before(2) && !ring.ended_before(5) && ring.ended_before(6));
-        assert!(ring.ended_between(0, 3) && !ring.ended_between(0, 2) && !ring.ended_between(3, 5));
+        assert_eq!(ring.numbering.run_start(), Some(3));
+        assert!(
+            ring.numbering.ended_before(3)
+                && !ring.numbering.ended_before(2)
+                && !ring.numbering.ended_before(5)
+                && ring.numbering.ended_before(6)
+        );
+        assert!(
+            ring.numbering.ended_between(0, 3)
+                && !ring.numbering.ended_between(0, 2)
+                && !ring.numbering.ended_between(3, 5)
+        );
     }
 }

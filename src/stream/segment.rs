@@ -8,12 +8,12 @@ use crate::event::{Event, Flags, Kind, Loss, OpenLine, Origin, Position, RunEnd,
 
 /// What the index holds of one event; its text ends at `end` and begins where the one before ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
-    time: Time,
-    end: u32,
-    origin: u16,
-    kind: Kind,
-    flags: Flags,
+pub(super) struct Entry {
+    pub(super) time: Time,
+    pub(super) end: u32,
+    pub(super) origin: u16,
+    pub(super) kind: Kind,
+    pub(super) flags: Flags,
 }
 
 /// What a batch says of the unfinished line.
@@ -29,14 +29,14 @@ pub(super) enum Opened {
 }
 
 /// Stands for "the daemon itself" in [`Entry::origin`].
-const NO_ORIGIN: u16 = u16::MAX;
+pub(super) const NO_ORIGIN: u16 = u16::MAX;
 
-/// Most text in one segment, in bytes, beyond which a batch is cut in two: with one longest event behind it, a segment
-/// still fits a record of 512 KiB on disk.
+/// Most bytes in one segment as it is recorded, beyond which a batch is cut in two: with one longest event behind it, a
+/// segment still fits a record of 512 KiB on disk.
 const FULL: usize = 192 << 10;
 
-/// Most events in one segment; their index stays small beside the text, and `u16` origins suffice.
-const MOST: usize = 16 << 10;
+/// Most bytes that the index of one event takes in a record: time, length, origin, kind and flags.
+const INDEXED: usize = 20;
 
 /// Events on their way into a log, without numbers yet. What one wake of a source found goes in as one batch.
 #[derive(Default)]
@@ -46,6 +46,9 @@ pub struct Batch {
     origins: Vec<Origin>,
     /// Where a full piece ends: an index into `index`.
     cuts: Vec<usize>,
+    /// What the piece in the making takes as it is recorded, in bytes, and which origins it names.
+    size: usize,
+    named: Vec<bool>,
     /// The newest state in it.
     pub(super) state: Option<Arc<SourceState>>,
     /// What becomes of the unfinished line.
@@ -124,13 +127,26 @@ impl Batch {
     }
 
     fn push(&mut self, time: Time, origin: u16, kind: Kind, flags: Flags, text: &[u8]) {
-        let (first, begin) = self.cuts.last().map_or((0, 0), |&cut| (cut, self.end_of(cut)));
-        if self.text.len() - begin >= FULL || self.index.len() - first >= MOST {
+        if self.size >= FULL {
             self.cuts.push(self.index.len());
+            self.size = 0;
+            self.named.clear();
         }
+        self.size += text.len() + INDEXED + self.name(origin);
         self.text.extend_from_slice(text);
         let end = u32::try_from(self.text.len()).expect("a batch is far below 4 GiB: a source reads 1 MiB at once");
         self.index.push(Entry { time, end, origin, kind, flags });
+    }
+
+    /// What the name of an origin takes in the piece in the making, which has it once.
+    fn name(&mut self, origin: u16) -> usize {
+        let at = usize::from(origin);
+        if origin == NO_ORIGIN || self.named.get(at) == Some(&true) {
+            return 0;
+        }
+        self.named.resize(self.origins.len(), false);
+        self.named[at] = true;
+        self.origins[at].as_str().len() + INDEXED
     }
 
     /// Where the text of the first `count` events ends.
@@ -138,8 +154,11 @@ impl Batch {
         if count == 0 { 0 } else { self.index[count - 1].end as usize }
     }
 
-    /// Empties it into segments, the first of which begins with number `first` and place `seq`.
+    /// Empties it of its events: segments, the first of which begins with number `first` and place `seq`.
     pub(super) fn cut(&mut self, first: Position, seq: u64) -> Vec<Segment> {
+        if self.index.is_empty() {
+            return Vec::new();
+        }
         self.cuts.push(self.index.len());
         let origins: Arc<[Origin]> = self.origins.as_slice().into();
         let mut segments = Vec::with_capacity(self.cuts.len());
@@ -153,7 +172,8 @@ impl Batch {
             segments.push(Segment { first, seq: seq + from as u64, text, index, origins: origins.clone() });
             from = to;
         }
-        *self = Self::default();
+        let rest = std::mem::take(self);
+        *self = Self { state: rest.state, open: rest.open, places: rest.places, ..Self::default() };
         segments
     }
 }
@@ -171,15 +191,20 @@ fn json(fields: &impl serde::Serialize) -> Vec<u8> {
 /// An immutable run of events of one epoch with numbers that count up by one.
 pub(super) struct Segment {
     /// The id of its first event.
-    first: Position,
+    pub(super) first: Position,
     /// The place of its first event in the log; see [`super::ring::Ring`].
-    seq: u64,
-    text: Box<[u8]>,
-    index: Box<[Entry]>,
-    origins: Arc<[Origin]>,
+    pub(super) seq: u64,
+    pub(super) text: Box<[u8]>,
+    pub(super) index: Box<[Entry]>,
+    pub(super) origins: Arc<[Origin]>,
 }
 
 impl Segment {
+    /// Gives its events other ids and places, as if it had come `first` there.
+    pub(super) fn renumber(&mut self, first: Position, seq: u64) {
+        (self.first, self.seq) = (first, seq);
+    }
+
     /// The place of its first event.
     pub(super) fn seq(&self) -> u64 {
         self.seq

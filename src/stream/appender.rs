@@ -1,0 +1,201 @@
+//! The one writer of a log. With a history, a batch is recorded before readers see it; where the disk does not take it, a
+//! new epoch begins in memory, loudly, and what memory holds of it is recorded when the disk takes it again.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use log::warn;
+use tokio::sync::watch;
+
+use crate::event::{Loss, Position, SourceState, Time};
+
+use super::history::{Outcome, Recorder};
+use super::log::Shared;
+use super::memory::Share;
+use super::numbering::Numbering;
+use super::ring::Ring;
+use super::segment::{Batch, Opened, Segment};
+
+/// Of a log's memory at most this part is for encoded bytes: they can be made again, events cannot.
+const SLOTS_SHARE: usize = 4;
+
+/// The one writer of a log. Dropping it ends the log: readers get what is left, then their end.
+#[derive(Debug)]
+pub struct Appender {
+    ring: Arc<watch::Sender<Ring>>,
+    shared: Arc<Shared>,
+    memory: usize,
+    share: Share,
+    recorder: Option<Box<Recorder>>,
+    /// What the source said last of itself.
+    state: Option<Arc<SourceState>>,
+    /// What is to be said with the next batch.
+    owed: Batch,
+}
+
+/// What is published together.
+#[derive(Debug, Default)]
+struct News {
+    segments: Vec<Segment>,
+    state: Option<Arc<SourceState>>,
+    open: Opened,
+    /// A new epoch begins before them.
+    epoch: Option<Position>,
+}
+
+impl Appender {
+    pub(super) fn new(ring: Arc<watch::Sender<Ring>>, shared: Arc<Shared>, memory: usize, share: Share) -> Self {
+        Self { ring, shared, memory, share, recorder: None, state: None, owed: Batch::new() }
+    }
+
+    /// One whose batches are recorded.
+    pub(super) fn recorded(mut self, recorder: Recorder, damaged: bool) -> Self {
+        if damaged {
+            let reason = "the history on disk is damaged".to_owned();
+            self.owed.loss(SystemTime::now().into(), &Loss { missed: None, bytes: None, reason });
+        }
+        self.recorder = Some(Box::new(recorder));
+        self
+    }
+
+    /// Appends all of `batch`, with the numbers that come next, and leaves it empty. Do not drop it before it is done.
+    ///
+    /// With a history it waits until the batch is recorded, for half a second at most.
+    pub async fn append(&mut self, batch: &mut Batch) {
+        if self.owed.has_events() {
+            let mut owed = std::mem::take(&mut self.owed);
+            self.add(&mut owed).await;
+        }
+        if !batch.is_empty() {
+            self.add(batch).await;
+        }
+    }
+
+    /// Appends all of `batch` with the ids that it had elsewhere, from `first` on, and leaves it empty.
+    ///
+    /// Numbers that were skipped are a hole, of which readers are told by a gap. Behind another epoch `missed` says how many
+    /// events were lost before it, `None` that this is not known. `false` if `first` is not ahead of what the log has of
+    /// its epoch: then it was delivered before, and nothing changes. Do not drop it before it is done.
+    pub async fn append_numbered(&mut self, first: Position, missed: Option<u64>, batch: &mut Batch) -> bool {
+        let mut taken = false;
+        self.ring.send_if_modified(|ring| {
+            taken = ring.go_on_at(first, missed);
+            false
+        });
+        if taken {
+            self.append(batch).await;
+        }
+        taken
+    }
+
+    async fn add(&mut self, batch: &mut Batch) {
+        let (id, seq) = self.with_numbering(|numbering| (numbering.next_id(), numbering.next()));
+        let places = std::mem::take(&mut batch.places);
+        let (state, open) = (batch.state.take(), std::mem::take(&mut batch.open));
+        let mut news = News { segments: batch.cut(id, seq), state, open, epoch: None };
+        if news.state.is_some() {
+            self.state.clone_from(&news.state);
+        }
+        if self.recorder.is_some() && !(news.segments.is_empty() && places.is_empty()) {
+            let numbering = self.with_numbering(Clone::clone);
+            let recorded = match &mut self.recorder {
+                Some(recorder) => recorder.record(&numbering, &news.segments, places).await,
+                None => Outcome::Recorded,
+            };
+            if let Outcome::Failed(reason) = recorded {
+                warn!(stream:% = self.shared.name, reason = reason.as_str(); "not recorded: only in memory from now on");
+                news = fall_back(id, seq, news, reason);
+            }
+        }
+        self.publish(news);
+    }
+
+    fn with_numbering<T>(&self, look: impl FnOnce(&Numbering) -> T) -> T {
+        look(self.ring.borrow().numbering())
+    }
+
+    fn publish(&mut self, news: News) {
+        let slots = {
+            let mut views = self.shared.views();
+            views.keep_within(self.memory / SLOTS_SHARE);
+            views.bytes()
+        };
+        let range = self.recorder.as_ref().map(|recorder| recorder.range());
+        let mut bytes = slots;
+        self.ring.send_modify(|ring| {
+            if let Some(first) = news.epoch {
+                ring.go_on_at(first, Some(0));
+            }
+            ring.hear(news.state, news.open, !news.segments.is_empty());
+            for segment in news.segments {
+                ring.push(segment);
+            }
+            tell_range(ring, range);
+            ring.trim(self.memory.saturating_sub(slots));
+            bytes += ring.bytes();
+        });
+        self.share.report(bytes);
+        let degraded = self.recorder.as_ref().and_then(|recorder| recorder.degraded());
+        self.shared.set_degraded(degraded);
+    }
+
+    /// Waits until something is due for the history, and does it; for ever without one. What it gives back is to be
+    /// appended. May be dropped at any time.
+    pub async fn upkeep(&mut self) -> Batch {
+        let Some(recorder) = &mut self.recorder else { return std::future::pending().await };
+        let ring = &self.ring;
+        let memory = |from| in_memory(ring, from);
+        while !recorder.upkeep(memory).await {
+            let range = recorder.range();
+            ring.send_if_modified(|ring| {
+                ring.set_recorded(range);
+                false
+            });
+        }
+        let mut batch = Batch::new();
+        if let Some(state) = &self.state {
+            batch.state(SystemTime::now().into(), (**state).clone());
+        }
+        batch
+    }
+
+    /// Ends the log: what the history still lacks is written, and all is on the disk when it is done.
+    pub async fn close(mut self) {
+        if let Some(recorder) = self.recorder.take() {
+            let ring = self.ring.clone();
+            if let Err(error) = recorder.close(|from| in_memory(&ring, from)).await {
+                warn!(stream:% = self.shared.name, error:% = error; "the end of the stream may not be recorded");
+            }
+        }
+    }
+}
+
+fn tell_range(ring: &mut Ring, range: Option<Range<u64>>) {
+    if let Some(range) = range {
+        ring.set_recorded(range);
+    }
+}
+
+/// The segments in memory from a place on, and how all are numbered.
+fn in_memory(ring: &watch::Sender<Ring>, from: u64) -> (Vec<Arc<Segment>>, Numbering) {
+    let ring = ring.borrow();
+    (ring.segments_from(from), ring.numbering().clone())
+}
+
+/// The first news that is not recorded, and why: a new epoch begins, and says so before it says the rest.
+fn fall_back(id: Position, seq: u64, news: News, reason: String) -> News {
+    let now = Time::from(SystemTime::now());
+    let first = Position { epoch: id.epoch.after(now.millis()), number: 1 };
+    let mut batch = Batch::new();
+    batch.state(now, SourceState::Degraded { reason });
+    let mut segments = batch.cut(first, seq);
+    for mut segment in news.segments {
+        let before: usize = segments.iter().map(Segment::len).sum();
+        let shift = before as u64;
+        segment.renumber(Position { number: first.number + shift, ..first }, seq + shift);
+        segments.push(segment);
+    }
+    let state = news.state.or(batch.state.take());
+    News { segments, state, open: news.open, epoch: Some(first) }
+}

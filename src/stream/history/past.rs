@@ -1,0 +1,203 @@
+//! Reads events back from disk. Who reads is not in the writer's way: each read opens the file for itself.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use log::warn;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::event::Time;
+use crate::stream::record::Body;
+use crate::stream::ring::Slice;
+use crate::stream::segment::Segment;
+
+use super::records::Records;
+use super::volume::{Stored, Volume};
+
+/// The events of one stream that are on disk; a clone is the same.
+#[derive(Debug, Clone)]
+pub(in crate::stream) struct Past {
+    volume: Arc<Volume>,
+    permits: Arc<Semaphore>,
+}
+
+/// What there is on disk at a place.
+#[derive(Debug)]
+pub(in crate::stream) enum Got {
+    /// Events from there on; at least one.
+    Events(Vec<Slice>),
+    /// They are lost, or never came: it goes on at this place at the earliest.
+    Hole(u64),
+}
+
+impl Past {
+    pub(super) fn new(volume: Arc<Volume>, permits: Arc<Semaphore>) -> Self {
+        Self { volume, permits }
+    }
+
+    /// The places that are on disk, with holes among them.
+    pub(in crate::stream) fn range(&self) -> Range<u64> {
+        self.volume.range()
+    }
+
+    /// What it takes on disk, in bytes.
+    pub(in crate::stream) fn bytes(&self) -> u64 {
+        self.volume.bytes()
+    }
+
+    /// The events from `place` on, but none from `bound` on, about `bytes` of text.
+    pub(in crate::stream) async fn read(&self, place: u64, bound: u64, bytes: usize) -> Got {
+        let got = self.ask(move |volume| read(volume, place, bound, bytes)).await;
+        got.unwrap_or(Got::Hole(bound))
+    }
+
+    /// The place of the `lines`-th last event before `bound` that counts, or else of the oldest event, with how many are
+    /// still wanted. `None` if there is no event.
+    pub(in crate::stream) async fn tail(
+        &self,
+        lines: u64,
+        bound: u64,
+        counts: impl Fn(&Segment, usize) -> bool + Send + 'static,
+    ) -> Option<u64> {
+        self.ask(move |volume| tail(volume, lines, bound, counts)).await.flatten()
+    }
+
+    /// The place of the first event that was read at `time` or later; `None` if there is none.
+    pub(in crate::stream) async fn since(&self, time: Time) -> Option<u64> {
+        self.ask(move |volume| since(volume, time)).await.flatten()
+    }
+
+    /// Lets a thread for blocking work look; `None` where the disk or the runtime does not let it.
+    async fn ask<T: Send + 'static>(&self, look: impl FnOnce(&Volume) -> io::Result<T> + Send + 'static) -> Option<T> {
+        let permit = self.permits.clone().acquire_owned().await.ok()?;
+        let volume = self.volume.clone();
+        let looked = spawn_blocking(move || {
+            let outcome = look(&volume);
+            drop(permit);
+            outcome.inspect_err(|error| {
+                warn!(directory:? = volume.directory, error:% = error; "the history cannot be read");
+            })
+        });
+        looked.await.ok()?.ok()
+    }
+}
+
+/// The files that hold places from `place` on, oldest first.
+fn files_from(volume: &Volume, place: u64) -> Vec<Stored> {
+    volume.files().list.iter().filter(|file| file.end > place && file.end > file.first).cloned().collect()
+}
+
+/// Opens a file; `None` if it was dropped meanwhile.
+fn open(file: &Stored) -> io::Result<Option<File>> {
+    match File::open(&file.path) {
+        Ok(open) => Ok(Some(open)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives `take` the segments from the one at `place` on, until it wants no more.
+fn each_from(volume: &Volume, place: u64, mut take: impl FnMut(Segment) -> bool) -> io::Result<()> {
+    for stored in files_from(volume, place) {
+        let Some(file) = open(&stored)? else { continue };
+        let marks = volume.marks(&stored)?;
+        let at = marks.partition_point(|mark| mark.seq <= place);
+        let offset = at.checked_sub(1).map_or(0, |at| marks[at].offset);
+        let mut records = Records::new(&file, offset, stored.bytes);
+        while let Some((_, _, body)) = records.next()? {
+            let Body::Events { segment: Some(segment), .. } = body else { continue };
+            if segment.end() > place && !take(segment) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read(volume: &Volume, place: u64, bound: u64, bytes: usize) -> io::Result<Got> {
+    let mut slices: Vec<Slice> = Vec::new();
+    let mut hole = bound;
+    let (mut next, mut text) = (place, 0);
+    each_from(volume, place, |segment| {
+        if slices.is_empty() && segment.seq() > place {
+            hole = segment.seq().min(bound);
+            return false;
+        }
+        if !slices.is_empty() && segment.seq() != next || segment.seq() >= bound {
+            return false;
+        }
+        next = segment.end();
+        text += segment.text_len();
+        let from = usize::try_from(place.saturating_sub(segment.seq())).unwrap_or(0);
+        let to = usize::try_from(bound - segment.seq()).unwrap_or(usize::MAX).min(segment.len());
+        slices.push(Slice { segment: Arc::new(segment), from, to });
+        text < bytes
+    })?;
+    Ok(if slices.is_empty() { Got::Hole(hole) } else { Got::Events(slices) })
+}
+
+fn tail(volume: &Volume, lines: u64, bound: u64, counts: impl Fn(&Segment, usize) -> bool) -> io::Result<Option<u64>> {
+    let mut left = lines;
+    let mut oldest = None;
+    for stored in files_from(volume, 0).into_iter().rev() {
+        let Some(file) = open(&stored)? else { continue };
+        let marks = volume.marks(&stored)?;
+        let mut until = stored.bytes;
+        for mark in marks.iter().rev() {
+            let limit = std::mem::replace(&mut until, mark.offset);
+            if mark.seq >= bound {
+                continue;
+            }
+            let mut segments = Vec::new();
+            let mut records = Records::new(&file, mark.offset, limit);
+            while let Some((_, _, body)) = records.next()? {
+                let Body::Events { segment, .. } = body else { continue };
+                segments.extend(segment.filter(|segment| segment.seq() < bound));
+            }
+            if let Some(place) = last(&segments, bound, &mut left, &counts) {
+                return Ok(Some(place));
+            }
+            oldest = segments.first().map(Segment::seq).or(oldest);
+        }
+    }
+    Ok(oldest)
+}
+
+/// The place of the event with which `left` are found, from the end of `segments`.
+fn last(segments: &[Segment], bound: u64, left: &mut u64, counts: &impl Fn(&Segment, usize) -> bool) -> Option<u64> {
+    for segment in segments.iter().rev() {
+        for at in (0..segment.len()).rev().filter(|&at| segment.seq() + (at as u64) < bound) {
+            *left -= u64::from(counts(segment, at));
+            if *left == 0 {
+                return Some(segment.seq() + at as u64);
+            }
+        }
+    }
+    None
+}
+
+fn since(volume: &Volume, time: Time) -> io::Result<Option<u64>> {
+    let mut from = None;
+    for stored in files_from(volume, 0) {
+        if stored.newest < time {
+            continue;
+        }
+        let marks = volume.marks(&stored)?;
+        let at = marks.partition_point(|mark| mark.time < time);
+        from = Some(at.checked_sub(1).map_or(stored.first, |at| marks[at].seq));
+        break;
+    }
+    let Some(from) = from else { return Ok(None) };
+    let mut found = None;
+    each_from(volume, from, |segment| {
+        let at = segment.before(time);
+        if at < segment.len() {
+            found = Some(segment.seq() + at as u64);
+        }
+        found.is_none()
+    })?;
+    Ok(found)
+}

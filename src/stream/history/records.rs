@@ -1,0 +1,113 @@
+//! Reads a file record by record; skips what is damaged.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::stream::record::{self, Bad, Body, HEAD, Head, LONGEST, MAGIC};
+
+/// Bytes in one read.
+const BLOCK: usize = 128 << 10;
+
+/// The records of one file, from a place in it up to another.
+#[derive(Debug)]
+pub(super) struct Records<'a> {
+    file: &'a File,
+    /// Where `buffer` begins in the file, and how much of it is done with.
+    offset: u64,
+    done: usize,
+    buffer: Vec<u8>,
+    /// Where to stop.
+    limit: u64,
+    /// How many bytes were skipped since they were no record.
+    pub(super) skipped: u64,
+}
+
+impl<'a> Records<'a> {
+    /// The records from `offset` on, where one begins, up to `limit`.
+    pub(super) fn new(file: &'a File, offset: u64, limit: u64) -> Self {
+        let offset = offset.max(MAGIC.len() as u64);
+        Self { file, offset, done: 0, buffer: Vec::new(), limit, skipped: 0 }
+    }
+
+    /// Where the next record begins.
+    pub(super) fn at(&self) -> u64 {
+        self.offset + self.done as u64
+    }
+
+    /// The next record, and where it begins; `None` at the end, before which there may be bytes that are no record.
+    pub(super) fn next(&mut self) -> io::Result<Option<(u64, Head, Body)>> {
+        loop {
+            let rest = &self.buffer[self.done..];
+            let wanted = match record::head(rest) {
+                Ok(head) => HEAD + head.length,
+                Err(Bad::Short) => HEAD,
+                Err(Bad::Damaged) => 0,
+            };
+            if rest.len() < wanted {
+                if self.fill(wanted)? {
+                    continue;
+                }
+                // What was begun is not there: it is torn, or its length is wrong.
+                if !self.skip()? {
+                    return Ok(None);
+                }
+                continue;
+            }
+            match record::read(rest) {
+                Ok((head, body)) => {
+                    let at = self.at();
+                    self.done += HEAD + head.length;
+                    return Ok(Some((at, head, body)));
+                }
+                Err(_) => {
+                    if !self.skip()? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads on until there are `wanted` bytes, if the file has them.
+    fn fill(&mut self, wanted: usize) -> io::Result<bool> {
+        self.buffer.drain(..self.done);
+        self.offset += self.done as u64;
+        self.done = 0;
+        let from = self.offset + self.buffer.len() as u64;
+        let left = usize::try_from(self.limit.saturating_sub(from)).unwrap_or(usize::MAX);
+        let more = (wanted - self.buffer.len()).max(BLOCK).min(left);
+        let before = self.buffer.len();
+        self.buffer.resize(before + more, 0);
+        let mut filled = before;
+        while filled < self.buffer.len() {
+            match self.file.read_at(&mut self.buffer[filled..], self.offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.buffer.truncate(filled);
+        Ok(filled >= wanted)
+    }
+
+    /// Goes on where the next record may begin; `false` if there is none up to the end.
+    fn skip(&mut self) -> io::Result<bool> {
+        loop {
+            if let Some(at) = record::next_mark(&self.buffer[self.done..]) {
+                self.done += at;
+                self.skipped += at as u64;
+                return Ok(true);
+            }
+            // A mark may lie across the edge.
+            let gone = (self.buffer.len() - self.done).saturating_sub(3);
+            self.done += gone;
+            self.skipped += gone as u64;
+            let before = self.buffer.len() - self.done;
+            if !self.fill((before + 1).min(LONGEST))? {
+                return Ok(false);
+            }
+        }
+    }
+}

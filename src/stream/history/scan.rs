@@ -1,0 +1,213 @@
+//! What is found on disk at the start: replays the newest file from its snapshot on, and leaves out what was not written
+//! to its end. Writes nothing.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::event::{Epoch, Time};
+use crate::stream::numbering::Numbering;
+use crate::stream::record::{Body, Head, MAGIC};
+use crate::stream::segment::Places;
+
+use super::HistoryError;
+use super::records::Records;
+use super::volume::{Mark, Stored, mark};
+
+/// How the name of each file ends; in front of it stands the place of its first event, in sixteen hexadecimal digits.
+const ENDING: &str = ".rlog";
+
+/// What is on disk of one stream.
+#[derive(Debug, Default)]
+pub(super) struct Scanned {
+    /// Oldest first.
+    pub(super) files: VecDeque<Stored>,
+    /// How numbering goes on; `None` if nothing says so.
+    pub(super) numbering: Option<Numbering>,
+    pub(super) places: Places,
+    /// Whether the last daemon ended in peace.
+    pub(super) closed: bool,
+    /// In which start of the machine it ran.
+    pub(super) boot: String,
+    /// The newest epoch and the last place that were seen, whatever else is known.
+    pub(super) epoch: Option<Epoch>,
+    pub(super) end: u64,
+    /// What is wrong, one thing an entry.
+    pub(super) damage: Vec<String>,
+}
+
+/// The name of the file whose first event has this place.
+pub(super) fn file_name(seq: u64) -> String {
+    format!("{seq:016x}{ENDING}")
+}
+
+/// The history in `directory`; empty if it is not there.
+///
+/// # Errors
+/// If something there cannot be read, or a newer version wrote it.
+pub(super) fn recover(directory: &Path) -> Result<Scanned, HistoryError> {
+    let files = list(directory)?;
+    let mut scanned = Scanned::default();
+    // The newest file with a snapshot says all that the older ones do; only what comes behind it is replayed.
+    let mut begin = None;
+    for (at, (_, path)) in files.iter().enumerate().rev() {
+        if starts_with_snapshot(path)? {
+            begin = Some(at);
+            break;
+        }
+    }
+    let mut replay = Replay::default();
+    for (first, path) in files.get(begin.unwrap_or(0)..).unwrap_or_default() {
+        let stored = replay.file(*first, path).map_err(failed(path))?;
+        scanned.files.push_back(stored);
+    }
+    scanned.damage = replay.damage;
+    (scanned.epoch, scanned.end) = (replay.epoch, replay.end);
+    let Some(numbering) = replay.numbering else {
+        // Files of which nothing reached the disk are as good as none.
+        if scanned.epoch.is_some() {
+            let found = format!("{} has no file with a readable beginning; it is left as it is", directory.display());
+            scanned.damage.push(found);
+        }
+        scanned.files.clear();
+        return Ok(scanned);
+    };
+    scanned.numbering = Some(numbering);
+    (scanned.places, scanned.closed, scanned.boot) = (replay.places, replay.closed, replay.boot);
+    for (first, path) in files.get(..begin.unwrap_or(0)).unwrap_or_default().iter().rev() {
+        let end = scanned.files.front().map_or(*first, |next| next.first);
+        let metadata = fs::metadata(path).map_err(failed(path))?;
+        let newest = metadata.modified().map(Time::from).unwrap_or_default();
+        let stored = Stored { path: path.clone(), first: *first, end, bytes: metadata.len(), newest, marks: None };
+        scanned.files.push_front(stored);
+    }
+    Ok(scanned)
+}
+
+/// The files of a history, oldest first, by the place of their first event.
+pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, HistoryError> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(directory)(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed(directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let seq = name.strip_suffix(ENDING).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        files.extend(seq.map(|seq| (seq, path)));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> HistoryError {
+    let path = path.to_owned();
+    move |source| HistoryError::Directory { path, source }
+}
+
+/// Whether the file begins as one should, with what is to be known of those before it.
+fn starts_with_snapshot(path: &Path) -> Result<bool, HistoryError> {
+    let mut file = File::open(path).map_err(failed(path))?;
+    let mut magic = [0; MAGIC.len()];
+    match file.read_exact(&mut magic) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        Err(error) => return Err(failed(path)(error)),
+    }
+    let (ours, version) = (MAGIC[..7] == magic[..7], magic[7]);
+    if ours && version > MAGIC[7] {
+        return Err(HistoryError::Newer(path.to_owned()));
+    }
+    let length = file.metadata().map_err(failed(path))?.len();
+    let first = Records::new(&file, 0, length).next().map_err(failed(path))?;
+    Ok(first.is_some_and(|(at, _, body)| at == MAGIC.len() as u64 && matches!(body, Body::Snapshot(_))))
+}
+
+/// What the records say, one after the other.
+#[derive(Debug, Default)]
+struct Replay {
+    numbering: Option<Numbering>,
+    places: Places,
+    closed: bool,
+    boot: String,
+    epoch: Option<Epoch>,
+    end: u64,
+    damage: Vec<String>,
+    /// Records that belong together, while their end has not come.
+    group: Vec<(u64, Head, Body)>,
+}
+
+impl Replay {
+    /// Replays one file.
+    fn file(&mut self, first: u64, path: &Path) -> io::Result<Stored> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut stored =
+            Stored { path: path.to_owned(), first, end: first, bytes: 0, newest: Time::default(), marks: None };
+        let mut marks = Vec::new();
+        let mut records = Records::new(&file, 0, length);
+        let mut damaged = 0;
+        while let Some((at, head, body)) = records.next()? {
+            self.group.push((at, head, body));
+            if !head.more {
+                for (at, head, body) in std::mem::take(&mut self.group) {
+                    self.apply(at, &head, body, &mut stored, &mut marks);
+                }
+                stored.bytes = records.at();
+                damaged = records.skipped;
+            }
+        }
+        // An append whose end is missing never was; nor was what came after a damage without an end.
+        self.group.clear();
+        if damaged > 0 {
+            self.damage.push(format!("{} has {damaged} damaged bytes, their events are lost", path.display()));
+        }
+        if stored.bytes < length {
+            log::info!(path:?, bytes = length - stored.bytes; "the end of the history was not written to its end; it is cut off");
+        }
+        stored.marks = Some(Arc::new(marks));
+        Ok(stored)
+    }
+
+    fn apply(&mut self, at: u64, head: &Head, body: Body, stored: &mut Stored, marks: &mut Vec<Mark>) {
+        self.epoch = self.epoch.max(Some(head.first.epoch));
+        self.end = self.end.max(head.seq + u64::from(head.count));
+        self.closed = matches!(body, Body::Closed);
+        match body {
+            Body::Snapshot(snapshot) => {
+                if self.numbering.is_none() {
+                    self.numbering = Some(snapshot.numbering);
+                    self.boot = snapshot.boot;
+                }
+            }
+            Body::Opened(opened) => {
+                self.boot = opened.boot;
+                if let Some(numbering) = &mut self.numbering {
+                    numbering.jump(head.first, head.seq, head.unknown);
+                }
+            }
+            Body::Closed => {}
+            Body::Events { segment, places } => {
+                for (key, place) in places {
+                    match place {
+                        Some(place) => self.places.insert(key, place),
+                        None => self.places.remove(&key),
+                    };
+                }
+                let (Some(segment), Some(numbering)) = (segment, &mut self.numbering) else { return };
+                if !numbering.jump(head.first, head.seq, head.unknown) {
+                    self.damage.push(format!("{} is out of order", head.first));
+                    return;
+                }
+                numbering.note(&segment);
+                stored.end = segment.end();
+                stored.newest = segment.time(segment.len() - 1);
+                mark(marks, Mark { seq: head.seq, offset: at, time: head.time });
+            }
+        }
+    }
+}

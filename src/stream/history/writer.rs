@@ -1,0 +1,294 @@
+//! The two threads that touch the disk for appenders: one writes what it is handed, in order; one syncs each second.
+//!
+//! Who hands something over may give it up while it waits. Then it must not count: the writer takes back what it wrote.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use log::{error, warn};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::event::Time;
+
+use super::scan::file_name;
+use super::volume::{Mark, Stored, Volume, mark};
+
+/// Jobs on their way to the writer; each stream has one or two at a time.
+const JOBS: usize = 256;
+
+/// What was written is on the disk itself after this time.
+const SYNC: Duration = Duration::from_secs(1);
+
+/// One thing to do for one stream. `done` gets the outcome; when it is gone before, the job must not count.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) volume: Arc<Volume>,
+    pub(super) act: Act,
+    pub(super) done: oneshot::Sender<io::Result<()>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Act {
+    /// Begin a new file with these bytes, whose first event has the place `seq`; drop old ones beyond `most` bytes.
+    Roll { seq: u64, bytes: Vec<u8>, most: u64 },
+    /// Add these records.
+    Add(Added),
+    /// Drop files whose events are all older.
+    Prune { before: Time },
+}
+
+/// Records to be added to the newest file.
+#[derive(Debug)]
+pub(super) struct Added {
+    pub(super) bytes: Vec<u8>,
+    /// Where in `bytes` some of them begin.
+    pub(super) marks: Vec<Mark>,
+    /// Whether what belongs together ends with them; what stands before its end does not count yet.
+    pub(super) whole: bool,
+    /// The place after their last event, and when that was read.
+    pub(super) end: u64,
+    pub(super) newest: Time,
+    /// Sync them before they are done.
+    pub(super) sync: bool,
+}
+
+/// The threads.
+#[derive(Debug)]
+pub(super) struct Writers {
+    jobs: mpsc::Sender<Job>,
+    watched: Arc<Mutex<Vec<Weak<Volume>>>>,
+    stop_syncing: SyncSender<()>,
+    threads: [JoinHandle<()>; 2],
+}
+
+impl Writers {
+    pub(super) fn start() -> io::Result<Self> {
+        let (jobs, mut queue) = mpsc::channel::<Job>(JOBS);
+        let (stop_syncing, stopped) = sync_channel(0);
+        let watched = Arc::new(Mutex::new(Vec::new()));
+        let volumes = watched.clone();
+        let writer = thread::Builder::new().name("history".to_owned()).spawn(move || {
+            while let Some(job) = queue.blocking_recv() {
+                job.perform();
+            }
+        })?;
+        let syncer = thread::Builder::new().name("history-sync".to_owned()).spawn(move || {
+            while stopped.recv_timeout(SYNC) == Err(RecvTimeoutError::Timeout) {
+                sync_all(&volumes);
+            }
+            sync_all(&volumes);
+        })?;
+        Ok(Self { jobs, watched, stop_syncing, threads: [writer, syncer] })
+    }
+
+    /// Where jobs go.
+    pub(super) fn jobs(&self) -> mpsc::Sender<Job> {
+        self.jobs.clone()
+    }
+
+    /// Syncs this volume from now on, as long as it is there.
+    pub(super) fn watch(&self, volume: &Arc<Volume>) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|known| known.strong_count() > 0);
+        watched.push(Arc::downgrade(volume));
+    }
+
+    /// Waits until all jobs are done and synced. The last sender of jobs must be gone, or this waits for it.
+    pub(super) fn join(self) {
+        let [writer, syncer] = self.threads;
+        drop(self.jobs);
+        let wrote = writer.join();
+        drop(self.stop_syncing);
+        if wrote.and(syncer.join()).is_err() {
+            error!("a thread of the history failed");
+        }
+    }
+}
+
+fn sync_all(watched: &Mutex<Vec<Weak<Volume>>>) {
+    let volumes: Vec<_> =
+        watched.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
+    for volume in volumes {
+        let dirty = std::mem::take(&mut volume.files().dirty);
+        for file in dirty {
+            if let Err(error) = file.sync_data() {
+                let directory = &volume.directory;
+                error!(directory:?, error:% = error; "the history may not be on the disk: it cannot be synced");
+            }
+        }
+    }
+}
+
+impl Job {
+    fn perform(self) {
+        let Self { volume, act, done } = self;
+        // It was given up while it waited for its turn.
+        if done.is_closed() {
+            return;
+        }
+        match act {
+            Act::Roll { seq, bytes, most } => {
+                let outcome = roll(&volume, seq, &bytes);
+                let rolled = outcome.is_ok();
+                tell(done, outcome);
+                if rolled {
+                    drop_old(&volume, |total, _| total > most);
+                }
+            }
+            Act::Add(added) => {
+                let written = add(&volume, &added);
+                settle(&volume, added, &written, done);
+            }
+            Act::Prune { before } => {
+                drop_old(&volume, |_, oldest| oldest.newest < before);
+                tell(done, Ok(()));
+            }
+        }
+    }
+}
+
+/// Who asked may have gone; then nobody wants to know.
+fn tell(done: oneshot::Sender<io::Result<()>>, outcome: io::Result<()>) {
+    drop(done.send(outcome));
+}
+
+/// Begins a new file; the one before it is as long as what counts of it.
+fn roll(volume: &Volume, seq: u64, bytes: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(&volume.directory)?;
+    let path = volume.directory.join(file_name(seq));
+    if volume.files().current.is_none() && !volume.files().list.is_empty() {
+        // Should somebody have removed it, there is nothing to cut off.
+        reopen(volume).map_or_else(drop, drop);
+    }
+    cut_off(volume);
+    let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
+    let written = file.write_all_at(bytes, 0).and_then(|()| sync_directory(&volume.directory));
+    if let Err(error) = written {
+        // What is left of it without its beginning is passed over at the next start, too.
+        drop(fs::remove_file(&path));
+        return Err(error);
+    }
+    let file = Arc::new(file);
+    let bytes = bytes.len() as u64;
+    let mut files = volume.files();
+    files.list.retain(|known| known.path != path);
+    let marks = Some(Arc::default());
+    files.list.push_back(Stored { path, first: seq, end: seq, bytes, newest: Time::default(), marks });
+    files.dirty.push(file.clone());
+    files.current = Some(file);
+    files.length = bytes;
+    Ok(())
+}
+
+/// The new name is to outlive a crash as well.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Writes behind what counts, and behind what was written before of what belongs together.
+fn add(volume: &Volume, added: &Added) -> io::Result<u64> {
+    let (file, from) = {
+        let files = volume.files();
+        (files.current.clone(), files.length)
+    };
+    let file = match file {
+        Some(file) => file,
+        None => reopen(volume)?,
+    };
+    if volume.files().torn {
+        file.set_len(from)?;
+        volume.files().torn = false;
+    }
+    file.write_all_at(&added.bytes, from)?;
+    if added.sync {
+        file.sync_data()?;
+    }
+    let mut files = volume.files();
+    if !files.dirty.iter().any(|dirty| Arc::ptr_eq(dirty, &file)) {
+        files.dirty.push(file);
+    }
+    Ok(from)
+}
+
+/// Opens the newest file of an earlier daemon; what does not count in it is cut off.
+fn reopen(volume: &Volume) -> io::Result<Arc<File>> {
+    let newest = volume.files().list.back().map(|stored| (stored.path.clone(), stored.bytes));
+    let Some((path, bytes)) = newest else { return Err(io::Error::other("there is no file to write to")) };
+    let file = Arc::new(OpenOptions::new().read(true).write(true).open(path)?);
+    file.set_len(bytes)?;
+    let mut files = volume.files();
+    files.current = Some(file.clone());
+    files.length = bytes;
+    Ok(file)
+}
+
+/// Lets what was written count, unless it was given up meanwhile; then, and when it failed, it is taken back.
+fn settle(volume: &Volume, added: Added, written: &io::Result<u64>, done: oneshot::Sender<io::Result<()>>) {
+    {
+        let mut files = volume.files();
+        let outcome = written.as_ref().map(|_| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
+        // Told under the lock: who hears of it finds it in the list.
+        let counts = done.send(outcome).is_ok();
+        if let (Ok(from), true) = (written, counts) {
+            files.length = from + added.bytes.len() as u64;
+            let length = files.length;
+            if let Some(newest) = files.list.back_mut() {
+                let marks = newest.marks.get_or_insert_default();
+                for next in added.marks {
+                    mark(Arc::make_mut(marks), Mark { offset: from + next.offset, ..next });
+                }
+                if added.whole {
+                    newest.end = added.end;
+                    newest.newest = newest.newest.max(added.newest);
+                    newest.bytes = length;
+                }
+            }
+            return;
+        }
+    }
+    cut_off(volume);
+}
+
+/// Takes back what does not count. Where that fails, it is done before anything else is written.
+fn cut_off(volume: &Volume) {
+    let (file, bytes) = {
+        let mut files = volume.files();
+        let newest = files.list.back_mut();
+        let bytes = newest.map_or(0, |newest| {
+            if let Some(marks) = &mut newest.marks {
+                Arc::make_mut(marks).retain(|mark| mark.offset < newest.bytes);
+            }
+            newest.bytes
+        });
+        files.length = bytes;
+        (files.current.clone(), bytes)
+    };
+    if let Some(file) = file
+        && let Err(error) = file.set_len(bytes)
+    {
+        warn!(directory:? = volume.directory, error:% = error; "what was not recorded cannot be taken back yet");
+        volume.files().torn = true;
+    }
+}
+
+/// Removes the oldest files as long as `too_much` says so of all their bytes and of the oldest; never the newest.
+fn drop_old(volume: &Volume, too_much: impl Fn(u64, &Stored) -> bool) {
+    loop {
+        let oldest = {
+            let mut files = volume.files();
+            let total = files.list.iter().map(|file| file.bytes).sum();
+            let old = files.list.len() > 1 && files.list.front().is_some_and(|oldest| too_much(total, oldest));
+            if old { files.list.pop_front() } else { None }
+        };
+        let Some(oldest) = oldest else { return };
+        if let Err(error) = fs::remove_file(&oldest.path) {
+            warn!(path:? = oldest.path, error:% = error; "an old file of the history cannot be removed");
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! What is written to disk, as checksummed bytes and back; no IO.
+//!
+//! A file of a history is [`MAGIC`] and then records. A record is a [`Head`] of fixed length, its numbers little-endian, and
+//! a body of at most [`LONGEST`] bytes. Records with [`MORE`] belong together with the next one: what one append wrote counts
+//! as a whole or, when its end is missing, not at all.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Epoch, Flags, Kind, Origin, Position, Time};
+
+use super::bytes::{From, number, put_text, unzigzag, zigzag};
+use super::numbering::Numbering;
+use super::segment::{Entry, NO_ORIGIN, Segment};
+
+/// What each file begins with; the last byte is the version of the format.
+pub(super) const MAGIC: [u8; 8] = *b"rtlogd\n\x01";
+
+/// What each record begins with, so that the next one is found behind a damaged one.
+const MARK: [u8; 4] = *b"\xE7RL\n";
+
+/// Bytes in the head of a record.
+pub(super) const HEAD: usize = 56;
+
+/// Longest record, in bytes: it also fits into a message of NATS, which holds 1 MiB unless configured.
+pub(super) const LONGEST: usize = 512 << 10;
+
+/// Longest snapshot, in bytes: its chapters are bounded where they are kept.
+const LONGEST_SNAPSHOT: usize = 2 << 20;
+
+/// Longest key and value of one place, in bytes: a path, percent-encoded, and what is known of the file.
+const PLACE: usize = 32 << 10;
+
+/// Flag: the record goes on in the next one.
+const MORE: u8 = 1;
+
+/// Flag: in front of it, events of unknown number are missing.
+const UNKNOWN: u8 = 2;
+
+/// In place of an epoch's random part: it has none.
+const NO_SALT: u32 = u32::MAX;
+
+/// What a record begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) kind: Sort,
+    /// The next record belongs to it.
+    pub(super) more: bool,
+    /// Events of unknown number are missing in front of it.
+    pub(super) unknown: bool,
+    /// Bytes behind the head.
+    pub(super) length: usize,
+    /// How many events are in it.
+    pub(super) count: u32,
+    /// The place of its first event, or of the next one if there is none in it; its id and time.
+    pub(super) seq: u64,
+    pub(super) first: Position,
+    pub(super) time: Time,
+}
+
+/// What a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Sort {
+    /// Events, and the source's places after them.
+    Events = 1,
+    /// All that is to be known of what stands in earlier files.
+    Snapshot = 2,
+    /// A daemon begins to write.
+    Opened = 3,
+    /// It ended in peace: all before it is on the disk.
+    Closed = 4,
+}
+
+/// A record's content.
+#[derive(Debug)]
+pub(super) enum Body {
+    Events { segment: Option<Segment>, places: Vec<(String, Option<String>)> },
+    Snapshot(Snapshot),
+    Opened(Opened),
+    Closed,
+}
+
+/// What a reader of one file must know of those before it. The places follow in records of events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Snapshot {
+    pub(super) numbering: Numbering,
+    /// Which start of the machine it was written in.
+    pub(super) boot: String,
+}
+
+/// Which start of the machine a daemon ran in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Opened {
+    pub(super) boot: String,
+}
+
+/// Bytes that are no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bad {
+    /// They end too early.
+    Short,
+    /// They are not what was written.
+    Damaged,
+}
+
+/// Appends records to `out`. What it appends, from one [`end`](Self::end) to the next, counts as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    pub(super) bytes: Vec<u8>,
+    /// Where the last record begins.
+    last: Option<usize>,
+}
+
+impl Writer {
+    /// Adds the events of a segment.
+    pub(super) fn events(&mut self, segment: &Segment, unknown: bool) {
+        let (first, seq, time) = (segment.first, segment.seq, segment.time(0));
+        let count = u32::try_from(segment.len()).expect("bounded by the length of a record");
+        self.record(Sort::Events, unknown, count, (first, seq, time), |out| {
+            number(0, out);
+            put_segment(segment, out);
+        });
+    }
+
+    /// Adds places, which the source has reached before the event `first`.
+    pub(super) fn places<'a>(
+        &mut self,
+        first: Position,
+        seq: u64,
+        places: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
+    ) {
+        let mut encoded = Vec::new();
+        let mut count = 0;
+        for (key, place) in places {
+            let length = key.len() + place.map_or(0, String::len);
+            if length > PLACE {
+                log::warn!(key = key.as_str(), bytes = length; "a place is too long to be recorded");
+                continue;
+            }
+            if encoded.len() + length > LONGEST / 2 {
+                self.put_places(first, seq, count, &encoded);
+                (encoded, count) = (Vec::new(), 0);
+            }
+            put_text(key, &mut encoded);
+            encoded.push(place.is_some().into());
+            place.inspect(|place| put_text(place, &mut encoded));
+            count += 1;
+        }
+        if count > 0 {
+            self.put_places(first, seq, count, &encoded);
+        }
+    }
+
+    fn put_places(&mut self, first: Position, seq: u64, count: u64, encoded: &[u8]) {
+        self.record(Sort::Events, false, 0, (first, seq, Time::default()), |out| {
+            number(count, out);
+            out.extend_from_slice(encoded);
+        });
+    }
+
+    /// Adds what a file begins with. The next event will be `first`.
+    pub(super) fn snapshot(&mut self, first: Position, seq: u64, snapshot: &Snapshot) {
+        self.bytes.extend_from_slice(&MAGIC);
+        self.json(Sort::Snapshot, false, first, seq, snapshot);
+    }
+
+    /// Adds that a daemon began to write, whose next event is `first`.
+    pub(super) fn opened(&mut self, first: Position, seq: u64, unknown: bool, boot: &str) {
+        self.json(Sort::Opened, unknown, first, seq, &Opened { boot: boot.to_owned() });
+    }
+
+    /// Adds that a daemon ended in peace.
+    pub(super) fn closed(&mut self, first: Position, seq: u64) {
+        self.record(Sort::Closed, false, 0, (first, seq, Time::default()), |_| {});
+    }
+
+    /// What was added since the last end belongs together.
+    pub(super) fn end(&mut self) {
+        if let Some(last) = self.last.take() {
+            self.bytes[last + 13] &= !MORE;
+            self.sum(last);
+        }
+    }
+
+    fn json(&mut self, kind: Sort, unknown: bool, first: Position, seq: u64, content: &impl Serialize) {
+        let json = serde_json::to_vec(content).expect("snapshots have text keys");
+        self.record(kind, unknown, 0, (first, seq, Time::default()), |out| out.extend_from_slice(&json));
+    }
+
+    fn record(
+        &mut self,
+        kind: Sort,
+        unknown: bool,
+        count: u32,
+        (first, seq, time): (Position, u64, Time),
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let at = self.bytes.len();
+        let out = &mut self.bytes;
+        out.extend_from_slice(&MARK);
+        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&[kind as u8, MORE | if unknown { UNKNOWN } else { 0 }, 0, 0]);
+        out.extend_from_slice(&count.to_le_bytes());
+        out.extend_from_slice(&first.epoch.salt().unwrap_or(NO_SALT).to_le_bytes());
+        out.extend_from_slice(&first.epoch.millis().to_le_bytes());
+        out.extend_from_slice(&first.number.to_le_bytes());
+        out.extend_from_slice(&seq.to_le_bytes());
+        out.extend_from_slice(&time.0.to_le_bytes());
+        debug_assert_eq!(out.len() - at, HEAD, "a head has its length");
+        body(out);
+        let length = u32::try_from(out.len() - at - HEAD).expect("a record is shorter than LONGEST");
+        self.bytes[at + 4..at + 8].copy_from_slice(&length.to_le_bytes());
+        self.sum(at);
+        self.last = Some(at);
+    }
+
+    /// Enters the checksum of the record at `at`, the last one.
+    fn sum(&mut self, at: usize) {
+        let sum = crc32fast::hash(&self.bytes[at + 12..]).to_le_bytes();
+        self.bytes[at + 8..at + 12].copy_from_slice(&sum);
+    }
+}
+
+/// The head of the record that `bytes` begin with; whether it is whole, only [`read`] tells.
+pub(super) fn head(bytes: &[u8]) -> Result<Head, Bad> {
+    let known = bytes.len().min(MARK.len());
+    if bytes[..known] != MARK[..known] {
+        return Err(Bad::Damaged);
+    }
+    let mut from = From(bytes.get(4..HEAD).ok_or(Bad::Short)?);
+    let length = from.u32()? as usize;
+    from.u32()?;
+    let [kind, flags, _, _] = from.u32()?.to_le_bytes();
+    let kind = match kind {
+        1 => Sort::Events,
+        2 => Sort::Snapshot,
+        3 => Sort::Opened,
+        4 => Sort::Closed,
+        _ => return Err(Bad::Damaged),
+    };
+    let (count, salt, millis, number, seq) = (from.u32()?, from.u32()?, from.u64()?, from.u64()?, from.u64()?);
+    let epoch = if salt == NO_SALT { Epoch::kept(millis) } else { Epoch::fleeting(millis, salt) };
+    let time = Time(from.u64()?.cast_signed());
+    let longest = if kind == Sort::Snapshot { LONGEST_SNAPSHOT } else { LONGEST };
+    if length > longest {
+        return Err(Bad::Damaged);
+    }
+    let (more, unknown) = (flags & MORE != 0, flags & UNKNOWN != 0);
+    Ok(Head { kind, more, unknown, length, count, seq, first: Position { epoch, number }, time })
+}
+
+/// The record that `bytes` begin with.
+pub(super) fn read(bytes: &[u8]) -> Result<(Head, Body), Bad> {
+    let head = head(bytes)?;
+    let whole = bytes.get(..HEAD + head.length).ok_or(Bad::Short)?;
+    let sum = u32::from_le_bytes([whole[8], whole[9], whole[10], whole[11]]);
+    if crc32fast::hash(&whole[12..]) != sum {
+        return Err(Bad::Damaged);
+    }
+    let body = &whole[HEAD..];
+    let body = match head.kind {
+        Sort::Events => {
+            let mut from = From(body);
+            let places = get_places(&mut from)?;
+            let segment = if head.count == 0 { None } else { Some(get_segment(&head, &mut from)?) };
+            Body::Events { segment, places }
+        }
+        Sort::Snapshot => Body::Snapshot(serde_json::from_slice(body).map_err(|_| Bad::Damaged)?),
+        Sort::Opened => Body::Opened(serde_json::from_slice(body).map_err(|_| Bad::Damaged)?),
+        Sort::Closed => Body::Closed,
+    };
+    Ok((head, body))
+}
+
+/// Where the next record may begin in `bytes`, behind their first.
+pub(super) fn next_mark(bytes: &[u8]) -> Option<usize> {
+    memchr::memmem::find(bytes.get(1..)?, &MARK).map(|at| at + 1)
+}
+
+fn put_segment(segment: &Segment, out: &mut Vec<u8>) {
+    let mut used: Vec<u16> = Vec::new();
+    let mut known = vec![None; segment.origins.len()];
+    for entry in &segment.index {
+        if let Some(slot @ None) = known.get_mut(usize::from(entry.origin)) {
+            *slot = Some(used.len() as u64 + 1);
+            used.push(entry.origin);
+        }
+    }
+    number(used.len() as u64, out);
+    for origin in used {
+        put_text(segment.origins[usize::from(origin)].as_str(), out);
+    }
+    let (mut time, mut end) = (0, 0);
+    for entry in &segment.index {
+        number(zigzag(entry.time.0.wrapping_sub(time)), out);
+        number(u64::from(entry.end - end), out);
+        number(known.get(usize::from(entry.origin)).copied().flatten().unwrap_or(0), out);
+        out.extend_from_slice(&[entry.kind as u8, entry.flags.bits()]);
+        (time, end) = (entry.time.0, entry.end);
+    }
+    out.extend_from_slice(&segment.text);
+}
+
+fn get_segment(head: &Head, from: &mut From<'_>) -> Result<Segment, Bad> {
+    let origins = from.number()?;
+    let origins = (0..origins).map(|_| Ok(Origin::from(from.text()?))).collect::<Result<Vec<_>, Bad>>()?;
+    let mut index = Vec::with_capacity((head.count as usize).min(from.0.len()));
+    let (mut time, mut end) = (0i64, 0u32);
+    for _ in 0..head.count {
+        time = time.wrapping_add(unzigzag(from.number()?));
+        end = u32::try_from(from.number()?).ok().and_then(|length| end.checked_add(length)).ok_or(Bad::Damaged)?;
+        let origin = match from.number()? {
+            0 => NO_ORIGIN,
+            at if at <= origins.len() as u64 => u16::try_from(at - 1).map_err(|_| Bad::Damaged)?,
+            _ => return Err(Bad::Damaged),
+        };
+        let [kind, flags] = [from.byte()?, from.byte()?];
+        let kind = Kind::from_byte(kind).ok_or(Bad::Damaged)?;
+        index.push(Entry { time: Time(time), end, origin, kind, flags: Flags::from_bits(flags) });
+    }
+    let text = from.0.get(..end as usize).ok_or(Bad::Damaged)?;
+    let origins: Arc<[Origin]> = origins.into();
+    Ok(Segment { first: head.first, seq: head.seq, text: text.into(), index: index.into(), origins })
+}
+
+fn get_places(from: &mut From<'_>) -> Result<Vec<(String, Option<String>)>, Bad> {
+    let count = from.number()?;
+    let mut places = Vec::new();
+    for _ in 0..count {
+        let key = from.text()?.to_owned();
+        let place = if from.byte()? == 0 { None } else { Some(from.text()?.to_owned()) };
+        places.push((key, place));
+    }
+    Ok(places)
+}
