@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::chronicle;
 use crate::config::{self, Config, Listen, Stream};
 use crate::daemon::{self, Job};
 use crate::event::StreamName;
@@ -66,6 +67,13 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration
     Schema,
+    /// Tell what a state directory holds, or print the events of one stream in it
+    History {
+        /// The state directory, as the configuration names it
+        directory: PathBuf,
+        /// Print all events of this stream, a JSON object each line
+        name: Option<StreamName>,
+    },
 }
 
 fn parse_listen(text: &str) -> Result<Listen, String> {
@@ -123,7 +131,16 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             print("ok\n")
         }
         Command::Schema => print(&format!("{:#}\n", config::schema())),
+        Command::History { directory, name: None } => print(&chronicle::describe(&directory).map_err(unreadable)?),
+        Command::History { directory, name: Some(name) } => {
+            chronicle::print(&directory, &name).map_err(unreadable)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+fn unreadable(error: impl std::error::Error + 'static) -> Failure {
+    (error.into(), 1)
 }
 
 fn load(path: Option<&Path>) -> Result<Config, Failure> {

@@ -18,9 +18,11 @@
 //! | [`http`] | the route table; streams as bodies; sockets with their limits |
 //! | [`systemd`], [`telemetry`] | readiness; the logger |
 //! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
+//! | [`chronicle`] | what a state directory holds, for people |
 //! | [`cli`] | the command line |
 //!
-//! The first five are the core: no IO but for files in [`config`], and no clock but for waiting in [`stream`]. Sources and
+//! The first five are the core: no IO but for the files of [`config`] and of a history, and no clock but for waiting in
+//! [`stream`]. Sources and
 //! surfaces meet only there.
 
 #![expect(
@@ -39,4 +41,5 @@ mod http;
 mod systemd;
 mod telemetry;
 mod daemon;
+mod chronicle;
 pub mod cli;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("event", &[]),
     ("systemd", &[]),
     ("telemetry", &[]),
@@ -17,7 +17,8 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("source", &["event", "line", "stream", "config"]),
     ("http", &["event", "wire", "stream", "config", "access", "telemetry"]),
     ("daemon", &["event", "wire", "line", "stream", "config", "access", "source", "http", "systemd", "telemetry"]),
-    ("cli", &["config", "access", "daemon", "event", "telemetry"]),
+    ("chronicle", &["event", "wire", "stream"]),
+    ("cli", &["chronicle", "config", "access", "daemon", "event", "telemetry"]),
     ("lib", &[]),
     ("main", &[]),
 ];

@@ -20,7 +20,7 @@ mod catalog;
 pub use appender::Appender;
 pub use catalog::{Catalog, Entry};
 pub use cursor::{Cursor, Frames, Item, Start, Until};
-pub use history::{History, HistoryError, Keep, Kept};
+pub use history::{Browsed, History, HistoryError, Keep, Kept, browse, read_events};
 pub use log::{Info, Log, open, open_kept};
 pub use memory::Budget;
 pub use segment::{Batch, Places};

@@ -13,12 +13,15 @@ mod group;
 mod recorder;
 mod behind;
 mod past;
+mod browse;
 
+pub use browse::{Browsed, browse, read_events};
 pub(super) use past::{Got, Past};
 pub(super) use recorder::{Outcome, Recorder};
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -66,6 +69,9 @@ pub enum HistoryError {
         /// What the system said.
         source: io::Error,
     },
+    /// Nothing is recorded of a stream.
+    #[error("there is no stream {1} in {0:?} (without a name, all that there are are listed)")]
+    NoStream(PathBuf, StreamName),
     /// A later version wrote there, in a way that this one does not know.
     #[error("{0:?} was written by a newer rtlogd (use that one, or give this one another state_directory)")]
     Newer(PathBuf),
@@ -103,7 +109,7 @@ impl History {
             let path = path.to_owned();
             move |source| HistoryError::Directory { path, source }
         };
-        fs::create_dir_all(root).map_err(failed(root))?;
+        make_directory(root).map_err(failed(root))?;
         let lock = File::open(root).map_err(failed(root))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -153,6 +159,11 @@ impl History {
     pub fn close(self) {
         self.writers.join();
     }
+}
+
+/// Makes a directory and those above it, if they are not there. What is logged may be secret: only we may look.
+fn make_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 #[cfg(test)]

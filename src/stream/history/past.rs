@@ -100,7 +100,7 @@ fn open(file: &Stored) -> io::Result<Option<File>> {
 }
 
 /// Gives `take` the segments from the one at `place` on, until it wants no more.
-fn each_from(volume: &Volume, place: u64, mut take: impl FnMut(Segment) -> bool) -> io::Result<()> {
+pub(super) fn each_from(volume: &Volume, place: u64, mut take: impl FnMut(Segment) -> bool) -> io::Result<()> {
     for stored in files_from(volume, place) {
         let Some(file) = open(&stored)? else { continue };
         let marks = volume.marks(&stored)?;

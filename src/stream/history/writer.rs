@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -160,14 +160,14 @@ fn tell(done: oneshot::Sender<io::Result<()>>, outcome: io::Result<()>) {
 
 /// Begins a new file; the one before it is as long as what counts of it.
 fn roll(volume: &Volume, seq: u64, bytes: &[u8]) -> io::Result<()> {
-    fs::create_dir_all(&volume.directory)?;
+    super::make_directory(&volume.directory)?;
     let path = volume.directory.join(file_name(seq));
     if volume.files().current.is_none() && !volume.files().list.is_empty() {
         // Should somebody have removed it, there is nothing to cut off.
         reopen(volume).map_or_else(drop, drop);
     }
     cut_off(volume);
-    let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
+    let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(&path)?;
     let written = file.write_all_at(bytes, 0).and_then(|()| sync_directory(&volume.directory));
     if let Err(error) = written {
         // What is left of it without its beginning is passed over at the next start, too.
