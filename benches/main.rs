@@ -39,8 +39,12 @@ struct Case {
 #[derive(Clone, Copy)]
 enum Work {
     CatchUp,
+    /// The same, from a history on disk.
+    CatchUpRecorded,
     /// Lines a second.
     Live(u64),
+    /// The same, and each is recorded before it is shown.
+    LiveRecorded(u64),
     Idle,
 }
 
@@ -50,7 +54,7 @@ const PASSES: u32 = 4;
 const DESCRIPTORS: u64 = 40_000;
 
 const HELP: &str = "usage: cargo bench --bench streams -- [CASE...] [OPTION...]
-cases: catchup live1000 live100 latency idle; all of them if none is named
+cases: catchup disk live1000 live100 latency recorded idle; all of them if none is named
   --seconds N    length of a live or idle run
   --pairs N      how often floor and rtlogd run in turn (2)
   --readers N    instead of the case's own number, for example 10000
@@ -62,10 +66,22 @@ cases: catchup live1000 live100 latency idle; all of them if none is named
 const COMPLETE: Target =
     Target { what: "lines lost, doubled or strange", bound: Bound::AtMost(0.0), figure: |rtlogd, _| rtlogd.wrong() };
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 7] = [
     Case {
         name: "catchup",
         work: Work::CatchUp,
+        readers: 1,
+        seconds: 0,
+        pacing: 0,
+        targets: &[
+            Target { what: "lines/s", bound: Bound::AtLeast(3e6), figure: |rtlogd, _| rtlogd.rate() },
+            cpu_at_most(0.3),
+            COMPLETE,
+        ],
+    },
+    Case {
+        name: "disk",
+        work: Work::CatchUpRecorded,
         readers: 1,
         seconds: 0,
         pacing: 0,
@@ -103,6 +119,18 @@ const CASES: [Case; 5] = [
     Case {
         name: "latency",
         work: Work::Live(100),
+        readers: 1,
+        seconds: 10,
+        pacing: 0,
+        targets: &[
+            Target { what: "p50 ms", bound: Bound::AtMost(0.3), figure: |rtlogd, _| rtlogd.latency.quantile(0.5) },
+            p99_at_most(1.0),
+            COMPLETE,
+        ],
+    },
+    Case {
+        name: "recorded",
+        work: Work::LiveRecorded(100),
         readers: 1,
         seconds: 10,
         pacing: 0,
@@ -233,13 +261,17 @@ fn compare(case: &Case, options: &Options) -> Outcome<u32> {
     let seconds = options.seconds.unwrap_or(case.seconds);
     let readers = options.readers.unwrap_or(case.readers);
     let (what, feed) = match case.work {
-        Work::CatchUp => {
+        Work::CatchUp | Work::CatchUpRecorded => {
+            let recorded = matches!(case.work, Work::CatchUpRecorded);
             let (path, lines) = (directory.path().join("big.log"), options.lines);
             feeder::write_file(&path, lines)?;
-            (format!("{PASSES} times {lines} lines from a file"), Feed::File { path, lines })
+            (format!("{PASSES} times {lines} lines from a file"), Feed::File { path, lines, recorded })
         }
-        Work::Live(rate) => (format!("{rate} lines/s for {seconds} s"), Feed::Live { rate, lines: rate * seconds }),
-        Work::Idle => (format!("nothing for {seconds} s"), Feed::Live { rate: 1, lines: 1 }),
+        Work::Live(rate) | Work::LiveRecorded(rate) => {
+            let recorded = matches!(case.work, Work::LiveRecorded(_));
+            (format!("{rate} lines/s for {seconds} s"), Feed::Live { rate, lines: rate * seconds, recorded })
+        }
+        Work::Idle => (format!("nothing for {seconds} s"), Feed::Live { rate: 1, lines: 1, recorded: false }),
     };
     let pacing = Duration::from_millis(options.pacing.unwrap_or(case.pacing));
     println!("\n{}: {readers} readers, {what}; floor at {pacing:?}\n{}", case.name, report::heading());
@@ -266,7 +298,7 @@ fn once(work: Work, server: Outcome<Server>, readers: usize, seconds: u64, feed:
     let mut server = server?;
     let outcome = match (work, feed) {
         (Work::Idle, _) => run::idle(&server, readers, seconds),
-        (_, Feed::Live { rate, lines }) => run::live(&server, readers, *rate, *lines),
+        (_, Feed::Live { rate, lines, .. }) => run::live(&server, readers, *rate, *lines),
         (_, Feed::File { lines, .. }) => run::catch_up(&server, readers, *lines, PASSES),
     };
     outcome.map_err(|error| format!("{error}; the server: {}", server.last_words()).into())

@@ -36,9 +36,9 @@ const TICK: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub(crate) enum Feed {
     /// A feeder prints so many, at this rate a second, once triggered.
-    Live { rate: u64, lines: u64 },
+    Live { rate: u64, lines: u64, recorded: bool },
     /// A file holds so many.
-    File { path: PathBuf, lines: u64 },
+    File { path: PathBuf, lines: u64, recorded: bool },
 }
 
 /// A running server and what belongs to it; all is ended on drop.
@@ -95,11 +95,17 @@ impl Server {
         let directory = TempDir::new()?;
         let inside = |name: &str| directory.path().join(name);
         let (streams, memory, target) = match feed {
-            Feed::Live { .. } => {
+            Feed::Live { recorded, .. } => {
                 let command = feeder_command(feed, directory.path())?;
-                (json!({ "feed": { "command": command } }), json!({}), "/streams/feed?tail=0")
+                let more = if *recorded { json!({ "state_directory": "state" }) } else { json!({}) };
+                (json!({ "feed": { "command": command } }), more, "/streams/feed?tail=0")
             }
-            Feed::File { path, lines } => {
+            Feed::File { path, recorded: true, .. } => (
+                json!({ "file": { "file": path, "from": "start" } }),
+                json!({ "state_directory": "state", "history": { "disk": "8GiB" } }),
+                "/streams/file?tail=all&follow=false",
+            ),
+            Feed::File { path, lines, recorded: false } => {
                 let memory = format!("{}MiB", 2048 + lines * FILE_LINE / (1 << 20));
                 (
                     json!({ "file": { "file": path, "from": "start" } }),
@@ -220,7 +226,7 @@ fn trigger_in(directory: &Path) -> PathBuf {
 }
 
 fn feeder_command(feed: &Feed, directory: &Path) -> Outcome<Vec<String>> {
-    let Feed::Live { rate, lines } = feed else { return Err("a file needs no feeder".into()) };
+    let Feed::Live { rate, lines, .. } = feed else { return Err("a file needs no feeder".into()) };
     let program = std::env::current_exe()?.to_str().ok_or("our own path is not UTF-8")?.to_owned();
     let trigger = trigger_in(directory).to_str().ok_or("the temporary directory is not UTF-8")?.to_owned();
     Ok(vec![program, "feeder".into(), rate.to_string(), lines.to_string(), trigger])
