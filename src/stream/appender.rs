@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::event::{Loss, Position, SourceState, Time};
 
-use super::history::{Outcome, Recorder};
+use super::history::{Next, Outcome, Recorder};
 use super::log::Shared;
 use super::memory::Share;
 use super::numbering::Numbering;
@@ -90,7 +90,10 @@ impl Appender {
     }
 
     async fn add(&mut self, batch: &mut Batch) {
-        let (id, seq) = self.with_numbering(|numbering| (numbering.next_id(), numbering.next()));
+        let (id, seq) = {
+            let ring = self.ring.borrow();
+            (ring.numbering().next_id(), ring.numbering().next())
+        };
         let places = std::mem::take(&mut batch.places);
         let (state, open) = (batch.state.take(), std::mem::take(&mut batch.open));
         let mut news = News { segments: batch.cut(id, seq), state, open, epoch: None };
@@ -98,9 +101,12 @@ impl Appender {
             self.state.clone_from(&news.state);
         }
         if self.recorder.is_some() && !(news.segments.is_empty() && places.is_empty()) {
-            let numbering = self.with_numbering(Clone::clone);
             let recorded = match &mut self.recorder {
-                Some(recorder) => recorder.record(&numbering, &news.segments, places).await,
+                Some(recorder) => {
+                    let next = Next::of(self.ring.borrow().numbering(), recorder.end());
+                    let memory = |from| in_memory(&self.ring, from);
+                    recorder.record(next, memory, &news.segments, places).await
+                }
                 None => Outcome::Recorded,
             };
             if let Outcome::Failed(reason) = recorded {
@@ -109,10 +115,6 @@ impl Appender {
             }
         }
         self.publish(news);
-    }
-
-    fn with_numbering<T>(&self, look: impl FnOnce(&Numbering) -> T) -> T {
-        look(self.ring.borrow().numbering())
     }
 
     fn publish(&mut self, news: News) {

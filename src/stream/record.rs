@@ -335,3 +335,102 @@ fn get_places(from: &mut From<'_>) -> Result<Vec<(String, Option<String>)>, Bad>
     }
     Ok(places)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, Loss, MAX_LINE};
+    use crate::stream::Batch;
+    use proptest::prelude::*;
+
+    fn first() -> Position {
+        Position { epoch: Epoch::kept(1_763_874_672_123), number: 7 }
+    }
+
+    fn lines() -> impl Strategy<Value = Vec<(i64, u8, u8, Vec<u8>)>> {
+        let text = prop_oneof![9 => prop::collection::vec(any::<u8>(), 0..60), 1 => Just(vec![b'x'; MAX_LINE])];
+        prop::collection::vec((any::<i64>(), 0u8..4, 0u8..4, text), 1..40)
+    }
+
+    fn segments(lines: &[(i64, u8, u8, Vec<u8>)]) -> Vec<Segment> {
+        let mut batch = Batch::new();
+        for (time, origin, flags, text) in lines {
+            match origin {
+                0 => batch.loss(Time(*time), &Loss { missed: None, bytes: Some(3), reason: "x".to_owned() }),
+                origin => {
+                    let origin = Origin::from(format!("/origin/{origin}").as_str());
+                    batch.line(Time(*time), &origin, Flags::from_bits(*flags), text);
+                }
+            }
+        }
+        batch.cut(first(), 100)
+    }
+
+    fn events(segment: &Segment) -> Vec<Event<'_>> {
+        (0..segment.len()).map(|at| segment.event(at)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn what_is_written_reads_back_and_is_short(lines in lines(), unknown: bool, keys in prop::collection::vec("\\PC{0,9}", 0..5)) {
+            let segments = segments(&lines);
+            let mut writer = Writer::default();
+            for segment in &segments {
+                writer.events(segment, unknown);
+            }
+            let place = "place".to_owned();
+            writer.places(first(), 200, keys.iter().zip([Some(&place), None].into_iter().cycle()));
+            writer.end();
+            let mut bytes = &writer.bytes[..];
+            let mut seen = Vec::new();
+            let mut places = Vec::new();
+            let mut more = true;
+            while !bytes.is_empty() {
+                prop_assert!(more, "what belongs together ended too early");
+                let (head, body) = read(bytes).unwrap();
+                prop_assert!(HEAD + head.length <= LONGEST);
+                bytes = &bytes[HEAD + head.length..];
+                more = head.more;
+                let Body::Events { segment, places: some } = body else { panic!() };
+                prop_assert_eq!(head.unknown, unknown && segment.is_some());
+                seen.extend(segment);
+                places.extend(some);
+            }
+            prop_assert!(!more);
+            prop_assert!(seen.iter().flat_map(events).eq(segments.iter().flat_map(events)));
+            prop_assert!(seen.iter().map(Segment::seq).eq(segments.iter().map(Segment::seq)));
+            prop_assert!(places.iter().map(|(key, _)| key).eq(&keys));
+            prop_assert!(places.iter().zip([true, false].into_iter().cycle()).all(|((_, place), is)| place.is_some() == is));
+        }
+
+        #[test]
+        fn one_wrong_byte_is_noticed(at in any::<prop::sample::Index>(), other in 1u8..=255) {
+            let mut writer = Writer::default();
+            writer.events(&segments(&[(5, 1, 0, b"a line".to_vec()), (6, 2, 0, b"another".to_vec())])[0], false);
+            writer.end();
+            let at = at.index(writer.bytes.len());
+            writer.bytes[at] ^= other;
+            prop_assert!(read(&writer.bytes).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300), count in 0u32..9) {
+            prop_assert!(read(&bytes).is_err());
+            // Behind a right head and checksum, too.
+            let mut writer = Writer::default();
+            writer.record(Sort::Events, false, count, (first(), 1, Time(0)), |out| out.append(&mut bytes));
+            if let Ok((head, _)) = read(&writer.bytes) {
+                prop_assert_eq!(head.count, count);
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_of_lines_costs_little_beside_their_text() {
+        let lines: Vec<_> = (0..1000).map(|at| (1_763_874_672_123_456 + at, 1, 0, vec![b'x'; 100])).collect();
+        let mut writer = Writer::default();
+        writer.events(&segments(&lines)[0], false);
+        assert!(writer.bytes.len() < 1000 * 106 + 200, "{}", writer.bytes.len());
+    }
+}

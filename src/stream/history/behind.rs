@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::stream::numbering::Numbering;
 
-use super::group::Group;
+use super::group::{Group, Next};
 use super::recorder::{Memory, RETRY, Recorder, gone, take_places};
 use super::writer::{Act, Job};
 
@@ -81,13 +81,14 @@ impl Recorder {
         let (segments, numbering) = memory(from);
         let mut group = Group::new(from);
         let (mut size, mut end) = (0, from);
+        let next = Next::of(&numbering, from);
         for segment in &segments {
             if size > CATCH_UP {
                 break;
             }
             size += segment.cost();
+            group.events(segment, numbering.misses_unknown(end, segment.seq()));
             end = segment.end();
-            group.events(&numbering, segment);
         }
         flight.whole = segments.last().is_none_or(|last| last.end() == end);
         if !flight.whole {
@@ -97,10 +98,10 @@ impl Recorder {
         flight.to = Some(numbering.next());
         flight.places = std::mem::take(&mut self.pending);
         let places = flight.places.iter().map(|(key, place)| (key, place.as_ref()));
-        group.places(&numbering, numbering.next(), places);
+        group.places(next, places);
         if group.is_empty() {
             // All of it was dropped from memory meanwhile; what was handed over before still needs its end.
-            group.opened(&numbering, &self.boot);
+            group.opened(next, &self.boot);
         }
         (Act::Add(group.whole()), flight, done)
     }

@@ -1,12 +1,33 @@
 //! Records on their way to the disk that count together or not at all.
 
-use crate::event::Time;
+use crate::event::{Position, Time};
 use crate::stream::numbering::Numbering;
 use crate::stream::record::Writer;
 use crate::stream::segment::Segment;
 
 use super::volume::Mark;
 use super::writer::Added;
+
+/// The event that comes next, and whether others, nobody knows how many, are missing in front of it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::stream) struct Next {
+    pub(in crate::stream) id: Position,
+    pub(in crate::stream) seq: u64,
+    pub(in crate::stream) unknown: bool,
+}
+
+impl Next {
+    /// What `numbering` says is next, behind what is recorded up to place `end`.
+    pub(in crate::stream) fn of(numbering: &Numbering, end: u64) -> Self {
+        let seq = numbering.next();
+        Self { id: numbering.next_id(), seq, unknown: numbering.misses_unknown(end, seq) }
+    }
+
+    /// The one after these segments.
+    fn after(self, segments: &[Segment]) -> Self {
+        segments.last().map_or(self, |last| Self { id: last.id(last.len()), seq: last.end(), unknown: false })
+    }
+}
 
 /// Records in the making.
 #[derive(Debug)]
@@ -28,34 +49,41 @@ impl Group {
         self.writer.bytes.is_empty()
     }
 
-    /// Adds that a daemon begins to write; `numbering` says which event is the next.
-    pub(super) fn opened(&mut self, numbering: &Numbering, boot: &str) {
-        let unknown = numbering.misses_unknown(self.end, numbering.next());
-        self.writer.opened(numbering.next_id(), numbering.next(), unknown, boot);
+    /// Adds that a daemon begins to write, whose next event is `next`.
+    pub(super) fn opened(&mut self, next: Next, boot: &str) {
+        self.writer.opened(next.id, next.seq, next.unknown, boot);
     }
 
-    /// Adds events.
-    pub(super) fn events(&mut self, numbering: &Numbering, segment: &Segment) {
+    /// Adds events; `unknown` is whether others, nobody knows how many, are missing in front of them.
+    pub(super) fn events(&mut self, segment: &Segment, unknown: bool) {
         let (seq, offset, time) = (segment.seq(), self.writer.bytes.len() as u64, segment.time(0));
-        self.writer.events(segment, numbering.misses_unknown(self.end, seq));
+        self.writer.events(segment, unknown);
         self.marks.push(Mark { seq, offset, time });
         self.end = segment.end();
         self.newest = self.newest.max(segment.time(segment.len() - 1));
     }
 
-    /// Adds the source's places before the event at `seq`.
+    /// Adds the source's places before the event `next`.
     pub(super) fn places<'a>(
         &mut self,
-        numbering: &Numbering,
-        seq: u64,
+        next: Next,
         places: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
     ) {
-        self.writer.places(numbering.id(seq), seq, places);
+        self.writer.places(next.id, next.seq, places);
     }
 
     /// Adds that the daemon ends in peace.
-    pub(super) fn closed(&mut self, numbering: &Numbering) {
-        self.writer.closed(numbering.next_id(), numbering.next());
+    pub(super) fn closed(&mut self, next: Next) {
+        self.writer.closed(next.id, next.seq);
+    }
+
+    /// Adds what an append brings.
+    pub(super) fn append(&mut self, next: Next, segments: &[Segment], places: &[(String, Option<String>)]) {
+        let mut unknown = next.unknown;
+        for segment in segments {
+            self.events(segment, std::mem::take(&mut unknown));
+        }
+        self.places(next.after(segments), places.iter().map(|(key, place)| (key, place.as_ref())));
     }
 
     /// All of it; what belongs together ends here.

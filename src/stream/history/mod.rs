@@ -16,6 +16,7 @@ mod past;
 mod browse;
 
 pub use browse::{Browsed, browse, read_events};
+pub(super) use group::Next;
 pub(super) use past::{Got, Past};
 pub(super) use recorder::{Outcome, Recorder};
 

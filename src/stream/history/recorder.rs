@@ -16,7 +16,7 @@ use crate::stream::segment::{Places, Segment};
 
 use super::Keep;
 use super::behind::Behind;
-use super::group::Group;
+use super::group::{Group, Next};
 use super::volume::Volume;
 use super::writer::{Act, Added, Job};
 
@@ -104,11 +104,17 @@ impl Recorder {
         self.behind.as_ref().map(|behind| behind.reason.as_str())
     }
 
-    /// Records segments together with the places after them; `before` is the numbering up to them. Do not drop it before it
-    /// is done.
+    /// The place after the last event that is recorded.
+    pub(in crate::stream) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Records segments together with the places after them; they begin with `next`, and memory has only what is before
+    /// them. Do not drop it before it is done.
     pub(in crate::stream) async fn record(
         &mut self,
-        before: &Numbering,
+        next: Next,
+        memory: impl Memory,
         segments: &[Segment],
         places: Vec<(String, Option<String>)>,
     ) -> Outcome {
@@ -116,7 +122,7 @@ impl Recorder {
             self.pending.extend(places);
             return Outcome::Behind;
         }
-        match self.try_record(before, segments, &places).await {
+        match self.try_record(next, &memory, segments, &places).await {
             Ok(()) => {
                 take_places(&mut self.places, places);
                 self.end = segments.last().map_or(self.end, Segment::end);
@@ -126,7 +132,7 @@ impl Recorder {
             Err(error) => {
                 let reason = format!("the history cannot be written: {error}");
                 self.pending.extend(places);
-                self.behind = Some(Behind::new(reason.clone(), before.clone(), self.end));
+                self.behind = Some(Behind::new(reason.clone(), memory(u64::MAX).1, self.end));
                 Outcome::Failed(reason)
             }
         }
@@ -134,24 +140,21 @@ impl Recorder {
 
     async fn try_record(
         &mut self,
-        before: &Numbering,
+        next: Next,
+        memory: &impl Memory,
         segments: &[Segment],
         places: &[(String, Option<String>)],
     ) -> io::Result<()> {
         if self.wants_new_file() {
-            let roll = self.roll(before);
+            let roll = self.roll(&memory(u64::MAX).1);
             self.hand_over(roll).await?;
             (self.opened, self.began) = (true, None);
         }
         let mut group = Group::new(self.end);
         if !self.opened {
-            group.opened(before, &self.boot);
+            group.opened(next, &self.boot);
         }
-        for segment in segments {
-            group.events(before, segment);
-        }
-        let end = segments.last().map_or(before.next(), Segment::end);
-        group.places(before, end, places.iter().map(|(key, place)| (key, place.as_ref())));
+        group.append(next, segments, places);
         self.hand_over(Act::Add(group.whole())).await?;
         self.opened = true;
         Ok(())
@@ -253,7 +256,7 @@ impl Recorder {
                 return Ok(());
             }
             let mut group = Group::new(self.end);
-            group.closed(&numbering);
+            group.closed(Next::of(&numbering, self.end));
             let (done, outcome) = oneshot::channel();
             let act = Act::Add(Added { sync: true, ..group.whole() });
             let sent = self.jobs.send(Job { volume: self.volume.clone(), act, done }).await;
