@@ -9,6 +9,7 @@ mod layers;
 mod tail;
 mod process;
 mod resume;
+mod history;
 mod encodings;
 mod poll;
 mod config;

@@ -110,12 +110,19 @@ impl Place {
 
     /// Starts the program and waits until it serves.
     pub(crate) fn launch(self, arguments: &[&str], input: Stdio) -> Daemon {
+        let mut command = self.command(arguments);
+        command.stdin(input);
+        self.launch_command(command)
+    }
+
+    /// Starts a command that becomes the program, and waits until it serves.
+    pub(crate) fn launch_command(self, mut command: Command) -> Daemon {
         let notify = self.path("notify");
         if let Err(error) = fs::remove_file(&notify) {
             assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
         }
         let socket = UnixDatagram::bind(&notify).unwrap();
-        let mut program = Program::start(self.command(arguments).env("NOTIFY_SOCKET", &notify).stdin(input));
+        let mut program = Program::start(command.env("NOTIFY_SOCKET", &notify));
         let status = program.ready(&socket);
         let addresses = status.split_whitespace().filter_map(Address::parse).collect();
         Daemon { program, addresses, place: self }
@@ -288,6 +295,11 @@ impl Daemon {
     /// Writes to its standard input.
     pub(crate) fn input(&self, bytes: &[u8]) {
         self.program.child.stdin.as_ref().expect("its input is a pipe").write_all(bytes).unwrap();
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> i32 {
+        self.program.pid().as_raw_nonzero().get()
     }
 
     pub(crate) fn terminate(&self) {

@@ -172,6 +172,24 @@ impl Reader {
         std::iter::from_fn(|| self.next_by(deadline)).collect()
     }
 
+    /// All messages up to the body's end, or to where it was cut.
+    pub(crate) fn until_cut(&mut self) -> Vec<Message> {
+        let deadline = Deadline::new();
+        while let Ok(Some(bytes)) = self.body.some(deadline) {
+            self.decoder.push(&bytes);
+        }
+        assert!(deadline.left().is_some(), "neither an end nor a cut in time");
+        self.decoder.ready.drain(..).collect()
+    }
+
+    /// What came so far, without waiting for more than that.
+    pub(crate) fn some(&mut self) -> Vec<Message> {
+        if let Ok(Some(bytes)) = self.body.some(Deadline::new()) {
+            self.decoder.push(&bytes);
+        }
+        self.decoder.ready.drain(..).collect()
+    }
+
     /// The id that a browser would send when it connects again.
     pub(crate) fn last_id(&self) -> &str {
         &self.decoder.last_id
