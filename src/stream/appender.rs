@@ -162,7 +162,7 @@ impl Appender {
         batch
     }
 
-    /// Ends the log: what the history still lacks is written, and all is on the disk when it is done.
+    /// Ends the log: what the history still lacks is written. It is on the disk once the [`History`](super::History) is closed.
     pub async fn close(mut self) {
         if let Some(recorder) = self.recorder.take() {
             let ring = self.ring.clone();

@@ -152,7 +152,6 @@ impl History {
             warn!(stream = name.as_str(); "the history is damaged: {damage}");
         }
         let volume = Arc::new(Volume::new(directory, found.files));
-        self.writers.watch(&volume);
         let (jobs, boot, places) = (self.writers.jobs(), self.boot.clone(), found.places.clone());
         let recorder = Recorder::new(volume.clone(), jobs, boot, keep, places, end);
         let past = Past::new(volume, self.permits.clone());
