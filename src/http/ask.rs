@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::config;
-use crate::event::{Position, StreamName, Time};
+use crate::event::{Level, Position, StreamName, Time};
 use crate::stream::{Filter, Start, Until, View};
 use crate::wire::{Data, Encoding};
 
@@ -21,7 +21,7 @@ pub(super) const STREAMS: usize = 64;
 pub(super) const SATISFIED: char = '!';
 
 /// Parameters that a stream answers to, for the message about others.
-const KNOWN: &str = "stream, after, tail, since, run, follow, limit, grep, exclude, origin, data, format, wait";
+const KNOWN: &str = "stream, after, tail, since, run, follow, limit, grep, exclude, origin, level, data, format, wait";
 
 /// A checked request for one or several streams.
 #[derive(Debug)]
@@ -212,7 +212,12 @@ impl<'a> Query<'a> {
 
     fn filter(&self) -> Result<Filter, Problem> {
         let texts = |name| self.all(name).map(str::to_owned).collect::<Vec<_>>();
-        Filter::new(&texts("grep"), &texts("exclude"), texts("origin")).map_err(|error| Problem::bad(error.to_string()))
+        let level = match self.one("level")? {
+            Some(text) => Some(text.parse::<Level>().map_err(|error| Problem::bad(format!("level={text}: {error}")))?),
+            None => None,
+        };
+        let filter = Filter::new(&texts("grep"), &texts("exclude"), texts("origin"));
+        filter.map(|filter| filter.with_level(level)).map_err(|error| Problem::bad(error.to_string()))
     }
 }
 

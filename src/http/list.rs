@@ -30,6 +30,8 @@ struct Listed<'a> {
     readers: usize,
     /// Bytes in memory.
     memory: usize,
+    /// Lines held against a filter, for all readers together.
+    filtered: u64,
     /// Whether nothing more can come.
     ended: bool,
 }
@@ -40,7 +42,7 @@ struct List<'a> {
 }
 
 fn listed(entry: &Entry, now: Time) -> Listed<'_> {
-    let Info { state, first, last, rate, readers, memory, ended } = entry.log.info(now);
+    let Info { state, first, last, rate, readers, memory, filtered, ended } = entry.log.info(now);
     Listed {
         name: entry.log.name().as_str(),
         kind: entry.kind,
@@ -52,6 +54,7 @@ fn listed(entry: &Entry, now: Time) -> Listed<'_> {
         rate: (rate * 10.0).round() / 10.0,
         readers,
         memory,
+        filtered,
         ended,
     }
 }

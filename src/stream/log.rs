@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::event::{Gap, Kind, Origin, Position, SourceState, StreamName, Time};
+use crate::event::{Gap, Kind, Position, SourceState, StreamName, Time};
 
 use super::cursor::{Bounds, Cursor, Start, Until};
 use super::memory::{Budget, Share};
@@ -117,6 +117,8 @@ pub struct Info {
     pub readers: usize,
     /// What it holds in memory, in bytes.
     pub memory: usize,
+    /// How many lines were held against a filter, for all readers together.
+    pub filtered: u64,
     /// Whether nothing more can come.
     pub ended: bool,
 }
@@ -131,9 +133,9 @@ impl Log {
     pub fn info(&self, now: Time) -> Info {
         /// The rate is over this many seconds.
         const SECONDS: i64 = 10;
-        let (readers, slots) = {
+        let (readers, slots, filtered) = {
             let views = self.shared.views();
-            (views.readers(), views.bytes())
+            (views.readers(), views.bytes(), views.filtered())
         };
         let ended = self.ring.has_changed().is_err();
         let ring = self.ring.borrow();
@@ -148,6 +150,7 @@ impl Log {
             rate,
             readers,
             memory: ring.bytes() + slots,
+            filtered,
             ended,
         }
     }
@@ -185,11 +188,15 @@ impl Log {
             (next, if matches!(start, Start::Tail(1..)) { ring.segments() } else { Vec::new() })
         };
         let next = match start {
-            Start::Tail(lines) => tail(&segments, lines, |segment, at| {
-                let event = segment.event(at);
-                event.kind == Kind::Line && filter.takes(event.origin.map(Origin::as_str), event.text)
-            })
-            .unwrap_or(next),
+            Start::Tail(lines) => {
+                let mut filtered = 0;
+                let begin = tail(&segments, lines, |segment, at| {
+                    let event = segment.event(at);
+                    event.kind == Kind::Line && filter.takes_event(&event, &mut filtered)
+                });
+                log.shared.views().count_filtered(filtered);
+                begin.unwrap_or(next)
+            }
             _ => next,
         };
         let (head, run_over) = {
@@ -202,7 +209,7 @@ impl Log {
 }
 
 /// The place of the `lines`-th last event that counts, or of the oldest event if there are fewer. `None` if there is none.
-fn tail(segments: &[Arc<Segment>], lines: u64, counts: impl Fn(&Segment, usize) -> bool) -> Option<u64> {
+fn tail(segments: &[Arc<Segment>], lines: u64, mut counts: impl FnMut(&Segment, usize) -> bool) -> Option<u64> {
     let mut left = lines;
     for segment in segments.iter().rev() {
         for at in (0..segment.len()).rev() {
