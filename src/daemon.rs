@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::Hosts;
 use crate::config::{Config, Listen, SourceKind, Stream};
+use crate::control::Desk;
 use crate::event::{Epoch, Position, RunEnd, Time};
 use crate::http::App;
 use crate::http::listen::{self, ListenError, Rules, Socket};
@@ -185,6 +186,7 @@ async fn sender_open<T>(sender: &mpsc::Sender<Signal>, future: impl Future<Outpu
 /// What runs, and how it is told to stop.
 struct House {
     catalog: Catalog,
+    desk: Desk,
     budget: Budget,
     sources: TaskTracker,
     stop_sources: CancellationToken,
@@ -198,6 +200,7 @@ impl House {
     fn new(config: &Config) -> Self {
         Self {
             catalog: Catalog::default(),
+            desk: Desk::default(),
             budget: Budget::new(config.memory),
             sources: TaskTracker::new(),
             stop_sources: CancellationToken::new(),
@@ -225,8 +228,12 @@ impl House {
     fn open_doors(&self, sockets: Vec<Socket>, config: &Config) {
         let addresses: Vec<_> = sockets.iter().map(Socket::address).collect();
         let base = config.base_path.trim_end_matches('/');
-        let app =
-            App { catalog: self.catalog.clone(), keep_alive: config.limits.keep_alive, ready: self.ready.subscribe() };
+        let app = App {
+            catalog: self.catalog.clone(),
+            desk: self.desk.clone(),
+            keep_alive: config.limits.keep_alive,
+            ready: self.ready.subscribe(),
+        };
         let rules = Rules {
             hosts: Hosts::new(&config.hosts),
             limits: config.limits.clone(),

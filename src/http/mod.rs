@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use warp::Filter;
 use warp::reply::{Reply, Response};
 
+use crate::control::Desk;
 use crate::event::StreamName;
 use crate::stream::{Catalog, Entry};
 
@@ -28,6 +29,9 @@ use problem::Problem;
 pub(crate) struct App {
     /// The streams there are.
     pub(crate) catalog: Catalog,
+    /// What takes commands.
+    #[expect(dead_code, reason = "the routes that send commands ask it")]
+    pub(crate) desk: Desk,
     /// How long a stream may be quiet before a comment keeps its connection alive.
     pub(crate) keep_alive: Duration,
     /// Whether requests are to be served: from when all sources were started until the daemon stops.
