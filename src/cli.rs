@@ -64,8 +64,21 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Print the JSON Schema of the configuration
-    Schema,
+    /// Print the JSON Schema of the configuration, or of the control channel's messages
+    Schema {
+        /// Of what
+        #[arg(value_enum, default_value_t = Described::Config)]
+        of: Described,
+    },
+}
+
+/// What there is a schema of.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Described {
+    /// The configuration
+    Config,
+    /// The control channel
+    Control,
 }
 
 fn parse_listen(text: &str) -> Result<Listen, String> {
@@ -121,7 +134,8 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             load(config.as_deref())?;
             print("ok\n")
         }
-        Command::Schema => print(&format!("{:#}\n", config::schema())),
+        Command::Schema { of: Described::Config } => print(&format!("{:#}\n", config::schema())),
+        Command::Schema { of: Described::Control } => print(&format!("{:#}\n", daemon::control_schema())),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use log::{error, info, warn};
@@ -13,12 +14,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Hosts;
+use crate::access::{Hosts, Origins, Rights};
 use crate::config::{Config, Listen, SourceKind, Stream};
 use crate::control::Desk;
 use crate::event::{Epoch, Position, RunEnd, Time};
-use crate::http::App;
 use crate::http::listen::{self, ListenError, Rules, Socket};
+use crate::http::{App, Leases, Sessions};
 use crate::source::{self, Options, SourceError, Tee, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, Places};
 use crate::systemd;
@@ -62,6 +63,11 @@ pub(crate) struct Job {
     pub(crate) any_port: bool,
     /// How long the stream stays after the command's end; `None` as long as readers need, at most five seconds.
     pub(crate) linger: Option<Duration>,
+}
+
+/// The JSON Schema of what the control channel speaks.
+pub(crate) fn control_schema() -> serde_json::Value {
+    crate::wire::message::schema()
 }
 
 /// Serves the streams of `config` until SIGTERM or SIGINT.
@@ -233,6 +239,10 @@ impl House {
             desk: self.desk.clone(),
             keep_alive: config.limits.keep_alive,
             ready: self.ready.subscribe(),
+            rights: Rights::new(rustix::process::geteuid().as_raw()),
+            origins: Arc::new(Origins::new(&config.origins)),
+            sessions: Sessions::default(),
+            leases: Leases::default(),
         };
         let rules = Rules {
             hosts: Hosts::new(&config.hosts),

@@ -11,6 +11,8 @@ mod process;
 mod resume;
 mod encodings;
 mod poll;
+mod control;
+mod control_hostile;
 mod config;
 mod lifecycle;
 mod hostile;

@@ -58,11 +58,13 @@ impl Check<'_> {
         let memory = self.size(raw.memory, defaults.memory, LEAST_STREAM_MEMORY, usize::MAX);
         let stream_memory = self.history(raw.history, STREAM_MEMORY);
         let hosts = value(raw.hosts).unwrap_or_default();
+        let origins = value(raw.origins).unwrap_or_default();
         let proxies = value(raw.trusted_proxies).unwrap_or_default();
         Config {
             listen: listen.unwrap_or(defaults.listen),
             memory,
             hosts: hosts.into_iter().filter_map(|host| self.host(host)).collect(),
+            origins: origins.into_iter().filter_map(|at| at.value).collect(),
             trusted_proxies: proxies.into_iter().filter_map(|at| at.value).collect(),
             base_path: written(raw.base_path)
                 .and_then(|(at, path)| self.base_path(at, &path))

@@ -69,6 +69,7 @@ fn join(first: raw::Config, second: raw::Config) -> raw::Config {
         memory: second.memory.or(first.memory),
         history: second.history.or(first.history),
         hosts: second.hosts.or(first.hosts),
+        origins: second.origins.or(first.origins),
         trusted_proxies: second.trusted_proxies.or(first.trusted_proxies),
         base_path: second.base_path.or(first.base_path),
         access: second.access.or(first.access),
@@ -168,6 +169,7 @@ listen: ["[::1]:0", localhost:80, 0.0.0.0:7070, "unix:run/r.sock"]
 memory: 1GiB
 history: { memory: 2MiB }
 hosts: [CI.Example.com, "::1", "[::2]", 10.0.0.1]
+origins: ["https://Dash.example.com", "http://[::1]:8080"]
 trusted_proxies: [127.0.0.1, 10.0.0.0/8]
 base_path: /logs/ci/
 access: { insecure: true }
@@ -216,6 +218,7 @@ streams:
             listen: listen.map(|it| it.parse().unwrap()).into(),
             memory: 1 << 30,
             hosts: ["ci.example.com", "[::1]", "[::2]", "10.0.0.1"].map(Into::into).into(),
+            origins: ["https://dash.example.com", "http://[::1]:8080"].map(|it| it.parse().unwrap()).into(),
             trusted_proxies: ["127.0.0.1", "10.0.0.0/8"].map(|it| it.parse().unwrap()).into(),
             base_path: "/logs/ci".into(),
             insecure: true,
@@ -233,7 +236,7 @@ streams:
         assert_eq!(config(&[text]), Ok(expected));
     }
 
-    const KNOWN: &str = "listen, memory, history, hosts, trusted_proxies, base_path, access, limits, streams";
+    const KNOWN: &str = "listen, memory, history, hosts, origins, trusted_proxies, base_path, access, limits, streams";
     const STREAM: &str = "a map with `file`, `command`, `from`, `directory`, `environment`, `restart`, `stop`, `max_line`, \
         `carriage_return`, `description`, `labels` or `history`";
 
@@ -242,8 +245,8 @@ streams:
         let unknown = format!("1:1: unknown key `tls` (known here: {KNOWN})");
         let broken = unknown.replace("tls", "a\\nb");
         let no_stream = format!("1:15: expected {STREAM}, found the text \"b\"");
-        let no_map = "1:1: expected a map with `listen`, `memory`, `history`, `hosts`, `trusted_proxies`, `base_path`, \
-            `access`, `limits` or `streams`, found a list";
+        let no_map = "1:1: expected a map with `listen`, `memory`, `history`, `hosts`, `origins`, `trusted_proxies`, \
+            `base_path`, `access`, `limits` or `streams`, found a list";
         let time = "(a whole number and ms, s, m, h or d, such as 15s; at most 36500d)";
         let (head, body) = (
             format!("1:17: not a length of time: \"15\" {time}"),
@@ -531,7 +534,7 @@ streams:
                 keys.push(key.clone());
             }
         }
-        assert_eq!(keys.len(), 35, "{keys:?}");
+        assert_eq!(keys.len(), 36, "{keys:?}");
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use warp::reply::Response;
 
 use crate::event::{Position, SourceState, Time};
 use crate::stream::{Entry, Info};
 
 use super::problem::Problem;
-use super::{Request, follow, json};
+use super::{App, Request, follow, json};
 
 /// One stream, in the list and at `/streams/NAME/state`.
 #[derive(Serialize)]
@@ -57,6 +58,13 @@ fn listed(entry: &Entry, now: Time) -> Listed<'_> {
         filtered,
         ended,
     }
+}
+
+/// Every stream, each an object as in the list.
+pub(super) fn all(app: &App) -> Vec<Box<RawValue>> {
+    let now = SystemTime::now().into();
+    let raw = |entry: &Entry| to_raw_value(&listed(entry, now)).expect("a list has text keys and finite numbers");
+    app.catalog.list().iter().map(raw).collect()
 }
 
 /// `GET /streams`.

@@ -431,10 +431,10 @@ mod tests {
                 all.push(log.cursor(view(&[&pattern]), Start::Tail(0), Until::default()).await);
             }
             let mut seen = vec![0; readers];
-            for round in 0..50 {
+            for round in 0..50u64 {
                 write(&mut appender, round * 20..(round + 1) * 20).await;
                 for (at, reader) in
-                    all.iter_mut().enumerate().filter(|(at, _)| round == 49 || (at + round as usize) % 3 > 0)
+                    all.iter_mut().enumerate().filter(|(at, _)| round == 49 || !(*at as u64 + round).is_multiple_of(3))
                 {
                     seen[at] += drain(reader).await.len();
                 }

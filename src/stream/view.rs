@@ -227,6 +227,7 @@ struct Shared {
 
 /// All views of one log.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "the views are what it is about")]
 pub(super) struct Views {
     views: Vec<Option<Shared>>,
     /// All encoded bytes in slots.
