@@ -288,3 +288,19 @@ fn a_channel_that_reads_nothing_slows_nobody() {
     daemon.write("app.log", "last\n");
     assert_eq!(reader.take(1)[0].data, "last");
 }
+
+#[test]
+fn an_echo_over_the_same_stack_gives_back_what_it_gets() {
+    let daemon = daemon();
+    let mut echo = Channel::open_at(daemon.address(), "/echo");
+    for length in [0, 1, 125, 126, 127, 65_535, 65_536, 1 << 20] {
+        let text = "é".repeat(length / 2) + &"x".repeat(length % 2);
+        let (first, rest) = text.as_bytes().split_at(text.len() / 3);
+        echo.send_raw(&[frame(0x01, first), frame(0x89, b"p"), frame(0x80, rest)].concat()).unwrap();
+        let mut seen = [echo.frame(Deadline::new()), echo.frame(Deadline::new())];
+        seen.sort_by_key(|frame| matches!(frame, Frame::Text(_)));
+        assert!(seen == [Frame::Pong(b"p".to_vec()), Frame::Text(text)], "{length}");
+    }
+    echo.send_raw(&frame(0x88, &4321u16.to_be_bytes())).unwrap();
+    assert_eq!(echo.closed(), Some(4321));
+}

@@ -91,6 +91,13 @@ impl App {
         let state = state.then(async |n: String, ask: Asked| answer(ask.and_then(|ask| list::state(&n, &ask))));
         let control = warp::path!("control").and(read.clone()).and(warp::ext::optional::<OnUpgrade>());
         let control = control.then(async |ask: Asked, upgrade| answer(ask.and_then(|ask| socket::open(ask, upgrade))));
+        #[cfg(debug_assertions)]
+        let control = {
+            let echo = warp::path!("echo").and(read.clone()).and(warp::ext::optional::<OnUpgrade>());
+            let echo =
+                echo.then(async |ask: Asked, upgrade| answer(ask.and_then(|ask| socket::echo::open(ask, upgrade))));
+            control.or(echo).unify()
+        };
         let live = warp::path!("health" / "live").and(read.clone());
         let live = live.then(async |ask: Asked| answer(ask.map(|_| plain("alive\n"))));
         let ready = warp::path!("health" / "ready").and(read);

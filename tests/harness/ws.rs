@@ -7,7 +7,7 @@ use std::io::{BufReader, Read, Write};
 use serde_json::{Value, json};
 
 use super::Deadline;
-use super::http::{Address, Response, Socket};
+use super::http::{Address, Response, Socket, header};
 
 /// The key of RFC 6455, section 1.3, and what must come back for it.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -41,6 +41,7 @@ pub(crate) enum Frame {
 /// A control channel.
 pub(crate) struct Channel {
     socket: BufReader<Box<dyn Socket>>,
+    protocol: Option<String>,
     /// Notifications that came before the reply that was waited for.
     told: VecDeque<Value>,
     last_id: u64,
@@ -48,11 +49,18 @@ pub(crate) struct Channel {
 
 impl Channel {
     pub(crate) fn open(address: &Address) -> Self {
-        let response = Response::get(address, "/control", &handshake());
+        let channel = Self::open_at(address, "/control");
+        assert_eq!(channel.protocol.as_deref(), Some(PROTOCOL));
+        channel
+    }
+
+    /// A WebSocket at another path.
+    pub(crate) fn open_at(address: &Address, path: &str) -> Self {
+        let response = Response::get(address, path, &handshake());
         assert_eq!(response.status, 101, "{}", String::from_utf8_lossy(&response.body.all()));
         assert_eq!(response.header("sec-websocket-accept"), ACCEPT);
-        assert_eq!(response.header("sec-websocket-protocol"), PROTOCOL);
-        Self { socket: response.body.into_socket(), told: VecDeque::new(), last_id: 0 }
+        let protocol = header(&response.headers, "sec-websocket-protocol").map(str::to_owned);
+        Self { protocol, socket: response.body.into_socket(), told: VecDeque::new(), last_id: 0 }
     }
 
     /// Sends bytes as they are. The other side may be gone already.

@@ -4,6 +4,8 @@
 
 mod calls;
 mod close;
+#[cfg(debug_assertions)]
+pub(super) mod echo;
 mod requests;
 mod session;
 
@@ -51,7 +53,7 @@ pub(super) fn open(ask: Request, upgrade: Option<OnUpgrade>) -> Result<Response,
     let guest = ask.guest.clone();
     let session = Session::new(ask.app, guest.peer);
     guest.go_on(async move {
-        match upgraded(upgrade).await {
+        match upgraded(upgrade, MESSAGE).await {
             Ok(socket) => session.run(socket).await,
             Err(error) => debug!(error:% = error; "a WebSocket did not come to be"),
         }
@@ -93,13 +95,14 @@ fn lists(headers: &HeaderMap, name: &str, token: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
 }
 
-async fn upgraded(upgrade: OnUpgrade) -> Result<Socket, hyper::Error> {
+/// The connection as a socket that takes messages of up to `largest` bytes.
+async fn upgraded(upgrade: OnUpgrade, largest: usize) -> Result<Socket, hyper::Error> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ)
         .write_buffer_size(0)
-        .max_write_buffer_size(WRITE)
-        .max_message_size(Some(MESSAGE))
-        .max_frame_size(Some(MESSAGE));
+        .max_write_buffer_size(WRITE.max(2 * largest))
+        .max_message_size(Some(largest))
+        .max_frame_size(Some(largest));
     let connection = TokioIo::new(upgrade.await?);
     Ok(WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await)
 }
