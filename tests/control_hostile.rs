@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::ws::{Channel, Frame, frame};
+use crate::harness::ws::{Channel, Frame, Talk, frame};
 use crate::harness::{Daemon, Deadline, Place};
 
 fn daemon() -> Daemon {

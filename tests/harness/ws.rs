@@ -42,9 +42,7 @@ pub(crate) enum Frame {
 pub(crate) struct Channel {
     socket: BufReader<Box<dyn Socket>>,
     protocol: Option<String>,
-    /// Notifications that came before the reply that was waited for.
-    told: VecDeque<Value>,
-    last_id: u64,
+    talked: Talked,
 }
 
 impl Channel {
@@ -60,7 +58,7 @@ impl Channel {
         assert_eq!(response.status, 101, "{}", String::from_utf8_lossy(&response.body.all()));
         assert_eq!(response.header("sec-websocket-accept"), ACCEPT);
         let protocol = header(&response.headers, "sec-websocket-protocol").map(str::to_owned);
-        Self { protocol, socket: response.body.into_socket(), told: VecDeque::new(), last_id: 0 }
+        Self { protocol, socket: response.body.into_socket(), talked: Talked::default() }
     }
 
     /// Sends bytes as they are. The other side may be gone already.
@@ -68,13 +66,9 @@ impl Channel {
         self.socket.get_mut().write_all(bytes)
     }
 
-    pub(crate) fn send_text(&mut self, text: &str) {
-        self.send_raw(&frame(0x81, text.as_bytes())).unwrap();
-    }
-
     /// The next frame; an end by a reset counts as an end.
     pub(crate) fn frame(&mut self, deadline: Deadline) -> Frame {
-        let left = deadline.left().unwrap_or_else(|| panic!("no frame in time; told before: {:#?}", self.told));
+        let left = deadline.left().unwrap_or_else(|| panic!("no frame in time; told before: {:#?}", self.talked));
         self.socket.get_ref().patience(left);
         let mut head = [0; 2];
         if let Err(error) = self.socket.read_exact(&mut head) {
@@ -114,18 +108,6 @@ impl Channel {
         }
     }
 
-    /// The next message; pings are answered.
-    pub(crate) fn message(&mut self, deadline: Deadline) -> Value {
-        loop {
-            match self.frame(deadline) {
-                Frame::Text(text) => return serde_json::from_str(&text).unwrap(),
-                Frame::Ping(payload) => self.send_raw(&frame(0x8a, &payload)).unwrap(),
-                Frame::Pong(_) => {}
-                other => panic!("{other:?} instead of a message; told before: {:#?}", self.told),
-            }
-        }
-    }
-
     /// How it is closed; messages before that are skipped.
     pub(crate) fn closed(&mut self) -> Option<u16> {
         let deadline = Deadline::new();
@@ -137,29 +119,70 @@ impl Channel {
             }
         }
     }
+}
+
+impl Talk for Channel {
+    fn talked(&mut self) -> &mut Talked {
+        &mut self.talked
+    }
+
+    fn send_text(&mut self, text: &str) {
+        self.send_raw(&frame(0x81, text.as_bytes())).unwrap();
+    }
+
+    /// The next message; pings are answered.
+    fn message(&mut self, deadline: Deadline) -> Value {
+        loop {
+            match self.frame(deadline) {
+                Frame::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Frame::Ping(payload) => self.send_raw(&frame(0x8a, &payload)).unwrap(),
+                Frame::Pong(_) => {}
+                other => panic!("{other:?} instead of a message; told before: {:#?}", self.talked),
+            }
+        }
+    }
+}
+
+/// What a client remembers of its talk.
+#[derive(Debug, Default)]
+pub(crate) struct Talked {
+    /// Notifications that came before the reply that was waited for.
+    told: VecDeque<Value>,
+    last_id: u64,
+}
+
+/// Who speaks JSON-RPC over a control channel, whatever carries it.
+pub(crate) trait Talk {
+    fn talked(&mut self) -> &mut Talked;
+
+    fn send_text(&mut self, text: &str);
+
+    /// The next message.
+    fn message(&mut self, deadline: Deadline) -> Value;
 
     /// Sends a request, and gives its number.
-    pub(crate) fn ask(&mut self, method: &str, params: &Value) -> u64 {
-        self.last_id += 1;
-        let request = json!({ "jsonrpc": "2.0", "id": self.last_id, "method": method, "params": params });
+    fn ask(&mut self, method: &str, params: &Value) -> u64 {
+        self.talked().last_id += 1;
+        let id = self.talked().last_id;
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         self.send_text(&request.to_string());
-        self.last_id
+        id
     }
 
     /// The reply to a request.
-    pub(crate) fn reply(&mut self, id: u64) -> Value {
+    fn reply(&mut self, id: u64) -> Value {
         let deadline = Deadline::new();
         loop {
             let message = self.message(deadline);
             if message["id"] == id {
                 return message;
             }
-            self.told.push_back(message);
+            self.talked().told.push_back(message);
         }
     }
 
     /// The result of a call.
-    pub(crate) fn call(&mut self, method: &str, params: &Value) -> Value {
+    fn call(&mut self, method: &str, params: &Value) -> Value {
         let id = self.ask(method, params);
         let mut reply = self.reply(id);
         assert!(reply["error"].is_null(), "{method} {params}: {reply}");
@@ -167,7 +190,7 @@ impl Channel {
     }
 
     /// The code of a call that is refused, and what is said to it.
-    pub(crate) fn refused(&mut self, method: &str, params: &Value) -> (i64, String) {
+    fn refused(&mut self, method: &str, params: &Value) -> (i64, String) {
         let id = self.ask(method, params);
         let reply = self.reply(id);
         assert!(reply["result"].is_null(), "{method} {params}: {reply}");
@@ -177,13 +200,13 @@ impl Channel {
     }
 
     /// Subscribes, and gives the subscription's number.
-    pub(crate) fn subscribe(&mut self, params: &Value) -> u64 {
+    fn subscribe(&mut self, params: &Value) -> u64 {
         self.call("stream.subscribe", params)["subscription"].as_u64().unwrap()
     }
 
     /// The next notification.
-    pub(crate) fn told(&mut self) -> Value {
-        let message = match self.told.pop_front() {
+    fn told(&mut self) -> Value {
+        let message = match self.talked().told.pop_front() {
             Some(message) => message,
             None => self.message(Deadline::new()),
         };
@@ -192,7 +215,7 @@ impl Channel {
     }
 
     /// The parameters of the next notification of this method; others are skipped.
-    pub(crate) fn until(&mut self, method: &str) -> Value {
+    fn until(&mut self, method: &str) -> Value {
         loop {
             let mut told = self.told();
             if told["method"] == method {
@@ -202,7 +225,7 @@ impl Channel {
     }
 
     /// The texts of the next `count` lines of a subscription. A gap or a loss among them is a failure.
-    pub(crate) fn lines(&mut self, subscription: u64, count: usize) -> Vec<String> {
+    fn lines(&mut self, subscription: u64, count: usize) -> Vec<String> {
         let mut lines = Vec::new();
         while lines.len() < count {
             let told = self.told();
@@ -221,7 +244,7 @@ impl Channel {
     }
 
     /// As many lines of one subscription; what comes for others is kept for them.
-    pub(crate) fn lines_of(&mut self, subscription: u64, count: usize) -> Vec<String> {
+    fn lines_of(&mut self, subscription: u64, count: usize) -> Vec<String> {
         let mut lines = Vec::new();
         let mut others = VecDeque::new();
         while lines.len() < count {
@@ -233,15 +256,15 @@ impl Channel {
                 others.push_back(told);
             }
         }
-        others.append(&mut self.told);
-        self.told = others;
+        others.append(&mut self.talked().told);
+        self.talked().told = others;
         assert_eq!(lines.len(), count);
         lines
     }
 
     /// What was told already, without waiting.
-    pub(crate) fn told_before(&mut self) -> Vec<Value> {
-        self.told.drain(..).collect()
+    fn told_before(&mut self) -> Vec<Value> {
+        self.talked().told.drain(..).collect()
     }
 }
 

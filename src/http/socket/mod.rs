@@ -64,7 +64,7 @@ pub(super) fn open(ask: Request, upgrade: Option<OnUpgrade>) -> Result<Response,
 /// Checks the handshake (RFC 6455, section 4.2.1), and gives the key's answer.
 fn shake(ask: &Request, upgrade: Option<OnUpgrade>) -> Result<(String, OnUpgrade), Problem> {
     let headers = &ask.headers;
-    let wanted = lists(headers, "upgrade", "websocket") && lists(headers, "connection", "upgrade");
+    let wanted = !ask.is_head() && lists(headers, "upgrade", "websocket") && lists(headers, "connection", "upgrade");
     let (true, Some(upgrade)) = (wanted, upgrade) else {
         return Err(Problem::upgrade("this address speaks WebSocket (RFC 6455) over HTTP/1.1"));
     };
