@@ -65,8 +65,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Print the JSON Schema of the configuration
-    Schema,
+    /// Print the JSON Schema of the configuration, or of the control channel's messages
+    Schema {
+        /// Of what
+        #[arg(value_enum, default_value_t = Described::Config)]
+        of: Described,
+    },
     /// Tell what a state directory holds, or print the events of one stream in it
     History {
         /// The state directory, as the configuration names it
@@ -74,6 +78,15 @@ enum Command {
         /// Print all events of this stream, a JSON object each line
         name: Option<StreamName>,
     },
+}
+
+/// What there is a schema of.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Described {
+    /// The configuration
+    Config,
+    /// The control channel
+    Control,
 }
 
 fn parse_listen(text: &str) -> Result<Listen, String> {
@@ -130,7 +143,8 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             load(config.as_deref())?;
             print("ok\n")
         }
-        Command::Schema => print(&format!("{:#}\n", config::schema())),
+        Command::Schema { of: Described::Config } => print(&format!("{:#}\n", config::schema())),
+        Command::Schema { of: Described::Control } => print(&format!("{:#}\n", daemon::control_schema())),
         Command::History { directory, name: None } => print(&chronicle::describe(&directory).map_err(unreadable)?),
         Command::History { directory, name: Some(name) } => {
             chronicle::print(&directory, &name).map_err(unreadable)?;

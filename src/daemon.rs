@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use log::{error, info, warn};
@@ -14,11 +15,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Hosts;
+use crate::access::{Hosts, Origins, Rights};
 use crate::config::{Config, Listen, SourceKind, Stream};
+use crate::control::Desk;
 use crate::event::{Epoch, Position, RunEnd, Time};
-use crate::http::App;
 use crate::http::listen::{self, ListenError, Rules, Socket};
+use crate::http::{App, Leases, Sessions};
 use crate::source::{self, Options, SourceError, Tee, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places};
 use crate::systemd;
@@ -64,6 +66,11 @@ pub(crate) struct Job {
     pub(crate) any_port: bool,
     /// How long the stream stays after the command's end; `None` as long as readers need, at most five seconds.
     pub(crate) linger: Option<Duration>,
+}
+
+/// The JSON Schema of what the control channel speaks.
+pub(crate) fn control_schema() -> serde_json::Value {
+    crate::wire::message::schema()
 }
 
 /// Serves the streams of `config` until SIGTERM or SIGINT.
@@ -187,6 +194,7 @@ async fn sender_open<T>(sender: &mpsc::Sender<Signal>, future: impl Future<Outpu
 /// What runs, and how it is told to stop.
 struct House {
     catalog: Catalog,
+    desk: Desk,
     budget: Budget,
     /// Where streams are recorded.
     history: Option<History>,
@@ -202,6 +210,7 @@ impl House {
     fn new(config: &Config) -> Result<Self, HistoryError> {
         Ok(Self {
             catalog: Catalog::default(),
+            desk: Desk::default(),
             budget: Budget::new(config.memory),
             history: config.state_directory.as_deref().map(History::open).transpose()?,
             sources: TaskTracker::new(),
@@ -238,8 +247,16 @@ impl House {
     fn open_doors(&self, sockets: Vec<Socket>, config: &Config) {
         let addresses: Vec<_> = sockets.iter().map(Socket::address).collect();
         let base = config.base_path.trim_end_matches('/');
-        let app =
-            App { catalog: self.catalog.clone(), keep_alive: config.limits.keep_alive, ready: self.ready.subscribe() };
+        let app = App {
+            catalog: self.catalog.clone(),
+            desk: self.desk.clone(),
+            keep_alive: config.limits.keep_alive,
+            ready: self.ready.subscribe(),
+            rights: Rights::new(rustix::process::geteuid().as_raw()),
+            origins: Arc::new(Origins::new(&config.origins)),
+            sessions: Sessions::default(),
+            leases: Leases::default(),
+        };
         let rules = Rules {
             hosts: Hosts::new(&config.hosts),
             limits: config.limits.clone(),

@@ -5,18 +5,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("event", &[]),
     ("systemd", &[]),
     ("telemetry", &[]),
     ("line", &["event"]),
     ("wire", &["event"]),
     ("config", &["event"]),
+    ("control", &["event"]),
     ("stream", &["event", "wire"]),
     ("access", &["event", "config"]),
-    ("source", &["event", "line", "stream", "config"]),
-    ("http", &["event", "wire", "stream", "config", "access", "telemetry"]),
-    ("daemon", &["event", "wire", "line", "stream", "config", "access", "source", "http", "systemd", "telemetry"]),
+    ("source", &["event", "line", "stream", "config", "control"]),
+    ("http", &["event", "wire", "stream", "config", "control", "access", "telemetry"]),
+    (
+        "daemon",
+        &["event", "wire", "line", "stream", "config", "control", "access", "source", "http", "systemd", "telemetry"],
+    ),
     ("chronicle", &["event", "wire", "stream"]),
     ("cli", &["chronicle", "config", "access", "daemon", "event", "telemetry"]),
     ("lib", &[]),

@@ -12,6 +12,8 @@ mod resume;
 mod history;
 mod encodings;
 mod poll;
+mod control;
+mod control_hostile;
 mod config;
 mod lifecycle;
 mod hostile;

@@ -59,12 +59,14 @@ impl Check<'_> {
         let history = self.history(raw.history, History::default());
         let state_directory = written(raw.state_directory).and_then(|(place, path)| self.resolved(place, &path));
         let hosts = value(raw.hosts).unwrap_or_default();
+        let origins = value(raw.origins).unwrap_or_default();
         let proxies = value(raw.trusted_proxies).unwrap_or_default();
         Config {
             listen: listen.unwrap_or(defaults.listen),
             memory,
             state_directory,
             hosts: hosts.into_iter().filter_map(|host| self.host(host)).collect(),
+            origins: origins.into_iter().filter_map(|at| at.value).collect(),
             trusted_proxies: proxies.into_iter().filter_map(|at| at.value).collect(),
             base_path: written(raw.base_path)
                 .and_then(|(at, path)| self.base_path(at, &path))

@@ -70,6 +70,7 @@ fn join(first: raw::Config, second: raw::Config) -> raw::Config {
         state_directory: second.state_directory.or(first.state_directory),
         history: second.history.or(first.history),
         hosts: second.hosts.or(first.hosts),
+        origins: second.origins.or(first.origins),
         trusted_proxies: second.trusted_proxies.or(first.trusted_proxies),
         base_path: second.base_path.or(first.base_path),
         access: second.access.or(first.access),
@@ -170,6 +171,7 @@ memory: 1GiB
 state_directory: state
 history: { memory: 2MiB, disk: 5MiB }
 hosts: [CI.Example.com, "::1", "[::2]", 10.0.0.1]
+origins: ["https://Dash.example.com", "http://[::1]:8080"]
 trusted_proxies: [127.0.0.1, 10.0.0.0/8]
 base_path: /logs/ci/
 access: { insecure: true }
@@ -220,6 +222,7 @@ streams:
             memory: 1 << 30,
             state_directory: Some("/etc/state".into()),
             hosts: ["ci.example.com", "[::1]", "[::2]", "10.0.0.1"].map(Into::into).into(),
+            origins: ["https://dash.example.com", "http://[::1]:8080"].map(|it| it.parse().unwrap()).into(),
             trusted_proxies: ["127.0.0.1", "10.0.0.0/8"].map(|it| it.parse().unwrap()).into(),
             base_path: "/logs/ci".into(),
             insecure: true,
@@ -238,7 +241,7 @@ streams:
     }
 
     const KNOWN: &str =
-        "listen, memory, state_directory, history, hosts, trusted_proxies, base_path, access, limits, streams";
+        "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, access, limits, streams";
     const STREAM: &str = "a map with `file`, `command`, `from`, `directory`, `environment`, `restart`, `stop`, `max_line`, \
         `carriage_return`, `description`, `labels` or `history`";
 
@@ -247,8 +250,8 @@ streams:
         let unknown = format!("1:1: unknown key `tls` (known here: {KNOWN})");
         let broken = unknown.replace("tls", "a\\nb");
         let no_stream = format!("1:15: expected {STREAM}, found the text \"b\"");
-        let no_map = "1:1: expected a map with `listen`, `memory`, `state_directory`, `history`, `hosts`, `trusted_proxies`, `base_path`, \
-            `access`, `limits` or `streams`, found a list";
+        let no_map = "1:1: expected a map with `listen`, `memory`, `state_directory`, `history`, `hosts`, `origins`, `trusted_proxies`, \
+            `base_path`, `access`, `limits` or `streams`, found a list";
         let time = "(a whole number and ms, s, m, h or d, such as 15s; at most 36500d)";
         let (head, body) = (
             format!("1:17: not a length of time: \"15\" {time}"),
@@ -536,7 +539,7 @@ streams:
                 keys.push(key.clone());
             }
         }
-        assert_eq!(keys.len(), 35, "{keys:?}");
+        assert_eq!(keys.len(), 36, "{keys:?}");
     }
 
     #[test]

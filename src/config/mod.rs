@@ -29,7 +29,7 @@ mod signal;
 pub mod units;
 
 pub use load::load;
-pub use net::{BadListen, BadNetwork, Listen, MAX_SOCKET_PATH, Network};
+pub use net::{BadListen, BadNetwork, BadOrigin, Listen, MAX_SOCKET_PATH, Network, WebOrigin};
 pub use paths::{from_paths, name_of};
 pub use report::{Mistake, Mistakes};
 pub use signal::{BadSignal, SignalName};
@@ -69,6 +69,8 @@ pub struct Config {
     pub state_directory: Option<PathBuf>,
     /// Names we answer to, beside what we listen on; lower case, without port. An IPv6 address is in brackets.
     pub hosts: Vec<String>,
+    /// Whose web pages may connect to the control channel and send commands, beside our own.
+    pub origins: Vec<WebOrigin>,
     /// Whose word about the client is believed.
     pub trusted_proxies: Vec<Network>,
     /// The path under which we are seen: `/`, or `/a/b` without a slash at the end.
@@ -88,6 +90,7 @@ impl Default for Config {
             memory: MEMORY,
             state_directory: None,
             hosts: Vec::new(),
+            origins: Vec::new(),
             trusted_proxies: Vec::new(),
             base_path: "/".into(),
             insecure: false,

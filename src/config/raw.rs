@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use super::field::{At, Entries, Field, OneOrMany};
-use super::net::{Listen, Network};
+use super::net::{Listen, Network, WebOrigin};
 use super::signal::SignalName;
 use super::units::{Range, Rate, Size, Span};
 use super::{CarriageReturn, RestartWhen, Start};
@@ -31,6 +31,9 @@ pub(super) struct Config {
     /// Host names we answer to, beside the addresses we listen on. Requests for other names are refused, so that no foreign
     /// page can reach us by a name of its own (DNS rebinding).
     pub(super) hosts: Field<Vec<At<String>>>,
+    /// Whose web pages may connect to the control channel and send commands, beside our own: their origins, such as
+    /// `https://dash.example.com`.
+    pub(super) origins: Field<Vec<At<WebOrigin>>>,
     /// Addresses or networks of the proxies in front of us. They are believed about whom they speak for.
     pub(super) trusted_proxies: Field<Vec<At<Network>>>,
     /// The path under which a proxy shows us. Default: /.
@@ -238,4 +241,8 @@ written!(Listen, {
     "type": "string", "pattern": "^(unix:.+|.+:[0-9]+)$"
 });
 written!(Network, { "description": "An address or a network, such as 127.0.0.1 or 10.0.0.0/8", "type": "string" });
+written!(WebOrigin, {
+    "description": "The origin of a web page: scheme, host and port, such as https://dash.example.com",
+    "type": "string", "pattern": "^https?://[^/]+$"
+});
 written!(SignalName, { "description": "The name of a signal, such as TERM", "type": "string", "pattern": "^(SIG)?[A-Z0-9]+$" });

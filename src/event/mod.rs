@@ -3,8 +3,10 @@
 //! Events of all four [`Kind`]s are numbered and kept. What is kept of one is its text and a few bytes beside it: of a
 //! line the line, of a state, a loss or an end the JSON object of its fields.
 
+mod level;
 mod position;
 
+pub use level::{BadLevel, Level};
 pub use position::{BadPosition, Epoch, Position};
 
 use std::fmt;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use warp::reply::Response;
 
 use crate::event::{Position, SourceState, Time};
 use crate::stream::{Entry, Info};
 
 use super::problem::Problem;
-use super::{Request, follow, json};
+use super::{App, Request, follow, json};
 
 /// One stream, in the list and at `/streams/NAME/state`.
 #[derive(Serialize)]
@@ -36,6 +37,8 @@ struct Listed<'a> {
     /// Why nothing is recorded at the moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     degraded: Option<String>,
+    /// Lines held against a filter, for all readers together.
+    filtered: u64,
     /// Whether nothing more can come.
     ended: bool,
 }
@@ -46,7 +49,7 @@ struct List<'a> {
 }
 
 fn listed(entry: &Entry, now: Time) -> Listed<'_> {
-    let Info { state, first, last, rate, readers, memory, disk, degraded, ended } = entry.log.info(now);
+    let Info { state, first, last, rate, readers, memory, disk, degraded, filtered, ended } = entry.log.info(now);
     Listed {
         name: entry.log.name().as_str(),
         kind: entry.kind,
@@ -60,8 +63,16 @@ fn listed(entry: &Entry, now: Time) -> Listed<'_> {
         memory,
         disk,
         degraded,
+        filtered,
         ended,
     }
+}
+
+/// Every stream, each an object as in the list.
+pub(super) fn all(app: &App) -> Vec<Box<RawValue>> {
+    let now = SystemTime::now().into();
+    let raw = |entry: &Entry| to_raw_value(&listed(entry, now)).expect("a list has text keys and finite numbers");
+    app.catalog.list().iter().map(raw).collect()
 }
 
 /// `GET /streams`.

@@ -4,6 +4,7 @@
 
 pub(crate) mod http;
 pub(crate) mod sse;
+pub(crate) mod ws;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
@@ -290,6 +291,17 @@ impl Daemon {
     pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> (u16, Vec<(String, String)>, Vec<u8>) {
         let response = Response::get(self.address(), path, headers);
         (response.status, response.headers, response.body.all())
+    }
+
+    /// Its Unix socket.
+    pub(crate) fn unix(&self) -> &Address {
+        let unix = self.addresses.iter().find(|address| matches!(address, Address::Unix(_)));
+        unix.expect("STATUS= names a Unix socket")
+    }
+
+    /// What it logged up to now.
+    pub(crate) fn logged(&self) -> String {
+        self.program.err.text()
     }
 
     /// Writes to its standard input.
