@@ -13,6 +13,7 @@ mod encodings;
 mod poll;
 mod control;
 mod control_hostile;
+mod control_process;
 mod config;
 mod lifecycle;
 mod hostile;
