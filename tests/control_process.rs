@@ -1,7 +1,7 @@
 //! Processes driven through the control channel and by POST: by our own client, and by two of other people at once.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,7 +32,7 @@ curses.wrapper(main)";
 /// A daemon with processes that take input, on a Unix socket.
 fn daemon() -> Daemon {
     let place = Place::new();
-    place.write("curses.py", CURSES);
+    place.write("keys.py", CURSES);
     place.start(
         r#"
 listen: ["127.0.0.1:0", "unix:control.sock"]
@@ -43,7 +43,7 @@ streams:
   bash: { command: [bash, --norc, --noprofile], input: true, pty: true }
   python: { command: [python3, -i, -q], input: true, pty: true, environment: { TERM: dumb, PYTHON_BASIC_REPL: "1" } }
   ask: { command: [bash, -c, 'while read -r -p "name? " name; do echo "hello, $name"; done'], input: true, pty: true }
-  curses: { command: [python3, curses.py], input: true, pty: true, environment: { TERM: xterm } }
+  curses: { command: [python3, keys.py], input: true, pty: true, environment: { TERM: xterm } }
 "#,
     )
 }
@@ -176,8 +176,8 @@ fn one_types_at_a_time_and_all_are_told_who() {
     first.call("process.input", &line("cat", "again"));
     see(&mut second, sees, "again");
     first.call("process.lease", &lease(600));
-    drop(first);
     until_leased(&mut second, "cat", |holder| holder["yours"] == false);
+    drop(first);
     until_leased(&mut second, "cat", Value::is_null);
     second.call("process.input", &line("cat", "second's"));
     see(&mut second, sees, "second's");

@@ -14,6 +14,7 @@ mod encodings;
 mod poll;
 mod control;
 mod control_hostile;
+mod control_process;
 mod config;
 mod lifecycle;
 mod hostile;
