@@ -66,6 +66,9 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration
     Schema,
+    /// What rtlogd starts its processes through; it speaks to nobody else
+    #[command(name = "__child", hide = true)]
+    Child,
 }
 
 fn parse_listen(text: &str) -> Result<Listen, String> {
@@ -121,6 +124,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             load(config.as_deref())?;
             print("ok\n")
         }
+        Command::Child => Ok(daemon::become_child()),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
     }
 }
