@@ -78,6 +78,9 @@ enum Command {
         /// Print all events of this stream, a JSON object each line
         name: Option<StreamName>,
     },
+    /// What rtlogd starts its processes through; it speaks to nobody else
+    #[command(name = "__child", hide = true)]
+    Child,
 }
 
 /// What there is a schema of.
@@ -143,6 +146,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             load(config.as_deref())?;
             print("ok\n")
         }
+        Command::Child => Ok(daemon::become_child()),
         Command::Schema { of: Described::Config } => print(&format!("{:#}\n", config::schema())),
         Command::Schema { of: Described::Control } => print(&format!("{:#}\n", daemon::control_schema())),
         Command::History { directory, name: None } => print(&chronicle::describe(&directory).map_err(unreadable)?),

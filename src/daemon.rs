@@ -17,11 +17,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Hosts, Origins, Rights};
 use crate::config::{Config, Listen, SourceKind, Stream};
-use crate::control::Desk;
+use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, RunEnd, Time};
 use crate::http::listen::{self, ListenError, Rules, Socket};
 use crate::http::{App, Leases, Sessions};
-use crate::source::{self, Options, SourceError, Tee, Wakes};
+use crate::source::{self, Children, Options, SourceError, Tee, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places};
 use crate::systemd;
 
@@ -78,11 +78,12 @@ pub(crate) fn serve(config: &Config) -> Result<(), DaemonError> {
     block_on(async {
         let mut end = Signals::new().map_err(DaemonError::Signals)?;
         let sockets = open_all(&config.listen).await?;
-        let house = House::new(config)?;
+        let mut house = House::new(config)?;
         let wakes = Wakes::new();
+        house.connections.spawn(adopt(house.children.clone(), house.finish.clone()));
         for spec in &config.streams {
             let (appender, places) = house.enter(spec)?;
-            let options = Options::default();
+            let options = house.options(spec);
             house.sources.spawn(source::run(
                 spec.clone(),
                 appender,
@@ -95,6 +96,7 @@ pub(crate) fn serve(config: &Config) -> Result<(), DaemonError> {
         house.open_doors(sockets, config);
         end.wait().await;
         house.close(config.limits.shutdown).await;
+        house.children.sweep().await;
         Ok(())
     })
 }
@@ -108,7 +110,7 @@ pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
             }
             sockets => sockets?,
         };
-        let house = House::new(&job.config)?;
+        let mut house = House::new(&job.config)?;
         let (appender, places) = house.enter(&job.stream)?;
         house.open_doors(sockets, &job.config);
         let terminal = io::stdin().is_terminal();
@@ -119,6 +121,7 @@ pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
             same_group: terminal,
             closes: true,
             signals: Some(signals),
+            ..house.options(&job.stream)
         };
         let ended = source::run(job.stream, appender, places, options, Wakes::new(), house.stop_sources.clone()).await;
         let code = exit_code(ended);
@@ -191,6 +194,19 @@ async fn sender_open<T>(sender: &mpsc::Sender<Signal>, future: impl Future<Outpu
     }
 }
 
+/// Adopts what processes leave behind, until the end.
+async fn adopt(children: Children, finish: CancellationToken) {
+    tokio::select! {
+        () = children.adopt() => {}
+        () = finish.cancelled() => {}
+    }
+}
+
+/// Becomes the program that a process source runs: what `rtlogd __child` does.
+pub(crate) fn become_child() -> ExitCode {
+    source::become_child()
+}
+
 /// What runs, and how it is told to stop.
 struct House {
     catalog: Catalog,
@@ -198,6 +214,7 @@ struct House {
     budget: Budget,
     /// Where streams are recorded.
     history: Option<History>,
+    children: Children,
     sources: TaskTracker,
     stop_sources: CancellationToken,
     connections: TaskTracker,
@@ -213,6 +230,7 @@ impl House {
             desk: Desk::default(),
             budget: Budget::new(config.memory),
             history: config.state_directory.as_deref().map(History::open).transpose()?,
+            children: Children::default(),
             sources: TaskTracker::new(),
             stop_sources: CancellationToken::new(),
             connections: TaskTracker::new(),
@@ -241,6 +259,16 @@ impl House {
         };
         self.catalog.insert(Entry { log, kind, description: spec.description.clone(), labels: spec.labels.clone() });
         Ok((appender, places))
+    }
+
+    /// What the daemon wants of each source. Commands for a process find their way to it.
+    fn options(&self, spec: &Stream) -> Options {
+        let inbox = matches!(spec.source, SourceKind::Process(_)).then(|| {
+            let (handle, inbox) = control::open();
+            self.desk.insert(spec.name.clone(), handle);
+            inbox
+        });
+        Options { inbox, children: self.children.clone(), ..Options::default() }
     }
 
     /// Begins to serve, and says where.
@@ -295,7 +323,7 @@ impl House {
     }
 
     /// Ends the sources, then the streams with what is left, then what is still connected after `patience`.
-    async fn close(mut self, patience: Duration) {
+    async fn close(&mut self, patience: Duration) {
         systemd::stopping();
         self.ready.send_replace(false);
         self.stop_sources.cancel();

@@ -142,6 +142,11 @@ impl Appender {
         self.shared.set_degraded(degraded);
     }
 
+    /// How many readers ever came: for a source that is to start with the first.
+    pub fn readers(&self) -> watch::Receiver<u64> {
+        self.shared.readers()
+    }
+
     /// Waits until something is due for the history, and does it; for ever without one. What it gives back is to be
     /// appended. May be dropped at any time.
     pub async fn upkeep(&mut self) -> Batch {

@@ -48,7 +48,13 @@ fn open_at(
     let (sender, ring) = watch::channel(ring);
     let sender = Arc::new(sender);
     let share = budget.enter(Arc::downgrade(&sender));
-    let shared = Arc::new(Shared { name, past, views: Mutex::default(), degraded: Mutex::default() });
+    let shared = Arc::new(Shared {
+        name,
+        past,
+        views: Mutex::default(),
+        degraded: Mutex::default(),
+        came: watch::Sender::new(0),
+    });
     (Appender::new(sender, shared.clone(), memory, share), Log { shared, ring })
 }
 
@@ -61,6 +67,8 @@ pub(super) struct Shared {
     views: Mutex<Views>,
     /// Why nothing is recorded.
     degraded: Mutex<Option<String>>,
+    /// How many readers ever came.
+    came: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -68,6 +76,11 @@ impl Shared {
     pub(super) fn views(&self) -> MutexGuard<'_, Views> {
         // Each change leaves the views consistent, so a panic elsewhere does not spoil them.
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many readers ever came.
+    pub(super) fn readers(&self) -> watch::Receiver<u64> {
+        self.came.subscribe()
     }
 
     /// Says why nothing is recorded; `None` that it is.
@@ -148,6 +161,7 @@ impl Log {
     /// A new reader. Cost: a lock, and for [`Start::Tail`] and [`Start::Since`] a look at as much of memory or the disk as
     /// it takes.
     pub async fn cursor(&self, view: View, start: Start, until: Until) -> Cursor {
+        self.shared.came.send_modify(|came| *came += 1);
         let filter = view.filter.clone();
         let (at, view) = self.shared.views().enter(view);
         let mut cursor = Cursor::new(self.clone(), view, at);
