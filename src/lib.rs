@@ -20,6 +20,7 @@
 //! | [`systemd`], [`telemetry`] | readiness; the logger |
 //! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
 //! | [`chronicle`] | what a state directory holds, for people |
+//! | [`client`] | `rtlogd follow` and its like: the other end of our own HTTP |
 //! | [`cli`] | the command line |
 //!
 //! The first five are the core: no IO but for the files of [`config`] and of a history, and no clock but for waiting in
@@ -44,4 +45,5 @@ mod systemd;
 mod telemetry;
 mod daemon;
 mod chronicle;
+mod client;
 pub mod cli;

@@ -19,4 +19,5 @@ mod config;
 mod lifecycle;
 mod hostile;
 mod cli;
+mod client;
 mod clients;

@@ -314,6 +314,10 @@ impl Daemon {
         self.program.pid().as_raw_nonzero().get()
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.program.signal(signal);
+    }
+
     pub(crate) fn terminate(&self) {
         self.program.signal(Signal::TERM);
     }
