@@ -11,7 +11,7 @@ use super::field::{At, Entries, Field, OneOrMany};
 use super::net::{Listen, Network};
 use super::signal::SignalName;
 use super::units::{Range, Rate, Size, Span};
-use super::{CarriageReturn, RestartWhen, Start};
+use super::{CarriageReturn, Encoding, RestartWhen, Start};
 
 /// The configuration of rtlogd: `rtlogd.yaml`, and each file in `conf.d` beside it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -91,12 +91,17 @@ pub(super) struct Limits {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stream {
-    /// The file to follow. A path that does not begin with / is looked for beside this configuration file.
-    pub(super) file: Field<String>,
+    /// The file to follow, or a pattern such as /var/log/**/*.log, or a list of them. A path that does not begin with / is
+    /// looked for beside this configuration file.
+    pub(super) file: Field<OneOrMany<String>>,
     /// The program to run and its arguments, as a list. There is no shell, unless the program is one.
     pub(super) command: Field<Argv>,
     /// Where to begin in a file that is there already. Default: end.
     pub(super) from: Field<Start>,
+    /// Files that are not followed though a pattern names them, such as *.gz; one pattern or a list of them.
+    pub(super) exclude: Field<OneOrMany<String>>,
+    /// How long a file that was rotated away or deleted is read on: its writer may not know yet. Default: 1s.
+    pub(super) rotate_wait: Field<Span>,
     /// The directory to run the command in; without / in front, seen from this configuration file. Default: that of the daemon.
     pub(super) directory: Field<String>,
     /// Variables for the command, beside those of the daemon.
@@ -109,12 +114,29 @@ pub(super) struct Stream {
     pub(super) max_line: Field<Size>,
     /// What a carriage return within a line means. Default: fold.
     pub(super) carriage_return: Field<CarriageReturn>,
+    /// How the bytes are encoded. Default: utf-8.
+    pub(super) encoding: Field<Encoding>,
+    /// Which lines are joined to one, such as those of a stack trace. Default: none.
+    pub(super) multiline: Field<Multiline>,
     /// What the stream is, for people.
     pub(super) description: Field<Word>,
     /// What the stream is, for programs: any names and values.
     pub(super) labels: Field<Entries<Word>>,
     /// What this stream keeps. Default: as the `history` for all.
     pub(super) history: Field<History>,
+}
+
+/// Which lines are joined to one: `start` or `continue`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Multiline {
+    /// A line that matches this expression begins; others are joined to it.
+    pub(super) start: Field<String>,
+    /// A line that matches this expression is joined to the one before; others begin.
+    #[serde(rename = "continue")]
+    pub(super) r#continue: Field<String>,
+    /// How long to wait for the next line that may belong to it. Default: 1s.
+    pub(super) timeout: Field<Span>,
 }
 
 /// Whether and when to start a command again.
@@ -238,4 +260,5 @@ written!(Listen, {
     "type": "string", "pattern": "^(unix:.+|.+:[0-9]+)$"
 });
 written!(Network, { "description": "An address or a network, such as 127.0.0.1 or 10.0.0.0/8", "type": "string" });
+written!(Encoding, { "description": "The name of an encoding, such as utf-8, utf-16le or windows-1252", "type": "string" });
 written!(SignalName, { "description": "The name of a signal, such as TERM", "type": "string", "pattern": "^(SIG)?[A-Z0-9]+$" });
