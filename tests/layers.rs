@@ -115,8 +115,11 @@ fn libraries_stay_in_their_rooms() {
 
 #[test]
 fn files_are_short_enough_to_read() {
+    // Only tests have these.
+    let tests = ["source/file/model.rs", "source/file/cases.rs"];
     let long: Vec<_> = rust_files()
         .into_iter()
+        .filter(|(file, _)| !tests.contains(&file.as_str()))
         .map(|(file, text)| (file, text.split("#[cfg(test)]\nmod tests").next().unwrap_or("").lines().count()))
         .filter(|(_, lines)| *lines > 400)
         .collect();

@@ -7,6 +7,7 @@ mod harness;
 mod layers;
 
 mod tail;
+mod files;
 mod process;
 mod resume;
 mod history;

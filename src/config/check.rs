@@ -16,8 +16,8 @@ use super::raw::{self, Word};
 use super::report::{Place, Report};
 use super::units::{Size, Span};
 use super::{
-    Config, FileSource, History, LEAST_MAX_LINE, LEAST_STREAM_AGE, LEAST_STREAM_DISK, LEAST_STREAM_MEMORY, Limits,
-    Listen, ProcessSource, Restart, SourceKind, Stop, Stream,
+    Config, History, LEAST_MAX_LINE, LEAST_STREAM_AGE, LEAST_STREAM_DISK, LEAST_STREAM_MEMORY, Limits, Listen,
+    ProcessSource, Restart, SourceKind, Stop, Stream,
 };
 
 /// Shortest wait before a command is started again: a command that fails at once must not take the machine with it.
@@ -31,18 +31,18 @@ pub(super) fn check(raw: raw::Config, directories: Vec<PathBuf>, report: &mut Re
     Check { directories, report }.config(raw)
 }
 
-struct Check<'r> {
+pub(super) struct Check<'r> {
     directories: Vec<PathBuf>,
-    report: &'r mut Report,
+    pub(super) report: &'r mut Report,
 }
 
 /// What was written and fits, with its place.
-fn written<T>(field: Field<T>) -> Option<(Place, T)> {
+pub(super) fn written<T>(field: Field<T>) -> Option<(Place, T)> {
     field.and_then(|at| Some((at.place, at.value?)))
 }
 
 /// What was written and fits.
-fn value<T>(field: Field<T>) -> Option<T> {
+pub(super) fn value<T>(field: Field<T>) -> Option<T> {
     written(field).map(|(_, value)| value)
 }
 
@@ -193,6 +193,10 @@ impl Check<'_> {
         self.between(field, Span(default), Span(least), Span(Duration::MAX)).0
     }
 
+    pub(super) fn span_at_most(&mut self, field: Field<Span>, default: Duration, most: Duration) -> Duration {
+        self.between(field, Span(default), Span(Duration::ZERO), Span(most)).0
+    }
+
     fn history(&mut self, field: Field<raw::History>, default: History) -> History {
         let Some(raw) = value(field) else { return default };
         History {
@@ -237,47 +241,27 @@ impl Check<'_> {
                 );
                 None
             }
-            (Some(file), None) => self.file(file, &mut raw).map(SourceKind::File),
+            (Some(file), None) => self.files(file, &mut raw).map(SourceKind::File),
             (None, Some(command)) => self.process(command, &mut raw).map(SourceKind::Process),
         };
         let max_line = self.size(raw.max_line, MAX_LINE, LEAST_MAX_LINE, MAX_LINE);
         let history = self.history(raw.history, history);
+        let multiline = self.multiline(raw.multiline.take());
         Some(Stream {
             name,
             source: source?,
             history,
             max_line,
             carriage_return: value(raw.carriage_return).unwrap_or_default(),
+            encoding: value(raw.encoding).unwrap_or_default(),
+            multiline,
             description: value(raw.description).map(|words| words.0),
             labels: words(raw.labels),
         })
     }
 
-    fn file(&mut self, file: At<String>, raw: &mut raw::Stream) -> Option<FileSource> {
-        let of_commands = [
-            ("directory", raw.directory.take().map(|at| at.place)),
-            ("environment", raw.environment.take().map(|at| at.place)),
-            ("shell", raw.shell.take().map(|at| at.place)),
-            ("user", raw.user.take().map(|at| at.place)),
-            ("pty", raw.pty.take().map(|at| at.place)),
-            ("input", raw.input.take().map(|at| at.place)),
-            ("start", raw.start.take().map(|at| at.place)),
-            ("restart", raw.restart.take().map(|at| at.place)),
-            ("stop", raw.stop.take().map(|at| at.place)),
-        ];
-        for (key, place) in of_commands {
-            if let Some(place) = place {
-                self.report.wrong(place, format!("`{key}` is for a `command`, this stream follows a file"));
-            }
-        }
-        let from = value(raw.from.take()).unwrap_or_default();
-        Some(FileSource { path: self.resolved(file.place, &file.value?)?, from })
-    }
-
     fn process(&mut self, command: At<raw::Argv>, raw: &mut raw::Stream) -> Option<ProcessSource> {
-        if let Some(from) = raw.from.take() {
-            self.report.wrong(from.place, "`from` is for a `file`, this stream runs a command");
-        }
+        self.only_for_files(raw);
         let directory = written(raw.directory.take()).and_then(|(place, path)| self.resolved(place, &path));
         let environment = raw.environment.take();
         self.variables(environment.as_ref());
@@ -374,7 +358,7 @@ impl Check<'_> {
     }
 
     /// A path, seen from the directory of the file it is written in.
-    fn resolved(&mut self, place: Place, path: &str) -> Option<PathBuf> {
+    pub(super) fn resolved(&mut self, place: Place, path: &str) -> Option<PathBuf> {
         if path.is_empty() {
             self.report.wrong(place, "empty path");
             return None;

@@ -22,12 +22,16 @@ mod field;
 mod read;
 mod tree;
 mod check;
+mod file;
 mod report;
 mod paths;
 mod net;
 mod signal;
 pub mod units;
 
+pub use file::{
+    BadEncoding, Encoding, Expression, FileSource, Files, MULTILINE_TIMEOUT, Multiline, ROTATE_WAIT, Start,
+};
 pub use load::load;
 pub use net::{BadListen, BadNetwork, BadOrigin, Listen, MAX_SOCKET_PATH, Network, WebOrigin};
 pub use paths::{from_paths, name_of};
@@ -146,6 +150,10 @@ pub struct Stream {
     pub max_line: usize,
     /// What a carriage return within a line means.
     pub carriage_return: CarriageReturn,
+    /// How its bytes are encoded.
+    pub encoding: Encoding,
+    /// Which of its lines are joined.
+    pub multiline: Option<Multiline>,
     /// What it is, for people.
     pub description: Option<String>,
     /// What it is, for programs.
@@ -161,6 +169,8 @@ impl Stream {
             history: History::default(),
             max_line: MAX_LINE,
             carriage_return: CarriageReturn::Fold,
+            encoding: Encoding::default(),
+            multiline: None,
             description: None,
             labels: BTreeMap::new(),
         }
@@ -194,31 +204,10 @@ impl Default for History {
 /// Where the lines of a stream come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceKind {
-    /// A file that grows.
+    /// Files that grow.
     File(FileSource),
     /// A program that runs.
     Process(ProcessSource),
-}
-
-/// A file to follow.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FileSource {
-    /// Its path: absolute, not empty, as written.
-    pub path: PathBuf,
-    /// Where to begin, if it is there already.
-    pub from: Start,
-}
-
-/// Where to begin in a file that is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Start {
-    /// At its end: only what is written from now on.
-    #[default]
-    End,
-    /// At its start: all that is in it.
-    #[serde(rename = "start")]
-    Beginning,
 }
 
 /// A program to run.

@@ -11,7 +11,7 @@ use super::field::{At, Entries, Field, OneOrMany};
 use super::net::{Listen, Network, WebOrigin};
 use super::signal::SignalName;
 use super::units::{Range, Rate, Size, Span};
-use super::{CarriageReturn, RestartWhen, Start, StartWhen, TerminalSize};
+use super::{CarriageReturn, Encoding, RestartWhen, Start, StartWhen, TerminalSize};
 
 /// The configuration of rtlogd: `rtlogd.yaml`, and each file in `conf.d` beside it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -94,8 +94,9 @@ pub(super) struct Limits {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stream {
-    /// The file to follow. A path that does not begin with / is looked for beside this configuration file.
-    pub(super) file: Field<String>,
+    /// The file to follow, or a pattern such as /var/log/**/*.log, or a list of them. A path that does not begin with / is
+    /// looked for beside this configuration file.
+    pub(super) file: Field<OneOrMany<String>>,
     /// The program to run and its arguments, as a list; there is no shell, unless the program is one. With `shell: true` it is
     /// one text, and a shell runs it.
     pub(super) command: Field<Argv>,
@@ -103,6 +104,10 @@ pub(super) struct Stream {
     pub(super) shell: Field<bool>,
     /// Where to begin in a file that is there already. Default: end.
     pub(super) from: Field<Start>,
+    /// Files that are not followed though a pattern names them, such as *.gz; one pattern or a list of them.
+    pub(super) exclude: Field<OneOrMany<String>>,
+    /// How long a file that was rotated away or deleted is read on: its writer may not know yet. Default: 1s.
+    pub(super) rotate_wait: Field<Span>,
     /// The directory to run the command in; without / in front, seen from this configuration file. Default: that of the daemon.
     pub(super) directory: Field<String>,
     /// Variables for the command, beside those of the daemon.
@@ -125,12 +130,29 @@ pub(super) struct Stream {
     pub(super) max_line: Field<Size>,
     /// What a carriage return within a line means. Default: fold.
     pub(super) carriage_return: Field<CarriageReturn>,
+    /// How the bytes are encoded. Default: utf-8.
+    pub(super) encoding: Field<Encoding>,
+    /// Which lines are joined to one, such as those of a stack trace. Default: none.
+    pub(super) multiline: Field<Multiline>,
     /// What the stream is, for people.
     pub(super) description: Field<Word>,
     /// What the stream is, for programs: any names and values.
     pub(super) labels: Field<Entries<Word>>,
     /// What this stream keeps. Default: as the `history` for all.
     pub(super) history: Field<History>,
+}
+
+/// Which lines are joined to one: `start` or `continue`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Multiline {
+    /// A line that matches this expression begins; others are joined to it.
+    pub(super) start: Field<String>,
+    /// A line that matches this expression is joined to the one before; others begin.
+    #[serde(rename = "continue")]
+    pub(super) r#continue: Field<String>,
+    /// How long to wait for the next line that may belong to it. Default: 1s.
+    pub(super) timeout: Field<Span>,
 }
 
 /// Whether and when to start a command again.
@@ -293,4 +315,5 @@ written!(WebOrigin, {
     "description": "The origin of a web page: scheme, host and port, such as https://dash.example.com",
     "type": "string", "pattern": "^https?://[^/]+$"
 });
+written!(Encoding, { "description": "The name of an encoding, such as utf-8, utf-16le or windows-1252", "type": "string" });
 written!(SignalName, { "description": "The name of a signal, such as TERM", "type": "string", "pattern": "^(SIG)?[A-Z0-9]+$" });

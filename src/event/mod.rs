@@ -9,8 +9,10 @@ mod position;
 pub use level::{BadLevel, Level};
 pub use position::{BadPosition, Epoch, Position};
 
+use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -180,6 +182,19 @@ impl Origin {
             }
         }
         Self(text.into())
+    }
+
+    /// The path that [`file`](Self::file) made it of.
+    pub fn path(&self) -> PathBuf {
+        let mut bytes = Vec::new();
+        let mut rest = self.0.as_bytes();
+        while let Some((&byte, after)) = rest.split_first() {
+            let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+            let encoded = digits.filter(|_| byte == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            bytes.push(encoded.unwrap_or(byte));
+            rest = if encoded.is_some() { &after[2..] } else { after };
+        }
+        OsString::from_vec(bytes).into()
     }
 
     /// The origin as text.
@@ -393,5 +408,6 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         let path = Path::new(std::ffi::OsStr::from_bytes(b"/a/50%/\xff.log"));
         assert_eq!(Origin::file(path).as_str(), "/a/50%25/%FF.log");
+        assert_eq!(Origin::file(path).path(), path);
     }
 }

@@ -23,7 +23,7 @@ struct Listed<'a> {
     description: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
-    source: Option<Arc<SourceState>>,
+    source: Option<Source>,
     first: Option<Position>,
     last: Position,
     /// Events a second, with one digit behind the point.
@@ -43,19 +43,29 @@ struct Listed<'a> {
     ended: bool,
 }
 
+/// How a source is.
+#[derive(Serialize)]
+struct Source {
+    #[serde(flatten)]
+    state: Arc<SourceState>,
+    /// Bytes that are there and were not read yet; not shown if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag: Option<u64>,
+}
+
 #[derive(Serialize)]
 struct List<'a> {
     streams: Vec<Listed<'a>>,
 }
 
 fn listed(entry: &Entry, now: Time) -> Listed<'_> {
-    let Info { state, first, last, rate, readers, memory, disk, degraded, filtered, ended } = entry.log.info(now);
+    let Info { state, lag, first, last, rate, readers, memory, disk, degraded, filtered, ended } = entry.log.info(now);
     Listed {
         name: entry.log.name().as_str(),
         kind: entry.kind,
         description: entry.description.as_deref(),
         labels: &entry.labels,
-        source: state,
+        source: state.map(|state| Source { state, lag: Some(lag).filter(|&lag| lag > 0) }),
         first,
         last,
         rate: (rate * 10.0).round() / 10.0,

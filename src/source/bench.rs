@@ -71,7 +71,7 @@ impl Bench {
     }
 
     pub(super) fn file(path: &Path, from: Start) -> Self {
-        let source = SourceKind::File(FileSource { path: path.to_owned(), from });
+        let source = SourceKind::File(FileSource { from, ..FileSource::new(path.to_owned()) });
         Self::start(spec(source), Options::default())
     }
 

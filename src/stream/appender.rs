@@ -40,6 +40,8 @@ struct News {
     segments: Vec<Segment>,
     state: Option<Arc<SourceState>>,
     open: Opened,
+    /// How many bytes of the source are unread, if that was said.
+    lag: Option<u64>,
     /// A new epoch begins before them.
     epoch: Option<Position>,
 }
@@ -96,7 +98,8 @@ impl Appender {
         };
         let places = std::mem::take(&mut batch.places);
         let (state, open) = (batch.state.take(), std::mem::take(&mut batch.open));
-        let mut news = News { segments: batch.cut(id, seq), state, open, epoch: None };
+        let lag = batch.lag.take();
+        let mut news = News { segments: batch.cut(id, seq), state, open, lag, epoch: None };
         if news.state.is_some() {
             self.state.clone_from(&news.state);
         }
@@ -128,6 +131,9 @@ impl Appender {
         self.ring.send_modify(|ring| {
             if let Some(first) = news.epoch {
                 ring.go_on_at(first, Some(0));
+            }
+            if let Some(lag) = news.lag {
+                ring.set_lag(lag);
             }
             ring.hear(news.state, news.open, !news.segments.is_empty());
             for segment in news.segments {
@@ -204,5 +210,5 @@ fn fall_back(id: Position, seq: u64, news: News, reason: String) -> News {
         segments.push(segment);
     }
     let state = news.state.or(batch.state.take());
-    News { segments, state, open: news.open, epoch: Some(first) }
+    News { segments, state, open: news.open, lag: news.lag, epoch: Some(first) }
 }

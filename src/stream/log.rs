@@ -104,6 +104,8 @@ pub struct Log {
 pub struct Info {
     /// How its source is, if it said so.
     pub state: Option<Arc<SourceState>>,
+    /// How many bytes its source has and did not read yet, as far as is known.
+    pub lag: u64,
     /// The id of the oldest event kept; `None` if there is none.
     pub first: Option<Position>,
     /// The id of the newest event; of number 0 if there was none yet.
@@ -146,6 +148,7 @@ impl Log {
         let rate = (end - recent) as f64 / SECONDS as f64;
         Info {
             state: ring.state().cloned(),
+            lag: ring.lag(),
             first: (oldest < end).then(|| ring.numbering().id(oldest)),
             last: ring.numbering().seen(end),
             rate,

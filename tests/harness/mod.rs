@@ -109,6 +109,14 @@ impl Place {
         Program::start(self.command(arguments).stdin(Stdio::null())).ended()
     }
 
+    /// Starts the program by way of another, such as `unshare`, and waits until it serves.
+    pub(crate) fn launch_by(self, wrapper: &[&str], arguments: &[&str]) -> Daemon {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_rtlogd")).args(arguments).current_dir(self.0.path());
+        command.env_remove("WATCHDOG_USEC").env_remove("RTLOGD_LOG").stdin(Stdio::null());
+        self.launch_command(command)
+    }
+
     /// Starts the program and waits until it serves.
     pub(crate) fn launch(self, arguments: &[&str], input: Stdio) -> Daemon {
         let mut command = self.command(arguments);
@@ -329,6 +337,11 @@ impl Daemon {
 
     pub(crate) fn ended_by(self, deadline: Deadline) -> (Ended, Place) {
         (self.program.ended_by(deadline), self.place)
+    }
+
+    /// What it printed to standard error so far.
+    pub(crate) fn printed(&self) -> String {
+        self.program.err.text()
     }
 
     /// Ends it without a word; its directory stays.

@@ -137,8 +137,11 @@ impl Reader {
 
     /// The next lines; states may stand between them, but neither a gap nor a loss.
     pub(crate) fn take(&mut self, count: usize) -> Vec<Message> {
+        self.take_by(Deadline::new(), count)
+    }
+
+    pub(crate) fn take_by(&mut self, deadline: Deadline, count: usize) -> Vec<Message> {
         let mut lines = Vec::new();
-        let deadline = Deadline::new();
         while lines.len() < count {
             let message = self
                 .next_by(deadline)
@@ -152,9 +155,17 @@ impl Reader {
     }
 
     /// All messages up to the first that `is_last`.
-    pub(crate) fn until(&mut self, what: &str, mut is_last: impl FnMut(&Message) -> bool) -> Vec<Message> {
+    pub(crate) fn until(&mut self, what: &str, is_last: impl FnMut(&Message) -> bool) -> Vec<Message> {
+        self.until_by(Deadline::new(), what, is_last)
+    }
+
+    pub(crate) fn until_by(
+        &mut self,
+        deadline: Deadline,
+        what: &str,
+        mut is_last: impl FnMut(&Message) -> bool,
+    ) -> Vec<Message> {
         let mut all = Vec::new();
-        let deadline = Deadline::new();
         loop {
             let message =
                 self.next_by(deadline).unwrap_or_else(|| panic!("the end instead of {what}: {:#?}", self.seen));
