@@ -47,6 +47,8 @@ struct Line {
     may_be_lost: bool,
     unfinished: bool,
     came: u32,
+    /// So much of it came as a partial line.
+    cut: usize,
 }
 
 #[derive(Debug, Default)]
@@ -156,7 +158,7 @@ impl World {
         // As long as lines are: of files with less than a line nobody tells copies.
         let filling = "x".repeat(self.random.usize(30..if long { 3000 } else { 60 }));
         let text = format!("{id} {filling}.");
-        self.lines.push(Line { text: text.clone(), file, may_be_lost: false, unfinished: false, came: 0 });
+        self.lines.push(Line { text: text.clone(), file, may_be_lost: false, unfinished: false, came: 0, cut: 0 });
         self.made[file].waiting.push(id);
         (id, text)
     }
@@ -367,9 +369,18 @@ impl World {
         let partial = flags.has(Flags::PARTIAL);
         let known = usize::try_from(id).ok().and_then(|at| self.lines.get_mut(at));
         let Some(line) = known.filter(|line| line.text == text || (partial && line.text.starts_with(text))) else {
+            // The rest of a line that was read in part before a truncation, and is whole in the copy.
+            let is_rest = |line: &&mut Line| line.came == 0 && line.cut > 0 && line.text.get(line.cut..) == Some(text);
+            if let Some(line) = self.lines.iter_mut().find(is_rest) {
+                line.came += 1;
+                return;
+            }
             panic!("{text:?} was not written: {:#?}", self.tail());
         };
         line.came += u32::from(line.text == text || line.unfinished);
+        if line.text != text {
+            line.cut = text.len();
+        }
         let (came, file, excused) = (line.came, line.file, line.may_be_lost);
         assert!(came <= 1, "{id} came {came} times: {:#?}", self.tail());
         if excused {
