@@ -70,6 +70,9 @@ enum Command {
         #[arg(value_enum, default_value_t = Described::Config)]
         of: Described,
     },
+    /// What rtlogd starts its processes through; it speaks to nobody else
+    #[command(name = "__child", hide = true)]
+    Child,
 }
 
 /// What there is a schema of.
@@ -134,6 +137,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             load(config.as_deref())?;
             print("ok\n")
         }
+        Command::Child => Ok(daemon::become_child()),
         Command::Schema { of: Described::Config } => print(&format!("{:#}\n", config::schema())),
         Command::Schema { of: Described::Control } => print(&format!("{:#}\n", daemon::control_schema())),
     }

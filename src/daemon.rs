@@ -16,11 +16,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Hosts, Origins, Rights};
 use crate::config::{Config, Listen, SourceKind, Stream};
-use crate::control::Desk;
+use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, RunEnd, Time};
 use crate::http::listen::{self, ListenError, Rules, Socket};
 use crate::http::{App, Leases, Sessions};
-use crate::source::{self, Options, SourceError, Tee, Wakes};
+use crate::source::{self, Children, Options, SourceError, Tee, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, Places};
 use crate::systemd;
 
@@ -77,9 +77,10 @@ pub(crate) fn serve(config: &Config) -> Result<(), DaemonError> {
         let sockets = open_all(&config.listen).await?;
         let house = House::new(config);
         let wakes = Wakes::new();
+        house.connections.spawn(adopt(house.children.clone(), house.finish.clone()));
         for spec in &config.streams {
             let appender = house.enter(spec);
-            let options = Options::default();
+            let options = house.options(spec);
             house.sources.spawn(source::run(
                 spec.clone(),
                 appender,
@@ -92,6 +93,7 @@ pub(crate) fn serve(config: &Config) -> Result<(), DaemonError> {
         house.open_doors(sockets, config);
         end.wait().await;
         house.close(config.limits.shutdown).await;
+        house.children.sweep().await;
         Ok(())
     })
 }
@@ -116,6 +118,7 @@ pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
             same_group: terminal,
             closes: true,
             signals: Some(signals),
+            ..house.options(&job.stream)
         };
         let ended =
             source::run(job.stream, appender, Places::new(), options, Wakes::new(), house.stop_sources.clone()).await;
@@ -189,11 +192,25 @@ async fn sender_open<T>(sender: &mpsc::Sender<Signal>, future: impl Future<Outpu
     }
 }
 
+/// Adopts what processes leave behind, until the end.
+async fn adopt(children: Children, finish: CancellationToken) {
+    tokio::select! {
+        () = children.adopt() => {}
+        () = finish.cancelled() => {}
+    }
+}
+
+/// Becomes the program that a process source runs: what `rtlogd __child` does.
+pub(crate) fn become_child() -> ExitCode {
+    source::become_child()
+}
+
 /// What runs, and how it is told to stop.
 struct House {
     catalog: Catalog,
     desk: Desk,
     budget: Budget,
+    children: Children,
     sources: TaskTracker,
     stop_sources: CancellationToken,
     connections: TaskTracker,
@@ -208,6 +225,7 @@ impl House {
             catalog: Catalog::default(),
             desk: Desk::default(),
             budget: Budget::new(config.memory),
+            children: Children::default(),
             sources: TaskTracker::new(),
             stop_sources: CancellationToken::new(),
             connections: TaskTracker::new(),
@@ -228,6 +246,16 @@ impl House {
         };
         self.catalog.insert(Entry { log, kind, description: spec.description.clone(), labels: spec.labels.clone() });
         appender
+    }
+
+    /// What the daemon wants of each source. Commands for a process find their way to it.
+    fn options(&self, spec: &Stream) -> Options {
+        let inbox = matches!(spec.source, SourceKind::Process(_)).then(|| {
+            let (handle, inbox) = control::open();
+            self.desk.insert(spec.name.clone(), handle);
+            inbox
+        });
+        Options { inbox, children: self.children.clone(), ..Options::default() }
     }
 
     /// Begins to serve, and says where.

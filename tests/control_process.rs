@@ -154,7 +154,10 @@ fn one_types_at_a_time_and_all_are_told_who() {
     let (mut first, mut second) = (Channel::open(daemon.unix()), Channel::open(daemon.unix()));
     let mut reads = Channel::open(daemon.address());
     reads.subscribe(&json!({ "stream": "cat", "tail": 0 }));
-    let (_, sees) = (first.subscribe(&json!({ "stream": "cat", "tail": 0 })), second.subscribe(&json!({ "stream": "cat", "tail": 0 })));
+    let (_, sees) = (
+        first.subscribe(&json!({ "stream": "cat", "tail": 0 })),
+        second.subscribe(&json!({ "stream": "cat", "tail": 0 })),
+    );
     let lease = |seconds: u32| json!({ "stream": "cat", "seconds": seconds });
     assert_eq!(first.call("process.lease", &lease(600))["yours"], true);
     until_leased(&mut first, "cat", |holder| holder["yours"] == true);
@@ -292,7 +295,8 @@ impl Talk for Bridge {
 
     fn message(&mut self, deadline: Deadline) -> Value {
         let left = deadline.left().unwrap_or_default();
-        let text = self.heard.recv_timeout(left).unwrap_or_else(|error| panic!("{error}; told before: {:#?}", self.talked));
+        let text =
+            self.heard.recv_timeout(left).unwrap_or_else(|error| panic!("{error}; told before: {:#?}", self.talked));
         serde_json::from_str(&text).unwrap()
     }
 }

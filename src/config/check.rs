@@ -251,6 +251,11 @@ impl Check<'_> {
         let of_commands = [
             ("directory", raw.directory.take().map(|at| at.place)),
             ("environment", raw.environment.take().map(|at| at.place)),
+            ("shell", raw.shell.take().map(|at| at.place)),
+            ("user", raw.user.take().map(|at| at.place)),
+            ("pty", raw.pty.take().map(|at| at.place)),
+            ("input", raw.input.take().map(|at| at.place)),
+            ("start", raw.start.take().map(|at| at.place)),
             ("restart", raw.restart.take().map(|at| at.place)),
             ("stop", raw.stop.take().map(|at| at.place)),
         ];
@@ -276,24 +281,63 @@ impl Check<'_> {
             signal: value(stop.signal).unwrap_or(defaults.signal),
             grace: self.span(stop.grace, defaults.grace, Duration::ZERO),
         });
-        let argv = self.argv(command.place, command.value?)?;
-        Some(ProcessSource { argv, directory, environment: words(environment), restart, stop })
+        let user = written(raw.user.take()).and_then(|(place, name)| self.user(place, name));
+        let pty = value(raw.pty.take()).and_then(|pty| pty.0);
+        let input = value(raw.input.take()).unwrap_or_default();
+        let start = value(raw.start.take()).unwrap_or_default();
+        let shell = value(raw.shell.take()).unwrap_or_default();
+        let argv = self.argv(command.place, command.value?, shell)?;
+        let environment = words(environment);
+        Some(ProcessSource { argv, directory, environment, user, pty, input, start, restart, stop })
     }
 
-    fn argv(&mut self, place: Place, argv: raw::Argv) -> Option<Vec<OsString>> {
-        match argv.0.first() {
+    fn user(&mut self, place: Place, name: String) -> Option<String> {
+        if name.is_empty() || name.contains(['\0', ':', '/']) {
+            self.report.wrong(place, "not the name of a user (such as www-data)");
+            return None;
+        }
+        Some(name)
+    }
+
+    fn argv(&mut self, place: Place, argv: raw::Argv, shell: bool) -> Option<Vec<OsString>> {
+        let words = match argv {
+            raw::Argv::Line(line) if shell => return self.script(place, &line),
+            raw::Argv::Line(line) => {
+                self.report.wrong(place, raw::advice(&line));
+                return None;
+            }
+            raw::Argv::Words(_) if shell => {
+                self.report.wrong(place, "with `shell: true` a command is one text (such as \"make && echo done\")");
+                return None;
+            }
+            raw::Argv::Words(words) => words,
+        };
+        match words.first() {
             None => self.report.wrong(place, "empty command (name the program, such as [make, -j8])"),
             Some(At { place, value: Some(Word(program)) }) if program.is_empty() => {
                 self.report.wrong(*place, "empty name of a program (such as make or /usr/bin/make)");
             }
             Some(_) => {}
         }
-        for At { place, value } in &argv.0 {
+        for At { place, value } in &words {
             if value.as_ref().is_some_and(|word| word.0.contains('\0')) {
                 self.report.wrong(*place, "a NUL cannot be passed to a program");
             }
         }
-        argv.0.into_iter().map(|word| Some(word.value?.0.into())).collect()
+        words.into_iter().map(|word| Some(word.value?.0.into())).collect()
+    }
+
+    /// What a shell is to run.
+    fn script(&mut self, place: Place, line: &str) -> Option<Vec<OsString>> {
+        if line.trim().is_empty() {
+            self.report.wrong(place, "empty command (what is the shell to do?)");
+            return None;
+        }
+        if line.contains('\0') {
+            self.report.wrong(place, "a NUL cannot be passed to a program");
+            return None;
+        }
+        Some(vec!["/bin/sh".into(), "-c".into(), line.into()])
     }
 
     fn variables(&mut self, variables: Option<&At<Entries<Word>>>) {

@@ -198,6 +198,14 @@ pub struct ProcessSource {
     pub directory: Option<PathBuf>,
     /// Variables beside those of the daemon; names are not empty and hold no `=`.
     pub environment: BTreeMap<String, String>,
+    /// Who it runs as; `None` for the user of the daemon. That there is one, nobody looked.
+    pub user: Option<String>,
+    /// The size of its terminal when it starts; `None` for pipes.
+    pub pty: Option<TerminalSize>,
+    /// Whether those who have the right may type into it.
+    pub input: bool,
+    /// When it is started the first time.
+    pub start: StartWhen,
     /// Whether and when to start it again.
     pub restart: Restart,
     /// How to end it.
@@ -208,7 +216,37 @@ impl ProcessSource {
     /// A program, and all else as it is if nothing is said.
     pub fn new(argv: Vec<OsString>) -> Self {
         let (environment, restart, stop) = (BTreeMap::new(), Restart::default(), Stop::default());
-        Self { argv, directory: None, environment, restart, stop }
+        let start = StartWhen::default();
+        Self { argv, directory: None, environment, user: None, pty: None, input: false, start, restart, stop }
+    }
+}
+
+/// When a program is started the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartWhen {
+    /// With the daemon.
+    #[default]
+    Boot,
+    /// With the first reader, and once it has ended with the next one.
+    Demand,
+    /// When somebody says so.
+    Manual,
+}
+
+/// The size of a terminal, in characters; neither is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Characters in a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
+}
+
+impl Default for TerminalSize {
+    /// Wider than the 80 columns of old: what is wrapped at the terminal's edge stays so in the log.
+    fn default() -> Self {
+        Self { columns: 120, rows: 30 }
     }
 }
 

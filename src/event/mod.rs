@@ -216,7 +216,7 @@ impl Serialize for Time {
 }
 
 /// How a source is; the fields of a `state` event, and `source` in the list of streams.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum SourceState {
     /// Files are open and read as they grow.
@@ -231,6 +231,9 @@ pub enum SourceState {
         /// Its process id.
         #[serde(skip_serializing_if = "Option::is_none")]
         pid: Option<u32>,
+        /// What is remarkable about it, in words. With it, it is no new run.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
     /// What is to be followed is not there yet.
     Waiting {
@@ -260,6 +263,9 @@ pub enum SourceState {
         failures: u32,
         /// How it failed the last time.
         error: String,
+        /// How its last run ended, if there was one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last: Option<RunEnd>,
     },
     /// Shown to readers, but not recorded.
     Degraded {
@@ -272,6 +278,9 @@ pub enum SourceState {
     Stopped {
         /// Why.
         reason: String,
+        /// How its last run ended, if there was one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last: Option<RunEnd>,
     },
 }
 
@@ -298,8 +307,12 @@ pub struct RunEnd {
     /// The signal's name without `SIG`, where one ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
-    /// How long it ran, in seconds.
-    pub duration: f64,
+    /// How long it ran, in seconds, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
+    /// Most memory that one process of it held, in bytes, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     /// Why it ended.
     pub cause: EndCause,
 }
@@ -316,6 +329,8 @@ pub enum EndCause {
     Stopped,
     /// The daemon stopped, and its children with it.
     DaemonStopped,
+    /// The daemon was killed, and could not wait for it.
+    DaemonKilled,
 }
 
 /// What a reader missed: events that were kept and then dropped. Not numbered, and this reader's alone.

@@ -73,6 +73,11 @@ impl Feed {
         self.lanes[lane].lines.held() > 0
     }
 
+    /// What there is of the line that was begun.
+    pub(super) fn half(&self, lane: usize) -> &[u8] {
+        self.lanes[lane].lines.open()
+    }
+
     /// When to call [`show`](Self::show).
     pub(super) fn due(&self) -> Option<Instant> {
         self.lanes.iter().filter_map(|lane| lane.due).min()

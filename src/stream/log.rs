@@ -25,7 +25,7 @@ pub fn open(name: StreamName, last: Position, memory: usize, budget: &Budget) ->
     let (sender, ring) = watch::channel(Ring::new(last));
     let sender = Arc::new(sender);
     let share = budget.enter(Arc::downgrade(&sender));
-    let shared = Arc::new(Shared { name, views: Mutex::default() });
+    let shared = Arc::new(Shared { name, views: Mutex::default(), came: watch::Sender::new(0) });
     (Appender { ring: sender, shared: shared.clone(), memory, share }, Log { shared, ring })
 }
 
@@ -34,6 +34,8 @@ pub fn open(name: StreamName, last: Position, memory: usize, budget: &Budget) ->
 pub(super) struct Shared {
     pub(super) name: StreamName,
     views: Mutex<Views>,
+    /// How many readers ever came.
+    came: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -77,6 +79,11 @@ impl Appender {
             }
         });
         taken
+    }
+
+    /// How many readers ever came: for a source that is to start with the first.
+    pub fn readers(&self) -> watch::Receiver<u64> {
+        self.shared.came.subscribe()
     }
 
     fn publish(&mut self, change: impl FnOnce(&mut Ring)) {
@@ -158,6 +165,7 @@ impl Log {
     /// A new reader. Cost: a lock, and for [`Start::Tail`] a look at as many lines.
     #[expect(clippy::unused_async, reason = "with a history it waits for it")]
     pub async fn cursor(&self, view: View, start: Start, until: Until) -> Cursor {
+        self.shared.came.send_modify(|came| *came += 1);
         let filter = view.filter.clone();
         let (at, view) = self.shared.views().enter(view);
         let mut log = self.clone();

@@ -533,12 +533,13 @@ mod tests {
     #[test]
     fn a_read_stops_at_the_end_of_a_run() {
         let mut ring = Ring::new(start());
-        let run = |run| SourceState::Running { run, pid: None };
+        let run = |run| SourceState::Running { run, pid: None, note: None };
         let end = |run| crate::event::RunEnd {
             run,
             code: Some(0),
             signal: None,
-            duration: 1.0,
+            duration: None,
+            peak_memory: None,
             cause: crate::event::EndCause::Exited,
         };
         let mut batch = Batch::new();

@@ -70,9 +70,9 @@ impl Batch {
         self.push(time, origin, Kind::Line, flags, text);
     }
 
-    /// Adds a change of the source's state. `run` says that a run of a process begins here.
+    /// Adds a change of the source's state. With [`SourceState::Running`] and no note, a run of a process begins.
     pub fn state(&mut self, time: Time, state: SourceState) {
-        let flags = if matches!(state, SourceState::Running { .. }) { Flags::RUN } else { Flags::NONE };
+        let flags = if matches!(state, SourceState::Running { note: None, .. }) { Flags::RUN } else { Flags::NONE };
         self.push(time, NO_ORIGIN, Kind::State, flags, &json(&state));
         self.state = Some(Arc::new(state));
     }
