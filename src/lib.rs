@@ -19,6 +19,7 @@
 //! | [`http`] | the route table; streams as bodies; sockets with their limits |
 //! | [`systemd`], [`telemetry`] | readiness; the logger |
 //! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
+//! | [`client`] | `rtlogd follow` and its like: the other end of our own HTTP |
 //! | [`cli`] | the command line |
 //!
 //! The first five are the core: no IO but for files in [`config`], and no clock but for waiting in [`stream`]. Sources and
@@ -42,4 +43,5 @@ mod http;
 mod systemd;
 mod telemetry;
 mod daemon;
+mod client;
 pub mod cli;

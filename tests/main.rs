@@ -18,4 +18,5 @@ mod config;
 mod lifecycle;
 mod hostile;
 mod cli;
+mod client;
 mod clients;

@@ -237,8 +237,8 @@ streams:
     }
 
     const KNOWN: &str = "listen, memory, history, hosts, origins, trusted_proxies, base_path, access, limits, streams";
-    const STREAM: &str = "a map with `file`, `command`, `from`, `directory`, `environment`, `restart`, `stop`, `max_line`, \
-        `carriage_return`, `description`, `labels` or `history`";
+    const STREAM: &str = "a map with `file`, `command`, `shell`, `from`, `directory`, `environment`, `user`, `pty`, `input`, `start`, \
+        `restart`, `stop`, `max_line`, `carriage_return`, `description`, `labels` or `history`";
 
     #[test]
     fn mistakes_of_form_have_a_place() {
@@ -382,6 +382,34 @@ streams:
             "13:14: empty path",
             "13:37: 1B is too little (at least 1MiB)",
             "13:40: unknown key `disk` (known here: memory)",
+        ];
+        assert_eq!(mistakes(text), expected);
+    }
+
+    #[test]
+    fn keys_of_a_process_that_do_not_go_together_are_told() {
+        let text = "streams:
+  a: { file: /a, pty: true, input: true, start: demand }
+  b: { file: /b, user: x, shell: true }
+  c: { command: [make], shell: true }
+  d: { command: make && x, shell: false }
+  e: { command: ' ', shell: true }
+  f: { command: [x], pty: 0x24, input: 7, start: later, user: '' }
+  g: { command: make && x, shell: true, pty: 80x24, input: true, start: manual, user: www-data }
+";
+        let expected = [
+            "2:23: `pty` is for a `command`, this stream follows a file",
+            "2:36: `input` is for a `command`, this stream follows a file",
+            "2:49: `start` is for a `command`, this stream follows a file",
+            "3:24: `user` is for a `command`, this stream follows a file",
+            "3:34: `shell` is for a `command`, this stream follows a file",
+            "4:17: with `shell: true` a command is one text (such as \"make && echo done\")",
+            "5:17: a command is a list of words, since there is no shell (write [sh, -c, 'make && x'])",
+            "6:17: empty command (what is the shell to do?)",
+            "7:27: expected true, false or a size, found `0x24` (columns and rows, such as 120x30)",
+            "7:40: expected true or false",
+            "7:50: expected `boot`, `demand` or `manual`, found the text \"later\"",
+            "7:63: not the name of a user (such as www-data)",
         ];
         assert_eq!(mistakes(text), expected);
     }
@@ -534,7 +562,7 @@ streams:
                 keys.push(key.clone());
             }
         }
-        assert_eq!(keys.len(), 36, "{keys:?}");
+        assert_eq!(keys.len(), 41, "{keys:?}");
     }
 
     #[test]

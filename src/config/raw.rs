@@ -100,7 +100,7 @@ pub(super) struct Stream {
     pub(super) directory: Field<String>,
     /// Variables for the command, beside those of the daemon.
     pub(super) environment: Field<Entries<Word>>,
-    /// Who the command runs as. The daemon must have the right to change its user (root, or CAP_SETUID and CAP_SETGID).
+    /// Who the command runs as. The daemon must have the right to change its user (as root has).
     /// Default: the user of the daemon.
     pub(super) user: Field<String>,
     /// Whether the command has a terminal, of 120 columns and 30 rows, or of the size given. Programs then write each line at

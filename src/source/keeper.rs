@@ -6,6 +6,7 @@ use log::{info, warn};
 use rustix::process::Signal;
 use tokio::select;
 use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -235,6 +236,8 @@ impl<'a> Keeper<'a> {
                         return Ok(end);
                     }
                     writer.flush().await;
+                    // One that writes without end is always ready: without this, all else waits for dozens of its turns.
+                    yield_now().await;
                 }
                 signal = next_signal(&mut self.options.signals) => run.signal(signal),
                 order = next_of(&mut self.inbox) => self.order(order, &mut run, writer).await,

@@ -302,6 +302,10 @@ impl Daemon {
         self.program.child.stdin.as_ref().expect("its input is a pipe").write_all(bytes).unwrap();
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.program.signal(signal);
+    }
+
     pub(crate) fn terminate(&self) {
         self.program.signal(Signal::TERM);
     }

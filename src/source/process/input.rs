@@ -77,14 +77,13 @@ impl Input {
     /// Writes as [`write_all`](Self::write_all) does, and then waits for ever: there is nothing to tell.
     pub(super) async fn write(&mut self) {
         self.write_all().await;
-        pending().await
+        pending::<()>().await;
     }
 
     fn keyboard(&mut self) -> Result<&mut Keyboard, Refused> {
         match self {
             Self::None => Err(Refused::NoInput),
-            Self::Ended => Err(Refused::InputEnded),
-            Self::Open(Keyboard { last: true, .. }) => Err(Refused::InputEnded),
+            Self::Ended | Self::Open(Keyboard { last: true, .. }) => Err(Refused::InputEnded),
             Self::Open(keyboard) => Ok(keyboard),
         }
     }
@@ -154,7 +153,7 @@ mod tests {
             all
         });
         timeout(Duration::from_secs(20), async {
-            tokio::select! { _ = input.write() => vec![], rest = rest => rest.unwrap() }
+            tokio::select! { () = input.write() => vec![], rest = rest => rest.unwrap() }
         })
         .await
         .map(|rest| assert_eq!(rest.len(), taken))

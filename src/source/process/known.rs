@@ -64,7 +64,10 @@ impl Known {
         let variable = format!("{MARK}={}", self.mark);
         let ours = |pid: &Pid| {
             let Some(stat) = proc::stat(*pid) else { return false };
-            !stat.zombie && (is_leader(*pid, &stat) || proc::has_variable(*pid, &variable))
+            // What is older is looked at no further: to read its variables costs more.
+            !stat.zombie
+                && stat.started >= self.started
+                && (is_leader(*pid, &stat) || proc::has_variable(*pid, &variable))
         };
         proc::others().filter(ours).collect()
     }

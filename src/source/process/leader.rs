@@ -24,6 +24,9 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// How often what was left behind is looked for at the end: each time, what those left behind whom it killed comes up.
 const ROUNDS: usize = 250;
 
+/// What the system may count too much or too little, in bytes, where memory is counted for each processor.
+const INEXACT: u64 = 4 << 20;
+
 /// Those that were started and not waited for yet. A clone is the same set.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Children(Arc<Mutex<HashSet<Pid>>>);
@@ -46,7 +49,7 @@ impl Children {
     /// Starts it.
     pub(super) fn start(&self, command: &mut Command) -> io::Result<Leader> {
         // What it held before the exec counts for it (getrusage(2)), and that is what we hold.
-        let floor = proc::peak_memory(getpid()).unwrap_or(u64::MAX);
+        let floor = proc::peak_memory(getpid()).map_or(u64::MAX, |held| held + INEXACT);
         // Locked, so that nobody takes it for one that was left behind.
         let mut set = self.set();
         let pid = spawn::pid_of(&command.spawn()?)?;

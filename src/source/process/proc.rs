@@ -1,4 +1,4 @@
-//! What the system tells of processes (proc_pid_stat(5), proc_pid_status(5), proc_pid_environ(5)). Changes nothing.
+//! What the system tells of processes (proc(5): `stat`, `status` and `environ` of each). Changes nothing.
 
 use std::fs;
 
