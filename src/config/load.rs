@@ -407,7 +407,7 @@ streams:
             "5:17: a command is a list of words, since there is no shell (write [sh, -c, 'make && x'])",
             "6:17: empty command (what is the shell to do?)",
             "7:27: expected true, false or a size, found `0x24` (columns and rows, such as 120x30)",
-            "7:40: expected true or false",
+            "7:40: expected true or false, found the number 7",
             "7:50: expected `boot`, `demand` or `manual`, found the text \"later\"",
             "7:63: not the name of a user (such as www-data)",
         ];
