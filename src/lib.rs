@@ -36,7 +36,7 @@ pub mod line;
 pub mod wire;
 pub mod stream;
 pub mod config;
-#[cfg_attr(not(test), expect(dead_code, reason = "the routes and the channel that send commands come next"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "no stream is taken away yet"))]
 mod control;
 mod access;
 mod source;
