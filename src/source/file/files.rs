@@ -81,6 +81,8 @@ pub(super) struct Files {
     /// Recorded places of files that were not found yet, and when the last of all was recorded.
     pub(super) saved: BTreeMap<String, Saved>,
     pub(super) recorded: u64,
+    /// When the last look was, in nanoseconds since the Unix epoch.
+    pub(super) looked: Option<u64>,
 }
 
 impl Files {
@@ -122,6 +124,7 @@ impl Files {
             report: Report::default(),
             saved,
             recorded,
+            looked: None,
         };
         for file in &source.files {
             if let Named::Path(path) = file
@@ -167,6 +170,7 @@ impl Files {
             self.with(id, now, batch, |follow, turn| follow.place(true, turn));
         }
         self.report.finish(&self.globs, now, batch);
+        self.looked = Some(u64::try_from(now.time.0).unwrap_or(0) * 1000);
         if self.plan.is_idle() { Next::At(self.next(now.instant)) } else { Next::Now }
     }
 

@@ -41,6 +41,8 @@ impl Files {
             self.follows.len() - 1
         });
         let mut follow = Follow::new(path.clone(), id, named, from);
+        // What was made and rotated away since then was not seen under this path.
+        follow.looked = self.looked;
         if let Some(saved) = self.saved.remove(follow.origin().as_str()) {
             follow.restore(saved, &mut self.owners);
         }
