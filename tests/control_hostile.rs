@@ -275,6 +275,7 @@ fn a_channel_that_reads_nothing_slows_nobody() {
     let mut stuck = Channel::open(daemon.address());
     let asks = stuck.ask("stream.subscribe", &json!({ "stream": "app", "tail": "all" }));
     stuck.reply(asks);
+    daemon.follow("app").query("tail=all").take(1);
     let mut reader = daemon.follow("app").query("tail=0").open();
     for piece in 0..20 {
         daemon.write("app.log", format!("{piece:01000}\n").repeat(1000));
