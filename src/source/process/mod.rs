@@ -249,14 +249,8 @@ impl Run {
             return Err(Refused::NotRunning);
         }
         match command {
-            Command::Input(bytes) => {
-                self.input.push(&bytes)?;
-                info!(stream = self.stream.as_str(), bytes = bytes.len(); "input");
-            }
-            Command::EndOfInput => {
-                self.input.end()?;
-                info!(stream = self.stream.as_str(); "end of input");
-            }
+            Command::Input(bytes) => self.input.push(&bytes)?,
+            Command::EndOfInput => self.input.end()?,
             Command::Signal(number) => {
                 let signal = Signal::from_named_raw(number).ok_or(Refused::NoSignal(number))?;
                 info!(stream = self.stream.as_str(), signal = stop::name(number).as_str(); "signal");
@@ -623,7 +617,11 @@ mod tests {
 
     #[tokio::test]
     async fn input_goes_through_a_pipe_until_its_end() {
-        let mut source = process(&["cat"]);
+        let place = Place::new();
+        let fifo = place.path("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        // It outlives the end of its input, until it is let go.
+        let mut source = shell(&format!("cat; exec cat {fifo:?}"));
         source.input = true;
         let mut bench = Bench::once(source, Options::default());
         bench.state("running").await;
@@ -633,6 +631,7 @@ mod tests {
         bench.control.send(Command::EndOfInput).await.unwrap();
         assert_eq!(bench.control.send(typing("x")).await.unwrap_err(), Refused::InputEnded);
         assert_eq!(bench.control.send(Command::Attach).await.unwrap_err(), Refused::NoPty);
+        std::fs::write(&fifo, "").unwrap();
         assert_eq!(bench.line().await, "two...");
         assert_eq!(bench.rest().await.1.unwrap().unwrap().code, Some(0));
     }
