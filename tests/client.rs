@@ -187,3 +187,50 @@ fn a_connection_that_is_cut_and_a_daemon_that_stands_still_lose_and_repeat_nothi
     assert_eq!(ended.status.code(), Some(9), "{}", ended.err);
     assert!(text(&ended) == numbered("", 6000), "{} lines", text(&ended).lines().count());
 }
+
+#[test]
+fn a_process_is_driven_from_the_command_line_over_the_unix_socket() {
+    let script =
+        "echo ready; trap 'echo hup' HUP; while true; do if read line; then echo got $line; else sleep 0.05; fi; done";
+    let yaml = format!(
+        "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\nstreams: {{ p: {{ command: [sh, -c, {script:?}], input: true }} }}"
+    );
+    let daemon = Daemon::start(&yaml);
+    let mut reader = daemon.follow("p").query("tail=all").open();
+    assert_eq!(reader.take(1)[0].data, "ready");
+    let over_socket = |arguments: &[&str]| {
+        let mut command = daemon.command(arguments);
+        let socket = format!("unix:{}", daemon.path("r.sock").display());
+        let ended = Program::start(command.env("RTLOGD_URL", socket).stdin(Stdio::null())).ended();
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {}", ended.err);
+    };
+    over_socket(&["send", "p", "some text"]);
+    assert_eq!(reader.take(1)[0].data, "got some text");
+    over_socket(&["signal", "p", "HUP"]);
+    assert_eq!(reader.take(1)[0].data, "hup");
+    over_socket(&["restart", "p"]);
+    let restarted = reader.until("a new run", |message| message.is_state("running"));
+    let end = restarted.iter().find(|message| message.event == "end").unwrap().json();
+    assert_eq!((&end["run"], &end["cause"]), (&1.into(), &"stopped".into()));
+    assert_eq!(reader.take(1)[0].data, "ready");
+    over_socket(&["stop", "p"]);
+    reader.until("the stop", |message| message.is_state("stopped"));
+    over_socket(&["start", "p"]);
+    assert_eq!(reader.take(1)[0].data, "ready");
+    over_socket(&["ls"]);
+    // Over TCP, everybody on this machine could: so nobody may.
+    for arguments in
+        [&["send", "p", "x"][..], &["stop", "p"], &["start", "p"], &["restart", "p"], &["signal", "p", "HUP"]]
+    {
+        let ended = run(&daemon, arguments);
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}");
+        assert!(ended.err.contains("Unix socket"), "{}", ended.err);
+    }
+    // Whose stream takes no input says so, and what to do.
+    let quiet =
+        Daemon::start("listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\nstreams: { p: { command: [sleep, '1000'] } }");
+    let mut command = quiet.command(&["send", "p", "x"]);
+    command.env("RTLOGD_URL", format!("unix:{}", quiet.path("r.sock").display()));
+    let ended = Program::start(&mut command).ended();
+    assert!(ended.err.contains("input: true"), "{}", ended.err);
+}
