@@ -3,7 +3,11 @@
 //! Knows nothing of files, pipes and time. Where a read ended never shows in what comes out.
 
 mod split;
+mod redraw;
+mod screen;
 
+pub use redraw::{Part, Redraw};
+pub use screen::Screen;
 pub use split::{Line, Lines};
 
 /// What a carriage return that does not belong to a line end means.
