@@ -5,16 +5,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("event", &[]),
     ("systemd", &[]),
     ("telemetry", &[]),
     ("line", &["event"]),
+    ("progress", &["event"]),
     ("wire", &["event"]),
     ("config", &["event"]),
     ("stream", &["event", "wire"]),
     ("access", &["event", "config"]),
-    ("source", &["event", "line", "stream", "config"]),
+    ("source", &["event", "line", "progress", "stream", "config"]),
     ("http", &["event", "wire", "stream", "config", "access", "telemetry"]),
     ("daemon", &["event", "wire", "line", "stream", "config", "access", "source", "http", "systemd", "telemetry"]),
     ("chronicle", &["event", "wire", "stream"]),

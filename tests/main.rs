@@ -12,6 +12,7 @@ mod resume;
 mod history;
 mod encodings;
 mod poll;
+mod progress;
 mod config;
 mod lifecycle;
 mod hostile;

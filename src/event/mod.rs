@@ -4,8 +4,10 @@
 //! line the line, of a state, a loss or an end the JSON object of its fields.
 
 mod position;
+mod progress;
 
 pub use position::{BadPosition, Epoch, Position};
+pub use progress::{Group, Progress, ProgressState};
 
 use std::fmt;
 use std::path::Path;
@@ -205,6 +207,17 @@ impl Time {
     /// This many milliseconds since the Unix epoch; zero for a clock that stands before it.
     pub fn millis(self) -> u64 {
         u64::try_from(self.0 / 1000).unwrap_or(0)
+    }
+
+    /// Seconds from `earlier` to this; zero if that is later, as a clock may be set back.
+    pub fn seconds_since(self, earlier: Self) -> f64 {
+        std::time::Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)).as_secs_f64()
+    }
+
+    /// The point in time so much later.
+    #[must_use]
+    pub fn after(self, time: std::time::Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
     }
 }
 
