@@ -240,7 +240,7 @@ streams:
     const KNOWN: &str =
         "listen, memory, state_directory, history, hosts, trusted_proxies, base_path, access, limits, streams";
     const STREAM: &str = "a map with `file`, `command`, `from`, `directory`, `environment`, `restart`, `stop`, `max_line`, \
-        `carriage_return`, `description`, `labels` or `history`";
+        `carriage_return`, `progress`, `description`, `labels` or `history`";
 
     #[test]
     fn mistakes_of_form_have_a_place() {
@@ -515,7 +515,7 @@ streams:
         assert_eq!(config(&[MAIN]), Ok(Config { streams: vec![dpkg.clone()], ..Config::default() }));
         let full = config(&[&in_force()]).unwrap();
         let [shown, build] = full.streams.clone().try_into().unwrap();
-        assert_eq!(Config { streams: Vec::new(), ..full }, Config::default());
+        assert_eq!(Config { streams: Vec::new(), state_directory: None, ..full }, Config::default());
         assert_eq!(Stream { description: None, labels: BTreeMap::new(), ..shown }, dpkg);
         let SourceKind::Process(process) = build.source else { panic!("{build:?}") };
         assert_eq!(Restart { limit: None, ..process.restart }, Restart::default());
@@ -536,7 +536,7 @@ streams:
                 keys.push(key.clone());
             }
         }
-        assert_eq!(keys.len(), 35, "{keys:?}");
+        assert_eq!(keys.len(), 40, "{keys:?}");
     }
 
     #[test]

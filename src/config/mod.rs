@@ -25,12 +25,14 @@ mod check;
 mod report;
 mod paths;
 mod net;
+mod progress;
 mod signal;
 pub mod units;
 
 pub use load::load;
 pub use net::{BadListen, BadNetwork, Listen, MAX_SOCKET_PATH, Network};
 pub use paths::{from_paths, name_of};
+pub use progress::{BadPattern, PROGRESS_GROUPS, Pattern, Progress};
 pub use report::{Mistake, Mistakes};
 pub use signal::{BadSignal, SignalName};
 
@@ -143,6 +145,8 @@ pub struct Stream {
     pub max_line: usize,
     /// What a carriage return within a line means.
     pub carriage_return: CarriageReturn,
+    /// Whether and by what its progress is seen.
+    pub progress: Progress,
     /// What it is, for people.
     pub description: Option<String>,
     /// What it is, for programs.
@@ -158,6 +162,7 @@ impl Stream {
             history: History::default(),
             max_line: MAX_LINE,
             carriage_return: CarriageReturn::Fold,
+            progress: Progress::default(),
             description: None,
             labels: BTreeMap::new(),
         }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 use warp::reply::Response;
 
-use crate::event::{Position, SourceState, Time};
+use crate::event::{Position, Progress, SourceState, Time};
 use crate::stream::{Entry, Info};
 
 use super::problem::Problem;
@@ -23,6 +23,8 @@ struct Listed<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
     source: Option<Arc<SourceState>>,
+    /// How far it is, if it said so, or if it is a process.
+    progress: Option<Arc<Progress>>,
     first: Option<Position>,
     last: Position,
     /// Events a second, with one digit behind the point.
@@ -46,13 +48,15 @@ struct List<'a> {
 }
 
 fn listed(entry: &Entry, now: Time) -> Listed<'_> {
-    let Info { state, first, last, rate, readers, memory, disk, degraded, ended } = entry.log.info(now);
+    let Info { state, progress, run: _, first, last, rate, readers, memory, disk, degraded, ended } =
+        entry.log.info(now);
     Listed {
         name: entry.log.name().as_str(),
         kind: entry.kind,
         description: entry.description.as_deref(),
         labels: &entry.labels,
         source: state,
+        progress,
         first,
         last,
         rate: (rate * 10.0).round() / 10.0,
@@ -83,4 +87,10 @@ pub(super) async fn streams(request: &Request) -> Result<Response, Problem> {
 pub(super) fn state(name: &str, request: &Request) -> Result<Response, Problem> {
     let entry = request.stream(name)?;
     Ok(json(&listed(&entry, SystemTime::now().into())))
+}
+
+/// `GET /streams/NAME/progress`: how far it is; `null` if nobody can tell.
+pub(super) fn progress(name: &str, request: &Request) -> Result<Response, Problem> {
+    let entry = request.stream(name)?;
+    Ok(json(&entry.log.info(SystemTime::now().into()).progress))
 }

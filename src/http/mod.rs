@@ -5,6 +5,7 @@
 pub(crate) mod listen;
 pub(crate) mod problem;
 mod ask;
+mod badge;
 mod follow;
 mod list;
 mod poll;
@@ -60,9 +61,14 @@ impl App {
         let poll = poll.then(async |name: String, ask| answer(poll::poll(&name, &ask).await));
         let state = warp::path!("streams" / String / "state").and(request.clone());
         let state = state.then(async |name: String, ask| answer(list::state(&name, &ask)));
+        let progress = warp::path!("streams" / String / "progress").and(request.clone());
+        let progress = progress.then(async |name: String, ask| answer(list::progress(&name, &ask)));
+        let badge = warp::path!("streams" / String / "badge.svg").and(request.clone());
+        let badge = badge.then(async |name: String, ask| answer(badge::badge(&name, &ask)));
         let live = warp::path!("health" / "live").and(request.clone()).then(async |_| plain("alive\n"));
         let ready = warp::path!("health" / "ready").and(request).then(async |ask| answer(ready(&ask)));
-        let routes = list.or(stream).unify().or(poll).unify().or(state).unify().or(live).unify().or(ready).unify();
+        let streams = list.or(stream).unify().or(poll).unify().or(state).unify().or(progress).unify().or(badge).unify();
+        let routes = streams.or(live).unify().or(ready).unify();
         routes.recover(problem::reply)
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{FileSource, ProcessSource, SourceKind, Start, Stream};
-use crate::event::{Epoch, OpenLine, Position, RunEnd};
+use crate::event::{Epoch, OpenLine, Position, Progress, RunEnd};
 use crate::stream::{self, Budget, Cursor, Filter, Item, Places, Until, View};
 use crate::wire::Encoding;
 
@@ -27,6 +27,7 @@ pub(super) struct Bench {
     came: VecDeque<Value>,
     seen: Vec<Value>,
     pub(super) open: Option<OpenLine>,
+    pub(super) progress: Option<Progress>,
 }
 
 pub(super) fn process(argv: &[&str]) -> ProcessSource {
@@ -57,7 +58,7 @@ impl Bench {
             .expect("without history there is nothing to wait for");
         let stopping = CancellationToken::new();
         let task = tokio::spawn(run(spec, appender, Places::new(), options, Wakes::new(), stopping.clone()));
-        Self { cursor, stopping, task, came: VecDeque::new(), seen: Vec::new(), open: None }
+        Self { cursor, stopping, task, came: VecDeque::new(), seen: Vec::new(), open: None, progress: None }
     }
 
     pub(super) fn file(path: &Path, from: Start) -> Self {
@@ -94,6 +95,7 @@ impl Bench {
                 let text = String::from_utf8(frames.bytes.to_vec()).unwrap();
                 self.came.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
             }
+            Item::Progress(progress) => self.progress = Some((*progress).clone()),
             Item::Open(open) => self.open = open.map(|line| (*line).clone()),
             other => panic!("{other:?} after {:#?}", self.seen),
         }

@@ -7,6 +7,7 @@
 mod supervisor;
 mod backoff;
 mod feed;
+mod progress;
 mod file;
 mod process;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::event::{Loss, Position, SourceState, Time};
 
+use super::course::Turn;
 use super::history::{Next, Outcome, Recorder};
 use super::log::Shared;
 use super::memory::Share;
@@ -40,6 +41,7 @@ struct News {
     segments: Vec<Segment>,
     state: Option<Arc<SourceState>>,
     open: Opened,
+    course: Vec<Turn>,
     /// A new epoch begins before them.
     epoch: Option<Position>,
 }
@@ -96,7 +98,8 @@ impl Appender {
         };
         let places = std::mem::take(&mut batch.places);
         let (state, open) = (batch.state.take(), std::mem::take(&mut batch.open));
-        let mut news = News { segments: batch.cut(id, seq), state, open, epoch: None };
+        let course = std::mem::take(&mut batch.course);
+        let mut news = News { segments: batch.cut(id, seq), state, open, course, epoch: None };
         if news.state.is_some() {
             self.state.clone_from(&news.state);
         }
@@ -130,6 +133,7 @@ impl Appender {
                 ring.go_on_at(first, Some(0));
             }
             ring.hear(news.state, news.open, !news.segments.is_empty());
+            ring.course.hear(news.course);
             for segment in news.segments {
                 ring.push(segment);
             }
@@ -199,5 +203,5 @@ fn fall_back(id: Position, seq: u64, news: News, reason: String) -> News {
         segments.push(segment);
     }
     let state = news.state.or(batch.state.take());
-    News { segments, state, open: news.open, epoch: Some(first) }
+    News { segments, state, open: news.open, course: news.course, epoch: Some(first) }
 }
