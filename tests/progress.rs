@@ -94,6 +94,23 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("ninja_fails.pty", &[("build stopped", "error 34.6% 9/26 ninja: build stopped: subcommand failed.")]),
+    (
+        "git.pipe",
+        &[
+            ("Enumerating objects", "nothing"),
+            ("Counting objects: 100%", "running 100% 2002/2002 <remote: Counting objects>"),
+            ("Compressing objects:  76%", "running 76% 1514/1992 <remote: Compressing objects>"),
+            ("Receiving objects:  51%", "running 51% 1022/2002 <Receiving objects>"),
+        ],
+    ),
+    (
+        "git.pty",
+        &[
+            ("Enumerating objects", "nothing"),
+            ("Receiving objects:  54%", "running 54% 1082/2002 <Receiving objects>"),
+            ("Updating files:  61%", "running 61% 1220/2000 <Updating files>"),
+        ],
+    ),
     // Into a pipe Cargo does not say how much there is.
     ("cargo.pipe", &[("Compiling", "nothing"), ("Finished", "nothing")]),
     (
@@ -184,7 +201,7 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
     ("tqdm.pty", &[(" 55%|", "running 55% 22/40 <Training> 00:01<00:00, 19.48it/s")]),
     ("ffmpeg.pipe", &[("Output #0", "nothing"), ("size=", "indeterminate speed N/A")]),
     ("ffmpeg.pty", &[("Output #0", "nothing"), ("size=", "indeterminate speed N/A")]),
-    ("ffmpeg_file.pipe", &[("Duration", "nothing"), ("00:00:03.00", "running 100% speed 0.998x")]),
+    ("ffmpeg_file.pipe", &[("Duration", "nothing"), ("258kB time=00:00:03.00", "running 100% speed 0.998x")]),
     (
         "ffmpeg_file.pty",
         &[

@@ -135,6 +135,8 @@ struct Bar {
     from: usize,
     rank: Rank,
     total: Option<u64>,
+    /// The letters of its phase: the numbers in it may change.
+    phase: String,
     percent: f64,
     pace: Pace,
 }
@@ -221,10 +223,15 @@ impl Tracker {
     }
 
     fn look(&mut self, raw: &[u8], open: bool, redrawn: bool, now: Time) {
-        if raw.is_empty() || raw.len() > LONGEST || !(open || self.patterned || is_telling(raw)) {
+        let any = open || self.patterned;
+        if raw.is_empty() || raw.len() > LONGEST || !(any || is_telling(raw)) {
             return;
         }
         let text = report::plain(raw);
+        // Colours alone say nothing.
+        if !(any || is_telling(text.as_bytes()) || osc::is_in(raw)) {
+            return;
+        }
         let seen = Seen { raw, text: &text, open, redrawn, now };
         let mut found = self.recognisers.iter_mut().enumerate();
         let said = found.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.see(&seen)?)));
@@ -309,7 +316,8 @@ impl Tracker {
         };
         let fall = if report.shuffled { SHUFFLED_FALL } else { FALL };
         let goes_on = self.bar.as_ref().is_some_and(|bar| {
-            let same = bar.from == from && (report.shuffled || bar.total == report.total);
+            let one = bar.total == report.total && bar.phase == letters(report.phase.as_deref());
+            let same = bar.from == from && (report.shuffled || one);
             same && (said >= bar.percent || (bar.percent - said <= fall && (bar.percent < 100.0 || report.shuffled)))
         });
         let held = match &mut self.bar {
@@ -321,7 +329,8 @@ impl Tracker {
             }
             _ => {
                 let pace = Pace::new(now, said);
-                self.bar = Some(Bar { from, rank, total: report.total, percent: said, pace });
+                let phase = letters(report.phase.as_deref());
+                self.bar = Some(Bar { from, rank, total: report.total, phase, percent: said, pace });
                 false
             }
         };
@@ -333,6 +342,10 @@ impl Tracker {
         progress.eta = bar.pace.eta(now, bar.percent);
         goes_on
     }
+}
+
+fn letters(text: Option<&str>) -> String {
+    text.unwrap_or_default().chars().filter(|c| c.is_alphabetic()).collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,11 @@ use super::report::{Report, Seen};
 
 const BEGIN: &[u8] = b"\x1b]9;4;";
 
+/// Whether there is one in the line.
+pub(super) fn is_in(raw: &[u8]) -> bool {
+    memmem::find(raw, BEGIN).is_some()
+}
+
 /// Takes the last one in the line.
 #[derive(Debug)]
 pub(super) struct Osc;

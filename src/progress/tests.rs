@@ -184,11 +184,12 @@ fn the_patterns_of_the_user_come_first() {
 
 #[test]
 fn a_bar_that_falls_back_a_little_is_held_and_one_that_begins_anew_is_not() {
-    let table: [(&[&str], &str); 4] = [
+    let table: [(&[&str], &str); 5] = [
         (&["[ 50%] Building a", "[ 40%] Building b"], "running 50% Building b"),
         (&["[100%] Built target a", "[ 20%] Building b"], "running 20% Building b"),
         (&["[5/40] a", "[4/40] b"], "running 12.5% 5/40 b"),
         (&["a 90%[=====>    ]", "b 10%[=>        ]"], "running 10% <b>"),
+        (&["a 50%[=====>    ]", "a 49%[=====>    ]", "b 48%[=>        ]"], "running 48% <b>"),
     ];
     for (lines, expected) in table {
         assert_eq!(short(after(&mut tracker(), lines).as_ref()), expected, "{lines:?}");

@@ -156,6 +156,15 @@ def pytest_fails(place):
     return command + ["--tb=no"]
 
 
+def git(place):
+    for n in range(2000):
+        open(f"{place}/{n}", "w").write(f"{n}\n" * 20)
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false"]
+    for command in [["init", "-q"], ["add", "."], [*who, "commit", "-qm", "all"]]:
+        subprocess.run(["git", "-C", place, *command], check=True)
+    return ["git", "clone", "--progress", f"file://{place}", f"{place}/c"]
+
+
 LAYERS = ["a3ed95caeb02", "0f9b5b8a1c3d", "5c1e7f2ab964"]
 DOCKER = f"""
 import sys, time
@@ -191,13 +200,14 @@ def docker(place):
 
 
 ALL = [cmake, ninja, ninja_fails, cargo, pip, npm, apt, rsync, wget, curl, curl_bar, dd, tqdm, ffmpeg, ffmpeg_file, pytest,
-       pytest_fails, docker]
+       pytest_fails, git, docker]
 
 
 def record(make, kind):
     with tempfile.TemporaryDirectory(prefix="rec") as place:
         command = make(place)
-        env = dict(os.environ, TERM="xterm-256color", COLUMNS="100", LINES="30", LC_ALL="C.UTF-8", DEBIAN_FRONTEND="noninteractive")
+        env = dict(os.environ, TERM="xterm-256color", COLUMNS="100", LINES="30", LC_ALL="C.UTF-8", DEBIAN_FRONTEND="noninteractive",
+                   PIP_CONFIG_FILE=os.devnull)
         for name in ["CI", "NO_COLOR", "CARGO_TERM_COLOR", "CARGO_TERM_PROGRESS_WHEN"]:
             env.pop(name, None)
         if kind == "pty":
