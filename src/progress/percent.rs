@@ -58,6 +58,10 @@ const SHAPES: [(When, &str); 16] = [
     (When::Redrawn, r"^(?:(?P<phase>[^%\d]*?)[:\s]*)?(?:^|[\s\[(|:])P%(?:$|[\s\])|,:;…])"),
 ];
 
+/// In front of a percentage these words say that it is a level, which rises and falls, even where it is redrawn.
+const LEVELS: [&str; 13] =
+    ["battery", "capacity", "cpu", "disk", "free", "idle", "load", "mem", "memory", "swap", "usage", "used", "volume"];
+
 /// The narrowest bar that curl draws: a smaller one is a heading in some text.
 const CURL_WIDTH: usize = 30;
 
@@ -113,8 +117,16 @@ fn one(when: When, shape: &Regex, text: &str, seen: &Seen<'_>) -> Option<Report>
         _ => false,
     };
     let narrow = text.starts_with('#') && text.chars().count() < CURL_WIDTH;
-    if (when == When::Agreeing && !agrees) || narrow {
+    let level = when == When::Redrawn && is_level(text);
+    if (when == When::Agreeing && !agrees) || narrow || level {
         return None;
     }
     Some(Report { shuffled: when == When::Shuffled, ..report })
+}
+
+/// Whether the words in front of the percentage say that it is a level.
+fn is_level(text: &str) -> bool {
+    let (before, _) = text.split_once('%').unwrap_or((text, ""));
+    let mut words = before.split(|c: char| !c.is_alphabetic());
+    words.any(|word| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level)))
 }

@@ -252,6 +252,21 @@ fn lines_of_two_outputs_are_not_taken_for_redraws() {
 }
 
 #[test]
+fn a_level_that_is_redrawn_is_no_progress() {
+    for level in ["CPU: 4#% idle", "mem 4#%  swap 3%", "Battery 4#%", "disk usage 4#% of 20G"] {
+        let mut tracker = tracker();
+        for digit in ["1", "3", "5", "2"] {
+            tracker.open(0, level.replace('#', digit).as_bytes(), at(0));
+            assert_eq!(tracker.progress(), None, "{level}");
+        }
+    }
+    let mut loading = tracker();
+    loading.open(0, b"Loading model 10%", at(0));
+    loading.open(0, b"Loading model 20%", at(100));
+    assert_eq!(short(loading.progress()), "running 20% <Loading model>");
+}
+
+#[test]
 fn whatever_comes_it_neither_panics_nor_grows() {
     let mut tracker = tracker();
     let mut random = 7u64;
