@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`event`] | the words all layers share |
 //! | [`mod@line`] | from bytes to lines, without IO |
+//! | [`progress`] | from lines to how far the source is |
 //! | [`wire`] | how events look on the wire |
 //! | [`stream`] | the log: one writer, many readers, each at its own place |
 //! | [`config`] | what people write, checked once, as types that all others rely on |
@@ -23,7 +24,7 @@
 //! | [`client`] | `rtlogd follow` and its like: the other end of our own HTTP |
 //! | [`cli`] | the command line |
 //!
-//! The first five are the core: no IO but for the files of [`config`] and of a history, and no clock but for waiting in
+//! The first six are the core: no IO but for the files of [`config`] and of a history, and no clock but for waiting in
 //! [`stream`]. Sources and surfaces meet only there, and in [`control`].
 
 #![expect(
@@ -33,6 +34,7 @@
 
 pub mod event;
 pub mod line;
+pub mod progress;
 pub mod wire;
 pub mod stream;
 pub mod config;

@@ -5,17 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("event", &[]),
     ("systemd", &[]),
     ("telemetry", &[]),
     ("line", &["event"]),
+    ("progress", &["event"]),
     ("wire", &["event"]),
     ("config", &["event"]),
     ("control", &["event"]),
     ("stream", &["event", "wire"]),
     ("access", &["event", "config"]),
-    ("source", &["event", "line", "stream", "config", "control"]),
+    ("source", &["event", "line", "progress", "stream", "config", "control"]),
     ("http", &["event", "wire", "stream", "config", "control", "access", "telemetry"]),
     (
         "daemon",

@@ -13,6 +13,7 @@ mod resume;
 mod history;
 mod encodings;
 mod poll;
+mod progress;
 mod control;
 mod control_hostile;
 mod control_process;

@@ -17,7 +17,7 @@ use super::report::{Place, Report};
 use super::units::{Size, Span};
 use super::{
     Config, History, LEAST_MAX_LINE, LEAST_STREAM_AGE, LEAST_STREAM_DISK, LEAST_STREAM_MEMORY, Limits, Listen,
-    ProcessSource, Restart, SourceKind, Stop, Stream,
+    ProcessSource, Progress, Restart, SourceKind, Stop, Stream,
 };
 
 /// Shortest wait before a command is started again: a command that fails at once must not take the machine with it.
@@ -255,6 +255,7 @@ impl Check<'_> {
             carriage_return: value(raw.carriage_return).unwrap_or_default(),
             encoding: value(raw.encoding).unwrap_or_default(),
             multiline,
+            progress: value(raw.progress).map_or_else(Progress::default, progress),
             description: value(raw.description).map(|words| words.0),
             labels: words(raw.labels),
         })
@@ -368,6 +369,17 @@ impl Check<'_> {
             return None;
         }
         Some(self.directories.get(place.file)?.join(path))
+    }
+}
+
+/// Whether progress is looked for; patterns that did not fit were noted.
+fn progress(raw: raw::Progress) -> Progress {
+    match raw {
+        raw::Progress::Switch(raw::Switch::Off) => Progress::Off,
+        raw::Progress::Switch(raw::Switch::On) => Progress::default(),
+        raw::Progress::Patterns(patterns) => {
+            Progress::On(patterns.into_iter().filter_map(|at| value(at.value?.pattern)).collect())
+        }
     }
 }
 

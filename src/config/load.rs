@@ -263,7 +263,7 @@ streams:
     const KNOWN: &str =
         "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, access, limits, streams";
     const STREAM: &str = "a map with `file`, `command`, `shell`, `from`, `exclude`, `rotate_wait`, `directory`, `environment`, `user`, \
-        `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `description`, `labels` or `history`";
+        `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `description`, `labels` or `history`";
 
     #[test]
     fn mistakes_of_form_have_a_place() {

@@ -26,6 +26,7 @@ mod file;
 mod report;
 mod paths;
 mod net;
+mod progress;
 mod signal;
 pub mod units;
 
@@ -35,6 +36,7 @@ pub use file::{
 pub use load::load;
 pub use net::{BadListen, BadNetwork, BadOrigin, Listen, MAX_SOCKET_PATH, Network, WebOrigin};
 pub use paths::{from_paths, name_of};
+pub use progress::{BadPattern, PROGRESS_GROUPS, Pattern, Progress};
 pub use report::{Mistake, Mistakes};
 pub use signal::{BadSignal, SignalName};
 
@@ -154,6 +156,8 @@ pub struct Stream {
     pub encoding: Encoding,
     /// Which of its lines are joined.
     pub multiline: Option<Multiline>,
+    /// Whether and by what its progress is seen.
+    pub progress: Progress,
     /// What it is, for people.
     pub description: Option<String>,
     /// What it is, for programs.
@@ -171,6 +175,7 @@ impl Stream {
             carriage_return: CarriageReturn::Fold,
             encoding: Encoding::default(),
             multiline: None,
+            progress: Progress::default(),
             description: None,
             labels: BTreeMap::new(),
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::field::{At, Entries, Field, OneOrMany};
 use super::net::{Listen, Network, WebOrigin};
+use super::progress::Pattern;
 use super::signal::SignalName;
 use super::units::{Range, Rate, Size, Span};
 use super::{CarriageReturn, Encoding, RestartWhen, Start, StartWhen, TerminalSize};
@@ -134,6 +135,9 @@ pub(super) struct Stream {
     pub(super) encoding: Field<Encoding>,
     /// Which lines are joined to one, such as those of a stack trace. Default: none.
     pub(super) multiline: Field<Multiline>,
+    /// Whether progress is looked for: on, off, or a list of patterns that are tried before what is known of programs.
+    /// Default: on.
+    pub(super) progress: Field<Progress>,
     /// What the stream is, for people.
     pub(super) description: Field<Word>,
     /// What the stream is, for programs: any names and values.
@@ -175,6 +179,80 @@ pub(super) struct Stop {
     pub(super) signal: Field<SignalName>,
     /// How long it may take, before KILL ends it. Default: 10s.
     pub(super) grace: Field<Span>,
+}
+
+/// Whether progress is looked for in the lines.
+#[derive(Debug)]
+pub(super) enum Progress {
+    Switch(Switch),
+    Patterns(Vec<At<ProgressPattern>>),
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Switch {
+    /// As all programs that are known show it.
+    On,
+    /// Not at all.
+    Off,
+}
+
+/// What the progress of a program looks like.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProgressPattern {
+    /// A regular expression with named groups: percent, current, total, phase, message. Such as
+    /// `step (?P<current>[0-9]+) of (?P<total>[0-9]+)`.
+    pub(super) pattern: Field<Pattern>,
+}
+
+impl<'de> Deserialize<'de> for Progress {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(ProgressVisitor)
+    }
+}
+
+impl JsonSchema for Progress {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Progress".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (switch, patterns) =
+            (generator.subschema_for::<Switch>(), generator.subschema_for::<Vec<ProgressPattern>>());
+        json_schema!({ "anyOf": [switch, patterns] })
+    }
+}
+
+struct ProgressVisitor;
+
+impl<'de> de::Visitor<'de> for ProgressVisitor {
+    type Value = Progress;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("on, off or a list of patterns, such as [{ pattern: '(?P<percent>[0-9]+)% copied' }]")
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Progress, E> {
+        match word {
+            "on" => Ok(Progress::Switch(Switch::On)),
+            "off" => Ok(Progress::Switch(Switch::Off)),
+            _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+        }
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Progress, A::Error> {
+        let mut patterns = Vec::new();
+        while let Some(pattern) = items.next_element()? {
+            patterns.push(pattern);
+        }
+        Ok(Progress::Patterns(patterns))
+    }
 }
 
 /// A word of any look: `8080` and `true` are taken as they are written.
@@ -317,3 +395,6 @@ written!(WebOrigin, {
 });
 written!(Encoding, { "description": "The name of an encoding, such as utf-8, utf-16le or windows-1252", "type": "string" });
 written!(SignalName, { "description": "The name of a signal, such as TERM", "type": "string", "pattern": "^(SIG)?[A-Z0-9]+$" });
+written!(Pattern, {
+    "description": "A regular expression with named groups: percent, current, total, phase, message", "type": "string"
+});

@@ -5,9 +5,11 @@
 
 mod level;
 mod position;
+mod progress;
 
 pub use level::{BadLevel, Level};
 pub use position::{BadPosition, Epoch, Position};
+pub use progress::{Group, Progress, ProgressState};
 
 use std::ffi::OsString;
 use std::fmt;
@@ -222,6 +224,17 @@ impl Time {
     /// This many milliseconds since the Unix epoch; zero for a clock that stands before it.
     pub fn millis(self) -> u64 {
         u64::try_from(self.0 / 1000).unwrap_or(0)
+    }
+
+    /// Seconds from `earlier` to this; zero if that is later, as a clock may be set back.
+    pub fn seconds_since(self, earlier: Self) -> f64 {
+        std::time::Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)).as_secs_f64()
+    }
+
+    /// The point in time so much later.
+    #[must_use]
+    pub fn after(self, time: std::time::Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
     }
 }
 

@@ -194,7 +194,7 @@ impl Reader {
     }
 }
 
-/// A gap or an open line; `None` where the encoding does not show it.
+/// A gap, progress or an open line; `None` where the encoding does not show it.
 fn notice(item: &Item, encoding: Encoding, id: &dyn fmt::Display, stream: Option<&str>) -> Option<String> {
     match (item, encoding) {
         (Item::Gap(gap), Encoding::Sse(_)) => Some(sse::gap(gap, id, stream)),
@@ -202,7 +202,9 @@ fn notice(item: &Item, encoding: Encoding, id: &dyn fmt::Display, stream: Option
         (Item::Gap(gap), Encoding::Text) => Some(text::gap(gap)),
         (Item::Open(line), Encoding::Sse(_)) => Some(sse::open(line.as_deref(), stream)),
         (Item::Open(line), Encoding::Ndjson) => Some(ndjson::open(line.as_deref(), stream)),
-        (Item::Open(_), Encoding::Text) | (Item::Frames(_) | Item::Quiet, _) => None,
+        (Item::Progress(progress), Encoding::Sse(_)) => Some(sse::progress(progress, stream)),
+        (Item::Progress(progress), Encoding::Ndjson) => Some(ndjson::progress(progress, stream)),
+        (Item::Open(_) | Item::Progress(_), Encoding::Text) | (Item::Frames(_) | Item::Quiet, _) => None,
     }
 }
 
@@ -249,7 +251,7 @@ impl Several {
         match item {
             Item::Frames(frames) if sse => return self.with_places(at, frames, place),
             Item::Frames(frames) => return frames.bytes.to_vec(),
-            Item::Gap(_) | Item::Open(_) | Item::Quiet => {}
+            Item::Gap(_) | Item::Open(_) | Item::Progress(_) | Item::Quiet => {}
         }
         self.places[at].1 = place;
         let text = match item {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use warp::reply::Response;
 
-use crate::event::{Position, SourceState, Time};
+use crate::event::{Position, Progress, SourceState, Time};
 use crate::stream::{Entry, Info};
 
 use super::problem::Problem;
@@ -24,6 +24,8 @@ struct Listed<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
     source: Option<Source>,
+    /// How far it is, if it said so, or if it is a process.
+    progress: Option<Arc<Progress>>,
     first: Option<Position>,
     last: Position,
     /// Events a second, with one digit behind the point.
@@ -59,13 +61,15 @@ struct List<'a> {
 }
 
 fn listed(entry: &Entry, now: Time) -> Listed<'_> {
-    let Info { state, lag, first, last, rate, readers, memory, disk, degraded, filtered, ended } = entry.log.info(now);
+    let Info { state, progress, run: _, lag, first, last, rate, readers, memory, disk, degraded, filtered, ended } =
+        entry.log.info(now);
     Listed {
         name: entry.log.name().as_str(),
         kind: entry.kind,
         description: entry.description.as_deref(),
         labels: &entry.labels,
         source: state.map(|state| Source { state, lag: Some(lag).filter(|&lag| lag > 0) }),
+        progress,
         first,
         last,
         rate: (rate * 10.0).round() / 10.0,
@@ -104,4 +108,10 @@ pub(super) async fn streams(request: &Request) -> Result<Response, Problem> {
 pub(super) fn state(name: &str, request: &Request) -> Result<Response, Problem> {
     let entry = request.stream(name)?;
     Ok(json(&listed(&entry, SystemTime::now().into())))
+}
+
+/// `GET /streams/NAME/progress`: how far it is; `null` if nobody can tell.
+pub(super) fn progress(name: &str, request: &Request) -> Result<Response, Problem> {
+    let entry = request.stream(name)?;
+    Ok(json(&entry.log.info(SystemTime::now().into()).progress))
 }

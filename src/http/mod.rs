@@ -5,6 +5,7 @@
 pub(crate) mod listen;
 pub(crate) mod problem;
 mod ask;
+mod badge;
 mod command;
 mod follow;
 mod leases;
@@ -89,6 +90,11 @@ impl App {
         let poll = poll.then(async |n: String, ask: Asked| answer(async { poll::poll(&n, &ask?).await }.await));
         let state = warp::path!("streams" / String / "state").and(read.clone());
         let state = state.then(async |n: String, ask: Asked| answer(ask.and_then(|ask| list::state(&n, &ask))));
+        let progress = warp::path!("streams" / String / "progress").and(read.clone());
+        let progress =
+            progress.then(async |n: String, ask: Asked| answer(ask.and_then(|ask| list::progress(&n, &ask))));
+        let badge = warp::path!("streams" / String / "badge.svg").and(read.clone());
+        let badge = badge.then(async |n: String, ask: Asked| answer(ask.and_then(|ask| badge::badge(&n, &ask))));
         let control = warp::path!("control").and(read.clone()).and(warp::ext::optional::<OnUpgrade>());
         let control = control.then(async |ask: Asked, upgrade| answer(ask.and_then(|ask| socket::open(ask, upgrade))));
         #[cfg(debug_assertions)]
@@ -120,7 +126,8 @@ impl App {
         let commands = input.or(signal).unify().or(start).unify();
         let commands =
             commands.or(simple("stop", Command::Stop)).unify().or(simple("restart", Command::Restart)).unify();
-        let routes = list.or(stream).unify().or(poll).unify().or(state).unify().or(control).unify();
+        let streams = list.or(stream).unify().or(poll).unify().or(state).unify().or(progress).unify().or(badge).unify();
+        let routes = streams.or(control).unify();
         routes.or(live).unify().or(ready).unify().or(commands).unify().recover(problem::reply)
     }
 

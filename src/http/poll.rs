@@ -1,5 +1,6 @@
-//! `GET /streams/NAME/poll`: the same cursor as one reply, `{events, next, gap?}`.
+//! `GET /streams/NAME/poll`: the same cursor as one reply, `{events, next, gap?, progress?}`.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -7,7 +8,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use warp::reply::Response;
 
-use crate::event::{Gap, Position};
+use crate::event::{Gap, Position, Progress};
 use crate::stream::{Item, Until, View};
 use crate::wire::Encoding;
 
@@ -32,6 +33,9 @@ struct Reply {
     next: Position,
     #[serde(skip_serializing_if = "Option::is_none")]
     gap: Option<Gap>,
+    /// How far the source is; it does not end the wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Arc<Progress>>,
 }
 
 /// The events after `after`, at once if there are some, else as soon as one comes or the time is over.
@@ -46,7 +50,7 @@ pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Prob
     let wait = if request.is_head() { Duration::ZERO } else { ask.wait.unwrap_or(WAIT).min(LONGEST_WAIT) };
     let mut deadline = Instant::now() + wait;
     let mut events: Vec<Box<RawValue>> = Vec::new();
-    let mut gap = None;
+    let (mut gap, mut progress) = (None, None);
     let mut ready = request.app.ready.clone();
     loop {
         let item = tokio::select! {
@@ -68,13 +72,14 @@ pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Prob
             }
             Some(Item::Gap(missed)) => {
                 let next = events.last().and_then(|event| last_id(event)).unwrap_or(missed.resume);
-                return Ok(json(&Reply { events, next, gap }));
+                return Ok(json(&Reply { events, next, gap, progress }));
             }
+            Some(Item::Progress(now)) => progress = Some(now),
             Some(Item::Open(_)) => {}
             Some(Item::Quiet) | None => break,
         }
     }
-    Ok(json(&Reply { events, next: cursor.place(), gap }))
+    Ok(json(&Reply { events, next: cursor.place(), gap, progress }))
 }
 
 fn last_id(event: &RawValue) -> Option<Position> {

@@ -253,7 +253,7 @@ mod tests {
                     seen.extend(text.lines().map(|line| line.parse::<u32>().unwrap()));
                 }
                 Item::Gap(gap) => panic!("{gap:?}"),
-                Item::Open(_) => {}
+                Item::Open(_) | Item::Progress(_) => {}
                 Item::Quiet => break,
             }
         }

@@ -4,11 +4,15 @@
 //! becomes UTF-8, [`Lines`] cuts, a [`Decoder`] makes UTF-8 of other encodings, [`Multiline`] joins.
 
 mod split;
+mod redraw;
+mod screen;
 mod encoding;
 mod multiline;
 
 pub use encoding::Decoder;
 pub use multiline::{Multiline, Rule};
+pub use redraw::{Part, Redraw};
+pub use screen::Screen;
 pub use split::{Line, Lines, Weight};
 
 /// What a carriage return that does not belong to a line end means.

@@ -128,6 +128,17 @@ impl Lines {
         }
     }
 
+    /// The unfinished line was erased: what follows takes its place, even if nothing does. For [`CarriageReturn::Fold`].
+    pub fn erase(&mut self) {
+        if self.begun {
+            // Its first pieces were given out: the line ends there, as at a CR.
+            self.after_cr = true;
+        } else {
+            self.text.clear();
+            self.after_cr = false;
+        }
+    }
+
     /// What there is of the unfinished line and was not given out; in [`CarriageReturn::Fold`], what a terminal would show.
     pub fn open(&self) -> &[u8] {
         &self.text

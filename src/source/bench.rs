@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{FileSource, ProcessSource, SourceKind, Start, Stream};
 use crate::control;
-use crate::event::{Epoch, OpenLine, Position, RunEnd};
+use crate::event::{Epoch, OpenLine, Position, Progress, RunEnd};
 use crate::stream::{self, Budget, Cursor, Filter, Item, Log, Places, Until, View};
 use crate::wire::Encoding;
 
@@ -30,6 +30,7 @@ pub(super) struct Bench {
     came: VecDeque<Value>,
     seen: Vec<Value>,
     pub(super) open: Option<OpenLine>,
+    pub(super) progress: Option<Progress>,
 }
 
 pub(super) fn process(argv: &[&str]) -> ProcessSource {
@@ -67,7 +68,8 @@ impl Bench {
             .expect("without history there is nothing to wait for");
         let stopping = CancellationToken::new();
         let task = tokio::spawn(run(spec, appender, places, options, Wakes::new(), stopping.clone()));
-        Self { cursor, log, control, stopping, task, came: VecDeque::new(), seen: Vec::new(), open: None }
+        let (came, seen) = (VecDeque::new(), Vec::new());
+        Self { cursor, log, control, stopping, task, came, seen, open: None, progress: None }
     }
 
     pub(super) fn file(path: &Path, from: Start) -> Self {
@@ -104,6 +106,7 @@ impl Bench {
                 let text = String::from_utf8(frames.bytes.to_vec()).unwrap();
                 self.came.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
             }
+            Item::Progress(progress) => self.progress = Some((*progress).clone()),
             Item::Open(open) => self.open = open.map(|line| (*line).clone()),
             other => panic!("{other:?} after {:#?}", self.seen),
         }

@@ -1,23 +1,29 @@
 //! From the bytes that a source read to a batch: its lines, and which unfinished line is shown. Does no IO.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::mem;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{self, Stream};
+use crate::config::{self, SourceKind, Stream};
 use crate::event::{Flags, OpenLine, Origin, Time};
-use crate::line::{CarriageReturn, Decoder, Line, Lines, Multiline, Rule};
+use crate::line::{CarriageReturn, Decoder, Line, Lines, Multiline, Rule, Screen};
 use crate::stream::Batch;
 
 use super::Now;
+use super::progress::Watch;
 
 /// An unfinished line is shown after this time: most are finished sooner, and then it would only flicker.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// And shown again not sooner than this after the last time: ten a second are as many as an eye can use.
 const BETWEEN: Duration = Duration::from_millis(100);
+
+/// A block of lines that a program draws again and again is taken as final when nothing was drawn for so long: most draw
+/// several times a second.
+const CALM: Duration = Duration::from_secs(1);
 
 /// What stands in front of some files in UTF-8; UTF-16 has it too, and it was decoded.
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
@@ -29,6 +35,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 pub(super) struct Feed {
     spec: Stream,
     lanes: Vec<Option<Lane>>,
+    progress: Watch,
     /// When lanes want to be seen to.
     waits: BTreeSet<(Instant, usize)>,
     /// Whose unfinished line is shown.
@@ -39,9 +46,10 @@ pub(super) struct Feed {
 
 #[derive(Debug)]
 struct Lane {
+    at: usize,
     origin: Origin,
     decoder: Decoder,
-    lines: Lines,
+    lines: Screen,
     max: usize,
     /// Lines that belong together, and how long the next is waited for.
     joined: Option<(Multiline, Duration)>,
@@ -53,13 +61,32 @@ struct Lane {
     due: Option<Instant>,
     /// When no more lines that belong together are waited for.
     over: Option<Instant>,
+    /// When the block that it draws is taken as final.
+    calm: Option<Instant>,
+}
+
+/// What makes lines complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut<'a> {
+    /// More came.
+    Bytes(&'a [u8]),
+    /// Nothing more is drawn in the block.
+    Calm,
+    /// Nothing more can come.
+    End,
 }
 
 impl Feed {
     /// A feed for a stream, with a lane for each of `origins`.
     pub(super) fn new(spec: &Stream, origins: impl IntoIterator<Item = Origin>) -> Self {
-        let mut feed =
-            Self { spec: spec.clone(), lanes: Vec::new(), waits: BTreeSet::new(), shown: None, shown_at: None };
+        let mut feed = Self {
+            spec: spec.clone(),
+            lanes: Vec::new(),
+            progress: Watch::new(spec),
+            waits: BTreeSet::new(),
+            shown: None,
+            shown_at: None,
+        };
         for origin in origins {
             let at = feed.lanes.len();
             feed.add(at, origin);
@@ -72,7 +99,7 @@ impl Feed {
         if self.lanes.len() <= at {
             self.lanes.resize_with(at + 1, || None);
         }
-        self.lanes[at] = Some(Lane::new(&self.spec, origin));
+        self.lanes[at] = Some(Lane::new(&self.spec, at, origin));
     }
 
     /// Removes a lane, which has nothing unfinished.
@@ -89,16 +116,18 @@ impl Feed {
 
     /// Adds the lines that `chunk` completes to `batch`.
     pub(super) fn push(&mut self, lane: usize, chunk: &[u8], now: Now, batch: &mut Batch) {
-        self.with(lane, now, batch, |lane, batch| {
-            lane.push(chunk, now, batch);
+        self.with(lane, now, batch, |lane, progress, batch| {
+            lane.push(chunk, now, progress, batch);
+            progress.open(lane.at, &lane.open(), now, batch);
             false
         });
     }
 
     /// Adds the half line, since nothing more can come: a new line begins, which may be the first of another file.
     pub(super) fn finish(&mut self, lane: usize, now: Now, batch: &mut Batch) {
-        self.with(lane, now, batch, |lane, batch| {
-            lane.finish(now, batch);
+        self.with(lane, now, batch, |lane, progress, batch| {
+            lane.finish(now, progress, batch);
+            progress.open(lane.at, &[], now, batch);
             true
         });
     }
@@ -125,25 +154,29 @@ impl Feed {
 
     /// When to call [`show`](Self::show).
     pub(super) fn due(&self) -> Option<Instant> {
-        self.waits.first().map(|(due, _)| *due)
+        self.waits.first().map(|(due, _)| *due).into_iter().chain(self.progress.due()).min()
     }
 
-    /// Adds the unfinished line that is to be shown now, and lines whose followers were waited for long enough; gives
-    /// back the lanes of these.
+    /// Adds the unfinished line and the progress that are to be shown now, and lines whose followers were waited for long
+    /// enough; gives back the lanes of these.
     pub(super) fn show(&mut self, now: Instant, batch: &mut Batch) -> Vec<usize> {
         let mut gave = Vec::new();
         while let Some(&(due, at)) = self.waits.first().filter(|(due, _)| *due <= now) {
             self.waits.remove(&(due, at));
             let Some(lane) = &mut self.lanes[at] else { continue };
+            let before = batch.len();
             if lane.over.is_some_and(|over| over <= now) {
                 lane.over = None;
-                lane.flush(batch);
+                lane.flush(&mut self.progress, batch);
                 gave.push(at);
-                if self.shown == Some(at) {
-                    self.shown = None;
-                    batch.open(None);
-                }
             }
+            if lane.calm.is_some_and(|calm| calm <= now) {
+                lane.settle(now, &mut self.progress, batch);
+            }
+            if batch.len() > before {
+                self.tend(at, true, now, batch);
+            }
+            let Some(lane) = &mut self.lanes[at] else { continue };
             if lane.due.is_some_and(|due| due <= now) {
                 lane.due = None;
                 let text = lane.open();
@@ -154,15 +187,35 @@ impl Feed {
             }
             self.waits.extend(lane.next().map(|next| (next, at)));
         }
+        self.progress.show(now, !gave.is_empty(), batch);
         gave
     }
 
     /// Does `work`, which says whether the line has ended. Takes back what is shown if it has, or lines were given out, and
     /// sees to it that what came since is shown in time.
-    fn with(&mut self, at: usize, now: Now, batch: &mut Batch, work: impl FnOnce(&mut Lane, &mut Batch) -> bool) {
+    fn with(
+        &mut self,
+        at: usize,
+        now: Now,
+        batch: &mut Batch,
+        work: impl FnOnce(&mut Lane, &mut Watch, &mut Batch) -> bool,
+    ) {
         let Some(lane) = &mut self.lanes[at] else { return };
         let before = (batch.len(), lane.next());
-        let ended = work(lane, batch) || batch.len() > before.0;
+        let ended = work(lane, &mut self.progress, batch) || batch.len() > before.0;
+        self.tend(at, ended, now.instant, batch);
+        let next = self.lanes[at].as_ref().and_then(Lane::next);
+        if next != before.1 {
+            if let Some(next) = before.1 {
+                self.waits.remove(&(next, at));
+            }
+            self.waits.extend(next.map(|next| (next, at)));
+        }
+    }
+
+    /// Takes back what is shown if that line has `ended`, and sees to it that what came since is shown in time.
+    fn tend(&mut self, at: usize, ended: bool, now: Instant, batch: &mut Batch) {
+        let Some(lane) = &mut self.lanes[at] else { return };
         if ended {
             lane.due = None;
             if self.shown == Some(at) {
@@ -173,20 +226,14 @@ impl Feed {
         if lane.is_empty() {
             lane.due = None;
         } else if lane.due.is_none() {
-            let soonest = if self.shown == Some(at) { now.instant } else { now.instant + PATIENCE };
+            let soonest = if self.shown == Some(at) { now } else { now + PATIENCE };
             lane.due = Some(self.shown_at.map_or(soonest, |shown| soonest.max(shown + BETWEEN)));
-        }
-        if lane.next() != before.1 {
-            if let Some(next) = before.1 {
-                self.waits.remove(&(next, at));
-            }
-            self.waits.extend(lane.next().map(|next| (next, at)));
         }
     }
 }
 
 impl Lane {
-    fn new(spec: &Stream, origin: Origin) -> Self {
+    fn new(spec: &Stream, at: usize, origin: Origin) -> Self {
         let mode = match spec.carriage_return {
             config::CarriageReturn::Fold => CarriageReturn::Fold,
             config::CarriageReturn::Split => CarriageReturn::Split,
@@ -201,37 +248,72 @@ impl Lane {
         // Two lines that are joined have a newline between them.
         let max = spec.max_line - usize::from(joined.is_some());
         let lines = Lines::new(max, mode).weighed(decoder.weight());
-        Self { origin, decoder, lines, max, joined, first: true, read: Time::default(), due: None, over: None }
-    }
-
-    fn push(&mut self, chunk: &[u8], now: Now, batch: &mut Batch) {
-        self.read = now.time;
-        self.cut(chunk, false, batch);
-        self.over =
-            self.joined.as_ref().filter(|(joined, _)| joined.open().is_some()).map(|(_, time)| now.instant + *time);
-    }
-
-    fn finish(&mut self, now: Now, batch: &mut Batch) {
-        self.read = now.time;
-        self.cut(&[], true, batch);
-        if let Some((joined, _)) = &mut self.joined {
-            joined.finish(&mut |line| batch.line(self.read, &self.origin, flags(line), line.text));
+        let draws = mode == CarriageReturn::Fold && matches!(spec.source, SourceKind::Process(_));
+        Self {
+            at,
+            origin,
+            decoder,
+            lines: Screen::new(lines, draws),
+            max,
+            joined,
+            first: true,
+            read: Time::default(),
+            due: None,
+            over: None,
+            calm: None,
         }
-        (self.over, self.first) = (None, true);
+    }
+
+    fn push(&mut self, chunk: &[u8], now: Now, progress: &mut Watch, batch: &mut Batch) {
+        self.read = now.time;
+        self.cut(Cut::Bytes(chunk), progress, batch);
+        self.calm = self.lines.is_drawing().then(|| now.instant + CALM);
+        self.wait(now.instant);
+    }
+
+    fn finish(&mut self, now: Now, progress: &mut Watch, batch: &mut Batch) {
+        self.read = now.time;
+        self.cut(Cut::End, progress, batch);
+        let Self { at, origin, joined, read, .. } = self;
+        if let Some((joined, _)) = joined {
+            joined.finish(&mut |line| give(*at, line, *read, origin, Some(progress), batch));
+        }
+        (self.over, self.calm, self.first) = (None, None, true);
     }
 
     /// Gives out what is joined.
-    fn flush(&mut self, batch: &mut Batch) {
-        if let Some((joined, _)) = &mut self.joined {
-            joined.flush(&mut |line| batch.line(self.read, &self.origin, flags(line), line.text));
+    fn flush(&mut self, progress: &mut Watch, batch: &mut Batch) {
+        let Self { at, origin, joined, read, .. } = self;
+        if let Some((joined, _)) = joined {
+            joined.flush(&mut |line| give(*at, line, *read, origin, Some(progress), batch));
         }
     }
 
-    /// Gives out the lines that `chunk` completes; with `last` also the half line.
-    fn cut(&mut self, chunk: &[u8], last: bool, batch: &mut Batch) {
-        let text = self.decoder.widen(chunk, last);
-        let Self { origin, decoder, lines, max, joined, first, read, .. } = self;
-        let mut give = |line: Line<'_>| batch.line(*read, origin, flags(line), line.text);
+    /// Gives out the block in which nothing is drawn any more.
+    fn settle(&mut self, now: Instant, progress: &mut Watch, batch: &mut Batch) {
+        self.calm = None;
+        self.cut(Cut::Calm, progress, batch);
+        self.wait(now);
+    }
+
+    /// Waits from now on for what belongs to the lines that are joined.
+    fn wait(&mut self, now: Instant) {
+        self.over = self.joined.as_ref().filter(|(joined, _)| joined.open().is_some()).map(|(_, time)| now + *time);
+    }
+
+    /// Gives out the lines that are complete.
+    fn cut(&mut self, what: Cut<'_>, progress: &mut Watch, batch: &mut Batch) {
+        let text = match what {
+            Cut::Bytes(chunk) => self.decoder.widen(chunk, false),
+            Cut::Calm => Cow::Borrowed(&[][..]),
+            Cut::End => self.decoder.widen(&[], true),
+        };
+        let Self { at, origin, decoder, lines, max, joined, first, read, .. } = self;
+        let mut give = |line: Line<'_>| {
+            // A block's lines were looked at as they were drawn.
+            let progress = (what != Cut::Calm).then_some(&mut *progress);
+            give(*at, line, *read, origin, progress, batch);
+        };
         let mut whole = |mut line: Line<'_>| {
             if mem::replace(first, false) {
                 line.text = line.text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line.text);
@@ -242,8 +324,10 @@ impl Lane {
             }
         };
         lines.push(&text, |line| decoder.line(line, *max, &mut whole));
-        if last {
-            lines.finish(|line| decoder.line(line, *max, &mut whole));
+        match what {
+            Cut::Bytes(_) => {}
+            Cut::Calm => lines.settle(|line| decoder.line(line, *max, &mut whole)),
+            Cut::End => lines.finish(|line| decoder.line(line, *max, &mut whole)),
         }
     }
 
@@ -270,11 +354,140 @@ impl Lane {
     }
 
     fn next(&self) -> Option<Instant> {
-        self.due.into_iter().chain(self.over).min()
+        self.due.into_iter().chain(self.over).chain(self.calm).min()
     }
 }
 
-fn flags(line: Line<'_>) -> Flags {
+/// Gives a line to the batch, and shows it to `progress`.
+fn give(at: usize, line: Line<'_>, read: Time, origin: &Origin, progress: Option<&mut Watch>, batch: &mut Batch) {
     let continued = if line.continued { Flags::CONTINUED } else { Flags::NONE };
-    if line.partial { continued.with(Flags::PARTIAL) } else { continued }
+    let flags = if line.partial { continued.with(Flags::PARTIAL) } else { continued };
+    if let Some(progress) = progress {
+        progress.line(at, line.text, flags, read);
+    }
+    batch.line(read, origin, flags, line.text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Expression, FileSource, Multiline as Joined};
+    use crate::source::bench::{process, spec};
+
+    struct Fed {
+        feed: Feed,
+        now: Now,
+        batch: Batch,
+    }
+
+    impl Fed {
+        fn new(spec: &Stream) -> Self {
+            Self { feed: Feed::new(spec, [Origin::stdout()]), now: Now::read(), batch: Batch::new() }
+        }
+
+        fn push(&mut self, text: &str) {
+            self.feed.push(0, text.as_bytes(), self.now, &mut self.batch);
+        }
+
+        /// Time goes by; the feed is called when it wants to be.
+        fn wait(&mut self, time: Duration) {
+            let end = self.now.instant + time;
+            while let Some(due) = self.feed.due().filter(|due| *due <= end) {
+                self.at(due);
+                self.feed.show(due, &mut self.batch);
+                assert!(self.feed.due().is_none_or(|next| next > due), "it would be called for ever");
+            }
+            self.at(end);
+        }
+
+        fn at(&mut self, instant: Instant) {
+            let time = self.now.time.after(instant - self.now.instant);
+            self.now = Now { instant, time };
+        }
+
+        fn lines(&self) -> Vec<String> {
+            self.batch.lines().into_iter().map(|(_, _, text)| text).collect()
+        }
+
+        fn percent(&self) -> Option<f64> {
+            self.batch.last_progress().and_then(|progress| progress.percent)
+        }
+    }
+
+    fn commanded() -> Stream {
+        spec(SourceKind::Process(process(&["x"])))
+    }
+
+    fn indented() -> Joined {
+        let expression = Expression(regex::bytes::Regex::new("^ ").unwrap());
+        Joined { begins: false, expression, timeout: Duration::from_secs(5) }
+    }
+
+    #[test]
+    fn a_drawn_block_goes_through_multiline_once_it_is_calm() {
+        let mut fed = Fed::new(&Stream { multiline: Some(indented()), ..commanded() });
+        fed.push("x\n");
+        for percent in 1..9 {
+            fed.push(&format!("\x1b[2A\x1b[2K\ra\n\x1b[2K\r {percent}0%\n"));
+            fed.wait(CALM / 2);
+        }
+        assert_eq!(fed.lines(), Vec::<String>::new(), "it is drawn still, and x waits for what may go on");
+        assert!(fed.feed.is_open(0) && fed.feed.held(0) > 0);
+        fed.wait(CALM);
+        assert_eq!(fed.lines(), ["x"]);
+        fed.wait(Duration::from_secs(5));
+        assert_eq!(fed.lines(), ["x", "a\n 80%"]);
+        assert!(!fed.feed.is_open(0));
+        assert!(fed.feed.waits.is_empty());
+    }
+
+    #[test]
+    fn what_is_left_of_a_calm_block_is_shown() {
+        let mut fed = Fed::new(&commanded());
+        fed.push("a\nb\n\x1b[1A\x1b[2Kc\nhalf");
+        fed.wait(CALM * 2);
+        assert_eq!(fed.lines(), ["a", "b", "c"]);
+        assert_eq!(fed.feed.half(0), b"half");
+        assert_eq!(fed.feed.shown, Some(0));
+        fed.feed.finish(0, fed.now, &mut fed.batch);
+        assert_eq!(fed.lines(), ["a", "b", "c", "half"]);
+    }
+
+    #[test]
+    fn files_are_not_drawn_and_every_byte_held_is_counted() {
+        let mut fed = Fed::new(&spec(SourceKind::File(FileSource::new("/x".into()))));
+        let drawing = "\x1b[1A\x1b[2K\rb";
+        fed.push(&format!("a\n{drawing}"));
+        assert_eq!((fed.lines(), fed.feed.held(0)), (vec!["a".to_owned()], drawing.len() as u64));
+        fed.wait(CALM * 2);
+        fed.push("c\n");
+        assert_eq!((fed.lines(), fed.feed.held(0)), (vec!["a".to_owned(), "bc".to_owned()], 0));
+    }
+
+    #[test]
+    fn progress_is_told_of_each_line_and_of_what_is_not_finished() {
+        let mut fed = Fed::new(&commanded());
+        fed.push("[ 10%] a\n");
+        assert_eq!(fed.percent(), Some(10.0));
+        fed.push("[ 20%] b");
+        assert_eq!(fed.percent(), Some(10.0), "ten times a second at most");
+        fed.wait(BETWEEN);
+        assert_eq!(fed.percent(), Some(20.0));
+        fed.wait(Duration::from_mins(1));
+        assert!(fed.batch.last_progress().unwrap().stale);
+        let mut off = Fed::new(&Stream { progress: config::Progress::Off, ..commanded() });
+        off.push("[ 10%] a\n");
+        assert_eq!((off.percent(), off.feed.due()), (None, None));
+    }
+
+    #[test]
+    fn progress_is_seen_in_lines_that_are_joined() {
+        let mut fed = Fed::new(&Stream { multiline: Some(indented()), ..commanded() });
+        fed.push("[ 10%] a\n");
+        assert_eq!(fed.percent(), Some(10.0), "it is not waited for");
+        fed.push("[ 20%] b\n");
+        fed.wait(Duration::from_secs(5));
+        assert_eq!(fed.percent(), Some(20.0));
+        assert_eq!(fed.lines(), ["[ 10%] a", "[ 20%] b"]);
+    }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::event::{Loss, Position, SourceState, Time};
 
+use super::course::Turn;
 use super::history::{Next, Outcome, Recorder};
 use super::log::Shared;
 use super::memory::Share;
@@ -42,6 +43,7 @@ struct News {
     open: Opened,
     /// How many bytes of the source are unread, if that was said.
     lag: Option<u64>,
+    course: Vec<Turn>,
     /// A new epoch begins before them.
     epoch: Option<Position>,
 }
@@ -98,8 +100,8 @@ impl Appender {
         };
         let places = std::mem::take(&mut batch.places);
         let (state, open) = (batch.state.take(), std::mem::take(&mut batch.open));
-        let lag = batch.lag.take();
-        let mut news = News { segments: batch.cut(id, seq), state, open, lag, epoch: None };
+        let (lag, course) = (batch.lag.take(), std::mem::take(&mut batch.course));
+        let mut news = News { segments: batch.cut(id, seq), state, open, lag, course, epoch: None };
         if news.state.is_some() {
             self.state.clone_from(&news.state);
         }
@@ -136,6 +138,7 @@ impl Appender {
                 ring.set_lag(lag);
             }
             ring.hear(news.state, news.open, !news.segments.is_empty());
+            ring.course.hear(news.course);
             for segment in news.segments {
                 ring.push(segment);
             }
@@ -210,5 +213,5 @@ fn fall_back(id: Position, seq: u64, news: News, reason: String) -> News {
         segments.push(segment);
     }
     let state = news.state.or(batch.state.take());
-    News { segments, state, open: news.open, lag: news.lag, epoch: Some(first) }
+    News { segments, state, open: news.open, lag: news.lag, course: news.course, epoch: Some(first) }
 }

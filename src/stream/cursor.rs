@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::event::{Gap, OpenLine, Position, Time};
+use crate::event::{Gap, OpenLine, Position, Progress, Time};
 
 use super::history::Got;
 use super::log::Log;
@@ -65,6 +65,7 @@ pub struct Cursor {
     pub(super) run_over: bool,
     pub(super) gap: Option<Gap>,
     pub(super) open_version: u64,
+    pub(super) progress_version: u64,
 }
 
 impl Drop for Cursor {
@@ -82,6 +83,8 @@ pub enum Item {
     Gap(Gap),
     /// The unfinished line as it is now; `None` that it was taken back. Not numbered.
     Open(Option<Arc<OpenLine>>),
+    /// How far the source is now. Not numbered.
+    Progress(Arc<Progress>),
     /// Nothing came until the time that was asked for.
     Quiet,
 }
@@ -115,7 +118,19 @@ impl Cursor {
     /// A reader that is nowhere yet.
     pub(super) fn new(log: Log, view: Arc<View>, at: usize) -> Self {
         let until = Bounds { place: u64::MAX, run: false, lines: None };
-        Self { log, view, at, began: 0, next: 0, shown: 0, until, run_over: false, gap: None, open_version: 0 }
+        Self {
+            log,
+            view,
+            at,
+            began: 0,
+            next: 0,
+            shown: 0,
+            until,
+            run_over: false,
+            gap: None,
+            open_version: 0,
+            progress_version: 0,
+        }
     }
 
     /// Lets it begin at a place.
@@ -226,7 +241,7 @@ impl Cursor {
             (ring.read(self.next, bound, SLOT), ring.end())
         };
         match read {
-            Read::CaughtUp => self.open_line(),
+            Read::CaughtUp => self.progress().unwrap_or_else(|| self.open_line()),
             Read::Recorded { bound } => Step::Recorded { bound },
             Read::Gap { to } => self.miss(to),
             Read::Events(slices) => {
@@ -277,6 +292,14 @@ impl Cursor {
             return Step::Moved;
         }
         Step::Item(Item::Frames(Frames { bytes: encoded.bytes.clone(), ends: encoded.frames.clone() }))
+    }
+
+    /// At the end of the log: how far the source is, where that changed.
+    fn progress(&mut self) -> Option<Step> {
+        let ring = self.log.ring.borrow();
+        let (progress, version) = ring.course.progress();
+        let seen = std::mem::replace(&mut self.progress_version, version);
+        progress.filter(|_| version != seen).map(|progress| Step::Item(Item::Progress(progress.clone())))
     }
 
     /// At the end of the log: the unfinished line, where it changed.
@@ -347,7 +370,7 @@ mod tests {
                     seen.extend(text.lines().map(|line| line.parse::<i64>().unwrap()));
                 }
                 Item::Gap(gap) => seen.push(-i64::try_from(gap.missed.unwrap_or(0)).unwrap()),
-                Item::Open(_) => {}
+                Item::Open(_) | Item::Progress(_) => {}
                 Item::Quiet => break,
             }
         }

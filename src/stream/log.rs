@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::event::{Gap, Kind, Position, SourceState, StreamName, Time};
+use crate::event::{Gap, Kind, Position, Progress, SourceState, StreamName, Time};
 
 use super::appender::Appender;
+use super::course::Run;
 use super::cursor::{Bounds, Cursor, Start, Until};
 use super::history::{Kept, Past};
 use super::memory::Budget;
@@ -104,6 +105,10 @@ pub struct Log {
 pub struct Info {
     /// How its source is, if it said so.
     pub state: Option<Arc<SourceState>>,
+    /// How far it is, if it said so, or if it is a process.
+    pub progress: Option<Arc<Progress>>,
+    /// The last run, if it is a process.
+    pub run: Option<Run>,
     /// How many bytes its source has and did not read yet, as far as is known.
     pub lag: u64,
     /// The id of the oldest event kept; `None` if there is none.
@@ -148,6 +153,8 @@ impl Log {
         let rate = (end - recent) as f64 / SECONDS as f64;
         Info {
             state: ring.state().cloned(),
+            progress: ring.course.progress().0.cloned(),
+            run: ring.course.run().cloned(),
             lag: ring.lag(),
             first: (oldest < end).then(|| ring.numbering().id(oldest)),
             last: ring.numbering().seen(end),

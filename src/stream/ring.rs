@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::event::{OpenLine, Position, SourceState, Time};
 
+use super::course::Course;
 use super::numbering::{self, Numbering};
 use super::segment::{Opened, Segment};
 
@@ -34,6 +35,8 @@ pub(super) struct Ring {
     open: Option<Arc<OpenLine>>,
     /// Counts what readers must be told of `open`.
     open_version: u64,
+    /// How the source gets on.
+    pub(super) course: Course,
 }
 
 /// Events of one segment, from event `from` up to `to`, counted from 0.
@@ -79,6 +82,7 @@ impl Ring {
             lag: 0,
             open: None,
             open_version: 0,
+            course: Course::default(),
         }
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::event::{Event, Flags, Kind, Loss, OpenLine, Origin, Position, RunEnd, SourceState, Time};
+use crate::event::{Event, Flags, Kind, Loss, OpenLine, Origin, Position, Progress, RunEnd, SourceState, Time};
+
+use super::course::Turn;
 
 /// What the index holds of one event; its text ends at `end` and begins where the one before ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub struct Batch {
     pub(super) open: Opened,
     /// How many bytes of the source are known to be unread.
     pub(super) lag: Option<u64>,
+    /// What becomes of the run and the progress, in that order.
+    pub(super) course: Vec<Turn>,
     /// What is new about the source's places.
     pub(super) places: Vec<(String, Option<String>)>,
 }
@@ -79,6 +83,9 @@ impl Batch {
     pub fn state(&mut self, time: Time, state: SourceState) {
         let flags = if matches!(state, SourceState::Running { note: None, .. }) { Flags::RUN } else { Flags::NONE };
         self.push(time, NO_ORIGIN, Kind::State, flags, &json(&state));
+        if matches!(state, SourceState::Running { .. }) {
+            self.course.push(Turn::Began(time));
+        }
         self.state = Some(Arc::new(state));
     }
 
@@ -90,6 +97,16 @@ impl Batch {
     /// Adds the end of a run.
     pub fn end(&mut self, time: Time, end: &RunEnd) {
         self.push(time, NO_ORIGIN, Kind::End, Flags::NONE, &json(end));
+        self.course.push(Turn::Ended(time, end.clone()));
+    }
+
+    /// Says how far the source is, after all events of this batch; the newest counts. Not numbered, and not kept.
+    pub fn progress(&mut self, progress: Progress) {
+        if let Some(Turn::Progress(last)) = self.course.last_mut() {
+            *last = progress;
+        } else {
+            self.course.push(Turn::Progress(progress));
+        }
     }
 
     /// Says what there is of a line that is not finished, after all events of this batch; `None` takes it back. Not
@@ -133,6 +150,15 @@ impl Batch {
         self.state.as_deref()
     }
 
+    /// The newest progress in it.
+    #[cfg(test)]
+    pub(crate) fn last_progress(&self) -> Option<&Progress> {
+        self.course.iter().rev().find_map(|turn| match turn {
+            Turn::Progress(progress) => Some(progress),
+            Turn::Began(_) | Turn::Ended(..) => None,
+        })
+    }
+
     /// How many losses it tells of.
     #[cfg(test)]
     pub(crate) fn losses(&self) -> usize {
@@ -141,7 +167,8 @@ impl Batch {
 
     /// Whether an append of it would change nothing.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty() && self.places.is_empty() && self.lag.is_none() && matches!(self.open, Opened::Unsaid)
+        let quiet = matches!(self.open, Opened::Unsaid) && self.lag.is_none() && self.course.is_empty();
+        self.index.is_empty() && self.places.is_empty() && quiet
     }
 
     /// Whether it holds numbered events.

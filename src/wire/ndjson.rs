@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use serde::Serialize;
 
-use crate::event::{Event, Flags, Gap, Kind, Level, OpenLine};
+use crate::event::{Event, Flags, Gap, Kind, Level, OpenLine, Progress};
 
 use super::Encoder;
 
@@ -96,6 +96,11 @@ pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     let fields = Open { origin: line.map(|line| line.origin.as_str()), text };
     let fields = InStream { stream, kind: Some("open"), fields: &fields };
     line_of(&fields)
+}
+
+/// How far the source is, as a line.
+pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
+    line_of(&InStream { stream, kind: Some("progress"), fields: progress })
 }
 
 fn line_of(fields: &impl Serialize) -> String {

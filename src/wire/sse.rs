@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-use crate::event::{Event, Gap, Kind, OpenLine, Time};
+use crate::event::{Event, Gap, Kind, OpenLine, Progress, Time};
 
 use super::{Data, Encoder, ndjson};
 
@@ -72,6 +72,11 @@ pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     let text = line.map(|line| String::from_utf8_lossy(&line.text).into_owned()).unwrap_or_default();
     let fields = Open { time: line.map(|line| line.time), origin: line.map(|line| line.origin.as_str()), text };
     named("open", None, &ndjson::InStream { stream, kind: None, fields: &fields })
+}
+
+/// How far the source is.
+pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
+    named("progress", None, &ndjson::InStream { stream, kind: None, fields: progress })
 }
 
 /// Moves the reader's place without an event: past what its filter skipped.

@@ -222,6 +222,9 @@ impl Session {
             }
             Item::Gap(gap) => send(socket, Tell::gap(number, &gap).to_text()).await,
             Item::Open(line) => send(socket, Tell::open(number, line.as_deref()).to_text()).await,
+            Item::Progress(progress) => {
+                send(socket, Tell::Progress { subscription: number, progress: &progress }.to_text()).await
+            }
             Item::Quiet if skipped => send(socket, Tell::Place { subscription: number, place }.to_text()).await,
             Item::Quiet => Ok(()),
         }

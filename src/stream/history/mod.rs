@@ -279,7 +279,7 @@ mod tests {
                     }
                 }
                 Item::Gap(gap) => seen.push(Seen::Gap(gap.missed)),
-                Item::Open(_) => {}
+                Item::Open(_) | Item::Progress(_) => {}
                 Item::Quiet => panic!("nothing more after {seen:?}"),
             }
         }

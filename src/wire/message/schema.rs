@@ -138,8 +138,13 @@ mod tests {
             let name = reference.strip_prefix("#/$defs/").unwrap();
             assert!(defs.contains_key(name), "{reference}");
         }
-        for notification in ["stream.events", "stream.gap", "stream.open", "process.leased", "process.output"] {
+        for notification in
+            ["stream.events", "stream.gap", "stream.open", "stream.progress", "process.leased", "process.output"]
+        {
             assert!(schema.to_string().contains(&format!("\"const\":\"{notification}\"")), "{notification}");
         }
+        let progress = &defs["Progress"];
+        assert_eq!(progress["required"], json!(["state", "started", "updated"]));
+        assert_eq!(progress["properties"]["eta"]["type"], json!(["string", "null"]));
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::event::{Gap, OpenLine, Position};
+use crate::event::{Gap, OpenLine, Position, Progress};
 
 use super::{VERSION, text_of};
 
@@ -105,6 +105,14 @@ pub enum Tell<'a> {
         origin: Option<String>,
         /// What there is of it.
         text: String,
+    },
+    /// How far the source is now; told also to who has just subscribed.
+    #[serde(rename = "stream.progress")]
+    Progress {
+        /// Whose.
+        subscription: u64,
+        /// How far.
+        progress: &'a Progress,
     },
     /// A quiet subscription moved past events that its filter skipped.
     #[serde(rename = "stream.place")]
@@ -231,7 +239,7 @@ fn piece(lines: &[u8]) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Epoch, Origin, Time};
+    use crate::event::{Epoch, Origin, ProgressState, Time};
     use serde_json::{Value, json};
 
     #[test]
@@ -245,6 +253,10 @@ mod tests {
         let line = OpenLine { time: Time(0), origin: Origin::stdout(), text: b"50\xff".to_vec() };
         assert_eq!(shown(&Tell::open(2, Some(&line)))["params"]["text"], "50\u{fffd}");
         assert_eq!(shown(&Tell::open(2, None))["params"], json!({ "subscription": 2, "text": "" }));
+        let half = Progress { percent: Some(50.0), state: ProgressState::Running, ..Progress::begun(Time(0)) };
+        let expected = json!({ "jsonrpc": "2.0", "method": "stream.progress", "params": { "subscription": 2, "progress": {
+            "state": "running", "percent": 50.0, "started": "1970-01-01T00:00:00.000000Z", "updated": "1970-01-01T00:00:00.000000Z" } } });
+        assert_eq!(shown(&Tell::Progress { subscription: 2, progress: &half }), expected);
         assert_eq!(shown(&Tell::output(3, b"\x1b[H"))["params"], json!({ "attachment": 3, "base64": "G1tI" }));
     }
 

@@ -1,0 +1,51 @@
+//! ffmpeg: the length of what goes in is said once, and how much of it is done again and again.
+
+use crate::event::ProgressState;
+
+use super::Recogniser;
+use super::report::{Report, Seen, words};
+
+/// Holds the longest input that was named since the last output.
+#[derive(Debug, Default)]
+pub(super) struct Media {
+    /// In hundredths of a second.
+    length: Option<u64>,
+}
+
+impl Recogniser for Media {
+    fn see(&mut self, seen: &Seen<'_>) -> Option<Report> {
+        let text = seen.text.trim_start();
+        if text.starts_with("Input #0") {
+            self.length = None;
+        }
+        if let Some(rest) = text.strip_prefix("Duration: ").filter(|_| !seen.open) {
+            let length = rest.split(',').next().and_then(hundredths);
+            self.length = self.length.max(length);
+            return None;
+        }
+        if !text.starts_with("frame=") && !text.starts_with("size=") || !text.contains("bitrate=") {
+            return None;
+        }
+        let (_, time) = text.split_once("time=")?;
+        let time = hundredths(time.split(' ').next()?)?;
+        let message = text
+            .split_once("speed=")
+            .and_then(|(_, speed)| words(&format!("speed {}", speed.trim().split(' ').next()?)));
+        match self.length.filter(|length| *length > 0) {
+            Some(length) => {
+                // The end may lie a little behind the length that was said.
+                let percent = super::report::share(time.min(length), length);
+                Some(Report { percent: Some(percent), message, ..Report::default() })
+            }
+            None => Some(Report { message, state: Some(ProgressState::Indeterminate), ..Report::default() }),
+        }
+    }
+}
+
+/// `HH:MM:SS.CC`.
+fn hundredths(text: &str) -> Option<u64> {
+    let mut parts = text.trim().split([':', '.']);
+    let mut next = || parts.next()?.parse::<u64>().ok();
+    let (hours, minutes, seconds, rest) = (next()?, next()?, next()?, next()?);
+    hours.checked_mul(3600)?.checked_add(minutes * 60 + seconds)?.checked_mul(100)?.checked_add(rest % 100)
+}

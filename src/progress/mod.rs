@@ -1,0 +1,352 @@
+//! From lines to [`Progress`]: a [`Tracker`] shows each line, finished or not, to the recognisers in the order of
+//! [`recognisers`], and what the first of them says goes into one model.
+//!
+//! Knows nothing of files, pipes and clocks: the time is an argument. Ordinary text never counts as progress; where that is
+//! in doubt, nothing is said.
+
+mod report;
+mod pattern;
+mod osc;
+mod ci;
+mod percent;
+mod count;
+mod transfer;
+mod media;
+mod verdict;
+mod group;
+mod pace;
+
+use std::fmt;
+use std::time::Duration;
+
+use regex::Regex;
+
+use crate::event::{Progress, ProgressState, Time};
+
+use group::Groups;
+use pace::Pace;
+use report::{Report, Seen};
+
+/// Longest line that is looked at, in bytes: a bar is as wide as a terminal, with some colours.
+const LONGEST: usize = 4 << 10;
+
+/// After so long without news, progress is stale: most programs say something each second.
+pub const STALE: Duration = Duration::from_secs(15);
+
+/// News come at least so far apart: ten a second are as many as an eye can use.
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// A bar that falls back by more than so many percent begins anew; by less, workers said their numbers out of order.
+const FALL: f64 = 5.0;
+const SHUFFLED_FALL: f64 = 50.0;
+
+/// What looks for one kind of progress.
+trait Recogniser: fmt::Debug + Send {
+    /// What the line says, if it is of that kind.
+    fn see(&mut self, seen: &Seen<'_>) -> Option<Report>;
+}
+
+/// Whom to believe: what is said on purpose counts more than what was guessed from text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Guessed,
+    Said,
+    Configured,
+}
+
+/// All recognisers, in the order they are asked.
+fn recognisers(patterns: Vec<Regex>) -> Vec<(Rank, Box<dyn Recogniser>)> {
+    vec![
+        (Rank::Configured, Box::new(pattern::Pattern(patterns))),
+        (Rank::Said, Box::new(osc::Osc)),
+        (Rank::Said, Box::new(ci::Ci)),
+        (Rank::Guessed, Box::new(transfer::Curl::default())),
+        (Rank::Guessed, Box::new(transfer::Layers::default())),
+        (Rank::Guessed, Box::new(transfer::Dd)),
+        (Rank::Guessed, Box::new(media::Media::default())),
+        (Rank::Guessed, Box::new(percent::Percent)),
+        (Rank::Guessed, Box::new(count::Count::default())),
+        (Rank::Guessed, Box::new(verdict::Verdict)),
+    ]
+}
+
+/// How finished lines begin, behind blanks, in which some recogniser finds something although they have neither a percent
+/// sign nor orders to a terminal.
+const BEGINNINGS: [&[u8]; 18] = [
+    b"[",
+    b"(",
+    b"#",
+    b"::",
+    b"=",
+    b"section_",
+    b"size=",
+    b"frame=",
+    b"Duration: ",
+    b"Input #0",
+    b"ninja: ",
+    b"npm error",
+    b"make",
+    b"error: could",
+    b"Finished ",
+    b"Step ",
+    b"100 ",
+    b"\xe2",
+];
+
+/// Whether a finished line may say something: most lines of most logs do not, and this costs them little.
+fn is_telling(raw: &[u8]) -> bool {
+    if memchr::memchr3(0x1b, 0x08, b'%', raw).is_some() {
+        return true;
+    }
+    let text = raw.trim_ascii_start();
+    let Some(first) = text.first() else { return false };
+    let behind =
+        |end: Option<usize>, words: &[u8]| end.and_then(|at| text.get(at..)).is_some_and(|t| t.starts_with(words));
+    // A row of a table, a sum of bytes, a layer of an image, and what heads the layers.
+    (first.is_ascii_digit()
+        && (text.len() < raw.len() || behind(text.iter().position(|byte| !byte.is_ascii_digit()), b" bytes")))
+        || raw.get(12) == Some(&b':')
+        || behind(memchr::memchr(b':', text), b": Pulling from ")
+        || BEGINNINGS.iter().any(|words| words[0] == *first && text.starts_with(words))
+}
+
+/// Follows the progress of one source.
+#[derive(Debug)]
+pub struct Tracker {
+    recognisers: Vec<(Rank, Box<dyn Recogniser>)>,
+    /// The user gave patterns: any line may be one of theirs.
+    patterned: bool,
+    /// A bar that is full means that all is done; else only the source's end says so.
+    full_is_done: bool,
+    groups: Groups,
+    bar: Option<Bar>,
+    progress: Option<Progress>,
+    /// What was seen last of an unfinished line, and of which lane.
+    open: Option<(usize, String)>,
+    /// Something is to be told, and when something was told last.
+    news: bool,
+    told: Option<Time>,
+}
+
+/// What is being counted at the moment.
+#[derive(Debug)]
+struct Bar {
+    /// Which recogniser speaks of it.
+    from: usize,
+    rank: Rank,
+    total: Option<u64>,
+    /// The letters of its phase: the numbers in it may change.
+    phase: String,
+    percent: f64,
+    pace: Pace,
+}
+
+impl Tracker {
+    /// One with the user's `patterns`, whose groups are named percent, current, total, phase and message. `full_is_done` is for sources that never end,
+    /// such as files: there a full bar means that all is done.
+    pub fn new(patterns: Vec<Regex>, full_is_done: bool) -> Self {
+        Self {
+            patterned: !patterns.is_empty(),
+            recognisers: recognisers(patterns),
+            full_is_done,
+            groups: Groups::default(),
+            bar: None,
+            progress: None,
+            open: None,
+            news: false,
+            told: None,
+        }
+    }
+
+    /// Looks at a finished line of one of the source's outputs. Cost: some hundred nanoseconds for a line that says nothing, and for each pattern.
+    pub fn line(&mut self, lane: usize, text: &[u8], now: Time) {
+        if self.open.as_ref().is_some_and(|(of, _)| *of == lane) {
+            self.open = None;
+        }
+        self.look(text, false, false, now);
+    }
+
+    /// Looks at what there is of an unfinished line.
+    pub fn open(&mut self, lane: usize, text: &[u8], now: Time) {
+        if text.is_empty() || text.len() > LONGEST {
+            return;
+        }
+        let plain = report::plain(text).into_owned();
+        let before = self.open.as_ref().filter(|(of, _)| *of == lane).map(|(_, text)| text);
+        if before == Some(&plain) {
+            return;
+        }
+        // A line that merely grows begins as before; another drawing may begin alike, but changes what was there.
+        let redrawn = before.is_some_and(|before| !before.is_empty() && !plain.starts_with(before));
+        self.open = Some((lane, plain));
+        self.look(text, true, redrawn, now);
+    }
+
+    /// How far it is, as of the last line.
+    pub fn progress(&self) -> Option<&Progress> {
+        self.progress.as_ref()
+    }
+
+    /// What is to be told now: it changed, and the last time was long enough ago.
+    pub fn news(&mut self, now: Time) -> Option<Progress> {
+        let late = now >= self.stale_at()?;
+        if let Some(progress) = &mut self.progress
+            && late
+        {
+            (progress.stale, progress.eta) = (true, None);
+            self.news = true;
+        }
+        // A clock that was set back must not silence it.
+        let soon = self.told.is_some_and(|told| (told..told.after(BETWEEN)).contains(&now));
+        let over = self.progress.as_ref().is_some_and(|progress| progress.state.is_over());
+        if !self.news || (soon && !over) {
+            return None;
+        }
+        (self.news, self.told) = (false, Some(now));
+        self.progress.clone()
+    }
+
+    /// When to ask for [news](Self::news) again, though no line came.
+    pub fn due(&self) -> Option<Time> {
+        match (self.news, self.told) {
+            (true, Some(told)) => Some(told.after(BETWEEN)),
+            (true, None) => Some(Time::default()),
+            (false, _) => self.stale_at().filter(|at| at.0 < i64::MAX),
+        }
+    }
+
+    /// When it is stale; never, if it is over or stale already; `None` if there is none.
+    fn stale_at(&self) -> Option<Time> {
+        let progress = self.progress.as_ref()?;
+        let never = progress.stale || progress.state.is_over() || progress.state == ProgressState::Paused;
+        Some(if never { Time(i64::MAX) } else { progress.updated.after(STALE) })
+    }
+
+    fn look(&mut self, raw: &[u8], open: bool, redrawn: bool, now: Time) {
+        let any = open || self.patterned;
+        if raw.is_empty() || raw.len() > LONGEST || !(any || is_telling(raw)) {
+            return;
+        }
+        let text = report::plain(raw);
+        // Colours alone say nothing.
+        if !(any || is_telling(text.as_bytes()) || osc::is_in(raw)) {
+            return;
+        }
+        let seen = Seen { raw, text: &text, open, redrawn, now };
+        let mut found = self.recognisers.iter_mut().enumerate();
+        let said = found.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.see(&seen)?)));
+        if let Some((from, rank, report)) = said {
+            self.hear(from, rank, report, now);
+        }
+    }
+
+    /// Takes what a recogniser said into the model.
+    fn hear(&mut self, from: usize, rank: Rank, report: Report, now: Time) {
+        let fresh = self.progress.as_ref().is_some_and(|progress| {
+            !progress.state.is_over() && now.seconds_since(progress.updated) < STALE.as_secs_f64()
+        });
+        // Who speaks on purpose is not interrupted by guesses, unless it fell silent.
+        let outranked = fresh && self.bar.as_ref().is_some_and(|bar| bar.rank > rank);
+        if outranked || (report.verdict && self.progress.is_none()) {
+            return;
+        }
+        let mut progress = match self.progress.take() {
+            Some(last) if !last.state.is_over() || report.percent.is_none() || report.verdict => last,
+            // What is done is done: this is another one. A process goes on since its start.
+            Some(last) => {
+                self.bar = None;
+                let started = if self.full_is_done { now } else { last.started };
+                Progress { groups: last.groups, ..Progress::begun(started) }
+            }
+            None => Progress::begun(now),
+        };
+        let before = progress.clone();
+        if let Some(edge) = report.group.clone() {
+            self.groups.hear(edge);
+        }
+        let goes_on = self.count(from, rank, &report, &mut progress, now);
+        progress.phase = match report.phase {
+            Some(phase) => Some(phase),
+            None if !self.groups.is_empty() => self.groups.phase(),
+            // Another bar is another part of the work; but who gives patterns says himself when a part ends.
+            None => progress.phase.filter(|_| goes_on || rank == Rank::Configured),
+        };
+        progress.message = report.message.or(progress.message.filter(|_| report.percent.is_none()));
+        progress.state = self.state(report.state, report.percent, before.state, progress.percent);
+        if progress.state.is_over() {
+            progress.eta = None;
+        }
+        progress.groups = if self.groups.is_empty() { Vec::new() } else { self.groups.all() };
+        let same = Progress { eta: progress.eta, stale: false, updated: before.updated, ..before.clone() } == progress;
+        progress.updated = now;
+        progress.stale = false;
+        self.news |= !same || before.stale || self.told.is_none();
+        self.progress = Some(progress);
+    }
+
+    /// How it goes, by what was said now, what was true before, and how far it is.
+    fn state(
+        &self,
+        said: Option<ProgressState>,
+        counted: Option<f64>,
+        before: ProgressState,
+        percent: Option<f64>,
+    ) -> ProgressState {
+        match said {
+            Some(state) => state,
+            None if counted.is_some() && self.full_is_done && percent == Some(100.0) => ProgressState::Done,
+            None if counted.is_some() => ProgressState::Running,
+            None => before,
+        }
+    }
+
+    /// Takes the numbers of a report: into the bar they belong to, or a new one. Whether it is the same bar as before.
+    fn count(&mut self, from: usize, rank: Rank, report: &Report, progress: &mut Progress, now: Time) -> bool {
+        let Some(said) = report.percent else {
+            if report.state == Some(ProgressState::Indeterminate) {
+                (progress.percent, progress.total, progress.eta) = (None, None, None);
+                progress.current = report.current;
+                self.bar = None;
+            }
+            if report.state == Some(ProgressState::Done) && progress.percent.is_some() {
+                progress.percent = Some(100.0);
+                progress.current = progress.total.or(progress.current);
+            }
+            return true;
+        };
+        let fall = if report.shuffled { SHUFFLED_FALL } else { FALL };
+        let goes_on = self.bar.as_ref().is_some_and(|bar| {
+            let one = bar.total == report.total && bar.phase == letters(report.phase.as_deref());
+            let same = bar.from == from && (report.shuffled || one);
+            same && (said >= bar.percent || (bar.percent - said <= fall && (bar.percent < 100.0 || report.shuffled)))
+        });
+        let held = match &mut self.bar {
+            Some(bar) if goes_on => {
+                let held = said < bar.percent;
+                bar.percent = bar.percent.max(said);
+                bar.total = report.total;
+                held
+            }
+            _ => {
+                let pace = Pace::new(now, said);
+                let phase = letters(report.phase.as_deref());
+                self.bar = Some(Bar { from, rank, total: report.total, phase, percent: said, pace });
+                false
+            }
+        };
+        let Some(bar) = &mut self.bar else { return false };
+        progress.percent = Some((bar.percent * 10.0).round() / 10.0);
+        if !held {
+            (progress.current, progress.total) = (report.current, report.total);
+        }
+        progress.eta = bar.pace.eta(now, bar.percent);
+        goes_on
+    }
+}
+
+fn letters(text: Option<&str>) -> String {
+    text.unwrap_or_default().chars().filter(|c| c.is_alphabetic()).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! What a recogniser is shown and what it says.
+
+use std::borrow::Cow;
+
+use regex::{Captures, Regex};
+
+use crate::event::{ProgressState, Time};
+
+/// A line, or what there is of one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen<'a> {
+    /// Its bytes as they came.
+    pub(super) raw: &'a [u8],
+    /// Its text without colours and other orders to a terminal.
+    pub(super) text: &'a str,
+    /// It is not finished: more may come, or another drawing.
+    pub(super) open: bool,
+    /// It took the place of another drawing, as only bars and spinners do.
+    pub(super) redrawn: bool,
+    /// When it was read.
+    pub(super) now: Time,
+}
+
+/// What one line says of progress.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Report {
+    pub(super) percent: Option<f64>,
+    pub(super) current: Option<u64>,
+    pub(super) total: Option<u64>,
+    pub(super) phase: Option<String>,
+    pub(super) message: Option<String>,
+    /// How it goes, where it says so; else it runs.
+    pub(super) state: Option<ProgressState>,
+    /// A group that begins or ends here.
+    pub(super) group: Option<Edge>,
+    /// Workers that run side by side say their numbers out of order: a smaller one is no new beginning.
+    pub(super) shuffled: bool,
+    /// The line means something only where progress was seen before.
+    pub(super) verdict: bool,
+}
+
+/// Where a group begins or ends.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Edge {
+    Begin {
+        key: String,
+        title: String,
+        at: Time,
+    },
+    /// The one of that key, with those in it; without a key the innermost.
+    End {
+        key: Option<String>,
+        at: Time,
+    },
+}
+
+impl Report {
+    /// One that says only how it goes.
+    pub(super) fn of_state(state: ProgressState) -> Self {
+        Self { state: Some(state), ..Self::default() }
+    }
+
+    /// What is meant by the named groups `percent`, `current`, `total`, `phase` and `message` of a match; `None` if the
+    /// numbers make no sense.
+    pub(super) fn of_match(pattern: &Regex, found: &Captures<'_>) -> Option<Self> {
+        let mut report = Self::default();
+        for name in pattern.capture_names().flatten() {
+            let Some(text) = found.name(name).map(|group| group.as_str().trim()).filter(|text| !text.is_empty()) else {
+                continue;
+            };
+            match name {
+                "percent" => report.percent = Some(percent(text)?),
+                "current" => report.current = Some(amount(text)?),
+                "total" => report.total = Some(amount(text)?),
+                "phase" => report.phase = words(text),
+                "message" => report.message = words(text),
+                _ => {}
+            }
+        }
+        report.checked()
+    }
+
+    /// The same with the percentage that its count means, where it has none; `None` if its numbers make no sense.
+    pub(super) fn checked(mut self) -> Option<Self> {
+        if let (Some(current), Some(total)) = (self.current, self.total) {
+            if total == 0 || current > total {
+                return None;
+            }
+            self.percent = self.percent.or(Some(share(current, total)));
+        }
+        Some(self)
+    }
+}
+
+/// `current` of `total` in percent.
+#[expect(clippy::cast_precision_loss, reason = "a percentage has few digits")]
+pub(super) fn share(current: u64, total: u64) -> f64 {
+    if total == 0 { 0.0 } else { 100.0 * current as f64 / total as f64 }
+}
+
+/// A number from 0 to 100.
+fn percent(text: &str) -> Option<f64> {
+    text.replace(',', ".").parse().ok().filter(|percent| (0.0..=100.0).contains(percent))
+}
+
+/// A number with or without a unit: `340`, `1,234,567`, `1.2M`, `12.5 MB`, `4MiB`.
+pub(super) fn amount(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',').unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: f64 = number.replace(',', "").parse().ok()?;
+    let mut letters = unit.trim_start().chars();
+    let binary = unit.contains('i');
+    let power = match letters.next().map(|letter| letter.to_ascii_uppercase()) {
+        Some('K') => 1,
+        Some('M') => 2,
+        Some('G') => 3,
+        Some('T') => 4,
+        Some('B') | None => 0,
+        Some(_) => return None,
+    };
+    let value = number * if binary { 1024f64 } else { 1000f64 }.powi(power);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
+    (0.0..1e18).contains(&value).then_some(value as u64)
+}
+
+/// Longest phase or message, in letters: one line of a page.
+const LONGEST: usize = 160;
+
+/// A title or message, made short.
+pub(super) fn words(text: &str) -> Option<String> {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = text.trim();
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => Some(text.get(..at)?.to_owned() + "…"),
+        None => (!text.is_empty()).then(|| text.to_owned()),
+    }
+}
+
+/// The text without what only orders a terminal about: CSI and OSC sequences (ECMA-48, 5.4 and 8.3.89), other escapes,
+/// backspaces.
+pub(super) fn plain(raw: &[u8]) -> Cow<'_, str> {
+    if memchr::memchr2(0x1b, 0x08, raw).is_none() {
+        return String::from_utf8_lossy(raw);
+    }
+    let mut text = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let [byte, after @ ..] = rest {
+        rest = match (byte, after) {
+            (0x1b, [b'[', inside @ ..]) => {
+                let end = inside.iter().position(|c| (0x40..=0x7e).contains(c));
+                end.map_or(&[][..], |end| inside.get(end + 1..).unwrap_or_default())
+            }
+            (0x1b, [b']', inside @ ..]) => match inside.iter().position(|c| matches!(c, 0x07 | 0x1b)) {
+                Some(end) if inside[end] == 0x1b => inside.get(end + 2..).unwrap_or_default(),
+                Some(end) => inside.get(end + 1..).unwrap_or_default(),
+                None => &[],
+            },
+            (0x1b, [b'(' | b')', _, after @ ..] | [_, after @ ..]) | (0x1b | 0x08, after) => after,
+            (byte, after) => {
+                text.push(*byte);
+                after
+            }
+        };
+    }
+    Cow::Owned(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_units() {
+        let table = [
+            ("340", Some(340)),
+            ("1,234,567", Some(1_234_567)),
+            ("1.2M", Some(1_200_000)),
+            ("12.5 MB", Some(12_500_000)),
+            ("4MiB", Some(4 << 20)),
+            ("9kB", Some(9000)),
+            ("3 cups", None),
+            ("", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(amount(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn orders_to_a_terminal_are_no_text() {
+        let table: [(&[u8], &str); 6] = [
+            (b"plain", "plain"),
+            (b"\x1b[1;31mred\x1b[0m", "red"),
+            (b"\x1b]0;title\x07a\x1b]8;;x\x1b\\b", "ab"),
+            (b"\x1b7\x1b[24;0fProgress\x1b8", "Progress"),
+            (b"\x1b[", ""),
+            (b"a\x1b(Bb", "ab"),
+        ];
+        for (raw, expected) in table {
+            assert_eq!(plain(raw), expected);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What the recordings in `tests/progress.rs` do not show: ordinary text, build servers' words, patterns, and time.
+
+use super::*;
+
+/// A thousand million seconds and so many milliseconds.
+fn at(millis: i64) -> Time {
+    Time(1_000_000_000_000_000 + millis * 1000)
+}
+
+/// What is known after these lines, which come a second apart.
+fn after(tracker: &mut Tracker, lines: &[&str]) -> Option<Progress> {
+    for (second, line) in (0..).zip(lines) {
+        tracker.line(0, line.as_bytes(), at(second * 1000));
+    }
+    tracker.progress().cloned()
+}
+
+fn tracker() -> Tracker {
+    Tracker::new(Vec::new(), false)
+}
+
+/// State, percent and count in few letters.
+fn short(progress: Option<&Progress>) -> String {
+    let Some(progress) = progress else { return "-".to_owned() };
+    let mut text = format!("{:?}", progress.state).to_lowercase();
+    text.extend(progress.percent.map(|percent| format!(" {percent}%")));
+    text.extend(progress.current.map(|current| format!(" {current}")));
+    text.extend(progress.total.map(|total| format!("/{total}")));
+    text.extend(progress.phase.as_ref().map(|phase| format!(" <{phase}>")));
+    text.extend(progress.message.as_ref().map(|message| format!(" {message}")));
+    text
+}
+
+/// Text that only looks like progress.
+const TRAPS: [&str; 64] = [
+    "I am 100% sure",
+    "100% sure",
+    "50% off today only!",
+    "disk 83% full",
+    "/dev/sda1        20G   17G  3.0G  83% /",
+    "Filesystem      Size  Used Avail Use% Mounted on",
+    "CPU usage: 45%",
+    "%Cpu(s):  3.1 us,  1.0 sy,  0.0 ni, 95.9 id",
+    "  PID USER      PR  NI    VIRT    RES    SHR S  %CPU  %MEM     TIME+ COMMAND",
+    " 1234 root      20   0  123456  12345   1234 S  45.0   1.2   0:01.23 cc1",
+    "memory at 92%, swap at 3%",
+    "battery 45% [charging]",
+    "width: 50%",
+    "div { width: 50%; height: 100% }",
+    ".bar { background: linear-gradient(90deg, #000 0%, #fff 100%); }",
+    "#a3c { left: 50% }",
+    "# 50% of users",
+    "## 12.5%",
+    "GET /search?q=50%25 HTTP/1.1",
+    "GET /a%20b%2Fc HTTP/1.1\" 200 512",
+    "https://example.com/50%off?x=[45%]",
+    "127.0.0.1 - - [24/Nov/2026:10:00:00 +0000] \"GET / HTTP/1.1\" 200 5",
+    "2026/11/24 10:00:00 [notice] 1#1: start worker processes",
+    "[2026/11/24] started",
+    "[11/24] Meeting notes",
+    "[11/2026] Monthly report",
+    "(11/24) Thanksgiving is near",
+    "11/24/2026 10:00 backup finished",
+    "24/11 12:00 backup finished",
+    "1/2 cup of sugar",
+    "3/4 of the people agreed",
+    "[3/2] impossible",
+    "[12/0] nothing",
+    "and/or 24/7",
+    "eth0: 10/100 Mbps full duplex",
+    "192.168.0.0/24 via 10.0.0.1",
+    "tests/unit/12/34 is a path",
+    "loss: 4.5% after 10 epochs",
+    "accuracy 98.7% (best 99.1%)",
+    "coverage: 85% of statements",
+    "TOTAL                 340     51    85%",
+    "ok  \tpkg/a\t0.012s\tcoverage: 71.4% of statements",
+    "3 packets transmitted, 3 received, 0% packet loss, time 2003ms",
+    "load average: 0.45, 0.50, 0.55",
+    "printf(\"%d%%\\n\", 45);",
+    "for i in {1..100}; do echo $i%; done",
+    "| Plan | Discount 50% |",
+    "| ----- | 50% |",
+    "[----] see 50% above",
+    "======== 50% ========",
+    "interest rate rose to 4.25% (from 4.00%)",
+    "45%",
+    "[45] some footnote",
+    "[1] 12345",
+    "[ERROR] 50% of requests failed",
+    "[INFO] 12/340 of the nodes answered",
+    "retry 3/5 failed: timeout",
+    "version 1/2 mismatch",
+    "error: could not compile `demo` (lib) due to 1 previous error",
+    "make: *** [Makefile:7: x.o] Error 1",
+    "========= 3 passed in 0.12s =========",
+    "deadbeefcafe: Pull complete the form and send it",
+    "5000 bytes of memory",
+    "frame= the picture, size= the wall",
+];
+
+#[test]
+fn ordinary_text_is_no_progress() {
+    for trap in TRAPS {
+        let mut tracker = tracker();
+        tracker.line(0, trap.as_bytes(), at(0));
+        assert_eq!(short(tracker.progress()), "-", "{trap:?}");
+        // Shown while it is written, it is none either.
+        tracker.open(0, &trap.as_bytes()[..trap.len() / 2], at(1000));
+        tracker.open(0, trap.as_bytes(), at(1100));
+        assert_eq!(short(tracker.progress()), "-", "{trap:?}, growing");
+    }
+    // All of them in one log, some even twice.
+    let mut tracker = tracker();
+    for trap in TRAPS.iter().flat_map(|trap| [trap, trap]) {
+        tracker.line(0, trap.as_bytes(), at(2000));
+        assert_eq!(short(tracker.progress()), "-", "{trap:?} behind others");
+    }
+}
+
+#[test]
+fn what_is_written_for_build_servers_is_believed() {
+    let table: [(&[&str], &str); 14] = [
+        (&["\x1b]9;4;1;45\x07"], "running 45%"),
+        (&["building\x1b]9;4;1;45\x1b\\ x", "\x1b]9;4;2;50\x07"], "error 50%"),
+        (&["\x1b]9;4;3;0\x07"], "indeterminate"),
+        (&["\x1b]9;4;1;45\x07", "\x1b]9;4;4;45\x07"], "paused 45%"),
+        (&["\x1b]9;4;1;90\x07", "\x1b]9;4;0;0\x07"], "done 100%"),
+        (&["\x1b]9;4;0;\x07"], "-"),
+        (&["\x1b]9;4;1;450\x07"], "running"),
+        (&["##vso[task.setprogress value=75;]Upload"], "running 75% Upload"),
+        (&["##vso[task.setprogress value=75;]x", "##vso[task.complete result=Failed;]Gone"], "error 75% Gone"),
+        (&["##vso[task.setprogress value=75;]x", "[ 10%] Building x"], "running 75% x"),
+        (&["##teamcity[progressMessage 'it|'s |[here|]']"], "indeterminate it's [here]"),
+        (&["##teamcity[buildProblem description='no luck']"], "error no luck"),
+        (&["::group::Build", "[ 40%] Building x"], "running 40% <Build> Building x"),
+        (&["::group::Build", "[ 40%] Building x", "::endgroup::"], "running 40% Building x"),
+    ];
+    for (lines, expected) in table {
+        assert_eq!(short(after(&mut tracker(), lines).as_ref()), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn groups_nest_and_know_how_long_they_took() {
+    let lines: &[&str] = &[
+        "::group::Outer",
+        "##[group]Inner",
+        "##[endgroup]",
+        "section_start:1000000003:unit_tests[collapsed=true] Unit tests",
+        "##teamcity[blockOpened name='Deepest']",
+        "section_end:1000000009:unit_tests",
+        "::group::Last",
+    ];
+    let progress = after(&mut tracker(), lines).unwrap();
+    let groups: Vec<_> = progress.groups.iter().map(|g| (g.name.as_str(), g.depth, g.duration)).collect();
+    let expected = [
+        ("Outer", 0, None),
+        ("Inner", 1, Some(1.0)),
+        ("Unit tests", 1, Some(6.0)),
+        ("Deepest", 2, Some(5.0)),
+        ("Last", 1, None),
+    ];
+    assert_eq!(groups, expected);
+    assert_eq!(progress.phase.as_deref(), Some("Outer / Last"));
+    let many: Vec<_> = (0..500).flat_map(|n| [format!("::group::{n}"), "::endgroup::".to_owned()]).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    let progress = after(&mut tracker(), &many).unwrap();
+    assert_eq!(progress.groups.len(), 64);
+    assert_eq!(progress.groups[63].name, "499");
+}
+
+#[test]
+fn the_patterns_of_the_user_come_first() {
+    let patterns =
+        [r"^== (?P<phase>.+) ==$", r"copied (?P<current>[\d,]+) of (?P<total>[\d,]+) files: (?P<message>.+)"];
+    let patterns = patterns.map(|pattern| Regex::new(pattern).unwrap());
+    let mut tracker = Tracker::new(patterns.into(), false);
+    let seen = after(&mut tracker, &["== Fetch ==", "copied 1,200 of 4,800 files: a.txt", "[ 90%] Building x"]);
+    assert_eq!(short(seen.as_ref()), "running 25% 1200/4800 <Fetch> a.txt");
+    let seen = after(&mut tracker, &["copied 9 of 8 files: nonsense", "== Check =="]);
+    assert_eq!(short(seen.as_ref()), "running 25% 1200/4800 <Check> a.txt");
+}
+
+#[test]
+fn a_bar_that_falls_back_a_little_is_held_and_one_that_begins_anew_is_not() {
+    let table: [(&[&str], &str); 5] = [
+        (&["[ 50%] Building a", "[ 40%] Building b"], "running 50% Building b"),
+        (&["[100%] Built target a", "[ 20%] Building b"], "running 20% Building b"),
+        (&["[5/40] a", "[4/40] b"], "running 12.5% 5/40 b"),
+        (&["a 90%[=====>    ]", "b 10%[=>        ]"], "running 10% <b>"),
+        (&["a 50%[=====>    ]", "a 49%[=====>    ]", "b 48%[=>        ]"], "running 48% <b>"),
+    ];
+    for (lines, expected) in table {
+        assert_eq!(short(after(&mut tracker(), lines).as_ref()), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_file_is_done_when_its_bar_is_full_and_begins_again_with_the_next() {
+    let mut tracker = Tracker::new(Vec::new(), true);
+    let seen = after(&mut tracker, &["[ 50%] Building a", "[100%] Built target a"]).unwrap();
+    assert_eq!((short(Some(&seen)).as_str(), seen.started), ("done 100% Built target a", at(0)));
+    tracker.line(0, b"[  3%] Building b", at(60_000));
+    let seen = tracker.progress().unwrap();
+    assert_eq!((short(Some(seen)).as_str(), seen.started), ("running 3% Building b", at(60_000)));
+}
+
+#[test]
+fn news_come_ten_times_a_second_and_the_last_one_always() {
+    let mut tracker = tracker();
+    assert_eq!((tracker.news(at(0)), tracker.due()), (None, None));
+    let mut told = Vec::new();
+    for tick in 0..1000 {
+        tracker.line(0, format!("[{tick}/2000] x").as_bytes(), at(tick));
+        told.extend(tracker.news(at(tick)).map(|progress| progress.current));
+    }
+    assert_eq!(told.len(), 10, "{told:?}");
+    let due = tracker.due().unwrap();
+    assert!(due <= at(1000), "{due}");
+    assert_eq!(tracker.news(due).unwrap().current, Some(999));
+    assert_eq!(tracker.news(due.after(BETWEEN)), None);
+    tracker.line(0, b"ninja: build stopped: subcommand failed.", due);
+    assert_eq!(tracker.news(due).unwrap().state, ProgressState::Error, "the end is told at once");
+}
+
+#[test]
+fn after_fifteen_seconds_of_nothing_it_is_stale() {
+    let mut tracker = tracker();
+    after(&mut tracker, &["[1/40] a", "[2/40] b", "[3/40] c", "[4/40] d", "some other line"]);
+    let progress = tracker.news(at(4000)).unwrap();
+    assert!(progress.eta.is_some() && !progress.stale);
+    assert_eq!(tracker.due(), Some(at(18_000)));
+    assert_eq!(tracker.news(at(17_999)), None);
+    let progress = tracker.news(at(18_000)).unwrap();
+    assert!(progress.eta.is_none() && progress.stale);
+    assert_eq!((tracker.news(at(99_000)), tracker.due()), (None, None));
+    tracker.line(0, b"[4/40] still at it", at(100_000));
+    assert!(!tracker.news(at(100_000)).unwrap().stale);
+}
+
+#[test]
+fn lines_of_two_outputs_are_not_taken_for_redraws() {
+    let mut tracker = tracker();
+    tracker.open(0, b"waiting for the disk", at(0));
+    tracker.open(1, b"disk is 83% full, go on? ", at(100));
+    tracker.open(0, b"waiting for the disk to spin up", at(200));
+    assert_eq!(tracker.progress(), None);
+    tracker.open(0, b"Copying 10%", at(300));
+    tracker.open(0, b"Copying 20%", at(400));
+    assert_eq!(short(tracker.progress()), "running 20% <Copying>");
+}
+
+#[test]
+fn a_level_that_is_redrawn_is_no_progress() {
+    for level in ["CPU: 4#% idle", "mem 4#%  swap 3%", "Battery 4#%", "disk usage 4#% of 20G"] {
+        let mut tracker = tracker();
+        for digit in ["1", "3", "5", "2"] {
+            tracker.open(0, level.replace('#', digit).as_bytes(), at(0));
+            assert_eq!(tracker.progress(), None, "{level}");
+        }
+    }
+    let mut loading = tracker();
+    loading.open(0, b"Loading model 10%", at(0));
+    loading.open(0, b"Loading model 20%", at(100));
+    assert_eq!(short(loading.progress()), "running 20% <Loading model>");
+}
+
+#[test]
+fn whatever_comes_it_neither_panics_nor_grows() {
+    let mut tracker = tracker();
+    let mut random = 7u64;
+    for round in 0..20_000 {
+        let line: Vec<u8> = (0..round % 97)
+            .map(|_| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                b"0123456789%[]()/#=\x1b;:\x07 .-sK\xe2\x94\x81\xff"[usize::try_from(random >> 40).unwrap() % 31]
+            })
+            .collect();
+        tracker.line(0, &line, at(round));
+        tracker.open(0, &line, at(round));
+    }
+    assert!(tracker.open.as_ref().is_none_or(|(_, text)| text.len() < 400));
+}

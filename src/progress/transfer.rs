@@ -1,0 +1,131 @@
+//! Transfers that have no percent sign: curl's table, dd, and the layers that Docker pulls.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::event::ProgressState;
+
+use super::Recogniser;
+use super::report::{Report, Seen, amount, share, words};
+
+/// Most layers of one image that are told apart; no image has more than 127.
+const LAYERS: usize = 128;
+
+/// curl without `-#`: a heading, then rows of twelve columns.
+#[derive(Debug, Default)]
+pub(super) struct Curl {
+    heading: bool,
+}
+
+impl Recogniser for Curl {
+    fn see(&mut self, seen: &Seen<'_>) -> Option<Report> {
+        if seen.text.starts_with("  % Total    % Received") {
+            self.heading = true;
+            return None;
+        }
+        if !self.heading || !seen.text.starts_with([' ', '1']) {
+            return None;
+        }
+        let columns: Vec<_> = seen.text.split_whitespace().collect();
+        let [percent, total, _, received, _, _, _, _, spent @ .., speed] = columns.as_slice() else { return None };
+        if spent.len() != 3 || !spent.iter().all(|time| time.contains(':') || time.ends_with('d')) {
+            return None;
+        }
+        let percent = percent.parse().ok().filter(|percent| (0.0..=100.0).contains(percent))?;
+        let (total, current) = (amount(total)?, amount(received)?);
+        let message = words(&format!("{speed}B/s"));
+        if total == 0 {
+            let state = Some(ProgressState::Indeterminate);
+            return Some(Report { current: (current > 0).then_some(current), message, state, ..Report::default() });
+        }
+        // What it shows of bytes is rounded.
+        Some(Report {
+            percent: Some(percent),
+            current: Some(current.min(total)),
+            total: Some(total),
+            message,
+            ..Report::default()
+        })
+    }
+}
+
+static COPIED: LazyLock<Regex> = LazyLock::new(|| {
+    let shape = r"^(\d+) bytes(?: \([^)]*\))? (?:copied|transferred), [\d.e-]+ s(?:ecs)?, (\S+ ?\S*/s)";
+    Regex::new(shape).expect("it is an expression")
+});
+
+/// `dd status=progress`: how much, but not of how much.
+#[derive(Debug)]
+pub(super) struct Dd;
+
+impl Recogniser for Dd {
+    fn see(&mut self, seen: &Seen<'_>) -> Option<Report> {
+        if !seen.text.starts_with(|c: char| c.is_ascii_digit()) || !seen.text.contains(" bytes") {
+            return None;
+        }
+        let found = COPIED.captures(seen.text)?;
+        Some(Report {
+            current: found.get(1)?.as_str().parse().ok(),
+            message: words(found.get(2)?.as_str()),
+            state: Some(ProgressState::Indeterminate),
+            ..Report::default()
+        })
+    }
+}
+
+/// `docker pull` and its like: `a3ed95caeb02: Downloading [==>   ] 2.5MB/12.5MB`.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    /// How much of each is done, 0 to 1: half for fetching, half for unpacking.
+    layers: BTreeMap<u64, f64>,
+}
+
+impl Recogniser for Layers {
+    fn see(&mut self, seen: &Seen<'_>) -> Option<Report> {
+        if let Some((_, image)) = seen.text.split_once(": Pulling from ").filter(|_| !seen.open) {
+            self.layers.clear();
+            let message = words(&format!("Pulling {image}"));
+            return Some(Report { message, state: Some(ProgressState::Indeterminate), ..Report::default() });
+        }
+        let (id, what) = seen.text.split_once(": ").filter(|(id, _)| id.len() == 12)?;
+        let id = u64::from_str_radix(id, 16).ok()?;
+        let (word, part) = match what.split_once('[') {
+            Some((word, bar)) => (word.trim(), bar.split_once(']').and_then(|(_, counts)| fraction(counts))),
+            None => (what.trim(), None),
+        };
+        let done = match (word, part) {
+            ("Pulling fs layer" | "Waiting", _) => 0.0,
+            ("Downloading", Some(part)) => part / 2.0,
+            ("Verifying Checksum" | "Download complete", _) => 0.5,
+            ("Extracting", Some(part)) => 0.5 + part / 2.0,
+            ("Pull complete" | "Already exists", _) => 1.0,
+            _ => return None,
+        };
+        if self.layers.len() >= LAYERS && !self.layers.contains_key(&id) {
+            return None;
+        }
+        let known = self.layers.entry(id).or_default();
+        *known = known.max(done);
+        let whole = self.layers.values().filter(|done| **done >= 1.0).count();
+        let (whole, all) = (u64::try_from(whole).ok()?, u64::try_from(self.layers.len()).ok()?);
+        #[expect(clippy::cast_precision_loss, reason = "there are at most 128 layers")]
+        let percent = 100.0 * self.layers.values().sum::<f64>() / self.layers.len() as f64;
+        Some(Report {
+            percent: Some(percent),
+            current: Some(whole),
+            total: Some(all),
+            phase: words(word),
+            shuffled: true,
+            ..Report::default()
+        })
+    }
+}
+
+/// `2.5MB/12.5MB` as a number from 0 to 1.
+fn fraction(counts: &str) -> Option<f64> {
+    let (current, total) = counts.trim().split_once('/')?;
+    let (current, total) = (amount(current)?, amount(total.split(' ').next()?)?);
+    (total > 0 && current <= total).then(|| share(current, total) / 100.0)
+}

@@ -1,0 +1,79 @@
+//! Shows a source's lines to the recognisers of progress, and gives what they found to the batch.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::{self, SourceKind, Stream};
+use crate::event::{Flags, Time};
+use crate::progress::Tracker;
+use crate::stream::Batch;
+
+use super::Now;
+
+/// The progress of one source, if it is wanted.
+#[derive(Debug)]
+pub(super) struct Watch {
+    tracker: Option<Tracker>,
+    due: Option<Instant>,
+    /// When it was called last, by both clocks.
+    last: Option<Now>,
+}
+
+impl Watch {
+    pub(super) fn new(spec: &Stream) -> Self {
+        let full_is_done = match &spec.source {
+            SourceKind::File(_) => true,
+            SourceKind::Process(_) => false,
+        };
+        let tracker = match &spec.progress {
+            config::Progress::Off => None,
+            config::Progress::On(patterns) => {
+                Some(Tracker::new(patterns.iter().map(|pattern| pattern.regex().clone()).collect(), full_is_done))
+            }
+        };
+        Self { tracker, due: None, last: None }
+    }
+
+    /// Looks at a finished line of a lane. A piece of one that is longer than any bar is none.
+    pub(super) fn line(&mut self, lane: usize, text: &[u8], flags: Flags, time: Time) {
+        if let Some(tracker) = &mut self.tracker
+            && !flags.has(Flags::CONTINUED)
+        {
+            tracker.line(lane, text, time);
+        }
+    }
+
+    /// Looks at what there is of an unfinished line, and adds to `batch` what is to be told by now.
+    pub(super) fn open(&mut self, lane: usize, text: &[u8], now: Now, batch: &mut Batch) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.open(lane, text, now.time);
+            self.tell(now, batch);
+        }
+    }
+
+    /// When to call [`show`](Self::show).
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Adds what is to be told by now, though nothing came; `looked` says that a line was looked at since.
+    pub(super) fn show(&mut self, now: Instant, looked: bool, batch: &mut Batch) {
+        if let Some(last) = self.last
+            && (looked || self.due.is_some_and(|due| due <= now))
+        {
+            let time = last.time.after(now.saturating_duration_since(last.instant));
+            self.tell(Now { instant: now, time }, batch);
+        }
+    }
+
+    fn tell(&mut self, now: Now, batch: &mut Batch) {
+        let Some(tracker) = &mut self.tracker else { return };
+        if let Some(progress) = tracker.news(now.time) {
+            batch.progress(progress);
+        }
+        let wait = |due: Time| Duration::try_from_secs_f64(due.seconds_since(now.time)).unwrap_or_default();
+        self.due = tracker.due().and_then(|due| now.instant.checked_add(wait(due)));
+        self.last = Some(now);
+    }
+}
