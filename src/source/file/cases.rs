@@ -136,6 +136,55 @@ fn the_same_content_under_another_inode_goes_on() {
 }
 
 #[test]
+fn a_copy_of_a_file_that_is_gone_is_not_read_again_after_a_restart() {
+    for pattern in ["log", "lo[g]"] {
+        let mut desk = Desk::new(&[pattern], Start::Beginning);
+        desk.place.write("log", "a line that is long enough to tell\n");
+        assert_eq!(desk.look().len(), 1);
+        fs::copy(desk.place.path("log"), desk.place.path("log.1")).unwrap();
+        desk.place.write("log", "");
+        fs::remove_file(desk.place.path("log")).unwrap();
+        assert_eq!(desk.look(), [""; 0]);
+        desk.now += Duration::from_millis(700);
+        desk.place.write("log", "new\n");
+        assert_eq!(desk.look(), [""; 0]);
+        desk.now += Duration::from_millis(700);
+        // The file that is gone is left, and the copy is in front of the new one.
+        assert_eq!(desk.look(), [""; 0]);
+        desk.restart();
+        assert_eq!(desk.look(), [""; 0]);
+        assert_eq!(desk.later(), ["new"]);
+        assert_eq!(desk.losses, 1, "the truncation");
+    }
+}
+
+#[test]
+fn a_copy_is_not_read_again_when_a_path_of_a_pattern_comes_back() {
+    for restart in [false, true] {
+        let mut desk = Desk::new(&["lo[g]"], Start::Beginning);
+        desk.place.write("log", "a line that is long enough to tell\n");
+        assert_eq!(desk.look().len(), 1);
+        fs::copy(desk.place.path("log"), desk.place.path("log.1")).unwrap();
+        desk.place.write("log", "");
+        fs::remove_file(desk.place.path("log")).unwrap();
+        assert_eq!((desk.look(), desk.later()), (Vec::new(), Vec::new()));
+        if restart {
+            desk.restart();
+            assert_eq!(desk.look(), [""; 0]);
+        }
+        desk.place.write("log", "new\n");
+        desk.now += Duration::from_secs(61);
+        assert_eq!([desk.look(), desk.later()].concat(), ["new"]);
+        // Once nothing stands beside it, nothing is kept of it.
+        fs::remove_file(desk.place.path("log.1")).unwrap();
+        fs::remove_file(desk.place.path("log")).unwrap();
+        desk.later();
+        desk.later();
+        assert!(desk.places.is_empty(), "{:?}", desk.places);
+    }
+}
+
+#[test]
 fn another_content_under_the_same_inode_is_a_loss_and_read_from_its_start() {
     let mut desk = Desk::new(&["log"], Start::End);
     desk.place.write("log", "one\ntwo\n");

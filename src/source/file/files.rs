@@ -78,7 +78,7 @@ pub(super) struct Files {
     pub(super) owners: Owners,
     pub(super) index: Index,
     pub(super) report: Report,
-    /// Recorded places of files that were not found yet, and when the last of all was recorded.
+    /// Recorded places of files that were not found yet or are gone, and when the last of all was recorded.
     pub(super) saved: BTreeMap<String, Saved>,
     pub(super) recorded: u64,
     /// When the last look was, in nanoseconds since the Unix epoch.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::config::Start;
 use crate::event::{Loss, Origin};
 
-use super::identity::{Identity, Trace};
+use super::identity::{Identity, Prints};
 use super::owners::Owners;
 use super::place::Saved;
 use super::reader::{How, Read, Reader};
@@ -59,9 +59,9 @@ pub(super) struct Follow {
     /// Changes may go unheard.
     pub(super) deaf: bool,
     /// How far a file was read whose copy it may be: then only what is behind is new.
-    pub(super) copied: Vec<Trace>,
+    pub(super) copied: Vec<Prints>,
     /// How far files were read that are deleted or were truncated: a copy of them goes on there.
-    pub(super) past: VecDeque<Trace>,
+    pub(super) past: VecDeque<Prints>,
     /// A file of the row was put over another.
     pub(super) over: bool,
     /// Its place changed.
@@ -94,6 +94,7 @@ impl Follow {
     /// Goes on from a recorded place.
     pub(super) fn restore(&mut self, saved: Saved, owners: &mut Owners) {
         self.from = Some(Start::Beginning);
+        self.past = saved.past().collect();
         if saved.is_gone() {
             self.placed = Placed::Gone;
             self.looked = Some(after(saved.time()));
@@ -146,10 +147,10 @@ impl Follow {
         named.is_some() && named == self.newest()
     }
 
-    /// How far it is read, and was before a truncation.
-    pub(super) fn traces(&self) -> Vec<Trace> {
-        let now = self.row.iter().map(|opened| opened.reader.trace());
-        now.chain(&self.past).filter(|trace| trace.offset() > 0).cloned().collect()
+    /// How far its files are read, and were that are gone.
+    pub(super) fn reads(&self) -> Vec<Prints> {
+        let now = self.row.iter().map(Opened::prints);
+        now.chain(self.past.iter().copied()).filter(|read| read.at > 0).collect()
     }
 
     /// Whether there is a file that is read.
@@ -253,8 +254,8 @@ impl Follow {
             self.replace(turn.now.instant, None);
             return Ok(found);
         }
-        let known = turn.owners.left(identity).cloned().into_iter().chain(mem::take(&mut self.copied));
-        let goes_on = known.into_iter().any(|known| reader.go_on(&known).unwrap_or(false));
+        let known = turn.owners.left(identity).into_iter().chain(mem::take(&mut self.copied));
+        let goes_on = known.into_iter().any(|known| reader.go_on(known).unwrap_or(false));
         let from = self.from.take();
         if !goes_on && from == Some(Start::End) {
             reader.go_to_last(turn.rules.last_lines, turn.rules.wide)?;
@@ -347,9 +348,9 @@ impl Follow {
             }
             Ok(Read::End) => (0, self.at_end(turn)),
             Ok(Read::Truncated { unread }) => {
-                let trace = front.reader.trace().clone();
+                let read = front.reader.trace().prints();
                 front.reader.restart();
-                self.remember(&trace);
+                self.remember(read);
                 self.finish(turn);
                 self.loss(None, unread, "the file was truncated or overwritten", turn);
                 (0, true)

@@ -6,7 +6,7 @@ use std::mem;
 use tokio::time::Instant;
 
 use super::follow::{Follow, RETRY};
-use super::identity::Trace;
+use super::identity::Prints;
 use super::row::{Turn, none_if_missing, refusal};
 
 /// So many files that are gone are remembered, of those that had at least as many bytes: a banner tells nothing.
@@ -69,7 +69,7 @@ impl Follow {
     /// The front is not read any more.
     pub(super) fn leave(&mut self, turn: &mut Turn<'_>) {
         let Some(old) = self.row.pop_front() else { return };
-        let (identity, trace) = (old.reader.identity(), old.reader.trace());
+        let (identity, trace) = (old.reader.identity(), old.reader.trace().prints());
         let deleted = old.reader.is_parked() || old.reader.is_deleted();
         // An editor, or `sed -i`, wrote a copy and put it over the file: that is the same file. And so it is where an
         // overlay made a copy before the first writing.
@@ -83,7 +83,7 @@ impl Follow {
         if deleted {
             self.remember(trace);
         }
-        turn.owners.leave(identity, self.id, Some(trace.clone()).filter(|_| !deleted));
+        turn.owners.leave(identity, self.id, Some(trace).filter(|_| !deleted));
         if let Some(next) = self.row.front_mut() {
             next.changed = true;
         }
@@ -96,18 +96,18 @@ impl Follow {
     }
 
     /// The front may be a copy of what was read.
-    fn recall(&mut self) {
+    pub(super) fn recall(&mut self) {
         let over = self.over;
         let Some(front) = self.row.front_mut().filter(|front| front.replaced.is_some() || over) else { return };
         if !front.reader.is_parked() && front.reader.trace().offset() == 0 {
-            self.past.iter().rev().any(|past| front.reader.go_on(past).unwrap_or(false));
+            self.moved |= self.past.iter().rev().any(|past| front.reader.go_on(*past).unwrap_or(false));
         }
     }
 
     /// What was read up to there is gone; a copy of it may be met.
-    pub(super) fn remember(&mut self, trace: &Trace) {
-        if trace.offset() >= TELLING {
-            self.past.push_back(trace.clone());
+    pub(super) fn remember(&mut self, read: Prints) {
+        if read.at >= TELLING {
+            self.past.push_back(read);
             if self.past.len() > PAST {
                 self.past.pop_front();
             }
@@ -121,10 +121,10 @@ impl Follow {
         let unsure = self.written || self.deaf || unread > 0;
         self.written = false;
         let before = self.row.len();
-        let trace = front.reader.trace().clone();
+        let read = front.reader.trace().prints();
         let atomic = front.atomic;
         self.leave(turn);
-        let goes_on = atomic && self.row.front().is_some_and(|next| next.reader.trace() == &trace);
+        let goes_on = atomic && self.row.front().is_some_and(|next| next.reader.trace().prints() == read);
         if unsure && !goes_on && before > self.row.len() {
             self.loss(
                 None,

@@ -89,9 +89,9 @@ impl Trace {
         &self.before
     }
 
-    /// What is recorded of it: the place, the hash of the head, and that of the bytes before the place.
-    pub(super) fn prints(&self) -> (u64, u64, u64) {
-        (self.offset, self.head, fnv(FNV, &self.before))
+    /// What is recorded of it.
+    pub(super) fn prints(&self) -> Prints {
+        Prints { at: self.offset, head: self.head, before: fnv(FNV, &self.before) }
     }
 
     /// Moves the place behind `bytes`, which follow it.
@@ -103,10 +103,23 @@ impl Trace {
         self.before.drain(..self.before.len() - kept);
         self.before.extend_from_slice(&bytes[bytes.len().saturating_sub(BEFORE)..]);
     }
+}
 
-    /// Whether `file` has the same content up to the place, as far as can be told: it is the same file, or goes on from it.
-    pub(super) fn matches(&self, file: &File) -> io::Result<bool> {
-        Ok(Self::of(file, self.offset)?.as_ref() == Some(self))
+/// A trace as it is remembered and recorded: enough to find its place in another file, or at another time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Prints {
+    /// The place.
+    pub(super) at: u64,
+    /// The hash of the first bytes, and that of the bytes before the place.
+    pub(super) head: u64,
+    pub(super) before: u64,
+}
+
+impl Prints {
+    /// The place in `file`, if that has the same content up to there, as far as can be told: it is the same file, or goes on
+    /// from it, or both are copies.
+    pub(super) fn find_in(self, file: &File) -> io::Result<Option<Trace>> {
+        Ok(Trace::of(file, self.at)?.filter(|trace| trace.prints() == self))
     }
 }
 
@@ -170,15 +183,16 @@ mod tests {
     fn content_decides() {
         let old = b"header\none\ntwo\n".repeat(200);
         let trace = Trace::of(&file(&old), 3000).unwrap().unwrap();
-        assert!(trace.matches(&file(&old)).unwrap());
-        assert!(trace.matches(&file(&[&old[..], b"three\n"].concat())).unwrap(), "appended to");
-        assert!(!trace.matches(&file(&old[..2999])).unwrap(), "cut");
+        let is_in = |content: &[u8]| trace.prints().find_in(&file(content)).unwrap().is_some();
+        assert!(is_in(&old));
+        assert!(is_in(&[&old[..], b"three\n"].concat()), "appended to");
+        assert!(!is_in(&old[..2999]), "cut");
         let mut other = old.clone();
         other[0] = b'H';
-        assert!(!trace.matches(&file(&other)).unwrap(), "another head");
+        assert!(!is_in(&other), "another head");
         let mut other = old.clone();
         other[2990] = b'!';
-        assert!(!trace.matches(&file(&other)).unwrap(), "other bytes before the place");
+        assert!(!is_in(&other), "other bytes before the place");
         assert_eq!(Trace::of(&file(b"short"), 6).unwrap(), None);
     }
 }

@@ -9,9 +9,14 @@ use crate::stream::Batch;
 
 use super::files::Files;
 use super::follow::Follow;
+use super::identity::Prints;
+use super::place::Saved;
 use super::row::Found;
 use super::siblings::originals;
 use super::state::Status;
+
+/// Of so many paths that a pattern found and that are gone it is known how far their files were read.
+const GONE: usize = 256;
 
 impl Files {
     /// Where to begin in a file that a pattern found at the start, and that has no place. One that was made after the last
@@ -27,7 +32,9 @@ impl Files {
         for key in self.saved.keys().cloned().collect::<Vec<_>>() {
             let path = Origin::from(key.as_str()).path();
             if self.globs.names(&path) {
-                self.add(path, false, Start::Beginning);
+                if !self.saved[&key].is_gone() {
+                    self.add(path, false, Start::Beginning);
+                }
             } else {
                 self.saved.remove(&key);
                 batch.place(&key, None);
@@ -41,11 +48,11 @@ impl Files {
             self.follows.len() - 1
         });
         let mut follow = Follow::new(path.clone(), id, named, from);
-        // What was made and rotated away since then was not seen under this path.
-        follow.looked = self.looked;
         if let Some(saved) = self.saved.remove(follow.origin().as_str()) {
             follow.restore(saved, &mut self.owners);
         }
+        // What was made and rotated away since then was not seen under this path.
+        follow.looked = follow.looked.max(self.looked);
         if named || std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
             self.hearing.add(id);
         }
@@ -59,27 +66,36 @@ impl Files {
     /// A file under a rotated name may be a copy of one that is read (copytruncate): then only what was not read is new.
     pub(super) fn see_copies(&mut self, id: usize) {
         let Some(follow) = self.follows[id].as_ref().filter(|follow| !follow.is_named()) else { return };
-        let sources = originals(follow.path());
-        if sources.iter().any(|path| self.by_path.contains_key(path)) && !follow.names_newest() {
-            let original = |path: PathBuf| self.follows[*self.by_path.get(&path)?].as_ref();
-            let traces = sources.into_iter().filter_map(original).flat_map(Follow::traces).collect();
-            if let Some(follow) = self.follows[id].as_mut() {
-                follow.copied = traces;
-            }
+        let reads: Vec<_> = originals(follow.path()).iter().flat_map(|path| self.reads(path)).collect();
+        if !reads.is_empty()
+            && !follow.names_newest()
+            && let Some(follow) = self.follows[id].as_mut()
+        {
+            follow.copied = reads;
         }
+    }
+
+    /// How far the files of a path are read, and were that are gone.
+    fn reads(&self, path: &Path) -> Vec<Prints> {
+        let follow = self.by_path.get(path).and_then(|id| self.follows[*id].as_ref());
+        let gone = || self.saved.get(Origin::file(path).as_str()).map(|saved| saved.past().collect());
+        follow.map(Follow::reads).or_else(gone).unwrap_or_default()
     }
 
     /// A file that a pattern found is not followed any more once it is gone.
     pub(super) fn drop_if_gone(&mut self, id: usize, now: Now, batch: &mut Batch) {
         let gone = |follow: &Follow| {
             let missing = matches!(follow.found(), Found::Missing | Found::Other(_));
-            missing && !follow.is_named() && !follow.is_open()
+            missing && !follow.is_named() && !follow.is_open() && follow.row.len() < 2
         };
         if !self.follows[id].as_ref().is_some_and(gone) {
             return;
         }
-        self.with(id, now, batch, Follow::forget);
+        let kept = self.with(id, now, batch, Follow::forget);
         let Some(follow) = self.follows[id].take() else { return };
+        if let Some(kept) = kept {
+            self.keep(follow.origin().as_str(), kept, batch);
+        }
         self.by_path.remove(follow.path());
         self.hearing.remove(id);
         self.plan.remove(id);
@@ -87,5 +103,16 @@ impl Files {
         self.feed.remove(id);
         self.report.remove(id);
         self.free.push(id);
+    }
+
+    /// What is known of a path that is not followed any more.
+    fn keep(&mut self, origin: &str, gone: Saved, batch: &mut Batch) {
+        self.saved.insert(origin.to_owned(), gone);
+        while self.saved.len() > GONE {
+            let oldest = self.saved.iter().min_by_key(|(_, saved)| saved.time());
+            let Some(oldest) = oldest.map(|(origin, _)| origin.clone()) else { return };
+            self.saved.remove(&oldest);
+            batch.place(&oldest, None);
+        }
     }
 }

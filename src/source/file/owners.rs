@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::identity::{Identity, Trace};
+use super::identity::{Identity, Prints};
 
 /// Files that were left and are remembered: one that comes back under another name goes on where it was.
 const REMEMBERED: usize = 4 << 10;
@@ -11,7 +11,7 @@ const REMEMBERED: usize = 4 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Owners {
     readers: HashMap<Identity, usize>,
-    left: HashMap<Identity, Trace>,
+    left: HashMap<Identity, Prints>,
     order: VecDeque<Identity>,
     /// What was left since one last asked.
     freed: Vec<Identity>,
@@ -34,15 +34,15 @@ impl Owners {
         self.readers.contains_key(&identity) || self.left.contains_key(&identity)
     }
 
-    /// `id` reads it no more; it was read up to `trace`.
-    pub(super) fn leave(&mut self, identity: Identity, id: usize, trace: Option<Trace>) {
+    /// `id` reads it no more; it was read up to there.
+    pub(super) fn leave(&mut self, identity: Identity, id: usize, at: Option<Prints>) {
         if self.readers.get(&identity) != Some(&id) {
             return;
         }
         self.readers.remove(&identity);
         self.freed.push(identity);
-        let Some(trace) = trace else { return };
-        self.left.insert(identity, trace);
+        let Some(at) = at else { return };
+        self.left.insert(identity, at);
         self.order.push_back(identity);
         while self.order.len() > REMEMBERED {
             if let Some(oldest) = self.order.pop_front() {
@@ -52,8 +52,8 @@ impl Owners {
     }
 
     /// How far the file was read before it was left.
-    pub(super) fn left(&self, identity: Identity) -> Option<&Trace> {
-        self.left.get(&identity)
+    pub(super) fn left(&self, identity: Identity) -> Option<Prints> {
+        self.left.get(&identity).copied()
     }
 
     /// What was left since the last call.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Time;
 
-use super::identity::{Identity, Trace};
+use super::identity::{Identity, Prints, Trace};
 
 /// The recorded place of one path. Its content decides whether a file is the one; the identity says where to look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub(super) struct Saved {
     /// Files that are read after it and were read in part already, under another name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     next: Vec<Saved>,
+    /// How far files were read that are gone, each as `at`, `head` and `before`: what goes on from there is a copy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    past: Vec<(u64, Print, Print)>,
 }
 
 /// A hash; as text, since JSON numbers are exact only up to 53 bits everywhere.
@@ -54,21 +57,37 @@ impl From<Print> for String {
 impl Saved {
     /// Of a file that was delivered up to `trace`.
     pub(super) fn new(identity: Identity, trace: &Trace, time: Time) -> Self {
-        let (at, head, before) = trace.prints();
+        let Prints { at, head, before } = trace.prints();
         let Identity { device, inode, born } = identity;
-        let (head, before) = (Print(head), Print(before));
-        Self { gone: false, device, inode, born, at, head, before, time: time.millis(), next: Vec::new() }
+        let (head, before, time) = (Print(head), Print(before), time.millis());
+        Self { gone: false, device, inode, born, at, head, before, time, next: Vec::new(), past: Vec::new() }
     }
 
-    /// Of a path that names nothing: whatever it names later is read from its start.
-    pub(super) fn gone(time: Time) -> Self {
+    /// Of a path that names nothing since `time`, in milliseconds: whatever it names later is read from its start.
+    pub(super) fn gone(time: u64) -> Self {
         let identity = Identity { device: 0, inode: 0, born: 0 };
-        Self { gone: true, ..Self::new(identity, &Trace::new(), time) }
+        Self { gone: true, time, ..Self::new(identity, &Trace::new(), Time(0)) }
     }
 
     /// The same, and what is read after it.
     pub(super) fn followed_by(self, next: Vec<Self>) -> Self {
         Self { next, ..self }
+    }
+
+    /// The same, and how far files were read that are gone.
+    pub(super) fn with_past(self, past: impl IntoIterator<Item = Prints>) -> Self {
+        let past = past.into_iter().map(|read| (read.at, Print(read.head), Print(read.before))).collect();
+        Self { past, ..self }
+    }
+
+    /// How far files were read that are gone; the oldest first.
+    pub(super) fn past(&self) -> impl Iterator<Item = Prints> {
+        self.past.iter().map(|&(at, head, before)| Prints { at, head: head.0, before: before.0 })
+    }
+
+    /// How far it was read.
+    pub(super) fn prints(&self) -> Prints {
+        Prints { at: self.at, head: self.head.0, before: self.before.0 }
     }
 
     /// It, and what is read after it, each by itself.
@@ -111,8 +130,7 @@ impl Saved {
         if self.at == 0 && identity != self.identity() {
             return Ok(None);
         }
-        let trace = Trace::of(file, self.at)?;
-        Ok(trace.filter(|trace| trace.prints() == (self.at, self.head.0, self.before.0)))
+        self.prints().find_in(file)
     }
 }
 

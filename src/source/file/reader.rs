@@ -9,7 +9,7 @@ use memchr::memmem;
 use rustix::fs::{SeekFrom, seek};
 
 use super::handles::{Handle, Handles};
-use super::identity::{Identity, Trace, nanos, print, read_at};
+use super::identity::{Identity, Prints, Trace, nanos, print, read_at};
 
 /// Most bytes in one read.
 pub(super) const CHUNK: usize = 256 << 10;
@@ -168,10 +168,11 @@ impl Reader {
     }
 
     /// Goes on at `place`, if the content up to there is what it was.
-    pub(super) fn go_on(&mut self, place: &Trace) -> io::Result<bool> {
-        let same = place.matches(self.file()?)?;
-        if same {
-            self.trace = place.clone();
+    pub(super) fn go_on(&mut self, place: Prints) -> io::Result<bool> {
+        let found = place.find_in(self.file()?)?;
+        let same = found.is_some();
+        if let Some(trace) = found {
+            self.trace = trace;
         }
         Ok(same)
     }

@@ -79,6 +79,7 @@ impl Follow {
         front.reader.become_other(reader, trace);
         (front.saved, front.changed) = (None, true);
         front.replaced = (!at_path).then_some(turn.now.instant);
+        self.recall();
         self.moved = true;
     }
 
@@ -99,6 +100,7 @@ impl Follow {
         if !std::mem::take(&mut self.moved) && !anyway {
             return;
         }
+        let past = self.past.iter().copied();
         let (place, placed) = match self.row.front() {
             Some(front) if front.saved.is_some() => return,
             Some(front) => {
@@ -111,9 +113,11 @@ impl Follow {
                     opened.saved.clone().or_else(|| (trace.offset() > 0).then(new))
                 };
                 let next = self.row.iter().skip(1).take(ROW).filter_map(known).collect();
-                (Some(saved.followed_by(next)), Placed::File)
+                (Some(saved.followed_by(next).with_past(past)), Placed::File)
             }
-            None if matches!(self.found, Found::Missing) => (Some(Saved::gone(turn.now.time)), Placed::Gone),
+            None if matches!(self.found, Found::Missing) => {
+                (Some(Saved::gone(turn.now.time.millis()).with_past(past)), Placed::Gone)
+            }
             None => (None, Placed::Nothing),
         };
         if placed == Placed::File || placed != self.placed {
@@ -122,10 +126,19 @@ impl Follow {
         self.placed = placed;
     }
 
-    /// The path is not followed any more.
-    pub(super) fn forget(&mut self, turn: &mut Turn<'_>) {
-        if self.placed != Placed::Nothing {
-            turn.batch.place(self.origin.as_str(), None);
+    /// The path is not followed any more, since it names nothing. Gives back what is recorded of it all the same: how far its
+    /// files were read, as long as there may be copies of them.
+    pub(super) fn forget(&mut self, turn: &mut Turn<'_>) -> Option<Saved> {
+        let mut since = turn.now.time.millis();
+        if let Some(saved) = self.row.front().and_then(|front| front.saved.as_ref()) {
+            since = saved.time();
+            self.remember(saved.prints());
         }
+        let keep = !self.past.is_empty() && !turn.index.rotated(&self.path).is_empty();
+        let gone = keep.then(|| Saved::gone(since).with_past(self.past.iter().copied()));
+        if gone.is_some() || self.placed != Placed::Nothing {
+            turn.batch.place(self.origin.as_str(), gone.as_ref().map(Saved::written));
+        }
+        gone
     }
 }

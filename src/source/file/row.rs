@@ -13,7 +13,7 @@ use crate::source::feed::Feed;
 use crate::stream::Batch;
 
 use super::handles::Handles;
-use super::identity::{Identity, read_at};
+use super::identity::{Identity, Prints, read_at};
 use super::owners::Owners;
 use super::place::Saved;
 use super::reader::Reader;
@@ -69,6 +69,11 @@ pub(super) struct Opened {
 impl Opened {
     pub(super) fn new(reader: Reader) -> Self {
         Self { reader, saved: None, replaced: None, atomic: false, changed: true, refused: None }
+    }
+
+    /// How far it was read, as far as is known.
+    pub(super) fn prints(&self) -> Prints {
+        self.saved.as_ref().map_or_else(|| self.reader.trace().prints(), Saved::prints)
     }
 }
 
