@@ -103,7 +103,7 @@ impl Drop for Socket {
         if let Self::Unix(_, path) = self
             && let Err(error) = std::fs::remove_file(&path)
         {
-            debug!(path:? = path, error:% = error; "cannot remove our socket");
+            debug!(path:% = path.display(), error:% = error; "cannot remove our socket");
         }
     }
 }

@@ -91,7 +91,7 @@ impl Follow {
         // What came and was rotated away since then was not read.
         self.looked = Some(after(saved.time()));
         let path = &self.path;
-        warn!(path:?, offset = saved.at(); "the file that was read before the restart is gone");
+        warn!(path:% = path.display(), offset = saved.at(); "the file that was read before the restart is gone");
         self.loss(None, None, "the file that was read before the restart is gone, or was overwritten", turn);
     }
 

@@ -118,7 +118,7 @@ impl Wakes {
         if let Err(reason) = &outcome
             && lock(&self.told).insert(reason.clone())
         {
-            warn!(directory:?, reason = reason.as_str(); "no news of changes: looking at intervals");
+            warn!(directory:% = directory.display(), reason = reason.as_str(); "no news of changes: looking at intervals");
         }
         outcome
     }

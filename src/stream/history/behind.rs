@@ -134,7 +134,7 @@ impl Recorder {
         let numbering = memory(u64::MAX).1;
         let done = behind.numbering.is_none() && self.end == numbering.next() && self.pending.is_empty();
         if done {
-            info!(directory:? = self.volume.directory; "the history is written again");
+            info!(directory:% = self.volume.directory.display(); "the history is written again");
             self.behind = None;
         }
         done

@@ -74,7 +74,7 @@ impl Past {
             let outcome = look(&volume);
             drop(permit);
             outcome.inspect_err(|error| {
-                warn!(directory:? = volume.directory, error:% = error; "the history cannot be read");
+                warn!(directory:% = volume.directory.display(), error:% = error; "the history cannot be read");
             })
         });
         looked.await.ok()?.ok()

@@ -162,7 +162,7 @@ impl Replay {
             self.damage.push(format!("{} has {damaged} damaged bytes, their events are lost", path.display()));
         }
         if stored.bytes < length {
-            log::info!(path:?, bytes = length - stored.bytes; "the end of the history was not written to its end; it is cut off");
+            log::info!(path:% = path.display(), bytes = length - stored.bytes; "the end of the history was not written to its end; it is cut off");
         }
         stored.marks = Some(Arc::new(marks));
         Ok(stored)

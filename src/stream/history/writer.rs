@@ -261,7 +261,7 @@ fn cut_off(volume: &Volume) {
     if let Some(file) = file
         && let Err(error) = file.set_len(bytes)
     {
-        warn!(directory:? = volume.directory, error:% = error; "what was not recorded cannot be taken back yet");
+        warn!(directory:% = volume.directory.display(), error:% = error; "what was not recorded cannot be taken back yet");
         volume.files().torn = true;
     }
 }
@@ -277,7 +277,7 @@ fn drop_old(volume: &Volume, too_much: impl Fn(u64, &Stored) -> bool) {
         };
         let Some(oldest) = oldest else { return };
         if let Err(error) = fs::remove_file(&oldest.path) {
-            warn!(path:? = oldest.path, error:% = error; "an old file of the history cannot be removed");
+            warn!(path:% = oldest.path.display(), error:% = error; "an old file of the history cannot be removed");
         }
     }
 }
