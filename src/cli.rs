@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -12,6 +13,8 @@ use crate::chronicle;
 use crate::config::{self, Config, Listen, Stream};
 use crate::daemon::{self, Job};
 use crate::event::StreamName;
+use crate::reload::{self, Outcome};
+use crate::serve;
 use crate::telemetry;
 
 /// Where the configuration is unless `--config` names another.
@@ -65,6 +68,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Apply a changed configuration to the daemon that serves it, and tell how that went
+    Reload {
+        /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Print the JSON Schema of the configuration
     Schema,
     /// Tell what a state directory holds, or print the events of one stream in it
@@ -110,16 +119,14 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve { config, listen, paths } => {
             telemetry::start();
-            let mut config = if paths.is_empty() { load(config.as_deref())? } else { of_paths(&paths)? };
-            replace_listen(&mut config, listen)?;
-            daemon::serve(&config).map_err(failed)?;
+            serve::serve(order(config, listen, paths)?).map_err(failed)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Run { name, listen, memory, linger, argv } => {
             telemetry::start();
             let any_port = listen.is_empty();
             let mut config = Config::default();
-            replace_listen(&mut config, listen)?;
+            replace_listen(&mut config, &listen)?;
             config.memory = memory;
             let name = name.unwrap_or_else(|| config::name_of(Path::new(&argv[0])));
             let mut stream = Stream::of_command(name, argv);
@@ -130,12 +137,36 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             load(config.as_deref())?;
             print("ok\n")
         }
+        Command::Reload { config } => reload(config.as_deref().unwrap_or(Path::new(CONFIG))),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
         Command::History { directory, name: None } => print(&chronicle::describe(&directory).map_err(unreadable)?),
         Command::History { directory, name: Some(name) } => {
             chronicle::print(&directory, &name).map_err(unreadable)?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// What `rtlogd serve` is to do; the configuration it names can be asked for again.
+fn order(config: Option<PathBuf>, listen: Vec<Listen>, paths: Vec<PathBuf>) -> Result<serve::Order, Failure> {
+    let file = paths.is_empty().then(|| config.unwrap_or_else(|| PathBuf::from(CONFIG)));
+    let named = file.clone();
+    let load = move || -> Result<Config, Failure> {
+        let mut config = named.as_deref().map_or_else(|| of_paths(&paths), |file| load(Some(file)))?;
+        replace_listen(&mut config, &listen)?;
+        Ok(config)
+    };
+    let config = load()?;
+    let load: serve::Load = Arc::new(move || load().map_err(|(error, _)| error.to_string()));
+    Ok(serve::Order { config, file, load, served: Box::new(|| ()) })
+}
+
+/// Asks the daemon that serves this configuration to apply it.
+fn reload(config: &Path) -> Result<ExitCode, Failure> {
+    match reload::ask(config).map_err(|error| -> Failure { (error.into(), 1) })? {
+        Outcome::Done(text) => print(&(text + "\n")),
+        Outcome::Refused(mistakes) => Err((mistakes.into(), MISTAKE)),
+        Outcome::Failed(text) => Err((text.into(), 1)),
     }
 }
 
@@ -151,7 +182,7 @@ fn of_paths(paths: &[PathBuf]) -> Result<Config, Failure> {
     config::from_paths(paths).map_err(|error| -> Failure { (error.into(), MISTAKE) })
 }
 
-fn replace_listen(config: &mut Config, listen: Vec<Listen>) -> Result<(), Failure> {
+fn replace_listen(config: &mut Config, listen: &[Listen]) -> Result<(), Failure> {
     if let Some(open) = listen.iter().find(|listen| !listen.is_local() && !config.insecure) {
         let why = format!(
             "{open} can be reached from other machines, and nothing asks them who they are; \
@@ -160,7 +191,7 @@ fn replace_listen(config: &mut Config, listen: Vec<Listen>) -> Result<(), Failur
         return Err((why.into(), MISTAKE));
     }
     if !listen.is_empty() {
-        config.listen = listen;
+        config.listen = listen.to_vec();
     }
     Ok(())
 }

@@ -16,8 +16,10 @@
 //! | [`access`] | who may do what |
 //! | [`source`] | follows files, keeps processes running |
 //! | [`http`] | the route table; streams as bodies; sockets with their limits |
-//! | [`systemd`], [`telemetry`] | readiness; the logger |
+//! | [`systemd`], [`telemetry`] | readiness, watchdog, its sockets; the logger |
+//! | [`fleet`], [`reload`] | the sources that run, and what a changed configuration changes; who asks for that |
 //! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
+//! | [`serve`] | the daemon proper: begins what is wanted, applies changes, ends |
 //! | [`chronicle`] | what a state directory holds, for people |
 //! | [`cli`] | the command line |
 //!
@@ -40,6 +42,9 @@ mod source;
 mod http;
 mod systemd;
 mod telemetry;
+mod fleet;
+mod reload;
 mod daemon;
+mod serve;
 mod chronicle;
 pub mod cli;

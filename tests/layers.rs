@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("event", &[]),
     ("systemd", &[]),
     ("telemetry", &[]),
+    ("reload", &[]),
     ("line", &["event"]),
     ("wire", &["event"]),
     ("config", &["event"]),
@@ -16,9 +17,11 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("access", &["event", "config"]),
     ("source", &["event", "line", "stream", "config"]),
     ("http", &["event", "wire", "stream", "config", "access", "telemetry"]),
+    ("fleet", &["event", "config"]),
     ("daemon", &["event", "wire", "line", "stream", "config", "access", "source", "http", "systemd", "telemetry"]),
+    ("serve", &["event", "stream", "config", "source", "http", "systemd", "daemon", "fleet", "reload"]),
     ("chronicle", &["event", "wire", "stream"]),
-    ("cli", &["chronicle", "config", "access", "daemon", "event", "telemetry"]),
+    ("cli", &["chronicle", "config", "access", "daemon", "event", "telemetry", "reload", "serve"]),
     ("lib", &[]),
     ("main", &[]),
 ];

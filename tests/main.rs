@@ -8,6 +8,7 @@ mod layers;
 
 mod tail;
 mod process;
+mod reload;
 mod resume;
 mod encodings;
 mod poll;

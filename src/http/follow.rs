@@ -35,7 +35,8 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
     if !ask.streams.is_empty() {
         return Err(Problem::bad("stream= goes with GET /streams; here the path names the stream"));
     }
-    if let Some(reply) = not_now(request, &ask)? {
+    let held = name.parse().is_ok_and(|name| request.app.catalog.is_held(&name));
+    if let Some(reply) = not_now(request, &ask, held)? {
         return Ok(reply);
     }
     let entry = match request.stream(name) {
@@ -56,7 +57,8 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
 /// `GET /streams?stream=A&stream=B`.
 pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
     let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
-    if let Some(reply) = not_now(request, &ask)? {
+    let held = ask.streams.iter().any(|name| request.app.catalog.is_held(name));
+    if let Some(reply) = not_now(request, &ask, held)? {
         return Ok(reply);
     }
     let mut names = ask.streams.clone();
@@ -86,13 +88,18 @@ pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
     Ok(respond(ask.encoding, body))
 }
 
-/// What a reader is told while the daemon starts or stops.
-fn not_now(request: &Request, ask: &Ask) -> Result<Option<Response>, Problem> {
-    if *request.app.ready.borrow() {
+/// What a reader is told while the daemon starts or stops, or while its stream is `held`: begun anew after a change.
+fn not_now(request: &Request, ask: &Ask, held: bool) -> Result<Option<Response>, Problem> {
+    let ready = *request.app.ready.borrow();
+    if ready && !held {
         return Ok(None);
     }
     if ask.reconnect {
         return Ok(Some(come_later()));
+    }
+    if ready {
+        let why = "the stream is begun anew, since its configuration changed; try again";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
     }
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is starting or stopping; try again"))
 }

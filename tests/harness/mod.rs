@@ -99,7 +99,10 @@ impl Place {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtlogd"));
         command.args(arguments).current_dir(self.0.path());
-        command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("RTLOGD_LOG");
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "RTLOGD_LOG"] {
+            command.env_remove(name);
+        }
+        command.env("RUNTIME_DIRECTORY", self.0.path());
         command
     }
 
@@ -110,15 +113,22 @@ impl Place {
 
     /// Starts the program and waits until it serves.
     pub(crate) fn launch(self, arguments: &[&str], input: Stdio) -> Daemon {
+        let mut command = self.command(arguments);
+        command.stdin(input);
+        self.launch_as(command)
+    }
+
+    /// The same with a command of [`command`](Self::command).
+    pub(crate) fn launch_as(self, mut command: Command) -> Daemon {
         let notify = self.path("notify");
         if let Err(error) = fs::remove_file(&notify) {
             assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
         }
         let socket = UnixDatagram::bind(&notify).unwrap();
-        let mut program = Program::start(self.command(arguments).env("NOTIFY_SOCKET", &notify).stdin(input));
+        let mut program = Program::start(command.env("NOTIFY_SOCKET", &notify));
         let status = program.ready(&socket);
         let addresses = status.split_whitespace().filter_map(Address::parse).collect();
-        Daemon { program, addresses, place: self }
+        Daemon { program, addresses, notify: socket, place: self }
     }
 }
 
@@ -240,6 +250,7 @@ impl Printed {
 pub(crate) struct Daemon {
     program: Program,
     addresses: Vec<Address>,
+    notify: UnixDatagram,
     place: Place,
 }
 
@@ -254,6 +265,14 @@ impl Deref for Daemon {
 impl Daemon {
     pub(crate) fn start(yaml: &str) -> Self {
         Place::new().start(yaml)
+    }
+
+    /// What it tells the service manager next.
+    pub(crate) fn told(&self) -> String {
+        self.notify.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut message = [0; 4096];
+        let count = self.notify.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..count]).into_owned()
     }
 
     /// Its first address.
@@ -288,6 +307,10 @@ impl Daemon {
     /// Writes to its standard input.
     pub(crate) fn input(&self, bytes: &[u8]) {
         self.program.child.stdin.as_ref().expect("its input is a pipe").write_all(bytes).unwrap();
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.program.signal(signal);
     }
 
     pub(crate) fn terminate(&self) {

@@ -59,6 +59,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) enum Socket {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener, PathBuf),
+    /// One that systemd made, and keeps.
+    Given(UnixListener, PathBuf),
 }
 
 /// Why we cannot listen.
@@ -94,11 +96,33 @@ impl Socket {
         }
     }
 
+    /// One that systemd made.
+    pub(crate) fn given_tcp(listener: std::net::TcpListener) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let bound = listener.local_addr()?;
+        Ok(Self::Tcp(TcpListener::from_std(listener)?, bound))
+    }
+
+    /// The same as a Unix socket; its file is not ours to remove.
+    pub(crate) fn given_unix(listener: std::os::unix::net::UnixListener) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
+        Ok(Self::Given(UnixListener::from_std(listener)?, path))
+    }
+
+    /// Where it listens, as it is written in a configuration.
+    pub(crate) fn place(&self) -> Listen {
+        match self {
+            Self::Tcp(_, address) => Listen::Tcp(*address),
+            Self::Unix(_, path) | Self::Given(_, path) => Listen::Unix(path.clone()),
+        }
+    }
+
     /// Where to find it.
     pub(crate) fn address(&self) -> String {
         match self {
             Self::Tcp(_, address) => format!("http://{address}"),
-            Self::Unix(_, path) => format!("unix:{}", path.display()),
+            Self::Unix(_, path) | Self::Given(_, path) => format!("unix:{}", path.display()),
         }
     }
 }
@@ -168,12 +192,12 @@ where
                 let counted = !peer.ip().is_loopback() && !rules.trusted.iter().any(|net| net.contains(peer.ip()));
                 spawn(stream, counted.then(|| peer.ip()), &routes, &rules, &seats);
             }),
-            Socket::Unix(listener, _) => {
+            Socket::Unix(listener, _) | Socket::Given(listener, _) => {
                 listener.accept().await.map(|(stream, _)| spawn(stream, None, &routes, &rules, &seats))
             }
         };
         if let Err(error) = accepted {
-            warn!(error:% = error; "cannot accept a connection");
+            warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
