@@ -4,14 +4,15 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::chronicle;
 use crate::config::{self, Config, Listen, Stream};
 use crate::daemon::{self, Job};
+use crate::detach::{self, Detach, Side};
 use crate::event::StreamName;
 use crate::reload::{self, Outcome};
 use crate::serve;
@@ -41,6 +42,11 @@ enum Command {
         /// Listen here instead: 127.0.0.1:7070 or `unix:/path`; may be given again
         #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
         listen: Vec<Listen>,
+        /// Log from this level on; `RTLOGD_LOG` says it for parts
+        #[arg(long, value_name = "LEVEL", value_parser = telemetry::NAMES)]
+        log_level: Option<String>,
+        #[command(flatten)]
+        detach: DetachArguments,
         /// Files to follow without a configuration, each a stream named after it
         paths: Vec<PathBuf>,
     },
@@ -58,6 +64,9 @@ enum Command {
         /// Serve readers this long after the command's end
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         linger: Option<Duration>,
+        /// Log from this level on; `RTLOGD_LOG` says it for parts
+        #[arg(long, value_name = "LEVEL", value_parser = telemetry::NAMES)]
+        log_level: Option<String>,
         /// The command and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
         argv: Vec<OsString>,
@@ -85,6 +94,26 @@ enum Command {
     },
 }
 
+/// How to leave the terminal, on machines without systemd.
+#[derive(Debug, clap::Args)]
+struct DetachArguments {
+    /// Go on as a daemon, and exit with 0 once it serves; under systemd leave this away
+    #[arg(long)]
+    daemon: bool,
+    /// Write the daemon's process id here, and keep the file locked as long as it runs
+    #[arg(long, value_name = "FILE", requires = "daemon")]
+    pid_file: Option<PathBuf>,
+    /// Append to this file what is logged; else it is lost
+    #[arg(long, value_name = "FILE", requires = "daemon")]
+    log_file: Option<PathBuf>,
+    /// Give up being root: run as this user, and in no group but --group
+    #[arg(long, value_name = "USER", requires = "daemon", requires = "group")]
+    user: Option<String>,
+    /// See --user
+    #[arg(long, value_name = "GROUP", requires = "user")]
+    group: Option<String>,
+}
+
 fn parse_listen(text: &str) -> Result<Listen, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
@@ -102,6 +131,11 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Why a command failed, and the code to exit with.
 type Failure = (Box<dyn std::error::Error>, u8);
 
+/// The command line as data, of which the manual and the completions are made.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -117,13 +151,17 @@ pub fn main() -> ExitCode {
 fn execute(command: Command) -> Result<ExitCode, Failure> {
     let failed = |error: daemon::DaemonError| -> Failure { (error.into(), 1) };
     match command {
-        Command::Serve { config, listen, paths } => {
-            telemetry::start();
-            serve::serve(order(config, listen, paths)?).map_err(failed)?;
+        Command::Serve { config, listen, log_level, detach, paths } => {
+            let order = order(config, listen, paths, detach.daemon)?;
+            if detach.daemon {
+                return serve_detached(order, detach, log_level.as_deref());
+            }
+            telemetry::start(log_level.as_deref());
+            serve::serve(order).map_err(failed)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Run { name, listen, memory, linger, argv } => {
-            telemetry::start();
+        Command::Run { name, listen, memory, linger, log_level, argv } => {
+            telemetry::start(log_level.as_deref());
             let any_port = listen.is_empty();
             let mut config = Config::default();
             replace_listen(&mut config, &listen)?;
@@ -147,9 +185,19 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
     }
 }
 
-/// What `rtlogd serve` is to do; the configuration it names can be asked for again.
-fn order(config: Option<PathBuf>, listen: Vec<Listen>, paths: Vec<PathBuf>) -> Result<serve::Order, Failure> {
-    let file = paths.is_empty().then(|| config.unwrap_or_else(|| PathBuf::from(CONFIG)));
+/// What `rtlogd serve` is to do; the configuration it names can be asked for again. A daemon `moves` to another directory.
+fn order(
+    config: Option<PathBuf>,
+    listen: Vec<Listen>,
+    mut paths: Vec<PathBuf>,
+    moves: bool,
+) -> Result<serve::Order, Failure> {
+    let mut file = paths.is_empty().then(|| config.unwrap_or_else(|| PathBuf::from(CONFIG)));
+    if moves {
+        for path in file.iter_mut().chain(&mut paths) {
+            *path = std::path::absolute(&*path).map_err(|error| -> Failure { (error.into(), 1) })?;
+        }
+    }
     let named = file.clone();
     let load = move || -> Result<Config, Failure> {
         let mut config = named.as_deref().map_or_else(|| of_paths(&paths), |file| load(Some(file)))?;
@@ -159,6 +207,39 @@ fn order(config: Option<PathBuf>, listen: Vec<Listen>, paths: Vec<PathBuf>) -> R
     let config = load()?;
     let load: serve::Load = Arc::new(move || load().map_err(|(error, _)| error.to_string()));
     Ok(serve::Order { config, file, load, served: Box::new(|| ()) })
+}
+
+/// Serves as a daemon; the parent says how its start went.
+fn serve_detached(
+    mut order: serve::Order,
+    arguments: DetachArguments,
+    log_level: Option<&str>,
+) -> Result<ExitCode, Failure> {
+    let DetachArguments { daemon: _, pid_file, log_file, user, group } = arguments;
+    let how = Detach { pid_file, log_file, owner: user.zip(group) };
+    let start = match detach::detach(&how).map_err(|error| -> Failure { (error.into(), 1) })? {
+        Side::Child(start) => Arc::new(Mutex::new(Some(start))),
+        Side::Parent(code, why) => {
+            let lines = if why.is_empty() { why } else { format!("rtlogd: {why}\n") };
+            std::io::stderr().write_all(lines.as_bytes()).unwrap_or_default();
+            return Ok(code);
+        }
+    };
+    telemetry::start(log_level);
+    let told = start.clone();
+    let take = |start: &Mutex<Option<detach::Start>>| start.lock().unwrap_or_else(PoisonError::into_inner).take();
+    order.served = Box::new(move || {
+        if let Some(start) = take(&told) {
+            start.serves();
+        }
+    });
+    serve::serve(order).map(|()| ExitCode::SUCCESS).map_err(|error| {
+        let failure: Failure = (error.into(), 1);
+        if let Some(start) = take(&start) {
+            start.failed(failure.1, in_lines(&*failure.0).trim_end());
+        }
+        failure
+    })
 }
 
 /// Asks the daemon that serves this configuration to apply it.
@@ -203,12 +284,17 @@ fn print(text: &str) -> Result<ExitCode, Failure> {
 
 /// Prints the error and its causes, one a line.
 fn complain(error: &dyn std::error::Error) {
-    let mut lines = format!("rtlogd: {error}\n");
+    let lines = format!("rtlogd: {}", in_lines(error));
+    // With standard error gone there is nobody left to tell.
+    std::io::stderr().write_all(lines.as_bytes()).unwrap_or_default();
+}
+
+fn in_lines(error: &dyn std::error::Error) -> String {
+    let mut lines = format!("{error}\n");
     let mut cause = error.source();
     while let Some(error) = cause {
         lines.extend(["  because: ", &error.to_string(), "\n"]);
         cause = error.source();
     }
-    // With standard error gone there is nobody left to tell.
-    std::io::stderr().write_all(lines.as_bytes()).unwrap_or_default();
+    lines
 }

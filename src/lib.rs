@@ -20,6 +20,7 @@
 //! | [`fleet`], [`reload`] | the sources that run, and what a changed configuration changes; who asks for that |
 //! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
 //! | [`serve`] | the daemon proper: begins what is wanted, applies changes, ends |
+//! | [`detach`] | leaves the terminal, where there is no systemd |
 //! | [`chronicle`] | what a state directory holds, for people |
 //! | [`cli`] | the command line |
 //!
@@ -46,5 +47,6 @@ mod fleet;
 mod reload;
 mod daemon;
 mod serve;
+mod detach;
 mod chronicle;
 pub mod cli;

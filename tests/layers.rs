@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("event", &[]),
     ("systemd", &[]),
     ("telemetry", &[]),
     ("reload", &[]),
+    ("detach", &[]),
     ("line", &["event"]),
     ("wire", &["event"]),
     ("config", &["event"]),
@@ -21,7 +22,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("daemon", &["event", "wire", "line", "stream", "config", "access", "source", "http", "systemd", "telemetry"]),
     ("serve", &["event", "stream", "config", "source", "http", "systemd", "daemon", "fleet", "reload"]),
     ("chronicle", &["event", "wire", "stream"]),
-    ("cli", &["chronicle", "config", "access", "daemon", "event", "telemetry", "reload", "serve"]),
+    ("cli", &["chronicle", "config", "access", "daemon", "event", "telemetry", "reload", "serve", "detach"]),
     ("lib", &[]),
     ("main", &[]),
 ];

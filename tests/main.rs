@@ -9,6 +9,7 @@ mod layers;
 mod tail;
 mod process;
 mod reload;
+mod detach;
 mod resume;
 mod encodings;
 mod poll;

@@ -168,7 +168,7 @@ impl Keeper<'_> {
     /// One run, from its start to its end.
     async fn once(&mut self, number: u64, tee: &mut Option<Tee>, writer: &mut Writer) -> Result<RunEnd, SourceError> {
         let mut run = Run::start(self.spec, self.process, &self.options, number)?;
-        info!(stream = writer.stream.as_str(), run = number, pid:? = run.pid(); "process started");
+        info!(stream = writer.stream.as_str(), run = number, pid = run.pid(); "process started");
         writer.say(SourceState::Running { run: number, pid: run.pid() }).await;
         let mut told = false;
         loop {
