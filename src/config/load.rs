@@ -513,7 +513,9 @@ streams:
     fn the_shipped_file_loads_and_shows_the_defaults() {
         let dpkg = file("dpkg", "/var/log/dpkg.log", Start::Beginning);
         assert_eq!(config(&[MAIN]), Ok(Config { streams: vec![dpkg.clone()], ..Config::default() }));
-        let full = config(&[&in_force()]).unwrap();
+        let mut full = config(&[&in_force()]).unwrap();
+        // An example, as there is none by default.
+        assert_eq!(full.state_directory.take(), Some("/var/lib/rtlogd".into()));
         let [shown, build] = full.streams.clone().try_into().unwrap();
         assert_eq!(Config { streams: Vec::new(), ..full }, Config::default());
         assert_eq!(Stream { description: None, labels: BTreeMap::new(), ..shown }, dpkg);
@@ -536,7 +538,7 @@ streams:
                 keys.push(key.clone());
             }
         }
-        assert_eq!(keys.len(), 35, "{keys:?}");
+        assert_eq!(keys.len(), 38, "{keys:?}");
     }
 
     #[test]
