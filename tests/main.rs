@@ -10,6 +10,7 @@ mod tail;
 mod process;
 mod reload;
 mod detach;
+mod package;
 mod resume;
 mod encodings;
 mod poll;
