@@ -13,6 +13,7 @@ use crate::chronicle;
 use crate::config::{self, Config, Listen, Stream};
 use crate::daemon::{self, Job};
 use crate::detach::{self, Detach, Side};
+use crate::doctor::{self, Finding};
 use crate::event::StreamName;
 use crate::reload::{self, Outcome};
 use crate::serve;
@@ -79,6 +80,12 @@ enum Command {
     },
     /// Apply a changed configuration to the daemon that serves it, and tell how that went
     Reload {
+        /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Look for what stands in the way of a configuration, and name what mends it
+    Doctor {
         /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
@@ -176,6 +183,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             print("ok\n")
         }
         Command::Reload { config } => reload(config.as_deref().unwrap_or(Path::new(CONFIG))),
+        Command::Doctor { config } => examine(&load(config.as_deref())?),
         Command::Schema => print(&format!("{:#}\n", config::schema())),
         Command::History { directory, name: None } => print(&chronicle::describe(&directory).map_err(unreadable)?),
         Command::History { directory, name: Some(name) } => {
@@ -249,6 +257,19 @@ fn reload(config: &Path) -> Result<ExitCode, Failure> {
         Outcome::Refused(mistakes) => Err((mistakes.into(), MISTAKE)),
         Outcome::Failed(text) => Err((text.into(), 1)),
     }
+}
+
+/// Prints what stands in the way; success if nothing does.
+fn examine(config: &Config) -> Result<ExitCode, Failure> {
+    let findings = doctor::examine(config);
+    if findings.is_empty() {
+        return print("nothing stands in the way\n");
+    }
+    let mut lines = String::new();
+    for Finding { what, mend } in findings {
+        lines.extend([&what, "\n  mend: ", &mend, "\n"]);
+    }
+    print(&lines).map(|_| ExitCode::FAILURE)
 }
 
 fn unreadable(error: impl std::error::Error + 'static) -> Failure {

@@ -21,6 +21,7 @@
 //! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
 //! | [`serve`] | the daemon proper: begins what is wanted, applies changes, ends |
 //! | [`detach`] | leaves the terminal, where there is no systemd |
+//! | [`doctor`] | what stands in the way of a configuration |
 //! | [`chronicle`] | what a state directory holds, for people |
 //! | [`cli`] | the command line |
 //!
@@ -48,5 +49,6 @@ mod reload;
 mod daemon;
 mod serve;
 mod detach;
+mod doctor;
 mod chronicle;
 pub mod cli;

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("event", &[]),
     ("systemd", &[]),
     ("telemetry", &[]),
     ("reload", &[]),
     ("detach", &[]),
+    ("doctor", &["config"]),
     ("line", &["event"]),
     ("wire", &["event"]),
     ("config", &["event"]),
@@ -22,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("daemon", &["event", "wire", "line", "stream", "config", "access", "source", "http", "systemd", "telemetry"]),
     ("serve", &["event", "stream", "config", "source", "http", "systemd", "daemon", "fleet", "reload"]),
     ("chronicle", &["event", "wire", "stream"]),
-    ("cli", &["chronicle", "config", "access", "daemon", "event", "telemetry", "reload", "serve", "detach"]),
+    ("cli", &["chronicle", "config", "access", "daemon", "event", "telemetry", "reload", "serve", "detach", "doctor"]),
     ("lib", &[]),
     ("main", &[]),
 ];

@@ -10,6 +10,7 @@ mod tail;
 mod process;
 mod reload;
 mod detach;
+mod doctor;
 mod package;
 mod resume;
 mod encodings;

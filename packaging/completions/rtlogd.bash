@@ -19,6 +19,9 @@ _rtlogd() {
             rtlogd,check)
                 cmd="rtlogd__subcmd__check"
                 ;;
+            rtlogd,doctor)
+                cmd="rtlogd__subcmd__doctor"
+                ;;
             rtlogd,help)
                 cmd="rtlogd__subcmd__help"
                 ;;
@@ -39,6 +42,9 @@ _rtlogd() {
                 ;;
             rtlogd__subcmd__help,check)
                 cmd="rtlogd__subcmd__help__subcmd__check"
+                ;;
+            rtlogd__subcmd__help,doctor)
+                cmd="rtlogd__subcmd__help__subcmd__doctor"
                 ;;
             rtlogd__subcmd__help,help)
                 cmd="rtlogd__subcmd__help__subcmd__help"
@@ -65,7 +71,7 @@ _rtlogd() {
 
     case "${cmd}" in
         rtlogd)
-            opts="-h -V --help --version serve run check reload schema history help"
+            opts="-h -V --help --version serve run check reload doctor schema history help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -96,8 +102,26 @@ _rtlogd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rtlogd__subcmd__doctor)
+            opts="-h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rtlogd__subcmd__help)
-            opts="serve run check reload schema history help"
+            opts="serve run check reload doctor schema history help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -111,6 +135,20 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__help__subcmd__doctor)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
