@@ -66,31 +66,23 @@ cases: catchup disk live1000 live100 latency recorded idle; all of them if none 
 const COMPLETE: Target =
     Target { what: "lines lost, doubled or strange", bound: Bound::AtMost(0.0), figure: |rtlogd, _| rtlogd.wrong() };
 
+/// However far back a reader begins.
+const CATCH_UP: &[Target] = &[
+    Target { what: "lines/s", bound: Bound::AtLeast(3e6), figure: |rtlogd, _| rtlogd.rate() },
+    cpu_at_most(0.3),
+    COMPLETE,
+];
+
+/// Of a lone line.
+const LATENCY: &[Target] = &[
+    Target { what: "p50 ms", bound: Bound::AtMost(0.3), figure: |rtlogd, _| rtlogd.latency.quantile(0.5) },
+    p99_at_most(1.0),
+    COMPLETE,
+];
+
 const CASES: [Case; 7] = [
-    Case {
-        name: "catchup",
-        work: Work::CatchUp,
-        readers: 1,
-        seconds: 0,
-        pacing: 0,
-        targets: &[
-            Target { what: "lines/s", bound: Bound::AtLeast(3e6), figure: |rtlogd, _| rtlogd.rate() },
-            cpu_at_most(0.3),
-            COMPLETE,
-        ],
-    },
-    Case {
-        name: "disk",
-        work: Work::CatchUpRecorded,
-        readers: 1,
-        seconds: 0,
-        pacing: 0,
-        targets: &[
-            Target { what: "lines/s", bound: Bound::AtLeast(3e6), figure: |rtlogd, _| rtlogd.rate() },
-            cpu_at_most(0.3),
-            COMPLETE,
-        ],
-    },
+    Case { name: "catchup", work: Work::CatchUp, readers: 1, seconds: 0, pacing: 0, targets: CATCH_UP },
+    Case { name: "disk", work: Work::CatchUpRecorded, readers: 1, seconds: 0, pacing: 0, targets: CATCH_UP },
     Case {
         name: "live1000",
         work: Work::Live(1000),
@@ -116,30 +108,8 @@ const CASES: [Case; 7] = [
         pacing: 20,
         targets: &[cpu_at_most(0.6), p99_at_most(25.0), COMPLETE],
     },
-    Case {
-        name: "latency",
-        work: Work::Live(100),
-        readers: 1,
-        seconds: 10,
-        pacing: 0,
-        targets: &[
-            Target { what: "p50 ms", bound: Bound::AtMost(0.3), figure: |rtlogd, _| rtlogd.latency.quantile(0.5) },
-            p99_at_most(1.0),
-            COMPLETE,
-        ],
-    },
-    Case {
-        name: "recorded",
-        work: Work::LiveRecorded(100),
-        readers: 1,
-        seconds: 10,
-        pacing: 0,
-        targets: &[
-            Target { what: "p50 ms", bound: Bound::AtMost(0.3), figure: |rtlogd, _| rtlogd.latency.quantile(0.5) },
-            p99_at_most(1.0),
-            COMPLETE,
-        ],
-    },
+    Case { name: "latency", work: Work::Live(100), readers: 1, seconds: 10, pacing: 0, targets: LATENCY },
+    Case { name: "recorded", work: Work::LiveRecorded(100), readers: 1, seconds: 10, pacing: 0, targets: LATENCY },
     Case {
         name: "idle",
         work: Work::Idle,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::chronicle;
+use crate::client::{self, ClientError, Server, Task, Wanted};
 use crate::config::{self, Config, Listen, Stream};
 use crate::daemon::{self, Job};
 use crate::detach::{self, Detach, Side};
@@ -90,8 +91,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Print the JSON Schema of the configuration
-    Schema,
+    /// Print the JSON Schema of the configuration, or of the control channel's messages
+    Schema {
+        /// Of what
+        #[arg(value_enum, default_value_t = Described::Config)]
+        of: Described,
+    },
     /// Tell what a state directory holds, or print the events of one stream in it
     History {
         /// The state directory, as the configuration names it
@@ -99,6 +104,97 @@ enum Command {
         /// Print all events of this stream, a JSON object each line
         name: Option<StreamName>,
     },
+    /// List the streams of a running rtlogd
+    Ls {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Print streams as they grow; exits with the process's status when it ends, with 75 when rtlogd was stopped
+    Follow {
+        #[command(flatten)]
+        at: At,
+        /// Begin with the last so many lines, or `all` [default: 100]
+        #[arg(long, value_name = "LINES")]
+        tail: Option<String>,
+        /// Begin at a time (2026-11-23T05:00:00Z), or so long ago (5m)
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only lines that match; may be given again
+        #[arg(long, value_name = "REGEX")]
+        grep: Vec<String>,
+        /// Without lines that match; may be given again
+        #[arg(long, value_name = "REGEX")]
+        exclude: Vec<String>,
+        /// `current`: the run that runs now, from its start
+        #[arg(long, value_name = "RUN")]
+        run: Option<String>,
+        /// Print each event as a line of JSON
+        #[arg(long)]
+        json: bool,
+        /// The streams
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Type a line into a process
+    Send {
+        #[command(flatten)]
+        at: At,
+        /// End its input, behind the text if there is one
+        #[arg(long)]
+        eof: bool,
+        /// Send the text as it is, without a newline behind it
+        #[arg(long)]
+        raw: bool,
+        /// The stream
+        name: String,
+        /// What to type
+        #[arg(required_unless_present = "eof")]
+        text: Option<String>,
+    },
+    /// Start a process that does not run
+    Start(Named),
+    /// End a process; it stays so until it is started again
+    Stop(Named),
+    /// End a process, and start it again
+    Restart(Named),
+    /// Send a signal to a process and all of its group
+    Signal {
+        #[command(flatten)]
+        at: At,
+        /// The stream
+        name: String,
+        /// The signal, such as HUP
+        signal: String,
+    },
+    /// What rtlogd starts its processes through; it speaks to nobody else
+    #[command(name = "__child", hide = true)]
+    Child,
+}
+
+/// What there is a schema of.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Described {
+    /// The configuration
+    Config,
+    /// The control channel
+    Control,
+}
+
+/// Where the rtlogd is that is asked.
+#[derive(Debug, clap::Args)]
+struct At {
+    /// Where rtlogd is: `http://HOST:PORT` or `unix:/path` [default: its usual socket, else port 7070 of this machine]
+    #[arg(long, env = "RTLOGD_URL", value_name = "URL")]
+    url: Option<Server>,
+}
+
+/// A stream of it.
+#[derive(Debug, clap::Args)]
+struct Named {
+    #[command(flatten)]
+    at: At,
+    /// The stream
+    name: String,
 }
 
 /// How to leave the terminal, on machines without systemd.
@@ -184,7 +280,21 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Reload { config } => reload(config.as_deref().unwrap_or(Path::new(CONFIG))),
         Command::Doctor { config } => examine(&load(config.as_deref())?),
-        Command::Schema => print(&format!("{:#}\n", config::schema())),
+        Command::Ls { at } => ask(at, Task::List),
+        Command::Follow { at, tail, since, grep, exclude, run, json, names } => {
+            ask(at, Task::Follow(Wanted { names, tail, since, grep, exclude, run, json }))
+        }
+        Command::Send { at, eof, raw, name, text } => {
+            let newline = if raw || text.is_none() { "" } else { "\n" };
+            ask(at, Task::Send { name, text: text.unwrap_or_default() + newline, end: eof })
+        }
+        Command::Start(Named { at, name }) => ask(at, Task::Start(name)),
+        Command::Stop(Named { at, name }) => ask(at, Task::Stop(name)),
+        Command::Restart(Named { at, name }) => ask(at, Task::Restart(name)),
+        Command::Signal { at, name, signal } => ask(at, Task::Signal { name, signal }),
+        Command::Child => Ok(daemon::become_child()),
+        Command::Schema { of: Described::Config } => print(&format!("{:#}\n", config::schema())),
+        Command::Schema { of: Described::Control } => print(&format!("{:#}\n", daemon::control_schema())),
         Command::History { directory, name: None } => print(&chronicle::describe(&directory).map_err(unreadable)?),
         Command::History { directory, name: Some(name) } => {
             chronicle::print(&directory, &name).map_err(unreadable)?;
@@ -274,6 +384,15 @@ fn examine(config: &Config) -> Result<ExitCode, Failure> {
 
 fn unreadable(error: impl std::error::Error + 'static) -> Failure {
     (error.into(), 1)
+}
+
+/// Asks a running rtlogd.
+fn ask(at: At, task: Task) -> Result<ExitCode, Failure> {
+    match client::run(&at.url.unwrap_or_else(Server::usual), task) {
+        // Whoever read us has seen enough (`rtlogd follow x | head`).
+        Err(ClientError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        done => done.map_err(|error| -> Failure { (error.into(), 1) }),
+    }
 }
 
 fn load(path: Option<&Path>) -> Result<Config, Failure> {

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use log::{error, info, warn};
@@ -14,12 +15,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Hosts;
+use crate::access::{Hosts, Origins, Rights};
 use crate::config::{Config, Listen, SourceKind, Stream};
+use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, RunEnd, Time};
-use crate::http::App;
 use crate::http::listen::{self, ListenError, Rules, Socket};
-use crate::source::{self, Options, SourceError, Tee, Wakes};
+use crate::http::{App, Leases, Sessions};
+use crate::source::{self, Children, Options, SourceError, Tee, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places};
 use crate::systemd;
 
@@ -79,6 +81,11 @@ pub(crate) struct Job {
     pub(crate) linger: Option<Duration>,
 }
 
+/// The JSON Schema of what the control channel speaks.
+pub(crate) fn control_schema() -> serde_json::Value {
+    crate::wire::message::schema()
+}
+
 /// Streams one command and gives back the status to exit with.
 pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
     block_on(async {
@@ -88,7 +95,7 @@ pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
             }
             sockets => sockets?,
         };
-        let house = House::new(&job.config)?;
+        let mut house = House::new(&job.config)?;
         let (appender, places) = house.enter(&job.stream)?;
         house.open_doors(sockets, &job.config);
         let terminal = io::stdin().is_terminal();
@@ -99,6 +106,7 @@ pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
             same_group: terminal,
             closes: true,
             signals: Some(signals),
+            ..house.options(&job.stream)
         };
         let ended = source::run(job.stream, appender, places, options, Wakes::new(), house.stop_sources.clone()).await;
         let code = exit_code(ended);
@@ -173,12 +181,27 @@ async fn sender_open<T>(sender: &mpsc::Sender<Signal>, future: impl Future<Outpu
     }
 }
 
+/// Adopts what processes leave behind, until the end.
+pub(crate) async fn adopt(children: Children, finish: CancellationToken) {
+    tokio::select! {
+        () = children.adopt() => {}
+        () = finish.cancelled() => {}
+    }
+}
+
+/// Becomes the program that a process source runs: what `rtlogd __child` does.
+pub(crate) fn become_child() -> ExitCode {
+    source::become_child()
+}
+
 /// What runs, and how it is told to stop.
 pub(crate) struct House {
     pub(crate) catalog: Catalog,
+    pub(crate) desk: Desk,
     budget: Budget,
     /// Where streams are recorded.
     history: Option<History>,
+    pub(crate) children: Children,
     pub(crate) sources: TaskTracker,
     pub(crate) stop_sources: CancellationToken,
     pub(crate) connections: TaskTracker,
@@ -191,8 +214,10 @@ impl House {
     pub(crate) fn new(config: &Config) -> Result<Self, HistoryError> {
         Ok(Self {
             catalog: Catalog::default(),
+            desk: Desk::default(),
             budget: Budget::new(config.memory),
             history: config.state_directory.as_deref().map(History::open).transpose()?,
+            children: Children::default(),
             sources: TaskTracker::new(),
             stop_sources: CancellationToken::new(),
             connections: TaskTracker::new(),
@@ -228,12 +253,32 @@ impl House {
         Ok((appender, places))
     }
 
+    /// What the daemon wants of each source. Commands for a process find their way to it.
+    pub(crate) fn options(&self, spec: &Stream) -> Options {
+        // What was of this name before may have been a process.
+        self.desk.remove(&spec.name);
+        let inbox = matches!(spec.source, SourceKind::Process(_)).then(|| {
+            let (handle, inbox) = control::open();
+            self.desk.insert(spec.name.clone(), handle);
+            inbox
+        });
+        Options { inbox, children: self.children.clone(), ..Options::default() }
+    }
+
     /// Begins to serve, and says where; gives back what it said.
     pub(crate) fn open_doors(&self, sockets: Vec<Socket>, config: &Config) -> String {
         let addresses: Vec<_> = sockets.iter().map(Socket::address).collect();
         let base = config.base_path.trim_end_matches('/');
-        let app =
-            App { catalog: self.catalog.clone(), keep_alive: config.limits.keep_alive, ready: self.ready.subscribe() };
+        let app = App {
+            catalog: self.catalog.clone(),
+            desk: self.desk.clone(),
+            keep_alive: config.limits.keep_alive,
+            ready: self.ready.subscribe(),
+            rights: Rights::new(rustix::process::geteuid().as_raw()),
+            origins: Arc::new(Origins::new(&config.origins)),
+            sessions: Sessions::default(),
+            leases: Leases::default(),
+        };
         let rules = Rules {
             hosts: Hosts::new(&config.hosts),
             limits: config.limits.clone(),
@@ -274,7 +319,7 @@ impl House {
     }
 
     /// Ends the sources, then the streams with what is left, then what is still connected after `patience`.
-    pub(crate) async fn close(mut self, patience: Duration) {
+    pub(crate) async fn close(&mut self, patience: Duration) {
         systemd::stopping();
         self.ready.send_replace(false);
         self.stop_sources.cancel();

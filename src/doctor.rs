@@ -8,14 +8,14 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use rustix::fs::Access;
 use rustix::process::Resource;
 
-use crate::config::{Config, FileSource, Listen, ProcessSource, SourceKind};
+use crate::config::{Config, FileSource, Files, Listen, ProcessSource, SourceKind};
 
 /// How long whoever has our port may take to say who it is.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -46,7 +46,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     for stream in &config.streams {
         let name = stream.name.as_str();
         match &stream.source {
-            SourceKind::File(file) => doctor.file(name, file),
+            SourceKind::File(file) => doctor.files(name, file),
             SourceKind::Process(process) => doctor.command(name, process),
         }
     }
@@ -116,8 +116,17 @@ impl Doctor {
         }
     }
 
-    fn file(&mut self, name: &str, file: &FileSource) {
-        let path = &file.path;
+    fn files(&mut self, name: &str, source: &FileSource) {
+        for files in &source.files {
+            match files {
+                Files::Path(path) => self.file(name, path),
+                // Which files it names, those see who follow them; the directory it begins in has to be open to us.
+                Files::Pattern(pattern) => self.file(name, &base(pattern)),
+            }
+        }
+    }
+
+    fn file(&mut self, name: &str, path: &Path) {
         for (setting, roots, mend) in [
             ("ProtectHome", &["/home", "/root", "/run/user"][..], "ProtectHome=read-only"),
             ("PrivateTmp", &["/tmp", "/var/tmp"], "PrivateTmp=no"),
@@ -136,7 +145,8 @@ impl Doctor {
         {
             let closed =
                 path.ancestors().skip(1).filter(|directory| usable(directory, Access::EXEC_OK).is_err()).last();
-            let (at, right) = closed.map_or((path.as_path(), "r"), |directory| (directory, "x"));
+            let wanted = if path.is_dir() { "rx" } else { "r" };
+            let (at, right) = closed.map_or((path, wanted), |directory| (directory, "x"));
             self.find(
                 format!("stream {name}: {} may not be read by {}", path.display(), whoami()),
                 format!("setfacl -m u:rtlogd:{right} {}, or add rtlogd to its group", at.display()),
@@ -237,6 +247,12 @@ impl Doctor {
     }
 }
 
+/// The directory that a pattern begins in: all before its first name with a wildcard.
+fn base(pattern: &Path) -> PathBuf {
+    let plain = |part: &Component<'_>| !part.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
+    pattern.components().take_while(plain).collect()
+}
+
 fn usable(path: &Path, access: Access) -> io::Result<()> {
     Ok(rustix::fs::access(path, access)?)
 }
@@ -284,7 +300,7 @@ mod tests {
         let mut doctor = Doctor { unit: settings(unit), findings: Vec::new() };
         for stream in &config.streams {
             match &stream.source {
-                SourceKind::File(file) => doctor.file(stream.name.as_str(), file),
+                SourceKind::File(file) => doctor.files(stream.name.as_str(), file),
                 SourceKind::Process(process) => doctor.command(stream.name.as_str(), process),
             }
         }
@@ -297,12 +313,15 @@ mod tests {
 
     #[test]
     fn a_file_that_the_unit_hides_is_found() {
-        let file = FileSource { path: "/home/me/a.log".into(), from: crate::config::Start::End };
-        let config = of(SourceKind::File(file));
+        let config = of(SourceKind::File(FileSource::new("/home/me/a.log".into())));
         let found = examined(&config, "LoadState=loaded\nProtectHome=yes\nPrivateTmp=yes");
         assert_eq!(found, ["stream s: ProtectHome= of the service hides /home/me/a.log"]);
         assert!(examined(&config, "LoadState=loaded\nProtectHome=read-only").is_empty());
         assert!(examined(&config, "LoadState=not-found\nProtectHome=yes").is_empty());
+        let files = vec![Files::Path("/var/log/a".into()), Files::Pattern("/home/*/a.log".into())];
+        let config = of(SourceKind::File(FileSource { files, ..FileSource::new(PathBuf::new()) }));
+        let found = examined(&config, "LoadState=loaded\nProtectHome=yes");
+        assert_eq!(found, ["stream s: ProtectHome= of the service hides /home"]);
     }
 
     #[test]

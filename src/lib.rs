@@ -13,6 +13,7 @@
 //! | [`wire`] | how events look on the wire |
 //! | [`stream`] | the log: one writer, many readers, each at its own place |
 //! | [`config`] | what people write, checked once, as types that all others rely on |
+//! | [`control`] | commands to sources, and what comes of them |
 //! | [`access`] | who may do what |
 //! | [`source`] | follows files, keeps processes running |
 //! | [`http`] | the route table; streams as bodies; sockets with their limits |
@@ -23,11 +24,11 @@
 //! | [`detach`] | leaves the terminal, where there is no systemd |
 //! | [`doctor`] | what stands in the way of a configuration |
 //! | [`chronicle`] | what a state directory holds, for people |
+//! | [`client`] | `rtlogd follow` and its like: the other end of our own HTTP |
 //! | [`cli`] | the command line |
 //!
 //! The first five are the core: no IO but for the files of [`config`] and of a history, and no clock but for waiting in
-//! [`stream`]. Sources and
-//! surfaces meet only there.
+//! [`stream`]. Sources and surfaces meet only there, and in [`control`].
 
 #![expect(
     rustdoc::private_intra_doc_links,
@@ -39,6 +40,7 @@ pub mod line;
 pub mod wire;
 pub mod stream;
 pub mod config;
+mod control;
 mod access;
 mod source;
 mod http;
@@ -51,4 +53,5 @@ mod serve;
 mod detach;
 mod doctor;
 mod chronicle;
+mod client;
 pub mod cli;

@@ -12,12 +12,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 
 use crate::config::{Config, Stream};
-use crate::daemon::{DaemonError, House, Signals, block_on, open_all};
+use crate::daemon::{DaemonError, House, Signals, adopt, block_on, open_all};
 use crate::event::StreamName;
 use crate::fleet::{Fleet, Plan};
 use crate::http::listen::Socket;
 use crate::reload::{Asked, Door, Outcome};
-use crate::source::{self, Options, Wakes};
+use crate::source::{self, Wakes};
 use crate::stream::{Catalog, HistoryError};
 use crate::systemd::{self, Given};
 
@@ -52,6 +52,8 @@ pub(crate) fn serve(order: Order) -> Result<(), DaemonError> {
         let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
         let sockets = if given.is_empty() { open_all(&config.listen).await? } else { take(given, config.insecure)? };
         let mut keeper = Keeper::new(config, load)?;
+        let house = &keeper.house;
+        house.connections.spawn(adopt(house.children.clone(), house.finish.clone()));
         for spec in keeper.config.streams.clone() {
             keeper.begin(spec)?;
         }
@@ -61,6 +63,7 @@ pub(crate) fn serve(order: Order) -> Result<(), DaemonError> {
         served();
         keeper.until(&mut end, &mut hangup, &door).await;
         keeper.house.close(keeper.config.limits.shutdown).await;
+        keeper.house.children.sweep().await;
         Ok(())
     })
 }
@@ -104,7 +107,8 @@ impl Keeper {
     fn begin(&mut self, spec: Stream) -> Result<(), HistoryError> {
         let (appender, places) = self.house.enter(&spec)?;
         let stop = self.house.stop_sources.child_token();
-        let run = source::run(spec.clone(), appender, places, Options::default(), self.wakes.clone(), stop.clone());
+        let options = self.house.options(&spec);
+        let run = source::run(spec.clone(), appender, places, options, self.wakes.clone(), stop.clone());
         // How its last run ended, the stream said.
         let task = self.house.sources.spawn(async move { drop(run.await) });
         self.fleet.begun(spec, stop, task);
@@ -181,13 +185,14 @@ impl Keeper {
     }
 
     async fn carry_out(&mut self, plan: Plan) -> Vec<String> {
-        let catalog = self.house.catalog.clone();
+        let (catalog, desk) = (self.house.catalog.clone(), self.house.desk.clone());
         for spec in &plan.changed {
             catalog.hold(&spec.name);
         }
         self.fleet.end(plan.ended()).await;
         for name in &plan.removed {
             catalog.remove(name);
+            desk.remove(name);
         }
         for spec in plan.described {
             catalog.describe(&spec.name, spec.description.clone(), spec.labels.clone());
@@ -198,6 +203,7 @@ impl Keeper {
             let name = spec.name.clone();
             if let Err(error) = self.begin(spec) {
                 catalog.remove(&name);
+                desk.remove(&name);
                 failures.push(failure(&name, &error));
             }
         }
@@ -222,6 +228,7 @@ fn unapplied(before: &Config, after: &Config) -> Option<String> {
         ("memory", before.memory != after.memory),
         ("state_directory", before.state_directory != after.state_directory),
         ("hosts", before.hosts != after.hosts),
+        ("origins", before.origins != after.origins),
         ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
         ("base_path", before.base_path != after.base_path),
         ("access", before.insecure != after.insecure),

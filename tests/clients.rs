@@ -47,13 +47,23 @@ fn eventsource() -> Option<Command> {
 }
 
 fn httpx_sse() -> Option<Command> {
+    python_by("read.py")
+}
+
+/// A script below `tests/clients/` for Python.
+pub(crate) fn python_by(script: &str) -> Option<Command> {
     let mut command = Command::new(told("RTLOGD_PYTHON")?);
-    command.arg(sources("tests/clients/read.py"));
+    command.arg(sources("tests/clients").join(script));
     Some(command)
 }
 
 fn chromium() -> Option<Command> {
-    let mut command = node("chromium.cjs")?;
+    chromium_by("chromium.cjs")
+}
+
+/// A script below `tests/clients/` for Node.js, given the path of Chromium.
+pub(crate) fn chromium_by(script: &str) -> Option<Command> {
+    let mut command = node(script)?;
     let path = env::var_os("PATH").unwrap_or_default();
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let found =

@@ -179,7 +179,7 @@ fn other_methods_are_refused() {
                 format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes(),
             );
             assert_eq!(response.status, 405, "{method} {path}");
-            assert_eq!(response.header("allow"), "GET");
+            assert_eq!(response.header("allow"), "GET, HEAD");
             response.problem();
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("event", &[]),
     ("systemd", &[]),
     ("telemetry", &[]),
@@ -15,15 +15,36 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("line", &["event"]),
     ("wire", &["event"]),
     ("config", &["event"]),
+    ("control", &["event"]),
     ("stream", &["event", "wire"]),
     ("access", &["event", "config"]),
-    ("source", &["event", "line", "stream", "config"]),
-    ("http", &["event", "wire", "stream", "config", "access", "telemetry"]),
+    ("source", &["event", "line", "stream", "config", "control"]),
+    ("http", &["event", "wire", "stream", "config", "control", "access", "telemetry"]),
     ("fleet", &["event", "config"]),
-    ("daemon", &["event", "wire", "line", "stream", "config", "access", "source", "http", "systemd", "telemetry"]),
+    (
+        "daemon",
+        &["event", "wire", "line", "stream", "config", "control", "access", "source", "http", "systemd", "telemetry"],
+    ),
     ("serve", &["event", "stream", "config", "source", "http", "systemd", "daemon", "fleet", "reload"]),
     ("chronicle", &["event", "wire", "stream"]),
-    ("cli", &["chronicle", "config", "access", "daemon", "event", "telemetry", "reload", "serve", "detach", "doctor"]),
+    ("client", &["event", "wire", "source"]),
+    (
+        "cli",
+        &[
+            "chronicle",
+            "config",
+            "access",
+            "control",
+            "client",
+            "daemon",
+            "event",
+            "telemetry",
+            "reload",
+            "serve",
+            "detach",
+            "doctor",
+        ],
+    ),
     ("lib", &[]),
     ("main", &[]),
 ];
@@ -88,7 +109,7 @@ fn each_layer_uses_only_what_the_house_allows() {
 fn libraries_stay_in_their_rooms() {
     let rooms: [(&str, &[&str]); 5] = [
         ("warp::", &["http/"]),
-        ("hyper::", &["http/"]),
+        ("hyper::", &["http/", "client/"]),
         ("serde_yaml::", &["config/"]),
         ("tokio::process", &["source/process/"]),
         ("notify::", &["source/file/", "systemd.rs"]),
@@ -115,8 +136,11 @@ fn libraries_stay_in_their_rooms() {
 
 #[test]
 fn files_are_short_enough_to_read() {
+    // Only tests have these.
+    let tests = ["source/file/model.rs", "source/file/cases.rs"];
     let long: Vec<_> = rust_files()
         .into_iter()
+        .filter(|(file, _)| !tests.contains(&file.as_str()))
         .map(|(file, text)| (file, text.split("#[cfg(test)]\nmod tests").next().unwrap_or("").lines().count()))
         .filter(|(_, lines)| *lines > 400)
         .collect();

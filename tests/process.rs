@@ -180,3 +180,114 @@ fn its_own_signal_ends_it_politely() {
     let end = seen.iter().find(|message| message.event == "end").unwrap().json();
     assert_eq!((&end["cause"], &end["code"]), (&"daemon-stopped".into(), &5.into()), "{end}");
 }
+
+#[test]
+fn on_a_terminal_output_is_in_order_and_in_colour() {
+    let script = "test -t 1 && test -t 2 && printf '\\033[31mred\\033[0m\\n'; for i in 1 2 3; do echo o$i; echo e$i >&2; done; \
+        stty size </dev/tty; echo $TERM";
+    let seen = shell(script, "pty: 100x20, restart: { when: never }").follow("p").query("run=current").until_end();
+    let lines = lines(&seen);
+    assert_eq!(lines, ["\u{1b}[31mred\u{1b}[0m", "o1", "e1", "o2", "e2", "o3", "e3", "20 100", "xterm-256color"]);
+}
+
+#[test]
+fn a_shell_runs_one_text() {
+    let daemon = Daemon::start(
+        "streams: { p: { shell: true, command: 'echo a && echo $0 | tr s S', restart: { when: never } } }",
+    );
+    assert_eq!(lines(&daemon.follow("p").query("run=current").until_end()), ["a", "/bin/Sh"]);
+}
+
+#[test]
+fn another_user_is_another_user_with_a_home_and_no_more_rights() {
+    let me = rustix::process::geteuid();
+    let script = "id -un; id -Gn; echo $HOME $USER; test -w /etc/passwd && echo root";
+    let daemon = shell(script, "user: nobody, directory: /, restart: { when: never }");
+    let mut reader = daemon.follow("p").query("tail=all").open();
+    let seen = reader.until("its end", |message| message.is_state("stopped"));
+    if me.is_root() {
+        let lines = lines(&seen);
+        assert_eq!((lines[0], lines[1], lines.len()), ("nobody", "nogroup", 3), "{seen:#?}");
+        assert!(lines[2].ends_with(" nobody"), "{seen:#?}");
+    } else {
+        let state = seen.last().unwrap().json();
+        let reason = state["reason"].as_str().unwrap();
+        assert!(reason.contains("as the user \"nobody\"") && reason.contains("not permitted"), "{reason}");
+    }
+}
+
+#[test]
+fn it_starts_with_its_first_reader() {
+    let daemon = shell("echo hello", "start: demand, restart: { when: never }");
+    let state: serde_json::Value = serde_json::from_slice(&daemon.get("/streams/p/state", &[]).2).unwrap();
+    assert_eq!(state["source"]["state"], "stopped", "{state}");
+    assert_eq!(daemon.follow("p").query("tail=all").take(1)[0].data, "hello");
+}
+
+#[test]
+fn the_end_tells_the_peak_of_its_memory() {
+    let end = end(&run("head -c 210000000 /dev/zero | tail -c 209715200 >/dev/null"));
+    assert_eq!(end["code"], 0, "{end}");
+    let peak = end["peak_memory"].as_u64().unwrap_or_else(|| panic!("{end}"));
+    assert!((200 << 20..400 << 20).contains(&peak), "{end}");
+}
+
+#[test]
+fn a_process_dies_with_a_daemon_that_is_killed() {
+    let daemon = shell("echo $$; exec sleep 1000", "");
+    let child = pid(&mut daemon.follow("p").query("tail=all").open());
+    daemon.kill();
+    Deadline::new().until("the end of the child", || (!runs(child)).then_some(()));
+}
+
+/// Twenty children that do all that children do. Each prints at least one line, and the process ids of what it leaves.
+const CHILDREN: [(&str, &str); 20] = [
+    ("flood", "exec yes"),
+    ("flood-of-both", "yes err >&2 & exec yes out"),
+    ("gigabyte-and-done", "echo x; yes | head -c 1G"),
+    ("sleeping", "echo $$; exec sleep 1000"),
+    ("forking", "for i in 1 2 3; do sleep 1000 & echo $!; done; wait"),
+    ("orphan", "(sleep 1000 & echo $!); exec sleep 1000"),
+    ("orphan-left", "(sleep 1000 & echo $!)"),
+    ("escaping", "setsid sh -c 'echo $$; exec sleep 1000' & wait"),
+    ("escaping-twice", "setsid sh -c 'setsid sh -c \"echo \\$\\$; exec sleep 1000\" & echo $$; exec sleep 1000' &"),
+    ("escaping-bare", "env -i setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000"),
+    ("stdin-closing", "exec <&-; echo $$; exec sleep 1000"),
+    ("stdout-closing", "echo $$; exec >&- 2>&-; exec sleep 1000"),
+    ("signal-ignoring", "trap '' TERM INT HUP; echo $$; while :; do sleep 0.1; done"),
+    ("standing-still", "echo $$; kill -STOP $$; exec sleep 1000"),
+    ("zombie-making", "sleep 0.01 & echo $$; exec sleep 1000"),
+    ("huge-line", "echo x; head -c 3000000 /dev/zero | tr '\\0' x >&2; echo y; exec sleep 1000"),
+    ("no-newline", "echo x; printf 'no newline'; exec sleep 1000"),
+    ("binary", "echo x; head -c 1000000 /dev/urandom; exec sleep 1000"),
+    ("failing", "echo x; exit 42"),
+    ("killed", "echo x; kill -SEGV $$"),
+];
+
+#[test]
+fn no_child_blocks_the_daemon_and_none_survives_its_stop() {
+    let stream = |(name, script): &(&str, &str)| {
+        let keys = "stop: { grace: 1s }, restart: { when: never }, history: { memory: 1MiB }";
+        format!("  {name}: {{ command: [sh, -c, {script:?}], {keys} }}\n")
+    };
+    let daemon = Daemon::start(&format!("streams:\n{}", CHILDREN.iter().map(stream).collect::<String>()));
+    let state = |name: &str| -> serde_json::Value {
+        serde_json::from_slice(&daemon.get(&format!("/streams/{name}/state"), &[]).2).unwrap()
+    };
+    let mut left = Vec::new();
+    for (name, script) in CHILDREN {
+        // Each says something, whatever the others do.
+        let number = |state: serde_json::Value| state["last"].as_str()?.rsplit_once('-')?.1.parse::<u64>().ok();
+        Deadline::new().until(name, || (number(state(name))? >= 2).then_some(()));
+        if script.contains("echo $") {
+            let tail = daemon.follow(name).query("tail=all&follow=false&format=text").body();
+            left.extend(String::from_utf8_lossy(&tail).lines().filter_map(|line| line.parse::<u64>().ok()));
+        }
+    }
+    assert!(left.len() >= 12, "{left:?}");
+    assert_eq!(daemon.request("/health/live").status(), 200);
+    daemon.terminate();
+    assert!(daemon.ended().status.success());
+    let alive: Vec<_> = left.into_iter().filter(|pid| runs(*pid)).collect();
+    assert!(alive.is_empty(), "they live: {alive:?}");
+}

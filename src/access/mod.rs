@@ -1,9 +1,17 @@
-//! Who may do what; no HTTP in it. Now: whom a request may be addressed to.
+//! Who may do what; no HTTP in it. Whom a request may be addressed to, from whose page it may come, and what the peer at the
+//! other end may do.
 //!
 //! A page on the web can let its own name point to our address, and its browser then sends us that name as `Host` (DNS
-//! rebinding). So a name must be one of ours. An address is none that anybody could have bound to us.
+//! rebinding). So a name must be one of ours. An address is none that anybody could have bound to us. And any page can let its
+//! visitor's browser connect to us: what is more than reading asks from whose page it comes.
+
+mod rights;
+
+pub(crate) use rights::{Credential, Denied, Peer, Right, Rights};
 
 use std::net::IpAddr;
+
+use crate::config::WebOrigin;
 
 /// The names we answer to, beside addresses and `localhost`.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +35,27 @@ impl Hosts {
     }
 }
 
+/// The pages that may do more than read: our own, and those of these origins.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origins(Vec<WebOrigin>);
+
+impl Origins {
+    /// The configured ones.
+    pub(crate) fn new(origins: &[WebOrigin]) -> Self {
+        Self(origins.to_vec())
+    }
+
+    /// Whether a page of `origin` may, as it says in a request to `host`, port included. A page's own host is ours, since
+    /// `host` is one of ours; whether it came by TLS a proxy knows, we do not, so the scheme does not count.
+    pub(crate) fn allow(&self, origin: &str, host: &str) -> bool {
+        origin.parse::<WebOrigin>().is_ok_and(|origin| {
+            let scheme = if origin.as_str().starts_with("https:") { "https" } else { "http" };
+            let own = format!("{scheme}://{host}").parse::<WebOrigin>();
+            own.is_ok_and(|own| own.authority() == origin.authority()) || self.0.contains(&origin)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +72,28 @@ mod tests {
             ["", "evil.example", "ci.example.com.evil.example", "localhost.evil.example:7070", "127.0.0.1.evil.example"]
         {
             assert!(!hosts.is_ours(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_not_ours_is_refused() {
+        let origins = Origins::new(&["https://dash.example.com".parse().unwrap()]);
+        let table = [
+            ("http://localhost:7070", "localhost:7070", true),
+            ("https://ci.example.com", "CI.example.com", true),
+            ("https://ci.example.com", "ci.example.com:443", true),
+            ("https://dash.example.com", "ci.example.com", true),
+            ("http://dash.example.com", "ci.example.com", false),
+            ("https://dash.example.com.evil.example", "ci.example.com", false),
+            ("http://localhost:8080", "localhost:7070", false),
+            ("http://127.0.0.1:7070", "localhost:7070", false),
+            ("http://evil.example", "localhost:7070", false),
+            ("null", "localhost:7070", false),
+            ("", "localhost:7070", false),
+            ("file://", "localhost:7070", false),
+        ];
+        for (origin, host, allowed) in table {
+            assert_eq!(origins.allow(origin, host), allowed, "{origin} to {host}");
         }
     }
 }

@@ -16,8 +16,8 @@ use super::raw::{self, Word};
 use super::report::{Place, Report};
 use super::units::{Size, Span};
 use super::{
-    Config, FileSource, History, LEAST_MAX_LINE, LEAST_STREAM_AGE, LEAST_STREAM_DISK, LEAST_STREAM_MEMORY, Limits,
-    Listen, ProcessSource, Restart, SourceKind, Stop, Stream,
+    Config, History, LEAST_MAX_LINE, LEAST_STREAM_AGE, LEAST_STREAM_DISK, LEAST_STREAM_MEMORY, Limits, Listen,
+    ProcessSource, Restart, SourceKind, Stop, Stream,
 };
 
 /// Shortest wait before a command is started again: a command that fails at once must not take the machine with it.
@@ -31,18 +31,18 @@ pub(super) fn check(raw: raw::Config, directories: Vec<PathBuf>, report: &mut Re
     Check { directories, report }.config(raw)
 }
 
-struct Check<'r> {
+pub(super) struct Check<'r> {
     directories: Vec<PathBuf>,
-    report: &'r mut Report,
+    pub(super) report: &'r mut Report,
 }
 
 /// What was written and fits, with its place.
-fn written<T>(field: Field<T>) -> Option<(Place, T)> {
+pub(super) fn written<T>(field: Field<T>) -> Option<(Place, T)> {
     field.and_then(|at| Some((at.place, at.value?)))
 }
 
 /// What was written and fits.
-fn value<T>(field: Field<T>) -> Option<T> {
+pub(super) fn value<T>(field: Field<T>) -> Option<T> {
     written(field).map(|(_, value)| value)
 }
 
@@ -59,12 +59,14 @@ impl Check<'_> {
         let history = self.history(raw.history, History::default());
         let state_directory = written(raw.state_directory).and_then(|(place, path)| self.resolved(place, &path));
         let hosts = value(raw.hosts).unwrap_or_default();
+        let origins = value(raw.origins).unwrap_or_default();
         let proxies = value(raw.trusted_proxies).unwrap_or_default();
         Config {
             listen: listen.unwrap_or(defaults.listen),
             memory,
             state_directory,
             hosts: hosts.into_iter().filter_map(|host| self.host(host)).collect(),
+            origins: origins.into_iter().filter_map(|at| at.value).collect(),
             trusted_proxies: proxies.into_iter().filter_map(|at| at.value).collect(),
             base_path: written(raw.base_path)
                 .and_then(|(at, path)| self.base_path(at, &path))
@@ -191,6 +193,10 @@ impl Check<'_> {
         self.between(field, Span(default), Span(least), Span(Duration::MAX)).0
     }
 
+    pub(super) fn span_at_most(&mut self, field: Field<Span>, default: Duration, most: Duration) -> Duration {
+        self.between(field, Span(default), Span(Duration::ZERO), Span(most)).0
+    }
+
     fn history(&mut self, field: Field<raw::History>, default: History) -> History {
         let Some(raw) = value(field) else { return default };
         History {
@@ -235,42 +241,27 @@ impl Check<'_> {
                 );
                 None
             }
-            (Some(file), None) => self.file(file, &mut raw).map(SourceKind::File),
+            (Some(file), None) => self.files(file, &mut raw).map(SourceKind::File),
             (None, Some(command)) => self.process(command, &mut raw).map(SourceKind::Process),
         };
         let max_line = self.size(raw.max_line, MAX_LINE, LEAST_MAX_LINE, MAX_LINE);
         let history = self.history(raw.history, history);
+        let multiline = self.multiline(raw.multiline.take());
         Some(Stream {
             name,
             source: source?,
             history,
             max_line,
             carriage_return: value(raw.carriage_return).unwrap_or_default(),
+            encoding: value(raw.encoding).unwrap_or_default(),
+            multiline,
             description: value(raw.description).map(|words| words.0),
             labels: words(raw.labels),
         })
     }
 
-    fn file(&mut self, file: At<String>, raw: &mut raw::Stream) -> Option<FileSource> {
-        let of_commands = [
-            ("directory", raw.directory.take().map(|at| at.place)),
-            ("environment", raw.environment.take().map(|at| at.place)),
-            ("restart", raw.restart.take().map(|at| at.place)),
-            ("stop", raw.stop.take().map(|at| at.place)),
-        ];
-        for (key, place) in of_commands {
-            if let Some(place) = place {
-                self.report.wrong(place, format!("`{key}` is for a `command`, this stream follows a file"));
-            }
-        }
-        let from = value(raw.from.take()).unwrap_or_default();
-        Some(FileSource { path: self.resolved(file.place, &file.value?)?, from })
-    }
-
     fn process(&mut self, command: At<raw::Argv>, raw: &mut raw::Stream) -> Option<ProcessSource> {
-        if let Some(from) = raw.from.take() {
-            self.report.wrong(from.place, "`from` is for a `file`, this stream runs a command");
-        }
+        self.only_for_files(raw);
         let directory = written(raw.directory.take()).and_then(|(place, path)| self.resolved(place, &path));
         let environment = raw.environment.take();
         self.variables(environment.as_ref());
@@ -280,24 +271,63 @@ impl Check<'_> {
             signal: value(stop.signal).unwrap_or(defaults.signal),
             grace: self.span(stop.grace, defaults.grace, Duration::ZERO),
         });
-        let argv = self.argv(command.place, command.value?)?;
-        Some(ProcessSource { argv, directory, environment: words(environment), restart, stop })
+        let user = written(raw.user.take()).and_then(|(place, name)| self.user(place, name));
+        let pty = value(raw.pty.take()).and_then(|pty| pty.0);
+        let input = value(raw.input.take()).unwrap_or_default();
+        let start = value(raw.start.take()).unwrap_or_default();
+        let shell = value(raw.shell.take()).unwrap_or_default();
+        let argv = self.argv(command.place, command.value?, shell)?;
+        let environment = words(environment);
+        Some(ProcessSource { argv, directory, environment, user, pty, input, start, restart, stop })
     }
 
-    fn argv(&mut self, place: Place, argv: raw::Argv) -> Option<Vec<OsString>> {
-        match argv.0.first() {
+    fn user(&mut self, place: Place, name: String) -> Option<String> {
+        if name.is_empty() || name.contains(['\0', ':', '/']) {
+            self.report.wrong(place, "not the name of a user (such as www-data)");
+            return None;
+        }
+        Some(name)
+    }
+
+    fn argv(&mut self, place: Place, argv: raw::Argv, shell: bool) -> Option<Vec<OsString>> {
+        let words = match argv {
+            raw::Argv::Line(line) if shell => return self.script(place, &line),
+            raw::Argv::Line(line) => {
+                self.report.wrong(place, raw::advice(&line));
+                return None;
+            }
+            raw::Argv::Words(_) if shell => {
+                self.report.wrong(place, "with `shell: true` a command is one text (such as \"make && echo done\")");
+                return None;
+            }
+            raw::Argv::Words(words) => words,
+        };
+        match words.first() {
             None => self.report.wrong(place, "empty command (name the program, such as [make, -j8])"),
             Some(At { place, value: Some(Word(program)) }) if program.is_empty() => {
                 self.report.wrong(*place, "empty name of a program (such as make or /usr/bin/make)");
             }
             Some(_) => {}
         }
-        for At { place, value } in &argv.0 {
+        for At { place, value } in &words {
             if value.as_ref().is_some_and(|word| word.0.contains('\0')) {
                 self.report.wrong(*place, "a NUL cannot be passed to a program");
             }
         }
-        argv.0.into_iter().map(|word| Some(word.value?.0.into())).collect()
+        words.into_iter().map(|word| Some(word.value?.0.into())).collect()
+    }
+
+    /// What a shell is to run.
+    fn script(&mut self, place: Place, line: &str) -> Option<Vec<OsString>> {
+        if line.trim().is_empty() {
+            self.report.wrong(place, "empty command (what is the shell to do?)");
+            return None;
+        }
+        if line.contains('\0') {
+            self.report.wrong(place, "a NUL cannot be passed to a program");
+            return None;
+        }
+        Some(vec!["/bin/sh".into(), "-c".into(), line.into()])
     }
 
     fn variables(&mut self, variables: Option<&At<Entries<Word>>>) {
@@ -328,7 +358,7 @@ impl Check<'_> {
     }
 
     /// A path, seen from the directory of the file it is written in.
-    fn resolved(&mut self, place: Place, path: &str) -> Option<PathBuf> {
+    pub(super) fn resolved(&mut self, place: Place, path: &str) -> Option<PathBuf> {
         if path.is_empty() {
             self.report.wrong(place, "empty path");
             return None;

@@ -22,14 +22,18 @@ mod field;
 mod read;
 mod tree;
 mod check;
+mod file;
 mod report;
 mod paths;
 mod net;
 mod signal;
 pub mod units;
 
+pub use file::{
+    BadEncoding, Encoding, Expression, FileSource, Files, MULTILINE_TIMEOUT, Multiline, ROTATE_WAIT, Start,
+};
 pub use load::load;
-pub use net::{BadListen, BadNetwork, Listen, MAX_SOCKET_PATH, Network};
+pub use net::{BadListen, BadNetwork, BadOrigin, Listen, MAX_SOCKET_PATH, Network, WebOrigin};
 pub use paths::{from_paths, name_of};
 pub use report::{Mistake, Mistakes};
 pub use signal::{BadSignal, SignalName};
@@ -69,6 +73,8 @@ pub struct Config {
     pub state_directory: Option<PathBuf>,
     /// Names we answer to, beside what we listen on; lower case, without port. An IPv6 address is in brackets.
     pub hosts: Vec<String>,
+    /// Whose web pages may connect to the control channel and send commands, beside our own.
+    pub origins: Vec<WebOrigin>,
     /// Whose word about the client is believed.
     pub trusted_proxies: Vec<Network>,
     /// The path under which we are seen: `/`, or `/a/b` without a slash at the end.
@@ -88,6 +94,7 @@ impl Default for Config {
             memory: MEMORY,
             state_directory: None,
             hosts: Vec::new(),
+            origins: Vec::new(),
             trusted_proxies: Vec::new(),
             base_path: "/".into(),
             insecure: false,
@@ -143,6 +150,10 @@ pub struct Stream {
     pub max_line: usize,
     /// What a carriage return within a line means.
     pub carriage_return: CarriageReturn,
+    /// How its bytes are encoded.
+    pub encoding: Encoding,
+    /// Which of its lines are joined.
+    pub multiline: Option<Multiline>,
     /// What it is, for people.
     pub description: Option<String>,
     /// What it is, for programs.
@@ -158,6 +169,8 @@ impl Stream {
             history: History::default(),
             max_line: MAX_LINE,
             carriage_return: CarriageReturn::Fold,
+            encoding: Encoding::default(),
+            multiline: None,
             description: None,
             labels: BTreeMap::new(),
         }
@@ -191,31 +204,10 @@ impl Default for History {
 /// Where the lines of a stream come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceKind {
-    /// A file that grows.
+    /// Files that grow.
     File(FileSource),
     /// A program that runs.
     Process(ProcessSource),
-}
-
-/// A file to follow.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FileSource {
-    /// Its path: absolute, not empty, as written.
-    pub path: PathBuf,
-    /// Where to begin, if it is there already.
-    pub from: Start,
-}
-
-/// Where to begin in a file that is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Start {
-    /// At its end: only what is written from now on.
-    #[default]
-    End,
-    /// At its start: all that is in it.
-    #[serde(rename = "start")]
-    Beginning,
 }
 
 /// A program to run.
@@ -227,6 +219,14 @@ pub struct ProcessSource {
     pub directory: Option<PathBuf>,
     /// Variables beside those of the daemon; names are not empty and hold no `=`.
     pub environment: BTreeMap<String, String>,
+    /// Who it runs as; `None` for the user of the daemon. That there is one, nobody looked.
+    pub user: Option<String>,
+    /// The size of its terminal when it starts; `None` for pipes.
+    pub pty: Option<TerminalSize>,
+    /// Whether those who have the right may type into it.
+    pub input: bool,
+    /// When it is started the first time.
+    pub start: StartWhen,
     /// Whether and when to start it again.
     pub restart: Restart,
     /// How to end it.
@@ -237,7 +237,37 @@ impl ProcessSource {
     /// A program, and all else as it is if nothing is said.
     pub fn new(argv: Vec<OsString>) -> Self {
         let (environment, restart, stop) = (BTreeMap::new(), Restart::default(), Stop::default());
-        Self { argv, directory: None, environment, restart, stop }
+        let start = StartWhen::default();
+        Self { argv, directory: None, environment, user: None, pty: None, input: false, start, restart, stop }
+    }
+}
+
+/// When a program is started the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartWhen {
+    /// With the daemon.
+    #[default]
+    Boot,
+    /// With the first reader, and once it has ended with the next one.
+    Demand,
+    /// When somebody says so.
+    Manual,
+}
+
+/// The size of a terminal, in characters; neither is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Characters in a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
+}
+
+impl Default for TerminalSize {
+    /// Wider than the 80 columns of old: what is wrapped at the terminal's edge stays so in the log.
+    fn default() -> Self {
+        Self { columns: 120, rows: 30 }
     }
 }
 

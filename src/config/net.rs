@@ -1,4 +1,4 @@
-//! Addresses: where to listen, and the networks of trusted proxies. Looks up no names, opens no sockets.
+//! Addresses: where to listen, the networks of trusted proxies, and the origins of web pages. Looks up no names, opens no sockets.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -158,6 +158,63 @@ impl fmt::Display for Network {
     }
 }
 
+/// The origin of a web page as a browser writes it (RFC 6454, section 6.1): `https://dash.example.com`.
+///
+/// In lower case, without the port where it is the scheme's own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WebOrigin(String);
+
+/// A text that is not a [`WebOrigin`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not the origin of a web page: {0:?} (scheme, host and port, nothing behind, such as https://dash.example.com)"
+)]
+pub struct BadOrigin(String);
+
+impl WebOrigin {
+    /// The origin as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Host and port, as they stand in `Host`.
+    pub fn authority(&self) -> &str {
+        self.0.split_once("://").map_or("", |(_, authority)| authority)
+    }
+}
+
+impl FromStr for WebOrigin {
+    type Err = BadOrigin;
+    fn from_str(text: &str) -> Result<Self, BadOrigin> {
+        let lower = text.to_ascii_lowercase();
+        let bad = || BadOrigin(text.chars().take(100).collect());
+        let (scheme, authority) = lower.split_once("://").ok_or_else(bad)?;
+        let own = match scheme {
+            "http" => ":80",
+            "https" => ":443",
+            _ => return Err(bad()),
+        };
+        let (host, digits) = match authority.rsplit_once(':') {
+            Some((host, digits)) if !digits.ends_with(']') => (host, Some(digits)),
+            _ => (authority, None),
+        };
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let named =
+            |host: &str| !host.is_empty() && host.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._".contains(&c));
+        let is_host = bracketed.map_or_else(|| named(host), |host| host.parse::<std::net::Ipv6Addr>().is_ok());
+        if !is_host || digits.is_some_and(|digits| digits.is_empty() || port(digits).is_none()) {
+            return Err(bad());
+        }
+        Ok(Self(format!("{scheme}://{}", authority.strip_suffix(own).unwrap_or(authority))))
+    }
+}
+
+impl fmt::Display for WebOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +286,43 @@ mod tests {
             message,
             "10.0.0.1/8 names one machine and a network at once (the network is 10.0.0.0/8, the machine 10.0.0.1)"
         );
+    }
+
+    #[test]
+    fn origins() {
+        let good = [
+            ("https://dash.example.com", "https://dash.example.com"),
+            ("HTTPS://Dash.Example.com:443", "https://dash.example.com"),
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("http://[::1]:80", "http://[::1]"),
+            ("http://[::1]", "http://[::1]"),
+        ];
+        for (text, shown) in good {
+            let origin = text.parse::<WebOrigin>().unwrap();
+            assert_eq!(origin.as_str(), shown);
+            assert_eq!(origin.as_str().parse(), Ok(origin));
+        }
+        for bad in [
+            "",
+            "null",
+            "*",
+            "dash.example.com",
+            "https://",
+            "https://a/",
+            "https://a/b",
+            "https://a:",
+            "https://a:b",
+            "ftp://a",
+            "https://a b",
+            "https://u@a",
+            "https://*.a",
+            "https://[::1",
+            "https://[x]",
+            "https://a:443:443",
+            "https://a,b",
+        ] {
+            assert!(bad.parse::<WebOrigin>().is_err(), "{bad:?}");
+        }
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::event::StreamName;
 
 use super::report::{Mistake, Mistakes};
-use super::{Config, FileSource, SourceKind, Start, Stream};
+use super::{Config, FileSource, SourceKind, Stream};
 
 /// Defaults, and a stream for each file, in the order given; a file that is named twice is one.
 ///
@@ -31,7 +31,7 @@ pub fn from_paths(paths: &[PathBuf]) -> Result<Config, Mistakes> {
         }
     }
     let streams = names(&files).into_iter().zip(files).map(|(name, path)| {
-        let source = SourceKind::File(FileSource { path, from: Start::End });
+        let source = SourceKind::File(FileSource::new(path));
         Stream::new(name, source)
     });
     Ok(Config { streams: streams.collect(), ..Config::default() })
@@ -158,7 +158,7 @@ mod tests {
         fs::write(&file, "").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
         let config = from_paths(&[link.clone(), file]).unwrap();
-        let source = SourceKind::File(FileSource { path: link, from: Start::End });
+        let source = SourceKind::File(FileSource::new(link));
         assert_eq!(config.streams, [Stream::new("current.log".parse().unwrap(), source)]);
         let error = from_paths(&[home.path().to_owned()]).unwrap_err().to_string();
         assert_eq!(error, format!("{}: is a directory (name the files in it)", home.path().display()));

@@ -8,10 +8,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use super::field::{At, Entries, Field, OneOrMany};
-use super::net::{Listen, Network};
+use super::net::{Listen, Network, WebOrigin};
 use super::signal::SignalName;
 use super::units::{Range, Rate, Size, Span};
-use super::{CarriageReturn, RestartWhen, Start};
+use super::{CarriageReturn, Encoding, RestartWhen, Start, StartWhen, TerminalSize};
 
 /// The configuration of rtlogd: `rtlogd.yaml`, and each file in `conf.d` beside it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -31,6 +31,9 @@ pub(super) struct Config {
     /// Host names we answer to, beside the addresses we listen on. Requests for other names are refused, so that no foreign
     /// page can reach us by a name of its own (DNS rebinding).
     pub(super) hosts: Field<Vec<At<String>>>,
+    /// Whose web pages may connect to the control channel and send commands, beside our own: their origins, such as
+    /// `https://dash.example.com`.
+    pub(super) origins: Field<Vec<At<WebOrigin>>>,
     /// Addresses or networks of the proxies in front of us. They are believed about whom they speak for.
     pub(super) trusted_proxies: Field<Vec<At<Network>>>,
     /// The path under which a proxy shows us. Default: /.
@@ -91,16 +94,34 @@ pub(super) struct Limits {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stream {
-    /// The file to follow. A path that does not begin with / is looked for beside this configuration file.
-    pub(super) file: Field<String>,
-    /// The program to run and its arguments, as a list. There is no shell, unless the program is one.
+    /// The file to follow, or a pattern such as /var/log/**/*.log, or a list of them. A path that does not begin with / is
+    /// looked for beside this configuration file.
+    pub(super) file: Field<OneOrMany<String>>,
+    /// The program to run and its arguments, as a list; there is no shell, unless the program is one. With `shell: true` it is
+    /// one text, and a shell runs it.
     pub(super) command: Field<Argv>,
+    /// Whether the command is one text for a shell (/bin/sh). Default: false.
+    pub(super) shell: Field<bool>,
     /// Where to begin in a file that is there already. Default: end.
     pub(super) from: Field<Start>,
+    /// Files that are not followed though a pattern names them, such as *.gz; one pattern or a list of them.
+    pub(super) exclude: Field<OneOrMany<String>>,
+    /// How long a file that was rotated away or deleted is read on: its writer may not know yet. Default: 1s.
+    pub(super) rotate_wait: Field<Span>,
     /// The directory to run the command in; without / in front, seen from this configuration file. Default: that of the daemon.
     pub(super) directory: Field<String>,
     /// Variables for the command, beside those of the daemon.
     pub(super) environment: Field<Entries<Word>>,
+    /// Who the command runs as. The daemon must have the right to change its user (as root has).
+    /// Default: the user of the daemon.
+    pub(super) user: Field<String>,
+    /// Whether the command has a terminal, of 120 columns and 30 rows, or of the size given. Programs then write each line at
+    /// once, in colour, and draw progress bars. Default: false.
+    pub(super) pty: Field<Pty>,
+    /// Whether those who have the right may type into the command. Default: false.
+    pub(super) input: Field<bool>,
+    /// When the command is started: with the daemon, with its first reader, or when somebody says so. Default: boot.
+    pub(super) start: Field<StartWhen>,
     /// Whether and when to start the command again.
     pub(super) restart: Field<Restart>,
     /// How to end the command.
@@ -109,12 +130,29 @@ pub(super) struct Stream {
     pub(super) max_line: Field<Size>,
     /// What a carriage return within a line means. Default: fold.
     pub(super) carriage_return: Field<CarriageReturn>,
+    /// How the bytes are encoded. Default: utf-8.
+    pub(super) encoding: Field<Encoding>,
+    /// Which lines are joined to one, such as those of a stack trace. Default: none.
+    pub(super) multiline: Field<Multiline>,
     /// What the stream is, for people.
     pub(super) description: Field<Word>,
     /// What the stream is, for programs: any names and values.
     pub(super) labels: Field<Entries<Word>>,
     /// What this stream keeps. Default: as the `history` for all.
     pub(super) history: Field<History>,
+}
+
+/// Which lines are joined to one: `start` or `continue`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Multiline {
+    /// A line that matches this expression begins; others are joined to it.
+    pub(super) start: Field<String>,
+    /// A line that matches this expression is joined to the one before; others begin.
+    #[serde(rename = "continue")]
+    pub(super) r#continue: Field<String>,
+    /// How long to wait for the next line that may belong to it. Default: 1s.
+    pub(super) timeout: Field<Span>,
 }
 
 /// Whether and when to start a command again.
@@ -157,9 +195,47 @@ impl JsonSchema for Word {
     }
 }
 
-/// A program and its arguments.
+/// Whether there is a terminal, and its size.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pty(pub(super) Option<TerminalSize>);
+
+impl std::str::FromStr for Pty {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" => return Ok(Self(Some(TerminalSize::default()))),
+            "false" => return Ok(Self(None)),
+            _ => {}
+        }
+        let size = text.split_once('x').and_then(|(columns, rows)| {
+            let size = TerminalSize { columns: columns.parse().ok()?, rows: rows.parse().ok()? };
+            (size.columns > 0 && size.rows > 0).then_some(size)
+        });
+        size.map(|size| Self(Some(size))).ok_or_else(|| {
+            let text: String = text.chars().take(60).collect();
+            format!("expected true, false or a size, found `{text}` (columns and rows, such as 120x30)")
+        })
+    }
+}
+
+/// A program and its arguments, or what a shell is to make of a text.
 #[derive(Debug, JsonSchema)]
-pub(super) struct Argv(pub(super) Vec<At<Word>>);
+#[schemars(untagged)]
+pub(super) enum Argv {
+    Words(Vec<At<Word>>),
+    Line(String),
+}
+
+/// Why a text is no list of words, and which list it would be.
+pub(super) fn advice(line: &str) -> String {
+    let shell = line.contains(|c: char| "\"'`$&|;<>()*?#~\\".contains(c));
+    let words = if shell { vec!["sh", "-c", line] } else { line.split_whitespace().collect() };
+    let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=+".contains(c));
+    let quote = |word: &&str| if plain(word) { (*word).to_owned() } else { format!("'{}'", word.replace('\'', "''")) };
+    let list = words.iter().map(quote).collect::<Vec<_>>().join(", ");
+    let list = if list.chars().count() > MAX_ADVICE { "sh, -c, '...'" } else { &list };
+    format!("a command is a list of words, since there is no shell (write [{list}])")
+}
 
 impl<'de> Deserialize<'de> for Argv {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -180,14 +256,7 @@ impl<'de> de::Visitor<'de> for ArgvVisitor {
     }
 
     fn visit_str<E: de::Error>(self, line: &str) -> Result<Argv, E> {
-        let shell = line.contains(|c: char| "\"'`$&|;<>()*?#~\\".contains(c));
-        let words = if shell { vec!["sh", "-c", line] } else { line.split_whitespace().collect() };
-        let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=+".contains(c));
-        let quote =
-            |word: &&str| if plain(word) { (*word).to_owned() } else { format!("'{}'", word.replace('\'', "''")) };
-        let list = words.iter().map(quote).collect::<Vec<_>>().join(", ");
-        let list = if list.chars().count() > MAX_ADVICE { "sh, -c, '...'" } else { &list };
-        Err(E::custom(format!("a command is a list of words, since there is no shell (write [{list}])")))
+        Ok(Argv::Line(line.to_owned()))
     }
 
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Argv, A::Error> {
@@ -195,7 +264,7 @@ impl<'de> de::Visitor<'de> for ArgvVisitor {
         while let Some(word) = items.next_element()? {
             argv.push(word);
         }
-        Ok(Argv(argv))
+        Ok(Argv::Words(argv))
     }
 }
 
@@ -229,6 +298,10 @@ written!(Range, {
     "description": "The shortest and the longest time, such as 1s..60s",
     "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)\\.\\.[0-9]+(ms|s|m|h|d)$"
 });
+written!(Pty, {
+    "description": "Whether there is a terminal, or its columns and rows, such as 120x30",
+    "anyOf": [{ "type": "boolean" }, { "type": "string", "pattern": "^[0-9]+x[0-9]+$" }]
+});
 written!(Rate, {
     "description": "How often in how long, such as 5 per 10m",
     "type": "string", "pattern": "^[0-9]+ per [0-9]+(ms|s|m|h|d)$"
@@ -238,4 +311,9 @@ written!(Listen, {
     "type": "string", "pattern": "^(unix:.+|.+:[0-9]+)$"
 });
 written!(Network, { "description": "An address or a network, such as 127.0.0.1 or 10.0.0.0/8", "type": "string" });
+written!(WebOrigin, {
+    "description": "The origin of a web page: scheme, host and port, such as https://dash.example.com",
+    "type": "string", "pattern": "^https?://[^/]+$"
+});
+written!(Encoding, { "description": "The name of an encoding, such as utf-8, utf-16le or windows-1252", "type": "string" });
 written!(SignalName, { "description": "The name of a signal, such as TERM", "type": "string", "pattern": "^(SIG)?[A-Z0-9]+$" });

@@ -3,12 +3,16 @@
 //! Events of all four [`Kind`]s are numbered and kept. What is kept of one is its text and a few bytes beside it: of a
 //! line the line, of a state, a loss or an end the JSON object of its fields.
 
+mod level;
 mod position;
 
+pub use level::{BadLevel, Level};
 pub use position::{BadPosition, Epoch, Position};
 
+use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -180,6 +184,19 @@ impl Origin {
         Self(text.into())
     }
 
+    /// The path that [`file`](Self::file) made it of.
+    pub fn path(&self) -> PathBuf {
+        let mut bytes = Vec::new();
+        let mut rest = self.0.as_bytes();
+        while let Some((&byte, after)) = rest.split_first() {
+            let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+            let encoded = digits.filter(|_| byte == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            bytes.push(encoded.unwrap_or(byte));
+            rest = if encoded.is_some() { &after[2..] } else { after };
+        }
+        OsString::from_vec(bytes).into()
+    }
+
     /// The origin as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -229,7 +246,7 @@ impl Serialize for Time {
 }
 
 /// How a source is; the fields of a `state` event, and `source` in the list of streams.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum SourceState {
     /// Files are open and read as they grow.
@@ -244,6 +261,9 @@ pub enum SourceState {
         /// Its process id.
         #[serde(skip_serializing_if = "Option::is_none")]
         pid: Option<u32>,
+        /// What is remarkable about it, in words. With it, it is no new run.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
     /// What is to be followed is not there yet.
     Waiting {
@@ -273,6 +293,9 @@ pub enum SourceState {
         failures: u32,
         /// How it failed the last time.
         error: String,
+        /// How its last run ended, if there was one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last: Option<RunEnd>,
     },
     /// Shown to readers, but not recorded.
     Degraded {
@@ -285,6 +308,9 @@ pub enum SourceState {
     Stopped {
         /// Why.
         reason: String,
+        /// How its last run ended, if there was one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last: Option<RunEnd>,
     },
 }
 
@@ -311,8 +337,12 @@ pub struct RunEnd {
     /// The signal's name without `SIG`, where one ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
-    /// How long it ran, in seconds.
-    pub duration: f64,
+    /// How long it ran, in seconds, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
+    /// Most memory that one process of it held, in bytes, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     /// Why it ended.
     pub cause: EndCause,
 }
@@ -329,6 +359,8 @@ pub enum EndCause {
     Stopped,
     /// The daemon stopped, and its children with it.
     DaemonStopped,
+    /// The daemon was killed, and could not wait for it.
+    DaemonKilled,
 }
 
 /// What a reader missed: events that were kept and then dropped. Not numbered, and this reader's alone.
@@ -376,5 +408,6 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         let path = Path::new(std::ffi::OsStr::from_bytes(b"/a/50%/\xff.log"));
         assert_eq!(Origin::file(path).as_str(), "/a/50%25/%FF.log");
+        assert_eq!(Origin::file(path).path(), path);
     }
 }

@@ -5,14 +5,15 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::config;
-use crate::event::{Position, StreamName, Time};
+use crate::event::{Level, Position, StreamName, Time};
 use crate::stream::{Filter, Start, Until, View};
 use crate::wire::{Data, Encoding};
 
 use super::problem::Problem;
+use super::reading::SESSION;
 
 /// Lines a reader is sent first, unless it asks otherwise.
-const TAIL: u64 = 100;
+pub(super) const TAIL: u64 = 100;
 
 /// Most streams on one connection: its id lists all their places and must fit a header.
 pub(super) const STREAMS: usize = 64;
@@ -21,7 +22,8 @@ pub(super) const STREAMS: usize = 64;
 pub(super) const SATISFIED: char = '!';
 
 /// Parameters that a stream answers to, for the message about others.
-const KNOWN: &str = "stream, after, tail, since, run, follow, limit, grep, exclude, origin, data, format, wait";
+const KNOWN: &str =
+    "stream, after, tail, since, run, follow, limit, grep, exclude, origin, level, data, format, wait, session";
 
 /// A checked request for one or several streams.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub(super) struct Ask {
     pub(super) reconnect: bool,
     /// Whether the reader said that it got all it asked for.
     pub(super) satisfied: bool,
+    /// What the control channel finds this reader by.
+    pub(super) session: Option<String>,
     from: From,
 }
 
@@ -90,6 +94,7 @@ impl Ask {
             wait: query.duration("wait")?,
             reconnect: last.is_some(),
             satisfied,
+            session: query.session()?,
             from,
         })
     }
@@ -194,6 +199,17 @@ impl<'a> Query<'a> {
         config::units::parse_duration(text).map(Some).map_err(|error| Problem::bad(format!("{name}={text}: {error}")))
     }
 
+    fn session(&self) -> Result<Option<String>, Problem> {
+        let Some(token) = self.one("session")? else { return Ok(None) };
+        if SESSION.contains(&token.len()) && token.bytes().all(|c| c.is_ascii_graphic()) {
+            return Ok(Some(token.to_owned()));
+        }
+        let (least, most) = (SESSION.start(), SESSION.end());
+        Err(Problem::bad(format!(
+            "session has {least} to {most} characters that nobody can guess, such as a UUID; ASCII, without spaces"
+        )))
+    }
+
     fn start(&self, run: bool, now: SystemTime) -> Result<Start, Problem> {
         if let Some(text) = self.one("since")? {
             return since(text, now).map(Start::Since);
@@ -212,12 +228,17 @@ impl<'a> Query<'a> {
 
     fn filter(&self) -> Result<Filter, Problem> {
         let texts = |name| self.all(name).map(str::to_owned).collect::<Vec<_>>();
-        Filter::new(&texts("grep"), &texts("exclude"), texts("origin")).map_err(|error| Problem::bad(error.to_string()))
+        let level = match self.one("level")? {
+            Some(text) => Some(text.parse::<Level>().map_err(|error| Problem::bad(format!("level={text}: {error}")))?),
+            None => None,
+        };
+        let filter = Filter::new(&texts("grep"), &texts("exclude"), texts("origin"));
+        filter.map(|filter| filter.with_level(level)).map_err(|error| Problem::bad(error.to_string()))
     }
 }
 
 /// A time, or how long ago it was.
-fn since(text: &str, now: SystemTime) -> Result<Time, Problem> {
+pub(super) fn since(text: &str, now: SystemTime) -> Result<Time, Problem> {
     if let Ok(ago) = config::units::parse_duration(text) {
         return Ok(now.checked_sub(ago).map(Time::from).unwrap_or_default());
     }

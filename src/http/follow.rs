@@ -2,7 +2,6 @@
 //! is the list of all their places.
 
 use std::fmt;
-use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -13,11 +12,13 @@ use tokio_stream::{StreamExt, StreamMap};
 use warp::reply::{Reply, Response};
 
 use crate::event::{Position, StreamName};
-use crate::stream::{Cursor, Frames, Item};
+use crate::stream::{Frames, Item, Log, View};
 use crate::wire::{Encoding, ndjson, sse, text};
 
 use super::ask::{Ask, SATISFIED, STREAMS};
+use super::command::Fault;
 use super::problem::Problem;
+use super::reading::{Course, Reading, Told};
 use super::{Request, answer};
 
 /// Wait before connecting again, in milliseconds: spread, so that a restart does not bring all readers at once.
@@ -44,12 +45,20 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
         Err(_) if ask.reconnect && name.parse::<StreamName>().is_ok() => return Ok(no_content()),
         entry => entry?,
     };
-    let mut cursor = entry.log.cursor(ask.view(false), ask.start()?, ask.until).await;
+    let view = ask.view(false);
+    let mut cursor = entry.log.cursor(view.clone(), ask.start()?, ask.until).await;
     if ask.reconnect && (ask.satisfied || cursor.is_done()) {
         return Ok(no_content());
     }
     let ends = ask.until.head || ask.until.lines.is_some();
-    let reader = Reader { cursor, encoding: ask.encoding, quiet: request.app.keep_alive, says_satisfied: ends };
+    let reading = match ask.session.as_deref() {
+        Some(token) => {
+            let known = request.enter_session(token, 1)?.remove(0);
+            Reading::of_session(cursor, course(request, entry.log, view, &ask), known)
+        }
+        None => Reading::new(cursor),
+    };
+    let reader = Reader { reading, encoding: ask.encoding, quiet: request.app.keep_alive, says_satisfied: ends };
     let body = stream::unfold(Stage::Hello(reader), Stage::next);
     Ok(respond(ask.encoding, body))
 }
@@ -78,14 +87,28 @@ pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
             entry => entry?,
         };
         let cursor = entry.log.cursor(ask.view(true), ask.start_of(&name)?, ask.until).await;
-        cursors.push((name, cursor));
+        cursors.push((name, entry.log, cursor));
     }
-    if ask.reconnect && (ask.satisfied || cursors.iter_mut().all(|(_, cursor)| cursor.is_done())) {
+    if ask.reconnect && (ask.satisfied || cursors.iter_mut().all(|(_, _, cursor)| cursor.is_done())) {
         return Ok(no_content());
     }
+    let mut known = match ask.session.as_deref() {
+        Some(token) => request.enter_session(token, cursors.len())?,
+        None => Vec::new(),
+    };
+    let cursors = cursors.into_iter().map(|(name, log, cursor)| match known.pop() {
+        Some(known) => (name, Reading::of_session(cursor, course(request, log, ask.view(true), &ask), known)),
+        None => (name, Reading::new(cursor)),
+    });
+    let cursors = cursors.collect();
     let ends = ask.until.head || ask.until.lines.is_some();
     let body = stream::unfold(Some(Several::new(cursors, ask.encoding, request.app.keep_alive, ends)), Several::next);
     Ok(respond(ask.encoding, body))
+}
+
+/// What a reader needs that its session steers.
+fn course(request: &Request, log: Log, view: View, ask: &Ask) -> Course {
+    Course { log, view, until: ask.until, ready: request.app.ready.clone() }
 }
 
 /// What a reader is told while the daemon starts or stops, or while its stream is `held`: begun anew after a change.
@@ -98,8 +121,7 @@ fn not_now(request: &Request, ask: &Ask, held: bool) -> Result<Option<Response>,
         return Ok(Some(come_later()));
     }
     if ready {
-        let why = "the stream is begun anew, since its configuration changed; try again";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
+        return Err(Fault::Held.into());
     }
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is starting or stopping; try again"))
 }
@@ -129,7 +151,7 @@ fn respond(encoding: Encoding, body: impl Stream<Item = Bytes> + Send + Sync + '
 /// One reader of one stream.
 #[derive(Debug)]
 struct Reader {
-    cursor: Cursor,
+    reading: Reading,
     encoding: Encoding,
     quiet: Duration,
     /// Whether its end is told, so that a browser that comes back is let go.
@@ -150,9 +172,11 @@ impl Stage {
                 Some((sse::hello(fastrand::u32(RETRY)).into(), Self::Events(reader)))
             }
             Self::Hello(mut reader) | Self::Events(mut reader) => loop {
-                let Some(item) = reader.cursor.next(Instant::now() + reader.quiet).await else {
-                    let last = reader.says_satisfied && matches!(reader.encoding, Encoding::Sse(_));
-                    let id = format!("{}{SATISFIED}", reader.cursor.place());
+                let Some(item) = reader.reading.next(Instant::now() + reader.quiet).await else {
+                    let last = reader.says_satisfied
+                        && !reader.reading.is_paused()
+                        && matches!(reader.encoding, Encoding::Sse(_));
+                    let id = format!("{}{SATISFIED}", reader.reading.place());
                     return last.then(|| (sse::place(&id).into(), Self::End));
                 };
                 if let Some(bytes) = reader.bytes(item) {
@@ -168,10 +192,10 @@ impl Reader {
     fn bytes(&mut self, item: Item) -> Option<Bytes> {
         let text = match (item, self.encoding) {
             (Item::Frames(frames), _) => return Some(frames.bytes),
-            (Item::Quiet, Encoding::Sse(_)) if self.cursor.has_skipped() => sse::place(&self.cursor.place()),
+            (Item::Quiet, Encoding::Sse(_)) if self.reading.has_skipped() => sse::place(&self.reading.place()),
             (Item::Quiet, Encoding::Sse(_)) => return Some(Bytes::from_static(sse::KEEP_ALIVE.as_bytes())),
             (Item::Quiet, _) => return None,
-            (item, encoding) => notice(&item, encoding, &self.cursor.place(), None)?,
+            (item, encoding) => notice(&item, encoding, &self.reading.place(), None)?,
         };
         Some(text.into())
     }
@@ -189,18 +213,6 @@ fn notice(item: &Item, encoding: Encoding, id: &dyn fmt::Display, stream: Option
     }
 }
 
-/// A cursor as a stream of what it gave and where it stood then.
-type Told = Pin<Box<dyn Stream<Item = (Item, Position, bool)> + Send + Sync>>;
-
-fn told(cursor: Cursor, quiet: Duration) -> Told {
-    Box::pin(stream::unfold(cursor, move |mut cursor| async move {
-        let item = cursor.next(Instant::now() + quiet).await?;
-        let skipped = matches!(item, Item::Quiet) && cursor.has_skipped();
-        let place = cursor.place();
-        Some(((item, place, skipped), cursor))
-    }))
-}
-
 /// One reader of several streams.
 struct Several {
     cursors: StreamMap<usize, Told>,
@@ -213,9 +225,9 @@ struct Several {
 }
 
 impl Several {
-    fn new(cursors: Vec<(StreamName, Cursor)>, encoding: Encoding, quiet: Duration, says_satisfied: bool) -> Self {
-        let places = cursors.iter().map(|(name, cursor)| (name.clone(), cursor.place())).collect();
-        let cursors = cursors.into_iter().map(|(_, cursor)| told(cursor, quiet)).enumerate().collect();
+    fn new(cursors: Vec<(StreamName, Reading)>, encoding: Encoding, quiet: Duration, says_satisfied: bool) -> Self {
+        let places = cursors.iter().map(|(name, reading)| (name.clone(), reading.place())).collect();
+        let cursors = cursors.into_iter().map(|(_, reading)| reading.told(quiet)).enumerate().collect();
         Self { cursors, places, encoding, quiet, said: None, says_satisfied }
     }
 

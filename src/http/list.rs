@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use warp::reply::Response;
 
 use crate::event::{Position, SourceState, Time};
 use crate::stream::{Entry, Info};
 
 use super::problem::Problem;
-use super::{Request, follow, json};
+use super::{App, Request, follow, json};
 
 /// One stream, in the list and at `/streams/NAME/state`.
 #[derive(Serialize)]
@@ -22,7 +23,7 @@ struct Listed<'a> {
     description: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
-    source: Option<Arc<SourceState>>,
+    source: Option<Source>,
     first: Option<Position>,
     last: Position,
     /// Events a second, with one digit behind the point.
@@ -36,8 +37,20 @@ struct Listed<'a> {
     /// Why nothing is recorded at the moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     degraded: Option<String>,
+    /// Lines held against a filter, for all readers together.
+    filtered: u64,
     /// Whether nothing more can come.
     ended: bool,
+}
+
+/// How a source is.
+#[derive(Serialize)]
+struct Source {
+    #[serde(flatten)]
+    state: Arc<SourceState>,
+    /// Bytes that are there and were not read yet; not shown if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -46,13 +59,13 @@ struct List<'a> {
 }
 
 fn listed(entry: &Entry, now: Time) -> Listed<'_> {
-    let Info { state, first, last, rate, readers, memory, disk, degraded, ended } = entry.log.info(now);
+    let Info { state, lag, first, last, rate, readers, memory, disk, degraded, filtered, ended } = entry.log.info(now);
     Listed {
         name: entry.log.name().as_str(),
         kind: entry.kind,
         description: entry.description.as_deref(),
         labels: &entry.labels,
-        source: state,
+        source: state.map(|state| Source { state, lag: Some(lag).filter(|&lag| lag > 0) }),
         first,
         last,
         rate: (rate * 10.0).round() / 10.0,
@@ -60,8 +73,16 @@ fn listed(entry: &Entry, now: Time) -> Listed<'_> {
         memory,
         disk,
         degraded,
+        filtered,
         ended,
     }
+}
+
+/// Every stream, each an object as in the list.
+pub(super) fn all(app: &App) -> Vec<Box<RawValue>> {
+    let now = SystemTime::now().into();
+    let raw = |entry: &Entry| to_raw_value(&listed(entry, now)).expect("a list has text keys and finite numbers");
+    app.catalog.list().iter().map(raw).collect()
 }
 
 /// `GET /streams`.

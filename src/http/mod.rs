@@ -5,73 +5,197 @@
 pub(crate) mod listen;
 pub(crate) mod problem;
 mod ask;
+mod command;
 mod follow;
+mod leases;
 mod list;
 mod poll;
+mod reading;
+mod socket;
+
+pub(crate) use leases::Leases;
+pub(crate) use reading::Sessions;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use hyper::upgrade::OnUpgrade;
 use serde::Serialize;
 use tokio::sync::watch;
 use warp::Filter;
+use warp::reject::Rejection;
 use warp::reply::{Reply, Response};
 
+use crate::access::{Origins, Right, Rights};
+use crate::control::{Command, Desk};
 use crate::event::StreamName;
 use crate::stream::{Catalog, Entry};
 
-use problem::Problem;
+use listen::{Guest, Sent};
+use problem::{Allowed, Problem};
+use reading::Known;
 
 /// What all requests share.
 #[derive(Debug, Clone)]
 pub(crate) struct App {
     /// The streams there are.
     pub(crate) catalog: Catalog,
+    /// What takes commands.
+    pub(crate) desk: Desk,
     /// How long a stream may be quiet before a comment keeps its connection alive.
     pub(crate) keep_alive: Duration,
     /// Whether requests are to be served: from when all sources were started until the daemon stops.
     pub(crate) ready: watch::Receiver<bool>,
+    /// Who may do what.
+    pub(crate) rights: Rights,
+    /// Whose pages may do more than read.
+    pub(crate) origins: Arc<Origins>,
+    /// The readers that the control channel can steer.
+    pub(crate) sessions: Sessions,
+    /// Who may type now.
+    pub(crate) leases: Leases,
 }
 
 /// One request, as the handlers see it.
 #[derive(Debug)]
 struct Request {
     app: App,
+    /// What is done by it.
+    right: Right,
+    method: Method,
     parameters: Vec<(String, String)>,
     headers: HeaderMap,
+    body: Bytes,
+    guest: Guest,
 }
+
+/// A request that may be answered, or why not.
+type Asked = Result<Request, Problem>;
 
 impl App {
     /// The routes. The handlers answer for themselves; only what no route took is a rejection.
     pub(crate) fn routes(
         self,
     ) -> impl Filter<Extract = (impl Reply,), Error = Infallible> + Clone + Send + Sync + 'static {
-        let request = warp::get()
-            .map(move || self.clone())
+        let read = self.asked(Allowed::Get, Right::Read);
+        let list = warp::path!("streams").and(read.clone());
+        let list = list.then(async |ask: Asked| answer(async { list::streams(&ask?).await }.await));
+        let stream = warp::path!("streams" / String).and(read.clone());
+        let stream = stream.then(async |n: String, ask: Asked| answer(async { follow::one(&n, &ask?).await }.await));
+        let poll = warp::path!("streams" / String / "poll").and(read.clone());
+        let poll = poll.then(async |n: String, ask: Asked| answer(async { poll::poll(&n, &ask?).await }.await));
+        let state = warp::path!("streams" / String / "state").and(read.clone());
+        let state = state.then(async |n: String, ask: Asked| answer(ask.and_then(|ask| list::state(&n, &ask))));
+        let control = warp::path!("control").and(read.clone()).and(warp::ext::optional::<OnUpgrade>());
+        let control = control.then(async |ask: Asked, upgrade| answer(ask.and_then(|ask| socket::open(ask, upgrade))));
+        #[cfg(debug_assertions)]
+        let control = {
+            let echo = warp::path!("echo").and(read.clone()).and(warp::ext::optional::<OnUpgrade>());
+            let echo =
+                echo.then(async |ask: Asked, upgrade| answer(ask.and_then(|ask| socket::echo::open(ask, upgrade))));
+            control.or(echo).unify()
+        };
+        let live = warp::path!("health" / "live").and(read.clone());
+        let live = live.then(async |ask: Asked| answer(ask.map(|_| plain("alive\n"))));
+        let ready = warp::path!("health" / "ready").and(read);
+        let ready = ready.then(async |ask: Asked| answer(ask.and_then(|ask| self::ready(&ask))));
+        let type_in = self.asked(Allowed::Post, Right::Input);
+        let input = warp::path!("streams" / String / "input").and(type_in);
+        let input = input.then(async |n: String, ask: Asked| answer(async { command::input(&n, &ask?).await }.await));
+        let admin = self.asked(Allowed::Post, Right::Admin);
+        let signal = warp::path!("streams" / String / "signal").and(admin.clone());
+        let signal =
+            signal.then(async |n: String, ask: Asked| answer(async { command::signal(&n, &ask?).await }.await));
+        let simple = |path: &'static str, command: Command| {
+            let route = warp::path!("streams" / String / ..).and(warp::path(path)).and(warp::path::end());
+            route.and(admin.clone()).then(move |name: String, ask: Asked| {
+                let command = command.clone();
+                async move { answer(async { command::simple(&name, &ask?, command).await }.await) }
+            })
+        };
+        let start = simple("start", Command::Start);
+        let commands = input.or(signal).unify().or(start).unify();
+        let commands =
+            commands.or(simple("stop", Command::Stop)).unify().or(simple("restart", Command::Restart)).unify();
+        let routes = list.or(stream).unify().or(poll).unify().or(state).unify().or(control).unify();
+        routes.or(live).unify().or(ready).unify().or(commands).unify().recover(problem::reply)
+    }
+
+    /// The request, if its method is the right one, and who sent it may do that.
+    fn asked(
+        &self,
+        allowed: Allowed,
+        right: Right,
+    ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+        let app = self.clone();
+        warp::method()
             .and(warp::query::<Vec<(String, String)>>())
             .and(warp::header::headers_cloned())
-            .map(|app, parameters, headers| Request { app, parameters, headers });
-        let list = warp::path!("streams").and(request.clone()).then(async |ask| answer(list::streams(&ask).await));
-        let stream = warp::path!("streams" / String)
-            .and(request.clone())
-            .then(async |n: String, ask| answer(follow::one(&n, &ask).await));
-        let poll = warp::path!("streams" / String / "poll").and(request.clone());
-        let poll = poll.then(async |name: String, ask| answer(poll::poll(&name, &ask).await));
-        let state = warp::path!("streams" / String / "state").and(request.clone());
-        let state = state.then(async |name: String, ask| answer(list::state(&name, &ask)));
-        let live = warp::path!("health" / "live").and(request.clone()).then(async |_| plain("alive\n"));
-        let ready = warp::path!("health" / "ready").and(request).then(async |ask| answer(ready(&ask)));
-        let routes = list.or(stream).unify().or(poll).unify().or(state).unify().or(live).unify().or(ready).unify();
-        routes.recover(problem::reply)
+            .and(warp::ext::get::<Sent>())
+            .and(warp::ext::get::<Guest>())
+            .map(move |method, parameters, headers, Sent(body), guest| {
+                let ask = Request { app: app.clone(), right, method, parameters, headers, body, guest };
+                ask.check(allowed).map(|()| ask)
+            })
     }
 }
 
 impl Request {
+    fn check(&self, allowed: Allowed) -> Result<(), Problem> {
+        let fits = match allowed {
+            Allowed::Get => self.method == Method::GET || self.is_head(),
+            Allowed::Post => self.method == Method::POST,
+        };
+        if !fits {
+            return Err(Problem::method(allowed));
+        }
+        if allowed == Allowed::Post {
+            self.check_origin()?;
+        }
+        self.may(None)
+    }
+
+    fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// Refuses what comes from a page that is not ours, and is not among `origins`. Programs send no `Origin`.
+    fn check_origin(&self) -> Result<(), Problem> {
+        let mut origins = self.headers.get_all(header::ORIGIN).iter();
+        let Some(origin) = origins.next() else { return Ok(()) };
+        let text = |value: &HeaderValue| value.to_str().unwrap_or("?").to_owned();
+        let host = self.headers.get(header::HOST).map(text).unwrap_or_default();
+        let origin = text(origin);
+        if origins.next().is_none() && self.app.origins.allow(&origin, &host) {
+            return Ok(());
+        }
+        let detail = format!("pages of {origin:?} may not do this; the owner of this server can add them to `origins`");
+        Err(Problem::new(StatusCode::FORBIDDEN, detail))
+    }
+
+    /// Refuses who has not the right; `None` is all streams.
+    fn may(&self, stream: Option<&StreamName>) -> Result<(), Problem> {
+        let checked = self.app.rights.check(self.guest.peer, self.right, stream);
+        checked.map_err(|denied| Problem::new(StatusCode::FORBIDDEN, denied.to_string()))
+    }
+
     /// The stream of that name.
     fn stream(&self, name: &str) -> Result<Entry, Problem> {
         let known = name.parse::<StreamName>().ok().and_then(|name| self.app.catalog.get(&name));
-        known.ok_or_else(|| Problem::no_stream(name))
+        let entry = known.ok_or_else(|| Problem::no_stream(name))?;
+        self.may(Some(entry.log.name()))?;
+        Ok(entry)
+    }
+
+    /// Enters the readers of this connection, so that the control channel finds them.
+    fn enter_session(&self, token: &str, readers: usize) -> Result<Vec<Known>, Problem> {
+        let credential = self.app.rights.credential(self.guest.peer);
+        let known = self.app.sessions.enter(credential, token, readers);
+        let detail = "this session has too many connections; close some, or choose another session";
+        known.ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, detail))
     }
 }
 

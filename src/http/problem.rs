@@ -5,22 +5,53 @@ use serde::Serialize;
 use warp::reject::Rejection;
 use warp::reply::Response;
 
+/// The methods that an address answers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Allowed {
+    /// GET, and so HEAD.
+    Get,
+    Post,
+}
+
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
+    /// Header lines that this status needs.
+    headers: &'static [(&'static str, &'static str)],
 }
 
 impl Problem {
     /// `detail` says what was asked and what would be right.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into() }
+        Self { status, detail: detail.into(), headers: &[] }
     }
 
     /// 400 with `detail`.
     pub(crate) fn bad(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// What was asked and what would be right.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// 405: the methods that would be right are `allowed`.
+    pub(super) fn method(allowed: Allowed) -> Self {
+        let headers: &[_] = match allowed {
+            Allowed::Get => &[("allow", "GET, HEAD")],
+            Allowed::Post => &[("allow", "POST")],
+        };
+        let detail = format!("this address answers to {} only", headers[0].1);
+        Self { headers, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
+    }
+
+    /// 426: only a WebSocket of version 13 may come here (RFC 6455, section 4.4).
+    pub(super) fn upgrade(detail: &str) -> Self {
+        let headers = &[("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13")];
+        Self { headers, ..Self::new(StatusCode::UPGRADE_REQUIRED, detail) }
     }
 
     /// The answer to a name that no stream has.
@@ -45,8 +76,8 @@ impl warp::Reply for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        for (name, value) in self.headers {
+            headers.insert(*name, HeaderValue::from_static(value));
         }
         response
     }
@@ -54,9 +85,7 @@ impl warp::Reply for Problem {
 
 /// What no route took.
 pub(super) async fn reply(rejection: Rejection) -> Result<Problem, std::convert::Infallible> {
-    Ok(if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
-        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address answers to GET only")
-    } else if rejection.find::<warp::reject::InvalidQuery>().is_some() {
+    Ok(if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::bad("the query is not of the form name=value&name=value")
     } else {
         Problem::new(StatusCode::NOT_FOUND, "nothing is here; GET /streams lists the streams")

@@ -1,10 +1,15 @@
 //! From bytes to lines, without IO: what a source read goes in as it was read, and comes out as lines.
 //!
-//! Knows nothing of files, pipes and time. Where a read ended never shows in what comes out.
+//! Knows nothing of files, pipes and time. Where a read ended never shows in what comes out. The order: what is UTF-16
+//! becomes UTF-8, [`Lines`] cuts, a [`Decoder`] makes UTF-8 of other encodings, [`Multiline`] joins.
 
 mod split;
+mod encoding;
+mod multiline;
 
-pub use split::{Line, Lines};
+pub use encoding::Decoder;
+pub use multiline::{Multiline, Rule};
+pub use split::{Line, Lines, Weight};
 
 /// What a carriage return that does not belong to a line end means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

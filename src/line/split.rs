@@ -19,6 +19,34 @@ pub struct Line<'a> {
     pub continued: bool,
     /// It ended without a line end.
     pub partial: bool,
+    /// How many bytes of the source it took: from behind what was given out before it to its own end.
+    pub source: u64,
+}
+
+/// How many bytes of the source stand behind the bytes of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Weight {
+    /// As many: the text is as it was read.
+    #[default]
+    Bytes,
+    /// The text was UTF-16: two for each code unit.
+    Utf16,
+}
+
+impl Weight {
+    fn of(self, text: &[u8]) -> u64 {
+        match self {
+            Self::Bytes => text.len() as u64,
+            Self::Utf16 => {
+                let units = |byte: &u8| match byte {
+                    0x80..=0xBF => 0,
+                    0xF0..=0xFF => 4,
+                    _ => 2,
+                };
+                text.iter().map(units).sum()
+            }
+        }
+    }
 }
 
 /// Cuts bytes into lines. Holds the half line at the end, at most the length limit and one read.
@@ -33,8 +61,11 @@ pub struct Lines {
     mode: CarriageReturn,
     /// The half line; in `Fold`, what is seen of it.
     text: Vec<u8>,
-    /// Bytes of the source since the last one that was given out.
-    held: u64,
+    weight: Weight,
+    /// Where in the source, counted in its bytes, what came in ends, `text` ends, and what was given out ends.
+    came: u64,
+    text_end: u64,
+    given: u64,
     /// The last byte was a CR. `Fold`: what follows replaces `text`, if it is not LF. `Split`: an LF belongs to it.
     after_cr: bool,
     /// A piece of this line was given out.
@@ -44,7 +75,23 @@ pub struct Lines {
 impl Lines {
     /// Lines of at most `max_line` bytes (and at least 4).
     pub fn new(max_line: usize, mode: CarriageReturn) -> Self {
-        Self { max: max_line.max(MIN_LINE), mode, text: Vec::new(), held: 0, after_cr: false, begun: false }
+        Self {
+            max: max_line.max(MIN_LINE),
+            mode,
+            text: Vec::new(),
+            weight: Weight::Bytes,
+            came: 0,
+            text_end: 0,
+            given: 0,
+            after_cr: false,
+            begun: false,
+        }
+    }
+
+    /// The same, of text that is not as it was read: places in the source are counted by `weight`.
+    #[must_use]
+    pub fn weighed(self, weight: Weight) -> Self {
+        Self { weight, ..self }
     }
 
     /// Gives `sink` each line that `chunk` completes. A line that lies in `chunk` as a whole is not copied.
@@ -75,7 +122,7 @@ impl Lines {
     /// Gives out the half line, if there is one, as `partial`. The next byte begins a new line.
     pub fn finish(&mut self, mut sink: impl FnMut(Line<'_>)) {
         if self.text.is_empty() {
-            (self.held, self.after_cr) = (0, false);
+            (self.given, self.after_cr) = (self.came, false);
         } else {
             self.end(&[], true, &mut sink);
         }
@@ -89,12 +136,16 @@ impl Lines {
     /// How many bytes went in since the last one that was given out: the source read again from there gives the same
     /// lines. (Except in [`CarriageReturn::Split`] from between a CR and its LF.)
     pub fn held(&self) -> u64 {
-        self.held
+        self.came - self.given
     }
 
     fn line_feed(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
         match self.mode {
-            CarriageReturn::Split if self.after_cr && text.is_empty() => self.after_cr = false,
+            CarriageReturn::Split if self.after_cr && text.is_empty() => {
+                self.after_cr = false;
+                self.came += self.weight.of(b"\n");
+                self.given = self.came;
+            }
             _ => {
                 self.redraw(text, sink);
                 self.end(text, false, sink);
@@ -107,7 +158,7 @@ impl Lines {
             self.end(text, false, sink);
         } else {
             self.grow(text, sink);
-            self.held += 1;
+            self.came += self.weight.of(b"\r");
         }
         self.after_cr = true;
     }
@@ -118,7 +169,7 @@ impl Lines {
             return;
         }
         if self.begun {
-            self.end(&[], false, sink);
+            self.cut_end(0, false, sink);
         }
         self.text.clear();
         self.after_cr = false;
@@ -131,42 +182,75 @@ impl Lines {
         }
         self.redraw(text, sink);
         self.text.extend_from_slice(text);
-        self.held += text.len() as u64;
+        self.came += self.weight.of(text);
+        self.text_end = self.came;
         // A CR at the end may belong to a line end, and then it does not count.
         let sure = self.text.len() - usize::from(self.mode == CarriageReturn::Keep && text.ends_with(b"\r"));
         let mut given = 0;
         while sure - given > self.max {
             let piece = cut(&self.text[given..], self.max);
-            sink(Line { text: piece, continued: true, partial: false });
             given += piece.len();
+            let end = self.came - self.weight.of(&self.text[given..]);
+            sink(Line { text: piece, continued: true, partial: false, source: end - self.given });
+            self.given = end;
         }
         if given > 0 {
             self.text.drain(..given);
-            self.held = self.text.len() as u64;
             self.begun = true;
         }
     }
 
-    /// The line ends behind `text`.
+    /// The line ends behind `text`, with a newline unless it is `partial`.
     fn end(&mut self, text: &[u8], partial: bool, sink: &mut impl FnMut(Line<'_>)) {
-        let mut rest = if self.text.is_empty() {
-            text
+        let newline = if partial { 0 } else { self.weight.of(b"\n") };
+        if self.text.is_empty() {
+            // Not copied: `text` is all there is.
+            if !text.is_empty() {
+                self.came += self.weight.of(text);
+                self.text_end = self.came;
+            }
+            self.came += newline;
+            self.pieces(text, partial, sink);
         } else {
             self.text.extend_from_slice(text);
-            &self.text
-        };
-        if self.mode == CarriageReturn::Keep && !partial {
-            rest = rest.strip_suffix(b"\r").unwrap_or(rest);
+            if !text.is_empty() {
+                self.came += self.weight.of(text);
+                self.text_end = self.came;
+            }
+            self.cut_end(newline, partial, sink);
+        }
+    }
+
+    /// The line ends behind what is held and `newline` bytes more.
+    fn cut_end(&mut self, newline: u64, partial: bool, sink: &mut impl FnMut(Line<'_>)) {
+        self.came += newline;
+        let text = std::mem::take(&mut self.text);
+        self.pieces(&text, partial, sink);
+        self.text = text;
+        self.text.clear();
+        self.text.shrink_to(KEPT);
+    }
+
+    /// Gives out a whole line, whose text ends at `text_end` in the source, and its line end at `came`.
+    fn pieces(&mut self, mut rest: &[u8], partial: bool, sink: &mut impl FnMut(Line<'_>)) {
+        let mut text_end = self.text_end.max(self.given);
+        if self.mode == CarriageReturn::Keep
+            && !partial
+            && let Some(line) = rest.strip_suffix(b"\r")
+        {
+            rest = line;
+            text_end -= self.weight.of(b"\r");
         }
         while rest.len() > self.max {
             let piece = cut(rest, self.max);
-            sink(Line { text: piece, continued: true, partial: false });
             rest = &rest[piece.len()..];
+            let end = text_end - self.weight.of(rest);
+            sink(Line { text: piece, continued: true, partial: false, source: end - self.given });
+            self.given = end;
         }
-        sink(Line { text: rest, continued: false, partial });
-        self.text.clear();
-        self.text.shrink_to(KEPT);
-        (self.held, self.after_cr, self.begun) = (0, false, false);
+        sink(Line { text: rest, continued: false, partial, source: self.came - self.given });
+        self.given = self.came;
+        (self.after_cr, self.begun) = (false, false);
     }
 }
 
@@ -382,6 +466,21 @@ mod tests {
             lines.push(&text[place..], keep(&mut given));
             lines.finish(keep(&mut given));
             prop_assert_eq!(&given, &model(max, Keep, &text));
+        }
+
+        #[test]
+        fn what_lines_took_and_what_is_held_is_all_that_came(
+            text in text(), max in 4usize..12, mode in prop_oneof![Just(Fold), Just(Split), Just(Keep)], step in 1usize..9,
+        ) {
+            let mut lines = Lines::new(max, mode);
+            let mut took = 0;
+            for chunk in text.chunks(step) {
+                lines.push(chunk, |line| took += line.source);
+            }
+            // In `Split`, an LF that belongs to a CR before it comes after its line.
+            let late = if mode == Split { text.windows(2).filter(|two| two == b"\r\n").count() } else { 0 };
+            let all = took + lines.held();
+            prop_assert!(all <= text.len() as u64 && all + late as u64 >= text.len() as u64);
         }
 
         #[test]

@@ -11,8 +11,9 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{FileSource, ProcessSource, SourceKind, Start, Stream};
+use crate::control;
 use crate::event::{Epoch, OpenLine, Position, RunEnd};
-use crate::stream::{self, Budget, Cursor, Filter, Item, Places, Until, View};
+use crate::stream::{self, Budget, Cursor, Filter, Item, Log, Places, Until, View};
 use crate::wire::Encoding;
 
 use super::{Options, SourceError, Wakes, run};
@@ -22,6 +23,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(super) struct Bench {
     cursor: Cursor,
+    log: Log,
+    pub(super) control: control::Handle,
     stopping: CancellationToken,
     task: JoinHandle<Result<Option<RunEnd>, SourceError>>,
     came: VecDeque<Value>,
@@ -48,6 +51,13 @@ pub(super) fn numbered(prefix: &str, numbers: impl Iterator<Item = u32>) -> Stri
 
 impl Bench {
     pub(super) fn start(spec: Stream, options: Options) -> Self {
+        Self::restart(spec, options, Places::new())
+    }
+
+    /// Starts it with what an earlier one had recorded.
+    pub(super) fn restart(spec: Stream, mut options: Options, places: Places) -> Self {
+        let (control, inbox) = control::open();
+        options.inbox = Some(inbox);
         let last = Position { epoch: Epoch::fleeting(1, 1), number: 0 };
         let (appender, log) = stream::open(spec.name.clone(), last, 256 << 20, &Budget::new(1 << 30));
         let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false };
@@ -56,12 +66,12 @@ impl Bench {
             .now_or_never()
             .expect("without history there is nothing to wait for");
         let stopping = CancellationToken::new();
-        let task = tokio::spawn(run(spec, appender, Places::new(), options, Wakes::new(), stopping.clone()));
-        Self { cursor, stopping, task, came: VecDeque::new(), seen: Vec::new(), open: None }
+        let task = tokio::spawn(run(spec, appender, places, options, Wakes::new(), stopping.clone()));
+        Self { cursor, log, control, stopping, task, came: VecDeque::new(), seen: Vec::new(), open: None }
     }
 
     pub(super) fn file(path: &Path, from: Start) -> Self {
-        let source = SourceKind::File(FileSource { path: path.to_owned(), from });
+        let source = SourceKind::File(FileSource { from, ..FileSource::new(path.to_owned()) });
         Self::start(spec(source), Options::default())
     }
 
@@ -155,6 +165,18 @@ impl Bench {
         while self.open == before || self.open.is_none() {
             self.wait().await.unwrap_or_else(|| panic!("the stream ended after {:#?}", self.seen));
         }
+    }
+
+    /// The process id that the last run told.
+    pub(super) fn running(&self) -> Option<u64> {
+        self.seen.iter().rev().find_map(|event| event["pid"].as_u64())
+    }
+
+    /// One more reader.
+    pub(super) fn come(&self) {
+        let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false };
+        let cursor = self.log.cursor(view, stream::Start::Oldest, Until::default()).now_or_never();
+        drop(cursor.expect("without history there is nothing to wait for"));
     }
 
     /// Tells the source to stop.

@@ -5,6 +5,7 @@
 //! delivered is a loss event; how the source is, its state events say. None of them ends the daemon.
 
 mod supervisor;
+mod keeper;
 mod backoff;
 mod feed;
 mod file;
@@ -13,7 +14,7 @@ mod process;
 mod bench;
 
 pub(crate) use file::Wakes;
-pub(crate) use process::{Tee, signal_number};
+pub(crate) use process::{Children, Tee, become_child, signal_number};
 pub(crate) use supervisor::run;
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::control::Inbox;
 use crate::event::Time;
 
 /// What of a source its configuration does not say. The default is what the daemon wants; `rtlogd run` differs.
@@ -37,10 +39,15 @@ pub(crate) struct Options {
     /// The process stays in our process group: one of its own may not read from our terminal. Then it alone is sent
     /// signals, and not what it started.
     pub(crate) same_group: bool,
-    /// End the stream when the process is not started again; otherwise it stays, so that its readers do.
+    /// End the stream when the process is not started again; otherwise it stays, so that its readers do. What leaves the
+    /// process's group on purpose then lives on, as it does behind a shell.
     pub(crate) closes: bool,
     /// Signals for the process.
     pub(crate) signals: Option<mpsc::Receiver<Signal>>,
+    /// Commands for the process.
+    pub(crate) inbox: Option<Inbox>,
+    /// Where the process is entered as one of ours.
+    pub(crate) children: Children,
 }
 
 /// Why a process could not be run.
@@ -50,13 +57,15 @@ pub(crate) enum SourceError {
     Start { program: OsString, source: io::Error },
     #[error("cannot start {program:?} in the directory {directory:?}")]
     Directory { program: OsString, directory: PathBuf, source: io::Error },
+    #[error("cannot start {program:?} as the user {user:?} (rtlogd must be that user, or may change its own)")]
+    User { program: OsString, user: String, source: io::Error },
 }
 
 impl SourceError {
     /// What the system said.
     pub(crate) fn io(&self) -> &io::Error {
         match self {
-            Self::Start { source, .. } | Self::Directory { source, .. } => source,
+            Self::Start { source, .. } | Self::Directory { source, .. } | Self::User { source, .. } => source,
         }
     }
 

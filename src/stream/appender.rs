@@ -40,6 +40,8 @@ struct News {
     segments: Vec<Segment>,
     state: Option<Arc<SourceState>>,
     open: Opened,
+    /// How many bytes of the source are unread, if that was said.
+    lag: Option<u64>,
     /// A new epoch begins before them.
     epoch: Option<Position>,
 }
@@ -100,7 +102,8 @@ impl Appender {
         };
         let places = std::mem::take(&mut batch.places);
         let (state, open) = (batch.state.take(), std::mem::take(&mut batch.open));
-        let mut news = News { segments: batch.cut(id, seq), state, open, epoch: None };
+        let lag = batch.lag.take();
+        let mut news = News { segments: batch.cut(id, seq), state, open, lag, epoch: None };
         if news.state.is_some() {
             self.state.clone_from(&news.state);
         }
@@ -133,6 +136,9 @@ impl Appender {
             if let Some(first) = news.epoch {
                 ring.go_on_at(first, Some(0));
             }
+            if let Some(lag) = news.lag {
+                ring.set_lag(lag);
+            }
             ring.hear(news.state, news.open, !news.segments.is_empty());
             for segment in news.segments {
                 ring.push(segment);
@@ -144,6 +150,11 @@ impl Appender {
         self.share.report(bytes);
         let degraded = self.recorder.as_ref().and_then(|recorder| recorder.degraded());
         self.shared.set_degraded(degraded);
+    }
+
+    /// How many readers ever came: for a source that is to start with the first.
+    pub fn readers(&self) -> watch::Receiver<u64> {
+        self.shared.readers()
     }
 
     /// Waits until something is due for the history, and does it; for ever without one. What it gives back is to be
@@ -166,7 +177,7 @@ impl Appender {
         batch
     }
 
-    /// Ends the log: what the history still lacks is written, and all is on the disk when it is done.
+    /// Ends the log: what the history still lacks is written. It is on the disk once the [`History`](super::History) is closed.
     pub async fn close(mut self) {
         if let Some(recorder) = self.recorder.take() {
             let ring = self.ring.clone();
@@ -203,5 +214,5 @@ fn fall_back(id: Position, seq: u64, news: News, reason: String) -> News {
         segments.push(segment);
     }
     let state = news.state.or(batch.state.take());
-    News { segments, state, open: news.open, epoch: Some(first) }
+    News { segments, state, open: news.open, lag: news.lag, epoch: Some(first) }
 }

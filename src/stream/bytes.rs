@@ -1,6 +1,13 @@
 //! Numbers and texts as the bytes of a record, and back. What does not read back is [`Bad::Damaged`].
 
-use super::record::Bad;
+/// Bytes that are no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bad {
+    /// They end too early.
+    Short,
+    /// They are not what was written.
+    Damaged,
+}
 
 /// A number as seven bits a byte, the lowest first (LEB128).
 pub(super) fn number(mut value: u64, out: &mut Vec<u8>) {

@@ -182,6 +182,18 @@ impl Cursor {
         self.log.ring.borrow().numbering().seen(self.next)
     }
 
+    /// Goes on at its place with another view: from the next event that it had not yet. Cost: a lock.
+    pub fn change(&mut self, view: View) {
+        let (at, view) = {
+            let mut views = self.log.shared.views();
+            views.leave(self.at);
+            views.enter(view)
+        };
+        (self.at, self.view) = (at, view);
+        // Whether the unfinished line is shown is for the new filter to say.
+        self.open_version = 0;
+    }
+
     /// Whether its place moved past events that it was not shown, since this was asked last.
     pub fn has_skipped(&mut self) -> bool {
         std::mem::replace(&mut self.shown, self.next) != self.next
@@ -233,6 +245,7 @@ impl Cursor {
         } else {
             let view = self.view.clone();
             let encoded = slot.encode_some(&view, self.log.name(), self.until.lines.unwrap_or(u64::MAX));
+            self.log.shared.views().count_filtered(encoded.filtered);
             self.pass(&encoded)
         }
     }
@@ -274,13 +287,25 @@ impl Cursor {
             (line.cloned(), version)
         };
         let seen = std::mem::replace(&mut self.open_version, version);
-        let filter = &self.view.filter;
-        let passes = |line: &OpenLine| filter.is_empty() || filter.takes(Some(line.origin.as_str()), &line.text);
-        if version == seen || (seen == 0 && line.is_none()) || line.as_deref().is_some_and(|line| !passes(line)) {
+        let nothing_new = version == seen || (seen == 0 && line.is_none());
+        if nothing_new || line.as_deref().is_some_and(|line| !self.passes(line, version)) {
             Step::Wait
         } else {
             Step::Item(Item::Open(line))
         }
+    }
+
+    /// Whether the filter lets this version of the unfinished line pass; asked once for all readers of the view.
+    fn passes(&self, line: &OpenLine, version: u64) -> bool {
+        if self.view.filter.is_empty() {
+            return true;
+        }
+        let known = self.log.shared.views().open_passes(self.at, version);
+        known.unwrap_or_else(|| {
+            let passes = self.view.filter.takes(Some(line.origin.as_str()), &line.text);
+            self.log.shared.views().note_open(self.at, version, passes);
+            passes
+        })
     }
 }
 
@@ -393,16 +418,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_of_a_run_ends_with_it_and_finds_nothing_when_it_comes_back() {
         let (mut appender, log) = log(1 << 20);
-        let end = RunEnd { run: 1, code: Some(0), signal: None, duration: 1.0, cause: EndCause::Exited };
+        let end =
+            RunEnd { run: 1, code: Some(0), signal: None, duration: None, peak_memory: None, cause: EndCause::Exited };
         let mut batch = Batch::new();
-        batch.state(Time(0), SourceState::Running { run: 1, pid: None });
+        batch.state(Time(0), SourceState::Running { run: 1, pid: None, note: None });
         batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"1");
         appender.append(&mut batch).await;
         let view = View { encoding: Encoding::Ndjson, ..view(&[]) };
         let until = Until { run: true, ..Until::default() };
         let mut reader = log.cursor(view.clone(), Start::Run, until).await;
         batch.end(Time(0), &end);
-        batch.state(Time(0), SourceState::Running { run: 2, pid: None });
+        batch.state(Time(0), SourceState::Running { run: 2, pid: None, note: None });
         batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"2");
         appender.append(&mut batch).await;
         let mut seen = String::new();
@@ -436,6 +462,51 @@ mod tests {
             "the small one lost its history"
         );
         assert!(logs[1].1.info(Time(0)).memory > 300_000, "the large ones share");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn equal_filters_are_evaluated_once_for_all_their_readers() {
+        /// Lines held against a filter for so many readers with ten filters, some of which come late and read at odd times.
+        async fn cost(readers: usize) -> u64 {
+            let (mut appender, log) = log(4 << 20);
+            let mut all = Vec::new();
+            for at in 0..readers {
+                let pattern = (at % 10).to_string();
+                all.push(log.cursor(view(&[&pattern]), Start::Tail(0), Until::default()).await);
+            }
+            let mut seen = vec![0; readers];
+            for round in 0..50u64 {
+                write(&mut appender, round * 20..(round + 1) * 20).await;
+                for (at, reader) in
+                    all.iter_mut().enumerate().filter(|(at, _)| round == 49 || !(*at as u64 + round).is_multiple_of(3))
+                {
+                    seen[at] += drain(reader).await.len();
+                }
+            }
+            for (at, seen) in seen.iter().enumerate() {
+                let expected = (0..1000).filter(|line: &u64| line.to_string().contains(&(at % 10).to_string())).count();
+                assert_eq!(*seen, expected, "reader {at}");
+            }
+            log.info(Time(0)).filtered
+        }
+        let (few, many) = (cost(10).await, cost(500).await);
+        assert!(few >= 10_000, "each of ten filters looks at each of 1000 lines: {few}");
+        assert!(many * 2 <= few * 3, "{many} for 500 readers, {few} for 10");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_filter_counts_from_the_next_line_on() {
+        let (mut appender, log) = log(1 << 20);
+        write(&mut appender, 0..10).await;
+        let mut reader = log.cursor(view(&["7"]), Start::Oldest, Until::default()).await;
+        assert_eq!(drain(&mut reader).await, [7]);
+        write(&mut appender, 10..20).await;
+        reader.change(view(&["5"]));
+        assert_eq!(drain(&mut reader).await, [15]);
+        reader.change(view(&[]));
+        write(&mut appender, 20..22).await;
+        assert_eq!(drain(&mut reader).await, [20, 21]);
+        assert_eq!(log.info(Time(0)).readers, 1);
     }
 
     #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::event::{Gap, Kind, Origin, Position, SourceState, StreamName, Time};
+use crate::event::{Gap, Kind, Position, SourceState, StreamName, Time};
 
 use super::appender::Appender;
 use super::cursor::{Bounds, Cursor, Start, Until};
@@ -48,7 +48,13 @@ fn open_at(
     let (sender, ring) = watch::channel(ring);
     let sender = Arc::new(sender);
     let share = budget.enter(Arc::downgrade(&sender));
-    let shared = Arc::new(Shared { name, past, views: Mutex::default(), degraded: Mutex::default() });
+    let shared = Arc::new(Shared {
+        name,
+        past,
+        views: Mutex::default(),
+        degraded: Mutex::default(),
+        came: watch::Sender::new(0),
+    });
     (Appender::new(sender, shared.clone(), memory, share), Log { shared, ring })
 }
 
@@ -61,6 +67,8 @@ pub(super) struct Shared {
     views: Mutex<Views>,
     /// Why nothing is recorded.
     degraded: Mutex<Option<String>>,
+    /// How many readers ever came.
+    came: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -68,6 +76,11 @@ impl Shared {
     pub(super) fn views(&self) -> MutexGuard<'_, Views> {
         // Each change leaves the views consistent, so a panic elsewhere does not spoil them.
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many readers ever came.
+    pub(super) fn readers(&self) -> watch::Receiver<u64> {
+        self.came.subscribe()
     }
 
     /// Says why nothing is recorded; `None` that it is.
@@ -91,6 +104,8 @@ pub struct Log {
 pub struct Info {
     /// How its source is, if it said so.
     pub state: Option<Arc<SourceState>>,
+    /// How many bytes its source has and did not read yet, as far as is known.
+    pub lag: u64,
     /// The id of the oldest event kept; `None` if there is none.
     pub first: Option<Position>,
     /// The id of the newest event; of number 0 if there was none yet.
@@ -105,6 +120,8 @@ pub struct Info {
     pub disk: Option<u64>,
     /// Why nothing is recorded at the moment.
     pub degraded: Option<String>,
+    /// How many lines were held against a filter, for all readers together.
+    pub filtered: u64,
     /// Whether nothing more can come.
     pub ended: bool,
 }
@@ -119,9 +136,9 @@ impl Log {
     pub fn info(&self, now: Time) -> Info {
         /// The rate is over this many seconds.
         const SECONDS: i64 = 10;
-        let (readers, slots) = {
+        let (readers, slots, filtered) = {
             let views = self.shared.views();
-            (views.readers(), views.bytes())
+            (views.readers(), views.bytes(), views.filtered())
         };
         let ended = self.ring.has_changed().is_err();
         let ring = self.ring.borrow();
@@ -131,6 +148,7 @@ impl Log {
         let rate = (end - recent) as f64 / SECONDS as f64;
         Info {
             state: ring.state().cloned(),
+            lag: ring.lag(),
             first: (oldest < end).then(|| ring.numbering().id(oldest)),
             last: ring.numbering().seen(end),
             rate,
@@ -138,6 +156,7 @@ impl Log {
             memory: ring.bytes() + slots,
             disk: self.shared.past.as_ref().map(Past::bytes),
             degraded: self.shared.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            filtered,
             ended,
         }
     }
@@ -145,6 +164,7 @@ impl Log {
     /// A new reader. Cost: a lock, and for [`Start::Tail`] and [`Start::Since`] a look at as much of memory or the disk as
     /// it takes.
     pub async fn cursor(&self, view: View, start: Start, until: Until) -> Cursor {
+        self.shared.came.send_modify(|came| *came += 1);
         let filter = view.filter.clone();
         let (at, view) = self.shared.views().enter(view);
         let mut cursor = Cursor::new(self.clone(), view, at);
@@ -198,27 +218,49 @@ impl Log {
 
     /// The place of the `lines`-th last line that passes the filter, or of the oldest event if there are fewer.
     async fn tail(&self, lines: u64, filter: Filter) -> u64 {
-        let counts = move |segment: &Segment, at: usize| {
-            let event = segment.event(at);
-            event.kind == Kind::Line && filter.takes(event.origin.map(Origin::as_str), event.text)
-        };
         let (segments, oldest) = {
             let ring = self.ring.borrow();
             (ring.segments(), ring.oldest())
         };
-        let mut left = lines;
-        for segment in segments.iter().rev() {
-            for at in (0..segment.len()).rev() {
-                left -= u64::from(counts(segment, at));
-                if left == 0 {
-                    return segment.seq() + at as u64;
+        let mut search = Backwards::new(lines, filter);
+        let found = segments.iter().rev().find_map(|segment| search.place_in(segment, u64::MAX));
+        let first = segments.first().map_or(self.ring.borrow().end(), |segment| segment.seq());
+        let (place, filtered) = match (found, &self.shared.past) {
+            (None, Some(past)) if oldest < first => past.tail(search, first).await.unwrap_or((first, 0)),
+            (found, _) => (found.unwrap_or(first), search.filtered),
+        };
+        self.shared.views().count_filtered(filtered);
+        place
+    }
+}
+
+/// A search for the last lines that pass a filter, from the newest back.
+#[derive(Debug)]
+pub(super) struct Backwards {
+    /// How many are still sought; at least one.
+    left: u64,
+    filter: Filter,
+    /// How many lines were held against the filter.
+    pub(super) filtered: u64,
+}
+
+impl Backwards {
+    fn new(lines: u64, filter: Filter) -> Self {
+        Self { left: lines, filter, filtered: 0 }
+    }
+
+    /// The place of the last line that is sought, if it is in `segment` and before `bound`. It comes before all that was
+    /// looked at.
+    pub(super) fn place_in(&mut self, segment: &Segment, bound: u64) -> Option<u64> {
+        for at in (0..segment.len()).rev().filter(|&at| segment.seq() + (at as u64) < bound) {
+            let event = segment.event(at);
+            if event.kind == Kind::Line && self.filter.takes_event(&event, &mut self.filtered) {
+                self.left -= 1;
+                if self.left == 0 {
+                    return Some(segment.seq() + at as u64);
                 }
             }
         }
-        let first = segments.first().map_or(self.ring.borrow().end(), |segment| segment.seq());
-        match &self.shared.past {
-            Some(past) if oldest < first => past.tail(left, first, counts).await.unwrap_or(first),
-            _ => first,
-        }
+        None
     }
 }

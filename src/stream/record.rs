@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Epoch, Flags, Kind, Origin, Position, Time};
 
-use super::bytes::{From, number, put_text, unzigzag, zigzag};
+use super::bytes::{Bad, From, number, put_text, unzigzag, zigzag};
 use super::numbering::Numbering;
 use super::segment::{Entry, NO_ORIGIN, Segment};
 
@@ -94,15 +94,6 @@ pub(super) struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Opened {
     pub(super) boot: String,
-}
-
-/// Bytes that are no record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bad {
-    /// They end too early.
-    Short,
-    /// They are not what was written.
-    Damaged,
 }
 
 /// Appends records to `out`. What it appends, from one [`end`](Self::end) to the next, counts as a whole.

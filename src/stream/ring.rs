@@ -29,6 +29,8 @@ pub(super) struct Ring {
     young: usize,
     /// How the source is.
     state: Option<Arc<SourceState>>,
+    /// How many bytes of the source are known to be unread.
+    lag: u64,
     open: Option<Arc<OpenLine>>,
     /// Counts what readers must be told of `open`.
     open_version: u64,
@@ -74,6 +76,7 @@ impl Ring {
             bytes: 0,
             young: 0,
             state: None,
+            lag: 0,
             open: None,
             open_version: 0,
         }
@@ -209,6 +212,15 @@ impl Ring {
     /// How the source is, if it ever said so.
     pub(super) fn state(&self) -> Option<&Arc<SourceState>> {
         self.state.as_ref()
+    }
+
+    /// How many bytes of the source are known to be unread.
+    pub(super) fn lag(&self) -> u64 {
+        self.lag
+    }
+
+    pub(super) fn set_lag(&mut self, lag: u64) {
+        self.lag = lag;
     }
 
     /// The unfinished line, and a number that changes when readers must be told of it.
@@ -464,12 +476,13 @@ mod tests {
     #[test]
     fn a_read_stops_at_the_end_of_a_run() {
         let mut ring = ring();
-        let run = |run| SourceState::Running { run, pid: None };
+        let run = |run| SourceState::Running { run, pid: None, note: None };
         let end = |run| crate::event::RunEnd {
             run,
             code: Some(0),
             signal: None,
-            duration: 1.0,
+            duration: None,
+            peak_memory: None,
             cause: crate::event::EndCause::Exited,
         };
         let mut batch = Batch::new();

@@ -53,6 +53,8 @@ pub struct Batch {
     pub(super) state: Option<Arc<SourceState>>,
     /// What becomes of the unfinished line.
     pub(super) open: Opened,
+    /// How many bytes of the source are known to be unread.
+    pub(super) lag: Option<u64>,
     /// What is new about the source's places.
     pub(super) places: Vec<(String, Option<String>)>,
 }
@@ -73,9 +75,9 @@ impl Batch {
         self.push(time, origin, Kind::Line, flags, text);
     }
 
-    /// Adds a change of the source's state. `run` says that a run of a process begins here.
+    /// Adds a change of the source's state. With [`SourceState::Running`] and no note, a run of a process begins.
     pub fn state(&mut self, time: Time, state: SourceState) {
-        let flags = if matches!(state, SourceState::Running { .. }) { Flags::RUN } else { Flags::NONE };
+        let flags = if matches!(state, SourceState::Running { note: None, .. }) { Flags::RUN } else { Flags::NONE };
         self.push(time, NO_ORIGIN, Kind::State, flags, &json(&state));
         self.state = Some(Arc::new(state));
     }
@@ -102,9 +104,44 @@ impl Batch {
         self.places.push((key.to_owned(), place));
     }
 
+    /// Says how many bytes of the source are known to be unread; shown beside its state, and no event.
+    pub fn lag(&mut self, bytes: u64) {
+        self.lag = Some(bytes);
+    }
+
+    /// What it says of the source's places.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> &[(String, Option<String>)] {
+        &self.places
+    }
+
+    /// Its lines: origin, flags and text.
+    #[cfg(test)]
+    pub(crate) fn lines(&self) -> Vec<(String, Flags, String)> {
+        let line = |at: usize| {
+            let entry = self.index[at];
+            let text = String::from_utf8_lossy(&self.text[self.end_of(at)..entry.end as usize]).into_owned();
+            let origin = self.origins.get(usize::from(entry.origin)).map_or("", Origin::as_str).to_owned();
+            (entry.kind == Kind::Line).then_some((origin, entry.flags, text))
+        };
+        (0..self.index.len()).filter_map(line).collect()
+    }
+
+    /// The newest state in it.
+    #[cfg(test)]
+    pub(crate) fn last_state(&self) -> Option<&SourceState> {
+        self.state.as_deref()
+    }
+
+    /// How many losses it tells of.
+    #[cfg(test)]
+    pub(crate) fn losses(&self) -> usize {
+        self.index.iter().filter(|entry| entry.kind == Kind::Loss).count()
+    }
+
     /// Whether an append of it would change nothing.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty() && self.places.is_empty() && matches!(self.open, Opened::Unsaid)
+        self.index.is_empty() && self.places.is_empty() && self.lag.is_none() && matches!(self.open, Opened::Unsaid)
     }
 
     /// Whether it holds numbered events.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use regex::bytes::{Regex, RegexBuilder};
 use tokio::time::Instant;
 
-use crate::event::{Event, Kind, Origin, Position, StreamName};
+use crate::event::{Event, Kind, Level, Origin, Position, StreamName};
 use crate::wire::{Encoder, Encoding};
 
 use super::ring::Slice;
@@ -41,6 +41,7 @@ pub struct Filter {
     grep: Vec<Regex>,
     exclude: Vec<Regex>,
     origins: Vec<String>,
+    level: Option<Level>,
 }
 
 /// An expression that cannot be used.
@@ -61,23 +62,35 @@ impl Filter {
     /// If an expression is too long, is none (syntax of the `regex` crate), or takes too much memory.
     pub fn new(grep: &[String], exclude: &[String], origins: Vec<String>) -> Result<Self, BadFilter> {
         let compile = |patterns: &[String]| patterns.iter().map(|pattern| compile(pattern)).collect::<Result<_, _>>();
-        Ok(Self { grep: compile(grep)?, exclude: compile(exclude)?, origins })
+        Ok(Self { grep: compile(grep)?, exclude: compile(exclude)?, origins, level: None })
+    }
+
+    /// And of these, lines that say they are at least as serious as `level`.
+    #[must_use]
+    pub fn with_level(self, level: Option<Level>) -> Self {
+        Self { level, ..self }
     }
 
     /// Whether every event passes.
     pub fn is_empty(&self) -> bool {
-        self.grep.is_empty() && self.exclude.is_empty() && self.origins.is_empty()
+        self.grep.is_empty() && self.exclude.is_empty() && self.origins.is_empty() && self.level.is_none()
     }
 
     /// Whether a line passes.
     pub(super) fn takes(&self, origin: Option<&str>, text: &[u8]) -> bool {
         (self.origins.is_empty() || self.origins.iter().any(|wanted| Some(wanted.as_str()) == origin))
+            && self.level.is_none_or(|least| Level::of(text).is_some_and(|level| level <= least))
             && self.grep.iter().all(|pattern| pattern.is_match(text))
             && !self.exclude.iter().any(|pattern| pattern.is_match(text))
     }
 
-    fn takes_event(&self, event: &Event<'_>) -> bool {
-        event.kind != Kind::Line || self.is_empty() || self.takes(event.origin.map(Origin::as_str), event.text)
+    /// Whether an event passes; `count` counts what had to be looked at.
+    pub(super) fn takes_event(&self, event: &Event<'_>, count: &mut u64) -> bool {
+        if event.kind != Kind::Line || self.is_empty() {
+            return true;
+        }
+        *count += 1;
+        self.takes(event.origin.map(Origin::as_str), event.text)
     }
 }
 
@@ -92,7 +105,10 @@ fn compile(pattern: &str) -> Result<Regex, BadFilter> {
 impl PartialEq for Filter {
     fn eq(&self, other: &Self) -> bool {
         let same = |a: &[Regex], b: &[Regex]| a.iter().map(Regex::as_str).eq(b.iter().map(Regex::as_str));
-        same(&self.grep, &other.grep) && same(&self.exclude, &other.exclude) && self.origins == other.origins
+        same(&self.grep, &other.grep)
+            && same(&self.exclude, &other.exclude)
+            && self.origins == other.origins
+            && self.level == other.level
     }
 }
 
@@ -119,6 +135,8 @@ pub(super) struct Encoded {
     pub(super) to: u64,
     /// The place after the last event that is in it; `None` if there is none.
     pub(super) shown: Option<u64>,
+    /// How many lines were held against the filter for it.
+    pub(super) filtered: u64,
     /// Where each frame ends and which event it is, for readers of several streams.
     pub(super) frames: Vec<(usize, Position)>,
 }
@@ -132,12 +150,12 @@ impl View {
         // A frame's id and field names take about this much beside its text.
         let room = if self.filter.is_empty() { text + 48 * events } else { 0 };
         let mut out = Vec::with_capacity(room);
-        let mut made = Encoded { bytes: Bytes::new(), lines: 0, to: 0, shown: None, frames: Vec::new() };
+        let mut made = Encoded { bytes: Bytes::new(), lines: 0, to: 0, shown: None, filtered: 0, frames: Vec::new() };
         for slice in slices {
             for at in slice.from..slice.to {
                 let event = slice.segment.event(at);
                 made.to = slice.segment.seq() + at as u64 + 1;
-                if self.filter.takes_event(&event) {
+                if self.filter.takes_event(&event, &mut made.filtered) {
                     encoder.push(&event, &mut out);
                     made.shown = Some(made.to);
                     made.lines += u64::from(event.kind == Kind::Line);
@@ -201,16 +219,21 @@ struct Shared {
     /// The last cut, and when the next may be made.
     cut: u64,
     tick: Option<Instant>,
+    /// The version of the unfinished line that was held against the filter last, and whether it passed.
+    open: (u64, bool),
     /// As they were made.
     slots: VecDeque<Arc<Slot>>,
 }
 
 /// All views of one log.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "the views are what it is about")]
 pub(super) struct Views {
     views: Vec<Option<Shared>>,
     /// All encoded bytes in slots.
     bytes: usize,
+    /// How many lines were held against a filter.
+    filtered: u64,
 }
 
 /// What a reader finds at its place in its view.
@@ -237,6 +260,7 @@ impl Views {
             readers: 0,
             cut: 0,
             tick: None,
+            open: (0, true),
             slots: VecDeque::new(),
         });
         shared.readers += 1;
@@ -293,8 +317,31 @@ impl Views {
         slot
     }
 
+    /// Counts lines that were held against a filter.
+    pub(super) fn count_filtered(&mut self, lines: u64) {
+        self.filtered += lines;
+    }
+
+    /// How many lines were held against a filter, for all readers together.
+    pub(super) fn filtered(&self) -> u64 {
+        self.filtered
+    }
+
+    /// Whether this version of the unfinished line passes; `None` if nobody has looked yet.
+    pub(super) fn open_passes(&mut self, at: usize, version: u64) -> Option<bool> {
+        let (seen, passes) = self.shared(at).open;
+        (seen == version).then_some(passes)
+    }
+
+    /// Remembers whether it passes, for all readers of the view.
+    pub(super) fn note_open(&mut self, at: usize, version: u64, passes: bool) {
+        self.shared(at).open = (version, passes);
+        self.filtered += 1;
+    }
+
     /// Counts what was just encoded.
     pub(super) fn count(&mut self, at: usize, slot: &Slot) {
+        self.filtered += slot.encoded.get().map_or(0, |encoded| encoded.filtered);
         self.bytes += slot.bytes();
         // It may have been dropped before it was encoded.
         if self.shared(at).slots.iter().any(|known| std::ptr::eq(&raw const **known, slot)) {

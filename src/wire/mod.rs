@@ -5,6 +5,7 @@
 pub mod sse;
 pub mod ndjson;
 pub mod text;
+pub mod message;
 
 use crate::event::{Epoch, Event, StreamName, Time};
 

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use serde::Serialize;
 
-use crate::event::{Event, Flags, Gap, Kind, OpenLine};
+use crate::event::{Event, Flags, Gap, Kind, Level, OpenLine};
 
 use super::Encoder;
 
@@ -48,6 +48,11 @@ fn line(event: &Event<'_>, out: &mut Vec<u8>) {
         let bytes = base64::engine::general_purpose::STANDARD.encode(event.text);
         out.extend_from_slice(b",\"bytes\":\"");
         out.extend_from_slice(bytes.as_bytes());
+        out.push(b'"');
+    }
+    if let Some(level) = Level::of(event.text) {
+        out.extend_from_slice(b",\"level\":\"");
+        out.extend_from_slice(level.name().as_bytes());
         out.push(b'"');
     }
     if event.flags.has(Flags::CONTINUED) {
@@ -116,9 +121,10 @@ pub(super) mod tests {
         let origin = Origin::stdout();
         let id = Position { epoch: Epoch::kept(1_763_874_672_123), number: 1042 };
         let time = Time(1_763_874_672_123_456);
-        let table: [(Kind, Flags, &[u8], &str); 4] = [
+        let table: [(Kind, Flags, &[u8], &str); 5] = [
             (Kind::Line, Flags::NONE, b"a \"b\"\x00", r#""text":"a \"b\"\u0000""#),
             (Kind::Line, Flags::PARTIAL, b"\xff", r#""text":"�","bytes":"/w==","partial":true"#),
+            (Kind::Line, Flags::NONE, b"[warn] x", r#""text":"[warn] x","level":"warning""#),
             (Kind::Line, Flags::CONTINUED, b"x", r#""text":"x","continued":true"#),
             (Kind::Loss, Flags::NONE, br#"{"missed":null}"#, r#""kind":"loss","missed":null"#),
         ];

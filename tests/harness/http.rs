@@ -34,6 +34,11 @@ impl Address {
         }
     }
 
+    /// The reply to a POST.
+    pub(crate) fn post(&self, path: &str, body: &[u8]) -> Response {
+        Response::request(self, "POST", path, &[], body)
+    }
+
     pub(crate) fn tcp(&self) -> SocketAddr {
         match self {
             Self::Tcp(address) => *address,
@@ -78,11 +83,18 @@ pub(crate) struct Response {
 
 impl Response {
     pub(crate) fn get(address: &Address, path: &str, headers: &[(&str, &str)]) -> Self {
-        let mut head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n", address.host());
+        Self::request(address, "GET", path, headers, b"")
+    }
+
+    pub(crate) fn request(address: &Address, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", address.host());
         for (name, value) in headers {
             head.extend([name, ": ", value, "\r\n"]);
         }
-        Self::of(address, (head + "\r\n").as_bytes())
+        if !body.is_empty() {
+            head.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
+        }
+        Self::of(address, &[(head + "\r\n").as_bytes(), body].concat())
     }
 
     /// The answer to these bytes.
@@ -173,6 +185,11 @@ impl fmt::Debug for Body {
 }
 
 impl Body {
+    /// The connection, once it is no HTTP any more.
+    pub(crate) fn into_socket(self) -> BufReader<Box<dyn Socket>> {
+        self.socket
+    }
+
     /// What comes next; `None` at its proper end. A connection that was cut is an error, and so is a deadline that is over.
     pub(crate) fn some(&mut self, deadline: Deadline) -> io::Result<Option<Vec<u8>>> {
         let left = deadline.left().ok_or(io::ErrorKind::TimedOut)?;

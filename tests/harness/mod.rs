@@ -4,6 +4,7 @@
 
 pub(crate) mod http;
 pub(crate) mod sse;
+pub(crate) mod ws;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
@@ -111,15 +112,23 @@ impl Place {
         Program::start(self.command(arguments).stdin(Stdio::null())).ended()
     }
 
+    /// Starts the program by way of another, such as `unshare`, and waits until it serves.
+    pub(crate) fn launch_by(self, wrapper: &[&str], arguments: &[&str]) -> Daemon {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_rtlogd")).args(arguments).current_dir(self.0.path());
+        command.env_remove("WATCHDOG_USEC").env_remove("RTLOGD_LOG").stdin(Stdio::null());
+        self.launch_command(command)
+    }
+
     /// Starts the program and waits until it serves.
     pub(crate) fn launch(self, arguments: &[&str], input: Stdio) -> Daemon {
         let mut command = self.command(arguments);
         command.stdin(input);
-        self.launch_as(command)
+        self.launch_command(command)
     }
 
-    /// The same with a command of [`command`](Self::command).
-    pub(crate) fn launch_as(self, mut command: Command) -> Daemon {
+    /// Starts a command that becomes the program, and waits until it serves.
+    pub(crate) fn launch_command(self, mut command: Command) -> Daemon {
         let notify = self.path("notify");
         if let Err(error) = fs::remove_file(&notify) {
             assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
@@ -304,9 +313,25 @@ impl Daemon {
         (response.status, response.headers, response.body.all())
     }
 
+    /// Its Unix socket.
+    pub(crate) fn unix(&self) -> &Address {
+        let unix = self.addresses.iter().find(|address| matches!(address, Address::Unix(_)));
+        unix.expect("STATUS= names a Unix socket")
+    }
+
+    /// What it logged up to now.
+    pub(crate) fn logged(&self) -> String {
+        self.program.err.text()
+    }
+
     /// Writes to its standard input.
     pub(crate) fn input(&self, bytes: &[u8]) {
         self.program.child.stdin.as_ref().expect("its input is a pipe").write_all(bytes).unwrap();
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> i32 {
+        self.program.pid().as_raw_nonzero().get()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -324,6 +349,11 @@ impl Daemon {
 
     pub(crate) fn ended_by(self, deadline: Deadline) -> (Ended, Place) {
         (self.program.ended_by(deadline), self.place)
+    }
+
+    /// What it printed to standard error so far.
+    pub(crate) fn printed(&self) -> String {
+        self.program.err.text()
     }
 
     /// Ends it without a word; its directory stays.

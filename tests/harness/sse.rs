@@ -137,8 +137,11 @@ impl Reader {
 
     /// The next lines; states may stand between them, but neither a gap nor a loss.
     pub(crate) fn take(&mut self, count: usize) -> Vec<Message> {
+        self.take_by(Deadline::new(), count)
+    }
+
+    pub(crate) fn take_by(&mut self, deadline: Deadline, count: usize) -> Vec<Message> {
         let mut lines = Vec::new();
-        let deadline = Deadline::new();
         while lines.len() < count {
             let message = self
                 .next_by(deadline)
@@ -152,9 +155,17 @@ impl Reader {
     }
 
     /// All messages up to the first that `is_last`.
-    pub(crate) fn until(&mut self, what: &str, mut is_last: impl FnMut(&Message) -> bool) -> Vec<Message> {
+    pub(crate) fn until(&mut self, what: &str, is_last: impl FnMut(&Message) -> bool) -> Vec<Message> {
+        self.until_by(Deadline::new(), what, is_last)
+    }
+
+    pub(crate) fn until_by(
+        &mut self,
+        deadline: Deadline,
+        what: &str,
+        mut is_last: impl FnMut(&Message) -> bool,
+    ) -> Vec<Message> {
         let mut all = Vec::new();
-        let deadline = Deadline::new();
         loop {
             let message =
                 self.next_by(deadline).unwrap_or_else(|| panic!("the end instead of {what}: {:#?}", self.seen));
@@ -170,6 +181,24 @@ impl Reader {
     pub(crate) fn until_end(&mut self) -> Vec<Message> {
         let deadline = Deadline::new();
         std::iter::from_fn(|| self.next_by(deadline)).collect()
+    }
+
+    /// All messages up to the body's end, or to where it was cut.
+    pub(crate) fn until_cut(&mut self) -> Vec<Message> {
+        let deadline = Deadline::new();
+        while let Ok(Some(bytes)) = self.body.some(deadline) {
+            self.decoder.push(&bytes);
+        }
+        assert!(deadline.left().is_some(), "neither an end nor a cut in time");
+        self.decoder.ready.drain(..).collect()
+    }
+
+    /// What came so far, without waiting for more than that.
+    pub(crate) fn some(&mut self) -> Vec<Message> {
+        if let Ok(Some(bytes)) = self.body.some(Deadline::new()) {
+            self.decoder.push(&bytes);
+        }
+        self.decoder.ready.drain(..).collect()
     }
 
     /// The id that a browser would send when it connects again.

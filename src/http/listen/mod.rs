@@ -1,5 +1,6 @@
 //! Sockets: accept, give a seat, serve with timers, drain. Routing is warp's; the loop, the limits and the clock are ours.
 
+mod admit;
 mod io;
 mod seats;
 
@@ -12,9 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,15 +21,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_service::Service as _;
 use warp::Filter;
-use warp::reply::{Reply, Response};
+use warp::reply::Reply;
 
-use crate::access::Hosts;
+use crate::access::{Hosts, Peer};
 use crate::config::{Limits, Listen, Network};
 
-use super::follow::come_later;
-use super::problem::Problem;
+pub(crate) use admit::Sent;
+
+use admit::respond;
 use io::Watched;
 use seats::{Seat, Seats};
 
@@ -41,9 +39,6 @@ const WRITE_BUFFER: usize = 32 << 10;
 /// Largest head, in bytes, and most header lines: a browser's with cookies is a tenth of it.
 const HEAD: usize = 32 << 10;
 const HEADERS: usize = 100;
-
-/// Largest body of a request that needs none, in bytes.
-const BODY: usize = 64 << 10;
 
 /// Streams on one HTTP/2 connection at once; a browser asks for 100 at most.
 const H2_STREAMS: u32 = 100;
@@ -190,10 +185,17 @@ where
             Socket::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
                 tune(&stream);
                 let counted = !peer.ip().is_loopback() && !rules.trusted.iter().any(|net| net.contains(peer.ip()));
-                spawn(stream, counted.then(|| peer.ip()), &routes, &rules, &seats);
+                let from = Arrival { peer: Peer::tcp(peer), address: counted.then(|| peer.ip()) };
+                spawn(stream, from, &routes, &rules, &seats);
             }),
             Socket::Unix(listener, _) | Socket::Given(listener, _) => {
-                listener.accept().await.map(|(stream, _)| spawn(stream, None, &routes, &rules, &seats))
+                listener.accept().await.and_then(|(stream, _)| {
+                    let user = stream.peer_cred()?;
+                    let pid = user.pid().and_then(|pid| u32::try_from(pid).ok());
+                    let from = Arrival { peer: Peer::Unix { uid: user.uid(), pid }, address: None };
+                    spawn(stream, from, &routes, &rules, &seats);
+                    Ok(())
+                })
             }
         };
         if let Err(error) = accepted {
@@ -215,7 +217,33 @@ fn tune(stream: &TcpStream) {
     }
 }
 
-fn spawn<F, S>(stream: S, address: Option<IpAddr>, routes: &F, rules: &Arc<Rules>, seats: &Arc<Seats>)
+/// From where a connection came.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    peer: Peer,
+    /// The address that its seat counts for, if it counts for one.
+    address: Option<IpAddr>,
+}
+
+/// Who sent a request. As long as a copy is held, so is the connection's seat.
+#[derive(Debug, Clone)]
+pub(crate) struct Guest {
+    pub(crate) peer: Peer,
+    seat: Arc<Seat>,
+    tasks: TaskTracker,
+}
+
+impl Guest {
+    /// Goes on with `work` when the request is answered; the seat stays taken, and the daemon waits for it when it stops.
+    pub(super) fn go_on(self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.clone().spawn(async move {
+            work.await;
+            drop(self);
+        });
+    }
+}
+
+fn spawn<F, S>(stream: S, from: Arrival, routes: &F, rules: &Arc<Rules>, seats: &Arc<Seats>)
 where
     F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
     F::Extract: Reply,
@@ -223,21 +251,21 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // Without even a seat to refuse from, the connection is closed.
-    let Some(seat) = seats.take(address) else { return };
+    let Some(seat) = seats.take(from.address) else { return };
+    let guest = Guest { peer: from.peer, seat: Arc::new(seat), tasks: rules.tasks.clone() };
     let (routes, rules) = (routes.clone(), rules.clone());
     let tasks = rules.tasks.clone();
     tasks.spawn(async move {
-        if let Err(error) = connection(stream, &seat, routes, &rules).await {
+        if let Err(error) = connection(stream, guest, routes, &rules).await {
             debug!(error:% = error; "a connection failed");
         }
-        drop(seat);
     });
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves one connection to its end.
-async fn connection<F, S>(stream: S, seat: &Seat, routes: F, rules: &Arc<Rules>) -> Result<(), Failure>
+async fn connection<F, S>(stream: S, guest: Guest, routes: F, rules: &Arc<Rules>) -> Result<(), Failure>
 where
     F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
     F::Extract: Reply,
@@ -247,12 +275,12 @@ where
     let limits = &rules.limits;
     let peeked = tokio::time::timeout(limits.head, Watched::peek(stream, limits.stalled_write));
     let (stream, is_h2) = rules.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
-    let overfull = matches!(seat, Seat::Overfull(_));
+    let overfull = matches!(*guest.seat, Seat::Overfull(_));
     let seated = rules.clone();
     let service = service_fn(move |request| {
-        let (routes, rules) = (routes.clone(), seated.clone());
+        let (routes, rules, guest) = (routes.clone(), seated.clone(), guest.clone());
         // Boxed, since a connection keeps the room of what answered it for as long as its body lasts.
-        Box::pin(async move { Ok::<_, Infallible>(respond(request, routes, &rules, overfull).await) })
+        Box::pin(async move { Ok::<_, Infallible>(respond(request, routes, &rules, guest).await) })
     });
     let stream = TokioIo::new(stream);
     if is_h2 {
@@ -308,66 +336,4 @@ where
     fn execute(&self, task: F) {
         self.0.spawn(task);
     }
-}
-
-/// What holds for every request, then the routes.
-async fn respond<F>(request: hyper::Request<Incoming>, routes: F, rules: &Rules, overfull: bool) -> Response
-where
-    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
-    F::Extract: Reply,
-{
-    if overfull {
-        return if request.headers().contains_key("last-event-id") {
-            come_later()
-        } else {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "all seats are taken; try again later").into_response()
-        };
-    }
-    match admit(request, rules).await {
-        Ok(request) => warp::service(routes).call(request).await.unwrap_or_else(|never| match never {}),
-        Err(problem) => problem.into_response(),
-    }
-}
-
-async fn admit(
-    request: hyper::Request<Incoming>,
-    rules: &Rules,
-) -> Result<hyper::Request<Empty<bytes::Bytes>>, Problem> {
-    let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    check_host(authority, request.headers(), &rules.hosts)?;
-    let (mut head, body) = request.into_parts();
-    if !body.is_end_stream() {
-        let read = tokio::time::timeout(rules.limits.body, Limited::new(body, BODY).collect()).await;
-        match read {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) => {
-                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "nothing here takes a body; send none"));
-            }
-            Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly; send none")),
-        }
-    }
-    if !rules.base_path.is_empty() {
-        let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let rest = path.strip_prefix(&rules.base_path).filter(|rest| rest.starts_with('/'));
-        let rest = rest.and_then(|rest| rest.parse().ok());
-        head.uri =
-            rest.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("all is below {}/", rules.base_path)))?;
-    }
-    Ok(hyper::Request::from_parts(head, Empty::new()))
-}
-
-/// RFC 9112, section 3.2: exactly one `Host`; and it must be ours.
-fn check_host(authority: Option<&str>, headers: &HeaderMap, hosts: &Hosts) -> Result<(), Problem> {
-    let mut given = headers.get_all(header::HOST).iter();
-    let host = match (given.next(), given.next(), authority) {
-        (Some(host), None, _) => host.to_str().map_err(|_| Problem::bad("Host is not text"))?,
-        (None, _, Some(authority)) => authority,
-        (None, _, None) => return Err(Problem::bad("the request has no Host")),
-        (Some(_), Some(_), _) => return Err(Problem::bad("the request has two Hosts")),
-    };
-    if hosts.is_ours(host) {
-        return Ok(());
-    }
-    let detail = format!("{host:?} is not a name of this server; its owner can add it to `hosts`");
-    Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
 }

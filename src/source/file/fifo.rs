@@ -1,78 +1,103 @@
-//! A fifo: what its writers write is read as from a pipe, and goes on when the next writer comes.
+//! Fifos: what their writers write is read as from a pipe, and goes on when the next writer comes.
 
-use std::future::pending;
+use std::collections::BTreeMap;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use rustix::fs::fstat;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::{OpenOptions, Receiver};
-use tokio::select;
-use tokio::time::sleep_until;
 
-use crate::source::Now;
-use crate::stream::Batch;
-
-use super::follow::Follow;
 use super::identity::Identity;
 
 /// Most bytes in one read: what a pipe holds.
 const CHUNK: usize = 64 << 10;
 
-/// A fifo that is open.
+/// The fifos of one stream, by the number of their path.
+#[derive(Debug, Default)]
+pub(super) struct Fifos {
+    open: BTreeMap<usize, Fifo>,
+    buffer: Vec<u8>,
+}
+
 #[derive(Debug)]
-pub(super) struct Fifo {
+struct Fifo {
     path: PathBuf,
     receiver: Receiver,
     identity: Identity,
-    buffer: Box<[u8]>,
 }
 
 impl Fifo {
     /// Opens it; does not wait for a writer.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path) -> io::Result<Self> {
         let receiver = OpenOptions::new().open_receiver(path)?;
         let identity = Identity::from(&fstat(&receiver)?);
-        Ok(Self { path: path.to_owned(), receiver, identity, buffer: vec![0; CHUNK].into() })
-    }
-
-    /// Which one it is.
-    pub(super) fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    /// Reads what is there into `follow`. At the end, when its last writer is gone, it is opened again.
-    fn take(&mut self, follow: &mut Follow, batch: &mut Batch) -> io::Result<()> {
-        let now = Now::read();
-        match self.receiver.try_read(&mut self.buffer) {
-            Ok(0) => {
-                follow.finish(now, batch);
-                // The old one stays open until then: what is written meanwhile is not lost.
-                self.receiver = OpenOptions::new().open_receiver(&self.path)?;
-                self.identity = Identity::from(&fstat(&self.receiver)?);
-            }
-            Ok(count) => follow.feed().push(0, &self.buffer[..count], now, batch),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
+        Ok(Self { path: path.to_owned(), receiver, identity })
     }
 }
 
-/// Waits until there is something in `fifo`, and adds it to `batch`; for ever without one. May be dropped at any time.
-pub(super) async fn read(fifo: &mut Option<Fifo>, follow: Option<&mut Follow>, batch: &mut Batch) {
-    let (Some(open), Some(follow)) = (fifo.as_mut(), follow) else { return pending().await };
-    let due = follow.feed().due();
-    select! {
-        // An error shows again in the read.
-        ready = open.receiver.readable() => {
-            ready.unwrap_or_default();
-            if open.take(follow, batch).is_err() {
-                // The next look sees why.
-                *fifo = None;
+impl Fifos {
+    /// Opens those that are `wanted` and closes all others; gives back the numbers of those that were closed.
+    pub(super) fn keep<'a>(&mut self, wanted: impl Iterator<Item = (usize, Identity, &'a Path)>) -> Vec<usize> {
+        let mut before = std::mem::take(&mut self.open);
+        for (id, identity, path) in wanted {
+            let known = before.remove(&id).filter(|fifo| fifo.identity.is_inode(identity));
+            // If it was replaced meanwhile, the next look sees by what.
+            if let Some(fifo) = known.or_else(|| Fifo::open(path).ok()) {
+                self.open.insert(id, fifo);
             }
         }
-        () = sleep_until(due.unwrap_or_else(|| Now::read().instant)), if due.is_some() => {
-            follow.feed().show(Now::read().instant, batch);
+        before.into_keys().collect()
+    }
+
+    /// Waits until there is something in one of them: its number and the bytes, none at its end. For ever without one. May
+    /// be dropped at any time.
+    pub(super) async fn read(&mut self) -> (usize, &[u8]) {
+        if self.open.is_empty() {
+            return pending().await;
+        }
+        self.buffer.resize(CHUNK, 0);
+        let Self { open, buffer } = self;
+        let (id, count) = poll_fn(|context| {
+            for (id, fifo) in &mut *open {
+                if let Poll::Ready(outcome) = fifo.read(context, buffer) {
+                    return Poll::Ready((*id, outcome));
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        match count {
+            Ok(count @ 1..) => (id, &self.buffer[..count]),
+            end => {
+                if end.is_err() || !self.open.get_mut(&id).is_some_and(Fifo::again) {
+                    // The next look sees why.
+                    self.open.remove(&id);
+                }
+                (id, &[])
+            }
+        }
+    }
+}
+
+impl Fifo {
+    fn read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut filled = ReadBuf::new(buffer);
+        let read = Pin::new(&mut self.receiver).poll_read(context, &mut filled);
+        read.map_ok(|()| filled.filled().len())
+    }
+
+    /// Its last writer is gone: it is opened again. The old end stays open until then, so what is written meanwhile is kept.
+    fn again(&mut self) -> bool {
+        match Self::open(&self.path) {
+            Ok(fifo) => {
+                *self = fifo;
+                true
+            }
+            Err(_) => false,
         }
     }
 }

@@ -1,352 +1,389 @@
-//! One path: growth, rotation, truncation, and that it is not there. Blocks; knows no clock, no task and no other path.
+//! One path: growth, rotation, truncation, and that it is not there. Blocks; knows no task and no other path.
 //!
-//! All of it is one function, [`Follow::look`]: it looks at the path, reads a chunk, and says when to look again.
+//! Its files stand in a row, the oldest in front: that one is read, to its end and for a while longer; then it is left for
+//! the next. [`resolve`](Follow::resolve) looks at the path, [`read`](Follow::read) reads a chunk.
 
 use std::collections::VecDeque;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use log::{info, warn};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::{FileSource, Start, Stream};
-use crate::event::{Loss, Origin, SourceState};
-use crate::source::Now;
-use crate::source::feed::Feed;
-use crate::stream::Batch;
+use crate::config::Start;
+use crate::event::{Loss, Origin};
 
 use super::identity::{Identity, Trace};
-use super::reader::{Read, Reader};
-use super::wake::{Ears, Wakes};
+use super::owners::Owners;
+use super::place::Saved;
+use super::reader::{How, Read, Reader};
+use super::row::{Found, Opened, Placed, Refusal, Turn, is_compressed, is_copy, is_missing, not_a_file, refusal};
+use super::siblings::after;
 
-/// Of a file that is there at the start, so many last lines are given out: enough to see what it is about.
-const LAST_LINES: usize = 100;
+/// Most files in the row. With more, the path is not looked at until there is room: rotated files stay what they are, and
+/// are found again by their names.
+pub(super) const ROW: usize = 64;
 
-/// A file that was rotated away or deleted is read for this much longer: its writer may not know yet.
-const ROTATE_WAIT: Duration = Duration::from_secs(1);
-
-/// Most files open at once for one path: those that were rotated away within [`ROTATE_WAIT`], and the newest.
-const OPEN: usize = 16;
+/// With more than this, those in front are not read on for late writers.
+const CROWDED: usize = 16;
 
 /// What the system refused is tried again after this time.
-const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// A file that grew within this time is active.
 const ACTIVE: Duration = Duration::from_mins(1);
 
-/// Where wakes come, looks at intervals are but a safety net: one for active files, and one for others.
-const NET: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
-
-/// Where none come, these intervals are what readers wait for.
-const POLL: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
-
-/// When to look again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// At once: there is more.
-    Now,
-    /// On a wake, or at this time.
-    At(Instant),
-    /// The same, and the path is this fifo: what comes out of it goes to `Follow::push`.
-    Fifo(Identity, Instant),
-}
-
 /// A path that is followed.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "five facts that are known apart from each other")]
 pub(super) struct Follow {
-    path: PathBuf,
-    feed: Feed,
-    ears: Ears,
+    pub(super) path: PathBuf,
+    pub(super) origin: Origin,
+    /// Its number among the paths of the stream, and that of its lane.
+    pub(super) id: usize,
+    /// It was named by itself, and not found by a pattern.
+    named: bool,
     /// Where to begin in a file that is there at the start; `None` once the path was looked at.
-    from: Option<Start>,
-    /// The oldest is read; the last is what the path names, unless it was replaced.
-    open: VecDeque<Opened>,
-    broken: Option<Broken>,
+    pub(super) from: Option<Start>,
+    /// The front is read; the back is what the path names, unless it was replaced.
+    pub(super) row: VecDeque<Opened>,
+    /// What the path named at the last look, and when that was, in nanoseconds since the Unix epoch.
+    pub(super) found: Found,
+    pub(super) looked: Option<u64>,
     /// When there was something new.
-    grew: Option<Instant>,
-    /// The state that was said last.
-    said: Option<SourceState>,
-}
-
-#[derive(Debug)]
-struct Opened {
-    reader: Reader,
-    /// When the path was first seen not to name it any more.
-    replaced: Option<Instant>,
-    /// What replaced it was there at once, and as large: it may be an edited copy.
-    atomic: bool,
-}
-
-/// A file that could be opened, but not read.
-#[derive(Debug)]
-struct Broken {
-    /// How far it was read.
-    place: Trace,
-    error: Refusal,
-    retry: Instant,
-}
-
-/// What the system refused, and why.
-#[derive(Debug, Clone)]
-struct Refusal {
-    errno: Option<i32>,
-    error: String,
-}
-
-/// What the path names.
-#[derive(Debug)]
-enum Found {
-    File,
-    Fifo(Identity),
-    Missing,
-    Refused(Refusal),
-    /// Something that has no lines.
-    Other(&'static str),
+    pub(super) grew: Option<Instant>,
+    /// Something was written since the last read, as far as is heard.
+    pub(super) written: bool,
+    /// Changes may go unheard.
+    pub(super) deaf: bool,
+    /// How far a file was read whose copy it may be: then only what is behind is new.
+    pub(super) copied: Vec<Trace>,
+    /// How far files were read that are deleted or were truncated: a copy of them goes on there.
+    pub(super) past: VecDeque<Trace>,
+    /// A file of the row was put over another.
+    pub(super) over: bool,
+    /// Its place changed.
+    pub(super) moved: bool,
+    pub(super) placed: Placed,
 }
 
 impl Follow {
-    /// `ear` is notified when it is time to [`look`](Self::look).
-    pub(super) fn new(spec: &Stream, source: &FileSource, wakes: Wakes, ear: Arc<Notify>) -> Self {
+    pub(super) fn new(path: PathBuf, id: usize, named: bool, from: Start) -> Self {
         Self {
-            path: source.path.clone(),
-            feed: Feed::new(spec, [Origin::file(&source.path)]),
-            ears: Ears::new(wakes, ear),
-            from: Some(source.from),
-            open: VecDeque::new(),
-            broken: None,
+            origin: Origin::file(&path),
+            path,
+            id,
+            named,
+            from: Some(from),
+            row: VecDeque::new(),
+            found: Found::Unknown,
+            looked: None,
             grew: None,
-            said: None,
+            written: false,
+            deaf: false,
+            copied: Vec::new(),
+            past: VecDeque::new(),
+            over: false,
+            moved: false,
+            placed: Placed::Nothing,
         }
     }
 
-    /// The path.
+    /// Goes on from a recorded place.
+    pub(super) fn restore(&mut self, saved: Saved, owners: &mut Owners) {
+        self.from = Some(Start::Beginning);
+        if saved.is_gone() {
+            self.placed = Placed::Gone;
+            self.looked = Some(after(saved.time()));
+            return;
+        }
+        self.placed = Placed::File;
+        for saved in saved.row() {
+            owners.claim(saved.identity(), self.id);
+            let reader = Reader::parked(saved.identity(), 0);
+            self.row.push_back(Opened { saved: Some(saved), ..Opened::new(reader) });
+        }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What bytes go through; those of a fifo go there from outside.
-    pub(super) fn feed(&mut self) -> &mut Feed {
-        &mut self.feed
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
-    /// Looks at the path and reads at most one chunk into `batch`.
-    pub(super) fn look(&mut self, now: Now, batch: &mut Batch) -> Next {
-        // First the ears, then the eyes: what happens in between is heard.
-        self.ears.listen(&self.path);
-        let found = self.resolve(now, batch);
-        self.report(&found, now, batch);
-        let more = self.read(now, batch);
-        self.report(&found, now, batch);
-        self.feed.show(now.instant, batch);
-        if more { Next::Now } else { self.next(&found, now.instant) }
+    /// What the path named at the last look.
+    pub(super) fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// Why its file cannot be read, if it cannot.
+    pub(super) fn refused(&self) -> Option<&Refusal> {
+        self.row.front()?.refused.as_ref().map(|(refusal, _)| refusal)
+    }
+
+    /// Whether it was named by itself, and not found by a pattern.
+    pub(super) fn is_named(&self) -> bool {
+        self.named
+    }
+
+    /// Whether it is to go on from a recorded place, and its file was not found yet.
+    pub(super) fn is_restored(&self) -> bool {
+        self.row.front().is_some_and(|front| front.saved.is_some())
+    }
+
+    /// The last file of the row.
+    pub(super) fn newest(&self) -> Option<Identity> {
+        self.row.back().map(|opened| opened.reader.identity())
+    }
+
+    /// Whether the path names the last file of the row.
+    pub(super) fn names_newest(&self) -> bool {
+        let named = fs::metadata(&self.path).map(|metadata| Identity::from(&metadata)).ok();
+        named.is_some() && named == self.newest()
+    }
+
+    /// How far it is read, and was before a truncation.
+    pub(super) fn traces(&self) -> Vec<Trace> {
+        let now = self.row.iter().map(|opened| opened.reader.trace());
+        now.chain(&self.past).filter(|trace| trace.offset() > 0).cloned().collect()
+    }
+
+    /// Whether there is a file that is read.
+    pub(super) fn is_open(&self) -> bool {
+        self.row.front().is_some_and(|front| front.saved.is_none())
+    }
+
+    /// How many bytes are known to be there and unread.
+    pub(super) fn lag(&self) -> u64 {
+        self.row.iter().map(|opened| opened.reader.unread()).sum()
+    }
+
+    pub(super) fn is_active(&self, now: Instant) -> bool {
+        self.grew.is_some_and(|grew| now < grew + ACTIVE)
+    }
+
+    /// When there is something to do, whatever is heard.
+    pub(super) fn due(&self, now: Instant, wait: Duration) -> Option<Instant> {
+        let front = self.row.front();
+        let over = front.and_then(|front| front.replaced).map(|replaced| replaced + self.wait(wait));
+        let retry = front.and_then(|front| front.refused.as_ref()).map(|(_, retry)| *retry);
+        let again = match &self.found {
+            Found::Refused(_) | Found::Other(_) => Some(now + RETRY),
+            Found::Unknown
+            | Found::File
+            | Found::Alias(_)
+            | Found::Fifo(_)
+            | Found::Missing
+            | Found::Compressed(..) => None,
+        };
+        if let Some(retry) = retry {
+            return Some(retry);
+        }
+        over.into_iter().chain(again).min()
+    }
+
+    pub(super) fn wait(&self, wait: Duration) -> Duration {
+        if self.row.len() > CROWDED { Duration::ZERO } else { wait }
     }
 
     /// Opens what the path names, if it is a file and not open yet; notes when it names another.
-    fn resolve(&mut self, now: Now, batch: &mut Batch) -> Found {
-        if let Some(broken) = self.broken.as_ref().filter(|broken| now.instant < broken.retry) {
-            return Found::Refused(broken.error.clone());
-        }
-        let found = match fs::metadata(&self.path) {
-            Ok(metadata) if metadata.is_file() => return self.found(Identity::from(&metadata), now, batch),
-            Ok(metadata) => not_a_file(&metadata),
-            Err(error) if is_missing(&error) => Found::Missing,
-            // What is open stays what it is.
-            Err(error) => return Found::Refused(self.refusal("look at", &error)),
+    pub(super) fn resolve(&mut self, turn: &mut Turn<'_>) {
+        let found = self.find_saved(turn);
+        let last = self.looked.replace(u64::try_from(turn.now.time.0).unwrap_or(0) * 1000);
+        self.found = match found {
+            Ok(true) => self.look(last, turn).unwrap_or_else(|error| self.not_found("open", &error)),
+            // Whether the file is still there shows only when the path names one.
+            Ok(false) => Found::Missing,
+            Err(error) => self.not_found("read", &error),
         };
-        self.from = None;
-        self.replace(now.instant, None);
-        found
     }
 
-    /// The path names a file.
-    fn found(&mut self, identity: Identity, now: Now, batch: &mut Batch) -> Found {
-        if let Some(at) = self.open.iter().position(|opened| opened.reader.identity() == identity) {
-            if at + 1 < self.open.len() {
-                self.come_back(at, now, batch);
-            } else {
-                self.open[at].replaced = None;
+    fn look(&mut self, last: Option<u64>, turn: &mut Turn<'_>) -> io::Result<Found> {
+        let metadata = match fs::metadata(&self.path) {
+            Ok(metadata) if metadata.is_file() => metadata,
+            other => {
+                let found = match &other {
+                    Ok(metadata) => not_a_file(metadata),
+                    Err(error) if is_missing(error) => Found::Missing,
+                    // What is open stays what it is.
+                    Err(error) => return Ok(self.not_found("look at", error)),
+                };
+                self.from = Some(Start::Beginning);
+                self.replace(turn.now.instant, None);
+                self.moved |= self.row.is_empty();
+                return Ok(found);
             }
-            return Found::File;
+        };
+        let identity = Identity::from(&metadata);
+        if let Some(at) = self.row.iter().position(|opened| opened.reader.identity() == identity) {
+            let changed = self.row[at].reader.see(&metadata);
+            self.row[at].changed |= changed;
+            if at + 1 < self.row.len() {
+                self.come_back(at, turn);
+            } else {
+                self.row[at].replaced = None;
+            }
+            return Ok(Found::File);
         }
-        match Reader::open(&self.path).and_then(|reader| self.begin(reader, now, batch)) {
-            Ok(()) => Found::File,
-            Err(error) if is_missing(&error) => Found::Missing,
-            Err(error) => Found::Refused(self.refusal("open", &error)),
+        if let Found::Compressed(known, kind) = self.found
+            && known == identity
+        {
+            return Ok(Found::Compressed(known, kind));
         }
+        if self.row.len() >= ROW { Ok(Found::File) } else { self.begin(last, turn) }
     }
 
-    /// The path names `reader` from now on.
-    fn begin(&mut self, mut reader: Reader, now: Now, batch: &mut Batch) -> io::Result<()> {
-        let known = match &self.broken {
-            Some(broken) => reader.go_on(&broken.place)?,
-            None => false,
+    /// The path names a new file, and did not at the `last` look.
+    fn begin(&mut self, last: Option<u64>, turn: &mut Turn<'_>) -> io::Result<Found> {
+        let mut reader = Reader::open(&self.path, turn.handles)?;
+        let identity = reader.identity();
+        if self.row.iter().any(|opened| opened.reader.identity() == identity) {
+            return Ok(Found::File);
+        }
+        let other = if turn.owners.is_others(identity, self.id) {
+            Some(Found::Alias(identity))
+        } else {
+            reader.compressed()?.map(|kind| Found::Compressed(identity, kind))
         };
-        if let Some(Start::End) = self.from {
-            reader.go_to_last(LAST_LINES)?;
+        if let Some(found) = other {
+            self.replace(turn.now.instant, None);
+            return Ok(found);
         }
-        if self.broken.take().is_some() && !known {
-            self.finish(now, batch);
+        let known = turn.owners.left(identity).cloned().into_iter().chain(mem::take(&mut self.copied));
+        let goes_on = known.into_iter().any(|known| reader.go_on(&known).unwrap_or(false));
+        let from = self.from.take();
+        if !goes_on && from == Some(Start::End) {
+            reader.go_to_last(turn.rules.last_lines, turn.rules.wide)?;
         }
-        self.from = None;
-        self.replace(now.instant, Some(&reader));
-        if self.open.len() == OPEN
-            && let Some(lost) = self.open.pop_back()
-        {
-            let reason = "the file was rotated more often than it could be read".to_owned();
-            batch.loss(now.time, &Loss { missed: None, bytes: Some(lost.reader.size()), reason });
-        }
-        self.open.push_back(Opened { reader, replaced: None, atomic: false });
-        Ok(())
+        self.replace(turn.now.instant, Some(&reader));
+        self.between(identity, last, turn);
+        turn.owners.claim(identity, self.id);
+        self.moved |= self.row.is_empty() || goes_on;
+        self.row.push_back(Opened::new(reader));
+        Ok(Found::File)
     }
 
     /// The path does not name what it did, but `by`.
     fn replace(&mut self, now: Instant, by: Option<&Reader>) {
-        if let Some(last) = self.open.back_mut().filter(|last| last.replaced.is_none()) {
-            last.replaced = Some(now);
+        if let Some(last) = self.row.back_mut().filter(|last| last.replaced.is_none() && last.saved.is_none()) {
+            (last.replaced, last.changed) = (Some(now), true);
             last.atomic = by.is_some_and(|by| by.size() >= last.reader.trace().offset());
         }
     }
 
-    /// The path names again what it named before, and what is still open.
-    fn come_back(&mut self, at: usize, now: Now, batch: &mut Batch) {
-        self.replace(now.instant, None);
-        if at == 0 {
-            self.finish(now, batch);
-        }
-        if let Some(opened) = self.open.remove(at) {
-            self.open.push_back(Opened { replaced: None, ..opened });
+    /// Puts into the row what was rotated away since the last in it, without having been seen under the path.
+    fn between(&mut self, newest: Identity, looked: Option<u64>, turn: &mut Turn<'_>) {
+        let old = self.newest();
+        let old_path = old.and_then(|old| turn.index.find(&self.path, old));
+        let unseen = match (old, &old_path, looked) {
+            (Some(old), Some(old_path), _) => turn.index.newer(&self.path, old_path, old),
+            // It was deleted or moved, or there was none: what was made since the last look.
+            (_, _, Some(looked)) => turn.index.since(&self.path, looked),
+            (_, _, None) => return,
+        };
+        for sibling in unseen {
+            let identity = sibling.identity;
+            if self.row.len() < ROW
+                && !(turn.named)(&sibling.path)
+                && identity != newest
+                && !turn.owners.is_known(identity)
+                && !is_compressed(&sibling.path, turn.handles)
+                && !old_path.as_ref().is_some_and(|old| is_copy(&sibling.path, old))
+            {
+                turn.owners.claim(identity, self.id);
+                let replaced = Some(turn.now.instant);
+                self.row.push_back(Opened { replaced, ..Opened::new(Reader::parked(identity, sibling.size)) });
+            }
         }
     }
 
-    /// Reads a chunk of the oldest file; says whether there is more to do.
-    fn read(&mut self, now: Now, batch: &mut Batch) -> bool {
-        let Some(oldest) = self.open.front_mut() else { return false };
-        match oldest.reader.read() {
+    /// The path names again what it named before, and what is still in the row.
+    fn come_back(&mut self, at: usize, turn: &mut Turn<'_>) {
+        self.replace(turn.now.instant, None);
+        if at == 0 {
+            self.finish(turn);
+        }
+        if let Some(opened) = self.row.remove(at) {
+            self.row.push_back(Opened { replaced: None, ..opened });
+        }
+        self.moved = true;
+    }
+
+    /// Reads a chunk of the front; gives back how many bytes it was, and whether there is more to do.
+    pub(super) fn read(&mut self, turn: &mut Turn<'_>) -> (usize, bool) {
+        match self.attach(turn) {
+            Ok(true) => {}
+            Ok(false) => return (0, false),
+            Err(error) if is_missing(&error) => {
+                self.lose(turn);
+                return (0, true);
+            }
+            Err(error) => return self.refuse(&error, turn.now.instant),
+        }
+        let Some(front) = self.row.front_mut() else { return (0, false) };
+        self.written = false;
+        let how = How { line_start: turn.feed.at_line_start(self.id), wide: turn.rules.wide };
+        match front.reader.read(how) {
             Ok(Read::Bytes { bytes, more }) => {
-                self.feed.push(0, &bytes, now, batch);
-                self.grew = Some(now.instant);
-                more
+                let before = turn.batch.len();
+                turn.feed.push(self.id, &bytes, turn.now, turn.batch);
+                self.moved |= turn.batch.len() > before;
+                self.grew = Some(turn.now.instant);
+                let more = more || front.replaced.is_some();
+                if !more {
+                    self.park(turn);
+                }
+                (bytes.len(), more)
             }
             Ok(Read::Hole { bytes }) => {
-                let reason = "NUL bytes, left by a writer that did not notice a truncation".to_owned();
-                batch.loss(now.time, &Loss { missed: Some(0), bytes: Some(bytes), reason });
-                true
+                self.finish(turn);
+                let reason = "NUL bytes, left by a writer that did not notice a truncation";
+                self.loss(Some(0), Some(bytes), reason, turn);
+                (0, true)
             }
-            Ok(Read::End) => self.leave(now, batch),
+            Ok(Read::End) => (0, self.at_end(turn)),
             Ok(Read::Truncated { unread }) => {
-                oldest.reader.restart();
-                self.finish(now, batch);
-                let reason = "the file was truncated or overwritten".to_owned();
-                batch.loss(now.time, &Loss { missed: None, bytes: unread, reason });
-                true
+                let trace = front.reader.trace().clone();
+                front.reader.restart();
+                self.remember(&trace);
+                self.finish(turn);
+                self.loss(None, unread, "the file was truncated or overwritten", turn);
+                (0, true)
             }
-            Err(error) => {
-                let (place, retry) = (oldest.reader.trace().clone(), now.instant + RETRY);
-                self.broken = Some(Broken { place, error: self.refusal("read", &error), retry });
-                self.open.pop_front();
-                false
+            Ok(Read::Cut) => {
+                self.finish(turn);
+                self.loss(Some(0), None, "lines that were read already were cut off its end", turn);
+                (0, true)
             }
-        }
-    }
-
-    /// Closes the oldest file, which was read to its end, if it was replaced long enough ago.
-    fn leave(&mut self, now: Now, batch: &mut Batch) -> bool {
-        let over = |opened: &mut Opened| opened.replaced.is_some_and(|at| now.instant >= at + ROTATE_WAIT);
-        let Some(old) = self.open.pop_front_if(over) else { return false };
-        // An editor, or `sed -i`, wrote a copy and put it over the file: that is the same file.
-        let same = old.atomic
-            && old.reader.is_deleted()
-            && self.open.front_mut().is_some_and(|next| next.reader.go_on(old.reader.trace()).unwrap_or(false));
-        if !same {
-            self.finish(now, batch);
-        }
-        true
-    }
-
-    /// The half line is at its end.
-    pub(super) fn finish(&mut self, now: Now, batch: &mut Batch) {
-        if self.feed.is_open(0) {
-            self.feed.finish(0, now, batch);
-        }
-    }
-
-    /// Says how it is, if that has changed.
-    fn report(&mut self, found: &Found, now: Now, batch: &mut Batch) {
-        let state = self.state(found);
-        if self.said.as_ref() == Some(&state) {
-            return;
-        }
-        if let SourceState::Denied { error, .. } = &state {
-            warn!(error = error.as_str(); "cannot be followed");
-        } else if let SourceState::Waiting { reason } = &state {
-            info!(reason = reason.as_str(); "waiting for a file");
-        }
-        batch.state(now.time, state.clone());
-        self.said = Some(state);
-    }
-
-    fn state(&self, found: &Found) -> SourceState {
-        let path = self.path.display();
-        match (found, &self.broken) {
-            (_, None) if !self.open.is_empty() => self.following(),
-            (_, Some(Broken { error, .. })) | (Found::Refused(error), None) => {
-                SourceState::Denied { errno: error.errno, error: error.error.clone() }
+            Ok(Read::Compressed(kind)) => {
+                let identity = front.reader.identity();
+                let replaced = front.replaced.is_some();
+                self.leave(turn);
+                if !replaced {
+                    self.found = Found::Compressed(identity, kind);
+                }
+                (0, !self.row.is_empty())
             }
-            (Found::File | Found::Fifo(_), None) => self.following(),
-            (Found::Missing, None) => SourceState::Waiting { reason: format!("{path} does not exist") },
-            (Found::Other(kind), None) => {
-                let error = format!("{path} is {kind}; only files and fifos can be followed");
-                SourceState::Denied { errno: None, error }
-            }
+            Err(error) => self.refuse(&error, turn.now.instant),
         }
     }
 
-    fn following(&self) -> SourceState {
-        match self.ears.deaf() {
-            None => SourceState::Following { files: 1 },
-            Some(reason) => SourceState::Polling { files: 1, reason: reason.to_owned() },
-        }
+    /// The half line is at its end, and a new file begins.
+    pub(super) fn finish(&mut self, turn: &mut Turn<'_>) {
+        turn.feed.finish(self.id, turn.now, turn.batch);
     }
 
-    /// When to look again, if no wake comes before.
-    fn next(&self, found: &Found, now: Instant) -> Next {
-        let active = self.grew.is_some_and(|grew| now < grew + ACTIVE);
-        let [busy, quiet] = if self.ears.deaf().is_some() { POLL } else { NET };
-        let mut at = now + if active { busy } else { quiet };
-        if matches!(found, Found::Refused(_) | Found::Other(_)) || self.broken.is_some() {
-            at = at.min(now + RETRY);
-        }
-        let left = self.open.front().and_then(|oldest| oldest.replaced);
-        at = [self.feed.due(), left.map(|left| left + ROTATE_WAIT)].into_iter().flatten().fold(at, Instant::min);
-        match found {
-            Found::Fifo(fifo) if self.open.is_empty() => Next::Fifo(*fifo, at.min(now + busy)),
-            Found::Fifo(_) | Found::File | Found::Missing | Found::Refused(_) | Found::Other(_) => Next::At(at),
-        }
+    pub(super) fn loss(&mut self, missed: Option<u64>, bytes: Option<u64>, reason: &str, turn: &mut Turn<'_>) {
+        let reason = format!("{}: {reason}", self.origin.as_str());
+        turn.batch.loss(turn.now.time, &Loss { missed, bytes, reason });
+        self.moved = true;
     }
 
-    fn refusal(&self, verb: &str, error: &io::Error) -> Refusal {
-        Refusal { errno: error.raw_os_error(), error: format!("cannot {verb} {}: {error}", self.path.display()) }
-    }
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-fn not_a_file(metadata: &Metadata) -> Found {
-    let kind = metadata.file_type();
-    if kind.is_fifo() {
-        Found::Fifo(Identity::from(metadata))
-    } else if kind.is_dir() {
-        Found::Other("a directory")
-    } else if kind.is_socket() {
-        Found::Other("a socket")
-    } else {
-        Found::Other("a device")
+    fn not_found(&self, verb: &str, error: &io::Error) -> Found {
+        if is_missing(error) { Found::Missing } else { Found::Refused(refusal(&self.path, verb, error)) }
     }
 }

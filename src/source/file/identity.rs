@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
 
@@ -12,22 +13,39 @@ const HEAD: u64 = 1 << 10;
 /// How many bytes before a place tell that the file was only appended to: a line with its time, at least.
 const BEFORE: usize = 256;
 
-/// Device and inode. They stand for one file only as long as it is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Device and inode, and when the file was made, where the file system knows. Device and inode stand for one file only as
+/// long as it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Identity {
-    device: u64,
-    inode: u64,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    /// In nanoseconds since the Unix epoch; 0 where it is not known.
+    pub(super) born: u64,
+}
+
+impl Identity {
+    /// Whether device and inode are the same.
+    pub(super) fn is_inode(self, other: Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
 }
 
 impl From<&Metadata> for Identity {
     fn from(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
+        let born = metadata.created().map_or(0, nanos);
+        Self { device: metadata.dev(), inode: metadata.ino(), born }
     }
+}
+
+/// Nanoseconds since the Unix epoch; 0 for a time that stands before it.
+pub(super) fn nanos(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl From<&Stat> for Identity {
     fn from(stat: &Stat) -> Self {
-        Self { device: stat.st_dev, inode: stat.st_ino }
+        Self { device: stat.st_dev, inode: stat.st_ino, born: 0 }
     }
 }
 
@@ -71,6 +89,11 @@ impl Trace {
         &self.before
     }
 
+    /// What is recorded of it: the place, the hash of the head, and that of the bytes before the place.
+    pub(super) fn prints(&self) -> (u64, u64, u64) {
+        (self.offset, self.head, fnv(FNV, &self.before))
+    }
+
     /// Moves the place behind `bytes`, which follow it.
     pub(super) fn advance(&mut self, bytes: &[u8]) {
         let of_head = small(HEAD.saturating_sub(self.offset)).min(bytes.len());
@@ -101,6 +124,11 @@ pub(super) fn read_at(file: &File, offset: u64, count: usize) -> io::Result<Vec<
     }
     bytes.truncate(filled);
     Ok(bytes)
+}
+
+/// A hash of some bytes.
+pub(super) fn print(bytes: &[u8]) -> u64 {
+    fnv(FNV, bytes)
 }
 
 fn small(count: u64) -> usize {

@@ -1,13 +1,15 @@
-//! One open file: what is new in it, and whether it still is what was read. Knows nothing of names; blocks.
+//! One file: what is new in it, and whether it still is what was read. Knows nothing of rotation; blocks.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::collections::VecDeque;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{OFlags, SeekFrom, seek};
+use memchr::memmem;
+use rustix::fs::{SeekFrom, seek};
 
-use super::identity::{Identity, Trace, read_at};
+use super::handles::{Handle, Handles};
+use super::identity::{Identity, Trace, nanos, print, read_at};
 
 /// Most bytes in one read.
 pub(super) const CHUNK: usize = 256 << 10;
@@ -16,15 +18,44 @@ pub(super) const CHUNK: usize = 256 << 10;
 const BLOCK: usize = 64 << 10;
 const FARTHEST: u64 = 8 << 20;
 
-/// A file that is read.
+/// So many NUL at the start of a line, in bytes, are a hole that a writer left, and no text.
+const RUN: usize = 64;
+
+/// So many line ends are remembered, each with so many bytes before it: more than people cut off by hand.
+const ENDS: usize = 32;
+const TELLING: usize = 16;
+
+/// What compressed files begin with.
+const COMPRESSED: [(&[u8], &str); 6] = [
+    (b"\x1f\x8b", "gzip"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"PK\x03\x04", "zip"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+];
+
+/// A file that is read. While nothing is new it may be closed: then it is parked, and attached again.
 #[derive(Debug)]
 pub(super) struct Reader {
-    file: File,
+    file: Option<Handle>,
     identity: Identity,
     /// How far it was read, and what stands there.
     trace: Trace,
-    /// How large it was at the last look.
+    /// How large it was at the last look, and when it was written to, in nanoseconds since the Unix epoch.
     size: u64,
+    written: u64,
+    /// Where the last lines ended, and the hash of what stood before: an editor may cut the file there.
+    ends: VecDeque<(u64, u64)>,
+}
+
+/// How to look at what is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct How {
+    /// The next byte begins a line.
+    pub(super) line_start: bool,
+    /// It is UTF-16, where NUL are part of the text.
+    pub(super) wide: bool,
 }
 
 /// What a read came to.
@@ -32,24 +63,40 @@ pub(super) struct Reader {
 pub(super) enum Read {
     /// These bytes are new; `more` of them are there.
     Bytes { bytes: Vec<u8>, more: bool },
-    /// The file begins with this many NUL that a writer left who did not notice a truncation: they were skipped.
+    /// Here stood this many NUL that a writer left who did not notice a truncation: they were skipped.
     Hole { bytes: u64 },
     /// Nothing is new.
     End,
     /// It is not what was read any more, but shorter or other. So many bytes were there and not read, if that is known.
     Truncated { unread: Option<u64> },
+    /// Lines that were read already were cut off its end; it goes on from there.
+    Cut,
+    /// It is compressed in this way, and no text.
+    Compressed(&'static str),
 }
 
 impl Reader {
-    /// Opens a file, to be read from its start. A fifo does not block.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    /// Opens a file, to be read from its start.
+    pub(super) fn open(path: &Path, handles: &Handles) -> io::Result<Self> {
+        let file = handles.open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file any more"));
         }
-        Ok(Self { file, identity: Identity::from(&metadata), trace: Trace::new(), size: metadata.len() })
+        let identity = Identity::from(&metadata);
+        Ok(Self {
+            file: Some(file),
+            identity,
+            trace: Trace::new(),
+            size: metadata.len(),
+            written: 0,
+            ends: VecDeque::new(),
+        })
+    }
+
+    /// A file that is not open yet, to be read from its start; `size` is known of it.
+    pub(super) fn parked(identity: Identity, size: u64) -> Self {
+        Self { file: None, identity, trace: Trace::new(), size, written: 0, ends: VecDeque::new() }
     }
 
     /// Which file it is.
@@ -62,9 +109,39 @@ impl Reader {
         &self.trace
     }
 
+    pub(super) fn is_parked(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// Closes it.
+    pub(super) fn park(&mut self) {
+        self.file = None;
+    }
+
+    /// The open file.
+    pub(super) fn file(&self) -> io::Result<&File> {
+        self.file.as_deref().ok_or_else(|| io::Error::other("the file is not open"))
+    }
+
+    /// Opens what `path` names, and goes on in it if it is this file; says whether it is.
+    pub(super) fn attach(&mut self, path: &Path, handles: &Handles) -> io::Result<bool> {
+        let file = handles.open(path)?;
+        let same = Identity::from(&file.metadata()?) == self.identity;
+        if same {
+            self.file = Some(file);
+        }
+        Ok(same)
+    }
+
+    /// Goes on in `other` at `trace`, which was found there.
+    pub(super) fn become_other(&mut self, other: Self, trace: Trace) {
+        *self = Self { trace, ..other };
+    }
+
     /// Whether its last name is gone.
     pub(super) fn is_deleted(&self) -> bool {
-        self.file.metadata().is_ok_and(|metadata: Metadata| metadata.nlink() == 0)
+        use std::os::unix::fs::MetadataExt;
+        self.file().and_then(File::metadata).is_ok_and(|metadata: Metadata| metadata.nlink() == 0)
     }
 
     /// How large it was at the last look.
@@ -72,9 +149,27 @@ impl Reader {
         self.size
     }
 
+    /// How many bytes were seen and not read.
+    pub(super) fn unread(&self) -> u64 {
+        self.size.saturating_sub(self.trace.offset())
+    }
+
+    /// Takes note of how it is now; says whether it changed since it was read.
+    pub(super) fn see(&mut self, metadata: &Metadata) -> bool {
+        let written = metadata.modified().map_or(0, nanos);
+        let changed = metadata.len() != self.trace.offset() || written != self.written;
+        self.size = metadata.len();
+        changed
+    }
+
+    /// How it is compressed, if it is.
+    pub(super) fn compressed(&self) -> io::Result<Option<&'static str>> {
+        Ok(compressed(&read_at(self.file()?, 0, 6)?))
+    }
+
     /// Goes on at `place`, if the content up to there is what it was.
     pub(super) fn go_on(&mut self, place: &Trace) -> io::Result<bool> {
-        let same = place.matches(&self.file)?;
+        let same = place.matches(self.file()?)?;
         if same {
             self.trace = place.clone();
         }
@@ -82,25 +177,40 @@ impl Reader {
     }
 
     /// Goes on where the last `count` whole lines begin, which is sought at most [`FARTHEST`] back.
-    pub(super) fn go_to_last(&mut self, count: usize) -> io::Result<()> {
-        let start = self.start_of_last(count)?;
-        self.trace = Trace::of(&self.file, start)?.unwrap_or_else(Trace::new);
+    pub(super) fn go_to_last(&mut self, count: usize, wide: bool) -> io::Result<()> {
+        let start = self.start_of_last(count, wide)?;
+        self.trace = Trace::of(self.file()?, start)?.unwrap_or_else(Trace::new);
         Ok(())
     }
 
     /// Begins again at the start.
     pub(super) fn restart(&mut self) {
         self.trace = Trace::new();
+        self.ends.clear();
+    }
+
+    /// The place so many bytes before the one it was read to; `None` if the file changed meanwhile.
+    pub(super) fn before(&self, held: u64) -> io::Result<Option<Trace>> {
+        if held == 0 {
+            return Ok(Some(self.trace.clone()));
+        }
+        Trace::of(self.file()?, self.trace.offset().saturating_sub(held))
     }
 
     /// Reads what is new, at most [`CHUNK`], and goes on behind it.
-    pub(super) fn read(&mut self) -> io::Result<Read> {
+    pub(super) fn read(&mut self, how: How) -> io::Result<Read> {
         let offset = self.trace.offset();
         let before = self.trace.before().len();
-        let size = self.file.metadata()?.len();
+        let metadata = self.file()?.metadata()?;
+        let size = metadata.len();
+        self.written = metadata.modified().map_or(0, nanos);
         let last = std::mem::replace(&mut self.size, size);
         let new = usize::try_from(size.saturating_sub(offset)).unwrap_or(CHUNK).min(CHUNK);
-        let bytes = read_at(&self.file, offset - before as u64, before + new)?;
+        let bytes = read_at(self.file()?, offset - before as u64, before + new)?;
+        if size < offset && self.was_end(size)? {
+            self.trace = Trace::of(self.file()?, size)?.unwrap_or_else(Trace::new);
+            return Ok(Read::Cut);
+        }
         if size < offset || !bytes.starts_with(self.trace.before()) {
             // What was there at the last look and not read is lost; what was written since, nobody knows.
             return Ok(Read::Truncated { unread: Some(last.saturating_sub(offset)).filter(|&unread| unread > 0) });
@@ -109,33 +219,69 @@ impl Reader {
         if fresh.is_empty() {
             return Ok(Read::End);
         }
-        if offset == 0 && fresh[0] == 0 {
-            return self.skip_hole(fresh);
+        if offset == 0
+            && let Some(kind) = compressed(fresh)
+        {
+            return Ok(Read::Compressed(kind));
         }
-        self.trace.advance(fresh);
+        let run = nuls(fresh);
+        let shortest = if offset == 0 && !how.wide { 1 } else { RUN };
+        if run == CHUNK || (run >= shortest && (how.line_start || offset == 0)) {
+            return self.skip_hole(run, how.wide);
+        }
+        let fresh = &fresh[..before_hole(fresh, how.wide)];
+        let fresh = fresh.to_vec();
+        self.note_ends(&fresh);
+        self.trace.advance(&fresh);
         let more = self.trace.offset() < size;
-        Ok(Read::Bytes { bytes: bytes[before..].to_vec(), more })
+        Ok(Read::Bytes { bytes: fresh, more })
     }
 
-    /// Goes on behind the NUL at the start of the file; what the file system knows to be a hole is not read.
-    fn skip_hole(&mut self, start: &[u8]) -> io::Result<Read> {
-        let nuls = |bytes: &[u8]| bytes.iter().take_while(|&&byte| byte == 0).count();
-        let mut end = nuls(start) as u64;
-        while end > 0 && end < self.size {
-            let data = seek(&self.file, SeekFrom::Data(end)).unwrap_or(end);
-            let block = read_at(&self.file, data, CHUNK)?;
+    /// Remembers where the last lines of `fresh` end, but for the very end, which the trace knows.
+    fn note_ends(&mut self, fresh: &[u8]) {
+        let offset = self.trace.offset();
+        let ends: Vec<usize> = memchr::memrchr_iter(b'\n', fresh).take(ENDS).map(|at| at + 1).collect();
+        for end in ends.into_iter().rev().filter(|end| *end >= TELLING) {
+            self.ends.push_back((offset + end as u64, print(&fresh[end - TELLING..end])));
+        }
+        while self.ends.len() > ENDS {
+            self.ends.pop_front();
+        }
+    }
+
+    /// Whether a line that was read ended there, and what is before it still stands in the file.
+    fn was_end(&self, offset: u64) -> io::Result<bool> {
+        let Some((_, known)) = self.ends.iter().find(|(end, _)| *end == offset) else { return Ok(false) };
+        let before = read_at(self.file()?, offset - TELLING as u64, TELLING)?;
+        Ok(before.len() == TELLING && print(&before) == *known)
+    }
+
+    /// Goes on behind the NUL, `run` of which were seen; what the file system knows to be a hole is not read.
+    fn skip_hole(&mut self, run: usize, wide: bool) -> io::Result<Read> {
+        let begin = self.trace.offset();
+        let mut end = begin + run as u64;
+        let file = self.file()?;
+        while end < self.size {
+            let data = seek(file, SeekFrom::Data(end)).unwrap_or(end);
+            let block = read_at(file, data, CHUNK)?;
             end = data + nuls(&block) as u64;
             if nuls(&block) < block.len() || block.is_empty() {
                 break;
             }
         }
-        self.trace = Trace::of(&self.file, end)?.unwrap_or_else(Trace::new);
-        Ok(Read::Hole { bytes: end })
+        if wide {
+            // The last NUL may belong to the first character.
+            end -= (end - begin) % 2;
+        }
+        self.trace = Trace::of(file, end)?.unwrap_or_else(Trace::new);
+        Ok(Read::Hole { bytes: end - begin })
     }
 
     /// Where the last `count` whole lines begin; the half line behind them does not count.
-    fn start_of_last(&self, count: usize) -> io::Result<u64> {
-        let size = self.file.metadata()?.len();
+    fn start_of_last(&self, count: usize, wide: bool) -> io::Result<u64> {
+        let file = self.file()?;
+        let size = file.metadata()?.len();
+        let size = if wide { size - size % 2 } else { size };
         let mut begin = size;
         let mut seen = 0;
         // The start of the earliest line found.
@@ -143,8 +289,8 @@ impl Reader {
         while begin > 0 && size - begin < FARTHEST {
             let length = usize::try_from(begin).unwrap_or(BLOCK).min(BLOCK);
             begin -= length as u64;
-            for at in memchr::memrchr_iter(b'\n', &read_at(&self.file, begin, length)?) {
-                start = begin + at as u64 + 1;
+            for end in line_ends(&read_at(file, begin, length)?, wide) {
+                start = begin + end as u64;
                 seen += 1;
                 if seen > count {
                     return Ok(start);
@@ -155,17 +301,48 @@ impl Reader {
     }
 }
 
+/// Where lines end in `block`, the last first. In UTF-16 of either order; what is a line end in the other is no letter.
+fn line_ends(block: &[u8], wide: bool) -> Vec<usize> {
+    if wide {
+        let units = block.chunks_exact(2).enumerate().rev();
+        units.filter(|(_, unit)| matches!(unit, [b'\n', 0] | [0, b'\n'])).map(|(at, _)| at * 2 + 2).collect()
+    } else {
+        memchr::memrchr_iter(b'\n', block).map(|at| at + 1).collect()
+    }
+}
+
+fn compressed(start: &[u8]) -> Option<&'static str> {
+    COMPRESSED.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, name)| *name)
+}
+
+/// How many NUL stand at the start.
+fn nuls(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|&&byte| byte == 0).count()
+}
+
+/// How much of `fresh` there is before a line that begins with a hole.
+fn before_hole(fresh: &[u8], wide: bool) -> usize {
+    let is_hole = |at: &usize| {
+        let run = nuls(&fresh[*at..]);
+        run >= RUN || at + run == fresh.len()
+    };
+    let mut found = memmem::find_iter(fresh, b"\n\0").map(|at| at + 1);
+    found.find(is_hole).filter(|_| !wide).unwrap_or(fresh.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{Seek, Write};
     use std::os::unix::fs::FileExt;
     use tempfile::NamedTempFile;
+
+    const HOW: How = How { line_start: true, wide: false };
 
     fn reader(content: &[u8]) -> (NamedTempFile, Reader) {
         let mut file = NamedTempFile::new().unwrap();
         file.write_all(content).unwrap();
-        let reader = Reader::open(file.path()).unwrap();
+        let reader = Reader::open(file.path(), &Handles::default()).unwrap();
         (file, reader)
     }
 
@@ -176,51 +353,51 @@ mod tests {
     #[test]
     fn growth_is_read_once() {
         let (mut file, mut reader) = reader(b"one\n");
-        assert_eq!(reader.read().unwrap(), bytes(b"one\n"));
-        assert_eq!(reader.read().unwrap(), Read::End);
+        assert_eq!(reader.read(HOW).unwrap(), bytes(b"one\n"));
+        assert_eq!(reader.read(HOW).unwrap(), Read::End);
         file.write_all(b"two\n").unwrap();
-        assert_eq!(reader.read().unwrap(), bytes(b"two\n"));
+        assert_eq!(reader.read(HOW).unwrap(), bytes(b"two\n"));
     }
 
     #[test]
     fn a_large_file_is_read_in_chunks() {
         let (_file, mut reader) = reader(&vec![b'x'; CHUNK + 10]);
-        assert!(matches!(reader.read().unwrap(), Read::Bytes { bytes, more: true } if bytes.len() == CHUNK));
-        assert_eq!(reader.read().unwrap(), bytes(&[b'x'; 10]));
+        assert!(matches!(reader.read(HOW).unwrap(), Read::Bytes { bytes, more: true } if bytes.len() == CHUNK));
+        assert_eq!(reader.read(HOW).unwrap(), bytes(&[b'x'; 10]));
     }
 
     #[test]
     fn truncation_is_seen_even_when_it_grew_again() {
         let (mut file, mut reader) = reader(b"one\ntwo\n");
-        reader.read().unwrap();
+        reader.read(HOW).unwrap();
         file.as_file().set_len(4).unwrap();
-        assert_eq!(reader.read().unwrap(), Read::Truncated { unread: None });
+        assert_eq!(reader.read(HOW).unwrap(), Read::Truncated { unread: None });
         reader.restart();
-        assert_eq!(reader.read().unwrap(), bytes(b"one\n"));
+        assert_eq!(reader.read(HOW).unwrap(), bytes(b"one\n"));
         file.as_file().write_all_at(b"1st\nand many more\n", 0).unwrap();
-        assert_eq!(reader.read().unwrap(), Read::Truncated { unread: None });
+        assert_eq!(reader.read(HOW).unwrap(), Read::Truncated { unread: None });
         reader.restart();
-        assert_eq!(reader.read().unwrap(), bytes(b"1st\nand many more\n"));
+        assert_eq!(reader.read(HOW).unwrap(), bytes(b"1st\nand many more\n"));
         file.write_all(b"").unwrap();
     }
 
     #[test]
     fn what_was_seen_and_not_read_before_a_truncation_is_counted() {
         let (file, mut reader) = reader(&vec![b'x'; CHUNK + 10]);
-        reader.read().unwrap();
+        reader.read(HOW).unwrap();
         file.as_file().set_len(0).unwrap();
-        assert_eq!(reader.read().unwrap(), Read::Truncated { unread: Some(10) });
+        assert_eq!(reader.read(HOW).unwrap(), Read::Truncated { unread: Some(10) });
     }
 
     #[test]
     fn nul_at_the_start_is_skipped_and_a_hole_is_not_read() {
         let (file, mut reader) = reader(b"");
         file.as_file().write_all_at(b"next\n", 1 << 40).unwrap();
-        assert_eq!(reader.read().unwrap(), Read::Hole { bytes: 1 << 40 });
-        assert_eq!(reader.read().unwrap(), bytes(b"next\n"));
+        assert_eq!(reader.read(HOW).unwrap(), Read::Hole { bytes: 1 << 40 });
+        assert_eq!(reader.read(HOW).unwrap(), bytes(b"next\n"));
         let (_file, mut reader) = self::reader(b"\0\0\0a\0b\n");
-        assert_eq!(reader.read().unwrap(), Read::Hole { bytes: 3 });
-        assert_eq!(reader.read().unwrap(), bytes(b"a\0b\n"));
+        assert_eq!(reader.read(HOW).unwrap(), Read::Hole { bytes: 3 });
+        assert_eq!(reader.read(HOW).unwrap(), bytes(b"a\0b\n"));
     }
 
     #[test]
@@ -239,9 +416,52 @@ mod tests {
         ];
         for (content, count, expected) in table {
             let (_file, mut reader) = reader(content);
-            reader.go_to_last(*count).unwrap();
+            reader.go_to_last(*count, false).unwrap();
             let expected = if expected.is_empty() { Read::End } else { bytes(expected) };
-            assert_eq!(reader.read().unwrap(), expected);
+            assert_eq!(reader.read(HOW).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_hole_in_the_middle_is_skipped_at_the_start_of_a_line() {
+        let (file, mut reader) = reader(b"one\n");
+        file.as_file().write_all_at(b"two\n", 100_000).unwrap();
+        assert_eq!(reader.read(HOW).unwrap(), Read::Bytes { bytes: b"one\n".to_vec(), more: true });
+        assert_eq!(reader.read(HOW).unwrap(), Read::Hole { bytes: 99_996 });
+        assert_eq!(reader.read(HOW).unwrap(), bytes(b"two\n"));
+        let (_file, mut reader) = self::reader(b"a\n\0\0b\n");
+        assert_eq!(reader.read(HOW).unwrap(), bytes(b"a\n\0\0b\n"), "a few NUL are text");
+    }
+
+    #[test]
+    fn a_hole_in_utf_16_is_no_text_and_text_no_hole() {
+        let wide = How { wide: true, ..HOW };
+        let (file, mut reader) = reader(b"\0a\0\n");
+        assert_eq!(reader.read(wide).unwrap(), bytes(b"\0a\0\n"));
+        file.as_file().write_all_at(b"\0b\0\n", 1000).unwrap();
+        assert_eq!(reader.read(wide).unwrap(), Read::Hole { bytes: 996 });
+        assert_eq!(reader.read(wide).unwrap(), bytes(b"\0b\0\n"));
+    }
+
+    #[test]
+    fn lines_that_an_editor_cut_are_not_read_again() {
+        let (mut file, mut reader) = reader(b"the first line\nthe second line\nthe third line\n");
+        reader.read(HOW).unwrap();
+        file.as_file().set_len(31).unwrap();
+        assert_eq!(reader.read(HOW).unwrap(), Read::Cut);
+        assert_eq!(reader.read(HOW).unwrap(), Read::End);
+        file.as_file().set_len(0).unwrap();
+        file.rewind().unwrap();
+        file.write_all(b"THE FIRST LINE\n").unwrap();
+        assert_eq!(reader.read(HOW).unwrap(), Read::Truncated { unread: None });
+    }
+
+    #[test]
+    fn what_is_compressed_is_told_by_its_first_bytes() {
+        for (magic, kind) in COMPRESSED {
+            let (_file, mut reader) = reader(&[magic, b"\n\n\n"].concat());
+            assert_eq!(reader.compressed().unwrap(), Some(kind));
+            assert_eq!(reader.read(HOW).unwrap(), Read::Compressed(kind));
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Tells when to look at a path again: inotify on the directories (by `notify`), one for the whole program.
+//! Tells what to look at again: inotify on the directories (by `notify`), one for the whole program.
 //!
 //! Directories and not files, since a file that is rotated away or not there yet has none. A wake says only "look": it may
 //! come for nothing, and where inotify cannot see, none comes. So who waits also looks at intervals.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,67 +14,135 @@ use notify::event::ModifyKind;
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use super::handles::Handles;
 use super::identity::Identity;
 
-/// The program's one watcher; clones are the same.
+/// Most paths that are remembered for one ear; with more, it is to look at everything.
+const MOST_HEARD: usize = 64 << 10;
+
+/// What all that follow files share: the program's one watcher, and its count of open files. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Wakes {
     /// Held while directories are added and removed, so that this and the system's list stay the same. Never taken in
     /// the watcher's own thread, which has to answer meanwhile.
     watcher: Arc<Mutex<Result<RecommendedWatcher, String>>>,
-    heard: Arc<Mutex<Heard>>,
+    heard: Arc<Mutex<Directories>>,
+    /// Reasons that were told: one warning for each in the whole program.
+    told: Arc<Mutex<HashSet<String>>>,
+    pub(super) handles: Handles,
 }
 
-/// Who wants to hear of what, by directory.
-type Heard = HashMap<PathBuf, Directory>;
+/// Who wants to hear of what, by the real path of a directory: the system knows each but once, whatever leads there.
+type Directories = HashMap<PathBuf, Directory>;
 
 #[derive(Debug)]
 struct Directory {
     identity: Identity,
     /// It was removed or renamed: the system watches another one than this path names.
     stale: bool,
-    ears: HashMap<OsString, Vec<Arc<Notify>>>,
+    /// Who wants to hear of a name.
+    names: HashMap<OsString, Vec<Listener>>,
+    /// Who wants to hear of every name.
+    all: Vec<Listener>,
+}
+
+/// An ear, and the path by which it knows the directory.
+#[derive(Debug, Clone)]
+struct Listener {
+    ear: Arc<Ear>,
+    directory: Arc<Path>,
+}
+
+/// Where one stream hears what happened.
+#[derive(Debug, Default)]
+pub(super) struct Ear {
+    notify: Notify,
+    heard: Mutex<Heard>,
+}
+
+/// What happened since one last asked.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Everything is to be looked at.
+    pub(super) all: bool,
+    /// These paths; `true` if something was written there.
+    pub(super) paths: HashMap<PathBuf, bool>,
+}
+
+impl Ear {
+    /// Waits until there is something to [`take`](Self::take).
+    pub(super) async fn wait(&self) {
+        self.notify.notified().await;
+    }
+
+    /// What happened.
+    pub(super) fn take(&self) -> Heard {
+        std::mem::take(&mut lock(&self.heard))
+    }
+
+    fn hear(&self, path: PathBuf, written: bool) {
+        let mut heard = lock(&self.heard);
+        if heard.paths.len() >= MOST_HEARD {
+            *heard = Heard { all: true, paths: HashMap::new() };
+        } else if !heard.all {
+            *heard.paths.entry(path).or_default() |= written;
+        }
+        drop(heard);
+        self.notify.notify_one();
+    }
+
+    fn hear_all(&self) {
+        *lock(&self.heard) = Heard { all: true, paths: HashMap::new() };
+        self.notify.notify_one();
+    }
 }
 
 impl Wakes {
     /// Never fails: without a watcher, each [`watch`](Self::watch) says why there is none.
     pub(crate) fn new() -> Self {
-        let heard = Arc::new(Mutex::new(Heard::new()));
+        let heard = Arc::new(Mutex::new(Directories::new()));
         let list = heard.clone();
         let watcher = notify::recommended_watcher(move |event| hear(&mut lock(&list), event));
         let watcher = watcher.map_err(|error| reason(&error, "fs.inotify.max_user_instances"));
-        Self { watcher: Arc::new(Mutex::new(watcher)), heard }
+        Self { watcher: Arc::new(Mutex::new(watcher)), heard, told: Arc::default(), handles: Handles::default() }
     }
 
-    /// Wakes `ear` when something happens to `name` in `directory`, or to the directory itself.
+    /// Wakes `ear` when something happens to `name` in `directory` (`None`: to any name), or to the directory itself.
     ///
-    /// Blocks. `metadata` is that of the directory.
+    /// Blocks. What happened is told as a path below `directory` as it is given here.
     ///
     /// # Errors
     /// Says why there will be no wakes.
-    pub(super) fn watch(
-        &self,
-        directory: &Path,
-        metadata: &Metadata,
-        name: &OsStr,
-        ear: &Arc<Notify>,
-    ) -> Result<Watch, String> {
-        if let Some(name) = silent(directory) {
-            return Err(format!("{name} does not tell of changes"));
+    pub(super) fn watch(&self, directory: &Path, name: Option<&OsStr>, ear: &Arc<Ear>) -> Result<Watch, String> {
+        let outcome = self.try_watch(directory, name, ear);
+        if let Err(reason) = &outcome
+            && lock(&self.told).insert(reason.clone())
+        {
+            warn!(directory:?, reason = reason.as_str(); "no news of changes: looking at intervals");
+        }
+        outcome
+    }
+
+    fn try_watch(&self, directory: &Path, name: Option<&OsStr>, ear: &Arc<Ear>) -> Result<Watch, String> {
+        let gone = |error: std::io::Error| format!("cannot look at {}: {error}", directory.display());
+        let real = fs::canonicalize(directory).map_err(gone)?;
+        let metadata = fs::metadata(&real).map_err(gone)?;
+        if let Some(reason) = silent(&real) {
+            return Err(reason);
         }
         let mut watcher = lock(&self.watcher);
         let system = watcher.as_mut().map_err(|error| error.clone())?;
-        let known = self.listen(directory, metadata.into(), name, ear);
-        let watch =
-            Watch { wakes: self.clone(), directory: directory.to_owned(), name: name.to_owned(), ear: ear.clone() };
+        let listener = Listener { ear: ear.clone(), directory: directory.into() };
+        let known = self.listen(&real, Identity::from(&metadata), name, listener.clone());
+        let watch = Watch { wakes: self.clone(), real: real.clone(), name: name.map(OsStr::to_owned), listener };
         let mut outcome = Ok(());
         if !known {
             // It may be there from another directory of this name; mostly it is not.
-            system.unwatch(directory).unwrap_or_default();
-            outcome = system.watch(directory, RecursiveMode::NonRecursive);
+            system.unwatch(&real).unwrap_or_default();
+            outcome = system.watch(&real, RecursiveMode::NonRecursive);
         }
         if outcome.is_err()
-            && let Some(directory) = lock(&self.heard).get_mut(directory)
+            && let Some(directory) = lock(&self.heard).get_mut(&real)
         {
             directory.stale = true;
         }
@@ -84,13 +152,17 @@ impl Wakes {
     }
 
     /// Adds an ear; says whether the directory is watched already.
-    fn listen(&self, directory: &Path, identity: Identity, name: &OsStr, ear: &Arc<Notify>) -> bool {
+    fn listen(&self, real: &Path, identity: Identity, name: Option<&OsStr>, listener: Listener) -> bool {
         let mut heard = lock(&self.heard);
-        let known = heard.get(directory).is_some_and(|known| known.identity == identity && !known.stale);
-        let entry = heard.entry(directory.to_owned());
-        let entry = entry.or_insert_with(|| Directory { identity, stale: false, ears: HashMap::new() });
+        let known = heard.get(real).is_some_and(|known| known.identity == identity && !known.stale);
+        let entry = heard.entry(real.to_owned());
+        let entry =
+            entry.or_insert_with(|| Directory { identity, stale: false, names: HashMap::new(), all: Vec::new() });
         (entry.identity, entry.stale) = (identity, false);
-        entry.ears.entry(name.to_owned()).or_default().push(ear.clone());
+        match name {
+            Some(name) => entry.names.entry(name.to_owned()).or_default().push(listener),
+            None => entry.all.push(listener),
+        }
         known
     }
 }
@@ -99,33 +171,53 @@ impl Wakes {
 #[derive(Debug)]
 pub(super) struct Watch {
     wakes: Wakes,
-    directory: PathBuf,
-    name: OsString,
-    ear: Arc<Notify>,
+    real: PathBuf,
+    name: Option<OsString>,
+    listener: Listener,
 }
 
 impl Watch {
-    /// Whether it is one of `name` in `directory`, and the directory is still the one that is watched.
-    pub(super) fn is_of(&self, directory: &Path, metadata: &Metadata, name: &OsStr) -> bool {
-        let known = |entry: &Directory| entry.identity == Identity::from(metadata) && !entry.stale;
-        self.directory == directory && self.name == name && lock(&self.wakes.heard).get(directory).is_some_and(known)
+    /// The directory as it was given.
+    pub(super) fn directory(&self) -> &Path {
+        &self.listener.directory
+    }
+
+    pub(super) fn name(&self) -> Option<&OsStr> {
+        self.name.as_deref()
+    }
+
+    /// Whether its directory is still the one that is watched.
+    pub(super) fn is_fresh(&self) -> bool {
+        let now = fs::canonicalize(self.directory()).and_then(|real| Ok((fs::metadata(&real)?, real)));
+        let Ok((metadata, real)) = now else { return false };
+        let known = |entry: &Directory| entry.identity == Identity::from(&metadata) && !entry.stale;
+        real == self.real && lock(&self.wakes.heard).get(&self.real).is_some_and(known)
     }
 
     /// Takes its ear from the list; says whether it was the last of the directory.
     fn forget(&self) -> bool {
         let mut heard = lock(&self.wakes.heard);
-        let Some(directory) = heard.get_mut(&self.directory) else { return false };
-        if let Some(ears) = directory.ears.get_mut(&self.name) {
-            if let Some(at) = ears.iter().position(|ear| Arc::ptr_eq(ear, &self.ear)) {
-                ears.swap_remove(at);
+        let Some(directory) = heard.get_mut(&self.real) else { return false };
+        let mine = |other: &Listener| {
+            Arc::ptr_eq(&other.ear, &self.listener.ear) && Arc::ptr_eq(&other.directory, &self.listener.directory)
+        };
+        let take = |from: &mut Vec<Listener>| from.iter().position(mine).map(|at| from.swap_remove(at));
+        match &self.name {
+            None => {
+                take(&mut directory.all);
             }
-            if ears.is_empty() {
-                directory.ears.remove(&self.name);
+            Some(name) => {
+                if let Some(listeners) = directory.names.get_mut(name) {
+                    take(listeners);
+                    if listeners.is_empty() {
+                        directory.names.remove(name);
+                    }
+                }
             }
         }
-        let last = directory.ears.is_empty();
+        let last = directory.names.is_empty() && directory.all.is_empty();
         if last {
-            heard.remove(&self.directory);
+            heard.remove(&self.real);
         }
         last
     }
@@ -138,83 +230,33 @@ impl Drop for Watch {
             && let Ok(watcher) = watcher.as_mut()
         {
             // It is gone with its directory, or now.
-            watcher.unwatch(&self.directory).unwrap_or_default();
+            watcher.unwatch(&self.real).unwrap_or_default();
         }
     }
 }
 
-/// What one path is heard by: the directory of its name, and that of the file, where it leads elsewhere.
-#[derive(Debug)]
-pub(super) struct Ears {
-    wakes: Wakes,
-    ear: Arc<Notify>,
-    watches: Vec<Watch>,
-    /// Why some changes are not heard of.
-    deaf: Option<String>,
-}
-
-impl Ears {
-    /// `ear` is notified when something happened.
-    pub(super) fn new(wakes: Wakes, ear: Arc<Notify>) -> Self {
-        Self { wakes, ear, watches: Vec::new(), deaf: None }
-    }
-
-    /// Why some changes are not heard of; `None` if all are.
-    pub(super) fn deaf(&self) -> Option<&str> {
-        self.deaf.as_deref()
-    }
-
-    /// Sees to it that changes of `path` are heard of, whatever was put in its place. Blocks.
-    pub(super) fn listen(&mut self, path: &Path) {
-        let target = fs::canonicalize(path).ok();
-        let real = target.as_deref().filter(|target| *target != path);
-        let mut kept = Vec::new();
-        let mut deaf = None;
-        for path in [Some(path), real].into_iter().flatten() {
-            let Some((directory, metadata, name)) = nearest(path) else { continue };
-            if let Some(at) = self.watches.iter().position(|watch| watch.is_of(directory, &metadata, name)) {
-                kept.push(self.watches.swap_remove(at));
-            } else {
-                match self.wakes.watch(directory, &metadata, name, &self.ear) {
-                    Ok(watch) => kept.push(watch),
-                    Err(reason) => deaf = Some(reason),
-                }
-            }
-        }
-        if let Some(reason) = deaf.as_ref().filter(|_| self.deaf != deaf) {
-            warn!(path:?, reason = reason.as_str(); "no news of changes: looking at intervals");
-        }
-        (self.watches, self.deaf) = (kept, deaf);
-    }
-}
-
-/// The nearest directory above `path` that exists, and what in it leads to the path.
-fn nearest(path: &Path) -> Option<(&Path, Metadata, &OsStr)> {
-    path.ancestors().find_map(|below| {
-        let (directory, name) = (below.parent()?, below.file_name()?);
-        let metadata = fs::metadata(directory).ok()?;
-        metadata.is_dir().then_some((directory, metadata, name))
-    })
-}
-
-/// Runs in the watcher's thread: never waits, and fills nothing.
-fn hear(heard: &mut Heard, event: notify::Result<Event>) {
-    let all = |heard: &Heard| heard.values().for_each(Directory::wake);
+/// Runs in the watcher's thread: never waits, and fills nothing but sets.
+fn hear(heard: &mut Directories, event: notify::Result<Event>) {
+    let all = |heard: &Directories| heard.values().for_each(Directory::hear_all);
     match event {
         // Reading a file, as we do, is no news.
         Ok(Event { kind: EventKind::Access(_), .. }) => {}
         // More happened than the system could remember.
         Ok(event) if event.need_rescan() => all(heard),
         Ok(event) => {
+            let written = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any));
             for path in &event.paths {
                 let itself = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
                 if let Some(directory) = heard.get_mut(path) {
                     directory.stale |= itself;
-                    directory.wake();
+                    directory.hear_all();
                 }
-                let named = path.parent().zip(path.file_name());
-                let ears = named.and_then(|(parent, name)| heard.get(parent)?.ears.get(name));
-                ears.into_iter().flatten().for_each(|ear| ear.notify_one());
+                let Some((parent, name)) = path.parent().zip(path.file_name()) else { continue };
+                let Some(directory) = heard.get(parent) else { continue };
+                let named = directory.names.get(name).into_iter().flatten();
+                for listener in named.chain(&directory.all) {
+                    listener.ear.hear(listener.directory.join(name), written);
+                }
             }
         }
         Err(_) => all(heard),
@@ -222,13 +264,14 @@ fn hear(heard: &mut Heard, event: notify::Result<Event>) {
 }
 
 impl Directory {
-    fn wake(&self) {
-        self.ears.values().flatten().for_each(|ear| ear.notify_one());
+    fn hear_all(&self) {
+        self.names.values().flatten().chain(&self.all).for_each(|listener| listener.ear.hear_all());
     }
 }
 
-/// The name of a file system on which others write without our kernel's knowledge (statfs(2)).
-fn silent(directory: &Path) -> Option<&'static str> {
+/// Why changes below `directory` may not be heard of: others write there without our kernel's knowledge, or it is not known
+/// that they do not (statfs(2)).
+fn silent(directory: &Path) -> Option<String> {
     const SILENT: [(u32, &str); 9] = [
         (0x6969, "NFS"),
         (0xFF53_4D42, "CIFS"),
@@ -240,8 +283,34 @@ fn silent(directory: &Path) -> Option<&'static str> {
         (0x5346_414F, "AFS"),
         (0x7461_636F, "OCFS2"),
     ];
-    let magic = rustix::fs::statfs(directory).ok()?.f_type;
-    SILENT.iter().find(|(silent, _)| i128::from(*silent) == i128::from(magic)).map(|(_, name)| *name)
+    /// ext, XFS, Btrfs, tmpfs, ramfs, F2FS, overlay, ZFS, bcachefs, JFS, NILFS, FAT, exFAT, NTFS, hfs+, UDF.
+    const TELLS: [u32; 16] = [
+        0xEF53,
+        0x5846_5342,
+        0x9123_683E,
+        0x0102_1994,
+        0x8584_58F6,
+        0xF2F5_2010,
+        0x794C_7630,
+        0x2FC1_2FC1,
+        0xCA45_1A4E,
+        0x3153_464A,
+        0x3434,
+        0x4D44,
+        0x2011_BAB0,
+        0x7366_746E,
+        0x482B,
+        0x1501_3346,
+    ];
+    let magic = i128::from(rustix::fs::statfs(directory).ok()?.f_type);
+    if TELLS.iter().any(|tells| i128::from(*tells) == magic) {
+        return None;
+    }
+    let name = SILENT.iter().find(|(silent, _)| i128::from(*silent) == magic).map(|(_, name)| *name);
+    Some(name.map_or_else(
+        || format!("the file system (type {magic:#x}) is not known to tell of changes"),
+        |name| format!("{name} does not tell of changes"),
+    ))
 }
 
 /// Why the system does not watch; `sysctl` is what the administrator can raise.
@@ -256,23 +325,24 @@ fn reason(error: &notify::Error, sysctl: &str) -> String {
 }
 
 /// Each change leaves the lists consistent, so a panic elsewhere does not spoil them.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::ears::Ears;
     use super::*;
     use crate::source::bench::Place;
     use std::time::Duration;
     use tokio::time::timeout;
 
-    async fn wakes(ear: &Notify) -> bool {
-        timeout(Duration::from_secs(10), ear.notified()).await.is_ok()
+    async fn wakes(ear: &Ear) -> bool {
+        timeout(Duration::from_secs(10), ear.wait()).await.is_ok()
     }
 
-    fn ears(wakes: &Wakes) -> (Arc<Notify>, Ears) {
-        let ear = Arc::new(Notify::new());
+    fn ears(wakes: &Wakes) -> (Arc<Ear>, Ears) {
+        let ear = Arc::new(Ear::default());
         (ear.clone(), Ears::new(wakes.clone(), ear))
     }
 
@@ -286,6 +356,7 @@ mod tests {
         assert!(wakes(&ear).await);
         place.write("b", "x");
         assert!(wakes(&other).await);
+        assert!(ear.take().paths.keys().eq([&place.path("a")]));
         assert_eq!(lock(&wakes_all.heard).len(), 1);
     }
 
@@ -309,6 +380,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_directory_by_two_names_is_watched_once_and_heard_by_both() {
+        let (wakes_all, place) = (Wakes::new(), Place::new());
+        std::fs::create_dir(place.path("real")).unwrap();
+        std::os::unix::fs::symlink(place.path("real"), place.path("link")).unwrap();
+        let ((ear, mut ears_a), (other, mut ears_b)) = (ears(&wakes_all), ears(&wakes_all));
+        ears_a.listen(&place.path("real/log"));
+        ears_b.listen(&place.path("link/log"));
+        drop(ears(&wakes_all).1);
+        place.write("real/log", "x");
+        assert!(wakes(&ear).await && wakes(&other).await);
+        assert!(other.take().paths.contains_key(&place.path("link/log")));
+    }
+
+    #[tokio::test]
     async fn an_overflow_wakes_all() {
         let (wakes_all, place) = (Wakes::new(), Place::new());
         let (ear, mut ears) = ears(&wakes_all);
@@ -316,6 +401,17 @@ mod tests {
         let overflow = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
         hear(&mut lock(&wakes_all.heard), Ok(overflow));
         assert!(wakes(&ear).await);
+        assert!(ear.take().all);
+    }
+
+    #[test]
+    fn more_paths_than_are_remembered_are_everything() {
+        let ear = Ear::default();
+        for n in 0..=MOST_HEARD {
+            ear.hear(PathBuf::from(n.to_string()), true);
+        }
+        let heard = ear.take();
+        assert!(heard.all && heard.paths.is_empty());
     }
 
     #[test]
@@ -325,5 +421,12 @@ mod tests {
         let mut ears = Ears::new(wakes, Arc::default());
         ears.listen(Path::new("/tmp/log"));
         assert_eq!(ears.deaf(), Some("the limit of inotify instances is reached"));
+    }
+
+    #[test]
+    fn a_file_system_that_is_not_known_to_tell_is_polled() {
+        assert_eq!(silent(Place::new().0.path()), None);
+        let reason = silent(Path::new("/proc")).unwrap();
+        assert_eq!(reason, "the file system (type 0x9fa0) is not known to tell of changes");
     }
 }

@@ -1,31 +1,42 @@
-//! A child process: what it writes to its two pipes are lines, and how it ended is an end event.
+//! A child process: what it writes to its two pipes or its terminal are lines, and how it ended is an end event.
 //!
 //! Knows nothing of restarts: a [`Run`] is one run, from its start until nothing more of it can come.
 
+mod child;
 mod spawn;
+mod leader;
 mod pipes;
+mod pty;
+mod input;
 mod stop;
+mod known;
+mod proc;
 
+pub(crate) use child::become_child;
+pub(super) use known::Known;
+pub(crate) use leader::Children;
 pub(crate) use pipes::Tee;
 pub(crate) use stop::signal_number;
 
 use std::future::pending;
 use std::mem;
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::time::Duration;
 
+use log::{info, warn};
 use rustix::process::Signal;
-use tokio::process::Child;
 use tokio::select;
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{ProcessSource, Stop, Stream};
-use crate::event::{EndCause, RunEnd};
+use crate::config::{ProcessSource, Stop, Stream, TerminalSize};
+use crate::control::{Command, Refused, Reply};
+use crate::event::{EndCause, RunEnd, SourceState};
 use crate::stream::Batch;
 
-use super::{Options, SourceError};
-use pipes::{Pipes, Read};
+use super::{Now, Options, SourceError};
+use input::Input;
+use leader::{Exit, Leader};
+use pipes::{HeldBack, Pipes, Read};
 use stop::Group;
 
 /// After the process ended, its pipes are read until nothing came for this long: what it started may still write.
@@ -37,17 +48,37 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// While those of a group have time to end, they are looked after this often.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// A process that wrote nothing at all for this long may hold its output back: people are told, once a run.
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// The same where what it wrote ends as only a full buffer does.
+const BLOCK_SILENCE: Duration = Duration::from_secs(10);
+
+/// How much memory it holds is looked at after this time, then after twice as long, and so on.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+
+/// But at least this often.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// One run of a process.
 #[derive(Debug)]
 pub(super) struct Run {
-    number: u64,
+    stream: String,
     started: Instant,
-    child: Child,
+    leader: Leader,
+    known: Known,
     group: Group,
     pipes: Pipes,
+    input: Input,
     stop: Stop,
     /// Why it was asked to end, and when it is killed.
     stopping: Option<(EndCause, Instant)>,
+    /// Whether those that left the group are ended, too.
+    sweeps: bool,
+    /// The most memory it was seen to hold, in bytes, and when to look again.
+    memory: (Option<u64>, Instant),
+    /// When it wrote last; `None` once it was said that it is silent.
+    wrote: Option<Instant>,
     phase: Phase,
 }
 
@@ -64,72 +95,132 @@ enum Phase {
     Ended,
 }
 
+/// What a running process woke us for.
+enum Woke {
+    Read(Read),
+    Exit(Exit),
+    Kill,
+    Look,
+    Silent,
+}
+
 impl Run {
-    /// Starts it, as run `number`.
-    pub(super) fn start(
+    /// Starts it, as run `number`. Do not drop it before it is done.
+    pub(super) async fn start(
         spec: &Stream,
         source: &ProcessSource,
         options: &Options,
         number: u64,
     ) -> Result<Self, SourceError> {
-        let started = spawn::spawn(source, options)?;
+        let stream = spec.name.to_string();
+        let mark = spawn::mark(&stream, number);
+        let spawn::Started { leader, ends, input, descriptors } = spawn::spawn(&stream, source, options, &mark).await?;
+        let pid = leader.pid();
+        let began = proc::stat(pid).map_or(0, |stat| stat.started);
+        let now = Instant::now();
         Ok(Self {
-            number,
-            started: Instant::now(),
-            child: started.child,
-            group: Group::new(started.pid, !options.same_group),
-            pipes: Pipes::new(spec, started.ends),
+            stream,
+            started: now,
+            known: Known {
+                run: number,
+                pid: pid.as_raw_nonzero().get(),
+                started: began,
+                mark,
+                ended: false,
+                descriptors,
+                half: <[String; 2]>::default(),
+            },
+            group: Group::new(pid, !options.same_group),
+            leader,
+            pipes: Pipes::new(spec, ends),
+            input,
             stop: source.stop.clone(),
             stopping: None,
+            sweeps: !options.closes,
+            memory: (None, now + FIRST_LOOK),
+            wrote: Some(now),
             phase: Phase::Running,
         })
     }
 
     /// The process id.
-    pub(super) fn pid(&self) -> Option<u32> {
-        self.child.id()
+    pub(super) fn pid(&self) -> u32 {
+        self.known.pid.cast_unsigned()
+    }
+
+    /// What is known of it now.
+    pub(super) fn known(&self) -> Known {
+        let half = [0, 1].map(|lane| known::half(self.pipes.half(lane)));
+        Known { half, ended: matches!(self.phase, Phase::Ended), ..self.known.clone() }
     }
 
     /// Adds what comes next to `batch`; the end of the run, once nothing more can come. May be dropped at any time.
     pub(super) async fn next(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<RunEnd> {
         loop {
-            let open = !self.pipes.is_ended();
-            let patient = self.stopping.is_none() && tee.is_some();
-            match &mut self.phase {
-                Phase::Running => {
-                    let kill = self.stopping.map(|(_, kill)| kill);
-                    select! {
-                        _ = self.pipes.read(tee, batch), if open => return None,
-                        status = self.child.wait() => self.drain(status.unwrap_or_default()),
-                        () = until(kill) => self.kill(),
-                    }
-                }
-                Phase::Draining { quiet, last, .. } => {
-                    // What is passed on waits for its reader, as long as nobody wants an end.
-                    let waits = tee.as_ref().is_some_and(Tee::waits);
-                    let last = Some(*last).filter(|_| !patient);
-                    let rest = Some(*quiet).filter(|_| !(patient && waits));
-                    let read = select! {
-                        biased;
-                        () = until(last) => Read::End,
-                        read = self.pipes.read(tee, batch), if open => read,
-                        () = until(rest) => Read::End,
-                    };
-                    match read {
-                        Read::Bytes => {
-                            *quiet = Instant::now() + QUIET;
-                            return None;
-                        }
-                        Read::Shown => return None,
-                        Read::End => {
-                            if let Some(end) = self.over(batch) {
-                                return Some(end);
-                            }
-                        }
-                    }
-                }
+            let done = match self.phase {
+                Phase::Running => self.running(tee, batch).await,
+                Phase::Draining { .. } => self.draining(tee, batch).await,
                 Phase::Ended => pending().await,
+            };
+            if let Some(done) = done {
+                return done;
             }
+        }
+    }
+
+    /// One wake while it runs. `Some` if there is something to tell.
+    async fn running(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
+        let open = !self.pipes.is_ended();
+        let kill = self.stopping.map(|(_, kill)| kill);
+        let silent = self.silent_at();
+        let woke = select! {
+            read = self.pipes.read(tee, batch), if open => Woke::Read(read),
+            exit = self.leader.ended() => Woke::Exit(exit),
+            () = self.input.write() => return None,
+            () = until(kill) => Woke::Kill,
+            () = sleep_until(self.memory.1) => Woke::Look,
+            () = until(silent) => Woke::Silent,
+        };
+        match woke {
+            Woke::Read(read) => {
+                if read == Read::Bytes && self.wrote.is_some() {
+                    self.wrote = Some(Instant::now());
+                }
+                return Some(None);
+            }
+            Woke::Exit(exit) => self.drain(exit),
+            Woke::Kill => self.kill(),
+            Woke::Look => self.look(),
+            Woke::Silent => {
+                self.say_silent(batch);
+                return Some(None);
+            }
+        }
+        None
+    }
+
+    /// One wake after the process ended. `Some` if there is something to tell.
+    async fn draining(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
+        let open = !self.pipes.is_ended();
+        let patient = self.stopping.is_none() && tee.is_some();
+        let Phase::Draining { quiet, last, .. } = &mut self.phase else { return None };
+        // What is passed on waits for its reader, as long as nobody wants an end.
+        let waits = tee.as_ref().is_some_and(Tee::waits);
+        let last = Some(*last).filter(|_| !patient);
+        let rest = Some(*quiet).filter(|_| !(patient && waits));
+        let read = select! {
+            biased;
+            () = until(last) => Read::End,
+            read = self.pipes.read(tee, batch), if open => read,
+            () = until(rest) => Read::End,
+        };
+        match read {
+            Read::Bytes => {
+                *quiet = Instant::now() + QUIET;
+                Some(None)
+            }
+            Read::Shown => Some(None),
+            Read::End => self.over(batch).map(Some),
         }
     }
 
@@ -137,9 +228,14 @@ impl Run {
     pub(super) fn stop(&mut self, cause: EndCause) {
         let signal = Signal::from_named_raw(self.stop.signal.number()).unwrap_or(Signal::TERM);
         self.stopping = Some((cause, Instant::now() + self.stop.grace));
-        self.group.signal(signal);
+        self.signal_all(signal);
         // One that is stopped would not hear of it.
-        self.group.signal(Signal::CONT);
+        self.signal_all(Signal::CONT);
+    }
+
+    /// Whether it was asked to end.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
     }
 
     /// Sends it a signal.
@@ -147,41 +243,117 @@ impl Run {
         self.group.signal(signal);
     }
 
+    /// Carries out what concerns the running process alone.
+    pub(super) fn command(&mut self, command: Command) -> Result<Reply, Refused> {
+        if !matches!(self.phase, Phase::Running) {
+            return Err(Refused::NotRunning);
+        }
+        match command {
+            Command::Input(bytes) => self.input.push(&bytes)?,
+            Command::EndOfInput => self.input.end()?,
+            Command::Signal(number) => {
+                let signal = Signal::from_named_raw(number).ok_or(Refused::NoSignal(number))?;
+                info!(stream = self.stream.as_str(), signal = stop::name(number).as_str(); "signal");
+                self.signal(signal);
+            }
+            Command::Pause => self.signal(Signal::STOP),
+            Command::Resume => self.signal(Signal::CONT),
+            Command::Resize { rows, columns } => {
+                let terminal = self.pipes.terminal().ok_or(Refused::NoPty)?;
+                pty::resize(terminal, TerminalSize { columns, rows })
+                    .map_err(|error| Refused::Failed(format!("the terminal cannot have this size: {error}")))?;
+            }
+            Command::Attach => return self.pipes.attach().map(Reply::Attached).ok_or(Refused::NoPty),
+            Command::Start | Command::Stop | Command::Restart => {
+                return Err(Refused::Failed("only who keeps the process can do that".to_owned()));
+            }
+        }
+        Ok(Reply::Done)
+    }
+
     fn kill(&mut self) {
-        self.group.signal(Signal::KILL);
+        self.signal_all(Signal::KILL);
         if let Some((_, kill)) = &mut self.stopping {
             // Should it not be enough, again later.
             *kill = Instant::now() + DRAIN;
         }
     }
 
-    /// The process ended.
-    fn drain(&mut self, status: ExitStatus) {
-        self.group.leader_ended();
+    /// Sends `signal` to the group and to those that left it; whether there was anybody.
+    fn signal_all(&self, signal: Signal) -> bool {
+        let escaped = if self.sweeps { self.known.signal_escaped(signal) } else { 0 };
+        self.group.signal(signal) || escaped > 0
+    }
+
+    /// Whether anybody of the group, or of those that left it, is left.
+    fn is_alive(&self) -> bool {
+        self.group.is_alive() || (self.sweeps && !self.known.alive().is_empty())
+    }
+
+    /// Looks how much memory it holds: when it has ended, nobody can tell any more.
+    fn look(&mut self) {
+        self.memory.0 = self.memory.0.max(proc::peak_memory(self.leader.pid()));
         let now = Instant::now();
-        let signal = status.signal();
+        self.memory.1 = now + now.duration_since(self.started).clamp(FIRST_LOOK, LOOK);
+    }
+
+    /// When to say that it is silent.
+    fn silent_at(&self) -> Option<Instant> {
+        let wrote = self.wrote.filter(|_| self.stopping.is_none())?;
+        Some(match self.pipes.looks_held_back()? {
+            HeldBack::All => wrote + SILENCE,
+            HeldBack::Rest => wrote + BLOCK_SILENCE,
+        })
+    }
+
+    fn say_silent(&mut self, batch: &mut Batch) {
+        self.wrote = None;
+        let note = "no output for a while; most programs write into a pipe in blocks: if there should be some, give it \
+            a terminal with `pty: true`, or start it with `stdbuf -oL`";
+        warn!(stream = self.stream.as_str(), run = self.known.run, pid = self.known.pid; "{note}");
+        let state = SourceState::Running { run: self.known.run, pid: Some(self.pid()), note: Some(note.to_owned()) };
+        batch.state(Now::read().time, state);
+    }
+
+    /// The process ended.
+    fn drain(&mut self, exit: Exit) {
+        self.group.leader_ended();
+        self.input = Input::Ended;
+        let now = Instant::now();
+        let code = exit.status.and_then(|status| status.code());
+        let signal = exit.status.and_then(|status| status.signal());
         let cause = match (self.stopping, signal) {
             (Some((cause, _)), _) => cause,
             (None, Some(_)) => EndCause::Signalled,
             (None, None) => EndCause::Exited,
         };
-        let duration = now.duration_since(self.started).as_secs_f64();
-        let end = RunEnd { run: self.number, code: status.code(), signal: signal.map(stop::name), duration, cause };
+        let end = RunEnd {
+            run: self.known.run,
+            code,
+            signal: signal.map(stop::name),
+            duration: Some(now.duration_since(self.started).as_secs_f64()),
+            peak_memory: exit.memory.max(self.memory.0),
+            cause,
+        };
         self.phase = Phase::Draining { end, quiet: now + QUIET, last: now + DRAIN, killed: false };
     }
-    /// The pipes are at their end, or their time is over: the end of the run, if nothing is left of its group.
+
+    /// The pipes are at their end, or their time is over: the end of the run, if nothing is left of it.
     fn over(&mut self, batch: &mut Batch) -> Option<RunEnd> {
-        let Phase::Draining { end, quiet, last, killed } = &mut self.phase else { return None };
         let now = Instant::now();
-        if let Some((_, kill)) = self.stopping
-            && now < kill
-            && self.group.is_alive()
-        {
-            // All of the group were asked to end, and have as long for it as the process itself.
+        let waits = self.stopping.is_some_and(|(_, kill)| now < kill) && self.is_alive();
+        let killed = match &mut self.phase {
+            Phase::Draining { killed, .. } if !waits => mem::replace(killed, true),
+            _ => false,
+        };
+        let kills = !waits && !killed && self.signal_all(Signal::KILL) && !self.pipes.is_ended();
+        let Phase::Draining { end, quiet, last, .. } = &mut self.phase else { return None };
+        if let Some((_, kill)) = self.stopping.filter(|_| waits) {
+            // All of the run were asked to end, and have as long for it as the process itself.
             (*quiet, *last) = ((now + AGAIN).min(kill), (now + AGAIN).min(kill));
             return None;
         }
-        if !mem::replace(killed, true) && self.group.signal(Signal::KILL) && !self.pipes.is_ended() {
+        if kills {
             (*quiet, *last) = (now + QUIET, now + QUIET);
             return None;
         }
@@ -196,7 +368,7 @@ impl Drop for Run {
     /// What was not waited for is killed: nothing may go on that nobody reads.
     fn drop(&mut self) {
         if !matches!(self.phase, Phase::Ended) {
-            self.group.signal(Signal::KILL);
+            self.signal_all(Signal::KILL);
         }
     }
 }
@@ -316,7 +488,7 @@ mod tests {
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         let (events, end) = timeout(Duration::from_secs(10), bench.rest()).await.unwrap();
         assert_eq!(texts(&events, "stdout"), "late");
-        assert!(end.unwrap().unwrap().duration < 5.0);
+        assert!(end.unwrap().unwrap().duration < Some(5.0));
         assert!(is_gone(pid).await, "the grandchild lives");
     }
 
@@ -397,5 +569,144 @@ mod tests {
         drop(seen);
         let (_, end) = Bench::once(process(&["yes"]), options).rest().await;
         assert_eq!(end.unwrap().unwrap().signal.as_deref(), Some("PIPE"));
+    }
+    fn known_in(place: &str) -> Known {
+        Known::read(place).unwrap()
+    }
+
+    fn on_terminal(mut source: ProcessSource, input: bool) -> ProcessSource {
+        (source.pty, source.input) = (Some(TerminalSize { columns: 77, rows: 11 }), input);
+        source
+    }
+
+    fn typing(text: &'static str) -> Command {
+        Command::Input(text.into())
+    }
+
+    #[tokio::test]
+    async fn on_a_terminal_it_has_a_size_and_a_kind_and_one_output() {
+        let script = "test -t 1 && test -t 2 && ! test -t 0 && tty >/dev/tty; stty size </dev/tty; echo $TERM; echo err >&2; cat";
+        let (events, end) = Bench::once(on_terminal(shell(script), false), Options::default()).rest().await;
+        assert_eq!(texts(&events, "stdout"), "not a tty|11 77|xterm-256color|err");
+        assert_eq!(texts(&events, "stderr"), "");
+        assert_eq!(end.unwrap().unwrap().code, Some(0));
+    }
+
+    #[tokio::test]
+    async fn who_types_on_a_terminal_sees_the_answer_and_its_size_can_change() {
+        let script =
+            "trap 'stty size' WINCH; printf 'name: '; read name; echo hello $name; cat; echo over; sleep 0.01; read x";
+        let mut bench = Bench::once(on_terminal(shell(script), true), Options::default());
+        bench.shown(Some("name: ")).await;
+        let Ok(Reply::Attached(mut screen)) = bench.control.send(Command::Attach).await else { panic!() };
+        bench.control.send(typing("world\n")).await.unwrap();
+        assert_eq!(bench.lines(2).await, ["name: world", "hello world"]);
+        bench.control.send(Command::EndOfInput).await.unwrap();
+        // What is shown of a Ctrl-D, if anything, is on the same line.
+        assert!(bench.line().await.ends_with("over"));
+        bench.control.send(Command::Resize { rows: 50, columns: 132 }).await.unwrap();
+        assert_eq!(bench.line().await, "50 132");
+        bench.control.send(typing("\n")).await.unwrap();
+        bench.rest().await.1.unwrap();
+        let mut raw = Vec::new();
+        while let Some(crate::control::Raw::Bytes(bytes)) = screen.next().await {
+            raw.extend(bytes);
+        }
+        assert!(raw.starts_with(b"world\r\nhello world\r\n"), "{:?}", String::from_utf8_lossy(&raw));
+    }
+
+    #[tokio::test]
+    async fn input_goes_through_a_pipe_until_its_end() {
+        let place = Place::new();
+        let fifo = place.path("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        // It outlives the end of its input, until it is let go.
+        let mut source = shell(&format!("cat; exec cat {fifo:?}"));
+        source.input = true;
+        let mut bench = Bench::once(source, Options::default());
+        bench.state("running").await;
+        bench.control.send(typing("one\ntw")).await.unwrap();
+        assert_eq!(bench.line().await, "one");
+        bench.control.send(typing("o")).await.unwrap();
+        bench.control.send(Command::EndOfInput).await.unwrap();
+        assert_eq!(bench.control.send(typing("x")).await.unwrap_err(), Refused::InputEnded);
+        assert_eq!(bench.control.send(Command::Attach).await.unwrap_err(), Refused::NoPty);
+        std::fs::write(&fifo, "").unwrap();
+        assert_eq!(bench.line().await, "two...");
+        assert_eq!(bench.rest().await.1.unwrap().unwrap().code, Some(0));
+    }
+
+    #[tokio::test]
+    async fn who_may_not_type_and_who_types_too_much_is_told() {
+        let mut bench = Bench::once(process(&["sleep", "1000"]), Options::default());
+        bench.state("running").await;
+        assert_eq!(bench.control.send(typing("x")).await.unwrap_err(), Refused::NoInput);
+        bench.stop();
+        let mut source = process(&["sleep", "1000"]);
+        source.input = true;
+        let mut bench = Bench::once(source, Options::default());
+        bench.state("running").await;
+        let piece = vec![b'x'; 60_000];
+        let mut taken = 0;
+        let refused = loop {
+            match bench.control.send(Command::Input(piece.clone().into())).await {
+                Ok(_) => taken += piece.len(),
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!(refused, Refused::Busy);
+        assert!(taken < 300_000, "{taken}");
+        bench.stop();
+    }
+
+    #[tokio::test]
+    async fn what_escapes_the_group_ends_with_the_run_or_the_daemon() {
+        let script = "setsid sh -c 'setsid sleep 1000 & echo $!; exec sleep 1000' & wait";
+        let mut bench = Bench::process(shell(script));
+        let pid = rustix::process::Pid::from_raw(bench.line().await.parse().unwrap()).unwrap();
+        assert!(proc::stat(pid).is_some());
+        bench.stop();
+        let (_, end) = timeout(Duration::from_secs(10), bench.rest()).await.unwrap();
+        assert_eq!(end.unwrap().unwrap().cause, EndCause::DaemonStopped);
+        assert!(is_gone(pid).await, "what escaped lives");
+    }
+
+    #[tokio::test]
+    async fn it_knows_its_stream_and_the_peak_of_its_memory() {
+        let script = "echo $RTLOGD_STREAM; head -c 100000000 /dev/zero | tail -c 100000000 >/dev/null";
+        let (events, end) = Bench::once(shell(script), Options::default()).rest().await;
+        assert_eq!(texts(&events, "stdout"), "test");
+        // What this process itself holds is a floor, and one run of many tests may hold more than that.
+        let (end, ours) = (end.unwrap().unwrap(), proc::peak_memory(rustix::process::getpid()).unwrap());
+        assert!(end.peak_memory.is_none_or(|peak| peak > 90_000_000 || ours > 90_000_000), "{end:?}");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_user_is_named() {
+        let mut source = process(&["true"]);
+        source.user = Some("no-such-user".to_owned());
+        let (events, _) = Bench::once(source, Options::default()).rest().await;
+        let reason = events[0]["reason"].as_str().unwrap();
+        assert!(reason.contains("\"no-such-user\"") && reason.ends_with("there is no such user"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_run_is_written_down_as_it_is() {
+        let (spec, options) = (
+            crate::source::bench::spec(crate::config::SourceKind::Process(shell("printf ab; exec sleep 1000"))),
+            Options::default(),
+        );
+        let crate::config::SourceKind::Process(source) = spec.source.clone() else { panic!() };
+        let mut run = Run::start(&spec, &source, &options, 7).await.unwrap();
+        let mut batch = Batch::new();
+        run.next(&mut None, &mut batch).await;
+        let known = known_in(&run.known().written());
+        assert_eq!((known.run, known.pid.cast_unsigned(), known.ended), (7, run.pid(), false));
+        assert_eq!(known.half, [known::half(b"ab"), String::new()]);
+        assert_eq!(known.alive().len(), 1);
+        assert!(known.descriptors.outputs.iter().all(Option::is_some));
+        run.stop(EndCause::Stopped);
+        while run.next(&mut None, &mut batch).await.is_none() {}
+        assert!(run.known().ended && known.alive().is_empty());
     }
 }

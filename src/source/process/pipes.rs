@@ -1,8 +1,9 @@
-//! Reads what a process writes, both pipes at once, and passes it on where that is wanted. Always drains.
+//! Reads what a process writes, both pipes at once or its terminal, and passes it on where that is wanted. Always drains.
 
 use std::fmt;
 use std::future::pending;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe::Receiver;
@@ -10,6 +11,7 @@ use tokio::select;
 use tokio::time::sleep_until;
 
 use crate::config::Stream;
+use crate::control::{Attachment, Screen};
 use crate::event::Origin;
 use crate::source::Now;
 use crate::source::feed::Feed;
@@ -32,21 +34,64 @@ pub(super) enum Read {
     End,
 }
 
+/// What seems to wait in a program's own memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeldBack {
+    /// All that it wrote, if it wrote.
+    All,
+    /// What is behind the last whole block.
+    Rest,
+}
+
 /// The pipes of one run.
 #[derive(Debug)]
 pub(super) struct Pipes {
-    /// Standard output and standard error, as long as they are open; the index is the lane.
+    /// Standard output and standard error, as long as they are open; the index is the lane. A terminal is the first.
     ends: [Option<Receiver>; 2],
+    /// Who sees the terminal as it is.
+    screen: Option<Screen>,
     feed: Feed,
+    /// Bytes read from each.
+    written: [u64; 2],
     buffer: Box<[u8]>,
     /// Both are closed, and all was passed on.
     ended: bool,
 }
 
 impl Pipes {
-    pub(super) fn new(spec: &Stream, ends: [Receiver; 2]) -> Self {
+    /// A terminal is one end alone.
+    pub(super) fn new(spec: &Stream, ends: [Option<Receiver>; 2]) -> Self {
         let feed = Feed::new(spec, [Origin::stdout(), Origin::stderr()]);
-        Self { ends: ends.map(Some), feed, buffer: vec![0; CHUNK].into(), ended: false }
+        let screen = ends[1].is_none().then(Screen::default);
+        Self { ends, screen, feed, written: [0; 2], buffer: vec![0; CHUNK].into(), ended: false }
+    }
+
+    /// One more that sees the terminal; `None` if there is none.
+    pub(super) fn attach(&self) -> Option<Attachment> {
+        self.screen.as_ref().map(Screen::attach)
+    }
+
+    /// The terminal, if it is one and open.
+    pub(super) fn terminal(&self) -> Option<BorrowedFd<'_>> {
+        self.screen.as_ref().and(self.ends[0].as_ref()).map(AsFd::as_fd)
+    }
+
+    /// Whether standard output looks as if a program held it back: nothing came at all, or whole blocks of what the C
+    /// library writes at once, with half a line at the end.
+    pub(super) fn looks_held_back(&self) -> Option<HeldBack> {
+        /// What the C library writes into a pipe at once, in bytes.
+        const BLOCK: u64 = 4096;
+        match self.written {
+            _ if self.screen.is_some() || self.ends[0].is_none() => None,
+            [0, 0] => Some(HeldBack::All),
+            [written, _] if written > 0 && written % BLOCK == 0 && self.feed.is_open(0) => Some(HeldBack::Rest),
+            _ => None,
+        }
+    }
+
+    /// The half line of each output.
+    pub(super) fn half(&self, lane: usize) -> &[u8] {
+        self.feed.half(lane)
     }
 
     /// Waits until there is something, and adds what there is to `batch`. May be dropped at any time.
@@ -101,6 +146,10 @@ impl Pipes {
                 Ok(count) => {
                     let chunk = &self.buffer[..count];
                     self.feed.push(lane, chunk, Now::read(), batch);
+                    self.written[lane] += count as u64;
+                    if let Some(screen) = &self.screen {
+                        screen.show(chunk);
+                    }
                     if let Some(tee) = tee {
                         tee.push(lane, chunk);
                     }
@@ -108,7 +157,7 @@ impl Pipes {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A pipe has no other errors; if it had one, nothing more could be read.
+                // A terminal that nobody has open any more says EIO; a pipe has no other errors.
                 Err(_) => self.close(lane, batch),
             }
         }
@@ -136,7 +185,7 @@ pub(crate) struct Tee {
 }
 
 struct Out {
-    to: Box<dyn AsyncWrite + Send + Unpin>,
+    to: Box<dyn AsyncWrite + Send + Sync + Unpin>,
     /// Yet to be written, from `at` on; at most a turn.
     waiting: Vec<u8>,
     at: usize,
@@ -145,8 +194,8 @@ struct Out {
 impl Tee {
     /// To `out` what it writes to standard output, and to `err` what it writes to standard error.
     pub(crate) fn new(
-        out: impl AsyncWrite + Send + Unpin + 'static,
-        err: impl AsyncWrite + Send + Unpin + 'static,
+        out: impl AsyncWrite + Send + Sync + Unpin + 'static,
+        err: impl AsyncWrite + Send + Sync + Unpin + 'static,
     ) -> Self {
         let out = Out { to: Box::new(out), waiting: Vec::new(), at: 0 };
         let err = Out { to: Box::new(err), waiting: Vec::new(), at: 0 };

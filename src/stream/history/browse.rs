@@ -38,7 +38,7 @@ pub struct Browsed {
 /// If it cannot be read, or a newer version wrote it.
 pub fn browse(root: &Path) -> Result<Vec<Browsed>, HistoryError> {
     let folder = root.join(STREAMS);
-    let failed = |source| HistoryError::Directory { path: folder.clone(), source };
+    let failed = HistoryError::at(&folder);
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
@@ -74,7 +74,7 @@ pub fn read_events(
     mut each: impl FnMut(&Event<'_>) -> io::Result<()>,
 ) -> Result<(), HistoryError> {
     let directory = root.join(STREAMS).join(name.as_str());
-    let failed = |source| HistoryError::Directory { path: directory.clone(), source };
+    let failed = HistoryError::at(&directory);
     if !directory.is_dir() {
         return Err(HistoryError::NoStream(root.to_owned(), name.clone()));
     }

@@ -95,6 +95,6 @@ impl Group {
     /// All of it; more is to come that belongs to it.
     pub(super) fn part(self) -> Added {
         let Self { writer, marks, end, newest } = self;
-        Added { bytes: writer.bytes, marks, whole: false, end, newest, sync: false }
+        Added { bytes: writer.bytes, marks, whole: false, end, newest }
     }
 }

@@ -78,6 +78,13 @@ pub enum HistoryError {
     Newer(PathBuf),
 }
 
+impl HistoryError {
+    /// The system refused something at `path`.
+    fn at(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| Self::Directory { path: path.to_owned(), source }
+    }
+}
+
 /// The histories of all streams below one state directory, which nobody else may write meanwhile.
 #[derive(Debug)]
 pub struct History {
@@ -106,19 +113,15 @@ impl History {
     /// # Errors
     /// If another daemon has it, or it cannot be used.
     pub fn open(root: &Path) -> Result<Self, HistoryError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| HistoryError::Directory { path, source }
-        };
-        make_directory(root).map_err(failed(root))?;
-        let lock = File::open(root).map_err(failed(root))?;
+        make_directory(root).map_err(HistoryError::at(root))?;
+        let lock = File::open(root).map_err(HistoryError::at(root))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(HistoryError::InUse(root.to_owned())),
-            Err(error) => return Err(failed(root)(error.into())),
+            Err(error) => return Err(HistoryError::at(root)(error.into())),
         }
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let writers = Writers::start().map_err(failed(root))?;
+        let writers = Writers::start().map_err(HistoryError::at(root))?;
         let permits = Arc::new(Semaphore::new(READERS));
         Ok(Self { root: root.to_owned(), _lock: lock, boot: boot.trim().into(), writers, permits })
     }
@@ -149,7 +152,6 @@ impl History {
             warn!(stream = name.as_str(); "the history is damaged: {damage}");
         }
         let volume = Arc::new(Volume::new(directory, found.files));
-        self.writers.watch(&volume);
         let (jobs, boot, places) = (self.writers.jobs(), self.boot.clone(), found.places.clone());
         let recorder = Recorder::new(volume.clone(), jobs, boot, keep, places, end);
         let past = Past::new(volume, self.permits.clone());

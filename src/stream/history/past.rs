@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::event::Time;
+use crate::stream::log::Backwards;
 use crate::stream::record::Body;
 use crate::stream::ring::Slice;
 use crate::stream::segment::Segment;
@@ -54,15 +55,10 @@ impl Past {
         got.unwrap_or(Got::Hole(bound))
     }
 
-    /// The place of the `lines`-th last event before `bound` that counts, or else of the oldest event, with how many are
-    /// still wanted. `None` if there is no event.
-    pub(in crate::stream) async fn tail(
-        &self,
-        lines: u64,
-        bound: u64,
-        counts: impl Fn(&Segment, usize) -> bool + Send + 'static,
-    ) -> Option<u64> {
-        self.ask(move |volume| tail(volume, lines, bound, counts)).await.flatten()
+    /// The place of the last line that is sought before `bound`, or else of the oldest event; and how many lines were held
+    /// against the filter. `None` if there is no event.
+    pub(in crate::stream) async fn tail(&self, search: Backwards, bound: u64) -> Option<(u64, u64)> {
+        self.ask(move |volume| tail(volume, search, bound)).await.flatten()
     }
 
     /// The place of the first event that was read at `time` or later; `None` if there is none.
@@ -139,8 +135,7 @@ fn read(volume: &Volume, place: u64, bound: u64, bytes: usize) -> io::Result<Got
     Ok(if slices.is_empty() { Got::Hole(hole) } else { Got::Events(slices) })
 }
 
-fn tail(volume: &Volume, lines: u64, bound: u64, counts: impl Fn(&Segment, usize) -> bool) -> io::Result<Option<u64>> {
-    let mut left = lines;
+fn tail(volume: &Volume, mut search: Backwards, bound: u64) -> io::Result<Option<(u64, u64)>> {
     let mut oldest = None;
     for stored in files_from(volume, 0).into_iter().rev() {
         let Some(file) = open(&stored)? else { continue };
@@ -148,35 +143,21 @@ fn tail(volume: &Volume, lines: u64, bound: u64, counts: impl Fn(&Segment, usize
         let mut until = stored.bytes;
         for mark in marks.iter().rev() {
             let limit = std::mem::replace(&mut until, mark.offset);
-            if mark.seq >= bound {
-                continue;
-            }
             let mut segments = Vec::new();
             let mut records = Records::new(&file, mark.offset, limit);
-            while let Some((_, _, body)) = records.next()? {
+            while mark.seq < bound
+                && let Some((_, _, body)) = records.next()?
+            {
                 let Body::Events { segment, .. } = body else { continue };
                 segments.extend(segment.filter(|segment| segment.seq() < bound));
             }
-            if let Some(place) = last(&segments, bound, &mut left, &counts) {
-                return Ok(Some(place));
+            if let Some(place) = segments.iter().rev().find_map(|segment| search.place_in(segment, bound)) {
+                return Ok(Some((place, search.filtered)));
             }
             oldest = segments.first().map(Segment::seq).or(oldest);
         }
     }
-    Ok(oldest)
-}
-
-/// The place of the event with which `left` are found, from the end of `segments`.
-fn last(segments: &[Segment], bound: u64, left: &mut u64, counts: &impl Fn(&Segment, usize) -> bool) -> Option<u64> {
-    for segment in segments.iter().rev() {
-        for at in (0..segment.len()).rev().filter(|&at| segment.seq() + (at as u64) < bound) {
-            *left -= u64::from(counts(segment, at));
-            if *left == 0 {
-                return Some(segment.seq() + at as u64);
-            }
-        }
-    }
-    None
+    Ok(oldest.map(|oldest| (oldest, search.filtered)))
 }
 
 fn since(volume: &Volume, time: Time) -> io::Result<Option<u64>> {

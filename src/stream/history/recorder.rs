@@ -18,7 +18,7 @@ use super::Keep;
 use super::behind::Behind;
 use super::group::{Group, Next};
 use super::volume::Volume;
-use super::writer::{Act, Added, Job};
+use super::writer::{Act, Job};
 
 /// The longest that readers wait for the disk. What is written is in the page cache then, so this is far more than a disk
 /// in order needs; but a machine under load keeps a thread waiting for tens of milliseconds, and each time we do not wait
@@ -244,7 +244,7 @@ impl Recorder {
         }
     }
 
-    /// Records that this is the end, and waits until it is on the disk.
+    /// Records that this is the end. It is on the disk once the history is closed.
     pub(in crate::stream) async fn close(mut self, memory: impl Memory) -> io::Result<()> {
         let last = async {
             while self.behind.is_some() {
@@ -258,7 +258,7 @@ impl Recorder {
             let mut group = Group::new(self.end);
             group.closed(Next::of(&numbering, self.end));
             let (done, outcome) = oneshot::channel();
-            let act = Act::Add(Added { sync: true, ..group.whole() });
+            let act = Act::Add(group.whole());
             let sent = self.jobs.send(Job { volume: self.volume.clone(), act, done }).await;
             sent.map_err(|_| gone())?;
             outcome.await.map_err(|_| gone())?

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::stream::record::{self, Bad, Body, HEAD, Head, LONGEST, MAGIC};
+use crate::stream::bytes::Bad;
+use crate::stream::record::{self, Body, HEAD, Head, LONGEST, MAGIC};
 
 /// Bytes in one read.
 const BLOCK: usize = 128 << 10;

@@ -60,7 +60,7 @@ pub(super) fn recover(directory: &Path) -> Result<Scanned, HistoryError> {
     }
     let mut replay = Replay::default();
     for (first, path) in files.get(begin.unwrap_or(0)..).unwrap_or_default() {
-        let stored = replay.file(*first, path).map_err(failed(path))?;
+        let stored = replay.file(*first, path).map_err(HistoryError::at(path))?;
         scanned.files.push_back(stored);
     }
     scanned.damage = replay.damage;
@@ -78,7 +78,7 @@ pub(super) fn recover(directory: &Path) -> Result<Scanned, HistoryError> {
     (scanned.places, scanned.closed, scanned.boot) = (replay.places, replay.closed, replay.boot);
     for (first, path) in files.get(..begin.unwrap_or(0)).unwrap_or_default().iter().rev() {
         let end = scanned.files.front().map_or(*first, |next| next.first);
-        let metadata = fs::metadata(path).map_err(failed(path))?;
+        let metadata = fs::metadata(path).map_err(HistoryError::at(path))?;
         let newest = metadata.modified().map(Time::from).unwrap_or_default();
         let stored = Stored { path: path.clone(), first: *first, end, bytes: metadata.len(), newest, marks: None };
         scanned.files.push_front(stored);
@@ -91,11 +91,11 @@ pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, HistoryError
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(directory)(error)),
+        Err(error) => return Err(HistoryError::at(directory)(error)),
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(failed(directory))?.path();
+        let path = entry.map_err(HistoryError::at(directory))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let seq = name.strip_suffix(ENDING).and_then(|digits| u64::from_str_radix(digits, 16).ok());
         files.extend(seq.map(|seq| (seq, path)));
@@ -104,26 +104,21 @@ pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, HistoryError
     Ok(files)
 }
 
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> HistoryError {
-    let path = path.to_owned();
-    move |source| HistoryError::Directory { path, source }
-}
-
 /// Whether the file begins as one should, with what is to be known of those before it.
 fn starts_with_snapshot(path: &Path) -> Result<bool, HistoryError> {
-    let mut file = File::open(path).map_err(failed(path))?;
+    let mut file = File::open(path).map_err(HistoryError::at(path))?;
     let mut magic = [0; MAGIC.len()];
     match file.read_exact(&mut magic) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-        Err(error) => return Err(failed(path)(error)),
+        Err(error) => return Err(HistoryError::at(path)(error)),
     }
     let (ours, version) = (MAGIC[..7] == magic[..7], magic[7]);
     if ours && version > MAGIC[7] {
         return Err(HistoryError::Newer(path.to_owned()));
     }
-    let length = file.metadata().map_err(failed(path))?.len();
-    let first = Records::new(&file, 0, length).next().map_err(failed(path))?;
+    let length = file.metadata().map_err(HistoryError::at(path))?.len();
+    let first = Records::new(&file, 0, length).next().map_err(HistoryError::at(path))?;
     Ok(first.is_some_and(|(at, _, body)| at == MAGIC.len() as u64 && matches!(body, Body::Snapshot(_))))
 }
 

@@ -33,8 +33,6 @@ pub(super) struct Files {
     pub(super) length: u64,
     /// What does not count could not be taken back.
     pub(super) torn: bool,
-    /// What was written to and is not synced yet.
-    pub(super) dirty: Vec<Arc<File>>,
 }
 
 /// One file.

@@ -2,12 +2,13 @@
 //!
 //! Who hands something over may give it up while it waits. Then it must not count: the writer takes back what it wrote.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -54,15 +55,31 @@ pub(super) struct Added {
     /// The place after their last event, and when that was read.
     pub(super) end: u64,
     pub(super) newest: Time,
-    /// Sync them before they are done.
-    pub(super) sync: bool,
+}
+
+/// What was written to and is not synced yet; clones are the same.
+#[derive(Debug, Clone, Default)]
+struct Dirty(Arc<Mutex<HashMap<usize, Arc<File>>>>);
+
+impl Dirty {
+    fn add(&self, file: Arc<File>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::as_ptr(&file).addr(), file);
+    }
+
+    fn sync(&self) {
+        let files = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for file in files.into_values() {
+            if let Err(error) = file.sync_data() {
+                error!(file:?, error:% = error; "the history may not be on the disk: it cannot be synced");
+            }
+        }
+    }
 }
 
 /// The threads.
 #[derive(Debug)]
 pub(super) struct Writers {
     jobs: mpsc::Sender<Job>,
-    watched: Arc<Mutex<Vec<Weak<Volume>>>>,
     stop_syncing: SyncSender<()>,
     threads: [JoinHandle<()>; 2],
 }
@@ -71,32 +88,25 @@ impl Writers {
     pub(super) fn start() -> io::Result<Self> {
         let (jobs, mut queue) = mpsc::channel::<Job>(JOBS);
         let (stop_syncing, stopped) = sync_channel(0);
-        let watched = Arc::new(Mutex::new(Vec::new()));
-        let volumes = watched.clone();
+        let dirty = Dirty::default();
+        let written = dirty.clone();
         let writer = thread::Builder::new().name("history".to_owned()).spawn(move || {
             while let Some(job) = queue.blocking_recv() {
-                job.perform();
+                job.perform(&written);
             }
         })?;
         let syncer = thread::Builder::new().name("history-sync".to_owned()).spawn(move || {
             while stopped.recv_timeout(SYNC) == Err(RecvTimeoutError::Timeout) {
-                sync_all(&volumes);
+                dirty.sync();
             }
-            sync_all(&volumes);
+            dirty.sync();
         })?;
-        Ok(Self { jobs, watched, stop_syncing, threads: [writer, syncer] })
+        Ok(Self { jobs, stop_syncing, threads: [writer, syncer] })
     }
 
     /// Where jobs go.
     pub(super) fn jobs(&self) -> mpsc::Sender<Job> {
         self.jobs.clone()
-    }
-
-    /// Syncs this volume from now on, as long as it is there.
-    pub(super) fn watch(&self, volume: &Arc<Volume>) {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.retain(|known| known.strong_count() > 0);
-        watched.push(Arc::downgrade(volume));
     }
 
     /// Waits until all jobs are done and synced. The last sender of jobs must be gone, or this waits for it.
@@ -111,22 +121,8 @@ impl Writers {
     }
 }
 
-fn sync_all(watched: &Mutex<Vec<Weak<Volume>>>) {
-    let volumes: Vec<_> =
-        watched.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
-    for volume in volumes {
-        let dirty = std::mem::take(&mut volume.files().dirty);
-        for file in dirty {
-            if let Err(error) = file.sync_data() {
-                let directory = &volume.directory;
-                error!(directory:?, error:% = error; "the history may not be on the disk: it cannot be synced");
-            }
-        }
-    }
-}
-
 impl Job {
-    fn perform(self) {
+    fn perform(self, dirty: &Dirty) {
         let Self { volume, act, done } = self;
         // It was given up while it waited for its turn.
         if done.is_closed() {
@@ -134,7 +130,7 @@ impl Job {
         }
         match act {
             Act::Roll { seq, bytes, most } => {
-                let outcome = roll(&volume, seq, &bytes);
+                let outcome = roll(&volume, seq, &bytes).map(|file| dirty.add(file));
                 let rolled = outcome.is_ok();
                 tell(done, outcome);
                 if rolled {
@@ -142,7 +138,7 @@ impl Job {
                 }
             }
             Act::Add(added) => {
-                let written = add(&volume, &added);
+                let written = add(&volume, &added, dirty);
                 settle(&volume, added, &written, done);
             }
             Act::Prune { before } => {
@@ -159,7 +155,7 @@ fn tell(done: oneshot::Sender<io::Result<()>>, outcome: io::Result<()>) {
 }
 
 /// Begins a new file; the one before it is as long as what counts of it.
-fn roll(volume: &Volume, seq: u64, bytes: &[u8]) -> io::Result<()> {
+fn roll(volume: &Volume, seq: u64, bytes: &[u8]) -> io::Result<Arc<File>> {
     super::make_directory(&volume.directory)?;
     let path = volume.directory.join(file_name(seq));
     if volume.files().current.is_none() && !volume.files().list.is_empty() {
@@ -180,10 +176,9 @@ fn roll(volume: &Volume, seq: u64, bytes: &[u8]) -> io::Result<()> {
     files.list.retain(|known| known.path != path);
     let marks = Some(Arc::default());
     files.list.push_back(Stored { path, first: seq, end: seq, bytes, newest: Time::default(), marks });
-    files.dirty.push(file.clone());
-    files.current = Some(file);
+    files.current = Some(file.clone());
     files.length = bytes;
-    Ok(())
+    Ok(file)
 }
 
 /// The new name is to outlive a crash as well.
@@ -192,7 +187,7 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Writes behind what counts, and behind what was written before of what belongs together.
-fn add(volume: &Volume, added: &Added) -> io::Result<u64> {
+fn add(volume: &Volume, added: &Added, dirty: &Dirty) -> io::Result<u64> {
     let (file, from) = {
         let files = volume.files();
         (files.current.clone(), files.length)
@@ -206,13 +201,7 @@ fn add(volume: &Volume, added: &Added) -> io::Result<u64> {
         volume.files().torn = false;
     }
     file.write_all_at(&added.bytes, from)?;
-    if added.sync {
-        file.sync_data()?;
-    }
-    let mut files = volume.files();
-    if !files.dirty.iter().any(|dirty| Arc::ptr_eq(dirty, &file)) {
-        files.dirty.push(file);
-    }
+    dirty.add(file);
     Ok(from)
 }
 

@@ -1,0 +1,229 @@
+//! Where a daemon is, and one request to it.
+
+use std::fmt::{self, Write as _};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::select;
+use tokio::time::timeout;
+
+use super::{ClientError, refusal};
+
+/// Where the daemon listens on a machine where it was installed.
+const SOCKET: &str = "/run/rtlogd/rtlogd.sock";
+
+/// Longest time to connect.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Where a daemon is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Server {
+    Unix(PathBuf),
+    /// Host and port, and the path under which a proxy shows it, without a slash at the end.
+    Tcp {
+        authority: String,
+        base: String,
+    },
+}
+
+/// A text that is not where a daemon could be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an address of rtlogd: {0:?} (such as http://127.0.0.1:7070 or unix:/run/rtlogd/rtlogd.sock)")]
+pub(crate) struct BadUrl(String);
+
+impl Server {
+    /// The Unix socket where there is one, else the usual port of this machine.
+    pub(crate) fn usual() -> Self {
+        if Path::new(SOCKET).exists() {
+            return Self::Unix(SOCKET.into());
+        }
+        Self::Tcp { authority: "127.0.0.1:7070".to_owned(), base: String::new() }
+    }
+
+    /// Sends a request, and waits for the head of the answer as long as it takes.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Answer, ClientError> {
+        let missing = |error| ClientError::Missing(self.to_string(), error);
+        let late = |_| missing(io::ErrorKind::TimedOut.into());
+        match self {
+            Self::Unix(socket) => {
+                let stream = timeout(CONNECT, UnixStream::connect(socket)).await.map_err(late)?.map_err(missing)?;
+                exchange(stream, "localhost", request(method, "localhost", path, headers, body)?).await
+            }
+            Self::Tcp { authority, base } => {
+                let stream = timeout(CONNECT, TcpStream::connect(authority)).await.map_err(late)?.map_err(missing)?;
+                let path = format!("{base}{path}");
+                exchange(stream, authority, request(method, authority, &path, headers, body)?).await
+            }
+        }
+    }
+}
+
+impl FromStr for Server {
+    type Err = BadUrl;
+    fn from_str(text: &str) -> Result<Self, BadUrl> {
+        let bad = || BadUrl(text.chars().take(100).collect());
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(bad()) };
+        }
+        let uri: Uri = text.parse().map_err(|_| bad())?;
+        let (Some("http"), Some(host), None) = (uri.scheme_str(), uri.host(), uri.query()) else { return Err(bad()) };
+        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        Ok(Self::Tcp { authority, base: uri.path().trim_end_matches('/').to_owned() })
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp { authority, base } => write!(f, "http://{authority}{base}"),
+        }
+    }
+}
+
+fn request(
+    method: Method,
+    host: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, ClientError> {
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Full::new(body)).map_err(|error| ClientError::Odd(error.to_string()))
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    host: &str,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, ClientError> {
+    log::debug!(host, path:% = request.uri(); "request");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Broken)?;
+    let mut connection: Connection = Box::pin(connection);
+    let mut sent = Box::pin(sender.send_request(request));
+    let response = loop {
+        select! {
+            response = &mut sent => break response.map_err(ClientError::Broken)?,
+            // The sender tells of its end.
+            ended = &mut connection => connection = Box::pin(async { ended?; std::future::pending().await }),
+        }
+    };
+    let (head, body) = response.into_parts();
+    let answer = Answer { status: head.status, body, connection };
+    if head.status.is_success() {
+        return Ok(answer);
+    }
+    let status = head.status;
+    let body = answer.whole(64 << 10).await.unwrap_or_default();
+    Err(refusal(status, &body))
+}
+
+/// What drives the exchange.
+type Connection = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
+
+/// An answer whose body is yet to be read.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    body: Incoming,
+    connection: Connection,
+}
+
+impl Answer {
+    /// What comes next of the body; `None` at its proper end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        loop {
+            let frame = select! {
+                biased;
+                frame = self.body.frame() => frame,
+                ended = &mut self.connection => {
+                    // The body knows whether that was its end.
+                    self.connection = Box::pin(async { ended?; std::future::pending().await });
+                    continue;
+                }
+            };
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(ClientError::Broken(error)),
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// All of it, up to `most` bytes.
+    pub(super) async fn whole(mut self, most: usize) -> Result<Vec<u8>, ClientError> {
+        let mut all = Vec::new();
+        while let Some(bytes) = self.next().await? {
+            if all.len() + bytes.len() > most {
+                return Err(ClientError::Odd(format!("more than {most} bytes")));
+            }
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all)
+    }
+}
+
+/// As a part of a path or of a query (RFC 3986, section 2.3).
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            write!(escaped, "%{byte:02X}").expect("a text takes all");
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_an_address_or_a_socket() {
+        let tcp = |authority: &str, base: &str| Server::Tcp { authority: authority.to_owned(), base: base.to_owned() };
+        let table = [
+            ("http://127.0.0.1:7070", tcp("127.0.0.1:7070", "")),
+            ("http://[::1]:7070/", tcp("[::1]:7070", "")),
+            ("http://ci.example.com/logs/", tcp("ci.example.com:80", "/logs")),
+            ("unix:/run/x.sock", Server::Unix("/run/x.sock".into())),
+            ("unix:///run/x.sock", Server::Unix("/run/x.sock".into())),
+        ];
+        for (text, server) in table {
+            assert_eq!(text.parse(), Ok(server), "{text}");
+        }
+        for bad in ["", "127.0.0.1:7070", "https://a", "unix:x", "http://", "http://a/?b", "ftp://a"] {
+            assert!(bad.parse::<Server>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_would_end_a_parameter_is_escaped() {
+        assert_eq!(escape("a b&c=d/é+~._-"), "a%20b%26c%3Dd%2F%C3%A9%2B~._-");
+    }
+}

@@ -1,0 +1,262 @@
+//! What is said of files to follow, and of how their bytes become lines.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use globset::GlobBuilder;
+use regex::bytes::{Regex, RegexBuilder};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::check::{Check, value, written};
+use super::field::{At, Field, OneOrMany};
+use super::raw;
+use super::report::Place;
+
+/// How long a file that was rotated away is read on, if nothing is said: a writer may not know yet.
+pub const ROTATE_WAIT: Duration = Duration::from_secs(1);
+
+/// How long lines that belong together are waited for, if nothing is said.
+pub const MULTILINE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest wait of the two; what waits costs memory, and an open file its disk space.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+/// Most memory of a compiled expression, in bytes: enough for what people write.
+const EXPRESSION: usize = 1 << 20;
+
+/// Files to follow, as one stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileSource {
+    /// Which; at least one.
+    pub files: Vec<Files>,
+    /// Files that are not followed though a pattern names them; each is a pattern of a name, or of a path if it has a slash.
+    pub exclude: Vec<String>,
+    /// Where to begin in what is there already.
+    pub from: Start,
+    /// How long a file that was rotated away or deleted is read on.
+    pub rotate_wait: Duration,
+}
+
+impl FileSource {
+    /// One file, and all else as it is if nothing is said.
+    pub fn new(path: PathBuf) -> Self {
+        let files = vec![Files::Path(path)];
+        Self { files, exclude: Vec::new(), from: Start::default(), rotate_wait: ROTATE_WAIT }
+    }
+}
+
+/// One file, or those that a pattern names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Files {
+    /// This one: absolute, not empty, as written.
+    Path(PathBuf),
+    /// Those of this pattern: absolute; `*`, `?`, `[a-z]` and `{a,b}` within a name, `**` for any directories.
+    Pattern(PathBuf),
+}
+
+impl Files {
+    /// A path as it is written in a configuration: one with `*`, `?`, `[` or `{` is a pattern.
+    pub fn written(path: PathBuf) -> Self {
+        let pattern = path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
+        if pattern { Self::Pattern(path) } else { Self::Path(path) }
+    }
+}
+
+/// Where to begin in a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// At its end: only what is written from now on.
+    #[default]
+    End,
+    /// At its start: all that is in it.
+    #[serde(rename = "start")]
+    Beginning,
+}
+
+/// How the bytes of a source are encoded, by the names of the Encoding Standard (WHATWG).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoding(pub &'static encoding_rs::Encoding);
+
+impl Default for Encoding {
+    /// UTF-8.
+    fn default() -> Self {
+        Self(encoding_rs::UTF_8)
+    }
+}
+
+/// A text that names no encoding.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an encoding: {0:?} (such as utf-8, utf-16le, utf-16be, latin1, windows-1252 or shift_jis)")]
+pub struct BadEncoding(pub String);
+
+impl std::str::FromStr for Encoding {
+    type Err = BadEncoding;
+    fn from_str(label: &str) -> Result<Self, BadEncoding> {
+        let known = encoding_rs::Encoding::for_label_no_replacement(label.as_bytes());
+        known.map(Self).ok_or_else(|| BadEncoding(label.chars().take(100).collect()))
+    }
+}
+
+/// Which lines are joined to one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Multiline {
+    /// A line that matches begins, and others go on; or it is the other way round.
+    pub begins: bool,
+    /// What a line is held against.
+    pub expression: Expression,
+    /// How long to wait for the next line that may go on.
+    pub timeout: Duration,
+}
+
+/// A regular expression; equal to another with the same text.
+#[derive(Debug, Clone)]
+pub struct Expression(pub Regex);
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+impl std::str::FromStr for Expression {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let built = RegexBuilder::new(text).size_limit(EXPRESSION).build();
+        built.map(Self).map_err(|error| {
+            let why = error.to_string();
+            let last = why.trim_end().lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("not a regular expression: {last}")
+        })
+    }
+}
+
+impl Check<'_> {
+    /// A stream of files.
+    pub(super) fn files(&mut self, file: At<OneOrMany<String>>, raw: &mut raw::Stream) -> Option<FileSource> {
+        self.not_for_files(raw);
+        let written = file.value?.0;
+        if written.is_empty() {
+            self.report.wrong(file.place, "names no file (a path or a pattern, or a list of them)");
+        }
+        let mut files = Vec::new();
+        for At { place, value } in written {
+            let Some(path) = value.and_then(|path| self.resolved(place, &path)) else { continue };
+            let path = Files::written(path);
+            if let Files::Pattern(pattern) = &path {
+                self.pattern(place, pattern);
+            }
+            if !files.contains(&path) {
+                files.push(path);
+            }
+        }
+        let exclude = self.exclude(raw.exclude.take(), &files);
+        let from = value(raw.from.take()).unwrap_or_default();
+        let rotate_wait = self.span_at_most(raw.rotate_wait.take(), ROTATE_WAIT, LONGEST_WAIT);
+        Some(FileSource { files, exclude, from, rotate_wait })
+    }
+
+    fn not_for_files(&mut self, raw: &mut raw::Stream) {
+        let of_commands = [
+            ("directory", raw.directory.take().map(|at| at.place)),
+            ("environment", raw.environment.take().map(|at| at.place)),
+            ("shell", raw.shell.take().map(|at| at.place)),
+            ("user", raw.user.take().map(|at| at.place)),
+            ("pty", raw.pty.take().map(|at| at.place)),
+            ("input", raw.input.take().map(|at| at.place)),
+            ("start", raw.start.take().map(|at| at.place)),
+            ("restart", raw.restart.take().map(|at| at.place)),
+            ("stop", raw.stop.take().map(|at| at.place)),
+        ];
+        for (key, place) in of_commands {
+            if let Some(place) = place {
+                self.report.wrong(place, format!("`{key}` is for a `command`, this stream follows a file"));
+            }
+        }
+    }
+
+    /// Notes what of a stream that runs a command is for files only.
+    pub(super) fn only_for_files(&mut self, raw: &mut raw::Stream) {
+        let of_files = [
+            ("from", raw.from.take().map(|at| at.place)),
+            ("exclude", raw.exclude.take().map(|at| at.place)),
+            ("rotate_wait", raw.rotate_wait.take().map(|at| at.place)),
+        ];
+        for (key, place) in of_files {
+            if let Some(place) = place {
+                self.report.wrong(place, format!("`{key}` is for a `file`, this stream runs a command"));
+            }
+        }
+    }
+
+    fn pattern(&mut self, place: Place, pattern: &Path) {
+        for part in pattern.components() {
+            let part = part.as_os_str().to_string_lossy();
+            if part.contains("**") && part != "**" {
+                self.report.wrong(place, format!("`**` stands for whole directories (not within a name: {part:?})"));
+            } else if let Err(error) = GlobBuilder::new(&part).literal_separator(true).build() {
+                self.report.wrong(place, format!("not a pattern: {} in {part:?}", error.kind()));
+            }
+        }
+    }
+
+    fn exclude(&mut self, field: Field<OneOrMany<String>>, files: &[Files]) -> Vec<String> {
+        let Some((place, list)) = written(field) else { return Vec::new() };
+        if !files.is_empty() && files.iter().all(|file| matches!(file, Files::Path(_))) {
+            self.report.wrong(place, "`exclude` is for patterns such as /var/log/*.log, this stream names its files");
+        }
+        let mut exclude = Vec::new();
+        for At { place, value } in list.0 {
+            let Some(pattern) = value else { continue };
+            // A pattern with a slash is one of a path, and seen from the configuration as other paths are.
+            let pattern = if pattern.contains('/') {
+                self.resolved(place, &pattern).map(|path| path.to_string_lossy().into_owned())
+            } else {
+                Some(pattern)
+            };
+            let Some(pattern) = pattern else { continue };
+            match GlobBuilder::new(&pattern).literal_separator(true).build() {
+                Ok(_) if !pattern.is_empty() => exclude.push(pattern),
+                Ok(_) => self.report.wrong(place, "empty pattern"),
+                Err(error) => self.report.wrong(place, format!("not a pattern: {} in {pattern:?}", error.kind())),
+            }
+        }
+        exclude
+    }
+
+    /// Which lines are joined.
+    pub(super) fn multiline(&mut self, field: Field<raw::Multiline>) -> Option<Multiline> {
+        let (place, raw) = written(field)?;
+        let timeout = self.span_at_most(raw.timeout, MULTILINE_TIMEOUT, LONGEST_WAIT);
+        let (begins, expression) = match (raw.start, raw.r#continue) {
+            (Some(start), Some(other)) => {
+                let second = start.place.max(other.place);
+                self.report.wrong(second, "lines are joined by `start` or `continue`, not both");
+                return None;
+            }
+            (Some(start), None) => (true, start),
+            (None, Some(other)) => (false, other),
+            (None, None) => {
+                self.report
+                    .wrong(place, "says not which lines belong together (write `start: REGEX` or `continue: REGEX`)");
+                return None;
+            }
+        };
+        let place = expression.place;
+        match expression.value?.parse() {
+            Ok(expression) => Some(Multiline { begins, expression, timeout }),
+            Err(error) => {
+                self.report.wrong(place, error);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Commands to processes: what scripts send by `POST /streams/NAME/...`, and the checks that the control channel shares.
+//!
+//! Every input is logged with who, when and how many bytes; what was typed is nobody's business.
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+use http::StatusCode;
+use log::info;
+use serde_json::json;
+use warp::reply::Response;
+
+use crate::access::{Denied, Peer, Right};
+use crate::config::SignalName;
+use crate::control::{Command, Refused, Reply};
+use crate::event::StreamName;
+
+use super::leases::Held;
+use super::problem::Problem;
+use super::{App, Request, json};
+
+/// Who sends commands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sender<'a> {
+    pub(super) app: &'a App,
+    pub(super) peer: Peer,
+    /// The number of its channel, if it can hold a lease.
+    pub(super) channel: Option<u64>,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error("no stream is named {0:?}")]
+    NoStream(String),
+    #[error("the stream is begun anew, since its configuration changed; try again")]
+    Held,
+    #[error("{}", .0.refusal())]
+    Leased(Held),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+/// What a command comes to, once it does.
+pub(super) type Coming = BoxFuture<'static, Result<Reply, Fault>>;
+
+/// The right that a command needs.
+pub(super) fn needs(command: &Command) -> Right {
+    match command {
+        Command::Attach => Right::Read,
+        Command::Input(_) | Command::EndOfInput | Command::Resize { .. } => Right::Input,
+        Command::Signal(_) | Command::Pause | Command::Resume | Command::Start | Command::Stop | Command::Restart => {
+            Right::Admin
+        }
+    }
+}
+
+impl Sender<'_> {
+    /// Sends a command. It is on its way when this returns, so that commands arrive in the order in which they are sent.
+    pub(super) fn send(self, stream: &StreamName, command: Command) -> Result<Coming, Fault> {
+        self.app.rights.check(self.peer, needs(&command), Some(stream))?;
+        if self.app.catalog.get(stream).is_none() {
+            return Err(Fault::NoStream(stream.to_string()));
+        }
+        if self.app.catalog.is_held(stream) {
+            return Err(Fault::Held);
+        }
+        if matches!(command, Command::Input(_) | Command::EndOfInput) {
+            self.app.leases.may_type(stream, self.channel).map_err(Fault::Leased)?;
+        }
+        let (desk, peer, stream) = (self.app.desk.clone(), self.peer, stream.clone());
+        let mut coming: Coming = Box::pin(async move {
+            let what = Logged::new(&command);
+            let done = desk.send(&stream, command).await;
+            what.log(&stream, peer, done.as_ref().err());
+            Ok(done?)
+        });
+        // The first look puts it in line.
+        Ok(match (&mut coming).now_or_never() {
+            Some(done) => Box::pin(std::future::ready(done)),
+            None => coming,
+        })
+    }
+}
+
+/// What of a command is logged.
+enum Logged {
+    Input(usize),
+    Command(&'static str),
+    Nothing,
+}
+
+impl Logged {
+    fn new(command: &Command) -> Self {
+        match command {
+            Command::Input(bytes) => Self::Input(bytes.len()),
+            Command::EndOfInput => Self::Command("end of input"),
+            Command::Signal(_) => Self::Command("signal"),
+            Command::Pause => Self::Command("pause"),
+            Command::Resume => Self::Command("resume"),
+            Command::Start => Self::Command("start"),
+            Command::Stop => Self::Command("stop"),
+            Command::Restart => Self::Command("restart"),
+            Command::Resize { .. } | Command::Attach => Self::Nothing,
+        }
+    }
+
+    fn log(self, stream: &StreamName, peer: Peer, refused: Option<&Refused>) {
+        match (self, refused) {
+            (Self::Nothing, _) => {}
+            (Self::Input(bytes), None) => info!(stream:% = stream, peer:% = peer, bytes; "input"),
+            (Self::Command(command), None) => info!(stream:% = stream, peer:% = peer, command; "command"),
+            (Self::Input(bytes), Some(error)) => {
+                info!(stream:% = stream, peer:% = peer, bytes, error:% = error; "input refused");
+            }
+            (Self::Command(command), Some(error)) => {
+                info!(stream:% = stream, peer:% = peer, command, error:% = error; "command refused");
+            }
+        }
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        let status = match &fault {
+            Fault::Denied(_) => StatusCode::FORBIDDEN,
+            Fault::NoStream(name) => return Problem::no_stream(name),
+            Fault::Held => StatusCode::SERVICE_UNAVAILABLE,
+            Fault::Leased(_) => StatusCode::CONFLICT,
+            Fault::Refused(refused) => match refused {
+                Refused::NotAProcess
+                | Refused::NotRunning
+                | Refused::NoInput
+                | Refused::InputEnded
+                | Refused::NoPty => StatusCode::CONFLICT,
+                Refused::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                Refused::NoSignal(_) => StatusCode::BAD_REQUEST,
+                Refused::Busy | Refused::Flood | Refused::Gone => StatusCode::SERVICE_UNAVAILABLE,
+                Refused::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+        };
+        Problem::new(status, fault.to_string())
+    }
+}
+
+impl Request {
+    /// Has a command carried out, and says whether it was so before.
+    async fn command(&self, name: &str, command: Command) -> Result<bool, Problem> {
+        let stream = self.stream(name)?.log.name().clone();
+        let sender = Sender { app: &self.app, peer: self.guest.peer, channel: None };
+        let reply = sender.send(&stream, command)?.await?;
+        Ok(matches!(reply, Reply::Already))
+    }
+
+    /// The value of the only parameter there may be.
+    fn only(&self, name: &str) -> Result<Option<&str>, Problem> {
+        match self.parameters.as_slice() {
+            [] => Ok(None),
+            [(known, value)] if known == name => Ok(Some(value)),
+            _ if name.is_empty() => Err(Problem::bad("this has no parameters")),
+            _ => Err(Problem::bad(format!("this has one parameter, {name}"))),
+        }
+    }
+
+    fn no_body(&self) -> Result<(), Problem> {
+        if self.body.is_empty() { Ok(()) } else { Err(Problem::bad("this takes no body; send none")) }
+    }
+}
+
+/// `POST /streams/NAME/input`: types the body, and with `eof=true` ends the input behind it.
+pub(super) async fn input(name: &str, ask: &Request) -> Result<Response, Problem> {
+    let eof = match ask.only("eof")? {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => return Err(Problem::bad(format!("eof={other} is not known; use true or false"))),
+    };
+    let body: Bytes = ask.body.clone();
+    let bytes = body.len();
+    if bytes == 0 && !eof {
+        return Err(Problem::bad("nothing to type: send it as the body, or eof=true to end the input"));
+    }
+    if bytes > 0 {
+        ask.command(name, Command::Input(body)).await?;
+    }
+    if eof {
+        ask.command(name, Command::EndOfInput).await?;
+    }
+    Ok(json(&json!({ "bytes": bytes })))
+}
+
+/// `POST /streams/NAME/signal?signal=TERM`.
+pub(super) async fn signal(name: &str, ask: &Request) -> Result<Response, Problem> {
+    ask.no_body()?;
+    let signal = ask.only("signal")?.ok_or_else(|| Problem::bad("which signal? Write ?signal=TERM"))?;
+    let signal: SignalName = signal.parse().map_err(|error| Problem::bad(format!("signal={signal}: {error}")))?;
+    carried(ask, name, Command::Signal(signal.number())).await
+}
+
+/// `POST /streams/NAME/start`, `/stop` and `/restart`.
+pub(super) async fn simple(name: &str, ask: &Request, command: Command) -> Result<Response, Problem> {
+    ask.no_body()?;
+    ask.only("")?;
+    carried(ask, name, command).await
+}
+
+async fn carried(ask: &Request, name: &str, command: Command) -> Result<Response, Problem> {
+    let already = ask.command(name, command).await?;
+    Ok(json(&json!({ "already": already })))
+}

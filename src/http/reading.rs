@@ -1,0 +1,309 @@
+//! A cursor that can be steered while it is read: paused, resumed, given another filter. Its place is held by nothing but
+//! itself, so a pause costs no queue.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::access::Credential;
+use crate::event::Position;
+use crate::stream::{Cursor, Filter, Item, Log, Start, Until, View};
+
+/// Shortest and longest `session`, in bytes: long enough that nobody guesses it, short enough to keep.
+pub(super) const SESSION: std::ops::RangeInclusive<usize> = 16..=128;
+
+/// Most event streams that can be steered by one `session`: those of a page with its reconnects.
+const PER_SESSION: usize = 16;
+
+/// Most event streams that can be steered at once: each is a connection too, so this is a bound on memory alone.
+const SESSIONS: usize = 20_000;
+
+/// What a reader is to do.
+#[derive(Debug, Clone, Default)]
+struct Wish {
+    paused: bool,
+    /// Counts the changes of the filter.
+    changes: u64,
+    change: Option<(Filter, Option<Start>)>,
+}
+
+/// The wheel of one reader. When it is dropped, the reader ends.
+#[derive(Debug)]
+pub(super) struct Wheel(watch::Sender<Wish>);
+
+impl Wheel {
+    /// Holds the place, or goes on there.
+    pub(super) fn pause(&self, paused: bool) {
+        self.0.send_modify(|wish| wish.paused = paused);
+    }
+
+    /// Another filter from the next line on, or from `from`.
+    pub(super) fn filter(&self, filter: Filter, from: Option<Start>) {
+        self.0.send_modify(|wish| {
+            wish.changes += 1;
+            wish.change = Some((filter, from));
+        });
+    }
+}
+
+/// A cursor, and who steers it, if anybody does.
+#[derive(Debug)]
+pub(super) struct Reading {
+    cursor: Cursor,
+    /// Boxed, since few readers are steered, and there are many of the others.
+    steered: Option<Box<Steered>>,
+}
+
+/// What it takes to make a reader's cursor anew, and how it learns that the daemon stops, which a paused one would not notice.
+#[derive(Debug)]
+pub(super) struct Course {
+    pub(super) log: Log,
+    pub(super) view: View,
+    pub(super) until: Until,
+    pub(super) ready: watch::Receiver<bool>,
+}
+
+#[derive(Debug)]
+struct Steered {
+    course: Course,
+    wishes: watch::Receiver<Wish>,
+    paused: bool,
+    changes: u64,
+    /// Keeps it findable by its session.
+    _known: Option<Known>,
+}
+
+impl Reading {
+    /// A reader that nobody steers.
+    pub(super) fn new(cursor: Cursor) -> Self {
+        Self { cursor, steered: None }
+    }
+
+    /// A reader and its wheel.
+    pub(super) fn with_wheel(cursor: Cursor, course: Course) -> (Self, Wheel) {
+        let (wheel, wishes) = watch::channel(Wish::default());
+        let steered = Steered { course, wishes, paused: false, changes: 0, _known: None };
+        (Self { cursor, steered: Some(Box::new(steered)) }, Wheel(wheel))
+    }
+
+    /// A reader that is steered by its session.
+    pub(super) fn of_session(cursor: Cursor, course: Course, known: Known) -> Self {
+        let wishes = known.wishes.clone();
+        let steered = Steered { course, wishes, paused: false, changes: 0, _known: Some(known) };
+        Self { cursor, steered: Some(Box::new(steered)) }
+    }
+
+    /// What comes next, as [`Cursor::next`]; while it is paused, nothing but [`Item::Quiet`].
+    pub(super) async fn next(&mut self, deadline: Instant) -> Option<Item> {
+        let Some(steered) = &mut self.steered else { return self.cursor.next(deadline).await };
+        loop {
+            steered.obey(&mut self.cursor).await;
+            tokio::select! {
+                biased;
+                changed = steered.wishes.changed() => changed.ok()?,
+                item = self.cursor.next(deadline), if !steered.paused => return item,
+                () = sleep_until(deadline), if steered.paused => return Some(Item::Quiet),
+                _ = steered.course.ready.wait_for(|ready| !ready), if steered.paused => return None,
+            }
+        }
+    }
+
+    /// See [`Cursor::place`].
+    pub(super) fn place(&self) -> Position {
+        self.cursor.place()
+    }
+
+    /// See [`Cursor::has_skipped`].
+    pub(super) fn has_skipped(&mut self) -> bool {
+        !self.is_paused() && self.cursor.has_skipped()
+    }
+
+    /// Whether it was held when it ended, and so did not get what it asked for.
+    pub(super) fn is_paused(&self) -> bool {
+        self.steered.as_ref().is_some_and(|steered| steered.paused)
+    }
+
+    /// All it gives, each with the place behind it, and whether it moved there past what it does not show.
+    pub(super) fn told(self, quiet: Duration) -> Told {
+        Box::pin(stream::unfold(self, move |mut reading| async move {
+            let item = reading.next(Instant::now() + quiet).await?;
+            let skipped = matches!(item, Item::Quiet) && reading.has_skipped();
+            let place = reading.place();
+            Some(((item, place, skipped), reading))
+        }))
+    }
+}
+
+impl Steered {
+    async fn obey(&mut self, cursor: &mut Cursor) {
+        let wish = self.wishes.borrow_and_update().clone();
+        self.paused = wish.paused;
+        if wish.changes == self.changes {
+            return;
+        }
+        self.changes = wish.changes;
+        let Some((filter, from)) = wish.change else { return };
+        let course = &mut self.course;
+        course.view.filter = filter;
+        match from {
+            Some(start) => *cursor = course.log.cursor(course.view.clone(), start, course.until).await,
+            None => cursor.change(course.view.clone()),
+        }
+    }
+}
+
+/// A reader as a stream of what it gave and where it stood then.
+pub(super) type Told = Pin<Box<dyn Stream<Item = (Item, Position, bool)> + Send + Sync>>;
+
+/// A session is found by its token, by those alone who show the same for themselves.
+type Key = (Credential, String);
+
+/// The readers that can be found by their session. A clone is the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sessions(Arc<Mutex<Found>>);
+
+#[derive(Debug, Default)]
+struct Found {
+    by_key: HashMap<Key, Vec<(u64, Arc<Wheel>)>>,
+    count: usize,
+    next: u64,
+}
+
+/// A reader's entry; dropping it takes it out.
+#[derive(Debug)]
+pub(super) struct Known {
+    sessions: Sessions,
+    key: Key,
+    number: u64,
+    wishes: watch::Receiver<Wish>,
+}
+
+impl Sessions {
+    fn found(&self) -> MutexGuard<'_, Found> {
+        // Each change leaves the entries consistent, so a panic elsewhere does not spoil them.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters as many readers as share a connection; `None` if there are too many.
+    pub(super) fn enter(&self, credential: Credential, token: &str, readers: usize) -> Option<Vec<Known>> {
+        let key = (credential, token.to_owned());
+        let mut found = self.found();
+        let same = found.by_key.get(&key).map_or(0, Vec::len);
+        if same >= PER_SESSION || found.count + readers > SESSIONS {
+            return None;
+        }
+        found.count += readers;
+        let known = (0..readers).map(|_| {
+            found.next += 1;
+            let number = found.next;
+            let (wheel, wishes) = watch::channel(Wish::default());
+            found.by_key.entry(key.clone()).or_default().push((number, Arc::new(Wheel(wheel))));
+            Known { sessions: self.clone(), key: key.clone(), number, wishes }
+        });
+        Some(known.collect())
+    }
+
+    /// The wheels of all readers of a session.
+    pub(super) fn wheels(&self, credential: Credential, token: &str) -> Vec<Arc<Wheel>> {
+        let found = self.found();
+        let readers = found.by_key.get(&(credential, token.to_owned()));
+        readers.map_or_else(Vec::new, |readers| readers.iter().map(|(_, wheel)| wheel.clone()).collect())
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        let mut found = self.sessions.found();
+        found.count -= 1;
+        if let Some(readers) = found.by_key.get_mut(&self.key) {
+            readers.retain(|(number, _)| *number != self.number);
+            if readers.is_empty() {
+                found.by_key.remove(&self.key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Epoch, Flags, Origin, Time};
+    use crate::stream::{Appender, Batch, Budget, open};
+    use crate::wire::Encoding;
+
+    async fn write(appender: &mut Appender, lines: std::ops::Range<u32>) {
+        let mut batch = Batch::new();
+        for line in lines {
+            batch.line(Time(0), &Origin::stdout(), Flags::NONE, line.to_string().as_bytes());
+        }
+        appender.append(&mut batch).await;
+    }
+
+    async fn drain(reading: &mut Reading) -> Vec<u32> {
+        let mut seen = Vec::new();
+        while let Some(item) = reading.next(Instant::now() + Duration::from_secs(1)).await {
+            match item {
+                Item::Frames(frames) => {
+                    let text = String::from_utf8(frames.bytes.to_vec()).unwrap();
+                    seen.extend(text.lines().map(|line| line.parse::<u32>().unwrap()));
+                }
+                Item::Gap(gap) => panic!("{gap:?}"),
+                Item::Open(_) => {}
+                Item::Quiet => break,
+            }
+        }
+        seen
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_reader_holds_its_place_and_goes_on_there() {
+        let last = Position { epoch: Epoch::kept(7), number: 0 };
+        let (mut appender, log) = open("s".parse().unwrap(), last, 1 << 20, &Budget::new(usize::MAX));
+        let ready = watch::Sender::new(true);
+        let view = View { encoding: Encoding::Text, filter: Filter::default(), several: false };
+        let until = Until::default();
+        let cursor = log.cursor(view.clone(), Start::Tail(0), until).await;
+        let (mut reading, wheel) = Reading::with_wheel(cursor, Course { log, view, until, ready: ready.subscribe() });
+        write(&mut appender, 0..3).await;
+        assert_eq!(drain(&mut reading).await, [0, 1, 2]);
+        wheel.pause(true);
+        write(&mut appender, 3..1000).await;
+        assert!(drain(&mut reading).await.is_empty());
+        assert!(!reading.has_skipped());
+        wheel.pause(false);
+        assert_eq!(drain(&mut reading).await, (3..1000).collect::<Vec<_>>());
+        let eights = Filter::new(&["8$".to_owned()], &[], vec![]).unwrap();
+        wheel.filter(eights.clone(), None);
+        write(&mut appender, 1000..1010).await;
+        assert_eq!(drain(&mut reading).await, [1008]);
+        wheel.filter(eights, Some(Start::Tail(2)));
+        assert_eq!(drain(&mut reading).await, [998, 1008]);
+        wheel.pause(true);
+        assert!(drain(&mut reading).await.is_empty());
+        ready.send_replace(false);
+        assert!(reading.next(Instant::now() + Duration::from_secs(1)).await.is_none(), "the daemon stops");
+        wheel.pause(false);
+        drop(wheel);
+        assert!(reading.next(Instant::now() + Duration::from_secs(1)).await.is_none(), "unsubscribed");
+    }
+
+    #[test]
+    fn a_session_is_found_by_its_token_and_credential() {
+        let sessions = Sessions::default();
+        let token = "0123456789abcdef";
+        let known = sessions.enter(Credential::Loopback, token, 2).unwrap();
+        assert_eq!(sessions.wheels(Credential::Loopback, token).len(), 2);
+        assert!(sessions.wheels(Credential::Owner, token).is_empty());
+        assert!(sessions.wheels(Credential::Loopback, "0123456789abcdeF").is_empty());
+        let more = sessions.enter(Credential::Loopback, token, PER_SESSION - 2).unwrap();
+        assert!(sessions.enter(Credential::Loopback, token, 1).is_none());
+        drop((known, more));
+        assert!(sessions.wheels(Credential::Loopback, token).is_empty());
+        assert_eq!(sessions.found().count, 0);
+    }
+}

@@ -1,0 +1,47 @@
+//! `GET /echo`, in builds with debug assertions alone: sends back what comes, over the very stack of the control channel, so that
+//! suites for RFC 6455 can judge that.
+
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::OnUpgrade;
+use log::debug;
+use tokio_tungstenite::tungstenite::Message;
+use warp::reply::Response;
+
+use super::super::Request;
+use super::super::problem::Problem;
+use super::close::Ending;
+use super::{Socket, shake, switched, upgraded};
+
+/// Largest message, in bytes: the largest that such suites send.
+const LARGEST: usize = 16 << 20;
+
+/// Answers a handshake, and then every message with itself.
+pub(in super::super) fn open(ask: Request, upgrade: Option<OnUpgrade>) -> Result<Response, Problem> {
+    let (accept, upgrade) = shake(&ask, upgrade)?;
+    ask.guest.go_on(async move {
+        match upgraded(upgrade, LARGEST).await {
+            Ok(mut socket) => serve(&mut socket).await.close(socket).await,
+            Err(error) => debug!(error:% = error; "a WebSocket did not come to be"),
+        }
+    });
+    Ok(switched(&accept, None))
+}
+
+async fn serve(socket: &mut Socket) -> Ending {
+    loop {
+        let message = match socket.next().await {
+            None => return Ending::Closed,
+            Some(Err(error)) => return error.into(),
+            Some(Ok(message)) => message,
+        };
+        match message {
+            Message::Close(_) => return Ending::Closed,
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            Message::Text(_) | Message::Binary(_) => {
+                if let Err(error) = socket.send(message).await {
+                    return error.into();
+                }
+            }
+        }
+    }
+}

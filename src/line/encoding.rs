@@ -1,0 +1,190 @@
+//! Encodings of old: from bytes to UTF-8. The tables are those of the Encoding Standard (WHATWG).
+
+use std::borrow::Cow;
+
+use encoding_rs::{CoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
+
+use super::split::{Line, Weight};
+
+/// Makes UTF-8 of one source's bytes.
+///
+/// UTF-16 is decoded before lines are cut, since its line end is a code unit and no byte ([`widen`](Self::widen)); in all
+/// other encodings a line end is the byte it is in ASCII, so their lines are cut first and then decoded
+/// ([`line`](Self::line)). UTF-8 passes as it is, valid or not.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    kind: Kind,
+}
+
+#[derive(Default)]
+enum Kind {
+    #[default]
+    Utf8,
+    /// UTF-16, and the bytes of the character at the end that is not whole yet.
+    Wide { big: bool, rest: Vec<u8> },
+    /// One of the others. The decoder holds the character that was cut between two pieces of a line.
+    Other(Box<encoding_rs::Decoder>),
+}
+
+impl Decoder {
+    /// For this encoding.
+    pub fn new(encoding: &'static Encoding) -> Self {
+        let kind = if encoding == UTF_16LE || encoding == UTF_16BE {
+            Kind::Wide { big: encoding == UTF_16BE, rest: Vec::new() }
+        } else if encoding == UTF_8 {
+            Kind::Utf8
+        } else {
+            Kind::Other(Box::new(encoding.new_decoder_without_bom_handling()))
+        };
+        Self { kind }
+    }
+
+    /// How bytes of the text that lines are cut from count in the source.
+    pub fn weight(&self) -> Weight {
+        match self.kind {
+            Kind::Wide { .. } => Weight::Utf16,
+            Kind::Utf8 | Kind::Other(_) => Weight::Bytes,
+        }
+    }
+
+    /// How many bytes of the source came in and did not go on to the lines.
+    pub fn held(&self) -> u64 {
+        match &self.kind {
+            Kind::Wide { rest, .. } => rest.len() as u64,
+            Kind::Utf8 | Kind::Other(_) => 0,
+        }
+    }
+
+    /// What of `chunk` lines are to be cut from: UTF-16 as UTF-8, all else as it is. With `last` nothing follows.
+    pub fn widen<'a>(&mut self, chunk: &'a [u8], last: bool) -> Cow<'a, [u8]> {
+        let Kind::Wide { big, rest } = &mut self.kind else { return Cow::Borrowed(chunk) };
+        let mut bytes = std::mem::take(rest);
+        bytes.extend_from_slice(chunk);
+        let unit = |pair: &[u8]| {
+            let pair = [pair[0], pair[1]];
+            if *big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }
+        };
+        let mut units: Vec<u16> = bytes.chunks_exact(2).map(unit).collect();
+        let mut whole = units.len() * 2;
+        if !last && units.last().is_some_and(|unit| (0xD800..0xDC00).contains(unit)) {
+            units.pop();
+            whole -= 2;
+        }
+        let odd = bytes.len() - units.len() * 2;
+        let mut text = String::with_capacity(units.len() + units.len() / 2);
+        text.extend(char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)));
+        if last && odd > 0 {
+            text.push(char::REPLACEMENT_CHARACTER);
+        } else {
+            *rest = bytes.split_off(whole);
+        }
+        Cow::Owned(text.into_bytes())
+    }
+
+    /// Gives `sink` the line in UTF-8, in pieces of at most `max` bytes where it became longer.
+    pub fn line(&mut self, line: Line<'_>, max: usize, sink: &mut impl FnMut(Line<'_>)) {
+        let Kind::Other(decoder) = &mut self.kind else { return sink(line) };
+        let mut text = String::new();
+        let mut from = line.text;
+        loop {
+            let room = decoder.max_utf8_buffer_length(from.len()).unwrap_or(from.len() * 3);
+            text.reserve(room);
+            let (result, read, _) = decoder.decode_to_string(from, &mut text, !line.continued);
+            from = &from[read..];
+            if result == CoderResult::InputEmpty {
+                break;
+            }
+        }
+        if !line.continued {
+            **decoder = decoder.encoding().new_decoder_without_bom_handling();
+        }
+        let mut rest = text.as_str();
+        while rest.len() > max {
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(max));
+            sink(Line { text: piece.as_bytes(), continued: true, partial: false, source: 0 });
+            rest = after;
+        }
+        sink(Line { text: rest.as_bytes(), ..line });
+    }
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Utf8 => f.write_str("Utf8"),
+            Self::Wide { big, rest } => write!(f, "Wide {{ big: {big}, rest: {rest:?} }}"),
+            Self::Other(decoder) => f.write_str(decoder.encoding().name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::line::{CarriageReturn, Lines};
+    use encoding_rs::{SHIFT_JIS, WINDOWS_1252};
+    use proptest::prelude::*;
+
+    /// All lines of `chunks`, and what they took of the source.
+    fn lines<'a>(encoding: &'static Encoding, max: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+        let mut decoder = Decoder::new(encoding);
+        let mut lines = Lines::new(max, CarriageReturn::Fold).weighed(decoder.weight());
+        let (mut given, mut took, mut came) = (Vec::new(), 0, 0);
+        for chunk in chunks {
+            came += chunk.len() as u64;
+            let text = decoder.widen(chunk, false).into_owned();
+            lines.push(&text, |line| {
+                decoder.line(line, max, &mut |line| {
+                    took += line.source;
+                    given.push(String::from_utf8(line.text.to_vec()).unwrap());
+                });
+            });
+            assert_eq!(took + lines.held() + decoder.held(), came);
+        }
+        given
+    }
+
+    fn utf16(text: &str, big: bool) -> Vec<u8> {
+        text.encode_utf16().flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+    }
+
+    #[test]
+    fn encodings_of_old_become_utf_8() {
+        let table: &[(&'static Encoding, &[u8], &[&str])] = &[
+            (UTF_8, "ä\n".as_bytes(), &["ä"]),
+            (WINDOWS_1252, b"caf\xe9 \x80\nna\xefve\n", &["café €", "naïve"]),
+            (SHIFT_JIS, b"\x83\x5c\n", &["ソ"]),
+            (UTF_16LE, &utf16("ä\r\nĊ\u{a0a}\n😀\n", false), &["ä", "Ċ\u{a0a}", "😀"]),
+            (UTF_16BE, &utf16("ä\r\nĊ\u{a0a}\n😀\n", true), &["ä", "Ċ\u{a0a}", "😀"]),
+            (UTF_16LE, b"\x00\xd8a\x00\n\x00", &["\u{FFFD}a"]),
+        ];
+        for (encoding, bytes, expected) in table {
+            assert_eq!(lines(encoding, 100, [*bytes]), *expected, "{}", encoding.name());
+            assert_eq!(lines(encoding, 100, bytes.chunks(1)), *expected, "{}", encoding.name());
+        }
+    }
+
+    #[test]
+    fn what_grows_past_the_limit_comes_in_pieces() {
+        assert_eq!(lines(WINDOWS_1252, 4, [&b"\x80\x80\x80\n"[..]]), ["€", "€", "€"]);
+        assert_eq!(lines(SHIFT_JIS, 5, [&b"abcd\x83\x5c\n"[..]]), ["abcd", "ソ"]);
+    }
+
+    #[test]
+    fn an_odd_byte_at_the_end_is_told() {
+        let mut decoder = Decoder::new(UTF_16LE);
+        assert_eq!(&*decoder.widen(b"a\0b", false), b"a");
+        assert_eq!((decoder.held(), &*decoder.widen(b"", true)), (1, "\u{FFFD}".as_bytes()));
+        assert_eq!(decoder.held(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn where_reads_end_never_shows_in_utf_16(text in "([a-c\n\r]|😀|ä|Ċ){0,40}", step in 1usize..7, big: bool) {
+            let encoding = if big { UTF_16BE } else { UTF_16LE };
+            let bytes = utf16(&text, big);
+            prop_assert_eq!(lines(encoding, 100, bytes.chunks(step)), lines(encoding, 100, [&bytes[..]]));
+            prop_assert_eq!(lines(encoding, 8, bytes.chunks(step)), lines(UTF_8, 8, [text.as_bytes()]));
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Cases that need a hand on the clock, or a start from recorded places: a source at work, look by look.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::config::{FileSource, Files as Named, SourceKind, Start, Stream};
+use crate::source::Now;
+use crate::source::bench::Place;
+use crate::stream::{Batch, Places};
+
+use super::files::{Files, Next};
+use super::wake::{Ear, Wakes};
+
+struct Desk {
+    place: Place,
+    spec: Stream,
+    source: FileSource,
+    files: Option<Files>,
+    places: Places,
+    now: Instant,
+    losses: usize,
+    state: serde_json::Value,
+}
+
+impl Desk {
+    fn new(files: &[&str], from: Start) -> Self {
+        let place = Place::new();
+        let files = files.iter().map(|file| Named::written(place.path(file))).collect();
+        let source = FileSource { files, from, ..FileSource::new(place.path("log")) };
+        let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
+        let state = serde_json::Value::Null;
+        Self { place, spec, source, files: None, places: Places::new(), now: Instant::now(), losses: 0, state }
+    }
+
+    fn one_turn(&mut self) -> (Vec<String>, Next) {
+        let Self { spec, source, files, places, now, .. } = self;
+        let files =
+            files.get_or_insert_with(|| Files::new(spec, source, places, Wakes::new(), Arc::new(Ear::default())));
+        let mut batch = Batch::new();
+        let next = files.look(Now { instant: *now, time: SystemTime::now().into() }, &mut batch);
+        for (key, place) in batch.places() {
+            match place {
+                Some(place) => places.insert(key.clone(), place.clone()),
+                None => places.remove(key),
+            };
+        }
+        self.losses += batch.losses();
+        if let Some(state) = batch.last_state() {
+            self.state = serde_json::to_value(state).unwrap();
+        }
+        (batch.lines().into_iter().map(|(_, _, text)| text).collect(), next)
+    }
+
+    /// Everything that is new.
+    fn look(&mut self) -> Vec<String> {
+        if let Some(files) = &mut self.files {
+            files.wake_all();
+        }
+        let mut all = Vec::new();
+        loop {
+            let (lines, next) = self.one_turn();
+            all.extend(lines);
+            if next != Next::Now {
+                return all;
+            }
+        }
+    }
+
+    /// The same after the time for late writers.
+    fn later(&mut self) -> Vec<String> {
+        self.now += Duration::from_secs(2);
+        self.look()
+    }
+
+    /// Drops the source where it stands; the next look begins a new one from the recorded places.
+    fn restart(&mut self) {
+        self.files = None;
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.place.path(from), self.place.path(to)).unwrap();
+    }
+}
+
+#[test]
+fn a_restart_goes_on_behind_the_last_line() {
+    let mut desk = Desk::new(&["log"], Start::End);
+    desk.place.write("log", "one\ntwo\nthr");
+    assert_eq!(desk.look(), ["one", "two"]);
+    desk.restart();
+    assert_eq!(desk.look(), [""; 0]);
+    desk.place.append("log", "ee\nfour\n");
+    desk.restart();
+    assert_eq!(desk.look(), ["three", "four"]);
+    assert_eq!(desk.losses, 0);
+}
+
+#[test]
+fn rotations_during_a_restart_are_read_in_order() {
+    let mut desk = Desk::new(&["log"], Start::End);
+    desk.place.write("log", "1\n");
+    assert_eq!(desk.look(), ["1"]);
+    desk.restart();
+    desk.place.append("log", "2\n");
+    for n in 3..6 {
+        for old in (1..n - 2).rev() {
+            desk.rename(&format!("log.{old}"), &format!("log.{}", old + 1));
+        }
+        desk.rename("log", "log.1");
+        desk.place.write("log", &format!("{n}\n"));
+    }
+    let mut all = desk.look();
+    for _ in 0..4 {
+        all.extend(desk.later());
+    }
+    assert_eq!(all, ["2", "3", "4", "5"]);
+    assert_eq!(desk.losses, 0);
+}
+
+#[test]
+fn the_same_content_under_another_inode_goes_on() {
+    let mut desk = Desk::new(&["log"], Start::End);
+    desk.place.write("log", "one\ntwo\n");
+    assert_eq!(desk.look(), ["one", "two"]);
+    desk.restart();
+    fs::copy(desk.place.path("log"), desk.place.path("copy")).unwrap();
+    desk.rename("copy", "log");
+    desk.place.append("log", "three\n");
+    assert_eq!(desk.look(), ["three"]);
+    assert_eq!(desk.losses, 0);
+}
+
+#[test]
+fn another_content_under_the_same_inode_is_a_loss_and_read_from_its_start() {
+    let mut desk = Desk::new(&["log"], Start::End);
+    desk.place.write("log", "one\ntwo\n");
+    assert_eq!(desk.look(), ["one", "two"]);
+    desk.restart();
+    desk.place.write("log", "uno\ndos\n");
+    assert_eq!(desk.look(), ["uno", "dos"]);
+    assert_eq!(desk.losses, 1);
+}
+
+#[test]
+fn a_damaged_place_is_as_none() {
+    let mut desk = Desk::new(&["log"], Start::Beginning);
+    desk.place.write("log", "one\n");
+    desk.places.insert(desk.place.path("log").to_str().unwrap().to_owned(), "{\"at\":".to_owned());
+    assert_eq!(desk.look(), ["one"]);
+}
+
+#[test]
+fn a_path_that_named_nothing_is_read_from_its_start_after_a_restart() {
+    let mut desk = Desk::new(&["log"], Start::End);
+    assert_eq!(desk.look(), [""; 0]);
+    assert_eq!(desk.state["state"], "waiting");
+    desk.restart();
+    desk.place.write("log", "one\n".repeat(200).as_str());
+    assert_eq!(desk.look().len(), 200);
+}
+
+#[test]
+fn one_reader_for_a_file_by_many_names() {
+    let mut desk = Desk::new(&["*.log", "link", "a.*"], Start::Beginning);
+    desk.place.write("a.log", "one\n");
+    std::os::unix::fs::symlink(desk.place.path("a.log"), desk.place.path("link")).unwrap();
+    fs::hard_link(desk.place.path("a.log"), desk.place.path("b.log")).unwrap();
+    assert_eq!(desk.look(), ["one"]);
+    desk.place.append("b.log", "two\n");
+    assert_eq!(desk.later(), ["two"]);
+    assert_eq!((&desk.state["state"], &desk.state["files"]), (&"following".into(), &1.into()));
+}
+
+#[test]
+fn a_rotated_name_that_the_pattern_matches_is_no_new_file() {
+    let mut desk = Desk::new(&["log*"], Start::Beginning);
+    desk.place.write("log", "one\n");
+    assert_eq!(desk.look(), ["one"]);
+    for n in 2..5 {
+        for old in (1..n - 1).rev() {
+            desk.rename(&format!("log.{old}"), &format!("log.{}", old + 1));
+        }
+        desk.rename("log", "log.1");
+        desk.place.write("log", &format!("{n}\n"));
+        let mut all = desk.later();
+        all.extend(desk.later());
+        all.extend(desk.later());
+        assert_eq!(all, [n.to_string()]);
+    }
+    // The last name of all is found, by the net where nothing is heard.
+    desk.now += Duration::from_secs(61);
+    assert_eq!(desk.look(), [""; 0]);
+    desk.restart();
+    assert_eq!(desk.look(), [""; 0]);
+    assert_eq!(desk.later(), [""; 0]);
+    assert_eq!(desk.losses, 0);
+}
+
+#[test]
+fn compressed_files_are_never_read_as_text() {
+    let mut desk = Desk::new(&["log*"], Start::Beginning);
+    desk.place.write("log", "one\n");
+    fs::write(desk.place.path("log.1.gz"), b"\x1f\x8b\x08\n\n").unwrap();
+    fs::write(desk.place.path("log.2"), b"\xfd7zXZ\0\n\n").unwrap();
+    fs::write(desk.place.path("log.3"), b"").unwrap();
+    assert_eq!(desk.look(), ["one"]);
+    fs::write(desk.place.path("log.3"), b"\x28\xb5\x2f\xfd\n\n").unwrap();
+    assert_eq!(desk.look(), [""; 0]);
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_is_followed_and_encoded() {
+    let mut desk = Desk::new(&["*.log"], Start::Beginning);
+    let path = desk.place.0.path().join(OsStr::from_bytes(b"\xff%.log"));
+    fs::write(&path, "one\n").unwrap();
+    assert_eq!(desk.look(), ["one"]);
+    assert!(desk.places.keys().all(|key| key.ends_with("/%FF%25.log")), "{:?}", desk.places);
+    desk.restart();
+    assert_eq!(desk.look(), [""; 0]);
+}
+
+#[test]
+fn a_busy_file_does_not_keep_others_waiting() {
+    let mut desk = Desk::new(&["a.log", "b.log"], Start::Beginning);
+    desk.place.write("a.log", &"busy\n".repeat(2_000_000));
+    desk.place.write("b.log", "quiet\n");
+    let (lines, next) = desk.one_turn();
+    assert!(lines.iter().any(|line| line == "quiet"));
+    assert!(lines.len() < 300_000 && next == Next::Now);
+}
+
+#[test]
+fn closed_files_that_are_rotated_are_found_by_their_identity() {
+    let mut desk = Desk::new(&["*.log"], Start::Beginning);
+    for n in 0..300 {
+        desk.place.write(&format!("{n}.log"), "old\n");
+    }
+    assert_eq!(desk.look().len(), 300);
+    let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let held =
+        open.filter(|fd| fs::read_link(fd.path()).is_ok_and(|path| path.starts_with(desk.place.0.path()))).count();
+    assert!(held <= 130, "{held} files are open");
+    for n in 0..300 {
+        desk.place.append(&format!("{n}.log"), "more\n");
+        desk.rename(&format!("{n}.log"), &format!("{n}.log.1"));
+        desk.place.write(&format!("{n}.log"), "new\n");
+    }
+    let mut all = desk.look();
+    for _ in 0..3 {
+        all.extend(desk.later());
+    }
+    assert_eq!(all.iter().filter(|line| *line == "more").count(), 300);
+    assert_eq!((all.iter().filter(|line| *line == "new").count(), all.len(), desk.losses), (300, 600, 0));
+}
+
+#[test]
+fn what_was_deleted_while_it_was_closed_is_a_loss() {
+    let mut desk = Desk::new(&["*.log"], Start::Beginning);
+    for n in 0..200 {
+        desk.place.write(&format!("{n:03}.log"), "old\n");
+    }
+    desk.look();
+    desk.place.append("199.log", "unread\n");
+    if let Some(files) = &mut desk.files {
+        files.hear_of(&desk.place.path("199.log"));
+    }
+    fs::remove_file(desk.place.path("199.log")).unwrap();
+    fs::remove_file(desk.place.path("198.log")).unwrap();
+    desk.look();
+    desk.later();
+    assert_eq!(desk.losses, 1, "one was written to, and the other only deleted");
+}
+
+#[test]
+fn a_file_that_comes_and_goes_quickly_is_read_once_it_was_seen() {
+    let mut desk = Desk::new(&["*.log"], Start::End);
+    desk.look();
+    desk.place.write("short.log", "one\n");
+    desk.now += Duration::from_secs(61);
+    assert_eq!(desk.look(), ["one"]);
+    fs::remove_file(desk.place.path("short.log")).unwrap();
+    desk.later();
+    desk.later();
+    assert!(desk.places.is_empty(), "{:?}", desk.places);
+}
+
+#[test]
+fn an_io_error_is_told_and_the_file_goes_on_where_it_was() {
+    let mut desk = Desk::new(&["log"], Start::Beginning);
+    desk.place.write("log", "one\nha");
+    assert_eq!(desk.look(), ["one"]);
+    if let Some(files) = &mut desk.files {
+        files.break_all(&std::io::Error::from_raw_os_error(5), desk.now);
+    }
+    desk.look();
+    assert_eq!((&desk.state["state"], &desk.state["errno"]), (&"denied".into(), &5.into()));
+    desk.place.append("log", "lf\n");
+    desk.now += Duration::from_secs(6);
+    assert_eq!(desk.look(), ["half"]);
+    assert_eq!((&desk.state["state"], desk.losses), (&"following".into(), 0));
+}
+
+#[test]
+fn a_pattern_without_files_waits() {
+    let mut desk = Desk::new(&["*.log"], Start::End);
+    desk.look();
+    let reason = desk.state["reason"].as_str().unwrap();
+    assert!(reason.starts_with("no file is there for ") && reason.ends_with("/*.log"), "{}", desk.state);
+}

@@ -1,0 +1,360 @@
+//! All files of one stream: which of them to look at when, each in its turn. Blocks; has no task of its own.
+//!
+//! All of it is one function, [`Files::look`]: it looks at what is due or was heard of, reads about a mebibyte, and says when
+//! to look again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::warn;
+use tokio::time::Instant;
+
+use crate::config::{FileSource, Files as Named, Start, Stream};
+use crate::source::Now;
+use crate::source::feed::Feed;
+use crate::stream::{Batch, Places};
+
+use super::follow::Follow;
+use super::glob::Globs;
+use super::hearing::Hearing;
+use super::identity::Identity;
+use super::owners::Owners;
+use super::place::Saved;
+use super::plan::Plan;
+use super::row::{Found, Rules, Turn};
+use super::siblings::Index;
+use super::state::{Report, Status};
+use super::wake::{Ear, Wakes};
+
+/// Of what is there at the start, so many last lines are given out: enough to see what it is about.
+const LAST_LINES: usize = 100;
+
+/// In one turn at most this many bytes are read, of this many files, and this many are looked at: then what was read goes
+/// out, and a reader need not wait for all of it.
+const TURN_BYTES: usize = 1 << 20;
+const TURN_READS: usize = 256;
+const TURN_LOOKS: usize = 4 << 10;
+
+/// Where wakes come, looks at intervals are but a safety net: one for active files, and one for others, which is spread.
+const NET: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
+
+/// Where none come, these intervals are what readers wait for.
+const POLL: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
+
+/// Where none come for many files, each costs the quiet ones this much more: ten thousand are looked at in 20 s.
+const POLL_EACH: Duration = Duration::from_millis(2);
+
+/// When to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// At once: there is more.
+    Now,
+    /// On a wake, or at this time.
+    At(Instant),
+}
+
+/// The files of one stream.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) rules: Rules,
+    pub(super) from: Start,
+    pub(super) wakes: Wakes,
+    pub(super) ear: Arc<Ear>,
+    pub(super) globs: Globs,
+    /// When all directories are looked through again.
+    pub(super) scan_at: Option<Instant>,
+    /// What is followed, by number; a free number is given again.
+    pub(super) follows: Vec<Option<Follow>>,
+    pub(super) free: Vec<usize>,
+    pub(super) by_path: HashMap<PathBuf, usize>,
+    pub(super) hearing: Hearing,
+    /// Who waits for another to leave a file.
+    pub(super) aliases: HashMap<Identity, BTreeSet<usize>>,
+    pub(super) fifos: BTreeMap<usize, Identity>,
+    pub(super) plan: Plan,
+    pub(super) feed: Feed,
+    pub(super) owners: Owners,
+    pub(super) index: Index,
+    pub(super) report: Report,
+    /// Recorded places of files that were not found yet, and when the last of all was recorded.
+    pub(super) saved: BTreeMap<String, Saved>,
+    pub(super) recorded: u64,
+    /// When the last look was, in nanoseconds since the Unix epoch.
+    pub(super) looked: Option<u64>,
+}
+
+impl Files {
+    /// `ear` is woken when it is time to [`look`](Self::look).
+    pub(super) fn new(spec: &Stream, source: &FileSource, places: &Places, wakes: Wakes, ear: Arc<Ear>) -> Self {
+        let encoding = spec.encoding.0;
+        let wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
+        let mut saved = BTreeMap::new();
+        for (path, text) in places {
+            if let Some(place) = Saved::read(text) {
+                saved.insert(path.clone(), place);
+            } else {
+                warn!(stream:% = spec.name, path = path.as_str(); "the recorded place is damaged: begins as if there was none");
+            }
+        }
+        let recorded = saved.values().map(Saved::time).max().unwrap_or(u64::MAX);
+        let patterns = source.files.iter().filter_map(|file| match file {
+            Named::Pattern(pattern) => Some(pattern.clone()),
+            Named::Path(_) => None,
+        });
+        let globs = Globs::new(patterns.collect(), &source.exclude, wakes.clone(), ear.clone());
+        let mut files = Self {
+            rules: Rules { rotate_wait: source.rotate_wait, wide, last_lines: LAST_LINES },
+            from: source.from,
+            hearing: Hearing::new(wakes.clone(), ear.clone()),
+            wakes,
+            ear,
+            globs,
+            scan_at: None,
+            follows: Vec::new(),
+            free: Vec::new(),
+            by_path: HashMap::new(),
+            aliases: HashMap::new(),
+            fifos: BTreeMap::new(),
+            plan: Plan::default(),
+            feed: Feed::new(spec, []),
+            owners: Owners::default(),
+            index: Index::default(),
+            report: Report::default(),
+            saved,
+            recorded,
+            looked: None,
+        };
+        for file in &source.files {
+            if let Named::Path(path) = file
+                && !files.by_path.contains_key(path)
+            {
+                files.add(path.clone(), true, source.from);
+            }
+        }
+        files
+    }
+
+    /// What bytes go through; those of a fifo go there from outside.
+    pub(super) fn feed(&mut self) -> &mut Feed {
+        &mut self.feed
+    }
+
+    /// The paths that are fifos, and which.
+    pub(super) fn fifos(&self) -> impl Iterator<Item = (usize, Identity, &Path)> {
+        self.fifos.iter().filter_map(|(id, identity)| Some((*id, *identity, self.follows[*id].as_ref()?.path())))
+    }
+
+    /// The half line of a fifo is at its end.
+    pub(super) fn finish(&mut self, id: usize, now: Now, batch: &mut Batch) {
+        self.feed.finish(id, now, batch);
+    }
+
+    /// Looks at what is due, and reads about [`TURN_BYTES`] into `batch`.
+    pub(super) fn look(&mut self, now: Now, batch: &mut Batch) -> Next {
+        self.index.clear();
+        self.gather(now, batch);
+        let (mut bytes, mut reads, mut looks) = (0, 0, 0);
+        while bytes < TURN_BYTES && reads < TURN_READS && looks < TURN_LOOKS {
+            let Some(id) = self.plan.pop() else { break };
+            let (read, more) = self.one(id, now, batch);
+            bytes += read;
+            reads += usize::from(read > 0);
+            looks += 1;
+            if more {
+                self.plan.wake(id);
+            }
+        }
+        for id in self.feed.show(now.instant, batch) {
+            self.with(id, now, batch, |follow, turn| follow.place(true, turn));
+        }
+        self.report.finish(&self.globs, now, batch);
+        self.looked = Some(u64::try_from(now.time.0).unwrap_or(0) * 1000);
+        if self.plan.is_idle() { Next::At(self.next(now.instant)) } else { Next::Now }
+    }
+
+    /// One path: looks at it, and reads a chunk. Gives back how many bytes, and whether there is more to do.
+    fn one(&mut self, id: usize, now: Now, batch: &mut Batch) -> (usize, bool) {
+        if self.follows.get(id).is_none_or(Option::is_none) {
+            return (0, false);
+        }
+        // First the ears, then the eyes: what happens in between is heard.
+        self.listen(id, now.instant);
+        self.see_copies(id);
+        let moved = self.with(id, now, batch, |follow, turn| {
+            let before = follow.newest();
+            follow.resolve(turn);
+            follow.newest() != before
+        });
+        if moved && self.hearing.forget_time(id) {
+            // It may lead elsewhere now.
+            self.plan.wake(id);
+        }
+        self.settle(id);
+        self.report.now(&self.globs, now, batch);
+        let (bytes, more) = self.with(id, now, batch, |follow, turn| {
+            let outcome = follow.read(turn);
+            follow.place(false, turn);
+            outcome
+        });
+        self.settle(id);
+        if !more {
+            self.schedule(id, now.instant);
+        }
+        for identity in self.owners.freed() {
+            for alias in self.aliases.remove(&identity).unwrap_or_default() {
+                self.plan.wake(alias);
+            }
+        }
+        self.drop_if_gone(id, now, batch);
+        (bytes, more)
+    }
+
+    pub(super) fn with<T>(
+        &mut self,
+        id: usize,
+        now: Now,
+        batch: &mut Batch,
+        work: impl FnOnce(&mut Follow, &mut Turn<'_>) -> T,
+    ) -> T
+    where
+        T: Default,
+    {
+        let Self { follows, feed, index, owners, wakes, rules, globs, .. } = self;
+        let named = |path: &Path| globs.names(path);
+        let mut turn = Turn { now, batch, feed, index, owners, handles: &wakes.handles, rules: *rules, named: &named };
+        follows[id].as_mut().map(|follow| work(follow, &mut turn)).unwrap_or_default()
+    }
+
+    /// Puts what is to be looked at into `ready`.
+    fn gather(&mut self, now: Now, batch: &mut Batch) {
+        let heard = self.ear.take();
+        let mut found = BTreeSet::new();
+        let mut scan = heard.all || self.scan_at.is_none_or(|at| now.instant >= at);
+        // A name comes before those that a rotation makes of it.
+        for (path, written) in BTreeMap::from_iter(heard.paths) {
+            let known = self.by_path.get(&path).copied();
+            let others = self.hearing.whose(&path);
+            for id in known.into_iter().chain(others) {
+                if let Some(follow) = self.follows[id].as_mut() {
+                    follow.written |= written;
+                }
+                self.plan.wake(id);
+            }
+            if known.is_none() && !self.globs.is_empty() {
+                scan |= !self.globs.hear(&path, &mut found);
+            }
+        }
+        if heard.all {
+            self.wake_all();
+        }
+        if scan {
+            found.append(&mut self.globs.scan());
+            let wait = if self.globs.deaf().is_some() { self.poll(false) } else { NET[1] };
+            self.scan_at = Some(now.instant + wait);
+        }
+        let first = self.report.is_new();
+        if first {
+            let files = found.len() + self.by_path.len();
+            self.rules.last_lines = LAST_LINES / files.max(1);
+        }
+        for path in found {
+            if !self.by_path.contains_key(&path) {
+                let from = if first { self.start_in(&path) } else { Start::Beginning };
+                self.add(path, false, from);
+            }
+        }
+        if first {
+            self.find_lost(batch);
+            // Whoever has a place takes its file first: another path may name it by now.
+            let follows = &self.follows;
+            self.plan.sort_by_key(|id| follows[id].as_ref().is_none_or(|follow| !follow.is_restored()));
+        }
+        self.plan.wake_due(now.instant);
+    }
+
+    #[cfg(test)]
+    pub(super) fn hear_of(&mut self, path: &Path) {
+        if let Some(follow) = self.by_path.get(path).and_then(|id| self.follows[*id].as_mut()) {
+            follow.written = true;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn break_all(&mut self, error: &std::io::Error, now: Instant) {
+        self.follows.iter_mut().flatten().for_each(|follow| {
+            follow.refuse(error, now);
+        });
+    }
+
+    /// Everything is to be looked at.
+    pub(super) fn wake_all(&mut self) {
+        let mut all: Vec<_> = self.by_path.iter().collect();
+        all.sort();
+        for (_, id) in all {
+            self.plan.wake(*id);
+        }
+    }
+
+    /// Sees to it that changes of a path are heard of.
+    fn listen(&mut self, id: usize, now: Instant) {
+        let Some(follow) = self.follows[id].as_mut() else { return };
+        if self.hearing.has(id) {
+            let deaf = self.hearing.listen(id, follow.path(), follow.is_open(), now);
+            follow.deaf = deaf.is_some();
+            self.report.deaf(id, deaf);
+        } else {
+            follow.deaf = self.globs.deaf().is_some();
+        }
+    }
+
+    /// Takes note of how a path is.
+    fn settle(&mut self, id: usize) {
+        let Some(follow) = self.follows[id].as_ref() else { return };
+        self.fifos.remove(&id);
+        match follow.found() {
+            Found::Alias(identity) => {
+                self.aliases.entry(*identity).or_default().insert(id);
+            }
+            Found::Fifo(identity) if !follow.is_open() => {
+                self.fifos.insert(id, *identity);
+            }
+            Found::Unknown
+            | Found::File
+            | Found::Fifo(_)
+            | Found::Missing
+            | Found::Refused(_)
+            | Found::Other(_)
+            | Found::Compressed(..) => {}
+        }
+        self.report.change(id, Status::of(follow));
+    }
+
+    /// When to look at a path again, if nothing is heard of it before.
+    fn schedule(&mut self, id: usize, now: Instant) {
+        let Some(follow) = self.follows[id].as_ref() else { return };
+        let active = follow.is_active(now);
+        let mut at = if follow.deaf {
+            now + self.poll(active)
+        } else if active || self.fifos.contains_key(&id) {
+            self.plan.on_grid(now, NET[0])
+        } else {
+            let spread = fastrand::f64().mul_add(0.5, 0.5);
+            self.plan.on_grid(now, NET[1].mul_f64(spread))
+        };
+        at = follow.due(now, self.rules.rotate_wait).into_iter().fold(at, Instant::min);
+        self.plan.due(id, at);
+    }
+
+    fn poll(&self, active: bool) -> Duration {
+        let quiet = POLL[1].max(POLL_EACH * u32::try_from(self.by_path.len()).unwrap_or(u32::MAX));
+        if active { POLL[0] } else { quiet }
+    }
+
+    fn next(&self, now: Instant) -> Instant {
+        let scan = self.scan_at.filter(|_| !self.globs.is_empty());
+        let all = [self.plan.next(), scan, self.feed.due(), self.report.due()];
+        all.into_iter().flatten().fold(now + NET[1], Instant::min)
+    }
+}

@@ -1,0 +1,146 @@
+//! The front of a path's row: how it is opened, and how it is left.
+
+use std::io;
+use std::mem;
+
+use tokio::time::Instant;
+
+use super::follow::{Follow, RETRY};
+use super::identity::Trace;
+use super::row::{Turn, none_if_missing, refusal};
+
+/// So many files that are gone are remembered, of those that had at least as many bytes: a banner tells nothing.
+const PAST: usize = 4;
+const TELLING: u64 = 32;
+
+impl Follow {
+    /// Sees to it that the front is open; `false` if nothing is to be read in it.
+    pub(super) fn attach(&mut self, turn: &mut Turn<'_>) -> io::Result<bool> {
+        let Some(front) = self.row.front_mut() else { return Ok(false) };
+        if front.saved.is_some() || front.refused.as_ref().is_some_and(|(_, retry)| turn.now.instant < *retry) {
+            return Ok(false);
+        }
+        if front.refused.take().is_none() && !front.reader.is_parked() {
+            return Ok(true);
+        }
+        let wanted = mem::take(&mut front.changed) || front.replaced.is_some() || self.written;
+        if !wanted {
+            return Ok(false);
+        }
+        if front.replaced.is_none()
+            && let Ok(true) = front.reader.attach(&self.path, turn.handles).or_else(none_if_missing)
+        {
+            return Ok(true);
+        }
+        let now_at = turn.index.find(&self.path, front.reader.identity());
+        match now_at {
+            Some(path) if front.reader.attach(&path, turn.handles)? => {
+                self.recall();
+                Ok(true)
+            }
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// The front was read to its end: leaves it if it was replaced long enough ago, and says whether it did.
+    pub(super) fn at_end(&mut self, turn: &mut Turn<'_>) -> bool {
+        let wait = self.wait(turn.rules.rotate_wait);
+        let Some(front) = self.row.front_mut() else { return false };
+        if front.replaced.is_some_and(|replaced| turn.now.instant >= replaced + wait) {
+            self.leave(turn);
+            return true;
+        }
+        self.park(turn);
+        false
+    }
+
+    /// Closes the front, of which nothing is left to read, if too many files are open.
+    pub(super) fn park(&mut self, turn: &mut Turn<'_>) {
+        let active = self.is_active(turn.now.instant);
+        if !turn.feed.is_open(self.id)
+            && turn.handles.are_scarce(active)
+            && let Some(front) = self.row.front_mut()
+        {
+            front.reader.park();
+            front.changed = false;
+        }
+    }
+
+    /// The front is not read any more.
+    pub(super) fn leave(&mut self, turn: &mut Turn<'_>) {
+        let Some(old) = self.row.pop_front() else { return };
+        let (identity, trace) = (old.reader.identity(), old.reader.trace());
+        let deleted = old.reader.is_parked() || old.reader.is_deleted();
+        // An editor, or `sed -i`, wrote a copy and put it over the file: that is the same file. And so it is where an
+        // overlay made a copy before the first writing.
+        let same = self.row.front_mut().is_some_and(|next| {
+            let copied = next.reader.identity().is_inode(identity);
+            ((old.atomic && deleted) || copied) && next.reader.go_on(trace).unwrap_or(false)
+        });
+        if !same {
+            self.finish(turn);
+        }
+        if deleted {
+            self.remember(trace);
+        }
+        turn.owners.leave(identity, self.id, Some(trace.clone()).filter(|_| !deleted));
+        if let Some(next) = self.row.front_mut() {
+            next.changed = true;
+        }
+        if !same {
+            self.over |= deleted && old.atomic;
+            self.recall();
+        }
+        self.over &= self.row.len() > 1;
+        self.moved = true;
+    }
+
+    /// The front may be a copy of what was read.
+    fn recall(&mut self) {
+        let over = self.over;
+        let Some(front) = self.row.front_mut().filter(|front| front.replaced.is_some() || over) else { return };
+        if !front.reader.is_parked() && front.reader.trace().offset() == 0 {
+            self.past.iter().rev().any(|past| front.reader.go_on(past).unwrap_or(false));
+        }
+    }
+
+    /// What was read up to there is gone; a copy of it may be met.
+    pub(super) fn remember(&mut self, trace: &Trace) {
+        if trace.offset() >= TELLING {
+            self.past.push_back(trace.clone());
+            if self.past.len() > PAST {
+                self.past.pop_front();
+            }
+        }
+    }
+
+    /// The front is not to be found any more. It was closed since nothing was new in it.
+    pub(super) fn lose(&mut self, turn: &mut Turn<'_>) {
+        let Some(front) = self.row.front() else { return };
+        let unread = front.reader.unread();
+        let unsure = self.written || self.deaf || unread > 0;
+        self.written = false;
+        let before = self.row.len();
+        let trace = front.reader.trace().clone();
+        let atomic = front.atomic;
+        self.leave(turn);
+        let goes_on = atomic && self.row.front().is_some_and(|next| next.reader.trace() == &trace);
+        if unsure && !goes_on && before > self.row.len() {
+            self.loss(
+                None,
+                Some(unread).filter(|&unread| unread > 0),
+                "the file was deleted before it could be read",
+                turn,
+            );
+        }
+    }
+
+    pub(super) fn refuse(&mut self, error: &io::Error, now: Instant) -> (usize, bool) {
+        let refusal = refusal(&self.path, "read", error);
+        if let Some(front) = self.row.front_mut() {
+            front.reader.park();
+            (front.refused, front.changed) = (Some((refusal, now + RETRY)), true);
+        }
+        (0, false)
+    }
+}

@@ -1,0 +1,332 @@
+//! Patterns of paths: which files there are, and which directories to listen to for new ones. Opens no file; blocks.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobMatcher};
+use log::warn;
+
+use super::ears::nearest;
+use super::wake::{Ear, Wakes, Watch};
+
+/// Most files of one stream: with more, the pattern is wider than it was meant.
+const MOST_FILES: usize = 200_000;
+
+/// How deep `**` looks.
+const DEEPEST: usize = 32;
+
+/// The patterns of one stream.
+#[derive(Debug)]
+pub(super) struct Globs {
+    patterns: Vec<Pattern>,
+    exclude: Exclude,
+    wakes: Wakes,
+    ear: Arc<Ear>,
+    /// The directories that patterns look into.
+    nodes: HashMap<PathBuf, Node>,
+    /// What is heard of where a directory is not there yet.
+    missing: Vec<Watch>,
+    deaf: Option<String>,
+    /// Counts the scans: a node of an earlier one is gone.
+    scan: u64,
+}
+
+#[derive(Debug)]
+struct Pattern {
+    written: PathBuf,
+    /// The directories before the first part with a wildcard.
+    base: PathBuf,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Name(OsString),
+    /// Whether names with a dot in front count, as in a shell.
+    Glob(GlobMatcher, bool),
+    /// `**`: any directories, or none.
+    Any,
+}
+
+/// A part of a pattern: which one, and of which.
+type Spot = (usize, usize);
+
+#[derive(Debug)]
+struct Node {
+    watch: Option<Watch>,
+    /// Which parts of which patterns the names in it are held against.
+    spots: Vec<Spot>,
+    scan: u64,
+}
+
+/// What is left out: patterns of names, and of paths.
+#[derive(Debug, Default)]
+struct Exclude {
+    names: Vec<GlobMatcher>,
+    paths: Vec<GlobMatcher>,
+}
+
+impl Globs {
+    pub(super) fn new(patterns: Vec<PathBuf>, exclude: &[String], wakes: Wakes, ear: Arc<Ear>) -> Self {
+        let patterns = patterns.into_iter().map(Pattern::new).collect();
+        let mut left_out = Exclude::default();
+        for text in exclude {
+            let list = if text.contains('/') { &mut left_out.paths } else { &mut left_out.names };
+            list.extend(matcher(text));
+        }
+        let (nodes, missing) = (HashMap::new(), Vec::new());
+        Self { patterns, exclude: left_out, wakes, ear, nodes, missing, deaf: None, scan: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// The patterns as they were written.
+    pub(super) fn written(&self) -> impl Iterator<Item = &Path> {
+        self.patterns.iter().map(|pattern| &*pattern.written)
+    }
+
+    /// Why some new files, or changes of those that are found, are not heard of.
+    pub(super) fn deaf(&self) -> Option<&str> {
+        self.deaf.as_deref()
+    }
+
+    /// Whether a pattern stands for this path, if there was a file.
+    pub(super) fn names(&self, path: &Path) -> bool {
+        let named = |pattern: &Pattern| {
+            let below = path.strip_prefix(&pattern.base).ok();
+            below.is_some_and(|below| takes(&pattern.parts, &below.iter().collect::<Vec<_>>()))
+        };
+        let name = path.file_name().unwrap_or_default();
+        self.patterns.iter().any(named) && !self.exclude.takes(path, name)
+    }
+
+    /// All files there are, and from now on the new ones are heard of.
+    pub(super) fn scan(&mut self) -> BTreeSet<PathBuf> {
+        let mut found = BTreeSet::new();
+        self.scan += 1;
+        self.missing.clear();
+        self.deaf = None;
+        for at in 0..self.patterns.len() {
+            let base = self.patterns[at].base.clone();
+            if base.is_dir() {
+                self.walk(&base, (at, 0), 0, &mut found);
+            } else if let Some((directory, name)) = nearest(&base) {
+                match self.wakes.watch(directory, Some(name), &self.ear) {
+                    Ok(watch) => self.missing.push(watch),
+                    Err(reason) => self.deaf = Some(reason),
+                }
+            }
+        }
+        let scan = self.scan;
+        self.nodes.retain(|_, node| node.scan == scan);
+        found
+    }
+
+    /// Adds to `found` what files came with this path, of which something was heard; `false` if only a scan can tell.
+    pub(super) fn hear(&mut self, path: &Path, found: &mut BTreeSet<PathBuf>) -> bool {
+        let is_it = |watch: &Watch| path.parent() == Some(watch.directory()) && path.file_name() == watch.name();
+        if self.missing.iter().any(is_it) {
+            return false;
+        }
+        let node = path.parent().and_then(|directory| self.nodes.get(directory));
+        for spot in node.map(|node| node.spots.clone()).unwrap_or_default() {
+            self.visit(path, spot, 0, found);
+        }
+        true
+    }
+
+    fn walk(&mut self, directory: &Path, spot: Spot, depth: usize, found: &mut BTreeSet<PathBuf>) {
+        let (pattern, at) = spot;
+        if depth > DEEPEST || !self.enter(directory, spot) {
+            return;
+        }
+        if let Part::Name(name) = &self.patterns[pattern].parts[at] {
+            let path = directory.join(name);
+            return self.visit(&path, spot, depth, found);
+        }
+        if matches!(self.patterns[pattern].parts[at], Part::Any) {
+            self.walk(directory, (pattern, at + 1), depth, found);
+        }
+        // What cannot be listed has no files for us; it is looked at again with the next scan.
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if found.len() >= MOST_FILES {
+                warn!(pattern:? = self.patterns[pattern].written; "more than {MOST_FILES} files; the others are not followed");
+                return;
+            }
+            self.visit(&entry.path(), spot, depth, found);
+        }
+    }
+
+    /// Holds one name against a part of a pattern.
+    fn visit(&mut self, path: &Path, (pattern, at): Spot, depth: usize, found: &mut BTreeSet<PathBuf>) {
+        let Some(name) = path.file_name() else { return };
+        let parts = &self.patterns[pattern].parts;
+        let part = &parts[at];
+        if matches!(part, Part::Any) {
+            // Not through symlinks, which may lead back.
+            let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+            if is_directory && !is_hidden(name) {
+                self.walk(path, (pattern, at), depth + 1, found);
+            }
+        } else if part.takes(name) {
+            if at + 1 < parts.len() {
+                if path.is_dir() {
+                    self.walk(path, (pattern, at + 1), depth + 1, found);
+                }
+            } else if !self.exclude.takes(path, name) && path.is_file() {
+                found.insert(path.to_owned());
+            }
+        }
+    }
+
+    /// Listens to a directory; `false` if it was looked through already.
+    fn enter(&mut self, directory: &Path, spot: Spot) -> bool {
+        let scan = self.scan;
+        let node = self.nodes.entry(directory.to_owned());
+        let node = node.or_insert_with(|| Node { watch: None, spots: Vec::new(), scan: 0 });
+        if node.scan == scan {
+            let new = !node.spots.contains(&spot);
+            if new {
+                node.spots.push(spot);
+            }
+            return new;
+        }
+        (node.scan, node.spots) = (scan, vec![spot]);
+        if node.watch.as_ref().is_none_or(|watch| !watch.is_fresh()) {
+            node.watch = None;
+            match self.wakes.watch(directory, None, &self.ear) {
+                Ok(watch) => node.watch = Some(watch),
+                Err(reason) => self.deaf = Some(reason),
+            }
+        }
+        true
+    }
+}
+
+impl Pattern {
+    fn new(written: PathBuf) -> Self {
+        let mut base = PathBuf::new();
+        let mut parts = Vec::new();
+        for part in written.components() {
+            let text = part.as_os_str().to_string_lossy();
+            let wild = text.contains(['*', '?', '[', '{']);
+            match part {
+                Component::Normal(_) if text == "**" => parts.push(Part::Any),
+                Component::Normal(_) if wild => {
+                    parts.extend(matcher(&text).map(|glob| Part::Glob(glob, text.starts_with('.'))));
+                }
+                Component::Normal(name) if !parts.is_empty() => parts.push(Part::Name(name.to_owned())),
+                other => base.push(other),
+            }
+        }
+        if matches!(parts.last(), Some(Part::Any)) {
+            parts.extend(matcher("*").map(|glob| Part::Glob(glob, false)));
+        }
+        Self { written, base, parts }
+    }
+}
+
+/// Whether the parts of a pattern stand for these names.
+fn takes(parts: &[Part], names: &[&OsStr]) -> bool {
+    match (parts.split_first(), names.split_first()) {
+        (None, None) => true,
+        (Some((Part::Any, rest)), Some((name, below))) => {
+            takes(rest, names) || (!is_hidden(name) && takes(parts, below))
+        }
+        (Some((part, rest)), Some((name, below))) => part.takes(name) && takes(rest, below),
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+impl Part {
+    fn takes(&self, name: &OsStr) -> bool {
+        match self {
+            Self::Name(wanted) => name == wanted,
+            Self::Glob(glob, hidden) => (*hidden || !is_hidden(name)) && glob.is_match(name),
+            Self::Any => false,
+        }
+    }
+}
+
+impl Exclude {
+    fn takes(&self, path: &Path, name: &OsStr) -> bool {
+        self.names.iter().any(|glob| glob.is_match(name)) || self.paths.iter().any(|glob| glob.is_match(path))
+    }
+}
+
+/// The configuration was checked: what does not compile is not there.
+fn matcher(text: &str) -> Option<GlobMatcher> {
+    GlobBuilder::new(text).literal_separator(true).build().ok().map(|glob| glob.compile_matcher())
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::bench::Place;
+
+    fn globs(place: &Place, patterns: &[&str], exclude: &[&str]) -> Globs {
+        let patterns = patterns.iter().map(|pattern| place.path(pattern)).collect();
+        let exclude: Vec<String> = exclude.iter().map(|text| (*text).to_owned()).collect();
+        Globs::new(patterns, &exclude, Wakes::new(), Arc::default())
+    }
+
+    fn names(place: &Place, found: &BTreeSet<PathBuf>) -> Vec<String> {
+        let name = |path: &PathBuf| path.strip_prefix(place.0.path()).unwrap().to_str().unwrap().to_owned();
+        found.iter().map(name).collect()
+    }
+
+    #[test]
+    fn patterns_find_their_files() {
+        let place = Place::new();
+        for path in ["a.log", "b.log", "b.txt", ".c.log", "d/e.log", "d/f/g.log", "d/.h/i.log"] {
+            fs::create_dir_all(place.path(path).parent().unwrap()).unwrap();
+            place.write(path, "x");
+        }
+        fs::create_dir(place.path("dir.log")).unwrap();
+        let table: &[(&[&str], &[&str], &[&str])] = &[
+            (&["*.log"], &[], &["a.log", "b.log"]),
+            (&[".*.log"], &[], &[".c.log"]),
+            (&["[ab].log", "b.*"], &["*.txt"], &["a.log", "b.log"]),
+            (&["*/*.log"], &[], &["d/e.log"]),
+            (&["**/*.log"], &["b*"], &["a.log", "d/e.log", "d/f/g.log"]),
+            (&["**/g.log"], &[], &["d/f/g.log"]),
+            (&["d/**"], &[], &["d/e.log", "d/f/g.log"]),
+            (&["{a,b}.{log,txt}"], &[], &["a.log", "b.log", "b.txt"]),
+            (&["nowhere/*.log"], &[], &[]),
+        ];
+        for (patterns, exclude, expected) in table {
+            let mut globs = globs(&place, patterns, exclude);
+            assert_eq!(names(&place, &globs.scan()), *expected, "{patterns:?}");
+            assert!(expected.iter().all(|path| globs.names(&place.path(path))) && !globs.names(&place.path("x/y")));
+        }
+        let path = place.path("d/f/*");
+        let mut of_path = globs(&place, &["**/*.log"], &[path.to_str().unwrap()]);
+        assert_eq!(names(&place, &of_path.scan()), ["a.log", "b.log", "d/e.log"]);
+    }
+
+    #[test]
+    fn what_comes_later_is_found_by_what_is_heard() {
+        let place = Place::new();
+        let mut globs = globs(&place, &["a/**/*.log"], &[]);
+        assert!(globs.scan().is_empty());
+        let mut found = BTreeSet::new();
+        fs::create_dir_all(place.path("a/b/c")).unwrap();
+        place.write("a/b/c/x.log", "x");
+        assert!(!globs.hear(&place.path("a"), &mut found), "only a scan can tell");
+        assert_eq!(names(&place, &globs.scan()), ["a/b/c/x.log"]);
+        fs::create_dir_all(place.path("a/d/e")).unwrap();
+        place.write("a/d/e/y.log", "y");
+        assert!(globs.hear(&place.path("a/d"), &mut found));
+        assert_eq!(names(&place, &found), ["a/d/e/y.log"]);
+        assert!(globs.deaf().is_none());
+    }
+}

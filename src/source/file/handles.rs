@@ -1,0 +1,58 @@
+//! How many files are open in the whole program, so that descriptors are left for clients.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Deref;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::OFlags;
+
+/// So many files may stay open although nothing is written to them. Beyond it a file is closed once it was read to its
+/// end, and found again when it changes; half of them are kept for those that are written to.
+const KEPT: usize = 128;
+
+/// The program's count; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Handles(Arc<Mutex<usize>>);
+
+/// An open file, counted as long as it is.
+#[derive(Debug)]
+pub(super) struct Handle {
+    file: File,
+    handles: Handles,
+}
+
+impl Handles {
+    /// Opens a file to read. A fifo does not block.
+    pub(super) fn open(&self, path: &Path) -> io::Result<Handle> {
+        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        self.count(|open| *open += 1);
+        Ok(Handle { file, handles: self.clone() })
+    }
+
+    /// Whether a file that was read to its end should be closed; of one that was `active` lately only when there are many.
+    pub(super) fn are_scarce(&self, active: bool) -> bool {
+        self.count(|open| *open) > if active { KEPT } else { KEPT / 2 }
+    }
+
+    fn count<T>(&self, look: impl FnOnce(&mut usize) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Deref for Handle {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.handles.count(|open| *open -= 1);
+    }
+}

@@ -1,0 +1,485 @@
+//! A model of what writers and rotations do, at random, and of what must arrive.
+//!
+//! Before each step it marks the few lines that nobody can deliver: those that were overwritten, or deleted while nobody had
+//! their file open. All else that is lost or comes twice is a failure. `RTLOGD_MODEL_SEEDS=20 RTLOGD_MODEL_STEPS=10000
+//! cargo test --release --lib model -- --nocapture` is the long run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::config::{FileSource, Files as Named, SourceKind, Start, Stream};
+use crate::event::Flags;
+use crate::source::Now;
+use crate::source::bench::Place;
+use crate::stream::{Batch, Places};
+
+use super::files::{Files, Next};
+use super::wake::{Ear, Wakes};
+
+/// Rotated files that are kept.
+const KEPT: usize = 12;
+
+/// One file of the model, whatever its name.
+struct Made {
+    writer: File,
+    /// Where it stands; `None` once it is deleted, or out of reach.
+    name: Option<PathBuf>,
+    /// Its lines that were not seen to arrive.
+    waiting: Vec<u64>,
+    /// The source had it open at a look.
+    held: bool,
+    /// When it was first looked at under another name than the path.
+    replaced: Option<Instant>,
+    /// It may not be read any more, or ends with a half line: nobody writes to it.
+    left: bool,
+}
+
+struct Line {
+    text: String,
+    file: usize,
+    /// Nobody can know it, or only a part of it.
+    may_be_lost: bool,
+    unfinished: bool,
+    came: u32,
+    /// So much of it came as a partial line.
+    cut: usize,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    lines: u64,
+    unfinished: u64,
+    excused: u64,
+    excused_and_came: u64,
+    losses: usize,
+    restarts: u32,
+    steps: BTreeMap<&'static str, u32>,
+}
+
+struct World {
+    place: Place,
+    random: fastrand::Rng,
+    now: Instant,
+    spec: Stream,
+    source: FileSource,
+    wakes: Wakes,
+    files: Option<Files>,
+    places: Places,
+    made: Vec<Made>,
+    current: Option<usize>,
+    lines: Vec<Line>,
+    /// The line whose end is yet to be written to the current file.
+    half: Option<(u64, String)>,
+    last_of: HashMap<usize, u64>,
+    counts: Counts,
+    log: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let place = Place::new();
+        fs::create_dir(place.path("d")).unwrap();
+        let path = place.path("d/log");
+        let named =
+            if seed.is_multiple_of(2) { Named::Path(path.clone()) } else { Named::Pattern(place.path("*/lo[g]")) };
+        let source = FileSource { files: vec![named], from: Start::Beginning, ..FileSource::new(path) };
+        let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
+        let wakes = Wakes::new();
+        Self {
+            place,
+            random: fastrand::Rng::with_seed(seed),
+            now: Instant::now(),
+            spec,
+            source,
+            wakes,
+            files: None,
+            places: Places::new(),
+            made: Vec::new(),
+            current: None,
+            lines: Vec::new(),
+            half: None,
+            last_of: HashMap::new(),
+            counts: Counts::default(),
+            log: Vec::new(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.place.path("d/log")
+    }
+
+    fn step(&mut self) {
+        let (name, step): (_, fn(&mut Self)) = match self.random.u32(0..100) {
+            0..30 => ("write", Self::write),
+            30..58 => ("look", Self::look),
+            58..62 => ("half a look", Self::half_a_look),
+            62..70 => ("time", |world| world.pass(1500)),
+            70..76 => ("rename", |world| world.rotate(false)),
+            76..79 => ("hard link", |world| world.rotate(true)),
+            79..82 => ("copytruncate", Self::copytruncate),
+            82..84 => ("truncate", Self::truncate),
+            84..86 => ("delete", Self::delete),
+            86..89 => ("replace", Self::replace),
+            89..92 => ("late", Self::late),
+            92..93 => ("parent", Self::parent),
+            93..94 => ("chmod", Self::chmod),
+            94..97 => ("create", Self::create),
+            _ => ("restart", Self::restart),
+        };
+        *self.counts.steps.entry(name).or_default() += 1;
+        self.log.push(format!("{}: {name}", self.lines.len()));
+        step(self);
+    }
+
+    /// Files that are made one after the other have different ages: the clock of a file system is coarse.
+    fn tick() {
+        std::thread::park_timeout(Duration::from_millis(12));
+    }
+
+    fn create(&mut self) {
+        if self.current.is_none() {
+            Self::tick();
+            let writer = OpenOptions::new().append(true).create_new(true).open(self.path()).unwrap();
+            self.current = Some(self.made.len());
+            let name = Some(self.path());
+            self.made.push(Made { writer, name, waiting: Vec::new(), held: false, replaced: None, left: false });
+        }
+    }
+
+    fn line(&mut self, file: usize) -> (u64, String) {
+        let id = self.lines.len() as u64;
+        let long = self.random.u8(0..20) == 0;
+        // As long as lines are: of files with less than a line nobody tells copies.
+        let filling = "x".repeat(self.random.usize(30..if long { 3000 } else { 60 }));
+        let text = format!("{id} {filling}.");
+        self.lines.push(Line { text: text.clone(), file, may_be_lost: false, unfinished: false, came: 0, cut: 0 });
+        self.made[file].waiting.push(id);
+        (id, text)
+    }
+
+    fn write(&mut self) {
+        self.create();
+        let Some(at) = self.current else { return };
+        self.finish_half(false);
+        let mut text = String::new();
+        for _ in 0..self.random.u32(0..20) {
+            text += &(self.line(at).1 + "\n");
+        }
+        if self.random.u8(0..3) == 0 {
+            let (id, line) = self.line(at);
+            let (begin, end) = line.split_at(self.random.usize(line.find(' ').unwrap() + 1..line.len()));
+            text += begin;
+            self.half = Some((id, end.to_owned()));
+        }
+        self.made[at].writer.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The unfinished line is finished, or never will be.
+    fn finish_half(&mut self, may_stay: bool) {
+        let (Some((id, end)), Some(at)) = (self.half.take(), self.current) else { return };
+        if may_stay && self.random.bool() {
+            self.lines[usize::try_from(id).unwrap()].unfinished = true;
+            self.made[at].left = true;
+        } else {
+            self.made[at].writer.write_all((end + "\n").as_bytes()).unwrap();
+        }
+    }
+
+    fn excuse(&mut self, at: usize) {
+        for id in &self.made[at].waiting {
+            self.lines[usize::try_from(*id).unwrap()].may_be_lost = true;
+        }
+    }
+
+    /// The file is deleted, or moved where nobody looks.
+    fn gone(&mut self, at: usize) {
+        if !self.made[at].held {
+            self.excuse(at);
+        }
+        self.made[at].name = None;
+    }
+
+    fn at_name(&self, name: &Path) -> Option<usize> {
+        self.made.iter().position(|made| made.name.as_deref() == Some(name))
+    }
+
+    /// `log.1` becomes free.
+    fn shift(&mut self) -> PathBuf {
+        let name = |number: usize| self.place.path(&format!("d/log.{number}"));
+        let names: Vec<_> = (0..=KEPT).map(name).collect();
+        if let Some(oldest) = self.at_name(&names[KEPT]) {
+            self.gone(oldest);
+        }
+        for number in (1..KEPT).rev() {
+            if names[number].exists() {
+                let made = self.at_name(&names[number]);
+                fs::rename(&names[number], &names[number + 1]).unwrap();
+                if let Some(made) = made {
+                    self.made[made].name = Some(names[number + 1].clone());
+                }
+            }
+        }
+        names[1].clone()
+    }
+
+    fn rotate(&mut self, by_link: bool) {
+        self.finish_half(true);
+        let Some(at) = self.current.take() else { return };
+        let to = self.shift();
+        if by_link {
+            fs::hard_link(self.path(), &to).unwrap();
+            if self.random.bool() {
+                self.look_inside();
+            }
+            fs::remove_file(self.path()).unwrap();
+        } else {
+            fs::rename(self.path(), &to).unwrap();
+        }
+        self.made[at].name = Some(to);
+        if self.random.u8(0..4) > 0 {
+            self.create();
+        }
+    }
+
+    fn copytruncate(&mut self) {
+        self.finish_half(true);
+        if self.random.u8(0..3) > 0 {
+            self.look_inside();
+        }
+        let Some(at) = self.current else { return };
+        let to = self.shift();
+        self.excuse(at);
+        Self::tick();
+        fs::copy(self.path(), &to).unwrap();
+        self.made[at].writer.set_len(0).unwrap();
+    }
+
+    fn truncate(&mut self) {
+        self.finish_half(true);
+        if self.random.u8(0..3) > 0 {
+            self.look_inside();
+        }
+        let Some(at) = self.current else { return };
+        self.excuse(at);
+        self.made[at].writer.set_len(0).unwrap();
+    }
+
+    fn delete(&mut self) {
+        self.finish_half(true);
+        let Some(at) = self.current.take() else { return };
+        self.gone(at);
+        fs::remove_file(self.path()).unwrap();
+        if self.random.bool() {
+            self.create();
+        }
+    }
+
+    /// As an editor does: a copy with more lines is put over the file.
+    fn replace(&mut self) {
+        self.finish_half(false);
+        let Some(old) = self.current else { return };
+        Self::tick();
+        let new = self.place.path("d/.new");
+        fs::copy(self.path(), &new).unwrap();
+        let writer = OpenOptions::new().append(true).open(&new).unwrap();
+        let waiting = std::mem::take(&mut self.made[old].waiting);
+        for id in &waiting {
+            self.lines[usize::try_from(*id).unwrap()].file = self.made.len();
+        }
+        let name = Some(self.path());
+        self.made.push(Made { writer, name, waiting, held: false, replaced: None, left: false });
+        self.made[old].name = None;
+        fs::rename(&new, self.path()).unwrap();
+        self.current = Some(self.made.len() - 1);
+        self.write();
+    }
+
+    /// A writer that did not notice the rotation yet.
+    fn late(&mut self) {
+        let old = self.made.len().checked_sub(2).filter(|old| Some(*old) != self.current && !self.made[*old].left);
+        let Some(old) = old.filter(|old| self.made[*old].name.is_some()) else { return };
+        let (_, text) = self.line(old);
+        self.made[old].writer.write_all((text + "\n").as_bytes()).unwrap();
+    }
+
+    fn parent(&mut self) {
+        self.finish_half(true);
+        self.current = None;
+        for at in 0..self.made.len() {
+            if self.made[at].name.is_some() {
+                self.gone(at);
+            }
+        }
+        let away = self.place.path(&format!(".away{}", self.log.len()));
+        fs::rename(self.place.path("d"), away).unwrap();
+        fs::create_dir(self.place.path("d")).unwrap();
+    }
+
+    fn chmod(&mut self) {
+        use std::os::unix::fs::PermissionsExt;
+        if self.current.is_some() {
+            let mode = if self.random.bool() { 0o644 } else { 0o600 };
+            fs::set_permissions(self.path(), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+
+    fn pass(&mut self, most: u64) {
+        self.now += Duration::from_millis(self.random.u64(0..most));
+    }
+
+    fn files(&mut self) -> &mut Files {
+        let Self { files, spec, source, places, wakes, .. } = self;
+        files.get_or_insert_with(|| Files::new(spec, source, places, wakes.clone(), Arc::new(Ear::default())))
+    }
+
+    /// One turn of the source, and what comes of it; says whether there is more.
+    fn turn(&mut self) -> bool {
+        let mut batch = Batch::new();
+        let now = Now { instant: self.now, time: SystemTime::now().into() };
+        let files = self.files();
+        files.wake_all();
+        let next = files.look(now, &mut batch);
+        for (key, place) in batch.places() {
+            match place {
+                Some(place) => self.places.insert(key.clone(), place.clone()),
+                None => self.places.remove(key),
+            };
+        }
+        self.counts.losses += batch.losses();
+        let came = batch.lines();
+        let any = !came.is_empty();
+        if any || batch.losses() > 0 {
+            let ids: Vec<&str> = came.iter().filter_map(|(_, _, text)| text.split(' ').next()).collect();
+            self.log.push(format!("{}: came {} and {} losses", self.lines.len(), ids.join(" "), batch.losses()));
+        }
+        for (_, flags, text) in came {
+            self.came(&text, flags);
+        }
+        any || next == Next::Now && self.random.u8(0..100) > 0
+    }
+
+    fn came(&mut self, text: &str, flags: Flags) {
+        let id: u64 = text.split(' ').next().unwrap_or_default().parse().unwrap_or(u64::MAX);
+        let partial = flags.has(Flags::PARTIAL);
+        let known = usize::try_from(id).ok().and_then(|at| self.lines.get_mut(at));
+        let Some(line) = known.filter(|line| line.text == text || (partial && line.text.starts_with(text))) else {
+            // The rest of a line that was read in part before a truncation, and is whole in the copy.
+            let is_rest = |line: &&mut Line| line.came == 0 && line.cut > 0 && line.text.get(line.cut..) == Some(text);
+            if let Some(line) = self.lines.iter_mut().find(is_rest) {
+                line.came += 1;
+                return;
+            }
+            panic!("{text:?} was not written: {:#?}", self.tail());
+        };
+        line.came += u32::from(line.text == text || line.unfinished);
+        if line.text != text {
+            line.cut = text.len();
+        }
+        let (came, file, excused) = (line.came, line.file, line.may_be_lost);
+        assert!(came <= 1, "{id} came {came} times: {:#?}", self.tail());
+        if excused {
+            // From a copy, whenever that was found.
+            return;
+        }
+        let last = self.last_of.insert(file, id);
+        assert!(last.is_none_or(|last| last < id), "{id} came behind {last:?}: {:#?}", self.tail());
+    }
+
+    fn look_inside(&mut self) {
+        while self.turn() {}
+        let wait = self.source.rotate_wait;
+        let now = self.now;
+        let lines = &self.lines;
+        for (at, made) in self.made.iter_mut().enumerate() {
+            made.waiting.retain(|id| lines[usize::try_from(*id).unwrap()].came == 0);
+            if Some(at) == self.current {
+                made.held = true;
+            } else {
+                let replaced = *made.replaced.get_or_insert(now);
+                made.left |= now >= replaced + wait;
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        self.pass(400);
+        self.look_inside();
+    }
+
+    fn half_a_look(&mut self) {
+        self.turn();
+    }
+
+    /// The source is dropped where it stands, and begins anew from what it recorded.
+    fn restart(&mut self) {
+        self.counts.restarts += 1;
+        self.files = None;
+        Self::tick();
+        for at in 0..self.made.len() {
+            if self.made[at].name.is_none() && !self.made[at].waiting.is_empty() {
+                self.excuse(at);
+            }
+            self.made[at].held = false;
+        }
+    }
+
+    fn tail(&self) -> &[String] {
+        &self.log[self.log.len().saturating_sub(40)..]
+    }
+
+    /// Until nothing more can come; then all must have come.
+    fn end(mut self) -> Counts {
+        self.finish_half(false);
+        for _ in 0..40 {
+            self.look();
+            self.now += Duration::from_secs(2);
+        }
+        let mut lost = Vec::new();
+        for (id, line) in self.lines.iter().enumerate() {
+            self.counts.lines += 1;
+            self.counts.unfinished += u64::from(line.unfinished);
+            self.counts.excused += u64::from(line.may_be_lost);
+            self.counts.excused_and_came += u64::from(line.may_be_lost && line.came > 0);
+            if line.came == 0 && !line.may_be_lost && !line.unfinished {
+                lost.push(id);
+            }
+        }
+        if let Some(first) = lost.first() {
+            let at = self.log.iter().position(|entry| number_of(entry) > *first).unwrap_or(self.log.len());
+            let around = &self.log[at.saturating_sub(25)..self.log.len().min(at + 25)];
+            panic!("lost: {lost:?} of {}: {around:#?}", self.lines.len());
+        }
+        self.counts
+    }
+}
+
+fn number_of(entry: &str) -> usize {
+    entry.split(':').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn whatever_writers_do_each_line_comes_once() {
+    let (seeds, steps) = (number("RTLOGD_MODEL_SEEDS", 6), number("RTLOGD_MODEL_STEPS", 600));
+    let first = number("RTLOGD_MODEL_FIRST", 0);
+    for seed in (first..first + seeds).chain(FAILED) {
+        let mut world = World::new(seed);
+        println!("seed {seed}");
+        for _ in 0..steps {
+            world.step();
+        }
+        println!("seed {seed}: {:?}", world.end());
+    }
+}
+
+/// Seeds that failed once.
+const FAILED: [u64; 0] = [];

@@ -1,0 +1,131 @@
+//! How a path goes on from its recorded place, and records it anew.
+
+use std::io;
+use std::path::Path;
+
+use log::warn;
+
+use crate::config::Start;
+
+use super::follow::{Follow, ROW};
+use super::identity::Trace;
+use super::place::Saved;
+use super::reader::Reader;
+use super::row::{Found, Opened, Placed, Turn};
+use super::siblings::after;
+
+impl Follow {
+    /// Finds the file that was read before, under whatever name; `false` if that cannot be told yet, since the path names
+    /// nothing.
+    pub(super) fn find_saved(&mut self, turn: &mut Turn<'_>) -> io::Result<bool> {
+        let Some(saved) = self.row.front().and_then(|front| front.saved.clone()) else { return Ok(true) };
+        let named = match Reader::open(&self.path, turn.handles) {
+            Ok(reader) => Some(reader),
+            Err(error) if error.raw_os_error().is_none() => None,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+            Err(error) => return Err(error),
+        };
+        let there = named.is_some();
+        let mut same_content = None;
+        if let Some(reader) = named
+            && let Some(trace) = self.trace_in(&reader, &saved, turn)?
+        {
+            if reader.identity().is_inode(saved.identity()) {
+                self.found_saved(reader, trace, true, turn);
+                return Ok(true);
+            }
+            same_content = Some((reader, trace));
+        }
+        if let Some(path) = turn.index.find(&self.path, saved.identity())
+            && let Some((reader, trace)) = self.saved_at(&path, &saved, turn)?
+        {
+            self.found_saved(reader, trace, false, turn);
+            return Ok(true);
+        }
+        if let Some((reader, trace)) = same_content {
+            self.found_saved(reader, trace, true, turn);
+            return Ok(true);
+        }
+        // A copy, or the file with another inode: the newest that has the content.
+        for sibling in turn.index.rotated(&self.path).into_iter().rev() {
+            if let Some((reader, trace)) = self.saved_at(&sibling.path, &saved, turn)? {
+                self.found_saved(reader, trace, false, turn);
+                return Ok(true);
+            }
+        }
+        if there {
+            self.give_up(&saved, turn);
+        }
+        Ok(there)
+    }
+
+    fn saved_at(&self, path: &Path, saved: &Saved, turn: &Turn<'_>) -> io::Result<Option<(Reader, Trace)>> {
+        let Ok(reader) = Reader::open(path, turn.handles) else { return Ok(None) };
+        let trace = self.trace_in(&reader, saved, turn)?;
+        Ok(trace.map(|trace| (reader, trace)))
+    }
+
+    fn trace_in(&self, reader: &Reader, saved: &Saved, turn: &Turn<'_>) -> io::Result<Option<Trace>> {
+        if turn.owners.is_others(reader.identity(), self.id) {
+            return Ok(None);
+        }
+        saved.trace_in(reader.file()?, reader.identity())
+    }
+
+    fn found_saved(&mut self, reader: Reader, trace: Trace, at_path: bool, turn: &mut Turn<'_>) {
+        let Some(front) = self.row.front_mut() else { return };
+        turn.owners.leave(front.reader.identity(), self.id, None);
+        turn.owners.claim(reader.identity(), self.id);
+        front.reader.become_other(reader, trace);
+        (front.saved, front.changed) = (None, true);
+        front.replaced = (!at_path).then_some(turn.now.instant);
+        self.moved = true;
+    }
+
+    /// What was read before is nowhere: the path begins anew.
+    fn give_up(&mut self, saved: &Saved, turn: &mut Turn<'_>) {
+        self.row.pop_front();
+        turn.owners.leave(saved.identity(), self.id, None);
+        self.from = Some(Start::Beginning);
+        // What came and was rotated away since then was not read.
+        self.looked = Some(after(saved.time()));
+        let path = &self.path;
+        warn!(path:?, offset = saved.at(); "the file that was read before the restart is gone");
+        self.loss(None, None, "the file that was read before the restart is gone, or was overwritten", turn);
+    }
+
+    /// Says what was moved, or is to be said anyway: how far the path is read.
+    pub(super) fn place(&mut self, anyway: bool, turn: &mut Turn<'_>) {
+        if !std::mem::take(&mut self.moved) && !anyway {
+            return;
+        }
+        let (place, placed) = match self.row.front() {
+            Some(front) if front.saved.is_some() => return,
+            Some(front) => {
+                // Where the file was changed meanwhile, the next read sees it and says a new place.
+                let Ok(Some(trace)) = front.reader.before(turn.feed.held(self.id)) else { return };
+                let saved = Saved::new(front.reader.identity(), &trace, turn.now.time);
+                let known = |opened: &Opened| {
+                    let trace = opened.reader.trace();
+                    let new = || Saved::new(opened.reader.identity(), trace, turn.now.time);
+                    opened.saved.clone().or_else(|| (trace.offset() > 0).then(new))
+                };
+                let next = self.row.iter().skip(1).take(ROW).filter_map(known).collect();
+                (Some(saved.followed_by(next)), Placed::File)
+            }
+            None if matches!(self.found, Found::Missing) => (Some(Saved::gone(turn.now.time)), Placed::Gone),
+            None => (None, Placed::Nothing),
+        };
+        if placed == Placed::File || placed != self.placed {
+            turn.batch.place(self.origin.as_str(), place.map(|place| place.written()));
+        }
+        self.placed = placed;
+    }
+
+    /// The path is not followed any more.
+    pub(super) fn forget(&mut self, turn: &mut Turn<'_>) {
+        if self.placed != Placed::Nothing {
+            turn.batch.place(self.origin.as_str(), None);
+        }
+    }
+}

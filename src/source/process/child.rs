@@ -1,0 +1,206 @@
+//! `rtlogd __child`: the way from us to the program that is to run. A fresh process, with one thread, that has all that is
+//! to be different made so, step by step, and then becomes the program.
+//!
+//! What to do comes over the socket that is its standard input, together with the descriptors the program is to have.
+//! The socket goes with the exec, so its end says that the program runs; before it, a [`Failure`] says which step failed.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::{self, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use nix::unistd::{User, initgroups, setgid, setuid};
+use rustix::fs::{Gid, Uid};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::{Signal, getegid, geteuid, getppid, ioctl_tiocsctty, set_parent_process_death_signal, setsid};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use serde::{Deserialize, Serialize};
+
+/// Exit code of the child where nothing was executed. It is told nowhere: the [`Failure`] is.
+const NOT_EXECUTED: u8 = 126;
+
+/// Most descriptors that come: standard input, output and error.
+pub(super) const DESCRIPTORS: usize = 3;
+
+/// Variables of ours that are not the program's: with them it would speak to our service manager in our name.
+const OURS: [&str; 6] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+
+/// What the child is to become.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Task {
+    pub(super) argv: Vec<OsString>,
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) directory: Option<PathBuf>,
+    pub(super) user: Option<String>,
+    /// A session and a group of its own.
+    pub(super) session: bool,
+    /// Its standard output is a terminal, and is to be the terminal of its session.
+    pub(super) terminal: bool,
+    /// The first descriptor is its standard input; without, it has an empty one.
+    pub(super) input: bool,
+    /// Who starts it: it is not to live longer.
+    pub(super) parent: i32,
+    /// The signal that it gets when its parent dies.
+    pub(super) death: i32,
+}
+
+/// The steps, as far as they can fail for reasons that people can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Step {
+    /// To take what it was given, to begin a session, to have a terminal.
+    Prepare,
+    /// To become the user.
+    User,
+    /// To go to the directory.
+    Directory,
+    /// To become the program.
+    Execute,
+}
+
+/// Why nothing was executed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Failure {
+    pub(super) step: Step,
+    /// The system's error number, if it had one.
+    pub(super) errno: Option<i32>,
+    pub(super) error: String,
+}
+
+impl Failure {
+    fn new(step: Step, error: &io::Error) -> Self {
+        Self { step, errno: error.raw_os_error(), error: error.to_string() }
+    }
+}
+
+/// Becomes the program; comes back only if that cannot be.
+pub(crate) fn become_child() -> ExitCode {
+    let Ok(mut socket) = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3).map(UnixStream::from) else {
+        return ExitCode::from(NOT_EXECUTED);
+    };
+    let Err(failure) = prepare(&mut socket);
+    let report = serde_json::to_vec(&failure).unwrap_or_default();
+    // If who started us is gone, there is nobody to tell.
+    socket.write_all(&report).unwrap_or_default();
+    ExitCode::from(NOT_EXECUTED)
+}
+
+fn prepare(socket: &mut UnixStream) -> Result<Infallible, Failure> {
+    let at = |step| move |error: io::Error| Failure::new(step, &error);
+    let (task, descriptors) = receive(socket).map_err(at(Step::Prepare))?;
+    if task.session {
+        setsid().map_err(|error| Failure::new(Step::Prepare, &error.into()))?;
+    }
+    take(&task, descriptors).map_err(at(Step::Prepare))?;
+    let user = task.user.as_deref().map(look_up).transpose().map_err(at(Step::User))?;
+    if let Some(user) = &user {
+        switch(user, task.terminal).map_err(at(Step::User))?;
+    }
+    // To become another user takes this back, so it comes after.
+    live_no_longer(&task).map_err(at(Step::Prepare))?;
+    if let Some(directory) = &task.directory {
+        std::env::set_current_dir(directory).map_err(at(Step::Directory))?;
+    }
+    Err(Failure::new(Step::Execute, &execute(&task, user.as_ref())))
+}
+
+/// Reads all that there is until the other side has said everything.
+fn receive(socket: &mut UnixStream) -> io::Result<(Task, Vec<OwnedFd>)> {
+    let mut text = vec![0; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    // The descriptors come with the first byte (unix(7)).
+    let came = recvmsg(&*socket, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    text.truncate(came.bytes);
+    let rights = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let descriptors = rights.flatten().collect();
+    socket.read_to_end(&mut text)?;
+    Ok((serde_json::from_slice(&text)?, descriptors))
+}
+
+/// Puts the descriptors where the program looks for them.
+fn take(task: &Task, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().ok_or_else(|| io::Error::other("a descriptor is missing"));
+    let input = if task.input { next()? } else { File::open("/dev/null")?.into() };
+    let output = next()?;
+    if task.terminal {
+        ioctl_tiocsctty(&output)?;
+        dup2_stderr(&output)?;
+    } else {
+        dup2_stderr(next()?)?;
+    }
+    dup2_stdin(input)?;
+    dup2_stdout(output)?;
+    Ok(())
+}
+
+fn look_up(name: &str) -> io::Result<User> {
+    User::from_name(name)?.ok_or_else(|| io::Error::other("there is no such user"))
+}
+
+/// Becomes the user, with all groups that the user is in. Whoever is it already needs no right for it.
+fn switch(user: &User, terminal: bool) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user.uid.as_raw()), Gid::from_raw(user.gid.as_raw()));
+    if geteuid() == uid && getegid() == gid {
+        return Ok(());
+    }
+    if terminal {
+        // So that it can be opened again by its name.
+        rustix::fs::fchown(io::stdout(), Some(uid), None)?;
+    }
+    initgroups(&CString::new(user.name.as_str())?, user.gid)?;
+    setgid(user.gid)?;
+    setuid(user.uid)?;
+    Ok(())
+}
+
+fn live_no_longer(task: &Task) -> io::Result<()> {
+    let signal = Signal::from_named_raw(task.death).unwrap_or(Signal::TERM);
+    set_parent_process_death_signal(Some(signal))?;
+    // Should the parent have died just before, no signal comes.
+    if getppid().map(|parent| parent.as_raw_nonzero().get()) == Some(task.parent) {
+        Ok(())
+    } else {
+        Err(io::Error::other("the daemon is gone"))
+    }
+}
+
+/// Becomes the program.
+fn execute(task: &Task, user: Option<&User>) -> io::Error {
+    let Some((program, arguments)) = task.argv.split_first() else { return io::ErrorKind::InvalidInput.into() };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    for name in OURS {
+        command.env_remove(name);
+    }
+    if let Some(user) = user {
+        // As a login would set them (login(1)); what the configuration says comes after.
+        command.env("HOME", &user.dir).env("SHELL", &user.shell);
+        command.env("USER", &user.name).env("LOGNAME", &user.name);
+    }
+    command.envs(&task.environment);
+    // It sets the signals back to what programs expect: what Rust ignores for itself (SIGPIPE) would be inherited.
+    command.exec()
+}
+
+#[cfg(test)]
+mod tests {
+    /// What a test's child runs instead of `rtlogd __child`: the program that has the tests has no such command.
+    #[test]
+    fn is_the_child_of_another_test() {
+        if std::env::var_os(super::super::spawn::IN_TEST).is_some() {
+            super::become_child();
+        }
+    }
+}

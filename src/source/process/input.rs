@@ -1,0 +1,173 @@
+//! What is typed into a process. What it does not read yet waits here, in bounded memory; what does not fit is refused.
+
+use std::future::pending;
+use std::io;
+
+use tokio::net::unix::pipe::Sender;
+
+use crate::control::{LONGEST_INPUT, Refused};
+
+use super::pty;
+
+/// Most bytes that wait for a process to read, beside what its pipe or terminal holds: one of the longest inputs.
+const WAITING: usize = LONGEST_INPUT;
+
+/// A process's standard input, as far as it is ours.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// Nobody may type.
+    None,
+    /// It is at its end: ended by us, or closed by the process.
+    Ended,
+    Open(Keyboard),
+}
+
+/// Standard input that is open.
+#[derive(Debug)]
+pub(super) struct Keyboard {
+    to: Sender,
+    /// It is a terminal.
+    terminal: bool,
+    waiting: Vec<u8>,
+    /// Nothing comes behind what waits.
+    last: bool,
+    /// On a terminal: the last byte was a line's end, or there was none.
+    at_line_start: bool,
+}
+
+impl Input {
+    /// What is written to `to`, the process reads; `terminal` says that it is the master of one.
+    pub(super) fn open(to: Sender, terminal: bool) -> Self {
+        Self::Open(Keyboard { to, terminal, waiting: Vec::new(), last: false, at_line_start: true })
+    }
+
+    /// Types `bytes` behind what was typed before.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        let keyboard = self.keyboard()?;
+        if bytes.len() > LONGEST_INPUT {
+            return Err(Refused::TooLong(bytes.len()));
+        }
+        if keyboard.waiting.len() + bytes.len() > WAITING {
+            return Err(Refused::Busy);
+        }
+        keyboard.waiting.extend_from_slice(bytes);
+        if let Some(last) = bytes.last() {
+            keyboard.at_line_start = matches!(last, b'\n' | b'\r');
+        }
+        Ok(())
+    }
+
+    /// Ends it behind what was typed. A terminal stays, as for a user who pressed Ctrl-D.
+    pub(super) fn end(&mut self) -> Result<(), Refused> {
+        let keyboard = self.keyboard()?;
+        if !keyboard.terminal {
+            keyboard.last = true;
+            return Ok(());
+        }
+        // Behind a begun line the first one only gives out what there is of it.
+        let keys = vec![pty::end_of_input(&keyboard.to); if keyboard.at_line_start { 1 } else { 2 }];
+        if keyboard.waiting.len() + keys.len() > WAITING {
+            return Err(Refused::Busy);
+        }
+        keyboard.waiting.extend(keys);
+        keyboard.at_line_start = true;
+        Ok(())
+    }
+
+    /// Writes as [`write_all`](Self::write_all) does, and then waits for ever: there is nothing to tell.
+    pub(super) async fn write(&mut self) {
+        self.write_all().await;
+        pending::<()>().await;
+    }
+
+    fn keyboard(&mut self) -> Result<&mut Keyboard, Refused> {
+        match self {
+            Self::None => Err(Refused::NoInput),
+            Self::Ended | Self::Open(Keyboard { last: true, .. }) => Err(Refused::InputEnded),
+            Self::Open(keyboard) => Ok(keyboard),
+        }
+    }
+
+    /// Writes what waits, as the process reads it, and comes back once nothing is left to do. May be dropped at any time.
+    async fn write_all(&mut self) {
+        loop {
+            let Self::Open(keyboard) = self else { return };
+            if keyboard.waiting.is_empty() {
+                if keyboard.last {
+                    *self = Self::Ended;
+                }
+                return;
+            } else if let Err(error) = keyboard.write_some().await {
+                // Who closed its input does not want it (EPIPE); a terminal that nobody has open any more says EIO.
+                log::debug!(bytes = keyboard.waiting.len(), error:% = error; "input was not read");
+                *self = Self::Ended;
+            }
+        }
+    }
+}
+
+impl Keyboard {
+    async fn write_some(&mut self) -> io::Result<()> {
+        self.to.writable().await?;
+        let count = self.to.try_write(&self.waiting);
+        match count {
+            Ok(count) => drop(self.waiting.drain(..count)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pipe::{PipeFlags, pipe_with};
+    use std::fs::File;
+    use std::io::Read;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    fn pipe() -> (Input, File) {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        (Input::open(Sender::from_owned_fd(write).unwrap(), false), read.into())
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_is_busy_and_costs_no_more() {
+        let (mut input, mut read) = pipe();
+        let piece = vec![b'x'; 10_000];
+        let mut taken = 0;
+        // Each round gives the pipe time to take what it can; then all that is left waits here.
+        while input.push(&piece).is_ok() {
+            taken += piece.len();
+            timeout(Duration::from_millis(20), input.write()).await.unwrap_err();
+        }
+        assert_eq!(input.push(&piece), Err(Refused::Busy));
+        assert!(taken <= 2 * WAITING + piece.len(), "{taken}");
+        assert_eq!(input.push(&vec![0; LONGEST_INPUT + 1]), Err(Refused::TooLong(LONGEST_INPUT + 1)));
+        input.end().unwrap();
+        let rest = tokio::task::spawn_blocking(move || {
+            let mut all = Vec::new();
+            read.read_to_end(&mut all).unwrap();
+            all
+        });
+        timeout(Duration::from_secs(20), async {
+            tokio::select! { () = input.write() => vec![], rest = rest => rest.unwrap() }
+        })
+        .await
+        .map(|rest| assert_eq!(rest.len(), taken))
+        .unwrap();
+        assert_eq!(input.push(b"more"), Err(Refused::InputEnded));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_closed_its_input_is_not_written_to() {
+        let (mut input, read) = pipe();
+        drop(read);
+        input.push(b"hello").unwrap();
+        timeout(Duration::from_millis(100), input.write()).await.unwrap_err();
+        assert_eq!(input.push(b"more"), Err(Refused::InputEnded));
+        assert_eq!(Input::None.push(b"more"), Err(Refused::NoInput));
+    }
+}

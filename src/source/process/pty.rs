@@ -1,0 +1,34 @@
+//! A terminal of our making (pty(7)): we hold the master, the program has the other end.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{SpecialCodeIndex, Winsize, tcgetattr, tcsetwinsize};
+
+use crate::config::TerminalSize;
+
+/// Both ends of a new terminal of this size: the master, which does not block, and the program's.
+pub(super) fn open(size: TerminalSize) -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    resize(&master, size)?;
+    let slave = ioctl_tiocgptpeer(&master, flags)?;
+    rustix::io::ioctl_fionbio(&master, true)?;
+    Ok((master, slave))
+}
+
+/// Changes its size; the system tells the program by `SIGWINCH`.
+pub(super) fn resize(terminal: impl AsFd, size: TerminalSize) -> io::Result<()> {
+    let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    Ok(tcsetwinsize(terminal, size)?)
+}
+
+/// The byte that a user types to end the input: Ctrl-D, unless the program chose another.
+pub(super) fn end_of_input(terminal: impl AsFd) -> u8 {
+    /// What Ctrl-D sends.
+    const CONTROL_D: u8 = 4;
+    tcgetattr(terminal).map_or(CONTROL_D, |attributes| attributes.special_codes[SpecialCodeIndex::VEOF])
+}

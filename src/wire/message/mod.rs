@@ -1,0 +1,357 @@
+//! The control channel's messages (JSON-RPC 2.0): from text to a checked [`Call`], and back. Knows no socket.
+//!
+//! Each method is one line of the table in [`call`]; what it reads is also what the published schema says.
+
+mod call;
+mod schema;
+mod tell;
+
+pub use call::{Begin, Call, Detach, Filter, Input, Lease, List, Number, OnStream, Resize, Signal, Subscribe, Target};
+pub use call::{Unsubscribe, Words};
+pub use schema::schema;
+pub use tell::{Done, Holder, Tell, events};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+/// Most requests in one batch: more would be a queue.
+pub const BATCH: usize = 32;
+
+/// Longest id of a request, in bytes: it is sent back with the reply.
+const ID: usize = 128;
+
+/// The version that every message names.
+const VERSION: &str = "2.0";
+
+/// The id of a request, as it was written: a number, a text or null.
+#[derive(Debug, Clone)]
+pub struct Id(Box<RawValue>);
+
+/// One request; without an id nobody waits for a reply.
+#[derive(Debug)]
+pub struct Request {
+    /// What the reply must name.
+    pub id: Option<Id>,
+    /// What is to be done.
+    pub call: Result<Call, Error>,
+}
+
+/// What a message holds.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Whether it is a list, and so answered by one.
+    pub batch: bool,
+    /// In their order; at least one.
+    pub requests: Vec<Request>,
+}
+
+/// What went wrong: the codes of JSON-RPC (section 5.1), and ours from -32000 down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// It is not JSON.
+    Parse,
+    /// It is JSON, but not a request.
+    Request,
+    /// There is no such method.
+    Method,
+    /// What it needs is missing, or something else is there.
+    Parameters,
+    /// The daemon failed.
+    Internal,
+    /// No such stream, subscription, session or attachment.
+    NotFound,
+    /// The peer does not have the right.
+    Denied,
+    /// It cannot be done with this stream, or not now; another try changes nothing.
+    Refused,
+    /// Another holds the lease to type.
+    Leased,
+    /// Too much is under way; try again.
+    Busy,
+    /// More than this channel may have.
+    TooMany,
+    /// The daemon stops.
+    Stopping,
+}
+
+impl Code {
+    /// All of them, in order.
+    pub const ALL: [Self; 12] = [
+        Self::Parse,
+        Self::Request,
+        Self::Method,
+        Self::Parameters,
+        Self::Internal,
+        Self::NotFound,
+        Self::Denied,
+        Self::Refused,
+        Self::Leased,
+        Self::Busy,
+        Self::TooMany,
+        Self::Stopping,
+    ];
+
+    /// The number on the wire.
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Parse => -32700,
+            Self::Request => -32600,
+            Self::Method => -32601,
+            Self::Parameters => -32602,
+            Self::Internal => -32603,
+            Self::NotFound => -32001,
+            Self::Denied => -32002,
+            Self::Refused => -32003,
+            Self::Leased => -32004,
+            Self::Busy => -32005,
+            Self::TooMany => -32006,
+            Self::Stopping => -32007,
+        }
+    }
+
+    /// The name in `data.reason`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Parse => "not-json",
+            Self::Request => "not-a-request",
+            Self::Method => "no-such-method",
+            Self::Parameters => "wrong-parameters",
+            Self::Internal => "failed",
+            Self::NotFound => "not-found",
+            Self::Denied => "denied",
+            Self::Refused => "refused",
+            Self::Leased => "leased",
+            Self::Busy => "busy",
+            Self::TooMany => "too-many",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// What it means.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Parse => "the message is not JSON",
+            Self::Request => "not a JSON-RPC 2.0 request",
+            Self::Method => "no such method",
+            Self::Parameters => "the parameters do not fit the method",
+            Self::Internal => "the daemon failed",
+            Self::NotFound => "no such stream, subscription, session or attachment",
+            Self::Denied => "the connection does not have the right",
+            Self::Refused => "the stream cannot do this, or not now",
+            Self::Leased => "another holds the lease to type",
+            Self::Busy => "too much is under way; try again",
+            Self::TooMany => "more than one channel may have",
+            Self::Stopping => "the daemon stops",
+        }
+    }
+}
+
+/// A refusal: what went wrong, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// Which kind.
+    pub code: Code,
+    /// What exactly, in words.
+    pub detail: String,
+}
+
+impl Error {
+    /// A refusal of this kind.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// If it is not JSON, or a list of no requests or of more than [`BATCH`]: the error is the reply to all of it.
+pub fn read(text: &str) -> Result<Incoming, Error> {
+    let raw: &RawValue = serde_json::from_str(text).map_err(|error| Error::new(Code::Parse, error.to_string()))?;
+    if !raw.get().starts_with('[') {
+        return Ok(Incoming { batch: false, requests: vec![request(raw)] });
+    }
+    let parts: Vec<&RawValue> =
+        serde_json::from_str(raw.get()).map_err(|error| Error::new(Code::Parse, error.to_string()))?;
+    match parts.len() {
+        0 => Err(Error::new(Code::Request, "an empty batch asks for nothing")),
+        1..=BATCH => Ok(Incoming { batch: true, requests: parts.into_iter().map(request).collect() }),
+        count => Err(Error::new(Code::Request, format!("{count} requests in one batch; the most is {BATCH}"))),
+    }
+}
+
+/// A request's members, each of any type.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+}
+
+/// What is written, `null` included.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
+fn request(raw: &RawValue) -> Request {
+    let bad = |detail: String| Request { id: Some(Id::null()), call: Err(Error::new(Code::Request, detail)) };
+    // Serde would read a list as the members in their order.
+    if !raw.get().starts_with('{') {
+        return bad("a request is an object".to_owned());
+    }
+    let envelope: Envelope<'_> = match serde_json::from_str(raw.get()) {
+        Ok(envelope) => envelope,
+        Err(error) => return bad(error.to_string()),
+    };
+    let id = match envelope.id.map(Id::new).transpose() {
+        Ok(id) => id,
+        Err(error) => return Request { id: Some(Id::null()), call: Err(error) },
+    };
+    let text = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+    if text(envelope.jsonrpc).as_deref() != Some(VERSION) {
+        return Request {
+            id: id.or(Some(Id::null())),
+            call: Err(Error::new(Code::Request, "jsonrpc must be \"2.0\"")),
+        };
+    }
+    let Some(method) = text(envelope.method) else {
+        let call = Err(Error::new(Code::Request, "method must be a text, such as \"streams.list\""));
+        return Request { id: id.or(Some(Id::null())), call };
+    };
+    Request { id, call: Call::read(&method, envelope.params) }
+}
+
+impl Id {
+    fn new(raw: &RawValue) -> Result<Self, Error> {
+        let text = raw.get();
+        let scalar = text == "null" || text.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
+        if !scalar {
+            return Err(Error::new(Code::Request, "id must be a number, a text or null"));
+        }
+        if text.len() > ID {
+            return Err(Error::new(Code::Request, format!("an id has at most {ID} bytes")));
+        }
+        Ok(Self(raw.to_owned()))
+    }
+
+    /// The id of a reply to something that had none.
+    pub fn null() -> Self {
+        Self(RawValue::NULL.to_owned())
+    }
+}
+
+/// What came of a request: JSON, as text.
+pub fn reply(id: &Id, outcome: Result<&Done, &Error>) -> String {
+    #[derive(Serialize)]
+    struct Reply<'a> {
+        jsonrpc: &'static str,
+        id: &'a RawValue,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        result: Option<&'a Done>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<Shown<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        code: i32,
+        message: &'static str,
+        data: Data<'a>,
+    }
+    let error = outcome.err().map(|error| Shown {
+        code: error.code.number(),
+        message: error.code.meaning(),
+        data: Data { reason: error.code.reason(), detail: &error.detail },
+    });
+    let reply = Reply { jsonrpc: VERSION, id: &id.0, result: outcome.ok(), error };
+    text_of(&reply)
+}
+
+fn text_of(message: &impl Serialize) -> String {
+    serde_json::to_string(message).expect("messages have text keys and finite numbers")
+}
+
+/// What an error says beside its code.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Data<'a> {
+    /// The kind of the error, as a word.
+    reason: &'static str,
+    /// What exactly, and what would be right.
+    detail: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is answered to a message: codes, 0 for a call that was read, and ids.
+    fn answers(text: &str) -> Vec<(i32, String)> {
+        let one = |request: Request| {
+            let id = request.id.map_or("none".to_owned(), |id| id.0.get().to_owned());
+            (request.call.err().map_or(0, |error| error.code.number()), id)
+        };
+        match read(text) {
+            Err(error) => vec![(error.code.number(), "null".to_owned())],
+            Ok(incoming) => incoming.requests.into_iter().map(one).collect(),
+        }
+    }
+
+    #[test]
+    fn a_message_is_a_request_or_what_is_wrong_with_it() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let deep_parameters = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"streams.list","params":{deep}}}"#);
+        let long_id = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"streams.list"}}"#, "x".repeat(200));
+        let many = format!("[{}]", vec!["1"; BATCH + 1].join(","));
+        let table: [(&str, &[(i32, &str)]); 29] = [
+            (r#"{"jsonrpc":"2.0","id":1,"method":"streams.list"}"#, &[(0, "1")]),
+            (r#"{"jsonrpc":"2.0","id":null,"method":"streams.list"}"#, &[(0, "null")]),
+            (r#"{"jsonrpc":"2.0","method":"streams.list","params":{}}"#, &[(0, "none")]),
+            (r#"{"jsonrpc":"2.0","id":1e999999,"method":"streams.list"}"#, &[(0, "1e999999")]),
+            (r#"{"jsonrpc":"2.0","id":"ä","method":"streams.list","more":[]}"#, &[(0, "\"ä\"")]),
+            ("", &[(-32700, "null")]),
+            ("{", &[(-32700, "null")]),
+            ("nonsense", &[(-32700, "null")]),
+            ("{} {}", &[(-32700, "null")]),
+            (r#"{"a":NaN}"#, &[(-32700, "null")]),
+            ("[1,]", &[(-32700, "null")]),
+            ("1", &[(-32600, "null")]),
+            ("null", &[(-32600, "null")]),
+            ("\"x\"", &[(-32600, "null")]),
+            ("{}", &[(-32600, "null")]),
+            ("[]", &[(-32600, "null")]),
+            ("[[]]", &[(-32600, "null")]),
+            (r#"["2.0",1,"streams.list"]"#, &[(-32600, "null"), (-32600, "null"), (-32600, "null")]),
+            (&many, &[(-32600, "null")]),
+            (&deep, &[(-32600, "null")]),
+            (&deep_parameters, &[(-32602, "1")]),
+            (&long_id, &[(-32600, "null")]),
+            (r#"{"jsonrpc":"2.0","id":{},"method":"streams.list"}"#, &[(-32600, "null")]),
+            (r#"{"jsonrpc":"2.0","id":true,"method":"streams.list"}"#, &[(-32600, "null")]),
+            (r#"{"jsonrpc":2.0,"id":7,"method":"streams.list"}"#, &[(-32600, "7")]),
+            (r#"{"jsonrpc":"2.0","id":7,"method":1}"#, &[(-32600, "7")]),
+            (r#"{"jsonrpc":"2.0","id":7,"id":8,"method":"streams.list"}"#, &[(-32600, "null")]),
+            (r#"{"jsonrpc":"2.0","id":7,"method":"rpc.discover"}"#, &[(-32601, "7")]),
+            (r#"{"jsonrpc":"2.0","id":7,"method":"streams.list","params":[1]}"#, &[(-32602, "7")]),
+        ];
+        for (text, expected) in table {
+            let expected: Vec<_> = expected.iter().map(|&(code, id)| (code, id.to_owned())).collect();
+            assert_eq!(answers(text), expected, "{}", text.chars().take(200).collect::<String>());
+        }
+    }
+
+    #[test]
+    fn a_reply_names_its_request() {
+        let id = Id(serde_json::value::to_raw_value("a").unwrap());
+        assert_eq!(reply(&id, Ok(&Done::Nothing {})), r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
+        let error = Error::new(Code::Busy, "why");
+        let shown: serde_json::Value = serde_json::from_str(&reply(&Id::null(), Err(&error))).unwrap();
+        assert_eq!(shown["error"]["code"], -32005);
+        assert_eq!(shown["error"]["data"], serde_json::json!({ "reason": "busy", "detail": "why" }));
+        assert!(shown["id"].is_null() && shown.get("result").is_none());
+    }
+}

@@ -1,0 +1,145 @@
+//! The published schema of the control channel: made of the types that read and write the messages.
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::call::METHODS;
+use super::tell::{Done, Tell};
+use super::{BATCH, Code, VERSION};
+
+/// The JSON Schema (draft 2020-12) of every message, in and out. `$defs` has one entry for each method.
+pub fn schema() -> Value {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let mut requests = Vec::new();
+    let mut methods = Map::new();
+    for method in METHODS {
+        let parameters = (method.parameters)(&mut generator).to_value();
+        let needs = parameters_needed(&parameters, generator.definitions());
+        let required = if needs { json!(["jsonrpc", "method", "params"]) } else { json!(["jsonrpc", "method"]) };
+        let request = json!({
+            "title": method.name,
+            "description": format!("{} Result: {}.", method.about.trim(), method.result),
+            "type": "object",
+            "properties": {
+                "jsonrpc": { "const": VERSION },
+                "id": { "type": ["number", "string", "null"], "description": "Without it no reply is sent." },
+                "method": { "const": method.name },
+                "params": parameters,
+            },
+            "required": required,
+        });
+        methods.insert(method.name.to_owned(), request);
+        requests.push(json!({ "$ref": format!("#/$defs/{}", method.name) }));
+    }
+    let result = generator.subschema_for::<Done>().to_value();
+    let notification = generator.subschema_for::<Tell<'_>>().to_value();
+    let mut defs = generator.take_definitions(true);
+    defs.extend(methods);
+    defs.insert("Request".into(), json!({ "oneOf": requests }));
+    defs.insert(
+        "Batch".into(),
+        json!({ "type": "array", "items": { "$ref": "#/$defs/Request" }, "minItems": 1, "maxItems": BATCH }),
+    );
+    defs.insert("Error".into(), error());
+    defs.insert("Reply".into(), reply(&result));
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The control channel of rtlogd",
+        "description": "Messages of the WebSocket at /control, subprotocol rtlogd.v1: JSON-RPC 2.0 in text messages.",
+        "anyOf": [
+            { "$ref": "#/$defs/Request" },
+            { "$ref": "#/$defs/Batch" },
+            { "$ref": "#/$defs/Reply" },
+            { "type": "array", "items": { "$ref": "#/$defs/Reply" } },
+            notification,
+        ],
+        "$defs": defs,
+    })
+}
+
+/// Whether a call without parameters lacks something.
+fn parameters_needed(schema: &Value, definitions: &Map<String, Value>) -> bool {
+    let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+    let schema = name.and_then(|name| definitions.get(name)).unwrap_or(schema);
+    schema["required"].as_array().is_some_and(|required| !required.is_empty())
+}
+
+fn reply(result: &Value) -> Value {
+    let id = json!({ "type": ["number", "string", "null"] });
+    let version = json!({ "const": VERSION });
+    json!({ "oneOf": [
+        {
+            "type": "object",
+            "properties": { "jsonrpc": version, "id": id, "result": result },
+            "required": ["jsonrpc", "id", "result"],
+        },
+        {
+            "type": "object",
+            "properties": { "jsonrpc": version, "id": id, "error": { "$ref": "#/$defs/Error" } },
+            "required": ["jsonrpc", "id", "error"],
+        },
+    ] })
+}
+
+fn error() -> Value {
+    let codes: Vec<_> = Code::ALL
+        .iter()
+        .map(|code| json!({ "const": code.number(), "title": code.reason(), "description": code.meaning() }))
+        .collect();
+    json!({
+        "type": "object",
+        "properties": {
+            "code": { "oneOf": codes },
+            "message": { "type": "string" },
+            "data": {
+                "type": "object",
+                "properties": {
+                    "reason": { "enum": Code::ALL.map(Code::reason), "description": "The kind of the error, as a word." },
+                    "detail": { "type": "string", "description": "What exactly, and what would be right." },
+                },
+                "required": ["reason", "detail"],
+            },
+        },
+        "required": ["code", "message", "data"],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every `$ref` in it.
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    #[test]
+    fn it_names_every_method_and_refers_to_nothing_that_is_not_there() {
+        let schema = schema();
+        let defs = schema["$defs"].as_object().unwrap();
+        for method in METHODS {
+            let request = &defs[method.name];
+            assert_eq!(request["properties"]["method"]["const"], method.name);
+            assert!(request["description"].as_str().unwrap().len() > 20);
+        }
+        assert_eq!(defs["stream.subscribe"]["required"], json!(["jsonrpc", "method", "params"]));
+        assert_eq!(defs["streams.list"]["required"], json!(["jsonrpc", "method"]));
+        let mut found = Vec::new();
+        references(&schema, &mut found);
+        assert!(found.len() > METHODS.len());
+        for reference in found {
+            let name = reference.strip_prefix("#/$defs/").unwrap();
+            assert!(defs.contains_key(name), "{reference}");
+        }
+        for notification in ["stream.events", "stream.gap", "stream.open", "process.leased", "process.output"] {
+            assert!(schema.to_string().contains(&format!("\"const\":\"{notification}\"")), "{notification}");
+        }
+    }
+}

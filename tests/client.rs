@@ -1,0 +1,189 @@
+//! `rtlogd ls` and `follow` against a running daemon.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::{Daemon, Deadline, Ended, Place, Program, numbered};
+
+/// A stream `p` of this shell script, with further keys.
+fn shell(script: &str, keys: &str) -> Daemon {
+    Daemon::start(&format!("streams: {{ p: {{ command: [sh, -c, {script:?}], {keys} }} }}"))
+}
+
+fn client(daemon: &Daemon, arguments: &[&str]) -> Command {
+    let mut command = daemon.command(arguments);
+    command.env("RTLOGD_URL", daemon.url("")).stdin(Stdio::null());
+    command
+}
+
+fn run(daemon: &Daemon, arguments: &[&str]) -> Ended {
+    Program::start(&mut client(daemon, arguments)).ended()
+}
+
+fn text(ended: &Ended) -> &str {
+    std::str::from_utf8(&ended.out).unwrap()
+}
+
+/// Waits until the stream `p` has so many readers.
+fn readers(daemon: &Daemon, wanted: usize) {
+    let wanted = format!("\"readers\":{wanted},");
+    let seen = || String::from_utf8(daemon.get("/streams/p/state", &[]).2).unwrap().contains(&wanted).then_some(());
+    Deadline::new().until(&wanted, seen);
+}
+
+#[test]
+fn the_list_shows_each_stream() {
+    let place = Place::new();
+    place.write("app.log", "");
+    let yaml = "streams: { app: { file: app.log, description: What it does }, p: { command: [sleep, '1000'] } }";
+    let daemon = place.start(yaml);
+    let listed = run(&daemon, &["ls"]);
+    let lines: Vec<Vec<_>> = text(&listed).lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["NAME", "KIND", "STATE", "LINES/S", "READERS", "DESCRIPTION"], "{lines:?}");
+    assert_eq!((lines[1][0], lines[1][1], &lines[1][5..]), ("app", "file", &["What", "it", "does"][..]), "{lines:?}");
+    assert_eq!((lines[2][0], lines[2][1]), ("p", "process"), "{lines:?}");
+    assert_eq!(listed.status.code(), Some(0));
+}
+
+#[test]
+fn a_daemon_that_is_missing_is_one_clear_error() {
+    let place = Place::new();
+    for arguments in [&["ls"][..], &["follow", "p"], &["send", "p", "x"], &["stop", "p"], &["signal", "p", "HUP"]] {
+        let ended = Program::start(place.command(arguments).env("RTLOGD_URL", "unix:/no/such.sock")).ended();
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
+        assert!(ended.err.starts_with("rtlogd: no rtlogd answers at unix:/no/such.sock"), "{}", ended.err);
+        assert!(ended.err.contains("No such file"), "{}", ended.err);
+    }
+}
+
+#[test]
+fn a_stream_that_is_not_there_is_told_in_the_daemons_words() {
+    let ended = run(&Daemon::start("streams: {}"), &["follow", "nothing"]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.err.contains("no stream is named \"nothing\""), "{}", ended.err);
+}
+
+#[test]
+fn it_prints_what_came_and_exits_as_the_process_did() {
+    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137)] {
+        // It is over by then, or not: what is printed is the same.
+        let daemon = shell(&format!("printf 'a\\377b\\n  c'; {script}"), "restart: { when: never }");
+        let ended = run(&daemon, &["follow", "p"]);
+        assert_eq!((ended.status.code(), &ended.out[..]), (Some(code), &b"a\xffb\n  c\n"[..]), "{}", ended.err);
+    }
+}
+
+#[test]
+fn only_the_end_of_the_present_run_counts() {
+    let script = "test -e second && { echo two; read x <go; exit 5; }; touch second; mkfifo go; echo one; exit 3";
+    let daemon = shell(script, "directory: ., restart: { when: on-failure, backoff: 100ms..100ms, limit: 1 per 1h }");
+    daemon.follow("p").query("tail=all").until("the second run", |message| message.data == "two");
+    let program = Program::start(&mut client(&daemon, &["follow", "p", "--tail", "all"]));
+    // It follows by now, or soon.
+    std::fs::write(daemon.path("go"), "x\n").unwrap();
+    let ended = program.ended();
+    assert_eq!((ended.status.code(), text(&ended)), (Some(5), "one\ntwo\n"), "{}", ended.err);
+}
+
+#[test]
+fn several_streams_are_told_apart_and_filtered() {
+    let yaml = "streams: { a: { command: [printf, '1\\n22\\n'], restart: { when: never } },
+        long: { command: [sh, -c, 'echo 2; echo 23; exit 4'], restart: { when: never } } }";
+    let daemon = Daemon::start(yaml);
+    let ended = run(&daemon, &["follow", "a", "long", "--grep", "2", "--exclude", "3"]);
+    let mut lines: Vec<_> = text(&ended).lines().collect();
+    lines.sort_unstable();
+    assert_eq!((ended.status.code(), lines), (Some(4), vec!["a    | 22", "long | 2"]), "{}", ended.err);
+}
+
+#[test]
+fn json_is_each_event_on_a_line() {
+    let ended =
+        run(&shell("echo hello; exit 2", "restart: { when: never }"), &["follow", "p", "--json", "--run", "current"]);
+    let events: Vec<serde_json::Value> = text(&ended).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<_> = events.iter().map(|event| event["kind"].as_str().unwrap_or("line")).collect();
+    assert_eq!(kinds[..3], ["state", "line", "end"], "{events:#?}");
+    assert_eq!((&events[1]["text"], ended.status.code()), (&"hello".into(), Some(2)));
+}
+
+#[test]
+fn when_the_daemon_stops_it_says_so_and_exits_with_75() {
+    let daemon = shell("echo here; exec sleep 1000", "");
+    daemon.follow("p").query("tail=all").take(1);
+    readers(&daemon, 0);
+    let program = Program::start(&mut client(&daemon, &["follow", "p"]));
+    readers(&daemon, 1);
+    daemon.terminate();
+    let ended = program.ended();
+    assert_eq!((ended.status.code(), text(&ended)), (Some(75), "here\n"), "{}", ended.err);
+    assert!(ended.err.contains("the daemon was stopped"), "{}", ended.err);
+}
+
+/// Passes connections on to `to`, and cuts each when it is told to. Gives back where it listens.
+fn cutting(to: SocketAddr, cut: Receiver<()>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (open, opened) = sync_channel::<TcpStream>(100);
+        thread::spawn(move || {
+            let mut all = Vec::new();
+            while cut.recv().is_ok() {
+                all.extend(opened.try_iter());
+                for stream in all.drain(..) {
+                    // It may be at its end already.
+                    stream.shutdown(std::net::Shutdown::Both).unwrap_or_default();
+                }
+            }
+        });
+        for ours in listener.incoming().map_while(Result::ok) {
+            let theirs = TcpStream::connect(to).unwrap();
+            open.send(ours.try_clone().unwrap()).unwrap();
+            open.send(theirs.try_clone().unwrap()).unwrap();
+            for (mut from, mut to) in [(ours.try_clone().unwrap(), theirs.try_clone().unwrap()), (theirs, ours)] {
+                thread::spawn(move || {
+                    let mut chunk = [0; 4096];
+                    while let Ok(count @ 1..) = from.read(&mut chunk) {
+                        if to.write_all(&chunk[..count]).is_err() {
+                            break;
+                        }
+                    }
+                    to.shutdown(std::net::Shutdown::Write).unwrap_or_default();
+                });
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_connection_that_is_cut_and_a_daemon_that_stands_still_lose_and_repeat_nothing() {
+    let script = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; read x <go; seq 3001 6000; exit 9";
+    let place = Place::new();
+    rustix::fs::mknodat(rustix::fs::CWD, place.path("go"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let daemon = place.start(&format!(
+        "streams: {{ p: {{ command: [sh, -c, {script:?}], directory: ., restart: {{ when: never }} }} }}"
+    ));
+    let (cut, cuts) = sync_channel(10);
+    let proxy = cutting(daemon.address().tcp(), cuts);
+    let mut command = client(&daemon, &["follow", "p", "--tail", "all"]);
+    let program = Program::start(command.env("RTLOGD_URL", format!("http://{proxy}")));
+    for _ in 0..2 {
+        readers(&daemon, 1);
+        cut.send(()).unwrap();
+        readers(&daemon, 0);
+    }
+    readers(&daemon, 1);
+    daemon.signal(Signal::STOP);
+    std::fs::write(daemon.path("go"), "x\n").unwrap();
+    thread::sleep(Duration::from_secs(2));
+    daemon.signal(Signal::CONT);
+    let ended = program.ended();
+    assert_eq!(ended.status.code(), Some(9), "{}", ended.err);
+    assert!(text(&ended) == numbered("", 6000), "{} lines", text(&ended).lines().count());
+}

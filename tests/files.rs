@@ -1,0 +1,369 @@
+//! Many files, and what rotation, restarts and the system do to them.
+//!
+//! What following a file must survive, case by case, and the test that shows it:
+//!
+//! | # | test |
+//! |---|---|
+//! | 1 | `rotation_loses_nothing_not_even_of_a_late_writer` |
+//! | 2 | `a_file_that_is_copied_and_truncated_under_a_writer_goes_on` |
+//! | 3 | `truncation_is_seen_even_when_it_grew_again` |
+//! | 4 | `truncation_is_a_loss_and_begins_again` |
+//! | 5 | `a_hole_in_the_middle_is_skipped_at_the_start_of_a_line` |
+//! | 6 | `another_content_under_the_same_inode_is_a_loss_and_read_from_its_start` |
+//! | 7 | `the_same_content_under_another_inode_goes_on` |
+//! | 8 | `an_edited_copy_put_over_the_file_is_the_same_file` |
+//! | 9 | `the_same_first_lines_do_not_make_a_rotated_file_the_same` |
+//! | 10 | `a_symlink_is_followed_and_its_change_is_a_rotation` |
+//! | 11 | `whatever_writers_do_each_line_comes_once` |
+//! | 12 | `a_half_line_is_held_and_delivered_once` |
+//! | 13 | `a_long_line_comes_in_pieces` |
+//! | 14 | `line_ends` |
+//! | 15 | `a_redrawn_line_is_shown_as_it_is_now_and_kept_once` |
+//! | 16 | `bytes_that_are_no_utf_8_are_cut_at_the_limit` |
+//! | 17 | `encodings_of_old_become_utf_8` |
+//! | 18 | `text_says_what_a_reader_must_know` |
+//! | 19 | `closed_files_that_are_rotated_are_found_by_their_identity` |
+//! | 20 | `a_busy_file_does_not_keep_others_waiting` |
+//! | 21 | `a_file_system_that_is_not_known_to_tell_is_polled` |
+//! | 22 | `without_room_for_watches_files_are_still_followed` |
+//! | 23 | `an_overflow_wakes_all` |
+//! | 24 | `a_file_that_appears_later_is_read_from_its_start` |
+//! | 25 | `a_file_that_may_not_be_read_is_denied_until_it_may` |
+//! | 26 | `a_deleted_file_is_read_to_its_end_and_let_go` |
+//! | 27 | `a_rotated_name_that_the_pattern_matches_is_no_new_file` |
+//! | 28 | `compressed_files_are_never_read_as_text` |
+//! | 29 | `a_damaged_place_is_as_none` |
+//! | 30 | `rotations_during_a_restart_are_read_in_order` |
+//! | 31 | `a_file_that_comes_and_goes_quickly_is_read_once_it_was_seen` |
+//! | 32 | `an_io_error_is_told_and_the_file_goes_on_where_it_was` |
+//! | 33 | `lines_that_an_editor_cut_are_not_read_again` |
+//! | 34 | `a_name_that_is_not_utf_8_is_followed_and_encoded` |
+//! | 35 | `one_reader_for_a_file_by_many_names` |
+//! | 36 | `from_the_end_come_the_last_hundred` |
+//! | 37 | `a_file_is_read_whatever_its_readers_do` |
+//! | 38 | `what_has_no_lines_is_denied_and_says_why` |
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Daemon, Deadline, Place, sources};
+
+fn all_sources(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all_sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            *text += &fs::read_to_string(&path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn each_case_has_its_test() {
+    let mut text = String::new();
+    all_sources(&sources("src"), &mut text);
+    all_sources(&sources("tests"), &mut text);
+    let rows = include_str!("files.rs").lines().filter_map(|line| line.strip_prefix("//! | ")?.strip_suffix("` |"));
+    let rows: BTreeMap<u32, &str> = rows
+        .filter_map(|row| row.split_once(" | `"))
+        .filter_map(|(number, test)| Some((number.parse().ok()?, test)))
+        .collect();
+    assert!(rows.keys().copied().eq(1..=38), "{rows:?}");
+    for (number, test) in rows {
+        let (plain, waiting) = (format!("fn {test}() {{"), format!("async fn {test}() {{"));
+        assert!(text.contains(&plain) || text.contains(&waiting), "{number}: no test is named {test}");
+    }
+}
+
+/// The `source` of a stream in the list.
+fn source(daemon: &Daemon, name: &str) -> serde_json::Value {
+    let (status, _, body) = daemon.get(&format!("/streams/{name}/state"), &[]);
+    assert_eq!(status, 200);
+    serde_json::from_slice::<serde_json::Value>(&body).unwrap()["source"].clone()
+}
+
+#[test]
+fn the_files_of_a_pattern_are_one_stream() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("a/b")).unwrap();
+    place.write("a/one.log", "one\n");
+    place.write("a/b/two.log", "two\n");
+    place.write("a/b/not.log", "not\n");
+    let daemon = place.start("streams: { app: { file: 'a/**/*.log', exclude: 'not.*', from: start } }");
+    let mut reader = daemon.follow("app").query("tail=all&data=json").open();
+    let seen: BTreeMap<_, _> = reader
+        .take(2)
+        .iter()
+        .map(|line| (line.json()["text"].clone(), line.json()["origin"].clone()))
+        .map(|(a, b)| (a.to_string(), b))
+        .collect();
+    assert_eq!(seen["\"one\""], daemon.path("a/one.log").to_str().unwrap());
+    assert_eq!(seen["\"two\""], daemon.path("a/b/two.log").to_str().unwrap());
+    fs::create_dir_all(daemon.path("a/c/d")).unwrap();
+    daemon.write("a/c/d/three.log", "three\n");
+    assert_eq!(reader.take(1)[0].json()["text"], "three");
+    Deadline::new().until("three files in the list", || (source(&daemon, "app")["files"] == 3).then_some(()));
+}
+
+#[test]
+fn lines_that_belong_together_are_one_event() {
+    let place = Place::new();
+    place.write("app.log", "1 a\n  at b\n  at c\n2 d\n");
+    let daemon =
+        place.start("streams: { app: { file: app.log, from: start, multiline: { start: '^\\d', timeout: 200ms } } }");
+    let lines = daemon.follow("app").query("tail=all&data=json").take(2);
+    assert_eq!((&lines[0].json()["text"], &lines[1].json()["text"]), (&"1 a\n  at b\n  at c".into(), &"2 d".into()));
+}
+
+#[test]
+fn a_file_in_utf_16_is_served_in_utf_8() {
+    let place = Place::new();
+    let bytes: Vec<u8> = "\u{feff}größe\r\nĊ\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    place.write("app.log", bytes);
+    let daemon = place.start("streams: { app: { file: app.log, from: start, encoding: utf-16le } }");
+    let lines = daemon.follow("app").query("tail=all").take(2);
+    assert_eq!((lines[0].data.as_str(), lines[1].data.as_str()), ("größe", "Ċ"));
+}
+
+#[test]
+fn after_a_restart_the_stream_goes_on_exactly_through_rotations() {
+    let place = Place::new();
+    let config = "state_directory: state\nstreams: { app: { file: app.log } }";
+    place.write("app.log", "1\n2\nha");
+    let daemon = place.start(config);
+    let first = daemon.follow("app").query("tail=all").take(2);
+    let place = daemon.kill();
+    place.write("app.log", "lf\n3\n");
+    place.rename("app.log", "app.log.2");
+    place.write("app.log.1", "4\n");
+    place.write("app.log", "5\n");
+    let daemon = place.start(config);
+    let seen = daemon.follow("app").after(&first[1].id).take(4);
+    let lines: Vec<_> = seen.iter().map(|line| line.data.as_str()).collect();
+    assert_eq!(lines, ["half", "3", "4", "5"]);
+}
+
+#[test]
+fn a_file_is_read_whatever_its_readers_do() {
+    let place = Place::new();
+    place.write("app.log", "");
+    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    // Nobody reads from this connection.
+    let _slow = daemon.follow("app").query("tail=all").open();
+    for _ in 0..20 {
+        daemon.write("app.log", ("y".repeat(99) + "\n").repeat(5000));
+    }
+    daemon.write("app.log", "last\n");
+    let seen = daemon.follow("app").query("tail=1").until("the last line", |line| line.data == "last");
+    assert_eq!(seen.last().unwrap().data, "last");
+    assert_eq!(source(&daemon, "app").get("lag"), None);
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_denied_until_it_may() {
+    let place = Place::new();
+    place.write("app.log", "one\n");
+    let file = place.path("app.log");
+    let is_root = fs::metadata(&file).unwrap().uid() == 0;
+    place.configure("streams: { app: { file: app.log, from: start } }");
+    let arguments = ["serve", "--config", "rtlogd.yaml"];
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
+    let daemon = if is_root {
+        // Within a namespace of its own, root may not read what belongs to others.
+        std::os::unix::fs::chown(&file, Some(12345), Some(12345)).unwrap();
+        place.launch_by(&["unshare", "-Ur"], &arguments)
+    } else {
+        place.launch(&arguments, std::process::Stdio::null())
+    };
+    let mut reader = daemon.follow("app").query("tail=all").open();
+    let denied = reader.until("denied", |message| message.is_state("denied"));
+    assert_eq!(denied.last().unwrap().json()["errno"], 13);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(reader.take(1)[0].data, "one");
+}
+
+#[test]
+fn without_room_for_watches_files_are_still_followed() {
+    let place = Place::new();
+    place.write("app.log", "one\n");
+    place.write("other.log", "other\n");
+    place.configure("streams: { app: { file: app.log, from: start }, other: { file: 'o*.log', from: start } }");
+    let none = "echo 0 > /proc/sys/user/max_inotify_watches; exec \"$@\"";
+    let daemon = place.launch_by(&["unshare", "-Ur", "sh", "-c", none, "sh"], &["serve", "--config", "rtlogd.yaml"]);
+    let mut reader = daemon.follow("app").query("tail=all").open();
+    let seen = reader.until("polling", |message| message.is_state("polling"));
+    let reason = seen.last().unwrap().json()["reason"].clone();
+    assert!(reason.as_str().unwrap().contains("fs.inotify.max_user_watches"), "{reason}");
+    assert_eq!(reader.take(1)[0].data, "one");
+    daemon.write("app.log", "two\n");
+    assert_eq!(reader.take(1)[0].data, "two");
+    assert_eq!(daemon.follow("other").take(1)[0].data, "other");
+    let warnings = daemon.printed().lines().filter(|line| line.contains("max_user_watches")).count();
+    assert_eq!(warnings, 1, "{}", daemon.printed());
+}
+
+/// Waits, as a writer does that writes so many lines a second.
+fn pause(time: Duration) {
+    let (_keep, never) = sync_channel::<()>(0);
+    assert_eq!(never.recv_timeout(time), Err(RecvTimeoutError::Timeout));
+}
+
+/// Lets `logrotate` rotate as `options` say, so many times, under a writer of 5,000 lines a second that opens its file
+/// again after each rotation; gives back how many lines were written, and those that came.
+fn logrotate(options: &str, reopen: bool) -> (u64, Vec<u64>, usize) {
+    let rotations = std::env::var("RTLOGD_ROTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(5u32);
+    let place = Place::new();
+    fs::set_permissions(place.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    place.write("app.log", "");
+    let file = place.path("app.log");
+    fs::write(place.path("rotate.conf"), format!("{:?} {{\n rotate 1000\n {options}\n}}\n", file.to_str().unwrap()))
+        .unwrap();
+    let daemon = place.start("streams: { app: { file: app.log, from: start, history: { memory: 64MiB } } }");
+    let mut reader = daemon.follow("app").query("tail=all").open();
+    reader.until("following", |message| message.is_state("following"));
+    let open = || OpenOptions::new().append(true).create(true).open(&file).unwrap();
+    let mut writer = open();
+    let mut written = 0u64;
+    let begin = Instant::now();
+    for round in 0..=rotations {
+        let mut inode = fs::metadata(&file).unwrap().ino();
+        for _ in 0..40 {
+            let text: String = (0..25).flat_map(|n| [(written + n).to_string(), "\n".to_owned()]).collect();
+            writer.write_all(text.as_bytes()).unwrap();
+            written += 25;
+            pause(Duration::from_millis(5));
+        }
+        if round == rotations {
+            break;
+        }
+        // Dates make names, so that each round is another day.
+        let status = Command::new("logrotate")
+            .args(["--force", "--state"])
+            .args([daemon.path("rotate.state"), daemon.path("rotate.conf")])
+            .status();
+        assert!(status.unwrap().success());
+        if options.contains("dateext") {
+            // The next rotation finds the name of today free.
+            for entry in fs::read_dir(daemon.path(".")).unwrap().flatten() {
+                let name = entry.file_name().into_string().unwrap();
+                if name.starts_with("app.log-") && !name.contains("-r") {
+                    fs::rename(entry.path(), daemon.path(&format!("{name}-{round:03}"))).unwrap_or_default();
+                }
+            }
+        }
+        // Some lines more go to the old file, as of a writer that does not know yet.
+        for _ in 0..4 {
+            writer.write_all(format!("{written}\n").as_bytes()).unwrap();
+            written += 1;
+        }
+        if reopen && fs::metadata(&file).unwrap().ino() != inode {
+            inode = fs::metadata(&file).unwrap().ino();
+            writer = open();
+        }
+        assert_ne!(inode, 0);
+    }
+    writer.write_all(b"end\n").unwrap();
+    let seen =
+        reader.until_by(Deadline::after(begin.elapsed() + Duration::from_secs(90)), "end", |line| line.data == "end");
+    let losses = seen.iter().filter(|message| message.event == "loss").count();
+    let lines = seen.iter().filter(|message| message.is_line() && message.data != "end");
+    (written, lines.map(|line| line.data.parse().unwrap()).collect(), losses)
+}
+
+#[test]
+fn logrotate_with_create_loses_and_doubles_nothing() {
+    for options in ["create", "create\n compress\n delaycompress", "create\n dateext\n dateformat -%Y%m%d-%s"] {
+        let (written, came, losses) = logrotate(options, true);
+        assert_eq!((came.len() as u64, losses), (written, 0), "{options}");
+        assert!(came.iter().copied().eq(0..written), "{options}: out of order");
+        println!("{options:?}: {written} lines, none lost, none twice");
+    }
+}
+
+#[test]
+fn logrotate_with_copytruncate_gives_what_could_be_read() {
+    let (written, came, losses) = logrotate("copytruncate", false);
+    assert!(came.is_sorted_by(|a, b| a < b), "twice, or out of order");
+    let missing = written - came.len() as u64;
+    assert!(
+        losses > 0 && missing <= 300 * losses as u64,
+        "{missing} of {written} are missing, {losses} losses were told"
+    );
+    println!("copytruncate: {written} lines, {missing} overwritten before they could be read, {losses} losses told");
+}
+
+/// CPU time of a process, in ticks of 10 ms; its memory in kB; its open files.
+fn cost(daemon: &Daemon) -> (u64, u64, usize) {
+    let pid = daemon.pid();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let memory = memory.split_whitespace().next().unwrap().parse().unwrap();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap(), memory, open)
+}
+
+#[test]
+fn many_thousand_files_are_followed_with_few_descriptors() {
+    let full = std::env::var_os("RTLOGD_FILES").is_some();
+    let (count, rotated) = if full { (20_000, 2000) } else { (1500, 300) };
+    let place = Place::new();
+    fs::create_dir(place.path("d")).unwrap();
+    for n in 0..count {
+        place.write(&format!("d/{n}.log"), "old\n");
+    }
+    let daemon = place.start("streams: { all: { file: 'd/*.log', history: { memory: 64MiB } } }");
+    let deadline = Deadline::after(Duration::from_mins(2));
+    deadline.until("all files in the list", || (source(&daemon, "all")["files"] == count).then_some(()));
+    let mut reader = daemon.follow("all").query("tail=0").open();
+    if full {
+        pause(Duration::from_secs(20));
+        let before = cost(&daemon);
+        pause(Duration::from_mins(1));
+        let after = cost(&daemon);
+        println!("idle: {} ms of CPU in 60 s, {} kB, {} descriptors", (after.0 - before.0) * 10, after.1, after.2);
+    }
+    // A hundred are active.
+    let begin = Instant::now();
+    let before = cost(&daemon);
+    for round in 0..20 {
+        for n in 0..100 {
+            daemon.write(&format!("d/{n}.log"), format!("{n} {round}\n"));
+        }
+        pause(Duration::from_millis(50));
+    }
+    let active = reader.take_by(deadline, 2000);
+    assert_eq!(active.len(), 2000);
+    let after = cost(&daemon);
+    println!(
+        "active: {} ms of CPU in {:?}, {} kB, {} descriptors",
+        (after.0 - before.0) * 10,
+        begin.elapsed(),
+        after.1,
+        after.2
+    );
+    assert!(after.2 <= 200, "{} descriptors", after.2);
+    // Many rotate at once.
+    let begin = Instant::now();
+    for n in 0..rotated {
+        let (name, old) = (format!("d/{n}.log"), format!("d/{n}.log.1"));
+        daemon.write(&name, "last\n");
+        daemon.rename(&name, &old);
+        daemon.write(&name, "first\n");
+    }
+    println!("{rotated} files rotated in {:?}", begin.elapsed());
+    let seen = reader.take_by(Deadline::after(Duration::from_mins(2)), 2 * rotated);
+    let last = seen.iter().filter(|line| line.data == "last").count();
+    assert_eq!((last, seen.len()), (rotated, 2 * rotated));
+    let (_, memory, open) = cost(&daemon);
+    println!("all came in {:?}; {memory} kB, {open} descriptors", begin.elapsed());
+    assert!(open <= 200, "{open} descriptors");
+}

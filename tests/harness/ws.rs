@@ -1,0 +1,289 @@
+//! As much of a WebSocket client (RFC 6455) and of JSON-RPC as the tests need, with nothing hidden: a test sends any bytes it
+//! likes, and sees each frame that comes.
+
+use std::collections::VecDeque;
+use std::io::{BufReader, Read, Write};
+
+use serde_json::{Value, json};
+
+use super::Deadline;
+use super::http::{Address, Response, Socket, header};
+
+/// The key of RFC 6455, section 1.3, and what must come back for it.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+pub(crate) const PROTOCOL: &str = "rtlogd.v1";
+
+/// The header lines of a proper handshake but for `Host`, to be changed by the test.
+pub(crate) fn handshake() -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("Upgrade", "websocket"),
+        ("Connection", "keep-alive, Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", KEY),
+        ("Sec-WebSocket-Protocol", PROTOCOL),
+    ]
+}
+
+/// What came.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Frame {
+    Text(String),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    /// A code and a reason, if it has them.
+    Close(Option<(u16, String)>),
+    /// The connection ended.
+    End,
+}
+
+/// A control channel.
+pub(crate) struct Channel {
+    socket: BufReader<Box<dyn Socket>>,
+    protocol: Option<String>,
+    talked: Talked,
+}
+
+impl Channel {
+    pub(crate) fn open(address: &Address) -> Self {
+        let channel = Self::open_at(address, "/control");
+        assert_eq!(channel.protocol.as_deref(), Some(PROTOCOL));
+        channel
+    }
+
+    /// A WebSocket at another path.
+    pub(crate) fn open_at(address: &Address, path: &str) -> Self {
+        let response = Response::get(address, path, &handshake());
+        assert_eq!(response.status, 101, "{}", String::from_utf8_lossy(&response.body.all()));
+        assert_eq!(response.header("sec-websocket-accept"), ACCEPT);
+        let protocol = header(&response.headers, "sec-websocket-protocol").map(str::to_owned);
+        Self { protocol, socket: response.body.into_socket(), talked: Talked::default() }
+    }
+
+    /// Sends bytes as they are. The other side may be gone already.
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.socket.get_mut().write_all(bytes)
+    }
+
+    /// The next frame; an end by a reset counts as an end.
+    pub(crate) fn frame(&mut self, deadline: Deadline) -> Frame {
+        let left = deadline.left().unwrap_or_else(|| panic!("no frame in time; told before: {:#?}", self.talked));
+        self.socket.get_ref().patience(left);
+        let mut head = [0; 2];
+        if let Err(error) = self.socket.read_exact(&mut head) {
+            assert!(
+                !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+                "no frame in time"
+            );
+            return Frame::End;
+        }
+        assert_eq!(head[0] & 0xf0, 0x80, "a whole message in one frame, without reserved bits");
+        assert_eq!(head[1] & 0x80, 0, "a server does not mask");
+        let length = match head[1] {
+            126 => {
+                let mut length = [0; 2];
+                self.socket.read_exact(&mut length).unwrap();
+                u64::from(u16::from_be_bytes(length))
+            }
+            127 => {
+                let mut length = [0; 8];
+                self.socket.read_exact(&mut length).unwrap();
+                u64::from_be_bytes(length)
+            }
+            length => u64::from(length),
+        };
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        self.socket.read_exact(&mut payload).unwrap();
+        match head[0] & 0x0f {
+            1 => Frame::Text(String::from_utf8(payload).unwrap()),
+            8 if payload.is_empty() => Frame::Close(None),
+            8 => {
+                let code = u16::from_be_bytes([payload[0], payload[1]]);
+                Frame::Close(Some((code, String::from_utf8(payload[2..].to_vec()).unwrap())))
+            }
+            9 => Frame::Ping(payload),
+            10 => Frame::Pong(payload),
+            other => panic!("a frame of kind {other}: {payload:?}"),
+        }
+    }
+
+    /// How it is closed; messages before that are skipped.
+    pub(crate) fn closed(&mut self) -> Option<u16> {
+        let deadline = Deadline::new();
+        loop {
+            match self.frame(deadline) {
+                Frame::Close(reason) => return reason.map(|(code, _)| code),
+                Frame::End => panic!("it ended without a word"),
+                Frame::Text(_) | Frame::Ping(_) | Frame::Pong(_) => {}
+            }
+        }
+    }
+}
+
+impl Talk for Channel {
+    fn talked(&mut self) -> &mut Talked {
+        &mut self.talked
+    }
+
+    fn send_text(&mut self, text: &str) {
+        self.send_raw(&frame(0x81, text.as_bytes())).unwrap();
+    }
+
+    /// The next message; pings are answered.
+    fn message(&mut self, deadline: Deadline) -> Value {
+        loop {
+            match self.frame(deadline) {
+                Frame::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Frame::Ping(payload) => self.send_raw(&frame(0x8a, &payload)).unwrap(),
+                Frame::Pong(_) => {}
+                other => panic!("{other:?} instead of a message; told before: {:#?}", self.talked),
+            }
+        }
+    }
+}
+
+/// What a client remembers of its talk.
+#[derive(Debug, Default)]
+pub(crate) struct Talked {
+    /// Notifications that came before the reply that was waited for.
+    told: VecDeque<Value>,
+    last_id: u64,
+}
+
+/// Who speaks JSON-RPC over a control channel, whatever carries it.
+pub(crate) trait Talk {
+    fn talked(&mut self) -> &mut Talked;
+
+    fn send_text(&mut self, text: &str);
+
+    /// The next message.
+    fn message(&mut self, deadline: Deadline) -> Value;
+
+    /// Sends a request, and gives its number.
+    fn ask(&mut self, method: &str, params: &Value) -> u64 {
+        self.talked().last_id += 1;
+        let id = self.talked().last_id;
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        self.send_text(&request.to_string());
+        id
+    }
+
+    /// The reply to a request.
+    fn reply(&mut self, id: u64) -> Value {
+        let deadline = Deadline::new();
+        loop {
+            let message = self.message(deadline);
+            if message["id"] == id {
+                return message;
+            }
+            self.talked().told.push_back(message);
+        }
+    }
+
+    /// The result of a call.
+    fn call(&mut self, method: &str, params: &Value) -> Value {
+        let id = self.ask(method, params);
+        let mut reply = self.reply(id);
+        assert!(reply["error"].is_null(), "{method} {params}: {reply}");
+        reply["result"].take()
+    }
+
+    /// The code of a call that is refused, and what is said to it.
+    fn refused(&mut self, method: &str, params: &Value) -> (i64, String) {
+        let id = self.ask(method, params);
+        let reply = self.reply(id);
+        assert!(reply["result"].is_null(), "{method} {params}: {reply}");
+        let data = &reply["error"]["data"];
+        assert!(data["reason"].is_string(), "{reply}");
+        (reply["error"]["code"].as_i64().unwrap(), data["detail"].as_str().unwrap().to_owned())
+    }
+
+    /// Subscribes, and gives the subscription's number.
+    fn subscribe(&mut self, params: &Value) -> u64 {
+        self.call("stream.subscribe", params)["subscription"].as_u64().unwrap()
+    }
+
+    /// The next notification.
+    fn told(&mut self) -> Value {
+        let message = match self.talked().told.pop_front() {
+            Some(message) => message,
+            None => self.message(Deadline::new()),
+        };
+        assert!(message["method"].is_string(), "a reply that nobody waits for: {message}");
+        message
+    }
+
+    /// The parameters of the next notification of this method; others are skipped.
+    fn until(&mut self, method: &str) -> Value {
+        loop {
+            let mut told = self.told();
+            if told["method"] == method {
+                return told["params"].take();
+            }
+        }
+    }
+
+    /// The texts of the next `count` lines of a subscription. A gap or a loss among them is a failure.
+    fn lines(&mut self, subscription: u64, count: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        while lines.len() < count {
+            let told = self.told();
+            let params = &told["params"];
+            if params["subscription"] != subscription {
+                continue;
+            }
+            assert_ne!(told["method"], "stream.gap", "{told} behind {:?}", lines.last());
+            for event in params["events"].as_array().into_iter().flatten() {
+                assert_ne!(event["kind"], "loss", "{event}");
+                lines.extend(event["kind"].is_null().then(|| event["text"].as_str().unwrap().to_owned()));
+            }
+        }
+        assert_eq!(lines.len(), count, "more than was expected: {:?}", lines.last());
+        lines
+    }
+
+    /// As many lines of one subscription; what comes for others is kept for them.
+    fn lines_of(&mut self, subscription: u64, count: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut others = VecDeque::new();
+        while lines.len() < count {
+            let told = self.told();
+            if told["params"]["subscription"] == subscription {
+                let events = told["params"]["events"].as_array().unwrap_or_else(|| panic!("no events: {told}"));
+                lines.extend(events.iter().map(|event| event["text"].as_str().unwrap().to_owned()));
+            } else {
+                others.push_back(told);
+            }
+        }
+        others.append(&mut self.talked().told);
+        self.talked().told = others;
+        assert_eq!(lines.len(), count);
+        lines
+    }
+
+    /// What was told already, without waiting.
+    fn told_before(&mut self) -> Vec<Value> {
+        self.talked().told.drain(..).collect()
+    }
+}
+
+/// A masked frame: `first` is its first byte, the end mark, the reserved bits and the kind.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match u16::try_from(payload.len()) {
+        Ok(length @ 0..126) => frame.push(0x80 | u8::try_from(length).unwrap()),
+        Ok(length) => {
+            frame.push(0x80 | 0x7e);
+            frame.extend(length.to_be_bytes());
+        }
+        Err(_) => {
+            frame.push(0x80 | 0x7f);
+            frame.extend((payload.len() as u64).to_be_bytes());
+        }
+    }
+    let mask = [0x37, 0xfa, 0x21, 0x3d];
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}

@@ -1,0 +1,256 @@
+//! The history on disk: what a restart, `kill -9` and a full disk leave of it, and what readers notice.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::sse::{Message, Reader, lines};
+use crate::harness::{Daemon, Deadline, Place, numbered};
+
+const APP: &str = "state_directory: state\nstreams: { app: { file: app.log, from: start } }";
+
+/// How often something is done at random; `RTLOGD_ROUNDS` asks for more.
+fn rounds(few: u32) -> u32 {
+    std::env::var("RTLOGD_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(few)
+}
+
+/// Lines of `prefix` and a number.
+fn from_to(prefix: &str, numbers: std::ops::Range<u64>) -> String {
+    numbers.flat_map(|number| [prefix.to_owned(), " ".to_owned(), number.to_string(), "\n".to_owned()]).collect()
+}
+
+fn number(message: &Message) -> u64 {
+    message.data.rsplit(' ').next().unwrap().parse().unwrap_or_else(|error| panic!("{error}: {message:?}"))
+}
+
+#[test]
+fn a_restart_goes_on_with_the_numbers_and_the_file() {
+    let place = Place::new();
+    place.write("app.log", "one\ntwo\n");
+    let mut daemon = place.start(APP);
+    let seen = daemon.follow("app").query("tail=all").take(2);
+    for stop in [true, false, true] {
+        let place = if stop {
+            daemon.terminate();
+            daemon.ended_by(Deadline::new()).1
+        } else {
+            daemon.kill()
+        };
+        place.write("app.log", "more\n");
+        daemon = place.start(APP);
+    }
+    let rest = daemon.follow("app").last_event_id(&seen[1].id).take(3);
+    assert_eq!(lines(&rest), ["more", "more", "more"]);
+    let epoch = |message: &Message| message.id.split('-').next().unwrap().to_owned();
+    assert_eq!(epoch(&rest[2]), epoch(&seen[0]), "the epoch stays");
+    let all = daemon.follow("app").query("tail=all&follow=false").until_end();
+    assert_eq!(lines(&all), ["one", "two", "more", "more", "more"]);
+    let ids: Vec<_> = all.iter().filter(|message| !message.id.is_empty()).map(Message::number).collect();
+    assert!(ids.windows(2).all(|two| two[0] + 1 == two[1]), "{ids:?}");
+}
+
+#[test]
+fn a_second_daemon_is_told_that_the_directory_is_in_use() {
+    let daemon = Daemon::start(APP);
+    let ended = daemon.execute(&["serve", "--config", "rtlogd.yaml"]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.err.contains("is in use by another rtlogd (stop that one"), "{}", ended.err);
+}
+
+#[test]
+fn readers_of_what_memory_dropped_get_it_from_the_disk() {
+    let place = Place::new();
+    let line = "x".repeat(200);
+    place.write("app.log", from_to(&line, 0..20_000));
+    let yaml = "state_directory: state\nhistory: { memory: 1MiB }\nstreams: { app: { file: app.log, from: start } }";
+    let daemon = place.start(yaml);
+    let mut reader = daemon.follow("app").query("tail=all").open();
+    let seen = reader.take(20_000);
+    assert!(seen.iter().map(number).eq(0..20_000));
+    let listed = &daemon.get("/streams/app/state", &[]).2;
+    let listed: serde_json::Value = serde_json::from_slice(listed).unwrap();
+    assert!(listed["memory"].as_u64().unwrap() < 2 << 20, "{listed}");
+    assert!(listed["disk"].as_u64().unwrap() > 4 << 20, "{listed}");
+    // From the middle, by filter, by number and by time: all from the disk, then live.
+    let mut reader = daemon.follow("app").after(&seen[4999].id).open();
+    assert!(reader.take(15_000).iter().map(number).eq(5000..20_000));
+    daemon.write("app.log", "live 20000\n");
+    assert_eq!(number(&reader.take(1)[0]), 20_000);
+    let found = daemon.follow("app").query("grep=77$&tail=150").take(150);
+    assert_eq!(number(&found[0]), 5077);
+    let polled = daemon.get(&format!("/streams/app/poll?after={}&limit=2", seen[9].id), &[]).2;
+    assert!(String::from_utf8(polled).unwrap().contains(" 11\""));
+    let since = daemon.follow("app").query("since=1h&limit=1&follow=false").until_end();
+    assert_eq!(number(since.iter().find(|message| message.is_line()).unwrap()), 0);
+}
+
+#[test]
+fn a_state_directory_can_be_looked_into() {
+    let place = Place::new();
+    place.write("app.log", "one\ntwo\n");
+    let daemon = place.start(APP);
+    let seen = daemon.follow("app").query("tail=all").take(2);
+    let told = String::from_utf8(daemon.execute(&["history", "state"]).out).unwrap();
+    assert!(told.starts_with(&format!("app: {}", seen[0].id.split('-').next().unwrap())), "{told}");
+    assert!(told.contains("in use, or not closed in peace") && told.contains("  place: "), "{told}");
+    let events = String::from_utf8(daemon.execute(&["history", "state", "app"]).out).unwrap();
+    let lines: Vec<_> = events.lines().filter(|line| line.contains("\"text\"")).collect();
+    assert_eq!(lines.len(), 2, "{events}");
+    assert!(lines[1].contains(&seen[1].id) && lines[1].contains("\"two\""), "{events}");
+    let wrong = daemon.execute(&["history", "state", "other"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(wrong.err.contains("there is no stream other in \"state\""), "{}", wrong.err);
+}
+
+/// Writes numbered lines, and rotates now and then, until it is told to stop; says how many lines there are.
+fn write_and_rotate(path: &Path, stop: &AtomicBool) -> u64 {
+    let mut random = fastrand::Rng::with_seed(3);
+    let (_keep, never) = std::sync::mpsc::sync_channel::<()>(0);
+    let mut written = 0;
+    let mut rotations = 0;
+    while !stop.load(Ordering::Relaxed) {
+        use std::io::Write as _;
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        for _ in 0..random.u32(1..2000) {
+            let text = from_to("line", written..written + random.u64(1..20));
+            written += text.lines().count() as u64;
+            let (first, second) = text.split_at(random.usize(0..text.len()));
+            file.write_all(first.as_bytes()).unwrap();
+            file.write_all(second.as_bytes()).unwrap();
+            if random.u8(0..10) == 0 {
+                never.recv_timeout(Duration::from_millis(random.u64(0..8))).unwrap_err();
+            }
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        rotations += 1;
+        fs::rename(path, path.with_extension(format!("log.{rotations}"))).unwrap();
+    }
+    written
+}
+
+/// A reader that comes back with the last id that it saw.
+#[derive(Default)]
+struct Returning {
+    last: Option<String>,
+    next: u64,
+}
+
+impl Returning {
+    fn come(&self, daemon: &Daemon) -> Reader {
+        let ask = daemon.follow("app");
+        match &self.last {
+            Some(id) => ask.last_event_id(id).open(),
+            None => ask.query("tail=all").open(),
+        }
+    }
+
+    fn see(&mut self, messages: &[Message]) {
+        for message in messages {
+            assert!(!matches!(message.event.as_str(), "gap" | "loss"), "{message:?} behind line {}", self.next);
+            if message.is_line() {
+                assert_eq!(message.data, format!("line {}", self.next));
+                self.next += 1;
+            }
+            if !message.id.is_empty() {
+                self.last = Some(message.id.clone());
+            }
+        }
+    }
+}
+
+#[test]
+fn killed_at_any_moment_each_reader_sees_each_line_once() {
+    let mut place = Place::new();
+    place.write("app.log", "");
+    let stop = Arc::new(AtomicBool::new(false));
+    let (path, stopped) = (place.path("app.log"), stop.clone());
+    let writer = thread::spawn(move || write_and_rotate(&path, &stopped));
+    let mut random = fastrand::Rng::new();
+    let mut readers: Vec<Returning> = (0..3).map(|_| Returning::default()).collect();
+    for _ in 0..rounds(4) {
+        let daemon = place.start(APP);
+        let mut open: Vec<_> = readers.iter().map(|reader| reader.come(&daemon)).collect();
+        for _ in 0..random.u32(1..60) {
+            let at = random.usize(0..open.len());
+            let seen = open[at].some();
+            readers[at].see(&seen);
+        }
+        place = daemon.kill();
+        for (reader, open) in readers.iter_mut().zip(&mut open) {
+            reader.see(&open.until_cut());
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let written = writer.join().unwrap();
+    place.write("app.log", "");
+    let daemon = place.start(APP);
+    for reader in &mut readers {
+        let mut open = reader.come(&daemon);
+        let deadline = Deadline::after(Duration::from_mins(1));
+        while reader.next < written {
+            assert!(deadline.left().is_some(), "{} of {written} lines came", reader.next);
+            let seen = open.some();
+            reader.see(&seen);
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_forgotten_once_there_is_room() {
+    let place = Place::new();
+    place.write("app.log", "line 0\n");
+    place.configure(APP);
+    // The state lies on a disk of its own, 2 MiB large; what fills it can be reached by the daemon's own root.
+    let script = "mkdir -p state && mount -t tmpfs -o size=2m none state && exec \"$0\" serve --config rtlogd.yaml";
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_rtlogd")]);
+    command.current_dir(place.path(".")).stdin(Stdio::null());
+    let daemon = place.launch_command(command);
+    let state = format!("/proc/{}/root{}", daemon.pid(), daemon.path("state").display());
+    let mut reader = daemon.follow("app").query("tail=all").open();
+    let mut seen = reader.take(1);
+    fs::write(format!("{state}/filler"), vec![0; 4 << 20]).unwrap_err();
+    let mut written = 1;
+    let mut write = |count: u64| {
+        daemon.write("app.log", from_to("line", written..written + count));
+        written += count;
+        written
+    };
+    let all = write(20_000);
+    seen.extend(reader.until("the degraded state", |message| message.is_state("degraded")));
+    assert!(!seen.iter().any(|message| matches!(message.event.as_str(), "gap" | "loss")), "{seen:#?}");
+    seen.extend(reader.take(usize::try_from(all).unwrap() - lines(&seen).len()));
+    fs::remove_file(format!("{state}/filler")).unwrap();
+    seen.extend(reader.until("the end of that", |message| message.is_state("following")));
+    let all = write(1000);
+    seen.extend(reader.take(usize::try_from(all).unwrap() - lines(&seen).len()));
+    assert!(lines(&seen).iter().map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).eq(0..all));
+    let listed = String::from_utf8(daemon.get("/streams/app/state", &[]).2).unwrap();
+    assert!(!listed.contains("degraded"), "{listed}");
+    // All of it is on disk, under the ids that readers have.
+    let output = Command::new(env!("CARGO_BIN_EXE_rtlogd")).args(["history", &state, "app"]).output().unwrap();
+    let recorded = String::from_utf8(output.stdout).unwrap();
+    let recorded: Vec<_> = recorded.lines().filter(|line| line.contains("\"text\"")).collect();
+    assert_eq!(recorded.len() as u64, all);
+    for at in [0, 10_000, recorded.len() - 1] {
+        let line = seen.iter().filter(|message| message.is_line()).nth(at).unwrap();
+        assert!(recorded[at].contains(&format!("\"{}\"", line.id)), "{line:?} {}", recorded[at]);
+    }
+}
+
+#[test]
+fn a_stream_without_a_state_directory_leaves_nothing() {
+    let place = Place::new();
+    place.write("app.log", numbered("line ", 10));
+    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    daemon.follow("app").query("tail=all").take(10);
+    let mut names: Vec<_> = fs::read_dir(daemon.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["app.log", "notify", "rtlogd.yaml"]);
+}
