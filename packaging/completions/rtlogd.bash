@@ -22,14 +22,23 @@ _rtlogd() {
             rtlogd,doctor)
                 cmd="rtlogd__subcmd__doctor"
                 ;;
+            rtlogd,follow)
+                cmd="rtlogd__subcmd__follow"
+                ;;
             rtlogd,help)
                 cmd="rtlogd__subcmd__help"
                 ;;
             rtlogd,history)
                 cmd="rtlogd__subcmd__history"
                 ;;
+            rtlogd,ls)
+                cmd="rtlogd__subcmd__ls"
+                ;;
             rtlogd,reload)
                 cmd="rtlogd__subcmd__reload"
+                ;;
+            rtlogd,restart)
+                cmd="rtlogd__subcmd__restart"
                 ;;
             rtlogd,run)
                 cmd="rtlogd__subcmd__run"
@@ -37,8 +46,20 @@ _rtlogd() {
             rtlogd,schema)
                 cmd="rtlogd__subcmd__schema"
                 ;;
+            rtlogd,send)
+                cmd="rtlogd__subcmd__send"
+                ;;
             rtlogd,serve)
                 cmd="rtlogd__subcmd__serve"
+                ;;
+            rtlogd,signal)
+                cmd="rtlogd__subcmd__signal"
+                ;;
+            rtlogd,start)
+                cmd="rtlogd__subcmd__start"
+                ;;
+            rtlogd,stop)
+                cmd="rtlogd__subcmd__stop"
                 ;;
             rtlogd__subcmd__help,check)
                 cmd="rtlogd__subcmd__help__subcmd__check"
@@ -46,14 +67,23 @@ _rtlogd() {
             rtlogd__subcmd__help,doctor)
                 cmd="rtlogd__subcmd__help__subcmd__doctor"
                 ;;
+            rtlogd__subcmd__help,follow)
+                cmd="rtlogd__subcmd__help__subcmd__follow"
+                ;;
             rtlogd__subcmd__help,help)
                 cmd="rtlogd__subcmd__help__subcmd__help"
                 ;;
             rtlogd__subcmd__help,history)
                 cmd="rtlogd__subcmd__help__subcmd__history"
                 ;;
+            rtlogd__subcmd__help,ls)
+                cmd="rtlogd__subcmd__help__subcmd__ls"
+                ;;
             rtlogd__subcmd__help,reload)
                 cmd="rtlogd__subcmd__help__subcmd__reload"
+                ;;
+            rtlogd__subcmd__help,restart)
+                cmd="rtlogd__subcmd__help__subcmd__restart"
                 ;;
             rtlogd__subcmd__help,run)
                 cmd="rtlogd__subcmd__help__subcmd__run"
@@ -61,8 +91,20 @@ _rtlogd() {
             rtlogd__subcmd__help,schema)
                 cmd="rtlogd__subcmd__help__subcmd__schema"
                 ;;
+            rtlogd__subcmd__help,send)
+                cmd="rtlogd__subcmd__help__subcmd__send"
+                ;;
             rtlogd__subcmd__help,serve)
                 cmd="rtlogd__subcmd__help__subcmd__serve"
+                ;;
+            rtlogd__subcmd__help,signal)
+                cmd="rtlogd__subcmd__help__subcmd__signal"
+                ;;
+            rtlogd__subcmd__help,start)
+                cmd="rtlogd__subcmd__help__subcmd__start"
+                ;;
+            rtlogd__subcmd__help,stop)
+                cmd="rtlogd__subcmd__help__subcmd__stop"
                 ;;
             *)
                 ;;
@@ -71,7 +113,7 @@ _rtlogd() {
 
     case "${cmd}" in
         rtlogd)
-            opts="-h -V --help --version serve run check reload doctor schema history help"
+            opts="-h -V --help --version serve run check reload doctor schema history ls follow send start stop restart signal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -120,8 +162,46 @@ _rtlogd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rtlogd__subcmd__follow)
+            opts="-h --url --tail --since --grep --exclude --run --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tail)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --grep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rtlogd__subcmd__help)
-            opts="serve run check reload doctor schema history help"
+            opts="serve run check reload doctor schema history ls follow send start stop restart signal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -149,6 +229,20 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__help__subcmd__doctor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__help__subcmd__follow)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -190,7 +284,35 @@ _rtlogd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rtlogd__subcmd__help__subcmd__ls)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rtlogd__subcmd__help__subcmd__reload)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__help__subcmd__restart)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -232,7 +354,63 @@ _rtlogd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rtlogd__subcmd__help__subcmd__send)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rtlogd__subcmd__help__subcmd__serve)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__help__subcmd__signal)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__help__subcmd__start)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__help__subcmd__stop)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -260,6 +438,24 @@ _rtlogd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rtlogd__subcmd__ls)
+            opts="-h --url --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rtlogd__subcmd__reload)
             opts="-h --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -268,6 +464,24 @@ _rtlogd() {
             fi
             case "${prev}" in
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__restart)
+            opts="-h --url --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -313,12 +527,30 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__schema)
-            opts="-h --help"
+            opts="-h --help config control"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__send)
+            opts="-h --url --eof --raw --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -358,6 +590,60 @@ _rtlogd() {
                     return 0
                     ;;
                 --group)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__signal)
+            opts="-h --url --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__start)
+            opts="-h --url --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__stop)
+            opts="-h --url --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
