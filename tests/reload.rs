@@ -8,6 +8,9 @@ use crate::harness::http::Response;
 use crate::harness::sse::lines;
 use crate::harness::{Daemon, Deadline, Ended, Place, numbered};
 
+/// Commands need a Unix socket.
+const LISTEN: &str = "listen: ['127.0.0.1:0', 'unix:control.sock']\n";
+
 const RELOAD: [&str; 3] = ["reload", "--config", "rtlogd.yaml"];
 
 /// Writes this configuration, and asks the daemon to apply it.
@@ -80,6 +83,29 @@ fn without_a_state_directory_numbers_go_on_and_the_doubt_is_told() {
     assert!(!again.iter().any(|message| message.event == "gap"), "{again:#?}");
     let epoch = |id: &str| id.split_once('-').unwrap().0.to_owned();
     assert_eq!(epoch(&again.last().unwrap().id), epoch(&last.id));
+}
+
+#[test]
+fn commands_reach_the_process_that_runs_now_and_none_that_was_taken_away() {
+    let place = Place::new();
+    place.write("a.log", "");
+    let before =
+        "p: { command: [cat], input: true }, q: { command: [cat], input: true }, r: { command: [cat], input: true }";
+    let daemon = place.start(&format!("{LISTEN}streams: {{ {before} }}"));
+    let type_in = |name: &str| daemon.unix().post(&format!("/streams/{name}/input"), b"hello\n");
+    for name in ["p", "q", "r"] {
+        assert_eq!(type_in(name).status, 200);
+    }
+    let ended = reload(
+        &daemon,
+        &format!("{LISTEN}streams: {{ p: {{ command: [sed, -u, s/^/again/], input: true }}, r: {{ file: a.log }} }}"),
+    );
+    assert_eq!(String::from_utf8_lossy(&ended.out), "streams: 2 changed, 1 removed, 0 as before\n", "{}", ended.err);
+    assert_eq!((type_in("p").status, type_in("q").status), (200, 404));
+    let refused = type_in("r");
+    assert_eq!(refused.status, 409);
+    assert!(refused.problem()["detail"].as_str().unwrap().contains("not a process"));
+    daemon.follow("p").query("tail=all").until("the new process", |message| message.data == "againhello");
 }
 
 #[test]
@@ -175,7 +201,7 @@ fn readers_of_a_stream_that_is_begun_anew_are_not_sent_away() {
     // It takes its time to end, so that somebody comes meanwhile.
     let slow = |text: &str| {
         let script = format!("trap 'sleep 1; exit' TERM; echo {text}; while :; do sleep 0.05; done");
-        format!("streams: {{ p: {{ command: [sh, -c, \"{script}\"] }} }}")
+        format!("{LISTEN}streams: {{ p: {{ command: [sh, -c, \"{script}\"] }} }}")
     };
     let daemon = place.start(&slow("one"));
     let mut reader = daemon.follow("p").query("tail=all").open();
@@ -187,6 +213,10 @@ fn readers_of_a_stream_that_is_begun_anew_are_not_sent_away() {
     let response = Response::get(daemon.address(), path, &[("Last-Event-ID", &last.id)]);
     assert_eq!(response.status, 200);
     assert_eq!(daemon.follow("p").status(), 503);
+    let command = daemon.unix().post("/streams/p/restart", b"");
+    assert_eq!(command.status, 503);
+    let detail = command.problem()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("begun anew"), "{detail}");
     reader.until_end();
     let there = || {
         let response = daemon.follow("p").query("tail=all").response();
