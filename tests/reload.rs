@@ -213,6 +213,7 @@ fn readers_of_a_stream_that_is_begun_anew_are_not_sent_away() {
     let response = Response::get(daemon.address(), path, &[("Last-Event-ID", &last.id)]);
     assert_eq!(response.status, 200);
     assert_eq!(daemon.follow("p").status(), 503);
+    assert_eq!(daemon.request("/streams/p/poll").status(), 503);
     let command = daemon.unix().post("/streams/p/restart", b"");
     assert_eq!(command.status, 503);
     let detail = command.problem()["detail"].as_str().unwrap().to_owned();
