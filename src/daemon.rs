@@ -1,4 +1,4 @@
-//! Puts it together: sources, catalog, server, signals, drain.
+//! Puts it together: sources, catalog, server, signals, drain; and `rtlogd run`, which needs no more than that.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -42,6 +42,10 @@ const NOT_STARTED: u8 = 126;
 /// Readers of `rtlogd run` get this long to take what is left.
 const LAST_READERS: Duration = Duration::from_secs(5);
 
+/// What readers of a file are told when it is followed in another way, and its place was kept nowhere.
+const FORGOTTEN: &str = "the stream was configured anew; its place in the file is kept only in a state_directory, so lines \
+    may be missing here, or come again";
+
 /// Why the daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DaemonError {
@@ -53,6 +57,15 @@ pub(crate) enum DaemonError {
     Runtime(#[source] io::Error),
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
+    #[error(
+        "a socket of systemd is neither a TCP nor a Unix socket that listens (see ListenStream= in systemd.socket(5))"
+    )]
+    Given(#[source] io::Error),
+    #[error(
+        "systemd listens on {0}, which other machines can reach, and nothing asks them who they are; let it listen on \
+        127.0.0.1, or write `access: {{insecure: true}}` in the configuration"
+    )]
+    Open(Listen),
 }
 
 /// What `rtlogd run` is to do.
@@ -71,34 +84,6 @@ pub(crate) struct Job {
 /// The JSON Schema of what the control channel speaks.
 pub(crate) fn control_schema() -> serde_json::Value {
     crate::wire::message::schema()
-}
-
-/// Serves the streams of `config` until SIGTERM or SIGINT.
-pub(crate) fn serve(config: &Config) -> Result<(), DaemonError> {
-    block_on(async {
-        let mut end = Signals::new().map_err(DaemonError::Signals)?;
-        let sockets = open_all(&config.listen).await?;
-        let mut house = House::new(config)?;
-        let wakes = Wakes::new();
-        house.connections.spawn(adopt(house.children.clone(), house.finish.clone()));
-        for spec in &config.streams {
-            let (appender, places) = house.enter(spec)?;
-            let options = house.options(spec);
-            house.sources.spawn(source::run(
-                spec.clone(),
-                appender,
-                places,
-                options,
-                wakes.clone(),
-                house.stop_sources.clone(),
-            ));
-        }
-        house.open_doors(sockets, config);
-        end.wait().await;
-        house.close(config.limits.shutdown).await;
-        house.children.sweep().await;
-        Ok(())
-    })
 }
 
 /// Streams one command and gives back the status to exit with.
@@ -152,14 +137,15 @@ fn exit_code(ended: Result<Option<RunEnd>, SourceError>) -> u8 {
 }
 
 /// Runs all of the daemon. A read from a disk that stands still, or a write to a paused terminal, does not hold the end.
-fn block_on<T>(work: impl Future<Output = Result<T, DaemonError>>) -> Result<T, DaemonError> {
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, DaemonError>>) -> Result<T, DaemonError> {
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     done
 }
 
-async fn open_all(wanted: &[Listen]) -> Result<Vec<Socket>, ListenError> {
+/// Opens all these.
+pub(crate) async fn open_all(wanted: &[Listen]) -> Result<Vec<Socket>, ListenError> {
     let mut sockets = Vec::new();
     for listen in wanted {
         sockets.push(Socket::open(listen).await?);
@@ -168,17 +154,18 @@ async fn open_all(wanted: &[Listen]) -> Result<Vec<Socket>, ListenError> {
 }
 
 /// The signals that end the daemon.
-struct Signals {
+pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn wait(&mut self) {
+    /// Waits for one of them. May be dropped at any time.
+    pub(crate) async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -195,7 +182,7 @@ async fn sender_open<T>(sender: &mpsc::Sender<Signal>, future: impl Future<Outpu
 }
 
 /// Adopts what processes leave behind, until the end.
-async fn adopt(children: Children, finish: CancellationToken) {
+pub(crate) async fn adopt(children: Children, finish: CancellationToken) {
     tokio::select! {
         () = children.adopt() => {}
         () = finish.cancelled() => {}
@@ -208,23 +195,23 @@ pub(crate) fn become_child() -> ExitCode {
 }
 
 /// What runs, and how it is told to stop.
-struct House {
-    catalog: Catalog,
-    desk: Desk,
+pub(crate) struct House {
+    pub(crate) catalog: Catalog,
+    pub(crate) desk: Desk,
     budget: Budget,
     /// Where streams are recorded.
     history: Option<History>,
-    children: Children,
-    sources: TaskTracker,
-    stop_sources: CancellationToken,
-    connections: TaskTracker,
+    pub(crate) children: Children,
+    pub(crate) sources: TaskTracker,
+    pub(crate) stop_sources: CancellationToken,
+    pub(crate) connections: TaskTracker,
     stop_accepting: CancellationToken,
-    finish: CancellationToken,
+    pub(crate) finish: CancellationToken,
     ready: watch::Sender<bool>,
 }
 
 impl House {
-    fn new(config: &Config) -> Result<Self, HistoryError> {
+    pub(crate) fn new(config: &Config) -> Result<Self, HistoryError> {
         Ok(Self {
             catalog: Catalog::default(),
             desk: Desk::default(),
@@ -241,16 +228,21 @@ impl House {
     }
 
     /// Makes the stream's log and shows it to readers; also gives the places up to which its source is recorded.
-    fn enter(&self, spec: &Stream) -> Result<(Appender, Places), HistoryError> {
+    pub(crate) fn enter(&self, spec: &Stream) -> Result<(Appender, Places), HistoryError> {
         let (name, memory) = (spec.name.clone(), spec.history.memory);
         let (appender, log, places) = if let Some(history) = &self.history {
             let keep = Keep { bytes: spec.history.disk, age: spec.history.age };
             let kept = history.stream(&name, keep)?;
             stream::open_kept(name, kept, memory, &self.budget)
         } else {
-            let millis = Time::from(SystemTime::now()).millis();
-            let last = Position { epoch: Epoch::fleeting(millis, fastrand::u32(..)), number: 0 };
-            let (appender, log) = stream::open(name, last, memory, &self.budget);
+            let now = Time::from(SystemTime::now());
+            let begun = || Position { epoch: Epoch::fleeting(now.millis(), fastrand::u32(..)), number: 0 };
+            // Numbers go on where the stream was before its configuration changed.
+            let before = self.catalog.get(&name).map(|entry| entry.log.info(now).last);
+            let (mut appender, log) = stream::open(name, before.unwrap_or_else(begun), memory, &self.budget);
+            if before.is_some() && matches!(spec.source, SourceKind::File(_)) {
+                appender.owe_loss(FORGOTTEN);
+            }
             (appender, log, Places::new())
         };
         let kind = match spec.source {
@@ -262,7 +254,9 @@ impl House {
     }
 
     /// What the daemon wants of each source. Commands for a process find their way to it.
-    fn options(&self, spec: &Stream) -> Options {
+    pub(crate) fn options(&self, spec: &Stream) -> Options {
+        // What was of this name before may have been a process.
+        self.desk.remove(&spec.name);
         let inbox = matches!(spec.source, SourceKind::Process(_)).then(|| {
             let (handle, inbox) = control::open();
             self.desk.insert(spec.name.clone(), handle);
@@ -271,8 +265,8 @@ impl House {
         Options { inbox, children: self.children.clone(), ..Options::default() }
     }
 
-    /// Begins to serve, and says where.
-    fn open_doors(&self, sockets: Vec<Socket>, config: &Config) {
+    /// Begins to serve, and says where; gives back what it said.
+    pub(crate) fn open_doors(&self, sockets: Vec<Socket>, config: &Config) -> String {
         let addresses: Vec<_> = sockets.iter().map(Socket::address).collect();
         let base = config.base_path.trim_end_matches('/');
         let app = App {
@@ -301,7 +295,9 @@ impl House {
                 info!("stream {address}{base}/streams/{}", entry.log.name());
             }
         }
-        systemd::ready(&format!("listening on {}", addresses.join(" ")));
+        let status = format!("listening on {}", addresses.join(" "));
+        systemd::ready(&status);
+        status
     }
 
     /// The signals for the command of `rtlogd run`. From a terminal it shares our process group, and gets some itself.
@@ -323,7 +319,7 @@ impl House {
     }
 
     /// Ends the sources, then the streams with what is left, then what is still connected after `patience`.
-    async fn close(&mut self, patience: Duration) {
+    pub(crate) async fn close(&mut self, patience: Duration) {
         systemd::stopping();
         self.ready.send_replace(false);
         self.stop_sources.cancel();

@@ -18,8 +18,12 @@
 //! | [`access`] | who may do what |
 //! | [`source`] | follows files, keeps processes running |
 //! | [`http`] | the route table; streams as bodies; sockets with their limits |
-//! | [`systemd`], [`telemetry`] | readiness; the logger |
+//! | [`systemd`], [`telemetry`] | readiness, watchdog, its sockets; the logger |
+//! | [`fleet`], [`reload`] | the sources that run, and what a changed configuration changes; who asks for that |
 //! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
+//! | [`serve`] | the daemon proper: begins what is wanted, applies changes, ends |
+//! | [`detach`] | leaves the terminal, where there is no systemd |
+//! | [`doctor`] | what stands in the way of a configuration |
 //! | [`chronicle`] | what a state directory holds, for people |
 //! | [`client`] | `rtlogd follow` and its like: the other end of our own HTTP |
 //! | [`cli`] | the command line |
@@ -38,14 +42,18 @@ pub mod progress;
 pub mod wire;
 pub mod stream;
 pub mod config;
-#[cfg_attr(not(test), expect(dead_code, reason = "no stream is taken away yet"))]
 mod control;
 mod access;
 mod source;
 mod http;
 mod systemd;
 mod telemetry;
+mod fleet;
+mod reload;
 mod daemon;
+mod serve;
+mod detach;
+mod doctor;
 mod chronicle;
 mod client;
 pub mod cli;

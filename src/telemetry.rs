@@ -1,24 +1,71 @@
-//! The logger: to standard error, its level from `RTLOGD_LOG`. One log line for a decision, none for data.
+//! The logger: to the journal with all fields where standard error is the journal, else as lines to standard error. One
+//! log line for a decision, none for data.
+//!
+//! A field has one name everywhere: `stream`, `error`, `errno`, `pid`, `run`, `path`; in the journal `STREAM` and so on.
 
 use std::io::Write;
 
-use env_logger::{Builder, Env};
+use env_logger::{Builder, Env, Logger};
 use log::kv::{self, Key, Value, VisitSource};
+use log::{Log, Metadata, Record};
+use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 /// What is logged if nothing else is said: our decisions, and of libraries only what went wrong.
 const LEVELS: &str = "warn,rtlogd=info";
 
-/// Starts logging: [`LEVELS`], or what `RTLOGD_LOG` says (syntax of `env_logger`).
-pub(crate) fn start() {
-    let mut logger = Builder::from_env(Env::new().filter_or("RTLOGD_LOG", LEVELS));
-    logger.format(|out, record| {
+/// What `--log-level` may be.
+pub(crate) const NAMES: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// Starts logging: our own at `level`; without one [`LEVELS`], or what `RTLOGD_LOG` says (syntax of `env_logger`).
+pub(crate) fn start(level: Option<&str>) {
+    let mut builder = match level {
+        Some("error") => filtered("error"),
+        Some(level) => filtered(&format!("warn,rtlogd={level}")),
+        None => Builder::from_env(Env::new().filter_or("RTLOGD_LOG", LEVELS)),
+    };
+    builder.format(|out, record| {
         let mut fields = Fields(String::new());
         // A field that cannot be shown is left out; the line stays.
         let shown = record.key_values().visit(&mut fields);
         let fields = if shown.is_ok() { fields.0.as_str() } else { "" };
         writeln!(out, "rtlogd: {}: {}{fields}", record.level().as_str().to_lowercase(), record.args())
     });
-    logger.init();
+    let lines = builder.build();
+    log::set_max_level(lines.filter());
+    let journal = if connected_to_journal() { JournalLog::new().ok() } else { None };
+    let logger: Box<dyn Log> = match journal {
+        Some(journal) => Box::new(Journal { journal, filter: lines }),
+        None => Box::new(lines),
+    };
+    if log::set_boxed_logger(logger).is_err() {
+        log::debug!("a logger is there already");
+    }
+}
+
+fn filtered(levels: &str) -> Builder {
+    let mut builder = Builder::new();
+    builder.parse_filters(levels);
+    builder
+}
+
+/// The journal, for what passes the same filter that lines pass.
+struct Journal {
+    journal: JournalLog,
+    filter: Logger,
+}
+
+impl Log for Journal {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.filter.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.filter.matches(record) {
+            self.journal.log(record);
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 struct Fields(String);

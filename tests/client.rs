@@ -125,6 +125,26 @@ fn when_the_daemon_stops_it_says_so_and_exits_with_75() {
     assert!(ended.err.contains("the daemon was stopped"), "{}", ended.err);
 }
 
+#[test]
+fn a_file_that_is_begun_anew_is_followed_on() {
+    let place = Place::new();
+    place.write("a.log", "one\n");
+    let yaml = |line: &str| {
+        format!("state_directory: state\nstreams: {{ p: {{ file: a.log, from: start, max_line: {line} }} }}")
+    };
+    let daemon = place.start(&yaml("64KiB"));
+    let program = Program::start(&mut client(&daemon, &["follow", "p", "--tail", "all"]));
+    readers(&daemon, 1);
+    daemon.configure(&yaml("32KiB"));
+    assert_eq!(daemon.execute(&["reload", "--config", "rtlogd.yaml"]).status.code(), Some(0));
+    daemon.write("a.log", "two\n");
+    readers(&daemon, 1);
+    daemon.terminate();
+    let ended = program.ended();
+    assert_eq!((ended.status.code(), text(&ended)), (Some(75), "one\ntwo\n"), "{}", ended.err);
+    assert!(ended.err.contains("the daemon was stopped"), "{}", ended.err);
+}
+
 /// Passes connections on to `to`, and cuts each when it is told to. Gives back where it listens.
 fn cutting(to: SocketAddr, cut: Receiver<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

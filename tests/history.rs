@@ -250,7 +250,9 @@ fn a_stream_without_a_state_directory_leaves_nothing() {
     place.write("app.log", numbered("line ", 10));
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
     daemon.follow("app").query("tail=all").take(10);
-    let mut names: Vec<_> = fs::read_dir(daemon.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    daemon.terminate();
+    let (_, place) = daemon.ended_by(Deadline::new());
+    let mut names: Vec<_> = fs::read_dir(place.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["app.log", "notify", "rtlogd.yaml"]);
 }

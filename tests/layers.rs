@@ -5,10 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("event", &[]),
     ("systemd", &[]),
     ("telemetry", &[]),
+    ("reload", &[]),
+    ("detach", &[]),
+    ("doctor", &["config"]),
     ("line", &["event"]),
     ("progress", &["event"]),
     ("wire", &["event"]),
@@ -18,13 +21,31 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("access", &["event", "config"]),
     ("source", &["event", "line", "progress", "stream", "config", "control"]),
     ("http", &["event", "wire", "stream", "config", "control", "access", "telemetry"]),
+    ("fleet", &["event", "config"]),
     (
         "daemon",
         &["event", "wire", "line", "stream", "config", "control", "access", "source", "http", "systemd", "telemetry"],
     ),
+    ("serve", &["event", "stream", "config", "source", "http", "systemd", "daemon", "fleet", "reload"]),
     ("chronicle", &["event", "wire", "stream"]),
     ("client", &["event", "wire", "source"]),
-    ("cli", &["chronicle", "config", "access", "control", "client", "daemon", "event", "telemetry"]),
+    (
+        "cli",
+        &[
+            "chronicle",
+            "config",
+            "access",
+            "control",
+            "client",
+            "daemon",
+            "event",
+            "telemetry",
+            "reload",
+            "serve",
+            "detach",
+            "doctor",
+        ],
+    ),
     ("lib", &[]),
     ("main", &[]),
 ];

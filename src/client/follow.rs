@@ -137,8 +137,9 @@ impl Follower<'_> {
                 ControlFlow::Continue(cut) => cut,
             };
             match cut {
-                Cut::Stopping => return Ok(self.gone("the daemon was stopped")),
-                Cut::Ended => {}
+                Cut::Stopping if !self.is_served().await => return Ok(self.gone("the daemon was stopped")),
+                // If it was only this stream, its configuration changed.
+                Cut::Stopping | Cut::Ended => {}
                 // What it does not allow now it will not allow later.
                 Cut::Broke(error @ (ClientError::Refused(_) | ClientError::Odd(_))) => return Err(error),
                 Cut::Broke(error) if heard.elapsed() > AWAY => {
@@ -211,7 +212,7 @@ impl Follower<'_> {
             stdout.write_all(&out).and_then(|()| stdout.flush()).map_err(ClientError::Output)?;
             drop(stdout);
             if let Some(code) = code {
-                return Ok(ControlFlow::Break(self.finish(&code)));
+                return Ok(ControlFlow::Break(self.finish(&code).await));
             }
         }
     }
@@ -281,8 +282,17 @@ impl Follower<'_> {
         Ok(())
     }
 
-    fn finish(&self, ended: &Ended) -> u8 {
+    /// Whether the daemon goes on.
+    async fn is_served(&self) -> bool {
+        let asked = self.server.ask(Method::GET, "/health/ready", &[], Bytes::new());
+        matches!(timeout(SILENCE, asked).await, Ok(Ok(answer)) if answer.status == StatusCode::OK)
+    }
+
+    async fn finish(&self, ended: &Ended) -> u8 {
         match ended.cause.as_str() {
+            "daemon-stopped" if self.is_served().await => {
+                self.gone("the process was stopped, since its configuration changed")
+            }
             "daemon-stopped" => self.gone("the daemon was stopped, and the process with it"),
             "daemon-killed" => self.gone("the daemon was killed, and nobody knows how the process ended"),
             _ => self.code(ended),

@@ -34,6 +34,8 @@ pub(super) enum Fault {
     Denied(#[from] Denied),
     #[error("no stream is named {0:?}")]
     NoStream(String),
+    #[error("the stream is begun anew, since its configuration changed; try again")]
+    Held,
     #[error("{}", .0.refusal())]
     Leased(Held),
     #[error(transparent)]
@@ -60,6 +62,9 @@ impl Sender<'_> {
         self.app.rights.check(self.peer, needs(&command), Some(stream))?;
         if self.app.catalog.get(stream).is_none() {
             return Err(Fault::NoStream(stream.to_string()));
+        }
+        if self.app.catalog.is_held(stream) {
+            return Err(Fault::Held);
         }
         if matches!(command, Command::Input(_) | Command::EndOfInput) {
             self.app.leases.may_type(stream, self.channel).map_err(Fault::Leased)?;
@@ -121,6 +126,7 @@ impl From<Fault> for Problem {
         let status = match &fault {
             Fault::Denied(_) => StatusCode::FORBIDDEN,
             Fault::NoStream(name) => return Problem::no_stream(name),
+            Fault::Held => StatusCode::SERVICE_UNAVAILABLE,
             Fault::Leased(_) => StatusCode::CONFLICT,
             Fault::Refused(refused) => match refused {
                 Refused::NotAProcess

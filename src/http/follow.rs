@@ -16,6 +16,7 @@ use crate::stream::{Frames, Item, Log, View};
 use crate::wire::{Encoding, ndjson, sse, text};
 
 use super::ask::{Ask, SATISFIED, STREAMS};
+use super::command::Fault;
 use super::problem::Problem;
 use super::reading::{Course, Reading, Told};
 use super::{Request, answer};
@@ -35,7 +36,8 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
     if !ask.streams.is_empty() {
         return Err(Problem::bad("stream= goes with GET /streams; here the path names the stream"));
     }
-    if let Some(reply) = not_now(request, &ask)? {
+    let held = name.parse().is_ok_and(|name| request.app.catalog.is_held(&name));
+    if let Some(reply) = not_now(request, &ask, held)? {
         return Ok(reply);
     }
     let entry = match request.stream(name) {
@@ -64,7 +66,8 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
 /// `GET /streams?stream=A&stream=B`.
 pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
     let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
-    if let Some(reply) = not_now(request, &ask)? {
+    let held = ask.streams.iter().any(|name| request.app.catalog.is_held(name));
+    if let Some(reply) = not_now(request, &ask, held)? {
         return Ok(reply);
     }
     let mut names = ask.streams.clone();
@@ -108,13 +111,17 @@ fn course(request: &Request, log: Log, view: View, ask: &Ask) -> Course {
     Course { log, view, until: ask.until, ready: request.app.ready.clone() }
 }
 
-/// What a reader is told while the daemon starts or stops.
-fn not_now(request: &Request, ask: &Ask) -> Result<Option<Response>, Problem> {
-    if *request.app.ready.borrow() {
+/// What a reader is told while the daemon starts or stops, or while its stream is `held`: begun anew after a change.
+fn not_now(request: &Request, ask: &Ask, held: bool) -> Result<Option<Response>, Problem> {
+    let ready = *request.app.ready.borrow();
+    if ready && !held {
         return Ok(None);
     }
     if ask.reconnect {
         return Ok(Some(come_later()));
+    }
+    if ready {
+        return Err(Fault::Held.into());
     }
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is starting or stopping; try again"))
 }

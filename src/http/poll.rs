@@ -13,6 +13,7 @@ use crate::stream::{Item, Until, View};
 use crate::wire::Encoding;
 
 use super::ask::Ask;
+use super::command::Fault;
 use super::problem::Problem;
 use super::{Request, json};
 
@@ -42,6 +43,10 @@ struct Reply {
 pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Problem> {
     let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
     let log = request.stream(name)?.log;
+    // It would come back at once, with nothing, for as long as the stream takes to end.
+    if request.app.catalog.is_held(log.name()) {
+        return Err(Fault::Held.into());
+    }
     let lines = ask.until.lines.map_or(LINES, |lines| lines.min(LINES));
     let view = View { encoding: Encoding::Ndjson, ..ask.view(false) };
     let until = Until { lines: Some(lines), ..ask.until };

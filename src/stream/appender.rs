@@ -56,11 +56,15 @@ impl Appender {
     /// One whose batches are recorded.
     pub(super) fn recorded(mut self, recorder: Recorder, damaged: bool) -> Self {
         if damaged {
-            let reason = "the history on disk is damaged".to_owned();
-            self.owed.loss(SystemTime::now().into(), &Loss { missed: None, bytes: None, reason });
+            self.owe_loss("the history on disk is damaged");
         }
         self.recorder = Some(Box::new(recorder));
         self
+    }
+
+    /// Says with the next batch that the source may have failed to deliver something, nobody knows how much.
+    pub fn owe_loss(&mut self, reason: &str) {
+        self.owed.loss(SystemTime::now().into(), &Loss { missed: None, bytes: None, reason: reason.to_owned() });
     }
 
     /// Appends all of `batch`, with the numbers that come next, and leaves it empty. Do not drop it before it is done.

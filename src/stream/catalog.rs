@@ -1,7 +1,7 @@
 //! Names to logs: what the daemon serves now. A clone is the same catalog.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use crate::event::StreamName;
 
@@ -20,24 +20,61 @@ pub struct Entry {
     pub labels: BTreeMap<String, String>,
 }
 
+/// An entry, and whether another will soon be in its place.
+#[derive(Debug)]
+struct Shown {
+    entry: Entry,
+    leaves: bool,
+}
+
 /// All streams by name.
 #[derive(Debug, Clone, Default)]
-pub struct Catalog(Arc<RwLock<BTreeMap<StreamName, Entry>>>);
+pub struct Catalog(Arc<RwLock<BTreeMap<StreamName, Shown>>>);
 
 impl Catalog {
     /// Enters a stream; one of the same name is replaced.
     pub fn insert(&self, entry: Entry) {
         let name = entry.log.name().clone();
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, entry);
+        self.write().insert(name, Shown { entry, leaves: false });
+    }
+
+    /// Says that the stream of that name ends to be begun anew. Its log ends, but nobody who comes back is to be sent away
+    /// for good.
+    pub fn hold(&self, name: &StreamName) {
+        if let Some(shown) = self.write().get_mut(name) {
+            shown.leaves = true;
+        }
+    }
+
+    /// Whether the stream of that name ends to be begun anew; see [`hold`](Self::hold).
+    pub fn is_held(&self, name: &StreamName) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).is_some_and(|shown| shown.leaves)
+    }
+
+    /// Changes what is said of a stream; its log and its readers stay.
+    pub fn describe(&self, name: &StreamName, description: Option<String>, labels: BTreeMap<String, String>) {
+        if let Some(shown) = self.write().get_mut(name) {
+            (shown.entry.description, shown.entry.labels) = (description, labels);
+        }
+    }
+
+    /// Takes a stream out. Those who read it go on to its end.
+    pub fn remove(&self, name: &StreamName) {
+        self.write().remove(name);
     }
 
     /// The stream of that name.
     pub fn get(&self, name: &StreamName) -> Option<Entry> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).map(|shown| shown.entry.clone())
     }
 
     /// All streams in the order of their names.
     pub fn list(&self) -> Vec<Entry> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.values().map(|shown| shown.entry.clone()).collect()
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<StreamName, Shown>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -100,7 +100,10 @@ impl Place {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtlogd"));
         command.args(arguments).current_dir(self.0.path());
-        command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("RTLOGD_LOG");
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "RTLOGD_LOG"] {
+            command.env_remove(name);
+        }
+        command.env("RUNTIME_DIRECTORY", self.0.path());
         command
     }
 
@@ -134,7 +137,7 @@ impl Place {
         let mut program = Program::start(command.env("NOTIFY_SOCKET", &notify));
         let status = program.ready(&socket);
         let addresses = status.split_whitespace().filter_map(Address::parse).collect();
-        Daemon { program, addresses, place: self }
+        Daemon { program, addresses, notify: socket, place: self }
     }
 }
 
@@ -256,6 +259,7 @@ impl Printed {
 pub(crate) struct Daemon {
     program: Program,
     addresses: Vec<Address>,
+    notify: UnixDatagram,
     place: Place,
 }
 
@@ -270,6 +274,14 @@ impl Deref for Daemon {
 impl Daemon {
     pub(crate) fn start(yaml: &str) -> Self {
         Place::new().start(yaml)
+    }
+
+    /// What it tells the service manager next.
+    pub(crate) fn told(&self) -> String {
+        self.notify.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut message = [0; 4096];
+        let count = self.notify.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..count]).into_owned()
     }
 
     /// Its first address.

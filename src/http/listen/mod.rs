@@ -54,6 +54,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) enum Socket {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener, PathBuf),
+    /// One that systemd made, and keeps.
+    Given(UnixListener, PathBuf),
 }
 
 /// Why we cannot listen.
@@ -89,11 +91,33 @@ impl Socket {
         }
     }
 
+    /// One that systemd made.
+    pub(crate) fn given_tcp(listener: std::net::TcpListener) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let bound = listener.local_addr()?;
+        Ok(Self::Tcp(TcpListener::from_std(listener)?, bound))
+    }
+
+    /// The same as a Unix socket; its file is not ours to remove.
+    pub(crate) fn given_unix(listener: std::os::unix::net::UnixListener) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
+        Ok(Self::Given(UnixListener::from_std(listener)?, path))
+    }
+
+    /// Where it listens, as it is written in a configuration.
+    pub(crate) fn place(&self) -> Listen {
+        match self {
+            Self::Tcp(_, address) => Listen::Tcp(*address),
+            Self::Unix(_, path) | Self::Given(_, path) => Listen::Unix(path.clone()),
+        }
+    }
+
     /// Where to find it.
     pub(crate) fn address(&self) -> String {
         match self {
             Self::Tcp(_, address) => format!("http://{address}"),
-            Self::Unix(_, path) => format!("unix:{}", path.display()),
+            Self::Unix(_, path) | Self::Given(_, path) => format!("unix:{}", path.display()),
         }
     }
 }
@@ -164,16 +188,18 @@ where
                 let from = Arrival { peer: Peer::tcp(peer), address: counted.then(|| peer.ip()) };
                 spawn(stream, from, &routes, &rules, &seats);
             }),
-            Socket::Unix(listener, _) => listener.accept().await.and_then(|(stream, _)| {
-                let user = stream.peer_cred()?;
-                let pid = user.pid().and_then(|pid| u32::try_from(pid).ok());
-                let from = Arrival { peer: Peer::Unix { uid: user.uid(), pid }, address: None };
-                spawn(stream, from, &routes, &rules, &seats);
-                Ok(())
-            }),
+            Socket::Unix(listener, _) | Socket::Given(listener, _) => {
+                listener.accept().await.and_then(|(stream, _)| {
+                    let user = stream.peer_cred()?;
+                    let pid = user.pid().and_then(|pid| u32::try_from(pid).ok());
+                    let from = Arrival { peer: Peer::Unix { uid: user.uid(), pid }, address: None };
+                    spawn(stream, from, &routes, &rules, &seats);
+                    Ok(())
+                })
+            }
         };
         if let Err(error) = accepted {
-            warn!(error:% = error; "cannot accept a connection");
+            warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }

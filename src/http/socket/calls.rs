@@ -88,6 +88,9 @@ impl Session {
         self.may(Right::Read, Some(&ask.stream))?;
         let entry = self.app.catalog.get(&ask.stream);
         let entry = entry.ok_or_else(|| Error::from(Fault::NoStream(ask.stream.to_string())))?;
+        if self.app.catalog.is_held(&ask.stream) {
+            return Err(Fault::Held.into());
+        }
         if self.subscriptions.len() >= SUBSCRIPTIONS {
             let most = format!("{SUBSCRIPTIONS} subscriptions are the most for one channel; end some, or open another");
             return Err(Error::new(Code::TooMany, most));

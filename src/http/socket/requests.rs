@@ -115,6 +115,7 @@ impl From<Fault> for Error {
         let code = match &fault {
             Fault::Denied(_) => Code::Denied,
             Fault::NoStream(_) => Code::NotFound,
+            Fault::Held => Code::Busy,
             Fault::Leased(_) => Code::Leased,
             Fault::Refused(refused) => match refused {
                 Refused::NotAProcess

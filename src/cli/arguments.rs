@@ -1,0 +1,214 @@
+//! The command line as it is written: what there is, with the words that `--help`, the manual and the completions show.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::client::Server;
+use crate::config::{self, Listen};
+use crate::event::StreamName;
+use crate::telemetry;
+
+/// Follows files and processes and republishes each as a live stream over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "rtlogd", version, arg_required_else_help = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve the streams of a configuration, or some files without one
+    Serve {
+        /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
+        #[arg(long, value_name = "FILE", conflicts_with = "paths")]
+        config: Option<PathBuf>,
+        /// Listen here instead: 127.0.0.1:7070 or `unix:/path`; may be given again
+        #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
+        listen: Vec<Listen>,
+        /// Log from this level on; `RTLOGD_LOG` says it for parts
+        #[arg(long, value_name = "LEVEL", value_parser = telemetry::NAMES)]
+        log_level: Option<String>,
+        #[command(flatten)]
+        detach: DetachArguments,
+        /// Files to follow without a configuration, each a stream named after it
+        paths: Vec<PathBuf>,
+    },
+    /// Run one command, stream its output, and exit with its status
+    Run {
+        /// The stream's name [default: that of the program]
+        #[arg(long)]
+        name: Option<StreamName>,
+        /// Listen here: 127.0.0.1:7070 or `unix:/path` [default: 127.0.0.1:7070, or any free port if it is taken]
+        #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
+        listen: Vec<Listen>,
+        /// Keep this much of the output in memory
+        #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "64MiB")]
+        memory: usize,
+        /// Serve readers this long after the command's end
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+        linger: Option<Duration>,
+        /// Log from this level on; `RTLOGD_LOG` says it for parts
+        #[arg(long, value_name = "LEVEL", value_parser = telemetry::NAMES)]
+        log_level: Option<String>,
+        /// The command and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
+        argv: Vec<OsString>,
+    },
+    /// Look for mistakes in a configuration
+    Check {
+        /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Apply a changed configuration to the daemon that serves it, and tell how that went
+    Reload {
+        /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Look for what stands in the way of a configuration, and name what mends it
+    Doctor {
+        /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print the JSON Schema of the configuration, or of the control channel's messages
+    Schema {
+        /// Of what
+        #[arg(value_enum, default_value_t = Described::Config)]
+        of: Described,
+    },
+    /// Tell what a state directory holds, or print the events of one stream in it
+    History {
+        /// The state directory, as the configuration names it
+        directory: PathBuf,
+        /// Print all events of this stream, a JSON object each line
+        name: Option<StreamName>,
+    },
+    /// List the streams of a running rtlogd
+    Ls {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Print streams as they grow; exits with the process's status when it ends, with 75 when rtlogd was stopped
+    Follow {
+        #[command(flatten)]
+        at: At,
+        /// Begin with the last so many lines, or `all` [default: 100]
+        #[arg(long, value_name = "LINES")]
+        tail: Option<String>,
+        /// Begin at a time (2026-11-23T05:00:00Z), or so long ago (5m)
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only lines that match; may be given again
+        #[arg(long, value_name = "REGEX")]
+        grep: Vec<String>,
+        /// Without lines that match; may be given again
+        #[arg(long, value_name = "REGEX")]
+        exclude: Vec<String>,
+        /// `current`: the run that runs now, from its start
+        #[arg(long, value_name = "RUN")]
+        run: Option<String>,
+        /// Print each event as a line of JSON
+        #[arg(long)]
+        json: bool,
+        /// The streams
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Type a line into a process
+    Send {
+        #[command(flatten)]
+        at: At,
+        /// End its input, behind the text if there is one
+        #[arg(long)]
+        eof: bool,
+        /// Send the text as it is, without a newline behind it
+        #[arg(long)]
+        raw: bool,
+        /// The stream
+        name: String,
+        /// What to type
+        #[arg(required_unless_present = "eof")]
+        text: Option<String>,
+    },
+    /// Start a process that does not run
+    Start(Named),
+    /// End a process; it stays so until it is started again
+    Stop(Named),
+    /// End a process, and start it again
+    Restart(Named),
+    /// Send a signal to a process and all of its group
+    Signal {
+        #[command(flatten)]
+        at: At,
+        /// The stream
+        name: String,
+        /// The signal, such as HUP
+        signal: String,
+    },
+}
+
+/// What there is a schema of.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum Described {
+    /// The configuration
+    Config,
+    /// The control channel
+    Control,
+}
+
+/// Where the rtlogd is that is asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct At {
+    /// Where rtlogd is: `http://HOST:PORT` or `unix:/path` [default: its usual socket, else port 7070 of this machine]
+    #[arg(long, env = "RTLOGD_URL", value_name = "URL")]
+    pub(super) url: Option<Server>,
+}
+
+/// A stream of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Named {
+    #[command(flatten)]
+    pub(super) at: At,
+    /// The stream
+    pub(super) name: String,
+}
+
+/// How to leave the terminal, on machines without systemd.
+#[derive(Debug, clap::Args)]
+pub(super) struct DetachArguments {
+    /// Go on as a daemon, and exit with 0 once it serves; under systemd leave this away
+    #[arg(long)]
+    pub(super) daemon: bool,
+    /// Write the daemon's process id here, and keep the file locked as long as it runs
+    #[arg(long, value_name = "FILE", requires = "daemon")]
+    pub(super) pid_file: Option<PathBuf>,
+    /// Append to this file what is logged; else it is lost
+    #[arg(long, value_name = "FILE", requires = "daemon")]
+    pub(super) log_file: Option<PathBuf>,
+    /// Give up being root: run as this user, and in no group but --group
+    #[arg(long, value_name = "USER", requires = "daemon", requires = "group")]
+    pub(super) user: Option<String>,
+    /// See --user
+    #[arg(long, value_name = "GROUP", requires = "user")]
+    pub(super) group: Option<String>,
+}
+
+fn parse_listen(text: &str) -> Result<Listen, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+fn parse_size(text: &str) -> Result<usize, String> {
+    config::units::parse_size(text)
+        .map(|size| usize::try_from(size).unwrap_or(usize::MAX))
+        .map_err(|error| error.to_string())
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    config::units::parse_duration(text).map_err(|error| error.to_string())
+}

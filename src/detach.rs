@@ -1,0 +1,139 @@
+//! `rtlogd serve --daemon`: leaves the terminal, for machines without systemd.
+//!
+//! It forks, so it comes before the runtime and its threads. The parent waits until the child serves, and ends with 0 only
+//! then; else it says why not.
+
+use std::fs::OpenOptions;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use daemonize::{Daemonize, Outcome, Stdio};
+
+/// What the child says once it serves.
+const SERVES: &str = "serves\n";
+
+/// Files are for the daemon alone, as in the unit.
+const UMASK: u32 = 0o077;
+
+/// How to leave.
+#[derive(Debug, Default)]
+pub(crate) struct Detach {
+    /// Holds the process id, and is locked as long as the daemon runs.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Where standard error goes, and with it what is logged; else nowhere.
+    pub(crate) log_file: Option<PathBuf>,
+    /// As whom to run: a user and a group, by name or number.
+    pub(crate) owner: Option<(String, String)>,
+}
+
+/// Why there is no daemon.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DetachError {
+    #[error("cannot make a pipe to the daemon")]
+    Pipe(#[source] io::Error),
+    #[error("cannot open {path:?}")]
+    LogFile { path: PathBuf, source: io::Error },
+    #[error("cannot become a daemon")]
+    Fork(#[source] daemonize::Error),
+    #[error("cannot give up the groups of root")]
+    Groups(#[source] io::Error),
+}
+
+/// Which of the two processes this is.
+#[derive(Debug)]
+pub(crate) enum Side {
+    /// The one that was started: nothing is left for it but to exit with this code; the text says why.
+    Parent(ExitCode, String),
+    /// The daemon, which is to say how its start went.
+    Child(Start),
+}
+
+/// Where the daemon says how its start went.
+#[derive(Debug)]
+pub(crate) struct Start(PipeWriter);
+
+impl Start {
+    /// It serves.
+    pub(crate) fn serves(self) {
+        self.tell(SERVES);
+    }
+
+    /// It does not, for this reason.
+    pub(crate) fn failed(self, code: u8, why: &str) {
+        self.tell(&format!("{code}\n{why}"));
+    }
+
+    /// With the parent gone there is nobody left to tell.
+    fn tell(mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).unwrap_or_default();
+    }
+}
+
+/// Leaves the terminal.
+///
+/// # Errors
+/// In the parent, if it could not even begin.
+pub(crate) fn detach(how: &Detach) -> Result<Side, DetachError> {
+    let (heard, told) = io::pipe().map_err(DetachError::Pipe)?;
+    let stderr = how.log_file.as_deref().map(open).transpose()?;
+    let mut daemon = Daemonize::new().umask(UMASK).stderr(stderr.map_or_else(Stdio::devnull, Stdio::from));
+    if let Some(path) = &how.pid_file {
+        daemon = daemon.pid_file(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+    }
+    let owned = how.owner.is_some();
+    if let Some((user, group)) = &how.owner {
+        daemon = match user.parse::<u32>() {
+            Ok(id) => daemon.user(id),
+            Err(_) => daemon.user(user.as_str()),
+        };
+        daemon = match group.parse::<u32>() {
+            Ok(id) => daemon.group(id),
+            Err(_) => daemon.group(group.as_str()),
+        };
+    }
+    // Those of root stay otherwise, and with them what they may read.
+    let clear = move || if owned { rustix::thread::set_thread_groups(&[]) } else { Ok(()) };
+    match daemon.privileged_action(clear).execute() {
+        Outcome::Parent(Ok(_)) => {
+            drop(told);
+            Ok(wait(heard))
+        }
+        Outcome::Parent(Err(error)) => Err(DetachError::Fork(error)),
+        Outcome::Child(Ok(child)) => {
+            drop(heard);
+            let start = Start(told);
+            match child.privileged_action_result {
+                Ok(()) => Ok(Side::Child(start)),
+                Err(error) => Ok(give_up(start, &DetachError::Groups(error.into()))),
+            }
+        }
+        Outcome::Child(Err(error)) => Ok(give_up(Start(told), &DetachError::Fork(error))),
+    }
+}
+
+/// The end of a child that is no daemon; its parent says why.
+fn give_up(start: Start, error: &DetachError) -> Side {
+    let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!("\n  because: {cause}"));
+    start.failed(1, &format!("{error}{cause}"));
+    Side::Parent(ExitCode::FAILURE, String::new())
+}
+
+fn open(path: &Path) -> Result<std::fs::File, DetachError> {
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    opened.map_err(|source| DetachError::LogFile { path: path.to_owned(), source })
+}
+
+/// Waits until the daemon serves, or does not.
+fn wait(mut heard: PipeReader) -> Side {
+    let mut text = String::new();
+    // What was said before the pipe broke still counts.
+    heard.read_to_string(&mut text).unwrap_or_default();
+    if text == SERVES {
+        return Side::Parent(ExitCode::SUCCESS, String::new());
+    }
+    match text.split_once('\n').and_then(|(code, why)| Some((code.parse::<u8>().ok()?, why))) {
+        Some((code, why)) => Side::Parent(code.into(), why.to_owned()),
+        None => Side::Parent(ExitCode::FAILURE, "the daemon ended before it served".to_owned()),
+    }
+}

@@ -1,0 +1,349 @@
+//! `rtlogd doctor`: looks for what would stand in the way of a configuration, and names what mends it. Changes nothing.
+//!
+//! It looks as whoever runs it, so for the service that is best the user `rtlogd`. What the service may do beyond that, its
+//! unit says.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::fs::Access;
+use rustix::process::Resource;
+
+use crate::config::{Config, FileSource, Files, Listen, ProcessSource, SourceKind};
+
+/// How long whoever has our port may take to say who it is.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Files that are followed need so many watches each: one for the file, one for its directory.
+const WATCHES: u64 = 2;
+
+/// Descriptors that we need beside those of connections: files, histories, pipes of commands.
+const PER_STREAM: u64 = 8;
+
+/// File systems of other machines, whose changes inotify does not tell of (`statfs(2)`).
+const REMOTE: [(u64, &str); 5] =
+    [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p"), (0x6573_5546, "FUSE")];
+
+/// Something that stands in the way, and what mends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) what: String,
+    pub(crate) mend: String,
+}
+
+/// Everything that stands in the way of `config`.
+pub(crate) fn examine(config: &Config) -> Vec<Finding> {
+    let mut doctor = Doctor { unit: unit(), findings: Vec::new() };
+    for listen in &config.listen {
+        doctor.listen(listen);
+    }
+    for stream in &config.streams {
+        let name = stream.name.as_str();
+        match &stream.source {
+            SourceKind::File(file) => doctor.files(name, file),
+            SourceKind::Process(process) => doctor.command(name, process),
+        }
+    }
+    doctor.limits(config);
+    doctor.state_directory(config);
+    doctor.findings
+}
+
+/// What systemd knows of our service: settings by name; empty where there is none.
+fn unit() -> BTreeMap<String, String> {
+    let asked = Command::new("systemctl")
+        .args(["show", "--property=LoadState,ProtectHome,PrivateTmp,LimitNOFILE", "rtlogd.service"])
+        .output();
+    let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    settings(&said)
+}
+
+fn settings(said: &str) -> BTreeMap<String, String> {
+    let pairs = said.lines().filter_map(|line| line.split_once('='));
+    let unit: BTreeMap<_, _> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    if unit.get("LoadState").is_some_and(|state| state == "loaded") { unit } else { BTreeMap::new() }
+}
+
+struct Doctor {
+    unit: BTreeMap<String, String>,
+    findings: Vec<Finding>,
+}
+
+impl Doctor {
+    fn find(&mut self, what: impl Into<String>, mend: impl Into<String>) {
+        self.findings.push(Finding { what: what.into(), mend: mend.into() });
+    }
+
+    fn listen(&mut self, listen: &Listen) {
+        match listen {
+            Listen::Tcp(address) => self.port(*address),
+            Listen::Unix(path) => {
+                let directory = path.parent().unwrap_or(Path::new("/"));
+                if UnixStream::connect(path).is_ok() || directory == Path::new("/run/rtlogd") {
+                    // One of ours serves it; and the other directory the service gets from systemd.
+                } else if let Err(error) = usable(directory, Access::WRITE_OK) {
+                    self.find(
+                        format!("the socket {} cannot be made: {error}", path.display()),
+                        format!("mkdir -p {0} && chown rtlogd:adm {0}", directory.display()),
+                    );
+                }
+            }
+        }
+    }
+
+    fn port(&mut self, address: SocketAddr) {
+        match TcpListener::bind(address) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::AddrInUse && is_ours(address) => {}
+            Err(error) if error.kind() == ErrorKind::AddrInUse => self.find(
+                format!("another program listens on {address}"),
+                format!("ss -ltnp 'sport = :{}' names it; stop it, or write another `listen`", address.port()),
+            ),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => self.find(
+                format!("only privileged programs may listen on {address}"),
+                "listen on 1024 or above, or let systemd listen: systemctl edit rtlogd.socket",
+            ),
+            Err(error) => self.find(
+                format!("cannot listen on {address}: {error}"),
+                "ip address shows the addresses of this machine; write one of them as `listen`",
+            ),
+        }
+    }
+
+    fn files(&mut self, name: &str, source: &FileSource) {
+        for files in &source.files {
+            match files {
+                Files::Path(path) => self.file(name, path),
+                // Which files it names, those see who follow them; the directory it begins in has to be open to us.
+                Files::Pattern(pattern) => self.file(name, &base(pattern)),
+            }
+        }
+    }
+
+    fn file(&mut self, name: &str, path: &Path) {
+        for (setting, roots, mend) in [
+            ("ProtectHome", &["/home", "/root", "/run/user"][..], "ProtectHome=read-only"),
+            ("PrivateTmp", &["/tmp", "/var/tmp"], "PrivateTmp=no"),
+        ] {
+            let hides = self.unit.get(setting).is_some_and(|value| !matches!(value.as_str(), "no" | "read-only"));
+            if hides && roots.iter().any(|root| path.starts_with(root)) {
+                self.find(
+                    format!("stream {name}: {setting}= of the service hides {}", path.display()),
+                    format!("systemctl edit rtlogd, and there: [Service] {mend}"),
+                );
+            }
+        }
+        // One that is not there yet is waited for.
+        if let Err(error) = File::open(path)
+            && error.kind() == ErrorKind::PermissionDenied
+        {
+            let closed =
+                path.ancestors().skip(1).filter(|directory| usable(directory, Access::EXEC_OK).is_err()).last();
+            let wanted = if path.is_dir() { "rx" } else { "r" };
+            let (at, right) = closed.map_or((path, wanted), |directory| (directory, "x"));
+            self.find(
+                format!("stream {name}: {} may not be read by {}", path.display(), whoami()),
+                format!("setfacl -m u:rtlogd:{right} {}, or add rtlogd to its group", at.display()),
+            );
+        }
+        if let Some(kind) = remote(path) {
+            self.find(
+                format!("stream {name}: {} is on {kind}, where what others write is noticed late", path.display()),
+                "run rtlogd on the machine that writes it",
+            );
+        }
+    }
+
+    fn command(&mut self, name: &str, process: &ProcessSource) {
+        if let Some(directory) = &process.directory
+            && let Err(error) = usable(directory, Access::EXEC_OK)
+        {
+            self.find(
+                format!("stream {name}: the directory {} cannot be used: {error}", directory.display()),
+                format!("mkdir -p {0}, or let rtlogd into it: setfacl -m u:rtlogd:rx {0}", directory.display()),
+            );
+        }
+        let Some(program) = process.argv.first().map(PathBuf::from) else { return };
+        let path = process.environment.get("PATH").map_or_else(|| std::env::var_os("PATH"), |path| Some(path.into()));
+        let found = if program.components().count() > 1 {
+            let base = process.directory.as_deref().unwrap_or(Path::new(""));
+            usable(&base.join(&program), Access::EXEC_OK).is_ok()
+        } else {
+            let directories = path.as_deref().map(std::env::split_paths).into_iter().flatten();
+            directories.into_iter().any(|directory| usable(&directory.join(&program), Access::EXEC_OK).is_ok())
+        };
+        if !found {
+            self.find(
+                format!("stream {name}: there is no program {} that {} may run", program.display(), whoami()),
+                format!("apt-file search bin/{} names the package, or write its whole path", program.display()),
+            );
+        }
+    }
+
+    fn limits(&mut self, config: &Config) {
+        let files = config.streams.iter().filter(|stream| matches!(stream.source, SourceKind::File(_))).count() as u64;
+        for (limit, least) in [("max_user_watches", files * WATCHES), ("max_user_instances", 1)] {
+            let path = format!("/proc/sys/fs/inotify/{limit}");
+            let most: Option<u64> = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+            if most.is_some_and(|most| most < least) {
+                self.find(
+                    format!("the kernel gives each user fewer inotify {limit} than the {least} that are needed"),
+                    format!("sysctl -w fs.inotify.{limit}={}", (least * 2).max(8192)),
+                );
+            }
+        }
+        if let Err(error) = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC) {
+            self.find(
+                format!("{} may not watch files any more ({error}); they are looked at by timer then", whoami()),
+                "sysctl -w fs.inotify.max_user_instances=1024",
+            );
+        }
+        let of_unit = self.unit.get("LimitNOFILE").map(|text| text.parse().unwrap_or(u64::MAX));
+        let most = of_unit.or_else(|| rustix::process::getrlimit(Resource::Nofile).current).unwrap_or(u64::MAX);
+        let wanted = config.limits.connections as u64 + PER_STREAM * config.streams.len() as u64;
+        if most < wanted {
+            self.find(
+                format!("{most} open files are fewer than the {wanted} that `limits: connections` may need"),
+                format!("systemctl edit rtlogd, and there: [Service] LimitNOFILE={wanted}; or ulimit -n {wanted}"),
+            );
+        }
+    }
+
+    fn state_directory(&mut self, config: &Config) {
+        let Some(directory) = &config.state_directory else { return };
+        if !directory.exists() {
+            // It is made at the first start, if that can be.
+            let above = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+            if usable(above, Access::WRITE_OK).is_err() {
+                self.find(
+                    format!(
+                        "the state directory {} is not there, and {} may not make it",
+                        directory.display(),
+                        whoami()
+                    ),
+                    format!("install -d -o rtlogd -g adm -m 700 {}", directory.display()),
+                );
+            }
+        } else if let Err(error) = usable(directory, Access::WRITE_OK) {
+            self.find(
+                format!("the state directory {} cannot be written by {}: {error}", directory.display(), whoami()),
+                format!("chown -R rtlogd:adm {}", directory.display()),
+            );
+        }
+        let wanted: u64 = config.streams.iter().map(|stream| stream.history.disk).fold(0, u64::saturating_add);
+        let Some(free) = free(directory) else { return };
+        if free < wanted {
+            self.find(
+                format!("histories may take {} MiB, and the disk has {} MiB left", wanted >> 20, free >> 20),
+                "write less as `history: { disk: ... }`, or name a `state_directory` on another disk",
+            );
+        }
+    }
+}
+
+/// The directory that a pattern begins in: all before its first name with a wildcard.
+fn base(pattern: &Path) -> PathBuf {
+    let plain = |part: &Component<'_>| !part.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
+    pattern.components().take_while(plain).collect()
+}
+
+fn usable(path: &Path, access: Access) -> io::Result<()> {
+    Ok(rustix::fs::access(path, access)?)
+}
+
+/// Bytes that are free where `path` is or will be.
+fn free(path: &Path) -> Option<u64> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    let disk = rustix::fs::statvfs(there).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// The kind of file system, if it is one of another machine.
+fn remote(path: &Path) -> Option<&'static str> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    let kind = rustix::fs::statfs(there).ok()?.f_type;
+    // The kernel's number is signed on some machines; only these 32 bits count.
+    let kind = u64::try_from(kind).ok()? & 0xffff_ffff;
+    REMOTE.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
+}
+
+/// Whether it is an rtlogd that listens there.
+fn is_ours(address: SocketAddr) -> bool {
+    let asked = || -> io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(4096).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    asked().is_ok_and(|answer| answer.ends_with("alive\n"))
+}
+
+fn whoami() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    user.unwrap_or_else(|_| format!("user {}", rustix::process::geteuid().as_raw()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Stream;
+
+    fn examined(config: &Config, unit: &str) -> Vec<String> {
+        let mut doctor = Doctor { unit: settings(unit), findings: Vec::new() };
+        for stream in &config.streams {
+            match &stream.source {
+                SourceKind::File(file) => doctor.files(stream.name.as_str(), file),
+                SourceKind::Process(process) => doctor.command(stream.name.as_str(), process),
+            }
+        }
+        doctor.findings.into_iter().map(|finding| finding.what).collect()
+    }
+
+    fn of(source: SourceKind) -> Config {
+        Config { streams: vec![Stream::new("s".parse().unwrap(), source)], ..Config::default() }
+    }
+
+    #[test]
+    fn a_file_that_the_unit_hides_is_found() {
+        let config = of(SourceKind::File(FileSource::new("/home/me/a.log".into())));
+        let found = examined(&config, "LoadState=loaded\nProtectHome=yes\nPrivateTmp=yes");
+        assert_eq!(found, ["stream s: ProtectHome= of the service hides /home/me/a.log"]);
+        assert!(examined(&config, "LoadState=loaded\nProtectHome=read-only").is_empty());
+        assert!(examined(&config, "LoadState=not-found\nProtectHome=yes").is_empty());
+        let files = vec![Files::Path("/var/log/a".into()), Files::Pattern("/home/*/a.log".into())];
+        let config = of(SourceKind::File(FileSource { files, ..FileSource::new(PathBuf::new()) }));
+        let found = examined(&config, "LoadState=loaded\nProtectHome=yes");
+        assert_eq!(found, ["stream s: ProtectHome= of the service hides /home"]);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_found() {
+        let command = |program: &str| of(SourceKind::Process(ProcessSource::new(vec![program.into()])));
+        assert!(examined(&command("sh"), "").is_empty());
+        assert!(examined(&command("/bin/sh"), "").is_empty());
+        assert!(
+            examined(&command("no-such-program"), "")[0].starts_with("stream s: there is no program no-such-program")
+        );
+        assert_eq!(examined(&command("/no/such"), "").len(), 1);
+    }
+
+    #[test]
+    fn a_port_of_another_program_is_found() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap();
+        let accepted = std::thread::spawn(move || drop(other.accept()));
+        let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
+        doctor.port(address);
+        accepted.join().unwrap();
+        assert_eq!(doctor.findings[0].what, format!("another program listens on {address}"));
+        assert!(doctor.findings[0].mend.starts_with(&format!("ss -ltnp 'sport = :{}'", address.port())));
+    }
+}

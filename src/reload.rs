@@ -1,0 +1,204 @@
+//! `rtlogd reload`: asks the daemon to read its configuration again, and hears how that went.
+//!
+//! It has a socket of its own. Those of `listen` will not do: where they are, the configuration says, and that one may just
+//! be wrong. This one is named after the path of the configuration, which both sides know, and lies in a directory that
+//! both find. Only the daemon's user and root may connect. What comes back is one word, and lines for people.
+
+use std::env;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::{debug, warn};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, unix};
+use tokio::time::timeout;
+
+/// Longest answer, in bytes: a hundred mistakes with long paths.
+const ANSWER: u64 = 1 << 20;
+
+/// How long whoever asked may take to hear the answer.
+const HEARING: Duration = Duration::from_secs(5);
+
+/// How a reload went, and what there is to say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The configuration is in force.
+    Done(String),
+    /// It is wrong, and nothing was changed.
+    Refused(String),
+    /// It is right, but not all of it could be done.
+    Failed(String),
+}
+
+impl Outcome {
+    fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Self::Done(text) => ("done", text),
+            Self::Refused(text) => ("refused", text),
+            Self::Failed(text) => ("failed", text),
+        }
+    }
+
+    fn read(answer: &str) -> Option<Self> {
+        let (word, text) = answer.split_once('\n')?;
+        // It is shown on a terminal, and the daemon runs as somebody else.
+        let text = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+        match word {
+            "done" => Some(Self::Done(text)),
+            "refused" => Some(Self::Refused(text)),
+            "failed" => Some(Self::Failed(text)),
+            _ => None,
+        }
+    }
+}
+
+/// Why there is no outcome.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    #[error("no rtlogd that can be asked serves {0:?} (is it running, and may you reload it?)")]
+    Nobody(PathBuf, #[source] Option<io::Error>),
+    #[error("the daemon ended before it was done")]
+    Gone(#[source] Option<io::Error>),
+}
+
+/// Asks the daemon that serves the configuration at `path`, and waits until it is done.
+pub(crate) fn ask(path: &Path) -> Result<Outcome, ReloadError> {
+    let mut cause = None;
+    let connected = places(path).find_map(|place| UnixStream::connect(place).map_err(|error| cause = Some(error)).ok());
+    let stream = connected.ok_or_else(|| ReloadError::Nobody(path.to_owned(), cause))?;
+    let mut answer = String::new();
+    let read = stream.take(ANSWER).read_to_string(&mut answer);
+    read.map_err(|error| ReloadError::Gone(Some(error)))?;
+    Outcome::read(&answer).ok_or(ReloadError::Gone(None))
+}
+
+/// Where the socket for a configuration may be, the best place first.
+fn places(config: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let path = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
+    let name = format!("reload-{:08x}.sock", crc32fast::hash(path.as_os_str().as_encoded_bytes()));
+    directories().into_iter().map(move |directory| directory.join(&name))
+}
+
+/// systemd's directory for us; else that of a daemon which root started, or the user's own.
+fn directories() -> Vec<PathBuf> {
+    if let Some(given) = env::var_os("RUNTIME_DIRECTORY") {
+        return env::split_paths(&given).take(1).collect();
+    }
+    let own = env::var_os("XDG_RUNTIME_DIR").map(|own| Path::new(&own).join("rtlogd"));
+    own.into_iter().chain([PathBuf::from(SYSTEM)]).collect()
+}
+
+/// Where the sockets of the machine's own daemons are.
+pub(crate) const SYSTEM: &str = "/run/rtlogd";
+
+/// Where the daemon hears of reloads.
+#[derive(Debug)]
+pub(crate) struct Door(Option<(UnixListener, PathBuf)>);
+
+impl Door {
+    /// One that nobody knocks at.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// The one for the configuration at `path`. Where there is no place for it, SIGHUP still works.
+    pub(crate) fn open(path: &Path) -> Self {
+        let mut causes = Vec::new();
+        for place in places(path) {
+            match listen(&place) {
+                Ok(listener) => return Self(Some((listener, place))),
+                Err(error) => causes.push(format!("{}: {error}", place.display())),
+            }
+        }
+        debug!(error = causes.join("; ").as_str(); "`rtlogd reload` cannot ask this daemon, only SIGHUP can");
+        Self(None)
+    }
+
+    /// The next who asks for a reload. May be dropped at any time.
+    pub(crate) async fn asked(&self) -> Asked {
+        let Some((listener, _)) = &self.0 else { return std::future::pending().await };
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return Asked(Some(stream.into_split().1)),
+                Err(error) => {
+                    warn!(error:% = error; "cannot hear who asks for a reload");
+                    tokio::time::sleep(HEARING).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if let Some((_, path)) = &self.0
+            && let Err(error) = fs::remove_file(path)
+        {
+            debug!(path:? = path, error:% = error; "cannot remove our socket");
+        }
+    }
+}
+
+fn listen(place: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = place.parent().filter(|directory| !directory.exists()) {
+        fs::create_dir(directory)?;
+    }
+    match UnixStream::connect(place) {
+        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        // Nobody serves it any more.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(place)?,
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(place)?;
+    fs::set_permissions(place, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// One who asked, and who wants to hear how it went; a signal wants nothing.
+#[derive(Debug)]
+pub(crate) struct Asked(Option<unix::OwnedWriteHalf>);
+
+impl Asked {
+    /// By a signal.
+    pub(crate) fn by_signal() -> Self {
+        Self(None)
+    }
+
+    /// Tells how it went.
+    pub(crate) async fn answer(self, outcome: &Outcome) {
+        let Some(mut stream) = self.0 else { return };
+        let (word, text) = outcome.parts();
+        let answer = format!("{word}\n{text}");
+        if !matches!(timeout(HEARING, stream.write_all(answer.as_bytes())).await, Ok(Ok(()))) {
+            debug!("whoever asked for the reload did not wait for its outcome");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_comes_across() {
+        let text = "a.yaml:1:2: wrong\na.yaml:3:4: wrong too".to_owned();
+        for outcome in [Outcome::Done(text.clone()), Outcome::Refused(text.clone()), Outcome::Failed(text)] {
+            let (word, text) = outcome.parts();
+            assert_eq!(Outcome::read(&format!("{word}\n{text}")), Some(outcome));
+        }
+        assert_eq!(Outcome::read(""), None);
+        assert_eq!(Outcome::read("done"), None);
+        assert_eq!(Outcome::read("done\n\x1b[2Jhi"), Some(Outcome::Done("[2Jhi".into())));
+    }
+
+    #[test]
+    fn each_configuration_has_a_socket_of_its_own() {
+        let place = |path: &str| places(Path::new(path)).last().unwrap();
+        assert_eq!(place("/etc/rtlogd/rtlogd.yaml"), place("/etc/rtlogd/rtlogd.yaml"));
+        assert_ne!(place("/etc/rtlogd/rtlogd.yaml"), place("/etc/rtlogd/a/rtlogd.yaml"));
+    }
+}

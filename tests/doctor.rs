@@ -1,0 +1,57 @@
+//! `rtlogd doctor`: what stands in the way, and what mends it.
+
+use std::net::TcpListener;
+
+use crate::harness::Place;
+
+const DOCTOR: [&str; 3] = ["doctor", "--config", "rtlogd.yaml"];
+
+#[test]
+fn what_stands_in_the_way_is_found_with_what_mends_it() {
+    let place = Place::new();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    place.configure(&format!(
+        "listen: \"127.0.0.1:{port}\"\nlimits: {{ connections: 1000000000 }}\n\
+        streams: {{ a: {{ command: [no-such-program] }}, b: {{ command: [sh], directory: nowhere }} }}"
+    ));
+    // It asks who listens there, and gets no answer that is one of ours.
+    let answer = std::thread::spawn(move || drop(other.accept()));
+    let ended = place.execute(&DOCTOR);
+    answer.join().unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
+    let said = String::from_utf8(ended.out).unwrap();
+    for what in [
+        &format!("another program listens on 127.0.0.1:{port}\n  mend: ss -ltnp 'sport = :{port}'"),
+        "stream a: there is no program no-such-program",
+        "stream b: the directory ",
+        "open files are fewer than the 1000000016 that",
+    ] {
+        assert!(said.contains(what), "{what}: {said}");
+    }
+    assert_eq!(said.lines().count(), 8, "{said}");
+}
+
+#[test]
+fn a_daemon_that_serves_is_in_nobodys_way() {
+    let place = Place::new();
+    place.write("a.log", "");
+    let daemon =
+        place.start("limits: { connections: 10 }\nstreams: { a: { file: a.log }, b: { command: [sleep, 1000] } }");
+    let address = daemon.address().host();
+    daemon.configure(&format!(
+        "listen: \"{address}\"\nlimits: {{ connections: 10 }}\nstreams: {{ a: {{ file: a.log }}, b: {{ command: [sleep, 1000] }} }}"
+    ));
+    let ended = daemon.execute(&DOCTOR);
+    assert_eq!(String::from_utf8_lossy(&ended.out), "nothing stands in the way\n");
+    assert!(ended.status.success());
+}
+
+#[test]
+fn mistakes_come_first() {
+    let place = Place::new();
+    place.configure("streams: { a: {} }");
+    let ended = place.execute(&DOCTOR);
+    assert_eq!(ended.status.code(), Some(2));
+    assert!(ended.err.contains("rtlogd.yaml:2:"), "{}", ended.err);
+}
