@@ -251,6 +251,30 @@ fn a_rotated_name_that_the_pattern_matches_is_no_new_file() {
 }
 
 #[test]
+fn a_copy_of_a_file_that_was_put_over_others_goes_on_where_the_last_was_read() {
+    let mut desk = Desk::new(&["log*"], Start::Beginning);
+    for n in 1..4 {
+        desk.place.write("new.log", &"a line that is long enough to tell\n".repeat(n));
+        desk.rename("new.log", "log");
+        assert_eq!([desk.look(), desk.later()].concat().len(), 1);
+    }
+    fs::copy(desk.place.path("log"), desk.place.path("log.1")).unwrap();
+    desk.place.write("log", "");
+    desk.now += Duration::from_secs(61);
+    assert_eq!([desk.look(), desk.later()].concat(), [""; 0]);
+}
+
+#[test]
+fn a_file_with_a_number_in_its_name_and_the_same_banner_is_no_copy() {
+    let mut desk = Desk::new(&["*.log"], Start::Beginning);
+    desk.place.write("app.log", "started\n");
+    assert_eq!(desk.look(), ["started"]);
+    desk.place.write("app-2.log", "started\ntwo\n");
+    desk.now += Duration::from_secs(61);
+    assert_eq!(desk.look(), ["started", "two"]);
+}
+
+#[test]
 fn compressed_files_are_never_read_as_text() {
     let mut desk = Desk::new(&["log*"], Start::Beginning);
     desk.place.write("log", "one\n");

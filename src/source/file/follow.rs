@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::config::Start;
 use crate::event::{Loss, Origin};
 
+use super::front::TELLING;
 use super::identity::{Identity, Prints};
 use super::owners::Owners;
 use super::place::Saved;
@@ -147,10 +148,10 @@ impl Follow {
         named.is_some() && named == self.newest()
     }
 
-    /// How far its files are read, and were that are gone.
+    /// How far its files are read, and were that are gone; of each enough to tell a copy of it.
     pub(super) fn reads(&self) -> Vec<Prints> {
         let now = self.row.iter().map(Opened::prints);
-        now.chain(self.past.iter().copied()).filter(|read| read.at > 0).collect()
+        now.chain(self.past.iter().copied()).filter(|read| read.at >= TELLING).collect()
     }
 
     /// Whether there is a file that is read.
@@ -254,8 +255,9 @@ impl Follow {
             self.replace(turn.now.instant, None);
             return Ok(found);
         }
-        let known = turn.owners.left(identity).into_iter().chain(mem::take(&mut self.copied));
-        let goes_on = known.into_iter().any(|known| reader.go_on(known).unwrap_or(false));
+        let copied = mem::take(&mut self.copied);
+        let left = turn.owners.left(identity);
+        let goes_on = left.is_some_and(|left| reader.go_on(left).unwrap_or(false)) || reader.go_on_farthest(copied);
         let from = self.from.take();
         if !goes_on && from == Some(Start::End) {
             reader.go_to_last(turn.rules.last_lines, turn.rules.wide)?;

@@ -9,9 +9,11 @@ use super::follow::{Follow, RETRY};
 use super::identity::Prints;
 use super::row::{Turn, none_if_missing, refusal};
 
-/// So many files that are gone are remembered, of those that had at least as many bytes: a banner tells nothing.
+/// So many files that are gone are remembered.
 const PAST: usize = 4;
-const TELLING: u64 = 32;
+
+/// Of a file of which fewer bytes were read nothing is taken to be a copy: a banner tells nothing.
+pub(super) const TELLING: u64 = 32;
 
 impl Follow {
     /// Sees to it that the front is open; `false` if nothing is to be read in it.
@@ -100,7 +102,7 @@ impl Follow {
         let over = self.over;
         let Some(front) = self.row.front_mut().filter(|front| front.replaced.is_some() || over) else { return };
         if !front.reader.is_parked() && front.reader.trace().offset() == 0 {
-            self.moved |= self.past.iter().rev().any(|past| front.reader.go_on(*past).unwrap_or(false));
+            self.moved |= front.reader.go_on_farthest(self.past.iter().copied().collect());
         }
     }
 

@@ -1,5 +1,6 @@
 //! One file: what is new in it, and whether it still is what was read. Knows nothing of rotation; blocks.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io;
@@ -175,6 +176,13 @@ impl Reader {
             self.trace = trace;
         }
         Ok(same)
+    }
+
+    /// Goes on at the farthest of these places that are found in it; says whether there is one. A file that was put over
+    /// another begins with what that had, so that more than one may be.
+    pub(super) fn go_on_farthest(&mut self, mut places: Vec<Prints>) -> bool {
+        places.sort_by_key(|place| Reverse(place.at));
+        places.into_iter().any(|place| self.go_on(place).unwrap_or(false))
     }
 
     /// Goes on where the last `count` whole lines begin, which is sought at most [`FARTHEST`] back.
