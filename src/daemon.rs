@@ -1,6 +1,7 @@
 //! Puts it together: sources, catalog, server, signals, drain; and `rtlogd run`, which needs no more than that.
 
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,14 +16,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Hosts, Origins, Rights};
-use crate::config::{Config, Listen, SourceKind, Stream};
+use crate::access::{Access, AccessError, Hosts, Origins, Warden};
+use crate::config::{Config, Files, Listen, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, RunEnd, Time};
 use crate::http::listen::{self, ListenError, Rules, Socket};
 use crate::http::{App, Leases, Sessions};
 use crate::source::{self, Children, Options, SourceError, Tee, Wakes};
-use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places};
+use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places, Private};
 use crate::systemd;
 
 /// Signals that `rtlogd run` passes on to its command, and which of them a terminal sends to the command itself.
@@ -53,6 +54,8 @@ pub(crate) enum DaemonError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     History(#[from] HistoryError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error("cannot wait for signals")]
@@ -208,11 +211,18 @@ pub(crate) struct House {
     stop_accepting: CancellationToken,
     pub(crate) finish: CancellationToken,
     ready: watch::Sender<bool>,
+    access: Access,
+    /// Looks after the keys, until the doors open.
+    warden: Option<Warden>,
 }
 
 impl House {
-    pub(crate) fn new(config: &Config) -> Result<Self, HistoryError> {
+    pub(crate) fn new(config: &Config) -> Result<Self, DaemonError> {
+        let warden = Warden::new(config.access.clone())?;
+        let own = rustix::process::geteuid().as_raw();
         Ok(Self {
+            access: Access::new(own, config.insecure, warden.ring()),
+            warden: Some(warden),
             catalog: Catalog::default(),
             desk: Desk::default(),
             budget: Budget::new(config.memory),
@@ -249,8 +259,43 @@ impl House {
             SourceKind::File(_) => "file",
             SourceKind::Process(_) => "process",
         };
-        self.catalog.insert(Entry { log, kind, description: spec.description.clone(), labels: spec.labels.clone() });
+        let private = self.private(spec);
+        self.catalog.insert(Entry {
+            log,
+            kind,
+            description: spec.description.clone(),
+            labels: spec.labels.clone(),
+            private,
+        });
         Ok((appender, places))
+    }
+
+    /// Whether the stream is private: as its configuration says, else once it reads what not everybody may read.
+    fn private(&self, spec: &Stream) -> Private {
+        let private = Private::default();
+        let is_hidden = |files: &Files| match files {
+            Files::Path(path) => std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o004 == 0),
+            // What a pattern finds is looked at when it is opened.
+            Files::Pattern(_) => false,
+        };
+        let was = || self.catalog.get(&spec.name).is_some_and(|entry| entry.private.is_set());
+        let hidden = match (spec.private, &spec.source) {
+            (Some(private), _) => private,
+            (None, SourceKind::File(file)) => file.files.iter().any(is_hidden) || was(),
+            (None, SourceKind::Process(_)) => false,
+        };
+        if hidden {
+            private.set();
+        }
+        private
+    }
+
+    /// What wakes the source of this stream.
+    pub(crate) fn wakes(&self, spec: &Stream, wakes: &Wakes) -> Wakes {
+        match (spec.private, self.catalog.get(&spec.name)) {
+            (None, Some(entry)) => wakes.clone().guarded(entry.private),
+            (Some(_), _) | (None, None) => wakes.clone(),
+        }
     }
 
     /// What the daemon wants of each source. Commands for a process find their way to it.
@@ -266,7 +311,7 @@ impl House {
     }
 
     /// Begins to serve, and says where; gives back what it said.
-    pub(crate) fn open_doors(&self, sockets: Vec<Socket>, config: &Config) -> String {
+    pub(crate) fn open_doors(&mut self, sockets: Vec<Socket>, config: &Config) -> String {
         let addresses: Vec<_> = sockets.iter().map(Socket::address).collect();
         let base = config.base_path.trim_end_matches('/');
         let app = App {
@@ -274,7 +319,8 @@ impl House {
             desk: self.desk.clone(),
             keep_alive: config.limits.keep_alive,
             ready: self.ready.subscribe(),
-            rights: Rights::new(rustix::process::geteuid().as_raw()),
+            access: self.access.clone(),
+            base_path: base.to_owned(),
             origins: Arc::new(Origins::new(&config.origins)),
             sessions: Sessions::default(),
             leases: Leases::default(),
@@ -288,6 +334,10 @@ impl House {
             finish: self.finish.clone(),
         };
         listen::serve(sockets, &app.routes(), rules, &self.stop_accepting);
+        if let Some(warden) = self.warden.take() {
+            let finish = self.finish.clone();
+            self.connections.spawn(async move { finish.run_until_cancelled(warden.watch()).await });
+        }
         self.ready.send_replace(true);
         for address in &addresses {
             info!("listening on {address}{base}");

@@ -15,7 +15,7 @@
 //! | [`stream`] | the log: one writer, many readers, each at its own place |
 //! | [`config`] | what people write, checked once, as types that all others rely on |
 //! | [`control`] | commands to sources, and what comes of them |
-//! | [`access`] | who may do what |
+//! | [`access`] | who may do what: tokens, keys, rights |
 //! | [`source`] | follows files, keeps processes running |
 //! | [`http`] | the route table; streams as bodies; sockets with their limits |
 //! | [`systemd`], [`telemetry`] | readiness, watchdog, its sockets; the logger |

@@ -98,7 +98,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(config: Config, load: Load) -> Result<Self, HistoryError> {
+    fn new(config: Config, load: Load) -> Result<Self, DaemonError> {
         let (fleet, wakes, status) = (Fleet::default(), Wakes::new(), String::new());
         Ok(Self { house: House::new(&config)?, fleet, wakes, config, load, status })
     }
@@ -108,7 +108,8 @@ impl Keeper {
         let (appender, places) = self.house.enter(&spec)?;
         let stop = self.house.stop_sources.child_token();
         let options = self.house.options(&spec);
-        let run = source::run(spec.clone(), appender, places, options, self.wakes.clone(), stop.clone());
+        let wakes = self.house.wakes(&spec, &self.wakes);
+        let run = source::run(spec.clone(), appender, places, options, wakes, stop.clone());
         // How its last run ended, the stream said.
         let task = self.house.sources.spawn(async move { drop(run.await) });
         self.fleet.begun(spec, stop, task);
@@ -231,7 +232,7 @@ fn unapplied(before: &Config, after: &Config) -> Option<String> {
         ("origins", before.origins != after.origins),
         ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
         ("base_path", before.base_path != after.base_path),
-        ("access", before.insecure != after.insecure),
+        ("access", before.insecure != after.insecure || before.access != after.access),
         ("limits", before.limits != after.limits),
     ];
     let named: Vec<_> = settings.iter().filter(|(_, differs)| *differs).map(|(name, _)| format!("`{name}`")).collect();

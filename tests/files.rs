@@ -172,7 +172,7 @@ fn a_file_that_may_not_be_read_is_denied_until_it_may() {
     place.write("app.log", "one\n");
     let file = place.path("app.log");
     let is_root = fs::metadata(&file).unwrap().uid() == 0;
-    place.configure("streams: { app: { file: app.log, from: start } }");
+    place.configure("streams: { app: { file: app.log, from: start, private: false } }");
     let arguments = ["serve", "--config", "rtlogd.yaml"];
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     let daemon = if is_root {

@@ -21,6 +21,8 @@ mod progress;
 mod control;
 mod control_hostile;
 mod control_process;
+mod rights;
+mod tokens;
 mod config;
 mod lifecycle;
 mod hostile;

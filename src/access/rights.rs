@@ -1,10 +1,18 @@
-//! The table of rights: what a credential lets its holder do. There are two kinds so far: to be this machine's, and to be
-//! somebody on its Unix socket, of whom the system says who it is.
+//! The table of rights: what a credential lets its holder do. To be this machine's, to be somebody on its Unix socket, of
+//! whom the system says who it is, or to show a token.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use tokio::sync::watch;
+
+use crate::config::Right;
 use crate::event::StreamName;
+
+use super::ring::{self, Ring};
+use super::token::{BadToken, Token};
 
 /// Who is at the other end of a connection, as far as the system tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,19 +23,8 @@ pub(crate) enum Peer {
     Unix { uid: u32, pid: Option<u32> },
 }
 
-/// Something that may be done with a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Right {
-    /// To see what it says.
-    Read,
-    /// To type into its process.
-    Input,
-    /// To start, stop and signal its process.
-    Admin,
-}
-
-/// What a peer can show for itself. Equal ones are one person to us: who holds the one may steer what came by the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What somebody can show for itself. Equal ones are one person to us: who holds the one may steer what came by the other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Credential {
     /// To be root or the daemon's own user, over the Unix socket.
     Owner,
@@ -35,25 +32,68 @@ pub(crate) enum Credential {
     User(u32),
     /// To be on this machine.
     Loopback,
-    /// To be another machine, where the configuration lets these in.
+    /// To be another machine.
     Network(IpAddr),
+    /// To hold a token: whose, and which.
+    Token(Arc<str>, Arc<str>),
 }
 
-/// The rights of all.
+/// A token as it came.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rights {
+pub(crate) enum Shown<'a> {
+    /// In a header (RFC 6750, section 2.1).
+    Bearer(&'a str),
+    /// In a cookie, which browsers send by themselves: one that does not count is as none.
+    Cookie(&'a str),
+    /// In a URL (RFC 6750, section 2.3): only to read.
+    Url(&'a str),
+}
+
+/// Who sends a request, and what it shows for itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) peer: Peer,
+    credential: Credential,
+    token: Option<Arc<Token>>,
+    /// Whether the token came by a cookie, so that a page may have sent it without knowing.
+    pub(crate) by_cookie: bool,
+    only_reads: bool,
+}
+
+/// Who may do what.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
     /// The user the daemon runs as.
     own: u32,
+    /// Whether other machines may read without a token.
+    open: bool,
+    ring: watch::Receiver<Arc<Ring>>,
 }
 
-/// A right that the peer does not have, and what would give it.
+/// What is asked about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) name: &'a StreamName,
+    /// Whether it is only for those with a token.
+    pub(crate) is_private: bool,
+}
+
+/// Why it is not allowed, and what would allow it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{right} needs the Unix socket, and root or the daemon's own user there; this is {credential}, and may only read"
-)]
-pub(crate) struct Denied {
-    right: Right,
-    credential: Credential,
+pub(crate) enum Denied {
+    /// Without a token nothing at all.
+    #[error("this needs a token: send it as `Authorization: Bearer TOKEN` (`rtlogd token` makes one)")]
+    Stranger,
+    /// Not this right.
+    #[error(
+        "{deed} needs a token that allows it, or the Unix socket as root or the daemon's own user; this is {credential}, and may \
+        not",
+        deed = deed(*right)
+    )]
+    Right { right: Right, credential: Credential },
+    /// No right for this stream, which is as if it were not there.
+    #[error("no stream is named {0:?}")]
+    Hidden(String),
 }
 
 impl Peer {
@@ -63,14 +103,36 @@ impl Peer {
     }
 }
 
-impl Rights {
-    /// `own` is the user that the daemon runs as.
-    pub(crate) fn new(own: u32) -> Self {
-        Self { own }
+impl Access {
+    /// `own` is the user that the daemon runs as; `open` lets other machines read without a token.
+    pub(crate) fn new(own: u32, open: bool, ring: watch::Receiver<Arc<Ring>>) -> Self {
+        Self { own, open, ring }
     }
 
-    /// What `peer` can show for itself.
-    pub(crate) fn credential(self, peer: Peer) -> Credential {
+    /// Who sends a request, by the connection it came on and the token that came with it. With a token, that alone counts.
+    pub(crate) fn caller(&self, peer: Peer, shown: Option<Shown<'_>>) -> Result<Caller, BadToken> {
+        let nobody = Caller { peer, credential: self.bare(peer), token: None, by_cookie: false, only_reads: false };
+        let prove = |text| self.ring.borrow().prove(text, SystemTime::now());
+        let (token, by_cookie, only_reads) = match shown {
+            None => return Ok(nobody),
+            Some(Shown::Bearer(text)) => (prove(text)?, false, false),
+            Some(Shown::Cookie(text)) => match prove(text) {
+                Ok(token) => (token, true, false),
+                Err(_) => return Ok(nobody),
+            },
+            Some(Shown::Url(text)) => {
+                let token = prove(text)?;
+                if !token.is_short() {
+                    return Err(BadToken::LongInUrl);
+                }
+                (token, false, true)
+            }
+        };
+        let credential = Credential::Token(token.issuer.clone(), token.id.clone());
+        Ok(Caller { credential, token: Some(Arc::new(token)), by_cookie, only_reads, ..nobody })
+    }
+
+    fn bare(&self, peer: Peer) -> Credential {
         match peer {
             Peer::Unix { uid, .. } if uid == 0 || uid == self.own => Credential::Owner,
             Peer::Unix { uid, .. } => Credential::User(uid),
@@ -79,14 +141,66 @@ impl Rights {
         }
     }
 
-    /// Whether `peer` may do this with the stream; `None` is all of them.
-    pub(crate) fn check(self, peer: Peer, right: Right, _stream: Option<&StreamName>) -> Result<(), Denied> {
-        let credential = self.credential(peer);
-        let allowed = match (credential, right) {
-            (Credential::Owner, Right::Read | Right::Input | Right::Admin) | (_, Right::Read) => true,
-            (Credential::User(_) | Credential::Loopback | Credential::Network(_), Right::Input | Right::Admin) => false,
-        };
-        if allowed { Ok(()) } else { Err(Denied { right, credential }) }
+    /// Whether `caller` may do this with any stream at all.
+    pub(crate) fn check_any(&self, caller: &Caller, right: Right) -> Result<(), Denied> {
+        if self.allows(caller, right, None) { Ok(()) } else { Err(self.denied(caller, right)) }
+    }
+
+    /// Whether `caller` may do this with the stream. Who may do nothing with it does not learn that it is there.
+    pub(crate) fn check(&self, caller: &Caller, right: Right, stream: Subject<'_>) -> Result<(), Denied> {
+        if self.allows(caller, right, Some(stream)) {
+            return Ok(());
+        }
+        if Right::ALL.into_iter().any(|right| self.allows(caller, right, Some(stream))) {
+            return Err(self.denied(caller, right));
+        }
+        // In the order of `check_any`, which is asked where there is no stream of this name.
+        self.check_any(caller, right)?;
+        Err(Denied::Hidden(stream.name.to_string()))
+    }
+
+    fn denied(&self, caller: &Caller, right: Right) -> Denied {
+        match caller.credential {
+            Credential::Network(_) if !self.open => Denied::Stranger,
+            Credential::Owner
+            | Credential::User(_)
+            | Credential::Loopback
+            | Credential::Network(_)
+            | Credential::Token(..) => Denied::Right { right, credential: caller.credential.clone() },
+        }
+    }
+
+    fn allows(&self, caller: &Caller, right: Right, stream: Option<Subject<'_>>) -> bool {
+        let is_open = stream.is_none_or(|stream| !stream.is_private);
+        match (&caller.credential, &caller.token) {
+            (_, Some(token)) => {
+                let name = stream.map(|stream| stream.name.as_str());
+                token.gives(right, name) && (right == Right::Read || !caller.only_reads)
+            }
+            (Credential::Owner, None) => true,
+            (Credential::User(_) | Credential::Loopback, None) => right == Right::Read && is_open,
+            (Credential::Network(_), None) => right == Right::Read && is_open && self.open,
+            // Without the token itself it is worth nothing.
+            (Credential::Token(..), None) => false,
+        }
+    }
+
+    /// Waits until what the caller shows does not count any more, and says why; `None` if it always does.
+    pub(crate) fn over(&self, caller: &Caller) -> Option<impl Future<Output = BadToken> + Send + Sync + 'static> {
+        let token = caller.token.clone()?;
+        Some(ring::over(token, self.ring.clone()))
+    }
+}
+
+impl Caller {
+    /// What it shows for itself.
+    pub(crate) fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// Its token.
+    pub(crate) fn token(&self) -> Option<&Token> {
+        self.token.as_deref()
     }
 }
 
@@ -100,16 +214,6 @@ impl fmt::Display for Peer {
     }
 }
 
-impl fmt::Display for Right {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Read => "to read",
-            Self::Input => "to type into a process",
-            Self::Admin => "to start, stop or signal a process",
-        })
-    }
-}
-
 impl fmt::Display for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -117,37 +221,165 @@ impl fmt::Display for Credential {
             Self::User(uid) => write!(f, "user {uid}"),
             Self::Loopback => f.write_str("TCP from this machine"),
             Self::Network(_) => f.write_str("TCP from another machine"),
+            Self::Token(_, id) => write!(f, "the token {id:?}"),
         }
+    }
+}
+
+/// As it stands in the log: where it is, and which token of whose it shows.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.token {
+            Some(token) => write!(f, "{}, {}", self.peer, token.name()),
+            None => self.peer.fmt(f),
+        }
+    }
+}
+
+/// What a right lets one do.
+fn deed(right: Right) -> &'static str {
+    match right {
+        Right::Read => "to read",
+        Right::Input => "to type into a process",
+        Right::Admin => "to start, stop or signal a process",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{Keys, Kind};
+    use crate::config::Grant;
+    use std::time::Duration;
+
+    fn access(open: bool) -> (Access, watch::Sender<Arc<Ring>>) {
+        let ring = watch::Sender::new(Arc::new(Ring::of(Keys::of(Kind::Ed25519))));
+        (Access::new(990, open, ring.subscribe()), ring)
+    }
+
+    fn tcp(text: &str) -> Peer {
+        Peer::tcp(text.parse().unwrap())
+    }
+
+    fn refuse(access: &Access, shown: Shown<'_>) -> BadToken {
+        access.caller(tcp("127.0.0.1:9"), Some(shown)).unwrap_err()
+    }
+
+    /// What may be done with an open stream, and with a private one.
+    fn may(access: &Access, caller: &Caller, name: &str) -> [[bool; 3]; 2] {
+        let name = name.parse().unwrap();
+        [false, true].map(|is_private| {
+            Right::ALL.map(|right| access.check(caller, right, Subject { name: &name, is_private }).is_ok())
+        })
+    }
 
     #[test]
-    fn what_each_credential_may_do() {
-        let rights = Rights::new(990);
-        let tcp = |text: &str| Peer::tcp(text.parse().unwrap());
+    fn what_each_may_do_that_shows_no_token() {
         let unix = |uid| Peer::Unix { uid, pid: Some(1) };
+        let (all, read, none) = ([true; 3], [true, false, false], [false; 3]);
+        let network = |address: [u8; 4]| Credential::Network(address.into());
         let table = [
-            (unix(990), Credential::Owner, [true, true, true]),
-            (unix(0), Credential::Owner, [true, true, true]),
-            (unix(1000), Credential::User(1000), [true, false, false]),
-            (tcp("127.0.0.1:9"), Credential::Loopback, [true, false, false]),
-            (tcp("[::1]:9"), Credential::Loopback, [true, false, false]),
-            (tcp("[::ffff:127.0.0.1]:9"), Credential::Loopback, [true, false, false]),
-            (tcp("10.0.0.1:9"), Credential::Network([10, 0, 0, 1].into()), [true, false, false]),
+            (unix(990), Credential::Owner, false, [all, all]),
+            (unix(0), Credential::Owner, false, [all, all]),
+            (unix(1000), Credential::User(1000), false, [read, none]),
+            (tcp("127.0.0.1:9"), Credential::Loopback, false, [read, none]),
+            (tcp("[::1]:9"), Credential::Loopback, false, [read, none]),
+            (tcp("[::ffff:127.0.0.1]:9"), Credential::Loopback, false, [read, none]),
+            (tcp("10.0.0.1:9"), network([10, 0, 0, 1]), false, [none, none]),
+            (tcp("10.0.0.1:9"), network([10, 0, 0, 1]), true, [read, none]),
         ];
-        let stream = "build".parse().unwrap();
-        for (peer, credential, allowed) in table {
-            assert_eq!(rights.credential(peer), credential);
-            for (right, allowed) in [Right::Read, Right::Input, Right::Admin].into_iter().zip(allowed) {
-                assert_eq!(rights.check(peer, right, Some(&stream)).is_ok(), allowed, "{peer}: {right}");
-                assert_eq!(rights.check(peer, right, None).is_ok(), allowed, "{peer}: {right}");
-            }
+        for (peer, credential, open, allowed) in table {
+            let (access, _ring) = access(open);
+            let caller = access.caller(peer, None).unwrap();
+            assert_eq!(caller.credential(), &credential);
+            assert_eq!(may(&access, &caller, "build"), allowed, "{peer}");
+            assert_eq!(access.check_any(&caller, Right::Read).is_ok(), allowed[0][0], "{peer}");
         }
-        let denied = rights.check(tcp("127.0.0.1:9"), Right::Input, None).unwrap_err().to_string();
-        assert!(denied.contains("Unix socket") && denied.contains("TCP from this machine"), "{denied}");
+        let (access, _ring) = access(false);
+        let denied = access.check_any(&access.caller(tcp("127.0.0.1:9"), None).unwrap(), Right::Input).unwrap_err();
+        assert!(denied.to_string().contains("TCP from this machine"), "{denied}");
+        let denied = access.check_any(&access.caller(tcp("10.0.0.1:9"), None).unwrap(), Right::Read).unwrap_err();
+        assert_eq!(denied, Denied::Stranger);
+    }
+
+    #[test]
+    fn a_token_gives_what_it_says_and_nothing_else() {
+        let (access, ring) = access(true);
+        let sign = |streams: &[&str], allow: &[Right], seconds| {
+            let streams = streams.iter().map(|text| text.parse().unwrap()).collect();
+            let grant = Grant { streams, allow: allow.to_vec() };
+            ring.borrow().sign(&grant, Duration::from_secs(seconds)).token
+        };
+        let (none, peer) = ([false; 3], tcp("127.0.0.1:9"));
+        let read = sign(&["build-*"], &[Right::Read], 3600);
+        let caller = access.caller(peer, Some(Shown::Bearer(&read))).unwrap();
+        assert_eq!(may(&access, &caller, "build-1"), [[true, false, false]; 2]);
+        // Although without the token it could be read.
+        assert_eq!(may(&access, &caller, "web"), [none; 2]);
+        let name = "web".parse().unwrap();
+        let hidden = access.check(&caller, Right::Read, Subject { name: &name, is_private: false });
+        assert_eq!(hidden, Err(Denied::Hidden("web".into())));
+        let all = sign(&["*"], &Right::ALL, 3600);
+        for (shown, allowed) in [
+            (Shown::Bearer(&all), [true; 3]),
+            (Shown::Cookie(&all), [true; 3]),
+            (Shown::Url(&all), [true, false, false]),
+        ] {
+            let caller = access.caller(peer, Some(shown)).unwrap();
+            assert_eq!(may(&access, &caller, "web"), [allowed; 2], "{shown:?}");
+        }
+        // From elsewhere, and as the owner, it is worth the same.
+        let caller = access.caller(Peer::Unix { uid: 0, pid: None }, Some(Shown::Bearer(&read))).unwrap();
+        assert_eq!(may(&access, &caller, "web"), [none; 2]);
+        let input = access.caller(peer, Some(Shown::Bearer(&sign(&["web"], &[Right::Input], 60)))).unwrap();
+        assert_eq!(may(&access, &input, "web"), [[false, true, false]; 2]);
+    }
+
+    #[test]
+    fn what_does_not_count_is_refused_and_says_why() {
+        let (access, ring) = access(true);
+        let peer = tcp("127.0.0.1:9");
+        let sign = |seconds| {
+            let grant = Grant { streams: vec!["*".parse().unwrap()], allow: vec![Right::Read] };
+            ring.borrow().sign(&grant, Duration::from_secs(seconds)).token
+        };
+        let good = sign(3600);
+        let (body, signature) = good.rsplit_once('.').unwrap();
+        let (head, _) = body.split_once('.').unwrap();
+        let forged = format!("{body}.{}", signature.chars().rev().collect::<String>());
+        assert_eq!(refuse(&access, Shown::Bearer(&forged)), BadToken::Signature);
+        assert_eq!(refuse(&access, Shown::Bearer("x")), BadToken::Form);
+        assert_eq!(refuse(&access, Shown::Bearer(&"x".repeat(10_000))), BadToken::Form);
+        assert_eq!(refuse(&access, Shown::Bearer(&sign(0))), BadToken::Expired);
+        assert_eq!(refuse(&access, Shown::Url(&sign(3600 * 24))), BadToken::LongInUrl);
+        let (other, _ring) = super::tests::access(true);
+        assert_eq!(other.caller(peer, Some(Shown::Bearer(&good))).unwrap_err(), BadToken::Signature);
+        // Unsigned, and signed with the public key as if it were a secret (RFC 8725, section 3.1).
+        let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", body.split_once('.').unwrap().1);
+        assert_eq!(refuse(&access, Shown::Bearer(&unsigned)), BadToken::Form);
+        let as_secret = format!("eyJhbGciOiJIUzI1NiJ9.{}.{signature}", body.split_once('.').unwrap().1);
+        assert_eq!(refuse(&access, Shown::Bearer(&as_secret)), BadToken::Signature);
+        assert!(!head.is_empty());
+        // A cookie that does not count is as none: the browser cannot take it back.
+        let caller = access.caller(peer, Some(Shown::Cookie(&forged))).unwrap();
+        assert_eq!(caller.credential(), &Credential::Loopback);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_begun_with_a_token_ends_with_it() {
+        let (access, ring) = access(true);
+        let grant = Grant { streams: vec!["*".parse().unwrap()], allow: vec![Right::Read] };
+        let made = ring.borrow().sign(&grant, Duration::from_hours(1));
+        let caller = access.caller(tcp("127.0.0.1:9"), Some(Shown::Bearer(&made.token))).unwrap();
+        assert!(
+            access.over(&access.caller(tcp("127.0.0.1:9"), None).unwrap()).is_none(),
+            "without a token there is no end"
+        );
+        let mut over = Box::pin(access.over(&caller).unwrap());
+        let early = tokio::time::timeout(Duration::from_mins(10), &mut over).await;
+        assert!(early.is_err());
+        ring.send_modify(|ring| *ring = Arc::new(ring.revoked(&made.id)));
+        assert_eq!(over.await, BadToken::Revoked);
+        assert_eq!(access.caller(tcp("127.0.0.1:9"), Some(Shown::Bearer(&made.token))).unwrap_err(), BadToken::Revoked);
     }
 }

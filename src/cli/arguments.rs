@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::client::Server;
-use crate::config::{self, Listen};
+use crate::config::{self, Listen, NamePattern, Right};
 use crate::event::StreamName;
 use crate::telemetry;
 
@@ -89,6 +89,8 @@ pub(super) enum Command {
         /// Print all events of this stream, a JSON object each line
         name: Option<StreamName>,
     },
+    /// Make a token that lets its holder in, or look after the keys that sign them
+    Token(TokenArguments),
     /// List the streams of a running rtlogd
     Ls {
         #[command(flatten)]
@@ -168,6 +170,56 @@ pub(super) struct At {
     /// Where rtlogd is: `http://HOST:PORT` or `unix:/path` [default: its usual socket, else port 7070 of this machine]
     #[arg(long, env = "RTLOGD_URL", value_name = "URL")]
     pub(super) url: Option<Server>,
+    /// Show the token in this file
+    #[arg(long, env = "RTLOGD_TOKEN_FILE", value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Show this token; others on this machine see it here, so better set the variable, or use --token-file
+    #[arg(long, env = "RTLOGD_TOKEN", value_name = "TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    pub(super) token: Option<String>,
+}
+
+/// What token, or what is to be done with its keys.
+#[derive(Debug, clap::Args)]
+pub(super) struct TokenArguments {
+    /// The configuration that names the keys [default: /etc/rtlogd/rtlogd.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// The directory of the keys, instead of the one that the configuration names
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
+    pub(super) keys: Option<PathBuf>,
+    /// Streams that it is for; `*` stands for any letters, `?` for one; may be given again
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["init", "rotate", "revoke"])]
+    pub(super) stream: Vec<NamePattern>,
+    /// What it allows: `read`, `input` (to type), `admin` (to start, stop and signal); may be given again
+    #[arg(long, value_name = "RIGHT", value_parser = parse_right, default_value = "read", value_delimiter = ',')]
+    pub(super) allow: Vec<Right>,
+    /// How long it counts; one for URLs at most 12h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30d")]
+    pub(super) expires: Duration,
+    /// Who it is for: shown in logs
+    #[arg(long, value_name = "WHO")]
+    pub(super) name: Option<String>,
+    /// Make the first key
+    #[arg(long, group = "deed", conflicts_with = "stream")]
+    pub(super) init: bool,
+    /// Make a new key; tokens of the one before count on, older ones do not
+    #[arg(long, group = "deed", conflicts_with = "stream")]
+    pub(super) rotate: bool,
+    /// Make a token count no more: by its id, or the token itself
+    #[arg(long, value_name = "ID", group = "deed", conflicts_with = "stream")]
+    pub(super) revoke: Option<String>,
+    /// The kind of key to make [default: ed25519, or that of the key before]
+    #[arg(long, value_name = "KIND")]
+    pub(super) algorithm: Option<Algorithm>,
+}
+
+/// A kind of key.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum Algorithm {
+    /// A key pair
+    Ed25519,
+    /// A secret
+    Hs256,
 }
 
 /// A stream of it.
@@ -207,6 +259,11 @@ fn parse_size(text: &str) -> Result<usize, String> {
     config::units::parse_size(text)
         .map(|size| usize::try_from(size).unwrap_or(usize::MAX))
         .map_err(|error| error.to_string())
+}
+
+fn parse_right(text: &str) -> Result<Right, String> {
+    let known = Right::ALL.into_iter().find(|right| right.as_str() == text);
+    known.ok_or_else(|| "use read, input or admin".to_owned())
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -1,6 +1,7 @@
 //! The command line: one enum, one match.
 
 mod arguments;
+mod token;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -82,6 +83,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Reload { config } => reload(config.as_deref().unwrap_or(Path::new(CONFIG))),
         Command::Doctor { config } => examine(&load(config.as_deref())?),
+        Command::Token(arguments) => token::token(arguments),
         Command::Ls { at } => ask(at, Task::List),
         Command::Follow { at, tail, since, grep, exclude, run, json, names } => {
             ask(at, Task::Follow(Wanted { names, tail, since, grep, exclude, run, json }))
@@ -189,7 +191,13 @@ fn unreadable(error: impl std::error::Error + 'static) -> Failure {
 
 /// Asks a running rtlogd.
 fn ask(at: At, task: Task) -> Result<ExitCode, Failure> {
-    match client::run(&at.url.unwrap_or_else(Server::usual), task) {
+    let At { url, token_file, token } = at;
+    let token = match token_file {
+        Some(path) => Some(token::from_file(&path)?),
+        None => token,
+    };
+    let server = url.unwrap_or_else(Server::usual).with_token(token);
+    match client::run(&server, task) {
         // Whoever read us has seen enough (`rtlogd follow x | head`).
         Err(ClientError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         done => done.map_err(|error| -> Failure { (error.into(), 1) }),

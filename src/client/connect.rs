@@ -26,9 +26,16 @@ const SOCKET: &str = "/run/rtlogd/rtlogd.sock";
 /// Longest time to connect.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// A daemon, and what to show it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Server {
+    place: Place,
+    token: Option<String>,
+}
+
 /// Where a daemon is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Server {
+enum Place {
     Unix(PathBuf),
     /// Host and port, and the path under which a proxy shows it, without a slash at the end.
     Tcp {
@@ -46,9 +53,14 @@ impl Server {
     /// The Unix socket where there is one, else the usual port of this machine.
     pub(crate) fn usual() -> Self {
         if Path::new(SOCKET).exists() {
-            return Self::Unix(SOCKET.into());
+            return Place::Unix(SOCKET.into()).into();
         }
-        Self::Tcp { authority: "127.0.0.1:7070".to_owned(), base: String::new() }
+        Place::Tcp { authority: "127.0.0.1:7070".to_owned(), base: String::new() }.into()
+    }
+
+    /// The same, and this token is shown to it.
+    pub(crate) fn with_token(self, token: Option<String>) -> Self {
+        Self { token, ..self }
     }
 
     /// Sends a request, and waits for the head of the answer as long as it takes.
@@ -61,17 +73,34 @@ impl Server {
     ) -> Result<Answer, ClientError> {
         let missing = |error| ClientError::Missing(self.to_string(), error);
         let late = |_| missing(io::ErrorKind::TimedOut.into());
-        match self {
-            Self::Unix(socket) => {
+        let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
+        let headers: Vec<_> =
+            headers.iter().copied().chain(bearer.as_deref().map(|bearer| ("authorization", bearer))).collect();
+        let headers = headers.as_slice();
+        match &self.place {
+            Place::Unix(socket) => {
                 let stream = timeout(CONNECT, UnixStream::connect(socket)).await.map_err(late)?.map_err(missing)?;
                 exchange(stream, "localhost", request(method, "localhost", path, headers, body)?).await
             }
-            Self::Tcp { authority, base } => {
+            Place::Tcp { authority, base } => {
                 let stream = timeout(CONNECT, TcpStream::connect(authority)).await.map_err(late)?.map_err(missing)?;
                 let path = format!("{base}{path}");
                 exchange(stream, authority, request(method, authority, &path, headers, body)?).await
             }
         }
+    }
+}
+
+impl From<Place> for Server {
+    fn from(place: Place) -> Self {
+        Self { place, token: None }
+    }
+}
+
+/// Without the token.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
@@ -81,20 +110,20 @@ impl FromStr for Server {
         let bad = || BadUrl(text.chars().take(100).collect());
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(bad()) };
+            return if path.starts_with('/') { Ok(Place::Unix(path.into()).into()) } else { Err(bad()) };
         }
         let uri: Uri = text.parse().map_err(|_| bad())?;
         let (Some("http"), Some(host), None) = (uri.scheme_str(), uri.host(), uri.query()) else { return Err(bad()) };
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-        Ok(Self::Tcp { authority, base: uri.path().trim_end_matches('/').to_owned() })
+        Ok(Place::Tcp { authority, base: uri.path().trim_end_matches('/').to_owned() }.into())
     }
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp { authority, base } => write!(f, "http://{authority}{base}"),
+        match &self.place {
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+            Place::Tcp { authority, base } => write!(f, "http://{authority}{base}"),
         }
     }
 }
@@ -206,13 +235,15 @@ mod tests {
 
     #[test]
     fn a_server_is_an_address_or_a_socket() {
-        let tcp = |authority: &str, base: &str| Server::Tcp { authority: authority.to_owned(), base: base.to_owned() };
+        let tcp = |authority: &str, base: &str| {
+            Server::from(Place::Tcp { authority: authority.to_owned(), base: base.to_owned() })
+        };
         let table = [
             ("http://127.0.0.1:7070", tcp("127.0.0.1:7070", "")),
             ("http://[::1]:7070/", tcp("[::1]:7070", "")),
             ("http://ci.example.com/logs/", tcp("ci.example.com:80", "/logs")),
-            ("unix:/run/x.sock", Server::Unix("/run/x.sock".into())),
-            ("unix:///run/x.sock", Server::Unix("/run/x.sock".into())),
+            ("unix:/run/x.sock", Place::Unix("/run/x.sock".into()).into()),
+            ("unix:///run/x.sock", Place::Unix("/run/x.sock".into()).into()),
         ];
         for (text, server) in table {
             assert_eq!(text.parse(), Ok(server), "{text}");

@@ -50,10 +50,11 @@ impl Check<'_> {
     fn config(&mut self, raw: raw::Config) -> Config {
         let defaults = Config::default();
         // What is written, but no truth, is one mistake; without this, each address to listen on would be one more.
-        let insecure = raw.access.is_some_and(|access| match access.value {
-            Some(access) => access.insecure.is_some_and(|insecure| insecure.value.unwrap_or(true)),
+        let insecure = raw.access.as_ref().is_some_and(|access| match &access.value {
+            Some(access) => access.insecure.as_ref().is_some_and(|insecure| insecure.value.unwrap_or(true)),
             None => true,
         });
+        let access = value(raw.access).map_or(defaults.access, |access| self.access(access));
         let listen = written(raw.listen).map(|(place, listen)| self.listen(place, listen.0, insecure));
         let memory = self.size(raw.memory, defaults.memory, LEAST_STREAM_MEMORY, usize::MAX);
         let history = self.history(raw.history, History::default());
@@ -71,6 +72,7 @@ impl Check<'_> {
             base_path: written(raw.base_path)
                 .and_then(|(at, path)| self.base_path(at, &path))
                 .unwrap_or(defaults.base_path),
+            access,
             insecure,
             limits: value(raw.limits).map_or(defaults.limits, |limits| self.limits(limits)),
             streams: value(raw.streams).map_or_else(Vec::new, |streams| self.streams(streams, history)),
@@ -256,6 +258,7 @@ impl Check<'_> {
             encoding: value(raw.encoding).unwrap_or_default(),
             multiline,
             progress: value(raw.progress).map_or_else(Progress::default, progress),
+            private: value(raw.private),
             description: value(raw.description).map(|words| words.0),
             labels: words(raw.labels),
         })

@@ -125,8 +125,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{
-        CarriageReturn, FileSource, Files, History, Limits, Multiline, ProcessSource, Restart, RestartWhen, SourceKind,
-        Start, Stop, Stream, from_paths, schema,
+        Access, CarriageReturn, ClaimGrant, FileSource, Files, Grant, History, Issuer, Limits, Multiline,
+        ProcessSource, Restart, RestartWhen, Right, SourceKind, Start, Stop, Stream, from_paths, schema,
     };
     use super::*;
 
@@ -175,7 +175,12 @@ hosts: [CI.Example.com, "::1", "[::2]", 10.0.0.1]
 origins: ["https://Dash.example.com", "http://[::1]:8080"]
 trusted_proxies: [127.0.0.1, 10.0.0.0/8]
 base_path: /logs/ci/
-access: { insecure: true }
+access:
+  insecure: true
+  keys: keys
+  issuers:
+    - { issuer: "https://ci.example.com", audience: rtlogd, keys: ci.jwks,
+        grants: [{ claims: { project: "group/*" }, stream: "build-*", allow: [read, input] }] }
 limits: { connections: 10, per_address: 1, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, shutdown: 0s }
 streams:
   web:
@@ -245,6 +250,21 @@ streams:
             origins: ["https://dash.example.com", "http://[::1]:8080"].map(|it| it.parse().unwrap()).into(),
             trusted_proxies: ["127.0.0.1", "10.0.0.0/8"].map(|it| it.parse().unwrap()).into(),
             base_path: "/logs/ci".into(),
+            access: Access {
+                keys: Some("/etc/keys".into()),
+                issuers: vec![Issuer {
+                    issuer: "https://ci.example.com".into(),
+                    audience: "rtlogd".into(),
+                    keys: "/etc/ci.jwks".into(),
+                    grants: vec![ClaimGrant {
+                        claims: [("project".to_owned(), "group/*".parse().unwrap())].into(),
+                        grant: Grant {
+                            streams: vec!["build-*".parse().unwrap()],
+                            allow: vec![Right::Read, Right::Input],
+                        },
+                    }],
+                }],
+            },
             insecure: true,
             limits: Limits {
                 connections: 10,
@@ -263,7 +283,7 @@ streams:
     const KNOWN: &str =
         "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, access, limits, streams";
     const STREAM: &str = "a map with `file`, `command`, `shell`, `from`, `exclude`, `rotate_wait`, `directory`, `environment`, `user`, \
-        `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `description`, `labels` or `history`";
+        `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `private`, `description`, `labels` or `history`";
 
     #[test]
     fn mistakes_of_form_have_a_place() {
@@ -601,8 +621,12 @@ streams:
         let [shown, apps, build] = full.streams.clone().try_into().unwrap();
         // A default that is not there cannot be shown: this is where the package has it.
         assert_eq!(full.state_directory, Some("/var/lib/rtlogd".into()));
-        assert_eq!(Config { streams: Vec::new(), state_directory: None, ..full }, Config::default());
-        assert_eq!(Stream { description: None, labels: BTreeMap::new(), multiline: None, ..shown }, dpkg);
+        assert_eq!(full.access.keys, Some("/etc/rtlogd/keys".into()));
+        let rest = Config { streams: Vec::new(), state_directory: None, access: Access::default(), ..full };
+        assert_eq!(rest, Config::default());
+        assert_eq!(shown.private, Some(false));
+        let shown = Stream { description: None, labels: BTreeMap::new(), multiline: None, private: None, ..shown };
+        assert_eq!(shown, dpkg);
         let SourceKind::File(apps) = apps.source else { panic!("{apps:?}") };
         assert!(matches!(&apps.files[..], [Files::Pattern(_), Files::Pattern(_)]), "{apps:?}");
         assert_eq!((apps.from, apps.rotate_wait), (Start::default(), crate::config::ROTATE_WAIT));

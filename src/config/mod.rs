@@ -22,6 +22,8 @@ mod field;
 mod read;
 mod tree;
 mod check;
+mod access;
+mod gate;
 mod file;
 mod report;
 mod paths;
@@ -30,6 +32,7 @@ mod progress;
 mod signal;
 pub mod units;
 
+pub use access::{Access, BadNamePattern, ClaimGrant, Grant, Issuer, NamePattern, Right};
 pub use file::{
     BadEncoding, Encoding, Expression, FileSource, Files, MULTILINE_TIMEOUT, Multiline, ROTATE_WAIT, Start,
 };
@@ -81,6 +84,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// The path under which we are seen: `/`, or `/a/b` without a slash at the end.
     pub base_path: String,
+    /// Who gets in.
+    pub access: Access,
     /// Whether we may listen beyond this machine, although whoever reaches us can read everything.
     pub insecure: bool,
     /// Bounds on connections and waiting.
@@ -99,6 +104,7 @@ impl Default for Config {
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             base_path: "/".into(),
+            access: Access::default(),
             insecure: false,
             limits: Limits::default(),
             streams: Vec::new(),
@@ -158,6 +164,8 @@ pub struct Stream {
     pub multiline: Option<Multiline>,
     /// Whether and by what its progress is seen.
     pub progress: Progress,
+    /// Whether only those may read it who show a token for it; `None` if the source decides.
+    pub private: Option<bool>,
     /// What it is, for people.
     pub description: Option<String>,
     /// What it is, for programs.
@@ -176,6 +184,7 @@ impl Stream {
             encoding: Encoding::default(),
             multiline: None,
             progress: Progress::default(),
+            private: None,
             description: None,
             labels: BTreeMap::new(),
         }

@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
+use super::access::NamePattern;
 use super::field::{At, Entries, Field, OneOrMany};
+use super::gate::Access;
 use super::net::{Listen, Network, WebOrigin};
 use super::progress::Pattern;
 use super::signal::SignalName;
@@ -19,8 +21,8 @@ use super::{CarriageReturn, Encoding, RestartWhen, Start, StartWhen, TerminalSiz
 #[serde(deny_unknown_fields)]
 #[schemars(title = "rtlogd.yaml")]
 pub(super) struct Config {
-    /// Where to listen: one address or a list of them. Default: 127.0.0.1:7070. What others can reach needs
-    /// `access: { insecure: true }`.
+    /// Where to listen: one address or a list of them. Default: 127.0.0.1:7070. What other machines can reach needs tokens
+    /// (`access`) and `tls`, or `access: { insecure: true }`.
     pub(super) listen: Field<OneOrMany<Listen>>,
     /// How much memory all streams together may hold. Default: 256MiB.
     pub(super) memory: Field<Size>,
@@ -39,7 +41,7 @@ pub(super) struct Config {
     pub(super) trusted_proxies: Field<Vec<At<Network>>>,
     /// The path under which a proxy shows us. Default: /.
     pub(super) base_path: Field<String>,
-    /// Who may read.
+    /// Who gets in.
     pub(super) access: Field<Access>,
     /// Bounds on connections and on waiting.
     pub(super) limits: Field<Limits>,
@@ -59,14 +61,6 @@ pub(super) struct History {
     pub(super) disk: Field<Size>,
     /// How old its events may get on disk; at least 1m. Default: 7d.
     pub(super) age: Field<Span>,
-}
-
-/// Who may read.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Access {
-    /// Whether to listen beyond this machine, although whoever reaches us can read everything. Default: false.
-    pub(super) insecure: Field<bool>,
 }
 
 /// Bounds on connections and on waiting.
@@ -138,6 +132,9 @@ pub(super) struct Stream {
     /// Whether progress is looked for: on, off, or a list of patterns that are tried before what is known of programs.
     /// Default: on.
     pub(super) progress: Field<Progress>,
+    /// Whether only those may read it who show a token for it, or are the daemon's own user or root. Default: false, but true
+    /// for a file that not everybody on the machine may read.
+    pub(super) private: Field<bool>,
     /// What the stream is, for people.
     pub(super) description: Field<Word>,
     /// What the stream is, for programs: any names and values.
@@ -393,6 +390,7 @@ written!(WebOrigin, {
     "description": "The origin of a web page: scheme, host and port, such as https://dash.example.com",
     "type": "string", "pattern": "^https?://[^/]+$"
 });
+written!(NamePattern, { "description": "A name; * stands for any letters, ? for one", "type": "string", "minLength": 1 });
 written!(Encoding, { "description": "The name of an encoding, such as utf-8, utf-16le or windows-1252", "type": "string" });
 written!(SignalName, { "description": "The name of a signal, such as TERM", "type": "string", "pattern": "^(SIG)?[A-Z0-9]+$" });
 written!(Pattern, {

@@ -9,8 +9,8 @@ use log::info;
 use serde_json::json;
 use warp::reply::Response;
 
-use crate::access::{Denied, Peer, Right};
-use crate::config::SignalName;
+use crate::access::{Caller, Denied};
+use crate::config::{Right, SignalName};
 use crate::control::{Command, Refused, Reply};
 use crate::event::StreamName;
 
@@ -22,7 +22,7 @@ use super::{App, Request, json};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sender<'a> {
     pub(super) app: &'a App,
-    pub(super) peer: Peer,
+    pub(super) caller: &'a Caller,
     /// The number of its channel, if it can hold a lease.
     pub(super) channel: Option<u64>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Sender<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error(transparent)]
-    Denied(#[from] Denied),
+    Denied(Denied),
     #[error("no stream is named {0:?}")]
     NoStream(String),
     #[error("the stream is begun anew, since its configuration changed; try again")]
@@ -40,6 +40,15 @@ pub(super) enum Fault {
     Leased(Held),
     #[error(transparent)]
     Refused(#[from] Refused),
+}
+
+impl From<Denied> for Fault {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Hidden(name) => Self::NoStream(name),
+            denied @ (Denied::Stranger | Denied::Right { .. }) => Self::Denied(denied),
+        }
+    }
 }
 
 /// What a command comes to, once it does.
@@ -59,21 +68,18 @@ pub(super) fn needs(command: &Command) -> Right {
 impl Sender<'_> {
     /// Sends a command. It is on its way when this returns, so that commands arrive in the order in which they are sent.
     pub(super) fn send(self, stream: &StreamName, command: Command) -> Result<Coming, Fault> {
-        self.app.rights.check(self.peer, needs(&command), Some(stream))?;
-        if self.app.catalog.get(stream).is_none() {
-            return Err(Fault::NoStream(stream.to_string()));
-        }
+        self.app.stream(self.caller, needs(&command), stream)?;
         if self.app.catalog.is_held(stream) {
             return Err(Fault::Held);
         }
         if matches!(command, Command::Input(_) | Command::EndOfInput) {
             self.app.leases.may_type(stream, self.channel).map_err(Fault::Leased)?;
         }
-        let (desk, peer, stream) = (self.app.desk.clone(), self.peer, stream.clone());
+        let (desk, caller, stream) = (self.app.desk.clone(), self.caller.clone(), stream.clone());
         let mut coming: Coming = Box::pin(async move {
             let what = Logged::new(&command);
             let done = desk.send(&stream, command).await;
-            what.log(&stream, peer, done.as_ref().err());
+            what.log(&stream, &caller, done.as_ref().err());
             Ok(done?)
         });
         // The first look puts it in line.
@@ -106,7 +112,7 @@ impl Logged {
         }
     }
 
-    fn log(self, stream: &StreamName, peer: Peer, refused: Option<&Refused>) {
+    fn log(self, stream: &StreamName, peer: &Caller, refused: Option<&Refused>) {
         match (self, refused) {
             (Self::Nothing, _) => {}
             (Self::Input(bytes), None) => info!(stream:% = stream, peer:% = peer, bytes; "input"),
@@ -124,7 +130,7 @@ impl Logged {
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         let status = match &fault {
-            Fault::Denied(_) => StatusCode::FORBIDDEN,
+            Fault::Denied(denied) => return denied.clone().into(),
             Fault::NoStream(name) => return Problem::no_stream(name),
             Fault::Held => StatusCode::SERVICE_UNAVAILABLE,
             Fault::Leased(_) => StatusCode::CONFLICT,
@@ -148,7 +154,7 @@ impl Request {
     /// Has a command carried out, and says whether it was so before.
     async fn command(&self, name: &str, command: Command) -> Result<bool, Problem> {
         let stream = self.stream(name)?.log.name().clone();
-        let sender = Sender { app: &self.app, peer: self.guest.peer, channel: None };
+        let sender = Sender { app: &self.app, caller: &self.caller, channel: None };
         let reply = sender.send(&stream, command)?.await?;
         Ok(matches!(reply, Reply::Already))
     }

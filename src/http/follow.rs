@@ -36,11 +36,12 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
     if !ask.streams.is_empty() {
         return Err(Problem::bad("stream= goes with GET /streams; here the path names the stream"));
     }
-    let held = name.parse().is_ok_and(|name| request.app.catalog.is_held(&name));
+    let entry = request.stream(name);
+    let held = entry.as_ref().is_ok_and(|entry| request.app.catalog.is_held(entry.log.name()));
     if let Some(reply) = not_now(request, &ask, held)? {
         return Ok(reply);
     }
-    let entry = match request.stream(name) {
+    let entry = match entry {
         // It was there once, so it is gone: anything but 204 would let a browser ask for ever.
         Err(_) if ask.reconnect && name.parse::<StreamName>().is_ok() => return Ok(no_content()),
         entry => entry?,
@@ -60,13 +61,14 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
     };
     let reader = Reader { reading, encoding: ask.encoding, quiet: request.app.keep_alive, says_satisfied: ends };
     let body = stream::unfold(Stage::Hello(reader), Stage::next);
-    Ok(respond(ask.encoding, body))
+    Ok(respond(ask.encoding, request.term().of(body, ask.encoding)))
 }
 
 /// `GET /streams?stream=A&stream=B`.
 pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
     let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
-    let held = ask.streams.iter().any(|name| request.app.catalog.is_held(name));
+    let is_held = |name: &StreamName| request.app.catalog.is_held(name) && request.stream(name.as_str()).is_ok();
+    let held = ask.streams.iter().any(is_held);
     if let Some(reply) = not_now(request, &ask, held)? {
         return Ok(reply);
     }
@@ -103,7 +105,7 @@ pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
     let cursors = cursors.collect();
     let ends = ask.until.head || ask.until.lines.is_some();
     let body = stream::unfold(Some(Several::new(cursors, ask.encoding, request.app.keep_alive, ends)), Several::next);
-    Ok(respond(ask.encoding, body))
+    Ok(respond(ask.encoding, request.term().of(body, ask.encoding)))
 }
 
 /// What a reader needs that its session steers.

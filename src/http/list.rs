@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use warp::reply::Response;
 
+use crate::access::Caller;
 use crate::event::{Position, Progress, SourceState, Time};
 use crate::stream::{Entry, Info};
 
@@ -83,10 +84,10 @@ fn listed(entry: &Entry, now: Time) -> Listed<'_> {
 }
 
 /// Every stream, each an object as in the list.
-pub(super) fn all(app: &App) -> Vec<Box<RawValue>> {
+pub(super) fn all(app: &App, caller: &Caller) -> Vec<Box<RawValue>> {
     let now = SystemTime::now().into();
     let raw = |entry: &Entry| to_raw_value(&listed(entry, now)).expect("a list has text keys and finite numbers");
-    app.catalog.list().iter().map(raw).collect()
+    app.readable(caller).iter().map(raw).collect()
 }
 
 /// `GET /streams`.
@@ -100,7 +101,7 @@ pub(super) async fn streams(request: &Request) -> Result<Response, Problem> {
         )));
     }
     let now = SystemTime::now().into();
-    let entries = request.app.catalog.list();
+    let entries = request.app.readable(&request.caller);
     Ok(json(&List { streams: entries.iter().map(|entry| listed(entry, now)).collect() }))
 }
 

@@ -10,9 +10,12 @@ mod command;
 mod follow;
 mod leases;
 mod list;
+mod login;
 mod poll;
 mod reading;
 mod socket;
+mod term;
+mod who;
 
 pub(crate) use leases::Leases;
 pub(crate) use reading::Sessions;
@@ -30,14 +33,17 @@ use warp::Filter;
 use warp::reject::Rejection;
 use warp::reply::{Reply, Response};
 
-use crate::access::{Origins, Right, Rights};
+use crate::access::{Access, Caller, Origins, Subject};
+use crate::config::Right;
 use crate::control::{Command, Desk};
 use crate::event::StreamName;
 use crate::stream::{Catalog, Entry};
 
+use command::Fault;
 use listen::{Guest, Sent};
 use problem::{Allowed, Problem};
 use reading::Known;
+use term::Term;
 
 /// What all requests share.
 #[derive(Debug, Clone)]
@@ -51,13 +57,15 @@ pub(crate) struct App {
     /// Whether requests are to be served: from when all sources were started until the daemon stops.
     pub(crate) ready: watch::Receiver<bool>,
     /// Who may do what.
-    pub(crate) rights: Rights,
+    pub(crate) access: Access,
     /// Whose pages may do more than read.
     pub(crate) origins: Arc<Origins>,
     /// The readers that the control channel can steer.
     pub(crate) sessions: Sessions,
     /// Who may type now.
     pub(crate) leases: Leases,
+    /// The path under which we are seen, without a slash at its end.
+    pub(crate) base_path: String,
 }
 
 /// One request, as the handlers see it.
@@ -71,6 +79,7 @@ struct Request {
     headers: HeaderMap,
     body: Bytes,
     guest: Guest,
+    caller: Caller,
 }
 
 /// A request that may be answered, or why not.
@@ -104,9 +113,14 @@ impl App {
                 echo.then(async |ask: Asked, upgrade| answer(ask.and_then(|ask| socket::echo::open(ask, upgrade))));
             control.or(echo).unify()
         };
-        let live = warp::path!("health" / "live").and(read.clone());
+        let login = warp::path!("login").and(self.asked_by_any(Allowed::Post));
+        let login = login.then(async |ask: Asked| answer(ask.and_then(|ask| login::login(&ask))));
+        let logout = warp::path!("logout").and(self.asked_by_any(Allowed::Post));
+        let logout = logout.then(async |ask: Asked| answer(ask.map(|ask| login::logout(&ask))));
+        let any = self.asked_by_any(Allowed::Get);
+        let live = warp::path!("health" / "live").and(any.clone());
         let live = live.then(async |ask: Asked| answer(ask.map(|_| plain("alive\n"))));
-        let ready = warp::path!("health" / "ready").and(read);
+        let ready = warp::path!("health" / "ready").and(any);
         let ready = ready.then(async |ask: Asked| answer(ask.and_then(|ask| self::ready(&ask))));
         let type_in = self.asked(Allowed::Post, Right::Input);
         let input = warp::path!("streams" / String / "input").and(type_in);
@@ -127,12 +141,32 @@ impl App {
         let commands =
             commands.or(simple("stop", Command::Stop)).unify().or(simple("restart", Command::Restart)).unify();
         let streams = list.or(stream).unify().or(poll).unify().or(state).unify().or(progress).unify().or(badge).unify();
-        let routes = streams.or(control).unify();
+        let routes = streams.or(control).unify().or(login).unify().or(logout).unify();
         routes.or(live).unify().or(ready).unify().or(commands).unify().recover(problem::reply)
     }
 
     /// The request, if its method is the right one, and who sent it may do that.
     fn asked(
+        &self,
+        allowed: Allowed,
+        right: Right,
+    ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+        self.requests(allowed, right).map(move |ask: Asked| {
+            let ask = ask?;
+            ask.app.access.check_any(&ask.caller, right)?;
+            Ok(ask)
+        })
+    }
+
+    /// The request of anybody, if its method is the right one.
+    fn asked_by_any(
+        &self,
+        allowed: Allowed,
+    ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+        self.requests(allowed, Right::Read)
+    }
+
+    fn requests(
         &self,
         allowed: Allowed,
         right: Right,
@@ -143,10 +177,31 @@ impl App {
             .and(warp::header::headers_cloned())
             .and(warp::ext::get::<Sent>())
             .and(warp::ext::get::<Guest>())
-            .map(move |method, parameters, headers, Sent(body), guest| {
-                let ask = Request { app: app.clone(), right, method, parameters, headers, body, guest };
+            .map(move |method, mut parameters, headers, Sent(body), guest: Guest| {
+                let caller = who::caller(&app.access, guest.peer, &headers, &mut parameters)?;
+                let ask = Request { app: app.clone(), right, method, parameters, headers, body, guest, caller };
                 ask.check(allowed).map(|()| ask)
             })
+    }
+}
+
+impl App {
+    /// The stream of that name, if the caller may do this with it.
+    fn stream(&self, caller: &Caller, right: Right, name: &StreamName) -> Result<Entry, Fault> {
+        self.access.check_any(caller, right)?;
+        let entry = self.catalog.get(name).ok_or_else(|| Fault::NoStream(name.to_string()))?;
+        self.access.check(caller, right, Subject { name, is_private: entry.private.is_set() })?;
+        Ok(entry)
+    }
+
+    /// All streams that the caller may read.
+    fn readable(&self, caller: &Caller) -> Vec<Entry> {
+        let mut all = self.catalog.list();
+        all.retain(|entry| {
+            let subject = Subject { name: entry.log.name(), is_private: entry.private.is_set() };
+            self.access.check(caller, Right::Read, subject).is_ok()
+        });
+        all
     }
 }
 
@@ -159,10 +214,7 @@ impl Request {
         if !fits {
             return Err(Problem::method(allowed));
         }
-        if allowed == Allowed::Post {
-            self.check_origin()?;
-        }
-        self.may(None)
+        if allowed == Allowed::Post { self.check_origin() } else { Ok(()) }
     }
 
     fn is_head(&self) -> bool {
@@ -172,7 +224,11 @@ impl Request {
     /// Refuses what comes from a page that is not ours, and is not among `origins`. Programs send no `Origin`.
     fn check_origin(&self) -> Result<(), Problem> {
         let mut origins = self.headers.get_all(header::ORIGIN).iter();
-        let Some(origin) = origins.next() else { return Ok(()) };
+        let Some(origin) = origins.next() else {
+            // A browser says it with every POST and every WebSocket, and only browsers send cookies by themselves.
+            let detail = "with a cookie this needs an Origin; programs send `Authorization: Bearer` instead";
+            return if self.caller.by_cookie { Err(Problem::new(StatusCode::FORBIDDEN, detail)) } else { Ok(()) };
+        };
         let text = |value: &HeaderValue| value.to_str().unwrap_or("?").to_owned();
         let host = self.headers.get(header::HOST).map(text).unwrap_or_default();
         let origin = text(origin);
@@ -183,24 +239,21 @@ impl Request {
         Err(Problem::new(StatusCode::FORBIDDEN, detail))
     }
 
-    /// Refuses who has not the right; `None` is all streams.
-    fn may(&self, stream: Option<&StreamName>) -> Result<(), Problem> {
-        let checked = self.app.rights.check(self.guest.peer, self.right, stream);
-        checked.map_err(|denied| Problem::new(StatusCode::FORBIDDEN, denied.to_string()))
+    /// The stream of that name, if who asks may do this with it.
+    fn stream(&self, name: &str) -> Result<Entry, Problem> {
+        let known = name.parse::<StreamName>().ok();
+        let known = known.ok_or_else(|| Problem::no_stream(name))?;
+        Ok(self.app.stream(&self.caller, self.right, &known)?)
     }
 
-    /// The stream of that name.
-    fn stream(&self, name: &str) -> Result<Entry, Problem> {
-        let known = name.parse::<StreamName>().ok().and_then(|name| self.app.catalog.get(&name));
-        let entry = known.ok_or_else(|| Problem::no_stream(name))?;
-        self.may(Some(entry.log.name()))?;
-        Ok(entry)
+    /// How long the answer may go on.
+    fn term(&self) -> Term {
+        Term::new(&self.app.access, &self.caller)
     }
 
     /// Enters the readers of this connection, so that the control channel finds them.
     fn enter_session(&self, token: &str, readers: usize) -> Result<Vec<Known>, Problem> {
-        let credential = self.app.rights.credential(self.guest.peer);
-        let known = self.app.sessions.enter(credential, token, readers);
+        let known = self.app.sessions.enter(self.caller.credential().clone(), token, readers);
         let detail = "this session has too many connections; close some, or choose another session";
         known.ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, detail))
     }

@@ -57,11 +57,14 @@ pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Prob
     let mut events: Vec<Box<RawValue>> = Vec::new();
     let (mut gap, mut progress) = (None, None);
     let mut ready = request.app.ready.clone();
+    let mut term = request.term();
     loop {
         let item = tokio::select! {
             item = cursor.next(deadline) => item,
             // The daemon stops: what there is goes out.
             _ = ready.wait_for(|ready| !ready) => None,
+            // What there is goes out; the next poll is refused.
+            _ = term.over() => None,
         };
         match item {
             Some(Item::Frames(frames)) => {

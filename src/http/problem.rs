@@ -48,6 +48,12 @@ impl Problem {
         Self { headers, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
+    /// 401: what is needed is a token (RFC 6750, section 3).
+    pub(super) fn token(detail: impl Into<String>) -> Self {
+        let headers = &[("www-authenticate", "Bearer realm=\"rtlogd\"")];
+        Self { headers, ..Self::new(StatusCode::UNAUTHORIZED, detail) }
+    }
+
     /// 426: only a WebSocket of version 13 may come here (RFC 6455, section 4.4).
     pub(super) fn upgrade(detail: &str) -> Self {
         let headers = &[("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13")];

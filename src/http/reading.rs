@@ -209,9 +209,9 @@ impl Sessions {
     }
 
     /// The wheels of all readers of a session.
-    pub(super) fn wheels(&self, credential: Credential, token: &str) -> Vec<Arc<Wheel>> {
+    pub(super) fn wheels(&self, credential: &Credential, token: &str) -> Vec<Arc<Wheel>> {
         let found = self.found();
-        let readers = found.by_key.get(&(credential, token.to_owned()));
+        let readers = found.by_key.get(&(credential.clone(), token.to_owned()));
         readers.map_or_else(Vec::new, |readers| readers.iter().map(|(_, wheel)| wheel.clone()).collect())
     }
 }
@@ -297,13 +297,13 @@ mod tests {
         let sessions = Sessions::default();
         let token = "0123456789abcdef";
         let known = sessions.enter(Credential::Loopback, token, 2).unwrap();
-        assert_eq!(sessions.wheels(Credential::Loopback, token).len(), 2);
-        assert!(sessions.wheels(Credential::Owner, token).is_empty());
-        assert!(sessions.wheels(Credential::Loopback, "0123456789abcdeF").is_empty());
+        assert_eq!(sessions.wheels(&Credential::Loopback, token).len(), 2);
+        assert!(sessions.wheels(&Credential::Owner, token).is_empty());
+        assert!(sessions.wheels(&Credential::Loopback, "0123456789abcdeF").is_empty());
         let more = sessions.enter(Credential::Loopback, token, PER_SESSION - 2).unwrap();
         assert!(sessions.enter(Credential::Loopback, token, 1).is_none());
         drop((known, more));
-        assert!(sessions.wheels(Credential::Loopback, token).is_empty());
+        assert!(sessions.wheels(&Credential::Loopback, token).is_empty());
         assert_eq!(sessions.found().count, 0);
     }
 }

@@ -19,7 +19,7 @@ mod cursor;
 mod catalog;
 
 pub use appender::Appender;
-pub use catalog::{Catalog, Entry};
+pub use catalog::{Catalog, Entry, Private};
 pub use course::Run;
 pub use cursor::{Cursor, Frames, Item, Start, Until};
 pub use history::{Browsed, History, HistoryError, Keep, Kept, browse, read_events};

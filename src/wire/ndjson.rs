@@ -98,6 +98,17 @@ pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     line_of(&fields)
 }
 
+/// Why a reader is sent nothing more.
+#[derive(Serialize)]
+pub(super) struct Denied<'a> {
+    pub(super) why: &'a str,
+}
+
+/// Why the reader is sent nothing more, as a line.
+pub fn denied(why: &str) -> String {
+    line_of(&InStream { stream: None, kind: Some("denied"), fields: &Denied { why } })
+}
+
 /// How far the source is, as a line.
 pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
     line_of(&InStream { stream, kind: Some("progress"), fields: progress })

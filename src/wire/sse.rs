@@ -79,6 +79,11 @@ pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
     named("progress", None, &ndjson::InStream { stream, kind: None, fields: progress })
 }
 
+/// Why the reader is sent nothing more: its token does not count any longer.
+pub fn denied(why: &str) -> String {
+    named("denied", None, &ndjson::Denied { why })
+}
+
 /// Moves the reader's place without an event: past what its filter skipped.
 pub fn place(id: &dyn Display) -> String {
     format!("id: {id}\n\n")

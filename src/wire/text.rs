@@ -44,6 +44,11 @@ pub fn gap(gap: &Gap) -> String {
     })
 }
 
+/// Why the reader is sent nothing more, as a line.
+pub fn denied(why: &str) -> String {
+    said(why)
+}
+
 fn loss(fields: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Fields {

@@ -54,7 +54,12 @@ impl Channel {
 
     /// A WebSocket at another path.
     pub(crate) fn open_at(address: &Address, path: &str) -> Self {
-        let response = Response::get(address, path, &handshake());
+        Self::open_with(address, path, &[])
+    }
+
+    /// A WebSocket whose handshake has more header lines.
+    pub(crate) fn open_with(address: &Address, path: &str, headers: &[(&str, &str)]) -> Self {
+        let response = Response::get(address, path, &[&handshake(), headers].concat());
         assert_eq!(response.status, 101, "{}", String::from_utf8_lossy(&response.body.all()));
         assert_eq!(response.header("sec-websocket-accept"), ACCEPT);
         let protocol = header(&response.headers, "sec-websocket-protocol").map(str::to_owned);

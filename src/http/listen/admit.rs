@@ -14,6 +14,7 @@ use crate::access::Hosts;
 
 use super::super::follow::come_later;
 use super::super::problem::Problem;
+use super::super::who;
 use super::seats::Seat;
 use super::{Guest, Rules};
 
@@ -46,7 +47,7 @@ where
 async fn admit(
     request: hyper::Request<Incoming>,
     rules: &Rules,
-    guest: Guest,
+    mut guest: Guest,
 ) -> Result<hyper::Request<Empty<Bytes>>, Problem> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     check_host(authority, request.headers(), &rules.hosts)?;
@@ -69,6 +70,8 @@ async fn admit(
         }
     }
     head.extensions.insert(sent);
+    guest.secure |= who::was_secure(guest.peer, &head.headers, &rules.trusted);
+    guest.peer = who::origin(guest.peer, &head.headers, &rules.trusted);
     head.extensions.insert(guest);
     if !rules.base_path.is_empty() {
         let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);

@@ -229,6 +229,8 @@ struct Arrival {
 #[derive(Debug, Clone)]
 pub(crate) struct Guest {
     pub(crate) peer: Peer,
+    /// Whether nobody on the way can read along.
+    pub(super) secure: bool,
     seat: Arc<Seat>,
     tasks: TaskTracker,
 }
@@ -252,7 +254,7 @@ where
 {
     // Without even a seat to refuse from, the connection is closed.
     let Some(seat) = seats.take(from.address) else { return };
-    let guest = Guest { peer: from.peer, seat: Arc::new(seat), tasks: rules.tasks.clone() };
+    let guest = Guest { peer: from.peer, secure: false, seat: Arc::new(seat), tasks: rules.tasks.clone() };
     let (routes, rules) = (routes.clone(), rules.clone());
     let tasks = rules.tasks.clone();
     tasks.spawn(async move {

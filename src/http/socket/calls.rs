@@ -9,8 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::oneshot;
 
-use crate::access::Right;
-use crate::config::SignalName;
+use crate::config::{Right, SignalName};
 use crate::control::{Attachment, Command, Reply};
 use crate::event::{Level, StreamName};
 use crate::stream::{self as log, Start, Until, View};
@@ -71,23 +70,21 @@ impl Session {
         self.command(&command.0, command.1).unwrap_or_else(|error| now(Err(error)))
     }
 
-    fn may(&self, right: Right, stream: Option<&StreamName>) -> Result<(), Error> {
-        self.app.rights.check(self.peer, right, stream).map_err(|denied| Fault::from(denied).into())
+    fn may(&self, right: Right) -> Result<(), Error> {
+        self.app.access.check_any(&self.caller, right).map_err(|denied| Fault::from(denied).into())
     }
 
     fn sender(&self) -> Sender<'_> {
-        Sender { app: &self.app, peer: self.peer, channel: Some(self.number) }
+        Sender { app: &self.app, caller: &self.caller, channel: Some(self.number) }
     }
 
     fn list(&self) -> Now {
-        self.may(Right::Read, None)?;
-        Ok(Done::Streams { streams: list::all(&self.app) })
+        self.may(Right::Read)?;
+        Ok(Done::Streams { streams: list::all(&self.app, &self.caller) })
     }
 
     async fn subscribe(&mut self, ask: Subscribe) -> Now {
-        self.may(Right::Read, Some(&ask.stream))?;
-        let entry = self.app.catalog.get(&ask.stream);
-        let entry = entry.ok_or_else(|| Error::from(Fault::NoStream(ask.stream.to_string())))?;
+        let entry = self.app.stream(&self.caller, Right::Read, &ask.stream)?;
         if self.app.catalog.is_held(&ask.stream) {
             return Err(Fault::Held.into());
         }
@@ -141,8 +138,8 @@ impl Session {
                 return Ok(Done::Steered { readers: 1 });
             }
             (None, Some(session)) if SESSION.contains(&session.len()) => {
-                self.may(Right::Read, None)?;
-                self.app.sessions.wheels(self.app.rights.credential(self.peer), &session)
+                self.may(Right::Read)?;
+                self.app.sessions.wheels(self.caller.credential(), &session)
             }
             (None, Some(_)) => Vec::new(),
             _ => return Err(parameter("name one of `subscription` and `session`")),
@@ -158,10 +155,7 @@ impl Session {
     }
 
     fn lease(&mut self, stream: &StreamName, seconds: u32) -> Now {
-        self.may(Right::Input, Some(stream))?;
-        if self.app.catalog.get(stream).is_none() {
-            return Err(Fault::NoStream(stream.to_string()).into());
-        }
+        self.app.stream(&self.caller, Right::Input, stream)?;
         if seconds > LONGEST {
             return Err(parameter(format!("seconds: at most {LONGEST}; take it again before it is over")));
         }
@@ -169,7 +163,7 @@ impl Session {
             self.app.leases.give_back(stream, self.number);
         } else {
             let time = Duration::from_secs(seconds.into());
-            self.app.leases.take(stream, self.number, self.peer, time).map_err(Fault::Leased)?;
+            self.app.leases.take(stream, self.number, self.caller.peer, time).map_err(Fault::Leased)?;
         }
         Ok(Done::Leased { yours: seconds > 0, seconds: seconds.into() })
     }
@@ -201,13 +195,13 @@ impl Session {
         let place = self.under_way.place()?;
         let typed =
             if count > 0 { Some(self.sender().send(&ask.stream, Command::Input(Bytes::from(bytes)))?) } else { None };
-        let (app, peer, number) = (self.app.clone(), self.peer, self.number);
+        let (app, caller, number) = (self.app.clone(), self.caller.clone(), self.number);
         Ok(Outcome::Later(Box::pin(async move {
             if let Some(typed) = typed {
                 typed.await?;
             }
             if ask.eof {
-                let sender = Sender { app: &app, peer, channel: Some(number) };
+                let sender = Sender { app: &app, caller: &caller, channel: Some(number) };
                 sender.send(&ask.stream, Command::EndOfInput)?.await?;
             }
             drop(place);

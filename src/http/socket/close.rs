@@ -37,6 +37,9 @@ pub(super) const STOPPING: Close = Close(CloseCode::Away, "the daemon stops");
 /// Nothing was heard for too long.
 pub(super) const SILENCE: Close = Close(CloseCode::Policy, "no answer to pings");
 
+/// The token is over, or was revoked.
+pub(super) const DENIED: Close = Close(CloseCode::Policy, "the token does not count any more");
+
 /// It came in a message that is not text.
 pub(super) const BINARY: Close = Close(CloseCode::Unsupported, "messages are JSON, as text");
 

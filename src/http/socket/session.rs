@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::access::Peer;
+use crate::access::{BadToken, Caller};
 use crate::control::Raw;
 use crate::event::{Position, StreamName};
 use crate::stream::Item;
@@ -19,6 +19,7 @@ use crate::wire::message::{Holder, Tell, events};
 use super::super::App;
 use super::super::leases::Held;
 use super::super::reading::Wheel;
+use super::super::term::Term;
 use super::Socket;
 use super::close::{self, Ending};
 use super::requests::{Finished, UnderWay};
@@ -29,7 +30,7 @@ const SILENCE: u32 = 3;
 /// A socket's state.
 pub(super) struct Session {
     pub(super) app: App,
-    pub(super) peer: Peer,
+    pub(super) caller: Caller,
     /// Stands for this channel where leases are held.
     pub(super) number: u64,
     pub(super) subscriptions: BTreeMap<u64, Subscription>,
@@ -77,14 +78,16 @@ enum Step {
     /// It is time to look at pings and leases.
     Look,
     Stopping,
+    /// What the peer shows for itself does not count any more.
+    Denied(BadToken),
 }
 
 impl Session {
-    pub(super) fn new(app: App, peer: Peer) -> Self {
+    pub(super) fn new(app: App, caller: Caller) -> Self {
         let changes = app.leases.watch();
         Self {
             app,
-            peer,
+            caller,
             number: fastrand::u64(..),
             subscriptions: BTreeMap::new(),
             attachments: BTreeMap::new(),
@@ -109,17 +112,18 @@ impl Session {
 
     /// Runs it to its end.
     pub(super) async fn run(mut self, mut socket: Socket) {
-        debug!(peer:% = self.peer; "a control channel opens");
-        let ending = self.serve(&mut socket).await;
+        debug!(peer:% = self.caller.peer; "a control channel opens");
+        let denied = Term::new(&self.app.access, &self.caller);
+        let ending = self.serve(&mut socket, denied).await;
         self.app.leases.leave(self.number);
-        let peer = self.peer;
+        let peer = self.caller.peer;
         // Its readers end before the farewell: they would only hold others up.
         drop(self);
         debug!(peer:% = peer, ending:? = ending; "a control channel ends");
         ending.close(socket).await;
     }
 
-    async fn serve(&mut self, socket: &mut Socket) -> Ending {
+    async fn serve(&mut self, socket: &mut Socket, mut term: Term) -> Ending {
         let interval = self.app.keep_alive;
         let mut ping = Instant::now() + interval;
         let mut unanswered = 0;
@@ -129,7 +133,7 @@ impl Session {
             if stopping && nothing_left && self.under_way.messages.is_empty() {
                 return Ending::Ours(close::STOPPING);
             }
-            let sent = match self.step(socket, ping, stopping).await {
+            let sent = match self.step(socket, &mut term, ping, stopping).await {
                 Step::Heard(None) => return Ending::Closed,
                 Step::Heard(Some(Err(error))) => return error.into(),
                 Step::Heard(Some(Ok(message))) => {
@@ -165,6 +169,10 @@ impl Session {
                     stopping = true;
                     Ok(())
                 }
+                Step::Denied(why) => {
+                    debug!(peer:% = self.caller.peer, why:% = why; "a control channel has lost its token");
+                    return Ending::Ours(close::DENIED);
+                }
             };
             if let Err(error) = sent {
                 return error.into();
@@ -172,11 +180,12 @@ impl Session {
         }
     }
 
-    async fn step(&mut self, socket: &mut Socket, ping: Instant, stopping: bool) -> Step {
+    async fn step(&mut self, socket: &mut Socket, term: &mut Term, ping: Instant, stopping: bool) -> Step {
         let over = self.leases.values().map(|(_, until)| *until).min();
         let look = over.map_or(ping, |over| over.min(ping));
         let mut ready = self.app.ready.clone();
         tokio::select! {
+            why = term.over() => Step::Denied(why),
             heard = socket.next() => Step::Heard(heard),
             Some((number, told)) = self.told.next() => Step::Told(number, told),
             Some(finished) = self.under_way.messages.next() => Step::Finished(finished),

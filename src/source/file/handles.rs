@@ -3,11 +3,13 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Deref;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::OFlags;
+
+use crate::stream::Private;
 
 /// So many files may stay open although nothing is written to them. Beyond it a file is closed once it was read to its
 /// end, and found again when it changes; half of them are kept for those that are written to.
@@ -15,7 +17,11 @@ const KEPT: usize = 128;
 
 /// The program's count; clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Handles(Arc<Mutex<usize>>);
+pub(super) struct Handles {
+    open: Arc<Mutex<usize>>,
+    /// What is told when a file is opened that not everybody may read.
+    private: Option<Private>,
+}
 
 /// An open file, counted as long as it is.
 #[derive(Debug)]
@@ -29,8 +35,19 @@ impl Handles {
     pub(super) fn open(&self, path: &Path) -> io::Result<Handle> {
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        // Its group and its owner may read it, or its owner alone (inode(7)): `o+r` is not set.
+        if let Some(private) = &self.private
+            && file.metadata()?.mode() & 0o004 == 0
+        {
+            private.set();
+        }
         self.count(|open| *open += 1);
         Ok(Handle { file, handles: self.clone() })
+    }
+
+    /// The same, and what it opens is looked at.
+    pub(super) fn guarded(self, private: Private) -> Self {
+        Self { private: Some(private), ..self }
     }
 
     /// Whether a file that was read to its end should be closed; of one that was `active` lately only when there are many.
@@ -39,7 +56,7 @@ impl Handles {
     }
 
     fn count<T>(&self, look: impl FnOnce(&mut usize) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

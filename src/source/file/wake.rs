@@ -14,6 +14,8 @@ use notify::event::ModifyKind;
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use crate::stream::Private;
+
 use super::handles::Handles;
 use super::identity::Identity;
 
@@ -105,6 +107,11 @@ impl Wakes {
         let watcher = notify::recommended_watcher(move |event| hear(&mut lock(&list), event));
         let watcher = watcher.map_err(|error| reason(&error, "fs.inotify.max_user_instances"));
         Self { watcher: Arc::new(Mutex::new(watcher)), heard, told: Arc::default(), handles: Handles::default() }
+    }
+
+    /// The same for one stream, which is private once a file is opened that not everybody may read.
+    pub(crate) fn guarded(self, private: Private) -> Self {
+        Self { handles: self.handles.guarded(private), ..self }
     }
 
     /// Wakes `ear` when something happens to `name` in `directory` (`None`: to any name), or to the directory itself.

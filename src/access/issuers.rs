@@ -1,0 +1,267 @@
+//! Others who give out tokens, such as a CI: their public keys, and what the claims of their tokens give.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde_json::Value;
+
+use crate::config::{self, Grant};
+
+/// Longest file of keys, in bytes: a JWKS with some hundred keys.
+const KEY_FILE: u64 = 256 << 10;
+
+/// Most keys of one issuer.
+const KEYS: usize = 64;
+
+/// Why an issuer's keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IssuerError {
+    #[error("cannot read the keys of {issuer} in {path:?}")]
+    Read { issuer: String, path: PathBuf, source: io::Error },
+    #[error(
+        "{path:?} has no key of {issuer} that can be used (a JWKS or a PEM with a public key for RS256, ES256 or EdDSA)"
+    )]
+    NoKey { issuer: String, path: PathBuf },
+}
+
+/// A public key.
+#[derive(Debug)]
+pub(super) struct PublicKey {
+    pub(super) id: Option<String>,
+    pub(super) algorithm: Algorithm,
+    pub(super) proves: DecodingKey,
+}
+
+/// An issuer and its keys.
+#[derive(Debug)]
+pub(super) struct Issuer {
+    pub(super) spec: config::Issuer,
+    pub(super) keys: Vec<PublicKey>,
+}
+
+impl Issuer {
+    pub(super) fn load(spec: &config::Issuer) -> Result<Self, IssuerError> {
+        let (issuer, path) = (spec.issuer.clone(), spec.keys.clone());
+        let text =
+            read(&path).map_err(|source| IssuerError::Read { issuer: issuer.clone(), path: path.clone(), source })?;
+        let keys = if text.trim_start().starts_with('{') { of_jwks(&text) } else { of_pem(&text) };
+        if keys.is_empty() {
+            return Err(IssuerError::NoKey { issuer, path });
+        }
+        Ok(Self { spec: spec.clone(), keys })
+    }
+
+    /// The keys that may have signed a token with this header, at most all of them.
+    pub(super) fn keys_for<'a>(
+        &'a self,
+        algorithm: Algorithm,
+        id: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a PublicKey> {
+        let fits = move |key: &&PublicKey| {
+            let same_id = match (id, key.id.as_deref()) {
+                (Some(wanted), Some(own)) => wanted == own,
+                (None | Some(_), _) => true,
+            };
+            same_id && key.algorithm == algorithm
+        };
+        self.keys.iter().filter(fits)
+    }
+
+    /// What a token with these claims gives.
+    pub(super) fn grants(&self, claims: &BTreeMap<String, Value>) -> Vec<Grant> {
+        let fits = |entry: &&config::ClaimGrant| {
+            entry.claims.iter().all(|(name, pattern)| claims.get(name).is_some_and(|value| matches(pattern, value)))
+        };
+        self.spec.grants.iter().filter(fits).map(|entry| entry.grant.clone()).collect()
+    }
+}
+
+/// Of a list one value has to match, such as of groups.
+fn matches(pattern: &config::NamePattern, value: &Value) -> bool {
+    match value {
+        Value::String(text) => pattern.matches(text),
+        Value::Bool(truth) => pattern.matches(if *truth { "true" } else { "false" }),
+        Value::Number(number) => pattern.matches(&number.to_string()),
+        Value::Array(values) => values.iter().any(|value| !value.is_array() && matches(pattern, value)),
+        Value::Null | Value::Object(_) => false,
+    }
+}
+
+/// Keys of other kinds are for others.
+fn of_jwks(text: &str) -> Vec<PublicKey> {
+    let set = serde_json::from_str::<JwkSet>(text);
+    let keys = set.or_else(|_| serde_json::from_str::<Jwk>(text).map(|key| JwkSet { keys: vec![key] }));
+    let known = keys.map_or_else(|_| Vec::new(), |set| set.keys);
+    known.iter().take(KEYS).filter_map(of_jwk).collect()
+}
+
+fn of_jwk(jwk: &Jwk) -> Option<PublicKey> {
+    // What is said to be for another algorithm of the family is not for this one.
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => Algorithm::ES256,
+        AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
+        // A secret in a file of public keys is none.
+        _ => return None,
+    };
+    if jwk.common.key_algorithm.as_ref().is_some_and(|said| said.to_string() != format!("{algorithm:?}")) {
+        return None;
+    }
+    if jwk.common.public_key_use.as_ref().is_some_and(|used| *used != jsonwebtoken::jwk::PublicKeyUse::Signature) {
+        return None;
+    }
+    Some(PublicKey { id: jwk.common.key_id.clone(), algorithm, proves: DecodingKey::from_jwk(jwk).ok()? })
+}
+
+fn of_pem(text: &str) -> Vec<PublicKey> {
+    type Read = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
+    // A private key is none of ours to have, and would be read as a public one.
+    if text.contains("PRIVATE KEY") {
+        return Vec::new();
+    }
+    let kinds: [(Algorithm, Read); 3] = [
+        (Algorithm::RS256, DecodingKey::from_rsa_pem),
+        (Algorithm::ES256, DecodingKey::from_ec_pem),
+        (Algorithm::EdDSA, DecodingKey::from_ed_pem),
+    ];
+    let key = kinds.into_iter().find_map(|(algorithm, read)| {
+        let proves = read(text.as_bytes()).ok()?;
+        Some(PublicKey { id: None, algorithm, proves })
+    });
+    key.into_iter().collect()
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(KEY_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > KEY_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {KEY_FILE} bytes")));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::BadToken;
+    use crate::access::ring::Ring;
+    use crate::config::{ClaimGrant, Right};
+    use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+    use aws_lc_rs::rsa::KeySize;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+    use base64::Engine as _;
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::json;
+    use std::time::SystemTime;
+
+    const NAME: &str = "https://ci.example.com";
+
+    fn spec(keys: &Path) -> config::Issuer {
+        let claims = [("project", "group/*"), ("protected", "true")];
+        let claims = claims.map(|(name, pattern)| (name.to_owned(), pattern.parse().unwrap())).into();
+        let grant = Grant { streams: vec!["build-*".parse().unwrap()], allow: vec![Right::Input] };
+        let grants = vec![ClaimGrant { claims, grant }];
+        config::Issuer { issuer: NAME.into(), audience: "rtlogd".into(), keys: keys.into(), grants }
+    }
+
+    fn pem(label: &str, der: &[u8]) -> String {
+        let body = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+    }
+
+    fn now() -> u64 {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+    }
+
+    fn claims() -> Value {
+        json!({"iss": NAME, "aud": "rtlogd", "exp": now() + 600, "sub": "job 7", "project": "group/app", "protected": true})
+    }
+
+    fn ecdsa() -> (EncodingKey, Vec<u8>) {
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &aws_lc_rs::rand::SystemRandom::new())
+                .unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
+        (EncodingKey::from_ec_der(pkcs8.as_ref()), pair.public_key().as_ref().to_vec())
+    }
+
+    fn jwks(point: &[u8], id: &str) -> String {
+        let part = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+        let known = json!({
+            "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": id,
+            "x": part(&point[1..33]), "y": part(&point[33..]),
+        });
+        let secret = json!({"kty": "oct", "kid": id, "k": part(b"not for anybody to know, and no public key")});
+        json!({"keys": [secret, {"kty": "strange"}, known]}).to_string()
+    }
+
+    #[test]
+    fn the_tokens_of_a_ci_count_by_its_jwks() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("jwks.json");
+        let (signs, point) = ecdsa();
+        std::fs::write(&path, jwks(&point, "k1")).unwrap();
+        let ring = Ring::with(vec![Issuer::load(&spec(&path)).unwrap()]);
+        let header = Header { kid: Some("k1".into()), ..Header::new(Algorithm::ES256) };
+        let prove = |header: &Header, claims: &Value| {
+            ring.prove(&jsonwebtoken::encode(header, claims, &signs).unwrap(), SystemTime::now())
+        };
+        let token = prove(&header, &claims()).unwrap();
+        assert!(token.gives(Right::Input, Some("build-1")) && !token.gives(Right::Read, Some("build-1")));
+        let with = |name: &str, value: Value| {
+            let mut claims = claims();
+            claims[name] = value;
+            claims
+        };
+        for (name, value) in [("project", json!("other/app")), ("protected", json!(false)), ("project", Value::Null)] {
+            let token = prove(&header, &with(name, value.clone())).unwrap();
+            assert!(!token.gives(Right::Input, None), "{name}: {value}");
+        }
+        let refused = [
+            ("aud", json!("another"), BadToken::Claims),
+            ("aud", Value::Null, BadToken::Claims),
+            ("iss", json!("https://evil.example"), BadToken::Issuer),
+            ("exp", json!(now() - 60), BadToken::Expired),
+            ("exp", Value::Null, BadToken::Claims),
+            ("nbf", json!(now() + 600), BadToken::Early),
+        ];
+        for (name, value, why) in refused {
+            assert_eq!(prove(&header, &with(name, value.clone())), Err(why), "{name}: {value}");
+        }
+        let other = Header { kid: Some("k2".into()), ..header.clone() };
+        assert_eq!(prove(&other, &claims()), Err(BadToken::Signature));
+        // The secret that stands in the file proves nothing.
+        let secret = EncodingKey::from_secret(b"not for anybody to know, and no public key");
+        let header = Header { kid: Some("k1".into()), ..Header::new(Algorithm::HS256) };
+        let forged = jsonwebtoken::encode(&header, &claims(), &secret).unwrap();
+        assert_eq!(ring.prove(&forged, SystemTime::now()), Err(BadToken::Signature));
+    }
+
+    #[test]
+    fn one_public_key_as_pem_will_do() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("ci.pem");
+        let rsa = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let public = AsDer::<PublicKeyX509Der<'_>>::as_der(rsa.public_key()).unwrap();
+        let private = AsDer::<Pkcs8V1Der<'_>>::as_der(&rsa).unwrap();
+        std::fs::write(&path, pem("PUBLIC KEY", public.as_ref())).unwrap();
+        let ring = Ring::with(vec![Issuer::load(&spec(&path)).unwrap()]);
+        let signs = EncodingKey::from_rsa_pem(pem("PRIVATE KEY", private.as_ref()).as_bytes()).unwrap();
+        for (algorithm, proved) in [(Algorithm::RS256, true), (Algorithm::RS512, false), (Algorithm::PS256, false)] {
+            let token = jsonwebtoken::encode(&Header::new(algorithm), &claims(), &signs).unwrap();
+            assert_eq!(ring.prove(&token, SystemTime::now()).is_ok(), proved, "{algorithm:?}");
+        }
+        // Signed with the public key as a secret (RFC 8725, section 2.1).
+        let text = std::fs::read(&path).unwrap();
+        let forged = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims(), &EncodingKey::from_secret(&text));
+        assert_eq!(ring.prove(&forged.unwrap(), SystemTime::now()), Err(BadToken::Signature));
+        for bad in [pem("PRIVATE KEY", private.as_ref()), "hello".into(), "{\"keys\": []}".into(), "{".into()] {
+            std::fs::write(&path, bad).unwrap();
+            assert!(matches!(Issuer::load(&spec(&path)), Err(IssuerError::NoKey { .. })));
+        }
+    }
+}

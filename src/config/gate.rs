@@ -1,0 +1,110 @@
+//! `access`, word for word and checked. What stands in the structs is also the JSON Schema, so the comments are for users.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::access::{self, ClaimGrant, Grant, NamePattern, Right};
+use super::check::{Check, value, written};
+use super::field::{At, Entries, Field, OneOrMany};
+
+/// Who gets in.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Access {
+    /// The directory with the keys of our own tokens, as `rtlogd token --init` makes it. Default: none; then there are no
+    /// tokens of ours.
+    pub(super) keys: Field<String>,
+    /// Others whose tokens count, such as a CI. Default: none.
+    pub(super) issuers: Field<Vec<At<Issuer>>>,
+    /// Whether to let other machines in without tokens and TLS, although whoever reaches us can then read everything.
+    /// Default: false.
+    pub(super) insecure: Field<bool>,
+}
+
+/// Somebody else whose tokens count.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the key is named as the claim")]
+pub(super) struct Issuer {
+    /// What its tokens have as `iss`, such as `https://gitlab.example.com`.
+    pub(super) issuer: Field<String>,
+    /// What its tokens must have in `aud`: a name that only tokens for this rtlogd have.
+    pub(super) audience: Field<String>,
+    /// The file with its public keys: a JWKS, or one key as PEM. `RS256`, `ES256` and `EdDSA` are understood.
+    pub(super) keys: Field<String>,
+    /// What its tokens give: the rights of all entries whose claims are in the token.
+    pub(super) grants: Field<Vec<At<Claims>>>,
+}
+
+/// Rights for those whose tokens say something.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the key names what it holds")]
+pub(super) struct Claims {
+    /// Claims that all must be in the token, with values that match: * stands for any letters, ? for one.
+    pub(super) claims: Field<Entries<NamePattern>>,
+    /// The streams, by name; * stands for any letters, ? for one.
+    pub(super) stream: Field<OneOrMany<NamePattern>>,
+    /// What may be done with them.
+    pub(super) allow: Field<OneOrMany<Right>>,
+}
+
+impl Check<'_> {
+    pub(super) fn access(&mut self, raw: Access) -> access::Access {
+        let keys = written(raw.keys).and_then(|(place, path)| self.resolved(place, &path));
+        let issuers = value(raw.issuers).unwrap_or_default();
+        access::Access { keys, issuers: issuers.into_iter().filter_map(|at| self.issuer(at)).collect() }
+    }
+
+    fn issuer(&mut self, at: At<Issuer>) -> Option<access::Issuer> {
+        let raw = at.value?;
+        let issuer = self.needed(&at.place, value(raw.issuer), "issuer", "what its tokens have as `iss`");
+        let audience = self.needed(&at.place, value(raw.audience), "audience", "what its tokens have as `aud`");
+        let keys = written(raw.keys).and_then(|(place, path)| self.resolved(place, &path));
+        let keys = match keys {
+            None => self.needed(&at.place, None, "keys", "the file with its public keys").map(PathBuf::from),
+            keys => keys,
+        };
+        let grants: Vec<_> =
+            value(raw.grants).unwrap_or_default().into_iter().filter_map(|at| self.claims(at)).collect();
+        if grants.is_empty() {
+            let advice = "an issuer needs `grants` (such as [{claims: {sub: '*'}, stream: build, allow: read}])";
+            self.report.wrong(at.place, advice);
+        }
+        Some(access::Issuer { issuer: issuer?, audience: audience?, keys: keys?, grants })
+    }
+
+    fn claims(&mut self, at: At<Claims>) -> Option<ClaimGrant> {
+        let raw = at.value?;
+        let claims = value(raw.claims).map_or_else(Vec::new, |entries| entries.0);
+        let claims: BTreeMap<_, _> =
+            claims.into_iter().filter_map(|(name, pattern)| Some((name.value?, pattern.value?))).collect();
+        if claims.is_empty() {
+            // Whoever the issuer gives a token would be let in: with a public CI that is everybody.
+            self.report
+                .wrong(at.place, "a grant needs `claims`, of which its tokens must have all (such as {sub: '*'})");
+        }
+        let streams = values(raw.stream);
+        let allow = values(raw.allow);
+        if streams.is_empty() || allow.is_empty() {
+            self.report
+                .wrong(at.place, "a grant needs `stream` and `allow` (such as stream: 'build-*', allow: [read])");
+        }
+        Some(ClaimGrant { claims, grant: Grant { streams, allow } })
+    }
+
+    fn needed(&mut self, place: &super::report::Place, text: Option<String>, key: &str, what: &str) -> Option<String> {
+        let text = text.filter(|text| !text.is_empty());
+        if text.is_none() {
+            self.report.wrong(*place, format!("an issuer needs `{key}`: {what}"));
+        }
+        text
+    }
+}
+
+fn values<T>(field: Field<OneOrMany<T>>) -> Vec<T> {
+    value(field).map_or_else(Vec::new, |many| many.0.into_iter().filter_map(|at| at.value).collect())
+}

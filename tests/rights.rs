@@ -1,0 +1,357 @@
+//! The table of rights: what each credential gets for each right on each stream, at every address and by every method. One
+//! that has no row here is a failure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::http::{Address, Response};
+use crate::harness::ws::{Channel, Talk};
+use crate::harness::{Daemon, Place, sources};
+use crate::tokens::{keys, token};
+
+/// What an address needs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Needs {
+    /// Anybody may.
+    Nothing,
+    /// A right on any stream.
+    Any(Right),
+    /// A right on the stream in it.
+    Stream(Right),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Right {
+    Read,
+    Input,
+    Admin,
+}
+
+use Needs::{Any, Nothing, Stream};
+use Right::{Admin, Input, Read};
+
+/// Every address: as the sources write it, method, what it needs, a query or a body that is right, and the status of those
+/// who may.
+type Route = (&'static str, &'static str, Needs, &'static str, &'static [u8], u16);
+
+const ADDRESSES: &[Route] = &[
+    ("streams", "GET", Any(Read), "", b"", 200),
+    ("streams/NAME", "GET", Stream(Read), "?follow=false", b"", 200),
+    ("streams/NAME/poll", "GET", Stream(Read), "?tail=all&wait=0s", b"", 200),
+    ("streams/NAME/state", "GET", Stream(Read), "", b"", 200),
+    ("streams/NAME/progress", "GET", Stream(Read), "", b"", 200),
+    ("streams/NAME/badge.svg", "GET", Stream(Read), "", b"", 200),
+    ("streams/NAME/input", "POST", Stream(Input), "", b"x\n", 200),
+    ("streams/NAME/signal", "POST", Stream(Admin), "?signal=CONT", b"", 200),
+    ("streams/NAME/start", "POST", Stream(Admin), "", b"", 200),
+    ("streams/NAME/stop", "POST", Stream(Admin), "", b"", 200),
+    ("streams/NAME/restart", "POST", Stream(Admin), "", b"", 200),
+    // A handshake without its headers, and one without a token: whoever gets so far may try.
+    ("control", "GET", Any(Read), "", b"", 426),
+    ("echo", "GET", Any(Read), "", b"", 426),
+    ("health/live", "GET", Nothing, "", b"", 200),
+    ("health/ready", "GET", Nothing, "", b"", 200),
+    ("login", "POST", Nothing, "", b"", 400),
+    ("logout", "POST", Nothing, "", b"", 204),
+];
+
+/// Every method of the control channel, what it needs, and its parameters beside the stream.
+fn methods() -> Vec<(&'static str, Needs, Value)> {
+    vec![
+        ("streams.list", Any(Read), json!({})),
+        ("stream.subscribe", Stream(Read), json!({})),
+        // On its own subscriptions, which it could only make with the right.
+        ("subscription.filter", Nothing, json!({ "subscription": 99 })),
+        ("subscription.pause", Nothing, json!({ "subscription": 99 })),
+        ("subscription.resume", Nothing, json!({ "subscription": 99 })),
+        ("subscription.unsubscribe", Nothing, json!({ "subscription": 99 })),
+        ("process.detach", Nothing, json!({ "attachment": 99 })),
+        ("process.input", Stream(Input), json!({ "text": "x\n" })),
+        ("process.signal", Stream(Admin), json!({ "signal": "CONT" })),
+        ("process.pause", Stream(Admin), json!({})),
+        ("process.resume", Stream(Admin), json!({})),
+        ("process.start", Stream(Admin), json!({})),
+        ("process.resize", Stream(Input), json!({ "columns": 80, "rows": 24 })),
+        ("process.lease", Stream(Input), json!({ "seconds": 0 })),
+        ("process.attach", Stream(Read), json!({})),
+        ("process.restart", Stream(Admin), json!({})),
+        ("process.stop", Stream(Admin), json!({})),
+    ]
+}
+
+/// What comes of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Gets {
+    /// It is done.
+    It,
+    /// As if the stream were not there.
+    NotFound,
+    /// It is told that it may not.
+    Denied,
+    /// It is asked for a token.
+    Unknown,
+}
+
+use Gets::{Denied, It, NotFound, Unknown};
+
+/// A credential, and what it gets: for each of the streams `open`, `hidden` (private) and one that is not there, what comes
+/// of reading, typing and administering; and of the same without a stream.
+struct Row {
+    who: &'static str,
+    open: [Gets; 3],
+    hidden: [Gets; 3],
+    absent: [Gets; 3],
+    any: [Gets; 3],
+}
+
+const ROWS: &[Row] = &[
+    Row {
+        who: "this machine",
+        open: [It, Denied, Denied],
+        hidden: [NotFound, Denied, Denied],
+        absent: [NotFound, Denied, Denied],
+        any: [It, Denied, Denied],
+    },
+    Row { who: "the owner", open: [It; 3], hidden: [It; 3], absent: [NotFound; 3], any: [It; 3] },
+    Row { who: "another machine", open: [Unknown; 3], hidden: [Unknown; 3], absent: [Unknown; 3], any: [Unknown; 3] },
+    Row {
+        who: "reads open",
+        open: [It, Denied, Denied],
+        hidden: [NotFound, Denied, Denied],
+        absent: [NotFound, Denied, Denied],
+        any: [It, Denied, Denied],
+    },
+    Row {
+        who: "reads hidden",
+        open: [NotFound, Denied, Denied],
+        hidden: [It, Denied, Denied],
+        absent: [NotFound, Denied, Denied],
+        any: [It, Denied, Denied],
+    },
+    Row {
+        who: "types into open",
+        open: [Denied, It, Denied],
+        hidden: [Denied, NotFound, Denied],
+        absent: [Denied, NotFound, Denied],
+        any: [Denied, It, Denied],
+    },
+    Row {
+        who: "administers open",
+        open: [Denied, Denied, It],
+        hidden: [Denied, Denied, NotFound],
+        absent: [Denied, Denied, NotFound],
+        any: [Denied, Denied, It],
+    },
+    Row { who: "all of open", open: [It; 3], hidden: [NotFound; 3], absent: [NotFound; 3], any: [It; 3] },
+    Row { who: "all of all", open: [It; 3], hidden: [It; 3], absent: [NotFound; 3], any: [It; 3] },
+    Row {
+        who: "all of all, in a URL",
+        open: [It, Denied, Denied],
+        hidden: [It, Denied, Denied],
+        absent: [NotFound, Denied, Denied],
+        any: [It, Denied, Denied],
+    },
+    Row { who: "all of all, in a cookie", open: [It; 3], hidden: [It; 3], absent: [NotFound; 3], any: [It; 3] },
+    Row { who: "over", open: [Unknown; 3], hidden: [Unknown; 3], absent: [Unknown; 3], any: [Unknown; 3] },
+    Row { who: "of others", open: [Unknown; 3], hidden: [Unknown; 3], absent: [Unknown; 3], any: [Unknown; 3] },
+];
+
+/// A daemon whose processes ignore what is done to them.
+fn daemon() -> Daemon {
+    let place = Place::new();
+    keys(&place, "keys");
+    place.start(
+        "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: { keys: keys }\ntrusted_proxies: [127.0.0.1]\nstreams:\n  \
+         open: { command: [cat], input: true, pty: true }\n  \
+         hidden: { command: [cat], input: true, pty: true, private: true }",
+    )
+}
+
+/// How somebody asks: where, with which header, and with what in the query.
+struct Asks<'a> {
+    address: &'a Address,
+    headers: Vec<(&'static str, String)>,
+    query: Option<String>,
+}
+
+fn credentials(daemon: &Daemon) -> BTreeMap<&'static str, Asks<'_>> {
+    let foreign = Place::new();
+    keys(&foreign, "keys");
+    let bearer = |token: String| vec![("Authorization", format!("Bearer {token}"))];
+    let tcp = |headers| Asks { address: daemon.address(), headers, query: None };
+    let ours = |arguments: &[&str]| token(daemon, "keys", arguments);
+    let all = ours(&["--stream", "*", "--allow", "read,input,admin", "--expires", "1h"]);
+    BTreeMap::from([
+        ("this machine", tcp(vec![])),
+        ("the owner", Asks { address: daemon.unix(), headers: vec![], query: None }),
+        ("another machine", tcp(vec![("X-Forwarded-For", "203.0.113.9".to_owned())])),
+        ("reads open", tcp(bearer(ours(&["--stream", "open"])))),
+        ("reads hidden", tcp(bearer(ours(&["--stream", "hid*"])))),
+        ("types into open", tcp(bearer(ours(&["--stream", "open", "--allow", "input"])))),
+        ("administers open", tcp(bearer(ours(&["--stream", "open", "--allow", "admin"])))),
+        ("all of open", tcp(bearer(ours(&["--stream", "open", "--allow", "read,input,admin"])))),
+        ("all of all", tcp(bearer(all.clone()))),
+        ("all of all, in a URL", Asks { address: daemon.address(), headers: vec![], query: Some(all.clone()) }),
+        ("all of all, in a cookie", tcp(vec![("Cookie", format!("a=b; rtlogd={all}")), ("Origin", daemon.url(""))])),
+        ("over", tcp(bearer(ours(&["--stream", "*", "--allow", "read,input,admin", "--expires", "0s"])))),
+        ("of others", tcp(bearer(token(&foreign, "keys", &["--stream", "*", "--allow", "read,input,admin"])))),
+    ])
+}
+
+impl Row {
+    fn gets(&self, needs: Needs, stream: &str) -> Gets {
+        let by_right = |column: &[Gets; 3], right| match right {
+            Read => column[0],
+            Input => column[1],
+            Admin => column[2],
+        };
+        match (needs, stream) {
+            (Nothing, _) => It,
+            (Any(right), _) => by_right(&self.any, right),
+            (Stream(right), "open") => by_right(&self.open, right),
+            (Stream(right), "hidden") => by_right(&self.hidden, right),
+            (Stream(right), _) => by_right(&self.absent, right),
+        }
+    }
+}
+
+fn ask(asks: &Asks<'_>, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let path = match &asks.query {
+        Some(token) => format!("{path}{}access_token={token}", if path.contains('?') { "&" } else { "?" }),
+        None => path.to_owned(),
+    };
+    let headers: Vec<_> = asks.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let response = Response::request(asks.address, method, &path, &headers, body);
+    (response.status, response.body.all())
+}
+
+#[test]
+fn every_address_gives_each_what_is_its_own() {
+    let daemon = daemon();
+    let credentials = credentials(&daemon);
+    assert_eq!(credentials.len(), ROWS.len());
+    let mut looked = 0;
+    for row in ROWS {
+        let asks = &credentials[row.who];
+        for (address, method, needs, query, body, good) in ADDRESSES {
+            for stream in ["open", "hidden", "absent"] {
+                // A process that was stopped by the row before runs again.
+                ask(&credentials["the owner"], "POST", &format!("/streams/{stream}/start"), b"");
+                let path = format!("/{}{query}", address.replace("NAME", stream));
+                let (status, answer) = ask(asks, method, &path, body);
+                let expected = match row.gets(*needs, stream) {
+                    It => *good,
+                    NotFound => 404,
+                    Denied => 403,
+                    Unknown => 401,
+                };
+                // Whoever shows what does not count is told so even where nothing is needed.
+                let expected =
+                    if *needs == Nothing && ["over", "of others"].contains(&row.who) { 401 } else { expected };
+                let answer = String::from_utf8_lossy(&answer);
+                assert_eq!(status, expected, "{}: {method} {path}: {answer}", row.who);
+                if *address == "streams" && status == 200 {
+                    for stream in ["open", "hidden"] {
+                        let shown = answer.contains(&format!("\"{stream}\""));
+                        assert_eq!(shown, row.gets(Stream(Read), stream) == It, "{}: {stream} in {answer}", row.who);
+                    }
+                }
+                // What is not yours is as what is not there, to the letter.
+                if stream == "hidden" && row.gets(*needs, stream) == NotFound {
+                    let path = path.replace("hidden", "absent");
+                    let (absent_status, absent) = ask(asks, method, &path, body);
+                    let absent = String::from_utf8_lossy(&absent).replace("absent", "hidden");
+                    assert_eq!((status, &*answer), (absent_status, &*absent), "{}: {method} {path}", row.who);
+                }
+                looked += 1;
+            }
+        }
+    }
+    assert_eq!(looked, ROWS.len() * ADDRESSES.len() * 3);
+}
+
+#[test]
+fn every_method_does_for_each_what_is_its_own() {
+    let daemon = daemon();
+    let credentials = credentials(&daemon);
+    for row in ROWS {
+        let asks = &credentials[row.who];
+        // It does not come to a channel: see the row of `control` above.
+        if row.any[0] != It {
+            continue;
+        }
+        let headers: Vec<_> = asks.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let query = asks.query.as_ref().map_or_else(String::new, |token| format!("?access_token={token}"));
+        let mut channel = Channel::open_with(asks.address, &format!("/control{query}"), &headers);
+        for (method, needs, parameters) in methods() {
+            for stream in ["open", "hidden", "absent"] {
+                ask(&credentials["the owner"], "POST", &format!("/streams/{stream}/start"), b"");
+                let mut parameters = parameters.clone();
+                if matches!(needs, Stream(_)) {
+                    parameters["stream"] = json!(stream);
+                }
+                let id = channel.ask(method, &parameters);
+                let reply = channel.reply(id);
+                let code = reply["error"]["code"].as_i64();
+                let expected = match row.gets(needs, stream) {
+                    // There is no subscription 99.
+                    It if needs == Nothing => Some(-32001),
+                    It => None,
+                    NotFound => Some(-32001),
+                    Denied | Unknown => Some(-32002),
+                };
+                assert_eq!(code, expected, "{}: {method} {parameters}: {reply}", row.who);
+            }
+        }
+    }
+}
+
+/// All texts behind `begin` up to `end` in the sources below `folder`.
+fn quoted(folder: &Path, begin: &str, end: char, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            quoted(&path, begin, end, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            found.extend(text.split(begin).skip(1).filter_map(|rest| Some(rest.split_once(end)?.0.to_owned())));
+        }
+    }
+}
+
+#[test]
+fn every_address_and_every_method_has_its_row() {
+    let mut written = BTreeSet::new();
+    quoted(&sources("src/http"), "warp::path!(", ')', &mut written);
+    let mut addresses: BTreeSet<String> = written
+        .iter()
+        .filter(|path| !path.ends_with(".."))
+        .map(|path| path.replace(" / ", "/").replace('"', "").replace("String", "NAME"))
+        .collect();
+    let mut commands = BTreeSet::new();
+    quoted(&sources("src/http"), "simple(\"", '"', &mut commands);
+    addresses.extend(commands.iter().map(|command| format!("streams/NAME/{command}")));
+    let rows: BTreeSet<String> = ADDRESSES.iter().map(|row| row.0.to_owned()).collect();
+    assert_eq!(addresses, rows, "each address has a row in this table");
+    // Those that are routed in another way would be seen by nobody.
+    let mut others = BTreeSet::new();
+    quoted(&sources("src/http"), "warp::path::", ';', &mut others);
+    assert!(others.iter().all(|route| route.starts_with("end()")), "{others:?}");
+
+    let schema = Place::new().execute(&["schema", "control"]);
+    let text = String::from_utf8(schema.out).unwrap();
+    for (method, _, _) in methods() {
+        assert!(text.contains(&format!("\"{method}\"")), "{method} is in the table and not in the schema");
+    }
+    let source = fs::read_to_string(sources("src/wire/message/call.rs")).unwrap();
+    let known: BTreeSet<_> = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" => "))
+        .map(|pair| pair.0)
+        .collect();
+    let rows: BTreeSet<_> = methods().into_iter().map(|row| row.0).collect();
+    assert_eq!(known, rows, "each method has a row in this table");
+}
