@@ -20,7 +20,7 @@ use crate::access::{Access, AccessError, Hosts, Origins, Warden};
 use crate::config::{Config, Files, Listen, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, RunEnd, Time};
-use crate::http::listen::{self, ListenError, Rules, Socket};
+use crate::http::listen::{self, ListenError, Rules, Socket, Tls, TlsError};
 use crate::http::{App, Leases, Sessions};
 use crate::source::{self, Children, Options, SourceError, Tee, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places, Private};
@@ -56,6 +56,8 @@ pub(crate) enum DaemonError {
     History(#[from] HistoryError),
     #[error(transparent)]
     Access(#[from] AccessError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error("cannot wait for signals")]
@@ -66,7 +68,7 @@ pub(crate) enum DaemonError {
     Given(#[source] io::Error),
     #[error(
         "systemd listens on {0}, which other machines can reach, and nothing asks them who they are; let it listen on \
-        127.0.0.1, or write `access: {{insecure: true}}` in the configuration"
+        127.0.0.1, or write `tls` and `access: {{keys: ...}}`, or `access: {{insecure: true}}`, in the configuration"
     )]
     Open(Listen),
 }
@@ -100,7 +102,7 @@ pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
         };
         let mut house = House::new(&job.config)?;
         let (appender, places) = house.enter(&job.stream)?;
-        house.open_doors(sockets, &job.config);
+        house.open_doors(sockets, &job.config)?;
         let terminal = io::stdin().is_terminal();
         let signals = house.pass_signals(terminal).map_err(DaemonError::Signals)?;
         let options = Options {
@@ -311,8 +313,10 @@ impl House {
     }
 
     /// Begins to serve, and says where; gives back what it said.
-    pub(crate) fn open_doors(&mut self, sockets: Vec<Socket>, config: &Config) -> String {
-        let addresses: Vec<_> = sockets.iter().map(Socket::address).collect();
+    pub(crate) fn open_doors(&mut self, sockets: Vec<Socket>, config: &Config) -> Result<String, DaemonError> {
+        let tls = config.tls.as_ref().map(Tls::open).transpose()?;
+        let (tls, keeper) = tls.unzip();
+        let addresses: Vec<_> = sockets.iter().map(|socket| socket.address(tls.is_some())).collect();
         let base = config.base_path.trim_end_matches('/');
         let app = App {
             catalog: self.catalog.clone(),
@@ -330,6 +334,7 @@ impl House {
             limits: config.limits.clone(),
             trusted: config.trusted_proxies.clone(),
             base_path: base.to_owned(),
+            tls,
             tasks: self.connections.clone(),
             finish: self.finish.clone(),
         };
@@ -337,6 +342,10 @@ impl House {
         if let Some(warden) = self.warden.take() {
             let finish = self.finish.clone();
             self.connections.spawn(async move { finish.run_until_cancelled(warden.watch()).await });
+        }
+        if let Some(keeper) = keeper {
+            let finish = self.finish.clone();
+            self.connections.spawn(async move { finish.run_until_cancelled(keeper.watch()).await });
         }
         self.ready.send_replace(true);
         for address in &addresses {
@@ -347,7 +356,7 @@ impl House {
         }
         let status = format!("listening on {}", addresses.join(" "));
         systemd::ready(&status);
-        status
+        Ok(status)
     }
 
     /// The signals for the command of `rtlogd run`. From a terminal it shares our process group, and gets some itself.

@@ -50,7 +50,8 @@ pub(crate) fn serve(order: Order) -> Result<(), DaemonError> {
         let Order { config, file, load, served } = order;
         let mut end = Signals::new().map_err(DaemonError::Signals)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
-        let sockets = if given.is_empty() { open_all(&config.listen).await? } else { take(given, config.insecure)? };
+        let sockets =
+            if given.is_empty() { open_all(&config.listen).await? } else { take(given, config.may_be_reached())? };
         let mut keeper = Keeper::new(config, load)?;
         let house = &keeper.house;
         house.connections.spawn(adopt(house.children.clone(), house.finish.clone()));
@@ -58,7 +59,7 @@ pub(crate) fn serve(order: Order) -> Result<(), DaemonError> {
             keeper.begin(spec)?;
         }
         let door = file.map_or_else(Door::none, |file| Door::open(&file));
-        keeper.status = keeper.house.open_doors(sockets, &keeper.config);
+        keeper.status = keeper.house.open_doors(sockets, &keeper.config)?;
         keeper.watch_over();
         served();
         keeper.until(&mut end, &mut hangup, &door).await;
@@ -69,7 +70,7 @@ pub(crate) fn serve(order: Order) -> Result<(), DaemonError> {
 }
 
 /// The sockets that systemd opened, under the same rule as our own: what others can reach has to be wanted.
-fn take(given: Vec<Given>, insecure: bool) -> Result<Vec<Socket>, DaemonError> {
+fn take(given: Vec<Given>, open: bool) -> Result<Vec<Socket>, DaemonError> {
     let mut sockets = Vec::new();
     for given in given {
         let socket = match given {
@@ -77,7 +78,7 @@ fn take(given: Vec<Given>, insecure: bool) -> Result<Vec<Socket>, DaemonError> {
             Given::Unix(listener) => Socket::given_unix(listener),
         };
         let socket = socket.map_err(DaemonError::Given)?;
-        if !insecure && !socket.place().is_local() {
+        if !open && !socket.place().is_local() {
             return Err(DaemonError::Open(socket.place()));
         }
         sockets.push(socket);
@@ -232,6 +233,7 @@ fn unapplied(before: &Config, after: &Config) -> Option<String> {
         ("origins", before.origins != after.origins),
         ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
         ("base_path", before.base_path != after.base_path),
+        ("tls", before.tls != after.tls),
         ("access", before.insecure != after.insecure || before.access != after.access),
         ("limits", before.limits != after.limits),
     ];

@@ -23,6 +23,7 @@ mod control_hostile;
 mod control_process;
 mod rights;
 mod tokens;
+mod tls;
 mod config;
 mod lifecycle;
 mod hostile;

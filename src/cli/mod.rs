@@ -213,10 +213,10 @@ fn of_paths(paths: &[PathBuf]) -> Result<Config, Failure> {
 }
 
 fn replace_listen(config: &mut Config, listen: &[Listen]) -> Result<(), Failure> {
-    if let Some(open) = listen.iter().find(|listen| !listen.is_local() && !config.insecure) {
+    if let Some(open) = listen.iter().find(|listen| !listen.is_local() && !config.may_be_reached()) {
         let why = format!(
-            "{open} can be reached from other machines, and nothing asks them who they are; \
-            listen on 127.0.0.1, or write `access: {{insecure: true}}` in a configuration"
+            "{open} can be reached from other machines, and nothing asks them who they are; listen on 127.0.0.1, or write \
+            `tls` and `access: {{keys: ...}}`, or `access: {{insecure: true}}`, in a configuration"
         );
         return Err((why.into(), MISTAKE));
     }

@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::select;
 use tokio::time::timeout;
 
-use super::{ClientError, refusal};
+use super::{ClientError, refusal, tls};
 
 /// Where the daemon listens on a machine where it was installed.
 const SOCKET: &str = "/run/rtlogd/rtlogd.sock";
@@ -39,6 +39,7 @@ enum Place {
     Unix(PathBuf),
     /// Host and port, and the path under which a proxy shows it, without a slash at the end.
     Tcp {
+        secure: bool,
         authority: String,
         base: String,
     },
@@ -55,7 +56,7 @@ impl Server {
         if Path::new(SOCKET).exists() {
             return Place::Unix(SOCKET.into()).into();
         }
-        Place::Tcp { authority: "127.0.0.1:7070".to_owned(), base: String::new() }.into()
+        Place::Tcp { secure: false, authority: "127.0.0.1:7070".to_owned(), base: String::new() }.into()
     }
 
     /// The same, and this token is shown to it.
@@ -82,10 +83,15 @@ impl Server {
                 let stream = timeout(CONNECT, UnixStream::connect(socket)).await.map_err(late)?.map_err(missing)?;
                 exchange(stream, "localhost", request(method, "localhost", path, headers, body)?).await
             }
-            Place::Tcp { authority, base } => {
+            Place::Tcp { secure, authority, base } => {
                 let stream = timeout(CONNECT, TcpStream::connect(authority)).await.map_err(late)?.map_err(missing)?;
                 let path = format!("{base}{path}");
-                exchange(stream, authority, request(method, authority, &path, headers, body)?).await
+                let request = request(method, authority, &path, headers, body)?;
+                if !secure {
+                    return exchange(stream, authority, request).await;
+                }
+                let stream = timeout(CONNECT, tls::shake(stream, authority)).await.map_err(late)?.map_err(missing)?;
+                exchange(stream, authority, request).await
             }
         }
     }
@@ -113,9 +119,14 @@ impl FromStr for Server {
             return if path.starts_with('/') { Ok(Place::Unix(path.into()).into()) } else { Err(bad()) };
         }
         let uri: Uri = text.parse().map_err(|_| bad())?;
-        let (Some("http"), Some(host), None) = (uri.scheme_str(), uri.host(), uri.query()) else { return Err(bad()) };
-        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-        Ok(Place::Tcp { authority, base: uri.path().trim_end_matches('/').to_owned() }.into())
+        let (Some(scheme), Some(host), None) = (uri.scheme_str(), uri.host(), uri.query()) else { return Err(bad()) };
+        let (secure, port) = match scheme {
+            "http" => (false, 80),
+            "https" => (true, 443),
+            _ => return Err(bad()),
+        };
+        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(port));
+        Ok(Place::Tcp { secure, authority, base: uri.path().trim_end_matches('/').to_owned() }.into())
     }
 }
 
@@ -123,7 +134,9 @@ impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Place::Unix(path) => write!(f, "unix:{}", path.display()),
-            Place::Tcp { authority, base } => write!(f, "http://{authority}{base}"),
+            Place::Tcp { secure, authority, base } => {
+                write!(f, "http{}://{authority}{base}", if *secure { "s" } else { "" })
+            }
         }
     }
 }
@@ -235,10 +248,12 @@ mod tests {
 
     #[test]
     fn a_server_is_an_address_or_a_socket() {
-        let tcp = |authority: &str, base: &str| {
-            Server::from(Place::Tcp { authority: authority.to_owned(), base: base.to_owned() })
+        let at = |secure, authority: &str, base: &str| {
+            Server::from(Place::Tcp { secure, authority: authority.to_owned(), base: base.to_owned() })
         };
+        let tcp = |authority: &str, base: &str| at(false, authority, base);
         let table = [
+            ("https://ci.example.com", at(true, "ci.example.com:443", "")),
             ("http://127.0.0.1:7070", tcp("127.0.0.1:7070", "")),
             ("http://[::1]:7070/", tcp("[::1]:7070", "")),
             ("http://ci.example.com/logs/", tcp("ci.example.com:80", "/logs")),
@@ -248,7 +263,7 @@ mod tests {
         for (text, server) in table {
             assert_eq!(text.parse(), Ok(server), "{text}");
         }
-        for bad in ["", "127.0.0.1:7070", "https://a", "unix:x", "http://", "http://a/?b", "ftp://a"] {
+        for bad in ["", "127.0.0.1:7070", "unix:x", "http://", "http://a/?b", "ftp://a"] {
             assert!(bad.parse::<Server>().is_err(), "{bad}");
         }
     }

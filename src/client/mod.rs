@@ -3,6 +3,7 @@
 mod connect;
 mod decode;
 mod follow;
+mod tls;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -112,6 +112,24 @@ pub struct Access {
     pub issuers: Vec<Issuer>,
 }
 
+impl Access {
+    /// Whether there is nobody whose tokens count.
+    pub fn is_nobody(&self) -> bool {
+        self.keys.is_none() && self.issuers.is_empty()
+    }
+}
+
+/// How connections are kept from being read on the way. All paths are absolute.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tls {
+    /// The certificate, and those between it and the root, as PEM.
+    pub certificate: PathBuf,
+    /// Its private key, as PEM.
+    pub key: PathBuf,
+    /// Whose certificates clients must show; `None` if they need none.
+    pub client_ca: Option<PathBuf>,
+}
+
 /// Somebody else who gives out tokens, such as a CI.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Issuer {

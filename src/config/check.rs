@@ -55,7 +55,10 @@ impl Check<'_> {
             None => true,
         });
         let access = value(raw.access).map_or(defaults.access, |access| self.access(access));
-        let listen = written(raw.listen).map(|(place, listen)| self.listen(place, listen.0, insecure));
+        // A `tls` that is wrong is one mistake, too.
+        let open = insecure || raw.tls.is_some() && !access.is_nobody();
+        let tls = raw.tls.and_then(|tls| self.tls(tls));
+        let listen = written(raw.listen).map(|(place, listen)| self.listen(place, listen.0, open));
         let memory = self.size(raw.memory, defaults.memory, LEAST_STREAM_MEMORY, usize::MAX);
         let history = self.history(raw.history, History::default());
         let state_directory = written(raw.state_directory).and_then(|(place, path)| self.resolved(place, &path));
@@ -72,6 +75,7 @@ impl Check<'_> {
             base_path: written(raw.base_path)
                 .and_then(|(at, path)| self.base_path(at, &path))
                 .unwrap_or(defaults.base_path),
+            tls,
             access,
             insecure,
             limits: value(raw.limits).map_or(defaults.limits, |limits| self.limits(limits)),
@@ -79,7 +83,7 @@ impl Check<'_> {
         }
     }
 
-    fn listen(&mut self, place: Place, written: Vec<At<Listen>>, insecure: bool) -> Vec<Listen> {
+    fn listen(&mut self, place: Place, written: Vec<At<Listen>>, open: bool) -> Vec<Listen> {
         if written.is_empty() {
             self.report.wrong(place, "names no address (such as 127.0.0.1:7070; without `listen` it is that)");
         }
@@ -90,12 +94,12 @@ impl Check<'_> {
                 other => other,
             };
             let Some(listen) = listen else { continue };
-            if !listen.is_local() && !insecure {
+            if !listen.is_local() && !open {
                 self.report.wrong(
                     place,
                     format!(
-                        "{listen} can be reached from other machines, and whoever reaches it can read every \
-                    stream (listen on 127.0.0.1 behind a proxy, or allow it with `access: {{ insecure: true }}`)"
+                        "{listen} can be reached from other machines, and needs `tls` and tokens (`access: {{ keys: ... }}`) \
+                    for that (or a proxy, and 127.0.0.1; `access: {{ insecure: true }}` lets everybody read)"
                     ),
                 );
             }

@@ -52,7 +52,29 @@ pub(super) struct Claims {
     pub(super) allow: Field<OneOrMany<Right>>,
 }
 
+/// How connections are kept from being read on the way.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    /// The file with the certificate, and behind it those up to the root, as PEM. A changed file is read again.
+    pub(super) certificate: Field<String>,
+    /// The file with its private key, as PEM; not everybody may be able to read it.
+    pub(super) key: Field<String>,
+    /// The file with the roots of the certificates that clients must show, as PEM. Default: none; then they need none.
+    pub(super) client_ca: Field<String>,
+}
+
 impl Check<'_> {
+    pub(super) fn tls(&mut self, at: At<Tls>) -> Option<access::Tls> {
+        let raw = at.value?;
+        let mut path = |field: Field<String>| written(field).and_then(|(place, path)| self.resolved(place, &path));
+        let (certificate, key, client_ca) = (path(raw.certificate), path(raw.key), path(raw.client_ca));
+        if certificate.is_none() || key.is_none() {
+            self.report.wrong(at.place, "`tls` needs `certificate` and `key`, each a PEM file");
+        }
+        Some(access::Tls { certificate: certificate?, key: key?, client_ca })
+    }
+
     pub(super) fn access(&mut self, raw: Access) -> access::Access {
         let keys = written(raw.keys).and_then(|(place, path)| self.resolved(place, &path));
         let issuers = value(raw.issuers).unwrap_or_default();

@@ -73,6 +73,7 @@ fn join(first: raw::Config, second: raw::Config) -> raw::Config {
         origins: second.origins.or(first.origins),
         trusted_proxies: second.trusted_proxies.or(first.trusted_proxies),
         base_path: second.base_path.or(first.base_path),
+        tls: second.tls.or(first.tls),
         access: second.access.or(first.access),
         limits: second.limits.or(first.limits),
         streams,
@@ -126,7 +127,7 @@ mod tests {
 
     use super::super::{
         Access, CarriageReturn, ClaimGrant, FileSource, Files, Grant, History, Issuer, Limits, Multiline,
-        ProcessSource, Restart, RestartWhen, Right, SourceKind, Start, Stop, Stream, from_paths, schema,
+        ProcessSource, Restart, RestartWhen, Right, SourceKind, Start, Stop, Stream, Tls, from_paths, schema,
     };
     use super::*;
 
@@ -175,6 +176,7 @@ hosts: [CI.Example.com, "::1", "[::2]", 10.0.0.1]
 origins: ["https://Dash.example.com", "http://[::1]:8080"]
 trusted_proxies: [127.0.0.1, 10.0.0.0/8]
 base_path: /logs/ci/
+tls: { certificate: a.pem, key: /k/a.key }
 access:
   insecure: true
   keys: keys
@@ -250,6 +252,7 @@ streams:
             origins: ["https://dash.example.com", "http://[::1]:8080"].map(|it| it.parse().unwrap()).into(),
             trusted_proxies: ["127.0.0.1", "10.0.0.0/8"].map(|it| it.parse().unwrap()).into(),
             base_path: "/logs/ci".into(),
+            tls: Some(Tls { certificate: "/etc/a.pem".into(), key: "/k/a.key".into(), client_ca: None }),
             access: Access {
                 keys: Some("/etc/keys".into()),
                 issuers: vec![Issuer {
@@ -281,24 +284,24 @@ streams:
     }
 
     const KNOWN: &str =
-        "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, access, limits, streams";
+        "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
     const STREAM: &str = "a map with `file`, `command`, `shell`, `from`, `exclude`, `rotate_wait`, `directory`, `environment`, `user`, \
         `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `private`, `description`, `labels` or `history`";
 
     #[test]
     fn mistakes_of_form_have_a_place() {
-        let unknown = format!("1:1: unknown key `tls` (known here: {KNOWN})");
-        let broken = unknown.replace("tls", "a\\nb");
+        let unknown = format!("1:1: unknown key `colour` (known here: {KNOWN})");
+        let broken = unknown.replace("colour", "a\\nb");
         let no_stream = format!("1:15: expected {STREAM}, found the text \"b\"");
         let no_map = "1:1: expected a map with `listen`, `memory`, `state_directory`, `history`, `hosts`, `origins`, `trusted_proxies`, \
-            `base_path`, `access`, `limits` or `streams`, found a list";
+            `base_path`, `tls`, `access`, `limits` or `streams`, found a list";
         let time = "(a whole number and ms, s, m, h or d, such as 15s; at most 36500d)";
         let (head, body) = (
             format!("1:17: not a length of time: \"15\" {time}"),
             format!("1:27: not a length of time: \"never\" {time}"),
         );
         let table: [(&str, &[&str]); 22] = [
-            ("tls: 1\n", &[&unknown]),
+            ("colour: 1\n", &[&unknown]),
             ("memroy: 1MiB\n", &["1:1: unknown key `memroy` (did you mean `memory`?)"]),
             ("limits:\n  heads: 1s\n", &["2:3: unknown key `heads` (did you mean `head`?)"]),
             ("- 1\n", &[no_map]),
@@ -346,8 +349,8 @@ streams:
 
     #[test]
     fn mistakes_in_what_is_for_all_have_a_place() {
-        let open = "can be reached from other machines, and whoever reaches it can read every stream (listen on 127.0.0.1 \
-            behind a proxy, or allow it with `access: { insecure: true }`)";
+        let open = "can be reached from other machines, and needs `tls` and tokens (`access: { keys: ... }`) for that (or a proxy, \
+            and 127.0.0.1; `access: { insecure: true }` lets everybody read)";
         let (four, six) = (format!("1:9: 0.0.0.0:80 {open}"), format!("1:10: [::]:80 {open}"));
         let long = format!("listen: 'unix:{}'\n", "x".repeat(105));
         let too_long =
@@ -622,7 +625,7 @@ streams:
         // A default that is not there cannot be shown: this is where the package has it.
         assert_eq!(full.state_directory, Some("/var/lib/rtlogd".into()));
         assert_eq!(full.access.keys, Some("/etc/rtlogd/keys".into()));
-        let rest = Config { streams: Vec::new(), state_directory: None, access: Access::default(), ..full };
+        let rest = Config { streams: Vec::new(), state_directory: None, tls: None, access: Access::default(), ..full };
         assert_eq!(rest, Config::default());
         assert_eq!(shown.private, Some(false));
         let shown = Stream { description: None, labels: BTreeMap::new(), multiline: None, private: None, ..shown };

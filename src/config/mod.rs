@@ -32,7 +32,7 @@ mod progress;
 mod signal;
 pub mod units;
 
-pub use access::{Access, BadNamePattern, ClaimGrant, Grant, Issuer, NamePattern, Right};
+pub use access::{Access, BadNamePattern, ClaimGrant, Grant, Issuer, NamePattern, Right, Tls};
 pub use file::{
     BadEncoding, Encoding, Expression, FileSource, Files, MULTILINE_TIMEOUT, Multiline, ROTATE_WAIT, Start,
 };
@@ -84,6 +84,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// The path under which we are seen: `/`, or `/a/b` without a slash at the end.
     pub base_path: String,
+    /// How connections are kept from being read on the way.
+    pub tls: Option<Tls>,
     /// Who gets in.
     pub access: Access,
     /// Whether we may listen beyond this machine, although whoever reaches us can read everything.
@@ -104,11 +106,20 @@ impl Default for Config {
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             base_path: "/".into(),
+            tls: None,
             access: Access::default(),
             insecure: false,
             limits: Limits::default(),
             streams: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    /// Whether other machines may be able to reach us: nobody reads along and all are asked who they are, or it is said that
+    /// this does not matter.
+    pub fn may_be_reached(&self) -> bool {
+        self.insecure || self.tls.is_some() && !self.access.is_nobody()
     }
 }
 

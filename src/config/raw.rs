@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::access::NamePattern;
 use super::field::{At, Entries, Field, OneOrMany};
-use super::gate::Access;
+use super::gate::{Access, Tls};
 use super::net::{Listen, Network, WebOrigin};
 use super::progress::Pattern;
 use super::signal::SignalName;
@@ -41,6 +41,8 @@ pub(super) struct Config {
     pub(super) trusted_proxies: Field<Vec<At<Network>>>,
     /// The path under which a proxy shows us. Default: /.
     pub(super) base_path: Field<String>,
+    /// Keeps connections from being read on the way: all addresses speak TLS, to this machine also without. Default: none.
+    pub(super) tls: Field<Tls>,
     /// Who gets in.
     pub(super) access: Field<Access>,
     /// Bounds on connections and on waiting.

@@ -17,12 +17,12 @@ pub(crate) enum Address {
 }
 
 impl Address {
-    /// Reads what the daemon says of itself: `http://127.0.0.1:7070`, `unix:/path`.
+    /// Reads what the daemon says of itself: `http://127.0.0.1:7070`, `unix:/path`. This machine may leave TLS away.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Some(Self::Unix(path.into()));
         }
-        let rest = text.strip_prefix("http://")?;
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
         Some(Self::Tcp(rest.split('/').next()?.parse().ok()?))
     }
 

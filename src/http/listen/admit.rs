@@ -52,6 +52,12 @@ async fn admit(
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     check_host(authority, request.headers(), &rules.hosts)?;
     let (mut head, body) = request.into_parts();
+    // Of HTTP/2 the name stands in `:authority` alone (RFC 9113, section 8.3.1); whoever asks later looks in one place.
+    if let (false, Some(authority)) = (head.headers.contains_key(header::HOST), head.uri.authority())
+        && let Ok(host) = authority.as_str().parse()
+    {
+        head.headers.insert(header::HOST, host);
+    }
     let mut sent = Sent::default();
     if !body.is_end_stream() {
         let takes_one = head.method == Method::POST;

@@ -3,6 +3,7 @@
 mod admit;
 mod io;
 mod seats;
+mod tls;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,7 +18,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, warn};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +29,7 @@ use crate::access::{Hosts, Peer};
 use crate::config::{Limits, Listen, Network};
 
 pub(crate) use admit::Sent;
+pub(crate) use tls::{Tls, TlsError};
 
 use admit::respond;
 use io::Watched;
@@ -42,6 +44,18 @@ const HEADERS: usize = 100;
 
 /// Streams on one HTTP/2 connection at once; a browser asks for 100 at most.
 const H2_STREAMS: u32 = 100;
+
+/// What somebody is told who speaks HTTP where TLS is spoken.
+const PLAIN: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 34\r\nConnection: close\r\n\r\n\
+    this address speaks TLS: https://\n";
+
+/// Streams that one HTTP/2 connection may have reset before they were answered: a browser resets what a page left, but not
+/// more than it has open. With more the connection ends (CVE-2023-44487).
+const H2_RESETS: usize = 100;
+
+/// What one HTTP/2 connection may send ahead, in bytes: for all its streams together, as bodies are small.
+const H2_WINDOW: u32 = 256 << 10;
 
 /// A peer that says nothing for this long is asked whether it is there.
 const KEEP_IDLE: Duration = Duration::from_mins(1);
@@ -113,9 +127,10 @@ impl Socket {
         }
     }
 
-    /// Where to find it.
-    pub(crate) fn address(&self) -> String {
+    /// Where to find it; over TCP it is `secure` with TLS.
+    pub(crate) fn address(&self, secure: bool) -> String {
         match self {
+            Self::Tcp(_, address) if secure => format!("https://{address}"),
             Self::Tcp(_, address) => format!("http://{address}"),
             Self::Unix(_, path) | Self::Given(_, path) => format!("unix:{}", path.display()),
         }
@@ -152,6 +167,8 @@ pub(crate) struct Rules {
     pub(crate) trusted: Vec<Network>,
     /// Without the slash at its end.
     pub(crate) base_path: String,
+    /// What connections from other machines must speak, if anything.
+    pub(crate) tls: Option<Tls>,
     /// Where connections run.
     pub(crate) tasks: TaskTracker,
     /// Asks connections to finish what they are at.
@@ -186,14 +203,18 @@ where
                 tune(&stream);
                 let counted = !peer.ip().is_loopback() && !rules.trusted.iter().any(|net| net.contains(peer.ip()));
                 let from = Arrival { peer: Peer::tcp(peer), address: counted.then(|| peer.ip()) };
-                spawn(stream, from, &routes, &rules, &seats);
+                spawn(from, &routes, &rules, &seats, async |guest, routes, rules| {
+                    met(stream, guest, routes, &rules).await
+                });
             }),
             Socket::Unix(listener, _) | Socket::Given(listener, _) => {
                 listener.accept().await.and_then(|(stream, _)| {
                     let user = stream.peer_cred()?;
                     let pid = user.pid().and_then(|pid| u32::try_from(pid).ok());
                     let from = Arrival { peer: Peer::Unix { uid: user.uid(), pid }, address: None };
-                    spawn(stream, from, &routes, &rules, &seats);
+                    spawn(from, &routes, &rules, &seats, async |guest, routes, rules| {
+                        connection(stream, guest, routes, &rules).await
+                    });
                     Ok(())
                 })
             }
@@ -245,26 +266,59 @@ impl Guest {
     }
 }
 
-fn spawn<F, S>(stream: S, from: Arrival, routes: &F, rules: &Arc<Rules>, seats: &Arc<Seats>)
-where
-    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
-    F::Extract: Reply,
-    F::Future: Send,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+/// Gives a connection its seat, and serves it as a task.
+fn spawn<F, S>(
+    from: Arrival,
+    routes: &F,
+    rules: &Arc<Rules>,
+    seats: &Arc<Seats>,
+    serve: impl FnOnce(Guest, F, Arc<Rules>) -> S,
+) where
+    F: Clone,
+    S: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     // Without even a seat to refuse from, the connection is closed.
     let Some(seat) = seats.take(from.address) else { return };
     let guest = Guest { peer: from.peer, secure: false, seat: Arc::new(seat), tasks: rules.tasks.clone() };
-    let (routes, rules) = (routes.clone(), rules.clone());
-    let tasks = rules.tasks.clone();
-    tasks.spawn(async move {
-        if let Err(error) = connection(stream, guest, routes, &rules).await {
+    let served = serve(guest, routes.clone(), rules.clone());
+    rules.tasks.spawn(async move {
+        if let Err(error) = served.await {
             debug!(error:% = error; "a connection failed");
         }
     });
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serves a connection over TCP: where there is TLS it is spoken, but by this machine with itself.
+async fn met<F>(stream: TcpStream, mut guest: Guest, routes: F, rules: &Arc<Rules>) -> Result<(), Failure>
+where
+    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+    F::Future: Send,
+{
+    let Some(tls) = &rules.tls else { return connection(stream, guest, routes, rules).await };
+    let shake = async {
+        if Tls::is_spoken(&stream).await? {
+            return tls.accept(stream).await.map(Ok);
+        }
+        Ok(Err(stream))
+    };
+    let shaken = rules.finish.run_until_cancelled(tokio::time::timeout(rules.limits.head, shake)).await;
+    match shaken.ok_or("the daemon stops")??? {
+        Ok(stream) => {
+            guest.secure = true;
+            connection(stream, guest, routes, rules).await
+        }
+        Err(stream) if matches!(guest.peer, Peer::Tcp(peer) if tls::is_here(peer.ip())) => {
+            connection(stream, guest, routes, rules).await
+        }
+        Err(mut stream) => {
+            stream.write_all(PLAIN).await?;
+            Ok(stream.shutdown().await?)
+        }
+    }
+}
 
 /// Serves one connection to its end.
 async fn connection<F, S>(stream: S, guest: Guest, routes: F, rules: &Arc<Rules>) -> Result<(), Failure>
@@ -290,6 +344,10 @@ where
         server
             .timer(TokioTimer::new())
             .max_concurrent_streams(H2_STREAMS)
+            .max_pending_accept_reset_streams(H2_RESETS)
+            .max_local_error_reset_streams(H2_RESETS)
+            .initial_stream_window_size(H2_WINDOW / 4)
+            .initial_connection_window_size(H2_WINDOW)
             .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX))
             .max_send_buf_size(WRITE_BUFFER * 2)
             .keep_alive_interval(limits.keep_alive)

@@ -1,0 +1,202 @@
+//! TLS from outside: who must speak it, what it offers, certificates that change, and other people's clients over it.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+use crate::harness::{Daemon, Deadline, PATIENCE, Place, Program};
+use crate::tokens::{keys, token};
+
+/// An authority, and certificates of it.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new(place: &Place, file: &str) -> Self {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(DnType::CommonName, file);
+        let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(place.path(file), issuer.pem()).unwrap();
+        Self(issuer)
+    }
+
+    /// Writes `NAME.pem` and `NAME.key`, in the way of those who change certificates: put in place whole.
+    fn certify(&self, place: &Place, name: &str) {
+        let parameters = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = parameters.signed_by(&key, &self.0).unwrap();
+        for (extension, text) in [("pem", certificate.pem()), ("key", key.serialize_pem())] {
+            let path = place.path(&format!("{name}.{extension}"));
+            let new = path.with_extension("new");
+            std::fs::write(&new, text).unwrap();
+            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
+            std::fs::rename(new, path).unwrap();
+        }
+    }
+}
+
+/// A daemon that speaks TLS, and its authority.
+fn daemon(more: &str) -> (Daemon, Authority) {
+    let place = Place::new();
+    keys(&place, "keys");
+    let authority = Authority::new(&place, "ca.pem");
+    authority.certify(&place, "tls");
+    place.write("app.log", "one\n");
+    let yaml = format!(
+        "tls: {{ certificate: tls.pem, key: tls.key{more} }}\naccess: {{ keys: keys }}\nlisten: [\"0.0.0.0:0\"]\n\
+         streams: {{ app: {{ file: app.log, from: start }} }}"
+    );
+    (place.start(&yaml), authority)
+}
+
+fn port(daemon: &Daemon) -> u16 {
+    daemon.address().tcp().port()
+}
+
+/// What curl says.
+fn curl(daemon: &Daemon, arguments: &[&str]) -> (bool, String) {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "20"]).args(arguments).current_dir(daemon.path(""));
+    let ended = Program::start(command.stdin(Stdio::null())).ended();
+    (ended.status.success(), String::from_utf8_lossy(&ended.out).into_owned() + &ended.err)
+}
+
+#[test]
+fn streams_come_over_tls_by_either_version_of_http() {
+    let (daemon, _authority) = daemon("");
+    let url = format!("https://localhost:{}/streams/app?follow=false&format=text", port(&daemon));
+    for (arguments, version) in [
+        (&["--http2"][..], "2"),
+        (&["--http1.1"], "1.1"),
+        (&["--tlsv1.2", "--tls-max", "1.2"], "2"),
+        (&["--tlsv1.3"], "2"),
+    ] {
+        let arguments = [&["--cacert", "ca.pem", "-w", "%{http_version}", &url], arguments].concat();
+        assert_eq!(curl(&daemon, &arguments), (true, format!("one\n{version}")), "{arguments:?}");
+    }
+    let (done, said) = curl(&daemon, &[&url]);
+    assert!(!done && said.contains("certificate"), "{said}");
+}
+
+#[test]
+fn nothing_older_than_tls_1_2_is_spoken() {
+    let (daemon, _authority) = daemon("");
+    // A ClientHello of TLS 1.1 (RFC 4346, section 7.4.1.2) with one suite, TLS_RSA_WITH_AES_128_CBC_SHA.
+    let body = [&[3, 2][..], &[7; 32], &[0, 0, 2, 0, 0x2f, 1, 0]].concat();
+    let length = u8::try_from(body.len()).unwrap();
+    let hello = [&[0x16, 3, 1, 0, length + 4, 1, 0, 0, length][..], &body].concat();
+    let mut socket = TcpStream::connect(daemon.address().tcp()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(&hello).unwrap();
+    let mut answer = [0; 7];
+    socket.read_exact(&mut answer).unwrap();
+    assert_eq!((answer[0], answer[5]), (0x15, 2), "a fatal alert: {answer:?}");
+}
+
+/// An address of this machine that is not loopback, if it has one.
+fn outer() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Nothing is sent: it only finds the way.
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().unwrap().ip()).filter(|address| !address.is_loopback())
+}
+
+#[test]
+fn from_elsewhere_nobody_speaks_without_tls_nor_reads_without_a_token() {
+    let (daemon, _authority) = daemon("");
+    assert_eq!(daemon.get("/streams", &[]).0, 200, "this machine may");
+    let Some(outer) = outer() else { return };
+    let address = SocketAddr::new(outer, port(&daemon));
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(format!("GET /streams HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("https://\n"), "{answer}");
+    let url = format!("https://{address}/streams");
+    let (_, said) = curl(&daemon, &["--insecure", "-w", "%{http_code}", &url]);
+    assert!(said.ends_with("401"), "{said}");
+    let bearer = format!("Authorization: Bearer {}", token(&daemon, "keys", &["--stream", "*"]));
+    let (_, said) = curl(&daemon, &["--insecure", "-w", "%{http_code}", "-H", &bearer, &url]);
+    assert!(said.ends_with("200") && said.contains("\"app\""), "{said}");
+    let body = format!("token={}", token(&daemon, "keys", &["--stream", "*"]));
+    let url = format!("https://{address}/login");
+    let (_, said) =
+        curl(&daemon, &["--insecure", "-i", "-H", &format!("Origin: https://{address}"), "-d", &body, &url]);
+    assert!(said.to_lowercase().contains("set-cookie: rtlogd=") && said.contains("; Secure"), "{said}");
+}
+
+#[test]
+fn a_new_certificate_is_used_and_a_wrong_one_is_not() {
+    let (daemon, authority) = daemon("");
+    let url = format!("https://localhost:{}/health/live", port(&daemon));
+    let serial = || curl(&daemon, &["--cacert", "ca.pem", "-w", "%{certs}", "-o", "none", &url]).1;
+    let first = serial();
+    assert!(first.contains("BEGIN CERTIFICATE"), "{first}");
+    std::fs::write(daemon.path("tls.pem"), "nonsense").unwrap();
+    Deadline::new().until("a warning", || daemon.logged().contains("cannot be used").then_some(()));
+    assert_eq!(serial(), first);
+    authority.certify(&daemon, "tls");
+    Deadline::new().until("the new certificate", || (serial() != first).then_some(()));
+    assert!(serial().contains("BEGIN CERTIFICATE"));
+}
+
+#[test]
+fn clients_show_a_certificate_where_it_is_asked_for() {
+    let (daemon, authority) = daemon(", client_ca: ca.pem");
+    authority.certify(&daemon, "client");
+    let other = Authority::new(&daemon, "other.pem");
+    other.certify(&daemon, "stranger");
+    let url = format!("https://localhost:{}/health/live", port(&daemon));
+    let shown = |name: Option<&str>| {
+        let files = name.map(|name| [format!("{name}.pem"), format!("{name}.key")]);
+        let more = files.as_ref().map_or_else(Vec::new, |[pem, key]| vec!["--cert", pem, "--key", key]);
+        curl(&daemon, &[&["--cacert", "ca.pem", &url], &more[..]].concat()).0
+    };
+    assert_eq!([shown(Some("client")), shown(Some("stranger")), shown(None)], [true, false, false]);
+}
+
+#[test]
+fn the_commands_speak_it() {
+    let (daemon, _authority) = daemon("");
+    let list = |roots: &str| {
+        let mut command = daemon.command(&["ls", "--url", &format!("https://localhost:{}", port(&daemon))]);
+        command.env("SSL_CERT_FILE", daemon.path(roots)).env_remove("SSL_CERT_DIR").stdin(Stdio::null());
+        Program::start(&mut command).ended()
+    };
+    let ended = list("ca.pem");
+    assert!(ended.status.success() && String::from_utf8_lossy(&ended.out).contains("app"), "{}", ended.err);
+    Authority::new(&daemon, "other.pem");
+    let ended = list("other.pem");
+    assert!(!ended.status.success() && ended.err.contains("certificate"), "{}", ended.err);
+}
+
+#[test]
+fn what_others_can_reach_needs_both_tls_and_tokens() {
+    let place = Place::new();
+    let (tls, keys) = ("tls: { certificate: a.pem, key: a.key }", "access: { keys: keys }");
+    for (yaml, fits) in [
+        (String::new(), false),
+        (tls.to_owned(), false),
+        (keys.to_owned(), false),
+        (format!("{tls}\n{keys}"), true),
+        ("access: { insecure: true }".to_owned(), true),
+    ] {
+        place.configure(&format!("listen: [\"0.0.0.0:0\"]\n{yaml}"));
+        let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
+        assert_eq!(ended.status.success(), fits, "{yaml}: {}", ended.err);
+    }
+}
+
+#[test]
+fn a_key_that_all_may_read_is_refused() {
+    let place = Place::new();
+    Authority::new(&place, "ca.pem").certify(&place, "tls");
+    std::fs::set_permissions(place.path("tls.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    place.configure("tls: { certificate: tls.pem, key: tls.key }");
+    let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
+    assert!(!ended.status.success() && ended.err.contains("chmod o-r"), "{}", ended.err);
+}
