@@ -74,6 +74,10 @@ pub(crate) enum Refused {
     InputEnded,
     #[error("the process has no terminal (its configuration gives it one with `pty: true`)")]
     NoPty,
+    #[error(
+        "what its terminal shows is as the process wrote it, and secrets are taken out of this stream (`redact`); read its lines"
+    )]
+    Redacted,
     #[error("{0} bytes are too many for one input (at most {LONGEST_INPUT}; send it in pieces)")]
     TooLong(usize),
     #[error("there is no signal {0}")]

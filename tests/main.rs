@@ -22,6 +22,7 @@ mod control;
 mod control_hostile;
 mod control_process;
 mod rights;
+mod redact;
 mod tokens;
 mod tls;
 mod config;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::event::{MAX_LINE, StreamName};
 
+use super::choice::{Choice, Switch};
 use super::field::{At, Entries, Field};
 use super::raw::{self, Word};
 use super::report::{Place, Report};
@@ -253,6 +254,7 @@ impl Check<'_> {
         let max_line = self.size(raw.max_line, MAX_LINE, LEAST_MAX_LINE, MAX_LINE);
         let history = self.history(raw.history, history);
         let multiline = self.multiline(raw.multiline.take());
+        let redact = self.redact(raw.redact.take());
         Some(Stream {
             name,
             source: source?,
@@ -262,6 +264,7 @@ impl Check<'_> {
             encoding: value(raw.encoding).unwrap_or_default(),
             multiline,
             progress: value(raw.progress).map_or_else(Progress::default, progress),
+            redact,
             private: value(raw.private),
             description: value(raw.description).map(|words| words.0),
             labels: words(raw.labels),
@@ -380,11 +383,11 @@ impl Check<'_> {
 }
 
 /// Whether progress is looked for; patterns that did not fit were noted.
-fn progress(raw: raw::Progress) -> Progress {
+fn progress(raw: Choice<raw::ProgressPattern>) -> Progress {
     match raw {
-        raw::Progress::Switch(raw::Switch::Off) => Progress::Off,
-        raw::Progress::Switch(raw::Switch::On) => Progress::default(),
-        raw::Progress::Patterns(patterns) => {
+        Choice::Switch(Switch::Off) => Progress::Off,
+        Choice::Switch(Switch::On) => Progress::default(),
+        Choice::Patterns(patterns) => {
             Progress::On(patterns.into_iter().filter_map(|at| value(at.value?.pattern)).collect())
         }
     }

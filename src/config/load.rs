@@ -283,10 +283,9 @@ streams:
         assert_eq!(config(&[text]), Ok(expected));
     }
 
-    const KNOWN: &str =
-        "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
+    const KNOWN: &str = "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
     const STREAM: &str = "a map with `file`, `command`, `shell`, `from`, `exclude`, `rotate_wait`, `directory`, `environment`, `user`, \
-        `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `private`, `description`, `labels` or `history`";
+        `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `redact`, `private`, `description`, `labels` or `history`";
 
     #[test]
     fn mistakes_of_form_have_a_place() {

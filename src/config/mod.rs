@@ -24,6 +24,7 @@ mod tree;
 mod check;
 mod access;
 mod gate;
+mod choice;
 mod file;
 mod report;
 mod paths;
@@ -175,6 +176,8 @@ pub struct Stream {
     pub multiline: Option<Multiline>,
     /// Whether and by what its progress is seen.
     pub progress: Progress,
+    /// The patterns of secrets that are taken out of its lines, beside those that are known; `None` if none are.
+    pub redact: Option<Vec<Expression>>,
     /// Whether only those may read it who show a token for it; `None` if the source decides.
     pub private: Option<bool>,
     /// What it is, for people.
@@ -195,6 +198,7 @@ impl Stream {
             encoding: Encoding::default(),
             multiline: None,
             progress: Progress::default(),
+            redact: None,
             private: None,
             description: None,
             labels: BTreeMap::new(),

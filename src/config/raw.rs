@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use super::access::NamePattern;
+use super::choice::{Choice, Chosen, Secret};
 use super::field::{At, Entries, Field, OneOrMany};
 use super::gate::{Access, Tls};
 use super::net::{Listen, Network, WebOrigin};
@@ -34,7 +35,7 @@ pub(super) struct Config {
     /// Host names we answer to, beside the addresses we listen on. Requests for other names are refused, so that no foreign
     /// page can reach us by a name of its own (DNS rebinding).
     pub(super) hosts: Field<Vec<At<String>>>,
-    /// Whose web pages may connect to the control channel and send commands, beside our own: their origins, such as
+    /// Whose web pages may read, connect to the control channel and send commands, beside our own: their origins, such as
     /// `https://dash.example.com`.
     pub(super) origins: Field<Vec<At<WebOrigin>>>,
     /// Addresses or networks of the proxies in front of us. They are believed about whom they speak for.
@@ -133,7 +134,10 @@ pub(super) struct Stream {
     pub(super) multiline: Field<Multiline>,
     /// Whether progress is looked for: on, off, or a list of patterns that are tried before what is known of programs.
     /// Default: on.
-    pub(super) progress: Field<Progress>,
+    pub(super) progress: Field<Choice<ProgressPattern>>,
+    /// Whether secrets are taken out of the lines before anything keeps or shows them: on, off, or a list of patterns beside
+    /// those that are known. Default: off.
+    pub(super) redact: Field<Choice<Secret>>,
     /// Whether only those may read it who show a token for it, or are the daemon's own user or root. Default: false, but true
     /// for a file that not everybody on the machine may read.
     pub(super) private: Field<bool>,
@@ -180,23 +184,6 @@ pub(super) struct Stop {
     pub(super) grace: Field<Span>,
 }
 
-/// Whether progress is looked for in the lines.
-#[derive(Debug)]
-pub(super) enum Progress {
-    Switch(Switch),
-    Patterns(Vec<At<ProgressPattern>>),
-}
-
-/// On or off.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Switch {
-    /// As all programs that are known show it.
-    On,
-    /// Not at all.
-    Off,
-}
-
 /// What the progress of a program looks like.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -206,52 +193,9 @@ pub(super) struct ProgressPattern {
     pub(super) pattern: Field<Pattern>,
 }
 
-impl<'de> Deserialize<'de> for Progress {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(ProgressVisitor)
-    }
-}
-
-impl JsonSchema for Progress {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Progress".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let (switch, patterns) =
-            (generator.subschema_for::<Switch>(), generator.subschema_for::<Vec<ProgressPattern>>());
-        json_schema!({ "anyOf": [switch, patterns] })
-    }
-}
-
-struct ProgressVisitor;
-
-impl<'de> de::Visitor<'de> for ProgressVisitor {
-    type Value = Progress;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("on, off or a list of patterns, such as [{ pattern: '(?P<percent>[0-9]+)% copied' }]")
-    }
-
-    fn visit_str<E: de::Error>(self, word: &str) -> Result<Progress, E> {
-        match word {
-            "on" => Ok(Progress::Switch(Switch::On)),
-            "off" => Ok(Progress::Switch(Switch::Off)),
-            _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
-        }
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Progress, A::Error> {
-        let mut patterns = Vec::new();
-        while let Some(pattern) = items.next_element()? {
-            patterns.push(pattern);
-        }
-        Ok(Progress::Patterns(patterns))
-    }
+impl Chosen for ProgressPattern {
+    const EXPECTED: &'static str =
+        "on, off or a list of patterns, such as [{ pattern: '(?P<percent>[0-9]+)% copied' }]";
 }
 
 /// A word of any look: `8080` and `true` are taken as they are written.

@@ -139,6 +139,7 @@ impl From<Fault> for Problem {
                 | Refused::NotRunning
                 | Refused::NoInput
                 | Refused::InputEnded
+                | Refused::Redacted
                 | Refused::NoPty => StatusCode::CONFLICT,
                 Refused::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
                 Refused::NoSignal(_) => StatusCode::BAD_REQUEST,

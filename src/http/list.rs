@@ -42,6 +42,9 @@ struct Listed<'a> {
     degraded: Option<String>,
     /// Lines held against a filter, for all readers together.
     filtered: u64,
+    /// How many secrets were taken out of its lines; not shown if there were none.
+    #[serde(skip_serializing_if = "is_zero")]
+    redacted: u64,
     /// Whether nothing more can come.
     ended: bool,
 }
@@ -61,9 +64,29 @@ struct List<'a> {
     streams: Vec<Listed<'a>>,
 }
 
+/// Serde wants a reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives one")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 fn listed(entry: &Entry, now: Time) -> Listed<'_> {
-    let Info { state, progress, run: _, lag, first, last, rate, readers, memory, disk, degraded, filtered, ended } =
-        entry.log.info(now);
+    let Info {
+        state,
+        progress,
+        run: _,
+        lag,
+        first,
+        last,
+        rate,
+        readers,
+        memory,
+        disk,
+        degraded,
+        filtered,
+        redacted,
+        ended,
+    } = entry.log.info(now);
     Listed {
         name: entry.log.name().as_str(),
         kind: entry.kind,
@@ -79,6 +102,7 @@ fn listed(entry: &Entry, now: Time) -> Listed<'_> {
         disk,
         degraded,
         filtered,
+        redacted,
         ended,
     }
 }

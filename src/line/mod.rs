@@ -1,16 +1,18 @@
 //! From bytes to lines, without IO: what a source read goes in as it was read, and comes out as lines.
 //!
 //! Knows nothing of files, pipes and time. Where a read ended never shows in what comes out. The order: what is UTF-16
-//! becomes UTF-8, [`Lines`] cuts, a [`Decoder`] makes UTF-8 of other encodings, [`Multiline`] joins.
+//! becomes UTF-8, [`Lines`] cuts, a [`Decoder`] makes UTF-8 of other encodings, [`Multiline`] joins, [`Redact`] takes secrets out.
 
 mod split;
 mod redraw;
 mod screen;
 mod encoding;
 mod multiline;
+mod redact;
 
 pub use encoding::Decoder;
 pub use multiline::{Multiline, Rule};
+pub use redact::{MARK, Redact};
 pub use redraw::{Part, Redraw};
 pub use screen::Screen;
 pub use split::{Line, Lines, Weight};

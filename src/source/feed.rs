@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::{self, SourceKind, Stream};
-use crate::event::{Flags, OpenLine, Origin, Time};
-use crate::line::{CarriageReturn, Decoder, Line, Lines, Multiline, Rule, Screen};
+use crate::event::{OpenLine, Origin, Time};
+use crate::line::{CarriageReturn, Decoder, Line, Lines, Multiline, Redact, Rule, Screen};
 use crate::stream::Batch;
 
 use super::Now;
+use super::give::{Cleaner, give};
 use super::progress::Watch;
 
 /// An unfinished line is shown after this time: most are finished sooner, and then it would only flicker.
@@ -51,6 +52,10 @@ struct Lane {
     decoder: Decoder,
     lines: Screen,
     max: usize,
+    /// Takes secrets out, last of all.
+    redact: Option<Redact>,
+    /// Longest line that is given out.
+    longest: usize,
     /// Lines that belong together, and how long the next is waited for.
     joined: Option<(Multiline, Duration)>,
     /// The next line is the first of its file.
@@ -149,7 +154,9 @@ impl Feed {
 
     /// What there is of the line that was begun.
     pub(super) fn half(&self, lane: usize) -> &[u8] {
-        self.lanes[lane].as_ref().map_or(&[], |lane| lane.lines.open())
+        // It is recorded, and may hold a secret: then it is lost with the daemon.
+        let lane = self.lanes[lane].as_ref().filter(|lane| lane.redact.is_none());
+        lane.map_or(&[], |lane| lane.lines.open())
     }
 
     /// When to call [`show`](Self::show).
@@ -240,13 +247,18 @@ impl Lane {
             config::CarriageReturn::Keep => CarriageReturn::Keep,
         };
         let decoder = Decoder::new(spec.encoding.0);
+        let redact = spec.redact.as_ref().map(|own| {
+            let own = own.iter().map(|pattern| pattern.0.clone()).collect();
+            Redact::new(own, spec.max_line)
+        });
+        let (redact, longest) = redact.map_or((None, spec.max_line), |(redact, longest)| (Some(redact), longest));
         let joined = spec.multiline.as_ref().map(|multiline| {
             let expression = multiline.expression.0.clone();
             let rule = if multiline.begins { Rule::Start(expression) } else { Rule::Continue(expression) };
-            (Multiline::new(rule, spec.max_line), multiline.timeout)
+            (Multiline::new(rule, longest), multiline.timeout)
         });
         // Two lines that are joined have a newline between them.
-        let max = spec.max_line - usize::from(joined.is_some());
+        let max = longest - usize::from(joined.is_some());
         let lines = Lines::new(max, mode).weighed(decoder.weight());
         let draws = mode == CarriageReturn::Fold && matches!(spec.source, SourceKind::Process(_));
         Self {
@@ -255,6 +267,8 @@ impl Lane {
             decoder,
             lines: Screen::new(lines, draws),
             max,
+            redact,
+            longest: spec.max_line,
             joined,
             first: true,
             read: Time::default(),
@@ -274,18 +288,20 @@ impl Lane {
     fn finish(&mut self, now: Now, progress: &mut Watch, batch: &mut Batch) {
         self.read = now.time;
         self.cut(Cut::End, progress, batch);
-        let Self { at, origin, joined, read, .. } = self;
+        let Self { at, origin, joined, redact, longest, read, .. } = self;
         if let Some((joined, _)) = joined {
-            joined.finish(&mut |line| give(*at, line, *read, origin, Some(progress), batch));
+            let redact = &mut Cleaner { redact, longest: *longest };
+            joined.finish(&mut |line| give(*at, line, *read, origin, redact, Some(progress), batch));
         }
         (self.over, self.calm, self.first) = (None, None, true);
     }
 
     /// Gives out what is joined.
     fn flush(&mut self, progress: &mut Watch, batch: &mut Batch) {
-        let Self { at, origin, joined, read, .. } = self;
+        let Self { at, origin, joined, redact, longest, read, .. } = self;
         if let Some((joined, _)) = joined {
-            joined.flush(&mut |line| give(*at, line, *read, origin, Some(progress), batch));
+            let redact = &mut Cleaner { redact, longest: *longest };
+            joined.flush(&mut |line| give(*at, line, *read, origin, redact, Some(progress), batch));
         }
     }
 
@@ -308,11 +324,12 @@ impl Lane {
             Cut::Calm => Cow::Borrowed(&[][..]),
             Cut::End => self.decoder.widen(&[], true),
         };
-        let Self { at, origin, decoder, lines, max, joined, first, read, .. } = self;
+        let Self { at, origin, decoder, lines, max, joined, redact, longest, first, read, .. } = self;
+        let redact = &mut Cleaner { redact, longest: *longest };
         let mut give = |line: Line<'_>| {
             // A block's lines were looked at as they were drawn.
             let progress = (what != Cut::Calm).then_some(&mut *progress);
-            give(*at, line, *read, origin, progress, batch);
+            give(*at, line, *read, origin, redact, progress, batch);
         };
         let mut whole = |mut line: Line<'_>| {
             if mem::replace(first, false) {
@@ -332,7 +349,8 @@ impl Lane {
     }
 
     fn held(&self) -> u64 {
-        self.decoder.held() + self.lines.held() + self.joined.as_ref().map_or(0, |(joined, _)| joined.held())
+        let redacted = self.redact.as_ref().map_or(0, |redact| redact.held() as u64);
+        self.decoder.held() + self.lines.held() + self.joined.as_ref().map_or(0, |(joined, _)| joined.held()) + redacted
     }
 
     /// What is to be shown of the line that is not finished.
@@ -346,7 +364,10 @@ impl Lane {
         }
         let line = self.lines.open();
         text.extend_from_slice(if self.first { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line });
-        text
+        match &self.redact {
+            Some(redact) => redact.open(&text),
+            None => text,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -356,16 +377,6 @@ impl Lane {
     fn next(&self) -> Option<Instant> {
         self.due.into_iter().chain(self.over).chain(self.calm).min()
     }
-}
-
-/// Gives a line to the batch, and shows it to `progress`.
-fn give(at: usize, line: Line<'_>, read: Time, origin: &Origin, progress: Option<&mut Watch>, batch: &mut Batch) {
-    let continued = if line.continued { Flags::CONTINUED } else { Flags::NONE };
-    let flags = if line.partial { continued.with(Flags::PARTIAL) } else { continued };
-    if let Some(progress) = progress {
-        progress.line(at, line.text, flags, read);
-    }
-    batch.line(read, origin, flags, line.text);
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod supervisor;
 mod keeper;
 mod backoff;
 mod feed;
+mod give;
 mod progress;
 mod file;
 mod process;

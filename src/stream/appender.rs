@@ -104,6 +104,7 @@ impl Appender {
         };
         let places = std::mem::take(&mut batch.places);
         let (state, open) = (batch.state.take(), std::mem::take(&mut batch.open));
+        self.shared.count_redacted(std::mem::take(&mut batch.redacted));
         let (lag, course) = (batch.lag.take(), std::mem::take(&mut batch.course));
         let mut news = News { segments: batch.cut(id, seq), state, open, lag, course, epoch: None };
         if news.state.is_some() {

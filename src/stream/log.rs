@@ -54,6 +54,7 @@ fn open_at(
         past,
         views: Mutex::default(),
         degraded: Mutex::default(),
+        redacted: Mutex::default(),
         came: watch::Sender::new(0),
     });
     (Appender::new(sender, shared.clone(), memory, share), Log { shared, ring })
@@ -68,6 +69,8 @@ pub(super) struct Shared {
     views: Mutex<Views>,
     /// Why nothing is recorded.
     degraded: Mutex<Option<String>>,
+    /// How many secrets were taken out of lines.
+    redacted: Mutex<u64>,
     /// How many readers ever came.
     came: watch::Sender<u64>,
 }
@@ -85,6 +88,12 @@ impl Shared {
     }
 
     /// Says why nothing is recorded; `None` that it is.
+    pub(super) fn count_redacted(&self, count: u64) {
+        if count > 0 {
+            *self.redacted.lock().unwrap_or_else(PoisonError::into_inner) += count;
+        }
+    }
+
     pub(super) fn set_degraded(&self, reason: Option<&str>) {
         let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
         if degraded.as_deref() != reason {
@@ -127,6 +136,8 @@ pub struct Info {
     pub degraded: Option<String>,
     /// How many lines were held against a filter, for all readers together.
     pub filtered: u64,
+    /// How many secrets were taken out of its lines since it was opened.
+    pub redacted: u64,
     /// Whether nothing more can come.
     pub ended: bool,
 }
@@ -164,6 +175,7 @@ impl Log {
             disk: self.shared.past.as_ref().map(Past::bytes),
             degraded: self.shared.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             filtered,
+            redacted: *self.shared.redacted.lock().unwrap_or_else(PoisonError::into_inner),
             ended,
         }
     }

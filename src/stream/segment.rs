@@ -57,6 +57,8 @@ pub struct Batch {
     pub(super) open: Opened,
     /// How many bytes of the source are known to be unread.
     pub(super) lag: Option<u64>,
+    /// How many secrets were taken out of its lines.
+    pub(super) redacted: u64,
     /// What becomes of the run and the progress, in that order.
     pub(super) course: Vec<Turn>,
     /// What is new about the source's places.
@@ -87,6 +89,11 @@ impl Batch {
             self.course.push(Turn::Began(time));
         }
         self.state = Some(Arc::new(state));
+    }
+
+    /// Counts secrets that were taken out of lines.
+    pub fn redacted(&mut self, count: u64) {
+        self.redacted += count;
     }
 
     /// Adds what the source could not deliver.

@@ -122,6 +122,7 @@ impl From<Fault> for Error {
                 | Refused::NotRunning
                 | Refused::NoInput
                 | Refused::InputEnded
+                | Refused::Redacted
                 | Refused::NoPty => Code::Refused,
                 Refused::TooLong(_) | Refused::NoSignal(_) => Code::Parameters,
                 Refused::Busy | Refused::Flood => Code::Busy,

@@ -68,6 +68,8 @@ pub(super) struct Run {
     leader: Leader,
     known: Known,
     group: Group,
+    /// Nobody is shown what it writes as it is.
+    redacts: bool,
     pipes: Pipes,
     input: Input,
     stop: Stop,
@@ -132,6 +134,7 @@ impl Run {
             },
             group: Group::new(pid, !options.same_group),
             leader,
+            redacts: spec.redact.is_some(),
             pipes: Pipes::new(spec, ends),
             input,
             stop: source.stop.clone(),
@@ -263,6 +266,7 @@ impl Run {
                 pty::resize(terminal, TerminalSize { columns, rows })
                     .map_err(|error| Refused::Failed(format!("the terminal cannot have this size: {error}")))?;
             }
+            Command::Attach if self.redacts => return Err(Refused::Redacted),
             Command::Attach => return self.pipes.attach().map(Reply::Attached).ok_or(Refused::NoPty),
             Command::Start | Command::Stop | Command::Restart => {
                 return Err(Refused::Failed("only who keeps the process can do that".to_owned()));

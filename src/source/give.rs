@@ -1,0 +1,38 @@
+//! The last step of a line before it is kept: its secrets are taken out, and what is left is shown to those who look for
+//! progress.
+
+use crate::event::{Flags, Origin, Time};
+use crate::line::{Line, Redact};
+use crate::stream::Batch;
+
+use super::progress::Watch;
+
+/// What takes secrets out, if it is wanted.
+pub(super) struct Cleaner<'a> {
+    pub(super) redact: &'a mut Option<Redact>,
+    pub(super) longest: usize,
+}
+
+/// Gives a line to the batch without its secrets, and shows it to `progress`.
+pub(super) fn give(
+    at: usize,
+    line: Line<'_>,
+    read: Time,
+    origin: &Origin,
+    cleaner: &mut Cleaner<'_>,
+    mut progress: Option<&mut Watch>,
+    batch: &mut Batch,
+) {
+    let Some(redact) = cleaner.redact else { return pass(at, line, read, origin, progress, batch) };
+    redact.line(line, cleaner.longest, &mut |line| pass(at, line, read, origin, progress.as_deref_mut(), batch));
+    batch.redacted(redact.take_count());
+}
+
+fn pass(at: usize, line: Line<'_>, read: Time, origin: &Origin, progress: Option<&mut Watch>, batch: &mut Batch) {
+    let continued = if line.continued { Flags::CONTINUED } else { Flags::NONE };
+    let flags = if line.partial { continued.with(Flags::PARTIAL) } else { continued };
+    if let Some(progress) = progress {
+        progress.line(at, line.text, flags, read);
+    }
+    batch.line(read, origin, flags, line.text);
+}

@@ -1,0 +1,144 @@
+//! A run full of planted secrets: none of them is in anything that is kept, shown or logged.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::harness::ws::{Channel, Talk};
+use crate::harness::{Daemon, Deadline, Place};
+
+/// Put together here, so that nobody who looks for secrets in sources finds these.
+fn planted() -> Vec<(&'static str, String)> {
+    let letters = "Z1y2X3w4V5u6T7s8R9q0P1o2N3m4L5k6J7i8";
+    let key = ["PRIVATE", "KEY"].join(" ");
+    let base64 = "TUlJRXBBSUJBQUtDQVFFQTdwbGFudGVk";
+    vec![
+        ("AKIA", format!("AKIA{}", "PLANTED0PLANTED0")),
+        ("forge", format!("ghp_{letters}")),
+        ("password=", "correct-horse-battery".to_owned()),
+        ("Authorization: Bearer ", format!("planted.{letters}")),
+        ("https://ann:", "planted-in-a-url".to_owned() + "@host/"),
+        ("pin ", "93716".to_owned()),
+        ("key: ", format!("-----BEGIN {key}-----\n{base64}\n-----END {key}-----")),
+    ]
+}
+
+/// What must be found nowhere.
+fn needles() -> Vec<String> {
+    let mut needles: Vec<String> =
+        planted().into_iter().map(|(_, secret)| secret.trim_end_matches("@host/").to_owned()).collect();
+    let key = needles.pop().unwrap();
+    needles.push(key.lines().nth(1).unwrap().to_owned());
+    needles.extend(["in-the-environment".to_owned(), "in-an-argument".to_owned(), "typed-in".to_owned()]);
+    needles
+}
+
+fn assert_clean(what: &str, bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for needle in needles() {
+        assert!(!text.contains(&needle), "{needle} is in {what}: {text}");
+    }
+}
+
+fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.is_file() {
+            found.push((path.display().to_string(), fs::read(path).unwrap()));
+        }
+    }
+}
+
+/// A daemon whose log has all there is to log, with a file that is written to and a process with a terminal.
+fn daemon() -> Daemon {
+    let place = Place::new();
+    // Each secret is written in pieces, drawn over, coloured, and typed back by the terminal.
+    let mut script = vec!["stty -echo; read go; ".to_owned()];
+    for (name, secret) in planted() {
+        let (head, tail) = secret.split_at(secret.len() / 2);
+        script.push(format!("printf '%s' '{name}{head}'; sleep 0.3; printf '%s\\n' '{tail} end'; "));
+        script.push(format!(
+            "printf '10%% %s%s\\r50%% \\033[31m%s%s\\033[0m\\n' '{name}' '{secret}' '{name}' '{secret}'; "
+        ));
+    }
+    script.push("printf '%s\\n' \"got $go\"; echo done; read forever".to_owned());
+    place.write("script", script.concat());
+    place.write("app.log", "");
+    place.configure(
+        "state_directory: state\nlisten: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams:\n  \
+         app: { file: app.log, redact: [{ pattern: 'pin (?P<secret>[0-9]+)' }] }\n  \
+         build: { command: [sh, script, in-an-argument], environment: { SECRET: in-the-environment }, pty: true, input: true, \
+         redact: [{ pattern: 'pin (?P<secret>[0-9]+)' }, { pattern: 'got .*' }] }",
+    );
+    place.launch(&["serve", "--config", "rtlogd.yaml", "--log-level", "trace"], std::process::Stdio::null())
+}
+
+#[test]
+fn planted_secrets_are_found_nowhere() {
+    let daemon = daemon();
+    let mut readers: Vec<_> = ["data=text", "data=json"]
+        .into_iter()
+        .map(|data| daemon.follow("build").query(&format!("tail=all&{data}")).open())
+        .collect();
+    let mut channel = Channel::open(daemon.unix());
+    channel.call("stream.subscribe", &json!({ "stream": "build", "tail": "all" }));
+    assert_eq!(
+        channel.refused("process.attach", &json!({ "stream": "build" })).0,
+        -32003,
+        "its bytes are as they were written"
+    );
+    channel.call("process.input", &json!({ "stream": "build", "text": "typed-in\n" }));
+    for (name, secret) in planted() {
+        let (head, tail) = secret.split_at(secret.len() / 2);
+        daemon.write("app.log", format!("{name}{head}"));
+        // The half is read before the rest comes.
+        Deadline::new().until("the half line", || {
+            let state = daemon.get("/streams/app/state", &[]).2;
+            assert_clean("/streams/app/state", &state);
+            daemon.follow("app").query("tail=1&follow=false").status().eq(&200).then_some(())
+        });
+        daemon.write("app.log", format!("{tail} end\n"));
+    }
+    daemon.write("app.log", "done\n");
+    for reader in &mut readers {
+        let seen = reader.until("done", |message| message.data.contains("done"));
+        assert_clean("a stream", format!("{seen:?}").as_bytes());
+        assert!(format!("{seen:?}").contains("[redacted]"), "{seen:?}");
+    }
+    let mut told = String::new();
+    while !told.contains("\"done\"") {
+        told = channel.told().to_string();
+        assert_clean("the control channel", told.as_bytes());
+    }
+    let app = daemon.follow("app").query("tail=all").until("done", |message| message.data == "done");
+    assert_clean("a file's stream", format!("{app:?}").as_bytes());
+    assert!(app.iter().any(|message| message.data == "password=[redacted] end"), "{app:?}");
+    for path in [
+        "/streams",
+        "/streams/build/state",
+        "/streams/build/progress",
+        "/streams/build/poll?tail=all&wait=0s",
+        "/streams/build?tail=all&follow=false&format=text",
+        "/streams/build?tail=all&follow=false&format=ndjson",
+        "/streams/nowhere",
+        "/health/ready",
+    ] {
+        assert_clean(path, &daemon.get(path, &[]).2);
+    }
+    let listed: serde_json::Value = serde_json::from_slice(&daemon.get("/streams/app/state", &[]).2).unwrap();
+    // A key has three lines, and `Bearer` stands where a password would.
+    assert_eq!(listed["redacted"], planted().len() + 3, "{listed}");
+    daemon.terminate();
+    let (ended, place) = daemon.ended_by(Deadline::new());
+    assert_clean("the log", ended.err.as_bytes());
+    assert!(ended.err.contains("listening on"), "{}", ended.err);
+    let mut kept = Vec::new();
+    files(&place.path("state"), &mut kept);
+    assert!(kept.iter().any(|(_, bytes)| String::from_utf8_lossy(bytes).contains("[redacted]")), "it was recorded");
+    for (path, bytes) in kept {
+        assert_clean(&path, &bytes);
+    }
+}
