@@ -318,6 +318,7 @@ impl House {
         let (tls, keeper) = tls.unzip();
         let addresses: Vec<_> = sockets.iter().map(|socket| socket.address(tls.is_some())).collect();
         let base = config.base_path.trim_end_matches('/');
+        let origins = Arc::new(Origins::new(&config.origins));
         let app = App {
             catalog: self.catalog.clone(),
             desk: self.desk.clone(),
@@ -325,12 +326,13 @@ impl House {
             ready: self.ready.subscribe(),
             access: self.access.clone(),
             base_path: base.to_owned(),
-            origins: Arc::new(Origins::new(&config.origins)),
+            origins: origins.clone(),
             sessions: Sessions::default(),
             leases: Leases::default(),
         };
         let rules = Rules {
             hosts: Hosts::new(&config.hosts),
+            origins,
             limits: config.limits.clone(),
             trusted: config.trusted_proxies.clone(),
             base_path: base.to_owned(),

@@ -76,7 +76,7 @@ pub(crate) fn chromium_by(script: &str) -> Option<Command> {
 }
 
 /// What the client printed.
-fn output(command: &mut Command) -> Value {
+pub(crate) fn output(command: &mut Command) -> Value {
     let ended = Program::start(command.stdin(Stdio::null())).ended_by(Deadline::after(CLIENT));
     assert!(ended.status.success(), "{command:?}: {:?} {}", ended.status, ended.err);
     serde_json::from_slice(&ended.out).unwrap_or_else(|error| panic!("{command:?}: {error}: {}", ended.err))

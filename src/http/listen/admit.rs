@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Body, Incoming};
 use tower_service::Service as _;
@@ -38,10 +38,42 @@ where
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "all seats are taken; try again later").into_response()
         };
     }
-    match admit(request, rules, guest).await {
+    let shared = shared(&request, rules);
+    let mut response = match admit(request, rules, guest).await {
+        Ok(request) if shared.is_some() && request.method() == Method::OPTIONS => preflight(),
         Ok(request) => warp::service(routes).call(request).await.unwrap_or_else(|never| match never {}),
         Err(problem) => problem.into_response(),
+    };
+    let headers = response.headers_mut();
+    // An address may have a token in it, which is nobody else's business.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(origin) = shared {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
+    response
+}
+
+/// Whose page may read the answer: that which sent the request, if it is one of `origins` or ours (Fetch, section 3.2). Cookies
+/// are none of its business: it shows a token itself.
+fn shared(request: &hyper::Request<Incoming>, rules: &Rules) -> Option<HeaderValue> {
+    let mut given = request.headers().get_all(header::ORIGIN).iter();
+    let (Some(origin), None) = (given.next(), given.next()) else { return None };
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str)).unwrap_or_default();
+    rules.origins.allow(origin.to_str().ok()?, host).then(|| origin.clone())
+}
+
+/// What such a page may send (Fetch, section 3.2.2).
+fn preflight() -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    let names = HeaderValue::from_static("authorization, content-type, last-event-id");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
 }
 
 async fn admit(

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use warp::Filter;
 use warp::reply::Reply;
 
-use crate::access::{Hosts, Peer};
+use crate::access::{Hosts, Origins, Peer};
 use crate::config::{Limits, Listen, Network};
 
 pub(crate) use admit::Sent;
@@ -163,6 +163,8 @@ async fn clear(path: &Path, listen: &Listen) -> Result<(), ListenError> {
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     pub(crate) hosts: Hosts,
+    /// Whose pages may read.
+    pub(crate) origins: Arc<Origins>,
     pub(crate) limits: Limits,
     pub(crate) trusted: Vec<Network>,
     /// Without the slash at its end.

@@ -1,0 +1,114 @@
+//! Pages of others, in a real browser: what a foreign page can do, and one of `origins`, and one that rebinds DNS.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::clients::{chromium_by, output};
+use crate::harness::http::Response;
+use crate::harness::{Daemon, Place};
+use crate::tokens::{keys, token};
+
+/// A server of pages that are empty.
+fn pages() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let Ok(mut client) = client else { return };
+            let mut head = [0; 4096];
+            let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            if client.read(&mut head).is_ok() {
+                // The browser may be gone already.
+                client.write_all(page.as_bytes()).unwrap_or_default();
+            }
+        }
+    });
+    address
+}
+
+struct Scene {
+    daemon: Daemon,
+    ours: SocketAddr,
+    theirs: SocketAddr,
+    token: String,
+}
+
+impl Scene {
+    /// A token that reads `hidden`, and reads and types into `open`.
+    fn new() -> Self {
+        let place = Place::new();
+        keys(&place, "keys");
+        let (ours, theirs) = (pages(), pages());
+        let daemon = place.start(&format!(
+            "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\norigins: [\"http://{ours}\"]\nstreams:\n  \
+             open: {{ command: [sh, -c, 'echo one; exec cat'], input: true }}\n  \
+             hidden: {{ command: [sh, -c, 'echo two; exec cat'], private: true }}"
+        ));
+        daemon.follow("open").query("tail=all").until("one", |message| message.data == "one");
+        let token = token(&daemon, "keys", &["--stream", "*", "--allow", "read,input", "--expires", "1h"]);
+        Self { daemon, ours, theirs, token }
+    }
+
+    fn tried_from(&self, page: &str) -> Option<Value> {
+        let target = self.daemon.url("");
+        Some(output(chromium_by("foreign.cjs")?.args([page, &target, &self.token])))
+    }
+
+    /// What was typed into `open`, behind its first line.
+    fn typed(&self) -> Vec<String> {
+        let typed = Response::request(self.daemon.unix(), "POST", "/streams/open/input", &[], b"mark\n");
+        assert_eq!(typed.status, 200);
+        let seen = self.daemon.follow("open").query("tail=all").until("the mark", |message| message.data == "mark");
+        let lines = seen.into_iter().filter(|message| message.event.is_empty()).map(|message| message.data);
+        lines.skip(1).take_while(|line| line != "mark").collect()
+    }
+}
+
+#[test]
+fn a_foreign_page_can_do_nothing_even_with_a_token() {
+    let scene = Scene::new();
+    let Some(tried) = scene.tried_from(&format!("http://{}", scene.theirs)) else { return };
+    for what in
+        ["read", "read_hidden", "follow", "follow_hidden", "channel", "channel_token", "type", "type_in_url", "login"]
+    {
+        assert_eq!(tried[what], "refused", "{what}: {tried}");
+    }
+    // What it sends without asking it cannot see the answer of, and nothing comes of it.
+    assert_eq!(tried["blind"], json!({ "status": 0, "text": "" }), "{tried}");
+    assert_eq!(scene.typed(), Vec::<String>::new());
+}
+
+#[test]
+fn a_page_of_origins_does_what_its_token_says() {
+    let scene = Scene::new();
+    let Some(tried) = scene.tried_from(&format!("http://{}", scene.ours)) else { return };
+    assert_eq!((&tried["read"]["status"], &tried["read_hidden"]["status"]), (&json!(200), &json!(200)), "{tried}");
+    assert!(tried["read"]["text"].as_str().unwrap().contains("one\n"), "{tried}");
+    assert_eq!((&tried["follow"], &tried["follow_hidden"]), (&json!("one"), &json!("two")), "{tried}");
+    assert_eq!((&tried["channel"], &tried["channel_token"]), (&json!("open"), &json!("open")), "{tried}");
+    assert_eq!(tried["type"]["status"], 200, "{tried}");
+    // In a URL it is only for reading.
+    assert_eq!(tried["type_in_url"]["status"], 403, "{tried}");
+    assert_eq!(scene.typed(), ["by a page"]);
+}
+
+#[test]
+fn a_page_that_lets_its_name_lead_to_us_is_none_of_ours() {
+    let scene = Scene::new();
+    let port = scene.daemon.address().tcp().port();
+    let page = format!("http://evil.example:{port}/streams");
+    let target = format!("http://evil.example:{port}");
+    let Some(mut command) = chromium_by("foreign.cjs") else { return };
+    let tried = output(command.args([&page, &target, &scene.token]));
+    assert_eq!(tried["page"], 421, "{tried}");
+    for what in ["read", "read_hidden", "type", "type_in_url", "blind", "login"] {
+        assert_eq!(tried[what]["status"], 421, "{what}: {tried}");
+    }
+    for what in ["follow", "follow_hidden", "channel", "channel_token"] {
+        assert_eq!(tried[what], "refused", "{what}: {tried}");
+    }
+    assert_eq!(scene.typed(), Vec::<String>::new());
+}
