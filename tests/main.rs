@@ -28,6 +28,7 @@ mod tls;
 mod config;
 mod lifecycle;
 mod hostile;
+mod flood;
 mod cli;
 mod client;
 mod clients;

@@ -1,0 +1,153 @@
+//! Floods by HTTP/2, headers and bodies: each is cut off in bounded memory, and others are served meanwhile.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::harness::{Daemon, PATIENCE, Place};
+
+/// What one flood may cost the daemon, in bytes of memory that stay.
+const BOUND: u64 = 64 << 20;
+
+/// The head of `GET /health/live`, compressed as HPACK has it (RFC 7541): indexed names, one literal.
+const HEAD: &[u8] = b"\x82\x86\x84\x41\x09localhost";
+
+const HEADERS: u8 = 1;
+const RESET: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// A frame (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+fn daemon() -> Daemon {
+    let place = Place::new();
+    place.write("app.log", "one\n");
+    place.start("limits: { head: 2s, body: 2s }\nstreams: { app: { file: app.log, from: start } }")
+}
+
+/// A connection that has begun to speak HTTP/2.
+fn greeted(daemon: &Daemon) -> TcpStream {
+    let mut socket = TcpStream::connect(daemon.address().tcp()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    socket.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+    socket
+}
+
+/// Sends these again and again, until the other side has enough; gives back whether it had within `most` times.
+fn is_stopped(mut socket: TcpStream, most: u32, mut frames: impl FnMut(u32) -> Vec<u8>) -> bool {
+    let mut reader = socket.try_clone().unwrap();
+    // What comes back is read, so that nothing waits for that.
+    let heard = std::thread::spawn(move || {
+        let mut chunk = [0; 16 << 10];
+        while let Ok(1..) = reader.read(&mut chunk) {}
+    });
+    let stopped = (0..most).any(|at| socket.write_all(&frames(at)).is_err());
+    drop(socket.shutdown(std::net::Shutdown::Both));
+    heard.join().unwrap();
+    stopped
+}
+
+/// What the daemon holds in memory, in bytes.
+fn resident(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// That it serves, and did not grow by more than the bound at its most.
+fn survives(daemon: &Daemon, before: u64) {
+    assert_eq!(daemon.follow("app").take(1)[0].data, "one");
+    let grown = resident(daemon).saturating_sub(before);
+    assert!(grown < BOUND, "{grown} bytes");
+}
+
+#[test]
+fn rapid_resets_end_the_connection() {
+    let daemon = daemon();
+    let before = resident(&daemon);
+    let stopped = is_stopped(greeted(&daemon), 200_000, |at| {
+        let stream = 2 * at + 1;
+        [frame(HEADERS, END_STREAM | END_HEADERS, stream, HEAD), frame(RESET, 0, stream, &8u32.to_be_bytes())].concat()
+    });
+    assert!(stopped, "it takes resets for ever (CVE-2023-44487)");
+    survives(&daemon, before);
+}
+
+#[test]
+fn continuations_without_end_end_the_connection() {
+    let daemon = daemon();
+    let before = resident(&daemon);
+    let mut socket = greeted(&daemon);
+    socket.write_all(&frame(HEADERS, END_STREAM, 1, HEAD)).unwrap();
+    // A literal that is not kept, with a name of its own: `a: ` and 8000 letters.
+    let field = [&b"\x00\x01a\x7f\xc1\x3d"[..], &[b'x'; 8000]].concat();
+    assert!(
+        is_stopped(socket, 20_000, |_| frame(CONTINUATION, 0, 1, &field)),
+        "it takes headers for ever (CVE-2024-27983)"
+    );
+    survives(&daemon, before);
+}
+
+#[test]
+fn a_header_that_is_small_on_the_wire_and_large_when_read_is_refused() {
+    let daemon = daemon();
+    let before = resident(&daemon);
+    // One field of 3000 letters is kept in the table (RFC 7541, section 6.2.1), then named by one byte, thousands of times.
+    let kept = [&b"\x40\x01a\x7f\xb9\x16"[..], &[b'x'; 3000]].concat();
+    let bomb = [HEAD, &kept, &[0xbe; 12_000]].concat();
+    // It may refuse each and go on, or end the connection; whole, they would be 36 MB each.
+    is_stopped(greeted(&daemon), 3000, |at| frame(HEADERS, END_STREAM | END_HEADERS, 2 * at + 1, &bomb));
+    survives(&daemon, before);
+}
+
+#[test]
+fn pings_and_settings_without_end_cost_nothing() {
+    let daemon = daemon();
+    let before = resident(&daemon);
+    is_stopped(greeted(&daemon), 50_000, |_| [frame(PING, 0, 0, &[7; 8]), frame(SETTINGS, 0, 0, &[])].concat());
+    survives(&daemon, before);
+}
+
+#[test]
+fn a_gigabyte_of_body_is_refused_at_once() {
+    let daemon = daemon();
+    let before = resident(&daemon);
+    for head in ["POST /streams/app/input", "GET /streams"] {
+        let mut socket = TcpStream::connect(daemon.address().tcp()).unwrap();
+        let head = format!("{head} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", 1u64 << 30);
+        socket.write_all(head.as_bytes()).unwrap();
+        let piece = vec![b'x'; 1 << 20];
+        assert!(is_stopped(socket, 1024, |_| piece.clone()), "{head}");
+    }
+    survives(&daemon, before);
+}
+
+/// Connections of a storm; 50,000 take minutes, most of them until the ports of this side are free again.
+const STORM: u32 = 2000;
+
+#[test]
+fn a_storm_of_connections_is_met_and_forgotten() {
+    let daemon = daemon();
+    let before = resident(&daemon);
+    let address = daemon.address().tcp();
+    let mut met = 0;
+    for at in 0..STORM {
+        let Ok(mut socket) = TcpStream::connect(address) else { continue };
+        met += 1;
+        match at % 3 {
+            0 => drop(socket.write_all(b"GET / HTTP/1.1\r\n")),
+            1 => drop(socket.write_all(&[0x16, 3, 1])),
+            _ => {}
+        }
+    }
+    assert!(met > STORM / 2, "{met}");
+    survives(&daemon, before);
+}
