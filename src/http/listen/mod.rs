@@ -50,8 +50,7 @@ const PLAIN: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 34\r\nConnection: close\r\n\r\n\
     this address speaks TLS: https://\n";
 
-/// Streams that one HTTP/2 connection may have reset before they were answered: a browser resets what a page left, but not
-/// more than it has open. With more the connection ends (CVE-2023-44487).
+/// Streams of one HTTP/2 connection that may be reset unanswered: a browser has no more open (CVE-2023-44487).
 const H2_RESETS: usize = 100;
 
 /// What one HTTP/2 connection may send ahead, in bytes: for all its streams together, as bodies are small.
