@@ -89,6 +89,12 @@ impl Trace {
         &self.before
     }
 
+    /// Whether `file` still begins with what it began with. What is [before](Self::before) the place is not looked at.
+    pub(super) fn has_head_of(&self, file: &File) -> io::Result<bool> {
+        let is_all_before = self.offset <= BEFORE as u64;
+        Ok(is_all_before || fnv(FNV, &read_at(file, 0, small(self.offset.min(HEAD)))?) == self.head)
+    }
+
     /// What is recorded of it.
     pub(super) fn prints(&self) -> Prints {
         Prints { at: self.offset, head: self.head, before: fnv(FNV, &self.before) }

@@ -150,6 +150,11 @@ impl Reader {
         self.size
     }
 
+    /// When it was made, or written to where that is not known.
+    pub(super) fn age(&self) -> u64 {
+        if self.identity.born == 0 { self.written } else { self.identity.born }
+    }
+
     /// How many bytes were seen and not read.
     pub(super) fn unread(&self) -> u64 {
         self.size.saturating_sub(self.trace.offset())
@@ -223,6 +228,10 @@ impl Reader {
         if size < offset || !bytes.starts_with(self.trace.before()) {
             // What was there at the last look and not read is lost; what was written since, nobody knows.
             return Ok(Read::Truncated { unread: Some(last.saturating_sub(offset)).filter(|&unread| unread > 0) });
+        }
+        // Bytes that are all the same, or a banner, may stand there by chance.
+        if !self.trace.has_head_of(self.file()?)? {
+            return Ok(Read::Truncated { unread: None });
         }
         let fresh = &bytes[before..];
         if fresh.is_empty() {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use log::warn;
+use tokio::time::Instant;
 
 use crate::config::Start;
 
@@ -12,13 +13,25 @@ use super::identity::Trace;
 use super::place::Saved;
 use super::reader::Reader;
 use super::row::{Found, Opened, Placed, Turn};
-use super::siblings::after;
+use super::siblings::Sought;
+
+/// Whether the file was found that was read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Restored {
+    /// There was none, or it was found, or it is given up.
+    Done,
+    /// That cannot be told yet, since the path names nothing.
+    Waiting,
+    /// Nor in this turn, since names are changing.
+    Later,
+}
 
 impl Follow {
-    /// Finds the file that was read before, under whatever name; `false` if that cannot be told yet, since the path names
-    /// nothing.
-    pub(super) fn find_saved(&mut self, turn: &mut Turn<'_>) -> io::Result<bool> {
-        let Some(saved) = self.row.front().and_then(|front| front.saved.clone()) else { return Ok(true) };
+    /// Finds the file that was read before, under whatever name.
+    pub(super) fn find_saved(&mut self, turn: &mut Turn<'_>) -> io::Result<Restored> {
+        let Some(front) = self.row.front_mut() else { return Ok(Restored::Done) };
+        let Some(saved) = front.saved.clone() else { return Ok(Restored::Done) };
+        let since = *front.sought.get_or_insert_with(Instant::now);
         let named = match Reader::open(&self.path, turn.handles) {
             Ok(reader) => Some(reader),
             Err(error) if error.raw_os_error().is_none() => None,
@@ -32,31 +45,36 @@ impl Follow {
         {
             if reader.identity().is_inode(saved.identity()) {
                 self.found_saved(reader, trace, true, turn);
-                return Ok(true);
+                return Ok(Restored::Done);
             }
             same_content = Some((reader, trace));
         }
-        if let Some(path) = turn.index.find(&self.path, saved.identity())
-            && let Some((reader, trace)) = self.saved_at(&path, &saved, turn)?
-        {
-            self.found_saved(reader, trace, false, turn);
-            return Ok(true);
+        match turn.index.find(&self.path, saved.identity(), since) {
+            Sought::There(path) => {
+                if let Some((reader, trace)) = self.saved_at(&path, &saved, turn)? {
+                    self.found_saved(reader, trace, false, turn);
+                    return Ok(Restored::Done);
+                }
+            }
+            Sought::Unclear => return Ok(Restored::Later),
+            Sought::Gone => {}
         }
         if let Some((reader, trace)) = same_content {
             self.found_saved(reader, trace, true, turn);
-            return Ok(true);
+            return Ok(Restored::Done);
         }
         // A copy, or the file with another inode: the newest that has the content.
-        for sibling in turn.index.rotated(&self.path).into_iter().rev() {
+        let siblings = turn.index.rotated(&self.path, None).unwrap_or_default();
+        for sibling in siblings.row.iter().rev() {
             if let Some((reader, trace)) = self.saved_at(&sibling.path, &saved, turn)? {
                 self.found_saved(reader, trace, false, turn);
-                return Ok(true);
+                return Ok(Restored::Done);
             }
         }
         if there {
             self.give_up(&saved, turn);
         }
-        Ok(there)
+        Ok(if there { Restored::Done } else { Restored::Waiting })
     }
 
     fn saved_at(&self, path: &Path, saved: &Saved, turn: &Turn<'_>) -> io::Result<Option<(Reader, Trace)>> {
@@ -76,10 +94,12 @@ impl Follow {
         let Some(front) = self.row.front_mut() else { return };
         turn.owners.leave(front.reader.identity(), self.id, None);
         turn.owners.claim(reader.identity(), self.id);
+        let (age, identity) = (reader.age(), reader.identity());
         front.reader.become_other(reader, trace);
-        (front.saved, front.changed) = (None, true);
+        (front.saved, front.sought, front.changed) = (None, None, true);
         front.replaced = (!at_path).then_some(turn.now.instant);
-        self.recall();
+        // It may be a copy, which is newer than what it was made of.
+        self.raise_watermark(age, identity);
         self.moved = true;
     }
 
@@ -88,8 +108,6 @@ impl Follow {
         self.row.pop_front();
         turn.owners.leave(saved.identity(), self.id, None);
         self.from = Some(Start::Beginning);
-        // What came and was rotated away since then was not read.
-        self.looked = Some(after(saved.time()));
         let path = &self.path;
         warn!(path:% = path.display(), offset = saved.at(); "the file that was read before the restart is gone");
         self.loss(None, None, "the file that was read before the restart is gone, or was overwritten", turn);
@@ -113,10 +131,12 @@ impl Follow {
                     opened.saved.clone().or_else(|| (trace.offset() > 0).then(new))
                 };
                 let next = self.row.iter().skip(1).take(ROW).filter_map(known).collect();
+                let saved = saved.with_watermark(self.watermark.as_ref());
                 (Some(saved.followed_by(next).with_past(past)), Placed::File)
             }
             None if matches!(self.found, Found::Missing) => {
-                (Some(Saved::gone(turn.now.time.millis()).with_past(past)), Placed::Gone)
+                let gone = Saved::gone(turn.now.time.millis()).with_watermark(self.watermark.as_ref());
+                (Some(gone.with_past(past)), Placed::Gone)
             }
             None => (None, Placed::Nothing),
         };
@@ -126,18 +146,19 @@ impl Follow {
         self.placed = placed;
     }
 
-    /// The path is not followed any more, since it names nothing. Gives back what is recorded of it all the same: how far its
-    /// files were read, as long as there may be copies of them.
-    pub(super) fn forget(&mut self, turn: &mut Turn<'_>) -> Option<Saved> {
+    /// The path is not followed any more, since it names nothing. Gives back what is known of it all the same: how far its
+    /// files were read, and which of those beside it are done with. It is recorded as long as there are any.
+    pub(super) fn forget(&mut self, turn: &mut Turn<'_>) -> Saved {
         let mut since = turn.now.time.millis();
         if let Some(saved) = self.row.front().and_then(|front| front.saved.as_ref()) {
             since = saved.time();
             self.remember(saved.prints());
         }
-        let keep = !self.past.is_empty() && !turn.index.rotated(&self.path).is_empty();
-        let gone = keep.then(|| Saved::gone(since).with_past(self.past.iter().copied()));
-        if gone.is_some() || self.placed != Placed::Nothing {
-            turn.batch.place(self.origin.as_str(), gone.as_ref().map(Saved::written));
+        let gone = Saved::gone(since).with_watermark(self.watermark.as_ref()).with_past(self.past.iter().copied());
+        let siblings = turn.index.rotated(&self.path, None).unwrap_or_default();
+        let written = (!siblings.row.is_empty()).then(|| gone.written());
+        if written.is_some() || self.placed != Placed::Nothing {
+            turn.batch.place(self.origin.as_str(), written);
         }
         gone
     }
