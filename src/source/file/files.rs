@@ -283,6 +283,11 @@ impl Files {
     }
 
     #[cfg(test)]
+    pub(super) fn holds(&self, file: &std::fs::Metadata) -> bool {
+        self.owners.is_known(Identity::from(file))
+    }
+
+    #[cfg(test)]
     pub(super) fn hear_of(&mut self, path: &Path) {
         if let Some(follow) = self.by_path.get(path).and_then(|id| self.follows[*id].as_mut()) {
             follow.written = true;

@@ -28,7 +28,7 @@ use super::watermark::Watermark;
 pub(super) const ROW: usize = 64;
 
 /// With more than this, those in front are not read on for late writers.
-const CROWDED: usize = 16;
+const CROWDED: usize = 48;
 
 /// What the system refused is tried again after this time.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
@@ -58,6 +58,8 @@ pub(super) struct Follow {
     pub(super) arrived: Option<(Option<Identity>, Instant)>,
     /// As the directory is, all that a rotation left is in the row: its [`stamp`](super::siblings::stamp).
     pub(super) gathered: Option<u64>,
+    /// Whether rotations count up, as far as is known.
+    pub(super) counts_up: Option<bool>,
     /// The row had no room for all of them.
     pub(super) overflows: bool,
     /// Since when copies may stand beside it that are not to be read.
@@ -94,6 +96,7 @@ impl Follow {
             watermark: None,
             arrived: None,
             gathered: None,
+            counts_up: None,
             overflows: false,
             truncated: None,
             later: false,
@@ -112,7 +115,7 @@ impl Follow {
     pub(super) fn restore(&mut self, saved: Saved, owners: &mut Owners) {
         self.from = Some(Start::Beginning);
         self.past = saved.past().collect();
-        self.watermark = Some(saved.watermark());
+        (self.watermark, self.counts_up) = (Some(saved.watermark()), saved.counts_up());
         if saved.is_gone() {
             self.placed = Placed::Gone;
             return;
@@ -233,7 +236,7 @@ impl Follow {
                     Err(error) => return Ok(self.not_found("look at", error)),
                 };
                 self.from = Some(Start::Beginning);
-                self.replace(turn.now.instant, None);
+                self.replace(turn.now.instant, false);
                 self.gather(None, turn);
                 self.moved |= self.row.is_empty();
                 return Ok(found);
@@ -272,10 +275,10 @@ impl Follow {
             reader.compressed()?.map(|kind| Found::Compressed(identity, kind))
         };
         if let Some(found) = other {
-            self.replace(turn.now.instant, None);
+            self.replace(turn.now.instant, false);
             return Ok(found);
         }
-        self.replace(turn.now.instant, Some(&reader));
+        self.replace(turn.now.instant, true);
         if !self.gather(Some(identity), turn) {
             // What came before it has its turn first.
             return Ok(Found::File);
@@ -293,17 +296,17 @@ impl Follow {
         Ok(Found::File)
     }
 
-    /// The path does not name what it did, but `by`.
-    fn replace(&mut self, now: Instant, by: Option<&Reader>) {
+    /// The path does not name what it did, but another file, if there is one `by` now.
+    fn replace(&mut self, now: Instant, by: bool) {
         if let Some(last) = self.row.back_mut().filter(|last| last.replaced.is_none() && last.saved.is_none()) {
             (last.replaced, last.changed) = (Some(now), true);
-            last.atomic = by.is_some_and(|by| by.size() >= last.reader.trace().offset());
+            last.atomic = by;
         }
     }
 
     /// The path names again what it named before, and what is still in the row.
     fn come_back(&mut self, at: usize, turn: &mut Turn<'_>) {
-        self.replace(turn.now.instant, None);
+        self.replace(turn.now.instant, false);
         if at == 0 {
             self.finish(turn);
         }

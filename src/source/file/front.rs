@@ -114,15 +114,15 @@ impl Follow {
             next.changed = true;
         }
         self.over |= !same && deleted && old.atomic;
-        self.over &= self.row.len() > 1;
         self.moved = true;
     }
 
     /// The front may be a copy of what was read.
     fn recall(&mut self) {
-        let over = self.over;
+        let is_last = self.row.len() == 1;
+        let over = if is_last { mem::take(&mut self.over) } else { self.over };
         let Some(front) = self.row.front_mut().filter(|front| front.replaced.is_some() || over) else { return };
-        if !front.reader.is_parked() && front.reader.trace().offset() == 0 {
+        if front.is_fresh() {
             self.moved |= front.reader.go_on_farthest(self.past.iter().copied().collect());
         }
     }

@@ -5,6 +5,7 @@
 //! look before the reader goes on to the next file.
 
 use std::cmp::Ordering;
+use std::fs::File;
 use tokio::time::Instant;
 
 use super::follow::{Follow, ROW};
@@ -28,10 +29,11 @@ impl Follow {
             _ => Instant::now(),
         };
         self.arrived = Some((newest, since));
-        let Some(siblings) = turn.index.rotated(&self.path, Some(since)) else {
+        let Some(mut siblings) = turn.index.rotated(&self.path, Some(since)) else {
             self.later = true;
             return false;
         };
+        self.counts_up = siblings.order(self.counts_up);
         self.watermark.get_or_insert_with(|| Watermark::behind(&siblings.row));
         self.overflows = !self.take_in(&siblings, newest, turn);
         self.gathered = siblings.calm.filter(|_| !self.overflows);
@@ -49,13 +51,14 @@ impl Follow {
                 before = Some(sibling);
                 continue;
             }
-            if self.watermark.as_ref().is_some_and(|mark| mark.is_done(sibling)) {
+            if !self.is_new(sibling) || (turn.named)(&sibling.path) {
                 continue;
             }
-            if (turn.named)(&sibling.path)
-                || before
-                    .is_some_and(|before| !siblings.follows(sibling, before) || is_copy(&sibling.path, &before.path))
-            {
+            let is_read = self.row.front().is_some_and(|front| is_copy(&sibling.path, front.reader.file().ok()));
+            let is_none_of_them = |before: &Sibling| {
+                !siblings.follows(sibling, before) || is_copy(&sibling.path, File::open(&before.path).ok().as_ref())
+            };
+            if is_read || before.is_some_and(is_none_of_them) {
                 continue;
             }
             let at = self.place_for(sibling, siblings);
@@ -67,6 +70,11 @@ impl Follow {
             }
         }
         true
+    }
+
+    /// Whether a file beside the path is not done with.
+    pub(super) fn is_new(&self, sibling: &Sibling) -> bool {
+        self.watermark.as_ref().is_none_or(|mark| !mark.is_done(sibling))
     }
 
     /// Where in the row a file belongs by its age: behind what is read already, and before what the path names.

@@ -35,6 +35,9 @@ pub(super) struct Saved {
     done: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     beside: Vec<u64>,
+    /// Whether the numbers of rotated files count up, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    up: Option<bool>,
     /// Files that are read after it and were read in part already, under another name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     next: Vec<Saved>,
@@ -72,14 +75,24 @@ impl Saved {
         let Prints { at, head, before } = trace.prints();
         let Identity { device, inode, born } = identity;
         let (head, before, time) = (Print(head), Print(before), time.millis());
-        let (done, beside, next, past) = (0, Vec::new(), Vec::new(), Vec::new());
-        Self { gone: false, device, inode, born, at, head, before, time, done, beside, next, past }
+        let (done, beside, up, next, past) = (0, Vec::new(), None, Vec::new(), Vec::new());
+        Self { gone: false, device, inode, born, at, head, before, time, done, beside, up, next, past }
     }
 
     /// Of a path that names nothing since `time`, in milliseconds: whatever it names later is read from its start.
     pub(super) fn gone(time: u64) -> Self {
         let identity = Identity { device: 0, inode: 0, born: 0 };
         Self { gone: true, time, ..Self::new(identity, &Trace::new(), Time(0)) }
+    }
+
+    /// The same, and how its rotated files are numbered.
+    pub(super) fn counting(self, up: Option<bool>) -> Self {
+        Self { up, ..self }
+    }
+
+    /// Whether the numbers of rotated files count up.
+    pub(super) fn counts_up(&self) -> Option<bool> {
+        self.up
     }
 
     /// The same, and which files beside it are done with.

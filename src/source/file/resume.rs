@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use crate::config::Start;
 
 use super::follow::{Follow, ROW};
-use super::identity::Trace;
+use super::identity::{Identity, Trace};
 use super::place::Saved;
 use super::reader::Reader;
 use super::row::{Found, Opened, Placed, Turn};
-use super::siblings::Sought;
+use super::siblings::{Siblings, Sought};
 
 /// Whether the file was found that was read before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,32 +49,54 @@ impl Follow {
             }
             same_content = Some((reader, trace));
         }
-        match turn.index.find(&self.path, saved.identity(), since) {
+        let rewritten = match turn.index.find(&self.path, saved.identity(), since) {
             Sought::There(path) => {
                 if let Some((reader, trace)) = self.saved_at(&path, &saved, turn)? {
                     self.found_saved(reader, trace, false, turn);
                     return Ok(Restored::Done);
                 }
+                Some(path).filter(|path| *path != self.path)
             }
             Sought::Unclear => return Ok(Restored::Later),
-            Sought::Gone => {}
-        }
+            Sought::Gone => None,
+        };
+        let siblings = turn.index.rotated(&self.path, None).unwrap_or_default();
         if let Some((reader, trace)) = same_content {
             self.found_saved(reader, trace, true, turn);
-            return Ok(Restored::Done);
+        } else if let Some((reader, trace)) = self.copy_of(&saved, &siblings, turn)? {
+            self.found_saved(reader, trace, false, turn);
+        } else if there || rewritten.is_some() || siblings.row.iter().any(|sibling| self.is_new(sibling)) {
+            self.give_up(&saved, turn);
+        } else {
+            return Ok(Restored::Waiting);
         }
-        // A copy, or the file with another inode: the newest that has the content.
-        let siblings = turn.index.rotated(&self.path, None).unwrap_or_default();
+        if let Some(path) = rewritten {
+            self.begin_anew(&path, saved.identity(), turn);
+        }
+        Ok(Restored::Done)
+    }
+
+    /// A copy, or the file with another inode: the newest that has the content.
+    fn copy_of(&self, saved: &Saved, siblings: &Siblings, turn: &Turn<'_>) -> io::Result<Option<(Reader, Trace)>> {
         for sibling in siblings.row.iter().rev() {
-            if let Some((reader, trace)) = self.saved_at(&sibling.path, &saved, turn)? {
-                self.found_saved(reader, trace, false, turn);
-                return Ok(Restored::Done);
+            let found = self.saved_at(&sibling.path, saved, turn)?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
-        if there {
-            self.give_up(&saved, turn);
+        Ok(None)
+    }
+
+    /// The file that was read before was truncated, and then rotated away: what is in it now comes behind what was found.
+    fn begin_anew(&mut self, path: &Path, identity: Identity, turn: &mut Turn<'_>) {
+        let opened = Reader::open(path, turn.handles).ok();
+        let is_ours = |reader: &Reader| reader.identity() == identity && !turn.owners.is_others(identity, self.id);
+        if let Some(reader) = opened.filter(is_ours) {
+            turn.owners.claim(identity, self.id);
+            let at = self.row.len().min(1);
+            self.row.insert(at, Opened { replaced: Some(turn.now.instant), ..Opened::new(reader) });
+            self.moved = true;
         }
-        Ok(if there { Restored::Done } else { Restored::Waiting })
     }
 
     fn saved_at(&self, path: &Path, saved: &Saved, turn: &Turn<'_>) -> io::Result<Option<(Reader, Trace)>> {
@@ -94,12 +116,9 @@ impl Follow {
         let Some(front) = self.row.front_mut() else { return };
         turn.owners.leave(front.reader.identity(), self.id, None);
         turn.owners.claim(reader.identity(), self.id);
-        let (age, identity) = (reader.age(), reader.identity());
         front.reader.become_other(reader, trace);
         (front.saved, front.sought, front.changed) = (None, None, true);
         front.replaced = (!at_path).then_some(turn.now.instant);
-        // It may be a copy, which is newer than what it was made of.
-        self.raise_watermark(age, identity);
         self.moved = true;
     }
 
@@ -128,14 +147,18 @@ impl Follow {
                 let known = |opened: &Opened| {
                     let trace = opened.reader.trace();
                     let new = || Saved::new(opened.reader.identity(), trace, turn.now.time);
-                    opened.saved.clone().or_else(|| (trace.offset() > 0).then(new))
+                    // What was not begun is found again, but for what was made before the front, and truncated.
+                    let found = trace.offset() == 0 && opened.reader.age() >= front.reader.age();
+                    opened.saved.clone().or_else(|| (!found).then(new))
                 };
                 let next = self.row.iter().skip(1).take(ROW).filter_map(known).collect();
-                let saved = saved.with_watermark(self.watermark.as_ref());
+                let saved = saved.with_watermark(self.watermark.as_ref()).counting(self.counts_up);
                 (Some(saved.followed_by(next).with_past(past)), Placed::File)
             }
             None if matches!(self.found, Found::Missing) => {
-                let gone = Saved::gone(turn.now.time.millis()).with_watermark(self.watermark.as_ref());
+                let gone = Saved::gone(turn.now.time.millis())
+                    .with_watermark(self.watermark.as_ref())
+                    .counting(self.counts_up);
                 (Some(gone.with_past(past)), Placed::Gone)
             }
             None => (None, Placed::Nothing),
@@ -154,7 +177,10 @@ impl Follow {
             since = saved.time();
             self.remember(saved.prints());
         }
-        let gone = Saved::gone(since).with_watermark(self.watermark.as_ref()).with_past(self.past.iter().copied());
+        let gone = Saved::gone(since)
+            .with_watermark(self.watermark.as_ref())
+            .counting(self.counts_up)
+            .with_past(self.past.iter().copied());
         let siblings = turn.index.rotated(&self.path, None).unwrap_or_default();
         let written = (!siblings.row.is_empty()).then(|| gone.written());
         if written.is_some() || self.placed != Placed::Nothing {

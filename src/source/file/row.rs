@@ -59,7 +59,7 @@ pub(super) struct Opened {
     pub(super) saved: Option<Saved>,
     /// When the path was first seen not to name it any more.
     pub(super) replaced: Option<Instant>,
-    /// What replaced it was there at once, and as large: it may be an edited copy.
+    /// What replaced it was there at once: it may be an edited copy.
     pub(super) atomic: bool,
     /// It was changed since it was read.
     pub(super) changed: bool,
@@ -125,12 +125,12 @@ pub(super) fn refusal(path: &Path, verb: &str, error: &io::Error) -> Refusal {
 }
 
 /// Whether one file is a copy of the start of another, as far as can be told from the first bytes and the last.
-pub(super) fn is_copy(copy: &Path, of: &Path) -> bool {
+pub(super) fn is_copy(copy: &Path, of: Option<&File>) -> bool {
     let is_copy = || -> io::Result<bool> {
-        let (copy, of) = (File::open(copy)?, File::open(of)?);
+        let (copy, of) = (File::open(copy)?, of.ok_or(io::ErrorKind::NotFound)?);
         let size = copy.metadata()?.len();
         let end = Trace::of(&copy, size)?.map(|trace| trace.prints());
-        Ok(size >= TELLING && end.is_some_and(|end| end.find_in(&of).is_ok_and(|found| found.is_some())))
+        Ok(size >= TELLING && end.is_some_and(|end| end.find_in(of).is_ok_and(|found| found.is_some())))
     };
     is_copy().unwrap_or(false)
 }

@@ -91,19 +91,19 @@ impl Sibling {
     }
 }
 
-/// All that rotations left beside a path; the oldest first, as far as the system knows.
+/// All that rotations left beside a path; the oldest first, as far as the system knows. See [`order`](Self::order).
 #[derive(Debug, Default)]
 pub(super) struct Siblings {
     pub(super) row: Vec<Sibling>,
     /// The directory's [`stamp`], if none can have been missed.
     pub(super) calm: Option<u64>,
-    /// Whether of two numbers the higher is of the newer file.
-    counts_up: bool,
+    /// Whether of two numbers the higher is of the newer file; `None` where nothing tells.
+    counts_up: Option<bool>,
 }
 
 impl Siblings {
     fn new(mut row: Vec<Sibling>, calm: Option<u64>) -> Self {
-        row.sort_by(|one, other| (one.age, one.written, &one.path).cmp(&(other.age, other.written, &other.path)));
+        row.sort_by(|one, other| (one.age, &one.path).cmp(&(other.age, &other.path)));
         row.dedup_by_key(|sibling| sibling.identity);
         let apart = row.windows(2).filter(|pair| pair[0].age < pair[1].age);
         let (mut up, mut down) = (0, 0);
@@ -111,15 +111,23 @@ impl Siblings {
             up += u32::from(older < newer);
             down += u32::from(older > newer);
         }
-        let counts_up = up > down;
-        // Those that were made within one tick of the file system's clock: their numbers decide.
+        let counts_up = (up != down).then_some(up > down);
+        Self { row, calm, counts_up }
+    }
+
+    /// Sets in order what was made within one tick of the file system's clock: the numbers decide. What they mean is known of
+    /// others, or from `before`, or taken to be as usual: a higher one is older. Of dates a later one is newer. Gives back what
+    /// is known now.
+    pub(super) fn order(&mut self, before: Option<bool>) -> Option<bool> {
+        self.counts_up = self.counts_up.or(before);
         let in_order = |sibling: &Sibling| {
-            let number = sibling.number.map(i128::from).map(|number| if counts_up { number } else { -number });
-            let written = if up + down == 0 { sibling.written } else { 0 };
+            let number = sibling.number.map(i128::from);
+            let number = number.map(|number| if self.counts_up == Some(true) { number } else { -number });
+            let written = number.filter(|_| self.counts_up.is_none()).map(|_| sibling.written);
             (sibling.age, written, number)
         };
-        row.sort_by_key(in_order);
-        Self { row, calm, counts_up }
+        self.row.sort_by_key(in_order);
+        self.counts_up
     }
 
     /// Where in the row a file stands.
@@ -131,7 +139,7 @@ impl Siblings {
     /// was not: either its name says that it is older, or `old` was written to after the copy was made.
     pub(super) fn follows(&self, sibling: &Sibling, old: &Sibling) -> bool {
         let by_name = match (sibling.number, old.number) {
-            (Some(number), Some(old)) if self.counts_up => number > old,
+            (Some(number), Some(old)) if self.counts_up == Some(true) => number > old,
             (Some(number), Some(old)) => number < old,
             (None, None) => sibling.path > old.path,
             _ => false,
@@ -307,7 +315,8 @@ mod tests {
     }
 
     fn names(index: &mut Index, place: &Place) -> Vec<String> {
-        let siblings = index.rotated(&place.path("log"), Some(Instant::now())).unwrap();
+        let mut siblings = index.rotated(&place.path("log"), Some(Instant::now())).unwrap();
+        siblings.order(None);
         siblings.row.iter().map(|it| it.path.extension().unwrap().to_str().unwrap().to_owned()).collect()
     }
 
