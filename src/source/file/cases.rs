@@ -249,10 +249,15 @@ fn a_rotated_name_that_the_pattern_matches_is_no_new_file() {
     assert_eq!(desk.losses, 0);
 }
 
-/// Rotates so often, with so many lines each, without a look in between.
-fn rotate_quickly(desk: &Desk, rotations: std::ops::Range<usize>, counts_up: bool) {
+/// Long enough to tell a copy.
+fn long(n: u32) -> String {
+    format!("{n} is the number of this line\n")
+}
+
+/// Rotates so often, with a line each, without a look in between.
+fn rotate_quickly(desk: &Desk, rotations: std::ops::Range<u32>, counts_up: bool) {
     for n in rotations {
-        desk.place.append("log", &format!("{n} is the number of this line\n"));
+        desk.place.append("log", &long(n));
         if counts_up {
             desk.rename("log", &format!("log.{n}"));
             continue;
@@ -268,7 +273,7 @@ fn rotate_quickly(desk: &Desk, rotations: std::ops::Range<usize>, counts_up: boo
 fn rotations_that_nobody_could_see_are_read_in_order() {
     for (counts_up, restart) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut desk = Desk::new(&["log"], Start::Beginning);
-        desk.place.write("log", "0 is the number of this line\n");
+        desk.place.write("log", &long(0));
         let mut all = desk.look();
         // The numbers of some that were made apart tell what numbers mean.
         for n in 1..4 {
@@ -287,10 +292,88 @@ fn rotations_that_nobody_could_see_are_read_in_order() {
         for _ in 0..8 {
             all.extend(desk.later());
         }
-        let expected: Vec<_> = (0..150).map(|n| format!("{n} is the number of this line")).collect();
-        assert_eq!(all, expected, "counts up: {counts_up}, restart: {restart}");
+        assert!(numbers(&all).into_iter().eq(0..150), "counts up: {counts_up}, restart: {restart}: {all:?}");
         assert_eq!(desk.losses, 0);
     }
+}
+
+fn numbers(lines: &[String]) -> Vec<u32> {
+    lines.iter().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn what_was_truncated_and_then_rotated_during_a_restart_is_read_behind_its_copy() {
+    for look_between in [false, true] {
+        let mut desk = Desk::new(&["log"], Start::Beginning);
+        desk.place.write("log", &long(1));
+        assert_eq!(numbers(&desk.look()), [1]);
+        desk.restart();
+        desk.place.append("log", &long(2));
+        fs::copy(desk.place.path("log"), desk.place.path("log.1")).unwrap();
+        desk.place.write("log", &long(3));
+        desk.rename("log.1", "log.2");
+        desk.rename("log", "log.1");
+        let mut all = Vec::new();
+        if look_between {
+            all.extend(desk.look());
+            desk.restart();
+        }
+        desk.place.write("log", &long(4));
+        for _ in 0..4 {
+            all.extend(desk.later());
+        }
+        assert_eq!((numbers(&all), desk.losses), (vec![2, 3, 4], 0), "look between: {look_between}");
+    }
+}
+
+#[test]
+fn what_was_rotated_is_read_although_the_path_names_nothing_after_a_restart() {
+    let mut desk = Desk::new(&["log"], Start::Beginning);
+    desk.place.write("log", &long(1));
+    desk.look();
+    desk.restart();
+    fs::remove_file(desk.place.path("log")).unwrap();
+    assert_eq!([desk.look(), desk.later()].concat(), [""; 0], "the file may come back");
+    std::thread::park_timeout(Duration::from_millis(12));
+    desk.place.write("log", &long(2));
+    desk.rename("log", "log.1");
+    assert_eq!(numbers(&[desk.look(), desk.later()].concat()), [2]);
+    assert_eq!(desk.losses, 1, "what may have been written to the file that is gone");
+}
+
+#[test]
+fn an_edited_copy_of_a_file_that_was_truncated_before_is_the_same_file() {
+    let mut desk = Desk::new(&["log"], Start::Beginning);
+    desk.place.write("log", &(1..9).map(long).collect::<String>());
+    desk.look();
+    desk.place.write("log", &(10..12).map(long).collect::<String>());
+    fs::copy(desk.place.path("log"), desk.place.path("new")).unwrap();
+    desk.place.append("new", &long(12));
+    desk.rename("new", "log");
+    let all: Vec<_> = (0..3).flat_map(|_| desk.later()).collect();
+    assert_eq!((numbers(&all), desk.losses), (vec![10, 11, 12], 1));
+}
+
+#[test]
+fn other_lines_as_long_as_those_before_are_no_cut() {
+    let same = "and the same end of each line\n";
+    let mut desk = Desk::new(&["log"], Start::Beginning);
+    let line = |n: u32| format!("{n} {same}");
+    desk.place.write("log", &(10..14).map(line).collect::<String>());
+    desk.look();
+    desk.place.write("log", &(20..22).map(line).collect::<String>());
+    assert_eq!((numbers(&desk.look()), desk.losses), (vec![20, 21], 1));
+}
+
+#[test]
+fn the_first_bytes_tell_a_truncation_where_the_last_do_not() {
+    let mut desk = Desk::new(&["log"], Start::Beginning);
+    let same = "-".repeat(600) + "\n";
+    desk.place.write("log", &(long(1) + &same));
+    desk.look();
+    desk.place.write("log", &(long(2) + &same + &long(3)));
+    let all = desk.look();
+    assert_eq!((numbers(&all[..1]), numbers(&all[2..]), desk.losses), (vec![2], vec![3], 1));
 }
 
 #[test]
