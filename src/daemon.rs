@@ -42,9 +42,9 @@ const NOT_STARTED: u8 = 126;
 /// Readers of `rtlogd run` get this long to take what is left.
 const LAST_READERS: Duration = Duration::from_secs(5);
 
-/// What readers of a file are told when it is followed in another way, and its place was kept nowhere.
-const FORGOTTEN: &str = "the stream was configured anew; its place in the file is kept only in a state_directory, so lines \
-    may be missing here, or come again";
+/// What readers of a file or a journal are told when it is followed in another way, and its place was kept nowhere.
+const FORGOTTEN: &str = "the stream was configured anew; its place in what it follows is kept only in a state_directory, so \
+    lines may be missing here, or come again";
 
 /// Why the daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -240,7 +240,7 @@ impl House {
             // Numbers go on where the stream was before its configuration changed.
             let before = self.catalog.get(&name).map(|entry| entry.log.info(now).last);
             let (mut appender, log) = stream::open(name, before.unwrap_or_else(begun), memory, &self.budget);
-            if before.is_some() && matches!(spec.source, SourceKind::File(_)) {
+            if before.is_some() && matches!(spec.source, SourceKind::File(_) | SourceKind::Journal(_)) {
                 appender.owe_loss(FORGOTTEN);
             }
             (appender, log, Places::new())
@@ -248,6 +248,7 @@ impl House {
         let kind = match spec.source {
             SourceKind::File(_) => "file",
             SourceKind::Process(_) => "process",
+            SourceKind::Journal(_) => "journal",
         };
         self.catalog.insert(Entry { log, kind, description: spec.description.clone(), labels: spec.labels.clone() });
         Ok((appender, places))

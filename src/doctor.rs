@@ -48,6 +48,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
         match &stream.source {
             SourceKind::File(file) => doctor.files(name, file),
             SourceKind::Process(process) => doctor.command(name, process),
+            SourceKind::Journal(_) => doctor.journal(name),
         }
     }
     doctor.limits(config);
@@ -186,6 +187,24 @@ impl Doctor {
         }
     }
 
+    /// Whether journalctl is there, and shows us what is of others.
+    fn journal(&mut self, name: &str) {
+        match Command::new("journalctl").args(["--lines=1", "--no-pager", "--output=cat"]).output() {
+            Err(error) => self.find(
+                format!("stream {name}: {} cannot run journalctl, which reads the journal for us: {error}", whoami()),
+                "apt install systemd",
+            ),
+            Ok(said) if !said.status.success() || said.stderr.starts_with(b"Hint:") => {
+                let why = String::from_utf8_lossy(&said.stderr);
+                self.find(
+                    format!("stream {name}: {} may not read all of the journal: {}", whoami(), first_line(&why)),
+                    "adduser rtlogd systemd-journal, and restart rtlogd",
+                );
+            }
+            Ok(_) => {}
+        }
+    }
+
     fn limits(&mut self, config: &Config) {
         let files = config.streams.iter().filter(|stream| matches!(stream.source, SourceKind::File(_))).count() as u64;
         for (limit, least) in [("max_user_watches", files * WATCHES), ("max_user_instances", 1)] {
@@ -286,6 +305,10 @@ fn is_ours(address: SocketAddr) -> bool {
     asked().is_ok_and(|answer| answer.ends_with("alive\n"))
 }
 
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or("it says nothing")
+}
+
 fn whoami() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     user.unwrap_or_else(|_| format!("user {}", rustix::process::geteuid().as_raw()))
@@ -302,6 +325,7 @@ mod tests {
             match &stream.source {
                 SourceKind::File(file) => doctor.files(stream.name.as_str(), file),
                 SourceKind::Process(process) => doctor.command(stream.name.as_str(), process),
+                SourceKind::Journal(_) => doctor.journal(stream.name.as_str()),
             }
         }
         doctor.findings.into_iter().map(|finding| finding.what).collect()

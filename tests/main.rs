@@ -8,6 +8,7 @@ mod layers;
 
 mod tail;
 mod files;
+mod journal;
 mod process;
 mod reload;
 mod detach;

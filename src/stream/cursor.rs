@@ -325,7 +325,7 @@ impl Cursor {
         }
         let known = self.log.shared.views().open_passes(self.at, version);
         known.unwrap_or_else(|| {
-            let passes = self.view.filter.takes(Some(line.origin.as_str()), &line.text);
+            let passes = self.view.filter.takes(Some(line.origin.as_str()), None, &line.text);
             self.log.shared.views().note_open(self.at, version, passes);
             passes
         })
