@@ -249,16 +249,17 @@ impl House {
             SourceKind::File(_) => "file",
             SourceKind::Process(_) => "process",
             SourceKind::Journal(_) => "journal",
+            SourceKind::Push => "push",
         };
         self.catalog.insert(Entry { log, kind, description: spec.description.clone(), labels: spec.labels.clone() });
         Ok((appender, places))
     }
 
-    /// What the daemon wants of each source. Commands for a process find their way to it.
+    /// What the daemon wants of each source. Commands for a process find their way to it, and lines to who takes them.
     pub(crate) fn options(&self, spec: &Stream) -> Options {
         // What was of this name before may have been a process.
         self.desk.remove(&spec.name);
-        let inbox = matches!(spec.source, SourceKind::Process(_)).then(|| {
+        let inbox = matches!(spec.source, SourceKind::Process(_) | SourceKind::Push).then(|| {
             let (handle, inbox) = control::open();
             self.desk.insert(spec.name.clone(), handle);
             inbox

@@ -49,6 +49,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
             SourceKind::File(file) => doctor.files(name, file),
             SourceKind::Process(process) => doctor.command(name, process),
             SourceKind::Journal(_) => doctor.journal(name),
+            SourceKind::Push => {}
         }
     }
     doctor.limits(config);
@@ -325,7 +326,7 @@ mod tests {
             match &stream.source {
                 SourceKind::File(file) => doctor.files(stream.name.as_str(), file),
                 SourceKind::Process(process) => doctor.command(stream.name.as_str(), process),
-                SourceKind::Journal(_) => doctor.journal(stream.name.as_str()),
+                SourceKind::Journal(_) | SourceKind::Push => {}
             }
         }
         doctor.findings.into_iter().map(|finding| finding.what).collect()

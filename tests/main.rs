@@ -10,6 +10,7 @@ mod tail;
 mod files;
 mod journal;
 mod process;
+mod push;
 mod reload;
 mod detach;
 mod doctor;

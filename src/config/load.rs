@@ -263,7 +263,7 @@ streams:
 
     const KNOWN: &str =
         "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, access, limits, streams";
-    const STREAM: &str = "a map with `file`, `command`, `journal`, `shell`, `from`, `exclude`, `rotate_wait`, `directory`, `environment`, `user`, \
+    const STREAM: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `directory`, `environment`, `user`, \
         `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `description`, `labels` or `history`";
 
     #[test]
@@ -390,10 +390,10 @@ streams:
 ";
         let nothing = format!("4:5: expected {STREAM}, found nothing");
         let expected = [
-            "3:3: stream \"a\" has no source (write `file: PATH`, `command: [PROGRAM, ...]` or `journal: {}`)",
+            "3:3: stream \"a\" has no source (write `file: PATH`, `command: [PROGRAM, ...]`, `journal: {}` or `push: true`)",
             &nothing,
             r#"5:3: not a stream name: "c d" (use A-Z, a-z, 0-9, dot, - and _; at most 64, no dot in front)"#,
-            "6:26: a stream has one of `file`, `command` and `journal`, not several (make two streams)",
+            "6:26: a stream has one of `file`, `command`, `journal` and `push`, not several (make two streams)",
             "7:14: empty path",
             "7:28: 1MiB is too much (at most 256KiB)",
             "7:51: expected `fold`, `split` or `keep`, found the text \"no\"",
@@ -448,9 +448,9 @@ streams:
             "3:55: not a priority: \"loud\" (emerg, alert, crit, err, warning, notice, info or debug, or 0 to 7)",
             "3:69: not a field with its value, such as _UID=1000: \"uid=1\"",
             "3:77: unknown key `units` (did you mean `unit`?)",
-            "4:50: a stream has one of `file`, `command` and `journal`, not several (make two streams)",
+            "4:50: a stream has one of `file`, `command`, `journal` and `push`, not several (make two streams)",
             "5:27: the kernel is in no unit (leave `unit` out, or make two streams)",
-            "5:55: `multiline` is for a `file` or a `command`, this stream follows the journal",
+            "5:55: `multiline` is for a `file` or a `command` or a `push`, this stream follows the journal",
             "5:74: `pty` is for a `command`, this stream follows the journal",
         ];
         assert_eq!(mistakes(text), expected);
@@ -644,12 +644,12 @@ streams:
         let journal = Stream::new("journal".parse().unwrap(), SourceKind::Journal(JournalSource::default()));
         assert_eq!(config(&[MAIN]), Ok(Config { streams: vec![journal.clone(), dpkg.clone()], ..Config::default() }));
         let full = config(&[&in_force()]).unwrap();
-        let [all, part, shown, apps, build] = full.streams.clone().try_into().unwrap();
+        let [all, part, shown, apps, build, deploy] = full.streams.clone().try_into().unwrap();
         // A default that is not there cannot be shown: this is where the package has it.
         assert_eq!(full.state_directory, Some("/var/lib/rtlogd".into()));
         assert_eq!(Config { streams: Vec::new(), state_directory: None, ..full }, Config::default());
         assert_eq!(Stream { description: None, labels: BTreeMap::new(), multiline: None, ..shown }, dpkg);
-        assert_eq!(all, journal);
+        assert_eq!((all, deploy.source), (journal, SourceKind::Push));
         let SourceKind::Journal(part) = part.source else { panic!("{part:?}") };
         assert_eq!((part.from, part.units.len()), (Start::default(), 1));
         let SourceKind::File(apps) = apps.source else { panic!("{apps:?}") };

@@ -218,6 +218,8 @@ pub enum SourceKind {
     Process(ProcessSource),
     /// The journal of systemd.
     Journal(JournalSource),
+    /// Whoever sends lines.
+    Push,
 }
 
 /// A program to run.

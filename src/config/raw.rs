@@ -94,7 +94,7 @@ pub(super) struct Limits {
     pub(super) shutdown: Field<Span>,
 }
 
-/// A stream: one of `file`, `command` and `journal`, and how to treat its lines.
+/// A stream: one of `file`, `command`, `journal` and `push`, and how to treat its lines.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stream {
@@ -106,6 +106,8 @@ pub(super) struct Stream {
     pub(super) command: Field<Argv>,
     /// The journal of systemd: all of it as `{}`, or what these keys pick.
     pub(super) journal: Field<Journal>,
+    /// Whether the stream takes lines from whoever sends them by `POST /streams/NAME` and has the right to. Default: false.
+    pub(super) push: Field<bool>,
     /// Whether the command is one text for a shell (/bin/sh). Default: false.
     pub(super) shell: Field<bool>,
     /// Where to begin in a file or a journal that is there already. Default: end.

@@ -13,6 +13,7 @@ enum By {
     File,
     Command,
     Journal,
+    Push,
 }
 
 impl By {
@@ -22,6 +23,7 @@ impl By {
             Self::File => "file",
             Self::Command => "command",
             Self::Journal => "journal",
+            Self::Push => "push",
         }
     }
 
@@ -31,6 +33,7 @@ impl By {
             Self::File => "follows a file",
             Self::Command => "runs a command",
             Self::Journal => "follows the journal",
+            Self::Push => "takes what is sent to it",
         }
     }
 }
@@ -39,10 +42,12 @@ impl Check<'_> {
     /// The one source of a stream.
     pub(super) fn source(&mut self, name: &StreamName, place: Place, raw: &mut raw::Stream) -> Option<SourceKind> {
         let (file, command, journal) = (raw.file.take(), raw.command.take(), raw.journal.take());
+        let push = raw.push.take().filter(|at| at.value != Some(false));
         let mut written: Vec<_> = [
             (By::File, file.as_ref().map(|at| at.place)),
             (By::Command, command.as_ref().map(|at| at.place)),
             (By::Journal, journal.as_ref().map(|at| at.place)),
+            (By::Push, push.as_ref().map(|at| at.place)),
         ]
         .into_iter()
         .filter_map(|(by, place)| Some((place?, by)))
@@ -53,7 +58,8 @@ impl Check<'_> {
                 self.report.wrong(
                     place,
                     format!(
-                        "stream {:?} has no source (write `file: PATH`, `command: [PROGRAM, ...]` or `journal: {{}}`)",
+                        "stream {:?} has no source (write `file: PATH`, `command: [PROGRAM, ...]`, `journal: {{}}` or \
+                        `push: true`)",
                         name.as_str()
                     ),
                 );
@@ -63,7 +69,7 @@ impl Check<'_> {
             [_, (second, _), ..] => {
                 self.report.wrong(
                     *second,
-                    "a stream has one of `file`, `command` and `journal`, not several (make two streams)",
+                    "a stream has one of `file`, `command`, `journal` and `push`, not several (make two streams)",
                 );
                 return None;
             }
@@ -74,7 +80,10 @@ impl Check<'_> {
         if let Some(command) = command {
             return self.process(command, raw).map(SourceKind::Process);
         }
-        self.journal(journal?, raw).map(SourceKind::Journal)
+        if let Some(journal) = journal {
+            return self.journal(journal, raw).map(SourceKind::Journal);
+        }
+        push?.value.map(|_| SourceKind::Push)
     }
 
     /// Notes what does not belong to a stream that is filled so.
@@ -82,7 +91,7 @@ impl Check<'_> {
         const COMMAND: &[By] = &[By::Command];
         const FILE: &[By] = &[By::File];
         /// An entry of the journal is one line already, and its text is UTF-8.
-        const BYTES: &[By] = &[By::File, By::Command];
+        const BYTES: &[By] = &[By::File, By::Command, By::Push];
         let keys = [
             ("directory", COMMAND, raw.directory.as_ref().map(|at| at.place)),
             ("environment", COMMAND, raw.environment.as_ref().map(|at| at.place)),

@@ -246,6 +246,8 @@ pub enum SourceState {
         #[serde(skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },
+    /// Lines are taken from whoever sends some.
+    Receiving,
     /// The process runs.
     Running {
         /// Counts the runs of this process from 1.

@@ -117,6 +117,7 @@ fn of_state(state: &SourceState) -> Badge {
         SourceState::Following { .. } | SourceState::Polling { .. } | SourceState::Reading { .. } => {
             ("following", BLUE)
         }
+        SourceState::Receiving => ("receiving", BLUE),
         SourceState::Running { .. } => ("running", BLUE),
         SourceState::Waiting { .. } => ("waiting", GREY),
         SourceState::Denied { .. } => ("denied", RED),

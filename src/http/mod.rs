@@ -11,6 +11,7 @@ mod follow;
 mod leases;
 mod list;
 mod poll;
+mod push;
 mod reading;
 mod socket;
 
@@ -35,7 +36,7 @@ use crate::control::{Command, Desk};
 use crate::event::StreamName;
 use crate::stream::{Catalog, Entry};
 
-use listen::{Guest, Sent};
+use listen::{Coming, Guest, Sent};
 use problem::{Allowed, Problem};
 use reading::Known;
 
@@ -84,8 +85,10 @@ impl App {
         let read = self.asked(Allowed::Get, Right::Read);
         let list = warp::path!("streams").and(read.clone());
         let list = list.then(async |ask: Asked| answer(async { list::streams(&ask?).await }.await));
-        let stream = warp::path!("streams" / String).and(read.clone());
-        let stream = stream.then(async |n: String, ask: Asked| answer(async { follow::one(&n, &ask?).await }.await));
+        let either = self.asked(Allowed::Stream { pushed: true }, Right::Read).and(warp::ext::optional::<Coming>());
+        let stream = warp::path!("streams" / String).and(either);
+        let stream = stream
+            .then(async |n: String, ask: Asked, body| answer(async { push::or_follow(&n, ask?, body).await }.await));
         let poll = warp::path!("streams" / String / "poll").and(read.clone());
         let poll = poll.then(async |n: String, ask: Asked| answer(async { poll::poll(&n, &ask?).await }.await));
         let state = warp::path!("streams" / String / "state").and(read.clone());
@@ -155,11 +158,13 @@ impl Request {
         let fits = match allowed {
             Allowed::Get => self.method == Method::GET || self.is_head(),
             Allowed::Post => self.method == Method::POST,
+            // Which of them, the stream says.
+            Allowed::Stream { .. } => true,
         };
         if !fits {
             return Err(Problem::method(allowed));
         }
-        if allowed == Allowed::Post {
+        if matches!(self.method, Method::POST | Method::PUT) {
             self.check_origin()?;
         }
         self.may(None)

@@ -207,6 +207,7 @@ impl<'a> Keeper<'a> {
                     | Command::Resume
                     | Command::Resize { .. }
                     | Command::Attach => order.answer(Err(Refused::NotRunning)),
+                    Command::Push(_) => order.answer(Err(Refused::NotPushed)),
                 },
             }
         }
@@ -267,7 +268,8 @@ impl<'a> Keeper<'a> {
             | Command::Pause
             | Command::Resume
             | Command::Resize { .. }
-            | Command::Attach => {
+            | Command::Attach
+            | Command::Push(_) => {
                 let answer = run.command(order.command.clone());
                 return order.answer(answer);
             }

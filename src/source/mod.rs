@@ -12,6 +12,7 @@ mod progress;
 mod file;
 mod process;
 mod journal;
+mod push;
 #[cfg(test)]
 mod bench;
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tokio::select;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ use crate::stream::{Appender, Batch, Places};
 use super::file::{Followed, Wakes};
 use super::journal::Journal;
 use super::keeper::Keeper;
+use super::push::Push;
 use super::{Now, Options, SourceError};
 
 /// What was written to a file before we were told to stop is still read, for at most this long.
@@ -49,6 +51,10 @@ pub(crate) async fn run(
             // What it has then, it has the next time.
             read(&mut Journal::new(&spec, journal, &places, options.children), &mut writer, &stopping).await;
             writer.say(SourceState::Stopping).await;
+            Ok(None)
+        }
+        SourceKind::Push => {
+            take(Push::new(&spec, options.inbox), &mut writer, &stopping).await;
             Ok(None)
         }
     };
@@ -113,5 +119,25 @@ async fn follow(mut file: Followed, writer: &mut Writer, stopping: &Cancellation
     while timeout_at(last, file.last(&mut writer.batch)).await.unwrap_or(false) {
         writer.flush().await;
     }
+    writer.say(SourceState::Stopping).await;
+}
+
+/// Takes what is sent until `stopping`.
+async fn take(mut push: Push, writer: &mut Writer, stopping: &CancellationToken) {
+    writer.say(SourceState::Receiving).await;
+    loop {
+        select! {
+            turn = push.next(&mut writer.batch) => {
+                let lines = writer.batch.len();
+                writer.flush().await;
+                push.appended(turn, lines, writer.appender.last());
+                // One who sends without end is always ready.
+                yield_now().await;
+            }
+            mut due = writer.appender.upkeep() => writer.appender.append(&mut due).await,
+            () = stopping.cancelled() => break,
+        }
+    }
+    push.finish(&mut writer.batch);
     writer.say(SourceState::Stopping).await;
 }

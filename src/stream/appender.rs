@@ -97,6 +97,12 @@ impl Appender {
         taken
     }
 
+    /// The id of the newest event; of number 0 if there was none yet.
+    pub fn last(&self) -> Position {
+        let ring = self.ring.borrow();
+        ring.numbering().seen(ring.end())
+    }
+
     async fn add(&mut self, batch: &mut Batch) {
         let (id, seq) = {
             let ring = self.ring.borrow();

@@ -27,7 +27,7 @@ use warp::reply::Reply;
 use crate::access::{Hosts, Peer};
 use crate::config::{Limits, Listen, Network};
 
-pub(crate) use admit::Sent;
+pub(crate) use admit::{Coming, Sent};
 
 use admit::respond;
 use io::Watched;

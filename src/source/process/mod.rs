@@ -265,6 +265,7 @@ impl Run {
                 pty::resize(terminal, TerminalSize { columns, rows })
                     .map_err(|error| Refused::Failed(format!("the terminal cannot have this size: {error}")))?;
             }
+            Command::Push(_) => return Err(Refused::NotPushed),
             Command::Attach => return self.pipes.attach().map(Reply::Attached).ok_or(Refused::NoPty),
             Command::Start | Command::Stop | Command::Restart => {
                 return Err(Refused::Failed("only who keeps the process can do that".to_owned()));
