@@ -7,6 +7,7 @@
 mod entry;
 mod query;
 
+use std::fs;
 use std::io::ErrorKind;
 use std::mem;
 use std::time::Duration;
@@ -31,6 +32,9 @@ use query::{Place, Query};
 
 /// The part of the stream under which the place in the journal is recorded.
 const PLACE: &str = "journal";
+
+/// Where a machine's id stands (machine-id(5)).
+const MACHINE: &str = "/etc/machine-id";
 
 /// journalctl is taken to be well once it ran for so long: one that may not read says so sooner.
 const WELL: Duration = Duration::from_millis(500);
@@ -109,7 +113,7 @@ impl Fault {
 impl Journal {
     /// Goes on where `places` say.
     pub(super) fn new(spec: &Stream, source: &JournalSource, places: &Places, children: Children) -> Self {
-        let query = Query::new(source);
+        let query = Query::new(source, fs::read_to_string(MACHINE).ok().as_deref());
         let place = query.read(places.get(PLACE).map(String::as_str), source.from);
         Self {
             stream: spec.name.to_string(),

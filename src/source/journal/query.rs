@@ -10,6 +10,8 @@ use super::entry;
 #[derive(Debug, Clone)]
 pub(super) struct Query {
     words: Vec<String>,
+    /// That of this machine alone, as a word; none if the machine has no id.
+    machine: Option<String>,
 }
 
 /// How far the journal was read.
@@ -26,7 +28,8 @@ pub(super) enum Place {
 }
 
 impl Query {
-    pub(super) fn new(source: &JournalSource) -> Self {
+    /// What picks the entries that `source` is about, of the machine with this id (machine-id(5)).
+    pub(super) fn new(source: &JournalSource, machine: Option<&str>) -> Self {
         let JournalSource { units, identifiers, priority, kernel, matches, from: _ } = source;
         let mut words = Vec::new();
         words.extend(units.iter().map(|unit| format!("--unit={unit}")));
@@ -35,7 +38,7 @@ impl Query {
         // Not `--dmesg`, which is about the last start of the machine alone.
         words.extend(kernel.then(|| "_TRANSPORT=kernel".to_owned()));
         words.extend(matches.iter().cloned());
-        Self { words }
+        Self { words, machine: machine.map(|id| format!("_MACHINE_ID={}", id.trim())) }
     }
 
     /// Asks for the newest entry.
@@ -55,9 +58,11 @@ impl Query {
 
     fn command(&self, options: &[&str]) -> Vec<OsString> {
         let fields = format!("--output-fields={}", entry::FIELDS);
-        // All: a field of more than 4096 bytes would be left out.
-        let fixed = ["journalctl", "--no-pager", "--output=json", "--all", &fields];
-        let words = fixed.iter().chain(options).copied().chain(self.words.iter().map(String::as_str));
+        // All: a field of more than 4096 bytes would be left out. Merge: else who follows gets only what was written since
+        // the machine was started; of other machines' journals, which it would add, the match keeps us.
+        let fixed = ["journalctl", "--no-pager", "--output=json", "--all", "--merge", &fields];
+        let picked = self.words.iter().chain(&self.machine).map(String::as_str);
+        let words = fixed.iter().chain(options).copied().chain(picked);
         words.map(Into::into).collect()
     }
 
@@ -88,22 +93,26 @@ mod tests {
     use crate::event::Level;
 
     fn query() -> Query {
-        Query::new(&JournalSource {
-            units: vec!["a.service".into(), "b*".into()],
-            identifiers: vec!["sshd".into()],
-            priority: Some(Level::Warning),
-            matches: vec!["_UID=0".into()],
-            ..JournalSource::default()
-        })
+        Query::new(
+            &JournalSource {
+                units: vec!["a.service".into(), "b*".into()],
+                identifiers: vec!["sshd".into()],
+                priority: Some(Level::Warning),
+                matches: vec!["_UID=0".into()],
+                ..JournalSource::default()
+            },
+            Some("7f\n"),
+        )
     }
 
     #[test]
     fn it_is_asked_for_what_is_wanted() {
         let place = Place::At { cursor: "s=1".into(), ours: true };
         let words: Vec<_> = query().follow(&place).into_iter().map(|word| word.into_string().unwrap()).collect();
-        let wanted = "--follow --no-tail --cursor=s=1 --unit=a.service --unit=b* --identifier=sshd --priority=4 _UID=0";
+        let wanted = "--follow --no-tail --cursor=s=1 --unit=a.service --unit=b* --identifier=sshd --priority=4 _UID=0 \
+            _MACHINE_ID=7f";
         assert!(words.join(" ").ends_with(wanted), "{words:?}");
-        let kernel = Query::new(&JournalSource { kernel: true, ..JournalSource::default() });
+        let kernel = Query::new(&JournalSource { kernel: true, ..JournalSource::default() }, None);
         assert_eq!(kernel.newest().last().unwrap(), "_TRANSPORT=kernel");
     }
 
@@ -112,7 +121,7 @@ mod tests {
         let place = Place::At { cursor: "s=1;i=2".into(), ours: true };
         let written = query().written(&place);
         assert_eq!(query().read(Some(&written), Start::End), Some(place));
-        let other = Query::new(&JournalSource::default()).read(Some(&written), Start::End);
+        let other = Query::new(&JournalSource::default(), None).read(Some(&written), Start::End);
         assert_eq!(other, Some(Place::At { cursor: "s=1;i=2".into(), ours: false }));
         assert_eq!(query().read(Some(&query().written(&Place::Before)), Start::End), Some(Place::Before));
         assert_eq!(query().read(None, Start::End), None);
