@@ -20,7 +20,7 @@ use crate::config::{Config, Listen, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, RunEnd, Time};
 use crate::http::listen::{self, ListenError, Rules, Socket};
-use crate::http::{App, Leases, Sessions};
+use crate::http::{Answers, App, Leases, Sessions};
 use crate::source::{self, Children, Options, SourceError, Tee, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places};
 use crate::systemd;
@@ -271,6 +271,7 @@ impl House {
     pub(crate) fn open_doors(&self, sockets: Vec<Socket>, config: &Config) -> String {
         let addresses: Vec<_> = sockets.iter().map(Socket::address).collect();
         let base = config.base_path.trim_end_matches('/');
+        let answers = Answers::default();
         let app = App {
             catalog: self.catalog.clone(),
             desk: self.desk.clone(),
@@ -280,12 +281,14 @@ impl House {
             origins: Arc::new(Origins::new(&config.origins)),
             sessions: Sessions::default(),
             leases: Leases::default(),
+            answers: answers.clone(),
         };
         let rules = Rules {
             hosts: Hosts::new(&config.hosts),
             limits: config.limits.clone(),
             trusted: config.trusted_proxies.clone(),
             base_path: base.to_owned(),
+            answers,
             tasks: self.connections.clone(),
             finish: self.finish.clone(),
         };

@@ -25,6 +25,7 @@ mod control_hostile;
 mod control_process;
 mod config;
 mod lifecycle;
+mod metrics;
 mod hostile;
 mod cli;
 mod client;

@@ -308,6 +308,25 @@ pub enum SourceState {
     },
 }
 
+impl SourceState {
+    /// The name on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Following { .. } => "following",
+            Self::Reading { .. } => "reading",
+            Self::Receiving => "receiving",
+            Self::Running { .. } => "running",
+            Self::Waiting { .. } => "waiting",
+            Self::Denied { .. } => "denied",
+            Self::Polling { .. } => "polling",
+            Self::BackingOff { .. } => "backing-off",
+            Self::Degraded { .. } => "degraded",
+            Self::Stopping => "stopping",
+            Self::Stopped { .. } => "stopped",
+        }
+    }
+}
+
 /// Something the source could not deliver; the fields of a `loss` event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Loss {

@@ -10,12 +10,14 @@ mod command;
 mod follow;
 mod leases;
 mod list;
+mod metrics;
 mod poll;
 mod push;
 mod reading;
 mod socket;
 
 pub(crate) use leases::Leases;
+pub(crate) use metrics::Answers;
 pub(crate) use reading::Sessions;
 
 use std::convert::Infallible;
@@ -59,6 +61,8 @@ pub(crate) struct App {
     pub(crate) sessions: Sessions,
     /// Who may type now.
     pub(crate) leases: Leases,
+    /// How requests were answered.
+    pub(crate) answers: Answers,
 }
 
 /// One request, as the handlers see it.
@@ -107,6 +111,8 @@ impl App {
                 echo.then(async |ask: Asked, upgrade| answer(ask.and_then(|ask| socket::echo::open(ask, upgrade))));
             control.or(echo).unify()
         };
+        let metrics = warp::path!("metrics").and(read.clone());
+        let metrics = metrics.then(async |ask: Asked| answer(ask.and_then(|ask| metrics::metrics(&ask))));
         let live = warp::path!("health" / "live").and(read.clone());
         let live = live.then(async |ask: Asked| answer(ask.map(|_| plain("alive\n"))));
         let ready = warp::path!("health" / "ready").and(read);
@@ -131,7 +137,18 @@ impl App {
             commands.or(simple("stop", Command::Stop)).unify().or(simple("restart", Command::Restart)).unify();
         let streams = list.or(stream).unify().or(poll).unify().or(state).unify().or(progress).unify().or(badge).unify();
         let routes = streams.or(control).unify();
-        routes.or(live).unify().or(ready).unify().or(commands).unify().recover(problem::reply)
+        routes
+            .or(metrics)
+            .unify()
+            .or(openapi)
+            .unify()
+            .or(live)
+            .unify()
+            .or(ready)
+            .unify()
+            .or(commands)
+            .unify()
+            .recover(problem::reply)
     }
 
     /// The request, if its method is the right one, and who sent it may do that.

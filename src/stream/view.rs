@@ -234,6 +234,8 @@ pub(super) struct Views {
     bytes: usize,
     /// How many lines were held against a filter.
     filtered: u64,
+    /// How many gaps readers were told of.
+    gaps: u64,
 }
 
 /// What a reader finds at its place in its view.
@@ -320,6 +322,16 @@ impl Views {
     /// Counts lines that were held against a filter.
     pub(super) fn count_filtered(&mut self, lines: u64) {
         self.filtered += lines;
+    }
+
+    /// Counts a gap that a reader is told of.
+    pub(super) fn count_gap(&mut self) {
+        self.gaps += 1;
+    }
+
+    /// How many gaps readers were told of.
+    pub(super) fn gaps(&self) -> u64 {
+        self.gaps
     }
 
     /// How many lines were held against a filter, for all readers together.

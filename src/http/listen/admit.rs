@@ -38,8 +38,19 @@ impl Coming {
     }
 }
 
-/// What holds for every request, then the routes.
+/// What holds for every request, then the routes; and the answer is counted.
 pub(super) async fn respond<F>(request: hyper::Request<Incoming>, routes: F, rules: &Rules, guest: Guest) -> Response
+where
+    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+{
+    let method = request.method().clone();
+    let response = route(request, routes, rules, guest).await;
+    rules.answers.count(&method, response.status());
+    response
+}
+
+async fn route<F>(request: hyper::Request<Incoming>, routes: F, rules: &Rules, guest: Guest) -> Response
 where
     F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
     F::Extract: Reply,
