@@ -282,6 +282,7 @@ impl House {
             sessions: Sessions::default(),
             leases: Leases::default(),
             answers: answers.clone(),
+            base_path: base.into(),
         };
         let rules = Rules {
             hosts: Hosts::new(&config.hosts),

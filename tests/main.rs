@@ -18,6 +18,7 @@ mod package;
 mod resume;
 mod history;
 mod encodings;
+mod openapi;
 mod poll;
 mod progress;
 mod control;

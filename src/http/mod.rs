@@ -11,6 +11,7 @@ mod follow;
 mod leases;
 mod list;
 mod metrics;
+mod openapi;
 mod poll;
 mod push;
 mod reading;
@@ -63,6 +64,8 @@ pub(crate) struct App {
     pub(crate) leases: Leases,
     /// How requests were answered.
     pub(crate) answers: Answers,
+    /// The path under which we are seen, without the slash at its end.
+    pub(crate) base_path: Arc<str>,
 }
 
 /// One request, as the handlers see it.
@@ -113,6 +116,8 @@ impl App {
         };
         let metrics = warp::path!("metrics").and(read.clone());
         let metrics = metrics.then(async |ask: Asked| answer(ask.and_then(|ask| metrics::metrics(&ask))));
+        let openapi = warp::path!("openapi.json").and(read.clone());
+        let openapi = openapi.then(async |ask: Asked| answer(ask.and_then(|ask| openapi::openapi(&ask))));
         let live = warp::path!("health" / "live").and(read.clone());
         let live = live.then(async |ask: Asked| answer(ask.map(|_| plain("alive\n"))));
         let ready = warp::path!("health" / "ready").and(read);
