@@ -191,7 +191,8 @@ impl Appender {
         if let Some(recorder) = self.recorder.take() {
             let ring = self.ring.clone();
             if let Err(error) = recorder.close(|from| in_memory(&ring, from)).await {
-                warn!(stream:% = self.shared.name, error:% = error; "the end of the stream may not be recorded");
+                let errno = error.raw_os_error();
+                warn!(stream:% = self.shared.name, errno = errno, error:% = error; "the end of the stream may not be recorded");
             }
         }
     }
