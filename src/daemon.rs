@@ -20,7 +20,7 @@ use crate::config::{Config, Listen, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, RunEnd, Time};
 use crate::http::listen::{self, ListenError, Rules, Socket};
-use crate::http::{App, Leases, Sessions};
+use crate::http::{Answers, App, Leases, Sessions};
 use crate::source::{self, Children, Options, SourceError, Tee, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places};
 use crate::systemd;
@@ -42,9 +42,9 @@ const NOT_STARTED: u8 = 126;
 /// Readers of `rtlogd run` get this long to take what is left.
 const LAST_READERS: Duration = Duration::from_secs(5);
 
-/// What readers of a file are told when it is followed in another way, and its place was kept nowhere.
-const FORGOTTEN: &str = "the stream was configured anew; its place in the file is kept only in a state_directory, so lines \
-    may be missing here, or come again";
+/// What readers of a file or a journal are told when it is followed in another way, and its place was kept nowhere.
+const FORGOTTEN: &str = "the stream was configured anew; its place in what it follows is kept only in a state_directory, so \
+    lines may be missing here, or come again";
 
 /// Why the daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -240,7 +240,7 @@ impl House {
             // Numbers go on where the stream was before its configuration changed.
             let before = self.catalog.get(&name).map(|entry| entry.log.info(now).last);
             let (mut appender, log) = stream::open(name, before.unwrap_or_else(begun), memory, &self.budget);
-            if before.is_some() && matches!(spec.source, SourceKind::File(_)) {
+            if before.is_some() && matches!(spec.source, SourceKind::File(_) | SourceKind::Journal(_)) {
                 appender.owe_loss(FORGOTTEN);
             }
             (appender, log, Places::new())
@@ -248,16 +248,18 @@ impl House {
         let kind = match spec.source {
             SourceKind::File(_) => "file",
             SourceKind::Process(_) => "process",
+            SourceKind::Journal(_) => "journal",
+            SourceKind::Push => "push",
         };
         self.catalog.insert(Entry { log, kind, description: spec.description.clone(), labels: spec.labels.clone() });
         Ok((appender, places))
     }
 
-    /// What the daemon wants of each source. Commands for a process find their way to it.
+    /// What the daemon wants of each source. Commands for a process find their way to it, and lines to who takes them.
     pub(crate) fn options(&self, spec: &Stream) -> Options {
         // What was of this name before may have been a process.
         self.desk.remove(&spec.name);
-        let inbox = matches!(spec.source, SourceKind::Process(_)).then(|| {
+        let inbox = matches!(spec.source, SourceKind::Process(_) | SourceKind::Push).then(|| {
             let (handle, inbox) = control::open();
             self.desk.insert(spec.name.clone(), handle);
             inbox
@@ -269,6 +271,7 @@ impl House {
     pub(crate) fn open_doors(&self, sockets: Vec<Socket>, config: &Config) -> String {
         let addresses: Vec<_> = sockets.iter().map(Socket::address).collect();
         let base = config.base_path.trim_end_matches('/');
+        let answers = Answers::default();
         let app = App {
             catalog: self.catalog.clone(),
             desk: self.desk.clone(),
@@ -278,12 +281,15 @@ impl House {
             origins: Arc::new(Origins::new(&config.origins)),
             sessions: Sessions::default(),
             leases: Leases::default(),
+            answers: answers.clone(),
+            base_path: base.into(),
         };
         let rules = Rules {
             hosts: Hosts::new(&config.hosts),
             limits: config.limits.clone(),
             trusted: config.trusted_proxies.clone(),
             base_path: base.to_owned(),
+            answers,
             tasks: self.connections.clone(),
             finish: self.finish.clone(),
         };

@@ -20,7 +20,7 @@ pub(crate) enum Peer {
 pub(crate) enum Right {
     /// To see what it says.
     Read,
-    /// To type into its process.
+    /// To type into its process, or to send lines where it takes some.
     Input,
     /// To start, stop and signal its process.
     Admin,
@@ -104,7 +104,7 @@ impl fmt::Display for Right {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Read => "to read",
-            Self::Input => "to type into a process",
+            Self::Input => "to type into a process or to send lines",
             Self::Admin => "to start, stop or signal a process",
         })
     }

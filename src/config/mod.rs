@@ -23,6 +23,8 @@ mod read;
 mod tree;
 mod check;
 mod file;
+mod journal;
+mod source;
 mod report;
 mod paths;
 mod net;
@@ -33,6 +35,7 @@ pub mod units;
 pub use file::{
     BadEncoding, Encoding, Expression, FileSource, Files, MULTILINE_TIMEOUT, Multiline, ROTATE_WAIT, Start,
 };
+pub use journal::{BadPriority, JournalSource, Priority};
 pub use load::load;
 pub use net::{BadListen, BadNetwork, BadOrigin, Listen, MAX_SOCKET_PATH, Network, WebOrigin};
 pub use paths::{from_paths, name_of};
@@ -213,6 +216,10 @@ pub enum SourceKind {
     File(FileSource),
     /// A program that runs.
     Process(ProcessSource),
+    /// The journal of systemd.
+    Journal(JournalSource),
+    /// Whoever sends lines.
+    Push,
 }
 
 /// A program to run.

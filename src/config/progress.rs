@@ -81,6 +81,91 @@ impl FromStr for Pattern {
     }
 }
 
+/// As it is written.
+pub(super) mod raw {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+    use serde::{Deserialize, Deserializer, de};
+
+    use super::super::field::{At, Field};
+    use super::Pattern;
+
+    /// Whether progress is looked for in the lines.
+    #[derive(Debug)]
+    pub(in crate::config) enum Progress {
+        Switch(Switch),
+        Patterns(Vec<At<ProgressPattern>>),
+    }
+
+    /// On or off.
+    #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+    #[serde(rename_all = "kebab-case")]
+    pub(in crate::config) enum Switch {
+        /// As all programs that are known show it.
+        On,
+        /// Not at all.
+        Off,
+    }
+
+    /// What the progress of a program looks like.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub(in crate::config) struct ProgressPattern {
+        /// A regular expression with named groups: percent, current, total, phase, message. Such as
+        /// `step (?P<current>[0-9]+) of (?P<total>[0-9]+)`.
+        pub(in crate::config) pattern: Field<Pattern>,
+    }
+
+    impl<'de> Deserialize<'de> for Progress {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            from.deserialize_any(ProgressVisitor)
+        }
+    }
+
+    impl JsonSchema for Progress {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            "Progress".into()
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            let (switch, patterns) =
+                (generator.subschema_for::<Switch>(), generator.subschema_for::<Vec<ProgressPattern>>());
+            json_schema!({ "anyOf": [switch, patterns] })
+        }
+    }
+
+    struct ProgressVisitor;
+
+    impl<'de> de::Visitor<'de> for ProgressVisitor {
+        type Value = Progress;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("on, off or a list of patterns, such as [{ pattern: '(?P<percent>[0-9]+)% copied' }]")
+        }
+
+        fn visit_str<E: de::Error>(self, word: &str) -> Result<Progress, E> {
+            match word {
+                "on" => Ok(Progress::Switch(Switch::On)),
+                "off" => Ok(Progress::Switch(Switch::Off)),
+                _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+            }
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Progress, A::Error> {
+            let mut patterns = Vec::new();
+            while let Some(pattern) = items.next_element()? {
+                patterns.push(pattern);
+            }
+            Ok(Progress::Patterns(patterns))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -80,10 +80,12 @@ impl Ask {
             Some(text) => Some((text.clone(), true)),
             None => query.one("after")?.map(|text| (text.to_owned(), false)),
         };
+        // Looked at even where it does not count: what is wrong is wrong.
+        let start = query.start(run, now)?;
         let satisfied = last.as_deref().is_some_and(|text| text.ends_with(SATISFIED)) && (head || lines.is_some());
         let from = match ids {
             Some((text, header)) => From::Ids { text: text.trim_end_matches(SATISFIED).to_owned(), header },
-            None => From::Start(query.start(run, now)?),
+            None => From::Start(start),
         };
         let streams = query.all("stream").map(|name| name.parse().map_err(|e| Problem::bad(format!("{e}"))));
         Ok(Self {

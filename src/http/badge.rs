@@ -114,7 +114,10 @@ fn going(progress: Option<&Progress>, seconds: f64) -> Badge {
 
 fn of_state(state: &SourceState) -> Badge {
     let (words, color) = match state {
-        SourceState::Following { .. } | SourceState::Polling { .. } => ("following", BLUE),
+        SourceState::Following { .. } | SourceState::Polling { .. } | SourceState::Reading { .. } => {
+            ("following", BLUE)
+        }
+        SourceState::Receiving => ("receiving", BLUE),
         SourceState::Running { .. } => ("running", BLUE),
         SourceState::Waiting { .. } => ("waiting", GREY),
         SourceState::Denied { .. } => ("denied", RED),

@@ -61,7 +61,7 @@ struct List<'a> {
 }
 
 fn listed(entry: &Entry, now: Time) -> Listed<'_> {
-    let Info { state, progress, run: _, lag, first, last, rate, readers, memory, disk, degraded, filtered, ended } =
+    let Info { state, progress, lag, first, last, rate, readers, memory, disk, degraded, filtered, ended, .. } =
         entry.log.info(now);
     Listed {
         name: entry.log.name().as_str(),

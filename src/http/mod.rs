@@ -10,11 +10,15 @@ mod command;
 mod follow;
 mod leases;
 mod list;
+mod metrics;
+mod openapi;
 mod poll;
+mod push;
 mod reading;
 mod socket;
 
 pub(crate) use leases::Leases;
+pub(crate) use metrics::Answers;
 pub(crate) use reading::Sessions;
 
 use std::convert::Infallible;
@@ -35,7 +39,7 @@ use crate::control::{Command, Desk};
 use crate::event::StreamName;
 use crate::stream::{Catalog, Entry};
 
-use listen::{Guest, Sent};
+use listen::{Coming, Guest, Sent};
 use problem::{Allowed, Problem};
 use reading::Known;
 
@@ -58,6 +62,10 @@ pub(crate) struct App {
     pub(crate) sessions: Sessions,
     /// Who may type now.
     pub(crate) leases: Leases,
+    /// How requests were answered.
+    pub(crate) answers: Answers,
+    /// The path under which we are seen, without the slash at its end.
+    pub(crate) base_path: Arc<str>,
 }
 
 /// One request, as the handlers see it.
@@ -84,8 +92,10 @@ impl App {
         let read = self.asked(Allowed::Get, Right::Read);
         let list = warp::path!("streams").and(read.clone());
         let list = list.then(async |ask: Asked| answer(async { list::streams(&ask?).await }.await));
-        let stream = warp::path!("streams" / String).and(read.clone());
-        let stream = stream.then(async |n: String, ask: Asked| answer(async { follow::one(&n, &ask?).await }.await));
+        let either = self.asked(Allowed::Stream { pushed: true }, Right::Read).and(warp::ext::optional::<Coming>());
+        let stream = warp::path!("streams" / String).and(either);
+        let stream = stream
+            .then(async |n: String, ask: Asked, body| answer(async { push::or_follow(&n, ask?, body).await }.await));
         let poll = warp::path!("streams" / String / "poll").and(read.clone());
         let poll = poll.then(async |n: String, ask: Asked| answer(async { poll::poll(&n, &ask?).await }.await));
         let state = warp::path!("streams" / String / "state").and(read.clone());
@@ -104,6 +114,10 @@ impl App {
                 echo.then(async |ask: Asked, upgrade| answer(ask.and_then(|ask| socket::echo::open(ask, upgrade))));
             control.or(echo).unify()
         };
+        let metrics = warp::path!("metrics").and(read.clone());
+        let metrics = metrics.then(async |ask: Asked| answer(ask.and_then(|ask| metrics::metrics(&ask))));
+        let openapi = warp::path!("openapi.json").and(read.clone());
+        let openapi = openapi.then(async |ask: Asked| answer(ask.and_then(|ask| openapi::openapi(&ask))));
         let live = warp::path!("health" / "live").and(read.clone());
         let live = live.then(async |ask: Asked| answer(ask.map(|_| plain("alive\n"))));
         let ready = warp::path!("health" / "ready").and(read);
@@ -128,7 +142,18 @@ impl App {
             commands.or(simple("stop", Command::Stop)).unify().or(simple("restart", Command::Restart)).unify();
         let streams = list.or(stream).unify().or(poll).unify().or(state).unify().or(progress).unify().or(badge).unify();
         let routes = streams.or(control).unify();
-        routes.or(live).unify().or(ready).unify().or(commands).unify().recover(problem::reply)
+        routes
+            .or(metrics)
+            .unify()
+            .or(openapi)
+            .unify()
+            .or(live)
+            .unify()
+            .or(ready)
+            .unify()
+            .or(commands)
+            .unify()
+            .recover(problem::reply)
     }
 
     /// The request, if its method is the right one, and who sent it may do that.
@@ -155,11 +180,13 @@ impl Request {
         let fits = match allowed {
             Allowed::Get => self.method == Method::GET || self.is_head(),
             Allowed::Post => self.method == Method::POST,
+            // Which of them, the stream says.
+            Allowed::Stream { .. } => true,
         };
         if !fits {
             return Err(Problem::method(allowed));
         }
-        if allowed == Allowed::Post {
+        if matches!(self.method, Method::POST | Method::PUT) {
             self.check_origin()?;
         }
         self.may(None)

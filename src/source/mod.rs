@@ -11,6 +11,8 @@ mod feed;
 mod progress;
 mod file;
 mod process;
+mod journal;
+mod push;
 #[cfg(test)]
 mod bench;
 
@@ -19,13 +21,14 @@ pub(crate) use process::{Children, Tee, become_child, signal_number};
 pub(crate) use supervisor::run;
 
 use std::ffi::OsString;
+use std::future::pending;
 use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use rustix::process::Signal;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::control::Inbox;
 use crate::event::Time;
@@ -87,5 +90,13 @@ impl Now {
     /// The only look at the clocks.
     fn read() -> Self {
         Self { instant: Instant::now(), time: SystemTime::now().into() }
+    }
+}
+
+/// Until then; for ever without a time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }

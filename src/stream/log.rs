@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::event::{Gap, Kind, Position, Progress, SourceState, StreamName, Time};
 
 use super::appender::Appender;
+use super::counts::Counts;
 use super::course::Run;
 use super::cursor::{Bounds, Cursor, Start, Until};
 use super::history::{Kept, Past};
@@ -127,6 +128,8 @@ pub struct Info {
     pub degraded: Option<String>,
     /// How many lines were held against a filter, for all readers together.
     pub filtered: u64,
+    /// What came so far.
+    pub counts: Counts,
     /// Whether nothing more can come.
     pub ended: bool,
 }
@@ -141,9 +144,9 @@ impl Log {
     pub fn info(&self, now: Time) -> Info {
         /// The rate is over this many seconds.
         const SECONDS: i64 = 10;
-        let (readers, slots, filtered) = {
+        let (readers, slots, filtered, gaps) = {
             let views = self.shared.views();
-            (views.readers(), views.bytes(), views.filtered())
+            (views.readers(), views.bytes(), views.filtered(), views.gaps())
         };
         let ended = self.ring.has_changed().is_err();
         let ring = self.ring.borrow();
@@ -164,6 +167,7 @@ impl Log {
             disk: self.shared.past.as_ref().map(Past::bytes),
             degraded: self.shared.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             filtered,
+            counts: Counts { gaps, ..ring.counts() },
             ended,
         }
     }

@@ -1,8 +1,10 @@
 //! What holds for every request before it meets the routes: its seat, its host, its body, its path.
 
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Body, Incoming};
@@ -14,6 +16,7 @@ use crate::access::Hosts;
 
 use super::super::follow::come_later;
 use super::super::problem::Problem;
+use super::super::push;
 use super::seats::Seat;
 use super::{Guest, Rules};
 
@@ -24,8 +27,30 @@ const BODY: usize = 64 << 10;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sent(pub(crate) Bytes);
 
-/// What holds for every request, then the routes.
+/// A body that is read as it comes: that of lines for a stream. Whoever takes it has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Coming(Arc<Mutex<Option<Incoming>>>);
+
+impl Coming {
+    /// The body, the first time.
+    pub(crate) fn take(&self) -> Option<Incoming> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What holds for every request, then the routes; and the answer is counted.
 pub(super) async fn respond<F>(request: hyper::Request<Incoming>, routes: F, rules: &Rules, guest: Guest) -> Response
+where
+    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+{
+    let method = request.method().clone();
+    let response = route(request, routes, rules, guest).await;
+    rules.answers.count(&method, response.status());
+    response
+}
+
+async fn route<F>(request: hyper::Request<Incoming>, routes: F, rules: &Rules, guest: Guest) -> Response
 where
     F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
     F::Extract: Reply,
@@ -51,8 +76,11 @@ async fn admit(
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     check_host(authority, request.headers(), &rules.hosts)?;
     let (mut head, body) = request.into_parts();
+    below(&mut head, &rules.base_path)?;
     let mut sent = Sent::default();
-    if !body.is_end_stream() {
+    if push::takes_lines(&head) {
+        head.extensions.insert(Coming(Arc::new(Mutex::new(Some(body)))));
+    } else if !body.is_end_stream() {
         let takes_one = head.method == Method::POST;
         let read = tokio::time::timeout(rules.limits.body, Limited::new(body, BODY).collect()).await;
         match read {
@@ -70,14 +98,19 @@ async fn admit(
     }
     head.extensions.insert(sent);
     head.extensions.insert(guest);
-    if !rules.base_path.is_empty() {
-        let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let rest = path.strip_prefix(&rules.base_path).filter(|rest| rest.starts_with('/'));
-        let rest = rest.and_then(|rest| rest.parse().ok());
-        head.uri =
-            rest.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("all is below {}/", rules.base_path)))?;
-    }
     Ok(hyper::Request::from_parts(head, Empty::new()))
+}
+
+/// Takes the path under which we are seen off the address.
+fn below(head: &mut Parts, base_path: &str) -> Result<(), Problem> {
+    if base_path.is_empty() {
+        return Ok(());
+    }
+    let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let rest = path.strip_prefix(base_path).filter(|rest| rest.starts_with('/'));
+    let rest = rest.and_then(|rest| rest.parse().ok());
+    head.uri = rest.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("all is below {base_path}/")))?;
+    Ok(())
 }
 
 /// RFC 9112, section 3.2: exactly one `Host`; and it must be ours.

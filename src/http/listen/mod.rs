@@ -27,8 +27,9 @@ use warp::reply::Reply;
 use crate::access::{Hosts, Peer};
 use crate::config::{Limits, Listen, Network};
 
-pub(crate) use admit::Sent;
+pub(crate) use admit::{Coming, Sent};
 
+use super::Answers;
 use admit::respond;
 use io::Watched;
 use seats::{Seat, Seats};
@@ -152,6 +153,8 @@ pub(crate) struct Rules {
     pub(crate) trusted: Vec<Network>,
     /// Without the slash at its end.
     pub(crate) base_path: String,
+    /// How requests were answered.
+    pub(crate) answers: Answers,
     /// Where connections run.
     pub(crate) tasks: TaskTracker,
     /// Asks connections to finish what they are at.

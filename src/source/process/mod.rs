@@ -11,12 +11,14 @@ mod input;
 mod stop;
 mod known;
 mod proc;
+mod tool;
 
 pub(crate) use child::become_child;
 pub(super) use known::Known;
 pub(crate) use leader::Children;
 pub(crate) use pipes::Tee;
 pub(crate) use stop::signal_number;
+pub(super) use tool::Tool;
 
 use std::future::pending;
 use std::mem;
@@ -33,7 +35,7 @@ use crate::control::{Command, Refused, Reply};
 use crate::event::{EndCause, RunEnd, SourceState};
 use crate::stream::Batch;
 
-use super::{Now, Options, SourceError};
+use super::{Now, Options, SourceError, until};
 use input::Input;
 use leader::{Exit, Leader};
 use pipes::{HeldBack, Pipes, Read};
@@ -263,6 +265,7 @@ impl Run {
                 pty::resize(terminal, TerminalSize { columns, rows })
                     .map_err(|error| Refused::Failed(format!("the terminal cannot have this size: {error}")))?;
             }
+            Command::Push(_) => return Err(Refused::NotPushed),
             Command::Attach => return self.pipes.attach().map(Reply::Attached).ok_or(Refused::NoPty),
             Command::Start | Command::Stop | Command::Restart => {
                 return Err(Refused::Failed("only who keeps the process can do that".to_owned()));
@@ -370,14 +373,6 @@ impl Drop for Run {
         if !matches!(self.phase, Phase::Ended) {
             self.signal_all(Signal::KILL);
         }
-    }
-}
-
-/// Until then; for ever without a time.
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
     }
 }
 
