@@ -27,3 +27,4 @@ mod hostile;
 mod cli;
 mod client;
 mod clients;
+mod page;
