@@ -29,7 +29,9 @@ impl Follow {
             _ => Instant::now(),
         };
         self.arrived = Some((newest, since));
-        let Some(mut siblings) = turn.index.rotated(&self.path, Some(since)) else {
+        // What stands there at the first look is not to be read, and may be of any moment before.
+        let since = self.watermark.as_ref().map(|_| since);
+        let Some(mut siblings) = turn.index.rotated(&self.path, since) else {
             self.later = true;
             return false;
         };
