@@ -245,13 +245,14 @@ impl House {
             }
             (appender, log, Places::new())
         };
-        let kind = match spec.source {
-            SourceKind::File(_) => "file",
-            SourceKind::Process(_) => "process",
-            SourceKind::Journal(_) => "journal",
-            SourceKind::Push => "push",
+        let (kind, takes_input) = match &spec.source {
+            SourceKind::File(_) => ("file", false),
+            SourceKind::Process(process) => ("process", process.input),
+            SourceKind::Journal(_) => ("journal", false),
+            SourceKind::Push => ("push", false),
         };
-        self.catalog.insert(Entry { log, kind, description: spec.description.clone(), labels: spec.labels.clone() });
+        let (description, labels) = (spec.description.clone(), spec.labels.clone());
+        self.catalog.insert(Entry { log, kind, takes_input, description, labels });
         Ok((appender, places))
     }
 

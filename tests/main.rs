@@ -31,3 +31,4 @@ mod hostile;
 mod cli;
 mod client;
 mod clients;
+mod page;

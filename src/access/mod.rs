@@ -45,6 +45,16 @@ impl Origins {
         Self(origins.to_vec())
     }
 
+    /// Whose pages may show ours in a frame, as `frame-ancestors` has it (Content Security Policy 3, section 6.4.2).
+    pub(crate) fn framers(&self) -> String {
+        let mut framers = "'self'".to_owned();
+        for origin in &self.0 {
+            framers.push(' ');
+            framers.push_str(origin.as_str());
+        }
+        framers
+    }
+
     /// Whether a page of `origin` may, as it says in a request to `host`, port included. A page's own host is ours, since
     /// `host` is one of ours; whether it came by TLS a proxy knows, we do not, so the scheme does not count.
     pub(crate) fn allow(&self, origin: &str, host: &str) -> bool {

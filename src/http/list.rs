@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use warp::reply::Response;
 
+use crate::access::{Peer, Right};
 use crate::event::{Position, Progress, SourceState, Time};
 use crate::stream::{Entry, Info};
 
@@ -43,6 +44,8 @@ struct Listed<'a> {
     filtered: u64,
     /// Whether nothing more can come.
     ended: bool,
+    /// What the asker may do beside reading, where the source can do it: `input`, `admin`.
+    may: Vec<&'static str>,
 }
 
 /// How a source is.
@@ -60,7 +63,14 @@ struct List<'a> {
     streams: Vec<Listed<'a>>,
 }
 
-fn listed(entry: &Entry, now: Time) -> Listed<'_> {
+/// What `peer` may do with the stream beside reading.
+fn may(app: &App, peer: Peer, entry: &Entry) -> Vec<&'static str> {
+    let offered = [("input", Right::Input, entry.takes_input), ("admin", Right::Admin, entry.kind == "process")];
+    let allowed = |right| app.rights.check(peer, right, Some(entry.log.name())).is_ok();
+    offered.into_iter().filter(|(_, right, has)| *has && allowed(*right)).map(|(name, ..)| name).collect()
+}
+
+fn listed<'a>(app: &App, peer: Peer, entry: &'a Entry, now: Time) -> Listed<'a> {
     let Info { state, progress, lag, first, last, rate, readers, memory, disk, degraded, filtered, ended, .. } =
         entry.log.info(now);
     Listed {
@@ -79,13 +89,15 @@ fn listed(entry: &Entry, now: Time) -> Listed<'_> {
         degraded,
         filtered,
         ended,
+        may: may(app, peer, entry),
     }
 }
 
-/// Every stream, each an object as in the list.
-pub(super) fn all(app: &App) -> Vec<Box<RawValue>> {
+/// Every stream, each an object as in the list; `peer` asks.
+pub(super) fn all(app: &App, peer: Peer) -> Vec<Box<RawValue>> {
     let now = SystemTime::now().into();
-    let raw = |entry: &Entry| to_raw_value(&listed(entry, now)).expect("a list has text keys and finite numbers");
+    let raw =
+        |entry: &Entry| to_raw_value(&listed(app, peer, entry, now)).expect("a list has text keys and finite numbers");
     app.catalog.list().iter().map(raw).collect()
 }
 
@@ -101,13 +113,14 @@ pub(super) async fn streams(request: &Request) -> Result<Response, Problem> {
     }
     let now = SystemTime::now().into();
     let entries = request.app.catalog.list();
-    Ok(json(&List { streams: entries.iter().map(|entry| listed(entry, now)).collect() }))
+    let streams = entries.iter().map(|entry| listed(&request.app, request.guest.peer, entry, now)).collect();
+    Ok(json(&List { streams }))
 }
 
 /// `GET /streams/NAME/state`.
 pub(super) fn state(name: &str, request: &Request) -> Result<Response, Problem> {
     let entry = request.stream(name)?;
-    Ok(json(&listed(&entry, SystemTime::now().into())))
+    Ok(json(&listed(&request.app, request.guest.peer, &entry, SystemTime::now().into())))
 }
 
 /// `GET /streams/NAME/progress`: how far it is; `null` if nobody can tell.

@@ -7,11 +7,13 @@ pub(crate) mod problem;
 mod ask;
 mod badge;
 mod command;
+mod cors;
 mod follow;
 mod leases;
 mod list;
 mod metrics;
 mod openapi;
+mod page;
 mod poll;
 mod push;
 mod reading;
@@ -142,18 +144,10 @@ impl App {
             commands.or(simple("stop", Command::Stop)).unify().or(simple("restart", Command::Restart)).unify();
         let streams = list.or(stream).unify().or(poll).unify().or(state).unify().or(progress).unify().or(badge).unify();
         let routes = streams.or(control).unify();
-        routes
-            .or(metrics)
-            .unify()
-            .or(openapi)
-            .unify()
-            .or(live)
-            .unify()
-            .or(ready)
-            .unify()
-            .or(commands)
-            .unify()
-            .recover(problem::reply)
+        let routes = routes.or(metrics).unify().or(openapi).unify();
+        let routes = routes.or(live).unify().or(ready).unify().or(commands).unify();
+        let routes = routes.or(page::routes(&self.origins)).unify().recover(problem::reply);
+        cors::allow(self.origins, routes)
     }
 
     /// The request, if its method is the right one, and who sent it may do that.
@@ -231,6 +225,19 @@ impl Request {
         let detail = "this session has too many connections; close some, or choose another session";
         known.ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, detail))
     }
+}
+
+/// The entity tag of an answer (RFC 9110, section 8.8.3).
+fn tag(body: &[u8]) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{:08x}\"", crc32fast::hash(body))).expect("hexadecimal digits in quotes")
+}
+
+/// Whether who asks has the answer with this tag (RFC 9110, section 13.1.2).
+fn has(asked: &HeaderMap, tag: &HeaderValue) -> bool {
+    asked.get_all(header::IF_NONE_MATCH).iter().any(|value| {
+        let mut tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known).as_bytes() == tag.as_bytes())
+    })
 }
 
 fn answer(result: Result<Response, Problem>) -> Response {

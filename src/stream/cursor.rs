@@ -38,6 +38,9 @@ pub struct Until {
     pub run: bool,
     /// After this many lines.
     pub lines: Option<u64>,
+    /// Before the event with this id; [`Start::Tail`] then counts back from there. If the id is unknown or gone, at once,
+    /// with a gap.
+    pub before: Option<Position>,
 }
 
 /// [`Until`], as places of this log.

@@ -81,7 +81,7 @@ impl Session {
 
     fn list(&self) -> Now {
         self.may(Right::Read, None)?;
-        Ok(Done::Streams { streams: list::all(&self.app) })
+        Ok(Done::Streams { streams: list::all(&self.app, self.peer) })
     }
 
     async fn subscribe(&mut self, ask: Subscribe) -> Now {

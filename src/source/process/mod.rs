@@ -565,6 +565,26 @@ mod tests {
         let (_, end) = Bench::once(process(&["yes"]), options).rest().await;
         assert_eq!(end.unwrap().unwrap().signal.as_deref(), Some("PIPE"));
     }
+
+    #[tokio::test]
+    async fn who_seems_to_hold_output_back_is_told_of_once() {
+        // One block as the C library writes it, with half a line at its end.
+        let block = "x".repeat(4096);
+        let mut bench = Bench::process(shell(&format!("printf {block}; exec sleep 1000")));
+        bench.shown(Some(&block)).await;
+        // Time goes on by itself as long as there is nothing else to do.
+        tokio::time::pause();
+        let state = bench.state("running").await;
+        assert!(state["note"].is_null(), "{state}");
+        let note = bench.state("running").await["note"].to_string();
+        assert!(note.contains("`pty: true`"), "{note}");
+        tokio::time::advance(10 * SILENCE).await;
+        tokio::time::resume();
+        bench.stop();
+        let (events, _) = bench.rest().await;
+        assert!(events.iter().all(|event| event["note"].is_null()), "{events:#?}");
+    }
+
     fn known_in(place: &str) -> Known {
         Known::read(place).unwrap()
     }
