@@ -13,7 +13,7 @@ impl Flags {
     pub const CONTINUED: Self = Self(1);
     /// The line ended without a newline: at the end of a file that went away, or at a process's exit.
     pub const PARTIAL: Self = Self(2);
-    /// A [`Kind::State`] with which a run of a process begins.
+    /// A [`Kind::State`](super::Kind::State) with which a run of a process begins.
     pub const RUN: Self = Self(4);
     /// The source said how serious the line is: the three bits above say how.
     const LEVEL: Self = Self(8);

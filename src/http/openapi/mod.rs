@@ -139,7 +139,7 @@ impl Operation {
 
 /// Every method of every route.
 fn operations() -> Vec<Operation> {
-    [readers(), senders(), of_one(), of_processes(), of_the_daemon()].into_iter().flatten().collect()
+    [readers(), senders(), of_one(), of_processes(), of_the_daemon(), of_the_page()].into_iter().flatten().collect()
 }
 
 /// Streams as they come.
@@ -286,6 +286,26 @@ fn of_the_daemon() -> Vec<Operation> {
             "This document",
             of_json("OpenAPI 3.1.", &json!({ "type": "object" })),
         ),
+    ]
+}
+
+/// What people look at.
+fn of_the_page() -> Vec<Operation> {
+    const SAME: &str = "It is still that of If-None-Match.";
+    let html = || of_text("A page.", &["text/html; charset=utf-8"]);
+    let script = of_text("A script.", &["text/javascript; charset=utf-8"]);
+    let part = of_text("A part.", &["text/css; charset=utf-8", "text/javascript; charset=utf-8", "image/svg+xml"]);
+    let named = |name: &str, about: &str| json!({ "name": name, "in": "path", "required": true, "description": about, "schema": { "type": "string" } });
+    vec![
+        Operation::get("/", "page", "The page that shows all streams", html()).or(304, SAME),
+        Operation::of_stream("/embed/{name}", "embed", "A stream, for a frame of another page", html()).or(304, SAME),
+        Operation::get("/rtlogd.js", "element", "The custom element `rtlogd-stream`", script).or(304, SAME),
+        Operation {
+            refusals: &[404],
+            ..Operation::get("/page/{version}/{file}", "part", "What the pages are made of", part)
+        }
+        .with(vec![named("version", "As the page has it."), named("file", "Its name.")])
+        .or(304, SAME),
     ]
 }
 
