@@ -47,7 +47,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   // Times, origins, wrapping: on demand, and kept.
   await page.goto(`${url}?stream=app`);
   await see(page, 'line 2999');
-  const shown = (name) => page.$eval(`.log .row ${name}`, (cell) => getComputedStyle(cell).display !== 'none');
+  const shown = async (name) => (await page.$(`.log .row ${name}`)) !== null;
   assert.equal(await shown('.time'), false);
   await page.click('[aria-label=Times]');
   await page.click('[aria-label=Origins]');
@@ -131,7 +131,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
       for (const row of log.querySelectorAll('.row:not(.open)')) seen.set(row.dataset.id, row.querySelector('.text').textContent);
       if ([...seen.values()].includes(last)) break;
       log.scrollTop += by;
-      await new Promise((done) => setTimeout(done, 25));
+      await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
       if (seen.size > before) quiet = 0;
     }
     return [...seen].map(([id, text]) => [Number(id.split('-')[1]), text]).sort(([a], [b]) => a - b);
