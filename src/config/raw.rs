@@ -32,8 +32,8 @@ pub(super) struct Config {
     /// Host names we answer to, beside the addresses we listen on. Requests for other names are refused, so that no foreign
     /// page can reach us by a name of its own (DNS rebinding).
     pub(super) hosts: Field<Vec<At<String>>>,
-    /// Whose web pages may read streams, connect to the control channel, send commands and show `/embed/NAME` in a frame, beside
-    /// our own: their origins, such as `https://dash.example.com`.
+    /// Whose web pages may connect to the control channel and send commands, beside our own: their origins, such as
+    /// `https://dash.example.com`.
     pub(super) origins: Field<Vec<At<WebOrigin>>>,
     /// Addresses or networks of the proxies in front of us. They are believed about whom they speak for.
     pub(super) trusted_proxies: Field<Vec<At<Network>>>,
