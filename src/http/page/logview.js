@@ -16,6 +16,10 @@ const ROW = 20;
 const BEYOND = 400;
 const EDGE = 40;
 
+/** What drawing may cost in each frame, in milliseconds: a third of one at 60 a second. What costs more is drawn less often. */
+const DEAR = 5;
+const OFTEN = 25;
+
 export class LogView {
   /** @param {string} label what a screen reader calls it */
   constructor(label) {
@@ -52,6 +56,10 @@ export class LogView {
     /** @type {Shown} */
     this.shown = { numbers: true, times: false, origins: false };
     this.planned = false;
+    /** How long it took to draw, the last time, in milliseconds. */
+    this.cost = 0;
+    /** When that was. */
+    this.drawn = 0;
     /** Told when it follows or not, or lines came. */
     this.onchange = () => {};
     /** Asked for what lies before, or behind. */
@@ -176,10 +184,18 @@ export class LogView {
   plan() {
     if (this.planned) return;
     this.planned = true;
-    requestAnimationFrame(() => {
-      this.planned = false;
+    const act = (/** @type {number} */ now) => {
+      // Where drawing is dear and lines keep coming, some frames are for the reader's hands.
+      if (this.follow && this.cost > DEAR && now - this.drawn < OFTEN) {
+        requestAnimationFrame(act);
+        return;
+      }
+      const began = performance.now();
+      [this.planned, this.drawn] = [false, now];
       this.render();
-    });
+      this.cost = performance.now() - began;
+    };
+    requestAnimationFrame(act);
   }
 
   resized() {

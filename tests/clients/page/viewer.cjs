@@ -51,8 +51,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   assert.equal(await shown('.time'), false);
   await page.click('[aria-label=Times]');
   await page.click('[aria-label=Origins]');
-  assert.equal(await shown('.time'), true);
-  assert.equal(await shown('.origin'), true);
+  await until(page, () => document.querySelector('.log .row .time') && document.querySelector('.log .row .origin'), null, 'times and origins');
   assert.match(await page.$eval('.log .row .time', (time) => time.textContent), /^\d\d:\d\d:\d\d\.\d{3}$/);
   assert.equal(await page.$eval('.log .row .origin', (origin) => origin.textContent), 'app.log');
   append('app.log', `${'long '.repeat(200)}end\n`);
@@ -64,7 +63,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await until(page, () => [...document.querySelectorAll('.log .row')].at(-2).offsetHeight > 30, null, 'a wrapped line');
   await page.reload();
   await see(page, 'long long');
-  assert.equal(await shown('.time'), true, 'what was switched on stays on');
+  await until(page, () => document.querySelector('.log .row .time'), null, 'what was switched on stays on');
   for (const label of ['Times', 'Origins', 'Wrap lines']) await page.click(`[aria-label="${label}"]`);
 
   // Follow, pause, and how many came meanwhile.
