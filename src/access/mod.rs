@@ -35,7 +35,7 @@ impl Hosts {
     }
 }
 
-/// The pages that may do more than read: our own, and those of these origins.
+/// The pages that may read and do what their readers may: our own, and those of these origins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origins(Vec<WebOrigin>);
 

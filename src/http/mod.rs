@@ -58,7 +58,7 @@ pub(crate) struct App {
     pub(crate) ready: watch::Receiver<bool>,
     /// Who may do what.
     pub(crate) rights: Rights,
-    /// Whose pages may do more than read.
+    /// Whose pages may read and do what their readers may.
     pub(crate) origins: Arc<Origins>,
     /// The readers that the control channel can steer.
     pub(crate) sessions: Sessions,

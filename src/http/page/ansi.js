@@ -131,9 +131,9 @@ const ADDRESS = /https?:\/\/[^\s"'<>\\^`{|}\u2039]*[^\s"'<>\\^`{|}.,:;!?)\]\u203
  */
 export function draw(line, mark) {
   const drawn = document.createDocumentFragment();
-  const parts = pieces(line);
+  const parts = line.includes("\x1b") ? pieces(line) : [{ text: line.replace(UNSEEN, seen), style: {} }];
   const whole = parts.map((part) => part.text).join("");
-  const links = [...whole.matchAll(ADDRESS)].map((found) => ({ from: found.index, to: found.index + found[0].length, href: found[0] }));
+  const links = whole.includes("://") ? [...whole.matchAll(ADDRESS)].map((found) => ({ from: found.index, to: found.index + found[0].length, href: found[0] })) : [];
   const marks = mark ? [...whole.matchAll(mark)].slice(0, PIECES).map((found) => ({ from: found.index, to: found.index + found[0].length })) : [];
   let place = 0;
   let nextLink = 0;

@@ -159,6 +159,8 @@ class RtlogdStream extends HTMLElement {
         this.say(text, good === null ? "" : good ? "good" : "bad");
       } else if (event.kind === "state") this.say("", event.state === "denied" ? "bad" : "live");
       this.coming.push(row);
+      // Of a page that nobody sees no frame is drawn.
+      if (this.coming.length > 2 * ROWS) this.coming.splice(0, ROWS);
       if (!event.kind && !this.follow) this.fresh += 1;
     }
     this.plan();

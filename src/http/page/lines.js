@@ -12,8 +12,9 @@
  * @typedef {{ event: LogEvent, group: Group | null, head: Group | null, tail: boolean, height: number }} Line
  */
 
-/** Most lines in a view, and most characters in them; the others are on the server. */
+/** Most lines in a view, and most characters in them; the others are on the server. Lines are dropped some at a time. */
 export const LINES = 20_000;
+const SLACK = 1000;
 const CHARACTERS = 16_000_000;
 
 /** Deepest nesting of groups, as the server has it. */
@@ -138,7 +139,7 @@ export class Lines {
 
   /** @param {boolean} newest whether the newest go, else the oldest */
   trim(newest) {
-    let drop = Math.max(0, this.list.length - LINES);
+    let drop = this.list.length > LINES ? this.list.length - LINES + (newest ? 0 : SLACK) : 0;
     const at = (/** @type {number} */ n) => this.list[newest ? this.list.length - 1 - n : n].event.text?.length ?? 0;
     let size = this.characters;
     for (let n = 0; n < drop; n += 1) size -= at(n);

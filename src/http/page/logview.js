@@ -9,9 +9,16 @@ import { LONG, make, note, rowOf, textCell } from "./rows.js";
 /** @typedef {import("./channel.js").LogEvent} LogEvent */
 /** @typedef {import("./lines.js").Line} Line */
 
-/** Height of a row, in pixels, as in the style; and what is drawn above and below what is in sight. */
+/** Height of a row, in pixels, as in the style. */
 const ROW = 20;
+
+/** What is drawn above and below what is in sight, in pixels: for who scrolls; and while it follows, when nobody does. */
 const BEYOND = 400;
+const EDGE = 40;
+
+/** What drawing may cost in each frame, in milliseconds: a third of one at 60 a second. What costs more is drawn less often. */
+const DEAR = 5;
+const OFTEN = 25;
 
 export class LogView {
   /** @param {string} label what a screen reader calls it */
@@ -44,7 +51,15 @@ export class LogView {
     this.moved = false;
     this.lastTop = 0;
     this.columns = 80;
+    /** Whether long lines are wrapped, and what stands before the text. */
+    this.wraps = false;
+    /** @type {Shown} */
+    this.shown = { numbers: true, times: false, origins: false };
     this.planned = false;
+    /** How long it took to draw, the last time, in milliseconds. */
+    this.cost = 0;
+    /** When that was. */
+    this.drawn = 0;
     /** Told when it follows or not, or lines came. */
     this.onchange = () => {};
     /** Asked for what lies before, or behind. */
@@ -169,16 +184,27 @@ export class LogView {
   plan() {
     if (this.planned) return;
     this.planned = true;
-    requestAnimationFrame(() => {
-      this.planned = false;
+    const act = (/** @type {number} */ now) => {
+      // Where drawing is dear and lines keep coming, some frames are for the reader's hands.
+      if (this.follow && this.cost > DEAR && now - this.drawn < OFTEN) {
+        requestAnimationFrame(act);
+        return;
+      }
+      const began = performance.now();
+      [this.planned, this.drawn] = [false, now];
       this.render();
-    });
+      this.cost = performance.now() - began;
+    };
+    requestAnimationFrame(act);
   }
 
   resized() {
     const probe = make("span", "text", "0".repeat(100));
     const row = make("div", "row");
-    row.append(...gutter(undefined), probe);
+    const { classList } = this.element;
+    this.wraps = classList.contains("wrap");
+    this.shown = { numbers: classList.contains("numbers"), times: classList.contains("times"), origins: classList.contains("origins") };
+    row.append(...gutter(undefined, this.shown), probe);
     this.element.append(row);
     const cell = probe.getBoundingClientRect().width / 100;
     const room = this.element.clientWidth - probe.offsetLeft - 2 * cell;
@@ -190,7 +216,7 @@ export class LogView {
   /** @param {Line} line */
   heightOf(line) {
     if (isHidden(line)) return 0;
-    if (!this.element.classList.contains("wrap")) return ROW;
+    if (!this.wraps) return ROW;
     const length = Math.min(line.event.text?.length ?? 0, LONG);
     return line.height || Math.max(1, Math.ceil(length / this.columns)) * ROW;
   }
@@ -238,13 +264,14 @@ export class LogView {
     let top = this.element.scrollTop;
     if (this.follow) top = Math.max(0, total + open - view);
     else if (this.anchor) top = Math.max(0, Math.min(anchored + this.anchor.offset, total + open - view));
+    const beyond = this.follow ? EDGE : BEYOND;
     let before = 0;
     let first = 0;
     let at = 0;
     let sum = 0;
-    for (; at < list.length && sum < top + view + BEYOND; at += 1) {
+    for (; at < list.length && sum < top + view + beyond; at += 1) {
       const height = this.heightOf(list[at]);
-      if (sum + height < top - BEYOND) {
+      if (sum + height < top - beyond) {
         first = at + 1;
         before = sum + height;
       }
@@ -253,7 +280,7 @@ export class LogView {
     this.put(list.slice(first, at).filter((line) => !isHidden(line)));
     this.above.style.height = `${before}px`;
     this.below.style.height = `${total - sum}px`;
-    if (this.element.classList.contains("wrap")) this.measure();
+    if (this.wraps) this.measure();
     this.place(top);
     this.moved = false;
     if (!this.follow && this.element.scrollTop < BEYOND) this.onolder();
@@ -318,7 +345,7 @@ export class LogView {
     let depth = 0;
     for (let at = line.group; at; at = at.outer) depth += 1;
     if (depth) row.style.setProperty("--depth", String(depth));
-    row.append(...gutter(event));
+    row.append(...gutter(event, this.shown));
     if (event.kind) {
       note(row, event);
     } else if (head) {
@@ -368,17 +395,26 @@ function clock(time) {
   return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }
 
-/** What stands before the text. @param {LogEvent | undefined} event */
-function gutter(event) {
-  const number = make("a", "number", event ? String(numberOf(event.id)) : "0");
-  const time = make("time", "time", clock(event?.time));
-  const origin = make("span", "origin", event?.origin?.replace(/^.*\//, "") ?? "");
-  if (event) {
-    number.setAttribute("href", `#${event.id}`);
-    number.setAttribute("aria-label", `Link to line ${numberOf(event.id)}`);
+/** What stands before the text. @typedef {{ numbers: boolean, times: boolean, origins: boolean }} Shown */
+
+/** @param {LogEvent | undefined} event @param {Shown} shown */
+function gutter(event, { numbers, times, origins }) {
+  const cells = [];
+  if (numbers) {
+    const number = make("a", "number", event ? String(numberOf(event.id)) : "0");
+    if (event) number.setAttribute("href", `#${event.id}`);
     number.tabIndex = -1;
-    time.title = event.time ?? "";
-    origin.title = event.origin ?? "";
+    cells.push(number);
   }
-  return [number, time, origin];
+  if (times) {
+    const time = make("time", "time", clock(event?.time));
+    time.title = event?.time ?? "";
+    cells.push(time);
+  }
+  if (origins) {
+    const origin = make("span", "origin", event?.origin?.replace(/^.*\//, "") ?? "");
+    origin.title = event?.origin ?? "";
+    cells.push(origin);
+  }
+  return cells;
 }

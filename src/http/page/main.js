@@ -1,6 +1,6 @@
 // The page: the list at the side, one stream in the middle, and what keys and buttons do. What is shown stands in the address.
 
-import { channel, download, keepToken, Refused, streams } from "./server.js";
+import { channel, download, login, Refused, streams } from "./server.js";
 import { Finder } from "./finder.js";
 import { button, icon, part } from "./icons.js";
 import { sheet } from "./look.js";
@@ -118,7 +118,7 @@ const copyLink = () => {
     () => viewer.say(`The link is in the address bar: ${location.href}`),
   );
 };
-const save = () => void download(viewer.name, viewer.filters).catch((error) => viewer.say(error.message));
+const save = () => download(viewer.name, viewer.filters);
 const help = () => part("dialog", "help").showModal();
 const pause = button("pause", "Pause", () => viewer.toggle());
 viewer.onfollow = (follow) => {
@@ -209,13 +209,23 @@ function connected(trouble) {
 }
 channel.watchers.add((up) => up && refresh());
 
-const login = part("dialog", "login");
-part("form", "login-form").addEventListener("submit", (submit) => {
+const dialog = part("dialog", "login");
+part("form", "login-form").addEventListener("submit", async (submit) => {
   submit.preventDefault();
-  keepToken(part("input", "token").value.trim());
-  login.close();
-  refresh().then(show);
+  try {
+    await login(part("input", "token").value.trim());
+    location.reload();
+  } catch (error) {
+    part("p", "refused").textContent = error instanceof Error ? error.message : String(error);
+  }
 });
+/** @param {string} why */
+function askForToken(why) {
+  part("p", "refused").textContent = why;
+  if (!dialog.open) dialog.showModal();
+}
+const key = button("key", "Use a token", () => askForToken("It says what you may read, type and command here."));
+theme.before(key);
 
 let asked = 0;
 async function refresh() {
@@ -228,11 +238,7 @@ async function refresh() {
   } catch (error) {
     const refused = error instanceof Refused && (error.status === 401 || error.status === 403);
     connected(refused ? "" : "no connection; trying again");
-    if (refused && !login.open) {
-      part("p", "refused").textContent = error.message;
-      login.showModal();
-    }
-    if (refused) return;
+    if (refused) return askForToken(error.message);
   }
   clearTimeout(asked);
   asked = window.setTimeout(refresh, LIST);

@@ -14,8 +14,6 @@ import { channelTo } from "./channel.js";
 /** The server's address: where the page is. */
 export const BASE = new URL("./", document.baseURI.replace(/[?#].*/, "")).href;
 
-const TOKEN = "rtlogd-token";
-
 /** A refusal, with its status. */
 export class Refused extends Error {
   /** @param {number} status @param {string} detail */
@@ -25,28 +23,8 @@ export class Refused extends Error {
   }
 }
 
-// A token in the address is for this tab only, and is not left where others see it.
-const here = new URL(location.href);
-const given = here.searchParams.get("access_token");
-if (given) {
-  sessionStorage.setItem(TOKEN, given);
-  here.searchParams.delete("access_token");
-  history.replaceState(null, "", here);
-}
-
-/** @returns {string | undefined} */
-function token() {
-  return sessionStorage.getItem(TOKEN) ?? undefined;
-}
-
 /** The page's channel. */
 export const channel = channelTo(BASE);
-channel.getToken = token;
-
-/** Keeps a token for this tab. @param {string} text */
-export function keepToken(text) {
-  sessionStorage.setItem(TOKEN, text);
-}
 
 /**
  * @param {string} path
@@ -54,12 +32,25 @@ export function keepToken(text) {
  * @returns {Promise<Response>}
  */
 export async function ask(path, init = {}) {
-  const known = token();
-  const headers = known ? { authorization: `Bearer ${known}` } : undefined;
-  const answer = await fetch(new URL(path, BASE), { ...init, headers });
+  const answer = await fetch(new URL(path, BASE), init);
   if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({}));
   throw new Refused(answer.status, problem.detail ?? answer.statusText);
+}
+
+/** Turns a token into a cookie, which comes with all requests and which no script can read. @param {string} token */
+export async function login(token) {
+  await ask("login", { method: "POST", body: token });
+}
+
+// A token in the address is not left where others see it.
+const here = new URL(location.href);
+const given = here.searchParams.get("access_token");
+if (given) {
+  here.searchParams.delete("access_token");
+  history.replaceState(null, "", here);
+  // Where it does not count, the list says so.
+  await login(given).catch(() => {});
 }
 
 /** @returns {Promise<Stream[]>} */
@@ -89,15 +80,11 @@ export async function read(name, parameters) {
 }
 
 /** Saves all that is kept of a stream as a file. @param {string} name @param {Parameters} parameters */
-export async function download(name, parameters) {
-  const path = address(name, [...parameters, ["tail", "all"], ["follow", "false"], ["format", "text"]]);
+export function download(name, parameters) {
   const link = document.createElement("a");
   link.download = `${name}.log`;
-  // A link sends no token, and a file need not fit into memory: each where the other does not serve.
-  const whole = token() ? URL.createObjectURL(await (await ask(path)).blob()) : undefined;
-  link.href = whole ?? new URL(path, BASE).href;
+  link.href = new URL(address(name, [...parameters, ["tail", "all"], ["follow", "false"], ["format", "text"]]), BASE).href;
   link.click();
-  if (whole) setTimeout(() => URL.revokeObjectURL(whole), 60_000);
 }
 
 /**

@@ -1,7 +1,6 @@
 // Commands to a process, for those who may: a line to type, with a lease so that two do not type at once; start and stop.
 
 import { button, part } from "./icons.js";
-import { Refusal } from "./channel.js";
 import { channel, command } from "./server.js";
 
 /** @typedef {import("./server.js").Stream} Stream */
@@ -85,18 +84,14 @@ export class Typist {
       await channel.call("process.input", { stream: this.name, ...what });
       this.say("");
     } catch (error) {
-      // A channel that was opened with a token in its address may only read; a request can bring it in its head.
-      if (!(error instanceof Refusal) || error.reason !== "denied") return this.say(/** @type {Error} */ (error).message);
-      await command(this.name, what.eof ? "input?eof=true" : "input", what.text).catch((refused) => this.say(refused.message));
+      this.say(error instanceof Error ? error.message : String(error));
     }
   }
 
   take() {
     if (Date.now() - this.renewed < RENEW) return;
     this.renewed = Date.now();
-    channel.call("process.lease", { stream: this.name, seconds: LEASE }).catch((error) => {
-      if (!(error instanceof Refusal) || error.reason !== "denied") this.say(error.message);
-    });
+    channel.call("process.lease", { stream: this.name, seconds: LEASE }).catch((error) => this.say(error.message));
   }
 
   giveBack() {

@@ -20,10 +20,14 @@ const cut = () => open.forEach((client) => client.destroy());
 const door = () => new Promise((resolve) => {
   const server = net.createServer((client) => {
     open.add(client);
-    client.on('close', () => open.delete(client));
     const daemon = net.connect(path.join(place, 'r.sock'));
-    client.on('error', () => daemon.destroy());
-    daemon.on('error', () => client.destroy());
+    for (const [one, other] of [[client, daemon], [daemon, client]]) {
+      one.on('error', () => other.destroy());
+      one.on('close', () => {
+        other.destroy();
+        open.delete(one);
+      });
+    }
     client.pipe(daemon).pipe(client);
   });
   server.unref();

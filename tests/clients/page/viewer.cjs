@@ -47,12 +47,11 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   // Times, origins, wrapping: on demand, and kept.
   await page.goto(`${url}?stream=app`);
   await see(page, 'line 2999');
-  const shown = (name) => page.$eval(`.log .row ${name}`, (cell) => getComputedStyle(cell).display !== 'none');
+  const shown = async (name) => (await page.$(`.log .row ${name}`)) !== null;
   assert.equal(await shown('.time'), false);
   await page.click('[aria-label=Times]');
   await page.click('[aria-label=Origins]');
-  assert.equal(await shown('.time'), true);
-  assert.equal(await shown('.origin'), true);
+  await until(page, () => document.querySelector('.log .row .time') && document.querySelector('.log .row .origin'), null, 'times and origins');
   assert.match(await page.$eval('.log .row .time', (time) => time.textContent), /^\d\d:\d\d:\d\d\.\d{3}$/);
   assert.equal(await page.$eval('.log .row .origin', (origin) => origin.textContent), 'app.log');
   append('app.log', `${'long '.repeat(200)}end\n`);
@@ -64,7 +63,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await until(page, () => [...document.querySelectorAll('.log .row')].at(-2).offsetHeight > 30, null, 'a wrapped line');
   await page.reload();
   await see(page, 'long long');
-  assert.equal(await shown('.time'), true, 'what was switched on stays on');
+  await until(page, () => document.querySelector('.log .row .time'), null, 'what was switched on stays on');
   for (const label of ['Times', 'Origins', 'Wrap lines']) await page.click(`[aria-label="${label}"]`);
 
   // Follow, pause, and how many came meanwhile.
@@ -131,7 +130,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
       for (const row of log.querySelectorAll('.row:not(.open)')) seen.set(row.dataset.id, row.querySelector('.text').textContent);
       if ([...seen.values()].includes(last)) break;
       log.scrollTop += by;
-      await new Promise((done) => setTimeout(done, 25));
+      await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
       if (seen.size > before) quiet = 0;
     }
     return [...seen].map(([id, text]) => [Number(id.split('-')[1]), text]).sort(([a], [b]) => a - b);
