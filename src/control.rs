@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::event::StreamName;
+use crate::event::{Origin, Position, StreamName};
 
 /// Most commands on their way to one source: it takes them at once, so that more are a flood.
 const COMMANDS: usize = 64;
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     },
     /// Gives the terminal's output, from now on, as it is.
     Attach,
+    /// Takes lines for a stream that is filled by whoever sends some; they are shown as coming from there.
+    Push(Origin),
 }
 
 /// What a command that was carried out came to.
@@ -59,6 +61,8 @@ pub(crate) enum Reply {
     Already,
     /// See [`Command::Attach`].
     Attached(Attachment),
+    /// See [`Command::Push`].
+    Pushing(Pusher),
 }
 
 /// Why a command was not carried out; nothing of it was.
@@ -66,6 +70,10 @@ pub(crate) enum Reply {
 pub(crate) enum Refused {
     #[error("this stream is not a process: only a process can be sent commands")]
     NotAProcess,
+    #[error("this stream takes no lines: its source fills it (its configuration lets others do so with `push: true`)")]
+    NotPushed,
+    #[error("too many send lines into this stream at once; try again later")]
+    Crowd,
     #[error("the process does not run now")]
     NotRunning,
     #[error("nobody may type into this process (its configuration allows it with `input: true`)")]
@@ -141,6 +149,59 @@ impl Screen {
     }
 }
 
+/// One who sends lines into a stream. Dropped, it sends no more: a half line is at its end then.
+#[derive(Debug)]
+pub(crate) struct Pusher(mpsc::Sender<Pushed>);
+
+/// Bytes on their way into a stream.
+#[derive(Debug)]
+pub(crate) struct Pushed {
+    pub(crate) bytes: Bytes,
+    /// Nothing comes behind them.
+    pub(crate) last: bool,
+    taken: oneshot::Sender<Tally>,
+}
+
+/// What became of all that one sender sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tally {
+    /// How many lines.
+    pub(crate) lines: u64,
+    /// The ids of the first and the last of them. Those of others may lie between.
+    pub(crate) ids: Option<(Position, Position)>,
+}
+
+/// A sender, and the end that the source holds.
+pub(crate) fn pusher() -> (Pusher, mpsc::Receiver<Pushed>) {
+    let (sender, receiver) = mpsc::channel(1);
+    (Pusher(sender), receiver)
+}
+
+impl Pusher {
+    /// Sends `bytes`, `last` if nothing comes behind them, and waits until their lines are in the stream; gives what became
+    /// of all so far.
+    ///
+    /// # Errors
+    /// If the stream takes no more.
+    pub(crate) async fn send(&self, bytes: Bytes, last: bool) -> Result<Tally, Refused> {
+        let (taken, answer) = oneshot::channel();
+        self.0.send(Pushed { bytes, last, taken }).await.map_err(|_| Refused::Gone)?;
+        answer.await.map_err(|_| Refused::Gone)
+    }
+
+    /// Waits until the stream takes no more. May be dropped at any time.
+    pub(crate) async fn gone(&self) {
+        self.0.closed().await;
+    }
+}
+
+impl Pushed {
+    /// Says what became of it. Whoever sent it may be gone.
+    pub(crate) fn taken(self, tally: Tally) {
+        self.taken.send(tally).unwrap_or_default();
+    }
+}
+
 /// A command with the way back.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -177,10 +238,17 @@ impl Handle {
     /// Says why nothing was done.
     pub(crate) async fn send(&self, command: Command) -> Result<Reply, Refused> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(Order { command, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refused::Flood,
-            mpsc::error::TrySendError::Closed(_) => Refused::Gone,
-        })?;
+        // Who sends lines waits for what it sent anyhow.
+        let waits = matches!(command, Command::Push(_));
+        let order = Order { command, reply };
+        if waits {
+            self.0.send(order).await.map_err(|_| Refused::Gone)?;
+        } else {
+            self.0.try_send(order).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Refused::Flood,
+                mpsc::error::TrySendError::Closed(_) => Refused::Gone,
+            })?;
+        }
         answer.await.unwrap_or(Err(Refused::Gone))
     }
 }

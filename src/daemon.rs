@@ -21,7 +21,7 @@ use crate::config::{Config, Files, Listen, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, RunEnd, Time};
 use crate::http::listen::{self, ListenError, Rules, Socket, Tls, TlsError};
-use crate::http::{App, Leases, Sessions};
+use crate::http::{Answers, App, Leases, Sessions};
 use crate::source::{self, Children, Options, SourceError, Tee, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places, Private};
 use crate::systemd;
@@ -43,9 +43,9 @@ const NOT_STARTED: u8 = 126;
 /// Readers of `rtlogd run` get this long to take what is left.
 const LAST_READERS: Duration = Duration::from_secs(5);
 
-/// What readers of a file are told when it is followed in another way, and its place was kept nowhere.
-const FORGOTTEN: &str = "the stream was configured anew; its place in the file is kept only in a state_directory, so lines \
-    may be missing here, or come again";
+/// What readers of a file or a journal are told when it is followed in another way, and its place was kept nowhere.
+const FORGOTTEN: &str = "the stream was configured anew; its place in what it follows is kept only in a state_directory, so \
+    lines may be missing here, or come again";
 
 /// Why the daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -252,19 +252,22 @@ impl House {
             // Numbers go on where the stream was before its configuration changed.
             let before = self.catalog.get(&name).map(|entry| entry.log.info(now).last);
             let (mut appender, log) = stream::open(name, before.unwrap_or_else(begun), memory, &self.budget);
-            if before.is_some() && matches!(spec.source, SourceKind::File(_)) {
+            if before.is_some() && matches!(spec.source, SourceKind::File(_) | SourceKind::Journal(_)) {
                 appender.owe_loss(FORGOTTEN);
             }
             (appender, log, Places::new())
         };
-        let kind = match spec.source {
-            SourceKind::File(_) => "file",
-            SourceKind::Process(_) => "process",
+        let (kind, takes_input) = match &spec.source {
+            SourceKind::File(_) => ("file", false),
+            SourceKind::Process(process) => ("process", process.input),
+            SourceKind::Journal(_) => ("journal", false),
+            SourceKind::Push => ("push", false),
         };
         let private = self.private(spec);
         self.catalog.insert(Entry {
             log,
             kind,
+            takes_input,
             description: spec.description.clone(),
             labels: spec.labels.clone(),
             private,
@@ -284,7 +287,9 @@ impl House {
         let hidden = match (spec.private, &spec.source) {
             (Some(private), _) => private,
             (None, SourceKind::File(file)) => file.files.iter().any(is_hidden) || was(),
-            (None, SourceKind::Process(_)) => false,
+            // Those who may read it are few, as the groups of its files say.
+            (None, SourceKind::Journal(_)) => true,
+            (None, SourceKind::Process(_) | SourceKind::Push) => false,
         };
         if hidden {
             private.set();
@@ -300,11 +305,11 @@ impl House {
         }
     }
 
-    /// What the daemon wants of each source. Commands for a process find their way to it.
+    /// What the daemon wants of each source. Commands for a process find their way to it, and lines to who takes them.
     pub(crate) fn options(&self, spec: &Stream) -> Options {
         // What was of this name before may have been a process.
         self.desk.remove(&spec.name);
-        let inbox = matches!(spec.source, SourceKind::Process(_)).then(|| {
+        let inbox = matches!(spec.source, SourceKind::Process(_) | SourceKind::Push).then(|| {
             let (handle, inbox) = control::open();
             self.desk.insert(spec.name.clone(), handle);
             inbox
@@ -319,16 +324,18 @@ impl House {
         let addresses: Vec<_> = sockets.iter().map(|socket| socket.address(tls.is_some())).collect();
         let base = config.base_path.trim_end_matches('/');
         let origins = Arc::new(Origins::new(&config.origins));
+        let answers = Answers::default();
         let app = App {
             catalog: self.catalog.clone(),
             desk: self.desk.clone(),
             keep_alive: config.limits.keep_alive,
             ready: self.ready.subscribe(),
             access: self.access.clone(),
-            base_path: base.to_owned(),
             origins: origins.clone(),
             sessions: Sessions::default(),
             leases: Leases::default(),
+            answers: answers.clone(),
+            base_path: base.into(),
         };
         let rules = Rules {
             hosts: Hosts::new(&config.hosts),
@@ -337,6 +344,7 @@ impl House {
             trusted: config.trusted_proxies.clone(),
             base_path: base.to_owned(),
             tls,
+            answers,
             tasks: self.connections.clone(),
             finish: self.finish.clone(),
         };

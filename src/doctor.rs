@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::unistd::User;
 use rustix::fs::Access;
 use rustix::process::Resource;
 
@@ -48,6 +49,8 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
         match &stream.source {
             SourceKind::File(file) => doctor.files(name, file),
             SourceKind::Process(process) => doctor.command(name, process),
+            SourceKind::Journal(_) => doctor.journal(name),
+            SourceKind::Push => {}
         }
     }
     doctor.limits(config);
@@ -55,11 +58,13 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     doctor.findings
 }
 
+/// What is asked of it.
+const UNIT: &str =
+    "--property=LoadState,ProtectHome,PrivateTmp,LimitNOFILE,User,CapabilityBoundingSet,AmbientCapabilities";
+
 /// What systemd knows of our service: settings by name; empty where there is none.
 fn unit() -> BTreeMap<String, String> {
-    let asked = Command::new("systemctl")
-        .args(["show", "--property=LoadState,ProtectHome,PrivateTmp,LimitNOFILE", "rtlogd.service"])
-        .output();
+    let asked = Command::new("systemctl").args(["show", UNIT, "rtlogd.service"]).output();
     let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     settings(&said)
 }
@@ -169,6 +174,9 @@ impl Doctor {
                 format!("mkdir -p {0}, or let rtlogd into it: setfacl -m u:rtlogd:rx {0}", directory.display()),
             );
         }
+        if let Some(user) = &process.user {
+            self.user(name, user);
+        }
         let Some(program) = process.argv.first().map(PathBuf::from) else { return };
         let path = process.environment.get("PATH").map_or_else(|| std::env::var_os("PATH"), |path| Some(path.into()));
         let found = if program.components().count() > 1 {
@@ -183,6 +191,54 @@ impl Doctor {
                 format!("stream {name}: there is no program {} that {} may run", program.display(), whoami()),
                 format!("apt-file search bin/{} names the package, or write its whole path", program.display()),
             );
+        }
+    }
+
+    /// Whether a command may be run as that user.
+    fn user(&mut self, name: &str, user: &str) {
+        let Ok(Some(found)) = User::from_name(user) else {
+            let what = format!("stream {name}: there is no user {user}");
+            return self.find(what, format!("adduser --system --group {user}, or name another one"));
+        };
+        let (who, may) = if self.unit.is_empty() {
+            let own = rustix::process::geteuid();
+            (whoami(), own.is_root() || own.as_raw() == found.uid.as_raw())
+        } else {
+            let has = |setting: &str| {
+                let set = self.unit.get(setting).map_or("", String::as_str);
+                ["cap_setuid", "cap_setgid"].iter().all(|right| set.split(' ').any(|has| has == *right))
+            };
+            let own = self.unit.get("User").map_or("", String::as_str);
+            let root = matches!(own, "" | "root" | "0");
+            (
+                "the service".to_owned(),
+                own == user || (root && has("CapabilityBoundingSet")) || has("AmbientCapabilities"),
+            )
+        };
+        if !may {
+            self.find(
+                format!("stream {name}: {who} may not run a command as the user {user}"),
+                "systemctl edit rtlogd, and there: [Service] User=root CapabilityBoundingSet=~ SystemCallFilter=@privileged, a \
+                    line each (see SANDBOX in rtlogd(1)); or run the command as the user of rtlogd",
+            );
+        }
+    }
+
+    /// Whether journalctl is there, and shows us what is of others.
+    fn journal(&mut self, name: &str) {
+        match Command::new("journalctl").args(["--lines=1", "--no-pager", "--output=cat"]).output() {
+            Err(error) => self.find(
+                format!("stream {name}: {} cannot run journalctl, which reads the journal for us: {error}", whoami()),
+                "apt install systemd",
+            ),
+            Ok(said) if !said.status.success() || said.stderr.starts_with(b"Hint:") => {
+                let why = String::from_utf8_lossy(&said.stderr);
+                self.find(
+                    format!("stream {name}: {} may not read all of the journal: {}", whoami(), first_line(&why)),
+                    "adduser rtlogd systemd-journal, and restart rtlogd",
+                );
+            }
+            Ok(_) => {}
         }
     }
 
@@ -286,6 +342,10 @@ fn is_ours(address: SocketAddr) -> bool {
     asked().is_ok_and(|answer| answer.ends_with("alive\n"))
 }
 
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or("it says nothing")
+}
+
 fn whoami() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     user.unwrap_or_else(|_| format!("user {}", rustix::process::geteuid().as_raw()))
@@ -302,6 +362,7 @@ mod tests {
             match &stream.source {
                 SourceKind::File(file) => doctor.files(stream.name.as_str(), file),
                 SourceKind::Process(process) => doctor.command(stream.name.as_str(), process),
+                SourceKind::Journal(_) | SourceKind::Push => {}
             }
         }
         doctor.findings.into_iter().map(|finding| finding.what).collect()
@@ -322,6 +383,26 @@ mod tests {
         let config = of(SourceKind::File(FileSource { files, ..FileSource::new(PathBuf::new()) }));
         let found = examined(&config, "LoadState=loaded\nProtectHome=yes");
         assert_eq!(found, ["stream s: ProtectHome= of the service hides /home"]);
+    }
+
+    #[test]
+    fn a_user_without_the_right_to_become_it_is_found() {
+        let as_user = |user: &str| {
+            let command = ProcessSource::new(vec!["/bin/sh".into()]);
+            of(SourceKind::Process(ProcessSource { user: Some(user.into()), ..command }))
+        };
+        assert_eq!(examined(&as_user("no-such-user"), ""), ["stream s: there is no user no-such-user"]);
+        let found = ["stream s: the service may not run a command as the user nobody"];
+        let unit = |settings: &str| format!("LoadState=loaded\n{settings}");
+        assert_eq!(examined(&as_user("nobody"), &unit("User=rtlogd\nCapabilityBoundingSet=")), found);
+        assert_eq!(examined(&as_user("nobody"), &unit("User=root\nCapabilityBoundingSet=cap_kill")), found);
+        for allowed in [
+            "User=nobody",
+            "User=root\nCapabilityBoundingSet=cap_setgid cap_setuid",
+            "User=rtlogd\nAmbientCapabilities=cap_setgid cap_setuid",
+        ] {
+            assert!(examined(&as_user("nobody"), &unit(allowed)).is_empty(), "{allowed}");
+        }
     }
 
     #[test]

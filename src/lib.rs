@@ -16,7 +16,7 @@
 //! | [`config`] | what people write, checked once, as types that all others rely on |
 //! | [`control`] | commands to sources, and what comes of them |
 //! | [`access`] | who may do what: tokens, keys, rights |
-//! | [`source`] | follows files, keeps processes running |
+//! | [`source`] | follows files and the journal, keeps processes running, takes what others send |
 //! | [`http`] | the route table; streams as bodies; sockets with their limits |
 //! | [`systemd`], [`telemetry`] | readiness, watchdog, its sockets; the logger |
 //! | [`fleet`], [`reload`] | the sources that run, and what a changed configuration changes; who asks for that |

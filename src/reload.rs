@@ -125,7 +125,7 @@ impl Door {
             match listener.accept().await {
                 Ok((stream, _)) => return Asked(Some(stream.into_split().1)),
                 Err(error) => {
-                    warn!(error:% = error; "cannot hear who asks for a reload");
+                    warn!(errno = error.raw_os_error(), error:% = error; "cannot hear who asks for a reload");
                     tokio::time::sleep(HEARING).await;
                 }
             }

@@ -215,7 +215,7 @@ impl Keeper {
 
 fn failure(name: &StreamName, error: &HistoryError) -> String {
     let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
-    error!(stream:% = name, error:% = error; "the stream cannot be begun{cause}");
+    error!(stream:% = name, errno = error.errno(), error:% = error; "the stream cannot be begun{cause}");
     format!("stream {name} cannot be begun: {error}{cause}")
 }
 

@@ -47,7 +47,9 @@ pub(crate) fn ready(status: &str) {
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => log::warn!(error:% = error; "cannot read the clock of the service manager"),
+        Err(error) => {
+            log::warn!(errno = error.raw_os_error(), error:% = error; "cannot read the clock of the service manager");
+        }
     }
 }
 

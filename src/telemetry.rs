@@ -1,13 +1,20 @@
 //! The logger: to the journal with all fields where standard error is the journal, else as lines to standard error. One
 //! log line for a decision, none for data.
 //!
+//! And what the process itself takes, for metrics.
+//!
 //! A field has one name everywhere: `stream`, `error`, `errno`, `pid`, `run`, `path`; in the journal `STREAM` and so on.
 
+use std::fs;
 use std::io::Write;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
 
 use env_logger::{Builder, Env, Logger};
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Log, Metadata, Record};
+use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 /// What is logged if nothing else is said: our decisions, and of libraries only what went wrong.
@@ -16,8 +23,12 @@ const LEVELS: &str = "warn,rtlogd=info";
 /// What `--log-level` may be.
 pub(crate) const NAMES: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
+/// When logging began, which is the first thing that the program does.
+static STARTED: OnceLock<SystemTime> = OnceLock::new();
+
 /// Starts logging: our own at `level`; without one [`LEVELS`], or what `RTLOGD_LOG` says (syntax of `env_logger`).
 pub(crate) fn start(level: Option<&str>) {
+    STARTED.get_or_init(SystemTime::now);
     let mut builder = match level {
         Some("error") => filtered("error"),
         Some(level) => filtered(&format!("warn,rtlogd={level}")),
@@ -76,5 +87,56 @@ impl<'kvs> VisitSource<'kvs> for Fields {
         let text = value.to_string();
         let plain = !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"');
         if plain { write!(self.0, " {key}={text}") } else { write!(self.0, " {key}={text:?}") }.map_err(kv::Error::from)
+    }
+}
+
+/// What the process takes, as far as the system tells (`proc(5)`).
+#[derive(Debug)]
+pub(crate) struct Usage {
+    /// When it began.
+    pub(crate) started: SystemTime,
+    /// How long processors worked for it.
+    pub(crate) processor: Duration,
+    /// Bytes of memory, and bytes of address space.
+    pub(crate) resident: Option<u64>,
+    pub(crate) address_space: Option<u64>,
+    pub(crate) threads: Option<u64>,
+    /// File descriptors that are open, and that may be.
+    pub(crate) descriptors: Option<u64>,
+    pub(crate) most_descriptors: Option<u64>,
+}
+
+impl Usage {
+    /// As it is now.
+    pub(crate) fn now() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let field = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+            value.trim_start_matches(':').split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let processor = clock_gettime(ClockId::ProcessCPUTime);
+        Self {
+            started: *STARTED.get_or_init(SystemTime::now),
+            processor: processor.try_into().unwrap_or_default(),
+            resident: field("VmRSS").map(|kibibytes| kibibytes << 10),
+            address_space: field("VmSize").map(|kibibytes| kibibytes << 10),
+            threads: field("Threads"),
+            descriptors: fs::read_dir("/proc/self/fd").ok().map(|open| open.count() as u64),
+            most_descriptors: getrlimit(Resource::Nofile).current,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_takes_something_of_everything() {
+        let usage = Usage::now();
+        assert!(usage.started <= SystemTime::now() && usage.processor > Duration::ZERO, "{usage:?}");
+        let resident = usage.resident.unwrap();
+        assert!(resident > 1 << 20 && usage.address_space.unwrap() >= resident, "{usage:?}");
+        assert!(usage.threads.unwrap() >= 1 && usage.descriptors.unwrap() >= 3, "{usage:?}");
     }
 }

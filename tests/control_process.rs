@@ -207,16 +207,12 @@ fn a_terminal_is_shown_as_it_is_to_all_that_are_attached() {
 }
 
 #[test]
-fn a_child_that_does_not_read_is_busy() {
+fn more_commands_than_are_answered_are_busy_and_a_child_that_does_not_read_is_too() {
     let daemon = daemon();
     let mut channel = Channel::open(daemon.unix());
     let big = json!({ "stream": "deaf", "text": "x".repeat(60_000) });
-    let codes: Vec<_> = (0..60)
-        .map(|_| {
-            let id = channel.ask("process.input", &big);
-            channel.reply(id)["error"]["code"].as_i64()
-        })
-        .collect();
+    let asks: Vec<_> = (0..60).map(|_| channel.ask("process.input", &big)).collect();
+    let codes: Vec<_> = asks.into_iter().map(|id| channel.reply(id)["error"]["code"].as_i64()).collect();
     assert!(codes.contains(&Some(-32005)), "a child that does not read is busy: {codes:?}");
     assert!(codes.iter().all(|code| code.is_none_or(|code| code == -32005)), "{codes:?}");
     channel.call("streams.list", &json!({}));

@@ -250,3 +250,32 @@ fn what_readers_cost_pushes_no_events_out() {
     let rest = daemon.follow("app").last_event_id(&first.id).take(9000);
     assert_eq!(rest[0].data, "2");
 }
+
+/// `before=` counts back from an event, in memory and on disk, and tells where the event is not known.
+#[test]
+fn lines_before_one_are_had_by_its_id() {
+    let place = Place::new();
+    let line = |number: usize| format!("line {number}{}\n", if number % 1000 == 7 { " seven" } else { "" });
+    place.write("app.log", (0..60_000).map(line).collect::<String>());
+    let daemon = place
+        .start("state_directory: state\nhistory: { memory: 1MiB }\nstreams: { app: { file: app.log, from: start } }");
+    let all = daemon.follow("app").query("tail=all").until("the last", |message| message.data == "line 59999");
+    let id = |text: &str| all.iter().find(|message| message.data == text).unwrap().id.clone();
+    let texts = |query: &str| {
+        let (status, _, body) = daemon.get(&format!("/streams/app?follow=false&format=text&{query}"), &[]);
+        assert_eq!(status, 200, "{query}");
+        String::from_utf8(body).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for at in [59_998, 9_000, 5] {
+        let before = format!("before={}", id(&format!("line {at}")));
+        let expected: Vec<_> = (at - 3..at).map(|number| format!("line {number}")).collect();
+        assert_eq!(texts(&format!("tail=3&{before}")), expected, "{at}");
+    }
+    let before = format!("before={}", id("line 15000"));
+    assert_eq!(texts(&format!("tail=2&grep=seven&{before}")), ["line 13007 seven", "line 14007 seven"]);
+    assert_eq!(texts(&format!("tail=all&grep=seven&limit=1&{before}")), ["line 7 seven"]);
+    let (_, _, gap) = daemon.get("/streams/app?before=aaaaaaaa-7&format=ndjson", &[]);
+    let gap = String::from_utf8(gap).unwrap();
+    assert!(gap.contains("\"kind\":\"gap\"") && gap.lines().count() == 1, "{gap}");
+    assert_eq!(daemon.get("/streams/app?before=nonsense", &[]).0, 400);
+}

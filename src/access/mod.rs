@@ -42,7 +42,7 @@ impl Hosts {
     }
 }
 
-/// The pages that may do more than read: our own, and those of these origins.
+/// The pages that may read and do what their readers may: our own, and those of these origins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origins(Vec<WebOrigin>);
 
@@ -50,6 +50,16 @@ impl Origins {
     /// The configured ones.
     pub(crate) fn new(origins: &[WebOrigin]) -> Self {
         Self(origins.to_vec())
+    }
+
+    /// Whose pages may show ours in a frame, as `frame-ancestors` has it (Content Security Policy 3, section 6.4.2).
+    pub(crate) fn framers(&self) -> String {
+        let mut framers = "'self'".to_owned();
+        for origin in &self.0 {
+            framers.push(' ');
+            framers.push_str(origin.as_str());
+        }
+        framers
     }
 
     /// Whether a page of `origin` may, as it says in a request to `host`, port included. A page's own host is ours, since

@@ -240,7 +240,7 @@ impl fmt::Display for Caller {
 fn deed(right: Right) -> &'static str {
     match right {
         Right::Read => "to read",
-        Right::Input => "to type into a process",
+        Right::Input => "to type into a process or to send lines",
         Right::Admin => "to start, stop or signal a process",
     }
 }

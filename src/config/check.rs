@@ -18,7 +18,7 @@ use super::report::{Place, Report};
 use super::units::{Size, Span};
 use super::{
     Config, History, LEAST_MAX_LINE, LEAST_STREAM_AGE, LEAST_STREAM_DISK, LEAST_STREAM_MEMORY, Limits, Listen,
-    ProcessSource, Progress, Restart, SourceKind, Stop, Stream,
+    ProcessSource, Progress, Restart, Stop, Stream,
 };
 
 /// Shortest wait before a command is started again: a command that fails at once must not take the machine with it.
@@ -232,25 +232,7 @@ impl Check<'_> {
     }
 
     fn stream(&mut self, name: StreamName, place: Place, mut raw: raw::Stream, history: History) -> Option<Stream> {
-        let source = match (raw.file.take(), raw.command.take()) {
-            (Some(file), Some(command)) => {
-                let second = file.place.max(command.place);
-                self.report.wrong(second, "a stream has `file` or `command`, not both (make two streams)");
-                None
-            }
-            (None, None) => {
-                self.report.wrong(
-                    place,
-                    format!(
-                        "stream {:?} has no source (write `file: PATH` or `command: [PROGRAM, ...]`)",
-                        name.as_str()
-                    ),
-                );
-                None
-            }
-            (Some(file), None) => self.files(file, &mut raw).map(SourceKind::File),
-            (None, Some(command)) => self.process(command, &mut raw).map(SourceKind::Process),
-        };
+        let source = self.source(&name, place, &mut raw);
         let max_line = self.size(raw.max_line, MAX_LINE, LEAST_MAX_LINE, MAX_LINE);
         let history = self.history(raw.history, history);
         let multiline = self.multiline(raw.multiline.take());
@@ -271,8 +253,7 @@ impl Check<'_> {
         })
     }
 
-    fn process(&mut self, command: At<raw::Argv>, raw: &mut raw::Stream) -> Option<ProcessSource> {
-        self.only_for_files(raw);
+    pub(super) fn process(&mut self, command: At<raw::Argv>, raw: &mut raw::Stream) -> Option<ProcessSource> {
         let directory = written(raw.directory.take()).and_then(|(place, path)| self.resolved(place, &path));
         let environment = raw.environment.take();
         self.variables(environment.as_ref());

@@ -142,7 +142,6 @@ impl std::str::FromStr for Expression {
 impl Check<'_> {
     /// A stream of files.
     pub(super) fn files(&mut self, file: At<OneOrMany<String>>, raw: &mut raw::Stream) -> Option<FileSource> {
-        self.not_for_files(raw);
         let written = file.value?.0;
         if written.is_empty() {
             self.report.wrong(file.place, "names no file (a path or a pattern, or a list of them)");
@@ -162,39 +161,6 @@ impl Check<'_> {
         let from = value(raw.from.take()).unwrap_or_default();
         let rotate_wait = self.span_at_most(raw.rotate_wait.take(), ROTATE_WAIT, LONGEST_WAIT);
         Some(FileSource { files, exclude, from, rotate_wait })
-    }
-
-    fn not_for_files(&mut self, raw: &mut raw::Stream) {
-        let of_commands = [
-            ("directory", raw.directory.take().map(|at| at.place)),
-            ("environment", raw.environment.take().map(|at| at.place)),
-            ("shell", raw.shell.take().map(|at| at.place)),
-            ("user", raw.user.take().map(|at| at.place)),
-            ("pty", raw.pty.take().map(|at| at.place)),
-            ("input", raw.input.take().map(|at| at.place)),
-            ("start", raw.start.take().map(|at| at.place)),
-            ("restart", raw.restart.take().map(|at| at.place)),
-            ("stop", raw.stop.take().map(|at| at.place)),
-        ];
-        for (key, place) in of_commands {
-            if let Some(place) = place {
-                self.report.wrong(place, format!("`{key}` is for a `command`, this stream follows a file"));
-            }
-        }
-    }
-
-    /// Notes what of a stream that runs a command is for files only.
-    pub(super) fn only_for_files(&mut self, raw: &mut raw::Stream) {
-        let of_files = [
-            ("from", raw.from.take().map(|at| at.place)),
-            ("exclude", raw.exclude.take().map(|at| at.place)),
-            ("rotate_wait", raw.rotate_wait.take().map(|at| at.place)),
-        ];
-        for (key, place) in of_files {
-            if let Some(place) = place {
-                self.report.wrong(place, format!("`{key}` is for a `file`, this stream runs a command"));
-            }
-        }
     }
 
     fn pattern(&mut self, place: Place, pattern: &Path) {

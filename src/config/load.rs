@@ -126,10 +126,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{
-        Access, CarriageReturn, ClaimGrant, FileSource, Files, Grant, History, Issuer, Limits, Multiline,
-        ProcessSource, Restart, RestartWhen, Right, SourceKind, Start, Stop, Stream, Tls, from_paths, schema,
+        Access, CarriageReturn, ClaimGrant, FileSource, Files, Grant, History, Issuer, JournalSource, Limits,
+        Multiline, ProcessSource, Restart, RestartWhen, Right, SourceKind, Start, Stop, Stream, Tls, from_paths,
+        schema,
     };
     use super::*;
+    use crate::event::Level;
 
     /// What these texts say, as files `0.yaml`, `1.yaml` and so on in `/etc`.
     fn config(texts: &[&str]) -> Result<Config, Mistakes> {
@@ -284,7 +286,7 @@ streams:
     }
 
     const KNOWN: &str = "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
-    const STREAM: &str = "a map with `file`, `command`, `shell`, `from`, `exclude`, `rotate_wait`, `directory`, `environment`, `user`, \
+    const STREAM: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `directory`, `environment`, `user`, \
         `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `redact`, `private`, `description`, `labels` or `history`";
 
     #[test]
@@ -411,10 +413,10 @@ streams:
 ";
         let nothing = format!("4:5: expected {STREAM}, found nothing");
         let expected = [
-            "3:3: stream \"a\" has no source (write `file: PATH` or `command: [PROGRAM, ...]`)",
+            "3:3: stream \"a\" has no source (write `file: PATH`, `command: [PROGRAM, ...]`, `journal: {}` or `push: true`)",
             &nothing,
             r#"5:3: not a stream name: "c d" (use A-Z, a-z, 0-9, dot, - and _; at most 64, no dot in front)"#,
-            "6:26: a stream has `file` or `command`, not both (make two streams)",
+            "6:26: a stream has one of `file`, `command`, `journal` and `push`, not several (make two streams)",
             "7:14: empty path",
             "7:28: 1MiB is too much (at most 256KiB)",
             "7:51: expected `fold`, `split` or `keep`, found the text \"no\"",
@@ -422,13 +424,57 @@ streams:
             "7:74: expected `end` or `start`, found the text \"now\"",
             "8:14: expected text, found a map",
             "9:17: a command is a list of words, since there is no shell (write [make, -j8])",
-            "9:33: `from` is for a `file`, this stream runs a command",
+            "9:33: `from` is for a `file` or a `journal`, this stream runs a command",
             "10:17: a command is a list of words, since there is no shell (write [sh, -c, 'make | tee ''x'''])",
             "11:17: expected a list of words, such as [make, -j8], found map",
             r#"13:3: "k" is given twice (first at 12:3)"#,
             "13:14: empty path",
             "13:37: 1B is too little (at least 1MiB)",
             "13:40: unknown key `disc` (did you mean `disk`?)",
+        ];
+        assert_eq!(mistakes(text), expected);
+    }
+
+    #[test]
+    fn a_journal_is_picked_by_its_keys() {
+        let text = "streams:
+  a: { journal: {} }
+  b: { journal: { unit: nginx.service, identifier: [sshd, su], priority: 4, match: _UID=0 }, from: start }
+  c: { journal: { kernel: true, priority: warning } }
+";
+        let streams = config(&[text]).unwrap().streams;
+        let picked = JournalSource {
+            units: vec!["nginx.service".into()],
+            identifiers: vec!["sshd".into(), "su".into()],
+            priority: Some(Level::Warning),
+            matches: vec!["_UID=0".into()],
+            from: Start::Beginning,
+            ..JournalSource::default()
+        };
+        let kernel = JournalSource { kernel: true, priority: Some(Level::Warning), ..JournalSource::default() };
+        let sources: Vec<_> = streams.into_iter().map(|stream| stream.source).collect();
+        assert_eq!(sources, [JournalSource::default(), picked, kernel].map(SourceKind::Journal));
+    }
+
+    #[test]
+    fn mistakes_about_a_journal_have_a_place() {
+        let text = "streams:
+  a: { journal: true }
+  b: { journal: { unit: [], identifier: '', priority: loud, match: [uid=1], units: x } }
+  c: { journal: { kernel: true, unit: x }, file: y }
+  d: { journal: { kernel: true, unit: x }, multiline: { start: a }, pty: true }
+";
+        let expected = [
+            "2:17: expected a map with `unit`, `identifier`, `priority`, `kernel` or `match`, found `true`",
+            "3:25: names no unit",
+            "3:41: not a program: \"\"",
+            "3:55: not a priority: \"loud\" (emerg, alert, crit, err, warning, notice, info or debug, or 0 to 7)",
+            "3:69: not a field with its value, such as _UID=1000: \"uid=1\"",
+            "3:77: unknown key `units` (did you mean `unit`?)",
+            "4:50: a stream has one of `file`, `command`, `journal` and `push`, not several (make two streams)",
+            "5:27: the kernel is in no unit (leave `unit` out, or make two streams)",
+            "5:55: `multiline` is for a `file` or a `command` or a `push`, this stream follows the journal",
+            "5:74: `pty` is for a `command`, this stream follows the journal",
         ];
         assert_eq!(mistakes(text), expected);
     }
@@ -618,9 +664,10 @@ streams:
     #[test]
     fn the_shipped_file_loads_and_shows_the_defaults() {
         let dpkg = file("dpkg", "/var/log/dpkg.log", Start::Beginning);
-        assert_eq!(config(&[MAIN]), Ok(Config { streams: vec![dpkg.clone()], ..Config::default() }));
+        let journal = Stream::new("journal".parse().unwrap(), SourceKind::Journal(JournalSource::default()));
+        assert_eq!(config(&[MAIN]), Ok(Config { streams: vec![journal.clone(), dpkg.clone()], ..Config::default() }));
         let full = config(&[&in_force()]).unwrap();
-        let [shown, apps, build] = full.streams.clone().try_into().unwrap();
+        let [all, part, shown, apps, build, deploy] = full.streams.clone().try_into().unwrap();
         // A default that is not there cannot be shown: this is where the package has it.
         assert_eq!(full.state_directory, Some("/var/lib/rtlogd".into()));
         assert_eq!(full.access.keys, Some("/etc/rtlogd/keys".into()));
@@ -629,6 +676,9 @@ streams:
         assert_eq!(shown.private, Some(false));
         let shown = Stream { description: None, labels: BTreeMap::new(), multiline: None, private: None, ..shown };
         assert_eq!(shown, dpkg);
+        assert_eq!((all, deploy.source), (journal, SourceKind::Push));
+        let SourceKind::Journal(part) = part.source else { panic!("{part:?}") };
+        assert_eq!((part.from, part.units.len()), (Start::default(), 1));
         let SourceKind::File(apps) = apps.source else { panic!("{apps:?}") };
         assert!(matches!(&apps.files[..], [Files::Pattern(_), Files::Pattern(_)]), "{apps:?}");
         assert_eq!((apps.from, apps.rotate_wait), (Start::default(), crate::config::ROTATE_WAIT));

@@ -26,6 +26,8 @@ mod access;
 mod gate;
 mod choice;
 mod file;
+mod journal;
+mod source;
 mod report;
 mod paths;
 mod net;
@@ -37,6 +39,7 @@ pub use access::{Access, BadNamePattern, ClaimGrant, Grant, Issuer, NamePattern,
 pub use file::{
     BadEncoding, Encoding, Expression, FileSource, Files, MULTILINE_TIMEOUT, Multiline, ROTATE_WAIT, Start,
 };
+pub use journal::{BadPriority, JournalSource, Priority};
 pub use load::load;
 pub use net::{BadListen, BadNetwork, BadOrigin, Listen, MAX_SOCKET_PATH, Network, WebOrigin};
 pub use paths::{from_paths, name_of};
@@ -237,6 +240,10 @@ pub enum SourceKind {
     File(FileSource),
     /// A program that runs.
     Process(ProcessSource),
+    /// The journal of systemd.
+    Journal(JournalSource),
+    /// Whoever sends lines.
+    Push,
 }
 
 /// A program to run.

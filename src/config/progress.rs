@@ -81,6 +81,30 @@ impl FromStr for Pattern {
     }
 }
 
+/// As it is written.
+pub(super) mod raw {
+    use schemars::JsonSchema;
+    use serde::Deserialize;
+
+    use super::super::choice::Chosen;
+    use super::super::field::Field;
+    use super::Pattern;
+
+    /// What the progress of a program looks like.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub(in crate::config) struct ProgressPattern {
+        /// A regular expression with named groups: percent, current, total, phase, message. Such as
+        /// `step (?P<current>[0-9]+) of (?P<total>[0-9]+)`.
+        pub(in crate::config) pattern: Field<Pattern>,
+    }
+
+    impl Chosen for ProgressPattern {
+        const EXPECTED: &'static str =
+            "on, off or a list of patterns, such as [{ pattern: '(?P<percent>[0-9]+)% copied' }]";
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,14 +8,17 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use super::access::NamePattern;
-use super::choice::{Choice, Chosen, Secret};
+use super::choice::{Choice, Secret};
 use super::field::{At, Entries, Field, OneOrMany};
 use super::gate::{Access, Tls};
+use super::journal::Priority;
 use super::net::{Listen, Network, WebOrigin};
 use super::progress::Pattern;
 use super::signal::SignalName;
 use super::units::{Range, Rate, Size, Span};
 use super::{CarriageReturn, Encoding, RestartWhen, Start, StartWhen, TerminalSize};
+
+pub(super) use super::progress::raw::ProgressPattern;
 
 /// The configuration of rtlogd: `rtlogd.yaml`, and each file in `conf.d` beside it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -88,7 +91,7 @@ pub(super) struct Limits {
     pub(super) shutdown: Field<Span>,
 }
 
-/// A stream: one of `file` and `command`, and how to treat its lines.
+/// A stream: one of `file`, `command`, `journal` and `push`, and how to treat its lines.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stream {
@@ -98,9 +101,13 @@ pub(super) struct Stream {
     /// The program to run and its arguments, as a list; there is no shell, unless the program is one. With `shell: true` it is
     /// one text, and a shell runs it.
     pub(super) command: Field<Argv>,
+    /// The journal of systemd: all of it as `{}`, or what these keys pick.
+    pub(super) journal: Field<Journal>,
+    /// Whether the stream takes lines from whoever sends them by `POST /streams/NAME` and has the right to. Default: false.
+    pub(super) push: Field<bool>,
     /// Whether the command is one text for a shell (/bin/sh). Default: false.
     pub(super) shell: Field<bool>,
-    /// Where to begin in a file that is there already. Default: end.
+    /// Where to begin in a file or a journal that is there already. Default: end.
     pub(super) from: Field<Start>,
     /// Files that are not followed though a pattern names them, such as *.gz; one pattern or a list of them.
     pub(super) exclude: Field<OneOrMany<String>>,
@@ -149,6 +156,24 @@ pub(super) struct Stream {
     pub(super) history: Field<History>,
 }
 
+/// Which entries of the journal: those that all of these keys pick.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Journal {
+    /// Those of a unit, such as nginx.service or php*-fpm.service; one or a list of them.
+    pub(super) unit: Field<OneOrMany<String>>,
+    /// Those of a program, by the name with which it logs, such as sshd; one or a list of them.
+    pub(super) identifier: Field<OneOrMany<String>>,
+    /// Those that are at least so serious: emerg, alert, crit, err, warning, notice, info or debug, or 0 to 7.
+    pub(super) priority: Field<Priority>,
+    /// Only those of the kernel. Default: false.
+    pub(super) kernel: Field<bool>,
+    /// Those with this field, such as _UID=1000 (see systemd.journal-fields(7)); one or a list of them. Of several with the
+    /// same name one is enough.
+    #[serde(rename = "match")]
+    pub(super) r#match: Field<OneOrMany<String>>,
+}
+
 /// Which lines are joined to one: `start` or `continue`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -182,20 +207,6 @@ pub(super) struct Stop {
     pub(super) signal: Field<SignalName>,
     /// How long it may take, before KILL ends it. Default: 10s.
     pub(super) grace: Field<Span>,
-}
-
-/// What the progress of a program looks like.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ProgressPattern {
-    /// A regular expression with named groups: percent, current, total, phase, message. Such as
-    /// `step (?P<current>[0-9]+) of (?P<total>[0-9]+)`.
-    pub(super) pattern: Field<Pattern>,
-}
-
-impl Chosen for ProgressPattern {
-    const EXPECTED: &'static str =
-        "on, off or a list of patterns, such as [{ pattern: '(?P<percent>[0-9]+)% copied' }]";
 }
 
 /// A word of any look: `8080` and `true` are taken as they are written.
@@ -330,6 +341,13 @@ written!(Rate, {
 written!(Listen, {
     "description": "An address and a port, such as 127.0.0.1:7070 or [::1]:7070, or the path of a Unix socket behind unix:",
     "type": "string", "pattern": "^(unix:.+|.+:[0-9]+)$"
+});
+written!(Priority, {
+    "description": "How serious: a name such as warning, or 0 (the most serious) to 7",
+    "anyOf": [
+        { "enum": ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"] },
+        { "type": "integer", "minimum": 0, "maximum": 7 }
+    ]
 });
 written!(Network, { "description": "An address or a network, such as 127.0.0.1 or 10.0.0.0/8", "type": "string" });
 written!(WebOrigin, {

@@ -47,6 +47,21 @@ impl Level {
         }
     }
 
+    /// The level of this number, 0 to 7.
+    pub fn of_number(number: u8) -> Option<Self> {
+        const ALL: [Level; 8] = [
+            Level::Emergency,
+            Level::Alert,
+            Level::Critical,
+            Level::Error,
+            Level::Warning,
+            Level::Notice,
+            Level::Info,
+            Level::Debug,
+        ];
+        ALL.get(usize::from(number)).copied()
+    }
+
     /// The level that a line names: that of the first of these words, in any case, in its first 256 bytes. A word ends where
     /// neither letters, digits nor `_` go on; colours (ECMA-48 control sequences) stand between words.
     ///

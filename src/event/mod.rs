@@ -3,10 +3,12 @@
 //! Events of all four [`Kind`]s are numbered and kept. What is kept of one is its text and a few bytes beside it: of a
 //! line the line, of a state, a loss or an end the JSON object of its fields.
 
+mod flags;
 mod level;
 mod position;
 mod progress;
 
+pub use flags::Flags;
 pub use level::{BadLevel, Level};
 pub use position::{BadPosition, Epoch, Position};
 pub use progress::{Group, Progress, ProgressState};
@@ -40,6 +42,13 @@ pub struct Event<'a> {
     pub text: &'a [u8],
 }
 
+impl Event<'_> {
+    /// How serious a line is: as its source said, else as its first words do.
+    pub fn level(&self) -> Option<Level> {
+        self.flags.level().or_else(|| Level::of(self.text))
+    }
+}
+
 /// What a numbered event says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -68,42 +77,6 @@ impl Kind {
             Self::Loss => "loss",
             Self::End => "end",
         }
-    }
-}
-
-/// Facts about one event beside its text, as a set of bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub struct Flags(u8);
-
-impl Flags {
-    /// None of the facts below.
-    pub const NONE: Self = Self(0);
-    /// The line was longer than the limit: it goes on in the next event of the same origin.
-    pub const CONTINUED: Self = Self(1);
-    /// The line ended without a newline: at the end of a file that went away, or at a process's exit.
-    pub const PARTIAL: Self = Self(2);
-    /// A [`Kind::State`] with which a run of a process begins.
-    pub const RUN: Self = Self(4);
-
-    /// As they are kept.
-    pub(crate) fn bits(self) -> u8 {
-        self.0
-    }
-
-    /// The set that is kept as these bits.
-    pub(crate) fn from_bits(bits: u8) -> Self {
-        Self(bits)
-    }
-
-    /// Whether all bits of `other` are set.
-    pub fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// These and those of `other`.
-    #[must_use]
-    pub fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
     }
 }
 
@@ -159,7 +132,7 @@ impl fmt::Display for StreamName {
     }
 }
 
-/// Where in its source a line came from: `stdout`, `stderr`, or the path of a file.
+/// Where in its source a line came from: `stdout`, `stderr`, the path of a file, or who wrote it into the journal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(Arc<str>);
 
@@ -267,6 +240,14 @@ pub enum SourceState {
         /// How many.
         files: usize,
     },
+    /// The journal is read as it grows.
+    Reading {
+        /// What is remarkable about it, in words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// Lines are taken from whoever sends some.
+    Receiving,
     /// The process runs.
     Running {
         /// Counts the runs of this process from 1.
@@ -325,6 +306,25 @@ pub enum SourceState {
         #[serde(skip_serializing_if = "Option::is_none")]
         last: Option<RunEnd>,
     },
+}
+
+impl SourceState {
+    /// The name on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Following { .. } => "following",
+            Self::Reading { .. } => "reading",
+            Self::Receiving => "receiving",
+            Self::Running { .. } => "running",
+            Self::Waiting { .. } => "waiting",
+            Self::Denied { .. } => "denied",
+            Self::Polling { .. } => "polling",
+            Self::BackingOff { .. } => "backing-off",
+            Self::Degraded { .. } => "degraded",
+            Self::Stopping => "stopping",
+            Self::Stopped { .. } => "stopped",
+        }
+    }
 }
 
 /// Something the source could not deliver; the fields of a `loss` event.

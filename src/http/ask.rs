@@ -23,7 +23,7 @@ pub(super) const SATISFIED: char = '!';
 
 /// Parameters that a stream answers to, for the message about others.
 const KNOWN: &str =
-    "stream, after, tail, since, run, follow, limit, grep, exclude, origin, level, data, format, wait, session";
+    "stream, after, before, tail, since, run, follow, limit, grep, exclude, origin, level, data, format, wait, session";
 
 /// A checked request for one or several streams.
 #[derive(Debug)]
@@ -80,16 +80,19 @@ impl Ask {
             Some(text) => Some((text.clone(), true)),
             None => query.one("after")?.map(|text| (text.to_owned(), false)),
         };
-        let satisfied = last.as_deref().is_some_and(|text| text.ends_with(SATISFIED)) && (head || lines.is_some());
+        // Looked at even where it does not count: what is wrong is wrong.
+        let start = query.start(run, now)?;
+        let satisfied = last.as_deref().is_some_and(|text| text.ends_with(SATISFIED))
+            && (head || lines.is_some() || query.one("before")?.is_some());
         let from = match ids {
             Some((text, header)) => From::Ids { text: text.trim_end_matches(SATISFIED).to_owned(), header },
-            None => From::Start(query.start(run, now)?),
+            None => From::Start(start),
         };
         let streams = query.all("stream").map(|name| name.parse().map_err(|e| Problem::bad(format!("{e}"))));
         Ok(Self {
             encoding: encoding(query.one("format")?, headers, data)?,
             filter: query.filter()?,
-            until: Until { head, run, lines },
+            until: Until { head, run, lines, before: query.before()? },
             streams: streams.collect::<Result<_, _>>()?,
             wait: query.duration("wait")?,
             reconnect: last.is_some(),
@@ -192,6 +195,14 @@ impl<'a> Query<'a> {
     fn number(&self, name: &'a str) -> Result<Option<u64>, Problem> {
         let Some(text) = self.one(name)? else { return Ok(None) };
         text.parse().map(Some).map_err(|_| Problem::bad(format!("{name}={text} is not a number")))
+    }
+
+    fn before(&self) -> Result<Option<Position>, Problem> {
+        let Some(text) = self.one("before")? else { return Ok(None) };
+        if self.all("stream").next().is_some() {
+            return Err(Problem::bad("before= is the id of an event of one stream; ask for it at /streams/NAME"));
+        }
+        text.parse().map(Some).map_err(|error| Problem::bad(format!("before={text}: {error}")))
     }
 
     fn duration(&self, name: &'a str) -> Result<Option<Duration>, Problem> {

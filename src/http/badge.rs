@@ -10,8 +10,8 @@ use warp::reply::Response;
 use crate::event::{EndCause, Progress, ProgressState, RunEnd, SourceState, Time};
 use crate::stream::Info;
 
-use super::Request;
 use super::problem::Problem;
+use super::{Request, has, tag};
 
 /// White text on each of these has a contrast of at least 4.5 (WCAG 2.2, 1.4.3), and each is seen on white and on black.
 const BLUE: &str = "#0969da";
@@ -39,11 +39,8 @@ pub(super) fn badge(name: &str, request: &Request) -> Result<Response, Problem> 
     let entry = request.stream(name)?;
     let now = SystemTime::now().into();
     let svg = draw(entry.log.name().as_str(), &describe(&entry.log.info(now), now));
-    let tag = format!("\"{:08x}\"", crc32fast::hash(svg.as_bytes()));
-    let known = request.headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
-        let tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
-        tags.into_iter().any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
-    });
+    let tag = tag(svg.as_bytes());
+    let known = has(&request.headers, &tag);
     let mut response = Response::new(if known { String::new() } else { svg }.into());
     let headers = response.headers_mut();
     if !known {
@@ -55,7 +52,7 @@ pub(super) fn badge(name: &str, request: &Request) -> Result<Response, Problem> 
     }
     // Revalidated each time (RFC 9111, 5.2.2.4), which the tag makes cheap; else a proxy would show how it was.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0"));
-    headers.insert(header::ETAG, HeaderValue::try_from(tag).expect("hexadecimal digits in quotes"));
+    headers.insert(header::ETAG, tag);
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
@@ -114,7 +111,10 @@ fn going(progress: Option<&Progress>, seconds: f64) -> Badge {
 
 fn of_state(state: &SourceState) -> Badge {
     let (words, color) = match state {
-        SourceState::Following { .. } | SourceState::Polling { .. } => ("following", BLUE),
+        SourceState::Following { .. } | SourceState::Polling { .. } | SourceState::Reading { .. } => {
+            ("following", BLUE)
+        }
+        SourceState::Receiving => ("receiving", BLUE),
         SourceState::Running { .. } => ("running", BLUE),
         SourceState::Waiting { .. } => ("waiting", GREY),
         SourceState::Denied { .. } => ("denied", RED),

@@ -58,7 +58,7 @@ pub(super) type Coming = BoxFuture<'static, Result<Reply, Fault>>;
 pub(super) fn needs(command: &Command) -> Right {
     match command {
         Command::Attach => Right::Read,
-        Command::Input(_) | Command::EndOfInput | Command::Resize { .. } => Right::Input,
+        Command::Input(_) | Command::EndOfInput | Command::Resize { .. } | Command::Push(_) => Right::Input,
         Command::Signal(_) | Command::Pause | Command::Resume | Command::Start | Command::Stop | Command::Restart => {
             Right::Admin
         }
@@ -108,7 +108,8 @@ impl Logged {
             Command::Start => Self::Command("start"),
             Command::Stop => Self::Command("stop"),
             Command::Restart => Self::Command("restart"),
-            Command::Resize { .. } | Command::Attach => Self::Nothing,
+            // A sender may come for each line.
+            Command::Resize { .. } | Command::Attach | Command::Push(_) => Self::Nothing,
         }
     }
 
@@ -136,6 +137,7 @@ impl From<Fault> for Problem {
             Fault::Leased(_) => StatusCode::CONFLICT,
             Fault::Refused(refused) => match refused {
                 Refused::NotAProcess
+                | Refused::NotPushed
                 | Refused::NotRunning
                 | Refused::NoInput
                 | Refused::InputEnded
@@ -143,7 +145,7 @@ impl From<Fault> for Problem {
                 | Refused::NoPty => StatusCode::CONFLICT,
                 Refused::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
                 Refused::NoSignal(_) => StatusCode::BAD_REQUEST,
-                Refused::Busy | Refused::Flood | Refused::Gone => StatusCode::SERVICE_UNAVAILABLE,
+                Refused::Busy | Refused::Flood | Refused::Crowd | Refused::Gone => StatusCode::SERVICE_UNAVAILABLE,
                 Refused::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
         };
@@ -161,7 +163,7 @@ impl Request {
     }
 
     /// The value of the only parameter there may be.
-    fn only(&self, name: &str) -> Result<Option<&str>, Problem> {
+    pub(super) fn only(&self, name: &str) -> Result<Option<&str>, Problem> {
         match self.parameters.as_slice() {
             [] => Ok(None),
             [(known, value)] if known == name => Ok(Some(value)),

@@ -51,7 +51,7 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
     if ask.reconnect && (ask.satisfied || cursor.is_done()) {
         return Ok(no_content());
     }
-    let ends = ask.until.head || ask.until.lines.is_some();
+    let ends = ask.until.head || ask.until.lines.is_some() || ask.until.before.is_some();
     let reading = match ask.session.as_deref() {
         Some(token) => {
             let known = request.enter_session(token, 1)?.remove(0);

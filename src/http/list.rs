@@ -9,11 +9,12 @@ use serde_json::value::{RawValue, to_raw_value};
 use warp::reply::Response;
 
 use crate::access::Caller;
+use crate::config::Right;
 use crate::event::{Position, Progress, SourceState, Time};
 use crate::stream::{Entry, Info};
 
 use super::problem::Problem;
-use super::{App, Request, follow, json};
+use super::{App, Request, follow, json, subject};
 
 /// One stream, in the list and at `/streams/NAME/state`.
 #[derive(Serialize)]
@@ -47,6 +48,8 @@ struct Listed<'a> {
     redacted: u64,
     /// Whether nothing more can come.
     ended: bool,
+    /// What the asker may do beside reading, where the source can do it: `input`, `admin`.
+    may: Vec<&'static str>,
 }
 
 /// How a source is.
@@ -70,11 +73,17 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-fn listed(entry: &Entry, now: Time) -> Listed<'_> {
+/// What `caller` may do with the stream beside reading.
+fn may(app: &App, caller: &Caller, entry: &Entry) -> Vec<&'static str> {
+    let offered = [("input", Right::Input, entry.takes_input), ("admin", Right::Admin, entry.kind == "process")];
+    let allowed = |right| app.access.check(caller, right, subject(entry)).is_ok();
+    offered.into_iter().filter(|(_, right, has)| *has && allowed(*right)).map(|(name, ..)| name).collect()
+}
+
+fn listed<'a>(app: &App, caller: &Caller, entry: &'a Entry, now: Time) -> Listed<'a> {
     let Info {
         state,
         progress,
-        run: _,
         lag,
         first,
         last,
@@ -86,6 +95,7 @@ fn listed(entry: &Entry, now: Time) -> Listed<'_> {
         filtered,
         redacted,
         ended,
+        ..
     } = entry.log.info(now);
     Listed {
         name: entry.log.name().as_str(),
@@ -104,13 +114,16 @@ fn listed(entry: &Entry, now: Time) -> Listed<'_> {
         filtered,
         redacted,
         ended,
+        may: may(app, caller, entry),
     }
 }
 
-/// Every stream, each an object as in the list.
+/// Every stream that `caller` may read, each an object as in the list.
 pub(super) fn all(app: &App, caller: &Caller) -> Vec<Box<RawValue>> {
     let now = SystemTime::now().into();
-    let raw = |entry: &Entry| to_raw_value(&listed(entry, now)).expect("a list has text keys and finite numbers");
+    let raw = |entry: &Entry| {
+        to_raw_value(&listed(app, caller, entry, now)).expect("a list has text keys and finite numbers")
+    };
     app.readable(caller).iter().map(raw).collect()
 }
 
@@ -126,13 +139,14 @@ pub(super) async fn streams(request: &Request) -> Result<Response, Problem> {
     }
     let now = SystemTime::now().into();
     let entries = request.app.readable(&request.caller);
-    Ok(json(&List { streams: entries.iter().map(|entry| listed(entry, now)).collect() }))
+    let streams = entries.iter().map(|entry| listed(&request.app, &request.caller, entry, now)).collect();
+    Ok(json(&List { streams }))
 }
 
 /// `GET /streams/NAME/state`.
 pub(super) fn state(name: &str, request: &Request) -> Result<Response, Problem> {
     let entry = request.stream(name)?;
-    Ok(json(&listed(&entry, SystemTime::now().into())))
+    Ok(json(&listed(&request.app, &request.caller, &entry, SystemTime::now().into())))
 }
 
 /// `GET /streams/NAME/progress`: how far it is; `null` if nobody can tell.

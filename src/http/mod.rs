@@ -7,17 +7,23 @@ pub(crate) mod problem;
 mod ask;
 mod badge;
 mod command;
+mod cors;
 mod follow;
 mod leases;
 mod list;
 mod login;
+mod metrics;
+mod openapi;
+mod page;
 mod poll;
+mod push;
 mod reading;
 mod socket;
 mod term;
 mod who;
 
 pub(crate) use leases::Leases;
+pub(crate) use metrics::Answers;
 pub(crate) use reading::Sessions;
 
 use std::convert::Infallible;
@@ -40,7 +46,7 @@ use crate::event::StreamName;
 use crate::stream::{Catalog, Entry};
 
 use command::Fault;
-use listen::{Guest, Sent};
+use listen::{Coming, Guest, Sent};
 use problem::{Allowed, Problem};
 use reading::Known;
 use term::Term;
@@ -58,14 +64,16 @@ pub(crate) struct App {
     pub(crate) ready: watch::Receiver<bool>,
     /// Who may do what.
     pub(crate) access: Access,
-    /// Whose pages may do more than read.
+    /// Whose pages may read and do what their readers may.
     pub(crate) origins: Arc<Origins>,
     /// The readers that the control channel can steer.
     pub(crate) sessions: Sessions,
     /// Who may type now.
     pub(crate) leases: Leases,
-    /// The path under which we are seen, without a slash at its end.
-    pub(crate) base_path: String,
+    /// How requests were answered.
+    pub(crate) answers: Answers,
+    /// The path under which we are seen, without the slash at its end.
+    pub(crate) base_path: Arc<str>,
 }
 
 /// One request, as the handlers see it.
@@ -93,8 +101,10 @@ impl App {
         let read = self.asked(Allowed::Get, Right::Read);
         let list = warp::path!("streams").and(read.clone());
         let list = list.then(async |ask: Asked| answer(async { list::streams(&ask?).await }.await));
-        let stream = warp::path!("streams" / String).and(read.clone());
-        let stream = stream.then(async |n: String, ask: Asked| answer(async { follow::one(&n, &ask?).await }.await));
+        let either = self.asked(Allowed::Stream { pushed: true }, Right::Read).and(warp::ext::optional::<Coming>());
+        let stream = warp::path!("streams" / String).and(either);
+        let stream = stream
+            .then(async |n: String, ask: Asked, body| answer(async { push::or_follow(&n, ask?, body).await }.await));
         let poll = warp::path!("streams" / String / "poll").and(read.clone());
         let poll = poll.then(async |n: String, ask: Asked| answer(async { poll::poll(&n, &ask?).await }.await));
         let state = warp::path!("streams" / String / "state").and(read.clone());
@@ -117,6 +127,10 @@ impl App {
         let login = login.then(async |ask: Asked| answer(ask.and_then(|ask| login::login(&ask))));
         let logout = warp::path!("logout").and(self.asked_by_any(Allowed::Post));
         let logout = logout.then(async |ask: Asked| answer(ask.map(|ask| login::logout(&ask))));
+        let metrics = warp::path!("metrics").and(read.clone());
+        let metrics = metrics.then(async |ask: Asked| answer(ask.and_then(|ask| metrics::metrics(&ask))));
+        let openapi = warp::path!("openapi.json").and(read);
+        let openapi = openapi.then(async |ask: Asked| answer(ask.and_then(|ask| openapi::openapi(&ask))));
         let any = self.asked_by_any(Allowed::Get);
         let live = warp::path!("health" / "live").and(any.clone());
         let live = live.then(async |ask: Asked| answer(ask.map(|_| plain("alive\n"))));
@@ -142,7 +156,9 @@ impl App {
             commands.or(simple("stop", Command::Stop)).unify().or(simple("restart", Command::Restart)).unify();
         let streams = list.or(stream).unify().or(poll).unify().or(state).unify().or(progress).unify().or(badge).unify();
         let routes = streams.or(control).unify().or(login).unify().or(logout).unify();
-        routes.or(live).unify().or(ready).unify().or(commands).unify().recover(problem::reply)
+        let routes = routes.or(metrics).unify().or(openapi).unify();
+        let routes = routes.or(live).unify().or(ready).unify().or(commands).unify();
+        routes.or(page::routes(&self.origins)).unify().recover(problem::reply)
     }
 
     /// The request, if its method is the right one, and who sent it may do that.
@@ -153,7 +169,7 @@ impl App {
     ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
         self.requests(allowed, right).map(move |ask: Asked| {
             let ask = ask?;
-            ask.app.access.check_any(&ask.caller, right)?;
+            ask.app.access.check_any(&ask.caller, ask.right)?;
             Ok(ask)
         })
     }
@@ -179,6 +195,9 @@ impl App {
             .and(warp::ext::get::<Guest>())
             .map(move |method, mut parameters, headers, Sent(body), guest: Guest| {
                 let caller = who::caller(&app.access, guest.peer, &headers, &mut parameters)?;
+                // At the address of a stream the method says what is done.
+                let sends = matches!(allowed, Allowed::Stream { .. }) && is_sending(&method);
+                let right = if sends { Right::Input } else { right };
                 let ask = Request { app: app.clone(), right, method, parameters, headers, body, guest, caller };
                 ask.check(allowed).map(|()| ask)
             })
@@ -190,17 +209,14 @@ impl App {
     fn stream(&self, caller: &Caller, right: Right, name: &StreamName) -> Result<Entry, Fault> {
         self.access.check_any(caller, right)?;
         let entry = self.catalog.get(name).ok_or_else(|| Fault::NoStream(name.to_string()))?;
-        self.access.check(caller, right, Subject { name, is_private: entry.private.is_set() })?;
+        self.access.check(caller, right, subject(&entry))?;
         Ok(entry)
     }
 
     /// All streams that the caller may read.
     fn readable(&self, caller: &Caller) -> Vec<Entry> {
         let mut all = self.catalog.list();
-        all.retain(|entry| {
-            let subject = Subject { name: entry.log.name(), is_private: entry.private.is_set() };
-            self.access.check(caller, Right::Read, subject).is_ok()
-        });
+        all.retain(|entry| self.access.check(caller, Right::Read, subject(entry)).is_ok());
         all
     }
 }
@@ -210,11 +226,13 @@ impl Request {
         let fits = match allowed {
             Allowed::Get => self.method == Method::GET || self.is_head(),
             Allowed::Post => self.method == Method::POST,
+            // Which of them, the stream says.
+            Allowed::Stream { .. } => true,
         };
         if !fits {
             return Err(Problem::method(allowed));
         }
-        if allowed == Allowed::Post { self.check_origin() } else { Ok(()) }
+        if is_sending(&self.method) { self.check_origin() } else { Ok(()) }
     }
 
     fn is_head(&self) -> bool {
@@ -257,6 +275,29 @@ impl Request {
         let detail = "this session has too many connections; close some, or choose another session";
         known.ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, detail))
     }
+}
+
+/// The stream, as the table of rights sees it.
+fn subject(entry: &Entry) -> Subject<'_> {
+    Subject { name: entry.log.name(), is_private: entry.private.is_set() }
+}
+
+/// Whether it is more than reading.
+fn is_sending(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT)
+}
+
+/// The entity tag of an answer (RFC 9110, section 8.8.3).
+fn tag(body: &[u8]) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{:08x}\"", crc32fast::hash(body))).expect("hexadecimal digits in quotes")
+}
+
+/// Whether who asks has the answer with this tag (RFC 9110, section 13.1.2).
+fn has(asked: &HeaderMap, tag: &HeaderValue) -> bool {
+    asked.get_all(header::IF_NONE_MATCH).iter().any(|value| {
+        let mut tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known).as_bytes() == tag.as_bytes())
+    })
 }
 
 fn answer(result: Result<Response, Problem>) -> Response {

@@ -11,6 +11,11 @@ pub(super) enum Allowed {
     /// GET, and so HEAD.
     Get,
     Post,
+    /// GET, and so HEAD, and to append lines POST or, as some clients have it, PUT: for a stream that takes lines.
+    Stream {
+        /// It does.
+        pushed: bool,
+    },
 }
 
 /// A refusal.
@@ -33,6 +38,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    /// The same with another `detail`.
+    #[must_use]
+    pub(super) fn because(self, detail: String) -> Self {
+        Self { detail, ..self }
+    }
+
     /// What was asked and what would be right.
     pub(super) fn detail(&self) -> &str {
         &self.detail
@@ -41,8 +52,9 @@ impl Problem {
     /// 405: the methods that would be right are `allowed`.
     pub(super) fn method(allowed: Allowed) -> Self {
         let headers: &[_] = match allowed {
-            Allowed::Get => &[("allow", "GET, HEAD")],
+            Allowed::Get | Allowed::Stream { pushed: false } => &[("allow", "GET, HEAD")],
             Allowed::Post => &[("allow", "POST")],
+            Allowed::Stream { pushed: true } => &[("allow", "GET, HEAD, POST, PUT")],
         };
         let detail = format!("this address answers to {} only", headers[0].1);
         Self { headers, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }

@@ -207,6 +207,7 @@ impl<'a> Keeper<'a> {
                     | Command::Resume
                     | Command::Resize { .. }
                     | Command::Attach => order.answer(Err(Refused::NotRunning)),
+                    Command::Push(_) => order.answer(Err(Refused::NotPushed)),
                 },
             }
         }
@@ -267,7 +268,8 @@ impl<'a> Keeper<'a> {
             | Command::Pause
             | Command::Resume
             | Command::Resize { .. }
-            | Command::Attach => {
+            | Command::Attach
+            | Command::Push(_) => {
                 let answer = run.command(order.command.clone());
                 return order.answer(answer);
             }
@@ -301,6 +303,7 @@ impl<'a> Keeper<'a> {
         writer: &mut Writer,
     ) -> Idle {
         let (failed, error) = outcome(ended);
+        let errno = ended.as_ref().err().and_then(|error| error.io().raw_os_error());
         let last = ended.as_ref().ok().cloned();
         let stream = writer.stream.as_str();
         match self.wish {
@@ -327,13 +330,13 @@ impl<'a> Keeper<'a> {
         }
         let now = Now::read();
         let Some(wait) = self.backoff.wait(failed, ran, now.instant) else {
-            warn!(stream, error = error.as_str(); "process ended too often");
+            warn!(stream, errno = errno, error = error.as_str(); "process ended too often");
             let reason = format!("restarted too often; the last time it {error}");
             writer.say(SourceState::Stopped { reason, last }).await;
             return Idle::Told;
         };
         let failures = self.backoff.failures();
-        warn!(stream, error = error.as_str(), failures, retry_in:? = wait; "process ended");
+        warn!(stream, errno = errno, error = error.as_str(), failures, retry_in:? = wait; "process ended");
         let until = Time(now.time.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)));
         writer.say(SourceState::BackingOff { until, failures, error, last }).await;
         Idle::Until(now.instant + wait)

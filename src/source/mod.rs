@@ -12,6 +12,8 @@ mod give;
 mod progress;
 mod file;
 mod process;
+mod journal;
+mod push;
 #[cfg(test)]
 mod bench;
 
@@ -20,13 +22,14 @@ pub(crate) use process::{Children, Tee, become_child, signal_number};
 pub(crate) use supervisor::run;
 
 use std::ffi::OsString;
+use std::future::pending;
 use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use rustix::process::Signal;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::control::Inbox;
 use crate::event::Time;
@@ -88,5 +91,13 @@ impl Now {
     /// The only look at the clocks.
     fn read() -> Self {
         Self { instant: Instant::now(), time: SystemTime::now().into() }
+    }
+}
+
+/// Until then; for ever without a time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(spec: &Stream) -> Self {
         let full_is_done = match &spec.source {
-            SourceKind::File(_) => true,
+            SourceKind::File(_) | SourceKind::Journal(_) | SourceKind::Push => true,
             SourceKind::Process(_) => false,
         };
         let tracker = match &spec.progress {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tokio::select;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,9 @@ use crate::event::{RunEnd, SourceState};
 use crate::stream::{Appender, Batch, Places};
 
 use super::file::{Followed, Wakes};
+use super::journal::Journal;
 use super::keeper::Keeper;
+use super::push::Push;
 use super::{Now, Options, SourceError};
 
 /// What was written to a file before we were told to stop is still read, for at most this long.
@@ -44,6 +47,16 @@ pub(crate) async fn run(
         SourceKind::Process(process) => {
             Keeper::new(&spec, process, options, &stopping).keep(&places, &mut writer).await
         }
+        SourceKind::Journal(journal) => {
+            // What it has then, it has the next time.
+            read(&mut Journal::new(&spec, journal, &places, options.children), &mut writer, &stopping).await;
+            writer.say(SourceState::Stopping).await;
+            Ok(None)
+        }
+        SourceKind::Push => {
+            take(Push::new(&spec, options.inbox), &mut writer, &stopping).await;
+            Ok(None)
+        }
     };
     writer.appender.close().await;
     outcome
@@ -69,19 +82,62 @@ impl Writer {
     }
 }
 
-/// Follows a file until `stopping`.
-async fn follow(mut file: Followed, writer: &mut Writer, stopping: &CancellationToken) {
+/// What is read until somebody says that it is enough.
+trait Reads {
+    /// Adds what comes next to `batch`. May be dropped at any time.
+    async fn next(&mut self, batch: &mut Batch);
+}
+
+impl Reads for Followed {
+    async fn next(&mut self, batch: &mut Batch) {
+        self.next(batch).await;
+    }
+}
+
+impl Reads for Journal {
+    async fn next(&mut self, batch: &mut Batch) {
+        self.next(batch).await;
+    }
+}
+
+/// Reads until `stopping`.
+async fn read(source: &mut impl Reads, writer: &mut Writer, stopping: &CancellationToken) {
     loop {
         select! {
-            () = file.next(&mut writer.batch) => writer.flush().await,
+            () = source.next(&mut writer.batch) => writer.flush().await,
             mut due = writer.appender.upkeep() => writer.appender.append(&mut due).await,
             () = stopping.cancelled() => break,
         }
     }
+}
+
+/// Follows a file until `stopping`.
+async fn follow(mut file: Followed, writer: &mut Writer, stopping: &CancellationToken) {
+    read(&mut file, writer, stopping).await;
     // What is not there in time stays in the file.
     let last = Instant::now() + LAST_LOOK;
     while timeout_at(last, file.last(&mut writer.batch)).await.unwrap_or(false) {
         writer.flush().await;
     }
+    writer.say(SourceState::Stopping).await;
+}
+
+/// Takes what is sent until `stopping`.
+async fn take(mut push: Push, writer: &mut Writer, stopping: &CancellationToken) {
+    writer.say(SourceState::Receiving).await;
+    loop {
+        select! {
+            turn = push.next(&mut writer.batch) => {
+                let lines = writer.batch.len();
+                writer.flush().await;
+                push.appended(turn, lines, writer.appender.last());
+                // One who sends without end is always ready.
+                yield_now().await;
+            }
+            mut due = writer.appender.upkeep() => writer.appender.append(&mut due).await,
+            () = stopping.cancelled() => break,
+        }
+    }
+    push.finish(&mut writer.batch);
     writer.say(SourceState::Stopping).await;
 }

@@ -97,6 +97,12 @@ impl Appender {
         taken
     }
 
+    /// The id of the newest event; of number 0 if there was none yet.
+    pub fn last(&self) -> Position {
+        let ring = self.ring.borrow();
+        ring.numbering().seen(ring.end())
+    }
+
     async fn add(&mut self, batch: &mut Batch) {
         let (id, seq) = {
             let ring = self.ring.borrow();
@@ -186,7 +192,8 @@ impl Appender {
         if let Some(recorder) = self.recorder.take() {
             let ring = self.ring.clone();
             if let Err(error) = recorder.close(|from| in_memory(&ring, from)).await {
-                warn!(stream:% = self.shared.name, error:% = error; "the end of the stream may not be recorded");
+                let errno = error.raw_os_error();
+                warn!(stream:% = self.shared.name, errno = errno, error:% = error; "the end of the stream may not be recorded");
             }
         }
     }

@@ -14,6 +14,8 @@ pub struct Entry {
     pub log: Log,
     /// What kind of source fills it: `file`, `process`.
     pub kind: &'static str,
+    /// Whether its process may be typed into.
+    pub takes_input: bool,
     /// What it is, in the words of its owner.
     pub description: Option<String>,
     /// For dashboards to sort by.

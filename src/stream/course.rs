@@ -29,6 +29,8 @@ pub(super) struct Course {
     progress: Option<Arc<Progress>>,
     /// Counts what readers must be told of the progress: 0 while the source never spoke of any.
     version: u64,
+    /// How many runs began.
+    runs: u64,
 }
 
 impl Course {
@@ -40,6 +42,7 @@ impl Course {
                 Turn::Began(_) if self.run.as_ref().is_some_and(|run| run.ended.is_none()) => {}
                 Turn::Began(started) => {
                     self.run = Some(Run { started, ended: None });
+                    self.runs += 1;
                     self.progress = Some(Arc::new(Progress::begun(started)));
                     self.version += u64::from(self.version > 0);
                 }
@@ -63,6 +66,11 @@ impl Course {
                 }
             }
         }
+    }
+
+    /// How many runs began.
+    pub(super) fn runs(&self) -> u64 {
+        self.runs
     }
 
     /// The last run, if there was one.

@@ -38,6 +38,9 @@ pub struct Until {
     pub run: bool,
     /// After this many lines.
     pub lines: Option<u64>,
+    /// Before the event with this id; [`Start::Tail`] then counts back from there. If the id is unknown or gone, at once,
+    /// with a gap.
+    pub before: Option<Position>,
 }
 
 /// [`Until`], as places of this log.
@@ -179,6 +182,11 @@ impl Cursor {
     fn miss(&mut self, to: u64) -> Step {
         let gap = self.log.ring.borrow().numbering().gap(self.next, to);
         (self.next, self.shown) = (to, to);
+        self.tell(gap)
+    }
+
+    fn tell(&self, gap: Gap) -> Step {
+        self.log.shared.views().count_gap();
         Step::Item(Item::Gap(gap))
     }
 
@@ -224,7 +232,7 @@ impl Cursor {
 
     fn step(&mut self, now: Instant) -> Step {
         if let Some(gap) = self.gap.take() {
-            return Step::Item(Item::Gap(gap));
+            return self.tell(gap);
         }
         if self.is_over() {
             return Step::Done;
@@ -325,7 +333,7 @@ impl Cursor {
         }
         let known = self.log.shared.views().open_passes(self.at, version);
         known.unwrap_or_else(|| {
-            let passes = self.view.filter.takes(Some(line.origin.as_str()), &line.text);
+            let passes = self.view.filter.takes(Some(line.origin.as_str()), None, &line.text);
             self.log.shared.views().note_open(self.at, version, passes);
             passes
         })

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::event::{Gap, Kind, Position, Progress, SourceState, StreamName, Time};
 
 use super::appender::Appender;
+use super::counts::Counts;
 use super::course::Run;
 use super::cursor::{Bounds, Cursor, Start, Until};
 use super::history::{Kept, Past};
@@ -136,6 +137,8 @@ pub struct Info {
     pub degraded: Option<String>,
     /// How many lines were held against a filter, for all readers together.
     pub filtered: u64,
+    /// What came so far.
+    pub counts: Counts,
     /// How many secrets were taken out of its lines since it was opened.
     pub redacted: u64,
     /// Whether nothing more can come.
@@ -152,9 +155,9 @@ impl Log {
     pub fn info(&self, now: Time) -> Info {
         /// The rate is over this many seconds.
         const SECONDS: i64 = 10;
-        let (readers, slots, filtered) = {
+        let (readers, slots, filtered, gaps) = {
             let views = self.shared.views();
-            (views.readers(), views.bytes(), views.filtered())
+            (views.readers(), views.bytes(), views.filtered(), views.gaps())
         };
         let ended = self.ring.has_changed().is_err();
         let ring = self.ring.borrow();
@@ -175,6 +178,7 @@ impl Log {
             disk: self.shared.past.as_ref().map(Past::bytes),
             degraded: self.shared.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             filtered,
+            counts: Counts { gaps, ..ring.counts() },
             redacted: *self.shared.redacted.lock().unwrap_or_else(PoisonError::into_inner),
             ended,
         }
@@ -187,12 +191,21 @@ impl Log {
         let filter = view.filter.clone();
         let (at, view) = self.shared.views().enter(view);
         let mut cursor = Cursor::new(self.clone(), view, at);
+        let end = self.ring.borrow().end();
+        let before = until.before.map(|id| self.ring.borrow().find(id));
+        let bound = match before {
+            Some(Found::At(after)) => after.saturating_sub(1),
+            Some(Found::Lost(_)) => end,
+            None if until.head => end,
+            None => u64::MAX,
+        };
         let place = match start {
+            _ if matches!(before, Some(Found::Lost(_))) => self.lost(end, &mut cursor),
             Start::After(id) => self.after(id, until, &mut cursor),
             Start::Lost => self.lost(self.ring.borrow().oldest(), &mut cursor),
             Start::Since(time) => self.since(time).await,
             Start::Tail(0) => self.ring.borrow().end(),
-            Start::Tail(lines) => self.tail(lines, filter).await,
+            Start::Tail(lines) => self.tail(lines, filter, bound).await,
             Start::Oldest => self.ring.borrow().oldest(),
             Start::Run => {
                 let ring = self.ring.borrow();
@@ -200,8 +213,6 @@ impl Log {
             }
         };
         cursor.go_to(place);
-        let head = self.ring.borrow().end();
-        let bound = if until.head { head } else { u64::MAX };
         cursor.until = Bounds { place: bound, run: until.run, lines: until.lines };
         cursor
     }
@@ -235,17 +246,18 @@ impl Log {
         }
     }
 
-    /// The place of the `lines`-th last line that passes the filter, or of the oldest event if there are fewer.
-    async fn tail(&self, lines: u64, filter: Filter) -> u64 {
+    /// The place of the `lines`-th last line before `bound` that passes the filter, or of the oldest event if there are
+    /// fewer.
+    async fn tail(&self, lines: u64, filter: Filter, bound: u64) -> u64 {
         let (segments, oldest) = {
             let ring = self.ring.borrow();
             (ring.segments(), ring.oldest())
         };
         let mut search = Backwards::new(lines, filter);
-        let found = segments.iter().rev().find_map(|segment| search.place_in(segment, u64::MAX));
+        let found = segments.iter().rev().find_map(|segment| search.place_in(segment, bound));
         let first = segments.first().map_or(self.ring.borrow().end(), |segment| segment.seq());
         let (place, filtered) = match (found, &self.shared.past) {
-            (None, Some(past)) if oldest < first => past.tail(search, first).await.unwrap_or((first, 0)),
+            (None, Some(past)) if oldest < first => past.tail(search, first.min(bound)).await.unwrap_or((first, 0)),
             (found, _) => (found.unwrap_or(first), search.filtered),
         };
         self.shared.views().count_filtered(filtered);

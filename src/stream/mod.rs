@@ -5,6 +5,7 @@
 //! is told so by a gap. All of a log that memory keeps is one [`ring`](self) behind a watch channel.
 
 mod segment;
+mod counts;
 mod course;
 mod numbering;
 mod ring;
@@ -20,6 +21,7 @@ mod catalog;
 
 pub use appender::Appender;
 pub use catalog::{Catalog, Entry, Private};
+pub use counts::Counts;
 pub use course::Run;
 pub use cursor::{Cursor, Frames, Item, Start, Until};
 pub use history::{Browsed, History, HistoryError, Keep, Kept, browse, read_events};

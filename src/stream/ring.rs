@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::event::{OpenLine, Position, SourceState, Time};
 
+use super::counts::Counts;
 use super::course::Course;
 use super::numbering::{self, Numbering};
 use super::segment::{Opened, Segment};
@@ -37,6 +38,7 @@ pub(super) struct Ring {
     open_version: u64,
     /// How the source gets on.
     pub(super) course: Course,
+    counts: Counts,
 }
 
 /// Events of one segment, from event `from` up to `to`, counted from 0.
@@ -83,7 +85,13 @@ impl Ring {
             open: None,
             open_version: 0,
             course: Course::default(),
+            counts: Counts::default(),
         }
+    }
+
+    /// What came so far.
+    pub(super) fn counts(&self) -> Counts {
+        Counts { runs: self.course.runs(), ..self.counts }
     }
 
     /// How it is numbered.
@@ -119,6 +127,7 @@ impl Ring {
     /// Appends a segment, which is numbered to be the next one.
     pub(super) fn push(&mut self, segment: Segment) {
         self.numbering.note(&segment);
+        self.counts.note(&segment);
         self.bytes += segment.cost();
         self.segments.push_back(Arc::new(segment));
         self.young += 1;

@@ -76,10 +76,10 @@ impl Filter {
         self.grep.is_empty() && self.exclude.is_empty() && self.origins.is_empty() && self.level.is_none()
     }
 
-    /// Whether a line passes.
-    pub(super) fn takes(&self, origin: Option<&str>, text: &[u8]) -> bool {
+    /// Whether a line passes; `level` is that of the line if its source said one.
+    pub(super) fn takes(&self, origin: Option<&str>, level: Option<Level>, text: &[u8]) -> bool {
         (self.origins.is_empty() || self.origins.iter().any(|wanted| Some(wanted.as_str()) == origin))
-            && self.level.is_none_or(|least| Level::of(text).is_some_and(|level| level <= least))
+            && self.level.is_none_or(|least| level.or_else(|| Level::of(text)).is_some_and(|level| level <= least))
             && self.grep.iter().all(|pattern| pattern.is_match(text))
             && !self.exclude.iter().any(|pattern| pattern.is_match(text))
     }
@@ -90,7 +90,7 @@ impl Filter {
             return true;
         }
         *count += 1;
-        self.takes(event.origin.map(Origin::as_str), event.text)
+        self.takes(event.origin.map(Origin::as_str), event.flags.level(), event.text)
     }
 }
 
@@ -234,6 +234,8 @@ pub(super) struct Views {
     bytes: usize,
     /// How many lines were held against a filter.
     filtered: u64,
+    /// How many gaps readers were told of.
+    gaps: u64,
 }
 
 /// What a reader finds at its place in its view.
@@ -320,6 +322,16 @@ impl Views {
     /// Counts lines that were held against a filter.
     pub(super) fn count_filtered(&mut self, lines: u64) {
         self.filtered += lines;
+    }
+
+    /// Counts a gap that a reader is told of.
+    pub(super) fn count_gap(&mut self) {
+        self.gaps += 1;
+    }
+
+    /// How many gaps readers were told of.
+    pub(super) fn gaps(&self) -> u64 {
+        self.gaps
     }
 
     /// How many lines were held against a filter, for all readers together.

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use serde::Serialize;
 
-use crate::event::{Event, Flags, Gap, Kind, Level, OpenLine, Progress};
+use crate::event::{Event, Flags, Gap, Kind, OpenLine, Progress};
 
 use super::Encoder;
 
@@ -50,7 +50,7 @@ fn line(event: &Event<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(bytes.as_bytes());
         out.push(b'"');
     }
-    if let Some(level) = Level::of(event.text) {
+    if let Some(level) = event.level() {
         out.extend_from_slice(b",\"level\":\"");
         out.extend_from_slice(level.name().as_bytes());
         out.push(b'"');
@@ -121,6 +121,7 @@ fn line_of(fields: &impl Serialize) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::event::Level;
     use crate::event::{Epoch, Origin, Position, Time};
     use crate::wire::Encoding;
 
@@ -137,10 +138,11 @@ pub(super) mod tests {
         let origin = Origin::stdout();
         let id = Position { epoch: Epoch::kept(1_763_874_672_123), number: 1042 };
         let time = Time(1_763_874_672_123_456);
-        let table: [(Kind, Flags, &[u8], &str); 5] = [
+        let table: [(Kind, Flags, &[u8], &str); 6] = [
             (Kind::Line, Flags::NONE, b"a \"b\"\x00", r#""text":"a \"b\"\u0000""#),
             (Kind::Line, Flags::PARTIAL, b"\xff", r#""text":"�","bytes":"/w==","partial":true"#),
             (Kind::Line, Flags::NONE, b"[warn] x", r#""text":"[warn] x","level":"warning""#),
+            (Kind::Line, Flags::of_level(Level::Error), b"[warn] x", r#""text":"[warn] x","level":"error""#),
             (Kind::Line, Flags::CONTINUED, b"x", r#""text":"x","continued":true"#),
             (Kind::Loss, Flags::NONE, br#"{"missed":null}"#, r#""kind":"loss","missed":null"#),
         ];

@@ -174,9 +174,13 @@ pub(crate) trait Talk {
         id
     }
 
-    /// The reply to a request.
+    /// The reply to a request. Those to others may come before it: they are kept for whoever waits for them.
     fn reply(&mut self, id: u64) -> Value {
         let deadline = Deadline::new();
+        let told = &mut self.talked().told;
+        if let Some(at) = told.iter().position(|message| message["id"] == id) {
+            return told.remove(at).unwrap();
+        }
         loop {
             let message = self.message(deadline);
             if message["id"] == id {

@@ -1,8 +1,10 @@
 //! What holds for every request before it meets the routes: its seat, its host, its body, its path.
 
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Body, Incoming};
@@ -14,7 +16,7 @@ use crate::access::Hosts;
 
 use super::super::follow::come_later;
 use super::super::problem::Problem;
-use super::super::who;
+use super::super::{cors, push, who};
 use super::seats::Seat;
 use super::{Guest, Rules};
 
@@ -25,8 +27,30 @@ const BODY: usize = 64 << 10;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sent(pub(crate) Bytes);
 
-/// What holds for every request, then the routes.
+/// A body that is read as it comes: that of lines for a stream. Whoever takes it has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Coming(Arc<Mutex<Option<Incoming>>>);
+
+impl Coming {
+    /// The body, the first time.
+    pub(crate) fn take(&self) -> Option<Incoming> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What holds for every request, then the routes; and the answer is counted.
 pub(super) async fn respond<F>(request: hyper::Request<Incoming>, routes: F, rules: &Rules, guest: Guest) -> Response
+where
+    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+{
+    let method = request.method().clone();
+    let response = route(request, routes, rules, guest).await;
+    rules.answers.count(&method, response.status());
+    response
+}
+
+async fn route<F>(request: hyper::Request<Incoming>, routes: F, rules: &Rules, guest: Guest) -> Response
 where
     F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
     F::Extract: Reply,
@@ -38,9 +62,9 @@ where
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "all seats are taken; try again later").into_response()
         };
     }
-    let shared = shared(&request, rules);
+    let page = cors::Page::of(&request, &rules.origins);
     let mut response = match admit(request, rules, guest).await {
-        Ok(request) if shared.is_some() && request.method() == Method::OPTIONS => preflight(),
+        Ok(_) if page.as_ref().is_some_and(cors::Page::asks) => StatusCode::NO_CONTENT.into_response(),
         Ok(request) => warp::service(routes).call(request).await.unwrap_or_else(|never| match never {}),
         Err(problem) => problem.into_response(),
     };
@@ -48,31 +72,9 @@ where
     // An address may have a token in it, which is nobody else's business.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Some(origin) = shared {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.append(header::VARY, HeaderValue::from_static("origin"));
+    if let Some(page) = page {
+        page.open(headers);
     }
-    response
-}
-
-/// Whose page may read the answer: that which sent the request, if it is one of `origins` or ours (Fetch, section 3.2). Cookies
-/// are none of its business: it shows a token itself.
-fn shared(request: &hyper::Request<Incoming>, rules: &Rules) -> Option<HeaderValue> {
-    let mut given = request.headers().get_all(header::ORIGIN).iter();
-    let (Some(origin), None) = (given.next(), given.next()) else { return None };
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str)).unwrap_or_default();
-    rules.origins.allow(origin.to_str().ok()?, host).then(|| origin.clone())
-}
-
-/// What such a page may send (Fetch, section 3.2.2).
-fn preflight() -> Response {
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-    let names = HeaderValue::from_static("authorization, content-type, last-event-id");
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
 }
 
@@ -90,8 +92,11 @@ async fn admit(
     {
         head.headers.insert(header::HOST, host);
     }
+    below(&mut head, &rules.base_path)?;
     let mut sent = Sent::default();
-    if !body.is_end_stream() {
+    if push::takes_lines(&head) {
+        head.extensions.insert(Coming(Arc::new(Mutex::new(Some(body)))));
+    } else if !body.is_end_stream() {
         let takes_one = head.method == Method::POST;
         let read = tokio::time::timeout(rules.limits.body, Limited::new(body, BODY).collect()).await;
         match read {
@@ -111,14 +116,19 @@ async fn admit(
     guest.secure |= who::was_secure(guest.peer, &head.headers, &rules.trusted);
     guest.peer = who::origin(guest.peer, &head.headers, &rules.trusted);
     head.extensions.insert(guest);
-    if !rules.base_path.is_empty() {
-        let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let rest = path.strip_prefix(&rules.base_path).filter(|rest| rest.starts_with('/'));
-        let rest = rest.and_then(|rest| rest.parse().ok());
-        head.uri =
-            rest.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("all is below {}/", rules.base_path)))?;
-    }
     Ok(hyper::Request::from_parts(head, Empty::new()))
+}
+
+/// Takes the path under which we are seen off the address.
+fn below(head: &mut Parts, base_path: &str) -> Result<(), Problem> {
+    if base_path.is_empty() {
+        return Ok(());
+    }
+    let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let rest = path.strip_prefix(base_path).filter(|rest| rest.starts_with('/'));
+    let rest = rest.and_then(|rest| rest.parse().ok());
+    head.uri = rest.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("all is below {base_path}/")))?;
+    Ok(())
 }
 
 /// RFC 9112, section 3.2: exactly one `Host`; and it must be ours.

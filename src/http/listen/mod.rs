@@ -28,9 +28,10 @@ use warp::reply::Reply;
 use crate::access::{Hosts, Origins, Peer};
 use crate::config::{Limits, Listen, Network};
 
-pub(crate) use admit::Sent;
+pub(crate) use admit::{Coming, Sent};
 pub(crate) use tls::{Tls, TlsError};
 
+use super::Answers;
 use admit::respond;
 use io::Watched;
 use seats::{Seat, Seats};
@@ -170,6 +171,8 @@ pub(crate) struct Rules {
     pub(crate) base_path: String,
     /// What connections from other machines must speak, if anything.
     pub(crate) tls: Option<Tls>,
+    /// How requests were answered.
+    pub(crate) answers: Answers,
     /// Where connections run.
     pub(crate) tasks: TaskTracker,
     /// Asks connections to finish what they are at.

@@ -218,7 +218,9 @@ impl Session {
             drop(place);
             match reply? {
                 Reply::Attached(attachment) => Ok(Came::Attached(stream, attachment)),
-                Reply::Done | Reply::Already => Err(Error::new(Code::Internal, "the process gave no attachment")),
+                Reply::Done | Reply::Already | Reply::Pushing(_) => {
+                    Err(Error::new(Code::Internal, "the process gave no attachment"))
+                }
             }
         })))
     }

@@ -119,13 +119,14 @@ impl From<Fault> for Error {
             Fault::Leased(_) => Code::Leased,
             Fault::Refused(refused) => match refused {
                 Refused::NotAProcess
+                | Refused::NotPushed
                 | Refused::NotRunning
                 | Refused::NoInput
                 | Refused::InputEnded
                 | Refused::Redacted
                 | Refused::NoPty => Code::Refused,
                 Refused::TooLong(_) | Refused::NoSignal(_) => Code::Parameters,
-                Refused::Busy | Refused::Flood => Code::Busy,
+                Refused::Busy | Refused::Flood | Refused::Crowd => Code::Busy,
                 Refused::Failed(_) => Code::Internal,
                 Refused::Gone => Code::Stopping,
             },

@@ -148,12 +148,11 @@ fn a_copy_of_a_file_that_is_gone_is_not_read_again_after_a_restart() {
         desk.now += Duration::from_millis(700);
         desk.place.write("log", "new\n");
         assert_eq!(desk.look(), [""; 0]);
-        desk.now += Duration::from_millis(700);
-        // The file that is gone is left, and the copy is in front of the new one.
-        assert_eq!(desk.look(), [""; 0]);
+        // The file that is gone, and the copy, stood in front of the new one.
+        let mut all = desk.later();
         desk.restart();
-        assert_eq!(desk.look(), [""; 0]);
-        assert_eq!(desk.later(), ["new"]);
+        all.extend([desk.look(), desk.later()].concat());
+        assert_eq!(all, ["new"]);
         assert_eq!(desk.losses, 1, "the truncation");
     }
 }
@@ -248,6 +247,133 @@ fn a_rotated_name_that_the_pattern_matches_is_no_new_file() {
     assert_eq!(desk.look(), [""; 0]);
     assert_eq!(desk.later(), [""; 0]);
     assert_eq!(desk.losses, 0);
+}
+
+/// Long enough to tell a copy.
+fn long(n: u32) -> String {
+    format!("{n} is the number of this line\n")
+}
+
+/// Rotates so often, with a line each, without a look in between.
+fn rotate_quickly(desk: &Desk, rotations: std::ops::Range<u32>, counts_up: bool) {
+    for n in rotations {
+        desk.place.append("log", &long(n));
+        if counts_up {
+            desk.rename("log", &format!("log.{n}"));
+            continue;
+        }
+        for old in (1..n).rev().filter(|old| desk.place.path(&format!("log.{old}")).exists()) {
+            desk.rename(&format!("log.{old}"), &format!("log.{}", old + 1));
+        }
+        desk.rename("log", "log.1");
+    }
+}
+
+#[test]
+fn rotations_that_nobody_could_see_are_read_in_order() {
+    for (counts_up, restart) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut desk = Desk::new(&["log"], Start::Beginning);
+        desk.place.write("log", &long(0));
+        let mut all = desk.look();
+        // The numbers of some that were made apart tell what numbers mean.
+        for n in 1..4 {
+            std::thread::park_timeout(Duration::from_millis(12));
+            rotate_quickly(&desk, n..n + 1, counts_up);
+            all.extend(desk.look());
+        }
+        for many in [4..5, 5..30, 30..150] {
+            rotate_quickly(&desk, many, counts_up);
+            all.extend(desk.look());
+            if restart {
+                desk.restart();
+                all.extend(desk.look());
+            }
+        }
+        for _ in 0..8 {
+            all.extend(desk.later());
+        }
+        assert!(numbers(&all).into_iter().eq(0..150), "counts up: {counts_up}, restart: {restart}: {all:?}");
+        assert_eq!(desk.losses, 0);
+    }
+}
+
+fn numbers(lines: &[String]) -> Vec<u32> {
+    lines.iter().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn what_was_truncated_and_then_rotated_during_a_restart_is_read_behind_its_copy() {
+    for look_between in [false, true] {
+        let mut desk = Desk::new(&["log"], Start::Beginning);
+        desk.place.write("log", &long(1));
+        assert_eq!(numbers(&desk.look()), [1]);
+        desk.restart();
+        desk.place.append("log", &long(2));
+        fs::copy(desk.place.path("log"), desk.place.path("log.1")).unwrap();
+        desk.place.write("log", &long(3));
+        desk.rename("log.1", "log.2");
+        desk.rename("log", "log.1");
+        let mut all = Vec::new();
+        if look_between {
+            all.extend(desk.look());
+            desk.restart();
+        }
+        desk.place.write("log", &long(4));
+        for _ in 0..4 {
+            all.extend(desk.later());
+        }
+        assert_eq!((numbers(&all), desk.losses), (vec![2, 3, 4], 0), "look between: {look_between}");
+    }
+}
+
+#[test]
+fn what_was_rotated_is_read_although_the_path_names_nothing_after_a_restart() {
+    let mut desk = Desk::new(&["log"], Start::Beginning);
+    desk.place.write("log", &long(1));
+    desk.look();
+    desk.restart();
+    fs::remove_file(desk.place.path("log")).unwrap();
+    assert_eq!([desk.look(), desk.later()].concat(), [""; 0], "the file may come back");
+    std::thread::park_timeout(Duration::from_millis(12));
+    desk.place.write("log", &long(2));
+    desk.rename("log", "log.1");
+    assert_eq!(numbers(&[desk.look(), desk.later()].concat()), [2]);
+    assert_eq!(desk.losses, 1, "what may have been written to the file that is gone");
+}
+
+#[test]
+fn an_edited_copy_of_a_file_that_was_truncated_before_is_the_same_file() {
+    let mut desk = Desk::new(&["log"], Start::Beginning);
+    desk.place.write("log", &(1..9).map(long).collect::<String>());
+    desk.look();
+    desk.place.write("log", &(10..12).map(long).collect::<String>());
+    fs::copy(desk.place.path("log"), desk.place.path("new")).unwrap();
+    desk.place.append("new", &long(12));
+    desk.rename("new", "log");
+    let all: Vec<_> = (0..3).flat_map(|_| desk.later()).collect();
+    assert_eq!((numbers(&all), desk.losses), (vec![10, 11, 12], 1));
+}
+
+#[test]
+fn other_lines_as_long_as_those_before_are_no_cut() {
+    let same = "and the same end of each line\n";
+    let mut desk = Desk::new(&["log"], Start::Beginning);
+    let line = |n: u32| format!("{n} {same}");
+    desk.place.write("log", &(10..14).map(line).collect::<String>());
+    desk.look();
+    desk.place.write("log", &(20..22).map(line).collect::<String>());
+    assert_eq!((numbers(&desk.look()), desk.losses), (vec![20, 21], 1));
+}
+
+#[test]
+fn the_first_bytes_tell_a_truncation_where_the_last_do_not() {
+    let mut desk = Desk::new(&["log"], Start::Beginning);
+    let same = "-".repeat(600) + "\n";
+    desk.place.write("log", &(long(1) + &same));
+    desk.look();
+    desk.place.write("log", &(long(2) + &same + &long(3)));
+    let all = desk.look();
+    assert_eq!((numbers(&all[..1]), numbers(&all[2..]), desk.losses), (vec![2], vec![3], 1));
 }
 
 #[test]

@@ -78,9 +78,10 @@ pub(super) struct Files {
     pub(super) owners: Owners,
     pub(super) index: Index,
     pub(super) report: Report,
-    /// Recorded places of files that were not found yet or are gone, and when the last of all was recorded.
+    /// Recorded places of files that were not found yet or are gone, and when the last of all was recorded, in nanoseconds
+    /// since the Unix epoch.
     pub(super) saved: BTreeMap<String, Saved>,
-    pub(super) recorded: u64,
+    pub(super) recorded: Option<u64>,
     /// When the last look was, in nanoseconds since the Unix epoch.
     pub(super) looked: Option<u64>,
 }
@@ -98,7 +99,7 @@ impl Files {
                 warn!(stream:% = spec.name, path = path.as_str(); "the recorded place is damaged: begins as if there was none");
             }
         }
-        let recorded = saved.values().map(Saved::time).max().unwrap_or(u64::MAX);
+        let recorded = saved.values().map(|saved| saved.time().saturating_add(1).saturating_mul(1_000_000)).max();
         let patterns = source.files.iter().filter_map(|file| match file {
             Named::Pattern(pattern) => Some(pattern.clone()),
             Named::Path(_) => None,
@@ -156,15 +157,22 @@ impl Files {
         self.index.clear();
         self.gather(now, batch);
         let (mut bytes, mut reads, mut looks) = (0, 0, 0);
+        let mut later = Vec::new();
         while bytes < TURN_BYTES && reads < TURN_READS && looks < TURN_LOOKS {
             let Some(id) = self.plan.pop() else { break };
             let (read, more) = self.one(id, now, batch);
             bytes += read;
             reads += usize::from(read > 0);
             looks += 1;
-            if more {
+            let follow = self.follows[id].as_mut();
+            if follow.is_some_and(|follow| std::mem::take(&mut follow.later)) {
+                later.push(id);
+            } else if more {
                 self.plan.wake(id);
             }
+        }
+        for id in later {
+            self.plan.wake(id);
         }
         for id in self.feed.show(now.instant, batch) {
             self.with(id, now, batch, |follow, turn| follow.place(true, turn));
@@ -272,6 +280,11 @@ impl Files {
             self.plan.sort_by_key(|id| follows[id].as_ref().is_none_or(|follow| !follow.is_restored()));
         }
         self.plan.wake_due(now.instant);
+    }
+
+    #[cfg(test)]
+    pub(super) fn holds(&self, file: &std::fs::Metadata) -> bool {
+        self.owners.is_known(Identity::from(file))
     }
 
     #[cfg(test)]

@@ -20,15 +20,15 @@ use super::identity::{Identity, Prints};
 use super::owners::Owners;
 use super::place::Saved;
 use super::reader::{How, Read, Reader};
-use super::row::{Found, Opened, Placed, Refusal, Turn, is_compressed, is_copy, is_missing, not_a_file, refusal};
-use super::siblings::after;
+use super::resume::Restored;
+use super::row::{Found, Opened, Placed, Refusal, Turn, is_missing, not_a_file, refusal};
+use super::watermark::Watermark;
 
-/// Most files in the row. With more, the path is not looked at until there is room: rotated files stay what they are, and
-/// are found again by their names.
+/// Most files in the row. What has no room is found again by its name once there is some.
 pub(super) const ROW: usize = 64;
 
 /// With more than this, those in front are not read on for late writers.
-const CROWDED: usize = 16;
+const CROWDED: usize = 48;
 
 /// What the system refused is tried again after this time.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
@@ -50,9 +50,22 @@ pub(super) struct Follow {
     pub(super) from: Option<Start>,
     /// The front is read; the back is what the path names, unless it was replaced.
     pub(super) row: VecDeque<Opened>,
-    /// What the path named at the last look, and when that was, in nanoseconds since the Unix epoch.
+    /// What the path named at the last look.
     pub(super) found: Found,
-    pub(super) looked: Option<u64>,
+    /// Which of the files beside it are done with; `None` until it was looked at.
+    pub(super) watermark: Option<Watermark>,
+    /// What the path names that is not in the row, or that it names nothing, and since when.
+    pub(super) arrived: Option<(Option<Identity>, Instant)>,
+    /// As the directory is, all that a rotation left is in the row: its [`stamp`](super::siblings::stamp).
+    pub(super) gathered: Option<u64>,
+    /// Whether rotations count up, as far as is known.
+    pub(super) counts_up: Option<bool>,
+    /// The row had no room for all of them.
+    pub(super) overflows: bool,
+    /// Since when copies may stand beside it that are not to be read.
+    pub(super) truncated: Option<Instant>,
+    /// There is more to do, but not in this turn.
+    pub(super) later: bool,
     /// When there was something new.
     pub(super) grew: Option<Instant>,
     /// Something was written since the last read, as far as is heard.
@@ -80,7 +93,13 @@ impl Follow {
             from: Some(from),
             row: VecDeque::new(),
             found: Found::Unknown,
-            looked: None,
+            watermark: None,
+            arrived: None,
+            gathered: None,
+            counts_up: None,
+            overflows: false,
+            truncated: None,
+            later: false,
             grew: None,
             written: false,
             deaf: false,
@@ -96,9 +115,9 @@ impl Follow {
     pub(super) fn restore(&mut self, saved: Saved, owners: &mut Owners) {
         self.from = Some(Start::Beginning);
         self.past = saved.past().collect();
+        (self.watermark, self.counts_up) = (Some(saved.watermark()), saved.counts_up());
         if saved.is_gone() {
             self.placed = Placed::Gone;
-            self.looked = Some(after(saved.time()));
             return;
         }
         self.placed = Placed::File;
@@ -194,17 +213,19 @@ impl Follow {
 
     /// Opens what the path names, if it is a file and not open yet; notes when it names another.
     pub(super) fn resolve(&mut self, turn: &mut Turn<'_>) {
-        let found = self.find_saved(turn);
-        let last = self.looked.replace(u64::try_from(turn.now.time.0).unwrap_or(0) * 1000);
-        self.found = match found {
-            Ok(true) => self.look(last, turn).unwrap_or_else(|error| self.not_found("open", &error)),
+        self.found = match self.find_saved(turn) {
+            Ok(Restored::Done) => self.look(turn).unwrap_or_else(|error| self.not_found("open", &error)),
             // Whether the file is still there shows only when the path names one.
-            Ok(false) => Found::Missing,
+            Ok(Restored::Waiting) => Found::Missing,
+            Ok(Restored::Later) => {
+                self.later = true;
+                return;
+            }
             Err(error) => self.not_found("read", &error),
         };
     }
 
-    fn look(&mut self, last: Option<u64>, turn: &mut Turn<'_>) -> io::Result<Found> {
+    fn look(&mut self, turn: &mut Turn<'_>) -> io::Result<Found> {
         let metadata = match fs::metadata(&self.path) {
             Ok(metadata) if metadata.is_file() => metadata,
             other => {
@@ -215,7 +236,8 @@ impl Follow {
                     Err(error) => return Ok(self.not_found("look at", error)),
                 };
                 self.from = Some(Start::Beginning);
-                self.replace(turn.now.instant, None);
+                self.replace(turn.now.instant, false);
+                self.gather(None, turn);
                 self.moved |= self.row.is_empty();
                 return Ok(found);
             }
@@ -229,6 +251,7 @@ impl Follow {
             } else {
                 self.row[at].replaced = None;
             }
+            self.pass_over_copies(turn);
             return Ok(Found::File);
         }
         if let Found::Compressed(known, kind) = self.found
@@ -236,11 +259,11 @@ impl Follow {
         {
             return Ok(Found::Compressed(known, kind));
         }
-        if self.row.len() >= ROW { Ok(Found::File) } else { self.begin(last, turn) }
+        self.begin(turn)
     }
 
-    /// The path names a new file, and did not at the `last` look.
-    fn begin(&mut self, last: Option<u64>, turn: &mut Turn<'_>) -> io::Result<Found> {
+    /// The path names a file that is not in the row.
+    fn begin(&mut self, turn: &mut Turn<'_>) -> io::Result<Found> {
         let mut reader = Reader::open(&self.path, turn.handles)?;
         let identity = reader.identity();
         if self.row.iter().any(|opened| opened.reader.identity() == identity) {
@@ -252,8 +275,13 @@ impl Follow {
             reader.compressed()?.map(|kind| Found::Compressed(identity, kind))
         };
         if let Some(found) = other {
-            self.replace(turn.now.instant, None);
+            self.replace(turn.now.instant, false);
             return Ok(found);
+        }
+        self.replace(turn.now.instant, true);
+        if !self.gather(Some(identity), turn) {
+            // What came before it has its turn first.
+            return Ok(Found::File);
         }
         let copied = mem::take(&mut self.copied);
         let left = turn.owners.left(identity);
@@ -262,51 +290,23 @@ impl Follow {
         if !goes_on && from == Some(Start::End) {
             reader.go_to_last(turn.rules.last_lines, turn.rules.wide)?;
         }
-        self.replace(turn.now.instant, Some(&reader));
-        self.between(identity, last, turn);
         turn.owners.claim(identity, self.id);
         self.moved |= self.row.is_empty() || goes_on;
         self.row.push_back(Opened::new(reader));
         Ok(Found::File)
     }
 
-    /// The path does not name what it did, but `by`.
-    fn replace(&mut self, now: Instant, by: Option<&Reader>) {
+    /// The path does not name what it did, but another file, if there is one `by` now.
+    fn replace(&mut self, now: Instant, by: bool) {
         if let Some(last) = self.row.back_mut().filter(|last| last.replaced.is_none() && last.saved.is_none()) {
             (last.replaced, last.changed) = (Some(now), true);
-            last.atomic = by.is_some_and(|by| by.size() >= last.reader.trace().offset());
-        }
-    }
-
-    /// Puts into the row what was rotated away since the last in it, without having been seen under the path.
-    fn between(&mut self, newest: Identity, looked: Option<u64>, turn: &mut Turn<'_>) {
-        let old = self.newest();
-        let old_path = old.and_then(|old| turn.index.find(&self.path, old));
-        let unseen = match (old, &old_path, looked) {
-            (Some(old), Some(old_path), _) => turn.index.newer(&self.path, old_path, old),
-            // It was deleted or moved, or there was none: what was made since the last look.
-            (_, _, Some(looked)) => turn.index.since(&self.path, looked),
-            (_, _, None) => return,
-        };
-        for sibling in unseen {
-            let identity = sibling.identity;
-            if self.row.len() < ROW
-                && !(turn.named)(&sibling.path)
-                && identity != newest
-                && !turn.owners.is_known(identity)
-                && !is_compressed(&sibling.path, turn.handles)
-                && !old_path.as_ref().is_some_and(|old| is_copy(&sibling.path, old))
-            {
-                turn.owners.claim(identity, self.id);
-                let replaced = Some(turn.now.instant);
-                self.row.push_back(Opened { replaced, ..Opened::new(Reader::parked(identity, sibling.size)) });
-            }
+            last.atomic = by;
         }
     }
 
     /// The path names again what it named before, and what is still in the row.
     fn come_back(&mut self, at: usize, turn: &mut Turn<'_>) {
-        self.replace(turn.now.instant, None);
+        self.replace(turn.now.instant, false);
         if at == 0 {
             self.finish(turn);
         }
@@ -352,6 +352,7 @@ impl Follow {
             Ok(Read::Truncated { unread }) => {
                 let read = front.reader.trace().prints();
                 front.reader.restart();
+                self.truncated = Some(Instant::now());
                 self.remember(read);
                 self.finish(turn);
                 self.loss(None, unread, "the file was truncated or overwritten", turn);

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::follow::{Follow, RETRY};
 use super::identity::Prints;
 use super::row::{Turn, none_if_missing, refusal};
+use super::siblings::Sought;
 
 /// So many files that are gone are remembered.
 const PAST: usize = 4;
@@ -16,8 +17,16 @@ const PAST: usize = 4;
 pub(super) const TELLING: u64 = 32;
 
 impl Follow {
-    /// Sees to it that the front is open; `false` if nothing is to be read in it.
+    /// Sees to it that the front is open, and begins where it is to; `false` if nothing is to be read in it.
     pub(super) fn attach(&mut self, turn: &mut Turn<'_>) -> io::Result<bool> {
+        let is_open = self.open(turn)?;
+        if is_open {
+            self.recall();
+        }
+        Ok(is_open)
+    }
+
+    fn open(&mut self, turn: &mut Turn<'_>) -> io::Result<bool> {
         let Some(front) = self.row.front_mut() else { return Ok(false) };
         if front.saved.is_some() || front.refused.as_ref().is_some_and(|(_, retry)| turn.now.instant < *retry) {
             return Ok(false);
@@ -34,14 +43,24 @@ impl Follow {
         {
             return Ok(true);
         }
-        let now_at = turn.index.find(&self.path, front.reader.identity());
-        match now_at {
-            Some(path) if front.reader.attach(&path, turn.handles)? => {
-                self.recall();
-                Ok(true)
-            }
-            _ => Err(io::ErrorKind::NotFound.into()),
+        if let Some(name) = front.name.take()
+            && let Ok(true) = front.reader.attach(&name, turn.handles).or_else(none_if_missing)
+        {
+            return Ok(true);
         }
+        let since = *front.sought.get_or_insert_with(Instant::now);
+        match turn.index.find(&self.path, front.reader.identity(), since) {
+            Sought::There(path) => {
+                front.sought = None;
+                if front.reader.attach(&path, turn.handles).or_else(none_if_missing)? {
+                    return Ok(true);
+                }
+            }
+            Sought::Gone => return Err(io::ErrorKind::NotFound.into()),
+            Sought::Unclear => {}
+        }
+        (front.changed, self.later) = (true, true);
+        Ok(false)
     }
 
     /// The front was read to its end: leaves it if it was replaced long enough ago, and says whether it did.
@@ -49,7 +68,11 @@ impl Follow {
         let wait = self.wait(turn.rules.rotate_wait);
         let Some(front) = self.row.front_mut() else { return false };
         if front.replaced.is_some_and(|replaced| turn.now.instant >= replaced + wait) {
-            self.leave(turn);
+            // What comes next is to be known before.
+            self.gather(self.arrived.and_then(|(newest, _)| newest), turn);
+            if !self.later {
+                self.leave(turn);
+            }
             return true;
         }
         self.park(turn);
@@ -71,6 +94,7 @@ impl Follow {
     /// The front is not read any more.
     pub(super) fn leave(&mut self, turn: &mut Turn<'_>) {
         let Some(old) = self.row.pop_front() else { return };
+        self.raise_watermark(old.reader.age(), old.reader.identity());
         let (identity, trace) = (old.reader.identity(), old.reader.trace().prints());
         let deleted = old.reader.is_parked() || old.reader.is_deleted();
         // An editor, or `sed -i`, wrote a copy and put it over the file: that is the same file. And so it is where an
@@ -89,19 +113,16 @@ impl Follow {
         if let Some(next) = self.row.front_mut() {
             next.changed = true;
         }
-        if !same {
-            self.over |= deleted && old.atomic;
-            self.recall();
-        }
-        self.over &= self.row.len() > 1;
+        self.over |= !same && deleted && old.atomic;
         self.moved = true;
     }
 
     /// The front may be a copy of what was read.
-    pub(super) fn recall(&mut self) {
-        let over = self.over;
+    fn recall(&mut self) {
+        let is_last = self.row.len() == 1;
+        let over = if is_last { mem::take(&mut self.over) } else { self.over };
         let Some(front) = self.row.front_mut().filter(|front| front.replaced.is_some() || over) else { return };
-        if !front.reader.is_parked() && front.reader.trace().offset() == 0 {
+        if front.is_fresh() {
             self.moved |= front.reader.go_on_farthest(self.past.iter().copied().collect());
         }
     }

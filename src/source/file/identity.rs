@@ -89,15 +89,26 @@ impl Trace {
         &self.before
     }
 
+    /// Whether `file` still begins with what it began with. What is [before](Self::before) the place is not looked at.
+    pub(super) fn has_head_of(&self, file: &File) -> io::Result<bool> {
+        let is_all_before = self.offset <= BEFORE as u64;
+        Ok(is_all_before || head_of(file, self.offset)? == self.head)
+    }
+
     /// What is recorded of it.
     pub(super) fn prints(&self) -> Prints {
         Prints { at: self.offset, head: self.head, before: fnv(FNV, &self.before) }
     }
 
+    /// The hash of the first bytes up to behind `bytes`, which follow it.
+    pub(super) fn head_with(&self, bytes: &[u8]) -> u64 {
+        let of_head = small(HEAD.saturating_sub(self.offset)).min(bytes.len());
+        fnv(self.head, &bytes[..of_head])
+    }
+
     /// Moves the place behind `bytes`, which follow it.
     pub(super) fn advance(&mut self, bytes: &[u8]) {
-        let of_head = small(HEAD.saturating_sub(self.offset)).min(bytes.len());
-        self.head = fnv(self.head, &bytes[..of_head]);
+        self.head = self.head_with(bytes);
         self.offset += bytes.len() as u64;
         let kept = BEFORE.saturating_sub(bytes.len()).min(self.before.len());
         self.before.drain(..self.before.len() - kept);
@@ -137,6 +148,11 @@ pub(super) fn read_at(file: &File, offset: u64, count: usize) -> io::Result<Vec<
     }
     bytes.truncate(filled);
     Ok(bytes)
+}
+
+/// The hash of the first bytes of a file up to `offset`.
+pub(super) fn head_of(file: &File, offset: u64) -> io::Result<u64> {
+    Ok(print(&read_at(file, 0, small(offset.min(HEAD)))?))
 }
 
 /// A hash of some bytes.

@@ -6,6 +6,8 @@ mod handles;
 mod reader;
 mod place;
 mod siblings;
+mod watermark;
+mod gather;
 mod owners;
 mod row;
 mod follow;

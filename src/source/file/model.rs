@@ -46,6 +46,8 @@ struct Line {
     /// Nobody can know it, or only a part of it.
     may_be_lost: bool,
     unfinished: bool,
+    /// It was written after another file had taken the place of its own.
+    late: bool,
     came: u32,
     /// So much of it came as a partial line.
     cut: usize,
@@ -60,6 +62,16 @@ struct Counts {
     losses: usize,
     restarts: u32,
     steps: BTreeMap<&'static str, u32>,
+}
+
+/// How rotated files are named.
+#[derive(Debug, Clone, Copy)]
+enum Scheme {
+    /// `log.1` is the newest.
+    Down,
+    /// `log.1` is the oldest.
+    Up,
+    Dated,
 }
 
 struct World {
@@ -77,6 +89,13 @@ struct World {
     /// The line whose end is yet to be written to the current file.
     half: Option<(u64, String)>,
     last_of: HashMap<usize, u64>,
+    /// The newest file of which lines came that could have come in order.
+    newest: usize,
+    /// How rotated files are named, and how many were.
+    scheme: Scheme,
+    rotated: usize,
+    /// And how many of them since the directory was made anew.
+    beside: usize,
     counts: Counts,
     log: Vec<String>,
 }
@@ -105,6 +124,10 @@ impl World {
             lines: Vec::new(),
             half: None,
             last_of: HashMap::new(),
+            newest: 0,
+            scheme: [Scheme::Down, Scheme::Up, Scheme::Dated][usize::try_from(seed / 2 % 3).unwrap()],
+            rotated: 0,
+            beside: 0,
             counts: Counts::default(),
             log: Vec::new(),
         }
@@ -120,7 +143,8 @@ impl World {
             30..58 => ("look", Self::look),
             58..62 => ("half a look", Self::half_a_look),
             62..70 => ("time", |world| world.pass(1500)),
-            70..76 => ("rename", |world| world.rotate(false)),
+            70..74 => ("rename", |world| world.rotate(false)),
+            74..76 => ("burst", Self::burst),
             76..79 => ("hard link", |world| world.rotate(true)),
             79..82 => ("copytruncate", Self::copytruncate),
             82..84 => ("truncate", Self::truncate),
@@ -145,6 +169,12 @@ impl World {
     fn create(&mut self) {
         if self.current.is_none() {
             Self::tick();
+        }
+        self.create_at_once();
+    }
+
+    fn create_at_once(&mut self) {
+        if self.current.is_none() {
             let writer = OpenOptions::new().append(true).create_new(true).open(self.path()).unwrap();
             self.current = Some(self.made.len());
             let name = Some(self.path());
@@ -158,7 +188,15 @@ impl World {
         // As long as lines are: of files with less than a line nobody tells copies.
         let filling = "x".repeat(self.random.usize(30..if long { 3000 } else { 60 }));
         let text = format!("{id} {filling}.");
-        self.lines.push(Line { text: text.clone(), file, may_be_lost: false, unfinished: false, came: 0, cut: 0 });
+        self.lines.push(Line {
+            text: text.clone(),
+            file,
+            may_be_lost: false,
+            unfinished: false,
+            late: false,
+            came: 0,
+            cut: 0,
+        });
         self.made[file].waiting.push(id);
         (id, text)
     }
@@ -209,8 +247,25 @@ impl World {
         self.made.iter().position(|made| made.name.as_deref() == Some(name))
     }
 
-    /// `log.1` becomes free.
+    /// The name for what is rotated next; the oldest goes.
     fn shift(&mut self) -> PathBuf {
+        self.rotated += 1;
+        self.beside += 1;
+        let rotated = |number: usize| match self.scheme {
+            Scheme::Down => None,
+            Scheme::Up => Some(self.place.path(&format!("d/log.{number}"))),
+            Scheme::Dated => Some(self.place.path(&format!("d/log-{}", 20_260_101 + number))),
+        };
+        if let Some(name) = rotated(self.rotated) {
+            let oldest = self.rotated.checked_sub(KEPT).and_then(rotated).filter(|oldest| oldest.exists());
+            if let Some(oldest) = oldest {
+                if let Some(at) = self.at_name(&oldest) {
+                    self.gone(at);
+                }
+                fs::remove_file(oldest).unwrap();
+            }
+            return name;
+        }
         let name = |number: usize| self.place.path(&format!("d/log.{number}"));
         let names: Vec<_> = (0..=KEPT).map(name).collect();
         if let Some(oldest) = self.at_name(&names[KEPT]) {
@@ -247,11 +302,46 @@ impl World {
         }
     }
 
+    /// Faster than anybody looks, and than the clock goes: what numbers mean must be known of files that were made apart.
+    fn burst(&mut self) {
+        if self.beside < 4 {
+            return self.rotate(false);
+        }
+        for _ in 0..self.random.usize(2..8) {
+            self.create_at_once();
+            self.write();
+            self.finish_half(false);
+            let Some(at) = self.current.take() else { return };
+            let to = self.shift();
+            fs::rename(self.path(), &to).unwrap();
+            self.made[at].name = Some(to);
+        }
+        if self.random.bool() {
+            self.create_at_once();
+        }
+    }
+
+    /// Mostly all that there is was read before something is destroyed.
+    fn look_before(&mut self) {
+        match self.random.u8(0..8) {
+            0 => {}
+            1..3 => self.look_inside(),
+            _ => {
+                while self.made.iter().any(|made| !made.waiting.is_empty() && made.name.is_some()) {
+                    let before = self.log.len();
+                    self.now += Duration::from_secs(2);
+                    self.look_inside();
+                    if self.log.len() == before {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
     fn copytruncate(&mut self) {
         self.finish_half(true);
-        if self.random.u8(0..3) > 0 {
-            self.look_inside();
-        }
+        self.look_before();
         let Some(at) = self.current else { return };
         let to = self.shift();
         self.excuse(at);
@@ -262,9 +352,7 @@ impl World {
 
     fn truncate(&mut self) {
         self.finish_half(true);
-        if self.random.u8(0..3) > 0 {
-            self.look_inside();
-        }
+        self.look_before();
         let Some(at) = self.current else { return };
         self.excuse(at);
         self.made[at].writer.set_len(0).unwrap();
@@ -304,12 +392,14 @@ impl World {
     fn late(&mut self) {
         let old = self.made.len().checked_sub(2).filter(|old| Some(*old) != self.current && !self.made[*old].left);
         let Some(old) = old.filter(|old| self.made[*old].name.is_some()) else { return };
-        let (_, text) = self.line(old);
+        let (id, text) = self.line(old);
+        self.lines[usize::try_from(id).unwrap()].late = true;
         self.made[old].writer.write_all((text + "\n").as_bytes()).unwrap();
     }
 
     fn parent(&mut self) {
         self.finish_half(true);
+        self.look_before();
         self.current = None;
         for at in 0..self.made.len() {
             if self.made[at].name.is_some() {
@@ -319,6 +409,7 @@ impl World {
         let away = self.place.path(&format!(".away{}", self.log.len()));
         fs::rename(self.place.path("d"), away).unwrap();
         fs::create_dir(self.place.path("d")).unwrap();
+        self.beside = 0;
     }
 
     fn chmod(&mut self) {
@@ -345,6 +436,11 @@ impl World {
         let files = self.files();
         files.wake_all();
         let next = files.look(now, &mut batch);
+        let wait = self.source.rotate_wait;
+        for (_, made) in self.made.iter_mut().enumerate().filter(|(at, _)| Some(*at) != self.current) {
+            let replaced = *made.replaced.get_or_insert(self.now);
+            made.left |= self.now >= replaced + wait;
+        }
         for (key, place) in batch.places() {
             match place {
                 Some(place) => self.places.insert(key.clone(), place.clone()),
@@ -381,7 +477,7 @@ impl World {
         if line.text != text {
             line.cut = text.len();
         }
-        let (came, file, excused) = (line.came, line.file, line.may_be_lost);
+        let (came, file, excused, late) = (line.came, line.file, line.may_be_lost, line.late);
         assert!(came <= 1, "{id} came {came} times: {:#?}", self.tail());
         if excused {
             // From a copy, whenever that was found.
@@ -389,21 +485,22 @@ impl World {
         }
         let last = self.last_of.insert(file, id);
         assert!(last.is_none_or(|last| last < id), "{id} came behind {last:?}: {:#?}", self.tail());
+        if !late {
+            assert!(self.newest <= file, "{id} of file {file} came behind file {}: {:#?}", self.newest, self.tail());
+            self.newest = file;
+        }
     }
 
     fn look_inside(&mut self) {
         while self.turn() {}
-        let wait = self.source.rotate_wait;
-        let now = self.now;
+        // A path of a pattern is heard of, which may take its time.
+        let is_held = fs::metadata(self.path()).is_ok_and(|metadata| self.files().holds(&metadata));
         let lines = &self.lines;
-        for (at, made) in self.made.iter_mut().enumerate() {
+        for made in &mut self.made {
             made.waiting.retain(|id| lines[usize::try_from(*id).unwrap()].came == 0);
-            if Some(at) == self.current {
-                made.held = true;
-            } else {
-                let replaced = *made.replaced.get_or_insert(now);
-                made.left |= now >= replaced + wait;
-            }
+        }
+        if let Some(at) = self.current {
+            self.made[at].held |= is_held;
         }
     }
 
@@ -430,7 +527,7 @@ impl World {
     }
 
     fn tail(&self) -> &[String] {
-        &self.log[self.log.len().saturating_sub(40)..]
+        &self.log[self.log.len().saturating_sub(60)..]
     }
 
     /// Until nothing more can come; then all must have come.

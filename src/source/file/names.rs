@@ -3,17 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Start;
-use crate::event::{Origin, Time};
+use crate::event::Origin;
 use crate::source::Now;
 use crate::stream::Batch;
 
 use super::files::Files;
 use super::follow::Follow;
-use super::identity::Prints;
+use super::identity::{Prints, nanos};
 use super::place::Saved;
 use super::row::Found;
 use super::siblings::originals;
 use super::state::Status;
+use super::watermark::Watermark;
 
 /// Of so many paths that a pattern found and that are gone it is known how far their files were read.
 const GONE: usize = 256;
@@ -23,7 +24,7 @@ impl Files {
     /// place was recorded is new.
     pub(super) fn start_in(&self, path: &Path) -> Start {
         let born = std::fs::metadata(path).and_then(|metadata| metadata.created());
-        let is_new = born.is_ok_and(|born| Time::from(born).millis() > self.recorded);
+        let is_new = born.is_ok_and(|born| self.recorded.is_some_and(|recorded| nanos(born) > recorded));
         if is_new { Start::Beginning } else { self.from }
     }
 
@@ -52,7 +53,8 @@ impl Files {
             follow.restore(saved, &mut self.owners);
         }
         // What was made and rotated away since then was not seen under this path.
-        follow.looked = follow.looked.max(self.looked);
+        let since = if self.looked.is_some() || named || from == Start::End { self.looked } else { self.recorded };
+        follow.watermark = follow.watermark.or_else(|| since.map(Watermark::at));
         if named || std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
             self.hearing.add(id);
         }
@@ -91,7 +93,7 @@ impl Files {
         if !self.follows[id].as_ref().is_some_and(gone) {
             return;
         }
-        let kept = self.with(id, now, batch, Follow::forget);
+        let kept = self.with(id, now, batch, |follow, turn| Some(follow.forget(turn)));
         let Some(follow) = self.follows[id].take() else { return };
         if let Some(kept) = kept {
             self.keep(follow.origin().as_str(), kept, batch);

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::event::Time;
 
 use super::identity::{Identity, Prints, Trace};
+use super::siblings::TICK;
+use super::watermark::Watermark;
 
 /// The recorded place of one path. Its content decides whether a file is the one; the identity says where to look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,12 +30,25 @@ pub(super) struct Saved {
     before: Print,
     /// When it was recorded, in milliseconds since the Unix epoch.
     time: u64,
+    /// Which files beside it are done with, where that is not told by when it was made itself: see [`Watermark`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    done: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    beside: Vec<u64>,
+    /// Whether the numbers of rotated files count up, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    up: Option<bool>,
     /// Files that are read after it and were read in part already, under another name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     next: Vec<Saved>,
     /// How far files were read that are gone, each as `at`, `head` and `before`: what goes on from there is a copy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     past: Vec<(u64, Print, Print)>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A hash; as text, since JSON numbers are exact only up to 53 bits everywhere.
@@ -60,13 +75,43 @@ impl Saved {
         let Prints { at, head, before } = trace.prints();
         let Identity { device, inode, born } = identity;
         let (head, before, time) = (Print(head), Print(before), time.millis());
-        Self { gone: false, device, inode, born, at, head, before, time, next: Vec::new(), past: Vec::new() }
+        let (done, beside, up, next, past) = (0, Vec::new(), None, Vec::new(), Vec::new());
+        Self { gone: false, device, inode, born, at, head, before, time, done, beside, up, next, past }
     }
 
     /// Of a path that names nothing since `time`, in milliseconds: whatever it names later is read from its start.
     pub(super) fn gone(time: u64) -> Self {
         let identity = Identity { device: 0, inode: 0, born: 0 };
         Self { gone: true, time, ..Self::new(identity, &Trace::new(), Time(0)) }
+    }
+
+    /// The same, and how its rotated files are numbered.
+    pub(super) fn counting(self, up: Option<bool>) -> Self {
+        Self { up, ..self }
+    }
+
+    /// Whether the numbers of rotated files count up.
+    pub(super) fn counts_up(&self) -> Option<bool> {
+        self.up
+    }
+
+    /// The same, and which files beside it are done with.
+    pub(super) fn with_watermark(self, mark: Option<&Watermark>) -> Self {
+        let Some(mark) = mark.filter(|mark| mark.age() >= self.born) else { return self };
+        let done = if mark.age() > self.born { mark.age() } else { 0 };
+        let beside = mark.inodes().iter().copied().filter(|inode| *inode != self.inode).collect();
+        Self { done, beside, ..self }
+    }
+
+    /// Which files beside it are done with.
+    pub(super) fn watermark(&self) -> Watermark {
+        if self.done > 0 {
+            return Watermark::new(self.done, self.beside.clone());
+        }
+        if self.gone || self.born == 0 {
+            return Watermark::at(self.time.saturating_add(1).saturating_mul(1_000_000).saturating_add(TICK));
+        }
+        Watermark::new(self.born, self.beside.iter().copied().chain([self.inode]).collect())
     }
 
     /// The same, and what is read after it.
@@ -156,6 +201,23 @@ mod tests {
         for damaged in ["", "{}", "8", &text.replace('}', ""), &text.replace("\"at\":8", "\"at\":-8")] {
             assert_eq!(Saved::read(damaged), None, "{damaged}");
         }
+    }
+
+    #[test]
+    fn which_files_are_done_with_is_recorded_where_the_age_does_not_tell() {
+        let identity = Identity { device: 1, inode: 2, born: 30 };
+        let saved = || Saved::new(identity, &Trace::new(), Time(0));
+        for (mark, expected) in [
+            (None, Watermark::new(30, vec![2])),
+            (Some(Watermark::new(20, vec![9])), Watermark::new(30, vec![2])),
+            (Some(Watermark::new(30, vec![9])), Watermark::new(30, vec![9, 2])),
+            (Some(Watermark::new(40, vec![9])), Watermark::new(40, vec![9])),
+        ] {
+            let written = saved().with_watermark(mark.as_ref()).written();
+            assert_eq!(Saved::read(&written).unwrap().watermark(), expected, "{written}");
+        }
+        let gone = Saved::gone(1).with_watermark(Some(&Watermark::new(40, vec![9])));
+        assert_eq!(gone.watermark(), Watermark::new(40, vec![9]));
     }
 
     #[test]

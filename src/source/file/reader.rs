@@ -10,7 +10,7 @@ use memchr::memmem;
 use rustix::fs::{SeekFrom, seek};
 
 use super::handles::{Handle, Handles};
-use super::identity::{Identity, Prints, Trace, nanos, print, read_at};
+use super::identity::{Identity, Prints, Trace, head_of, nanos, print, read_at};
 
 /// Most bytes in one read.
 pub(super) const CHUNK: usize = 256 << 10;
@@ -46,8 +46,16 @@ pub(super) struct Reader {
     /// How large it was at the last look, and when it was written to, in nanoseconds since the Unix epoch.
     size: u64,
     written: u64,
-    /// Where the last lines ended, and the hash of what stood before: an editor may cut the file there.
-    ends: VecDeque<(u64, u64)>,
+    /// Where the last lines ended: an editor may cut the file there.
+    ends: VecDeque<LineEnd>,
+}
+
+/// Where a line ended, and the hashes of the first bytes up to there and of the last before.
+#[derive(Debug)]
+struct LineEnd {
+    offset: u64,
+    head: u64,
+    before: u64,
 }
 
 /// How to look at what is read.
@@ -145,9 +153,9 @@ impl Reader {
         self.file().and_then(File::metadata).is_ok_and(|metadata: Metadata| metadata.nlink() == 0)
     }
 
-    /// How large it was at the last look.
-    pub(super) fn size(&self) -> u64 {
-        self.size
+    /// When it was made, or written to where that is not known.
+    pub(super) fn age(&self) -> u64 {
+        if self.identity.born == 0 { self.written } else { self.identity.born }
     }
 
     /// How many bytes were seen and not read.
@@ -224,6 +232,10 @@ impl Reader {
             // What was there at the last look and not read is lost; what was written since, nobody knows.
             return Ok(Read::Truncated { unread: Some(last.saturating_sub(offset)).filter(|&unread| unread > 0) });
         }
+        // Bytes that are all the same, or a banner, may stand there by chance.
+        if !self.trace.has_head_of(self.file()?)? {
+            return Ok(Read::Truncated { unread: None });
+        }
         let fresh = &bytes[before..];
         if fresh.is_empty() {
             return Ok(Read::End);
@@ -251,7 +263,12 @@ impl Reader {
         let offset = self.trace.offset();
         let ends: Vec<usize> = memchr::memrchr_iter(b'\n', fresh).take(ENDS).map(|at| at + 1).collect();
         for end in ends.into_iter().rev().filter(|end| *end >= TELLING) {
-            self.ends.push_back((offset + end as u64, print(&fresh[end - TELLING..end])));
+            let before = print(&fresh[end - TELLING..end]);
+            self.ends.push_back(LineEnd {
+                offset: offset + end as u64,
+                head: self.trace.head_with(&fresh[..end]),
+                before,
+            });
         }
         while self.ends.len() > ENDS {
             self.ends.pop_front();
@@ -260,9 +277,9 @@ impl Reader {
 
     /// Whether a line that was read ended there, and what is before it still stands in the file.
     fn was_end(&self, offset: u64) -> io::Result<bool> {
-        let Some((_, known)) = self.ends.iter().find(|(end, _)| *end == offset) else { return Ok(false) };
+        let Some(end) = self.ends.iter().find(|end| end.offset == offset) else { return Ok(false) };
         let before = read_at(self.file()?, offset - TELLING as u64, TELLING)?;
-        Ok(before.len() == TELLING && print(&before) == *known)
+        Ok(before.len() == TELLING && print(&before) == end.before && head_of(self.file()?, offset)? == end.head)
     }
 
     /// Goes on behind the NUL, `run` of which were seen; what the file system knows to be a hole is not read.

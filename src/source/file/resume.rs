@@ -4,21 +4,34 @@ use std::io;
 use std::path::Path;
 
 use log::warn;
+use tokio::time::Instant;
 
 use crate::config::Start;
 
 use super::follow::{Follow, ROW};
-use super::identity::Trace;
+use super::identity::{Identity, Trace};
 use super::place::Saved;
 use super::reader::Reader;
 use super::row::{Found, Opened, Placed, Turn};
-use super::siblings::after;
+use super::siblings::{Siblings, Sought};
+
+/// Whether the file was found that was read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Restored {
+    /// There was none, or it was found, or it is given up.
+    Done,
+    /// That cannot be told yet, since the path names nothing.
+    Waiting,
+    /// Nor in this turn, since names are changing.
+    Later,
+}
 
 impl Follow {
-    /// Finds the file that was read before, under whatever name; `false` if that cannot be told yet, since the path names
-    /// nothing.
-    pub(super) fn find_saved(&mut self, turn: &mut Turn<'_>) -> io::Result<bool> {
-        let Some(saved) = self.row.front().and_then(|front| front.saved.clone()) else { return Ok(true) };
+    /// Finds the file that was read before, under whatever name.
+    pub(super) fn find_saved(&mut self, turn: &mut Turn<'_>) -> io::Result<Restored> {
+        let Some(front) = self.row.front_mut() else { return Ok(Restored::Done) };
+        let Some(saved) = front.saved.clone() else { return Ok(Restored::Done) };
+        let since = *front.sought.get_or_insert_with(Instant::now);
         let named = match Reader::open(&self.path, turn.handles) {
             Ok(reader) => Some(reader),
             Err(error) if error.raw_os_error().is_none() => None,
@@ -32,31 +45,58 @@ impl Follow {
         {
             if reader.identity().is_inode(saved.identity()) {
                 self.found_saved(reader, trace, true, turn);
-                return Ok(true);
+                return Ok(Restored::Done);
             }
             same_content = Some((reader, trace));
         }
-        if let Some(path) = turn.index.find(&self.path, saved.identity())
-            && let Some((reader, trace)) = self.saved_at(&path, &saved, turn)?
-        {
-            self.found_saved(reader, trace, false, turn);
-            return Ok(true);
-        }
+        let rewritten = match turn.index.find(&self.path, saved.identity(), since) {
+            Sought::There(path) => {
+                if let Some((reader, trace)) = self.saved_at(&path, &saved, turn)? {
+                    self.found_saved(reader, trace, false, turn);
+                    return Ok(Restored::Done);
+                }
+                Some(path).filter(|path| *path != self.path)
+            }
+            Sought::Unclear => return Ok(Restored::Later),
+            Sought::Gone => None,
+        };
+        let siblings = turn.index.rotated(&self.path, None).unwrap_or_default();
         if let Some((reader, trace)) = same_content {
             self.found_saved(reader, trace, true, turn);
-            return Ok(true);
+        } else if let Some((reader, trace)) = self.copy_of(&saved, &siblings, turn)? {
+            self.found_saved(reader, trace, false, turn);
+        } else if there || rewritten.is_some() || siblings.row.iter().any(|sibling| self.is_new(sibling)) {
+            self.give_up(&saved, turn);
+        } else {
+            return Ok(Restored::Waiting);
         }
-        // A copy, or the file with another inode: the newest that has the content.
-        for sibling in turn.index.rotated(&self.path).into_iter().rev() {
-            if let Some((reader, trace)) = self.saved_at(&sibling.path, &saved, turn)? {
-                self.found_saved(reader, trace, false, turn);
-                return Ok(true);
+        if let Some(path) = rewritten {
+            self.begin_anew(&path, saved.identity(), turn);
+        }
+        Ok(Restored::Done)
+    }
+
+    /// A copy, or the file with another inode: the newest that has the content.
+    fn copy_of(&self, saved: &Saved, siblings: &Siblings, turn: &Turn<'_>) -> io::Result<Option<(Reader, Trace)>> {
+        for sibling in siblings.row.iter().rev() {
+            let found = self.saved_at(&sibling.path, saved, turn)?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
-        if there {
-            self.give_up(&saved, turn);
+        Ok(None)
+    }
+
+    /// The file that was read before was truncated, and then rotated away: what is in it now comes behind what was found.
+    fn begin_anew(&mut self, path: &Path, identity: Identity, turn: &mut Turn<'_>) {
+        let opened = Reader::open(path, turn.handles).ok();
+        let is_ours = |reader: &Reader| reader.identity() == identity && !turn.owners.is_others(identity, self.id);
+        if let Some(reader) = opened.filter(is_ours) {
+            turn.owners.claim(identity, self.id);
+            let at = self.row.len().min(1);
+            self.row.insert(at, Opened { replaced: Some(turn.now.instant), ..Opened::new(reader) });
+            self.moved = true;
         }
-        Ok(there)
     }
 
     fn saved_at(&self, path: &Path, saved: &Saved, turn: &Turn<'_>) -> io::Result<Option<(Reader, Trace)>> {
@@ -77,9 +117,8 @@ impl Follow {
         turn.owners.leave(front.reader.identity(), self.id, None);
         turn.owners.claim(reader.identity(), self.id);
         front.reader.become_other(reader, trace);
-        (front.saved, front.changed) = (None, true);
+        (front.saved, front.sought, front.changed) = (None, None, true);
         front.replaced = (!at_path).then_some(turn.now.instant);
-        self.recall();
         self.moved = true;
     }
 
@@ -88,8 +127,6 @@ impl Follow {
         self.row.pop_front();
         turn.owners.leave(saved.identity(), self.id, None);
         self.from = Some(Start::Beginning);
-        // What came and was rotated away since then was not read.
-        self.looked = Some(after(saved.time()));
         let path = &self.path;
         warn!(path:% = path.display(), offset = saved.at(); "the file that was read before the restart is gone");
         self.loss(None, None, "the file that was read before the restart is gone, or was overwritten", turn);
@@ -110,13 +147,19 @@ impl Follow {
                 let known = |opened: &Opened| {
                     let trace = opened.reader.trace();
                     let new = || Saved::new(opened.reader.identity(), trace, turn.now.time);
-                    opened.saved.clone().or_else(|| (trace.offset() > 0).then(new))
+                    // What was not begun is found again, but for what was made before the front, and truncated.
+                    let found = trace.offset() == 0 && opened.reader.age() >= front.reader.age();
+                    opened.saved.clone().or_else(|| (!found).then(new))
                 };
                 let next = self.row.iter().skip(1).take(ROW).filter_map(known).collect();
+                let saved = saved.with_watermark(self.watermark.as_ref()).counting(self.counts_up);
                 (Some(saved.followed_by(next).with_past(past)), Placed::File)
             }
             None if matches!(self.found, Found::Missing) => {
-                (Some(Saved::gone(turn.now.time.millis()).with_past(past)), Placed::Gone)
+                let gone = Saved::gone(turn.now.time.millis())
+                    .with_watermark(self.watermark.as_ref())
+                    .counting(self.counts_up);
+                (Some(gone.with_past(past)), Placed::Gone)
             }
             None => (None, Placed::Nothing),
         };
@@ -126,18 +169,22 @@ impl Follow {
         self.placed = placed;
     }
 
-    /// The path is not followed any more, since it names nothing. Gives back what is recorded of it all the same: how far its
-    /// files were read, as long as there may be copies of them.
-    pub(super) fn forget(&mut self, turn: &mut Turn<'_>) -> Option<Saved> {
+    /// The path is not followed any more, since it names nothing. Gives back what is known of it all the same: how far its
+    /// files were read, and which of those beside it are done with. It is recorded as long as there are any.
+    pub(super) fn forget(&mut self, turn: &mut Turn<'_>) -> Saved {
         let mut since = turn.now.time.millis();
         if let Some(saved) = self.row.front().and_then(|front| front.saved.as_ref()) {
             since = saved.time();
             self.remember(saved.prints());
         }
-        let keep = !self.past.is_empty() && !turn.index.rotated(&self.path).is_empty();
-        let gone = keep.then(|| Saved::gone(since).with_past(self.past.iter().copied()));
-        if gone.is_some() || self.placed != Placed::Nothing {
-            turn.batch.place(self.origin.as_str(), gone.as_ref().map(Saved::written));
+        let gone = Saved::gone(since)
+            .with_watermark(self.watermark.as_ref())
+            .counting(self.counts_up)
+            .with_past(self.past.iter().copied());
+        let siblings = turn.index.rotated(&self.path, None).unwrap_or_default();
+        let written = (!siblings.row.is_empty()).then(|| gone.written());
+        if written.is_some() || self.placed != Placed::Nothing {
+            turn.batch.place(self.origin.as_str(), written);
         }
         gone
     }

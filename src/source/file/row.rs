@@ -3,7 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,8 +12,9 @@ use crate::source::Now;
 use crate::source::feed::Feed;
 use crate::stream::Batch;
 
+use super::front::TELLING;
 use super::handles::Handles;
-use super::identity::{Identity, Prints, read_at};
+use super::identity::{Identity, Prints, Trace};
 use super::owners::Owners;
 use super::place::Saved;
 use super::reader::Reader;
@@ -58,17 +59,35 @@ pub(super) struct Opened {
     pub(super) saved: Option<Saved>,
     /// When the path was first seen not to name it any more.
     pub(super) replaced: Option<Instant>,
-    /// What replaced it was there at once, and as large: it may be an edited copy.
+    /// What replaced it was there at once: it may be an edited copy.
     pub(super) atomic: bool,
     /// It was changed since it was read.
     pub(super) changed: bool,
+    /// Under which name it was seen last, where that is not the path.
+    pub(super) name: Option<PathBuf>,
+    /// Since when it is sought.
+    pub(super) sought: Option<Instant>,
     /// Why it cannot be read, and when to try again.
     pub(super) refused: Option<(Refusal, Instant)>,
 }
 
 impl Opened {
     pub(super) fn new(reader: Reader) -> Self {
-        Self { reader, saved: None, replaced: None, atomic: false, changed: true, refused: None }
+        Self {
+            reader,
+            saved: None,
+            replaced: None,
+            atomic: false,
+            changed: true,
+            name: None,
+            sought: None,
+            refused: None,
+        }
+    }
+
+    /// Nothing was read of it yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.saved.is_none() && self.reader.trace().offset() == 0
     }
 
     /// How far it was read, as far as is known.
@@ -105,17 +124,15 @@ pub(super) fn refusal(path: &Path, verb: &str, error: &io::Error) -> Refusal {
     Refusal { errno: error.raw_os_error(), error: format!("cannot {verb} {}: {error}", path.display()) }
 }
 
-pub(super) fn is_compressed(path: &Path, handles: &Handles) -> bool {
-    Reader::open(path, handles).and_then(|reader| reader.compressed()).is_ok_and(|kind| kind.is_some())
-}
-
-/// Whether one file is a copy of the start of another, as far as can be told from the first bytes.
-pub(super) fn is_copy(path: &Path, of: &Path) -> bool {
-    /// So many bytes, at most: two logs that are not copies differ in their first lines.
-    const COMPARED: usize = 4 << 10;
-    let start = |path| File::open(path).and_then(|file| read_at(&file, 0, COMPARED)).unwrap_or_default();
-    let (copy, whole) = (start(path), start(of));
-    !copy.is_empty() && whole.starts_with(&copy)
+/// Whether one file is a copy of the start of another, as far as can be told from the first bytes and the last.
+pub(super) fn is_copy(copy: &Path, of: Option<&File>) -> bool {
+    let is_copy = || -> io::Result<bool> {
+        let (copy, of) = (File::open(copy)?, of.ok_or(io::ErrorKind::NotFound)?);
+        let size = copy.metadata()?.len();
+        let end = Trace::of(&copy, size)?.map(|trace| trace.prints());
+        Ok(size >= TELLING && end.is_some_and(|end| end.find_in(of).is_ok_and(|found| found.is_some())))
+    };
+    is_copy().unwrap_or(false)
 }
 
 pub(super) fn none_if_missing(error: io::Error) -> io::Result<bool> {

@@ -1,6 +1,8 @@
 //! The files beside one: under which name a rotated file stands now, and which came between it and the newest.
+//!
+//! A directory is listed name by name while others rename in it, so that a listing may lack a file that was there all the
+//! time. It says whether it was [calm](Siblings::calm); who must not miss anything asks again until it was.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -8,28 +10,40 @@ use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use super::identity::{Identity, nanos};
 
-/// What directories hold, as it was within one turn of a stream: 2,000 files that rotate at once need one look.
+/// What directories hold, each as it was at one moment of a stream's turn: 2,000 files that rotate at once need one look.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     directories: HashMap<PathBuf, Listing>,
-    /// How often one was listed again in this turn, since it lacked what was sought.
+    /// How often a large one was listed again in this turn.
     again: u32,
 }
 
-/// So often at most in one turn: what was deleted is not there however often one looks.
+/// So often at most is a large directory listed again in one turn; who needs it once more waits for the next.
 const AGAIN: u32 = 4;
 
+/// With more names than this a directory is large.
+const LARGE: usize = 512;
+
 /// The clock of a file system stands still for so long, in nanoseconds.
-const TICK: u64 = 10_000_000;
+pub(super) const TICK: u64 = 10_000_000;
+
+/// Who is not found for so long is taken to be gone, though the directory was never calm.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Most names in one directory that are looked through.
 const MOST_NAMES: usize = 200_000;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Listing {
+    began: Instant,
+    /// When the directory was changed last, in nanoseconds since the Unix epoch, if nothing was while it was listed.
+    stamp: Option<u64>,
     names: BTreeMap<OsString, u64>,
     inodes: HashMap<u64, OsString>,
 }
@@ -37,26 +51,110 @@ struct Listing {
 impl Listing {
     /// What cannot be listed is empty.
     fn of(directory: &Path) -> Self {
-        let mut listing = Self::default();
+        let began = Instant::now();
+        let before = stamp(directory);
+        let (mut names, mut inodes) = (BTreeMap::new(), HashMap::new());
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         for entry in entries.take(MOST_NAMES) {
-            listing.inodes.insert(entry.ino(), entry.file_name());
-            listing.names.insert(entry.file_name(), entry.ino());
+            inodes.insert(entry.ino(), entry.file_name());
+            names.insert(entry.file_name(), entry.ino());
         }
-        listing
+        let stamp = before.filter(|before| stamp(directory) == Some(*before));
+        Self { began, stamp, names, inodes }
     }
 }
 
+/// When a directory was changed last, if that is so long ago that the next change would show.
+pub(super) fn stamp(directory: &Path) -> Option<u64> {
+    let changed = nanos(fs::metadata(directory).ok()?.modified().ok()?);
+    (nanos(SystemTime::now()) > changed + TICK).then_some(changed)
+}
+
 /// A file that a rotation left beside another.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sibling {
     /// When it was made, or last written to where that is not known; in nanoseconds since the Unix epoch.
-    age: u64,
-    number: Reverse<u64>,
+    pub(super) age: u64,
+    /// Where its name ends with a number, that.
+    number: Option<u64>,
     pub(super) path: PathBuf,
     pub(super) identity: Identity,
-    written: u64,
+    /// When it was last written to.
+    pub(super) written: u64,
     pub(super) size: u64,
+}
+
+#[cfg(test)]
+impl Sibling {
+    pub(super) fn test(age: u64, identity: Identity, path: PathBuf) -> Self {
+        Self { age, number: None, path, identity, written: age, size: 0 }
+    }
+}
+
+/// All that rotations left beside a path; the oldest first, as far as the system knows. See [`order`](Self::order).
+#[derive(Debug, Default)]
+pub(super) struct Siblings {
+    pub(super) row: Vec<Sibling>,
+    /// The directory's [`stamp`], if none can have been missed.
+    pub(super) calm: Option<u64>,
+    /// Whether of two numbers the higher is of the newer file; `None` where nothing tells.
+    counts_up: Option<bool>,
+}
+
+impl Siblings {
+    fn new(mut row: Vec<Sibling>, calm: Option<u64>) -> Self {
+        row.sort_by(|one, other| (one.age, &one.path).cmp(&(other.age, &other.path)));
+        row.dedup_by_key(|sibling| sibling.identity);
+        let apart = row.windows(2).filter(|pair| pair[0].age < pair[1].age);
+        let (mut up, mut down) = (0, 0);
+        for (older, newer) in apart.filter_map(|pair| pair[0].number.zip(pair[1].number)) {
+            up += u32::from(older < newer);
+            down += u32::from(older > newer);
+        }
+        let counts_up = (up != down).then_some(up > down);
+        Self { row, calm, counts_up }
+    }
+
+    /// Sets in order what was made within one tick of the file system's clock: the numbers decide. What they mean is known of
+    /// others, or from `before`, or taken to be as usual: a higher one is older. Of dates a later one is newer. Gives back what
+    /// is known now.
+    pub(super) fn order(&mut self, before: Option<bool>) -> Option<bool> {
+        self.counts_up = self.counts_up.or(before);
+        let in_order = |sibling: &Sibling| {
+            let number = sibling.number.map(i128::from);
+            let number = number.map(|number| if self.counts_up == Some(true) { number } else { -number });
+            let written = number.filter(|_| self.counts_up.is_none()).map(|_| sibling.written);
+            (sibling.age, written, number)
+        };
+        self.row.sort_by_key(in_order);
+        self.counts_up
+    }
+
+    /// Where in the row a file stands.
+    pub(super) fn position(&self, identity: Identity) -> Option<usize> {
+        self.row.iter().position(|sibling| sibling.identity == identity)
+    }
+
+    /// Whether `sibling`, which is not older than `old`, was at the path after it. A copy of `old` was made after it too, and
+    /// was not: either its name says that it is older, or `old` was written to after the copy was made.
+    pub(super) fn follows(&self, sibling: &Sibling, old: &Sibling) -> bool {
+        let by_name = match (sibling.number, old.number) {
+            (Some(number), Some(old)) if self.counts_up == Some(true) => number > old,
+            (Some(number), Some(old)) => number < old,
+            (None, None) => sibling.path > old.path,
+            _ => false,
+        };
+        by_name || sibling.age >= old.written
+    }
+}
+
+/// Where a file stands that was sought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sought {
+    There(PathBuf),
+    Gone,
+    /// Names are changing: it is to be sought again in the next turn.
+    Unclear,
 }
 
 impl Index {
@@ -66,102 +164,70 @@ impl Index {
         self.again = 0;
     }
 
-    /// Under which name the file stands beside `path`.
-    pub(super) fn find(&mut self, path: &Path, identity: Identity) -> Option<PathBuf> {
-        let directory = path.parent()?;
-        let is_there = |listing: &Listing| {
-            let found = directory.join(listing.inodes.get(&identity.inode)?);
-            let metadata = fs::symlink_metadata(&found).ok()?;
-            (Identity::from(&metadata) == identity).then_some(found)
-        };
-        let known = self.directories.contains_key(directory);
-        if let Some(found) = is_there(self.listing(directory)) {
-            return Some(found);
+    /// Under which name the file stands beside `path`; it is sought since that time.
+    pub(super) fn find(&mut self, path: &Path, identity: Identity, since: Instant) -> Sought {
+        let Some(directory) = path.parent() else { return Sought::Gone };
+        let mut fresh = None;
+        loop {
+            let Some(listing) = self.listing(directory, fresh) else { return Sought::Unclear };
+            if let Some(name) = listing.inodes.get(&identity.inode) {
+                let found = directory.join(name);
+                if fs::symlink_metadata(&found).is_ok_and(|metadata| Identity::from(&metadata) == identity) {
+                    return Sought::There(found);
+                }
+            } else if listing.stamp.is_some() && stamp(directory) == listing.stamp {
+                return Sought::Gone;
+            }
+            if fresh.is_some() {
+                return if since.elapsed() > PATIENCE { Sought::Gone } else { Sought::Unclear };
+            }
+            fresh = Some(Instant::now());
         }
-        if !known || self.again == AGAIN {
-            return None;
-        }
-        self.again += 1;
-        self.directories.remove(directory);
-        is_there(self.listing(directory))
     }
 
-    /// The names beside `path` that a rotation gives, with their files: oldest first, as far as the system knows.
-    pub(super) fn rotated(&mut self, path: &Path) -> Vec<Sibling> {
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
+    /// The names beside `path` that a rotation gives, with their files, as they were after `since`; `None` if that cannot be
+    /// said in this turn.
+    pub(super) fn rotated(&mut self, path: &Path, since: Option<Instant>) -> Option<Siblings> {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Some(Siblings::default()) };
         let stem = Path::new(name).file_stem().unwrap_or(name);
-        let listing = self.listing(directory);
+        let listing = self.listing(directory, since)?;
         let from = (Bound::Excluded(stem), Bound::Unbounded);
         let named = listing.names.range::<OsStr, _>(from).map(|(other, _)| other);
         let named = named.take_while(|other| other.as_bytes().starts_with(stem.as_bytes()));
-        let mut found: Vec<_> = named
-            .filter(|other| is_rotated(name, other))
-            .filter_map(|other| {
-                let path = directory.join(other);
-                let metadata = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
-                let identity = Identity::from(&metadata);
-                let written = metadata.modified().map_or(0, nanos);
-                let age = if identity.born == 0 { written } else { identity.born };
-                // Within one tick of the file system's clock the usual numbers decide: a higher one is older.
-                Some(Sibling { age, number: Reverse(number(other)), path, identity, written, size: metadata.len() })
-            })
-            .collect();
-        found.sort();
-        found
+        let found = named.filter(|other| is_rotated(name, other)).filter_map(|other| {
+            let path = directory.join(other);
+            let metadata = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+            let identity = Identity::from(&metadata);
+            let written = metadata.modified().map_or(0, nanos);
+            let age = if identity.born == 0 { written } else { identity.born };
+            Some(Sibling { age, number: count(other), path, identity, written, size: metadata.len() })
+        });
+        let found = found.collect();
+        // Names may have gone from one file to another since it was listed.
+        let calm = listing.stamp.filter(|listed| stamp(directory) == Some(*listed));
+        Some(Siblings::new(found, calm))
     }
 
-    /// The rotated files beside `path` that were made after `old`, which stands at `old_path` now; oldest first.
-    ///
-    /// When a file was made tells its place in the row whatever names mean: some count up and some down, some are dates. A
-    /// copy of the file was made after it too, and is none of them: either its name says that it is older, or the file was
-    /// written to after the copy was made.
-    pub(super) fn newer(&mut self, path: &Path, old_path: &Path, old: Identity) -> Vec<Sibling> {
-        let row = self.rotated(path);
-        let Some(at) = row.iter().position(|sibling| sibling.identity == old) else { return Vec::new() };
-        let written = row[at].written;
-        let is_newer = |sibling: &Sibling| {
-            let later = sibling.identity != old && sibling.age >= row[at].age;
-            later && (is_later_name(&sibling.path, old_path) || sibling.age >= written)
-        };
-        let newer: Vec<_> = row.iter().filter(|sibling| is_newer(sibling)).cloned().collect();
-        newer
-    }
-
-    /// The rotated files beside `path` that were made since that time, in nanoseconds since the Unix epoch; oldest first.
-    pub(super) fn since(&mut self, path: &Path, time: u64) -> Vec<Sibling> {
-        let mut row = self.rotated(path);
-        row.retain(|sibling| sibling.identity.born >= time.saturating_sub(TICK));
-        row
-    }
-
-    fn listing(&mut self, directory: &Path) -> &Listing {
-        self.directories.entry(directory.to_owned()).or_insert_with(|| Listing::of(directory))
+    fn listing(&mut self, directory: &Path, since: Option<Instant>) -> Option<&Listing> {
+        if let Some(known) = self.directories.get(directory)
+            && since.is_some_and(|since| known.began < since)
+        {
+            if known.names.len() > LARGE {
+                if self.again == AGAIN {
+                    return None;
+                }
+                self.again += 1;
+            }
+            self.directories.remove(directory);
+        }
+        Some(self.directories.entry(directory.to_owned()).or_insert_with(|| Listing::of(directory)))
     }
 }
 
-/// A recorded time in milliseconds, so that what was made before it is not taken to be made [`since`](Index::since).
-pub(super) fn after(millis: u64) -> u64 {
-    millis.saturating_add(1).saturating_mul(1_000_000).saturating_add(TICK)
-}
-
-/// Whether by its name a rotated file is newer than another: of numbers the smaller is, of dates the greater.
-fn is_later_name(path: &Path, other: &Path) -> bool {
-    let plain = |path: &Path| {
-        let mark = path.extension()?.as_bytes();
-        (mark.len() < 5 && mark.iter().all(u8::is_ascii_digit)).then(|| number(path.as_os_str()))
-    };
-    match (plain(path), plain(other)) {
-        (Some(number), Some(other)) => number < other,
-        (None, None) => path > other,
-        _ => false,
-    }
-}
-
-/// The number at the end of a name.
-fn number(name: &OsStr) -> u64 {
-    let name = name.as_bytes();
-    let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    std::str::from_utf8(&name[name.len() - digits..]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+/// The number that counts rotations, if a name ends with one: `app.log.12`, but not a date.
+fn count(name: &OsStr) -> Option<u64> {
+    let mark = Path::new(name).extension()?.to_str()?;
+    if mark.len() < 6 { mark.parse().ok() } else { None }
 }
 
 /// Whether `other` is a name that a rotation gives to the file `name`: `app.log.1`, `app.log-20261124`, `app-2026-11-24.log`,
@@ -239,27 +305,69 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_file_is_found_under_its_new_name_and_those_after_it_in_order() {
-        let place = Place::new();
-        let mut identities = Vec::new();
-        for n in ["3", "2", "1"] {
-            let path = place.write(&format!("log.{n}"), n);
-            identities.push(Identity::from(&fs::metadata(path).unwrap()));
+    fn numbered(place: &Place, numbers: impl IntoIterator<Item = u32>, apart: bool) {
+        for number in numbers {
+            place.write(&format!("log.{number}"), "x");
+            if apart {
+                std::thread::park_timeout(Duration::from_nanos(2 * TICK));
+            }
         }
+    }
+
+    fn names(index: &mut Index, place: &Place) -> Vec<String> {
+        let mut siblings = index.rotated(&place.path("log"), Some(Instant::now())).unwrap();
+        siblings.order(None);
+        siblings.row.iter().map(|it| it.path.extension().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn rotated_files_come_in_the_order_in_which_they_were_made() {
+        let (place, mut index) = (Place::new(), Index::default());
         place.write("log", "0");
         place.write("log.err", "another");
+        numbered(&place, [3, 2, 1], false);
+        assert_eq!(names(&mut index, &place), ["3", "2", "1"], "of one tick: a higher number is older");
+    }
+
+    #[test]
+    fn names_that_count_up_are_known_by_those_that_were_made_apart() {
+        let (place, mut index) = (Place::new(), Index::default());
+        numbered(&place, [8, 9], true);
+        numbered(&place, [10, 11, 12], false);
+        assert_eq!(names(&mut index, &place), ["8", "9", "10", "11", "12"]);
+    }
+
+    #[test]
+    fn a_file_is_found_under_its_new_name_until_it_is_gone() {
+        let place = Place::new();
+        let identity = Identity::from(&fs::metadata(place.write("log.3", "3")).unwrap());
         let mut index = Index::default();
-        assert_eq!(index.find(&place.path("log"), identities[0]), Some(place.path("log.3")));
-        let newer: Vec<_> = index
-            .newer(&place.path("log"), &place.path("log.3"), identities[0])
-            .into_iter()
-            .map(|it| it.path)
-            .collect();
-        assert_eq!(newer, [place.path("log.2"), place.path("log.1")]);
+        let find = |index: &mut Index| {
+            let since = Instant::now();
+            loop {
+                match index.find(&place.path("log"), identity, since) {
+                    Sought::Unclear => index.clear(),
+                    sought => return sought,
+                }
+            }
+        };
+        assert_eq!(find(&mut index), Sought::There(place.path("log.3")));
         fs::rename(place.path("log.3"), place.path("moved")).unwrap();
-        assert_eq!(index.find(&place.path("log"), identities[0]), Some(place.path("moved")));
+        assert_eq!(find(&mut index), Sought::There(place.path("moved")));
         fs::remove_file(place.path("moved")).unwrap();
-        assert_eq!(index.find(&place.path("log"), identities[0]), None);
+        assert_eq!(find(&mut index), Sought::Gone);
+    }
+
+    #[test]
+    fn a_large_directory_is_listed_a_few_times_in_a_turn() {
+        let (place, mut index) = (Place::new(), Index::default());
+        for n in 0..=LARGE {
+            place.write(&format!("other{n}"), "");
+        }
+        let path = place.path("log");
+        let again = (0..20).filter(|_| index.rotated(&path, Some(Instant::now())).is_some()).count();
+        assert_eq!(again, 1 + usize::try_from(AGAIN).unwrap());
+        index.clear();
+        assert!(index.rotated(&path, Some(Instant::now())).is_some());
     }
 }

@@ -188,8 +188,8 @@ fn counts_only(a: &SourceState, b: &SourceState) -> bool {
 }
 
 fn tell(state: &SourceState) {
-    if let SourceState::Denied { error, .. } = state {
-        warn!(error = error.as_str(); "cannot be followed");
+    if let SourceState::Denied { error, errno } = state {
+        warn!(errno = *errno, error = error.as_str(); "cannot be followed");
     } else if let SourceState::Waiting { reason } = state {
         info!(reason = reason.as_str(); "waiting for a file");
     }

@@ -60,7 +60,7 @@ impl Children {
     /// Adopts what our children leave behind, and waits for it when it ends, for ever.
     pub(crate) async fn adopt(self) {
         if let Err(error) = set_child_subreaper(Some(getpid())) {
-            warn!(error:% = error; "what leaves the group of its process will not be found");
+            warn!(errno = error.raw_os_error(), error:% = error; "what leaves the group of its process will not be found");
         }
         let Ok(mut ended) = signal(SignalKind::child()) else { return };
         loop {

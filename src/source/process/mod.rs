@@ -11,12 +11,14 @@ mod input;
 mod stop;
 mod known;
 mod proc;
+mod tool;
 
 pub(crate) use child::become_child;
 pub(super) use known::Known;
 pub(crate) use leader::Children;
 pub(crate) use pipes::Tee;
 pub(crate) use stop::signal_number;
+pub(super) use tool::Tool;
 
 use std::future::pending;
 use std::mem;
@@ -33,7 +35,7 @@ use crate::control::{Command, Refused, Reply};
 use crate::event::{EndCause, RunEnd, SourceState};
 use crate::stream::Batch;
 
-use super::{Now, Options, SourceError};
+use super::{Now, Options, SourceError, until};
 use input::Input;
 use leader::{Exit, Leader};
 use pipes::{HeldBack, Pipes, Read};
@@ -267,6 +269,7 @@ impl Run {
                     .map_err(|error| Refused::Failed(format!("the terminal cannot have this size: {error}")))?;
             }
             Command::Attach if self.redacts => return Err(Refused::Redacted),
+            Command::Push(_) => return Err(Refused::NotPushed),
             Command::Attach => return self.pipes.attach().map(Reply::Attached).ok_or(Refused::NoPty),
             Command::Start | Command::Stop | Command::Restart => {
                 return Err(Refused::Failed("only who keeps the process can do that".to_owned()));
@@ -374,14 +377,6 @@ impl Drop for Run {
         if !matches!(self.phase, Phase::Ended) {
             self.signal_all(Signal::KILL);
         }
-    }
-}
-
-/// Until then; for ever without a time.
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
     }
 }
 
@@ -574,6 +569,26 @@ mod tests {
         let (_, end) = Bench::once(process(&["yes"]), options).rest().await;
         assert_eq!(end.unwrap().unwrap().signal.as_deref(), Some("PIPE"));
     }
+
+    #[tokio::test]
+    async fn who_seems_to_hold_output_back_is_told_of_once() {
+        // One block as the C library writes it, with half a line at its end.
+        let block = "x".repeat(4096);
+        let mut bench = Bench::process(shell(&format!("printf {block}; exec sleep 1000")));
+        bench.shown(Some(&block)).await;
+        // Time goes on by itself as long as there is nothing else to do.
+        tokio::time::pause();
+        let state = bench.state("running").await;
+        assert!(state["note"].is_null(), "{state}");
+        let note = bench.state("running").await["note"].to_string();
+        assert!(note.contains("`pty: true`"), "{note}");
+        tokio::time::advance(10 * SILENCE).await;
+        tokio::time::resume();
+        bench.stop();
+        let (events, _) = bench.rest().await;
+        assert!(events.iter().all(|event| event["note"].is_null()), "{events:#?}");
+    }
+
     fn known_in(place: &str) -> Known {
         Known::read(place).unwrap()
     }

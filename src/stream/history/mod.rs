@@ -79,6 +79,14 @@ pub enum HistoryError {
 }
 
 impl HistoryError {
+    /// The system's error number, if it refused something.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Directory { source, .. } => source.raw_os_error(),
+            Self::InUse(_) | Self::NoStream(..) | Self::Newer(_) => None,
+        }
+    }
+
     /// The system refused something at `path`.
     fn at(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
         move |source| Self::Directory { path: path.to_owned(), source }

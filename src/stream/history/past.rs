@@ -74,7 +74,8 @@ impl Past {
             let outcome = look(&volume);
             drop(permit);
             outcome.inspect_err(|error| {
-                warn!(directory:% = volume.directory.display(), error:% = error; "the history cannot be read");
+                let (directory, errno) = (volume.directory.display(), error.raw_os_error());
+                warn!(directory:% = directory, errno = errno, error:% = error; "the history cannot be read");
             })
         });
         looked.await.ok()?.ok()

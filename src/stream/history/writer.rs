@@ -70,7 +70,8 @@ impl Dirty {
         let files = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for file in files.into_values() {
             if let Err(error) = file.sync_data() {
-                error!(file:?, error:% = error; "the history may not be on the disk: it cannot be synced");
+                let errno = error.raw_os_error();
+                error!(file:?, errno = errno, error:% = error; "the history may not be on the disk: it cannot be synced");
             }
         }
     }
@@ -261,7 +262,8 @@ fn cut_off(volume: &Volume) {
     if let Some(file) = file
         && let Err(error) = file.set_len(bytes)
     {
-        warn!(directory:% = volume.directory.display(), error:% = error; "what was not recorded cannot be taken back yet");
+        let (directory, errno) = (volume.directory.display(), error.raw_os_error());
+        warn!(directory:%, errno = errno, error:% = error; "what was not recorded cannot be taken back yet");
         volume.files().torn = true;
     }
 }
@@ -277,7 +279,8 @@ fn drop_old(volume: &Volume, too_much: impl Fn(u64, &Stored) -> bool) {
         };
         let Some(oldest) = oldest else { return };
         if let Err(error) = fs::remove_file(&oldest.path) {
-            warn!(path:% = oldest.path.display(), error:% = error; "an old file of the history cannot be removed");
+            let (path, errno) = (oldest.path.display(), error.raw_os_error());
+            warn!(path:%, errno = errno, error:% = error; "an old file of the history cannot be removed");
         }
     }
 }

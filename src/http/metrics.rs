@@ -1,0 +1,227 @@
+//! `GET /metrics`: what there is to watch, as `OpenMetrics`, or as the older text of Prometheus for who takes no other.
+//!
+//! Of streams they are those that the reader may see. Everything is gathered when it is asked for; only answers are counted
+//! before.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info as InfoMetric;
+use prometheus_client::registry::{Registry, Unit};
+use warp::reply::Response;
+
+use crate::stream::Info;
+use crate::telemetry::Usage;
+
+use super::Request;
+use super::problem::Problem;
+
+/// Media types (`OpenMetrics` 1.0.0, "Protocol Negotiation"; Prometheus, "Exposition formats").
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The methods that are counted by their name; a client may send any.
+const METHODS: [Method; 5] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS];
+
+/// How many requests were answered in which way. A clone counts to the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answers(Family<Answered, Counter>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: Cow<'static, str>,
+    code: u16,
+}
+
+impl Answers {
+    /// One more was answered.
+    pub(super) fn count(&self, method: &Method, status: StatusCode) {
+        let known = METHODS.contains(method);
+        let method = if known { Cow::Owned(method.as_str().to_owned()) } else { Cow::Borrowed("other") };
+        self.0.get_or_create(&Answered { method, code: status.as_u16() }).inc();
+    }
+}
+
+/// Of which stream it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Of {
+    stream: String,
+}
+
+/// Of which stream it is, and in which state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct In {
+    stream: String,
+    state: String,
+}
+
+/// `GET /metrics`.
+pub(super) fn metrics(ask: &Request) -> Result<Response, Problem> {
+    ask.only("")?;
+    let now = SystemTime::now().into();
+    let streams = ask.app.readable(&ask.caller);
+    let streams: Vec<_> =
+        streams.iter().map(|entry| (Of { stream: entry.log.name().to_string() }, entry.log.info(now))).collect();
+    let mut registry = Registry::default();
+    of_streams(&mut registry, &streams);
+    of_http(&mut registry, &ask.app.answers);
+    of_process(&mut registry, &Usage::now());
+    let (media_type, body) = written(&registry, &ask.headers);
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
+}
+
+/// The older text for who names it, and not the newer one.
+fn written(registry: &Registry, headers: &HeaderMap) -> (&'static str, String) {
+    let mut body = String::new();
+    let named = |media_type: &str| {
+        let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        accept.any(|value| value.contains(media_type))
+    };
+    let old = named("text/plain") && !named("application/openmetrics-text");
+    let done = if old { prometheus_text::encode(&mut body, registry) } else { text::encode(&mut body, registry) };
+    done.expect("a String takes all that is written to it");
+    (if old { PROMETHEUS } else { OPEN_METRICS }, body)
+}
+
+type Streams = [(Of, Info)];
+
+/// A name, what it means, and where it comes from.
+type Row<T> = (&'static str, &'static str, fn(&Info) -> T);
+
+fn of_streams(registry: &mut Registry, streams: &Streams) {
+    let counts: [Row<u64>; 5] = [
+        ("lines", "Lines that came", |info| info.counts.lines),
+        ("losses", "Times the source could not deliver something", |info| info.counts.losses),
+        ("gaps", "Times a reader was told that it missed something", |info| info.counts.gaps),
+        ("restarts", "Times the process was started again", |info| info.counts.runs.saturating_sub(1)),
+        ("filtered_lines", "Lines that were held against a filter, for all readers together", |info| info.filtered),
+    ];
+    for (name, help, count) in counts {
+        registry.register(format!("rtlogd_stream_{name}"), help, counters(streams, count));
+    }
+    let bytes = counters(streams, |info| info.counts.bytes);
+    registry.register_with_unit("rtlogd_stream", "Bytes of the lines that came", Unit::Bytes, bytes);
+    let sizes: [Row<Option<u64>>; 3] = [
+        ("lag", "What the source has and was not read yet", |info| Some(info.lag)),
+        ("memory", "What the stream holds in memory", |info| Some(info.memory as u64)),
+        ("history", "What the stream holds on disk", |info| info.disk),
+    ];
+    for (name, help, size) in sizes {
+        registry.register_with_unit(format!("rtlogd_stream_{name}"), help, Unit::Bytes, gauges(streams, size));
+    }
+    let readers = gauges(streams, |info| Some(info.readers as u64));
+    registry.register("rtlogd_stream_readers", "Readers that are connected", readers);
+    let degraded = gauges(streams, |info| Some(u64::from(info.degraded.is_some())));
+    registry.register("rtlogd_stream_degraded", "Whether what comes is not recorded, though it is to be", degraded);
+    registry.register("rtlogd_stream_state", "1 for the state in which the source is", states(streams));
+    let progress = Family::<Of, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
+    for (of, info) in streams {
+        if let Some(percent) = info.progress.as_ref().and_then(|progress| progress.percent) {
+            progress.get_or_create(of).set(percent / 100.0);
+        }
+    }
+    registry.register_with_unit(
+        "rtlogd_stream_progress",
+        "How far the source is, from 0 to 1",
+        Unit::Other("ratio".to_owned()),
+        progress,
+    );
+}
+
+fn counters(streams: &Streams, count: impl Fn(&Info) -> u64) -> Family<Of, Counter> {
+    let family = Family::<Of, Counter>::default();
+    for (of, info) in streams {
+        family.get_or_create(of).inc_by(count(info));
+    }
+    family
+}
+
+fn gauges(streams: &Streams, value: impl Fn(&Info) -> Option<u64>) -> Family<Of, Gauge> {
+    let family = Family::<Of, Gauge>::default();
+    for (of, info) in streams {
+        if let Some(value) = value(info) {
+            family.get_or_create(of).set(signed(value));
+        }
+    }
+    family
+}
+
+fn states(streams: &Streams) -> Family<In, Gauge> {
+    let family = Family::<In, Gauge>::default();
+    for (Of { stream }, info) in streams {
+        if let Some(state) = &info.state {
+            family.get_or_create(&In { stream: stream.clone(), state: state.name().to_owned() }).set(1);
+        }
+    }
+    family
+}
+
+fn of_http(registry: &mut Registry, answers: &Answers) {
+    registry.register("rtlogd_http_requests", "Requests that were answered, by method and status", answers.0.clone());
+    let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+    registry.register("rtlogd_build", "Which rtlogd this is", InfoMetric::new(version));
+}
+
+/// What Prometheus expects of each process ("Writing client libraries", process metrics).
+fn of_process(registry: &mut Registry, usage: &Usage) {
+    let started = usage.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = |time: Duration| time.as_secs_f64();
+    let processor = ConstCounter::new(seconds(usage.processor));
+    registry.register_with_unit("process_cpu", "Time that processors worked for it", Unit::Seconds, processor);
+    let begin = ConstGauge::new(seconds(started));
+    registry.register_with_unit("process_start_time", "When it began, since the Unix epoch", Unit::Seconds, begin);
+    for (name, help, unit, value) in [
+        ("process_resident_memory", "Memory that it holds", Some(Unit::Bytes), usage.resident),
+        ("process_virtual_memory", "Its address space", Some(Unit::Bytes), usage.address_space),
+        ("process_threads", "Its threads", None, usage.threads),
+        ("process_open_fds", "File descriptors that are open", None, usage.descriptors),
+        ("process_max_fds", "File descriptors that may be open", None, usage.most_descriptors),
+    ] {
+        let Some(value) = value else { continue };
+        let gauge = ConstGauge::new(signed(value));
+        match unit {
+            Some(unit) => registry.register_with_unit(name, help, unit, gauge),
+            None => registry.register(name, help, gauge),
+        }
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_counted_by_method_and_status() {
+        let answers = Answers::default();
+        for (method, status) in [("GET", 200), ("GET", 200), ("POST", 403), ("BREW", 405), ("MIX", 405)] {
+            answers.count(&method.parse().unwrap(), StatusCode::from_u16(status).unwrap());
+        }
+        let mut registry = Registry::default();
+        of_http(&mut registry, &answers);
+        for (accept, name) in [("*/*", OPEN_METRICS), ("text/plain", PROMETHEUS)] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            let (media_type, body) = written(&registry, &headers);
+            assert_eq!(media_type, name);
+            for line in [
+                r#"rtlogd_http_requests_total{method="GET",code="200"} 2"#,
+                r#"rtlogd_http_requests_total{method="POST",code="403"} 1"#,
+                r#"rtlogd_http_requests_total{method="other",code="405"} 2"#,
+            ] {
+                assert!(body.lines().any(|written| written == line), "{body}");
+            }
+        }
+    }
+}

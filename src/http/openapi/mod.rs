@@ -1,0 +1,325 @@
+//! `GET /openapi.json`: every route, as `OpenAPI` 3.1. That none is missing, and that it is true, tests say.
+//!
+//! HEAD is not named: what GET answers, HEAD answers without a body.
+
+mod parts;
+
+use http::{HeaderValue, header};
+use serde_json::{Map, Value, json};
+use warp::reply::Response;
+
+use super::problem::Problem;
+use super::{Request, json as answer};
+
+use parts::{READING, parameter, parameters, reference};
+
+/// Refusals that any request may meet: a query that is none, no right, a body that is slow or long, a host that is not ours,
+/// no seat or no readiness.
+const ANYWHERE: [u16; 6] = [400, 403, 408, 413, 421, 503];
+
+/// `GET /openapi.json`.
+pub(super) fn openapi(ask: &Request) -> Result<Response, Problem> {
+    ask.only("")?;
+    let mut response = answer(&document(&ask.app.base_path));
+    // Pages that show it come from elsewhere, and it says nothing that is not public.
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    Ok(response)
+}
+
+/// The document, for a server that is seen under `base_path`.
+fn document(base_path: &str) -> Value {
+    let server = if base_path.is_empty() { "/" } else { base_path };
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "rtlogd",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": env!("CARGO_PKG_DESCRIPTION"),
+            "description": "What GET answers, HEAD answers without a body. Every refusal is a problem (RFC 9457).",
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": server }],
+        "paths": paths(),
+        "components": parts::components(),
+    })
+}
+
+fn paths() -> Value {
+    let mut paths = Map::new();
+    for Operation { path, method, id, summary, parameters, body, answers, refusals } in operations() {
+        let mut responses = Map::new();
+        for (status, answer) in answers {
+            responses.insert(status.to_string(), answer);
+        }
+        for status in ANYWHERE.iter().chain(refusals) {
+            responses.insert(status.to_string(), json!({ "$ref": "#/components/responses/Problem" }));
+        }
+        let mut operation = json!({ "operationId": id, "summary": summary, "responses": responses });
+        if !parameters.is_empty() {
+            operation["parameters"] = parameters.into();
+        }
+        if let Some(body) = body {
+            operation["requestBody"] = body;
+        }
+        paths.entry(path).or_insert_with(|| json!({}))[method] = operation;
+    }
+    paths.into()
+}
+
+/// What one method does at one address.
+struct Operation {
+    path: &'static str,
+    method: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    parameters: Vec<Value>,
+    body: Option<Value>,
+    answers: Vec<(u16, Value)>,
+    /// Statuses of problems, beside those of [`ANYWHERE`].
+    refusals: &'static [u16],
+}
+
+impl Operation {
+    /// A GET with this answer.
+    fn get(path: &'static str, id: &'static str, summary: &'static str, answer: Value) -> Self {
+        let (parameters, answers) = (Vec::new(), vec![(200, answer)]);
+        Self { path, method: "get", id, summary, parameters, body: None, answers, refusals: &[] }
+    }
+
+    /// A GET of one stream.
+    fn of_stream(path: &'static str, id: &'static str, summary: &'static str, answer: Value) -> Self {
+        let parameters = parameters(&["name"]);
+        Self { parameters, refusals: &[404], ..Self::get(path, id, summary, answer) }
+    }
+
+    /// A command to the process of a stream.
+    fn command(path: &'static str, id: &'static str, summary: &'static str) -> Self {
+        let done = json!({
+            "type": "object",
+            "properties": { "already": { "type": "boolean", "description": "It was so before." } },
+            "required": ["already"],
+        });
+        let refusals = &[404, 409, 500];
+        Self { method: "post", refusals, ..Self::of_stream(path, id, summary, of_json("It was carried out.", &done)) }
+    }
+
+    /// Lines for a stream.
+    fn push(method: &'static str, id: &'static str, summary: &'static str) -> Self {
+        let id_or_null = json!({ "anyOf": [parts::id(), { "type": "null" }] });
+        let taken = json!({
+            "type": "object",
+            "properties": { "lines": { "type": "integer", "minimum": 0 }, "first": id_or_null, "last": id_or_null },
+            "required": ["lines", "first", "last"],
+        });
+        let mut parameters = parameters(&["name"]);
+        let origin = json!({ "type": "string", "minLength": 1, "maxLength": 128, "default": "push" });
+        parameters.push(parameter("origin", &origin, "Who sends them."));
+        Self {
+            method,
+            parameters,
+            body: Some(any_body(
+                "Lines, each with a newline behind it; what is behind the last one is a line, too. They are \
+                taken as they come, and there may be any number.",
+            )),
+            refusals: &[404, 405, 415],
+            ..Self::of_stream("/streams/{name}", id, summary, of_json("All of them are in the stream.", &taken))
+        }
+    }
+
+    fn with(mut self, more: Vec<Value>) -> Self {
+        self.parameters.extend(more);
+        self
+    }
+
+    fn or(mut self, status: u16, description: &str) -> Self {
+        self.answers.push((status, json!({ "description": description })));
+        self
+    }
+}
+
+/// Every method of every route.
+fn operations() -> Vec<Operation> {
+    [readers(), senders(), of_one(), of_processes(), of_the_daemon(), of_the_page()].into_iter().flatten().collect()
+}
+
+/// Streams as they come.
+fn readers() -> Vec<Operation> {
+    const OVER: &str =
+        "Nothing more can come: what a reader that came back had asked for is complete, or the stream is gone.";
+    let several = json!({ "type": "array", "items": { "type": "string" }, "maxItems": 64 });
+    let several =
+        parameter("stream", &several, "Streams to follow on one connection. The other parameters are for these.");
+    let wait = json!({ "type": "string", "pattern": "^[0-9]{1,3}(ms|s)$", "default": "30s" });
+    let wait = parameter("wait", &wait, "How long to wait, 55s at most.");
+    vec![
+        Operation {
+            refusals: &[404, 406, 429],
+            ..Operation::get(
+                "/streams",
+                "listStreams",
+                "Every stream as it is now; with `stream`, several of them on one connection",
+                parts::list_or_frames(),
+            )
+        }
+        .with(vec![several])
+        .with(parameters(&READING))
+        .or(204, OVER),
+        Operation {
+            refusals: &[404, 406, 429],
+            ..Operation::of_stream(
+                "/streams/{name}",
+                "followStream",
+                "The stream: server-sent events, unless Accept or `format` says otherwise; it does not end by itself",
+                parts::frames(),
+            )
+        }
+        .with(parameters(&READING))
+        .or(204, OVER),
+        Operation {
+            refusals: &[404, 406],
+            ..Operation::of_stream(
+                "/streams/{name}/poll",
+                "pollStream",
+                "The next events, as soon as there are some",
+                of_json("What came; nothing if the time is over.", &parts::polled()),
+            )
+        }
+        .with(parameters(&READING))
+        .with(vec![wait]),
+    ]
+}
+
+/// Lines for streams.
+fn senders() -> Vec<Operation> {
+    vec![
+        Operation::push("post", "pushLines", "Appends lines to a stream that has `push: true`"),
+        Operation::push("put", "putLines", "The same as POST, since that is what `curl -T -` sends"),
+    ]
+}
+
+/// A stream as it is now.
+fn of_one() -> Vec<Operation> {
+    vec![
+        Operation::of_stream(
+            "/streams/{name}/state",
+            "streamState",
+            "The stream as it is now",
+            of_json("As in the list.", &reference("Stream")),
+        ),
+        Operation::of_stream(
+            "/streams/{name}/progress",
+            "streamProgress",
+            "How far its source is",
+            of_json("Null if nobody can tell.", &json!({ "anyOf": [reference("Progress"), { "type": "null" }] })),
+        ),
+        Operation::of_stream(
+            "/streams/{name}/badge.svg",
+            "streamBadge",
+            "The same as a picture",
+            of_text("A badge.", &["image/svg+xml; charset=utf-8"]),
+        )
+        .or(304, "It is still the one of If-None-Match."),
+    ]
+}
+
+/// Commands.
+fn of_processes() -> Vec<Operation> {
+    let eof = parameter("eof", &json!({ "type": "boolean", "default": false }), "End the input behind it.");
+    vec![
+        Operation {
+            body: Some(any_body("What is typed, at most 64 KiB; nothing only with `eof`.")),
+            answers: vec![(
+                200,
+                of_json(
+                    "It is in line.",
+                    &json!({
+                        "type": "object",
+                        "properties": { "bytes": { "type": "integer", "minimum": 0 } },
+                        "required": ["bytes"],
+                    }),
+                ),
+            )],
+            ..Operation::command("/streams/{name}/input", "typeInput", "Types the body into the process")
+        }
+        .with(vec![eof]),
+        Operation::command("/streams/{name}/signal", "sendSignal", "Sends a signal to all of the process's group")
+            .with(parameters(&["signal"])),
+        Operation::command("/streams/{name}/start", "startProcess", "Starts the process; answers once it runs"),
+        Operation::command("/streams/{name}/stop", "stopProcess", "Ends the process; answers once it has ended"),
+        Operation::command("/streams/{name}/restart", "restartProcess", "Ends the process and starts it again"),
+    ]
+}
+
+/// What is about no stream.
+fn of_the_daemon() -> Vec<Operation> {
+    vec![
+        Operation {
+            answers: vec![(
+                101,
+                json!({ "description": "It is open; `rtlogd schema control` prints what it speaks." }),
+            )],
+            refusals: &[426],
+            ..Operation::get(
+                "/control",
+                "openControl",
+                "The control channel: a WebSocket, subprotocol rtlogd.v1",
+                json!({}),
+            )
+        },
+        Operation::get(
+            "/metrics",
+            "metrics",
+            "What there is to watch of the streams, of HTTP and of the process",
+            of_text(
+                "OpenMetrics; the older text for who accepts that alone.",
+                &[
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                    "text/plain; version=0.0.4; charset=utf-8",
+                ],
+            ),
+        ),
+        Operation::get("/health/live", "isAlive", "Whether the daemon lives", of_text("It does.", &[parts::TEXT])),
+        Operation::get("/health/ready", "isReady", "Whether requests are served", of_text("They are.", &[parts::TEXT])),
+        Operation::get(
+            "/openapi.json",
+            "openapi",
+            "This document",
+            of_json("OpenAPI 3.1.", &json!({ "type": "object" })),
+        ),
+    ]
+}
+
+/// What people look at.
+fn of_the_page() -> Vec<Operation> {
+    const SAME: &str = "It is still that of If-None-Match.";
+    let html = || of_text("A page.", &["text/html; charset=utf-8"]);
+    let script = of_text("A script.", &["text/javascript; charset=utf-8"]);
+    let part = of_text("A part.", &["text/css; charset=utf-8", "text/javascript; charset=utf-8", "image/svg+xml"]);
+    let named = |name: &str, about: &str| json!({ "name": name, "in": "path", "required": true, "description": about, "schema": { "type": "string" } });
+    vec![
+        Operation::get("/", "page", "The page that shows all streams", html()).or(304, SAME),
+        Operation::of_stream("/embed/{name}", "embed", "A stream, for a frame of another page", html()).or(304, SAME),
+        Operation::get("/rtlogd.js", "element", "The custom element `rtlogd-stream`", script).or(304, SAME),
+        Operation {
+            refusals: &[404],
+            ..Operation::get("/page/{version}/{file}", "part", "What the pages are made of", part)
+        }
+        .with(vec![named("version", "As the page has it."), named("file", "Its name.")])
+        .or(304, SAME),
+    ]
+}
+
+fn of_json(description: &str, schema: &Value) -> Value {
+    json!({ "description": description, "content": { "application/json": { "schema": schema } } })
+}
+
+fn of_text(description: &str, media_types: &[&str]) -> Value {
+    let content: Map<_, _> =
+        media_types.iter().map(|name| ((*name).to_owned(), json!({ "schema": { "type": "string" } }))).collect();
+    json!({ "description": description, "content": content })
+}
+
+/// Bytes, whatever they are said to be.
+fn any_body(description: &str) -> Value {
+    json!({ "description": description, "content": { "*/*": {} } })
+}

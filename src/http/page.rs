@@ -1,0 +1,216 @@
+//! The page at `/`, its frame for dashboards at `/embed/NAME`, and the custom element at `/rtlogd.js`. They are plain files in
+//! `page/`, served as they are: no build step, nothing from elsewhere. What they show is got by the same requests as anybody's.
+//!
+//! The files' addresses hold their hash, so a browser keeps them for ever and never mixes two versions.
+
+use std::sync::{Arc, LazyLock};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use regex::Regex;
+use warp::Filter;
+use warp::reject::Rejection;
+use warp::reply::Response;
+
+use crate::access::Origins;
+use crate::event::StreamName;
+
+use super::problem::{Allowed, Problem};
+
+/// Stands in the pages where the hash belongs.
+const HASH: &str = "{hash}";
+
+const INDEX: &str = include_str!("page/index.html");
+const EMBED: &str = include_str!("page/embed.html");
+
+/// A file in `page/`.
+macro_rules! files {
+    ($($name:literal,)+) => { &[$(($name, include_str!(concat!("page/", $name))),)+] };
+}
+
+/// What the pages refer to.
+const FILES: &[(&str, &str)] = files![
+    "main.js",
+    "streams.js",
+    "viewer.js",
+    "finder.js",
+    "typist.js",
+    "server.js",
+    "icons.js",
+    "embed.js",
+    "element.js",
+    "ansi.js",
+    "channel.js",
+    "lines.js",
+    "logview.js",
+    "progress.js",
+    "rows.js",
+    "look.js",
+    "page.css",
+    "icon.svg",
+];
+
+/// The modules that make the custom element, each behind those it uses.
+const ELEMENT: &[&str] = &["ansi.js", "channel.js", "progress.js", "rows.js", "look.js", "element.js"];
+
+/// The hash of all files together.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let mut hash = crc32fast::Hasher::new();
+    for (_, text) in FILES {
+        hash.update(text.as_bytes());
+    }
+    format!("{:08x}", hash.finalize())
+});
+
+static SCRIPT: LazyLock<String> = LazyLock::new(script);
+
+/// The text of a file in `page/`.
+fn file(name: &str) -> Option<&'static str> {
+    FILES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// The element's modules as one script. They use each other by name only, so without their imports and exports they fit
+/// together; comments and indentation are left out.
+fn script() -> String {
+    let comments = Regex::new(r"(?s)/\*\*.*?\*/ ?").expect("it is a pattern");
+    let mut script = String::from("// <rtlogd-stream>, as rtlogd serves it.\n{\n");
+    for text in ELEMENT.iter().filter_map(|name| file(name)) {
+        let text = comments.replace_all(text, "");
+        let lines = text.lines().map(str::trim);
+        for line in lines.filter(|line| !line.is_empty() && !line.starts_with("//") && !line.starts_with("import ")) {
+            script.push_str(line.strip_prefix("export ").unwrap_or(line));
+            script.push('\n');
+        }
+    }
+    script + "}\n"
+}
+
+/// How long a browser may keep what it got.
+#[derive(Clone, Copy)]
+enum Kept {
+    /// Asked for anew each time, which its tag makes cheap.
+    Asked,
+    /// For a year: another version has another address.
+    Always,
+}
+
+/// The addresses of the page. Everybody may have it: what it shows it must ask for.
+pub(super) fn routes(
+    origins: &Origins,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+    let asked = || warp::method().and(warp::header::headers_cloned());
+    let framers: Arc<str> = origins.framers().into();
+    let index = warp::path::end().and(asked()).map(|method: Method, headers: HeaderMap| {
+        let page = Page { text: INDEX.replace(HASH, &VERSION), media: HTML, kept: Kept::Asked };
+        page.answer(&method, &headers).map(|response| guarded(response, "'none'"))
+    });
+    let embed = warp::path!("embed" / String).and(asked());
+    let embed = embed.map(move |name: String, method: Method, headers: HeaderMap| {
+        if name.parse::<StreamName>().is_err() {
+            return Err(Problem::no_stream(&name));
+        }
+        let page = Page { text: EMBED.replace(HASH, &VERSION), media: HTML, kept: Kept::Asked };
+        page.answer(&method, &headers).map(|response| guarded(response, &framers))
+    });
+    let element = warp::path!("rtlogd.js").and(asked()).map(|method: Method, headers: HeaderMap| {
+        let page = Page { text: SCRIPT.clone(), media: JAVASCRIPT, kept: Kept::Asked };
+        page.answer(&method, &headers).map(for_all_pages)
+    });
+    let part = warp::path!("page" / String / String).and(asked());
+    let part = part.map(|version: String, name: String, method: Method, headers: HeaderMap| {
+        let text = file(&name).filter(|_| version == *VERSION);
+        let gone = || Problem::new(StatusCode::NOT_FOUND, "no such part of the page; load the page again");
+        let media = match name.rsplit('.').next() {
+            Some("css") => "text/css; charset=utf-8",
+            Some("svg") => "image/svg+xml",
+            _ => JAVASCRIPT,
+        };
+        let page = Page { text: text.ok_or_else(gone)?.to_owned(), media, kept: Kept::Always };
+        page.answer(&method, &headers)
+    });
+    let page = index.or(embed).unify().or(element).unify().or(part).unify();
+    page.map(|answer: Result<Response, Problem>| super::answer(answer))
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// A text as it is served.
+struct Page {
+    text: String,
+    media: &'static str,
+    kept: Kept,
+}
+
+impl Page {
+    /// The text, or 304 for one who has it.
+    fn answer(self, method: &Method, asked: &HeaderMap) -> Result<Response, Problem> {
+        if method != Method::GET && method != Method::HEAD {
+            return Err(Problem::method(Allowed::Get));
+        }
+        let tag = super::tag(self.text.as_bytes());
+        let known = super::has(asked, &tag);
+        let mut response = Response::new(if known { String::new() } else { self.text }.into());
+        let headers = response.headers_mut();
+        if known {
+            headers.insert(header::ETAG, tag);
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media));
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            headers.insert(header::ETAG, tag);
+        }
+        let kept = match self.kept {
+            Kept::Asked => "no-cache",
+            Kept::Always => "public, max-age=31536000, immutable",
+        };
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
+        Ok(response)
+    }
+}
+
+/// A page that runs our scripts and speaks with us alone, and that only `framers` may show in a frame.
+fn guarded(mut response: Response, framers: &str) -> Response {
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors {framers}; require-trusted-types-for 'script'; trusted-types 'none'"
+    );
+    let headers = response.headers_mut();
+    let policy = HeaderValue::try_from(policy).expect("an origin has no other letters than a header may");
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// The element is for pages of any origin to load; what it may then read is another question.
+fn for_all_pages(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_element_is_one_small_script() {
+        let script = script();
+        assert!(script.len() <= 25 << 10, "{} bytes", script.len());
+        for word in ["import ", "export ", "/**", "innerHTML", "eval("] {
+            assert!(!script.lines().any(|line| line.trim_start().starts_with(word)), "{word}");
+        }
+        assert!(script.contains("customElements.define(\"rtlogd-stream\""));
+    }
+
+    #[test]
+    fn each_file_that_is_named_is_there() {
+        for (name, text) in FILES.iter().chain(&[("index.html", INDEX), ("embed.html", EMBED)]) {
+            let quoted = text.split(['"', '\'']).filter_map(|part| part.strip_prefix("./"));
+            for quoted in quoted.filter(|name| !name.is_empty()) {
+                assert!(file(quoted).is_some(), "{name} names {quoted}");
+            }
+            assert!(!text.contains("innerHTML") && !text.contains("http-equiv"), "{name}");
+        }
+    }
+}

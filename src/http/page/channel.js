@@ -1,0 +1,251 @@
+// The control channel: one WebSocket for each server, which all subscriptions of a page share. It comes back by itself, and
+// each subscription goes on strictly after the last event it saw.
+
+/**
+ * An event as the server sends it.
+ * @typedef {{ id: string, time?: string, origin?: string, text?: string, kind?: string, level?: string, continued?: boolean,
+ *   missed?: number | null, reason?: string, code?: number | null, signal?: string, duration?: number, cause?: string,
+ *   state?: string, run?: number, pid?: number, note?: string, error?: string, [field: string]: unknown }} LogEvent
+ * @typedef {{ state: string, percent?: number, current?: number, total?: number, phase?: string, message?: string,
+ *   started: string, updated: string, eta?: string, stale?: boolean,
+ *   groups?: { name: string, depth: number, started: string, duration?: number }[] }} Progress
+ * @typedef {{ stream: string, grep?: string[], exclude?: string[], origin?: string[], level?: string, tail?: number | "all",
+ *   after?: string }} Wanted
+ * @typedef {{ events(events: LogEvent[]): void, gap(gap: { missed: number | null, resume: string }): void,
+ *   open(text: string): void, progress(progress: Progress): void, ended(): void, failed(error: Error): void }} Sink
+ * @typedef {{ peer: string, yours: boolean, seconds: number }} Holder
+ */
+
+/** Shortest and longest wait before the next try, in milliseconds. */
+const SOON = 500;
+const LATE = 15_000;
+
+/** A refusal by the server: `reason` as in the table of errors. */
+export class Refusal extends Error {
+  /** @param {{ message: string, data?: { reason?: string, detail?: string } }} error */
+  constructor(error) {
+    super(error.data?.detail ?? error.message);
+    this.reason = error.data?.reason ?? "";
+  }
+}
+
+/** One reader of one stream. */
+export class Subscription {
+  /** @param {Channel} channel @param {Wanted} wanted @param {Sink} sink */
+  constructor(channel, wanted, sink) {
+    this.channel = channel;
+    this.wanted = wanted;
+    this.sink = sink;
+    /** The number it has on this connection; 0 if it has none. */
+    this.number = 0;
+    /** @type {string | undefined} */
+    this.place = wanted.after;
+  }
+
+  close() {
+    this.channel.drop(this);
+  }
+}
+
+/** A connection to one server, kept up as long as anybody uses it. */
+export class Channel {
+  /** @param {string} base the server's address, with a slash at its end */
+  constructor(base) {
+    this.base = base;
+    /** Asked before each connect. @type {(() => string | undefined | Promise<string | undefined>) | undefined} */
+    this.getToken = undefined;
+    /** Told when the connection is there, and when it is not. @type {Set<(up: boolean) => void>} */
+    this.watchers = new Set();
+    /** Told who may type. @type {Set<(stream: string, holder: Holder | null) => void>} */
+    this.leases = new Set();
+    this.up = false;
+    /** @type {WebSocket | null} */
+    this.socket = null;
+    /** @type {Set<Subscription>} */
+    this.subscriptions = new Set();
+    /** @type {Map<number, { done(result: any): void, failed(error: Error): void }>} */
+    this.calls = new Map();
+    this.last = 0;
+    this.fails = 0;
+    this.timer = 0;
+    this.asking = false;
+    const wake = () => document.visibilityState === "visible" && this.timer && this.connect();
+    addEventListener("online", wake);
+    document.addEventListener("visibilitychange", wake);
+  }
+
+  /** @param {Wanted} wanted @param {Sink} sink */
+  subscribe(wanted, sink) {
+    const subscription = new Subscription(this, wanted, sink);
+    this.subscriptions.add(subscription);
+    if (this.up) this.begin(subscription);
+    else this.connect();
+    return subscription;
+  }
+
+  /** @param {Subscription} subscription */
+  drop(subscription) {
+    this.subscriptions.delete(subscription);
+    if (this.up && subscription.number) {
+      this.ask("subscription.unsubscribe", { subscription: subscription.number }, () => {}, () => {});
+    }
+    subscription.number = 0;
+  }
+
+  /**
+   * @param {string} method
+   * @param {object} params
+   * @returns {Promise<any>}
+   */
+  call(method, params) {
+    return new Promise((done, failed) => {
+      if (this.up) this.ask(method, params, done, failed);
+      else failed(new Error("not connected"));
+    });
+  }
+
+  /**
+   * @param {string} method
+   * @param {object} params
+   * @param {(result: any) => void} done
+   * @param {(error: Error) => void} failed
+   */
+  ask(method, params, done, failed) {
+    this.last += 1;
+    this.calls.set(this.last, { done, failed });
+    this.socket?.send(JSON.stringify({ jsonrpc: "2.0", id: this.last, method, params }));
+  }
+
+  async connect() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    if (this.socket || this.asking) return;
+    this.asking = true;
+    const url = new URL("control", this.base);
+    url.protocol = url.protocol.replace("http", "ws");
+    try {
+      const token = await this.getToken?.();
+      if (token) url.searchParams.set("access_token", token);
+      this.socket = new WebSocket(url, "rtlogd.v1");
+    } catch {
+      this.again();
+      return;
+    } finally {
+      this.asking = false;
+    }
+    this.socket.onopen = () => this.opened();
+    this.socket.onmessage = ({ data }) => this.heard(JSON.parse(data));
+    this.socket.onclose = () => this.closed();
+  }
+
+  opened() {
+    this.fails = 0;
+    this.up = true;
+    for (const subscription of this.subscriptions) this.begin(subscription);
+    for (const watcher of this.watchers) watcher(true);
+  }
+
+  closed() {
+    this.up = false;
+    this.socket = null;
+    for (const call of this.calls.values()) call.failed(new Error("the connection was lost"));
+    this.calls.clear();
+    for (const subscription of this.subscriptions) subscription.number = 0;
+    for (const watcher of this.watchers) watcher(false);
+    if (this.subscriptions.size || this.watchers.size) this.again();
+  }
+
+  again() {
+    this.fails += 1;
+    const wait = Math.min(LATE, SOON * 2 ** (this.fails - 1)) * (0.75 + Math.random() / 2);
+    this.timer = window.setTimeout(() => this.connect(), wait);
+  }
+
+  /** @param {Subscription} subscription */
+  begin(subscription) {
+    const { place, wanted, sink } = subscription;
+    const from = place ? { after: place, tail: undefined } : {};
+    const begun = (/** @type {{ subscription: number, place: string }} */ result) => {
+      if (!this.subscriptions.has(subscription)) {
+        this.ask("subscription.unsubscribe", { subscription: result.subscription }, () => {}, () => {});
+        return;
+      }
+      subscription.number = result.subscription;
+      subscription.place = result.place;
+    };
+    this.ask("stream.subscribe", { ...wanted, ...from }, begun, (error) => {
+      if (!this.subscriptions.has(subscription)) return;
+      sink.failed(error);
+      // What is wrong stays wrong; a stream that is not there may come.
+      if (!(error instanceof Refusal) || error.reason !== "wrong-parameters") this.beginLater(subscription);
+    });
+  }
+
+  /** @param {Subscription} subscription */
+  beginLater(subscription) {
+    subscription.number = 0;
+    setTimeout(() => this.up && !subscription.number && this.subscriptions.has(subscription) && this.begin(subscription), 5000);
+  }
+
+  /** @param {any} message */
+  heard({ id, result, error, method, params }) {
+    if (method === "process.leased") {
+      for (const watcher of this.leases) watcher(params.stream, params.holder);
+    } else if (method) {
+      for (const subscription of this.subscriptions) {
+        if (subscription.number === params.subscription) tell(subscription, method, params);
+      }
+    } else {
+      const call = this.calls.get(id);
+      this.calls.delete(id);
+      if (error) call?.failed(new Refusal(error));
+      else call?.done(result);
+    }
+  }
+}
+
+/**
+ * @param {Subscription} subscription
+ * @param {string} method
+ * @param {any} params
+ */
+function tell(subscription, method, params) {
+  const { sink } = subscription;
+  if (method === "stream.events") {
+    subscription.place = params.events.at(-1)?.id ?? subscription.place;
+    sink.events(params.events);
+  } else if (method === "stream.gap") {
+    subscription.place = params.resume;
+    sink.gap(params);
+  } else if (method === "stream.open") sink.open(params.text);
+  else if (method === "stream.progress") sink.progress(params.progress);
+  else if (method === "stream.place") subscription.place = params.place;
+  else if (method === "subscription.ended") {
+    sink.ended();
+    subscription.channel.beginLater(subscription);
+  }
+}
+
+/** @type {Map<string, Channel>} */
+const channels = new Map();
+
+/**
+ * The one channel of a page to the server at `base`, which has its tokens from `tokenUrl`, if that is given.
+ * @param {string} base
+ * @param {string} [tokenUrl] answers with a token as text
+ */
+export function channelTo(base, tokenUrl = "") {
+  const key = `${base} ${tokenUrl}`;
+  const known = channels.get(key);
+  if (known) return known;
+  const channel = new Channel(base);
+  if (tokenUrl) {
+    channel.getToken = async () => {
+      const answer = await fetch(tokenUrl, { cache: "no-store" });
+      if (!answer.ok) throw new Error(`${tokenUrl}: ${answer.status}`);
+      return (await answer.text()).trim();
+    };
+  }
+  channels.set(key, channel);
+  return channel;
+}

@@ -1,0 +1,241 @@
+// <rtlogd-stream src="https://ci:7070/streams/build">: one stream on any page. All elements of a page share one connection to
+// each server.
+
+import { pattern } from "./ansi.js";
+import { channelTo } from "./channel.js";
+import { sheet } from "./look.js";
+import { bar, words } from "./progress.js";
+import { make, note, rowOf, textCell, told } from "./rows.js";
+
+/** @typedef {import("./channel.js").LogEvent} LogEvent */
+/** @typedef {import("./channel.js").Progress} Progress */
+
+/** Most rows of an element. */
+const ROWS = 1000;
+
+/** A pattern that no line has. */
+const NOTHING = "[^\\s\\S]";
+
+const CARD = `
+:host{color-scheme:light dark;display:block;font:14px/1.5 system-ui,sans-serif;--card:light-dark(#fff,#151a21);--text:light-dark(#1c2128,#e3e8ee);--edge:light-dark(#dfe3e8,#2a313b);--dim:light-dark(#57606a,#98a2ae)}
+:host([hidden]){display:none}:host([theme=light]){color-scheme:light}:host([theme=dark]){color-scheme:dark}
+.card{display:flex;flex-direction:column;position:relative;background:var(--card);color:var(--text);border:1px solid var(--edge);border-radius:10px;overflow:hidden;height:100%;box-sizing:border-box}
+header{display:flex;align-items:baseline;gap:10px;padding:10px 16px}
+.dot{flex:none;align-self:center;width:8px;height:8px;border-radius:50%;background:var(--dim)}
+[data-is=live] .dot{background:light-dark(#2459d6,#7aa2ff)}[data-is=good] .dot{background:light-dark(#1a7f37,#3fb950)}[data-is=bad] .dot{background:light-dark(#cf222e,#f85149)}
+strong{font-weight:600;flex:0 1 auto}strong,.doing{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.doing{flex:1;color:var(--dim);font-size:13px}.far{flex:none;font-variant-numeric:tabular-nums;font-size:13px}
+.bar{border-radius:0;flex:none}
+.log{flex:1;border-top:1px solid var(--edge)}
+.jump{position:absolute;right:14px;bottom:14px;border:0;border-radius:99px;padding:6px 14px;font:600 13px system-ui,sans-serif;cursor:pointer;color:#fff;background:#2459d6;box-shadow:0 2px 10px #0005}
+.jump:focus-visible{outline:2px solid var(--text);outline-offset:2px}
+`;
+
+class RtlogdStream extends HTMLElement {
+  static observedAttributes = ["src", "filter", "tail", "height", "progress-only", "token-url"];
+
+  constructor() {
+    super();
+    const root = this.attachShadow({ mode: "open" });
+    root.adoptedStyleSheets = [sheet(CARD)];
+    this.card = make("section", "card");
+    this.name = make("strong", "");
+    this.doing = make("span", "doing");
+    this.far = make("span", "far");
+    const header = make("header", "");
+    header.append(make("span", "dot"), this.name, this.doing, this.far);
+    this.bar = bar("progress");
+    this.log = make("div", "log wrap");
+    this.log.tabIndex = 0;
+    this.log.setAttribute("role", "log");
+    this.log.setAttribute("aria-live", "off");
+    this.openRow = make("div", "row open");
+    this.log.append(this.openRow);
+    this.jump = make("button", "jump");
+    this.card.append(header, this.bar.track, this.log, this.jump);
+    root.append(this.card);
+    /** @type {import("./channel.js").Channel | undefined} */
+    this.channel = undefined;
+    /** @type {import("./channel.js").Subscription | undefined} */
+    this.subscription = undefined;
+    /** @type {HTMLElement[]} */
+    this.coming = [];
+    this.follow = true;
+    this.fresh = 0;
+    this.lastTop = 0;
+    this.log.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    this.jump.addEventListener("click", () => this.toEnd());
+  }
+
+  /** Asked for a token before each connect; the last one set for a server counts. @returns {undefined | (() => string | Promise<string>)} */
+  get getToken() {
+    return this.asked;
+  }
+
+  set getToken(asked) {
+    this.asked = asked;
+    this.renew();
+  }
+
+  connectedCallback() {
+    // A property that was set before the element was known hides the one of its class.
+    const own = /** @type {any} */ (this);
+    if (Object.hasOwn(own, "getToken")) {
+      const { getToken } = own;
+      delete own.getToken;
+      this.asked = getToken;
+    }
+    this.renew();
+  }
+
+  disconnectedCallback() {
+    this.renew();
+  }
+
+  attributeChangedCallback() {
+    this.renew();
+  }
+
+  /** Begins anew, once, whatever changed together. */
+  renew() {
+    if (this.renewing) return;
+    this.renewing = true;
+    queueMicrotask(() => {
+      this.renewing = false;
+      this.subscription?.close();
+      this.channel?.watchers.delete(this.watch);
+      this.channel = this.subscription = undefined;
+      if (this.isConnected) this.begin();
+    });
+  }
+
+  begin() {
+    const only = this.hasAttribute("progress-only");
+    const height = this.getAttribute("height") ?? "320";
+    this.card.style.height = only ? "" : /^\d+$/.test(height) ? `${height}px` : height;
+    this.log.hidden = only;
+    this.log.replaceChildren(this.openRow);
+    this.showOpen("");
+    this.toEnd();
+    const found = /^(.*\/)streams\/([^/?#]+)/.exec(new URL(this.getAttribute("src") ?? "", document.baseURI).href);
+    this.name.textContent = found ? decodeURIComponent(found[2]) : "rtlogd";
+    this.bar.show(null);
+    this.far.textContent = "";
+    this.say(found ? "connecting" : "src must be the address of a stream, as in https://ci:7070/streams/build", found ? "" : "bad");
+    if (!found) return;
+    const filter = this.getAttribute("filter");
+    const tail = this.getAttribute("tail") ?? "100";
+    const channel = (this.channel = channelTo(found[1], this.getAttribute("token-url") ?? ""));
+    channel.getToken = this.asked ?? channel.getToken;
+    channel.watchers.add(this.watch);
+    /** @type {import("./channel.js").Wanted} */
+    const wanted = { stream: this.name.textContent, tail: only ? 0 : tail === "all" ? tail : Number(tail) || 100 };
+    if (only || filter) wanted.grep = [only ? NOTHING : String(filter)];
+    this.log.setAttribute("aria-label", `Log of ${wanted.stream}`);
+    this.mark = filter ? pattern(filter) : null;
+    this.subscription = channel.subscribe(wanted, this);
+    if (channel.up) this.watch(true);
+  }
+
+  watch = (/** @type {boolean} */ up) => {
+    if (up) this.say("", "live");
+    else this.say(`no connection to ${new URL(this.channel?.base ?? "").host}; trying again`, "");
+  };
+
+  /** @param {string} text @param {string} is */
+  say(text, is) {
+    this.doing.textContent = text;
+    this.card.dataset.is = is;
+  }
+
+  /** @param {LogEvent[]} events */
+  events(events) {
+    for (const event of events) {
+      const row = rowOf(event);
+      if (event.kind) note(row, event);
+      else row.append(textCell(event.text ?? "", this.mark ?? null));
+      if (event.kind === "end") {
+        const [text, good] = told(event);
+        this.say(text, good === null ? "" : good ? "good" : "bad");
+      } else if (event.kind === "state") this.say("", event.state === "denied" ? "bad" : "live");
+      this.coming.push(row);
+      // Of a page that nobody sees no frame is drawn.
+      if (this.coming.length > 2 * ROWS) this.coming.splice(0, ROWS);
+      if (!event.kind && !this.follow) this.fresh += 1;
+    }
+    this.plan();
+  }
+
+  /** @param {{ missed: number | null, resume: string }} gap */
+  gap(gap) {
+    this.events([{ ...gap, id: gap.resume, kind: "gap" }]);
+  }
+
+  /** @param {string} text */
+  open(text) {
+    this.showOpen(text);
+    this.plan();
+  }
+
+  /** @param {Progress} progress */
+  progress(progress) {
+    this.bar.show(progress);
+    const { far, how, left, doing, counted } = words(progress);
+    this.far.textContent = [far || counted, how || left].filter(Boolean).join(" · ");
+    const is = { done: "good", error: "bad" }[progress.state] ?? "live";
+    this.say(is === "live" ? doing : this.doing.textContent ?? "", is);
+  }
+
+  ended() {
+    this.say("the stream has ended", "");
+  }
+
+  /** @param {Error} error */
+  failed(error) {
+    this.say(error.message, "bad");
+  }
+
+  /** @param {string} text */
+  showOpen(text) {
+    this.openRow.hidden = !text;
+    this.openRow.replaceChildren(textCell(text, null));
+  }
+
+  plan() {
+    if (this.planned) return;
+    this.planned = true;
+    requestAnimationFrame(() => {
+      this.planned = false;
+      this.openRow.before(...this.coming.splice(0).slice(-ROWS));
+      while (this.log.childElementCount > ROWS + 1) this.log.firstChild?.remove();
+      if (this.follow) this.toEnd();
+      this.showJump();
+    });
+  }
+
+  showJump() {
+    this.jump.hidden = this.follow;
+    this.jump.textContent = this.fresh ? `${this.fresh} new lines` : "Follow";
+  }
+
+  toEnd() {
+    this.follow = true;
+    this.fresh = 0;
+    this.log.scrollTop = this.log.scrollHeight;
+    this.lastTop = this.log.scrollTop;
+    this.showJump();
+  }
+
+  scrolled() {
+    const { scrollTop, clientHeight, scrollHeight } = this.log;
+    const atEnd = scrollTop + clientHeight >= scrollHeight - 4;
+    if (this.follow ? scrollTop < this.lastTop - 2 && !atEnd : atEnd && scrollTop > this.lastTop) {
+      this.follow = atEnd;
+      this.fresh = 0;
+      this.showJump();
+    }
+    this.lastTop = scrollTop;
+  }
+}
+
+if (!customElements.get("rtlogd-stream")) customElements.define("rtlogd-stream", RtlogdStream);

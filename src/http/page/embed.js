@@ -1,0 +1,18 @@
+// The frame at /embed/NAME: nothing but the element, told by the query what the element is told by attributes.
+
+import "./element.js";
+
+const query = new URLSearchParams(location.search);
+const element = document.createElement("rtlogd-stream");
+const name = location.pathname.slice(location.pathname.lastIndexOf("/") + 1);
+element.setAttribute("src", new URL(`../streams/${name}`, location.href).href);
+for (const attribute of ["filter", "tail", "theme", "progress-only"]) {
+  const value = query.get(attribute);
+  if (value !== null) element.setAttribute(attribute, value);
+}
+element.setAttribute("height", "100%");
+const token = query.get("access_token");
+if (token) Object.assign(element, { getToken: () => token });
+document.title = `${decodeURIComponent(name)} – rtlogd`;
+document.documentElement.dataset.theme = query.get("theme") ?? "";
+document.body.append(element);

@@ -1,0 +1,79 @@
+// Searches the whole history of a stream, from where one is.
+
+import { pattern } from "./ansi.js";
+import { button, part } from "./icons.js";
+import { numberOf } from "./logview.js";
+import { read } from "./server.js";
+
+/** @typedef {import("./viewer.js").Viewer} Viewer */
+
+export class Finder {
+  /** @param {Viewer} viewer */
+  constructor(viewer) {
+    this.viewer = viewer;
+    this.bar = part("form", "find-bar");
+    this.input = part("input", "find");
+    this.found = part("span", "found");
+    const replace = (/** @type {string} */ id, /** @type {HTMLButtonElement} */ made) => {
+      made.id = id;
+      part("button", id).replaceWith(made);
+    };
+    replace("find-older", button("older", "Older match", () => this.go(true)));
+    replace("find-newer", button("newer", "Newer match", () => this.go(false)));
+    replace("find-close", button("close", "Close the search", () => this.close()));
+    this.bar.addEventListener("submit", (submit) => {
+      submit.preventDefault();
+      this.go(true);
+    });
+    this.input.addEventListener("input", () => this.mark());
+  }
+
+  open() {
+    this.bar.hidden = false;
+    this.input.focus();
+    this.input.select();
+    this.mark();
+  }
+
+  close() {
+    this.bar.hidden = true;
+    this.found.textContent = "";
+    this.viewer.sought = null;
+    this.viewer.remark();
+    this.viewer.view.element.focus({ preventScroll: true });
+  }
+
+  /** What is sought, as the server has it: in any case, unless a capital is in it. */
+  get pattern() {
+    const text = this.input.value;
+    return text === text.toLowerCase() ? `(?i)${text}` : text;
+  }
+
+  mark() {
+    this.viewer.sought = this.input.value ? pattern(this.pattern) : null;
+    this.viewer.remark();
+  }
+
+  /** The next match from the chosen line on, or from what is in sight. @param {boolean} older */
+  async go(older) {
+    const { viewer } = this;
+    if (this.bar.hidden || !this.input.value) return this.open();
+    const { list } = viewer.view.lines;
+    const { chosen } = viewer;
+    /** @type {import("./server.js").Parameters} */
+    const from = older
+      ? [...(chosen ? [/** @type {[string, string]} */ (["before", chosen])] : []), ["tail", "1"], ["limit", "1"]]
+      : [["after", chosen || (list.at(-1)?.event.id ?? "")], ["limit", "1"]];
+    this.found.textContent = "searching…";
+    try {
+      const events = await read(viewer.name, [...from, ...viewer.filters, ["grep", this.pattern]]);
+      const match = events.filter(({ kind }) => !kind)[0];
+      this.found.textContent = match ? `line ${numberOf(match.id).toLocaleString()}` : older ? "no older match" : "no newer match";
+      if (!match) return;
+      await viewer.goTo(match.id);
+      viewer.onplace();
+    } catch (error) {
+      this.found.textContent = error instanceof Error ? error.message : String(error);
+    }
+  }
+}

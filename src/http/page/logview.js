@@ -1,0 +1,420 @@
+// Shows lines: however many there are, only those in sight are in the document. Knows no server; who owns it tells it what
+// came, and is asked for what lies beyond.
+
+import { plain } from "./ansi.js";
+import { LINES, Lines, isHidden } from "./lines.js";
+import { duration } from "./progress.js";
+import { LONG, make, note, rowOf, textCell } from "./rows.js";
+
+/** @typedef {import("./channel.js").LogEvent} LogEvent */
+/** @typedef {import("./lines.js").Line} Line */
+
+/** Height of a row, in pixels, as in the style. */
+const ROW = 20;
+
+/** What is drawn above and below what is in sight, in pixels: for who scrolls; and while it follows, when nobody does. */
+const BEYOND = 400;
+const EDGE = 40;
+
+/** What drawing may cost in each frame, in milliseconds: a third of one at 60 a second. What costs more is drawn less often. */
+const DEAR = 5;
+const OFTEN = 25;
+
+export class LogView {
+  /** @param {string} label what a screen reader calls it */
+  constructor(label) {
+    this.element = make("div", "log");
+    this.element.tabIndex = 0;
+    this.element.setAttribute("role", "log");
+    this.element.setAttribute("aria-live", "off");
+    this.element.setAttribute("aria-label", label);
+    this.above = make("div", "");
+    this.below = make("div", "");
+    this.openRow = make("div", "row open");
+    this.openRow.hidden = true;
+    this.element.append(this.above, this.below, this.openRow);
+    this.lines = new Lines();
+    /** Rows in the document. @type {Map<Line, HTMLElement>} */
+    this.rows = new Map();
+    this.follow = true;
+    /** Whether what comes live is not shown, since what is shown lies further back. */
+    this.detached = false;
+    /** Lines that came since it follows no more. */
+    this.fresh = 0;
+    /** @type {RegExp | null} */
+    this.mark = null;
+    /** The ends of what is selected. @type {[LogEvent, LogEvent] | null} */
+    this.selected = null;
+    /** What is kept in its place: a line, and how far its top is above the view's. @type {{ line: Line, offset: number } | null} */
+    this.anchor = null;
+    /** Whether what is in sight was changed, and not yet drawn: until then scrolling is none of the reader's. */
+    this.moved = false;
+    this.lastTop = 0;
+    this.columns = 80;
+    /** Whether long lines are wrapped, and what stands before the text. */
+    this.wraps = false;
+    /** @type {Shown} */
+    this.shown = { numbers: true, times: false, origins: false };
+    this.planned = false;
+    /** How long it took to draw, the last time, in milliseconds. */
+    this.cost = 0;
+    /** When that was. */
+    this.drawn = 0;
+    /** Told when it follows or not, or lines came. */
+    this.onchange = () => {};
+    /** Asked for what lies before, or behind. */
+    this.onolder = () => {};
+    this.onnewer = () => {};
+    /** Told which line was chosen. @type {(event: LogEvent, extend: boolean) => void} */
+    this.onchoose = () => {};
+    this.element.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    this.element.addEventListener("click", (click) => this.clicked(click));
+    new ResizeObserver(() => this.resized()).observe(this.element);
+  }
+
+  /** @param {LogEvent[]} events */
+  append(events) {
+    const lines = events.filter((event) => !event.kind).length;
+    if (!this.follow) {
+      this.fresh += lines;
+      // What is looked at is not dropped for what nobody sees.
+      if (this.lines.list.length + events.length > LINES) this.detached = true;
+    }
+    if (!this.detached) this.lines.append(events);
+    this.onchange();
+    this.plan();
+  }
+
+  /** Adds events below what is in sight. @param {LogEvent[]} events */
+  extend(events) {
+    this.keep();
+    this.moved = true;
+    this.lines.append(events);
+    this.plan();
+  }
+
+  /** Shows these lines instead, and these alone. @param {LogEvent[]} events @param {boolean} live */
+  restart(events, live) {
+    this.lines.restart(events);
+    for (const row of this.rows.values()) row.remove();
+    this.rows.clear();
+    this.anchor = null;
+    this.moved = true;
+    this.follow = live;
+    this.detached = !live;
+    this.fresh = 0;
+    this.showOpen("");
+    this.onchange();
+    this.plan();
+  }
+
+  /** @param {LogEvent[]} events */
+  prepend(events) {
+    if (!this.anchor && !this.follow) this.keep();
+    const anchored = this.anchor?.line.event;
+    this.moved = true;
+    const dropped = this.lines.prepend(events);
+    for (const row of this.rows.values()) row.remove();
+    this.rows.clear();
+    if (dropped) this.detached = true;
+    const line = this.lines.list.find(({ event }) => event === anchored);
+    if (this.anchor && line) this.anchor.line = line;
+    this.plan();
+  }
+
+  /** The line that is not finished yet. @param {string} text */
+  showOpen(text) {
+    this.openRow.hidden = !text;
+    this.openRow.replaceChildren(textCell(text, this.mark));
+    this.plan();
+  }
+
+  /** Begins to follow, if all is here. */
+  toEnd() {
+    this.follow = true;
+    this.fresh = 0;
+    this.anchor = null;
+    this.onchange();
+    this.plan();
+  }
+
+  pause() {
+    this.keep();
+    this.follow = false;
+    this.onchange();
+  }
+
+  /** @param {Line} line @param {number} [share] how far down the view it goes */
+  goTo(line, share = 0.3) {
+    this.lines.reveal(line);
+    this.follow = false;
+    this.anchor = { line, offset: -this.element.clientHeight * share };
+    this.onchange();
+    this.redraw();
+  }
+
+  /** @param {string} id */
+  find(id) {
+    return this.lines.list.find(({ event }) => event.id === id);
+  }
+
+  /** Draws all rows anew, in their places. */
+  redraw() {
+    if (!this.anchor && !this.follow) this.keep();
+    this.moved = true;
+    for (const row of this.rows.values()) row.remove();
+    this.rows.clear();
+    for (const line of this.lines.list) line.height = 0;
+    this.plan();
+  }
+
+  /** The lines that are selected, or all, as text. */
+  textOf(all = !this.selected) {
+    const [from, to] = all ? [0, this.lines.list.length - 1] : this.range();
+    const texts = this.lines.list.slice(from, to + 1).filter(({ event }) => !event.kind);
+    return texts.map(({ event }) => plain(event.text ?? "") + (event.continued ? "" : "\n")).join("");
+  }
+
+  /** The places of the first and the last line that are selected. */
+  range() {
+    const places = (this.selected ?? []).map((event) => this.lines.list.findIndex((line) => line.event === event));
+    return [Math.min(...places), Math.max(...places)];
+  }
+
+  plan() {
+    if (this.planned) return;
+    this.planned = true;
+    const act = (/** @type {number} */ now) => {
+      // Where drawing is dear and lines keep coming, some frames are for the reader's hands.
+      if (this.follow && this.cost > DEAR && now - this.drawn < OFTEN) {
+        requestAnimationFrame(act);
+        return;
+      }
+      const began = performance.now();
+      [this.planned, this.drawn] = [false, now];
+      this.render();
+      this.cost = performance.now() - began;
+    };
+    requestAnimationFrame(act);
+  }
+
+  resized() {
+    const probe = make("span", "text", "0".repeat(100));
+    const row = make("div", "row");
+    const { classList } = this.element;
+    this.wraps = classList.contains("wrap");
+    this.shown = { numbers: classList.contains("numbers"), times: classList.contains("times"), origins: classList.contains("origins") };
+    row.append(...gutter(undefined, this.shown), probe);
+    this.element.append(row);
+    const cell = probe.getBoundingClientRect().width / 100;
+    const room = this.element.clientWidth - probe.offsetLeft - 2 * cell;
+    row.remove();
+    this.columns = Math.max(10, Math.floor(room / cell) || 80);
+    this.redraw();
+  }
+
+  /** @param {Line} line */
+  heightOf(line) {
+    if (isHidden(line)) return 0;
+    if (!this.wraps) return ROW;
+    const length = Math.min(line.event.text?.length ?? 0, LONG);
+    return line.height || Math.max(1, Math.ceil(length / this.columns)) * ROW;
+  }
+
+  /** Notes what is in sight, so that it stays there. */
+  keep() {
+    let top = 0;
+    const seen = this.element.scrollTop;
+    for (const line of this.lines.list) {
+      const height = this.heightOf(line);
+      if (top + height > seen) {
+        this.anchor = { line, offset: seen - top };
+        return;
+      }
+      top += height;
+    }
+    this.anchor = null;
+  }
+
+  scrolled() {
+    if (this.moved) return;
+    const { scrollTop, clientHeight, scrollHeight } = this.element;
+    const atEnd = scrollTop + clientHeight >= scrollHeight - 4;
+    const down = scrollTop > this.lastTop + 2;
+    if (this.follow ? scrollTop < this.lastTop - 2 && !atEnd : down && atEnd && !this.detached) {
+      this.follow = !this.follow;
+      if (this.follow) this.fresh = 0;
+      this.onchange();
+    }
+    this.lastTop = scrollTop;
+    if (!this.follow) this.keep();
+    this.plan();
+  }
+
+  render() {
+    const { list } = this.lines;
+    const view = this.element.clientHeight;
+    let total = 0;
+    let anchored = 0;
+    for (const line of list) {
+      if (line === this.anchor?.line) anchored = total;
+      total += this.heightOf(line);
+    }
+    const open = this.openRow.hidden ? 0 : ROW;
+    let top = this.element.scrollTop;
+    if (this.follow) top = Math.max(0, total + open - view);
+    else if (this.anchor) top = Math.max(0, Math.min(anchored + this.anchor.offset, total + open - view));
+    const beyond = this.follow ? EDGE : BEYOND;
+    let before = 0;
+    let first = 0;
+    let at = 0;
+    let sum = 0;
+    for (; at < list.length && sum < top + view + beyond; at += 1) {
+      const height = this.heightOf(list[at]);
+      if (sum + height < top - beyond) {
+        first = at + 1;
+        before = sum + height;
+      }
+      sum += height;
+    }
+    this.put(list.slice(first, at).filter((line) => !isHidden(line)));
+    this.above.style.height = `${before}px`;
+    this.below.style.height = `${total - sum}px`;
+    if (this.wraps) this.measure();
+    this.place(top);
+    this.moved = false;
+    if (!this.follow && this.element.scrollTop < BEYOND) this.onolder();
+    if (this.detached && total - top - view < BEYOND) this.onnewer();
+  }
+
+  /** Puts these rows into the document, and takes the others out. @param {Line[]} lines */
+  put(lines) {
+    const wanted = new Set(lines);
+    for (const [line, row] of this.rows) {
+      if (!wanted.has(line)) {
+        row.remove();
+        this.rows.delete(line);
+      }
+    }
+    const [from, to] = this.selected ? this.range().map((at) => this.lines.list[at]) : [];
+    let selected = false;
+    let next = this.above.nextSibling;
+    for (const line of lines) {
+      let row = this.rows.get(line);
+      if (!row) {
+        row = this.draw(line);
+        this.rows.set(line, row);
+      }
+      if (line === from) selected = true;
+      row.classList.toggle("selected", selected || this.isBetween(line));
+      if (line === to) selected = false;
+      if (row === next) next = next.nextSibling;
+      else this.element.insertBefore(row, next);
+    }
+  }
+
+  /** Whether a line is selected whose selection begins out of sight. @param {Line} line */
+  isBetween(line) {
+    if (!this.selected) return false;
+    const [a, b] = this.selected.map((event) => numberOf(event.id));
+    const number = numberOf(line.event.id);
+    return number >= Math.min(a, b) && number <= Math.max(a, b);
+  }
+
+  /** How high rows really are; differences move nothing that is in sight. */
+  measure() {
+    for (const [line, row] of this.rows) line.height = row.offsetHeight;
+  }
+
+  /** @param {number} top */
+  place(top) {
+    if (this.follow) {
+      this.element.scrollTop = this.element.scrollHeight;
+    } else if (this.anchor) {
+      const row = this.rows.get(this.anchor.line);
+      const place = row ? row.offsetTop + this.anchor.offset : top;
+      if (Math.abs(this.element.scrollTop - place) > 1) this.element.scrollTop = place;
+    }
+    this.lastTop = this.element.scrollTop;
+  }
+
+  /** @param {Line} line */
+  draw(line) {
+    const { event, head } = line;
+    const row = rowOf(event);
+    let depth = 0;
+    for (let at = line.group; at; at = at.outer) depth += 1;
+    if (depth) row.style.setProperty("--depth", String(depth));
+    row.append(...gutter(event, this.shown));
+    if (event.kind) {
+      note(row, event);
+    } else if (head) {
+      const button = make("button", "fold", head.title);
+      button.setAttribute("aria-expanded", String(!head.folded));
+      const took = (Date.parse(head.ended) - Date.parse(head.began)) / 1000;
+      const many = head.folded ? `${head.lines} lines` : "";
+      row.classList.add("head");
+      row.append(button, make("span", "took", [many, took >= 0.1 ? duration(took) : ""].filter(Boolean).join(" · ")));
+    } else {
+      row.append(textCell(event.text ?? "", this.mark, () => this.plan()));
+    }
+    return row;
+  }
+
+  /** @param {MouseEvent} click */
+  clicked(click) {
+    const target = /** @type {Element} */ (click.composedPath()[0]);
+    const row = target.closest(".row");
+    const line = [...this.rows].find(([, known]) => known === row)?.[0];
+    if (!line) return;
+    if (target.closest(".fold") && line.head) {
+      this.lines.fold(line.head, !line.head.folded, line.event.id);
+      if (this.follow) this.pause();
+      this.keep();
+      this.redraw();
+    } else if (target.closest(".number")) {
+      click.preventDefault();
+      this.onchoose(line.event, click.shiftKey);
+    }
+  }
+}
+
+/**
+ * The number in an id.
+ * @param {string} id
+ */
+export function numberOf(id) {
+  return Number(id.slice(id.lastIndexOf("-") + 1));
+}
+
+/** The time of day, as the reader's clock has it. @param {string | undefined} time */
+function clock(time) {
+  if (!time) return "00:00:00.000";
+  const date = new Date(time);
+  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** What stands before the text. @typedef {{ numbers: boolean, times: boolean, origins: boolean }} Shown */
+
+/** @param {LogEvent | undefined} event @param {Shown} shown */
+function gutter(event, { numbers, times, origins }) {
+  const cells = [];
+  if (numbers) {
+    const number = make("a", "number", event ? String(numberOf(event.id)) : "0");
+    if (event) number.setAttribute("href", `#${event.id}`);
+    number.tabIndex = -1;
+    cells.push(number);
+  }
+  if (times) {
+    const time = make("time", "time", clock(event?.time));
+    time.title = event?.time ?? "";
+    cells.push(time);
+  }
+  if (origins) {
+    const origin = make("span", "origin", event?.origin?.replace(/^.*\//, "") ?? "");
+    origin.title = event?.origin ?? "";
+    cells.push(origin);
+  }
+  return cells;
+}

@@ -1,0 +1,53 @@
+// How logs and bars look, on the page and in the element: one style sheet, made by the object model, which a strict policy allows.
+
+// Each of the 16 colours is read well on the log's ground, by day and by night.
+const DAY = "24292f c62030 12752c 8a5a00 0a58ca 8b3fc7 0b6e7f 59626d 646d77 cf222e 1a7f37 946200 1f66dd 9a3fd1 19757c 1f2328".split(" ");
+const NIGHT = "8b949e ff7b72 56d364 e3b341 79b8ff d2a8ff 56d4dd b1bac4 98a2ae ffa198 7ee787 f2cc60 a5d6ff e2c5ff 85e8ef f0f6fc".split(" ");
+
+const LOOK = `
+.log{--log-bg:light-dark(#fdfdfc,#0e1217);--log-fg:light-dark(#24292f,#d5dbe2);--log-dim:light-dark(#5f6873,#8993a0);
+--log-line:light-dark(#0000000a,#ffffff0a);--log-link:light-dark(#0a58ca,#79b8ff);
+position:relative;overflow:auto;overflow-anchor:none;background:var(--log-bg);color:var(--log-fg);padding:8px 0;box-sizing:border-box;
+font:12.5px/20px ui-monospace,SFMono-Regular,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;tab-size:8;scrollbar-width:thin;contain:strict}
+.log:focus-visible{outline:2px solid var(--log-link);outline-offset:-2px}
+.row{display:flex;min-height:20px;padding:0 16px 0 12px;white-space:pre;width:max-content;min-width:100%;box-sizing:border-box;unicode-bidi:isolate;direction:ltr}
+.row:hover{background:var(--log-line)}
+.wrap .row{width:auto;white-space:break-spaces;overflow-wrap:anywhere}
+.text{min-width:0;flex:1}
+.row[data-origin=stderr]{box-shadow:inset 2px 0 light-dark(#d9a441,#9a7420)}
+.row[data-level=warning]{background:light-dark(#fff8e6,#241d0c)}
+.row:is([data-level=error],[data-level=critical],[data-level=alert],[data-level=emergency]){background:light-dark(#fff0ee,#2b1315);box-shadow:inset 2px 0 light-dark(#cf222e,#f85149)}
+.note .text{color:var(--log-dim);font-family:system-ui,sans-serif;font-size:12px}
+.note .text:before{content:"";display:inline-block;width:7px;height:7px;border-radius:50%;margin-right:9px;background:currentColor}
+.note.good .text{color:light-dark(#1a7f37,#56d364)}.note.bad .text{color:light-dark(#c62030,#ff7b72)}
+.open .text{opacity:.75}
+.text a{color:var(--log-link);text-underline-offset:2px}
+mark{background:light-dark(#ffe08a,#6b5200);color:light-dark(#1c2128,#fff)!important;border-radius:2px}
+.more{all:unset;cursor:pointer;margin-left:1ch;color:var(--log-link);text-decoration:underline}
+.more:focus-visible{outline:2px solid var(--log-link)}
+.bold{font-weight:700}.dim{opacity:.8}.italic{font-style:italic}.underline{text-decoration:underline}.strike{text-decoration:line-through}
+.underline.strike{text-decoration:underline line-through}.hidden{color:transparent!important}
+.inverse{background:var(--log-fg);color:var(--log-bg)}
+.fg{color:light-dark(oklch(from var(--fg) min(l,.52) c h),oklch(from var(--fg) max(l,.7) c h))}
+.bg{background:var(--bg);color:oklch(from var(--bg) clamp(0,(.62 - l)*1000,1) 0 0)}.fgbg{color:var(--fg)}
+${DAY.map((day, n) => `.fg${n}{color:light-dark(#${day},#${NIGHT[n]})}`).join("")}
+${DAY.map((day, n) => `.bg${n}{background:light-dark(#${day},#${NIGHT[n]});color:var(--log-bg)}`).join("")}
+.bar{height:4px;border-radius:2px;overflow:hidden;background:light-dark(#0000001a,#ffffff1f)}
+.bar div{height:100%;border-radius:2px;background:light-dark(#2459d6,#7aa2ff);transition:width .3s}
+.bar[data-state=done] div{background:light-dark(#1a7f37,#3fb950)}.bar[data-state=error] div{background:light-dark(#cf222e,#f85149)}
+.bar[data-state=paused] div{background:light-dark(#bf8700,#d29922)}
+.bar[data-state=indeterminate] div{width:30%;animation:to-and-fro 1.6s ease-in-out infinite alternate}
+@keyframes to-and-fro{from{margin-left:0}to{margin-left:70%}}
+@media(prefers-reduced-motion:reduce){.bar div{animation:none!important;transition:none}}
+[hidden]{display:none!important}
+`;
+
+/**
+ * A style sheet for a document or a shadow root.
+ * @param {string} more rules that go with these
+ */
+export function sheet(more) {
+  const made = new CSSStyleSheet();
+  made.replaceSync(LOOK + more);
+  return made;
+}

@@ -1,0 +1,252 @@
+// The page: the list at the side, one stream in the middle, and what keys and buttons do. What is shown stands in the address.
+
+import { channel, download, login, Refused, streams } from "./server.js";
+import { Finder } from "./finder.js";
+import { button, icon, part } from "./icons.js";
+import { sheet } from "./look.js";
+import { Streams } from "./streams.js";
+import { Typist } from "./typist.js";
+import { Viewer } from "./viewer.js";
+
+/** @typedef {import("./server.js").Stream} Stream */
+
+/** How often the list is asked for, in milliseconds. */
+const LIST = 2000;
+
+document.adoptedStyleSheets = [sheet("")];
+
+const list = new Streams();
+const viewer = new Viewer();
+const finder = new Finder(viewer);
+const typist = new Typist((text) => viewer.say(text));
+const filter = part("input", "filter");
+const level = part("select", "level");
+/** @type {Stream[]} */
+let known = [];
+
+/** Shows what the address says. */
+function show() {
+  const query = new URLSearchParams(location.search);
+  const name = query.get("stream") ?? "";
+  document.body.className = name ? "viewing" : "overview";
+  part("main", "viewer").hidden = !name;
+  list.choose(name);
+  if (!name) return viewer.close();
+  filter.value = query.get("grep") ?? "";
+  level.value = query.get("level") ?? "";
+  showKnown(name);
+  viewer.open(name, filter.value, level.value, decodeURIComponent(location.hash.slice(1)));
+}
+
+/** @param {string} name */
+function showKnown(name) {
+  const stream = known.find((one) => one.name === name);
+  viewer.showStream(stream);
+  typist.show(stream);
+}
+
+/** Notes in the address what is shown. */
+function note() {
+  const query = new URLSearchParams({ stream: viewer.name });
+  if (viewer.filter) query.set("grep", viewer.filter);
+  if (viewer.level) query.set("level", viewer.level);
+  [filter.value, level.value] = [viewer.filter, viewer.level];
+  history.replaceState(null, "", `?${query}${viewer.chosen ? `#${viewer.chosen}` : ""}`);
+}
+viewer.onplace = note;
+
+function sift() {
+  if (filter.value === viewer.filter && level.value === viewer.level) return;
+  viewer.open(viewer.name, filter.value, level.value, "");
+  note();
+}
+let typing = 0;
+filter.addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = window.setTimeout(sift, 300);
+});
+level.addEventListener("change", sift);
+part("form", "filter-form").addEventListener("submit", (submit) => {
+  submit.preventDefault();
+  sift();
+  viewer.view.element.focus();
+});
+
+document.addEventListener("click", (click) => {
+  const link = click.target instanceof Element ? click.target.closest("a") : null;
+  const plainly = click.button === 0 && !click.ctrlKey && !click.metaKey && !click.shiftKey && !click.altKey;
+  if (!link || !plainly || click.defaultPrevented || link.target || link.origin !== location.origin) return;
+  if (link.pathname !== location.pathname) return;
+  click.preventDefault();
+  history.pushState(null, "", link.href);
+  show();
+});
+addEventListener("popstate", show);
+addEventListener("hashchange", () => {
+  const id = decodeURIComponent(location.hash.slice(1));
+  if (id && id !== viewer.chosen) viewer.goTo(id);
+});
+
+// What a button switches on stays on.
+const view = viewer.view.element;
+/** @param {"wrap" | "times" | "origins"} name @param {boolean} on @param {HTMLButtonElement} pressed */
+function set(name, on, pressed) {
+  localStorage.setItem(`rtlogd-${name}`, String(on));
+  view.classList.toggle(name, on);
+  pressed.setAttribute("aria-pressed", String(on));
+  viewer.view.resized();
+}
+/** @param {"wrap" | "times" | "origins"} name @param {"wrap" | "clock" | "origin"} sign @param {string} label */
+function toggle(name, sign, label) {
+  const made = button(sign, label, () => set(name, !view.classList.contains(name), made));
+  const before = localStorage.getItem(`rtlogd-${name}`);
+  set(name, before === null ? name === "wrap" && innerWidth < 700 : before === "true", made);
+  return made;
+}
+
+const copy = () => {
+  const text = viewer.view.textOf();
+  navigator.clipboard.writeText(text).then(
+    () => viewer.say(`${text.split("\n").length - 1} lines are copied.`),
+    () => viewer.say("This browser lets no page copy over plain HTTP; mark the lines and press Ctrl-C."),
+  );
+};
+const copyLink = () => {
+  if (!viewer.chosen) viewer.step(0);
+  navigator.clipboard.writeText(location.href).then(
+    () => viewer.say("The link to this line is copied."),
+    () => viewer.say(`The link is in the address bar: ${location.href}`),
+  );
+};
+const save = () => download(viewer.name, viewer.filters);
+const help = () => part("dialog", "help").showModal();
+const pause = button("pause", "Pause", () => viewer.toggle());
+viewer.onfollow = (follow) => {
+  pause.title = follow ? "Pause" : "Follow";
+  if (pause.getAttribute("aria-label") === pause.title) return;
+  pause.setAttribute("aria-label", pause.title);
+  pause.replaceChildren(icon(follow ? "pause" : "follow"));
+};
+const wrap = toggle("wrap", "wrap", "Wrap lines");
+const times = toggle("times", "clock", "Times");
+const origins = toggle("origins", "origin", "Origins");
+part("div", "tools").append(
+  pause,
+  button("error", "First error", () => viewer.firstError()),
+  button("find", "Search the history", () => finder.open()),
+  wrap,
+  times,
+  origins,
+  button("copy", "Copy the chosen lines, or all that are loaded", copy),
+  button("link", "Copy a link to the chosen line", copyLink),
+  button("download", "Download all that is kept", save),
+  button("help", "Keys", help),
+);
+document.querySelector(".back")?.append(icon("back"));
+
+/** @type {Record<string, () => void>} */
+const keys = {
+  "/": () => filter.focus(),
+  f: () => finder.open(),
+  n: () => void finder.go(true),
+  N: () => void finder.go(false),
+  " ": () => viewer.toggle(),
+  g: () => viewer.toOldest(),
+  G: () => viewer.followNow(),
+  End: () => viewer.followNow(),
+  Home: () => viewer.toOldest(),
+  e: () => void viewer.firstError(),
+  j: () => viewer.step(1),
+  k: () => viewer.step(-1),
+  c: copy,
+  t: () => times.click(),
+  o: () => origins.click(),
+  w: () => wrap.click(),
+  "?": help,
+};
+document.addEventListener("keydown", (key) => {
+  const inside = key.target instanceof HTMLInputElement || key.target instanceof HTMLSelectElement;
+  if (key.key === "Escape" && viewer.name && !document.querySelector("dialog[open]")) {
+    if (!part("form", "find-bar").hidden) finder.close();
+    else if (inside) view.focus();
+    else if (viewer.view.selected) {
+      viewer.view.selected = null;
+      viewer.view.plan();
+      note();
+    }
+    return;
+  }
+  const pressing = key.key === " " && key.target instanceof HTMLButtonElement;
+  if (inside || pressing || key.ctrlKey || key.metaKey || key.altKey || !viewer.name || document.querySelector("dialog[open]")) return;
+  if (!Object.hasOwn(keys, key.key)) return;
+  key.preventDefault();
+  keys[key.key]();
+});
+
+// Light, dark, or as the system is.
+const THEMES = /** @type {const} */ (["auto", "light", "dark"]);
+const theme = part("button", "theme");
+/** @param {string | null} wanted */
+function dress(wanted) {
+  const name = THEMES.find((one) => one === wanted) ?? "auto";
+  document.documentElement.dataset.theme = name;
+  theme.replaceChildren(icon(name));
+  theme.title = `Colours: ${{ auto: "as the system", light: "light", dark: "dark" }[name]}`;
+  theme.setAttribute("aria-label", theme.title);
+}
+theme.addEventListener("click", () => {
+  const at = THEMES.findIndex((one) => one === document.documentElement.dataset.theme);
+  localStorage.setItem("rtlogd-theme", THEMES[(at + 1) % THEMES.length]);
+  dress(localStorage.getItem("rtlogd-theme"));
+});
+dress(localStorage.getItem("rtlogd-theme"));
+
+const connection = part("span", "connection");
+/** @param {string} trouble */
+function connected(trouble) {
+  connection.textContent = trouble;
+  connection.dataset.is = trouble ? "bad" : "live";
+}
+channel.watchers.add((up) => up && refresh());
+
+const dialog = part("dialog", "login");
+part("form", "login-form").addEventListener("submit", async (submit) => {
+  submit.preventDefault();
+  try {
+    await login(part("input", "token").value.trim());
+    location.reload();
+  } catch (error) {
+    part("p", "refused").textContent = error instanceof Error ? error.message : String(error);
+  }
+});
+/** @param {string} why */
+function askForToken(why) {
+  part("p", "refused").textContent = why;
+  if (!dialog.open) dialog.showModal();
+}
+const key = button("key", "Use a token", () => askForToken("It says what you may read, type and command here."));
+theme.before(key);
+
+let asked = 0;
+async function refresh() {
+  clearTimeout(asked);
+  try {
+    known = await streams();
+    connected("");
+    list.show(known);
+    if (viewer.name) showKnown(viewer.name);
+  } catch (error) {
+    const refused = error instanceof Refused && (error.status === 401 || error.status === 403);
+    connected(refused ? "" : "no connection; trying again");
+    if (refused) return askForToken(error.message);
+  }
+  clearTimeout(asked);
+  asked = window.setTimeout(refresh, LIST);
+}
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(asked);
+  if (document.visibilityState === "visible") refresh();
+});
+
+await refresh();
+show();

@@ -1,0 +1,126 @@
+// The list of streams: each with how it is, how fast, how far.
+
+import { make } from "./rows.js";
+import { bar, words } from "./progress.js";
+import { part } from "./icons.js";
+
+/** @typedef {import("./server.js").Stream} Stream */
+
+/** From how many streams on they can be searched. */
+const MANY = 8;
+
+/**
+ * How a stream is, in a word, and in which colour.
+ * @param {Stream} stream
+ * @returns {{ word: string, is: "live" | "good" | "bad" | "odd" | "" }}
+ */
+export function how({ source, progress, degraded, ended, kind }) {
+  const state = source?.state ?? "";
+  if (degraded) return { word: "not recorded", is: "odd" };
+  if (state === "running") return progress?.state === "paused" ? { word: "paused", is: "odd" } : { word: "running", is: "live" };
+  if (state === "following" || state === "polling") return { word: state, is: "live" };
+  if (state === "denied") return { word: "denied", is: "bad" };
+  if (state === "backing-off" || state === "stopped" || ended) {
+    const last = source?.last;
+    if (last?.signal) return { word: `killed (${last.signal})`, is: "bad" };
+    if (last?.code) return { word: `failed (${last.code})`, is: "bad" };
+    if (last?.code === 0) return { word: "passed", is: "good" };
+    return { word: state === "backing-off" ? "failed" : kind === "process" ? "stopped" : "ended", is: state === "backing-off" ? "bad" : "" };
+  }
+  return { word: state || "new", is: "" };
+}
+
+/**
+ * How fast lines come.
+ * @param {number} rate
+ */
+export function speed(rate) {
+  if (rate === 0) return "quiet";
+  if (rate < 1) return `${Math.ceil(rate * 60)} lines/min`;
+  return `${Math.round(rate).toLocaleString()} ${rate < 1.5 ? "line/s" : "lines/s"}`;
+}
+
+/** One entry. */
+class Item {
+  /** @param {string} name */
+  constructor(name) {
+    this.element = make("li", "stream");
+    this.link = /** @type {HTMLAnchorElement} */ (make("a", ""));
+    this.link.href = `?stream=${encodeURIComponent(name)}`;
+    this.name = make("strong", "", name);
+    this.state = make("span", "chip");
+    this.about = make("span", "about");
+    this.rate = make("span", "rate");
+    this.bar = bar(`Progress of ${name}`);
+    const first = make("span", "line");
+    const second = make("span", "line");
+    first.append(make("span", "dot"), this.name, this.state);
+    second.append(this.about, this.rate);
+    this.link.append(first, second, this.bar.track);
+    this.element.append(this.link);
+  }
+
+  /** @param {Stream} stream */
+  show(stream) {
+    const { word, is } = how(stream);
+    const { progress } = stream;
+    const { far, doing, left } = progress ? words(progress) : { far: "", doing: "", left: "" };
+    const running = stream.source?.state === "running";
+    set(this.state, far && running ? far : word);
+    this.element.dataset.is = is;
+    set(this.about, (stream.source?.error ?? (running ? left || doing : "")) || stream.description || stream.kind);
+    this.about.title = this.about.textContent ?? "";
+    set(this.rate, speed(stream.rate));
+    this.bar.show(running && progress?.percent !== undefined ? progress : null);
+  }
+}
+
+/** Sets a text, if it changed. @param {HTMLElement} element @param {string} text */
+function set(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export class Streams {
+  constructor() {
+    this.list = part("ul", "list");
+    this.search = part("input", "search");
+    /** @type {Map<string, Item>} */
+    this.items = new Map();
+    this.chosen = "";
+    this.search.addEventListener("input", () => this.sift());
+  }
+
+  /** @param {Stream[]} streams */
+  show(streams) {
+    const names = new Set(streams.map(({ name }) => name));
+    for (const [name, item] of this.items) {
+      if (names.has(name)) continue;
+      item.element.remove();
+      this.items.delete(name);
+    }
+    streams.forEach((stream, at) => {
+      const item = this.items.get(stream.name) ?? new Item(stream.name);
+      this.items.set(stream.name, item);
+      item.show(stream);
+      if (this.list.children[at] !== item.element) this.list.insertBefore(item.element, this.list.children[at] ?? null);
+    });
+    part("p", "none").hidden = streams.length > 0;
+    this.search.hidden = streams.length < MANY;
+    this.sift();
+    this.choose(this.chosen);
+  }
+
+  /** @param {string} chosen */
+  choose(chosen) {
+    this.chosen = chosen;
+    for (const [name, { link }] of this.items) {
+      if (name === chosen) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+  }
+
+  sift() {
+    const sought = this.search.hidden ? "" : this.search.value.toLowerCase();
+    for (const [name, { element }] of this.items) element.hidden = !name.toLowerCase().includes(sought);
+  }
+}

@@ -1,0 +1,324 @@
+// One stream, live or anywhere in its history: what is in sight, where it comes from, and what its header says.
+
+import { pattern } from "./ansi.js";
+import { LogView } from "./logview.js";
+import { bar, words } from "./progress.js";
+import { make } from "./rows.js";
+import { channel, read } from "./server.js";
+import { how, speed } from "./streams.js";
+import { part } from "./icons.js";
+
+/** @typedef {import("./channel.js").LogEvent} LogEvent */
+/** @typedef {import("./channel.js").Progress} Progress */
+/** @typedef {import("./server.js").Stream} Stream */
+/** @typedef {import("./server.js").Parameters} Parameters */
+
+/** Lines that are shown at first, and that are got at once when more are wanted. */
+const TAIL = 500;
+const PAGE = 1000;
+
+/** Lines before one that is gone to. */
+const CONTEXT = 200;
+
+/** The id just before `id`, in its epoch. @param {string} id */
+function before(id) {
+  const at = id.lastIndexOf("-") + 1;
+  return id.slice(0, at) + (Number(id.slice(at)) - 1);
+}
+
+export class Viewer {
+  constructor() {
+    this.view = new LogView("Log");
+    this.view.element.classList.add("numbers");
+    part("div", "stage").prepend(this.view.element);
+    this.bar = bar("Progress");
+    this.figures = make("div", "figures");
+    part("div", "progress").append(this.bar.track, this.figures);
+    this.name = "";
+    this.filter = "";
+    this.level = "";
+    /** What the search looks for; it is marked instead of the filter's matches. @type {RegExp | null} */
+    this.sought = null;
+    /** @type {Progress | null} */
+    this.progress = null;
+    /** Counts what was opened, so that late answers are known. */
+    this.turn = 0;
+    this.reading = false;
+    this.oldest = false;
+    /** Told when the address changes. @type {() => void} */
+    this.onplace = () => {};
+    this.jump = part("button", "jump");
+    this.jump.addEventListener("click", () => this.followNow());
+    this.view.onchange = () => this.showFollow();
+    this.view.onolder = () => this.older();
+    this.view.onnewer = () => this.newer();
+    this.view.onchoose = (event, extend) => this.choose(event, extend);
+    setInterval(() => this.showProgress(), 1000);
+  }
+
+  /** What is asked for of the stream. @returns {Parameters} */
+  get filters() {
+    return [["grep", this.filter], ["level", this.level]];
+  }
+
+  /** @param {string} name @param {string} filter @param {string} level @param {string} id a line to go to */
+  open(name, filter, level, id) {
+    if (name !== this.name) {
+      this.progress = null;
+      this.view.lines.folds.clear();
+    }
+    Object.assign(this, { name, filter, level });
+    this.view.selected = null;
+    this.view.element.setAttribute("aria-label", `Log of ${name}`);
+    part("h1", "name").textContent = name;
+    this.showProgress();
+    this.remark();
+    if (id) this.goTo(id);
+    else this.live();
+  }
+
+  close() {
+    this.turn += 1;
+    this.subscription?.close();
+    this.name = "";
+    document.title = "rtlogd";
+  }
+
+  remark() {
+    this.view.mark = this.sought ?? (this.filter ? pattern(this.filter) : null);
+    this.view.redraw();
+  }
+
+  /** Shows the newest lines, and those that come. */
+  live() {
+    this.turn += 1;
+    this.oldest = false;
+    this.view.restart([], true);
+    this.attach(undefined);
+  }
+
+  /** Shows what comes live, after an event or from the newest lines on. @param {string | undefined} after */
+  attach(after) {
+    this.subscription?.close();
+    this.say("");
+    /** @type {import("./channel.js").Wanted} */
+    const wanted = { stream: this.name, grep: this.filter ? [this.filter] : [], level: this.level || undefined };
+    if (after) wanted.after = after;
+    else wanted.tail = TAIL;
+    this.subscription = channel.subscribe(wanted, {
+      events: (events) => this.view.append(events),
+      gap: (gap) => this.view.append([{ ...gap, id: gap.resume, kind: "gap" }]),
+      open: (text) => this.view.showOpen(this.view.detached ? "" : text),
+      progress: (progress) => {
+        this.progress = progress;
+        this.showProgress();
+      },
+      ended: () => this.say("The stream has ended."),
+      failed: (error) => this.say(error.message),
+    });
+  }
+
+  followNow() {
+    this.view.selected = null;
+    this.onplace();
+    if (this.view.detached) this.live();
+    else this.view.toEnd();
+    this.view.element.focus({ preventScroll: true });
+  }
+
+  toggle() {
+    if (this.view.follow) this.view.pause();
+    else this.followNow();
+  }
+
+  /** Gets lines before those there are. */
+  async older() {
+    const first = this.view.lines.list[0]?.event;
+    if (this.reading || this.oldest || !first) return;
+    await this.reach(async () => {
+      const events = await read(this.name, [["before", first.id], ["tail", String(PAGE)], ...this.filters]);
+      return () => {
+        const older = events.filter(({ kind }) => kind !== "gap");
+        this.oldest = older.length === 0;
+        if (older.length) this.view.prepend(older);
+      };
+    });
+  }
+
+  /** Gets lines after those there are, until what comes live goes on there. */
+  async newer() {
+    const last = this.view.lines.list.at(-1)?.event;
+    if (this.reading || !last) return;
+    await this.reach(async () => {
+      const events = await read(this.name, [["after", last.id], ["limit", String(PAGE)], ...this.filters]);
+      return () => {
+        this.oldest = false;
+        this.view.extend(events);
+        if (events.filter(({ kind }) => !kind).length < PAGE) {
+          this.view.detached = false;
+          this.attach(this.view.lines.list.at(-1)?.event.id);
+        }
+      };
+    });
+  }
+
+  /**
+   * Asks, and does what the answer says unless something else was opened meanwhile.
+   * @param {() => Promise<() => void>} asked
+   */
+  async reach(asked) {
+    const { turn } = this;
+    this.reading = true;
+    try {
+      const act = await asked();
+      this.reading = false;
+      if (turn === this.turn) act();
+    } catch (error) {
+      this.reading = false;
+      if (turn === this.turn) this.say(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** Goes to a line, wherever in the history it is. @param {string} id */
+  async goTo(id) {
+    const line = this.view.find(id);
+    if (line) {
+      this.view.selected = [line.event, line.event];
+      this.view.goTo(line);
+      return;
+    }
+    this.turn += 1;
+    await this.reach(async () => {
+      const [above, from] = await Promise.all([
+        read(this.name, [["before", id], ["tail", String(CONTEXT)], ...this.filters]),
+        read(this.name, [["after", before(id)], ["limit", String(PAGE)], ...this.filters]),
+      ]);
+      return () => this.show(id, [...above.filter(({ kind }) => kind !== "gap"), ...from]);
+    });
+  }
+
+  /** Shows these events with one of them in the middle. @param {string} id @param {LogEvent[]} events */
+  show(id, events) {
+    const found = events.find((event) => event.id === id && event.kind !== "gap");
+    if (!found && (this.filter || this.level)) {
+      [this.filter, this.level] = ["", ""];
+      this.onplace();
+      this.remark();
+      this.goTo(id);
+      return;
+    }
+    if (!found) {
+      this.live();
+      this.say("That line is no longer kept; these are the newest.");
+      return;
+    }
+    this.oldest = false;
+    this.view.restart(events, false);
+    this.attach(events.at(-1)?.id);
+    this.view.selected = [found, found];
+    const line = this.view.find(id);
+    if (line) this.view.goTo(line);
+  }
+
+  /** The first line that says it is an error. */
+  async firstError() {
+    await this.reach(async () => {
+      const found = await read(this.name, [["tail", "all"], ["level", "error"], ["limit", "1"], ["grep", this.filter]]);
+      return () => {
+        const error = found.find(({ kind }) => !kind);
+        if (error) this.goTo(error.id).then(() => this.onplace());
+        else this.say("No line says that it is an error.");
+      };
+    });
+  }
+
+  toOldest() {
+    this.reach(async () => {
+      const events = await read(this.name, [["tail", "all"], ["limit", String(PAGE)], ...this.filters]);
+      return () => {
+        this.turn += 1;
+        this.oldest = true;
+        this.view.restart(events, false);
+        this.attach(events.at(-1)?.id);
+        const [first] = this.view.lines.list;
+        if (first) this.view.goTo(first, 0);
+      };
+    });
+  }
+
+  /** @param {LogEvent} event @param {boolean} extend whether from the one that was chosen before */
+  choose(event, extend) {
+    const from = extend ? this.view.selected?.[0] ?? event : event;
+    const again = !extend && this.view.selected?.[0] === event && this.view.selected[1] === event;
+    this.view.selected = again ? null : [from, event];
+    this.view.plan();
+    this.onplace();
+  }
+
+  /** Chooses the line before or after the chosen one. @param {number} by */
+  step(by) {
+    const { list } = this.view.lines;
+    const chosen = this.view.selected?.[1];
+    const at = chosen ? list.findIndex(({ event }) => event === chosen) + by : list.length - 1;
+    const line = list[Math.max(0, Math.min(at, list.length - 1))];
+    if (!line) return;
+    this.view.selected = [line.event, line.event];
+    this.view.goTo(line, 0.5);
+    this.onplace();
+    this.say(line.event.text ?? "");
+  }
+
+  /** The id of what was chosen last. */
+  get chosen() {
+    return this.view.selected?.[0].id ?? "";
+  }
+
+  /** @param {string} text */
+  say(text) {
+    const said = part("p", "said");
+    said.textContent = text;
+    // Only what somebody waits for is also seen.
+    said.classList.toggle("unseen", !text || text === this.view.selected?.[1].text);
+  }
+
+  showFollow() {
+    const { follow, fresh } = this.view;
+    this.jump.hidden = follow;
+    const text = fresh ? `${fresh.toLocaleString()} new ${fresh === 1 ? "line" : "lines"}` : "Follow";
+    if (this.jump.textContent !== text) this.jump.textContent = text;
+    this.onfollow(follow);
+  }
+
+  /** Told whether it follows. @type {(follow: boolean) => void} */
+  onfollow = () => {};
+
+  /** @param {Stream | undefined} stream */
+  showStream(stream) {
+    const state = part("span", "state");
+    const { word, is } = stream ? how(stream) : { word: "not there", is: "" };
+    state.textContent = word;
+    state.dataset.is = is;
+    const failed = stream?.source?.error ?? (is === "" ? stream?.source?.reason : undefined);
+    const text = stream ? [stream.description, failed, speed(stream.rate)].filter(Boolean).join(" · ") : "";
+    const about = part("span", "about");
+    about.textContent = text;
+    about.title = text;
+    if (stream && !channel.up) this.progress = stream.progress;
+    // A process has a clock from its start, and a bar only once it spoke of one.
+    this.progress ??= stream?.progress ?? null;
+    this.showProgress();
+  }
+
+  showProgress() {
+    if (!this.name) return;
+    const { progress } = this;
+    const known = progress && (progress.percent !== undefined || progress.phase || progress.message) ? progress : null;
+    part("div", "progress").hidden = !known;
+    this.bar.show(known);
+    const { far, how: word, left, counted, doing } = known ? words(known) : { far: "", how: "", left: "", counted: "", doing: "" };
+    const shown = [["far", far], ["doing", doing], ["counted", counted], ["left", [word, left].filter(Boolean).join(" · ")]];
+    this.figures.replaceChildren(...shown.filter(([, text]) => text).map(([name, text]) => make("span", name, text)));
+    const title = [far && word !== "done" ? `${far}${word ? ` ${word}` : ""}` : word, this.name].filter(Boolean).join(" · ");
+    document.title = `${title} – rtlogd`;
+  }
+}

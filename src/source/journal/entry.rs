@@ -1,0 +1,160 @@
+//! One entry of the journal, as `journalctl --output=json` writes it (systemd's "Journal JSON Format"). Does no IO.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::event::{Level, Origin, Time};
+
+/// The fields that we ask for, beside those that come with every entry.
+pub(super) const FIELDS: &str = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_COMM,_SYSTEMD_UNIT";
+
+/// An entry.
+#[derive(Debug, PartialEq)]
+pub(super) struct Entry {
+    /// Its place in the journal.
+    pub(super) cursor: String,
+    /// When it came to the journal.
+    pub(super) time: Time,
+    /// Who wrote it.
+    pub(super) origin: Origin,
+    /// How serious it is, if that was said.
+    pub(super) level: Option<Level>,
+    /// What it says; `None` if it says nothing.
+    pub(super) message: Option<Vec<u8>>,
+}
+
+#[derive(Deserialize)]
+struct Written<'a> {
+    #[serde(rename = "__CURSOR", borrow)]
+    cursor: Cow<'a, str>,
+    #[serde(rename = "__REALTIME_TIMESTAMP", borrow)]
+    time: Cow<'a, str>,
+    #[serde(rename = "MESSAGE", default)]
+    message: Field,
+    #[serde(rename = "PRIORITY", default)]
+    priority: Field,
+    #[serde(rename = "SYSLOG_IDENTIFIER", default)]
+    identifier: Field,
+    #[serde(rename = "_COMM", default)]
+    command: Field,
+    #[serde(rename = "_SYSTEMD_UNIT", default)]
+    unit: Field,
+}
+
+/// The value of a field.
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+enum Field {
+    /// It is not there, or was too long to be written.
+    #[default]
+    None,
+    Text(String),
+    /// It is no UTF-8, or has control characters in it.
+    Bytes(Vec<u8>),
+    /// The field is there several times.
+    Several(Vec<Field>),
+}
+
+impl Field {
+    fn bytes(self) -> Option<Vec<u8>> {
+        match self {
+            Self::None => None,
+            Self::Text(text) => Some(text.into_bytes()),
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Several(all) => {
+                let all: Vec<_> = all.into_iter().filter_map(Self::bytes).collect();
+                Some(all.join(&b'\n'))
+            }
+        }
+    }
+
+    fn text(self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.bytes()?).into_owned();
+        Some(text).filter(|text| !text.is_empty())
+    }
+}
+
+/// What is no entry, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("journalctl wrote what is no entry: {0}")]
+pub(super) struct BadEntry(String);
+
+impl Entry {
+    /// Reads a line that journalctl wrote; `None` if it is a remark of its own.
+    pub(super) fn read(line: &[u8]) -> Result<Option<Self>, BadEntry> {
+        // Where the machine was started anew, even between entries in JSON.
+        if line.is_empty() || line.starts_with(b"-- ") {
+            return Ok(None);
+        }
+        let written: Written<'_> = serde_json::from_slice(line).map_err(|error| BadEntry(error.to_string()))?;
+        let time = written.time.parse().map_err(|_| BadEntry(format!("its time is {:?}", written.time)))?;
+        let origin = written.identifier.text().or_else(|| written.command.text()).or_else(|| written.unit.text());
+        let priority = written.priority.text().and_then(|number| number.parse().ok());
+        Ok(Some(Self {
+            cursor: written.cursor.into_owned(),
+            time: Time(time),
+            origin: Origin::from(origin.as_deref().unwrap_or("unknown")),
+            level: priority.and_then(Level::of_number),
+            message: written.message.bytes(),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(fields: &str) -> Entry {
+        let line = format!(r#"{{"__CURSOR":"s=1;i=2","__REALTIME_TIMESTAMP":"1763874672123456"{fields}}}"#);
+        Entry::read(line.as_bytes()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn an_entry_has_its_time_its_level_and_who_wrote_it() {
+        let entry = read(r#","MESSAGE":"hello\nthere","PRIORITY":"3","SYSLOG_IDENTIFIER":"sshd","_COMM":"x""#);
+        let expected = Entry {
+            cursor: "s=1;i=2".into(),
+            time: Time(1_763_874_672_123_456),
+            origin: "sshd".into(),
+            level: Some(Level::Error),
+            message: Some(b"hello\nthere".into()),
+        };
+        assert_eq!(entry, expected);
+    }
+
+    #[test]
+    fn what_is_not_said_is_told_by_something_else() {
+        for (fields, origin) in [
+            (r#","_COMM":"make","_SYSTEMD_UNIT":"b.service""#, "make"),
+            (r#","SYSLOG_IDENTIFIER":"","_SYSTEMD_UNIT":"b.service""#, "b.service"),
+            ("", "unknown"),
+        ] {
+            assert_eq!(read(fields).origin.as_str(), origin);
+        }
+        assert_eq!((read("").level, read("").message), (None, None));
+        assert_eq!(read(r#","PRIORITY":"9""#).level, None);
+    }
+
+    #[test]
+    fn a_message_is_bytes_and_may_be_there_several_times() {
+        for (message, bytes) in [
+            (r"[255,10,27]", Some(&b"\xff\n\x1b"[..])),
+            (r#"["a","b"]"#, Some(b"a\nb")),
+            (r#"["a",[255]]"#, Some(b"a\n\xff")),
+            ("[]", Some(b"")),
+            ("null", None),
+            (r#""ä""#, Some("ä".as_bytes())),
+        ] {
+            assert_eq!(read(&format!(r#","MESSAGE":{message}"#)).message.as_deref(), bytes, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_remark_is_no_entry_and_nonsense_is_told() {
+        assert!(Entry::read(b"-- Boot 1f --").unwrap().is_none());
+        for line in [&b"{"[..], b"x", br#"{"__CURSOR":"a"}"#, br#"{"__CURSOR":"a","__REALTIME_TIMESTAMP":"now"}"#] {
+            Entry::read(line).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What journalctl is asked, and the place in the journal that is recorded. Does no IO.
+
+use std::ffi::OsString;
+
+use crate::config::{JournalSource, Start};
+
+use super::entry;
+
+/// Which entries are wanted, as the words of a command.
+#[derive(Debug, Clone)]
+pub(super) struct Query {
+    words: Vec<String>,
+    /// That of this machine alone, as a word; none if the machine has no id.
+    machine: Option<String>,
+}
+
+/// How far the journal was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Not at all, and all that is in it is wanted.
+    Before,
+    /// Up to this entry.
+    At {
+        cursor: String,
+        /// It is one of those that are wanted now; else the configuration was another.
+        ours: bool,
+    },
+}
+
+impl Query {
+    /// What picks the entries that `source` is about, of the machine with this id (machine-id(5)).
+    pub(super) fn new(source: &JournalSource, machine: Option<&str>) -> Self {
+        let JournalSource { units, identifiers, priority, kernel, matches, from: _ } = source;
+        let mut words = Vec::new();
+        words.extend(units.iter().map(|unit| format!("--unit={unit}")));
+        words.extend(identifiers.iter().map(|identifier| format!("--identifier={identifier}")));
+        words.extend(priority.map(|level| format!("--priority={}", level as u8)));
+        // Not `--dmesg`, which is about the last start of the machine alone.
+        words.extend(kernel.then(|| "_TRANSPORT=kernel".to_owned()));
+        words.extend(matches.iter().cloned());
+        Self { words, machine: machine.map(|id| format!("_MACHINE_ID={}", id.trim())) }
+    }
+
+    /// Asks for the newest entry.
+    pub(super) fn newest(&self) -> Vec<OsString> {
+        // Quiet: that there is none is nothing to talk about.
+        self.command(&["--quiet", "--lines=1"])
+    }
+
+    /// Asks for all entries from a place on, also for those to come. The one at the place comes first, if it is there still.
+    pub(super) fn follow(&self, place: &Place) -> Vec<OsString> {
+        match place {
+            Place::Before => self.command(&["--follow", "--no-tail"]),
+            // Not `--after-cursor`: if its entry is gone, that skips another one.
+            Place::At { cursor, .. } => self.command(&["--follow", "--no-tail", &format!("--cursor={cursor}")]),
+        }
+    }
+
+    fn command(&self, options: &[&str]) -> Vec<OsString> {
+        let fields = format!("--output-fields={}", entry::FIELDS);
+        // All: a field of more than 4096 bytes would be left out. Merge: else who follows gets only what was written since
+        // the machine was started; of other machines' journals, which it would add, the match keeps us.
+        let fixed = ["journalctl", "--no-pager", "--output=json", "--all", "--merge", &fields];
+        let picked = self.words.iter().chain(&self.machine).map(String::as_str);
+        let words = fixed.iter().chain(options).copied().chain(picked);
+        words.map(Into::into).collect()
+    }
+
+    /// A place as it is recorded.
+    pub(super) fn written(&self, place: &Place) -> String {
+        match place {
+            Place::Before => "start".to_owned(),
+            Place::At { cursor, .. } => format!("{:08x} {cursor}", self.mark()),
+        }
+    }
+
+    /// The place that was recorded; where nothing was, `None` if the journal is to be read from its end.
+    pub(super) fn read(&self, written: Option<&str>, from: Start) -> Option<Place> {
+        let Some(written) = written else { return (from == Start::Beginning).then_some(Place::Before) };
+        let Some((mark, cursor)) = written.split_once(' ') else { return Some(Place::Before) };
+        Some(Place::At { cursor: cursor.to_owned(), ours: u32::from_str_radix(mark, 16) == Ok(self.mark()) })
+    }
+
+    /// Tells it from most others.
+    fn mark(&self) -> u32 {
+        crc32fast::hash(self.words.join("\0").as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Level;
+
+    fn query() -> Query {
+        Query::new(
+            &JournalSource {
+                units: vec!["a.service".into(), "b*".into()],
+                identifiers: vec!["sshd".into()],
+                priority: Some(Level::Warning),
+                matches: vec!["_UID=0".into()],
+                ..JournalSource::default()
+            },
+            Some("7f\n"),
+        )
+    }
+
+    #[test]
+    fn it_is_asked_for_what_is_wanted() {
+        let place = Place::At { cursor: "s=1".into(), ours: true };
+        let words: Vec<_> = query().follow(&place).into_iter().map(|word| word.into_string().unwrap()).collect();
+        let wanted = "--follow --no-tail --cursor=s=1 --unit=a.service --unit=b* --identifier=sshd --priority=4 _UID=0 \
+            _MACHINE_ID=7f";
+        assert!(words.join(" ").ends_with(wanted), "{words:?}");
+        let kernel = Query::new(&JournalSource { kernel: true, ..JournalSource::default() }, None);
+        assert_eq!(kernel.newest().last().unwrap(), "_TRANSPORT=kernel");
+    }
+
+    #[test]
+    fn a_place_is_known_again_and_one_of_another_query_is_told_apart() {
+        let place = Place::At { cursor: "s=1;i=2".into(), ours: true };
+        let written = query().written(&place);
+        assert_eq!(query().read(Some(&written), Start::End), Some(place));
+        let other = Query::new(&JournalSource::default(), None).read(Some(&written), Start::End);
+        assert_eq!(other, Some(Place::At { cursor: "s=1;i=2".into(), ours: false }));
+        assert_eq!(query().read(Some(&query().written(&Place::Before)), Start::End), Some(Place::Before));
+        assert_eq!(query().read(None, Start::End), None);
+        assert_eq!(query().read(None, Start::Beginning), Some(Place::Before));
+    }
+}

@@ -1,0 +1,89 @@
+// What the tests of the page share: a browser, a way in with the owner's rights, and waiting for facts.
+// node SCRIPT CHROMIUM PLACE URL: PLACE is the daemon's directory, with its Unix socket `r.sock`; URL is its address over TCP.
+const assert = require('node:assert/strict');
+const fs = require('node:fs');
+const http = require('node:http');
+const net = require('node:net');
+const path = require('node:path');
+const { chromium } = require('playwright-core');
+
+const [executablePath, place, url] = process.argv.slice(2);
+const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-dev-shm-usage'];
+
+/** Connections through doors. */
+const open = new Set();
+
+/** Cuts them all. */
+const cut = () => open.forEach((client) => client.destroy());
+
+/** A TCP port that leads to the Unix socket: there the browser has the owner's rights, and the daemon may start anew behind it. */
+const door = () => new Promise((resolve) => {
+  const server = net.createServer((client) => {
+    open.add(client);
+    const daemon = net.connect(path.join(place, 'r.sock'));
+    for (const [one, other] of [[client, daemon], [daemon, client]]) {
+      one.on('error', () => other.destroy());
+      one.on('close', () => {
+        other.destroy();
+        open.delete(one);
+      });
+    }
+    client.pipe(daemon).pipe(client);
+  });
+  server.unref();
+  server.listen(0, '127.0.0.1', () => resolve(`http://127.0.0.1:${server.address().port}/`));
+});
+
+/** A web site of somebody else: what it answers is given by path, as [headers, body]. */
+const site = (files, port = 0) => new Promise((resolve) => {
+  const asked = [];
+  const server = http.createServer((request, response) => {
+    asked.push(request.url);
+    const file = files[request.url.split('?')[0]];
+    const [headers, body] = (typeof file === 'function' ? file(request) : file) ?? [{}, 'nothing'];
+    response.writeHead(file ? 200 : 404, { 'content-type': 'text/html', ...headers }).end(body);
+  });
+  server.unref();
+  server.listen(port, '127.0.0.1', () => resolve({ url: `http://127.0.0.1:${server.address().port}/`, asked, files }));
+});
+
+/** Runs one test, and fails with what the page complained of. */
+const test = async (options, play) => {
+  const browser = await chromium.launch({ executablePath, args: FLAGS });
+  const complaints = [];
+  try {
+    const context = await browser.newContext(options);
+    const watch = (page) => {
+      page.on('pageerror', (error) => complaints.push(String(error.stack ?? error)));
+      page.on('console', (said) => {
+        // A connection that is lost is told there too, and so is one that a test wants to fail.
+        if (said.type() === 'error' && !/net::ERR_|WebSocket connection|Failed to load resource/.test(said.text())) complaints.push(said.text());
+      });
+    };
+    context.on('page', watch);
+    await play({ browser, context, page: await context.newPage(), complaints });
+    assert.deepEqual(complaints, [], 'the page complained');
+  } catch (error) {
+    console.error(error, complaints);
+    process.exitCode = 1;
+  } finally {
+    await browser.close();
+  }
+};
+
+/** Waits until `look` in the page gives what is truthy, and gives that. */
+const until = async (page, look, argument, what = String(look), patience = 30_000) => {
+  try {
+    return await (await page.waitForFunction(look, argument, { timeout: patience })).jsonValue();
+  } catch (error) {
+    const seen = await page.evaluate(() => document.body.innerText.slice(-2000)).catch(() => '?');
+    throw new Error(`never came: ${what}; the page shows: ${seen}`, { cause: error });
+  }
+};
+
+/** Texts of the rows in sight. */
+const rows = (page) => page.$$eval('.log .row:not(.open) .text', (texts) => texts.map((text) => text.textContent));
+
+const append = (name, text) => fs.appendFileSync(path.join(place, name), text);
+
+module.exports = { append, assert, cut, door, executablePath, fs, path, place, rows, site, test, until, url };

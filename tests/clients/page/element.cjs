@@ -1,0 +1,106 @@
+// The element on pages of others, with a strict policy: what it shows, what it asks for, and who may not have it.
+// node element.cjs CHROMIUM PLACE URL PORT: pages of PORT on this machine are allowed.
+const { append, assert, cut, door, site, test, until } = require('./browser.cjs');
+
+const port = Number(process.argv[5]);
+const inside = (page, look, argument) => until(page, look, argument);
+
+test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) => {
+  const base = await door();
+  const socket = base.replace('http', 'ws');
+  const policy = (more) => `default-src 'none'; script-src ${base} ${more}; connect-src ${base} ${socket} 'self'; style-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'`;
+  const html = (body, more = '') => [{ 'content-security-policy': policy(more) }, `<!doctype html><title>theirs</title><link rel="stylesheet" href="/theirs.css"><script type="module" src="${base}rtlogd.js"></script>${body}`];
+  const element = (attributes) => `<rtlogd-stream ${attributes}></rtlogd-stream>`;
+  let tokens = 0;
+  const files = {
+    '/': html(element(`id="all" src="${base}streams/app"`) + element(`id="some" src="${base}streams/app" filter="line [123]$" tail="2" height="200" theme="dark"`) + element(`id="job" src="${base}streams/job" progress-only`)),
+    '/many': html(Array.from({ length: 20 }, (_, at) => element(`src="${base}streams/${at % 2 ? 'app' : 'job'}" filter="${at % 2 ? `line ${at}$` : ''}" tail="${at + 1}"`)).join('')),
+    '/theirs.css': [{ 'content-type': 'text/css' }, 'body, span, div { color: red; font-family: serif }'],
+    '/token-url': html(element(`src="${base}streams/app" token-url="/token"`)),
+    '/token': () => [{ 'content-type': 'text/plain' }, `token-${(tokens += 1)}\n`],
+    '/property': html(`${element(`src="${base}streams/app"`)}<script src="/property.js"></script>`, "'self'"),
+    '/property.js': [{ 'content-type': 'text/javascript' }, 'window.asked = 0; document.querySelector("rtlogd-stream").getToken = async () => `mine-${window.asked += 1}`;'],
+  };
+  const theirs = await site(files, port);
+  const sockets = [];
+  page.on('websocket', (opened) => sockets.push(opened.url()));
+
+  // What the attributes say.
+  await page.goto(theirs.url);
+  const text = (id) => page.$eval(`#${id}`, (one) => one.shadowRoot.querySelector('.log').textContent);
+  await inside(page, () => document.querySelector('#all')?.shadowRoot?.querySelector('.log').textContent.includes('line 49'));
+  await inside(page, () => document.querySelector('#some').shadowRoot.querySelectorAll('mark').length === 2);
+  assert.match(await text('some'), /line 2.*line 3/);
+  assert.ok(!(await text('some')).includes('line 1'), 'a tail of 2');
+  assert.deepEqual(await page.$$eval('#some mark', (marks) => marks.map((mark) => mark.textContent)), ['line 2', 'line 3']);
+  assert.equal(await page.$eval('#some', (one) => one.shadowRoot.querySelector('.card').offsetHeight), 200);
+  assert.equal(await page.$eval('#some', (one) => getComputedStyle(one).colorScheme), 'dark');
+  await inside(page, () => Number(document.querySelector('#job').shadowRoot.querySelector('[role=progressbar]').getAttribute('aria-valuenow')) >= 45);
+  assert.equal(await page.$eval('#job', (one) => one.shadowRoot.querySelector('.log').checkVisibility()), false);
+  assert.ok(await page.$eval('#job', (one) => one.offsetHeight < 70), 'a header and a bar');
+  // Neither side's style reaches the other.
+  assert.notEqual(await page.$eval('#all', (one) => getComputedStyle(one.shadowRoot.querySelector('.text')).color), 'rgb(255, 0, 0)');
+  assert.notEqual(await page.$eval('#all', (one) => getComputedStyle(one.shadowRoot.querySelector('.log')).fontFamily), await page.$eval('body', (body) => getComputedStyle(body).fontFamily));
+  append('app.log', 'live 1\n');
+  await inside(page, () => document.querySelector('#all').shadowRoot.querySelector('.log').textContent.includes('live 1'));
+  // An attribute that changes begins anew.
+  await page.$eval('#some', (one) => one.setAttribute('filter', 'live'));
+  await inside(page, () => document.querySelector('#some').shadowRoot.querySelector('mark')?.textContent === 'live');
+  assert.equal(sockets.length, 1, 'one connection for three elements');
+
+  // Twenty share one connection.
+  sockets.length = 0;
+  await page.goto(`${theirs.url}many`);
+  await inside(page, () => {
+    const all = [...document.querySelectorAll('rtlogd-stream')];
+    return all.length === 20 && all.every((one, at) => one.shadowRoot?.querySelector('.log').textContent.includes(at % 2 ? `line ${at}` : 'Compiling'));
+  });
+  assert.equal(sockets.length, 1, sockets.join());
+
+  // A connection that is lost comes back, with a token of its own each time, and nothing is lost or doubled.
+  for (const [path, asked] of [['token-url', /access_token=token-\d+$/], ['property', /access_token=mine-\d+$/]]) {
+    sockets.length = 0;
+    await page.goto(theirs.url + path);
+    await inside(page, () => document.querySelector('rtlogd-stream').shadowRoot?.querySelector('.log').textContent.includes('live 1'));
+    cut();
+    append('app.log', `${path} meanwhile\n`);
+    await inside(page, (path) => document.querySelector('rtlogd-stream').shadowRoot.querySelector('.log').textContent.includes(`${path} meanwhile`), path);
+    const said = await page.$$eval('.row .text', (rows) => rows.map((row) => row.textContent));
+    assert.equal(said.filter((row) => row === `${path} meanwhile`).length, 1);
+    assert.equal(said.filter((row) => row === 'live 1').length, 1);
+    const asking = sockets.filter((address) => asked.test(address));
+    assert.ok(asking.length >= 2, `${path}: ${sockets.join()}`);
+    assert.equal(new Set(asking).size, asking.length, 'each connect asks for a new one');
+  }
+
+  // A page that is allowed may read by itself too, with a token in the head, which a browser asks leave for.
+  const read = (address) => page.evaluate(async (address) => {
+    try {
+      return (await (await fetch(address, { headers: { authorization: 'Bearer x' } })).json()).streams.length;
+    } catch (error) {
+      return String(error);
+    }
+  }, `${base}streams`);
+  assert.equal(await read(), 2);
+  assert.deepEqual(complaints, [], 'on pages that are allowed');
+  // One that is not gets nothing, and the element says so.
+  const stranger = await site(files);
+  await page.goto(stranger.url);
+  await inside(page, () => document.querySelector('#all')?.shadowRoot?.querySelector('header').textContent.includes('no connection'));
+  assert.equal(await text('all'), '');
+  assert.match(await read(), /Failed to fetch/);
+
+  // The frame: in pages that are allowed, and in no others.
+  files['/frame'] = [{}, `<!doctype html><title>theirs</title><iframe src="${base}embed/app?filter=line%204&theme=dark&tail=20" width="600" height="300"></iframe>`];
+  await page.goto(`${theirs.url}frame`);
+  const framed = await (await page.waitForSelector('iframe')).contentFrame();
+  await inside(framed, () => document.querySelector('rtlogd-stream')?.shadowRoot.querySelector('mark')?.textContent === 'line 4');
+  assert.equal(await framed.$eval('rtlogd-stream', (one) => one.shadowRoot.querySelector('.card').offsetHeight), 300);
+  const refused = new Promise((resolve) => page.on('console', (said) => said.text().includes('frame-ancestors') && resolve()));
+  await page.goto(`${stranger.url}frame`);
+  await refused;
+  const blank = await (await page.waitForSelector('iframe')).contentFrame();
+  assert.equal(await blank.$('rtlogd-stream'), null);
+  assert.ok(complaints.every((said) => /blocked by CORS policy|frame-ancestors/.test(said)), complaints.join());
+  complaints.length = 0;
+});

@@ -1,0 +1,55 @@
+// What a screen reader and a keyboard find: axe has nothing serious to say, by day and by night, wide and narrow.
+const { assert, door, fs, test, until, url } = require('./browser.cjs');
+const axe = fs.readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
+
+const VIEWS = [
+  ['list', '', () => document.querySelector('.stream')],
+  ['viewer', '?stream=colours', () => document.querySelector('.log .row')],
+  ['typing', '?stream=shell', () => document.querySelector('#typing:not([hidden])')],
+  ['element', 'embed/colours', () => document.querySelector('rtlogd-stream')?.shadowRoot.querySelector('.row:not(.open)')],
+];
+
+for (const colorScheme of ['light', 'dark']) {
+  for (const width of [360, 1600]) {
+    // axe needs a page that lets it in, which ours does not.
+    test({ colorScheme, viewport: { width, height: 800 }, bypassCSP: true }, async ({ page }) => {
+      const owner = await door();
+      for (const [name, at, ready] of VIEWS) {
+        await page.goto(owner + at);
+        await until(page, ready);
+        await page.evaluate(axe);
+        const { violations } = await page.evaluate(() => window.axe.run());
+        const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
+        assert.deepEqual(serious.map(({ id, nodes }) => [id, nodes.slice(0, 3).map(({ html, failureSummary }) => [html, failureSummary])]), [], `${name}, ${colorScheme}, ${width}`);
+        const fits = await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+        assert.ok(fits, `${name} is wider than ${width}`);
+      }
+    });
+  }
+}
+
+// By the keyboard alone: the list, a stream, a tool; and the dialog gives the keys.
+test({ viewport: { width: 1200, height: 800 } }, async ({ page }) => {
+  await page.goto(url);
+  await until(page, () => document.querySelector('.stream'));
+  for (let at = 0; at < 10; at += 1) {
+    await page.keyboard.press('Tab');
+    if (await page.evaluate(() => document.activeElement.textContent.includes('colours'))) break;
+  }
+  await page.keyboard.press('Enter');
+  await until(page, () => document.querySelector('.log')?.textContent.includes('plain after'));
+  await page.keyboard.press('t');
+  await until(page, () => document.querySelector('[aria-label=Times]').getAttribute('aria-pressed') === 'true');
+  await page.keyboard.press('k');
+  await until(page, () => document.querySelector('.row.selected .text')?.textContent === 'plain after');
+  await until(page, () => document.querySelector('#said').textContent === 'plain after', null, 'the chosen line is read out');
+  await page.keyboard.press('?');
+  await until(page, () => document.querySelector('#help').open);
+  await page.keyboard.press('Escape');
+  await until(page, () => !document.querySelector('#help').open);
+  // The theme is kept.
+  await page.click('#theme');
+  await page.click('#theme');
+  await page.reload();
+  await until(page, () => getComputedStyle(document.documentElement).colorScheme === 'dark');
+});

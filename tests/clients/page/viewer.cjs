@@ -1,0 +1,191 @@
+// The list and the viewer: each thing that one can do with a log there.
+const { append, assert, door, fs, rows, test, until, url } = require('./browser.cjs');
+
+const see = (page, text) => until(page, (text) => [...document.querySelectorAll('.log .text')].some((row) => row.textContent.includes(text)), text, `a line with ${text}`);
+
+test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', 'clipboard-write'], acceptDownloads: true }, async ({ page, context }) => {
+  // The list: state, rate and progress.
+  await page.goto(url);
+  await until(page, () => document.querySelectorAll('.stream').length === 4);
+  await until(page, () => [...document.querySelectorAll('.stream')].some((item) => item.textContent.includes('job') && Number(item.querySelector('[role=progressbar]')?.getAttribute('aria-valuenow')) >= 45), null, 'progress in the list');
+  assert.match(await page.$eval('.stream:has-text("app")', (item) => item.textContent), /following.*(lines\/s|lines\/min|quiet)/);
+  assert.match(await page.$eval('.stream:has-text("none")', (item) => item.textContent), /waiting/);
+
+  // Progress in the header and in the tab.
+  await page.click('.stream a:has-text("job")');
+  await until(page, () => /^\d+% · job – rtlogd$/.test(document.title), null, 'progress in the title');
+  await until(page, () => document.querySelector('#progress [role=progressbar]').getAttribute('aria-valuenow') === document.title.split('%')[0], null, 'the same in the header');
+  await until(page, () => /\d+(s| min) left|a few seconds left/.test(document.querySelector('#progress').textContent), null, 'how long it takes');
+  assert.ok(await page.$eval('#typing', (form) => form.hidden), 'who may only read is offered no more');
+  assert.equal(await page.$$eval('#commands button', (buttons) => buttons.length), 0);
+  await page.goBack();
+
+  // Into a stream, by a click; back by the browser's button.
+  await page.click('.stream a:has-text("colours")');
+  await see(page, 'plain after');
+  assert.match(page.url(), /\?stream=colours$/);
+  const styles = await page.evaluate(() => {
+    const of = (text) => {
+      const found = [...document.querySelectorAll('.log .text *')].find((piece) => piece.textContent === text);
+      const style = found && getComputedStyle(found);
+      return style && { color: style.color, weight: style.fontWeight, line: style.textDecorationLine, ground: style.backgroundColor, href: found.getAttribute('href') };
+    };
+    return Object.fromEntries(['red', 'palette', 'true', 'bold', 'under', 'ground', 'inverse', 'hyper', 'https://example.com/a?b=1'].map((text) => [text, of(text)]));
+  });
+  assert.equal(styles.red.color, 'rgb(198, 32, 48)');
+  assert.match(styles.palette.color, /oklch/);
+  assert.match(styles.true.color, /oklch/);
+  assert.equal(styles.bold.weight, '700');
+  assert.equal(styles.under.line, 'underline');
+  assert.notEqual(styles.ground.ground, 'rgba(0, 0, 0, 0)');
+  assert.notEqual(styles.inverse.ground, 'rgba(0, 0, 0, 0)');
+  assert.equal(styles.hyper.href, 'https://example.com/osc8');
+  assert.equal(styles['https://example.com/a?b=1'].href, 'https://example.com/a?b=1');
+  await page.goBack();
+  await until(page, () => document.body.className === 'overview');
+
+  // Times, origins, wrapping: on demand, and kept.
+  await page.goto(`${url}?stream=app`);
+  await see(page, 'line 2999');
+  const shown = async (name) => (await page.$(`.log .row ${name}`)) !== null;
+  assert.equal(await shown('.time'), false);
+  await page.click('[aria-label=Times]');
+  await page.click('[aria-label=Origins]');
+  await until(page, () => document.querySelector('.log .row .time') && document.querySelector('.log .row .origin'), null, 'times and origins');
+  assert.match(await page.$eval('.log .row .time', (time) => time.textContent), /^\d\d:\d\d:\d\d\.\d{3}$/);
+  assert.equal(await page.$eval('.log .row .origin', (origin) => origin.textContent), 'app.log');
+  append('app.log', `${'long '.repeat(200)}end\n`);
+  await see(page, 'long long');
+  const wide = () => page.$eval('.log', (log) => log.scrollWidth > log.clientWidth);
+  assert.equal(await wide(), true);
+  await page.click('[aria-label="Wrap lines"]');
+  await until(page, () => document.querySelector('.log').scrollWidth <= document.querySelector('.log').clientWidth);
+  await until(page, () => [...document.querySelectorAll('.log .row')].at(-2).offsetHeight > 30, null, 'a wrapped line');
+  await page.reload();
+  await see(page, 'long long');
+  await until(page, () => document.querySelector('.log .row .time'), null, 'what was switched on stays on');
+  for (const label of ['Times', 'Origins', 'Wrap lines']) await page.click(`[aria-label="${label}"]`);
+
+  // Follow, pause, and how many came meanwhile.
+  const top = () => page.$eval('.log', (log) => log.scrollTop);
+  const atEnd = () => until(page, () => { const log = document.querySelector('.log'); return log.scrollTop + log.clientHeight >= log.scrollHeight - 4; }, null, 'the end');
+  await atEnd();
+  await page.hover('.log');
+  await page.mouse.wheel(0, -600);
+  await page.waitForSelector('#jump:not([hidden])');
+  // The wheel rolls on for a while.
+  await until(page, async () => {
+    const log = document.querySelector('.log');
+    const before = log.scrollTop;
+    for (let frame = 0; frame < 20; frame += 1) await new Promise(requestAnimationFrame);
+    return log.scrollTop === before;
+  });
+  const before = await top();
+  append('app.log', 'new 1\nnew 2\nnew 3\n');
+  await until(page, () => document.querySelector('#jump').textContent === '3 new lines');
+  assert.equal(await top(), before, 'what is read does not move');
+  await page.click('#jump');
+  await see(page, 'new 3');
+  await atEnd();
+  append('app.log', 'new 4\n');
+  await see(page, 'new 4');
+  await atEnd();
+  await page.keyboard.press('Space');
+  await page.waitForSelector('[aria-label=Follow]');
+  await page.keyboard.press('Space');
+  await page.waitForSelector('[aria-label=Pause]');
+
+  // A filter, by the server; what matched is marked. It stands in the address.
+  await page.keyboard.press('/');
+  await page.keyboard.type('line 1?77$');
+  await until(page, () => [...document.querySelectorAll('.log .row:not(.note):not(.open) .text')].map((row) => row.textContent).join() === 'line 77,line 177');
+  assert.deepEqual(await page.$$eval('.log mark', (marks) => marks.map((mark) => mark.textContent)), ['line 77', 'line 177']);
+  assert.equal(new URL(page.url()).searchParams.get('grep'), 'line 1?77$');
+  await page.reload();
+  await until(page, () => document.querySelectorAll('.log mark').length === 2);
+  await page.fill('#filter', '(');
+  await until(page, () => document.querySelector('#said').textContent.includes('regex') || document.querySelector('#said').textContent.includes('unclosed'), null, 'what is wrong with the filter');
+  await page.fill('#filter', '');
+  await see(page, 'new 4');
+  await page.selectOption('#level', 'error');
+  await until(page, () => [...document.querySelectorAll('.log .row:not(.note):not(.open) .text')].map((row) => row.textContent).join() === 'line 1234 error: the first');
+  await page.selectOption('#level', '');
+  await see(page, 'new 4');
+
+  // The first error, far above; the address is a link to it.
+  await page.click('[aria-label="First error"]');
+  await until(page, () => document.querySelector('.row.selected .text')?.textContent === 'line 1234 error: the first');
+  const link = page.url();
+  assert.match(link, /#[a-z0-9]+-\d+$/);
+  const other = await context.newPage();
+  await other.goto(link);
+  await until(other, () => document.querySelector('.row.selected .text')?.textContent === 'line 1234 error: the first');
+  await until(other, () => { const row = document.querySelector('.row.selected').getBoundingClientRect(); const log = document.querySelector('.log').getBoundingClientRect(); return row.top > log.top && row.bottom < log.bottom; }, null, 'the linked line in sight');
+  // From there on, by scrolling alone: to the newest line, and back to the oldest, without a hole or a double.
+  const walk = (by, last) => other.evaluate(async ([by, last]) => {
+    const log = document.querySelector('.log');
+    const seen = new Map();
+    for (let quiet = 0; quiet < 400; quiet += 1) {
+      const before = seen.size;
+      for (const row of log.querySelectorAll('.row:not(.open)')) seen.set(row.dataset.id, row.querySelector('.text').textContent);
+      if ([...seen.values()].includes(last)) break;
+      log.scrollTop += by;
+      await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+      if (seen.size > before) quiet = 0;
+    }
+    return [...seen].map(([id, text]) => [Number(id.split('-')[1]), text]).sort(([a], [b]) => a - b);
+  }, [by, last]);
+  const down = await walk(500, 'new 4');
+  assert.equal(down.at(-1)[1], 'new 4');
+  down.forEach(([number], at) => assert.equal(number, down[0][0] + at, 'a hole on the way down'));
+  const up = await walk(-500, 'line 0');
+  assert.equal(up.find(([, text]) => text.startsWith('line'))[1], 'line 0');
+  up.forEach(([number], at) => assert.equal(number, up[0][0] + at, 'a hole on the way up'));
+  await other.close();
+
+  // Search back through all that is kept, and forward again.
+  await page.keyboard.press('G');
+  await see(page, 'new 4');
+  await page.keyboard.press('f');
+  await page.fill('#find', 'LINE 1?5');
+  await page.fill('#find', 'needle');
+  await page.keyboard.press('Enter');
+  await until(page, () => document.querySelector('.row.selected .text')?.textContent === 'line 2500 needle');
+  assert.deepEqual(await page.$$eval('.row.selected mark', (marks) => marks.map((mark) => mark.textContent)), ['needle']);
+  await page.keyboard.press('Enter');
+  await until(page, () => document.querySelector('.row.selected .text')?.textContent === 'line 500 needle');
+  await page.keyboard.press('Enter');
+  await until(page, () => document.querySelector('#found').textContent === 'no older match');
+  await page.click('[aria-label="Newer match"]');
+  await until(page, () => document.querySelector('.row.selected .text')?.textContent === 'line 2500 needle');
+  await page.keyboard.press('Escape');
+
+  // Copy what is chosen; with Shift, up to there.
+  await page.click('.row:has-text("line 2501") .number');
+  await page.click('.row:has-text("line 2503") .number', { modifiers: ['Shift'] });
+  await page.click('[aria-label^="Copy the chosen"]');
+  await until(page, () => document.querySelector('#said').textContent === '3 lines are copied.');
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), 'line 2501\nline 2502\nline 2503\n');
+  await page.click('[aria-label^="Copy a link"]');
+  await until(page, () => document.querySelector('#said').textContent.includes('link'));
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), page.url());
+
+  // Download all that is kept.
+  const [download] = await Promise.all([page.waitForEvent('download'), page.click('[aria-label^=Download]')]);
+  assert.equal(download.suggestedFilename(), 'app.log');
+  const saved = fs.readFileSync(await download.path(), 'utf8');
+  assert.ok(saved.startsWith('line 0\nline 1\n') && saved.endsWith('new 4\n'), saved.slice(0, 200));
+
+  // Groups fold, of each kind.
+  await page.goto(`${url}?stream=colours`);
+  await page.click('.fold:has-text("GitHub group")');
+  await until(page, () => !document.querySelector('.log').textContent.includes('inside github'));
+  assert.match(await page.$eval('.row.head:has-text("GitHub group")', (row) => row.textContent), /1 lines/);
+  await page.click('.fold:has-text("GitHub group")');
+  await see(page, 'inside github');
+  await page.click('.fold:has-text("GitLab section")');
+  await see(page, 'inside gitlab');
+  await page.click('.fold:has-text("Outer")');
+  await until(page, () => !document.querySelector('.log').textContent.includes('inside inner'));
+  assert.ok(!(await rows(page)).some((row) => /endgroup|section_end|blockClosed/.test(row)));
+});

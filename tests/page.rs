@@ -1,0 +1,229 @@
+//! The page, its element and its frame, as Debian's Chromium shows them. What is seen there is checked by the scripts in
+//! `tests/clients/page/`.
+
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use crate::clients::chromium_by;
+use crate::harness::{Daemon, Deadline, Place, Program};
+
+/// A browser starts slowly, and some scripts let many lines pass.
+const BROWSER: Duration = Duration::from_mins(4);
+
+/// Runs a script with a browser against a daemon. What it prints are figures; `None` where there is no browser.
+fn play(script: &str, daemon: &Daemon, more: &str) -> Option<String> {
+    let mut command = chromium_by(&format!("page/{script}"))?;
+    command.arg(daemon.path("")).args([&daemon.url("/"), more]).stdin(Stdio::null());
+    let ended = Program::start(&mut command).ended_by(Deadline::after(BROWSER));
+    assert!(ended.status.success(), "{script}: {}", ended.err);
+    Some(String::from_utf8(ended.out).unwrap())
+}
+
+/// A daemon with these streams, which is also behind a Unix socket.
+fn daemon(place: Place, yaml: &str) -> Daemon {
+    place.start(&format!("listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\n{yaml}"))
+}
+
+/// What the viewer is to show of colours, links and groups.
+const COLOURS: &str = "\x1b[31mred\x1b[0m \x1b[38;5;208mpalette\x1b[m \x1b[38;2;1;200;3mtrue\x1b[m \x1b[1mbold\x1b[m \x1b[4munder\x1b[m \
+\x1b[44mground\x1b[m \x1b[7minverse\x1b[m \x1b]8;;https://example.com/osc8\x1b\\hyper\x1b]8;;\x1b\\ see https://example.com/a?b=1.
+::group::GitHub group
+inside github
+::endgroup::
+section_start:1:a[collapsed=true] GitLab section
+inside gitlab
+section_end:2:a 
+##teamcity[blockOpened name='Outer']
+##[group]Inner
+inside inner
+##[endgroup]
+##teamcity[blockClosed name='Outer']
+plain after
+";
+
+/// A process that is soon at 45 %, and then slow.
+const JOB: &str = "i=1; while [ $i -le 95 ]; do echo \"[ $i%] Compiling part-$i\"; [ $i -lt 45 ] || sleep 2; i=$((i+1)); done; sleep 1000";
+
+/// Lines `line 0` and so on, some with more behind them.
+fn lines(count: usize, more: impl Fn(usize) -> &'static str) -> String {
+    let mut text = String::new();
+    for number in 0..count {
+        writeln!(text, "line {number}{}", more(number)).unwrap();
+    }
+    text
+}
+
+#[test]
+fn a_viewer_shows_and_finds_what_a_stream_said() {
+    let place = Place::new();
+    let more = |number| match number {
+        1234 => " error: the first",
+        500 | 2500 => " needle",
+        _ => "",
+    };
+    place.write("app.log", lines(3000, more));
+    place.write("colours.log", COLOURS);
+    let daemon = daemon(
+        place,
+        &format!(
+            "streams:\n  app: {{ file: app.log, from: start, progress: off }}\n  colours: {{ file: colours.log, from: start }}\n  \
+             job: {{ command: [sh, -c, {JOB:?}] }}\n  none: {{ file: none.log }}"
+        ),
+    );
+    daemon.follow("app").query("tail=all").take(3000);
+    play("viewer.cjs", &daemon, "");
+}
+
+#[test]
+fn a_log_that_means_harm_does_none() {
+    let place = Place::new();
+    let mut bad = "<script>alert(1)</script>\n<img src=x onerror=alert(2)> <a href=javascript:alert(3)>x</a>\n\
+        \x1b]8;;javascript:alert(3)\x1b\\click me\x1b]8;;\x1b\\ \x1b]8;;data:text/html,x\x07or me\x1b]8;;\x07 https://example.com/good\n\
+        user\u{202e}gnp.exe\nzero\u{200b}width\u{2066}\nbell\x07 and back\x08space\n\x1b]0;owned\x07title\x1b[2J\x1b[999;999H\n"
+        .to_owned();
+    for number in 0..10_000 {
+        write!(bad, "\x1b[38;5;{}m.", number % 256).unwrap();
+    }
+    bad += "\n";
+    bad += &"1 MB ".repeat(200_000);
+    bad += "\nthe last line\n";
+    place.write("bad.log", bad);
+    let daemon = daemon(place, "streams: { bad: { file: bad.log, from: start, carriage_return: keep } }");
+    daemon.follow("bad").query("tail=all").until("its end", |message| message.data == "the last line");
+    play("hostile.cjs", &daemon, "");
+}
+
+#[test]
+fn who_may_types_and_commands_from_the_page() {
+    let script = "trap 'echo interrupted' INT; echo ready; while :; do if read -r line; then echo \"typed: $line\"; \
+        elif [ $? -lt 128 ]; then exit 0; fi; done";
+    let daemon = daemon(
+        Place::new(),
+        &format!(
+            "streams: {{ shell: {{ command: [bash, -c, {script:?}], input: true, restart: {{ when: never }} }} }}"
+        ),
+    );
+    play("typing.cjs", &daemon, "");
+}
+
+#[test]
+fn no_line_is_lost_or_doubled_in_the_page_when_the_daemon_is_killed() {
+    let place = Place::new();
+    place.write("app.log", lines(10, |_| ""));
+    let yaml = "state_directory: state\nstreams: { app: { file: app.log, from: start } }";
+    let mut running = daemon(place, yaml);
+    if chromium_by("page/restart.cjs").is_none() {
+        return;
+    }
+    thread::scope(|scope| {
+        let mut command = chromium_by("page/restart.cjs").unwrap();
+        command.arg(running.path("")).arg(running.url("/")).stdin(Stdio::null());
+        let browser = scope.spawn(move || Program::start(&mut command).ended_by(Deadline::after(BROWSER)));
+        for round in 1..=3 {
+            let asked = running.path(&format!("restart-{round}"));
+            Deadline::after(BROWSER)
+                .until("the browser to ask", || (asked.exists() || browser.is_finished()).then_some(()));
+            let place = running.kill();
+            place.write("app.log", format!("while it was down {round}\n"));
+            running = daemon(place, yaml);
+            running.write("app.log", format!("after restart {round}\n"));
+        }
+        let ended = browser.join().unwrap();
+        assert!(ended.status.success(), "{}", ended.err);
+    });
+}
+
+#[test]
+fn an_element_works_on_the_pages_that_are_allowed_and_on_no_others() {
+    let place = Place::new();
+    place.write("app.log", lines(50, |_| ""));
+    // The port of the page that is allowed: free now, and soon taken.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let daemon = daemon(
+        place,
+        &format!(
+            "origins: [\"http://127.0.0.1:{port}\"]\nstreams:\n  app: {{ file: app.log, from: start }}\n  job: {{ command: [sh, -c, {JOB:?}] }}"
+        ),
+    );
+    play("element.cjs", &daemon, &port.to_string());
+}
+
+#[test]
+fn axe_and_a_keyboard_find_nothing_serious() {
+    let place = Place::new();
+    place.write("colours.log", COLOURS);
+    let daemon = daemon(
+        place,
+        &format!(
+            "streams:\n  colours: {{ file: colours.log, from: start, description: All colours }}\n  job: {{ command: [sh, -c, {JOB:?}] }}\n  \
+             shell: {{ command: [cat], input: true }}"
+        ),
+    );
+    daemon.follow("colours").query("tail=all").until("its end", |message| message.data == "plain after");
+    play("look.cjs", &daemon, "");
+}
+
+#[test]
+fn a_million_lines_and_a_fast_stream_cost_little() {
+    let place = Place::new();
+    let more = |number| if number == 4321 { " the needle" } else { " and what else there is to say of it" };
+    place.write("million.log", lines(1_000_000, more));
+    place.write("live.log", "");
+    let daemon = daemon(
+        place,
+        "state_directory: state\nstreams:\n  million: { file: million.log, from: start, progress: off }\n  live: { file: live.log, progress: off }",
+    );
+    let last = |daemon: &Daemon| {
+        let (_, _, body) = daemon.get("/streams/million/poll?tail=1&limit=1", &[]);
+        String::from_utf8(body).unwrap().contains("line 999999 ").then_some(())
+    };
+    Deadline::after(BROWSER).until("a million lines", || last(&daemon));
+    if let Some(figures) = play("load.cjs", &daemon, "") {
+        eprintln!("{figures}");
+    }
+}
+
+/// The parts of the page, as they come: what may keep them, who may show and use them.
+#[test]
+fn the_page_says_who_may_keep_show_and_use_it() {
+    let daemon = Daemon::start("origins: [\"https://dash.example.com\"]\nstreams: { app: { file: app.log } }");
+    let header = |headers: &[(String, String)], name: &str| {
+        headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
+    };
+    let (status, headers, body) = daemon.get("/", &[]);
+    let body = String::from_utf8(body).unwrap();
+    assert_eq!(status, 200);
+    let policy = header(&headers, "content-security-policy").unwrap();
+    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+    assert_eq!(header(&headers, "cache-control").unwrap(), "no-cache");
+    let tag = header(&headers, "etag").unwrap();
+    let (status, headers, again) = daemon.get("/", &[("if-none-match", &tag)]);
+    assert_eq!((status, again.len()), (304, 0));
+    assert_eq!(header(&headers, "etag").unwrap(), tag);
+
+    let script = body.split('"').find(|part| part.ends_with("main.js")).unwrap();
+    let (status, headers, _) = daemon.get(&format!("/{script}"), &[]);
+    assert_eq!(status, 200);
+    assert!(header(&headers, "cache-control").unwrap().contains("immutable"));
+    assert_eq!(header(&headers, "content-type").unwrap(), "text/javascript; charset=utf-8");
+    assert_eq!(daemon.get("/page/00000000/main.js", &[]).0, 404);
+
+    let (_, headers, element) = daemon.get("/rtlogd.js", &[]);
+    assert!(element.len() <= 25 << 10, "{} bytes", element.len());
+    assert_eq!(header(&headers, "access-control-allow-origin").unwrap(), "*");
+    let (status, headers, _) = daemon.get("/embed/app", &[]);
+    assert_eq!(status, 200);
+    let policy = header(&headers, "content-security-policy").unwrap();
+    assert!(policy.contains("frame-ancestors 'self' https://dash.example.com;"), "{policy}");
+    assert_eq!(daemon.get("/embed/no%20name", &[]).0, 404);
+
+    let (_, headers, _) = daemon.get("/streams", &[("origin", "https://dash.example.com")]);
+    assert_eq!(header(&headers, "access-control-allow-origin").unwrap(), "https://dash.example.com");
+    assert!(header(&headers, "vary").unwrap().contains("origin"));
+    let (_, headers, _) = daemon.get("/streams", &[("origin", "https://evil.example")]);
+    assert_eq!(header(&headers, "access-control-allow-origin"), None);
+}
