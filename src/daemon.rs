@@ -275,7 +275,7 @@ impl House {
         Ok((appender, places))
     }
 
-    /// Whether the stream is private: as its configuration says, else once it reads what not everybody may read.
+    /// Whether the stream is private: as its configuration says, else if or once it reads what not everybody may read.
     fn private(&self, spec: &Stream) -> Private {
         let private = Private::default();
         let is_hidden = |files: &Files| match files {
@@ -287,7 +287,7 @@ impl House {
         let hidden = match (spec.private, &spec.source) {
             (Some(private), _) => private,
             (None, SourceKind::File(file)) => file.files.iter().any(is_hidden) || was(),
-            // Those who may read it are few, as the groups of its files say.
+            // Its files are for the groups adm and systemd-journal.
             (None, SourceKind::Journal(_)) => true,
             (None, SourceKind::Process(_) | SourceKind::Push) => false,
         };

@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::harness::http::Response;
 use crate::harness::sse::{Message, Reader, lines};
 use crate::harness::{Daemon, Deadline, Place};
 
@@ -47,8 +48,8 @@ fn launch(place: Place, yaml: &str) -> Daemon {
     place.launch_command(command)
 }
 
-const ALL: &str = "streams: { j: { journal: {} } }";
-const KEPT: &str = "state_directory: state\nstreams: { j: { journal: {} } }";
+const ALL: &str = "streams: { j: { journal: {}, private: false } }";
+const KEPT: &str = "state_directory: state\nstreams: { j: { journal: {}, private: false } }";
 
 /// Entry number `n`, which says `message`, as JSON.
 fn entry(n: u64, message: &str) -> String {
@@ -83,6 +84,29 @@ fn loss(message: &Message) -> bool {
 }
 
 #[test]
+fn it_is_not_for_everybody_on_this_machine() {
+    let daemon = launch(place(), "listen: [\"127.0.0.1:0\", \"unix:rtlogd.sock\"]\nstreams: { j: { journal: {} } }");
+    assert_eq!(daemon.get("/streams/j/state", &[]).0, 404);
+    assert_eq!(Response::get(daemon.unix(), "/streams/j/state", &[]).status, 200);
+}
+
+#[test]
+fn secrets_are_taken_out_of_entries_however_long() {
+    let daemon = launch(place(), "streams: { j: { journal: {}, private: false, redact: on, max_line: 1KiB } }");
+    let mut reader = reading(&daemon);
+    let secret = format!("AKIA{}", "PLANTED0PLANTED0");
+    // Over the place where it is cut.
+    let long = format!("{} {secret} behind", "x".repeat(1010));
+    daemon.write("entries", entry(1, &format!("\"key {secret}\"")) + &entry(2, &format!("\"{long}\"")));
+    let seen = reader.take(3);
+    assert_eq!(lines(&seen)[0], "key [redacted]");
+    let whole = lines(&seen)[1..].concat();
+    assert_eq!(whole, format!("{} [redacted] behind", "x".repeat(1010)));
+    let state: serde_json::Value = serde_json::from_slice(&daemon.get("/streams/j/state", &[]).2).unwrap();
+    assert_eq!(state["redacted"], 2);
+}
+
+#[test]
 fn an_entry_is_a_line_with_its_time_level_and_who_wrote_it() {
     let daemon = launch(place(), ALL);
     reading(&daemon);
@@ -114,7 +138,7 @@ fn what_was_there_before_is_read_only_when_it_is_wanted() {
     for (from, expected) in [("end", &["entry 3"][..]), ("start", &["entry 1", "entry 2", "entry 3"])] {
         let place = place();
         write(&place, 1..=2);
-        let daemon = launch(place, &format!("streams: {{ j: {{ journal: {{}}, from: {from} }} }}"));
+        let daemon = launch(place, &format!("streams: {{ j: {{ journal: {{}}, from: {from}, private: false }} }}"));
         reading(&daemon);
         write(&daemon, 3..=3);
         let seen = daemon.follow("j").query("tail=all").until("the last entry", |message| message.data == "entry 3");
@@ -125,7 +149,7 @@ fn what_was_there_before_is_read_only_when_it_is_wanted() {
 
 #[test]
 fn it_is_asked_for_what_the_keys_pick() {
-    let yaml = "streams: { j: { journal: { unit: [a.service, b*], identifier: su, priority: err, match: _UID=0 } } }";
+    let yaml = "streams: { j: { journal: { unit: [a.service, b*], identifier: su, priority: err, match: _UID=0 }, private: false } }";
     let daemon = launch(place(), yaml);
     reading(&daemon);
     let (_, asked) = follower(&daemon);
@@ -149,7 +173,7 @@ fn after_a_restart_it_is_read_on_and_nothing_comes_twice() {
     assert!(!seen.iter().any(loss), "{seen:#?}");
     // One that never gave anything out is read on, too.
     let place = daemon.kill();
-    let yaml = "state_directory: state\nstreams: { k: { journal: {} } }";
+    let yaml = "state_directory: state\nstreams: { k: { journal: {}, private: false } }";
     let daemon = launch(place, yaml);
     daemon.follow("k").query("tail=all").until("that it reads", |message| message.is_state("reading"));
     let place = daemon.kill();

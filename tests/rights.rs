@@ -17,6 +17,8 @@ use crate::tokens::{keys, token};
 enum Needs {
     /// Anybody may.
     Nothing,
+    /// Anybody may, and nobody is asked who it is: on the page one logs in.
+    Page,
     /// A right on any stream.
     Any(Right),
     /// A right on the stream in it.
@@ -30,7 +32,7 @@ enum Right {
     Admin,
 }
 
-use Needs::{Any, Nothing, Stream};
+use Needs::{Any, Nothing, Page, Stream};
 use Right::{Admin, Input, Read};
 
 /// Every address: as the sources write it, method, what it needs, a query or a body that is right, and the status of those
@@ -40,6 +42,9 @@ type Route = (&'static str, &'static str, Needs, &'static str, &'static [u8], u1
 const ADDRESSES: &[Route] = &[
     ("streams", "GET", Any(Read), "", b"", 200),
     ("streams/NAME", "GET", Stream(Read), "?follow=false", b"", 200),
+    // Whoever may send lines to a process hears that it takes none; see `PUSHES`.
+    ("streams/NAME", "POST", Stream(Input), "", b"x\n", 405),
+    ("streams/NAME", "PUT", Stream(Input), "", b"x\n", 405),
     ("streams/NAME/poll", "GET", Stream(Read), "?tail=all&wait=0s", b"", 200),
     ("streams/NAME/state", "GET", Stream(Read), "", b"", 200),
     ("streams/NAME/progress", "GET", Stream(Read), "", b"", 200),
@@ -56,6 +61,19 @@ const ADDRESSES: &[Route] = &[
     ("health/ready", "GET", Nothing, "", b"", 200),
     ("login", "POST", Nothing, "", b"", 400),
     ("logout", "POST", Nothing, "", b"", 204),
+    ("metrics", "GET", Any(Read), "", b"", 200),
+    ("openapi.json", "GET", Any(Read), "", b"", 200),
+    ("", "GET", Page, "", b"", 200),
+    ("rtlogd.js", "GET", Page, "", b"", 200),
+    ("embed/NAME", "GET", Page, "", b"", 200),
+    ("page/NAME/NAME", "GET", Page, "", b"", 200),
+];
+
+/// The same of streams that take lines.
+const PUSHES: &[Route] = &[
+    ("streams/NAME", "GET", Stream(Read), "?follow=false", b"", 200),
+    ("streams/NAME", "POST", Stream(Input), "", b"x\n", 200),
+    ("streams/NAME", "PUT", Stream(Input), "", b"x\n", 200),
 ];
 
 /// Every method of the control channel, what it needs, and its parameters beside the stream.
@@ -161,13 +179,17 @@ const ROWS: &[Row] = &[
 
 /// A daemon whose processes ignore what is done to them.
 fn daemon() -> Daemon {
+    daemon_of("command: [cat], input: true, pty: true")
+}
+
+/// A daemon with this source as `open` and as `hidden`.
+fn daemon_of(source: &str) -> Daemon {
     let place = Place::new();
     keys(&place, "keys");
-    place.start(
-        "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: { keys: keys }\ntrusted_proxies: [127.0.0.1]\nstreams:\n  \
-         open: { command: [cat], input: true, pty: true }\n  \
-         hidden: { command: [cat], input: true, pty: true, private: true }",
-    )
+    place.start(&format!(
+        "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\ntrusted_proxies: [127.0.0.1]\nstreams:\n  \
+         open: {{ {source} }}\n  hidden: {{ {source}, private: true }}",
+    ))
 }
 
 /// How somebody asks: where, with which header, and with what in the query.
@@ -209,7 +231,7 @@ impl Row {
             Admin => column[2],
         };
         match (needs, stream) {
-            (Nothing, _) => It,
+            (Nothing | Page, _) => It,
             (Any(right), _) => by_right(&self.any, right),
             (Stream(right), "open") => by_right(&self.open, right),
             (Stream(right), "hidden") => by_right(&self.hidden, right),
@@ -230,17 +252,33 @@ fn ask(asks: &Asks<'_>, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>)
 
 #[test]
 fn every_address_gives_each_what_is_its_own() {
-    let daemon = daemon();
-    let credentials = credentials(&daemon);
+    each_gets_what_is_its_own(&daemon(), ADDRESSES);
+}
+
+#[test]
+fn lines_are_taken_of_those_who_may_send_some() {
+    each_gets_what_is_its_own(&daemon_of("push: true"), PUSHES);
+}
+
+/// The address of a part of the page, as the page has it.
+fn part(daemon: &Daemon) -> String {
+    let page = String::from_utf8(daemon.get("/", &[]).2).unwrap();
+    let part = page.split('"').find(|text| text.ends_with("/page.css")).unwrap();
+    part.trim_start_matches(['.', '/']).to_owned()
+}
+
+fn each_gets_what_is_its_own(daemon: &Daemon, addresses: &[Route]) {
+    let credentials = credentials(daemon);
     assert_eq!(credentials.len(), ROWS.len());
+    let part = part(daemon);
     let mut looked = 0;
     for row in ROWS {
         let asks = &credentials[row.who];
-        for (address, method, needs, query, body, good) in ADDRESSES {
+        for (address, method, needs, query, body, good) in addresses {
             for stream in ["open", "hidden", "absent"] {
                 // A process that was stopped by the row before runs again.
                 ask(&credentials["the owner"], "POST", &format!("/streams/{stream}/start"), b"");
-                let path = format!("/{}{query}", address.replace("NAME", stream));
+                let path = format!("/{}{query}", address.replace("page/NAME/NAME", &part).replace("NAME", stream));
                 let (status, answer) = ask(asks, method, &path, body);
                 let expected = match row.gets(*needs, stream) {
                     It => *good,
@@ -253,7 +291,7 @@ fn every_address_gives_each_what_is_its_own() {
                     if *needs == Nothing && ["over", "of others"].contains(&row.who) { 401 } else { expected };
                 let answer = String::from_utf8_lossy(&answer);
                 assert_eq!(status, expected, "{}: {method} {path}: {answer}", row.who);
-                if *address == "streams" && status == 200 {
+                if ["streams", "metrics"].contains(address) && status == 200 {
                     for stream in ["open", "hidden"] {
                         let shown = answer.contains(&format!("\"{stream}\""));
                         assert_eq!(shown, row.gets(Stream(Read), stream) == It, "{}: {stream} in {answer}", row.who);
@@ -270,7 +308,7 @@ fn every_address_gives_each_what_is_its_own() {
             }
         }
     }
-    assert_eq!(looked, ROWS.len() * ADDRESSES.len() * 3);
+    assert_eq!(looked, ROWS.len() * addresses.len() * 3);
 }
 
 #[test]
@@ -334,6 +372,9 @@ fn every_address_and_every_method_has_its_row() {
     let mut commands = BTreeSet::new();
     quoted(&sources("src/http"), "simple(\"", '"', &mut commands);
     addresses.extend(commands.iter().map(|command| format!("streams/NAME/{command}")));
+    let mut roots = BTreeSet::new();
+    quoted(&sources("src/http"), "= warp::path::", '(', &mut roots);
+    addresses.extend(roots.into_iter().map(|root| if root == "end" { String::new() } else { root }));
     let rows: BTreeSet<String> = ADDRESSES.iter().map(|row| row.0.to_owned()).collect();
     assert_eq!(addresses, rows, "each address has a row in this table");
     // Those that are routed in another way would be seen by nobody.

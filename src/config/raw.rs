@@ -146,7 +146,7 @@ pub(super) struct Stream {
     /// those that are known. Default: off.
     pub(super) redact: Field<Choice<Secret>>,
     /// Whether only those may read it who show a token for it, or are the daemon's own user or root. Default: false, but true
-    /// for a file that not everybody on the machine may read.
+    /// for the journal, and for a file that not everybody on the machine may read.
     pub(super) private: Field<bool>,
     /// What the stream is, for people.
     pub(super) description: Field<Word>,

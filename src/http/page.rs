@@ -156,7 +156,6 @@ impl Page {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media));
-            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             headers.insert(header::ETAG, tag);
         }
         let kept = match self.kept {
@@ -177,7 +176,6 @@ fn guarded(mut response: Response, framers: &str) -> Response {
     let headers = response.headers_mut();
     let policy = HeaderValue::try_from(policy).expect("an origin has no other letters than a header may");
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 

@@ -13,7 +13,7 @@ use crate::line::{CarriageReturn, Decoder, Line, Lines, Multiline, Redact, Rule,
 use crate::stream::Batch;
 
 use super::Now;
-use super::give::{Cleaner, give};
+use super::give::{Cleaner, give, redact};
 use super::progress::Watch;
 
 /// An unfinished line is shown after this time: most are finished sooner, and then it would only flicker.
@@ -247,11 +247,7 @@ impl Lane {
             config::CarriageReturn::Keep => CarriageReturn::Keep,
         };
         let decoder = Decoder::new(spec.encoding.0);
-        let redact = spec.redact.as_ref().map(|own| {
-            let own = own.iter().map(|pattern| pattern.0.clone()).collect();
-            Redact::new(own, spec.max_line)
-        });
-        let (redact, longest) = redact.map_or((None, spec.max_line), |(redact, longest)| (Some(redact), longest));
+        let (redact, longest) = redact(spec).map_or((None, spec.max_line), |(redact, longest)| (Some(redact), longest));
         let joined = spec.multiline.as_ref().map(|multiline| {
             let expression = multiline.expression.0.clone();
             let rule = if multiline.begins { Rule::Start(expression) } else { Rule::Continue(expression) };

@@ -1,6 +1,7 @@
 //! The last step of a line before it is kept: its secrets are taken out, and what is left is shown to those who look for
 //! progress.
 
+use crate::config::Stream;
 use crate::event::{Flags, Origin, Time};
 use crate::line::{Line, Redact};
 use crate::stream::Batch;
@@ -11,6 +12,12 @@ use super::progress::Watch;
 pub(super) struct Cleaner<'a> {
     pub(super) redact: &'a mut Option<Redact>,
     pub(super) longest: usize,
+}
+
+/// What takes secrets out of this stream's lines, if that is wanted, and how long a piece may be that comes in.
+pub(super) fn redact(spec: &Stream) -> Option<(Redact, usize)> {
+    let own = spec.redact.as_ref()?.iter().map(|pattern| pattern.0.clone()).collect();
+    Some(Redact::new(own, spec.max_line))
 }
 
 /// Gives a line to the batch without its secrets, and shows it to `progress`.

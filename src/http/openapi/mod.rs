@@ -13,9 +13,9 @@ use super::{Request, json as answer};
 
 use parts::{READING, parameter, parameters, reference};
 
-/// Refusals that any request may meet: a query that is none, no right, a body that is slow or long, a host that is not ours,
+/// Refusals that any request may meet: a query that is none, a token that does not count, no right, a body that is slow or long, a host that is not ours,
 /// no seat or no readiness.
-const ANYWHERE: [u16; 6] = [400, 403, 408, 413, 421, 503];
+const ANYWHERE: [u16; 7] = [400, 401, 403, 408, 413, 421, 503];
 
 /// `GET /openapi.json`.
 pub(super) fn openapi(ask: &Request) -> Result<Response, Problem> {
@@ -35,7 +35,9 @@ fn document(base_path: &str) -> Value {
             "title": "rtlogd",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": env!("CARGO_PKG_DESCRIPTION"),
-            "description": "What GET answers, HEAD answers without a body. Every refusal is a problem (RFC 9457).",
+            "description": "What GET answers, HEAD answers without a body. Every refusal is a problem (RFC 9457). Who has a token \
+                (`rtlogd token`) sends it as `Authorization: Bearer TOKEN`, or logs in, or has a short one for reading as \
+                `access_token=TOKEN` in the query.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": server }],
@@ -139,7 +141,10 @@ impl Operation {
 
 /// Every method of every route.
 fn operations() -> Vec<Operation> {
-    [readers(), senders(), of_one(), of_processes(), of_the_daemon(), of_the_page()].into_iter().flatten().collect()
+    [readers(), senders(), of_one(), of_processes(), of_tokens(), of_the_daemon(), of_the_page()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Streams as they come.
@@ -247,6 +252,23 @@ fn of_processes() -> Vec<Operation> {
         Operation::command("/streams/{name}/start", "startProcess", "Starts the process; answers once it runs"),
         Operation::command("/streams/{name}/stop", "stopProcess", "Ends the process; answers once it has ended"),
         Operation::command("/streams/{name}/restart", "restartProcess", "Ends the process and starts it again"),
+    ]
+}
+
+/// A token as a cookie.
+fn of_tokens() -> Vec<Operation> {
+    let operation = |path, id, summary, answer: &str| Operation {
+        method: "post",
+        answers: vec![(204, json!({ "description": answer }))],
+        ..Operation::get(path, id, summary, json!({}))
+    };
+    let login = "Makes a token a cookie, that this browser sends with each request, and its scripts cannot read";
+    vec![
+        Operation {
+            body: Some(any_body("The token; or a form (application/x-www-form-urlencoded) with it as `token`.")),
+            ..operation("/login", "login", login, "The cookie is set, for as long as the token counts.")
+        },
+        operation("/logout", "logout", "Takes the cookie back; the token counts on", "The cookie is gone."),
     ]
 }
 

@@ -206,10 +206,16 @@ fn stream() -> Value {
             "disk": count("Bytes on disk, if it is recorded."),
             "degraded": { "type": "string", "description": "Why nothing is recorded at the moment." },
             "filtered": count("Lines that were held against a filter."),
+            "redacted": count("Secrets that were taken out of its lines; not there if there were none."),
             "ended": { "type": "boolean", "description": "Nothing more can come." },
+            "may": {
+                "type": "array",
+                "items": { "enum": ["input", "admin"] },
+                "description": "What who asks may do beside reading.",
+            },
         },
         "required":
-            ["name", "kind", "source", "progress", "first", "last", "rate", "readers", "memory", "filtered", "ended"],
+            ["name", "kind", "source", "progress", "first", "last", "rate", "readers", "memory", "filtered", "ended", "may"],
     })
 }
 

@@ -21,9 +21,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::{JournalSource, Restart, Stream};
 use crate::event::{Flags, Loss, SourceState};
+use crate::line::{Line, Redact};
 use crate::stream::{Batch, Places};
 
 use super::backoff::Backoff;
+use super::give::redact;
 use super::process::{Children, Tool};
 use super::progress::Watch;
 use super::{Now, SourceError, until};
@@ -63,6 +65,8 @@ pub(super) struct Journal {
     backoff: Backoff,
     watch: Watch,
     max_line: usize,
+    /// Takes secrets out of each entry, before it is cut.
+    redact: Option<Redact>,
     /// What was said last.
     state: Option<SourceState>,
 }
@@ -127,6 +131,7 @@ impl Journal {
             backoff: Backoff::new(&Restart::default()),
             watch: Watch::new(spec),
             max_line: spec.max_line,
+            redact: redact(spec).map(|(redact, _)| redact),
             state: None,
         }
     }
@@ -298,7 +303,14 @@ impl Journal {
         let Entry { cursor, time, origin, level, message } = entry;
         self.place = Some(Place::At { cursor, ours: true });
         // Some are there for their other fields.
-        let Some(message) = message else { return };
+        let Some(mut message) = message else { return };
+        if let Some(redact) = &mut self.redact {
+            let whole = Line { text: &message, source: 0, continued: false, partial: false };
+            let mut clean = Vec::new();
+            redact.line(whole, usize::MAX, &mut |line| clean = line.text.to_vec());
+            batch.redacted(redact.take_count());
+            message = clean;
+        }
         let level = level.map_or(Flags::NONE, Flags::of_level);
         let mut rest = &message[..];
         while rest.len() > self.max_line {
