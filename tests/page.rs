@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::clients::chromium_by;
 use crate::harness::{Daemon, Deadline, Place, Program};
+use crate::tokens::{keys, token};
 
 /// A browser starts slowly, and some scripts let many lines pass.
 const BROWSER: Duration = Duration::from_mins(4);
@@ -140,12 +141,15 @@ fn no_line_is_lost_or_doubled_in_the_page_when_the_daemon_is_killed() {
 fn an_element_works_on_the_pages_that_are_allowed_and_on_no_others() {
     let place = Place::new();
     place.write("app.log", lines(50, |_| ""));
+    keys(&place, "keys");
+    let tokens: Vec<_> = (0..20).map(|_| token(&place, "keys", &["--stream", "*", "--expires", "1h"])).collect();
+    place.write("tokens", tokens.join("\n"));
     // The port of the page that is allowed: free now, and soon taken.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let daemon = daemon(
         place,
         &format!(
-            "origins: [\"http://127.0.0.1:{port}\"]\nstreams:\n  app: {{ file: app.log, from: start }}\n  job: {{ command: [sh, -c, {JOB:?}] }}"
+            "access: {{ keys: keys }}\norigins: [\"http://127.0.0.1:{port}\"]\nstreams:\n  app: {{ file: app.log, from: start }}\n  job: {{ command: [sh, -c, {JOB:?}] }}"
         ),
     );
     play("element.cjs", &daemon, &port.to_string());

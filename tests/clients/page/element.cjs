@@ -1,5 +1,7 @@
 // The element on pages of others, with a strict policy: what it shows, what it asks for, and who may not have it.
 // node element.cjs CHROMIUM PLACE URL PORT: pages of PORT on this machine are allowed.
+const { readFileSync } = require('node:fs');
+const { join } = require('node:path');
 const { append, assert, cut, door, site, test, until } = require('./browser.cjs');
 
 const port = Number(process.argv[5]);
@@ -11,15 +13,16 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   const policy = (more) => `default-src 'none'; script-src ${base} ${more}; connect-src ${base} ${socket} 'self'; style-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'`;
   const html = (body, more = '') => [{ 'content-security-policy': policy(more) }, `<!doctype html><title>theirs</title><link rel="stylesheet" href="/theirs.css"><script type="module" src="${base}rtlogd.js"></script>${body}`];
   const element = (attributes) => `<rtlogd-stream ${attributes}></rtlogd-stream>`;
-  let tokens = 0;
+  // Each counts, and is given out once.
+  const tokens = readFileSync(join(process.argv[3], 'tokens'), 'utf8').trim().split('\n');
   const files = {
     '/': html(element(`id="all" src="${base}streams/app"`) + element(`id="some" src="${base}streams/app" filter="line [123]$" tail="2" height="200" theme="dark"`) + element(`id="job" src="${base}streams/job" progress-only`)),
     '/many': html(Array.from({ length: 20 }, (_, at) => element(`src="${base}streams/${at % 2 ? 'app' : 'job'}" filter="${at % 2 ? `line ${at}$` : ''}" tail="${at + 1}"`)).join('')),
     '/theirs.css': [{ 'content-type': 'text/css' }, 'body, span, div { color: red; font-family: serif }'],
     '/token-url': html(element(`src="${base}streams/app" token-url="/token"`)),
-    '/token': () => [{ 'content-type': 'text/plain' }, `token-${(tokens += 1)}\n`],
+    '/token': () => [{ 'content-type': 'text/plain' }, `${tokens.shift()}\n`],
     '/property': html(`${element(`src="${base}streams/app"`)}<script src="/property.js"></script>`, "'self'"),
-    '/property.js': [{ 'content-type': 'text/javascript' }, 'window.asked = 0; document.querySelector("rtlogd-stream").getToken = async () => `mine-${window.asked += 1}`;'],
+    '/property.js': [{ 'content-type': 'text/javascript' }, 'document.querySelector("rtlogd-stream").getToken = async () => (await (await fetch("/token")).text()).trim();'],
   };
   const theirs = await site(files, port);
   const sockets = [];
@@ -58,7 +61,8 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   assert.equal(sockets.length, 1, sockets.join());
 
   // A connection that is lost comes back, with a token of its own each time, and nothing is lost or doubled.
-  for (const [path, asked] of [['token-url', /access_token=token-\d+$/], ['property', /access_token=mine-\d+$/]]) {
+  const asked = /access_token=[\w-]+\.[\w-]+\.[\w-]+$/;
+  for (const path of ['token-url', 'property']) {
     sockets.length = 0;
     await page.goto(theirs.url + path);
     await inside(page, () => document.querySelector('rtlogd-stream').shadowRoot?.querySelector('.log').textContent.includes('live 1'));
@@ -74,13 +78,14 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   }
 
   // A page that is allowed may read by itself too, with a token in the head, which a browser asks leave for.
-  const read = (address) => page.evaluate(async (address) => {
+  const bearer = tokens.shift();
+  const read = () => page.evaluate(async ({ address, bearer }) => {
     try {
-      return (await (await fetch(address, { headers: { authorization: 'Bearer x' } })).json()).streams.length;
+      return (await (await fetch(address, { headers: { authorization: `Bearer ${bearer}` } })).json()).streams.length;
     } catch (error) {
       return String(error);
     }
-  }, `${base}streams`);
+  }, { address: `${base}streams`, bearer });
   assert.equal(await read(), 2);
   assert.deepEqual(complaints, [], 'on pages that are allowed');
   // One that is not gets nothing, and the element says so.
