@@ -264,14 +264,8 @@ impl House {
             SourceKind::Push => ("push", false),
         };
         let private = self.private(spec);
-        self.catalog.insert(Entry {
-            log,
-            kind,
-            takes_input,
-            description: spec.description.clone(),
-            labels: spec.labels.clone(),
-            private,
-        });
+        let (description, labels) = (spec.description.clone(), spec.labels.clone());
+        self.catalog.insert(Entry { log, kind, takes_input, description, labels, private });
         Ok((appender, places))
     }
 
@@ -287,7 +281,6 @@ impl House {
         let hidden = match (spec.private, &spec.source) {
             (Some(private), _) => private,
             (None, SourceKind::File(file)) => file.files.iter().any(is_hidden) || was(),
-            // Its files are for the groups adm and systemd-journal.
             (None, SourceKind::Journal(_)) => true,
             (None, SourceKind::Process(_) | SourceKind::Push) => false,
         };
@@ -324,7 +317,6 @@ impl House {
         let addresses: Vec<_> = sockets.iter().map(|socket| socket.address(tls.is_some())).collect();
         let base = config.base_path.trim_end_matches('/');
         let origins = Arc::new(Origins::new(&config.origins));
-        let answers = Answers::default();
         let app = App {
             catalog: self.catalog.clone(),
             desk: self.desk.clone(),
@@ -334,7 +326,7 @@ impl House {
             origins: origins.clone(),
             sessions: Sessions::default(),
             leases: Leases::default(),
-            answers: answers.clone(),
+            answers: Answers::default(),
             base_path: base.into(),
         };
         let rules = Rules {
@@ -344,7 +336,7 @@ impl House {
             trusted: config.trusted_proxies.clone(),
             base_path: base.to_owned(),
             tls,
-            answers,
+            answers: app.answers.clone(),
             tasks: self.connections.clone(),
             finish: self.finish.clone(),
         };

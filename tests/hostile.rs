@@ -172,8 +172,12 @@ fn what_is_no_http_is_dropped() {
 #[test]
 fn other_methods_are_refused() {
     let daemon = with("");
-    for method in ["POST", "PUT", "DELETE", "PATCH"] {
-        for path in ["/streams/app", "/streams"] {
+    for path in ["/streams/app", "/streams"] {
+        for method in ["POST", "PUT", "DELETE", "PATCH"] {
+            // To send lines takes a right, which comes before what the stream takes.
+            if path == "/streams/app" && matches!(method, "POST" | "PUT") {
+                continue;
+            }
             let response = Response::of(
                 daemon.address(),
                 format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes(),

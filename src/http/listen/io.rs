@@ -95,3 +95,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+/// A peer that says nothing for this long is asked whether it is there.
+const KEEP_IDLE: Duration = Duration::from_mins(1);
+
+/// Small writes go out at once, and a peer that vanished without a word is noticed.
+pub(super) fn tune(stream: &tokio::net::TcpStream) {
+    use rustix::net::sockopt;
+    let tuned = stream
+        .set_nodelay(true)
+        .and_then(|()| Ok(sockopt::set_socket_keepalive(stream, true)?))
+        .and_then(|()| Ok(sockopt::set_tcp_keepidle(stream, KEEP_IDLE)?));
+    if let Err(error) = tuned {
+        log::debug!(error:% = error; "cannot tune a connection");
+    }
+}

@@ -33,7 +33,7 @@ pub(crate) use tls::{Tls, TlsError};
 
 use super::Answers;
 use admit::respond;
-use io::Watched;
+use io::{Watched, tune};
 use seats::{Seat, Seats};
 
 /// Most of a response that waits in one connection's buffer, in bytes, beyond the frame that overran it.
@@ -56,9 +56,6 @@ const H2_RESETS: usize = 100;
 
 /// What one HTTP/2 connection may send ahead, in bytes: for all its streams together, as bodies are small.
 const H2_WINDOW: u32 = 256 << 10;
-
-/// A peer that says nothing for this long is asked whether it is there.
-const KEEP_IDLE: Duration = Duration::from_mins(1);
 
 /// After a failure to accept (no descriptors left), how long until the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -227,18 +224,6 @@ where
             warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
-    }
-}
-
-/// Small writes go out at once, and a peer that vanished without a word is noticed.
-fn tune(stream: &TcpStream) {
-    use rustix::net::sockopt;
-    let tuned = stream
-        .set_nodelay(true)
-        .and_then(|()| Ok(sockopt::set_socket_keepalive(stream, true)?))
-        .and_then(|()| Ok(sockopt::set_tcp_keepidle(stream, KEEP_IDLE)?));
-    if let Err(error) = tuned {
-        debug!(error:% = error; "cannot tune a connection");
     }
 }
 
