@@ -681,7 +681,10 @@ mod tests {
     #[tokio::test]
     async fn what_escapes_the_group_ends_with_the_run_or_the_daemon() {
         let script = "setsid sh -c 'setsid sleep 1000 & echo $!; exec sleep 1000' & wait";
-        let mut bench = Bench::process(shell(script));
+        let mut source = shell(script);
+        // Who is just being started when all are told to end is killed after the grace.
+        source.stop.grace = Duration::from_millis(500);
+        let mut bench = Bench::process(source);
         let pid = rustix::process::Pid::from_raw(bench.line().await.parse().unwrap()).unwrap();
         assert!(proc::stat(pid).is_some());
         bench.stop();
