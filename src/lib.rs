@@ -31,7 +31,6 @@
 //! The first six are the core: no IO but for the files of [`config`] and of a history, and no clock but for waiting in
 //! [`stream`]. Sources and surfaces meet only there, and in [`control`].
 
-#![recursion_limit = "256"]
 #![expect(
     rustdoc::private_intra_doc_links,
     reason = "the map shows the whole house, and `cargo docs` has its private rooms"

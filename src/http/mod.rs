@@ -154,11 +154,12 @@ impl App {
         let commands = input.or(signal).unify().or(start).unify();
         let commands =
             commands.or(simple("stop", Command::Stop)).unify().or(simple("restart", Command::Restart)).unify();
+        // Boxed by groups: the type of all of them together is deeper than the compiler looks.
         let streams = list.or(stream).unify().or(poll).unify().or(state).unify().or(progress).unify().or(badge).unify();
-        let routes = streams.or(control).unify().or(login).unify().or(logout).unify();
-        let routes = routes.or(metrics).unify().or(openapi).unify();
-        let routes = routes.or(live).unify().or(ready).unify().or(commands).unify();
-        routes.or(page::routes(&self.origins)).unify().recover(problem::reply)
+        let others = control.or(login).unify().or(logout).unify().or(metrics).unify().or(openapi).unify();
+        let others = others.or(live).unify().or(ready).unify();
+        let routes = streams.boxed().or(others.boxed()).unify().or(commands.boxed()).unify();
+        routes.or(page::routes(&self.origins).boxed()).unify().recover(problem::reply)
     }
 
     /// The request, if its method is the right one, and who sent it may do that.
