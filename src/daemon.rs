@@ -1,6 +1,6 @@
 //! Puts it together: sources, catalog, server, signals, drain; and `rtlogd run`, which needs no more than that.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Access, AccessError, Hosts, Origins, Warden};
+use crate::access::{self, Access, AccessError, Hosts, Origins, Warden};
 use crate::config::{Config, Files, Listen, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, RunEnd, Time};
@@ -100,7 +100,7 @@ pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
             }
             sockets => sockets?,
         };
-        let mut house = House::new(&job.config)?;
+        let mut house = House::with_token(&job.config)?;
         let (appender, places) = house.enter(&job.stream)?;
         house.open_doors(sockets, &job.config)?;
         let terminal = io::stdin().is_terminal();
@@ -123,6 +123,19 @@ pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
         house.close(LAST_READERS).await;
         Ok(ExitCode::from(code))
     })
+}
+
+/// Shows the URL to whoever sits at the terminal. It lets in, so it goes to nothing that keeps what it gets.
+fn invite(url: &str) {
+    let mut error = io::stderr();
+    if error.is_terminal() {
+        let hours = access::URL_LIFE.as_secs() / 3600;
+        let text = format!(
+            "open {url}\nKeep it to yourself: for {hours} h it lets read, type, stop and start all that is here.\n"
+        );
+        // Without it all goes on.
+        error.write_all(text.as_bytes()).unwrap_or_default();
+    }
 }
 
 /// The status that a shell would give.
@@ -216,15 +229,28 @@ pub(crate) struct House {
     access: Access,
     /// Looks after the keys, until the doors open.
     warden: Option<Warden>,
+    /// For whoever started us without a configuration, in which there would be keys.
+    token: Option<String>,
 }
 
 impl House {
+    /// A house as the configuration has it.
     pub(crate) fn new(config: &Config) -> Result<Self, DaemonError> {
-        let warden = Warden::new(config.access.clone())?;
+        Self::guarded(config, Warden::new(config.access.clone())?, None)
+    }
+
+    /// The same without keys of the configuration, but with a token for whoever started us.
+    pub(crate) fn with_token(config: &Config) -> Result<Self, DaemonError> {
+        let (warden, made) = Warden::for_our_own()?;
+        Self::guarded(config, warden, Some(made.token))
+    }
+
+    fn guarded(config: &Config, warden: Warden, token: Option<String>) -> Result<Self, DaemonError> {
         let own = rustix::process::geteuid().as_raw();
         Ok(Self {
             access: Access::new(own, config.insecure, warden.ring()),
             warden: Some(warden),
+            token,
             catalog: Catalog::default(),
             desk: Desk::default(),
             budget: Budget::new(config.memory),
@@ -353,8 +379,12 @@ impl House {
         for address in &addresses {
             info!("listening on {address}{base}");
             for entry in self.catalog.list() {
-                info!("stream {address}{base}/streams/{}", entry.log.name());
+                let private = if entry.private.is_set() { " (private: it needs a token)" } else { "" };
+                info!("stream {address}{base}/streams/{}{private}", entry.log.name());
             }
+        }
+        if let (Some(token), Some(url)) = (&self.token, addresses.iter().find(|address| address.starts_with("http"))) {
+            invite(&format!("{url}{base}/?access_token={token}"));
         }
         let status = format!("listening on {}", addresses.join(" "));
         systemd::ready(&status);

@@ -52,7 +52,8 @@ pub(crate) fn serve(order: Order) -> Result<(), DaemonError> {
         let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
         let sockets =
             if given.is_empty() { open_all(&config.listen).await? } else { take(given, config.may_be_reached())? };
-        let mut keeper = Keeper::new(config, load)?;
+        let house = if file.is_some() { House::new(&config) } else { House::with_token(&config) };
+        let mut keeper = Keeper::new(house?, config, load);
         let house = &keeper.house;
         house.connections.spawn(adopt(house.children.clone(), house.finish.clone()));
         for spec in keeper.config.streams.clone() {
@@ -99,9 +100,8 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(config: Config, load: Load) -> Result<Self, DaemonError> {
-        let (fleet, wakes, status) = (Fleet::default(), Wakes::new(), String::new());
-        Ok(Self { house: House::new(&config)?, fleet, wakes, config, load, status })
+    fn new(house: House, config: Config, load: Load) -> Self {
+        Self { house, fleet: Fleet::default(), wakes: Wakes::new(), config, load, status: String::new() }
     }
 
     /// Starts a source.

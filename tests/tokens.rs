@@ -1,6 +1,7 @@
 //! Tokens from outside: made by `rtlogd token`, shown in each way, over, revoked, and their keys changed.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -27,6 +28,54 @@ fn private() -> Daemon {
     keys(&place, "keys");
     place.write("app.log", "one\n");
     place.start("access: { keys: keys }\nstreams: { app: { file: app.log, from: start, private: true } }")
+}
+
+/// The program at a terminal; what it writes there is what it printed.
+fn at_a_terminal(place: Place, arguments: &str) -> Daemon {
+    let mut script = Command::new("script");
+    let line = format!("exec $RTLOGD {arguments}");
+    script.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]).stdin(Stdio::piped());
+    script.env("RTLOGD", env!("CARGO_BIN_EXE_rtlogd")).current_dir(place.path(""));
+    place.launch_command(script)
+}
+
+/// The token in the URL that a terminal was shown.
+fn invited(daemon: &Daemon) -> String {
+    Deadline::new().until("the URL with a token", || {
+        let printed = daemon.printed();
+        let (_, token) = printed.split_once("/?access_token=")?;
+        token.lines().next().filter(|_| token.contains('\n')).map(|token| token.trim().to_owned())
+    })
+}
+
+#[test]
+fn whoever_starts_it_at_a_terminal_has_a_url_that_lets_in() {
+    let place = Place::new();
+    place.write("hidden.log", "one\n");
+    std::fs::set_permissions(place.path("hidden.log"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let daemon = at_a_terminal(place, "serve hidden.log --listen 127.0.0.1:0");
+    assert_eq!(daemon.follow("hidden.log").status(), 404, "without it, what not everybody may read is not there");
+    let token = invited(&daemon);
+    assert_eq!(daemon.follow(&format!("hidden.log?access_token={token}")).take(1)[0].data, "one");
+
+    let daemon = at_a_terminal(Place::new(), "run --name job --listen 127.0.0.1:0 -- sleep 600");
+    let token = invited(&daemon);
+    let stop = |headers: &[(&str, &str)]| {
+        Response::request(daemon.address(), "POST", "/streams/job/stop", headers, b"").status
+    };
+    assert_eq!(stop(&[]), 403);
+    assert_eq!(stop(&[("Authorization", &bearer(&token))]), 200);
+}
+
+#[test]
+fn what_keeps_its_output_gets_no_url() {
+    let place = Place::new();
+    place.write("hidden.log", "one\n");
+    std::fs::set_permissions(place.path("hidden.log"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let daemon = place.launch(&["serve", "hidden.log", "--listen", "127.0.0.1:0"], Stdio::null());
+    let logged =
+        Deadline::new().until("the stream in the log", || Some(daemon.logged()).filter(|log| log.contains("private")));
+    assert!(!logged.contains("access_token"), "{logged}");
 }
 
 fn bearer(token: &str) -> String {

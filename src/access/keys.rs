@@ -169,6 +169,12 @@ impl Keys {
         Ok(keys)
     }
 
+    /// One new key that is in no file: what it signs counts as long as this is held.
+    pub(super) fn fleeting(kind: Kind) -> Result<Self, KeyError> {
+        let key = Key::parse("0", kind, &Key::make(kind)?).ok_or(KeyError::Random)?;
+        Ok(Self { all: vec![key], ..Self::default() })
+    }
+
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
@@ -332,13 +338,7 @@ pub(super) mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     impl Keys {
-        /// One key that is in no file.
-        pub(crate) fn of(kind: Kind) -> Self {
-            let key = Key::parse("0", kind, &Key::make(kind).unwrap()).unwrap();
-            Self { all: vec![key], ..Self::default() }
-        }
-
-        /// The same, and this token does not count.
+        /// The same keys, and this token does not count.
         pub(crate) fn without(&self, id: &str) -> Self {
             let copy = |key: &Key| Key {
                 id: key.id.clone(),

@@ -14,7 +14,7 @@ mod keys;
 pub(crate) use keys::{KeyError, Keys, Kind, id_of, init, revoke, rotate};
 pub(crate) use rights::{Access, Caller, Credential, Denied, Peer, Shown, Subject};
 pub(crate) use ring::{AccessError, Warden};
-pub(crate) use token::{BadToken, Token};
+pub(crate) use token::{BadToken, Token, URL_LIFE};
 
 use std::net::IpAddr;
 

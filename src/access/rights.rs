@@ -253,7 +253,7 @@ mod tests {
     use std::time::Duration;
 
     fn access(open: bool) -> (Access, watch::Sender<Arc<Ring>>) {
-        let ring = watch::Sender::new(Arc::new(Ring::of(Keys::of(Kind::Ed25519))));
+        let ring = watch::Sender::new(Arc::new(Ring::of(Keys::fleeting(Kind::Ed25519).unwrap())));
         (Access::new(990, open, ring.subscribe()), ring)
     }
 

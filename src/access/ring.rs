@@ -17,11 +17,11 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use crate::config::{self, Grant};
+use crate::config::{self, Grant, Right};
 
 use super::issuers::{Issuer, IssuerError};
-use super::keys::{Claims, KeyError, Keys};
-use super::token::{BadToken, LONGEST, OURS, Token};
+use super::keys::{Claims, KeyError, Keys, Kind, Made};
+use super::token::{BadToken, LONGEST, OURS, Token, URL_LIFE};
 
 /// How far the clock of another issuer may be from ours, in seconds.
 const SKEW: u64 = 30;
@@ -194,6 +194,16 @@ impl Warden {
         Ok(Self { spec, seen, ring: watch::Sender::new(ring) })
     }
 
+    /// A key in no file, and a token by it for whoever started us: all rights, on all streams, for as long as a URL may
+    /// give any.
+    pub(crate) fn for_our_own() -> Result<(Self, Made), AccessError> {
+        let keys = Keys::fleeting(Kind::Ed25519)?;
+        let all = "*".parse().expect("a pattern");
+        let made = keys.sign(&Grant { streams: vec![all], allow: Right::ALL.into() }, URL_LIFE, None)?;
+        let ring = Arc::new(Ring { keys, issuers: Vec::new() });
+        Ok((Self { spec: config::Access::default(), seen: Vec::new(), ring: watch::Sender::new(ring) }, made))
+    }
+
     /// The keys as they are now, always.
     pub(crate) fn ring(&self) -> watch::Receiver<Arc<Ring>> {
         self.ring.subscribe()
@@ -262,7 +272,7 @@ impl Ring {
         Self { keys: Keys::default(), issuers }
     }
 
-    pub(super) fn sign(&self, grant: &Grant, life: Duration) -> super::keys::Made {
+    pub(super) fn sign(&self, grant: &Grant, life: Duration) -> Made {
         self.keys.sign(grant, life, None).unwrap()
     }
 

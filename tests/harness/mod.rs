@@ -351,9 +351,9 @@ impl Daemon {
         (self.program.ended_by(deadline), self.place)
     }
 
-    /// What it printed to standard error so far.
+    /// What it printed so far, to wherever.
     pub(crate) fn printed(&self) -> String {
-        self.program.err.text()
+        self.program.out.text() + &self.program.err.text()
     }
 
     /// Ends it without a word; its directory stays.
