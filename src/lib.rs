@@ -22,6 +22,7 @@
 //! | [`fleet`], [`reload`] | the sources that run, and what a changed configuration changes; who asks for that |
 //! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
 //! | [`serve`] | the daemon proper: begins what is wanted, applies changes, ends |
+//! | [`mod@run`] | streams one command, and ends as it does |
 //! | [`detach`] | leaves the terminal, where there is no systemd |
 //! | [`doctor`] | what stands in the way of a configuration |
 //! | [`chronicle`] | what a state directory holds, for people |
@@ -52,6 +53,7 @@ mod fleet;
 mod reload;
 mod daemon;
 mod serve;
+mod run;
 mod detach;
 mod doctor;
 mod chronicle;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("event", &[]),
     ("systemd", &[]),
     ("telemetry", &[]),
@@ -27,6 +27,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
         &["event", "wire", "line", "stream", "config", "control", "access", "source", "http", "systemd", "telemetry"],
     ),
     ("serve", &["event", "stream", "config", "source", "http", "systemd", "daemon", "fleet", "reload"]),
+    ("run", &["event", "config", "source", "http", "daemon"]),
     ("chronicle", &["event", "wire", "stream"]),
     ("client", &["event", "wire", "source"]),
     (
@@ -42,6 +43,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "telemetry",
             "reload",
             "serve",
+            "run",
             "detach",
             "doctor",
         ],

@@ -13,10 +13,11 @@ use clap::{CommandFactory, Parser};
 use crate::chronicle;
 use crate::client::{self, ClientError, Server, Task, Wanted};
 use crate::config::{self, Config, Listen, Stream};
-use crate::daemon::{self, Job};
+use crate::daemon;
 use crate::detach::{self, Detach, Side};
 use crate::doctor::{self, Finding};
 use crate::reload::{self, Outcome};
+use crate::run::{self, Job};
 use crate::serve;
 use crate::telemetry;
 
@@ -75,7 +76,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             let name = name.unwrap_or_else(|| config::name_of(Path::new(&argv[0])));
             let mut stream = Stream::of_command(name, argv);
             stream.history.memory = memory;
-            daemon::run(Job { stream, config, any_port, linger }).map_err(failed)
+            run::run(Job { stream, config, any_port, linger }).map_err(failed)
         }
         Command::Check { config } => {
             load(config.as_deref())?;
