@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::harness::sse::lines;
 use crate::harness::ws::{Channel, Talk};
 use crate::harness::{Daemon, Deadline, Place};
 
@@ -124,6 +125,7 @@ fn planted_secrets_are_found_nowhere() {
         "/streams/build?tail=all&follow=false&format=text",
         "/streams/build?tail=all&follow=false&format=ndjson",
         "/streams/nowhere",
+        "/metrics",
         "/health/ready",
     ] {
         assert_clean(path, &daemon.get(path, &[]).2);
@@ -141,4 +143,30 @@ fn planted_secrets_are_found_nowhere() {
     for (path, bytes) in kept {
         assert_clean(&path, &bytes);
     }
+}
+
+#[test]
+fn a_private_key_that_began_before_a_restart_is_taken_out_to_its_end() {
+    let place = Place::new();
+    let secret = |line: usize| format!("TUlJRXBBSUJBQUtDQVFFQTdwbGFudGVk{line}\n");
+    let marks = ["BEGIN", "END"].map(|word| format!("-----{word} {}-----\n", ["PRIVATE", "KEY"].join(" ")));
+    place.write("app.log", format!("one\n{}{}", marks[0], secret(0)));
+    let yaml = "state_directory: state\nstreams: { app: { file: app.log, redact: on, from: start } }";
+    let daemon = place.start(yaml);
+    assert_eq!(daemon.follow("app").query("tail=all").take(3)[2].data, "[redacted]");
+    let place = daemon.kill();
+    place.write("app.log", format!("{}{}{}two\n", secret(1), secret(2), marks[1]));
+    let daemon = place.start(yaml);
+    let seen = daemon.follow("app").query("tail=all").until("two", |message| message.data == "two");
+    assert_eq!(lines(&seen), [&["one"][..], &["[redacted]"; 5], &["two"]].concat());
+
+    // Nor does it show where only the last lines are wanted.
+    let place = Place::new();
+    let key = (0..150).map(secret).collect::<String>();
+    place.write("app.log", format!("{}{key}", marks[0]));
+    let daemon = place.start("streams: { app: { file: app.log, redact: on } }");
+    daemon.write("app.log", format!("{}two\n", marks[1]));
+    let seen = daemon.follow("app").query("tail=all").until("two", |message| message.data == "two");
+    let (last, before) = lines(&seen).split_last().map(|(last, before)| (*last, before.to_vec())).unwrap();
+    assert!(last == "two" && before.len() > 50 && before.iter().all(|line| *line == "[redacted]"), "{seen:?}");
 }

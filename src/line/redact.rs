@@ -13,7 +13,7 @@ use super::split::Line;
 pub const MARK: &[u8] = b"[redacted]";
 
 /// Most lines of one private key that are taken out: those of 16384 bits have 200.
-const KEY_LINES: usize = 400;
+pub const KEY_LINES: usize = 400;
 
 /// How much of a line that is cut is held back, in bytes, so that a secret is not cut with it; a secret that goes over a cut
 /// may have four times as much. Longer lines are cut so much sooner.
@@ -99,6 +99,16 @@ impl Redact {
     /// How many secrets were taken out since one asked last.
     pub fn take_count(&mut self) -> u64 {
         std::mem::take(&mut self.count)
+    }
+
+    /// How many lines of a private key that has begun may still come, of [`KEY_LINES`].
+    pub fn key(&self) -> usize {
+        self.key
+    }
+
+    /// Goes on where another left off that said this of [`key`](Self::key).
+    pub fn go_on(&mut self, key: usize) {
+        self.key = key.min(KEY_LINES);
     }
 
     /// How many bytes are held back.

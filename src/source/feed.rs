@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::config::{self, SourceKind, Stream};
 use crate::event::{OpenLine, Origin, Time};
-use crate::line::{CarriageReturn, Decoder, Line, Lines, Multiline, Redact, Rule, Screen};
+use crate::line::{CarriageReturn, Decoder, KEY_LINES, Line, Lines, Multiline, Redact, Rule, Screen};
 use crate::stream::Batch;
 
 use super::Now;
@@ -25,6 +25,10 @@ const BETWEEN: Duration = Duration::from_millis(100);
 /// A block of lines that a program draws again and again is taken as final when nothing was drawn for so long: most draw
 /// several times a second.
 const CALM: Duration = Duration::from_secs(1);
+
+/// A private key may begin so far before what is read first, in bytes: its lines have 64 letters (RFC 7468, section 2), or
+/// 76, and it may be in UTF-16.
+pub(super) const KEY_REACH: usize = 160 * KEY_LINES;
 
 /// What stands in front of some files in UTF-8; UTF-16 has it too, and it was decoded.
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
@@ -54,6 +58,8 @@ struct Lane {
     max: usize,
     /// Takes secrets out, last of all.
     redact: Option<Redact>,
+    /// Nothing came yet, nor is known what stood before it.
+    fresh: bool,
     /// Longest line that is given out.
     longest: usize,
     /// Lines that belong together, and how long the next is waited for.
@@ -126,6 +132,22 @@ impl Feed {
             progress.open(lane.at, &lane.open(), now, batch);
             false
         });
+    }
+
+    /// Whether it matters what stands before the first byte that comes: a secret may go on there.
+    pub(super) fn asks_before(&self, lane: usize) -> bool {
+        self.lanes[lane].as_ref().is_some_and(|lane| lane.fresh && lane.redact.is_some())
+    }
+
+    /// Looks whether a private key begins in what stands before the first byte that comes, of which [`KEY_REACH`] are enough.
+    pub(super) fn look_before(&mut self, lane: usize, bytes: &[u8], now: Now) {
+        let Some(lane) = &mut self.lanes[lane] else { return };
+        lane.fresh = false;
+        let mut before = Lane::new(&self.spec, lane.at, lane.origin.clone());
+        before.push(bytes, now, &mut Watch::new(&self.spec), &mut Batch::new());
+        if let (Some(redact), Some(before)) = (&mut lane.redact, before.redact) {
+            redact.go_on(before.key());
+        }
     }
 
     /// Adds the half line, since nothing more can come: a new line begins, which may be the first of another file.
@@ -264,6 +286,7 @@ impl Lane {
             lines: Screen::new(lines, draws),
             max,
             redact,
+            fresh: true,
             longest: spec.max_line,
             joined,
             first: true,
@@ -275,7 +298,7 @@ impl Lane {
     }
 
     fn push(&mut self, chunk: &[u8], now: Now, progress: &mut Watch, batch: &mut Batch) {
-        self.read = now.time;
+        (self.read, self.fresh) = (now.time, false);
         self.cut(Cut::Bytes(chunk), progress, batch);
         self.calm = self.lines.is_drawing().then(|| now.instant + CALM);
         self.wait(now.instant);

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::config::Start;
 use crate::event::{Loss, Origin};
+use crate::source::feed::KEY_REACH;
 
 use super::front::TELLING;
 use super::identity::{Identity, Prints};
@@ -329,6 +330,12 @@ impl Follow {
         }
         let Some(front) = self.row.front_mut() else { return (0, false) };
         self.written = false;
+        if turn.feed.asks_before(self.id) {
+            match front.reader.behind(KEY_REACH) {
+                Ok(bytes) => turn.feed.look_before(self.id, &bytes, turn.now),
+                Err(error) => return self.refuse(&error, turn.now.instant),
+            }
+        }
         let how = How { line_start: turn.feed.at_line_start(self.id), wide: turn.rules.wide };
         match front.reader.read(how) {
             Ok(Read::Bytes { bytes, more }) => {

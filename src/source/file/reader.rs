@@ -214,6 +214,13 @@ impl Reader {
         Trace::of(self.file()?, self.trace.offset().saturating_sub(held))
     }
 
+    /// What stands before what is read next: at most so many bytes. An even number keeps UTF-16 whole.
+    pub(super) fn behind(&self, most: usize) -> io::Result<Vec<u8>> {
+        let offset = self.trace.offset();
+        let count = usize::try_from(offset).unwrap_or(most).min(most);
+        read_at(self.file()?, offset - count as u64, count)
+    }
+
     /// Reads what is new, at most [`CHUNK`], and goes on behind it.
     pub(super) fn read(&mut self, how: How) -> io::Result<Read> {
         let offset = self.trace.offset();

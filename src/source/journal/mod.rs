@@ -119,6 +119,10 @@ impl Journal {
     pub(super) fn new(spec: &Stream, source: &JournalSource, places: &Places, children: Children) -> Self {
         let query = Query::new(source, fs::read_to_string(MACHINE).ok().as_deref());
         let place = query.read(places.get(PLACE).map(String::as_str), source.from);
+        let mut redact = redact(spec).map(|(redact, _)| redact);
+        if let (Some(redact), Some(Place::At { key, .. })) = (&mut redact, &place) {
+            redact.go_on(*key);
+        }
         Self {
             stream: spec.name.to_string(),
             query,
@@ -131,7 +135,7 @@ impl Journal {
             backoff: Backoff::new(&Restart::default()),
             watch: Watch::new(spec),
             max_line: spec.max_line,
-            redact: redact(spec).map(|(redact, _)| redact),
+            redact,
             state: None,
         }
     }
@@ -175,7 +179,7 @@ impl Journal {
     fn begun(&mut self, tool: Tool, place: Place, batch: &mut Batch) {
         info!(stream = self.stream.as_str(), pid = tool.pid(); "journalctl started");
         self.expected = match &place {
-            Place::At { cursor, ours: true } => Some(cursor.clone()),
+            Place::At { cursor, ours: true, .. } => Some(cursor.clone()),
             Place::At { ours: false, .. } | Place::Before => None,
         };
         if self.place.is_none() {
@@ -301,16 +305,11 @@ impl Journal {
             None => {}
         }
         let Entry { cursor, time, origin, level, message } = entry;
-        self.place = Some(Place::At { cursor, ours: true });
         // Some are there for their other fields.
-        let Some(mut message) = message else { return };
-        if let Some(redact) = &mut self.redact {
-            let whole = Line { text: &message, source: 0, continued: false, partial: false };
-            let mut clean = Vec::new();
-            redact.line(whole, usize::MAX, &mut |line| clean = line.text.to_vec());
-            batch.redacted(redact.take_count());
-            message = clean;
-        }
+        let message = message.map(|message| self.cleaned(message, batch));
+        let key = self.redact.as_ref().map_or(0, Redact::key);
+        self.place = Some(Place::At { cursor, ours: true, key });
+        let Some(message) = message else { return };
         let level = level.map_or(Flags::NONE, Flags::of_level);
         let mut rest = &message[..];
         while rest.len() > self.max_line {
@@ -322,6 +321,16 @@ impl Journal {
         for line in message.split(|byte| *byte == b'\n') {
             self.watch.line(0, line, Flags::NONE, time);
         }
+    }
+
+    /// The message without its secrets.
+    fn cleaned(&mut self, message: Vec<u8>, batch: &mut Batch) -> Vec<u8> {
+        let Some(redact) = &mut self.redact else { return message };
+        let whole = Line { text: &message, source: 0, continued: false, partial: false };
+        let mut clean = Vec::new();
+        redact.line(whole, usize::MAX, &mut |line| clean = line.text.to_vec());
+        batch.redacted(redact.take_count());
+        clean
     }
 }
 
@@ -355,7 +364,7 @@ async fn end_of_journal(stream: &str, query: &Query, children: &Children) -> Res
     }
     let line = newest.split(|byte| *byte == b'\n').next().unwrap_or_default();
     match Entry::read(line) {
-        Ok(Some(Entry { cursor, .. })) => Ok(Place::At { cursor, ours: true }),
+        Ok(Some(Entry { cursor, .. })) => Ok(Place::At { cursor, ours: true, key: 0 }),
         Ok(None) => Ok(Place::Before),
         Err(error) => Err(Fault::Failed(error.to_string())),
     }

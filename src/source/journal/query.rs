@@ -24,6 +24,8 @@ pub(super) enum Place {
         cursor: String,
         /// It is one of those that are wanted now; else the configuration was another.
         ours: bool,
+        /// So many lines of a private key may still come, which are secret.
+        key: usize,
     },
 }
 
@@ -70,15 +72,19 @@ impl Query {
     pub(super) fn written(&self, place: &Place) -> String {
         match place {
             Place::Before => "start".to_owned(),
-            Place::At { cursor, .. } => format!("{:08x} {cursor}", self.mark()),
+            Place::At { cursor, key: 0, .. } => format!("{:08x} {cursor}", self.mark()),
+            Place::At { cursor, key, .. } => format!("{:08x} {cursor} {key}", self.mark()),
         }
     }
 
     /// The place that was recorded; where nothing was, `None` if the journal is to be read from its end.
     pub(super) fn read(&self, written: Option<&str>, from: Start) -> Option<Place> {
         let Some(written) = written else { return (from == Start::Beginning).then_some(Place::Before) };
-        let Some((mark, cursor)) = written.split_once(' ') else { return Some(Place::Before) };
-        Some(Place::At { cursor: cursor.to_owned(), ours: u32::from_str_radix(mark, 16) == Ok(self.mark()) })
+        let mut words = written.split(' ');
+        let (Some(mark), Some(cursor)) = (words.next(), words.next()) else { return Some(Place::Before) };
+        let ours = u32::from_str_radix(mark, 16) == Ok(self.mark());
+        let key = words.next().and_then(|key| key.parse().ok()).unwrap_or(0);
+        Some(Place::At { cursor: cursor.to_owned(), ours, key })
     }
 
     /// Tells it from most others.
@@ -107,7 +113,7 @@ mod tests {
 
     #[test]
     fn it_is_asked_for_what_is_wanted() {
-        let place = Place::At { cursor: "s=1".into(), ours: true };
+        let place = Place::At { cursor: "s=1".into(), ours: true, key: 0 };
         let words: Vec<_> = query().follow(&place).into_iter().map(|word| word.into_string().unwrap()).collect();
         let wanted = "--follow --no-tail --cursor=s=1 --unit=a.service --unit=b* --identifier=sshd --priority=4 _UID=0 \
             _MACHINE_ID=7f";
@@ -118,11 +124,14 @@ mod tests {
 
     #[test]
     fn a_place_is_known_again_and_one_of_another_query_is_told_apart() {
-        let place = Place::At { cursor: "s=1;i=2".into(), ours: true };
-        let written = query().written(&place);
-        assert_eq!(query().read(Some(&written), Start::End), Some(place));
+        for key in [3, 0] {
+            let place = Place::At { cursor: "s=1;i=2".into(), ours: true, key };
+            let written = query().written(&place);
+            assert_eq!(query().read(Some(&written), Start::End), Some(place));
+        }
+        let written = query().written(&Place::At { cursor: "s=1;i=2".into(), ours: true, key: 0 });
         let other = Query::new(&JournalSource::default(), None).read(Some(&written), Start::End);
-        assert_eq!(other, Some(Place::At { cursor: "s=1;i=2".into(), ours: false }));
+        assert_eq!(other, Some(Place::At { cursor: "s=1;i=2".into(), ours: false, key: 0 }));
         assert_eq!(query().read(Some(&query().written(&Place::Before)), Start::End), Some(Place::Before));
         assert_eq!(query().read(None, Start::End), None);
         assert_eq!(query().read(None, Start::Beginning), Some(Place::Before));
