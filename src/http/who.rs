@@ -13,7 +13,7 @@ use super::problem::Problem;
 pub(super) const COOKIE: &str = "rtlogd";
 
 /// The parameter for those who can set no header, such as `EventSource`.
-const PARAMETER: &str = "access_token";
+pub(super) const PARAMETER: &str = "access_token";
 
 /// The caller; takes its token out of the parameters, so that nothing else sees it.
 pub(super) fn caller(

@@ -41,6 +41,8 @@ fn document(base_path: &str) -> Value {
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": server }],
+        // Each of these, or none: this machine may read, and the owner do all, without.
+        "security": [{}, { "bearer": [] }, { "cookie": [] }, { "query": [] }],
         "paths": paths(),
         "components": parts::components(),
     })

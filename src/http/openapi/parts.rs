@@ -4,6 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use super::super::reading::SESSION;
+use super::super::who::{COOKIE, PARAMETER};
 use crate::event::{Level, Progress, StreamName};
 
 /// Plain text as we answer with it.
@@ -88,6 +89,14 @@ pub(super) fn components() -> Value {
             "description": "What was asked, and what would be right.",
             "content": { "application/problem+json": { "schema": reference("Problem") } },
         } },
+        "securitySchemes": {
+            "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
+            "cookie": { "type": "apiKey", "in": "cookie", "name": COOKIE, "description": "As `POST /login` sets it." },
+            "query": {
+                "type": "apiKey", "in": "query", "name": PARAMETER,
+                "description": "To read alone, and if it lives at most 12 hours.",
+            },
+        },
         "schemas": {
             "Problem": problem(),
             "Stream": stream(),
