@@ -182,7 +182,7 @@ impl Appender {
         }
         let mut batch = Batch::new();
         if let Some(state) = &self.state {
-            batch.state(SystemTime::now().into(), (**state).clone());
+            batch.state(SystemTime::now().into(), again(state));
         }
         batch
     }
@@ -196,6 +196,16 @@ impl Appender {
                 warn!(stream:% = self.shared.name, errno = errno, error:% = error; "the end of the stream may not be recorded");
             }
         }
+    }
+}
+
+/// The state said once more, as the history is written again: no run begins by that.
+fn again(state: &SourceState) -> SourceState {
+    match state.clone() {
+        SourceState::Running { run, pid, note: None } => {
+            SourceState::Running { run, pid, note: Some("recorded again".to_owned()) }
+        }
+        state => state,
     }
 }
 

@@ -180,7 +180,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Flags, Origin};
+    use crate::event::{Flags, Origin, SourceState};
     use crate::stream::{Appender, Batch, Budget, Cursor, Filter, Item, Log, Start, Until, View, open_kept};
     use crate::wire::Encoding;
     use proptest::prelude::*;
@@ -461,6 +461,29 @@ mod tests {
         let again = bench.seen(Start::After(id_of(&seen[15])), &[]).await;
         assert_eq!(numbers(&again), (25..40).collect::<Vec<_>>(), "all that memory held was recorded");
         assert_eq!(bench.seen(Start::After(before), &[]).await[0], Seen::Gap(None), "that folder is lost");
+    }
+
+    #[tokio::test]
+    async fn a_run_does_not_begin_anew_when_its_disk_is_back() {
+        let mut bench = Bench::new(1 << 20, 1 << 30);
+        bench.write(0..1).await;
+        bench.stop().await;
+        let folder = bench.directory.path().join(STREAMS);
+        fs::rename(&folder, bench.directory.path().join("away")).unwrap();
+        bench.start();
+        fs::write(&folder, "").unwrap();
+        let mut begun = Batch::new();
+        begun.state(Time(0), SourceState::Running { run: 1, pid: None, note: None });
+        bench.appender().append(&mut begun).await;
+        bench.write(0..5).await;
+        fs::remove_file(&folder).unwrap();
+        let mut due = bench.appender().upkeep().await;
+        bench.appender().append(&mut due).await;
+        bench.write(5..10).await;
+        assert_eq!(bench.log().info(Time(0)).degraded, None);
+        let mut run = bench.seen(Start::Run, &[]).await;
+        run.retain(|seen| *seen != Seen::Other("state".to_owned()));
+        assert_eq!(numbers(&run), (0..10).collect::<Vec<_>>());
     }
 
     #[derive(Debug, Clone)]
