@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, AccessError, Hosts, Origins, Warden};
-use crate::config::{Config, Files, Listen, SourceKind, Stream};
+use crate::config::{Config, Files, Limits, Listen, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, RunEnd, Time};
 use crate::http::listen::{self, ListenError, Rules, Socket, Tls, TlsError};
@@ -214,6 +214,8 @@ pub(crate) struct House {
     pub(crate) finish: CancellationToken,
     ready: watch::Sender<bool>,
     access: Access,
+    /// Bounds on connections, as they are now.
+    pub(crate) limits: watch::Sender<Arc<Limits>>,
     /// Looks after the keys, until the doors open.
     warden: Option<Warden>,
 }
@@ -224,6 +226,7 @@ impl House {
         let own = rustix::process::geteuid().as_raw();
         Ok(Self {
             access: Access::new(own, config.insecure, warden.ring()),
+            limits: watch::Sender::new(Arc::new(config.limits.clone())),
             warden: Some(warden),
             catalog: Catalog::default(),
             desk: Desk::default(),
@@ -320,7 +323,6 @@ impl House {
         let app = App {
             catalog: self.catalog.clone(),
             desk: self.desk.clone(),
-            keep_alive: config.limits.keep_alive,
             ready: self.ready.subscribe(),
             access: self.access.clone(),
             origins: origins.clone(),
@@ -332,7 +334,7 @@ impl House {
         let rules = Rules {
             hosts: Hosts::new(&config.hosts),
             origins,
-            limits: config.limits.clone(),
+            limits: self.limits.subscribe(),
             trusted: config.trusted_proxies.clone(),
             base_path: base.to_owned(),
             tls,

@@ -59,7 +59,8 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
         }
         None => Reading::new(cursor),
     };
-    let reader = Reader { reading, encoding: ask.encoding, quiet: request.app.keep_alive, says_satisfied: ends };
+    let reader =
+        Reader { reading, encoding: ask.encoding, quiet: request.guest.limits.keep_alive, says_satisfied: ends };
     let body = stream::unfold(Stage::Hello(reader), Stage::next);
     Ok(respond(ask.encoding, request.term().of(body, ask.encoding)))
 }
@@ -104,7 +105,8 @@ pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
     });
     let cursors = cursors.collect();
     let ends = ask.until.head || ask.until.lines.is_some();
-    let body = stream::unfold(Some(Several::new(cursors, ask.encoding, request.app.keep_alive, ends)), Several::next);
+    let body =
+        stream::unfold(Some(Several::new(cursors, ask.encoding, request.guest.limits.keep_alive, ends)), Several::next);
     Ok(respond(ask.encoding, request.term().of(body, ask.encoding)))
 }
 

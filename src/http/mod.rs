@@ -18,6 +18,7 @@ mod page;
 mod poll;
 mod push;
 mod reading;
+mod share;
 mod socket;
 mod term;
 mod who;
@@ -28,7 +29,6 @@ pub(crate) use reading::Sessions;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -58,8 +58,6 @@ pub(crate) struct App {
     pub(crate) catalog: Catalog,
     /// What takes commands.
     pub(crate) desk: Desk,
-    /// How long a stream may be quiet before a comment keeps its connection alive.
-    pub(crate) keep_alive: Duration,
     /// Whether requests are to be served: from when all sources were started until the daemon stops.
     pub(crate) ready: watch::Receiver<bool>,
     /// Who may do what.

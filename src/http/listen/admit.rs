@@ -98,7 +98,7 @@ async fn admit(
         head.extensions.insert(Coming(Arc::new(Mutex::new(Some(body)))));
     } else if !body.is_end_stream() {
         let takes_one = head.method == Method::POST;
-        let read = tokio::time::timeout(rules.limits.body, Limited::new(body, BODY).collect()).await;
+        let read = tokio::time::timeout(guest.limits.body, Limited::new(body, BODY).collect()).await;
         match read {
             Ok(Ok(body)) => sent.0 = body.to_bytes(),
             Ok(Err(_)) if takes_one => {

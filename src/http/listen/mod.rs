@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, warn};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use warp::Filter;
@@ -162,7 +163,8 @@ pub(crate) struct Rules {
     pub(crate) hosts: Hosts,
     /// Whose pages may read.
     pub(crate) origins: Arc<Origins>,
-    pub(crate) limits: Limits,
+    /// Bounds, as they are now: a connection has those of when it began.
+    pub(crate) limits: watch::Receiver<Arc<Limits>>,
     pub(crate) trusted: Vec<Network>,
     /// Without the slash at its end.
     pub(crate) base_path: String,
@@ -183,7 +185,7 @@ where
     F::Extract: Reply,
     F::Future: Send,
 {
-    let seats = Arc::new(Seats::new(rules.limits.connections, rules.limits.per_address));
+    let seats = Arc::new(Seats::default());
     let rules = Arc::new(rules);
     for socket in sockets {
         let loop_ = accept(socket, routes.clone(), rules.clone(), seats.clone());
@@ -241,6 +243,8 @@ pub(crate) struct Guest {
     pub(crate) peer: Peer,
     /// Whether nobody on the way can read along.
     pub(super) secure: bool,
+    /// The bounds of its connection.
+    pub(super) limits: Arc<Limits>,
     seat: Arc<Seat>,
     tasks: TaskTracker,
 }
@@ -267,8 +271,9 @@ fn spawn<F, S>(
     S: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     // Without even a seat to refuse from, the connection is closed.
-    let Some(seat) = seats.take(from.address) else { return };
-    let guest = Guest { peer: from.peer, secure: false, seat: Arc::new(seat), tasks: rules.tasks.clone() };
+    let limits = rules.limits.borrow().clone();
+    let Some(seat) = seats.take(from.address, &limits) else { return };
+    let guest = Guest { peer: from.peer, secure: false, limits, seat: Arc::new(seat), tasks: rules.tasks.clone() };
     let served = serve(guest, routes.clone(), rules.clone());
     rules.tasks.spawn(async move {
         if let Err(error) = served.await {
@@ -293,7 +298,7 @@ where
         }
         Ok(Err(stream))
     };
-    let shaken = rules.finish.run_until_cancelled(tokio::time::timeout(rules.limits.head, shake)).await;
+    let shaken = rules.finish.run_until_cancelled(tokio::time::timeout(guest.limits.head, shake)).await;
     match shaken.ok_or("the daemon stops")??? {
         Ok(stream) => {
             guest.secure = true;
@@ -317,7 +322,7 @@ where
     F::Future: Send,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = &rules.limits;
+    let limits = guest.limits.clone();
     let peeked = tokio::time::timeout(limits.head, Watched::peek(stream, limits.stalled_write));
     let (stream, is_h2) = rules.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
     let overfull = matches!(*guest.seat, Seat::Overfull(_));

@@ -107,7 +107,7 @@ impl Session {
         let course = Course { log: entry.log, view, until, ready: self.app.ready.clone() };
         let (reading, wheel) = Reading::with_wheel(cursor, course);
         let number = self.next_number();
-        let told = reading.told(self.app.keep_alive);
+        let told = reading.told(self.limits.keep_alive);
         let told = told.map(|(item, place, skipped)| Told::Item(item, place, skipped));
         let told = told.chain(stream::iter([Told::Ended])).map(move |told| (number, told));
         self.told.push(Box::pin(told));

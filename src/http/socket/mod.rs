@@ -51,7 +51,7 @@ pub(super) fn open(ask: Request, upgrade: Option<OnUpgrade>) -> Result<Response,
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     }
     let guest = ask.guest.clone();
-    let session = Session::new(ask.app, ask.caller);
+    let session = Session::new(ask.app, ask.caller, guest.limits.clone());
     guest.go_on(async move {
         match upgraded(upgrade, MESSAGE).await {
             Ok(socket) => session.run(socket).await,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::stream::SelectAll;
 use futures_util::{SinkExt, Stream, StreamExt};
@@ -11,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::access::{BadToken, Caller};
+use crate::config::Limits;
 use crate::control::Raw;
 use crate::event::{Position, StreamName};
 use crate::stream::Item;
@@ -31,6 +33,7 @@ const SILENCE: u32 = 3;
 pub(super) struct Session {
     pub(super) app: App,
     pub(super) caller: Caller,
+    pub(super) limits: Arc<Limits>,
     /// Stands for this channel where leases are held.
     pub(super) number: u64,
     pub(super) subscriptions: BTreeMap<u64, Subscription>,
@@ -83,11 +86,12 @@ enum Step {
 }
 
 impl Session {
-    pub(super) fn new(app: App, caller: Caller) -> Self {
+    pub(super) fn new(app: App, caller: Caller, limits: Arc<Limits>) -> Self {
         let changes = app.leases.watch();
         Self {
             app,
             caller,
+            limits,
             number: fastrand::u64(..),
             subscriptions: BTreeMap::new(),
             attachments: BTreeMap::new(),
@@ -124,7 +128,7 @@ impl Session {
     }
 
     async fn serve(&mut self, socket: &mut Socket, mut term: Term) -> Ending {
-        let interval = self.app.keep_alive;
+        let interval = self.limits.keep_alive;
         let mut ping = Instant::now() + interval;
         let mut unanswered = 0;
         let mut stopping = false;
