@@ -21,7 +21,7 @@ use crate::config::{Config, Files, Limits, Listen, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, RunEnd, Time};
 use crate::http::listen::{self, ListenError, Rules, Socket, Tls, TlsError};
-use crate::http::{Answers, App, Leases, Sessions};
+use crate::http::{Answers, App, Leases, Paces, Sessions};
 use crate::source::{self, Children, Options, SourceError, Tee, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places, Private};
 use crate::systemd;
@@ -328,6 +328,7 @@ impl House {
             origins: origins.clone(),
             sessions: Sessions::default(),
             leases: Leases::default(),
+            paces: Paces::default(),
             answers: Answers::default(),
             base_path: base.into(),
         };

@@ -132,6 +132,7 @@ mod tests {
     };
     use super::*;
     use crate::event::Level;
+    use crate::config::units::Rate;
 
     /// What these texts say, as files `0.yaml`, `1.yaml` and so on in `/etc`.
     fn config(texts: &[&str]) -> Result<Config, Mistakes> {
@@ -185,7 +186,8 @@ access:
   issuers:
     - { issuer: "https://ci.example.com", audience: rtlogd, keys: ci.jwks,
         grants: [{ claims: { project: "group/*" }, stream: "build-*", allow: [read, input] }] }
-limits: { connections: 10, per_address: 1, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, shutdown: 0s }
+limits: { connections: 10, per_address: 1, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, shutdown: 0s,
+  control_rate: 5 per 2s }
 streams:
   web:
     file: [var/*.log, /b.log]
@@ -277,6 +279,7 @@ streams:
                 head: Duration::from_secs(1),
                 body: Duration::from_secs(2),
                 stalled_write: Duration::from_secs(3),
+                control_rate: Rate { times: 5, per: Duration::from_secs(2) },
                 keep_alive: Duration::from_secs(4),
                 shutdown: Duration::ZERO,
             },

@@ -140,6 +140,9 @@ pub struct Limits {
     pub body: Duration,
     /// Longest time in which a reader takes nothing. 60 s: a laptop may sleep a little, but not hold a seat for ever.
     pub stalled_write: Duration,
+    /// How often at most somebody may send commands. 1000 in a second: more than anybody types and scripts send, and a few
+    /// hundredths of a core.
+    pub control_rate: units::Rate,
     /// How often a quiet stream sends a comment. 15 s: proxies give up on silence after 30 s or more.
     pub keep_alive: Duration,
     /// Longest time to let readers finish when we stop. 5 s: well below what systemd waits.
@@ -154,6 +157,7 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             body: Duration::from_secs(30),
             stalled_write: Duration::from_mins(1),
+            control_rate: units::Rate { times: 1000, per: Duration::from_secs(1) },
             keep_alive: Duration::from_secs(15),
             shutdown: Duration::from_secs(5),
         }

@@ -85,6 +85,9 @@ pub(super) struct Limits {
     pub(super) body: Field<Span>,
     /// Longest time in which a reader takes nothing of what we send, before its connection is closed. Default: 60s.
     pub(super) stalled_write: Field<Span>,
+    /// Most commands in a time: so many at once after a pause, and evenly from then on. They are counted for each token, and
+    /// without one for each control channel; a program that runs wild is told to wait. Default: 1000 per 1s.
+    pub(super) control_rate: Field<Rate>,
     /// How often a quiet stream sends a comment, so that nobody on the way takes it for dead. Default: 15s.
     pub(super) keep_alive: Field<Span>,
     /// Longest time to let readers finish when we stop. Default: 5s.

@@ -14,6 +14,7 @@ mod list;
 mod login;
 mod metrics;
 mod openapi;
+mod pace;
 mod page;
 mod poll;
 mod push;
@@ -25,6 +26,7 @@ mod who;
 
 pub(crate) use leases::Leases;
 pub(crate) use metrics::Answers;
+pub(crate) use pace::Paces;
 pub(crate) use reading::Sessions;
 
 use std::convert::Infallible;
@@ -68,6 +70,8 @@ pub(crate) struct App {
     pub(crate) sessions: Sessions,
     /// Who may type now.
     pub(crate) leases: Leases,
+    /// How fast commands came.
+    pub(crate) paces: Paces,
     /// How requests were answered.
     pub(crate) answers: Answers,
     /// The path under which we are seen, without the slash at its end.

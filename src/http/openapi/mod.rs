@@ -101,7 +101,7 @@ impl Operation {
             "properties": { "already": { "type": "boolean", "description": "It was so before." } },
             "required": ["already"],
         });
-        let refusals = &[404, 409, 500];
+        let refusals = &[404, 409, 429, 500];
         Self { method: "post", refusals, ..Self::of_stream(path, id, summary, of_json("It was carried out.", &done)) }
     }
 

@@ -20,6 +20,7 @@ use crate::wire::message::{Holder, Tell, events};
 
 use super::super::App;
 use super::super::leases::Held;
+use super::super::pace::Pace;
 use super::super::reading::Wheel;
 use super::super::term::Term;
 use super::Socket;
@@ -41,6 +42,10 @@ pub(super) struct Session {
     /// What all of them give.
     pub(super) told: SelectAll<Telling>,
     pub(super) under_way: UnderWay,
+    /// How fast its requests came, where no token tells whose they are.
+    pub(super) pace: Pace,
+    /// Until when nothing is heard.
+    pub(super) deaf: Option<Instant>,
     /// How the leases of its streams were told last; nobody's where there is none.
     leases: BTreeMap<StreamName, (u64, Instant)>,
     changes: watch::Receiver<BTreeMap<StreamName, Held>>,
@@ -78,7 +83,7 @@ enum Step {
     Finished(Finished),
     /// Somebody took or gave back a lease.
     Leases,
-    /// It is time to look at pings and leases.
+    /// It is time to look at pings and leases, or to listen again.
     Look,
     Stopping,
     /// What the peer shows for itself does not count any more.
@@ -97,6 +102,8 @@ impl Session {
             attachments: BTreeMap::new(),
             told: SelectAll::new(),
             under_way: UnderWay::default(),
+            pace: Pace::new(Instant::now()),
+            deaf: None,
             leases: BTreeMap::new(),
             changes,
             last_number: 0,
@@ -186,11 +193,12 @@ impl Session {
 
     async fn step(&mut self, socket: &mut Socket, term: &mut Term, ping: Instant, stopping: bool) -> Step {
         let over = self.leases.values().map(|(_, until)| *until).min();
-        let look = over.map_or(ping, |over| over.min(ping));
+        self.deaf = self.deaf.filter(|until| *until > Instant::now());
+        let look = over.into_iter().chain(self.deaf).fold(ping, Instant::min);
         let mut ready = self.app.ready.clone();
         tokio::select! {
             why = term.over() => Step::Denied(why),
-            heard = socket.next() => Step::Heard(heard),
+            heard = socket.next(), if self.deaf.is_none() => Step::Heard(heard),
             Some((number, told)) = self.told.next() => Step::Told(number, told),
             Some(finished) = self.under_way.messages.next() => Step::Finished(finished),
             // The sender lives in the app, which is ours.
