@@ -20,8 +20,8 @@ use crate::access::{Access, AccessError, Hosts, Origins, Warden};
 use crate::config::{Config, Files, Limits, Listen, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, RunEnd, Time};
+use crate::http::App;
 use crate::http::listen::{self, ListenError, Rules, Socket, Tls, TlsError};
-use crate::http::{Answers, App, Leases, Paces, Sessions};
 use crate::source::{self, Children, Options, SourceError, Tee, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places, Private};
 use crate::systemd;
@@ -320,18 +320,8 @@ impl House {
         let addresses: Vec<_> = sockets.iter().map(|socket| socket.address(tls.is_some())).collect();
         let base = config.base_path.trim_end_matches('/');
         let origins = Arc::new(Origins::new(&config.origins));
-        let app = App {
-            catalog: self.catalog.clone(),
-            desk: self.desk.clone(),
-            ready: self.ready.subscribe(),
-            access: self.access.clone(),
-            origins: origins.clone(),
-            sessions: Sessions::default(),
-            leases: Leases::default(),
-            paces: Paces::default(),
-            answers: Answers::default(),
-            base_path: base.into(),
-        };
+        let (ready, access) = (self.ready.subscribe(), self.access.clone());
+        let app = App::new(self.catalog.clone(), self.desk.clone(), ready, access, origins.clone(), base);
         let rules = Rules {
             hosts: Hosts::new(&config.hosts),
             origins,

@@ -32,13 +32,49 @@ fn daemon() -> Daemon {
 }
 
 /// A connection that has begun to speak HTTP/2.
-fn greeted(daemon: &Daemon) -> TcpStream {
+pub(crate) fn greeted(daemon: &Daemon) -> TcpStream {
     let mut socket = TcpStream::connect(daemon.address().tcp()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.set_write_timeout(Some(PATIENCE)).unwrap();
     socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
     socket.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
     socket
+}
+
+/// A field with one of the names of HPACK's static table (RFC 7541, section 6.2.2), not kept.
+fn field(name: u8, value: &str) -> Vec<u8> {
+    let number = |prefix: u8, number: usize| match u8::try_from(number) {
+        Ok(small) if small < prefix => vec![small],
+        _ => {
+            let rest = number - usize::from(prefix);
+            assert!(rest < 1 << 14);
+            let (low, high) = (u8::try_from(rest & 0x7f).unwrap(), u8::try_from(rest >> 7).unwrap());
+            vec![prefix, 0x80 | low, high]
+        }
+    };
+    [number(15, usize::from(name)), number(127, value.len()), value.as_bytes().to_vec()].concat()
+}
+
+/// Asks so many times at once for `path` with a token; gives back how many were answered by 200 and how many otherwise.
+pub(crate) fn statuses(socket: &mut TcpStream, path: &str, bearer: &str, count: u32) -> (usize, usize) {
+    let head = [&b"\x82\x86"[..], &field(4, path), &field(1, "localhost"), &field(23, bearer)].concat();
+    for at in 0..count {
+        socket.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 2 * at + 1, &head)).unwrap();
+    }
+    let (mut good, mut other) = (0, 0);
+    while good + other < count as usize {
+        let mut head = [0; 9];
+        socket.read_exact(&mut head).unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        socket.read_exact(&mut payload).unwrap();
+        // `:status: 200` is one byte.
+        match (head[3], payload.first()) {
+            (HEADERS, Some(0x88)) => good += 1,
+            (HEADERS, _) => other += 1,
+            _ => {}
+        }
+    }
+    (good, other)
 }
 
 /// Sends these again and again, until the other side has enough; gives back whether it had within `most` times.

@@ -1,10 +1,13 @@
 //! What nobody may have too much of: commands in a time, streams of one token, time, and size. Each is a key of `limits:`.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 
 use crate::harness::http::{Address, Response};
+use crate::harness::sse::Reader;
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Place};
+use crate::harness::{Daemon, Deadline, PATIENCE, Place};
 use crate::tokens::{keys, token};
 
 /// A daemon with tokens, a file `app` with one line in it, a process `cat`, a stream `pushed`, and these limits.
@@ -53,12 +56,12 @@ fn a_channel_that_asks_too_fast_is_told_when_to_come_again() {
     // A batch counts for as many as it has, and each gets its own answer.
     let request = |id| json!({ "jsonrpc": "2.0", "id": id, "method": "streams.list" });
     channel.send_text(&json!([request("a"), request("b")]).to_string());
-    let replies = channel.message(crate::harness::Deadline::new());
+    let replies = channel.message(Deadline::new());
     assert!(replies[0]["result"].is_object(), "{replies}");
     assert_too_fast(&replies[1]);
     // What is no request costs as much.
     channel.send_text("{");
-    assert_too_fast(&channel.message(crate::harness::Deadline::new()));
+    assert_too_fast(&channel.message(Deadline::new()));
     // It is not cut off, and what it reads goes on.
     daemon.write("app.log", "two\n");
     assert_eq!(channel.lines(subscription, 1), ["two"]);
@@ -108,6 +111,83 @@ fn a_flood_of_requests_is_refused_and_what_waits_does_not_grow() {
     assert!(sent < 2000, "all of it was read");
     assert_eq!(daemon.follow("app").take(1)[0].data, "one");
     Channel::open(daemon.address()).call("streams.list", &json!({}));
+}
+
+#[test]
+fn a_token_has_so_many_streams_and_no_more() {
+    let daemon = with("per_token: 3");
+    let (one, other) = (bearer(&daemon, "read,input"), bearer(&daemon, "read"));
+    let read = |bearer: &str| daemon.follow("app").header("Authorization", bearer);
+    let mut first = read(&one).open();
+    let mut several = daemon.request("/streams?stream=app&stream=cat&format=sse").header("Authorization", &one).open();
+    assert_eq!((first.take(1)[0].data.as_str(), several.take(1)[0].data.as_str()), ("one", "one"));
+    let held = channel(daemon.address(), &one);
+    let handshake = || {
+        let headers = [&crate::harness::ws::handshake()[..], &[("Authorization", one.as_str())]].concat();
+        Response::get(daemon.address(), "/control", &headers)
+    };
+    for refused in [
+        read(&one).response(),
+        daemon.request("/streams?stream=app&format=ndjson").header("Authorization", &one).response(),
+        daemon.request("/streams/app/poll?wait=0s").header("Authorization", &one).response(),
+        post(&daemon, "/streams/pushed", &one),
+        handshake(),
+    ] {
+        assert_eq!((refused.status, refused.header("retry-after")), (429, "10"));
+        assert!(refused.problem()["detail"].as_str().unwrap().contains("3 streams and channels of this token"));
+    }
+    // A browser would never come back from a 429.
+    let id = first.last_id().to_owned();
+    let mut later = read(&one).last_event_id(&id).open();
+    assert!(later.until_end().is_empty());
+    assert_eq!(later.retry(), Some(10_000));
+    // What is answered at once is, and others have their own.
+    assert_eq!(daemon.get("/streams", &[("Authorization", &one)]).0, 200);
+    assert_eq!(daemon.get("/streams/app/state", &[("Authorization", &one)]).0, 200);
+    assert_eq!(post(&daemon, "/streams/cat/input", &one).status, 200);
+    assert_eq!(read(&other).take(1)[0].data, "one");
+    assert_eq!(daemon.follow("app").take(1)[0].data, "one");
+    // Who just vanishes frees what it had: a reader, and a channel.
+    let free = || Deadline::new().until("a free place", || Some(read(&one).response()).filter(|it| it.status == 200));
+    drop(first);
+    let again = Reader::new(free()).take(1);
+    assert_eq!(again[0].data, "one");
+    drop(held);
+    assert_eq!(
+        Deadline::new().until("a place for a channel", || Some(handshake().status).filter(|it| *it == 101)),
+        101
+    );
+}
+
+#[test]
+fn over_http_2_each_stream_of_a_token_counts() {
+    let daemon = with("per_token: 2");
+    let one = bearer(&daemon, "read");
+    let mut socket = crate::flood::greeted(&daemon);
+    let (streams, refused) = crate::flood::statuses(&mut socket, "/streams/app", &one, 3);
+    assert_eq!((streams, refused), (2, 1));
+    assert_eq!(daemon.follow("app").header("Authorization", &one).status(), 429);
+    drop(socket);
+    Deadline::new()
+        .until("a free place", || (daemon.follow("app").header("Authorization", &one).status() == 200).then_some(()));
+}
+
+#[test]
+fn a_sender_whose_token_ends_is_not_heard_on() {
+    let daemon = with("per_token: 5");
+    let short = token(&daemon, "keys", &["--stream", "*", "--allow", "input", "--expires", "2s"]);
+    let mut socket = daemon.address().connect();
+    socket.patience(PATIENCE);
+    let head = format!(
+        "POST /streams/pushed HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {short}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    socket.write_all(b"4\r\none\n\r\n").unwrap();
+    assert_eq!(daemon.follow("pushed").take(1)[0].data, "one");
+    let answer = Response::read(socket).unwrap();
+    assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer realm=\"rtlogd\""));
+    let detail = answer.problem()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("1 lines of it are in the stream"), "{detail}");
 }
 
 #[test]

@@ -131,8 +131,8 @@ mod tests {
         schema,
     };
     use super::*;
-    use crate::event::Level;
     use crate::config::units::Rate;
+    use crate::event::Level;
 
     /// What these texts say, as files `0.yaml`, `1.yaml` and so on in `/etc`.
     fn config(texts: &[&str]) -> Result<Config, Mistakes> {
@@ -186,7 +186,7 @@ access:
   issuers:
     - { issuer: "https://ci.example.com", audience: rtlogd, keys: ci.jwks,
         grants: [{ claims: { project: "group/*" }, stream: "build-*", allow: [read, input] }] }
-limits: { connections: 10, per_address: 1, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, shutdown: 0s,
+limits: { connections: 10, per_address: 1, per_token: 7, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, shutdown: 0s,
   control_rate: 5 per 2s }
 streams:
   web:
@@ -276,6 +276,7 @@ streams:
             limits: Limits {
                 connections: 10,
                 per_address: 1,
+                per_token: 7,
                 head: Duration::from_secs(1),
                 body: Duration::from_secs(2),
                 stalled_write: Duration::from_secs(3),

@@ -134,6 +134,9 @@ pub struct Limits {
     pub connections: usize,
     /// Most connections at once from one address. 256: so that one cannot take all seats, and an office still fits.
     pub per_address: usize,
+    /// Most streams, polls, senders and channels at once of one token. 1000: a twentieth of all seats, and those who share the
+    /// token of a dashboard still fit.
+    pub per_token: usize,
     /// Longest time for the head of a request to arrive. 10 s: longer holds a seat without asking for anything.
     pub head: Duration,
     /// Longest time for the body of a request to arrive. 30 s: what we take is small.
@@ -154,6 +157,7 @@ impl Default for Limits {
         Self {
             connections: 20_000,
             per_address: 256,
+            per_token: 1000,
             head: Duration::from_secs(10),
             body: Duration::from_secs(30),
             stalled_write: Duration::from_mins(1),

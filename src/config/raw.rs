@@ -78,6 +78,9 @@ pub(super) struct Limits {
     /// Most connections at once from one address, so that one cannot take all seats. This machine and trusted proxies are
     /// not counted. Default: 256.
     pub(super) per_address: Field<usize>,
+    /// Most streams, polls, senders and control channels at once of one token, so that a token that leaked cannot take all
+    /// seats. What is answered at once does not count; over HTTP/2 each stream does. Default: 1000.
+    pub(super) per_token: Field<usize>,
     /// Longest time for the head of a request to arrive, or a connection could be held without asking for anything.
     /// Default: 10s.
     pub(super) head: Field<Span>,

@@ -19,6 +19,7 @@ use super::ask::{Ask, SATISFIED, STREAMS};
 use super::command::Fault;
 use super::problem::Problem;
 use super::reading::{Course, Reading, Told};
+use super::term::Term;
 use super::{Request, answer};
 
 /// Wait before connecting again, in milliseconds: spread, so that a restart does not bring all readers at once.
@@ -38,9 +39,10 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
     }
     let entry = request.stream(name);
     let held = entry.as_ref().is_ok_and(|entry| request.app.catalog.is_held(entry.log.name()));
-    if let Some(reply) = not_now(request, &ask, held)? {
-        return Ok(reply);
-    }
+    let term = match admit(request, &ask, held)? {
+        Admitted::Now(term) => term,
+        Admitted::Later => return Ok(come_later()),
+    };
     let entry = match entry {
         // It was there once, so it is gone: anything but 204 would let a browser ask for ever.
         Err(_) if ask.reconnect && name.parse::<StreamName>().is_ok() => return Ok(no_content()),
@@ -62,7 +64,7 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
     let reader =
         Reader { reading, encoding: ask.encoding, quiet: request.guest.limits.keep_alive, says_satisfied: ends };
     let body = stream::unfold(Stage::Hello(reader), Stage::next);
-    Ok(respond(ask.encoding, request.term().of(body, ask.encoding)))
+    Ok(respond(ask.encoding, term.of(body, ask.encoding)))
 }
 
 /// `GET /streams?stream=A&stream=B`.
@@ -70,9 +72,10 @@ pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
     let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
     let is_held = |name: &StreamName| request.app.catalog.is_held(name) && request.stream(name.as_str()).is_ok();
     let held = ask.streams.iter().any(is_held);
-    if let Some(reply) = not_now(request, &ask, held)? {
-        return Ok(reply);
-    }
+    let term = match admit(request, &ask, held)? {
+        Admitted::Now(term) => term,
+        Admitted::Later => return Ok(come_later()),
+    };
     let mut names = ask.streams.clone();
     names.sort();
     names.dedup();
@@ -107,7 +110,7 @@ pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
     let ends = ask.until.head || ask.until.lines.is_some();
     let body =
         stream::unfold(Some(Several::new(cursors, ask.encoding, request.guest.limits.keep_alive, ends)), Several::next);
-    Ok(respond(ask.encoding, request.term().of(body, ask.encoding)))
+    Ok(respond(ask.encoding, term.of(body, ask.encoding)))
 }
 
 /// What a reader needs that its session steers.
@@ -115,19 +118,29 @@ fn course(request: &Request, log: Log, view: View, ask: &Ask) -> Course {
     Course { log, view, until: ask.until, ready: request.app.ready.clone() }
 }
 
-/// What a reader is told while the daemon starts or stops, or while its stream is `held`: begun anew after a change.
-fn not_now(request: &Request, ask: &Ask, held: bool) -> Result<Option<Response>, Problem> {
-    let ready = *request.app.ready.borrow();
-    if ready && !held {
-        return Ok(None);
+/// Whether a reader is served.
+enum Admitted {
+    /// For so long.
+    Now(Term),
+    /// It was before, and must be told to come again.
+    Later,
+}
+
+/// Lets a reader in. None is while the daemon starts or stops, while its stream is `held` (begun anew after a change), or
+/// where its token has as many as it may have.
+fn admit(request: &Request, ask: &Ask, held: bool) -> Result<Admitted, Problem> {
+    let term = match *request.app.ready.borrow() {
+        true if held => Err(Fault::Held.into()),
+        true => request.term(),
+        false => {
+            let detail = "the daemon is starting or stopping; try again";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+        }
+    };
+    match term {
+        Err(_) if ask.reconnect => Ok(Admitted::Later),
+        term => Ok(Admitted::Now(term?)),
     }
-    if ask.reconnect {
-        return Ok(Some(come_later()));
-    }
-    if ready {
-        return Err(Fault::Held.into());
-    }
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is starting or stopping; try again"))
 }
 
 /// The answer to a browser that must come again: any status but 200 would stop it for good.

@@ -47,6 +47,7 @@ pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Prob
     if request.app.catalog.is_held(log.name()) {
         return Err(Fault::Held.into());
     }
+    let mut term = request.term()?;
     let lines = ask.until.lines.map_or(LINES, |lines| lines.min(LINES));
     let view = View { encoding: Encoding::Ndjson, ..ask.view(false) };
     let until = Until { lines: Some(lines), ..ask.until };
@@ -57,7 +58,6 @@ pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Prob
     let mut events: Vec<Box<RawValue>> = Vec::new();
     let (mut gap, mut progress) = (None, None);
     let mut ready = request.app.ready.clone();
-    let mut term = request.term();
     loop {
         let item = tokio::select! {
             item = cursor.next(deadline) => item,

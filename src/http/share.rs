@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is shared out, by who has it. A clone is the same.
 #[derive(Debug)]
-pub(super) struct Shares<K>(Arc<Mutex<HashMap<K, usize>>>);
+pub(crate) struct Shares<K>(Arc<Mutex<HashMap<K, usize>>>);
 
 /// One share; free again when it is dropped.
 #[derive(Debug)]

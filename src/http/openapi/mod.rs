@@ -181,7 +181,7 @@ fn readers() -> Vec<Operation> {
         .with(parameters(&READING))
         .or(204, OVER),
         Operation {
-            refusals: &[404, 406],
+            refusals: &[404, 406, 429],
             ..Operation::of_stream(
                 "/streams/{name}/poll",
                 "pollStream",
@@ -280,7 +280,7 @@ fn of_the_daemon() -> Vec<Operation> {
                 101,
                 json!({ "description": "It is open; `rtlogd schema control` prints what it speaks." }),
             )],
-            refusals: &[426],
+            refusals: &[426, 429],
             ..Operation::get(
                 "/control",
                 "openControl",

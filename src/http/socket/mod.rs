@@ -50,11 +50,12 @@ pub(super) fn open(ask: Request, upgrade: Option<OnUpgrade>) -> Result<Response,
         let detail = "the daemon is starting or stopping; try again";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     }
+    let term = ask.term()?;
     let guest = ask.guest.clone();
     let session = Session::new(ask.app, ask.caller, guest.limits.clone());
     guest.go_on(async move {
         match upgraded(upgrade, MESSAGE).await {
-            Ok(socket) => session.run(socket).await,
+            Ok(socket) => session.run(socket, term).await,
             Err(error) => debug!(error:% = error; "a WebSocket did not come to be"),
         }
     });

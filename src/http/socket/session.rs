@@ -122,10 +122,9 @@ impl Session {
     }
 
     /// Runs it to its end.
-    pub(super) async fn run(mut self, mut socket: Socket) {
+    pub(super) async fn run(mut self, mut socket: Socket, term: Term) {
         debug!(peer:% = self.caller.peer; "a control channel opens");
-        let denied = Term::new(&self.app.access, &self.caller);
-        let ending = self.serve(&mut socket, denied).await;
+        let ending = self.serve(&mut socket, term).await;
         self.app.leases.leave(self.number);
         let peer = self.caller.peer;
         // Its readers end before the farewell: they would only hold others up.
