@@ -15,7 +15,9 @@ const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -75,6 +77,50 @@ pub(crate) fn statuses(socket: &mut TcpStream, path: &str, bearer: &str, count: 
         }
     }
     (good, other)
+}
+
+/// Reads up to the frame of this kind, and past its payload, which must not be GOAWAY unless that is it.
+fn until(socket: &mut TcpStream, kind: u8) {
+    loop {
+        let mut head = [0; 9];
+        socket.read_exact(&mut head).unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        socket.read_exact(&mut payload).unwrap();
+        if head[3] == kind {
+            return;
+        }
+        assert_ne!(head[3], GOAWAY, "the connection ends: {payload:?}");
+    }
+}
+
+/// Waits until the other side says that it ends the connection, and does.
+pub(crate) fn until_goaway(socket: &mut TcpStream) {
+    until(socket, GOAWAY);
+    // It wants to know that this has been read: a ping of its own, which every client answers.
+    let mut rest = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        match socket.read(&mut chunk) {
+            Ok(0) => return,
+            Ok(count) => rest.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return,
+            Err(error) => panic!("{error} behind {rest:?}"),
+        }
+        if let Some(at) = rest.windows(9).position(|head| head[..5] == [0, 0, 8, PING, 0])
+            && let Some(payload) = rest.get(at + 9..at + 17)
+        {
+            let answer = frame(PING, ACK, 0, payload);
+            rest.clear();
+            // It may be gone already.
+            drop(socket.write_all(&answer));
+        }
+    }
+}
+
+/// A ping that must be answered.
+pub(crate) fn ping(socket: &mut TcpStream) {
+    socket.write_all(&frame(PING, 0, 0, b"12345678")).unwrap();
+    until(socket, PING);
 }
 
 /// Sends these again and again, until the other side has enough; gives back whether it had within `most` times.

@@ -1,10 +1,11 @@
 //! What nobody may have too much of: commands in a time, streams of one token, time, and size. Each is a key of `limits:`.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::harness::http::{Address, Response};
+use crate::harness::http::{Address, Response, Socket};
 use crate::harness::sse::Reader;
 use crate::harness::ws::{Channel, Talk};
 use crate::harness::{Daemon, Deadline, PATIENCE, Place};
@@ -188,6 +189,63 @@ fn a_sender_whose_token_ends_is_not_heard_on() {
     assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer realm=\"rtlogd\""));
     let detail = answer.problem()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("1 lines of it are in the stream"), "{detail}");
+}
+
+/// Asks over a connection that is kept, and waits for the answer.
+fn ask(socket: &mut TcpStream) {
+    socket.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"alive\n") {
+        let mut chunk = [0; 1024];
+        let count = socket.read(&mut chunk).unwrap();
+        assert_ne!(count, 0, "it was closed behind {:?}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&chunk[..count]);
+    }
+}
+
+fn connect(daemon: &Daemon) -> TcpStream {
+    let socket = TcpStream::connect(daemon.address().tcp()).unwrap();
+    socket.patience(PATIENCE);
+    socket
+}
+
+/// That the other side closes it, and says nothing more.
+fn assert_closed(socket: &mut TcpStream) {
+    assert_eq!(socket.read(&mut [0; 1024]).unwrap(), 0);
+}
+
+#[test]
+fn a_pause_between_requests_is_no_slow_head() {
+    let daemon = with("head: 1s, idle: 1h");
+    let mut kept = connect(&daemon);
+    ask(&mut kept);
+    // One that came later and asks for nothing is dropped.
+    assert_closed(&mut connect(&daemon));
+    ask(&mut kept);
+    // But once a head begins, it has to come.
+    kept.write_all(b"GET /health/live HT").unwrap();
+    assert_closed(&mut kept);
+}
+
+#[test]
+fn a_connection_that_asks_for_nothing_is_closed_and_one_that_reads_is_not() {
+    let daemon = with("idle: 1s");
+    let mut reader = daemon.follow("app").open();
+    reader.take(1);
+    let mut channel = Channel::open(daemon.address());
+    let (mut kept, mut h2, mut h2_reads) =
+        (connect(&daemon), crate::flood::greeted(&daemon), crate::flood::greeted(&daemon));
+    ask(&mut kept);
+    let reads = bearer(&daemon, "read");
+    assert_eq!(crate::flood::statuses(&mut h2, "/streams", &reads, 3), (3, 0));
+    assert_eq!(crate::flood::statuses(&mut h2_reads, "/streams/app", &reads, 1), (1, 0));
+    assert_closed(&mut kept);
+    crate::flood::until_goaway(&mut h2);
+    // An answer to a ping shows that the other one is there.
+    crate::flood::ping(&mut h2_reads);
+    daemon.write("app.log", "two\n");
+    assert_eq!(reader.take(1)[0].data, "two");
+    channel.call("streams.list", &json!({}));
 }
 
 #[test]

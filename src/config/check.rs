@@ -169,6 +169,7 @@ impl Check<'_> {
             per_address: self.between(raw.per_address, defaults.per_address, 1, usize::MAX),
             per_token: self.between(raw.per_token, defaults.per_token, 1, usize::MAX),
             head: self.span(raw.head, defaults.head, LEAST_WAIT),
+            idle: self.span(raw.idle, defaults.idle, LEAST_WAIT),
             body: self.span(raw.body, defaults.body, LEAST_WAIT),
             stalled_write: self.span(raw.stalled_write, defaults.stalled_write, LEAST_WAIT),
             control_rate: value(raw.control_rate).unwrap_or(defaults.control_rate),

@@ -139,6 +139,9 @@ pub struct Limits {
     pub per_token: usize,
     /// Longest time for the head of a request to arrive. 10 s: longer holds a seat without asking for anything.
     pub head: Duration,
+    /// Longest time that a connection is kept without a request. 75 s: proxies keep theirs for a minute, and have to be the
+    /// first to close.
+    pub idle: Duration,
     /// Longest time for the body of a request to arrive. 30 s: what we take is small.
     pub body: Duration,
     /// Longest time in which a reader takes nothing. 60 s: a laptop may sleep a little, but not hold a seat for ever.
@@ -159,6 +162,7 @@ impl Default for Limits {
             per_address: 256,
             per_token: 1000,
             head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
             body: Duration::from_secs(30),
             stalled_write: Duration::from_mins(1),
             control_rate: units::Rate { times: 1000, per: Duration::from_secs(1) },

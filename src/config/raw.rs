@@ -84,6 +84,9 @@ pub(super) struct Limits {
     /// Longest time for the head of a request to arrive, or a connection could be held without asking for anything.
     /// Default: 10s.
     pub(super) head: Field<Span>,
+    /// Longest time that a connection is kept without a request: longer than proxies keep theirs, or they would send into one
+    /// that has just been closed. Default: 75s.
+    pub(super) idle: Field<Span>,
     /// Longest time for the body of a request to arrive. Default: 30s.
     pub(super) body: Field<Span>,
     /// Longest time in which a reader takes nothing of what we send, before its connection is closed. Default: 60s.

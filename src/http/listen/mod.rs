@@ -2,6 +2,7 @@
 
 mod admit;
 mod io;
+mod keep;
 mod seats;
 mod tls;
 
@@ -21,6 +22,7 @@ use log::{debug, warn};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use warp::Filter;
@@ -35,6 +37,7 @@ pub(crate) use tls::{Tls, TlsError};
 use super::Answers;
 use admit::respond;
 use io::{Watched, tune};
+use keep::{Going, Patience, Pulse, keep};
 use seats::{Seat, Seats};
 
 /// Most of a response that waits in one connection's buffer, in bytes, beyond the frame that overran it.
@@ -324,15 +327,25 @@ where
 {
     let limits = guest.limits.clone();
     let peeked = tokio::time::timeout(limits.head, Watched::peek(stream, limits.stalled_write));
-    let (stream, is_h2) = rules.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
+    let (mut stream, is_h2) = rules.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
     let overfull = matches!(*guest.seat, Seat::Overfull(_));
-    let seated = rules.clone();
+    let patience = Patience {
+        head: limits.head,
+        // Seats from which is refused are few.
+        idle: if overfull { Duration::ZERO } else { limits.idle },
+        until: None,
+        leave: limits.stalled_write,
+    };
+    let pulse = Pulse::new(Instant::now());
+    let (seated, answered) = (rules.clone(), pulse.clone());
     let service = service_fn(move |request| {
-        let (routes, rules, guest) = (routes.clone(), seated.clone(), guest.clone());
+        let (routes, rules, guest, _answering) = (routes.clone(), seated.clone(), guest.clone(), answered.answering());
         // Boxed, since a connection keeps the room of what answered it for as long as its body lasts.
-        Box::pin(async move { Ok::<_, Infallible>(respond(request, routes, &rules, guest).await) })
+        Box::pin(async move {
+            let response = respond(request, routes, &rules, guest).await;
+            Ok::<_, Infallible>(response.map(|body| Going { body, _answering }))
+        })
     });
-    let stream = TokioIo::new(stream);
     if is_h2 {
         let mut server = http2::Builder::new(Tasks(rules.tasks.clone()));
         server
@@ -346,36 +359,22 @@ where
             .max_send_buf_size(WRITE_BUFFER * 2)
             .keep_alive_interval(limits.keep_alive)
             .keep_alive_timeout(limits.stalled_write);
-        let mut connection = Box::pin(server.serve_connection(stream, service));
-        drain(connection.as_mut(), &rules.finish, http2::Connection::graceful_shutdown).await?;
+        let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
+        keep(connection.as_mut(), &pulse, patience, &rules.finish, http2::Connection::graceful_shutdown).await
     } else {
         let mut server = http1::Builder::new();
         server
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.head)
+            .header_read_timeout(None)
             .max_headers(HEADERS)
             .max_buf_size(WRITE_BUFFER)
             .keep_alive(!overfull);
-        let mut connection = Box::pin(server.serve_connection(stream, service).with_upgrades());
-        drain(connection.as_mut(), &rules.finish, http1::UpgradeableConnection::graceful_shutdown).await?;
+        // Of HTTP/2 pings and windows come too, which ask for nothing.
+        stream.tell(pulse.clone());
+        let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        keep(connection.as_mut(), &pulse, patience, &rules.finish, http1::UpgradeableConnection::graceful_shutdown)
+            .await
     }
-    Ok(())
-}
-
-/// Runs a connection; once asked to finish, it ends with the responses that are under way.
-async fn drain<C>(
-    mut connection: std::pin::Pin<&mut C>,
-    finish: &CancellationToken,
-    ask: fn(std::pin::Pin<&mut C>),
-) -> C::Output
-where
-    C: Future,
-{
-    tokio::select! {
-        ended = connection.as_mut() => return ended,
-        () = finish.cancelled() => ask(connection.as_mut()),
-    }
-    connection.await
 }
 
 /// Lets HTTP/2 start its tasks where all tasks run.
