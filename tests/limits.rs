@@ -249,6 +249,79 @@ fn a_connection_that_asks_for_nothing_is_closed_and_one_that_reads_is_not() {
 }
 
 #[test]
+fn a_reader_whose_connection_has_lived_its_time_goes_on_with_the_next() {
+    let daemon = with("lifetime: 1s");
+    let mut reader = daemon.follow("app").open();
+    assert_eq!(reader.take(1)[0].data, "one");
+    // It ends as it should, and a browser is told nothing that would keep it from coming back.
+    assert!(reader.until_end().iter().all(|message| message.event != "denied"));
+    let id = reader.last_id().to_owned();
+    daemon.write("app.log", "two\nthree\n");
+    let again = daemon.follow("app").last_event_id(&id).until("three", |message| message.data == "three");
+    assert!(again.iter().all(|message| message.event != "gap"), "{again:#?}");
+    assert_eq!(crate::harness::sse::lines(&again), ["two", "three"]);
+    // Several on one connection, and those who have no ids to go by in their format.
+    let several = "/streams?stream=app&stream=cat&format=sse&tail=all";
+    let mut several_reader = daemon.request(several).open();
+    several_reader.take(3);
+    several_reader.until_end();
+    let id = several_reader.last_id().to_owned();
+    daemon.write("app.log", "four\n");
+    assert_eq!(daemon.request(several).last_event_id(&id).take(1)[0].data, "four");
+    let ndjson = String::from_utf8(daemon.get("/streams/app?format=ndjson", &[]).2).unwrap();
+    let last: Value = serde_json::from_str(ndjson.lines().last().unwrap()).unwrap();
+    assert_eq!(last["kind"], "over", "{ndjson}");
+    let text = String::from_utf8(daemon.get("/streams/app?format=text", &[]).2).unwrap();
+    assert!(text.lines().last().unwrap().contains("lived its time"), "{text}");
+    // A poll gives what there is.
+    assert_eq!(daemon.get("/streams/app/poll?tail=0&wait=50s", &[]).0, 200);
+}
+
+#[test]
+fn a_connection_that_has_lived_its_time_ends_in_the_manner_of_its_protocol() {
+    let daemon = with("lifetime: 1s, idle: 1h");
+    let mut channel = Channel::open(daemon.address());
+    let subscription = channel.subscribe(&json!({ "stream": "app", "tail": "all" }));
+    channel.lines(subscription, 1);
+    assert_eq!(channel.closed(), Some(1012));
+    let mut kept = connect(&daemon);
+    ask(&mut kept);
+    assert_closed(&mut kept);
+    let mut h2 = crate::flood::greeted(&daemon);
+    assert_eq!(crate::flood::statuses(&mut h2, "/streams/app", &bearer(&daemon, "read"), 1), (1, 0));
+    crate::flood::until_goaway(&mut h2);
+    // A sender hears how far it came.
+    let token = token(&daemon, "keys", &["--stream", "*", "--allow", "input"]);
+    let mut socket = daemon.address().connect();
+    socket.patience(PATIENCE);
+    let head = format!(
+        "POST /streams/pushed HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    socket.write_all(b"4\r\none\n\r\n").unwrap();
+    let answer = Response::read(socket).unwrap();
+    assert_eq!(answer.status, 503);
+    let detail = answer.problem()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("1 lines of it are in the stream"), "{detail}");
+}
+
+#[test]
+fn the_command_follows_over_connections_that_have_lived_their_time() {
+    let place = Place::new();
+    let daemon = place.start(
+        "limits: { lifetime: 1s }\nstreams: { slow: { restart: { when: never }, \
+         command: [sh, -c, 'for i in 1 2 3; do echo $i; sleep 2; done; exit 3'] } }",
+    );
+    let url = daemon.url("");
+    // While it runs, and when it is over.
+    for _ in 0..2 {
+        let ended = daemon.execute(&["follow", "slow", "--url", &url, "--tail", "all"]);
+        assert_eq!(String::from_utf8_lossy(&ended.out), "1\n2\n3\n", "{}", ended.err);
+        assert_eq!(ended.status.code(), Some(3));
+    }
+}
+
+#[test]
 fn a_reload_applies_limits_to_new_connections() {
     let daemon = with("control_rate: 1 per 1h");
     let mut before = Channel::open(daemon.address());

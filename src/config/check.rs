@@ -172,6 +172,7 @@ impl Check<'_> {
             idle: self.span(raw.idle, defaults.idle, LEAST_WAIT),
             body: self.span(raw.body, defaults.body, LEAST_WAIT),
             stalled_write: self.span(raw.stalled_write, defaults.stalled_write, LEAST_WAIT),
+            lifetime: raw.lifetime.and_then(|at| Some(self.span(Some(at), LEAST_WAIT, LEAST_WAIT))),
             control_rate: value(raw.control_rate).unwrap_or(defaults.control_rate),
             keep_alive: self.span(raw.keep_alive, defaults.keep_alive, LEAST_WAIT),
             shutdown: self.span(raw.shutdown, defaults.shutdown, Duration::ZERO),

@@ -187,7 +187,7 @@ access:
     - { issuer: "https://ci.example.com", audience: rtlogd, keys: ci.jwks,
         grants: [{ claims: { project: "group/*" }, stream: "build-*", allow: [read, input] }] }
 limits: { connections: 10, per_address: 1, per_token: 7, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, shutdown: 0s,
-  control_rate: 5 per 2s, idle: 6s }
+  control_rate: 5 per 2s, idle: 6s, lifetime: 7d }
 streams:
   web:
     file: [var/*.log, /b.log]
@@ -280,6 +280,7 @@ streams:
                 head: Duration::from_secs(1),
                 body: Duration::from_secs(2),
                 idle: Duration::from_secs(6),
+                lifetime: Some(Duration::from_hours(24 * 7)),
                 stalled_write: Duration::from_secs(3),
                 control_rate: Rate { times: 5, per: Duration::from_secs(2) },
                 keep_alive: Duration::from_secs(4),

@@ -94,6 +94,10 @@ pub(super) struct Limits {
     /// Most commands in a time: so many at once after a pause, and evenly from then on. They are counted for each token, and
     /// without one for each control channel; a program that runs wild is told to wait. Default: 1000 per 1s.
     pub(super) control_rate: Field<Rate>,
+    /// Longest time that a connection lives, with what goes on over it: readers connect again and go on where they were. Up to
+    /// a tenth of it is left away at random, so that those who came together do not come back together. For who moves
+    /// connections from machine to machine; a reader costs no more when it stays. Default: no end.
+    pub(super) lifetime: Field<Span>,
     /// How often a quiet stream sends a comment, so that nobody on the way takes it for dead. Default: 15s.
     pub(super) keep_alive: Field<Span>,
     /// Longest time to let readers finish when we stop. Default: 5s.

@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode, header};
 use crate::config;
 use crate::event::{Level, Position, StreamName, Time};
 use crate::stream::{Filter, Start, Until, View};
+use crate::wire::sse::SATISFIED;
 use crate::wire::{Data, Encoding};
 
 use super::problem::Problem;
@@ -17,9 +18,6 @@ pub(super) const TAIL: u64 = 100;
 
 /// Most streams on one connection: its id lists all their places and must fit a header.
 pub(super) const STREAMS: usize = 64;
-
-/// What an id of a reader that has got all it asked for ends with; no other id does.
-pub(super) const SATISFIED: char = '!';
 
 /// Parameters that a stream answers to, for the message about others.
 const KNOWN: &str =

@@ -13,9 +13,10 @@ use warp::reply::{Reply, Response};
 
 use crate::event::{Position, StreamName};
 use crate::stream::{Frames, Item, Log, View};
+use crate::wire::sse::SATISFIED;
 use crate::wire::{Encoding, ndjson, sse, text};
 
-use super::ask::{Ask, SATISFIED, STREAMS};
+use super::ask::{Ask, STREAMS};
 use super::command::Fault;
 use super::problem::Problem;
 use super::reading::{Course, Reading, Told};

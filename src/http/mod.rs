@@ -284,7 +284,7 @@ impl Request {
 
     /// How long an answer that takes its time may go on; refused if too many of the same token go on already.
     fn term(&self) -> Result<Term, Problem> {
-        Term::new(&self.app, &self.caller, &self.guest.limits)
+        Term::new(&self.app, &self.caller, &self.guest)
     }
 
     /// Enters the readers of this connection, so that the control channel finds them.

@@ -63,7 +63,7 @@ pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Prob
             item = cursor.next(deadline) => item,
             // The daemon stops: what there is goes out.
             _ = ready.wait_for(|ready| !ready) => None,
-            // What there is goes out; the next poll is refused.
+            // What there is goes out; the next poll is refused, or comes by another connection.
             _ = term.over() => None,
         };
         match item {

@@ -20,6 +20,7 @@ use crate::event::{Origin, StreamName};
 use super::command::{Fault, Sender};
 use super::listen::Coming;
 use super::problem::{Allowed, Problem};
+use super::term::Over;
 use super::who::refused;
 use super::{Request, follow, is_sending, json};
 
@@ -91,7 +92,7 @@ async fn append(name: &str, ask: &Request, body: Option<&mut Incoming>) -> Resul
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = pusher.gone() => return Err(gone(&Refused::Gone, tally)),
-            why = term.over() => return Err(refused(&why).because(so_far(&why.to_string(), tally))),
+            over = term.over() => return Err(ended(&over, tally)),
         };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| broken(StatusCode::BAD_REQUEST, "the body broke off", tally))?;
@@ -127,6 +128,14 @@ async fn open(ask: &Request, stream: &StreamName, origin: Origin) -> Result<Push
 /// What could not be taken to its end: so that the rest can be sent again, how far it was.
 fn broken(status: StatusCode, why: &str, tally: Tally) -> Problem {
     Problem::new(status, so_far(why, tally))
+}
+
+/// A body that may go on no longer.
+fn ended(over: &Over, tally: Tally) -> Problem {
+    match over {
+        Over::Denied(why) => refused(why).because(so_far(&why.to_string(), tally)),
+        Over::Aged => broken(StatusCode::SERVICE_UNAVAILABLE, "this connection has lived its time", tally),
+    }
 }
 
 fn so_far(why: &str, tally: Tally) -> String {

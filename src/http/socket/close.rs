@@ -40,6 +40,9 @@ pub(super) const SILENCE: Close = Close(CloseCode::Policy, "no answer to pings")
 /// The token is over, or was revoked.
 pub(super) const DENIED: Close = Close(CloseCode::Policy, "the token does not count any more");
 
+/// The connection has lived its time. What a service says that others take over from: connect again, at any time.
+pub(super) const AGED: Close = Close(CloseCode::Restart, "the connection has lived its time; connect again");
+
 /// It came in a message that is not text.
 pub(super) const BINARY: Close = Close(CloseCode::Unsupported, "messages are JSON, as text");
 

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::access::{BadToken, Caller};
+use crate::access::Caller;
 use crate::config::Limits;
 use crate::control::Raw;
 use crate::event::{Position, StreamName};
@@ -22,7 +22,7 @@ use super::super::App;
 use super::super::leases::Held;
 use super::super::pace::Pace;
 use super::super::reading::Wheel;
-use super::super::term::Term;
+use super::super::term::{Over, Term};
 use super::Socket;
 use super::close::{self, Ending};
 use super::requests::{Finished, UnderWay};
@@ -44,6 +44,8 @@ pub(super) struct Session {
     pub(super) under_way: UnderWay,
     /// How fast its requests came, where no token tells whose they are.
     pub(super) pace: Pace,
+    /// Its time is over: what is under way is answered, until then at most.
+    leaves: Option<Instant>,
     /// Until when nothing is heard.
     pub(super) deaf: Option<Instant>,
     /// How the leases of its streams were told last; nobody's where there is none.
@@ -86,8 +88,8 @@ enum Step {
     /// It is time to look at pings and leases, or to listen again.
     Look,
     Stopping,
-    /// What the peer shows for itself does not count any more.
-    Denied(BadToken),
+    /// It may go on no longer.
+    Over(Over),
 }
 
 impl Session {
@@ -103,6 +105,7 @@ impl Session {
             told: SelectAll::new(),
             under_way: UnderWay::default(),
             pace: Pace::new(Instant::now()),
+            leaves: None,
             deaf: None,
             leases: BTreeMap::new(),
             changes,
@@ -143,6 +146,9 @@ impl Session {
             if stopping && nothing_left && self.under_way.messages.is_empty() {
                 return Ending::Ours(close::STOPPING);
             }
+            if self.leaves.is_some_and(|by| self.under_way.messages.is_empty() || by <= Instant::now()) {
+                return Ending::Ours(close::AGED);
+            }
             let sent = match self.step(socket, &mut term, ping, stopping).await {
                 Step::Heard(None) => return Ending::Closed,
                 Step::Heard(Some(Err(error))) => return error.into(),
@@ -179,7 +185,11 @@ impl Session {
                     stopping = true;
                     Ok(())
                 }
-                Step::Denied(why) => {
+                Step::Over(Over::Aged) => {
+                    self.leaves = Some(Instant::now() + self.limits.shutdown);
+                    Ok(())
+                }
+                Step::Over(Over::Denied(why)) => {
                     debug!(peer:% = self.caller.peer, why:% = why; "a control channel has lost its token");
                     return Ending::Ours(close::DENIED);
                 }
@@ -193,11 +203,11 @@ impl Session {
     async fn step(&mut self, socket: &mut Socket, term: &mut Term, ping: Instant, stopping: bool) -> Step {
         let over = self.leases.values().map(|(_, until)| *until).min();
         self.deaf = self.deaf.filter(|until| *until > Instant::now());
-        let look = over.into_iter().chain(self.deaf).fold(ping, Instant::min);
+        let look = over.into_iter().chain(self.deaf).chain(self.leaves).fold(ping, Instant::min);
         let mut ready = self.app.ready.clone();
         tokio::select! {
-            why = term.over() => Step::Denied(why),
-            heard = socket.next(), if self.deaf.is_none() => Step::Heard(heard),
+            over = term.over(), if self.leaves.is_none() => Step::Over(over),
+            heard = socket.next(), if self.deaf.is_none() && self.leaves.is_none() => Step::Heard(heard),
             Some((number, told)) = self.told.next() => Step::Told(number, told),
             Some(finished) = self.under_way.messages.next() => Step::Finished(finished),
             // The sender lives in the app, which is ours.
