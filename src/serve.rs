@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(unapplied(&before, &before), None);
         let streams = vec![Stream::of_command("a".parse().unwrap(), vec!["true".into()])];
         let limits = Limits { head: Duration::from_secs(1), ..Limits::default() };
-        assert_eq!(unapplied(&before, &Config { streams, limits, ..before.clone() }), None);
+        assert_eq!(unapplied(&before, &Config { limits, streams, ..before.clone() }), None);
         let after = Config { memory: before.memory + 1, hosts: vec!["a".into()], ..before.clone() };
         let named = unapplied(&before, &after).unwrap();
         assert_eq!(named, "`memory`, `hosts` changed, which needs a restart of rtlogd to be in force");

@@ -322,6 +322,57 @@ fn the_command_follows_over_connections_that_have_lived_their_time() {
 }
 
 #[test]
+fn what_is_too_large_is_refused_by_its_own_status() {
+    let daemon = with("head_size: 8KiB, query_size: 1KiB, body_size: 1KiB");
+    let get = |path: &str, padding: usize| Response::get(daemon.address(), path, &[("X", &"x".repeat(padding))]);
+    let path = |length: usize| format!("/streams/app?follow=false&grep={}", "x".repeat(length - 31));
+    assert_eq!((path(1024).len(), get(&path(1024), 1).status), (1024, 200));
+    let refused = get(&path(1025), 1);
+    assert_eq!(refused.status, 414);
+    assert!(refused.problem()["detail"].as_str().unwrap().contains("1024 bytes"));
+    assert_eq!(get("/streams", 8000).status, 200);
+    assert_eq!(get("/streams", 8192).status, 431);
+    let type_in = |length: usize| daemon.unix().post("/streams/cat/input", &vec![b'x'; length]);
+    assert_eq!(type_in(1024).status, 200);
+    let refused = type_in(1025);
+    assert_eq!(refused.status, 413);
+    assert!(refused.problem()["detail"].as_str().unwrap().contains("1024 bytes"));
+}
+
+#[test]
+fn a_message_that_is_too_large_ends_its_channel() {
+    let daemon = with("message_size: 4KiB");
+    let mut channel = Channel::open(daemon.address());
+    let text = |length: usize| {
+        let bare = json!({ "jsonrpc": "2.0", "id": 1, "method": "streams.list" }).to_string();
+        format!("{bare:length$}")
+    };
+    channel.send_text(&text(4096));
+    assert!(channel.message(Deadline::new())["result"].is_object());
+    channel.send_text(&text(4097));
+    assert_eq!(channel.closed(), Some(1009));
+}
+
+#[test]
+fn a_filter_takes_no_more_memory_than_it_may_however_many_expressions_it_has() {
+    let daemon = with("filter_size: 32KiB");
+    let get = |query: &str| daemon.request(&format!("/streams/app?follow=false&{query}")).response();
+    for good in ["grep=error|warning&exclude=^debug", "grep=on&grep=ne&grep=o.e", "grep=(?i)one"] {
+        assert_eq!(get(good).status, 200, "{good}");
+    }
+    let many = vec!["grep=(?i)one|two|three"; 200].join("&");
+    for bad in ["grep=%5Cw{20}", "exclude=(a{100}){100}", &many] {
+        let refused = get(bad);
+        assert_eq!(refused.status, 400);
+        let detail = refused.problem()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("32768 bytes"), "{detail}");
+    }
+    let (code, detail) =
+        Channel::open(daemon.address()).refused("stream.subscribe", &json!({ "stream": "app", "grep": "\\w{20}" }));
+    assert!(code == -32602 && detail.contains("32768 bytes"), "{code} {detail}");
+}
+
+#[test]
 fn a_reload_applies_limits_to_new_connections() {
     let daemon = with("control_rate: 1 per 1h");
     let mut before = Channel::open(daemon.address());

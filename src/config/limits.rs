@@ -21,6 +21,16 @@ pub struct Limits {
     pub idle: Duration,
     /// Longest time for the body of a request to arrive. 30 s: what we take is small.
     pub body: Duration,
+    /// Largest head of a request, in bytes. 32 KiB: ten times what a browser sends with its cookies.
+    pub head_size: usize,
+    /// Longest path and query of a request, in bytes. 16 KiB: 64 streams and their places, and a filter.
+    pub query_size: usize,
+    /// Largest body of a command, in bytes. 64 KiB: as much as a process is given to read at once.
+    pub body_size: usize,
+    /// Largest message to us on the control channel, in bytes. 128 KiB: the longest input in base64, and what is around it.
+    pub message_size: usize,
+    /// Most memory for the compiled expressions of one filter, in bytes. 256 KiB: ten times what people write.
+    pub filter_size: usize,
     /// Longest time in which a reader takes nothing. 60 s: a laptop may sleep a little, but not hold a seat for ever.
     pub stalled_write: Duration,
     /// Longest time that a connection lives, up to a tenth less. `None`, for ever: what takes nothing is cut off anyway, and
@@ -44,6 +54,11 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             body: Duration::from_secs(30),
+            head_size: 32 << 10,
+            query_size: 16 << 10,
+            body_size: 64 << 10,
+            message_size: 128 << 10,
+            filter_size: 256 << 10,
             stalled_write: Duration::from_mins(1),
             lifetime: None,
             control_rate: Rate { times: 1000, per: Duration::from_secs(1) },

@@ -89,6 +89,19 @@ pub(super) struct Limits {
     pub(super) idle: Field<Span>,
     /// Longest time for the body of a request to arrive. Default: 30s.
     pub(super) body: Field<Span>,
+    /// Largest head of a request, 8KiB to 256KiB: a browser's with all its cookies fits. Default: 32KiB.
+    pub(super) head_size: Field<Size>,
+    /// Longest path and query of a request, 1KiB to 64KiB, in its head: twice what every server is asked to take (RFC 9110).
+    /// Default: 16KiB.
+    pub(super) query_size: Field<Size>,
+    /// Largest body of a command, 1KiB to 64KiB: a process is given no more to read at once. Lines that are sent to a stream
+    /// are read as they come, however many. Default: 64KiB.
+    pub(super) body_size: Field<Size>,
+    /// Largest message to us on the control channel, 4KiB to 1MiB: the longest input in base64 fits. Default: 128KiB.
+    pub(super) message_size: Field<Size>,
+    /// Most memory for the expressions of one filter when they are compiled, 16KiB to 1MiB: each reader may bring its own.
+    /// Default: 256KiB.
+    pub(super) filter_size: Field<Size>,
     /// Longest time in which a reader takes nothing of what we send, before its connection is closed. Default: 60s.
     pub(super) stalled_write: Field<Span>,
     /// Most commands in a time: so many at once after a pause, and evenly from then on. They are counted for each token, and

@@ -34,7 +34,7 @@ const LONGEST_ID: usize = 4 << 10;
 
 /// `GET /streams/NAME`.
 pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Problem> {
-    let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
+    let ask = Ask::new(request, SystemTime::now())?;
     if !ask.streams.is_empty() {
         return Err(Problem::bad("stream= goes with GET /streams; here the path names the stream"));
     }
@@ -70,7 +70,7 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
 
 /// `GET /streams?stream=A&stream=B`.
 pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
-    let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
+    let ask = Ask::new(request, SystemTime::now())?;
     let is_held = |name: &StreamName| request.app.catalog.is_held(name) && request.stream(name.as_str()).is_ok();
     let held = ask.streams.iter().any(is_held);
     let term = match admit(request, &ask, held)? {

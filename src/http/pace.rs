@@ -27,12 +27,13 @@ impl Pace {
     /// Counts one more; the error is how long to wait for it.
     pub(super) fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
         let full = self.full.max(now) + rate.per / rate.times;
-        let ahead = full - now;
-        if ahead > rate.per {
-            return Err(ahead - rate.per);
+        match (full - now).checked_sub(rate.per) {
+            Some(wait) if !wait.is_zero() => Err(wait),
+            Some(_) | None => {
+                self.full = full;
+                Ok(())
+            }
         }
-        self.full = full;
-        Ok(())
     }
 }
 

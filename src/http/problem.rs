@@ -107,8 +107,9 @@ impl warp::Reply for Problem {
             headers.insert(*name, HeaderValue::from_static(value));
         }
         if let Some(after) = self.retry {
-            // Whole seconds, and none too few.
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
+            // Whole seconds, and not too few.
+            headers
+                .insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)));
         }
         response
     }

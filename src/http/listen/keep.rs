@@ -205,7 +205,7 @@ mod tests {
         head: Duration::from_secs(10),
         idle: Duration::from_secs(75),
         until: None,
-        leave: Duration::from_secs(60),
+        leave: Duration::from_mins(1),
     };
 
     /// A connection that ends when it is asked to, or stays.
@@ -280,7 +280,7 @@ mod tests {
         let finish = CancellationToken::new();
         finish.cancel();
         let staying = kept(pulse.clone(), PATIENCE, true, finish.clone());
-        assert!(tokio::time::timeout(Duration::from_secs(86_400), staying).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_hours(24), staying).await.is_err());
         assert_eq!(kept(pulse, PATIENCE, false, finish).await, (0, None));
     }
 }

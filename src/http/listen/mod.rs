@@ -272,7 +272,7 @@ fn spawn<F, S>(
 
 /// A lifetime, of which up to a tenth is left away: those who came together are not to come back together.
 fn spread(lifetime: Duration) -> Duration {
-    lifetime - lifetime.mul_f64(fastrand::f64() / 10.0)
+    lifetime.mul_f64(1.0 - fastrand::f64() / 10.0)
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -23,8 +23,7 @@ use super::{Failure, Guest, Rules};
 /// Most of a response that waits in one connection's buffer, in bytes, beyond the frame that overran it.
 const WRITE_BUFFER: usize = 32 << 10;
 
-/// Largest head, in bytes, and most header lines: a browser's with cookies is a tenth of it.
-const HEAD: usize = 32 << 10;
+/// Most header lines: a browser sends a quarter of it.
 const HEADERS: usize = 100;
 
 /// Streams on one HTTP/2 connection at once; a browser asks for 100 at most.
@@ -58,11 +57,11 @@ where
     let pulse = Pulse::new(Instant::now());
     let (seated, answered) = (rules.clone(), pulse.clone());
     let service = service_fn(move |request| {
-        let (routes, rules, guest, _answering) = (routes.clone(), seated.clone(), guest.clone(), answered.answering());
+        let (routes, rules, guest, answering) = (routes.clone(), seated.clone(), guest.clone(), answered.answering());
         // Boxed, since a connection keeps the room of what answered it for as long as its body lasts.
         Box::pin(async move {
             let response = respond(request, routes, &rules, guest).await;
-            Ok::<_, Infallible>(response.map(|body| Going { body, _answering }))
+            Ok::<_, Infallible>(response.map(|body| Going { body, _answering: answering }))
         })
     });
     if is_h2 {
@@ -74,7 +73,7 @@ where
             .max_local_error_reset_streams(H2_RESETS)
             .initial_stream_window_size(H2_WINDOW / 4)
             .initial_connection_window_size(H2_WINDOW)
-            .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(limits.head_size).unwrap_or(u32::MAX))
             .max_send_buf_size(WRITE_BUFFER * 2)
             .keep_alive_interval(limits.keep_alive)
             .keep_alive_timeout(limits.stalled_write);
@@ -86,7 +85,8 @@ where
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             .max_headers(HEADERS)
-            .max_buf_size(WRITE_BUFFER)
+            .max_header_size(limits.head_size)
+            .max_buf_size(WRITE_BUFFER.max(limits.head_size))
             .keep_alive(!overfull);
         // Of HTTP/2 pings and windows come too, which ask for nothing.
         stream.tell(pulse.clone());

@@ -13,9 +13,9 @@ use super::{Request, json as answer};
 
 use parts::{READING, parameter, parameters, reference};
 
-/// Refusals that any request may meet: a query that is none, a token that does not count, no right, a body that is slow or long, a host that is not ours,
+/// Refusals that any request may meet: a query that is none, a token that does not count, no right, a body or a query that is slow or long, a host that is not ours,
 /// no seat or no readiness.
-const ANYWHERE: [u16; 7] = [400, 401, 403, 408, 413, 421, 503];
+const ANYWHERE: [u16; 8] = [400, 401, 403, 408, 413, 414, 421, 503];
 
 /// `GET /openapi.json`.
 pub(super) fn openapi(ask: &Request) -> Result<Response, Problem> {

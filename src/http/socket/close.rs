@@ -59,7 +59,7 @@ impl From<Error> for Ending {
             }
             Error::Protocol(_) => Close(CloseCode::Protocol, "a frame breaks the protocol (RFC 6455)"),
             Error::Utf8(_) => Close(CloseCode::Invalid, "a text message is not UTF-8"),
-            Error::Capacity(_) => Close(CloseCode::Size, "a message has at most 131072 bytes"),
+            Error::Capacity(_) => Close(CloseCode::Size, "a message is larger than `limits: message_size` allows"),
             _ => Close(CloseCode::Error, "the daemon cannot go on with this connection"),
         };
         debug!(error:% = error; "a WebSocket failed");
