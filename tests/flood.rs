@@ -57,70 +57,69 @@ fn field(name: u8, value: &str) -> Vec<u8> {
     [number(15, usize::from(name)), number(127, value.len()), value.as_bytes().to_vec()].concat()
 }
 
-/// Asks so many times at once for `path` with a token; gives back how many were answered by 200 and how many otherwise.
-pub(crate) fn statuses(socket: &mut TcpStream, path: &str, bearer: &str, count: u32) -> (usize, usize) {
-    let head = [&b"\x82\x86"[..], &field(4, path), &field(1, "localhost"), &field(23, bearer)].concat();
-    for at in 0..count {
-        socket.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 2 * at + 1, &head)).unwrap();
-    }
-    let (mut good, mut other) = (0, 0);
-    while good + other < count as usize {
-        let mut head = [0; 9];
-        socket.read_exact(&mut head).unwrap();
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        socket.read_exact(&mut payload).unwrap();
-        // `:status: 200` is one byte.
-        match (head[3], payload.first()) {
-            (HEADERS, Some(0x88)) => good += 1,
-            (HEADERS, _) => other += 1,
-            _ => {}
-        }
-    }
-    (good, other)
+/// A connection that speaks HTTP/2 as a client has to: it answers pings, and hears when the other side wants to end.
+pub(crate) struct H2 {
+    socket: TcpStream,
+    /// GOAWAY came.
+    ends: bool,
 }
 
-/// Reads up to the frame of this kind, and past its payload, which must not be GOAWAY unless that is it.
-fn until(socket: &mut TcpStream, kind: u8) {
-    loop {
-        let mut head = [0; 9];
-        socket.read_exact(&mut head).unwrap();
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        socket.read_exact(&mut payload).unwrap();
-        if head[3] == kind {
-            return;
-        }
-        assert_ne!(head[3], GOAWAY, "the connection ends: {payload:?}");
+impl H2 {
+    pub(crate) fn open(daemon: &Daemon) -> Self {
+        Self { socket: greeted(daemon), ends: false }
     }
-}
 
-/// Waits until the other side says that it ends the connection, and does.
-pub(crate) fn until_goaway(socket: &mut TcpStream) {
-    until(socket, GOAWAY);
-    // It wants to know that this has been read: a ping of its own, which every client answers.
-    let mut rest = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        match socket.read(&mut chunk) {
-            Ok(0) => return,
-            Ok(count) => rest.extend_from_slice(&chunk[..count]),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return,
-            Err(error) => panic!("{error} behind {rest:?}"),
+    /// The kind, the flags and the payload of the next frame; `None` at the end of the connection.
+    fn frame(&mut self) -> Option<(u8, u8, Vec<u8>)> {
+        let mut head = [0; 9];
+        match self.socket.read(&mut head[..1]) {
+            Ok(1..) => {}
+            Ok(0) => return None,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+            Err(error) => panic!("no frame: {error}"),
         }
-        if let Some(at) = rest.windows(9).position(|head| head[..5] == [0, 0, 8, PING, 0])
-            && let Some(payload) = rest.get(at + 9..at + 17)
-        {
-            let answer = frame(PING, ACK, 0, payload);
-            rest.clear();
+        self.socket.read_exact(&mut head[1..]).unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        self.socket.read_exact(&mut payload).unwrap();
+        let (kind, flags) = (head[3], head[4]);
+        if kind == PING && flags & ACK == 0 {
             // It may be gone already.
-            drop(socket.write_all(&answer));
+            drop(self.socket.write_all(&frame(PING, ACK, 0, &payload)));
         }
+        self.ends |= kind == GOAWAY;
+        Some((kind, flags, payload))
     }
-}
 
-/// A ping that must be answered.
-pub(crate) fn ping(socket: &mut TcpStream) {
-    socket.write_all(&frame(PING, 0, 0, b"12345678")).unwrap();
-    until(socket, PING);
+    /// Asks so many times at once for `path` with a token; gives back how many were answered by 200 and how many otherwise.
+    pub(crate) fn statuses(&mut self, path: &str, bearer: &str, count: u32) -> (usize, usize) {
+        let head = [&b"\x82\x86"[..], &field(4, path), &field(1, "localhost"), &field(23, bearer)].concat();
+        for at in 0..count {
+            self.socket.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 2 * at + 1, &head)).unwrap();
+        }
+        let (mut good, mut other) = (0, 0);
+        while good + other < count as usize {
+            match self.frame().expect("it ended before it answered") {
+                // `:status: 200` is one byte.
+                (HEADERS, _, payload) if payload.first() == Some(&0x88) => good += 1,
+                (HEADERS, ..) => other += 1,
+                _ => {}
+            }
+        }
+        (good, other)
+    }
+
+    /// That the other side says that it wants to end, and then does.
+    pub(crate) fn assert_ends(mut self) {
+        while self.frame().is_some() {}
+        assert!(self.ends, "it ended without a word");
+    }
+
+    /// That the other side is there, and wants to be.
+    pub(crate) fn assert_stays(&mut self) {
+        self.socket.write_all(&frame(PING, 0, 0, b"12345678")).unwrap();
+        while self.frame().is_some_and(|(kind, flags, _)| kind != PING || flags & ACK == 0) {}
+        assert!(!self.ends, "it wants to end");
+    }
 }
 
 /// Sends these again and again, until the other side has enough; gives back whether it had within `most` times.

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
+use crate::flood::H2;
 use crate::harness::http::{Address, Response, Socket};
 use crate::harness::sse::Reader;
 use crate::harness::ws::{Channel, Talk};
@@ -164,11 +165,10 @@ fn a_token_has_so_many_streams_and_no_more() {
 fn over_http_2_each_stream_of_a_token_counts() {
     let daemon = with("per_token: 2");
     let one = bearer(&daemon, "read");
-    let mut socket = crate::flood::greeted(&daemon);
-    let (streams, refused) = crate::flood::statuses(&mut socket, "/streams/app", &one, 3);
-    assert_eq!((streams, refused), (2, 1));
+    let mut h2 = H2::open(&daemon);
+    assert_eq!(h2.statuses("/streams/app", &one, 3), (2, 1));
     assert_eq!(daemon.follow("app").header("Authorization", &one).status(), 429);
-    drop(socket);
+    drop(h2);
     Deadline::new()
         .until("a free place", || (daemon.follow("app").header("Authorization", &one).status() == 200).then_some(()));
 }
@@ -233,16 +233,14 @@ fn a_connection_that_asks_for_nothing_is_closed_and_one_that_reads_is_not() {
     let mut reader = daemon.follow("app").open();
     reader.take(1);
     let mut channel = Channel::open(daemon.address());
-    let (mut kept, mut h2, mut h2_reads) =
-        (connect(&daemon), crate::flood::greeted(&daemon), crate::flood::greeted(&daemon));
-    ask(&mut kept);
     let reads = bearer(&daemon, "read");
-    assert_eq!(crate::flood::statuses(&mut h2, "/streams", &reads, 3), (3, 0));
-    assert_eq!(crate::flood::statuses(&mut h2_reads, "/streams/app", &reads, 1), (1, 0));
+    let (mut kept, mut h2, mut h2_reads) = (connect(&daemon), H2::open(&daemon), H2::open(&daemon));
+    ask(&mut kept);
+    assert_eq!(h2_reads.statuses("/streams/app", &reads, 1), (1, 0));
+    assert_eq!(h2.statuses("/streams", &reads, 3), (3, 0));
     assert_closed(&mut kept);
-    crate::flood::until_goaway(&mut h2);
-    // An answer to a ping shows that the other one is there.
-    crate::flood::ping(&mut h2_reads);
+    h2.assert_ends();
+    h2_reads.assert_stays();
     daemon.write("app.log", "two\n");
     assert_eq!(reader.take(1)[0].data, "two");
     channel.call("streams.list", &json!({}));
@@ -250,7 +248,7 @@ fn a_connection_that_asks_for_nothing_is_closed_and_one_that_reads_is_not() {
 
 #[test]
 fn a_reader_whose_connection_has_lived_its_time_goes_on_with_the_next() {
-    let daemon = with("lifetime: 1s");
+    let daemon = with("lifetime: 2s");
     let mut reader = daemon.follow("app").open();
     assert_eq!(reader.take(1)[0].data, "one");
     // It ends as it should, and a browser is told nothing that would keep it from coming back.
@@ -279,7 +277,7 @@ fn a_reader_whose_connection_has_lived_its_time_goes_on_with_the_next() {
 
 #[test]
 fn a_connection_that_has_lived_its_time_ends_in_the_manner_of_its_protocol() {
-    let daemon = with("lifetime: 1s, idle: 1h");
+    let daemon = with("lifetime: 2s, idle: 1h");
     let mut channel = Channel::open(daemon.address());
     let subscription = channel.subscribe(&json!({ "stream": "app", "tail": "all" }));
     channel.lines(subscription, 1);
@@ -287,9 +285,10 @@ fn a_connection_that_has_lived_its_time_ends_in_the_manner_of_its_protocol() {
     let mut kept = connect(&daemon);
     ask(&mut kept);
     assert_closed(&mut kept);
-    let mut h2 = crate::flood::greeted(&daemon);
-    assert_eq!(crate::flood::statuses(&mut h2, "/streams/app", &bearer(&daemon, "read"), 1), (1, 0));
-    crate::flood::until_goaway(&mut h2);
+    let reads = bearer(&daemon, "read");
+    let mut h2 = H2::open(&daemon);
+    assert_eq!(h2.statuses("/streams/app", &reads, 1), (1, 0));
+    h2.assert_ends();
     // A sender hears how far it came.
     let token = token(&daemon, "keys", &["--stream", "*", "--allow", "input"]);
     let mut socket = daemon.address().connect();

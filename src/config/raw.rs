@@ -49,7 +49,7 @@ pub(super) struct Config {
     pub(super) tls: Field<Tls>,
     /// Who gets in.
     pub(super) access: Field<Access>,
-    /// Bounds on connections and on waiting.
+    /// Bounds, so that no client can take what all need.
     pub(super) limits: Field<Limits>,
     /// What to follow: a name for each stream, and its source. A name is 1 to 64 of A-Z, a-z, 0-9, dot, - and _, with no dot
     /// in front.
@@ -69,7 +69,7 @@ pub(super) struct History {
     pub(super) age: Field<Span>,
 }
 
-/// Bounds on connections and on waiting.
+/// Bounds, so that no client can take what all need.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
