@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{self, Access, AccessError, Hosts, Origins, Warden};
-use crate::config::{Config, Files, Listen, SourceKind, Stream};
+use crate::config::{Config, Files, Limits, Listen, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, Time};
+use crate::http::App;
 use crate::http::listen::{self, ListenError, Rules, Socket, Tls, TlsError};
-use crate::http::{Answers, App, Leases, Sessions};
 use crate::source::{self, Children, Options, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places, Private};
 use crate::systemd;
@@ -138,6 +138,8 @@ pub(crate) struct House {
     pub(crate) finish: CancellationToken,
     ready: watch::Sender<bool>,
     access: Access,
+    /// Bounds on connections, as they are now.
+    pub(crate) limits: watch::Sender<Arc<Limits>>,
     /// Looks after the keys, until the doors open.
     warden: Option<Warden>,
     /// For whoever started us without a configuration, in which there would be keys.
@@ -160,6 +162,7 @@ impl House {
         let own = rustix::process::geteuid().as_raw();
         Ok(Self {
             access: Access::new(own, config.insecure, warden.ring()),
+            limits: watch::Sender::new(Arc::new(config.limits.clone())),
             warden: Some(warden),
             token,
             catalog: Catalog::default(),
@@ -254,22 +257,12 @@ impl House {
         let addresses: Vec<_> = sockets.iter().map(|socket| socket.address(tls.is_some())).collect();
         let base = config.base_path.trim_end_matches('/');
         let origins = Arc::new(Origins::new(&config.origins));
-        let app = App {
-            catalog: self.catalog.clone(),
-            desk: self.desk.clone(),
-            keep_alive: config.limits.keep_alive,
-            ready: self.ready.subscribe(),
-            access: self.access.clone(),
-            origins: origins.clone(),
-            sessions: Sessions::default(),
-            leases: Leases::default(),
-            answers: Answers::default(),
-            base_path: base.into(),
-        };
+        let (ready, access) = (self.ready.subscribe(), self.access.clone());
+        let app = App::new(self.catalog.clone(), self.desk.clone(), ready, access, origins.clone(), base);
         let rules = Rules {
             hosts: Hosts::new(&config.hosts),
             origins,
-            limits: config.limits.clone(),
+            limits: self.limits.subscribe(),
             trusted: config.trusted_proxies.clone(),
             base_path: base.to_owned(),
             tls,

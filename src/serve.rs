@@ -175,7 +175,12 @@ impl Keeper {
     async fn change(&mut self, config: Config) -> Outcome {
         let rest = unapplied(&self.config, &config);
         let plan = self.fleet.plan(config.streams);
-        let summary = plan.summary();
+        let mut summary = plan.summary();
+        if self.config.limits != config.limits {
+            self.house.limits.send_replace(Arc::new(config.limits.clone()));
+            self.config.limits = config.limits;
+            summary += "; new limits, for new connections";
+        }
         let failures = self.carry_out(plan).await;
         info!("configuration applied, {summary}");
         let mut text = summary;
@@ -219,9 +224,9 @@ fn failure(name: &StreamName, error: &HistoryError) -> String {
     format!("stream {name} cannot be begun: {error}{cause}")
 }
 
-/// What differs beside the streams, if anything does: that is in force only from the next start.
+/// What differs beside streams and limits, if anything does: that is in force only from the next start.
 fn unapplied(before: &Config, after: &Config) -> Option<String> {
-    let rest = Config { streams: before.streams.clone(), ..after.clone() };
+    let rest = Config { streams: before.streams.clone(), limits: before.limits.clone(), ..after.clone() };
     if rest == *before {
         return None;
     }
@@ -235,7 +240,6 @@ fn unapplied(before: &Config, after: &Config) -> Option<String> {
         ("base_path", before.base_path != after.base_path),
         ("tls", before.tls != after.tls),
         ("access", before.insecure != after.insecure || before.access != after.access),
-        ("limits", before.limits != after.limits),
     ];
     let named: Vec<_> = settings.iter().filter(|(_, differs)| *differs).map(|(name, _)| format!("`{name}`")).collect();
     let named = if named.is_empty() { "what is not about streams".to_owned() } else { named.join(", ") };
@@ -255,13 +259,16 @@ fn first(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
+    use std::time::Duration;
 
     #[test]
     fn what_needs_a_restart_is_named() {
         let before = Config::default();
         assert_eq!(unapplied(&before, &before), None);
         let streams = vec![Stream::of_command("a".parse().unwrap(), vec!["true".into()])];
-        assert_eq!(unapplied(&before, &Config { streams, ..before.clone() }), None);
+        let limits = Limits { head: Duration::from_secs(1), ..Limits::default() };
+        assert_eq!(unapplied(&before, &Config { limits, streams, ..before.clone() }), None);
         let after = Config { memory: before.memory + 1, hosts: vec!["a".into()], ..before.clone() };
         let named = unapplied(&before, &after).unwrap();
         assert_eq!(named, "`memory`, `hosts` changed, which needs a restart of rtlogd to be in force");

@@ -15,7 +15,9 @@ const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -32,13 +34,92 @@ fn daemon() -> Daemon {
 }
 
 /// A connection that has begun to speak HTTP/2.
-fn greeted(daemon: &Daemon) -> TcpStream {
+pub(crate) fn greeted(daemon: &Daemon) -> TcpStream {
     let mut socket = TcpStream::connect(daemon.address().tcp()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.set_write_timeout(Some(PATIENCE)).unwrap();
     socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
     socket.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
     socket
+}
+
+/// A field with one of the names of HPACK's static table (RFC 7541, section 6.2.2), not kept.
+fn field(name: u8, value: &str) -> Vec<u8> {
+    let number = |prefix: u8, number: usize| match u8::try_from(number) {
+        Ok(small) if small < prefix => vec![small],
+        _ => {
+            let rest = number - usize::from(prefix);
+            assert!(rest < 1 << 14);
+            let (low, high) = (u8::try_from(rest & 0x7f).unwrap(), u8::try_from(rest >> 7).unwrap());
+            vec![prefix, 0x80 | low, high]
+        }
+    };
+    [number(15, usize::from(name)), number(127, value.len()), value.as_bytes().to_vec()].concat()
+}
+
+/// A connection that speaks HTTP/2 as a client has to: it answers pings, and hears when the other side wants to end.
+pub(crate) struct H2 {
+    socket: TcpStream,
+    /// GOAWAY came.
+    ends: bool,
+}
+
+impl H2 {
+    pub(crate) fn open(daemon: &Daemon) -> Self {
+        Self { socket: greeted(daemon), ends: false }
+    }
+
+    /// The kind, the flags and the payload of the next frame; `None` at the end of the connection.
+    fn frame(&mut self) -> Option<(u8, u8, Vec<u8>)> {
+        let mut head = [0; 9];
+        match self.socket.read(&mut head[..1]) {
+            Ok(1..) => {}
+            Ok(0) => return None,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+            Err(error) => panic!("no frame: {error}"),
+        }
+        self.socket.read_exact(&mut head[1..]).unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        self.socket.read_exact(&mut payload).unwrap();
+        let (kind, flags) = (head[3], head[4]);
+        if kind == PING && flags & ACK == 0 {
+            // It may be gone already.
+            drop(self.socket.write_all(&frame(PING, ACK, 0, &payload)));
+        }
+        self.ends |= kind == GOAWAY;
+        Some((kind, flags, payload))
+    }
+
+    /// Asks so many times at once for `path` with a token; gives back how many were answered by 200 and how many otherwise.
+    pub(crate) fn statuses(&mut self, path: &str, bearer: &str, count: u32) -> (usize, usize) {
+        let head = [&b"\x82\x86"[..], &field(4, path), &field(1, "localhost"), &field(23, bearer)].concat();
+        for at in 0..count {
+            self.socket.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 2 * at + 1, &head)).unwrap();
+        }
+        let (mut good, mut other) = (0, 0);
+        while good + other < count as usize {
+            match self.frame().expect("it ended before it answered") {
+                // `:status: 200` is one byte.
+                (HEADERS, _, payload) if payload.first() == Some(&0x88) => good += 1,
+                (HEADERS, ..) => other += 1,
+                _ => {}
+            }
+        }
+        (good, other)
+    }
+
+    /// That the other side says that it wants to end, and then does.
+    pub(crate) fn assert_ends(mut self) {
+        while self.frame().is_some() {}
+        assert!(self.ends, "it ended without a word");
+    }
+
+    /// That the other side is there, and wants to be.
+    pub(crate) fn assert_stays(&mut self) {
+        self.socket.write_all(&frame(PING, 0, 0, b"12345678")).unwrap();
+        while self.frame().is_some_and(|(kind, flags, _)| kind != PING || flags & ACK == 0) {}
+        assert!(!self.ends, "it wants to end");
+    }
 }
 
 /// Sends these again and again, until the other side has enough; gives back whether it had within `most` times.

@@ -141,7 +141,7 @@ fn a_huge_head_is_refused() {
         }
     }
     let long = format!("/streams/app?tail={}", "1".repeat(20_000));
-    assert_eq!(daemon.request(&long).status(), 400);
+    assert_eq!(daemon.request(&long).status(), 414);
     assert_fine(&daemon);
 }
 

@@ -32,6 +32,7 @@ mod config;
 mod lifecycle;
 mod metrics;
 mod hostile;
+mod limits;
 mod flood;
 mod cli;
 mod client;

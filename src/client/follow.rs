@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::source;
+use crate::wire::sse::SATISFIED;
 
 use super::connect::{Server, escape};
 use super::decode::{Decoder, Message};
@@ -29,6 +30,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Longest time in which a daemon that was there may be away: to be upgraded takes less.
 const AWAY: Duration = Duration::from_mins(1);
+
+/// What is said where nothing more can come.
+const GONE: &str = "the stream is gone";
 
 /// Exit code where nobody knows how the process would have ended (`EX_TEMPFAIL` of sysexits.h).
 const DAEMON_GONE: u8 = 75;
@@ -112,6 +116,8 @@ enum Cut {
     /// It ended properly; the daemon said before that it stops.
     Stopping,
     Ended,
+    /// Nothing more can come.
+    Nothing,
     Broke(ClientError),
 }
 
@@ -123,10 +129,19 @@ impl Follower<'_> {
             self.query += "&follow=false";
             let mut decoder = Decoder::default();
             self.over = Over::Never;
-            match self.connection(&mut decoder, &mut Instant::now()).await? {
-                ControlFlow::Continue(Cut::Broke(error)) => return Err(error),
-                ControlFlow::Continue(Cut::Ended | Cut::Stopping) => return Ok(self.code(&ended)),
-                ControlFlow::Break(code) => return Ok(code),
+            loop {
+                match self.connection(&mut decoder, &mut Instant::now()).await? {
+                    ControlFlow::Continue(Cut::Broke(error)) => return Err(error),
+                    ControlFlow::Continue(Cut::Ended) if !decoder.last_id.ends_with(SATISFIED) => {
+                        // The connection had lived its time before all was told.
+                        decoder.reconnect();
+                        sleep(decoder.retry.map_or(RETRY, Duration::from_millis)).await;
+                    }
+                    // With a last id, all was told.
+                    ControlFlow::Continue(Cut::Nothing) if decoder.last_id.is_empty() => return Ok(self.gone(GONE)),
+                    ControlFlow::Continue(Cut::Ended | Cut::Stopping | Cut::Nothing) => return Ok(self.code(&ended)),
+                    ControlFlow::Break(code) => return Ok(code),
+                }
             }
         }
         let mut decoder = Decoder::default();
@@ -138,6 +153,7 @@ impl Follower<'_> {
             };
             match cut {
                 Cut::Stopping if !self.is_served().await => return Ok(self.gone("the daemon was stopped")),
+                Cut::Nothing => return Ok(self.gone(GONE)),
                 // If it was only this stream, its configuration changed.
                 Cut::Stopping | Cut::Ended => {}
                 // What it does not allow now it will not allow later.
@@ -187,7 +203,7 @@ impl Follower<'_> {
             Err(_) => return Ok(ControlFlow::Continue(late())),
         };
         if answer.status == StatusCode::NO_CONTENT {
-            return Ok(ControlFlow::Break(self.gone("the stream is gone")));
+            return Ok(ControlFlow::Continue(Cut::Nothing));
         }
         let mut stopping = false;
         loop {

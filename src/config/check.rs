@@ -167,9 +167,18 @@ impl Check<'_> {
         Limits {
             connections: self.between(raw.connections, defaults.connections, 1, usize::MAX),
             per_address: self.between(raw.per_address, defaults.per_address, 1, usize::MAX),
+            per_token: self.between(raw.per_token, defaults.per_token, 1, usize::MAX),
             head: self.span(raw.head, defaults.head, LEAST_WAIT),
+            idle: self.span(raw.idle, defaults.idle, LEAST_WAIT),
             body: self.span(raw.body, defaults.body, LEAST_WAIT),
+            head_size: self.size(raw.head_size, defaults.head_size, 8 << 10, 256 << 10),
+            query_size: self.size(raw.query_size, defaults.query_size, 1 << 10, 64 << 10),
+            body_size: self.size(raw.body_size, defaults.body_size, 1 << 10, 64 << 10),
+            message_size: self.size(raw.message_size, defaults.message_size, 4 << 10, 1 << 20),
+            filter_size: self.size(raw.filter_size, defaults.filter_size, 16 << 10, 1 << 20),
             stalled_write: self.span(raw.stalled_write, defaults.stalled_write, LEAST_WAIT),
+            lifetime: raw.lifetime.map(|at| self.span(Some(at), LEAST_WAIT, LEAST_WAIT)),
+            control_rate: value(raw.control_rate).unwrap_or(defaults.control_rate),
             keep_alive: self.span(raw.keep_alive, defaults.keep_alive, LEAST_WAIT),
             shutdown: self.span(raw.shutdown, defaults.shutdown, Duration::ZERO),
         }

@@ -131,6 +131,7 @@ mod tests {
         schema,
     };
     use super::*;
+    use crate::config::units::Rate;
     use crate::event::Level;
 
     /// What these texts say, as files `0.yaml`, `1.yaml` and so on in `/etc`.
@@ -185,7 +186,9 @@ access:
   issuers:
     - { issuer: "https://ci.example.com", audience: rtlogd, keys: ci.jwks,
         grants: [{ claims: { project: "group/*" }, stream: "build-*", allow: [read, input] }] }
-limits: { connections: 10, per_address: 1, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, shutdown: 0s }
+limits: { connections: 10, per_address: 1, per_token: 7, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, shutdown: 0s,
+  control_rate: 5 per 2s, idle: 6s, lifetime: 7d,
+  head_size: 8KiB, query_size: 2KiB, body_size: 3KiB, message_size: 4KiB, filter_size: 16KiB }
 streams:
   web:
     file: [var/*.log, /b.log]
@@ -274,9 +277,18 @@ streams:
             limits: Limits {
                 connections: 10,
                 per_address: 1,
+                per_token: 7,
                 head: Duration::from_secs(1),
                 body: Duration::from_secs(2),
+                idle: Duration::from_secs(6),
+                lifetime: Some(Duration::from_hours(24 * 7)),
+                head_size: 8 << 10,
+                query_size: 2 << 10,
+                body_size: 3 << 10,
+                message_size: 4 << 10,
+                filter_size: 16 << 10,
                 stalled_write: Duration::from_secs(3),
+                control_rate: Rate { times: 5, per: Duration::from_secs(2) },
                 keep_alive: Duration::from_secs(4),
                 shutdown: Duration::ZERO,
             },
@@ -671,7 +683,10 @@ streams:
         // A default that is not there cannot be shown: this is where the package has it.
         assert_eq!(full.state_directory, Some("/var/lib/rtlogd".into()));
         assert_eq!(full.access.keys, Some("/etc/rtlogd/keys".into()));
-        let rest = Config { streams: Vec::new(), state_directory: None, tls: None, access: Access::default(), ..full };
+        assert_eq!(full.limits.lifetime, Some(Duration::from_hours(24)));
+        let limits = Limits { lifetime: None, ..full.limits };
+        let (tls, access, state_directory) = (None, Access::default(), None);
+        let rest = Config { streams: Vec::new(), state_directory, tls, access, limits, ..full };
         assert_eq!(rest, Config::default());
         assert_eq!(shown.private, Some(false));
         let shown = Stream { description: None, labels: BTreeMap::new(), multiline: None, private: None, ..shown };

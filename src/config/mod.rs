@@ -27,6 +27,7 @@ mod gate;
 mod choice;
 mod file;
 mod journal;
+mod limits;
 mod source;
 mod report;
 mod paths;
@@ -40,6 +41,7 @@ pub use file::{
     BadEncoding, Encoding, Expression, FileSource, Files, MULTILINE_TIMEOUT, Multiline, ROTATE_WAIT, Start,
 };
 pub use journal::{BadPriority, JournalSource, Priority};
+pub use limits::Limits;
 pub use load::load;
 pub use net::{BadListen, BadNetwork, BadOrigin, Listen, MAX_SOCKET_PATH, Network, WebOrigin};
 pub use paths::{from_paths, name_of};
@@ -124,39 +126,6 @@ impl Config {
     /// this does not matter.
     pub fn may_be_reached(&self) -> bool {
         self.insecure || self.tls.is_some() && !self.access.is_nobody()
-    }
-}
-
-/// Bounds on connections and waiting. Counts are at least 1; times, but for `shutdown`, at least a second.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
-    /// Most connections at once. 20000: what a machine with the usual number of file descriptors can hold.
-    pub connections: usize,
-    /// Most connections at once from one address. 256: so that one cannot take all seats, and an office still fits.
-    pub per_address: usize,
-    /// Longest time for the head of a request to arrive. 10 s: longer holds a seat without asking for anything.
-    pub head: Duration,
-    /// Longest time for the body of a request to arrive. 30 s: what we take is small.
-    pub body: Duration,
-    /// Longest time in which a reader takes nothing. 60 s: a laptop may sleep a little, but not hold a seat for ever.
-    pub stalled_write: Duration,
-    /// How often a quiet stream sends a comment. 15 s: proxies give up on silence after 30 s or more.
-    pub keep_alive: Duration,
-    /// Longest time to let readers finish when we stop. 5 s: well below what systemd waits.
-    pub shutdown: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 20_000,
-            per_address: 256,
-            head: Duration::from_secs(10),
-            body: Duration::from_secs(30),
-            stalled_write: Duration::from_mins(1),
-            keep_alive: Duration::from_secs(15),
-            shutdown: Duration::from_secs(5),
-        }
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) struct Config {
     pub(super) tls: Field<Tls>,
     /// Who gets in.
     pub(super) access: Field<Access>,
-    /// Bounds on connections and on waiting.
+    /// Bounds, so that no client can take what all need.
     pub(super) limits: Field<Limits>,
     /// What to follow: a name for each stream, and its source. A name is 1 to 64 of A-Z, a-z, 0-9, dot, - and _, with no dot
     /// in front.
@@ -69,7 +69,7 @@ pub(super) struct History {
     pub(super) age: Field<Span>,
 }
 
-/// Bounds on connections and on waiting.
+/// Bounds, so that no client can take what all need.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
@@ -78,13 +78,39 @@ pub(super) struct Limits {
     /// Most connections at once from one address, so that one cannot take all seats. This machine and trusted proxies are
     /// not counted. Default: 256.
     pub(super) per_address: Field<usize>,
+    /// Most streams, polls, senders and control channels at once of one token, so that a token that leaked cannot take all
+    /// seats. What is answered at once does not count; over HTTP/2 each stream does. Default: 1000.
+    pub(super) per_token: Field<usize>,
     /// Longest time for the head of a request to arrive, or a connection could be held without asking for anything.
     /// Default: 10s.
     pub(super) head: Field<Span>,
+    /// Longest time that a connection is kept without a request: longer than proxies keep theirs, or they would send into one
+    /// that has just been closed. Default: 75s.
+    pub(super) idle: Field<Span>,
     /// Longest time for the body of a request to arrive. Default: 30s.
     pub(super) body: Field<Span>,
+    /// Largest head of a request, 8KiB to 256KiB: a browser's with all its cookies fits. Default: 32KiB.
+    pub(super) head_size: Field<Size>,
+    /// Longest path and query of a request, 1KiB to 64KiB, in its head: twice what every server is asked to take (RFC 9110).
+    /// Default: 16KiB.
+    pub(super) query_size: Field<Size>,
+    /// Largest body of a command, 1KiB to 64KiB: a process is given no more to read at once. Lines that are sent to a stream
+    /// are read as they come, however many. Default: 64KiB.
+    pub(super) body_size: Field<Size>,
+    /// Largest message to us on the control channel, 4KiB to 1MiB: the longest input in base64 fits. Default: 128KiB.
+    pub(super) message_size: Field<Size>,
+    /// Most memory for the expressions of one filter when they are compiled, 16KiB to 1MiB: each reader may bring its own.
+    /// Default: 256KiB.
+    pub(super) filter_size: Field<Size>,
     /// Longest time in which a reader takes nothing of what we send, before its connection is closed. Default: 60s.
     pub(super) stalled_write: Field<Span>,
+    /// Most commands in a time: so many at once after a pause, and evenly from then on. They are counted for each token, and
+    /// without one for each control channel; a program that runs wild is told to wait. Default: 1000 per 1s.
+    pub(super) control_rate: Field<Rate>,
+    /// Longest time that a connection lives, with what goes on over it: readers connect again and go on where they were. Up to
+    /// a tenth of it is left away at random, so that those who came together do not come back together. For who moves
+    /// connections from machine to machine; a reader costs no more when it stays. Default: no end.
+    pub(super) lifetime: Field<Span>,
     /// How often a quiet stream sends a comment, so that nobody on the way takes it for dead. Default: 15s.
     pub(super) keep_alive: Field<Span>,
     /// Longest time to let readers finish when we stop. Default: 5s.

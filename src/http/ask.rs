@@ -7,8 +7,10 @@ use http::{HeaderMap, StatusCode, header};
 use crate::config;
 use crate::event::{Level, Position, StreamName, Time};
 use crate::stream::{Filter, Start, Until, View};
+use crate::wire::sse::SATISFIED;
 use crate::wire::{Data, Encoding};
 
+use super::Request;
 use super::problem::Problem;
 use super::reading::SESSION;
 
@@ -17,9 +19,6 @@ pub(super) const TAIL: u64 = 100;
 
 /// Most streams on one connection: its id lists all their places and must fit a header.
 pub(super) const STREAMS: usize = 64;
-
-/// What an id of a reader that has got all it asked for ends with; no other id does.
-pub(super) const SATISFIED: char = '!';
 
 /// Parameters that a stream answers to, for the message about others.
 const KNOWN: &str =
@@ -53,8 +52,8 @@ enum From {
 
 impl Ask {
     /// Reads query and headers; `now` is what `since=5m` counts from.
-    pub(super) fn new(parameters: &[(String, String)], headers: &HeaderMap, now: SystemTime) -> Result<Self, Problem> {
-        let query = Query(parameters);
+    pub(super) fn new(request: &Request, now: SystemTime) -> Result<Self, Problem> {
+        let (query, headers) = (Query(&request.parameters), &request.headers);
         query.check_names()?;
         let data = match query.one("data")? {
             None | Some("text") => Data::Text,
@@ -91,7 +90,7 @@ impl Ask {
         let streams = query.all("stream").map(|name| name.parse().map_err(|e| Problem::bad(format!("{e}"))));
         Ok(Self {
             encoding: encoding(query.one("format")?, headers, data)?,
-            filter: query.filter()?,
+            filter: query.filter(request.guest.limits.filter_size)?,
             until: Until { head, run, lines, before: query.before()? },
             streams: streams.collect::<Result<_, _>>()?,
             wait: query.duration("wait")?,
@@ -237,13 +236,13 @@ impl<'a> Query<'a> {
         })
     }
 
-    fn filter(&self) -> Result<Filter, Problem> {
+    fn filter(&self, most: usize) -> Result<Filter, Problem> {
         let texts = |name| self.all(name).map(str::to_owned).collect::<Vec<_>>();
         let level = match self.one("level")? {
             Some(text) => Some(text.parse::<Level>().map_err(|error| Problem::bad(format!("level={text}: {error}")))?),
             None => None,
         };
-        let filter = Filter::new(&texts("grep"), &texts("exclude"), texts("origin"));
+        let filter = Filter::new(&texts("grep"), &texts("exclude"), texts("origin"), most);
         filter.map(|filter| filter.with_level(level)).map_err(|error| Problem::bad(error.to_string()))
     }
 }

@@ -2,14 +2,18 @@
 //!
 //! Every input is logged with who, when and how many bytes; what was typed is nobody's business.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::StatusCode;
 use log::info;
 use serde_json::json;
+use tokio::time::Instant;
 use warp::reply::Response;
 
 use crate::access::{Caller, Denied};
+use crate::config::units::Rate;
 use crate::config::{Right, SignalName};
 use crate::control::{Command, Refused, Reply};
 use crate::event::StreamName;
@@ -40,6 +44,11 @@ pub(super) enum Fault {
     Leased(Held),
     #[error(transparent)]
     Refused(#[from] Refused),
+}
+
+/// What somebody is told whose commands come too often.
+pub(super) fn too_fast(rate: Rate, wait: Duration) -> String {
+    format!("more than {rate} is too often; the next is taken in {} ms", wait.as_millis().max(1))
 }
 
 impl From<Denied> for Fault {
@@ -155,11 +164,19 @@ impl From<Fault> for Problem {
 
 impl Request {
     /// Has a command carried out, and says whether it was so before.
-    async fn command(&self, name: &str, command: Command) -> Result<bool, Problem> {
-        let stream = self.stream(name)?.log.name().clone();
+    async fn command(&self, stream: &StreamName, command: Command) -> Result<bool, Problem> {
         let sender = Sender { app: &self.app, caller: &self.caller, channel: None };
-        let reply = sender.send(&stream, command)?.await?;
+        let reply = sender.send(stream, command)?.await?;
         Ok(matches!(reply, Reply::Already))
+    }
+
+    /// The stream of that name, for one more command: if who asks may, and did not so too often.
+    fn commanded(&self, name: &str) -> Result<StreamName, Problem> {
+        let stream = self.stream(name)?.log.name().clone();
+        let rate = self.guest.limits.control_rate;
+        let taken = self.app.paces.take(self.caller.credential(), rate, Instant::now());
+        taken.map_err(|wait| Problem::too_many(too_fast(rate, wait), wait))?;
+        Ok(stream)
     }
 
     /// The value of the only parameter there may be.
@@ -189,11 +206,12 @@ pub(super) async fn input(name: &str, ask: &Request) -> Result<Response, Problem
     if bytes == 0 && !eof {
         return Err(Problem::bad("nothing to type: send it as the body, or eof=true to end the input"));
     }
+    let stream = ask.commanded(name)?;
     if bytes > 0 {
-        ask.command(name, Command::Input(body)).await?;
+        ask.command(&stream, Command::Input(body)).await?;
     }
     if eof {
-        ask.command(name, Command::EndOfInput).await?;
+        ask.command(&stream, Command::EndOfInput).await?;
     }
     Ok(json(&json!({ "bytes": bytes })))
 }
@@ -214,6 +232,6 @@ pub(super) async fn simple(name: &str, ask: &Request, command: Command) -> Resul
 }
 
 async fn carried(ask: &Request, name: &str, command: Command) -> Result<Response, Problem> {
-    let already = ask.command(name, command).await?;
+    let already = ask.command(&ask.commanded(name)?, command).await?;
     Ok(json(&json!({ "already": already })))
 }

@@ -13,12 +13,14 @@ use warp::reply::{Reply, Response};
 
 use crate::event::{Position, StreamName};
 use crate::stream::{Frames, Item, Log, View};
+use crate::wire::sse::SATISFIED;
 use crate::wire::{Encoding, ndjson, sse, text};
 
-use super::ask::{Ask, SATISFIED, STREAMS};
+use super::ask::{Ask, STREAMS};
 use super::command::Fault;
 use super::problem::Problem;
 use super::reading::{Course, Reading, Told};
+use super::term::Term;
 use super::{Request, answer};
 
 /// Wait before connecting again, in milliseconds: spread, so that a restart does not bring all readers at once.
@@ -32,15 +34,16 @@ const LONGEST_ID: usize = 4 << 10;
 
 /// `GET /streams/NAME`.
 pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Problem> {
-    let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
+    let ask = Ask::new(request, SystemTime::now())?;
     if !ask.streams.is_empty() {
         return Err(Problem::bad("stream= goes with GET /streams; here the path names the stream"));
     }
     let entry = request.stream(name);
     let held = entry.as_ref().is_ok_and(|entry| request.app.catalog.is_held(entry.log.name()));
-    if let Some(reply) = not_now(request, &ask, held)? {
-        return Ok(reply);
-    }
+    let term = match admit(request, &ask, held)? {
+        Admitted::Now(term) => term,
+        Admitted::Later => return Ok(come_later()),
+    };
     let entry = match entry {
         // It was there once, so it is gone: anything but 204 would let a browser ask for ever.
         Err(_) if ask.reconnect && name.parse::<StreamName>().is_ok() => return Ok(no_content()),
@@ -59,19 +62,21 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
         }
         None => Reading::new(cursor),
     };
-    let reader = Reader { reading, encoding: ask.encoding, quiet: request.app.keep_alive, says_satisfied: ends };
+    let reader =
+        Reader { reading, encoding: ask.encoding, quiet: request.guest.limits.keep_alive, says_satisfied: ends };
     let body = stream::unfold(Stage::Hello(reader), Stage::next);
-    Ok(respond(ask.encoding, request.term().of(body, ask.encoding)))
+    Ok(respond(ask.encoding, term.of(body, ask.encoding)))
 }
 
 /// `GET /streams?stream=A&stream=B`.
 pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
-    let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
+    let ask = Ask::new(request, SystemTime::now())?;
     let is_held = |name: &StreamName| request.app.catalog.is_held(name) && request.stream(name.as_str()).is_ok();
     let held = ask.streams.iter().any(is_held);
-    if let Some(reply) = not_now(request, &ask, held)? {
-        return Ok(reply);
-    }
+    let term = match admit(request, &ask, held)? {
+        Admitted::Now(term) => term,
+        Admitted::Later => return Ok(come_later()),
+    };
     let mut names = ask.streams.clone();
     names.sort();
     names.dedup();
@@ -104,8 +109,9 @@ pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
     });
     let cursors = cursors.collect();
     let ends = ask.until.head || ask.until.lines.is_some();
-    let body = stream::unfold(Some(Several::new(cursors, ask.encoding, request.app.keep_alive, ends)), Several::next);
-    Ok(respond(ask.encoding, request.term().of(body, ask.encoding)))
+    let body =
+        stream::unfold(Some(Several::new(cursors, ask.encoding, request.guest.limits.keep_alive, ends)), Several::next);
+    Ok(respond(ask.encoding, term.of(body, ask.encoding)))
 }
 
 /// What a reader needs that its session steers.
@@ -113,19 +119,29 @@ fn course(request: &Request, log: Log, view: View, ask: &Ask) -> Course {
     Course { log, view, until: ask.until, ready: request.app.ready.clone() }
 }
 
-/// What a reader is told while the daemon starts or stops, or while its stream is `held`: begun anew after a change.
-fn not_now(request: &Request, ask: &Ask, held: bool) -> Result<Option<Response>, Problem> {
-    let ready = *request.app.ready.borrow();
-    if ready && !held {
-        return Ok(None);
+/// Whether a reader is served.
+enum Admitted {
+    /// For so long.
+    Now(Term),
+    /// It was before, and must be told to come again.
+    Later,
+}
+
+/// Lets a reader in. None is while the daemon starts or stops, while its stream is `held` (begun anew after a change), or
+/// where its token has as many as it may have.
+fn admit(request: &Request, ask: &Ask, held: bool) -> Result<Admitted, Problem> {
+    let term = match *request.app.ready.borrow() {
+        true if held => Err(Fault::Held.into()),
+        true => request.term(),
+        false => {
+            let detail = "the daemon is starting or stopping; try again";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+        }
+    };
+    match term {
+        Err(_) if ask.reconnect => Ok(Admitted::Later),
+        term => Ok(Admitted::Now(term?)),
     }
-    if ask.reconnect {
-        return Ok(Some(come_later()));
-    }
-    if ready {
-        return Err(Fault::Held.into());
-    }
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is starting or stopping; try again"))
 }
 
 /// The answer to a browser that must come again: any status but 200 would stop it for good.

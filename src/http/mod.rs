@@ -14,21 +14,18 @@ mod list;
 mod login;
 mod metrics;
 mod openapi;
+mod pace;
 mod page;
 mod poll;
 mod push;
 mod reading;
+mod share;
 mod socket;
 mod term;
 mod who;
 
-pub(crate) use leases::Leases;
-pub(crate) use metrics::Answers;
-pub(crate) use reading::Sessions;
-
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -39,16 +36,20 @@ use warp::Filter;
 use warp::reject::Rejection;
 use warp::reply::{Reply, Response};
 
-use crate::access::{Access, Caller, Origins, Subject};
+use crate::access::{Access, Caller, Credential, Origins, Subject};
 use crate::config::Right;
 use crate::control::{Command, Desk};
 use crate::event::StreamName;
 use crate::stream::{Catalog, Entry};
 
 use command::Fault;
+use leases::Leases;
 use listen::{Coming, Guest, Sent};
+use metrics::Answers;
+use pace::Paces;
 use problem::{Allowed, Problem};
-use reading::Known;
+use reading::{Known, Sessions};
+use share::Shares;
 use term::Term;
 
 /// What all requests share.
@@ -58,8 +59,6 @@ pub(crate) struct App {
     pub(crate) catalog: Catalog,
     /// What takes commands.
     pub(crate) desk: Desk,
-    /// How long a stream may be quiet before a comment keeps its connection alive.
-    pub(crate) keep_alive: Duration,
     /// Whether requests are to be served: from when all sources were started until the daemon stops.
     pub(crate) ready: watch::Receiver<bool>,
     /// Who may do what.
@@ -70,6 +69,10 @@ pub(crate) struct App {
     pub(crate) sessions: Sessions,
     /// Who may type now.
     pub(crate) leases: Leases,
+    /// How many streams and channels each token has.
+    pub(crate) shares: Shares<Credential>,
+    /// How fast commands came.
+    pub(crate) paces: Paces,
     /// How requests were answered.
     pub(crate) answers: Answers,
     /// The path under which we are seen, without the slash at its end.
@@ -94,6 +97,20 @@ struct Request {
 type Asked = Result<Request, Problem>;
 
 impl App {
+    /// Nobody has asked for anything yet.
+    pub(crate) fn new(
+        catalog: Catalog,
+        desk: Desk,
+        ready: watch::Receiver<bool>,
+        access: Access,
+        origins: Arc<Origins>,
+        base_path: &str,
+    ) -> Self {
+        let (sessions, leases, shares) = (Sessions::default(), Leases::default(), Shares::default());
+        let (paces, answers, base_path) = (Paces::default(), Answers::default(), base_path.into());
+        Self { catalog, desk, ready, access, origins, sessions, leases, shares, paces, answers, base_path }
+    }
+
     /// The routes. The handlers answer for themselves; only what no route took is a rejection.
     pub(crate) fn routes(
         self,
@@ -265,9 +282,9 @@ impl Request {
         Ok(self.app.stream(&self.caller, self.right, &known)?)
     }
 
-    /// How long the answer may go on.
-    fn term(&self) -> Term {
-        Term::new(&self.app.access, &self.caller)
+    /// How long an answer that takes its time may go on; refused if too many of the same token go on already.
+    fn term(&self) -> Result<Term, Problem> {
+        Term::new(&self.app, &self.caller, &self.guest)
     }
 
     /// Enters the readers of this connection, so that the control channel finds them.

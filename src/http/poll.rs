@@ -41,12 +41,13 @@ struct Reply {
 
 /// The events after `after`, at once if there are some, else as soon as one comes or the time is over.
 pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Problem> {
-    let ask = Ask::new(&request.parameters, &request.headers, SystemTime::now())?;
+    let ask = Ask::new(request, SystemTime::now())?;
     let log = request.stream(name)?.log;
     // It would come back at once, with nothing, for as long as the stream takes to end.
     if request.app.catalog.is_held(log.name()) {
         return Err(Fault::Held.into());
     }
+    let mut term = request.term()?;
     let lines = ask.until.lines.map_or(LINES, |lines| lines.min(LINES));
     let view = View { encoding: Encoding::Ndjson, ..ask.view(false) };
     let until = Until { lines: Some(lines), ..ask.until };
@@ -57,13 +58,12 @@ pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Prob
     let mut events: Vec<Box<RawValue>> = Vec::new();
     let (mut gap, mut progress) = (None, None);
     let mut ready = request.app.ready.clone();
-    let mut term = request.term();
     loop {
         let item = tokio::select! {
             item = cursor.next(deadline) => item,
             // The daemon stops: what there is goes out.
             _ = ready.wait_for(|ready| !ready) => None,
-            // What there is goes out; the next poll is refused.
+            // What there is goes out; the next poll is refused, or comes by another connection.
             _ = term.over() => None,
         };
         match item {

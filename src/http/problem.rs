@@ -1,5 +1,7 @@
 //! Refusals, all in one shape: problem details (RFC 9457) that say what to do.
 
+use std::time::Duration;
+
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use warp::reject::Rejection;
@@ -25,17 +27,24 @@ pub(crate) struct Problem {
     detail: String,
     /// Header lines that this status needs.
     headers: &'static [(&'static str, &'static str)],
+    /// After how long to try again (RFC 9110, section 10.2.3).
+    retry: Option<Duration>,
 }
 
 impl Problem {
     /// `detail` says what was asked and what would be right.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), headers: &[] }
+        Self { status, detail: detail.into(), headers: &[], retry: None }
     }
 
     /// 400 with `detail`.
     pub(crate) fn bad(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 429: it may be asked again `after` some time (RFC 6585, section 4).
+    pub(super) fn too_many(detail: impl Into<String>, after: Duration) -> Self {
+        Self { retry: Some(after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// The same with another `detail`.
@@ -96,6 +105,11 @@ impl warp::Reply for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         for (name, value) in self.headers {
             headers.insert(*name, HeaderValue::from_static(value));
+        }
+        if let Some(after) = self.retry {
+            // Whole seconds, and not too few.
+            headers
+                .insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)));
         }
         response
     }

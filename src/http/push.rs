@@ -20,6 +20,8 @@ use crate::event::{Origin, StreamName};
 use super::command::{Fault, Sender};
 use super::listen::Coming;
 use super::problem::{Allowed, Problem};
+use super::term::Over;
+use super::who::refused;
 use super::{Request, follow, is_sending, json};
 
 /// Most bytes that go into a stream at once: the others are to have their turn.
@@ -83,12 +85,14 @@ async fn append(name: &str, ask: &Request, body: Option<&mut Incoming>) -> Resul
         ));
     }
     let origin = origin(ask.only("origin")?)?;
+    let mut term = ask.term()?;
     let pusher = open(ask, entry.log.name(), origin).await?;
     let mut tally = Tally::default();
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = pusher.gone() => return Err(gone(&Refused::Gone, tally)),
+            over = term.over() => return Err(ended(&over, tally)),
         };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| broken(StatusCode::BAD_REQUEST, "the body broke off", tally))?;
@@ -123,11 +127,22 @@ async fn open(ask: &Request, stream: &StreamName, origin: Origin) -> Result<Push
 
 /// What could not be taken to its end: so that the rest can be sent again, how far it was.
 fn broken(status: StatusCode, why: &str, tally: Tally) -> Problem {
-    let taken = match tally.ids {
-        Some((_, last)) => format!("{} lines of it are in the stream, the last as {last}", tally.lines),
-        None => "nothing of it is in the stream".to_owned(),
-    };
-    Problem::new(status, format!("{why}; {taken}"))
+    Problem::new(status, so_far(why, tally))
+}
+
+/// A body that may go on no longer.
+fn ended(over: &Over, tally: Tally) -> Problem {
+    match over {
+        Over::Denied(why) => refused(why).because(so_far(&why.to_string(), tally)),
+        Over::Aged => broken(StatusCode::SERVICE_UNAVAILABLE, "this connection has lived its time", tally),
+    }
+}
+
+fn so_far(why: &str, tally: Tally) -> String {
+    match tally.ids {
+        Some((_, last)) => format!("{why}; {} lines of it are in the stream, the last as {last}", tally.lines),
+        None => format!("{why}; nothing of it is in the stream"),
+    }
 }
 
 fn origin(name: Option<&str>) -> Result<Origin, Problem> {

@@ -277,7 +277,7 @@ mod tests {
         assert!(!reading.has_skipped());
         wheel.pause(false);
         assert_eq!(drain(&mut reading).await, (3..1000).collect::<Vec<_>>());
-        let eights = Filter::new(&["8$".to_owned()], &[], vec![]).unwrap();
+        let eights = Filter::new(&["8$".to_owned()], &[], vec![], 1 << 20).unwrap();
         wheel.filter(eights.clone(), None);
         write(&mut appender, 1000..1010).await;
         assert_eq!(drain(&mut reading).await, [1008]);

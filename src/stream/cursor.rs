@@ -357,7 +357,7 @@ mod tests {
 
     fn view(grep: &[&str]) -> View {
         let grep: Vec<_> = grep.iter().map(|&pattern| pattern.to_owned()).collect();
-        View { encoding: Encoding::Text, filter: Filter::new(&grep, &[], vec![]).unwrap(), several: false }
+        View { encoding: Encoding::Text, filter: Filter::new(&grep, &[], vec![], 1 << 20).unwrap(), several: false }
     }
 
     async fn write(appender: &mut Appender, lines: std::ops::Range<u64>) {

@@ -109,6 +109,11 @@ pub fn denied(why: &str) -> String {
     line_of(&InStream { stream: None, kind: Some("denied"), fields: &Denied { why } })
 }
 
+/// Why the reader is sent nothing more on this connection, as a line; one that connects again goes on.
+pub fn over(why: &str) -> String {
+    line_of(&InStream { stream: None, kind: Some("over"), fields: &Denied { why } })
+}
+
 /// How far the source is, as a line.
 pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
     line_of(&InStream { stream, kind: Some("progress"), fields: progress })

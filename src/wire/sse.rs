@@ -84,10 +84,18 @@ pub fn denied(why: &str) -> String {
     named("denied", None, &ndjson::Denied { why })
 }
 
+/// Why the reader is sent nothing more on this connection; one that connects again goes on, so only people need to know.
+pub fn over(why: &str) -> String {
+    format!(": {why}\n\n")
+}
+
 /// Moves the reader's place without an event: past what its filter skipped.
 pub fn place(id: &dyn Display) -> String {
     format!("id: {id}\n\n")
 }
+
+/// What the last id of a reader ends with that has got all it asked for; no other id does.
+pub const SATISFIED: char = '!';
 
 /// The first bytes of a body: how long to wait before connecting again, in milliseconds.
 pub fn hello(retry: u32) -> String {

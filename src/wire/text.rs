@@ -49,6 +49,11 @@ pub fn denied(why: &str) -> String {
     said(why)
 }
 
+/// Why the reader is sent nothing more on this connection, as a line; one that connects again goes on.
+pub fn over(why: &str) -> String {
+    said(why)
+}
+
 fn loss(fields: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Fields {

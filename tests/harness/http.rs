@@ -122,7 +122,8 @@ impl Response {
         }
         let length = header(&headers, "content-length").map(|text| text.parse().unwrap());
         let left = match (header(&headers, "transfer-encoding"), length) {
-            _ if status == 204 || status < 200 => Left::Length(0),
+            // RFC 9112, section 6.3.
+            _ if matches!(status, 204 | 304) || status < 200 => Left::Length(0),
             (Some(coding), _) => {
                 assert_eq!(coding, "chunked");
                 Left::Chunk(0)

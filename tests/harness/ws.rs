@@ -71,6 +71,11 @@ impl Channel {
         self.socket.get_mut().write_all(bytes)
     }
 
+    /// How long a write may wait.
+    pub(crate) fn patience(&self, patience: std::time::Duration) {
+        self.socket.get_ref().patience(patience);
+    }
+
     /// The next frame; an end by a reset counts as an end.
     pub(crate) fn frame(&mut self, deadline: Deadline) -> Frame {
         let left = deadline.left().unwrap_or_else(|| panic!("no frame in time; told before: {:#?}", self.talked));

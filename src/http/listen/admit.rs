@@ -20,9 +20,6 @@ use super::super::{cors, push, who};
 use super::seats::Seat;
 use super::{Guest, Rules};
 
-/// Largest body of a request, in bytes: as much as a process is given to read at once.
-const BODY: usize = 64 << 10;
-
 /// The body that came with a request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sent(pub(crate) Bytes);
@@ -85,6 +82,14 @@ async fn admit(
 ) -> Result<hyper::Request<Empty<Bytes>>, Problem> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     check_host(authority, request.headers(), &rules.hosts)?;
+    let asked = request.uri().path_and_query().map_or(0, |asked| asked.as_str().len());
+    if asked > guest.limits.query_size {
+        let most = guest.limits.query_size;
+        let detail = format!(
+            "path and query may have {most} bytes, and this has {asked}; the control channel takes long filters"
+        );
+        return Err(Problem::new(StatusCode::URI_TOO_LONG, detail));
+    }
     let (mut head, body) = request.into_parts();
     // Of HTTP/2 the name stands in `:authority` alone (RFC 9113, section 8.3.1); whoever asks later looks in one place.
     if let (false, Some(authority)) = (head.headers.contains_key(header::HOST), head.uri.authority())
@@ -97,12 +102,12 @@ async fn admit(
     if push::takes_lines(&head) {
         head.extensions.insert(Coming(Arc::new(Mutex::new(Some(body)))));
     } else if !body.is_end_stream() {
-        let takes_one = head.method == Method::POST;
-        let read = tokio::time::timeout(rules.limits.body, Limited::new(body, BODY).collect()).await;
+        let (takes_one, most) = (head.method == Method::POST, guest.limits.body_size);
+        let read = tokio::time::timeout(guest.limits.body, Limited::new(body, most).collect()).await;
         match read {
             Ok(Ok(body)) => sent.0 = body.to_bytes(),
             Ok(Err(_)) if takes_one => {
-                let detail = format!("a body may have {BODY} bytes; send it in pieces");
+                let detail = format!("a body may have {most} bytes; send it in pieces");
                 return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
             }
             Ok(Err(_)) => {

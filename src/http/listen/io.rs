@@ -2,11 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::keep::Pulse;
 
 /// How HTTP/2 with prior knowledge begins (RFC 9113, section 3.4); no method of HTTP/1.1 begins so.
 const PREFACE: [u8; 3] = *b"PRI";
@@ -21,6 +24,8 @@ pub(super) struct Watched<S> {
     /// How long a write may wait.
     stalled: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Who hears that something came.
+    pulse: Option<Arc<Pulse>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
@@ -36,7 +41,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
             read.extend_from_slice(&rest[..count]);
         }
         let is_h2 = read == PREFACE;
-        Ok((Self { stream, read, given: 0, stalled, waiting: None }, is_h2))
+        Ok((Self { stream, read, given: 0, stalled, waiting: None, pulse: None }, is_h2))
+    }
+
+    /// Tells `pulse` whenever something comes.
+    pub(super) fn tell(&mut self, pulse: Arc<Pulse>) {
+        self.pulse = Some(pulse);
     }
 
     /// Passes a write's outcome on, unless it waits for too long.
@@ -64,7 +74,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
                 read @ Poll::Ready(_) => read,
             };
         }
-        Pin::new(&mut self.stream).poll_read(cx, out)
+        let before = out.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, out);
+        if let Some(pulse) = &self.pulse
+            && out.filled().len() > before
+        {
+            pulse.heard(Instant::now());
+        }
+        read
     }
 }
 

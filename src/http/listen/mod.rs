@@ -2,6 +2,8 @@
 
 mod admit;
 mod io;
+mod keep;
+mod protocol;
 mod seats;
 mod tls;
 
@@ -14,12 +16,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, warn};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use warp::Filter;
@@ -32,30 +33,14 @@ pub(crate) use admit::{Coming, Sent};
 pub(crate) use tls::{Tls, TlsError};
 
 use super::Answers;
-use admit::respond;
-use io::{Watched, tune};
+use io::tune;
+use protocol::connection;
 use seats::{Seat, Seats};
-
-/// Most of a response that waits in one connection's buffer, in bytes, beyond the frame that overran it.
-const WRITE_BUFFER: usize = 32 << 10;
-
-/// Largest head, in bytes, and most header lines: a browser's with cookies is a tenth of it.
-const HEAD: usize = 32 << 10;
-const HEADERS: usize = 100;
-
-/// Streams on one HTTP/2 connection at once; a browser asks for 100 at most.
-const H2_STREAMS: u32 = 100;
 
 /// What somebody is told who speaks HTTP where TLS is spoken.
 const PLAIN: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 34\r\nConnection: close\r\n\r\n\
     this address speaks TLS: https://\n";
-
-/// Streams of one HTTP/2 connection that may be reset unanswered: a browser has no more open (CVE-2023-44487).
-const H2_RESETS: usize = 100;
-
-/// What one HTTP/2 connection may send ahead, in bytes: for all its streams together, as bodies are small.
-const H2_WINDOW: u32 = 256 << 10;
 
 /// After a failure to accept (no descriptors left), how long until the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -162,7 +147,8 @@ pub(crate) struct Rules {
     pub(crate) hosts: Hosts,
     /// Whose pages may read.
     pub(crate) origins: Arc<Origins>,
-    pub(crate) limits: Limits,
+    /// Bounds, as they are now: a connection has those of when it began.
+    pub(crate) limits: watch::Receiver<Arc<Limits>>,
     pub(crate) trusted: Vec<Network>,
     /// Without the slash at its end.
     pub(crate) base_path: String,
@@ -183,7 +169,7 @@ where
     F::Extract: Reply,
     F::Future: Send,
 {
-    let seats = Arc::new(Seats::new(rules.limits.connections, rules.limits.per_address));
+    let seats = Arc::new(Seats::default());
     let rules = Arc::new(rules);
     for socket in sockets {
         let loop_ = accept(socket, routes.clone(), rules.clone(), seats.clone());
@@ -241,6 +227,10 @@ pub(crate) struct Guest {
     pub(crate) peer: Peer,
     /// Whether nobody on the way can read along.
     pub(super) secure: bool,
+    /// The bounds of its connection.
+    pub(super) limits: Arc<Limits>,
+    /// When its connection has lived its time; `None` for never.
+    pub(super) until: Option<Instant>,
     seat: Arc<Seat>,
     tasks: TaskTracker,
 }
@@ -267,14 +257,22 @@ fn spawn<F, S>(
     S: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     // Without even a seat to refuse from, the connection is closed.
-    let Some(seat) = seats.take(from.address) else { return };
-    let guest = Guest { peer: from.peer, secure: false, seat: Arc::new(seat), tasks: rules.tasks.clone() };
+    let limits = rules.limits.borrow().clone();
+    let Some(seat) = seats.take(from.address, &limits) else { return };
+    let until = limits.lifetime.map(|lifetime| Instant::now() + spread(lifetime));
+    let guest =
+        Guest { peer: from.peer, secure: false, limits, until, seat: Arc::new(seat), tasks: rules.tasks.clone() };
     let served = serve(guest, routes.clone(), rules.clone());
     rules.tasks.spawn(async move {
         if let Err(error) = served.await {
             debug!(error:% = error; "a connection failed");
         }
     });
+}
+
+/// A lifetime, of which up to a tenth is left away: those who came together are not to come back together.
+fn spread(lifetime: Duration) -> Duration {
+    lifetime.mul_f64(1.0 - fastrand::f64() / 10.0)
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -293,7 +291,7 @@ where
         }
         Ok(Err(stream))
     };
-    let shaken = rules.finish.run_until_cancelled(tokio::time::timeout(rules.limits.head, shake)).await;
+    let shaken = rules.finish.run_until_cancelled(tokio::time::timeout(guest.limits.head, shake)).await;
     match shaken.ok_or("the daemon stops")??? {
         Ok(stream) => {
             guest.secure = true;
@@ -309,80 +307,15 @@ where
     }
 }
 
-/// Serves one connection to its end.
-async fn connection<F, S>(stream: S, guest: Guest, routes: F, rules: &Arc<Rules>) -> Result<(), Failure>
-where
-    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
-    F::Extract: Reply,
-    F::Future: Send,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let limits = &rules.limits;
-    let peeked = tokio::time::timeout(limits.head, Watched::peek(stream, limits.stalled_write));
-    let (stream, is_h2) = rules.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
-    let overfull = matches!(*guest.seat, Seat::Overfull(_));
-    let seated = rules.clone();
-    let service = service_fn(move |request| {
-        let (routes, rules, guest) = (routes.clone(), seated.clone(), guest.clone());
-        // Boxed, since a connection keeps the room of what answered it for as long as its body lasts.
-        Box::pin(async move { Ok::<_, Infallible>(respond(request, routes, &rules, guest).await) })
-    });
-    let stream = TokioIo::new(stream);
-    if is_h2 {
-        let mut server = http2::Builder::new(Tasks(rules.tasks.clone()));
-        server
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(H2_STREAMS)
-            .max_pending_accept_reset_streams(H2_RESETS)
-            .max_local_error_reset_streams(H2_RESETS)
-            .initial_stream_window_size(H2_WINDOW / 4)
-            .initial_connection_window_size(H2_WINDOW)
-            .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX))
-            .max_send_buf_size(WRITE_BUFFER * 2)
-            .keep_alive_interval(limits.keep_alive)
-            .keep_alive_timeout(limits.stalled_write);
-        let mut connection = Box::pin(server.serve_connection(stream, service));
-        drain(connection.as_mut(), &rules.finish, http2::Connection::graceful_shutdown).await?;
-    } else {
-        let mut server = http1::Builder::new();
-        server
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.head)
-            .max_headers(HEADERS)
-            .max_buf_size(WRITE_BUFFER)
-            .keep_alive(!overfull);
-        let mut connection = Box::pin(server.serve_connection(stream, service).with_upgrades());
-        drain(connection.as_mut(), &rules.finish, http1::UpgradeableConnection::graceful_shutdown).await?;
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Runs a connection; once asked to finish, it ends with the responses that are under way.
-async fn drain<C>(
-    mut connection: std::pin::Pin<&mut C>,
-    finish: &CancellationToken,
-    ask: fn(std::pin::Pin<&mut C>),
-) -> C::Output
-where
-    C: Future,
-{
-    tokio::select! {
-        ended = connection.as_mut() => return ended,
-        () = finish.cancelled() => ask(connection.as_mut()),
-    }
-    connection.await
-}
-
-/// Lets HTTP/2 start its tasks where all tasks run.
-#[derive(Debug, Clone)]
-struct Tasks(TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Tasks
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn(task);
+    #[test]
+    fn lifetimes_are_spread_over_their_last_tenth() {
+        let lifetime = Duration::from_secs(1000);
+        let all: Vec<_> = (0..1000).map(|_| spread(lifetime).as_secs()).collect();
+        assert!(all.iter().all(|seconds| (900..=1000).contains(seconds)), "{all:?}");
+        assert!(all.iter().any(|seconds| *seconds < 930) && all.iter().any(|seconds| *seconds > 970), "{all:?}");
     }
 }

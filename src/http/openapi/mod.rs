@@ -13,9 +13,9 @@ use super::{Request, json as answer};
 
 use parts::{READING, parameter, parameters, reference};
 
-/// Refusals that any request may meet: a query that is none, a token that does not count, no right, a body that is slow or long, a host that is not ours,
+/// Refusals that any request may meet: a query that is none, a token that does not count, no right, a body or a query that is slow or long, a host that is not ours,
 /// no seat or no readiness.
-const ANYWHERE: [u16; 7] = [400, 401, 403, 408, 413, 421, 503];
+const ANYWHERE: [u16; 8] = [400, 401, 403, 408, 413, 414, 421, 503];
 
 /// `GET /openapi.json`.
 pub(super) fn openapi(ask: &Request) -> Result<Response, Problem> {
@@ -103,7 +103,7 @@ impl Operation {
             "properties": { "already": { "type": "boolean", "description": "It was so before." } },
             "required": ["already"],
         });
-        let refusals = &[404, 409, 500];
+        let refusals = &[404, 409, 429, 500];
         Self { method: "post", refusals, ..Self::of_stream(path, id, summary, of_json("It was carried out.", &done)) }
     }
 
@@ -183,7 +183,7 @@ fn readers() -> Vec<Operation> {
         .with(parameters(&READING))
         .or(204, OVER),
         Operation {
-            refusals: &[404, 406],
+            refusals: &[404, 406, 429],
             ..Operation::of_stream(
                 "/streams/{name}/poll",
                 "pollStream",
@@ -282,7 +282,7 @@ fn of_the_daemon() -> Vec<Operation> {
                 101,
                 json!({ "description": "It is open; `rtlogd schema control` prints what it speaks." }),
             )],
-            refusals: &[426],
+            refusals: &[426, 429],
             ..Operation::get(
                 "/control",
                 "openControl",

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::oneshot;
 
-use crate::config::{Right, SignalName};
+use crate::config::{Limits, Right, SignalName};
 use crate::control::{Attachment, Command, Reply};
 use crate::event::{Level, StreamName};
 use crate::stream::{self as log, Start, Until, View};
@@ -92,7 +92,7 @@ impl Session {
             let most = format!("{SUBSCRIPTIONS} subscriptions are the most for one channel; end some, or open another");
             return Err(Error::new(Code::TooMany, most));
         }
-        let filter = filter(&ask.grep, &ask.exclude, &ask.origin, ask.level.as_deref())?;
+        let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
         let run = match ask.run.as_deref() {
             None => false,
             Some("current") => true,
@@ -107,7 +107,7 @@ impl Session {
         let course = Course { log: entry.log, view, until, ready: self.app.ready.clone() };
         let (reading, wheel) = Reading::with_wheel(cursor, course);
         let number = self.next_number();
-        let told = reading.told(self.app.keep_alive);
+        let told = reading.told(self.limits.keep_alive);
         let told = told.map(|(item, place, skipped)| Told::Item(item, place, skipped));
         let told = told.chain(stream::iter([Told::Ended])).map(move |told| (number, told));
         self.told.push(Box::pin(told));
@@ -124,7 +124,7 @@ impl Session {
     }
 
     fn filter(&mut self, ask: Filter) -> Now {
-        let filter = filter(&ask.grep, &ask.exclude, &ask.origin, ask.level.as_deref())?;
+        let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
         let from = ask.from.map_or(Ok(None), |from| begin(&from))?;
         self.steer(ask.subscription, ask.session, |wheel| wheel.filter(filter.clone(), from))
     }
@@ -264,9 +264,10 @@ fn no_subscription(number: u64) -> Error {
     Error::new(Code::NotFound, format!("this channel has no subscription {number}"))
 }
 
-fn filter(grep: &Words, exclude: &Words, origin: &Words, level: Option<&str>) -> Result<log::Filter, Error> {
+fn filter(limits: &Limits, of: [&Words; 3], level: Option<&str>) -> Result<log::Filter, Error> {
+    let [grep, exclude, origin] = of.map(Words::all);
     let level = level.map(str::parse::<Level>).transpose().map_err(|error| parameter(format!("level: {error}")))?;
-    let filter = log::Filter::new(grep.all(), exclude.all(), origin.all().to_vec());
+    let filter = log::Filter::new(grep, exclude, origin.to_vec(), limits.filter_size);
     filter.map(|filter| filter.with_level(level)).map_err(|error| parameter(error.to_string()))
 }
 

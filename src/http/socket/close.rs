@@ -40,6 +40,9 @@ pub(super) const SILENCE: Close = Close(CloseCode::Policy, "no answer to pings")
 /// The token is over, or was revoked.
 pub(super) const DENIED: Close = Close(CloseCode::Policy, "the token does not count any more");
 
+/// The connection has lived its time. What a service says that others take over from: connect again, at any time.
+pub(super) const AGED: Close = Close(CloseCode::Restart, "the connection has lived its time; connect again");
+
 /// It came in a message that is not text.
 pub(super) const BINARY: Close = Close(CloseCode::Unsupported, "messages are JSON, as text");
 
@@ -56,7 +59,7 @@ impl From<Error> for Ending {
             }
             Error::Protocol(_) => Close(CloseCode::Protocol, "a frame breaks the protocol (RFC 6455)"),
             Error::Utf8(_) => Close(CloseCode::Invalid, "a text message is not UTF-8"),
-            Error::Capacity(_) => Close(CloseCode::Size, "a message has at most 131072 bytes"),
+            Error::Capacity(_) => Close(CloseCode::Size, "a message is larger than `limits: message_size` allows"),
             _ => Close(CloseCode::Error, "the daemon cannot go on with this connection"),
         };
         debug!(error:% = error; "a WebSocket failed");

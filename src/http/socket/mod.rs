@@ -26,9 +26,6 @@ use session::Session;
 /// The subprotocol: a later one is another name.
 const PROTOCOL: &str = "rtlogd.v1";
 
-/// Largest message that is taken, in bytes: the longest input in base64, and what stands around it. A frame is no larger.
-const MESSAGE: usize = 128 << 10;
-
 /// What is read from a socket at once, in bytes: commands are short.
 const READ: usize = 8 << 10;
 
@@ -50,11 +47,13 @@ pub(super) fn open(ask: Request, upgrade: Option<OnUpgrade>) -> Result<Response,
         let detail = "the daemon is starting or stopping; try again";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     }
+    let term = ask.term()?;
     let guest = ask.guest.clone();
-    let session = Session::new(ask.app, ask.caller);
+    let largest = guest.limits.message_size;
+    let session = Session::new(ask.app, ask.caller, guest.limits.clone());
     guest.go_on(async move {
-        match upgraded(upgrade, MESSAGE).await {
-            Ok(socket) => session.run(socket).await,
+        match upgraded(upgrade, largest).await {
+            Ok(socket) => session.run(socket, term).await,
             Err(error) => debug!(error:% = error; "a WebSocket did not come to be"),
         }
     });
@@ -95,7 +94,7 @@ fn lists(headers: &HeaderMap, name: &str, token: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
 }
 
-/// The connection as a socket that takes messages of up to `largest` bytes.
+/// The connection as a socket that takes messages of up to `largest` bytes. A frame is no larger.
 async fn upgraded(upgrade: OnUpgrade, largest: usize) -> Result<Socket, hyper::Error> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ)

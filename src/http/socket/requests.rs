@@ -2,20 +2,25 @@
 //! answered when all of it is done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::control::{Attachment, Refused};
 use crate::event::StreamName;
 use crate::wire::message::{self, Code, Done, Error, Id, Incoming};
 
-use super::super::command::Fault;
+use super::super::command::{Fault, too_fast};
 use super::session::Session;
 
 /// Most commands of one socket under way at once: who sends more than are answered is told `busy`.
 const REQUESTS: usize = 32;
+
+/// Longest time that a channel which sends too much is not listened to: to read and refuse is work too, and pings wait.
+const DEAF: Duration = Duration::from_millis(100);
 
 /// What a call came to.
 pub(super) enum Came {
@@ -61,12 +66,15 @@ impl Session {
     pub(super) async fn message(&mut self, text: &str) -> Option<String> {
         let Incoming { batch, requests } = match message::read(text) {
             Ok(incoming) => incoming,
-            Err(error) => return Some(message::reply(&Id::null(), Err(&error))),
+            Err(error) => {
+                let error = self.keep_pace().err().unwrap_or(error);
+                return Some(message::reply(&Id::null(), Err(&error)));
+            }
         };
         let mut parts = Vec::with_capacity(requests.len());
         let mut late = false;
         for request in requests {
-            let outcome = match request.call {
+            let outcome = match self.keep_pace().and(request.call) {
                 Ok(call) => self.call(call).await,
                 Err(error) => Outcome::Now(Err(error)),
             };
@@ -90,6 +98,20 @@ impl Session {
         }
         let finished = finished.await;
         self.finish(finished)
+    }
+
+    /// Counts one more request. A token's are counted together, whatever channel they come by. Who sends too many is not
+    /// listened to for a while: what it sends on waits with it.
+    fn keep_pace(&mut self) -> Result<(), Error> {
+        let (rate, now) = (self.limits.control_rate, Instant::now());
+        let taken = match self.caller.token() {
+            Some(_) => self.app.paces.take(self.caller.credential(), rate, now),
+            None => self.pace.take(rate, now),
+        };
+        taken.map_err(|wait| {
+            self.deaf = Some(now + wait.min(DEAF));
+            Error::too_fast(too_fast(rate, wait), wait)
+        })
     }
 
     /// The reply to a message, if anybody waits for one.

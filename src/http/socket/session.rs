@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::stream::SelectAll;
 use futures_util::{SinkExt, Stream, StreamExt};
@@ -10,7 +11,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::access::{BadToken, Caller};
+use crate::access::Caller;
+use crate::config::Limits;
 use crate::control::Raw;
 use crate::event::{Position, StreamName};
 use crate::stream::Item;
@@ -18,8 +20,9 @@ use crate::wire::message::{Holder, Tell, events};
 
 use super::super::App;
 use super::super::leases::Held;
+use super::super::pace::Pace;
 use super::super::reading::Wheel;
-use super::super::term::Term;
+use super::super::term::{Over, Term};
 use super::Socket;
 use super::close::{self, Ending};
 use super::requests::{Finished, UnderWay};
@@ -31,6 +34,7 @@ const SILENCE: u32 = 3;
 pub(super) struct Session {
     pub(super) app: App,
     pub(super) caller: Caller,
+    pub(super) limits: Arc<Limits>,
     /// Stands for this channel where leases are held.
     pub(super) number: u64,
     pub(super) subscriptions: BTreeMap<u64, Subscription>,
@@ -38,6 +42,12 @@ pub(super) struct Session {
     /// What all of them give.
     pub(super) told: SelectAll<Telling>,
     pub(super) under_way: UnderWay,
+    /// How fast its requests came, where no token tells whose they are.
+    pub(super) pace: Pace,
+    /// Its time is over: what is under way is answered, until then at most.
+    leaves: Option<Instant>,
+    /// Until when nothing is heard.
+    pub(super) deaf: Option<Instant>,
     /// How the leases of its streams were told last; nobody's where there is none.
     leases: BTreeMap<StreamName, (u64, Instant)>,
     changes: watch::Receiver<BTreeMap<StreamName, Held>>,
@@ -75,24 +85,28 @@ enum Step {
     Finished(Finished),
     /// Somebody took or gave back a lease.
     Leases,
-    /// It is time to look at pings and leases.
+    /// It is time to look at pings and leases, or to listen again.
     Look,
     Stopping,
-    /// What the peer shows for itself does not count any more.
-    Denied(BadToken),
+    /// It may go on no longer.
+    Over(Over),
 }
 
 impl Session {
-    pub(super) fn new(app: App, caller: Caller) -> Self {
+    pub(super) fn new(app: App, caller: Caller, limits: Arc<Limits>) -> Self {
         let changes = app.leases.watch();
         Self {
             app,
             caller,
+            limits,
             number: fastrand::u64(..),
             subscriptions: BTreeMap::new(),
             attachments: BTreeMap::new(),
             told: SelectAll::new(),
             under_way: UnderWay::default(),
+            pace: Pace::new(Instant::now()),
+            leaves: None,
+            deaf: None,
             leases: BTreeMap::new(),
             changes,
             last_number: 0,
@@ -111,10 +125,9 @@ impl Session {
     }
 
     /// Runs it to its end.
-    pub(super) async fn run(mut self, mut socket: Socket) {
+    pub(super) async fn run(mut self, mut socket: Socket, term: Term) {
         debug!(peer:% = self.caller.peer; "a control channel opens");
-        let denied = Term::new(&self.app.access, &self.caller);
-        let ending = self.serve(&mut socket, denied).await;
+        let ending = self.serve(&mut socket, term).await;
         self.app.leases.leave(self.number);
         let peer = self.caller.peer;
         // Its readers end before the farewell: they would only hold others up.
@@ -124,7 +137,7 @@ impl Session {
     }
 
     async fn serve(&mut self, socket: &mut Socket, mut term: Term) -> Ending {
-        let interval = self.app.keep_alive;
+        let interval = self.limits.keep_alive;
         let mut ping = Instant::now() + interval;
         let mut unanswered = 0;
         let mut stopping = false;
@@ -132,6 +145,9 @@ impl Session {
             let nothing_left = self.subscriptions.is_empty() && self.attachments.is_empty();
             if stopping && nothing_left && self.under_way.messages.is_empty() {
                 return Ending::Ours(close::STOPPING);
+            }
+            if self.leaves.is_some_and(|by| self.under_way.messages.is_empty() || by <= Instant::now()) {
+                return Ending::Ours(close::AGED);
             }
             let sent = match self.step(socket, &mut term, ping, stopping).await {
                 Step::Heard(None) => return Ending::Closed,
@@ -169,7 +185,11 @@ impl Session {
                     stopping = true;
                     Ok(())
                 }
-                Step::Denied(why) => {
+                Step::Over(Over::Aged) => {
+                    self.leaves = Some(Instant::now() + self.limits.shutdown);
+                    Ok(())
+                }
+                Step::Over(Over::Denied(why)) => {
                     debug!(peer:% = self.caller.peer, why:% = why; "a control channel has lost its token");
                     return Ending::Ours(close::DENIED);
                 }
@@ -182,11 +202,12 @@ impl Session {
 
     async fn step(&mut self, socket: &mut Socket, term: &mut Term, ping: Instant, stopping: bool) -> Step {
         let over = self.leases.values().map(|(_, until)| *until).min();
-        let look = over.map_or(ping, |over| over.min(ping));
+        self.deaf = self.deaf.filter(|until| *until > Instant::now());
+        let look = over.into_iter().chain(self.deaf).chain(self.leaves).fold(ping, Instant::min);
         let mut ready = self.app.ready.clone();
         tokio::select! {
-            why = term.over() => Step::Denied(why),
-            heard = socket.next() => Step::Heard(heard),
+            over = term.over(), if self.leaves.is_none() => Step::Over(over),
+            heard = socket.next(), if self.deaf.is_none() && self.leaves.is_none() => Step::Heard(heard),
             Some((number, told)) = self.told.next() => Step::Told(number, told),
             Some(finished) = self.under_way.messages.next() => Step::Finished(finished),
             // The sender lives in the app, which is ours.

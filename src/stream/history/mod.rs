@@ -248,8 +248,11 @@ mod tests {
 
         async fn reader(&self, start: Start, grep: &[&str]) -> Cursor {
             let grep: Vec<_> = grep.iter().map(|&pattern| pattern.to_owned()).collect();
-            let view =
-                View { encoding: Encoding::Ndjson, filter: Filter::new(&grep, &[], vec![]).unwrap(), several: false };
+            let view = View {
+                encoding: Encoding::Ndjson,
+                filter: Filter::new(&grep, &[], vec![], 1 << 20).unwrap(),
+                several: false,
+            };
             self.log().cursor(view, start, Until { head: true, ..Until::default() }).await
         }
 

@@ -11,6 +11,8 @@ pub use call::{Unsubscribe, Words};
 pub use schema::schema;
 pub use tell::{Done, Holder, Tell, events};
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -73,11 +75,13 @@ pub enum Code {
     TooMany,
     /// The daemon stops.
     Stopping,
+    /// Requests come faster than they are taken; later it goes.
+    TooFast,
 }
 
 impl Code {
     /// All of them, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Parse,
         Self::Request,
         Self::Method,
@@ -90,6 +94,7 @@ impl Code {
         Self::Busy,
         Self::TooMany,
         Self::Stopping,
+        Self::TooFast,
     ];
 
     /// The number on the wire.
@@ -107,6 +112,7 @@ impl Code {
             Self::Busy => -32005,
             Self::TooMany => -32006,
             Self::Stopping => -32007,
+            Self::TooFast => -32008,
         }
     }
 
@@ -125,6 +131,7 @@ impl Code {
             Self::Busy => "busy",
             Self::TooMany => "too-many",
             Self::Stopping => "stopping",
+            Self::TooFast => "too-fast",
         }
     }
 
@@ -143,6 +150,7 @@ impl Code {
             Self::Busy => "too much is under way; try again",
             Self::TooMany => "more than one channel may have",
             Self::Stopping => "the daemon stops",
+            Self::TooFast => "requests come too fast; try again after `data.retry` seconds",
         }
     }
 }
@@ -154,12 +162,19 @@ pub struct Error {
     pub code: Code,
     /// What exactly, in words.
     pub detail: String,
+    /// After how long it goes, if that is known.
+    pub retry: Option<Duration>,
 }
 
 impl Error {
     /// A refusal of this kind.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into() }
+        Self { code, detail: detail.into(), retry: None }
+    }
+
+    /// A refusal of what goes `after` some time.
+    pub fn too_fast(detail: impl Into<String>, after: Duration) -> Self {
+        Self { retry: Some(after), ..Self::new(Code::TooFast, detail) }
     }
 }
 
@@ -266,7 +281,11 @@ pub fn reply(id: &Id, outcome: Result<&Done, &Error>) -> String {
     let error = outcome.err().map(|error| Shown {
         code: error.code.number(),
         message: error.code.meaning(),
-        data: Data { reason: error.code.reason(), detail: &error.detail },
+        data: Data {
+            reason: error.code.reason(),
+            detail: &error.detail,
+            retry: error.retry.map(|after| after.as_secs_f64()),
+        },
     });
     let reply = Reply { jsonrpc: VERSION, id: &id.0, result: outcome.ok(), error };
     text_of(&reply)
@@ -283,6 +302,9 @@ struct Data<'a> {
     reason: &'static str,
     /// What exactly, and what would be right.
     detail: &'a str,
+    /// After how many seconds it goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<f64>,
 }
 
 #[cfg(test)]

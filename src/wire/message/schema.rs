@@ -96,6 +96,7 @@ fn error() -> Value {
                 "properties": {
                     "reason": { "enum": Code::ALL.map(Code::reason), "description": "The kind of the error, as a word." },
                     "detail": { "type": "string", "description": "What exactly, and what would be right." },
+                    "retry": { "type": "number", "description": "After how many seconds it goes; with `too-fast`." },
                 },
                 "required": ["reason", "detail"],
             },

@@ -1,0 +1,111 @@
+//! One connection, by the protocol that it speaks: HTTP/1.1, or HTTP/2 with its own bounds.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use warp::Filter;
+use warp::reply::Reply;
+
+use super::admit::respond;
+use super::io::Watched;
+use super::keep::{Going, Patience, Pulse, keep};
+use super::seats::Seat;
+use super::{Failure, Guest, Rules};
+
+/// Most of a response that waits in one connection's buffer, in bytes, beyond the frame that overran it.
+const WRITE_BUFFER: usize = 32 << 10;
+
+/// Most header lines: a browser sends a quarter of it.
+const HEADERS: usize = 100;
+
+/// Streams on one HTTP/2 connection at once; a browser asks for 100 at most.
+const H2_STREAMS: u32 = 100;
+
+/// Streams of one HTTP/2 connection that may be reset unanswered: a browser has no more open (CVE-2023-44487).
+const H2_RESETS: usize = 100;
+
+/// What one HTTP/2 connection may send ahead, in bytes: for all its streams together, as bodies are small.
+const H2_WINDOW: u32 = 256 << 10;
+
+/// Serves one connection to its end.
+pub(super) async fn connection<F, S>(stream: S, guest: Guest, routes: F, rules: &Arc<Rules>) -> Result<(), Failure>
+where
+    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+    F::Future: Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = guest.limits.clone();
+    let peeked = tokio::time::timeout(limits.head, Watched::peek(stream, limits.stalled_write));
+    let (mut stream, is_h2) = rules.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
+    let overfull = matches!(*guest.seat, Seat::Overfull(_));
+    let patience = Patience {
+        head: limits.head,
+        // Seats from which is refused are few.
+        idle: if overfull { Duration::ZERO } else { limits.idle },
+        until: guest.until,
+        leave: limits.stalled_write,
+    };
+    let pulse = Pulse::new(Instant::now());
+    let (seated, answered) = (rules.clone(), pulse.clone());
+    let service = service_fn(move |request| {
+        let (routes, rules, guest, answering) = (routes.clone(), seated.clone(), guest.clone(), answered.answering());
+        // Boxed, since a connection keeps the room of what answered it for as long as its body lasts.
+        Box::pin(async move {
+            let response = respond(request, routes, &rules, guest).await;
+            Ok::<_, Infallible>(response.map(|body| Going { body, _answering: answering }))
+        })
+    });
+    if is_h2 {
+        let mut server = http2::Builder::new(Tasks(rules.tasks.clone()));
+        server
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(H2_STREAMS)
+            .max_pending_accept_reset_streams(H2_RESETS)
+            .max_local_error_reset_streams(H2_RESETS)
+            .initial_stream_window_size(H2_WINDOW / 4)
+            .initial_connection_window_size(H2_WINDOW)
+            .max_header_list_size(u32::try_from(limits.head_size).unwrap_or(u32::MAX))
+            .max_send_buf_size(WRITE_BUFFER * 2)
+            .keep_alive_interval(limits.keep_alive)
+            .keep_alive_timeout(limits.stalled_write);
+        let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
+        keep(connection.as_mut(), &pulse, patience, &rules.finish, http2::Connection::graceful_shutdown).await
+    } else {
+        let mut server = http1::Builder::new();
+        server
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_headers(HEADERS)
+            .max_header_size(limits.head_size)
+            .max_buf_size(WRITE_BUFFER.max(limits.head_size))
+            .keep_alive(!overfull);
+        // Of HTTP/2 pings and windows come too, which ask for nothing.
+        stream.tell(pulse.clone());
+        let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        keep(connection.as_mut(), &pulse, patience, &rules.finish, http1::UpgradeableConnection::graceful_shutdown)
+            .await
+    }
+}
+
+/// Lets HTTP/2 start its tasks where all tasks run.
+#[derive(Debug, Clone)]
+struct Tasks(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
