@@ -244,7 +244,7 @@ impl<'a> Query<'a> {
             None => None,
         };
         let filter = Filter::new(&texts("grep"), &texts("exclude"), texts("origin"));
-        filter.map(|filter| filter.with_level(level)).map_err(|error| Problem::bad(error.to_string()))
+        Ok(filter?.with_level(level))
     }
 }
 

@@ -5,6 +5,8 @@ use serde::Serialize;
 use warp::reject::Rejection;
 use warp::reply::Response;
 
+use crate::stream::BadFilter;
+
 /// The methods that an address answers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Allowed {
@@ -49,6 +51,11 @@ impl Problem {
         &self.detail
     }
 
+    /// Whether the same may be answered later.
+    pub(super) fn is_for_now(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     /// 405: the methods that would be right are `allowed`.
     pub(super) fn method(allowed: Allowed) -> Self {
         let headers: &[_] = match allowed {
@@ -75,6 +82,13 @@ impl Problem {
     /// The answer to a name that no stream has.
     pub(crate) fn no_stream(name: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("no stream is named {name:?}; GET /streams lists them"))
+    }
+}
+
+impl From<BadFilter> for Problem {
+    fn from(bad: BadFilter) -> Self {
+        let status = if bad.is_for_now() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
+        Self::new(status, bad.to_string())
     }
 }
 

@@ -13,12 +13,13 @@ use super::appender::Appender;
 use super::counts::Counts;
 use super::course::Run;
 use super::cursor::{Bounds, Cursor, Start, Until};
+use super::filter::Filter;
 use super::history::{Kept, Past};
 use super::memory::Budget;
 use super::numbering::Numbering;
 use super::ring::{Found, Ring};
 use super::segment::{Places, Segment};
-use super::view::{Filter, View, Views};
+use super::view::{View, Views};
 
 /// Makes a log named `name` that keeps at most `memory` bytes, its first event with the id after `last`.
 ///

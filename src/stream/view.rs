@@ -8,12 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use regex::bytes::{Regex, RegexBuilder};
 use tokio::time::Instant;
 
-use crate::event::{Event, Kind, Level, Origin, Position, StreamName};
+use crate::event::{Kind, Position, StreamName};
 use crate::wire::{Encoder, Encoding};
 
+use super::filter::Filter;
 use super::ring::Slice;
 
 /// Text in one slot, in bytes, about: a reader holds on to one while it waits for its socket.
@@ -30,89 +30,6 @@ const TICK_PER_READER: Duration = Duration::from_micros(200);
 
 /// But never further apart than this.
 const SLOWEST: Duration = Duration::from_millis(20);
-
-/// Longest expression, in bytes, and the most memory that one compiled may take: many readers bring their own.
-const PATTERN: usize = 4 << 10;
-const COMPILED: usize = 1 << 20;
-
-/// Which lines a reader wants. All other kinds of events pass.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    grep: Vec<Regex>,
-    exclude: Vec<Regex>,
-    origins: Vec<String>,
-    level: Option<Level>,
-}
-
-/// An expression that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadFilter {
-    /// It is longer than an expression may be.
-    #[error("the expression has {0} bytes; the most is {PATTERN}")]
-    TooLong(usize),
-    /// It is not an expression, or grows too large when it is compiled.
-    #[error("not a regular expression: {0}")]
-    Syntax(String),
-}
-
-impl Filter {
-    /// Lines that match each of `grep` and none of `exclude`, and came from one of `origins` if there are any.
-    ///
-    /// # Errors
-    /// If an expression is too long, is none (syntax of the `regex` crate), or takes too much memory.
-    pub fn new(grep: &[String], exclude: &[String], origins: Vec<String>) -> Result<Self, BadFilter> {
-        let compile = |patterns: &[String]| patterns.iter().map(|pattern| compile(pattern)).collect::<Result<_, _>>();
-        Ok(Self { grep: compile(grep)?, exclude: compile(exclude)?, origins, level: None })
-    }
-
-    /// And of these, lines that say they are at least as serious as `level`.
-    #[must_use]
-    pub fn with_level(self, level: Option<Level>) -> Self {
-        Self { level, ..self }
-    }
-
-    /// Whether every event passes.
-    pub fn is_empty(&self) -> bool {
-        self.grep.is_empty() && self.exclude.is_empty() && self.origins.is_empty() && self.level.is_none()
-    }
-
-    /// Whether a line passes; `level` is that of the line if its source said one.
-    pub(super) fn takes(&self, origin: Option<&str>, level: Option<Level>, text: &[u8]) -> bool {
-        (self.origins.is_empty() || self.origins.iter().any(|wanted| Some(wanted.as_str()) == origin))
-            && self.level.is_none_or(|least| level.or_else(|| Level::of(text)).is_some_and(|level| level <= least))
-            && self.grep.iter().all(|pattern| pattern.is_match(text))
-            && !self.exclude.iter().any(|pattern| pattern.is_match(text))
-    }
-
-    /// Whether an event passes; `count` counts what had to be looked at.
-    pub(super) fn takes_event(&self, event: &Event<'_>, count: &mut u64) -> bool {
-        if event.kind != Kind::Line || self.is_empty() {
-            return true;
-        }
-        *count += 1;
-        self.takes(event.origin.map(Origin::as_str), event.flags.level(), event.text)
-    }
-}
-
-fn compile(pattern: &str) -> Result<Regex, BadFilter> {
-    if pattern.len() > PATTERN {
-        return Err(BadFilter::TooLong(pattern.len()));
-    }
-    let built = RegexBuilder::new(pattern).size_limit(COMPILED).dfa_size_limit(COMPILED).build();
-    built.map_err(|error| BadFilter::Syntax(error.to_string()))
-}
-
-impl PartialEq for Filter {
-    fn eq(&self, other: &Self) -> bool {
-        let same = |a: &[Regex], b: &[Regex]| a.iter().map(Regex::as_str).eq(b.iter().map(Regex::as_str));
-        same(&self.grep, &other.grep)
-            && same(&self.exclude, &other.exclude)
-            && self.origins == other.origins
-            && self.level == other.level
-    }
-}
-
-impl Eq for Filter {}
 
 /// A format and a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -267,7 +267,9 @@ fn no_subscription(number: u64) -> Error {
 fn filter(grep: &Words, exclude: &Words, origin: &Words, level: Option<&str>) -> Result<log::Filter, Error> {
     let level = level.map(str::parse::<Level>).transpose().map_err(|error| parameter(format!("level: {error}")))?;
     let filter = log::Filter::new(grep.all(), exclude.all(), origin.all().to_vec());
-    filter.map(|filter| filter.with_level(level)).map_err(|error| parameter(error.to_string()))
+    filter
+        .map(|filter| filter.with_level(level))
+        .map_err(|bad| Error::new(if bad.is_for_now() { Code::Busy } else { Code::Parameters }, bad.to_string()))
 }
 
 fn begin(from: &Begin) -> Result<Option<Start>, Error> {
