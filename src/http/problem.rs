@@ -67,6 +67,13 @@ impl Problem {
         Self { headers, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
+    /// 415: a body is compressed, or coded otherwise (RFC 9110, section 15.5.16). None is unpacked: a kilobyte may stand for a megabyte.
+    pub(super) fn coded() -> Self {
+        let headers = &[("accept-encoding", "identity")];
+        let detail = "bodies are taken as they are: send it uncompressed, without Content-Encoding";
+        Self { headers, ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail) }
+    }
+
     /// 401: what is needed is a token (RFC 6750, section 3).
     pub(super) fn token(detail: impl Into<String>) -> Self {
         let headers = &[("www-authenticate", "Bearer realm=\"rtlogd\"")];

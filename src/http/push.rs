@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::request::Parts;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
@@ -40,6 +40,11 @@ pub(super) fn takes_lines(head: &Parts) -> bool {
     let name = head.uri.path().strip_prefix("/streams/");
     let is_stream = name.is_some_and(|name| !name.is_empty() && !name.contains('/'));
     is_stream && is_sending(&head.method)
+}
+
+/// Whether a body is something else than its bytes.
+pub(super) fn is_coded(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// What is asked of a stream by its own address: to be read, or to take lines.
@@ -76,11 +81,8 @@ async fn append(name: &str, ask: &Request, body: Option<&mut Incoming>) -> Resul
         _ if sends && !takes => return Err(problem.because(Refused::NotPushed.to_string())),
         _ => return Err(problem),
     };
-    if ask.headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "lines are taken as they are: send them uncompressed",
-        ));
+    if is_coded(&ask.headers) {
+        return Err(Problem::coded());
     }
     let origin = origin(ask.only("origin")?)?;
     let pusher = open(ask, entry.log.name(), origin).await?;

@@ -100,6 +100,7 @@ async fn admit(
         let takes_one = head.method == Method::POST;
         let read = tokio::time::timeout(rules.limits.body, Limited::new(body, BODY).collect()).await;
         match read {
+            Ok(Ok(_)) if push::is_coded(&head.headers) => return Err(Problem::coded()),
             Ok(Ok(body)) => sent.0 = body.to_bytes(),
             Ok(Err(_)) if takes_one => {
                 let detail = format!("a body may have {BODY} bytes; send it in pieces");
