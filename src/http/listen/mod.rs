@@ -1,6 +1,7 @@
 //! Sockets: accept, give a seat, serve with timers, drain. Routing is warp's; the loop, the limits and the clock are ours.
 
 mod admit;
+mod flow;
 mod io;
 mod seats;
 mod tls;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, warn};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -33,6 +34,7 @@ pub(crate) use tls::{Tls, TlsError};
 
 use super::Answers;
 use admit::respond;
+use flow::Flow;
 use io::{Watched, tune};
 use seats::{Seat, Seats};
 
@@ -341,8 +343,17 @@ where
             .max_send_buf_size(WRITE_BUFFER * 2)
             .keep_alive_interval(limits.keep_alive)
             .keep_alive_timeout(limits.stalled_write);
+        let flow = Flow::default();
+        let watched = flow.clone();
+        let service = service_fn(move |request| {
+            let (answer, flow) = (service.call(request), watched.clone());
+            async move { answer.await.map(|response| response.map(|body| flow.watch(body))) }
+        });
         let mut connection = Box::pin(server.serve_connection(stream, service));
-        drain(connection.as_mut(), &rules.finish, http2::Connection::graceful_shutdown).await?;
+        tokio::select! {
+            ended = drain(connection.as_mut(), &rules.finish, http2::Connection::graceful_shutdown) => ended?,
+            () = flow.stuck(limits.stalled_write) => return Err("a reader took nothing of an answer for too long".into()),
+        }
     } else {
         let mut server = http1::Builder::new();
         server
