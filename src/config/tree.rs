@@ -12,8 +12,8 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess
 /// Most values in one file. An alias counts for all it stands for: a few lines of them could stand for any number.
 const MAX_NODES: usize = 100_000;
 
-/// Deepest nesting in brackets that is looked at, far beyond what is taken: the time to find the end of them grows with the square.
-const MAX_BRACKETS: usize = 1000;
+/// Deepest nesting that is looked at, far beyond what is taken: to see the end of it takes time that grows with the square.
+const MAX_DEPTH: usize = 1000;
 
 /// One value, and its number in the order of reading.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(super) type Spot = (usize, usize);
 /// Where and why the text is not YAML, is more than one document, or has too many or too deep values.
 pub(super) fn parse(text: &str) -> Result<Node, (Spot, String)> {
     if let Some(place) = too_deep(text) {
-        return Err((place, "not YAML that can be read: brackets within brackets without end".into()));
+        return Err((place, format!("not YAML that can be read: more than {MAX_DEPTH} values within each other")));
     }
     let mut walk = Walk::default();
     let mut tree = walk.run(text).map_err(|error| explain(&error))?;
@@ -58,11 +58,16 @@ pub(super) fn parse(text: &str) -> Result<Node, (Spot, String)> {
     Ok(tree)
 }
 
-/// Where brackets are open too deep, about: only those count that stand where a value may begin, so that a text of patterns with
-/// brackets in them is not taken for one.
+/// Where values begin within each other too often, about: of brackets only those count that stand where a value may begin, so that a
+/// text of patterns with brackets in them is not taken for such.
 fn too_deep(text: &str) -> Option<Spot> {
     let mut depth: usize = 0;
     for (line, written) in text.lines().enumerate() {
+        let lists =
+            written.split(' ').take_while(|word| matches!(*word, "" | "-" | "?")).filter(|word| !word.is_empty());
+        if lists.count() > MAX_DEPTH {
+            return Some((line + 1, 1));
+        }
         // What stood before on this line: nothing yet, or what may have a value behind it.
         let mut begins = true;
         // An anchor or a tag may stand between.
@@ -71,7 +76,7 @@ fn too_deep(text: &str) -> Option<Spot> {
             match letter {
                 '[' | '{' if begins => {
                     depth += 1;
-                    if depth > MAX_BRACKETS {
+                    if depth > MAX_DEPTH {
                         return Some((line + 1, column + 1));
                     }
                 }
@@ -295,9 +300,13 @@ mod tests {
             ("? {", 3003),
         ] {
             let (place, error) = parse(&piece.repeat(most / piece.len())).unwrap_err();
-            assert_eq!((place, error.contains("brackets")), ((1, column), true), "{piece}: {error}");
+            assert_eq!((place, error.contains("1000 values within")), ((1, column), true), "{piece}: {error}");
             let lines = format!("{piece}\n").repeat(most / (piece.len() + 1));
-            assert!(parse(&lines).unwrap_err().1.contains("brackets"), "{piece}");
+            assert!(parse(&lines).unwrap_err().1.contains("1000 values within"), "{piece}");
+        }
+        for piece in ["- ", "? ", "? - "] {
+            let (place, error) = parse(&format!("a: 1\n{}", piece.repeat(most / piece.len()))).unwrap_err();
+            assert_eq!((place, error.contains("1000 values within")), ((2, 1), true), "{piece}: {error}");
         }
         // Many brackets that nobody closes, but as the text of patterns.
         let patterns = "- ^\\[ [0-9\n- 'it [\"'\n- x[\n".repeat(2000);
