@@ -33,6 +33,8 @@ mod lifecycle;
 mod metrics;
 mod hostile;
 mod flood;
+mod slow;
+mod bombs;
 mod cli;
 mod client;
 mod clients;
