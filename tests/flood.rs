@@ -11,18 +11,18 @@ const BOUND: u64 = 64 << 20;
 /// The head of `GET /health/live`, compressed as HPACK has it (RFC 7541): indexed names, one literal.
 const HEAD: &[u8] = b"\x82\x86\x84\x41\x09localhost";
 
-const HEADERS: u8 = 1;
+pub(crate) const HEADERS: u8 = 1;
 const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// A frame (RFC 9113, section 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
@@ -137,14 +137,14 @@ fn is_stopped(mut socket: TcpStream, most: u32, mut frames: impl FnMut(u32) -> V
 }
 
 /// What the daemon holds in memory, in bytes.
-fn resident(daemon: &Daemon) -> u64 {
+pub(crate) fn resident(daemon: &Daemon) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 /// That it serves, and did not grow by more than the bound at its most.
-fn survives(daemon: &Daemon, before: u64) {
+pub(crate) fn survives(daemon: &Daemon, before: u64) {
     assert_eq!(daemon.follow("app").take(1)[0].data, "one");
     let grown = resident(daemon).saturating_sub(before);
     assert!(grown < BOUND, "{grown} bytes");

@@ -34,6 +34,8 @@ mod metrics;
 mod hostile;
 mod limits;
 mod flood;
+mod slow;
+mod bombs;
 mod cli;
 mod client;
 mod clients;

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
@@ -94,6 +95,29 @@ fn nothing_older_than_tls_1_2_is_spoken() {
     let mut answer = [0; 7];
     socket.read_exact(&mut answer).unwrap();
     assert_eq!((answer[0], answer[5]), (0x15, 2), "a fatal alert: {answer:?}");
+}
+
+#[test]
+fn a_slow_handshake_is_dropped() {
+    let (daemon, _authority) = daemon(" }\nlimits: { head: 1s");
+    // A record that says it has 512 bytes of a ClientHello.
+    let hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 32]].concat();
+    for sent in [1, 5, hello.len()] {
+        let mut socket = TcpStream::connect(daemon.address().tcp()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(&hello[..sent]).unwrap();
+        assert_eq!(socket.read(&mut [0]).unwrap(), 0, "after {sent} bytes");
+    }
+    let mut trickling = TcpStream::connect(daemon.address().tcp()).unwrap();
+    trickling.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    trickling.write_all(&hello).unwrap();
+    Deadline::new().until("the end of the one that trickles", || {
+        match (trickling.write(&[7]), trickling.read(&mut [0])) {
+            (Ok(_), Err(error)) => (error.kind() != std::io::ErrorKind::WouldBlock).then_some(()),
+            (Err(_), _) | (_, Ok(_)) => Some(()),
+        }
+    });
+    assert_eq!(daemon.get("/health/live", &[]).0, 200);
 }
 
 /// An address of this machine that is not loopback, if it has one.

@@ -27,6 +27,9 @@ pub(super) enum Switch {
     Off,
 }
 
+/// Most patterns in one list: each line is held against each of them.
+const PATTERNS: usize = 64;
+
 /// A pattern, and how a list of them is written.
 pub(super) trait Chosen {
     /// What was expected, in words.
@@ -87,6 +90,9 @@ impl<'de, T: Deserialize<'de> + Chosen> de::Visitor<'de> for ChoiceVisitor<T> {
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Choice<T>, A::Error> {
         let mut patterns = Vec::new();
         while let Some(pattern) = items.next_element()? {
+            if patterns.len() == PATTERNS {
+                return Err(de::Error::custom(format!("more than {PATTERNS} patterns (put several into one: a|b|c)")));
+            }
             patterns.push(pattern);
         }
         Ok(Choice::Patterns(patterns))

@@ -165,11 +165,11 @@ pub(super) struct Stream {
     pub(super) encoding: Field<Encoding>,
     /// Which lines are joined to one, such as those of a stack trace. Default: none.
     pub(super) multiline: Field<Multiline>,
-    /// Whether progress is looked for: on, off, or a list of patterns that are tried before what is known of programs.
+    /// Whether progress is looked for: on, off, or a list of up to 64 patterns that are tried before what is known of programs.
     /// Default: on.
     pub(super) progress: Field<Choice<ProgressPattern>>,
-    /// Whether secrets are taken out of the lines before anything keeps or shows them: on, off, or a list of patterns beside
-    /// those that are known. Default: off.
+    /// Whether secrets are taken out of the lines before anything keeps or shows them: on, off, or a list of up to 64 patterns
+    /// beside those that are known. Default: off.
     pub(super) redact: Field<Choice<Secret>>,
     /// Whether only those may read it who show a token for it, or are the daemon's own user or root. Default: false, but true
     /// for the journal, and for a file that not everybody on the machine may read.

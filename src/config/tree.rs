@@ -12,6 +12,9 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess
 /// Most values in one file. An alias counts for all it stands for: a few lines of them could stand for any number.
 const MAX_NODES: usize = 100_000;
 
+/// Deepest nesting that is looked at, far beyond what is taken: to see the end of it takes time that grows with the square.
+const MAX_DEPTH: usize = 1000;
+
 /// One value, and its number in the order of reading.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -41,6 +44,9 @@ pub(super) type Spot = (usize, usize);
 /// # Errors
 /// Where and why the text is not YAML, is more than one document, or has too many or too deep values.
 pub(super) fn parse(text: &str) -> Result<Node, (Spot, String)> {
+    if let Some(place) = too_deep(text) {
+        return Err((place, format!("not YAML that can be read: more than {MAX_DEPTH} values within each other")));
+    }
     let mut walk = Walk::default();
     let mut tree = walk.run(text).map_err(|error| explain(&error))?;
     if !walk.plain.borrow().is_empty() {
@@ -50,6 +56,38 @@ pub(super) fn parse(text: &str) -> Result<Node, (Spot, String)> {
         tree = walk.run(text).map_err(|error| explain(&error))?;
     }
     Ok(tree)
+}
+
+/// Where values begin within each other too often, about: of brackets only those count that stand where a value may begin, so that a
+/// text of patterns with brackets in them is not taken for such.
+fn too_deep(text: &str) -> Option<Spot> {
+    let mut depth: usize = 0;
+    for (line, written) in text.lines().enumerate() {
+        let lists =
+            written.split(' ').take_while(|word| matches!(*word, "" | "-" | "?")).filter(|word| !word.is_empty());
+        if lists.count() > MAX_DEPTH {
+            return Some((line + 1, 1));
+        }
+        // What stood before on this line: nothing yet, or what may have a value behind it.
+        let mut begins = true;
+        // An anchor or a tag may stand between.
+        let mut named = false;
+        for (column, letter) in written.chars().enumerate() {
+            match letter {
+                '[' | '{' if begins => {
+                    depth += 1;
+                    if depth > MAX_DEPTH {
+                        return Some((line + 1, column + 1));
+                    }
+                }
+                ']' | '}' => depth = depth.saturating_sub(1),
+                '&' | '!' if begins => named = true,
+                letter if named => named = !letter.is_whitespace(),
+                letter => begins = letter.is_whitespace() && begins || matches!(letter, ',' | ':' | '-' | '?'),
+            }
+        }
+    }
+    None
 }
 
 /// Where value number `id` of a text begins. Costs as much as reading the text up to there.
@@ -247,6 +285,34 @@ mod tests {
         for (text, shown) in table {
             assert_eq!(show(text, &parse(text).unwrap()), shown, "{text}");
         }
+    }
+
+    #[test]
+    fn what_would_take_hours_to_read_is_refused_at_once() {
+        let most = 1 << 20;
+        for (piece, column) in [
+            ("[", 1001),
+            ("{", 1001),
+            ("[{a: ", 2501),
+            ("[ !x &y ", 8001),
+            ("{\"a\":", 5001),
+            ("- [", 3003),
+            ("? {", 3003),
+        ] {
+            let (place, error) = parse(&piece.repeat(most / piece.len())).unwrap_err();
+            assert_eq!((place, error.contains("1000 values within")), ((1, column), true), "{piece}: {error}");
+            let lines = format!("{piece}\n").repeat(most / (piece.len() + 1));
+            assert!(parse(&lines).unwrap_err().1.contains("1000 values within"), "{piece}");
+        }
+        for piece in ["- ", "? ", "? - "] {
+            let (place, error) = parse(&format!("a: 1\n{}", piece.repeat(most / piece.len()))).unwrap_err();
+            assert_eq!((place, error.contains("1000 values within")), ((2, 1), true), "{piece}: {error}");
+        }
+        // Many brackets that nobody closes, but as the text of patterns.
+        let patterns = "- ^\\[ [0-9\n- 'it [\"'\n- x[\n".repeat(2000);
+        assert!(matches!(parse(&patterns).unwrap().value, Value::List(items) if items.len() == 6000));
+        let flat = "- [{a: [1]}]\n".repeat(2000);
+        assert!(matches!(parse(&flat).unwrap().value, Value::List(items) if items.len() == 2000));
     }
 
     #[test]

@@ -243,7 +243,7 @@ impl<'a> Query<'a> {
             None => None,
         };
         let filter = Filter::new(&texts("grep"), &texts("exclude"), texts("origin"), most);
-        filter.map(|filter| filter.with_level(level)).map_err(|error| Problem::bad(error.to_string()))
+        Ok(filter?.with_level(level))
     }
 }
 

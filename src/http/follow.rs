@@ -34,7 +34,7 @@ const LONGEST_ID: usize = 4 << 10;
 
 /// `GET /streams/NAME`.
 pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Problem> {
-    let ask = Ask::new(request, SystemTime::now())?;
+    let Some(ask) = asked(request)? else { return Ok(come_later()) };
     if !ask.streams.is_empty() {
         return Err(Problem::bad("stream= goes with GET /streams; here the path names the stream"));
     }
@@ -68,9 +68,17 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
     Ok(respond(ask.encoding, term.of(body, ask.encoding)))
 }
 
+/// What is asked for; nothing where a browser comes back, and there is no room for its filter now.
+fn asked(request: &Request) -> Result<Option<Ask>, Problem> {
+    match Ask::new(request, SystemTime::now()) {
+        Err(problem) if problem.is_for_now() && request.headers.contains_key("last-event-id") => Ok(None),
+        asked => asked.map(Some),
+    }
+}
+
 /// `GET /streams?stream=A&stream=B`.
 pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
-    let ask = Ask::new(request, SystemTime::now())?;
+    let Some(ask) = asked(request)? else { return Ok(come_later()) };
     let is_held = |name: &StreamName| request.app.catalog.is_held(name) && request.stream(name.as_str()).is_ok();
     let held = ask.streams.iter().any(is_held);
     let term = match admit(request, &ask, held)? {

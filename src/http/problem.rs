@@ -7,6 +7,8 @@ use serde::Serialize;
 use warp::reject::Rejection;
 use warp::reply::Response;
 
+use crate::stream::BadFilter;
+
 /// The methods that an address answers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Allowed {
@@ -58,6 +60,11 @@ impl Problem {
         &self.detail
     }
 
+    /// Whether the same may be answered later.
+    pub(super) fn is_for_now(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     /// 405: the methods that would be right are `allowed`.
     pub(super) fn method(allowed: Allowed) -> Self {
         let headers: &[_] = match allowed {
@@ -67,6 +74,13 @@ impl Problem {
         };
         let detail = format!("this address answers to {} only", headers[0].1);
         Self { headers, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
+    }
+
+    /// 415: a body is compressed, or coded otherwise (RFC 9110, section 15.5.16). None is unpacked: a kilobyte may stand for a megabyte.
+    pub(super) fn coded() -> Self {
+        let headers = &[("accept-encoding", "identity")];
+        let detail = "bodies are taken as they are: send it uncompressed, without Content-Encoding";
+        Self { headers, ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail) }
     }
 
     /// 401: what is needed is a token (RFC 6750, section 3).
@@ -84,6 +98,13 @@ impl Problem {
     /// The answer to a name that no stream has.
     pub(crate) fn no_stream(name: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("no stream is named {name:?}; GET /streams lists them"))
+    }
+}
+
+impl From<BadFilter> for Problem {
+    fn from(bad: BadFilter) -> Self {
+        let status = if bad.is_for_now() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
+        Self::new(status, bad.to_string())
     }
 }
 

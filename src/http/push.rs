@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::request::Parts;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
@@ -44,6 +44,11 @@ pub(super) fn takes_lines(head: &Parts) -> bool {
     is_stream && is_sending(&head.method)
 }
 
+/// Whether a body is something else than its bytes.
+pub(super) fn is_coded(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
 /// What is asked of a stream by its own address: to be read, or to take lines.
 pub(super) async fn or_follow(name: &str, ask: Request, body: Option<Coming>) -> Result<Response, Problem> {
     if ask.method == Method::GET || ask.is_head() {
@@ -78,11 +83,8 @@ async fn append(name: &str, ask: &Request, body: Option<&mut Incoming>) -> Resul
         _ if sends && !takes => return Err(problem.because(Refused::NotPushed.to_string())),
         _ => return Err(problem),
     };
-    if ask.headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "lines are taken as they are: send them uncompressed",
-        ));
+    if is_coded(&ask.headers) {
+        return Err(Problem::coded());
     }
     let origin = origin(ask.only("origin")?)?;
     let mut term = ask.term()?;

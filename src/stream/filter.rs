@@ -1,21 +1,37 @@
-//! Which lines a reader wants.
+//! Which lines a reader wants. Expressions are compiled once for all who write the same, and what they hold is bounded: those of
+//! one filter, and all that are in use.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::event::{Event, Kind, Level, Origin};
 
-/// Longest expression, in bytes: nobody writes one of more by hand.
+/// Longest expression, in bytes, and most of them in one filter: more go into one, with `|` between them.
 const PATTERN: usize = 4 << 10;
+const PATTERNS: usize = 16;
 
-/// Most memory for what the expressions of a filter have seen, in bytes; it is taken while lines are held against them, and
-/// where it is little, that is only slower.
-const SEEN: usize = 1 << 20;
+/// What expressions may hold compiled, in bytes, from the usual to the most. One is built for the smallest that it fits, and counts
+/// for that: words fit the first, `^\d{4}-\d\d` the third, `\w{9}` the last.
+const SIZES: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, LARGEST];
+const LARGEST: usize = 1 << 20;
+
+/// The largest of which hundreds may be in use.
+const USUAL: usize = 64 << 10;
+
+/// Most that one may hold beside it while it is used, in bytes: four times its size, within these.
+const CACHE: [usize; 2] = [64 << 10, LARGEST];
+
+/// Most that all expressions in use may hold, in bytes. Those of the two larger sizes share half of it, so that a few of them leave
+/// room for hundreds of the usual.
+const ALL: usize = 256 << 20;
 
 /// Which lines a reader wants. All other kinds of events pass.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    grep: Vec<Regex>,
-    exclude: Vec<Regex>,
+    grep: Vec<Arc<Expression>>,
+    exclude: Vec<Arc<Expression>>,
     origins: Vec<String>,
     level: Option<Level>,
 }
@@ -26,28 +42,55 @@ pub enum BadFilter {
     /// It is longer than an expression may be.
     #[error("the expression has {0} bytes; the most is {PATTERN}")]
     TooLong(usize),
+    /// There are more than a filter may have.
+    #[error("{0} expressions; the most is {PATTERNS} (put several into one: a|b|c)")]
+    TooMany(usize),
     /// It is not an expression.
     #[error("not a regular expression: {0}")]
     Syntax(String),
-    /// It grows too large when it is compiled.
-    #[error("the expressions of this filter may take {0} bytes of memory together, and need more; say it more simply")]
+    /// It grows too large when it is compiled, or all of the filter together do; so many bytes they may have.
+    #[error(
+        "the expressions of this filter may take {0} bytes of memory together, and need more; repeat less in them (a{{1000}}), or use \
+        [0-9A-Za-z_] for \\w"
+    )]
     TooLarge(usize),
+    /// Those of all readers together hold as much as they may.
+    #[error(
+        "the expressions of all readers together take as much memory as they may; try again later, or use a simpler one"
+    )]
+    NoRoom,
+}
+
+impl BadFilter {
+    /// Whether the same may be taken later.
+    pub fn is_for_now(&self) -> bool {
+        *self == Self::NoRoom
+    }
 }
 
 impl Filter {
-    /// Lines that match each of `grep` and none of `exclude`, and came from one of `origins` if there are any.
+    /// Lines that match each of `grep` and none of `exclude`, and came from one of `origins` if there are any. The expressions
+    /// may take `most` bytes together, at most 1 MiB each.
+    ///
+    /// Costs a look-up for each expression that is in use already, and a compilation for others.
     ///
     /// # Errors
-    /// If an expression is too long, is none (syntax of the `regex` crate), or takes too much memory: of `most` bytes each may
-    /// take an equal part, as many readers bring filters of their own.
+    /// If an expression is too long, is none (syntax of the `regex` crate), or takes too much memory; or there are too many.
     pub fn new(grep: &[String], exclude: &[String], origins: Vec<String>, most: usize) -> Result<Self, BadFilter> {
-        let count = (grep.len() + exclude.len()).max(1);
-        let compile = |pattern: &String| match compile(pattern, most / count, SEEN / count) {
-            Err(BadFilter::TooLarge(_)) => Err(BadFilter::TooLarge(most)),
-            compiled => compiled,
+        let count = grep.len() + exclude.len();
+        if count > PATTERNS {
+            return Err(BadFilter::TooMany(count));
+        }
+        let mut left = most;
+        let mut compile = |text: &String| {
+            let expression =
+                Expression::of(text, left)?.filter(|it| it.size <= left).ok_or(BadFilter::TooLarge(most))?;
+            left -= expression.size;
+            Ok(expression)
         };
-        let compile = |patterns: &[String]| patterns.iter().map(compile).collect::<Result<_, _>>();
-        Ok(Self { grep: compile(grep)?, exclude: compile(exclude)?, origins, level: None })
+        let grep = grep.iter().map(&mut compile).collect::<Result<_, _>>()?;
+        let exclude = exclude.iter().map(compile).collect::<Result<_, _>>()?;
+        Ok(Self { grep, exclude, origins, level: None })
     }
 
     /// And of these, lines that say they are at least as serious as `level`.
@@ -65,8 +108,8 @@ impl Filter {
     pub(super) fn takes(&self, origin: Option<&str>, level: Option<Level>, text: &[u8]) -> bool {
         (self.origins.is_empty() || self.origins.iter().any(|wanted| Some(wanted.as_str()) == origin))
             && self.level.is_none_or(|least| level.or_else(|| Level::of(text)).is_some_and(|level| level <= least))
-            && self.grep.iter().all(|pattern| pattern.is_match(text))
-            && !self.exclude.iter().any(|pattern| pattern.is_match(text))
+            && self.grep.iter().all(|expression| expression.regex.is_match(text))
+            && !self.exclude.iter().any(|expression| expression.regex.is_match(text))
     }
 
     /// Whether an event passes; `count` counts what had to be looked at.
@@ -79,48 +122,172 @@ impl Filter {
     }
 }
 
-fn compile(pattern: &str, most: usize, seen: usize) -> Result<Regex, BadFilter> {
-    if pattern.len() > PATTERN {
-        return Err(BadFilter::TooLong(pattern.len()));
-    }
-    let built = RegexBuilder::new(pattern).size_limit(most).dfa_size_limit(seen).build();
-    built.map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => BadFilter::TooLarge(most),
-        error => BadFilter::Syntax(error.to_string()),
-    })
+/// An expression in use; equal to another with the same text.
+#[derive(Debug)]
+struct Expression {
+    regex: Regex,
+    /// What it was built for, of [`SIZES`].
+    size: usize,
 }
 
-impl PartialEq for Filter {
+/// The expressions in use, by their texts, and what they hold together. An expression that is dropped takes itself out.
+#[derive(Debug, Default)]
+struct InUse {
+    by_text: HashMap<String, Weak<Expression>>,
+    weight: usize,
+}
+
+static IN_USE: LazyLock<Mutex<InUse>> = LazyLock::new(Mutex::default);
+
+fn in_use() -> MutexGuard<'static, InUse> {
+    // The sum is right after each step, so a panic elsewhere does not spoil it.
+    IN_USE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Expression {
+    /// The expression of a text: the one in use, or a new one; none if it takes more than `most` bytes.
+    fn of(text: &str, most: usize) -> Result<Option<Arc<Self>>, BadFilter> {
+        if text.len() > PATTERN {
+            return Err(BadFilter::TooLong(text.len()));
+        }
+        let known = in_use().by_text.get(text).and_then(Weak::upgrade);
+        if known.is_some() {
+            return Ok(known);
+        }
+        let Some(new) = Self::compile(text, most)? else { return Ok(None) };
+        let room = if new.size <= USUAL { ALL } else { ALL / 2 };
+        let mut all = in_use();
+        all.weight += new.weight();
+        if all.weight > room {
+            // To be dropped it takes what it counts for out again.
+            drop(all);
+            return Err(BadFilter::NoRoom);
+        }
+        let new = Arc::new(new);
+        // If another reader was quicker there are two for a while, and the newer is found.
+        all.by_text.insert(text.to_owned(), Arc::downgrade(&new));
+        Ok(Some(new))
+    }
+
+    fn compile(text: &str, most: usize) -> Result<Option<Self>, BadFilter> {
+        for size in SIZES.into_iter().take_while(|size| *size <= most) {
+            match RegexBuilder::new(text).size_limit(size).dfa_size_limit(cache(size)).build() {
+                Ok(regex) => return Ok(Some(Self { regex, size })),
+                Err(regex::Error::CompiledTooBig(_)) => {}
+                Err(error) => return Err(BadFilter::Syntax(error.to_string())),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What it counts for, in bytes.
+    fn weight(&self) -> usize {
+        self.size + cache(self.size)
+    }
+}
+
+impl Drop for Expression {
+    fn drop(&mut self) {
+        let mut all = in_use();
+        all.weight -= self.weight();
+        let text = self.regex.as_str();
+        // Another with the same text may be found there by now.
+        if all.by_text.get(text).is_some_and(|known| known.strong_count() == 0) {
+            all.by_text.remove(text);
+        }
+    }
+}
+
+impl PartialEq for Expression {
     fn eq(&self, other: &Self) -> bool {
-        let same = |a: &[Regex], b: &[Regex]| a.iter().map(Regex::as_str).eq(b.iter().map(Regex::as_str));
-        same(&self.grep, &other.grep)
-            && same(&self.exclude, &other.exclude)
-            && self.origins == other.origins
-            && self.level == other.level
+        self.regex.as_str() == other.regex.as_str()
     }
 }
 
-impl Eq for Filter {}
+impl Eq for Expression {}
+
+/// Most that an expression of this size may hold while it is used.
+fn cache(size: usize) -> usize {
+    (4 * size).clamp(CACHE[0], CACHE[1])
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn of(grep: &[&str]) -> Result<Filter, BadFilter> {
+        within(LARGEST, grep, &[])
+    }
+
+    fn within(most: usize, grep: &[&str], exclude: &[&str]) -> Result<Filter, BadFilter> {
+        let [grep, exclude] =
+            [grep, exclude].map(|texts| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>());
+        Filter::new(&grep, &exclude, vec![], most)
+    }
+
     #[test]
-    fn all_expressions_together_take_no_more_than_they_may() {
-        let new = |grep: &[&str], exclude: &[&str], most| {
-            let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-            Filter::new(&texts(grep), &texts(exclude), vec![], most).err()
-        };
+    fn what_grows_when_it_is_compiled_is_refused() {
+        let deep = "(".repeat(2000) + &")".repeat(2000);
+        let table = [
+            ("(a{1000}){1000}", BadFilter::TooLarge(LARGEST)),
+            (r"\w{5000}", BadFilter::TooLarge(LARGEST)),
+            (r"((((\w{9}){9}){9}){9}){9}", BadFilter::TooLarge(LARGEST)),
+            (&"x".repeat(PATTERN + 1), BadFilter::TooLong(PATTERN + 1)),
+        ];
+        for (text, refusal) in table {
+            assert_eq!(of(&[text]), Err(refusal), "{text:.40}");
+        }
+        for text in [&deep, "a{1001", "a{99999999999}", "(?P<a", "["] {
+            assert!(matches!(of(&[text]), Err(BadFilter::Syntax(_))), "{text:.40}");
+        }
+        let many = ["a"; PATTERNS + 1];
+        assert_eq!(of(&many), Err(BadFilter::TooMany(PATTERNS + 1)));
+        assert!(of(&many[1..]).is_ok());
+    }
+
+    #[test]
+    fn all_expressions_of_a_filter_take_no_more_than_they_may() {
         let most = 32 << 10;
-        assert_eq!(new(&["error|warning", "(?i)one"], &["^debug"], most), None);
-        // Each alone would do.
-        let classes = ["[a-z]{200}"; 30];
-        assert_eq!(new(&classes[..1], &[], most), None);
-        assert_eq!(new(&classes, &[], most), Some(BadFilter::TooLarge(most)));
-        assert_eq!(new(&[], &classes, most), Some(BadFilter::TooLarge(most)));
-        assert_eq!(new(&["\\w{50}"], &[], most), Some(BadFilter::TooLarge(most)));
-        assert_eq!(new(&[&"x".repeat(PATTERN + 1)], &[], usize::MAX), Some(BadFilter::TooLong(PATTERN + 1)));
-        assert!(matches!(new(&["("], &[], most), Some(BadFilter::Syntax(_))));
+        assert!(within(most, &["error|warning", "(?i)one"], &["^debug"]).is_ok());
+        // Each alone would do, also when it is in use already.
+        let classes = ["[a-z]{200}"; 16];
+        let alone = within(most, &classes[..1], &[]);
+        assert!(alone.is_ok());
+        assert_eq!(within(most, &classes, &[]), Err(BadFilter::TooLarge(most)));
+        assert_eq!(within(most, &[], &classes), Err(BadFilter::TooLarge(most)));
+        assert_eq!(within(most, &["\\w{50}"], &[]), Err(BadFilter::TooLarge(most)));
+    }
+
+    #[test]
+    fn what_takes_other_engines_for_ever_is_done_at_once() {
+        let line = "a".repeat(256 << 10);
+        for text in ["((a*)*)*b", "(a+a+)+b", "(a|a)*b", "(a|aa)+$b"] {
+            assert!(!of(&[text]).unwrap().takes(None, None, line.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn equal_expressions_are_one_while_they_are_in_use() {
+        let known = || in_use().by_text.contains_key("known to this test alone");
+        let (first, second) = (of(&["known to this test alone"]).unwrap(), of(&["known to this test alone"]).unwrap());
+        assert!(Arc::ptr_eq(&first.grep[0], &second.grep[0]));
+        drop(first);
+        assert!(known());
+        drop(second);
+        assert!(!known());
+    }
+
+    #[test]
+    fn all_together_hold_no_more_than_they_may() {
+        // The largest that fit: two megabytes each, so that the half for such is full after 64.
+        let large = |at: usize| of(&[&format!(r"\w{{9}} {at}")]);
+        let (held, refused): (Vec<_>, Vec<_>) = (0..80).map(large).partition(Result::is_ok);
+        let most = ALL / 2 / (2 * LARGEST);
+        assert!(held.len() <= most && held.len() + 8 > most, "{}", held.len());
+        assert_eq!(refused[0], Err(BadFilter::NoRoom));
+        assert!(of(&[r"^\d{4}-\d\d-\d\d error"]).is_ok(), "the usual ones have room");
+        assert!(in_use().weight <= ALL);
+        drop(held);
+        assert!(large(0).is_ok());
     }
 }

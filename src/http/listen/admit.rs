@@ -105,6 +105,7 @@ async fn admit(
         let (takes_one, most) = (head.method == Method::POST, guest.limits.body_size);
         let read = tokio::time::timeout(guest.limits.body, Limited::new(body, most).collect()).await;
         match read {
+            Ok(Ok(_)) if push::is_coded(&head.headers) => return Err(Problem::coded()),
             Ok(Ok(body)) => sent.0 = body.to_bytes(),
             Ok(Err(_)) if takes_one => {
                 let detail = format!("a body may have {most} bytes; send it in pieces");

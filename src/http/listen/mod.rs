@@ -1,6 +1,7 @@
 //! Sockets: accept, give a seat, serve with timers, drain. Routing is warp's; the loop, the limits and the clock are ours.
 
 mod admit;
+mod flow;
 mod io;
 mod keep;
 mod protocol;

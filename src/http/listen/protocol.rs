@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use warp::Filter;
 use warp::reply::Reply;
 
 use super::admit::respond;
+use super::flow::Flow;
 use super::io::Watched;
 use super::keep::{Going, Patience, Pulse, keep};
 use super::seats::Seat;
@@ -77,8 +78,17 @@ where
             .max_send_buf_size(WRITE_BUFFER * 2)
             .keep_alive_interval(limits.keep_alive)
             .keep_alive_timeout(limits.stalled_write);
+        let flow = Flow::default();
+        let watched = flow.clone();
+        let service = service_fn(move |request| {
+            let (answer, flow) = (service.call(request), watched.clone());
+            async move { answer.await.map(|response| response.map(|body| flow.watch(body))) }
+        });
         let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
-        keep(connection.as_mut(), &pulse, patience, &rules.finish, http2::Connection::graceful_shutdown).await
+        tokio::select! {
+            ended = keep(connection.as_mut(), &pulse, patience, &rules.finish, http2::Connection::graceful_shutdown) => ended,
+            () = flow.stuck(limits.stalled_write) => Err("a reader took nothing of an answer for too long".into()),
+        }
     } else {
         let mut server = http1::Builder::new();
         server

@@ -13,9 +13,9 @@ use super::{Request, json as answer};
 
 use parts::{READING, parameter, parameters, reference};
 
-/// Refusals that any request may meet: a query that is none, a token that does not count, no right, a body or a query that is slow or long, a host that is not ours,
-/// no seat or no readiness.
-const ANYWHERE: [u16; 8] = [400, 401, 403, 408, 413, 414, 421, 503];
+/// Refusals that any request may meet: a query that is none, a token that does not count, no right, a body that is slow, long or
+/// coded, a query that is long, a host that is not ours, no seat or no readiness.
+const ANYWHERE: [u16; 9] = [400, 401, 403, 408, 413, 414, 415, 421, 503];
 
 /// `GET /openapi.json`.
 pub(super) fn openapi(ask: &Request) -> Result<Response, Problem> {
@@ -125,7 +125,7 @@ impl Operation {
                 "Lines, each with a newline behind it; what is behind the last one is a line, too. They are \
                 taken as they come, and there may be any number.",
             )),
-            refusals: &[404, 405, 415],
+            refusals: &[404, 405],
             ..Self::of_stream("/streams/{name}", id, summary, of_json("All of them are in the stream.", &taken))
         }
     }

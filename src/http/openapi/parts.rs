@@ -142,7 +142,11 @@ fn all_parameters() -> Value {
         ),
         ("follow", json!({ "type": "boolean", "default": true }), "False ends the answer where the stream is now."),
         ("limit", json!({ "type": "integer", "minimum": 1 }), "End behind so many lines."),
-        ("grep", texts.clone(), "Lines that match each of these regular expressions (those of the Rust crate regex)."),
+        (
+            "grep",
+            texts.clone(),
+            "Lines that match each of these regular expressions (those of the Rust crate regex); at most 16 with those of exclude.",
+        ),
         ("exclude", texts.clone(), "Not those that match one of these."),
         ("origin", texts, "Lines from one of these: stdout, stderr, the path of a file, who wrote into the journal."),
         ("level", json!({ "enum": levels }), "Lines that are at least so serious."),

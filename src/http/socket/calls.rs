@@ -267,8 +267,9 @@ fn no_subscription(number: u64) -> Error {
 fn filter(limits: &Limits, of: [&Words; 3], level: Option<&str>) -> Result<log::Filter, Error> {
     let [grep, exclude, origin] = of.map(Words::all);
     let level = level.map(str::parse::<Level>).transpose().map_err(|error| parameter(format!("level: {error}")))?;
-    let filter = log::Filter::new(grep, exclude, origin.to_vec(), limits.filter_size);
-    filter.map(|filter| filter.with_level(level)).map_err(|error| parameter(error.to_string()))
+    log::Filter::new(grep, exclude, origin.to_vec(), limits.filter_size)
+        .map(|filter| filter.with_level(level))
+        .map_err(|bad| Error::new(if bad.is_for_now() { Code::Busy } else { Code::Parameters }, bad.to_string()))
 }
 
 fn begin(from: &Begin) -> Result<Option<Start>, Error> {

@@ -1,0 +1,159 @@
+//! Peers that take what they are sent slowly, or not at all, or never come to their point: each is dropped in bounded memory, and others
+//! are served meanwhile.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::Value;
+
+use crate::flood::{END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, frame, greeted, resident, survives};
+use crate::harness::ws::{Channel, Frame, frame as message};
+use crate::harness::{Daemon, Deadline, PATIENCE, Place};
+
+const DATA: u8 = 0;
+const ACK: u8 = 1;
+
+/// A setting (RFC 9113, section 6.5.2): how much of each stream may be on its way.
+const INITIAL_WINDOW: [u8; 2] = [0, 4];
+
+fn daemon() -> Daemon {
+    let place = Place::new();
+    place.write("app.log", "one\n");
+    place.start("limits: { stalled_write: 1s, keep_alive: 1s }\nstreams: { app: { file: app.log, from: start } }")
+}
+
+fn readers(daemon: &Daemon) -> u64 {
+    let state: Value = serde_json::from_slice(&daemon.get("/streams/app/state", &[]).2).unwrap();
+    state["readers"].as_u64().unwrap()
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_dropped() {
+    let daemon = daemon();
+    let before = resident(&daemon);
+    let mut stuck = TcpStream::connect(daemon.address().tcp()).unwrap();
+    stuck.write_all(b"GET /streams/app?tail=all HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    Deadline::new().until("a reader", || (readers(&daemon) == 1).then_some(()));
+    // Its socket takes some megabytes; then it stands for a second.
+    let piece = format!("{:01000}\n", 0).repeat(1000);
+    Deadline::new().until("that it is dropped", || {
+        daemon.write("app.log", &piece);
+        (readers(&daemon) == 0).then_some(())
+    });
+    let grown = resident(&daemon).saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes");
+    drop(stuck);
+}
+
+/// `GET` of a path in HTTP/2, compressed as HPACK has it (RFC 7541): indexed names, literal values.
+fn head(path: &str) -> Vec<u8> {
+    let length = u8::try_from(path.len()).unwrap();
+    [&[0x82, 0x86, 0x04, length][..], path.as_bytes(), b"\x41\x09localhost"].concat()
+}
+
+/// The next frame: its kind, its stream and its payload; `None` at the end of the connection.
+fn next(socket: &mut TcpStream) -> Option<(u8, u8, u32, Vec<u8>)> {
+    let mut head = [0; 9];
+    socket.read_exact(&mut head).ok()?;
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    socket.read_exact(&mut payload).ok()?;
+    Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
+}
+
+#[test]
+fn a_reader_without_a_window_is_dropped_however_alive_its_connection_is() {
+    let daemon = daemon();
+    let before = resident(&daemon);
+    let mut socket = greeted(&daemon);
+    let nothing = [&INITIAL_WINDOW[..], &0u32.to_be_bytes()].concat();
+    socket.write_all(&frame(SETTINGS, 0, 0, &nothing)).unwrap();
+    // A hundred at once are the most that one connection may have.
+    for stream in 0..100 {
+        let head = head("/streams/app?tail=all");
+        socket.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 2 * stream + 1, &head)).unwrap();
+    }
+    let (mut answered, mut alive) = (0, 0);
+    while let Some((kind, flags, stream, payload)) = next(&mut socket) {
+        match kind {
+            HEADERS => answered += 1,
+            DATA => panic!("{} bytes for {stream}, which has no window", payload.len()),
+            // It may be gone already.
+            PING if flags & ACK == 0 => {
+                alive += 1;
+                drop(socket.write_all(&frame(PING, ACK, 0, &payload)));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(answered, 100, "{alive} pings");
+    Deadline::new().until("that they are gone", || (readers(&daemon) == 0).then_some(()));
+    survives(&daemon, before);
+}
+
+#[test]
+fn a_reader_that_has_nothing_to_take_stays() {
+    let daemon = daemon();
+    let mut socket = greeted(&daemon);
+    socket.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &head("/streams/app?tail=0"))).unwrap();
+    let mut pings = 0;
+    // Longer than one that takes nothing would have: each ping is a second after the other.
+    while pings < 3 {
+        let (kind, flags, _, payload) = next(&mut socket).expect("it is dropped");
+        if kind == PING && flags & ACK == 0 {
+            pings += 1;
+            socket.write_all(&frame(PING, ACK, 0, &payload)).unwrap();
+        }
+    }
+    daemon.write("app.log", "two\n");
+    let mut seen = String::new();
+    while !seen.contains("data: two") {
+        let (kind, _, _, payload) = next(&mut socket).expect("it is dropped");
+        if kind == DATA {
+            seen += &String::from_utf8(payload).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_message_without_end_is_cut_off() {
+    let daemon = daemon();
+    let before = resident(&daemon);
+    let mut channel = Channel::open(daemon.address());
+    channel.send_raw(&message(0x01, b"[")).unwrap();
+    let piece = message(0x00, &[b' '; 1000]);
+    // It may be cut off while it sends.
+    let sent = (0..10_000).take_while(|_| channel.send_raw(&piece).is_ok()).count();
+    match channel.frame(Deadline::new()) {
+        Frame::Close(Some((code, _))) => assert_eq!(code, 1009),
+        // What it had not read makes the end a reset, which may overtake the close.
+        Frame::End => assert!(sent < 10_000),
+        other => panic!("{other:?}"),
+    }
+    survives(&daemon, before);
+}
+
+#[test]
+fn pings_and_empty_pieces_without_end_cost_nothing() {
+    let daemon = daemon();
+    let before = resident(&daemon);
+    for piece in [message(0x89, &[b'x'; 125]), message(0x00, b"")] {
+        let mut channel = Channel::open(daemon.address());
+        channel.send_raw(&message(0x01, b"[")).unwrap();
+        let pieces = piece.repeat(1000);
+        // Nothing is read here: it may be cut off for that.
+        (0..300).take_while(|_| channel.send_raw(&pieces).is_ok()).count();
+    }
+    survives(&daemon, before);
+}
+
+#[test]
+fn a_connection_that_says_nothing_over_http_2_is_asked_and_dropped() {
+    let daemon = daemon();
+    let mut socket = greeted(&daemon);
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut asked = false;
+    while let Some((kind, ..)) = next(&mut socket) {
+        asked |= kind == PING;
+    }
+    assert!(asked);
+}
