@@ -20,7 +20,7 @@ use crate::config::{Config, Files, Limits, Listen, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, Time};
 use crate::http::App;
-use crate::http::listen::{self, ListenError, Rules, Socket, Tls, TlsError};
+use crate::http::listen::{self, ListenError, Routes, Rules, Socket, Tls, TlsError};
 use crate::source::{self, Children, Options, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places, Private};
 use crate::systemd;
@@ -267,10 +267,11 @@ impl House {
             base_path: base.to_owned(),
             tls,
             answers: app.answers.clone(),
+            routes: Routes::new(app.routes()),
             tasks: self.connections.clone(),
             finish: self.finish.clone(),
         };
-        listen::serve(sockets, &app.routes(), rules, &self.stop_accepting);
+        listen::serve(sockets, rules, &self.stop_accepting);
         if let Some(warden) = self.warden.take() {
             let finish = self.finish.clone();
             self.connections.spawn(async move { finish.run_until_cancelled(warden.watch()).await });

@@ -1,9 +1,11 @@
 //! What holds for every request before it meets the routes: its seat, its host, its body, its path.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -35,23 +37,39 @@ impl Coming {
     }
 }
 
+/// The routes, without their type: it is as large as all of them, and what serves connections would be made for it.
+#[derive(Clone)]
+pub(crate) struct Routes(Arc<dyn Fn(hyper::Request<Empty<Bytes>>) -> BoxFuture<'static, Response> + Send + Sync>);
+
+impl Routes {
+    pub(crate) fn new<F>(routes: F) -> Self
+    where
+        F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
+        F::Extract: Reply,
+        F::Future: Send,
+    {
+        Self(Arc::new(move |request| {
+            let answer = warp::service(routes.clone()).call(request);
+            Box::pin(async { answer.await.unwrap_or_else(|never| match never {}) })
+        }))
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Routes")
+    }
+}
+
 /// What holds for every request, then the routes; and the answer is counted.
-pub(super) async fn respond<F>(request: hyper::Request<Incoming>, routes: F, rules: &Rules, guest: Guest) -> Response
-where
-    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
-    F::Extract: Reply,
-{
+pub(super) async fn respond(request: hyper::Request<Incoming>, rules: &Rules, guest: Guest) -> Response {
     let method = request.method().clone();
-    let response = route(request, routes, rules, guest).await;
+    let response = route(request, rules, guest).await;
     rules.answers.count(&method, response.status());
     response
 }
 
-async fn route<F>(request: hyper::Request<Incoming>, routes: F, rules: &Rules, guest: Guest) -> Response
-where
-    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
-    F::Extract: Reply,
-{
+async fn route(request: hyper::Request<Incoming>, rules: &Rules, guest: Guest) -> Response {
     if matches!(*guest.seat, Seat::Overfull(_)) {
         return if request.headers().contains_key("last-event-id") {
             come_later()
@@ -62,7 +80,7 @@ where
     let page = cors::Page::of(&request, &rules.origins);
     let mut response = match admit(request, rules, guest).await {
         Ok(_) if page.as_ref().is_some_and(cors::Page::asks) => StatusCode::NO_CONTENT.into_response(),
-        Ok(request) => warp::service(routes).call(request).await.unwrap_or_else(|never| match never {}),
+        Ok(request) => (rules.routes.0)(request).await,
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();

@@ -8,7 +8,6 @@ mod protocol;
 mod seats;
 mod tls;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -24,13 +23,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use warp::Filter;
-use warp::reply::Reply;
 
 use crate::access::{Hosts, Origins, Peer};
 use crate::config::{Limits, Listen, Network};
 
-pub(crate) use admit::{Coming, Sent};
+pub(crate) use admit::{Coming, Routes, Sent};
 pub(crate) use tls::{Tls, TlsError};
 
 use super::Answers;
@@ -145,6 +142,8 @@ async fn clear(path: &Path, listen: &Listen) -> Result<(), ListenError> {
 /// What all connections share.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
+    /// What answers.
+    pub(crate) routes: Routes,
     pub(crate) hosts: Hosts,
     /// Whose pages may read.
     pub(crate) origins: Arc<Origins>,
@@ -164,45 +163,31 @@ pub(crate) struct Rules {
 }
 
 /// Accepts on all sockets until `stop`; connections run on as tasks.
-pub(crate) fn serve<F>(sockets: Vec<Socket>, routes: &F, rules: Rules, stop: &CancellationToken)
-where
-    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
-    F::Extract: Reply,
-    F::Future: Send,
-{
+pub(crate) fn serve(sockets: Vec<Socket>, rules: Rules, stop: &CancellationToken) {
     let seats = Arc::new(Seats::default());
     let rules = Arc::new(rules);
     for socket in sockets {
-        let loop_ = accept(socket, routes.clone(), rules.clone(), seats.clone());
+        let loop_ = accept(socket, rules.clone(), seats.clone());
         let stop = stop.clone();
         rules.tasks.spawn(async move { stop.run_until_cancelled(loop_).await });
     }
 }
 
-async fn accept<F>(socket: Socket, routes: F, rules: Arc<Rules>, seats: Arc<Seats>)
-where
-    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
-    F::Extract: Reply,
-    F::Future: Send,
-{
+async fn accept(socket: Socket, rules: Arc<Rules>, seats: Arc<Seats>) {
     loop {
         let accepted = match &socket {
             Socket::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
                 tune(&stream);
                 let counted = !peer.ip().is_loopback() && !rules.trusted.iter().any(|net| net.contains(peer.ip()));
                 let from = Arrival { peer: Peer::tcp(peer), address: counted.then(|| peer.ip()) };
-                spawn(from, &routes, &rules, &seats, async |guest, routes, rules| {
-                    met(stream, guest, routes, &rules).await
-                });
+                spawn(from, &rules, &seats, async |guest, rules| met(stream, guest, &rules).await);
             }),
             Socket::Unix(listener, _) | Socket::Given(listener, _) => {
                 listener.accept().await.and_then(|(stream, _)| {
                     let user = stream.peer_cred()?;
                     let pid = user.pid().and_then(|pid| u32::try_from(pid).ok());
                     let from = Arrival { peer: Peer::Unix { uid: user.uid(), pid }, address: None };
-                    spawn(from, &routes, &rules, &seats, async |guest, routes, rules| {
-                        connection(stream, guest, routes, &rules).await
-                    });
+                    spawn(from, &rules, &seats, async |guest, rules| connection(Box::new(stream), guest, &rules).await);
                     Ok(())
                 })
             }
@@ -247,14 +232,8 @@ impl Guest {
 }
 
 /// Gives a connection its seat, and serves it as a task.
-fn spawn<F, S>(
-    from: Arrival,
-    routes: &F,
-    rules: &Arc<Rules>,
-    seats: &Arc<Seats>,
-    serve: impl FnOnce(Guest, F, Arc<Rules>) -> S,
-) where
-    F: Clone,
+fn spawn<S>(from: Arrival, rules: &Arc<Rules>, seats: &Arc<Seats>, serve: impl FnOnce(Guest, Arc<Rules>) -> S)
+where
     S: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     // Without even a seat to refuse from, the connection is closed.
@@ -263,7 +242,7 @@ fn spawn<F, S>(
     let until = limits.lifetime.map(|lifetime| Instant::now() + spread(lifetime));
     let guest =
         Guest { peer: from.peer, secure: false, limits, until, seat: Arc::new(seat), tasks: rules.tasks.clone() };
-    let served = serve(guest, routes.clone(), rules.clone());
+    let served = serve(guest, rules.clone());
     rules.tasks.spawn(async move {
         if let Err(error) = served.await {
             debug!(error:% = error; "a connection failed");
@@ -279,13 +258,8 @@ fn spread(lifetime: Duration) -> Duration {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves a connection over TCP: where there is TLS it is spoken, but by this machine with itself.
-async fn met<F>(stream: TcpStream, mut guest: Guest, routes: F, rules: &Arc<Rules>) -> Result<(), Failure>
-where
-    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
-    F::Extract: Reply,
-    F::Future: Send,
-{
-    let Some(tls) = &rules.tls else { return connection(stream, guest, routes, rules).await };
+async fn met(stream: TcpStream, mut guest: Guest, rules: &Arc<Rules>) -> Result<(), Failure> {
+    let Some(tls) = &rules.tls else { return connection(Box::new(stream), guest, rules).await };
     let shake = async {
         if Tls::is_spoken(&stream).await? {
             return tls.accept(stream).await.map(Ok);
@@ -296,10 +270,10 @@ where
     match shaken.ok_or("the daemon stops")??? {
         Ok(stream) => {
             guest.secure = true;
-            connection(stream, guest, routes, rules).await
+            connection(Box::new(stream), guest, rules).await
         }
         Err(stream) if matches!(guest.peer, Peer::Tcp(peer) if tls::is_here(peer.ip())) => {
-            connection(stream, guest, routes, rules).await
+            connection(Box::new(stream), guest, rules).await
         }
         Err(mut stream) => {
             stream.write_all(PLAIN).await?;

@@ -11,8 +11,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use warp::Filter;
-use warp::reply::Reply;
 
 use super::admit::respond;
 use super::flow::Flow;
@@ -36,14 +34,13 @@ const H2_RESETS: usize = 100;
 /// What one HTTP/2 connection may send ahead, in bytes: for all its streams together, as bodies are small.
 const H2_WINDOW: u32 = 256 << 10;
 
+/// What a connection is made of: a socket, or TLS over one. Without its type, so that both protocols are made once.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for S {}
+
 /// Serves one connection to its end.
-pub(super) async fn connection<F, S>(stream: S, guest: Guest, routes: F, rules: &Arc<Rules>) -> Result<(), Failure>
-where
-    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
-    F::Extract: Reply,
-    F::Future: Send,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub(super) async fn connection(stream: Box<dyn Wire>, guest: Guest, rules: &Arc<Rules>) -> Result<(), Failure> {
     let limits = guest.limits.clone();
     let peeked = tokio::time::timeout(limits.head, Watched::peek(stream, limits.stalled_write));
     let (mut stream, is_h2) = rules.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
@@ -58,10 +55,10 @@ where
     let pulse = Pulse::new(Instant::now());
     let (seated, answered) = (rules.clone(), pulse.clone());
     let service = service_fn(move |request| {
-        let (routes, rules, guest, answering) = (routes.clone(), seated.clone(), guest.clone(), answered.answering());
+        let (rules, guest, answering) = (seated.clone(), guest.clone(), answered.answering());
         // Boxed, since a connection keeps the room of what answered it for as long as its body lasts.
         Box::pin(async move {
-            let response = respond(request, routes, &rules, guest).await;
+            let response = respond(request, &rules, guest).await;
             Ok::<_, Infallible>(response.map(|body| Going { body, _answering: answering }))
         })
     });
