@@ -24,7 +24,7 @@ fn daemon() -> Daemon {
     let place = Place::new();
     place.write("app.log", "one\n");
     place.start(
-        "listen: [\"127.0.0.1:0\", \"unix:rtlogd.sock\"]\nstreams: { app: { file: app.log, from: start }, in: { push: true } }",
+        "listen: [\"127.0.0.1:0\", \"unix:rtlogd.sock\"]\nlimits: { filter_size: 1MiB }\nstreams: { app: { file: app.log, from: start }, in: { push: true } }",
     )
 }
 

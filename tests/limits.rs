@@ -359,7 +359,7 @@ fn a_filter_takes_no_more_memory_than_it_may_however_many_expressions_it_has() {
     for good in ["grep=error|warning&exclude=^debug", "grep=on&grep=ne&grep=o.e", "grep=(?i)one"] {
         assert_eq!(get(good).status, 200, "{good}");
     }
-    let many = vec!["grep=(?i)one|two|three"; 200].join("&");
+    let many = vec!["grep=(?i)one|two|three"; 16].join("&");
     for bad in ["grep=%5Cw{20}", "exclude=(a{100}){100}", &many] {
         let refused = get(bad);
         assert_eq!(refused.status, 400);

@@ -57,7 +57,7 @@ fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
 fn daemon() -> Daemon {
     let place = Place::new();
     // Each secret is written in pieces, drawn over, coloured, and typed back by the terminal.
-    let mut script = vec!["stty -echo; read go; ".to_owned()];
+    let mut script = vec!["stty -echo; echo no echo; read go; ".to_owned()];
     for (name, secret) in planted() {
         let (head, tail) = secret.split_at(secret.len() / 2);
         script.push(format!("printf '%s' '{name}{head}'; sleep 0.3; printf '%s\\n' '{tail} end'; "));
@@ -91,6 +91,8 @@ fn planted_secrets_are_found_nowhere() {
         -32003,
         "its bytes are as they were written"
     );
+    // What is typed before would come back from the terminal.
+    daemon.follow("build").query("tail=all").until("no echo", |message| message.data == "no echo");
     channel.call("process.input", &json!({ "stream": "build", "text": "typed-in\n" }));
     for (name, secret) in planted() {
         let (head, tail) = secret.split_at(secret.len() / 2);
