@@ -33,6 +33,7 @@ mod lifecycle;
 mod metrics;
 mod hostile;
 mod flood;
+mod fuzz;
 mod cli;
 mod client;
 mod clients;

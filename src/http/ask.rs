@@ -44,6 +44,40 @@ pub(super) struct Ask {
     from: From,
 }
 
+/// What is asked for, without a daemon to ask.
+#[derive(Debug, PartialEq, Eq)]
+#[doc(hidden)]
+pub struct Wanted {
+    pub view: View,
+    pub start: Result<Start, String>,
+    pub until: Until,
+    pub streams: Vec<(StreamName, Result<Start, String>)>,
+    pub wait: Option<Duration>,
+    pub session: Option<String>,
+    pub satisfied: bool,
+}
+
+/// Reads a query alone. A door for `tests/fuzz`, and no part of what this crate promises.
+///
+/// # Errors
+/// The status of the refusal, and what it says.
+#[doc(hidden)]
+pub fn wanted(parameters: &[(String, String)], headers: &HeaderMap, now: SystemTime) -> Result<Wanted, (u16, String)> {
+    let ask = Ask::new(parameters, headers, now).map_err(Problem::told)?;
+    let told = |start: Result<Start, Problem>| start.map_err(|problem| problem.told().1);
+    let streams = ask.streams.iter().map(|name| (name.clone(), told(ask.start_of(name)))).collect();
+    let (view, start) = (ask.view(!ask.streams.is_empty()), told(ask.start()));
+    Ok(Wanted {
+        view,
+        start,
+        until: ask.until,
+        streams,
+        wait: ask.wait,
+        session: ask.session,
+        satisfied: ask.satisfied,
+    })
+}
+
 /// Where to begin, in the words of the request.
 #[derive(Debug)]
 enum From {

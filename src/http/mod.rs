@@ -22,6 +22,7 @@ mod socket;
 mod term;
 mod who;
 
+pub use ask::{Wanted, wanted};
 pub(crate) use leases::Leases;
 pub(crate) use metrics::Answers;
 pub(crate) use reading::Sessions;

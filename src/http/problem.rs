@@ -49,6 +49,11 @@ impl Problem {
         &self.detail
     }
 
+    /// Its status, and what was asked and what would be right.
+    pub(super) fn told(self) -> (u16, String) {
+        (self.status.as_u16(), self.detail)
+    }
+
     /// 405: the methods that would be right are `allowed`.
     pub(super) fn method(allowed: Allowed) -> Self {
         let headers: &[_] = match allowed {
