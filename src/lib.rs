@@ -59,3 +59,7 @@ mod doctor;
 mod chronicle;
 mod client;
 pub mod cli;
+
+// For `tests/fuzz` alone: the one reader of foreign text that stands outside the core.
+#[doc(hidden)]
+pub use http::{Wanted, wanted};

@@ -36,6 +36,7 @@ mod limits;
 mod flood;
 mod slow;
 mod bombs;
+mod fuzz;
 mod cli;
 mod client;
 mod clients;

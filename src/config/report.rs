@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::event::one_line;
+
 use super::tree;
 
 /// Most mistakes told at once. Who has more of them has one reason for most, and each costs a reading of its file.
@@ -132,13 +134,4 @@ impl Report {
         told.dedup();
         if told.is_empty() { Ok(()) } else { Err(Mistakes { told, untold }) }
     }
-}
-
-/// The text with `\n` and the like for what would begin a new line or steer a terminal.
-fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    line
 }

@@ -7,11 +7,13 @@ mod flags;
 mod level;
 mod position;
 mod progress;
+mod shown;
 
 pub use flags::Flags;
 pub use level::{BadLevel, Level};
 pub use position::{BadPosition, Epoch, Position};
 pub use progress::{Group, Progress, ProgressState};
+pub(crate) use shown::one_line;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -43,6 +43,40 @@ pub(super) struct Ask {
     from: From,
 }
 
+/// What is asked for, without a daemon to ask.
+#[derive(Debug, PartialEq, Eq)]
+#[doc(hidden)]
+pub struct Wanted {
+    pub view: View,
+    pub start: Result<Start, String>,
+    pub until: Until,
+    pub streams: Vec<(StreamName, Result<Start, String>)>,
+    pub wait: Option<Duration>,
+    pub session: Option<String>,
+    pub satisfied: bool,
+}
+
+/// Reads a query alone. A door for `tests/fuzz`, and no part of what this crate promises.
+///
+/// # Errors
+/// The status of the refusal, and what it says.
+#[doc(hidden)]
+pub fn wanted(parameters: &[(String, String)], headers: &HeaderMap, now: SystemTime) -> Result<Wanted, (u16, String)> {
+    let ask = Ask::new(parameters, headers, config::Limits::default().filter_size, now).map_err(Problem::told)?;
+    let told = |start: Result<Start, Problem>| start.map_err(|problem| problem.told().1);
+    let streams = ask.streams.iter().map(|name| (name.clone(), told(ask.start_of(name)))).collect();
+    let (view, start) = (ask.view(!ask.streams.is_empty()), told(ask.start()));
+    Ok(Wanted {
+        view,
+        start,
+        until: ask.until,
+        streams,
+        wait: ask.wait,
+        session: ask.session,
+        satisfied: ask.satisfied,
+    })
+}
+
 /// Where to begin, in the words of the request.
 #[derive(Debug)]
 enum From {
@@ -51,9 +85,19 @@ enum From {
 }
 
 impl Ask {
-    /// Reads query and headers; `now` is what `since=5m` counts from.
-    pub(super) fn new(request: &Request, now: SystemTime) -> Result<Self, Problem> {
-        let (query, headers) = (Query(&request.parameters), &request.headers);
+    /// Reads a request; `now` is what `since=5m` counts from.
+    pub(super) fn of(request: &Request, now: SystemTime) -> Result<Self, Problem> {
+        Self::new(&request.parameters, &request.headers, request.guest.limits.filter_size, now)
+    }
+
+    /// Its filter may take `most` bytes.
+    fn new(
+        parameters: &[(String, String)],
+        headers: &HeaderMap,
+        most: usize,
+        now: SystemTime,
+    ) -> Result<Self, Problem> {
+        let query = Query(parameters);
         query.check_names()?;
         let data = match query.one("data")? {
             None | Some("text") => Data::Text,
@@ -90,7 +134,7 @@ impl Ask {
         let streams = query.all("stream").map(|name| name.parse().map_err(|e| Problem::bad(format!("{e}"))));
         Ok(Self {
             encoding: encoding(query.one("format")?, headers, data)?,
-            filter: query.filter(request.guest.limits.filter_size)?,
+            filter: query.filter(most)?,
             until: Until { head, run, lines, before: query.before()? },
             streams: streams.collect::<Result<_, _>>()?,
             wait: query.duration("wait")?,

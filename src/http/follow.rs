@@ -70,7 +70,7 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
 
 /// What is asked for; nothing where a browser comes back, and there is no room for its filter now.
 fn asked(request: &Request) -> Result<Option<Ask>, Problem> {
-    match Ask::new(request, SystemTime::now()) {
+    match Ask::of(request, SystemTime::now()) {
         Err(problem) if problem.is_for_now() && request.headers.contains_key("last-event-id") => Ok(None),
         asked => asked.map(Some),
     }

@@ -24,6 +24,8 @@ mod socket;
 mod term;
 mod who;
 
+pub use ask::{Wanted, wanted};
+
 use std::convert::Infallible;
 use std::sync::Arc;
 

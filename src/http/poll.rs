@@ -41,7 +41,7 @@ struct Reply {
 
 /// The events after `after`, at once if there are some, else as soon as one comes or the time is over.
 pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Problem> {
-    let ask = Ask::new(request, SystemTime::now())?;
+    let ask = Ask::of(request, SystemTime::now())?;
     let log = request.stream(name)?.log;
     // It would come back at once, with nothing, for as long as the stream takes to end.
     if request.app.catalog.is_held(log.name()) {

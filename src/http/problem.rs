@@ -65,6 +65,11 @@ impl Problem {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
+    /// Its status, and what was asked and what would be right.
+    pub(super) fn told(self) -> (u16, String) {
+        (self.status.as_u16(), self.detail)
+    }
+
     /// 405: the methods that would be right are `allowed`.
     pub(super) fn method(allowed: Allowed) -> Self {
         let headers: &[_] = match allowed {

@@ -82,7 +82,8 @@ impl Redraw {
         while let Some(at) = memchr(0x1b, rest) {
             let (before, order) = rest.split_at(at);
             self.text(before, &mut sink);
-            rest = match parse(order) {
+            // As if a read ended behind each of its bytes: what is too long to be held is text in one piece, too.
+            rest = match parse(order).filter(|(_, length)| *length <= ORDER) {
                 Some((what, length)) => {
                     let (order, after) = order.split_at(length);
                     self.obey(what, order, &mut sink);
@@ -395,6 +396,15 @@ mod tests {
         assert!(given > 1800 && redraw.block.as_ref().unwrap().rows.len() <= ROWS, "{given}");
         redraw.push(&b"x".repeat(3 * ROW), |_| {});
         assert!(redraw.block.is_none());
+    }
+
+    #[test]
+    fn an_order_that_is_too_long_is_text_wherever_reads_end() {
+        for digits in [ORDER - 3, ORDER - 2] {
+            let text = format!("a\nb\x1b[{:0>digits$}Ac\n", 1);
+            let cut: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            assert_eq!(folded(&cut, true), folded(&[text.as_bytes()], true), "{digits} digits");
+        }
     }
 
     proptest! {

@@ -123,9 +123,9 @@ pub struct Tracker {
     progress: Option<Progress>,
     /// What was seen last of an unfinished line, and of which lane.
     open: Option<(usize, String)>,
-    /// Something is to be told, and when something was told last.
+    /// Something is to be told; when something was told last, and whether it was over then.
     news: bool,
-    told: Option<Time>,
+    told: Option<(Time, bool)>,
 }
 
 /// What is being counted at the moment.
@@ -187,7 +187,7 @@ impl Tracker {
         self.progress.as_ref()
     }
 
-    /// What is to be told now: it changed, and the last time was long enough ago.
+    /// What is to be told now: it changed, and the last time was long enough ago, or now it is over.
     pub fn news(&mut self, now: Time) -> Option<Progress> {
         let late = now >= self.stale_at()?;
         if let Some(progress) = &mut self.progress
@@ -197,19 +197,19 @@ impl Tracker {
             self.news = true;
         }
         // A clock that was set back must not silence it.
-        let soon = self.told.is_some_and(|told| (told..told.after(BETWEEN)).contains(&now));
+        let last = self.told.filter(|(told, _)| (*told..told.after(BETWEEN)).contains(&now));
         let over = self.progress.as_ref().is_some_and(|progress| progress.state.is_over());
-        if !self.news || (soon && !over) {
+        if !self.news || last.is_some_and(|(_, was_over)| was_over || !over) {
             return None;
         }
-        (self.news, self.told) = (false, Some(now));
+        (self.news, self.told) = (false, Some((now, over)));
         self.progress.clone()
     }
 
     /// When to ask for [news](Self::news) again, though no line came.
     pub fn due(&self) -> Option<Time> {
         match (self.news, self.told) {
-            (true, Some(told)) => Some(told.after(BETWEEN)),
+            (true, Some((told, _))) => Some(told.after(BETWEEN)),
             (true, None) => Some(Time::default()),
             (false, _) => self.stale_at().filter(|at| at.0 < i64::MAX),
         }
@@ -250,7 +250,8 @@ impl Tracker {
         if outranked || (report.verdict && self.progress.is_none()) {
             return;
         }
-        let mut progress = match self.progress.take() {
+        let known = self.progress.take();
+        let mut progress = match known.clone() {
             Some(last) if !last.state.is_over() || report.percent.is_none() || report.verdict => last,
             // What is done is done: this is another one. A process goes on since its start.
             Some(last) => {
@@ -260,7 +261,7 @@ impl Tracker {
             }
             None => Progress::begun(now),
         };
-        let before = progress.clone();
+        let before = progress.state;
         if let Some(edge) = report.group.clone() {
             self.groups.hear(edge);
         }
@@ -272,15 +273,15 @@ impl Tracker {
             None => progress.phase.filter(|_| goes_on || rank == Rank::Configured),
         };
         progress.message = report.message.or(progress.message.filter(|_| report.percent.is_none()));
-        progress.state = self.state(report.state, report.percent, before.state, progress.percent);
+        progress.state = self.state(report.state, report.percent, before, progress.percent);
         if progress.state.is_over() {
             progress.eta = None;
         }
         progress.groups = if self.groups.is_empty() { Vec::new() } else { self.groups.all() };
-        let same = Progress { eta: progress.eta, stale: false, updated: before.updated, ..before.clone() } == progress;
-        progress.updated = now;
-        progress.stale = false;
-        self.news |= !same || before.stale || self.told.is_none();
+        (progress.updated, progress.stale) = (now, false);
+        // By what was known, even where another one began: who says again that it is over tells nothing new.
+        let same = known.is_some_and(|known| Progress { eta: progress.eta, updated: now, ..known } == progress);
+        self.news |= !same || self.told.is_none();
         self.progress = Some(progress);
     }
 

@@ -225,6 +225,20 @@ fn news_come_ten_times_a_second_and_the_last_one_always() {
 }
 
 #[test]
+fn an_end_that_is_said_again_and_again_is_told_ten_times_a_second_at_most() {
+    // Of a file, each full bar is an end of its own; a process that says again that it failed says nothing new.
+    for (line, full_is_done, most) in [("[100%] Built target demo", true, 11), ("\x1b]9;4;2;90\x07", false, 1)] {
+        let mut tracker = Tracker::new(Vec::new(), full_is_done);
+        let mut told = 0;
+        for tick in 0..1000 {
+            tracker.line(0, line.as_bytes(), at(tick));
+            told += usize::from(tracker.news(at(tick)).is_some());
+        }
+        assert!((1..=most).contains(&told), "{line:?} was told {told} times");
+    }
+}
+
+#[test]
 fn after_fifteen_seconds_of_nothing_it_is_stale() {
     let mut tracker = tracker();
     after(&mut tracker, &["[1/40] a", "[2/40] b", "[3/40] c", "[4/40] d", "some other line"]);

@@ -72,6 +72,17 @@ impl Numbering {
         Self { chapters, runs: VecDeque::new(), next }
     }
 
+    /// Whether it can have been written, and has no place or number beyond `most`: what was read is not to be believed.
+    pub(super) fn is_sound(&self, most: u64) -> bool {
+        let ascending = self.chapters.iter().is_sorted_by(|one, next| one.seq < next.seq);
+        let known = |place: u64| place < self.next;
+        ascending
+            && self.next <= most
+            && self.chapters.back().is_some_and(|last| last.seq <= self.next)
+            && self.chapters.iter().all(|chapter| (1..=most).contains(&chapter.first.number))
+            && self.runs.iter().all(|run| known(run.start) && run.end.is_none_or(known))
+    }
+
     /// The place of the next event.
     pub(super) fn next(&self) -> u64 {
         self.next

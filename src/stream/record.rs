@@ -29,6 +29,10 @@ pub(super) const LONGEST: usize = 512 << 10;
 /// Longest snapshot, in bytes: its chapters are bounded where they are kept.
 const LONGEST_SNAPSHOT: usize = 2 << 20;
 
+/// No place and no number in an epoch is greater, though one could be written: a thousand million events a second take a
+/// century to it. So what is added to one that was read does not overflow.
+pub(super) const MOST: u64 = 1 << 62;
+
 /// Longest key and value of one place, in bytes: a path, percent-encoded, and what is known of the file.
 const PLACE: usize = 32 << 10;
 
@@ -235,7 +239,7 @@ pub(super) fn head(bytes: &[u8]) -> Result<Head, Bad> {
     let epoch = if salt == NO_SALT { Epoch::kept(millis) } else { Epoch::fleeting(millis, salt) };
     let time = Time(from.u64()?.cast_signed());
     let longest = if kind == Sort::Snapshot { LONGEST_SNAPSHOT } else { LONGEST };
-    if length > longest {
+    if length > longest || seq > MOST || !(1..=MOST).contains(&number) {
         return Err(Bad::Damaged);
     }
     let (more, unknown) = (flags & MORE != 0, flags & UNKNOWN != 0);
@@ -258,7 +262,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Head, Body), Bad> {
             let segment = if head.count == 0 { None } else { Some(get_segment(&head, &mut from)?) };
             Body::Events { segment, places }
         }
-        Sort::Snapshot => Body::Snapshot(serde_json::from_slice(body).map_err(|_| Bad::Damaged)?),
+        Sort::Snapshot => {
+            let snapshot: Snapshot = serde_json::from_slice(body).map_err(|_| Bad::Damaged)?;
+            if !snapshot.numbering.is_sound(MOST) {
+                return Err(Bad::Damaged);
+            }
+            Body::Snapshot(snapshot)
+        }
         Sort::Opened => Body::Opened(serde_json::from_slice(body).map_err(|_| Bad::Damaged)?),
         Sort::Closed => Body::Closed,
     };
@@ -415,6 +425,43 @@ mod tests {
                 prop_assert_eq!(head.count, count);
             }
         }
+    }
+
+    #[test]
+    fn numbers_that_no_log_reaches_are_damage() {
+        let at = |number, seq| {
+            let mut writer = Writer::default();
+            writer.record(Sort::Events, false, 0, (Position { number, ..first() }, seq, Time(0)), |out| out.push(0));
+            read(&writer.bytes).is_ok()
+        };
+        assert!(at(1, 0) && at(MOST, MOST));
+        assert!(!at(0, 0) && !at(MOST + 1, 0) && !at(u64::MAX, 0) && !at(1, u64::MAX));
+
+        let snapshot = |chapters: &str, runs: &str, next: u64| {
+            let json =
+                format!(r#"{{"numbering":{{"chapters":[{chapters}],"runs":[{runs}],"next":{next}}},"boot":"x"}}"#);
+            let mut writer = Writer::default();
+            writer
+                .record(Sort::Snapshot, false, 0, (first(), 1, Time(0)), |out| out.extend_from_slice(json.as_bytes()));
+            read(&writer.bytes).is_ok()
+        };
+        let chapter = |number: u64, seq: u64| {
+            let id = Position { number, ..first() };
+            format!(r#"{{"first":"{id}","seq":{seq},"after_unknown":false}}"#)
+        };
+        let two = |one: u64, other: u64| chapter(1, one) + "," + &chapter(9, other);
+        let run = r#"{"start":4,"end":5}"#;
+        assert!(snapshot(&two(3, 7), run, 7));
+        let wrong = [
+            snapshot("", "", 0),
+            snapshot(&chapter(0, 0), "", 0),
+            snapshot(&chapter(u64::MAX, 0), "", 0),
+            snapshot(&chapter(1, 8), "", 7),
+            snapshot(&chapter(1, 0), "", MOST + 1),
+            snapshot(&two(7, 3), "", 9),
+            snapshot(&chapter(1, 0), run, 5),
+        ];
+        assert_eq!(wrong, [false; 7]);
     }
 
     #[test]

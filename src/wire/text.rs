@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::event::{Event, Flags, Gap, Kind};
+use crate::event::{Event, Flags, Gap, Kind, one_line};
 
 /// Appends a line and its newline; of the other kinds what a reader must know. A continued line goes on behind it.
 pub(super) fn push(event: &Event<'_>, out: &mut Vec<u8>) {
@@ -31,8 +31,9 @@ pub(super) fn plain(line: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// A line between dashes. It may name a file, and so hold whatever names may.
 fn said(what: &str) -> String {
-    format!("--- rtlogd: {what} ---\n")
+    format!("--- rtlogd: {} ---\n", one_line(what))
 }
 
 /// What this reader missed, as a line.
@@ -75,18 +76,18 @@ fn end(fields: &[u8]) -> String {
         run: u64,
         code: Option<i32>,
         signal: Option<String>,
-        duration: f64,
+        duration: Option<f64>,
     }
-    match serde_json::from_slice::<Fields>(fields) {
-        Ok(Fields { run, code: Some(code), duration, .. }) => {
-            format!("run {run} ended with exit code {code} after {duration:.1} s")
-        }
-        Ok(Fields { run, signal: Some(signal), duration, .. }) => {
-            format!("run {run} ended by signal {signal} after {duration:.1} s")
-        }
-        Ok(Fields { run, duration, .. }) => format!("run {run} ended after {duration:.1} s"),
-        Err(_) => "run ended".to_owned(),
-    }
+    let Ok(Fields { run, code, signal, duration }) = serde_json::from_slice(fields) else {
+        return "run ended".to_owned();
+    };
+    let how = match (code, signal) {
+        (Some(code), _) => format!(" with exit code {code}"),
+        (None, Some(signal)) => format!(" by signal {signal}"),
+        (None, None) => String::new(),
+    };
+    let after = duration.map(|seconds| format!(" after {seconds:.1} s")).unwrap_or_default();
+    format!("run {run} ended{how}{after}")
 }
 
 #[cfg(test)]
@@ -96,7 +97,7 @@ mod tests {
 
     #[test]
     fn lines_are_sent_as_they_are() {
-        let table: [(Kind, Flags, &[u8], &str); 7] = [
+        let table: [(Kind, Flags, &[u8], &str); 9] = [
             (Kind::Line, Flags::NONE, b"  a\0\x1b[31mb", "  a\0\x1b[31mb\n"),
             (Kind::Line, Flags::CONTINUED, b"a", "a"),
             (Kind::Line, Flags::NONE, b"\xffa\rb", "\u{fffd}a\u{240d}b\n"),
@@ -118,6 +119,15 @@ mod tests {
                 Flags::NONE,
                 br#"{"run":1,"signal":"KILL","duration":1.0,"cause":"signalled"}"#,
                 "--- rtlogd: run 1 ended by signal KILL after 1.0 s ---\n",
+            ),
+            // After the daemon was killed, nobody knows how long it ran.
+            (Kind::End, Flags::NONE, br#"{"run":1,"cause":"daemon-killed"}"#, "--- rtlogd: run 1 ended ---\n"),
+            // A file's name may hold anything.
+            (
+                Kind::Loss,
+                Flags::NONE,
+                br#"{"missed":2,"reason":"a\n--- rtlogd: \u001b[2J\r"}"#,
+                "--- rtlogd: 2 lines lost: a\\n--- rtlogd: \\u{1b}[2J\\r ---\n",
             ),
         ];
         for (kind, flags, text, expected) in table {

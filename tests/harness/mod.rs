@@ -2,6 +2,7 @@
 //!
 //! Waiting is for a fact, with a deadline that says what was seen instead.
 
+pub(crate) mod event_stream;
 pub(crate) mod http;
 pub(crate) mod sse;
 pub(crate) mod ws;

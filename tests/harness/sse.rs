@@ -1,18 +1,12 @@
-//! A reader of an event stream, written from the standard (HTML, section 9.2), without reconnection.
+//! A reader of an event stream that comes on a connection.
 
 use std::collections::VecDeque;
 
 use super::Deadline;
+use super::event_stream::Decoder;
 use super::http::{Body, Response};
 
-/// One message as a browser dispatches it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Message {
-    pub(crate) id: String,
-    /// Empty for a message without a name: a line.
-    pub(crate) event: String,
-    pub(crate) data: String,
-}
+pub(crate) use super::event_stream::Message;
 
 impl Message {
     pub(crate) fn is_line(&self) -> bool {
@@ -41,62 +35,6 @@ impl Message {
 /// The data of the lines among messages.
 pub(crate) fn lines(messages: &[Message]) -> Vec<&str> {
     messages.iter().filter(|message| message.is_line()).map(|message| message.data.as_str()).collect()
-}
-
-/// Bytes to messages.
-#[derive(Debug, Default)]
-pub(crate) struct Decoder {
-    rest: Vec<u8>,
-    event: String,
-    data: String,
-    id: String,
-    /// The id that a reconnect would send.
-    last_id: String,
-    retry: Option<u64>,
-    ready: VecDeque<Message>,
-}
-
-impl Decoder {
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.rest.extend_from_slice(bytes);
-        let mut begin = 0;
-        while let Some(length) = self.rest[begin..].iter().position(|c| matches!(c, b'\r' | b'\n')) {
-            let end = begin + length;
-            let pair = self.rest[end] == b'\r';
-            if pair && end + 1 == self.rest.len() {
-                break;
-            }
-            let line = String::from_utf8_lossy(&self.rest[begin..end]).into_owned();
-            begin = end + if pair && self.rest[end + 1] == b'\n' { 2 } else { 1 };
-            self.line(&line);
-        }
-        self.rest.drain(..begin);
-    }
-
-    fn line(&mut self, line: &str) {
-        if line.is_empty() {
-            self.last_id.clone_from(&self.id);
-            let event = std::mem::take(&mut self.event);
-            let mut data = std::mem::take(&mut self.data);
-            if data.pop().is_some() {
-                self.ready.push_back(Message { id: self.last_id.clone(), event, data });
-            }
-            return;
-        }
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match field {
-            "event" => value.clone_into(&mut self.event),
-            "data" => {
-                self.data += value;
-                self.data.push('\n');
-            }
-            "id" if !value.contains('\0') => value.clone_into(&mut self.id),
-            "retry" => self.retry = value.parse().ok(),
-            "" | "id" => {}
-            other => panic!("the daemon sends no such field: {other:?}"),
-        }
-    }
 }
 
 /// Reads an event stream from a connection.

@@ -1,0 +1,95 @@
+//! Progress: whatever a program draws, what is said of it makes sense and has bounds.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use regex::Regex;
+use rtlogd::event::{Progress, ProgressState, Time};
+use rtlogd::line::{CarriageReturn, Lines, Screen};
+use rtlogd::progress::{STALE, Tracker};
+
+use super::{choices, reads};
+
+/// Longest phase: the titles of all open groups, each as long as a title may be.
+const PHASE: usize = 16 * 164;
+
+/// What a user may have written.
+static PATTERNS: LazyLock<[Regex; 2]> = LazyLock::new(|| {
+    [r"^(?P<phase>\w+) (?P<current>\d+) of (?P<total>\d+)", r"at (?P<percent>[\d.,]+): (?P<message>.*)"]
+        .map(|pattern| Regex::new(pattern).expect("it is one"))
+});
+
+/// The choices: whether full is done and the user has patterns, where reads end, and how fast time goes (two bytes; it may
+/// go back).
+pub fn progress(data: &[u8]) {
+    let ([how, seed, pace @ ..], text) = choices::<4>(data);
+    let step = i64::from(i16::from_be_bytes(pace)) * 1000;
+    let tracker = || {
+        let patterns = if how & 1 == 1 { PATTERNS.to_vec() } else { Vec::new() };
+        Tracker::new(patterns, how & 2 == 2)
+    };
+    let screen = || Screen::new(Lines::new(10_000, CarriageReturn::Fold), how & 4 == 0);
+
+    // As a source does it: each line, and after each read what there is of the next.
+    let (mut screen_now, mut live) = (screen(), tracker());
+    let mut now = Time(1_763_874_672_000_000);
+    let mut told: Option<(Time, Progress)> = None;
+    for read in reads(text, seed) {
+        now = Time(now.0.saturating_add(step));
+        screen_now.push(read, |line| live.line(0, line.text, now));
+        live.open(0, screen_now.open(), now);
+        live.progress().inspect(|progress| makes_sense(progress));
+        if let Some(news) = live.news(now) {
+            if let Some((at, before)) = &told {
+                assert_ne!(before, &news, "no news");
+                let ends = news.state.is_over() && !before.state.is_over();
+                let soon = (*at..at.after(Duration::from_millis(100))).contains(&now);
+                assert!(ends || !soon, "twice within a tenth of a second: {news:?}");
+            }
+            told = Some((now, news));
+        }
+        assert_eq!(live.news(now), None, "twice at a time");
+    }
+    screen_now.finish(|line| live.line(0, line.text, now));
+    live.progress().inspect(|progress| makes_sense(&(*progress).clone().ended(now, how & 8 == 8)));
+    if let (Some(last), Some(due)) = (live.progress().cloned(), live.due()) {
+        let later = due.max(last.updated).after(STALE).after(Duration::from_secs(1));
+        let news = live.news(later).expect("it is due");
+        let waits = news.state.is_over() || news.state == ProgressState::Paused;
+        assert!(news.stale || waits || news != last, "{news:?}");
+    }
+
+    // Of finished lines alone the same is known wherever reads end. But a section's CR and the order behind it are to come in
+    // one write, as they do.
+    let finished = |seed: u8| {
+        let (mut screen, mut tracker) = (screen(), tracker());
+        let mut lines = Vec::new();
+        for read in reads(text, seed) {
+            screen.push(read, |line| lines.push(line.text.to_vec()));
+        }
+        screen.finish(|line| lines.push(line.text.to_vec()));
+        for line in &lines {
+            tracker.line(0, line, now);
+        }
+        (lines, tracker.progress().cloned())
+    };
+    if memchr::memmem::find(text, b"section_").is_none() {
+        assert_eq!(finished(seed), finished(0), "where reads end shows");
+    }
+}
+
+fn makes_sense(progress: &Progress) {
+    assert!(progress.percent.is_none_or(|percent| (0.0..=100.0).contains(&percent)), "{progress:?}");
+    if let (Some(current), Some(total)) = (progress.current, progress.total) {
+        assert!(current <= total, "{progress:?}");
+    }
+    let letters = |text: &Option<String>| text.as_ref().map_or(0, |text| text.chars().count());
+    assert!(letters(&progress.message) <= 161 && letters(&progress.phase) <= PHASE, "{progress:?}");
+    let texts = progress.message.iter().chain(&progress.phase).chain(progress.groups.iter().map(|group| &group.name));
+    assert!(texts.flat_map(|text| text.chars()).all(|c| !c.is_control()), "{progress:?}");
+    assert!(progress.eta.is_none_or(|_| !progress.state.is_over()), "{progress:?}");
+    assert!(progress.groups.len() <= 64 && progress.groups.iter().all(|group| group.depth < 16), "{progress:?}");
+    let seconds = progress.groups.iter().filter_map(|group| group.duration);
+    assert!(seconds.into_iter().all(|seconds| seconds.is_finite() && seconds >= 0.0), "{progress:?}");
+    assert!(serde_json::to_string(progress).is_ok_and(|json| json.len() < 128 << 10), "{progress:?}");
+}
