@@ -4,6 +4,7 @@
 //! nothing changes.
 
 use std::fmt;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -53,7 +54,8 @@ pub(crate) fn serve(order: Order) -> Result<(), DaemonError> {
         let sockets =
             if given.is_empty() { open_all(&config.listen).await? } else { take(given, config.may_be_reached())? };
         let house = if file.is_some() { House::new(&config) } else { House::with_token(&config) };
-        let mut keeper = Keeper::new(house?, config, load);
+        let by_hand = file.is_none() && io::stderr().is_terminal();
+        let mut keeper = Keeper::new(house?, config, load, by_hand);
         let house = &keeper.house;
         house.connections.spawn(adopt(house.children.clone(), house.finish.clone()));
         for spec in keeper.config.streams.clone() {
@@ -95,13 +97,16 @@ struct Keeper {
     /// What was true at the start; its streams are in the fleet.
     config: Config,
     load: Load,
+    /// Whether somebody started it at a terminal, and has no file to be read again.
+    by_hand: bool,
     /// Where we listen, for the service manager.
     status: String,
 }
 
 impl Keeper {
-    fn new(house: House, config: Config, load: Load) -> Self {
-        Self { house, fleet: Fleet::default(), wakes: Wakes::new(), config, load, status: String::new() }
+    fn new(house: House, config: Config, load: Load, by_hand: bool) -> Self {
+        let (fleet, wakes, status) = (Fleet::default(), Wakes::new(), String::new());
+        Self { house, fleet, wakes, config, load, by_hand, status }
     }
 
     /// Starts a source.
@@ -141,7 +146,8 @@ impl Keeper {
         loop {
             let asked = tokio::select! {
                 () = end.wait() => return,
-                _ = hangup.recv() => Asked::by_signal(),
+                // Its terminal is gone.
+                _ = hangup.recv() => if self.by_hand { return } else { Asked::by_signal() },
                 asked = door.asked() => asked,
             };
             let outcome = self.reload().await;

@@ -1,5 +1,6 @@
 //! Tokens from outside: made by `rtlogd token`, shown in each way, over, revoked, and their keys changed.
 
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
@@ -57,6 +58,9 @@ fn whoever_starts_it_at_a_terminal_has_a_url_that_lets_in() {
     assert_eq!(daemon.follow("hidden.log").status(), 404, "without it, what not everybody may read is not there");
     let token = invited(&daemon);
     assert_eq!(daemon.follow(&format!("hidden.log?access_token={token}")).take(1)[0].data, "one");
+    let address = daemon.address().tcp();
+    daemon.kill();
+    Deadline::new().until("its end with the terminal's", || TcpStream::connect(address).err());
 
     let daemon = at_a_terminal(Place::new(), "run --name job --listen 127.0.0.1:0 -- sleep 600");
     let token = invited(&daemon);
