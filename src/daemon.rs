@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{self, Access, AccessError, Hosts, Origins, Warden};
+use crate::access::{self, Access, AccessError, Hosts, Origins, TrustedProxies, UnknownProxyUser, Warden};
 use crate::config::{Config, Files, Limits, Listen, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, Time};
@@ -40,6 +40,8 @@ pub(crate) enum DaemonError {
     Access(#[from] AccessError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Proxy(#[from] UnknownProxyUser),
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error("cannot wait for signals")]
@@ -263,7 +265,8 @@ impl House {
             hosts: Hosts::new(&config.hosts),
             origins,
             limits: self.limits.subscribe(),
-            trusted: config.trusted_proxies.clone(),
+            trusted: TrustedProxies::new(&config.trusted_proxies)?,
+            untrusted: Arc::default(),
             base_path: base.to_owned(),
             tls,
             answers: app.answers.clone(),

@@ -16,7 +16,7 @@ use nix::unistd::User;
 use rustix::fs::Access;
 use rustix::process::Resource;
 
-use crate::config::{Config, FileSource, Files, Listen, ProcessSource, SourceKind};
+use crate::config::{Config, FileSource, Files, Listen, ProcessSource, SourceKind, TrustedProxy};
 
 /// How long whoever has our port may take to say who it is.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -53,6 +53,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
             SourceKind::Push => {}
         }
     }
+    doctor.proxies(config);
     doctor.limits(config);
     doctor.state_directory(config);
     doctor.findings
@@ -118,6 +119,28 @@ impl Doctor {
                 format!("cannot listen on {address}: {error}"),
                 "ip address shows the addresses of this machine; write one of them as `listen`",
             ),
+        }
+    }
+
+    /// Whether the proxies that are there, or seem to be, are known.
+    fn proxies(&mut self, config: &Config) {
+        for proxy in &config.trusted_proxies {
+            if let TrustedProxy::SocketUser(user) = proxy
+                && user.parse::<u32>().is_err()
+                && !matches!(User::from_name(user), Ok(Some(_)))
+            {
+                self.find(
+                    format!("`trusted_proxies` names the user {user}, which this system does not have"),
+                    "correct the name, or install the proxy whose package creates the user",
+                );
+            }
+        }
+        if let Some(key) = config.hints_at_proxy() {
+            self.find(
+                format!("`{key}` is set as for a proxy in front, but `trusted_proxies` names none"),
+                "name the proxy, such as `trusted_proxies: [127.0.0.1]`, and let it send X-Forwarded-For; a proxy that is not \
+                    named and sends no such header makes its clients users of this machine",
+            );
         }
     }
 
@@ -414,6 +437,28 @@ mod tests {
             examined(&command("no-such-program"), "")[0].starts_with("stream s: there is no program no-such-program")
         );
         assert_eq!(examined(&command("/no/such"), "").len(), 1);
+    }
+
+    #[test]
+    fn a_proxy_that_is_not_known_is_found() {
+        let found = |config: &Config| {
+            let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
+            doctor.proxies(config);
+            doctor.findings.into_iter().map(|finding| finding.what).collect::<Vec<_>>()
+        };
+        let trusting = |proxy: &str| Config {
+            trusted_proxies: vec![proxy.parse().unwrap()],
+            base_path: "/logs".into(),
+            ..Config::default()
+        };
+        for known in ["127.0.0.1", "unix:nobody", "unix:4711"] {
+            assert!(found(&trusting(known)).is_empty(), "{known}");
+        }
+        let unknown = found(&trusting("unix:no-such-user"));
+        assert_eq!(unknown, ["`trusted_proxies` names the user no-such-user, which this system does not have"]);
+        let hidden = Config { base_path: "/logs".into(), ..Config::default() };
+        assert_eq!(found(&hidden), ["`base_path` is set as for a proxy in front, but `trusted_proxies` names none"]);
+        assert!(found(&Config::default()).is_empty());
     }
 
     #[test]

@@ -60,6 +60,6 @@ mod chronicle;
 mod client;
 pub mod cli;
 
-// For `tests/fuzz` alone: the one reader of foreign text that stands outside the core.
+// For `tests/fuzz` alone: the readers of foreign text that stand outside the core.
 #[doc(hidden)]
-pub use http::{Wanted, wanted};
+pub use http::{Wanted, judged, wanted};

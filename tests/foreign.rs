@@ -112,3 +112,55 @@ fn a_page_that_lets_its_name_lead_to_us_is_none_of_ours() {
     }
     assert_eq!(scene.typed(), Vec::<String>::new());
 }
+
+/// What browsers send with requests of a page of another site that needs no permission: an image, a script, a form, a link.
+const FOREIGN: [&[(&str, &str)]; 7] = [
+    &[("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Dest", "image")],
+    &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "image")],
+    &[("Sec-Fetch-Site", "same-site"), ("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "script")],
+    &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")],
+    &[("Origin", "null")],
+    &[("Referer", "https://evil.example/page")],
+    &[("Origin", "http://localhost:1"), ("Sec-Fetch-Site", "same-site")],
+];
+
+#[test]
+fn a_foreign_page_starts_no_process() {
+    let stream = "{ command: [sh, -c, 'echo started; exec cat'], input: true, start: demand }";
+    let daemon = Daemon::start(&format!(
+        "origins: [\"https://dash.example.com\"]\nstreams:\n  foreign: {stream}\n  ours: {stream}\n  dash: {stream}\n  head: {stream}\n"
+    ));
+    let paths = [
+        "/streams/foreign",
+        "/streams/foreign?tail=all&format=text",
+        "/streams/foreign?follow=false",
+        "/streams?stream=foreign",
+        "/streams/foreign/poll?wait=0s",
+        "/streams/foreign/progress",
+        "/streams/foreign/badge.svg",
+        "/embed/foreign",
+    ];
+    for headers in FOREIGN {
+        for path in paths {
+            // A page cannot read the answer, so what it is does not matter.
+            assert!(Response::get(daemon.address(), path, headers).status < 500, "{path} with {headers:?}");
+        }
+        let post = Response::request(daemon.address(), "POST", "/streams/foreign/start", headers, b"");
+        assert_eq!(post.status, 403, "{headers:?}");
+    }
+    let head = Response::request(daemon.address(), "HEAD", "/streams/head", &[], b"");
+    assert_eq!(head.status, 200);
+    let state = |name: &str| -> Value {
+        serde_json::from_slice(&daemon.get(&format!("/streams/{name}/state"), &[]).2).unwrap()
+    };
+    // A process that had been started would be so before these, which were asked for later.
+    let dash =
+        daemon.follow("dash").header("Origin", "https://dash.example.com").header("Sec-Fetch-Site", "cross-site");
+    dash.until("its start", |message| message.data == "started");
+    let ours = daemon.follow("ours").header("Sec-Fetch-Site", "same-origin");
+    ours.until("its start", |message| message.data == "started");
+    for name in ["foreign", "head"] {
+        assert_eq!(state(name)["source"]["state"], "stopped", "{}", state(name));
+    }
+    daemon.follow("foreign").until("its start", |message| message.data == "started");
+}

@@ -21,6 +21,7 @@ mod encodings;
 mod openapi;
 mod poll;
 mod progress;
+mod proxies;
 mod control;
 mod control_hostile;
 mod control_process;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -125,6 +126,10 @@ struct Row {
     any: [Gets; 3],
 }
 
+const fn stranger(who: &'static str) -> Row {
+    Row { who, open: [Unknown; 3], hidden: [Unknown; 3], absent: [Unknown; 3], any: [Unknown; 3] }
+}
+
 const ROWS: &[Row] = &[
     Row {
         who: "this machine",
@@ -134,7 +139,12 @@ const ROWS: &[Row] = &[
         any: [It, Denied, Denied],
     },
     Row { who: "the owner", open: [It; 3], hidden: [It; 3], absent: [NotFound; 3], any: [It; 3] },
-    Row { who: "another machine", open: [Unknown; 3], hidden: [Unknown; 3], absent: [Unknown; 3], any: [Unknown; 3] },
+    stranger("another machine"),
+    stranger("a proxy that names no client"),
+    stranger("a proxy that names this machine"),
+    stranger("a client behind a proxy who claims to be this machine"),
+    stranger("a proxy on this machine that nobody trusts"),
+    stranger("a proxy of the owner on the Unix socket"),
     Row {
         who: "reads open",
         open: [It, Denied, Denied],
@@ -165,6 +175,7 @@ const ROWS: &[Row] = &[
     },
     Row { who: "all of open", open: [It; 3], hidden: [NotFound; 3], absent: [NotFound; 3], any: [It; 3] },
     Row { who: "all of all", open: [It; 3], hidden: [It; 3], absent: [NotFound; 3], any: [It; 3] },
+    Row { who: "all of all, by a proxy", open: [It; 3], hidden: [It; 3], absent: [NotFound; 3], any: [It; 3] },
     Row {
         who: "all of all, in a URL",
         open: [It, Denied, Denied],
@@ -177,6 +188,9 @@ const ROWS: &[Row] = &[
     Row { who: "of others", open: [Unknown; 3], hidden: [Unknown; 3], absent: [Unknown; 3], any: [Unknown; 3] },
 ];
 
+/// The address from which the trusted proxy connects.
+const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
 /// A daemon whose processes ignore what is done to them.
 fn daemon() -> Daemon {
     daemon_of("command: [cat], input: true, pty: true")
@@ -187,36 +201,53 @@ fn daemon_of(source: &str) -> Daemon {
     let place = Place::new();
     keys(&place, "keys");
     place.start(&format!(
-        "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\ntrusted_proxies: [127.0.0.1]\nstreams:\n  \
+        "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\ntrusted_proxies: [{PROXY}]\nstreams:\n  \
          open: {{ {source} }}\n  hidden: {{ {source}, private: true }}",
     ))
 }
 
 /// How somebody asks: where, with which header, and with what in the query.
-struct Asks<'a> {
-    address: &'a Address,
+struct Asks {
+    address: Address,
     headers: Vec<(&'static str, String)>,
     query: Option<String>,
 }
 
-fn credentials(daemon: &Daemon) -> BTreeMap<&'static str, Asks<'_>> {
+fn credentials(daemon: &Daemon) -> BTreeMap<&'static str, Asks> {
     let foreign = Place::new();
     keys(&foreign, "keys");
     let bearer = |token: String| vec![("Authorization", format!("Bearer {token}"))];
-    let tcp = |headers| Asks { address: daemon.address(), headers, query: None };
+    let tcp = |headers| Asks { address: daemon.address().clone(), headers, query: None };
+    let unix = |headers| Asks { address: daemon.unix().clone(), headers, query: None };
+    let proxy = |headers: &[(&'static str, &str)]| {
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Asks { address: Address::TcpFrom(PROXY, daemon.address().tcp()), headers, query: None }
+    };
     let ours = |arguments: &[&str]| token(daemon, "keys", arguments);
     let all = ours(&["--stream", "*", "--allow", "read,input,admin", "--expires", "1h"]);
     BTreeMap::from([
         ("this machine", tcp(vec![])),
-        ("the owner", Asks { address: daemon.unix(), headers: vec![], query: None }),
-        ("another machine", tcp(vec![("X-Forwarded-For", "203.0.113.9".to_owned())])),
+        ("the owner", unix(vec![])),
+        ("another machine", proxy(&[("X-Forwarded-For", "203.0.113.9")])),
+        ("a proxy that names no client", proxy(&[])),
+        ("a proxy that names this machine", proxy(&[("X-Forwarded-For", "127.0.0.1")])),
+        (
+            "a client behind a proxy who claims to be this machine",
+            proxy(&[("X-Forwarded-For", "203.0.113.9"), ("Forwarded", "for=127.0.0.1")]),
+        ),
+        ("a proxy on this machine that nobody trusts", tcp(vec![("X-Real-IP", "127.0.0.1".to_owned())])),
+        ("a proxy of the owner on the Unix socket", unix(vec![("X-Forwarded-For", "203.0.113.9".to_owned())])),
+        (
+            "all of all, by a proxy",
+            proxy(&[("X-Forwarded-For", "203.0.113.9"), ("Authorization", &format!("Bearer {all}"))]),
+        ),
         ("reads open", tcp(bearer(ours(&["--stream", "open"])))),
         ("reads hidden", tcp(bearer(ours(&["--stream", "hid*"])))),
         ("types into open", tcp(bearer(ours(&["--stream", "open", "--allow", "input"])))),
         ("administers open", tcp(bearer(ours(&["--stream", "open", "--allow", "admin"])))),
         ("all of open", tcp(bearer(ours(&["--stream", "open", "--allow", "read,input,admin"])))),
         ("all of all", tcp(bearer(all.clone()))),
-        ("all of all, in a URL", Asks { address: daemon.address(), headers: vec![], query: Some(all.clone()) }),
+        ("all of all, in a URL", Asks { query: Some(all.clone()), ..tcp(vec![]) }),
         ("all of all, in a cookie", tcp(vec![("Cookie", format!("a=b; rtlogd={all}")), ("Origin", daemon.url(""))])),
         ("over", tcp(bearer(ours(&["--stream", "*", "--allow", "read,input,admin", "--expires", "0s"])))),
         ("of others", tcp(bearer(token(&foreign, "keys", &["--stream", "*", "--allow", "read,input,admin"])))),
@@ -240,13 +271,13 @@ impl Row {
     }
 }
 
-fn ask(asks: &Asks<'_>, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+fn ask(asks: &Asks, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
     let path = match &asks.query {
         Some(token) => format!("{path}{}access_token={token}", if path.contains('?') { "&" } else { "?" }),
         None => path.to_owned(),
     };
     let headers: Vec<_> = asks.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let response = Response::request(asks.address, method, &path, &headers, body);
+    let response = Response::request(&asks.address, method, &path, &headers, body);
     (response.status, response.body.all())
 }
 
@@ -323,7 +354,7 @@ fn every_method_does_for_each_what_is_its_own() {
         }
         let headers: Vec<_> = asks.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let query = asks.query.as_ref().map_or_else(String::new, |token| format!("?access_token={token}"));
-        let mut channel = Channel::open_with(asks.address, &format!("/control{query}"), &headers);
+        let mut channel = Channel::open_with(&asks.address, &format!("/control{query}"), &headers);
         for (method, needs, parameters) in methods() {
             for stream in ["open", "hidden", "absent"] {
                 ask(&credentials["the owner"], "POST", &format!("/streams/{stream}/start"), b"");

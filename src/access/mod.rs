@@ -6,13 +6,15 @@
 //! visitor's browser connect to us: what is more than reading asks from whose page it comes.
 
 mod rights;
+mod proxies;
 mod token;
 mod ring;
 mod issuers;
 mod keys;
 
 pub(crate) use keys::{KeyError, Keys, Kind, id_of, init, revoke, rotate};
-pub(crate) use rights::{Access, Caller, Credential, Denied, Peer, Shown, Subject};
+pub(crate) use proxies::{TrustedProxies, UnknownProxyUser};
+pub(crate) use rights::{Access, Caller, Credential, Denied, Peer, ProxiedClient, Shown, Subject, Unnamed};
 pub(crate) use ring::{AccessError, Warden};
 pub(crate) use token::{BadToken, Token, URL_LIFE};
 

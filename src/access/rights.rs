@@ -14,13 +14,35 @@ use crate::event::StreamName;
 use super::ring::{self, Ring};
 use super::token::{BadToken, Token};
 
-/// Who is at the other end of a connection, as far as the system tells.
+/// Who sends a request, as far as the connection tells: the other end itself, or the client that a proxy speaks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// It came over TCP.
+    /// A direct connection over TCP.
     Tcp(SocketAddr),
-    /// It came over the Unix socket: the user and, where it is known, the process (`SO_PEERCRED`).
+    /// A direct connection to the Unix socket: the user and, where it is known, the process (`SO_PEERCRED`).
     Unix { uid: u32, pid: Option<u32> },
+    /// A client behind a proxy. It is never local, whatever address it claims.
+    Proxied(ProxiedClient),
+}
+
+/// The client of a request that came through a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProxiedClient {
+    /// The client that the trusted proxies name.
+    Named(IpAddr),
+    /// A client that nobody trustworthy names; `proxy` is the address at the other end, `None` on the Unix socket.
+    Unnamed { proxy: Option<IpAddr>, why: Unnamed },
+}
+
+/// Why the client behind a proxy is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unnamed {
+    /// The proxy is trusted, but sends no header that names the client.
+    Silent,
+    /// The headers name different clients, or no address.
+    Unclear,
+    /// The request carries a header that only proxies write, and its sender is not a trusted proxy.
+    Untrusted,
 }
 
 /// What somebody can show for itself. Equal ones are one person to us: who holds the one may steer what came by the other.
@@ -32,8 +54,10 @@ pub(crate) enum Credential {
     User(u32),
     /// To be on this machine.
     Loopback,
-    /// To be another machine.
+    /// To be another machine, or the client that a proxy speaks for.
     Network(IpAddr),
+    /// To come through a proxy on the Unix socket that does not name its client.
+    Unnamed,
     /// To hold a token: whose, and which.
     Token(Arc<str>, Arc<str>),
 }
@@ -81,9 +105,9 @@ pub(crate) struct Subject<'a> {
 /// Why it is not allowed, and what would allow it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Denied {
-    /// Without a token nothing at all.
-    #[error("this needs a token: send it as `Authorization: Bearer TOKEN` (`rtlogd token` makes one)")]
-    Stranger,
+    /// Without a token nothing at all. Behind a proxy the caller learns why it is a stranger.
+    #[error("{}this needs a token: send it as `Authorization: Bearer TOKEN` (`rtlogd token` makes one)", explain(*.0))]
+    Stranger(Peer),
     /// Not this right.
     #[error(
         "{deed} needs a token that allows it, or the Unix socket as root or the daemon's own user; this is {credential}, and may \
@@ -138,6 +162,9 @@ impl Access {
             Peer::Unix { uid, .. } => Credential::User(uid),
             Peer::Tcp(address) if address.ip().is_loopback() => Credential::Loopback,
             Peer::Tcp(address) => Credential::Network(address.ip()),
+            Peer::Proxied(ProxiedClient::Named(client)) => Credential::Network(client),
+            Peer::Proxied(ProxiedClient::Unnamed { proxy: Some(proxy), .. }) => Credential::Network(proxy),
+            Peer::Proxied(ProxiedClient::Unnamed { proxy: None, .. }) => Credential::Unnamed,
         }
     }
 
@@ -161,11 +188,12 @@ impl Access {
 
     fn denied(&self, caller: &Caller, right: Right) -> Denied {
         match caller.credential {
-            Credential::Network(_) if !self.open => Denied::Stranger,
+            Credential::Network(_) | Credential::Unnamed if !self.open => Denied::Stranger(caller.peer),
             Credential::Owner
             | Credential::User(_)
             | Credential::Loopback
             | Credential::Network(_)
+            | Credential::Unnamed
             | Credential::Token(..) => Denied::Right { right, credential: caller.credential.clone() },
         }
     }
@@ -179,7 +207,7 @@ impl Access {
             }
             (Credential::Owner, None) => true,
             (Credential::User(_) | Credential::Loopback, None) => right == Right::Read && is_open,
-            (Credential::Network(_), None) => right == Right::Read && is_open && self.open,
+            (Credential::Network(_) | Credential::Unnamed, None) => right == Right::Read && is_open && self.open,
             // Without the token itself it is worth nothing.
             (Credential::Token(..), None) => false,
         }
@@ -210,6 +238,9 @@ impl fmt::Display for Peer {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix { uid, pid: Some(pid) } => write!(f, "uid {uid}, pid {pid}"),
             Self::Unix { uid, pid: None } => write!(f, "uid {uid}"),
+            Self::Proxied(ProxiedClient::Named(client)) => client.fmt(f),
+            Self::Proxied(ProxiedClient::Unnamed { proxy: Some(proxy), .. }) => write!(f, "unknown, by {proxy}"),
+            Self::Proxied(ProxiedClient::Unnamed { proxy: None, .. }) => f.write_str("unknown, by the Unix socket"),
         }
     }
 }
@@ -221,6 +252,7 @@ impl fmt::Display for Credential {
             Self::User(uid) => write!(f, "user {uid}"),
             Self::Loopback => f.write_str("TCP from this machine"),
             Self::Network(_) => f.write_str("TCP from another machine"),
+            Self::Unnamed => f.write_str("a proxy on the Unix socket"),
             Self::Token(_, id) => write!(f, "the token {id:?}"),
         }
     }
@@ -232,6 +264,24 @@ impl fmt::Display for Caller {
         match &self.token {
             Some(token) => write!(f, "{}, {}", self.peer, token.name()),
             None => self.peer.fmt(f),
+        }
+    }
+}
+
+/// Why a stranger is one, where a proxy is the reason; with a colon at the end.
+fn explain(peer: Peer) -> &'static str {
+    let Peer::Proxied(ProxiedClient::Unnamed { why, .. }) = peer else { return "" };
+    match why {
+        Unnamed::Silent => {
+            "the request comes from a proxy in `trusted_proxies` that does not say for whom it speaks (let it send \
+            X-Forwarded-For; programs on this machine use the Unix socket or a token): "
+        }
+        Unnamed::Unclear => {
+            "the headers of the request (Forwarded, X-Forwarded-For, X-Real-IP) do not agree on the client (let the proxy \
+            overwrite those that it does not set itself): "
+        }
+        Unnamed::Untrusted => {
+            "the request came through a proxy, and the address or user that sent it is not in `trusted_proxies`: "
         }
     }
 }
@@ -278,6 +328,10 @@ mod tests {
         let unix = |uid| Peer::Unix { uid, pid: Some(1) };
         let (all, read, none) = ([true; 3], [true, false, false], [false; 3]);
         let network = |address: [u8; 4]| Credential::Network(address.into());
+        let named = |address: [u8; 4]| Peer::Proxied(ProxiedClient::Named(address.into()));
+        let unnamed = |proxy: Option<[u8; 4]>| {
+            Peer::Proxied(ProxiedClient::Unnamed { proxy: proxy.map(IpAddr::from), why: Unnamed::Silent })
+        };
         let table = [
             (unix(990), Credential::Owner, false, [all, all]),
             (unix(0), Credential::Owner, false, [all, all]),
@@ -287,6 +341,12 @@ mod tests {
             (tcp("[::ffff:127.0.0.1]:9"), Credential::Loopback, false, [read, none]),
             (tcp("10.0.0.1:9"), network([10, 0, 0, 1]), false, [none, none]),
             (tcp("10.0.0.1:9"), network([10, 0, 0, 1]), true, [read, none]),
+            // Behind a proxy nobody is local, whatever address is claimed.
+            (named([127, 0, 0, 1]), network([127, 0, 0, 1]), false, [none, none]),
+            (named([203, 0, 113, 9]), network([203, 0, 113, 9]), true, [read, none]),
+            (unnamed(Some([127, 0, 0, 1])), network([127, 0, 0, 1]), false, [none, none]),
+            (unnamed(None), Credential::Unnamed, false, [none, none]),
+            (unnamed(None), Credential::Unnamed, true, [read, none]),
         ];
         for (peer, credential, open, allowed) in table {
             let (access, _ring) = access(open);
@@ -299,7 +359,10 @@ mod tests {
         let denied = access.check_any(&access.caller(tcp("127.0.0.1:9"), None).unwrap(), Right::Input).unwrap_err();
         assert!(denied.to_string().contains("TCP from this machine"), "{denied}");
         let denied = access.check_any(&access.caller(tcp("10.0.0.1:9"), None).unwrap(), Right::Read).unwrap_err();
-        assert_eq!(denied, Denied::Stranger);
+        assert_eq!(denied, Denied::Stranger(tcp("10.0.0.1:9")));
+        assert!(denied.to_string().starts_with("this needs a token"), "{denied}");
+        let denied = access.check_any(&access.caller(unnamed(None), None).unwrap(), Right::Read).unwrap_err();
+        assert!(denied.to_string().contains("does not say for whom it speaks"), "{denied}");
     }
 
     #[test]

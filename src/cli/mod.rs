@@ -79,7 +79,9 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             run::run(Job { stream, config, any_port, linger }).map_err(failed)
         }
         Command::Check { config } => {
-            load(config.as_deref())?;
+            for note in load(config.as_deref())?.notes() {
+                note_to_user(&note);
+            }
             print("ok\n")
         }
         Command::Reload { config } => reload(config.as_deref().unwrap_or(Path::new(CONFIG))),
@@ -230,6 +232,12 @@ fn replace_listen(config: &mut Config, listen: &[Listen]) -> Result<(), Failure>
 fn print(text: &str) -> Result<ExitCode, Failure> {
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| -> Failure { (error.into(), 1) })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells something that is worth knowing and no error.
+fn note_to_user(note: &str) {
+    // With standard error gone there is nobody left to tell.
+    std::io::stderr().write_all(format!("rtlogd: note: {note}\n").as_bytes()).unwrap_or_default();
 }
 
 /// Prints the error and its causes, one a line.

@@ -32,6 +32,7 @@ mod source;
 mod report;
 mod paths;
 mod net;
+mod notes;
 mod progress;
 mod signal;
 pub mod units;
@@ -43,7 +44,7 @@ pub use file::{
 pub use journal::{BadPriority, JournalSource, Priority};
 pub use limits::Limits;
 pub use load::load;
-pub use net::{BadListen, BadNetwork, BadOrigin, Listen, MAX_SOCKET_PATH, Network, WebOrigin};
+pub use net::{BadListen, BadNetwork, BadOrigin, BadProxy, Listen, MAX_SOCKET_PATH, Network, TrustedProxy, WebOrigin};
 pub use paths::{from_paths, name_of};
 pub use progress::{BadPattern, PROGRESS_GROUPS, Pattern, Progress};
 pub use report::{Mistake, Mistakes};
@@ -86,8 +87,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Whose web pages may connect to the control channel and send commands, beside our own.
     pub origins: Vec<WebOrigin>,
-    /// Whose word about the client is believed.
-    pub trusted_proxies: Vec<Network>,
+    /// The proxies that are believed about the client they speak for. A request of one of them is never local.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// The path under which we are seen: `/`, or `/a/b` without a slash at the end.
     pub base_path: String,
     /// How connections are kept from being read on the way.

@@ -1,4 +1,4 @@
-//! Addresses: where to listen, the networks of trusted proxies, and the origins of web pages. Looks up no names, opens no sockets.
+//! Addresses: where to listen, trusted proxies, and the origins of web pages. No name is looked up and no socket is opened here.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -158,6 +158,61 @@ impl fmt::Display for Network {
     }
 }
 
+/// A proxy that is believed about the client it speaks for: a network, or a user on the Unix socket (`unix:www-data`).
+///
+/// Shown as it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TrustedProxy {
+    /// Proxies that connect over TCP from an address in this network.
+    Network(Network),
+    /// Proxies that connect to the Unix socket as this user: its name, or its number.
+    SocketUser(String),
+}
+
+/// A text that is not a [`TrustedProxy`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadProxy {
+    /// Not an address or a network.
+    #[error(transparent)]
+    Network(#[from] BadNetwork),
+    /// A network so wide that it trusts clients, not proxies.
+    #[error(
+        "{0} is not a network of proxies: every client in it could claim to be any other; name the addresses of your proxies \
+        (such as 10.0.0.5, or 10.0.0.0/8 at most)"
+    )]
+    TooWide(Network),
+    /// Not a user after `unix:`.
+    #[error("not a user on the Unix socket: {0:?} (such as unix:www-data or unix:33)")]
+    User(String),
+}
+
+/// The widest networks that may be trusted: as wide as the largest private ones, `10.0.0.0/8` and `fc00::/7`.
+const WIDEST_IPV4_PREFIX: u8 = 8;
+const WIDEST_IPV6_PREFIX: u8 = 7;
+
+impl FromStr for TrustedProxy {
+    type Err = BadProxy;
+    fn from_str(text: &str) -> Result<Self, BadProxy> {
+        if let Some(user) = text.strip_prefix("unix:") {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || "._-@$".contains(c);
+            let is_user = !user.is_empty() && user.len() <= 256 && user.chars().all(is_name) && !user.starts_with('-');
+            return if is_user { Ok(Self::SocketUser(user.into())) } else { Err(BadProxy::User(user.into())) };
+        }
+        let network: Network = text.parse()?;
+        let widest = if network.address.is_ipv4() { WIDEST_IPV4_PREFIX } else { WIDEST_IPV6_PREFIX };
+        if network.prefix < widest { Err(BadProxy::TooWide(network)) } else { Ok(Self::Network(network)) }
+    }
+}
+
+impl fmt::Display for TrustedProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::SocketUser(user) => write!(f, "unix:{user}"),
+        }
+    }
+}
+
 /// The origin of a web page as a browser writes it (RFC 6454, section 6.1): `https://dash.example.com`.
 ///
 /// In lower case, without the port where it is the scheme's own.
@@ -286,6 +341,26 @@ mod tests {
             message,
             "10.0.0.1/8 names one machine and a network at once (the network is 10.0.0.0/8, the machine 10.0.0.1)"
         );
+    }
+
+    #[test]
+    fn trusted_proxies() {
+        for good in ["127.0.0.1", "10.0.0.0/8", "fc00::/7", "::1", "unix:www-data", "unix:33", "unix:svc.proxy_1"] {
+            let proxy = good.parse::<TrustedProxy>().unwrap();
+            let shown = proxy.to_string();
+            assert!(shown.starts_with(good), "{good}: {shown}");
+            assert_eq!(shown.parse::<TrustedProxy>(), Ok(proxy));
+        }
+        for wide in ["0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "8.0.0.0/7", "::/6", "2000::/3"] {
+            assert_eq!(wide.parse::<TrustedProxy>(), Err(BadProxy::TooWide(wide.parse().unwrap())), "{wide}");
+        }
+        for user in ["", "a b", "-x", "/run/x.sock", "a\u{e9}", "a\n"] {
+            let text = format!("unix:{user}");
+            assert_eq!(text.parse::<TrustedProxy>(), Err(BadProxy::User(user.into())), "{text:?}");
+        }
+        for bad in ["", "www-data", "10.0.0.1/8", "10/8", "localhost"] {
+            assert!(matches!(bad.parse::<TrustedProxy>(), Err(BadProxy::Network(_))), "{bad:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::choice::{Choice, Secret};
 use super::field::{At, Entries, Field, OneOrMany};
 use super::gate::{Access, Tls};
 use super::journal::Priority;
-use super::net::{Listen, Network, WebOrigin};
+use super::net::{Listen, TrustedProxy, WebOrigin};
 use super::progress::Pattern;
 use super::signal::SignalName;
 use super::units::{Range, Rate, Size, Span};
@@ -41,8 +41,9 @@ pub(super) struct Config {
     /// Whose web pages may read, connect to the control channel and send commands, beside our own: their origins, such as
     /// `https://dash.example.com`.
     pub(super) origins: Field<Vec<At<WebOrigin>>>,
-    /// Addresses or networks of the proxies in front of us. They are believed about whom they speak for.
-    pub(super) trusted_proxies: Field<Vec<At<Network>>>,
+    /// The proxies in front of rtlogd: their addresses or networks, and `unix:USER` for those that connect to the Unix socket.
+    /// rtlogd believes them about the client they speak for, and a request from one of them always needs a token.
+    pub(super) trusted_proxies: Field<Vec<At<TrustedProxy>>>,
     /// The path under which a proxy shows us. Default: /.
     pub(super) base_path: Field<String>,
     /// Keeps connections from being read on the way: all addresses speak TLS, to this machine also without. Default: none.
@@ -375,7 +376,10 @@ written!(Priority, {
         { "type": "integer", "minimum": 0, "maximum": 7 }
     ]
 });
-written!(Network, { "description": "An address or a network, such as 127.0.0.1 or 10.0.0.0/8", "type": "string" });
+written!(TrustedProxy, {
+    "description": "An address or a network, such as 127.0.0.1 or 10.0.0.0/8, or a user on the Unix socket, such as unix:www-data",
+    "type": "string"
+});
 written!(WebOrigin, {
     "description": "The origin of a web page: scheme, host and port, such as https://dash.example.com",
     "type": "string", "pattern": "^https?://[^/]+$"

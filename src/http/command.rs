@@ -55,7 +55,7 @@ impl From<Denied> for Fault {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Hidden(name) => Self::NoStream(name),
-            denied @ (Denied::Stranger | Denied::Right { .. }) => Self::Denied(denied),
+            denied @ (Denied::Stranger(_) | Denied::Right { .. }) => Self::Denied(denied),
         }
     }
 }

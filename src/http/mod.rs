@@ -9,6 +9,7 @@ mod badge;
 mod command;
 mod cors;
 mod follow;
+mod forwarded;
 mod leases;
 mod list;
 mod login;
@@ -20,11 +21,13 @@ mod poll;
 mod push;
 mod reading;
 mod share;
+mod site;
 mod socket;
 mod term;
 mod who;
 
 pub use ask::{Wanted, wanted};
+pub use forwarded::judged;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -259,29 +262,38 @@ impl Request {
         self.method == Method::HEAD
     }
 
-    /// Refuses what comes from a page that is not ours, and is not among `origins`. Programs send no `Origin`.
+    /// Refuses what comes from a foreign page. Programs send no `Origin`.
     fn check_origin(&self) -> Result<(), Problem> {
-        let mut origins = self.headers.get_all(header::ORIGIN).iter();
-        let Some(origin) = origins.next() else {
-            // A browser says it with every POST and every WebSocket, and only browsers send cookies by themselves.
-            let detail = "with a cookie this needs an Origin; programs send `Authorization: Bearer` instead";
-            return if self.caller.by_cookie { Err(Problem::new(StatusCode::FORBIDDEN, detail)) } else { Ok(()) };
-        };
-        let text = |value: &HeaderValue| value.to_str().unwrap_or("?").to_owned();
-        let host = self.headers.get(header::HOST).map(text).unwrap_or_default();
-        let origin = text(origin);
-        if origins.next().is_none() && self.app.origins.allow(&origin, &host) {
-            return Ok(());
+        let origin = self.headers.get(header::ORIGIN);
+        if self.is_foreign() {
+            let page = origin.map_or("another site".into(), |origin| String::from_utf8_lossy(origin.as_bytes()));
+            let detail =
+                format!("pages of {page:?} may not do this; the owner of this server can add them to `origins`");
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
-        let detail = format!("pages of {origin:?} may not do this; the owner of this server can add them to `origins`");
-        Err(Problem::new(StatusCode::FORBIDDEN, detail))
+        // A browser sends it with every POST and every WebSocket, and only browsers send cookies by themselves.
+        if origin.is_none() && self.caller.by_cookie {
+            let detail = "with a cookie this needs an Origin; programs send `Authorization: Bearer` instead";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        }
+        Ok(())
+    }
+
+    /// Whether a page of another site sent it; see [`site::is_foreign`].
+    fn is_foreign(&self) -> bool {
+        site::is_foreign(&self.headers, &self.app.origins)
     }
 
     /// The stream of that name, if who asks may do this with it.
     fn stream(&self, name: &str) -> Result<Entry, Problem> {
         let known = name.parse::<StreamName>().ok();
         let known = known.ok_or_else(|| Problem::no_stream(name))?;
-        Ok(self.app.stream(&self.caller, self.right, &known)?)
+        let mut entry = self.app.stream(&self.caller, self.right, &known)?;
+        // A HEAD asks what the answer would look like, and a foreign page cannot read it.
+        if self.is_head() || self.is_foreign() {
+            entry.log = entry.log.without_demand();
+        }
+        Ok(entry)
     }
 
     /// How long an answer that takes its time may go on; refused if too many of the same token go on already.

@@ -59,7 +59,7 @@ fn open_at(
         redacted: Mutex::default(),
         came: watch::Sender::new(0),
     });
-    (Appender::new(sender, shared.clone(), memory, share), Log { shared, ring })
+    (Appender::new(sender, shared.clone(), memory, share), Log { shared, ring, demands: true })
 }
 
 /// What the readers of one log share beside its ring.
@@ -109,6 +109,8 @@ impl Shared {
 pub struct Log {
     pub(super) shared: Arc<Shared>,
     pub(super) ring: watch::Receiver<Ring>,
+    /// Whether a new reader starts a source that waits for its first one.
+    demands: bool,
 }
 
 /// What a log tells of itself.
@@ -152,6 +154,12 @@ impl Log {
         &self.shared.name
     }
 
+    /// The same log, but its readers do not start a source that waits for its first one.
+    #[must_use]
+    pub fn without_demand(self) -> Self {
+        Self { demands: false, ..self }
+    }
+
     /// How it stands, at the time `now`.
     pub fn info(&self, now: Time) -> Info {
         /// The rate is over this many seconds.
@@ -188,7 +196,9 @@ impl Log {
     /// A new reader. Cost: a lock, and for [`Start::Tail`] and [`Start::Since`] a look at as much of memory or the disk as
     /// it takes.
     pub async fn cursor(&self, view: View, start: Start, until: Until) -> Cursor {
-        self.shared.came.send_modify(|came| *came += 1);
+        if self.demands {
+            self.shared.came.send_modify(|came| *came += 1);
+        }
         let filter = view.filter.clone();
         let (at, view) = self.shared.views().enter(view);
         let mut cursor = Cursor::new(self.clone(), view, at);

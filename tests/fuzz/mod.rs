@@ -35,6 +35,11 @@ fn any_file_is_a_configuration_or_has_mistakes_with_places() {
 }
 
 #[test]
+fn no_header_makes_a_client_local_or_another() {
+    corpus("forwarded", checks::forwarded);
+}
+
+#[test]
 fn ids_and_names_have_one_spelling() {
     corpus("ids", checks::ids);
 }

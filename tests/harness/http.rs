@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketType};
 
 use super::{Deadline, PATIENCE};
 
@@ -13,6 +15,8 @@ use super::{Deadline, PATIENCE};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Address {
     Tcp(SocketAddr),
+    /// The same, but the connection comes from another address of this machine, as one of a proxy does.
+    TcpFrom(Ipv4Addr, SocketAddr),
     Unix(PathBuf),
 }
 
@@ -29,7 +33,7 @@ impl Address {
     /// What stands in `Host`.
     pub(crate) fn host(&self) -> String {
         match self {
-            Self::Tcp(address) => address.to_string(),
+            Self::Tcp(address) | Self::TcpFrom(_, address) => address.to_string(),
             Self::Unix(_) => "localhost".to_owned(),
         }
     }
@@ -41,7 +45,7 @@ impl Address {
 
     pub(crate) fn tcp(&self) -> SocketAddr {
         match self {
-            Self::Tcp(address) => *address,
+            Self::Tcp(address) | Self::TcpFrom(_, address) => *address,
             Self::Unix(path) => panic!("{} is no TCP address", path.display()),
         }
     }
@@ -49,9 +53,17 @@ impl Address {
     pub(crate) fn connect(&self) -> Box<dyn Socket> {
         match self {
             Self::Tcp(address) => Box::new(TcpStream::connect_timeout(address, PATIENCE).unwrap()),
+            Self::TcpFrom(source, address) => Box::new(connect_from(*source, *address)),
             Self::Unix(path) => Box::new(UnixStream::connect(path).unwrap()),
         }
     }
+}
+
+fn connect_from(source: Ipv4Addr, address: SocketAddr) -> TcpStream {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from((source, 0))).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    socket.into()
 }
 
 /// A connection whose reads have a deadline.

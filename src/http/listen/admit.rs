@@ -14,11 +14,11 @@ use tower_service::Service as _;
 use warp::Filter;
 use warp::reply::{Reply, Response};
 
-use crate::access::Hosts;
+use crate::access::{Hosts, Peer};
 
 use super::super::follow::come_later;
 use super::super::problem::Problem;
-use super::super::{cors, push, who};
+use super::super::{cors, forwarded, push};
 use super::seats::Seat;
 use super::{Guest, Rules};
 
@@ -137,8 +137,10 @@ async fn admit(
         }
     }
     head.extensions.insert(sent);
-    guest.secure |= who::was_secure(guest.peer, &head.headers, &rules.trusted);
-    guest.peer = who::origin(guest.peer, &head.headers, &rules.trusted);
+    let sender = forwarded::sender(guest.peer, &head.headers, &rules.trusted);
+    rules.untrusted.note(guest.peer, sender);
+    guest.secure = if matches!(sender.peer, Peer::Proxied(_)) { sender.https } else { guest.secure };
+    guest.peer = sender.peer;
     head.extensions.insert(guest);
     Ok(hyper::Request::from_parts(head, Empty::new()))
 }

@@ -24,13 +24,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Hosts, Origins, Peer};
-use crate::config::{Limits, Listen, Network};
+use crate::access::{Hosts, Origins, Peer, TrustedProxies};
+use crate::config::{Limits, Listen};
 
 pub(crate) use admit::{Coming, Routes, Sent};
 pub(crate) use tls::{Tls, TlsError};
 
 use super::Answers;
+pub(crate) use super::forwarded::UntrustedLog;
 use io::tune;
 use protocol::connection;
 use seats::{Seat, Seats};
@@ -149,7 +150,9 @@ pub(crate) struct Rules {
     pub(crate) origins: Arc<Origins>,
     /// Bounds, as they are now: a connection has those of when it began.
     pub(crate) limits: watch::Receiver<Arc<Limits>>,
-    pub(crate) trusted: Vec<Network>,
+    /// The proxies that are believed about their clients.
+    pub(crate) trusted: TrustedProxies,
+    pub(crate) untrusted: Arc<UntrustedLog>,
     /// Without the slash at its end.
     pub(crate) base_path: String,
     /// What connections from other machines must speak, if anything.
@@ -178,7 +181,7 @@ async fn accept(socket: Socket, rules: Arc<Rules>, seats: Arc<Seats>) {
         let accepted = match &socket {
             Socket::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
                 tune(&stream);
-                let counted = !peer.ip().is_loopback() && !rules.trusted.iter().any(|net| net.contains(peer.ip()));
+                let counted = !peer.ip().is_loopback() && !rules.trusted.contains(peer.ip());
                 let from = Arrival { peer: Peer::tcp(peer), address: counted.then(|| peer.ip()) };
                 spawn(from, &rules, &seats, async |guest, rules| met(stream, guest, &rules).await);
             }),

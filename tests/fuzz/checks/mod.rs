@@ -2,6 +2,7 @@
 //! `cargo it -- fuzz` gives it those of the corpus.
 
 mod config;
+mod forwarded;
 mod history;
 mod ids;
 mod lines;
@@ -12,6 +13,7 @@ mod rpc;
 mod sse;
 
 pub use config::config;
+pub use forwarded::forwarded;
 pub use history::history;
 pub use ids::ids;
 pub use lines::lines;
