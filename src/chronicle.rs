@@ -19,7 +19,7 @@ pub(crate) fn describe(directory: &Path) -> Result<String, HistoryError> {
 }
 
 fn one(stream: &Browsed) -> String {
-    let Browsed { name, ids, newest, files, bytes, places, closed, damage } = stream;
+    let Browsed { name, ids, newest, files, bytes, places, private, closed, damage } = stream;
     let mut text = match ids {
         Some((first, last)) => format!("{name}: {first} to {last}, newest {newest}"),
         None => format!("{name}: no events"),
@@ -28,6 +28,9 @@ fn one(stream: &Browsed) -> String {
     let mut line = |line: &str| writeln!(text, "{line}").unwrap_or_default();
     line("");
     line(&format!("  files: {files} with {bytes} bytes, {end}"));
+    if *private {
+        line("  private: reading it needs a token");
+    }
     for (key, place) in places {
         line(&format!("  place: {key} {place}"));
     }

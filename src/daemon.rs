@@ -22,7 +22,7 @@ use crate::event::{Epoch, Position, Time};
 use crate::http::App;
 use crate::http::listen::{self, ListenError, Routes, Rules, Socket, Tls, TlsError};
 use crate::source::{self, Children, Options, Wakes};
-use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Places, Private};
+use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Log, Places};
 use crate::systemd;
 
 /// What readers of a file or a journal are told when it is followed in another way, and its place was kept nowhere.
@@ -205,37 +205,42 @@ impl House {
             SourceKind::Journal(_) => ("journal", false),
             SourceKind::Push => ("push", false),
         };
-        let private = self.private(spec);
+        self.decide_private(spec, &appender, &log);
         let (description, labels) = (spec.description.clone(), spec.labels.clone());
-        self.catalog.insert(Entry { log, kind, takes_input, description, labels, private });
+        self.catalog.insert(Entry { log, kind, takes_input, description, labels });
         Ok((appender, places))
     }
 
-    /// Whether the stream is private: as its configuration says, else if or once it reads what not everybody may read.
-    fn private(&self, spec: &Stream) -> Private {
-        let private = Private::default();
+    /// Makes the stream private if its configuration says so; else if it reads what not everybody may read, or did before.
+    ///
+    /// What it said then is kept, so only `private: false` makes it public again.
+    fn decide_private(&self, spec: &Stream, appender: &Appender, log: &Log) {
         let is_hidden = |files: &Files| match files {
-            Files::Path(path) => std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o004 == 0),
-            // What a pattern finds is looked at when it is opened.
+            Files::Path(path) => {
+                // Whether a link is followed, and to which file, is decided where it is opened.
+                std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o004 == 0)
+            }
             Files::Pattern(_) => false,
         };
-        let was = || self.catalog.get(&spec.name).is_some_and(|entry| entry.private.is_set());
-        let hidden = match (spec.private, &spec.source) {
-            (Some(private), _) => private,
-            (None, SourceKind::File(file)) => file.files.iter().any(is_hidden) || was(),
-            (None, SourceKind::Journal(_)) => true,
-            (None, SourceKind::Process(_) | SourceKind::Push) => false,
+        let in_memory = || self.catalog.get(&spec.name).is_some_and(|entry| entry.log.private().is_set());
+        let by_source = match &spec.source {
+            SourceKind::File(file) => file.files.iter().any(is_hidden),
+            SourceKind::Journal(_) => true,
+            SourceKind::Process(_) | SourceKind::Push => false,
         };
-        if hidden {
-            private.set();
+        let was_private = appender.was_private() || in_memory();
+        if spec.private.unwrap_or(by_source || was_private) {
+            log.private().set();
         }
-        private
+        if spec.private.is_none() && was_private && !by_source {
+            info!(stream:% = spec.name; "the stream stays private, since it holds private lines; `private: false` makes it public");
+        }
     }
 
     /// What wakes the source of this stream.
     pub(crate) fn wakes(&self, spec: &Stream, wakes: &Wakes) -> Wakes {
         match (spec.private, self.catalog.get(&spec.name)) {
-            (None, Some(entry)) => wakes.clone().guarded(entry.private),
+            (None, Some(entry)) => wakes.clone().guarded(entry.log.private().clone()),
             (Some(_), _) | (None, None) => wakes.clone(),
         }
     }
@@ -287,7 +292,7 @@ impl House {
         for address in &addresses {
             info!("listening on {address}{base}");
             for entry in self.catalog.list() {
-                let private = if entry.private.is_set() { " (private: it needs a token)" } else { "" };
+                let private = if entry.log.private().is_set() { " (private: it needs a token)" } else { "" };
                 info!("stream {address}{base}/streams/{}{private}", entry.log.name());
             }
         }

@@ -9,6 +9,7 @@ mod layers;
 mod tail;
 mod files;
 mod journal;
+mod privacy;
 mod process;
 mod push;
 mod reload;

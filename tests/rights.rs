@@ -2,15 +2,16 @@
 //! that has no row here is a failure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::harness::http::{Address, Response};
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Place, sources};
+use crate::harness::{Daemon, Deadline, Place, sources};
 use crate::tokens::{keys, token};
 
 /// What an address needs.
@@ -206,6 +207,60 @@ fn daemon_of(source: &str) -> Daemon {
     ))
 }
 
+/// The addresses of streams of files, which take no commands from those who may send them.
+fn of_files() -> Vec<Route> {
+    let refused = |(address, method, needs, query, body, good): &Route| match needs {
+        Stream(Input | Admin) if *good == 200 => (*address, *method, *needs, *query, *body, 409),
+        _ => (*address, *method, *needs, *query, *body, *good),
+    };
+    ADDRESSES.iter().map(refused).collect()
+}
+
+/// A daemon of files, whose stream `hidden` everybody may read; see [`turn_private`].
+fn daemon_of_files() -> Daemon {
+    let place = Place::new();
+    keys(&place, "keys");
+    for stream in ["open", "hidden"] {
+        fs::create_dir(place.path(stream)).unwrap();
+        place.write(&format!("{stream}/a.log"), "one\n");
+    }
+    let daemon = place.start(&format!(
+        "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\ntrusted_proxies: [{PROXY}]\nstreams:\n  \
+         open: {{ file: \"open/*.log\", from: start }}\n  hidden: {{ file: \"hidden/*.log\", from: start }}",
+    ));
+    daemon.follow("hidden").query("tail=all").until("its line", |message| message.data == "one");
+    daemon
+}
+
+/// Lets the stream `hidden` read a file that not everybody may read.
+fn turn_private(daemon: &Daemon) {
+    daemon.write("new", "two\n");
+    fs::set_permissions(daemon.path("new"), Permissions::from_mode(0o600)).unwrap();
+    daemon.rename("new", "hidden/b.log");
+    Deadline::new()
+        .until("it is private", || (daemon.follow("hidden").query("follow=false").status() == 404).then_some(()));
+}
+
+/// A daemon whose process `hidden` was private before it was started again, and is not configured so any more.
+fn daemon_that_was_private() -> Daemon {
+    let place = Place::new();
+    keys(&place, "keys");
+    let yaml = |private: &str| {
+        let source = "command: [cat], input: true, pty: true";
+        format!(
+            "state_directory: state\nlisten: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\n\
+             trusted_proxies: [{PROXY}]\nstreams:\n  open: {{ {source} }}\n  hidden: {{ {source}{private} }}",
+        )
+    };
+    let daemon = place.start(&yaml(", private: true"));
+    Deadline::new().until("its first event", || {
+        let state = Response::get(daemon.unix(), "/streams/hidden/state", &[]).body.all();
+        (serde_json::from_slice::<Value>(&state).unwrap()["source"]["state"] == "running").then_some(())
+    });
+    daemon.terminate();
+    daemon.ended_by(Deadline::new()).1.start(&yaml(""))
+}
+
 /// How somebody asks: where, with which header, and with what in the query.
 struct Asks {
     address: Address,
@@ -287,6 +342,14 @@ fn every_address_gives_each_what_is_its_own() {
 }
 
 #[test]
+fn every_address_gives_each_what_is_its_own_after_a_stream_turned_private() {
+    let daemon = daemon_of_files();
+    turn_private(&daemon);
+    each_gets_what_is_its_own(&daemon, &of_files());
+    each_gets_what_is_its_own(&daemon_that_was_private(), ADDRESSES);
+}
+
+#[test]
 fn lines_are_taken_of_those_who_may_send_some() {
     each_gets_what_is_its_own(&daemon_of("push: true"), PUSHES);
 }
@@ -344,8 +407,20 @@ fn each_gets_what_is_its_own(daemon: &Daemon, addresses: &[Route]) {
 
 #[test]
 fn every_method_does_for_each_what_is_its_own() {
-    let daemon = daemon();
-    let credentials = credentials(&daemon);
+    each_method_does_what_is_its_own(&daemon(), None, |_| {});
+    each_method_does_what_is_its_own(&daemon_that_was_private(), None, |_| {});
+}
+
+#[test]
+fn every_method_does_for_each_what_is_its_own_after_a_stream_turned_private() {
+    // The channels are open by then.
+    each_method_does_what_is_its_own(&daemon_of_files(), Some(-32003), turn_private);
+}
+
+/// Asks for all methods, on channels that were open before the `turn`. What is done by those who may ends with the code `good`.
+fn each_method_does_what_is_its_own(daemon: &Daemon, good: Option<i64>, turn: impl FnOnce(&Daemon)) {
+    let credentials = credentials(daemon);
+    let mut channels = BTreeMap::new();
     for row in ROWS {
         let asks = &credentials[row.who];
         // It does not come to a channel: see the row of `control` above.
@@ -354,7 +429,11 @@ fn every_method_does_for_each_what_is_its_own() {
         }
         let headers: Vec<_> = asks.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let query = asks.query.as_ref().map_or_else(String::new, |token| format!("?access_token={token}"));
-        let mut channel = Channel::open_with(&asks.address, &format!("/control{query}"), &headers);
+        channels.insert(row.who, Channel::open_with(&asks.address, &format!("/control{query}"), &headers));
+    }
+    turn(daemon);
+    for row in ROWS {
+        let Some(channel) = channels.get_mut(row.who) else { continue };
         for (method, needs, parameters) in methods() {
             for stream in ["open", "hidden", "absent"] {
                 ask(&credentials["the owner"], "POST", &format!("/streams/{stream}/start"), b"");
@@ -368,6 +447,8 @@ fn every_method_does_for_each_what_is_its_own() {
                 let expected = match row.gets(needs, stream) {
                     // There is no subscription 99.
                     It if needs == Nothing => Some(-32001),
+                    // A lease is of a stream, whatever it is.
+                    It if method.starts_with("process.") && method != "process.lease" => good,
                     It => None,
                     NotFound => Some(-32001),
                     Denied | Unknown => Some(-32002),

@@ -11,7 +11,7 @@ use crate::event::{EndCause, Progress, ProgressState, RunEnd, SourceState, Time}
 use crate::stream::Info;
 
 use super::problem::Problem;
-use super::{Request, has, tag};
+use super::{Request, has, info_of, tag};
 
 /// White text on each of these has a contrast of at least 4.5 (WCAG 2.2, 1.4.3), and each is seen on white and on black.
 const BLUE: &str = "#0969da";
@@ -38,7 +38,7 @@ struct Badge {
 pub(super) fn badge(name: &str, request: &Request) -> Result<Response, Problem> {
     let entry = request.stream(name)?;
     let now = SystemTime::now().into();
-    let svg = draw(entry.log.name().as_str(), &describe(&entry.log.info(now), now));
+    let svg = draw(entry.log.name().as_str(), &describe(&info_of(&entry, now)?, now));
     let tag = tag(svg.as_bytes());
     let known = has(&request.headers, &tag);
     let mut response = Response::new(if known { String::new() } else { svg }.into());

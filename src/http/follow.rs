@@ -19,8 +19,8 @@ use crate::wire::{Encoding, ndjson, sse, text};
 use super::ask::{Ask, STREAMS};
 use super::command::Fault;
 use super::problem::Problem;
-use super::reading::{Course, Reading, Told};
-use super::term::Term;
+use super::reading::{Course, Given, Reading, Told};
+use super::term::{TURNED_PRIVATE, Term};
 use super::{Request, answer};
 
 /// Wait before connecting again, in milliseconds: spread, so that a restart does not bring all readers at once.
@@ -199,6 +199,9 @@ impl Stage {
             }
             Self::Hello(mut reader) | Self::Events(mut reader) => loop {
                 let Some(item) = reader.reading.next(Instant::now() + reader.quiet).await else {
+                    if reader.reading.is_denied() {
+                        return Some((denied(reader.encoding, None).into(), Self::End));
+                    }
                     let last = reader.says_satisfied
                         && !reader.reading.is_paused()
                         && matches!(reader.encoding, Encoding::Sse(_));
@@ -224,6 +227,15 @@ impl Reader {
             (item, encoding) => notice(&item, encoding, &self.reading.place(), None)?,
         };
         Some(text.into())
+    }
+}
+
+/// What the reader of a stream that turned private is told last; `stream` names it if there are others.
+fn denied(encoding: Encoding, stream: Option<&str>) -> String {
+    match encoding {
+        Encoding::Sse(_) => sse::denied(TURNED_PRIVATE, stream),
+        Encoding::Ndjson => ndjson::denied(TURNED_PRIVATE, stream),
+        Encoding::Text => text::denied(TURNED_PRIVATE),
     }
 }
 
@@ -267,11 +279,14 @@ impl Several {
             return Some((sse::hello(fastrand::u32(RETRY)).into(), Some(this)));
         }
         loop {
-            let Some((at, (item, place, skipped))) = this.cursors.next().await else {
+            let Some((at, (given, place, skipped))) = this.cursors.next().await else {
                 let id = format!("{}{SATISFIED}", Places(&this.places));
                 return (this.says_satisfied && sse).then(|| (sse::place(&id).into(), None));
             };
-            let bytes = this.bytes(at, &item, place, skipped);
+            let bytes = match given {
+                Given::Item(item) => this.bytes(at, &item, place, skipped),
+                Given::Denied => denied(this.encoding, Some(this.places[at].0.as_str())).into_bytes(),
+            };
             if !bytes.is_empty() {
                 this.said = Some(Instant::now());
                 return Some((bytes.into(), Some(this)));

@@ -14,7 +14,7 @@ use crate::event::{Position, Progress, SourceState, Time};
 use crate::stream::{Entry, Info};
 
 use super::problem::Problem;
-use super::{App, Request, follow, json, subject};
+use super::{App, Request, follow, info_of, json, subject};
 
 /// One stream, in the list and at `/streams/NAME/state`.
 #[derive(Serialize)]
@@ -80,7 +80,8 @@ fn may(app: &App, caller: &Caller, entry: &Entry) -> Vec<&'static str> {
     offered.into_iter().filter(|(_, right, has)| *has && allowed(*right)).map(|(name, ..)| name).collect()
 }
 
-fn listed<'a>(app: &App, caller: &Caller, entry: &'a Entry, now: Time) -> Listed<'a> {
+/// The stream as it stands now; `None` if it turned private since it was looked up.
+fn listed<'a>(app: &App, caller: &Caller, entry: &'a Entry, now: Time) -> Option<Listed<'a>> {
     let Info {
         state,
         progress,
@@ -96,8 +97,8 @@ fn listed<'a>(app: &App, caller: &Caller, entry: &'a Entry, now: Time) -> Listed
         redacted,
         ended,
         ..
-    } = entry.log.info(now);
-    Listed {
+    } = info_of(entry, now).ok()?;
+    Some(Listed {
         name: entry.log.name().as_str(),
         kind: entry.kind,
         description: entry.description.as_deref(),
@@ -115,16 +116,14 @@ fn listed<'a>(app: &App, caller: &Caller, entry: &'a Entry, now: Time) -> Listed
         redacted,
         ended,
         may: may(app, caller, entry),
-    }
+    })
 }
 
 /// Every stream that `caller` may read, each an object as in the list.
 pub(super) fn all(app: &App, caller: &Caller) -> Vec<Box<RawValue>> {
     let now = SystemTime::now().into();
-    let raw = |entry: &Entry| {
-        to_raw_value(&listed(app, caller, entry, now)).expect("a list has text keys and finite numbers")
-    };
-    app.readable(caller).iter().map(raw).collect()
+    let raw = |listed: Listed<'_>| to_raw_value(&listed).expect("a list has text keys and finite numbers");
+    app.readable(caller).iter().filter_map(|entry| listed(app, caller, entry, now)).map(raw).collect()
 }
 
 /// `GET /streams`.
@@ -139,18 +138,19 @@ pub(super) async fn streams(request: &Request) -> Result<Response, Problem> {
     }
     let now = SystemTime::now().into();
     let entries = request.app.readable(&request.caller);
-    let streams = entries.iter().map(|entry| listed(&request.app, &request.caller, entry, now)).collect();
+    let streams = entries.iter().filter_map(|entry| listed(&request.app, &request.caller, entry, now)).collect();
     Ok(json(&List { streams }))
 }
 
 /// `GET /streams/NAME/state`.
 pub(super) fn state(name: &str, request: &Request) -> Result<Response, Problem> {
     let entry = request.stream(name)?;
-    Ok(json(&listed(&request.app, &request.caller, &entry, SystemTime::now().into())))
+    let listed = listed(&request.app, &request.caller, &entry, SystemTime::now().into());
+    Ok(json(&listed.ok_or_else(|| Problem::no_stream(name))?))
 }
 
 /// `GET /streams/NAME/progress`: how far it is; `null` if nobody can tell.
 pub(super) fn progress(name: &str, request: &Request) -> Result<Response, Problem> {
     let entry = request.stream(name)?;
-    Ok(json(&entry.log.info(SystemTime::now().into()).progress))
+    Ok(json(&info_of(&entry, SystemTime::now().into())?.progress))
 }

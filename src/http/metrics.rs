@@ -15,11 +15,11 @@ use prometheus_client::metrics::info::Info as InfoMetric;
 use prometheus_client::registry::{Registry, Unit};
 use warp::reply::Response;
 
-use crate::stream::Info;
+use crate::stream::{Entry, Info};
 use crate::telemetry::Usage;
 
-use super::Request;
 use super::problem::Problem;
+use super::{Request, info_of};
 
 /// Media types (`OpenMetrics` 1.0.0, "Protocol Negotiation"; Prometheus, "Exposition formats").
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -65,8 +65,8 @@ pub(super) fn metrics(ask: &Request) -> Result<Response, Problem> {
     ask.only("")?;
     let now = SystemTime::now().into();
     let streams = ask.app.readable(&ask.caller);
-    let streams: Vec<_> =
-        streams.iter().map(|entry| (Of { stream: entry.log.name().to_string() }, entry.log.info(now))).collect();
+    let known = |entry: &Entry| Some((Of { stream: entry.log.name().to_string() }, info_of(entry, now).ok()?));
+    let streams: Vec<_> = streams.iter().filter_map(known).collect();
     let mut registry = Registry::default();
     of_streams(&mut registry, &streams);
     of_http(&mut registry, &ask.app.answers);

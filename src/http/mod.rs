@@ -44,8 +44,8 @@ use warp::reply::{Reply, Response};
 use crate::access::{Access, Caller, Credential, Origins, Subject};
 use crate::config::Right;
 use crate::control::{Command, Desk};
-use crate::event::StreamName;
-use crate::stream::{Catalog, Entry};
+use crate::event::{StreamName, Time};
+use crate::stream::{Catalog, Entry, Info};
 
 use command::Fault;
 use leases::Leases;
@@ -233,14 +233,24 @@ impl App {
         self.access.check_any(caller, right)?;
         let entry = self.catalog.get(name).ok_or_else(|| Fault::NoStream(name.to_string()))?;
         self.access.check(caller, right, subject(&entry))?;
-        Ok(entry)
+        Ok(self.as_seen_by(caller, entry))
+    }
+
+    /// The stream as the caller may read it: if it must not be private for that, its log ends once it is. Every reader gets
+    /// its log from here.
+    fn as_seen_by(&self, caller: &Caller, entry: Entry) -> Entry {
+        let private = Subject { is_private: true, ..subject(&entry) };
+        match self.access.check(caller, Right::Read, private) {
+            Ok(()) => entry,
+            Err(_) => Entry { log: entry.log.for_public(), ..entry },
+        }
     }
 
     /// All streams that the caller may read.
     fn readable(&self, caller: &Caller) -> Vec<Entry> {
         let mut all = self.catalog.list();
         all.retain(|entry| self.access.check(caller, Right::Read, subject(entry)).is_ok());
-        all
+        all.into_iter().map(|entry| self.as_seen_by(caller, entry)).collect()
     }
 }
 
@@ -309,9 +319,15 @@ impl Request {
     }
 }
 
+/// How the stream stands now, as its reader may know it: an error if it turned private since it was looked up.
+fn info_of(entry: &Entry, now: Time) -> Result<Info, Problem> {
+    let info = entry.log.info(now);
+    if entry.log.is_denied() { Err(Problem::no_stream(entry.log.name().as_str())) } else { Ok(info) }
+}
+
 /// The stream, as the table of rights sees it.
 fn subject(entry: &Entry) -> Subject<'_> {
-    Subject { name: entry.log.name(), is_private: entry.private.is_set() }
+    Subject { name: entry.log.name(), is_private: entry.log.private().is_set() }
 }
 
 /// Whether it is more than reading.

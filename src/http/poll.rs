@@ -87,6 +87,9 @@ pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Prob
             Some(Item::Quiet) | None => break,
         }
     }
+    if cursor.is_denied() && events.is_empty() {
+        return Err(Problem::no_stream(name));
+    }
     Ok(json(&Reply { events, next: cursor.place(), gap, progress }))
 }
 

@@ -109,6 +109,7 @@ impl Reading {
                 item = self.cursor.next(deadline), if !steered.paused => return item,
                 () = sleep_until(deadline), if steered.paused => return Some(Item::Quiet),
                 _ = steered.course.ready.wait_for(|ready| !ready), if steered.paused => return None,
+                () = steered.course.log.denied(), if steered.paused => return None,
             }
         }
     }
@@ -116,6 +117,11 @@ impl Reading {
     /// See [`Cursor::place`].
     pub(super) fn place(&self) -> Position {
         self.cursor.place()
+    }
+
+    /// See [`Cursor::is_denied`].
+    pub(super) fn is_denied(&self) -> bool {
+        self.cursor.is_denied()
     }
 
     /// See [`Cursor::has_skipped`].
@@ -128,13 +134,18 @@ impl Reading {
         self.steered.as_ref().is_some_and(|steered| steered.paused)
     }
 
-    /// All it gives, each with the place behind it, and whether it moved there past what it does not show.
+    /// All it gives, each with the place behind it, and whether it moved there past what it does not show. At the end it may
+    /// be denied.
     pub(super) fn told(self, quiet: Duration) -> Told {
-        Box::pin(stream::unfold(self, move |mut reading| async move {
-            let item = reading.next(Instant::now() + quiet).await?;
-            let skipped = matches!(item, Item::Quiet) && reading.has_skipped();
+        Box::pin(stream::unfold(Some(self), move |reading| async move {
+            let mut reading = reading?;
+            let item = reading.next(Instant::now() + quiet).await;
+            let skipped = matches!(item, Some(Item::Quiet)) && reading.has_skipped();
             let place = reading.place();
-            Some(((item, place, skipped), reading))
+            match item {
+                Some(item) => Some(((Given::Item(item), place, skipped), Some(reading))),
+                None => reading.is_denied().then_some(((Given::Denied, place, false), None)),
+            }
         }))
     }
 }
@@ -157,8 +168,17 @@ impl Steered {
     }
 }
 
+/// What a reader gives.
+#[derive(Debug)]
+pub(super) enum Given {
+    /// What comes next.
+    Item(Item),
+    /// The stream turned private; nothing more comes.
+    Denied,
+}
+
 /// A reader as a stream of what it gave and where it stood then.
-pub(super) type Told = Pin<Box<dyn Stream<Item = (Item, Position, bool)> + Send + Sync>>;
+pub(super) type Told = Pin<Box<dyn Stream<Item = (Given, Position, bool)> + Send + Sync>>;
 
 /// A session is found by its token, by those alone who show the same for themselves.
 type Key = (Credential, String);

@@ -23,6 +23,9 @@ const LATER: Duration = Duration::from_secs(10);
 /// What a reader is told whose connection has lived its time.
 pub(super) const AGED: &str = "this connection has lived its time; connect again, behind the last id";
 
+/// What a reader without a token is told last of a stream that turned private.
+pub(super) const TURNED_PRIVATE: &str = "the stream has become private; reading it needs a token";
+
 /// What an answer ends by, and counts for until then. Boxed, since most callers need none.
 pub(super) struct Term(Option<Box<Bounds>>);
 
@@ -99,8 +102,8 @@ impl Over {
     /// What a reader is told last.
     fn told(&self, encoding: Encoding) -> Bytes {
         match (self, encoding) {
-            (Self::Denied(why), Encoding::Sse(_)) => sse::denied(&why.to_string()),
-            (Self::Denied(why), Encoding::Ndjson) => ndjson::denied(&why.to_string()),
+            (Self::Denied(why), Encoding::Sse(_)) => sse::denied(&why.to_string(), None),
+            (Self::Denied(why), Encoding::Ndjson) => ndjson::denied(&why.to_string(), None),
             (Self::Denied(why), Encoding::Text) => text::denied(&why.to_string()),
             (Self::Aged, Encoding::Sse(_)) => sse::over(AGED),
             (Self::Aged, Encoding::Ndjson) => ndjson::over(AGED),

@@ -15,6 +15,7 @@ use super::history::{Next, Outcome, Recorder};
 use super::log::Shared;
 use super::memory::Share;
 use super::numbering::Numbering;
+use super::private::PRIVATE_KEY;
 use super::ring::Ring;
 use super::segment::{Batch, Opened, Segment};
 
@@ -33,6 +34,8 @@ pub struct Appender {
     state: Option<Arc<SourceState>>,
     /// What is to be said with the next batch.
     owed: Batch,
+    /// Whether the history says that the stream is private, or will with the next batch that it takes.
+    private_recorded: bool,
 }
 
 /// What is published together.
@@ -50,16 +53,23 @@ struct News {
 
 impl Appender {
     pub(super) fn new(ring: Arc<watch::Sender<Ring>>, shared: Arc<Shared>, memory: usize, share: Share) -> Self {
-        Self { ring, shared, memory, share, recorder: None, state: None, owed: Batch::new() }
+        Self { ring, shared, memory, share, recorder: None, state: None, owed: Batch::new(), private_recorded: false }
     }
 
     /// One whose batches are recorded.
-    pub(super) fn recorded(mut self, recorder: Recorder, damaged: bool) -> Self {
+    pub(super) fn recorded(mut self, recorder: Recorder, damaged: bool, was_private: bool) -> Self {
+        self.private_recorded = was_private;
         if damaged {
             self.owe_loss("the history on disk is damaged");
         }
         self.recorder = Some(Box::new(recorder));
         self
+    }
+
+    /// Whether the history says that the stream is private. The next batch records what [`Log::private`](super::Log::private)
+    /// says then.
+    pub fn was_private(&self) -> bool {
+        self.private_recorded
     }
 
     /// Says with the next batch that the source may have failed to deliver something, nobody knows how much.
@@ -108,7 +118,10 @@ impl Appender {
             let ring = self.ring.borrow();
             (ring.numbering().next_id(), ring.numbering().next())
         };
-        let places = std::mem::take(&mut batch.places);
+        let mut places = std::mem::take(&mut batch.places);
+        if self.recorder.is_some() {
+            places.extend(self.private_place());
+        }
         let (state, open) = (batch.state.take(), std::mem::take(&mut batch.open));
         self.shared.count_redacted(std::mem::take(&mut batch.redacted));
         let (lag, course) = (batch.lag.take(), std::mem::take(&mut batch.course));
@@ -131,6 +144,15 @@ impl Appender {
             }
         }
         self.publish(news);
+    }
+
+    /// What the history is to record of whether the stream is private, where it says something else.
+    ///
+    /// It goes into the same write as the events, so no private line is recorded without it.
+    fn private_place(&mut self) -> Option<(String, Option<String>)> {
+        let private = self.shared.private.is_set();
+        let before = std::mem::replace(&mut self.private_recorded, private);
+        (before != private).then(|| (PRIVATE_KEY.to_owned(), private.then(|| "true".to_owned())))
     }
 
     fn publish(&mut self, news: News) {

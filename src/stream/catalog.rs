@@ -1,7 +1,7 @@
 //! Names to logs: what the daemon serves now. A clone is the same catalog.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use crate::event::StreamName;
 
@@ -20,26 +20,6 @@ pub struct Entry {
     pub description: Option<String>,
     /// For dashboards to sort by.
     pub labels: BTreeMap<String, String>,
-    /// Whether only those find it who show a token for it, or are its owner.
-    pub private: Private,
-}
-
-/// Whether a stream is not for everybody on this machine. Once it is not, it stays so: what it said is kept. A clone is the
-/// same.
-#[derive(Debug, Clone, Default)]
-pub struct Private(Arc<OnceLock<()>>);
-
-impl Private {
-    /// From now on it is.
-    pub fn set(&self) {
-        // It may be already.
-        self.0.get_or_init(|| ());
-    }
-
-    /// Whether it is.
-    pub fn is_set(&self) -> bool {
-        self.0.get().is_some()
-    }
 }
 
 /// An entry, and whether another will soon be in its place.

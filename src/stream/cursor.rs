@@ -141,9 +141,21 @@ impl Cursor {
         (self.began, self.next, self.shown) = (place, place, place);
     }
 
-    /// What comes next; [`Item::Quiet`] if nothing does before `deadline`, `None` at the end. May be dropped at any time.
+    /// What comes next; [`Item::Quiet`] if nothing does before `deadline`, `None` at the end, or once it
+    /// [is denied](Self::is_denied). May be dropped at any time.
     pub async fn next(&mut self, deadline: Instant) -> Option<Item> {
-        loop {
+        let item = self.advance(deadline).await;
+        // Asked after the item was read: a line that came once the stream was private is then never given.
+        item.filter(|_| !self.is_denied())
+    }
+
+    /// Whether the stream turned private and its reader may not read it any more.
+    pub fn is_denied(&self) -> bool {
+        self.log.is_denied()
+    }
+
+    async fn advance(&mut self, deadline: Instant) -> Option<Item> {
+        while !self.is_denied() {
             match self.step(Instant::now()) {
                 Step::Item(item) => return Some(item),
                 // A filter may skip a whole history: others get their turn.
@@ -163,6 +175,7 @@ impl Cursor {
                 Step::Done => return None,
             }
         }
+        None
     }
 
     /// What comes next from the disk; `None` if there is nothing to show in it.

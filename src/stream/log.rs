@@ -17,6 +17,7 @@ use super::filter::Filter;
 use super::history::{Kept, Past};
 use super::memory::Budget;
 use super::numbering::Numbering;
+use super::private::{PRIVATE_KEY, Private};
 use super::ring::{Found, Ring};
 use super::segment::{Places, Segment};
 use super::view::{View, Views};
@@ -32,9 +33,10 @@ pub fn open(name: StreamName, last: Position, memory: usize, budget: &Budget) ->
 ///
 /// Also gives the source's places after the last event that is recorded.
 pub fn open_kept(name: StreamName, kept: Kept, memory: usize, budget: &Budget) -> (Appender, Log, Places) {
-    let Kept { numbering, places, recorder, past, damaged } = kept;
+    let Kept { numbering, mut places, recorder, past, damaged } = kept;
+    let was_private = places.remove(PRIVATE_KEY).is_some();
     let (appender, log) = open_at(name, numbering, memory, budget, Some(past));
-    (appender.recorded(recorder, damaged), log, places)
+    (appender.recorded(recorder, damaged, was_private), log, places)
 }
 
 fn open_at(
@@ -53,19 +55,21 @@ fn open_at(
     let share = budget.enter(Arc::downgrade(&sender));
     let shared = Arc::new(Shared {
         name,
+        private: Private::of(&sender),
         past,
         views: Mutex::default(),
         degraded: Mutex::default(),
         redacted: Mutex::default(),
         came: watch::Sender::new(0),
     });
-    (Appender::new(sender, shared.clone(), memory, share), Log { shared, ring, demands: true })
+    (Appender::new(sender, shared.clone(), memory, share), Log { shared, ring, demands: true, public: false })
 }
 
 /// What the readers of one log share beside its ring.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) name: StreamName,
+    pub(super) private: Private,
     /// What is on disk.
     pub(super) past: Option<Past>,
     views: Mutex<Views>,
@@ -111,6 +115,8 @@ pub struct Log {
     pub(super) ring: watch::Receiver<Ring>,
     /// Whether a new reader starts a source that waits for its first one.
     demands: bool,
+    /// Whether its readers end when the stream turns private.
+    public: bool,
 }
 
 /// What a log tells of itself.
@@ -158,6 +164,27 @@ impl Log {
     #[must_use]
     pub fn without_demand(self) -> Self {
         Self { demands: false, ..self }
+    }
+
+    /// The same log for somebody who may read it only as long as it is not private.
+    #[must_use]
+    pub fn for_public(self) -> Self {
+        Self { public: true, ..self }
+    }
+
+    /// Whether this log may not be read any more: it is [for the public](Self::for_public), and private.
+    pub fn is_denied(&self) -> bool {
+        self.public && self.shared.private.is_set()
+    }
+
+    /// Waits until [`is_denied`](Self::is_denied); for ever if that cannot be. May be dropped at any time.
+    pub async fn denied(&self) {
+        if self.public { self.shared.private.turned().await } else { std::future::pending().await }
+    }
+
+    /// Whether only those may read the stream who prove that they may.
+    pub fn private(&self) -> &Private {
+        &self.shared.private
     }
 
     /// How it stands, at the time `now`.

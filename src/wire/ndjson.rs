@@ -104,9 +104,9 @@ pub(super) struct Denied<'a> {
     pub(super) why: &'a str,
 }
 
-/// Why the reader is sent nothing more, as a line.
-pub fn denied(why: &str) -> String {
-    line_of(&InStream { stream: None, kind: Some("denied"), fields: &Denied { why } })
+/// Why the reader is sent nothing more, as a line; with a `stream`, nothing more of it alone.
+pub fn denied(why: &str, stream: Option<&str>) -> String {
+    line_of(&InStream { stream, kind: Some("denied"), fields: &Denied { why } })
 }
 
 /// Why the reader is sent nothing more on this connection, as a line; one that connects again goes on.

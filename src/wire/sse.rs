@@ -79,9 +79,10 @@ pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
     named("progress", None, &ndjson::InStream { stream, kind: None, fields: progress })
 }
 
-/// Why the reader is sent nothing more: its token does not count any longer.
-pub fn denied(why: &str) -> String {
-    named("denied", None, &ndjson::Denied { why })
+/// Why the reader is sent nothing more: its token is no longer valid, or the stream turned private. With a `stream`, that is the
+/// only one of several that ends.
+pub fn denied(why: &str, stream: Option<&str>) -> String {
+    named("denied", None, &ndjson::InStream { stream, kind: None, fields: &ndjson::Denied { why } })
 }
 
 /// Why the reader is sent nothing more on this connection; one that connects again goes on, so only people need to know.

@@ -12,7 +12,7 @@
  * @typedef {{ stream: string, grep?: string[], exclude?: string[], origin?: string[], level?: string, tail?: number | "all",
  *   after?: string }} Wanted
  * @typedef {{ events(events: LogEvent[]): void, gap(gap: { missed: number | null, resume: string }): void,
- *   open(text: string): void, progress(progress: Progress): void, ended(): void, failed(error: Error): void }} Sink
+ *   open(text: string): void, progress(progress: Progress): void, ended(reason?: string): void, failed(error: Error): void }} Sink
  * @typedef {{ peer: string, yours: boolean, seconds: number }} Holder
  */
 
@@ -221,7 +221,7 @@ function tell(subscription, method, params) {
   else if (method === "stream.progress") sink.progress(params.progress);
   else if (method === "stream.place") subscription.place = params.place;
   else if (method === "subscription.ended") {
-    sink.ended();
+    sink.ended(params.reason);
     subscription.channel.beginLater(subscription);
   }
 }

@@ -186,8 +186,9 @@ class RtlogdStream extends HTMLElement {
     this.say(is === "live" ? doing : this.doing.textContent ?? "", is);
   }
 
-  ended() {
-    this.say("the stream has ended", "");
+  /** @param {string} [reason] */
+  ended(reason) {
+    this.say(reason ?? "the stream has ended", "");
   }
 
   /** @param {Error} error */

@@ -113,7 +113,7 @@ export class Viewer {
         this.progress = progress;
         this.showProgress();
       },
-      ended: () => this.say("The stream has ended."),
+      ended: (reason) => this.say(reason ?? "The stream has ended."),
       failed: (error) => this.say(error.message),
     });
   }

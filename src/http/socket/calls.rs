@@ -20,7 +20,7 @@ use super::super::ask::{TAIL, since};
 use super::super::command::{Fault, Sender};
 use super::super::leases::LONGEST;
 use super::super::list;
-use super::super::reading::{Course, Reading, SESSION, Wheel};
+use super::super::reading::{Course, Given, Reading, SESSION, Wheel};
 use super::requests::{Came, Outcome};
 use super::session::{Attached, Session, Subscription, Told};
 
@@ -108,7 +108,10 @@ impl Session {
         let (reading, wheel) = Reading::with_wheel(cursor, course);
         let number = self.next_number();
         let told = reading.told(self.limits.keep_alive);
-        let told = told.map(|(item, place, skipped)| Told::Item(item, place, skipped));
+        let told = told.map(|(given, place, skipped)| match given {
+            Given::Item(item) => Told::Item(item, place, skipped),
+            Given::Denied => Told::Denied,
+        });
         let told = told.chain(stream::iter([Told::Ended])).map(move |told| (number, told));
         self.told.push(Box::pin(told));
         self.subscriptions.insert(number, Subscription { stream: ask.stream, wheel, place });
@@ -242,6 +245,8 @@ impl Session {
             let raw = attachment.next().await?;
             Some((Told::Raw(raw), attachment))
         });
+        let log = self.app.stream(&self.caller, Right::Read, &stream)?.log;
+        let raw = raw.take_until(async move { log.denied().await });
         let told = raw.chain(stream::iter([Told::Ended])).take_until(over).map(move |told| (number, told));
         self.told.push(Box::pin(told));
         self.attachments.insert(number, Attached { stream, _hold: hold });

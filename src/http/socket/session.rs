@@ -22,7 +22,7 @@ use super::super::App;
 use super::super::leases::Held;
 use super::super::pace::Pace;
 use super::super::reading::Wheel;
-use super::super::term::{Over, Term};
+use super::super::term::{Over, TURNED_PRIVATE, Term};
 use super::Socket;
 use super::close::{self, Ending};
 use super::requests::{Finished, UnderWay};
@@ -61,6 +61,8 @@ type Telling = Pin<Box<dyn Stream<Item = (u64, Told)> + Send>>;
 pub(super) enum Told {
     Item(Item, Position, bool),
     Raw(Raw),
+    /// The stream turned private; its end comes next.
+    Denied,
     Ended,
 }
 
@@ -239,7 +241,8 @@ impl Session {
                 };
                 return send(socket, tell.to_text()).await;
             }
-            Told::Ended => return self.tell_end(socket, number).await,
+            Told::Denied => return self.tell_end(socket, number, Some(TURNED_PRIVATE)).await,
+            Told::Ended => return self.tell_end(socket, number, None).await,
         };
         let Some(subscription) = self.subscriptions.get_mut(&number) else { return Ok(()) };
         subscription.place = place;
@@ -260,9 +263,18 @@ impl Session {
         }
     }
 
-    async fn tell_end(&mut self, socket: &mut Socket, number: u64) -> Result<(), tungstenite::Error> {
+    async fn tell_end(
+        &mut self,
+        socket: &mut Socket,
+        number: u64,
+        reason: Option<&str>,
+    ) -> Result<(), tungstenite::Error> {
         if let Some(Subscription { place, .. }) = self.subscriptions.remove(&number) {
-            return send(socket, Tell::Ended { subscription: number, place }.to_text()).await;
+            return send(
+                socket,
+                Tell::Ended { subscription: number, place, reason: reason.map(str::to_owned) }.to_text(),
+            )
+            .await;
         }
         if self.attachments.remove(&number).is_some() {
             return send(socket, Tell::Detached { attachment: number }.to_text()).await;

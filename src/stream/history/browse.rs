@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::event::{Event, Position, StreamName, Time};
+use crate::stream::private::PRIVATE_KEY;
 use crate::stream::segment::Places;
 
 use super::past::each_from;
@@ -26,6 +27,8 @@ pub struct Browsed {
     pub bytes: u64,
     /// How far the source is read.
     pub places: Places,
+    /// Whether only those may read it who prove that they may.
+    pub private: bool,
     /// Whether the daemon that wrote it ended in peace; not so while it runs.
     pub closed: bool,
     /// What is wrong, one thing an entry.
@@ -49,7 +52,8 @@ pub fn browse(root: &Path) -> Result<Vec<Browsed>, HistoryError> {
 }
 
 fn look(folder: &Path, name: StreamName) -> Result<Browsed, HistoryError> {
-    let found = scan::recover(&folder.join(name.as_str()))?;
+    let mut found = scan::recover(&folder.join(name.as_str()))?;
+    let private = found.places.remove(PRIVATE_KEY).is_some();
     let oldest = found.files.iter().find(|file| file.first < file.end);
     let ids = found.numbering.as_ref().zip(oldest).map(|(n, oldest)| (n.id(oldest.first), n.seen(n.next())));
     Ok(Browsed {
@@ -59,6 +63,7 @@ fn look(folder: &Path, name: StreamName) -> Result<Browsed, HistoryError> {
         files: found.files.len(),
         bytes: found.files.iter().map(|file| file.bytes).sum(),
         places: found.places,
+        private,
         closed: found.closed,
         damage: found.damage,
     })

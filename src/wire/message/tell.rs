@@ -131,6 +131,9 @@ pub enum Tell<'a> {
         /// What to give as `after` to go on there.
         #[schemars(with = "String")]
         place: Position,
+        /// Why, if the subscriber may not read the stream any more.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Who may type changed. Told to all that have a subscription or an attachment of the stream.
     #[serde(rename = "process.leased")]

@@ -1,0 +1,78 @@
+//! Whether a stream is only for those who prove that they may read it.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use tokio::sync::{Notify, watch};
+
+use super::ring::Ring;
+
+/// Under which key the history keeps, beside the source's places, that a stream is private.
+pub(super) const PRIVATE_KEY: &str = "private";
+
+/// Whether a stream is private. Once it is, it stays so, since what it said is kept. A clone is the same.
+///
+/// A source sets it before it appends the first line that not everybody may read. From then on no [`Cursor`](super::Cursor) of
+/// [`Log::for_public`](super::Log::for_public) gives anything, and the history remembers it.
+#[derive(Debug, Clone, Default)]
+pub struct Private(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    set: OnceLock<()>,
+    turned: Notify,
+    /// What wakes the readers that wait for events.
+    ring: OnceLock<Weak<watch::Sender<Ring>>>,
+}
+
+impl Private {
+    /// Of a log whose readers wait for changes of this ring.
+    pub(super) fn of(ring: &Arc<watch::Sender<Ring>>) -> Self {
+        let state = State { ring: OnceLock::from(Arc::downgrade(ring)), ..State::default() };
+        Self(Arc::new(state))
+    }
+
+    /// Makes the stream private from now on, and ends its public readers. Cost, the first time: each reader is woken.
+    pub fn set(&self) {
+        if self.0.set.set(()).is_err() {
+            return;
+        }
+        self.0.turned.notify_waiters();
+        if let Some(ring) = self.0.ring.get().and_then(Weak::upgrade) {
+            ring.send_modify(|_| {});
+        }
+    }
+
+    /// Whether the stream is private.
+    pub fn is_set(&self) -> bool {
+        self.0.set.get().is_some()
+    }
+
+    /// Waits until the stream is private. May be dropped at any time.
+    pub async fn turned(&self) {
+        let turned = self.0.turned.notified();
+        if !self.is_set() {
+            turned.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_it_is_woken() {
+        let private = Private::default();
+        let waits = tokio::spawn({
+            let private = private.clone();
+            async move { private.turned().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!private.is_set() && !waits.is_finished());
+        private.set();
+        private.set();
+        waits.await.unwrap();
+        private.turned().await;
+        assert!(private.is_set());
+    }
+}
