@@ -141,7 +141,7 @@ pub(crate) struct House {
     ready: watch::Sender<bool>,
     access: Access,
     /// Bounds on connections, as they are now.
-    pub(crate) limits: watch::Sender<Arc<Limits>>,
+    limits: watch::Sender<Arc<Limits>>,
     /// Looks after the keys, until the doors open.
     warden: Option<Warden>,
     /// For whoever started us without a configuration, in which there would be keys.
@@ -161,10 +161,11 @@ impl House {
     }
 
     fn guarded(config: &Config, warden: Warden, token: Option<String>) -> Result<Self, DaemonError> {
+        listen::raise_limit();
         let own = rustix::process::geteuid().as_raw();
         Ok(Self {
             access: Access::new(own, config.insecure, warden.ring()),
-            limits: watch::Sender::new(Arc::new(config.limits.clone())),
+            limits: watch::Sender::new(Arc::new(listen::within_descriptors(&config.limits, config.streams.len()))),
             warden: Some(warden),
             token,
             catalog: Catalog::default(),
@@ -179,6 +180,11 @@ impl House {
             finish: CancellationToken::new(),
             ready: watch::Sender::new(false),
         })
+    }
+
+    /// Lets these limits hold for new connections.
+    pub(crate) fn set_limits(&self, limits: &Limits, streams: usize) {
+        self.limits.send_replace(Arc::new(listen::within_descriptors(limits, streams)));
     }
 
     /// Makes the stream's log and shows it to readers; also gives the places up to which its source is recorded.

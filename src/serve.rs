@@ -180,10 +180,11 @@ impl Keeper {
     /// Makes what runs into what `config` wants.
     async fn change(&mut self, config: Config) -> Outcome {
         let rest = unapplied(&self.config, &config);
+        let streams = config.streams.len();
         let plan = self.fleet.plan(config.streams);
         let mut summary = plan.summary();
         if self.config.limits != config.limits {
-            self.house.limits.send_replace(Arc::new(config.limits.clone()));
+            self.house.set_limits(&config.limits, streams);
             self.config.limits = config.limits;
             summary += "; new limits, for new connections";
         }

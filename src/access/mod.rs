@@ -14,7 +14,7 @@ mod keys;
 
 pub(crate) use keys::{KeyError, Keys, Kind, id_of, init, revoke, rotate};
 pub(crate) use proxies::{TrustedProxies, UnknownProxyUser};
-pub(crate) use rights::{Access, Caller, Credential, Denied, Peer, ProxiedClient, Shown, Subject, Unnamed};
+pub(crate) use rights::{Access, Audience, Caller, Credential, Denied, Peer, ProxiedClient, Shown, Subject, Unnamed};
 pub(crate) use ring::{AccessError, Warden};
 pub(crate) use token::{BadToken, Token, URL_LIFE};
 

@@ -62,6 +62,15 @@ pub(crate) enum Credential {
     Token(Arc<str>, Arc<str>),
 }
 
+/// Callers who see the same streams, and may do the same with them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Audience {
+    /// Those without a token who may read what is public.
+    Public,
+    /// Those with this credential; the second is whether its token may only read.
+    Credential(Credential, bool),
+}
+
 /// A token as it came.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shown<'a> {
@@ -220,10 +229,32 @@ impl Access {
     }
 }
 
+impl Credential {
+    /// Whether its holder is root or the daemon's own user, who take nothing from anybody but themselves.
+    pub(crate) fn is_owner(&self) -> bool {
+        *self == Self::Owner
+    }
+
+    /// Whether it shows no more than to be on this machine: then many people may share it.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self, Self::Owner | Self::User(_) | Self::Loopback)
+    }
+}
+
 impl Caller {
     /// What it shows for itself.
     pub(crate) fn credential(&self) -> &Credential {
         &self.credential
+    }
+
+    /// With whom it sees the same.
+    pub(crate) fn audience(&self) -> Audience {
+        match &self.credential {
+            Credential::User(_) | Credential::Loopback | Credential::Network(_) | Credential::Unnamed => {
+                Audience::Public
+            }
+            Credential::Owner | Credential::Token(..) => Audience::Credential(self.credential.clone(), self.only_reads),
+        }
     }
 
     /// Its token.

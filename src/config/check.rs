@@ -167,6 +167,7 @@ impl Check<'_> {
         Limits {
             connections: self.between(raw.connections, defaults.connections, 1, usize::MAX),
             per_address: self.between(raw.per_address, defaults.per_address, 1, usize::MAX),
+            readers: self.between(raw.readers, defaults.readers, 2, usize::MAX),
             per_token: self.between(raw.per_token, defaults.per_token, 1, usize::MAX),
             head: self.span(raw.head, defaults.head, LEAST_WAIT),
             idle: self.span(raw.idle, defaults.idle, LEAST_WAIT),

@@ -11,7 +11,10 @@ pub struct Limits {
     pub connections: usize,
     /// Most connections at once from one address. 256: so that one cannot take all seats, and an office still fits.
     pub per_address: usize,
-    /// Most streams, polls, senders and channels at once of one token. 1000: a twentieth of all seats, and those who share the
+    /// Most readers at once, over all connections; one caller may have half of them. 32768: more than connections, with some that
+    /// read several streams, in less than 64 MiB.
+    pub readers: usize,
+    /// Most streams, polls, senders and channels at once of one token, or of another machine without one. 1000: a twentieth of all seats, and those who share the
     /// token of a dashboard still fit.
     pub per_token: usize,
     /// Longest time for the head of a request to arrive. 10 s: longer holds a seat without asking for anything.
@@ -50,6 +53,7 @@ impl Default for Limits {
         Self {
             connections: 20_000,
             per_address: 256,
+            readers: 32_768,
             per_token: 1000,
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),

@@ -187,7 +187,7 @@ access:
     - { issuer: "https://ci.example.com", audience: rtlogd, keys: ci.jwks,
         grants: [{ claims: { project: "group/*" }, stream: "build-*", allow: [read, input] }] }
 limits: { connections: 10, per_address: 1, per_token: 7, head: 1s, body: 2s, stalled_write: 3s, keep_alive: 4s, shutdown: 0s,
-  control_rate: 5 per 2s, idle: 6s, lifetime: 7d,
+  readers: 9, control_rate: 5 per 2s, idle: 6s, lifetime: 7d,
   head_size: 8KiB, query_size: 2KiB, body_size: 3KiB, message_size: 4KiB, filter_size: 16KiB }
 streams:
   web:
@@ -277,6 +277,7 @@ streams:
             limits: Limits {
                 connections: 10,
                 per_address: 1,
+                readers: 9,
                 per_token: 7,
                 head: Duration::from_secs(1),
                 body: Duration::from_secs(2),

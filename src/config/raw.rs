@@ -79,7 +79,10 @@ pub(super) struct Limits {
     /// Most connections at once from one address, so that one cannot take all seats. This machine and trusted proxies are
     /// not counted. Default: 256.
     pub(super) per_address: Field<usize>,
-    /// Most streams, polls, senders and control channels at once of one token, so that a token that leaked cannot take all
+    /// Most readers at once, over all connections: each stream of a connection and each subscription of a control channel is
+    /// one. One caller may have half of them; root and the daemon's own user on the Unix socket are not counted. Default: 32768.
+    pub(super) readers: Field<usize>,
+    /// Most streams, polls, senders and control channels at once of one token, or of another machine without one, so that a token that leaked cannot take all
     /// seats. What is answered at once does not count; over HTTP/2 each stream does. Default: 1000.
     pub(super) per_token: Field<usize>,
     /// Longest time for the head of a request to arrive, or a connection could be held without asking for anything.

@@ -40,7 +40,7 @@ pub(super) async fn one(name: &str, request: &Request) -> Result<Response, Probl
     }
     let entry = request.stream(name);
     let held = entry.as_ref().is_ok_and(|entry| request.app.catalog.is_held(entry.log.name()));
-    let term = match admit(request, &ask, held)? {
+    let term = match admit(request, &ask, held, 1)? {
         Admitted::Now(term) => term,
         Admitted::Later => return Ok(come_later()),
     };
@@ -81,10 +81,6 @@ pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
     let Some(ask) = asked(request)? else { return Ok(come_later()) };
     let is_held = |name: &StreamName| request.app.catalog.is_held(name) && request.stream(name.as_str()).is_ok();
     let held = ask.streams.iter().any(is_held);
-    let term = match admit(request, &ask, held)? {
-        Admitted::Now(term) => term,
-        Admitted::Later => return Ok(come_later()),
-    };
     let mut names = ask.streams.clone();
     names.sort();
     names.dedup();
@@ -94,6 +90,10 @@ pub(super) async fn several(request: &Request) -> Result<Response, Problem> {
         let fit = format!("at most {STREAMS}, and their names and places in {LONGEST_ID} bytes");
         return Err(Problem::bad(format!("too many streams for one connection ({fit}); use several connections")));
     }
+    let term = match admit(request, &ask, held, names.len())? {
+        Admitted::Now(term) => term,
+        Admitted::Later => return Ok(come_later()),
+    };
     let mut cursors = Vec::new();
     for name in names {
         let entry = match request.stream(name.as_str()) {
@@ -135,12 +135,12 @@ enum Admitted {
     Later,
 }
 
-/// Lets a reader in. None is while the daemon starts or stops, while its stream is `held` (begun anew after a change), or
-/// where its token has as many as it may have.
-fn admit(request: &Request, ask: &Ask, held: bool) -> Result<Admitted, Problem> {
+/// Lets so many `readers` of one answer in. None is while the daemon starts or stops, while its stream is `held` (begun anew after a change), or
+/// or where its caller has as many as it may have.
+fn admit(request: &Request, ask: &Ask, held: bool, readers: usize) -> Result<Admitted, Problem> {
     let term = match *request.app.ready.borrow() {
         true if held => Err(Fault::Held.into()),
-        true => request.term(),
+        true => request.term(readers),
         false => {
             let detail = "the daemon is starting or stopping; try again";
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))

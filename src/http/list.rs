@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use warp::reply::Response;
@@ -14,7 +15,8 @@ use crate::event::{Position, Progress, SourceState, Time};
 use crate::stream::{Entry, Info};
 
 use super::problem::Problem;
-use super::{App, Request, follow, info_of, json, subject};
+use super::rendering::{Kind, Rendering};
+use super::{App, Request, follow, info_of, json, json_of, subject};
 
 /// One stream, in the list and at `/streams/NAME/state`.
 #[derive(Serialize)]
@@ -60,11 +62,6 @@ struct Source {
     /// Bytes that are there and were not read yet; not shown if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct List<'a> {
-    streams: Vec<Listed<'a>>,
 }
 
 /// Serde wants a reference.
@@ -120,10 +117,18 @@ fn listed<'a>(app: &App, caller: &Caller, entry: &'a Entry, now: Time) -> Option
 }
 
 /// Every stream that `caller` may read, each an object as in the list.
-pub(super) fn all(app: &App, caller: &Caller) -> Vec<Box<RawValue>> {
+pub(super) fn all(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
+    let rendering = app.rendering(caller, Kind::List, || render(app, caller))?;
+    rendering.streams.clone().ok_or_else(|| Problem::bad("this is no list"))
+}
+
+fn render(app: &App, caller: &Caller) -> Rendering {
     let now = SystemTime::now().into();
-    let raw = |listed: Listed<'_>| to_raw_value(&listed).expect("a list has text keys and finite numbers");
-    app.readable(caller).iter().filter_map(|entry| listed(app, caller, entry, now)).map(raw).collect()
+    let entries = app.readable(caller);
+    let streams: Vec<_> = entries.iter().filter_map(|entry| listed(app, caller, entry, now)).collect();
+    let streams: Arc<RawValue> = to_raw_value(&streams).expect("a list has text keys and finite numbers").into();
+    let body = Bytes::from(format!("{{\"streams\":{}}}\n", streams.get()));
+    Rendering { body, streams: Some(streams), logs: entries.into_iter().map(|entry| entry.log).collect() }
 }
 
 /// `GET /streams`.
@@ -136,10 +141,9 @@ pub(super) async fn streams(request: &Request) -> Result<Response, Problem> {
             "the list of streams has no parameter {name:?}; with stream=NAME it is a stream"
         )));
     }
-    let now = SystemTime::now().into();
-    let entries = request.app.readable(&request.caller);
-    let streams = entries.iter().filter_map(|entry| listed(&request.app, &request.caller, entry, now)).collect();
-    Ok(json(&List { streams }))
+    let (app, caller) = (&request.app, &request.caller);
+    let rendering = app.rendering(caller, Kind::List, || render(app, caller))?;
+    Ok(json_of(rendering.body.clone()))
 }
 
 /// `GET /streams/NAME/state`.

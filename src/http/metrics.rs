@@ -19,6 +19,7 @@ use crate::stream::{Entry, Info};
 use crate::telemetry::Usage;
 
 use super::problem::Problem;
+use super::rendering::{Kind, Rendering};
 use super::{Request, info_of};
 
 /// Media types (`OpenMetrics` 1.0.0, "Protocol Negotiation"; Prometheus, "Exposition formats").
@@ -63,33 +64,46 @@ struct In {
 /// `GET /metrics`.
 pub(super) fn metrics(ask: &Request) -> Result<Response, Problem> {
     ask.only("")?;
-    let now = SystemTime::now().into();
-    let streams = ask.app.readable(&ask.caller);
-    let known = |entry: &Entry| Some((Of { stream: entry.log.name().to_string() }, info_of(entry, now).ok()?));
-    let streams: Vec<_> = streams.iter().filter_map(known).collect();
-    let mut registry = Registry::default();
-    of_streams(&mut registry, &streams);
-    of_http(&mut registry, &ask.app.answers);
-    of_process(&mut registry, &Usage::now());
-    let (media_type, body) = written(&registry, &ask.headers);
-    let mut response = Response::new(body.into());
+    let kind = wanted(&ask.headers);
+    let rendering = ask.app.rendering(&ask.caller, kind, || render(ask, kind))?;
+    let media_type = if kind == Kind::Prometheus { PROMETHEUS } else { OPEN_METRICS };
+    let mut response = Response::new(rendering.body.clone().into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     Ok(response)
 }
 
-/// The older text for who names it, and not the newer one.
-fn written(registry: &Registry, headers: &HeaderMap) -> (&'static str, String) {
-    let mut body = String::new();
+fn render(ask: &Request, kind: Kind) -> Rendering {
+    let now = SystemTime::now().into();
+    let entries = ask.app.readable(&ask.caller);
+    let known = |entry: &Entry| Some((Of { stream: entry.log.name().to_string() }, info_of(entry, now).ok()?));
+    let streams: Vec<_> = entries.iter().filter_map(known).collect();
+    let mut registry = Registry::default();
+    of_streams(&mut registry, &streams);
+    of_http(&mut registry, &ask.app.answers);
+    of_process(&mut registry, &Usage::now());
+    let logs = entries.into_iter().map(|entry| entry.log).collect();
+    Rendering { body: written(&registry, kind).into(), streams: None, logs }
+}
+
+/// The older text for clients that name it, and not the newer one.
+fn wanted(headers: &HeaderMap) -> Kind {
     let named = |media_type: &str| {
         let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         accept.any(|value| value.contains(media_type))
     };
-    let old = named("text/plain") && !named("application/openmetrics-text");
-    let done = if old { prometheus_text::encode(&mut body, registry) } else { text::encode(&mut body, registry) };
+    if named("text/plain") && !named("application/openmetrics-text") { Kind::Prometheus } else { Kind::OpenMetrics }
+}
+
+fn written(registry: &Registry, kind: Kind) -> String {
+    let mut body = String::new();
+    let done = match kind {
+        Kind::Prometheus => prometheus_text::encode(&mut body, registry),
+        Kind::OpenMetrics | Kind::List => text::encode(&mut body, registry),
+    };
     done.expect("a String takes all that is written to it");
-    (if old { PROMETHEUS } else { OPEN_METRICS }, body)
+    body
 }
 
 type Streams = [(Of, Info)];
@@ -211,10 +225,10 @@ mod tests {
         }
         let mut registry = Registry::default();
         of_http(&mut registry, &answers);
-        for (accept, name) in [("*/*", OPEN_METRICS), ("text/plain", PROMETHEUS)] {
+        for (accept, kind) in [("*/*", Kind::OpenMetrics), ("text/plain", Kind::Prometheus)] {
             let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
-            let (media_type, body) = written(&registry, &headers);
-            assert_eq!(media_type, name);
+            assert_eq!(wanted(&headers), kind);
+            let body = written(&registry, kind);
             for line in [
                 r#"rtlogd_http_requests_total{method="GET",code="200"} 2"#,
                 r#"rtlogd_http_requests_total{method="POST",code="403"} 1"#,

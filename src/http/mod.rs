@@ -6,6 +6,7 @@ pub(crate) mod listen;
 pub(crate) mod problem;
 mod ask;
 mod badge;
+mod body;
 mod command;
 mod cors;
 mod follow;
@@ -20,7 +21,8 @@ mod page;
 mod poll;
 mod push;
 mod reading;
-mod share;
+mod rendering;
+mod quota;
 mod site;
 mod socket;
 mod term;
@@ -47,14 +49,16 @@ use crate::control::{Command, Desk};
 use crate::event::{StreamName, Time};
 use crate::stream::{Catalog, Entry, Info};
 
+use body::{RequestBody, Takes};
 use command::Fault;
 use leases::Leases;
-use listen::{Coming, Guest, Sent};
+use listen::Guest;
 use metrics::Answers;
 use pace::Paces;
 use problem::{Allowed, Problem};
+use quota::Quota;
 use reading::{Known, Sessions};
-use share::Shares;
+use rendering::Renderings;
 use term::Term;
 
 /// What all requests share.
@@ -74,8 +78,16 @@ pub(crate) struct App {
     pub(crate) sessions: Sessions,
     /// Who may type now.
     pub(crate) leases: Leases,
-    /// How many streams and channels each token has.
-    pub(crate) shares: Shares<Credential>,
+    /// How many answers that take their time, streams and channels, each token and each other machine has open.
+    answers_open: Quota<Credential>,
+    /// How many readers each caller has open.
+    readers_open: Quota<Credential>,
+    /// What was rendered last of what grows with the number of streams.
+    renderings: Renderings,
+    /// How many bytes of bodies each caller is sending.
+    bodies: Quota<Credential>,
+    /// How many callers are sending a token to log in with.
+    logins: Quota<Credential>,
     /// How fast commands came.
     pub(crate) paces: Paces,
     /// How requests were answered.
@@ -111,9 +123,26 @@ impl App {
         origins: Arc<Origins>,
         base_path: &str,
     ) -> Self {
-        let (sessions, leases, shares) = (Sessions::default(), Leases::default(), Shares::default());
+        let (sessions, leases) = (Sessions::default(), Leases::default());
+        let (answers_open, readers_open) = (Quota::default(), Quota::default());
         let (paces, answers, base_path) = (Paces::default(), Answers::default(), base_path.into());
-        Self { catalog, desk, ready, access, origins, sessions, leases, shares, paces, answers, base_path }
+        Self {
+            catalog,
+            desk,
+            ready,
+            access,
+            origins,
+            sessions,
+            leases,
+            answers_open,
+            readers_open,
+            renderings: Renderings::default(),
+            bodies: Quota::default(),
+            logins: Quota::default(),
+            paces,
+            answers,
+            base_path,
+        }
     }
 
     /// The routes. The handlers answer for themselves; only what no route took is a rejection.
@@ -123,7 +152,8 @@ impl App {
         let read = self.asked(Allowed::Get, Right::Read);
         let list = warp::path!("streams").and(read.clone());
         let list = list.then(async |ask: Asked| answer(async { list::streams(&ask?).await }.await));
-        let either = self.asked(Allowed::Stream { pushed: true }, Right::Read).and(warp::ext::optional::<Coming>());
+        let either =
+            self.asked(Allowed::Stream { pushed: true }, Right::Read).and(warp::ext::optional::<RequestBody>());
         let stream = warp::path!("streams" / String).and(either);
         let stream = stream
             .then(async |n: String, ask: Asked, body| answer(async { push::or_follow(&n, ask?, body).await }.await));
@@ -145,20 +175,20 @@ impl App {
                 echo.then(async |ask: Asked, upgrade| answer(ask.and_then(|ask| socket::echo::open(ask, upgrade))));
             control.or(echo).unify()
         };
-        let login = warp::path!("login").and(self.asked_by_any(Allowed::Post));
+        let login = warp::path!("login").and(self.asked_by_any(Allowed::Post, Takes::Token));
         let login = login.then(async |ask: Asked| answer(ask.and_then(|ask| login::login(&ask))));
-        let logout = warp::path!("logout").and(self.asked_by_any(Allowed::Post));
+        let logout = warp::path!("logout").and(self.asked_by_any(Allowed::Post, Takes::Nothing));
         let logout = logout.then(async |ask: Asked| answer(ask.map(|ask| login::logout(&ask))));
         let metrics = warp::path!("metrics").and(read.clone());
         let metrics = metrics.then(async |ask: Asked| answer(ask.and_then(|ask| metrics::metrics(&ask))));
         let openapi = warp::path!("openapi.json").and(read);
         let openapi = openapi.then(async |ask: Asked| answer(ask.and_then(|ask| openapi::openapi(&ask))));
-        let any = self.asked_by_any(Allowed::Get);
+        let any = self.asked_by_any(Allowed::Get, Takes::Nothing);
         let live = warp::path!("health" / "live").and(any.clone());
         let live = live.then(async |ask: Asked| answer(ask.map(|_| plain("alive\n"))));
         let ready = warp::path!("health" / "ready").and(any);
         let ready = ready.then(async |ask: Asked| answer(ask.and_then(|ask| self::ready(&ask))));
-        let type_in = self.asked(Allowed::Post, Right::Input);
+        let type_in = self.requests(Allowed::Post, Some(Right::Input), Takes::Command);
         let input = warp::path!("streams" / String / "input").and(type_in);
         let input = input.then(async |n: String, ask: Asked| answer(async { command::input(&n, &ask?).await }.await));
         let admin = self.asked(Allowed::Post, Right::Admin);
@@ -190,40 +220,65 @@ impl App {
         allowed: Allowed,
         right: Right,
     ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-        self.requests(allowed, right).map(move |ask: Asked| {
-            let ask = ask?;
-            ask.app.access.check_any(&ask.caller, ask.right)?;
-            Ok(ask)
-        })
+        self.requests(allowed, Some(right), Takes::Nothing)
     }
 
     /// The request of anybody, if its method is the right one.
     fn asked_by_any(
         &self,
         allowed: Allowed,
+        takes: Takes,
     ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-        self.requests(allowed, Right::Read)
+        self.requests(allowed, None, takes)
     }
 
+    /// The request, once it is decided from its head that it may be answered, and its body was read. What `needed` is `None` for
+    /// is for anybody.
     fn requests(
         &self,
         allowed: Allowed,
-        right: Right,
+        needed: Option<Right>,
+        takes: Takes,
     ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
         let app = self.clone();
         warp::method()
             .and(warp::query::<Vec<(String, String)>>())
             .and(warp::header::headers_cloned())
-            .and(warp::ext::get::<Sent>())
+            .and(warp::ext::optional::<RequestBody>())
             .and(warp::ext::get::<Guest>())
-            .map(move |method, mut parameters, headers, Sent(body), guest: Guest| {
-                let caller = who::caller(&app.access, guest.peer, &headers, &mut parameters)?;
-                // At the address of a stream the method says what is done.
-                let sends = matches!(allowed, Allowed::Stream { .. }) && is_sending(&method);
-                let right = if sends { Right::Input } else { right };
-                let ask = Request { app: app.clone(), right, method, parameters, headers, body, guest, caller };
-                ask.check(allowed).map(|()| ask)
+            .then(move |method, parameters, headers, body, guest: Guest| {
+                let app = app.clone();
+                async move {
+                    let mut ask = app.judge(allowed, needed, (method, parameters, headers), guest)?;
+                    if !ask.appends(allowed) {
+                        let who = (&ask.app, &ask.caller, &*ask.guest.limits);
+                        ask.body = body::read(body, takes, who).await?;
+                    }
+                    Ok(ask)
+                }
             })
+    }
+
+    /// Whether the request may be answered, by its head alone.
+    fn judge(
+        self,
+        allowed: Allowed,
+        needed: Option<Right>,
+        (method, mut parameters, headers): (Method, Vec<(String, String)>, HeaderMap),
+        guest: Guest,
+    ) -> Asked {
+        let caller = who::caller(&self.access, guest.peer, &headers, &mut parameters)?;
+        let (right, body) = (needed.unwrap_or(Right::Read), Bytes::new());
+        let mut ask = Request { app: self, right, method, parameters, headers, body, guest, caller };
+        // At the address of a stream the method says what is done.
+        if ask.appends(allowed) {
+            ask.right = Right::Input;
+        }
+        ask.check(allowed)?;
+        if needed.is_some() {
+            ask.app.access.check_any(&ask.caller, ask.right)?;
+        }
+        Ok(ask)
     }
 }
 
@@ -255,6 +310,11 @@ impl App {
 }
 
 impl Request {
+    /// Whether it sends lines to a stream. Its body is read as it comes, by whoever takes the lines.
+    fn appends(&self, allowed: Allowed) -> bool {
+        matches!(allowed, Allowed::Stream { .. }) && is_sending(&self.method)
+    }
+
     fn check(&self, allowed: Allowed) -> Result<(), Problem> {
         let fits = match allowed {
             Allowed::Get => self.method == Method::GET || self.is_head(),
@@ -306,15 +366,15 @@ impl Request {
         Ok(entry)
     }
 
-    /// How long an answer that takes its time may go on; refused if too many of the same token go on already.
-    fn term(&self) -> Result<Term, Problem> {
-        Term::new(&self.app, &self.caller, &self.guest)
+    /// How long an answer with so many `readers` may go on; refused if too many go on already.
+    fn term(&self, readers: usize) -> Result<Term, Problem> {
+        Term::new(&self.app, &self.caller, &self.guest, readers)
     }
 
     /// Enters the readers of this connection, so that the control channel finds them.
     fn enter_session(&self, token: &str, readers: usize) -> Result<Vec<Known>, Problem> {
         let known = self.app.sessions.enter(self.caller.credential().clone(), token, readers);
-        let detail = "this session has too many connections; close some, or choose another session";
+        let detail = "this session has too many readers; close some, or choose another session";
         known.ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, detail))
     }
 }
@@ -368,7 +428,11 @@ fn plain(text: &'static str) -> Response {
 }
 
 fn json(value: &impl Serialize) -> Response {
-    let body = serde_json::to_string(value).expect("answers have text keys and finite numbers") + "\n";
+    json_of(Bytes::from(serde_json::to_string(value).expect("answers have text keys and finite numbers") + "\n"))
+}
+
+/// An answer whose body is JSON.
+fn json_of(body: Bytes) -> Response {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

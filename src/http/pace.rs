@@ -24,9 +24,19 @@ impl Pace {
         Self { full: now }
     }
 
+    /// Whether it has all before it again, as one that was never asked.
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        self.full <= now
+    }
+
     /// Counts one more; the error is how long to wait for it.
     pub(super) fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
-        let full = self.full.max(now) + rate.per / rate.times;
+        self.take_many(1, rate, now)
+    }
+
+    /// Counts `amount` more at once; the error is how long to wait for them. More than the rate allows at once never comes.
+    pub(super) fn take_many(&mut self, amount: u32, rate: Rate, now: Instant) -> Result<(), Duration> {
+        let full = self.full.max(now) + rate.per / rate.times * amount;
         match (full - now).checked_sub(rate.per) {
             Some(wait) if !wait.is_zero() => Err(wait),
             Some(_) | None => {
@@ -51,13 +61,24 @@ struct Known {
 impl Paces {
     /// Counts one more of who shows `credential`; the error is how long to wait for it.
     pub(super) fn take(&self, credential: &Credential, rate: Rate, now: Instant) -> Result<(), Duration> {
+        self.take_many(credential, 1, rate, now)
+    }
+
+    /// Counts `amount` more of who shows `credential`; see [`Pace::take_many`].
+    pub(super) fn take_many(
+        &self,
+        credential: &Credential,
+        amount: u32,
+        rate: Rate,
+        now: Instant,
+    ) -> Result<(), Duration> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.paces.len() >= 2 * known.left.max(REMEMBERED) {
             // Who has all before it again is as one who never came.
-            known.paces.retain(|_, pace| pace.full > now);
+            known.paces.retain(|_, pace| !pace.is_full(now));
             known.left = known.paces.len();
         }
-        known.paces.entry(credential.clone()).or_insert_with(|| Pace::new(now)).take(rate, now)
+        known.paces.entry(credential.clone()).or_insert_with(|| Pace::new(now)).take_many(amount, rate, now)
     }
 }
 
@@ -79,6 +100,10 @@ mod tests {
         // What was refused does not count.
         assert_eq!(take(100), Err(Duration::from_millis(400)));
         assert_eq!((take(500), take(500)), (Ok(()), Err(Duration::from_millis(500))));
+        // What costs more counts for as much, and is not begun.
+        let mut many = |millis| pace.take_many(3, RATE, start + Duration::from_millis(millis));
+        assert_eq!((many(10_000), many(10_000)), (Ok(()), Err(Duration::from_secs(1))));
+        let mut take = |millis| pace.take(RATE, start + Duration::from_millis(millis));
         // After a pause, all again, but no more.
         for _ in 0..4 {
             assert_eq!(take(60_000), Ok(()));

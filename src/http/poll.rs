@@ -47,7 +47,7 @@ pub(super) async fn poll(name: &str, request: &Request) -> Result<Response, Prob
     if request.app.catalog.is_held(log.name()) {
         return Err(Fault::Held.into());
     }
-    let mut term = request.term()?;
+    let mut term = request.term(1)?;
     let lines = ask.until.lines.map_or(LINES, |lines| lines.min(LINES));
     let view = View { encoding: Encoding::Ndjson, ..ask.view(false) };
     let until = Until { lines: Some(lines), ..ask.until };

@@ -49,6 +49,11 @@ impl Problem {
         Self { retry: Some(after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
+    /// 503: the server has too much to do, and may be asked again `after` some time.
+    pub(super) fn overloaded(detail: impl Into<String>, after: Duration) -> Self {
+        Self { retry: Some(after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
     /// The same with another `detail`.
     #[must_use]
     pub(super) fn because(self, detail: String) -> Self {

@@ -3,22 +3,18 @@
 //! What a sender sends is in the stream, and recorded, before more of it is read: so one that is too fast waits, and what is
 //! on its way is bounded by one read for each sender.
 
-use std::time::Duration;
-
 use bytes::{Buf, Bytes};
-use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
-use tokio::time::timeout;
 use warp::reply::Response;
 
 use crate::control::{Command, Pusher, Refused, Reply, Tally};
 use crate::event::{Origin, StreamName};
 
+use super::body::RequestBody;
 use super::command::{Fault, Sender};
-use super::listen::Coming;
 use super::problem::{Allowed, Problem};
 use super::term::Over;
 use super::who::refused;
@@ -33,64 +29,36 @@ const ORIGIN: usize = 128;
 /// Where lines come from if their sender does not say.
 const PUSHED: &str = "push";
 
-/// A body that is refused is read so far, in bytes, and for so long: many clients look at the answer only then.
-const REFUSED: usize = 256 << 10;
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Whether the body of this request is read as it comes, and not before its route is known.
-pub(super) fn takes_lines(head: &Parts) -> bool {
-    let name = head.uri.path().strip_prefix("/streams/");
-    let is_stream = name.is_some_and(|name| !name.is_empty() && !name.contains('/'));
-    is_stream && is_sending(&head.method)
-}
-
-/// Whether a body is something else than its bytes.
-pub(super) fn is_coded(headers: &HeaderMap) -> bool {
-    headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
 /// What is asked of a stream by its own address: to be read, or to take lines.
-pub(super) async fn or_follow(name: &str, ask: Request, body: Option<Coming>) -> Result<Response, Problem> {
+pub(super) async fn or_follow(name: &str, ask: Request, body: Option<RequestBody>) -> Result<Response, Problem> {
     if ask.method == Method::GET || ask.is_head() {
         return follow::one(name, &ask).await;
     }
-    let mut body = body.as_ref().and_then(Coming::take);
-    let done = append(name, &ask, body.as_mut()).await;
-    if let (Err(_), Some(body)) = (&done, &mut body) {
-        // That it took too long, or broke off, is nothing more to tell.
-        timeout(PATIENCE, drain(body)).await.unwrap_or_default();
+    let mut incoming = body.as_ref().and_then(RequestBody::take);
+    let done = append(name, &ask, incoming.as_mut()).await;
+    if let (Err(_), Some(body), Some(incoming)) = (&done, body, incoming) {
+        body.give_back(incoming);
     }
     done
 }
 
-async fn drain(body: &mut Incoming) {
-    let mut read = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        read += frame.data_ref().map_or(0, Bytes::len);
-        if read > REFUSED {
-            return;
-        }
-    }
-}
-
-async fn append(name: &str, ask: &Request, body: Option<&mut Incoming>) -> Result<Response, Problem> {
+async fn append(name: &str, ask: &Request, mut body: Option<&mut Incoming>) -> Result<Response, Problem> {
     let entry = ask.stream(name)?;
     let takes = entry.kind == "push";
     let sends = is_sending(&ask.method);
     let problem = Problem::method(Allowed::Stream { pushed: takes });
-    let body = match body {
-        Some(body) if takes => body,
-        _ if sends && !takes => return Err(problem.because(Refused::NotPushed.to_string())),
-        _ => return Err(problem),
-    };
-    if is_coded(&ask.headers) {
-        return Err(Problem::coded());
+    if !sends {
+        return Err(problem);
+    }
+    if !takes {
+        return Err(problem.because(Refused::NotPushed.to_string()));
     }
     let origin = origin(ask.only("origin")?)?;
-    let mut term = ask.term()?;
+    let mut term = ask.term(0)?;
     let pusher = open(ask, entry.log.name(), origin).await?;
     let mut tally = Tally::default();
-    loop {
+    // Without a body there are no lines.
+    while let Some(body) = &mut body {
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = pusher.gone() => return Err(gone(&Refused::Gone, tally)),
@@ -159,22 +127,6 @@ fn origin(name: Option<&str>) -> Result<Origin, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_body_of_lines_is_read_as_it_comes() {
-        let table = [
-            ("POST", "/streams/a", true),
-            ("PUT", "/streams/a?origin=x", true),
-            ("GET", "/streams/a", false),
-            ("POST", "/streams/a/input", false),
-            ("POST", "/streams", false),
-            ("POST", "/streams/", false),
-        ];
-        for (method, path, expected) in table {
-            let request = http::Request::builder().method(method).uri(path).body(()).unwrap();
-            assert_eq!(takes_lines(&request.into_parts().0), expected, "{method} {path}");
-        }
-    }
 
     #[test]
     fn an_origin_is_a_short_name() {

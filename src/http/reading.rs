@@ -17,11 +17,9 @@ use crate::stream::{Cursor, Filter, Item, Log, Start, Until, View};
 /// Shortest and longest `session`, in bytes: long enough that nobody guesses it, short enough to keep.
 pub(super) const SESSION: std::ops::RangeInclusive<usize> = 16..=128;
 
-/// Most event streams that can be steered by one `session`: those of a page with its reconnects.
-const PER_SESSION: usize = 16;
-
-/// Most event streams that can be steered at once: each is a connection too, so this is a bound on memory alone.
-const SESSIONS: usize = 20_000;
+/// Most readers that can be steered by one `session`: those of a connection with 64 streams, and as many of its reconnect. All of
+/// them together are bounded as readers are, for each caller and over all.
+const READERS_PER_SESSION: usize = 128;
 
 /// What a reader is to do.
 #[derive(Debug, Clone, Default)]
@@ -190,7 +188,6 @@ pub(crate) struct Sessions(Arc<Mutex<Found>>);
 #[derive(Debug, Default)]
 struct Found {
     by_key: HashMap<Key, Vec<(u64, Arc<Wheel>)>>,
-    count: usize,
     next: u64,
 }
 
@@ -209,15 +206,14 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters as many readers as share a connection; `None` if there are too many.
+    /// Enters as many readers as share a connection; `None` if the session has too many then.
     pub(super) fn enter(&self, credential: Credential, token: &str, readers: usize) -> Option<Vec<Known>> {
         let key = (credential, token.to_owned());
         let mut found = self.found();
         let same = found.by_key.get(&key).map_or(0, Vec::len);
-        if same >= PER_SESSION || found.count + readers > SESSIONS {
+        if same + readers > READERS_PER_SESSION {
             return None;
         }
-        found.count += readers;
         let known = (0..readers).map(|_| {
             found.next += 1;
             let number = found.next;
@@ -239,7 +235,6 @@ impl Sessions {
 impl Drop for Known {
     fn drop(&mut self) {
         let mut found = self.sessions.found();
-        found.count -= 1;
         if let Some(readers) = found.by_key.get_mut(&self.key) {
             readers.retain(|(number, _)| *number != self.number);
             if readers.is_empty() {
@@ -320,10 +315,11 @@ mod tests {
         assert_eq!(sessions.wheels(&Credential::Loopback, token).len(), 2);
         assert!(sessions.wheels(&Credential::Owner, token).is_empty());
         assert!(sessions.wheels(&Credential::Loopback, "0123456789abcdeF").is_empty());
-        let more = sessions.enter(Credential::Loopback, token, PER_SESSION - 2).unwrap();
+        assert!(sessions.enter(Credential::Loopback, token, READERS_PER_SESSION - 1).is_none(), "with those there are");
+        let more = sessions.enter(Credential::Loopback, token, READERS_PER_SESSION - 2).unwrap();
         assert!(sessions.enter(Credential::Loopback, token, 1).is_none());
         drop((known, more));
         assert!(sessions.wheels(&Credential::Loopback, token).is_empty());
-        assert_eq!(sessions.found().count, 0);
+        assert!(sessions.found().by_key.is_empty(), "nothing is kept of a session that nobody has");
     }
 }

@@ -10,12 +10,13 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::access::{BadToken, Caller, Credential};
+use crate::config::Limits;
 use crate::wire::{Encoding, ndjson, sse, text};
 
 use super::App;
 use super::listen::Guest;
 use super::problem::Problem;
-use super::share::Share;
+use super::quota::{Bounds, Exceeded, Share};
 
 /// How soon to come again where too much goes on: about when somebody may have gone.
 const LATER: Duration = Duration::from_secs(10);
@@ -26,13 +27,17 @@ pub(super) const AGED: &str = "this connection has lived its time; connect again
 /// What a reader without a token is told last of a stream that turned private.
 pub(super) const TURNED_PRIVATE: &str = "the stream has become private; reading it needs a token";
 
-/// What an answer ends by, and counts for until then. Boxed, since most callers need none.
-pub(super) struct Term(Option<Box<Bounds>>);
+/// What an answer ends by, and what it takes of the quotas until then.
+pub(super) struct Term {
+    /// Boxed, since most callers need none.
+    ends: Option<Box<Ends>>,
+    _answer: Option<Share<Credential>>,
+    _readers: Option<Share<Credential>>,
+}
 
-struct Bounds {
+struct Ends {
     denied: OptionFuture<Pin<Box<dyn Future<Output = BadToken> + Send + Sync>>>,
     aged: OptionFuture<Pin<Box<Sleep>>>,
-    _share: Option<Share<Credential>>,
 }
 
 /// Why it is over.
@@ -45,34 +50,25 @@ pub(super) enum Over {
 }
 
 impl Term {
-    /// The term of an answer to this caller; refused if too many of the same token go on already.
-    pub(super) fn new(app: &App, caller: &Caller, guest: &Guest) -> Result<Self, Problem> {
+    /// The term of an answer to this caller with so many `readers`; refused if too many go on already.
+    pub(super) fn new(app: &App, caller: &Caller, guest: &Guest, readers: usize) -> Result<Self, Problem> {
+        let answer = answer_share(app, caller, guest.limits.per_token)?;
+        let readers = app.readers(caller, readers, &guest.limits)?;
         let denied = app.access.over(caller);
-        if denied.is_none() && guest.until.is_none() {
-            return Ok(Self(None));
-        }
-        let most = guest.limits.per_token;
-        let share = denied.is_some().then(|| {
-            app.shares.take(caller.credential(), most).ok_or_else(|| {
-                let detail =
-                    format!("{most} streams and channels of this token are open, the most it may have; close some");
-                Problem::too_many(detail, LATER)
-            })
+        let ends = (denied.is_some() || guest.until.is_some()).then(|| {
+            let denied = denied.map(|denied| -> Pin<Box<dyn Future<Output = _> + Send + Sync>> { Box::pin(denied) });
+            Box::new(Ends { denied: denied.into(), aged: guest.until.map(|until| Box::pin(sleep_until(until))).into() })
         });
-        Ok(Self(Some(Box::new(Bounds {
-            denied: denied.map(|denied| -> Pin<Box<dyn Future<Output = _> + Send + Sync>> { Box::pin(denied) }).into(),
-            aged: guest.until.map(|until| Box::pin(sleep_until(until))).into(),
-            _share: share.transpose()?,
-        }))))
+        Ok(Self { ends, _answer: answer, _readers: readers })
     }
 
     /// Waits for the end; for ever, where there is none. May be dropped and asked again, but not once it came.
     pub(super) async fn over(&mut self) -> Over {
-        let Some(bounds) = &mut self.0 else { return std::future::pending().await };
+        let Some(ends) = &mut self.ends else { return std::future::pending().await };
         tokio::select! {
             biased;
-            Some(why) = &mut bounds.denied => Over::Denied(why),
-            Some(()) = &mut bounds.aged => Over::Aged,
+            Some(why) = &mut ends.denied => Over::Denied(why),
+            Some(()) = &mut ends.aged => Over::Aged,
             else => std::future::pending().await,
         }
     }
@@ -83,8 +79,12 @@ impl Term {
         body: impl Stream<Item = Bytes> + Send + Sync + 'static,
         encoding: Encoding,
     ) -> impl Stream<Item = Bytes> + Send + Sync + 'static {
-        if self.0.is_none() {
-            return Either::Left(body);
+        if self.ends.is_none() {
+            // The quotas are held as long as the body.
+            return Either::Left(body.map(move |bytes| {
+                let _held = &self;
+                bytes
+            }));
         }
         let open = Some((Box::pin(body), self));
         Either::Right(stream::unfold(open, move |open| async move {
@@ -95,6 +95,50 @@ impl Term {
                 bytes = body.next() => bytes.map(|bytes| (bytes, Some((body, term)))),
             }
         }))
+    }
+}
+
+/// Counts one more answer that takes its time. Those who are told apart by no more than this machine are not counted: the bounds
+/// on connections and readers hold for them.
+fn answer_share(app: &App, caller: &Caller, most: usize) -> Result<Option<Share<Credential>>, Problem> {
+    let credential = caller.credential();
+    if credential.is_local() {
+        return Ok(None);
+    }
+    let taken = app.answers_open.take(Some(credential), 1, Bounds { each: most, all: usize::MAX });
+    let refused = |_| {
+        let of = if caller.token().is_some() { "of this token" } else { "from this address" };
+        Problem::too_many(format!("{most} streams and channels {of} are open, the most it may have; close some"), LATER)
+    };
+    taken.map(Some).map_err(refused)
+}
+
+impl App {
+    /// Counts so many more readers of this caller. The owner is not counted, and so cannot be shut out by others.
+    pub(super) fn readers(
+        &self,
+        caller: &Caller,
+        readers: usize,
+        limits: &Limits,
+    ) -> Result<Option<Share<Credential>>, Problem> {
+        let credential = caller.credential();
+        if readers == 0 || credential.is_owner() {
+            return Ok(None);
+        }
+        let bounds = Bounds { each: (limits.readers / 2).max(1), all: limits.readers };
+        let taken = self.readers_open.take(Some(credential), readers, bounds);
+        let refused = |exceeded| match exceeded {
+            Exceeded::Each => {
+                let detail =
+                    format!("{credential} has {} readers open, the most that one may have; close some", bounds.each);
+                Problem::too_many(detail, LATER)
+            }
+            Exceeded::All => {
+                let detail = format!("{} readers are open, the most there may be; try again later", bounds.all);
+                Problem::overloaded(detail, LATER)
+            }
+        };
+        taken.map(Some).map_err(refused)
     }
 }
 

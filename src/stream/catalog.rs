@@ -70,6 +70,11 @@ impl Catalog {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).map(|shown| shown.entry.clone())
     }
 
+    /// How many streams there are.
+    pub fn count(&self) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// All streams in the order of their names.
     pub fn list(&self) -> Vec<Entry> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);

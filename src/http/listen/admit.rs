@@ -1,14 +1,14 @@
-//! What holds for every request before it meets the routes: its seat, its host, its body, its path.
+//! What holds for every request before it reaches the routes: its seat, its host, its sender, its path.
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
 use tower_service::Service as _;
 use warp::Filter;
@@ -16,26 +16,12 @@ use warp::reply::{Reply, Response};
 
 use crate::access::{Hosts, Peer};
 
+use super::super::body::{self, RequestBody};
 use super::super::follow::come_later;
 use super::super::problem::Problem;
-use super::super::{cors, forwarded, push};
+use super::super::{cors, forwarded};
 use super::seats::Seat;
 use super::{Guest, Rules};
-
-/// The body that came with a request.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Sent(pub(crate) Bytes);
-
-/// A body that is read as it comes: that of lines for a stream. Whoever takes it has it.
-#[derive(Debug, Clone)]
-pub(crate) struct Coming(Arc<Mutex<Option<Incoming>>>);
-
-impl Coming {
-    /// The body, the first time.
-    pub(crate) fn take(&self) -> Option<Incoming> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
 
 /// The routes, without their type: it is as large as all of them, and what serves connections would be made for it.
 #[derive(Clone)]
@@ -78,9 +64,19 @@ async fn route(request: hyper::Request<Incoming>, rules: &Rules, guest: Guest) -
         };
     }
     let page = cors::Page::of(&request, &rules.origins);
-    let mut response = match admit(request, rules, guest).await {
+    let mut response = match admit(request, rules, guest) {
         Ok(_) if page.as_ref().is_some_and(cors::Page::asks) => StatusCode::NO_CONTENT.into_response(),
-        Ok(request) => (rules.routes.0)(request).await,
+        Ok(request) => {
+            // Of HTTP/2 a body that nobody wants is reset, and the answer is read all the same.
+            let body =
+                request.extensions().get::<RequestBody>().filter(|_| request.version() < Version::HTTP_2).cloned();
+            let body = body.filter(|_| !request.headers().contains_key(header::EXPECT));
+            let response = (rules.routes.0)(request).await;
+            if let Some(body) = body {
+                body.drain().await;
+            }
+            response
+        }
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
@@ -93,7 +89,7 @@ async fn route(request: hyper::Request<Incoming>, rules: &Rules, guest: Guest) -
     response
 }
 
-async fn admit(
+fn admit(
     request: hyper::Request<Incoming>,
     rules: &Rules,
     mut guest: Guest,
@@ -116,27 +112,12 @@ async fn admit(
         head.headers.insert(header::HOST, host);
     }
     below(&mut head, &rules.base_path)?;
-    let mut sent = Sent::default();
-    if push::takes_lines(&head) {
-        head.extensions.insert(Coming(Arc::new(Mutex::new(Some(body)))));
-    } else if !body.is_end_stream() {
-        let (takes_one, most) = (head.method == Method::POST, guest.limits.body_size);
-        let read = tokio::time::timeout(guest.limits.body, Limited::new(body, most).collect()).await;
-        match read {
-            Ok(Ok(_)) if push::is_coded(&head.headers) => return Err(Problem::coded()),
-            Ok(Ok(body)) => sent.0 = body.to_bytes(),
-            Ok(Err(_)) if takes_one => {
-                let detail = format!("a body may have {most} bytes; send it in pieces");
-                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
-            }
-            Ok(Err(_)) => {
-                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "nothing here takes a body; send none"));
-            }
-            Err(_) if takes_one => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly")),
-            Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly; send none")),
+    if !body.is_end_stream() {
+        if body::is_coded(&head.headers) {
+            return Err(Problem::coded());
         }
+        head.extensions.insert(RequestBody::new(body));
     }
-    head.extensions.insert(sent);
     let sender = forwarded::sender(guest.peer, &head.headers, &rules.trusted);
     rules.untrusted.note(guest.peer, sender);
     guest.secure = if matches!(sender.peer, Peer::Proxied(_)) { sender.https } else { guest.secure };

@@ -1,6 +1,7 @@
 //! Sockets: accept, give a seat, serve with timers, drain. Routing is warp's; the loop, the limits and the clock are ours.
 
 mod admit;
+mod descriptors;
 mod flow;
 mod io;
 mod keep;
@@ -10,7 +11,7 @@ mod tls;
 
 use std::future::Future;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,14 +28,15 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Hosts, Origins, Peer, TrustedProxies};
 use crate::config::{Limits, Listen};
 
-pub(crate) use admit::{Coming, Routes, Sent};
+pub(crate) use admit::Routes;
+pub(crate) use descriptors::{raise_limit, within_descriptors};
 pub(crate) use tls::{Tls, TlsError};
 
 use super::Answers;
 pub(crate) use super::forwarded::UntrustedLog;
 use io::tune;
 use protocol::connection;
-use seats::{Seat, Seats};
+use seats::{Seat, Seats, Sitter};
 
 /// What somebody is told who speaks HTTP where TLS is spoken.
 const PLAIN: &[u8] =
@@ -43,6 +45,9 @@ const PLAIN: &[u8] =
 
 /// After a failure to accept (no descriptors left), how long until the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often such failures are logged at most.
+const ACCEPT_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A socket that is open, and where.
 #[derive(Debug)]
@@ -177,37 +182,43 @@ pub(crate) fn serve(sockets: Vec<Socket>, rules: Rules, stop: &CancellationToken
 }
 
 async fn accept(socket: Socket, rules: Arc<Rules>, seats: Arc<Seats>) {
+    let mut logged = None;
     loop {
         let accepted = match &socket {
             Socket::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
                 tune(&stream);
-                let counted = !peer.ip().is_loopback() && !rules.trusted.contains(peer.ip());
-                let from = Arrival { peer: Peer::tcp(peer), address: counted.then(|| peer.ip()) };
-                spawn(from, &rules, &seats, async |guest, rules| met(stream, guest, &rules).await);
+                spawn(Peer::tcp(peer), &rules, &seats, async |guest, rules| met(stream, guest, &rules).await);
             }),
             Socket::Unix(listener, _) | Socket::Given(listener, _) => {
                 listener.accept().await.and_then(|(stream, _)| {
                     let user = stream.peer_cred()?;
                     let pid = user.pid().and_then(|pid| u32::try_from(pid).ok());
-                    let from = Arrival { peer: Peer::Unix { uid: user.uid(), pid }, address: None };
-                    spawn(from, &rules, &seats, async |guest, rules| connection(Box::new(stream), guest, &rules).await);
+                    spawn(Peer::Unix { uid: user.uid(), pid }, &rules, &seats, async |guest, rules| {
+                        connection(Box::new(stream), guest, &rules).await
+                    });
                     Ok(())
                 })
             }
         };
         if let Err(error) = accepted {
-            warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a connection");
+            // While there are no descriptors left, each try fails.
+            if logged.is_none_or(|last: Instant| last.elapsed() >= ACCEPT_LOG_INTERVAL) {
+                logged = Some(Instant::now());
+                warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a connection: {error}");
+            }
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
 }
 
-/// From where a connection came.
-#[derive(Debug, Clone, Copy)]
-struct Arrival {
-    peer: Peer,
-    /// The address that its seat counts for, if it counts for one.
-    address: Option<IpAddr>,
+/// Whose seat a connection takes.
+fn sitter(peer: Peer, trusted: &TrustedProxies) -> Sitter {
+    match peer {
+        _ if trusted.trusts(peer) => Sitter::Local,
+        Peer::Tcp(address) if !address.ip().is_loopback() => Sitter::Address(address.ip()),
+        Peer::Unix { uid, .. } if uid == 0 || uid == rustix::process::geteuid().as_raw() => Sitter::Owner,
+        Peer::Tcp(_) | Peer::Unix { .. } | Peer::Proxied(_) => Sitter::Local,
+    }
 }
 
 /// Who sent a request. As long as a copy is held, so is the connection's seat.
@@ -235,16 +246,15 @@ impl Guest {
 }
 
 /// Gives a connection its seat, and serves it as a task.
-fn spawn<S>(from: Arrival, rules: &Arc<Rules>, seats: &Arc<Seats>, serve: impl FnOnce(Guest, Arc<Rules>) -> S)
+fn spawn<S>(peer: Peer, rules: &Arc<Rules>, seats: &Arc<Seats>, serve: impl FnOnce(Guest, Arc<Rules>) -> S)
 where
     S: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     // Without even a seat to refuse from, the connection is closed.
     let limits = rules.limits.borrow().clone();
-    let Some(seat) = seats.take(from.address, &limits) else { return };
+    let Some(seat) = seats.take(sitter(peer, &rules.trusted), &limits) else { return };
     let until = limits.lifetime.map(|lifetime| Instant::now() + spread(lifetime));
-    let guest =
-        Guest { peer: from.peer, secure: false, limits, until, seat: Arc::new(seat), tasks: rules.tasks.clone() };
+    let guest = Guest { peer, secure: false, limits, until, seat: Arc::new(seat), tasks: rules.tasks.clone() };
     let served = serve(guest, rules.clone());
     rules.tasks.spawn(async move {
         if let Err(error) = served.await {

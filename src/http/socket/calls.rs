@@ -80,7 +80,9 @@ impl Session {
 
     fn list(&self) -> Now {
         self.may(Right::Read)?;
-        Ok(Done::Streams { streams: list::all(&self.app, &self.caller) })
+        let streams = list::all(&self.app, &self.caller);
+        let streams = streams.map_err(|problem| Error::new(Code::Busy, problem.detail()))?;
+        Ok(Done::Streams { streams })
     }
 
     async fn subscribe(&mut self, ask: Subscribe) -> Now {
@@ -92,6 +94,8 @@ impl Session {
             let most = format!("{SUBSCRIPTIONS} subscriptions are the most for one channel; end some, or open another");
             return Err(Error::new(Code::TooMany, most));
         }
+        let share = self.app.readers(&self.caller, 1, &self.limits);
+        let share = share.map_err(|problem| Error::new(Code::TooMany, problem.detail()))?;
         let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
         let run = match ask.run.as_deref() {
             None => false,
@@ -114,7 +118,7 @@ impl Session {
         });
         let told = told.chain(stream::iter([Told::Ended])).map(move |told| (number, told));
         self.told.push(Box::pin(told));
-        self.subscriptions.insert(number, Subscription { stream: ask.stream, wheel, place });
+        self.subscriptions.insert(number, Subscription { stream: ask.stream, wheel, place, _share: share });
         Ok(Done::Subscribed { subscription: number, place })
     }
 

@@ -47,7 +47,7 @@ pub(super) fn open(ask: Request, upgrade: Option<OnUpgrade>) -> Result<Response,
         let detail = "the daemon is starting or stopping; try again";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     }
-    let term = ask.term()?;
+    let term = ask.term(0)?;
     let guest = ask.guest.clone();
     let largest = guest.limits.message_size;
     let session = Session::new(ask.app, ask.caller, guest.limits.clone());

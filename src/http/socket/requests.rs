@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::control::{Attachment, Refused};
 use crate::event::StreamName;
-use crate::wire::message::{self, Code, Done, Error, Id, Incoming};
+use crate::wire::message::{self, Call, Code, Done, Error, Id, Incoming};
 
 use super::super::command::{Fault, too_fast};
 use super::session::Session;
@@ -21,6 +21,9 @@ const REQUESTS: usize = 32;
 
 /// Longest time that a channel which sends too much is not listened to: to read and refuse is work too, and pings wait.
 const DEAF: Duration = Duration::from_millis(100);
+
+/// So many streams in a list cost as much as a request.
+const LISTED_PER_REQUEST: usize = 4;
 
 /// What a call came to.
 pub(super) enum Came {
@@ -67,17 +70,20 @@ impl Session {
         let Incoming { batch, requests } = match message::read(text) {
             Ok(incoming) => incoming,
             Err(error) => {
-                let error = self.keep_pace().err().unwrap_or(error);
+                let error = self.keep_pace(1).err().unwrap_or(error);
                 return Some(message::reply(&Id::null(), Err(&error)));
             }
         };
         let mut parts = Vec::with_capacity(requests.len());
         let mut late = false;
         for request in requests {
-            let outcome = match self.keep_pace().and(request.call) {
+            let cost = request.call.as_ref().map_or(1, |call| self.cost(call));
+            let outcome = match self.keep_pace(cost).and(request.call) {
                 Ok(call) => self.call(call).await,
                 Err(error) => Outcome::Now(Err(error)),
             };
+            // Other connections get their turn, however many requests one message brings.
+            tokio::task::yield_now().await;
             late |= matches!(outcome, Outcome::Later(_));
             parts.push((request.id, outcome));
         }
@@ -100,13 +106,20 @@ impl Session {
         self.finish(finished)
     }
 
-    /// Counts one more request. A token's are counted together, whatever channel they come by. Who sends too many is not
-    /// listened to for a while: what it sends on waits with it.
-    fn keep_pace(&mut self) -> Result<(), Error> {
+    /// For how many requests a call counts: a list for as many as its length is worth.
+    fn cost(&self, call: &Call) -> u32 {
+        let Call::List(_) = call else { return 1 };
+        let streams = self.app.catalog.count() / LISTED_PER_REQUEST;
+        u32::try_from(streams).unwrap_or(u32::MAX).clamp(1, (self.limits.control_rate.times / 4).max(1))
+    }
+
+    /// Counts `cost` more requests. Those of one token are counted together, whatever channel they come by. A client that sends
+    /// too many is not listened to for a while: what it sends meanwhile waits.
+    fn keep_pace(&mut self, cost: u32) -> Result<(), Error> {
         let (rate, now) = (self.limits.control_rate, Instant::now());
         let taken = match self.caller.token() {
-            Some(_) => self.app.paces.take(self.caller.credential(), rate, now),
-            None => self.pace.take(rate, now),
+            Some(_) => self.app.paces.take_many(self.caller.credential(), cost, rate, now),
+            None => self.pace.take_many(cost, rate, now),
         };
         taken.map_err(|wait| {
             self.deaf = Some(now + wait.min(DEAF));

@@ -1,6 +1,7 @@
 //! What is sent: replies, and notifications that nobody asked for one by one.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use schemars::JsonSchema;
@@ -21,7 +22,7 @@ pub enum Done {
     Streams {
         /// In the order of their names.
         #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
-        streams: Vec<Box<RawValue>>,
+        streams: Arc<RawValue>,
     },
     /// A subscription was made.
     Subscribed {

@@ -1,0 +1,139 @@
+//! The body of a request. Nothing of it is read before its sender was authenticated and may do what the request asks for.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use crate::access::Caller;
+use crate::config::Limits;
+
+use super::App;
+use super::problem::Problem;
+use super::quota::{Bounds, Exceeded};
+
+/// Most bytes of bodies in memory at once, over all callers and for one of them: 256 bodies of commands, and a quarter of that.
+const BUFFERED: Bounds = Bounds { each: 4 << 20, all: 16 << 20 };
+
+/// Largest body of `POST /login`, in bytes: twice the longest token, as a form may have it.
+const LOGIN_SIZE: usize = 8 << 10;
+
+/// Most bodies of `POST /login` at once, since nobody is authenticated by then.
+const LOGINS: Bounds = Bounds { each: usize::MAX, all: 16 };
+
+/// How soon to come again where too many bodies are under way.
+const LATER: Duration = Duration::from_secs(1);
+
+/// What a refused body is read on, in bytes and for how long: many clients look at the answer only once they have sent all.
+const REFUSED_SIZE: usize = 256 << 10;
+const REFUSED_TIME: Duration = Duration::from_secs(1);
+
+/// A body that nobody has read yet. Whoever takes it has it; a clone is the same.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestBody(Arc<Mutex<Option<Incoming>>>);
+
+/// What a request's body is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// There should be none. One that comes all the same is read and dropped.
+    Nothing,
+    /// A command, read as a whole.
+    Command,
+    /// A token, read as a whole, although nobody is authenticated.
+    Token,
+}
+
+impl RequestBody {
+    pub(super) fn new(body: Incoming) -> Self {
+        Self(Arc::new(Mutex::new(Some(body))))
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Incoming>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The body, the first time.
+    pub(super) fn take(&self) -> Option<Incoming> {
+        self.slot().take()
+    }
+
+    /// Gives back what was not read to its end.
+    pub(super) fn give_back(&self, body: Incoming) {
+        *self.slot() = Some(body);
+    }
+
+    /// Reads on for a while what nobody took, so that its sender comes to look at the answer. It is dropped piece by piece.
+    pub(super) async fn drain(&self) {
+        let Some(mut body) = self.take() else { return };
+        let drained = async {
+            let mut read = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                read += frame.data_ref().map_or(0, Bytes::len);
+                if read > REFUSED_SIZE {
+                    return;
+                }
+            }
+        };
+        // That it took too long is nothing more to tell.
+        timeout(REFUSED_TIME, drained).await.unwrap_or_default();
+    }
+}
+
+/// Whether a body is something else than its bytes.
+pub(super) fn is_coded(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Reads the body as the route takes it. Memory: what the quotas of bodies allow, and nothing for a body that is dropped.
+pub(super) async fn read(
+    body: Option<RequestBody>,
+    takes: Takes,
+    (app, caller, limits): (&App, &Caller, &Limits),
+) -> Result<Bytes, Problem> {
+    let Some(body) = body.as_ref().and_then(RequestBody::take) else { return Ok(Bytes::new()) };
+    let (owner, credential) = (caller.credential().is_owner(), caller.credential());
+    let (most, quota, bounds) = match takes {
+        Takes::Nothing => return discard(body, limits).await,
+        Takes::Command if owner => (limits.body_size, &app.bodies, Bounds { each: usize::MAX, all: usize::MAX }),
+        Takes::Command => (limits.body_size, &app.bodies, BUFFERED),
+        Takes::Token => (LOGIN_SIZE, &app.logins, LOGINS),
+    };
+    let amount = if takes == Takes::Token { 1 } else { most };
+    let _share = quota.take(Some(credential), amount, bounds).map_err(|exceeded| match exceeded {
+        Exceeded::Each => Problem::too_many("too many of your requests are being sent at once; try again", LATER),
+        Exceeded::All => Problem::overloaded("too many requests are being sent at once; try again", LATER),
+    })?;
+    let read = timeout(limits.body, Limited::new(body, most).collect()).await;
+    match read.map_err(|_| too_slow("send it faster"))? {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let detail = format!("a body may have {most} bytes; send it in pieces");
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
+        }
+        Err(_) => Err(Problem::bad("the body broke off, or is not as its headers say")),
+    }
+}
+
+/// Reads a body that nobody wants, and drops it. Gives back a byte if there was any.
+async fn discard(mut body: Incoming, limits: &Limits) -> Result<Bytes, Problem> {
+    let discarded = async {
+        let mut read = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Problem::bad("the body broke off, or is not as its headers say"))?;
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > limits.body_size {
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "nothing here takes a body; send none"));
+            }
+        }
+        Ok(if read > 0 { Bytes::from_static(b"?") } else { Bytes::new() })
+    };
+    timeout(limits.body, discarded).await.map_err(|_| too_slow("send none"))?
+}
+
+fn too_slow(instead: &str) -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the body came too slowly; {instead}"))
+}
