@@ -22,6 +22,7 @@ mod poll;
 mod push;
 mod reading;
 mod rendering;
+mod request;
 mod quota;
 mod site;
 mod socket;
@@ -35,12 +36,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use serde::Serialize;
 use tokio::sync::watch;
 use warp::Filter;
-use warp::reject::Rejection;
 use warp::reply::{Reply, Response};
 
 use crate::access::{Access, Caller, Credential, Origins, Subject};
@@ -52,14 +52,13 @@ use crate::stream::{Catalog, Entry, Info};
 use body::{RequestBody, Takes};
 use command::Fault;
 use leases::Leases;
-use listen::Guest;
 use metrics::Answers;
 use pace::Paces;
 use problem::{Allowed, Problem};
 use quota::Quota;
-use reading::{Known, Sessions};
+use reading::Sessions;
 use rendering::Renderings;
-use term::Term;
+use request::{Asked, Request};
 
 /// What all requests share.
 #[derive(Debug, Clone)]
@@ -95,23 +94,6 @@ pub(crate) struct App {
     /// The path under which we are seen, without the slash at its end.
     pub(crate) base_path: Arc<str>,
 }
-
-/// One request, as the handlers see it.
-#[derive(Debug)]
-struct Request {
-    app: App,
-    /// What is done by it.
-    right: Right,
-    method: Method,
-    parameters: Vec<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
-    guest: Guest,
-    caller: Caller,
-}
-
-/// A request that may be answered, or why not.
-type Asked = Result<Request, Problem>;
 
 impl App {
     /// Nobody has asked for anything yet.
@@ -213,73 +195,6 @@ impl App {
         let routes = streams.boxed().or(others.boxed()).unify().or(commands.boxed()).unify();
         routes.or(page::routes(&self.origins).boxed()).unify().recover(problem::reply)
     }
-
-    /// The request, if its method is the right one, and who sent it may do that.
-    fn asked(
-        &self,
-        allowed: Allowed,
-        right: Right,
-    ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-        self.requests(allowed, Some(right), Takes::Nothing)
-    }
-
-    /// The request of anybody, if its method is the right one.
-    fn asked_by_any(
-        &self,
-        allowed: Allowed,
-        takes: Takes,
-    ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-        self.requests(allowed, None, takes)
-    }
-
-    /// The request, once it is decided from its head that it may be answered, and its body was read. What `needed` is `None` for
-    /// is for anybody.
-    fn requests(
-        &self,
-        allowed: Allowed,
-        needed: Option<Right>,
-        takes: Takes,
-    ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-        let app = self.clone();
-        warp::method()
-            .and(warp::query::<Vec<(String, String)>>())
-            .and(warp::header::headers_cloned())
-            .and(warp::ext::optional::<RequestBody>())
-            .and(warp::ext::get::<Guest>())
-            .then(move |method, parameters, headers, body, guest: Guest| {
-                let app = app.clone();
-                async move {
-                    let mut ask = app.judge(allowed, needed, (method, parameters, headers), guest)?;
-                    if !ask.appends(allowed) {
-                        let who = (&ask.app, &ask.caller, &*ask.guest.limits);
-                        ask.body = body::read(body, takes, who).await?;
-                    }
-                    Ok(ask)
-                }
-            })
-    }
-
-    /// Whether the request may be answered, by its head alone.
-    fn judge(
-        self,
-        allowed: Allowed,
-        needed: Option<Right>,
-        (method, mut parameters, headers): (Method, Vec<(String, String)>, HeaderMap),
-        guest: Guest,
-    ) -> Asked {
-        let caller = who::caller(&self.access, guest.peer, &headers, &mut parameters)?;
-        let (right, body) = (needed.unwrap_or(Right::Read), Bytes::new());
-        let mut ask = Request { app: self, right, method, parameters, headers, body, guest, caller };
-        // At the address of a stream the method says what is done.
-        if ask.appends(allowed) {
-            ask.right = Right::Input;
-        }
-        ask.check(allowed)?;
-        if needed.is_some() {
-            ask.app.access.check_any(&ask.caller, ask.right)?;
-        }
-        Ok(ask)
-    }
 }
 
 impl App {
@@ -309,76 +224,6 @@ impl App {
     }
 }
 
-impl Request {
-    /// Whether it sends lines to a stream. Its body is read as it comes, by whoever takes the lines.
-    fn appends(&self, allowed: Allowed) -> bool {
-        matches!(allowed, Allowed::Stream { .. }) && is_sending(&self.method)
-    }
-
-    fn check(&self, allowed: Allowed) -> Result<(), Problem> {
-        let fits = match allowed {
-            Allowed::Get => self.method == Method::GET || self.is_head(),
-            Allowed::Post => self.method == Method::POST,
-            // Which of them, the stream says.
-            Allowed::Stream { .. } => true,
-        };
-        if !fits {
-            return Err(Problem::method(allowed));
-        }
-        if is_sending(&self.method) { self.check_origin() } else { Ok(()) }
-    }
-
-    fn is_head(&self) -> bool {
-        self.method == Method::HEAD
-    }
-
-    /// Refuses what comes from a foreign page. Programs send no `Origin`.
-    fn check_origin(&self) -> Result<(), Problem> {
-        let origin = self.headers.get(header::ORIGIN);
-        if self.is_foreign() {
-            let page = origin.map_or("another site".into(), |origin| String::from_utf8_lossy(origin.as_bytes()));
-            let detail =
-                format!("pages of {page:?} may not do this; the owner of this server can add them to `origins`");
-            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
-        }
-        // A browser sends it with every POST and every WebSocket, and only browsers send cookies by themselves.
-        if origin.is_none() && self.caller.by_cookie {
-            let detail = "with a cookie this needs an Origin; programs send `Authorization: Bearer` instead";
-            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
-        }
-        Ok(())
-    }
-
-    /// Whether a page of another site sent it; see [`site::is_foreign`].
-    fn is_foreign(&self) -> bool {
-        site::is_foreign(&self.headers, &self.app.origins)
-    }
-
-    /// The stream of that name, if who asks may do this with it.
-    fn stream(&self, name: &str) -> Result<Entry, Problem> {
-        let known = name.parse::<StreamName>().ok();
-        let known = known.ok_or_else(|| Problem::no_stream(name))?;
-        let mut entry = self.app.stream(&self.caller, self.right, &known)?;
-        // A HEAD asks what the answer would look like, and a foreign page cannot read it.
-        if self.is_head() || self.is_foreign() {
-            entry.log = entry.log.without_demand();
-        }
-        Ok(entry)
-    }
-
-    /// How long an answer with so many `readers` may go on; refused if too many go on already.
-    fn term(&self, readers: usize) -> Result<Term, Problem> {
-        Term::new(&self.app, &self.caller, &self.guest, readers)
-    }
-
-    /// Enters the readers of this connection, so that the control channel finds them.
-    fn enter_session(&self, token: &str, readers: usize) -> Result<Vec<Known>, Problem> {
-        let known = self.app.sessions.enter(self.caller.credential().clone(), token, readers);
-        let detail = "this session has too many readers; close some, or choose another session";
-        known.ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, detail))
-    }
-}
-
 /// How the stream stands now, as its reader may know it: an error if it turned private since it was looked up.
 fn info_of(entry: &Entry, now: Time) -> Result<Info, Problem> {
     let info = entry.log.info(now);
@@ -388,11 +233,6 @@ fn info_of(entry: &Entry, now: Time) -> Result<Info, Problem> {
 /// The stream, as the table of rights sees it.
 fn subject(entry: &Entry) -> Subject<'_> {
     Subject { name: entry.log.name(), is_private: entry.log.private().is_set() }
-}
-
-/// Whether it is more than reading.
-fn is_sending(method: &Method) -> bool {
-    matches!(*method, Method::POST | Method::PUT)
 }
 
 /// The entity tag of an answer (RFC 9110, section 8.8.3).

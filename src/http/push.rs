@@ -16,9 +16,10 @@ use crate::event::{Origin, StreamName};
 use super::body::RequestBody;
 use super::command::{Fault, Sender};
 use super::problem::{Allowed, Problem};
+use super::request::{Request, is_sending};
 use super::term::Over;
 use super::who::refused;
-use super::{Request, follow, is_sending, json};
+use super::{follow, json};
 
 /// Most bytes that go into a stream at once: the others are to have their turn.
 const PIECE: usize = 64 << 10;
