@@ -39,6 +39,7 @@ mod flood;
 mod slow;
 mod bombs;
 mod fuzz;
+mod budgets;
 mod cli;
 mod client;
 mod clients;

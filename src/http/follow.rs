@@ -29,6 +29,9 @@ const RETRY: std::ops::Range<u32> = 1000..3000;
 /// The same where the daemon is not ready or has no seat.
 const RETRY_LATER: u32 = 10_000;
 
+/// Bytes of several streams that are given at once.
+const PIECE: usize = 16 << 10;
+
 /// Longest id of a connection with several streams, in bytes: it comes back in one header line.
 const LONGEST_ID: usize = 4 << 10;
 
@@ -262,13 +265,24 @@ struct Several {
     quiet: Duration,
     said: Option<Instant>,
     says_satisfied: bool,
+    /// Frames of which a part was given.
+    pending: Option<Pending>,
+}
+
+/// Frames of one of several streams, and how many of them were given.
+struct Pending {
+    at: usize,
+    frames: Frames,
+    given: usize,
+    /// The stream's place behind all of them.
+    place: Position,
 }
 
 impl Several {
     fn new(cursors: Vec<(StreamName, Reading)>, encoding: Encoding, quiet: Duration, says_satisfied: bool) -> Self {
         let places = cursors.iter().map(|(name, reading)| (name.clone(), reading.place())).collect();
         let cursors = cursors.into_iter().map(|(_, reading)| reading.told(quiet)).enumerate().collect();
-        Self { cursors, places, encoding, quiet, said: None, says_satisfied }
+        Self { cursors, places, encoding, quiet, said: None, says_satisfied, pending: None }
     }
 
     async fn next(this: Option<Self>) -> Option<(Bytes, Option<Self>)> {
@@ -279,11 +293,19 @@ impl Several {
             return Some((sse::hello(fastrand::u32(RETRY)).into(), Some(this)));
         }
         loop {
+            if let Some(piece) = this.piece() {
+                this.said = Some(Instant::now());
+                return Some((piece.into(), Some(this)));
+            }
             let Some((at, (given, place, skipped))) = this.cursors.next().await else {
                 let id = format!("{}{SATISFIED}", Places(&this.places));
                 return (this.says_satisfied && sse).then(|| (sse::place(&id).into(), None));
             };
             let bytes = match given {
+                Given::Item(Item::Frames(frames)) if sse => {
+                    this.pending = Some(Pending { at, frames, given: 0, place });
+                    continue;
+                }
                 Given::Item(item) => this.bytes(at, &item, place, skipped),
                 Given::Denied => denied(this.encoding, Some(this.places[at].0.as_str())).into_bytes(),
             };
@@ -297,7 +319,6 @@ impl Several {
     fn bytes(&mut self, at: usize, item: &Item, place: Position, skipped: bool) -> Vec<u8> {
         let sse = matches!(self.encoding, Encoding::Sse(_));
         match item {
-            Item::Frames(frames) if sse => return self.with_places(at, frames, place),
             Item::Frames(frames) => return frames.bytes.to_vec(),
             Item::Gap(_) | Item::Open(_) | Item::Progress(_) | Item::Quiet => {}
         }
@@ -316,18 +337,24 @@ impl Several {
         text.into_bytes()
     }
 
-    /// Puts this connection's own id in front of each frame.
-    fn with_places(&mut self, at: usize, frames: &Frames, place: Position) -> Vec<u8> {
-        let mut out = Vec::with_capacity(frames.bytes.len() + frames.ends.len() * 40 * self.places.len());
-        let mut begin = 0;
-        for (end, id) in &frames.ends {
+    /// The next of the pending frames, each behind this connection's own id, about [`PIECE`] bytes of them. The ids may be
+    /// longer than the frames, and a connection that is slow to take them is to hold little.
+    fn piece(&mut self) -> Option<Vec<u8>> {
+        let Pending { at, frames, given, place } = self.pending.take()?;
+        let mut begin = given.checked_sub(1).map_or(0, |last| frames.ends[last].0);
+        let mut out = Vec::new();
+        for (number, (end, id)) in frames.ends.iter().enumerate().skip(given) {
             self.places[at].1 = *id;
             out.extend_from_slice(format!("id: {}\n", Places(&self.places)).as_bytes());
             out.extend_from_slice(&frames.bytes[begin..*end]);
             begin = *end;
+            if out.len() >= PIECE && number + 1 < frames.ends.len() {
+                self.pending = Some(Pending { at, frames, given: number + 1, place });
+                return Some(out);
+            }
         }
         self.places[at].1 = place;
-        out
+        (!out.is_empty()).then_some(out)
     }
 }
 

@@ -252,7 +252,7 @@ impl Cursor {
         }
         let tick = self.log.shared.views().tick(self.at, self.next, now);
         match tick {
-            Tick::Slot(slot) if self.may_share(&slot) => return self.take(&slot),
+            Tick::Slot(slot) if self.may_share(slot.to) => return self.take(&slot),
             Tick::Wait(tick) => return Step::Sleep(tick),
             Tick::Slot(_) | Tick::Cut => {}
         }
@@ -274,21 +274,22 @@ impl Cursor {
 
     /// Shows these events, which are next; `at_end` is whether they are the last of the log.
     fn show(&mut self, slices: Vec<Slice>, at_end: bool, now: Instant) -> Step {
-        let slot = Slot::new(self.next, slices);
-        if self.may_share(&slot) {
+        let to = slices.last().map_or(self.next, |slice| slice.segment.seq() + slice.to as u64);
+        if self.may_share(to) {
+            let slot = Slot::new(self.next, to, slices);
             let slot = self.log.shared.views().cut(self.at, slot, at_end, now);
             self.take(&slot)
         } else {
             let view = self.view.clone();
-            let encoded = slot.encode_some(&view, self.log.name(), self.until.lines.unwrap_or(u64::MAX));
+            let encoded = view.encode(self.log.name(), &slices, self.until.lines.unwrap_or(u64::MAX));
             self.log.shared.views().count_filtered(encoded.filtered);
             self.pass(&encoded)
         }
     }
 
-    /// Whether the slot's bytes are exactly what this reader wants.
-    fn may_share(&self, slot: &Slot) -> bool {
-        self.until.lines.is_none() && slot.to <= self.until.place
+    /// Whether the bytes of a slot up to `to` are exactly what this reader wants.
+    fn may_share(&self, to: u64) -> bool {
+        self.until.lines.is_none() && to <= self.until.place
     }
 
     fn take(&mut self, slot: &Slot) -> Step {

@@ -4,7 +4,7 @@
 //! two cuts is encoded once, by whichever reader comes first, and all others take the same bytes.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -96,14 +96,15 @@ impl View {
 pub(super) struct Slot {
     pub(super) from: u64,
     pub(super) to: u64,
-    slices: Vec<Slice>,
+    /// What is to be encoded; empty once it was. Nobody counts the memory of segments that were read from disk, so none is
+    /// held longer than that.
+    slices: Mutex<Vec<Slice>>,
     encoded: OnceLock<Encoded>,
 }
 
 impl Slot {
-    pub(super) fn new(from: u64, slices: Vec<Slice>) -> Self {
-        let to = slices.last().map_or(from, |slice| slice.segment.seq() + slice.to as u64);
-        Self { from, to, slices, encoded: OnceLock::new() }
+    pub(super) fn new(from: u64, to: u64, slices: Vec<Slice>) -> Self {
+        Self { from, to, slices: Mutex::new(slices), encoded: OnceLock::new() }
     }
 
     /// The bytes, and whether this call made them.
@@ -111,14 +112,10 @@ impl Slot {
         let mut made = false;
         let encoded = self.encoded.get_or_init(|| {
             made = true;
-            view.encode(name, &self.slices, u64::MAX)
+            let slices = std::mem::take(&mut *self.slices.lock().unwrap_or_else(PoisonError::into_inner));
+            view.encode(name, &slices, u64::MAX)
         });
         (encoded, made)
-    }
-
-    /// The bytes of at most this many lines, for one reader alone.
-    pub(super) fn encode_some(&self, view: &View, name: &StreamName, lines: u64) -> Encoded {
-        view.encode(name, &self.slices, lines)
     }
 
     fn bytes(&self) -> usize {
