@@ -139,7 +139,7 @@ pub(crate) struct House {
     stop_accepting: CancellationToken,
     pub(crate) finish: CancellationToken,
     ready: watch::Sender<bool>,
-    access: Access,
+    pub(crate) access: Access,
     /// Bounds on connections, as they are now.
     limits: watch::Sender<Arc<Limits>>,
     /// Looks after the keys, until the doors open.
@@ -164,7 +164,7 @@ impl House {
         listen::raise_limit();
         let own = rustix::process::geteuid().as_raw();
         Ok(Self {
-            access: Access::new(own, config.insecure, warden.ring()),
+            access: Access::new(own, config.insecure, warden.keys()),
             limits: watch::Sender::new(Arc::new(listen::within_descriptors(&config.limits, config.streams.len()))),
             warden: Some(warden),
             token,

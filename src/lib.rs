@@ -15,6 +15,7 @@
 //! | [`stream`] | the log: one writer, many readers, each at its own place |
 //! | [`config`] | what people write, checked once, as types that all others rely on |
 //! | [`control`] | commands to sources, and what comes of them |
+//! | [`directory`] | files in directories of other users, without following their links |
 //! | [`access`] | who may do what: tokens, keys, rights |
 //! | [`source`] | follows files and the journal, keeps processes running, takes what others send |
 //! | [`http`] | the route table; streams as bodies; sockets with their limits |
@@ -44,6 +45,7 @@ pub mod wire;
 pub mod stream;
 pub mod config;
 mod control;
+mod directory;
 mod access;
 mod source;
 mod http;

@@ -202,10 +202,10 @@ pub(super) struct TokenArguments {
     /// Make the first key
     #[arg(long, group = "deed", conflicts_with = "stream")]
     pub(super) init: bool,
-    /// Make a new key; tokens of the one before count on, older ones do not
+    /// Make a new key; tokens signed by the key before it stay valid, older ones do not
     #[arg(long, group = "deed", conflicts_with = "stream")]
     pub(super) rotate: bool,
-    /// Make a token count no more: by its id, or the token itself
+    /// Revoke a token, given by itself or by its id, and say what that ends
     #[arg(long, value_name = "ID", group = "deed", conflicts_with = "stream")]
     pub(super) revoke: Option<String>,
     /// The kind of key to make [default: ed25519, or that of the key before]

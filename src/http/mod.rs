@@ -176,7 +176,12 @@ impl App {
             control.or(echo).unify()
         };
         let login = warp::path!("login").and(self.asked_by_any(Allowed::Post, Takes::Token));
-        let login = login.then(async |ask: Asked| answer(ask.and_then(|ask| login::login(&ask))));
+        let login = login.then(async |ask: Asked| {
+            answer(match ask {
+                Ok(ask) => login::login(&ask).await,
+                Err(problem) => Err(problem),
+            })
+        });
         let logout = warp::path!("logout").and(self.asked_by_any(Allowed::Post, Takes::Nothing));
         let logout = logout.then(async |ask: Asked| answer(ask.map(|ask| login::logout(&ask))));
         let metrics = warp::path!("metrics").and(read.clone());
@@ -249,7 +254,7 @@ impl App {
             .then(move |method, parameters, headers, body, guest: Guest| {
                 let app = app.clone();
                 async move {
-                    let mut ask = app.judge(allowed, needed, (method, parameters, headers), guest)?;
+                    let mut ask = app.judge(allowed, needed, (method, parameters, headers), guest).await?;
                     if !ask.appends(allowed) {
                         let who = (&ask.app, &ask.caller, &*ask.guest.limits);
                         ask.body = body::read(body, takes, who).await?;
@@ -260,14 +265,14 @@ impl App {
     }
 
     /// Whether the request may be answered, by its head alone.
-    fn judge(
+    async fn judge(
         self,
         allowed: Allowed,
         needed: Option<Right>,
         (method, mut parameters, headers): (Method, Vec<(String, String)>, HeaderMap),
         guest: Guest,
     ) -> Asked {
-        let caller = who::caller(&self.access, guest.peer, &headers, &mut parameters)?;
+        let caller = who::caller(&self.access, guest.peer, &headers, &mut parameters).await?;
         let (right, body) = (needed.unwrap_or(Right::Read), Bytes::new());
         let mut ask = Request { app: self, right, method, parameters, headers, body, guest, caller };
         // At the address of a stream the method says what is done.
