@@ -10,6 +10,8 @@ use std::process::ExitCode;
 
 use daemonize::{Daemonize, Outcome, Stdio};
 
+use crate::descriptors::close_others;
+
 /// What the child says once it serves.
 const SERVES: &str = "serves\n";
 
@@ -30,6 +32,8 @@ pub(crate) struct Detach {
 /// Why there is no daemon.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DetachError {
+    #[error("cannot close what was inherited")]
+    Inherited(#[source] io::Error),
     #[error("cannot make a pipe to the daemon")]
     Pipe(#[source] io::Error),
     #[error("cannot open {path:?}")]
@@ -70,11 +74,12 @@ impl Start {
     }
 }
 
-/// Leaves the terminal.
+/// Leaves the terminal. Call it before anything is opened: what is open is taken for inherited, and is closed.
 ///
 /// # Errors
 /// In the parent, if it could not even begin.
 pub(crate) fn detach(how: &Detach) -> Result<Side, DetachError> {
+    close_others(&[]).map_err(DetachError::Inherited)?;
     let (heard, told) = io::pipe().map_err(DetachError::Pipe)?;
     let stderr = how.log_file.as_deref().map(open).transpose()?;
     let mut daemon = Daemonize::new().umask(UMASK).stderr(stderr.map_or_else(Stdio::devnull, Stdio::from));

@@ -16,6 +16,7 @@
 //! | [`config`] | what people write, checked once, as types that all others rely on |
 //! | [`control`] | commands to sources, and what comes of them |
 //! | [`directory`] | files in directories of other users, without following their links |
+//! | [`descriptors`] | what this process inherited, and is to keep from its children |
 //! | [`access`] | who may do what: tokens, keys, rights |
 //! | [`source`] | follows files and the journal, keeps processes running, takes what others send |
 //! | [`http`] | the route table; streams as bodies; sockets with their limits |
@@ -45,6 +46,7 @@ pub mod wire;
 pub mod stream;
 pub mod config;
 mod control;
+mod descriptors;
 mod directory;
 mod access;
 mod source;

@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 25] = [
+const MAY_USE: [(&str, &[&str]); 26] = [
     ("event", &[]),
     ("systemd", &[]),
     ("telemetry", &[]),
     ("reload", &[]),
     ("directory", &[]),
-    ("detach", &["directory"]),
+    ("descriptors", &[]),
+    ("detach", &["descriptors", "directory"]),
     ("doctor", &["config"]),
     ("line", &["event"]),
     ("progress", &["event"]),
@@ -20,7 +21,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
     ("control", &["event"]),
     ("stream", &["event", "wire"]),
     ("access", &["event", "config", "directory"]),
-    ("source", &["event", "line", "progress", "stream", "config", "control"]),
+    ("source", &["event", "line", "progress", "stream", "config", "control", "descriptors"]),
     ("http", &["event", "wire", "stream", "config", "control", "access", "telemetry"]),
     ("fleet", &["event", "config"]),
     (
