@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, fchown, fstat, fsync, mkdirat, open,
-    openat, readlinkat, renameat, renameat_with, unlinkat,
+    openat, readlinkat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -34,7 +34,22 @@ const ALWAYS: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOC
 pub(crate) struct Directory {
     opened: OwnedFd,
     path: PathBuf,
-    found: Stat,
+    owner: u32,
+    group: u32,
+    mode: u32,
+}
+
+/// Which file it is, whatever its names are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl From<&Stat> for FileId {
+    fn from(found: &Stat) -> Self {
+        Self { device: found.st_dev, inode: found.st_ino }
+    }
 }
 
 impl Directory {
@@ -58,9 +73,18 @@ impl Directory {
         Self::of(walk(path, true)?, path)
     }
 
+    /// Opens the directory of a file to change what is in it, and gives the name of the file.
+    pub(crate) fn of_file(path: &Path) -> io::Result<(Self, String)> {
+        let name = path.file_name().and_then(OsStr::to_str);
+        let name = name.ok_or_else(|| io::Error::other("it does not end with the name of a file"))?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok((Self::open_for_writing(parent)?, name.to_owned()))
+    }
+
     fn of(opened: OwnedFd, path: &Path) -> io::Result<Self> {
         let found = fstat(&opened)?;
-        Ok(Self { opened, path: path.to_owned(), found })
+        let (owner, group, mode) = (found.st_uid, found.st_gid, found.st_mode & 0o7777);
+        Ok(Self { opened, path: path.to_owned(), owner, group, mode })
     }
 
     /// The path of a file in it, for people.
@@ -70,12 +94,12 @@ impl Directory {
 
     /// The permissions of the directory itself.
     pub(crate) fn mode(&self) -> u32 {
-        self.found.st_mode & 0o7777
+        self.mode
     }
 
     /// The user it belongs to.
     pub(crate) fn owner(&self) -> u32 {
-        self.found.st_uid
+        self.owner
     }
 
     /// The names in it, in no order, without `.` and `..`.
@@ -105,12 +129,12 @@ impl Directory {
     pub(crate) fn append(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::APPEND;
         loop {
-            match self.open_file(OsStr::new(name), flags | OFlags::NOFOLLOW) {
+            match self.open_existing(name, flags) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
                 Ok((file, found)) => return self.check_own(&found).map(|()| file),
             }
-            match self.create_new(name, flags) {
+            match self.create_new(name, flags, PRIVATE_FILE) {
                 // Somebody else made it just now.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => return made.and_then(|file| self.give_to_owner(&file).map(|()| file)),
@@ -124,7 +148,7 @@ impl Directory {
     /// Also if there is something of that name.
     pub(crate) fn write_new(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let temporary = format!(".{name}.{:08x}.new", fastrand::u32(..));
-        let mut file = self.create_new(&temporary, OFlags::WRONLY)?;
+        let mut file = self.create_new(&temporary, OFlags::WRONLY, PRIVATE_FILE)?;
         let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| self.give_to_owner(&file));
         let done = written.and_then(|()| self.rename_new(&temporary, name));
         if done.is_err() {
@@ -150,9 +174,27 @@ impl Directory {
         Ok(fsync(&self.opened)?)
     }
 
-    fn create_new(&self, name: &str, flags: OFlags) -> io::Result<File> {
+    /// Makes a file of the caller's; `mode` is subject to the umask.
+    ///
+    /// # Errors
+    /// Also if there is something of that name, be it a link to nothing.
+    pub(crate) fn create_new(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<File> {
         let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | ALWAYS;
-        Ok(openat(&self.opened, name, flags, PRIVATE_FILE)?.into())
+        Ok(openat(&self.opened, name, flags, mode)?.into())
+    }
+
+    /// Opens a regular file that is there, and says what was opened.
+    ///
+    /// # Errors
+    /// Also if it is a link, or something else.
+    pub(crate) fn open_existing(&self, name: &str, flags: OFlags) -> io::Result<(File, Stat)> {
+        self.open_file(OsStr::new(name), flags | OFlags::NOFOLLOW)
+    }
+
+    /// Whether a name in it stands for this file.
+    pub(crate) fn has(&self, name: &str, file: FileId) -> bool {
+        let found = statat(&self.opened, name, AtFlags::SYMLINK_NOFOLLOW);
+        found.is_ok_and(|found| FileId::from(&found) == file)
     }
 
     /// Opens what has to be a regular file, and says what was opened.
@@ -181,7 +223,7 @@ impl Directory {
         if self.owner() == geteuid().as_raw() {
             return Ok(());
         }
-        let (owner, group) = (Uid::from_raw(self.found.st_uid), Gid::from_raw(self.found.st_gid));
+        let (owner, group) = (Uid::from_raw(self.owner), Gid::from_raw(self.group));
         Ok(fchown(file, Some(owner), Some(group))?)
     }
 }

@@ -25,7 +25,7 @@
 //! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
 //! | [`serve`] | the daemon proper: begins what is wanted, applies changes, ends |
 //! | [`mod@run`] | streams one command, and ends as it does |
-//! | [`detach`] | leaves the terminal, where there is no systemd |
+//! | [`detach`], [`pid_file`] | leaves the terminal, where there is no systemd |
 //! | [`doctor`] | what stands in the way of a configuration |
 //! | [`chronicle`] | what a state directory holds, for people |
 //! | [`client`] | `rtlogd follow` and its like: the other end of our own HTTP |
@@ -59,6 +59,7 @@ mod daemon;
 mod serve;
 mod run;
 mod detach;
+mod pid_file;
 mod doctor;
 mod chronicle;
 mod client;

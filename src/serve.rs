@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 
 use crate::config::{self, Config, Stream};
-use crate::daemon::{DaemonError, House, Signals, adopt, block_on, open_all};
+use crate::daemon::{DaemonError, House, Signals, adopt, block_on, ignore_unused_signals, open_all};
 use crate::event::StreamName;
 use crate::fleet::{Fleet, Plan};
 use crate::http::listen::Socket;
@@ -48,6 +48,7 @@ pub(crate) fn serve(order: Order) -> Result<(), DaemonError> {
     // Before the runtime has threads: it changes our environment.
     let given = systemd::sockets().map_err(DaemonError::Given)?;
     block_on(async {
+        ignore_unused_signals(|_| false);
         let Order { config, file, load, served } = order;
         let mut end = Signals::new().map_err(DaemonError::Signals)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;

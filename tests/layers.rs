@@ -5,14 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 26] = [
+const MAY_USE: [(&str, &[&str]); 27] = [
     ("event", &[]),
     ("systemd", &[]),
     ("telemetry", &[]),
     ("reload", &[]),
     ("directory", &[]),
     ("descriptors", &[]),
-    ("detach", &["descriptors", "directory"]),
+    ("pid_file", &["directory"]),
+    ("detach", &["descriptors", "directory", "pid_file"]),
     ("doctor", &["config"]),
     ("line", &["event"]),
     ("progress", &["event"]),

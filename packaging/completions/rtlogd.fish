@@ -49,8 +49,8 @@ warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l pid-file -d 'Write the daemon\'s process id here, and keep the file locked as long as it runs' -r -F
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l log-file -d 'Append to this file what is logged; else it is lost' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l pid-file -d 'Write the daemon\'s process id here; the file is locked as long as the daemon runs, and removed when it ends' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l log-file -d 'Append the log to this file, which must not be a link; without it the log is lost' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l user -d 'Give up being root: run as this user, and in no group but --group' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l group -d 'See --user' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l daemon -d 'Go on as a daemon, and exit with 0 once it serves; under systemd leave this away'

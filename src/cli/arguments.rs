@@ -237,10 +237,10 @@ pub(super) struct DetachArguments {
     /// Go on as a daemon, and exit with 0 once it serves; under systemd leave this away
     #[arg(long)]
     pub(super) daemon: bool,
-    /// Write the daemon's process id here, and keep the file locked as long as it runs
+    /// Write the daemon's process id here; the file is locked as long as the daemon runs, and removed when it ends
     #[arg(long, value_name = "FILE", requires = "daemon")]
     pub(super) pid_file: Option<PathBuf>,
-    /// Append to this file what is logged; else it is lost
+    /// Append the log to this file, which must not be a link; without it the log is lost
     #[arg(long, value_name = "FILE", requires = "daemon")]
     pub(super) log_file: Option<PathBuf>,
     /// Give up being root: run as this user, and in no group but --group
