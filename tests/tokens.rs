@@ -5,8 +5,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 
 use crate::harness::http::Response;
@@ -71,7 +73,8 @@ fn whoever_starts_it_at_a_terminal_has_a_url_that_lets_in() {
         Response::request(daemon.address(), "POST", "/streams/job/stop", headers, b"").status
     };
     assert_eq!(stop(&[]), 403);
-    assert_eq!(stop(&[("Authorization", &bearer(&token))]), 200);
+    // The URL is shown before the command runs.
+    Deadline::new().until("the stop", || (stop(&[("Authorization", &bearer(&token))]) == 200).then_some(()));
 }
 
 #[test]
@@ -425,4 +428,57 @@ fn root_writes_keys_through_no_link_of_the_user_who_owns_them() {
         assert!(refused.err.contains("symbolic link of the user 65534"), "{deed:?}: {}", refused.err);
         assert!(!refused.status.success(), "{deed:?}");
     }
+}
+
+/// The key of a CI: its JWKS with this id, and a token by it.
+fn ci(kid: &str) -> (String, String) {
+    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new()).unwrap();
+    let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8.as_ref()).unwrap();
+    let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+    let jwks =
+        json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x }] });
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims = json!({ "iss": "ci", "aud": "rtlogd", "sub": "job", "jti": kid, "iat": now, "exp": now + 600 });
+    let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::EdDSA) };
+    let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(pkcs8.as_ref())).unwrap();
+    (jwks.to_string(), token)
+}
+
+#[test]
+fn what_a_token_of_a_ci_opened_ends_with_its_key_and_its_grant() {
+    let place = Place::new();
+    let (first, token) = ci("k1");
+    let (second, other) = ci("k2");
+    place.write("ci.jwks", &first);
+    place.write("app.log", "one\n");
+    let granting = |allow: &str| {
+        format!(
+            "access: {{ issuers: [{{ issuer: ci, audience: rtlogd, keys: ci.jwks, grants: [{{ claims: {{ sub: job }}, \
+             stream: app, allow: [{allow}] }}] }}] }}\nstreams: {{ app: {{ file: app.log, from: start, private: true }} }}"
+        )
+    };
+    let daemon = place.start(&granting("read, input"));
+    let status =
+        |token: &str| daemon.follow("app").query("follow=false").header("Authorization", &bearer(token)).status();
+    let open = |token: &str| {
+        let mut reader = daemon.follow("app").header("Authorization", &bearer(token)).open();
+        assert_eq!(reader.take(1)[0].data, "one");
+        reader
+    };
+    let mut reader = open(&token);
+    // A file that is broken takes nothing from anybody.
+    std::fs::write(daemon.path("ci.jwks"), "{").unwrap();
+    Deadline::new().until("the log of it", || daemon.logged().contains("ci.jwks").then_some(()));
+    assert_eq!(status(&token), 200);
+    std::fs::write(daemon.path("ci.jwks"), &second).unwrap();
+    let last = reader.until("denied", |message| message.event == "denied").pop().unwrap();
+    assert!(last.data.contains("signed by no key that is known here"), "{last:?}");
+    assert_eq!([status(&token), status(&other)], [401, 200]);
+    let mut reader = open(&other);
+    daemon.configure(&granting("read"));
+    let reloaded = daemon.execute(&["reload", "--config", "rtlogd.yaml"]);
+    assert!(reloaded.status.success() && reloaded.err.is_empty(), "{}", reloaded.err);
+    let last = reader.until("denied", |message| message.event == "denied").pop().unwrap();
+    assert!(last.data.contains("what the token gives was changed"), "{last:?}");
+    assert_eq!(status(&other), 200, "it still reads");
 }
