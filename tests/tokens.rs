@@ -292,15 +292,16 @@ fn to_revoke_says_what_it_achieves() {
         (&foreign, "signed by no key that is known"),
         (&over, "the token is over"),
         ("some-id", "only the token itself would show"),
+        ("-bX9", "only the token itself would show"),
     ] {
         let said = revoke(&place, given);
         assert!(said.contains(part) && !said.contains(good.as_str()), "{given}: {said}");
     }
     let list = std::fs::read_to_string(place.path("keys/revoked")).unwrap();
-    assert_eq!(list, format!("{id}\n{}\n{}\nsome-id\n", id_in(&foreign), id_in(&over)));
+    assert_eq!(list, format!("{id}\n{}\n{}\nsome-id\n-bX9\n", id_in(&foreign), id_in(&over)));
     let (cut, _) = good.split_at(good.len() / 2);
     let damaged = format!("{cut}.x.y");
-    for (given, code) in [("two words", 2), ("", 2), ("a#b", 2), (&damaged, 2)] {
+    for (given, code) in [("two words", 2), ("", 2), ("a#b", 2), ("--rotate", 2), (&damaged, 2)] {
         let refused = place.execute(&["token", "--keys", "keys", "--revoke", given]);
         assert_eq!(refused.status.code(), Some(code), "{given}: {}", refused.err);
     }

@@ -206,7 +206,8 @@ pub(super) struct TokenArguments {
     #[arg(long, group = "deed", conflicts_with = "stream")]
     pub(super) rotate: bool,
     /// Revoke a token, given by itself or by its id, and say what that ends
-    #[arg(long, value_name = "ID", group = "deed", conflicts_with = "stream")]
+    // One id in 64 begins with a hyphen.
+    #[arg(long, value_name = "ID", group = "deed", conflicts_with = "stream", allow_hyphen_values = true)]
     pub(super) revoke: Option<String>,
     /// The kind of key to make [default: ed25519, or that of the key before]
     #[arg(long, value_name = "KIND")]
