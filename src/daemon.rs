@@ -93,21 +93,60 @@ pub(crate) async fn open_all(wanted: &[Listen]) -> Result<Vec<Socket>, ListenErr
 }
 
 /// The signals that end the daemon.
-pub(crate) struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
+pub(crate) struct Signals([tokio::signal::unix::Signal; 3]);
 
 impl Signals {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let quit = signal(SignalKind::quit())?;
+        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, quit]))
     }
 
     /// Waits for one of them. May be dropped at any time.
     pub(crate) async fn wait(&mut self) {
+        let [terminate, interrupt, quit] = &mut self.0;
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = quit.recv() => {}
+        }
+    }
+}
+
+/// Signals that mean nothing to rtlogd and would end it at once, without a word to its readers and with its commands left
+/// behind: those of users, timers and devices. A file that would become larger than it may be (`XFSZ`) is an error of the
+/// write. What tells of a fault of the program, or that its time on the processor is up, still ends it.
+const UNUSED: [rustix::process::Signal; 9] = {
+    use rustix::process::Signal;
+    [
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::IO,
+        Signal::POWER,
+        Signal::STKFLT,
+        Signal::XFSZ,
+    ]
+};
+
+/// The real-time signals that programs may use; the C library keeps those before (signal(7)).
+const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
+
+/// Ignores the signals that nobody means, but for those that are `passed_on`; each is logged when it comes first. They are received and not ignored by the
+/// system, since that would be inherited: programs get each signal as they expect it.
+pub(crate) fn ignore_unused_signals(passed_on: impl Fn(i32) -> bool) {
+    let unused = UNUSED.into_iter().map(rustix::process::Signal::as_raw).chain(REAL_TIME);
+    for number in unused.filter(|number| !passed_on(*number)) {
+        match signal(SignalKind::from_raw(number)) {
+            Ok(mut came) => {
+                tokio::spawn(async move {
+                    if came.recv().await.is_some() {
+                        info!(signal = number; "the signal {number} means nothing to rtlogd; it is ignored");
+                    }
+                });
+            }
+            Err(error) => log::debug!(signal = number, error:% = error; "the signal {number} cannot be ignored"),
         }
     }
 }
@@ -139,7 +178,7 @@ pub(crate) struct House {
     stop_accepting: CancellationToken,
     pub(crate) finish: CancellationToken,
     ready: watch::Sender<bool>,
-    access: Access,
+    pub(crate) access: Access,
     /// Bounds on connections, as they are now.
     limits: watch::Sender<Arc<Limits>>,
     /// Looks after the keys, until the doors open.
@@ -164,7 +203,7 @@ impl House {
         listen::raise_limit();
         let own = rustix::process::geteuid().as_raw();
         Ok(Self {
-            access: Access::new(own, config.insecure, warden.ring()),
+            access: Access::new(own, config.insecure, warden.keys()),
             limits: watch::Sender::new(Arc::new(listen::within_descriptors(&config.limits, config.streams.len()))),
             warden: Some(warden),
             token,

@@ -3,12 +3,18 @@
 //! It forks, so it comes before the runtime and its threads. The parent waits until the child serves, and ends with 0 only
 //! then; else it says why not.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use daemonize::{Daemonize, Outcome, Stdio};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::geteuid;
+
+use crate::descriptors::close_others;
+use crate::directory::Directory;
+use crate::pid_file::{PidFile, PidFileError};
 
 /// What the child says once it serves.
 const SERVES: &str = "serves\n";
@@ -19,7 +25,7 @@ const UMASK: u32 = 0o077;
 /// How to leave.
 #[derive(Debug, Default)]
 pub(crate) struct Detach {
-    /// Holds the process id, and is locked as long as the daemon runs.
+    /// Holds the process id, is locked as long as the daemon runs, and is removed when it ends.
     pub(crate) pid_file: Option<PathBuf>,
     /// Where standard error goes, and with it what is logged; else nowhere.
     pub(crate) log_file: Option<PathBuf>,
@@ -30,12 +36,16 @@ pub(crate) struct Detach {
 /// Why there is no daemon.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DetachError {
+    #[error("cannot close what was inherited")]
+    Inherited(#[source] io::Error),
     #[error("cannot make a pipe to the daemon")]
     Pipe(#[source] io::Error),
     #[error("cannot open {path:?}")]
     LogFile { path: PathBuf, source: io::Error },
     #[error("cannot become a daemon")]
     Fork(#[source] daemonize::Error),
+    #[error("cannot become a daemon")]
+    PidFile(#[from] PidFileError),
     #[error("cannot give up the groups of root")]
     Groups(#[source] io::Error),
 }
@@ -45,8 +55,8 @@ pub(crate) enum DetachError {
 pub(crate) enum Side {
     /// The one that was started: nothing is left for it but to exit with this code; the text says why.
     Parent(ExitCode, String),
-    /// The daemon, which is to say how its start went.
-    Child(Start),
+    /// The daemon, which is to say how its start went, and to drop its pid file at its end.
+    Child(Start, Option<PidFile>),
 }
 
 /// Where the daemon says how its start went.
@@ -70,17 +80,17 @@ impl Start {
     }
 }
 
-/// Leaves the terminal.
+/// Leaves the terminal. Call it before anything is opened: what is open is taken for inherited, and is closed.
 ///
 /// # Errors
 /// In the parent, if it could not even begin.
 pub(crate) fn detach(how: &Detach) -> Result<Side, DetachError> {
+    close_others(&[]).map_err(DetachError::Inherited)?;
     let (heard, told) = io::pipe().map_err(DetachError::Pipe)?;
     let stderr = how.log_file.as_deref().map(open).transpose()?;
     let mut daemon = Daemonize::new().umask(UMASK).stderr(stderr.map_or_else(Stdio::devnull, Stdio::from));
-    if let Some(path) = &how.pid_file {
-        daemon = daemon.pid_file(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
-    }
+    // The daemon moves to another directory.
+    let pid_file = how.pid_file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
     let owned = how.owner.is_some();
     if let Some((user, group)) = &how.owner {
         daemon = match user.parse::<u32>() {
@@ -92,9 +102,14 @@ pub(crate) fn detach(how: &Detach) -> Result<Side, DetachError> {
             Err(_) => daemon.group(group.as_str()),
         };
     }
-    // Those of root stay otherwise, and with them what they may read.
-    let clear = move || if owned { rustix::thread::set_thread_groups(&[]) } else { Ok(()) };
-    match daemon.privileged_action(clear).execute() {
+    // What still needs the rights of whoever started it. The groups of root stay otherwise, and with them what they may read.
+    let last = move || -> Result<Option<PidFile>, DetachError> {
+        if owned {
+            rustix::thread::set_thread_groups(&[]).map_err(|error| DetachError::Groups(error.into()))?;
+        }
+        Ok(pid_file.as_deref().map(PidFile::create).transpose()?)
+    };
+    match daemon.privileged_action(last).execute() {
         Outcome::Parent(Ok(_)) => {
             drop(told);
             Ok(wait(heard))
@@ -104,8 +119,8 @@ pub(crate) fn detach(how: &Detach) -> Result<Side, DetachError> {
             drop(heard);
             let start = Start(told);
             match child.privileged_action_result {
-                Ok(()) => Ok(Side::Child(start)),
-                Err(error) => Ok(give_up(start, &DetachError::Groups(error.into()))),
+                Ok(pid_file) => Ok(Side::Child(start, pid_file)),
+                Err(error) => Ok(give_up(start, &error)),
             }
         }
         Outcome::Child(Err(error)) => Ok(give_up(Start(told), &DetachError::Fork(error))),
@@ -119,9 +134,30 @@ fn give_up(start: Start, error: &DetachError) -> Side {
     Side::Parent(ExitCode::FAILURE, String::new())
 }
 
-fn open(path: &Path) -> Result<std::fs::File, DetachError> {
-    let opened = OpenOptions::new().create(true).append(true).open(path);
-    opened.map_err(|source| DetachError::LogFile { path: path.to_owned(), source })
+/// Opens the log, through no link: root may be told to keep it in a directory of another user.
+fn open(path: &Path) -> Result<File, DetachError> {
+    /// Its owner writes, and its group reads.
+    const MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP);
+    let failed = |source| DetachError::LogFile { path: path.to_owned(), source };
+    let flags = OFlags::WRONLY | OFlags::APPEND;
+    let (directory, name) = Directory::of_file(path).map_err(failed)?;
+    loop {
+        match directory.open_existing(&name, flags) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+            Ok((_, found)) if found.st_nlink > 1 => {
+                return Err(failed(io::Error::other("it has another name too (a hard link)")));
+            }
+            Ok((_, found)) if found.st_uid != directory.owner() && found.st_uid != geteuid().as_raw() => {
+                return Err(failed(io::Error::other(format!("it belongs to the user {}", found.st_uid))));
+            }
+            Ok((file, _)) => return Ok(file),
+        }
+        match directory.create_new(&name, flags, MODE) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map_err(failed),
+        }
+    }
 }
 
 /// Waits until the daemon serves, or does not.

@@ -15,6 +15,8 @@
 //! | [`stream`] | the log: one writer, many readers, each at its own place |
 //! | [`config`] | what people write, checked once, as types that all others rely on |
 //! | [`control`] | commands to sources, and what comes of them |
+//! | [`directory`] | files in directories of other users, without following their links |
+//! | [`descriptors`] | what this process inherited, and is to keep from its children |
 //! | [`access`] | who may do what: tokens, keys, rights |
 //! | [`source`] | follows files and the journal, keeps processes running, takes what others send |
 //! | [`http`] | the route table; streams as bodies; sockets with their limits |
@@ -23,7 +25,7 @@
 //! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
 //! | [`serve`] | the daemon proper: begins what is wanted, applies changes, ends |
 //! | [`mod@run`] | streams one command, and ends as it does |
-//! | [`detach`] | leaves the terminal, where there is no systemd |
+//! | [`detach`], [`pid_file`] | leaves the terminal, where there is no systemd |
 //! | [`doctor`] | what stands in the way of a configuration |
 //! | [`chronicle`] | what a state directory holds, for people |
 //! | [`client`] | `rtlogd follow` and its like: the other end of our own HTTP |
@@ -44,6 +46,8 @@ pub mod wire;
 pub mod stream;
 pub mod config;
 mod control;
+mod descriptors;
+mod directory;
 mod access;
 mod source;
 mod http;
@@ -55,6 +59,7 @@ mod daemon;
 mod serve;
 mod run;
 mod detach;
+mod pid_file;
 mod doctor;
 mod chronicle;
 mod client;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::config::{Config, Listen, Stream};
-use crate::daemon::{DaemonError, House, Signals, block_on, open_all};
+use crate::daemon::{DaemonError, House, Signals, block_on, ignore_unused_signals, open_all};
 use crate::event::RunEnd;
 use crate::http::listen::ListenError;
 use crate::source::{self, Options, SourceError, Tee, Wakes};
@@ -49,6 +49,7 @@ pub(crate) struct Job {
 /// Streams one command and gives back the status to exit with.
 pub(crate) fn run(job: Job) -> Result<ExitCode, DaemonError> {
     block_on(async {
+        ignore_unused_signals(|number| PASSED_ON.iter().any(|(passed, _)| passed.as_raw() == number));
         let sockets = match open_all(&job.config.listen).await {
             Err(ListenError::InUse(Listen::Tcp(address))) if job.any_port => {
                 open_all(&[Listen::Tcp((address.ip(), 0).into())]).await?

@@ -12,8 +12,8 @@ use log::{error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 
-use crate::config::{Config, Stream};
-use crate::daemon::{DaemonError, House, Signals, adopt, block_on, open_all};
+use crate::config::{self, Config, Stream};
+use crate::daemon::{DaemonError, House, Signals, adopt, block_on, ignore_unused_signals, open_all};
 use crate::event::StreamName;
 use crate::fleet::{Fleet, Plan};
 use crate::http::listen::Socket;
@@ -48,6 +48,7 @@ pub(crate) fn serve(order: Order) -> Result<(), DaemonError> {
     // Before the runtime has threads: it changes our environment.
     let given = systemd::sockets().map_err(DaemonError::Given)?;
     block_on(async {
+        ignore_unused_signals(|_| false);
         let Order { config, file, load, served } = order;
         let mut end = Signals::new().map_err(DaemonError::Signals)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
@@ -188,7 +189,8 @@ impl Keeper {
             self.config.limits = config.limits;
             summary += "; new limits, for new connections";
         }
-        let failures = self.carry_out(plan).await;
+        let mut failures = self.change_keys(config.access, &mut summary).await;
+        failures.extend(self.carry_out(plan).await);
         info!("configuration applied, {summary}");
         let mut text = summary;
         if let Some(rest) = rest {
@@ -196,6 +198,18 @@ impl Keeper {
             text = format!("{text}\n{rest}");
         }
         if failures.is_empty() { Outcome::Done(text) } else { Outcome::Failed(failures.join("\n")) }
+    }
+
+    /// Has the tokens of other keys and issuers believed. Their files are read at once in any case: whoever asks for a reload
+    /// may have changed them.
+    async fn change_keys(&mut self, access: config::Access, summary: &mut String) -> Vec<String> {
+        if self.config.access == access {
+            self.house.access.keys().look().await;
+            return Vec::new();
+        }
+        self.config.access = access.clone();
+        *summary += "; new keys and issuers of tokens";
+        self.house.access.keys().change(access).await
     }
 
     async fn carry_out(&mut self, plan: Plan) -> Vec<String> {
@@ -231,9 +245,14 @@ fn failure(name: &StreamName, error: &HistoryError) -> String {
     format!("stream {name} cannot be begun: {error}{cause}")
 }
 
-/// What differs beside streams and limits, if anything does: that is in force only from the next start.
+/// What differs beside streams, limits and the keys of tokens, if anything does: that is in force only from the next start.
 fn unapplied(before: &Config, after: &Config) -> Option<String> {
-    let rest = Config { streams: before.streams.clone(), limits: before.limits.clone(), ..after.clone() };
+    let rest = Config {
+        streams: before.streams.clone(),
+        limits: before.limits.clone(),
+        access: before.access.clone(),
+        ..after.clone()
+    };
     if rest == *before {
         return None;
     }
@@ -246,7 +265,7 @@ fn unapplied(before: &Config, after: &Config) -> Option<String> {
         ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
         ("base_path", before.base_path != after.base_path),
         ("tls", before.tls != after.tls),
-        ("access", before.insecure != after.insecure || before.access != after.access),
+        ("access: insecure", before.insecure != after.insecure),
     ];
     let named: Vec<_> = settings.iter().filter(|(_, differs)| *differs).map(|(name, _)| format!("`{name}`")).collect();
     let named = if named.is_empty() { "what is not about streams".to_owned() } else { named.join(", ") };

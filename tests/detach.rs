@@ -1,7 +1,8 @@
 //! `rtlogd serve --daemon`: what whoever starts it sees.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
 
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
@@ -56,6 +57,7 @@ fn success_means_that_it_serves() {
     assert!(runs(u64::try_from(pid).unwrap()));
     let file = fs::File::open(daemon.0.path("pid")).unwrap();
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap_err();
+    assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o644, "everybody may read which process it is");
     // In a session of its own, with nothing open that is a terminal or a pipe of ours.
     assert_eq!(fs::read_link(format!("/proc/{pid}/fd/0")).unwrap().to_str(), Some("/dev/null"));
     let log = fs::read_to_string(daemon.0.path("log")).unwrap();
@@ -88,6 +90,86 @@ fn one_that_cannot_serve_says_why() {
     let ended = place.execute(&START);
     assert_eq!(ended.status.code(), Some(2));
     assert!(ended.err.contains("rtlogd.yaml:2:"), "{}", ended.err);
+    assert!(!place.path("pid").exists(), "no pid file is left behind");
+}
+
+#[test]
+fn the_pid_file_is_gone_when_the_daemon_is() {
+    for (signal, stays) in [(Signal::TERM, false), (Signal::INT, false), (Signal::QUIT, false), (Signal::KILL, true)] {
+        let (daemon, started) = Detached::start(&[]);
+        assert!(started.status.success(), "{started:?}");
+        let pid = daemon.pid().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        Deadline::new().until("the end of the daemon", || (!runs(u64::try_from(pid).unwrap())).then_some(()));
+        assert_eq!(daemon.0.path("pid").exists(), stays, "{signal:?}");
+        // What a killed daemon left behind is no obstacle, once its last thread is gone, and the lock with it.
+        Deadline::new().until("another start", || daemon.0.execute(&START).status.success().then_some(()));
+        assert_ne!(daemon.pid(), Some(pid), "{signal:?}");
+    }
+}
+
+#[test]
+fn no_file_is_written_through_a_link_or_over_another() {
+    type Trap = (&'static str, fn(&Path, &Path));
+    let traps: [Trap; 5] = [
+        ("a link", |precious, path| symlink(precious, path).unwrap()),
+        ("a link to nothing", |precious, path| symlink(precious.with_extension("new"), path).unwrap()),
+        ("a hard link", |precious, path| fs::hard_link(precious, path).unwrap()),
+        ("a directory", |_, path| fs::create_dir(path).unwrap()),
+        ("a file of somebody", |_, path| {
+            fs::write(path, "precious").unwrap();
+            // Only root can take it for somebody else's; the pid file is refused for what is in it.
+            chown(path, Some(65534), Some(65534)).unwrap_or_default();
+        }),
+    ];
+    for option in ["--pid-file", "--log-file"] {
+        for (what, lay) in traps {
+            let place = Place::new();
+            place.write("precious", "precious");
+            place.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", place.path("s").display()));
+            lay(&place.path("precious"), &place.path("file"));
+            if what == "a file of somebody" && option == "--log-file" && !rustix::process::geteuid().is_root() {
+                continue;
+            }
+            let ended = place.execute(&["serve", "--config", "rtlogd.yaml", "--daemon", option, "file"]);
+            assert_eq!(ended.status.code(), Some(1), "{option}, {what}: {}", ended.err);
+            assert!(ended.err.contains("/file\"") || ended.err.contains("\"file\""), "{option}, {what}: {}", ended.err);
+            let whole = |name: &str| fs::read_to_string(place.path(name)).unwrap() == "precious";
+            assert!(whole("precious") && !place.path("precious.new").exists(), "{option}, {what}");
+            assert!(!place.path("file").is_file() || whole("file"), "{option}, {what}");
+        }
+    }
+}
+
+#[test]
+fn the_pid_file_of_somebody_else_stays() {
+    let (daemon, started) = Detached::start(&[]);
+    assert!(started.status.success(), "{started:?}");
+    let pid = daemon.pid().unwrap();
+    fs::remove_file(daemon.0.path("pid")).unwrap();
+    daemon.0.write("pid", "1\n");
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    Deadline::new().until("the end of the daemon", || (!runs(u64::try_from(pid).unwrap())).then_some(()));
+    assert_eq!(fs::read_to_string(daemon.0.path("pid")).unwrap(), "1\n");
+    fs::remove_file(daemon.0.path("pid")).unwrap();
+}
+
+/// Root's directory is not the daemon's to change once it gave up being root.
+#[test]
+fn a_pid_file_that_cannot_be_removed_names_no_process() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give up being root");
+        return;
+    }
+    let (daemon, started) = Detached::start(&["--user", "nobody", "--group", "nogroup", "--log-file", "log"]);
+    assert!(started.status.success(), "{started:?}");
+    fs::set_permissions(daemon.0.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let pid = daemon.pid().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    Deadline::new().until("the end of the daemon", || (!runs(u64::try_from(pid).unwrap())).then_some(()));
+    assert_eq!(fs::read_to_string(daemon.0.path("pid")).unwrap(), "");
+    let again = daemon.0.execute(&START);
+    assert!(again.status.success(), "{again:?}");
 }
 
 #[test]

@@ -256,3 +256,105 @@ fn a_stream_without_a_state_directory_leaves_nothing() {
     names.sort();
     assert_eq!(names, ["app.log", "notify", "rtlogd.yaml"]);
 }
+
+/// A state directory with a history of many files, and its files, oldest first.
+fn many_files() -> (Place, Vec<std::path::PathBuf>) {
+    let place = Place::new();
+    place.write("app.log", "");
+    let daemon = place.start(MANY);
+    let mut reader = daemon.follow("app").query("tail=0").open();
+    // One append goes into one file.
+    for portion in 0..72 {
+        daemon.write("app.log", from_to("a line that takes its place in a file", portion * 500..(portion + 1) * 500));
+        let last = format!(" {}", (portion + 1) * 500 - 1);
+        reader.until("the last line", |message| message.data.ends_with(&last));
+    }
+    daemon.terminate();
+    let place = daemon.ended_by(Deadline::new()).1;
+    let mut files: Vec<_> =
+        fs::read_dir(place.path("state/streams/app")).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() > 6, "{files:?}");
+    (place, files)
+}
+
+const MANY: &str =
+    "state_directory: state\nhistory: { memory: 1MiB, disk: 4MiB }\nstreams: { app: { file: app.log, from: start } }";
+
+#[test]
+fn damage_in_any_file_of_a_history_is_logged_once_with_its_extent() {
+    /// What is done to a file, and what is said of it.
+    type Damage = (&'static str, fn(&Path), &'static [&'static str]);
+    let table: [Damage; 8] = [
+        ("a byte", |path| overwrite(path, 60_000, 1, 0xff), &["are damaged", "events after", "are lost"]),
+        ("zeroes", |path| overwrite(path, 60_000, 9_000, 0), &["are damaged", "events after", "are lost"]),
+        ("all of it", |path| overwrite(path, 0, usize::MAX, 0), &["bytes from 8 to", "its first", "events are lost"]),
+        ("its beginning", |path| overwrite(path, 8, 200, 0), &["bytes from 8 to"]),
+        ("its end", |path| cut(path, 40_001), &["events after", "are lost"]),
+        ("nearly all of it", |path| cut(path, 9), &["its first", "events are lost"]),
+        ("its end, overwritten", |path| overwrite(path, 60_000, usize::MAX, b'x'), &["are damaged", "events after"]),
+        ("a file of something else", |path| fs::write(path, "hello\n".repeat(9000)).unwrap(), &["its first"]),
+    ];
+    let (mut place, files) = many_files();
+    for (what, damage, said) in table {
+        for number in [0, 3] {
+            let path = &files[number];
+            let kept = fs::read(path).unwrap();
+            damage(path);
+            let daemon = place.start(MANY);
+            for _ in 0..2 {
+                let all = daemon.follow("app").query("tail=all&follow=false").until_end();
+                assert!(lines(&all).len() > 10_000, "{what}: what is left is read");
+            }
+            let logged = daemon.logged();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let about: Vec<_> = logged.lines().filter(|line| line.contains(name)).collect();
+            for part in said {
+                let count = about.iter().filter(|line| line.contains(part)).count();
+                assert!(count >= 1, "{what} of file {number}: {part}: {logged}");
+            }
+            let distinct: std::collections::BTreeSet<_> =
+                about.iter().map(|line| line.split("the history").last().unwrap()).collect();
+            assert_eq!(distinct.len(), about.len(), "{what} of file {number} is logged once: {logged}");
+            assert_eq!(logged.matches("the history is damaged").count(), about.len(), "no other file: {logged}");
+            place = daemon.kill();
+            fs::write(path, kept).unwrap();
+        }
+    }
+    // One that is gone altogether.
+    fs::remove_file(&files[3]).unwrap();
+    let daemon = place.start(MANY);
+    daemon.follow("app").query("tail=all&follow=false").until_end();
+    let logged = daemon.logged();
+    assert!(
+        logged.contains(files[2].file_name().unwrap().to_str().unwrap()) && logged.contains("are lost"),
+        "{logged}"
+    );
+}
+
+fn overwrite(path: &Path, at: usize, count: usize, byte: u8) {
+    let mut bytes = fs::read(path).unwrap();
+    let end = at.saturating_add(count).min(bytes.len());
+    bytes[at..end].fill(byte);
+    fs::write(path, bytes).unwrap();
+}
+
+fn cut(path: &Path, length: u64) {
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
+}
+
+#[test]
+fn an_undamaged_history_with_a_hole_is_not_taken_for_damaged() {
+    let (place, files) = many_files();
+    let mut place = place;
+    for round in 0..3 {
+        // After kill -9 a new epoch may begin, and an old file may be dropped.
+        place.write("app.log", from_to("more", round * 1000..(round + 1) * 1000));
+        let daemon = place.start(MANY);
+        let all = daemon.follow("app").query("tail=all&follow=false").until_end();
+        assert!(lines(&all).len() > 10_000);
+        assert!(!daemon.logged().contains("damaged"), "{}", daemon.logged());
+        place = daemon.kill();
+        fs::remove_file(&files[usize::try_from(round).unwrap()]).unwrap();
+    }
+}

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::http::{Address, Response, Socket};
@@ -178,4 +179,38 @@ fn serving_paths_needs_no_configuration() {
         place.launch(&["serve", "--listen", "127.0.0.1:0", "app.log", "other.log"], std::process::Stdio::null());
     assert_eq!(daemon.follow("app.log").take(1)[0].data, "one");
     assert_eq!(daemon.follow("other.log").take(1)[0].data, "two");
+}
+
+#[test]
+fn a_signal_that_nobody_means_ends_nothing_and_commands_get_it_as_they_expect() {
+    /// 32 and 33, which the C library keeps for itself, and which whoever started the tests may ignore.
+    const OF_THE_LIBRARY: u64 = 0b11 << 31;
+    let place = Place::new();
+    place.write("app.log", "");
+    let streams = "app: { file: app.log, from: start }\n  p: { command: [sh, -c, 'echo $$; exec sleep 600'] }";
+    let daemon = place.start(&format!("streams:\n  {streams}"));
+    let pid = daemon.follow("p").take(1)[0].data.clone();
+    let status = Deadline::new().until("the command behind the shell", || {
+        fs::read_to_string(format!("/proc/{pid}/status")).ok().filter(|status| status.starts_with("Name:\tsleep\n"))
+    });
+    for mask in ["SigBlk:", "SigIgn:", "SigCgt:"] {
+        let line = status.lines().find_map(|line| line.strip_prefix(mask)).unwrap();
+        let mask_of = u64::from_str_radix(line.trim(), 16).unwrap();
+        assert_eq!(mask_of & !OF_THE_LIBRARY, 0, "{mask} of a command: {line}");
+    }
+    let mut reader = daemon.follow("app").query("tail=all").open();
+    let named = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XFSZ"].map(str::to_owned);
+    let real_time = [34, 35, 50, 63, 64].map(|number: i32| number.to_string());
+    for signal in named.iter().chain(&real_time) {
+        for round in 1..=2 {
+            let sent = Command::new("bash").args(["-c", &format!("kill -{signal} {}", daemon.pid())]).status().unwrap();
+            assert!(sent.success(), "{signal}");
+            daemon.write("app.log", format!("{signal} {round}\n"));
+            reader.until(signal, |message| message.data == format!("{signal} {round}"));
+        }
+    }
+    let logged = daemon.logged();
+    assert_eq!(logged.matches("the signal 10 means nothing").count(), 1, "each is logged once: {logged}");
+    daemon.terminate();
+    assert!(daemon.ended().status.success());
 }

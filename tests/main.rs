@@ -14,6 +14,7 @@ mod process;
 mod push;
 mod reload;
 mod detach;
+mod inherit;
 mod doctor;
 mod package;
 mod resume;

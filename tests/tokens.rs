@@ -1,9 +1,14 @@
 //! Tokens from outside: made by `rtlogd token`, shown in each way, over, revoked, and their keys changed.
 
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 
 use crate::harness::http::Response;
@@ -68,7 +73,8 @@ fn whoever_starts_it_at_a_terminal_has_a_url_that_lets_in() {
         Response::request(daemon.address(), "POST", "/streams/job/stop", headers, b"").status
     };
     assert_eq!(stop(&[]), 403);
-    assert_eq!(stop(&[("Authorization", &bearer(&token))]), 200);
+    // The URL is shown before the command runs.
+    Deadline::new().until("the stop", || (stop(&[("Authorization", &bearer(&token))]) == 200).then_some(()));
 }
 
 #[test]
@@ -243,4 +249,237 @@ fn a_file_that_not_all_may_read_is_private() {
         .until("the stream is private", || (daemon.follow("some").query("follow=false").status() == 404).then_some(()));
     let token = token(&daemon, "keys", &["--stream", "some"]);
     assert_eq!(daemon.follow("some").header("Authorization", &bearer(&token)).take(1)[0].data, "one");
+}
+
+/// The id in a token, unread by anybody who proves it.
+fn id_in(token: &str) -> String {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    serde_json::from_slice::<serde_json::Value>(&claims).unwrap()["jti"].as_str().unwrap().to_owned()
+}
+
+/// Revokes what is given, and gives what was said of it.
+fn revoke(place: &Place, given: &str) -> String {
+    let done = place.execute(&["token", "--keys", "keys", "--revoke", given]);
+    assert!(done.status.success(), "{}", done.err);
+    assert!(String::from_utf8(done.out).unwrap().ends_with("keys/revoked\n"));
+    done.err
+}
+
+#[test]
+fn to_revoke_says_what_it_achieves() {
+    let place = Place::new();
+    keys(&place, "keys");
+    keys(&place, "others");
+    let good = token(&place, "keys", &["--stream", "app", "--name", "ann"]);
+    let key = std::fs::read_dir(place.path("keys")).unwrap().next().unwrap().unwrap().path();
+    let key = key.file_stem().unwrap().to_str().unwrap().to_owned();
+    let foreign = token(&place, "others", &["--stream", "app"]);
+    let over = token(&place, "keys", &["--stream", "app", "--expires", "1s"]);
+    Deadline::new().until("the end of the token", || {
+        let claims = URL_SAFE_NO_PAD.decode(over.split('.').nth(1).unwrap()).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        (claims["exp"].as_u64().unwrap() <= now).then_some(())
+    });
+    let id = id_in(&good);
+    let said = revoke(&place, &good);
+    for part in ["revoked", &id, "ann", &key, "expired at 2"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    for (given, part) in [
+        (good.as_str(), "is on the list already"),
+        (&id, "is on the list already"),
+        (&foreign, "signed by no key that is known"),
+        (&over, "the token is over"),
+        ("some-id", "only the token itself would show"),
+        ("-bX9", "only the token itself would show"),
+    ] {
+        let said = revoke(&place, given);
+        assert!(said.contains(part) && !said.contains(good.as_str()), "{given}: {said}");
+    }
+    let list = std::fs::read_to_string(place.path("keys/revoked")).unwrap();
+    assert_eq!(list, format!("{id}\n{}\n{}\nsome-id\n-bX9\n", id_in(&foreign), id_in(&over)));
+    let (cut, _) = good.split_at(good.len() / 2);
+    let damaged = format!("{cut}.x.y");
+    for (given, code) in [("two words", 2), ("", 2), ("a#b", 2), ("--rotate", 2), (&damaged, 2)] {
+        let refused = place.execute(&["token", "--keys", "keys", "--revoke", given]);
+        assert_eq!(refused.status.code(), Some(code), "{given}: {}", refused.err);
+    }
+    let nowhere = place.execute(&["token", "--keys", "nothing", "--revoke", "an-id"]);
+    assert!(nowhere.status.code() == Some(1) && nowhere.err.contains("nothing/revoked"), "{}", nowhere.err);
+    assert_eq!(std::fs::read_to_string(place.path("keys/revoked")).unwrap(), list, "nothing was added");
+}
+
+#[test]
+fn a_token_is_revoked_although_another_key_is_broken() {
+    let daemon = private();
+    let (one, two) = (token(&daemon, "keys", &["--stream", "app"]), token(&daemon, "keys", &["--stream", "app"]));
+    let mut reader = daemon.follow("app").header("Authorization", &bearer(&one)).open();
+    assert_eq!(reader.take(1)[0].data, "one");
+    daemon.write("keys/9.ed25519", "a stray key that all may read");
+    revoke(&daemon, &one);
+    assert!(reader.until("denied", |message| message.event == "denied").pop().unwrap().data.contains("revoked"));
+    assert_eq!(daemon.follow("app").header("Authorization", &bearer(&one)).status(), 401);
+    assert_eq!(daemon.follow("app").query("follow=false").header("Authorization", &bearer(&two)).status(), 200);
+    let logged = daemon.logged();
+    assert_eq!(logged.matches("9.ed25519").count(), 1, "it is logged once: {logged}");
+    assert!(logged.contains("chmod 600"), "with the reason: {logged}");
+}
+
+#[test]
+fn a_token_of_a_new_key_works_at_once() {
+    let place = Place::new();
+    place.write("app.log", "one\n");
+    let daemon = place.start("access: { keys: keys }\nstreams: { app: { file: app.log, from: start, private: true } }");
+    let status =
+        |token: &str| daemon.follow("app").query("follow=false").header("Authorization", &bearer(token)).status();
+    keys(&daemon, "keys");
+    assert_eq!(status(&token(&daemon, "keys", &["--stream", "*"])), 200, "after --init");
+    for _ in 0..3 {
+        let rotated = daemon.execute(&["token", "--keys", "keys", "--rotate"]);
+        assert!(rotated.status.success(), "{}", rotated.err);
+        assert_eq!(status(&token(&daemon, "keys", &["--stream", "*"])), 200, "after --rotate");
+    }
+    let in_url = token(&daemon, "keys", &["--stream", "*", "--expires", "1h"]);
+    assert_eq!(daemon.follow("app").query(&format!("follow=false&access_token={in_url}")).status(), 200);
+}
+
+#[test]
+fn whose_tokens_count_is_changed_by_a_reload() {
+    let place = Place::new();
+    keys(&place, "keys");
+    keys(&place, "others");
+    place.write("app.log", "one\n");
+    let of = |directory: &str, allow: &str| {
+        format!(
+            "access:\n  {directory}\n  issuers: [{{ issuer: ci, audience: rtlogd, keys: ci.jwks, grants: [{{ claims: {{ sub: x }}, \
+             stream: app, allow: [{allow}] }}] }}]\nstreams: {{ app: {{ file: app.log, from: start, private: true }} }}"
+        )
+    };
+    place.write("ci.jwks", "{");
+    let daemon = place.start(&of("keys: keys", "read"));
+    assert!(daemon.logged().contains("ci.jwks"), "{}", daemon.logged());
+    let (one, other) = (token(&daemon, "keys", &["--stream", "app"]), token(&daemon, "others", &["--stream", "app"]));
+    let mut reader = daemon.follow("app").header("Authorization", &bearer(&one)).open();
+    assert_eq!(reader.take(1)[0].data, "one");
+    let status =
+        |token: &str| daemon.follow("app").query("follow=false").header("Authorization", &bearer(token)).status();
+    assert_eq!([status(&one), status(&other)], [200, 401]);
+    daemon.configure(&of("keys: others", "read"));
+    let reloaded = daemon.execute(&["reload", "--config", "rtlogd.yaml"]);
+    assert!(reloaded.err.contains("ci.jwks"), "what is still broken is said: {reloaded:?}");
+    assert_eq!([status(&one), status(&other)], [401, 200]);
+    let last = reader.until("denied", |message| message.event == "denied").pop().unwrap();
+    assert!(last.data.contains("no key that is known"), "{last:?}");
+}
+
+/// What the daemon's user, who owns the directory of the keys, lays there for root.
+#[test]
+fn root_writes_keys_through_no_link_of_the_user_who_owns_them() {
+    type Trap = (&'static str, fn(&Path, &Path));
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can write into the directory of another user");
+        return;
+    }
+    let place = Place::new();
+    keys(&place, "keys");
+    let chown = |name: &str| std::os::unix::fs::lchown(place.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
+    let made = |name: &str| std::fs::symlink_metadata(place.path(name)).unwrap();
+    let key = std::fs::read_dir(place.path("keys")).unwrap().next().unwrap().unwrap().file_name();
+    chown("keys");
+    chown(&format!("keys/{}", key.to_str().unwrap()));
+    place.write("precious", "precious");
+    let good = token(&place, "keys", &["--stream", "app"]);
+    let traps: [Trap; 4] = [
+        ("a link to a file", |precious, list| std::os::unix::fs::symlink(precious, list).unwrap()),
+        ("a link to nothing", |precious, list| {
+            std::os::unix::fs::symlink(precious.with_extension("new"), list).unwrap();
+        }),
+        ("a hard link", |precious, list| std::fs::hard_link(precious, list).unwrap()),
+        ("a file of root", |_, list| std::fs::write(list, "").unwrap()),
+    ];
+    for (what, lay) in traps {
+        lay(&place.path("precious"), &place.path("keys/revoked"));
+        let refused = place.execute(&["token", "--keys", "keys", "--revoke", &good]);
+        assert_eq!(refused.status.code(), Some(1), "{what}: {}", refused.err);
+        assert!(
+            refused.err.contains("cannot write") && refused.err.contains("keys/revoked"),
+            "{what}: {}",
+            refused.err
+        );
+        assert_eq!(std::fs::read_to_string(place.path("precious")).unwrap(), "precious", "{what}");
+        assert_eq!(made("precious").uid(), 0, "{what}");
+        assert!(!place.path("precious.new").exists(), "{what}");
+        std::fs::remove_file(place.path("keys/revoked")).unwrap();
+    }
+    let revoked = place.execute(&["token", "--keys", "keys", "--revoke", &good]);
+    assert!(revoked.status.success(), "{}", revoked.err);
+    let rotated = place.execute(&["token", "--keys", "keys", "--rotate"]);
+    assert!(rotated.status.success(), "{}", rotated.err);
+    for entry in std::fs::read_dir(place.path("keys")).unwrap() {
+        let found = entry.unwrap().metadata().unwrap();
+        assert_eq!((found.uid(), found.mode() & 0o7777), (NOBODY, 0o600));
+    }
+    std::fs::rename(place.path("keys"), place.path("real")).unwrap();
+    std::os::unix::fs::symlink("real", place.path("keys")).unwrap();
+    chown("keys");
+    for deed in [&["--rotate"][..], &["--init"], &["--revoke", "an-id"], &["--stream", "app"]] {
+        let refused = place.execute(&[&["token", "--keys", "keys"], deed].concat());
+        assert!(refused.err.contains("symbolic link of the user 65534"), "{deed:?}: {}", refused.err);
+        assert!(!refused.status.success(), "{deed:?}");
+    }
+}
+
+/// The key of a CI: its JWKS with this id, and a token by it.
+fn ci(kid: &str) -> (String, String) {
+    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new()).unwrap();
+    let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8.as_ref()).unwrap();
+    let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+    let jwks =
+        json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x }] });
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims = json!({ "iss": "ci", "aud": "rtlogd", "sub": "job", "jti": kid, "iat": now, "exp": now + 600 });
+    let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::EdDSA) };
+    let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(pkcs8.as_ref())).unwrap();
+    (jwks.to_string(), token)
+}
+
+#[test]
+fn what_a_token_of_a_ci_opened_ends_with_its_key_and_its_grant() {
+    let place = Place::new();
+    let (first, token) = ci("k1");
+    let (second, other) = ci("k2");
+    place.write("ci.jwks", &first);
+    place.write("app.log", "one\n");
+    let granting = |allow: &str| {
+        format!(
+            "access: {{ issuers: [{{ issuer: ci, audience: rtlogd, keys: ci.jwks, grants: [{{ claims: {{ sub: job }}, \
+             stream: app, allow: [{allow}] }}] }}] }}\nstreams: {{ app: {{ file: app.log, from: start, private: true }} }}"
+        )
+    };
+    let daemon = place.start(&granting("read, input"));
+    let status =
+        |token: &str| daemon.follow("app").query("follow=false").header("Authorization", &bearer(token)).status();
+    let open = |token: &str| {
+        let mut reader = daemon.follow("app").header("Authorization", &bearer(token)).open();
+        assert_eq!(reader.take(1)[0].data, "one");
+        reader
+    };
+    let mut reader = open(&token);
+    // A file that is broken takes nothing from anybody.
+    std::fs::write(daemon.path("ci.jwks"), "{").unwrap();
+    Deadline::new().until("the log of it", || daemon.logged().contains("ci.jwks").then_some(()));
+    assert_eq!(status(&token), 200);
+    std::fs::write(daemon.path("ci.jwks"), &second).unwrap();
+    let last = reader.until("denied", |message| message.event == "denied").pop().unwrap();
+    assert!(last.data.contains("signed by no key that is known here"), "{last:?}");
+    assert_eq!([status(&token), status(&other)], [401, 200]);
+    let mut reader = open(&other);
+    daemon.configure(&granting("read"));
+    let reloaded = daemon.execute(&["reload", "--config", "rtlogd.yaml"]);
+    assert!(reloaded.status.success() && reloaded.err.is_empty(), "{}", reloaded.err);
+    let last = reader.until("denied", |message| message.event == "denied").pop().unwrap();
+    assert!(last.data.contains("what the token gives was changed"), "{last:?}");
+    assert_eq!(status(&other), 200, "it still reads");
 }

@@ -49,8 +49,8 @@ warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l pid-file -d 'Write the daemon\'s process id here, and keep the file locked as long as it runs' -r -F
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l log-file -d 'Append to this file what is logged; else it is lost' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l pid-file -d 'Write the daemon\'s process id here; the file is locked as long as the daemon runs, and removed when it ends' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l log-file -d 'Append the log to this file, which must not be a link; without it the log is lost' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l user -d 'Give up being root: run as this user, and in no group but --group' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l group -d 'See --user' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l daemon -d 'Go on as a daemon, and exit with 0 once it serves; under systemd leave this away'
@@ -79,11 +79,11 @@ complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l stream -d 'Strea
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l allow -d 'What it allows: `read`, `input` (to type), `admin` (to start, stop and signal); may be given again' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l expires -d 'How long it counts; one for URLs at most 12h' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l name -d 'Who it is for: shown in logs' -r
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l revoke -d 'Make a token count no more: by its id, or the token itself' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l revoke -d 'Revoke a token, given by itself or by its id, and say what that ends' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l algorithm -d 'The kind of key to make [default: ed25519, or that of the key before]' -r -f -a "ed25519\t'A key pair'
 hs256\t'A secret'"
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l init -d 'Make the first key'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l rotate -d 'Make a new key; tokens of the one before count on, older ones do not'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l rotate -d 'Make a new key; tokens signed by the key before it stay valid, older ones do not'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l url -d 'Where rtlogd is: `http://HOST:PORT` or `unix:/path` [default: its usual socket, else port 7070 of this machine]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l token-file -d 'Show the token in this file' -r -F

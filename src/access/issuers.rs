@@ -1,15 +1,23 @@
 //! Others who give out tokens, such as a CI: their public keys, and what the claims of their tokens give.
+//!
+//! The file of an issuer is often fetched by a timer, which may leave half of it, or the page of an error. So an issuer whose
+//! file cannot be read keeps the keys that were read before, alone; keys are taken from it by a file that reads well and has
+//! them no longer, by removing the file, or by removing the issuer from the configuration.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey};
+use rustix::fs::{CWD, OFlags};
 use serde_json::Value;
 
 use crate::config::{self, Grant};
+use crate::directory::open_regular;
+
+use super::keys::{Digest, digest};
 
 /// Longest file of keys, in bytes: a JWKS with some hundred keys.
 const KEY_FILE: u64 = 256 << 10;
@@ -22,10 +30,21 @@ const KEYS: usize = 64;
 pub(crate) enum IssuerError {
     #[error("cannot read the keys of {issuer} in {path:?}")]
     Read { issuer: String, path: PathBuf, source: io::Error },
-    #[error(
-        "{path:?} has no key of {issuer} that can be used (a JWKS or a PEM with a public key for RS256, ES256 or EdDSA)"
-    )]
+    #[error("{path:?} is neither a JWKS nor a PEM with a public key, so there are no keys of {issuer} in it")]
+    NotKeys { issuer: String, path: PathBuf },
+    #[error("{path:?} has no key of {issuer} that can be used (a public key for RS256, ES256 or EdDSA)")]
     NoKey { issuer: String, path: PathBuf },
+}
+
+impl IssuerError {
+    /// Whether it leaves open which keys the issuer has now, so that those from before stay.
+    pub(super) fn keeps_keys(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.kind() != io::ErrorKind::NotFound,
+            Self::NotKeys { .. } => true,
+            Self::NoKey { .. } => false,
+        }
+    }
 }
 
 /// A public key.
@@ -40,7 +59,9 @@ pub(super) struct PublicKey {
 #[derive(Debug)]
 pub(super) struct Issuer {
     pub(super) spec: config::Issuer,
-    pub(super) keys: Vec<PublicKey>,
+    keys: Arc<[PublicKey]>,
+    /// Of the file that they are from.
+    digest: Digest,
 }
 
 impl Issuer {
@@ -49,10 +70,23 @@ impl Issuer {
         let text =
             read(&path).map_err(|source| IssuerError::Read { issuer: issuer.clone(), path: path.clone(), source })?;
         let keys = if text.trim_start().starts_with('{') { of_jwks(&text) } else { of_pem(&text) };
-        if keys.is_empty() {
-            return Err(IssuerError::NoKey { issuer, path });
+        match keys {
+            None => Err(IssuerError::NotKeys { issuer, path }),
+            Some(keys) if keys.is_empty() => Err(IssuerError::NoKey { issuer, path }),
+            Some(keys) => Ok(Self { spec: spec.clone(), keys: keys.into(), digest: digest(text.as_bytes()) }),
         }
-        Ok(Self { spec: spec.clone(), keys })
+    }
+
+    /// With the keys that were read from the same file before, of the same issuer; the rest is as `spec` has it.
+    pub(super) fn with_keys_of(spec: &config::Issuer, before: &[Self]) -> Option<Self> {
+        let same = |old: &&Self| old.spec.issuer == spec.issuer && old.spec.keys == spec.keys;
+        let old = before.iter().find(same)?;
+        Some(Self { spec: spec.clone(), keys: old.keys.clone(), digest: old.digest })
+    }
+
+    /// Whether both prove the same tokens and give them the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.spec == other.spec && self.digest == other.digest
     }
 
     /// The keys that may have signed a token with this header, at most all of them.
@@ -91,12 +125,17 @@ fn matches(pattern: &config::NamePattern, value: &Value) -> bool {
     }
 }
 
-/// Keys of other kinds are for others.
-fn of_jwks(text: &str) -> Vec<PublicKey> {
-    let set = serde_json::from_str::<JwkSet>(text);
-    let keys = set.or_else(|_| serde_json::from_str::<Jwk>(text).map(|key| JwkSet { keys: vec![key] }));
-    let known = keys.map_or_else(|_| Vec::new(), |set| set.keys);
-    known.iter().take(KEYS).filter_map(of_jwk).collect()
+/// The keys of a JWKS, or of one JWK; `None` if it is neither. Keys of other kinds are for others.
+fn of_jwks(text: &str) -> Option<Vec<PublicKey>> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    let set = if value.get("keys").is_some_and(Value::is_array) {
+        serde_json::from_value(value).ok()?
+    } else {
+        // An answer that tells of an error is JSON, too.
+        value.get("kty")?;
+        JwkSet { keys: vec![serde_json::from_value(value).ok()?] }
+    };
+    Some(set.keys.iter().take(KEYS).filter_map(of_jwk).collect())
 }
 
 fn of_jwk(jwk: &Jwk) -> Option<PublicKey> {
@@ -117,11 +156,11 @@ fn of_jwk(jwk: &Jwk) -> Option<PublicKey> {
     Some(PublicKey { id: jwk.common.key_id.clone(), algorithm, proves: DecodingKey::from_jwk(jwk).ok()? })
 }
 
-fn of_pem(text: &str) -> Vec<PublicKey> {
+fn of_pem(text: &str) -> Option<Vec<PublicKey>> {
     type Read = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
     // A private key is none of ours to have, and would be read as a public one.
     if text.contains("PRIVATE KEY") {
-        return Vec::new();
+        return None;
     }
     let kinds: [(Algorithm, Read); 3] = [
         (Algorithm::RS256, DecodingKey::from_rsa_pem),
@@ -132,12 +171,13 @@ fn of_pem(text: &str) -> Vec<PublicKey> {
         let proves = read(text.as_bytes()).ok()?;
         Some(PublicKey { id: None, algorithm, proves })
     });
-    key.into_iter().collect()
+    key.map(|key| vec![key])
 }
 
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.take(KEY_FILE + 1).read_to_string(&mut text)?;
+    let (file, _) = open_regular(CWD, path, OFlags::RDONLY)?;
+    file.take(KEY_FILE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > KEY_FILE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {KEY_FILE} bytes")));
     }
@@ -145,7 +185,7 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::access::BadToken;
     use crate::access::ring::Ring;
@@ -158,9 +198,9 @@ mod tests {
     use serde_json::json;
     use std::time::SystemTime;
 
-    const NAME: &str = "https://ci.example.com";
+    pub(in crate::access) const NAME: &str = "https://ci.example.com";
 
-    fn spec(keys: &Path) -> config::Issuer {
+    pub(in crate::access) fn spec(keys: &Path) -> config::Issuer {
         let claims = [("project", "group/*"), ("protected", "true")];
         let claims = claims.map(|(name, pattern)| (name.to_owned(), pattern.parse().unwrap())).into();
         let grant = Grant { streams: vec!["build-*".parse().unwrap()], allow: vec![Right::Input] };
@@ -177,11 +217,11 @@ mod tests {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
     }
 
-    fn claims() -> Value {
+    pub(in crate::access) fn claims() -> Value {
         json!({"iss": NAME, "aud": "rtlogd", "exp": now() + 600, "sub": "job 7", "project": "group/app", "protected": true})
     }
 
-    fn ecdsa() -> (EncodingKey, Vec<u8>) {
+    pub(in crate::access) fn ecdsa() -> (EncodingKey, Vec<u8>) {
         let pkcs8 =
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &aws_lc_rs::rand::SystemRandom::new())
                 .unwrap();
@@ -189,7 +229,7 @@ mod tests {
         (EncodingKey::from_ec_der(pkcs8.as_ref()), pair.public_key().as_ref().to_vec())
     }
 
-    fn jwks(point: &[u8], id: &str) -> String {
+    pub(in crate::access) fn jwks(point: &[u8], id: &str) -> String {
         let part = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
         let known = json!({
             "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": id,
@@ -226,9 +266,16 @@ mod tests {
             ("aud", Value::Null, BadToken::Claims),
             ("iss", json!("https://evil.example"), BadToken::Issuer),
             ("exp", json!(now() - 60), BadToken::Expired),
+            ("exp", json!("tomorrow"), BadToken::Claims),
             ("exp", Value::Null, BadToken::Claims),
             ("nbf", json!(now() + 600), BadToken::Early),
+            ("nbf", json!("tomorrow"), BadToken::Claims),
+            ("iat", json!(now() + 600), BadToken::Early),
         ];
+        for (name, value) in [("exp", now() - 10), ("nbf", now() + 10), ("iat", now() + 10)] {
+            prove(&header, &with(name, json!(value)))
+                .unwrap_or_else(|why| panic!("the clock of {name} is its own: {why}"));
+        }
         for (name, value, why) in refused {
             assert_eq!(prove(&header, &with(name, value.clone())), Err(why), "{name}: {value}");
         }
@@ -259,9 +306,18 @@ mod tests {
         let text = std::fs::read(&path).unwrap();
         let forged = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims(), &EncodingKey::from_secret(&text));
         assert_eq!(ring.prove(&forged.unwrap(), SystemTime::now()), Err(BadToken::Signature));
-        for bad in [pem("PRIVATE KEY", private.as_ref()), "hello".into(), "{\"keys\": []}".into(), "{".into()] {
-            std::fs::write(&path, bad).unwrap();
-            assert!(matches!(Issuer::load(&spec(&path)), Err(IssuerError::NoKey { .. })));
+        for bad in [
+            pem("PRIVATE KEY", private.as_ref()),
+            "hello".into(),
+            String::new(),
+            "{".into(),
+            "{}".into(),
+            r#"{"error":"x"}"#.into(),
+        ] {
+            std::fs::write(&path, &bad).unwrap();
+            assert!(matches!(Issuer::load(&spec(&path)), Err(IssuerError::NotKeys { .. })), "{bad}");
         }
+        std::fs::write(&path, "{\"keys\": []}").unwrap();
+        assert!(matches!(Issuer::load(&spec(&path)), Err(IssuerError::NoKey { .. })));
     }
 }

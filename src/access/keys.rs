@@ -1,28 +1,34 @@
 //! Our own keys: files in one directory, that only its owner may read. Each is named after its id; the newest signs, all
-//! are believed, so that tokens outlive the change to a new key.
+//! are believed, so that tokens outlive the change to a new key. Each file is loaded by itself: one that cannot be used
+//! costs its own tokens and no others.
 //!
 //! `ID.ed25519` is a private key as PEM (PKCS #8, RFC 8410), `ID.hs256` a secret in base64. `revoked` lists the tokens that
-//! count no more, an id each line.
+//! count no more; see [`revoked`](super::revoked).
 
-use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Grant, Right};
+use crate::directory::Directory;
 
 use super::token::OURS;
 
-/// Most keys in the directory: two, and room for a change that was begun anew.
+/// Most keys that are believed: two, and room for a change that was begun anew. Of more, the newest are.
 const KEYS: usize = 8;
+
+/// Most files that are tried as keys, the newest first by name; beyond them nobody keeps keys, but something went wrong.
+const KEY_FILES: usize = 64;
 
 /// How many keys are believed behind a change: the new one and the one before.
 const KEPT: usize = 2;
@@ -30,14 +36,8 @@ const KEPT: usize = 2;
 /// Longest file of a key, in bytes.
 const KEY_FILE: u64 = 4 << 10;
 
-/// Longest list of revoked tokens, in bytes: some hundred thousand.
-const REVOKED_FILE: u64 = 4 << 20;
-
 /// Length of a secret, in bytes: as long as what it makes (RFC 7518, section 3.2).
 const SECRET: usize = 32;
-
-/// Where the ids of tokens that count no more are listed.
-const REVOKED: &str = "revoked";
 
 /// How PEM begins and ends (RFC 7468).
 const PEM: [&str; 2] = ["-----BEGIN PRIVATE KEY-----\n", "-----END PRIVATE KEY-----\n"];
@@ -49,13 +49,15 @@ pub(crate) enum KeyError {
     Read(PathBuf, #[source] io::Error),
     #[error("cannot write {0:?}")]
     Write(PathBuf, #[source] io::Error),
+    #[error("cannot remove {0:?}")]
+    Remove(PathBuf, #[source] io::Error),
     #[error(
         "others than its owner may read or write {0:?} (mode {1:o}); it may be known to them: make a new key, or chmod {2}"
     )]
     Open(PathBuf, u32, &'static str),
     #[error("{0:?} is no key (rtlogd token --init makes one)")]
     NotAKey(PathBuf),
-    #[error("{0:?} has more than {KEYS} keys; remove the oldest")]
+    #[error("{0:?} has more than {KEYS} keys, and only the newest are believed; remove the others")]
     TooMany(PathBuf),
     #[error("{0:?} has a key already; rtlogd token --rotate makes a new one and keeps the one before")]
     There(PathBuf),
@@ -68,7 +70,7 @@ pub(crate) enum KeyError {
 }
 
 /// Which kind of key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// A key pair (RFC 8037).
     Ed25519,
@@ -84,12 +86,26 @@ impl Kind {
         }
     }
 
+    /// What a file with this name has to be; `None` if it is not for a key.
+    fn of_file(name: &Path) -> Option<Self> {
+        let extension = name.extension()?;
+        [Self::Ed25519, Self::Hs256].into_iter().find(|kind| extension == kind.extension())
+    }
+
     pub(super) fn algorithm(self) -> Algorithm {
         match self {
             Self::Ed25519 => Algorithm::EdDSA,
             Self::Hs256 => Algorithm::HS256,
         }
     }
+}
+
+/// What tells one content of a key file from another.
+pub(super) type Digest = [u8; 32];
+
+pub(super) fn digest(text: &[u8]) -> Digest {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// One key.
@@ -99,13 +115,14 @@ pub(super) struct Key {
     pub(super) kind: Kind,
     signs: EncodingKey,
     pub(super) proves: DecodingKey,
+    digest: Digest,
 }
 
-/// All keys, the newest last, and what they do not stand for any more.
+/// The keys that can be used, the newest last, and why others cannot.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    pub(super) all: Vec<Key>,
-    pub(super) revoked: HashSet<String>,
+    pub(super) all: Vec<Arc<Key>>,
+    faults: Vec<KeyError>,
 }
 
 /// What a token of ours says.
@@ -130,49 +147,101 @@ pub(crate) struct Made {
     pub(crate) expires: SystemTime,
 }
 
+impl KeyError {
+    /// Whether the machine, and not the file, is the reason: then nothing is known of the file, and what was read of it
+    /// before is still the best there is.
+    fn is_passing(&self) -> bool {
+        const PASSING: [Errno; 7] =
+            [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::INTR, Errno::AGAIN, Errno::STALE];
+        matches!(self, Self::Read(_, error) if Errno::from_io_error(error).is_some_and(|why| PASSING.contains(&why)))
+    }
+}
+
 impl Keys {
     /// Reads the directory. One that is not there has no keys.
-    pub(crate) fn load(directory: &Path) -> Result<Self, KeyError> {
-        let failed = |error| KeyError::Read(directory.to_owned(), error);
-        let entries = match fs::read_dir(directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            entries => entries.map_err(failed)?,
-        };
-        let mode = fs::metadata(directory).map_err(failed)?.mode();
+    pub(crate) fn load(directory: &Path) -> Self {
+        Self::load_after(directory, &Self::default())
+    }
+
+    /// The same. Of what cannot be read only now, for want of descriptors or memory, the keys `before` stay.
+    pub(super) fn load_after(directory: &Path, before: &Self) -> Self {
+        match Directory::open(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
+            Err(error) => Self::failed(KeyError::Read(directory.to_owned(), error), before),
+            Ok(opened) => Self::load_from(&opened, before).unwrap_or_else(|error| Self::failed(error, before)),
+        }
+    }
+
+    /// The directory as a whole cannot be used.
+    fn failed(error: KeyError, before: &Self) -> Self {
+        let all = if error.is_passing() { before.all.clone() } else { Vec::new() };
+        Self { all, faults: vec![error] }
+    }
+
+    fn load_from(directory: &Directory, before: &Self) -> Result<Self, KeyError> {
+        let mode = directory.mode();
         if mode & 0o022 != 0 {
-            return Err(KeyError::Open(directory.to_owned(), mode & 0o7777, "go-w"));
+            return Err(KeyError::Open(directory.path_of(""), mode, "go-w"));
+        }
+        let mut files = std::collections::BTreeSet::new();
+        let unreadable = |error| KeyError::Read(directory.path_of(""), error);
+        for name in directory.names().map_err(unreadable)? {
+            let name = name.map_err(unreadable)?;
+            files.extend(Kind::of_file(Path::new(&name)).map(|kind| (name, kind)));
+            if files.len() > KEY_FILES {
+                files.pop_first();
+            }
         }
         let mut keys = Self::default();
-        for entry in entries {
-            let path = entry.map_err(failed)?.path();
-            let kind = match path.extension().and_then(|extension| extension.to_str()) {
-                Some("ed25519") => Kind::Ed25519,
-                Some("hs256") => Kind::Hs256,
-                _ => continue,
+        for (name, kind) in files.into_iter().rev() {
+            let name = Path::new(&name);
+            let key = match Key::load(directory, name, kind) {
+                Ok(key) => Arc::new(key),
+                Err(error) => {
+                    let known = before.all.iter().find(|key| key.kind == kind && key.has_name(name));
+                    let known = known.filter(|_| error.is_passing()).cloned();
+                    keys.faults.push(error);
+                    let Some(known) = known else { continue };
+                    known
+                }
             };
             if keys.all.len() == KEYS {
-                return Err(KeyError::TooMany(directory.to_owned()));
+                keys.faults.push(KeyError::TooMany(directory.path_of("")));
+                break;
             }
-            keys.all.push(Key::load(&path, kind)?);
+            keys.all.push(key);
         }
         // Ids begin with when they were made.
         keys.all.sort_by(|a, b| a.id.cmp(&b.id));
-        let revoked = directory.join(REVOKED);
-        match File::open(&revoked).and_then(|file| read(file, REVOKED_FILE)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(KeyError::Read(revoked, error)),
-            Ok(text) => {
-                let ids = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-                keys.revoked = ids.filter(|id| !id.is_empty()).map(str::to_owned).collect();
-            }
-        }
         Ok(keys)
+    }
+
+    /// Whether both prove the same tokens.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let known = |keys: &Self| keys.all.iter().map(|key| (key.id.clone(), key.kind, key.digest)).collect::<Vec<_>>();
+        known(self) == known(other)
+    }
+
+    /// Why some of the keys, or all, cannot be used. Each names its file.
+    pub(crate) fn faults(&self) -> &[KeyError] {
+        &self.faults
+    }
+
+    /// The same keys, if there is one that can be used.
+    ///
+    /// # Errors
+    /// If there is none: the reason, if one is known.
+    pub(crate) fn usable(mut self, directory: &Path) -> Result<Self, KeyError> {
+        if !self.all.is_empty() {
+            return Ok(self);
+        }
+        Err(self.faults.drain(..).next().unwrap_or_else(|| KeyError::Empty(directory.to_owned())))
     }
 
     /// One new key that is in no file: what it signs counts as long as this is held.
     pub(super) fn fleeting(kind: Kind) -> Result<Self, KeyError> {
         let key = Key::parse("0", kind, &Key::make(kind)?).ok_or(KeyError::Random)?;
-        Ok(Self { all: vec![key], ..Self::default() })
+        Ok(Self { all: vec![Arc::new(key)], faults: Vec::new() })
     }
 
     /// Whether there is none.
@@ -204,16 +273,26 @@ impl Keys {
 }
 
 impl Key {
-    fn load(path: &Path, kind: Kind) -> Result<Self, KeyError> {
-        let failed = |error| KeyError::Read(path.to_owned(), error);
-        let file = File::open(path).map_err(failed)?;
+    fn load(directory: &Directory, name: &Path, kind: Kind) -> Result<Self, KeyError> {
+        let path = directory.path_of(name);
+        let failed = |error| KeyError::Read(path.clone(), error);
+        let file = directory.read(name).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
         if found.mode() & 0o077 != 0 {
-            return Err(KeyError::Open(path.to_owned(), found.mode() & 0o7777, "600"));
+            return Err(KeyError::Open(path, found.mode() & 0o7777, "600"));
         }
         let text = read(file, KEY_FILE).map_err(failed)?;
-        let id = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        Self::parse(id, kind, &text).ok_or_else(|| KeyError::NotAKey(path.to_owned()))
+        let id = name.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        Self::parse(id, kind, &text).ok_or(KeyError::NotAKey(path))
+    }
+
+    fn has_name(&self, name: &Path) -> bool {
+        name.file_stem().is_some_and(|stem| stem == self.id.as_str())
+    }
+
+    /// The name of its file.
+    fn file_name(&self) -> String {
+        format!("{}.{}", self.id, self.kind.extension())
     }
 
     fn parse(id: &str, kind: Kind, text: &str) -> Option<Self> {
@@ -231,7 +310,7 @@ impl Key {
             Kind::Hs256 if bytes.len() < SECRET => return None,
             Kind::Hs256 => (EncodingKey::from_secret(&bytes), DecodingKey::from_secret(&bytes)),
         };
-        Some(Self { id: id.to_owned(), kind, signs, proves })
+        Some(Self { id: id.to_owned(), kind, signs, proves, digest: digest(&bytes) })
     }
 
     /// The text of a new one.
@@ -252,77 +331,55 @@ impl Key {
     }
 }
 
-/// The id of a token, which is not proved.
-pub(crate) fn id_of(token: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        jti: String,
-    }
-    jsonwebtoken::dangerous::insecure_decode_claims::<Named>(token).ok().map(|named| named.jti)
-}
-
 /// Makes the first key, and the directory if there is none. Gives the path of the key.
+///
+/// # Errors
+/// If there is a key already, also one that cannot be used: it would be the second.
 pub(crate) fn init(directory: &Path, kind: Kind) -> Result<PathBuf, KeyError> {
-    if !Keys::load(directory)?.all.is_empty() {
+    let mut keys = Keys::load(directory);
+    if let Some(fault) = keys.faults.drain(..).next() {
+        return Err(fault);
+    }
+    if !keys.all.is_empty() {
         return Err(KeyError::There(directory.to_owned()));
     }
-    if !directory.exists() {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-        made.map_err(|error| KeyError::Write(directory.to_owned(), error))?;
-    }
-    add(directory, kind)
+    let opened = Directory::create(directory).map_err(|error| KeyError::Write(directory.to_owned(), error))?;
+    add(&opened, kind, None)
 }
 
 /// Makes a new key that signs from now on; of the others the newest stays. Gives the new one, and those that are removed.
 pub(crate) fn rotate(directory: &Path, kind: Option<Kind>) -> Result<(PathBuf, Vec<PathBuf>), KeyError> {
-    let keys = Keys::load(directory)?;
+    let opened = Directory::open_for_writing(directory).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => KeyError::Empty(directory.to_owned()),
+        _ => KeyError::Read(directory.to_owned(), error),
+    })?;
+    let keys = Keys::load_from(&opened, &Keys::default())?.usable(directory)?;
     let last = keys.all.last().ok_or_else(|| KeyError::Empty(directory.to_owned()))?;
-    let made = add(directory, kind.unwrap_or(last.kind))?;
+    let made = add(&opened, kind.unwrap_or(last.kind), Some(last))?;
     let old = keys.all.len().saturating_sub(KEPT - 1);
     let mut removed = Vec::new();
     for key in keys.all.iter().take(old) {
-        let path = directory.join(&key.id).with_extension(key.kind.extension());
-        fs::remove_file(&path).map_err(|error| KeyError::Write(path.clone(), error))?;
+        let path = opened.path_of(key.file_name());
+        opened.remove(key.file_name()).map_err(|error| KeyError::Remove(path.clone(), error))?;
         removed.push(path);
     }
     Ok((made, removed))
 }
 
-/// Makes a token count no more.
-pub(crate) fn revoke(directory: &Path, id: &str) -> Result<PathBuf, KeyError> {
-    let path = directory.join(REVOKED);
-    let failed = |error| KeyError::Write(path.clone(), error);
-    let is_new = !path.exists();
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
-    file.write_all(format!("{id}\n").as_bytes()).map_err(failed)?;
-    if is_new {
-        belong(&path, directory).map_err(failed)?;
-    }
-    Ok(path)
-}
-
-fn add(directory: &Path, kind: Kind) -> Result<PathBuf, KeyError> {
+/// Makes a key that is newer than `last`, also where the clock was set back since.
+fn add(directory: &Directory, kind: Kind, last: Option<&Arc<Key>>) -> Result<PathBuf, KeyError> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let made = last.and_then(|key| key.id.split_once('-')?.0.parse::<u128>().ok());
+    let made = made.map_or(now.as_millis(), |made| now.as_millis().max(made.saturating_add(1)));
     // As many digits as until the year 2286, so that they sort; and a part that tells two apart that are made at once.
-    let id = format!("{:013}-{:04x}", now.as_millis(), fastrand::u16(..));
-    let path = directory.join(id).with_extension(kind.extension());
-    let failed = |error| KeyError::Write(path.clone(), error);
+    let name = format!("{made:013}-{:04x}.{}", fastrand::u16(..), kind.extension());
+    let path = directory.path_of(&name);
     let text = Key::make(kind)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    belong(&path, directory).map_err(failed)?;
+    directory.write_new(&name, text.as_bytes()).map_err(|error| KeyError::Write(path.clone(), error))?;
     Ok(path)
 }
 
-/// What root makes in a directory of the daemon's is the daemon's.
-fn belong(path: &Path, directory: &Path) -> io::Result<()> {
-    let (owner, made) = (fs::metadata(directory)?, fs::metadata(path)?);
-    if owner.uid() == made.uid() {
-        return Ok(());
-    }
-    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))
-}
-
+/// The text of a file that is not longer than this.
 fn read(file: File, most: u64) -> io::Result<String> {
     let mut text = String::new();
     file.take(most + 1).read_to_string(&mut text)?;
@@ -333,28 +390,25 @@ fn read(file: File, most: u64) -> io::Result<String> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    impl Keys {
-        /// The same keys, and this token does not count.
-        pub(crate) fn without(&self, id: &str) -> Self {
-            let copy = |key: &Key| Key {
-                id: key.id.clone(),
-                kind: key.kind,
-                signs: key.signs.clone(),
-                proves: key.proves.clone(),
-            };
-            Self { all: self.all.iter().map(copy).collect(), revoked: [id.to_owned()].into() }
-        }
+    fn ids(keys: &Keys) -> Vec<&str> {
+        keys.all.iter().map(|key| key.id.as_str()).collect()
+    }
+
+    fn stem(path: &Path) -> &str {
+        path.file_stem().unwrap().to_str().unwrap()
     }
 
     #[test]
     fn keys_are_made_changed_and_kept_from_others() {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("keys");
-        assert!(Keys::load(&directory).unwrap().is_empty(), "one that is not there has none");
+        let none = Keys::load(&directory);
+        assert!(none.all.is_empty() && none.faults().is_empty(), "one that is not there has none");
         assert!(matches!(rotate(&directory, None), Err(KeyError::Empty(_))));
         let first = init(&directory, Kind::Hs256).unwrap();
         assert!(matches!(init(&directory, Kind::Hs256), Err(KeyError::There(_))));
@@ -366,19 +420,113 @@ pub(super) mod tests {
         assert!(removed.is_empty() && first.exists());
         let (third, removed) = rotate(&directory, None).unwrap();
         assert_eq!(removed, [first]);
-        let keys = Keys::load(&directory).unwrap();
-        let ids: Vec<_> = keys.all.iter().map(|key| key.id.as_str()).collect();
-        let stem = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
-        assert_eq!(ids, [stem(&second), stem(&third)], "the newest last");
-        revoke(&directory, "one").unwrap();
-        revoke(&directory, "two").unwrap();
-        fs::write(directory.join("revoked"), "one\n two # a laptop that was stolen\n\n").unwrap();
-        assert_eq!(Keys::load(&directory).unwrap().revoked, ["one".to_owned(), "two".to_owned()].into());
-        fs::set_permissions(&third, fs::Permissions::from_mode(0o640)).unwrap();
-        let open = Keys::load(&directory).unwrap_err();
-        assert!(matches!(open, KeyError::Open(..)) && open.to_string().contains("chmod 600"), "{open}");
-        fs::set_permissions(&third, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::write(&third, "hello").unwrap();
-        assert!(matches!(Keys::load(&directory), Err(KeyError::NotAKey(_))));
+        let keys = Keys::load(&directory);
+        assert_eq!(ids(&keys), [stem(&second), stem(&third)], "the newest last");
+        let ahead = directory.join("9000000000000-0000.ed25519");
+        fs::rename(&third, &ahead).unwrap();
+        let (fourth, _) = rotate(&directory, None).unwrap();
+        assert_eq!(ids(&Keys::load(&directory)), [stem(&ahead), stem(&fourth)], "although the clock was set back");
+    }
+
+    #[test]
+    fn one_that_cannot_be_used_costs_its_own_tokens_and_no_others() {
+        type Spoil = (&'static str, fn(&Path), &'static str);
+        let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let table: [Spoil; 9] = [
+            (
+                "others may read it",
+                |path| fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap(),
+                "chmod 600",
+            ),
+            (
+                "its group may write it",
+                |path| fs::set_permissions(path, fs::Permissions::from_mode(0o620)).unwrap(),
+                "chmod 600",
+            ),
+            ("it is no key", |path| fs::write(path, "hello").unwrap(), "is no key"),
+            ("it is empty", |path| fs::write(path, "").unwrap(), "is no key"),
+            ("it is not text", |path| fs::write(path, [0xff; 64]).unwrap(), "cannot read"),
+            ("it is too long", |path| fs::write(path, vec![b'A'; 5000]).unwrap(), "cannot read"),
+            (
+                "it is a directory",
+                |path| {
+                    fs::remove_file(path).unwrap();
+                    fs::create_dir(path).unwrap();
+                },
+                "cannot read",
+            ),
+            (
+                "it is a FIFO that nobody writes to",
+                |path| {
+                    fs::remove_file(path).unwrap();
+                    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+                        .unwrap();
+                },
+                "cannot read",
+            ),
+            (
+                "it is a link to nothing",
+                |path| {
+                    fs::remove_file(path).unwrap();
+                    std::os::unix::fs::symlink("nothing", path).unwrap();
+                },
+                "cannot read",
+            ),
+        ];
+        for (what, spoil, said) in table {
+            let place = tempfile::tempdir().unwrap();
+            set_mode(place.path(), 0o700);
+            let (first, second) = (init(place.path(), Kind::Ed25519).unwrap(), rotate(place.path(), None).unwrap().0);
+            let before = Keys::load(place.path());
+            for (spoiled, good) in [(&second, &first), (&first, &second)] {
+                let kept = fs::read(spoiled).unwrap();
+                spoil(spoiled);
+                let keys = Keys::load_after(place.path(), &before);
+                assert_eq!(ids(&keys), [stem(good)], "{what}");
+                let [fault] = keys.faults() else { panic!("{what}: {:?}", keys.faults()) };
+                assert!(
+                    fault.to_string().contains(said) && fault.to_string().contains(stem(spoiled)),
+                    "{what}: {fault}"
+                );
+                fs::remove_file(spoiled).or_else(|_| fs::remove_dir(spoiled)).unwrap();
+                fs::write(spoiled, kept).unwrap();
+                set_mode(spoiled, 0o600);
+            }
+            fs::remove_file(&first).unwrap();
+            let keys = Keys::load_after(place.path(), &before);
+            assert!(ids(&keys) == [stem(&second)] && keys.faults().is_empty(), "one that was removed is no fault");
+            set_mode(place.path(), 0o770);
+            let open = Keys::load_after(place.path(), &before);
+            assert!(open.all.is_empty() && open.faults()[0].to_string().contains("chmod go-w"), "{open:?}");
+        }
+    }
+
+    #[test]
+    fn of_too_many_the_newest_are_believed() {
+        let place = tempfile::tempdir().unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let directory = Directory::open_for_writing(place.path()).unwrap();
+        for number in 0..KEYS + 2 {
+            directory.write_new(&format!("{number:02}.hs256"), Key::make(Kind::Hs256).unwrap().as_bytes()).unwrap();
+        }
+        let keys = Keys::load(place.path());
+        assert_eq!((keys.all.len(), ids(&keys)[0]), (KEYS, "02"));
+        assert!(matches!(keys.faults(), [KeyError::TooMany(_)]));
+        for number in 0..KEY_FILES {
+            fs::write(place.path().join(format!("z{number}.hs256")), "no key").unwrap();
+        }
+        assert!(Keys::load(place.path()).faults().len() <= KEY_FILES);
+    }
+
+    #[test]
+    fn what_cannot_be_read_only_now_stays_as_it_was() {
+        let place = tempfile::tempdir().unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        init(place.path(), Kind::Ed25519).unwrap();
+        let before = Keys::load(place.path());
+        for (errno, stays) in [(Errno::MFILE, true), (Errno::IO, true), (Errno::NOMEM, true), (Errno::ACCESS, false)] {
+            let error = KeyError::Read(place.path().to_owned(), errno.into());
+            assert_eq!(Keys::failed(error, &before).all.len() == 1, stays, "{errno}");
+        }
     }
 }

@@ -9,18 +9,34 @@ mod rights;
 mod proxies;
 mod token;
 mod ring;
+mod reloader;
 mod issuers;
 mod keys;
+mod revoked;
+#[cfg(test)]
+mod cases;
 
-pub(crate) use keys::{KeyError, Keys, Kind, id_of, init, revoke, rotate};
+pub(crate) use keys::{KeyError, Keys, Kind, init, rotate};
 pub(crate) use proxies::{TrustedProxies, UnknownProxyUser};
+pub(crate) use reloader::Warden;
+pub(crate) use revoked::{fits as fits_the_list, revoke};
 pub(crate) use rights::{Access, Audience, Caller, Credential, Denied, Peer, ProxiedClient, Shown, Subject, Unnamed};
-pub(crate) use ring::{AccessError, Warden};
+pub(crate) use ring::{AccessError, Ring};
 pub(crate) use token::{BadToken, Token, URL_LIFE};
 
 use std::net::IpAddr;
 
 use crate::config::WebOrigin;
+
+/// The id by which a token is revoked, whatever else it says; `None` for what is no token. Nothing is proved.
+pub(crate) fn id_in(text: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        jti: Option<String>,
+    }
+    let claims = jsonwebtoken::dangerous::insecure_decode_claims::<Named>(text).ok()?;
+    Some(token::id_of(claims.jti.as_deref(), text))
+}
 
 /// The names we answer to, beside addresses and `localhost`.
 #[derive(Debug, Clone, Default)]

@@ -1,33 +1,38 @@
 //! All keys that are believed, as their files have them now. A token is proved against them, and those proved before are
-//! held against them again when a file changes.
+//! proved again when a file, or what the configuration says of issuers, changes.
+//!
+//! # Theory of operation
+//! Each source is loaded by itself: each file of the directory of our own keys, the list of revoked tokens in it, and the
+//! file of each issuer. A source that fails is logged once, with its reason, and affects its own tokens alone: a key of
+//! ours that cannot be used proves nothing, an issuer keeps the keys it had ([`issuers`](super::issuers)), and the list keeps
+//! what was on it ([`revoked`](super::revoked)).
+//!
+//! A ring never changes; the [`Warden`](super::reloader::Warden) makes a new one and shows it to all who hold a token. Rings that prove the same and
+//! give the same have the same generation, so that a token is proved again, which costs a signature, only where the
+//! outcome may differ; whether it is revoked is looked up each time.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use log::{info, warn};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use tokio::sync::watch;
-use tokio::task::spawn_blocking;
+use serde_json::{Map, Value};
 
-use crate::config::{self, Grant, Right};
+use crate::config::{self, Grant};
 
 use super::issuers::{Issuer, IssuerError};
-use super::keys::{Claims, KeyError, Keys, Kind, Made};
-use super::token::{BadToken, LONGEST, OURS, Token, URL_LIFE};
+use super::keys::{Claims, Key, KeyError, Keys};
+use super::revoked::Revoked;
+use super::token::{BadToken, LONGEST, OURS, Text, Token, id_of};
 
-/// How far the clock of another issuer may be from ours, in seconds.
-const SKEW: u64 = 30;
-
-/// How often the files are looked at: what is revoked ends so much later, at most.
-const LOOK: Duration = Duration::from_secs(1);
+/// How far the clock of another issuer may be from ours. It is allowed for in `exp`, `nbf` and `iat` of its tokens. Ours
+/// are made by the clock of this machine, so their `exp` and `nbf` are exact; their `iat` has the same allowance, as that
+/// clock may have been set back since.
+const SKEW: Duration = Duration::from_secs(30);
 
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,20 +46,65 @@ pub(crate) enum AccessError {
 /// The keys that are believed.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
-    keys: Keys,
-    issuers: Vec<Issuer>,
+    /// Grows with each change of what is proved or given.
+    pub(super) generation: u64,
+    pub(super) keys: Keys,
+    pub(super) issuers: Vec<Issuer>,
+    pub(super) revoked: Revoked,
+    /// What is wrong with which source, and what that means.
+    pub(super) faults: Vec<String>,
 }
 
 impl Ring {
-    /// Reads all files.
-    pub(crate) fn load(spec: &config::Access) -> Result<Self, AccessError> {
-        let keys = spec.keys.as_deref().map_or_else(|| Ok(Keys::default()), Keys::load)?;
-        let issuers = spec.issuers.iter().map(Issuer::load).collect::<Result<_, _>>()?;
-        Ok(Self { keys, issuers })
+    /// Reads all files. Of what cannot be read, some stays as it was `before`.
+    pub(crate) fn load(spec: &config::Access, before: &Self) -> Self {
+        let mut ring = Self::default();
+        if let Some(directory) = &spec.keys {
+            ring.keys = Keys::load_after(directory, &before.keys);
+            for error in ring.keys.faults() {
+                ring.faults.push(format!("{}; tokens by it are refused", in_words(error)));
+            }
+            let (revoked, fault) = Revoked::load(directory, &before.revoked);
+            ring.revoked = revoked;
+            ring.faults.extend(fault.map(|error| match ring.revoked.count() {
+                Some(count) => format!("{}; {count} tokens on it are known to be revoked", in_words(&error)),
+                None => format!("{}; until it can be read, no token counts", in_words(&error)),
+            }));
+        }
+        for spec in &spec.issuers {
+            ring.load_issuer(spec, before);
+        }
+        let same_issuers = ring.issuers.len() == before.issuers.len()
+            && ring.issuers.iter().zip(&before.issuers).all(|(now, then)| now.is_same(then));
+        let is_same = same_issuers && ring.keys.is_same(&before.keys);
+        ring.generation = before.generation + u64::from(!is_same);
+        ring
+    }
+
+    fn load_issuer(&mut self, spec: &config::Issuer, before: &Self) {
+        let error = match Issuer::load(spec) {
+            Ok(issuer) => return self.issuers.push(issuer),
+            Err(error) => error,
+        };
+        let known = Issuer::with_keys_of(spec, &before.issuers).filter(|_| error.keeps_keys());
+        let effect = if known.is_some() { "its keys from before stay in force" } else { "its tokens are refused" };
+        self.faults.push(format!("{}; {effect}", in_words(&error)));
+        self.issuers.extend(known);
+    }
+
+    /// Why no token at all can be proved, where keys were expected.
+    pub(super) fn none_usable(&self, spec: &config::Access) -> Option<AccessError> {
+        if !self.keys.is_empty() || !self.issuers.is_empty() || self.faults.is_empty() {
+            return None;
+        }
+        let keys = spec.keys.as_deref().map(|directory| (directory, Keys::load(directory)));
+        let keys = keys.filter(|(_, keys)| !keys.faults().is_empty());
+        let of_keys = keys.and_then(|(directory, keys)| keys.usable(directory).err()).map(AccessError::from);
+        of_keys.or_else(|| spec.issuers.iter().find_map(|spec| Issuer::load(spec).err()).map(AccessError::from))
     }
 
     /// What the token says, if it counts. Costs a check of a signature.
-    pub(super) fn prove(&self, text: &str, now: SystemTime) -> Result<Token, BadToken> {
+    pub(crate) fn prove(&self, text: &str, now: SystemTime) -> Result<Token, BadToken> {
         #[derive(serde::Deserialize)]
         struct Named {
             iss: String,
@@ -62,44 +112,61 @@ impl Ring {
         if text.len() > LONGEST {
             return Err(BadToken::Form);
         }
+        check_critical(text)?;
         let header = jsonwebtoken::decode_header(text).map_err(|_| BadToken::Form)?;
         // Who it says it is of decides which keys it is held against, and nothing else.
         let named: Named = jsonwebtoken::dangerous::insecure_decode_claims(text).map_err(|_| BadToken::Form)?;
         let token = if named.iss == OURS {
-            self.prove_ours(text, header.kid.as_deref())?
+            self.prove_ours(text, header.alg, header.kid.as_deref(), now)?
         } else {
-            self.prove_others(text, &named.iss, header.alg, header.kid.as_deref())?
+            self.prove_others(text, &named.iss, header.alg, header.kid.as_deref(), now)?
         };
         if token.expires <= now {
             return Err(BadToken::Expired);
         }
-        if self.keys.revoked.contains(&*token.id) {
-            return Err(BadToken::Revoked);
-        }
+        self.revoked.check(&token.id)?;
         Ok(token)
     }
 
-    fn prove_ours(&self, text: &str, id: Option<&str>) -> Result<Token, BadToken> {
-        let key = self.keys.all.iter().find(|key| Some(key.id.as_str()) == id).ok_or(BadToken::Signature)?;
+    fn prove_ours(
+        &self,
+        text: &str,
+        algorithm: Algorithm,
+        id: Option<&str>,
+        now: SystemTime,
+    ) -> Result<Token, BadToken> {
+        let fits = |key: &&Arc<Key>| Some(key.id.as_str()) == id && key.kind.algorithm() == algorithm;
+        let key = self.keys.all.iter().find(fits).ok_or(BadToken::Signature)?;
         let mut validation = Validation::new(key.kind.algorithm());
         validation.leeway = 0;
+        validation.validate_nbf = true;
         validation.set_issuer(&[OURS]);
         validation.set_required_spec_claims(&["exp", "iss"]);
         let claims: Claims = decode(text, &key.proves, &validation)?;
         let streams = claims.streams.iter().map(|pattern| pattern.parse()).collect::<Result<_, _>>();
         let grant = Grant { streams: streams.map_err(|_| BadToken::Claims)?, allow: claims.allow };
+        let expires = time(claims.exp).ok_or(BadToken::Claims)?;
         Ok(Token {
             issuer: OURS.into(),
-            key: Some(key.id.clone()),
-            id: claims.jti.into(),
+            id: id_of(Some(&claims.jti), text).into(),
+            key: id.map(Into::into),
             who: claims.sub,
-            expires: time(claims.exp).ok_or(BadToken::Claims)?,
-            made: time(claims.iat),
+            expires,
+            life: life(time(claims.iat), expires, now)?,
             grants: vec![grant],
+            text: Text(text.into()),
+            generation: self.generation,
         })
     }
 
-    fn prove_others(&self, text: &str, name: &str, algorithm: Algorithm, key: Option<&str>) -> Result<Token, BadToken> {
+    fn prove_others(
+        &self,
+        text: &str,
+        name: &str,
+        algorithm: Algorithm,
+        key: Option<&str>,
+        now: SystemTime,
+    ) -> Result<Token, BadToken> {
         let mut why = BadToken::Issuer;
         for issuer in self.issuers.iter().filter(|issuer| issuer.spec.issuer == name) {
             if why == BadToken::Issuer {
@@ -108,13 +175,13 @@ impl Ring {
             for key in issuer.keys_for(algorithm, key) {
                 // The algorithm is the key's, not what the token says.
                 let mut validation = Validation::new(key.algorithm);
-                validation.leeway = SKEW;
+                validation.leeway = SKEW.as_secs();
                 validation.validate_nbf = true;
                 validation.set_issuer(&[name]);
                 validation.set_audience(&[&issuer.spec.audience]);
                 validation.set_required_spec_claims(&["exp", "iss", "aud"]);
                 match decode::<BTreeMap<String, Value>>(text, &key.proves, &validation) {
-                    Ok(claims) => return of_claims(text, issuer, &claims),
+                    Ok(claims) => return self.of_claims(text, issuer, key.id.as_deref(), &claims, now),
                     Err(BadToken::Signature) => {}
                     Err(other) => why = other,
                 }
@@ -123,32 +190,56 @@ impl Ring {
         Err(why)
     }
 
-    /// Whether a token that was proved once would still be.
-    fn still_has(&self, token: &Token) -> bool {
-        let known = match &token.key {
-            Some(id) => self.keys.all.iter().any(|key| key.id == *id),
-            None => self.issuers.iter().any(|issuer| *issuer.spec.issuer == *token.issuer),
-        };
-        known && !self.keys.revoked.contains(&*token.id)
+    fn of_claims(
+        &self,
+        text: &str,
+        issuer: &Issuer,
+        key: Option<&str>,
+        claims: &BTreeMap<String, Value>,
+        now: SystemTime,
+    ) -> Result<Token, BadToken> {
+        let word = |name: &str| claims.get(name).and_then(Value::as_str);
+        let moment = |name: &str| claims.get(name).and_then(Value::as_f64).and_then(seconds).and_then(time);
+        let expires = moment("exp").ok_or(BadToken::Claims)?;
+        Ok(Token {
+            issuer: issuer.spec.issuer.as_str().into(),
+            id: id_of(word("jti"), text).into(),
+            key: key.map(Into::into),
+            who: word("sub").map(str::to_owned),
+            expires: expires.checked_add(SKEW).ok_or(BadToken::Claims)?,
+            life: life(moment("iat"), expires, now)?,
+            grants: issuer.grants(claims),
+            text: Text(text.into()),
+            generation: self.generation,
+        })
+    }
+
+    /// Whether a token that was proved once would be now, and would give what it gave. What it gives beyond that does
+    /// not matter: it gave less when it was shown.
+    pub(super) fn prove_again(&self, token: &Token, now: SystemTime) -> Result<(), BadToken> {
+        let again = self.prove(&token.text.0, now)?;
+        if token.grants.iter().all(|grant| again.grants.contains(grant)) { Ok(()) } else { Err(BadToken::Changed) }
     }
 }
 
-fn of_claims(text: &str, issuer: &Issuer, claims: &BTreeMap<String, Value>) -> Result<Token, BadToken> {
-    let word = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
-    let moment = |name: &str| claims.get(name).and_then(Value::as_f64).and_then(seconds).and_then(time);
-    let id = word("jti").unwrap_or_else(|| {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
-    });
-    Ok(Token {
-        issuer: issuer.spec.issuer.as_str().into(),
-        key: None,
-        id: id.into(),
-        who: word("sub"),
-        expires: moment("exp").ok_or(BadToken::Claims)?,
-        made: moment("iat"),
-        grants: issuer.grants(claims),
-    })
+/// Refuses what asks for an extension (RFC 7515, section 4.1.11): rtlogd knows none.
+fn check_critical(text: &str) -> Result<(), BadToken> {
+    let header = text.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let header = header.and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok());
+    if header.ok_or(BadToken::Form)?.contains_key("crit") { Err(BadToken::Critical) } else { Ok(()) }
+}
+
+/// How long a token lives that was made then, if it says when. One from the future is refused: it would live longer than it
+/// says.
+fn life(made: Option<SystemTime>, expires: SystemTime, now: SystemTime) -> Result<Option<Duration>, BadToken> {
+    match made {
+        Some(made) if made.duration_since(now).is_ok_and(|ahead| ahead > SKEW) => Err(BadToken::Early),
+        made => Ok(made.and_then(|made| expires.duration_since(made).ok())),
+    }
+}
+
+fn in_words(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 /// A `NumericDate` may have a fraction (RFC 7519, section 2).
@@ -157,7 +248,7 @@ fn seconds(date: f64) -> Option<u64> {
     (0.0..=1e15).contains(&date).then_some(date as u64)
 }
 
-fn time(seconds: u64) -> Option<SystemTime> {
+pub(super) fn time(seconds: u64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
@@ -175,130 +266,17 @@ fn decode<T: DeserializeOwned>(text: &str, key: &DecodingKey, validation: &Valid
     jsonwebtoken::decode::<T>(text, key, validation).map(|data| data.claims).map_err(refused)
 }
 
-/// What a file is known by.
-type Stamp = (PathBuf, Option<(u64, i64, i64, u64)>);
-
-/// Looks after the files, and tells all who hold a token when one changes.
-#[derive(Debug)]
-pub(crate) struct Warden {
-    spec: config::Access,
-    seen: Vec<Stamp>,
-    ring: watch::Sender<Arc<Ring>>,
-}
-
-impl Warden {
-    /// Reads the files.
-    pub(crate) fn new(spec: config::Access) -> Result<Self, AccessError> {
-        let seen = stamps(&spec);
-        let ring = Arc::new(Ring::load(&spec)?);
-        Ok(Self { spec, seen, ring: watch::Sender::new(ring) })
-    }
-
-    /// A key in no file, and a token by it for whoever started us: all rights, on all streams, for as long as a URL may
-    /// give any.
-    pub(crate) fn for_our_own() -> Result<(Self, Made), AccessError> {
-        let keys = Keys::fleeting(Kind::Hs256)?;
-        let all = "*".parse().expect("a pattern");
-        let made = keys.sign(&Grant { streams: vec![all], allow: Right::ALL.into() }, URL_LIFE, None)?;
-        let ring = Arc::new(Ring { keys, issuers: Vec::new() });
-        Ok((Self { spec: config::Access::default(), seen: Vec::new(), ring: watch::Sender::new(ring) }, made))
-    }
-
-    /// The keys as they are now, always.
-    pub(crate) fn ring(&self) -> watch::Receiver<Arc<Ring>> {
-        self.ring.subscribe()
-    }
-
-    /// Reads the files again whenever one changes. After an error those that were read before stay in force.
-    pub(crate) async fn watch(mut self) {
-        let mut tick = tokio::time::interval(LOOK);
-        loop {
-            tick.tick().await;
-            let looked = spawn_blocking(move || {
-                let changed = self.look();
-                (self, changed)
-            });
-            let Ok((back, changed)) = looked.await else { return };
-            self = back;
-            match changed {
-                Ok(false) => {}
-                Ok(true) => info!("the keys of tokens changed, and are read"),
-                Err(error) => {
-                    let cause =
-                        std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
-                    warn!(error:% = error; "the keys of tokens changed and cannot be used; those from before stay{cause}");
-                }
-            }
-        }
-    }
-
-    /// Says whether one changed.
-    fn look(&mut self) -> Result<bool, AccessError> {
-        let seen = stamps(&self.spec);
-        if seen == self.seen {
-            return Ok(false);
-        }
-        // Also after an error: it is told once.
-        self.seen = seen;
-        let ring = Ring::load(&self.spec)?;
-        self.ring.send_replace(Arc::new(ring));
-        Ok(true)
-    }
-}
-
-fn stamps(spec: &config::Access) -> Vec<Stamp> {
-    let mut paths: Vec<PathBuf> = spec.issuers.iter().map(|issuer| issuer.keys.clone()).collect();
-    if let Some(directory) = &spec.keys {
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-        paths.extend(entries);
-        paths.push(directory.clone());
-    }
-    paths.sort();
-    paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
-}
-
-fn stamp(path: &Path) -> Option<(u64, i64, i64, u64)> {
-    let found = fs::metadata(path).ok()?;
-    Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
-}
-
 #[cfg(test)]
 impl Ring {
     pub(super) fn of(keys: Keys) -> Self {
-        Self { keys, issuers: Vec::new() }
+        Self { keys, ..Self::default() }
     }
 
     pub(super) fn with(issuers: Vec<Issuer>) -> Self {
-        Self { keys: Keys::default(), issuers }
+        Self { issuers, ..Self::default() }
     }
 
-    pub(super) fn sign(&self, grant: &Grant, life: Duration) -> Made {
+    pub(super) fn sign(&self, grant: &Grant, life: Duration) -> super::keys::Made {
         self.keys.sign(grant, life, None).unwrap()
-    }
-
-    pub(super) fn revoked(&self, id: &str) -> Self {
-        Self::of(self.keys.without(id))
-    }
-}
-
-/// Waits until the token does not count any more, and says why. May be dropped at any time.
-pub(super) async fn over(token: Arc<Token>, mut ring: watch::Receiver<Arc<Ring>>) -> BadToken {
-    /// The machine may sleep, and its clock be set; neither moves the timer.
-    const NAP: Duration = Duration::from_mins(1);
-    loop {
-        if !ring.borrow_and_update().still_has(&token) {
-            return BadToken::Revoked;
-        }
-        let Ok(left) = token.expires.duration_since(SystemTime::now()) else { return BadToken::Expired };
-        if left.is_zero() {
-            return BadToken::Expired;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(left.min(NAP)) => {}
-            changed = ring.changed() => if changed.is_err() {
-                // Nobody changes them any more.
-                tokio::time::sleep(left.min(NAP)).await;
-            },
-        }
     }
 }

@@ -1,9 +1,15 @@
 //! What a token says, once it is proved: whose it is, what it gives, and until when.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use crate::config::{Grant, Right};
+
+use super::revoked;
 
 /// What our own tokens have as `iss`.
 pub(super) const OURS: &str = "rtlogd";
@@ -19,15 +25,43 @@ pub(crate) const URL_LIFE: Duration = Duration::from_hours(12);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(super) issuer: Arc<str>,
-    /// The key, of one of ours.
-    pub(super) key: Option<String>,
+    /// By which it is revoked: see [`id_of`].
     pub(super) id: Arc<str>,
+    /// The id of the key that proved it, if that has one.
+    pub(super) key: Option<Box<str>>,
     /// For whom it is, if it says so.
     pub(super) who: Option<String>,
+    /// Until when it counts; the skew that its issuer's clock may have is in it.
     pub(super) expires: SystemTime,
-    /// When it was made, if it says so.
-    pub(super) made: Option<SystemTime>,
+    /// How long it lives from when it was made, if it says when that was.
+    pub(super) life: Option<Duration>,
     pub(super) grants: Vec<Grant>,
+    /// As it came, so that it can be proved again when keys or grants change.
+    pub(super) text: Text,
+    /// Of which state of keys and grants all this is true: see [`Ring`](super::ring::Ring).
+    pub(super) generation: u64,
+}
+
+/// A token as it came. It lets in, so nothing prints it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Text(pub(super) Box<str>);
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// The id by which a token is revoked: its `jti`. Where it has none, or one that fits no line of a list, the SHA-256 of
+/// what is signed; not of the signature, since whoever has one of ECDSA can make a second of it.
+pub(super) fn id_of(jti: Option<&str>, text: &str) -> String {
+    match jti {
+        Some(jti) if revoked::fits(jti) => jti.to_owned(),
+        _ => {
+            let signed = text.rsplit_once('.').map_or(text, |(signed, _)| signed);
+            URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, signed.as_bytes()))
+        }
+    }
 }
 
 impl Token {
@@ -40,8 +74,13 @@ impl Token {
         self.expires
     }
 
+    /// The id of the key that proved it, if that has one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
     /// What people call it by.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.who {
             Some(who) => format!("token {:?} of {who:?}", self.id),
             None => format!("token {:?}", self.id),
@@ -50,8 +89,7 @@ impl Token {
 
     /// Whether it may come in a URL.
     pub(super) fn is_short(&self) -> bool {
-        let life = self.made.and_then(|made| self.expires.duration_since(made).ok());
-        life.is_some_and(|life| life <= URL_LIFE)
+        self.life.is_some_and(|life| life <= URL_LIFE)
     }
 }
 
@@ -68,8 +106,14 @@ pub(crate) enum BadToken {
     Claims,
     #[error("the token is over; get a new one")]
     Expired,
-    #[error("the token does not count yet (nbf)")]
+    #[error("the token does not count yet (nbf, or made in the future)")]
     Early,
+    #[error("the header of the token has `crit`: it asks for what rtlogd does not know (RFC 7515, section 4.1.11)")]
+    Critical,
+    #[error("what the token gives was changed; connect again")]
+    Changed,
+    #[error("the list of revoked tokens cannot be read, so no token counts until it can")]
+    Unknown,
     #[error("the token was revoked; get a new one")]
     Revoked,
     #[error(
@@ -79,4 +123,21 @@ pub(crate) enum BadToken {
     LongInUrl,
     #[error("send one token, not two")]
     Two,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_token_has_an_id_that_can_be_revoked() {
+        assert_eq!(id_of(Some("job-7"), "a.b.c"), "job-7");
+        let unnamed = id_of(None, "a.b.c");
+        assert!(unnamed.len() == 43 && revoked::fits(&unnamed), "{unnamed}");
+        for jti in ["", "two words", "a#b", "a\nb", " a", "\u{0}"] {
+            assert_eq!(id_of(Some(jti), "a.b.c"), unnamed, "{jti:?}");
+        }
+        assert_eq!(id_of(None, "a.b.another signature"), unnamed);
+        assert_ne!(id_of(None, "a.x.c"), unnamed);
+    }
 }

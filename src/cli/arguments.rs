@@ -202,11 +202,12 @@ pub(super) struct TokenArguments {
     /// Make the first key
     #[arg(long, group = "deed", conflicts_with = "stream")]
     pub(super) init: bool,
-    /// Make a new key; tokens of the one before count on, older ones do not
+    /// Make a new key; tokens signed by the key before it stay valid, older ones do not
     #[arg(long, group = "deed", conflicts_with = "stream")]
     pub(super) rotate: bool,
-    /// Make a token count no more: by its id, or the token itself
-    #[arg(long, value_name = "ID", group = "deed", conflicts_with = "stream")]
+    /// Revoke a token, given by itself or by its id, and say what that ends
+    // One id in 64 begins with a hyphen.
+    #[arg(long, value_name = "ID", group = "deed", conflicts_with = "stream", allow_hyphen_values = true)]
     pub(super) revoke: Option<String>,
     /// The kind of key to make [default: ed25519, or that of the key before]
     #[arg(long, value_name = "KIND")]
@@ -237,10 +238,10 @@ pub(super) struct DetachArguments {
     /// Go on as a daemon, and exit with 0 once it serves; under systemd leave this away
     #[arg(long)]
     pub(super) daemon: bool,
-    /// Write the daemon's process id here, and keep the file locked as long as it runs
+    /// Write the daemon's process id here; the file is locked as long as the daemon runs, and removed when it ends
     #[arg(long, value_name = "FILE", requires = "daemon")]
     pub(super) pid_file: Option<PathBuf>,
-    /// Append to this file what is logged; else it is lost
+    /// Append the log to this file, which must not be a link; without it the log is lost
     #[arg(long, value_name = "FILE", requires = "daemon")]
     pub(super) log_file: Option<PathBuf>,
     /// Give up being root: run as this user, and in no group but --group

@@ -141,8 +141,8 @@ fn serve_detached(
 ) -> Result<ExitCode, Failure> {
     let DetachArguments { daemon: _, pid_file, log_file, user, group } = arguments;
     let how = Detach { pid_file, log_file, owner: user.zip(group) };
-    let start = match detach::detach(&how).map_err(|error| -> Failure { (error.into(), 1) })? {
-        Side::Child(start) => Arc::new(Mutex::new(Some(start))),
+    let (start, pid_file) = match detach::detach(&how).map_err(|error| -> Failure { (error.into(), 1) })? {
+        Side::Child(start, pid_file) => (Arc::new(Mutex::new(Some(start))), pid_file),
         Side::Parent(code, why) => {
             let lines = if why.is_empty() { why } else { format!("rtlogd: {why}\n") };
             std::io::stderr().write_all(lines.as_bytes()).unwrap_or_default();
@@ -157,7 +157,10 @@ fn serve_detached(
             start.serves();
         }
     });
-    serve::serve(order).map(|()| ExitCode::SUCCESS).map_err(|error| {
+    let served = serve::serve(order);
+    // Before whoever started it hears that it did not serve.
+    drop(pid_file);
+    served.map(|()| ExitCode::SUCCESS).map_err(|error| {
         let failure: Failure = (error.into(), 1);
         if let Some(start) = take(&start) {
             start.failed(failure.1, in_lines(&*failure.0).trim_end());

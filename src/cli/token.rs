@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use crate::access::{self, KeyError, Keys, Kind};
-use crate::config::Grant;
+use crate::config::{self, Grant};
 
 use super::arguments::{Algorithm, TokenArguments};
 use super::{CONFIG, Failure, MISTAKE, load, print};
@@ -13,6 +14,7 @@ use super::{CONFIG, Failure, MISTAKE, load, print};
 /// Does what is asked for. The token alone goes to standard output, what there is to say of it to standard error.
 pub(super) fn token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
     let TokenArguments { config, keys, stream, allow, expires, name, init, rotate, revoke, algorithm } = arguments;
+    let keys_given = keys.is_some();
     let directory = match keys {
         Some(directory) => directory,
         None => configured(config.as_deref())?,
@@ -34,34 +36,75 @@ pub(super) fn token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
         return print(&format!("{}\n", made.display()));
     }
     if let Some(revoked) = revoke {
-        let id = access::id_of(&revoked).unwrap_or(revoked);
-        if id.is_empty() || id.contains(|c: char| c.is_whitespace() || c == '#') {
-            return Err(("not the id of a token (rtlogd token says it when it makes one)".into(), MISTAKE));
-        }
-        let path = access::revoke(&directory, &id).map_err(failed)?;
-        return print(&format!("{}\n", path.display()));
+        let issuers = if keys_given { Vec::new() } else { access_of(config.as_deref())?.issuers };
+        return revoke_token(&config::Access { keys: Some(directory), issuers }, &revoked);
     }
-    let keys = Keys::load(&directory).map_err(failed)?;
-    if keys.is_empty() {
-        return Err(failed(KeyError::Empty(directory)));
+    let keys = Keys::load(&directory);
+    for fault in keys.faults() {
+        warn(fault);
     }
+    let keys = keys.usable(&directory).map_err(failed)?;
     let grant = Grant { streams: stream, allow };
     let made = keys.sign(&grant, expires, name).map_err(failed)?;
-    let until = jiff::Timestamp::try_from(made.expires).map_or_else(|_| "for ever".to_owned(), |time| time.to_string());
-    say(&format!("token {}, until {until}\n", made.id));
+    say(&format!("token {}, until {}\n", made.id, until(made.expires)));
     print(&(made.token + "\n"))
+}
+
+/// Puts a token, or its id, on the list, and says what that achieves.
+fn revoke_token(spec: &config::Access, given: &str) -> Result<ExitCode, Failure> {
+    let directory = spec.keys.as_deref().unwrap_or(Path::new(""));
+    let given = given.trim();
+    let from_token = access::id_in(given);
+    let id = from_token.as_deref().unwrap_or(given);
+    let looks_like_a_token = given.starts_with("ey") && given.contains('.');
+    if !access::fits_the_list(id) || id.starts_with("--") || (from_token.is_none() && looks_like_a_token) {
+        let why = "this is neither a whole token nor the id of one (rtlogd token says the id when it makes a token)";
+        return Err((why.into(), MISTAKE));
+    }
+    // Before it is on the list, since then it would not be proved.
+    let proved = from_token
+        .is_some()
+        .then(|| access::Ring::load(spec, &access::Ring::default()).prove(given, SystemTime::now()));
+    let (path, was_revoked) = access::revoke(directory, id).map_err(|error| -> Failure { (error.into(), 1) })?;
+    if was_revoked {
+        say(&format!("rtlogd: warning: {id} is on the list already; nothing was changed\n"));
+        return print(&format!("{}\n", path.display()));
+    }
+    match proved {
+        Some(Ok(token)) => {
+            let key = token.key().map_or_else(String::new, |key| format!(" by key {key}"));
+            say(&format!(
+                "revoked {}{key}, which would have expired at {}; streams opened with it end within seconds\n",
+                token.name(),
+                until(token.expires())
+            ));
+        }
+        Some(Err(why)) => {
+            say(&format!("revoked {id}\nrtlogd: warning: the token was refused before, too: {why}\n"));
+        }
+        None => say(&format!("revoked {id}; whether a token has this id only the token itself would show\n")),
+    }
+    print(&format!("{}\n", path.display()))
+}
+
+/// When a token expires, for people.
+fn until(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map_or_else(|_| "the end of time".to_owned(), |time| time.to_string())
 }
 
 /// The directory that the configuration names.
 fn configured(config: Option<&Path>) -> Result<PathBuf, Failure> {
-    let config = config.unwrap_or(Path::new(CONFIG));
-    load(Some(config))?.access.keys.ok_or_else(|| {
+    access_of(config)?.keys.ok_or_else(|| {
         let why = format!(
             "{} names no directory of keys (write `access: {{ keys: /etc/rtlogd/keys }}` there, or give --keys)",
-            config.display()
+            config.unwrap_or(Path::new(CONFIG)).display()
         );
         (why.into(), MISTAKE)
     })
+}
+
+fn access_of(config: Option<&Path>) -> Result<config::Access, Failure> {
+    Ok(load(config)?.access)
 }
 
 /// The token in a file, without the end of its line.
@@ -75,4 +118,9 @@ pub(super) fn from_file(path: &Path) -> Result<String, Failure> {
 fn say(text: &str) {
     // With standard error gone there is nobody left to tell.
     std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+}
+
+fn warn(error: &dyn std::error::Error) {
+    let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+    say(&format!("rtlogd: warning: {error}{cause}\n"));
 }

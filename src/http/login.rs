@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::who::{COOKIE, refused};
 
 /// `POST /login`: the body is the token, or a form with it as `token`.
-pub(super) fn login(ask: &Request) -> Result<Response, Problem> {
+pub(super) async fn login(ask: &Request) -> Result<Response, Problem> {
     let form = ask.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/x-www-form-urlencoded");
     let text = std::str::from_utf8(&ask.body).map_err(|_| Problem::bad("the token is not text"))?.trim();
     // A JWT has nothing that a form would escape.
@@ -26,7 +26,8 @@ pub(super) fn login(ask: &Request) -> Result<Response, Problem> {
     if token.is_empty() {
         return Err(Problem::bad("send the token as the body, or as `token` of a form"));
     }
-    let caller = ask.app.access.caller(ask.guest.peer, Some(Shown::Bearer(token))).map_err(|why| refused(&why))?;
+    let caller = ask.app.access.identify(ask.guest.peer, Some(Shown::Bearer(token))).await;
+    let caller = caller.map_err(|why| refused(&why))?;
     let expires = caller.token().map_or(SystemTime::now(), crate::access::Token::expires);
     let left = expires.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
     Ok(with_cookie(ask, token, left))

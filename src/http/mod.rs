@@ -158,7 +158,12 @@ impl App {
             control.or(echo).unify()
         };
         let login = warp::path!("login").and(self.asked_by_any(Allowed::Post, Takes::Token));
-        let login = login.then(async |ask: Asked| answer(ask.and_then(|ask| login::login(&ask))));
+        let login = login.then(async |ask: Asked| {
+            answer(match ask {
+                Ok(ask) => login::login(&ask).await,
+                Err(problem) => Err(problem),
+            })
+        });
         let logout = warp::path!("logout").and(self.asked_by_any(Allowed::Post, Takes::Nothing));
         let logout = logout.then(async |ask: Asked| answer(ask.map(|ask| login::logout(&ask))));
         let metrics = warp::path!("metrics").and(read.clone());

@@ -70,7 +70,7 @@ impl App {
             .then(move |method, parameters, headers, body, guest: Guest| {
                 let app = app.clone();
                 async move {
-                    let mut ask = app.judge(allowed, needed, (method, parameters, headers), guest)?;
+                    let mut ask = app.judge(allowed, needed, (method, parameters, headers), guest).await?;
                     if !ask.appends(allowed) {
                         let who = (&ask.app, &ask.caller, &*ask.guest.limits);
                         ask.body = body::read(body, takes, who).await?;
@@ -81,14 +81,14 @@ impl App {
     }
 
     /// Whether the request may be answered, by its head alone.
-    fn judge(
+    async fn judge(
         self,
         allowed: Allowed,
         needed: Option<Right>,
         (method, mut parameters, headers): (Method, Vec<(String, String)>, HeaderMap),
         guest: Guest,
     ) -> Asked {
-        let caller = who::caller(&self.access, guest.peer, &headers, &mut parameters)?;
+        let caller = who::caller(&self.access, guest.peer, &headers, &mut parameters).await?;
         let (right, body) = (needed.unwrap_or(Right::Read), Bytes::new());
         let mut ask = Request { app: self, right, method, parameters, headers, body, guest, caller };
         // At the address of a stream the method says what is done.

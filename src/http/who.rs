@@ -13,7 +13,7 @@ pub(super) const COOKIE: &str = "rtlogd";
 pub(super) const PARAMETER: &str = "access_token";
 
 /// The caller; takes its token out of the parameters, so that nothing else sees it.
-pub(super) fn caller(
+pub(super) async fn caller(
     access: &Access,
     peer: Peer,
     headers: &HeaderMap,
@@ -34,7 +34,7 @@ pub(super) fn caller(
         (None, []) => cookie(headers).map(Shown::Cookie),
         (Some(_), [_, ..]) | (None, [_, _, ..]) => return Err(Problem::bad(BadToken::Two.to_string())),
     };
-    access.caller(peer, shown).map_err(|why| refused(&why))
+    access.identify(peer, shown).await.map_err(|why| refused(&why))
 }
 
 /// 401: the token does not count (RFC 6750, section 3.1).

@@ -83,6 +83,11 @@ impl Numbering {
             && self.runs.iter().all(|run| known(run.start) && run.end.is_none_or(known))
     }
 
+    /// The places at which numbering went on with another id than the next: in front of them, places may be without events.
+    pub(super) fn steps(&self) -> impl Iterator<Item = u64> {
+        self.chapters.iter().map(|chapter| chapter.seq)
+    }
+
     /// The place of the next event.
     pub(super) fn next(&self) -> u64 {
         self.next

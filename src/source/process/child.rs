@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -23,15 +23,66 @@ use rustix::process::{Signal, getegid, geteuid, getppid, ioctl_tiocsctty, set_pa
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use serde::{Deserialize, Serialize};
 
+use crate::descriptors::close_others;
+
 /// Exit code of the child where nothing was executed. It is told nowhere: the [`Failure`] is.
 const NOT_EXECUTED: u8 = 126;
 
 /// Most descriptors that come: standard input, output and error.
 pub(super) const DESCRIPTORS: usize = 3;
 
-/// Variables of ours that are not the program's: with them it would speak to our service manager in our name.
-const OURS: [&str; 6] =
-    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+/// Variables that are about the daemon and not about the program: with them it would speak to a service manager in the
+/// daemon's name, find directories, sockets and credentials of the daemon's, or take another terminal's size for its own.
+/// All that a service manager sets for a unit (systemd.exec(5), "Environment Variables Set or Propagated by the Service
+/// Manager", up to systemd 258), but for those that are about the user: `PATH`, `LANG`, `HOME` and their like.
+const OF_THE_DAEMON: [&str; 23] = [
+    "CREDENTIALS_DIRECTORY",
+    "RUNTIME_DIRECTORY",
+    "STATE_DIRECTORY",
+    "CACHE_DIRECTORY",
+    "LOGS_DIRECTORY",
+    "CONFIGURATION_DIRECTORY",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LOG_NAMESPACE",
+    "DEBUG_INVOCATION",
+    "MAINPID",
+    "MANAGERPID",
+    "MANAGERPIDFDID",
+    "NOTIFY_SOCKET",
+    "FDSTORE",
+    "PIDFILE",
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "SERVICE_RESULT",
+    "EXIT_CODE",
+    "EXIT_STATUS",
+    "COLUMNS",
+    "LINES",
+];
+
+/// How the names of further such variables begin; `RTLOGD_TOKEN` is one of them. What a program is to have of `RTLOGD_`, it
+/// gets after these are removed.
+const OF_THE_DAEMON_PREFIXES: [&str; 7] =
+    ["RTLOGD_", "LISTEN_", "WATCHDOG_", "SYSTEMD_", "MEMORY_PRESSURE_", "MONITOR_", "TRIGGER_"];
+
+/// Variables that are about the session of the daemon's user, and not for a program that runs as another.
+const OF_THE_USER: [&str; 8] = [
+    "XDG_RUNTIME_DIR",
+    "XDG_SESSION_ID",
+    "XDG_SEAT",
+    "XDG_VTNR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "SSH_AUTH_SOCK",
+    "XAUTHORITY",
+    "MAIL",
+];
+
+fn is_of_the_daemon(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    OF_THE_DAEMON.iter().any(|own| own.as_bytes() == name)
+        || OF_THE_DAEMON_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+}
 
 /// What the child is to become.
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,6 +150,8 @@ fn prepare(socket: &mut UnixStream) -> Result<Infallible, Failure> {
         setsid().map_err(|error| Failure::new(Step::Prepare, &error.into()))?;
     }
     take(&task, descriptors).map_err(at(Step::Prepare))?;
+    // Before users are looked up, for which a library may open more.
+    close_others(&[socket.as_raw_fd()]).map_err(at(Step::Prepare))?;
     let user = task.user.as_deref().map(look_up).transpose().map_err(at(Step::User))?;
     if let Some(user) = &user {
         switch(user, task.terminal).map_err(at(Step::User))?;
@@ -181,10 +234,13 @@ fn execute(task: &Task, user: Option<&User>) -> io::Error {
     let Some((program, arguments)) = task.argv.split_first() else { return io::ErrorKind::InvalidInput.into() };
     let mut command = Command::new(program);
     command.args(arguments);
-    for name in OURS {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_the_daemon(name)) {
         command.env_remove(name);
     }
     if let Some(user) = user {
+        for name in OF_THE_USER {
+            command.env_remove(name);
+        }
         // As a login would set them (login(1)); what the configuration says comes after.
         command.env("HOME", &user.dir).env("SHELL", &user.shell);
         command.env("USER", &user.name).env("LOGNAME", &user.name);

@@ -84,7 +84,7 @@ pub fn read_events(
         return Err(HistoryError::NoStream(root.to_owned(), name.clone()));
     }
     let found = scan::recover(&directory)?;
-    let volume = Volume::new(directory.clone(), found.files);
+    let volume = Volume::new(directory.clone(), found.files, found.numbering.as_ref());
     let mut outcome = Ok(());
     each_from(&volume, 0, |segment| {
         outcome = (0..segment.len()).try_for_each(|at| each(&segment.event(at)));

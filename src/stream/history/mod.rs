@@ -159,7 +159,7 @@ impl History {
         for damage in &found.damage {
             warn!(stream = name.as_str(); "the history is damaged: {damage}");
         }
-        let volume = Arc::new(Volume::new(directory, found.files));
+        let volume = Arc::new(Volume::new(directory, found.files, Some(&numbering)));
         let (jobs, boot, places) = (self.writers.jobs(), self.boot.clone(), found.places.clone());
         let recorder = Recorder::new(volume.clone(), jobs, boot, keep, places, end);
         let past = Past::new(volume, self.permits.clone());

@@ -1,6 +1,5 @@
 //! Reads events back from disk. Who reads is not in the writer's way: each read opens the file for itself.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -87,28 +86,22 @@ fn files_from(volume: &Volume, place: u64) -> Vec<Stored> {
     volume.files().list.iter().filter(|file| file.end > place && file.end > file.first).cloned().collect()
 }
 
-/// Opens a file; `None` if it was dropped meanwhile.
-fn open(file: &Stored) -> io::Result<Option<File>> {
-    match File::open(&file.path) {
-        Ok(open) => Ok(Some(open)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Gives `take` the segments from the one at `place` on, until it wants no more.
 pub(super) fn each_from(volume: &Volume, place: u64, mut take: impl FnMut(Segment) -> bool) -> io::Result<()> {
     for stored in files_from(volume, place) {
-        let Some(file) = open(&stored)? else { continue };
+        let Some(file) = volume.open(&stored)? else { continue };
         let marks = volume.marks(&stored)?;
         let at = marks.partition_point(|mark| mark.seq <= place);
         let offset = at.checked_sub(1).map_or(0, |at| marks[at].offset);
         let mut records = Records::new(&file, offset, stored.bytes);
-        while let Some((_, _, body)) = records.next()? {
+        let mut wants_more = true;
+        while wants_more && let Some((_, _, body)) = records.next()? {
             let Body::Events { segment: Some(segment), .. } = body else { continue };
-            if segment.end() > place && !take(segment) {
-                return Ok(());
-            }
+            wants_more = segment.end() <= place || take(segment);
+        }
+        volume.report(&stored, &records.damage);
+        if !wants_more {
+            break;
         }
     }
     Ok(())
@@ -139,7 +132,7 @@ fn read(volume: &Volume, place: u64, bound: u64, bytes: usize) -> io::Result<Got
 fn tail(volume: &Volume, mut search: Backwards, bound: u64) -> io::Result<Option<(u64, u64)>> {
     let mut oldest = None;
     for stored in files_from(volume, 0).into_iter().rev() {
-        let Some(file) = open(&stored)? else { continue };
+        let Some(file) = volume.open(&stored)? else { continue };
         let marks = volume.marks(&stored)?;
         let mut until = stored.bytes;
         for mark in marks.iter().rev() {
@@ -152,6 +145,7 @@ fn tail(volume: &Volume, mut search: Backwards, bound: u64) -> io::Result<Option
                 let Body::Events { segment, .. } = body else { continue };
                 segments.extend(segment.filter(|segment| segment.seq() < bound));
             }
+            volume.report(&stored, &records.damage);
             if let Some(place) = segments.iter().rev().find_map(|segment| search.place_in(segment, bound)) {
                 return Ok(Some((place, search.filtered)));
             }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use crate::stream::bytes::Bad;
@@ -9,6 +10,9 @@ use crate::stream::record::{self, Body, HEAD, Head, LONGEST, MAGIC};
 
 /// Bytes in one read.
 const BLOCK: usize = 128 << 10;
+
+/// Most damaged stretches of one file that are told apart; the last one then reaches to the last that was found.
+const STRETCHES: usize = 16;
 
 /// The records of one file, from a place in it up to another.
 #[derive(Debug)]
@@ -22,13 +26,15 @@ pub(super) struct Records<'a> {
     limit: u64,
     /// How many bytes were skipped since they were no record.
     pub(super) skipped: u64,
+    /// Where in the file those are, in order, at most [`STRETCHES`].
+    pub(super) damage: Vec<Range<u64>>,
 }
 
 impl<'a> Records<'a> {
     /// The records from `offset` on, where one begins, up to `limit`.
     pub(super) fn new(file: &'a File, offset: u64, limit: u64) -> Self {
         let offset = offset.max(MAGIC.len() as u64);
-        Self { file, offset, done: 0, buffer: Vec::new(), limit, skipped: 0 }
+        Self { file, offset, done: 0, buffer: Vec::new(), limit, skipped: 0, damage: Vec::new() }
     }
 
     /// Where the next record begins.
@@ -93,8 +99,22 @@ impl<'a> Records<'a> {
         Ok(filled >= wanted)
     }
 
-    /// Goes on where the next record may begin; `false` if there is none up to the end.
+    /// Continues where the next record may begin; `false` if there is none up to the end.
     fn skip(&mut self) -> io::Result<bool> {
+        let from = self.at();
+        let found = self.find_mark()?;
+        let to = if found { self.at() } else { self.limit };
+        let is_full = self.damage.len() == STRETCHES;
+        match self.damage.last_mut() {
+            // What looked like a record was none either.
+            Some(last) if last.end == from || is_full => last.end = to,
+            _ if from < to => self.damage.push(from..to),
+            _ => {}
+        }
+        Ok(found)
+    }
+
+    fn find_mark(&mut self) -> io::Result<bool> {
         loop {
             if let Some(at) = record::next_mark(&self.buffer[self.done..]) {
                 self.done += at;

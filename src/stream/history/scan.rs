@@ -145,7 +145,7 @@ impl Replay {
             Stored { path: path.to_owned(), first, end: first, bytes: 0, newest: Time::default(), marks: None };
         let mut marks = Vec::new();
         let mut records = Records::new(&file, 0, length);
-        let mut damaged = 0;
+        let (mut damaged, mut stretches) = (0, 0);
         while let Some((at, head, body)) = records.next()? {
             self.group.push((at, head, body));
             if !head.more {
@@ -153,13 +153,17 @@ impl Replay {
                     self.apply(at, &head, body, &mut stored, &mut marks);
                 }
                 stored.bytes = records.at();
-                damaged = records.skipped;
+                (damaged, stretches) = (records.skipped, records.damage.len());
             }
         }
         // An append whose end is missing never was; nor was what came after a damage without an end.
         self.group.clear();
         if damaged > 0 {
-            self.damage.push(format!("{} has {damaged} damaged bytes, their events are lost", path.display()));
+            let stretches = records.damage.iter().take(stretches);
+            let places: Vec<_> = stretches.map(|stretch| format!("{} to {}", stretch.start, stretch.end)).collect();
+            let places = places.join(", ");
+            let what = format!("{} has {damaged} damaged bytes ({places}), their events are lost", path.display());
+            self.damage.push(what);
         }
         if stored.bytes < length {
             log::info!(path:% = path.display(), bytes = length - stored.bytes; "the end of the history was not written to its end; it is cut off");

@@ -1,25 +1,35 @@
 //! The files of one stream: which there are, and which places each holds. The writer adds to it, readers look things up.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::event::Time;
-use crate::stream::record::Body;
+use log::warn;
+
+use crate::event::{Position, Time};
+use crate::stream::numbering::Numbering;
+use crate::stream::record::{Body, Head};
 
 use super::records::Records;
 
 /// Between two marks in the index of a file lie about this many bytes: what is read to find one event.
 const APART: u64 = 64 << 10;
 
+/// Most reports of damage in one history; after so many nobody needs the next.
+const REPORTS: usize = 1000;
+
 /// The history of one stream.
 #[derive(Debug)]
 pub(super) struct Volume {
     pub(super) directory: PathBuf,
     files: Mutex<Files>,
+    /// The places in front of which some may be without events, as known at the start.
+    steps: Vec<u64>,
+    /// What was logged of damage, at most [`REPORTS`].
+    reported: Mutex<HashSet<String>>,
 }
 
 /// What there is of a stream on disk.
@@ -59,10 +69,44 @@ pub(super) struct Mark {
 }
 
 impl Volume {
-    pub(super) fn new(directory: PathBuf, list: VecDeque<Stored>) -> Self {
+    /// The files that were found, and how their events are numbered.
+    pub(super) fn new(directory: PathBuf, list: VecDeque<Stored>, numbering: Option<&Numbering>) -> Self {
         let length = list.back().map_or(0, |last| last.bytes);
         let files = Files { list, length, ..Files::default() };
-        Self { directory, files: Mutex::new(files) }
+        let steps = numbering.into_iter().flat_map(Numbering::steps).collect();
+        Self { directory, files: Mutex::new(files), steps, reported: Mutex::default() }
+    }
+
+    /// Logs damage of a file, each stretch of it once: it may be read again and again.
+    pub(super) fn report(&self, file: &Stored, damage: &[Range<u64>]) {
+        for stretch in damage {
+            let bytes = stretch.end - stretch.start;
+            self.report_once(file, &format!("its {bytes} bytes from {} to {} are damaged", stretch.start, stretch.end));
+        }
+    }
+
+    /// Opens a file to read it; `None` if it is not there.
+    pub(super) fn open(&self, file: &Stored) -> io::Result<Option<File>> {
+        match File::open(&file.path) {
+            Ok(open) => Ok(Some(open)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // What is dropped is taken from the list before it is removed.
+                if self.files().list.iter().any(|known| known.path == file.path) {
+                    self.report_once(file, &format!("it is gone, and with it its {} events", file.end - file.first));
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn report_once(&self, file: &Stored, what: &str) {
+        let text = format!("{}: {what}", file.path.display());
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() < REPORTS && reported.insert(text.clone()) {
+            let stream = self.directory.file_name().unwrap_or_default().to_string_lossy();
+            warn!(stream:% = stream; "the history is damaged: {text}");
+        }
     }
 
     /// Its files, locked: never across a look at the disk.
@@ -92,16 +136,54 @@ impl Volume {
         let mut marks = Vec::new();
         let open = File::open(&file.path)?;
         let mut records = Records::new(&open, 0, file.bytes);
+        let mut lost = Lost { steps: &self.steps, next: file.first, last: None, found: Vec::new() };
         while let Some((offset, head, body)) = records.next()? {
             if let Body::Events { segment: Some(_), .. } = body {
                 mark(&mut marks, Mark { seq: head.seq, offset, time: head.time });
+                lost.note(&head);
             }
+        }
+        lost.up_to(file.end);
+        self.report(file, &records.damage);
+        for what in lost.found {
+            self.report_once(file, &what);
         }
         let marks = Arc::new(marks);
         if let Some(known) = self.files().list.iter_mut().find(|known| known.path == file.path) {
             known.marks = Some(marks.clone());
         }
         Ok(marks)
+    }
+}
+
+/// Events that a file should have and has not.
+struct Lost<'a> {
+    steps: &'a [u64],
+    /// The place of the event that should come next, and the id of the last one that did.
+    next: u64,
+    last: Option<Position>,
+    found: Vec<String>,
+}
+
+impl Lost<'_> {
+    fn note(&mut self, head: &Head) {
+        self.up_to(head.seq);
+        self.next = self.next.max(head.seq + u64::from(head.count));
+        let last = head.first.number + u64::from(head.count).saturating_sub(1);
+        self.last = Some(Position { number: last, ..head.first });
+    }
+
+    /// The next event that is there, or that another file begins with, has this place.
+    fn up_to(&mut self, place: u64) {
+        // Where numbering took a step, places may be without events; of what is older than its memory nothing is known.
+        let is_step = self.steps.contains(&place) || self.steps.first().is_none_or(|first| *first > place);
+        if place > self.next && !is_step && self.found.len() < REPORTS {
+            let count = place - self.next;
+            self.found.push(match self.last {
+                Some(last) => format!("the {count} events after {last} are lost"),
+                None => format!("its first {count} events are lost"),
+            });
+        }
     }
 }
 

@@ -1,0 +1,207 @@
+//! The list of revoked tokens: the file `revoked` in the directory of our own keys, an id each line; what follows a `#` is
+//! for people.
+//!
+//! The list is its own source, since a revocation applies whatever else is broken. What is on it once stays known while the
+//! list cannot be read; until it was read for the first time, no token counts, since any may be on it.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::directory::Directory;
+
+use super::keys::KeyError;
+use super::token::BadToken;
+
+/// The name of the list.
+const LIST: &str = "revoked";
+
+/// Longest list, in bytes: some hundred thousand ids.
+const LONGEST: u64 = 4 << 20;
+
+/// Which tokens are revoked, as far as it is known.
+#[derive(Debug, Clone)]
+pub(super) enum Revoked {
+    /// These.
+    Listed(Arc<HashSet<Box<[u8]>>>),
+    /// The list was never read.
+    Unknown,
+}
+
+impl Default for Revoked {
+    fn default() -> Self {
+        Self::Listed(Arc::default())
+    }
+}
+
+impl Revoked {
+    /// Reads the list of a directory, and says why it cannot be read as a whole; what was on it `before` stays then.
+    pub(super) fn load(directory: &Path, before: &Self) -> (Self, Option<KeyError>) {
+        match Self::read(directory) {
+            Ok((list, fits)) => {
+                let too_long = || {
+                    let why = format!("it is longer than {LONGEST} bytes, and what is behind them is not read");
+                    KeyError::Read(directory.join(LIST), io::Error::new(io::ErrorKind::FileTooLarge, why))
+                };
+                (list, (!fits).then(too_long))
+            }
+            // Without its directory there is no list to have been shortened.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match before {
+                Self::Listed(_) => (before.clone(), None),
+                Self::Unknown => (Self::default(), None),
+            },
+            Err(error) => (before.clone(), Some(KeyError::Read(directory.join(LIST), error))),
+        }
+    }
+
+    /// The list, and whether that is all of it. An error of `NotFound` is about the directory.
+    fn read(directory: &Path) -> io::Result<(Self, bool)> {
+        let directory = Directory::open(directory)?;
+        let file = match directory.read(LIST) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Self::default(), true)),
+            file => file?,
+        };
+        let mut text = Vec::new();
+        file.take(LONGEST + 1).read_to_end(&mut text)?;
+        let fits = text.len() as u64 <= LONGEST;
+        Ok((Self::parse(&text), fits))
+    }
+
+    /// Lines that are no text are ids that nothing has; they spoil no other line.
+    fn parse(text: &[u8]) -> Self {
+        let ids = text.split(|byte| *byte == b'\n' || *byte == b'\r');
+        let ids = ids.map(|line| line.split(|byte| *byte == b'#').next().unwrap_or_default().trim_ascii());
+        Self::Listed(Arc::new(ids.filter(|id| !id.is_empty()).map(Into::into).collect()))
+    }
+
+    /// Whether a token of this id may count.
+    pub(super) fn check(&self, id: &str) -> Result<(), BadToken> {
+        match self {
+            Self::Listed(ids) if ids.contains(id.as_bytes()) => Err(BadToken::Revoked),
+            Self::Listed(_) => Ok(()),
+            Self::Unknown => Err(BadToken::Unknown),
+        }
+    }
+
+    /// How many are revoked.
+    pub(super) fn count(&self) -> Option<usize> {
+        match self {
+            Self::Listed(ids) => Some(ids.len()),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// Whether the id can be on the list: it is one word, as is each id that [`id_of`](super::token::id_of) gives.
+pub(crate) fn fits(id: &str) -> bool {
+    !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
+}
+
+/// Adds an id to the list, and makes the list if there is none. Gives its path, and whether the id was on it already.
+pub(crate) fn revoke(directory: &Path, id: &str) -> Result<(PathBuf, bool), KeyError> {
+    let path = directory.join(LIST);
+    let failed = |error| KeyError::Write(path.clone(), error);
+    let opened = Directory::open_for_writing(directory).map_err(failed)?;
+    let mut file = opened.append(LIST).map_err(failed)?;
+    let mut text = Vec::new();
+    (&file).take(LONGEST + 1).read_to_end(&mut text).map_err(failed)?;
+    if Revoked::parse(&text).check(id).is_err() {
+        return Ok((path, true));
+    }
+    // Somebody may have written the last line without its end.
+    let mut line = if text.last().is_some_and(|last| *last != b'\n') { "\n".to_owned() } else { String::new() };
+    line.extend([id, "\n"]);
+    if text.len() as u64 + line.len() as u64 > LONGEST {
+        let why = format!("it would be longer than {LONGEST} bytes; remove the lines of tokens that have expired");
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, why)));
+    }
+    file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    Ok((path, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn an_id_is_a_word_and_a_line() {
+        let table: [(&[u8], &[&str], &[&str]); 7] = [
+            (b"", &[], &["one"]),
+            (b"one\ntwo\n", &["one", "two"], &["onetwo", "on"]),
+            (b"one\n two # a laptop that was stolen\n\n", &["one", "two"], &["a", "laptop"]),
+            (b"one\r\ntwo\r\n", &["one", "two"], &[]),
+            (b"one\n\xff\xfe\ntwo", &["one", "two"], &[]),
+            (b"#one\n# two\n", &[], &["one", "two"]),
+            (b"one\0\ntwo\n", &["two"], &["one"]),
+        ];
+        for (text, revoked, others) in table {
+            let list = Revoked::parse(text);
+            assert!(revoked.iter().all(|id| list.check(id) == Err(BadToken::Revoked)), "{text:?}");
+            assert!(others.iter().all(|id| list.check(id) == Ok(())), "{text:?}");
+        }
+        for (id, fit) in
+            [("a-B_9", true), ("a b", false), ("a#b", false), ("", false), ("a\n", false), ("\u{7f}", false)]
+        {
+            assert_eq!(fits(id), fit, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_revoked_stays_so_while_the_list_cannot_be_read() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("keys");
+        assert!(revoke(&directory, "one").is_err(), "where there is no directory nothing is revoked");
+        fs::create_dir(&directory).unwrap();
+        assert_eq!(revoke(&directory, "one").unwrap(), (directory.join(LIST), false));
+        let (known, fault) = Revoked::load(&directory, &Revoked::Unknown);
+        assert!(fault.is_none());
+        let list = directory.join(LIST);
+        let spoil: [(&str, &dyn Fn()); 4] = [
+            ("a directory", &|| fs::create_dir(&list).unwrap()),
+            ("a FIFO", &|| {
+                rustix::fs::mknodat(rustix::fs::CWD, &list, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+                    .unwrap();
+            }),
+            ("a link to itself", &|| std::os::unix::fs::symlink(LIST, &list).unwrap()),
+            ("a link to a directory", &|| std::os::unix::fs::symlink(".", &list).unwrap()),
+        ];
+        for (what, spoil) in spoil {
+            fs::remove_file(&list).or_else(|_| fs::remove_dir(&list)).unwrap();
+            spoil();
+            let (after, fault) = Revoked::load(&directory, &known);
+            assert!(fault.is_some() && after.check("one") == Err(BadToken::Revoked), "{what}");
+            let (first, fault) = Revoked::load(&directory, &Revoked::Unknown);
+            assert!(fault.is_some() && first.check("two") == Err(BadToken::Unknown), "{what}");
+            assert!(revoke(&directory, "two").is_err(), "{what}");
+        }
+        fs::remove_file(&list).unwrap();
+        assert_eq!(Revoked::load(&directory, &known).0.check("one"), Ok(()), "a list that was removed revokes nothing");
+        fs::remove_dir(&directory).unwrap();
+        assert_eq!(
+            Revoked::load(&directory, &known).0.check("one"),
+            Err(BadToken::Revoked),
+            "its directory is another matter"
+        );
+        assert_eq!(Revoked::load(&directory, &Revoked::Unknown).0.check("one"), Ok(()));
+    }
+
+    #[test]
+    fn the_list_grows_by_whole_lines_up_to_its_bound() {
+        let place = tempfile::tempdir().unwrap();
+        let list = place.path().join(LIST);
+        fs::write(&list, "by hand").unwrap();
+        fs::set_permissions(&list, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(!revoke(place.path(), "one").unwrap().1);
+        assert!(revoke(place.path(), "one").unwrap().1, "it is revoked already");
+        assert_eq!(fs::read_to_string(&list).unwrap(), "by hand\none\n");
+        let long = "x".repeat(usize::try_from(LONGEST).unwrap());
+        fs::write(&list, format!("first\n{long}")).unwrap();
+        let (known, fault) = Revoked::load(place.path(), &Revoked::Unknown);
+        assert!(fault.unwrap().to_string().contains("revoked"));
+        assert_eq!(known.check("first"), Err(BadToken::Revoked), "what fits applies");
+        assert!(revoke(place.path(), "two").is_err());
+    }
+}

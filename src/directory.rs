@@ -1,0 +1,405 @@
+//! Files in a directory that may belong to somebody else, such as the keys of the daemon's user that root looks after.
+//!
+//! The owner of a directory can exchange any name in it at any moment. So nothing here trusts a path twice: directories and
+//! files are opened relative to a descriptor, links of others are not followed, and what was opened is judged, and given
+//! to its owner, on its own descriptor.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, fchown, fstat, fsync, mkdirat, open,
+    openat, readlinkat, renameat, renameat_with, statat, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+/// Most symbolic links on the way to a directory: as many as the system follows (`path_resolution(7)`).
+const LINKS: usize = 40;
+
+/// Mode of what is made here: for its owner alone.
+const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
+
+/// Flags of every open: the descriptor is for no child, a FIFO does not block, and a terminal does not become ours.
+const ALWAYS: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// An open directory.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    opened: OwnedFd,
+    path: PathBuf,
+    owner: u32,
+    group: u32,
+    mode: u32,
+}
+
+/// Which file it is, whatever its names are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl From<&Stat> for FileId {
+    fn from(found: &Stat) -> Self {
+        Self { device: found.st_dev, inode: found.st_ino }
+    }
+}
+
+impl Directory {
+    /// Opens a directory to read what is in it. Links on the way to it are followed, as for any program; but root follows
+    /// only those of root, since it may read what whoever made them may not.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        if geteuid().is_root() {
+            return Self::open_for_writing(path);
+        }
+        let opened = openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | ALWAYS, Mode::empty())?;
+        Self::of(opened, path)
+    }
+
+    /// Opens a directory to change what is in it; a link on the way to it is followed only if root or the caller made it.
+    pub(crate) fn open_for_writing(path: &Path) -> io::Result<Self> {
+        Self::of(walk(path, false)?, path)
+    }
+
+    /// Does the same, and makes the directories that are not there, for their owner alone.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        Self::of(walk(path, true)?, path)
+    }
+
+    /// Opens the directory of a file to change what is in it, and gives the name of the file.
+    pub(crate) fn of_file(path: &Path) -> io::Result<(Self, String)> {
+        let name = path.file_name().and_then(OsStr::to_str);
+        let name = name.ok_or_else(|| io::Error::other("it does not end with the name of a file"))?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok((Self::open_for_writing(parent)?, name.to_owned()))
+    }
+
+    fn of(opened: OwnedFd, path: &Path) -> io::Result<Self> {
+        let found = fstat(&opened)?;
+        let (owner, group, mode) = (found.st_uid, found.st_gid, found.st_mode & 0o7777);
+        Ok(Self { opened, path: path.to_owned(), owner, group, mode })
+    }
+
+    /// The path of a file in it, for people.
+    pub(crate) fn path_of(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The permissions of the directory itself.
+    pub(crate) fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// The user it belongs to.
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner
+    }
+
+    /// The names in it, in no order, without `.` and `..`.
+    pub(crate) fn names(&self) -> io::Result<impl Iterator<Item = io::Result<OsString>>> {
+        let entries = Dir::read_from(&self.opened)?;
+        Ok(entries.filter_map(|entry| match entry {
+            Ok(entry) => {
+                let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
+                (name != "." && name != "..").then_some(Ok(name))
+            }
+            Err(error) => Some(Err(error.into())),
+        }))
+    }
+
+    /// Opens a regular file to read it. A link is followed only if the directory is root's or the caller's own: in that
+    /// of another user it could name what that user may not read.
+    pub(crate) fn read(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
+        let is_trusted = self.owner() == 0 || self.owner() == geteuid().as_raw();
+        let links = if is_trusted { OFlags::empty() } else { OFlags::NOFOLLOW };
+        self.open_file(name.as_ref(), OFlags::RDONLY | links).map(|(file, _)| file)
+    }
+
+    /// Opens a file to append to it, and makes it, for the owner of the directory, if there is none.
+    ///
+    /// # Errors
+    /// If it is a link or no regular file, has another name too, or belongs to somebody else than the directory.
+    pub(crate) fn append(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::APPEND;
+        loop {
+            match self.open_existing(name, flags) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+                Ok((file, found)) => return self.check_own(&found).map(|()| file),
+            }
+            match self.create_new(name, flags, PRIVATE_FILE) {
+                // Somebody else made it just now.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.and_then(|file| self.give_to_owner(&file).map(|()| file)),
+            }
+        }
+    }
+
+    /// Makes a file with this content, for the owner of the directory. It is there as a whole or not at all.
+    ///
+    /// # Errors
+    /// Also if there is something of that name.
+    pub(crate) fn write_new(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let temporary = format!(".{name}.{:08x}.new", fastrand::u32(..));
+        let mut file = self.create_new(&temporary, OFlags::WRONLY, PRIVATE_FILE)?;
+        let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| self.give_to_owner(&file));
+        let done = written.and_then(|()| self.rename_new(&temporary, name));
+        if done.is_err() {
+            // The first error is the one to tell.
+            self.remove(&temporary).unwrap_or_default();
+        }
+        done
+    }
+
+    /// Removes a name from it; what a link points to stays.
+    pub(crate) fn remove(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        unlinkat(&self.opened, name.as_ref(), AtFlags::empty())?;
+        Ok(fsync(&self.opened)?)
+    }
+
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        let renamed = renameat_with(&self.opened, from, &self.opened, to, RenameFlags::NOREPLACE);
+        match renamed {
+            // Some file systems cannot; a name that is chosen by the time and by chance is replaced by no accident.
+            Err(Errno::INVAL | Errno::NOSYS) => renameat(&self.opened, from, &self.opened, to)?,
+            renamed => renamed?,
+        }
+        Ok(fsync(&self.opened)?)
+    }
+
+    /// Makes a file of the caller's; `mode` is subject to the umask.
+    ///
+    /// # Errors
+    /// Also if there is something of that name, be it a link to nothing.
+    pub(crate) fn create_new(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<File> {
+        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | ALWAYS;
+        Ok(openat(&self.opened, name, flags, mode)?.into())
+    }
+
+    /// Opens a regular file that is there, and says what was opened.
+    ///
+    /// # Errors
+    /// Also if it is a link, or something else.
+    pub(crate) fn open_existing(&self, name: &str, flags: OFlags) -> io::Result<(File, Stat)> {
+        self.open_file(OsStr::new(name), flags | OFlags::NOFOLLOW)
+    }
+
+    /// Whether a name in it stands for this file.
+    pub(crate) fn has(&self, name: &str, file: FileId) -> bool {
+        let found = statat(&self.opened, name, AtFlags::SYMLINK_NOFOLLOW);
+        found.is_ok_and(|found| FileId::from(&found) == file)
+    }
+
+    /// Opens what has to be a regular file, and says what was opened.
+    fn open_file(&self, name: &OsStr, flags: OFlags) -> io::Result<(File, Stat)> {
+        open_regular(&self.opened, Path::new(name), flags)
+    }
+
+    /// Whether a file may be appended to in the name of the directory's owner.
+    fn check_own(&self, found: &Stat) -> io::Result<()> {
+        if found.st_nlink > 1 {
+            return Err(io::Error::other("it has another name too (a hard link), and so may be somebody else's file"));
+        }
+        if found.st_uid != self.owner() {
+            let why = format!(
+                "it belongs to the user {}, and its directory to the user {}; chown it",
+                found.st_uid,
+                self.owner()
+            );
+            return Err(io::Error::other(why));
+        }
+        Ok(())
+    }
+
+    /// What root makes in a directory of another user is that user's.
+    fn give_to_owner(&self, file: &File) -> io::Result<()> {
+        if self.owner() == geteuid().as_raw() {
+            return Ok(());
+        }
+        let (owner, group) = (Uid::from_raw(self.owner), Gid::from_raw(self.group));
+        Ok(fchown(file, Some(owner), Some(group))?)
+    }
+}
+
+/// Opens a regular file relative to a directory, and says what was opened. Does not wait for the writer of a FIFO.
+///
+/// # Errors
+/// Also if it is something else, or, with `NOFOLLOW`, a link.
+pub(crate) fn open_regular(at: impl std::os::fd::AsFd, path: &Path, flags: OFlags) -> io::Result<(File, Stat)> {
+    let opened = openat(at, path, flags | ALWAYS, PRIVATE_FILE).map_err(|error| match error {
+        Errno::LOOP => io::Error::other("it is a symbolic link, which is not followed here"),
+        Errno::NXIO => io::Error::other("it is not a regular file"),
+        error => error.into(),
+    })?;
+    let found = fstat(&opened)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok((opened.into(), found))
+}
+
+/// Opens a directory step by step. A link on the way is followed only if root or the caller made it.
+fn walk(path: &Path, make: bool) -> io::Result<OwnedFd> {
+    let pass = OFlags::PATH | OFlags::CLOEXEC;
+    let parts = |path: &Path| path.components().map(|part| part.as_os_str().to_owned()).collect::<VecDeque<_>>();
+    let mut left = parts(&std::path::absolute(path)?);
+    let mut at = open("/", pass | OFlags::DIRECTORY, Mode::empty())?;
+    let mut links = 0;
+    while let Some(name) = left.pop_front() {
+        if Path::new(&name).components().next() == Some(Component::RootDir) {
+            at = open("/", pass | OFlags::DIRECTORY, Mode::empty())?;
+            continue;
+        }
+        let next = match openat(&at, &name, pass | OFlags::NOFOLLOW, Mode::empty()) {
+            Err(Errno::NOENT) if make => {
+                mkdirat(&at, &name, PRIVATE_DIRECTORY)?;
+                openat(&at, &name, pass | OFlags::NOFOLLOW, Mode::empty())?
+            }
+            next => next?,
+        };
+        let found = fstat(&next)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::Symlink {
+            at = next;
+            continue;
+        }
+        links += 1;
+        if links > LINKS {
+            return Err(Errno::LOOP.into());
+        }
+        if found.st_uid != 0 && found.st_uid != geteuid().as_raw() {
+            let why = format!(
+                "{} in its path is a symbolic link of the user {}, and is not followed",
+                name.to_string_lossy().escape_debug(),
+                found.st_uid
+            );
+            return Err(io::Error::other(why));
+        }
+        let target = PathBuf::from(OsString::from_vec(readlinkat(&next, "", Vec::new())?.into_bytes()));
+        for part in parts(&target).into_iter().rev() {
+            left.push_front(part);
+        }
+    }
+    Ok(openat(&at, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Read;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    /// A file that nobody may change, and a directory in which it is laid as a trap.
+    fn trap(lay: impl FnOnce(&Path, &Path)) -> (tempfile::TempDir, Directory) {
+        let place = tempfile::tempdir().unwrap();
+        let precious = place.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        let directory = place.path().join("keys");
+        fs::create_dir(&directory).unwrap();
+        lay(&precious, &directory.join("name"));
+        let directory = Directory::open_for_writing(&directory).unwrap();
+        (place, directory)
+    }
+
+    #[test]
+    fn nothing_that_is_laid_as_a_trap_is_written_to() {
+        type Trap = (&'static str, fn(&Path, &Path));
+        let traps: [Trap; 7] = [
+            ("a link to a file", |precious, name| symlink(precious, name).unwrap()),
+            ("a relative link", |_, name| symlink("../precious", name).unwrap()),
+            ("a link to nothing", |precious, name| symlink(precious.with_extension("new"), name).unwrap()),
+            ("a link to a directory", |precious, name| symlink(precious.parent().unwrap(), name).unwrap()),
+            ("a hard link", |precious, name| fs::hard_link(precious, name).unwrap()),
+            ("a directory", |_, name| fs::create_dir(name).unwrap()),
+            ("a FIFO", |_, name| {
+                rustix::fs::mknodat(CWD, name, FileType::Fifo, PRIVATE_FILE, 0).unwrap();
+            }),
+        ];
+        for (what, lay) in traps {
+            let (place, directory) = trap(lay);
+            assert!(directory.append("name").is_err(), "{what}");
+            assert!(directory.write_new("name", b"content").is_err(), "{what}");
+            let precious = place.path().join("precious");
+            assert_eq!(fs::read_to_string(&precious).unwrap(), "precious", "{what}");
+            assert!(!precious.with_extension("new").exists(), "{what}");
+            assert_eq!(fs::read_dir(place.path().join("keys")).unwrap().count(), 1, "{what}: nothing is left behind");
+            if what != "a directory" {
+                directory.remove("name").unwrap();
+            }
+            assert_eq!(fs::read_to_string(&precious).unwrap(), "precious", "{what} is removed, and not its target");
+        }
+    }
+
+    #[test]
+    fn what_is_made_is_for_its_owner_alone_and_is_appended_to() {
+        let (place, directory) = trap(|_, _| {});
+        directory.append("list").unwrap().write_all(b"one\n").unwrap();
+        directory.append("list").unwrap().write_all(b"two\n").unwrap();
+        directory.write_new("key", b"secret").unwrap();
+        let again = directory.write_new("key", b"other").unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        for (name, text) in [("list", "one\ntwo\n"), ("key", "secret")] {
+            let mut found = String::new();
+            directory.read(name).unwrap().read_to_string(&mut found).unwrap();
+            assert_eq!(found, text);
+            let mode = fs::metadata(place.path().join("keys").join(name)).unwrap().mode();
+            assert_eq!(mode & 0o7777, 0o600, "{name}");
+        }
+        let mut names: Vec<_> = directory.names().unwrap().map(Result::unwrap).collect();
+        names.sort();
+        assert_eq!(names, ["key", "list"]);
+        let made = Directory::create(&place.path().join("a/b")).unwrap();
+        assert_eq!(made.mode(), 0o700);
+    }
+
+    /// What another user owns, only root can try.
+    #[test]
+    fn links_and_files_of_another_user_are_not_trusted_and_new_files_are_given_to_it() {
+        const NOBODY: u32 = 65534;
+        if !geteuid().is_root() {
+            eprintln!("skipped: only root can give files to another user");
+            return;
+        }
+        let place = tempfile::tempdir().unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let (real, theirs) = (place.path().join("real"), place.path().join("theirs"));
+        for directory in [&real, &theirs] {
+            fs::create_dir(directory).unwrap();
+        }
+        let chown = |path: &Path| std::os::unix::fs::lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        let link = |name: &str, target: &Path| {
+            let link = place.path().join(name);
+            symlink(target, &link).unwrap();
+            link
+        };
+        let (mine, foreign) = (link("mine", &real), link("foreign", &real));
+        chown(&foreign);
+        chown(&theirs);
+        assert!(Directory::open_for_writing(&mine).is_ok());
+        for path in [foreign.clone(), foreign.join("below")] {
+            let refused = Directory::create(&path).unwrap_err();
+            assert!(refused.to_string().contains("symbolic link of the user 65534"), "{refused}");
+        }
+        let directory = Directory::open_for_writing(&theirs).unwrap();
+        fs::write(theirs.join("of-root"), "x").unwrap();
+        assert!(directory.append("of-root").unwrap_err().to_string().contains("belongs to the user 0"));
+        directory.append("list").unwrap();
+        directory.write_new("key", b"secret").unwrap();
+        for name in ["list", "key"] {
+            let found = fs::metadata(theirs.join(name)).unwrap();
+            assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (NOBODY, NOBODY, 0o600), "{name}");
+        }
+        fs::write(place.path().join("secret"), "secret").unwrap();
+        symlink(place.path().join("secret"), theirs.join("link")).unwrap();
+        assert!(directory.read("link").is_err(), "in a directory of another user links are not even read");
+        symlink(place.path().join("secret"), real.join("link")).unwrap();
+        assert!(Directory::open(&real).unwrap().read("link").is_ok());
+    }
+}
