@@ -11,14 +11,16 @@ use rustix::fs::fstat;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::{OpenOptions, Receiver};
 
+use super::handles::Handles;
 use super::identity::Identity;
 
 /// Most bytes in one read: what a pipe holds.
 const CHUNK: usize = 64 << 10;
 
 /// The fifos of one stream, by the number of their path.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fifos {
+    handles: Handles,
     open: BTreeMap<usize, Fifo>,
     buffer: Vec<u8>,
 }
@@ -40,6 +42,10 @@ impl Fifo {
 }
 
 impl Fifos {
+    pub(super) fn new(handles: Handles) -> Self {
+        Self { handles, open: BTreeMap::new(), buffer: Vec::new() }
+    }
+
     /// Opens those that are `wanted` and closes all others; gives back the numbers of those that were closed.
     pub(super) fn keep<'a>(&mut self, wanted: impl Iterator<Item = (usize, Identity, &'a Path)>) -> Vec<usize> {
         let mut before = std::mem::take(&mut self.open);
@@ -60,10 +66,10 @@ impl Fifos {
             return pending().await;
         }
         self.buffer.resize(CHUNK, 0);
-        let Self { open, buffer } = self;
+        let Self { handles, open, buffer } = self;
         let (id, count) = poll_fn(|context| {
             for (id, fifo) in &mut *open {
-                if let Poll::Ready(outcome) = fifo.read(context, buffer) {
+                if let Poll::Ready(outcome) = fifo.read(context, buffer, handles) {
                     return Poll::Ready((*id, outcome));
                 }
             }
@@ -84,10 +90,14 @@ impl Fifos {
 }
 
 impl Fifo {
-    fn read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn read(&mut self, context: &mut Context<'_>, buffer: &mut [u8], handles: &Handles) -> Poll<io::Result<usize>> {
         let mut filled = ReadBuf::new(buffer);
         let read = Pin::new(&mut self.receiver).poll_read(context, &mut filled);
-        read.map_ok(|()| filled.filled().len())
+        let count = filled.filled().len();
+        if count > 0 {
+            handles.see(fstat(&self.receiver)?.st_mode);
+        }
+        read.map_ok(|()| count)
     }
 
     /// Its last writer is gone: it is opened again. The old end stays open until then, so what is written meanwhile is kept.

@@ -1,6 +1,6 @@
 //! How many files are open in the whole program, so that descriptors are left for clients.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -19,7 +19,7 @@ const KEPT: usize = 128;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Handles {
     open: Arc<Mutex<usize>>,
-    /// What is told when a file is opened that not everybody may read.
+    /// Set when a file is read that not everybody may read.
     private: Option<Private>,
 }
 
@@ -35,17 +35,11 @@ impl Handles {
     pub(super) fn open(&self, path: &Path) -> io::Result<Handle> {
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        // Its group and its owner may read it, or its owner alone (inode(7)): `o+r` is not set.
-        if let Some(private) = &self.private
-            && file.metadata()?.mode() & 0o004 == 0
-        {
-            private.set();
-        }
         self.count(|open| *open += 1);
         Ok(Handle { file, handles: self.clone() })
     }
 
-    /// The same, and what it opens is looked at.
+    /// The same for a stream that is private once it reads a file that not everybody may read.
     pub(super) fn guarded(self, private: Private) -> Self {
         Self { private: Some(private), ..self }
     }
@@ -55,8 +49,28 @@ impl Handles {
         self.count(|open| *open) > if active { KEPT } else { KEPT / 2 }
     }
 
+    /// Lines were or will be read from a file of this mode.
+    pub(super) fn see(&self, mode: u32) {
+        // Its group and its owner may read it, or its owner alone (inode(7)): `o+r` is not set.
+        if let Some(private) = &self.private
+            && mode & 0o004 == 0
+        {
+            private.set();
+        }
+    }
+
     fn count<T>(&self, look: impl FnOnce(&mut usize) -> T) -> T {
         look(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Handle {
+    /// What the file is now. Called before each read, so that the stream is private before it has a line that was written
+    /// when not everybody could read the file.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        let metadata = self.file.metadata()?;
+        self.handles.see(metadata.mode());
+        Ok(metadata)
     }
 }
 

@@ -78,7 +78,8 @@ impl Followed {
         let ear = Arc::new(Ear::default());
         let files = Box::new(Files::new(spec, source, places, wakes, ear.clone()));
         let (next, pace) = (Next::Now, Instant::now());
-        Self { files: Some(files), look: None, next, pace, ear, fifos: Fifos::default(), is_last: false }
+        let fifos = Fifos::new(files.wakes.handles.clone());
+        Self { files: Some(files), look: None, next, pace, ear, fifos, is_last: false }
     }
 
     /// Waits until there is something, and puts it into `batch`, which is empty. May be dropped at any time.

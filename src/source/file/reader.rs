@@ -129,7 +129,11 @@ impl Reader {
 
     /// The open file.
     pub(super) fn file(&self) -> io::Result<&File> {
-        self.file.as_deref().ok_or_else(|| io::Error::other("the file is not open"))
+        self.handle().map(|handle| &**handle)
+    }
+
+    fn handle(&self) -> io::Result<&Handle> {
+        self.file.as_ref().ok_or_else(|| io::Error::other("the file is not open"))
     }
 
     /// Opens what `path` names, and goes on in it if it is this file; says whether it is.
@@ -225,7 +229,7 @@ impl Reader {
     pub(super) fn read(&mut self, how: How) -> io::Result<Read> {
         let offset = self.trace.offset();
         let before = self.trace.before().len();
-        let metadata = self.file()?.metadata()?;
+        let metadata = self.handle()?.metadata()?;
         let size = metadata.len();
         self.written = metadata.modified().map_or(0, nanos);
         let last = std::mem::replace(&mut self.size, size);
