@@ -106,6 +106,7 @@ struct Keeper {
 impl Keeper {
     fn new(house: House, config: Config, load: Load, by_hand: bool) -> Self {
         let (fleet, wakes, status) = (Fleet::default(), Wakes::new(), String::new());
+        wakes.protect(config.own_paths());
         Self { house, fleet, wakes, config, load, by_hand, status }
     }
 
@@ -181,6 +182,7 @@ impl Keeper {
     async fn change(&mut self, config: Config) -> Outcome {
         let rest = unapplied(&self.config, &config);
         let streams = config.streams.len();
+        self.protect(&config);
         let plan = self.fleet.plan(config.streams);
         let mut summary = plan.summary();
         if self.config.limits != config.limits {
@@ -196,6 +198,15 @@ impl Keeper {
             text = format!("{text}\n{rest}");
         }
         if failures.is_empty() { Outcome::Done(text) } else { Outcome::Failed(failures.join("\n")) }
+    }
+
+    /// Protects the files of the daemon as it runs, and those of `config`, which it may use after a restart.
+    fn protect(&mut self, config: &Config) {
+        self.config.files.clone_from(&config.files);
+        let (mut own, after) = (self.config.own_paths(), config.own_paths());
+        own.directories.extend(after.directories);
+        own.files.extend(after.files);
+        self.wakes.protect(own);
     }
 
     async fn carry_out(&mut self, plan: Plan) -> Vec<String> {
@@ -233,7 +244,8 @@ fn failure(name: &StreamName, error: &HistoryError) -> String {
 
 /// What differs beside streams and limits, if anything does: that is in force only from the next start.
 fn unapplied(before: &Config, after: &Config) -> Option<String> {
-    let rest = Config { streams: before.streams.clone(), limits: before.limits.clone(), ..after.clone() };
+    let (limits, streams, files) = (before.limits.clone(), before.streams.clone(), before.files.clone());
+    let rest = Config { limits, streams, files, ..after.clone() };
     if rest == *before {
         return None;
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use rustix::fs::fstat;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::unix::pipe::{OpenOptions, Receiver};
+use tokio::net::unix::pipe::Receiver;
 
 use super::handles::Handles;
 use super::identity::Identity;
@@ -33,11 +33,11 @@ struct Fifo {
 }
 
 impl Fifo {
-    /// Opens it; does not wait for a writer.
-    fn open(path: &Path) -> io::Result<Self> {
-        let receiver = OpenOptions::new().open_receiver(path)?;
-        let identity = Identity::from(&fstat(&receiver)?);
-        Ok(Self { path: path.to_owned(), receiver, identity })
+    /// Opens a FIFO; does not wait for a writer.
+    fn open(path: &Path, handles: &Handles) -> io::Result<Self> {
+        let (file, metadata) = handles.opener().open(path)?;
+        let receiver = Receiver::from_file(file)?;
+        Ok(Self { path: path.to_owned(), receiver, identity: Identity::from(&metadata) })
     }
 }
 
@@ -52,7 +52,7 @@ impl Fifos {
         for (id, identity, path) in wanted {
             let known = before.remove(&id).filter(|fifo| fifo.identity.is_inode(identity));
             // If it was replaced meanwhile, the next look sees by what.
-            if let Some(fifo) = known.or_else(|| Fifo::open(path).ok()) {
+            if let Some(fifo) = known.or_else(|| Fifo::open(path, &self.handles).ok()) {
                 self.open.insert(id, fifo);
             }
         }
@@ -79,7 +79,7 @@ impl Fifos {
         match count {
             Ok(count @ 1..) => (id, &self.buffer[..count]),
             end => {
-                if end.is_err() || !self.open.get_mut(&id).is_some_and(Fifo::again) {
+                if end.is_err() || !self.open.get_mut(&id).is_some_and(|fifo| fifo.again(&self.handles)) {
                     // The next look sees why.
                     self.open.remove(&id);
                 }
@@ -101,8 +101,8 @@ impl Fifo {
     }
 
     /// Its last writer is gone: it is opened again. The old end stays open until then, so what is written meanwhile is kept.
-    fn again(&mut self) -> bool {
-        match Self::open(&self.path) {
+    fn again(&mut self, handles: &Handles) -> bool {
+        match Self::open(&self.path, handles) {
             Ok(fifo) => {
                 *self = fifo;
                 true

@@ -87,8 +87,7 @@ pub(super) enum Read {
 impl Reader {
     /// Opens a file, to be read from its start.
     pub(super) fn open(path: &Path, handles: &Handles) -> io::Result<Self> {
-        let file = handles.open(path)?;
-        let metadata = file.metadata()?;
+        let (file, metadata) = handles.open(path)?;
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file any more"));
         }
@@ -138,8 +137,8 @@ impl Reader {
 
     /// Opens what `path` names, and goes on in it if it is this file; says whether it is.
     pub(super) fn attach(&mut self, path: &Path, handles: &Handles) -> io::Result<bool> {
-        let file = handles.open(path)?;
-        let same = Identity::from(&file.metadata()?) == self.identity;
+        let (file, metadata) = handles.open(path)?;
+        let same = Identity::from(&metadata) == self.identity;
         if same {
             self.file = Some(file);
         }
