@@ -11,7 +11,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("telemetry", &[]),
     ("reload", &[]),
     ("detach", &[]),
-    ("doctor", &["config"]),
+    ("doctor", &["config", "source"]),
     ("line", &["event"]),
     ("progress", &["event"]),
     ("wire", &["event"]),

@@ -360,3 +360,24 @@ fn a_file_that_is_closed_to_others_makes_its_stream_private_before_its_next_line
     }
     wait_for(&daemon, "still", "SECRET");
 }
+
+#[test]
+fn doctor_names_a_symlink_that_is_not_followed() {
+    if !is_root() {
+        return;
+    }
+    let place = place();
+    secrets(&place);
+    link(&place, "logs/app.log", "../app/app.log", NOBODY);
+    link(&place, "logs/d", "../app", NOBODY);
+    link(&place, "logs/fine", "../app/app.log", 0);
+    place.configure("streams: { a: { file: logs/app.log }, b: { file: 'logs/d/*.log' }, c: { file: logs/fine }, d: { file: rtlogd.yaml } }");
+    let said = String::from_utf8(place.execute(&["doctor", "--config", "rtlogd.yaml"]).out).unwrap();
+    for (stream, what) in
+        [("a", "logs/app.log belongs to nobody"), ("b", "logs/d belongs to nobody"), ("d", "own files")]
+    {
+        let line = said.lines().find(|line| line.contains(&format!("stream {stream}: ")));
+        assert!(line.is_some_and(|line| line.contains(what)), "{stream}: {said}");
+    }
+    assert!(!said.contains("stream c: "), "{said}");
+}

@@ -63,6 +63,13 @@ pub(crate) fn is_hidden(path: &Path, follow_symlinks: bool, own: OwnPaths) -> bo
     examine(path, follow_symlinks, own).is_ok_and(|found| handles::is_hidden(found.mode()))
 }
 
+/// Why a stream may not open a path, or look through the directory that it names, if that is because of whose symlinks lead
+/// there or because it is one of the daemon's own files.
+pub(crate) fn denied(path: &Path, follow_symlinks: bool, own: OwnPaths) -> Option<String> {
+    let error = examine(path, follow_symlinks, own).err()?;
+    Denied::of(&error).map(ToString::to_string)
+}
+
 /// What a path names. The same errors as if it was opened, but for what the system does not let us read.
 fn examine(path: &Path, follow_symlinks: bool, own: OwnPaths) -> io::Result<Metadata> {
     let opener = Opener::default().following(follow_symlinks);
