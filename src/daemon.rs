@@ -1,7 +1,6 @@
 //! Puts it together: sources, catalog, server, signals, drain.
 
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{self, Access, AccessError, Hosts, Origins, TrustedProxies, UnknownProxyUser, Warden};
-use crate::config::{Config, Files, Limits, Listen, SourceKind, Stream};
+use crate::config::{Config, FileSource, Files, Limits, Listen, OwnPaths, SourceKind, Stream};
 use crate::control::{self, Desk};
 use crate::event::{Epoch, Position, Time};
 use crate::http::App;
@@ -185,6 +184,8 @@ pub(crate) struct House {
     warden: Option<Warden>,
     /// For whoever started us without a configuration, in which there would be keys.
     token: Option<String>,
+    /// What no stream may show.
+    own: OwnPaths,
 }
 
 impl House {
@@ -207,6 +208,7 @@ impl House {
             limits: watch::Sender::new(Arc::new(listen::within_descriptors(&config.limits, config.streams.len()))),
             warden: Some(warden),
             token,
+            own: config.own_paths(),
             catalog: Catalog::default(),
             desk: Desk::default(),
             budget: Budget::new(config.memory),
@@ -260,16 +262,14 @@ impl House {
     ///
     /// What it said then is kept, so only `private: false` makes it public again.
     fn decide_private(&self, spec: &Stream, appender: &Appender, log: &Log) {
-        let is_hidden = |files: &Files| match files {
-            Files::Path(path) => {
-                // Whether a link is followed, and to which file, is decided where it is opened.
-                std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o004 == 0)
-            }
+        let is_hidden = |files: &Files, file: &FileSource| match files {
+            Files::Path(path) => source::is_hidden(path, file.follow_symlinks, self.own.clone()),
+            // What a pattern finds is looked at when it is read.
             Files::Pattern(_) => false,
         };
         let in_memory = || self.catalog.get(&spec.name).is_some_and(|entry| entry.log.private().is_set());
         let by_source = match &spec.source {
-            SourceKind::File(file) => file.files.iter().any(is_hidden),
+            SourceKind::File(file) => file.files.iter().any(|files| is_hidden(files, file)),
             SourceKind::Journal(_) => true,
             SourceKind::Process(_) | SourceKind::Push => false,
         };

@@ -17,6 +17,7 @@ use rustix::fs::Access;
 use rustix::process::Resource;
 
 use crate::config::{Config, FileSource, Files, Listen, ProcessSource, SourceKind, TrustedProxy};
+use crate::source;
 
 /// How long whoever has our port may take to say who it is.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -47,7 +48,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     for stream in &config.streams {
         let name = stream.name.as_str();
         match &stream.source {
-            SourceKind::File(file) => doctor.files(name, file),
+            SourceKind::File(file) => doctor.files(name, file, config),
             SourceKind::Process(process) => doctor.command(name, process),
             SourceKind::Journal(_) => doctor.journal(name),
             SourceKind::Push => {}
@@ -144,12 +145,19 @@ impl Doctor {
         }
     }
 
-    fn files(&mut self, name: &str, source: &FileSource) {
+    fn files(&mut self, name: &str, source: &FileSource, config: &Config) {
         for files in &source.files {
-            match files {
-                Files::Path(path) => self.file(name, path),
+            let path = match files {
+                Files::Path(path) => path.clone(),
                 // Which files it names, those see who follow them; the directory it begins in has to be open to us.
-                Files::Pattern(pattern) => self.file(name, &base(pattern)),
+                Files::Pattern(pattern) => base(pattern),
+            };
+            self.file(name, &path);
+            if let Some(reason) = source::denied(&path, source.follow_symlinks, config.own_paths()) {
+                self.find(
+                    format!("stream {name}: {} is not followed: {reason}", path.display()),
+                    "let the path lead, by symlinks of root alone, to what the stream is to show",
+                );
             }
         }
     }
@@ -383,7 +391,7 @@ mod tests {
         let mut doctor = Doctor { unit: settings(unit), findings: Vec::new() };
         for stream in &config.streams {
             match &stream.source {
-                SourceKind::File(file) => doctor.files(stream.name.as_str(), file),
+                SourceKind::File(file) => doctor.files(stream.name.as_str(), file, config),
                 SourceKind::Process(process) => doctor.command(stream.name.as_str(), process),
                 SourceKind::Journal(_) | SourceKind::Push => {}
             }

@@ -107,6 +107,7 @@ struct Keeper {
 impl Keeper {
     fn new(house: House, config: Config, load: Load, by_hand: bool) -> Self {
         let (fleet, wakes, status) = (Fleet::default(), Wakes::new(), String::new());
+        wakes.protect(config.own_paths());
         Self { house, fleet, wakes, config, load, by_hand, status }
     }
 
@@ -182,6 +183,7 @@ impl Keeper {
     async fn change(&mut self, config: Config) -> Outcome {
         let rest = unapplied(&self.config, &config);
         let streams = config.streams.len();
+        self.protect(&config);
         let plan = self.fleet.plan(config.streams);
         let mut summary = plan.summary();
         if self.config.limits != config.limits {
@@ -210,6 +212,15 @@ impl Keeper {
         self.config.access = access.clone();
         *summary += "; new keys and issuers of tokens";
         self.house.access.keys().change(access).await
+    }
+
+    /// Protects the files of the daemon as it runs, and those of `config`, which it may use after a restart.
+    fn protect(&mut self, config: &Config) {
+        self.config.files.clone_from(&config.files);
+        let (mut own, after) = (self.config.own_paths(), config.own_paths());
+        own.directories.extend(after.directories);
+        own.files.extend(after.files);
+        self.wakes.protect(own);
     }
 
     async fn carry_out(&mut self, plan: Plan) -> Vec<String> {
@@ -251,6 +262,7 @@ fn unapplied(before: &Config, after: &Config) -> Option<String> {
         streams: before.streams.clone(),
         limits: before.limits.clone(),
         access: before.access.clone(),
+        files: before.files.clone(),
         ..after.clone()
     };
     if rest == *before {

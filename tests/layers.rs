@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
     ("descriptors", &[]),
     ("pid_file", &["directory"]),
     ("detach", &["descriptors", "directory", "pid_file"]),
-    ("doctor", &["config"]),
+    ("doctor", &["config", "source"]),
     ("line", &["event"]),
     ("progress", &["event"]),
     ("wire", &["event"]),
@@ -138,6 +138,25 @@ fn libraries_stay_in_their_rooms() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn followed_files_are_opened_in_one_place() {
+    // What a stream follows is opened under the rules of the one file, and what it protects is looked through by the other.
+    let allowed = ["source/file/open.rs", "source/file/protected.rs"];
+    let tests = ["source/file/model.rs", "source/file/cases.rs"];
+    let opens =
+        ["File::open", "OpenOptions", "fs::read", "fs::open", "openat", "fs::copy", "Dir::read_from", "open_receiver"];
+    let mut wrong = Vec::new();
+    for (file, text) in rust_files() {
+        if !file.starts_with("source/file/") || allowed.contains(&file.as_str()) || tests.contains(&file.as_str()) {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or("");
+        let found = opens.iter().filter(|open| code.contains(**open));
+        wrong.extend(found.map(|open| format!("src/{file} has {open}")));
+    }
+    assert!(wrong.is_empty(), "open it by Opener: {wrong:#?}");
 }
 
 #[test]

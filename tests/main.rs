@@ -8,6 +8,7 @@ mod layers;
 
 mod tail;
 mod files;
+mod symlinks;
 mod journal;
 mod privacy;
 mod process;

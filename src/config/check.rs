@@ -81,6 +81,7 @@ impl Check<'_> {
             insecure,
             limits: value(raw.limits).map_or(defaults.limits, |limits| self.limits(limits)),
             streams: value(raw.streams).map_or_else(Vec::new, |streams| self.streams(streams, history)),
+            files: Vec::new(),
         }
     }
 

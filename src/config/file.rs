@@ -37,13 +37,17 @@ pub struct FileSource {
     pub from: Start,
     /// How long a file that was rotated away or deleted is read on.
     pub rotate_wait: Duration,
+    /// Whether symlinks are followed whoever made them. Otherwise, where others than root and the daemon's user may write, only
+    /// those of these two, and those whose owner also owns what they lead to.
+    pub follow_symlinks: bool,
 }
 
 impl FileSource {
     /// One file, and all else as it is if nothing is said.
     pub fn new(path: PathBuf) -> Self {
         let files = vec![Files::Path(path)];
-        Self { files, exclude: Vec::new(), from: Start::default(), rotate_wait: ROTATE_WAIT }
+        let (exclude, from) = (Vec::new(), Start::default());
+        Self { files, exclude, from, rotate_wait: ROTATE_WAIT, follow_symlinks: false }
     }
 }
 
@@ -160,7 +164,8 @@ impl Check<'_> {
         let exclude = self.exclude(raw.exclude.take(), &files);
         let from = value(raw.from.take()).unwrap_or_default();
         let rotate_wait = self.span_at_most(raw.rotate_wait.take(), ROTATE_WAIT, LONGEST_WAIT);
-        Some(FileSource { files, exclude, from, rotate_wait })
+        let follow_symlinks = value(raw.follow_symlinks.take()).unwrap_or_default();
+        Some(FileSource { files, exclude, from, rotate_wait, follow_symlinks })
     }
 
     fn pattern(&mut self, place: Place, pattern: &Path) {

@@ -31,7 +31,8 @@ pub fn load(path: &Path) -> Result<Config, Mistakes> {
         });
         documents.push(Document { path, text });
     }
-    let config = build(&documents, &mut report);
+    let mut config = build(&documents, &mut report);
+    config.files = documents.iter().map(|document| absolute(&document.path)).collect();
     report.finish(&documents).map(|()| config)
 }
 
@@ -45,11 +46,13 @@ fn build(documents: &[Document], report: &mut Report) -> Config {
             Err((place, why)) => report.file(&document.path, Some(place), why),
         }
     }
-    let directory = |document: &Document| {
-        let path = std::path::absolute(&document.path).unwrap_or_else(|_| document.path.clone());
-        path.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned)
-    };
+    let directory =
+        |document: &Document| absolute(&document.path).parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
     check::check(whole, documents.iter().map(directory).collect(), report)
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// What two files say: streams of both, of all else what `second` says, if it does.
@@ -195,6 +198,7 @@ streams:
     exclude: ["*.gz", var/x*]
     from: start
     rotate_wait: 0s
+    follow_symlinks: true
     encoding: latin1
     multiline: { start: ^\d, timeout: 500ms }
     max_line: 1KiB
@@ -216,6 +220,7 @@ streams:
             exclude: vec!["*.gz".into(), "/etc/var/x*".into()],
             from: Start::Beginning,
             rotate_wait: Duration::ZERO,
+            follow_symlinks: true,
         };
         let multiline =
             Multiline { begins: true, expression: r"^\d".parse().unwrap(), timeout: Duration::from_millis(500) };
@@ -250,6 +255,7 @@ streams:
         let one = Stream { history, ..Stream::new("1".parse().unwrap(), one) };
         let listen = ["[::1]:0", "127.0.0.1:80", "0.0.0.0:7070", "unix:/etc/run/r.sock"];
         let expected = Config {
+            files: Vec::new(),
             listen: listen.map(|it| it.parse().unwrap()).into(),
             memory: 1 << 30,
             state_directory: Some("/etc/state".into()),
@@ -299,7 +305,7 @@ streams:
     }
 
     const KNOWN: &str = "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
-    const STREAM: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `directory`, `environment`, `user`, \
+    const STREAM: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `follow_symlinks`, `directory`, `environment`, `user`, \
         `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `redact`, `private`, `description`, `labels` or `history`";
 
     #[test]
@@ -528,7 +534,7 @@ streams:
   b: { file: ['', a**/b, '[z-a]'] }
   c: { file: x, exclude: '*.gz' }
   d: { file: '*', exclude: ['', '{a'], rotate_wait: 2h }
-  e: { command: [x], exclude: a, rotate_wait: 1s }
+  e: { command: [x], exclude: a, rotate_wait: 1s, follow_symlinks: true }
   f: { file: x, encoding: ebcdic, multiline: {} }
   g: { file: x, multiline: { start: a, continue: b } }
   h: { file: x, multiline: { start: '(', timeout: 2h } }
@@ -544,6 +550,7 @@ streams:
             "6:53: 2h is too much (at most 1h)",
             "7:31: `exclude` is for a `file`, this stream runs a command",
             "7:47: `rotate_wait` is for a `file`, this stream runs a command",
+            "7:68: `follow_symlinks` is for a `file`, this stream runs a command",
             r#"8:27: not an encoding: "ebcdic" (such as utf-8, utf-16le, utf-16be, latin1, windows-1252 or shift_jis)"#,
             "8:46: says not which lines belong together (write `start: REGEX` or `continue: REGEX`)",
             "9:50: lines are joined by `start` or `continue`, not both",

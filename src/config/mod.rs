@@ -101,6 +101,17 @@ pub struct Config {
     pub limits: Limits,
     /// The streams in the order written, no name twice.
     pub streams: Vec<Stream>,
+    /// The files that all this was read from; none for what was never written.
+    pub files: Vec<PathBuf>,
+}
+
+/// Files that are the daemon's own, which no stream may show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnPaths {
+    /// With all that is below them.
+    pub directories: Vec<PathBuf>,
+    /// Single files.
+    pub files: Vec<PathBuf>,
 }
 
 impl Default for Config {
@@ -118,11 +129,21 @@ impl Default for Config {
             insecure: false,
             limits: Limits::default(),
             streams: Vec::new(),
+            files: Vec::new(),
         }
     }
 }
 
 impl Config {
+    /// The files that are the daemon's own: histories, keys, certificates, the configuration.
+    pub fn own_paths(&self) -> OwnPaths {
+        let directories = self.state_directory.iter().chain(&self.access.keys).cloned().collect();
+        let tls = self.tls.iter().flat_map(|tls| [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()]);
+        let issuers = self.access.issuers.iter().map(|issuer| &issuer.keys);
+        let files = self.files.iter().chain(tls.flatten()).chain(issuers).cloned().collect();
+        OwnPaths { directories, files }
+    }
+
     /// Whether other machines may be able to reach us: nobody reads along and all are asked who they are, or it is said that
     /// this does not matter.
     pub fn may_be_reached(&self) -> bool {

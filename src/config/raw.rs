@@ -143,6 +143,11 @@ pub(super) struct Stream {
     pub(super) exclude: Field<OneOrMany<String>>,
     /// How long a file that was rotated away or deleted is read on: its writer may not know yet. Default: 1s.
     pub(super) rotate_wait: Field<Span>,
+    /// Whether symlinks are followed whoever made them. By default, below the first directory that anybody but root and the
+    /// daemon's user may write to, only those of root, of the daemon's user, and of whoever owns what they lead to: with any
+    /// other, whoever may write to a followed directory could have the daemon show a file that only it may read. The daemon's
+    /// own files, such as keys and histories, are never shown. Default: false.
+    pub(super) follow_symlinks: Field<bool>,
     /// The directory to run the command in; without / in front, seen from this configuration file. Default: that of the daemon.
     pub(super) directory: Field<String>,
     /// Variables for the command, beside those of the daemon.

@@ -104,6 +104,7 @@ impl Check<'_> {
             ("stop", COMMAND, raw.stop.as_ref().map(|at| at.place)),
             ("exclude", FILE, raw.exclude.as_ref().map(|at| at.place)),
             ("rotate_wait", FILE, raw.rotate_wait.as_ref().map(|at| at.place)),
+            ("follow_symlinks", FILE, raw.follow_symlinks.as_ref().map(|at| at.place)),
             ("from", &[By::File, By::Journal], raw.from.as_ref().map(|at| at.place)),
             ("carriage_return", BYTES, raw.carriage_return.as_ref().map(|at| at.place)),
             ("encoding", BYTES, raw.encoding.as_ref().map(|at| at.place)),

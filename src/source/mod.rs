@@ -17,7 +17,7 @@ mod push;
 #[cfg(test)]
 mod bench;
 
-pub(crate) use file::Wakes;
+pub(crate) use file::{Wakes, denied, is_hidden};
 pub(crate) use process::{Children, Tee, become_child, signal_number};
 pub(crate) use supervisor::run;
 

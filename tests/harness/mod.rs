@@ -10,6 +10,7 @@ pub(crate) mod ws;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::Deref;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -135,6 +136,8 @@ impl Place {
             assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
         }
         let socket = UnixDatagram::bind(&notify).unwrap();
+        // The program may run as another user.
+        fs::set_permissions(&notify, fs::Permissions::from_mode(0o777)).unwrap();
         let mut program = Program::start(command.env("NOTIFY_SOCKET", &notify));
         let status = program.ready(&socket);
         let addresses = status.split_whitespace().filter_map(Address::parse).collect();

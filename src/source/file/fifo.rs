@@ -9,16 +9,18 @@ use std::task::{Context, Poll};
 
 use rustix::fs::fstat;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::unix::pipe::{OpenOptions, Receiver};
+use tokio::net::unix::pipe::Receiver;
 
+use super::handles::Handles;
 use super::identity::Identity;
 
 /// Most bytes in one read: what a pipe holds.
 const CHUNK: usize = 64 << 10;
 
 /// The fifos of one stream, by the number of their path.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fifos {
+    handles: Handles,
     open: BTreeMap<usize, Fifo>,
     buffer: Vec<u8>,
 }
@@ -31,22 +33,26 @@ struct Fifo {
 }
 
 impl Fifo {
-    /// Opens it; does not wait for a writer.
-    fn open(path: &Path) -> io::Result<Self> {
-        let receiver = OpenOptions::new().open_receiver(path)?;
-        let identity = Identity::from(&fstat(&receiver)?);
-        Ok(Self { path: path.to_owned(), receiver, identity })
+    /// Opens a FIFO; does not wait for a writer.
+    fn open(path: &Path, handles: &Handles) -> io::Result<Self> {
+        let (file, metadata) = handles.opener().open(path)?;
+        let receiver = Receiver::from_file(file)?;
+        Ok(Self { path: path.to_owned(), receiver, identity: Identity::from(&metadata) })
     }
 }
 
 impl Fifos {
+    pub(super) fn new(handles: Handles) -> Self {
+        Self { handles, open: BTreeMap::new(), buffer: Vec::new() }
+    }
+
     /// Opens those that are `wanted` and closes all others; gives back the numbers of those that were closed.
     pub(super) fn keep<'a>(&mut self, wanted: impl Iterator<Item = (usize, Identity, &'a Path)>) -> Vec<usize> {
         let mut before = std::mem::take(&mut self.open);
         for (id, identity, path) in wanted {
             let known = before.remove(&id).filter(|fifo| fifo.identity.is_inode(identity));
             // If it was replaced meanwhile, the next look sees by what.
-            if let Some(fifo) = known.or_else(|| Fifo::open(path).ok()) {
+            if let Some(fifo) = known.or_else(|| Fifo::open(path, &self.handles).ok()) {
                 self.open.insert(id, fifo);
             }
         }
@@ -60,10 +66,10 @@ impl Fifos {
             return pending().await;
         }
         self.buffer.resize(CHUNK, 0);
-        let Self { open, buffer } = self;
+        let Self { handles, open, buffer } = self;
         let (id, count) = poll_fn(|context| {
             for (id, fifo) in &mut *open {
-                if let Poll::Ready(outcome) = fifo.read(context, buffer) {
+                if let Poll::Ready(outcome) = fifo.read(context, buffer, handles) {
                     return Poll::Ready((*id, outcome));
                 }
             }
@@ -73,7 +79,7 @@ impl Fifos {
         match count {
             Ok(count @ 1..) => (id, &self.buffer[..count]),
             end => {
-                if end.is_err() || !self.open.get_mut(&id).is_some_and(Fifo::again) {
+                if end.is_err() || !self.open.get_mut(&id).is_some_and(|fifo| fifo.again(&self.handles)) {
                     // The next look sees why.
                     self.open.remove(&id);
                 }
@@ -84,15 +90,19 @@ impl Fifos {
 }
 
 impl Fifo {
-    fn read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn read(&mut self, context: &mut Context<'_>, buffer: &mut [u8], handles: &Handles) -> Poll<io::Result<usize>> {
         let mut filled = ReadBuf::new(buffer);
         let read = Pin::new(&mut self.receiver).poll_read(context, &mut filled);
-        read.map_ok(|()| filled.filled().len())
+        let count = filled.filled().len();
+        if count > 0 {
+            handles.see(fstat(&self.receiver)?.st_mode);
+        }
+        read.map_ok(|()| count)
     }
 
     /// Its last writer is gone: it is opened again. The old end stays open until then, so what is written meanwhile is kept.
-    fn again(&mut self) -> bool {
-        match Self::open(&self.path) {
+    fn again(&mut self, handles: &Handles) -> bool {
+        match Self::open(&self.path, handles) {
             Ok(fifo) => {
                 *self = fifo;
                 true

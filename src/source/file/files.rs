@@ -89,6 +89,7 @@ pub(super) struct Files {
 impl Files {
     /// `ear` is woken when it is time to [`look`](Self::look).
     pub(super) fn new(spec: &Stream, source: &FileSource, places: &Places, wakes: Wakes, ear: Arc<Ear>) -> Self {
+        let wakes = wakes.following(source.follow_symlinks);
         let encoding = spec.encoding.0;
         let wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
         let mut saved = BTreeMap::new();
@@ -105,6 +106,7 @@ impl Files {
             Named::Path(_) => None,
         });
         let globs = Globs::new(patterns.collect(), &source.exclude, wakes.clone(), ear.clone());
+        let index = Index::new(wakes.handles.opener().clone());
         let mut files = Self {
             rules: Rules { rotate_wait: source.rotate_wait, wide, last_lines: LAST_LINES },
             from: source.from,
@@ -121,7 +123,7 @@ impl Files {
             plan: Plan::default(),
             feed: Feed::new(spec, []),
             owners: Owners::default(),
-            index: Index::default(),
+            index,
             report: Report::default(),
             saved,
             recorded,
@@ -333,11 +335,12 @@ impl Files {
             Found::Fifo(identity) if !follow.is_open() => {
                 self.fifos.insert(id, *identity);
             }
+            // The reason may name what a symlink leads to.
+            Found::Refused(_) => self.report.deaf(id, None),
             Found::Unknown
             | Found::File
             | Found::Fifo(_)
             | Found::Missing
-            | Found::Refused(_)
             | Found::Other(_)
             | Found::Compressed(..) => {}
         }

@@ -16,6 +16,7 @@ use crate::config::Start;
 use crate::event::{Loss, Origin};
 use crate::source::feed::KEY_REACH;
 
+use super::denied::Denied;
 use super::front::TELLING;
 use super::identity::{Identity, Prints};
 use super::owners::Owners;
@@ -193,15 +194,7 @@ impl Follow {
         let front = self.row.front();
         let over = front.and_then(|front| front.replaced).map(|replaced| replaced + self.wait(wait));
         let retry = front.and_then(|front| front.refused.as_ref()).map(|(_, retry)| *retry);
-        let again = match &self.found {
-            Found::Refused(_) | Found::Other(_) => Some(now + RETRY),
-            Found::Unknown
-            | Found::File
-            | Found::Alias(_)
-            | Found::Fifo(_)
-            | Found::Missing
-            | Found::Compressed(..) => None,
-        };
+        let again = matches!(self.found, Found::Refused(_) | Found::Other(_)).then(|| now + RETRY);
         if let Some(retry) = retry {
             return Some(retry);
         }
@@ -215,7 +208,7 @@ impl Follow {
     /// Opens what the path names, if it is a file and not open yet; notes when it names another.
     pub(super) fn resolve(&mut self, turn: &mut Turn<'_>) {
         self.found = match self.find_saved(turn) {
-            Ok(Restored::Done) => self.look(turn).unwrap_or_else(|error| self.not_found("open", &error)),
+            Ok(Restored::Done) => self.look(turn).unwrap_or_else(|error| self.not_opened(&error, turn)),
             // Whether the file is still there shows only when the path names one.
             Ok(Restored::Waiting) => Found::Missing,
             Ok(Restored::Later) => {
@@ -227,8 +220,9 @@ impl Follow {
     }
 
     fn look(&mut self, turn: &mut Turn<'_>) -> io::Result<Found> {
-        let metadata = match fs::metadata(&self.path) {
+        let metadata = match self.see(turn) {
             Ok(metadata) if metadata.is_file() => metadata,
+            Err(error) if Denied::of(&error).is_some() => return Err(error),
             other => {
                 let found = match &other {
                     Ok(metadata) => not_a_file(metadata),
@@ -298,7 +292,7 @@ impl Follow {
     }
 
     /// The path does not name what it did, but another file, if there is one `by` now.
-    fn replace(&mut self, now: Instant, by: bool) {
+    pub(super) fn replace(&mut self, now: Instant, by: bool) {
         if let Some(last) = self.row.back_mut().filter(|last| last.replaced.is_none() && last.saved.is_none()) {
             (last.replaced, last.changed) = (Some(now), true);
             last.atomic = by;
@@ -394,7 +388,7 @@ impl Follow {
         self.moved = true;
     }
 
-    fn not_found(&self, verb: &str, error: &io::Error) -> Found {
+    pub(super) fn not_found(&self, verb: &str, error: &io::Error) -> Found {
         if is_missing(error) { Found::Missing } else { Found::Refused(refusal(&self.path, verb, error)) }
     }
 }

@@ -1,13 +1,15 @@
 //! The front of a path's row: how it is opened, and how it is left.
 
+use std::fs::{self, Metadata};
 use std::io;
 use std::mem;
 
 use tokio::time::Instant;
 
+use super::denied::Denied;
 use super::follow::{Follow, RETRY};
 use super::identity::Prints;
-use super::row::{Turn, none_if_missing, refusal};
+use super::row::{Found, Turn, none_if_missing, refusal};
 use super::siblings::Sought;
 
 /// So many files that are gone are remembered.
@@ -17,6 +19,24 @@ const PAST: usize = 4;
 pub(super) const TELLING: u64 = 32;
 
 impl Follow {
+    /// What the path names. A file is found whoever's symlinks lead there: they are judged when it is opened. Whether there is
+    /// something else, or nothing, nobody learns by a symlink that may not be followed.
+    pub(super) fn see(&self, turn: &Turn<'_>) -> io::Result<Metadata> {
+        let file = fs::metadata(&self.path).ok().filter(Metadata::is_file);
+        file.map_or_else(|| turn.handles.opener().look(&self.path), Ok)
+    }
+
+    /// What the path names cannot be opened. What it must not lead to took the place of the file that was read, which is read
+    /// to its end as after a rotation.
+    pub(super) fn not_opened(&mut self, error: &io::Error, turn: &mut Turn<'_>) -> Found {
+        if Denied::of(error).is_some() {
+            self.replace(turn.now.instant, false);
+            self.gather(None, turn);
+            self.moved |= self.row.is_empty();
+        }
+        self.not_found("open", error)
+    }
+
     /// Sees to it that the front is open, and begins where it is to; `false` if nothing is to be read in it.
     pub(super) fn attach(&mut self, turn: &mut Turn<'_>) -> io::Result<bool> {
         let is_open = self.open(turn)?;

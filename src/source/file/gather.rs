@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::fs::File;
+
 use tokio::time::Instant;
 
 use super::follow::{Follow, ROW};
@@ -56,9 +57,12 @@ impl Follow {
             if !self.is_new(sibling) || (turn.named)(&sibling.path) {
                 continue;
             }
-            let is_read = self.row.front().is_some_and(|front| is_copy(&sibling.path, front.reader.file().ok()));
+            let handles = turn.handles;
+            let is_copy_of = |file: Option<&File>| is_copy(&sibling.path, file, handles);
+            let is_read = self.row.front().is_some_and(|front| is_copy_of(front.reader.file().ok()));
             let is_none_of_them = |before: &Sibling| {
-                !siblings.follows(sibling, before) || is_copy(&sibling.path, File::open(&before.path).ok().as_ref())
+                !siblings.follows(sibling, before)
+                    || is_copy_of(handles.open(&before.path).ok().as_ref().map(|(file, _)| &**file))
             };
             if is_read || before.is_some_and(is_none_of_them) {
                 continue;

@@ -1,15 +1,22 @@
 //! Patterns of paths: which files there are, and which directories to listen to for new ones. Opens no file; blocks.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
 use log::warn;
+use rustix::fs::{Dir, FileType};
 
+use super::denied::Denied;
 use super::ears::nearest;
+use super::open::Opener;
 use super::wake::{Ear, Wakes, Watch};
 
 /// Most files of one stream: with more, the pattern is wider than it was meant.
@@ -17,6 +24,9 @@ const MOST_FILES: usize = 200_000;
 
 /// How deep `**` looks.
 const DEEPEST: usize = 32;
+
+/// Most directories of which it is told that they may not be looked through.
+const MOST_DENIED: usize = 100;
 
 /// The patterns of one stream.
 #[derive(Debug)]
@@ -30,6 +40,8 @@ pub(super) struct Globs {
     /// What is heard of where a directory is not there yet.
     missing: Vec<Watch>,
     deaf: Option<String>,
+    /// The directories that may not be looked through, and why.
+    denied: BTreeMap<PathBuf, String>,
     /// Counts the scans: a node of an earlier one is gone.
     scan: u64,
 }
@@ -78,7 +90,8 @@ impl Globs {
             list.extend(matcher(text));
         }
         let (nodes, missing) = (HashMap::new(), Vec::new());
-        Self { patterns, exclude: left_out, wakes, ear, nodes, missing, deaf: None, scan: 0 }
+        let denied = BTreeMap::new();
+        Self { patterns, exclude: left_out, wakes, ear, nodes, missing, deaf: None, denied, scan: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -93,6 +106,11 @@ impl Globs {
     /// Why some new files, or changes of those that are found, are not heard of.
     pub(super) fn deaf(&self) -> Option<&str> {
         self.deaf.as_deref()
+    }
+
+    /// Why some directory is not looked through.
+    pub(super) fn denied(&self) -> Option<&str> {
+        self.denied.values().next().map(String::as_str)
     }
 
     /// Whether a pattern stands for this path, if there was a file.
@@ -111,9 +129,14 @@ impl Globs {
         self.scan += 1;
         self.missing.clear();
         self.deaf = None;
+        let denied = std::mem::take(&mut self.denied);
         for at in 0..self.patterns.len() {
             let base = self.patterns[at].base.clone();
-            if base.is_dir() {
+            let is_directory = self.opener().look(&base).map(|found| found.is_dir());
+            if let Err(error) = &is_directory {
+                self.deny(&base, error);
+            }
+            if is_directory.unwrap_or(false) {
                 self.walk(&base, (at, 0), 0, &mut found);
             } else if let Some((directory, name)) = nearest(&base) {
                 match self.wakes.watch(directory, Some(name), &self.ear) {
@@ -122,9 +145,16 @@ impl Globs {
                 }
             }
         }
+        for (path, reason) in self.denied.iter().filter(|(path, _)| !denied.contains_key(*path)) {
+            warn!(directory:% = path.display(), error = reason.as_str(); "cannot be looked through");
+        }
         let scan = self.scan;
         self.nodes.retain(|_, node| node.scan == scan);
         found
+    }
+
+    fn opener(&self) -> &Opener {
+        self.wakes.handles.opener()
     }
 
     /// Adds to `found` what files came with this path, of which something was heard; `false` if only a scan can tell.
@@ -135,52 +165,100 @@ impl Globs {
         }
         let node = path.parent().and_then(|directory| self.nodes.get(directory));
         for spot in node.map(|node| node.spots.clone()).unwrap_or_default() {
-            self.visit(path, spot, 0, found);
+            self.visit(path, None, spot, 0, found);
         }
         true
     }
 
     fn walk(&mut self, directory: &Path, spot: Spot, depth: usize, found: &mut BTreeSet<PathBuf>) {
         let (pattern, at) = spot;
-        if depth > DEEPEST || !self.enter(directory, spot) {
+        if depth > DEEPEST {
+            return;
+        }
+        let opened = match self.opener().directory(directory) {
+            Ok(opened) => opened,
+            Err(error) => return self.deny(directory, &error),
+        };
+        // First the watch, then the list: what is made in between is heard of.
+        if !self.enter(directory, spot) {
             return;
         }
         if let Part::Name(name) = &self.patterns[pattern].parts[at] {
             let path = directory.join(name);
-            return self.visit(&path, spot, depth, found);
+            return self.visit(&path, None, spot, depth, found);
         }
         if matches!(self.patterns[pattern].parts[at], Part::Any) {
             self.walk(directory, (pattern, at + 1), depth, found);
         }
-        // What cannot be listed has no files for us; it is looked at again with the next scan.
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        for (name, kind) in names_in(opened) {
             if found.len() >= MOST_FILES {
                 warn!(pattern:? = self.patterns[pattern].written; "more than {MOST_FILES} files; the others are not followed");
                 return;
             }
-            self.visit(&entry.path(), spot, depth, found);
+            self.visit(&directory.join(name), kind, spot, depth, found);
         }
     }
 
-    /// Holds one name against a part of a pattern.
-    fn visit(&mut self, path: &Path, (pattern, at): Spot, depth: usize, found: &mut BTreeSet<PathBuf>) {
+    /// Notes that a directory may not be looked through. What the system does not let us list has no files for us; it is tried
+    /// again with the next scan.
+    fn deny(&mut self, path: &Path, error: &io::Error) {
+        if Denied::of(error).is_some() && self.denied.len() < MOST_DENIED {
+            self.denied.insert(path.to_owned(), format!("cannot look through {}: {error}", path.display()));
+        }
+    }
+
+    /// Matches one name against a part of a pattern. `kind` is what the name stood for when its directory was listed.
+    fn visit(
+        &mut self,
+        path: &Path,
+        kind: Option<FileType>,
+        (pattern, at): Spot,
+        depth: usize,
+        found: &mut BTreeSet<PathBuf>,
+    ) {
         let Some(name) = path.file_name() else { return };
         let parts = &self.patterns[pattern].parts;
         let part = &parts[at];
         if matches!(part, Part::Any) {
             // Not through symlinks, which may lead back.
-            let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+            let is_directory = kind.map_or_else(
+                || fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()),
+                |kind| kind == FileType::Directory,
+            );
             if is_directory && !is_hidden(name) {
                 self.walk(path, (pattern, at), depth + 1, found);
             }
         } else if part.takes(name) {
             if at + 1 < parts.len() {
-                if path.is_dir() {
-                    self.walk(path, (pattern, at + 1), depth + 1, found);
+                match self.kind(path, kind, FileType::Directory) {
+                    Ok(FileType::Directory) => self.walk(path, (pattern, at + 1), depth + 1, found),
+                    Ok(_) => {}
+                    Err(error) => self.deny(path, &error),
                 }
-            } else if !self.exclude.takes(path, name) && path.is_file() {
+            } else if !self.exclude.takes(path, name) && self.is_to_follow(path, kind) {
                 found.insert(path.to_owned());
             }
+        }
+    }
+
+    /// Whether a name stands for a file, or for a symlink that may not be followed: whoever follows it tells why not.
+    fn is_to_follow(&self, path: &Path, kind: Option<FileType>) -> bool {
+        match self.kind(path, kind, FileType::RegularFile) {
+            Ok(kind) => kind == FileType::RegularFile,
+            Err(error) => matches!(Denied::of(&error), Some(Denied::Symlink { link, .. }) if link == path),
+        }
+    }
+
+    /// What a name stands for, symlinks followed. If that is what is `wanted`, whose symlinks they are is judged when it is
+    /// opened; else it is judged here, so that nobody learns what there is instead.
+    fn kind(&self, path: &Path, listed: Option<FileType>, wanted: FileType) -> io::Result<FileType> {
+        let kind = |found: fs::Metadata| FileType::from_raw_mode(found.mode());
+        match listed {
+            Some(kind) if kind != FileType::Symlink => Ok(kind),
+            Some(_) | None => match fs::metadata(path).map(kind) {
+                Ok(kind) if kind == wanted => Ok(kind),
+                Ok(_) | Err(_) => self.opener().look(path).map(kind),
+            },
         }
     }
 
@@ -229,6 +307,16 @@ impl Pattern {
         }
         Self { written, base, parts }
     }
+}
+
+/// The names in a directory, and for what each stands, where the file system tells.
+fn names_in(directory: OwnedFd) -> impl Iterator<Item = (OsString, Option<FileType>)> {
+    let entries = Dir::new(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        let kind = Some(entry.file_type()).filter(|kind| *kind != FileType::Unknown);
+        (name != "." && name != "..").then(|| (name.to_owned(), kind))
+    })
 }
 
 /// Whether the parts of a pattern stand for these names.

@@ -1,15 +1,15 @@
 //! How many files are open in the whole program, so that descriptors are left for clients.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Deref;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::OFlags;
-
 use crate::stream::Private;
+
+use super::open::Opener;
 
 /// So many files may stay open although nothing is written to them. Beyond it a file is closed once it was read to its
 /// end, and found again when it changes; half of them are kept for those that are written to.
@@ -19,7 +19,8 @@ const KEPT: usize = 128;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Handles {
     open: Arc<Mutex<usize>>,
-    /// What is told when a file is opened that not everybody may read.
+    opener: Opener,
+    /// Set when a file is read that not everybody may read.
     private: Option<Private>,
 }
 
@@ -31,23 +32,25 @@ pub(super) struct Handle {
 }
 
 impl Handles {
-    /// Opens a file to read. A fifo does not block.
-    pub(super) fn open(&self, path: &Path) -> io::Result<Handle> {
-        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        // Its group and its owner may read it, or its owner alone (inode(7)): `o+r` is not set.
-        if let Some(private) = &self.private
-            && file.metadata()?.mode() & 0o004 == 0
-        {
-            private.set();
-        }
+    /// Opens a file to read, and tells what it is; see [`Opener::open`].
+    pub(super) fn open(&self, path: &Path) -> io::Result<(Handle, Metadata)> {
+        let (file, metadata) = self.opener.open(path)?;
         self.count(|open| *open += 1);
-        Ok(Handle { file, handles: self.clone() })
+        Ok((Handle { file, handles: self.clone() }, metadata))
     }
 
-    /// The same, and what it opens is looked at.
+    pub(super) fn opener(&self) -> &Opener {
+        &self.opener
+    }
+
+    /// The same for a stream that is private once it reads a file that not everybody may read.
     pub(super) fn guarded(self, private: Private) -> Self {
         Self { private: Some(private), ..self }
+    }
+
+    /// The same for a stream that follows all symlinks, or does not.
+    pub(super) fn following(self, follow_symlinks: bool) -> Self {
+        Self { opener: self.opener.following(follow_symlinks), ..self }
     }
 
     /// Whether a file that was read to its end should be closed; of one that was `active` lately only when there are many.
@@ -55,9 +58,33 @@ impl Handles {
         self.count(|open| *open) > if active { KEPT } else { KEPT / 2 }
     }
 
+    /// Lines were or will be read from a file of this mode.
+    pub(super) fn see(&self, mode: u32) {
+        if let Some(private) = &self.private
+            && is_hidden(mode)
+        {
+            private.set();
+        }
+    }
+
     fn count<T>(&self, look: impl FnOnce(&mut usize) -> T) -> T {
         look(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+impl Handle {
+    /// What the file is now. Called before each read, so that the stream is private before it has a line that was written
+    /// when not everybody could read the file.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        let metadata = self.file.metadata()?;
+        self.handles.see(metadata.mode());
+        Ok(metadata)
+    }
+}
+
+/// Whether not everybody may read a file, but only its owner, or also its group (inode(7)): `o+r` is not set.
+pub(super) fn is_hidden(mode: u32) -> bool {
+    mode & 0o004 == 0
 }
 
 impl Deref for Handle {

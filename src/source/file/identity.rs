@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::Stat;
+use rustix::fs::{Statx, StatxFlags, StatxTimestamp, makedev};
 
 /// How many bytes at the start of a file tell it from others.
 const HEAD: u64 = 1 << 10;
@@ -43,10 +43,18 @@ pub(super) fn nanos(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl From<&Stat> for Identity {
-    fn from(stat: &Stat) -> Self {
-        Self { device: stat.st_dev, inode: stat.st_ino, born: 0 }
+impl From<&Statx> for Identity {
+    /// The same as that of the [`Metadata`] of the file.
+    fn from(stat: &Statx) -> Self {
+        let born = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { 0 } else { nanos_of(&stat.stx_btime) };
+        Self { device: makedev(stat.stx_dev_major, stat.stx_dev_minor), inode: stat.stx_ino, born }
     }
+}
+
+/// Nanoseconds since the Unix epoch; 0 for a time that stands before it.
+pub(super) fn nanos_of(time: &StatxTimestamp) -> u64 {
+    let nanos = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+    u64::try_from(nanos.max(0)).unwrap_or(u64::MAX)
 }
 
 /// What is known of the content of a file up to a place: enough to tell whether another has the same there.

@@ -2,6 +2,9 @@
 //! stalled disk stalls nothing else; between looks a [`Followed`] waits for wakes and times. Fifos are read here.
 
 mod identity;
+mod denied;
+mod protected;
+mod open;
 mod handles;
 mod reader;
 mod place;
@@ -29,7 +32,11 @@ mod cases;
 
 pub(crate) use wake::Wakes;
 
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::panic;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,17 +44,47 @@ use tokio::select;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{FileSource, Stream};
+use crate::config::{FileSource, OwnPaths, Stream};
 use crate::stream::{Batch, Places};
 
 use super::Now;
+use denied::Denied;
 use fifo::Fifos;
 use files::{Files, Next};
+use open::Opener;
 use wake::Ear;
 
 /// Files that have grown are not looked at again before this time: a busy writer costs a thousand looks a second and not
 /// one for each line, and a lone line waits for nothing.
 const PACE: Duration = Duration::from_millis(1);
+
+/// Whether a path names a file that not everybody may read, if a stream may open it at all. `own` are the daemon's own files.
+pub(crate) fn is_hidden(path: &Path, follow_symlinks: bool, own: OwnPaths) -> bool {
+    examine(path, follow_symlinks, own).is_ok_and(|found| handles::is_hidden(found.mode()))
+}
+
+/// Why a stream may not open a path, or look through the directory that it names, if that is because of whose symlinks lead
+/// there or because it is one of the daemon's own files.
+pub(crate) fn denied(path: &Path, follow_symlinks: bool, own: OwnPaths) -> Option<String> {
+    let error = examine(path, follow_symlinks, own).err()?;
+    Denied::of(&error).map(ToString::to_string)
+}
+
+/// What a path names. The same errors as if it was opened, but for what the system does not let us read.
+fn examine(path: &Path, follow_symlinks: bool, own: OwnPaths) -> io::Result<Metadata> {
+    let opener = Opener::default().following(follow_symlinks);
+    opener.protected().set(own.directories, own.files);
+    let found = opener.look(path)?;
+    let outcome = if found.is_dir() {
+        opener.directory(path).map(drop)
+    } else if found.is_file() {
+        opener.open(path).map(drop)
+    } else {
+        // To open a fifo would be noticed by its writer.
+        Ok(())
+    };
+    outcome.or_else(|error| if Denied::of(&error).is_some() { Err(error) } else { Ok(()) }).map(|()| found)
+}
 
 /// The files of one stream.
 #[derive(Debug)]
@@ -78,7 +115,8 @@ impl Followed {
         let ear = Arc::new(Ear::default());
         let files = Box::new(Files::new(spec, source, places, wakes, ear.clone()));
         let (next, pace) = (Next::Now, Instant::now());
-        Self { files: Some(files), look: None, next, pace, ear, fifos: Fifos::default(), is_last: false }
+        let fifos = Fifos::new(files.wakes.handles.clone());
+        Self { files: Some(files), look: None, next, pace, ear, fifos, is_last: false }
     }
 
     /// Waits until there is something, and puts it into `batch`, which is empty. May be dropped at any time.

@@ -87,8 +87,7 @@ pub(super) enum Read {
 impl Reader {
     /// Opens a file, to be read from its start.
     pub(super) fn open(path: &Path, handles: &Handles) -> io::Result<Self> {
-        let file = handles.open(path)?;
-        let metadata = file.metadata()?;
+        let (file, metadata) = handles.open(path)?;
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file any more"));
         }
@@ -129,13 +128,17 @@ impl Reader {
 
     /// The open file.
     pub(super) fn file(&self) -> io::Result<&File> {
-        self.file.as_deref().ok_or_else(|| io::Error::other("the file is not open"))
+        self.handle().map(|handle| &**handle)
+    }
+
+    fn handle(&self) -> io::Result<&Handle> {
+        self.file.as_ref().ok_or_else(|| io::Error::other("the file is not open"))
     }
 
     /// Opens what `path` names, and goes on in it if it is this file; says whether it is.
     pub(super) fn attach(&mut self, path: &Path, handles: &Handles) -> io::Result<bool> {
-        let file = handles.open(path)?;
-        let same = Identity::from(&file.metadata()?) == self.identity;
+        let (file, metadata) = handles.open(path)?;
+        let same = Identity::from(&metadata) == self.identity;
         if same {
             self.file = Some(file);
         }
@@ -225,7 +228,7 @@ impl Reader {
     pub(super) fn read(&mut self, how: How) -> io::Result<Read> {
         let offset = self.trace.offset();
         let before = self.trace.before().len();
-        let metadata = self.file()?.metadata()?;
+        let metadata = self.handle()?.metadata()?;
         let size = metadata.len();
         self.written = metadata.modified().map_or(0, nanos);
         let last = std::mem::replace(&mut self.size, size);

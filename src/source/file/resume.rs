@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::config::Start;
 
+use super::denied::Denied;
 use super::follow::{Follow, ROW};
 use super::identity::{Identity, Trace};
 use super::place::Saved;
@@ -32,8 +33,14 @@ impl Follow {
         let Some(front) = self.row.front_mut() else { return Ok(Restored::Done) };
         let Some(saved) = front.saved.clone() else { return Ok(Restored::Done) };
         let since = *front.sought.get_or_insert_with(Instant::now);
+        let mut denied = None;
         let named = match Reader::open(&self.path, turn.handles) {
             Ok(reader) => Some(reader),
+            // The file may be found under another name.
+            Err(error) if Denied::of(&error).is_some() => {
+                denied = Some(error);
+                None
+            }
             Err(error) if error.raw_os_error().is_none() => None,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
             Err(error) => return Err(error),
@@ -68,7 +75,7 @@ impl Follow {
         } else if there || rewritten.is_some() || siblings.row.iter().any(|sibling| self.is_new(sibling)) {
             self.give_up(&saved, turn);
         } else {
-            return Ok(Restored::Waiting);
+            return denied.map_or(Ok(Restored::Waiting), Err);
         }
         if let Some(path) = rewritten {
             self.begin_anew(&path, saved.identity(), turn);
@@ -155,7 +162,7 @@ impl Follow {
                 let saved = saved.with_watermark(self.watermark.as_ref()).counting(self.counts_up);
                 (Some(saved.followed_by(next).with_past(past)), Placed::File)
             }
-            None if matches!(self.found, Found::Missing) => {
+            None if self.is_gone() => {
                 let gone = Saved::gone(turn.now.time.millis())
                     .with_watermark(self.watermark.as_ref())
                     .counting(self.counts_up);
@@ -167,6 +174,20 @@ impl Follow {
             turn.batch.place(self.origin.as_str(), place.map(|place| place.written()));
         }
         self.placed = placed;
+    }
+
+    /// Whether the path names nothing, or what took the place of its file may not be read.
+    fn is_gone(&self) -> bool {
+        match self.found {
+            Found::Missing => true,
+            Found::Refused(_) => self.placed != Placed::Nothing,
+            Found::Unknown
+            | Found::File
+            | Found::Alias(_)
+            | Found::Fifo(_)
+            | Found::Other(_)
+            | Found::Compressed(..) => false,
+        }
     }
 
     /// The path is not followed any more, since it names nothing. Gives back what is known of it all the same: how far its

@@ -125,10 +125,10 @@ pub(super) fn refusal(path: &Path, verb: &str, error: &io::Error) -> Refusal {
 }
 
 /// Whether one file is a copy of the start of another, as far as can be told from the first bytes and the last.
-pub(super) fn is_copy(copy: &Path, of: Option<&File>) -> bool {
+pub(super) fn is_copy(copy: &Path, of: Option<&File>, handles: &Handles) -> bool {
     let is_copy = || -> io::Result<bool> {
-        let (copy, of) = (File::open(copy)?, of.ok_or(io::ErrorKind::NotFound)?);
-        let size = copy.metadata()?.len();
+        let ((copy, metadata), of) = (handles.open(copy)?, of.ok_or(io::ErrorKind::NotFound)?);
+        let size = metadata.len();
         let end = Trace::of(&copy, size)?.map(|trace| trace.prints());
         Ok(size >= TELLING && end.is_some_and(|end| end.find_in(of).is_ok_and(|found| found.is_some())))
     };

@@ -7,18 +7,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::ops::Bound;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{AtFlags, Dir, FileType, StatxFlags};
 use tokio::time::Instant;
 
-use super::identity::{Identity, nanos};
+use super::identity::{Identity, nanos, nanos_of};
+use super::open::Opener;
 
 /// What directories hold, each as it was at one moment of a stream's turn: 2,000 files that rotate at once need one look.
 #[derive(Debug, Default)]
 pub(super) struct Index {
+    opener: Opener,
     directories: HashMap<PathBuf, Listing>,
     /// How often a large one was listed again in this turn.
     again: u32,
@@ -50,14 +53,17 @@ struct Listing {
 
 impl Listing {
     /// What cannot be listed is empty.
-    fn of(directory: &Path) -> Self {
+    fn of(directory: &Path, opener: &Opener) -> Self {
         let began = Instant::now();
         let before = stamp(directory);
         let (mut names, mut inodes) = (BTreeMap::new(), HashMap::new());
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        for entry in entries.take(MOST_NAMES) {
-            inodes.insert(entry.ino(), entry.file_name());
-            names.insert(entry.file_name(), entry.ino());
+        let entries = opener.directory(directory).and_then(|opened| Ok(Dir::new(opened)?));
+        for entry in entries.into_iter().flatten().flatten().take(MOST_NAMES) {
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                inodes.insert(entry.ino(), name.to_owned());
+                names.insert(name.to_owned(), entry.ino());
+            }
         }
         let stamp = before.filter(|before| stamp(directory) == Some(*before));
         Self { began, stamp, names, inodes }
@@ -82,6 +88,18 @@ pub(super) struct Sibling {
     /// When it was last written to.
     pub(super) written: u64,
     pub(super) size: u64,
+}
+
+impl Sibling {
+    /// The file of this name in a directory; `None` if it is none, or gone.
+    fn of(directory: &OwnedFd, name: &OsStr, path: PathBuf) -> Option<Self> {
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        let stat = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
+        let is_file = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
+        let (identity, written) = (Identity::from(&stat), nanos_of(&stat.stx_mtime));
+        let age = if identity.born == 0 { written } else { identity.born };
+        is_file.then(|| Self { age, number: count(name), path, identity, written, size: stat.stx_size })
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +176,10 @@ pub(super) enum Sought {
 }
 
 impl Index {
+    pub(super) fn new(opener: Opener) -> Self {
+        Self { opener, ..Self::default() }
+    }
+
     /// A new turn begins: all may have changed.
     pub(super) fn clear(&mut self) {
         self.directories.clear();
@@ -194,17 +216,16 @@ impl Index {
         let from = (Bound::Excluded(stem), Bound::Unbounded);
         let named = listing.names.range::<OsStr, _>(from).map(|(other, _)| other);
         let named = named.take_while(|other| other.as_bytes().starts_with(stem.as_bytes()));
-        let found = named.filter(|other| is_rotated(name, other)).filter_map(|other| {
-            let path = directory.join(other);
-            let metadata = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
-            let identity = Identity::from(&metadata);
-            let written = metadata.modified().map_or(0, nanos);
-            let age = if identity.born == 0 { written } else { identity.born };
-            Some(Sibling { age, number: count(other), path, identity, written, size: metadata.len() })
+        let rotated: Vec<OsString> = named.filter(|other| is_rotated(name, other)).cloned().collect();
+        let listed = listing.stamp;
+        // By a descriptor: another directory may be at the path by now.
+        let opened = if rotated.is_empty() { None } else { self.opener.directory(directory).ok() };
+        let found = opened.iter().flat_map(|opened| {
+            rotated.iter().filter_map(move |other| Sibling::of(opened, other, directory.join(other)))
         });
         let found = found.collect();
         // Names may have gone from one file to another since it was listed.
-        let calm = listing.stamp.filter(|listed| stamp(directory) == Some(*listed));
+        let calm = listed.filter(|listed| stamp(directory) == Some(*listed));
         Some(Siblings::new(found, calm))
     }
 
@@ -220,7 +241,8 @@ impl Index {
             }
             self.directories.remove(directory);
         }
-        Some(self.directories.entry(directory.to_owned()).or_insert_with(|| Listing::of(directory)))
+        let Self { opener, directories, .. } = self;
+        Some(directories.entry(directory.to_owned()).or_insert_with(|| Listing::of(directory, opener)))
     }
 }
 

@@ -173,6 +173,9 @@ impl Report {
         if let Some(state) = denied.or(self.trouble.values().next()) {
             return state.clone();
         }
+        if let Some(error) = globs.denied() {
+            return SourceState::Denied { errno: None, error: error.to_owned() };
+        }
         let patterns: Vec<_> = globs.written().map(|pattern| pattern.display().to_string()).collect();
         SourceState::Waiting { reason: format!("no file is there for {}", patterns.join(", ")) }
     }

@@ -14,6 +14,7 @@ use notify::event::ModifyKind;
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use crate::config::OwnPaths;
 use crate::stream::Private;
 
 use super::handles::Handles;
@@ -112,6 +113,18 @@ impl Wakes {
     /// The same for one stream, which is private once a file is opened that not everybody may read.
     pub(crate) fn guarded(self, private: Private) -> Self {
         Self { handles: self.handles.guarded(private), ..self }
+    }
+
+    /// The same for one stream, which follows all symlinks or does not.
+    pub(super) fn following(self, follow_symlinks: bool) -> Self {
+        Self { handles: self.handles.following(follow_symlinks), ..self }
+    }
+
+    /// From now on no stream opens these files, nor any below these directories; see [`Config::own_paths`].
+    ///
+    /// [`Config::own_paths`]: crate::config::Config::own_paths
+    pub(crate) fn protect(&self, OwnPaths { directories, files }: OwnPaths) {
+        self.handles.opener().protected().set(directories, files);
     }
 
     /// Wakes `ear` when something happens to `name` in `directory` (`None`: to any name), or to the directory itself.

@@ -1,0 +1,33 @@
+//! Why a file is not opened although the system would allow it: as an [`io::Error`] that can be told from those of the system.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a file is not opened although the system would allow it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Denied {
+    /// A symlink of somebody who could not read what it leads to.
+    #[error(
+        "the symlink {link} belongs to {owner} and leads to nothing of that user, so it is not followed (let root own it: \
+        chown -h root {link}; or write `follow_symlinks: true` if everybody who can write there may choose what the stream \
+        shows)",
+        link = .link.display()
+    )]
+    Symlink { link: PathBuf, owner: String },
+    /// One of the daemon's own files.
+    #[error("it is one of rtlogd's own files ({}), which no stream may show", .0.display())]
+    Own(PathBuf),
+}
+
+impl Denied {
+    /// The refusal in an error, if it is one.
+    pub(super) fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl From<Denied> for io::Error {
+    fn from(denied: Denied) -> Self {
+        Self::new(io::ErrorKind::PermissionDenied, denied)
+    }
+}

@@ -1,0 +1,365 @@
+//! The daemon's own files, which no stream may show, whatever leads there: keys, certificates, histories, the configuration.
+//!
+//! A file is judged by its descriptors, and not by a path: it is one of them if it is a protected file, if the directory it
+//! was opened in is a protected directory or is below one, or if it has more than one link and one of them is below a
+//! protected directory.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::Metadata;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use tokio::time::Instant;
+
+use super::denied::Denied;
+use super::identity::nanos;
+
+/// How long it is taken for granted which files the protected paths name. Where symlinks are involved it is looked anew.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Most directories that were at protected paths and are remembered, each with a descriptor.
+const DIRECTORIES: usize = 16;
+
+/// Most directories that are known to be outside, and most files that are known to be inside.
+const OUTSIDE: usize = 4 << 10;
+const INSIDE: usize = 1 << 20;
+
+/// How deep histories and keys lie below their directories, at most.
+const DEPTH: usize = 8;
+
+/// Most directories above a file: a path has 4,096 bytes, of which each takes two.
+const ABOVE: usize = 2048;
+
+/// A time that a file system gives may be this much too early, in nanoseconds: its clock moves in steps.
+const CLOCK_STEP: u64 = 10_000_000;
+
+/// Device and inode.
+type Inode = (u64, u64);
+
+/// The list; a clone is the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Protected(Arc<Mutex<State>>);
+
+/// Nothing here is locked while the system is asked: a disk that stands still stalls only those who follow files on it.
+#[derive(Debug, Default)]
+struct State {
+    paths: Arc<Paths>,
+    /// What the paths named, and when that was.
+    known: Option<(Instant, Arc<Known>)>,
+    inside: Option<Arc<Inside>>,
+}
+
+#[derive(Debug, Default)]
+struct Paths {
+    directories: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+}
+
+/// What the protected paths name.
+#[derive(Debug, Default)]
+struct Known {
+    /// With a descriptor, so that a directory stays known when it is renamed.
+    directories: BTreeMap<Inode, (PathBuf, Arc<OwnedFd>)>,
+    files: HashMap<Inode, PathBuf>,
+    /// Directories that are not below any of these.
+    outside: Mutex<HashSet<Inode>>,
+}
+
+/// All that is below the protected directories, as it was listed once.
+#[derive(Debug)]
+struct Inside {
+    /// In nanoseconds since the Unix epoch.
+    began: u64,
+    files: HashMap<Inode, PathBuf>,
+}
+
+impl Protected {
+    /// Protects these instead of those before: files, and all files below directories. None of them need exist.
+    pub(super) fn set(&self, directories: Vec<PathBuf>, files: Vec<PathBuf>) {
+        *lock(&self.0) = State { paths: Arc::new(Paths { directories, files }), known: None, inside: None };
+    }
+
+    /// Whether there is nothing to protect.
+    pub(super) fn is_empty(&self) -> bool {
+        let paths = &lock(&self.0).paths;
+        paths.directories.is_empty() && paths.files.is_empty()
+    }
+
+    /// Fails if a file that was opened is protected. `parent` is the directory it was opened in; `walked` says that there were
+    /// symlinks on the way, which somebody may just have pointed at what is protected since a moment ago.
+    pub(super) fn check(&self, file: &Metadata, parent: Option<&OwnedFd>, walked: bool) -> io::Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let known = self.known(walked);
+        let inode = (file.dev(), file.ino());
+        if let Some(path) = known.files.get(&inode) {
+            return Err(Denied::Own(path.clone()).into());
+        }
+        let since = match parent {
+            Some(parent) => {
+                known.check_below(parent)?;
+                // A link was made or removed at this time, at the latest.
+                (file.nlink() > 1).then(|| nanos_of(file.ctime(), file.ctime_nsec()))
+            }
+            None => Some(nanos(SystemTime::now())),
+        };
+        let inside = since.map(|since| self.inside(&known, since));
+        match inside.and_then(|inside| inside.files.get(&inode).cloned()) {
+            Some(path) => Err(Denied::Own(path).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Fails if a directory that was opened is protected, or below one that is.
+    pub(super) fn check_directory(&self, directory: &OwnedFd) -> io::Result<()> {
+        if self.is_empty() { Ok(()) } else { self.known(false).check_below(directory) }
+    }
+
+    fn known(&self, anew: bool) -> Arc<Known> {
+        let state = lock(&self.0);
+        let (paths, before) = (state.paths.clone(), state.known.clone());
+        drop(state);
+        if let Some((at, known)) = &before
+            && !anew
+            && at.elapsed() < FRESH
+        {
+            return known.clone();
+        }
+        let now = Instant::now();
+        let known = Arc::new(Known::of(&paths, before.map(|(_, known)| known).as_deref()));
+        let mut state = lock(&self.0);
+        if Arc::ptr_eq(&state.paths, &paths) {
+            state.known = Some((now, known.clone()));
+        }
+        known
+    }
+
+    /// All that is below the protected directories, as it was after `since`.
+    fn inside(&self, known: &Known, since: u64) -> Arc<Inside> {
+        let listed = lock(&self.0).inside.clone();
+        if let Some(listed) = listed.filter(|listed| listed.began > since.saturating_add(CLOCK_STEP)) {
+            return listed;
+        }
+        let listed = Arc::new(Inside::of(known));
+        lock(&self.0).inside = Some(listed.clone());
+        listed
+    }
+}
+
+impl Known {
+    fn of(paths: &Paths, before: Option<&Self>) -> Self {
+        let mut known = Self::default();
+        for path in &paths.directories {
+            let open = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            let found = open.and_then(|directory| Ok((inode(&rustix::fs::fstat(&directory)?), directory)));
+            if let Ok((inode, directory)) = found {
+                known.directories.insert(inode, (path.clone(), Arc::new(directory)));
+            }
+        }
+        for (inode, (path, directory)) in before.into_iter().flat_map(|before| &before.directories) {
+            if known.directories.len() < DIRECTORIES {
+                known.directories.entry(*inode).or_insert_with(|| (path.clone(), directory.clone()));
+            }
+        }
+        for path in &paths.files {
+            if let Ok(stat) = rustix::fs::stat(path) {
+                known.files.insert(inode(&stat), path.clone());
+            }
+        }
+        known
+    }
+
+    fn check_below(&self, directory: &OwnedFd) -> io::Result<()> {
+        let own = inode(&rustix::fs::fstat(directory)?);
+        if lock(&self.outside).contains(&own) {
+            return Ok(());
+        }
+        for above in ancestors(directory) {
+            let (_, stat) = above?;
+            if let Some((path, _)) = self.directories.get(&inode(&stat)) {
+                return Err(Denied::Own(path.clone()).into());
+            }
+        }
+        let mut outside = lock(&self.outside);
+        if outside.len() >= OUTSIDE {
+            outside.clear();
+        }
+        outside.insert(own);
+        Ok(())
+    }
+}
+
+impl Inside {
+    fn of(known: &Known) -> Self {
+        let mut inside = Self { began: nanos(SystemTime::now()), files: HashMap::new() };
+        for (path, directory) in known.directories.values() {
+            inside.add(path, directory, 0);
+        }
+        inside
+    }
+
+    /// Adds what is in a directory. What cannot be listed has no files that the daemon could open.
+    fn add(&mut self, path: &Path, directory: &impl AsFd, depth: usize) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(directory, ".", flags, Mode::empty());
+        let Ok(entries) = opened.and_then(Dir::new) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") || self.files.len() >= INSIDE {
+                continue;
+            }
+            let Ok(stat) = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                self.files.insert(inode(&stat), path.to_owned());
+            } else if depth < DEPTH
+                && let Ok(below) = rustix::fs::openat(directory, name, flags, Mode::empty())
+            {
+                self.add(path, &below, depth + 1);
+            }
+        }
+    }
+}
+
+/// The directory, and those above it up to the root; each with its path from the directory. Each costs one system call.
+pub(super) fn ancestors(directory: &OwnedFd) -> impl Iterator<Item = io::Result<(PathBuf, Stat)>> {
+    let mut last: Option<(u64, u64)> = None;
+    let mut path = PathBuf::new();
+    (0..ABOVE).map_while(move |depth| {
+        let stat = if depth == 0 {
+            rustix::fs::fstat(directory)
+        } else {
+            path.push("..");
+            rustix::fs::statat(directory, &path, AtFlags::SYMLINK_NOFOLLOW)
+        };
+        let stat = match stat {
+            Ok(stat) => stat,
+            Err(error) => return Some(Err(error.into())),
+        };
+        // Above the root is the root.
+        let inode = (stat.st_dev, stat.st_ino);
+        let is_root = last.replace(inode) == Some(inode);
+        (!is_root).then(|| Ok((path.clone(), stat)))
+    })
+}
+
+fn inode(stat: &Stat) -> Inode {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// A time as the system gives it, in nanoseconds since the Unix epoch.
+fn nanos_of(seconds: i64, nanoseconds: i64) -> u64 {
+    let nanos = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+    u64::try_from(nanos.max(0)).unwrap_or(u64::MAX)
+}
+
+/// Each change leaves the lists consistent, so a panic elsewhere does not spoil them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::open::Opener;
+    use super::*;
+    use std::fs::{self, hard_link, rename};
+    use std::os::unix::fs::symlink;
+
+    fn place() -> (tempfile::TempDir, Opener) {
+        let place = tempfile::tempdir().unwrap();
+        let at = place.path();
+        for path in
+            ["state/streams/vault/0.rlog", "keys/k.ed25519", "tls/key.pem", "tls/other", "logs/x.log", "state2/y"]
+        {
+            fs::create_dir_all(at.join(path).parent().unwrap()).unwrap();
+            fs::write(at.join(path), path).unwrap();
+        }
+        let opener = Opener::default();
+        let files = vec![at.join("tls/key.pem"), at.join("nowhere/later")];
+        opener.protected().set(vec![at.join("state"), at.join("keys"), at.join("none_yet")], files);
+        (place, opener)
+    }
+
+    #[track_caller]
+    fn refused(opener: &Opener, path: &Path) {
+        for opener in [opener.clone(), opener.clone().following(true)] {
+            let error = opener.open(path).map(|_| path.to_owned()).expect_err("it was opened");
+            assert!(matches!(Denied::of(&error), Some(Denied::Own(_))), "{}: {error}", path.display());
+        }
+    }
+
+    #[test]
+    fn the_daemons_own_files_are_opened_by_no_way() {
+        let (place, opener) = place();
+        let at = place.path();
+        for path in ["state/streams/vault/0.rlog", "keys/k.ed25519", "tls/key.pem", "logs/../keys/k.ed25519"] {
+            refused(&opener, &at.join(path));
+        }
+        for (link, to) in [("a", "state/streams/vault/0.rlog"), ("b", "keys/k.ed25519"), ("c", "tls/key.pem")] {
+            symlink(at.join(to), at.join("logs").join(link)).unwrap();
+            refused(&opener, &at.join("logs").join(link));
+            hard_link(at.join(to), at.join("logs").join(format!("{link}.hard"))).unwrap();
+            refused(&opener, &at.join("logs").join(format!("{link}.hard")));
+        }
+        symlink("../state/streams", at.join("logs/d")).unwrap();
+        refused(&opener, &at.join("logs/d/vault/0.rlog"));
+        symlink("d/vault", at.join("logs/e")).unwrap();
+        refused(&opener, &at.join("logs/e/0.rlog"));
+        for path in ["state", "state/streams", "logs/d", "logs/d/vault", "keys"] {
+            let error = opener.directory(&at.join(path)).unwrap_err();
+            assert!(Denied::of(&error).is_some(), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_lies_beside_them_is_opened() {
+        let (place, opener) = place();
+        let at = place.path();
+        hard_link(at.join("logs/x.log"), at.join("logs/x.log.1")).unwrap();
+        for path in ["tls/other", "state2/y", "logs/x.log", "logs/x.log.1", "state/../logs/x.log"] {
+            assert!(opener.open(&at.join(path)).is_ok(), "{path}");
+        }
+        for path in ["tls", "state2", "", "logs"] {
+            assert!(opener.directory(&at.join(path)).is_ok(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_changes_meanwhile_stays_protected() {
+        let (place, opener) = place();
+        let at = place.path();
+        symlink(at.join("state"), at.join("logs/s")).unwrap();
+        symlink(at.join("tls/key.pem"), at.join("logs/t")).unwrap();
+        symlink(at.join("none_yet"), at.join("logs/n")).unwrap();
+        refused(&opener, &at.join("logs/s/streams/vault/0.rlog"));
+        // The directory of histories is renamed while the daemon writes into it.
+        rename(at.join("state"), at.join("renamed")).unwrap();
+        refused(&opener, &at.join("renamed/streams/vault/0.rlog"));
+        // A key is renewed; a directory is made; a history begins, and gets another name.
+        fs::write(at.join("tls/new"), "new").unwrap();
+        rename(at.join("tls/new"), at.join("tls/key.pem")).unwrap();
+        refused(&opener, &at.join("logs/t"));
+        fs::create_dir(at.join("none_yet")).unwrap();
+        fs::write(at.join("none_yet/k"), "new").unwrap();
+        refused(&opener, &at.join("logs/n/k"));
+        for n in 0..3 {
+            let name = format!("new{n}");
+            fs::write(at.join("keys").join(&name), "new").unwrap();
+            hard_link(at.join("keys").join(&name), at.join("logs").join(&name)).unwrap();
+            refused(&opener, &at.join("logs").join(&name));
+        }
+    }
+
+    #[test]
+    fn a_descriptor_of_a_protected_file_is_no_way_to_it() {
+        use std::os::fd::AsRawFd;
+        let (place, opener) = place();
+        let file = fs::File::open(place.path().join("keys/k.ed25519")).unwrap();
+        refused(&opener, &Path::new("/proc/self/fd").join(file.as_raw_fd().to_string()));
+    }
+}
