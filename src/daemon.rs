@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{self, Access, AccessError, Hosts, Origins, TrustedProxies, UnknownProxyUser, Warden};
 use crate::config::{Config, FileSource, Files, Limits, Listen, OwnPaths, SourceKind, Stream};
 use crate::control::{self, Desk};
+use crate::descriptors;
 use crate::event::{Epoch, Position, Time};
 use crate::http::App;
 use crate::http::listen::{self, ListenError, Routes, Rules, Socket, Tls, TlsError};
@@ -201,7 +202,7 @@ impl House {
     }
 
     fn guarded(config: &Config, warden: Warden, token: Option<String>) -> Result<Self, DaemonError> {
-        listen::raise_limit();
+        descriptors::raise_limit();
         let own = rustix::process::geteuid().as_raw();
         Ok(Self {
             access: Access::new(own, config.insecure, warden.keys()),

@@ -1,12 +1,46 @@
-//! Descriptors that this process was started with, and that are nobody's here: an open file, pipe or lock of whoever started
-//! rtlogd. What keeps one open keeps its pipe from ending, its lock from being released, and hands it on.
+//! File descriptors of this process: how many there may be, and those that it was started with.
+//!
+//! A descriptor that this process was started with is an open file, pipe or lock of whoever started rtlogd. A process that keeps
+//! one open keeps its pipe from ending and its lock from being released, and hands it on.
 
 use std::fs;
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::unistd::close;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The soft limit on open files that this process was started with, once it was raised.
+static STARTED_WITH: OnceLock<Option<u64>> = OnceLock::new();
+
+/// Raises the soft limit on open files to the hard one. That is safe for a program that never uses `select(2)`; commands may, and
+/// get the limit that this process was started with.
+pub(crate) fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    STARTED_WITH.get_or_init(|| limit.current);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        log::debug!(error:% = error; "cannot raise the limit on open files");
+    }
+}
+
+/// The soft limit that commands are to have; `None` if it was not changed.
+pub(crate) fn limit_for_commands() -> Option<u64> {
+    STARTED_WITH.get().copied().flatten()
+}
+
+/// Sets the soft limit on open files, to the hard one at most.
+///
+/// # Errors
+/// If the system refuses it.
+pub(crate) fn set_limit(current: u64) -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum.map_or(current, |maximum| current.min(maximum));
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit })?)
+}
 
 /// Closes all descriptors but standard input, output and error, and those of `keep`. For a process with one thread, which owns
 /// no other descriptor.

@@ -1,12 +1,12 @@
 //! How many file descriptors there are for connections, so that some are left for files, processes and the owner.
 
-use log::{debug, warn};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use log::warn;
+use rustix::process::{Resource, getrlimit};
 
 use crate::config::Limits;
 
-/// Descriptors that are kept back whatever is configured: files that stay open, the state directory, the runtime, the log, and
-/// the seats of the owner.
+/// Descriptors that are kept back whatever is configured: files that stay open, the state directory, the runtime, the log, the
+/// seats of the owner, and the connections that are refused.
 const RESERVED: u64 = 256;
 
 /// Descriptors that are kept back for each stream: the pipes of a process and its start, or a file with its rotated siblings.
@@ -14,16 +14,6 @@ const PER_STREAM: u64 = 8;
 
 /// Fewer connections than these are worth a warning; more are as good as what was configured, on most machines.
 const FEW: usize = 1024;
-
-/// Raises the soft limit on open files to the hard one, as `select(2)` is used nowhere here. Commands get the old one.
-pub(crate) fn raise_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
-    {
-        debug!(error:% = error; "cannot raise the limit on open files");
-    }
-}
 
 /// The same limits, with no more connections than there are descriptors for beside those of so many streams.
 pub(crate) fn within_descriptors(limits: &Limits, streams: usize) -> Limits {
@@ -41,8 +31,9 @@ pub(crate) fn within_descriptors(limits: &Limits, streams: usize) -> Limits {
 
 fn connections(wanted: usize, open_files: u64, streams: usize) -> usize {
     let reserved = RESERVED.saturating_add(PER_STREAM.saturating_mul(streams as u64));
-    // With a limit that is smaller than what is kept back, there is half of it for connections, and at least one.
-    let free = open_files.saturating_sub(reserved).max(open_files / 2).max(1);
+    // With a limit that is hardly larger than what is kept back, a quarter of it is for connections, as many more are refused, and
+    // half is left.
+    let free = open_files.saturating_sub(reserved).max(open_files / 4).max(1);
     wanted.min(usize::try_from(free).unwrap_or(usize::MAX))
 }
 
@@ -57,8 +48,8 @@ mod tests {
             (20_000, 20_000, 10, 20_000 - 256 - 80),
             (20_000, 1024, 0, 768),
             (100, 1024, 0, 100),
-            (20_000, 256, 2, 128),
-            (20_000, 1024, 1000, 512),
+            (20_000, 256, 2, 64),
+            (20_000, 1024, 1000, 256),
             (20_000, 1, 0, 1),
             (20_000, u64::MAX, usize::MAX, 20_000),
         ];

@@ -29,7 +29,7 @@ use crate::access::{Hosts, Origins, Peer, TrustedProxies};
 use crate::config::{Limits, Listen};
 
 pub(crate) use admit::Routes;
-pub(crate) use descriptors::{raise_limit, within_descriptors};
+pub(crate) use descriptors::within_descriptors;
 pub(crate) use tls::{Tls, TlsError};
 
 use super::Answers;

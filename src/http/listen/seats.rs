@@ -6,7 +6,7 @@ use crate::config::Limits;
 
 use super::super::quota::{Bounds, Quota, Share};
 
-/// Connections beyond the limit that are still told so, rather than closed without a word.
+/// Most connections beyond the limit that are still told so, rather than closed without a word; never more than are served.
 const OVERFULL: usize = 64;
 
 /// Connections that the owner may have beyond the limit, so that whoever can mend things gets in when all else is taken.
@@ -51,7 +51,7 @@ impl Seats {
         if let Ok(share) = self.taken.take(address.as_ref(), 1, bounds) {
             return Some(Seat::Served(share));
         }
-        let refused = self.overfull.take(None, 1, Bounds { each: 0, all: OVERFULL });
+        let refused = self.overfull.take(None, 1, Bounds { each: 0, all: OVERFULL.min(limits.connections) });
         refused.ok().map(Seat::Overfull)
     }
 }

@@ -23,7 +23,7 @@ use rustix::process::{Signal, getegid, geteuid, getppid, ioctl_tiocsctty, set_pa
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use serde::{Deserialize, Serialize};
 
-use crate::descriptors::close_others;
+use crate::descriptors::{close_others, set_limit};
 
 /// Exit code of the child where nothing was executed. It is told nowhere: the [`Failure`] is.
 const NOT_EXECUTED: u8 = 126;
@@ -97,6 +97,8 @@ pub(super) struct Task {
     pub(super) terminal: bool,
     /// The first descriptor is its standard input; without, it has an empty one.
     pub(super) input: bool,
+    /// The soft limit on open files, if the daemon has another.
+    pub(super) open_files: Option<u64>,
     /// Who starts it: it is not to live longer.
     pub(super) parent: i32,
     /// The signal that it gets when its parent dies.
@@ -149,6 +151,7 @@ fn prepare(socket: &mut UnixStream) -> Result<Infallible, Failure> {
     if task.session {
         setsid().map_err(|error| Failure::new(Step::Prepare, &error.into()))?;
     }
+    task.open_files.map_or(Ok(()), set_limit).map_err(at(Step::Prepare))?;
     take(&task, descriptors).map_err(at(Step::Prepare))?;
     // Before users are looked up, for which a library may open more.
     close_others(&[socket.as_raw_fd()]).map_err(at(Step::Prepare))?;

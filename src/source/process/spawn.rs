@@ -17,6 +17,7 @@ use tokio::net::unix::pipe;
 use tokio::task::spawn_blocking;
 
 use crate::config::ProcessSource;
+use crate::descriptors::limit_for_commands;
 use crate::source::{Options, SourceError};
 
 use super::child::{DESCRIPTORS, Failure, Step, Task};
@@ -149,6 +150,7 @@ fn task(stream: &str, spec: &ProcessSource, options: &Options, mark: &str, wires
         session: !options.same_group,
         terminal: spec.pty.is_some(),
         input: wires.has_input,
+        open_files: limit_for_commands(),
         parent: getpid().as_raw_nonzero().get(),
         death: spec.stop.signal.number(),
     }
