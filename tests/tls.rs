@@ -150,7 +150,11 @@ fn from_elsewhere_nobody_speaks_without_tls_nor_reads_without_a_token() {
     let url = format!("https://{address}/login");
     let (_, said) =
         curl(&daemon, &["--insecure", "-i", "-H", &format!("Origin: https://{address}"), "-d", &body, &url]);
-    assert!(said.to_lowercase().contains("set-cookie: rtlogd=") && said.contains("; Secure"), "{said}");
+    let port = address.port();
+    assert!(
+        said.to_lowercase().contains(&format!("set-cookie: rtlogd-{port}=")) && said.contains("; Secure"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::access::Shown;
 
 use super::Request;
 use super::problem::Problem;
-use super::who::{COOKIE, refused};
+use super::who::{cookie_name, refused};
 
 /// `POST /login`: the body is the token, or a form with it as `token`.
 pub(super) async fn login(ask: &Request) -> Result<Response, Problem> {
@@ -41,7 +41,8 @@ pub(super) fn logout(ask: &Request) -> Response {
 fn with_cookie(ask: &Request, value: &str, seconds: u64) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let (secure, path) = (if ask.guest.secure { "; Secure" } else { "" }, &ask.app.base_path);
-    let text = format!("{COOKIE}={value}; Max-Age={seconds}; Path={path}/; HttpOnly; SameSite=Strict{secure}");
+    let name = cookie_name(&ask.headers);
+    let text = format!("{name}={value}; Max-Age={seconds}; Path={path}/; HttpOnly; SameSite=Strict{secure}");
     let mut cookie = HeaderValue::try_from(text).expect("a token that was proved is letters, and so is the path");
     cookie.set_sensitive(true);
     response.headers_mut().insert(header::SET_COOKIE, cookie);

@@ -98,17 +98,10 @@ impl Reading {
 
     /// What comes next, as [`Cursor::next`]; while it is paused, nothing but [`Item::Quiet`].
     pub(super) async fn next(&mut self, deadline: Instant) -> Option<Item> {
-        let Some(steered) = &mut self.steered else { return self.cursor.next(deadline).await };
-        loop {
-            steered.obey(&mut self.cursor).await;
-            tokio::select! {
-                biased;
-                changed = steered.wishes.changed() => changed.ok()?,
-                item = self.cursor.next(deadline), if !steered.paused => return item,
-                () = sleep_until(deadline), if steered.paused => return Some(Item::Quiet),
-                _ = steered.course.ready.wait_for(|ready| !ready), if steered.paused => return None,
-                () = steered.course.log.denied(), if steered.paused => return None,
-            }
+        match &mut self.steered {
+            // Boxed, since its state is large, and each reader of many would have room for it.
+            Some(steered) => Box::pin(steered.next(&mut self.cursor, deadline)).await,
+            None => self.cursor.next(deadline).await,
         }
     }
 
@@ -149,6 +142,20 @@ impl Reading {
 }
 
 impl Steered {
+    async fn next(&mut self, cursor: &mut Cursor, deadline: Instant) -> Option<Item> {
+        loop {
+            self.obey(cursor).await;
+            tokio::select! {
+                biased;
+                changed = self.wishes.changed() => changed.ok()?,
+                item = cursor.next(deadline), if !self.paused => return item,
+                () = sleep_until(deadline), if self.paused => return Some(Item::Quiet),
+                _ = self.course.ready.wait_for(|ready| !ready), if self.paused => return None,
+                () = self.course.log.denied(), if self.paused => return None,
+            }
+        }
+    }
+
     async fn obey(&mut self, cursor: &mut Cursor) {
         let wish = self.wishes.borrow_and_update().clone();
         self.paused = wish.paused;
@@ -305,6 +312,17 @@ mod tests {
         wheel.pause(false);
         drop(wheel);
         assert!(reading.next(Instant::now() + Duration::from_secs(1)).await.is_none(), "unsubscribed");
+    }
+
+    #[tokio::test]
+    async fn a_reader_among_many_is_small() {
+        let last = Position { epoch: Epoch::kept(7), number: 0 };
+        let (_appender, log) = open("s".parse().unwrap(), last, 1 << 20, &Budget::new(usize::MAX));
+        let view = View { encoding: Encoding::Text, filter: Filter::default(), several: true };
+        let cursor = log.cursor(view, Start::Tail(0), Until::default()).await;
+        let told = Reading::new(cursor).told(Duration::from_secs(1));
+        // One connection may have 64 of them, and one caller half of all readers.
+        assert!(size_of_val(&*told) < 1024, "{} bytes", size_of_val(&*told));
     }
 
     #[test]

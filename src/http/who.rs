@@ -6,7 +6,7 @@ use crate::access::{Access, BadToken, Caller, Peer, Shown};
 
 use super::problem::Problem;
 
-/// The cookie that `POST /login` sets.
+/// The cookie that `POST /login` sets where rtlogd is reached at the port of the scheme; elsewhere see [`cookie_name`].
 pub(super) const COOKIE: &str = "rtlogd";
 
 /// The parameter for those who can set no header, such as `EventSource`.
@@ -55,11 +55,27 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     token.map(Some).ok_or_else(|| Problem::token("Authorization has to be: Bearer TOKEN"))
 }
 
-/// The first of our cookies (RFC 6265, section 5.4).
+/// The name of the cookie, with the port at which the browser reached rtlogd: `rtlogd-7070`.
+///
+/// Browsers send cookies to all ports of a host (RFC 6265, section 8.5), so two servers on one host would overwrite each other's.
+pub(super) fn cookie_name(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let port = host.rsplit_once(':').map(|(_, port)| port);
+    match port.filter(|port| !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit())) {
+        Some(port) => format!("{COOKIE}-{port}"),
+        None => COOKIE.to_owned(),
+    }
+}
+
+/// The first cookie with the name for this port; else the first with the plain name, which a proxy that changes `Host` may have
+/// let us set.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+    let pairs = || {
+        let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='))
+    };
+    let named = |wanted: &str| pairs().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+    named(&cookie_name(headers)).or_else(|| named(COOKIE))
 }
 
 /// A refusal of who has not the right.
@@ -86,5 +102,19 @@ mod tests {
         assert_eq!(cookie(&headers), None);
         headers.append(header::COOKIE, "c=d; rtlogd=x.y.z; rtlogd=2".parse().unwrap());
         assert_eq!(cookie(&headers), Some("x.y.z"));
+        // The one for this port goes first, and those for other ports are somebody else's.
+        headers.append(header::COOKIE, "rtlogd-8080=other; rtlogd-7070=ours".parse().unwrap());
+        for (host, expected) in [
+            ("localhost:7070", "ours"),
+            ("[::1]:7070", "ours"),
+            ("localhost:8080", "other"),
+            ("localhost:9090", "x.y.z"),
+            ("localhost", "x.y.z"),
+            ("[::1]", "x.y.z"),
+            ("localhost:", "x.y.z"),
+        ] {
+            headers.insert(header::HOST, host.parse().unwrap());
+            assert_eq!(cookie(&headers), Some(expected), "{host}");
+        }
     }
 }

@@ -91,7 +91,7 @@ pub(super) fn components() -> Value {
         } },
         "securitySchemes": {
             "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
-            "cookie": { "type": "apiKey", "in": "cookie", "name": COOKIE, "description": "As `POST /login` sets it." },
+            "cookie": { "type": "apiKey", "in": "cookie", "name": COOKIE, "description": "As `POST /login` sets it; behind the name stands the port at which the browser reached rtlogd, as in `rtlogd-7070`, but for the ports of http and https." },
             "query": {
                 "type": "apiKey", "in": "query", "name": PARAMETER,
                 "description": "To read alone, and if it lives at most 12 hours.",
