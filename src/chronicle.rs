@@ -2,12 +2,15 @@
 //! disturbs none.
 
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use crate::event::StreamName;
+use crate::event::{StreamName, one_line};
 use crate::stream::{Browsed, HistoryError, browse, read_events};
+use crate::terminal::{self, Text};
 use crate::wire::{Encoder, Encoding};
+
+/// How much is printed at once, in bytes.
+const BATCH: usize = 64 << 10;
 
 /// What the state directory holds, some lines for each stream.
 pub(crate) fn describe(directory: &Path) -> Result<String, HistoryError> {
@@ -25,7 +28,7 @@ fn one(stream: &Browsed) -> String {
         None => format!("{name}: no events"),
     };
     let end = if *closed { "closed in peace" } else { "in use, or not closed in peace" };
-    let mut line = |line: &str| writeln!(text, "{line}").unwrap_or_default();
+    let mut line = |line: &str| writeln!(text, "{}", one_line(line)).unwrap_or_default();
     line("");
     line(&format!("  files: {files} with {bytes} bytes, {end}"));
     if *private {
@@ -42,13 +45,15 @@ fn one(stream: &Browsed) -> String {
 
 /// Prints all events of a stream, a JSON object each line.
 pub(crate) fn print(directory: &Path, name: &StreamName) -> Result<(), HistoryError> {
-    let mut out = BufWriter::new(io::stdout().lock());
+    let terminal = terminal::is_terminal();
+    let mut text = Text::default();
     let mut encoder = Encoder::new(Encoding::Ndjson, None);
     let mut line = Vec::new();
     read_events(directory, name, |event| {
         line.clear();
         encoder.push(event, &mut line);
-        out.write_all(&line)
+        text.push(&Text::json(line.strip_suffix(b"\n").unwrap_or(&line), terminal));
+        if text.len() < BATCH { Ok(()) } else { terminal::print(&std::mem::take(&mut text)) }
     })?;
-    out.flush().map_err(|source| HistoryError::Directory { path: "standard output".into(), source })
+    terminal::print(&text).map_err(|source| HistoryError::Directory { path: "standard output".into(), source })
 }

@@ -1,6 +1,6 @@
 //! Puts it together: sources, catalog, server, signals, drain.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,6 +24,7 @@ use crate::http::listen::{self, ListenError, Routes, Rules, Socket, Tls, TlsErro
 use crate::source::{self, Children, Options, Wakes};
 use crate::stream::{self, Appender, Budget, Catalog, Entry, History, HistoryError, Keep, Log, Places};
 use crate::systemd;
+use crate::terminal::{self, Text};
 
 /// What readers of a file or a journal are told when it is followed in another way, and its place was kept nowhere.
 const FORGOTTEN: &str = "the stream was configured anew; its place in what it follows is kept only in a state_directory, so \
@@ -64,14 +65,12 @@ pub(crate) fn control_schema() -> serde_json::Value {
 
 /// Shows the URL to whoever sits at the terminal. It lets in, so it goes to nothing that keeps what it gets.
 fn invite(url: &str) {
-    let mut error = io::stderr();
-    if error.is_terminal() {
+    if io::stderr().is_terminal() {
         let hours = access::URL_LIFE.as_secs() / 3600;
         let text = format!(
             "open {url}\nKeep it to yourself: for {hours} h it lets read, type, stop and start all that is here.\n"
         );
-        // Without it all goes on.
-        error.write_all(text.as_bytes()).unwrap_or_default();
+        terminal::tell(&Text::lines(&text));
     }
 }
 

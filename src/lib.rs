@@ -21,6 +21,7 @@
 //! | [`source`] | follows files and the journal, keeps processes running, takes what others send |
 //! | [`http`] | the route table; streams as bodies; sockets with their limits |
 //! | [`systemd`], [`telemetry`] | readiness, watchdog, its sockets; the logger |
+//! | [`terminal`] | what is printed, and cannot steer a terminal |
 //! | [`fleet`], [`reload`] | the sources that run, and what a changed configuration changes; who asks for that |
 //! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
 //! | [`serve`] | the daemon proper: begins what is wanted, applies changes, ends |
@@ -53,6 +54,7 @@ mod source;
 mod http;
 mod systemd;
 mod telemetry;
+mod terminal;
 mod fleet;
 mod reload;
 mod daemon;

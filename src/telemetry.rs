@@ -17,6 +17,8 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+use crate::event::one_line;
+
 /// What is logged if nothing else is said: our decisions, and of libraries only what went wrong.
 const LEVELS: &str = "warn,rtlogd=info";
 
@@ -39,7 +41,10 @@ pub(crate) fn start(level: Option<&str>) {
         // A field that cannot be shown is left out; the line stays.
         let shown = record.key_values().visit(&mut fields);
         let fields = if shown.is_ok() { fields.0.as_str() } else { "" };
-        writeln!(out, "rtlogd: {}: {}{fields}", record.level().as_str().to_lowercase(), record.args())
+        let level = record.level().as_str().to_lowercase();
+        // What is said in several lines, such as all mistakes of a configuration: only the first begins as ours do.
+        let lines: Vec<_> = record.args().to_string().split('\n').map(one_line).collect();
+        writeln!(out, "rtlogd: {level}: {}{fields}", lines.join("\n  "))
     });
     let lines = builder.build();
     log::set_max_level(lines.filter());
@@ -85,7 +90,7 @@ impl<'kvs> VisitSource<'kvs> for Fields {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
         use std::fmt::Write as _;
         let text = value.to_string();
-        let plain = !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"');
+        let plain = !text.contains(|c: char| c.is_whitespace() || c == '"') && one_line(&text) == text;
         if plain { write!(self.0, " {key}={text}") } else { write!(self.0, " {key}={text:?}") }.map_err(kv::Error::from)
     }
 }

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers it may use.
-const MAY_USE: [(&str, &[&str]); 27] = [
+const MAY_USE: [(&str, &[&str]); 28] = [
     ("event", &[]),
     ("systemd", &[]),
-    ("telemetry", &[]),
+    ("telemetry", &["event"]),
+    ("terminal", &["event"]),
     ("reload", &[]),
     ("directory", &[]),
     ("descriptors", &[]),
@@ -40,12 +41,13 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "http",
             "systemd",
             "telemetry",
+            "terminal",
         ],
     ),
     ("serve", &["event", "stream", "config", "source", "http", "systemd", "daemon", "fleet", "reload"]),
     ("run", &["event", "config", "source", "http", "daemon"]),
-    ("chronicle", &["event", "wire", "stream"]),
-    ("client", &["event", "wire", "source"]),
+    ("chronicle", &["event", "wire", "stream", "terminal"]),
+    ("client", &["event", "wire", "source", "terminal"]),
     (
         "cli",
         &[
@@ -57,6 +59,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "daemon",
             "event",
             "telemetry",
+            "terminal",
             "reload",
             "serve",
             "run",
@@ -183,4 +186,27 @@ fn files_are_short_enough_to_read() {
         .filter(|(_, lines)| *lines > 400)
         .collect();
     assert!(long.is_empty(), "past 400 lines a file is two files: {long:?}");
+}
+
+/// Where text may reach standard output or standard error: what prints; `rtlogd run`, which passes on what its command
+/// writes; a child, whose own they are; what names them; and a test's model. The logger prints by its own crate.
+const PRINTS: [&str; 5] = ["event/mod.rs", "run.rs", "source/file/model.rs", "source/process/child.rs", "terminal.rs"];
+
+#[test]
+fn nothing_is_printed_but_what_cannot_steer_a_terminal() {
+    let mut printing = Vec::new();
+    for (name, text) in rust_files() {
+        let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let joined = code.join("\n");
+        // Tests and models print what they like.
+        let joined = joined.split("#[cfg(test)]").next().unwrap();
+        let asks_only = joined.replace("stdout().is_terminal()", "").replace("stderr().is_terminal()", "");
+        let asks_only = asks_only.replace("Origin::stdout()", "").replace("Origin::stderr()", "");
+        let calls = ["stdout()", "stderr()", "println!", "print!(", "eprint", "dbg!("];
+        if calls.iter().any(|call| asks_only.contains(call)) {
+            printing.push(name);
+        }
+    }
+    printing.sort();
+    assert_eq!(printing, PRINTS, "print by `terminal`, which escapes what could steer a terminal");
 }

@@ -44,6 +44,7 @@ mod fuzz;
 mod budgets;
 mod cli;
 mod client;
+mod terminal;
 mod clients;
 mod foreign;
 mod page;

@@ -3,7 +3,6 @@
 mod arguments;
 mod token;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +15,12 @@ use crate::config::{self, Config, Listen, Stream};
 use crate::daemon;
 use crate::detach::{self, Detach, Side};
 use crate::doctor::{self, Finding};
+use crate::event::one_line;
 use crate::reload::{self, Outcome};
 use crate::run::{self, Job};
 use crate::serve;
 use crate::telemetry;
+use crate::terminal::{self, Text};
 
 use arguments::{Arguments, At, Command, Described, DetachArguments, Named};
 
@@ -145,7 +146,7 @@ fn serve_detached(
         Side::Child(start, pid_file) => (Arc::new(Mutex::new(Some(start))), pid_file),
         Side::Parent(code, why) => {
             let lines = if why.is_empty() { why } else { format!("rtlogd: {why}\n") };
-            std::io::stderr().write_all(lines.as_bytes()).unwrap_or_default();
+            terminal::tell(&Text::lines(&lines));
             return Ok(code);
         }
     };
@@ -173,8 +174,8 @@ fn serve_detached(
 fn reload(config: &Path) -> Result<ExitCode, Failure> {
     match reload::ask(config).map_err(|error| -> Failure { (error.into(), 1) })? {
         Outcome::Done(text) => print(&(text + "\n")),
-        Outcome::Refused(mistakes) => Err((mistakes.into(), MISTAKE)),
-        Outcome::Failed(text) => Err((text.into(), 1)),
+        Outcome::Refused(mistakes) => Err((Lines(mistakes).into(), MISTAKE)),
+        Outcome::Failed(text) => Err((Lines(text).into(), 1)),
     }
 }
 
@@ -186,7 +187,7 @@ fn examine(config: &Config) -> Result<ExitCode, Failure> {
     }
     let mut lines = String::new();
     for Finding { what, mend } in findings {
-        lines.extend([&what, "\n  mend: ", &mend, "\n"]);
+        lines.extend([&one_line(&what), "\n  mend: ", &one_line(&mend), "\n"]);
     }
     print(&lines).map(|_| ExitCode::FAILURE)
 }
@@ -233,28 +234,32 @@ fn replace_listen(config: &mut Config, listen: &[Listen]) -> Result<(), Failure>
 }
 
 fn print(text: &str) -> Result<ExitCode, Failure> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| -> Failure { (error.into(), 1) })?;
+    terminal::print(&Text::lines(text)).map_err(|error| -> Failure { (error.into(), 1) })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Tells something that is worth knowing and no error.
 fn note_to_user(note: &str) {
-    // With standard error gone there is nobody left to tell.
-    std::io::stderr().write_all(format!("rtlogd: note: {note}\n").as_bytes()).unwrap_or_default();
+    terminal::tell(&Text::message(&format!("rtlogd: note: {note}")));
 }
 
 /// Prints the error and its causes, one a line.
-fn complain(error: &dyn std::error::Error) {
-    let lines = format!("rtlogd: {}", in_lines(error));
-    // With standard error gone there is nobody left to tell.
-    std::io::stderr().write_all(lines.as_bytes()).unwrap_or_default();
+fn complain(error: &(dyn std::error::Error + 'static)) {
+    terminal::tell(&Text::lines(&format!("rtlogd: {}", in_lines(error))));
 }
 
-fn in_lines(error: &dyn std::error::Error) -> String {
-    let mut lines = format!("{error}\n");
+/// Several lines, of which each is a sentence of rtlogd.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Lines(String);
+
+fn in_lines(error: &(dyn std::error::Error + 'static)) -> String {
+    // What names files, or repeats what a daemon said, is one line each.
+    let several = error.is::<Lines>() || error.is::<config::Mistakes>();
+    let mut lines = if several { format!("{error}\n") } else { one_line(&error.to_string()) + "\n" };
     let mut cause = error.source();
     while let Some(error) = cause {
-        lines.extend(["  because: ", &error.to_string(), "\n"]);
+        lines.extend(["  because: ", &one_line(&error.to_string()), "\n"]);
         cause = error.source();
     }
     lines

@@ -1,12 +1,12 @@
 //! `rtlogd token`: makes tokens, and the keys that sign them. It needs no daemon; a running one sees new keys by itself.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use crate::access::{self, KeyError, Keys, Kind};
 use crate::config::{self, Grant};
+use crate::terminal::{self, Text};
 
 use super::arguments::{Algorithm, TokenArguments};
 use super::{CONFIG, Failure, MISTAKE, load, print};
@@ -116,11 +116,10 @@ pub(super) fn from_file(path: &Path) -> Result<String, Failure> {
 }
 
 fn say(text: &str) {
-    // With standard error gone there is nobody left to tell.
-    std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+    terminal::tell(&Text::lines(text));
 }
 
 fn warn(error: &dyn std::error::Error) {
     let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
-    say(&format!("rtlogd: warning: {error}{cause}\n"));
+    terminal::tell(&Text::message(&format!("rtlogd: warning: {error}{cause}")));
 }

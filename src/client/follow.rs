@@ -1,7 +1,7 @@
 //! `rtlogd follow`: prints streams as they grow, whatever happens to the connection, and ends as the process does.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::source;
+use crate::terminal::{self, Text};
 use crate::wire::sse::SATISFIED;
 
 use super::connect::{Server, escape};
@@ -53,16 +54,12 @@ pub(crate) struct Wanted {
 pub(super) async fn follow(server: &Server, wanted: Wanted) -> Result<ExitCode, ClientError> {
     let several = wanted.names.len() > 1;
     let longest = wanted.names.iter().map(String::len).max().unwrap_or(0);
-    let colours = several && io::stdout().is_terminal();
+    let terminal = terminal::is_terminal();
     let followers = (1u8..).zip(&wanted.names).map(|(number, name)| {
-        let prefix = match (several, colours) {
-            (false, _) => String::new(),
-            (true, false) => format!("{name:longest$} | "),
-            // The six colours that are neither black nor white (ECMA-48).
-            (true, true) => format!("\x1b[3{}m{name:longest$} |\x1b[0m ", 1 + number % 6),
-        };
-        Follower { server, name, query: wanted.query(), json: wanted.json, prefix, begun: false, over: Over::Never }
-            .run()
+        let prefix = several.then(|| Text::prefix(name, longest, terminal.then_some(number)));
+        let lines = terminal::Line::new(terminal);
+        let query = wanted.query();
+        Follower { server, name, query, json: wanted.json, prefix, lines, begun: false, over: Over::Never }.run()
     });
     let codes = try_join_all(followers).await?;
     Ok(ExitCode::from(codes.into_iter().find(|code| *code != 0).unwrap_or(0)))
@@ -96,7 +93,10 @@ struct Follower<'a> {
     name: &'a str,
     query: String,
     json: bool,
-    prefix: String,
+    /// Before each of its lines, if there are several streams.
+    prefix: Option<Text>,
+    /// What makes its lines safe to print.
+    lines: terminal::Line,
     /// The last line printed goes on.
     begun: bool,
     over: Over,
@@ -216,7 +216,7 @@ impl Follower<'_> {
             };
             let mut messages = Vec::new();
             decoder.push(&bytes, |message| messages.push(message)).map_err(ClientError::Odd)?;
-            let mut out = Vec::new();
+            let mut out = Text::default();
             let mut code = None;
             for message in messages {
                 if let Some(over) = self.message(&message, &mut stopping, &mut out)? {
@@ -224,9 +224,7 @@ impl Follower<'_> {
                     break;
                 }
             }
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(&out).and_then(|()| stdout.flush()).map_err(ClientError::Output)?;
-            drop(stdout);
+            terminal::print(&out).map_err(ClientError::Output)?;
             if let Some(code) = code {
                 return Ok(ControlFlow::Break(self.finish(&code).await));
             }
@@ -238,7 +236,7 @@ impl Follower<'_> {
         &mut self,
         message: &Message,
         stopping: &mut bool,
-        out: &mut Vec<u8>,
+        out: &mut Text,
     ) -> Result<Option<Ended>, ClientError> {
         if self.json && message.event != "open" && message.event != "progress" {
             self.json(message, out)?;
@@ -268,33 +266,31 @@ impl Follower<'_> {
         Ok(None)
     }
 
-    fn line(&mut self, line: Line, out: &mut Vec<u8>) {
-        if !self.begun {
-            out.extend_from_slice(self.prefix.as_bytes());
-        }
-        match line.bytes.and_then(|bytes| BASE64.decode(bytes).ok()) {
-            Some(bytes) => out.extend_from_slice(&bytes),
-            None => out.extend_from_slice(line.text.as_bytes()),
+    fn line(&mut self, line: Line, out: &mut Text) {
+        if let Some(prefix) = self.prefix.as_ref().filter(|_| !self.begun) {
+            out.push(prefix);
         }
         // Between the pieces of one stream's line may come lines of others.
-        self.begun = line.continued && self.prefix.is_empty();
+        self.begun = line.continued && self.prefix.is_none();
+        let bytes = line.bytes.and_then(|bytes| BASE64.decode(bytes).ok());
+        out.push(&self.lines.piece(bytes.as_deref().unwrap_or(line.text.as_bytes()), self.begun));
         if !self.begun {
-            out.push(b'\n');
+            out.push(&Text::newline());
         }
     }
 
-    fn json(&self, message: &Message, out: &mut Vec<u8>) -> Result<(), ClientError> {
-        if message.event == "gap" || !self.prefix.is_empty() {
+    fn json(&self, message: &Message, out: &mut Text) -> Result<(), ClientError> {
+        let terminal = terminal::is_terminal();
+        if message.event == "gap" || self.prefix.is_some() {
             let mut fields: Value = parse(message.data.as_bytes())?;
             if message.event == "gap" {
                 fields["kind"] = "gap".into();
             }
             fields["stream"] = self.name.into();
-            out.extend_from_slice(fields.to_string().as_bytes());
+            out.push(&Text::json(fields.to_string().as_bytes(), terminal));
         } else {
-            out.extend_from_slice(message.data.as_bytes());
+            out.push(&Text::json(message.data.as_bytes(), terminal));
         }
-        out.push(b'\n');
         Ok(())
     }
 
@@ -332,7 +328,6 @@ impl Follower<'_> {
 
     /// Tells people something that is not in the stream.
     fn say(&self, what: &str) {
-        // With standard error gone there is nobody left to tell.
-        writeln!(io::stderr(), "rtlogd: {}: {what}", self.name).unwrap_or_default();
+        terminal::tell(&Text::message(&format!("rtlogd: {}: {what}", self.name)));
     }
 }

@@ -5,13 +5,16 @@ mod decode;
 mod follow;
 mod tls;
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::runtime::Builder;
+
+use crate::event::one_line;
+use crate::terminal::{self, Text};
 
 pub(crate) use connect::Server;
 pub(crate) use follow::Wanted;
@@ -123,13 +126,16 @@ async fn list(server: &Server) -> Result<ExitCode, ClientError> {
         format!("{:longest$}  {:7}  {:12}  {:>8}  {:>7}  DESCRIPTION\n", "NAME", "KIND", "STATE", "LINES/S", "READERS");
     for stream in streams {
         let state = stream.source.map_or("-".to_owned(), |source| source.state);
+        // Each by itself, so that none begins a line.
+        let [name, kind, state, description] =
+            [stream.name, stream.kind, state, stream.description].map(|field| one_line(&field));
         let line = format!(
-            "{:longest$}  {:7}  {state:12}  {:>8.1}  {:>7}  {}",
-            stream.name, stream.kind, stream.rate, stream.readers, stream.description
+            "{name:longest$}  {kind:7}  {state:12}  {:>8.1}  {:>7}  {description}",
+            stream.rate, stream.readers
         );
         text.extend([line.trim_end(), "\n"]);
     }
-    io::stdout().write_all(text.as_bytes()).map_err(ClientError::Output)?;
+    terminal::print(&Text::lines(&text)).map_err(ClientError::Output)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -72,11 +72,11 @@ impl fmt::Display for Mistakes {
 impl fmt::Display for Mistake {
     /// `FILE:LINE:COLUMN: what is wrong`, or `FILE: what is wrong`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file.display())?;
+        write!(f, "{}:", one_line(&self.file.display().to_string()))?;
         if let Some((line, column)) = self.place {
             write!(f, "{line}:{column}:")?;
         }
-        write!(f, " {}", self.text)
+        write!(f, " {}", one_line(&self.text))
     }
 }
 

@@ -13,7 +13,7 @@ pub use flags::Flags;
 pub use level::{BadLevel, Level};
 pub use position::{BadPosition, Epoch, Position};
 pub use progress::{Group, Progress, ProgressState};
-pub(crate) use shown::one_line;
+pub(crate) use shown::{is_unsafe, one_line};
 
 use std::ffi::OsString;
 use std::fmt;

@@ -1,10 +1,40 @@
-//! Foreign words in sentences of our own.
+//! Text from elsewhere within sentences of rtlogd.
 
-/// The text with `\n` and the like for what would begin a new line or steer a terminal.
+/// Whether the character would begin a new line, steer a terminal, or turn the direction of writing (UAX #9), so that a name
+/// or a reason with it could pass for something else.
+pub(crate) fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{61C}')
+}
+
+/// The text with `\n` and the like for what would begin a new line, steer a terminal or turn the direction of writing.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+        if is_unsafe(c) { line.extend(c.escape_default()) } else { line.push(c) }
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_line_that_does_nothing_to_a_terminal() {
+        let table = [
+            ("a b.log", "a b.log"),
+            ("a\nrtlogd: forged", "a\\nrtlogd: forged"),
+            ("a\r\tb", "a\\r\\tb"),
+            ("\x1b]0;title\x07", "\\u{1b}]0;title\\u{7}"),
+            ("\u{9b}2J\u{85}", "\\u{9b}2J\\u{85}"),
+            ("gpj\u{202e}exe.log", "gpj\\u{202e}exe.log"),
+            ("\u{2066}a\u{2069}\u{200e}\u{2028}", "\\u{2066}a\\u{2069}\\u{200e}\\u{2028}"),
+            ("a\u{200b}b\u{feff}\x7f\x08", "a\\u{200b}b\\u{feff}\\u{7f}\\u{8}"),
+            ("ä € 漢字 → ✓", "ä € 漢字 → ✓"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(one_line(text), expected, "{text:?}");
+        }
+    }
 }

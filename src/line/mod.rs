@@ -12,7 +12,7 @@ mod redact;
 
 pub use encoding::Decoder;
 pub use multiline::{Multiline, Rule};
-pub use redact::{KEY_LINES, MARK, Redact};
+pub use redact::{BadCarry, Carry, KEY_LINES, MARK, Redact};
 pub use redraw::{Part, Redraw};
 pub use screen::Screen;
 pub use split::{Line, Lines, Weight};

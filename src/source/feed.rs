@@ -13,7 +13,7 @@ use crate::line::{CarriageReturn, Decoder, KEY_LINES, Line, Lines, Multiline, Re
 use crate::stream::Batch;
 
 use super::Now;
-use super::give::{Cleaner, give, redact};
+use super::give::{Cleaner, clean, give, redact};
 use super::progress::Watch;
 
 /// An unfinished line is shown after this time: most are finished sooner, and then it would only flicker.
@@ -139,14 +139,14 @@ impl Feed {
         self.lanes[lane].as_ref().is_some_and(|lane| lane.fresh && lane.redact.is_some())
     }
 
-    /// Looks whether a private key begins in what stands before the first byte that comes, of which [`KEY_REACH`] are enough.
+    /// Looks whether a secret of several lines begins before the first byte that comes, in these [`KEY_REACH`] bytes.
     pub(super) fn look_before(&mut self, lane: usize, bytes: &[u8], now: Now) {
         let Some(lane) = &mut self.lanes[lane] else { return };
         lane.fresh = false;
         let mut before = Lane::new(&self.spec, lane.at, lane.origin.clone());
         before.push(bytes, now, &mut Watch::new(&self.spec), &mut Batch::new());
         if let (Some(redact), Some(before)) = (&mut lane.redact, before.redact) {
-            redact.go_on(before.key());
+            redact.resume(before.carry());
         }
     }
 
@@ -281,7 +281,7 @@ impl Lane {
         let draws = mode == CarriageReturn::Fold && matches!(spec.source, SourceKind::Process(_));
         Self {
             at,
-            origin,
+            origin: clean(redact.as_ref(), origin),
             decoder,
             lines: Screen::new(lines, draws),
             max,

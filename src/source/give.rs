@@ -20,6 +20,12 @@ pub(super) fn redact(spec: &Stream) -> Option<(Redact, usize)> {
     Some(Redact::new(own, spec.max_line))
 }
 
+/// The name of an origin without its secrets: who pushes lines chooses it.
+pub(super) fn clean(redact: Option<&Redact>, origin: Origin) -> Origin {
+    let name = redact.map(|redact| redact.name(origin.as_str())).filter(|name| name != origin.as_str());
+    name.map_or(origin, |name| Origin::from(&*name))
+}
+
 /// Gives a line to the batch without its secrets, and shows it to `progress`.
 pub(super) fn give(
     at: usize,

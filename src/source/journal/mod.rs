@@ -21,11 +21,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::{JournalSource, Restart, Stream};
 use crate::event::{Flags, Loss, SourceState};
-use crate::line::{Line, Redact};
+use crate::line::{Carry, Line, Redact};
 use crate::stream::{Batch, Places};
 
 use super::backoff::Backoff;
-use super::give::redact;
+use super::give::{clean, redact};
 use super::process::{Children, Tool};
 use super::progress::Watch;
 use super::{Now, SourceError, until};
@@ -120,8 +120,8 @@ impl Journal {
         let query = Query::new(source, fs::read_to_string(MACHINE).ok().as_deref());
         let place = query.read(places.get(PLACE).map(String::as_str), source.from);
         let mut redact = redact(spec).map(|(redact, _)| redact);
-        if let (Some(redact), Some(Place::At { key, .. })) = (&mut redact, &place) {
-            redact.go_on(*key);
+        if let (Some(redact), Some(Place::At { carry, .. })) = (&mut redact, &place) {
+            redact.resume(*carry);
         }
         Self {
             stream: spec.name.to_string(),
@@ -307,9 +307,10 @@ impl Journal {
         let Entry { cursor, time, origin, level, message } = entry;
         // Some are there for their other fields.
         let message = message.map(|message| self.cleaned(message, batch));
-        let key = self.redact.as_ref().map_or(0, Redact::key);
-        self.place = Some(Place::At { cursor, ours: true, key });
+        let carry = self.redact.as_ref().map_or(Carry::Nothing, Redact::carry);
+        self.place = Some(Place::At { cursor, ours: true, carry });
         let Some(message) = message else { return };
+        let origin = clean(self.redact.as_ref(), origin);
         let level = level.map_or(Flags::NONE, Flags::of_level);
         let mut rest = &message[..];
         while rest.len() > self.max_line {
@@ -364,7 +365,7 @@ async fn end_of_journal(stream: &str, query: &Query, children: &Children) -> Res
     }
     let line = newest.split(|byte| *byte == b'\n').next().unwrap_or_default();
     match Entry::read(line) {
-        Ok(Some(Entry { cursor, .. })) => Ok(Place::At { cursor, ours: true, key: 0 }),
+        Ok(Some(Entry { cursor, .. })) => Ok(Place::At { cursor, ours: true, carry: Carry::Nothing }),
         Ok(None) => Ok(Place::Before),
         Err(error) => Err(Fault::Failed(error.to_string())),
     }

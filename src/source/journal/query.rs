@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use crate::config::{JournalSource, Start};
+use crate::line::Carry;
 
 use super::entry;
 
@@ -24,8 +25,8 @@ pub(super) enum Place {
         cursor: String,
         /// It is one of those that are wanted now; else the configuration was another.
         ours: bool,
-        /// So many lines of a private key may still come, which are secret.
-        key: usize,
+        /// Whether the next lines are part of a secret that began before them.
+        carry: Carry,
     },
 }
 
@@ -72,8 +73,8 @@ impl Query {
     pub(super) fn written(&self, place: &Place) -> String {
         match place {
             Place::Before => "start".to_owned(),
-            Place::At { cursor, key: 0, .. } => format!("{:08x} {cursor}", self.mark()),
-            Place::At { cursor, key, .. } => format!("{:08x} {cursor} {key}", self.mark()),
+            Place::At { cursor, carry: Carry::Nothing, .. } => format!("{:08x} {cursor}", self.mark()),
+            Place::At { cursor, carry, .. } => format!("{:08x} {cursor} {carry}", self.mark()),
         }
     }
 
@@ -83,8 +84,8 @@ impl Query {
         let mut words = written.split(' ');
         let (Some(mark), Some(cursor)) = (words.next(), words.next()) else { return Some(Place::Before) };
         let ours = u32::from_str_radix(mark, 16) == Ok(self.mark());
-        let key = words.next().and_then(|key| key.parse().ok()).unwrap_or(0);
-        Some(Place::At { cursor: cursor.to_owned(), ours, key })
+        let carry = words.next().and_then(|carry| carry.parse().ok()).unwrap_or_default();
+        Some(Place::At { cursor: cursor.to_owned(), ours, carry })
     }
 
     /// Tells it from most others.
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn it_is_asked_for_what_is_wanted() {
-        let place = Place::At { cursor: "s=1".into(), ours: true, key: 0 };
+        let place = Place::At { cursor: "s=1".into(), ours: true, carry: Carry::Nothing };
         let words: Vec<_> = query().follow(&place).into_iter().map(|word| word.into_string().unwrap()).collect();
         let wanted = "--follow --no-tail --cursor=s=1 --unit=a.service --unit=b* --identifier=sshd --priority=4 _UID=0 \
             _MACHINE_ID=7f";
@@ -124,14 +125,15 @@ mod tests {
 
     #[test]
     fn a_place_is_known_again_and_one_of_another_query_is_told_apart() {
-        for key in [3, 0] {
-            let place = Place::At { cursor: "s=1;i=2".into(), ours: true, key };
+        let block = Carry::Block { column: 2, prefixed: true, lines: 7 };
+        for carry in [Carry::Key(3), Carry::Nothing, block, Carry::Value] {
+            let place = Place::At { cursor: "s=1;i=2".into(), ours: true, carry };
             let written = query().written(&place);
             assert_eq!(query().read(Some(&written), Start::End), Some(place));
         }
-        let written = query().written(&Place::At { cursor: "s=1;i=2".into(), ours: true, key: 0 });
+        let written = query().written(&Place::At { cursor: "s=1;i=2".into(), ours: true, carry: Carry::Nothing });
         let other = Query::new(&JournalSource::default(), None).read(Some(&written), Start::End);
-        assert_eq!(other, Some(Place::At { cursor: "s=1;i=2".into(), ours: false, key: 0 }));
+        assert_eq!(other, Some(Place::At { cursor: "s=1;i=2".into(), ours: false, carry: Carry::Nothing }));
         assert_eq!(query().read(Some(&query().written(&Place::Before)), Start::End), Some(Place::Before));
         assert_eq!(query().read(None, Start::End), None);
         assert_eq!(query().read(None, Start::Beginning), Some(Place::Before));

@@ -1,0 +1,254 @@
+//! Headers of HTTP: credentials behind any scheme, and cookies.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+
+use super::finder::Finder;
+use super::harmless::{Join, is_harmless};
+use super::names::Kind;
+use super::stems::Stem;
+use super::value::{is_blank, is_quote, line_end, nested, quoted, skip_blanks, unquoted};
+
+/// Schemes that are well known: they may stay.
+const SCHEMES: [&[u8]; 24] = [
+    b"bearer",
+    b"basic",
+    b"digest",
+    b"token",
+    b"apikey",
+    b"api-key",
+    b"key",
+    b"negotiate",
+    b"ntlm",
+    b"kerberos",
+    b"hawk",
+    b"oauth",
+    b"signature",
+    b"hmac",
+    b"jwt",
+    b"vapid",
+    b"dpop",
+    b"mutual",
+    b"hoba",
+    b"aws4-hmac-sha256",
+    b"scram-sha-1",
+    b"scram-sha-256",
+    b"geniekey",
+    b"bot",
+];
+
+/// What a server says of a cookie (RFC 6265, section 4.1.1).
+const ATTRIBUTES: [&str; 9] =
+    ["path", "domain", "expires", "max-age", "httponly", "secure", "samesite", "priority", "partitioned"];
+
+/// The credentials behind a scheme that stands between `begin` and `end`, where no header is named.
+pub(super) fn scheme(text: &[u8], begin: usize, end: usize, stem: Stem) -> Option<(usize, usize)> {
+    let at = skip_blanks(text, end);
+    if at == end || begin > 0 && text[begin - 1].is_ascii_alphanumeric() {
+        return None;
+    }
+    if stem == Stem::Digest {
+        let known = text[at..].get(..9).is_some_and(|begin| begin.eq_ignore_ascii_case(b"username="));
+        return known.then(|| (at, parameters_end(text, at)));
+    }
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    let token = &text[at..at + text[at..].iter().take_while(|byte| is_token(byte)).count()];
+    // Only its end may be filled up; else it is another field.
+    if token.iter().skip_while(|byte| **byte != b'=').any(|byte| *byte != b'=') {
+        return None;
+    }
+    let has = |what: fn(&u8) -> bool| token.iter().any(what);
+    let digits = has(u8::is_ascii_digit);
+    // As words are written: all small, but for the first letter.
+    let word = token.iter().skip(1).all(|byte| byte.is_ascii_lowercase() || b"-./=".contains(byte));
+    let secret = match stem {
+        Stem::Basic => {
+            let decoded = BASE64.decode(token.strip_suffix(b"==").or(token.strip_suffix(b"=")).unwrap_or(token));
+            decoded.is_ok_and(|pair| pair.contains(&b':')) || token.len() >= 12 && digits && !word
+        }
+        _ => token.len() >= 8 && (digits || !word || token.len() >= 20 && !token.contains(&b'-')),
+    };
+    secret.then_some((at, at + token.len()))
+}
+
+/// Where the parameters of a scheme end, which are divided by commas and may be in quotation marks.
+fn parameters_end(text: &[u8], mut at: usize) -> usize {
+    let end = line_end(text, at);
+    while at < end {
+        let byte = text[at];
+        if is_quote(byte) {
+            if text[at - 1] != b'=' {
+                break;
+            }
+            at = quoted(text, at).1.min(end.saturating_sub(1));
+        } else if byte.is_ascii_control() && byte != b'\t' {
+            break;
+        } else if byte.is_ascii_whitespace() {
+            let next = skip_blanks(text, at);
+            if !text[..at].ends_with(b",") && text.get(next) != Some(&b',') || next >= end {
+                break;
+            }
+            at = next;
+            continue;
+        }
+        at += 1;
+    }
+    while at > 0 && text[at - 1] == b'\\' {
+        at -= 1;
+    }
+    at
+}
+
+fn is_known(scheme: &[u8]) -> bool {
+    SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
+}
+
+/// Where credentials begin that may have a scheme before them.
+fn behind_scheme(text: &[u8], begin: usize, end: usize) -> usize {
+    let word = begin + text[begin..end].iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
+    let next = skip_blanks(text, word);
+    if next < end && is_known(&text[begin..word]) { next } else { begin }
+}
+
+/// Takes the value of an `Authorization` that begins at `at`.
+pub(super) fn authorization(
+    finder: &mut Finder<'_>,
+    join: Join,
+    at: usize,
+    whole_line: bool,
+    quote: Option<(usize, usize)>,
+) {
+    let text = finder.text;
+    if let Some((begin, end)) = bounds(finder, at, whole_line, quote) {
+        let begin = behind_scheme(text, begin, end);
+        let credentials = &text[begin..end];
+        let join = if whole_line { join } else { Join::Quoted };
+        if !is_known(credentials) && !is_harmless(Kind::Authorization, join, credentials) {
+            finder.take(begin, end);
+        }
+        return;
+    }
+    if !is_plain(text, at) {
+        return;
+    }
+    let end = unquoted(text, at, false);
+    let word = &text[at..end];
+    let next = skip_blanks(text, end);
+    let follows =
+        next > end && text.get(next).is_some_and(|byte| !byte.is_ascii_whitespace() && !b"|;&>\\\"'".contains(byte));
+    if is_known(word) {
+        if follows {
+            finder.take(next, parameters_end(text, next));
+        }
+    } else if !is_harmless(Kind::Authorization, join, word) {
+        // Any word may be a scheme.
+        let scheme = word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+        let whole = follows && scheme && join == Join::Colon;
+        finder.take(at, if whole { parameters_end(text, next) } else { end });
+    }
+}
+
+/// A value in quotation marks, or to the end of the line, or in brackets, which are taken at once: then it is empty.
+fn bounds(
+    finder: &mut Finder<'_>,
+    at: usize,
+    whole_line: bool,
+    quote: Option<(usize, usize)>,
+) -> Option<(usize, usize)> {
+    let text = finder.text;
+    match text[at] {
+        first if is_quote(first) => Some(quoted(text, at)),
+        b'[' | b'{' if !text[at..].starts_with(super::MARK) => {
+            finder.from = finder.from.max(nested(text, at, quote, &mut finder.found));
+            Some((at, at))
+        }
+        _ if whole_line && is_plain(text, at) => Some((at, unquoted(text, at, true))),
+        _ => None,
+    }
+}
+
+/// Whether it is no mark, and in no further level of escapes.
+fn is_plain(text: &[u8], at: usize) -> bool {
+    let escaped = text[at..].iter().find(|byte| **byte != b'\\').is_some_and(|byte| is_quote(*byte));
+    !(text[at..].starts_with(super::MARK) || text[at] == b'\\' && escaped)
+}
+
+/// Takes the values of all cookies of a header that begins at `at`.
+pub(super) fn cookies(finder: &mut Finder<'_>, join: Join, at: usize, whole_line: bool, quote: Option<(usize, usize)>) {
+    let text = finder.text;
+    let bounded = bounds(finder, at, whole_line, quote);
+    if bounded.is_none() && !is_plain(text, at) {
+        return;
+    }
+    let (begin, end) = bounded.unwrap_or_else(|| (at, header_end(text, at)));
+    if !is_harmless(Kind::Cookie, if whole_line || bounded.is_none() { join } else { Join::Quoted }, &text[begin..end])
+    {
+        pairs(finder, begin, end);
+    }
+    finder.from = finder.from.max(end);
+}
+
+/// Where a header with cookies ends in the middle of a line.
+fn header_end(text: &[u8], mut at: usize) -> usize {
+    loop {
+        let end = unquoted(text, at, false);
+        let Some(b';' | b',') = text.get(end) else { return end };
+        let next = skip_blanks(text, end + 1);
+        let name = text[next..].iter().take_while(|byte| is_token(**byte)).count();
+        let word = text[next..next + name].to_ascii_lowercase();
+        let attribute = ATTRIBUTES.iter().any(|attribute| attribute.as_bytes() == word);
+        if name == 0 || text.get(next + name) != Some(&b'=') && !attribute {
+            return end;
+        }
+        // A date has blanks.
+        at = if word == b"expires" {
+            memchr::memchr(b';', &text[next..line_end(text, next)]).map_or(next, |at| next + at)
+        } else {
+            next
+        };
+        if at == end {
+            return end;
+        }
+    }
+}
+
+/// A byte of a token (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn pairs(finder: &mut Finder<'_>, begin: usize, end: usize) {
+    let text = finder.text;
+    let mut at = begin;
+    while at < end {
+        let stop = at
+            + text[at..end]
+                .iter()
+                .enumerate()
+                .position(|(from, byte)| divides(text, at + from, end, *byte))
+                .unwrap_or(end - at);
+        let pair = at + text[at..stop].iter().take_while(|byte| is_blank(**byte)).count();
+        let equals = memchr::memchr(b'=', &text[pair..stop]).map_or(stop, |equals| pair + equals);
+        let name = text[pair..equals].trim_ascii().to_ascii_lowercase();
+        if !ATTRIBUTES.iter().any(|attribute| attribute.as_bytes() == name) {
+            let value = if equals < stop { equals + 1 } else { pair };
+            let (value, stop) = (value.min(stop), value + text[value..stop].trim_ascii_end().len());
+            let (value, stop) = match (text.get(value), text.get(stop.wrapping_sub(1))) {
+                (Some(b'"'), Some(b'"')) if stop > value + 1 => (value + 1, stop - 1),
+                _ => (value, stop),
+            };
+            finder.take(value, stop);
+        }
+        at = stop + 1;
+    }
+}
+
+/// Whether the byte at `at` divides two cookies, or two headers that were joined.
+fn divides(text: &[u8], at: usize, end: usize, byte: u8) -> bool {
+    if byte != b',' {
+        return byte == b';';
+    }
+    let next = skip_blanks(text, at + 1).min(end);
+    let name = text[next..end].iter().take_while(|byte| is_token(**byte)).count();
+    name > 0 && text.get(next + name) == Some(&b'=') && next > at + 1
+}

@@ -1,0 +1,309 @@
+//! Takes secrets out of lines before anything else sees them. Each becomes [`MARK`]; the rest of the line stays, and a
+//! line that is JSON stays JSON.
+//!
+//! A line goes through these steps:
+//! 1. `stems` looks in one pass for words at which a closer look is worth it. Most lines have none, and are done.
+//! 2. `view` makes the readings of the line: its visible text, and that with one level of escapes after the other undone.
+//! 3. `finder` finds the secrets of each reading: behind a name (`names`, `value`, `harmless`; over several lines `block`), in an
+//!    element of XML (`xml`), in a header of HTTP (`header`), in a URL (`url`), in the arguments of a program (`command`), or by
+//!    their form (`formats`).
+//! 4. What was found is carried back to the bytes of the line. `carry` says what goes on in the next line.
+//!
+//! It is a net and no wall: a secret of no known form, without a name before it, passes.
+
+mod block;
+mod carry;
+mod command;
+mod finder;
+mod formats;
+mod harmless;
+mod header;
+mod json;
+mod names;
+mod stems;
+#[cfg(test)]
+mod tests;
+mod url;
+mod value;
+mod view;
+mod xml;
+
+use std::sync::{Arc, LazyLock};
+
+use memchr::memmem;
+use regex::bytes::Regex;
+
+use super::split::Line;
+use value::Secret;
+use view::View;
+
+pub use carry::{BadCarry, Carry, KEY_LINES};
+
+/// What stands in place of a secret.
+pub const MARK: &[u8] = b"[redacted]";
+
+/// How much of a line that is cut is held back, in bytes, so that a secret is not cut with it; a secret that goes over a cut
+/// may have four times as much. Longer lines are cut so much sooner.
+const HOLD: usize = 1 << 10;
+
+/// Most levels of escapes that are undone, each of which halves the backslashes: a line has at most 2^18 bytes by default.
+const LEVELS: usize = 20;
+
+/// A private key (RFC 7468, and that of SSH2); its end may stand in a later line.
+const KEY_BEGIN: &str = r"(?-u)-----?\s?BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?\s?-----?";
+const KEY_END: &str = r"(?-u)-----?\s?END [A-Z0-9 ]*PRIVATE KEY( BLOCK)?\s?-----?";
+
+static KEY: LazyLock<[Regex; 2]> =
+    LazyLock::new(|| [KEY_BEGIN, KEY_END].map(|pattern| Regex::new(pattern).expect("the pattern is right")));
+
+/// Takes secrets out of the lines of one source. Holds at most four kilobytes of a line that is cut.
+#[derive(Debug, Clone)]
+pub struct Redact {
+    own: Arc<[Regex]>,
+    carry: Carry,
+    /// What was held back of a line that goes on.
+    tail: Vec<u8>,
+    /// The piece to come is not the first of its line.
+    continues: bool,
+    hold: usize,
+    count: u64,
+    /// Memory to look for stems in; it holds nothing between two lines.
+    scratch: Vec<u8>,
+}
+
+impl Redact {
+    /// With these patterns in addition to what is known; of a pattern with a group named `secret` that alone is taken out.
+    ///
+    /// Also returns how long a piece may be that comes in, so that what goes out has at most `max` bytes. A mark may be longer
+    /// than the secret was: then a piece is cut at its end.
+    pub fn new(own: Vec<Regex>, max: usize) -> (Self, usize) {
+        let room = (4 * HOLD).min(max / 2);
+        let carry = Carry::Nothing;
+        let (tail, scratch) = (Vec::new(), Vec::new());
+        let new = Self { own: own.into(), carry, tail, continues: false, hold: room / 4, count: 0, scratch };
+        (new, max - room)
+    }
+
+    /// How many secrets were taken out since this was last asked.
+    pub fn take_count(&mut self) -> u64 {
+        std::mem::take(&mut self.count)
+    }
+
+    /// What is known of the lines to come.
+    pub fn carry(&self) -> Carry {
+        self.carry
+    }
+
+    /// Continues where another left off whose [`carry`](Self::carry) was this.
+    pub fn resume(&mut self, carry: Carry) {
+        self.carry = carry.bounded();
+    }
+
+    /// How many bytes are held back.
+    pub fn held(&self) -> usize {
+        self.tail.len()
+    }
+
+    /// A short text without its secrets, such as the name of who sent the lines. It is no part of them.
+    pub fn name(&self, text: &str) -> String {
+        let mut own = Self { carry: Carry::Nothing, tail: Vec::new(), continues: false, ..self.clone() };
+        let found = own.find(text.as_bytes());
+        String::from_utf8_lossy(&replaced(text.as_bytes(), &found)).into_owned()
+    }
+
+    /// Passes the line on to `give` without its secrets. The end of one that is continued comes with the next piece.
+    pub fn line(&mut self, line: Line<'_>, max: usize, give: &mut impl FnMut(Line<'_>)) {
+        if !self.continues && !line.continued {
+            let found = self.find(line.text);
+            if found.is_empty() {
+                let text = line.text.get(..max).unwrap_or(line.text);
+                return give(Line { text, ..line });
+            }
+            return self.finish(line.text, line.text.len(), found, line, max, give);
+        }
+        let joined = [std::mem::take(&mut self.tail).as_slice(), line.text].concat();
+        let before = self.carry;
+        let mut found = self.find(&joined);
+        self.continues = line.continued;
+        let in_block = |carry: Carry| matches!(carry, Carry::Block { .. } | Carry::Value);
+        if line.continued && in_block(self.carry) && !in_block(before) {
+            // What ends this piece does not end the line.
+            self.carry = before;
+        }
+        let mut end = joined.len();
+        if line.continued {
+            end = end.saturating_sub(self.hold);
+            if let Some(secret) = found.iter().find(|secret| secret.begin < end && end < secret.end) {
+                let whole = secret.end < joined.len() || joined.len() - secret.begin > 4 * self.hold;
+                end = if whole { secret.end } else { secret.begin };
+            }
+            found.retain(|secret| secret.begin < end);
+            self.tail = joined[end..].to_vec();
+        }
+        self.finish(&joined, end, found, line, max, give);
+    }
+
+    fn finish(
+        &mut self,
+        text: &[u8],
+        end: usize,
+        mut found: Vec<Secret>,
+        line: Line<'_>,
+        max: usize,
+        give: &mut impl FnMut(Line<'_>),
+    ) {
+        let mut out = replaced(&text[..end], &found);
+        if end == text.len() && json::is_json(text) && !json::is_json(&out) {
+            found = json::within_strings(text, &found);
+            out = replaced(text, &found);
+        }
+        self.count += found.len() as u64;
+        out.truncate(max);
+        give(Line { text: &out, ..line });
+    }
+
+    /// What may be shown of a line that is not finished: up to its last white space, since what follows may be half a secret.
+    pub fn open(&self, text: &[u8]) -> Vec<u8> {
+        let whole = [self.tail.as_slice(), text].concat();
+        let end = whole.iter().rposition(u8::is_ascii_whitespace).map_or(0, |at| at + 1);
+        let shown = &whole[..end];
+        // A copy, so that nothing is counted twice, and no key is taken for begun before its line is finished.
+        let found = self.clone().find(shown);
+        replaced(shown, &found)
+    }
+
+    /// Where the secrets of a line are: in order, none within another.
+    fn find(&mut self, line: &[u8]) -> Vec<Secret> {
+        let hides = view::has_invisible(line);
+        if !hides && self.carry == Carry::Nothing && self.own.is_empty() && !stems::may_have(line, &mut self.scratch) {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        let (view, strings) = if hides { View::of(line).visible() } else { (View::of(line), Vec::new()) };
+        let after = self.look(&view, self.carry, &mut found);
+        for string in strings {
+            self.look(&string, Carry::Nothing, &mut found);
+        }
+        if hides {
+            // An escape may have taken the first letter of a name.
+            self.look(&View::of(line), Carry::Nothing, &mut found);
+        }
+        self.carry = after;
+        merged(found)
+    }
+
+    /// Adds the secrets of a reading of the line, and of what it says with its escapes undone. `carry` is how it begins;
+    /// returns how what follows begins.
+    fn look(&mut self, view: &View<'_>, carry: Carry, found: &mut Vec<Secret>) -> Carry {
+        let text = &view.text[..];
+        for pattern in self.own.iter() {
+            let secrets =
+                pattern.captures_iter(text).filter_map(|captures| captures.name("secret").or(captures.get(0)));
+            add(view, secrets.map(|secret| Secret::new(secret.start(), secret.end())), found);
+        }
+        if carry == Carry::Nothing && !stems::may_have(text, &mut self.scratch) {
+            return Carry::Nothing;
+        }
+        let (secrets, mut after) = match carry {
+            // More of a line that was in the block.
+            Carry::Block { .. } if self.continues => (vec![Secret::new(0, text.len())], carry),
+            _ => finder::find(text, carry, !self.continues),
+        };
+        add(view, secrets, found);
+        let (keys, key) = private_keys(text, carry);
+        add(view, keys, found);
+        if key != Carry::Nothing {
+            after = key;
+        }
+        let mut decoded = view.decoded();
+        for _ in 0..LEVELS {
+            let Some(view) = &decoded else { break };
+            self.look_within(view, found);
+            if !view::has_invisible(&view.text) {
+                decoded = view.decoded();
+                continue;
+            }
+            let (seen, strings) = view.visible();
+            std::iter::once(&seen).chain(&strings).for_each(|view| self.look_within(view, found));
+            // A colour may stand within an escape of the next level.
+            decoded = seen.decoded();
+        }
+        after
+    }
+}
+
+impl Redact {
+    /// Adds the secrets of what a line says with its escapes undone.
+    fn look_within(&self, view: &View<'_>, found: &mut Vec<Secret>) {
+        add(view, finder::find(&view.text, Carry::Nothing, !self.continues).0, found);
+        add(view, private_keys(&view.text, Carry::Nothing).0, found);
+    }
+}
+
+/// The private keys of a text, and how many lines of one are to come.
+fn private_keys(text: &[u8], carry: Carry) -> (Vec<Secret>, Carry) {
+    let mut found = Vec::new();
+    let mut left = if let Carry::Key(lines) = carry { lines } else { 0 };
+    if left == 0 && memmem::find(text, b"PRIVATE KEY").is_none() {
+        return (found, Carry::Nothing);
+    }
+    let [begins, ends] = &*KEY;
+    let mut from = 0;
+    while let Some(begin) = if left > 0 { Some(from) } else { begins.find_at(text, from).map(|begin| begin.start()) } {
+        if let Some(end) = ends.find_at(text, begin) {
+            left = 0;
+            from = end.end();
+            found.push(Secret::new(begin, from));
+        } else {
+            left = if left > 0 { left - 1 } else { KEY_LINES };
+            found.push(Secret::new(begin, text.len()));
+            break;
+        }
+    }
+    (found, Carry::Key(left).bounded())
+}
+
+/// Adds what was found in a reading of the line, as places in the line.
+fn add(view: &View<'_>, secrets: impl IntoIterator<Item = Secret>, found: &mut Vec<Secret>) {
+    found.extend(secrets.into_iter().filter(|secret| secret.begin < secret.end).map(|secret| {
+        let (begin, end) = view.place(secret.begin, secret.end);
+        let quote = secret.quote.map(|(begin, end)| view.place(begin, end));
+        Secret { begin, end, quote }
+    }));
+}
+
+/// The same in order, those joined that overlap.
+fn merged(mut found: Vec<Secret>) -> Vec<Secret> {
+    found.sort_unstable();
+    found.dedup_by(|next, before| {
+        let within = next.begin < before.end;
+        if within {
+            let same = (next.begin, next.end) == (before.begin, before.end);
+            before.quote = if same {
+                before.quote.or(next.quote)
+            } else if next.end > before.end {
+                None
+            } else {
+                before.quote
+            };
+            before.end = before.end.max(next.end);
+        }
+        within
+    });
+    found
+}
+
+fn replaced(text: &[u8], found: &[Secret]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut from = 0;
+    for Secret { begin, end, quote } in found {
+        let (begin, end) = ((*begin).min(text.len()), (*end).min(text.len()));
+        let quote = quote.and_then(|(begin, end)| text.get(begin..end)).unwrap_or_default();
+        out.extend_from_slice(&text[from..begin]);
+        out.extend([quote, MARK, quote].concat());
+        out.extend(view::invisible_within(text, begin, end));
+        from = end;
+    }
+    out.extend_from_slice(&text[from..]);
+    out
+}

@@ -1,0 +1,280 @@
+//! The words at which a closer look is worth it. Most lines have none, and are told from the others in one pass.
+
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, packed};
+
+use super::command;
+use super::formats::FORMATS;
+
+/// Parts of names that say that what follows is a secret.
+const NAMES: [&str; 13] =
+    ["pass", "pwd", "pw=", "pw:", "pw\"", "secret", "token", "key", "auth", "cookie", "cred", "-signature", "sig="];
+
+/// Schemes of HTTP authentication, where no header is named, and what SQL says.
+const SCHEMES: [(&str, Stem); 4] =
+    [("bearer", Stem::Bearer), ("basic", Stem::Basic), ("digest", Stem::Digest), ("identified by", Stem::Identified)];
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stem {
+    /// A part of a name.
+    Name,
+    /// The begin of the form with this number.
+    Format(usize),
+    Bearer,
+    Basic,
+    Digest,
+    Identified,
+    /// A program that takes secrets as arguments.
+    Program,
+}
+
+/// Parts of names, schemes and programs, as few as possible: a line that has none of them has no such stem. Each has four
+/// letters at least, by which the search tells most others at once.
+const HINTS: [&str; 26] = [
+    "pass",
+    "secret",
+    "token",
+    "auth",
+    "cookie",
+    "cred",
+    "sig=",
+    "-signature",
+    "bearer",
+    "basic",
+    "digest",
+    "identified by",
+    "curl",
+    "mysql",
+    "mariadb",
+    "redis-cli",
+    "ldap",
+    "login",
+    "mongo",
+    "sqlcmd",
+    "smbclient",
+    "zip ",
+    "ipmitool",
+    "mosquitto_",
+    "snmp",
+    "freerdp",
+];
+
+/// The same, of three letters: few enough for another search to tell them.
+const SHORT_HINTS: [&str; 6] = ["key", "pwd", "pw=", "pw:", "pw\"", "7z "];
+
+/// Parts of the begins of all forms. These are looked for only where a word is long enough to be a token.
+const FORM_HINTS: [&str; 64] = [
+    "akia",
+    "asia",
+    "ltai",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "_pat_",
+    "glpat-",
+    "gldt-",
+    "glrt",
+    "glcbt-",
+    "glptt-",
+    "glft-",
+    "glimt-",
+    "glagent-",
+    "gloas-",
+    "glsoat-",
+    "glffct-",
+    "xox",
+    "xapp-",
+    "hooks.slack",
+    "webhook",
+    "api.telegram",
+    "aiza",
+    "ya29.",
+    "gocspx",
+    "k_live_",
+    "k_test_",
+    "shippo_",
+    "whsec_",
+    "sq0",
+    "shpat_",
+    "shpca_",
+    "shpss_",
+    "shppa_",
+    "npm_",
+    "pypi-",
+    "rubygems_",
+    "akcp",
+    "sk-",
+    "hf_",
+    "gsk_",
+    "xai-",
+    "nvapi-",
+    "_v1_",
+    "hvs.",
+    "hvb.",
+    "atlasv1",
+    "dapi",
+    "dp.",
+    "pscale_",
+    "glsa_",
+    "glc_",
+    "nrak-",
+    "sntry",
+    "sg.",
+    "lin_api",
+    "atatt3",
+    "figd_",
+    "ntn_",
+    "pmak-",
+    "eyj",
+];
+
+/// Shortest token of a known form, in bytes.
+const TOKEN: usize = 16;
+
+/// A search for hints in a text in lower case.
+enum Hints {
+    Vectors(packed::Searcher),
+    /// Where the processor has no vectors.
+    Automaton(AhoCorasick),
+}
+
+impl Hints {
+    fn new(hints: &[&str]) -> Self {
+        packed::Searcher::new(hints).map_or_else(|| Self::Automaton(automaton(hints.iter().copied())), Self::Vectors)
+    }
+
+    fn is_in(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Vectors(searcher) => searcher.find(text).is_some(),
+            Self::Automaton(automaton) => automaton.is_match(text),
+        }
+    }
+}
+
+static NAMED: LazyLock<Hints> = LazyLock::new(|| Hints::new(&HINTS));
+static SHORT: LazyLock<Hints> = LazyLock::new(|| Hints::new(&SHORT_HINTS));
+static FORMED: LazyLock<Hints> = LazyLock::new(|| Hints::new(&FORM_HINTS));
+
+static STEMS: LazyLock<(AhoCorasick, Vec<Stem>)> = LazyLock::new(|| {
+    let stems: Vec<_> = stems().collect();
+    (automaton(stems.iter().map(|stem| stem.0)), stems.into_iter().map(|stem| stem.1).collect())
+});
+
+fn automaton<'a>(words: impl Iterator<Item = &'a str>) -> AhoCorasick {
+    let builder = AhoCorasick::builder().ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA)).build(words);
+    builder.expect("a few words are no large automaton")
+}
+
+fn stems() -> impl Iterator<Item = (&'static str, Stem)> {
+    let names = NAMES.iter().map(|name| (*name, Stem::Name));
+    let programs = command::NAMES.iter().map(|name| (*name, Stem::Program));
+    let begins = FORMATS.iter().enumerate();
+    let formats =
+        begins.flat_map(|(number, format)| format.begins.iter().map(move |begin| (*begin, Stem::Format(number))));
+    names.chain(SCHEMES).chain(programs).chain(formats)
+}
+
+/// Whether the text may have a stem, or a URL with credentials, or an escape within a stem. `scratch` is memory to work in. A
+/// few instructions for each eight bytes.
+pub(super) fn may_have(text: &[u8], scratch: &mut Vec<u8>) -> bool {
+    if memchr::memchr3(b'@', b'\\', b'%', text).is_some_and(|at| has_escape(&text[at..])) {
+        return true;
+    }
+    scratch.clear();
+    scratch.extend_from_slice(text);
+    scratch.make_ascii_lowercase();
+    NAMED.is_in(scratch) || SHORT.is_in(scratch) || has_long_word(scratch) && FORMED.is_in(scratch)
+}
+
+/// Whether the text has an `@`, as it is or encoded, or an escape that may stand within a stem: a colour, or its letters.
+fn has_escape(text: &[u8]) -> bool {
+    const ENCODED: [&[u8]; 5] = [b"\\u00", b"\\x1b", b"\\033", b"%40", b"%1b"];
+    memchr::memchr3_iter(b'@', b'\\', b'%', text).any(|at| {
+        let rest = &text[at..];
+        let begins =
+            |encoded: &&[u8]| rest.get(..encoded.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(encoded));
+        rest[0] == b'@' || rest.starts_with(b"\\e") || ENCODED.iter().any(begins)
+    })
+}
+
+/// Whether the text has a word as long as a token. Only every eighth byte is looked at, unless all between two of these are in
+/// a word.
+fn has_long_word(text: &[u8]) -> bool {
+    const STEP: usize = TOKEN / 2;
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    (STEP..text.len()).step_by(STEP).any(|at| {
+        text[at - STEP..=at].iter().all(is_word) && {
+            let behind = text[at + 1..].iter().take(TOKEN).take_while(|byte| is_word(byte)).count();
+            let before = text[..at - STEP].iter().rev().take(TOKEN).take_while(|byte| is_word(byte)).count();
+            before + STEP + 1 + behind >= TOKEN
+        }
+    })
+}
+
+/// All stems of the text with where they begin and end, in the order in which they begin.
+pub(super) fn find(text: &[u8]) -> Vec<(usize, usize, Stem)> {
+    let (automaton, stems) = &*STEMS;
+    let found = automaton.find_overlapping_iter(text);
+    let mut found: Vec<_> =
+        found.filter_map(|at| Some((at.start(), at.end(), *stems.get(at.pattern().as_usize())?))).collect();
+    found.sort_by_key(|(begin, ..)| *begin);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_hint_has_no_stem() {
+        for (stem, what) in stems() {
+            assert_eq!(stem, stem.to_lowercase());
+            let hints = if matches!(what, Stem::Format(_)) { &FORM_HINTS[..] } else { &HINTS[..] };
+            // In a name any hint will do: `age-secret-key-1`.
+            let has = |hints: &[&str]| hints.iter().any(|hint| stem.contains(hint));
+            assert!(has(hints) || has(&HINTS) || has(&SHORT_HINTS), "{stem}");
+        }
+        for hint in HINTS.iter().chain(&SHORT_HINTS).chain(&FORM_HINTS) {
+            assert!(stems().any(|(stem, _)| stem.contains(hint)), "{hint} is in no stem");
+        }
+        assert!(HINTS.iter().all(|hint| hint.len() >= 4));
+    }
+
+    #[test]
+    fn a_word_is_long_wherever_it_stands() {
+        for before in 0..20 {
+            for length in 0..40 {
+                let text = format!("{}{} x", "a ".repeat(before), "b".repeat(length));
+                assert_eq!(has_long_word(text.as_bytes()), length >= TOKEN, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn stems_are_found_in_any_case_and_within_each_other() {
+        let mut scratch = Vec::new();
+        for text in [
+            "PassWord",
+            "a@b",
+            "a%40b",
+            "xxx my Curl",
+            "KEY",
+            "ghp_0123456789abcdef",
+            "a long text before the Token and behind it",
+            "\"pas\\u001b[1msword\"",
+        ] {
+            assert!(may_have(text.as_bytes(), &mut scratch), "{text}");
+        }
+        for text in
+            ["", "x", "compiling serde v1.0.2 (of 230)", "2026-11-28T17:00:00Z INFO listening on 127.0.0.1:7070"]
+        {
+            assert!(!may_have(text.as_bytes(), &mut scratch), "{text}");
+            assert_eq!(find(text.as_bytes()), []);
+        }
+        assert_eq!(find(b"my SSHPASS"), [(3, 10, Stem::Program), (6, 10, Stem::Name)]);
+    }
+}

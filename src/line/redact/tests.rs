@@ -1,0 +1,296 @@
+//! Tables of lines with secrets in them, and of lines without.
+
+use super::*;
+use crate::line::{CarriageReturn, Lines};
+use proptest::prelude::*;
+
+fn redacted(text: &str) -> String {
+    let (mut redact, _) = Redact::new(Vec::new(), 1 << 18);
+    let mut out = Vec::new();
+    let line = Line { text: text.as_bytes(), continued: false, partial: false, source: 0 };
+    redact.line(line, 1 << 18, &mut |line| out.extend_from_slice(line.text));
+    String::from_utf8(out).unwrap()
+}
+
+fn first(text: &str, count: usize) -> &str {
+    text.get(..count).unwrap()
+}
+
+/// Put together here, so that nobody who looks for secrets in sources finds these.
+fn planted() -> Vec<String> {
+    let letters = "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8";
+    vec![
+        format!("AKIA{}", "IOSFODNN7EXAMPLE"),
+        format!("ghp_{letters}"),
+        format!("glpat-{}", first(letters, 20)),
+        format!("xoxb-{}", first(letters, 24)),
+        format!("AIza{}", first(letters, 35)),
+        format!("sk_live_{}", first(letters, 24)),
+        format!("npm_{letters}"),
+        format!("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.{letters}"),
+    ]
+}
+
+#[test]
+fn secrets_by_their_form_are_taken_out() {
+    for secret in planted() {
+        assert_eq!(redacted(&format!("x {secret} y")), "x [redacted] y", "{secret}");
+        assert_eq!(redacted(&format!("\x1b[31m{secret}\x1b[0m")), "\x1b[31m[redacted]\x1b[0m", "{secret}");
+    }
+}
+
+/// Lines in which `§` is the secret. It alone becomes the mark.
+fn covered() -> Vec<String> {
+    let lines = include_str!("../../../tests/redact/secrets.txt").lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.trim_start_matches('^').replace('␛', "\x1b").replace('␇', "\x07")).collect()
+}
+
+#[test]
+fn secrets_are_known_by_what_stands_before_them() {
+    assert!(covered().len() > 200);
+    let mut wrong = Vec::new();
+    for secret in ["hunter2pass", "Zx9-kQ_42.v7", "tr0ub4dor&3x", "s3cr3t!$word"] {
+        for template in covered() {
+            // Where these end a value or stand for something else, a person would encode them.
+            let special = secret.contains(['&', '!', '$']);
+            let taken = ["&quot;", "%", "?", "&x=", "&password=", "`", "://", "@tcp", ".blob", "1&sig"];
+            if special && taken.iter().any(|what| template.contains(what)) {
+                continue;
+            }
+            let line = template.replace('§', secret);
+            let expected = template.replace('§', "[redacted]");
+            if redacted(&line) != expected {
+                wrong.push((line.clone(), redacted(&line)));
+            }
+            if serde_json::from_str::<serde_json::Value>(&line).is_ok() {
+                assert!(serde_json::from_str::<serde_json::Value>(&expected).is_ok(), "{expected}");
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn where_a_secret_begins_and_ends() {
+    let table = [
+        // No half of one stays.
+        ("password=AAA;rest", "password=[redacted]"),
+        ("password=AAA,rest x", "password=[redacted] x"),
+        ("passwd: hunter2,pass", "passwd: [redacted]"),
+        ("password: correct horse battery", "password: [redacted]"),
+        ("password=a\"b", "password=[redacted]"),
+        ("password='it''s' x", "password='[redacted]' x"),
+        ("{\"token\":\"a\\\"b\",\"c\":2}", "{\"token\":\"[redacted]\",\"c\":2}"),
+        ("{\"token\":\"a\\\\\",\"c\":2}", "{\"token\":\"[redacted]\",\"c\":2}"),
+        ("{\"password\": \"correct horse", "{\"password\": \"[redacted]"),
+        ("postgres://app:hunter2@pass@db/x", "postgres://app:[redacted]@db/x"),
+        ("postgres://u:A/B@h", "postgres://u:[redacted]@h"),
+        ("postgres://u:a:b@h/x", "postgres://u:[redacted]@h/x"),
+        ("postgres://u:p@ss/w:rd@h/x", "postgres://u:[redacted]@h/x"),
+        ("https://a%40b:p%2Fq@h/x", "https://a%40b:[redacted]@h/x"),
+        ("Authorization: hunter2pass", "Authorization: [redacted]"),
+        ("authorization: Custom hunter2pass next", "authorization: [redacted]"),
+        (
+            "Authorization: AWS4-HMAC-SHA256 Credential=AKIA/x, SignedHeaders=a;b, Signature=f00",
+            "Authorization: AWS4-HMAC-SHA256 [redacted]",
+        ),
+        (
+            "-H 'Authorization: Digest username=\"ann\", realm=\"a b\", response=\"f00\"' x",
+            "-H 'Authorization: Digest [redacted]' x",
+        ),
+        ("using Basic dXNlcjpwYXNz now", "using Basic [redacted] now"),
+        ("sent bearer abcdefgh12345", "sent bearer [redacted]"),
+        ("pass\x1b[1mword=hun\x1b[32mter2\x1b[0m x", "pass\x1b[1mword=[redacted]\x1b[32m\x1b[0m x"),
+        // A number becomes a text, also where the JSON stands in another.
+        ("{\"password\": 12345}", "{\"password\": \"[redacted]\"}"),
+        ("{\"password\":[123456,null],\"a\":1}", "{\"password\":[\"[redacted]\",null],\"a\":1}"),
+        (r#"{"a":"{\"password\":12345,\"b\":1}"}"#, r#"{"a":"{\"password\":\"[redacted]\",\"b\":1}"}"#),
+        // References are none, nor is what says that there is none.
+        ("{\"password\":null,\"token\":\"\"}", "{\"password\":null,\"token\":\"\"}"),
+        ("password=${DB_PASSWORD} token: {{ .Values.token }}", "password=${DB_PASSWORD} token: {{ .Values.token }}"),
+        ("POSTGRES_PASSWORD_FILE=/run/secrets/db", "POSTGRES_PASSWORD_FILE=/run/secrets/db"),
+        // A second time nothing changes.
+        ("password=[redacted] {\"token\":\"[redacted]\"}", "password=[redacted] {\"token\":\"[redacted]\"}"),
+        ("Authorization: Bearer [redacted]", "Authorization: Bearer [redacted]"),
+        ("Cookie: a=[redacted]; b=[redacted]", "Cookie: a=[redacted]; b=[redacted]"),
+        ("postgres://ann:[redacted]@db", "postgres://ann:[redacted]@db"),
+    ];
+    for (line, expected) in table {
+        assert_eq!(redacted(line), expected, "{line}");
+    }
+}
+
+/// What comes out of these lines, one after the other.
+fn all(lines: &[&str]) -> Vec<String> {
+    let (mut redact, _) = Redact::new(Vec::new(), 1 << 18);
+    let mut out = Vec::new();
+    for line in lines {
+        // As over a restart: what is known of the next line goes through its text.
+        let carry = redact.carry().to_string();
+        redact = Redact::new(Vec::new(), 1 << 18).0;
+        redact.resume(carry.parse().unwrap());
+        let line = Line { text: line.as_bytes(), continued: false, partial: false, source: 0 };
+        redact.line(line, 1 << 18, &mut |line| out.push(String::from_utf8(line.text.to_vec()).unwrap()));
+    }
+    out
+}
+
+#[test]
+fn blocks_of_yaml_are_taken_out_to_their_end() {
+    let m = "[redacted]";
+    let table: &[(&[&str], &[&str])] = &[
+        (&["password: |", "  one", "  two", "next: x"], &["password: |", "  [redacted]", "  [redacted]", "next: x"]),
+        (
+            &["a:", "  token: >-", "    one", "", "    two", "  b: c"],
+            &["a:", "  token: >-", "    [redacted]", "", "    [redacted]", "  b: c"],
+        ),
+        (&["- secret: |2+ # x", "    one", "- b"], &["- secret: |2+ # x", "    [redacted]", "- b"]),
+        (&["\"password\": |", " one", "b: c"], &["\"password\": |", " [redacted]", "b: c"]),
+        (
+            &["app | password: |", "app |   one", "app | b: c"],
+            &["app | password: |", "app |   [redacted]", "app | b: c"],
+        ),
+        (&["password: |", "b: |", "  c"], &["password: |", "b: |", "  c"]),
+        (&["password: | grep x", "  b"], &["password: [redacted]", "  b"]),
+        (&["password: |\n  one\nb: c", "  d"], &["password: |\n  [redacted]\nb: c", "  d"]),
+        (&["x\npassword: |\n  one", "  two", "b"], &["x\npassword: |\n  [redacted]", "  [redacted]", "b"]),
+        (
+            &["{\"log\":\"password: |\\n  one\\n  two\\nb: c\"}"],
+            &["{\"log\":\"password: |\\n  [redacted]\\n  [redacted]\\nb: c\"}"],
+        ),
+        (&["{\"log\":\"password: |\\n  one\"}", "  b"], &["{\"log\":\"password: |\\n  [redacted]\"}", "  b"]),
+        (
+            &["- name: DB_PASSWORD", "  value: one", "  value: two"],
+            &["- name: DB_PASSWORD", "  value: [redacted]", "  value: two"],
+        ),
+        (&["- name: \"api_key\"", "  valueFrom: x"], &["- name: \"api_key\"", "  valueFrom: x"]),
+        (
+            &["\x1b[36mpassword\x1b[0m: |", "  \x1b[32mone\x1b[0m", "b"],
+            &["\x1b[36mpassword\x1b[0m: |", "  \x1b[32m[redacted]\x1b[0m", "b"],
+        ),
+    ];
+    for (lines, expected) in table {
+        assert_eq!(all(lines), *expected, "{lines:?}");
+    }
+    // One that never ends does, some day.
+    let lines: Vec<_> = std::iter::once("password: |").chain(std::iter::repeat_n("  x", KEY_LINES + 1)).collect();
+    let out = all(&lines);
+    assert!(out[1..=KEY_LINES].iter().all(|line| line.trim() == m) && out[KEY_LINES + 1] == "  x", "{out:?}");
+}
+
+#[test]
+fn harmless_lines_stay_as_they_are() {
+    let lines: Vec<_> = include_str!("../../../tests/redact/harmless.txt").lines().collect();
+    assert!(lines.len() >= 200, "{}", lines.len());
+    let changed: Vec<_> = lines.iter().filter(|line| redacted(line) != **line).map(|line| redacted(line)).collect();
+    assert!(changed.is_empty(), "{changed:#?}");
+    // Nor do they make their neighbours secret.
+    assert_eq!(all(&lines), lines);
+}
+
+#[test]
+fn a_private_key_is_taken_out_over_all_its_lines() {
+    let (begin, end) =
+        (format!("-----BEGIN RSA {} KEY-----", "PRIVATE"), format!("-----END RSA {} KEY-----", "PRIVATE"));
+    let (mut redact, max) = Redact::new(Vec::new(), 4096);
+    let mut out = Vec::new();
+    let mut lines = Lines::new(max, CarriageReturn::Fold);
+    let text = format!("a\nkey: x {begin}\nMIIabc\ndefg==\n{end} b\nc {begin}MII{end} d\n");
+    lines.push(text.as_bytes(), |line| {
+        redact.line(line, 4096, &mut |line| out.push(String::from_utf8(line.text.to_vec()).unwrap()));
+    });
+    let mark = "[redacted]";
+    assert_eq!(out, ["a", &format!("key: x {mark}"), mark, mark, &format!("{mark} b"), &format!("c {mark} d")]);
+    assert_eq!(redact.take_count(), 5);
+}
+
+#[test]
+fn patterns_of_ones_own_count_too() {
+    let own = vec![Regex::new("pin (?P<secret>[0-9]+)").unwrap(), Regex::new("ACME-[0-9]+").unwrap()];
+    let (mut redact, _) = Redact::new(own, 4096);
+    let mut out = Vec::new();
+    let line = Line { text: b"pin 1234 of ACME-77", continued: false, partial: false, source: 0 };
+    redact.line(line, 4096, &mut |line| out.extend_from_slice(line.text));
+    assert_eq!(out, b"pin [redacted] of [redacted]");
+    assert_eq!(redact.open(b"pin 1234 of ACME-77"), b"pin [redacted] of ");
+}
+
+proptest! {
+    #[test]
+    fn where_reads_and_lines_are_cut_never_shows_a_secret(
+        before in 0usize..3000, after in 0usize..3000, chunk in 1usize..700, which in 0usize..8, colon in proptest::bool::ANY,
+    ) {
+        const MAX: usize = 1 << 10;
+        let secret = planted()[which].clone();
+        let fill = |count: usize| "word ".repeat(count / 5);
+        let named = if colon { "password: " } else { "" };
+        let text = format!("at {}{named}{secret} {}\n", fill(before), fill(after));
+        let (mut redact, max) = Redact::new(Vec::new(), MAX);
+        let mut lines = Lines::new(max, CarriageReturn::Fold);
+        let mut out = Vec::new();
+        for bytes in text.as_bytes().chunks(chunk) {
+            lines.push(bytes, |line| redact.line(line, MAX, &mut |line| {
+                assert!(line.text.len() <= MAX);
+                out.extend_from_slice(line.text);
+            }));
+            let shown = redact.open(lines.open());
+            prop_assert!(!String::from_utf8_lossy(&shown).contains(first(&secret, 12)), "{:?}", shown);
+        }
+        let expected = text.trim_end_matches('\n').replace(&secret, "[redacted]");
+        prop_assert_eq!(String::from_utf8(out).unwrap(), expected);
+        prop_assert_eq!((redact.take_count(), redact.held()), (1, 0));
+    }
+}
+
+/// JSON of any shape in which some values are secret, as text within text to this depth.
+fn document() -> impl Strategy<Value = (serde_json::Value, Vec<String>, usize)> {
+    use serde_json::{Value, json};
+    let text = prop_oneof![".{0,12}", "[a-z\\\\\"'=:,;{}\\[\\]<>&%$# |\n\t]{0,20}", Just("password=".to_owned())];
+    let secret = "[!-~]{2,8}[0-9][A-Z][ -~]{0,8}[a-z]"
+        .prop_filter("no reference", |secret| !secret.starts_with(['$', '{', '%', '<']));
+    let name =
+        prop_oneof![Just("password"), Just("api_key"), Just("clientSecret"), Just("DB_PASS"), Just("x-auth-token")];
+    let plain = prop_oneof![
+        text.prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        Just(Value::Null),
+        Just(json!([1, "a"]))
+    ];
+    let fields = proptest::collection::vec(("[a-z]{1,3}", plain), 0..4);
+    let places = proptest::collection::vec((name, secret), 1..3);
+    (fields, places, 0usize..4).prop_map(|(fields, places, depth)| {
+        let mut object: serde_json::Map<String, Value> =
+            fields.into_iter().map(|(name, value)| (format!("f{name}"), value)).collect();
+        let mut secrets = Vec::new();
+        for (name, secret) in places {
+            object.insert(name.to_owned(), secret.clone().into());
+            secrets.retain(|(before, _)| before != name);
+            secrets.push((name.to_owned(), secret));
+        }
+        (Value::from(object), secrets.into_iter().map(|(name, _)| name).collect(), depth)
+    })
+}
+
+proptest! {
+    #[test]
+    fn json_stays_json_and_its_secrets_are_gone((document, names, depth) in document()) {
+        let mut text = document.to_string();
+        for _ in 0..depth {
+            text = serde_json::json!({ "log": text, "stream": "stdout" }).to_string();
+        }
+        let mut out = redacted(&text);
+        for _ in 0..depth {
+            let outer: serde_json::Value = serde_json::from_str(&out).unwrap();
+            out = outer["log"].as_str().unwrap().to_owned();
+        }
+        if depth == 0 || serde_json::from_str::<serde_json::Value>(&out).is_ok() {
+            let inner: serde_json::Value = serde_json::from_str(&out).unwrap();
+            for name in names {
+                prop_assert_eq!(&inner[&name], "[redacted]", "{} in {}", name, text);
+            }
+        } else {
+            // A text that only seemed to go on took more with it.
+            prop_assert!(out.contains("[redacted]"));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What stands behind a name: where a value begins and ends.
+
+use super::harmless::NOTHING;
+
+/// A secret in a text. `quote` is where a quotation mark stands that the mark is to have on both sides: in JSON, in place of
+/// a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Secret {
+    pub(super) begin: usize,
+    pub(super) end: usize,
+    pub(super) quote: Option<(usize, usize)>,
+}
+
+impl Secret {
+    pub(super) fn new(begin: usize, end: usize) -> Self {
+        Self { begin, end, quote: None }
+    }
+}
+
+/// How far the end of a quotation is looked for over line ends, in bytes.
+const QUOTED: usize = 16 << 10;
+
+/// Longest nested value that is looked at, in bytes.
+const NESTED: usize = 64 << 10;
+
+pub(super) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+pub(super) fn skip_blanks(text: &[u8], mut at: usize) -> usize {
+    while text.get(at).is_some_and(|byte| is_blank(*byte)) {
+        at += 1;
+    }
+    at
+}
+
+/// Where the line ends that `at` is in.
+pub(super) fn line_end(text: &[u8], at: usize) -> usize {
+    memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |end| at + end)
+}
+
+/// Where the quotation ends that begins behind the mark at `at`; `None` if it is not closed.
+pub(super) fn closing(text: &[u8], at: usize) -> Option<usize> {
+    let quote = *text.get(at)?;
+    let limit = text.len().min(at + QUOTED).max(line_end(text, at));
+    let mut from = at + 1;
+    while let Some(next) = memchr::memchr(quote, &text[from..limit]) {
+        let end = from + next;
+        let backslashes = text[at + 1..end].iter().rev().take_while(|byte| **byte == b'\\').count();
+        // As SQL and YAML write it. A `""` may be the end of a text in another.
+        let doubled = quote == b'\'' && end > at + 1 && text.get(end + 1) == Some(&quote);
+        if backslashes % 2 == 1 || doubled {
+            from = end + 1 + usize::from(doubled);
+            continue;
+        }
+        return Some(end);
+    }
+    None
+}
+
+/// The inside of the quotation at `at`; to the end of its line if it is not closed.
+pub(super) fn quoted(text: &[u8], at: usize) -> (usize, usize) {
+    (at + 1, closing(text, at).unwrap_or_else(|| line_end(text, at).max(at + 1)))
+}
+
+pub(super) fn is_quote(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\'' | b'`')
+}
+
+/// Whether the quotation mark at `at` ends what it stands behind, since no word goes on behind it.
+fn ends_there(text: &[u8], at: usize) -> bool {
+    text.get(at + 1).is_none_or(|after| {
+        after.is_ascii_whitespace()
+            || is_quote(*after)
+            || matches!(after, b',' | b';' | b':' | b')' | b']' | b'}' | b'&' | b'>' | b'\\' | b'|' | b'%')
+    })
+}
+
+/// Where a value without quotation marks ends, that may have white space in it only if it is the `whole_line`.
+pub(super) fn unquoted(text: &[u8], begin: usize, whole_line: bool) -> usize {
+    let in_json = memchr::memrchr(b'"', &text[..begin]).is_some();
+    let mut end = begin;
+    while let Some(&byte) = text.get(end) {
+        let after = text.get(end + 1).copied();
+        let stops = match byte {
+            byte if byte.is_ascii_control() && byte != b'\t' => true,
+            b'#' => whole_line && end > begin && is_blank(text[end - 1]),
+            byte if byte.is_ascii_whitespace() => !whole_line,
+            byte if is_quote(byte) => {
+                let closes = if whole_line {
+                    after.is_none_or(|after| matches!(after, b',' | b'}' | b']' | b'\\'))
+                } else {
+                    ends_there(text, end)
+                };
+                if closes {
+                    while end > begin && text[end - 1] == b'\\' {
+                        end -= 1;
+                    }
+                }
+                closes
+            }
+            b'<' => after == Some(b'/'),
+            b',' | b';' | b'&' | b'|' if !whole_line => divides(text, end),
+            // The end of a line that stands in JSON.
+            b'\\' if in_json && matches!(after, Some(b'n' | b'r' | b't')) => {
+                let run = text[begin..end].iter().rev().take_while(|byte| **byte == b'\\').count();
+                run % 2 == 0
+            }
+            _ => false,
+        };
+        if stops {
+            break;
+        }
+        end += 1;
+    }
+    while end > begin && text[end - 1].is_ascii_whitespace() {
+        end -= 1;
+    }
+    // Brackets that were opened before it.
+    while end > begin {
+        let (opens, closes) = match text[end - 1] {
+            b')' => (b'(', b')'),
+            b']' => (b'[', b']'),
+            b'}' => (b'{', b'}'),
+            b'>' => (b'<', b'>'),
+            b',' | b';' => {
+                end -= 1;
+                continue;
+            }
+            _ => break,
+        };
+        let count = |bracket| memchr::memchr_iter(bracket, &text[begin..end]).count();
+        if count(opens) >= count(closes) {
+            break;
+        }
+        end -= 1;
+    }
+    end
+}
+
+/// Whether the comma or its like at `at` divides two fields, and is no part of a value.
+fn divides(text: &[u8], at: usize) -> bool {
+    let rest = &text[at + 1..];
+    let name = rest
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b' '))
+        .count();
+    match rest.first() {
+        None | Some(b'&') => true,
+        Some(first) if first.is_ascii_whitespace() || is_quote(*first) => true,
+        Some(first) if first.is_ascii_alphabetic() || *first == b'_' => match rest.get(name) {
+            Some(b'=') => !rest[..name].contains(&b' ') || text[at] == b';',
+            Some(b':') => text[at] == b',' && !rest[..name].contains(&b' '),
+            // `&amp;`, and the next in a query without a value.
+            Some(b';') => text[at] == b'&',
+            _ => false,
+        },
+        Some(_) => false,
+    }
+}
+
+/// Where nested values are secret: those in the brackets that begin at `at`, but no names. With `quote`, where a quotation
+/// mark stands, numbers are to become texts. Gives back where it ends.
+pub(super) fn nested(text: &[u8], at: usize, quote: Option<(usize, usize)>, found: &mut Vec<Secret>) -> usize {
+    let (mut depth, mut from) = (0usize, at);
+    let limit = text.len().min(at + NESTED);
+    while from < limit {
+        match text[from] {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return from + 1;
+                }
+            }
+            b'\\' => return from,
+            byte if is_quote(byte) => {
+                let (begin, end) = quoted(text, from);
+                let after = skip_blanks(text, end + 1);
+                let is_name = text.get(after) == Some(&b':');
+                found.extend((!is_name && begin < end).then_some(Secret::new(begin, end)));
+                from = end;
+            }
+            byte if byte.is_ascii_whitespace() || matches!(byte, b',' | b':') => {}
+            _ => {
+                let is_end =
+                    |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b']' | b'}') || is_quote(*byte);
+                let end = from + text[from..].iter().position(is_end).unwrap_or(text.len() - from);
+                let word = &text[from..end];
+                let is_name = word.ends_with(b":");
+                let nothing = NOTHING.iter().any(|nothing| nothing.as_bytes().eq_ignore_ascii_case(word));
+                found.extend((!is_name && !nothing).then_some(Secret { begin: from, end, quote }));
+                from = end;
+                continue;
+            }
+        }
+        from += 1;
+    }
+    from
+}
+
+/// Where a text in three quotation marks ends, as Python has them.
+pub(super) fn triple(text: &[u8]) -> Option<usize> {
+    let marks = text.get(..3).filter(|marks| marks.iter().all(|mark| *mark == text[0]))?;
+    memchr::memmem::find(&text[3..], marks).map(|end| end + 3)
+}

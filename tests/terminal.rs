@@ -1,0 +1,129 @@
+//! What the commands print on a terminal: a real one, of which the test holds the other end.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
+
+use crate::harness::{Daemon, Deadline, Place, Program};
+
+/// What a command writes to a terminal that is its standard output, and its standard error too. The terminal changes nothing.
+fn on_a_terminal(command: &mut Command, until: &str) -> String {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let mut attributes = tcgetattr(&slave).unwrap();
+    attributes.output_modes = OutputModes::empty();
+    tcsetattr(&slave, OptionalActions::Now, &attributes).unwrap();
+    let (out, err) = (slave.try_clone().unwrap(), slave);
+    let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap();
+    // Its own ends of the terminal would keep it open.
+    *command = Command::new("true");
+    let mut master = File::from(master);
+    let (send, seen) = std::sync::mpsc::sync_channel(1000);
+    thread::spawn(move || {
+        let mut chunk = [0; 4096];
+        // At the end of all that write to it, a terminal says EIO.
+        while let Ok(count @ 1..) = master.read(&mut chunk) {
+            if send.send(chunk[..count].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    let mut text = Vec::new();
+    let until = until.as_bytes();
+    Deadline::new().until("the end on the terminal", || {
+        text.extend(seen.try_iter().flatten());
+        text.windows(until.len()).any(|window| window == until).then_some(())
+    });
+    child.kill().unwrap_or_default();
+    child.wait().unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+fn client(daemon: &Daemon, arguments: &[&str]) -> Command {
+    let mut command = daemon.command(arguments);
+    command.env("RTLOGD_URL", daemon.url(""));
+    command
+}
+
+/// Lines that would steer a terminal, and what is shown of them.
+const LINES: [(&str, &str); 8] = [
+    ("\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m"),
+    ("\x1b]8;;https://example.com\x1b\\link\x1b]8;;\x1b\\", "\x1b]8;;https://example.com\x1b\\link\x1b]8;;\x1b\\"),
+    ("\x1b]52;c;aGk=\x07", "␛]52;c;aGk=␇"),
+    ("\x1b]0;title\x07", "␛]0;title␇"),
+    ("\x1b[2J\x1b[H", "␛[2J␛[H"),
+    ("a\rb\x08", "a␍b␈"),
+    ("\x1bP$q\x1b\\\u{9b}2J", "␛P$q␛\\\\u{9b}2J"),
+    ("\x1b]8;;file:///x\x07half \x1b[3", "␛]8;;file:///x␇half ␛[3"),
+];
+
+#[test]
+fn lines_bring_colours_and_links_to_a_terminal_and_nothing_else() {
+    let place = Place::new();
+    let text = LINES.map(|(line, _)| line.to_owned() + "\n").concat();
+    place.write("app.log", format!("{text}done\n"));
+    let daemon = place.start("streams: { app: { file: app.log, from: start, carriage_return: keep } }");
+    daemon.follow("app").query("tail=all").until("done", |message| message.data == "done");
+    let expected = LINES.map(|(_, shown)| shown.to_owned() + "\n").concat();
+    let seen = on_a_terminal(&mut client(&daemon, &["follow", "app", "--tail", "all"]), "done\n");
+    assert_eq!(seen, expected + "done\n");
+    // Objects of JSON have escapes of their own.
+    let seen = on_a_terminal(&mut client(&daemon, &["follow", "app", "--tail", "all", "--json"]), "\"done\"}");
+    assert!(!seen.contains(['\x1b', '\x07', '\u{9b}']) && seen.contains("\\u001b]52"), "{seen:?}");
+    // With another stream beside it, the name stands before each line.
+    let seen = on_a_terminal(&mut client(&daemon, &["follow", "app", "app", "--tail", "all"]), "done\n");
+    assert!(seen.contains("␛]0;title␇\n") && !seen.contains("\x1b]0;"), "{seen:?}");
+    // Into a pipe goes what was written.
+    let mut command = client(&daemon, &["follow", "app", "--tail", "all"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut out = vec![0; text.len() + 5];
+    child.stdout.take().unwrap().read_exact(&mut out).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), format!("{text}done\n"));
+}
+
+/// A name of a file that would pass for a message of rtlogd, and set the title.
+const NAME: &[u8] = b"\x1b]0;NAME\x07\n\rrtlogd: g: forged \xe2\x80\xae.log";
+
+#[test]
+fn names_and_reasons_are_one_line_that_does_nothing() {
+    let place = Place::new();
+    let path = place.path("").join(std::ffi::OsStr::from_bytes(NAME));
+    std::fs::write(&path, "id: 1\nanother line of some length\n").unwrap();
+    let daemon = place.start("streams: { g: { file: '*.log', from: start } }");
+    daemon.follow("g").query("tail=all").take(2);
+    // A loss, whose reason has the name in it.
+    std::fs::File::create(&path).unwrap().write_all(b"x\n").unwrap();
+    daemon.follow("g").query("tail=all").until("the line", |message| message.data == "x");
+    let seen = on_a_terminal(&mut client(&daemon, &["follow", "g", "--tail", "all"]), "x\n");
+    assert!(seen.contains("were lost: ") || seen.contains("truncated"), "{seen:?}");
+    let wrong = |text: &str| {
+        text.contains(['\x1b', '\x07', '\r', '\u{202e}'])
+            || text.lines().any(|line| line.starts_with("rtlogd: g: forged"))
+    };
+    assert!(!wrong(&seen), "{seen:?}");
+    // Nor elsewhere, and not in what the daemon logs.
+    for arguments in [&["ls"][..], &["follow", "nothing\n\x1b]0;x\x07rtlogd: g: forged"]] {
+        let ended = Program::start(client(&daemon, arguments).stdin(Stdio::null())).ended();
+        let all = String::from_utf8_lossy(&ended.out).into_owned() + &ended.err;
+        assert!(!wrong(&all), "{arguments:?}: {all:?}");
+    }
+    daemon.terminate();
+    let (ended, place) = daemon.ended_by(Deadline::new());
+    assert!(!wrong(&ended.err), "{:?}", ended.err);
+    // A configuration that cannot be read, and one that names such a file.
+    for arguments in
+        [&["check", "--config", "no\nrtlogd: g: forged\x1b[2J"][..], &["doctor", "--config", "no\x1b]0;x\x07"]]
+    {
+        let ended = place.execute(arguments);
+        assert!(!wrong(&ended.err) && ended.status.code() == Some(2), "{arguments:?}: {:?}", ended.err);
+    }
+}
