@@ -2,6 +2,7 @@
 //! is the list of all their places.
 
 use std::fmt;
+use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -342,18 +343,23 @@ impl Several {
     fn piece(&mut self) -> Option<Vec<u8>> {
         let Pending { at, frames, given, place } = self.pending.take()?;
         let mut begin = given.checked_sub(1).map_or(0, |last| frames.ends[last].0);
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(PIECE + LONGEST_ID);
         for (number, (end, id)) in frames.ends.iter().enumerate().skip(given) {
             self.places[at].1 = *id;
-            out.extend_from_slice(format!("id: {}\n", Places(&self.places)).as_bytes());
+            out.extend_from_slice(b"id: ");
+            write!(out, "{}", Places(&self.places)).expect("a Vec takes all that is written to it");
+            out.push(b'\n');
             out.extend_from_slice(&frames.bytes[begin..*end]);
             begin = *end;
             if out.len() >= PIECE && number + 1 < frames.ends.len() {
                 self.pending = Some(Pending { at, frames, given: number + 1, place });
+                // The connection holds it until it is taken, with all that was reserved.
+                out.shrink_to_fit();
                 return Some(out);
             }
         }
         self.places[at].1 = place;
+        out.shrink_to_fit();
         (!out.is_empty()).then_some(out)
     }
 }

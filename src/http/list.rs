@@ -117,8 +117,8 @@ fn listed<'a>(app: &App, caller: &Caller, entry: &'a Entry, now: Time) -> Option
 }
 
 /// Every stream that `caller` may read, each an object as in the list.
-pub(super) fn all(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
-    let rendering = app.rendering(caller, Kind::List, || render(app, caller))?;
+pub(super) async fn all(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
+    let rendering = app.rendering(caller, Kind::List, || render(app, caller)).await?;
     rendering.streams.clone().ok_or_else(|| Problem::bad("this is no list"))
 }
 
@@ -142,7 +142,7 @@ pub(super) async fn streams(request: &Request) -> Result<Response, Problem> {
         )));
     }
     let (app, caller) = (&request.app, &request.caller);
-    let rendering = app.rendering(caller, Kind::List, || render(app, caller))?;
+    let rendering = app.rendering(caller, Kind::List, || render(app, caller)).await?;
     Ok(json_of(rendering.body.clone()))
 }
 

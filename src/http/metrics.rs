@@ -62,10 +62,10 @@ struct In {
 }
 
 /// `GET /metrics`.
-pub(super) fn metrics(ask: &Request) -> Result<Response, Problem> {
+pub(super) async fn metrics(ask: &Request) -> Result<Response, Problem> {
     ask.only("")?;
     let kind = wanted(&ask.headers);
-    let rendering = ask.app.rendering(&ask.caller, kind, || render(ask, kind))?;
+    let rendering = ask.app.rendering(&ask.caller, kind, || render(ask, kind)).await?;
     let media_type = if kind == Kind::Prometheus { PROMETHEUS } else { OPEN_METRICS };
     let mut response = Response::new(rendering.body.clone().into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));

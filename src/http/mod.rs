@@ -167,7 +167,7 @@ impl App {
         let logout = warp::path!("logout").and(self.asked_by_any(Allowed::Post, Takes::Nothing));
         let logout = logout.then(async |ask: Asked| answer(ask.map(|ask| login::logout(&ask))));
         let metrics = warp::path!("metrics").and(read.clone());
-        let metrics = metrics.then(async |ask: Asked| answer(ask.and_then(|ask| metrics::metrics(&ask))));
+        let metrics = metrics.then(async |ask: Asked| answer(async { metrics::metrics(&ask?).await }.await));
         let openapi = warp::path!("openapi.json").and(read);
         let openapi = openapi.then(async |ask: Asked| answer(ask.and_then(|ask| openapi::openapi(&ask))));
         let any = self.asked_by_any(Allowed::Get, Takes::Nothing);

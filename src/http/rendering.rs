@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::access::{Audience, Caller};
 use crate::config::units::Rate;
@@ -16,12 +16,18 @@ use super::App;
 use super::pace::Pace;
 use super::problem::Problem;
 
-/// How often one kind of answer is made for callers who see the same. Whoever asks more often gets the last one again, which is a
-/// tenth of a second old at most.
+/// How often one kind of answer is made for callers who see the same. Whoever asks more often waits for the next one, a tenth of
+/// a second at most, and shares it.
 const EACH: Rate = Rate { times: 10, per: Duration::from_secs(1) };
 
 /// How often answers are made for all callers but the owner, together.
 const ALL: Rate = Rate { times: 100, per: Duration::from_secs(1) };
+
+/// How long one who waits sleeps at most before another look, since somebody else may have made the answer meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long one waits in all.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// So many are kept before a first look at which were not asked for lately.
 const KEPT: usize = 64;
@@ -57,7 +63,19 @@ struct Known {
 #[derive(Debug)]
 struct Last {
     pace: Pace,
-    rendering: Option<Arc<Rendering>>,
+    /// The newest one, and when its making began.
+    rendering: Option<(Instant, Arc<Rendering>)>,
+}
+
+/// What one who asks does next.
+#[derive(Debug)]
+enum Next {
+    /// It makes the answer.
+    Make,
+    /// It gives this one, which somebody else began to make after it had asked.
+    Give(Arc<Rendering>),
+    /// It waits for so long.
+    Wait(Duration),
 }
 
 impl Renderings {
@@ -66,48 +84,63 @@ impl Renderings {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The rendering that may be given again, if it is too early for another; an error if there is none, with the time to wait.
-    fn again(&self, key: &(Audience, Kind), is_owner: bool, now: Instant) -> Result<Option<Arc<Rendering>>, Duration> {
+    /// What is next for one who asked at the time `asked`. No answer is older than that, so everybody sees what they did.
+    fn next(&self, key: &(Audience, Kind), is_owner: bool, asked: Instant, now: Instant) -> Next {
         let mut known = self.known();
         if known.last.len() >= KEPT {
             known.last.retain(|_, last| !last.pace.is_full(now));
         }
         let last = known.last.entry(key.clone());
         let last = last.or_insert_with(|| Last { pace: Pace::new(now), rendering: None });
-        let shown = last.rendering.clone().filter(|rendering| !rendering.logs.iter().any(Log::is_denied));
-        if last.pace.take(EACH, now).is_err() && shown.is_some() {
-            return Ok(shown);
+        if let Some((made, rendering)) = &last.rendering
+            && *made >= asked
+            && !rendering.logs.iter().any(Log::is_denied)
+        {
+            return Next::Give(rendering.clone());
+        }
+        if let Err(wait) = last.pace.take(EACH, now) {
+            return Next::Wait(wait.min(LOOK));
         }
         match known.all.get_or_insert_with(|| Pace::new(now)).take(ALL, now) {
-            Err(wait) if !is_owner => shown.map(Some).ok_or(wait),
-            Ok(()) | Err(_) => Ok(None),
+            Err(wait) if !is_owner => Next::Wait(wait.min(LOOK)),
+            Ok(()) | Err(_) => Next::Make,
         }
     }
 
-    fn keep(&self, key: &(Audience, Kind), rendering: Arc<Rendering>) {
+    fn keep(&self, key: &(Audience, Kind), began: Instant, rendering: Arc<Rendering>) {
         if let Some(last) = self.known().last.get_mut(key) {
-            last.rendering = Some(rendering);
+            last.rendering = Some((began, rendering));
         }
     }
 }
 
 impl App {
-    /// What `render` makes for this caller, or made for another one who sees the same, while many ask.
-    pub(super) fn rendering(
+    /// What `render` makes for this caller, or made for another one who sees the same, while many ask. May be dropped at any
+    /// time.
+    pub(super) async fn rendering(
         &self,
         caller: &Caller,
         kind: Kind,
         render: impl FnOnce() -> Rendering,
     ) -> Result<Arc<Rendering>, Problem> {
         let (key, is_owner) = ((caller.audience(), kind), caller.credential().is_owner());
-        let again = self.renderings.again(&key, is_owner, Instant::now()).map_err(|wait| {
-            Problem::overloaded("too many ask for the list of streams or the metrics; try again", wait)
-        })?;
-        Ok(again.unwrap_or_else(|| {
-            let rendering = Arc::new(render());
-            self.renderings.keep(&key, rendering.clone());
-            rendering
-        }))
+        let asked = Instant::now();
+        loop {
+            let now = Instant::now();
+            match self.renderings.next(&key, is_owner, asked, now) {
+                Next::Make => {
+                    let rendering = Arc::new(render());
+                    self.renderings.keep(&key, now, rendering.clone());
+                    return Ok(rendering);
+                }
+                Next::Give(rendering) => return Ok(rendering),
+                Next::Wait(_) if now - asked > PATIENCE => {
+                    let detail = "too many ask for the list of streams or the metrics; try again";
+                    return Err(Problem::overloaded(detail, PATIENCE));
+                }
+                Next::Wait(time) => sleep(time).await,
+            }
+        }
     }
 }
 
@@ -121,17 +154,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_too_often_gets_the_last_one_again() {
+    async fn who_asks_too_often_shares_the_next_one() {
         let (renderings, start) = (Renderings::default(), Instant::now());
         let key = (Audience::Public, Kind::List);
-        let again = |millis| renderings.again(&key, false, start + Duration::from_millis(millis)).unwrap();
-        for _ in 0..EACH.times {
-            assert!(again(0).is_none(), "a fresh one for everybody, as long as few ask");
-            renderings.keep(&key, rendering("a"));
+        let at = |millis| start + Duration::from_millis(millis);
+        let next = |asked, now| renderings.next(&key, false, at(asked), at(now));
+        for millis in 0..u64::from(EACH.times) {
+            assert!(matches!(next(millis, millis), Next::Make), "everybody gets a fresh one, as long as few ask");
+            renderings.keep(&key, at(millis), rendering("a"));
         }
-        assert_eq!(again(0).unwrap().body, "a");
-        assert_eq!(again(99).unwrap().body, "a");
-        assert!(again(100).is_none(), "none is older than a tenth of a second");
+        assert!(matches!(next(9, 9), Next::Give(_)), "no older than the question");
+        assert!(matches!(next(10, 10), Next::Wait(LOOK)));
+        assert!(matches!(next(20, 20), Next::Wait(LOOK)));
+        assert!(matches!(next(10, 100), Next::Make), "ten times a second");
+        renderings.keep(&key, at(100), rendering("b"));
+        assert!(matches!(next(20, 101), Next::Give(shared) if shared.body == "b"));
+        assert!(matches!(next(101, 101), Next::Wait(_)), "one who asked later does not see what was before");
     }
 
     #[tokio::test(start_paused = true)]
@@ -139,15 +177,15 @@ mod tests {
         let (renderings, now) = (Renderings::default(), Instant::now());
         let key = |user| (Audience::Credential(Credential::User(user), false), Kind::List);
         for user in 0..ALL.times {
-            assert_eq!(renderings.again(&key(user), false, now).unwrap().map(|_| ()), None);
+            assert!(matches!(renderings.next(&key(user), false, now, now), Next::Make));
         }
-        assert!(renderings.again(&key(1000), false, now).is_err());
+        assert!(matches!(renderings.next(&key(1000), false, now, now), Next::Wait(_)));
         let owner = (Audience::Credential(Credential::Owner, false), Kind::List);
-        assert!(renderings.again(&owner, true, now).is_ok());
+        assert!(matches!(renderings.next(&owner, true, now, now), Next::Make));
         // Nobody is remembered for long.
         for user in 0..1000 {
             let later = now + Duration::from_secs(u64::from(user) + 2);
-            assert!(renderings.again(&key(user), false, later).is_ok());
+            assert!(matches!(renderings.next(&key(user), false, later, later), Next::Make));
         }
         assert!(renderings.known().last.len() <= 2 * KEPT);
     }

@@ -43,7 +43,7 @@ impl Session {
             return now(Err(Error::new(Code::Stopping, "the daemon stops")));
         }
         let command = match call {
-            Call::List(_) => return now(self.list()),
+            Call::List(_) => return now(self.list().await),
             Call::Subscribe(ask) => return now(self.subscribe(ask).await),
             Call::Filter(ask) => return now(self.filter(ask)),
             Call::Pause(ask) => return now(self.steer(ask.subscription, ask.session, |wheel| wheel.pause(true))),
@@ -78,9 +78,9 @@ impl Session {
         Sender { app: &self.app, caller: &self.caller, channel: Some(self.number) }
     }
 
-    fn list(&self) -> Now {
+    async fn list(&mut self) -> Now {
         self.may(Right::Read)?;
-        let streams = list::all(&self.app, &self.caller);
+        let streams = list::all(&self.app, &self.caller).await;
         let streams = streams.map_err(|problem| Error::new(Code::Busy, problem.detail()))?;
         Ok(Done::Streams { streams })
     }
