@@ -11,7 +11,7 @@ pub struct Limits {
     pub connections: usize,
     /// Most connections at once from one address. 256: so that one cannot take all seats, and an office still fits.
     pub per_address: usize,
-    /// Most readers at once, over all connections; one caller may have half of them. 32768: more than connections, with some that
+    /// Most readers at once, over all connections; one caller may have half of them, and an eighth that share a request. 32768: more than connections, with some that
     /// read several streams, in less than 64 MiB.
     pub readers: usize,
     /// Most streams, polls, senders and channels at once of one token, or of another machine without one. 1000: a twentieth of all seats, and those who share the

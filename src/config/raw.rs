@@ -80,7 +80,7 @@ pub(super) struct Limits {
     /// not counted. Default: 256.
     pub(super) per_address: Field<usize>,
     /// Most readers at once, over all connections: each stream of a connection and each subscription of a control channel is
-    /// one. One caller may have half of them; root and the daemon's own user on the Unix socket are not counted. Default: 32768.
+    /// one. One caller may have half of them, and an eighth on connections with several streams; root and the daemon's own user on the Unix socket are not counted. Default: 32768.
     pub(super) readers: Field<usize>,
     /// Most streams, polls, senders and control channels at once of one token, or of another machine without one, so that a token that leaked cannot take all
     /// seats. What is answered at once does not count; over HTTP/2 each stream does. Default: 1000.

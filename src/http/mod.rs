@@ -81,6 +81,8 @@ pub(crate) struct App {
     answers_open: Quota<Credential>,
     /// How many readers each caller has open.
     readers_open: Quota<Credential>,
+    /// How many of them share a request with others.
+    joined_readers_open: Quota<Credential>,
     /// What was rendered last of what grows with the number of streams.
     renderings: Renderings,
     /// How many bytes of bodies each caller is sending.
@@ -118,6 +120,7 @@ impl App {
             leases,
             answers_open,
             readers_open,
+            joined_readers_open: Quota::default(),
             renderings: Renderings::default(),
             bodies: Quota::default(),
             logins: Quota::default(),

@@ -14,9 +14,10 @@ use crate::config::Limits;
 use crate::wire::{Encoding, ndjson, sse, text};
 
 use super::App;
+use super::ask::STREAMS;
 use super::listen::Guest;
 use super::problem::Problem;
-use super::quota::{Bounds, Exceeded, Share};
+use super::quota::{Bounds, Exceeded, Quota, Share};
 
 /// How soon to come again where too much goes on: about when somebody may have gone.
 const LATER: Duration = Duration::from_secs(10);
@@ -32,7 +33,15 @@ pub(super) struct Term {
     /// Boxed, since most callers need none.
     ends: Option<Box<Ends>>,
     _answer: Option<Share<Credential>>,
-    _readers: Option<Share<Credential>>,
+    _readers: Option<ReaderShare>,
+}
+
+/// What a caller's readers take of the quotas.
+#[derive(Debug)]
+pub(super) struct ReaderShare {
+    _all: Share<Credential>,
+    /// Of those that share a request with others.
+    _joined: Option<Share<Credential>>,
 }
 
 struct Ends {
@@ -120,14 +129,12 @@ impl App {
         caller: &Caller,
         readers: usize,
         limits: &Limits,
-    ) -> Result<Option<Share<Credential>>, Problem> {
+    ) -> Result<Option<ReaderShare>, Problem> {
         let credential = caller.credential();
         if readers == 0 || credential.is_owner() {
             return Ok(None);
         }
-        let bounds = Bounds { each: (limits.readers / 2).max(1), all: limits.readers };
-        let taken = self.readers_open.take(Some(credential), readers, bounds);
-        let refused = |exceeded| match exceeded {
+        let refused = |exceeded, bounds: Bounds| match exceeded {
             Exceeded::Each => {
                 let detail =
                     format!("{credential} has {} readers open, the most that one may have; close some", bounds.each);
@@ -138,7 +145,15 @@ impl App {
                 Problem::overloaded(detail, LATER)
             }
         };
-        taken.map(Some).map_err(refused)
+        let take = |quota: &Quota<Credential>, bounds| {
+            quota.take(Some(credential), readers, bounds).map_err(|exceeded| refused(exceeded, bounds))
+        };
+        let bounds = Bounds { each: (limits.readers / 2).max(1), all: limits.readers };
+        let all = take(&self.readers_open, bounds)?;
+        // One short request may ask for many readers, so of these there may be less.
+        let joined = Bounds { each: (limits.readers / 8).max(STREAMS), all: (limits.readers / 2).max(STREAMS) };
+        let joined = (readers > 1).then(|| take(&self.joined_readers_open, joined)).transpose()?;
+        Ok(Some(ReaderShare { _all: all, _joined: joined }))
     }
 }
 

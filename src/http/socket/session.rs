@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::access::{Caller, Credential};
+use crate::access::Caller;
 use crate::config::Limits;
 use crate::control::Raw;
 use crate::event::{Position, StreamName};
@@ -21,9 +21,8 @@ use crate::wire::message::{Holder, Tell, events};
 use super::super::App;
 use super::super::leases::Held;
 use super::super::pace::Pace;
-use super::super::quota::Share;
 use super::super::reading::Wheel;
-use super::super::term::{Over, TURNED_PRIVATE, Term};
+use super::super::term::{Over, ReaderShare, TURNED_PRIVATE, Term};
 use super::Socket;
 use super::close::{self, Ending};
 use super::requests::{Finished, UnderWay};
@@ -74,7 +73,7 @@ pub(super) struct Subscription {
     /// Behind what was told last.
     pub(super) place: Position,
     /// What it takes of the readers that its caller may have.
-    pub(super) _share: Option<Share<Credential>>,
+    pub(super) _share: Option<ReaderShare>,
 }
 
 /// An attachment; dropping it ends it.
