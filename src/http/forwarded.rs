@@ -35,14 +35,14 @@ const UNTRUSTED_LOG_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Where a request came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sender {
+pub(super) struct Arrival {
     pub(super) peer: Peer,
     /// Whether the trusted proxies say that their client came by TLS. Always `false` for a direct connection.
     pub(super) https: bool,
 }
 
 /// Decides where a request came from: the only place that does.
-pub(super) fn sender(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> Sender {
+pub(super) fn arrival(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> Arrival {
     if proxies.trusts(peer) {
         return behind_proxy(peer, headers, proxies);
     }
@@ -50,11 +50,11 @@ pub(super) fn sender(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) 
         .keys()
         .any(|name| PROXY_HEADERS.contains(&name.as_str()) || name.as_str().starts_with(FORWARDED_PREFIX));
     let peer = if has_proxy_header { unnamed(peer, Unnamed::Untrusted) } else { peer };
-    Sender { peer, https: false }
+    Arrival { peer, https: false }
 }
 
 /// The sender of a request that a trusted proxy passed on.
-fn behind_proxy(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> Sender {
+fn behind_proxy(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> Arrival {
     let forwarded = forwarded(headers);
     let chains = [
         forwarded.as_ref().map(|elements| match elements {
@@ -75,15 +75,15 @@ fn behind_proxy(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> Se
         by_real_ip.filter(|_| !(names_proxy(&by_real_ip) && (by_forwarded.is_some() || by_list.is_some())));
     let mut named = [by_forwarded, by_list, by_real_ip].into_iter().flatten();
     let Some(first) = named.next() else {
-        return Sender { peer: unnamed(peer, Unnamed::Silent), https: was_https(headers, None) };
+        return Arrival { peer: unnamed(peer, Unnamed::Silent), https: was_https(headers, None) };
     };
     match first.client {
         Some(client) if named.all(|hop| hop.client == Some(client)) => {
             let element = by_forwarded.and_then(|hop| forwarded?.ok()?.into_iter().nth(hop.at));
             let peer = Peer::Proxied(ProxiedClient::Named(client));
-            Sender { peer, https: was_https(headers, element.as_ref()) }
+            Arrival { peer, https: was_https(headers, element.as_ref()) }
         }
-        Some(_) | None => Sender { peer: unnamed(peer, Unnamed::Unclear), https: false },
+        Some(_) | None => Arrival { peer: unnamed(peer, Unnamed::Unclear), https: false },
     }
 }
 
@@ -257,8 +257,8 @@ pub(crate) struct UntrustedLog(Mutex<Option<Instant>>);
 
 impl UntrustedLog {
     /// Logs it if the request is one, and if that was not logged within the last hour.
-    pub(super) fn note(&self, connection: Peer, sender: Sender) {
-        let Peer::Proxied(ProxiedClient::Unnamed { why: Unnamed::Untrusted, .. }) = sender.peer else { return };
+    pub(super) fn note(&self, connection: Peer, arrival: Arrival) {
+        let Peer::Proxied(ProxiedClient::Unnamed { why: Unnamed::Untrusted, .. }) = arrival.peer else { return };
         if self.is_due(Instant::now()) {
             warn!(
                 peer:% = connection;
@@ -287,7 +287,7 @@ pub fn judged(
     trusted: &[crate::config::Network],
 ) -> (bool, Option<IpAddr>, bool) {
     let proxies = TrustedProxies::of_networks(trusted);
-    let Sender { peer, https } = sender(Peer::tcp(peer), headers, &proxies);
+    let Arrival { peer, https } = arrival(Peer::tcp(peer), headers, &proxies);
     let client = match peer {
         Peer::Proxied(ProxiedClient::Named(client)) => Some(client),
         Peer::Tcp(_) | Peer::Unix { .. } | Peer::Proxied(ProxiedClient::Unnamed { .. }) => None,
@@ -328,7 +328,7 @@ mod tests {
     }
 
     fn check(peer: Peer, lines: &[(&str, &str)], expected: &Is) {
-        let Sender { peer: found, .. } = sender(peer, &headers(lines), &proxies());
+        let Arrival { peer: found, .. } = arrival(peer, &headers(lines), &proxies());
         let is = match found {
             Peer::Tcp(_) | Peer::Unix { .. } => {
                 assert_eq!(found, peer);
@@ -452,7 +452,7 @@ mod tests {
             (&[], false),
         ];
         for (lines, expected) in table {
-            let https = |peer| sender(peer, &headers(lines), &proxies()).https;
+            let https = |peer| arrival(peer, &headers(lines), &proxies()).https;
             assert_eq!(https(tcp("127.0.0.1")), *expected, "{lines:?}");
             assert!(!https(tcp("192.0.2.1")), "an untrusted peer with {lines:?}");
         }

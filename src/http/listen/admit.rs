@@ -118,10 +118,10 @@ fn admit(
         }
         head.extensions.insert(RequestBody::new(body));
     }
-    let sender = forwarded::sender(guest.peer, &head.headers, &rules.trusted);
-    rules.untrusted.note(guest.peer, sender);
-    guest.secure = if matches!(sender.peer, Peer::Proxied(_)) { sender.https } else { guest.secure };
-    guest.peer = sender.peer;
+    let arrival = forwarded::arrival(guest.peer, &head.headers, &rules.trusted);
+    rules.untrusted.note(guest.peer, arrival);
+    guest.secure = if matches!(arrival.peer, Peer::Proxied(_)) { arrival.https } else { guest.secure };
+    guest.peer = arrival.peer;
     head.extensions.insert(guest);
     Ok(hyper::Request::from_parts(head, Empty::new()))
 }
