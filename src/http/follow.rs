@@ -139,8 +139,8 @@ enum Admitted {
     Later,
 }
 
-/// Lets so many `readers` of one answer in. None is while the daemon starts or stops, while its stream is `held` (begun anew after a change), or
-/// or where its caller has as many as it may have.
+/// Admits one answer with this many `readers`. None is admitted while the daemon starts or stops, while the stream is `held` (it
+/// starts again after a change), or where the caller has as many readers as it may have.
 fn admit(request: &Request, ask: &Ask, held: bool, readers: usize) -> Result<Admitted, Problem> {
     let term = match *request.app.ready.borrow() {
         true if held => Err(Fault::Held.into()),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::access::{Peer, ProxiedClient, TrustedProxies, Unnamed};
 
 /// Headers that only proxies write, in addition to all whose names begin with [`FORWARDED_PREFIX`].
-const PROXY_HEADERS: [&str; 9] = [
+const PROXY_HEADERS: [&str; 21] = [
     "forwarded",
     "via",
     "x-real-ip",
@@ -25,10 +25,22 @@ const PROXY_HEADERS: [&str; 9] = [
     "true-client-ip",
     "cf-connecting-ip",
     "fastly-client-ip",
+    "client-ip",
+    "fly-client-ip",
+    "x-azure-clientip",
+    "x-envoy-external-address",
+    "x-proxyuser-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-original-host",
+    "x-original-url",
+    "front-end-https",
+    "cdn-loop",
+    "cf-ray",
 ];
 
-/// `X-Forwarded-For`, `-Host`, `-Proto`, `-Port`, `-Server`, `-Prefix` and whatever else a proxy forwards.
-const FORWARDED_PREFIX: &str = "x-forwarded";
+/// `X-Forwarded-For`, `-Host`, `-Proto`, `-Port`, `-Server`, `-Prefix` and whatever else a proxy forwards, also `X-Forward-For`.
+const FORWARDED_PREFIX: &str = "x-forward";
 
 /// How often rtlogd logs that a proxy is not trusted.
 const UNTRUSTED_LOG_INTERVAL: Duration = Duration::from_hours(1);
@@ -362,6 +374,10 @@ mod tests {
                 ("x-real-ip", "127.0.0.1"),
                 ("true-client-ip", "127.0.0.1"),
                 ("cf-connecting-ip", "127.0.0.1"),
+                ("x-forward-for", "127.0.0.1"),
+                ("client-ip", "127.0.0.1"),
+                ("x-envoy-external-address", "127.0.0.1"),
+                ("cdn-loop", "x"),
                 ("via", "1.1 x"),
             ] {
                 check(peer, &[(name, value)], &Stranger(Untrusted));

@@ -128,7 +128,11 @@ fn render(app: &App, caller: &Caller) -> Rendering {
     let streams: Vec<_> = entries.iter().filter_map(|entry| listed(app, caller, entry, now)).collect();
     let streams: Arc<RawValue> = to_raw_value(&streams).expect("a list has text keys and finite numbers").into();
     let body = Bytes::from(format!("{{\"streams\":{}}}\n", streams.get()));
-    Rendering { body, streams: Some(streams), logs: entries.into_iter().map(|entry| entry.log).collect() }
+    Rendering {
+        body,
+        streams: Some(streams),
+        public: entries.iter().filter_map(|entry| entry.log.denied_by()).collect(),
+    }
 }
 
 /// `GET /streams`.

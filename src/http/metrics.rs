@@ -83,8 +83,8 @@ fn render(ask: &Request, kind: Kind) -> Rendering {
     of_streams(&mut registry, &streams);
     of_http(&mut registry, &ask.app.answers);
     of_process(&mut registry, &Usage::now());
-    let logs = entries.into_iter().map(|entry| entry.log).collect();
-    Rendering { body: written(&registry, kind).into(), streams: None, logs }
+    let public = entries.iter().filter_map(|entry| entry.log.denied_by()).collect();
+    Rendering { body: written(&registry, kind).into(), streams: None, public }
 }
 
 /// The older text for clients that name it, and not the newer one.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::access::{Audience, Caller};
 use crate::config::units::Rate;
-use crate::stream::Log;
+use crate::stream::Private;
 
 use super::App;
 use super::pace::Pace;
@@ -46,8 +46,8 @@ pub(super) struct Rendering {
     pub(super) body: Bytes,
     /// The streams of a list, for the control channel.
     pub(super) streams: Option<Arc<RawValue>>,
-    /// What it tells of. If one of them turned private, it may not be shown any more.
-    pub(super) logs: Vec<Log>,
+    /// The streams that it tells of to the public. If one of them turned private, it may not be shown any more.
+    pub(super) public: Vec<Private>,
 }
 
 /// The answers that were rendered last. A clone is the same.
@@ -90,21 +90,25 @@ impl Renderings {
         if known.last.len() >= KEPT {
             known.last.retain(|_, last| !last.pace.is_full(now));
         }
-        let last = known.last.entry(key.clone());
-        let last = last.or_insert_with(|| Last { pace: Pace::new(now), rendering: None });
+        let Known { last: table, all } = &mut *known;
+        let last = table.entry(key.clone()).or_insert_with(|| Last { pace: Pace::new(now), rendering: None });
         if let Some((made, rendering)) = &last.rendering
             && *made >= asked
-            && !rendering.logs.iter().any(Log::is_denied)
+            && !rendering.public.iter().any(Private::is_set)
         {
             return Next::Give(rendering.clone());
         }
-        if let Err(wait) = last.pace.take(EACH, now) {
+        // Both count it, or neither does: who waits for all others loses nothing of its own.
+        let (mut of_each, mut of_all) = (last.pace, all.unwrap_or_else(|| Pace::new(now)));
+        if let Err(wait) = of_each.take(EACH, now) {
             return Next::Wait(wait.min(LOOK));
         }
-        match known.all.get_or_insert_with(|| Pace::new(now)).take(ALL, now) {
-            Err(wait) if !is_owner => Next::Wait(wait.min(LOOK)),
-            Ok(()) | Err(_) => Next::Make,
+        match of_all.take(ALL, now) {
+            Err(wait) if !is_owner => return Next::Wait(wait.min(LOOK)),
+            Ok(()) | Err(_) => {}
         }
+        (last.pace, *all) = (of_each, Some(of_all));
+        Next::Make
     }
 
     fn keep(&self, key: &(Audience, Kind), began: Instant, rendering: Arc<Rendering>) {
@@ -150,7 +154,7 @@ mod tests {
     use crate::access::Credential;
 
     fn rendering(text: &'static str) -> Arc<Rendering> {
-        Arc::new(Rendering { body: Bytes::from_static(text.as_bytes()), streams: None, logs: Vec::new() })
+        Arc::new(Rendering { body: Bytes::from_static(text.as_bytes()), streams: None, public: Vec::new() })
     }
 
     #[tokio::test(start_paused = true)]
@@ -179,7 +183,11 @@ mod tests {
         for user in 0..ALL.times {
             assert!(matches!(renderings.next(&key(user), false, now, now), Next::Make));
         }
-        assert!(matches!(renderings.next(&key(1000), false, now, now), Next::Wait(_)));
+        for _ in 0..20 {
+            assert!(matches!(renderings.next(&key(1000), false, now, now), Next::Wait(_)));
+        }
+        let later = now + Duration::from_millis(20);
+        assert!(matches!(renderings.next(&key(1000), false, later, later), Next::Make), "waiting cost it nothing");
         let owner = (Audience::Credential(Credential::Owner, false), Kind::List);
         assert!(matches!(renderings.next(&owner, true, now, now), Next::Make));
         // Nobody is remembered for long.

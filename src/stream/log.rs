@@ -177,6 +177,11 @@ impl Log {
         self.public && self.shared.private.is_set()
     }
 
+    /// What denies this log once it is set; `None` if nothing does.
+    pub fn denied_by(&self) -> Option<Private> {
+        self.public.then(|| self.shared.private.clone())
+    }
+
     /// Waits until [`is_denied`](Self::is_denied); for ever if that cannot be. May be dropped at any time.
     pub async fn denied(&self) {
         if self.public { self.shared.private.turned().await } else { std::future::pending().await }
