@@ -215,24 +215,38 @@ impl Redact {
         if key != Carry::Nothing {
             after = key;
         }
-        let mut decoded = view.decoded();
-        for _ in 0..LEVELS {
-            let Some(view) = &decoded else { break };
-            self.look_within(view, found);
-            if !view::has_invisible(&view.text) {
-                decoded = view.decoded();
-                continue;
-            }
-            let (seen, strings) = view.visible();
-            std::iter::once(&seen).chain(&strings).for_each(|view| self.look_within(view, found));
-            // A colour may stand within an escape of the next level.
-            decoded = seen.decoded();
+        self.look_deeper(view, view::ESCAPES, found);
+        if memchr::memchr2(b'%', b'&', text).is_some() {
+            self.look_deeper(view, view::BACKSLASHES, found);
         }
         after
     }
 }
 
 impl Redact {
+    /// Adds the secrets of what a reading says with those escapes undone that begin with one of `marks`, level after level.
+    fn look_deeper(&self, view: &View<'_>, marks: [u8; 3], found: &mut Vec<Secret>) {
+        let mut level: Vec<_> = view.undone(marks).into_iter().collect();
+        for _ in 0..LEVELS {
+            let mut next = Vec::new();
+            for view in &level {
+                self.look_within(view, found);
+                if !view::has_invisible(&view.text) {
+                    next.extend(view.undone(marks));
+                    continue;
+                }
+                // A colour may stand within an escape of the next level, and a string for a terminal that has no end may hold
+                // the rest of the line. Together they are no longer than what they were taken from.
+                let (seen, strings) = view.visible();
+                for view in std::iter::once(&seen).chain(&strings) {
+                    self.look_within(view, found);
+                    next.extend(view.undone(marks));
+                }
+            }
+            level = next;
+        }
+    }
+
     /// Adds the secrets of what a line says with its escapes undone.
     fn look_within(&self, view: &View<'_>, found: &mut Vec<Secret>) {
         add(view, finder::find(&view.text, Carry::Nothing, !self.continues).0, found);

@@ -247,7 +247,7 @@ fn document() -> impl Strategy<Value = (serde_json::Value, Vec<String>, usize)> 
     use serde_json::{Value, json};
     let text = prop_oneof![".{0,12}", "[a-z\\\\\"'=:,;{}\\[\\]<>&%$# |\n\t]{0,20}", Just("password=".to_owned())];
     let secret = "[!-~]{2,8}[0-9][A-Z][ -~]{0,8}[a-z]"
-        .prop_filter("no reference", |secret| !secret.starts_with(['$', '{', '%', '<']));
+        .prop_filter("no reference and no path", |secret| !secret.starts_with(['$', '{', '%', '<', '.', '/', '~']));
     let name =
         prop_oneof![Just("password"), Just("api_key"), Just("clientSecret"), Just("DB_PASS"), Just("x-auth-token")];
     let plain = prop_oneof![
@@ -286,7 +286,9 @@ proptest! {
         if depth == 0 || serde_json::from_str::<serde_json::Value>(&out).is_ok() {
             let inner: serde_json::Value = serde_json::from_str(&out).unwrap();
             for name in names {
-                prop_assert_eq!(&inner[&name], "[redacted]", "{} in {}", name, text);
+                // A value with an escape of a terminal in it may take the next members with it, as it would there.
+                let is_gone = inner[&name] == "[redacted]" || inner[&name].is_null();
+                prop_assert!(is_gone, "{} in {} is {}", name, text, inner[&name]);
             }
         } else {
             // A text that only seemed to go on took more with it.

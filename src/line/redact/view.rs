@@ -5,6 +5,12 @@
 
 use std::borrow::Cow;
 
+/// How escapes begin: backslashes as in JSON, percent signs as in URLs, and the entities of HTML.
+pub(super) const ESCAPES: [u8; 3] = *b"\\%&";
+
+/// Backslashes alone: within JSON, `%22` in a value is no quotation mark that ends it.
+pub(super) const BACKSLASHES: [u8; 3] = [b'\\'; 3];
+
 /// A text that was read from a line.
 #[derive(Debug)]
 pub(super) struct View<'a> {
@@ -42,14 +48,14 @@ impl<'a> View<'a> {
         (first, places.get(end - 1).map_or(first, |place| place.1 as usize))
     }
 
-    /// The text with one level of escapes undone: backslashes as in JSON, percent signs as in URLs, and the entities of
-    /// HTML; `None` if there are none.
-    pub(super) fn decoded(&self) -> Option<View<'static>> {
+    /// The text with one level of those escapes undone that begin with one of these marks: [`ESCAPES`] or [`BACKSLASHES`];
+    /// `None` if there are none.
+    pub(super) fn undone(&self, [first, second, third]: [u8; 3]) -> Option<View<'static>> {
         let text = &self.text[..];
         let mut view = View::empty();
         let (mut from, mut changed) = (0, false);
         let mut at = 0;
-        while let Some(next) = memchr::memchr3(b'\\', b'%', b'&', &text[at..]) {
+        while let Some(next) = memchr::memchr3(first, second, third, &text[at..]) {
             let begin = at + next;
             let Some((byte, length)) = escape(&text[begin..]) else {
                 at = begin + 1;
@@ -290,16 +296,16 @@ mod tests {
             ("", ""),
         ];
         for (text, expected) in table {
-            let view = View::of(text.as_bytes()).decoded();
+            let view = View::of(text.as_bytes()).undone(ESCAPES);
             let seen = view.as_ref().map(|view| String::from_utf8_lossy(&view.text).into_owned());
             assert_eq!(seen.unwrap_or_default(), expected, "{text}");
             if let Some(view) = view {
                 assert_eq!(view.place(0, view.text.len()), (0, text.len()), "{text}");
             }
         }
-        let view = View::of(br#"x\"p%3Dq"#).decoded().unwrap();
+        let view = View::of(br#"x\"p%3Dq"#).undone(ESCAPES).unwrap();
         assert_eq!((&view.text[..], view.place(1, 2), view.place(3, 5)), (&b"x\"p=q"[..], (1, 3), (4, 8)));
-        let again = View::of(br#"a\\\"b"#).decoded().unwrap().decoded().unwrap();
+        let again = View::of(br#"a\\\"b"#).undone(ESCAPES).unwrap().undone(ESCAPES).unwrap();
         assert_eq!((&again.text[..], again.place(1, 2)), (&b"a\"b"[..], (1, 5)));
     }
 
