@@ -183,18 +183,28 @@ fn unseen(text: &[u8]) -> usize {
 }
 
 impl View<'_> {
-    /// The visible text, and what stands within the strings that it sends to a terminal (ECMA-48, 8.3.89 and its like:
-    /// titles, links), each by itself.
+    /// The visible text, and the control strings within it (ECMA-48, 8.3.89 and its like: titles, links), each as a text of
+    /// its own. A control string is reduced to its visible text, too: it may lack an end and so hold the rest of the line.
+    ///
+    /// All of them together are no longer than this text.
     pub(super) fn visible(&self) -> (View<'static>, Vec<View<'static>>) {
+        let mut strings = Vec::new();
+        let seen = self.without_controls(Some(&mut strings));
+        (seen, strings)
+    }
+
+    /// The text without what a terminal does not show. Control strings go to `strings`; if that is `None`, this text is a
+    /// control string itself, in which no other begins.
+    fn without_controls(&self, mut strings: Option<&mut Vec<View<'static>>>) -> View<'static> {
         let line = &self.text[..];
-        let (mut seen, mut strings) = (View::empty(), Vec::new());
+        let mut seen = View::empty();
         let mut at = 0;
         while let Some(&byte) = line.get(at) {
             let rest = &line[at..];
             let (introducer, length) = match rest {
                 [0x1B, second @ (b'[' | b']' | b'P' | b'X' | b'^' | b'_'), ..] => (*second, 2),
                 [0xC2, 0x9B, ..] => (b'[', 2),
-                [0xC2, 0x90 | 0x98 | 0x9D..=0x9F, ..] => (b']', 2),
+                [0xC2, 0x90 | 0x98 | 0x9D..=0x9F, ..] if strings.is_some() => (b']', 2),
                 [0x1B, ..] => {
                     at += simple(rest);
                     continue;
@@ -217,12 +227,14 @@ impl View<'_> {
                 continue;
             }
             let (inside, whole) = string(&line[at..]);
-            let mut view = View::empty();
-            self.copy(at, at + inside, &mut view);
-            strings.push(view);
+            if let Some(strings) = &mut strings {
+                let mut view = View::empty();
+                self.copy(at, at + inside, &mut view);
+                strings.push(if has_invisible(&view.text) { view.without_controls(None) } else { view });
+            }
             at += whole;
         }
-        (seen, strings)
+        seen
     }
 }
 
@@ -311,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_a_terminal_does_not_show_is_not_seen() {
-        let table: [(&str, &str, &[&str]); 10] = [
+        let table: [(&str, &str, &[&str]); 13] = [
             ("pass\x1b[1mword", "password", &[]),
             ("a\x1b[1;31", "a", &[]),
             ("a\x1b]8;;http://x\x1b\\b\x1b]0;t\x07c", "abc", &["8;;http://x", "0;t"]),
@@ -322,6 +334,9 @@ mod tests {
             ("pa\u{200b}ss\u{202e}\u{ad}w\u{feff}", "passw", &[]),
             ("ä € → ✓", "ä € → ✓", &[]),
             ("a\x1bP1$r\x1b[0mb", "ab", &["1$r"]),
+            ("a\x1b]0;p\u{200b}w\x07b", "ab", &["0;pw"]),
+            ("a\u{9e}b\u{9e}c\u{202e}d\x08e", "a", &["bcde"]),
+            ("a\u{9d}p\u{9b}1mw\u{9c}b", "ab", &["pw"]),
         ];
         for (line, expected, inside) in table {
             let (view, strings) = View::of(line.as_bytes()).visible();
