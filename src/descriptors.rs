@@ -13,13 +13,13 @@ use nix::unistd::close;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The soft limit on open files that this process was started with, once it was raised.
-static STARTED_WITH: OnceLock<Option<u64>> = OnceLock::new();
+static INITIAL_OPEN_FILE_LIMIT: OnceLock<Option<u64>> = OnceLock::new();
 
 /// Raises the soft limit on open files to the hard one. That is safe for a program that never uses `select(2)`; commands may, and
 /// get the limit that this process was started with.
-pub(crate) fn raise_limit() {
+pub(crate) fn raise_open_file_limit() {
     let limit = getrlimit(Resource::Nofile);
-    STARTED_WITH.get_or_init(|| limit.current);
+    INITIAL_OPEN_FILE_LIMIT.get_or_init(|| limit.current);
     if limit.current != limit.maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
     {
@@ -27,16 +27,16 @@ pub(crate) fn raise_limit() {
     }
 }
 
-/// The soft limit that commands are to have; `None` if it was not changed.
-pub(crate) fn limit_for_commands() -> Option<u64> {
-    STARTED_WITH.get().copied().flatten()
+/// The soft limit that commands are to have; `Cleared` if it was not changed.
+pub(crate) fn open_file_limit_for_commands() -> Option<u64> {
+    INITIAL_OPEN_FILE_LIMIT.get().copied().flatten()
 }
 
 /// Sets the soft limit on open files, to the hard one at most.
 ///
 /// # Errors
 /// If the system refuses it.
-pub(crate) fn set_limit(current: u64) -> io::Result<()> {
+pub(crate) fn set_open_file_limit(current: u64) -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let current = limit.maximum.map_or(current, |maximum| current.min(maximum));
     Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit })?)
@@ -47,7 +47,7 @@ pub(crate) fn set_limit(current: u64) -> io::Result<()> {
 ///
 /// # Errors
 /// If the system does not tell which there are (`/proc/self/fd`).
-pub(crate) fn close_others(keep: &[RawFd]) -> io::Result<()> {
+pub(crate) fn close_other_descriptors(keep: &[RawFd]) -> io::Result<()> {
     let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")?
         .map(|entry| Ok(entry?.file_name().to_str().and_then(|name| name.parse().ok())))
         .filter_map(io::Result::transpose)

@@ -12,19 +12,19 @@ use daemonize::{Daemonize, Outcome, Stdio};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::geteuid;
 
-use crate::descriptors::close_others;
+use crate::descriptors::close_other_descriptors;
 use crate::directory::Directory;
 use crate::pid_file::{PidFile, PidFileError};
 
 /// What the child says once it serves.
-const SERVES: &str = "serves\n";
+const READY_MESSAGE: &str = "serves\n";
 
 /// Files are for the daemon alone, as in the unit.
-const UMASK: u32 = 0o077;
+const DAEMON_UMASK: u32 = 0o077;
 
 /// How to leave.
 #[derive(Debug, Default)]
-pub(crate) struct Detach {
+pub(crate) struct DetachOptions {
     /// Holds the process id, is locked as long as the daemon runs, and is removed when it ends.
     pub(crate) pid_file: Option<PathBuf>,
     /// Where standard error goes, and with it what is logged; else nowhere.
@@ -52,25 +52,25 @@ pub(crate) enum DetachError {
 
 /// Which of the two processes this is.
 #[derive(Debug)]
-pub(crate) enum Side {
+pub(crate) enum ForkSide {
     /// The one that was started: nothing is left for it but to exit with this code; the text says why.
     Parent(ExitCode, String),
     /// The daemon, which is to say how its start went, and to drop its pid file at its end.
-    Child(Start, Option<PidFile>),
+    Child(StartReporter, Option<PidFile>),
 }
 
 /// Where the daemon says how its start went.
 #[derive(Debug)]
-pub(crate) struct Start(PipeWriter);
+pub(crate) struct StartReporter(PipeWriter);
 
-impl Start {
+impl StartReporter {
     /// It serves.
-    pub(crate) fn serves(self) {
-        self.tell(SERVES);
+    pub(crate) fn report_ready(self) {
+        self.tell(READY_MESSAGE);
     }
 
     /// It does not, for this reason.
-    pub(crate) fn failed(self, code: u8, why: &str) {
+    pub(crate) fn report_failure(self, code: u8, why: &str) {
         self.tell(&format!("{code}\n{why}"));
     }
 
@@ -84,11 +84,11 @@ impl Start {
 ///
 /// # Errors
 /// In the parent, if it could not even begin.
-pub(crate) fn detach(how: &Detach) -> Result<Side, DetachError> {
-    close_others(&[]).map_err(DetachError::Inherited)?;
+pub(crate) fn detach(how: &DetachOptions) -> Result<ForkSide, DetachError> {
+    close_other_descriptors(&[]).map_err(DetachError::Inherited)?;
     let (heard, told) = io::pipe().map_err(DetachError::Pipe)?;
     let stderr = how.log_file.as_deref().map(open).transpose()?;
-    let mut daemon = Daemonize::new().umask(UMASK).stderr(stderr.map_or_else(Stdio::devnull, Stdio::from));
+    let mut daemon = Daemonize::new().umask(DAEMON_UMASK).stderr(stderr.map_or_else(Stdio::devnull, Stdio::from));
     // The daemon moves to another directory.
     let pid_file = how.pid_file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
     let owned = how.owner.is_some();
@@ -112,32 +112,32 @@ pub(crate) fn detach(how: &Detach) -> Result<Side, DetachError> {
     match daemon.privileged_action(last).execute() {
         Outcome::Parent(Ok(_)) => {
             drop(told);
-            Ok(wait(heard))
+            Ok(wait_until_ready(heard))
         }
         Outcome::Parent(Err(error)) => Err(DetachError::Fork(error)),
         Outcome::Child(Ok(child)) => {
             drop(heard);
-            let start = Start(told);
+            let start = StartReporter(told);
             match child.privileged_action_result {
-                Ok(pid_file) => Ok(Side::Child(start, pid_file)),
-                Err(error) => Ok(give_up(start, &error)),
+                Ok(pid_file) => Ok(ForkSide::Child(start, pid_file)),
+                Err(error) => Ok(fail_in_child(start, &error)),
             }
         }
-        Outcome::Child(Err(error)) => Ok(give_up(Start(told), &DetachError::Fork(error))),
+        Outcome::Child(Err(error)) => Ok(fail_in_child(StartReporter(told), &DetachError::Fork(error))),
     }
 }
 
 /// The end of a child that is no daemon; its parent says why.
-fn give_up(start: Start, error: &DetachError) -> Side {
+fn fail_in_child(start: StartReporter, error: &DetachError) -> ForkSide {
     let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!("\n  because: {cause}"));
-    start.failed(1, &format!("{error}{cause}"));
-    Side::Parent(ExitCode::FAILURE, String::new())
+    start.report_failure(1, &format!("{error}{cause}"));
+    ForkSide::Parent(ExitCode::FAILURE, String::new())
 }
 
 /// Opens the log, through no link: root may be told to keep it in a directory of another user.
 fn open(path: &Path) -> Result<File, DetachError> {
     /// Its owner writes, and its group reads.
-    const MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP);
+    const LOG_FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP);
     let failed = |source| DetachError::LogFile { path: path.to_owned(), source };
     let flags = OFlags::WRONLY | OFlags::APPEND;
     let (directory, name) = Directory::of_file(path).map_err(failed)?;
@@ -153,7 +153,7 @@ fn open(path: &Path) -> Result<File, DetachError> {
             }
             Ok((file, _)) => return Ok(file),
         }
-        match directory.create_new(&name, flags, MODE) {
+        match directory.create_new(&name, flags, LOG_FILE_MODE) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => return made.map_err(failed),
         }
@@ -161,15 +161,15 @@ fn open(path: &Path) -> Result<File, DetachError> {
 }
 
 /// Waits until the daemon serves, or does not.
-fn wait(mut heard: PipeReader) -> Side {
+fn wait_until_ready(mut heard: PipeReader) -> ForkSide {
     let mut text = String::new();
     // What was said before the pipe broke still counts.
     heard.read_to_string(&mut text).unwrap_or_default();
-    if text == SERVES {
-        return Side::Parent(ExitCode::SUCCESS, String::new());
+    if text == READY_MESSAGE {
+        return ForkSide::Parent(ExitCode::SUCCESS, String::new());
     }
     match text.split_once('\n').and_then(|(code, why)| Some((code.parse::<u8>().ok()?, why))) {
-        Some((code, why)) => Side::Parent(code.into(), why.to_owned()),
-        None => Side::Parent(ExitCode::FAILURE, "the daemon ended before it served".to_owned()),
+        Some((code, why)) => ForkSide::Parent(code.into(), why.to_owned()),
+        None => ForkSide::Parent(ExitCode::FAILURE, "the daemon ended before it served".to_owned()),
     }
 }

@@ -20,19 +20,19 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 /// Most symbolic links on the way to a directory: as many as the system follows (`path_resolution(7)`).
-const LINKS: usize = 40;
+const MAX_SYMLINKS: usize = 40;
 
 /// Mode of what is made here: for its owner alone.
-const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
-const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
+const PRIVATE_FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+const PRIVATE_DIRECTORY_MODE: Mode = Mode::RWXU;
 
 /// Flags of every open: the descriptor is for no child, a FIFO does not block, and a terminal does not become ours.
-const ALWAYS: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+const OPEN_FLAGS: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// An open directory.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    opened: OwnedFd,
+    fd: OwnedFd,
     path: PathBuf,
     owner: u32,
     group: u32,
@@ -59,18 +59,18 @@ impl Directory {
         if geteuid().is_root() {
             return Self::open_for_writing(path);
         }
-        let opened = openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | ALWAYS, Mode::empty())?;
+        let opened = openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OPEN_FLAGS, Mode::empty())?;
         Self::of(opened, path)
     }
 
     /// Opens a directory to change what is in it; a link on the way to it is followed only if root or the caller made it.
     pub(crate) fn open_for_writing(path: &Path) -> io::Result<Self> {
-        Self::of(walk(path, false)?, path)
+        Self::of(open_without_foreign_links(path, false)?, path)
     }
 
     /// Does the same, and makes the directories that are not there, for their owner alone.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        Self::of(walk(path, true)?, path)
+        Self::of(open_without_foreign_links(path, true)?, path)
     }
 
     /// Opens the directory of a file to change what is in it, and gives the name of the file.
@@ -84,11 +84,11 @@ impl Directory {
     fn of(opened: OwnedFd, path: &Path) -> io::Result<Self> {
         let found = fstat(&opened)?;
         let (owner, group, mode) = (found.st_uid, found.st_gid, found.st_mode & 0o7777);
-        Ok(Self { opened, path: path.to_owned(), owner, group, mode })
+        Ok(Self { fd: opened, path: path.to_owned(), owner, group, mode })
     }
 
     /// The path of a file in it, for people.
-    pub(crate) fn path_of(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn display_path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
 
@@ -104,7 +104,7 @@ impl Directory {
 
     /// The names in it, in no order, without `.` and `..`.
     pub(crate) fn names(&self) -> io::Result<impl Iterator<Item = io::Result<OsString>>> {
-        let entries = Dir::read_from(&self.opened)?;
+        let entries = Dir::read_from(&self.fd)?;
         Ok(entries.filter_map(|entry| match entry {
             Ok(entry) => {
                 let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
@@ -132,9 +132,9 @@ impl Directory {
             match self.open_existing(name, flags) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
-                Ok((file, found)) => return self.check_own(&found).map(|()| file),
+                Ok((file, found)) => return self.check_appendable(&found).map(|()| file),
             }
-            match self.create_new(name, flags, PRIVATE_FILE) {
+            match self.create_new(name, flags, PRIVATE_FILE_MODE) {
                 // Somebody else made it just now.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => return made.and_then(|file| self.give_to_owner(&file).map(|()| file)),
@@ -148,7 +148,7 @@ impl Directory {
     /// Also if there is something of that name.
     pub(crate) fn write_new(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let temporary = format!(".{name}.{:08x}.new", fastrand::u32(..));
-        let mut file = self.create_new(&temporary, OFlags::WRONLY, PRIVATE_FILE)?;
+        let mut file = self.create_new(&temporary, OFlags::WRONLY, PRIVATE_FILE_MODE)?;
         let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| self.give_to_owner(&file));
         let done = written.and_then(|()| self.rename_new(&temporary, name));
         if done.is_err() {
@@ -160,18 +160,18 @@ impl Directory {
 
     /// Removes a name from it; what a link points to stays.
     pub(crate) fn remove(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
-        unlinkat(&self.opened, name.as_ref(), AtFlags::empty())?;
-        Ok(fsync(&self.opened)?)
+        unlinkat(&self.fd, name.as_ref(), AtFlags::empty())?;
+        Ok(fsync(&self.fd)?)
     }
 
     fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
-        let renamed = renameat_with(&self.opened, from, &self.opened, to, RenameFlags::NOREPLACE);
+        let renamed = renameat_with(&self.fd, from, &self.fd, to, RenameFlags::NOREPLACE);
         match renamed {
             // Some file systems cannot; a name that is chosen by the time and by chance is replaced by no accident.
-            Err(Errno::INVAL | Errno::NOSYS) => renameat(&self.opened, from, &self.opened, to)?,
+            Err(Errno::INVAL | Errno::NOSYS) => renameat(&self.fd, from, &self.fd, to)?,
             renamed => renamed?,
         }
-        Ok(fsync(&self.opened)?)
+        Ok(fsync(&self.fd)?)
     }
 
     /// Makes a file of the caller's; `mode` is subject to the umask.
@@ -179,8 +179,8 @@ impl Directory {
     /// # Errors
     /// Also if there is something of that name, be it a link to nothing.
     pub(crate) fn create_new(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<File> {
-        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | ALWAYS;
-        Ok(openat(&self.opened, name, flags, mode)?.into())
+        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OPEN_FLAGS;
+        Ok(openat(&self.fd, name, flags, mode)?.into())
     }
 
     /// Opens a regular file that is there, and says what was opened.
@@ -193,17 +193,17 @@ impl Directory {
 
     /// Whether a name in it stands for this file.
     pub(crate) fn has(&self, name: &str, file: FileId) -> bool {
-        let found = statat(&self.opened, name, AtFlags::SYMLINK_NOFOLLOW);
+        let found = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
         found.is_ok_and(|found| FileId::from(&found) == file)
     }
 
     /// Opens what has to be a regular file, and says what was opened.
     fn open_file(&self, name: &OsStr, flags: OFlags) -> io::Result<(File, Stat)> {
-        open_regular(&self.opened, Path::new(name), flags)
+        open_regular(&self.fd, Path::new(name), flags)
     }
 
     /// Whether a file may be appended to in the name of the directory's owner.
-    fn check_own(&self, found: &Stat) -> io::Result<()> {
+    fn check_appendable(&self, found: &Stat) -> io::Result<()> {
         if found.st_nlink > 1 {
             return Err(io::Error::other("it has another name too (a hard link), and so may be somebody else's file"));
         }
@@ -233,7 +233,7 @@ impl Directory {
 /// # Errors
 /// Also if it is something else, or, with `NOFOLLOW`, a link.
 pub(crate) fn open_regular(at: impl std::os::fd::AsFd, path: &Path, flags: OFlags) -> io::Result<(File, Stat)> {
-    let opened = openat(at, path, flags | ALWAYS, PRIVATE_FILE).map_err(|error| match error {
+    let opened = openat(at, path, flags | OPEN_FLAGS, PRIVATE_FILE_MODE).map_err(|error| match error {
         Errno::LOOP => io::Error::other("it is a symbolic link, which is not followed here"),
         Errno::NXIO => io::Error::other("it is not a regular file"),
         error => error.into(),
@@ -246,7 +246,7 @@ pub(crate) fn open_regular(at: impl std::os::fd::AsFd, path: &Path, flags: OFlag
 }
 
 /// Opens a directory step by step. A link on the way is followed only if root or the caller made it.
-fn walk(path: &Path, make: bool) -> io::Result<OwnedFd> {
+fn open_without_foreign_links(path: &Path, make: bool) -> io::Result<OwnedFd> {
     let pass = OFlags::PATH | OFlags::CLOEXEC;
     let parts = |path: &Path| path.components().map(|part| part.as_os_str().to_owned()).collect::<VecDeque<_>>();
     let mut left = parts(&std::path::absolute(path)?);
@@ -259,7 +259,7 @@ fn walk(path: &Path, make: bool) -> io::Result<OwnedFd> {
         }
         let next = match openat(&at, &name, pass | OFlags::NOFOLLOW, Mode::empty()) {
             Err(Errno::NOENT) if make => {
-                mkdirat(&at, &name, PRIVATE_DIRECTORY)?;
+                mkdirat(&at, &name, PRIVATE_DIRECTORY_MODE)?;
                 openat(&at, &name, pass | OFlags::NOFOLLOW, Mode::empty())?
             }
             next => next?,
@@ -270,7 +270,7 @@ fn walk(path: &Path, make: bool) -> io::Result<OwnedFd> {
             continue;
         }
         links += 1;
-        if links > LINKS {
+        if links > MAX_SYMLINKS {
             return Err(Errno::LOOP.into());
         }
         if found.st_uid != 0 && found.st_uid != geteuid().as_raw() {
@@ -297,7 +297,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     /// A file that nobody may change, and a directory in which it is laid as a trap.
-    fn trap(lay: impl FnOnce(&Path, &Path)) -> (tempfile::TempDir, Directory) {
+    fn directory_with_trap(lay: impl FnOnce(&Path, &Path)) -> (tempfile::TempDir, Directory) {
         let place = tempfile::tempdir().unwrap();
         let precious = place.path().join("precious");
         fs::write(&precious, "precious").unwrap();
@@ -310,8 +310,8 @@ mod tests {
 
     #[test]
     fn nothing_that_is_laid_as_a_trap_is_written_to() {
-        type Trap = (&'static str, fn(&Path, &Path));
-        let traps: [Trap; 7] = [
+        type DirectoryTrap = (&'static str, fn(&Path, &Path));
+        let traps: [DirectoryTrap; 7] = [
             ("a link to a file", |precious, name| symlink(precious, name).unwrap()),
             ("a relative link", |_, name| symlink("../precious", name).unwrap()),
             ("a link to nothing", |precious, name| symlink(precious.with_extension("new"), name).unwrap()),
@@ -319,11 +319,11 @@ mod tests {
             ("a hard link", |precious, name| fs::hard_link(precious, name).unwrap()),
             ("a directory", |_, name| fs::create_dir(name).unwrap()),
             ("a FIFO", |_, name| {
-                rustix::fs::mknodat(CWD, name, FileType::Fifo, PRIVATE_FILE, 0).unwrap();
+                rustix::fs::mknodat(CWD, name, FileType::Fifo, PRIVATE_FILE_MODE, 0).unwrap();
             }),
         ];
         for (what, lay) in traps {
-            let (place, directory) = trap(lay);
+            let (place, directory) = directory_with_trap(lay);
             assert!(directory.append("name").is_err(), "{what}");
             assert!(directory.write_new("name", b"content").is_err(), "{what}");
             let precious = place.path().join("precious");
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn what_is_made_is_for_its_owner_alone_and_is_appended_to() {
-        let (place, directory) = trap(|_, _| {});
+        let (place, directory) = directory_with_trap(|_, _| {});
         directory.append("list").unwrap().write_all(b"one\n").unwrap();
         directory.append("list").unwrap().write_all(b"two\n").unwrap();
         directory.write_new("key", b"secret").unwrap();
@@ -362,7 +362,7 @@ mod tests {
     /// What another user owns, only root can try.
     #[test]
     fn links_and_files_of_another_user_are_not_trusted_and_new_files_are_given_to_it() {
-        const NOBODY: u32 = 65534;
+        const NOBODY_UID: u32 = 65534;
         if !geteuid().is_root() {
             eprintln!("skipped: only root can give files to another user");
             return;
@@ -373,7 +373,7 @@ mod tests {
         for directory in [&real, &theirs] {
             fs::create_dir(directory).unwrap();
         }
-        let chown = |path: &Path| std::os::unix::fs::lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        let chown = |path: &Path| std::os::unix::fs::lchown(path, Some(NOBODY_UID), Some(NOBODY_UID)).unwrap();
         let link = |name: &str, target: &Path| {
             let link = place.path().join(name);
             symlink(target, &link).unwrap();
@@ -394,7 +394,7 @@ mod tests {
         directory.write_new("key", b"secret").unwrap();
         for name in ["list", "key"] {
             let found = fs::metadata(theirs.join(name)).unwrap();
-            assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (NOBODY, NOBODY, 0o600), "{name}");
+            assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (NOBODY_UID, NOBODY_UID, 0o600), "{name}");
         }
         fs::write(place.path().join("secret"), "secret").unwrap();
         symlink(place.path().join("secret"), theirs.join("link")).unwrap();

@@ -16,62 +16,64 @@ use nix::unistd::User;
 use rustix::fs::Access;
 use rustix::process::Resource;
 
-use crate::config::{Config, FileSource, Files, Listen, ProcessSource, SourceKind, TrustedProxy};
+use crate::config::{
+    Config, FileSelector, FileSourceConfig, ListenAddress, ProcessSourceConfig, SourceKind, TrustedProxy,
+};
 use crate::source;
 
 /// How long whoever has our port may take to say who it is.
-const ANSWER: Duration = Duration::from_secs(2);
+const PORT_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Files that are followed need so many watches each: one for the file, one for its directory.
-const WATCHES: u64 = 2;
+const INOTIFY_WATCHES_PER_FILE: u64 = 2;
 
 /// Descriptors that we need beside those of connections: files, histories, pipes of commands.
-const PER_STREAM: u64 = 8;
+const DESCRIPTORS_PER_STREAM_ESTIMATE: u64 = 8;
 
 /// File systems of other machines, whose changes inotify does not tell of (`statfs(2)`).
-const REMOTE: [(u64, &str); 5] =
+const REMOTE_FILE_SYSTEMS: [(u64, &str); 5] =
     [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p"), (0x6573_5546, "FUSE")];
 
 /// Something that stands in the way, and what mends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
-    pub(crate) what: String,
-    pub(crate) mend: String,
+    pub(crate) problem: String,
+    pub(crate) fix: String,
 }
 
 /// Everything that stands in the way of `config`.
 pub(crate) fn examine(config: &Config) -> Vec<Finding> {
-    let mut doctor = Doctor { unit: unit(), findings: Vec::new() };
+    let mut doctor = Doctor { unit: unit_settings(), findings: Vec::new() };
     for listen in &config.listen {
-        doctor.listen(listen);
+        doctor.check_listen(listen);
     }
     for stream in &config.streams {
         let name = stream.name.as_str();
         match &stream.source {
-            SourceKind::File(file) => doctor.files(name, file, config),
-            SourceKind::Process(process) => doctor.command(name, process),
-            SourceKind::Journal(_) => doctor.journal(name),
+            SourceKind::File(file) => doctor.check_files(name, file, config),
+            SourceKind::Process(process) => doctor.check_command(name, process),
+            SourceKind::Journal(_) => doctor.check_journal(name),
             SourceKind::Push => {}
         }
     }
-    doctor.proxies(config);
-    doctor.limits(config);
-    doctor.state_directory(config);
+    doctor.check_proxies(config);
+    doctor.check_limits(config);
+    doctor.check_state_directory(config);
     doctor.findings
 }
 
 /// What is asked of it.
-const UNIT: &str =
+const UNIT_PROPERTIES: &str =
     "--property=LoadState,ProtectHome,PrivateTmp,LimitNOFILE,User,CapabilityBoundingSet,AmbientCapabilities";
 
 /// What systemd knows of our service: settings by name; empty where there is none.
-fn unit() -> BTreeMap<String, String> {
-    let asked = Command::new("systemctl").args(["show", UNIT, "rtlogd.service"]).output();
+fn unit_settings() -> BTreeMap<String, String> {
+    let asked = Command::new("systemctl").args(["show", UNIT_PROPERTIES, "rtlogd.service"]).output();
     let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    settings(&said)
+    parse_settings(&said)
 }
 
-fn settings(said: &str) -> BTreeMap<String, String> {
+fn parse_settings(said: &str) -> BTreeMap<String, String> {
     let pairs = said.lines().filter_map(|line| line.split_once('='));
     let unit: BTreeMap<_, _> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     if unit.get("LoadState").is_some_and(|state| state == "loaded") { unit } else { BTreeMap::new() }
@@ -83,19 +85,19 @@ struct Doctor {
 }
 
 impl Doctor {
-    fn find(&mut self, what: impl Into<String>, mend: impl Into<String>) {
-        self.findings.push(Finding { what: what.into(), mend: mend.into() });
+    fn report(&mut self, what: impl Into<String>, mend: impl Into<String>) {
+        self.findings.push(Finding { problem: what.into(), fix: mend.into() });
     }
 
-    fn listen(&mut self, listen: &Listen) {
+    fn check_listen(&mut self, listen: &ListenAddress) {
         match listen {
-            Listen::Tcp(address) => self.port(*address),
-            Listen::Unix(path) => {
+            ListenAddress::Tcp(address) => self.check_port(*address),
+            ListenAddress::Unix(path) => {
                 let directory = path.parent().unwrap_or(Path::new("/"));
                 if UnixStream::connect(path).is_ok() || directory == Path::new("/run/rtlogd") {
                     // One of ours serves it; and the other directory the service gets from systemd.
-                } else if let Err(error) = usable(directory, Access::WRITE_OK) {
-                    self.find(
+                } else if let Err(error) = check_access(directory, Access::WRITE_OK) {
+                    self.report(
                         format!("the socket {} cannot be made: {error}", path.display()),
                         format!("mkdir -p {0} && chown rtlogd:adm {0}", directory.display()),
                     );
@@ -104,19 +106,19 @@ impl Doctor {
         }
     }
 
-    fn port(&mut self, address: SocketAddr) {
+    fn check_port(&mut self, address: SocketAddr) {
         match TcpListener::bind(address) {
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::AddrInUse && is_ours(address) => {}
-            Err(error) if error.kind() == ErrorKind::AddrInUse => self.find(
+            Err(error) if error.kind() == ErrorKind::AddrInUse && is_rtlogd(address) => {}
+            Err(error) if error.kind() == ErrorKind::AddrInUse => self.report(
                 format!("another program listens on {address}"),
                 format!("ss -ltnp 'sport = :{}' names it; stop it, or write another `listen`", address.port()),
             ),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => self.find(
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => self.report(
                 format!("only privileged programs may listen on {address}"),
                 "listen on 1024 or above, or let systemd listen: systemctl edit rtlogd.socket",
             ),
-            Err(error) => self.find(
+            Err(error) => self.report(
                 format!("cannot listen on {address}: {error}"),
                 "ip address shows the addresses of this machine; write one of them as `listen`",
             ),
@@ -124,20 +126,20 @@ impl Doctor {
     }
 
     /// Whether the proxies that are there, or seem to be, are known.
-    fn proxies(&mut self, config: &Config) {
+    fn check_proxies(&mut self, config: &Config) {
         for proxy in &config.trusted_proxies {
             if let TrustedProxy::SocketUser(user) = proxy
                 && user.parse::<u32>().is_err()
                 && !matches!(User::from_name(user), Ok(Some(_)))
             {
-                self.find(
+                self.report(
                     format!("`trusted_proxies` names the user {user}, which this system does not have"),
                     "correct the name, or install the proxy whose package creates the user",
                 );
             }
         }
         if let Some(key) = config.hints_at_proxy() {
-            self.find(
+            self.report(
                 format!("`{key}` is set as for a proxy in front, but `trusted_proxies` names none"),
                 "name the proxy, such as `trusted_proxies: [127.0.0.1]`, and let it send X-Forwarded-For; a proxy that is not \
                     named and sends no such header makes its clients users of this machine",
@@ -145,16 +147,16 @@ impl Doctor {
         }
     }
 
-    fn files(&mut self, name: &str, source: &FileSource, config: &Config) {
+    fn check_files(&mut self, name: &str, source: &FileSourceConfig, config: &Config) {
         for files in &source.files {
             let path = match files {
-                Files::Path(path) => path.clone(),
+                FileSelector::Path(path) => path.clone(),
                 // Which files it names, those see who follow them; the directory it begins in has to be open to us.
-                Files::Pattern(pattern) => base(pattern),
+                FileSelector::Pattern(pattern) => literal_prefix(pattern),
             };
-            self.file(name, &path);
+            self.check_file(name, &path);
             if let Some(reason) = source::denied(&path, source.follow_symlinks, config.own_paths()) {
-                self.find(
+                self.report(
                     format!("stream {name}: {} is not followed: {reason}", path.display()),
                     "let the path lead, by symlinks of root alone, to what the stream is to show",
                 );
@@ -162,14 +164,14 @@ impl Doctor {
         }
     }
 
-    fn file(&mut self, name: &str, path: &Path) {
+    fn check_file(&mut self, name: &str, path: &Path) {
         for (setting, roots, mend) in [
             ("ProtectHome", &["/home", "/root", "/run/user"][..], "ProtectHome=read-only"),
             ("PrivateTmp", &["/tmp", "/var/tmp"], "PrivateTmp=no"),
         ] {
             let hides = self.unit.get(setting).is_some_and(|value| !matches!(value.as_str(), "no" | "read-only"));
             if hides && roots.iter().any(|root| path.starts_with(root)) {
-                self.find(
+                self.report(
                     format!("stream {name}: {setting}= of the service hides {}", path.display()),
                     format!("systemctl edit rtlogd, and there: [Service] {mend}"),
                 );
@@ -180,45 +182,45 @@ impl Doctor {
             && error.kind() == ErrorKind::PermissionDenied
         {
             let closed =
-                path.ancestors().skip(1).filter(|directory| usable(directory, Access::EXEC_OK).is_err()).last();
+                path.ancestors().skip(1).filter(|directory| check_access(directory, Access::EXEC_OK).is_err()).last();
             let wanted = if path.is_dir() { "rx" } else { "r" };
             let (at, right) = closed.map_or((path, wanted), |directory| (directory, "x"));
-            self.find(
+            self.report(
                 format!("stream {name}: {} may not be read by {}", path.display(), whoami()),
                 format!("setfacl -m u:rtlogd:{right} {}, or add rtlogd to its group", at.display()),
             );
         }
-        if let Some(kind) = remote(path) {
-            self.find(
+        if let Some(kind) = remote_file_system(path) {
+            self.report(
                 format!("stream {name}: {} is on {kind}, where what others write is noticed late", path.display()),
                 "run rtlogd on the machine that writes it",
             );
         }
     }
 
-    fn command(&mut self, name: &str, process: &ProcessSource) {
+    fn check_command(&mut self, name: &str, process: &ProcessSourceConfig) {
         if let Some(directory) = &process.directory
-            && let Err(error) = usable(directory, Access::EXEC_OK)
+            && let Err(error) = check_access(directory, Access::EXEC_OK)
         {
-            self.find(
+            self.report(
                 format!("stream {name}: the directory {} cannot be used: {error}", directory.display()),
                 format!("mkdir -p {0}, or let rtlogd into it: setfacl -m u:rtlogd:rx {0}", directory.display()),
             );
         }
         if let Some(user) = &process.user {
-            self.user(name, user);
+            self.check_user(name, user);
         }
         let Some(program) = process.argv.first().map(PathBuf::from) else { return };
         let path = process.environment.get("PATH").map_or_else(|| std::env::var_os("PATH"), |path| Some(path.into()));
         let found = if program.components().count() > 1 {
             let base = process.directory.as_deref().unwrap_or(Path::new(""));
-            usable(&base.join(&program), Access::EXEC_OK).is_ok()
+            check_access(&base.join(&program), Access::EXEC_OK).is_ok()
         } else {
             let directories = path.as_deref().map(std::env::split_paths).into_iter().flatten();
-            directories.into_iter().any(|directory| usable(&directory.join(&program), Access::EXEC_OK).is_ok())
+            directories.into_iter().any(|directory| check_access(&directory.join(&program), Access::EXEC_OK).is_ok())
         };
         if !found {
-            self.find(
+            self.report(
                 format!("stream {name}: there is no program {} that {} may run", program.display(), whoami()),
                 format!("apt-file search bin/{} names the package, or write its whole path", program.display()),
             );
@@ -226,10 +228,10 @@ impl Doctor {
     }
 
     /// Whether a command may be run as that user.
-    fn user(&mut self, name: &str, user: &str) {
+    fn check_user(&mut self, name: &str, user: &str) {
         let Ok(Some(found)) = User::from_name(user) else {
             let what = format!("stream {name}: there is no user {user}");
-            return self.find(what, format!("adduser --system --group {user}, or name another one"));
+            return self.report(what, format!("adduser --system --group {user}, or name another one"));
         };
         let (who, may) = if self.unit.is_empty() {
             let own = rustix::process::geteuid();
@@ -247,7 +249,7 @@ impl Doctor {
             )
         };
         if !may {
-            self.find(
+            self.report(
                 format!("stream {name}: {who} may not run a command as the user {user}"),
                 "systemctl edit rtlogd, and there: [Service] User=root CapabilityBoundingSet=~ SystemCallFilter=@privileged, a \
                     line each (see SANDBOX in rtlogd(1)); or run the command as the user of rtlogd",
@@ -256,15 +258,15 @@ impl Doctor {
     }
 
     /// Whether journalctl is there, and shows us what is of others.
-    fn journal(&mut self, name: &str) {
+    fn check_journal(&mut self, name: &str) {
         match Command::new("journalctl").args(["--lines=1", "--no-pager", "--output=cat"]).output() {
-            Err(error) => self.find(
+            Err(error) => self.report(
                 format!("stream {name}: {} cannot run journalctl, which reads the journal for us: {error}", whoami()),
                 "apt install systemd",
             ),
             Ok(said) if !said.status.success() || said.stderr.starts_with(b"Hint:") => {
                 let why = String::from_utf8_lossy(&said.stderr);
-                self.find(
+                self.report(
                     format!("stream {name}: {} may not read all of the journal: {}", whoami(), first_line(&why)),
                     "adduser rtlogd systemd-journal, and restart rtlogd",
                 );
@@ -273,42 +275,42 @@ impl Doctor {
         }
     }
 
-    fn limits(&mut self, config: &Config) {
+    fn check_limits(&mut self, config: &Config) {
         let files = config.streams.iter().filter(|stream| matches!(stream.source, SourceKind::File(_))).count() as u64;
-        for (limit, least) in [("max_user_watches", files * WATCHES), ("max_user_instances", 1)] {
+        for (limit, least) in [("max_user_watches", files * INOTIFY_WATCHES_PER_FILE), ("max_user_instances", 1)] {
             let path = format!("/proc/sys/fs/inotify/{limit}");
             let most: Option<u64> = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
             if most.is_some_and(|most| most < least) {
-                self.find(
+                self.report(
                     format!("the kernel gives each user fewer inotify {limit} than the {least} that are needed"),
                     format!("sysctl -w fs.inotify.{limit}={}", (least * 2).max(8192)),
                 );
             }
         }
         if let Err(error) = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC) {
-            self.find(
+            self.report(
                 format!("{} may not watch files any more ({error}); they are looked at by timer then", whoami()),
                 "sysctl -w fs.inotify.max_user_instances=1024",
             );
         }
         let of_unit = self.unit.get("LimitNOFILE").map(|text| text.parse().unwrap_or(u64::MAX));
         let most = of_unit.or_else(|| rustix::process::getrlimit(Resource::Nofile).current).unwrap_or(u64::MAX);
-        let wanted = config.limits.connections as u64 + PER_STREAM * config.streams.len() as u64;
+        let wanted = config.limits.connections as u64 + DESCRIPTORS_PER_STREAM_ESTIMATE * config.streams.len() as u64;
         if most < wanted {
-            self.find(
+            self.report(
                 format!("{most} open files are fewer than the {wanted} that `limits: connections` may need"),
                 format!("systemctl edit rtlogd, and there: [Service] LimitNOFILE={wanted}; or ulimit -n {wanted}"),
             );
         }
     }
 
-    fn state_directory(&mut self, config: &Config) {
+    fn check_state_directory(&mut self, config: &Config) {
         let Some(directory) = &config.state_directory else { return };
         if !directory.exists() {
             // It is made at the first start, if that can be.
             let above = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-            if usable(above, Access::WRITE_OK).is_err() {
-                self.find(
+            if check_access(above, Access::WRITE_OK).is_err() {
+                self.report(
                     format!(
                         "the state directory {} is not there, and {} may not make it",
                         directory.display(),
@@ -317,16 +319,16 @@ impl Doctor {
                     format!("install -d -o rtlogd -g adm -m 700 {}", directory.display()),
                 );
             }
-        } else if let Err(error) = usable(directory, Access::WRITE_OK) {
-            self.find(
+        } else if let Err(error) = check_access(directory, Access::WRITE_OK) {
+            self.report(
                 format!("the state directory {} cannot be written by {}: {error}", directory.display(), whoami()),
                 format!("chown -R rtlogd:adm {}", directory.display()),
             );
         }
         let wanted: u64 = config.streams.iter().map(|stream| stream.history.disk).fold(0, u64::saturating_add);
-        let Some(free) = free(directory) else { return };
+        let Some(free) = free_space(directory) else { return };
         if free < wanted {
-            self.find(
+            self.report(
                 format!("histories may take {} MiB, and the disk has {} MiB left", wanted >> 20, free >> 20),
                 "write less as `history: { disk: ... }`, or name a `state_directory` on another disk",
             );
@@ -335,36 +337,36 @@ impl Doctor {
 }
 
 /// The directory that a pattern begins in: all before its first name with a wildcard.
-fn base(pattern: &Path) -> PathBuf {
+fn literal_prefix(pattern: &Path) -> PathBuf {
     let plain = |part: &Component<'_>| !part.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
     pattern.components().take_while(plain).collect()
 }
 
-fn usable(path: &Path, access: Access) -> io::Result<()> {
+fn check_access(path: &Path, access: Access) -> io::Result<()> {
     Ok(rustix::fs::access(path, access)?)
 }
 
 /// Bytes that are free where `path` is or will be.
-fn free(path: &Path) -> Option<u64> {
+fn free_space(path: &Path) -> Option<u64> {
     let there = path.ancestors().find(|path| path.exists())?;
     let disk = rustix::fs::statvfs(there).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// The kind of file system, if it is one of another machine.
-fn remote(path: &Path) -> Option<&'static str> {
+fn remote_file_system(path: &Path) -> Option<&'static str> {
     let there = path.ancestors().find(|path| path.exists())?;
     let kind = rustix::fs::statfs(there).ok()?.f_type;
     // The kernel's number is signed on some machines; only these 32 bits count.
     let kind = u64::try_from(kind).ok()? & 0xffff_ffff;
-    REMOTE.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
+    REMOTE_FILE_SYSTEMS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
 }
 
 /// Whether it is an rtlogd that listens there.
-fn is_ours(address: SocketAddr) -> bool {
+fn is_rtlogd(address: SocketAddr) -> bool {
     let asked = || -> io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
-        stream.set_read_timeout(Some(ANSWER))?;
+        let mut stream = TcpStream::connect_timeout(&address, PORT_PROBE_TIMEOUT)?;
+        stream.set_read_timeout(Some(PORT_PROBE_TIMEOUT))?;
         stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.take(4096).read_to_string(&mut answer)?;
@@ -387,72 +389,73 @@ mod tests {
     use super::*;
     use crate::config::Stream;
 
-    fn examined(config: &Config, unit: &str) -> Vec<String> {
-        let mut doctor = Doctor { unit: settings(unit), findings: Vec::new() };
+    fn problems_of(config: &Config, unit: &str) -> Vec<String> {
+        let mut doctor = Doctor { unit: parse_settings(unit), findings: Vec::new() };
         for stream in &config.streams {
             match &stream.source {
-                SourceKind::File(file) => doctor.files(stream.name.as_str(), file, config),
-                SourceKind::Process(process) => doctor.command(stream.name.as_str(), process),
+                SourceKind::File(file) => doctor.check_files(stream.name.as_str(), file, config),
+                SourceKind::Process(process) => doctor.check_command(stream.name.as_str(), process),
                 SourceKind::Journal(_) | SourceKind::Push => {}
             }
         }
-        doctor.findings.into_iter().map(|finding| finding.what).collect()
+        doctor.findings.into_iter().map(|finding| finding.problem).collect()
     }
 
-    fn of(source: SourceKind) -> Config {
+    fn config_of(source: SourceKind) -> Config {
         Config { streams: vec![Stream::new("s".parse().unwrap(), source)], ..Config::default() }
     }
 
     #[test]
     fn a_file_that_the_unit_hides_is_found() {
-        let config = of(SourceKind::File(FileSource::new("/home/me/a.log".into())));
-        let found = examined(&config, "LoadState=loaded\nProtectHome=yes\nPrivateTmp=yes");
+        let config = config_of(SourceKind::File(FileSourceConfig::new("/home/me/a.log".into())));
+        let found = problems_of(&config, "LoadState=loaded\nProtectHome=yes\nPrivateTmp=yes");
         assert_eq!(found, ["stream s: ProtectHome= of the service hides /home/me/a.log"]);
-        assert!(examined(&config, "LoadState=loaded\nProtectHome=read-only").is_empty());
-        assert!(examined(&config, "LoadState=not-found\nProtectHome=yes").is_empty());
-        let files = vec![Files::Path("/var/log/a".into()), Files::Pattern("/home/*/a.log".into())];
-        let config = of(SourceKind::File(FileSource { files, ..FileSource::new(PathBuf::new()) }));
-        let found = examined(&config, "LoadState=loaded\nProtectHome=yes");
+        assert!(problems_of(&config, "LoadState=loaded\nProtectHome=read-only").is_empty());
+        assert!(problems_of(&config, "LoadState=not-found\nProtectHome=yes").is_empty());
+        let files = vec![FileSelector::Path("/var/log/a".into()), FileSelector::Pattern("/home/*/a.log".into())];
+        let config = config_of(SourceKind::File(FileSourceConfig { files, ..FileSourceConfig::new(PathBuf::new()) }));
+        let found = problems_of(&config, "LoadState=loaded\nProtectHome=yes");
         assert_eq!(found, ["stream s: ProtectHome= of the service hides /home"]);
     }
 
     #[test]
     fn a_user_without_the_right_to_become_it_is_found() {
         let as_user = |user: &str| {
-            let command = ProcessSource::new(vec!["/bin/sh".into()]);
-            of(SourceKind::Process(ProcessSource { user: Some(user.into()), ..command }))
+            let command = ProcessSourceConfig::new(vec!["/bin/sh".into()]);
+            config_of(SourceKind::Process(ProcessSourceConfig { user: Some(user.into()), ..command }))
         };
-        assert_eq!(examined(&as_user("no-such-user"), ""), ["stream s: there is no user no-such-user"]);
+        assert_eq!(problems_of(&as_user("no-such-user"), ""), ["stream s: there is no user no-such-user"]);
         let found = ["stream s: the service may not run a command as the user nobody"];
         let unit = |settings: &str| format!("LoadState=loaded\n{settings}");
-        assert_eq!(examined(&as_user("nobody"), &unit("User=rtlogd\nCapabilityBoundingSet=")), found);
-        assert_eq!(examined(&as_user("nobody"), &unit("User=root\nCapabilityBoundingSet=cap_kill")), found);
+        assert_eq!(problems_of(&as_user("nobody"), &unit("User=rtlogd\nCapabilityBoundingSet=")), found);
+        assert_eq!(problems_of(&as_user("nobody"), &unit("User=root\nCapabilityBoundingSet=cap_kill")), found);
         for allowed in [
             "User=nobody",
             "User=root\nCapabilityBoundingSet=cap_setgid cap_setuid",
             "User=rtlogd\nAmbientCapabilities=cap_setgid cap_setuid",
         ] {
-            assert!(examined(&as_user("nobody"), &unit(allowed)).is_empty(), "{allowed}");
+            assert!(problems_of(&as_user("nobody"), &unit(allowed)).is_empty(), "{allowed}");
         }
     }
 
     #[test]
     fn a_program_that_is_not_there_is_found() {
-        let command = |program: &str| of(SourceKind::Process(ProcessSource::new(vec![program.into()])));
-        assert!(examined(&command("sh"), "").is_empty());
-        assert!(examined(&command("/bin/sh"), "").is_empty());
+        let command = |program: &str| config_of(SourceKind::Process(ProcessSourceConfig::new(vec![program.into()])));
+        assert!(problems_of(&command("sh"), "").is_empty());
+        assert!(problems_of(&command("/bin/sh"), "").is_empty());
         assert!(
-            examined(&command("no-such-program"), "")[0].starts_with("stream s: there is no program no-such-program")
+            problems_of(&command("no-such-program"), "")[0]
+                .starts_with("stream s: there is no program no-such-program")
         );
-        assert_eq!(examined(&command("/no/such"), "").len(), 1);
+        assert_eq!(problems_of(&command("/no/such"), "").len(), 1);
     }
 
     #[test]
     fn a_proxy_that_is_not_known_is_found() {
         let found = |config: &Config| {
             let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
-            doctor.proxies(config);
-            doctor.findings.into_iter().map(|finding| finding.what).collect::<Vec<_>>()
+            doctor.check_proxies(config);
+            doctor.findings.into_iter().map(|finding| finding.problem).collect::<Vec<_>>()
         };
         let trusting = |proxy: &str| Config {
             trusted_proxies: vec![proxy.parse().unwrap()],
@@ -475,9 +478,9 @@ mod tests {
         let address = other.local_addr().unwrap();
         let accepted = std::thread::spawn(move || drop(other.accept()));
         let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
-        doctor.port(address);
+        doctor.check_port(address);
         accepted.join().unwrap();
-        assert_eq!(doctor.findings[0].what, format!("another program listens on {address}"));
-        assert!(doctor.findings[0].mend.starts_with(&format!("ss -ltnp 'sport = :{}'", address.port())));
+        assert_eq!(doctor.findings[0].problem, format!("another program listens on {address}"));
+        assert!(doctor.findings[0].fix.starts_with(&format!("ss -ltnp 'sport = :{}'", address.port())));
     }
 }

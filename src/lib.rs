@@ -20,15 +20,15 @@
 //! | [`access`] | who may do what: tokens, keys, rights |
 //! | [`source`] | follows files and the journal, keeps processes running, takes what others send |
 //! | [`http`] | the route table; streams as bodies; sockets with their limits |
-//! | [`systemd`], [`telemetry`] | readiness, watchdog, its sockets; the logger |
+//! | [`systemd`], [`logging`] | readiness, watchdog, its sockets; the logger |
 //! | [`terminal`] | what is printed, and cannot steer a terminal |
-//! | [`fleet`], [`reload`] | the sources that run, and what a changed configuration changes; who asks for that |
+//! | [`sources`], [`reload`] | the sources that run, and what a changed configuration changes; who asks for that |
 //! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
 //! | [`serve`] | the daemon proper: begins what is wanted, applies changes, ends |
-//! | [`mod@run`] | streams one command, and ends as it does |
+//! | [`mod@wrap`] | streams one command, and ends as it does |
 //! | [`detach`], [`pid_file`] | leaves the terminal, where there is no systemd |
 //! | [`doctor`] | what stands in the way of a configuration |
-//! | [`chronicle`] | what a state directory holds, for people |
+//! | [`history`] | what a state directory holds, for people |
 //! | [`client`] | `rtlogd follow` and its like: the other end of our own HTTP |
 //! | [`cli`] | the command line |
 //!
@@ -53,20 +53,20 @@ mod access;
 mod source;
 mod http;
 mod systemd;
-mod telemetry;
+mod logging;
 mod terminal;
-mod fleet;
 mod reload;
 mod daemon;
 mod serve;
-mod run;
+mod wrap;
 mod detach;
 mod pid_file;
 mod doctor;
-mod chronicle;
+mod history;
 mod client;
 pub mod cli;
+mod sources;
 
 // For `tests/fuzz` alone: the readers of foreign text that stand outside the core.
 #[doc(hidden)]
-pub use http::{Wanted, judged, wanted};
+pub use http::{CheckedQuery, check_query, resolve_for_fuzz};

@@ -15,13 +15,13 @@ use rustix::process::{geteuid, getpid};
 use crate::directory::{Directory, FileId};
 
 /// Longest pid file, in bytes: more digits than a process id has, and a newline.
-const LONGEST: u64 = 16;
+const MAX_PID_FILE_SIZE: u64 = 16;
 
 /// How often a file is opened that is removed in that moment, by a daemon that ends.
-const ATTEMPTS: usize = 10;
+const MAX_OPEN_ATTEMPTS: usize = 10;
 
 /// Everybody may read which process it is.
-const READABLE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP).union(Mode::ROTH);
+const PID_FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP).union(Mode::ROTH);
 
 /// Why there is no pid file.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ impl PidFile {
     pub(crate) fn create(path: &Path) -> Result<Self, PidFileError> {
         let failed = |source| PidFileError { path: path.to_owned(), source };
         let (directory, name) = Directory::of_file(path).map_err(failed)?;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_OPEN_ATTEMPTS {
             let file = open(&directory, &name).map_err(failed)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
@@ -60,7 +60,7 @@ impl PidFile {
             if !directory.has(&name, id) {
                 continue;
             }
-            check(&file, &found).map_err(failed)?;
+            check_pid_file(&file, &found).map_err(failed)?;
             let mut pid_file = Self { directory, name, file, id };
             pid_file.write().map_err(failed)?;
             return Ok(pid_file);
@@ -70,7 +70,7 @@ impl PidFile {
 
     fn write(&mut self) -> io::Result<()> {
         ftruncate(&self.file, 0)?;
-        fchmod(&self.file, READABLE)?;
+        fchmod(&self.file, PID_FILE_MODE)?;
         io::Seek::rewind(&mut self.file)?;
         writeln!(self.file, "{}", getpid().as_raw_nonzero())
     }
@@ -82,7 +82,7 @@ fn open(directory: &Directory, name: &str) -> io::Result<File> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened.map(|(file, _)| file),
         }
-        match directory.create_new(name, OFlags::RDWR, READABLE) {
+        match directory.create_new(name, OFlags::RDWR, PID_FILE_MODE) {
             // Another daemon made it just now.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => return made,
@@ -91,7 +91,7 @@ fn open(directory: &Directory, name: &str) -> io::Result<File> {
 }
 
 /// Whether this is a pid file, of a daemon that could have been this one.
-fn check(file: &File, found: &Stat) -> io::Result<()> {
+fn check_pid_file(file: &File, found: &Stat) -> io::Result<()> {
     if found.st_nlink > 1 {
         return Err(io::Error::other("it has another name too (a hard link), and so may be somebody else's file"));
     }
@@ -99,9 +99,9 @@ fn check(file: &File, found: &Stat) -> io::Result<()> {
         return Err(io::Error::other(format!("it belongs to the user {}; remove it", found.st_uid)));
     }
     let mut text = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut text)?;
+    file.take(MAX_PID_FILE_SIZE + 1).read_to_end(&mut text)?;
     let digits = text.strip_suffix(b"\n").unwrap_or(&text);
-    if text.len() as u64 > LONGEST || !digits.iter().all(u8::is_ascii_digit) {
+    if text.len() as u64 > MAX_PID_FILE_SIZE || !digits.iter().all(u8::is_ascii_digit) {
         return Err(io::Error::other("it is there and is no pid file; choose another name, or remove it"));
     }
     Ok(())
@@ -116,7 +116,7 @@ impl Drop for PidFile {
         if let Err(error) = self.directory.remove(&self.name) {
             // A daemon that gave up being root may not change root's directories; then the file names no process, at least.
             let emptied = ftruncate(&self.file, 0);
-            let path = self.directory.path_of(&self.name);
+            let path = self.directory.display_path(&self.name);
             warn!(path:? = path, error:% = error, emptied = emptied.is_ok(); "cannot remove the pid file {}", path.display());
         }
     }
@@ -128,7 +128,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    fn own() -> String {
+    fn own_pid() -> String {
         format!("{}\n", std::process::id())
     }
 
@@ -142,7 +142,7 @@ mod tests {
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
             }
             let file = PidFile::create(&path).unwrap();
-            assert_eq!(fs::read_to_string(&path).unwrap(), own(), "{left_behind:?}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), own_pid(), "{left_behind:?}");
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o644);
             let second = PidFile::create(&path).unwrap_err();
             assert!(second.to_string().contains("another daemon runs with it"), "{second}");
@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn what_is_no_pid_file_is_left_as_it_is() {
-        type Trap = (&'static str, fn(&Path, &Path), &'static str);
-        let traps: [Trap; 8] = [
+        type PidFileTrap = (&'static str, fn(&Path, &Path), &'static str);
+        let traps: [PidFileTrap; 8] = [
             ("another file", |_, path| fs::write(path, "data").unwrap(), "no pid file"),
             ("a longer number", |_, path| fs::write(path, "1".repeat(20)).unwrap(), "no pid file"),
             ("two lines", |_, path| fs::write(path, "1\n2\n").unwrap(), "no pid file"),

@@ -18,38 +18,38 @@ use tokio::net::{UnixListener, unix};
 use tokio::time::timeout;
 
 /// Longest answer, in bytes: a hundred mistakes with long paths.
-const ANSWER: u64 = 1 << 20;
+const MAX_RELOAD_REPLY_SIZE: u64 = 1 << 20;
 
 /// How long whoever asked may take to hear the answer.
-const HEARING: Duration = Duration::from_secs(5);
+const REPLY_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a reload went, and what there is to say of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum ReloadResult {
     /// The configuration is in force.
-    Done(String),
+    Applied(String),
     /// It is wrong, and nothing was changed.
     Refused(String),
     /// It is right, but not all of it could be done.
-    Failed(String),
+    PartlyApplied(String),
 }
 
-impl Outcome {
+impl ReloadResult {
     fn parts(&self) -> (&'static str, &str) {
         match self {
-            Self::Done(text) => ("done", text),
+            Self::Applied(text) => ("done", text),
             Self::Refused(text) => ("refused", text),
-            Self::Failed(text) => ("failed", text),
+            Self::PartlyApplied(text) => ("failed", text),
         }
     }
 
-    fn read(answer: &str) -> Option<Self> {
+    fn parse(answer: &str) -> Option<Self> {
         let (word, text) = answer.split_once('\n')?;
         let text = text.to_owned();
         match word {
-            "done" => Some(Self::Done(text)),
+            "done" => Some(Self::Applied(text)),
             "refused" => Some(Self::Refused(text)),
-            "failed" => Some(Self::Failed(text)),
+            "failed" => Some(Self::PartlyApplied(text)),
             _ => None,
         }
     }
@@ -59,55 +59,56 @@ impl Outcome {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
     #[error("no rtlogd that can be asked serves {0:?} (is it running, and may you reload it?)")]
-    Nobody(PathBuf, #[source] Option<io::Error>),
+    NotRunning(PathBuf, #[source] Option<io::Error>),
     #[error("the daemon ended before it was done")]
-    Gone(#[source] Option<io::Error>),
+    Disconnected(#[source] Option<io::Error>),
 }
 
 /// Asks the daemon that serves the configuration at `path`, and waits until it is done.
-pub(crate) fn ask(path: &Path) -> Result<Outcome, ReloadError> {
+pub(crate) fn request_reload(path: &Path) -> Result<ReloadResult, ReloadError> {
     let mut cause = None;
-    let connected = places(path).find_map(|place| UnixStream::connect(place).map_err(|error| cause = Some(error)).ok());
-    let stream = connected.ok_or_else(|| ReloadError::Nobody(path.to_owned(), cause))?;
+    let connected =
+        socket_paths(path).find_map(|place| UnixStream::connect(place).map_err(|error| cause = Some(error)).ok());
+    let stream = connected.ok_or_else(|| ReloadError::NotRunning(path.to_owned(), cause))?;
     let mut answer = String::new();
-    let read = stream.take(ANSWER).read_to_string(&mut answer);
-    read.map_err(|error| ReloadError::Gone(Some(error)))?;
-    Outcome::read(&answer).ok_or(ReloadError::Gone(None))
+    let read = stream.take(MAX_RELOAD_REPLY_SIZE).read_to_string(&mut answer);
+    read.map_err(|error| ReloadError::Disconnected(Some(error)))?;
+    ReloadResult::parse(&answer).ok_or(ReloadError::Disconnected(None))
 }
 
 /// Where the socket for a configuration may be, the best place first.
-fn places(config: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+fn socket_paths(config: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let path = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
     let name = format!("reload-{:08x}.sock", crc32fast::hash(path.as_os_str().as_encoded_bytes()));
-    directories().into_iter().map(move |directory| directory.join(&name))
+    socket_directories().into_iter().map(move |directory| directory.join(&name))
 }
 
 /// systemd's directory for us; else that of a daemon which root started, or the user's own.
-fn directories() -> Vec<PathBuf> {
+fn socket_directories() -> Vec<PathBuf> {
     if let Some(given) = env::var_os("RUNTIME_DIRECTORY") {
         return env::split_paths(&given).take(1).collect();
     }
     let own = env::var_os("XDG_RUNTIME_DIR").map(|own| Path::new(&own).join("rtlogd"));
-    own.into_iter().chain([PathBuf::from(SYSTEM)]).collect()
+    own.into_iter().chain([PathBuf::from(SYSTEM_RUNTIME_DIRECTORY)]).collect()
 }
 
 /// Where the sockets of the machine's own daemons are.
-pub(crate) const SYSTEM: &str = "/run/rtlogd";
+pub(crate) const SYSTEM_RUNTIME_DIRECTORY: &str = "/run/rtlogd";
 
 /// Where the daemon hears of reloads.
 #[derive(Debug)]
-pub(crate) struct Door(Option<(UnixListener, PathBuf)>);
+pub(crate) struct ReloadListener(Option<(UnixListener, PathBuf)>);
 
-impl Door {
+impl ReloadListener {
     /// One that nobody knocks at.
-    pub(crate) fn none() -> Self {
+    pub(crate) fn disabled() -> Self {
         Self(None)
     }
 
     /// The one for the configuration at `path`. Where there is no place for it, SIGHUP still works.
     pub(crate) fn open(path: &Path) -> Self {
         let mut causes = Vec::new();
-        for place in places(path) {
+        for place in socket_paths(path) {
             match listen(&place) {
                 Ok(listener) => return Self(Some((listener, place))),
                 Err(error) => causes.push(format!("{}: {error}", place.display())),
@@ -118,21 +119,21 @@ impl Door {
     }
 
     /// The next who asks for a reload. May be dropped at any time.
-    pub(crate) async fn asked(&self) -> Asked {
+    pub(crate) async fn accept(&self) -> ReloadRequest {
         let Some((listener, _)) = &self.0 else { return std::future::pending().await };
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return Asked(Some(stream.into_split().1)),
+                Ok((stream, _)) => return ReloadRequest(Some(stream.into_split().1)),
                 Err(error) => {
                     warn!(errno = error.raw_os_error(), error:% = error; "cannot hear who asks for a reload");
-                    tokio::time::sleep(HEARING).await;
+                    tokio::time::sleep(REPLY_WRITE_TIMEOUT).await;
                 }
             }
         }
     }
 }
 
-impl Drop for Door {
+impl Drop for ReloadListener {
     fn drop(&mut self) {
         if let Some((_, path)) = &self.0
             && let Err(error) = fs::remove_file(path)
@@ -159,20 +160,20 @@ fn listen(place: &Path) -> io::Result<UnixListener> {
 
 /// One who asked, and who wants to hear how it went; a signal wants nothing.
 #[derive(Debug)]
-pub(crate) struct Asked(Option<unix::OwnedWriteHalf>);
+pub(crate) struct ReloadRequest(Option<unix::OwnedWriteHalf>);
 
-impl Asked {
+impl ReloadRequest {
     /// By a signal.
     pub(crate) fn by_signal() -> Self {
         Self(None)
     }
 
     /// Tells how it went.
-    pub(crate) async fn answer(self, outcome: &Outcome) {
+    pub(crate) async fn answer(self, outcome: &ReloadResult) {
         let Some(mut stream) = self.0 else { return };
         let (word, text) = outcome.parts();
         let answer = format!("{word}\n{text}");
-        if !matches!(timeout(HEARING, stream.write_all(answer.as_bytes())).await, Ok(Ok(()))) {
+        if !matches!(timeout(REPLY_WRITE_TIMEOUT, stream.write_all(answer.as_bytes())).await, Ok(Ok(()))) {
             debug!("whoever asked for the reload did not wait for its outcome");
         }
     }
@@ -185,17 +186,21 @@ mod tests {
     #[test]
     fn an_outcome_comes_across() {
         let text = "a.yaml:1:2: wrong\na.yaml:3:4: wrong too".to_owned();
-        for outcome in [Outcome::Done(text.clone()), Outcome::Refused(text.clone()), Outcome::Failed(text)] {
+        for outcome in [
+            ReloadResult::Applied(text.clone()),
+            ReloadResult::Refused(text.clone()),
+            ReloadResult::PartlyApplied(text),
+        ] {
             let (word, text) = outcome.parts();
-            assert_eq!(Outcome::read(&format!("{word}\n{text}")), Some(outcome));
+            assert_eq!(ReloadResult::parse(&format!("{word}\n{text}")), Some(outcome));
         }
-        assert_eq!(Outcome::read(""), None);
-        assert_eq!(Outcome::read("done"), None);
+        assert_eq!(ReloadResult::parse(""), None);
+        assert_eq!(ReloadResult::parse("done"), None);
     }
 
     #[test]
     fn each_configuration_has_a_socket_of_its_own() {
-        let place = |path: &str| places(Path::new(path)).last().unwrap();
+        let place = |path: &str| socket_paths(Path::new(path)).last().unwrap();
         assert_eq!(place("/etc/rtlogd/rtlogd.yaml"), place("/etc/rtlogd/rtlogd.yaml"));
         assert_ne!(place("/etc/rtlogd/rtlogd.yaml"), place("/etc/rtlogd/a/rtlogd.yaml"));
     }

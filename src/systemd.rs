@@ -10,21 +10,21 @@ use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
 /// Longest status, in bytes: one line of `systemctl status`, and well below what a datagram holds.
-const STATUS: usize = 1000;
+const MAX_STATUS_SIZE: usize = 1000;
 
 /// The sockets that systemd opened for us, in its order; none if it opened none. Ask once, and before there are threads:
 /// what said so in the environment is gone then, so that no child takes it for its own.
 ///
 /// # Errors
 /// If one is neither a TCP nor a Unix socket that listens.
-pub(crate) fn sockets() -> io::Result<Vec<Given>> {
+pub(crate) fn inherited_sockets() -> io::Result<Vec<InheritedSocket>> {
     let mut given = ListenFd::from_env();
     let mut sockets = Vec::new();
     for at in 0..given.len() {
         // A socket that is of the other kind stays there to be taken.
         let socket = match given.take_tcp_listener(at) {
-            Ok(listener) => listener.map(Given::Tcp),
-            Err(_) => given.take_unix_listener(at)?.map(Given::Unix),
+            Ok(listener) => listener.map(InheritedSocket::Tcp),
+            Err(_) => given.take_unix_listener(at)?.map(InheritedSocket::Unix),
         };
         sockets.extend(socket);
     }
@@ -33,20 +33,20 @@ pub(crate) fn sockets() -> io::Result<Vec<Given>> {
 
 /// A socket that listens, and that is not ours to remove.
 #[derive(Debug)]
-pub(crate) enum Given {
+pub(crate) enum InheritedSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 /// All sources were started, and requests are served; `status` says where.
-pub(crate) fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(short(status))]);
+pub(crate) fn notify_ready(status: &str) {
+    notify(&[NotifyState::Ready, NotifyState::Status(status_line(status))]);
 }
 
-/// The configuration is read again; [`ready`] ends it.
-pub(crate) fn reloading() {
+/// The configuration is read again; [`notify_ready`] ends it.
+pub(crate) fn notify_reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(error) => {
             log::warn!(errno = error.raw_os_error(), error:% = error; "cannot read the clock of the service manager");
         }
@@ -54,27 +54,27 @@ pub(crate) fn reloading() {
 }
 
 /// The daemon is about to end.
-pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+pub(crate) fn notify_stopping() {
+    notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 
-/// How long we may be silent, if the service manager watches us. Half of it is a good time between two [`alive`].
-pub(crate) fn watched() -> Option<Duration> {
+/// How long we may be silent, if the service manager watches us. Half of it is a good time between two [`notify_watchdog`].
+pub(crate) fn watchdog_timeout() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
 /// We still live.
-pub(crate) fn alive() {
-    tell(&[NotifyState::Watchdog]);
+pub(crate) fn notify_watchdog() {
+    notify(&[NotifyState::Watchdog]);
 }
 
 /// The start of the first line, as much of it as a status holds.
-fn short(status: &str) -> &str {
+fn status_line(status: &str) -> &str {
     let line = status.lines().next().unwrap_or_default();
-    line.get(..line.floor_char_boundary(STATUS)).unwrap_or(line)
+    line.get(..line.floor_char_boundary(MAX_STATUS_SIZE)).unwrap_or(line)
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         log::warn!(errno = error.raw_os_error(), error:% = error; "cannot notify the service manager");
     }
@@ -86,9 +86,9 @@ mod tests {
 
     #[test]
     fn a_status_is_one_line_and_not_long() {
-        assert_eq!(short("one\nREADY=1"), "one");
-        assert_eq!(short(""), "");
-        assert_eq!(short(&"ä".repeat(STATUS)).len(), STATUS);
-        assert!(short(&format!("x{}", "ä".repeat(STATUS))).len() < STATUS);
+        assert_eq!(status_line("one\nREADY=1"), "one");
+        assert_eq!(status_line(""), "");
+        assert_eq!(status_line(&"ä".repeat(MAX_STATUS_SIZE)).len(), MAX_STATUS_SIZE);
+        assert!(status_line(&format!("x{}", "ä".repeat(MAX_STATUS_SIZE))).len() < MAX_STATUS_SIZE);
     }
 }

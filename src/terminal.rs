@@ -1,11 +1,11 @@
 //! What rtlogd prints: nothing reaches standard output or standard error but through here.
 //!
 //! Names, reasons and lines come from elsewhere, and a terminal obeys what is in them: it takes a title, a clipboard, a
-//! place to draw at. So only a [`Text`] can be printed, and only these functions make one:
-//! - [`Text::message`] is one line, in which everything that could steer a terminal or begin a new line is escaped;
-//! - [`Text::lines`] is the same for several lines, of which rtlogd itself wrote the line ends;
-//! - [`Text::json`] escapes as JSON does;
-//! - [`Line`] makes lines of a stream safe: colours and links stay, all else becomes visible.
+//! place to draw at. So only a [`SafeText`] can be printed, and only these functions make one:
+//! - [`SafeText::message`] is one line, in which everything that could steer a terminal or begin a new line is escaped;
+//! - [`SafeText::lines`] is the same for several lines, of which rtlogd itself wrote the line ends;
+//! - [`SafeText::json`] escapes as JSON does;
+//! - [`LineSanitizer`] makes lines of a stream safe: colours and links stay, all else becomes visible.
 //!
 //! Into a pipe or a file the lines of a stream go as they are. What rtlogd itself says never does.
 
@@ -14,20 +14,20 @@ use std::io::{self, IsTerminal, Write};
 use crate::event::{is_unsafe, one_line};
 
 /// Longest sequence that is kept, in bytes: no browser takes longer links, and no colour has that many numbers.
-const LONGEST: usize = 2083;
+const MAX_ESCAPE_SIZE: usize = 2083;
 
 /// Links that a click may follow.
-const SCHEMES: [&str; 3] = ["http://", "https://", "mailto:"];
+const CLICKABLE_SCHEMES: [&str; 3] = ["http://", "https://", "mailto:"];
 
 /// Closes a link, and ends colours.
-const NO_LINK: &[u8] = b"\x1b]8;;\x1b\\";
-const NO_COLOUR: &[u8] = b"\x1b[0m";
+const END_LINK: &[u8] = b"\x1b]8;;\x1b\\";
+const RESET_COLOUR: &[u8] = b"\x1b[0m";
 
 /// Text that may be printed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Text(Vec<u8>);
+pub(crate) struct SafeText(Vec<u8>);
 
-impl Text {
+impl SafeText {
     /// One line that says something.
     pub(crate) fn message(text: &str) -> Self {
         Self((one_line(text) + "\n").into_bytes())
@@ -89,13 +89,13 @@ impl Text {
 ///
 /// # Errors
 /// If it is closed, or its disk is full.
-pub(crate) fn print(text: &Text) -> io::Result<()> {
+pub(crate) fn print(text: &SafeText) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(&text.0).and_then(|()| out.flush())
 }
 
 /// Prints to standard error. With that gone there is nobody left to tell.
-pub(crate) fn tell(text: &Text) {
+pub(crate) fn print_error(text: &SafeText) {
     io::stderr().write_all(&text.0).unwrap_or_default();
 }
 
@@ -107,27 +107,27 @@ pub(crate) fn is_terminal() -> bool {
 /// Makes the lines of one stream safe, piece by piece. On a terminal colours (SGR) and links stay; every other escape and
 /// control character becomes visible: `␛[2J`, `␇`, `\x9b`.
 #[derive(Debug, Default)]
-pub(crate) struct Line {
+pub(crate) struct LineSanitizer {
     /// Where lines go; into anything else than a terminal they go as they are.
     terminal: bool,
     /// The begin of a sequence or a character whose end is in the next piece.
-    begun: Vec<u8>,
+    partial: Vec<u8>,
     coloured: bool,
     linked: bool,
 }
 
-impl Line {
+impl LineSanitizer {
     /// For lines that go to a terminal, or not.
     pub(crate) fn new(terminal: bool) -> Self {
         Self { terminal, ..Self::default() }
     }
 
     /// A piece of a line, to which more will come if it is `continued`; without the line's end.
-    pub(crate) fn piece(&mut self, piece: &[u8], continued: bool) -> Text {
+    pub(crate) fn sanitize(&mut self, piece: &[u8], continued: bool) -> SafeText {
         if !self.terminal {
-            return Text(piece.to_vec());
+            return SafeText(piece.to_vec());
         }
-        let text = [std::mem::take(&mut self.begun).as_slice(), piece].concat();
+        let text = [std::mem::take(&mut self.partial).as_slice(), piece].concat();
         let mut out = Vec::with_capacity(text.len());
         let mut rest = &text[..];
         while !rest.is_empty() {
@@ -137,11 +137,11 @@ impl Line {
             rest = &rest[plain..];
             let Some(first) = rest.first() else { break };
             match if *first == 0x1B { sequence(rest) } else { character(rest) } {
-                Part::Cut if continued && rest.len() <= LONGEST => {
-                    self.begun = rest.to_vec();
+                SequenceKind::Incomplete if continued && rest.len() <= MAX_ESCAPE_SIZE => {
+                    self.partial = rest.to_vec();
                     break;
                 }
-                Part::Cut | Part::Unsafe => {
+                SequenceKind::Incomplete | SequenceKind::Unsafe => {
                     let byte = *first;
                     match char::from_u32(0x2400 + u32::from(byte)) {
                         Some(picture) if byte < 0x20 => out.extend_from_slice(picture.to_string().as_bytes()),
@@ -150,21 +150,21 @@ impl Line {
                     }
                     rest = &rest[1..];
                 }
-                Part::Char(length) => {
+                SequenceKind::Char(length) => {
                     out.extend_from_slice(&rest[..length]);
                     rest = &rest[length..];
                 }
-                Part::Control(length) => {
+                SequenceKind::Control(length) => {
                     let text = String::from_utf8_lossy(&rest[..length]);
                     out.extend(text.chars().flat_map(char::escape_default).map(|c| u8::try_from(c).unwrap_or(b'?')));
                     rest = &rest[length..];
                 }
-                Part::Colour(length) => {
+                SequenceKind::Colour(length) => {
                     self.coloured = !matches!(&rest[..length], b"\x1b[m" | b"\x1b[0m");
                     out.extend_from_slice(&rest[..length]);
                     rest = &rest[length..];
                 }
-                Part::Link { link, length } => {
+                SequenceKind::Link { link, length } => {
                     self.linked = !link.is_empty();
                     out.extend([b"\x1b]8;;", link, b"\x1b\\"].concat());
                     rest = &rest[length..];
@@ -173,15 +173,15 @@ impl Line {
         }
         if !continued {
             // What a line leaves behind would be upon the next one, and upon what rtlogd says.
-            out.extend(if std::mem::take(&mut self.linked) { NO_LINK } else { b"" });
-            out.extend(if std::mem::take(&mut self.coloured) { NO_COLOUR } else { b"" });
+            out.extend(if std::mem::take(&mut self.linked) { END_LINK } else { b"" });
+            out.extend(if std::mem::take(&mut self.coloured) { RESET_COLOUR } else { b"" });
         }
-        Text(out)
+        SafeText(out)
     }
 }
 
 /// With what a text begins that is not plain.
-enum Part<'a> {
+enum SequenceKind<'a> {
     /// A character of this many bytes that may be shown.
     Char(usize),
     /// A control character of C1, or one that has no width, in UTF-8.
@@ -191,68 +191,68 @@ enum Part<'a> {
     /// `ESC ] 8 ; ... ; LINK`, with its end.
     Link { link: &'a [u8], length: usize },
     /// Its end is not there.
-    Cut,
+    Incomplete,
     /// Its first byte is to be shown, and no more than that.
     Unsafe,
 }
 
 /// The escape sequence with which the text begins.
-fn sequence(text: &[u8]) -> Part<'_> {
+fn sequence(text: &[u8]) -> SequenceKind<'_> {
     match text {
         [0x1B, b'[', rest @ ..] => {
             let length = rest.iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b';' | b':')).count();
             match rest.get(length) {
-                Some(b'm') if length < 256 => Part::Colour(length + 3),
-                None if length < 256 => Part::Cut,
-                _ => Part::Unsafe,
+                Some(b'm') if length < 256 => SequenceKind::Colour(length + 3),
+                None if length < 256 => SequenceKind::Incomplete,
+                _ => SequenceKind::Unsafe,
             }
         }
         [0x1B, b']', b'8', b';', rest @ ..] => link(rest),
-        [0x1B] | [0x1B, b']'] | [0x1B, b']', b'8'] => Part::Cut,
-        _ => Part::Unsafe,
+        [0x1B] | [0x1B, b']'] | [0x1B, b']', b'8'] => SequenceKind::Incomplete,
+        _ => SequenceKind::Unsafe,
     }
 }
 
 /// A link (OSC 8), behind `ESC ] 8 ;`.
-fn link(text: &[u8]) -> Part<'_> {
-    const INTRODUCER: usize = 4;
-    let end = text.iter().take(LONGEST).position(|byte| !matches!(byte, 0x21..=0x7E));
+fn link(text: &[u8]) -> SequenceKind<'_> {
+    const LINK_INTRODUCER_SIZE: usize = 4;
+    let end = text.iter().take(MAX_ESCAPE_SIZE).position(|byte| !matches!(byte, 0x21..=0x7E));
     let (end, closing) = match end.map(|end| (end, text.get(end), text.get(end + 1))) {
         Some((end, Some(0x07), _)) => (end, 1),
         Some((end, Some(0x1B), Some(b'\\'))) => (end, 2),
-        None if text.len() < LONGEST => return Part::Cut,
-        Some((_, Some(0x1B), None)) => return Part::Cut,
-        _ => return Part::Unsafe,
+        None if text.len() < MAX_ESCAPE_SIZE => return SequenceKind::Incomplete,
+        Some((_, Some(0x1B), None)) => return SequenceKind::Incomplete,
+        _ => return SequenceKind::Unsafe,
     };
-    let Some(parameters) = memchr::memchr(b';', &text[..end]) else { return Part::Unsafe };
+    let Some(parameters) = memchr::memchr(b';', &text[..end]) else { return SequenceKind::Unsafe };
     let link = &text[parameters + 1..end];
     let starts =
         |scheme: &&str| link.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme.as_bytes()));
-    if link.is_empty() || SCHEMES.iter().any(starts) {
-        Part::Link { link, length: INTRODUCER + end + closing }
+    if link.is_empty() || CLICKABLE_SCHEMES.iter().any(starts) {
+        SequenceKind::Link { link, length: LINK_INTRODUCER_SIZE + end + closing }
     } else {
-        Part::Unsafe
+        SequenceKind::Unsafe
     }
 }
 
 /// The character with which the text begins.
-fn character(text: &[u8]) -> Part<'_> {
+fn character(text: &[u8]) -> SequenceKind<'_> {
     let length = match text {
         [0xC2..=0xDF, ..] => 2,
         [0xE0..=0xEF, ..] => 3,
         [0xF0..=0xF4, ..] => 4,
-        _ => return Part::Unsafe,
+        _ => return SequenceKind::Unsafe,
     };
     let Some(bytes) = text.get(..length) else {
         // The begin of one, or bytes that are none.
         let cut = std::str::from_utf8(text).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none());
-        return if cut { Part::Cut } else { Part::Unsafe };
+        return if cut { SequenceKind::Incomplete } else { SequenceKind::Unsafe };
     };
     match std::str::from_utf8(bytes).ok().and_then(|text| text.chars().next()) {
         // Text may be written from the right to the left: that ends with its line.
-        Some(c) if c.is_control() => Part::Control(length),
-        Some(_) => Part::Char(length),
-        None => Part::Unsafe,
+        Some(c) if c.is_control() => SequenceKind::Control(length),
+        Some(_) => SequenceKind::Char(length),
+        None => SequenceKind::Unsafe,
     }
 }
 
@@ -261,10 +261,10 @@ mod tests {
     use super::*;
 
     fn shown(pieces: &[&[u8]]) -> String {
-        let mut line = Line::new(true);
+        let mut line = LineSanitizer::new(true);
         let (last, others) = pieces.split_last().unwrap();
-        let mut out: Vec<u8> = others.iter().flat_map(|piece| line.piece(piece, true).0).collect();
-        out.extend(line.piece(last, false).0);
+        let mut out: Vec<u8> = others.iter().flat_map(|piece| line.sanitize(piece, true).0).collect();
+        out.extend(line.sanitize(last, false).0);
         String::from_utf8(out).unwrap()
     }
 
@@ -322,27 +322,27 @@ mod tests {
                 assert_eq!(shown(&[&line[..at], &line[at..]]), expected, "{line:?} cut at {at}");
             }
         }
-        let mut piped = Line::default();
-        assert_eq!(piped.piece(b"\x1b[2J\xff\x07", false).0, b"\x1b[2J\xff\x07", "into a pipe as it is");
+        let mut piped = LineSanitizer::default();
+        assert_eq!(piped.sanitize(b"\x1b[2J\xff\x07", false).0, b"\x1b[2J\xff\x07", "into a pipe as it is");
     }
 
     #[test]
     fn what_has_no_end_is_not_kept_for_ever() {
-        let mut line = Line::new(true);
+        let mut line = LineSanitizer::new(true);
         let mut out = Vec::new();
         for _ in 0..100 {
-            out.extend(line.piece(&[&b"\x1b]8;;https://"[..], &[b'a'; 1000]].concat(), true).0);
-            assert!(line.begun.len() <= LONGEST);
+            out.extend(line.sanitize(&[&b"\x1b]8;;https://"[..], &[b'a'; 1000]].concat(), true).0);
+            assert!(line.partial.len() <= MAX_ESCAPE_SIZE);
         }
         assert!(out.len() > 90_000 && !out.contains(&0x1B));
     }
 
     #[test]
     fn messages_cannot_be_forged() {
-        assert_eq!(Text::message("a\nrtlogd: b\x1b[2J").0, b"a\\nrtlogd: b\\u{1b}[2J\n");
-        assert_eq!(Text::lines("a\nb\x1b[2J\r\u{202e}\n").0, b"a\nb\\u{1b}[2J\\r\\u{202e}\n");
+        assert_eq!(SafeText::message("a\nrtlogd: b\x1b[2J").0, b"a\\nrtlogd: b\\u{1b}[2J\n");
+        assert_eq!(SafeText::lines("a\nb\x1b[2J\r\u{202e}\n").0, b"a\nb\\u{1b}[2J\\r\\u{202e}\n");
         let json = "{\"a\":\"\u{9b}2J\u{7f}\u{202e}\"}";
-        assert_eq!(Text::json(json.as_bytes(), true).0, b"{\"a\":\"\\u009b2J\\u007f\\u202e\"}\n");
-        assert_eq!(Text::json(json.as_bytes(), false).0, format!("{json}\n").into_bytes());
+        assert_eq!(SafeText::json(json.as_bytes(), true).0, b"{\"a\":\"\\u009b2J\\u007f\\u202e\"}\n");
+        assert_eq!(SafeText::json(json.as_bytes(), false).0, format!("{json}\n").into_bytes());
     }
 }

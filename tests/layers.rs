@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: [(&str, &[&str]); 28] = [
     ("event", &[]),
     ("systemd", &[]),
-    ("telemetry", &["event"]),
+    ("logging", &["event"]),
     ("terminal", &["event"]),
     ("reload", &[]),
     ("directory", &[]),
@@ -24,8 +24,8 @@ const MAY_USE: [(&str, &[&str]); 28] = [
     ("stream", &["event", "wire"]),
     ("access", &["event", "config", "directory"]),
     ("source", &["event", "line", "progress", "stream", "config", "control", "descriptors"]),
-    ("http", &["event", "wire", "stream", "config", "control", "access", "telemetry"]),
-    ("fleet", &["event", "config"]),
+    ("http", &["event", "wire", "stream", "config", "control", "access", "logging"]),
+    ("sources", &["event", "config"]),
     (
         "daemon",
         &[
@@ -40,31 +40,19 @@ const MAY_USE: [(&str, &[&str]); 28] = [
             "source",
             "http",
             "systemd",
-            "telemetry",
+            "logging",
             "terminal",
         ],
     ),
-    ("serve", &["event", "stream", "config", "source", "http", "systemd", "daemon", "fleet", "reload"]),
-    ("run", &["event", "config", "source", "http", "daemon"]),
-    ("chronicle", &["event", "wire", "stream", "terminal"]),
+    ("serve", &["event", "stream", "config", "source", "http", "systemd", "daemon", "sources", "reload"]),
+    ("wrap", &["event", "config", "source", "http", "daemon"]),
+    ("history", &["event", "wire", "stream", "terminal"]),
     ("client", &["event", "wire", "source", "terminal"]),
     (
         "cli",
         &[
-            "chronicle",
-            "config",
-            "access",
-            "control",
-            "client",
-            "daemon",
-            "event",
-            "telemetry",
-            "terminal",
-            "reload",
-            "serve",
-            "run",
-            "detach",
-            "doctor",
+            "history", "config", "access", "control", "client", "daemon", "event", "logging", "terminal", "reload",
+            "serve", "wrap", "detach", "doctor",
         ],
     ),
     ("lib", &[]),
@@ -112,7 +100,7 @@ fn each_layer_uses_only_what_the_house_allows() {
     let mut wrong = Vec::new();
     for (file, text) in rust_files() {
         // Only tests have it: it reads streams back as their readers do.
-        if file == "source/bench.rs" {
+        if file == "source/testing.rs" {
             continue;
         }
         let layer = file.split(['/', '.']).next().unwrap().to_owned();
@@ -159,7 +147,7 @@ fn libraries_stay_in_their_rooms() {
 #[test]
 fn followed_files_are_opened_in_one_place() {
     // What a stream follows is opened under the rules of the one file, and what it protects is looked through by the other.
-    let allowed = ["source/file/open.rs", "source/file/protected.rs"];
+    let allowed = ["source/file/open_file.rs", "source/file/protected.rs"];
     let tests = ["source/file/model.rs", "source/file/cases.rs"];
     let opens =
         ["File::open", "OpenOptions", "fs::read", "fs::open", "openat", "fs::copy", "Dir::read_from", "open_receiver"];
@@ -178,19 +166,19 @@ fn followed_files_are_opened_in_one_place() {
 #[test]
 fn files_are_short_enough_to_read() {
     // Only tests have these.
-    let tests = ["source/file/model.rs", "source/file/cases.rs", "access/cases.rs"];
+    let tests = ["source/file/model.rs", "source/file/cases.rs", "access/source_tests.rs"];
     let long: Vec<_> = rust_files()
         .into_iter()
         .filter(|(file, _)| !tests.contains(&file.as_str()))
         .map(|(file, text)| (file, text.split("#[cfg(test)]\nmod tests").next().unwrap_or("").lines().count()))
-        .filter(|(_, lines)| *lines > 400)
+        .filter(|(_, lines)| *lines > 500)
         .collect();
-    assert!(long.is_empty(), "past 400 lines a file is two files: {long:?}");
+    assert!(long.is_empty(), "a file of more than 500 lines hides a second type: {long:?}");
 }
 
 /// Where text may reach standard output or standard error: what prints; `rtlogd run`, which passes on what its command
 /// writes; a child, whose own they are; what names them; and a test's model. The logger prints by its own crate.
-const PRINTS: [&str; 5] = ["event/mod.rs", "run.rs", "source/file/model.rs", "source/process/child.rs", "terminal.rs"];
+const PRINTS: [&str; 5] = ["event/mod.rs", "source/file/model.rs", "source/process/child.rs", "terminal.rs", "wrap.rs"];
 
 #[test]
 fn nothing_is_printed_but_what_cannot_steer_a_terminal() {

@@ -6,7 +6,7 @@
 use std::fs;
 
 use rtlogd::event::{Progress, Time};
-use rtlogd::line::{CarriageReturn, Lines, Screen};
+use rtlogd::line::{CarriageReturnMode, LineSplitter, Screen};
 use rtlogd::progress::Tracker;
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ fn said(progress: Option<&Progress>) -> String {
 /// What was to be read at each moment of a recording, and what is said then.
 fn moments(recording: &str) -> Vec<(String, String)> {
     let text = fs::read_to_string(sources(&format!("tests/progress/{recording}"))).unwrap();
-    let mut lines = Screen::new(Lines::new(10_000, CarriageReturn::Fold), true);
+    let mut lines = Screen::new(LineSplitter::new(10_000, CarriageReturnMode::Fold), true);
     let mut tracker = Tracker::new(Vec::new(), false);
     let mut moments = Vec::new();
     for read in text.lines() {

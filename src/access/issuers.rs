@@ -17,13 +17,13 @@ use serde_json::Value;
 use crate::config::{self, Grant};
 use crate::directory::open_regular;
 
-use super::keys::{Digest, digest};
+use super::keys::{KeyDigest, key_digest};
 
 /// Longest file of keys, in bytes: a JWKS with some hundred keys.
-const KEY_FILE: u64 = 256 << 10;
+const MAX_JWKS_SIZE: u64 = 256 << 10;
 
 /// Most keys of one issuer.
-const KEYS: usize = 64;
+const MAX_KEYS_PER_ISSUER: usize = 64;
 
 /// Why an issuer's keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,18 +31,18 @@ pub(crate) enum IssuerError {
     #[error("cannot read the keys of {issuer} in {path:?}")]
     Read { issuer: String, path: PathBuf, source: io::Error },
     #[error("{path:?} is neither a JWKS nor a PEM with a public key, so there are no keys of {issuer} in it")]
-    NotKeys { issuer: String, path: PathBuf },
+    InvalidKeys { issuer: String, path: PathBuf },
     #[error("{path:?} has no key of {issuer} that can be used (a public key for RS256, ES256 or EdDSA)")]
-    NoKey { issuer: String, path: PathBuf },
+    NoUsableKey { issuer: String, path: PathBuf },
 }
 
 impl IssuerError {
     /// Whether it leaves open which keys the issuer has now, so that those from before stay.
-    pub(super) fn keeps_keys(&self) -> bool {
+    pub(super) fn keeps_previous_keys(&self) -> bool {
         match self {
             Self::Read { source, .. } => source.kind() != io::ErrorKind::NotFound,
-            Self::NotKeys { .. } => true,
-            Self::NoKey { .. } => false,
+            Self::InvalidKeys { .. } => true,
+            Self::NoUsableKey { .. } => false,
         }
     }
 }
@@ -52,33 +52,36 @@ impl IssuerError {
 pub(super) struct PublicKey {
     pub(super) id: Option<String>,
     pub(super) algorithm: Algorithm,
-    pub(super) proves: DecodingKey,
+    pub(super) verifying_key: DecodingKey,
 }
 
 /// An issuer and its keys.
 #[derive(Debug)]
-pub(super) struct Issuer {
-    pub(super) spec: config::Issuer,
+pub(super) struct TrustedIssuer {
+    pub(super) spec: config::IssuerConfig,
     keys: Arc<[PublicKey]>,
     /// Of the file that they are from.
-    digest: Digest,
+    digest: KeyDigest,
 }
 
-impl Issuer {
-    pub(super) fn load(spec: &config::Issuer) -> Result<Self, IssuerError> {
+impl TrustedIssuer {
+    pub(super) fn load(spec: &config::IssuerConfig) -> Result<Self, IssuerError> {
         let (issuer, path) = (spec.issuer.clone(), spec.keys.clone());
-        let text =
-            read(&path).map_err(|source| IssuerError::Read { issuer: issuer.clone(), path: path.clone(), source })?;
-        let keys = if text.trim_start().starts_with('{') { of_jwks(&text) } else { of_pem(&text) };
+        let text = read_key_file(&path).map_err(|source| IssuerError::Read {
+            issuer: issuer.clone(),
+            path: path.clone(),
+            source,
+        })?;
+        let keys = if text.trim_start().starts_with('{') { parse_jwks(&text) } else { parse_pem(&text) };
         match keys {
-            None => Err(IssuerError::NotKeys { issuer, path }),
-            Some(keys) if keys.is_empty() => Err(IssuerError::NoKey { issuer, path }),
-            Some(keys) => Ok(Self { spec: spec.clone(), keys: keys.into(), digest: digest(text.as_bytes()) }),
+            None => Err(IssuerError::InvalidKeys { issuer, path }),
+            Some(keys) if keys.is_empty() => Err(IssuerError::NoUsableKey { issuer, path }),
+            Some(keys) => Ok(Self { spec: spec.clone(), keys: keys.into(), digest: key_digest(text.as_bytes()) }),
         }
     }
 
     /// With the keys that were read from the same file before, of the same issuer; the rest is as `spec` has it.
-    pub(super) fn with_keys_of(spec: &config::Issuer, before: &[Self]) -> Option<Self> {
+    pub(super) fn with_previous_keys(spec: &config::IssuerConfig, before: &[Self]) -> Option<Self> {
         let same = |old: &&Self| old.spec.issuer == spec.issuer && old.spec.keys == spec.keys;
         let old = before.iter().find(same)?;
         Some(Self { spec: spec.clone(), keys: old.keys.clone(), digest: old.digest })
@@ -108,25 +111,28 @@ impl Issuer {
     /// What a token with these claims gives.
     pub(super) fn grants(&self, claims: &BTreeMap<String, Value>) -> Vec<Grant> {
         let fits = |entry: &&config::ClaimGrant| {
-            entry.claims.iter().all(|(name, pattern)| claims.get(name).is_some_and(|value| matches(pattern, value)))
+            entry
+                .claims
+                .iter()
+                .all(|(name, pattern)| claims.get(name).is_some_and(|value| claim_matches(pattern, value)))
         };
         self.spec.grants.iter().filter(fits).map(|entry| entry.grant.clone()).collect()
     }
 }
 
 /// Of a list one value has to match, such as of groups.
-fn matches(pattern: &config::NamePattern, value: &Value) -> bool {
+fn claim_matches(pattern: &config::NamePattern, value: &Value) -> bool {
     match value {
         Value::String(text) => pattern.matches(text),
         Value::Bool(truth) => pattern.matches(if *truth { "true" } else { "false" }),
         Value::Number(number) => pattern.matches(&number.to_string()),
-        Value::Array(values) => values.iter().any(|value| !value.is_array() && matches(pattern, value)),
+        Value::Array(values) => values.iter().any(|value| !value.is_array() && claim_matches(pattern, value)),
         Value::Null | Value::Object(_) => false,
     }
 }
 
 /// The keys of a JWKS, or of one JWK; `None` if it is neither. Keys of other kinds are for others.
-fn of_jwks(text: &str) -> Option<Vec<PublicKey>> {
+fn parse_jwks(text: &str) -> Option<Vec<PublicKey>> {
     let value: Value = serde_json::from_str(text).ok()?;
     let set = if value.get("keys").is_some_and(Value::is_array) {
         serde_json::from_value(value).ok()?
@@ -135,10 +141,10 @@ fn of_jwks(text: &str) -> Option<Vec<PublicKey>> {
         value.get("kty")?;
         JwkSet { keys: vec![serde_json::from_value(value).ok()?] }
     };
-    Some(set.keys.iter().take(KEYS).filter_map(of_jwk).collect())
+    Some(set.keys.iter().take(MAX_KEYS_PER_ISSUER).filter_map(parse_jwk).collect())
 }
 
-fn of_jwk(jwk: &Jwk) -> Option<PublicKey> {
+fn parse_jwk(jwk: &Jwk) -> Option<PublicKey> {
     // What is said to be for another algorithm of the family is not for this one.
     let algorithm = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RS256,
@@ -153,33 +159,33 @@ fn of_jwk(jwk: &Jwk) -> Option<PublicKey> {
     if jwk.common.public_key_use.as_ref().is_some_and(|used| *used != jsonwebtoken::jwk::PublicKeyUse::Signature) {
         return None;
     }
-    Some(PublicKey { id: jwk.common.key_id.clone(), algorithm, proves: DecodingKey::from_jwk(jwk).ok()? })
+    Some(PublicKey { id: jwk.common.key_id.clone(), algorithm, verifying_key: DecodingKey::from_jwk(jwk).ok()? })
 }
 
-fn of_pem(text: &str) -> Option<Vec<PublicKey>> {
-    type Read = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
+fn parse_pem(text: &str) -> Option<Vec<PublicKey>> {
+    type PemDecoder = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
     // A private key is none of ours to have, and would be read as a public one.
     if text.contains("PRIVATE KEY") {
         return None;
     }
-    let kinds: [(Algorithm, Read); 3] = [
+    let kinds: [(Algorithm, PemDecoder); 3] = [
         (Algorithm::RS256, DecodingKey::from_rsa_pem),
         (Algorithm::ES256, DecodingKey::from_ec_pem),
         (Algorithm::EdDSA, DecodingKey::from_ed_pem),
     ];
     let key = kinds.into_iter().find_map(|(algorithm, read)| {
         let proves = read(text.as_bytes()).ok()?;
-        Some(PublicKey { id: None, algorithm, proves })
+        Some(PublicKey { id: None, algorithm, verifying_key: proves })
     });
     key.map(|key| vec![key])
 }
 
-fn read(path: &Path) -> io::Result<String> {
+fn read_key_file(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let (file, _) = open_regular(CWD, path, OFlags::RDONLY)?;
-    file.take(KEY_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > KEY_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {KEY_FILE} bytes")));
+    file.take(MAX_JWKS_SIZE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_JWKS_SIZE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {MAX_JWKS_SIZE} bytes")));
     }
     Ok(text)
 }
@@ -188,7 +194,7 @@ fn read(path: &Path) -> io::Result<String> {
 pub(super) mod tests {
     use super::*;
     use crate::access::BadToken;
-    use crate::access::ring::Ring;
+    use crate::access::keyring::Keyring;
     use crate::config::{ClaimGrant, Right};
     use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
     use aws_lc_rs::rsa::KeySize;
@@ -198,14 +204,14 @@ pub(super) mod tests {
     use serde_json::json;
     use std::time::SystemTime;
 
-    pub(in crate::access) const NAME: &str = "https://ci.example.com";
+    pub(in crate::access) const CI_ISSUER: &str = "https://ci.example.com";
 
-    pub(in crate::access) fn spec(keys: &Path) -> config::Issuer {
+    pub(in crate::access) fn spec(keys: &Path) -> config::IssuerConfig {
         let claims = [("project", "group/*"), ("protected", "true")];
         let claims = claims.map(|(name, pattern)| (name.to_owned(), pattern.parse().unwrap())).into();
         let grant = Grant { streams: vec!["build-*".parse().unwrap()], allow: vec![Right::Input] };
         let grants = vec![ClaimGrant { claims, grant }];
-        config::Issuer { issuer: NAME.into(), audience: "rtlogd".into(), keys: keys.into(), grants }
+        config::IssuerConfig { issuer: CI_ISSUER.into(), audience: "rtlogd".into(), keys: keys.into(), grants }
     }
 
     fn pem(label: &str, der: &[u8]) -> String {
@@ -218,7 +224,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::access) fn claims() -> Value {
-        json!({"iss": NAME, "aud": "rtlogd", "exp": now() + 600, "sub": "job 7", "project": "group/app", "protected": true})
+        json!({"iss": CI_ISSUER, "aud": "rtlogd", "exp": now() + 600, "sub": "job 7", "project": "group/app", "protected": true})
     }
 
     pub(in crate::access) fn ecdsa() -> (EncodingKey, Vec<u8>) {
@@ -245,13 +251,13 @@ pub(super) mod tests {
         let path = place.path().join("jwks.json");
         let (signs, point) = ecdsa();
         std::fs::write(&path, jwks(&point, "k1")).unwrap();
-        let ring = Ring::with(vec![Issuer::load(&spec(&path)).unwrap()]);
+        let ring = Keyring::with_issuers(vec![TrustedIssuer::load(&spec(&path)).unwrap()]);
         let header = Header { kid: Some("k1".into()), ..Header::new(Algorithm::ES256) };
         let prove = |header: &Header, claims: &Value| {
-            ring.prove(&jsonwebtoken::encode(header, claims, &signs).unwrap(), SystemTime::now())
+            ring.verify(&jsonwebtoken::encode(header, claims, &signs).unwrap(), SystemTime::now())
         };
         let token = prove(&header, &claims()).unwrap();
-        assert!(token.gives(Right::Input, Some("build-1")) && !token.gives(Right::Read, Some("build-1")));
+        assert!(token.allows(Right::Input, Some("build-1")) && !token.allows(Right::Read, Some("build-1")));
         let with = |name: &str, value: Value| {
             let mut claims = claims();
             claims[name] = value;
@@ -259,18 +265,18 @@ pub(super) mod tests {
         };
         for (name, value) in [("project", json!("other/app")), ("protected", json!(false)), ("project", Value::Null)] {
             let token = prove(&header, &with(name, value.clone())).unwrap();
-            assert!(!token.gives(Right::Input, None), "{name}: {value}");
+            assert!(!token.allows(Right::Input, None), "{name}: {value}");
         }
         let refused = [
-            ("aud", json!("another"), BadToken::Claims),
-            ("aud", Value::Null, BadToken::Claims),
-            ("iss", json!("https://evil.example"), BadToken::Issuer),
+            ("aud", json!("another"), BadToken::InvalidClaims),
+            ("aud", Value::Null, BadToken::InvalidClaims),
+            ("iss", json!("https://evil.example"), BadToken::UnknownIssuer),
             ("exp", json!(now() - 60), BadToken::Expired),
-            ("exp", json!("tomorrow"), BadToken::Claims),
-            ("exp", Value::Null, BadToken::Claims),
-            ("nbf", json!(now() + 600), BadToken::Early),
-            ("nbf", json!("tomorrow"), BadToken::Claims),
-            ("iat", json!(now() + 600), BadToken::Early),
+            ("exp", json!("tomorrow"), BadToken::InvalidClaims),
+            ("exp", Value::Null, BadToken::InvalidClaims),
+            ("nbf", json!(now() + 600), BadToken::NotYetValid),
+            ("nbf", json!("tomorrow"), BadToken::InvalidClaims),
+            ("iat", json!(now() + 600), BadToken::NotYetValid),
         ];
         for (name, value) in [("exp", now() - 10), ("nbf", now() + 10), ("iat", now() + 10)] {
             prove(&header, &with(name, json!(value)))
@@ -280,12 +286,12 @@ pub(super) mod tests {
             assert_eq!(prove(&header, &with(name, value.clone())), Err(why), "{name}: {value}");
         }
         let other = Header { kid: Some("k2".into()), ..header.clone() };
-        assert_eq!(prove(&other, &claims()), Err(BadToken::Signature));
+        assert_eq!(prove(&other, &claims()), Err(BadToken::UnknownKey));
         // The secret that stands in the file proves nothing.
         let secret = EncodingKey::from_secret(b"not for anybody to know, and no public key");
         let header = Header { kid: Some("k1".into()), ..Header::new(Algorithm::HS256) };
         let forged = jsonwebtoken::encode(&header, &claims(), &secret).unwrap();
-        assert_eq!(ring.prove(&forged, SystemTime::now()), Err(BadToken::Signature));
+        assert_eq!(ring.verify(&forged, SystemTime::now()), Err(BadToken::UnknownKey));
     }
 
     #[test]
@@ -296,16 +302,16 @@ pub(super) mod tests {
         let public = AsDer::<PublicKeyX509Der<'_>>::as_der(rsa.public_key()).unwrap();
         let private = AsDer::<Pkcs8V1Der<'_>>::as_der(&rsa).unwrap();
         std::fs::write(&path, pem("PUBLIC KEY", public.as_ref())).unwrap();
-        let ring = Ring::with(vec![Issuer::load(&spec(&path)).unwrap()]);
+        let ring = Keyring::with_issuers(vec![TrustedIssuer::load(&spec(&path)).unwrap()]);
         let signs = EncodingKey::from_rsa_pem(pem("PRIVATE KEY", private.as_ref()).as_bytes()).unwrap();
         for (algorithm, proved) in [(Algorithm::RS256, true), (Algorithm::RS512, false), (Algorithm::PS256, false)] {
             let token = jsonwebtoken::encode(&Header::new(algorithm), &claims(), &signs).unwrap();
-            assert_eq!(ring.prove(&token, SystemTime::now()).is_ok(), proved, "{algorithm:?}");
+            assert_eq!(ring.verify(&token, SystemTime::now()).is_ok(), proved, "{algorithm:?}");
         }
         // Signed with the public key as a secret (RFC 8725, section 2.1).
         let text = std::fs::read(&path).unwrap();
         let forged = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims(), &EncodingKey::from_secret(&text));
-        assert_eq!(ring.prove(&forged.unwrap(), SystemTime::now()), Err(BadToken::Signature));
+        assert_eq!(ring.verify(&forged.unwrap(), SystemTime::now()), Err(BadToken::UnknownKey));
         for bad in [
             pem("PRIVATE KEY", private.as_ref()),
             "hello".into(),
@@ -315,9 +321,9 @@ pub(super) mod tests {
             r#"{"error":"x"}"#.into(),
         ] {
             std::fs::write(&path, &bad).unwrap();
-            assert!(matches!(Issuer::load(&spec(&path)), Err(IssuerError::NotKeys { .. })), "{bad}");
+            assert!(matches!(TrustedIssuer::load(&spec(&path)), Err(IssuerError::InvalidKeys { .. })), "{bad}");
         }
         std::fs::write(&path, "{\"keys\": []}").unwrap();
-        assert!(matches!(Issuer::load(&spec(&path)), Err(IssuerError::NoKey { .. })));
+        assert!(matches!(TrustedIssuer::load(&spec(&path)), Err(IssuerError::NoUsableKey { .. })));
     }
 }

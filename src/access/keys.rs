@@ -22,25 +22,25 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Grant, Right};
 use crate::directory::Directory;
 
-use super::token::OURS;
+use super::token::OWN_ISSUER;
 
 /// Most keys that are believed: two, and room for a change that was begun anew. Of more, the newest are.
-const KEYS: usize = 8;
+const MAX_SIGNING_KEYS: usize = 8;
 
 /// Most files that are tried as keys, the newest first by name; beyond them nobody keeps keys, but something went wrong.
-const KEY_FILES: usize = 64;
+const MAX_KEY_FILES: usize = 64;
 
 /// How many keys are believed behind a change: the new one and the one before.
-const KEPT: usize = 2;
+const KEYS_AFTER_ROTATION: usize = 2;
 
 /// Longest file of a key, in bytes.
-const KEY_FILE: u64 = 4 << 10;
+const MAX_KEY_FILE_SIZE: u64 = 4 << 10;
 
 /// Length of a secret, in bytes: as long as what it makes (RFC 7518, section 3.2).
-const SECRET: usize = 32;
+const SECRET_SIZE: usize = 32;
 
 /// How PEM begins and ends (RFC 7468).
-const PEM: [&str; 2] = ["-----BEGIN PRIVATE KEY-----\n", "-----END PRIVATE KEY-----\n"];
+const PEM_DELIMITERS: [&str; 2] = ["-----BEGIN PRIVATE KEY-----\n", "-----END PRIVATE KEY-----\n"];
 
 /// Why keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,13 +54,13 @@ pub(crate) enum KeyError {
     #[error(
         "others than its owner may read or write {0:?} (mode {1:o}); it may be known to them: make a new key, or chmod {2}"
     )]
-    Open(PathBuf, u32, &'static str),
+    InsecurePermissions(PathBuf, u32, &'static str),
     #[error("{0:?} is no key (rtlogd token --init makes one)")]
     NotAKey(PathBuf),
-    #[error("{0:?} has more than {KEYS} keys, and only the newest are believed; remove the others")]
+    #[error("{0:?} has more than {MAX_SIGNING_KEYS} keys, and only the newest are believed; remove the others")]
     TooMany(PathBuf),
     #[error("{0:?} has a key already; rtlogd token --rotate makes a new one and keeps the one before")]
-    There(PathBuf),
+    AlreadyExists(PathBuf),
     #[error("{0:?} has no key; rtlogd token --init makes one")]
     Empty(PathBuf),
     #[error("the system gives no random numbers")]
@@ -71,14 +71,14 @@ pub(crate) enum KeyError {
 
 /// Which kind of key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum KeyKind {
     /// A key pair (RFC 8037).
     Ed25519,
     /// A secret (RFC 7518, section 3.2).
     Hs256,
 }
 
-impl Kind {
+impl KeyKind {
     fn extension(self) -> &'static str {
         match self {
             Self::Ed25519 => "ed25519",
@@ -101,33 +101,33 @@ impl Kind {
 }
 
 /// What tells one content of a key file from another.
-pub(super) type Digest = [u8; 32];
+pub(super) type KeyDigest = [u8; 32];
 
-pub(super) fn digest(text: &[u8]) -> Digest {
+pub(super) fn key_digest(text: &[u8]) -> KeyDigest {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// One key.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct SigningKey {
     pub(super) id: String,
-    pub(super) kind: Kind,
-    signs: EncodingKey,
-    pub(super) proves: DecodingKey,
-    digest: Digest,
+    pub(super) kind: KeyKind,
+    encoding_key: EncodingKey,
+    pub(super) verifying_key: DecodingKey,
+    digest: KeyDigest,
 }
 
 /// The keys that can be used, the newest last, and why others cannot.
 #[derive(Debug, Default)]
-pub(crate) struct Keys {
-    pub(super) all: Vec<Arc<Key>>,
-    faults: Vec<KeyError>,
+pub(crate) struct SigningKeys {
+    pub(super) all: Vec<Arc<SigningKey>>,
+    load_errors: Vec<KeyError>,
 }
 
 /// What a token of ours says.
 #[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Claims {
+pub(super) struct TokenClaims {
     pub(super) iss: String,
     pub(super) jti: String,
     pub(super) iat: u64,
@@ -141,7 +141,7 @@ pub(super) struct Claims {
 
 /// A token that was made.
 #[derive(Debug)]
-pub(crate) struct Made {
+pub(crate) struct IssuedToken {
     pub(crate) token: String,
     pub(crate) id: String,
     pub(crate) expires: SystemTime,
@@ -150,14 +150,14 @@ pub(crate) struct Made {
 impl KeyError {
     /// Whether the machine, and not the file, is the reason: then nothing is known of the file, and what was read of it
     /// before is still the best there is.
-    fn is_passing(&self) -> bool {
-        const PASSING: [Errno; 7] =
+    fn is_transient(&self) -> bool {
+        const TRANSIENT_ERRORS: [Errno; 7] =
             [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::INTR, Errno::AGAIN, Errno::STALE];
-        matches!(self, Self::Read(_, error) if Errno::from_io_error(error).is_some_and(|why| PASSING.contains(&why)))
+        matches!(self, Self::Read(_, error) if Errno::from_io_error(error).is_some_and(|why| TRANSIENT_ERRORS.contains(&why)))
     }
 }
 
-impl Keys {
+impl SigningKeys {
     /// Reads the directory. One that is not there has no keys.
     pub(crate) fn load(directory: &Path) -> Self {
         Self::load_after(directory, &Self::default())
@@ -167,46 +167,46 @@ impl Keys {
     pub(super) fn load_after(directory: &Path, before: &Self) -> Self {
         match Directory::open(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
-            Err(error) => Self::failed(KeyError::Read(directory.to_owned(), error), before),
-            Ok(opened) => Self::load_from(&opened, before).unwrap_or_else(|error| Self::failed(error, before)),
+            Err(error) => Self::unreadable(KeyError::Read(directory.to_owned(), error), before),
+            Ok(opened) => Self::load_from(&opened, before).unwrap_or_else(|error| Self::unreadable(error, before)),
         }
     }
 
     /// The directory as a whole cannot be used.
-    fn failed(error: KeyError, before: &Self) -> Self {
-        let all = if error.is_passing() { before.all.clone() } else { Vec::new() };
-        Self { all, faults: vec![error] }
+    fn unreadable(error: KeyError, before: &Self) -> Self {
+        let all = if error.is_transient() { before.all.clone() } else { Vec::new() };
+        Self { all, load_errors: vec![error] }
     }
 
     fn load_from(directory: &Directory, before: &Self) -> Result<Self, KeyError> {
         let mode = directory.mode();
         if mode & 0o022 != 0 {
-            return Err(KeyError::Open(directory.path_of(""), mode, "go-w"));
+            return Err(KeyError::InsecurePermissions(directory.display_path(""), mode, "go-w"));
         }
         let mut files = std::collections::BTreeSet::new();
-        let unreadable = |error| KeyError::Read(directory.path_of(""), error);
+        let unreadable = |error| KeyError::Read(directory.display_path(""), error);
         for name in directory.names().map_err(unreadable)? {
             let name = name.map_err(unreadable)?;
-            files.extend(Kind::of_file(Path::new(&name)).map(|kind| (name, kind)));
-            if files.len() > KEY_FILES {
+            files.extend(KeyKind::of_file(Path::new(&name)).map(|kind| (name, kind)));
+            if files.len() > MAX_KEY_FILES {
                 files.pop_first();
             }
         }
         let mut keys = Self::default();
         for (name, kind) in files.into_iter().rev() {
             let name = Path::new(&name);
-            let key = match Key::load(directory, name, kind) {
+            let key = match SigningKey::load(directory, name, kind) {
                 Ok(key) => Arc::new(key),
                 Err(error) => {
                     let known = before.all.iter().find(|key| key.kind == kind && key.has_name(name));
-                    let known = known.filter(|_| error.is_passing()).cloned();
-                    keys.faults.push(error);
+                    let known = known.filter(|_| error.is_transient()).cloned();
+                    keys.load_errors.push(error);
                     let Some(known) = known else { continue };
                     known
                 }
             };
-            if keys.all.len() == KEYS {
-                keys.faults.push(KeyError::TooMany(directory.path_of("")));
+            if keys.all.len() == MAX_SIGNING_KEYS {
+                keys.load_errors.push(KeyError::TooMany(directory.display_path("")));
                 break;
             }
             keys.all.push(key);
@@ -223,8 +223,8 @@ impl Keys {
     }
 
     /// Why some of the keys, or all, cannot be used. Each names its file.
-    pub(crate) fn faults(&self) -> &[KeyError] {
-        &self.faults
+    pub(crate) fn load_errors(&self) -> &[KeyError] {
+        &self.load_errors
     }
 
     /// The same keys, if there is one that can be used.
@@ -235,13 +235,13 @@ impl Keys {
         if !self.all.is_empty() {
             return Ok(self);
         }
-        Err(self.faults.drain(..).next().unwrap_or_else(|| KeyError::Empty(directory.to_owned())))
+        Err(self.load_errors.drain(..).next().unwrap_or_else(|| KeyError::Empty(directory.to_owned())))
     }
 
     /// One new key that is in no file: what it signs counts as long as this is held.
-    pub(super) fn fleeting(kind: Kind) -> Result<Self, KeyError> {
-        let key = Key::parse("0", kind, &Key::make(kind)?).ok_or(KeyError::Random)?;
-        Ok(Self { all: vec![Arc::new(key)], faults: Vec::new() })
+    pub(super) fn ephemeral(kind: KeyKind) -> Result<Self, KeyError> {
+        let key = SigningKey::parse("0", kind, &SigningKey::generate(kind)?).ok_or(KeyError::Random)?;
+        Ok(Self { all: vec![Arc::new(key)], load_errors: Vec::new() })
     }
 
     /// Whether there is none.
@@ -250,15 +250,15 @@ impl Keys {
     }
 
     /// Makes a token: what it allows, on which streams, for how long, and for whom.
-    pub(crate) fn sign(&self, grant: &Grant, lifetime: Duration, who: Option<String>) -> Result<Made, KeyError> {
+    pub(crate) fn sign(&self, grant: &Grant, lifetime: Duration, who: Option<String>) -> Result<IssuedToken, KeyError> {
         let key = self.all.last().ok_or(KeyError::Random)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let mut random = [0; 9];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| KeyError::Random)?;
         let jti = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random);
         let exp = now.as_secs().saturating_add(lifetime.as_secs());
-        let claims = Claims {
-            iss: OURS.to_owned(),
+        let claims = TokenClaims {
+            iss: OWN_ISSUER.to_owned(),
             jti: jti.clone(),
             iat: now.as_secs(),
             exp,
@@ -267,21 +267,21 @@ impl Keys {
             allow: grant.allow.clone(),
         };
         let header = Header { kid: Some(key.id.clone()), ..Header::new(key.kind.algorithm()) };
-        let token = jsonwebtoken::encode(&header, &claims, &key.signs).map_err(KeyError::Sign)?;
-        Ok(Made { token, id: jti, expires: SystemTime::UNIX_EPOCH + Duration::from_secs(exp) })
+        let token = jsonwebtoken::encode(&header, &claims, &key.encoding_key).map_err(KeyError::Sign)?;
+        Ok(IssuedToken { token, id: jti, expires: SystemTime::UNIX_EPOCH + Duration::from_secs(exp) })
     }
 }
 
-impl Key {
-    fn load(directory: &Directory, name: &Path, kind: Kind) -> Result<Self, KeyError> {
-        let path = directory.path_of(name);
+impl SigningKey {
+    fn load(directory: &Directory, name: &Path, kind: KeyKind) -> Result<Self, KeyError> {
+        let path = directory.display_path(name);
         let failed = |error| KeyError::Read(path.clone(), error);
         let file = directory.read(name).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
         if found.mode() & 0o077 != 0 {
-            return Err(KeyError::Open(path, found.mode() & 0o7777, "600"));
+            return Err(KeyError::InsecurePermissions(path, found.mode() & 0o7777, "600"));
         }
-        let text = read(file, KEY_FILE).map_err(failed)?;
+        let text = read_limited(file, MAX_KEY_FILE_SIZE).map_err(failed)?;
         let id = name.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         Self::parse(id, kind, &text).ok_or(KeyError::NotAKey(path))
     }
@@ -295,35 +295,35 @@ impl Key {
         format!("{}.{}", self.id, self.kind.extension())
     }
 
-    fn parse(id: &str, kind: Kind, text: &str) -> Option<Self> {
-        let [begin, end] = PEM.map(str::trim_end);
+    fn parse(id: &str, kind: KeyKind, text: &str) -> Option<Self> {
+        let [begin, end] = PEM_DELIMITERS.map(str::trim_end);
         let body = match kind {
-            Kind::Ed25519 => text.trim().strip_prefix(begin)?.strip_suffix(end)?,
-            Kind::Hs256 => text,
+            KeyKind::Ed25519 => text.trim().strip_prefix(begin)?.strip_suffix(end)?,
+            KeyKind::Hs256 => text,
         };
         let bytes = STANDARD.decode(body.split_whitespace().collect::<String>()).ok()?;
         let (signs, proves) = match kind {
-            Kind::Ed25519 => {
+            KeyKind::Ed25519 => {
                 let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&bytes).ok()?;
                 (EncodingKey::from_ed_der(&bytes), DecodingKey::from_ed_der(pair.public_key().as_ref()))
             }
-            Kind::Hs256 if bytes.len() < SECRET => return None,
-            Kind::Hs256 => (EncodingKey::from_secret(&bytes), DecodingKey::from_secret(&bytes)),
+            KeyKind::Hs256 if bytes.len() < SECRET_SIZE => return None,
+            KeyKind::Hs256 => (EncodingKey::from_secret(&bytes), DecodingKey::from_secret(&bytes)),
         };
-        Some(Self { id: id.to_owned(), kind, signs, proves, digest: digest(&bytes) })
+        Some(Self { id: id.to_owned(), kind, encoding_key: signs, verifying_key: proves, digest: key_digest(&bytes) })
     }
 
     /// The text of a new one.
-    fn make(kind: Kind) -> Result<String, KeyError> {
+    fn generate(kind: KeyKind) -> Result<String, KeyError> {
         match kind {
-            Kind::Ed25519 => {
+            KeyKind::Ed25519 => {
                 let random = aws_lc_rs::rand::SystemRandom::new();
                 let key = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| KeyError::Random)?;
-                let [begin, end] = PEM;
+                let [begin, end] = PEM_DELIMITERS;
                 Ok(format!("{begin}{}\n{end}", STANDARD.encode(key.as_ref())))
             }
-            Kind::Hs256 => {
-                let mut secret = [0; SECRET];
+            KeyKind::Hs256 => {
+                let mut secret = [0; SECRET_SIZE];
                 aws_lc_rs::rand::fill(&mut secret).map_err(|_| KeyError::Random)?;
                 Ok(STANDARD.encode(secret) + "\n")
             }
@@ -335,31 +335,31 @@ impl Key {
 ///
 /// # Errors
 /// If there is a key already, also one that cannot be used: it would be the second.
-pub(crate) fn init(directory: &Path, kind: Kind) -> Result<PathBuf, KeyError> {
-    let mut keys = Keys::load(directory);
-    if let Some(fault) = keys.faults.drain(..).next() {
+pub(crate) fn create_first_key(directory: &Path, kind: KeyKind) -> Result<PathBuf, KeyError> {
+    let mut keys = SigningKeys::load(directory);
+    if let Some(fault) = keys.load_errors.drain(..).next() {
         return Err(fault);
     }
     if !keys.all.is_empty() {
-        return Err(KeyError::There(directory.to_owned()));
+        return Err(KeyError::AlreadyExists(directory.to_owned()));
     }
     let opened = Directory::create(directory).map_err(|error| KeyError::Write(directory.to_owned(), error))?;
-    add(&opened, kind, None)
+    add_key(&opened, kind, None)
 }
 
 /// Makes a new key that signs from now on; of the others the newest stays. Gives the new one, and those that are removed.
-pub(crate) fn rotate(directory: &Path, kind: Option<Kind>) -> Result<(PathBuf, Vec<PathBuf>), KeyError> {
+pub(crate) fn rotate_keys(directory: &Path, kind: Option<KeyKind>) -> Result<(PathBuf, Vec<PathBuf>), KeyError> {
     let opened = Directory::open_for_writing(directory).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => KeyError::Empty(directory.to_owned()),
         _ => KeyError::Read(directory.to_owned(), error),
     })?;
-    let keys = Keys::load_from(&opened, &Keys::default())?.usable(directory)?;
+    let keys = SigningKeys::load_from(&opened, &SigningKeys::default())?.usable(directory)?;
     let last = keys.all.last().ok_or_else(|| KeyError::Empty(directory.to_owned()))?;
-    let made = add(&opened, kind.unwrap_or(last.kind), Some(last))?;
-    let old = keys.all.len().saturating_sub(KEPT - 1);
+    let made = add_key(&opened, kind.unwrap_or(last.kind), Some(last))?;
+    let old = keys.all.len().saturating_sub(KEYS_AFTER_ROTATION - 1);
     let mut removed = Vec::new();
     for key in keys.all.iter().take(old) {
-        let path = opened.path_of(key.file_name());
+        let path = opened.display_path(key.file_name());
         opened.remove(key.file_name()).map_err(|error| KeyError::Remove(path.clone(), error))?;
         removed.push(path);
     }
@@ -367,20 +367,20 @@ pub(crate) fn rotate(directory: &Path, kind: Option<Kind>) -> Result<(PathBuf, V
 }
 
 /// Makes a key that is newer than `last`, also where the clock was set back since.
-fn add(directory: &Directory, kind: Kind, last: Option<&Arc<Key>>) -> Result<PathBuf, KeyError> {
+fn add_key(directory: &Directory, kind: KeyKind, last: Option<&Arc<SigningKey>>) -> Result<PathBuf, KeyError> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let made = last.and_then(|key| key.id.split_once('-')?.0.parse::<u128>().ok());
     let made = made.map_or(now.as_millis(), |made| now.as_millis().max(made.saturating_add(1)));
     // As many digits as until the year 2286, so that they sort; and a part that tells two apart that are made at once.
     let name = format!("{made:013}-{:04x}.{}", fastrand::u16(..), kind.extension());
-    let path = directory.path_of(&name);
-    let text = Key::make(kind)?;
+    let path = directory.display_path(&name);
+    let text = SigningKey::generate(kind)?;
     directory.write_new(&name, text.as_bytes()).map_err(|error| KeyError::Write(path.clone(), error))?;
     Ok(path)
 }
 
 /// The text of a file that is not longer than this.
-fn read(file: File, most: u64) -> io::Result<String> {
+fn read_limited(file: File, most: u64) -> io::Result<String> {
     let mut text = String::new();
     file.take(most + 1).read_to_string(&mut text)?;
     if text.len() as u64 > most {
@@ -395,7 +395,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    fn ids(keys: &Keys) -> Vec<&str> {
+    fn ids(keys: &SigningKeys) -> Vec<&str> {
         keys.all.iter().map(|key| key.id.as_str()).collect()
     }
 
@@ -407,32 +407,36 @@ mod tests {
     fn keys_are_made_changed_and_kept_from_others() {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("keys");
-        let none = Keys::load(&directory);
-        assert!(none.all.is_empty() && none.faults().is_empty(), "one that is not there has none");
-        assert!(matches!(rotate(&directory, None), Err(KeyError::Empty(_))));
-        let first = init(&directory, Kind::Hs256).unwrap();
-        assert!(matches!(init(&directory, Kind::Hs256), Err(KeyError::There(_))));
+        let none = SigningKeys::load(&directory);
+        assert!(none.all.is_empty() && none.load_errors().is_empty(), "one that is not there has none");
+        assert!(matches!(rotate_keys(&directory, None), Err(KeyError::Empty(_))));
+        let first = create_first_key(&directory, KeyKind::Hs256).unwrap();
+        assert!(matches!(create_first_key(&directory, KeyKind::Hs256), Err(KeyError::AlreadyExists(_))));
         for path in [&first, &directory] {
             let mode = fs::metadata(path).unwrap().mode() & 0o077;
             assert_eq!(mode, 0, "{path:?}");
         }
-        let (second, removed) = rotate(&directory, Some(Kind::Ed25519)).unwrap();
+        let (second, removed) = rotate_keys(&directory, Some(KeyKind::Ed25519)).unwrap();
         assert!(removed.is_empty() && first.exists());
-        let (third, removed) = rotate(&directory, None).unwrap();
+        let (third, removed) = rotate_keys(&directory, None).unwrap();
         assert_eq!(removed, [first]);
-        let keys = Keys::load(&directory);
+        let keys = SigningKeys::load(&directory);
         assert_eq!(ids(&keys), [stem(&second), stem(&third)], "the newest last");
         let ahead = directory.join("9000000000000-0000.ed25519");
         fs::rename(&third, &ahead).unwrap();
-        let (fourth, _) = rotate(&directory, None).unwrap();
-        assert_eq!(ids(&Keys::load(&directory)), [stem(&ahead), stem(&fourth)], "although the clock was set back");
+        let (fourth, _) = rotate_keys(&directory, None).unwrap();
+        assert_eq!(
+            ids(&SigningKeys::load(&directory)),
+            [stem(&ahead), stem(&fourth)],
+            "although the clock was set back"
+        );
     }
 
     #[test]
     fn one_that_cannot_be_used_costs_its_own_tokens_and_no_others() {
-        type Spoil = (&'static str, fn(&Path), &'static str);
+        type BrokenKeyCase = (&'static str, fn(&Path), &'static str);
         let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        let table: [Spoil; 9] = [
+        let table: [BrokenKeyCase; 9] = [
             (
                 "others may read it",
                 |path| fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap(),
@@ -476,14 +480,15 @@ mod tests {
         for (what, spoil, said) in table {
             let place = tempfile::tempdir().unwrap();
             set_mode(place.path(), 0o700);
-            let (first, second) = (init(place.path(), Kind::Ed25519).unwrap(), rotate(place.path(), None).unwrap().0);
-            let before = Keys::load(place.path());
+            let (first, second) =
+                (create_first_key(place.path(), KeyKind::Ed25519).unwrap(), rotate_keys(place.path(), None).unwrap().0);
+            let before = SigningKeys::load(place.path());
             for (spoiled, good) in [(&second, &first), (&first, &second)] {
                 let kept = fs::read(spoiled).unwrap();
                 spoil(spoiled);
-                let keys = Keys::load_after(place.path(), &before);
+                let keys = SigningKeys::load_after(place.path(), &before);
                 assert_eq!(ids(&keys), [stem(good)], "{what}");
-                let [fault] = keys.faults() else { panic!("{what}: {:?}", keys.faults()) };
+                let [fault] = keys.load_errors() else { panic!("{what}: {:?}", keys.load_errors()) };
                 assert!(
                     fault.to_string().contains(said) && fault.to_string().contains(stem(spoiled)),
                     "{what}: {fault}"
@@ -493,11 +498,11 @@ mod tests {
                 set_mode(spoiled, 0o600);
             }
             fs::remove_file(&first).unwrap();
-            let keys = Keys::load_after(place.path(), &before);
-            assert!(ids(&keys) == [stem(&second)] && keys.faults().is_empty(), "one that was removed is no fault");
+            let keys = SigningKeys::load_after(place.path(), &before);
+            assert!(ids(&keys) == [stem(&second)] && keys.load_errors().is_empty(), "one that was removed is no fault");
             set_mode(place.path(), 0o770);
-            let open = Keys::load_after(place.path(), &before);
-            assert!(open.all.is_empty() && open.faults()[0].to_string().contains("chmod go-w"), "{open:?}");
+            let open = SigningKeys::load_after(place.path(), &before);
+            assert!(open.all.is_empty() && open.load_errors()[0].to_string().contains("chmod go-w"), "{open:?}");
         }
     }
 
@@ -506,27 +511,29 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let directory = Directory::open_for_writing(place.path()).unwrap();
-        for number in 0..KEYS + 2 {
-            directory.write_new(&format!("{number:02}.hs256"), Key::make(Kind::Hs256).unwrap().as_bytes()).unwrap();
+        for number in 0..MAX_SIGNING_KEYS + 2 {
+            directory
+                .write_new(&format!("{number:02}.hs256"), SigningKey::generate(KeyKind::Hs256).unwrap().as_bytes())
+                .unwrap();
         }
-        let keys = Keys::load(place.path());
-        assert_eq!((keys.all.len(), ids(&keys)[0]), (KEYS, "02"));
-        assert!(matches!(keys.faults(), [KeyError::TooMany(_)]));
-        for number in 0..KEY_FILES {
+        let keys = SigningKeys::load(place.path());
+        assert_eq!((keys.all.len(), ids(&keys)[0]), (MAX_SIGNING_KEYS, "02"));
+        assert!(matches!(keys.load_errors(), [KeyError::TooMany(_)]));
+        for number in 0..MAX_KEY_FILES {
             fs::write(place.path().join(format!("z{number}.hs256")), "no key").unwrap();
         }
-        assert!(Keys::load(place.path()).faults().len() <= KEY_FILES);
+        assert!(SigningKeys::load(place.path()).load_errors().len() <= MAX_KEY_FILES);
     }
 
     #[test]
     fn what_cannot_be_read_only_now_stays_as_it_was() {
         let place = tempfile::tempdir().unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        init(place.path(), Kind::Ed25519).unwrap();
-        let before = Keys::load(place.path());
+        create_first_key(place.path(), KeyKind::Ed25519).unwrap();
+        let before = SigningKeys::load(place.path());
         for (errno, stays) in [(Errno::MFILE, true), (Errno::IO, true), (Errno::NOMEM, true), (Errno::ACCESS, false)] {
             let error = KeyError::Read(place.path().to_owned(), errno.into());
-            assert_eq!(Keys::failed(error, &before).all.len() == 1, stays, "{errno}");
+            assert_eq!(SigningKeys::unreadable(error, &before).all.len() == 1, stays, "{errno}");
         }
     }
 }

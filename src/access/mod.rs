@@ -8,41 +8,44 @@
 mod rights;
 mod proxies;
 mod token;
-mod ring;
-mod reloader;
+mod keyring;
+mod key_reloader;
 mod issuers;
 mod keys;
 mod revoked;
 #[cfg(test)]
-mod cases;
+mod source_tests;
 
-pub(crate) use keys::{KeyError, Keys, Kind, init, rotate};
+pub(crate) use key_reloader::KeyReloader;
+pub(crate) use keyring::{AccessError, Keyring};
+pub(crate) use keys::{KeyError, KeyKind, SigningKeys, create_first_key, rotate_keys};
 pub(crate) use proxies::{TrustedProxies, UnknownProxyUser};
-pub(crate) use reloader::Warden;
-pub(crate) use revoked::{fits as fits_the_list, revoke};
-pub(crate) use rights::{Access, Audience, Caller, Credential, Denied, Peer, ProxiedClient, Shown, Subject, Unnamed};
-pub(crate) use ring::{AccessError, Ring};
-pub(crate) use token::{BadToken, Token, URL_LIFE};
+pub(crate) use revoked::{is_valid_token_id as fits_the_list, revoke};
+pub(crate) use rights::{
+    AccessControl, AccessDenied, AccessTarget, Audience, Caller, Credential, Peer, PresentedToken, ProxiedClient,
+    UnnamedReason,
+};
+pub(crate) use token::{BadToken, MAX_URL_TOKEN_LIFETIME, Token};
 
 use std::net::IpAddr;
 
 use crate::config::WebOrigin;
 
-/// The id by which a token is revoked, whatever else it says; `None` for what is no token. Nothing is proved.
-pub(crate) fn id_in(text: &str) -> Option<String> {
+/// The id by which a token is revoked, whatever else it says; `Cleared` for what is no token. Nothing is proved.
+pub(crate) fn token_id_in(text: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
-    struct Named {
+    struct IdClaim {
         jti: Option<String>,
     }
-    let claims = jsonwebtoken::dangerous::insecure_decode_claims::<Named>(text).ok()?;
+    let claims = jsonwebtoken::dangerous::insecure_decode_claims::<IdClaim>(text).ok()?;
     Some(token::id_of(claims.jti.as_deref(), text))
 }
 
 /// The names we answer to, beside addresses and `localhost`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Hosts(Vec<String>);
+pub(crate) struct AllowedHosts(Vec<String>);
 
-impl Hosts {
+impl AllowedHosts {
     /// The configured names.
     pub(crate) fn new(names: &[String]) -> Self {
         Self(names.iter().map(|name| name.to_ascii_lowercase()).collect())
@@ -62,16 +65,16 @@ impl Hosts {
 
 /// The pages that may read and do what their readers may: our own, and those of these origins.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Origins(Vec<WebOrigin>);
+pub(crate) struct WebOrigins(Vec<WebOrigin>);
 
-impl Origins {
+impl WebOrigins {
     /// The configured ones.
     pub(crate) fn new(origins: &[WebOrigin]) -> Self {
         Self(origins.to_vec())
     }
 
     /// Whose pages may show ours in a frame, as `frame-ancestors` has it (Content Security Policy 3, section 6.4.2).
-    pub(crate) fn framers(&self) -> String {
+    pub(crate) fn frame_ancestors(&self) -> String {
         let mut framers = "'self'".to_owned();
         for origin in &self.0 {
             framers.push(' ');
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_ours_is_refused() {
-        let hosts = Hosts::new(&["CI.example.com".to_owned()]);
+        let hosts = AllowedHosts::new(&["CI.example.com".to_owned()]);
         let ours =
             ["localhost", "localhost:7070", "127.0.0.1:7070", "[::1]:7070", "[::1]", "10.0.0.1", "ci.example.COM:443"];
         for host in ours {
@@ -112,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_page_that_is_not_ours_is_refused() {
-        let origins = Origins::new(&["https://dash.example.com".parse().unwrap()]);
+        let origins = WebOrigins::new(&["https://dash.example.com".parse().unwrap()]);
         let table = [
             ("http://localhost:7070", "localhost:7070", true),
             ("https://ci.example.com", "CI.example.com", true),

@@ -46,7 +46,7 @@ impl TrustedProxies {
     }
 
     /// Proxies that are known by their addresses alone.
-    pub(crate) fn of_networks(networks: &[Network]) -> Self {
+    pub(crate) fn from_networks(networks: &[Network]) -> Self {
         Self { networks: networks.to_vec(), users: Vec::new() }
     }
 
@@ -56,7 +56,7 @@ impl TrustedProxies {
     }
 
     /// Whether this peer is a proxy.
-    pub(crate) fn trusts(&self, peer: Peer) -> bool {
+    pub(crate) fn is_proxy(&self, peer: Peer) -> bool {
         match peer {
             Peer::Tcp(address) => self.contains(address.ip()),
             Peer::Unix { uid, .. } => self.users.contains(&uid),
@@ -78,10 +78,10 @@ mod tests {
         let tcp = |text: &str| Peer::tcp(text.parse().unwrap());
         let unix = |uid| Peer::Unix { uid, pid: Some(1) };
         for peer in [tcp("127.0.0.1:9"), tcp("[::ffff:127.0.0.1]:9"), tcp("10.9.9.9:1"), unix(nobody), unix(4711)] {
-            assert!(proxies.trusts(peer), "{peer}");
+            assert!(proxies.is_proxy(peer), "{peer}");
         }
         for peer in [tcp("127.0.0.2:9"), tcp("[::1]:9"), tcp("11.0.0.1:1"), unix(0), unix(4712)] {
-            assert!(!proxies.trusts(peer), "{peer}");
+            assert!(!proxies.is_proxy(peer), "{peer}");
         }
         let unknown = TrustedProxies::new(&["unix:no-such-user".parse().unwrap()]).unwrap_err();
         assert!(unknown.to_string().contains("\"no-such-user\", which this system does not have"), "{unknown}");

@@ -15,10 +15,10 @@ use super::keys::KeyError;
 use super::token::BadToken;
 
 /// The name of the list.
-const LIST: &str = "revoked";
+const REVOCATION_LIST_NAME: &str = "revoked";
 
 /// Longest list, in bytes: some hundred thousand ids.
-const LONGEST: u64 = 4 << 20;
+const MAX_REVOCATION_LIST_SIZE: u64 = 4 << 20;
 
 /// Which tokens are revoked, as far as it is known.
 #[derive(Debug, Clone)]
@@ -41,8 +41,13 @@ impl Revoked {
         match Self::read(directory) {
             Ok((list, fits)) => {
                 let too_long = || {
-                    let why = format!("it is longer than {LONGEST} bytes, and what is behind them is not read");
-                    KeyError::Read(directory.join(LIST), io::Error::new(io::ErrorKind::FileTooLarge, why))
+                    let why = format!(
+                        "it is longer than {MAX_REVOCATION_LIST_SIZE} bytes, and what is behind them is not read"
+                    );
+                    KeyError::Read(
+                        directory.join(REVOCATION_LIST_NAME),
+                        io::Error::new(io::ErrorKind::FileTooLarge, why),
+                    )
                 };
                 (list, (!fits).then(too_long))
             }
@@ -51,20 +56,20 @@ impl Revoked {
                 Self::Listed(_) => (before.clone(), None),
                 Self::Unknown => (Self::default(), None),
             },
-            Err(error) => (before.clone(), Some(KeyError::Read(directory.join(LIST), error))),
+            Err(error) => (before.clone(), Some(KeyError::Read(directory.join(REVOCATION_LIST_NAME), error))),
         }
     }
 
     /// The list, and whether that is all of it. An error of `NotFound` is about the directory.
     fn read(directory: &Path) -> io::Result<(Self, bool)> {
         let directory = Directory::open(directory)?;
-        let file = match directory.read(LIST) {
+        let file = match directory.read(REVOCATION_LIST_NAME) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Self::default(), true)),
             file => file?,
         };
         let mut text = Vec::new();
-        file.take(LONGEST + 1).read_to_end(&mut text)?;
-        let fits = text.len() as u64 <= LONGEST;
+        file.take(MAX_REVOCATION_LIST_SIZE + 1).read_to_end(&mut text)?;
+        let fits = text.len() as u64 <= MAX_REVOCATION_LIST_SIZE;
         Ok((Self::parse(&text), fits))
     }
 
@@ -80,7 +85,7 @@ impl Revoked {
         match self {
             Self::Listed(ids) if ids.contains(id.as_bytes()) => Err(BadToken::Revoked),
             Self::Listed(_) => Ok(()),
-            Self::Unknown => Err(BadToken::Unknown),
+            Self::Unknown => Err(BadToken::RevocationListUnreadable),
         }
     }
 
@@ -94,26 +99,28 @@ impl Revoked {
 }
 
 /// Whether the id can be on the list: it is one word, as is each id that [`id_of`](super::token::id_of) gives.
-pub(crate) fn fits(id: &str) -> bool {
+pub(crate) fn is_valid_token_id(id: &str) -> bool {
     !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
 }
 
 /// Adds an id to the list, and makes the list if there is none. Gives its path, and whether the id was on it already.
 pub(crate) fn revoke(directory: &Path, id: &str) -> Result<(PathBuf, bool), KeyError> {
-    let path = directory.join(LIST);
+    let path = directory.join(REVOCATION_LIST_NAME);
     let failed = |error| KeyError::Write(path.clone(), error);
     let opened = Directory::open_for_writing(directory).map_err(failed)?;
-    let mut file = opened.append(LIST).map_err(failed)?;
+    let mut file = opened.append(REVOCATION_LIST_NAME).map_err(failed)?;
     let mut text = Vec::new();
-    (&file).take(LONGEST + 1).read_to_end(&mut text).map_err(failed)?;
+    (&file).take(MAX_REVOCATION_LIST_SIZE + 1).read_to_end(&mut text).map_err(failed)?;
     if Revoked::parse(&text).check(id).is_err() {
         return Ok((path, true));
     }
     // Somebody may have written the last line without its end.
     let mut line = if text.last().is_some_and(|last| *last != b'\n') { "\n".to_owned() } else { String::new() };
     line.extend([id, "\n"]);
-    if text.len() as u64 + line.len() as u64 > LONGEST {
-        let why = format!("it would be longer than {LONGEST} bytes; remove the lines of tokens that have expired");
+    if text.len() as u64 + line.len() as u64 > MAX_REVOCATION_LIST_SIZE {
+        let why = format!(
+            "it would be longer than {MAX_REVOCATION_LIST_SIZE} bytes; remove the lines of tokens that have expired"
+        );
         return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, why)));
     }
     file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
@@ -145,7 +152,7 @@ mod tests {
         for (id, fit) in
             [("a-B_9", true), ("a b", false), ("a#b", false), ("", false), ("a\n", false), ("\u{7f}", false)]
         {
-            assert_eq!(fits(id), fit, "{id:?}");
+            assert_eq!(is_valid_token_id(id), fit, "{id:?}");
         }
     }
 
@@ -155,17 +162,17 @@ mod tests {
         let directory = place.path().join("keys");
         assert!(revoke(&directory, "one").is_err(), "where there is no directory nothing is revoked");
         fs::create_dir(&directory).unwrap();
-        assert_eq!(revoke(&directory, "one").unwrap(), (directory.join(LIST), false));
+        assert_eq!(revoke(&directory, "one").unwrap(), (directory.join(REVOCATION_LIST_NAME), false));
         let (known, fault) = Revoked::load(&directory, &Revoked::Unknown);
         assert!(fault.is_none());
-        let list = directory.join(LIST);
+        let list = directory.join(REVOCATION_LIST_NAME);
         let spoil: [(&str, &dyn Fn()); 4] = [
             ("a directory", &|| fs::create_dir(&list).unwrap()),
             ("a FIFO", &|| {
                 rustix::fs::mknodat(rustix::fs::CWD, &list, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
                     .unwrap();
             }),
-            ("a link to itself", &|| std::os::unix::fs::symlink(LIST, &list).unwrap()),
+            ("a link to itself", &|| std::os::unix::fs::symlink(REVOCATION_LIST_NAME, &list).unwrap()),
             ("a link to a directory", &|| std::os::unix::fs::symlink(".", &list).unwrap()),
         ];
         for (what, spoil) in spoil {
@@ -174,7 +181,7 @@ mod tests {
             let (after, fault) = Revoked::load(&directory, &known);
             assert!(fault.is_some() && after.check("one") == Err(BadToken::Revoked), "{what}");
             let (first, fault) = Revoked::load(&directory, &Revoked::Unknown);
-            assert!(fault.is_some() && first.check("two") == Err(BadToken::Unknown), "{what}");
+            assert!(fault.is_some() && first.check("two") == Err(BadToken::RevocationListUnreadable), "{what}");
             assert!(revoke(&directory, "two").is_err(), "{what}");
         }
         fs::remove_file(&list).unwrap();
@@ -191,13 +198,13 @@ mod tests {
     #[test]
     fn the_list_grows_by_whole_lines_up_to_its_bound() {
         let place = tempfile::tempdir().unwrap();
-        let list = place.path().join(LIST);
+        let list = place.path().join(REVOCATION_LIST_NAME);
         fs::write(&list, "by hand").unwrap();
         fs::set_permissions(&list, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(!revoke(place.path(), "one").unwrap().1);
         assert!(revoke(place.path(), "one").unwrap().1, "it is revoked already");
         assert_eq!(fs::read_to_string(&list).unwrap(), "by hand\none\n");
-        let long = "x".repeat(usize::try_from(LONGEST).unwrap());
+        let long = "x".repeat(usize::try_from(MAX_REVOCATION_LIST_SIZE).unwrap());
         fs::write(&list, format!("first\n{long}")).unwrap();
         let (known, fault) = Revoked::load(place.path(), &Revoked::Unknown);
         assert!(fault.unwrap().to_string().contains("revoked"));

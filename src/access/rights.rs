@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use crate::config::Right;
 use crate::event::StreamName;
 
-use super::reloader::KeyWatch;
+use super::key_reloader::KeyringHandle;
 use super::token::{BadToken, Token};
 
 /// Who sends a request, as far as the connection tells: the other end itself, or the client that a proxy speaks for.
@@ -29,18 +29,18 @@ pub(crate) enum ProxiedClient {
     /// The client that the trusted proxies name.
     Named(IpAddr),
     /// A client that nobody trustworthy names; `proxy` is the address at the other end, `None` on the Unix socket.
-    Unnamed { proxy: Option<IpAddr>, why: Unnamed },
+    Unnamed { proxy: Option<IpAddr>, why: UnnamedReason },
 }
 
 /// Why the client behind a proxy is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unnamed {
+pub(crate) enum UnnamedReason {
     /// The proxy is trusted, but sends no header that names the client.
-    Silent,
+    NoHeader,
     /// The headers name different clients, or no address.
-    Unclear,
+    Ambiguous,
     /// The request carries a header that only proxies write, and its sender is not a trusted proxy.
-    Untrusted,
+    UntrustedProxy,
 }
 
 /// What somebody can show for itself. Equal ones are one person to us: who holds the one may steer what came by the other.
@@ -71,7 +71,7 @@ pub(crate) enum Audience {
 
 /// A token as it came.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Shown<'a> {
+pub(crate) enum PresentedToken<'a> {
     /// In a header (RFC 6750, section 2.1).
     Bearer(&'a str),
     /// In a cookie, which browsers send by themselves: one that does not count is as none.
@@ -87,23 +87,23 @@ pub(crate) struct Caller {
     credential: Credential,
     token: Option<Arc<Token>>,
     /// Whether the token came by a cookie, so that a page may have sent it without knowing.
-    pub(crate) by_cookie: bool,
-    only_reads: bool,
+    pub(crate) from_cookie: bool,
+    read_only: bool,
 }
 
 /// Who may do what.
 #[derive(Debug, Clone)]
-pub(crate) struct Access {
+pub(crate) struct AccessControl {
     /// The user the daemon runs as.
-    own: u32,
+    own_uid: u32,
     /// Whether other machines may read without a token.
-    open: bool,
-    keys: KeyWatch,
+    is_public: bool,
+    keys: KeyringHandle,
 }
 
 /// What is asked about.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Subject<'a> {
+pub(crate) struct AccessTarget<'a> {
     pub(crate) name: &'a StreamName,
     /// Whether it is only for those with a token.
     pub(crate) is_private: bool,
@@ -111,20 +111,20 @@ pub(crate) struct Subject<'a> {
 
 /// Why it is not allowed, and what would allow it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Denied {
+pub(crate) enum AccessDenied {
     /// Without a token nothing at all. Behind a proxy the caller learns why it is a stranger.
-    #[error("{}this needs a token: send it as `Authorization: Bearer TOKEN` (`rtlogd token` makes one)", explain(*.0))]
-    Stranger(Peer),
+    #[error("{}this needs a token: send it as `Authorization: Bearer TOKEN` (`rtlogd token` makes one)", unnamed_reason_text(*.0))]
+    TokenNeeded(Peer),
     /// Not this right.
     #[error(
         "{deed} needs a token that allows it, or the Unix socket as root or the daemon's own user; this is {credential}, and may \
         not",
-        deed = deed(*right)
+        deed = right_text(*right)
     )]
     Right { right: Right, credential: Credential },
     /// No right for this stream, which is as if it were not there.
     #[error("no stream is named {0:?}")]
-    Hidden(String),
+    NoSuchStream(String),
 }
 
 impl Peer {
@@ -134,55 +134,61 @@ impl Peer {
     }
 }
 
-impl Access {
+impl AccessControl {
     /// `own` is the user that the daemon runs as; `open` lets other machines read without a token.
-    pub(crate) fn new(own: u32, open: bool, keys: KeyWatch) -> Self {
-        Self { own, open, keys }
+    pub(crate) fn new(own: u32, open: bool, keys: KeyringHandle) -> Self {
+        Self { own_uid: own, is_public: open, keys }
     }
 
     /// The keys, so that others can be believed.
-    pub(crate) fn keys(&self) -> &KeyWatch {
+    pub(crate) fn keys(&self) -> &KeyringHandle {
         &self.keys
     }
 
-    /// The same as [`caller`](Self::caller), but a token by a key that is not known yet has the files looked at first, so that
+    /// The same as [`identify_now`](Self::identify_now), but a token by a key that is not known yet has the files looked at first, so that
     /// a new key works at once. A cookie has not: its token was proved when it became one.
-    pub(crate) async fn identify(&self, peer: Peer, shown: Option<Shown<'_>>) -> Result<Caller, BadToken> {
-        match self.caller(peer, shown) {
-            Err(BadToken::Signature | BadToken::Issuer) => {
-                self.keys.look().await;
-                self.caller(peer, shown)
+    pub(crate) async fn identify(&self, peer: Peer, shown: Option<PresentedToken<'_>>) -> Result<Caller, BadToken> {
+        match self.identify_now(peer, shown) {
+            Err(BadToken::UnknownKey | BadToken::UnknownIssuer) => {
+                self.keys.poll_files().await;
+                self.identify_now(peer, shown)
             }
             known => known,
         }
     }
 
     /// Who sends a request, by the connection it came on and the token that came with it. With a token, that alone counts.
-    pub(crate) fn caller(&self, peer: Peer, shown: Option<Shown<'_>>) -> Result<Caller, BadToken> {
-        let nobody = Caller { peer, credential: self.bare(peer), token: None, by_cookie: false, only_reads: false };
-        let prove = |text| self.keys.ring().prove(text, SystemTime::now());
+    pub(crate) fn identify_now(&self, peer: Peer, shown: Option<PresentedToken<'_>>) -> Result<Caller, BadToken> {
+        let nobody = Caller {
+            peer,
+            credential: self.credential_without_token(peer),
+            token: None,
+            from_cookie: false,
+            read_only: false,
+        };
+        let prove = |text| self.keys.keyring().verify(text, SystemTime::now());
         let (token, by_cookie, only_reads) = match shown {
             None => return Ok(nobody),
-            Some(Shown::Bearer(text)) => (prove(text)?, false, false),
-            Some(Shown::Cookie(text)) => match prove(text) {
+            Some(PresentedToken::Bearer(text)) => (prove(text)?, false, false),
+            Some(PresentedToken::Cookie(text)) => match prove(text) {
                 Ok(token) => (token, true, false),
                 Err(_) => return Ok(nobody),
             },
-            Some(Shown::Url(text)) => {
+            Some(PresentedToken::Url(text)) => {
                 let token = prove(text)?;
-                if !token.is_short() {
+                if !token.is_allowed_in_url() {
                     return Err(BadToken::LongInUrl);
                 }
                 (token, false, true)
             }
         };
         let credential = Credential::Token(token.issuer.clone(), token.id.clone());
-        Ok(Caller { credential, token: Some(Arc::new(token)), by_cookie, only_reads, ..nobody })
+        Ok(Caller { credential, token: Some(Arc::new(token)), from_cookie: by_cookie, read_only: only_reads, ..nobody })
     }
 
-    fn bare(&self, peer: Peer) -> Credential {
+    fn credential_without_token(&self, peer: Peer) -> Credential {
         match peer {
-            Peer::Unix { uid, .. } if uid == 0 || uid == self.own => Credential::Owner,
+            Peer::Unix { uid, .. } if uid == 0 || uid == self.own_uid => Credential::Owner,
             Peer::Unix { uid, .. } => Credential::User(uid),
             Peer::Tcp(address) if address.ip().is_loopback() => Credential::Loopback,
             Peer::Tcp(address) => Credential::Network(address.ip()),
@@ -193,12 +199,12 @@ impl Access {
     }
 
     /// Whether `caller` may do this with any stream at all.
-    pub(crate) fn check_any(&self, caller: &Caller, right: Right) -> Result<(), Denied> {
+    pub(crate) fn check_any_stream(&self, caller: &Caller, right: Right) -> Result<(), AccessDenied> {
         if self.allows(caller, right, None) { Ok(()) } else { Err(self.denied(caller, right)) }
     }
 
     /// Whether `caller` may do this with the stream. Who may do nothing with it does not learn that it is there.
-    pub(crate) fn check(&self, caller: &Caller, right: Right, stream: Subject<'_>) -> Result<(), Denied> {
+    pub(crate) fn check(&self, caller: &Caller, right: Right, stream: AccessTarget<'_>) -> Result<(), AccessDenied> {
         if self.allows(caller, right, Some(stream)) {
             return Ok(());
         }
@@ -206,41 +212,44 @@ impl Access {
             return Err(self.denied(caller, right));
         }
         // In the order of `check_any`, which is asked where there is no stream of this name.
-        self.check_any(caller, right)?;
-        Err(Denied::Hidden(stream.name.to_string()))
+        self.check_any_stream(caller, right)?;
+        Err(AccessDenied::NoSuchStream(stream.name.to_string()))
     }
 
-    fn denied(&self, caller: &Caller, right: Right) -> Denied {
+    fn denied(&self, caller: &Caller, right: Right) -> AccessDenied {
         match caller.credential {
-            Credential::Network(_) | Credential::Unnamed if !self.open => Denied::Stranger(caller.peer),
+            Credential::Network(_) | Credential::Unnamed if !self.is_public => AccessDenied::TokenNeeded(caller.peer),
             Credential::Owner
             | Credential::User(_)
             | Credential::Loopback
             | Credential::Network(_)
             | Credential::Unnamed
-            | Credential::Token(..) => Denied::Right { right, credential: caller.credential.clone() },
+            | Credential::Token(..) => AccessDenied::Right { right, credential: caller.credential.clone() },
         }
     }
 
-    fn allows(&self, caller: &Caller, right: Right, stream: Option<Subject<'_>>) -> bool {
+    fn allows(&self, caller: &Caller, right: Right, stream: Option<AccessTarget<'_>>) -> bool {
         let is_open = stream.is_none_or(|stream| !stream.is_private);
         match (&caller.credential, &caller.token) {
             (_, Some(token)) => {
                 let name = stream.map(|stream| stream.name.as_str());
-                token.gives(right, name) && (right == Right::Read || !caller.only_reads)
+                token.allows(right, name) && (right == Right::Read || !caller.read_only)
             }
             (Credential::Owner, None) => true,
             (Credential::User(_) | Credential::Loopback, None) => right == Right::Read && is_open,
-            (Credential::Network(_) | Credential::Unnamed, None) => right == Right::Read && is_open && self.open,
+            (Credential::Network(_) | Credential::Unnamed, None) => right == Right::Read && is_open && self.is_public,
             // Without the token itself it is worth nothing.
             (Credential::Token(..), None) => false,
         }
     }
 
     /// Waits until what the caller shows does not count any more, and says why; `None` if it always does.
-    pub(crate) fn over(&self, caller: &Caller) -> Option<impl Future<Output = BadToken> + Send + Sync + 'static> {
+    pub(crate) fn until_invalid(
+        &self,
+        caller: &Caller,
+    ) -> Option<impl Future<Output = BadToken> + Send + Sync + 'static> {
         let token = caller.token.clone()?;
-        Some(self.keys.clone().over(token))
+        Some(self.keys.clone().until_invalid(token))
     }
 }
 
@@ -268,7 +277,7 @@ impl Caller {
             Credential::User(_) | Credential::Loopback | Credential::Network(_) | Credential::Unnamed => {
                 Audience::Public
             }
-            Credential::Owner | Credential::Token(..) => Audience::Credential(self.credential.clone(), self.only_reads),
+            Credential::Owner | Credential::Token(..) => Audience::Credential(self.credential.clone(), self.read_only),
         }
     }
 
@@ -308,32 +317,32 @@ impl fmt::Display for Credential {
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.token {
-            Some(token) => write!(f, "{}, {}", self.peer, token.name()),
+            Some(token) => write!(f, "{}, {}", self.peer, token.display_name()),
             None => self.peer.fmt(f),
         }
     }
 }
 
 /// Why a stranger is one, where a proxy is the reason; with a colon at the end.
-fn explain(peer: Peer) -> &'static str {
+fn unnamed_reason_text(peer: Peer) -> &'static str {
     let Peer::Proxied(ProxiedClient::Unnamed { why, .. }) = peer else { return "" };
     match why {
-        Unnamed::Silent => {
+        UnnamedReason::NoHeader => {
             "the request comes from a proxy in `trusted_proxies` that does not say for whom it speaks (let it send \
             X-Forwarded-For; programs on this machine use the Unix socket or a token): "
         }
-        Unnamed::Unclear => {
+        UnnamedReason::Ambiguous => {
             "the headers of the request (Forwarded, X-Forwarded-For, X-Real-IP) do not agree on the client (let the proxy \
             overwrite those that it does not set itself): "
         }
-        Unnamed::Untrusted => {
+        UnnamedReason::UntrustedProxy => {
             "the request came through a proxy, and the address or user that sent it is not in `trusted_proxies`: "
         }
     }
 }
 
 /// What a right lets one do.
-fn deed(right: Right) -> &'static str {
+fn right_text(right: Right) -> &'static str {
     match right {
         Right::Read => "to read",
         Right::Input => "to type into a process or to send lines",
@@ -344,30 +353,30 @@ fn deed(right: Right) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::ring::Ring;
-    use crate::access::{Keys, Kind};
+    use crate::access::keyring::Keyring;
+    use crate::access::{KeyKind, SigningKeys};
     use crate::config::Grant;
     use std::time::Duration;
 
     /// Keys of which nobody looks after files.
-    fn access(open: bool) -> (Access, Arc<Ring>) {
-        let ring = Arc::new(Ring::of(Keys::fleeting(Kind::Ed25519).unwrap()));
-        (Access::new(990, open, KeyWatch::fixed(ring.clone())), ring)
+    fn access(open: bool) -> (AccessControl, Arc<Keyring>) {
+        let ring = Arc::new(Keyring::with_keys(SigningKeys::ephemeral(KeyKind::Ed25519).unwrap()));
+        (AccessControl::new(990, open, KeyringHandle::fixed(ring.clone())), ring)
     }
 
     fn tcp(text: &str) -> Peer {
         Peer::tcp(text.parse().unwrap())
     }
 
-    fn refuse(access: &Access, shown: Shown<'_>) -> BadToken {
-        access.caller(tcp("127.0.0.1:9"), Some(shown)).unwrap_err()
+    fn refuse(access: &AccessControl, shown: PresentedToken<'_>) -> BadToken {
+        access.identify_now(tcp("127.0.0.1:9"), Some(shown)).unwrap_err()
     }
 
     /// What may be done with an open stream, and with a private one.
-    fn may(access: &Access, caller: &Caller, name: &str) -> [[bool; 3]; 2] {
+    fn rights_of(access: &AccessControl, caller: &Caller, name: &str) -> [[bool; 3]; 2] {
         let name = name.parse().unwrap();
         [false, true].map(|is_private| {
-            Right::ALL.map(|right| access.check(caller, right, Subject { name: &name, is_private }).is_ok())
+            Right::ALL.map(|right| access.check(caller, right, AccessTarget { name: &name, is_private }).is_ok())
         })
     }
 
@@ -378,7 +387,7 @@ mod tests {
         let network = |address: [u8; 4]| Credential::Network(address.into());
         let named = |address: [u8; 4]| Peer::Proxied(ProxiedClient::Named(address.into()));
         let unnamed = |proxy: Option<[u8; 4]>| {
-            Peer::Proxied(ProxiedClient::Unnamed { proxy: proxy.map(IpAddr::from), why: Unnamed::Silent })
+            Peer::Proxied(ProxiedClient::Unnamed { proxy: proxy.map(IpAddr::from), why: UnnamedReason::NoHeader })
         };
         let table = [
             (unix(990), Credential::Owner, false, [all, all]),
@@ -398,18 +407,21 @@ mod tests {
         ];
         for (peer, credential, open, allowed) in table {
             let (access, _ring) = access(open);
-            let caller = access.caller(peer, None).unwrap();
+            let caller = access.identify_now(peer, None).unwrap();
             assert_eq!(caller.credential(), &credential);
-            assert_eq!(may(&access, &caller, "build"), allowed, "{peer}");
-            assert_eq!(access.check_any(&caller, Right::Read).is_ok(), allowed[0][0], "{peer}");
+            assert_eq!(rights_of(&access, &caller, "build"), allowed, "{peer}");
+            assert_eq!(access.check_any_stream(&caller, Right::Read).is_ok(), allowed[0][0], "{peer}");
         }
         let (access, _ring) = access(false);
-        let denied = access.check_any(&access.caller(tcp("127.0.0.1:9"), None).unwrap(), Right::Input).unwrap_err();
+        let denied =
+            access.check_any_stream(&access.identify_now(tcp("127.0.0.1:9"), None).unwrap(), Right::Input).unwrap_err();
         assert!(denied.to_string().contains("TCP from this machine"), "{denied}");
-        let denied = access.check_any(&access.caller(tcp("10.0.0.1:9"), None).unwrap(), Right::Read).unwrap_err();
-        assert_eq!(denied, Denied::Stranger(tcp("10.0.0.1:9")));
+        let denied =
+            access.check_any_stream(&access.identify_now(tcp("10.0.0.1:9"), None).unwrap(), Right::Read).unwrap_err();
+        assert_eq!(denied, AccessDenied::TokenNeeded(tcp("10.0.0.1:9")));
         assert!(denied.to_string().starts_with("this needs a token"), "{denied}");
-        let denied = access.check_any(&access.caller(unnamed(None), None).unwrap(), Right::Read).unwrap_err();
+        let denied =
+            access.check_any_stream(&access.identify_now(unnamed(None), None).unwrap(), Right::Read).unwrap_err();
         assert!(denied.to_string().contains("does not say for whom it speaks"), "{denied}");
     }
 
@@ -423,27 +435,29 @@ mod tests {
         };
         let (none, peer) = ([false; 3], tcp("127.0.0.1:9"));
         let read = sign(&["build-*"], &[Right::Read], 3600);
-        let caller = access.caller(peer, Some(Shown::Bearer(&read))).unwrap();
-        assert_eq!(may(&access, &caller, "build-1"), [[true, false, false]; 2]);
+        let caller = access.identify_now(peer, Some(PresentedToken::Bearer(&read))).unwrap();
+        assert_eq!(rights_of(&access, &caller, "build-1"), [[true, false, false]; 2]);
         // Although without the token it could be read.
-        assert_eq!(may(&access, &caller, "web"), [none; 2]);
+        assert_eq!(rights_of(&access, &caller, "web"), [none; 2]);
         let name = "web".parse().unwrap();
-        let hidden = access.check(&caller, Right::Read, Subject { name: &name, is_private: false });
-        assert_eq!(hidden, Err(Denied::Hidden("web".into())));
+        let hidden = access.check(&caller, Right::Read, AccessTarget { name: &name, is_private: false });
+        assert_eq!(hidden, Err(AccessDenied::NoSuchStream("web".into())));
         let all = sign(&["*"], &Right::ALL, 3600);
         for (shown, allowed) in [
-            (Shown::Bearer(&all), [true; 3]),
-            (Shown::Cookie(&all), [true; 3]),
-            (Shown::Url(&all), [true, false, false]),
+            (PresentedToken::Bearer(&all), [true; 3]),
+            (PresentedToken::Cookie(&all), [true; 3]),
+            (PresentedToken::Url(&all), [true, false, false]),
         ] {
-            let caller = access.caller(peer, Some(shown)).unwrap();
-            assert_eq!(may(&access, &caller, "web"), [allowed; 2], "{shown:?}");
+            let caller = access.identify_now(peer, Some(shown)).unwrap();
+            assert_eq!(rights_of(&access, &caller, "web"), [allowed; 2], "{shown:?}");
         }
         // From elsewhere, and as the owner, it is worth the same.
-        let caller = access.caller(Peer::Unix { uid: 0, pid: None }, Some(Shown::Bearer(&read))).unwrap();
-        assert_eq!(may(&access, &caller, "web"), [none; 2]);
-        let input = access.caller(peer, Some(Shown::Bearer(&sign(&["web"], &[Right::Input], 60)))).unwrap();
-        assert_eq!(may(&access, &input, "web"), [[false, true, false]; 2]);
+        let caller =
+            access.identify_now(Peer::Unix { uid: 0, pid: None }, Some(PresentedToken::Bearer(&read))).unwrap();
+        assert_eq!(rights_of(&access, &caller, "web"), [none; 2]);
+        let input =
+            access.identify_now(peer, Some(PresentedToken::Bearer(&sign(&["web"], &[Right::Input], 60)))).unwrap();
+        assert_eq!(rights_of(&access, &input, "web"), [[false, true, false]; 2]);
     }
 
     #[test]
@@ -458,21 +472,21 @@ mod tests {
         let (body, signature) = good.rsplit_once('.').unwrap();
         let (head, _) = body.split_once('.').unwrap();
         let forged = format!("{body}.{}", signature.chars().rev().collect::<String>());
-        assert_eq!(refuse(&access, Shown::Bearer(&forged)), BadToken::Signature);
-        assert_eq!(refuse(&access, Shown::Bearer("x")), BadToken::Form);
-        assert_eq!(refuse(&access, Shown::Bearer(&"x".repeat(10_000))), BadToken::Form);
-        assert_eq!(refuse(&access, Shown::Bearer(&sign(0))), BadToken::Expired);
-        assert_eq!(refuse(&access, Shown::Url(&sign(3600 * 24))), BadToken::LongInUrl);
+        assert_eq!(refuse(&access, PresentedToken::Bearer(&forged)), BadToken::UnknownKey);
+        assert_eq!(refuse(&access, PresentedToken::Bearer("x")), BadToken::Malformed);
+        assert_eq!(refuse(&access, PresentedToken::Bearer(&"x".repeat(10_000))), BadToken::Malformed);
+        assert_eq!(refuse(&access, PresentedToken::Bearer(&sign(0))), BadToken::Expired);
+        assert_eq!(refuse(&access, PresentedToken::Url(&sign(3600 * 24))), BadToken::LongInUrl);
         let (other, _ring) = super::tests::access(true);
-        assert_eq!(other.caller(peer, Some(Shown::Bearer(&good))).unwrap_err(), BadToken::Signature);
+        assert_eq!(other.identify_now(peer, Some(PresentedToken::Bearer(&good))).unwrap_err(), BadToken::UnknownKey);
         // Unsigned, and signed with the public key as if it were a secret (RFC 8725, section 3.1).
         let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", body.split_once('.').unwrap().1);
-        assert_eq!(refuse(&access, Shown::Bearer(&unsigned)), BadToken::Form);
+        assert_eq!(refuse(&access, PresentedToken::Bearer(&unsigned)), BadToken::Malformed);
         let as_secret = format!("eyJhbGciOiJIUzI1NiJ9.{}.{signature}", body.split_once('.').unwrap().1);
-        assert_eq!(refuse(&access, Shown::Bearer(&as_secret)), BadToken::Signature);
+        assert_eq!(refuse(&access, PresentedToken::Bearer(&as_secret)), BadToken::UnknownKey);
         assert!(!head.is_empty());
         // A cookie that does not count is as none: the browser cannot take it back.
-        let caller = access.caller(peer, Some(Shown::Cookie(&forged))).unwrap();
+        let caller = access.identify_now(peer, Some(PresentedToken::Cookie(&forged))).unwrap();
         assert_eq!(caller.credential(), &Credential::Loopback);
     }
 }

@@ -12,14 +12,14 @@ use crate::config::{Grant, Right};
 use super::revoked;
 
 /// What our own tokens have as `iss`.
-pub(super) const OURS: &str = "rtlogd";
+pub(super) const OWN_ISSUER: &str = "rtlogd";
 
 /// Longest token, in bytes: a cookie has no more (RFC 6265, section 6.1), and those of a CI are half of it.
-pub(super) const LONGEST: usize = 4 << 10;
+pub(super) const MAX_TOKEN_SIZE: usize = 4 << 10;
 
 /// Longest life of a token that comes in a URL, from when it was made: URLs are kept in histories and logs, so what is in
 /// one must soon be worth nothing. A working day.
-pub(crate) const URL_LIFE: Duration = Duration::from_hours(12);
+pub(crate) const MAX_URL_TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 
 /// A token that was proved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,23 +30,23 @@ pub(crate) struct Token {
     /// The id of the key that proved it, if that has one.
     pub(super) key: Option<Box<str>>,
     /// For whom it is, if it says so.
-    pub(super) who: Option<String>,
+    pub(super) subject: Option<String>,
     /// Until when it counts; the skew that its issuer's clock may have is in it.
     pub(super) expires: SystemTime,
     /// How long it lives from when it was made, if it says when that was.
-    pub(super) life: Option<Duration>,
+    pub(super) lifetime: Option<Duration>,
     pub(super) grants: Vec<Grant>,
     /// As it came, so that it can be proved again when keys or grants change.
-    pub(super) text: Text,
-    /// Of which state of keys and grants all this is true: see [`Ring`](super::ring::Ring).
+    pub(super) text: TokenText,
+    /// Of which state of keys and grants all this is true: see [`Keyring`](super::keyring::Keyring).
     pub(super) generation: u64,
 }
 
 /// A token as it came. It lets in, so nothing prints it.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Text(pub(super) Box<str>);
+pub(super) struct TokenText(pub(super) Box<str>);
 
-impl fmt::Debug for Text {
+impl fmt::Debug for TokenText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(hidden)")
     }
@@ -56,7 +56,7 @@ impl fmt::Debug for Text {
 /// what is signed; not of the signature, since whoever has one of ECDSA can make a second of it.
 pub(super) fn id_of(jti: Option<&str>, text: &str) -> String {
     match jti {
-        Some(jti) if revoked::fits(jti) => jti.to_owned(),
+        Some(jti) if revoked::is_valid_token_id(jti) => jti.to_owned(),
         _ => {
             let signed = text.rsplit_once('.').map_or(text, |(signed, _)| signed);
             URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, signed.as_bytes()))
@@ -65,7 +65,7 @@ pub(super) fn id_of(jti: Option<&str>, text: &str) -> String {
 }
 
 impl Token {
-    pub(super) fn gives(&self, right: Right, stream: Option<&str>) -> bool {
+    pub(super) fn allows(&self, right: Right, stream: Option<&str>) -> bool {
         self.grants.iter().any(|grant| grant.gives(right, stream))
     }
 
@@ -80,49 +80,49 @@ impl Token {
     }
 
     /// What people call it by.
-    pub(crate) fn name(&self) -> String {
-        match &self.who {
+    pub(crate) fn display_name(&self) -> String {
+        match &self.subject {
             Some(who) => format!("token {:?} of {who:?}", self.id),
             None => format!("token {:?}", self.id),
         }
     }
 
     /// Whether it may come in a URL.
-    pub(super) fn is_short(&self) -> bool {
-        self.life.is_some_and(|life| life <= URL_LIFE)
+    pub(super) fn is_allowed_in_url(&self) -> bool {
+        self.lifetime.is_some_and(|life| life <= MAX_URL_TOKEN_LIFETIME)
     }
 }
 
 /// Why a token does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadToken {
-    #[error("the token is not a JWT, or longer than {LONGEST} bytes")]
-    Form,
+    #[error("the token is not a JWT, or longer than {MAX_TOKEN_SIZE} bytes")]
+    Malformed,
     #[error("the token is of nobody whose tokens count here")]
-    Issuer,
+    UnknownIssuer,
     #[error("the token is signed by no key that is known here")]
-    Signature,
+    UnknownKey,
     #[error("the token is for others (aud), or says not all that it must")]
-    Claims,
+    InvalidClaims,
     #[error("the token is over; get a new one")]
     Expired,
     #[error("the token does not count yet (nbf, or made in the future)")]
-    Early,
+    NotYetValid,
     #[error("the header of the token has `crit`: it asks for what rtlogd does not know (RFC 7515, section 4.1.11)")]
-    Critical,
+    UnknownExtension,
     #[error("what the token gives was changed; connect again")]
-    Changed,
+    GrantsChanged,
     #[error("the list of revoked tokens cannot be read, so no token counts until it can")]
-    Unknown,
+    RevocationListUnreadable,
     #[error("the token was revoked; get a new one")]
     Revoked,
     #[error(
         "a token in a URL may live at most {} h from when it was made; send this one as `Authorization: Bearer`",
-        URL_LIFE.as_secs() / 3600
+        MAX_URL_TOKEN_LIFETIME.as_secs() / 3600
     )]
     LongInUrl,
     #[error("send one token, not two")]
-    Two,
+    SeveralTokens,
 }
 
 #[cfg(test)]
@@ -133,7 +133,7 @@ mod tests {
     fn every_token_has_an_id_that_can_be_revoked() {
         assert_eq!(id_of(Some("job-7"), "a.b.c"), "job-7");
         let unnamed = id_of(None, "a.b.c");
-        assert!(unnamed.len() == 43 && revoked::fits(&unnamed), "{unnamed}");
+        assert!(unnamed.len() == 43 && revoked::is_valid_token_id(&unnamed), "{unnamed}");
         for jti in ["", "two words", "a#b", "a\nb", " a", "\u{0}"] {
             assert_eq!(id_of(Some(jti), "a.b.c"), unnamed, "{jti:?}");
         }

@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::client::Server;
-use crate::config::{self, Listen, NamePattern, Right};
+use crate::client::RemoteDaemon;
+use crate::config::{self, ListenAddress, NamePattern, Right};
 use crate::event::StreamName;
-use crate::telemetry;
+use crate::logging;
 
 /// Follows files and processes and republishes each as a live stream over HTTP.
 #[derive(Debug, Parser)]
 #[command(name = "rtlogd", version, arg_required_else_help = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(super) command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum CliCommand {
     /// Serve the streams of a configuration, or some files without one
     Serve {
         /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
@@ -28,9 +28,9 @@ pub(super) enum Command {
         config: Option<PathBuf>,
         /// Listen here instead: 127.0.0.1:7070 or `unix:/path`; may be given again
         #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
-        listen: Vec<Listen>,
+        listen: Vec<ListenAddress>,
         /// Log from this level on; `RTLOGD_LOG` says it for parts
-        #[arg(long, value_name = "LEVEL", value_parser = telemetry::NAMES)]
+        #[arg(long, value_name = "LEVEL", value_parser = logging::LOG_LEVEL_NAMES)]
         log_level: Option<String>,
         #[command(flatten)]
         detach: DetachArguments,
@@ -44,7 +44,7 @@ pub(super) enum Command {
         name: Option<StreamName>,
         /// Listen here: 127.0.0.1:7070 or `unix:/path` [default: 127.0.0.1:7070, or any free port if it is taken]
         #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
-        listen: Vec<Listen>,
+        listen: Vec<ListenAddress>,
         /// Keep this much of the output in memory
         #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "64MiB")]
         memory: usize,
@@ -52,7 +52,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         linger: Option<Duration>,
         /// Log from this level on; `RTLOGD_LOG` says it for parts
-        #[arg(long, value_name = "LEVEL", value_parser = telemetry::NAMES)]
+        #[arg(long, value_name = "LEVEL", value_parser = logging::LOG_LEVEL_NAMES)]
         log_level: Option<String>,
         /// The command and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
@@ -79,8 +79,8 @@ pub(super) enum Command {
     /// Print the JSON Schema of the configuration, or of the control channel's messages
     Schema {
         /// Of what
-        #[arg(value_enum, default_value_t = Described::Config)]
-        of: Described,
+        #[arg(value_enum, default_value_t = SchemaKind::Config)]
+        of: SchemaKind,
     },
     /// Tell what a state directory holds, or print the events of one stream in it
     History {
@@ -94,12 +94,12 @@ pub(super) enum Command {
     /// List the streams of a running rtlogd
     Ls {
         #[command(flatten)]
-        at: At,
+        at: DaemonArguments,
     },
     /// Print streams as they grow; exits with the process's status when it ends, with 75 when rtlogd was stopped
     Follow {
         #[command(flatten)]
-        at: At,
+        at: DaemonArguments,
         /// Begin with the last so many lines, or `all` [default: 100]
         #[arg(long, value_name = "LINES")]
         tail: Option<String>,
@@ -125,7 +125,7 @@ pub(super) enum Command {
     /// Type a line into a process
     Send {
         #[command(flatten)]
-        at: At,
+        at: DaemonArguments,
         /// End its input, behind the text if there is one
         #[arg(long)]
         eof: bool,
@@ -139,15 +139,15 @@ pub(super) enum Command {
         text: Option<String>,
     },
     /// Start a process that does not run
-    Start(Named),
+    Start(StreamArguments),
     /// End a process; it stays so until it is started again
-    Stop(Named),
+    Stop(StreamArguments),
     /// End a process, and start it again
-    Restart(Named),
+    Restart(StreamArguments),
     /// Send a signal to a process and all of its group
     Signal {
         #[command(flatten)]
-        at: At,
+        at: DaemonArguments,
         /// The stream
         name: String,
         /// The signal, such as HUP
@@ -157,7 +157,7 @@ pub(super) enum Command {
 
 /// What there is a schema of.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(super) enum Described {
+pub(super) enum SchemaKind {
     /// The configuration
     Config,
     /// The control channel
@@ -166,10 +166,10 @@ pub(super) enum Described {
 
 /// Where the rtlogd is that is asked.
 #[derive(Debug, clap::Args)]
-pub(super) struct At {
+pub(super) struct DaemonArguments {
     /// Where rtlogd is: `http://HOST:PORT` or `unix:/path` [default: its usual socket, else port 7070 of this machine]
     #[arg(long, env = "RTLOGD_URL", value_name = "URL")]
-    pub(super) url: Option<Server>,
+    pub(super) url: Option<RemoteDaemon>,
     /// Show the token in this file
     #[arg(long, env = "RTLOGD_TOKEN_FILE", value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
@@ -211,12 +211,12 @@ pub(super) struct TokenArguments {
     pub(super) revoke: Option<String>,
     /// The kind of key to make [default: ed25519, or that of the key before]
     #[arg(long, value_name = "KIND")]
-    pub(super) algorithm: Option<Algorithm>,
+    pub(super) algorithm: Option<AlgorithmArgument>,
 }
 
 /// A kind of key.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(super) enum Algorithm {
+pub(super) enum AlgorithmArgument {
     /// A key pair
     Ed25519,
     /// A secret
@@ -225,9 +225,9 @@ pub(super) enum Algorithm {
 
 /// A stream of it.
 #[derive(Debug, clap::Args)]
-pub(super) struct Named {
+pub(super) struct StreamArguments {
     #[command(flatten)]
-    pub(super) at: At,
+    pub(super) daemon: DaemonArguments,
     /// The stream
     pub(super) name: String,
 }
@@ -252,7 +252,7 @@ pub(super) struct DetachArguments {
     pub(super) group: Option<String>,
 }
 
-fn parse_listen(text: &str) -> Result<Listen, String> {
+fn parse_listen(text: &str) -> Result<ListenAddress, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 

@@ -21,21 +21,21 @@ use tokio::time::timeout;
 use super::{ClientError, refusal, tls};
 
 /// Where the daemon listens on a machine where it was installed.
-const SOCKET: &str = "/run/rtlogd/rtlogd.sock";
+const DEFAULT_DAEMON_SOCKET: &str = "/run/rtlogd/rtlogd.sock";
 
 /// Longest time to connect.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A daemon, and what to show it.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Server {
-    place: Place,
+pub(crate) struct RemoteDaemon {
+    endpoint: Endpoint,
     token: Option<String>,
 }
 
 /// Where a daemon is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum Endpoint {
     Unix(PathBuf),
     /// Host and port, and the path under which a proxy shows it, without a slash at the end.
     Tcp {
@@ -50,13 +50,13 @@ enum Place {
 #[error("not an address of rtlogd: {0:?} (such as http://127.0.0.1:7070 or unix:/run/rtlogd/rtlogd.sock)")]
 pub(crate) struct BadUrl(String);
 
-impl Server {
+impl RemoteDaemon {
     /// The Unix socket where there is one, else the usual port of this machine.
-    pub(crate) fn usual() -> Self {
-        if Path::new(SOCKET).exists() {
-            return Place::Unix(SOCKET.into()).into();
+    pub(crate) fn default_local() -> Self {
+        if Path::new(DEFAULT_DAEMON_SOCKET).exists() {
+            return Endpoint::Unix(DEFAULT_DAEMON_SOCKET.into()).into();
         }
-        Place::Tcp { secure: false, authority: "127.0.0.1:7070".to_owned(), base: String::new() }.into()
+        Endpoint::Tcp { secure: false, authority: "127.0.0.1:7070".to_owned(), base: String::new() }.into()
     }
 
     /// The same, and this token is shown to it.
@@ -65,58 +65,61 @@ impl Server {
     }
 
     /// Sends a request, and waits for the head of the answer as long as it takes.
-    pub(super) async fn ask(
+    pub(super) async fn send_request(
         &self,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
         body: Bytes,
-    ) -> Result<Answer, ClientError> {
-        let missing = |error| ClientError::Missing(self.to_string(), error);
+    ) -> Result<ClientResponse, ClientError> {
+        let missing = |error| ClientError::Unreachable(self.to_string(), error);
         let late = |_| missing(io::ErrorKind::TimedOut.into());
         let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let headers: Vec<_> =
             headers.iter().copied().chain(bearer.as_deref().map(|bearer| ("authorization", bearer))).collect();
         let headers = headers.as_slice();
-        match &self.place {
-            Place::Unix(socket) => {
-                let stream = timeout(CONNECT, UnixStream::connect(socket)).await.map_err(late)?.map_err(missing)?;
+        match &self.endpoint {
+            Endpoint::Unix(socket) => {
+                let stream =
+                    timeout(CONNECT_TIMEOUT, UnixStream::connect(socket)).await.map_err(late)?.map_err(missing)?;
                 exchange(stream, "localhost", request(method, "localhost", path, headers, body)?).await
             }
-            Place::Tcp { secure, authority, base } => {
-                let stream = timeout(CONNECT, TcpStream::connect(authority)).await.map_err(late)?.map_err(missing)?;
+            Endpoint::Tcp { secure, authority, base } => {
+                let stream =
+                    timeout(CONNECT_TIMEOUT, TcpStream::connect(authority)).await.map_err(late)?.map_err(missing)?;
                 let path = format!("{base}{path}");
                 let request = request(method, authority, &path, headers, body)?;
                 if !secure {
                     return exchange(stream, authority, request).await;
                 }
-                let stream = timeout(CONNECT, tls::shake(stream, authority)).await.map_err(late)?.map_err(missing)?;
+                let stream =
+                    timeout(CONNECT_TIMEOUT, tls::connect(stream, authority)).await.map_err(late)?.map_err(missing)?;
                 exchange(stream, authority, request).await
             }
         }
     }
 }
 
-impl From<Place> for Server {
-    fn from(place: Place) -> Self {
-        Self { place, token: None }
+impl From<Endpoint> for RemoteDaemon {
+    fn from(place: Endpoint) -> Self {
+        Self { endpoint: place, token: None }
     }
 }
 
 /// Without the token.
-impl fmt::Debug for Server {
+impl fmt::Debug for RemoteDaemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Server").field("place", &self.endpoint).finish_non_exhaustive()
     }
 }
 
-impl FromStr for Server {
+impl FromStr for RemoteDaemon {
     type Err = BadUrl;
     fn from_str(text: &str) -> Result<Self, BadUrl> {
         let bad = || BadUrl(text.chars().take(100).collect());
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            return if path.starts_with('/') { Ok(Place::Unix(path.into()).into()) } else { Err(bad()) };
+            return if path.starts_with('/') { Ok(Endpoint::Unix(path.into()).into()) } else { Err(bad()) };
         }
         let uri: Uri = text.parse().map_err(|_| bad())?;
         let (Some(scheme), Some(host), None) = (uri.scheme_str(), uri.host(), uri.query()) else { return Err(bad()) };
@@ -126,15 +129,15 @@ impl FromStr for Server {
             _ => return Err(bad()),
         };
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(port));
-        Ok(Place::Tcp { secure, authority, base: uri.path().trim_end_matches('/').to_owned() }.into())
+        Ok(Endpoint::Tcp { secure, authority, base: uri.path().trim_end_matches('/').to_owned() }.into())
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for RemoteDaemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Unix(path) => write!(f, "unix:{}", path.display()),
-            Place::Tcp { secure, authority, base } => {
+        match &self.endpoint {
+            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
+            Endpoint::Tcp { secure, authority, base } => {
                 write!(f, "http{}://{authority}{base}", if *secure { "s" } else { "" })
             }
         }
@@ -152,61 +155,61 @@ fn request(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    request.body(Full::new(body)).map_err(|error| ClientError::Odd(error.to_string()))
+    request.body(Full::new(body)).map_err(|error| ClientError::UnexpectedResponse(error.to_string()))
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     host: &str,
     request: Request<Full<Bytes>>,
-) -> Result<Answer, ClientError> {
+) -> Result<ClientResponse, ClientError> {
     log::debug!(host, path:% = request.uri(); "request");
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Broken)?;
-    let mut connection: Connection = Box::pin(connection);
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Connection)?;
+    let mut connection: ConnectionDriver = Box::pin(connection);
     let mut sent = Box::pin(sender.send_request(request));
     let response = loop {
         select! {
-            response = &mut sent => break response.map_err(ClientError::Broken)?,
+            response = &mut sent => break response.map_err(ClientError::Connection)?,
             // The sender tells of its end.
             ended = &mut connection => connection = Box::pin(async { ended?; std::future::pending().await }),
         }
     };
     let (head, body) = response.into_parts();
-    let answer = Answer { status: head.status, body, connection };
+    let answer = ClientResponse { status: head.status, body, driver: connection };
     if head.status.is_success() {
         return Ok(answer);
     }
     let status = head.status;
-    let body = answer.whole(64 << 10).await.unwrap_or_default();
+    let body = answer.read_all(64 << 10).await.unwrap_or_default();
     Err(refusal(status, &body))
 }
 
 /// What drives the exchange.
-type Connection = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
+type ConnectionDriver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
 
 /// An answer whose body is yet to be read.
-pub(super) struct Answer {
+pub(super) struct ClientResponse {
     pub(super) status: StatusCode,
     body: Incoming,
-    connection: Connection,
+    driver: ConnectionDriver,
 }
 
-impl Answer {
+impl ClientResponse {
     /// What comes next of the body; `None` at its proper end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
             let frame = select! {
                 biased;
                 frame = self.body.frame() => frame,
-                ended = &mut self.connection => {
+                ended = &mut self.driver => {
                     // The body knows whether that was its end.
-                    self.connection = Box::pin(async { ended?; std::future::pending().await });
+                    self.driver = Box::pin(async { ended?; std::future::pending().await });
                     continue;
                 }
             };
             match frame {
                 None => return Ok(None),
-                Some(Err(error)) => return Err(ClientError::Broken(error)),
+                Some(Err(error)) => return Err(ClientError::Connection(error)),
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {
                         return Ok(Some(bytes));
@@ -217,11 +220,11 @@ impl Answer {
     }
 
     /// All of it, up to `most` bytes.
-    pub(super) async fn whole(mut self, most: usize) -> Result<Vec<u8>, ClientError> {
+    pub(super) async fn read_all(mut self, most: usize) -> Result<Vec<u8>, ClientError> {
         let mut all = Vec::new();
         while let Some(bytes) = self.next().await? {
             if all.len() + bytes.len() > most {
-                return Err(ClientError::Odd(format!("more than {most} bytes")));
+                return Err(ClientError::UnexpectedResponse(format!("more than {most} bytes")));
             }
             all.extend_from_slice(&bytes);
         }
@@ -230,7 +233,7 @@ impl Answer {
 }
 
 /// As a part of a path or of a query (RFC 3986, section 2.3).
-pub(super) fn escape(text: &str) -> String {
+pub(super) fn percent_encode(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -249,7 +252,7 @@ mod tests {
     #[test]
     fn a_server_is_an_address_or_a_socket() {
         let at = |secure, authority: &str, base: &str| {
-            Server::from(Place::Tcp { secure, authority: authority.to_owned(), base: base.to_owned() })
+            RemoteDaemon::from(Endpoint::Tcp { secure, authority: authority.to_owned(), base: base.to_owned() })
         };
         let tcp = |authority: &str, base: &str| at(false, authority, base);
         let table = [
@@ -257,19 +260,19 @@ mod tests {
             ("http://127.0.0.1:7070", tcp("127.0.0.1:7070", "")),
             ("http://[::1]:7070/", tcp("[::1]:7070", "")),
             ("http://ci.example.com/logs/", tcp("ci.example.com:80", "/logs")),
-            ("unix:/run/x.sock", Place::Unix("/run/x.sock".into()).into()),
-            ("unix:///run/x.sock", Place::Unix("/run/x.sock".into()).into()),
+            ("unix:/run/x.sock", Endpoint::Unix("/run/x.sock".into()).into()),
+            ("unix:///run/x.sock", Endpoint::Unix("/run/x.sock".into()).into()),
         ];
         for (text, server) in table {
             assert_eq!(text.parse(), Ok(server), "{text}");
         }
         for bad in ["", "127.0.0.1:7070", "unix:x", "http://", "http://a/?b", "ftp://a"] {
-            assert!(bad.parse::<Server>().is_err(), "{bad}");
+            assert!(bad.parse::<RemoteDaemon>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn what_would_end_a_parameter_is_escaped() {
-        assert_eq!(escape("a b&c=d/é+~._-"), "a%20b%26c%3Dd%2F%C3%A9%2B~._-");
+        assert_eq!(percent_encode("a b&c=d/é+~._-"), "a%20b%26c%3Dd%2F%C3%A9%2B~._-");
     }
 }

@@ -16,31 +16,31 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::source;
-use crate::terminal::{self, Text};
-use crate::wire::sse::SATISFIED;
+use crate::terminal::{self, SafeText};
+use crate::wire::sse::COMPLETED_MARK;
 
-use super::connect::{Server, escape};
-use super::decode::{Decoder, Message};
-use super::{ClientError, Ended, LONGEST_ANSWER, Listed, parse};
+use super::connect::{RemoteDaemon, percent_encode};
+use super::sse_decoder::{ParsedSseMessage, SseDecoder};
+use super::{ClientError, MAX_RESPONSE_SIZE, RemoteRunEnd, RemoteStream, parse};
 
 /// The daemon says something at least every 15 seconds; after three of them in silence the connection is taken for dead.
-const SILENCE: Duration = Duration::from_secs(45);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Wait before connecting again, unless the daemon named another.
-const RETRY: Duration = Duration::from_secs(1);
+const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
 /// Longest time in which a daemon that was there may be away: to be upgraded takes less.
-const AWAY: Duration = Duration::from_mins(1);
+const MAX_DAEMON_ABSENCE: Duration = Duration::from_mins(1);
 
 /// What is said where nothing more can come.
-const GONE: &str = "the stream is gone";
+const STREAM_GONE: &str = "the stream is gone";
 
 /// Exit code where nobody knows how the process would have ended (`EX_TEMPFAIL` of sysexits.h).
-const DAEMON_GONE: u8 = 75;
+const EXIT_DAEMON_GONE: u8 = 75;
 
 /// What to follow, and what of it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct FollowOptions {
     pub(crate) names: Vec<String>,
     pub(crate) tail: Option<String>,
     pub(crate) since: Option<String>,
@@ -51,28 +51,38 @@ pub(crate) struct Wanted {
 }
 
 /// Follows all of them until each is over; the code is that of the first, in the order given, that did not succeed.
-pub(super) async fn follow(server: &Server, wanted: Wanted) -> Result<ExitCode, ClientError> {
+pub(super) async fn follow(server: &RemoteDaemon, wanted: FollowOptions) -> Result<ExitCode, ClientError> {
     let several = wanted.names.len() > 1;
     let longest = wanted.names.iter().map(String::len).max().unwrap_or(0);
     let terminal = terminal::is_terminal();
     let followers = (1u8..).zip(&wanted.names).map(|(number, name)| {
-        let prefix = several.then(|| Text::prefix(name, longest, terminal.then_some(number)));
-        let lines = terminal::Line::new(terminal);
+        let prefix = several.then(|| SafeText::prefix(name, longest, terminal.then_some(number)));
+        let lines = terminal::LineSanitizer::new(terminal);
         let query = wanted.query();
-        Follower { server, name, query, json: wanted.json, prefix, lines, begun: false, over: Over::Never }.run()
+        StreamFollower {
+            server,
+            name,
+            query,
+            json: wanted.json,
+            prefix,
+            sanitizer: lines,
+            line_open: false,
+            until: FollowUntil::Never,
+        }
+        .run()
     });
     let codes = try_join_all(followers).await?;
     Ok(ExitCode::from(codes.into_iter().find(|code| *code != 0).unwrap_or(0)))
 }
 
-impl Wanted {
+impl FollowOptions {
     fn query(&self) -> String {
         let mut query = "format=sse&data=json".to_owned();
         let one = |name, value: &Option<String>| value.as_ref().map(|value| (name, value.clone()));
         let all = [one("tail", &self.tail), one("since", &self.since), one("run", &self.run)].into_iter().flatten();
         let all = all.chain(self.grep.iter().map(|regex| ("grep", regex.clone())));
         for (name, value) in all.chain(self.exclude.iter().map(|regex| ("exclude", regex.clone()))) {
-            write!(query, "&{name}={}", escape(&value)).expect("a text takes all");
+            write!(query, "&{name}={}", percent_encode(&value)).expect("a text takes all");
         }
         query
     }
@@ -80,31 +90,31 @@ impl Wanted {
 
 /// With the end of which run it is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
+enum FollowUntil {
     /// Of none: it is no process.
     Never,
     /// Of this one, or of a later one.
-    With(u64),
+    RunEnd(u64),
 }
 
 /// One stream.
-struct Follower<'a> {
-    server: &'a Server,
+struct StreamFollower<'a> {
+    server: &'a RemoteDaemon,
     name: &'a str,
     query: String,
     json: bool,
     /// Before each of its lines, if there are several streams.
-    prefix: Option<Text>,
+    prefix: Option<SafeText>,
     /// What makes its lines safe to print.
-    lines: terminal::Line,
+    sanitizer: terminal::LineSanitizer,
     /// The last line printed goes on.
-    begun: bool,
-    over: Over,
+    line_open: bool,
+    until: FollowUntil,
 }
 
 /// What of an event is printed.
 #[derive(Deserialize)]
-struct Line {
+struct LineEvent {
     text: String,
     bytes: Option<String>,
     #[serde(default)]
@@ -112,39 +122,43 @@ struct Line {
 }
 
 /// Why a connection is done with.
-enum Cut {
+enum Disconnect {
     /// It ended properly; the daemon said before that it stops.
     Stopping,
     Ended,
     /// Nothing more can come.
-    Nothing,
-    Broke(ClientError),
+    NothingLeft,
+    Failed(ClientError),
 }
 
-impl Follower<'_> {
+impl StreamFollower<'_> {
     /// Gives back the code to exit with.
     async fn run(mut self) -> Result<u8, ClientError> {
-        if let Some(ended) = self.look().await? {
+        if let Some(ended) = self.check_state().await? {
             // It was over before we came: what there is, and how it ended.
             self.query += "&follow=false";
-            let mut decoder = Decoder::default();
-            self.over = Over::Never;
+            let mut decoder = SseDecoder::default();
+            self.until = FollowUntil::Never;
             loop {
                 match self.connection(&mut decoder, &mut Instant::now()).await? {
-                    ControlFlow::Continue(Cut::Broke(error)) => return Err(error),
-                    ControlFlow::Continue(Cut::Ended) if !decoder.last_id.ends_with(SATISFIED) => {
+                    ControlFlow::Continue(Disconnect::Failed(error)) => return Err(error),
+                    ControlFlow::Continue(Disconnect::Ended) if !decoder.last_id.ends_with(COMPLETED_MARK) => {
                         // The connection had lived its time before all was told.
                         decoder.reconnect();
-                        sleep(decoder.retry.map_or(RETRY, Duration::from_millis)).await;
+                        sleep(decoder.retry.map_or(DEFAULT_RECONNECT_DELAY, Duration::from_millis)).await;
                     }
                     // With a last id, all was told.
-                    ControlFlow::Continue(Cut::Nothing) if decoder.last_id.is_empty() => return Ok(self.gone(GONE)),
-                    ControlFlow::Continue(Cut::Ended | Cut::Stopping | Cut::Nothing) => return Ok(self.code(&ended)),
+                    ControlFlow::Continue(Disconnect::NothingLeft) if decoder.last_id.is_empty() => {
+                        return Ok(self.report_gone(STREAM_GONE));
+                    }
+                    ControlFlow::Continue(Disconnect::Ended | Disconnect::Stopping | Disconnect::NothingLeft) => {
+                        return Ok(self.exit_code_of(&ended));
+                    }
                     ControlFlow::Break(code) => return Ok(code),
                 }
             }
         }
-        let mut decoder = Decoder::default();
+        let mut decoder = SseDecoder::default();
         let mut heard = Instant::now();
         loop {
             let cut = match self.connection(&mut decoder, &mut heard).await? {
@@ -152,71 +166,79 @@ impl Follower<'_> {
                 ControlFlow::Continue(cut) => cut,
             };
             match cut {
-                Cut::Stopping if !self.is_served().await => return Ok(self.gone("the daemon was stopped")),
-                Cut::Nothing => return Ok(self.gone(GONE)),
-                // If it was only this stream, its configuration changed.
-                Cut::Stopping | Cut::Ended => {}
-                // What it does not allow now it will not allow later.
-                Cut::Broke(error @ (ClientError::Refused(_) | ClientError::Odd(_))) => return Err(error),
-                Cut::Broke(error) if heard.elapsed() > AWAY => {
-                    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                    return Ok(self.gone(&format!("{error}{cause}")));
+                Disconnect::Stopping if !self.is_daemon_ready().await => {
+                    return Ok(self.report_gone("the daemon was stopped"));
                 }
-                Cut::Broke(error) => log::info!(stream = self.name, error:% = error; "connecting again"),
+                Disconnect::NothingLeft => return Ok(self.report_gone(STREAM_GONE)),
+                // If it was only this stream, its configuration changed.
+                Disconnect::Stopping | Disconnect::Ended => {}
+                // What it does not allow now it will not allow later.
+                Disconnect::Failed(error @ (ClientError::Refused(_) | ClientError::UnexpectedResponse(_))) => {
+                    return Err(error);
+                }
+                Disconnect::Failed(error) if heard.elapsed() > MAX_DAEMON_ABSENCE => {
+                    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                    return Ok(self.report_gone(&format!("{error}{cause}")));
+                }
+                Disconnect::Failed(error) => log::info!(stream = self.name, error:% = error; "connecting again"),
             }
             decoder.reconnect();
-            sleep(decoder.retry.map_or(RETRY, Duration::from_millis)).await;
+            sleep(decoder.retry.map_or(DEFAULT_RECONNECT_DELAY, Duration::from_millis)).await;
         }
     }
 
     /// Looks how the stream is. Gives back how its last run ended, if nothing more comes by itself.
-    async fn look(&mut self) -> Result<Option<Ended>, ClientError> {
-        let path = format!("/streams/{}/state", escape(self.name));
-        let answer = self.server.ask(Method::GET, &path, &[], Bytes::new());
-        let late = |_| ClientError::Missing(self.server.to_string(), io::ErrorKind::TimedOut.into());
-        let answer = timeout(SILENCE, answer).await.map_err(late)??;
-        let stream: Listed = parse(&answer.whole(LONGEST_ANSWER).await?)?;
+    async fn check_state(&mut self) -> Result<Option<RemoteRunEnd>, ClientError> {
+        let path = format!("/streams/{}/state", percent_encode(self.name));
+        let answer = self.server.send_request(Method::GET, &path, &[], Bytes::new());
+        let late = |_| ClientError::Unreachable(self.server.to_string(), io::ErrorKind::TimedOut.into());
+        let answer = timeout(SILENCE_TIMEOUT, answer).await.map_err(late)??;
+        let stream: RemoteStream = parse(&answer.read_all(MAX_RESPONSE_SIZE).await?)?;
         if stream.kind != "process" {
             return Ok(None);
         }
         // One that said nothing yet has its first run before it.
-        self.over = Over::With(0);
+        self.until = FollowUntil::RunEnd(0);
         let Some(source) = stream.source else { return Ok(None) };
-        self.over = Over::With(source.run.or(source.last.as_ref().map(|last| last.run + 1)).unwrap_or(0));
+        self.until = FollowUntil::RunEnd(source.run.or(source.last.as_ref().map(|last| last.run + 1)).unwrap_or(0));
         Ok(source.last.filter(|_| source.state == "stopped"))
     }
 
     /// One connection, from the place that was reached. Breaks with the code to exit with.
     async fn connection(
         &mut self,
-        decoder: &mut Decoder,
+        decoder: &mut SseDecoder,
         heard: &mut Instant,
-    ) -> Result<ControlFlow<u8, Cut>, ClientError> {
-        let path = format!("/streams/{}?{}", escape(self.name), self.query);
+    ) -> Result<ControlFlow<u8, Disconnect>, ClientError> {
+        let path = format!("/streams/{}?{}", percent_encode(self.name), self.query);
         let last = decoder.last_id.clone();
         let headers = [("last-event-id", last.as_str())];
         let headers = if last.is_empty() { &headers[..0] } else { &headers[..] };
-        let late = || Cut::Broke(ClientError::Missing(self.server.to_string(), io::ErrorKind::TimedOut.into()));
-        let mut answer = match timeout(SILENCE, self.server.ask(Method::GET, &path, headers, Bytes::new())).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Ok(ControlFlow::Continue(Cut::Broke(error))),
-            Err(_) => return Ok(ControlFlow::Continue(late())),
-        };
+        let late =
+            || Disconnect::Failed(ClientError::Unreachable(self.server.to_string(), io::ErrorKind::TimedOut.into()));
+        let mut answer =
+            match timeout(SILENCE_TIMEOUT, self.server.send_request(Method::GET, &path, headers, Bytes::new())).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) => return Ok(ControlFlow::Continue(Disconnect::Failed(error))),
+                Err(_) => return Ok(ControlFlow::Continue(late())),
+            };
         if answer.status == StatusCode::NO_CONTENT {
-            return Ok(ControlFlow::Continue(Cut::Nothing));
+            return Ok(ControlFlow::Continue(Disconnect::NothingLeft));
         }
         let mut stopping = false;
         loop {
             *heard = Instant::now();
-            let bytes = match timeout(SILENCE, answer.next()).await {
+            let bytes = match timeout(SILENCE_TIMEOUT, answer.next()).await {
                 Ok(Ok(Some(bytes))) => bytes,
-                Ok(Ok(None)) => return Ok(ControlFlow::Continue(if stopping { Cut::Stopping } else { Cut::Ended })),
-                Ok(Err(error)) => return Ok(ControlFlow::Continue(Cut::Broke(error))),
+                Ok(Ok(None)) => {
+                    return Ok(ControlFlow::Continue(if stopping { Disconnect::Stopping } else { Disconnect::Ended }));
+                }
+                Ok(Err(error)) => return Ok(ControlFlow::Continue(Disconnect::Failed(error))),
                 Err(_) => return Ok(ControlFlow::Continue(late())),
             };
             let mut messages = Vec::new();
-            decoder.push(&bytes, |message| messages.push(message)).map_err(ClientError::Odd)?;
-            let mut out = Text::default();
+            decoder.push(&bytes, |message| messages.push(message)).map_err(ClientError::UnexpectedResponse)?;
+            let mut out = SafeText::default();
             let mut code = None;
             for message in messages {
                 if let Some(over) = self.message(&message, &mut stopping, &mut out)? {
@@ -226,7 +248,7 @@ impl Follower<'_> {
             }
             terminal::print(&out).map_err(ClientError::Output)?;
             if let Some(code) = code {
-                return Ok(ControlFlow::Break(self.finish(&code).await));
+                return Ok(ControlFlow::Break(self.report_end(&code).await));
             }
         }
     }
@@ -234,10 +256,10 @@ impl Follower<'_> {
     /// Prints one message. Gives back how the run ended, if it is over with it.
     fn message(
         &mut self,
-        message: &Message,
+        message: &ParsedSseMessage,
         stopping: &mut bool,
-        out: &mut Text,
-    ) -> Result<Option<Ended>, ClientError> {
+        out: &mut SafeText,
+    ) -> Result<Option<RemoteRunEnd>, ClientError> {
         if self.json && message.event != "open" && message.event != "progress" {
             self.json(message, out)?;
         }
@@ -247,8 +269,8 @@ impl Follower<'_> {
                 let fields: Value = parse(message.data.as_bytes())?;
                 let missed = fields["missed"].as_u64().map_or("an unknown number of".to_owned(), |n| n.to_string());
                 match fields["reason"].as_str() {
-                    Some(reason) => self.say(&format!("{missed} lines were lost: {reason}")),
-                    None => self.say(&format!("{missed} events were missed here: they are not kept any more")),
+                    Some(reason) => self.print_notice(&format!("{missed} lines were lost: {reason}")),
+                    None => self.print_notice(&format!("{missed} events were missed here: they are not kept any more")),
                 }
             }
             "state" => {
@@ -256,8 +278,8 @@ impl Follower<'_> {
                 *stopping = fields["state"] == "stopping";
             }
             "end" => {
-                let ended: Ended = parse(message.data.as_bytes())?;
-                if matches!(self.over, Over::With(run) if ended.run >= run) {
+                let ended: RemoteRunEnd = parse(message.data.as_bytes())?;
+                if matches!(self.until, FollowUntil::RunEnd(run) if ended.run >= run) {
                     return Ok(Some(ended));
                 }
             }
@@ -266,20 +288,20 @@ impl Follower<'_> {
         Ok(None)
     }
 
-    fn line(&mut self, line: Line, out: &mut Text) {
-        if let Some(prefix) = self.prefix.as_ref().filter(|_| !self.begun) {
+    fn line(&mut self, line: LineEvent, out: &mut SafeText) {
+        if let Some(prefix) = self.prefix.as_ref().filter(|_| !self.line_open) {
             out.push(prefix);
         }
         // Between the pieces of one stream's line may come lines of others.
-        self.begun = line.continued && self.prefix.is_none();
+        self.line_open = line.continued && self.prefix.is_none();
         let bytes = line.bytes.and_then(|bytes| BASE64.decode(bytes).ok());
-        out.push(&self.lines.piece(bytes.as_deref().unwrap_or(line.text.as_bytes()), self.begun));
-        if !self.begun {
-            out.push(&Text::newline());
+        out.push(&self.sanitizer.sanitize(bytes.as_deref().unwrap_or(line.text.as_bytes()), self.line_open));
+        if !self.line_open {
+            out.push(&SafeText::newline());
         }
     }
 
-    fn json(&self, message: &Message, out: &mut Text) -> Result<(), ClientError> {
+    fn json(&self, message: &ParsedSseMessage, out: &mut SafeText) -> Result<(), ClientError> {
         let terminal = terminal::is_terminal();
         if message.event == "gap" || self.prefix.is_some() {
             let mut fields: Value = parse(message.data.as_bytes())?;
@@ -287,47 +309,47 @@ impl Follower<'_> {
                 fields["kind"] = "gap".into();
             }
             fields["stream"] = self.name.into();
-            out.push(&Text::json(fields.to_string().as_bytes(), terminal));
+            out.push(&SafeText::json(fields.to_string().as_bytes(), terminal));
         } else {
-            out.push(&Text::json(message.data.as_bytes(), terminal));
+            out.push(&SafeText::json(message.data.as_bytes(), terminal));
         }
         Ok(())
     }
 
     /// Whether the daemon goes on.
-    async fn is_served(&self) -> bool {
-        let asked = self.server.ask(Method::GET, "/health/ready", &[], Bytes::new());
-        matches!(timeout(SILENCE, asked).await, Ok(Ok(answer)) if answer.status == StatusCode::OK)
+    async fn is_daemon_ready(&self) -> bool {
+        let asked = self.server.send_request(Method::GET, "/health/ready", &[], Bytes::new());
+        matches!(timeout(SILENCE_TIMEOUT, asked).await, Ok(Ok(answer)) if answer.status == StatusCode::OK)
     }
 
-    async fn finish(&self, ended: &Ended) -> u8 {
+    async fn report_end(&self, ended: &RemoteRunEnd) -> u8 {
         match ended.cause.as_str() {
-            "daemon-stopped" if self.is_served().await => {
-                self.gone("the process was stopped, since its configuration changed")
+            "daemon-stopped" if self.is_daemon_ready().await => {
+                self.report_gone("the process was stopped, since its configuration changed")
             }
-            "daemon-stopped" => self.gone("the daemon was stopped, and the process with it"),
-            "daemon-killed" => self.gone("the daemon was killed, and nobody knows how the process ended"),
-            _ => self.code(ended),
+            "daemon-stopped" => self.report_gone("the daemon was stopped, and the process with it"),
+            "daemon-killed" => self.report_gone("the daemon was killed, and nobody knows how the process ended"),
+            _ => self.exit_code_of(ended),
         }
     }
 
     /// The status that a shell would give.
-    fn code(&self, ended: &Ended) -> u8 {
+    fn exit_code_of(&self, ended: &RemoteRunEnd) -> u8 {
         if let Some(code) = ended.code {
             return u8::try_from(code).unwrap_or(u8::MAX);
         }
-        let Some(signal) = &ended.signal else { return DAEMON_GONE };
-        self.say(&format!("the process was ended by the signal {signal}"));
+        let Some(signal) = &ended.signal else { return EXIT_DAEMON_GONE };
+        self.print_notice(&format!("the process was ended by the signal {signal}"));
         128u8.saturating_add(source::signal_number(signal).unwrap_or(0))
     }
 
-    fn gone(&self, why: &str) -> u8 {
-        self.say(why);
-        DAEMON_GONE
+    fn report_gone(&self, why: &str) -> u8 {
+        self.print_notice(why);
+        EXIT_DAEMON_GONE
     }
 
     /// Tells people something that is not in the stream.
-    fn say(&self, what: &str) {
-        terminal::tell(&Text::message(&format!("rtlogd: {}: {what}", self.name)));
+    fn print_notice(&self, what: &str) {
+        terminal::print_error(&SafeText::message(&format!("rtlogd: {}: {what}", self.name)));
     }
 }

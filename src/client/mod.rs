@@ -1,7 +1,7 @@
 //! `rtlogd ls`, `follow`, `send` and their like: the other end of our own HTTP. Knows what the daemon says, not how it is made.
 
 mod connect;
-mod decode;
+mod sse_decoder;
 mod follow;
 mod tls;
 
@@ -14,25 +14,25 @@ use serde::Deserialize;
 use tokio::runtime::Builder;
 
 use crate::event::one_line;
-use crate::terminal::{self, Text};
+use crate::terminal::{self, SafeText};
 
-pub(crate) use connect::Server;
-pub(crate) use follow::Wanted;
+pub(crate) use connect::RemoteDaemon;
+pub(crate) use follow::FollowOptions;
 
 /// Longest answer that is read whole, in bytes: the list of some ten thousand streams.
-const LONGEST_ANSWER: usize = 16 << 20;
+const MAX_RESPONSE_SIZE: usize = 16 << 20;
 
 /// Why the daemon could not be asked, or what it said.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     #[error("no rtlogd answers at {0} (is it running? --url or RTLOGD_URL names another)")]
-    Missing(String, #[source] io::Error),
+    Unreachable(String, #[source] io::Error),
     #[error("the connection to rtlogd broke")]
-    Broken(#[source] hyper::Error),
+    Connection(#[source] hyper::Error),
     #[error("{0}")]
     Refused(String),
     #[error("rtlogd's answer cannot be understood: {0}")]
-    Odd(String),
+    UnexpectedResponse(String),
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
     #[error("cannot start the runtime")]
@@ -41,14 +41,14 @@ pub(crate) enum ClientError {
 
 /// What is asked of the daemon.
 #[derive(Debug)]
-pub(crate) enum Task {
+pub(crate) enum ClientCommand {
     List,
-    Follow(Wanted),
+    Follow(FollowOptions),
     /// Types it; then ends the input.
     Send {
         name: String,
         text: String,
-        end: bool,
+        end_input: bool,
     },
     Start(String),
     Stop(String),
@@ -60,25 +60,31 @@ pub(crate) enum Task {
 }
 
 /// Does it, and gives back the code to exit with.
-pub(crate) fn run(server: &Server, task: Task) -> Result<ExitCode, ClientError> {
+pub(crate) fn run(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode, ClientError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(ClientError::Runtime)?;
     runtime.block_on(async {
         let post = async |path: String, body: String| {
-            let answer = server.ask(Method::POST, &path, &[], Bytes::from(body)).await?;
-            answer.whole(LONGEST_ANSWER).await.map(|_| ExitCode::SUCCESS)
+            let answer = server.send_request(Method::POST, &path, &[], Bytes::from(body)).await?;
+            answer.read_all(MAX_RESPONSE_SIZE).await.map(|_| ExitCode::SUCCESS)
         };
         match task {
-            Task::List => list(server).await,
-            Task::Follow(wanted) => follow::follow(server, wanted).await,
-            Task::Send { name, text, end } => {
+            ClientCommand::List => list(server).await,
+            ClientCommand::Follow(wanted) => follow::follow(server, wanted).await,
+            ClientCommand::Send { name, text, end_input: end } => {
                 let end = if end { "?eof=true" } else { "" };
-                post(format!("/streams/{}/input{end}", connect::escape(&name)), text).await
+                post(format!("/streams/{}/input{end}", connect::percent_encode(&name)), text).await
             }
-            Task::Start(name) => post(format!("/streams/{}/start", connect::escape(&name)), String::new()).await,
-            Task::Stop(name) => post(format!("/streams/{}/stop", connect::escape(&name)), String::new()).await,
-            Task::Restart(name) => post(format!("/streams/{}/restart", connect::escape(&name)), String::new()).await,
-            Task::Signal { name, signal } => {
-                let (name, signal) = (connect::escape(&name), connect::escape(&signal));
+            ClientCommand::Start(name) => {
+                post(format!("/streams/{}/start", connect::percent_encode(&name)), String::new()).await
+            }
+            ClientCommand::Stop(name) => {
+                post(format!("/streams/{}/stop", connect::percent_encode(&name)), String::new()).await
+            }
+            ClientCommand::Restart(name) => {
+                post(format!("/streams/{}/restart", connect::percent_encode(&name)), String::new()).await
+            }
+            ClientCommand::Signal { name, signal } => {
+                let (name, signal) = (connect::percent_encode(&name), connect::percent_encode(&signal));
                 post(format!("/streams/{name}/signal?signal={signal}"), String::new()).await
             }
         }
@@ -87,40 +93,40 @@ pub(crate) fn run(server: &Server, task: Task) -> Result<ExitCode, ClientError> 
 
 /// A stream as the list has it.
 #[derive(Debug, Deserialize)]
-struct Listed {
+struct RemoteStream {
     name: String,
     kind: String,
     #[serde(default)]
     description: String,
-    source: Option<Source>,
+    source: Option<RemoteSource>,
     rate: f64,
     readers: usize,
 }
 
 /// How a source is, as far as it matters here.
 #[derive(Debug, Deserialize)]
-struct Source {
+struct RemoteSource {
     state: String,
     run: Option<u64>,
-    last: Option<Ended>,
+    last: Option<RemoteRunEnd>,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, Deserialize)]
-struct Ended {
+struct RemoteRunEnd {
     run: u64,
     code: Option<i32>,
     signal: Option<String>,
     cause: String,
 }
 
-async fn list(server: &Server) -> Result<ExitCode, ClientError> {
+async fn list(server: &RemoteDaemon) -> Result<ExitCode, ClientError> {
     #[derive(Deserialize)]
-    struct List {
-        streams: Vec<Listed>,
+    struct StreamListResponse {
+        streams: Vec<RemoteStream>,
     }
-    let answer = server.ask(Method::GET, "/streams", &[], Bytes::new()).await?;
-    let List { streams } = parse(&answer.whole(LONGEST_ANSWER).await?)?;
+    let answer = server.send_request(Method::GET, "/streams", &[], Bytes::new()).await?;
+    let StreamListResponse { streams } = parse(&answer.read_all(MAX_RESPONSE_SIZE).await?)?;
     let longest = streams.iter().map(|stream| stream.name.len()).max().unwrap_or(0).max(4);
     let mut text =
         format!("{:longest$}  {:7}  {:12}  {:>8}  {:>7}  DESCRIPTION\n", "NAME", "KIND", "STATE", "LINES/S", "READERS");
@@ -135,21 +141,21 @@ async fn list(server: &Server) -> Result<ExitCode, ClientError> {
         );
         text.extend([line.trim_end(), "\n"]);
     }
-    terminal::print(&Text::lines(&text)).map_err(ClientError::Output)?;
+    terminal::print(&SafeText::lines(&text)).map_err(ClientError::Output)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(text).map_err(|error| ClientError::Odd(error.to_string()))
+    serde_json::from_slice(text).map_err(|error| ClientError::UnexpectedResponse(error.to_string()))
 }
 
 /// What a refusal says (RFC 9457), or its status if it says nothing.
 fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
     #[derive(Deserialize)]
-    struct Problem {
+    struct ProblemDetail {
         detail: String,
     }
-    match serde_json::from_slice::<Problem>(body) {
+    match serde_json::from_slice::<ProblemDetail>(body) {
         Ok(problem) => ClientError::Refused(problem.detail),
         Err(_) => ClientError::Refused(format!("rtlogd refused: {status}")),
     }

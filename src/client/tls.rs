@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Shakes hands with the server of this name and port.
-pub(super) async fn shake(stream: TcpStream, authority: &str) -> io::Result<TlsStream<TcpStream>> {
+pub(super) async fn connect(stream: TcpStream, authority: &str) -> io::Result<TlsStream<TcpStream>> {
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let name = ServerName::try_from(bare.to_owned()).map_err(io::Error::other)?;

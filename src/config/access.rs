@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Longest pattern of names, in bytes: four of the longest names, each with a star.
-const LONGEST_PATTERN: usize = 264;
+const MAX_NAME_PATTERN_SIZE: usize = 264;
 
 /// Something that may be done with a stream. None of them has another in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
@@ -43,7 +43,9 @@ pub struct NamePattern(String);
 
 /// A text that is not a [`NamePattern`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a pattern has 1 to {LONGEST_PATTERN} bytes, where * stands for any letters and ? for one; this is {0:?}")]
+#[error(
+    "a pattern has 1 to {MAX_NAME_PATTERN_SIZE} bytes, where * stands for any letters and ? for one; this is {0:?}"
+)]
 pub struct BadNamePattern(String);
 
 impl NamePattern {
@@ -76,7 +78,7 @@ impl NamePattern {
 impl FromStr for NamePattern {
     type Err = BadNamePattern;
     fn from_str(text: &str) -> Result<Self, BadNamePattern> {
-        let fits = (1..=LONGEST_PATTERN).contains(&text.len()) && !text.contains(char::is_control);
+        let fits = (1..=MAX_NAME_PATTERN_SIZE).contains(&text.len()) && !text.contains(char::is_control);
         if fits { Ok(Self(text.to_owned())) } else { Err(BadNamePattern(text.chars().take(100).collect())) }
     }
 }
@@ -105,23 +107,23 @@ impl Grant {
 
 /// Who gets in.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Access {
+pub struct AccessConfig {
     /// The directory of our own keys; `None` if we give out no tokens.
     pub keys: Option<PathBuf>,
     /// Others whose tokens count.
-    pub issuers: Vec<Issuer>,
+    pub issuers: Vec<IssuerConfig>,
 }
 
-impl Access {
+impl AccessConfig {
     /// Whether there is nobody whose tokens count.
-    pub fn is_nobody(&self) -> bool {
+    pub fn accepts_no_tokens(&self) -> bool {
         self.keys.is_none() && self.issuers.is_empty()
     }
 }
 
 /// How connections are kept from being read on the way. All paths are absolute.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tls {
+pub struct TlsConfig {
     /// The certificate, and those between it and the root, as PEM.
     pub certificate: PathBuf,
     /// Its private key, as PEM.
@@ -132,7 +134,7 @@ pub struct Tls {
 
 /// Somebody else who gives out tokens, such as a CI.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Issuer {
+pub struct IssuerConfig {
     /// What its tokens have as `iss`.
     pub issuer: String,
     /// What its tokens have in `aud`.
@@ -177,7 +179,7 @@ mod tests {
             assert_eq!(pattern.parse::<NamePattern>().unwrap().matches(name), fits, "{pattern} {name}");
         }
         assert!("".parse::<NamePattern>().is_err() && "a\n".parse::<NamePattern>().is_err());
-        assert!("x".repeat(LONGEST_PATTERN + 1).parse::<NamePattern>().is_err());
+        assert!("x".repeat(MAX_NAME_PATTERN_SIZE + 1).parse::<NamePattern>().is_err());
     }
 
     proptest! {

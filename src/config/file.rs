@@ -9,32 +9,32 @@ use regex::bytes::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::check::{Check, value, written};
-use super::field::{At, Field, OneOrMany};
+use super::check::{Checker, value, written};
+use super::located::{Located, OneOrMany, Setting};
 use super::raw;
-use super::report::Place;
+use super::report::NodeLocation;
 
 /// How long a file that was rotated away is read on, if nothing is said: a writer may not know yet.
-pub const ROTATE_WAIT: Duration = Duration::from_secs(1);
+pub const DEFAULT_ROTATE_WAIT: Duration = Duration::from_secs(1);
 
 /// How long lines that belong together are waited for, if nothing is said.
-pub const MULTILINE_TIMEOUT: Duration = Duration::from_secs(1);
+pub const DEFAULT_MULTILINE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longest wait of the two; what waits costs memory, and an open file its disk space.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
+const MAX_FILE_WAIT: Duration = Duration::from_hours(1);
 
 /// Most memory of a compiled expression, in bytes: enough for what people write.
-const EXPRESSION: usize = 1 << 20;
+const MAX_EXPRESSION_MEMORY: usize = 1 << 20;
 
 /// Files to follow, as one stream.
 #[derive(Debug, Clone, PartialEq)]
-pub struct FileSource {
+pub struct FileSourceConfig {
     /// Which; at least one.
-    pub files: Vec<Files>,
+    pub files: Vec<FileSelector>,
     /// Files that are not followed though a pattern names them; each is a pattern of a name, or of a path if it has a slash.
     pub exclude: Vec<String>,
     /// Where to begin in what is there already.
-    pub from: Start,
+    pub from: ReadFrom,
     /// How long a file that was rotated away or deleted is read on.
     pub rotate_wait: Duration,
     /// Whether symlinks are followed whoever made them. Otherwise, where others than root and the daemon's user may write, only
@@ -42,25 +42,25 @@ pub struct FileSource {
     pub follow_symlinks: bool,
 }
 
-impl FileSource {
+impl FileSourceConfig {
     /// One file, and all else as it is if nothing is said.
     pub fn new(path: PathBuf) -> Self {
-        let files = vec![Files::Path(path)];
-        let (exclude, from) = (Vec::new(), Start::default());
-        Self { files, exclude, from, rotate_wait: ROTATE_WAIT, follow_symlinks: false }
+        let files = vec![FileSelector::Path(path)];
+        let (exclude, from) = (Vec::new(), ReadFrom::default());
+        Self { files, exclude, from, rotate_wait: DEFAULT_ROTATE_WAIT, follow_symlinks: false }
     }
 }
 
 /// One file, or those that a pattern names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Files {
+pub enum FileSelector {
     /// This one: absolute, not empty, as written.
     Path(PathBuf),
     /// Those of this pattern: absolute; `*`, `?`, `[a-z]` and `{a,b}` within a name, `**` for any directories.
     Pattern(PathBuf),
 }
 
-impl Files {
+impl FileSelector {
     /// A path as it is written in a configuration: one with `*`, `?`, `[` or `{` is a pattern.
     pub fn written(path: PathBuf) -> Self {
         let pattern = path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
@@ -71,7 +71,7 @@ impl Files {
 /// Where to begin in a file that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Start {
+pub enum ReadFrom {
     /// At its end: only what is written from now on.
     #[default]
     End,
@@ -82,9 +82,9 @@ pub enum Start {
 
 /// How the bytes of a source are encoded, by the names of the Encoding Standard (WHATWG).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Encoding(pub &'static encoding_rs::Encoding);
+pub struct TextEncoding(pub &'static encoding_rs::Encoding);
 
-impl Default for Encoding {
+impl Default for TextEncoding {
     /// UTF-8.
     fn default() -> Self {
         Self(encoding_rs::UTF_8)
@@ -96,7 +96,7 @@ impl Default for Encoding {
 #[error("not an encoding: {0:?} (such as utf-8, utf-16le, utf-16be, latin1, windows-1252 or shift_jis)")]
 pub struct BadEncoding(pub String);
 
-impl std::str::FromStr for Encoding {
+impl std::str::FromStr for TextEncoding {
     type Err = BadEncoding;
     fn from_str(label: &str) -> Result<Self, BadEncoding> {
         let known = encoding_rs::Encoding::for_label_no_replacement(label.as_bytes());
@@ -106,35 +106,35 @@ impl std::str::FromStr for Encoding {
 
 /// Which lines are joined to one.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Multiline {
+pub struct MultilineConfig {
     /// A line that matches begins, and others go on; or it is the other way round.
     pub begins: bool,
     /// What a line is held against.
-    pub expression: Expression,
+    pub expression: ConfigRegex,
     /// How long to wait for the next line that may go on.
     pub timeout: Duration,
 }
 
 /// A regular expression; equal to another with the same text.
 #[derive(Debug, Clone)]
-pub struct Expression(pub Regex);
+pub struct ConfigRegex(pub Regex);
 
-impl PartialEq for Expression {
+impl PartialEq for ConfigRegex {
     fn eq(&self, other: &Self) -> bool {
         self.0.as_str() == other.0.as_str()
     }
 }
 
-impl fmt::Display for Expression {
+impl fmt::Display for ConfigRegex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str())
     }
 }
 
-impl std::str::FromStr for Expression {
+impl std::str::FromStr for ConfigRegex {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let built = RegexBuilder::new(text).size_limit(EXPRESSION).build();
+        let built = RegexBuilder::new(text).size_limit(MAX_EXPRESSION_MEMORY).build();
         built.map(Self).map_err(|error| {
             let why = error.to_string();
             let last = why.trim_end().lines().last().unwrap_or_default().trim_start_matches("error: ");
@@ -143,18 +143,22 @@ impl std::str::FromStr for Expression {
     }
 }
 
-impl Check<'_> {
+impl Checker<'_> {
     /// A stream of files.
-    pub(super) fn files(&mut self, file: At<OneOrMany<String>>, raw: &mut raw::Stream) -> Option<FileSource> {
+    pub(super) fn files(
+        &mut self,
+        file: Located<OneOrMany<String>>,
+        raw: &mut raw::Stream,
+    ) -> Option<FileSourceConfig> {
         let written = file.value?.0;
         if written.is_empty() {
             self.report.wrong(file.place, "names no file (a path or a pattern, or a list of them)");
         }
         let mut files = Vec::new();
-        for At { place, value } in written {
-            let Some(path) = value.and_then(|path| self.resolved(place, &path)) else { continue };
-            let path = Files::written(path);
-            if let Files::Pattern(pattern) = &path {
+        for Located { place, value } in written {
+            let Some(path) = value.and_then(|path| self.resolve_path(place, &path)) else { continue };
+            let path = FileSelector::written(path);
+            if let FileSelector::Pattern(pattern) = &path {
                 self.pattern(place, pattern);
             }
             if !files.contains(&path) {
@@ -163,12 +167,12 @@ impl Check<'_> {
         }
         let exclude = self.exclude(raw.exclude.take(), &files);
         let from = value(raw.from.take()).unwrap_or_default();
-        let rotate_wait = self.span_at_most(raw.rotate_wait.take(), ROTATE_WAIT, LONGEST_WAIT);
+        let rotate_wait = self.duration_at_most(raw.rotate_wait.take(), DEFAULT_ROTATE_WAIT, MAX_FILE_WAIT);
         let follow_symlinks = value(raw.follow_symlinks.take()).unwrap_or_default();
-        Some(FileSource { files, exclude, from, rotate_wait, follow_symlinks })
+        Some(FileSourceConfig { files, exclude, from, rotate_wait, follow_symlinks })
     }
 
-    fn pattern(&mut self, place: Place, pattern: &Path) {
+    fn pattern(&mut self, place: NodeLocation, pattern: &Path) {
         for part in pattern.components() {
             let part = part.as_os_str().to_string_lossy();
             if part.contains("**") && part != "**" {
@@ -179,17 +183,17 @@ impl Check<'_> {
         }
     }
 
-    fn exclude(&mut self, field: Field<OneOrMany<String>>, files: &[Files]) -> Vec<String> {
+    fn exclude(&mut self, field: Setting<OneOrMany<String>>, files: &[FileSelector]) -> Vec<String> {
         let Some((place, list)) = written(field) else { return Vec::new() };
-        if !files.is_empty() && files.iter().all(|file| matches!(file, Files::Path(_))) {
+        if !files.is_empty() && files.iter().all(|file| matches!(file, FileSelector::Path(_))) {
             self.report.wrong(place, "`exclude` is for patterns such as /var/log/*.log, this stream names its files");
         }
         let mut exclude = Vec::new();
-        for At { place, value } in list.0 {
+        for Located { place, value } in list.0 {
             let Some(pattern) = value else { continue };
             // A pattern with a slash is one of a path, and seen from the configuration as other paths are.
             let pattern = if pattern.contains('/') {
-                self.resolved(place, &pattern).map(|path| path.to_string_lossy().into_owned())
+                self.resolve_path(place, &pattern).map(|path| path.to_string_lossy().into_owned())
             } else {
                 Some(pattern)
             };
@@ -204,9 +208,9 @@ impl Check<'_> {
     }
 
     /// Which lines are joined.
-    pub(super) fn multiline(&mut self, field: Field<raw::Multiline>) -> Option<Multiline> {
+    pub(super) fn multiline(&mut self, field: Setting<raw::MultilineConfig>) -> Option<MultilineConfig> {
         let (place, raw) = written(field)?;
-        let timeout = self.span_at_most(raw.timeout, MULTILINE_TIMEOUT, LONGEST_WAIT);
+        let timeout = self.duration_at_most(raw.timeout, DEFAULT_MULTILINE_TIMEOUT, MAX_FILE_WAIT);
         let (begins, expression) = match (raw.start, raw.r#continue) {
             (Some(start), Some(other)) => {
                 let second = start.place.max(other.place);
@@ -223,7 +227,7 @@ impl Check<'_> {
         };
         let place = expression.place;
         match expression.value?.parse() {
-            Ok(expression) => Some(Multiline { begins, expression, timeout }),
+            Ok(expression) => Some(MultilineConfig { begins, expression, timeout }),
             Err(error) => {
                 self.report.wrong(place, error);
                 None

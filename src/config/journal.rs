@@ -4,18 +4,18 @@ use std::fmt;
 
 use crate::event::Level;
 
-use super::Start;
-use super::check::{Check, value, written};
-use super::field::{At, Field, OneOrMany};
+use super::ReadFrom;
+use super::check::{Checker, value, written};
+use super::located::{Located, OneOrMany, Setting};
 use super::raw;
-use super::report::Place;
+use super::report::NodeLocation;
 
 /// Longest name of a field in the journal, in bytes (systemd.journal-fields(7)).
-const FIELD: usize = 64;
+const MAX_JOURNAL_FIELD_LENGTH: usize = 64;
 
 /// Entries of the journal, as one stream: those that all of these pick.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct JournalSource {
+pub struct JournalSourceConfig {
     /// Those of one of these units; none for any. A name may be a pattern, as for `journalctl --unit`.
     pub units: Vec<String>,
     /// Those of one of these programs, by their syslog identifiers; none for any.
@@ -27,36 +27,40 @@ pub struct JournalSource {
     /// Those with these fields, each `FIELD=VALUE`; of those of one name, one is enough.
     pub matches: Vec<String>,
     /// Where to begin if it was never read.
-    pub from: Start,
+    pub from: ReadFrom,
 }
 
 /// A level as the journal calls it: a name, or its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Priority(pub Level);
+pub struct JournalPriority(pub Level);
 
-/// A text that is not a [`Priority`].
+/// A text that is not a [`JournalPriority`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a priority: {0:?} (emerg, alert, crit, err, warning, notice, info or debug, or 0 to 7)")]
-pub struct BadPriority(pub String);
+pub struct BadJournalPriority(pub String);
 
-impl std::str::FromStr for Priority {
-    type Err = BadPriority;
-    fn from_str(text: &str) -> Result<Self, BadPriority> {
-        let numbered = text.parse().ok().and_then(Level::of_number);
+impl std::str::FromStr for JournalPriority {
+    type Err = BadJournalPriority;
+    fn from_str(text: &str) -> Result<Self, BadJournalPriority> {
+        let numbered = text.parse().ok().and_then(Level::from_number);
         let named = || text.parse::<Level>().ok();
-        numbered.or_else(named).map(Self).ok_or_else(|| BadPriority(text.chars().take(100).collect()))
+        numbered.or_else(named).map(Self).ok_or_else(|| BadJournalPriority(text.chars().take(100).collect()))
     }
 }
 
-impl fmt::Display for Priority {
+impl fmt::Display for JournalPriority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl Check<'_> {
+impl Checker<'_> {
     /// A stream of the journal.
-    pub(super) fn journal(&mut self, journal: At<raw::Journal>, raw: &mut raw::Stream) -> Option<JournalSource> {
+    pub(super) fn journal(
+        &mut self,
+        journal: Located<raw::JournalFilter>,
+        raw: &mut raw::Stream,
+    ) -> Option<JournalSourceConfig> {
         let from = value(raw.from.take()).unwrap_or_default();
         let journal = journal.value?;
         let kernel = written(journal.kernel);
@@ -70,20 +74,20 @@ impl Check<'_> {
         }
         let kernel = kernel.is_some_and(|(_, kernel)| kernel);
         let priority = value(journal.priority).map(|priority| priority.0);
-        Some(JournalSource { units, identifiers, priority, kernel, matches, from })
+        Some(JournalSourceConfig { units, identifiers, priority, kernel, matches, from })
     }
 
     /// One text or several, each of which has to name something.
-    fn words(&mut self, what: &str, field: Field<OneOrMany<String>>, fits: fn(&str) -> bool) -> Vec<String> {
+    fn words(&mut self, what: &str, field: Setting<OneOrMany<String>>, fits: fn(&str) -> bool) -> Vec<String> {
         let Some((place, OneOrMany(list))) = written(field) else { return Vec::new() };
         if list.is_empty() {
             self.report.wrong(place, format!("names no {what}"));
         }
-        let word = |At { place, value }: At<String>| self.word(what, place, value?, fits);
+        let word = |Located { place, value }: Located<String>| self.word(what, place, value?, fits);
         list.into_iter().filter_map(word).collect()
     }
 
-    fn word(&mut self, what: &str, place: Place, word: String, fits: fn(&str) -> bool) -> Option<String> {
+    fn word(&mut self, what: &str, place: NodeLocation, word: String, fits: fn(&str) -> bool) -> Option<String> {
         if word.is_empty() || word.contains('\0') || !fits(&word) {
             self.report.wrong(place, format!("not a {what}: {word:?}"));
             return None;
@@ -96,7 +100,9 @@ impl Check<'_> {
 fn is_match(word: &str) -> bool {
     let letter = |c: u8| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_';
     let name = |name: &str| {
-        (1..=FIELD).contains(&name.len()) && !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(letter)
+        (1..=MAX_JOURNAL_FIELD_LENGTH).contains(&name.len())
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(letter)
     };
     word.split_once('=').is_some_and(|(field, _)| name(field))
 }
@@ -110,10 +116,10 @@ mod tests {
         for (text, level) in
             [("0", Level::Emergency), ("err", Level::Error), ("4", Level::Warning), ("debug", Level::Debug)]
         {
-            assert_eq!(text.parse(), Ok(Priority(level)), "{text}");
+            assert_eq!(text.parse(), Ok(JournalPriority(level)), "{text}");
         }
         for text in ["8", "-1", "", "loud", "warning..err"] {
-            assert!(text.parse::<Priority>().unwrap_err().to_string().contains("0 to 7"), "{text}");
+            assert!(text.parse::<JournalPriority>().unwrap_err().to_string().contains("0 to 7"), "{text}");
         }
     }
 

@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::report::{Document, Mistakes, Report};
-use super::tree::Value;
-use super::{Config, check, raw, read, tree};
+use super::report::{ConfigErrors, Document, ErrorReport};
+use super::yaml::YamlValue;
+use super::{Config, check, deserializer, raw, yaml};
 
 /// Longest configuration file, in bytes. Ten thousand streams fit; what is longer was named by mistake.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_CONFIG_FILE_SIZE: u64 = 1 << 20;
 
 /// The configuration of the file at `path` and of `conf.d/*.yaml` beside it, in the order of their names.
 ///
@@ -18,11 +18,11 @@ const MAX_FILE: u64 = 1 << 20;
 ///
 /// # Errors
 /// Everything that is wrong in any of them.
-pub fn load(path: &Path) -> Result<Config, Mistakes> {
-    let mut report = Report::default();
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let mut report = ErrorReport::default();
     let mut documents = Vec::new();
     let mut files = vec![path.to_owned()];
-    files.extend(further(path, &mut report));
+    files.extend(conf_d_files(path, &mut report));
     for path in files {
         // A file that cannot be read counts as an empty one: its mistake is noted, and those of the others are told with it.
         let text = text(&path).unwrap_or_else(|(place, why)| {
@@ -37,12 +37,12 @@ pub fn load(path: &Path) -> Result<Config, Mistakes> {
 }
 
 /// What `documents` say; of use only if the report stays empty.
-fn build(documents: &[Document], report: &mut Report) -> Config {
+fn build(documents: &[Document], report: &mut ErrorReport) -> Config {
     let mut whole = raw::Config::default();
     for (index, document) in documents.iter().enumerate() {
-        match tree::parse(&document.text) {
-            Ok(tree) if matches!(tree.value, Value::Null) => {}
-            Ok(tree) => whole = join(whole, read::read(index, &tree, report).unwrap_or_default()),
+        match yaml::parse(&document.text) {
+            Ok(tree) if matches!(tree.value, YamlValue::Null) => {}
+            Ok(tree) => whole = join(whole, deserializer::read(index, &tree, report).unwrap_or_default()),
             Err((place, why)) => report.file(&document.path, Some(place), why),
         }
     }
@@ -84,7 +84,7 @@ fn join(first: raw::Config, second: raw::Config) -> raw::Config {
 }
 
 /// The files in `conf.d` beside the main one, sorted; hidden ones belong to editors. No such directory: none.
-fn further(main: &Path, report: &mut Report) -> Vec<PathBuf> {
+fn conf_d_files(main: &Path, report: &mut ErrorReport) -> Vec<PathBuf> {
     let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
     let is_ours = |path: &PathBuf| {
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
@@ -107,10 +107,10 @@ fn further(main: &Path, report: &mut Report) -> Vec<PathBuf> {
 /// The text of a file; else why there is none, and where.
 fn text(path: &Path) -> Result<String, (Option<(usize, usize)>, String)> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| file.take(MAX_CONFIG_FILE_SIZE + 1).read_to_end(&mut bytes));
     read.map_err(|error| (None, format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err((None, format!("is longer than {MAX_FILE} bytes (put streams into files in conf.d)")));
+    if bytes.len() as u64 > MAX_CONFIG_FILE_SIZE {
+        return Err((None, format!("is longer than {MAX_CONFIG_FILE_SIZE} bytes (put streams into files in conf.d)")));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
@@ -129,22 +129,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{
-        Access, CarriageReturn, ClaimGrant, FileSource, Files, Grant, History, Issuer, JournalSource, Limits,
-        Multiline, ProcessSource, Restart, RestartWhen, Right, SourceKind, Start, Stop, Stream, Tls, from_paths,
-        schema,
+        AccessConfig, CarriageReturn, ClaimGrant, FileSelector, FileSourceConfig, Grant, HistoryLimits, IssuerConfig,
+        JournalSourceConfig, Limits, MultilineConfig, ProcessSourceConfig, ReadFrom, Restart, RestartWhen, Right,
+        SourceKind, Stop, Stream, TlsConfig, from_paths, schema,
     };
     use super::*;
     use crate::config::units::Rate;
     use crate::event::Level;
 
     /// What these texts say, as files `0.yaml`, `1.yaml` and so on in `/etc`.
-    fn config(texts: &[&str]) -> Result<Config, Mistakes> {
+    fn config(texts: &[&str]) -> Result<Config, ConfigErrors> {
         let document = |(index, text): (usize, &&str)| Document {
             path: format!("/etc/{index}.yaml").into(),
             text: (*text).to_owned(),
         };
         let documents: Vec<Document> = texts.iter().enumerate().map(document).collect();
-        let mut report = Report::default();
+        let mut report = ErrorReport::default();
         let config = build(&documents, &mut report);
         report.finish(&documents).map(|()| config)
     }
@@ -159,8 +159,8 @@ mod tests {
         entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn file(name: &str, path: &str, from: Start) -> Stream {
-        let source = FileSource { from, ..FileSource::new(path.into()) };
+    fn file(name: &str, path: &str, from: ReadFrom) -> Stream {
+        let source = FileSourceConfig { from, ..FileSourceConfig::new(path.into()) };
         Stream::new(name.parse().unwrap(), SourceKind::File(source))
     }
 
@@ -215,24 +215,24 @@ streams:
     carriage_return: split
   1: { command: [true] }
 "#;
-        let pattern = FileSource {
-            files: vec![Files::Pattern("/etc/var/*.log".into()), Files::Path("/b.log".into())],
+        let pattern = FileSourceConfig {
+            files: vec![FileSelector::Pattern("/etc/var/*.log".into()), FileSelector::Path("/b.log".into())],
             exclude: vec!["*.gz".into(), "/etc/var/x*".into()],
-            from: Start::Beginning,
+            from: ReadFrom::Beginning,
             rotate_wait: Duration::ZERO,
             follow_symlinks: true,
         };
         let multiline =
-            Multiline { begins: true, expression: r"^\d".parse().unwrap(), timeout: Duration::from_millis(500) };
+            MultilineConfig { begins: true, expression: r"^\d".parse().unwrap(), timeout: Duration::from_millis(500) };
         let web = Stream {
-            history: History { memory: 1 << 20, disk: 5 << 20, age: Duration::from_mins(2) },
+            history: HistoryLimits { memory: 1 << 20, disk: 5 << 20, age: Duration::from_mins(2) },
             encoding: "latin1".parse().unwrap(),
             multiline: Some(multiline),
             max_line: 1024,
             carriage_return: CarriageReturn::Keep,
             ..Stream::new("web".parse().unwrap(), SourceKind::File(pattern))
         };
-        let make = ProcessSource {
+        let make = ProcessSourceConfig {
             directory: Some("/etc/..".into()),
             environment: map(&[("PORT", "8080"), ("DEBUG", "yes")]),
             restart: Restart {
@@ -241,17 +241,17 @@ streams:
                 limit: Some((5, Duration::from_mins(10))),
             },
             stop: Stop { signal: "INT".parse().unwrap(), grace: Duration::ZERO },
-            ..ProcessSource::new(["make", "-j8", "007", "1.50", "true", ""].map(Into::into).into())
+            ..ProcessSourceConfig::new(["make", "-j8", "007", "1.50", "true", ""].map(Into::into).into())
         };
         let build = Stream {
-            history: History { memory: 2 << 20, disk: 5 << 20, ..History::default() },
+            history: HistoryLimits { memory: 2 << 20, disk: 5 << 20, ..HistoryLimits::default() },
             carriage_return: CarriageReturn::Split,
             description: Some("2024".into()),
             labels: map(&[("team", "core")]),
             ..Stream::new("build".parse().unwrap(), SourceKind::Process(make))
         };
-        let one = SourceKind::Process(ProcessSource::new(vec!["true".into()]));
-        let history = History { memory: 2 << 20, disk: 5 << 20, ..History::default() };
+        let one = SourceKind::Process(ProcessSourceConfig::new(vec!["true".into()]));
+        let history = HistoryLimits { memory: 2 << 20, disk: 5 << 20, ..HistoryLimits::default() };
         let one = Stream { history, ..Stream::new("1".parse().unwrap(), one) };
         let listen = ["[::1]:0", "127.0.0.1:80", "0.0.0.0:7070", "unix:/etc/run/r.sock"];
         let expected = Config {
@@ -263,10 +263,10 @@ streams:
             origins: ["https://dash.example.com", "http://[::1]:8080"].map(|it| it.parse().unwrap()).into(),
             trusted_proxies: ["127.0.0.1", "10.0.0.0/8"].map(|it| it.parse().unwrap()).into(),
             base_path: "/logs/ci".into(),
-            tls: Some(Tls { certificate: "/etc/a.pem".into(), key: "/k/a.key".into(), client_ca: None }),
-            access: Access {
+            tls: Some(TlsConfig { certificate: "/etc/a.pem".into(), key: "/k/a.key".into(), client_ca: None }),
+            access: AccessConfig {
                 keys: Some("/etc/keys".into()),
-                issuers: vec![Issuer {
+                issuers: vec![IssuerConfig {
                     issuer: "https://ci.example.com".into(),
                     audience: "rtlogd".into(),
                     keys: "/etc/ci.jwks".into(),
@@ -304,15 +304,15 @@ streams:
         assert_eq!(config(&[text]), Ok(expected));
     }
 
-    const KNOWN: &str = "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
-    const STREAM: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `follow_symlinks`, `directory`, `environment`, `user`, \
+    const TOP_LEVEL_KEYS: &str = "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
+    const STREAM_KEYS: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `follow_symlinks`, `directory`, `environment`, `user`, \
         `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `redact`, `private`, `description`, `labels` or `history`";
 
     #[test]
     fn mistakes_of_form_have_a_place() {
-        let unknown = format!("1:1: unknown key `colour` (known here: {KNOWN})");
+        let unknown = format!("1:1: unknown key `colour` (known here: {TOP_LEVEL_KEYS})");
         let broken = unknown.replace("colour", "a\\nb");
-        let no_stream = format!("1:15: expected {STREAM}, found the text \"b\"");
+        let no_stream = format!("1:15: expected {STREAM_KEYS}, found the text \"b\"");
         let no_map = "1:1: expected a map with `listen`, `memory`, `state_directory`, `history`, `hosts`, `origins`, `trusted_proxies`, \
             `base_path`, `tls`, `access`, `limits` or `streams`, found a list";
         let time = "(a whole number and ms, s, m, h or d, such as 15s; at most 36500d)";
@@ -430,7 +430,7 @@ streams:
   k: { file: x }
   k: { file: '', history: { memory: 1, disc: 1 } }
 ";
-        let nothing = format!("4:5: expected {STREAM}, found nothing");
+        let nothing = format!("4:5: expected {STREAM_KEYS}, found nothing");
         let expected = [
             "3:3: stream \"a\" has no source (write `file: PATH`, `command: [PROGRAM, ...]`, `journal: {}` or `push: true`)",
             &nothing,
@@ -462,17 +462,18 @@ streams:
   c: { journal: { kernel: true, priority: warning } }
 ";
         let streams = config(&[text]).unwrap().streams;
-        let picked = JournalSource {
+        let picked = JournalSourceConfig {
             units: vec!["nginx.service".into()],
             identifiers: vec!["sshd".into(), "su".into()],
             priority: Some(Level::Warning),
             matches: vec!["_UID=0".into()],
-            from: Start::Beginning,
-            ..JournalSource::default()
+            from: ReadFrom::Beginning,
+            ..JournalSourceConfig::default()
         };
-        let kernel = JournalSource { kernel: true, priority: Some(Level::Warning), ..JournalSource::default() };
+        let kernel =
+            JournalSourceConfig { kernel: true, priority: Some(Level::Warning), ..JournalSourceConfig::default() };
         let sources: Vec<_> = streams.into_iter().map(|stream| stream.source).collect();
-        assert_eq!(sources, [JournalSource::default(), picked, kernel].map(SourceKind::Journal));
+        assert_eq!(sources, [JournalSourceConfig::default(), picked, kernel].map(SourceKind::Journal));
     }
 
     #[test]
@@ -607,7 +608,7 @@ streams:
             listen: vec!["127.0.0.1:1".parse().unwrap()],
             memory: 2 << 20,
             limits: Limits { head: Duration::from_secs(3), ..Limits::default() },
-            streams: vec![file("b", "/etc/b", Start::End), file("a", "/etc/a", Start::End)],
+            streams: vec![file("b", "/etc/b", ReadFrom::End), file("a", "/etc/a", ReadFrom::End)],
             ..Config::default()
         };
         assert_eq!(config(&texts), Ok(expected));
@@ -616,7 +617,7 @@ streams:
     #[test]
     fn a_stream_in_two_files_is_a_mistake_that_names_both() {
         let texts = ["streams:\n  a: { file: x }\n", "x: 1\nstreams: { a: { file: x } }\n", "a: [\n"];
-        let unknown = format!("/etc/1.yaml:1:1: unknown key `x` (known here: {KNOWN})");
+        let unknown = format!("/etc/1.yaml:1:1: unknown key `x` (known here: {TOP_LEVEL_KEYS})");
         let expected = [
             unknown.as_str(),
             "/etc/1.yaml:2:12: \"a\" is given twice (first at /etc/0.yaml:2:3)",
@@ -647,7 +648,7 @@ streams:
             fs::write(parts.join(name), text).unwrap();
         }
         let config = load(&main).unwrap();
-        let x = file("x", parts.join("x.log").to_str().unwrap(), Start::End);
+        let x = file("x", parts.join("x.log").to_str().unwrap(), ReadFrom::End);
         assert_eq!((config.memory, config.streams), (3 << 20, vec![x]));
 
         fs::write(&main, "memory: x\n").unwrap();
@@ -666,8 +667,8 @@ streams:
         assert_eq!(error.lines().collect::<Vec<_>>(), expected);
     }
 
-    const MAIN: &str = include_str!("../../config/rtlogd.yaml");
-    const DEMO: &str = include_str!("../../config/demo.yaml");
+    const SHIPPED_CONFIG: &str = include_str!("../../config/rtlogd.yaml");
+    const DEMO_CONFIG: &str = include_str!("../../config/demo.yaml");
 
     /// The file that is shipped, with all its settings in force: they stand behind a `#` and no space, or as many spaces
     /// as the line is to be indented.
@@ -678,14 +679,17 @@ streams:
             }
             _ => line.to_owned(),
         };
-        MAIN.lines().map(|text| line(text) + "\n").collect()
+        SHIPPED_CONFIG.lines().map(|text| line(text) + "\n").collect()
     }
 
     #[test]
     fn the_shipped_file_loads_and_shows_the_defaults() {
-        let dpkg = file("dpkg", "/var/log/dpkg.log", Start::Beginning);
-        let journal = Stream::new("journal".parse().unwrap(), SourceKind::Journal(JournalSource::default()));
-        assert_eq!(config(&[MAIN]), Ok(Config { streams: vec![journal.clone(), dpkg.clone()], ..Config::default() }));
+        let dpkg = file("dpkg", "/var/log/dpkg.log", ReadFrom::Beginning);
+        let journal = Stream::new("journal".parse().unwrap(), SourceKind::Journal(JournalSourceConfig::default()));
+        assert_eq!(
+            config(&[SHIPPED_CONFIG]),
+            Ok(Config { streams: vec![journal.clone(), dpkg.clone()], ..Config::default() })
+        );
         let full = config(&[&in_force()]).unwrap();
         let [all, part, shown, apps, build, deploy] = full.streams.clone().try_into().unwrap();
         // A default that is not there cannot be shown: this is where the package has it.
@@ -693,7 +697,7 @@ streams:
         assert_eq!(full.access.keys, Some("/etc/rtlogd/keys".into()));
         assert_eq!(full.limits.lifetime, Some(Duration::from_hours(24)));
         let limits = Limits { lifetime: None, ..full.limits };
-        let (tls, access, state_directory) = (None, Access::default(), None);
+        let (tls, access, state_directory) = (None, AccessConfig::default(), None);
         let rest = Config { streams: Vec::new(), state_directory, tls, access, limits, ..full };
         assert_eq!(rest, Config::default());
         assert_eq!(shown.private, Some(false));
@@ -701,10 +705,10 @@ streams:
         assert_eq!(shown, dpkg);
         assert_eq!((all, deploy.source), (journal, SourceKind::Push));
         let SourceKind::Journal(part) = part.source else { panic!("{part:?}") };
-        assert_eq!((part.from, part.units.len()), (Start::default(), 1));
+        assert_eq!((part.from, part.units.len()), (ReadFrom::default(), 1));
         let SourceKind::File(apps) = apps.source else { panic!("{apps:?}") };
-        assert!(matches!(&apps.files[..], [Files::Pattern(_), Files::Pattern(_)]), "{apps:?}");
-        assert_eq!((apps.from, apps.rotate_wait), (Start::default(), crate::config::ROTATE_WAIT));
+        assert!(matches!(&apps.files[..], [FileSelector::Pattern(_), FileSelector::Pattern(_)]), "{apps:?}");
+        assert_eq!((apps.from, apps.rotate_wait), (ReadFrom::default(), crate::config::DEFAULT_ROTATE_WAIT));
         let SourceKind::Process(process) = build.source else { panic!("{build:?}") };
         assert_eq!(Restart { limit: None, ..process.restart }, Restart::default());
         assert_eq!(process.stop, Stop::default());
@@ -729,7 +733,7 @@ streams:
 
     #[test]
     fn the_demo_loads() {
-        let demo = config(&[DEMO]).unwrap();
+        let demo = config(&[DEMO_CONFIG]).unwrap();
         let names: Vec<&str> = demo.streams.iter().map(|stream| stream.name.as_str()).collect();
         assert_eq!(names, ["build", "app"]);
         assert_eq!(Config { streams: Vec::new(), ..demo }, Config::default());

@@ -1,7 +1,7 @@
 //! The configuration: what people write, checked once, as types that all others rely on.
 //!
 //! The way of a file: [`load()`] reads it and those in `conf.d`, `tree` makes a tree of the YAML, `read` fills the structs of
-//! `raw` from it, `check` makes a [`Config`] of them. Each notes what is wrong in one `report`, so that [`Mistakes`] has
+//! `raw` from it, `check` makes a [`Config`] of them. Each notes what is wrong in one `report`, so that [`ConfigErrors`] has
 //! all of it, with file, line and column. Nothing here follows a file or starts a process.
 
 use std::collections::BTreeMap;
@@ -18,13 +18,13 @@ use crate::event::{MAX_LINE, StreamName};
 
 mod load;
 mod raw;
-mod field;
-mod read;
-mod tree;
+mod located;
+mod deserializer;
+mod yaml;
 mod check;
 mod access;
-mod gate;
-mod choice;
+mod raw_access;
+mod switch_or_list;
 mod file;
 mod journal;
 mod limits;
@@ -32,53 +32,57 @@ mod source;
 mod report;
 mod paths;
 mod net;
-mod notes;
 mod progress;
 mod signal;
 pub mod units;
+mod advice;
 
-pub use access::{Access, BadNamePattern, ClaimGrant, Grant, Issuer, NamePattern, Right, Tls};
+pub use access::{AccessConfig, BadNamePattern, ClaimGrant, Grant, IssuerConfig, NamePattern, Right, TlsConfig};
 pub use file::{
-    BadEncoding, Encoding, Expression, FileSource, Files, MULTILINE_TIMEOUT, Multiline, ROTATE_WAIT, Start,
+    BadEncoding, ConfigRegex, DEFAULT_MULTILINE_TIMEOUT, DEFAULT_ROTATE_WAIT, FileSelector, FileSourceConfig,
+    MultilineConfig, ReadFrom, TextEncoding,
 };
-pub use journal::{BadPriority, JournalSource, Priority};
+pub use journal::{BadJournalPriority, JournalPriority, JournalSourceConfig};
 pub use limits::Limits;
 pub use load::load;
-pub use net::{BadListen, BadNetwork, BadOrigin, BadProxy, Listen, MAX_SOCKET_PATH, Network, TrustedProxy, WebOrigin};
-pub use paths::{from_paths, name_of};
-pub use progress::{BadPattern, PROGRESS_GROUPS, Pattern, Progress};
-pub use report::{Mistake, Mistakes};
-pub use signal::{BadSignal, SignalName};
+pub use net::{
+    BadListenAddress, BadNetworkAddress, BadTrustedProxy, BadWebOrigin, ListenAddress, MAX_SOCKET_PATH, Network,
+    TrustedProxy, WebOrigin,
+};
+pub use paths::{from_paths, stream_name_of};
+pub use progress::{BadProgressPattern, PROGRESS_GROUP_NAMES, ProgressDetection, ProgressRegex};
+pub use report::{ConfigError, ConfigErrors};
+pub use signal::{BadSignalName, SignalName};
 
-/// Memory of all streams together, in bytes, if nothing is said: 32 streams of [`STREAM_MEMORY`].
-pub const MEMORY: usize = 256 << 20;
+/// Memory of all streams together, in bytes, if nothing is said: 32 streams of [`DEFAULT_STREAM_MEMORY`].
+pub const DEFAULT_MEMORY: usize = 256 << 20;
 
 /// Memory of one stream, in bytes, if nothing is said: some fifty thousand lines to come back to.
-pub const STREAM_MEMORY: usize = 8 << 20;
+pub const DEFAULT_STREAM_MEMORY: usize = 8 << 20;
 
 /// Least memory of one stream, in bytes: four of the longest lines, so that a reader of one finds the next.
-pub const LEAST_STREAM_MEMORY: usize = 4 * MAX_LINE;
+pub const MIN_STREAM_MEMORY: usize = 4 * MAX_LINE;
 
 /// Most bytes of one stream on disk, if nothing is said: some million lines, and thirty streams on a small disk.
-pub const STREAM_DISK: u64 = 256 << 20;
+pub const DEFAULT_STREAM_DISK: u64 = 256 << 20;
 
 /// Least that a stream may be given on disk, in bytes: what memory holds fits, and files are not too small.
-pub const LEAST_STREAM_DISK: u64 = 4 << 20;
+pub const MIN_STREAM_DISK: u64 = 4 << 20;
 
 /// How old events on disk get, if nothing is said: a week, so that last Friday's build can still be looked at.
-pub const STREAM_AGE: Duration = Duration::from_hours(7 * 24);
+pub const DEFAULT_STREAM_AGE: Duration = Duration::from_hours(7 * 24);
 
 /// Least age that can be asked for: it is looked once a minute.
-pub const LEAST_STREAM_AGE: Duration = Duration::from_mins(1);
+pub const MIN_STREAM_AGE: Duration = Duration::from_mins(1);
 
 /// Least that `max_line` may be, in bytes: a shorter bound would cut what people call a line.
-pub const LEAST_MAX_LINE: usize = 1 << 10;
+pub const MIN_MAX_LINE: usize = 1 << 10;
 
 /// What the daemon is to do; checked, so that nobody has to ask again. [`Default`] has no streams.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where to listen; at least one place, none twice.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<ListenAddress>,
     /// Most bytes that all streams together hold in memory.
     pub memory: usize,
     /// Where histories are kept: absolute; `None` for memory only.
@@ -92,9 +96,9 @@ pub struct Config {
     /// The path under which we are seen: `/`, or `/a/b` without a slash at the end.
     pub base_path: String,
     /// How connections are kept from being read on the way.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsConfig>,
     /// Who gets in.
-    pub access: Access,
+    pub access: AccessConfig,
     /// Whether we may listen beyond this machine, although whoever reaches us can read everything.
     pub insecure: bool,
     /// Bounds on connections and waiting.
@@ -117,15 +121,15 @@ pub struct OwnPaths {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: vec![Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)))],
-            memory: MEMORY,
+            listen: vec![ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)))],
+            memory: DEFAULT_MEMORY,
             state_directory: None,
             hosts: Vec::new(),
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             base_path: "/".into(),
             tls: None,
-            access: Access::default(),
+            access: AccessConfig::default(),
             insecure: false,
             limits: Limits::default(),
             streams: Vec::new(),
@@ -146,8 +150,8 @@ impl Config {
 
     /// Whether other machines may be able to reach us: nobody reads along and all are asked who they are, or it is said that
     /// this does not matter.
-    pub fn may_be_reached(&self) -> bool {
-        self.insecure || self.tls.is_some() && !self.access.is_nobody()
+    pub fn is_safe_to_expose(&self) -> bool {
+        self.insecure || self.tls.is_some() && !self.access.accepts_no_tokens()
     }
 }
 
@@ -159,19 +163,19 @@ pub struct Stream {
     /// Where its lines come from.
     pub source: SourceKind,
     /// What it keeps.
-    pub history: History,
-    /// Longest line in bytes: [`LEAST_MAX_LINE`] to [`MAX_LINE`].
+    pub history: HistoryLimits,
+    /// Longest line in bytes: [`MIN_MAX_LINE`] to [`MAX_LINE`].
     pub max_line: usize,
     /// What a carriage return within a line means.
     pub carriage_return: CarriageReturn,
     /// How its bytes are encoded.
-    pub encoding: Encoding,
+    pub encoding: TextEncoding,
     /// Which of its lines are joined.
-    pub multiline: Option<Multiline>,
+    pub multiline: Option<MultilineConfig>,
     /// Whether and by what its progress is seen.
-    pub progress: Progress,
+    pub progress: ProgressDetection,
     /// The patterns of secrets that are taken out of its lines, beside those that are known; `None` if none are.
-    pub redact: Option<Vec<Expression>>,
+    pub redact: Option<Vec<ConfigRegex>>,
     /// Whether only those may read it who show a token for it; `None` if the source decides.
     pub private: Option<bool>,
     /// What it is, for people.
@@ -186,12 +190,12 @@ impl Stream {
         Self {
             name,
             source,
-            history: History::default(),
+            history: HistoryLimits::default(),
             max_line: MAX_LINE,
             carriage_return: CarriageReturn::Fold,
-            encoding: Encoding::default(),
+            encoding: TextEncoding::default(),
             multiline: None,
-            progress: Progress::default(),
+            progress: ProgressDetection::default(),
             redact: None,
             private: None,
             description: None,
@@ -200,8 +204,8 @@ impl Stream {
     }
 
     /// What `rtlogd run` shows: a command that runs once, in the directory of the caller.
-    pub fn of_command(name: StreamName, argv: Vec<OsString>) -> Self {
-        let mut process = ProcessSource::new(argv);
+    pub fn for_command(name: StreamName, argv: Vec<OsString>) -> Self {
+        let mut process = ProcessSourceConfig::new(argv);
         process.restart.when = RestartWhen::Never;
         Self::new(name, SourceKind::Process(process))
     }
@@ -209,18 +213,18 @@ impl Stream {
 
 /// What a stream keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct History {
-    /// Most bytes in memory; at least [`LEAST_STREAM_MEMORY`].
+pub struct HistoryLimits {
+    /// Most bytes in memory; at least [`MIN_STREAM_MEMORY`].
     pub memory: usize,
-    /// Most bytes on disk, where there is a state directory; at least [`LEAST_STREAM_DISK`].
+    /// Most bytes on disk, where there is a state directory; at least [`MIN_STREAM_DISK`].
     pub disk: u64,
-    /// How old events on disk may get; at least [`LEAST_STREAM_AGE`].
+    /// How old events on disk may get; at least [`MIN_STREAM_AGE`].
     pub age: Duration,
 }
 
-impl Default for History {
+impl Default for HistoryLimits {
     fn default() -> Self {
-        Self { memory: STREAM_MEMORY, disk: STREAM_DISK, age: STREAM_AGE }
+        Self { memory: DEFAULT_STREAM_MEMORY, disk: DEFAULT_STREAM_DISK, age: DEFAULT_STREAM_AGE }
     }
 }
 
@@ -228,18 +232,18 @@ impl Default for History {
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceKind {
     /// Files that grow.
-    File(FileSource),
+    File(FileSourceConfig),
     /// A program that runs.
-    Process(ProcessSource),
+    Process(ProcessSourceConfig),
     /// The journal of systemd.
-    Journal(JournalSource),
+    Journal(JournalSourceConfig),
     /// Whoever sends lines.
     Push,
 }
 
 /// A program to run.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ProcessSource {
+pub struct ProcessSourceConfig {
     /// The program and its arguments. The program is there and not empty; no word holds a NUL, if it came from a file.
     pub argv: Vec<OsString>,
     /// Where to run it: absolute; `None` for the directory of the daemon.
@@ -260,7 +264,7 @@ pub struct ProcessSource {
     pub stop: Stop,
 }
 
-impl ProcessSource {
+impl ProcessSourceConfig {
     /// A program, and all else as it is if nothing is said.
     pub fn new(argv: Vec<OsString>) -> Self {
         let (environment, restart, stop) = (BTreeMap::new(), Restart::default(), Stop::default());

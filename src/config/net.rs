@@ -12,16 +12,16 @@ pub const MAX_SOCKET_PATH: usize = 107;
 ///
 /// `localhost` is 127.0.0.1. Shown as it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Listen {
+pub enum ListenAddress {
     /// An address and a port; port 0 lets the system choose.
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
-/// A text that is not a [`Listen`].
+/// A text that is not a [`ListenAddress`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadListen {
+pub enum BadListenAddress {
     /// A port alone.
     #[error("{0:?} names no address (127.0.0.1:{1} for this machine alone, 0.0.0.0:{1} for all networks)")]
     NoAddress(String, u16),
@@ -41,7 +41,7 @@ pub enum BadListen {
 /// The port that examples in messages name.
 const EXAMPLE_PORT: u16 = 7070;
 
-impl Listen {
+impl ListenAddress {
     /// Whether only this machine can reach it: a Unix socket or a loopback address.
     pub fn is_local(&self) -> bool {
         match self {
@@ -51,12 +51,12 @@ impl Listen {
     }
 }
 
-impl FromStr for Listen {
-    type Err = BadListen;
-    fn from_str(text: &str) -> Result<Self, BadListen> {
+impl FromStr for ListenAddress {
+    type Err = BadListenAddress;
+    fn from_str(text: &str) -> Result<Self, BadListenAddress> {
         if let Some(path) = text.strip_prefix("unix:") {
             let fits = (1..=MAX_SOCKET_PATH).contains(&path.len()) && !path.contains('\0');
-            return if fits { Ok(Self::Unix(path.into())) } else { Err(BadListen::Path(path.into())) };
+            return if fits { Ok(Self::Unix(path.into())) } else { Err(BadListenAddress::Path(path.into())) };
         }
         if let Ok(address) = text.parse() {
             return Ok(Self::Tcp(address));
@@ -66,13 +66,13 @@ impl FromStr for Listen {
         }
         let written = || text.chars().take(100).collect();
         if let Some(port) = port(text.strip_prefix(':').or_else(|| text.strip_prefix("*:")).unwrap_or(text)) {
-            return Err(BadListen::NoAddress(written(), port));
+            return Err(BadListenAddress::NoAddress(written(), port));
         }
         let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
         let address = if bare == "localhost" { Ok(Ipv4Addr::LOCALHOST.into()) } else { bare.parse::<IpAddr>() };
         Err(match address {
-            Ok(address) => BadListen::NoPort(written(), (address, EXAMPLE_PORT).into()),
-            Err(_) => BadListen::Other(written()),
+            Ok(address) => BadListenAddress::NoPort(written(), (address, EXAMPLE_PORT).into()),
+            Err(_) => BadListenAddress::Other(written()),
         })
     }
 }
@@ -82,7 +82,7 @@ fn port(text: &str) -> Option<u16> {
     text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-impl fmt::Display for Listen {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -102,13 +102,13 @@ pub struct Network {
 
 /// A text that is not a [`Network`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadNetwork {
+pub enum BadNetworkAddress {
     /// Neither an address nor a network.
     #[error("not an IP address or network: {0:?} (such as 127.0.0.1, 10.0.0.0/8 or fd00::/8)")]
     Form(String),
     /// A network with more of an address than its prefix covers.
     #[error("{0} names one machine and a network at once (the network is {1}, the machine {2})")]
-    Beyond(String, Network, IpAddr),
+    HostBitsSet(String, Network, IpAddr),
 }
 
 impl Network {
@@ -136,9 +136,9 @@ fn masked(address: IpAddr, prefix: u8) -> Option<IpAddr> {
 }
 
 impl FromStr for Network {
-    type Err = BadNetwork;
-    fn from_str(text: &str) -> Result<Self, BadNetwork> {
-        let bad = || BadNetwork::Form(text.chars().take(100).collect());
+    type Err = BadNetworkAddress;
+    fn from_str(text: &str) -> Result<Self, BadNetworkAddress> {
+        let bad = || BadNetworkAddress::Form(text.chars().take(100).collect());
         let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let address: IpAddr = address.parse().map_err(|_| bad())?;
         let Some(prefix) = prefix else {
@@ -148,7 +148,11 @@ impl FromStr for Network {
         let plain = !prefix.is_empty() && prefix.bytes().all(|c| c.is_ascii_digit());
         let prefix = if plain { prefix.parse().map_err(|_| bad())? } else { return Err(bad()) };
         let network = Self { address: masked(address, prefix).ok_or_else(bad)?, prefix };
-        if network.address == address { Ok(network) } else { Err(BadNetwork::Beyond(text.into(), network, address)) }
+        if network.address == address {
+            Ok(network)
+        } else {
+            Err(BadNetworkAddress::HostBitsSet(text.into(), network, address))
+        }
     }
 }
 
@@ -171,10 +175,10 @@ pub enum TrustedProxy {
 
 /// A text that is not a [`TrustedProxy`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadProxy {
+pub enum BadTrustedProxy {
     /// Not an address or a network.
     #[error(transparent)]
-    Network(#[from] BadNetwork),
+    Network(#[from] BadNetworkAddress),
     /// A network so wide that it trusts clients, not proxies.
     #[error(
         "{0} is not a network of proxies: every client in it could claim to be any other; name the addresses of your proxies \
@@ -191,16 +195,16 @@ const WIDEST_IPV4_PREFIX: u8 = 8;
 const WIDEST_IPV6_PREFIX: u8 = 7;
 
 impl FromStr for TrustedProxy {
-    type Err = BadProxy;
-    fn from_str(text: &str) -> Result<Self, BadProxy> {
+    type Err = BadTrustedProxy;
+    fn from_str(text: &str) -> Result<Self, BadTrustedProxy> {
         if let Some(user) = text.strip_prefix("unix:") {
             let is_name = |c: char| c.is_ascii_alphanumeric() || "._-@$".contains(c);
             let is_user = !user.is_empty() && user.len() <= 256 && user.chars().all(is_name) && !user.starts_with('-');
-            return if is_user { Ok(Self::SocketUser(user.into())) } else { Err(BadProxy::User(user.into())) };
+            return if is_user { Ok(Self::SocketUser(user.into())) } else { Err(BadTrustedProxy::User(user.into())) };
         }
         let network: Network = text.parse()?;
         let widest = if network.address.is_ipv4() { WIDEST_IPV4_PREFIX } else { WIDEST_IPV6_PREFIX };
-        if network.prefix < widest { Err(BadProxy::TooWide(network)) } else { Ok(Self::Network(network)) }
+        if network.prefix < widest { Err(BadTrustedProxy::TooWide(network)) } else { Ok(Self::Network(network)) }
     }
 }
 
@@ -224,7 +228,7 @@ pub struct WebOrigin(String);
 #[error(
     "not the origin of a web page: {0:?} (scheme, host and port, nothing behind, such as https://dash.example.com)"
 )]
-pub struct BadOrigin(String);
+pub struct BadWebOrigin(String);
 
 impl WebOrigin {
     /// The origin as text.
@@ -239,10 +243,10 @@ impl WebOrigin {
 }
 
 impl FromStr for WebOrigin {
-    type Err = BadOrigin;
-    fn from_str(text: &str) -> Result<Self, BadOrigin> {
+    type Err = BadWebOrigin;
+    fn from_str(text: &str) -> Result<Self, BadWebOrigin> {
         let lower = text.to_ascii_lowercase();
-        let bad = || BadOrigin(text.chars().take(100).collect());
+        let bad = || BadWebOrigin(text.chars().take(100).collect());
         let (scheme, authority) = lower.split_once("://").ok_or_else(bad)?;
         let own = match scheme {
             "http" => ":80",
@@ -287,28 +291,28 @@ mod tests {
             ("unix:/run/a b.sock", "unix:/run/a b.sock", true),
         ];
         for (text, shown, local) in good {
-            let listen = text.parse::<Listen>().unwrap();
+            let listen = text.parse::<ListenAddress>().unwrap();
             assert_eq!((listen.to_string().as_str(), listen.is_local()), (shown, local), "{text}");
         }
-        let other = |text: &str| BadListen::Other(text.into());
+        let other = |text: &str| BadListenAddress::Other(text.into());
         let bad = [
-            (":7070", BadListen::NoAddress(":7070".into(), 7070)),
-            ("*:80", BadListen::NoAddress("*:80".into(), 80)),
-            ("7070", BadListen::NoAddress("7070".into(), 7070)),
-            ("127.0.0.1", BadListen::NoPort("127.0.0.1".into(), "127.0.0.1:7070".parse().unwrap())),
-            ("::1", BadListen::NoPort("::1".into(), "[::1]:7070".parse().unwrap())),
+            (":7070", BadListenAddress::NoAddress(":7070".into(), 7070)),
+            ("*:80", BadListenAddress::NoAddress("*:80".into(), 80)),
+            ("7070", BadListenAddress::NoAddress("7070".into(), 7070)),
+            ("127.0.0.1", BadListenAddress::NoPort("127.0.0.1".into(), "127.0.0.1:7070".parse().unwrap())),
+            ("::1", BadListenAddress::NoPort("::1".into(), "[::1]:7070".parse().unwrap())),
             ("http://127.0.0.1:80", other("http://127.0.0.1:80")),
             ("ci.example.com:80", other("ci.example.com:80")),
             ("127.0.0.1:+80", other("127.0.0.1:+80")),
             ("localhost:65536", other("localhost:65536")),
             ("", other("")),
-            ("unix:", BadListen::Path("".into())),
+            ("unix:", BadListenAddress::Path("".into())),
         ];
         for (text, error) in bad {
-            assert_eq!(text.parse::<Listen>(), Err(error), "{text}");
+            assert_eq!(text.parse::<ListenAddress>(), Err(error), "{text}");
         }
-        assert!(format!("unix:/{}", "x".repeat(MAX_SOCKET_PATH)).parse::<Listen>().is_err());
-        let message = ":7070".parse::<Listen>().unwrap_err().to_string();
+        assert!(format!("unix:/{}", "x".repeat(MAX_SOCKET_PATH)).parse::<ListenAddress>().is_err());
+        let message = ":7070".parse::<ListenAddress>().unwrap_err().to_string();
         assert_eq!(
             message,
             r#"":7070" names no address (127.0.0.1:7070 for this machine alone, 0.0.0.0:7070 for all networks)"#
@@ -334,7 +338,7 @@ mod tests {
             assert_eq!(network.contains(address.parse().unwrap()), is_in, "{network} {address}");
         }
         for bad in ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "10/8", "ci.example.com", "::/129", "10.0.0.0/8/8"] {
-            assert_eq!(bad.parse::<Network>(), Err(BadNetwork::Form(bad.into())));
+            assert_eq!(bad.parse::<Network>(), Err(BadNetworkAddress::Form(bad.into())));
         }
         let message = "10.0.0.1/8".parse::<Network>().unwrap_err().to_string();
         assert_eq!(
@@ -352,14 +356,14 @@ mod tests {
             assert_eq!(shown.parse::<TrustedProxy>(), Ok(proxy));
         }
         for wide in ["0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "8.0.0.0/7", "::/6", "2000::/3"] {
-            assert_eq!(wide.parse::<TrustedProxy>(), Err(BadProxy::TooWide(wide.parse().unwrap())), "{wide}");
+            assert_eq!(wide.parse::<TrustedProxy>(), Err(BadTrustedProxy::TooWide(wide.parse().unwrap())), "{wide}");
         }
         for user in ["", "a b", "-x", "/run/x.sock", "a\u{e9}", "a\n"] {
             let text = format!("unix:{user}");
-            assert_eq!(text.parse::<TrustedProxy>(), Err(BadProxy::User(user.into())), "{text:?}");
+            assert_eq!(text.parse::<TrustedProxy>(), Err(BadTrustedProxy::User(user.into())), "{text:?}");
         }
         for bad in ["", "www-data", "10.0.0.1/8", "10/8", "localhost"] {
-            assert!(matches!(bad.parse::<TrustedProxy>(), Err(BadProxy::Network(_))), "{bad:?}");
+            assert!(matches!(bad.parse::<TrustedProxy>(), Err(BadTrustedProxy::Network(_))), "{bad:?}");
         }
     }
 
@@ -403,7 +407,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_shown_reads_back(address: IpAddr, port: u16, prefix in 0u8..=128) {
-            let listen = Listen::Tcp((address, port).into());
+            let listen = ListenAddress::Tcp((address, port).into());
             prop_assert_eq!(listen.to_string().parse(), Ok(listen));
             if let Some(address) = masked(address, prefix) {
                 let network = Network { address, prefix };
@@ -413,7 +417,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_refused(text in "\\PC{0,20}|[0-9a-f:.\\[\\]/*]{0,20}") {
-            if let Ok(listen) = text.parse::<Listen>() {
+            if let Ok(listen) = text.parse::<ListenAddress>() {
                 prop_assert_eq!(listen.to_string().parse(), Ok(listen));
             }
             if let Ok(network) = text.parse::<Network>() {

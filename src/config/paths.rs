@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::event::StreamName;
 
-use super::report::{Mistake, Mistakes};
-use super::{Config, FileSource, SourceKind, Stream};
+use super::report::{ConfigError, ConfigErrors};
+use super::{Config, FileSourceConfig, SourceKind, Stream};
 
 /// Defaults, and a stream for each file, in the order given; a file that is named twice is one.
 ///
@@ -16,11 +16,11 @@ use super::{Config, FileSource, SourceKind, Stream};
 ///
 /// # Errors
 /// A path that is empty or a directory.
-pub fn from_paths(paths: &[PathBuf]) -> Result<Config, Mistakes> {
+pub fn from_paths(paths: &[PathBuf]) -> Result<Config, ConfigErrors> {
     let mut seen = HashSet::new();
     let mut files = Vec::new();
     for path in paths {
-        let wrong = |text: &str| Mistakes::from(Mistake { file: path.clone(), place: None, text: text.into() });
+        let wrong = |text: &str| ConfigErrors::from(ConfigError { file: path.clone(), place: None, text: text.into() });
         let absolute =
             std::path::absolute(path).map_err(|error| wrong(&format!("cannot be used as a path: {error}")))?;
         if path.is_dir() {
@@ -31,19 +31,19 @@ pub fn from_paths(paths: &[PathBuf]) -> Result<Config, Mistakes> {
         }
     }
     let streams = names(&files).into_iter().zip(files).map(|(name, path)| {
-        let source = SourceKind::File(FileSource::new(path));
+        let source = SourceKind::File(FileSourceConfig::new(path));
         Stream::new(name, source)
     });
     Ok(Config { streams: streams.collect(), ..Config::default() })
 }
 
 /// The name of a stream that shows this file or program: its last part, as [`from_paths`] writes it.
-pub fn name_of(path: &Path) -> StreamName {
-    allowed(&candidate(&parts(path), 1))
+pub fn stream_name_of(path: &Path) -> StreamName {
+    to_stream_name(&candidate(&parts(path), 1))
 }
 
 /// What `fit` made, as the name it is.
-fn allowed(name: &str) -> StreamName {
+fn to_stream_name(name: &str) -> StreamName {
     name.parse().expect("1 to 64 of the letters a name may hold, and no dot in front")
 }
 
@@ -73,7 +73,7 @@ fn names(paths: &[PathBuf]) -> Vec<StreamName> {
 
 /// The names of a path from the last to the first, in letters that a stream's name may hold.
 fn parts(path: &Path) -> Vec<String> {
-    let plain = |c: char| if StreamName::allows(c) { c } else { '_' };
+    let plain = |c: char| if StreamName::is_valid_char(c) { c } else { '_' };
     let names = path.components().filter_map(|part| match part {
         std::path::Component::Normal(name) => Some(name.to_string_lossy().chars().map(plain).collect()),
         _ => None,
@@ -92,7 +92,7 @@ fn candidate(parts: &[String], depth: usize) -> String {
 /// As much of the end of `name` as there is room for before `suffix`, and that.
 fn fit(name: &str, suffix: &str) -> String {
     let name: Vec<char> = name.chars().collect();
-    let over = (name.len() + suffix.len()).saturating_sub(StreamName::MAX);
+    let over = (name.len() + suffix.len()).saturating_sub(StreamName::MAX_LENGTH);
     let text: String = name.into_iter().skip(over).chain(suffix.chars()).collect();
     match text.strip_prefix('.') {
         Some(rest) => format!("_{rest}"),
@@ -107,7 +107,7 @@ fn numbered(candidates: Vec<String>) -> Vec<StreamName> {
     let free = |name: String| {
         let others = (2u64..).map(|number| fit(&name, &format!("-{number}")));
         let free = std::iter::once(name.clone()).chain(others).find(|name| taken.insert(name.clone()));
-        allowed(&free.expect("of endless numbers one is free"))
+        to_stream_name(&free.expect("of endless numbers one is free"))
     };
     candidates.into_iter().map(free).collect()
 }
@@ -147,7 +147,7 @@ mod tests {
         for (path, name) in
             [("make", "make"), ("/usr/bin/g++", "g__"), ("./.run", "_run"), ("/", "_"), ("..", "_"), ("", "_")]
         {
-            assert_eq!(name_of(Path::new(path)).as_str(), name, "{path:?}");
+            assert_eq!(stream_name_of(Path::new(path)).as_str(), name, "{path:?}");
         }
     }
 
@@ -158,7 +158,7 @@ mod tests {
         fs::write(&file, "").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
         let config = from_paths(&[link.clone(), file]).unwrap();
-        let source = SourceKind::File(FileSource::new(link));
+        let source = SourceKind::File(FileSourceConfig::new(link));
         assert_eq!(config.streams, [Stream::new("current.log".parse().unwrap(), source)]);
         let error = from_paths(&[home.path().to_owned()]).unwrap_err().to_string();
         assert_eq!(error, format!("{}: is a directory (name the files in it)", home.path().display()));

@@ -5,36 +5,36 @@ use std::str::FromStr;
 use regex::{Regex, RegexBuilder};
 
 /// Names that the groups of a pattern may have: what they hold is shown under that name.
-pub const PROGRESS_GROUPS: [&str; 5] = ["percent", "current", "total", "phase", "message"];
+pub const PROGRESS_GROUP_NAMES: [&str; 5] = ["percent", "current", "total", "phase", "message"];
 
 /// Longest pattern, in bytes, and the most memory that one compiled may take: each line is held against each of them.
-const PATTERN: usize = 4 << 10;
-const COMPILED: usize = 1 << 20;
+const MAX_PROGRESS_PATTERN_SIZE: usize = 4 << 10;
+const MAX_PROGRESS_PATTERN_MEMORY: usize = 1 << 20;
 
 /// Whether progress is looked for in a stream's lines.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Progress {
+pub enum ProgressDetection {
     /// It is not.
     Off,
     /// It is: by these patterns first, then by all that is known of programs.
-    On(Vec<Pattern>),
+    On(Vec<ProgressRegex>),
 }
 
-impl Default for Progress {
+impl Default for ProgressDetection {
     fn default() -> Self {
         Self::On(Vec::new())
     }
 }
 
-/// An expression with named groups of [`PROGRESS_GROUPS`]: at least `percent`, `current` or `phase`.
+/// An expression with named groups of [`PROGRESS_GROUP_NAMES`]: at least `percent`, `current` or `phase`.
 #[derive(Debug, Clone)]
-pub struct Pattern(Regex);
+pub struct ProgressRegex(Regex);
 
-/// A text that is not a [`Pattern`].
+/// A text that is not a [`ProgressRegex`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadPattern {
+pub enum BadProgressPattern {
     /// It is longer than an expression may be.
-    #[error("the pattern has {0} bytes; the most is {PATTERN}")]
+    #[error("the pattern has {0} bytes; the most is {MAX_PROGRESS_PATTERN_SIZE}")]
     TooLong(usize),
     /// It is not an expression, or grows too large when it is compiled.
     #[error("not a regular expression: {0}")]
@@ -44,38 +44,41 @@ pub enum BadPattern {
     Group(String),
     /// Nothing in it says how far the source is.
     #[error("no group says how far it is (name one percent, current or phase, as in (?P<percent>[0-9]+)%)")]
-    Nothing,
+    NoProgressGroup,
 }
 
-impl Pattern {
+impl ProgressRegex {
     /// The expression.
     pub fn regex(&self) -> &Regex {
         &self.0
     }
 }
 
-impl PartialEq for Pattern {
+impl PartialEq for ProgressRegex {
     fn eq(&self, other: &Self) -> bool {
         self.0.as_str() == other.0.as_str()
     }
 }
 
-impl FromStr for Pattern {
-    type Err = BadPattern;
-    fn from_str(text: &str) -> Result<Self, BadPattern> {
-        if text.len() > PATTERN {
-            return Err(BadPattern::TooLong(text.len()));
+impl FromStr for ProgressRegex {
+    type Err = BadProgressPattern;
+    fn from_str(text: &str) -> Result<Self, BadProgressPattern> {
+        if text.len() > MAX_PROGRESS_PATTERN_SIZE {
+            return Err(BadProgressPattern::TooLong(text.len()));
         }
-        let built = RegexBuilder::new(text).size_limit(COMPILED).dfa_size_limit(COMPILED).build();
+        let built = RegexBuilder::new(text)
+            .size_limit(MAX_PROGRESS_PATTERN_MEMORY)
+            .dfa_size_limit(MAX_PROGRESS_PATTERN_MEMORY)
+            .build();
         // The crate draws the place over several lines; the last one says what is wrong.
         let last = |error: regex::Error| error.to_string().lines().last().unwrap_or_default().trim().to_owned();
-        let regex = built.map_err(|error| BadPattern::Syntax(last(error)))?;
+        let regex = built.map_err(|error| BadProgressPattern::Syntax(last(error)))?;
         let names = || regex.capture_names().flatten();
-        if let Some(unknown) = names().find(|name| !PROGRESS_GROUPS.contains(name)) {
-            return Err(BadPattern::Group(unknown.to_owned()));
+        if let Some(unknown) = names().find(|name| !PROGRESS_GROUP_NAMES.contains(name)) {
+            return Err(BadProgressPattern::Group(unknown.to_owned()));
         }
         if !names().any(|name| matches!(name, "percent" | "current" | "phase")) {
-            return Err(BadPattern::Nothing);
+            return Err(BadProgressPattern::NoProgressGroup);
         }
         Ok(Self(regex))
     }
@@ -86,9 +89,9 @@ pub(super) mod raw {
     use schemars::JsonSchema;
     use serde::Deserialize;
 
-    use super::super::choice::Chosen;
-    use super::super::field::Field;
-    use super::Pattern;
+    use super::super::located::Setting;
+    use super::super::switch_or_list::ListItem;
+    use super::ProgressRegex;
 
     /// What the progress of a program looks like.
     #[derive(Debug, Deserialize, JsonSchema)]
@@ -96,10 +99,10 @@ pub(super) mod raw {
     pub(in crate::config) struct ProgressPattern {
         /// A regular expression with named groups: percent, current, total, phase, message. Such as
         /// `step (?P<current>[0-9]+) of (?P<total>[0-9]+)`.
-        pub(in crate::config) pattern: Field<Pattern>,
+        pub(in crate::config) pattern: Setting<ProgressRegex>,
     }
 
-    impl Chosen for ProgressPattern {
+    impl ListItem for ProgressPattern {
         const EXPECTED: &'static str =
             "on, off or a list of patterns, such as [{ pattern: '(?P<percent>[0-9]+)% copied' }]";
     }
@@ -120,7 +123,7 @@ mod tests {
             (r"(?P<percent>\d+", Some("unclosed group")),
         ];
         for (text, expected) in table {
-            let error = text.parse::<Pattern>().err().map(|error| error.to_string());
+            let error = text.parse::<ProgressRegex>().err().map(|error| error.to_string());
             match (expected, &error) {
                 (None, None) => {}
                 (Some(expected), Some(error)) if error.contains(expected) => {}

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use crate::event::one_line;
 
-use super::tree;
+use super::yaml;
 
 /// Most mistakes told at once. Who has more of them has one reason for most, and each costs a reading of its file.
-const MAX_MISTAKES: usize = 100;
+const MAX_REPORTED_ERRORS: usize = 100;
 
 /// Most letters of a name that a mistake repeats.
-const MAX_NAME: usize = 100;
+const MAX_REPORTED_NAME_LENGTH: usize = 100;
 
 /// A value: which file, and its number there. In the order of files, and of what is written in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct NodeLocation {
     pub(super) file: usize,
     pub(super) node: usize,
 }
@@ -29,7 +29,7 @@ pub(super) struct Document {
 
 /// One mistake: where it is, what is wrong, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
+pub struct ConfigError {
     /// The file, named as the caller named it.
     pub file: PathBuf,
     /// Line and column, counted from 1 (columns in characters); `None` if it is about the file as a whole.
@@ -40,36 +40,36 @@ pub struct Mistake {
 
 /// Everything that is wrong with a configuration; at least one thing. Shown one a line, in the order of files and places.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistakes {
-    told: Vec<Mistake>,
-    untold: usize,
+pub struct ConfigErrors {
+    told: Vec<ConfigError>,
+    omitted: usize,
 }
 
-impl Mistakes {
+impl ConfigErrors {
     /// The mistakes: at least one, and at most 100.
-    pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.told.iter()
     }
 }
 
-impl From<Mistake> for Mistakes {
-    fn from(mistake: Mistake) -> Self {
-        Self { told: vec![mistake], untold: 0 }
+impl From<ConfigError> for ConfigErrors {
+    fn from(mistake: ConfigError) -> Self {
+        Self { told: vec![mistake], omitted: 0 }
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for ConfigErrors {}
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, mistake) in self.told.iter().enumerate() {
             write!(f, "{}{mistake}", if index > 0 { "\n" } else { "" })?;
         }
-        if self.untold > 0 { write!(f, "\nand {} more", self.untold) } else { Ok(()) }
+        if self.omitted > 0 { write!(f, "\nand {} more", self.omitted) } else { Ok(()) }
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ConfigError {
     /// `FILE:LINE:COLUMN: what is wrong`, or `FILE: what is wrong`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", one_line(&self.file.display().to_string()))?;
@@ -82,56 +82,58 @@ impl fmt::Display for Mistake {
 
 /// A mistake that is noted, but not yet looked up.
 #[derive(Debug)]
-struct Note {
-    at: Place,
+struct PendingError {
+    at: NodeLocation,
     text: String,
-    first: Option<Place>,
+    first: Option<NodeLocation>,
 }
 
 /// What was found so far.
 #[derive(Debug, Default)]
-pub(super) struct Report {
-    notes: Vec<Note>,
-    files: Vec<Mistake>,
+pub(super) struct ErrorReport {
+    pending: Vec<PendingError>,
+    files: Vec<ConfigError>,
 }
 
-impl Report {
+impl ErrorReport {
     /// A value is wrong.
-    pub(super) fn wrong(&mut self, at: Place, text: impl Into<String>) {
-        self.notes.push(Note { at, text: text.into(), first: None });
+    pub(super) fn wrong(&mut self, at: NodeLocation, text: impl Into<String>) {
+        self.pending.push(PendingError { at, text: text.into(), first: None });
     }
 
     /// A name was given before.
-    pub(super) fn twice(&mut self, name: &str, at: Place, first: Place) {
-        let name: String = name.chars().take(MAX_NAME).collect();
-        self.notes.push(Note { at, text: format!("{name:?} is given twice"), first: Some(first) });
+    pub(super) fn add_duplicate(&mut self, name: &str, at: NodeLocation, first: NodeLocation) {
+        let name: String = name.chars().take(MAX_REPORTED_NAME_LENGTH).collect();
+        self.pending.push(PendingError { at, text: format!("{name:?} is given twice"), first: Some(first) });
     }
 
     /// A file cannot be used.
     pub(super) fn file(&mut self, path: &Path, place: Option<(usize, usize)>, text: impl Into<String>) {
-        self.files.push(Mistake { file: path.to_owned(), place, text: text.into() });
+        self.files.push(ConfigError { file: path.to_owned(), place, text: text.into() });
     }
 
     /// `Ok` if nothing is wrong; else every mistake, with its line looked up in `documents`.
-    pub(super) fn finish(mut self, documents: &[Document]) -> Result<(), Mistakes> {
-        self.notes.sort_by_key(|note| note.at);
-        let all = self.notes.len() + self.files.len();
-        let room = MAX_MISTAKES.saturating_sub(self.files.len());
-        let spot = |place: Place| documents.get(place.file).map(|document| tree::find(&document.text, place.node));
-        let path = |place: Place| documents.get(place.file).map_or(PathBuf::new(), |document| document.path.clone());
-        let mut told: Vec<Mistake> = self.files.into_iter().take(MAX_MISTAKES).collect();
-        for note in self.notes.into_iter().take(room) {
+    pub(super) fn finish(mut self, documents: &[Document]) -> Result<(), ConfigErrors> {
+        self.pending.sort_by_key(|note| note.at);
+        let all = self.pending.len() + self.files.len();
+        let room = MAX_REPORTED_ERRORS.saturating_sub(self.files.len());
+        let spot =
+            |place: NodeLocation| documents.get(place.file).map(|document| yaml::find(&document.text, place.node));
+        let path =
+            |place: NodeLocation| documents.get(place.file).map_or(PathBuf::new(), |document| document.path.clone());
+        let mut told: Vec<ConfigError> = self.files.into_iter().take(MAX_REPORTED_ERRORS).collect();
+        for note in self.pending.into_iter().take(room) {
             let text = match note.first.and_then(|first| Some((path(first), spot(first)?))) {
                 Some((file, (line, column))) => format!("{} (first at {}:{line}:{column})", note.text, file.display()),
                 None => note.text,
             };
-            told.push(Mistake { file: path(note.at), place: spot(note.at), text: one_line(&text) });
+            told.push(ConfigError { file: path(note.at), place: spot(note.at), text: one_line(&text) });
         }
         let untold = all - told.len();
         // Again by place: what an alias stands for is written elsewhere, and then wrong as often as it is used.
         let order = |path: &Path| documents.iter().position(|document| document.path == path);
         told.sort_by_cached_key(|mistake| (order(&mistake.file), mistake.file.clone(), mistake.place));
         told.dedup();
-        if told.is_empty() { Ok(()) } else { Err(Mistakes { told, untold }) }
+        if told.is_empty() { Ok(()) } else { Err(ConfigErrors { told, omitted: untold }) }
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use rustix::process::Signal;
 
 /// The signals that have a name here: those that people send to programs.
-const SIGNALS: [(&str, Signal); 12] = [
+const NAMED_SIGNALS: [(&str, Signal); 12] = [
     ("HUP", Signal::HUP),
     ("INT", Signal::INT),
     ("QUIT", Signal::QUIT),
@@ -31,7 +31,7 @@ pub struct SignalName {
 /// A text that is not a [`SignalName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a signal: {0:?} (HUP, INT, QUIT, KILL, USR1, USR2, ALRM, TERM, CONT, STOP, TSTP or WINCH)")]
-pub struct BadSignal(pub String);
+pub struct BadSignalName(pub String);
 
 impl SignalName {
     /// What asks a program to end.
@@ -49,11 +49,11 @@ impl SignalName {
 }
 
 impl FromStr for SignalName {
-    type Err = BadSignal;
-    fn from_str(text: &str) -> Result<Self, BadSignal> {
+    type Err = BadSignalName;
+    fn from_str(text: &str) -> Result<Self, BadSignalName> {
         let short = text.strip_prefix("SIG").unwrap_or(text);
-        let found = SIGNALS.iter().find(|(name, _)| *name == short);
-        let (name, signal) = found.ok_or_else(|| BadSignal(text.chars().take(100).collect()))?;
+        let found = NAMED_SIGNALS.iter().find(|(name, _)| *name == short);
+        let (name, signal) = found.ok_or_else(|| BadSignalName(text.chars().take(100).collect()))?;
         Ok(Self { name, number: signal.as_raw() })
     }
 }
@@ -77,14 +77,14 @@ mod tests {
             assert_eq!((signal.as_str(), signal.number()), (name, number));
         }
         for bad in ["", "SIG", "term", "15", "TREM", "SIGSIGTERM"] {
-            assert_eq!(bad.parse::<SignalName>(), Err(BadSignal(bad.into())));
+            assert_eq!(bad.parse::<SignalName>(), Err(BadSignalName(bad.into())));
         }
     }
 
     #[test]
     fn the_message_names_every_signal() {
-        let message = BadSignal(String::new()).to_string();
-        for (name, _) in SIGNALS {
+        let message = BadSignalName(String::new()).to_string();
+        for (name, _) in NAMED_SIGNALS {
             assert!(message.contains(name), "{name}");
         }
     }

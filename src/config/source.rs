@@ -3,20 +3,20 @@
 use crate::event::StreamName;
 
 use super::SourceKind;
-use super::check::Check;
+use super::check::Checker;
 use super::raw;
-use super::report::Place;
+use super::report::NodeLocation;
 
 /// What a stream can be filled by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
+enum SourceKey {
     File,
     Command,
     Journal,
     Push,
 }
 
-impl By {
+impl SourceKey {
     /// The key that says so.
     fn key(self) -> &'static str {
         match self {
@@ -38,16 +38,21 @@ impl By {
     }
 }
 
-impl Check<'_> {
+impl Checker<'_> {
     /// The one source of a stream.
-    pub(super) fn source(&mut self, name: &StreamName, place: Place, raw: &mut raw::Stream) -> Option<SourceKind> {
+    pub(super) fn source(
+        &mut self,
+        name: &StreamName,
+        place: NodeLocation,
+        raw: &mut raw::Stream,
+    ) -> Option<SourceKind> {
         let (file, command, journal) = (raw.file.take(), raw.command.take(), raw.journal.take());
         let push = raw.push.take().filter(|at| at.value != Some(false));
         let mut written: Vec<_> = [
-            (By::File, file.as_ref().map(|at| at.place)),
-            (By::Command, command.as_ref().map(|at| at.place)),
-            (By::Journal, journal.as_ref().map(|at| at.place)),
-            (By::Push, push.as_ref().map(|at| at.place)),
+            (SourceKey::File, file.as_ref().map(|at| at.place)),
+            (SourceKey::Command, command.as_ref().map(|at| at.place)),
+            (SourceKey::Journal, journal.as_ref().map(|at| at.place)),
+            (SourceKey::Push, push.as_ref().map(|at| at.place)),
         ]
         .into_iter()
         .filter_map(|(by, place)| Some((place?, by)))
@@ -65,7 +70,7 @@ impl Check<'_> {
                 );
                 return None;
             }
-            [(_, by)] => self.unfit(*by, raw),
+            [(_, by)] => self.reject_unfit_keys(*by, raw),
             [_, (second, _), ..] => {
                 self.report.wrong(
                     *second,
@@ -87,28 +92,28 @@ impl Check<'_> {
     }
 
     /// Notes what does not belong to a stream that is filled so.
-    fn unfit(&mut self, by: By, raw: &raw::Stream) {
-        const COMMAND: &[By] = &[By::Command];
-        const FILE: &[By] = &[By::File];
+    fn reject_unfit_keys(&mut self, by: SourceKey, raw: &raw::Stream) {
+        const COMMAND_ONLY: &[SourceKey] = &[SourceKey::Command];
+        const FILE_ONLY: &[SourceKey] = &[SourceKey::File];
         /// An entry of the journal is one line already, and its text is UTF-8.
-        const BYTES: &[By] = &[By::File, By::Command, By::Push];
+        const BYTE_SOURCES: &[SourceKey] = &[SourceKey::File, SourceKey::Command, SourceKey::Push];
         let keys = [
-            ("directory", COMMAND, raw.directory.as_ref().map(|at| at.place)),
-            ("environment", COMMAND, raw.environment.as_ref().map(|at| at.place)),
-            ("shell", COMMAND, raw.shell.as_ref().map(|at| at.place)),
-            ("user", COMMAND, raw.user.as_ref().map(|at| at.place)),
-            ("pty", COMMAND, raw.pty.as_ref().map(|at| at.place)),
-            ("input", COMMAND, raw.input.as_ref().map(|at| at.place)),
-            ("start", COMMAND, raw.start.as_ref().map(|at| at.place)),
-            ("restart", COMMAND, raw.restart.as_ref().map(|at| at.place)),
-            ("stop", COMMAND, raw.stop.as_ref().map(|at| at.place)),
-            ("exclude", FILE, raw.exclude.as_ref().map(|at| at.place)),
-            ("rotate_wait", FILE, raw.rotate_wait.as_ref().map(|at| at.place)),
-            ("follow_symlinks", FILE, raw.follow_symlinks.as_ref().map(|at| at.place)),
-            ("from", &[By::File, By::Journal], raw.from.as_ref().map(|at| at.place)),
-            ("carriage_return", BYTES, raw.carriage_return.as_ref().map(|at| at.place)),
-            ("encoding", BYTES, raw.encoding.as_ref().map(|at| at.place)),
-            ("multiline", BYTES, raw.multiline.as_ref().map(|at| at.place)),
+            ("directory", COMMAND_ONLY, raw.directory.as_ref().map(|at| at.place)),
+            ("environment", COMMAND_ONLY, raw.environment.as_ref().map(|at| at.place)),
+            ("shell", COMMAND_ONLY, raw.shell.as_ref().map(|at| at.place)),
+            ("user", COMMAND_ONLY, raw.user.as_ref().map(|at| at.place)),
+            ("pty", COMMAND_ONLY, raw.pty.as_ref().map(|at| at.place)),
+            ("input", COMMAND_ONLY, raw.input.as_ref().map(|at| at.place)),
+            ("start", COMMAND_ONLY, raw.start.as_ref().map(|at| at.place)),
+            ("restart", COMMAND_ONLY, raw.restart.as_ref().map(|at| at.place)),
+            ("stop", COMMAND_ONLY, raw.stop.as_ref().map(|at| at.place)),
+            ("exclude", FILE_ONLY, raw.exclude.as_ref().map(|at| at.place)),
+            ("rotate_wait", FILE_ONLY, raw.rotate_wait.as_ref().map(|at| at.place)),
+            ("follow_symlinks", FILE_ONLY, raw.follow_symlinks.as_ref().map(|at| at.place)),
+            ("from", &[SourceKey::File, SourceKey::Journal], raw.from.as_ref().map(|at| at.place)),
+            ("carriage_return", BYTE_SOURCES, raw.carriage_return.as_ref().map(|at| at.place)),
+            ("encoding", BYTE_SOURCES, raw.encoding.as_ref().map(|at| at.place)),
+            ("multiline", BYTE_SOURCES, raw.multiline.as_ref().map(|at| at.place)),
         ];
         for (key, fits, place) in keys {
             if let Some(place) = place.filter(|_| !fits.contains(&by)) {

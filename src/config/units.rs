@@ -11,7 +11,7 @@ use std::time::Duration;
 pub const MAX_DAYS: u64 = 36_500;
 
 /// Most letters of a refused text that an error repeats.
-const SHOWN: usize = 100;
+const MAX_REPORTED_TEXT_LENGTH: usize = 100;
 
 /// A number of bytes, written as `64KiB`, `8MiB`, `1GiB`, `10MB` or plainly `512`.
 ///
@@ -21,11 +21,11 @@ pub struct Size(pub u64);
 
 /// A length of time, written as `500ms`, `15s`, `5m`, `2h` or `7d`. Shown with the largest unit that leaves a whole number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Span(pub Duration);
+pub struct DurationText(pub Duration);
 
 /// From a shortest to a longest time, both included, written as `1s..60s`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Range(pub RangeInclusive<Duration>);
+pub struct DurationRange(pub RangeInclusive<Duration>);
 
 /// How often in how long, written as `5 per 10m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,15 +41,15 @@ pub struct Rate {
 #[error("not a size: {0:?} (a whole number and B, kB, MB, GB, KiB, MiB or GiB, such as 64KiB)")]
 pub struct BadSize(pub String);
 
-/// A text that is not a [`Span`].
+/// A text that is not a [`DurationText`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a length of time: {0:?} (a whole number and ms, s, m, h or d, such as 15s; at most {MAX_DAYS}d)")]
 pub struct BadDuration(pub String);
 
-/// A text that is not a [`Range`].
+/// A text that is not a [`DurationRange`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a range of time: {0:?} (the shortest, two dots and the longest, such as 1s..60s)")]
-pub struct BadRange(pub String);
+pub struct BadDurationRange(pub String);
 
 /// A text that is not a [`Rate`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +57,7 @@ pub struct BadRange(pub String);
 pub struct BadRate(pub String);
 
 /// The units of a size in bytes, from large to small.
-const SIZES: [(&str, u64); 8] = [
+const SIZE_UNITS: [(&str, u64); 8] = [
     ("GiB", 1 << 30),
     ("GB", 1_000_000_000),
     ("MiB", 1 << 20),
@@ -69,14 +69,14 @@ const SIZES: [(&str, u64); 8] = [
 ];
 
 /// The units of time in milliseconds, from long to short.
-const TIMES: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const TIME_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// The number of bytes that `text` stands for.
 ///
 /// # Errors
 /// [`BadSize`] if it is not a whole number with one of the units, or more than a `u64` holds.
 pub fn parse_size(text: &str) -> Result<u64, BadSize> {
-    measure(text, &SIZES).ok_or_else(|| BadSize(shown(text)))
+    parse_measure(text, &SIZE_UNITS).ok_or_else(|| BadSize(shown(text)))
 }
 
 /// The length of time that `text` stands for.
@@ -84,12 +84,12 @@ pub fn parse_size(text: &str) -> Result<u64, BadSize> {
 /// # Errors
 /// [`BadDuration`] if it is not a whole number with one of the units, or longer than [`MAX_DAYS`].
 pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
-    let millis = measure(text, &TIMES).filter(|&millis| millis <= MAX_DAYS * 86_400_000);
+    let millis = parse_measure(text, &TIME_UNITS).filter(|&millis| millis <= MAX_DAYS * 86_400_000);
     millis.map(Duration::from_millis).ok_or_else(|| BadDuration(shown(text)))
 }
 
 /// Digits and one of the units, as a multiple of the smallest; `None` for anything else.
-fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+fn parse_measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
@@ -98,7 +98,7 @@ fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// As much of a refused text as an error repeats.
 fn shown(text: &str) -> String {
-    text.chars().take(SHOWN).collect()
+    text.chars().take(MAX_REPORTED_TEXT_LENGTH).collect()
 }
 
 /// Writes `value` with the largest of `units` that divides it.
@@ -119,28 +119,28 @@ impl FromStr for Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_measure(f, self.0, &SIZES)
+        write_measure(f, self.0, &SIZE_UNITS)
     }
 }
 
-impl FromStr for Span {
+impl FromStr for DurationText {
     type Err = BadDuration;
     fn from_str(text: &str) -> Result<Self, BadDuration> {
         parse_duration(text).map(Self)
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for DurationText {
     /// Parts of a millisecond are not shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_measure(f, u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX), &TIMES)
+        write_measure(f, u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX), &TIME_UNITS)
     }
 }
 
-impl FromStr for Range {
-    type Err = BadRange;
-    fn from_str(text: &str) -> Result<Self, BadRange> {
-        let bad = || BadRange(shown(text));
+impl FromStr for DurationRange {
+    type Err = BadDurationRange;
+    fn from_str(text: &str) -> Result<Self, BadDurationRange> {
+        let bad = || BadDurationRange(shown(text));
         let (low, high) = text.split_once("..").ok_or_else(bad)?;
         let time = |text| parse_duration(text).map_err(|_| bad());
         let range = time(low)?..=time(high)?;
@@ -148,9 +148,9 @@ impl FromStr for Range {
     }
 }
 
-impl fmt::Display for Range {
+impl fmt::Display for DurationRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}..{}", Span(*self.0.start()), Span(*self.0.end()))
+        write!(f, "{}..{}", DurationText(*self.0.start()), DurationText(*self.0.end()))
     }
 }
 
@@ -159,7 +159,7 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, BadRate> {
         let bad = || BadRate(shown(text));
         let (times, per) = text.split_once(" per ").ok_or_else(bad)?;
-        let times = measure(times, &[("", 1)]).and_then(|times| u32::try_from(times).ok()).ok_or_else(bad)?;
+        let times = parse_measure(times, &[("", 1)]).and_then(|times| u32::try_from(times).ok()).ok_or_else(bad)?;
         let per = parse_duration(per).map_err(|_| bad())?;
         if times == 0 || per.is_zero() { Err(bad()) } else { Ok(Self { times, per }) }
     }
@@ -167,7 +167,7 @@ impl FromStr for Rate {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} per {}", self.times, Span(self.per))
+        write!(f, "{} per {}", self.times, DurationText(self.per))
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn ranges_and_rates_that_mean_nothing_are_refused() {
         for bad in ["", "1s", "1s..", "..1s", "2s..1s", "1s..2", "1s...2s", "1s - 2s"] {
-            assert_eq!(bad.parse::<Range>(), Err(BadRange(bad.into())));
+            assert_eq!(bad.parse::<DurationRange>(), Err(BadDurationRange(bad.into())));
         }
         for bad in ["", "5", "5 per", "5 per 0s", "0 per 1m", "-5 per 1m", "5/10m", "4294967296 per 1s", "5 per  1m"] {
             assert_eq!(bad.parse::<Rate>(), Err(BadRate(bad.into())));
@@ -232,18 +232,18 @@ mod tests {
         fn what_is_shown_reads_back(bytes: u64, low in 0..MAX_DAYS * 86_400_000, more in 0u64..1000, times in 1u32..) {
             prop_assert_eq!(Size(bytes).to_string().parse(), Ok(Size(bytes)));
             let time = Duration::from_millis(low);
-            prop_assert_eq!(parse_duration(&Span(time).to_string()), Ok(time));
+            prop_assert_eq!(parse_duration(&DurationText(time).to_string()), Ok(time));
             let longer = (time + Duration::from_secs(more)).min(Duration::from_secs(MAX_DAYS * 86_400));
-            let range = Range(time..=longer);
+            let range = DurationRange(time..=longer);
             prop_assert_eq!(range.to_string().parse(), Ok(range));
             let rate = Rate { times, per: time + Duration::from_millis(1) };
             prop_assert_eq!(rate.to_string().parse(), Ok(rate));
         }
 
         #[test]
-        fn round_sizes_read_back_too(count in 0u64..5000, unit in 0..SIZES.len()) {
-            let size = Size(count * SIZES[unit].1);
-            prop_assert_eq!(format!("{count}{}", SIZES[unit].0).parse(), Ok(size));
+        fn round_sizes_read_back_too(count in 0u64..5000, unit in 0..SIZE_UNITS.len()) {
+            let size = Size(count * SIZE_UNITS[unit].1);
+            prop_assert_eq!(format!("{count}{}", SIZE_UNITS[unit].0).parse(), Ok(size));
             prop_assert_eq!(size.to_string().parse(), Ok(size));
         }
 
@@ -251,9 +251,9 @@ mod tests {
         fn any_text_is_read_or_refused(text in "\\PC{0,20}|[0-9]{0,25}[a-zA-Z. ]{0,8}[0-9]{0,25}[a-z]{0,2}") {
             let size = text.parse::<Size>();
             prop_assert!(size.is_err() || size == size.as_ref().unwrap().to_string().parse());
-            let span = text.parse::<Span>();
+            let span = text.parse::<DurationText>();
             prop_assert!(span.is_err() || span == span.as_ref().unwrap().to_string().parse());
-            prop_assert!(text.parse::<Range>().is_err() || text.contains(".."));
+            prop_assert!(text.parse::<DurationRange>().is_err() || text.contains(".."));
             prop_assert!(text.parse::<Rate>().is_err() || text.contains(" per "));
         }
     }

@@ -13,19 +13,19 @@ impl Flags {
     pub const CONTINUED: Self = Self(1);
     /// The line ended without a newline: at the end of a file that went away, or at a process's exit.
     pub const PARTIAL: Self = Self(2);
-    /// A [`Kind::State`](super::Kind::State) with which a run of a process begins.
-    pub const RUN: Self = Self(4);
+    /// A [`EventKind::State`](super::EventKind::State) with which a run of a process begins.
+    pub const RUN_START: Self = Self(4);
     /// The source said how serious the line is: the three bits above say how.
     const LEVEL: Self = Self(8);
 
     /// The fact that the source calls the line so serious.
-    pub fn of_level(level: Level) -> Self {
+    pub fn from_level(level: Level) -> Self {
         Self::LEVEL.with(Self((level as u8) << 4))
     }
 
     /// How serious the line is, if its source said so.
     pub fn level(self) -> Option<Level> {
-        self.has(Self::LEVEL).then(|| Level::of_number(self.0 >> 4 & 7)).flatten()
+        self.has(Self::LEVEL).then(|| Level::from_number(self.0 >> 4 & 7)).flatten()
     }
 
     /// As they are kept.
@@ -52,19 +52,19 @@ impl Flags {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Epoch, Event, Kind, Position, Time};
+    use super::super::{Epoch, Event, EventKind, Position, Time};
     use super::*;
 
     #[test]
     fn a_level_that_the_source_said_counts_before_the_words() {
-        let id = Position { epoch: Epoch::kept(1), number: 1 };
-        let event = |flags| Event { id, time: Time(0), origin: None, kind: Kind::Line, flags, text: b"error" };
+        let id = Position { epoch: Epoch::persistent(1), number: 1 };
+        let event = |flags| Event { id, time: Time(0), origin: None, kind: EventKind::Line, flags, text: b"error" };
         assert_eq!(event(Flags::PARTIAL).level(), Some(Level::Error));
         for number in 0..8 {
-            let level = Level::of_number(number).unwrap();
-            let flags = Flags::of_level(level).with(Flags::CONTINUED);
+            let level = Level::from_number(number).unwrap();
+            let flags = Flags::from_level(level).with(Flags::CONTINUED);
             assert_eq!(event(flags).level(), Some(level));
-            assert!(flags.has(Flags::CONTINUED) && !flags.has(Flags::RUN) && !flags.has(Flags::PARTIAL));
+            assert!(flags.has(Flags::CONTINUED) && !flags.has(Flags::RUN_START) && !flags.has(Flags::PARTIAL));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Looked at in one line, in bytes: whoever writes a level writes it in front, and a long line costs no more than a short one.
-const LOOKED_AT: usize = 256;
+const LEVEL_SCAN_LENGTH: usize = 256;
 
 /// The priorities of syslog and the journal (RFC 5424, section 6.2.1), the most serious first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,8 +48,8 @@ impl Level {
     }
 
     /// The level of this number, 0 to 7.
-    pub fn of_number(number: u8) -> Option<Self> {
-        const ALL: [Level; 8] = [
+    pub fn from_number(number: u8) -> Option<Self> {
+        const LEVELS_BY_NUMBER: [Level; 8] = [
             Level::Emergency,
             Level::Alert,
             Level::Critical,
@@ -59,15 +59,15 @@ impl Level {
             Level::Info,
             Level::Debug,
         ];
-        ALL.get(usize::from(number)).copied()
+        LEVELS_BY_NUMBER.get(usize::from(number)).copied()
     }
 
     /// The level that a line names: that of the first of these words, in any case, in its first 256 bytes. A word ends where
     /// neither letters, digits nor `_` go on; colours (ECMA-48 control sequences) stand between words.
     ///
     /// `emerg emergency`, `alert`, `crit critical fatal panic`, `err error`, `warn warning`, `notice`, `info`, `debug trace`.
-    pub fn of(line: &[u8]) -> Option<Self> {
-        let line = &line[..line.len().min(LOOKED_AT)];
+    pub fn detect(line: &[u8]) -> Option<Self> {
+        let line = &line[..line.len().min(LEVEL_SCAN_LENGTH)];
         let mut at = 0;
         while at < line.len() {
             if line[at] == 0x1b && line.get(at + 1) == Some(&b'[') {
@@ -75,7 +75,7 @@ impl Level {
                 at = line[at + 2..].iter().position(ends).map_or(line.len(), |length| at + 2 + length + 1);
             } else if in_word(line[at]) {
                 let length = line[at..].iter().position(|&c| !in_word(c)).unwrap_or(line.len() - at);
-                if let Some(level) = Self::of_word(&line[at..at + length]) {
+                if let Some(level) = Self::from_word(&line[at..at + length]) {
                     return Some(level);
                 }
                 at += length;
@@ -86,7 +86,7 @@ impl Level {
         None
     }
 
-    fn of_word(word: &[u8]) -> Option<Self> {
+    fn from_word(word: &[u8]) -> Option<Self> {
         let mut lower = [0; 9];
         let lower = lower.get_mut(..word.len())?;
         lower.copy_from_slice(word);
@@ -113,7 +113,7 @@ fn in_word(c: u8) -> bool {
 impl FromStr for Level {
     type Err = BadLevel;
     fn from_str(text: &str) -> Result<Self, BadLevel> {
-        Self::of_word(text.as_bytes()).ok_or_else(|| BadLevel(text.chars().take(100).collect()))
+        Self::from_word(text.as_bytes()).ok_or_else(|| BadLevel(text.chars().take(100).collect()))
     }
 }
 
@@ -149,11 +149,11 @@ mod tests {
             (b"level=notice", Some(Level::Notice)),
         ];
         for (line, level) in table {
-            assert_eq!(Level::of(line), level, "{}", String::from_utf8_lossy(line));
+            assert_eq!(Level::detect(line), level, "{}", String::from_utf8_lossy(line));
         }
-        let mut long = vec![b' '; LOOKED_AT];
+        let mut long = vec![b' '; LEVEL_SCAN_LENGTH];
         long.extend(b"error");
-        assert_eq!(Level::of(&long), None);
+        assert_eq!(Level::detect(&long), None);
         assert!(Level::Error < Level::Info);
         assert_eq!("Warn".parse(), Ok(Level::Warning));
         assert!("loud".parse::<Level>().unwrap_err().to_string().contains("notice"));

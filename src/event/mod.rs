@@ -1,19 +1,19 @@
 //! The words all layers share: an event and its parts. Data only; knows no clock, no file, no socket.
 //!
-//! Events of all four [`Kind`]s are numbered and kept. What is kept of one is its text and a few bytes beside it: of a
+//! Events of all four [`EventKind`]s are numbered and kept. What is kept of one is its text and a few bytes beside it: of a
 //! line the line, of a state, a loss or an end the JSON object of its fields.
 
 mod flags;
 mod level;
 mod position;
 mod progress;
-mod shown;
+mod visible_text;
 
 pub use flags::Flags;
 pub use level::{BadLevel, Level};
 pub use position::{BadPosition, Epoch, Position};
-pub use progress::{Group, Progress, ProgressState};
-pub(crate) use shown::{is_unsafe, one_line};
+pub use progress::{Progress, ProgressGroup, ProgressState};
+pub(crate) use visible_text::{is_unsafe, one_line};
 
 use std::ffi::OsString;
 use std::fmt;
@@ -34,10 +34,10 @@ pub struct Event<'a> {
     pub id: Position,
     /// When it was read from its source.
     pub time: Time,
-    /// Where in the source it came from; `None` for what the daemon itself says.
+    /// Where in the source it came from; `Cleared` for what the daemon itself says.
     pub origin: Option<&'a Origin>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: EventKind,
     /// How its line began and ended.
     pub flags: Flags,
     /// The line without its newline, or the JSON object of the fields of a [`SourceState`], [`Loss`] or [`RunEnd`].
@@ -47,14 +47,14 @@ pub struct Event<'a> {
 impl Event<'_> {
     /// How serious a line is: as its source said, else as its first words do.
     pub fn level(&self) -> Option<Level> {
-        self.flags.level().or_else(|| Level::of(self.text))
+        self.flags.level().or_else(|| Level::detect(self.text))
     }
 }
 
 /// What a numbered event says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Kind {
+pub enum EventKind {
     /// A line of the source.
     Line = 0,
     /// The source changed its [`SourceState`].
@@ -65,9 +65,9 @@ pub enum Kind {
     End = 3,
 }
 
-impl Kind {
-    /// The kind that is kept as this number; `None` if there is none.
-    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+impl EventKind {
+    /// The kind that is kept as this number; `Cleared` if there is none.
+    pub(crate) fn from_u8(byte: u8) -> Option<Self> {
         [Self::Line, Self::State, Self::Loss, Self::End].into_iter().find(|kind| *kind as u8 == byte)
     }
 
@@ -90,11 +90,11 @@ pub struct StreamName(Arc<str>);
 /// A text that is not a [`StreamName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a stream name: {0:?} (use A-Z, a-z, 0-9, dot, - and _; at most 64, no dot in front)")]
-pub struct BadName(pub String);
+pub struct BadStreamName(pub String);
 
 impl StreamName {
     /// Most bytes in a name.
-    pub const MAX: usize = 64;
+    pub const MAX_LENGTH: usize = 64;
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
@@ -102,23 +102,25 @@ impl StreamName {
     }
 
     /// Whether a name may hold this character.
-    pub fn allows(c: char) -> bool {
+    pub fn is_valid_char(c: char) -> bool {
         c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
     }
 }
 
 impl TryFrom<String> for StreamName {
-    type Error = BadName;
-    fn try_from(name: String) -> Result<Self, BadName> {
+    type Error = BadStreamName;
+    fn try_from(name: String) -> Result<Self, BadStreamName> {
         name.parse()
     }
 }
 
 impl FromStr for StreamName {
-    type Err = BadName;
-    fn from_str(name: &str) -> Result<Self, BadName> {
-        let plain = (1..=Self::MAX).contains(&name.len()) && !name.starts_with('.') && name.chars().all(Self::allows);
-        if plain { Ok(Self(name.into())) } else { Err(BadName(name.chars().take(100).collect())) }
+    type Err = BadStreamName;
+    fn from_str(name: &str) -> Result<Self, BadStreamName> {
+        let plain = (1..=Self::MAX_LENGTH).contains(&name.len())
+            && !name.starts_with('.')
+            && name.chars().all(Self::is_valid_char);
+        if plain { Ok(Self(name.into())) } else { Err(BadStreamName(name.chars().take(100).collect())) }
     }
 }
 
@@ -208,7 +210,7 @@ impl Time {
 
     /// The point in time so much later.
     #[must_use]
-    pub fn after(self, time: std::time::Duration) -> Self {
+    pub fn plus(self, time: std::time::Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
     }
 }

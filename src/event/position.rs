@@ -14,18 +14,18 @@ pub struct Epoch {
     salt: Option<u32>,
 }
 
-const BASE36: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-const SALTS: u32 = 36 * 36 * 36 * 36;
+const BASE36_DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+const EPOCH_SALT_COUNT: u32 = 36 * 36 * 36 * 36;
 
 impl Epoch {
     /// An epoch that is greater than any before it on disk: the caller sees to that.
-    pub const fn kept(millis: u64) -> Self {
+    pub const fn persistent(millis: u64) -> Self {
         Self { millis: millis % 36u64.pow(9), salt: None }
     }
 
     /// An epoch of a log that nothing keeps: `random` tells it from others of the same millisecond.
-    pub fn fleeting(millis: u64, random: u32) -> Self {
-        Self { millis: millis % 36u64.pow(9), salt: Some(random % SALTS) }
+    pub fn ephemeral(millis: u64, random: u32) -> Self {
+        Self { millis: millis % 36u64.pow(9), salt: Some(random % EPOCH_SALT_COUNT) }
     }
 
     /// The milliseconds in it.
@@ -40,8 +40,8 @@ impl Epoch {
 
     /// The epoch that begins at `now` behind this one: greater, whatever the clock says.
     #[must_use]
-    pub fn after(self, now: u64) -> Self {
-        Self::kept(now.max(self.millis + 1))
+    pub fn successor(self, now: u64) -> Self {
+        Self::persistent(now.max(self.millis + 1))
     }
 }
 
@@ -51,7 +51,7 @@ fn base36(f: &mut fmt::Formatter<'_>, mut value: u64, width: usize) -> fmt::Resu
     let mut at = digits.len();
     while value > 0 || digits.len() - at < width {
         at -= 1;
-        digits[at] = BASE36[(value % 36) as usize];
+        digits[at] = BASE36_DIGITS[(value % 36) as usize];
         value /= 36;
     }
     f.write_str(std::str::from_utf8(&digits[at..]).expect("base-36 digits are ASCII"))
@@ -160,7 +160,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_position_reads_back_from_its_text(millis in 0u64..36u64.pow(9), salt: Option<u32>, number: u64) {
-            let epoch = salt.map_or(Epoch::kept(millis), |salt| Epoch::fleeting(millis, salt));
+            let epoch = salt.map_or(Epoch::persistent(millis), |salt| Epoch::ephemeral(millis, salt));
             let position = Position { epoch, number };
             prop_assert_eq!(position.to_string().parse::<Position>(), Ok(position));
         }

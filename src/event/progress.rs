@@ -42,7 +42,7 @@ pub struct Progress {
     /// The groups or sections that it named, in the order they began.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
-    pub groups: Vec<Group>,
+    pub groups: Vec<ProgressGroup>,
 }
 
 /// How it goes.
@@ -63,7 +63,7 @@ pub enum ProgressState {
 
 impl ProgressState {
     /// Whether nothing more is to come.
-    pub fn is_over(self) -> bool {
+    pub fn is_finished(self) -> bool {
         match self {
             Self::Error | Self::Done => true,
             Self::Running | Self::Indeterminate | Self::Paused => false,
@@ -73,7 +73,7 @@ impl ProgressState {
 
 /// A part of the work that the source began and, mostly, ended by name.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Group {
+pub struct ProgressGroup {
     /// Its title.
     pub name: String,
     /// In how many others it lies.
@@ -106,7 +106,7 @@ impl Progress {
 
     /// The same once its source ended, well or not: what was done is done.
     #[must_use]
-    pub fn ended(mut self, now: Time, well: bool) -> Self {
+    pub fn into_ended(mut self, now: Time, well: bool) -> Self {
         if well {
             self.state = ProgressState::Done;
             self.percent = Some(100.0);

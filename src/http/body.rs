@@ -14,23 +14,23 @@ use crate::config::Limits;
 
 use super::App;
 use super::problem::Problem;
-use super::quota::{Bounds, Exceeded};
+use super::quota::{QuotaExceeded, QuotaLimits};
 
 /// Most bytes of bodies in memory at once, over all callers and for one of them: 256 bodies of commands, and a quarter of that.
-const BUFFERED: Bounds = Bounds { each: 4 << 20, all: 16 << 20 };
+const MAX_BUFFERED_BODIES: QuotaLimits = QuotaLimits { each: 4 << 20, all: 16 << 20 };
 
 /// Largest body of `POST /login`, in bytes: twice the longest token, as a form may have it.
-const LOGIN_SIZE: usize = 8 << 10;
+const MAX_LOGIN_BODY_SIZE: usize = 8 << 10;
 
 /// Most bodies of `POST /login` at once, since nobody is authenticated by then.
-const LOGINS: Bounds = Bounds { each: usize::MAX, all: 16 };
+const MAX_CONCURRENT_LOGINS: QuotaLimits = QuotaLimits { each: usize::MAX, all: 16 };
 
 /// How soon to come again where too many bodies are under way.
-const LATER: Duration = Duration::from_secs(1);
+const BODY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What a refused body is read on, in bytes and for how long: many clients look at the answer only once they have sent all.
-const REFUSED_SIZE: usize = 256 << 10;
-const REFUSED_TIME: Duration = Duration::from_secs(1);
+const MAX_DRAINED_SIZE: usize = 256 << 10;
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// A body that nobody has read yet. Whoever takes it has it; a clone is the same.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub(crate) struct RequestBody(Arc<Mutex<Option<Incoming>>>);
 
 /// What a request's body is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Takes {
+pub(super) enum ExpectedBody {
     /// There should be none. One that comes all the same is read and dropped.
     Nothing,
     /// A command, read as a whole.
@@ -62,7 +62,7 @@ impl RequestBody {
     }
 
     /// Gives back what was not read to its end.
-    pub(super) fn give_back(&self, body: Incoming) {
+    pub(super) fn put_back(&self, body: Incoming) {
         *self.slot() = Some(body);
     }
 
@@ -73,42 +73,48 @@ impl RequestBody {
             let mut read = 0;
             while let Some(Ok(frame)) = body.frame().await {
                 read += frame.data_ref().map_or(0, Bytes::len);
-                if read > REFUSED_SIZE {
+                if read > MAX_DRAINED_SIZE {
                     return;
                 }
             }
         };
         // That it took too long is nothing more to tell.
-        timeout(REFUSED_TIME, drained).await.unwrap_or_default();
+        timeout(MAX_DRAIN_TIME, drained).await.unwrap_or_default();
     }
 }
 
 /// Whether a body is something else than its bytes.
-pub(super) fn is_coded(headers: &HeaderMap) -> bool {
+pub(super) fn has_content_encoding(headers: &HeaderMap) -> bool {
     headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Reads the body as the route takes it. Memory: what the quotas of bodies allow, and nothing for a body that is dropped.
-pub(super) async fn read(
+pub(super) async fn read_body(
     body: Option<RequestBody>,
-    takes: Takes,
+    takes: ExpectedBody,
     (app, caller, limits): (&App, &Caller, &Limits),
 ) -> Result<Bytes, Problem> {
     let Some(body) = body.as_ref().and_then(RequestBody::take) else { return Ok(Bytes::new()) };
     let (owner, credential) = (caller.credential().is_owner(), caller.credential());
     let (most, quota, bounds) = match takes {
-        Takes::Nothing => return discard(body, limits).await,
-        Takes::Command if owner => (limits.body_size, &app.bodies, Bounds { each: usize::MAX, all: usize::MAX }),
-        Takes::Command => (limits.body_size, &app.bodies, BUFFERED),
-        Takes::Token => (LOGIN_SIZE, &app.logins, LOGINS),
+        ExpectedBody::Nothing => return discard(body, limits).await,
+        ExpectedBody::Command if owner => {
+            (limits.body_size, &app.bodies_quota, QuotaLimits { each: usize::MAX, all: usize::MAX })
+        }
+        ExpectedBody::Command => (limits.body_size, &app.bodies_quota, MAX_BUFFERED_BODIES),
+        ExpectedBody::Token => (MAX_LOGIN_BODY_SIZE, &app.logins_quota, MAX_CONCURRENT_LOGINS),
     };
-    let amount = if takes == Takes::Token { 1 } else { most };
+    let amount = if takes == ExpectedBody::Token { 1 } else { most };
     let _share = quota.take(Some(credential), amount, bounds).map_err(|exceeded| match exceeded {
-        Exceeded::Each => Problem::too_many("too many of your requests are being sent at once; try again", LATER),
-        Exceeded::All => Problem::overloaded("too many requests are being sent at once; try again", LATER),
+        QuotaExceeded::PerKey => {
+            Problem::too_many("too many of your requests are being sent at once; try again", BODY_RETRY_AFTER)
+        }
+        QuotaExceeded::Total => {
+            Problem::overloaded("too many requests are being sent at once; try again", BODY_RETRY_AFTER)
+        }
     })?;
     let read = timeout(limits.body, Limited::new(body, most).collect()).await;
-    match read.map_err(|_| too_slow("send it faster"))? {
+    match read.map_err(|_| body_timeout("send it faster"))? {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             let detail = format!("a body may have {most} bytes; send it in pieces");
@@ -131,9 +137,9 @@ async fn discard(mut body: Incoming, limits: &Limits) -> Result<Bytes, Problem> 
         }
         Ok(if read > 0 { Bytes::from_static(b"?") } else { Bytes::new() })
     };
-    timeout(limits.body, discarded).await.map_err(|_| too_slow("send none"))?
+    timeout(limits.body, discarded).await.map_err(|_| body_timeout("send none"))?
 }
 
-fn too_slow(instead: &str) -> Problem {
+fn body_timeout(instead: &str) -> Problem {
     Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the body came too slowly; {instead}"))
 }

@@ -12,19 +12,19 @@ use serde_json::json;
 use tokio::time::Instant;
 use warp::reply::Response;
 
-use crate::access::{Caller, Denied};
+use crate::access::{AccessDenied, Caller};
 use crate::config::units::Rate;
 use crate::config::{Right, SignalName};
-use crate::control::{Command, Refused, Reply};
+use crate::control::{Command, CommandError, CommandReply};
 use crate::event::StreamName;
 
-use super::leases::Held;
+use super::lease::HeldLease;
 use super::problem::Problem;
-use super::{App, Request, json};
+use super::{App, HttpRequest, json};
 
 /// Who sends commands.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sender<'a> {
+pub(super) struct CommandSender<'a> {
     pub(super) app: &'a App,
     pub(super) caller: &'a Caller,
     /// The number of its channel, if it can hold a lease.
@@ -33,38 +33,38 @@ pub(super) struct Sender<'a> {
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum CallError {
     #[error(transparent)]
-    Denied(Denied),
+    Denied(AccessDenied),
     #[error("no stream is named {0:?}")]
     NoStream(String),
     #[error("the stream is begun anew, since its configuration changed; try again")]
-    Held,
-    #[error("{}", .0.refusal())]
-    Leased(Held),
+    Reconfiguring,
+    #[error("{}", .0.refusal_text())]
+    LeasedByOther(HeldLease),
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Command(#[from] CommandError),
 }
 
 /// What somebody is told whose commands come too often.
-pub(super) fn too_fast(rate: Rate, wait: Duration) -> String {
+pub(super) fn rate_limit_text(rate: Rate, wait: Duration) -> String {
     format!("more than {rate} is too often; the next is taken in {} ms", wait.as_millis().max(1))
 }
 
-impl From<Denied> for Fault {
-    fn from(denied: Denied) -> Self {
+impl From<AccessDenied> for CallError {
+    fn from(denied: AccessDenied) -> Self {
         match denied {
-            Denied::Hidden(name) => Self::NoStream(name),
-            denied @ (Denied::Stranger(_) | Denied::Right { .. }) => Self::Denied(denied),
+            AccessDenied::NoSuchStream(name) => Self::NoStream(name),
+            denied @ (AccessDenied::TokenNeeded(_) | AccessDenied::Right { .. }) => Self::Denied(denied),
         }
     }
 }
 
 /// What a command comes to, once it does.
-pub(super) type Coming = BoxFuture<'static, Result<Reply, Fault>>;
+pub(super) type CommandFuture = BoxFuture<'static, Result<CommandReply, CallError>>;
 
 /// The right that a command needs.
-pub(super) fn needs(command: &Command) -> Right {
+pub(super) fn required_right(command: &Command) -> Right {
     match command {
         Command::Attach => Right::Read,
         Command::Input(_) | Command::EndOfInput | Command::Resize { .. } | Command::Push(_) => Right::Input,
@@ -74,19 +74,19 @@ pub(super) fn needs(command: &Command) -> Right {
     }
 }
 
-impl Sender<'_> {
+impl CommandSender<'_> {
     /// Sends a command. It is on its way when this returns, so that commands arrive in the order in which they are sent.
-    pub(super) fn send(self, stream: &StreamName, command: Command) -> Result<Coming, Fault> {
-        self.app.stream(self.caller, needs(&command), stream)?;
-        if self.app.catalog.is_held(stream) {
-            return Err(Fault::Held);
+    pub(super) fn send(self, stream: &StreamName, command: Command) -> Result<CommandFuture, CallError> {
+        self.app.stream(self.caller, required_right(&command), stream)?;
+        if self.app.catalog.is_being_replaced(stream) {
+            return Err(CallError::Reconfiguring);
         }
         if matches!(command, Command::Input(_) | Command::EndOfInput) {
-            self.app.leases.may_type(stream, self.channel).map_err(Fault::Leased)?;
+            self.app.leases.check_input(stream, self.channel).map_err(CallError::LeasedByOther)?;
         }
         let (desk, caller, stream) = (self.app.desk.clone(), self.caller.clone(), stream.clone());
-        let mut coming: Coming = Box::pin(async move {
-            let what = Logged::new(&command);
+        let mut coming: CommandFuture = Box::pin(async move {
+            let what = LoggedCommand::new(&command);
             let done = desk.send(&stream, command).await;
             what.log(&stream, &caller, done.as_ref().err());
             Ok(done?)
@@ -100,13 +100,13 @@ impl Sender<'_> {
 }
 
 /// What of a command is logged.
-enum Logged {
+enum LoggedCommand {
     Input(usize),
     Command(&'static str),
     Nothing,
 }
 
-impl Logged {
+impl LoggedCommand {
     fn new(command: &Command) -> Self {
         match command {
             Command::Input(bytes) => Self::Input(bytes.len()),
@@ -122,7 +122,7 @@ impl Logged {
         }
     }
 
-    fn log(self, stream: &StreamName, peer: &Caller, refused: Option<&Refused>) {
+    fn log(self, stream: &StreamName, peer: &Caller, refused: Option<&CommandError>) {
         match (self, refused) {
             (Self::Nothing, _) => {}
             (Self::Input(bytes), None) => info!(stream:% = stream, peer:% = peer, bytes; "input"),
@@ -137,50 +137,53 @@ impl Logged {
     }
 }
 
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Self {
+impl From<CallError> for Problem {
+    fn from(fault: CallError) -> Self {
         let status = match &fault {
-            Fault::Denied(denied) => return denied.clone().into(),
-            Fault::NoStream(name) => return Problem::no_stream(name),
-            Fault::Held => StatusCode::SERVICE_UNAVAILABLE,
-            Fault::Leased(_) => StatusCode::CONFLICT,
-            Fault::Refused(refused) => match refused {
-                Refused::NotAProcess
-                | Refused::NotPushed
-                | Refused::NotRunning
-                | Refused::NoInput
-                | Refused::InputEnded
-                | Refused::Redacted
-                | Refused::NoPty => StatusCode::CONFLICT,
-                Refused::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                Refused::NoSignal(_) => StatusCode::BAD_REQUEST,
-                Refused::Busy | Refused::Flood | Refused::Crowd | Refused::Gone => StatusCode::SERVICE_UNAVAILABLE,
-                Refused::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            CallError::Denied(denied) => return denied.clone().into(),
+            CallError::NoStream(name) => return Problem::no_stream(name),
+            CallError::Reconfiguring => StatusCode::SERVICE_UNAVAILABLE,
+            CallError::LeasedByOther(_) => StatusCode::CONFLICT,
+            CallError::Command(refused) => match refused {
+                CommandError::NotAProcess
+                | CommandError::NotAPushStream
+                | CommandError::NotRunning
+                | CommandError::NoInput
+                | CommandError::InputEnded
+                | CommandError::Redacted
+                | CommandError::NoPty => StatusCode::CONFLICT,
+                CommandError::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                CommandError::NoSignal(_) => StatusCode::BAD_REQUEST,
+                CommandError::Busy
+                | CommandError::TooManyCommands
+                | CommandError::TooManySenders
+                | CommandError::Gone => StatusCode::SERVICE_UNAVAILABLE,
+                CommandError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
         };
         Problem::new(status, fault.to_string())
     }
 }
 
-impl Request {
+impl HttpRequest {
     /// Has a command carried out, and says whether it was so before.
-    async fn command(&self, stream: &StreamName, command: Command) -> Result<bool, Problem> {
-        let sender = Sender { app: &self.app, caller: &self.caller, channel: None };
+    async fn send_command(&self, stream: &StreamName, command: Command) -> Result<bool, Problem> {
+        let sender = CommandSender { app: &self.app, caller: &self.caller, channel: None };
         let reply = sender.send(stream, command)?.await?;
-        Ok(matches!(reply, Reply::Already))
+        Ok(matches!(reply, CommandReply::Already))
     }
 
     /// The stream of that name, for one more command: if who asks may, and did not so too often.
-    fn commanded(&self, name: &str) -> Result<StreamName, Problem> {
+    fn check_command(&self, name: &str) -> Result<StreamName, Problem> {
         let stream = self.stream(name)?.log.name().clone();
-        let rate = self.guest.limits.control_rate;
-        let taken = self.app.paces.take(self.caller.credential(), rate, Instant::now());
-        taken.map_err(|wait| Problem::too_many(too_fast(rate, wait), wait))?;
+        let rate = self.connection.limits.control_rate;
+        let taken = self.app.rate_limiters.take(self.caller.credential(), rate, Instant::now());
+        taken.map_err(|wait| Problem::too_many(rate_limit_text(rate, wait), wait))?;
         Ok(stream)
     }
 
     /// The value of the only parameter there may be.
-    pub(super) fn only(&self, name: &str) -> Result<Option<&str>, Problem> {
+    pub(super) fn only_parameter(&self, name: &str) -> Result<Option<&str>, Problem> {
         match self.parameters.as_slice() {
             [] => Ok(None),
             [(known, value)] if known == name => Ok(Some(value)),
@@ -189,14 +192,14 @@ impl Request {
         }
     }
 
-    fn no_body(&self) -> Result<(), Problem> {
+    fn expect_no_body(&self) -> Result<(), Problem> {
         if self.body.is_empty() { Ok(()) } else { Err(Problem::bad("this takes no body; send none")) }
     }
 }
 
 /// `POST /streams/NAME/input`: types the body, and with `eof=true` ends the input behind it.
-pub(super) async fn input(name: &str, ask: &Request) -> Result<Response, Problem> {
-    let eof = match ask.only("eof")? {
+pub(super) async fn input(name: &str, ask: &HttpRequest) -> Result<Response, Problem> {
+    let eof = match ask.only_parameter("eof")? {
         None | Some("false") => false,
         Some("true") => true,
         Some(other) => return Err(Problem::bad(format!("eof={other} is not known; use true or false"))),
@@ -206,32 +209,32 @@ pub(super) async fn input(name: &str, ask: &Request) -> Result<Response, Problem
     if bytes == 0 && !eof {
         return Err(Problem::bad("nothing to type: send it as the body, or eof=true to end the input"));
     }
-    let stream = ask.commanded(name)?;
+    let stream = ask.check_command(name)?;
     if bytes > 0 {
-        ask.command(&stream, Command::Input(body)).await?;
+        ask.send_command(&stream, Command::Input(body)).await?;
     }
     if eof {
-        ask.command(&stream, Command::EndOfInput).await?;
+        ask.send_command(&stream, Command::EndOfInput).await?;
     }
     Ok(json(&json!({ "bytes": bytes })))
 }
 
 /// `POST /streams/NAME/signal?signal=TERM`.
-pub(super) async fn signal(name: &str, ask: &Request) -> Result<Response, Problem> {
-    ask.no_body()?;
-    let signal = ask.only("signal")?.ok_or_else(|| Problem::bad("which signal? Write ?signal=TERM"))?;
+pub(super) async fn signal(name: &str, ask: &HttpRequest) -> Result<Response, Problem> {
+    ask.expect_no_body()?;
+    let signal = ask.only_parameter("signal")?.ok_or_else(|| Problem::bad("which signal? Write ?signal=TERM"))?;
     let signal: SignalName = signal.parse().map_err(|error| Problem::bad(format!("signal={signal}: {error}")))?;
-    carried(ask, name, Command::Signal(signal.number())).await
+    respond_to_command(ask, name, Command::Signal(signal.number())).await
 }
 
 /// `POST /streams/NAME/start`, `/stop` and `/restart`.
-pub(super) async fn simple(name: &str, ask: &Request, command: Command) -> Result<Response, Problem> {
-    ask.no_body()?;
-    ask.only("")?;
-    carried(ask, name, command).await
+pub(super) async fn lifecycle(name: &str, ask: &HttpRequest, command: Command) -> Result<Response, Problem> {
+    ask.expect_no_body()?;
+    ask.only_parameter("")?;
+    respond_to_command(ask, name, command).await
 }
 
-async fn carried(ask: &Request, name: &str, command: Command) -> Result<Response, Problem> {
-    let already = ask.command(&ask.commanded(name)?, command).await?;
+async fn respond_to_command(ask: &HttpRequest, name: &str, command: Command) -> Result<Response, Problem> {
+    let already = ask.send_command(&ask.check_command(name)?, command).await?;
     Ok(json(&json!({ "already": already })))
 }

@@ -3,45 +3,45 @@
 
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 
-use crate::access::Origins;
+use crate::access::WebOrigins;
 
 /// What a page may send, beside what every page may: its token, and its place.
-const REQUEST_HEADERS: &str = "authorization, content-type, last-event-id";
+const CORS_REQUEST_HEADERS: &str = "authorization, content-type, last-event-id";
 
 /// How long a browser may remember the answer to its question, in seconds: shorter than it takes to change one's mind.
-const REMEMBERED: &str = "600";
+const PREFLIGHT_MAX_AGE: &str = "600";
 
 /// A page that may read the answer.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct CorsOrigin {
     origin: HeaderValue,
-    asks: bool,
+    is_preflight: bool,
 }
 
-impl Page {
+impl CorsOrigin {
     /// The page that sent the request, if it may read the answer.
-    pub(super) fn of<B>(request: &Request<B>, origins: &Origins) -> Option<Self> {
+    pub(super) fn of<B>(request: &Request<B>, origins: &WebOrigins) -> Option<Self> {
         let mut given = request.headers().get_all(header::ORIGIN).iter();
         let (Some(origin), None) = (given.next(), given.next()) else { return None };
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str)).unwrap_or_default();
         let asks = request.method() == Method::OPTIONS
             && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        origins.allow(origin.to_str().ok()?, host).then(|| Self { origin: origin.clone(), asks })
+        origins.allow(origin.to_str().ok()?, host).then(|| Self { origin: origin.clone(), is_preflight: asks })
     }
 
     /// Whether it asks only what it may send (Fetch, section 3.2.2).
-    pub(super) fn asks(&self) -> bool {
-        self.asks
+    pub(super) fn is_preflight(&self) -> bool {
+        self.is_preflight
     }
 
     /// Lets it read the answer with these headers, which may let all pages read it.
     pub(super) fn open(self, headers: &mut HeaderMap) {
-        if self.asks {
+        if self.is_preflight {
             let methods = HeaderValue::from_static("GET, HEAD, POST, PUT");
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
-            headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(REMEMBERED));
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(CORS_REQUEST_HEADERS));
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_MAX_AGE));
         }
         if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin);

@@ -12,7 +12,7 @@ use http::HeaderMap;
 use log::warn;
 use tokio::time::Instant;
 
-use crate::access::{Peer, ProxiedClient, TrustedProxies, Unnamed};
+use crate::access::{Peer, ProxiedClient, TrustedProxies, UnnamedReason};
 
 /// Headers that only proxies write, in addition to all whose names begin with [`FORWARDED_PREFIX`].
 const PROXY_HEADERS: [&str; 21] = [
@@ -47,59 +47,58 @@ const UNTRUSTED_LOG_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Where a request came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Arrival {
+pub(super) struct ResolvedPeer {
     pub(super) peer: Peer,
     /// Whether the trusted proxies say that their client came by TLS. Always `false` for a direct connection.
     pub(super) https: bool,
 }
 
 /// Decides where a request came from: the only place that does.
-pub(super) fn arrival(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> Arrival {
-    if proxies.trusts(peer) {
-        return behind_proxy(peer, headers, proxies);
+pub(super) fn resolve_peer(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> ResolvedPeer {
+    if proxies.is_proxy(peer) {
+        return proxied_peer(peer, headers, proxies);
     }
     let has_proxy_header = headers
         .keys()
         .any(|name| PROXY_HEADERS.contains(&name.as_str()) || name.as_str().starts_with(FORWARDED_PREFIX));
-    let peer = if has_proxy_header { unnamed(peer, Unnamed::Untrusted) } else { peer };
-    Arrival { peer, https: false }
+    let peer = if has_proxy_header { unnamed_client(peer, UnnamedReason::UntrustedProxy) } else { peer };
+    ResolvedPeer { peer, https: false }
 }
 
 /// The sender of a request that a trusted proxy passed on.
-fn behind_proxy(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> Arrival {
+fn proxied_peer(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> ResolvedPeer {
     let forwarded = forwarded(headers);
     let chains = [
         forwarded.as_ref().map(|elements| match elements {
-            Ok(elements) => elements.iter().map(|element| element.client.as_deref().and_then(node)).collect(),
-            Err(Malformed) => vec![None],
+            Ok(elements) => elements.iter().map(|element| element.client.as_deref().and_then(parse_node)).collect(),
+            Err(MalformedForwarded) => vec![None],
         }),
-        list(headers, "x-forwarded-for").map(|nodes| nodes.iter().map(|text| node(text)).collect::<Vec<_>>()),
+        list(headers, "x-forwarded-for").map(|nodes| nodes.iter().map(|text| parse_node(text)).collect::<Vec<_>>()),
         list(headers, "x-real-ip").map(|nodes| match nodes.as_slice() {
-            [text] => vec![node(text)],
+            [text] => vec![parse_node(text)],
             _ => vec![None],
         }),
     ];
     let [by_forwarded, by_list, by_real_ip] = chains.map(|chain| chain.map(|chain| client(&chain, proxies)));
     // The innermost of two proxies writes the address of the outer one into X-Real-IP, which names no client.
-    let names_proxy =
-        |named: &Option<Hop>| matches!(named, Some(Hop { client: Some(client), .. }) if proxies.contains(*client));
+    let names_proxy = |named: &Option<ForwardingHop>| matches!(named, Some(ForwardingHop { client: Some(client), .. }) if proxies.contains(*client));
     let by_real_ip =
         by_real_ip.filter(|_| !(names_proxy(&by_real_ip) && (by_forwarded.is_some() || by_list.is_some())));
     let mut named = [by_forwarded, by_list, by_real_ip].into_iter().flatten();
     let Some(first) = named.next() else {
-        return Arrival { peer: unnamed(peer, Unnamed::Silent), https: was_https(headers, None) };
+        return ResolvedPeer { peer: unnamed_client(peer, UnnamedReason::NoHeader), https: was_https(headers, None) };
     };
     match first.client {
         Some(client) if named.all(|hop| hop.client == Some(client)) => {
             let element = by_forwarded.and_then(|hop| forwarded?.ok()?.into_iter().nth(hop.at));
             let peer = Peer::Proxied(ProxiedClient::Named(client));
-            Arrival { peer, https: was_https(headers, element.as_ref()) }
+            ResolvedPeer { peer, https: was_https(headers, element.as_ref()) }
         }
-        Some(_) | None => Arrival { peer: unnamed(peer, Unnamed::Unclear), https: false },
+        Some(_) | None => ResolvedPeer { peer: unnamed_client(peer, UnnamedReason::Ambiguous), https: false },
     }
 }
 
-fn unnamed(peer: Peer, why: Unnamed) -> Peer {
+fn unnamed_client(peer: Peer, why: UnnamedReason) -> Peer {
     let proxy = match peer {
         Peer::Tcp(address) => Some(address.ip()),
         Peer::Unix { .. } | Peer::Proxied(_) => None,
@@ -109,7 +108,7 @@ fn unnamed(peer: Peer, why: Unnamed) -> Peer {
 
 /// Whom a chain of hops names as the client.
 #[derive(Debug, Clone, Copy)]
-struct Hop {
+struct ForwardingHop {
     /// `None` if it is no address.
     client: Option<IpAddr>,
     /// Which hop of the chain this is.
@@ -117,14 +116,14 @@ struct Hop {
 }
 
 /// The hop nearest to us that is not a trusted proxy; the first of all if they all are.
-fn client(chain: &[Option<IpAddr>], proxies: &TrustedProxies) -> Hop {
+fn client(chain: &[Option<IpAddr>], proxies: &TrustedProxies) -> ForwardingHop {
     let is_client = |hop: &Option<IpAddr>| hop.is_none_or(|address| !proxies.contains(address));
     let at = chain.iter().rposition(is_client).unwrap_or(0);
-    Hop { client: chain.get(at).copied().flatten(), at }
+    ForwardingHop { client: chain.get(at).copied().flatten(), at }
 }
 
 /// Whether everybody who says how the client came says `https`. `element` is the one of `Forwarded` that names the client.
-fn was_https(headers: &HeaderMap, element: Option<&Element>) -> bool {
+fn was_https(headers: &HeaderMap, element: Option<&ForwardedElement>) -> bool {
     let said = list(headers, "x-forwarded-proto").unwrap_or_default();
     let mut said =
         said.iter().map(String::as_str).chain(element.and_then(|element| element.proto.as_deref())).peekable();
@@ -142,7 +141,7 @@ fn list(headers: &HeaderMap, name: &str) -> Option<Vec<String>> {
 
 /// One element of `Forwarded` (RFC 7239, section 4): what one proxy says.
 #[derive(Debug, Default)]
-struct Element {
+struct ForwardedElement {
     /// The value of `for=`.
     client: Option<String>,
     /// The value of `proto=`.
@@ -151,42 +150,42 @@ struct Element {
 
 /// A `Forwarded` header that does not follow the grammar.
 #[derive(Debug)]
-struct Malformed;
+struct MalformedForwarded;
 
 /// The elements of all `Forwarded` headers, in their order; `None` if there is none.
-fn forwarded(headers: &HeaderMap) -> Option<Result<Vec<Element>, Malformed>> {
+fn forwarded(headers: &HeaderMap) -> Option<Result<Vec<ForwardedElement>, MalformedForwarded>> {
     let mut lines = headers.get_all("forwarded").iter().peekable();
     lines.peek()?;
     let mut elements = Vec::new();
     for line in lines {
-        match line.to_str().map_err(|_| Malformed).and_then(elements_of) {
+        match line.to_str().map_err(|_| MalformedForwarded).and_then(parse_elements) {
             Ok(more) => elements.extend(more),
             Err(error) => return Some(Err(error)),
         }
     }
-    Some(if elements.is_empty() { Err(Malformed) } else { Ok(elements) })
+    Some(if elements.is_empty() { Err(MalformedForwarded) } else { Ok(elements) })
 }
 
 /// The elements of one header line. A quoted value may hold commas and semicolons, so the line is read from left to right.
-fn elements_of(line: &str) -> Result<Vec<Element>, Malformed> {
+fn parse_elements(line: &str) -> Result<Vec<ForwardedElement>, MalformedForwarded> {
     let mut elements = Vec::new();
     let mut rest = line;
     loop {
         let element;
-        (element, rest) = element_of(rest)?;
+        (element, rest) = parse_element(rest)?;
         elements.extend(element);
         match rest.strip_prefix(',') {
             Some(next) => rest = next,
             None if rest.is_empty() => return Ok(elements),
-            None => return Err(Malformed),
+            None => return Err(MalformedForwarded),
         }
     }
 }
 
 /// The first element of `text`, and what follows it: nothing, or a comma. An empty element of the list is `None`.
-fn element_of(text: &str) -> Result<(Option<Element>, &str), Malformed> {
+fn parse_element(text: &str) -> Result<(Option<ForwardedElement>, &str), MalformedForwarded> {
     let mut names: Vec<String> = Vec::new();
-    let mut element = Element::default();
+    let mut element = ForwardedElement::default();
     let mut rest = text.trim_start();
     loop {
         rest = rest.trim_start();
@@ -197,12 +196,12 @@ fn element_of(text: &str) -> Result<(Option<Element>, &str), Malformed> {
         if rest.is_empty() || rest.starts_with(',') {
             return Ok(((!names.is_empty()).then_some(element), rest));
         }
-        let (name, after) = rest.split_once('=').ok_or(Malformed)?;
+        let (name, after) = rest.split_once('=').ok_or(MalformedForwarded)?;
         let name = name.trim_end().to_ascii_lowercase();
         if !is_token(&name) || names.contains(&name) {
-            return Err(Malformed);
+            return Err(MalformedForwarded);
         }
-        let (value, after) = value_of(after)?;
+        let (value, after) = parse_value(after)?;
         match name.as_str() {
             "for" => element.client = Some(value),
             "proto" => element.proto = Some(value),
@@ -211,30 +210,30 @@ fn element_of(text: &str) -> Result<(Option<Element>, &str), Malformed> {
         names.push(name);
         rest = after.trim_start();
         if !(rest.is_empty() || rest.starts_with([',', ';'])) {
-            return Err(Malformed);
+            return Err(MalformedForwarded);
         }
     }
 }
 
 /// A token or a quoted string, and what follows it.
-fn value_of(text: &str) -> Result<(String, &str), Malformed> {
+fn parse_value(text: &str) -> Result<(String, &str), MalformedForwarded> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ';', ' ', '\t']).unwrap_or(text.len());
         let (value, rest) = text.split_at(end);
         // Ports and IPv6 addresses must be quoted, and often are not.
         let plain = value.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\=".contains(&byte));
-        return if plain && !value.is_empty() { Ok((value.to_owned(), rest)) } else { Err(Malformed) };
+        return if plain && !value.is_empty() { Ok((value.to_owned(), rest)) } else { Err(MalformedForwarded) };
     };
     let mut value = String::new();
     let mut letters = quoted.char_indices();
     while let Some((at, letter)) = letters.next() {
         match letter {
             '"' => return Ok((value, quoted.get(at + 1..).unwrap_or_default())),
-            '\\' => value.push(letters.next().ok_or(Malformed)?.1),
+            '\\' => value.push(letters.next().ok_or(MalformedForwarded)?.1),
             _ => value.push(letter),
         }
     }
-    Err(Malformed)
+    Err(MalformedForwarded)
 }
 
 fn is_token(text: &str) -> bool {
@@ -243,7 +242,7 @@ fn is_token(text: &str) -> bool {
 
 /// The address of a node, with or without a port (RFC 7239, section 6). `None` for `unknown`, a name that a proxy made up, and
 /// anything that is no address.
-fn node(text: &str) -> Option<IpAddr> {
+fn parse_node(text: &str) -> Option<IpAddr> {
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     let address = match text.strip_prefix('[') {
         Some(rest) => {
@@ -269,8 +268,10 @@ pub(crate) struct UntrustedLog(Mutex<Option<Instant>>);
 
 impl UntrustedLog {
     /// Logs it if the request is one, and if that was not logged within the last hour.
-    pub(super) fn note(&self, connection: Peer, arrival: Arrival) {
-        let Peer::Proxied(ProxiedClient::Unnamed { why: Unnamed::Untrusted, .. }) = arrival.peer else { return };
+    pub(super) fn note(&self, connection: Peer, arrival: ResolvedPeer) {
+        let Peer::Proxied(ProxiedClient::Unnamed { why: UnnamedReason::UntrustedProxy, .. }) = arrival.peer else {
+            return;
+        };
         if self.is_due(Instant::now()) {
             warn!(
                 peer:% = connection;
@@ -293,13 +294,13 @@ impl UntrustedLog {
 /// Reads what headers say about a client. A door for `tests/fuzz`, and no part of what this crate promises: whether the request
 /// is local, the client that is named, and whether it came by TLS.
 #[doc(hidden)]
-pub fn judged(
+pub fn resolve_for_fuzz(
     peer: SocketAddr,
     headers: &HeaderMap,
     trusted: &[crate::config::Network],
 ) -> (bool, Option<IpAddr>, bool) {
-    let proxies = TrustedProxies::of_networks(trusted);
-    let Arrival { peer, https } = arrival(Peer::tcp(peer), headers, &proxies);
+    let proxies = TrustedProxies::from_networks(trusted);
+    let ResolvedPeer { peer, https } = resolve_peer(Peer::tcp(peer), headers, &proxies);
     let client = match peer {
         Peer::Proxied(ProxiedClient::Named(client)) => Some(client),
         Peer::Tcp(_) | Peer::Unix { .. } | Peer::Proxied(ProxiedClient::Unnamed { .. }) => None,
@@ -313,13 +314,13 @@ mod tests {
 
     /// What comes of a request: it is direct, its client is this one, or it is a stranger for this reason.
     #[derive(Debug, PartialEq)]
-    enum Is {
+    enum ExpectedPeer {
         Direct,
         Client(&'static str),
-        Stranger(Unnamed),
+        Stranger(UnnamedReason),
     }
-    use Is::{Client, Direct, Stranger};
-    use Unnamed::{Silent, Unclear, Untrusted};
+    use ExpectedPeer::{Client, Direct, Stranger};
+    use UnnamedReason::{Ambiguous, NoHeader, UntrustedProxy};
 
     fn proxies() -> TrustedProxies {
         let configured: Vec<_> =
@@ -339,8 +340,8 @@ mod tests {
         Peer::tcp(SocketAddr::new(ip.parse().unwrap(), 7))
     }
 
-    fn check(peer: Peer, lines: &[(&str, &str)], expected: &Is) {
-        let Arrival { peer: found, .. } = arrival(peer, &headers(lines), &proxies());
+    fn check(peer: Peer, lines: &[(&str, &str)], expected: &ExpectedPeer) {
+        let ResolvedPeer { peer: found, .. } = resolve_peer(peer, &headers(lines), &proxies());
         let is = match found {
             Peer::Tcp(_) | Peer::Unix { .. } => {
                 assert_eq!(found, peer);
@@ -380,19 +381,19 @@ mod tests {
                 ("cdn-loop", "x"),
                 ("via", "1.1 x"),
             ] {
-                check(peer, &[(name, value)], &Stranger(Untrusted));
+                check(peer, &[(name, value)], &Stranger(UntrustedProxy));
             }
         }
         for proxy in [tcp("127.0.0.1"), tcp("::ffff:127.0.0.1"), tcp("10.1.1.1"), tcp("fd12::1"), unix(33)] {
-            check(proxy, &[], &Stranger(Silent));
-            check(proxy, &[("via", "1.1 x"), ("x-forwarded-host", "ci.example.com")], &Stranger(Silent));
+            check(proxy, &[], &Stranger(NoHeader));
+            check(proxy, &[("via", "1.1 x"), ("x-forwarded-host", "ci.example.com")], &Stranger(NoHeader));
             check(proxy, &[("x-forwarded-for", "203.0.113.9")], &Client("203.0.113.9"));
         }
     }
 
     #[test]
     fn a_trusted_proxy_names_its_client() {
-        let table: &[(&[(&str, &str)], Is)] = &[
+        let table: &[(&[(&str, &str)], ExpectedPeer)] = &[
             (&[("x-forwarded-for", "127.0.0.1, 203.0.113.9")], Client("203.0.113.9")),
             (&[("x-forwarded-for", "127.0.0.1"), ("x-forwarded-for", "203.0.113.9")], Client("203.0.113.9")),
             (&[("x-forwarded-for", "203.0.113.9, 10.1.1.1")], Client("203.0.113.9")),
@@ -404,37 +405,37 @@ mod tests {
             // All of them are proxies: the first is as good a client as any, and not local all the same.
             (&[("x-forwarded-for", "10.1.1.1")], Client("10.1.1.1")),
             (&[("x-forwarded-for", "127.0.0.1")], Client("127.0.0.1")),
-            (&[("x-forwarded-for", "nonsense")], Stranger(Unclear)),
-            (&[("x-forwarded-for", "")], Stranger(Unclear)),
-            (&[("x-forwarded-for", "203.0.113.9,")], Stranger(Unclear)),
-            (&[("x-forwarded-for", "unknown, 10.1.1.1")], Stranger(Unclear)),
-            (&[("x-forwarded-for", "127.1")], Stranger(Unclear)),
-            (&[("x-forwarded-for", "2130706433")], Stranger(Unclear)),
-            (&[("x-forwarded-for", "fe80::1%eth0")], Stranger(Unclear)),
-            (&[("x-forwarded-for", "[2001:db8::1]x")], Stranger(Unclear)),
+            (&[("x-forwarded-for", "nonsense")], Stranger(Ambiguous)),
+            (&[("x-forwarded-for", "")], Stranger(Ambiguous)),
+            (&[("x-forwarded-for", "203.0.113.9,")], Stranger(Ambiguous)),
+            (&[("x-forwarded-for", "unknown, 10.1.1.1")], Stranger(Ambiguous)),
+            (&[("x-forwarded-for", "127.1")], Stranger(Ambiguous)),
+            (&[("x-forwarded-for", "2130706433")], Stranger(Ambiguous)),
+            (&[("x-forwarded-for", "fe80::1%eth0")], Stranger(Ambiguous)),
+            (&[("x-forwarded-for", "[2001:db8::1]x")], Stranger(Ambiguous)),
             (&[("forwarded", "for=\"[2001:db8::1]:47\";proto=https")], Client("2001:db8::1")),
             (&[("forwarded", "for=127.0.0.1, For=198.51.100.4;by=x")], Client("198.51.100.4")),
-            (&[("forwarded", "for=127.0.0.1"), ("forwarded", "FOR = \"198.51.100.4:_x\"")], Stranger(Unclear)),
+            (&[("forwarded", "for=127.0.0.1"), ("forwarded", "FOR = \"198.51.100.4:_x\"")], Stranger(Ambiguous)),
             (&[("forwarded", "for=127.0.0.1"), ("forwarded", "FOR=\"198.51.100.4:80\"")], Client("198.51.100.4")),
             (&[("forwarded", "by=\"a,b;for=127.0.0.1\";for=198.51.100.4")], Client("198.51.100.4")),
-            (&[("forwarded", "for=_hidden")], Stranger(Unclear)),
-            (&[("forwarded", "for=unknown")], Stranger(Unclear)),
-            (&[("forwarded", "proto=https")], Stranger(Unclear)),
-            (&[("forwarded", "for=198.51.100.4;for=127.0.0.1")], Stranger(Unclear)),
-            (&[("forwarded", "for=\"198.51.100.4")], Stranger(Unclear)),
-            (&[("forwarded", "for=\"198.51.100.4\"127.0.0.1")], Stranger(Unclear)),
-            (&[("forwarded", "198.51.100.4")], Stranger(Unclear)),
-            (&[("forwarded", "")], Stranger(Unclear)),
-            (&[("forwarded", ",")], Stranger(Unclear)),
+            (&[("forwarded", "for=_hidden")], Stranger(Ambiguous)),
+            (&[("forwarded", "for=unknown")], Stranger(Ambiguous)),
+            (&[("forwarded", "proto=https")], Stranger(Ambiguous)),
+            (&[("forwarded", "for=198.51.100.4;for=127.0.0.1")], Stranger(Ambiguous)),
+            (&[("forwarded", "for=\"198.51.100.4")], Stranger(Ambiguous)),
+            (&[("forwarded", "for=\"198.51.100.4\"127.0.0.1")], Stranger(Ambiguous)),
+            (&[("forwarded", "198.51.100.4")], Stranger(Ambiguous)),
+            (&[("forwarded", "")], Stranger(Ambiguous)),
+            (&[("forwarded", ",")], Stranger(Ambiguous)),
             (&[("x-real-ip", "203.0.113.9")], Client("203.0.113.9")),
-            (&[("x-real-ip", "203.0.113.9"), ("x-real-ip", "127.0.0.1")], Stranger(Unclear)),
-            (&[("x-real-ip", "203.0.113.9, 127.0.0.1")], Stranger(Unclear)),
+            (&[("x-real-ip", "203.0.113.9"), ("x-real-ip", "127.0.0.1")], Stranger(Ambiguous)),
+            (&[("x-real-ip", "203.0.113.9, 127.0.0.1")], Stranger(Ambiguous)),
             // What one proxy sets, and what it passes on.
-            (&[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=127.0.0.1")], Stranger(Unclear)),
-            (&[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=\"[::1]\"")], Stranger(Unclear)),
-            (&[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=_x")], Stranger(Unclear)),
-            (&[("x-forwarded-for", "127.0.0.1"), ("x-real-ip", "203.0.113.9")], Stranger(Unclear)),
-            (&[("x-forwarded-for", "198.51.100.4"), ("x-real-ip", "203.0.113.9")], Stranger(Unclear)),
+            (&[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=127.0.0.1")], Stranger(Ambiguous)),
+            (&[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=\"[::1]\"")], Stranger(Ambiguous)),
+            (&[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=_x")], Stranger(Ambiguous)),
+            (&[("x-forwarded-for", "127.0.0.1"), ("x-real-ip", "203.0.113.9")], Stranger(Ambiguous)),
+            (&[("x-forwarded-for", "198.51.100.4"), ("x-real-ip", "203.0.113.9")], Stranger(Ambiguous)),
             (&[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=203.0.113.9")], Client("203.0.113.9")),
             (&[("x-forwarded-for", "9.9.9.9, 203.0.113.9"), ("x-real-ip", "203.0.113.9")], Client("203.0.113.9")),
             // Two layers that both set X-Real-IP: the inner one names the outer one.
@@ -443,7 +444,7 @@ mod tests {
         for (lines, expected) in table {
             check(tcp("127.0.0.1"), lines, expected);
             check(Peer::Unix { uid: 33, pid: None }, lines, expected);
-            check(tcp("192.0.2.1"), lines, &Stranger(Untrusted));
+            check(tcp("192.0.2.1"), lines, &Stranger(UntrustedProxy));
         }
     }
 
@@ -468,7 +469,7 @@ mod tests {
             (&[], false),
         ];
         for (lines, expected) in table {
-            let https = |peer| arrival(peer, &headers(lines), &proxies()).https;
+            let https = |peer| resolve_peer(peer, &headers(lines), &proxies()).https;
             assert_eq!(https(tcp("127.0.0.1")), *expected, "{lines:?}");
             assert!(!https(tcp("192.0.2.1")), "an untrusted peer with {lines:?}");
         }

@@ -12,22 +12,22 @@ use warp::reply::Response;
 use crate::access::Caller;
 use crate::config::Right;
 use crate::event::{Position, Progress, SourceState, Time};
-use crate::stream::{Entry, Info};
+use crate::stream::{CatalogEntry, LogInfo};
 
 use super::problem::Problem;
-use super::rendering::{Kind, Rendering};
-use super::{App, Request, follow, info_of, json, json_of, subject};
+use super::render_cache::{RenderKind, Rendering};
+use super::{App, HttpRequest, access_target, follow, json, json_body_response, readable_info};
 
 /// One stream, in the list and at `/streams/NAME/state`.
 #[derive(Serialize)]
-struct Listed<'a> {
+struct StreamSummary<'a> {
     name: &'a str,
     kind: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
-    source: Option<Source>,
+    source: Option<SourceSummary>,
     /// How far it is, if it said so, or if it is a process.
     progress: Option<Arc<Progress>>,
     first: Option<Position>,
@@ -56,7 +56,7 @@ struct Listed<'a> {
 
 /// How a source is.
 #[derive(Serialize)]
-struct Source {
+struct SourceSummary {
     #[serde(flatten)]
     state: Arc<SourceState>,
     /// Bytes that are there and were not read yet; not shown if there are none.
@@ -71,15 +71,15 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// What `caller` may do with the stream beside reading.
-fn may(app: &App, caller: &Caller, entry: &Entry) -> Vec<&'static str> {
+fn may(app: &App, caller: &Caller, entry: &CatalogEntry) -> Vec<&'static str> {
     let offered = [("input", Right::Input, entry.takes_input), ("admin", Right::Admin, entry.kind == "process")];
-    let allowed = |right| app.access.check(caller, right, subject(entry)).is_ok();
+    let allowed = |right| app.access.check(caller, right, access_target(entry)).is_ok();
     offered.into_iter().filter(|(_, right, has)| *has && allowed(*right)).map(|(name, ..)| name).collect()
 }
 
-/// The stream as it stands now; `None` if it turned private since it was looked up.
-fn listed<'a>(app: &App, caller: &Caller, entry: &'a Entry, now: Time) -> Option<Listed<'a>> {
-    let Info {
+/// The stream as it stands now; `Cleared` if it turned private since it was looked up.
+fn summarize<'a>(app: &App, caller: &Caller, entry: &'a CatalogEntry, now: Time) -> Option<StreamSummary<'a>> {
+    let LogInfo {
         state,
         progress,
         lag,
@@ -90,17 +90,17 @@ fn listed<'a>(app: &App, caller: &Caller, entry: &'a Entry, now: Time) -> Option
         memory,
         disk,
         degraded,
-        filtered,
+        filter_checks: filtered,
         redacted,
         ended,
         ..
-    } = info_of(entry, now).ok()?;
-    Some(Listed {
+    } = readable_info(entry, now).ok()?;
+    Some(StreamSummary {
         name: entry.log.name().as_str(),
         kind: entry.kind,
         description: entry.description.as_deref(),
         labels: &entry.labels,
-        source: state.map(|state| Source { state, lag: Some(lag).filter(|&lag| lag > 0) }),
+        source: state.map(|state| SourceSummary { state, lag: Some(lag).filter(|&lag| lag > 0) }),
         progress,
         first,
         last,
@@ -118,25 +118,25 @@ fn listed<'a>(app: &App, caller: &Caller, entry: &'a Entry, now: Time) -> Option
 
 /// Every stream that `caller` may read, each an object as in the list.
 pub(super) async fn all(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
-    let rendering = app.rendering(caller, Kind::List, || render(app, caller)).await?;
+    let rendering = app.rendering(caller, RenderKind::List, || render(app, caller)).await?;
     rendering.streams.clone().ok_or_else(|| Problem::bad("this is no list"))
 }
 
 fn render(app: &App, caller: &Caller) -> Rendering {
     let now = SystemTime::now().into();
-    let entries = app.readable(caller);
-    let streams: Vec<_> = entries.iter().filter_map(|entry| listed(app, caller, entry, now)).collect();
+    let entries = app.readable_streams(caller);
+    let streams: Vec<_> = entries.iter().filter_map(|entry| summarize(app, caller, entry, now)).collect();
     let streams: Arc<RawValue> = to_raw_value(&streams).expect("a list has text keys and finite numbers").into();
     let body = Bytes::from(format!("{{\"streams\":{}}}\n", streams.get()));
     Rendering {
         body,
         streams: Some(streams),
-        public: entries.iter().filter_map(|entry| entry.log.denied_by()).collect(),
+        public_streams: entries.iter().filter_map(|entry| entry.log.privacy_if_public()).collect(),
     }
 }
 
 /// `GET /streams`.
-pub(super) async fn streams(request: &Request) -> Result<Response, Problem> {
+pub(super) async fn streams(request: &HttpRequest) -> Result<Response, Problem> {
     if request.parameters.iter().any(|(name, _)| name == "stream") {
         return follow::several(request).await;
     }
@@ -146,19 +146,19 @@ pub(super) async fn streams(request: &Request) -> Result<Response, Problem> {
         )));
     }
     let (app, caller) = (&request.app, &request.caller);
-    let rendering = app.rendering(caller, Kind::List, || render(app, caller)).await?;
-    Ok(json_of(rendering.body.clone()))
+    let rendering = app.rendering(caller, RenderKind::List, || render(app, caller)).await?;
+    Ok(json_body_response(rendering.body.clone()))
 }
 
 /// `GET /streams/NAME/state`.
-pub(super) fn state(name: &str, request: &Request) -> Result<Response, Problem> {
+pub(super) fn state(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
     let entry = request.stream(name)?;
-    let listed = listed(&request.app, &request.caller, &entry, SystemTime::now().into());
+    let listed = summarize(&request.app, &request.caller, &entry, SystemTime::now().into());
     Ok(json(&listed.ok_or_else(|| Problem::no_stream(name))?))
 }
 
 /// `GET /streams/NAME/progress`: how far it is; `null` if nobody can tell.
-pub(super) fn progress(name: &str, request: &Request) -> Result<Response, Problem> {
+pub(super) fn progress(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
     let entry = request.stream(name)?;
-    Ok(json(&info_of(&entry, SystemTime::now().into())?.progress))
+    Ok(json(&readable_info(&entry, SystemTime::now().into())?.progress))
 }

@@ -6,14 +6,14 @@ use std::time::SystemTime;
 use http::{HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
-use crate::access::Shown;
+use crate::access::PresentedToken;
 
-use super::Request;
+use super::HttpRequest;
+use super::authenticate::{cookie_name, refused};
 use super::problem::Problem;
-use super::who::{cookie_name, refused};
 
 /// `POST /login`: the body is the token, or a form with it as `token`.
-pub(super) async fn login(ask: &Request) -> Result<Response, Problem> {
+pub(super) async fn login(ask: &HttpRequest) -> Result<Response, Problem> {
     let form = ask.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/x-www-form-urlencoded");
     let text = std::str::from_utf8(&ask.body).map_err(|_| Problem::bad("the token is not text"))?.trim();
     // A JWT has nothing that a form would escape.
@@ -26,21 +26,21 @@ pub(super) async fn login(ask: &Request) -> Result<Response, Problem> {
     if token.is_empty() {
         return Err(Problem::bad("send the token as the body, or as `token` of a form"));
     }
-    let caller = ask.app.access.identify(ask.guest.peer, Some(Shown::Bearer(token))).await;
+    let caller = ask.app.access.identify(ask.connection.peer, Some(PresentedToken::Bearer(token))).await;
     let caller = caller.map_err(|why| refused(&why))?;
     let expires = caller.token().map_or(SystemTime::now(), crate::access::Token::expires);
     let left = expires.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
-    Ok(with_cookie(ask, token, left))
+    Ok(cookie_response(ask, token, left))
 }
 
 /// `POST /logout`: the cookie is gone. The token counts on, until it ends or is revoked.
-pub(super) fn logout(ask: &Request) -> Response {
-    with_cookie(ask, "", 0)
+pub(super) fn logout(ask: &HttpRequest) -> Response {
+    cookie_response(ask, "", 0)
 }
 
-fn with_cookie(ask: &Request, value: &str, seconds: u64) -> Response {
+fn cookie_response(ask: &HttpRequest, value: &str, seconds: u64) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
-    let (secure, path) = (if ask.guest.secure { "; Secure" } else { "" }, &ask.app.base_path);
+    let (secure, path) = (if ask.connection.is_secure { "; Secure" } else { "" }, &ask.app.base_path);
     let name = cookie_name(&ask.headers);
     let text = format!("{name}={value}; Max-Age={seconds}; Path={path}/; HttpOnly; SameSite=Strict{secure}");
     let mut cookie = HeaderValue::try_from(text).expect("a token that was proved is letters, and so is the path");

@@ -15,58 +15,58 @@ use prometheus_client::metrics::info::Info as InfoMetric;
 use prometheus_client::registry::{Registry, Unit};
 use warp::reply::Response;
 
-use crate::stream::{Entry, Info};
-use crate::telemetry::Usage;
+use crate::logging::ProcessUsage;
+use crate::stream::{CatalogEntry, LogInfo};
 
 use super::problem::Problem;
-use super::rendering::{Kind, Rendering};
-use super::{Request, info_of};
+use super::render_cache::{RenderKind, Rendering};
+use super::{HttpRequest, readable_info};
 
 /// Media types (`OpenMetrics` 1.0.0, "Protocol Negotiation"; Prometheus, "Exposition formats").
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPEN_METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The methods that are counted by their name; a client may send any.
-const METHODS: [Method; 5] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS];
+const COUNTED_METHODS: [Method; 5] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS];
 
 /// How many requests were answered in which way. A clone counts to the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Answers(Family<Answered, Counter>);
+pub(crate) struct ResponseCounter(Family<ResponseLabels, Counter>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
+struct ResponseLabels {
     method: Cow<'static, str>,
     code: u16,
 }
 
-impl Answers {
+impl ResponseCounter {
     /// One more was answered.
     pub(super) fn count(&self, method: &Method, status: StatusCode) {
-        let known = METHODS.contains(method);
+        let known = COUNTED_METHODS.contains(method);
         let method = if known { Cow::Owned(method.as_str().to_owned()) } else { Cow::Borrowed("other") };
-        self.0.get_or_create(&Answered { method, code: status.as_u16() }).inc();
+        self.0.get_or_create(&ResponseLabels { method, code: status.as_u16() }).inc();
     }
 }
 
 /// Of which stream it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Of {
+struct StreamLabels {
     stream: String,
 }
 
 /// Of which stream it is, and in which state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct In {
+struct StreamStateLabels {
     stream: String,
     state: String,
 }
 
 /// `GET /metrics`.
-pub(super) async fn metrics(ask: &Request) -> Result<Response, Problem> {
-    ask.only("")?;
+pub(super) async fn metrics(ask: &HttpRequest) -> Result<Response, Problem> {
+    ask.only_parameter("")?;
     let kind = wanted(&ask.headers);
     let rendering = ask.app.rendering(&ask.caller, kind, || render(ask, kind)).await?;
-    let media_type = if kind == Kind::Prometheus { PROMETHEUS } else { OPEN_METRICS };
+    let media_type = if kind == RenderKind::Prometheus { PROMETHEUS_TYPE } else { OPEN_METRICS_TYPE };
     let mut response = Response::new(rendering.body.clone().into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -74,57 +74,65 @@ pub(super) async fn metrics(ask: &Request) -> Result<Response, Problem> {
     Ok(response)
 }
 
-fn render(ask: &Request, kind: Kind) -> Rendering {
+fn render(ask: &HttpRequest, kind: RenderKind) -> Rendering {
     let now = SystemTime::now().into();
-    let entries = ask.app.readable(&ask.caller);
-    let known = |entry: &Entry| Some((Of { stream: entry.log.name().to_string() }, info_of(entry, now).ok()?));
+    let entries = ask.app.readable_streams(&ask.caller);
+    let known = |entry: &CatalogEntry| {
+        Some((StreamLabels { stream: entry.log.name().to_string() }, readable_info(entry, now).ok()?))
+    };
     let streams: Vec<_> = entries.iter().filter_map(known).collect();
     let mut registry = Registry::default();
-    of_streams(&mut registry, &streams);
-    of_http(&mut registry, &ask.app.answers);
-    of_process(&mut registry, &Usage::now());
-    let public = entries.iter().filter_map(|entry| entry.log.denied_by()).collect();
-    Rendering { body: written(&registry, kind).into(), streams: None, public }
+    register_streams(&mut registry, &streams);
+    register_http(&mut registry, &ask.app.response_counter);
+    register_process(&mut registry, &ProcessUsage::now());
+    let public = entries.iter().filter_map(|entry| entry.log.privacy_if_public()).collect();
+    Rendering { body: written(&registry, kind).into(), streams: None, public_streams: public }
 }
 
 /// The older text for clients that name it, and not the newer one.
-fn wanted(headers: &HeaderMap) -> Kind {
+fn wanted(headers: &HeaderMap) -> RenderKind {
     let named = |media_type: &str| {
         let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         accept.any(|value| value.contains(media_type))
     };
-    if named("text/plain") && !named("application/openmetrics-text") { Kind::Prometheus } else { Kind::OpenMetrics }
+    if named("text/plain") && !named("application/openmetrics-text") {
+        RenderKind::Prometheus
+    } else {
+        RenderKind::OpenMetrics
+    }
 }
 
-fn written(registry: &Registry, kind: Kind) -> String {
+fn written(registry: &Registry, kind: RenderKind) -> String {
     let mut body = String::new();
     let done = match kind {
-        Kind::Prometheus => prometheus_text::encode(&mut body, registry),
-        Kind::OpenMetrics | Kind::List => text::encode(&mut body, registry),
+        RenderKind::Prometheus => prometheus_text::encode(&mut body, registry),
+        RenderKind::OpenMetrics | RenderKind::List => text::encode(&mut body, registry),
     };
     done.expect("a String takes all that is written to it");
     body
 }
 
-type Streams = [(Of, Info)];
+type StreamInfos = [(StreamLabels, LogInfo)];
 
 /// A name, what it means, and where it comes from.
-type Row<T> = (&'static str, &'static str, fn(&Info) -> T);
+type MetricRow<T> = (&'static str, &'static str, fn(&LogInfo) -> T);
 
-fn of_streams(registry: &mut Registry, streams: &Streams) {
-    let counts: [Row<u64>; 5] = [
+fn register_streams(registry: &mut Registry, streams: &StreamInfos) {
+    let counts: [MetricRow<u64>; 5] = [
         ("lines", "Lines that came", |info| info.counts.lines),
         ("losses", "Times the source could not deliver something", |info| info.counts.losses),
         ("gaps", "Times a reader was told that it missed something", |info| info.counts.gaps),
         ("restarts", "Times the process was started again", |info| info.counts.runs.saturating_sub(1)),
-        ("filtered_lines", "Lines that were held against a filter, for all readers together", |info| info.filtered),
+        ("filtered_lines", "Lines that were held against a filter, for all readers together", |info| {
+            info.filter_checks
+        }),
     ];
     for (name, help, count) in counts {
         registry.register(format!("rtlogd_stream_{name}"), help, counters(streams, count));
     }
     let bytes = counters(streams, |info| info.counts.bytes);
     registry.register_with_unit("rtlogd_stream", "Bytes of the lines that came", Unit::Bytes, bytes);
-    let sizes: [Row<Option<u64>>; 3] = [
+    let sizes: [MetricRow<Option<u64>>; 3] = [
         ("lag", "What the source has and was not read yet", |info| Some(info.lag)),
         ("memory", "What the stream holds in memory", |info| Some(info.memory as u64)),
         ("history", "What the stream holds on disk", |info| info.disk),
@@ -137,7 +145,7 @@ fn of_streams(registry: &mut Registry, streams: &Streams) {
     let degraded = gauges(streams, |info| Some(u64::from(info.degraded.is_some())));
     registry.register("rtlogd_stream_degraded", "Whether what comes is not recorded, though it is to be", degraded);
     registry.register("rtlogd_stream_state", "1 for the state in which the source is", states(streams));
-    let progress = Family::<Of, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
+    let progress = Family::<StreamLabels, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
     for (of, info) in streams {
         if let Some(percent) = info.progress.as_ref().and_then(|progress| progress.percent) {
             progress.get_or_create(of).set(percent / 100.0);
@@ -151,45 +159,45 @@ fn of_streams(registry: &mut Registry, streams: &Streams) {
     );
 }
 
-fn counters(streams: &Streams, count: impl Fn(&Info) -> u64) -> Family<Of, Counter> {
-    let family = Family::<Of, Counter>::default();
+fn counters(streams: &StreamInfos, count: impl Fn(&LogInfo) -> u64) -> Family<StreamLabels, Counter> {
+    let family = Family::<StreamLabels, Counter>::default();
     for (of, info) in streams {
         family.get_or_create(of).inc_by(count(info));
     }
     family
 }
 
-fn gauges(streams: &Streams, value: impl Fn(&Info) -> Option<u64>) -> Family<Of, Gauge> {
-    let family = Family::<Of, Gauge>::default();
+fn gauges(streams: &StreamInfos, value: impl Fn(&LogInfo) -> Option<u64>) -> Family<StreamLabels, Gauge> {
+    let family = Family::<StreamLabels, Gauge>::default();
     for (of, info) in streams {
         if let Some(value) = value(info) {
-            family.get_or_create(of).set(signed(value));
+            family.get_or_create(of).set(to_i64(value));
         }
     }
     family
 }
 
-fn states(streams: &Streams) -> Family<In, Gauge> {
-    let family = Family::<In, Gauge>::default();
-    for (Of { stream }, info) in streams {
+fn states(streams: &StreamInfos) -> Family<StreamStateLabels, Gauge> {
+    let family = Family::<StreamStateLabels, Gauge>::default();
+    for (StreamLabels { stream }, info) in streams {
         if let Some(state) = &info.state {
-            family.get_or_create(&In { stream: stream.clone(), state: state.name().to_owned() }).set(1);
+            family.get_or_create(&StreamStateLabels { stream: stream.clone(), state: state.name().to_owned() }).set(1);
         }
     }
     family
 }
 
-fn of_http(registry: &mut Registry, answers: &Answers) {
+fn register_http(registry: &mut Registry, answers: &ResponseCounter) {
     registry.register("rtlogd_http_requests", "Requests that were answered, by method and status", answers.0.clone());
     let version = vec![("version", env!("CARGO_PKG_VERSION"))];
     registry.register("rtlogd_build", "Which rtlogd this is", InfoMetric::new(version));
 }
 
 /// What Prometheus expects of each process ("Writing client libraries", process metrics).
-fn of_process(registry: &mut Registry, usage: &Usage) {
+fn register_process(registry: &mut Registry, usage: &ProcessUsage) {
     let started = usage.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = |time: Duration| time.as_secs_f64();
-    let processor = ConstCounter::new(seconds(usage.processor));
+    let processor = ConstCounter::new(seconds(usage.cpu_time));
     registry.register_with_unit("process_cpu", "Time that processors worked for it", Unit::Seconds, processor);
     let begin = ConstGauge::new(seconds(started));
     registry.register_with_unit("process_start_time", "When it began, since the Unix epoch", Unit::Seconds, begin);
@@ -198,10 +206,10 @@ fn of_process(registry: &mut Registry, usage: &Usage) {
         ("process_virtual_memory", "Its address space", Some(Unit::Bytes), usage.address_space),
         ("process_threads", "Its threads", None, usage.threads),
         ("process_open_fds", "File descriptors that are open", None, usage.descriptors),
-        ("process_max_fds", "File descriptors that may be open", None, usage.most_descriptors),
+        ("process_max_fds", "File descriptors that may be open", None, usage.descriptor_limit),
     ] {
         let Some(value) = value else { continue };
-        let gauge = ConstGauge::new(signed(value));
+        let gauge = ConstGauge::new(to_i64(value));
         match unit {
             Some(unit) => registry.register_with_unit(name, help, unit, gauge),
             None => registry.register(name, help, gauge),
@@ -209,7 +217,7 @@ fn of_process(registry: &mut Registry, usage: &Usage) {
     }
 }
 
-fn signed(value: u64) -> i64 {
+fn to_i64(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
@@ -219,13 +227,13 @@ mod tests {
 
     #[test]
     fn answers_are_counted_by_method_and_status() {
-        let answers = Answers::default();
+        let answers = ResponseCounter::default();
         for (method, status) in [("GET", 200), ("GET", 200), ("POST", 403), ("BREW", 405), ("MIX", 405)] {
             answers.count(&method.parse().unwrap(), StatusCode::from_u16(status).unwrap());
         }
         let mut registry = Registry::default();
-        of_http(&mut registry, &answers);
-        for (accept, kind) in [("*/*", Kind::OpenMetrics), ("text/plain", Kind::Prometheus)] {
+        register_http(&mut registry, &answers);
+        for (accept, kind) in [("*/*", RenderKind::OpenMetrics), ("text/plain", RenderKind::Prometheus)] {
             let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
             assert_eq!(wanted(&headers), kind);
             let body = written(&registry, kind);

@@ -4,33 +4,33 @@
 
 pub(crate) mod listen;
 pub(crate) mod problem;
-mod ask;
+mod query;
 mod badge;
 mod body;
 mod command;
 mod cors;
 mod follow;
 mod forwarded;
-mod leases;
+mod lease;
 mod list;
 mod login;
 mod metrics;
 mod openapi;
-mod pace;
+mod rate_limit;
 mod page;
 mod poll;
 mod push;
-mod reading;
-mod rendering;
+mod render_cache;
 mod request;
 mod quota;
-mod site;
-mod socket;
-mod term;
-mod who;
+mod cross_site;
+mod control;
+mod lifetime;
+mod authenticate;
+mod steering;
 
-pub use ask::{Wanted, wanted};
-pub use forwarded::judged;
+pub use forwarded::resolve_for_fuzz;
+pub use query::{CheckedQuery, check_query};
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -43,22 +43,22 @@ use tokio::sync::watch;
 use warp::Filter;
 use warp::reply::{Reply, Response};
 
-use crate::access::{Access, Caller, Credential, Origins, Subject};
+use crate::access::{AccessControl, AccessTarget, Caller, Credential, WebOrigins};
 use crate::config::Right;
-use crate::control::{Command, Desk};
+use crate::control::{Command, CommandRouter};
 use crate::event::{StreamName, Time};
-use crate::stream::{Catalog, Entry, Info};
+use crate::stream::{Catalog, CatalogEntry, LogInfo};
 
-use body::{RequestBody, Takes};
-use command::Fault;
-use leases::Leases;
-use metrics::Answers;
-use pace::Paces;
-use problem::{Allowed, Problem};
+use body::{ExpectedBody, RequestBody};
+use command::CallError;
+use lease::Leases;
+use metrics::ResponseCounter;
+use problem::{AllowedMethods, Problem};
 use quota::Quota;
-use reading::Sessions;
-use rendering::Renderings;
-use request::{Asked, Request};
+use rate_limit::RateLimiters;
+use render_cache::RenderCache;
+use request::{HttpRequest, RequestResult};
+use steering::SteeringSessions;
 
 /// What all requests share.
 #[derive(Debug, Clone)]
@@ -66,33 +66,33 @@ pub(crate) struct App {
     /// The streams there are.
     pub(crate) catalog: Catalog,
     /// What takes commands.
-    pub(crate) desk: Desk,
+    pub(crate) desk: CommandRouter,
     /// Whether requests are to be served: from when all sources were started until the daemon stops.
     pub(crate) ready: watch::Receiver<bool>,
     /// Who may do what.
-    pub(crate) access: Access,
+    pub(crate) access: AccessControl,
     /// Whose pages may read and do what their readers may.
-    pub(crate) origins: Arc<Origins>,
+    pub(crate) origins: Arc<WebOrigins>,
     /// The readers that the control channel can steer.
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: SteeringSessions,
     /// Who may type now.
     pub(crate) leases: Leases,
     /// How many answers that take their time, streams and channels, each token and each other machine has open.
-    answers_open: Quota<Credential>,
+    open_streams_quota: Quota<Credential>,
     /// How many readers each caller has open.
-    readers_open: Quota<Credential>,
+    readers_quota: Quota<Credential>,
     /// How many of them share a request with others.
-    joined_readers_open: Quota<Credential>,
+    joined_readers_quota: Quota<Credential>,
     /// What was rendered last of what grows with the number of streams.
-    renderings: Renderings,
+    render_cache: RenderCache,
     /// How many bytes of bodies each caller is sending.
-    bodies: Quota<Credential>,
+    bodies_quota: Quota<Credential>,
     /// How many callers are sending a token to log in with.
-    logins: Quota<Credential>,
+    logins_quota: Quota<Credential>,
     /// How fast commands came.
-    pub(crate) paces: Paces,
+    pub(crate) rate_limiters: RateLimiters,
     /// How requests were answered.
-    pub(crate) answers: Answers,
+    pub(crate) response_counter: ResponseCounter,
     /// The path under which we are seen, without the slash at its end.
     pub(crate) base_path: Arc<str>,
 }
@@ -101,15 +101,15 @@ impl App {
     /// Nobody has asked for anything yet.
     pub(crate) fn new(
         catalog: Catalog,
-        desk: Desk,
+        desk: CommandRouter,
         ready: watch::Receiver<bool>,
-        access: Access,
-        origins: Arc<Origins>,
+        access: AccessControl,
+        origins: Arc<WebOrigins>,
         base_path: &str,
     ) -> Self {
-        let (sessions, leases) = (Sessions::default(), Leases::default());
+        let (sessions, leases) = (SteeringSessions::default(), Leases::default());
         let (answers_open, readers_open) = (Quota::default(), Quota::default());
-        let (paces, answers, base_path) = (Paces::default(), Answers::default(), base_path.into());
+        let (paces, answers, base_path) = (RateLimiters::default(), ResponseCounter::default(), base_path.into());
         Self {
             catalog,
             desk,
@@ -118,14 +118,14 @@ impl App {
             origins,
             sessions,
             leases,
-            answers_open,
-            readers_open,
-            joined_readers_open: Quota::default(),
-            renderings: Renderings::default(),
-            bodies: Quota::default(),
-            logins: Quota::default(),
-            paces,
-            answers,
+            open_streams_quota: answers_open,
+            readers_quota: readers_open,
+            joined_readers_quota: Quota::default(),
+            render_cache: RenderCache::default(),
+            bodies_quota: Quota::default(),
+            logins_quota: Quota::default(),
+            rate_limiters: paces,
+            response_counter: answers,
             base_path,
         }
     }
@@ -134,62 +134,68 @@ impl App {
     pub(crate) fn routes(
         self,
     ) -> impl Filter<Extract = (impl Reply,), Error = Infallible> + Clone + Send + Sync + 'static {
-        let read = self.asked(Allowed::Get, Right::Read);
+        let read = self.asked(AllowedMethods::Get, Right::Read);
         let list = warp::path!("streams").and(read.clone());
-        let list = list.then(async |ask: Asked| answer(async { list::streams(&ask?).await }.await));
-        let either =
-            self.asked(Allowed::Stream { pushed: true }, Right::Read).and(warp::ext::optional::<RequestBody>());
+        let list = list.then(async |ask: RequestResult| answer(async { list::streams(&ask?).await }.await));
+        let either = self
+            .asked(AllowedMethods::Stream { takes_lines: true }, Right::Read)
+            .and(warp::ext::optional::<RequestBody>());
         let stream = warp::path!("streams" / String).and(either);
-        let stream = stream
-            .then(async |n: String, ask: Asked, body| answer(async { push::or_follow(&n, ask?, body).await }.await));
+        let stream = stream.then(async |n: String, ask: RequestResult, body| {
+            answer(async { push::push_or_follow(&n, ask?, body).await }.await)
+        });
         let poll = warp::path!("streams" / String / "poll").and(read.clone());
-        let poll = poll.then(async |n: String, ask: Asked| answer(async { poll::poll(&n, &ask?).await }.await));
+        let poll = poll.then(async |n: String, ask: RequestResult| answer(async { poll::poll(&n, &ask?).await }.await));
         let state = warp::path!("streams" / String / "state").and(read.clone());
-        let state = state.then(async |n: String, ask: Asked| answer(ask.and_then(|ask| list::state(&n, &ask))));
+        let state = state.then(async |n: String, ask: RequestResult| answer(ask.and_then(|ask| list::state(&n, &ask))));
         let progress = warp::path!("streams" / String / "progress").and(read.clone());
         let progress =
-            progress.then(async |n: String, ask: Asked| answer(ask.and_then(|ask| list::progress(&n, &ask))));
+            progress.then(async |n: String, ask: RequestResult| answer(ask.and_then(|ask| list::progress(&n, &ask))));
         let badge = warp::path!("streams" / String / "badge.svg").and(read.clone());
-        let badge = badge.then(async |n: String, ask: Asked| answer(ask.and_then(|ask| badge::badge(&n, &ask))));
+        let badge =
+            badge.then(async |n: String, ask: RequestResult| answer(ask.and_then(|ask| badge::badge(&n, &ask))));
         let control = warp::path!("control").and(read.clone()).and(warp::ext::optional::<OnUpgrade>());
-        let control = control.then(async |ask: Asked, upgrade| answer(ask.and_then(|ask| socket::open(ask, upgrade))));
+        let control =
+            control.then(async |ask: RequestResult, upgrade| answer(ask.and_then(|ask| control::open(ask, upgrade))));
         #[cfg(debug_assertions)]
         let control = {
             let echo = warp::path!("echo").and(read.clone()).and(warp::ext::optional::<OnUpgrade>());
-            let echo =
-                echo.then(async |ask: Asked, upgrade| answer(ask.and_then(|ask| socket::echo::open(ask, upgrade))));
+            let echo = echo.then(async |ask: RequestResult, upgrade| {
+                answer(ask.and_then(|ask| control::echo::open(ask, upgrade)))
+            });
             control.or(echo).unify()
         };
-        let login = warp::path!("login").and(self.asked_by_any(Allowed::Post, Takes::Token));
-        let login = login.then(async |ask: Asked| {
+        let login = warp::path!("login").and(self.request_by_anyone(AllowedMethods::Post, ExpectedBody::Token));
+        let login = login.then(async |ask: RequestResult| {
             answer(match ask {
                 Ok(ask) => login::login(&ask).await,
                 Err(problem) => Err(problem),
             })
         });
-        let logout = warp::path!("logout").and(self.asked_by_any(Allowed::Post, Takes::Nothing));
-        let logout = logout.then(async |ask: Asked| answer(ask.map(|ask| login::logout(&ask))));
+        let logout = warp::path!("logout").and(self.request_by_anyone(AllowedMethods::Post, ExpectedBody::Nothing));
+        let logout = logout.then(async |ask: RequestResult| answer(ask.map(|ask| login::logout(&ask))));
         let metrics = warp::path!("metrics").and(read.clone());
-        let metrics = metrics.then(async |ask: Asked| answer(async { metrics::metrics(&ask?).await }.await));
+        let metrics = metrics.then(async |ask: RequestResult| answer(async { metrics::metrics(&ask?).await }.await));
         let openapi = warp::path!("openapi.json").and(read);
-        let openapi = openapi.then(async |ask: Asked| answer(ask.and_then(|ask| openapi::openapi(&ask))));
-        let any = self.asked_by_any(Allowed::Get, Takes::Nothing);
+        let openapi = openapi.then(async |ask: RequestResult| answer(ask.and_then(|ask| openapi::openapi(&ask))));
+        let any = self.request_by_anyone(AllowedMethods::Get, ExpectedBody::Nothing);
         let live = warp::path!("health" / "live").and(any.clone());
-        let live = live.then(async |ask: Asked| answer(ask.map(|_| plain("alive\n"))));
+        let live = live.then(async |ask: RequestResult| answer(ask.map(|_| plain("alive\n"))));
         let ready = warp::path!("health" / "ready").and(any);
-        let ready = ready.then(async |ask: Asked| answer(ask.and_then(|ask| self::ready(&ask))));
-        let type_in = self.requests(Allowed::Post, Some(Right::Input), Takes::Command);
+        let ready = ready.then(async |ask: RequestResult| answer(ask.and_then(|ask| self::ready(&ask))));
+        let type_in = self.request_filter(AllowedMethods::Post, Some(Right::Input), ExpectedBody::Command);
         let input = warp::path!("streams" / String / "input").and(type_in);
-        let input = input.then(async |n: String, ask: Asked| answer(async { command::input(&n, &ask?).await }.await));
-        let admin = self.asked(Allowed::Post, Right::Admin);
+        let input =
+            input.then(async |n: String, ask: RequestResult| answer(async { command::input(&n, &ask?).await }.await));
+        let admin = self.asked(AllowedMethods::Post, Right::Admin);
         let signal = warp::path!("streams" / String / "signal").and(admin.clone());
         let signal =
-            signal.then(async |n: String, ask: Asked| answer(async { command::signal(&n, &ask?).await }.await));
+            signal.then(async |n: String, ask: RequestResult| answer(async { command::signal(&n, &ask?).await }.await));
         let simple = |path: &'static str, command: Command| {
             let route = warp::path!("streams" / String / ..).and(warp::path(path)).and(warp::path::end());
-            route.and(admin.clone()).then(move |name: String, ask: Asked| {
+            route.and(admin.clone()).then(move |name: String, ask: RequestResult| {
                 let command = command.clone();
-                async move { answer(async { command::simple(&name, &ask?, command).await }.await) }
+                async move { answer(async { command::lifecycle(&name, &ask?, command).await }.await) }
             })
         };
         let start = simple("start", Command::Start);
@@ -201,50 +207,50 @@ impl App {
         let others = control.or(login).unify().or(logout).unify().or(metrics).unify().or(openapi).unify();
         let others = others.or(live).unify().or(ready).unify();
         let routes = streams.boxed().or(others.boxed()).unify().or(commands.boxed()).unify();
-        routes.or(page::routes(&self.origins).boxed()).unify().recover(problem::reply)
+        routes.or(page::routes(&self.origins).boxed()).unify().recover(problem::from_rejection)
     }
 }
 
 impl App {
     /// The stream of that name, if the caller may do this with it.
-    fn stream(&self, caller: &Caller, right: Right, name: &StreamName) -> Result<Entry, Fault> {
-        self.access.check_any(caller, right)?;
-        let entry = self.catalog.get(name).ok_or_else(|| Fault::NoStream(name.to_string()))?;
-        self.access.check(caller, right, subject(&entry))?;
-        Ok(self.as_seen_by(caller, entry))
+    fn stream(&self, caller: &Caller, right: Right, name: &StreamName) -> Result<CatalogEntry, CallError> {
+        self.access.check_any_stream(caller, right)?;
+        let entry = self.catalog.get(name).ok_or_else(|| CallError::NoStream(name.to_string()))?;
+        self.access.check(caller, right, access_target(&entry))?;
+        Ok(self.restrict_to(caller, entry))
     }
 
     /// The stream as the caller may read it: if it must not be private for that, its log ends once it is. Every reader gets
     /// its log from here.
-    fn as_seen_by(&self, caller: &Caller, entry: Entry) -> Entry {
-        let private = Subject { is_private: true, ..subject(&entry) };
+    fn restrict_to(&self, caller: &Caller, entry: CatalogEntry) -> CatalogEntry {
+        let private = AccessTarget { is_private: true, ..access_target(&entry) };
         match self.access.check(caller, Right::Read, private) {
             Ok(()) => entry,
-            Err(_) => Entry { log: entry.log.for_public(), ..entry },
+            Err(_) => CatalogEntry { log: entry.log.for_public(), ..entry },
         }
     }
 
     /// All streams that the caller may read.
-    fn readable(&self, caller: &Caller) -> Vec<Entry> {
+    fn readable_streams(&self, caller: &Caller) -> Vec<CatalogEntry> {
         let mut all = self.catalog.list();
-        all.retain(|entry| self.access.check(caller, Right::Read, subject(entry)).is_ok());
-        all.into_iter().map(|entry| self.as_seen_by(caller, entry)).collect()
+        all.retain(|entry| self.access.check(caller, Right::Read, access_target(entry)).is_ok());
+        all.into_iter().map(|entry| self.restrict_to(caller, entry)).collect()
     }
 }
 
 /// How the stream stands now, as its reader may know it: an error if it turned private since it was looked up.
-fn info_of(entry: &Entry, now: Time) -> Result<Info, Problem> {
+fn readable_info(entry: &CatalogEntry, now: Time) -> Result<LogInfo, Problem> {
     let info = entry.log.info(now);
     if entry.log.is_denied() { Err(Problem::no_stream(entry.log.name().as_str())) } else { Ok(info) }
 }
 
 /// The stream, as the table of rights sees it.
-fn subject(entry: &Entry) -> Subject<'_> {
-    Subject { name: entry.log.name(), is_private: entry.log.private().is_set() }
+fn access_target(entry: &CatalogEntry) -> AccessTarget<'_> {
+    AccessTarget { name: entry.log.name(), is_private: entry.log.private().is_set() }
 }
 
 /// The entity tag of an answer (RFC 9110, section 8.8.3).
-fn tag(body: &[u8]) -> HeaderValue {
+fn entity_tag(body: &[u8]) -> HeaderValue {
     HeaderValue::try_from(format!("\"{:08x}\"", crc32fast::hash(body))).expect("hexadecimal digits in quotes")
 }
 
@@ -260,7 +266,7 @@ fn answer(result: Result<Response, Problem>) -> Response {
     result.unwrap_or_else(Reply::into_response)
 }
 
-fn ready(ask: &Request) -> Result<Response, Problem> {
+fn ready(ask: &HttpRequest) -> Result<Response, Problem> {
     if *ask.app.ready.borrow() {
         Ok(plain("ready\n"))
     } else {
@@ -276,11 +282,13 @@ fn plain(text: &'static str) -> Response {
 }
 
 fn json(value: &impl Serialize) -> Response {
-    json_of(Bytes::from(serde_json::to_string(value).expect("answers have text keys and finite numbers") + "\n"))
+    json_body_response(Bytes::from(
+        serde_json::to_string(value).expect("answers have text keys and finite numbers") + "\n",
+    ))
 }
 
 /// An answer whose body is JSON.
-fn json_of(body: Bytes) -> Response {
+fn json_body_response(body: Bytes) -> Response {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -11,16 +11,16 @@ use warp::Filter;
 use warp::reject::Rejection;
 use warp::reply::Response;
 
-use crate::access::Origins;
+use crate::access::WebOrigins;
 use crate::event::StreamName;
 
-use super::problem::{Allowed, Problem};
+use super::problem::{AllowedMethods, Problem};
 
 /// Stands in the pages where the hash belongs.
-const HASH: &str = "{hash}";
+const HASH_PLACEHOLDER: &str = "{hash}";
 
-const INDEX: &str = include_str!("page/index.html");
-const EMBED: &str = include_str!("page/embed.html");
+const INDEX_HTML: &str = include_str!("page/index.html");
+const EMBED_HTML: &str = include_str!("page/embed.html");
 
 /// A file in `page/`.
 macro_rules! files {
@@ -28,7 +28,7 @@ macro_rules! files {
 }
 
 /// What the pages refer to.
-const FILES: &[(&str, &str)] = files![
+const PAGE_FILES: &[(&str, &str)] = files![
     "main.js",
     "streams.js",
     "viewer.js",
@@ -50,30 +50,30 @@ const FILES: &[(&str, &str)] = files![
 ];
 
 /// The modules that make the custom element, each behind those it uses.
-const ELEMENT: &[&str] = &["ansi.js", "channel.js", "progress.js", "rows.js", "look.js", "element.js"];
+const ELEMENT_MODULES: &[&str] = &["ansi.js", "channel.js", "progress.js", "rows.js", "look.js", "element.js"];
 
 /// The hash of all files together.
-static VERSION: LazyLock<String> = LazyLock::new(|| {
+static PAGE_HASH: LazyLock<String> = LazyLock::new(|| {
     let mut hash = crc32fast::Hasher::new();
-    for (_, text) in FILES {
+    for (_, text) in PAGE_FILES {
         hash.update(text.as_bytes());
     }
     format!("{:08x}", hash.finalize())
 });
 
-static SCRIPT: LazyLock<String> = LazyLock::new(script);
+static ELEMENT_SCRIPT: LazyLock<String> = LazyLock::new(element_script);
 
 /// The text of a file in `page/`.
 fn file(name: &str) -> Option<&'static str> {
-    FILES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+    PAGE_FILES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
 /// The element's modules as one script. They use each other by name only, so without their imports and exports they fit
 /// together; comments and indentation are left out.
-fn script() -> String {
+fn element_script() -> String {
     let comments = Regex::new(r"(?s)/\*\*.*?\*/ ?").expect("it is a pattern");
     let mut script = String::from("// <rtlogd-stream>, as rtlogd serves it.\n{\n");
-    for text in ELEMENT.iter().filter_map(|name| file(name)) {
+    for text in ELEMENT_MODULES.iter().filter_map(|name| file(name)) {
         let text = comments.replace_all(text, "");
         let lines = text.lines().map(str::trim);
         for line in lines.filter(|line| !line.is_empty() && !line.starts_with("//") && !line.starts_with("import ")) {
@@ -86,68 +86,78 @@ fn script() -> String {
 
 /// How long a browser may keep what it got.
 #[derive(Clone, Copy)]
-enum Kept {
+enum CachePolicy {
     /// Asked for anew each time, which its tag makes cheap.
-    Asked,
+    Revalidate,
     /// For a year: another version has another address.
-    Always,
+    Immutable,
 }
 
 /// The addresses of the page. Everybody may have it: what it shows it must ask for.
 pub(super) fn routes(
-    origins: &Origins,
+    origins: &WebOrigins,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
     let asked = || warp::method().and(warp::header::headers_cloned());
-    let framers: Arc<str> = origins.framers().into();
+    let framers: Arc<str> = origins.frame_ancestors().into();
     let index = warp::path::end().and(asked()).map(|method: Method, headers: HeaderMap| {
-        let page = Page { text: INDEX.replace(HASH, &VERSION), media: HTML, kept: Kept::Asked };
-        page.answer(&method, &headers).map(|response| guarded(response, "'none'"))
+        let page = PageAsset {
+            text: INDEX_HTML.replace(HASH_PLACEHOLDER, &PAGE_HASH),
+            media_type: HTML_TYPE,
+            kept: CachePolicy::Revalidate,
+        };
+        page.answer(&method, &headers).map(|response| with_page_policy(response, "'none'"))
     });
     let embed = warp::path!("embed" / String).and(asked());
     let embed = embed.map(move |name: String, method: Method, headers: HeaderMap| {
         if name.parse::<StreamName>().is_err() {
             return Err(Problem::no_stream(&name));
         }
-        let page = Page { text: EMBED.replace(HASH, &VERSION), media: HTML, kept: Kept::Asked };
-        page.answer(&method, &headers).map(|response| guarded(response, &framers))
+        let page = PageAsset {
+            text: EMBED_HTML.replace(HASH_PLACEHOLDER, &PAGE_HASH),
+            media_type: HTML_TYPE,
+            kept: CachePolicy::Revalidate,
+        };
+        page.answer(&method, &headers).map(|response| with_page_policy(response, &framers))
     });
     let element = warp::path!("rtlogd.js").and(asked()).map(|method: Method, headers: HeaderMap| {
-        let page = Page { text: SCRIPT.clone(), media: JAVASCRIPT, kept: Kept::Asked };
-        page.answer(&method, &headers).map(for_all_pages)
+        let page =
+            PageAsset { text: ELEMENT_SCRIPT.clone(), media_type: JAVASCRIPT_TYPE, kept: CachePolicy::Revalidate };
+        page.answer(&method, &headers).map(allow_all_origins)
     });
     let part = warp::path!("page" / String / String).and(asked());
     let part = part.map(|version: String, name: String, method: Method, headers: HeaderMap| {
-        let text = file(&name).filter(|_| version == *VERSION);
+        let text = file(&name).filter(|_| version == *PAGE_HASH);
         let gone = || Problem::new(StatusCode::NOT_FOUND, "no such part of the page; load the page again");
         let media = match name.rsplit('.').next() {
             Some("css") => "text/css; charset=utf-8",
             Some("svg") => "image/svg+xml",
-            _ => JAVASCRIPT,
+            _ => JAVASCRIPT_TYPE,
         };
-        let page = Page { text: text.ok_or_else(gone)?.to_owned(), media, kept: Kept::Always };
+        let page =
+            PageAsset { text: text.ok_or_else(gone)?.to_owned(), media_type: media, kept: CachePolicy::Immutable };
         page.answer(&method, &headers)
     });
     let page = index.or(embed).unify().or(element).unify().or(part).unify();
     page.map(|answer: Result<Response, Problem>| super::answer(answer))
 }
 
-const HTML: &str = "text/html; charset=utf-8";
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const HTML_TYPE: &str = "text/html; charset=utf-8";
+const JAVASCRIPT_TYPE: &str = "text/javascript; charset=utf-8";
 
 /// A text as it is served.
-struct Page {
+struct PageAsset {
     text: String,
-    media: &'static str,
-    kept: Kept,
+    media_type: &'static str,
+    kept: CachePolicy,
 }
 
-impl Page {
+impl PageAsset {
     /// The text, or 304 for one who has it.
     fn answer(self, method: &Method, asked: &HeaderMap) -> Result<Response, Problem> {
         if method != Method::GET && method != Method::HEAD {
-            return Err(Problem::method(Allowed::Get));
+            return Err(Problem::method(AllowedMethods::Get));
         }
-        let tag = super::tag(self.text.as_bytes());
+        let tag = super::entity_tag(self.text.as_bytes());
         let known = super::has(asked, &tag);
         let mut response = Response::new(if known { String::new() } else { self.text }.into());
         let headers = response.headers_mut();
@@ -155,12 +165,12 @@ impl Page {
             headers.insert(header::ETAG, tag);
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media));
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
             headers.insert(header::ETAG, tag);
         }
         let kept = match self.kept {
-            Kept::Asked => "no-cache",
-            Kept::Always => "public, max-age=31536000, immutable",
+            CachePolicy::Revalidate => "no-cache",
+            CachePolicy::Immutable => "public, max-age=31536000, immutable",
         };
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
         Ok(response)
@@ -168,7 +178,7 @@ impl Page {
 }
 
 /// A page that runs our scripts and speaks with us alone, and that only `framers` may show in a frame.
-fn guarded(mut response: Response, framers: &str) -> Response {
+fn with_page_policy(mut response: Response, framers: &str) -> Response {
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
          form-action 'none'; frame-ancestors {framers}; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -180,7 +190,7 @@ fn guarded(mut response: Response, framers: &str) -> Response {
 }
 
 /// The element is for pages of any origin to load; what it may then read is another question.
-fn for_all_pages(mut response: Response) -> Response {
+fn allow_all_origins(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
@@ -193,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_element_is_one_small_script() {
-        let script = script();
+        let script = element_script();
         assert!(script.len() <= 25 << 10, "{} bytes", script.len());
         for word in ["import ", "export ", "/**", "innerHTML", "eval("] {
             assert!(!script.lines().any(|line| line.trim_start().starts_with(word)), "{word}");
@@ -203,7 +213,7 @@ mod tests {
 
     #[test]
     fn each_file_that_is_named_is_there() {
-        for (name, text) in FILES.iter().chain(&[("index.html", INDEX), ("embed.html", EMBED)]) {
+        for (name, text) in PAGE_FILES.iter().chain(&[("index.html", INDEX_HTML), ("embed.html", EMBED_HTML)]) {
             let quoted = text.split(['"', '\'']).filter_map(|part| part.strip_prefix("./"));
             for quoted in quoted.filter(|name| !name.is_empty()) {
                 assert!(file(quoted).is_some(), "{name} names {quoted}");

@@ -11,14 +11,14 @@ use crate::stream::BadFilter;
 
 /// The methods that an address answers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Allowed {
+pub(super) enum AllowedMethods {
     /// GET, and so HEAD.
     Get,
     Post,
     /// GET, and so HEAD, and to append lines POST or, as some clients have it, PUT: for a stream that takes lines.
     Stream {
         /// It does.
-        pushed: bool,
+        takes_lines: bool,
     },
 }
 
@@ -30,13 +30,13 @@ pub(crate) struct Problem {
     /// Header lines that this status needs.
     headers: &'static [(&'static str, &'static str)],
     /// After how long to try again (RFC 9110, section 10.2.3).
-    retry: Option<Duration>,
+    retry_after: Option<Duration>,
 }
 
 impl Problem {
     /// `detail` says what was asked and what would be right.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), headers: &[], retry: None }
+        Self { status, detail: detail.into(), headers: &[], retry_after: None }
     }
 
     /// 400 with `detail`.
@@ -46,17 +46,17 @@ impl Problem {
 
     /// 429: it may be asked again `after` some time (RFC 6585, section 4).
     pub(super) fn too_many(detail: impl Into<String>, after: Duration) -> Self {
-        Self { retry: Some(after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+        Self { retry_after: Some(after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// 503: the server has too much to do, and may be asked again `after` some time.
     pub(super) fn overloaded(detail: impl Into<String>, after: Duration) -> Self {
-        Self { retry: Some(after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+        Self { retry_after: Some(after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
     /// The same with another `detail`.
     #[must_use]
-    pub(super) fn because(self, detail: String) -> Self {
+    pub(super) fn with_detail(self, detail: String) -> Self {
         Self { detail, ..self }
     }
 
@@ -66,7 +66,7 @@ impl Problem {
     }
 
     /// Whether the same may be answered later.
-    pub(super) fn is_for_now(&self) -> bool {
+    pub(super) fn is_temporary(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
@@ -76,18 +76,18 @@ impl Problem {
     }
 
     /// 405: the methods that would be right are `allowed`.
-    pub(super) fn method(allowed: Allowed) -> Self {
+    pub(super) fn method(allowed: AllowedMethods) -> Self {
         let headers: &[_] = match allowed {
-            Allowed::Get | Allowed::Stream { pushed: false } => &[("allow", "GET, HEAD")],
-            Allowed::Post => &[("allow", "POST")],
-            Allowed::Stream { pushed: true } => &[("allow", "GET, HEAD, POST, PUT")],
+            AllowedMethods::Get | AllowedMethods::Stream { takes_lines: false } => &[("allow", "GET, HEAD")],
+            AllowedMethods::Post => &[("allow", "POST")],
+            AllowedMethods::Stream { takes_lines: true } => &[("allow", "GET, HEAD, POST, PUT")],
         };
         let detail = format!("this address answers to {} only", headers[0].1);
         Self { headers, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
     /// 415: a body is compressed, or coded otherwise (RFC 9110, section 15.5.16). None is unpacked: a kilobyte may stand for a megabyte.
-    pub(super) fn coded() -> Self {
+    pub(super) fn unsupported_encoding() -> Self {
         let headers = &[("accept-encoding", "identity")];
         let detail = "bodies are taken as they are: send it uncompressed, without Content-Encoding";
         Self { headers, ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail) }
@@ -100,7 +100,7 @@ impl Problem {
     }
 
     /// 426: only a WebSocket of version 13 may come here (RFC 6455, section 4.4).
-    pub(super) fn upgrade(detail: &str) -> Self {
+    pub(super) fn upgrade_required(detail: &str) -> Self {
         let headers = &[("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13")];
         Self { headers, ..Self::new(StatusCode::UPGRADE_REQUIRED, detail) }
     }
@@ -113,7 +113,7 @@ impl Problem {
 
 impl From<BadFilter> for Problem {
     fn from(bad: BadFilter) -> Self {
-        let status = if bad.is_for_now() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
+        let status = if bad.is_temporary() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
         Self::new(status, bad.to_string())
     }
 }
@@ -121,13 +121,13 @@ impl From<BadFilter> for Problem {
 impl warp::Reply for Problem {
     fn into_response(self) -> Response {
         #[derive(Serialize)]
-        struct Members<'a> {
+        struct ProblemMembers<'a> {
             status: u16,
             title: &'a str,
             detail: &'a str,
         }
         let title = self.status.canonical_reason().unwrap_or("Refused");
-        let members = Members { status: self.status.as_u16(), title, detail: &self.detail };
+        let members = ProblemMembers { status: self.status.as_u16(), title, detail: &self.detail };
         let body = serde_json::to_string(&members).expect("a problem has text keys") + "\n";
         let mut response = Response::new(body.into());
         *response.status_mut() = self.status;
@@ -137,7 +137,7 @@ impl warp::Reply for Problem {
         for (name, value) in self.headers {
             headers.insert(*name, HeaderValue::from_static(value));
         }
-        if let Some(after) = self.retry {
+        if let Some(after) = self.retry_after {
             // Whole seconds, and not too few.
             headers
                 .insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)));
@@ -147,7 +147,7 @@ impl warp::Reply for Problem {
 }
 
 /// What no route took.
-pub(super) async fn reply(rejection: Rejection) -> Result<Problem, std::convert::Infallible> {
+pub(super) async fn from_rejection(rejection: Rejection) -> Result<Problem, std::convert::Infallible> {
     Ok(if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::bad("the query is not of the form name=value&name=value")
     } else {

@@ -10,66 +10,70 @@ use hyper::body::Incoming;
 use serde_json::json;
 use warp::reply::Response;
 
-use crate::control::{Command, Pusher, Refused, Reply, Tally};
+use crate::control::{Command, CommandError, CommandReply, PushSender, PushTally};
 use crate::event::{Origin, StreamName};
 
+use super::authenticate::refused;
 use super::body::RequestBody;
-use super::command::{Fault, Sender};
-use super::problem::{Allowed, Problem};
-use super::request::{Request, is_sending};
-use super::term::Over;
-use super::who::refused;
+use super::command::{CallError, CommandSender};
+use super::lifetime::LifetimeEnd;
+use super::problem::{AllowedMethods, Problem};
+use super::request::{HttpRequest, changes_state};
 use super::{follow, json};
 
 /// Most bytes that go into a stream at once: the others are to have their turn.
-const PIECE: usize = 64 << 10;
+const PUSH_CHUNK_SIZE: usize = 64 << 10;
 
 /// Longest name of an origin, in bytes: it stands in each line's JSON.
-const ORIGIN: usize = 128;
+const MAX_ORIGIN_SIZE: usize = 128;
 
 /// Where lines come from if their sender does not say.
-const PUSHED: &str = "push";
+const DEFAULT_PUSH_ORIGIN: &str = "push";
 
 /// What is asked of a stream by its own address: to be read, or to take lines.
-pub(super) async fn or_follow(name: &str, ask: Request, body: Option<RequestBody>) -> Result<Response, Problem> {
+pub(super) async fn push_or_follow(
+    name: &str,
+    ask: HttpRequest,
+    body: Option<RequestBody>,
+) -> Result<Response, Problem> {
     if ask.method == Method::GET || ask.is_head() {
         return follow::one(name, &ask).await;
     }
     let mut incoming = body.as_ref().and_then(RequestBody::take);
     let done = append(name, &ask, incoming.as_mut()).await;
     if let (Err(_), Some(body), Some(incoming)) = (&done, body, incoming) {
-        body.give_back(incoming);
+        body.put_back(incoming);
     }
     done
 }
 
-async fn append(name: &str, ask: &Request, mut body: Option<&mut Incoming>) -> Result<Response, Problem> {
+async fn append(name: &str, ask: &HttpRequest, mut body: Option<&mut Incoming>) -> Result<Response, Problem> {
     let entry = ask.stream(name)?;
     let takes = entry.kind == "push";
-    let sends = is_sending(&ask.method);
-    let problem = Problem::method(Allowed::Stream { pushed: takes });
+    let sends = changes_state(&ask.method);
+    let problem = Problem::method(AllowedMethods::Stream { takes_lines: takes });
     if !sends {
         return Err(problem);
     }
     if !takes {
-        return Err(problem.because(Refused::NotPushed.to_string()));
+        return Err(problem.with_detail(CommandError::NotAPushStream.to_string()));
     }
-    let origin = origin(ask.only("origin")?)?;
-    let mut term = ask.term(0)?;
+    let origin = origin(ask.only_parameter("origin")?)?;
+    let mut term = ask.lifetime(0)?;
     let pusher = open(ask, entry.log.name(), origin).await?;
-    let mut tally = Tally::default();
+    let mut tally = PushTally::default();
     // Without a body there are no lines.
     while let Some(body) = &mut body {
         let frame = tokio::select! {
             frame = body.frame() => frame,
-            () = pusher.gone() => return Err(gone(&Refused::Gone, tally)),
+            () = pusher.closed() => return Err(gone(&CommandError::Gone, tally)),
             over = term.over() => return Err(ended(&over, tally)),
         };
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| broken(StatusCode::BAD_REQUEST, "the body broke off", tally))?;
+        let frame = frame.map_err(|_| push_interrupted(StatusCode::BAD_REQUEST, "the body broke off", tally))?;
         let Ok(mut data) = frame.into_data() else { continue };
         while data.has_remaining() {
-            let piece = data.split_to(data.len().min(PIECE));
+            let piece = data.split_to(data.len().min(PUSH_CHUNK_SIZE));
             tally = send(&pusher, piece, false, tally).await?;
         }
     }
@@ -78,38 +82,42 @@ async fn append(name: &str, ask: &Request, mut body: Option<&mut Incoming>) -> R
     Ok(json(&json!({ "lines": tally.lines, "first": first, "last": last })))
 }
 
-async fn send(pusher: &Pusher, bytes: Bytes, last: bool, before: Tally) -> Result<Tally, Problem> {
+async fn send(pusher: &PushSender, bytes: Bytes, last: bool, before: PushTally) -> Result<PushTally, Problem> {
     let sent = pusher.send(bytes, last).await;
     sent.map_err(|refused| gone(&refused, before))
 }
 
-fn gone(refused: &Refused, before: Tally) -> Problem {
-    broken(StatusCode::SERVICE_UNAVAILABLE, &refused.to_string(), before)
+fn gone(refused: &CommandError, before: PushTally) -> Problem {
+    push_interrupted(StatusCode::SERVICE_UNAVAILABLE, &refused.to_string(), before)
 }
 
 /// One more that sends lines into the stream.
-async fn open(ask: &Request, stream: &StreamName, origin: Origin) -> Result<Pusher, Fault> {
-    let sender = Sender { app: &ask.app, caller: &ask.caller, channel: None };
+async fn open(ask: &HttpRequest, stream: &StreamName, origin: Origin) -> Result<PushSender, CallError> {
+    let sender = CommandSender { app: &ask.app, caller: &ask.caller, channel: None };
     match sender.send(stream, Command::Push(origin))?.await? {
-        Reply::Pushing(pusher) => Ok(pusher),
-        Reply::Done | Reply::Already | Reply::Attached(_) => Err(Fault::Refused(Refused::NotPushed)),
+        CommandReply::Pushing(pusher) => Ok(pusher),
+        CommandReply::Done | CommandReply::Already | CommandReply::Attached(_) => {
+            Err(CallError::Command(CommandError::NotAPushStream))
+        }
     }
 }
 
 /// What could not be taken to its end: so that the rest can be sent again, how far it was.
-fn broken(status: StatusCode, why: &str, tally: Tally) -> Problem {
-    Problem::new(status, so_far(why, tally))
+fn push_interrupted(status: StatusCode, why: &str, tally: PushTally) -> Problem {
+    Problem::new(status, progress_text(why, tally))
 }
 
 /// A body that may go on no longer.
-fn ended(over: &Over, tally: Tally) -> Problem {
+fn ended(over: &LifetimeEnd, tally: PushTally) -> Problem {
     match over {
-        Over::Denied(why) => refused(why).because(so_far(&why.to_string(), tally)),
-        Over::Aged => broken(StatusCode::SERVICE_UNAVAILABLE, "this connection has lived its time", tally),
+        LifetimeEnd::TokenInvalid(why) => refused(why).with_detail(progress_text(&why.to_string(), tally)),
+        LifetimeEnd::MaxAge => {
+            push_interrupted(StatusCode::SERVICE_UNAVAILABLE, "this connection has lived its time", tally)
+        }
     }
 }
 
-fn so_far(why: &str, tally: Tally) -> String {
+fn progress_text(why: &str, tally: PushTally) -> String {
     match tally.ids {
         Some((_, last)) => format!("{why}; {} lines of it are in the stream, the last as {last}", tally.lines),
         None => format!("{why}; nothing of it is in the stream"),
@@ -117,9 +125,10 @@ fn so_far(why: &str, tally: Tally) -> String {
 }
 
 fn origin(name: Option<&str>) -> Result<Origin, Problem> {
-    let name = name.unwrap_or(PUSHED);
-    if name.is_empty() || name.len() > ORIGIN || name.chars().any(char::is_control) {
-        let detail = format!("origin= names who sends the lines, in 1 to {ORIGIN} bytes without control characters");
+    let name = name.unwrap_or(DEFAULT_PUSH_ORIGIN);
+    if name.is_empty() || name.len() > MAX_ORIGIN_SIZE || name.chars().any(char::is_control) {
+        let detail =
+            format!("origin= names who sends the lines, in 1 to {MAX_ORIGIN_SIZE} bytes without control characters");
         return Err(Problem::bad(detail));
     }
     Ok(Origin::from(name))
@@ -133,7 +142,7 @@ mod tests {
     fn an_origin_is_a_short_name() {
         assert_eq!(origin(None).unwrap().as_str(), "push");
         assert_eq!(origin(Some("runner 7")).unwrap().as_str(), "runner 7");
-        for name in ["", "a\nb", &"x".repeat(ORIGIN + 1)] {
+        for name in ["", "a\nb", &"x".repeat(MAX_ORIGIN_SIZE + 1)] {
             assert!(origin(Some(name)).is_err(), "{name:?}");
         }
     }

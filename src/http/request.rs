@@ -8,18 +8,18 @@ use warp::reject::Rejection;
 use crate::access::Caller;
 use crate::config::Right;
 use crate::event::StreamName;
-use crate::stream::Entry;
+use crate::stream::CatalogEntry;
 
-use super::body::{self, RequestBody, Takes};
-use super::listen::Guest;
-use super::problem::{Allowed, Problem};
-use super::reading::Known;
-use super::term::Term;
-use super::{App, site, who};
+use super::body::{self, ExpectedBody, RequestBody};
+use super::lifetime::Lifetime;
+use super::listen::ConnectionInfo;
+use super::problem::{AllowedMethods, Problem};
+use super::steering::SessionEntry;
+use super::{App, authenticate, cross_site};
 
 /// One request, as the handlers see it.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct HttpRequest {
     pub(super) app: App,
     /// What is done by it.
     pub(super) right: Right,
@@ -27,53 +27,53 @@ pub(super) struct Request {
     pub(super) parameters: Vec<(String, String)>,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    pub(super) guest: Guest,
+    pub(super) connection: ConnectionInfo,
     pub(super) caller: Caller,
 }
 
 /// A request that may be answered, or why not.
-pub(super) type Asked = Result<Request, Problem>;
+pub(super) type RequestResult = Result<HttpRequest, Problem>;
 
 impl App {
     /// The request, if its method is the right one, and who sent it may do that.
     pub(super) fn asked(
         &self,
-        allowed: Allowed,
+        allowed: AllowedMethods,
         right: Right,
-    ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-        self.requests(allowed, Some(right), Takes::Nothing)
+    ) -> impl Filter<Extract = (RequestResult,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+        self.request_filter(allowed, Some(right), ExpectedBody::Nothing)
     }
 
     /// The request of anybody, if its method is the right one.
-    pub(super) fn asked_by_any(
+    pub(super) fn request_by_anyone(
         &self,
-        allowed: Allowed,
-        takes: Takes,
-    ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-        self.requests(allowed, None, takes)
+        allowed: AllowedMethods,
+        takes: ExpectedBody,
+    ) -> impl Filter<Extract = (RequestResult,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+        self.request_filter(allowed, None, takes)
     }
 
     /// The request, once it is decided from its head that it may be answered, and its body was read. What `needed` is `None` for
     /// is for anybody.
-    pub(super) fn requests(
+    pub(super) fn request_filter(
         &self,
-        allowed: Allowed,
+        allowed: AllowedMethods,
         needed: Option<Right>,
-        takes: Takes,
-    ) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
+        takes: ExpectedBody,
+    ) -> impl Filter<Extract = (RequestResult,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
         let app = self.clone();
         warp::method()
             .and(warp::query::<Vec<(String, String)>>())
             .and(warp::header::headers_cloned())
             .and(warp::ext::optional::<RequestBody>())
-            .and(warp::ext::get::<Guest>())
-            .then(move |method, parameters, headers, body, guest: Guest| {
+            .and(warp::ext::get::<ConnectionInfo>())
+            .then(move |method, parameters, headers, body, guest: ConnectionInfo| {
                 let app = app.clone();
                 async move {
-                    let mut ask = app.judge(allowed, needed, (method, parameters, headers), guest).await?;
+                    let mut ask = app.authorize(allowed, needed, (method, parameters, headers), guest).await?;
                     if !ask.appends(allowed) {
-                        let who = (&ask.app, &ask.caller, &*ask.guest.limits);
-                        ask.body = body::read(body, takes, who).await?;
+                        let who = (&ask.app, &ask.caller, &*ask.connection.limits);
+                        ask.body = body::read_body(body, takes, who).await?;
                     }
                     Ok(ask)
                 }
@@ -81,45 +81,45 @@ impl App {
     }
 
     /// Whether the request may be answered, by its head alone.
-    async fn judge(
+    async fn authorize(
         self,
-        allowed: Allowed,
+        allowed: AllowedMethods,
         needed: Option<Right>,
         (method, mut parameters, headers): (Method, Vec<(String, String)>, HeaderMap),
-        guest: Guest,
-    ) -> Asked {
-        let caller = who::caller(&self.access, guest.peer, &headers, &mut parameters).await?;
+        guest: ConnectionInfo,
+    ) -> RequestResult {
+        let caller = authenticate::caller(&self.access, guest.peer, &headers, &mut parameters).await?;
         let (right, body) = (needed.unwrap_or(Right::Read), Bytes::new());
-        let mut ask = Request { app: self, right, method, parameters, headers, body, guest, caller };
+        let mut ask = HttpRequest { app: self, right, method, parameters, headers, body, connection: guest, caller };
         // At the address of a stream the method says what is done.
         if ask.appends(allowed) {
             ask.right = Right::Input;
         }
-        ask.check(allowed)?;
+        ask.check_method(allowed)?;
         if needed.is_some() {
-            ask.app.access.check_any(&ask.caller, ask.right)?;
+            ask.app.access.check_any_stream(&ask.caller, ask.right)?;
         }
         Ok(ask)
     }
 }
 
-impl Request {
+impl HttpRequest {
     /// Whether it sends lines to a stream. Its body is read as it comes, by whoever takes the lines.
-    fn appends(&self, allowed: Allowed) -> bool {
-        matches!(allowed, Allowed::Stream { .. }) && is_sending(&self.method)
+    fn appends(&self, allowed: AllowedMethods) -> bool {
+        matches!(allowed, AllowedMethods::Stream { .. }) && changes_state(&self.method)
     }
 
-    fn check(&self, allowed: Allowed) -> Result<(), Problem> {
+    fn check_method(&self, allowed: AllowedMethods) -> Result<(), Problem> {
         let fits = match allowed {
-            Allowed::Get => self.method == Method::GET || self.is_head(),
-            Allowed::Post => self.method == Method::POST,
+            AllowedMethods::Get => self.method == Method::GET || self.is_head(),
+            AllowedMethods::Post => self.method == Method::POST,
             // Which of them, the stream says.
-            Allowed::Stream { .. } => true,
+            AllowedMethods::Stream { .. } => true,
         };
         if !fits {
             return Err(Problem::method(allowed));
         }
-        if is_sending(&self.method) { self.check_origin() } else { Ok(()) }
+        if changes_state(&self.method) { self.check_origin() } else { Ok(()) }
     }
 
     pub(super) fn is_head(&self) -> bool {
@@ -136,20 +136,20 @@ impl Request {
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
         // A browser sends it with every POST and every WebSocket, and only browsers send cookies by themselves.
-        if origin.is_none() && self.caller.by_cookie {
+        if origin.is_none() && self.caller.from_cookie {
             let detail = "with a cookie this needs an Origin; programs send `Authorization: Bearer` instead";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
         Ok(())
     }
 
-    /// Whether a page of another site sent it; see [`site::is_foreign`].
+    /// Whether a page of another site sent it; see [`cross_site::is_cross_site`].
     fn is_foreign(&self) -> bool {
-        site::is_foreign(&self.headers, &self.app.origins)
+        cross_site::is_cross_site(&self.headers, &self.app.origins)
     }
 
     /// The stream of that name, if who asks may do this with it.
-    pub(super) fn stream(&self, name: &str) -> Result<Entry, Problem> {
+    pub(super) fn stream(&self, name: &str) -> Result<CatalogEntry, Problem> {
         let known = name.parse::<StreamName>().ok();
         let known = known.ok_or_else(|| Problem::no_stream(name))?;
         let mut entry = self.app.stream(&self.caller, self.right, &known)?;
@@ -161,19 +161,19 @@ impl Request {
     }
 
     /// How long an answer with so many `readers` may go on; refused if too many go on already.
-    pub(super) fn term(&self, readers: usize) -> Result<Term, Problem> {
-        Term::new(&self.app, &self.caller, &self.guest, readers)
+    pub(super) fn lifetime(&self, readers: usize) -> Result<Lifetime, Problem> {
+        Lifetime::new(&self.app, &self.caller, &self.connection, readers)
     }
 
     /// Enters the readers of this connection, so that the control channel finds them.
-    pub(super) fn enter_session(&self, token: &str, readers: usize) -> Result<Vec<Known>, Problem> {
-        let known = self.app.sessions.enter(self.caller.credential().clone(), token, readers);
+    pub(super) fn register_session(&self, token: &str, readers: usize) -> Result<Vec<SessionEntry>, Problem> {
+        let known = self.app.sessions.register(self.caller.credential().clone(), token, readers);
         let detail = "this session has too many readers; close some, or choose another session";
         known.ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, detail))
     }
 }
 
 /// Whether it is more than reading.
-pub(super) fn is_sending(method: &Method) -> bool {
+pub(super) fn changes_state(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT)
 }

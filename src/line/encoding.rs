@@ -4,24 +4,24 @@ use std::borrow::Cow;
 
 use encoding_rs::{CoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
-use super::split::{Line, Weight};
+use super::split::{Line, SourceUnit};
 
 /// Makes UTF-8 of one source's bytes.
 ///
-/// UTF-16 is decoded before lines are cut, since its line end is a code unit and no byte ([`widen`](Self::widen)); in all
+/// UTF-16 is decoded before lines are cut, since its line end is a code unit and no byte ([`decode_utf16`](Self::decode_utf16)); in all
 /// other encodings a line end is the byte it is in ASCII, so their lines are cut first and then decoded
-/// ([`line`](Self::line)). UTF-8 passes as it is, valid or not.
+/// ([`decode_line`](Self::decode_line)). UTF-8 passes as it is, valid or not.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    kind: Kind,
+    kind: DecoderKind,
 }
 
 #[derive(Default)]
-enum Kind {
+enum DecoderKind {
     #[default]
     Utf8,
     /// UTF-16, and the bytes of the character at the end that is not whole yet.
-    Wide { big: bool, rest: Vec<u8> },
+    Utf16 { big: bool, rest: Vec<u8> },
     /// One of the others. The decoder holds the character that was cut between two pieces of a line.
     Other(Box<encoding_rs::Decoder>),
 }
@@ -30,34 +30,34 @@ impl Decoder {
     /// For this encoding.
     pub fn new(encoding: &'static Encoding) -> Self {
         let kind = if encoding == UTF_16LE || encoding == UTF_16BE {
-            Kind::Wide { big: encoding == UTF_16BE, rest: Vec::new() }
+            DecoderKind::Utf16 { big: encoding == UTF_16BE, rest: Vec::new() }
         } else if encoding == UTF_8 {
-            Kind::Utf8
+            DecoderKind::Utf8
         } else {
-            Kind::Other(Box::new(encoding.new_decoder_without_bom_handling()))
+            DecoderKind::Other(Box::new(encoding.new_decoder_without_bom_handling()))
         };
         Self { kind }
     }
 
     /// How bytes of the text that lines are cut from count in the source.
-    pub fn weight(&self) -> Weight {
+    pub fn source_unit(&self) -> SourceUnit {
         match self.kind {
-            Kind::Wide { .. } => Weight::Utf16,
-            Kind::Utf8 | Kind::Other(_) => Weight::Bytes,
+            DecoderKind::Utf16 { .. } => SourceUnit::Utf16,
+            DecoderKind::Utf8 | DecoderKind::Other(_) => SourceUnit::Bytes,
         }
     }
 
     /// How many bytes of the source came in and did not go on to the lines.
     pub fn held(&self) -> u64 {
         match &self.kind {
-            Kind::Wide { rest, .. } => rest.len() as u64,
-            Kind::Utf8 | Kind::Other(_) => 0,
+            DecoderKind::Utf16 { rest, .. } => rest.len() as u64,
+            DecoderKind::Utf8 | DecoderKind::Other(_) => 0,
         }
     }
 
     /// What of `chunk` lines are to be cut from: UTF-16 as UTF-8, all else as it is. With `last` nothing follows.
-    pub fn widen<'a>(&mut self, chunk: &'a [u8], last: bool) -> Cow<'a, [u8]> {
-        let Kind::Wide { big, rest } = &mut self.kind else { return Cow::Borrowed(chunk) };
+    pub fn decode_utf16<'a>(&mut self, chunk: &'a [u8], last: bool) -> Cow<'a, [u8]> {
+        let DecoderKind::Utf16 { big, rest } = &mut self.kind else { return Cow::Borrowed(chunk) };
         let mut bytes = std::mem::take(rest);
         bytes.extend_from_slice(chunk);
         let unit = |pair: &[u8]| {
@@ -82,8 +82,8 @@ impl Decoder {
     }
 
     /// Gives `sink` the line in UTF-8, in pieces of at most `max` bytes where it became longer.
-    pub fn line(&mut self, line: Line<'_>, max: usize, sink: &mut impl FnMut(Line<'_>)) {
-        let Kind::Other(decoder) = &mut self.kind else { return sink(line) };
+    pub fn decode_line(&mut self, line: Line<'_>, max: usize, sink: &mut impl FnMut(Line<'_>)) {
+        let DecoderKind::Other(decoder) = &mut self.kind else { return sink(line) };
         let mut text = String::new();
         let mut from = line.text;
         loop {
@@ -108,11 +108,11 @@ impl Decoder {
     }
 }
 
-impl std::fmt::Debug for Kind {
+impl std::fmt::Debug for DecoderKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Utf8 => f.write_str("Utf8"),
-            Self::Wide { big, rest } => write!(f, "Wide {{ big: {big}, rest: {rest:?} }}"),
+            Self::Utf16 { big, rest } => write!(f, "Wide {{ big: {big}, rest: {rest:?} }}"),
             Self::Other(decoder) => f.write_str(decoder.encoding().name()),
         }
     }
@@ -121,20 +121,20 @@ impl std::fmt::Debug for Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::line::{CarriageReturn, Lines};
+    use crate::line::{CarriageReturnMode, LineSplitter};
     use encoding_rs::{SHIFT_JIS, WINDOWS_1252};
     use proptest::prelude::*;
 
     /// All lines of `chunks`, and what they took of the source.
     fn lines<'a>(encoding: &'static Encoding, max: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
         let mut decoder = Decoder::new(encoding);
-        let mut lines = Lines::new(max, CarriageReturn::Fold).weighed(decoder.weight());
+        let mut lines = LineSplitter::new(max, CarriageReturnMode::Fold).with_source_unit(decoder.source_unit());
         let (mut given, mut took, mut came) = (Vec::new(), 0, 0);
         for chunk in chunks {
             came += chunk.len() as u64;
-            let text = decoder.widen(chunk, false).into_owned();
+            let text = decoder.decode_utf16(chunk, false).into_owned();
             lines.push(&text, |line| {
-                decoder.line(line, max, &mut |line| {
+                decoder.decode_line(line, max, &mut |line| {
                     took += line.source;
                     given.push(String::from_utf8(line.text.to_vec()).unwrap());
                 });
@@ -173,8 +173,8 @@ mod tests {
     #[test]
     fn an_odd_byte_at_the_end_is_told() {
         let mut decoder = Decoder::new(UTF_16LE);
-        assert_eq!(&*decoder.widen(b"a\0b", false), b"a");
-        assert_eq!((decoder.held(), &*decoder.widen(b"", true)), (1, "\u{FFFD}".as_bytes()));
+        assert_eq!(&*decoder.decode_utf16(b"a\0b", false), b"a");
+        assert_eq!((decoder.held(), &*decoder.decode_utf16(b"", true)), (1, "\u{FFFD}".as_bytes()));
         assert_eq!(decoder.held(), 0);
     }
 

@@ -1,4 +1,4 @@
-//! What a terminal is told beside text, as far as it draws lines anew: a CR folds in [`Lines`](super::Lines), and this
+//! What a terminal is told beside text, as far as it draws lines anew: a CR folds in [`LineSplitter`](super::LineSplitter), and this
 //! makes the same of "erase the line", "go to its first column" and "go up".
 //!
 //! A program that goes up draws a block of lines again and again. The block is held as it stands, like the rows of a small
@@ -10,54 +10,54 @@ use std::collections::VecDeque;
 use memchr::memchr;
 
 /// Rows of a block at most: no terminal shows more, and what scrolled out at the top cannot be drawn anew.
-const ROWS: usize = 100;
+const MAX_BLOCK_ROWS: usize = 100;
 
 /// Longest row, in bytes. What is longer was no drawing: the block is given out as it stands.
-const ROW: usize = 8 << 10;
+const MAX_ROW_SIZE: usize = 8 << 10;
 
 /// Longest order to a terminal, in bytes; a longer one is text.
-const ORDER: usize = 32;
+const MAX_SEQUENCE_SIZE: usize = 32;
 
 /// How lines of a section begin that GitLab folds; there a CR ends the title's name, and nothing is drawn anew.
-const SECTION: &[u8] = b"section_";
+const GITLAB_SECTION_PREFIX: &[u8] = b"section_";
 
 /// What comes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part<'a> {
+pub enum RedrawOutput<'a> {
     /// Bytes, to be cut into lines.
     Bytes(&'a [u8]),
     /// The line that is not finished was erased.
     Erase,
 }
 
-/// Follows what one output of a process draws. Holds at most [`ROWS`] rows of [`ROW`] bytes.
+/// Follows what one output of a process draws. Holds at most [`MAX_BLOCK_ROWS`] rows of [`MAX_ROW_SIZE`] bytes.
 #[derive(Debug, Default)]
 pub struct Redraw {
     /// The beginning of an order whose end is yet to come.
-    order: Vec<u8>,
+    partial_sequence: Vec<u8>,
     /// The last thing given out was a CR or an erasure: the cursor is in the first column.
     first_column: bool,
     /// The line that is not finished was begun, and names a section.
-    begun: bool,
-    section: bool,
-    block: Option<Block>,
+    line_started: bool,
+    in_section: bool,
+    block: Option<RedrawBlock>,
 }
 
 /// The rows that are being drawn anew.
 #[derive(Debug, Default)]
-struct Block {
+struct RedrawBlock {
     rows: VecDeque<Vec<u8>>,
     /// Where the cursor is.
-    at: usize,
+    cursor_row: usize,
     /// The next text replaces what is in the row.
-    fresh: bool,
+    replaces_row: bool,
     /// The row that was drawn last.
-    drawn: usize,
+    last_drawn_row: usize,
 }
 
 /// An order that draws, and how far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
+enum ControlSequence {
     Up(usize),
     Down(usize),
     FirstColumn,
@@ -65,32 +65,32 @@ enum Order {
     EraseRest,
     EraseBelow,
     /// Not for the eye.
-    Mode,
+    Ignored,
     /// Colours and all else: part of the text.
     Other,
 }
 
 impl Redraw {
-    /// Passes `chunk` on, with what draws a line anew turned into [`Part`]s. What has no orders in it is not copied.
-    pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Part<'_>)) {
+    /// Passes `chunk` on, with what draws a line anew turned into [`RedrawOutput`]s. What has no orders in it is not copied.
+    pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(RedrawOutput<'_>)) {
         let joined;
         let mut rest = chunk;
-        if !self.order.is_empty() {
-            joined = [std::mem::take(&mut self.order).as_slice(), chunk].concat();
+        if !self.partial_sequence.is_empty() {
+            joined = [std::mem::take(&mut self.partial_sequence).as_slice(), chunk].concat();
             rest = &joined;
         }
         while let Some(at) = memchr(0x1b, rest) {
             let (before, order) = rest.split_at(at);
             self.text(before, &mut sink);
             // As if a read ended behind each of its bytes: what is too long to be held is text in one piece, too.
-            rest = match parse(order).filter(|(_, length)| *length <= ORDER) {
+            rest = match parse_sequence(order).filter(|(_, length)| *length <= MAX_SEQUENCE_SIZE) {
                 Some((what, length)) => {
                     let (order, after) = order.split_at(length);
-                    self.obey(what, order, &mut sink);
+                    self.apply(what, order, &mut sink);
                     after
                 }
-                None if order.len() < ORDER => {
-                    self.order = order.to_vec();
+                None if order.len() < MAX_SEQUENCE_SIZE => {
+                    self.partial_sequence = order.to_vec();
                     return;
                 }
                 None => {
@@ -105,31 +105,31 @@ impl Redraw {
     /// What there is of the line that was drawn last in the block; `None` without a block.
     pub fn open(&self) -> Option<&[u8]> {
         let block = self.block.as_ref()?;
-        block.rows.get(block.drawn).map(Vec::as_slice)
+        block.rows.get(block.last_drawn_row).map(Vec::as_slice)
     }
 
     /// Gives out the block, since nothing was drawn in it for long enough, or nothing more can come.
-    pub fn settle(&mut self, mut sink: impl FnMut(Part<'_>)) {
+    pub fn settle(&mut self, mut sink: impl FnMut(RedrawOutput<'_>)) {
         let Some(block) = self.block.take() else { return };
         let last = block.rows.len().saturating_sub(1);
         for (at, row) in block.rows.iter().enumerate() {
             if !row.is_empty() {
-                sink(Part::Bytes(row));
+                sink(RedrawOutput::Bytes(row));
                 // The cursor's own row, if it is the last, is not finished.
-                if at != last || at != block.at {
-                    sink(Part::Bytes(b"\n"));
+                if at != last || at != block.cursor_row {
+                    sink(RedrawOutput::Bytes(b"\n"));
                 }
             }
         }
-        self.first_column = block.fresh;
-        self.begun = !block.fresh;
-        if block.fresh && block.rows.get(block.at).is_some_and(|row| !row.is_empty()) {
-            sink(Part::Bytes(b"\r"));
+        self.first_column = block.replaces_row;
+        self.line_started = !block.replaces_row;
+        if block.replaces_row && block.rows.get(block.cursor_row).is_some_and(|row| !row.is_empty()) {
+            sink(RedrawOutput::Bytes(b"\r"));
         }
     }
 
     /// Text, in which CR and LF are the only orders.
-    fn text(&mut self, text: &[u8], sink: &mut impl FnMut(Part<'_>)) {
+    fn text(&mut self, text: &[u8], sink: &mut impl FnMut(RedrawOutput<'_>)) {
         if text.is_empty() {
             return;
         }
@@ -144,136 +144,139 @@ impl Redraw {
         match memchr::memrchr(b'\n', text) {
             Some(feed) => {
                 let line = &text[feed + 1..];
-                (self.begun, self.section) = (!line.is_empty(), line.starts_with(SECTION));
+                (self.line_started, self.in_section) = (!line.is_empty(), line.starts_with(GITLAB_SECTION_PREFIX));
             }
-            None if !self.begun => (self.begun, self.section) = (true, text.starts_with(SECTION)),
+            None if !self.line_started => {
+                (self.line_started, self.in_section) = (true, text.starts_with(GITLAB_SECTION_PREFIX));
+            }
             None => {}
         }
-        let title = if self.section { text.strip_suffix(b"\r") } else { None };
+        let title = if self.in_section { text.strip_suffix(b"\r") } else { None };
         if let Some(title) = title {
-            sink(Part::Bytes(title));
-            sink(Part::Bytes(b" "));
+            sink(RedrawOutput::Bytes(title));
+            sink(RedrawOutput::Bytes(b" "));
             self.first_column = false;
         } else {
-            sink(Part::Bytes(text));
+            sink(RedrawOutput::Bytes(text));
             self.first_column = text.ends_with(b"\r");
         }
     }
 
     /// Does what an order says.
-    fn obey(&mut self, what: Order, order: &[u8], sink: &mut impl FnMut(Part<'_>)) {
-        if let (None, Order::Up(rows)) = (&self.block, what) {
+    fn apply(&mut self, what: ControlSequence, order: &[u8], sink: &mut impl FnMut(RedrawOutput<'_>)) {
+        if let (None, ControlSequence::Up(rows)) = (&self.block, what) {
             // What is on the rows above was given out; this row's line, if it was begun, is drawn again with them.
-            sink(Part::Erase);
-            (self.begun, self.section) = (false, false);
-            let rows = std::iter::repeat_n(Vec::new(), rows.min(ROWS - 1) + 1).collect();
-            self.block = Some(Block { rows, at: 0, fresh: true, drawn: 0 });
+            sink(RedrawOutput::Erase);
+            (self.line_started, self.in_section) = (false, false);
+            let rows = std::iter::repeat_n(Vec::new(), rows.min(MAX_BLOCK_ROWS - 1) + 1).collect();
+            self.block = Some(RedrawBlock { rows, cursor_row: 0, replaces_row: true, last_drawn_row: 0 });
             return;
         }
         if let Some(block) = &mut self.block {
-            block.obey(what, order);
+            block.apply(what, order);
             return;
         }
         match what {
-            Order::FirstColumn if !self.section => {
-                sink(Part::Bytes(b"\r"));
+            ControlSequence::FirstColumn if !self.in_section => {
+                sink(RedrawOutput::Bytes(b"\r"));
                 self.first_column = true;
             }
-            Order::EraseLine => {
-                sink(Part::Erase);
+            ControlSequence::EraseLine => {
+                sink(RedrawOutput::Erase);
                 self.first_column = true;
             }
-            Order::EraseRest | Order::EraseBelow if self.first_column => sink(Part::Erase),
-            Order::EraseRest if self.section => {}
-            Order::Mode => {}
-            Order::FirstColumn
-            | Order::EraseRest
-            | Order::EraseBelow
-            | Order::Other
-            | Order::Up(_)
-            | Order::Down(_) => {
-                sink(Part::Bytes(order));
-                (self.first_column, self.begun) = (false, true);
+            ControlSequence::EraseRest | ControlSequence::EraseBelow if self.first_column => sink(RedrawOutput::Erase),
+            ControlSequence::EraseRest if self.in_section => {}
+            ControlSequence::Ignored => {}
+            ControlSequence::FirstColumn
+            | ControlSequence::EraseRest
+            | ControlSequence::EraseBelow
+            | ControlSequence::Other
+            | ControlSequence::Up(_)
+            | ControlSequence::Down(_) => {
+                sink(RedrawOutput::Bytes(order));
+                (self.first_column, self.line_started) = (false, true);
             }
         }
     }
 }
 
-impl Block {
+impl RedrawBlock {
     /// Writes where the cursor is; `false` if a row grew too long.
-    fn write(&mut self, text: &[u8], sink: &mut impl FnMut(Part<'_>)) -> bool {
+    fn write(&mut self, text: &[u8], sink: &mut impl FnMut(RedrawOutput<'_>)) -> bool {
         for (line, last) in lines(text) {
             // A CR in front of a line end belongs to it.
             let line = if last { line } else { line.strip_suffix(b"\r").unwrap_or(line) };
             for (at, drawing) in line.split(|byte| *byte == b'\r').enumerate() {
-                self.fresh |= at > 0;
+                self.replaces_row |= at > 0;
                 if !drawing.is_empty() {
                     self.draw(drawing);
                 }
             }
             if !last {
-                self.feed(sink);
+                self.line_feed(sink);
             }
         }
-        self.rows.iter().all(|row| row.len() <= ROW)
+        self.rows.iter().all(|row| row.len() <= MAX_ROW_SIZE)
     }
 
     fn draw(&mut self, text: &[u8]) {
-        let row = &mut self.rows[self.at];
-        if std::mem::take(&mut self.fresh) {
+        let row = &mut self.rows[self.cursor_row];
+        if std::mem::take(&mut self.replaces_row) {
             row.clear();
         }
         row.extend_from_slice(text);
-        self.drawn = self.at;
+        self.last_drawn_row = self.cursor_row;
     }
 
     /// To the beginning of the next row, which may be a new one.
-    fn feed(&mut self, sink: &mut impl FnMut(Part<'_>)) {
-        self.fresh = true;
-        self.at += 1;
-        if self.at == self.rows.len() {
+    fn line_feed(&mut self, sink: &mut impl FnMut(RedrawOutput<'_>)) {
+        self.replaces_row = true;
+        self.cursor_row += 1;
+        if self.cursor_row == self.rows.len() {
             self.rows.push_back(Vec::new());
         }
-        if self.rows.len() > ROWS
+        if self.rows.len() > MAX_BLOCK_ROWS
             && let Some(top) = self.rows.pop_front()
         {
-            (self.at, self.drawn) = (self.at - 1, self.drawn.saturating_sub(1));
+            (self.cursor_row, self.last_drawn_row) = (self.cursor_row - 1, self.last_drawn_row.saturating_sub(1));
             if !top.is_empty() {
-                sink(Part::Bytes(&top));
-                sink(Part::Bytes(b"\n"));
+                sink(RedrawOutput::Bytes(&top));
+                sink(RedrawOutput::Bytes(b"\n"));
             }
         }
     }
 
-    fn obey(&mut self, what: Order, order: &[u8]) {
+    fn apply(&mut self, what: ControlSequence, order: &[u8]) {
         match what {
-            Order::Up(rows) => {
-                let above = rows.saturating_sub(self.at).min(ROWS.saturating_sub(self.rows.len()));
+            ControlSequence::Up(rows) => {
+                let above = rows.saturating_sub(self.cursor_row).min(MAX_BLOCK_ROWS.saturating_sub(self.rows.len()));
                 for _ in 0..above {
                     self.rows.push_front(Vec::new());
                 }
-                (self.at, self.drawn) = ((self.at + above).saturating_sub(rows), self.drawn + above);
-                self.fresh = true;
+                (self.cursor_row, self.last_drawn_row) =
+                    ((self.cursor_row + above).saturating_sub(rows), self.last_drawn_row + above);
+                self.replaces_row = true;
             }
-            Order::Down(rows) => {
-                self.at = (self.at + rows).min(self.rows.len() - 1);
-                self.fresh = true;
+            ControlSequence::Down(rows) => {
+                self.cursor_row = (self.cursor_row + rows).min(self.rows.len() - 1);
+                self.replaces_row = true;
             }
-            Order::FirstColumn => self.fresh = true,
-            Order::EraseLine => {
-                self.rows[self.at].clear();
-                self.fresh = true;
+            ControlSequence::FirstColumn => self.replaces_row = true,
+            ControlSequence::EraseLine => {
+                self.rows[self.cursor_row].clear();
+                self.replaces_row = true;
             }
-            Order::EraseRest if self.fresh => self.rows[self.at].clear(),
-            Order::EraseBelow => {
-                if self.fresh {
-                    self.rows[self.at].clear();
+            ControlSequence::EraseRest if self.replaces_row => self.rows[self.cursor_row].clear(),
+            ControlSequence::EraseBelow => {
+                if self.replaces_row {
+                    self.rows[self.cursor_row].clear();
                 }
-                self.rows.truncate(self.at + 1);
-                self.drawn = self.drawn.min(self.at);
+                self.rows.truncate(self.cursor_row + 1);
+                self.last_drawn_row = self.last_drawn_row.min(self.cursor_row);
             }
-            Order::EraseRest | Order::Mode => {}
-            Order::Other => self.draw(order),
+            ControlSequence::EraseRest | ControlSequence::Ignored => {}
+            ControlSequence::Other => self.draw(order),
         }
     }
 }
@@ -294,10 +297,10 @@ fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
 }
 
 /// The order at the beginning of `text`, which begins with ESC, and its length; `None` if its end is yet to come.
-fn parse(text: &[u8]) -> Option<(Order, usize)> {
+fn parse_sequence(text: &[u8]) -> Option<(ControlSequence, usize)> {
     let second = *text.get(1)?;
     if second != b'[' {
-        return Some((Order::Other, 1));
+        return Some((ControlSequence::Other, 1));
     }
     // CSI (ECMA-48, 5.4): parameters, intermediates, and a final byte.
     let inside = &text[2..];
@@ -306,34 +309,36 @@ fn parse(text: &[u8]) -> Option<(Order, usize)> {
     let parameters = std::str::from_utf8(&inside[..end]).unwrap_or_default();
     let number = |default| if parameters.is_empty() { Some(default) } else { parameters.parse::<usize>().ok() };
     let order = match inside[end] {
-        b'A' | b'F' => number(1).map(|rows| Order::Up(rows.max(1))),
-        b'B' | b'E' => number(1).map(|rows| Order::Down(rows.max(1))),
-        b'G' => number(1).filter(|column| *column <= 1).map(|_| Order::FirstColumn),
+        b'A' | b'F' => number(1).map(|rows| ControlSequence::Up(rows.max(1))),
+        b'B' | b'E' => number(1).map(|rows| ControlSequence::Down(rows.max(1))),
+        b'G' => number(1).filter(|column| *column <= 1).map(|_| ControlSequence::FirstColumn),
         b'K' => match number(0) {
-            Some(0) => Some(Order::EraseRest),
-            Some(2) => Some(Order::EraseLine),
+            Some(0) => Some(ControlSequence::EraseRest),
+            Some(2) => Some(ControlSequence::EraseLine),
             _ => None,
         },
-        b'J' => number(0).filter(|mode| *mode == 0).map(|_| Order::EraseBelow),
-        b'h' | b'l' if parameters.starts_with('?') => Some(Order::Mode),
+        b'J' => number(0).filter(|mode| *mode == 0).map(|_| ControlSequence::EraseBelow),
+        b'h' | b'l' if parameters.starts_with('?') => Some(ControlSequence::Ignored),
         _ => None,
     };
-    Some((order.unwrap_or(Order::Other), length))
+    Some((order.unwrap_or(ControlSequence::Other), length))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CarriageReturn, Lines};
+    use super::super::{CarriageReturnMode, LineSplitter};
     use super::*;
     use proptest::prelude::*;
 
     /// Lines, and behind three dots what is left open; the block settles at the end where `settles`.
     fn folded(chunks: &[&[u8]], settles: bool) -> Vec<String> {
-        let (mut redraw, mut lines) = (Redraw::default(), Lines::new(1000, CarriageReturn::Fold));
+        let (mut redraw, mut lines) = (Redraw::default(), LineSplitter::new(1000, CarriageReturnMode::Fold));
         let mut seen = Vec::new();
-        let mut take = |lines: &mut Lines, part: Part<'_>| match part {
-            Part::Bytes(bytes) => lines.push(bytes, |line| seen.push(String::from_utf8_lossy(line.text).into_owned())),
-            Part::Erase => lines.erase(),
+        let mut take = |lines: &mut LineSplitter, part: RedrawOutput<'_>| match part {
+            RedrawOutput::Bytes(bytes) => {
+                lines.push(bytes, |line| seen.push(String::from_utf8_lossy(line.text).into_owned()));
+            }
+            RedrawOutput::Erase => lines.erase(),
         };
         for chunk in chunks {
             redraw.push(chunk, |part| take(&mut lines, part));
@@ -388,19 +393,23 @@ mod tests {
         let mut given = 0;
         for round in 0..2000 {
             let drawing = format!("\x1b[3A\x1b[2K\r{round} of 2000\n\x1b[2K[=====>   ]\n\x1b[2Kx\n");
-            redraw.push(drawing.repeat(20).as_bytes(), |part| given += usize::from(matches!(part, Part::Bytes(_))));
+            redraw.push(drawing.repeat(20).as_bytes(), |part| {
+                given += usize::from(matches!(part, RedrawOutput::Bytes(_)));
+            });
             assert!(redraw.block.as_ref().unwrap().rows.iter().map(Vec::len).sum::<usize>() < 1000);
         }
         assert_eq!(given, 0);
-        redraw.push("line\n".repeat(1000).as_bytes(), |part| given += usize::from(matches!(part, Part::Bytes(_))));
-        assert!(given > 1800 && redraw.block.as_ref().unwrap().rows.len() <= ROWS, "{given}");
-        redraw.push(&b"x".repeat(3 * ROW), |_| {});
+        redraw.push("line\n".repeat(1000).as_bytes(), |part| {
+            given += usize::from(matches!(part, RedrawOutput::Bytes(_)));
+        });
+        assert!(given > 1800 && redraw.block.as_ref().unwrap().rows.len() <= MAX_BLOCK_ROWS, "{given}");
+        redraw.push(&b"x".repeat(3 * MAX_ROW_SIZE), |_| {});
         assert!(redraw.block.is_none());
     }
 
     #[test]
     fn an_order_that_is_too_long_is_text_wherever_reads_end() {
-        for digits in [ORDER - 3, ORDER - 2] {
+        for digits in [MAX_SEQUENCE_SIZE - 3, MAX_SEQUENCE_SIZE - 2] {
             let text = format!("a\nb\x1b[{:0>digits$}Ac\n", 1);
             let cut: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
             assert_eq!(folded(&cut, true), folded(&[text.as_bytes()], true), "{digits} digits");

@@ -1,18 +1,18 @@
-//! Lines of an output as a terminal would show them: [`Redraw`] in front of [`Lines`].
+//! Lines of an output as a terminal would show them: [`Redraw`] in front of [`LineSplitter`].
 
-use super::{Line, Lines, Part, Redraw};
+use super::{Line, LineSplitter, Redraw, RedrawOutput};
 
 /// Bytes to lines, drawings folded.
 #[derive(Debug)]
 pub struct Screen {
-    lines: Lines,
+    lines: LineSplitter,
     redraw: Option<Redraw>,
 }
 
 impl Screen {
     /// `draws` says that this is the output of a program, which may draw; a file is never read on from amid a drawing, so
     /// there only CR folds, as `lines` says.
-    pub fn new(lines: Lines, draws: bool) -> Self {
+    pub fn new(lines: LineSplitter, draws: bool) -> Self {
         Self { lines, redraw: draws.then(Redraw::default) }
     }
 
@@ -20,7 +20,7 @@ impl Screen {
     pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Line<'_>)) {
         let lines = &mut self.lines;
         match &mut self.redraw {
-            Some(redraw) => redraw.push(chunk, |part| take(lines, part, &mut sink)),
+            Some(redraw) => redraw.push(chunk, |part| push_part(lines, part, &mut sink)),
             None => lines.push(chunk, sink),
         }
     }
@@ -34,7 +34,7 @@ impl Screen {
     pub fn settle(&mut self, mut sink: impl FnMut(Line<'_>)) {
         let lines = &mut self.lines;
         if let Some(redraw) = &mut self.redraw {
-            redraw.settle(|part| take(lines, part, &mut sink));
+            redraw.settle(|part| push_part(lines, part, &mut sink));
         }
     }
 
@@ -49,15 +49,15 @@ impl Screen {
         self.redraw.as_ref().and_then(Redraw::open).unwrap_or(self.lines.open())
     }
 
-    /// See [`Lines::held`]; exact where nothing draws.
+    /// See [`LineSplitter::held`]; exact where nothing draws.
     pub fn held(&self) -> u64 {
         self.lines.held() + u64::from(self.is_drawing())
     }
 }
 
-fn take(lines: &mut Lines, part: Part<'_>, sink: &mut impl FnMut(Line<'_>)) {
+fn push_part(lines: &mut LineSplitter, part: RedrawOutput<'_>, sink: &mut impl FnMut(Line<'_>)) {
     match part {
-        Part::Bytes(bytes) => lines.push(bytes, sink),
-        Part::Erase => lines.erase(),
+        RedrawOutput::Bytes(bytes) => lines.push(bytes, sink),
+        RedrawOutput::Erase => lines.erase(),
     }
 }

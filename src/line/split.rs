@@ -2,13 +2,13 @@
 
 use memchr::{memchr_iter, memchr2_iter};
 
-use super::CarriageReturn;
+use super::CarriageReturnMode;
 
 /// Shortest length limit, in bytes: the longest UTF-8 character, so that a piece can end at a character's boundary.
-const MIN_LINE: usize = 4;
+const MIN_LINE_LIMIT: usize = 4;
 
 /// Most memory kept for the next half line, in bytes: one long line must not cost its length for ever.
-const KEPT: usize = 64 << 10;
+const MAX_KEPT_CAPACITY: usize = 64 << 10;
 
 /// A line, or a piece of one, without its line end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Line<'a> {
 
 /// How many bytes of the source stand behind the bytes of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Weight {
+pub enum SourceUnit {
     /// As many: the text is as it was read.
     #[default]
     Bytes,
@@ -33,8 +33,8 @@ pub enum Weight {
     Utf16,
 }
 
-impl Weight {
-    fn of(self, text: &[u8]) -> u64 {
+impl SourceUnit {
+    fn source_bytes(self, text: &[u8]) -> u64 {
         match self {
             Self::Bytes => text.len() as u64,
             Self::Utf16 => {
@@ -51,60 +51,60 @@ impl Weight {
 
 /// Cuts bytes into lines. Holds the half line at the end, at most the length limit and one read.
 ///
-/// A line ends with LF; one CR before it is dropped. What a bare CR means, [`CarriageReturn`] says. A line longer than the
+/// A line ends with LF; one CR before it is dropped. What a bare CR means, [`CarriageReturnMode`] says. A line longer than the
 /// limit is given out in pieces, each but the last `continued`; a piece ends at the boundary of a UTF-8 character where
 /// there is one in its last three bytes. A redraw replaces only what was not given out yet: after a piece was, the line
 /// ends at the CR.
 #[derive(Debug)]
-pub struct Lines {
+pub struct LineSplitter {
     max: usize,
-    mode: CarriageReturn,
+    mode: CarriageReturnMode,
     /// The half line; in `Fold`, what is seen of it.
     text: Vec<u8>,
-    weight: Weight,
+    source_unit: SourceUnit,
     /// Where in the source, counted in its bytes, what came in ends, `text` ends, and what was given out ends.
-    came: u64,
+    received: u64,
     text_end: u64,
-    given: u64,
+    emitted: u64,
     /// The last byte was a CR. `Fold`: what follows replaces `text`, if it is not LF. `Split`: an LF belongs to it.
     after_cr: bool,
     /// A piece of this line was given out.
-    begun: bool,
+    piece_emitted: bool,
 }
 
-impl Lines {
+impl LineSplitter {
     /// Lines of at most `max_line` bytes (and at least 4).
-    pub fn new(max_line: usize, mode: CarriageReturn) -> Self {
+    pub fn new(max_line: usize, mode: CarriageReturnMode) -> Self {
         Self {
-            max: max_line.max(MIN_LINE),
+            max: max_line.max(MIN_LINE_LIMIT),
             mode,
             text: Vec::new(),
-            weight: Weight::Bytes,
-            came: 0,
+            source_unit: SourceUnit::Bytes,
+            received: 0,
             text_end: 0,
-            given: 0,
+            emitted: 0,
             after_cr: false,
-            begun: false,
+            piece_emitted: false,
         }
     }
 
     /// The same, of text that is not as it was read: places in the source are counted by `weight`.
     #[must_use]
-    pub fn weighed(self, weight: Weight) -> Self {
-        Self { weight, ..self }
+    pub fn with_source_unit(self, weight: SourceUnit) -> Self {
+        Self { source_unit: weight, ..self }
     }
 
     /// Gives `sink` each line that `chunk` completes. A line that lies in `chunk` as a whole is not copied.
     pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Line<'_>)) {
         let mut from = 0;
         match self.mode {
-            CarriageReturn::Keep => {
+            CarriageReturnMode::Keep => {
                 for at in memchr_iter(b'\n', chunk) {
                     self.end(&chunk[from..at], false, &mut sink);
                     from = at + 1;
                 }
             }
-            CarriageReturn::Fold | CarriageReturn::Split => {
+            CarriageReturnMode::Fold | CarriageReturnMode::Split => {
                 for at in memchr2_iter(b'\n', b'\r', chunk) {
                     let text = &chunk[from..at];
                     if chunk[at] == b'\n' {
@@ -116,21 +116,21 @@ impl Lines {
                 }
             }
         }
-        self.grow(&chunk[from..], &mut sink);
+        self.extend(&chunk[from..], &mut sink);
     }
 
     /// Gives out the half line, if there is one, as `partial`. The next byte begins a new line.
     pub fn finish(&mut self, mut sink: impl FnMut(Line<'_>)) {
         if self.text.is_empty() {
-            (self.given, self.after_cr) = (self.came, false);
+            (self.emitted, self.after_cr) = (self.received, false);
         } else {
             self.end(&[], true, &mut sink);
         }
     }
 
-    /// The unfinished line was erased: what follows takes its place, even if nothing does. For [`CarriageReturn::Fold`].
+    /// The unfinished line was erased: what follows takes its place, even if nothing does. For [`CarriageReturnMode::Fold`].
     pub fn erase(&mut self) {
-        if self.begun {
+        if self.piece_emitted {
             // Its first pieces were given out: the line ends there, as at a CR.
             self.after_cr = true;
         } else {
@@ -139,23 +139,23 @@ impl Lines {
         }
     }
 
-    /// What there is of the unfinished line and was not given out; in [`CarriageReturn::Fold`], what a terminal would show.
+    /// What there is of the unfinished line and was not given out; in [`CarriageReturnMode::Fold`], what a terminal would show.
     pub fn open(&self) -> &[u8] {
         &self.text
     }
 
     /// How many bytes went in since the last one that was given out: the source read again from there gives the same
-    /// lines. (Except in [`CarriageReturn::Split`] from between a CR and its LF.)
+    /// lines. (Except in [`CarriageReturnMode::Split`] from between a CR and its LF.)
     pub fn held(&self) -> u64 {
-        self.came - self.given
+        self.received - self.emitted
     }
 
     fn line_feed(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
         match self.mode {
-            CarriageReturn::Split if self.after_cr && text.is_empty() => {
+            CarriageReturnMode::Split if self.after_cr && text.is_empty() => {
                 self.after_cr = false;
-                self.came += self.weight.of(b"\n");
-                self.given = self.came;
+                self.received += self.source_unit.source_bytes(b"\n");
+                self.emitted = self.received;
             }
             _ => {
                 self.redraw(text, sink);
@@ -165,11 +165,11 @@ impl Lines {
     }
 
     fn carriage_return(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
-        if self.mode == CarriageReturn::Split {
+        if self.mode == CarriageReturnMode::Split {
             self.end(text, false, sink);
         } else {
-            self.grow(text, sink);
-            self.came += self.weight.of(b"\r");
+            self.extend(text, sink);
+            self.received += self.source_unit.source_bytes(b"\r");
         }
         self.after_cr = true;
     }
@@ -179,94 +179,94 @@ impl Lines {
         if text.is_empty() || !self.after_cr {
             return;
         }
-        if self.begun {
-            self.cut_end(0, false, sink);
+        if self.piece_emitted {
+            self.end_line(0, false, sink);
         }
         self.text.clear();
         self.after_cr = false;
     }
 
     /// More of a line whose end is yet to come.
-    fn grow(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
+    fn extend(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
         if text.is_empty() {
             return;
         }
         self.redraw(text, sink);
         self.text.extend_from_slice(text);
-        self.came += self.weight.of(text);
-        self.text_end = self.came;
+        self.received += self.source_unit.source_bytes(text);
+        self.text_end = self.received;
         // A CR at the end may belong to a line end, and then it does not count.
-        let sure = self.text.len() - usize::from(self.mode == CarriageReturn::Keep && text.ends_with(b"\r"));
+        let sure = self.text.len() - usize::from(self.mode == CarriageReturnMode::Keep && text.ends_with(b"\r"));
         let mut given = 0;
         while sure - given > self.max {
-            let piece = cut(&self.text[given..], self.max);
+            let piece = prefix_at_character(&self.text[given..], self.max);
             given += piece.len();
-            let end = self.came - self.weight.of(&self.text[given..]);
-            sink(Line { text: piece, continued: true, partial: false, source: end - self.given });
-            self.given = end;
+            let end = self.received - self.source_unit.source_bytes(&self.text[given..]);
+            sink(Line { text: piece, continued: true, partial: false, source: end - self.emitted });
+            self.emitted = end;
         }
         if given > 0 {
             self.text.drain(..given);
-            self.begun = true;
+            self.piece_emitted = true;
         }
     }
 
     /// The line ends behind `text`, with a newline unless it is `partial`.
     fn end(&mut self, text: &[u8], partial: bool, sink: &mut impl FnMut(Line<'_>)) {
-        let newline = if partial { 0 } else { self.weight.of(b"\n") };
+        let newline = if partial { 0 } else { self.source_unit.source_bytes(b"\n") };
         if self.text.is_empty() {
             // Not copied: `text` is all there is.
             if !text.is_empty() {
-                self.came += self.weight.of(text);
-                self.text_end = self.came;
+                self.received += self.source_unit.source_bytes(text);
+                self.text_end = self.received;
             }
-            self.came += newline;
-            self.pieces(text, partial, sink);
+            self.received += newline;
+            self.emit_pieces(text, partial, sink);
         } else {
             self.text.extend_from_slice(text);
             if !text.is_empty() {
-                self.came += self.weight.of(text);
-                self.text_end = self.came;
+                self.received += self.source_unit.source_bytes(text);
+                self.text_end = self.received;
             }
-            self.cut_end(newline, partial, sink);
+            self.end_line(newline, partial, sink);
         }
     }
 
     /// The line ends behind what is held and `newline` bytes more.
-    fn cut_end(&mut self, newline: u64, partial: bool, sink: &mut impl FnMut(Line<'_>)) {
-        self.came += newline;
+    fn end_line(&mut self, newline: u64, partial: bool, sink: &mut impl FnMut(Line<'_>)) {
+        self.received += newline;
         let text = std::mem::take(&mut self.text);
-        self.pieces(&text, partial, sink);
+        self.emit_pieces(&text, partial, sink);
         self.text = text;
         self.text.clear();
-        self.text.shrink_to(KEPT);
+        self.text.shrink_to(MAX_KEPT_CAPACITY);
     }
 
     /// Gives out a whole line, whose text ends at `text_end` in the source, and its line end at `came`.
-    fn pieces(&mut self, mut rest: &[u8], partial: bool, sink: &mut impl FnMut(Line<'_>)) {
-        let mut text_end = self.text_end.max(self.given);
-        if self.mode == CarriageReturn::Keep
+    fn emit_pieces(&mut self, mut rest: &[u8], partial: bool, sink: &mut impl FnMut(Line<'_>)) {
+        let mut text_end = self.text_end.max(self.emitted);
+        if self.mode == CarriageReturnMode::Keep
             && !partial
             && let Some(line) = rest.strip_suffix(b"\r")
         {
             rest = line;
-            text_end -= self.weight.of(b"\r");
+            text_end -= self.source_unit.source_bytes(b"\r");
         }
         while rest.len() > self.max {
-            let piece = cut(rest, self.max);
+            let piece = prefix_at_character(rest, self.max);
             rest = &rest[piece.len()..];
-            let end = text_end - self.weight.of(rest);
-            sink(Line { text: piece, continued: true, partial: false, source: end - self.given });
-            self.given = end;
+            let end = text_end - self.source_unit.source_bytes(rest);
+            sink(Line { text: piece, continued: true, partial: false, source: end - self.emitted });
+            self.emitted = end;
         }
-        sink(Line { text: rest, continued: false, partial, source: self.came - self.given });
-        self.given = self.came;
-        (self.after_cr, self.begun) = (false, false);
+        sink(Line { text: rest, continued: false, partial, source: self.received - self.emitted });
+        self.emitted = self.received;
+        (self.after_cr, self.piece_emitted) = (false, false);
     }
 }
 
 /// The first `max` bytes of `text`, which is longer; fewer by up to three, if that keeps a UTF-8 character whole.
-fn cut(text: &[u8], max: usize) -> &[u8] {
+fn prefix_at_character(text: &[u8], max: usize) -> &[u8] {
     let is_inside = |at: usize| text[at] & 0xC0 == 0x80;
     if !is_inside(max) {
         return &text[..max];
@@ -285,24 +285,24 @@ fn cut(text: &[u8], max: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use CarriageReturn::{Fold, Keep, Split};
+    use CarriageReturnMode::{Fold, Keep, Split};
     use proptest::prelude::*;
 
-    type Given = (Vec<u8>, bool, bool);
+    type EmittedLine = (Vec<u8>, bool, bool);
 
-    fn keep(given: &mut Vec<Given>) -> impl FnMut(Line<'_>) {
+    fn collect_into(given: &mut Vec<EmittedLine>) -> impl FnMut(Line<'_>) {
         |line| given.push((line.text.to_vec(), line.continued, line.partial))
     }
 
     /// All lines of `chunks`; a piece that goes on is shown with `+` behind it, a partial line with `...`.
-    fn lines(max: usize, mode: CarriageReturn, chunks: &[&str]) -> Vec<String> {
-        let mut lines = Lines::new(max, mode);
+    fn lines(max: usize, mode: CarriageReturnMode, chunks: &[&str]) -> Vec<String> {
+        let mut lines = LineSplitter::new(max, mode);
         let mut given = Vec::new();
         for chunk in chunks {
-            lines.push(chunk.as_bytes(), keep(&mut given));
+            lines.push(chunk.as_bytes(), collect_into(&mut given));
         }
-        lines.finish(keep(&mut given));
-        let show = |(text, continued, partial): &Given| {
+        lines.finish(collect_into(&mut given));
+        let show = |(text, continued, partial): &EmittedLine| {
             let mark = if *continued {
                 "+"
             } else if *partial {
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn line_ends() {
-        let table: &[(CarriageReturn, &[&str], &[&str])] = &[
+        let table: &[(CarriageReturnMode, &[&str], &[&str])] = &[
             (Keep, &["a\nb\n"], &["a", "b"]),
             (Keep, &["a\n\n"], &["a", ""]),
             (Keep, &["a"], &["a..."]),
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_long_line_comes_in_pieces() {
-        let table: &[(CarriageReturn, &[&str], &[&str])] = &[
+        let table: &[(CarriageReturnMode, &[&str], &[&str])] = &[
             (Keep, &["abcd\n"], &["abcd"]),
             (Keep, &["abcd\r\n"], &["abcd"]),
             (Keep, &["abcd", "\r", "\n"], &["abcd"]),
@@ -372,15 +372,15 @@ mod tests {
     #[test]
     fn bytes_that_are_no_utf_8_are_cut_at_the_limit() {
         let mut given = Vec::new();
-        Lines::new(4, Keep).push(&[0x80; 9], keep(&mut given));
-        Lines::new(4, Keep).push(b"ab\xc3\x80\x80\x80", keep(&mut given));
+        LineSplitter::new(4, Keep).push(&[0x80; 9], collect_into(&mut given));
+        LineSplitter::new(4, Keep).push(b"ab\xc3\x80\x80\x80", collect_into(&mut given));
         let text: Vec<_> = given.iter().map(|line| &*line.0).collect();
         assert_eq!(text, [&[0x80; 4][..], &[0x80; 4], b"ab\xc3\x80"]);
     }
 
     #[test]
     fn a_progress_bar_of_a_gigabyte_costs_nothing() {
-        let mut lines = Lines::new(1000, Fold);
+        let mut lines = LineSplitter::new(1000, Fold);
         for _ in 0..1000 {
             lines.push(&b"\r[=====>    ] 50%".repeat(100), |_| panic!("no line is complete"));
         }
@@ -390,7 +390,7 @@ mod tests {
     }
 
     /// The same by the definition: the whole text at hand, a byte at a time.
-    fn model(max: usize, mode: CarriageReturn, text: &[u8]) -> Vec<Given> {
+    fn model(max: usize, mode: CarriageReturnMode, text: &[u8]) -> Vec<EmittedLine> {
         let mut ended: Vec<(Vec<u8>, bool)> = Vec::new();
         let (mut line, mut at) = (Vec::new(), 0);
         while at < text.len() {
@@ -424,7 +424,7 @@ mod tests {
         for (line, partial) in ended {
             let mut rest = &line[..];
             while rest.len() > max {
-                let piece = cut(rest, max);
+                let piece = prefix_at_character(rest, max);
                 given.push((piece.to_vec(), true, false));
                 rest = &rest[piece.len()..];
             }
@@ -452,17 +452,17 @@ mod tests {
             text in text(), max in 4usize..12, mode in prop_oneof![Just(Fold), Just(Split), Just(Keep)],
             ends in proptest::collection::vec(1usize..9, 1..40),
         ) {
-            let mut lines = Lines::new(max, mode);
+            let mut lines = LineSplitter::new(max, mode);
             let (mut given, mut rest) = (Vec::new(), &text[..]);
             for end in ends.iter().cycle() {
                 if rest.is_empty() { break; }
                 let (chunk, after) = rest.split_at((*end).min(rest.len()));
-                lines.push(chunk, keep(&mut given));
+                lines.push(chunk, collect_into(&mut given));
                 rest = after;
                 // Memory: the limit, one read, and a CR that may not count.
                 prop_assert!(lines.open().len() <= max + 1);
             }
-            lines.finish(keep(&mut given));
+            lines.finish(collect_into(&mut given));
             prop_assert_eq!(&given, &model(max, mode, &text));
         }
 
@@ -470,12 +470,12 @@ mod tests {
         fn from_the_place_of_the_held_bytes_the_rest_reads_the_same(text in text(), max in 4usize..12, at in 0usize..60) {
             let at = at.min(text.len());
             let mut given = Vec::new();
-            let mut lines = Lines::new(max, Keep);
-            lines.push(&text[..at], keep(&mut given));
+            let mut lines = LineSplitter::new(max, Keep);
+            lines.push(&text[..at], collect_into(&mut given));
             let place = at - usize::try_from(lines.held()).unwrap();
-            let mut lines = Lines::new(max, Keep);
-            lines.push(&text[place..], keep(&mut given));
-            lines.finish(keep(&mut given));
+            let mut lines = LineSplitter::new(max, Keep);
+            lines.push(&text[place..], collect_into(&mut given));
+            lines.finish(collect_into(&mut given));
             prop_assert_eq!(&given, &model(max, Keep, &text));
         }
 
@@ -483,7 +483,7 @@ mod tests {
         fn what_lines_took_and_what_is_held_is_all_that_came(
             text in text(), max in 4usize..12, mode in prop_oneof![Just(Fold), Just(Split), Just(Keep)], step in 1usize..9,
         ) {
-            let mut lines = Lines::new(max, mode);
+            let mut lines = LineSplitter::new(max, mode);
             let mut took = 0;
             for chunk in text.chunks(step) {
                 lines.push(chunk, |line| took += line.source);
@@ -497,7 +497,7 @@ mod tests {
         #[test]
         fn joined_again_a_kept_line_is_what_was_written(text in text(), max in 4usize..12) {
             let mut joined = Vec::new();
-            let mut lines = Lines::new(max, Keep);
+            let mut lines = LineSplitter::new(max, Keep);
             let mut join = |line: Line<'_>| {
                 joined.extend_from_slice(line.text);
                 if !line.continued && !line.partial { joined.push(b'\n'); }

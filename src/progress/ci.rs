@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::event::{ProgressState, Time};
 
 use super::Recogniser;
-use super::report::{Edge, Report, Seen, words};
+use super::report::{GroupBoundary, ObservedLine, ProgressReport, words};
 
 /// Looks at the beginning of a line; build servers put a time in front of it at most.
 #[derive(Debug)]
-pub(super) struct Ci;
+pub(super) struct CiRecogniser;
 
-impl Recogniser for Ci {
-    fn see(&mut self, seen: &Seen<'_>) -> Option<Report> {
+impl Recogniser for CiRecogniser {
+    fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport> {
         // What is not finished may yet go on, and a title be cut.
         if seen.open {
             return None;
@@ -28,17 +28,20 @@ impl Recogniser for Ci {
     }
 }
 
-fn begin(title: &str, at: Time) -> Option<Report> {
+fn begin(title: &str, at: Time) -> Option<ProgressReport> {
     let title = words(title)?;
-    Some(Report { group: Some(Edge::Begin { key: title.clone(), title, at }), ..Report::default() })
+    Some(ProgressReport {
+        group: Some(GroupBoundary::Begin { key: title.clone(), title, at }),
+        ..ProgressReport::default()
+    })
 }
 
-fn end(key: Option<&str>, at: Time) -> Report {
-    Report { group: Some(Edge::End { key: key.map(str::to_owned), at }), ..Report::default() }
+fn end(key: Option<&str>, at: Time) -> ProgressReport {
+    ProgressReport { group: Some(GroupBoundary::End { key: key.map(str::to_owned), at }), ..ProgressReport::default() }
 }
 
 /// `##vso[task.setprogress value=75;]Upload`, `##vso[task.complete result=Failed;]`, `##[group]Title`, `##[endgroup]`.
-fn azure(text: &str, now: Time) -> Option<Report> {
+fn azure(text: &str, now: Time) -> Option<ProgressReport> {
     if let Some(title) = text.strip_prefix("##[group]") {
         return begin(title, now);
     }
@@ -54,19 +57,19 @@ fn azure(text: &str, now: Time) -> Option<Report> {
     match name {
         "task.setprogress" => {
             let percent = value("value")?.parse().ok().filter(|percent| (0.0..=100.0).contains(percent))?;
-            Some(Report { percent: Some(percent), message: words(message), ..Report::default() })
+            Some(ProgressReport { percent: Some(percent), message: words(message), ..ProgressReport::default() })
         }
         "task.complete" => {
             let failed = value("result") == Some("Failed");
             let state = if failed { ProgressState::Error } else { ProgressState::Done };
-            Some(Report { message: words(message), ..Report::of_state(state) })
+            Some(ProgressReport { message: words(message), ..ProgressReport::of_state(state) })
         }
         _ => None,
     }
 }
 
 /// `##teamcity[progressMessage 'text']`, `[progressStart 'text']`, `[blockOpened name='x']`, `[buildProblem ...]` and theirs.
-fn teamcity(text: &str, now: Time) -> Option<Report> {
+fn teamcity(text: &str, now: Time) -> Option<ProgressReport> {
     let inside = text.strip_prefix("##teamcity[")?.strip_suffix(']')?;
     let (name, rest) = inside.split_once(' ')?;
     let message = || {
@@ -74,7 +77,7 @@ fn teamcity(text: &str, now: Time) -> Option<Report> {
         words(&unescaped(quoted))
     };
     match name {
-        "progressMessage" => Some(Report { message: Some(message()?), ..Report::default() }),
+        "progressMessage" => Some(ProgressReport { message: Some(message()?), ..ProgressReport::default() }),
         "progressStart" => begin(&message()?, now),
         "progressFinish" => Some(end(Some(&message()?), now)),
         "blockOpened" | "testSuiteStarted" | "compilationStarted" => begin(&attribute(rest, "name")?, now),
@@ -83,12 +86,12 @@ fn teamcity(text: &str, now: Time) -> Option<Report> {
         }
         "buildProblem" => {
             let message = attribute(rest, "description").and_then(|text| words(&text));
-            Some(Report { message, ..Report::of_state(ProgressState::Error) })
+            Some(ProgressReport { message, ..ProgressReport::of_state(ProgressState::Error) })
         }
         "buildStatus" => {
             let message = attribute(rest, "text").and_then(|text| words(&text));
             let failed = attribute(rest, "status").is_some_and(|status| status == "FAILURE");
-            Some(Report { message, state: failed.then_some(ProgressState::Error), ..Report::default() })
+            Some(ProgressReport { message, state: failed.then_some(ProgressState::Error), ..ProgressReport::default() })
         }
         _ => None,
     }
@@ -120,7 +123,7 @@ fn unescaped(text: &str) -> String {
 }
 
 /// `::group::Title` and `::endgroup::`.
-fn github(text: &str, now: Time) -> Option<Report> {
+fn github(text: &str, now: Time) -> Option<ProgressReport> {
     match text.strip_prefix("::group::") {
         Some(title) => begin(title, now),
         None => text.starts_with("::endgroup::").then(|| end(None, now)),
@@ -128,14 +131,14 @@ fn github(text: &str, now: Time) -> Option<Report> {
 }
 
 /// `section_start:1560896352:my_section[collapsed=true]\rTitle` and `section_end:1560896353:my_section\r`.
-fn gitlab(text: &str, now: Time) -> Option<Report> {
+fn gitlab(text: &str, now: Time) -> Option<ProgressReport> {
     let (is_begin, rest) = match text.strip_prefix("section_start:") {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix("section_end:")?),
     };
     let (seconds, rest) = rest.split_once(':')?;
     // Their own clock says it best, since lines may come late; but not another day's.
-    let said = seconds.parse::<u64>().ok().map(|seconds| Time::default().after(Duration::from_secs(seconds)));
+    let said = seconds.parse::<u64>().ok().map(|seconds| Time::default().plus(Duration::from_secs(seconds)));
     let at = said.filter(|said| (said.0 - now.0).abs() < 86_400_000_000).unwrap_or(now);
     let key_end =
         rest.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '.' | '-')).unwrap_or(rest.len());
@@ -148,5 +151,8 @@ fn gitlab(text: &str, now: Time) -> Option<Report> {
     }
     let title = if rest.starts_with('[') { rest.split_once(']').map_or("", |(_, title)| title) } else { rest };
     let title = words(title).or_else(|| words(&key.replace('_', " ")))?;
-    Some(Report { group: Some(Edge::Begin { key: key.to_owned(), title, at }), ..Report::default() })
+    Some(ProgressReport {
+        group: Some(GroupBoundary::Begin { key: key.to_owned(), title, at }),
+        ..ProgressReport::default()
+    })
 }

@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::Recogniser;
-use super::report::{Report, Seen};
+use super::report::{ObservedLine, ProgressReport};
 
 /// Counts that speak for themselves: the words or the bar around them say what they are.
-const SHAPES: [&str; 6] = [
+const COUNT_SHAPES: [&str; 6] = [
     // Cargo: "    Building [=====>      ] 12/340: serde, syn".
     r"^\s*(?P<phase>[A-Z][a-z]+)?\s*\[[=#>\-. ]{5,}\] (?P<current>\d+)/(?P<total>\d+)(?:: *(?P<message>.*))?$",
     // pip: "     ━━━━━━━━━━━━━━━━ 1.2/3.4 MB 5.6 MB/s eta 0:00:01".
@@ -25,67 +25,73 @@ const SHAPES: [&str; 6] = [
 ];
 
 /// Ninja and others: "[12/340] Building C object x.o", "(3/7) Installing x".
-const BARE: &str = r"^(?:\[ *(?P<a>\d+)/(?P<b>\d+)\]|\( *(?P<c>\d+)/(?P<d>\d+)\)) (?P<message>\S.*)";
+const BARE_COUNT_SHAPE: &str = r"^(?:\[ *(?P<a>\d+)/(?P<b>\d+)\]|\( *(?P<c>\d+)/(?P<d>\d+)\)) (?P<message>\S.*)";
 
 /// A count of more than this is no day of a month; the years below are no counts.
-const DAYS: u64 = 31;
-const YEARS: std::ops::RangeInclusive<u64> = 1900..=2100;
+const MAX_DAY_OF_MONTH: u64 = 31;
+const CALENDAR_YEARS: std::ops::RangeInclusive<u64> = 1900..=2100;
 
-static COMPILED: LazyLock<Vec<Regex>> =
-    LazyLock::new(|| SHAPES.iter().map(|shape| Regex::new(shape).expect("the shapes above are expressions")).collect());
-static BARE_COMPILED: LazyLock<Regex> = LazyLock::new(|| Regex::new(BARE).expect("it is an expression"));
+static COUNT_REGEXES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    COUNT_SHAPES.iter().map(|shape| Regex::new(shape).expect("the shapes above are expressions")).collect()
+});
+static BARE_COUNT_REGEX: LazyLock<Regex> = LazyLock::new(|| Regex::new(BARE_COUNT_SHAPE).expect("it is an expression"));
 
 /// Remembers the last bare count, to see whether it goes on.
 #[derive(Debug, Default)]
-pub(super) struct Count {
+pub(super) struct CountRecogniser {
     last: Option<(u64, u64)>,
     /// Whether counts of this total were taken.
-    taken: Option<u64>,
+    accepted_total: Option<u64>,
 }
 
-impl Recogniser for Count {
-    fn see(&mut self, seen: &Seen<'_>) -> Option<Report> {
+impl Recogniser for CountRecogniser {
+    fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport> {
         if !seen.text.contains(['/', '[']) {
             return None;
         }
         let text = seen.text.trim_end();
         if text.starts_with(['[', '('])
-            && let Some(found) = BARE_COMPILED.captures(text)
+            && let Some(found) = BARE_COUNT_REGEX.captures(text)
         {
-            return self.bare(&found);
+            return self.bare_count(&found);
         }
         // A bar, or one of three words.
         let telling = text.starts_with(['#', '[', ' ']) || text.starts_with("Step ") || text.contains('━');
-        let report = COMPILED.iter().filter(|_| telling).find_map(|shape| units(text, shape));
-        report.map(|report| Report { shuffled: true, ..report })
+        let report = COUNT_REGEXES.iter().filter(|_| telling).find_map(|shape| match_with_units(text, shape));
+        report.map(|report| ProgressReport { out_of_order: true, ..report })
     }
 }
 
 /// What a shape says; where only the total has a unit, it is that of both.
-fn units(text: &str, shape: &Regex) -> Option<Report> {
+fn match_with_units(text: &str, shape: &Regex) -> Option<ProgressReport> {
     let found = shape.captures(text)?;
     let unit = found.name("total").and_then(|total| total.as_str().split_once(' '));
-    let Some((_, unit)) = unit else { return Report::of_match(shape, &found) };
-    let current = super::report::amount(&format!("{} {unit}", found.name("current")?.as_str()))?;
-    let rest = Report::of_match(shape, &found)?;
-    Report { current: Some(current), percent: None, ..rest }.checked()
+    let Some((_, unit)) = unit else { return ProgressReport::of_match(shape, &found) };
+    let current = super::report::parse_amount(&format!("{} {unit}", found.name("current")?.as_str()))?;
+    let rest = ProgressReport::of_match(shape, &found)?;
+    ProgressReport { current: Some(current), percent: None, ..rest }.checked()
 }
 
-impl Count {
-    fn bare(&mut self, found: &regex::Captures<'_>) -> Option<Report> {
+impl CountRecogniser {
+    fn bare_count(&mut self, found: &regex::Captures<'_>) -> Option<ProgressReport> {
         let number = |names: [&str; 2]| names.iter().find_map(|name| found.name(name))?.as_str().parse::<u64>().ok();
         let (current, total) = (number(["a", "c"])?, number(["b", "d"])?);
         let before = self.last.replace((current, total));
         let is_next = before.is_some_and(|(last, of)| of == total && (last + 1..=last + 3).contains(&current));
-        let no_date = total > DAYS && !YEARS.contains(&total);
-        let known = self.taken == Some(total) || (self.taken.is_some() && current > 1 && no_date);
+        let no_date = total > MAX_DAY_OF_MONTH && !CALENDAR_YEARS.contains(&total);
+        let known = self.accepted_total == Some(total) || (self.accepted_total.is_some() && current > 1 && no_date);
         if !(current <= 1 || is_next || no_date || known) || total < 2 {
             return None;
         }
-        self.taken = Some(total);
+        self.accepted_total = Some(total);
         let message = found.name("message").and_then(|message| super::report::words(message.as_str()));
-        let report =
-            Report { current: Some(current), total: Some(total), message, shuffled: true, ..Report::default() };
+        let report = ProgressReport {
+            current: Some(current),
+            total: Some(total),
+            message,
+            out_of_order: true,
+            ..ProgressReport::default()
+        };
         report.checked()
     }
 }

@@ -1,36 +1,36 @@
 //! The groups that a source names: which are open, and how long each took.
 
-use crate::event::Group;
+use crate::event::ProgressGroup;
 
-use super::report::Edge;
+use super::report::GroupBoundary;
 
 /// Most groups that are shown; older ones that ended go first. A pipeline has some dozens.
-const GROUPS: usize = 64;
+const MAX_PROGRESS_GROUPS: usize = 64;
 
 /// Deepest nesting; what lies deeper belongs to the group around it.
-const DEPTH: usize = 16;
+const MAX_GROUP_DEPTH: usize = 16;
 
 /// All that were named, and which of them are open.
 #[derive(Debug, Default)]
-pub(super) struct Groups {
-    all: Vec<Group>,
+pub(super) struct GroupTracker {
+    all: Vec<ProgressGroup>,
     /// Keys of the open ones, the outermost first, and where they are in `all`.
     open: Vec<(String, usize)>,
 }
 
-impl Groups {
+impl GroupTracker {
     /// Takes what a line says of groups.
-    pub(super) fn hear(&mut self, edge: Edge) {
+    pub(super) fn apply(&mut self, edge: GroupBoundary) {
         match edge {
-            Edge::Begin { key, title, at } => {
-                if self.open.len() < DEPTH {
+            GroupBoundary::Begin { key, title, at } => {
+                if self.open.len() < MAX_GROUP_DEPTH {
                     self.make_room();
                     self.open.push((key, self.all.len()));
                     let depth = self.open.len() - 1;
-                    self.all.push(Group { name: title, depth, started: at, duration: None });
+                    self.all.push(ProgressGroup { name: title, depth, started: at, duration: None });
                 }
             }
-            Edge::End { key, at } => {
+            GroupBoundary::End { key, at } => {
                 let from = match key {
                     // Its end may be lost, so those inside end with it.
                     Some(key) => self.open.iter().rposition(|(open, _)| *open == key),
@@ -47,7 +47,7 @@ impl Groups {
     }
 
     fn make_room(&mut self) {
-        if self.all.len() < GROUPS {
+        if self.all.len() < MAX_PROGRESS_GROUPS {
             return;
         }
         // Fewer are open than there are, so one of them ended.
@@ -66,7 +66,7 @@ impl Groups {
     }
 
     /// All of them, in the order they began.
-    pub(super) fn all(&self) -> Vec<Group> {
+    pub(super) fn all(&self) -> Vec<ProgressGroup> {
         self.all.clone()
     }
 

@@ -3,17 +3,17 @@
 use crate::event::ProgressState;
 
 use super::Recogniser;
-use super::report::{Report, Seen, words};
+use super::report::{ObservedLine, ProgressReport, words};
 
 /// Holds the longest input that was named since the last output.
 #[derive(Debug, Default)]
-pub(super) struct Media {
+pub(super) struct MediaRecogniser {
     /// In hundredths of a second.
     length: Option<u64>,
 }
 
-impl Recogniser for Media {
-    fn see(&mut self, seen: &Seen<'_>) -> Option<Report> {
+impl Recogniser for MediaRecogniser {
+    fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport> {
         let text = seen.text.trim_start();
         if text.starts_with("Input #0") {
             self.length = None;
@@ -34,10 +34,12 @@ impl Recogniser for Media {
         match self.length.filter(|length| *length > 0) {
             Some(length) => {
                 // The end may lie a little behind the length that was said.
-                let percent = super::report::share(time.min(length), length);
-                Some(Report { percent: Some(percent), message, ..Report::default() })
+                let percent = super::report::percent_of(time.min(length), length);
+                Some(ProgressReport { percent: Some(percent), message, ..ProgressReport::default() })
             }
-            None => Some(Report { message, state: Some(ProgressState::Indeterminate), ..Report::default() }),
+            None => {
+                Some(ProgressReport { message, state: Some(ProgressState::Indeterminate), ..ProgressReport::default() })
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 //! in doubt, nothing is said.
 
 mod report;
-mod pattern;
+mod user_patterns;
 mod osc;
 mod ci;
 mod percent;
@@ -14,7 +14,6 @@ mod transfer;
 mod media;
 mod verdict;
 mod group;
-mod pace;
 
 use std::fmt;
 use std::time::Duration;
@@ -23,56 +22,56 @@ use regex::Regex;
 
 use crate::event::{Progress, ProgressState, Time};
 
-use group::Groups;
-use pace::Pace;
-use report::{Report, Seen};
+use estimator::EtaEstimator;
+use group::GroupTracker;
+use report::{ObservedLine, ProgressReport};
 
 /// Longest line that is looked at, in bytes: a bar is as wide as a terminal, with some colours.
-const LONGEST: usize = 4 << 10;
+const MAX_PROGRESS_LINE_SIZE: usize = 4 << 10;
 
 /// After so long without news, progress is stale: most programs say something each second.
-pub const STALE: Duration = Duration::from_secs(15);
+pub const STALE_AFTER: Duration = Duration::from_secs(15);
 
 /// News come at least so far apart: ten a second are as many as an eye can use.
-const BETWEEN: Duration = Duration::from_millis(100);
+const MIN_UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A bar that falls back by more than so many percent begins anew; by less, workers said their numbers out of order.
-const FALL: f64 = 5.0;
-const SHUFFLED_FALL: f64 = 50.0;
+const MAX_PERCENT_FALL: f64 = 5.0;
+const MAX_SHUFFLED_PERCENT_FALL: f64 = 50.0;
 
 /// What looks for one kind of progress.
 trait Recogniser: fmt::Debug + Send {
     /// What the line says, if it is of that kind.
-    fn see(&mut self, seen: &Seen<'_>) -> Option<Report>;
+    fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport>;
 }
 
 /// Whom to believe: what is said on purpose counts more than what was guessed from text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
+enum Confidence {
     Guessed,
-    Said,
+    Explicit,
     Configured,
 }
 
 /// All recognisers, in the order they are asked.
-fn recognisers(patterns: Vec<Regex>) -> Vec<(Rank, Box<dyn Recogniser>)> {
+fn recognisers(patterns: Vec<Regex>) -> Vec<(Confidence, Box<dyn Recogniser>)> {
     vec![
-        (Rank::Configured, Box::new(pattern::Pattern(patterns))),
-        (Rank::Said, Box::new(osc::Osc)),
-        (Rank::Said, Box::new(ci::Ci)),
-        (Rank::Guessed, Box::new(transfer::Curl::default())),
-        (Rank::Guessed, Box::new(transfer::Layers::default())),
-        (Rank::Guessed, Box::new(transfer::Dd)),
-        (Rank::Guessed, Box::new(media::Media::default())),
-        (Rank::Guessed, Box::new(percent::Percent)),
-        (Rank::Guessed, Box::new(count::Count::default())),
-        (Rank::Guessed, Box::new(verdict::Verdict)),
+        (Confidence::Configured, Box::new(user_patterns::UserPatterns(patterns))),
+        (Confidence::Explicit, Box::new(osc::OscRecogniser)),
+        (Confidence::Explicit, Box::new(ci::CiRecogniser)),
+        (Confidence::Guessed, Box::new(transfer::CurlRecogniser::default())),
+        (Confidence::Guessed, Box::new(transfer::DockerLayersRecogniser::default())),
+        (Confidence::Guessed, Box::new(transfer::DdRecogniser)),
+        (Confidence::Guessed, Box::new(media::MediaRecogniser::default())),
+        (Confidence::Guessed, Box::new(percent::PercentRecogniser)),
+        (Confidence::Guessed, Box::new(count::CountRecogniser::default())),
+        (Confidence::Guessed, Box::new(verdict::VerdictRecogniser)),
     ]
 }
 
 /// How finished lines begin, behind blanks, in which some recogniser finds something although they have neither a percent
 /// sign nor orders to a terminal.
-const BEGINNINGS: [&[u8]; 18] = [
+const TELLING_PREFIXES: [&[u8]; 18] = [
     b"[",
     b"(",
     b"#",
@@ -94,7 +93,7 @@ const BEGINNINGS: [&[u8]; 18] = [
 ];
 
 /// Whether a finished line may say something: most lines of most logs do not, and this costs them little.
-fn is_telling(raw: &[u8]) -> bool {
+fn may_show_progress(raw: &[u8]) -> bool {
     if memchr::memchr3(0x1b, 0x08, b'%', raw).is_some() {
         return true;
     }
@@ -107,38 +106,38 @@ fn is_telling(raw: &[u8]) -> bool {
         && (text.len() < raw.len() || behind(text.iter().position(|byte| !byte.is_ascii_digit()), b" bytes")))
         || raw.get(12) == Some(&b':')
         || behind(memchr::memchr(b':', text), b": Pulling from ")
-        || BEGINNINGS.iter().any(|words| words[0] == *first && text.starts_with(words))
+        || TELLING_PREFIXES.iter().any(|words| words[0] == *first && text.starts_with(words))
 }
 
 /// Follows the progress of one source.
 #[derive(Debug)]
 pub struct Tracker {
-    recognisers: Vec<(Rank, Box<dyn Recogniser>)>,
+    recognisers: Vec<(Confidence, Box<dyn Recogniser>)>,
     /// The user gave patterns: any line may be one of theirs.
-    patterned: bool,
+    has_user_patterns: bool,
     /// A bar that is full means that all is done; else only the source's end says so.
     full_is_done: bool,
-    groups: Groups,
-    bar: Option<Bar>,
+    groups: GroupTracker,
+    bar: Option<ProgressBar>,
     progress: Option<Progress>,
     /// What was seen last of an unfinished line, and of which lane.
-    open: Option<(usize, String)>,
+    open_line: Option<(usize, String)>,
     /// Something is to be told; when something was told last, and whether it was over then.
-    news: bool,
+    has_update: bool,
     told: Option<(Time, bool)>,
 }
 
 /// What is being counted at the moment.
 #[derive(Debug)]
-struct Bar {
+struct ProgressBar {
     /// Which recogniser speaks of it.
     from: usize,
-    rank: Rank,
+    confidence: Confidence,
     total: Option<u64>,
     /// The letters of its phase: the numbers in it may change.
     phase: String,
     percent: f64,
-    pace: Pace,
+    eta_estimator: EtaEstimator,
 }
 
 impl Tracker {
@@ -146,39 +145,39 @@ impl Tracker {
     /// such as files: there a full bar means that all is done.
     pub fn new(patterns: Vec<Regex>, full_is_done: bool) -> Self {
         Self {
-            patterned: !patterns.is_empty(),
+            has_user_patterns: !patterns.is_empty(),
             recognisers: recognisers(patterns),
             full_is_done,
-            groups: Groups::default(),
+            groups: GroupTracker::default(),
             bar: None,
             progress: None,
-            open: None,
-            news: false,
+            open_line: None,
+            has_update: false,
             told: None,
         }
     }
 
     /// Looks at a finished line of one of the source's outputs. Cost: some hundred nanoseconds for a line that says nothing, and for each pattern.
     pub fn line(&mut self, lane: usize, text: &[u8], now: Time) {
-        if self.open.as_ref().is_some_and(|(of, _)| *of == lane) {
-            self.open = None;
+        if self.open_line.as_ref().is_some_and(|(of, _)| *of == lane) {
+            self.open_line = None;
         }
         self.look(text, false, false, now);
     }
 
     /// Looks at what there is of an unfinished line.
     pub fn open(&mut self, lane: usize, text: &[u8], now: Time) {
-        if text.is_empty() || text.len() > LONGEST {
+        if text.is_empty() || text.len() > MAX_PROGRESS_LINE_SIZE {
             return;
         }
         let plain = report::plain(text).into_owned();
-        let before = self.open.as_ref().filter(|(of, _)| *of == lane).map(|(_, text)| text);
+        let before = self.open_line.as_ref().filter(|(of, _)| *of == lane).map(|(_, text)| text);
         if before == Some(&plain) {
             return;
         }
         // A line that merely grows begins as before; another drawing may begin alike, but changes what was there.
         let redrawn = before.is_some_and(|before| !before.is_empty() && !plain.starts_with(before));
-        self.open = Some((lane, plain));
+        self.open_line = Some((lane, plain));
         self.look(text, true, redrawn, now);
     }
 
@@ -188,28 +187,28 @@ impl Tracker {
     }
 
     /// What is to be told now: it changed, and the last time was long enough ago, or now it is over.
-    pub fn news(&mut self, now: Time) -> Option<Progress> {
+    pub fn take_update(&mut self, now: Time) -> Option<Progress> {
         let late = now >= self.stale_at()?;
         if let Some(progress) = &mut self.progress
             && late
         {
             (progress.stale, progress.eta) = (true, None);
-            self.news = true;
+            self.has_update = true;
         }
         // A clock that was set back must not silence it.
-        let last = self.told.filter(|(told, _)| (*told..told.after(BETWEEN)).contains(&now));
-        let over = self.progress.as_ref().is_some_and(|progress| progress.state.is_over());
-        if !self.news || last.is_some_and(|(_, was_over)| was_over || !over) {
+        let last = self.told.filter(|(told, _)| (*told..told.plus(MIN_UPDATE_INTERVAL)).contains(&now));
+        let over = self.progress.as_ref().is_some_and(|progress| progress.state.is_finished());
+        if !self.has_update || last.is_some_and(|(_, was_over)| was_over || !over) {
             return None;
         }
-        (self.news, self.told) = (false, Some((now, over)));
+        (self.has_update, self.told) = (false, Some((now, over)));
         self.progress.clone()
     }
 
-    /// When to ask for [news](Self::news) again, though no line came.
+    /// When to ask for [`take_update`](Self::take_update) again, though no line came.
     pub fn due(&self) -> Option<Time> {
-        match (self.news, self.told) {
-            (true, Some((told, _))) => Some(told.after(BETWEEN)),
+        match (self.has_update, self.told) {
+            (true, Some((told, _))) => Some(told.plus(MIN_UPDATE_INTERVAL)),
             (true, None) => Some(Time::default()),
             (false, _) => self.stale_at().filter(|at| at.0 < i64::MAX),
         }
@@ -218,41 +217,41 @@ impl Tracker {
     /// When it is stale; never, if it is over or stale already; `None` if there is none.
     fn stale_at(&self) -> Option<Time> {
         let progress = self.progress.as_ref()?;
-        let never = progress.stale || progress.state.is_over() || progress.state == ProgressState::Paused;
-        Some(if never { Time(i64::MAX) } else { progress.updated.after(STALE) })
+        let never = progress.stale || progress.state.is_finished() || progress.state == ProgressState::Paused;
+        Some(if never { Time(i64::MAX) } else { progress.updated.plus(STALE_AFTER) })
     }
 
     fn look(&mut self, raw: &[u8], open: bool, redrawn: bool, now: Time) {
-        let any = open || self.patterned;
-        if raw.is_empty() || raw.len() > LONGEST || !(any || is_telling(raw)) {
+        let any = open || self.has_user_patterns;
+        if raw.is_empty() || raw.len() > MAX_PROGRESS_LINE_SIZE || !(any || may_show_progress(raw)) {
             return;
         }
         let text = report::plain(raw);
         // Colours alone say nothing.
-        if !(any || is_telling(text.as_bytes()) || osc::is_in(raw)) {
+        if !(any || may_show_progress(text.as_bytes()) || osc::is_in(raw)) {
             return;
         }
-        let seen = Seen { raw, text: &text, open, redrawn, now };
+        let seen = ObservedLine { raw, text: &text, open, is_redrawn: redrawn, now };
         let mut found = self.recognisers.iter_mut().enumerate();
-        let said = found.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.see(&seen)?)));
+        let said = found.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.recognise(&seen)?)));
         if let Some((from, rank, report)) = said {
-            self.hear(from, rank, report, now);
+            self.apply(from, rank, report, now);
         }
     }
 
     /// Takes what a recogniser said into the model.
-    fn hear(&mut self, from: usize, rank: Rank, report: Report, now: Time) {
+    fn apply(&mut self, from: usize, rank: Confidence, report: ProgressReport, now: Time) {
         let fresh = self.progress.as_ref().is_some_and(|progress| {
-            !progress.state.is_over() && now.seconds_since(progress.updated) < STALE.as_secs_f64()
+            !progress.state.is_finished() && now.seconds_since(progress.updated) < STALE_AFTER.as_secs_f64()
         });
         // Who speaks on purpose is not interrupted by guesses, unless it fell silent.
-        let outranked = fresh && self.bar.as_ref().is_some_and(|bar| bar.rank > rank);
-        if outranked || (report.verdict && self.progress.is_none()) {
+        let outranked = fresh && self.bar.as_ref().is_some_and(|bar| bar.confidence > rank);
+        if outranked || (report.needs_prior_progress && self.progress.is_none()) {
             return;
         }
         let known = self.progress.take();
         let mut progress = match known.clone() {
-            Some(last) if !last.state.is_over() || report.percent.is_none() || report.verdict => last,
+            Some(last) if !last.state.is_finished() || report.percent.is_none() || report.needs_prior_progress => last,
             // What is done is done: this is another one. A process goes on since its start.
             Some(last) => {
                 self.bar = None;
@@ -263,25 +262,25 @@ impl Tracker {
         };
         let before = progress.state;
         if let Some(edge) = report.group.clone() {
-            self.groups.hear(edge);
+            self.groups.apply(edge);
         }
         let goes_on = self.count(from, rank, &report, &mut progress, now);
         progress.phase = match report.phase {
             Some(phase) => Some(phase),
             None if !self.groups.is_empty() => self.groups.phase(),
             // Another bar is another part of the work; but who gives patterns says himself when a part ends.
-            None => progress.phase.filter(|_| goes_on || rank == Rank::Configured),
+            None => progress.phase.filter(|_| goes_on || rank == Confidence::Configured),
         };
         progress.message = report.message.or(progress.message.filter(|_| report.percent.is_none()));
         progress.state = self.state(report.state, report.percent, before, progress.percent);
-        if progress.state.is_over() {
+        if progress.state.is_finished() {
             progress.eta = None;
         }
         progress.groups = if self.groups.is_empty() { Vec::new() } else { self.groups.all() };
         (progress.updated, progress.stale) = (now, false);
         // By what was known, even where another one began: who says again that it is over tells nothing new.
         let same = known.is_some_and(|known| Progress { eta: progress.eta, updated: now, ..known } == progress);
-        self.news |= !same || self.told.is_none();
+        self.has_update |= !same || self.told.is_none();
         self.progress = Some(progress);
     }
 
@@ -302,7 +301,14 @@ impl Tracker {
     }
 
     /// Takes the numbers of a report: into the bar they belong to, or a new one. Whether it is the same bar as before.
-    fn count(&mut self, from: usize, rank: Rank, report: &Report, progress: &mut Progress, now: Time) -> bool {
+    fn count(
+        &mut self,
+        from: usize,
+        rank: Confidence,
+        report: &ProgressReport,
+        progress: &mut Progress,
+        now: Time,
+    ) -> bool {
         let Some(said) = report.percent else {
             if report.state == Some(ProgressState::Indeterminate) {
                 (progress.percent, progress.total, progress.eta) = (None, None, None);
@@ -315,11 +321,12 @@ impl Tracker {
             }
             return true;
         };
-        let fall = if report.shuffled { SHUFFLED_FALL } else { FALL };
+        let fall = if report.out_of_order { MAX_SHUFFLED_PERCENT_FALL } else { MAX_PERCENT_FALL };
         let goes_on = self.bar.as_ref().is_some_and(|bar| {
             let one = bar.total == report.total && bar.phase == letters(report.phase.as_deref());
-            let same = bar.from == from && (report.shuffled || one);
-            same && (said >= bar.percent || (bar.percent - said <= fall && (bar.percent < 100.0 || report.shuffled)))
+            let same = bar.from == from && (report.out_of_order || one);
+            same && (said >= bar.percent
+                || (bar.percent - said <= fall && (bar.percent < 100.0 || report.out_of_order)))
         });
         let held = match &mut self.bar {
             Some(bar) if goes_on => {
@@ -329,9 +336,16 @@ impl Tracker {
                 held
             }
             _ => {
-                let pace = Pace::new(now, said);
+                let pace = EtaEstimator::new(now, said);
                 let phase = letters(report.phase.as_deref());
-                self.bar = Some(Bar { from, rank, total: report.total, phase, percent: said, pace });
+                self.bar = Some(ProgressBar {
+                    from,
+                    confidence: rank,
+                    total: report.total,
+                    phase,
+                    percent: said,
+                    eta_estimator: pace,
+                });
                 false
             }
         };
@@ -340,7 +354,7 @@ impl Tracker {
         if !held {
             (progress.current, progress.total) = (report.current, report.total);
         }
-        progress.eta = bar.pace.eta(now, bar.percent);
+        progress.eta = bar.eta_estimator.eta(now, bar.percent);
         goes_on
     }
 }
@@ -351,3 +365,4 @@ fn letters(text: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests;
+mod estimator;

@@ -8,7 +8,7 @@ use crate::event::{ProgressState, Time};
 
 /// A line, or what there is of one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(super) struct ObservedLine<'a> {
     /// Its bytes as they came.
     pub(super) raw: &'a [u8],
     /// Its text without colours and other orders to a terminal.
@@ -16,14 +16,14 @@ pub(super) struct Seen<'a> {
     /// It is not finished: more may come, or another drawing.
     pub(super) open: bool,
     /// It took the place of another drawing, as only bars and spinners do.
-    pub(super) redrawn: bool,
+    pub(super) is_redrawn: bool,
     /// When it was read.
     pub(super) now: Time,
 }
 
 /// What one line says of progress.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Report {
+pub(super) struct ProgressReport {
     pub(super) percent: Option<f64>,
     pub(super) current: Option<u64>,
     pub(super) total: Option<u64>,
@@ -32,16 +32,16 @@ pub(super) struct Report {
     /// How it goes, where it says so; else it runs.
     pub(super) state: Option<ProgressState>,
     /// A group that begins or ends here.
-    pub(super) group: Option<Edge>,
+    pub(super) group: Option<GroupBoundary>,
     /// Workers that run side by side say their numbers out of order: a smaller one is no new beginning.
-    pub(super) shuffled: bool,
+    pub(super) out_of_order: bool,
     /// The line means something only where progress was seen before.
-    pub(super) verdict: bool,
+    pub(super) needs_prior_progress: bool,
 }
 
 /// Where a group begins or ends.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Edge {
+pub(super) enum GroupBoundary {
     Begin {
         key: String,
         title: String,
@@ -54,7 +54,7 @@ pub(super) enum Edge {
     },
 }
 
-impl Report {
+impl ProgressReport {
     /// One that says only how it goes.
     pub(super) fn of_state(state: ProgressState) -> Self {
         Self { state: Some(state), ..Self::default() }
@@ -70,8 +70,8 @@ impl Report {
             };
             match name {
                 "percent" => report.percent = Some(percent(text)?),
-                "current" => report.current = Some(amount(text)?),
-                "total" => report.total = Some(amount(text)?),
+                "current" => report.current = Some(parse_amount(text)?),
+                "total" => report.total = Some(parse_amount(text)?),
                 "phase" => report.phase = words(text),
                 "message" => report.message = words(text),
                 _ => {}
@@ -86,7 +86,7 @@ impl Report {
             if total == 0 || current > total {
                 return None;
             }
-            self.percent = self.percent.or(Some(share(current, total)));
+            self.percent = self.percent.or(Some(percent_of(current, total)));
         }
         Some(self)
     }
@@ -94,7 +94,7 @@ impl Report {
 
 /// `current` of `total` in percent.
 #[expect(clippy::cast_precision_loss, reason = "a percentage has few digits")]
-pub(super) fn share(current: u64, total: u64) -> f64 {
+pub(super) fn percent_of(current: u64, total: u64) -> f64 {
     if total == 0 { 0.0 } else { 100.0 * current as f64 / total as f64 }
 }
 
@@ -104,7 +104,7 @@ fn percent(text: &str) -> Option<f64> {
 }
 
 /// A number with or without a unit: `340`, `1,234,567`, `1.2M`, `12.5 MB`, `4MiB`.
-pub(super) fn amount(text: &str) -> Option<u64> {
+pub(super) fn parse_amount(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',').unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(digits)?;
     let number: f64 = number.replace(',', "").parse().ok()?;
@@ -124,13 +124,13 @@ pub(super) fn amount(text: &str) -> Option<u64> {
 }
 
 /// Longest phase or message, in letters: one line of a page.
-const LONGEST: usize = 160;
+const MAX_LABEL_LETTERS: usize = 160;
 
 /// A title or message, made short.
 pub(super) fn words(text: &str) -> Option<String> {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let text = text.trim();
-    match text.char_indices().nth(LONGEST) {
+    match text.char_indices().nth(MAX_LABEL_LETTERS) {
         Some((at, _)) => Some(text.get(..at)?.to_owned() + "…"),
         None => (!text.is_empty()).then(|| text.to_owned()),
     }
@@ -182,7 +182,7 @@ mod tests {
             ("", None),
         ];
         for (text, expected) in table {
-            assert_eq!(amount(text), expected, "{text:?}");
+            assert_eq!(parse_amount(text), expected, "{text:?}");
         }
     }
 

@@ -32,7 +32,7 @@ fn short(progress: Option<&Progress>) -> String {
 }
 
 /// Text that only looks like progress.
-const TRAPS: [&str; 64] = [
+const FALSE_POSITIVES: [&str; 64] = [
     "I am 100% sure",
     "100% sure",
     "50% off today only!",
@@ -101,7 +101,7 @@ const TRAPS: [&str; 64] = [
 
 #[test]
 fn ordinary_text_is_no_progress() {
-    for trap in TRAPS {
+    for trap in FALSE_POSITIVES {
         let mut tracker = tracker();
         tracker.line(0, trap.as_bytes(), at(0));
         assert_eq!(short(tracker.progress()), "-", "{trap:?}");
@@ -112,7 +112,7 @@ fn ordinary_text_is_no_progress() {
     }
     // All of them in one log, some even twice.
     let mut tracker = tracker();
-    for trap in TRAPS.iter().flat_map(|trap| [trap, trap]) {
+    for trap in FALSE_POSITIVES.iter().flat_map(|trap| [trap, trap]) {
         tracker.line(0, trap.as_bytes(), at(2000));
         assert_eq!(short(tracker.progress()), "-", "{trap:?} behind others");
     }
@@ -209,19 +209,19 @@ fn a_file_is_done_when_its_bar_is_full_and_begins_again_with_the_next() {
 #[test]
 fn news_come_ten_times_a_second_and_the_last_one_always() {
     let mut tracker = tracker();
-    assert_eq!((tracker.news(at(0)), tracker.due()), (None, None));
+    assert_eq!((tracker.take_update(at(0)), tracker.due()), (None, None));
     let mut told = Vec::new();
     for tick in 0..1000 {
         tracker.line(0, format!("[{tick}/2000] x").as_bytes(), at(tick));
-        told.extend(tracker.news(at(tick)).map(|progress| progress.current));
+        told.extend(tracker.take_update(at(tick)).map(|progress| progress.current));
     }
     assert_eq!(told.len(), 10, "{told:?}");
     let due = tracker.due().unwrap();
     assert!(due <= at(1000), "{due}");
-    assert_eq!(tracker.news(due).unwrap().current, Some(999));
-    assert_eq!(tracker.news(due.after(BETWEEN)), None);
+    assert_eq!(tracker.take_update(due).unwrap().current, Some(999));
+    assert_eq!(tracker.take_update(due.plus(MIN_UPDATE_INTERVAL)), None);
     tracker.line(0, b"ninja: build stopped: subcommand failed.", due);
-    assert_eq!(tracker.news(due).unwrap().state, ProgressState::Error, "the end is told at once");
+    assert_eq!(tracker.take_update(due).unwrap().state, ProgressState::Error, "the end is told at once");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn an_end_that_is_said_again_and_again_is_told_ten_times_a_second_at_most() {
         let mut told = 0;
         for tick in 0..1000 {
             tracker.line(0, line.as_bytes(), at(tick));
-            told += usize::from(tracker.news(at(tick)).is_some());
+            told += usize::from(tracker.take_update(at(tick)).is_some());
         }
         assert!((1..=most).contains(&told), "{line:?} was told {told} times");
     }
@@ -242,15 +242,15 @@ fn an_end_that_is_said_again_and_again_is_told_ten_times_a_second_at_most() {
 fn after_fifteen_seconds_of_nothing_it_is_stale() {
     let mut tracker = tracker();
     after(&mut tracker, &["[1/40] a", "[2/40] b", "[3/40] c", "[4/40] d", "some other line"]);
-    let progress = tracker.news(at(4000)).unwrap();
+    let progress = tracker.take_update(at(4000)).unwrap();
     assert!(progress.eta.is_some() && !progress.stale);
     assert_eq!(tracker.due(), Some(at(18_000)));
-    assert_eq!(tracker.news(at(17_999)), None);
-    let progress = tracker.news(at(18_000)).unwrap();
+    assert_eq!(tracker.take_update(at(17_999)), None);
+    let progress = tracker.take_update(at(18_000)).unwrap();
     assert!(progress.eta.is_none() && progress.stale);
-    assert_eq!((tracker.news(at(99_000)), tracker.due()), (None, None));
+    assert_eq!((tracker.take_update(at(99_000)), tracker.due()), (None, None));
     tracker.line(0, b"[4/40] still at it", at(100_000));
-    assert!(!tracker.news(at(100_000)).unwrap().stale);
+    assert!(!tracker.take_update(at(100_000)).unwrap().stale);
 }
 
 #[test]
@@ -294,5 +294,5 @@ fn whatever_comes_it_neither_panics_nor_grows() {
         tracker.line(0, &line, at(round));
         tracker.open(0, &line, at(round));
     }
-    assert!(tracker.open.as_ref().is_none_or(|(_, text)| text.len() < 400));
+    assert!(tracker.open_line.as_ref().is_none_or(|(_, text)| text.len() < 400));
 }

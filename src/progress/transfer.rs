@@ -8,24 +8,24 @@ use regex::Regex;
 use crate::event::ProgressState;
 
 use super::Recogniser;
-use super::report::{Report, Seen, amount, share, words};
+use super::report::{ObservedLine, ProgressReport, parse_amount, percent_of, words};
 
 /// Most layers of one image that are told apart; no image has more than 127.
-const LAYERS: usize = 128;
+const MAX_IMAGE_LAYERS: usize = 128;
 
 /// curl without `-#`: a heading, then rows of twelve columns.
 #[derive(Debug, Default)]
-pub(super) struct Curl {
-    heading: bool,
+pub(super) struct CurlRecogniser {
+    heading_seen: bool,
 }
 
-impl Recogniser for Curl {
-    fn see(&mut self, seen: &Seen<'_>) -> Option<Report> {
+impl Recogniser for CurlRecogniser {
+    fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport> {
         if seen.text.starts_with("  % Total    % Received") {
-            self.heading = true;
+            self.heading_seen = true;
             return None;
         }
-        if !self.heading || !seen.text.starts_with([' ', '1']) {
+        if !self.heading_seen || !seen.text.starts_with([' ', '1']) {
             return None;
         }
         let columns: Vec<_> = seen.text.split_whitespace().collect();
@@ -34,60 +34,69 @@ impl Recogniser for Curl {
             return None;
         }
         let percent = percent.parse().ok().filter(|percent| (0.0..=100.0).contains(percent))?;
-        let (total, current) = (amount(total)?, amount(received)?);
+        let (total, current) = (parse_amount(total)?, parse_amount(received)?);
         let message = words(&format!("{speed}B/s"));
         if total == 0 {
             let state = Some(ProgressState::Indeterminate);
-            return Some(Report { current: (current > 0).then_some(current), message, state, ..Report::default() });
+            return Some(ProgressReport {
+                current: (current > 0).then_some(current),
+                message,
+                state,
+                ..ProgressReport::default()
+            });
         }
         // What it shows of bytes is rounded.
-        Some(Report {
+        Some(ProgressReport {
             percent: Some(percent),
             current: Some(current.min(total)),
             total: Some(total),
             message,
-            ..Report::default()
+            ..ProgressReport::default()
         })
     }
 }
 
-static COPIED: LazyLock<Regex> = LazyLock::new(|| {
+static DD_REGEX: LazyLock<Regex> = LazyLock::new(|| {
     let shape = r"^(\d+) bytes(?: \([^)]*\))? (?:copied|transferred), [\d.e-]+ s(?:ecs)?, (\S+ ?\S*/s)";
     Regex::new(shape).expect("it is an expression")
 });
 
 /// `dd status=progress`: how much, but not of how much.
 #[derive(Debug)]
-pub(super) struct Dd;
+pub(super) struct DdRecogniser;
 
-impl Recogniser for Dd {
-    fn see(&mut self, seen: &Seen<'_>) -> Option<Report> {
+impl Recogniser for DdRecogniser {
+    fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport> {
         if !seen.text.starts_with(|c: char| c.is_ascii_digit()) || !seen.text.contains(" bytes") {
             return None;
         }
-        let found = COPIED.captures(seen.text)?;
-        Some(Report {
+        let found = DD_REGEX.captures(seen.text)?;
+        Some(ProgressReport {
             current: found.get(1)?.as_str().parse().ok(),
             message: words(found.get(2)?.as_str()),
             state: Some(ProgressState::Indeterminate),
-            ..Report::default()
+            ..ProgressReport::default()
         })
     }
 }
 
 /// `docker pull` and its like: `a3ed95caeb02: Downloading [==>   ] 2.5MB/12.5MB`.
 #[derive(Debug, Default)]
-pub(super) struct Layers {
+pub(super) struct DockerLayersRecogniser {
     /// How much of each is done, 0 to 1: half for fetching, half for unpacking.
     layers: BTreeMap<u64, f64>,
 }
 
-impl Recogniser for Layers {
-    fn see(&mut self, seen: &Seen<'_>) -> Option<Report> {
+impl Recogniser for DockerLayersRecogniser {
+    fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport> {
         if let Some((_, image)) = seen.text.split_once(": Pulling from ").filter(|_| !seen.open) {
             self.layers.clear();
             let message = words(&format!("Pulling {image}"));
-            return Some(Report { message, state: Some(ProgressState::Indeterminate), ..Report::default() });
+            return Some(ProgressReport {
+                message,
+                state: Some(ProgressState::Indeterminate),
+                ..ProgressReport::default()
+            });
         }
         let (id, what) = seen.text.split_once(": ").filter(|(id, _)| id.len() == 12)?;
         let id = u64::from_str_radix(id, 16).ok()?;
@@ -103,7 +112,7 @@ impl Recogniser for Layers {
             ("Pull complete" | "Already exists", _) => 1.0,
             _ => return None,
         };
-        if self.layers.len() >= LAYERS && !self.layers.contains_key(&id) {
+        if self.layers.len() >= MAX_IMAGE_LAYERS && !self.layers.contains_key(&id) {
             return None;
         }
         let known = self.layers.entry(id).or_default();
@@ -112,13 +121,13 @@ impl Recogniser for Layers {
         let (whole, all) = (u64::try_from(whole).ok()?, u64::try_from(self.layers.len()).ok()?);
         #[expect(clippy::cast_precision_loss, reason = "there are at most 128 layers")]
         let percent = 100.0 * self.layers.values().sum::<f64>() / self.layers.len() as f64;
-        Some(Report {
+        Some(ProgressReport {
             percent: Some(percent),
             current: Some(whole),
             total: Some(all),
             phase: words(word),
-            shuffled: true,
-            ..Report::default()
+            out_of_order: true,
+            ..ProgressReport::default()
         })
     }
 }
@@ -126,6 +135,6 @@ impl Recogniser for Layers {
 /// `2.5MB/12.5MB` as a number from 0 to 1.
 fn fraction(counts: &str) -> Option<f64> {
     let (current, total) = counts.trim().split_once('/')?;
-    let (current, total) = (amount(current)?, amount(total.split(' ').next()?)?);
-    (total > 0 && current <= total).then(|| share(current, total) / 100.0)
+    let (current, total) = (parse_amount(current)?, parse_amount(total.split(' ').next()?)?);
+    (total > 0 && current <= total).then(|| percent_of(current, total) / 100.0)
 }

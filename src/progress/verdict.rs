@@ -8,31 +8,31 @@ use regex::Regex;
 use crate::event::ProgressState;
 
 use super::Recogniser;
-use super::report::{Report, Seen, words};
+use super::report::{ObservedLine, ProgressReport, words};
 
-static PYTEST: LazyLock<Regex> = LazyLock::new(|| {
+static PYTEST_REGEX: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^=+ (.*\d+ (?:passed|failed|errors?).*) in [\d.]+s.* =+$").expect("it is an expression")
 });
 
 /// These words count only where progress was seen before.
 #[derive(Debug)]
-pub(super) struct Verdict;
+pub(super) struct VerdictRecogniser;
 
-impl Recogniser for Verdict {
-    fn see(&mut self, seen: &Seen<'_>) -> Option<Report> {
+impl Recogniser for VerdictRecogniser {
+    fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport> {
         let text = seen.text.trim_end();
         if seen.open {
-            return spins(text).then(|| Report::of_state(ProgressState::Indeterminate));
+            return is_spinner(text).then(|| ProgressReport::of_state(ProgressState::Indeterminate));
         }
         let state = match text.bytes().next()? {
             b'n' if text.starts_with("ninja: build stopped") || text.starts_with("npm error") => ProgressState::Error,
             b'm' if make_failed(text) => ProgressState::Error,
             b'e' if text.starts_with("error: could not compile") => ProgressState::Error,
             b'=' => return pytest(text),
-            b' ' if finished(text) => ProgressState::Done,
+            b' ' if cargo_finished(text) => ProgressState::Done,
             _ => return None,
         };
-        Some(Report { message: words(text), verdict: true, ..Report::of_state(state) })
+        Some(ProgressReport { message: words(text), needs_prior_progress: true, ..ProgressReport::of_state(state) })
     }
 }
 
@@ -42,18 +42,18 @@ fn make_failed(text: &str) -> bool {
 }
 
 /// Cargo: "    Finished `dev` profile [unoptimized + debuginfo] target(s) in 2.31s".
-fn finished(text: &str) -> bool {
+fn cargo_finished(text: &str) -> bool {
     text.trim_start().starts_with("Finished ") && text.contains(" target(s) in ")
 }
 
-fn pytest(text: &str) -> Option<Report> {
-    let words_of = words(PYTEST.captures(text)?.get(1)?.as_str())?;
+fn pytest(text: &str) -> Option<ProgressReport> {
+    let words_of = words(PYTEST_REGEX.captures(text)?.get(1)?.as_str())?;
     let failed = words_of.contains("failed") || words_of.contains("error");
     let state = if failed { ProgressState::Error } else { ProgressState::Done };
-    Some(Report { message: Some(words_of), verdict: true, ..Report::of_state(state) })
+    Some(ProgressReport { message: Some(words_of), needs_prior_progress: true, ..ProgressReport::of_state(state) })
 }
 
 /// Whether it is a spinner of Braille dots, as npm and many others draw it, with some words at most.
-fn spins(text: &str) -> bool {
+fn is_spinner(text: &str) -> bool {
     text.trim_start().starts_with(|c| ('\u{2801}'..='\u{28ff}').contains(&c))
 }

@@ -11,7 +11,7 @@ use crate::config::Restart;
 #[derive(Debug)]
 pub(super) struct Backoff {
     first: Duration,
-    longest: Duration,
+    max: Duration,
     limit: Option<(u32, Duration)>,
     failures: u32,
     /// When it was started again, within the window of the limit.
@@ -21,7 +21,7 @@ pub(super) struct Backoff {
 impl Backoff {
     pub(super) fn new(restart: &Restart) -> Self {
         let (first, longest) = (*restart.backoff.start(), *restart.backoff.end());
-        Self { first, longest, limit: restart.limit, failures: 0, restarts: VecDeque::new() }
+        Self { first, max: longest, limit: restart.limit, failures: 0, restarts: VecDeque::new() }
     }
 
     /// How often it failed in a row.
@@ -34,7 +34,7 @@ impl Backoff {
     /// The first time, then twice as long after each further failure. Success, or to run for longer than the longest
     /// wait, begins anew.
     pub(super) fn wait(&mut self, failed: bool, ran: Duration, now: Instant) -> Option<Duration> {
-        if !failed || ran > self.longest {
+        if !failed || ran > self.max {
             self.failures = 0;
         }
         self.failures += u32::from(failed);
@@ -46,7 +46,7 @@ impl Backoff {
             self.restarts.push_back(now);
         }
         let doubled = 2u32.saturating_pow(self.failures.saturating_sub(1));
-        Some(self.first.saturating_mul(doubled).min(self.longest))
+        Some(self.first.saturating_mul(doubled).min(self.max))
     }
 }
 
@@ -54,16 +54,16 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const ONE_SECOND: Duration = Duration::from_secs(1);
 
     fn backoff(limit: Option<(u32, Duration)>) -> Backoff {
-        Backoff::new(&Restart { backoff: SECOND..=10 * SECOND, limit, ..Restart::default() })
+        Backoff::new(&Restart { backoff: ONE_SECOND..=10 * ONE_SECOND, limit, ..Restart::default() })
     }
 
     #[test]
     fn each_failure_doubles_the_wait_up_to_the_longest() {
         let (mut backoff, now) = (backoff(None), Instant::now());
-        let waits: Vec<_> = (0..40).map(|_| backoff.wait(true, SECOND, now).unwrap().as_secs()).collect();
+        let waits: Vec<_> = (0..40).map(|_| backoff.wait(true, ONE_SECOND, now).unwrap().as_secs()).collect();
         assert_eq!(waits[..6], [1, 2, 4, 8, 10, 10]);
         assert_eq!((waits[39], backoff.failures()), (10, 40));
     }
@@ -74,16 +74,16 @@ mod tests {
         for (failed, ran, wait, failures) in
             [(true, 1, 1, 1), (true, 1, 2, 2), (false, 1, 1, 0), (true, 1, 1, 1), (true, 10, 2, 2), (true, 11, 1, 1)]
         {
-            assert_eq!(backoff.wait(failed, ran * SECOND, now), Some(wait * SECOND));
+            assert_eq!(backoff.wait(failed, ran * ONE_SECOND, now), Some(wait * ONE_SECOND));
             assert_eq!(backoff.failures(), failures);
         }
     }
 
     #[test]
     fn more_often_than_the_limit_is_too_often() {
-        let (mut backoff, now) = (backoff(Some((2, 60 * SECOND))), Instant::now());
+        let (mut backoff, now) = (backoff(Some((2, 60 * ONE_SECOND))), Instant::now());
         for (after, allowed) in [(0, true), (10, true), (20, false), (59, false), (60, true), (61, false), (70, true)] {
-            assert_eq!(backoff.wait(true, SECOND, now + after * SECOND).is_some(), allowed, "after {after} s");
+            assert_eq!(backoff.wait(true, ONE_SECOND, now + after * ONE_SECOND).is_some(), allowed, "after {after} s");
         }
     }
 }

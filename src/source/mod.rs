@@ -4,22 +4,22 @@
 //! once and in order; a half line is shown while it grows, and is given out when nothing more can come; what could not be
 //! delivered is a loss event; how the source is, its state events say. None of them ends the daemon.
 
+mod driver;
 mod supervisor;
-mod keeper;
 mod backoff;
-mod feed;
-mod give;
+mod pipeline;
+mod emit;
 mod progress;
 mod file;
 mod process;
 mod journal;
 mod push;
 #[cfg(test)]
-mod bench;
+mod testing;
 
-pub(crate) use file::{Wakes, denied, is_hidden};
+pub(crate) use driver::run;
+pub(crate) use file::{Watcher, denied, is_hidden};
 pub(crate) use process::{Children, Tee, become_child, signal_number};
-pub(crate) use supervisor::run;
 
 use std::ffi::OsString;
 use std::future::pending;
@@ -31,12 +31,12 @@ use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::control::Inbox;
+use crate::control::CommandReceiver;
 use crate::event::Time;
 
 /// What of a source its configuration does not say. The default is what the daemon wants; `rtlogd run` differs.
 #[derive(Debug, Default)]
-pub(crate) struct Options {
+pub(crate) struct SourceOptions {
     /// Pass on what a process writes, unchanged, after it was appended. Its reader then slows the process.
     pub(crate) tee: Option<Tee>,
     /// The process reads our standard input, instead of none.
@@ -46,11 +46,11 @@ pub(crate) struct Options {
     pub(crate) same_group: bool,
     /// End the stream when the process is not started again; otherwise it stays, so that its readers do. What leaves the
     /// process's group on purpose then lives on, as it does behind a shell.
-    pub(crate) closes: bool,
+    pub(crate) end_stream: bool,
     /// Signals for the process.
     pub(crate) signals: Option<mpsc::Receiver<Signal>>,
     /// Commands for the process.
-    pub(crate) inbox: Option<Inbox>,
+    pub(crate) inbox: Option<CommandReceiver>,
     /// Where the process is entered as one of ours.
     pub(crate) children: Children,
 }
@@ -75,19 +75,19 @@ impl SourceError {
     }
 
     /// The error and its cause in one line.
-    pub(crate) fn in_full(&self) -> String {
+    pub(crate) fn with_cause(&self) -> String {
         format!("{self}: {}", self.io())
     }
 }
 
 /// A moment by both clocks: the one for waiting, and the one for people.
 #[derive(Debug, Clone, Copy)]
-struct Now {
+struct ClockReading {
     instant: Instant,
     time: Time,
 }
 
-impl Now {
+impl ClockReading {
     /// The only look at the clocks.
     fn read() -> Self {
         Self { instant: Instant::now(), time: SystemTime::now().into() }

@@ -9,26 +9,26 @@ use crate::event::{Flags, Time};
 use crate::progress::Tracker;
 use crate::stream::Batch;
 
-use super::Now;
+use super::ClockReading;
 
 /// The progress of one source, if it is wanted.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct SourceProgress {
     tracker: Option<Tracker>,
     due: Option<Instant>,
     /// When it was called last, by both clocks.
-    last: Option<Now>,
+    last: Option<ClockReading>,
 }
 
-impl Watch {
+impl SourceProgress {
     pub(super) fn new(spec: &Stream) -> Self {
         let full_is_done = match &spec.source {
             SourceKind::File(_) | SourceKind::Journal(_) | SourceKind::Push => true,
             SourceKind::Process(_) => false,
         };
         let tracker = match &spec.progress {
-            config::Progress::Off => None,
-            config::Progress::On(patterns) => {
+            config::ProgressDetection::Off => None,
+            config::ProgressDetection::On(patterns) => {
                 Some(Tracker::new(patterns.iter().map(|pattern| pattern.regex().clone()).collect(), full_is_done))
             }
         };
@@ -45,7 +45,7 @@ impl Watch {
     }
 
     /// Looks at what there is of an unfinished line, and adds to `batch` what is to be told by now.
-    pub(super) fn open(&mut self, lane: usize, text: &[u8], now: Now, batch: &mut Batch) {
+    pub(super) fn open(&mut self, lane: usize, text: &[u8], now: ClockReading, batch: &mut Batch) {
         if let Some(tracker) = &mut self.tracker {
             tracker.open(lane, text, now.time);
             self.tell(now, batch);
@@ -62,14 +62,14 @@ impl Watch {
         if let Some(last) = self.last
             && (looked || self.due.is_some_and(|due| due <= now))
         {
-            let time = last.time.after(now.saturating_duration_since(last.instant));
-            self.tell(Now { instant: now, time }, batch);
+            let time = last.time.plus(now.saturating_duration_since(last.instant));
+            self.tell(ClockReading { instant: now, time }, batch);
         }
     }
 
-    fn tell(&mut self, now: Now, batch: &mut Batch) {
+    fn tell(&mut self, now: ClockReading, batch: &mut Batch) {
         let Some(tracker) = &mut self.tracker else { return };
-        if let Some(progress) = tracker.news(now.time) {
+        if let Some(progress) = tracker.take_update(now.time) {
             batch.progress(progress);
         }
         let wait = |due: Time| Duration::try_from_secs_f64(due.seconds_since(now.time)).unwrap_or_default();

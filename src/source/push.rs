@@ -12,54 +12,56 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::Stream;
-use crate::control::{Command, Inbox, Order, Pushed, Refused, Reply, Tally, pusher};
+use crate::control::{
+    Command, CommandError, CommandReceiver, CommandReply, CommandRequest, PushTally, PushedChunk, push_channel,
+};
 use crate::event::Position;
 use crate::stream::Batch;
 
-use super::feed::Feed;
-use super::{Now, until};
+use super::pipeline::LinePipeline;
+use super::{ClockReading, until};
 
 /// Most senders at once. Each holds at most half a line and what one read of its connection gave.
-const SENDERS: usize = 256;
+const MAX_SENDERS: usize = 256;
 
 /// What came from a sender, by its lane.
-type Came = (usize, Option<Pushed>, mpsc::Receiver<Pushed>);
+type ReceivedPush = (usize, Option<PushedChunk>, mpsc::Receiver<PushedChunk>);
 
 /// A stream that is filled by whoever sends lines.
-pub(super) struct Push {
-    feed: Feed,
-    inbox: Option<Inbox>,
+pub(super) struct PushSource {
+    feed: LinePipeline,
+    inbox: Option<CommandReceiver>,
     /// What each sender sends next.
-    coming: FuturesUnordered<BoxFuture<'static, Came>>,
+    receivers: FuturesUnordered<BoxFuture<'static, ReceivedPush>>,
     /// What became of what each sent; `None` where a lane is free.
-    tallies: Vec<Option<Tally>>,
+    tallies: Vec<Option<PushTally>>,
 }
 
 /// Whose lines were added to a batch, and who waits for them.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(super) struct PushedBatch {
     lane: Option<usize>,
-    waits: Option<Pushed>,
+    waits: Option<PushedChunk>,
 }
 
-impl Push {
-    pub(super) fn new(spec: &Stream, inbox: Option<Inbox>) -> Self {
+impl PushSource {
+    pub(super) fn new(spec: &Stream, inbox: Option<CommandReceiver>) -> Self {
         let (coming, tallies) = (FuturesUnordered::new(), Vec::new());
-        Self { feed: Feed::new(spec, []), inbox, coming, tallies }
+        Self { feed: LinePipeline::new(spec, []), inbox, receivers: coming, tallies }
     }
 
     /// Adds what comes next, from one sender, to `batch`; then it is to be appended, and [`appended`](Self::appended) is to be
     /// told. May be dropped at any time.
-    pub(super) async fn next(&mut self, batch: &mut Batch) -> Turn {
+    pub(super) async fn next(&mut self, batch: &mut Batch) -> PushedBatch {
         loop {
             let due = self.feed.due();
             select! {
-                Some(came) = self.coming.next() => return self.take(came, batch),
-                order = next_of(&mut self.inbox) => self.order(order),
+                Some(came) = self.receivers.next() => return self.take(came, batch),
+                order = next_command(&mut self.inbox) => self.order(order),
                 () = until(due) => {
                     // No later: then it is about one sender alone.
                     let gave = self.feed.show(due.unwrap_or_else(Instant::now), batch);
-                    return Turn { lane: gave.first().copied(), waits: None };
+                    return PushedBatch { lane: gave.first().copied(), waits: None };
                 }
             }
         }
@@ -67,15 +69,15 @@ impl Push {
 
     /// Nothing more is taken: half lines are at their end.
     pub(super) fn finish(&mut self, batch: &mut Batch) {
-        self.coming.clear();
+        self.receivers.clear();
         for lane in 0..self.tallies.len() {
-            self.leave(lane, batch);
+            self.drop_sender(lane, batch);
         }
     }
 
     /// The `lines` of a turn are in the stream, the last of them as `last`.
-    pub(super) fn appended(&mut self, turn: Turn, lines: usize, last: Position) {
-        let Turn { lane, waits } = turn;
+    pub(super) fn appended(&mut self, turn: PushedBatch, lines: usize, last: Position) {
+        let PushedBatch { lane, waits } = turn;
         let mut tally = lane.and_then(|lane| self.tallies.get(lane).copied().flatten()).unwrap_or_default();
         if let Some(before) = (lines as u64).checked_sub(1) {
             let first = Position { number: last.number.saturating_sub(before), ..last };
@@ -87,16 +89,16 @@ impl Push {
             *slot = slot.and(Some(tally)).filter(|_| !over);
         }
         if let Some(pushed) = waits {
-            pushed.taken(tally);
+            pushed.acknowledge(tally);
         }
     }
 
-    fn take(&mut self, (lane, came, from): Came, batch: &mut Batch) -> Turn {
-        let now = Now::read();
+    fn take(&mut self, (lane, came, from): ReceivedPush, batch: &mut Batch) -> PushedBatch {
+        let now = ClockReading::read();
         let Some(pushed) = came else {
             // It went away without a word.
-            self.leave(lane, batch);
-            return Turn::default();
+            self.drop_sender(lane, batch);
+            return PushedBatch::default();
         };
         self.feed.push(lane, &pushed.bytes, now, batch);
         if pushed.last {
@@ -105,21 +107,21 @@ impl Push {
         } else {
             self.listen(lane, from);
         }
-        Turn { lane: Some(lane), waits: Some(pushed) }
+        PushedBatch { lane: Some(lane), waits: Some(pushed) }
     }
 
-    fn leave(&mut self, lane: usize, batch: &mut Batch) {
+    fn drop_sender(&mut self, lane: usize, batch: &mut Batch) {
         if self.tallies.get_mut(lane).and_then(Option::take).is_some() {
-            self.feed.finish(lane, Now::read(), batch);
+            self.feed.finish(lane, ClockReading::read(), batch);
             self.feed.remove(lane);
         }
     }
 
-    fn listen(&mut self, lane: usize, mut from: mpsc::Receiver<Pushed>) {
-        self.coming.push(Box::pin(async move { (lane, from.recv().await, from) }));
+    fn listen(&mut self, lane: usize, mut from: mpsc::Receiver<PushedChunk>) {
+        self.receivers.push(Box::pin(async move { (lane, from.recv().await, from) }));
     }
 
-    fn order(&mut self, order: Order) {
+    fn order(&mut self, order: CommandRequest) {
         let origin = match &order.command {
             Command::Push(origin) => origin.clone(),
             Command::Input(_)
@@ -131,25 +133,25 @@ impl Push {
             | Command::Stop
             | Command::Restart
             | Command::Resize { .. }
-            | Command::Attach => return order.answer(Err(Refused::NotAProcess)),
+            | Command::Attach => return order.answer(Err(CommandError::NotAProcess)),
         };
         let lane = self.tallies.iter().position(Option::is_none).unwrap_or(self.tallies.len());
-        if lane >= SENDERS {
-            return order.answer(Err(Refused::Crowd));
+        if lane >= MAX_SENDERS {
+            return order.answer(Err(CommandError::TooManySenders));
         }
         if lane == self.tallies.len() {
             self.tallies.push(None);
         }
-        self.tallies[lane] = Some(Tally::default());
+        self.tallies[lane] = Some(PushTally::default());
         self.feed.add(lane, origin);
-        let (pusher, from) = pusher();
+        let (pusher, from) = push_channel();
         self.listen(lane, from);
-        order.answer(Ok(Reply::Pushing(pusher)));
+        order.answer(Ok(CommandReply::Pushing(pusher)));
     }
 }
 
 /// The next command; never, once nobody can send one.
-async fn next_of(inbox: &mut Option<Inbox>) -> Order {
+async fn next_command(inbox: &mut Option<CommandReceiver>) -> CommandRequest {
     match inbox {
         Some(receiver) => match receiver.recv().await {
             Some(order) => order,

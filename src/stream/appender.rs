@@ -10,57 +10,71 @@ use tokio::sync::watch;
 
 use crate::event::{Loss, Position, SourceState, Time};
 
-use super::course::Turn;
-use super::history::{Next, Outcome, Recorder};
-use super::log::Shared;
-use super::memory::Share;
+use super::budget::BudgetShare;
+use super::history::{NextEvent, RecordOutcome, Recorder};
+use super::log::LogShared;
 use super::numbering::Numbering;
-use super::private::PRIVATE_KEY;
+use super::private::PRIVATE_CHECKPOINT_KEY;
 use super::ring::Ring;
-use super::segment::{Batch, Opened, Segment};
+use super::segment::{Batch, OpenLineChange, Segment};
+use super::status::StatusChange;
 
 /// Of a log's memory at most this part is for encoded bytes: they can be made again, events cannot.
-const SLOTS_SHARE: usize = 4;
+const SLOT_MEMORY_DIVISOR: usize = 4;
 
 /// The one writer of a log. Dropping it ends the log: readers get what is left, then their end.
 #[derive(Debug)]
 pub struct Appender {
     ring: Arc<watch::Sender<Ring>>,
-    shared: Arc<Shared>,
+    shared: Arc<LogShared>,
     memory: usize,
-    share: Share,
+    budget_share: BudgetShare,
     recorder: Option<Box<Recorder>>,
     /// What the source said last of itself.
     state: Option<Arc<SourceState>>,
     /// What is to be said with the next batch.
-    owed: Batch,
+    queued: Batch,
     /// Whether the history says that the stream is private, or will with the next batch that it takes.
     private_recorded: bool,
 }
 
 /// What is published together.
 #[derive(Debug, Default)]
-struct News {
+struct Publication {
     segments: Vec<Segment>,
     state: Option<Arc<SourceState>>,
-    open: Opened,
+    open: OpenLineChange,
     /// How many bytes of the source are unread, if that was said.
     lag: Option<u64>,
-    course: Vec<Turn>,
+    status_changes: Vec<StatusChange>,
     /// A new epoch begins before them.
     epoch: Option<Position>,
 }
 
 impl Appender {
-    pub(super) fn new(ring: Arc<watch::Sender<Ring>>, shared: Arc<Shared>, memory: usize, share: Share) -> Self {
-        Self { ring, shared, memory, share, recorder: None, state: None, owed: Batch::new(), private_recorded: false }
+    pub(super) fn new(
+        ring: Arc<watch::Sender<Ring>>,
+        shared: Arc<LogShared>,
+        memory: usize,
+        share: BudgetShare,
+    ) -> Self {
+        Self {
+            ring,
+            shared,
+            memory,
+            budget_share: share,
+            recorder: None,
+            state: None,
+            queued: Batch::new(),
+            private_recorded: false,
+        }
     }
 
     /// One whose batches are recorded.
     pub(super) fn recorded(mut self, recorder: Recorder, damaged: bool, was_private: bool) -> Self {
         self.private_recorded = was_private;
         if damaged {
-            self.owe_loss("the history on disk is damaged");
+            self.queue_loss("the history on disk is damaged");
         }
         self.recorder = Some(Box::new(recorder));
         self
@@ -73,20 +87,20 @@ impl Appender {
     }
 
     /// Says with the next batch that the source may have failed to deliver something, nobody knows how much.
-    pub fn owe_loss(&mut self, reason: &str) {
-        self.owed.loss(SystemTime::now().into(), &Loss { missed: None, bytes: None, reason: reason.to_owned() });
+    pub fn queue_loss(&mut self, reason: &str) {
+        self.queued.loss(SystemTime::now().into(), &Loss { missed: None, bytes: None, reason: reason.to_owned() });
     }
 
     /// Appends all of `batch`, with the numbers that come next, and leaves it empty. Do not drop it before it is done.
     ///
     /// With a history it waits until the batch is recorded, for half a second at most.
     pub async fn append(&mut self, batch: &mut Batch) {
-        if self.owed.has_events() {
-            let mut owed = std::mem::take(&mut self.owed);
-            self.add(&mut owed).await;
+        if self.queued.has_events() {
+            let mut owed = std::mem::take(&mut self.queued);
+            self.append_batch(&mut owed).await;
         }
         if !batch.is_empty() {
-            self.add(batch).await;
+            self.append_batch(batch).await;
         }
     }
 
@@ -98,7 +112,7 @@ impl Appender {
     pub async fn append_numbered(&mut self, first: Position, missed: Option<u64>, batch: &mut Batch) -> bool {
         let mut taken = false;
         self.ring.send_if_modified(|ring| {
-            taken = ring.go_on_at(first, missed);
+            taken = ring.continue_at(first, missed);
             false
         });
         if taken {
@@ -113,34 +127,35 @@ impl Appender {
         ring.numbering().seen(ring.end())
     }
 
-    async fn add(&mut self, batch: &mut Batch) {
+    async fn append_batch(&mut self, batch: &mut Batch) {
         let (id, seq) = {
             let ring = self.ring.borrow();
             (ring.numbering().next_id(), ring.numbering().next())
         };
         let mut places = std::mem::take(&mut batch.places);
         if self.recorder.is_some() {
-            places.extend(self.private_place());
+            places.extend(self.private_checkpoint());
         }
         let (state, open) = (batch.state.take(), std::mem::take(&mut batch.open));
         self.shared.count_redacted(std::mem::take(&mut batch.redacted));
-        let (lag, course) = (batch.lag.take(), std::mem::take(&mut batch.course));
-        let mut news = News { segments: batch.cut(id, seq), state, open, lag, course, epoch: None };
+        let (lag, course) = (batch.lag.take(), std::mem::take(&mut batch.status_changes));
+        let mut news =
+            Publication { segments: batch.cut(id, seq), state, open, lag, status_changes: course, epoch: None };
         if news.state.is_some() {
             self.state.clone_from(&news.state);
         }
         if self.recorder.is_some() && !(news.segments.is_empty() && places.is_empty()) {
             let recorded = match &mut self.recorder {
                 Some(recorder) => {
-                    let next = Next::of(self.ring.borrow().numbering(), recorder.end());
-                    let memory = |from| in_memory(&self.ring, from);
+                    let next = NextEvent::of(self.ring.borrow().numbering(), recorder.end());
+                    let memory = |from| segments_in_memory(&self.ring, from);
                     recorder.record(next, memory, &news.segments, places).await
                 }
-                None => Outcome::Recorded,
+                None => RecordOutcome::Recorded,
             };
-            if let Outcome::Failed(reason) = recorded {
+            if let RecordOutcome::Failed(reason) = recorded {
                 warn!(stream:% = self.shared.name, reason = reason.as_str(); "not recorded: only in memory from now on");
-                news = fall_back(id, seq, news, reason);
+                news = begin_memory_epoch(id, seq, news, reason);
             }
         }
         self.publish(news);
@@ -149,38 +164,38 @@ impl Appender {
     /// What the history is to record of whether the stream is private, where it says something else.
     ///
     /// It goes into the same write as the events, so no private line is recorded without it.
-    fn private_place(&mut self) -> Option<(String, Option<String>)> {
+    fn private_checkpoint(&mut self) -> Option<(String, Option<String>)> {
         let private = self.shared.private.is_set();
         let before = std::mem::replace(&mut self.private_recorded, private);
-        (before != private).then(|| (PRIVATE_KEY.to_owned(), private.then(|| "true".to_owned())))
+        (before != private).then(|| (PRIVATE_CHECKPOINT_KEY.to_owned(), private.then(|| "true".to_owned())))
     }
 
-    fn publish(&mut self, news: News) {
+    fn publish(&mut self, news: Publication) {
         let slots = {
             let mut views = self.shared.views();
-            views.keep_within(self.memory / SLOTS_SHARE);
+            views.limit_slot_bytes(self.memory / SLOT_MEMORY_DIVISOR);
             views.bytes()
         };
-        let range = self.recorder.as_ref().map(|recorder| recorder.range());
+        let range = self.recorder.as_ref().map(|recorder| recorder.seq_range());
         let mut bytes = slots;
         self.ring.send_modify(|ring| {
             if let Some(first) = news.epoch {
-                ring.go_on_at(first, Some(0));
+                ring.continue_at(first, Some(0));
             }
             if let Some(lag) = news.lag {
                 ring.set_lag(lag);
             }
-            ring.hear(news.state, news.open, !news.segments.is_empty());
-            ring.course.hear(news.course);
+            ring.update_source(news.state, news.open, !news.segments.is_empty());
+            ring.status.apply(news.status_changes);
             for segment in news.segments {
                 ring.push(segment);
             }
-            tell_range(ring, range);
+            update_history_range(ring, range);
             ring.trim(self.memory.saturating_sub(slots));
             bytes += ring.bytes();
         });
-        self.share.report(bytes);
-        let degraded = self.recorder.as_ref().and_then(|recorder| recorder.degraded());
+        self.budget_share.report(bytes);
+        let degraded = self.recorder.as_ref().and_then(|recorder| recorder.degraded_reason());
         self.shared.set_degraded(degraded);
     }
 
@@ -191,14 +206,14 @@ impl Appender {
 
     /// Waits until something is due for the history, and does it; for ever without one. What it gives back is to be
     /// appended. May be dropped at any time.
-    pub async fn upkeep(&mut self) -> Batch {
+    pub async fn maintain_history(&mut self) -> Batch {
         let Some(recorder) = &mut self.recorder else { return std::future::pending().await };
         let ring = &self.ring;
-        let memory = |from| in_memory(ring, from);
-        while !recorder.upkeep(memory).await {
-            let range = recorder.range();
+        let memory = |from| segments_in_memory(ring, from);
+        while !recorder.maintain(memory).await {
+            let range = recorder.seq_range();
             ring.send_if_modified(|ring| {
-                ring.set_recorded(range);
+                ring.set_history_range(range);
                 false
             });
         }
@@ -213,7 +228,7 @@ impl Appender {
     pub async fn close(mut self) {
         if let Some(recorder) = self.recorder.take() {
             let ring = self.ring.clone();
-            if let Err(error) = recorder.close(|from| in_memory(&ring, from)).await {
+            if let Err(error) = recorder.close(|from| segments_in_memory(&ring, from)).await {
                 let errno = error.raw_os_error();
                 warn!(stream:% = self.shared.name, errno = errno, error:% = error; "the end of the stream may not be recorded");
             }
@@ -231,22 +246,22 @@ fn again(state: &SourceState) -> SourceState {
     }
 }
 
-fn tell_range(ring: &mut Ring, range: Option<Range<u64>>) {
+fn update_history_range(ring: &mut Ring, range: Option<Range<u64>>) {
     if let Some(range) = range {
-        ring.set_recorded(range);
+        ring.set_history_range(range);
     }
 }
 
 /// The segments in memory from a place on, and how all are numbered.
-fn in_memory(ring: &watch::Sender<Ring>, from: u64) -> (Vec<Arc<Segment>>, Numbering) {
+fn segments_in_memory(ring: &watch::Sender<Ring>, from: u64) -> (Vec<Arc<Segment>>, Numbering) {
     let ring = ring.borrow();
     (ring.segments_from(from), ring.numbering().clone())
 }
 
 /// The first news that is not recorded, and why: a new epoch begins, and says so before it says the rest.
-fn fall_back(id: Position, seq: u64, news: News, reason: String) -> News {
+fn begin_memory_epoch(id: Position, seq: u64, news: Publication, reason: String) -> Publication {
     let now = Time::from(SystemTime::now());
-    let first = Position { epoch: id.epoch.after(now.millis()), number: 1 };
+    let first = Position { epoch: id.epoch.successor(now.millis()), number: 1 };
     let mut batch = Batch::new();
     batch.state(now, SourceState::Degraded { reason });
     let mut segments = batch.cut(first, seq);
@@ -257,5 +272,12 @@ fn fall_back(id: Position, seq: u64, news: News, reason: String) -> News {
         segments.push(segment);
     }
     let state = news.state.or(batch.state.take());
-    News { segments, state, open: news.open, lag: news.lag, course: news.course, epoch: Some(first) }
+    Publication {
+        segments,
+        state,
+        open: news.open,
+        lag: news.lag,
+        status_changes: news.status_changes,
+        epoch: Some(first),
+    }
 }

@@ -9,7 +9,7 @@ use super::log::Log;
 
 /// A stream as readers find it: its log, and what is said of it.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct CatalogEntry {
     /// Where its events are.
     pub log: Log,
     /// What kind of source fills it: `file`, `process`.
@@ -24,33 +24,33 @@ pub struct Entry {
 
 /// An entry, and whether another will soon be in its place.
 #[derive(Debug)]
-struct Shown {
-    entry: Entry,
-    leaves: bool,
+struct CatalogSlot {
+    entry: CatalogEntry,
+    being_replaced: bool,
 }
 
 /// All streams by name.
 #[derive(Debug, Clone, Default)]
-pub struct Catalog(Arc<RwLock<BTreeMap<StreamName, Shown>>>);
+pub struct Catalog(Arc<RwLock<BTreeMap<StreamName, CatalogSlot>>>);
 
 impl Catalog {
     /// Enters a stream; one of the same name is replaced.
-    pub fn insert(&self, entry: Entry) {
+    pub fn insert(&self, entry: CatalogEntry) {
         let name = entry.log.name().clone();
-        self.write().insert(name, Shown { entry, leaves: false });
+        self.write().insert(name, CatalogSlot { entry, being_replaced: false });
     }
 
     /// Says that the stream of that name ends to be begun anew. Its log ends, but nobody who comes back is to be sent away
     /// for good.
     pub fn hold(&self, name: &StreamName) {
         if let Some(shown) = self.write().get_mut(name) {
-            shown.leaves = true;
+            shown.being_replaced = true;
         }
     }
 
     /// Whether the stream of that name ends to be begun anew; see [`hold`](Self::hold).
-    pub fn is_held(&self, name: &StreamName) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).is_some_and(|shown| shown.leaves)
+    pub fn is_being_replaced(&self, name: &StreamName) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).is_some_and(|shown| shown.being_replaced)
     }
 
     /// Changes what is said of a stream; its log and its readers stay.
@@ -66,7 +66,7 @@ impl Catalog {
     }
 
     /// The stream of that name.
-    pub fn get(&self, name: &StreamName) -> Option<Entry> {
+    pub fn get(&self, name: &StreamName) -> Option<CatalogEntry> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).map(|shown| shown.entry.clone())
     }
 
@@ -76,12 +76,12 @@ impl Catalog {
     }
 
     /// All streams in the order of their names.
-    pub fn list(&self) -> Vec<Entry> {
+    pub fn list(&self) -> Vec<CatalogEntry> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         all.values().map(|shown| shown.entry.clone()).collect()
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<StreamName, Shown>> {
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<StreamName, CatalogSlot>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

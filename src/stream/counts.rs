@@ -1,12 +1,12 @@
 //! What came to a log since it was opened, in numbers.
 
-use crate::event::Kind;
+use crate::event::EventKind;
 
 use super::segment::Segment;
 
 /// Counts that only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub struct StreamCounts {
     /// Lines; one that was too long counts for each of its pieces.
     pub lines: u64,
     /// Bytes of these, without their ends.
@@ -19,17 +19,17 @@ pub struct Counts {
     pub gaps: u64,
 }
 
-impl Counts {
+impl StreamCounts {
     /// Counts the events of a segment.
-    pub(super) fn note(&mut self, segment: &Segment) {
+    pub(super) fn add_segment(&mut self, segment: &Segment) {
         for at in 0..segment.len() {
             match segment.kind(at).0 {
-                Kind::Line => {
+                EventKind::Line => {
                     self.lines += 1;
                     self.bytes += segment.event(at).text.len() as u64;
                 }
-                Kind::Loss => self.losses += 1,
-                Kind::State | Kind::End => {}
+                EventKind::Loss => self.losses += 1,
+                EventKind::State | EventKind::End => {}
             }
         }
     }

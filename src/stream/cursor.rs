@@ -7,18 +7,18 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::event::{Gap, OpenLine, Position, Progress, Time};
 
-use super::history::Got;
+use super::history::HistoryRead;
 use super::log::Log;
-use super::ring::{Read, Slice};
-use super::view::{Encoded, SLOT, Slot, Tick, View};
+use super::ring::{RingRead, Slice};
+use super::view::{EncodedEvents, NextSlot, SLOT_TEXT_SIZE, Slot, View};
 
 /// Where a reader begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub enum CursorStart {
     /// Just after the event with this id; if it is unknown or gone, with a gap at the oldest event kept.
     After(Position),
     /// With a gap of unknown number, at the oldest event kept.
-    Lost,
+    AfterUnknown,
     /// At the first event read at this time or later.
     Since(Time),
     /// At the last this many lines that pass the filter.
@@ -31,21 +31,21 @@ pub enum Start {
 
 /// Where a reader ends. The default is to go on as long as the log does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Until {
+pub struct CursorEnd {
     /// At what is the end of the log now.
     pub head: bool,
     /// At the end of the run.
     pub run: bool,
     /// After this many lines.
     pub lines: Option<u64>,
-    /// Before the event with this id; [`Start::Tail`] then counts back from there. If the id is unknown or gone, at once,
+    /// Before the event with this id; [`CursorStart::Tail`] then counts back from there. If the id is unknown or gone, at once,
     /// with a gap.
     pub before: Option<Position>,
 }
 
-/// [`Until`], as places of this log.
+/// [`CursorEnd`], as places of this log.
 #[derive(Debug)]
-pub(super) struct Bounds {
+pub(super) struct CursorBounds {
     pub(super) place: u64,
     pub(super) run: bool,
     pub(super) lines: Option<u64>,
@@ -64,10 +64,10 @@ pub struct Cursor {
     pub(super) next: u64,
     /// The place after the last event that it showed, or that it told its reader of otherwise.
     pub(super) shown: u64,
-    pub(super) until: Bounds,
-    pub(super) run_over: bool,
+    pub(super) until: CursorBounds,
+    pub(super) run_ended: bool,
     pub(super) gap: Option<Gap>,
-    pub(super) open_version: u64,
+    pub(super) open_line_version: u64,
     pub(super) progress_version: u64,
 }
 
@@ -79,22 +79,22 @@ impl Drop for Cursor {
 
 /// What a reader gets.
 #[derive(Debug, Clone)]
-pub enum Item {
+pub enum CursorItem {
     /// Events, encoded.
-    Frames(Frames),
+    Frames(EncodedFrames),
     /// It missed events; the next ones come after them.
     Gap(Gap),
     /// The unfinished line as it is now; `None` that it was taken back. Not numbered.
-    Open(Option<Arc<OpenLine>>),
+    OpenLine(Option<Arc<OpenLine>>),
     /// How far the source is now. Not numbered.
     Progress(Arc<Progress>),
     /// Nothing came until the time that was asked for.
-    Quiet,
+    TimedOut,
 }
 
 /// Encoded events, shared by all readers of the view.
 #[derive(Debug, Clone)]
-pub struct Frames {
+pub struct EncodedFrames {
     /// All frames, one behind the other.
     pub bytes: Bytes,
     /// Where each ends and which event it is; only for a view of [several](View::several) streams.
@@ -102,25 +102,25 @@ pub struct Frames {
 }
 
 /// What a cursor does next.
-enum Step {
-    Item(Item),
+enum CursorStep {
+    Item(CursorItem),
     /// It moved, but there is nothing to show.
-    Moved,
+    Advanced,
     /// Nothing before this time.
-    Sleep(Instant),
+    WaitUntil(Instant),
     /// Nothing before the log changes.
-    Wait,
+    WaitForChange,
     /// What is next is on disk, up to place `bound`.
-    Recorded {
-        bound: u64,
+    ReadHistory {
+        end_seq: u64,
     },
-    Done,
+    Ended,
 }
 
 impl Cursor {
     /// A reader that is nowhere yet.
     pub(super) fn new(log: Log, view: Arc<View>, at: usize) -> Self {
-        let until = Bounds { place: u64::MAX, run: false, lines: None };
+        let until = CursorBounds { place: u64::MAX, run: false, lines: None };
         Self {
             log,
             view,
@@ -129,21 +129,21 @@ impl Cursor {
             next: 0,
             shown: 0,
             until,
-            run_over: false,
+            run_ended: false,
             gap: None,
-            open_version: 0,
+            open_line_version: 0,
             progress_version: 0,
         }
     }
 
     /// Lets it begin at a place.
-    pub(super) fn go_to(&mut self, place: u64) {
+    pub(super) fn set_start(&mut self, place: u64) {
         (self.began, self.next, self.shown) = (place, place, place);
     }
 
-    /// What comes next; [`Item::Quiet`] if nothing does before `deadline`, `None` at the end, or once it
+    /// What comes next; [`CursorItem::TimedOut`] if nothing does before `deadline`, `None` at the end, or once it
     /// [is denied](Self::is_denied). May be dropped at any time.
-    pub async fn next(&mut self, deadline: Instant) -> Option<Item> {
+    pub async fn next(&mut self, deadline: Instant) -> Option<CursorItem> {
         let item = self.advance(deadline).await;
         // Asked after the item was read: a line that came once the stream was private is then never given.
         item.filter(|_| !self.is_denied())
@@ -154,53 +154,57 @@ impl Cursor {
         self.log.is_denied()
     }
 
-    async fn advance(&mut self, deadline: Instant) -> Option<Item> {
+    async fn advance(&mut self, deadline: Instant) -> Option<CursorItem> {
         while !self.is_denied() {
             match self.step(Instant::now()) {
-                Step::Item(item) => return Some(item),
+                CursorStep::Item(item) => return Some(item),
                 // A filter may skip a whole history: others get their turn.
-                Step::Moved => tokio::task::coop::consume_budget().await,
-                Step::Sleep(tick) => sleep_until(tick).await,
-                Step::Wait => match timeout_at(deadline, self.log.ring.changed()).await {
+                CursorStep::Advanced => tokio::task::coop::consume_budget().await,
+                CursorStep::WaitUntil(tick) => sleep_until(tick).await,
+                CursorStep::WaitForChange => match timeout_at(deadline, self.log.ring.changed()).await {
                     Ok(Ok(())) => {}
                     // The appender is gone, and the last look found nothing left of it.
                     Ok(Err(_)) => return None,
-                    Err(_) => return Some(Item::Quiet),
+                    Err(_) => return Some(CursorItem::TimedOut),
                 },
-                Step::Recorded { bound } => {
+                CursorStep::ReadHistory { end_seq: bound } => {
                     if let Some(item) = self.recorded(bound).await {
                         return Some(item);
                     }
                 }
-                Step::Done => return None,
+                CursorStep::Ended => return None,
             }
         }
         None
     }
 
     /// What comes next from the disk; `None` if there is nothing to show in it.
-    async fn recorded(&mut self, bound: u64) -> Option<Item> {
-        let past = self.log.shared.past.clone()?;
-        let step = match past.read(self.next, bound, SLOT).await {
-            Got::Events(slices) => self.show(slices, false, Instant::now()),
-            Got::Hole(to) => self.miss(to),
+    async fn recorded(&mut self, bound: u64) -> Option<CursorItem> {
+        let past = self.log.shared.history.clone()?;
+        let step = match past.read(self.next, bound, SLOT_TEXT_SIZE).await {
+            HistoryRead::Events(slices) => self.show(slices, false, Instant::now()),
+            HistoryRead::Hole(to) => self.skip_to(to),
         };
         match step {
-            Step::Item(item) => Some(item),
-            Step::Moved | Step::Sleep(_) | Step::Wait | Step::Recorded { .. } | Step::Done => None,
+            CursorStep::Item(item) => Some(item),
+            CursorStep::Advanced
+            | CursorStep::WaitUntil(_)
+            | CursorStep::WaitForChange
+            | CursorStep::ReadHistory { .. }
+            | CursorStep::Ended => None,
         }
     }
 
     /// Goes on at `to`, since what comes before cannot be had.
-    fn miss(&mut self, to: u64) -> Step {
+    fn skip_to(&mut self, to: u64) -> CursorStep {
         let gap = self.log.ring.borrow().numbering().gap(self.next, to);
         (self.next, self.shown) = (to, to);
         self.tell(gap)
     }
 
-    fn tell(&self, gap: Gap) -> Step {
+    fn tell(&self, gap: Gap) -> CursorStep {
         self.log.shared.views().count_gap();
-        Step::Item(Item::Gap(gap))
+        CursorStep::Item(CursorItem::Gap(gap))
     }
 
     /// Whether nothing more can come, and why: the run ended that was asked for, or the log is at its end.
@@ -210,7 +214,7 @@ impl Cursor {
         }
         let ended = self.log.ring.has_changed().is_err();
         let head = self.log.ring.borrow().end();
-        self.is_over() || (ended && self.next >= head)
+        self.is_at_bound() || (ended && self.next >= head)
     }
 
     /// The id that this reader has seen last, or would have if its filter had skipped nothing.
@@ -219,53 +223,53 @@ impl Cursor {
     }
 
     /// Goes on at its place with another view: from the next event that it had not yet. Cost: a lock.
-    pub fn change(&mut self, view: View) {
+    pub fn change_view(&mut self, view: View) {
         let (at, view) = {
             let mut views = self.log.shared.views();
             views.leave(self.at);
-            views.enter(view)
+            views.join(view)
         };
         (self.at, self.view) = (at, view);
         // Whether the unfinished line is shown is for the new filter to say.
-        self.open_version = 0;
+        self.open_line_version = 0;
     }
 
     /// Whether its place moved past events that it was not shown, since this was asked last.
-    pub fn has_skipped(&mut self) -> bool {
+    pub fn take_skipped(&mut self) -> bool {
         std::mem::replace(&mut self.shown, self.next) != self.next
     }
 
     /// Whether one of its bounds is reached.
-    fn is_over(&self) -> bool {
+    fn is_at_bound(&self) -> bool {
         self.next >= self.until.place
             || self.until.lines == Some(0)
-            || self.run_over
-            || (self.until.run && self.log.ring.borrow().numbering().ended_between(self.began, self.next))
+            || self.run_ended
+            || (self.until.run && self.log.ring.borrow().numbering().run_ended_between(self.began, self.next))
     }
 
-    fn step(&mut self, now: Instant) -> Step {
+    fn step(&mut self, now: Instant) -> CursorStep {
         if let Some(gap) = self.gap.take() {
             return self.tell(gap);
         }
-        if self.is_over() {
-            return Step::Done;
+        if self.is_at_bound() {
+            return CursorStep::Ended;
         }
-        let tick = self.log.shared.views().tick(self.at, self.next, now);
+        let tick = self.log.shared.views().next_slot(self.at, self.next, now);
         match tick {
-            Tick::Slot(slot) if self.may_share(slot.to) => return self.take(&slot),
-            Tick::Wait(tick) => return Step::Sleep(tick),
-            Tick::Slot(_) | Tick::Cut => {}
+            NextSlot::Ready(slot) if self.can_share_slot(slot.to) => return self.take(&slot),
+            NextSlot::WaitUntil(tick) => return CursorStep::WaitUntil(tick),
+            NextSlot::Ready(_) | NextSlot::CutNow => {}
         }
-        let bound = self.until.place.min(self.log.shared.views().meet(self.at, self.next));
+        let bound = self.until.place.min(self.log.shared.views().next_slot_start(self.at, self.next));
         let (read, end) = {
             let ring = self.log.ring.borrow_and_update();
-            (ring.read(self.next, bound, SLOT), ring.end())
+            (ring.read(self.next, bound, SLOT_TEXT_SIZE), ring.end())
         };
         match read {
-            Read::CaughtUp => self.progress().unwrap_or_else(|| self.open_line()),
-            Read::Recorded { bound } => Step::Recorded { bound },
-            Read::Gap { to } => self.miss(to),
-            Read::Events(slices) => {
+            RingRead::CaughtUp => self.progress().unwrap_or_else(|| self.changed_open_line()),
+            RingRead::InHistory { bound } => CursorStep::ReadHistory { end_seq: bound },
+            RingRead::Gap { to } => self.skip_to(to),
+            RingRead::Events(slices) => {
                 let at_end = slices.last().is_some_and(|last| last.segment.seq() + last.to as u64 == end);
                 self.show(slices, at_end, now)
             }
@@ -273,36 +277,36 @@ impl Cursor {
     }
 
     /// Shows these events, which are next; `at_end` is whether they are the last of the log.
-    fn show(&mut self, slices: Vec<Slice>, at_end: bool, now: Instant) -> Step {
+    fn show(&mut self, slices: Vec<Slice>, at_end: bool, now: Instant) -> CursorStep {
         let to = slices.last().map_or(self.next, |slice| slice.segment.seq() + slice.to as u64);
-        if self.may_share(to) {
+        if self.can_share_slot(to) {
             let slot = Slot::new(self.next, to, slices);
             let slot = self.log.shared.views().cut(self.at, slot, at_end, now);
             self.take(&slot)
         } else {
             let view = self.view.clone();
             let encoded = view.encode(self.log.name(), &slices, self.until.lines.unwrap_or(u64::MAX));
-            self.log.shared.views().count_filtered(encoded.filtered);
-            self.pass(&encoded)
+            self.log.shared.views().count_filter_checks(encoded.filter_checks);
+            self.advance_past(&encoded)
         }
     }
 
     /// Whether the bytes of a slot up to `to` are exactly what this reader wants.
-    fn may_share(&self, to: u64) -> bool {
+    fn can_share_slot(&self, to: u64) -> bool {
         self.until.lines.is_none() && to <= self.until.place
     }
 
-    fn take(&mut self, slot: &Slot) -> Step {
+    fn take(&mut self, slot: &Slot) -> CursorStep {
         let view = self.view.clone();
         let (encoded, made) = slot.encode(&view, &self.log.shared.name);
         if made {
             self.log.shared.views().count(self.at, slot);
         }
-        self.pass(encoded)
+        self.advance_past(encoded)
     }
 
     /// Goes on past encoded events.
-    fn pass(&mut self, encoded: &Encoded) -> Step {
+    fn advance_past(&mut self, encoded: &EncodedEvents) -> CursorStep {
         self.next = encoded.to;
         if let Some(left) = &mut self.until.lines {
             *left = left.saturating_sub(encoded.lines);
@@ -311,44 +315,47 @@ impl Cursor {
             self.shown = shown;
         }
         if encoded.bytes.is_empty() {
-            return Step::Moved;
+            return CursorStep::Advanced;
         }
-        Step::Item(Item::Frames(Frames { bytes: encoded.bytes.clone(), ends: encoded.frames.clone() }))
+        CursorStep::Item(CursorItem::Frames(EncodedFrames {
+            bytes: encoded.bytes.clone(),
+            ends: encoded.frame_ends.clone(),
+        }))
     }
 
     /// At the end of the log: how far the source is, where that changed.
-    fn progress(&mut self) -> Option<Step> {
+    fn progress(&mut self) -> Option<CursorStep> {
         let ring = self.log.ring.borrow();
-        let (progress, version) = ring.course.progress();
+        let (progress, version) = ring.status.progress();
         let seen = std::mem::replace(&mut self.progress_version, version);
-        progress.filter(|_| version != seen).map(|progress| Step::Item(Item::Progress(progress.clone())))
+        progress.filter(|_| version != seen).map(|progress| CursorStep::Item(CursorItem::Progress(progress.clone())))
     }
 
     /// At the end of the log: the unfinished line, where it changed.
-    fn open_line(&mut self) -> Step {
+    fn changed_open_line(&mut self) -> CursorStep {
         let (line, version) = {
             let ring = self.log.ring.borrow();
             let (line, version) = ring.open();
             (line.cloned(), version)
         };
-        let seen = std::mem::replace(&mut self.open_version, version);
+        let seen = std::mem::replace(&mut self.open_line_version, version);
         let nothing_new = version == seen || (seen == 0 && line.is_none());
-        if nothing_new || line.as_deref().is_some_and(|line| !self.passes(line, version)) {
-            Step::Wait
+        if nothing_new || line.as_deref().is_some_and(|line| !self.open_line_passes(line, version)) {
+            CursorStep::WaitForChange
         } else {
-            Step::Item(Item::Open(line))
+            CursorStep::Item(CursorItem::OpenLine(line))
         }
     }
 
     /// Whether the filter lets this version of the unfinished line pass; asked once for all readers of the view.
-    fn passes(&self, line: &OpenLine, version: u64) -> bool {
+    fn open_line_passes(&self, line: &OpenLine, version: u64) -> bool {
         if self.view.filter.is_empty() {
             return true;
         }
-        let known = self.log.shared.views().open_passes(self.at, version);
+        let known = self.log.shared.views().cached_open_line_match(self.at, version);
         known.unwrap_or_else(|| {
             let passes = self.view.filter.takes(Some(line.origin.as_str()), None, &line.text);
-            self.log.shared.views().note_open(self.at, version, passes);
+            self.log.shared.views().cache_open_line_match(self.at, version, passes);
             passes
         })
     }
@@ -363,10 +370,10 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    const LAST: Position = Position { epoch: Epoch::kept(7), number: 0 };
+    const LAST_ID: Position = Position { epoch: Epoch::persistent(7), number: 0 };
 
     fn log(memory: usize) -> (Appender, Log) {
-        open("s".parse().unwrap(), LAST, memory, &Budget::new(usize::MAX))
+        open("s".parse().unwrap(), LAST_ID, memory, &Budget::new(usize::MAX))
     }
 
     fn view(grep: &[&str]) -> View {
@@ -387,13 +394,13 @@ mod tests {
         let mut seen = Vec::new();
         while let Some(item) = cursor.next(Instant::now() + Duration::from_secs(1)).await {
             match item {
-                Item::Frames(frames) => {
+                CursorItem::Frames(frames) => {
                     let text = String::from_utf8(frames.bytes.to_vec()).unwrap();
                     seen.extend(text.lines().map(|line| line.parse::<i64>().unwrap()));
                 }
-                Item::Gap(gap) => seen.push(-i64::try_from(gap.missed.unwrap_or(0)).unwrap()),
-                Item::Open(_) | Item::Progress(_) => {}
-                Item::Quiet => break,
+                CursorItem::Gap(gap) => seen.push(-i64::try_from(gap.missed.unwrap_or(0)).unwrap()),
+                CursorItem::OpenLine(_) | CursorItem::Progress(_) => {}
+                CursorItem::TimedOut => break,
             }
         }
         seen
@@ -404,13 +411,13 @@ mod tests {
         let (mut appender, log) = log(1 << 20);
         let mut readers = Vec::new();
         for _ in 0..20 {
-            readers.push(log.cursor(view(&[]), Start::Oldest, Until::default()).await);
+            readers.push(log.cursor(view(&[]), CursorStart::Oldest, CursorEnd::default()).await);
         }
         write(&mut appender, 0..10).await;
         let mut bytes = Vec::new();
         for reader in &mut readers {
             match reader.next(Instant::now()).await {
-                Some(Item::Frames(frames)) => bytes.push(frames.bytes),
+                Some(CursorItem::Frames(frames)) => bytes.push(frames.bytes),
                 other => panic!("{other:?}"),
             }
         }
@@ -429,7 +436,7 @@ mod tests {
     async fn a_slow_reader_is_told_exactly_how_much_it_missed() {
         let (mut appender, log) = log(200_000);
         write(&mut appender, 0..1).await;
-        let mut slow = log.cursor(view(&[]), Start::Oldest, Until::default()).await;
+        let mut slow = log.cursor(view(&[]), CursorStart::Oldest, CursorEnd::default()).await;
         assert_eq!(drain(&mut slow).await, [0]);
         for at in 0..100 {
             write(&mut appender, 1 + at * 1000..1 + (at + 1) * 1000).await;
@@ -444,16 +451,17 @@ mod tests {
     async fn a_reader_ends_where_it_asked_to() {
         let (mut appender, log) = log(1 << 20);
         write(&mut appender, 0..10).await;
-        let until = async |until| log.cursor(view(&[]), Start::Tail(4), until).await;
-        let mut head = until(Until { head: true, ..Until::default() }).await;
-        let mut some = until(Until { lines: Some(3), ..Until::default() }).await;
+        let until = async |until| log.cursor(view(&[]), CursorStart::Tail(4), until).await;
+        let mut head = until(CursorEnd { head: true, ..CursorEnd::default() }).await;
+        let mut some = until(CursorEnd { lines: Some(3), ..CursorEnd::default() }).await;
         write(&mut appender, 10..12).await;
         assert_eq!(drain(&mut head).await, [6, 7, 8, 9]);
         assert_eq!(drain(&mut some).await, [6, 7, 8]);
         assert!(head.is_done() && some.is_done());
-        let mut none = log.cursor(view(&[]), Start::Tail(0), Until { head: true, ..Until::default() }).await;
+        let mut none =
+            log.cursor(view(&[]), CursorStart::Tail(0), CursorEnd { head: true, ..CursorEnd::default() }).await;
         assert!(none.is_done());
-        let mut matching = log.cursor(view(&["1"]), Start::Tail(2), Until::default()).await;
+        let mut matching = log.cursor(view(&["1"]), CursorStart::Tail(2), CursorEnd::default()).await;
         assert_eq!(drain(&mut matching).await, [10, 11]);
         drop(appender);
         assert!(drain(&mut matching).await.is_empty());
@@ -470,30 +478,30 @@ mod tests {
         batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"1");
         appender.append(&mut batch).await;
         let view = View { encoding: Encoding::Ndjson, ..view(&[]) };
-        let until = Until { run: true, ..Until::default() };
-        let mut reader = log.cursor(view.clone(), Start::Run, until).await;
+        let until = CursorEnd { run: true, ..CursorEnd::default() };
+        let mut reader = log.cursor(view.clone(), CursorStart::Run, until).await;
         batch.end(Time(0), &end);
         batch.state(Time(0), SourceState::Running { run: 2, pid: None, note: None });
         batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"2");
         appender.append(&mut batch).await;
         let mut seen = String::new();
-        while let Some(Item::Frames(frames)) = reader.next(Instant::now() + Duration::from_secs(1)).await {
+        while let Some(CursorItem::Frames(frames)) = reader.next(Instant::now() + Duration::from_secs(1)).await {
             seen += std::str::from_utf8(&frames.bytes).unwrap();
         }
         let ends: Vec<_> = seen.lines().map(|line| line.contains("\"end\"")).collect();
         assert_eq!(ends, [false, false, true], "{seen}");
-        let id = |number| Position { number, ..LAST };
+        let id = |number| Position { number, ..LAST_ID };
         assert_eq!(reader.place(), id(3));
-        assert!(log.cursor(view.clone(), Start::After(id(3)), until).await.is_done());
-        assert!(!log.cursor(view.clone(), Start::After(id(2)), until).await.is_done());
-        assert!(!log.cursor(view, Start::After(id(4)), until).await.is_done(), "the next run is another one");
+        assert!(log.cursor(view.clone(), CursorStart::After(id(3)), until).await.is_done());
+        assert!(!log.cursor(view.clone(), CursorStart::After(id(2)), until).await.is_done());
+        assert!(!log.cursor(view, CursorStart::After(id(4)), until).await.is_done(), "the next run is another one");
     }
 
     #[tokio::test(start_paused = true)]
     async fn streams_together_stay_within_their_budget_and_the_largest_gives_way() {
         let budget = Budget::new(1 << 20);
         let mut logs: Vec<_> =
-            ["small", "a", "b"].map(|name| open(name.parse().unwrap(), LAST, 1 << 20, &budget)).into();
+            ["small", "a", "b"].map(|name| open(name.parse().unwrap(), LAST_ID, 1 << 20, &budget)).into();
         write(&mut logs[0].0, 0..100).await;
         for _ in 0..200 {
             write(&mut logs[1].0, 0..1000).await;
@@ -503,7 +511,7 @@ mod tests {
         }
         assert_eq!(
             logs[0].1.info(Time(0)).first,
-            Some(Position { number: 1, ..LAST }),
+            Some(Position { number: 1, ..LAST_ID }),
             "the small one lost its history"
         );
         assert!(logs[1].1.info(Time(0)).memory > 300_000, "the large ones share");
@@ -517,7 +525,7 @@ mod tests {
             let mut all = Vec::new();
             for at in 0..readers {
                 let pattern = (at % 10).to_string();
-                all.push(log.cursor(view(&[&pattern]), Start::Tail(0), Until::default()).await);
+                all.push(log.cursor(view(&[&pattern]), CursorStart::Tail(0), CursorEnd::default()).await);
             }
             let mut seen = vec![0; readers];
             for round in 0..50u64 {
@@ -532,7 +540,7 @@ mod tests {
                 let expected = (0..1000).filter(|line: &u64| line.to_string().contains(&(at % 10).to_string())).count();
                 assert_eq!(*seen, expected, "reader {at}");
             }
-            log.info(Time(0)).filtered
+            log.info(Time(0)).filter_checks
         }
         let (few, many) = (cost(10).await, cost(500).await);
         assert!(few >= 10_000, "each of ten filters looks at each of 1000 lines: {few}");
@@ -543,43 +551,43 @@ mod tests {
     async fn another_filter_counts_from_the_next_line_on() {
         let (mut appender, log) = log(1 << 20);
         write(&mut appender, 0..10).await;
-        let mut reader = log.cursor(view(&["7"]), Start::Oldest, Until::default()).await;
+        let mut reader = log.cursor(view(&["7"]), CursorStart::Oldest, CursorEnd::default()).await;
         assert_eq!(drain(&mut reader).await, [7]);
         write(&mut appender, 10..20).await;
-        reader.change(view(&["5"]));
+        reader.change_view(view(&["5"]));
         assert_eq!(drain(&mut reader).await, [15]);
-        reader.change(view(&[]));
+        reader.change_view(view(&[]));
         write(&mut appender, 20..22).await;
         assert_eq!(drain(&mut reader).await, [20, 21]);
         assert_eq!(log.info(Time(0)).readers, 1);
     }
 
     #[derive(Debug, Clone)]
-    enum Act {
+    enum ReaderAction {
         Write(u64),
         Read(usize),
         Come(bool),
         Pass(u64),
     }
 
-    fn acts() -> impl Strategy<Value = Vec<Act>> {
+    fn reader_actions() -> impl Strategy<Value = Vec<ReaderAction>> {
         let act = prop_oneof![
-            4 => (1u64..3000).prop_map(Act::Write),
-            4 => (0usize..9).prop_map(Act::Read),
-            1 => any::<bool>().prop_map(Act::Come),
-            2 => (0u64..30).prop_map(Act::Pass),
+            4 => (1u64..3000).prop_map(ReaderAction::Write),
+            4 => (0usize..9).prop_map(ReaderAction::Read),
+            1 => any::<bool>().prop_map(ReaderAction::Come),
+            2 => (0u64..30).prop_map(ReaderAction::Pass),
         ];
         prop::collection::vec(act, 0..60)
     }
 
     /// One reader of the model: what it must see next, and whether it wants only lines with a 7.
-    struct Reader {
+    struct ModelReader {
         cursor: Cursor,
         next: i64,
         filtered: bool,
     }
 
-    impl Reader {
+    impl ModelReader {
         async fn read(&mut self) -> Result<(), TestCaseError> {
             for seen in drain(&mut self.cursor).await {
                 if seen < 0 {
@@ -602,26 +610,26 @@ mod tests {
         /// Readers that come and read at any time, some with a filter: each sees every line from its start on, once and in
         /// order, or a gap that counts what is missing.
         #[test]
-        fn each_reader_sees_each_line_once_or_counted(acts in acts()) {
+        fn each_reader_sees_each_line_once_or_counted(acts in reader_actions()) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             runtime.block_on(async {
                 let (mut appender, log) = log(100_000);
                 let mut written = 0;
-                let mut readers: Vec<Reader> = Vec::new();
+                let mut readers: Vec<ModelReader> = Vec::new();
                 for act in acts {
                     match act {
-                        Act::Write(lines) => {
+                        ReaderAction::Write(lines) => {
                             write(&mut appender, written..written + lines).await;
                             written += lines;
                         }
-                        Act::Come(filtered) => {
+                        ReaderAction::Come(filtered) => {
                             let view = view(if filtered { &["7"] } else { &[] });
-                            let cursor = log.cursor(view, Start::Tail(0), Until::default()).await;
-                            readers.push(Reader { cursor, next: i64::try_from(written).unwrap(), filtered });
+                            let cursor = log.cursor(view, CursorStart::Tail(0), CursorEnd::default()).await;
+                            readers.push(ModelReader { cursor, next: i64::try_from(written).unwrap(), filtered });
                         }
-                        Act::Read(at) if at < readers.len() => readers[at].read().await?,
-                        Act::Read(_) => {}
-                        Act::Pass(millis) => tokio::time::advance(Duration::from_millis(millis)).await,
+                        ReaderAction::Read(at) if at < readers.len() => readers[at].read().await?,
+                        ReaderAction::Read(_) => {}
+                        ReaderAction::Pass(millis) => tokio::time::advance(Duration::from_millis(millis)).await,
                     }
                 }
                 for mut reader in readers {

@@ -6,32 +6,32 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::event::{Event, Kind, Level, Origin};
+use crate::event::{Event, EventKind, Level, Origin};
 
 /// Longest expression, in bytes, and most of them in one filter: more go into one, with `|` between them.
-const PATTERN: usize = 4 << 10;
-const PATTERNS: usize = 16;
+const MAX_EXPRESSION_SIZE: usize = 4 << 10;
+const MAX_EXPRESSIONS_PER_FILTER: usize = 16;
 
 /// What expressions may hold compiled, in bytes, from the usual to the most. One is built for the smallest that it fits, and counts
 /// for that: words fit the first, `^\d{4}-\d\d` the third, `\w{9}` the last.
-const SIZES: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, LARGEST];
-const LARGEST: usize = 1 << 20;
+const COMPILED_SIZE_STEPS: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, MAX_COMPILED_SIZE];
+const MAX_COMPILED_SIZE: usize = 1 << 20;
 
 /// The largest of which hundreds may be in use.
-const USUAL: usize = 64 << 10;
+const USUAL_COMPILED_SIZE: usize = 64 << 10;
 
 /// Most that one may hold beside it while it is used, in bytes: four times its size, within these.
-const CACHE: [usize; 2] = [64 << 10, LARGEST];
+const MATCH_CACHE_BOUNDS: [usize; 2] = [64 << 10, MAX_COMPILED_SIZE];
 
 /// Most that all expressions in use may hold, in bytes. Those of the two larger sizes share half of it, so that a few of them leave
 /// room for hundreds of the usual.
-const ALL: usize = 256 << 20;
+const MAX_TOTAL_EXPRESSION_MEMORY: usize = 256 << 20;
 
 /// Which lines a reader wants. All other kinds of events pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    grep: Vec<Arc<Expression>>,
-    exclude: Vec<Arc<Expression>>,
+    grep: Vec<Arc<SharedRegex>>,
+    exclude: Vec<Arc<SharedRegex>>,
     origins: Vec<String>,
     level: Option<Level>,
 }
@@ -40,10 +40,10 @@ pub struct Filter {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadFilter {
     /// It is longer than an expression may be.
-    #[error("the expression has {0} bytes; the most is {PATTERN}")]
+    #[error("the expression has {0} bytes; the most is {MAX_EXPRESSION_SIZE}")]
     TooLong(usize),
     /// There are more than a filter may have.
-    #[error("{0} expressions; the most is {PATTERNS} (put several into one: a|b|c)")]
+    #[error("{0} expressions; the most is {MAX_EXPRESSIONS_PER_FILTER} (put several into one: a|b|c)")]
     TooMany(usize),
     /// It is not an expression.
     #[error("not a regular expression: {0}")]
@@ -63,7 +63,7 @@ pub enum BadFilter {
 
 impl BadFilter {
     /// Whether the same may be taken later.
-    pub fn is_for_now(&self) -> bool {
+    pub fn is_temporary(&self) -> bool {
         *self == Self::NoRoom
     }
 }
@@ -78,13 +78,13 @@ impl Filter {
     /// If an expression is too long, is none (syntax of the `regex` crate), or takes too much memory; or there are too many.
     pub fn new(grep: &[String], exclude: &[String], origins: Vec<String>, most: usize) -> Result<Self, BadFilter> {
         let count = grep.len() + exclude.len();
-        if count > PATTERNS {
+        if count > MAX_EXPRESSIONS_PER_FILTER {
             return Err(BadFilter::TooMany(count));
         }
         let mut left = most;
         let mut compile = |text: &String| {
             let expression =
-                Expression::of(text, left)?.filter(|it| it.size <= left).ok_or(BadFilter::TooLarge(most))?;
+                SharedRegex::of(text, left)?.filter(|it| it.size <= left).ok_or(BadFilter::TooLarge(most))?;
             left -= expression.size;
             Ok(expression)
         };
@@ -107,14 +107,14 @@ impl Filter {
     /// Whether a line passes; `level` is that of the line if its source said one.
     pub(super) fn takes(&self, origin: Option<&str>, level: Option<Level>, text: &[u8]) -> bool {
         (self.origins.is_empty() || self.origins.iter().any(|wanted| Some(wanted.as_str()) == origin))
-            && self.level.is_none_or(|least| level.or_else(|| Level::of(text)).is_some_and(|level| level <= least))
+            && self.level.is_none_or(|least| level.or_else(|| Level::detect(text)).is_some_and(|level| level <= least))
             && self.grep.iter().all(|expression| expression.regex.is_match(text))
             && !self.exclude.iter().any(|expression| expression.regex.is_match(text))
     }
 
     /// Whether an event passes; `count` counts what had to be looked at.
-    pub(super) fn takes_event(&self, event: &Event<'_>, count: &mut u64) -> bool {
-        if event.kind != Kind::Line || self.is_empty() {
+    pub(super) fn matches_event(&self, event: &Event<'_>, count: &mut u64) -> bool {
+        if event.kind != EventKind::Line || self.is_empty() {
             return true;
         }
         *count += 1;
@@ -124,41 +124,42 @@ impl Filter {
 
 /// An expression in use; equal to another with the same text.
 #[derive(Debug)]
-struct Expression {
+struct SharedRegex {
     regex: Regex,
-    /// What it was built for, of [`SIZES`].
+    /// What it was built for, of [`COMPILED_SIZE_STEPS`].
     size: usize,
 }
 
 /// The expressions in use, by their texts, and what they hold together. An expression that is dropped takes itself out.
 #[derive(Debug, Default)]
-struct InUse {
-    by_text: HashMap<String, Weak<Expression>>,
-    weight: usize,
+struct RegexPool {
+    by_text: HashMap<String, Weak<SharedRegex>>,
+    memory: usize,
 }
 
-static IN_USE: LazyLock<Mutex<InUse>> = LazyLock::new(Mutex::default);
+static REGEX_POOL: LazyLock<Mutex<RegexPool>> = LazyLock::new(Mutex::default);
 
-fn in_use() -> MutexGuard<'static, InUse> {
+fn lock_regex_pool() -> MutexGuard<'static, RegexPool> {
     // The sum is right after each step, so a panic elsewhere does not spoil it.
-    IN_USE.lock().unwrap_or_else(PoisonError::into_inner)
+    REGEX_POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Expression {
+impl SharedRegex {
     /// The expression of a text: the one in use, or a new one; none if it takes more than `most` bytes.
     fn of(text: &str, most: usize) -> Result<Option<Arc<Self>>, BadFilter> {
-        if text.len() > PATTERN {
+        if text.len() > MAX_EXPRESSION_SIZE {
             return Err(BadFilter::TooLong(text.len()));
         }
-        let known = in_use().by_text.get(text).and_then(Weak::upgrade);
+        let known = lock_regex_pool().by_text.get(text).and_then(Weak::upgrade);
         if known.is_some() {
             return Ok(known);
         }
         let Some(new) = Self::compile(text, most)? else { return Ok(None) };
-        let room = if new.size <= USUAL { ALL } else { ALL / 2 };
-        let mut all = in_use();
-        all.weight += new.weight();
-        if all.weight > room {
+        let room =
+            if new.size <= USUAL_COMPILED_SIZE { MAX_TOTAL_EXPRESSION_MEMORY } else { MAX_TOTAL_EXPRESSION_MEMORY / 2 };
+        let mut all = lock_regex_pool();
+        all.memory += new.memory();
+        if all.memory > room {
             // To be dropped it takes what it counts for out again.
             drop(all);
             return Err(BadFilter::NoRoom);
@@ -170,8 +171,8 @@ impl Expression {
     }
 
     fn compile(text: &str, most: usize) -> Result<Option<Self>, BadFilter> {
-        for size in SIZES.into_iter().take_while(|size| *size <= most) {
-            match RegexBuilder::new(text).size_limit(size).dfa_size_limit(cache(size)).build() {
+        for size in COMPILED_SIZE_STEPS.into_iter().take_while(|size| *size <= most) {
+            match RegexBuilder::new(text).size_limit(size).dfa_size_limit(match_cache_size(size)).build() {
                 Ok(regex) => return Ok(Some(Self { regex, size })),
                 Err(regex::Error::CompiledTooBig(_)) => {}
                 Err(error) => return Err(BadFilter::Syntax(error.to_string())),
@@ -181,15 +182,15 @@ impl Expression {
     }
 
     /// What it counts for, in bytes.
-    fn weight(&self) -> usize {
-        self.size + cache(self.size)
+    fn memory(&self) -> usize {
+        self.size + match_cache_size(self.size)
     }
 }
 
-impl Drop for Expression {
+impl Drop for SharedRegex {
     fn drop(&mut self) {
-        let mut all = in_use();
-        all.weight -= self.weight();
+        let mut all = lock_regex_pool();
+        all.memory -= self.memory();
         let text = self.regex.as_str();
         // Another with the same text may be found there by now.
         if all.by_text.get(text).is_some_and(|known| known.strong_count() == 0) {
@@ -198,17 +199,17 @@ impl Drop for Expression {
     }
 }
 
-impl PartialEq for Expression {
+impl PartialEq for SharedRegex {
     fn eq(&self, other: &Self) -> bool {
         self.regex.as_str() == other.regex.as_str()
     }
 }
 
-impl Eq for Expression {}
+impl Eq for SharedRegex {}
 
 /// Most that an expression of this size may hold while it is used.
-fn cache(size: usize) -> usize {
-    (4 * size).clamp(CACHE[0], CACHE[1])
+fn match_cache_size(size: usize) -> usize {
+    (4 * size).clamp(MATCH_CACHE_BOUNDS[0], MATCH_CACHE_BOUNDS[1])
 }
 
 #[cfg(test)]
@@ -216,7 +217,7 @@ mod tests {
     use super::*;
 
     fn of(grep: &[&str]) -> Result<Filter, BadFilter> {
-        within(LARGEST, grep, &[])
+        within(MAX_COMPILED_SIZE, grep, &[])
     }
 
     fn within(most: usize, grep: &[&str], exclude: &[&str]) -> Result<Filter, BadFilter> {
@@ -229,10 +230,10 @@ mod tests {
     fn what_grows_when_it_is_compiled_is_refused() {
         let deep = "(".repeat(2000) + &")".repeat(2000);
         let table = [
-            ("(a{1000}){1000}", BadFilter::TooLarge(LARGEST)),
-            (r"\w{5000}", BadFilter::TooLarge(LARGEST)),
-            (r"((((\w{9}){9}){9}){9}){9}", BadFilter::TooLarge(LARGEST)),
-            (&"x".repeat(PATTERN + 1), BadFilter::TooLong(PATTERN + 1)),
+            ("(a{1000}){1000}", BadFilter::TooLarge(MAX_COMPILED_SIZE)),
+            (r"\w{5000}", BadFilter::TooLarge(MAX_COMPILED_SIZE)),
+            (r"((((\w{9}){9}){9}){9}){9}", BadFilter::TooLarge(MAX_COMPILED_SIZE)),
+            (&"x".repeat(MAX_EXPRESSION_SIZE + 1), BadFilter::TooLong(MAX_EXPRESSION_SIZE + 1)),
         ];
         for (text, refusal) in table {
             assert_eq!(of(&[text]), Err(refusal), "{text:.40}");
@@ -240,8 +241,8 @@ mod tests {
         for text in [&deep, "a{1001", "a{99999999999}", "(?P<a", "["] {
             assert!(matches!(of(&[text]), Err(BadFilter::Syntax(_))), "{text:.40}");
         }
-        let many = ["a"; PATTERNS + 1];
-        assert_eq!(of(&many), Err(BadFilter::TooMany(PATTERNS + 1)));
+        let many = ["a"; MAX_EXPRESSIONS_PER_FILTER + 1];
+        assert_eq!(of(&many), Err(BadFilter::TooMany(MAX_EXPRESSIONS_PER_FILTER + 1)));
         assert!(of(&many[1..]).is_ok());
     }
 
@@ -268,7 +269,7 @@ mod tests {
 
     #[test]
     fn equal_expressions_are_one_while_they_are_in_use() {
-        let known = || in_use().by_text.contains_key("known to this test alone");
+        let known = || lock_regex_pool().by_text.contains_key("known to this test alone");
         let (first, second) = (of(&["known to this test alone"]).unwrap(), of(&["known to this test alone"]).unwrap());
         assert!(Arc::ptr_eq(&first.grep[0], &second.grep[0]));
         drop(first);
@@ -282,11 +283,11 @@ mod tests {
         // The largest that fit: two megabytes each, so that the half for such is full after 64.
         let large = |at: usize| of(&[&format!(r"\w{{9}} {at}")]);
         let (held, refused): (Vec<_>, Vec<_>) = (0..80).map(large).partition(Result::is_ok);
-        let most = ALL / 2 / (2 * LARGEST);
+        let most = MAX_TOTAL_EXPRESSION_MEMORY / 2 / (2 * MAX_COMPILED_SIZE);
         assert!(held.len() <= most && held.len() + 8 > most, "{}", held.len());
         assert_eq!(refused[0], Err(BadFilter::NoRoom));
         assert!(of(&[r"^\d{4}-\d\d-\d\d error"]).is_ok(), "the usual ones have room");
-        assert!(in_use().weight <= ALL);
+        assert!(lock_regex_pool().memory <= MAX_TOTAL_EXPRESSION_MEMORY);
         drop(held);
         assert!(large(0).is_ok());
     }

@@ -7,27 +7,27 @@ use tokio::sync::{Notify, watch};
 use super::ring::Ring;
 
 /// Under which key the history keeps, beside the source's places, that a stream is private.
-pub(super) const PRIVATE_KEY: &str = "private";
+pub(super) const PRIVATE_CHECKPOINT_KEY: &str = "private";
 
 /// Whether a stream is private. Once it is, it stays so, since what it said is kept. A clone is the same.
 ///
 /// A source sets it before it appends the first line that not everybody may read. From then on no [`Cursor`](super::Cursor) of
 /// [`Log::for_public`](super::Log::for_public) gives anything, and the history remembers it.
 #[derive(Debug, Clone, Default)]
-pub struct Private(Arc<State>);
+pub struct PrivateFlag(Arc<PrivateState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct PrivateState {
     set: OnceLock<()>,
-    turned: Notify,
+    became_private: Notify,
     /// What wakes the readers that wait for events.
     ring: OnceLock<Weak<watch::Sender<Ring>>>,
 }
 
-impl Private {
+impl PrivateFlag {
     /// Of a log whose readers wait for changes of this ring.
     pub(super) fn of(ring: &Arc<watch::Sender<Ring>>) -> Self {
-        let state = State { ring: OnceLock::from(Arc::downgrade(ring)), ..State::default() };
+        let state = PrivateState { ring: OnceLock::from(Arc::downgrade(ring)), ..PrivateState::default() };
         Self(Arc::new(state))
     }
 
@@ -36,7 +36,7 @@ impl Private {
         if self.0.set.set(()).is_err() {
             return;
         }
-        self.0.turned.notify_waiters();
+        self.0.became_private.notify_waiters();
         if let Some(ring) = self.0.ring.get().and_then(Weak::upgrade) {
             ring.send_modify(|_| {});
         }
@@ -48,8 +48,8 @@ impl Private {
     }
 
     /// Waits until the stream is private. May be dropped at any time.
-    pub async fn turned(&self) {
-        let turned = self.0.turned.notified();
+    pub async fn wait_until_set(&self) {
+        let turned = self.0.became_private.notified();
         if !self.is_set() {
             turned.await;
         }
@@ -62,17 +62,17 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_it_is_woken() {
-        let private = Private::default();
+        let private = PrivateFlag::default();
         let waits = tokio::spawn({
             let private = private.clone();
-            async move { private.turned().await }
+            async move { private.wait_until_set().await }
         });
         tokio::task::yield_now().await;
         assert!(!private.is_set() && !waits.is_finished());
         private.set();
         private.set();
         waits.await.unwrap();
-        private.turned().await;
+        private.wait_until_set().await;
         assert!(private.is_set());
     }
 }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use crate::event::{OpenLine, Position, SourceState, Time};
 
-use super::counts::Counts;
-use super::course::Course;
+use super::counts::StreamCounts;
 use super::numbering::{self, Numbering};
-use super::segment::{Opened, Segment};
+use super::segment::{OpenLineChange, Segment};
+use super::status::SourceStatus;
 
 /// Segments are merged until their text has this many bytes: large enough that a reader takes few, small enough that
 /// dropping one drops little.
-const MERGED: usize = 64 << 10;
+const MERGED_SEGMENT_SIZE: usize = 64 << 10;
 
 /// Unmerged segments at the end, at most; a merge then costs one copy of few bytes.
-const YOUNG: usize = 64;
+const MAX_UNMERGED_SEGMENTS: usize = 64;
 
 /// The events kept in memory, and where they stand.
 #[derive(Debug)]
@@ -28,17 +28,17 @@ pub(super) struct Ring {
     /// What the segments cost, in bytes.
     bytes: usize,
     /// How many segments at the end have not been merged yet.
-    young: usize,
+    unmerged: usize,
     /// How the source is.
     state: Option<Arc<SourceState>>,
     /// How many bytes of the source are known to be unread.
     lag: u64,
     open: Option<Arc<OpenLine>>,
     /// Counts what readers must be told of `open`.
-    open_version: u64,
+    open_line_version: u64,
     /// How the source gets on.
-    pub(super) course: Course,
-    counts: Counts,
+    pub(super) status: SourceStatus,
+    counts: StreamCounts,
 }
 
 /// Events of one segment, from event `from` up to `to`, counted from 0.
@@ -51,11 +51,11 @@ pub(super) struct Slice {
 
 /// What there is at a place.
 #[derive(Debug)]
-pub(super) enum Read {
+pub(super) enum RingRead {
     /// Events from there on; at least one.
     Events(Vec<Slice>),
     /// Older than what memory holds: the history may have it, up to place `bound`.
-    Recorded { bound: u64 },
+    InHistory { bound: u64 },
     /// They were dropped or never came: go on at place `to`.
     Gap { to: u64 },
     /// Nothing yet.
@@ -64,11 +64,11 @@ pub(super) enum Read {
 
 /// Where an id leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum ResumePoint {
     /// The place just after the event with that id, which may have been dropped since.
-    At(u64),
+    Known(u64),
     /// The id is unknown or ahead of the end: the place where such a reader goes on.
-    Lost(u64),
+    Unknown(u64),
 }
 
 impl Ring {
@@ -79,19 +79,19 @@ impl Ring {
             numbering,
             recorded: 0..0,
             bytes: 0,
-            young: 0,
+            unmerged: 0,
             state: None,
             lag: 0,
             open: None,
-            open_version: 0,
-            course: Course::default(),
-            counts: Counts::default(),
+            open_line_version: 0,
+            status: SourceStatus::default(),
+            counts: StreamCounts::default(),
         }
     }
 
     /// What came so far.
-    pub(super) fn counts(&self) -> Counts {
-        Counts { runs: self.course.runs(), ..self.counts }
+    pub(super) fn counts(&self) -> StreamCounts {
+        StreamCounts { runs: self.status.runs(), ..self.counts }
     }
 
     /// How it is numbered.
@@ -99,26 +99,26 @@ impl Ring {
         &self.numbering
     }
 
-    /// Lets numbering go on elsewhere; see [`Numbering::go_on_at`].
-    pub(super) fn go_on_at(&mut self, first: Position, missed: Option<u64>) -> bool {
-        self.numbering.go_on_at(first, missed)
+    /// Lets numbering go on elsewhere; see [`Numbering::continue_at`].
+    pub(super) fn continue_at(&mut self, first: Position, missed: Option<u64>) -> bool {
+        self.numbering.continue_at(first, missed)
     }
 
     /// Takes what a batch said beside its events; `events` is whether there were any.
-    pub(super) fn hear(&mut self, state: Option<Arc<SourceState>>, open: Opened, events: bool) {
+    pub(super) fn update_source(&mut self, state: Option<Arc<SourceState>>, open: OpenLineChange, events: bool) {
         if state.is_some() {
             self.state = state;
         }
         match open {
-            Opened::Unsaid => {}
-            Opened::None => {
+            OpenLineChange::Unchanged => {}
+            OpenLineChange::Cleared => {
                 // A finished line takes its open line's place in the readers' eyes; only else they must be told.
                 let taken_back = self.open.is_some() && !events;
-                self.open_version += u64::from(taken_back);
+                self.open_line_version += u64::from(taken_back);
                 self.open = None;
             }
-            Opened::Line(line) => {
-                self.open_version += 1;
+            OpenLineChange::Set(line) => {
+                self.open_line_version += 1;
                 self.open = Some(line);
             }
         }
@@ -126,28 +126,31 @@ impl Ring {
 
     /// Appends a segment, which is numbered to be the next one.
     pub(super) fn push(&mut self, segment: Segment) {
-        self.numbering.note(&segment);
-        self.counts.note(&segment);
-        self.bytes += segment.cost();
+        self.numbering.add_segment(&segment);
+        self.counts.add_segment(&segment);
+        self.bytes += segment.memory_size();
         self.segments.push_back(Arc::new(segment));
-        self.young += 1;
-        let young = self.segments.range(self.segments.len() - self.young..);
-        if self.young >= YOUNG || young.map(|segment| segment.text_len()).sum::<usize>() >= MERGED {
+        self.unmerged += 1;
+        let young = self.segments.range(self.segments.len() - self.unmerged..);
+        if self.unmerged >= MAX_UNMERGED_SEGMENTS
+            || young.map(|segment| segment.text_len()).sum::<usize>() >= MERGED_SEGMENT_SIZE
+        {
             self.merge();
         }
     }
 
-    /// Merges the young segments, and a small one before them, into segments of about [`MERGED`] bytes.
+    /// Merges the young segments, and a small one before them, into segments of about [`MERGED_SEGMENT_SIZE`] bytes.
     fn merge(&mut self) {
-        let mut from = self.segments.len() - self.young;
-        if from > 0 && self.segments[from - 1].text_len() < MERGED / 2 {
+        let mut from = self.segments.len() - self.unmerged;
+        if from > 0 && self.segments[from - 1].text_len() < MERGED_SEGMENT_SIZE / 2 {
             from -= 1;
         }
         let parts: Vec<_> = self.segments.drain(from..).collect();
         let mut group: Vec<Arc<Segment>> = Vec::new();
         let mut text = 0;
         for part in parts {
-            let fits = text + part.text_len() <= MERGED && group.last().is_none_or(|last| last.joins(&part));
+            let fits = text + part.text_len() <= MERGED_SEGMENT_SIZE
+                && group.last().is_none_or(|last| last.is_continued_by(&part));
             if !fits {
                 self.keep(&mut group);
                 text = 0;
@@ -156,7 +159,7 @@ impl Ring {
             group.push(part);
         }
         self.keep(&mut group);
-        self.young = 0;
+        self.unmerged = 0;
     }
 
     /// Puts a group of joining segments back as one.
@@ -166,8 +169,8 @@ impl Ring {
             [one] => one.clone(),
             _ => {
                 let merged = Arc::new(Segment::merge(group));
-                self.bytes -= group.iter().map(|part| part.cost()).sum::<usize>();
-                self.bytes += merged.cost();
+                self.bytes -= group.iter().map(|part| part.memory_size()).sum::<usize>();
+                self.bytes += merged.memory_size();
                 merged
             }
         };
@@ -179,14 +182,14 @@ impl Ring {
     pub(super) fn trim(&mut self, bytes: usize) {
         while self.bytes > bytes && self.segments.len() > 1 {
             let Some(dropped) = self.segments.pop_front() else { break };
-            self.bytes -= dropped.cost();
-            self.young = self.young.min(self.segments.len());
+            self.bytes -= dropped.memory_size();
+            self.unmerged = self.unmerged.min(self.segments.len());
         }
-        self.numbering.forget(self.oldest());
+        self.numbering.forget_before(self.oldest());
     }
 
     /// Says which places the history holds now.
-    pub(super) fn set_recorded(&mut self, recorded: Range<u64>) {
+    pub(super) fn set_history_range(&mut self, recorded: Range<u64>) {
         self.recorded = recorded;
     }
 
@@ -201,13 +204,13 @@ impl Ring {
     }
 
     /// The place of the oldest event in memory; the end if there is none.
-    pub(super) fn first_seq(&self) -> u64 {
+    pub(super) fn first_in_memory(&self) -> u64 {
         self.segments.front().map_or(self.end(), |segment| segment.seq())
     }
 
     /// The place of the oldest event that can be had, from memory or the history; the end if there is none.
     pub(super) fn oldest(&self) -> u64 {
-        let first = self.first_seq();
+        let first = self.first_in_memory();
         if self.recorded.is_empty() { first } else { first.min(self.recorded.start) }
     }
 
@@ -238,22 +241,22 @@ impl Ring {
 
     /// The unfinished line, and a number that changes when readers must be told of it.
     pub(super) fn open(&self) -> (Option<&Arc<OpenLine>>, u64) {
-        (self.open.as_ref(), self.open_version)
+        (self.open.as_ref(), self.open_line_version)
     }
 
     /// The events from `place` on, but none from `bound` on, about `bytes` of text, and never beyond an end of a run.
     ///
-    /// [`Read::Gap`] if the one at `place` was dropped, [`Read::CaughtUp`] if it is yet to come. One binary search and a
+    /// [`RingRead::Gap`] if the one at `place` was dropped, [`RingRead::CaughtUp`] if it is yet to come. One binary search and a
     /// reference count for each segment.
-    pub(super) fn read(&self, place: u64, bound: u64, bytes: usize) -> Read {
-        let bound = bound.min(self.end()).min(self.numbering.run_end(place).map_or(u64::MAX, |end| end + 1));
+    pub(super) fn read(&self, place: u64, bound: u64, bytes: usize) -> RingRead {
+        let bound = bound.min(self.end()).min(self.numbering.first_run_end_from(place).map_or(u64::MAX, |end| end + 1));
         if place >= bound {
-            return Read::CaughtUp;
+            return RingRead::CaughtUp;
         }
         let at = self.segments.partition_point(|segment| segment.end() <= place);
         let first = self.segments.get(at).map(|segment| segment.seq());
         if first.is_none_or(|first| first > place) {
-            return self.older(place, bound, first);
+            return self.read_older(place, bound, first);
         }
         let mut slices: Vec<Slice> = Vec::new();
         let (mut next, mut text) = (first.unwrap_or(place), 0);
@@ -267,27 +270,27 @@ impl Ring {
             next = segment.end();
         }
         slices[0].from = usize::try_from(place - slices[0].segment.seq()).expect("the place is in this segment");
-        Read::Events(slices)
+        RingRead::Events(slices)
     }
 
     /// What there is at `place`, which memory does not hold; it goes on at `first`, if it does.
-    fn older(&self, place: u64, bound: u64, first: Option<u64>) -> Read {
+    fn read_older(&self, place: u64, bound: u64, first: Option<u64>) -> RingRead {
         if self.recorded.contains(&place) {
-            return Read::Recorded { bound: bound.min(first.unwrap_or(u64::MAX)) };
+            return RingRead::InHistory { bound: bound.min(first.unwrap_or(u64::MAX)) };
         }
         let recorded = Some(self.recorded.start).filter(|&start| !self.recorded.is_empty() && start > place);
         match [recorded, first].into_iter().flatten().min() {
-            Some(to) => Read::Gap { to },
-            None => Read::CaughtUp,
+            Some(to) => RingRead::Gap { to },
+            None => RingRead::CaughtUp,
         }
     }
 
     /// Where a reader goes on that saw `id` last.
-    pub(super) fn find(&self, id: Position) -> Found {
+    pub(super) fn find(&self, id: Position) -> ResumePoint {
         match self.numbering.find(id) {
-            numbering::Found::At(place) => Found::At(place),
-            numbering::Found::Ahead(end) => Found::Lost(end),
-            numbering::Found::Unknown => Found::Lost(self.oldest()),
+            numbering::IdLookup::At(place) => ResumePoint::Known(place),
+            numbering::IdLookup::Ahead(end) => ResumePoint::Unknown(end),
+            numbering::IdLookup::Unknown => ResumePoint::Unknown(self.oldest()),
         }
     }
 
@@ -306,7 +309,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn start() -> Position {
-        Position { epoch: Epoch::kept(7), number: 0 }
+        Position { epoch: Epoch::persistent(7), number: 0 }
     }
 
     fn ring() -> Ring {
@@ -322,22 +325,22 @@ mod tests {
     }
 
     /// An event, or how many a gap said were missed.
-    type Seen = Result<(Position, Vec<u8>), Option<u64>>;
+    type ReadResult = Result<(Position, Vec<u8>), Option<u64>>;
 
     /// Reads all that can be had from `place`.
-    fn read_all(ring: &Ring, mut place: u64) -> Vec<Seen> {
+    fn read_all(ring: &Ring, mut place: u64) -> Vec<ReadResult> {
         let mut seen = Vec::new();
         loop {
             match ring.read(place, u64::MAX, 1000) {
-                Read::CaughtUp => return seen,
-                Read::Gap { to } => {
+                RingRead::CaughtUp => return seen,
+                RingRead::Gap { to } => {
                     let gap = ring.numbering.gap(place, to);
                     seen.push(Err(gap.missed));
-                    assert_eq!(ring.find(gap.resume), Found::At(to));
+                    assert_eq!(ring.find(gap.resume), ResumePoint::Known(to));
                     place = to;
                 }
-                Read::Recorded { .. } => panic!("there is no history"),
-                Read::Events(slices) => {
+                RingRead::InHistory { .. } => panic!("there is no history"),
+                RingRead::Events(slices) => {
                     for slice in slices {
                         assert!(slice.from < slice.to);
                         for at in slice.from..slice.to {
@@ -360,20 +363,20 @@ mod tests {
     }
 
     #[derive(Debug, Clone)]
-    enum Act {
+    enum RingAction {
         Append(Vec<Vec<u8>>),
         Skip(u64),
         Epoch(Option<u64>),
         Trim(usize),
     }
 
-    fn acts() -> impl Strategy<Value = Vec<Act>> {
+    fn ring_actions() -> impl Strategy<Value = Vec<RingAction>> {
         let line = prop_oneof![9 => prop::collection::vec(any::<u8>(), 0..40), 1 => Just(vec![b'x'; 40_000])];
         let act = prop_oneof![
-            12 => prop::collection::vec(line, 1..20).prop_map(Act::Append),
-            1 => (1u64..5).prop_map(Act::Skip),
-            1 => prop::option::of(0u64..5).prop_map(Act::Epoch),
-            2 => (0usize..200_000).prop_map(Act::Trim),
+            12 => prop::collection::vec(line, 1..20).prop_map(RingAction::Append),
+            1 => (1u64..5).prop_map(RingAction::Skip),
+            1 => prop::option::of(0u64..5).prop_map(RingAction::Epoch),
+            2 => (0usize..200_000).prop_map(RingAction::Trim),
         ];
         prop::collection::vec(act, 0..150)
     }
@@ -381,7 +384,7 @@ mod tests {
     proptest! {
         /// The model keeps every event ever appended; the ring gives each of them once and in order, or counts it in a gap.
         #[test]
-        fn each_event_comes_once_or_in_a_gap(acts in acts(), late in any::<prop::sample::Index>()) {
+        fn each_event_comes_once_or_in_a_gap(acts in ring_actions(), late in any::<prop::sample::Index>()) {
             let mut ring = ring();
             let mut epoch = 7;
             // What the model holds for each place: an event, one missing event, or missing events of unknown number.
@@ -389,31 +392,31 @@ mod tests {
             let mut next = Position { number: 1, ..start() };
             for act in acts {
                 match act {
-                    Act::Append(texts) => {
+                    RingAction::Append(texts) => {
                         ring.append(&mut lines(&texts));
                         for text in texts {
                             model.push(Ok((next, text)));
                             next.number += 1;
                         }
                     }
-                    Act::Skip(count) => {
+                    RingAction::Skip(count) => {
                         next.number += count;
-                        prop_assert!(ring.go_on_at(next, None));
+                        prop_assert!(ring.continue_at(next, None));
                         model.extend((0..count).map(|_| Err(true)));
                     }
-                    Act::Epoch(missed) => {
+                    RingAction::Epoch(missed) => {
                         epoch += 1;
-                        next = Position { epoch: Epoch::kept(epoch), number: 1 };
-                        prop_assert!(ring.go_on_at(next, missed));
+                        next = Position { epoch: Epoch::persistent(epoch), number: 1 };
+                        prop_assert!(ring.continue_at(next, missed));
                         model.extend((0..missed.unwrap_or(1)).map(|_| Err(missed.is_some())));
                     }
-                    Act::Trim(bytes) => ring.trim(bytes),
+                    RingAction::Trim(bytes) => ring.trim(bytes),
                 }
                 let again = Position { number: next.number - 1, ..next };
-                prop_assert!(!ring.go_on_at(again, None), "what was delivered before is not taken again");
+                prop_assert!(!ring.continue_at(again, None), "what was delivered before is not taken again");
             }
             prop_assert_eq!(ring.end(), model.len() as u64);
-            prop_assert_eq!(ring.bytes(), ring.segments().iter().map(|segment| segment.cost()).sum::<usize>());
+            prop_assert_eq!(ring.bytes(), ring.segments().iter().map(|segment| segment.memory_size()).sum::<usize>());
             let place = late.index(model.len() + 1);
             let mut rest = model[place..].iter().peekable();
             let mut whole = true;
@@ -422,7 +425,7 @@ mod tests {
                     Ok((id, text)) => {
                         // Ids that were skipped just before were told by a gap; this one is the next of the model.
                         prop_assert_eq!(rest.next(), Some(&Ok((id, text))));
-                        prop_assert_eq!(ring.find(id), Found::At((model.len() - rest.len()) as u64));
+                        prop_assert_eq!(ring.find(id), ResumePoint::Known((model.len() - rest.len()) as u64));
                         whole = true;
                     }
                     Err(missed) => {
@@ -449,25 +452,25 @@ mod tests {
     fn an_unknown_id_goes_on_at_the_oldest_and_one_ahead_at_the_end() {
         let mut ring = ring();
         ring.append(&mut lines(&[b"a".to_vec(), b"b".to_vec()]));
-        let id = |millis, number| Position { epoch: Epoch::kept(millis), number };
-        assert_eq!(ring.find(id(7, 0)), Found::At(0));
-        assert_eq!(ring.find(id(7, 2)), Found::At(2));
-        assert_eq!(ring.find(id(7, 3)), Found::Lost(2));
-        assert_eq!(ring.find(id(7, u64::MAX)), Found::Lost(2));
-        assert_eq!(ring.find(id(6, 1)), Found::Lost(0));
-        assert!(ring.go_on_at(id(9, 1), Some(0)));
+        let id = |millis, number| Position { epoch: Epoch::persistent(millis), number };
+        assert_eq!(ring.find(id(7, 0)), ResumePoint::Known(0));
+        assert_eq!(ring.find(id(7, 2)), ResumePoint::Known(2));
+        assert_eq!(ring.find(id(7, 3)), ResumePoint::Unknown(2));
+        assert_eq!(ring.find(id(7, u64::MAX)), ResumePoint::Unknown(2));
+        assert_eq!(ring.find(id(6, 1)), ResumePoint::Unknown(0));
+        assert!(ring.continue_at(id(9, 1), Some(0)));
         ring.append(&mut lines(&[b"c".to_vec()]));
-        assert_eq!(ring.find(id(7, 2)), Found::At(2), "an id of an earlier epoch goes on without a gap");
-        assert_eq!(ring.find(id(7, 5)), Found::Lost(2));
-        assert_eq!(ring.find(id(9, 0)), Found::At(2));
+        assert_eq!(ring.find(id(7, 2)), ResumePoint::Known(2), "an id of an earlier epoch goes on without a gap");
+        assert_eq!(ring.find(id(7, 5)), ResumePoint::Unknown(2));
+        assert_eq!(ring.find(id(9, 0)), ResumePoint::Known(2));
     }
 
     #[test]
     fn an_epoch_without_events_does_not_forget_an_unknown_loss() {
         let mut ring = ring();
         ring.append(&mut lines(&[b"a".to_vec()]));
-        let first = |millis| Position { epoch: Epoch::kept(millis), number: 1 };
-        assert!(ring.go_on_at(first(8), None) && ring.go_on_at(first(9), Some(0)));
+        let first = |millis| Position { epoch: Epoch::persistent(millis), number: 1 };
+        assert!(ring.continue_at(first(8), None) && ring.continue_at(first(9), Some(0)));
         ring.append(&mut lines(&[b"b".to_vec()]));
         let seen = read_all(&ring, 0);
         assert_eq!(seen[1], Err(None));
@@ -480,7 +483,11 @@ mod tests {
         for number in 0..10_000 {
             ring.append(&mut lines(&[format!("line {number}").into_bytes()]));
         }
-        assert!(ring.segments().len() < 10_000 * 10 / MERGED + 2 * YOUNG, "{} segments", ring.segments().len());
+        assert!(
+            ring.segments().len() < 10_000 * 10 / MERGED_SEGMENT_SIZE + 2 * MAX_UNMERGED_SEGMENTS,
+            "{} segments",
+            ring.segments().len()
+        );
         let seen = read_all(&ring, 0);
         assert_eq!(seen.len(), 10_000);
         assert_eq!(seen[9_999], Ok((Position { number: 10_000, ..start() }, b"line 9999".to_vec())));
@@ -505,19 +512,19 @@ mod tests {
             batch.end(Time(0), &end(number));
         }
         ring.append(&mut batch);
-        let Read::Events(slices) = ring.read(0, u64::MAX, 1000) else { panic!("no events") };
+        let RingRead::Events(slices) = ring.read(0, u64::MAX, 1000) else { panic!("no events") };
         assert_eq!((slices[0].from, slices[0].to), (0, 3));
-        assert_eq!(ring.numbering.run_start(), Some(3));
+        assert_eq!(ring.numbering.last_run_start(), Some(3));
         assert!(
-            ring.numbering.ended_before(3)
-                && !ring.numbering.ended_before(2)
-                && !ring.numbering.ended_before(5)
-                && ring.numbering.ended_before(6)
+            ring.numbering.run_ended_before(3)
+                && !ring.numbering.run_ended_before(2)
+                && !ring.numbering.run_ended_before(5)
+                && ring.numbering.run_ended_before(6)
         );
         assert!(
-            ring.numbering.ended_between(0, 3)
-                && !ring.numbering.ended_between(0, 2)
-                && !ring.numbering.ended_between(3, 5)
+            ring.numbering.run_ended_between(0, 3)
+                && !ring.numbering.run_ended_between(0, 2)
+                && !ring.numbering.run_ended_between(3, 5)
         );
     }
 }

@@ -4,70 +4,70 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::event::{Event, Flags, Kind, Loss, OpenLine, Origin, Position, Progress, RunEnd, SourceState, Time};
+use crate::event::{Event, EventKind, Flags, Loss, OpenLine, Origin, Position, Progress, RunEnd, SourceState, Time};
 
-use super::course::Turn;
+use super::status::StatusChange;
 
 /// What the index holds of one event; its text ends at `end` and begins where the one before ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct IndexEntry {
     pub(super) time: Time,
     pub(super) end: u32,
     pub(super) origin: u16,
-    pub(super) kind: Kind,
+    pub(super) kind: EventKind,
     pub(super) flags: Flags,
 }
 
 /// What a batch says of the unfinished line.
 #[derive(Debug, Default)]
-pub(super) enum Opened {
+pub(super) enum OpenLineChange {
     /// Nothing: it is as it was.
     #[default]
-    Unsaid,
+    Unchanged,
     /// There is none.
-    None,
+    Cleared,
     /// This is what there is of it.
-    Line(Arc<OpenLine>),
+    Set(Arc<OpenLine>),
 }
 
-/// Stands for "the daemon itself" in [`Entry::origin`].
+/// Stands for "the daemon itself" in [`IndexEntry::origin`].
 pub(super) const NO_ORIGIN: u16 = u16::MAX;
 
 /// Most bytes in one segment as it is recorded, beyond which a batch is cut in two: with one longest event behind it, a
 /// segment still fits a record of 512 KiB on disk.
-const FULL: usize = 192 << 10;
+const MAX_SEGMENT_RECORD_SIZE: usize = 192 << 10;
 
 /// Most bytes that the index of one event takes in a record: time, length, origin, kind and flags.
-const INDEXED: usize = 20;
+const INDEX_ENTRY_RECORD_SIZE: usize = 20;
 
 /// Events on their way into a log, without numbers yet. What one wake of a source found goes in as one batch.
 #[derive(Default)]
 pub struct Batch {
     text: Vec<u8>,
-    index: Vec<Entry>,
+    index: Vec<IndexEntry>,
     origins: Vec<Origin>,
     /// Where a full piece ends: an index into `index`.
-    cuts: Vec<usize>,
+    cut_points: Vec<usize>,
     /// What the piece in the making takes as it is recorded, in bytes, and which origins it names.
     size: usize,
     named: Vec<bool>,
     /// The newest state in it.
     pub(super) state: Option<Arc<SourceState>>,
     /// What becomes of the unfinished line.
-    pub(super) open: Opened,
+    pub(super) open: OpenLineChange,
     /// How many bytes of the source are known to be unread.
     pub(super) lag: Option<u64>,
     /// How many secrets were taken out of its lines.
     pub(super) redacted: u64,
     /// What becomes of the run and the progress, in that order.
-    pub(super) course: Vec<Turn>,
+    pub(super) status_changes: Vec<StatusChange>,
     /// What is new about the source's places.
     pub(super) places: Vec<(String, Option<String>)>,
 }
 
 /// How far a source was read: for each of its parts, such as a file, what the source needs to go on just behind the events
 /// that were recorded. Keys and values are the source's own; a value is one line of text.
-pub type Places = BTreeMap<String, String>;
+pub type Checkpoints = BTreeMap<String, String>;
 
 impl Batch {
     /// An empty batch.
@@ -78,15 +78,16 @@ impl Batch {
     /// Adds a line, without its newline; at most [`MAX_LINE`](crate::event::MAX_LINE) bytes.
     pub fn line(&mut self, time: Time, origin: &Origin, flags: Flags, text: &[u8]) {
         let origin = self.intern(origin);
-        self.push(time, origin, Kind::Line, flags, text);
+        self.push(time, origin, EventKind::Line, flags, text);
     }
 
     /// Adds a change of the source's state. With [`SourceState::Running`] and no note, a run of a process begins.
     pub fn state(&mut self, time: Time, state: SourceState) {
-        let flags = if matches!(state, SourceState::Running { note: None, .. }) { Flags::RUN } else { Flags::NONE };
-        self.push(time, NO_ORIGIN, Kind::State, flags, &json(&state));
+        let flags =
+            if matches!(state, SourceState::Running { note: None, .. }) { Flags::RUN_START } else { Flags::NONE };
+        self.push(time, NO_ORIGIN, EventKind::State, flags, &json(&state));
         if matches!(state, SourceState::Running { .. }) {
-            self.course.push(Turn::Began(time));
+            self.status_changes.push(StatusChange::RunStarted(time));
         }
         self.state = Some(Arc::new(state));
     }
@@ -98,31 +99,31 @@ impl Batch {
 
     /// Adds what the source could not deliver.
     pub fn loss(&mut self, time: Time, loss: &Loss) {
-        self.push(time, NO_ORIGIN, Kind::Loss, Flags::NONE, &json(loss));
+        self.push(time, NO_ORIGIN, EventKind::Loss, Flags::NONE, &json(loss));
     }
 
     /// Adds the end of a run.
     pub fn end(&mut self, time: Time, end: &RunEnd) {
-        self.push(time, NO_ORIGIN, Kind::End, Flags::NONE, &json(end));
-        self.course.push(Turn::Ended(time, end.clone()));
+        self.push(time, NO_ORIGIN, EventKind::End, Flags::NONE, &json(end));
+        self.status_changes.push(StatusChange::RunEnded(time, end.clone()));
     }
 
     /// Says how far the source is, after all events of this batch; the newest counts. Not numbered, and not kept.
     pub fn progress(&mut self, progress: Progress) {
-        if let Some(Turn::Progress(last)) = self.course.last_mut() {
+        if let Some(StatusChange::Progress(last)) = self.status_changes.last_mut() {
             *last = progress;
         } else {
-            self.course.push(Turn::Progress(progress));
+            self.status_changes.push(StatusChange::Progress(progress));
         }
     }
 
-    /// Says what there is of a line that is not finished, after all events of this batch; `None` takes it back. Not
+    /// Says what there is of a line that is not finished, after all events of this batch; `Cleared` takes it back. Not
     /// numbered, and not kept.
     pub fn open(&mut self, line: Option<OpenLine>) {
-        self.open = line.map_or(Opened::None, |line| Opened::Line(Arc::new(line)));
+        self.open = line.map_or(OpenLineChange::Cleared, |line| OpenLineChange::Set(Arc::new(line)));
     }
 
-    /// Says how far the part `key` of the source is read, once all events of this batch are out; `None` forgets the part.
+    /// Says how far the part `key` of the source is read, once all events of this batch are out; `Cleared` forgets the part.
     /// It is recorded together with the events, or neither is: a source that is started again with it goes on exactly there.
     pub fn place(&mut self, key: &str, place: Option<String>) {
         self.places.push((key.to_owned(), place));
@@ -144,9 +145,9 @@ impl Batch {
     pub(crate) fn lines(&self) -> Vec<(String, Flags, String)> {
         let line = |at: usize| {
             let entry = self.index[at];
-            let text = String::from_utf8_lossy(&self.text[self.end_of(at)..entry.end as usize]).into_owned();
+            let text = String::from_utf8_lossy(&self.text[self.text_end_of(at)..entry.end as usize]).into_owned();
             let origin = self.origins.get(usize::from(entry.origin)).map_or("", Origin::as_str).to_owned();
-            (entry.kind == Kind::Line).then_some((origin, entry.flags, text))
+            (entry.kind == EventKind::Line).then_some((origin, entry.flags, text))
         };
         (0..self.index.len()).filter_map(line).collect()
     }
@@ -160,21 +161,22 @@ impl Batch {
     /// The newest progress in it.
     #[cfg(test)]
     pub(crate) fn last_progress(&self) -> Option<&Progress> {
-        self.course.iter().rev().find_map(|turn| match turn {
-            Turn::Progress(progress) => Some(progress),
-            Turn::Began(_) | Turn::Ended(..) => None,
+        self.status_changes.iter().rev().find_map(|turn| match turn {
+            StatusChange::Progress(progress) => Some(progress),
+            StatusChange::RunStarted(_) | StatusChange::RunEnded(..) => None,
         })
     }
 
     /// How many losses it tells of.
     #[cfg(test)]
     pub(crate) fn losses(&self) -> usize {
-        self.index.iter().filter(|entry| entry.kind == Kind::Loss).count()
+        self.index.iter().filter(|entry| entry.kind == EventKind::Loss).count()
     }
 
     /// Whether an append of it would change nothing.
     pub fn is_empty(&self) -> bool {
-        let quiet = matches!(self.open, Opened::Unsaid) && self.lag.is_none() && self.course.is_empty();
+        let quiet =
+            matches!(self.open, OpenLineChange::Unchanged) && self.lag.is_none() && self.status_changes.is_empty();
         self.index.is_empty() && self.places.is_empty() && quiet
     }
 
@@ -197,16 +199,16 @@ impl Batch {
         u16::try_from(at).unwrap_or(NO_ORIGIN)
     }
 
-    fn push(&mut self, time: Time, origin: u16, kind: Kind, flags: Flags, text: &[u8]) {
-        if self.size >= FULL {
-            self.cuts.push(self.index.len());
+    fn push(&mut self, time: Time, origin: u16, kind: EventKind, flags: Flags, text: &[u8]) {
+        if self.size >= MAX_SEGMENT_RECORD_SIZE {
+            self.cut_points.push(self.index.len());
             self.size = 0;
             self.named.clear();
         }
-        self.size += text.len() + INDEXED + self.name(origin);
+        self.size += text.len() + INDEX_ENTRY_RECORD_SIZE + self.name(origin);
         self.text.extend_from_slice(text);
         let end = u32::try_from(self.text.len()).expect("a batch is far below 4 GiB: a source reads 1 MiB at once");
-        self.index.push(Entry { time, end, origin, kind, flags });
+        self.index.push(IndexEntry { time, end, origin, kind, flags });
     }
 
     /// What the name of an origin takes in the piece in the making, which has it once.
@@ -217,11 +219,11 @@ impl Batch {
         }
         self.named.resize(self.origins.len(), false);
         self.named[at] = true;
-        self.origins[at].as_str().len() + INDEXED
+        self.origins[at].as_str().len() + INDEX_ENTRY_RECORD_SIZE
     }
 
     /// Where the text of the first `count` events ends.
-    fn end_of(&self, count: usize) -> usize {
+    fn text_end_of(&self, count: usize) -> usize {
         if count == 0 { 0 } else { self.index[count - 1].end as usize }
     }
 
@@ -230,14 +232,15 @@ impl Batch {
         if self.index.is_empty() {
             return Vec::new();
         }
-        self.cuts.push(self.index.len());
+        self.cut_points.push(self.index.len());
         let origins: Arc<[Origin]> = self.origins.as_slice().into();
-        let mut segments = Vec::with_capacity(self.cuts.len());
+        let mut segments = Vec::with_capacity(self.cut_points.len());
         let mut from = 0;
-        for &to in self.cuts.iter().filter(|&&to| to > 0) {
-            let (begin, end) = (self.end_of(from), self.end_of(to));
+        for &to in self.cut_points.iter().filter(|&&to| to > 0) {
+            let (begin, end) = (self.text_end_of(from), self.text_end_of(to));
             let shift = u32::try_from(begin).expect("checked when it was pushed");
-            let index = self.index[from..to].iter().map(|entry| Entry { end: entry.end - shift, ..*entry }).collect();
+            let index =
+                self.index[from..to].iter().map(|entry| IndexEntry { end: entry.end - shift, ..*entry }).collect();
             let text = self.text[begin..end].into();
             let first = Position { number: first.number + from as u64, ..first };
             segments.push(Segment { first, seq: seq + from as u64, text, index, origins: origins.clone() });
@@ -263,10 +266,10 @@ fn json(fields: &impl serde::Serialize) -> Vec<u8> {
 pub(super) struct Segment {
     /// The id of its first event.
     pub(super) first: Position,
-    /// The place of its first event in the log; see [`super::ring::Ring`].
+    /// The place of its first event in the log; see [`super::numbering::Numbering`].
     pub(super) seq: u64,
     pub(super) text: Box<[u8]>,
-    pub(super) index: Box<[Entry]>,
+    pub(super) index: Box<[IndexEntry]>,
     pub(super) origins: Arc<[Origin]>,
 }
 
@@ -297,7 +300,7 @@ impl Segment {
     }
 
     /// What it costs, in bytes: text, index, and itself.
-    pub(super) fn cost(&self) -> usize {
+    pub(super) fn memory_size(&self) -> usize {
         self.text.len() + size_of_val(&*self.index) + size_of::<Self>() + 64
     }
 
@@ -331,12 +334,12 @@ impl Segment {
     }
 
     /// What event `at` is.
-    pub(super) fn kind(&self, at: usize) -> (Kind, Flags) {
+    pub(super) fn kind(&self, at: usize) -> (EventKind, Flags) {
         (self.index[at].kind, self.index[at].flags)
     }
 
     /// Whether `next` goes on where this one ends, in the same epoch.
-    pub(super) fn joins(&self, next: &Self) -> bool {
+    pub(super) fn is_continued_by(&self, next: &Self) -> bool {
         self.id(self.len()) == next.first && self.end() == next.seq
     }
 
@@ -351,7 +354,7 @@ impl Segment {
             merged.text.extend_from_slice(&part.text);
             merged.index.extend(part.index.iter().map(|entry| {
                 let origin = origins.get(usize::from(entry.origin)).copied().unwrap_or(NO_ORIGIN);
-                Entry { end: entry.end + shift, origin, ..*entry }
+                IndexEntry { end: entry.end + shift, origin, ..*entry }
             }));
         }
         Self {

@@ -10,26 +10,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::event::{Kind, Position, StreamName};
+use crate::event::{EventKind, Position, StreamName};
 use crate::wire::{Encoder, Encoding};
 
 use super::filter::Filter;
 use super::ring::Slice;
 
 /// Text in one slot, in bytes, about: a reader holds on to one while it waits for its socket.
-pub(super) const SLOT: usize = 128 << 10;
+pub(super) const SLOT_TEXT_SIZE: usize = 128 << 10;
 
 /// Encoded bytes that a view keeps for readers a little behind, and how many slots at most.
-const KEPT: usize = 1 << 20;
-const SLOTS: usize = 32;
+const MAX_KEPT_SLOT_BYTES: usize = 1 << 20;
+const MAX_SLOTS_PER_VIEW: usize = 32;
 
 /// A view ticks at least this far apart once it is busy, and this much more for each of its readers: a write to a socket
 /// costs some 10 µs whatever its size, so this spends at most a tenth of a core on them.
-const TICK: Duration = Duration::from_millis(1);
-const TICK_PER_READER: Duration = Duration::from_micros(200);
+const MIN_CUT_INTERVAL: Duration = Duration::from_millis(1);
+const CUT_INTERVAL_PER_READER: Duration = Duration::from_micros(200);
 
 /// But never further apart than this.
-const SLOWEST: Duration = Duration::from_millis(20);
+const MAX_CUT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A format and a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct View {
 
 /// Events as bytes.
 #[derive(Debug)]
-pub(super) struct Encoded {
+pub(super) struct EncodedEvents {
     pub(super) bytes: Bytes,
     /// How many lines are in it.
     pub(super) lines: u64,
@@ -53,31 +53,38 @@ pub(super) struct Encoded {
     /// The place after the last event that is in it; `None` if there is none.
     pub(super) shown: Option<u64>,
     /// How many lines were held against the filter for it.
-    pub(super) filtered: u64,
+    pub(super) filter_checks: u64,
     /// Where each frame ends and which event it is, for readers of several streams.
-    pub(super) frames: Vec<(usize, Position)>,
+    pub(super) frame_ends: Vec<(usize, Position)>,
 }
 
 impl View {
     /// Encodes what passes the filter, `lines` lines at most.
-    pub(super) fn encode(&self, name: &StreamName, slices: &[Slice], lines: u64) -> Encoded {
+    pub(super) fn encode(&self, name: &StreamName, slices: &[Slice], lines: u64) -> EncodedEvents {
         let mut encoder = Encoder::new(self.encoding, self.several.then_some(name));
         let text: usize = slices.iter().map(|slice| slice.segment.text_len()).sum();
         let events: usize = slices.iter().map(|slice| slice.to - slice.from).sum();
         // A frame's id and field names take about this much beside its text.
         let room = if self.filter.is_empty() { text + 48 * events } else { 0 };
         let mut out = Vec::with_capacity(room);
-        let mut made = Encoded { bytes: Bytes::new(), lines: 0, to: 0, shown: None, filtered: 0, frames: Vec::new() };
+        let mut made = EncodedEvents {
+            bytes: Bytes::new(),
+            lines: 0,
+            to: 0,
+            shown: None,
+            filter_checks: 0,
+            frame_ends: Vec::new(),
+        };
         for slice in slices {
             for at in slice.from..slice.to {
                 let event = slice.segment.event(at);
                 made.to = slice.segment.seq() + at as u64 + 1;
-                if self.filter.takes_event(&event, &mut made.filtered) {
+                if self.filter.matches_event(&event, &mut made.filter_checks) {
                     encoder.push(&event, &mut out);
                     made.shown = Some(made.to);
-                    made.lines += u64::from(event.kind == Kind::Line);
+                    made.lines += u64::from(event.kind == EventKind::Line);
                     if self.several {
-                        made.frames.push((out.len(), event.id));
+                        made.frame_ends.push((out.len(), event.id));
                     }
                 }
                 if made.lines == lines {
@@ -99,7 +106,7 @@ pub(super) struct Slot {
     /// What is to be encoded; empty once it was. Nobody counts the memory of segments that were read from disk, so none is
     /// held longer than that.
     slices: Mutex<Vec<Slice>>,
-    encoded: OnceLock<Encoded>,
+    encoded: OnceLock<EncodedEvents>,
 }
 
 impl Slot {
@@ -108,7 +115,7 @@ impl Slot {
     }
 
     /// The bytes, and whether this call made them.
-    pub(super) fn encode(&self, view: &View, name: &StreamName) -> (&Encoded, bool) {
+    pub(super) fn encode(&self, view: &View, name: &StreamName) -> (&EncodedEvents, bool) {
         let mut made = false;
         let encoded = self.encoded.get_or_init(|| {
             made = true;
@@ -121,18 +128,18 @@ impl Slot {
     fn bytes(&self) -> usize {
         self.encoded
             .get()
-            .map_or(0, |encoded| encoded.bytes.len() + encoded.frames.len() * size_of::<(usize, Position)>())
+            .map_or(0, |encoded| encoded.bytes.len() + encoded.frame_ends.len() * size_of::<(usize, Position)>())
     }
 }
 
 /// One view with its readers, its pace and its slots.
 #[derive(Debug)]
-struct Shared {
+struct ViewState {
     view: Arc<View>,
     readers: usize,
     /// The last cut, and when the next may be made.
     cut: u64,
-    tick: Option<Instant>,
+    next_cut_at: Option<Instant>,
     /// The version of the unfinished line that was held against the filter last, and whether it passed.
     open: (u64, bool),
     /// As they were made.
@@ -143,39 +150,39 @@ struct Shared {
 #[derive(Debug, Default)]
 #[expect(clippy::struct_field_names, reason = "the views are what it is about")]
 pub(super) struct Views {
-    views: Vec<Option<Shared>>,
+    views: Vec<Option<ViewState>>,
     /// All encoded bytes in slots.
     bytes: usize,
     /// How many lines were held against a filter.
-    filtered: u64,
+    filter_checks: u64,
     /// How many gaps readers were told of.
     gaps: u64,
 }
 
 /// What a reader finds at its place in its view.
 #[derive(Debug)]
-pub(super) enum Tick {
+pub(super) enum NextSlot {
     /// These bytes are next.
-    Slot(Arc<Slot>),
+    Ready(Arc<Slot>),
     /// It has caught up, and the next cut is not to be made before this time.
-    Wait(Instant),
+    WaitUntil(Instant),
     /// Cut now.
-    Cut,
+    CutNow,
 }
 
 impl Views {
     /// Enters a reader; the number stands for its view until it leaves.
-    pub(super) fn enter(&mut self, view: View) -> (usize, Arc<View>) {
+    pub(super) fn join(&mut self, view: View) -> (usize, Arc<View>) {
         let known = self.views.iter().position(|shared| shared.as_ref().is_some_and(|s| *s.view == view));
         let at = known.or_else(|| self.views.iter().position(Option::is_none)).unwrap_or_else(|| {
             self.views.push(None);
             self.views.len() - 1
         });
-        let shared = self.views[at].get_or_insert_with(|| Shared {
+        let shared = self.views[at].get_or_insert_with(|| ViewState {
             view: Arc::new(view),
             readers: 0,
             cut: 0,
-            tick: None,
+            next_cut_at: None,
             open: (0, true),
             slots: VecDeque::new(),
         });
@@ -194,24 +201,24 @@ impl Views {
         }
     }
 
-    fn shared(&mut self, at: usize) -> &mut Shared {
+    fn shared(&mut self, at: usize) -> &mut ViewState {
         self.views[at].as_mut().expect("a view is there while it has readers")
     }
 
     /// What comes next for a reader at `place`.
-    pub(super) fn tick(&mut self, at: usize, place: u64, now: Instant) -> Tick {
+    pub(super) fn next_slot(&mut self, at: usize, place: u64, now: Instant) -> NextSlot {
         let shared = self.shared(at);
         if let Some(slot) = shared.slots.iter().rev().find(|slot| slot.from == place) {
-            return Tick::Slot(slot.clone());
+            return NextSlot::Ready(slot.clone());
         }
-        match shared.tick {
-            Some(tick) if place >= shared.cut && now < tick => Tick::Wait(tick),
-            _ => Tick::Cut,
+        match shared.next_cut_at {
+            Some(tick) if place >= shared.cut && now < tick => NextSlot::WaitUntil(tick),
+            _ => NextSlot::CutNow,
         }
     }
 
     /// Where the first slot behind `place` begins, so that a reader who is behind meets the others there.
-    pub(super) fn meet(&mut self, at: usize, place: u64) -> u64 {
+    pub(super) fn next_slot_start(&mut self, at: usize, place: u64) -> u64 {
         let shared = self.shared(at);
         shared.slots.iter().map(|slot| slot.from).filter(|&from| from > place).min().unwrap_or(u64::MAX)
     }
@@ -224,18 +231,19 @@ impl Views {
         }
         if end {
             let readers = u32::try_from(shared.readers).unwrap_or(u32::MAX);
-            shared.tick = Some(now + TICK_PER_READER.saturating_mul(readers).clamp(TICK, SLOWEST));
+            shared.next_cut_at =
+                Some(now + CUT_INTERVAL_PER_READER.saturating_mul(readers).clamp(MIN_CUT_INTERVAL, MAX_CUT_INTERVAL));
             shared.cut = slot.to;
         }
         let slot = Arc::new(slot);
         shared.slots.push_back(slot.clone());
-        self.shed(at);
+        self.drop_old_slots(at);
         slot
     }
 
     /// Counts lines that were held against a filter.
-    pub(super) fn count_filtered(&mut self, lines: u64) {
-        self.filtered += lines;
+    pub(super) fn count_filter_checks(&mut self, lines: u64) {
+        self.filter_checks += lines;
     }
 
     /// Counts a gap that a reader is told of.
@@ -249,40 +257,40 @@ impl Views {
     }
 
     /// How many lines were held against a filter, for all readers together.
-    pub(super) fn filtered(&self) -> u64 {
-        self.filtered
+    pub(super) fn filter_checks(&self) -> u64 {
+        self.filter_checks
     }
 
     /// Whether this version of the unfinished line passes; `None` if nobody has looked yet.
-    pub(super) fn open_passes(&mut self, at: usize, version: u64) -> Option<bool> {
+    pub(super) fn cached_open_line_match(&mut self, at: usize, version: u64) -> Option<bool> {
         let (seen, passes) = self.shared(at).open;
         (seen == version).then_some(passes)
     }
 
     /// Remembers whether it passes, for all readers of the view.
-    pub(super) fn note_open(&mut self, at: usize, version: u64, passes: bool) {
+    pub(super) fn cache_open_line_match(&mut self, at: usize, version: u64, passes: bool) {
         self.shared(at).open = (version, passes);
-        self.filtered += 1;
+        self.filter_checks += 1;
     }
 
     /// Counts what was just encoded.
     pub(super) fn count(&mut self, at: usize, slot: &Slot) {
-        self.filtered += slot.encoded.get().map_or(0, |encoded| encoded.filtered);
+        self.filter_checks += slot.encoded.get().map_or(0, |encoded| encoded.filter_checks);
         self.bytes += slot.bytes();
         // It may have been dropped before it was encoded.
         if self.shared(at).slots.iter().any(|known| std::ptr::eq(&raw const **known, slot)) {
-            self.shed(at);
+            self.drop_old_slots(at);
         } else {
             self.bytes -= slot.bytes();
         }
     }
 
     /// Drops the oldest slots beyond what is kept; the newest stays.
-    fn shed(&mut self, at: usize) {
+    fn drop_old_slots(&mut self, at: usize) {
         let shared = self.shared(at);
         let mut bytes: usize = shared.slots.iter().map(|slot| slot.bytes()).sum();
         let mut dropped = 0;
-        while shared.slots.len() > 1 && (shared.slots.len() > SLOTS || bytes > KEPT) {
+        while shared.slots.len() > 1 && (shared.slots.len() > MAX_SLOTS_PER_VIEW || bytes > MAX_KEPT_SLOT_BYTES) {
             let gone = shared.slots.pop_front().map_or(0, |slot| slot.bytes());
             bytes -= gone;
             dropped += gone;
@@ -291,7 +299,7 @@ impl Views {
     }
 
     /// Drops the oldest slots of all views until they hold at most `bytes`. They can be made again, events cannot.
-    pub(super) fn keep_within(&mut self, bytes: usize) {
+    pub(super) fn limit_slot_bytes(&mut self, bytes: usize) {
         for shared in self.views.iter_mut().flatten() {
             while self.bytes > bytes
                 && let Some(slot) = shared.slots.pop_front()

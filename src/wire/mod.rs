@@ -13,7 +13,7 @@ use crate::event::{Epoch, Event, StreamName, Time};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// `text/event-stream` (HTML, section 9.2).
-    Sse(Data),
+    Sse(SseData),
     /// `application/x-ndjson`: a JSON object a line.
     Ndjson,
     /// `text/plain`: the lines.
@@ -22,7 +22,7 @@ pub enum Encoding {
 
 /// What stands behind `data:` in a line's frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Data {
+pub enum SseData {
     /// The line as it is.
     #[default]
     Text,
@@ -41,7 +41,7 @@ impl Encoding {
     }
 
     /// The encoding that `?format=` names: a short name or the media type.
-    pub fn by_name(name: &str, data: Data) -> Option<Self> {
+    pub fn from_name(name: &str, data: SseData) -> Option<Self> {
         match name {
             "sse" | "text/event-stream" => Some(Self::Sse(data)),
             "ndjson" | "json" | "application/x-ndjson" => Some(Self::Ndjson),
@@ -52,7 +52,7 @@ impl Encoding {
 
     /// The encoding that an `Accept` header likes best (RFC 9110, section 12.5.1), event streams first among equals.
     /// `None` if it likes none of them.
-    pub fn by_accept(accept: &str, data: Data) -> Option<Self> {
+    pub fn from_accept(accept: &str, data: SseData) -> Option<Self> {
         let offers = [
             ("text", "event-stream", Self::Sse(data)),
             ("application", "x-ndjson", Self::Ndjson),
@@ -114,7 +114,7 @@ impl<'a> Encoder<'a> {
         match self.encoding {
             Encoding::Sse(data) => sse::push(self, data, event, out),
             Encoding::Ndjson => {
-                ndjson::object(self, event, out);
+                ndjson::push_object(self, event, out);
                 out.push(b'\n');
             }
             Encoding::Text => text::push(event, out),
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn accept_chooses_the_encoding() {
-        let sse = Some(Encoding::Sse(Data::Text));
+        let sse = Some(Encoding::Sse(SseData::Text));
         let table = [
             ("*/*", sse),
             ("text/event-stream", sse),
@@ -162,7 +162,7 @@ mod tests {
             ("text/plain;q=nonsense", None),
         ];
         for (accept, encoding) in table {
-            assert_eq!(Encoding::by_accept(accept, Data::Text), encoding, "{accept}");
+            assert_eq!(Encoding::from_accept(accept, SseData::Text), encoding, "{accept}");
         }
     }
 }

@@ -3,12 +3,12 @@
 use base64::Engine as _;
 use serde::Serialize;
 
-use crate::event::{Event, Flags, Gap, Kind, OpenLine, Progress};
+use crate::event::{Event, EventKind, Flags, Gap, OpenLine, Progress};
 
 use super::Encoder;
 
 /// Appends the object of a numbered event, without a newline.
-pub(super) fn object(encoder: &mut Encoder<'_>, event: &Event<'_>, out: &mut Vec<u8>) {
+pub(super) fn push_object(encoder: &mut Encoder<'_>, event: &Event<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"id\":\"");
     encoder.push_id(event, out);
     if let Some(stream) = encoder.stream {
@@ -20,10 +20,10 @@ pub(super) fn object(encoder: &mut Encoder<'_>, event: &Event<'_>, out: &mut Vec
     out.push(b'"');
     if let Some(origin) = event.origin {
         out.extend_from_slice(b",\"origin\":");
-        string(origin.as_str(), out);
+        push_json_string(origin.as_str(), out);
     }
-    if event.kind == Kind::Line {
-        line(event, out);
+    if event.kind == EventKind::Line {
+        push_line_fields(event, out);
     } else {
         out.extend_from_slice(b",\"kind\":\"");
         out.extend_from_slice(event.kind.name().as_bytes());
@@ -39,12 +39,12 @@ pub(super) fn object(encoder: &mut Encoder<'_>, event: &Event<'_>, out: &mut Vec
     out.push(b'}');
 }
 
-fn line(event: &Event<'_>, out: &mut Vec<u8>) {
+fn push_line_fields(event: &Event<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"text\":");
     if let Ok(text) = std::str::from_utf8(event.text) {
-        string(text, out);
+        push_json_string(text, out);
     } else {
-        string(&String::from_utf8_lossy(event.text), out);
+        push_json_string(&String::from_utf8_lossy(event.text), out);
         let bytes = base64::engine::general_purpose::STANDARD.encode(event.text);
         out.extend_from_slice(b",\"bytes\":\"");
         out.extend_from_slice(bytes.as_bytes());
@@ -63,13 +63,13 @@ fn line(event: &Event<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn string(text: &str, out: &mut Vec<u8>) {
+fn push_json_string(text: &str, out: &mut Vec<u8>) {
     serde_json::to_writer(out, text).expect("text can be written into memory");
 }
 
 /// Fields of something that is not numbered, with the names that tell what it is.
 #[derive(Debug, Serialize)]
-pub(super) struct InStream<'a, F> {
+pub(super) struct StreamFields<'a, F> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) stream: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,46 +80,47 @@ pub(super) struct InStream<'a, F> {
 
 /// What this reader missed, as a line.
 pub fn gap(gap: &Gap, stream: Option<&str>) -> String {
-    let fields = InStream { stream, kind: Some("gap"), fields: gap };
-    line_of(&fields)
+    let fields = StreamFields { stream, kind: Some("gap"), fields: gap };
+    to_line(&fields)
 }
 
 /// What there is of an unfinished line, as a line.
 pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     #[derive(Serialize)]
-    struct Open<'a> {
+    struct NdjsonOpenLine<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         origin: Option<&'a str>,
         text: String,
     }
     let text = line.map(|line| String::from_utf8_lossy(&line.text).into_owned()).unwrap_or_default();
-    let fields = Open { origin: line.map(|line| line.origin.as_str()), text };
-    let fields = InStream { stream, kind: Some("open"), fields: &fields };
-    line_of(&fields)
+    let fields = NdjsonOpenLine { origin: line.map(|line| line.origin.as_str()), text };
+    let fields = StreamFields { stream, kind: Some("open"), fields: &fields };
+    to_line(&fields)
 }
 
 /// Why a reader is sent nothing more.
 #[derive(Serialize)]
-pub(super) struct Denied<'a> {
-    pub(super) why: &'a str,
+pub(super) struct DenialFields<'a> {
+    #[serde(rename = "why")]
+    pub(super) reason: &'a str,
 }
 
 /// Why the reader is sent nothing more, as a line; with a `stream`, nothing more of it alone.
 pub fn denied(why: &str, stream: Option<&str>) -> String {
-    line_of(&InStream { stream, kind: Some("denied"), fields: &Denied { why } })
+    to_line(&StreamFields { stream, kind: Some("denied"), fields: &DenialFields { reason: why } })
 }
 
 /// Why the reader is sent nothing more on this connection, as a line; one that connects again goes on.
-pub fn over(why: &str) -> String {
-    line_of(&InStream { stream: None, kind: Some("over"), fields: &Denied { why } })
+pub fn closing(why: &str) -> String {
+    to_line(&StreamFields { stream: None, kind: Some("over"), fields: &DenialFields { reason: why } })
 }
 
 /// How far the source is, as a line.
 pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
-    line_of(&InStream { stream, kind: Some("progress"), fields: progress })
+    to_line(&StreamFields { stream, kind: Some("progress"), fields: progress })
 }
 
-fn line_of(fields: &impl Serialize) -> String {
+fn to_line(fields: &impl Serialize) -> String {
     serde_json::to_string(fields).expect("the fields have text keys") + "\n"
 }
 
@@ -141,15 +142,15 @@ pub(super) mod tests {
     #[test]
     fn an_event_is_one_object() {
         let origin = Origin::stdout();
-        let id = Position { epoch: Epoch::kept(1_763_874_672_123), number: 1042 };
+        let id = Position { epoch: Epoch::persistent(1_763_874_672_123), number: 1042 };
         let time = Time(1_763_874_672_123_456);
-        let table: [(Kind, Flags, &[u8], &str); 6] = [
-            (Kind::Line, Flags::NONE, b"a \"b\"\x00", r#""text":"a \"b\"\u0000""#),
-            (Kind::Line, Flags::PARTIAL, b"\xff", r#""text":"�","bytes":"/w==","partial":true"#),
-            (Kind::Line, Flags::NONE, b"[warn] x", r#""text":"[warn] x","level":"warning""#),
-            (Kind::Line, Flags::of_level(Level::Error), b"[warn] x", r#""text":"[warn] x","level":"error""#),
-            (Kind::Line, Flags::CONTINUED, b"x", r#""text":"x","continued":true"#),
-            (Kind::Loss, Flags::NONE, br#"{"missed":null}"#, r#""kind":"loss","missed":null"#),
+        let table: [(EventKind, Flags, &[u8], &str); 6] = [
+            (EventKind::Line, Flags::NONE, b"a \"b\"\x00", r#""text":"a \"b\"\u0000""#),
+            (EventKind::Line, Flags::PARTIAL, b"\xff", r#""text":"�","bytes":"/w==","partial":true"#),
+            (EventKind::Line, Flags::NONE, b"[warn] x", r#""text":"[warn] x","level":"warning""#),
+            (EventKind::Line, Flags::from_level(Level::Error), b"[warn] x", r#""text":"[warn] x","level":"error""#),
+            (EventKind::Line, Flags::CONTINUED, b"x", r#""text":"x","continued":true"#),
+            (EventKind::Loss, Flags::NONE, br#"{"missed":null}"#, r#""kind":"loss","missed":null"#),
         ];
         for (kind, flags, text, expected) in table {
             let mut out = Vec::new();

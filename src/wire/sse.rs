@@ -6,29 +6,29 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-use crate::event::{Event, Gap, Kind, OpenLine, Progress, Time};
+use crate::event::{Event, EventKind, Gap, OpenLine, Progress, Time};
 
-use super::{Data, Encoder, ndjson};
+use super::{Encoder, SseData, ndjson};
 
 /// The frame of a numbered event.
-pub(super) fn push(encoder: &mut Encoder<'_>, data: Data, event: &Event<'_>, out: &mut Vec<u8>) {
+pub(super) fn push(encoder: &mut Encoder<'_>, data: SseData, event: &Event<'_>, out: &mut Vec<u8>) {
     if encoder.stream.is_none() {
         out.extend_from_slice(b"id: ");
         encoder.push_id(event, out);
         out.push(b'\n');
     }
-    if event.kind != Kind::Line {
+    if event.kind != EventKind::Line {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(event.kind.name().as_bytes());
         out.push(b'\n');
     }
     // "data: " with the space: a client strips one after the colon (HTML 9.2.6); an indented line would lose its first.
     out.extend_from_slice(b"data: ");
-    if data == Data::Json || event.kind != Kind::Line {
-        ndjson::object(encoder, event, out);
+    if data == SseData::Json || event.kind != EventKind::Line {
+        ndjson::push_object(encoder, event, out);
     } else {
         let begin = out.len();
-        super::text::plain(event.text, out);
+        super::text::push_sanitized(event.text, out);
         if memchr::memchr(b'\n', event.text).is_some() {
             split_data(begin, out);
         }
@@ -56,13 +56,13 @@ fn named(name: &str, id: Option<&dyn Display>, fields: &impl Serialize) -> Strin
 
 /// What this reader missed. `id` is this connection's id with the place after the gap.
 pub fn gap(gap: &Gap, id: &dyn Display, stream: Option<&str>) -> String {
-    named("gap", Some(id), &ndjson::InStream { stream, kind: None, fields: gap })
+    named("gap", Some(id), &ndjson::StreamFields { stream, kind: None, fields: gap })
 }
 
 /// What there is of an unfinished line; empty if it was taken back.
 pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     #[derive(Serialize)]
-    struct Open<'a> {
+    struct SseOpenLine<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         time: Option<Time>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,41 +70,41 @@ pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
         text: String,
     }
     let text = line.map(|line| String::from_utf8_lossy(&line.text).into_owned()).unwrap_or_default();
-    let fields = Open { time: line.map(|line| line.time), origin: line.map(|line| line.origin.as_str()), text };
-    named("open", None, &ndjson::InStream { stream, kind: None, fields: &fields })
+    let fields = SseOpenLine { time: line.map(|line| line.time), origin: line.map(|line| line.origin.as_str()), text };
+    named("open", None, &ndjson::StreamFields { stream, kind: None, fields: &fields })
 }
 
 /// How far the source is.
 pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
-    named("progress", None, &ndjson::InStream { stream, kind: None, fields: progress })
+    named("progress", None, &ndjson::StreamFields { stream, kind: None, fields: progress })
 }
 
 /// Why the reader is sent nothing more: its token is no longer valid, or the stream turned private. With a `stream`, that is the
 /// only one of several that ends.
 pub fn denied(why: &str, stream: Option<&str>) -> String {
-    named("denied", None, &ndjson::InStream { stream, kind: None, fields: &ndjson::Denied { why } })
+    named("denied", None, &ndjson::StreamFields { stream, kind: None, fields: &ndjson::DenialFields { reason: why } })
 }
 
 /// Why the reader is sent nothing more on this connection; one that connects again goes on, so only people need to know.
-pub fn over(why: &str) -> String {
+pub fn closing(why: &str) -> String {
     format!(": {why}\n\n")
 }
 
 /// Moves the reader's place without an event: past what its filter skipped.
-pub fn place(id: &dyn Display) -> String {
+pub fn position(id: &dyn Display) -> String {
     format!("id: {id}\n\n")
 }
 
 /// What the last id of a reader ends with that has got all it asked for; no other id does.
-pub const SATISFIED: char = '!';
+pub const COMPLETED_MARK: char = '!';
 
 /// The first bytes of a body: how long to wait before connecting again, in milliseconds.
-pub fn hello(retry: u32) -> String {
+pub fn retry_frame(retry: u32) -> String {
     format!("retry: {retry}\n\n")
 }
 
 /// Keeps a quiet connection from being taken for dead.
-pub const KEEP_ALIVE: &str = ":\n\n";
+pub const SSE_KEEP_ALIVE: &str = ":\n\n";
 
 #[cfg(test)]
 mod tests {
@@ -115,23 +115,23 @@ mod tests {
 
     /// One message as a browser dispatches it.
     #[derive(Debug, PartialEq, Default, Clone)]
-    struct Message {
+    struct DecodedFrame {
         id: String,
         event: String,
         data: String,
     }
 
     /// A decoder written from the standard (HTML 9.2.6), without reconnection.
-    fn decode(stream: &[u8]) -> Vec<Message> {
+    fn decode(stream: &[u8]) -> Vec<DecodedFrame> {
         let text = String::from_utf8_lossy(stream).replace("\r\n", "\n").replace('\r', "\n");
         let mut messages = Vec::new();
-        let mut now = Message::default();
+        let mut now = DecodedFrame::default();
         let mut data = String::new();
         for line in text.split('\n') {
             if line.is_empty() {
                 if !data.is_empty() {
                     data.pop();
-                    messages.push(Message { data: std::mem::take(&mut data), ..now.clone() });
+                    messages.push(DecodedFrame { data: std::mem::take(&mut data), ..now.clone() });
                 }
                 now.event.clear();
                 continue;
@@ -152,10 +152,10 @@ mod tests {
     }
 
     fn position(number: u64) -> Position {
-        Position { epoch: Epoch::kept(1_763_874_672_123), number }
+        Position { epoch: Epoch::persistent(1_763_874_672_123), number }
     }
 
-    fn encode(data: Data, texts: &[Vec<u8>]) -> Vec<u8> {
+    fn encode(data: SseData, texts: &[Vec<u8>]) -> Vec<u8> {
         let origin = Origin::stdout();
         let mut out = Vec::new();
         let mut encoder = Encoder::new(Encoding::Sse(data), None);
@@ -164,7 +164,7 @@ mod tests {
                 id: position(number),
                 time: Time(0),
                 origin: Some(&origin),
-                kind: Kind::Line,
+                kind: EventKind::Line,
                 flags: Flags::NONE,
                 text,
             };
@@ -186,13 +186,13 @@ mod tests {
                 "(data: |id: |event: |retry: |:| |\r|\n|\0|\u{1b}\\[31m|x|é){0,9}".prop_map(String::into_bytes),
             ], 0..20),
         ) {
-            let seen = decode(&encode(Data::Text, &texts));
-            let expected: Vec<_> = (1..).zip(&texts).map(|(number, text)| Message {
+            let seen = decode(&encode(SseData::Text, &texts));
+            let expected: Vec<_> = (1..).zip(&texts).map(|(number, text)| DecodedFrame {
                 id: position(number).to_string(), event: String::new(), data: as_text(text),
             }).collect();
             prop_assert_eq!(seen, expected);
 
-            let seen = decode(&encode(Data::Json, &texts));
+            let seen = decode(&encode(SseData::Json, &texts));
             prop_assert_eq!(seen.len(), texts.len());
             for (message, text) in seen.iter().zip(&texts) {
                 let json: serde_json::Value = serde_json::from_str(&message.data).unwrap();
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn frames_look_like_this() {
-        let shown = String::from_utf8(encode(Data::Text, &[b"  two".to_vec(), b"".to_vec()])).unwrap();
+        let shown = String::from_utf8(encode(SseData::Text, &[b"  two".to_vec(), b"".to_vec()])).unwrap();
         let id = position(1).epoch;
         assert_eq!(shown, format!("id: {id}-1\ndata:   two\n\nid: {id}-2\ndata: \n\n"));
         let gap = gap(&Gap { missed: Some(3), resume: position(9) }, &position(9), None);

@@ -9,44 +9,44 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::keep::Pulse;
+use super::idle::ConnectionActivity;
 
 /// How HTTP/2 with prior knowledge begins (RFC 9113, section 3.4); no method of HTTP/1.1 begins so.
-const PREFACE: [u8; 3] = *b"PRI";
+const H2_PREFACE_START: [u8; 3] = *b"PRI";
 
 /// A connection whose writes must get on.
 #[derive(Debug)]
-pub(super) struct Watched<S> {
+pub(super) struct WriteTimeoutStream<S> {
     stream: S,
     /// Read already, and not given out yet: `read[given..]`.
     read: Vec<u8>,
     given: usize,
     /// How long a write may wait.
-    stalled: Duration,
+    write_timeout: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
     /// Who hears that something came.
-    pulse: Option<Arc<Pulse>>,
+    activity: Option<Arc<ConnectionActivity>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> WriteTimeoutStream<S> {
     /// Reads as much as tells the protocol: whether it is HTTP/2. At the end of input it is HTTP/1.1 with no request.
-    pub(super) async fn peek(mut stream: S, stalled: Duration) -> io::Result<(Self, bool)> {
-        let mut read = Vec::with_capacity(PREFACE.len());
-        while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
-            let mut rest = [0; PREFACE.len()];
-            let count = stream.read(&mut rest[..PREFACE.len() - read.len()]).await?;
+    pub(super) async fn detect_protocol(mut stream: S, stalled: Duration) -> io::Result<(Self, bool)> {
+        let mut read = Vec::with_capacity(H2_PREFACE_START.len());
+        while read.len() < H2_PREFACE_START.len() && H2_PREFACE_START.starts_with(&read) {
+            let mut rest = [0; H2_PREFACE_START.len()];
+            let count = stream.read(&mut rest[..H2_PREFACE_START.len() - read.len()]).await?;
             if count == 0 {
                 break;
             }
             read.extend_from_slice(&rest[..count]);
         }
-        let is_h2 = read == PREFACE;
-        Ok((Self { stream, read, given: 0, stalled, waiting: None, pulse: None }, is_h2))
+        let is_h2 = read == H2_PREFACE_START;
+        Ok((Self { stream, read, given: 0, write_timeout: stalled, waiting: None, activity: None }, is_h2))
     }
 
     /// Tells `pulse` whenever something comes.
-    pub(super) fn tell(&mut self, pulse: Arc<Pulse>) {
-        self.pulse = Some(pulse);
+    pub(super) fn tell(&mut self, pulse: Arc<ConnectionActivity>) {
+        self.activity = Some(pulse);
     }
 
     /// Passes a write's outcome on, unless it waits for too long.
@@ -55,14 +55,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
             self.waiting = None;
             return outcome;
         }
-        let stalled = self.stalled;
+        let stalled = self.write_timeout;
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + stalled)));
         ready!(waiting.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the reader took nothing for too long")))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeoutStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.given < self.read.len() {
             let end = self.read.len().min(self.given + out.remaining());
@@ -76,7 +76,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         }
         let before = out.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, out);
-        if let Some(pulse) = &self.pulse
+        if let Some(pulse) = &self.activity
             && out.filled().len() > before
         {
             pulse.heard(Instant::now());
@@ -85,7 +85,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteTimeoutStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch(outcome, cx)
@@ -114,15 +114,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 }
 
 /// A peer that says nothing for this long is asked whether it is there.
-const KEEP_IDLE: Duration = Duration::from_mins(1);
+const TCP_KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 
 /// Small writes go out at once, and a peer that vanished without a word is noticed.
-pub(super) fn tune(stream: &tokio::net::TcpStream) {
+pub(super) fn set_tcp_options(stream: &tokio::net::TcpStream) {
     use rustix::net::sockopt;
     let tuned = stream
         .set_nodelay(true)
         .and_then(|()| Ok(sockopt::set_socket_keepalive(stream, true)?))
-        .and_then(|()| Ok(sockopt::set_tcp_keepidle(stream, KEEP_IDLE)?));
+        .and_then(|()| Ok(sockopt::set_tcp_keepidle(stream, TCP_KEEPALIVE_IDLE)?));
     if let Err(error) = tuned {
         log::debug!(error:% = error; "cannot tune a connection");
     }

@@ -12,70 +12,74 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::admit::respond;
-use super::flow::Flow;
-use super::io::Watched;
-use super::keep::{Going, Patience, Pulse, keep};
-use super::seats::Seat;
-use super::{Failure, Guest, Rules};
+use super::gateway::serve_request;
+use super::h2_stall::StallDetector;
+use super::idle::{ConnectionActivity, ConnectionTimeouts, GuardedBody, keep};
+use super::io::WriteTimeoutStream;
+use super::limits::ConnectionPermit;
+use super::{ConnectionError, ConnectionInfo, ServerContext};
 
 /// Most of a response that waits in one connection's buffer, in bytes, beyond the frame that overran it.
-const WRITE_BUFFER: usize = 32 << 10;
+const WRITE_BUFFER_SIZE: usize = 32 << 10;
 
 /// Most header lines: a browser sends a quarter of it.
-const HEADERS: usize = 100;
+const MAX_HEADERS: usize = 100;
 
 /// Streams on one HTTP/2 connection at once; a browser asks for 100 at most.
-const H2_STREAMS: u32 = 100;
+const MAX_H2_STREAMS: u32 = 100;
 
 /// Streams of one HTTP/2 connection that may be reset unanswered: a browser has no more open (CVE-2023-44487).
-const H2_RESETS: usize = 100;
+const MAX_H2_RESETS: usize = 100;
 
 /// What one HTTP/2 connection may send ahead, in bytes: for all its streams together, as bodies are small.
-const H2_WINDOW: u32 = 256 << 10;
+const H2_WINDOW_SIZE: u32 = 256 << 10;
 
 /// What a connection is made of: a socket, or TLS over one. Without its type, so that both protocols are made once.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}
 
 /// Serves one connection to its end.
-pub(super) async fn connection(stream: Box<dyn Wire>, guest: Guest, rules: &Arc<Rules>) -> Result<(), Failure> {
+pub(super) async fn connection(
+    stream: Box<dyn Transport>,
+    guest: ConnectionInfo,
+    rules: &Arc<ServerContext>,
+) -> Result<(), ConnectionError> {
     let limits = guest.limits.clone();
-    let peeked = tokio::time::timeout(limits.head, Watched::peek(stream, limits.stalled_write));
+    let peeked = tokio::time::timeout(limits.head, WriteTimeoutStream::detect_protocol(stream, limits.stalled_write));
     let (mut stream, is_h2) = rules.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
-    let overfull = matches!(*guest.seat, Seat::Overfull(_));
-    let patience = Patience {
+    let overfull = matches!(*guest.permit, ConnectionPermit::OverLimit(_));
+    let patience = ConnectionTimeouts {
         head: limits.head,
         // Seats from which is refused are few.
         idle: if overfull { Duration::ZERO } else { limits.idle },
         until: guest.until,
-        leave: limits.stalled_write,
+        close_timeout: limits.stalled_write,
     };
-    let pulse = Pulse::new(Instant::now());
+    let pulse = ConnectionActivity::new(Instant::now());
     let (seated, answered) = (rules.clone(), pulse.clone());
     let service = service_fn(move |request| {
-        let (rules, guest, answering) = (seated.clone(), guest.clone(), answered.answering());
+        let (rules, guest, answering) = (seated.clone(), guest.clone(), answered.begin_response());
         // Boxed, since a connection keeps the room of what answered it for as long as its body lasts.
         Box::pin(async move {
-            let response = respond(request, &rules, guest).await;
-            Ok::<_, Infallible>(response.map(|body| Going { body, _answering: answering }))
+            let response = serve_request(request, &rules, guest).await;
+            Ok::<_, Infallible>(response.map(|body| GuardedBody { body, _guard: answering }))
         })
     });
     if is_h2 {
-        let mut server = http2::Builder::new(Tasks(rules.tasks.clone()));
+        let mut server = http2::Builder::new(TrackedExecutor(rules.connection_tasks.clone()));
         server
             .timer(TokioTimer::new())
-            .max_concurrent_streams(H2_STREAMS)
-            .max_pending_accept_reset_streams(H2_RESETS)
-            .max_local_error_reset_streams(H2_RESETS)
-            .initial_stream_window_size(H2_WINDOW / 4)
-            .initial_connection_window_size(H2_WINDOW)
+            .max_concurrent_streams(MAX_H2_STREAMS)
+            .max_pending_accept_reset_streams(MAX_H2_RESETS)
+            .max_local_error_reset_streams(MAX_H2_RESETS)
+            .initial_stream_window_size(H2_WINDOW_SIZE / 4)
+            .initial_connection_window_size(H2_WINDOW_SIZE)
             .max_header_list_size(u32::try_from(limits.head_size).unwrap_or(u32::MAX))
-            .max_send_buf_size(WRITE_BUFFER * 2)
+            .max_send_buf_size(WRITE_BUFFER_SIZE * 2)
             .keep_alive_interval(limits.keep_alive)
             .keep_alive_timeout(limits.stalled_write);
-        let flow = Flow::default();
+        let flow = StallDetector::default();
         let watched = flow.clone();
         let service = service_fn(move |request| {
             let (answer, flow) = (service.call(request), watched.clone());
@@ -84,16 +88,16 @@ pub(super) async fn connection(stream: Box<dyn Wire>, guest: Guest, rules: &Arc<
         let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             ended = keep(connection.as_mut(), &pulse, patience, &rules.finish, http2::Connection::graceful_shutdown) => ended,
-            () = flow.stuck(limits.stalled_write) => Err("a reader took nothing of an answer for too long".into()),
+            () = flow.stalled(limits.stalled_write) => Err("a reader took nothing of an answer for too long".into()),
         }
     } else {
         let mut server = http1::Builder::new();
         server
             .timer(TokioTimer::new())
             .header_read_timeout(None)
-            .max_headers(HEADERS)
+            .max_headers(MAX_HEADERS)
             .max_header_size(limits.head_size)
-            .max_buf_size(WRITE_BUFFER.max(limits.head_size))
+            .max_buf_size(WRITE_BUFFER_SIZE.max(limits.head_size))
             .keep_alive(!overfull);
         // Of HTTP/2 pings and windows come too, which ask for nothing.
         stream.tell(pulse.clone());
@@ -105,9 +109,9 @@ pub(super) async fn connection(stream: Box<dyn Wire>, guest: Guest, rules: &Arc<
 
 /// Lets HTTP/2 start its tasks where all tasks run.
 #[derive(Debug, Clone)]
-struct Tasks(TaskTracker);
+struct TrackedExecutor(TaskTracker);
 
-impl<F> hyper::rt::Executor<F> for Tasks
+impl<F> hyper::rt::Executor<F> for TrackedExecutor
 where
     F: Future + Send + 'static,
     F::Output: Send,

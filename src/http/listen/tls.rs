@@ -22,16 +22,16 @@ use tokio_rustls::server::TlsStream;
 use crate::config;
 
 /// How often the files are looked at: a new certificate is in use so much later, at most.
-const LOOK: Duration = Duration::from_secs(1);
+const CERT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Longest file of certificates or of a key, in bytes: a chain has a few kilobytes, a bundle of roots some hundred.
-const PEM_FILE: u64 = 1 << 20;
+const MAX_PEM_FILE_SIZE: u64 = 1 << 20;
 
 /// What a connection may speak (RFC 7301), the better first.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const ALPN_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// How a TLS connection begins: a record with a handshake (RFC 8446, section 5.1). No method of HTTP begins so.
-const HANDSHAKE: u8 = 0x16;
+const TLS_HANDSHAKE_RECORD: u8 = 0x16;
 
 /// Why TLS cannot be spoken.
 #[derive(Debug, thiserror::Error)]
@@ -41,40 +41,40 @@ pub(crate) enum TlsError {
     #[error("{0:?} has no {1} as PEM")]
     Empty(PathBuf, &'static str),
     #[error("everybody on this machine may read the key {0:?} (mode {1:o}); chmod o-r it, and better get a new one")]
-    Open(PathBuf, u32),
+    InsecureKeyPermissions(PathBuf, u32),
     #[error("{0:?} and {1:?} do not go together, or cannot be used")]
-    Pair(PathBuf, PathBuf, #[source] rustls::Error),
+    Unusable(PathBuf, PathBuf, #[source] rustls::Error),
     #[error("{0:?} cannot be used to prove clients")]
-    Roots(PathBuf, #[source] rustls::server::VerifierBuilderError),
+    ClientCa(PathBuf, #[source] rustls::server::VerifierBuilderError),
 }
 
 /// What new connections are met with. A clone is the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Tls(watch::Receiver<Arc<ServerConfig>>);
+pub(crate) struct TlsServer(watch::Receiver<Arc<ServerConfig>>);
 
 /// Looks after the files.
 #[derive(Debug)]
-pub(crate) struct Keeper {
-    spec: config::Tls,
-    seen: Vec<Stamp>,
+pub(crate) struct CertReloader {
+    spec: config::TlsConfig,
+    seen: Vec<CertFileStamp>,
     current: watch::Sender<Arc<ServerConfig>>,
 }
 
 /// What a file is known by.
-type Stamp = Option<(u64, i64, i64, u64)>;
+type CertFileStamp = Option<(u64, i64, i64, u64)>;
 
-impl Tls {
+impl TlsServer {
     /// Reads the files.
-    pub(crate) fn open(spec: &config::Tls) -> Result<(Self, Keeper), TlsError> {
-        let seen = stamps(spec);
+    pub(crate) fn open(spec: &config::TlsConfig) -> Result<(Self, CertReloader), TlsError> {
+        let seen = file_stamps(spec);
         let current = watch::Sender::new(Arc::new(load(spec)?));
-        Ok((Self(current.subscribe()), Keeper { spec: spec.clone(), seen, current }))
+        Ok((Self(current.subscribe()), CertReloader { spec: spec.clone(), seen, current }))
     }
 
     /// Whether a connection begins as TLS does; waits for its first byte.
     pub(super) async fn is_spoken(stream: &TcpStream) -> io::Result<bool> {
         let mut first = [0];
-        Ok(stream.peek(&mut first).await? == 1 && first == [HANDSHAKE])
+        Ok(stream.peek(&mut first).await? == 1 && first == [TLS_HANDSHAKE_RECORD])
     }
 
     /// Shakes hands.
@@ -84,14 +84,14 @@ impl Tls {
     }
 }
 
-impl Keeper {
+impl CertReloader {
     /// Reads the files again whenever one changes. After an error those that were read before stay in force.
     pub(crate) async fn watch(mut self) {
-        let mut tick = tokio::time::interval(LOOK);
+        let mut tick = tokio::time::interval(CERT_POLL_INTERVAL);
         loop {
             tick.tick().await;
             let looked = spawn_blocking(move || {
-                let seen = stamps(&self.spec);
+                let seen = file_stamps(&self.spec);
                 let changed = (seen != self.seen).then(|| load(&self.spec));
                 self.seen = seen;
                 (self, changed)
@@ -115,16 +115,16 @@ impl Keeper {
 }
 
 /// Whether an address is this machine's: what does not leave it needs no TLS.
-pub(super) fn is_here(address: IpAddr) -> bool {
+pub(super) fn is_same_host(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
 /// TLS 1.2 and 1.3 with what rustls has for them: no suite of it is known to be weak.
-fn load(spec: &config::Tls) -> Result<ServerConfig, TlsError> {
+fn load(spec: &config::TlsConfig) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError::Pair(spec.certificate.clone(), spec.key.clone(), error))?;
+        .map_err(|error| TlsError::Unusable(spec.certificate.clone(), spec.key.clone(), error))?;
     let builder = match &spec.client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
@@ -134,19 +134,19 @@ fn load(spec: &config::Tls) -> Result<ServerConfig, TlsError> {
                 return Err(TlsError::Empty(path.clone(), "certificate"));
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| TlsError::Roots(path.clone(), error))?)
+            builder.with_client_cert_verifier(verifier.map_err(|error| TlsError::ClientCa(path.clone(), error))?)
         }
     };
     let mode = fs::metadata(&spec.key).map_err(|error| TlsError::Read(spec.key.clone(), error))?.mode();
     if mode & 0o007 != 0 {
-        return Err(TlsError::Open(spec.key.clone(), mode & 0o7777));
+        return Err(TlsError::InsecureKeyPermissions(spec.key.clone(), mode & 0o7777));
     }
     let key = PrivateKeyDer::from_pem_slice(&read(&spec.key)?);
     let key = key.map_err(|_| TlsError::Empty(spec.key.clone(), "private key"))?;
     let chain = certificates(&spec.certificate)?;
     let config = builder.with_single_cert(chain, key);
-    let mut config = config.map_err(|error| TlsError::Pair(spec.certificate.clone(), spec.key.clone(), error))?;
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+    let mut config = config.map_err(|error| TlsError::Unusable(spec.certificate.clone(), spec.key.clone(), error))?;
+    config.alpn_protocols = ALPN_PROTOCOLS.map(<[u8]>::to_vec).into();
     Ok(config)
 }
 
@@ -157,12 +157,12 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(PEM_FILE).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| file.take(MAX_PEM_FILE_SIZE).read_to_end(&mut bytes));
     read.map_err(|error| TlsError::Read(path.to_owned(), error))?;
     Ok(bytes)
 }
 
-fn stamps(spec: &config::Tls) -> Vec<Stamp> {
+fn file_stamps(spec: &config::TlsConfig) -> Vec<CertFileStamp> {
     let stamp = |path: &PathBuf| {
         let found = fs::metadata(path).ok()?;
         Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))

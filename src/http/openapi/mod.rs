@@ -2,24 +2,24 @@
 //!
 //! HEAD is not named: what GET answers, HEAD answers without a body.
 
-mod parts;
+mod schemas;
 
 use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 use warp::reply::Response;
 
 use super::problem::Problem;
-use super::{Request, json as answer};
+use super::{HttpRequest, json as answer};
 
-use parts::{READING, parameter, parameters, reference};
+use schemas::{READER_PARAMETERS, parameter, parameters, reference};
 
 /// Refusals that any request may meet: a query that is none, a token that does not count, no right, a body that is slow, long or
 /// coded, a query that is long, a host that is not ours, no seat or no readiness.
-const ANYWHERE: [u16; 9] = [400, 401, 403, 408, 413, 414, 415, 421, 503];
+const COMMON_REFUSALS: [u16; 9] = [400, 401, 403, 408, 413, 414, 415, 421, 503];
 
 /// `GET /openapi.json`.
-pub(super) fn openapi(ask: &Request) -> Result<Response, Problem> {
-    ask.only("")?;
+pub(super) fn openapi(ask: &HttpRequest) -> Result<Response, Problem> {
+    ask.only_parameter("")?;
     let mut response = answer(&document(&ask.app.base_path));
     // Pages that show it come from elsewhere, and it says nothing that is not public.
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -44,18 +44,18 @@ fn document(base_path: &str) -> Value {
         // Each of these, or none: this machine may read, and the owner do all, without.
         "security": [{}, { "bearer": [] }, { "cookie": [] }, { "query": [] }],
         "paths": paths(),
-        "components": parts::components(),
+        "components": schemas::components(),
     })
 }
 
 fn paths() -> Value {
     let mut paths = Map::new();
-    for Operation { path, method, id, summary, parameters, body, answers, refusals } in operations() {
+    for Operation { path, method, id, summary, parameters, body, responses: answers, refusals } in operations() {
         let mut responses = Map::new();
         for (status, answer) in answers {
             responses.insert(status.to_string(), answer);
         }
-        for status in ANYWHERE.iter().chain(refusals) {
+        for status in COMMON_REFUSALS.iter().chain(refusals) {
             responses.insert(status.to_string(), json!({ "$ref": "#/components/responses/Problem" }));
         }
         let mut operation = json!({ "operationId": id, "summary": summary, "responses": responses });
@@ -78,8 +78,8 @@ struct Operation {
     summary: &'static str,
     parameters: Vec<Value>,
     body: Option<Value>,
-    answers: Vec<(u16, Value)>,
-    /// Statuses of problems, beside those of [`ANYWHERE`].
+    responses: Vec<(u16, Value)>,
+    /// Statuses of problems, beside those of [`COMMON_REFUSALS`].
     refusals: &'static [u16],
 }
 
@@ -87,7 +87,7 @@ impl Operation {
     /// A GET with this answer.
     fn get(path: &'static str, id: &'static str, summary: &'static str, answer: Value) -> Self {
         let (parameters, answers) = (Vec::new(), vec![(200, answer)]);
-        Self { path, method: "get", id, summary, parameters, body: None, answers, refusals: &[] }
+        Self { path, method: "get", id, summary, parameters, body: None, responses: answers, refusals: &[] }
     }
 
     /// A GET of one stream.
@@ -104,12 +104,16 @@ impl Operation {
             "required": ["already"],
         });
         let refusals = &[404, 409, 429, 500];
-        Self { method: "post", refusals, ..Self::of_stream(path, id, summary, of_json("It was carried out.", &done)) }
+        Self {
+            method: "post",
+            refusals,
+            ..Self::of_stream(path, id, summary, json_content("It was carried out.", &done))
+        }
     }
 
     /// Lines for a stream.
     fn push(method: &'static str, id: &'static str, summary: &'static str) -> Self {
-        let id_or_null = json!({ "anyOf": [parts::id(), { "type": "null" }] });
+        let id_or_null = json!({ "anyOf": [schemas::id(), { "type": "null" }] });
         let taken = json!({
             "type": "object",
             "properties": { "lines": { "type": "integer", "minimum": 0 }, "first": id_or_null, "last": id_or_null },
@@ -126,7 +130,7 @@ impl Operation {
                 taken as they come, and there may be any number.",
             )),
             refusals: &[404, 405],
-            ..Self::of_stream("/streams/{name}", id, summary, of_json("All of them are in the stream.", &taken))
+            ..Self::of_stream("/streams/{name}", id, summary, json_content("All of them are in the stream.", &taken))
         }
     }
 
@@ -136,22 +140,30 @@ impl Operation {
     }
 
     fn or(mut self, status: u16, description: &str) -> Self {
-        self.answers.push((status, json!({ "description": description })));
+        self.responses.push((status, json!({ "description": description })));
         self
     }
 }
 
 /// Every method of every route.
 fn operations() -> Vec<Operation> {
-    [readers(), senders(), of_one(), of_processes(), of_tokens(), of_the_daemon(), of_the_page()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        readers(),
+        pushing_operations(),
+        stream_operations(),
+        process_operations(),
+        token_operations(),
+        daemon_operations(),
+        page_operations(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Streams as they come.
 fn readers() -> Vec<Operation> {
-    const OVER: &str =
+    const END_DESCRIPTION: &str =
         "Nothing more can come: what a reader that came back had asked for is complete, or the stream is gone.";
     let several = json!({ "type": "array", "items": { "type": "string" }, "maxItems": 64 });
     let several =
@@ -165,39 +177,39 @@ fn readers() -> Vec<Operation> {
                 "/streams",
                 "listStreams",
                 "Every stream as it is now; with `stream`, several of them on one connection",
-                parts::list_or_frames(),
+                schemas::list_or_event_formats(),
             )
         }
         .with(vec![several])
-        .with(parameters(&READING))
-        .or(204, OVER),
+        .with(parameters(&READER_PARAMETERS))
+        .or(204, END_DESCRIPTION),
         Operation {
             refusals: &[404, 406, 429],
             ..Operation::of_stream(
                 "/streams/{name}",
                 "followStream",
                 "The stream: server-sent events, unless Accept or `format` says otherwise; it does not end by itself",
-                parts::frames(),
+                schemas::event_formats(),
             )
         }
-        .with(parameters(&READING))
-        .or(204, OVER),
+        .with(parameters(&READER_PARAMETERS))
+        .or(204, END_DESCRIPTION),
         Operation {
             refusals: &[404, 406, 429],
             ..Operation::of_stream(
                 "/streams/{name}/poll",
                 "pollStream",
                 "The next events, as soon as there are some",
-                of_json("What came; nothing if the time is over.", &parts::polled()),
+                json_content("What came; nothing if the time is over.", &schemas::poll_response()),
             )
         }
-        .with(parameters(&READING))
+        .with(parameters(&READER_PARAMETERS))
         .with(vec![wait]),
     ]
 }
 
 /// Lines for streams.
-fn senders() -> Vec<Operation> {
+fn pushing_operations() -> Vec<Operation> {
     vec![
         Operation::push("post", "pushLines", "Appends lines to a stream that has `push: true`"),
         Operation::push("put", "putLines", "The same as POST, since that is what `curl -T -` sends"),
@@ -205,39 +217,39 @@ fn senders() -> Vec<Operation> {
 }
 
 /// A stream as it is now.
-fn of_one() -> Vec<Operation> {
+fn stream_operations() -> Vec<Operation> {
     vec![
         Operation::of_stream(
             "/streams/{name}/state",
             "streamState",
             "The stream as it is now",
-            of_json("As in the list.", &reference("Stream")),
+            json_content("As in the list.", &reference("Stream")),
         ),
         Operation::of_stream(
             "/streams/{name}/progress",
             "streamProgress",
             "How far its source is",
-            of_json("Null if nobody can tell.", &json!({ "anyOf": [reference("Progress"), { "type": "null" }] })),
+            json_content("Null if nobody can tell.", &json!({ "anyOf": [reference("Progress"), { "type": "null" }] })),
         ),
         Operation::of_stream(
             "/streams/{name}/badge.svg",
             "streamBadge",
             "The same as a picture",
-            of_text("A badge.", &["image/svg+xml; charset=utf-8"]),
+            text_content("A badge.", &["image/svg+xml; charset=utf-8"]),
         )
         .or(304, "It is still the one of If-None-Match."),
     ]
 }
 
 /// Commands.
-fn of_processes() -> Vec<Operation> {
+fn process_operations() -> Vec<Operation> {
     let eof = parameter("eof", &json!({ "type": "boolean", "default": false }), "End the input behind it.");
     vec![
         Operation {
             body: Some(any_body("What is typed, at most 64 KiB; nothing only with `eof`.")),
-            answers: vec![(
+            responses: vec![(
                 200,
-                of_json(
+                json_content(
                     "It is in line.",
                     &json!({
                         "type": "object",
@@ -258,10 +270,10 @@ fn of_processes() -> Vec<Operation> {
 }
 
 /// A token as a cookie.
-fn of_tokens() -> Vec<Operation> {
+fn token_operations() -> Vec<Operation> {
     let operation = |path, id, summary, answer: &str| Operation {
         method: "post",
-        answers: vec![(204, json!({ "description": answer }))],
+        responses: vec![(204, json!({ "description": answer }))],
         ..Operation::get(path, id, summary, json!({}))
     };
     let login = "Makes a token a cookie, that this browser sends with each request, and its scripts cannot read";
@@ -275,10 +287,10 @@ fn of_tokens() -> Vec<Operation> {
 }
 
 /// What is about no stream.
-fn of_the_daemon() -> Vec<Operation> {
+fn daemon_operations() -> Vec<Operation> {
     vec![
         Operation {
-            answers: vec![(
+            responses: vec![(
                 101,
                 json!({ "description": "It is open; `rtlogd schema control` prints what it speaks." }),
             )],
@@ -294,7 +306,7 @@ fn of_the_daemon() -> Vec<Operation> {
             "/metrics",
             "metrics",
             "What there is to watch of the streams, of HTTP and of the process",
-            of_text(
+            text_content(
                 "OpenMetrics; the older text for who accepts that alone.",
                 &[
                     "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -302,42 +314,54 @@ fn of_the_daemon() -> Vec<Operation> {
                 ],
             ),
         ),
-        Operation::get("/health/live", "isAlive", "Whether the daemon lives", of_text("It does.", &[parts::TEXT])),
-        Operation::get("/health/ready", "isReady", "Whether requests are served", of_text("They are.", &[parts::TEXT])),
+        Operation::get(
+            "/health/live",
+            "isAlive",
+            "Whether the daemon lives",
+            text_content("It does.", &[schemas::PLAIN_TEXT_TYPE]),
+        ),
+        Operation::get(
+            "/health/ready",
+            "isReady",
+            "Whether requests are served",
+            text_content("They are.", &[schemas::PLAIN_TEXT_TYPE]),
+        ),
         Operation::get(
             "/openapi.json",
             "openapi",
             "This document",
-            of_json("OpenAPI 3.1.", &json!({ "type": "object" })),
+            json_content("OpenAPI 3.1.", &json!({ "type": "object" })),
         ),
     ]
 }
 
 /// What people look at.
-fn of_the_page() -> Vec<Operation> {
-    const SAME: &str = "It is still that of If-None-Match.";
-    let html = || of_text("A page.", &["text/html; charset=utf-8"]);
-    let script = of_text("A script.", &["text/javascript; charset=utf-8"]);
-    let part = of_text("A part.", &["text/css; charset=utf-8", "text/javascript; charset=utf-8", "image/svg+xml"]);
+fn page_operations() -> Vec<Operation> {
+    const NOT_MODIFIED_DESCRIPTION: &str = "It is still that of If-None-Match.";
+    let html = || text_content("A page.", &["text/html; charset=utf-8"]);
+    let script = text_content("A script.", &["text/javascript; charset=utf-8"]);
+    let part = text_content("A part.", &["text/css; charset=utf-8", "text/javascript; charset=utf-8", "image/svg+xml"]);
     let named = |name: &str, about: &str| json!({ "name": name, "in": "path", "required": true, "description": about, "schema": { "type": "string" } });
     vec![
-        Operation::get("/", "page", "The page that shows all streams", html()).or(304, SAME),
-        Operation::of_stream("/embed/{name}", "embed", "A stream, for a frame of another page", html()).or(304, SAME),
-        Operation::get("/rtlogd.js", "element", "The custom element `rtlogd-stream`", script).or(304, SAME),
+        Operation::get("/", "page", "The page that shows all streams", html()).or(304, NOT_MODIFIED_DESCRIPTION),
+        Operation::of_stream("/embed/{name}", "embed", "A stream, for a frame of another page", html())
+            .or(304, NOT_MODIFIED_DESCRIPTION),
+        Operation::get("/rtlogd.js", "element", "The custom element `rtlogd-stream`", script)
+            .or(304, NOT_MODIFIED_DESCRIPTION),
         Operation {
             refusals: &[404],
             ..Operation::get("/page/{version}/{file}", "part", "What the pages are made of", part)
         }
         .with(vec![named("version", "As the page has it."), named("file", "Its name.")])
-        .or(304, SAME),
+        .or(304, NOT_MODIFIED_DESCRIPTION),
     ]
 }
 
-fn of_json(description: &str, schema: &Value) -> Value {
+fn json_content(description: &str, schema: &Value) -> Value {
     json!({ "description": description, "content": { "application/json": { "schema": schema } } })
 }
 
-fn of_text(description: &str, media_types: &[&str]) -> Value {
+fn text_content(description: &str, media_types: &[&str]) -> Value {
     let content: Map<_, _> =
         media_types.iter().map(|name| ((*name).to_owned(), json!({ "schema": { "type": "string" } }))).collect();
     json!({ "description": description, "content": content })

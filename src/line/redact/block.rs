@@ -1,11 +1,11 @@
 //! Blocks of YAML (1.2.2, section 8.1): a head such as `password: |`, and deeper lines behind it.
 
 use super::carry::Carry;
-use super::value::{Secret, is_blank, line_end};
+use super::value::{SecretSpan, is_blank, line_end};
 
 /// A block whose head was found.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Block {
+pub(super) struct YamlBlock {
     /// Where its name begins in its line: its own lines are indented deeper.
     pub(super) column: usize,
     /// Something other than white space stands before the name, and before the lines.
@@ -33,10 +33,10 @@ pub(super) fn is_escaped_head(text: &[u8]) -> bool {
     begins && rest.starts_with(b"\\") && rest.iter().find(|byte| **byte != b'\\') == Some(&b'n')
 }
 
-impl Block {
+impl YamlBlock {
     /// Adds the text of the block's lines, which begin at `at`. Returns where the block ends, and whether it goes on behind
     /// the text.
-    pub(super) fn find(self, text: &[u8], mut at: usize, found: &mut Vec<Secret>) -> (usize, Carry) {
+    pub(super) fn find_secrets(self, text: &[u8], mut at: usize, found: &mut Vec<SecretSpan>) -> (usize, Carry) {
         let Self { column, prefixed, lines, quoted } = self;
         for left in (0..lines).rev() {
             let end = line_end(text, at);
@@ -51,7 +51,7 @@ impl Block {
                 return (at, Carry::Nothing);
             }
             let begin = from + inside.iter().take_while(|byte| is_blank(**byte)).count();
-            found.extend((begin < line.len()).then_some(Secret::new(at + begin, at + line.len())));
+            found.extend((begin < line.len()).then_some(SecretSpan::new(at + begin, at + line.len())));
             if let Some(closes) = closes {
                 return (at + closes, Carry::Nothing);
             }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Most lines of one private key or block of YAML that are taken out: those of a key of 16384 bits have 200.
-pub const KEY_LINES: usize = 400;
+pub const MAX_SECRET_LINES: usize = 400;
 
 /// Whether the next lines are part of a secret that began before them. As text, it is part of a recorded place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,8 +33,10 @@ impl Carry {
     pub fn bounded(self) -> Self {
         match self {
             Self::Key(0) => Self::Nothing,
-            Self::Key(lines) => Self::Key(lines.min(KEY_LINES)),
-            Self::Block { column, prefixed, lines } => Self::Block { column, prefixed, lines: lines.min(KEY_LINES) },
+            Self::Key(lines) => Self::Key(lines.min(MAX_SECRET_LINES)),
+            Self::Block { column, prefixed, lines } => {
+                Self::Block { column, prefixed, lines: lines.min(MAX_SECRET_LINES) }
+            }
             Self::Nothing | Self::Value => self,
         }
     }
@@ -89,7 +91,7 @@ mod tests {
             assert_eq!(carry.to_string().parse(), Ok(carry));
         }
         assert_eq!("396".parse(), Ok(Carry::Key(396)), "as older releases wrote it");
-        assert_eq!("99999".parse(), Ok(Carry::Key(KEY_LINES)));
+        assert_eq!("99999".parse(), Ok(Carry::Key(MAX_SECRET_LINES)));
         for text in ["", "x", "b", "b1", "b1:", "bx:1", "-1"] {
             assert_eq!(text.parse::<Carry>(), Err(BadCarry), "{text}");
         }

@@ -1,77 +1,88 @@
 //! Finds the secrets of one text: what its stems begin, and the credentials of its URLs.
 
-use super::block::{self, Block};
-use super::carry::{Carry, KEY_LINES};
-use super::harmless::{Join, is_call, is_harmless, is_of_a_parser, is_placeholder, is_reference_at};
-use super::names::{Kind, LONGEST, classify};
+use super::block::{self, YamlBlock};
+use super::carry::{Carry, MAX_SECRET_LINES};
+use super::harmless::{ValueSeparator, is_call, is_harmless, is_parser_token, is_placeholder, is_reference_at};
+use super::names::{MAX_SECRET_NAME_SIZE, SecretKind, classify};
 use super::stems::{self, Stem};
-use super::value::{Secret, is_blank, is_quote, line_end, nested, quoted, skip_blanks, triple, unquoted};
+use super::value::{
+    SecretSpan, is_blank, is_quote, line_end, quoted_span, skip_blanks, take_nested, triple_quoted_end, unquoted_end,
+};
 use super::{command, formats, header, url, xml};
 
 /// Most programs of one text whose arguments are looked at: a long line of nothing else would take a second.
-const PROGRAMS: usize = 256;
+const MAX_PROGRAMS_PER_TEXT: usize = 256;
 
 /// What is known of a text so far.
-pub(super) struct Finder<'a> {
+pub(super) struct SecretFinder<'a> {
     pub(super) text: &'a [u8],
-    pub(super) found: Vec<Secret>,
+    pub(super) found: Vec<SecretSpan>,
     /// Up to here all is decided.
-    pub(super) from: usize,
+    pub(super) decided_until: usize,
     /// Up to here names were looked at.
-    named: usize,
+    named_until: usize,
     /// What the text says of what follows it.
     carry: Carry,
     /// Its begin is that of a line.
-    begins: bool,
+    at_line_start: bool,
 }
 
 /// A name and what stands around it.
 #[derive(Clone, Copy)]
-struct Name {
-    kind: Kind,
+struct NameContext {
+    kind: SecretKind,
     begin: usize,
     end: usize,
     /// The quotation mark behind it.
     quote: Option<(usize, usize)>,
     /// It is an option of a command: a hyphen stands before it.
-    option: bool,
+    is_option: bool,
 }
 
 /// The secrets of a text, of which `carry` says how it begins, and `begins` whether that is the begin of a line; returns how
 /// what follows begins.
-pub(super) fn find(text: &[u8], carry: Carry, begins: bool) -> (Vec<Secret>, Carry) {
-    let mut finder = Finder { text, found: Vec::new(), from: 0, named: 0, carry: Carry::Nothing, begins };
+pub(super) fn find(text: &[u8], carry: Carry, begins: bool) -> (Vec<SecretSpan>, Carry) {
+    let mut finder = SecretFinder {
+        text,
+        found: Vec::new(),
+        decided_until: 0,
+        named_until: 0,
+        carry: Carry::Nothing,
+        at_line_start: begins,
+    };
     match carry {
         Carry::Nothing | Carry::Key(_) => {}
-        Carry::Block { column, prefixed, lines } => finder.block(0, Block { column, prefixed, lines, quoted: false }),
-        Carry::Value => _ = finder.sibling_value(0),
+        Carry::Block { column, prefixed, lines } => {
+            finder.take_block(0, YamlBlock { column, prefixed, lines, quoted: false });
+        }
+        Carry::Value => _ = finder.take_sibling_value(0),
     }
     let mut programs = 0;
     for (begin, end, stem) in stems::find(text) {
         // What is taken already is not looked at again. But its end may be the begin of another that only seems to be in it.
-        if begin + LONGEST < finder.from {
+        if begin + MAX_SECRET_NAME_SIZE < finder.decided_until {
             continue;
         }
         match stem {
-            Stem::Name => finder.name(begin, end),
+            Stem::Name => finder.examine_name(begin, end),
             Stem::Format(number) => {
-                if let Some((begin, end)) = formats::secret(number, text, begin) {
-                    finder.take(begin, end);
+                if let Some((begin, end)) = formats::find_secret(number, text, begin) {
+                    finder.take_secret(begin, end);
                 }
             }
             Stem::Bearer | Stem::Basic | Stem::Digest => {
                 if let Some((begin, end)) = header::scheme(text, begin, end, stem) {
-                    finder.take(begin, end);
+                    finder.take_secret(begin, end);
                 }
             }
             Stem::Identified => {
                 let at = skip_blanks(text, end);
                 if text.get(at).is_some_and(|byte| is_quote(*byte)) {
-                    let (begin, end) = quoted(text, at);
-                    finder.take(begin, end);
+                    let (begin, end) = quoted_span(text, at);
+                    finder.take_secret(begin, end);
                 }
             }
-            Stem::Program if programs < PROGRAMS => {
+            Stem::Program if programs < MAX_PROGRAMS_PER_TEXT => {
                 programs += 1;
                 command::find(text, begin, &mut finder.found);
             }
@@ -81,18 +92,19 @@ pub(super) fn find(text: &[u8], carry: Carry, begins: bool) -> (Vec<Secret>, Car
     if memchr::memchr(b'@', text).is_some() {
         let mut found = Vec::new();
         url::find(text, &mut found);
-        let real =
-            found.into_iter().filter(|(begin, end)| !is_harmless(Kind::Password, Join::Quoted, &text[*begin..*end]));
-        finder.found.extend(real.map(|(begin, end)| Secret::new(begin, end)));
+        let real = found
+            .into_iter()
+            .filter(|(begin, end)| !is_harmless(SecretKind::Password, ValueSeparator::Quoted, &text[*begin..*end]));
+        finder.found.extend(real.map(|(begin, end)| SecretSpan::new(begin, end)));
     }
     (finder.found, finder.carry)
 }
 
-impl Finder<'_> {
-    pub(super) fn take(&mut self, begin: usize, end: usize) {
+impl SecretFinder<'_> {
+    pub(super) fn take_secret(&mut self, begin: usize, end: usize) {
         if begin < end {
-            self.found.push(Secret::new(begin, end));
-            self.from = self.from.max(end);
+            self.found.push(SecretSpan::new(begin, end));
+            self.decided_until = self.decided_until.max(end);
         }
     }
 
@@ -105,18 +117,18 @@ impl Finder<'_> {
     }
 
     /// Looks at the name that has a stem between `begin` and `end`.
-    fn name(&mut self, begin: usize, end: usize) {
+    fn examine_name(&mut self, begin: usize, end: usize) {
         let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-        if end <= self.named {
+        if end <= self.named_until {
             return;
         }
         // A stem may be no name alone: `pw=`.
         let end = begin + self.text[begin..end].iter().take_while(|byte| is_name(byte)).count();
-        let limit = begin.saturating_sub(LONGEST);
+        let limit = begin.saturating_sub(MAX_SECRET_NAME_SIZE);
         let begin = begin - self.text[limit..begin].iter().rev().take_while(|byte| is_name(byte)).count();
-        let most = self.text.len().min(end + LONGEST);
+        let most = self.text.len().min(end + MAX_SECRET_NAME_SIZE);
         let end = end + self.text[end..most].iter().take_while(|byte| is_name(byte)).count();
-        self.named = end;
+        self.named_until = end;
         let word = &self.text[begin..end];
         let hyphens = word.iter().take_while(|byte| matches!(byte, b'-' | b'.')).count();
         let option = word.starts_with(b"-")
@@ -125,33 +137,33 @@ impl Finder<'_> {
                 .is_none_or(|before| before.is_ascii_whitespace() || is_quote(before) || b",[(|=".contains(&before));
         let begin = begin + hyphens;
         let Some(kind) = self.text.get(begin..end).and_then(classify) else { return };
-        let name = Name { kind, begin, end, quote: None, option };
+        let name = NameContext { kind, begin, end, quote: None, is_option: option };
         let is_element = match self.before(begin) {
             Some(b'<') => true,
             Some(b':') => xml::is_prefixed(self.text, begin),
             _ => false,
         };
-        if !is_element || !self.element(end) {
-            self.value(name);
+        if !is_element || !self.take_element(end) {
+            self.examine_value(name);
         }
     }
 
     /// Takes what is in an XML element whose name ends at `end`; `false` if it is none.
-    fn element(&mut self, end: usize) -> bool {
+    fn take_element(&mut self, end: usize) -> bool {
         let Some(begin) = xml::content_begins(self.text, end) else { return false };
-        self.content(begin);
+        self.take_content(begin);
         true
     }
 
     /// Takes what is in an XML element from `begin` on.
-    fn content(&mut self, begin: usize) {
-        if let Some((begin, end)) = xml::content(self.text, begin) {
-            self.take(begin, end);
+    fn take_content(&mut self, begin: usize) {
+        if let Some((begin, end)) = xml::content_secret(self.text, begin) {
+            self.take_secret(begin, end);
         }
     }
 
     /// Finds where the value of a name begins, and takes it.
-    fn value(&mut self, mut name: Name) {
+    fn examine_value(&mut self, mut name: NameContext) {
         let mut at = name.end;
         if self.byte(at).is_some_and(is_quote) {
             name.quote = Some((at, at + 1));
@@ -166,55 +178,58 @@ impl Finder<'_> {
             (Some(b':'), Some(b':'), _) | (Some(b':'), Some(b'/'), Some(b'/')) | (Some(b'='), Some(b'=' | b'~'), _) => {
                 return;
             }
-            (Some(b'=' | b'-'), Some(b'>'), _) | (Some(b':' | b'+' | b'?'), Some(b'='), _) => (Join::Equals, after + 2),
-            (Some(b'='), ..) => (Join::Equals, after + 1),
-            (Some(b':'), ..) => (Join::Colon, after + 1),
-            (Some(b'i'), Some(b's'), Some(b' ' | b'\t' | b':')) if after > at => (Join::Word, after + 2),
-            _ if self.sibling(name, at) => return,
-            (Some(b','), ..) if name.quote.is_some() => match self.pair(name, after + 1) {
-                Some(begin) => (Join::Equals, begin),
+            (Some(b'=' | b'-'), Some(b'>'), _) | (Some(b':' | b'+' | b'?'), Some(b'='), _) => {
+                (ValueSeparator::Equals, after + 2)
+            }
+            (Some(b'='), ..) => (ValueSeparator::Equals, after + 1),
+            (Some(b':'), ..) => (ValueSeparator::Colon, after + 1),
+            (Some(b'i'), Some(b's'), Some(b' ' | b'\t' | b':')) if after > at => (ValueSeparator::Word, after + 2),
+            _ if self.take_sibling(name, at) => return,
+            (Some(b','), ..) if name.quote.is_some() => match self.second_of_pair(name, after + 1) {
+                Some(begin) => (ValueSeparator::Equals, begin),
                 None => return,
             },
-            (Some(first), ..) if after > at && self.follows(name, first) => (Join::Word, after),
+            (Some(first), ..) if after > at && self.value_may_follow(name, first) => (ValueSeparator::Word, after),
             _ => return,
         };
         // A user in a URL.
-        if join == Join::Colon && self.text[..name.begin].ends_with(b"://") && name.quote.is_none() {
+        if join == ValueSeparator::Colon && self.text[..name.begin].ends_with(b"://") && name.quote.is_none() {
             return;
         }
         // The name and tag of an image: org/token:latest.
-        let is_image = join == Join::Colon && begin == after + 1 && self.before(name.begin) == Some(b'/');
+        let is_image = join == ValueSeparator::Colon && begin == after + 1 && self.before(name.begin) == Some(b'/');
         if is_image
             && self.before(name.begin - 1).is_some_and(|before| before.is_ascii_alphanumeric())
             && name.quote.is_none()
         {
             return;
         }
-        if name.kind == Kind::Token && is_of_a_parser(self.text, name.begin) {
+        if name.kind == SecretKind::Token && is_parser_token(self.text, name.begin) {
             return;
         }
         let signature = self.text[name.begin..name.end].eq_ignore_ascii_case(b"sig");
         if signature && !matches!(self.before(name.begin), Some(b'?' | b'&' | b'"' | b';')) {
             return;
         }
-        let begin = if join == Join::Word && self.byte(begin) == Some(b':') { begin + 1 } else { begin };
+        let begin = if join == ValueSeparator::Word && self.byte(begin) == Some(b':') { begin + 1 } else { begin };
         let value = skip_blanks(self.text, begin);
         let Some(first) = self.byte(value) else { return };
-        if join == Join::Colon && matches!(first, b'|' | b'>') && self.block_begins(name, value) {
+        if join == ValueSeparator::Colon && matches!(first, b'|' | b'>') && self.take_block_at_head(name, value) {
             return;
         }
-        if first.is_ascii_whitespace() || join == Join::Colon && block::is_escaped_head(&self.text[value..]) {
+        if first.is_ascii_whitespace() || join == ValueSeparator::Colon && block::is_escaped_head(&self.text[value..]) {
             return;
         }
         self.take_value(name, join, value, value > begin);
     }
 
     /// Takes the value that begins at `at`, with a blank before it if it `stands_off`.
-    fn take_value(&mut self, name: Name, join: Join, at: usize, stands_off: bool) {
-        let whole_line = join == Join::Colon && stands_off && name.quote.is_none() && self.begins_line(name.begin);
+    fn take_value(&mut self, name: NameContext, join: ValueSeparator, at: usize, stands_off: bool) {
+        let whole_line =
+            join == ValueSeparator::Colon && stands_off && name.quote.is_none() && self.begins_line(name.begin);
         match name.kind {
-            Kind::Authorization => return header::authorization(self, join, at, whole_line, name.quote),
-            Kind::Cookie => return header::cookies(self, join, at, whole_line, name.quote),
+            SecretKind::Authorization => return header::authorization(self, join, at, whole_line, name.quote),
+            SecretKind::Cookie => return header::cookies(self, join, at, whole_line, name.quote),
             _ => {}
         }
         // The letter before a text in Python.
@@ -223,51 +238,59 @@ impl Finder<'_> {
         let at = at + usize::from(prefixed) + if some { 5 } else { 0 };
         let rest = &self.text[at..];
         match rest[0] {
-            quote if is_quote(quote) && triple(rest).is_some() => {
-                self.take(at + 3, triple(rest).map_or(at, |end| at + end));
+            quote if is_quote(quote) && triple_quoted_end(rest).is_some() => {
+                self.take_secret(at + 3, triple_quoted_end(rest).map_or(at, |end| at + end));
             }
             quote if is_quote(quote) => {
-                let (begin, end) = quoted(self.text, at);
-                let join = if join == Join::Word && !name.option && name.kind == Kind::Token {
-                    Join::Word
+                let (begin, end) = quoted_span(self.text, at);
+                let join = if join == ValueSeparator::Word && !name.is_option && name.kind == SecretKind::Token {
+                    ValueSeparator::Word
                 } else {
-                    Join::Quoted
+                    ValueSeparator::Quoted
                 };
                 if is_harmless(name.kind, join, &self.text[begin..end]) {
-                    self.from = self.from.max(end);
+                    self.decided_until = self.decided_until.max(end);
                 } else {
-                    self.take(begin, end);
+                    self.take_secret(begin, end);
                 }
             }
             // A further level of escapes: it is another reading of the line.
             b'\\' if rest.iter().find(|byte| **byte != b'\\').is_some_and(|byte| is_quote(*byte)) => {}
-            b'[' | b'{' if rest.starts_with(super::MARK) || rest.starts_with(b"{{") || rest.starts_with(b"{%") => {}
-            b'[' => self.from = self.from.max(nested(self.text, at, name.quote, &mut self.found)),
+            b'[' | b'{'
+                if rest.starts_with(super::REDACTION_MARK) || rest.starts_with(b"{{") || rest.starts_with(b"{%") => {}
+            b'[' => {
+                self.decided_until = self.decided_until.max(take_nested(self.text, at, name.quote, &mut self.found));
+            }
             b'{' => {
                 // Those of a `secret` are of Kubernetes, and say which it is.
-                if name.kind == Kind::Password {
-                    self.from = self.from.max(nested(self.text, at, name.quote, &mut self.found));
+                if name.kind == SecretKind::Password {
+                    self.decided_until =
+                        self.decided_until.max(take_nested(self.text, at, name.quote, &mut self.found));
                 }
             }
             b'$' | b'<' if is_reference_at(self.text, at) => {}
             _ => {
-                let end = unquoted(self.text, at, whole_line);
+                let end = unquoted_end(self.text, at, whole_line);
                 let value = &self.text[at..end];
                 let harmless = is_harmless(name.kind, join, value)
-                    || name.kind == Kind::Pass && join == Join::Colon && self.is_verdict(name, value)
-                    || join == Join::Equals && stands_off && is_call(value)
-                    || name.option && join == Join::Word && is_placeholder(self.text, name.begin..name.end, at..end);
+                    || name.kind == SecretKind::Pass
+                        && join == ValueSeparator::Colon
+                        && self.is_test_verdict(name, value)
+                    || join == ValueSeparator::Equals && stands_off && is_call(value)
+                    || name.is_option
+                        && join == ValueSeparator::Word
+                        && is_placeholder(self.text, name.begin..name.end, at..end);
                 if end > at && !harmless {
-                    let quote = name.quote.filter(|_| join == Join::Colon);
-                    self.found.push(Secret { begin: at, end, quote });
-                    self.from = self.from.max(end);
+                    let quote = name.quote.filter(|_| join == ValueSeparator::Colon);
+                    self.found.push(SecretSpan { begin: at, end, quote });
+                    self.decided_until = self.decided_until.max(end);
                 }
             }
         }
     }
 
     /// Whether `pass: x` says how a test went, or which pass it is.
-    fn is_verdict(&self, name: Name, value: &[u8]) -> bool {
+    fn is_test_verdict(&self, name: NameContext, value: &[u8]) -> bool {
         let word = &self.text[name.begin..name.end];
         let first = value.split(|byte| is_blank(*byte)).next().unwrap_or_default();
         let first = first.trim_ascii_end().strip_suffix(b",").unwrap_or(first);
@@ -277,29 +300,29 @@ impl Finder<'_> {
     }
 
     /// Whether a value follows its name without anything between them: behind an option, in SQL, and where a setting is set.
-    fn follows(&self, name: Name, first: u8) -> bool {
+    fn value_may_follow(&self, name: NameContext, first: u8) -> bool {
         let text = &self.text[..name.begin];
         let word = self.text[name.begin..name.end].to_ascii_lowercase();
         let set = text.ends_with(b"config set ") || text.ends_with(b"configure set ");
         let directive = matches!(&word[..], b"requirepass" | b"masterauth") && self.begins_line(name.begin);
-        let sql = is_quote(first) && name.kind == Kind::Password && first != b'`';
-        if name.option {
+        let sql = is_quote(first) && name.kind == SecretKind::Password && first != b'`';
+        if name.is_option {
             return !matches!(first, b'-' | b'|' | b'<' | b'[' | b'(' | b',' | b'.' | b';' | b'=');
         }
         set || directive || sql && name.quote.is_none()
     }
 
     /// Where the second of two texts in brackets begins, of which the name is the first: `("password", "x")`.
-    fn pair(&self, name: Name, at: usize) -> Option<usize> {
-        let opens = self.before(name.begin.checked_sub(1 + usize::from(name.option) * 2)?)?;
-        let header = matches!(name.kind, Kind::Authorization | Kind::Cookie);
+    fn second_of_pair(&self, name: NameContext, at: usize) -> Option<usize> {
+        let opens = self.before(name.begin.checked_sub(1 + usize::from(name.is_option) * 2)?)?;
+        let header = matches!(name.kind, SecretKind::Authorization | SecretKind::Cookie);
         let begin = skip_blanks(self.text, at);
-        let pair = opens == b'(' || opens == b'[' && header || name.option;
+        let pair = opens == b'(' || opens == b'[' && header || name.is_option;
         (pair && self.byte(begin).is_some_and(is_quote)).then_some(begin)
     }
 
     /// Takes the value of a name that is itself a value: `{"name": "DB_PASSWORD", "value": "x"}`. `false` if it is none.
-    fn sibling(&mut self, name: Name, at: usize) -> bool {
+    fn take_sibling(&mut self, name: NameContext, at: usize) -> bool {
         let begin = name.begin.saturating_sub(12);
         let before = self.text[begin..name.begin].to_ascii_lowercase();
         let before = before.trim_ascii_end();
@@ -312,7 +335,7 @@ impl Finder<'_> {
             return false;
         }
         if self.byte(at) == Some(b'>') {
-            self.content(at + 1);
+            self.take_content(at + 1);
             return true;
         }
         let rest = skip_blanks(self.text, at);
@@ -320,25 +343,28 @@ impl Finder<'_> {
         let rest = skip_blanks(self.text, rest);
         if self.byte(rest).is_none_or(|byte| byte == b'\n' || byte == b'\r') {
             match memchr::memchr(b'\n', &self.text[rest..]) {
-                Some(end) => return self.sibling_value(rest + end + 1),
+                Some(end) => return self.take_sibling_value(rest + end + 1),
                 None => self.carry = Carry::Value,
             }
             return true;
         }
-        self.sibling_value(rest)
+        self.take_sibling_value(rest)
     }
 
     /// What is at `at` may be `value: x`.
-    fn sibling_value(&mut self, at: usize) -> bool {
+    fn take_sibling_value(&mut self, at: usize) -> bool {
         let at = skip_blanks(self.text, at);
         let quote = usize::from(self.byte(at).is_some_and(is_quote));
         let begin = at + quote;
         if !self.text.get(begin..begin + 5).is_some_and(|word| word.eq_ignore_ascii_case(b"value")) {
             return false;
         }
-        let (name, end) = (Name { kind: Kind::Password, begin, end: begin + 5, quote: None, option: false }, begin + 5);
+        let (name, end) = (
+            NameContext { kind: SecretKind::Password, begin, end: begin + 5, quote: None, is_option: false },
+            begin + 5,
+        );
         if self.byte(end).is_some_and(|byte| is_quote(byte) || matches!(byte, b':' | b'=' | b' ')) {
-            self.value(name);
+            self.examine_value(name);
         }
         true
     }
@@ -347,18 +373,18 @@ impl Finder<'_> {
     fn begins_line(&self, at: usize) -> bool {
         let end = memchr::memrchr(b'\n', &self.text[..at]);
         let begin = end.map_or(0, |end| end + 1);
-        (end.is_some() || self.begins) && self.text[begin..at].iter().all(|byte| b" \t<>*+-".contains(byte))
+        (end.is_some() || self.at_line_start) && self.text[begin..at].iter().all(|byte| b" \t<>*+-".contains(byte))
     }
 
     /// Takes the lines of a block of YAML from `at` on.
-    fn block(&mut self, at: usize, block: Block) {
-        let (end, carry) = block.find(self.text, at, &mut self.found);
-        self.from = self.from.max(end);
+    fn take_block(&mut self, at: usize, block: YamlBlock) {
+        let (end, carry) = block.find_secrets(self.text, at, &mut self.found);
+        self.decided_until = self.decided_until.max(end);
         self.carry = carry;
     }
 
     /// Takes the block of YAML whose head is at `at`; `false` if it is none.
-    fn block_begins(&mut self, name: Name, at: usize) -> bool {
+    fn take_block_at_head(&mut self, name: NameContext, at: usize) -> bool {
         let end = line_end(self.text, at);
         if !block::is_head(&self.text[at..end]) {
             return false;
@@ -371,9 +397,9 @@ impl Finder<'_> {
         let line = line + text.map_or(0, |quote| quote + 1);
         let prefixed = !self.text[line..begin].iter().all(|byte| b" \t-?".contains(byte));
         if end == self.text.len() {
-            self.carry = Carry::Block { column: begin - line, prefixed, lines: KEY_LINES };
+            self.carry = Carry::Block { column: begin - line, prefixed, lines: MAX_SECRET_LINES };
         } else {
-            self.block(end + 1, Block { column: begin - line, prefixed, lines: KEY_LINES, quoted });
+            self.take_block(end + 1, YamlBlock { column: begin - line, prefixed, lines: MAX_SECRET_LINES, quoted });
         }
         true
     }

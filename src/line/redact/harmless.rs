@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::names::Kind;
+use super::names::SecretKind;
 use super::value::{is_quote, line_end};
 
 /// Values that say that there is none.
-pub(super) const NOTHING: [&str; 22] = [
+pub(super) const EMPTY_VALUES: [&str; 22] = [
     "null",
     "nil",
     "none",
@@ -32,7 +32,7 @@ pub(super) const NOTHING: [&str; 22] = [
 ];
 
 /// Words with which a sentence goes on about a secret, rather than the secret itself.
-const PROSE: [&str; 78] = [
+const PROSE_WORDS: [&str; 78] = [
     "a",
     "accepted",
     "an",
@@ -133,7 +133,7 @@ pub(super) fn is_reference(value: &[u8]) -> bool {
 
 /// How the value stands behind its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Join {
+pub(super) enum ValueSeparator {
     /// `=`, and all that means the same.
     Equals,
     /// `:`
@@ -145,40 +145,46 @@ pub(super) enum Join {
 }
 
 /// Whether the value is no secret, though it stands behind the name of one.
-pub(super) fn is_harmless(kind: Kind, join: Join, value: &[u8]) -> bool {
+pub(super) fn is_harmless(kind: SecretKind, join: ValueSeparator, value: &[u8]) -> bool {
     let lower = value.to_ascii_lowercase();
     let word = std::str::from_utf8(&lower).unwrap_or("\u{fffd}");
     let masked = value.iter().all(|byte| b"*.xX\xe2\x80\xa2-_ ?".contains(byte));
-    if masked || NOTHING.contains(&word) || is_reference(value) || value == super::MARK {
+    if masked || EMPTY_VALUES.contains(&word) || is_reference(value) || value == super::REDACTION_MARK {
         return true;
     }
     let first = word.split([' ', ',', '.', ';', '!', ')', '(', ':']).next().unwrap_or_default();
     let sentence = match join {
-        Join::Colon | Join::Word => PROSE.contains(&first) || word.starts_with('('),
-        Join::Equals => {
-            PROSE.contains(&word) && matches!(kind, Kind::Auth | Kind::Authorization | Kind::Cookie | Kind::Token)
+        ValueSeparator::Colon | ValueSeparator::Word => PROSE_WORDS.contains(&first) || word.starts_with('('),
+        ValueSeparator::Equals => {
+            PROSE_WORDS.contains(&word)
+                && matches!(kind, SecretKind::Auth | SecretKind::Authorization | SecretKind::Cookie | SecretKind::Token)
         }
-        Join::Quoted => matches!(kind, Kind::Auth | Kind::Authorization | Kind::Cookie) && PROSE.contains(&word),
+        ValueSeparator::Quoted => {
+            matches!(kind, SecretKind::Auth | SecretKind::Authorization | SecretKind::Cookie)
+                && PROSE_WORDS.contains(&word)
+        }
     };
     // How a browser sends credentials (Fetch, 5.3).
-    if sentence || kind == Kind::Secret && matches!(word, "include" | "omit" | "same-origin") {
+    if sentence || kind == SecretKind::Secret && matches!(word, "include" | "omit" | "same-origin") {
         return true;
     }
     let digits = value.iter().all(|byte| byte.is_ascii_digit() || b".,%/".contains(byte));
     let letters = value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_ '".contains(byte));
     match kind {
-        Kind::Password | Kind::Authorization => join == Join::Word && value.iter().all(u8::is_ascii_lowercase),
-        Kind::Cookie => false,
-        Kind::Pass => digits || matches!(word, "ok" | "fail" | "warn" | "pass"),
-        Kind::Pwd => value.starts_with(b"/") || value.starts_with(b"~") || value.starts_with(b"."),
-        Kind::Secret | Kind::Token => {
+        SecretKind::Password | SecretKind::Authorization => {
+            join == ValueSeparator::Word && value.iter().all(u8::is_ascii_lowercase)
+        }
+        SecretKind::Cookie => false,
+        SecretKind::Pass => digits || matches!(word, "ok" | "fail" | "warn" | "pass"),
+        SecretKind::Pwd => value.starts_with(b"/") || value.starts_with(b"~") || value.starts_with(b"."),
+        SecretKind::Secret | SecretKind::Token => {
             digits && value.len() < 6
                 || is_path(value)
-                || join == Join::Word && letters
-                || kind == Kind::Token && value.len() < 3
+                || join == ValueSeparator::Word && letters
+                || kind == SecretKind::Token && value.len() < 3
         }
-        Kind::Auth => !looks_encoded(value),
-        Kind::File => value.contains(&b'/') || is_file(value),
+        SecretKind::Auth => !looks_encoded(value),
+        SecretKind::File => value.contains(&b'/') || is_file(value),
     }
 }
 
@@ -192,7 +198,7 @@ fn looks_encoded(value: &[u8]) -> bool {
 
 /// Whether it is the path of a file, where a key may be one. Base64 begins with a slash, too, but not with these.
 fn is_path(value: &[u8]) -> bool {
-    const ROOTS: [&[u8]; 19] = [
+    const PATH_ROOTS: [&[u8]; 19] = [
         b"/etc/",
         b"/var/",
         b"/home/",
@@ -213,20 +219,22 @@ fn is_path(value: &[u8]) -> bool {
         b"../",
         b"~/",
     ];
-    ROOTS.iter().any(|root| value.starts_with(root)) || value.starts_with(b"file:")
+    PATH_ROOTS.iter().any(|root| value.starts_with(root)) || value.starts_with(b"file:")
 }
 
 fn is_file(value: &[u8]) -> bool {
-    const ENDINGS: [&[u8]; 15] = [
+    const SECRET_FILE_EXTENSIONS: [&[u8]; 15] = [
         b"txt", b"key", b"pem", b"json", b"yaml", b"yml", b"conf", b"cfg", b"ini", b"env", b"crt", b"p12", b"pfx",
         b"jks", b"pub",
     ];
     let ending = value.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
-    ending.len() < value.len() && ENDINGS.contains(&ending) || value.ends_with(b"passwd") || value.ends_with(b"id_rsa")
+    ending.len() < value.len() && SECRET_FILE_EXTENSIONS.contains(&ending)
+        || value.ends_with(b"passwd")
+        || value.ends_with(b"id_rsa")
 }
 
 /// Whether the word before a token, which begins at `begin`, says that it is one of a parser.
-pub(super) fn is_of_a_parser(text: &[u8], begin: usize) -> bool {
+pub(super) fn is_parser_token(text: &[u8], begin: usize) -> bool {
     let before = text[..begin].trim_ascii_end();
     let word = before.rsplit(|byte| !byte.is_ascii_alphabetic()).next().unwrap_or_default();
     let known = [&b"unexpected"[..], b"expected", b"next", b"lookahead", b"current", b"offending", b"syntax"];

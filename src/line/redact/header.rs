@@ -3,14 +3,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
-use super::finder::Finder;
-use super::harmless::{Join, is_harmless};
-use super::names::Kind;
+use super::finder::SecretFinder;
+use super::harmless::{ValueSeparator, is_harmless};
+use super::names::SecretKind;
 use super::stems::Stem;
-use super::value::{is_blank, is_quote, line_end, nested, quoted, skip_blanks, unquoted};
+use super::value::{is_blank, is_quote, line_end, quoted_span, skip_blanks, take_nested, unquoted_end};
 
 /// Schemes that are well known: they may stay.
-const SCHEMES: [&[u8]; 24] = [
+const KNOWN_AUTH_SCHEMES: [&[u8]; 24] = [
     b"bearer",
     b"basic",
     b"digest",
@@ -38,7 +38,7 @@ const SCHEMES: [&[u8]; 24] = [
 ];
 
 /// What a server says of a cookie (RFC 6265, section 4.1.1).
-const ATTRIBUTES: [&str; 9] =
+const COOKIE_ATTRIBUTES: [&str; 9] =
     ["path", "domain", "expires", "max-age", "httponly", "secure", "samesite", "priority", "partitioned"];
 
 /// The credentials behind a scheme that stands between `begin` and `end`, where no header is named.
@@ -80,7 +80,7 @@ fn parameters_end(text: &[u8], mut at: usize) -> usize {
             if text[at - 1] != b'=' {
                 break;
             }
-            at = quoted(text, at).1.min(end.saturating_sub(1));
+            at = quoted_span(text, at).1.min(end.saturating_sub(1));
         } else if byte.is_ascii_control() && byte != b'\t' {
             break;
         } else if byte.is_ascii_whitespace() {
@@ -99,104 +99,113 @@ fn parameters_end(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-fn is_known(scheme: &[u8]) -> bool {
-    SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
+fn is_known_scheme(scheme: &[u8]) -> bool {
+    KNOWN_AUTH_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
 }
 
 /// Where credentials begin that may have a scheme before them.
-fn behind_scheme(text: &[u8], begin: usize, end: usize) -> usize {
+fn credentials_begin(text: &[u8], begin: usize, end: usize) -> usize {
     let word = begin + text[begin..end].iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
     let next = skip_blanks(text, word);
-    if next < end && is_known(&text[begin..word]) { next } else { begin }
+    if next < end && is_known_scheme(&text[begin..word]) { next } else { begin }
 }
 
 /// Takes the value of an `Authorization` that begins at `at`.
 pub(super) fn authorization(
-    finder: &mut Finder<'_>,
-    join: Join,
+    finder: &mut SecretFinder<'_>,
+    join: ValueSeparator,
     at: usize,
     whole_line: bool,
     quote: Option<(usize, usize)>,
 ) {
     let text = finder.text;
-    if let Some((begin, end)) = bounds(finder, at, whole_line, quote) {
-        let begin = behind_scheme(text, begin, end);
+    if let Some((begin, end)) = value_bounds(finder, at, whole_line, quote) {
+        let begin = credentials_begin(text, begin, end);
         let credentials = &text[begin..end];
-        let join = if whole_line { join } else { Join::Quoted };
-        if !is_known(credentials) && !is_harmless(Kind::Authorization, join, credentials) {
-            finder.take(begin, end);
+        let join = if whole_line { join } else { ValueSeparator::Quoted };
+        if !is_known_scheme(credentials) && !is_harmless(SecretKind::Authorization, join, credentials) {
+            finder.take_secret(begin, end);
         }
         return;
     }
-    if !is_plain(text, at) {
+    if !is_unescaped(text, at) {
         return;
     }
-    let end = unquoted(text, at, false);
+    let end = unquoted_end(text, at, false);
     let word = &text[at..end];
     let next = skip_blanks(text, end);
     let follows =
         next > end && text.get(next).is_some_and(|byte| !byte.is_ascii_whitespace() && !b"|;&>\\\"'".contains(byte));
-    if is_known(word) {
+    if is_known_scheme(word) {
         if follows {
-            finder.take(next, parameters_end(text, next));
+            finder.take_secret(next, parameters_end(text, next));
         }
-    } else if !is_harmless(Kind::Authorization, join, word) {
+    } else if !is_harmless(SecretKind::Authorization, join, word) {
         // Any word may be a scheme.
         let scheme = word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
-        let whole = follows && scheme && join == Join::Colon;
-        finder.take(at, if whole { parameters_end(text, next) } else { end });
+        let whole = follows && scheme && join == ValueSeparator::Colon;
+        finder.take_secret(at, if whole { parameters_end(text, next) } else { end });
     }
 }
 
 /// A value in quotation marks, or to the end of the line, or in brackets, which are taken at once: then it is empty.
-fn bounds(
-    finder: &mut Finder<'_>,
+fn value_bounds(
+    finder: &mut SecretFinder<'_>,
     at: usize,
     whole_line: bool,
     quote: Option<(usize, usize)>,
 ) -> Option<(usize, usize)> {
     let text = finder.text;
     match text[at] {
-        first if is_quote(first) => Some(quoted(text, at)),
-        b'[' | b'{' if !text[at..].starts_with(super::MARK) => {
-            finder.from = finder.from.max(nested(text, at, quote, &mut finder.found));
+        first if is_quote(first) => Some(quoted_span(text, at)),
+        b'[' | b'{' if !text[at..].starts_with(super::REDACTION_MARK) => {
+            finder.decided_until = finder.decided_until.max(take_nested(text, at, quote, &mut finder.found));
             Some((at, at))
         }
-        _ if whole_line && is_plain(text, at) => Some((at, unquoted(text, at, true))),
+        _ if whole_line && is_unescaped(text, at) => Some((at, unquoted_end(text, at, true))),
         _ => None,
     }
 }
 
 /// Whether it is no mark, and in no further level of escapes.
-fn is_plain(text: &[u8], at: usize) -> bool {
+fn is_unescaped(text: &[u8], at: usize) -> bool {
     let escaped = text[at..].iter().find(|byte| **byte != b'\\').is_some_and(|byte| is_quote(*byte));
-    !(text[at..].starts_with(super::MARK) || text[at] == b'\\' && escaped)
+    !(text[at..].starts_with(super::REDACTION_MARK) || text[at] == b'\\' && escaped)
 }
 
 /// Takes the values of all cookies of a header that begins at `at`.
-pub(super) fn cookies(finder: &mut Finder<'_>, join: Join, at: usize, whole_line: bool, quote: Option<(usize, usize)>) {
+pub(super) fn cookies(
+    finder: &mut SecretFinder<'_>,
+    join: ValueSeparator,
+    at: usize,
+    whole_line: bool,
+    quote: Option<(usize, usize)>,
+) {
     let text = finder.text;
-    let bounded = bounds(finder, at, whole_line, quote);
-    if bounded.is_none() && !is_plain(text, at) {
+    let bounded = value_bounds(finder, at, whole_line, quote);
+    if bounded.is_none() && !is_unescaped(text, at) {
         return;
     }
     let (begin, end) = bounded.unwrap_or_else(|| (at, header_end(text, at)));
-    if !is_harmless(Kind::Cookie, if whole_line || bounded.is_none() { join } else { Join::Quoted }, &text[begin..end])
-    {
-        pairs(finder, begin, end);
+    if !is_harmless(
+        SecretKind::Cookie,
+        if whole_line || bounded.is_none() { join } else { ValueSeparator::Quoted },
+        &text[begin..end],
+    ) {
+        take_cookie_pairs(finder, begin, end);
     }
-    finder.from = finder.from.max(end);
+    finder.decided_until = finder.decided_until.max(end);
 }
 
 /// Where a header with cookies ends in the middle of a line.
 fn header_end(text: &[u8], mut at: usize) -> usize {
     loop {
-        let end = unquoted(text, at, false);
+        let end = unquoted_end(text, at, false);
         let Some(b';' | b',') = text.get(end) else { return end };
         let next = skip_blanks(text, end + 1);
         let name = text[next..].iter().take_while(|byte| is_token(**byte)).count();
         let word = text[next..next + name].to_ascii_lowercase();
-        let attribute = ATTRIBUTES.iter().any(|attribute| attribute.as_bytes() == word);
+        let attribute = COOKIE_ATTRIBUTES.iter().any(|attribute| attribute.as_bytes() == word);
         if name == 0 || text.get(next + name) != Some(&b'=') && !attribute {
             return end;
         }
@@ -217,7 +226,7 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn pairs(finder: &mut Finder<'_>, begin: usize, end: usize) {
+fn take_cookie_pairs(finder: &mut SecretFinder<'_>, begin: usize, end: usize) {
     let text = finder.text;
     let mut at = begin;
     while at < end {
@@ -225,26 +234,26 @@ fn pairs(finder: &mut Finder<'_>, begin: usize, end: usize) {
             + text[at..end]
                 .iter()
                 .enumerate()
-                .position(|(from, byte)| divides(text, at + from, end, *byte))
+                .position(|(from, byte)| is_cookie_separator(text, at + from, end, *byte))
                 .unwrap_or(end - at);
         let pair = at + text[at..stop].iter().take_while(|byte| is_blank(**byte)).count();
         let equals = memchr::memchr(b'=', &text[pair..stop]).map_or(stop, |equals| pair + equals);
         let name = text[pair..equals].trim_ascii().to_ascii_lowercase();
-        if !ATTRIBUTES.iter().any(|attribute| attribute.as_bytes() == name) {
+        if !COOKIE_ATTRIBUTES.iter().any(|attribute| attribute.as_bytes() == name) {
             let value = if equals < stop { equals + 1 } else { pair };
             let (value, stop) = (value.min(stop), value + text[value..stop].trim_ascii_end().len());
             let (value, stop) = match (text.get(value), text.get(stop.wrapping_sub(1))) {
                 (Some(b'"'), Some(b'"')) if stop > value + 1 => (value + 1, stop - 1),
                 _ => (value, stop),
             };
-            finder.take(value, stop);
+            finder.take_secret(value, stop);
         }
         at = stop + 1;
     }
 }
 
 /// Whether the byte at `at` divides two cookies, or two headers that were joined.
-fn divides(text: &[u8], at: usize, end: usize, byte: u8) -> bool {
+fn is_cookie_separator(text: &[u8], at: usize, end: usize, byte: u8) -> bool {
     if byte != b',' {
         return byte == b';';
     }

@@ -2,7 +2,7 @@
 
 use serde::de::IgnoredAny;
 
-use super::value::Secret;
+use super::value::SecretSpan;
 
 /// Whether the text is an object or a list of JSON.
 pub(super) fn is_json(text: &[u8]) -> bool {
@@ -12,7 +12,7 @@ pub(super) fn is_json(text: &[u8]) -> bool {
 }
 
 /// Instead of `found`, whole texts and numbers of `text`, which is JSON: those in which something was found.
-pub(super) fn within_strings(text: &[u8], found: &[Secret]) -> Vec<Secret> {
+pub(super) fn within_strings(text: &[u8], found: &[SecretSpan]) -> Vec<SecretSpan> {
     let mark = memchr::memchr(b'"', text).map(|at| (at, at + 1));
     let mut whole = Vec::new();
     let mut at = 0;
@@ -31,7 +31,7 @@ pub(super) fn within_strings(text: &[u8], found: &[Secret]) -> Vec<Secret> {
             continue;
         };
         if found.iter().any(|secret| secret.begin < end && begin < secret.end) {
-            whole.push(Secret { begin, end, quote });
+            whole.push(SecretSpan { begin, end, quote });
         }
         at = if quote.is_some() || byte != b'"' { end } else { end + 1 };
     }

@@ -1,4 +1,4 @@
-//! Takes secrets out of lines before anything else sees them. Each becomes [`MARK`]; the rest of the line stays, and a
+//! Takes secrets out of lines before anything else sees them. Each becomes [`REDACTION_MARK`]; the rest of the line stays, and a
 //! line that is JSON stays JSON.
 //!
 //! A line goes through these steps:
@@ -25,7 +25,7 @@ mod stems;
 mod tests;
 mod url;
 mod value;
-mod view;
+mod decoded;
 mod xml;
 
 use std::sync::{Arc, LazyLock};
@@ -34,59 +34,61 @@ use memchr::memmem;
 use regex::bytes::Regex;
 
 use super::split::Line;
-use value::Secret;
-use view::View;
+use decoded::DecodedText;
+use value::SecretSpan;
 
-pub use carry::{BadCarry, Carry, KEY_LINES};
+pub use carry::{BadCarry, Carry, MAX_SECRET_LINES};
 
 /// What stands in place of a secret.
-pub const MARK: &[u8] = b"[redacted]";
+pub const REDACTION_MARK: &[u8] = b"[redacted]";
 
 /// How much of a line that is cut is held back, in bytes, so that a secret is not cut with it; a secret that goes over a cut
 /// may have four times as much. Longer lines are cut so much sooner.
-const HOLD: usize = 1 << 10;
+const MAX_HELD_BYTES: usize = 1 << 10;
 
 /// Most levels of escapes that are undone, each of which halves the backslashes: a line has at most 2^18 bytes by default.
-const LEVELS: usize = 20;
+const MAX_ESCAPE_LEVELS: usize = 20;
 
 /// A private key (RFC 7468, and that of SSH2); its end may stand in a later line.
-const KEY_BEGIN: &str = r"(?-u)-----?\s?BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?\s?-----?";
-const KEY_END: &str = r"(?-u)-----?\s?END [A-Z0-9 ]*PRIVATE KEY( BLOCK)?\s?-----?";
+const PRIVATE_KEY_BEGIN: &str = r"(?-u)-----?\s?BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?\s?-----?";
+const PRIVATE_KEY_END: &str = r"(?-u)-----?\s?END [A-Z0-9 ]*PRIVATE KEY( BLOCK)?\s?-----?";
 
-static KEY: LazyLock<[Regex; 2]> =
-    LazyLock::new(|| [KEY_BEGIN, KEY_END].map(|pattern| Regex::new(pattern).expect("the pattern is right")));
+static PRIVATE_KEY_BOUNDS: LazyLock<[Regex; 2]> = LazyLock::new(|| {
+    [PRIVATE_KEY_BEGIN, PRIVATE_KEY_END].map(|pattern| Regex::new(pattern).expect("the pattern is right"))
+});
 
 /// Takes secrets out of the lines of one source. Holds at most four kilobytes of a line that is cut.
 #[derive(Debug, Clone)]
-pub struct Redact {
-    own: Arc<[Regex]>,
+pub struct Redactor {
+    user_patterns: Arc<[Regex]>,
     carry: Carry,
     /// What was held back of a line that goes on.
     tail: Vec<u8>,
     /// The piece to come is not the first of its line.
     continues: bool,
-    hold: usize,
-    count: u64,
+    max_held: usize,
+    redacted: u64,
     /// Memory to look for stems in; it holds nothing between two lines.
     scratch: Vec<u8>,
 }
 
-impl Redact {
+impl Redactor {
     /// With these patterns in addition to what is known; of a pattern with a group named `secret` that alone is taken out.
     ///
     /// Also returns how long a piece may be that comes in, so that what goes out has at most `max` bytes. A mark may be longer
     /// than the secret was: then a piece is cut at its end.
     pub fn new(own: Vec<Regex>, max: usize) -> (Self, usize) {
-        let room = (4 * HOLD).min(max / 2);
+        let room = (4 * MAX_HELD_BYTES).min(max / 2);
         let carry = Carry::Nothing;
         let (tail, scratch) = (Vec::new(), Vec::new());
-        let new = Self { own: own.into(), carry, tail, continues: false, hold: room / 4, count: 0, scratch };
+        let new =
+            Self { user_patterns: own.into(), carry, tail, continues: false, max_held: room / 4, redacted: 0, scratch };
         (new, max - room)
     }
 
     /// How many secrets were taken out since this was last asked.
     pub fn take_count(&mut self) -> u64 {
-        std::mem::take(&mut self.count)
+        std::mem::take(&mut self.redacted)
     }
 
     /// What is known of the lines to come.
@@ -105,14 +107,14 @@ impl Redact {
     }
 
     /// A short text without its secrets, such as the name of who sent the lines. It is no part of them.
-    pub fn name(&self, text: &str) -> String {
+    pub fn redact_name(&self, text: &str) -> String {
         let mut own = Self { carry: Carry::Nothing, tail: Vec::new(), continues: false, ..self.clone() };
         let found = own.find(text.as_bytes());
-        String::from_utf8_lossy(&replaced(text.as_bytes(), &found)).into_owned()
+        String::from_utf8_lossy(&replace_secrets(text.as_bytes(), &found)).into_owned()
     }
 
     /// Passes the line on to `give` without its secrets. The end of one that is continued comes with the next piece.
-    pub fn line(&mut self, line: Line<'_>, max: usize, give: &mut impl FnMut(Line<'_>)) {
+    pub fn redact_line(&mut self, line: Line<'_>, max: usize, give: &mut impl FnMut(Line<'_>)) {
         if !self.continues && !line.continued {
             let found = self.find(line.text);
             if found.is_empty() {
@@ -132,9 +134,9 @@ impl Redact {
         }
         let mut end = joined.len();
         if line.continued {
-            end = end.saturating_sub(self.hold);
+            end = end.saturating_sub(self.max_held);
             if let Some(secret) = found.iter().find(|secret| secret.begin < end && end < secret.end) {
-                let whole = secret.end < joined.len() || joined.len() - secret.begin > 4 * self.hold;
+                let whole = secret.end < joined.len() || joined.len() - secret.begin > 4 * self.max_held;
                 end = if whole { secret.end } else { secret.begin };
             }
             found.retain(|secret| secret.begin < end);
@@ -147,100 +149,105 @@ impl Redact {
         &mut self,
         text: &[u8],
         end: usize,
-        mut found: Vec<Secret>,
+        mut found: Vec<SecretSpan>,
         line: Line<'_>,
         max: usize,
         give: &mut impl FnMut(Line<'_>),
     ) {
-        let mut out = replaced(&text[..end], &found);
+        let mut out = replace_secrets(&text[..end], &found);
         if end == text.len() && json::is_json(text) && !json::is_json(&out) {
             found = json::within_strings(text, &found);
-            out = replaced(text, &found);
+            out = replace_secrets(text, &found);
         }
-        self.count += found.len() as u64;
+        self.redacted += found.len() as u64;
         out.truncate(max);
         give(Line { text: &out, ..line });
     }
 
     /// What may be shown of a line that is not finished: up to its last white space, since what follows may be half a secret.
-    pub fn open(&self, text: &[u8]) -> Vec<u8> {
+    pub fn redact_open(&self, text: &[u8]) -> Vec<u8> {
         let whole = [self.tail.as_slice(), text].concat();
         let end = whole.iter().rposition(u8::is_ascii_whitespace).map_or(0, |at| at + 1);
         let shown = &whole[..end];
         // A copy, so that nothing is counted twice, and no key is taken for begun before its line is finished.
         let found = self.clone().find(shown);
-        replaced(shown, &found)
+        replace_secrets(shown, &found)
     }
 
     /// Where the secrets of a line are: in order, none within another.
-    fn find(&mut self, line: &[u8]) -> Vec<Secret> {
-        let hides = view::has_invisible(line);
-        if !hides && self.carry == Carry::Nothing && self.own.is_empty() && !stems::may_have(line, &mut self.scratch) {
+    fn find(&mut self, line: &[u8]) -> Vec<SecretSpan> {
+        let hides = decoded::has_invisible(line);
+        if !hides
+            && self.carry == Carry::Nothing
+            && self.user_patterns.is_empty()
+            && !stems::may_have(line, &mut self.scratch)
+        {
             return Vec::new();
         }
         let mut found = Vec::new();
-        let (view, strings) = if hides { View::of(line).visible() } else { (View::of(line), Vec::new()) };
-        let after = self.look(&view, self.carry, &mut found);
+        let (view, strings) =
+            if hides { DecodedText::of(line).visible_text() } else { (DecodedText::of(line), Vec::new()) };
+        let after = self.scan(&view, self.carry, &mut found);
         for string in strings {
-            self.look(&string, Carry::Nothing, &mut found);
+            self.scan(&string, Carry::Nothing, &mut found);
         }
         if hides {
             // An escape may have taken the first letter of a name.
-            self.look(&View::of(line), Carry::Nothing, &mut found);
+            self.scan(&DecodedText::of(line), Carry::Nothing, &mut found);
         }
         self.carry = after;
-        merged(found)
+        merge_overlapping(found)
     }
 
     /// Adds the secrets of a reading of the line, and of what it says with its escapes undone. `carry` is how it begins;
     /// returns how what follows begins.
-    fn look(&mut self, view: &View<'_>, carry: Carry, found: &mut Vec<Secret>) -> Carry {
+    fn scan(&mut self, view: &DecodedText<'_>, carry: Carry, found: &mut Vec<SecretSpan>) -> Carry {
         let text = &view.text[..];
-        for pattern in self.own.iter() {
+        for pattern in self.user_patterns.iter() {
             let secrets =
                 pattern.captures_iter(text).filter_map(|captures| captures.name("secret").or(captures.get(0)));
-            add(view, secrets.map(|secret| Secret::new(secret.start(), secret.end())), found);
+            add_secrets(view, secrets.map(|secret| SecretSpan::new(secret.start(), secret.end())), found);
         }
         if carry == Carry::Nothing && !stems::may_have(text, &mut self.scratch) {
             return Carry::Nothing;
         }
         let (secrets, mut after) = match carry {
             // More of a line that was in the block.
-            Carry::Block { .. } if self.continues => (vec![Secret::new(0, text.len())], carry),
+            Carry::Block { .. } if self.continues => (vec![SecretSpan::new(0, text.len())], carry),
             _ => finder::find(text, carry, !self.continues),
         };
-        add(view, secrets, found);
+        add_secrets(view, secrets, found);
         let (keys, key) = private_keys(text, carry);
-        add(view, keys, found);
+        add_secrets(view, keys, found);
         if key != Carry::Nothing {
             after = key;
         }
-        self.look_deeper(view, view::ESCAPES, found);
+        self.scan_unescaped(view, decoded::ESCAPE_INTRODUCERS, found);
         if memchr::memchr2(b'%', b'&', text).is_some() {
-            self.look_deeper(view, view::BACKSLASHES, found);
+            self.scan_unescaped(view, decoded::BACKSLASH_INTRODUCERS, found);
         }
         after
     }
 }
 
-impl Redact {
+impl Redactor {
     /// Adds the secrets of what a reading says with those escapes undone that begin with one of `marks`, level after level.
-    fn look_deeper(&self, view: &View<'_>, marks: [u8; 3], found: &mut Vec<Secret>) {
-        let mut level: Vec<_> = view.undone(marks).into_iter().collect();
-        for _ in 0..LEVELS {
+    fn scan_unescaped(&self, view: &DecodedText<'_>, marks: [u8; 3], found: &mut Vec<SecretSpan>) {
+        let mut level: Vec<_> = view.unescaped(marks).into_iter().collect();
+        for _ in 0..MAX_ESCAPE_LEVELS {
             let mut next = Vec::new();
             for view in &level {
-                self.look_within(view, found);
-                if !view::has_invisible(&view.text) {
-                    next.extend(view.undone(marks));
+                self.scan_json_strings(view, found);
+                if !decoded::has_invisible(&view.text) {
+                    next.extend(view.unescaped(marks));
                     continue;
                 }
                 // A colour may stand within an escape of the next level, and a string for a terminal that has no end may hold
                 // the rest of the line. Together they are no longer than what they were taken from.
-                let (seen, strings) = view.visible();
+                let (seen, strings) = view.visible_text();
                 for view in std::iter::once(&seen).chain(&strings) {
-                    self.look_within(view, found);
-                    next.extend(view.undone(marks));
+                    self.scan_json_strings(view, found);
+                    next.extend(view.unescaped(marks));
                 }
             }
             level = next;
@@ -248,29 +255,29 @@ impl Redact {
     }
 
     /// Adds the secrets of what a line says with its escapes undone.
-    fn look_within(&self, view: &View<'_>, found: &mut Vec<Secret>) {
-        add(view, finder::find(&view.text, Carry::Nothing, !self.continues).0, found);
-        add(view, private_keys(&view.text, Carry::Nothing).0, found);
+    fn scan_json_strings(&self, view: &DecodedText<'_>, found: &mut Vec<SecretSpan>) {
+        add_secrets(view, finder::find(&view.text, Carry::Nothing, !self.continues).0, found);
+        add_secrets(view, private_keys(&view.text, Carry::Nothing).0, found);
     }
 }
 
 /// The private keys of a text, and how many lines of one are to come.
-fn private_keys(text: &[u8], carry: Carry) -> (Vec<Secret>, Carry) {
+fn private_keys(text: &[u8], carry: Carry) -> (Vec<SecretSpan>, Carry) {
     let mut found = Vec::new();
     let mut left = if let Carry::Key(lines) = carry { lines } else { 0 };
     if left == 0 && memmem::find(text, b"PRIVATE KEY").is_none() {
         return (found, Carry::Nothing);
     }
-    let [begins, ends] = &*KEY;
+    let [begins, ends] = &*PRIVATE_KEY_BOUNDS;
     let mut from = 0;
     while let Some(begin) = if left > 0 { Some(from) } else { begins.find_at(text, from).map(|begin| begin.start()) } {
         if let Some(end) = ends.find_at(text, begin) {
             left = 0;
             from = end.end();
-            found.push(Secret::new(begin, from));
+            found.push(SecretSpan::new(begin, from));
         } else {
-            left = if left > 0 { left - 1 } else { KEY_LINES };
-            found.push(Secret::new(begin, text.len()));
+            left = if left > 0 { left - 1 } else { MAX_SECRET_LINES };
+            found.push(SecretSpan::new(begin, text.len()));
             break;
         }
     }
@@ -278,16 +285,16 @@ fn private_keys(text: &[u8], carry: Carry) -> (Vec<Secret>, Carry) {
 }
 
 /// Adds what was found in a reading of the line, as places in the line.
-fn add(view: &View<'_>, secrets: impl IntoIterator<Item = Secret>, found: &mut Vec<Secret>) {
+fn add_secrets(view: &DecodedText<'_>, secrets: impl IntoIterator<Item = SecretSpan>, found: &mut Vec<SecretSpan>) {
     found.extend(secrets.into_iter().filter(|secret| secret.begin < secret.end).map(|secret| {
-        let (begin, end) = view.place(secret.begin, secret.end);
-        let quote = secret.quote.map(|(begin, end)| view.place(begin, end));
-        Secret { begin, end, quote }
+        let (begin, end) = view.line_range(secret.begin, secret.end);
+        let quote = secret.quote.map(|(begin, end)| view.line_range(begin, end));
+        SecretSpan { begin, end, quote }
     }));
 }
 
 /// The same in order, those joined that overlap.
-fn merged(mut found: Vec<Secret>) -> Vec<Secret> {
+fn merge_overlapping(mut found: Vec<SecretSpan>) -> Vec<SecretSpan> {
     found.sort_unstable();
     found.dedup_by(|next, before| {
         let within = next.begin < before.end;
@@ -307,15 +314,15 @@ fn merged(mut found: Vec<Secret>) -> Vec<Secret> {
     found
 }
 
-fn replaced(text: &[u8], found: &[Secret]) -> Vec<u8> {
+fn replace_secrets(text: &[u8], found: &[SecretSpan]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut from = 0;
-    for Secret { begin, end, quote } in found {
+    for SecretSpan { begin, end, quote } in found {
         let (begin, end) = ((*begin).min(text.len()), (*end).min(text.len()));
         let quote = quote.and_then(|(begin, end)| text.get(begin..end)).unwrap_or_default();
         out.extend_from_slice(&text[from..begin]);
-        out.extend([quote, MARK, quote].concat());
-        out.extend(view::invisible_within(text, begin, end));
+        out.extend([quote, REDACTION_MARK, quote].concat());
+        out.extend(decoded::invisible_within(text, begin, end));
         from = end;
     }
     out.extend_from_slice(&text[from..]);

@@ -2,7 +2,7 @@
 
 /// What a name says of its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SecretKind {
     /// A password.
     Password,
     /// `pass` and its like, which is a verdict as well.
@@ -24,10 +24,10 @@ pub(super) enum Kind {
 }
 
 /// Longest name that is looked at, in bytes. Of longer ones the end decides.
-pub(super) const LONGEST: usize = 128;
+pub(super) const MAX_SECRET_NAME_SIZE: usize = 128;
 
 /// Words behind a name that do not change what it says.
-const QUALIFIERS: [&str; 21] = [
+const NAME_QUALIFIERS: [&str; 21] = [
     "value",
     "val",
     "hash",
@@ -52,7 +52,7 @@ const QUALIFIERS: [&str; 21] = [
 ];
 
 /// Words before `key` that make it a secret.
-const KEYS: [&str; 42] = [
+const SECRET_KEY_PREFIXES: [&str; 42] = [
     "api",
     "access",
     "private",
@@ -98,7 +98,7 @@ const KEYS: [&str; 42] = [
 ];
 
 /// Words before `token` after which it is none: positions, counts, and what parsers and language models deal with.
-const NO_TOKENS: [&str; 36] = [
+const HARMLESS_TOKEN_PREFIXES: [&str; 36] = [
     "max",
     "min",
     "num",
@@ -138,7 +138,7 @@ const NO_TOKENS: [&str; 36] = [
 ];
 
 /// Endings of names in one word.
-const PASSWORDS: [&str; 18] = [
+const PASSWORD_NAME_ENDINGS: [&str; 18] = [
     "password",
     "passwd",
     "passphrase",
@@ -158,7 +158,7 @@ const PASSWORDS: [&str; 18] = [
     "sshpass",
     "requirepass",
 ];
-const ONE_WORD_KEYS: [&str; 19] = [
+const ONE_WORD_KEY_NAMES: [&str; 19] = [
     "apikey",
     "secretkey",
     "accesskey",
@@ -181,56 +181,56 @@ const ONE_WORD_KEYS: [&str; 19] = [
 ];
 
 /// What a name says; `None` if nothing.
-pub(super) fn classify(name: &[u8]) -> Option<Kind> {
-    let words = words(&name[name.len().saturating_sub(LONGEST)..]);
+pub(super) fn classify(name: &[u8]) -> Option<SecretKind> {
+    let words = split_words(&name[name.len().saturating_sub(MAX_SECRET_NAME_SIZE)..]);
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
     if let [rest @ .., "file" | "path" | "filename"] = &words[..] {
-        return of_words(rest)
-            .filter(|kind| !matches!(kind, Kind::Auth | Kind::Pass | Kind::Cookie))
-            .map(|_| Kind::File);
+        return classify_words(rest)
+            .filter(|kind| !matches!(kind, SecretKind::Auth | SecretKind::Pass | SecretKind::Cookie))
+            .map(|_| SecretKind::File);
     }
-    while words.len() > 1 && words.last().is_some_and(|last| QUALIFIERS.contains(last)) {
+    while words.len() > 1 && words.last().is_some_and(|last| NAME_QUALIFIERS.contains(last)) {
         words.pop();
     }
     if let [rest @ .., "id"] = &words[..]
         && matches!(rest, [.., "access", "key"] | [.., "accesskey" | "secret"])
     {
-        return Some(Kind::Secret);
+        return Some(SecretKind::Secret);
     }
-    of_words(&words)
+    classify_words(&words)
 }
 
-fn of_words(words: &[&str]) -> Option<Kind> {
+fn classify_words(words: &[&str]) -> Option<SecretKind> {
     let (last, before) = words.split_last()?;
     let last = last.trim_end_matches(|c: char| c.is_ascii_digit());
     let before = before.last().copied();
     let single = last.strip_suffix('s').unwrap_or(last);
-    if PASSWORDS.iter().any(|ending| last.ends_with(ending) || single.ends_with(ending)) {
-        return Some(Kind::Password);
+    if PASSWORD_NAME_ENDINGS.iter().any(|ending| last.ends_with(ending) || single.ends_with(ending)) {
+        return Some(SecretKind::Password);
     }
     match (before, last) {
-        (_, "pass") => Some(Kind::Pass),
-        (_, "pw" | "dbpw" | "rootpw" | "userpw" | "adminpw" | "bindpw") => Some(Kind::Password),
-        (_, "pwd" | "oldpwd") => Some(Kind::Pwd),
-        (None, "token") => Some(Kind::Token),
-        (Some(before), "token") => (!NO_TOKENS.contains(&before)).then_some(Kind::Secret),
+        (_, "pass") => Some(SecretKind::Pass),
+        (_, "pw" | "dbpw" | "rootpw" | "userpw" | "adminpw" | "bindpw") => Some(SecretKind::Password),
+        (_, "pwd" | "oldpwd") => Some(SecretKind::Pwd),
+        (None, "token") => Some(SecretKind::Token),
+        (Some(before), "token") => (!HARMLESS_TOKEN_PREFIXES.contains(&before)).then_some(SecretKind::Secret),
         (_, "nexttoken" | "pagetoken") => None,
-        (_, "authorization" | "authorisation") => Some(Kind::Authorization),
-        (_, "cookie" | "cookies") => Some(Kind::Cookie),
-        (_, "auth") => Some(Kind::Auth),
+        (_, "authorization" | "authorisation") => Some(SecretKind::Authorization),
+        (_, "cookie" | "cookies") => Some(SecretKind::Cookie),
+        (_, "auth") => Some(SecretKind::Auth),
         (Some("amz" | "goog"), "signature") | (_, "credential" | "credentials" | "cred" | "creds" | "sig") => {
-            Some(Kind::Secret)
+            Some(SecretKind::Secret)
         }
-        (Some(before), "key" | "keys") => KEYS.contains(&before).then_some(Kind::Secret),
-        _ if last.ends_with("pwd") => Some(Kind::Password),
-        _ if last.ends_with("token") || last.ends_with("secret") => Some(Kind::Secret),
-        _ if ONE_WORD_KEYS.iter().any(|ending| single.ends_with(ending)) => Some(Kind::Secret),
+        (Some(before), "key" | "keys") => SECRET_KEY_PREFIXES.contains(&before).then_some(SecretKind::Secret),
+        _ if last.ends_with("pwd") => Some(SecretKind::Password),
+        _ if last.ends_with("token") || last.ends_with("secret") => Some(SecretKind::Secret),
+        _ if ONE_WORD_KEY_NAMES.iter().any(|ending| single.ends_with(ending)) => Some(SecretKind::Secret),
         _ => None,
     }
 }
 
 /// The words of a name in lower case, told apart by `_`, `-`, `.` and by capitals: `apiKey`, `APIKey`, `DB_PASS`.
-fn words(name: &[u8]) -> Vec<String> {
+fn split_words(name: &[u8]) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     for (at, byte) in name.iter().enumerate() {
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn names_of_secrets_are_told_from_others() {
-        use Kind::{Auth, Authorization, Cookie, File, Pass, Password, Pwd, Secret, Token};
+        use SecretKind::{Auth, Authorization, Cookie, File, Pass, Password, Pwd, Secret, Token};
         let table = [
             (
                 Password,

@@ -5,14 +5,14 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, packed};
 
 use super::command;
-use super::formats::FORMATS;
+use super::formats::SECRET_FORMATS;
 
 /// Parts of names that say that what follows is a secret.
-const NAMES: [&str; 13] =
+const NAME_STEMS: [&str; 13] =
     ["pass", "pwd", "pw=", "pw:", "pw\"", "secret", "token", "key", "auth", "cookie", "cred", "-signature", "sig="];
 
 /// Schemes of HTTP authentication, where no header is named, and what SQL says.
-const SCHEMES: [(&str, Stem); 4] =
+const SCHEME_STEMS: [(&str, Stem); 4] =
     [("bearer", Stem::Bearer), ("basic", Stem::Basic), ("digest", Stem::Digest), ("identified by", Stem::Identified)];
 
 /// What was found.
@@ -32,7 +32,7 @@ pub(super) enum Stem {
 
 /// Parts of names, schemes and programs, as few as possible: a line that has none of them has no such stem. Each has four
 /// letters at least, by which the search tells most others at once.
-const HINTS: [&str; 26] = [
+const STEM_HINTS: [&str; 26] = [
     "pass",
     "secret",
     "token",
@@ -62,10 +62,10 @@ const HINTS: [&str; 26] = [
 ];
 
 /// The same, of three letters: few enough for another search to tell them.
-const SHORT_HINTS: [&str; 6] = ["key", "pwd", "pw=", "pw:", "pw\"", "7z "];
+const SHORT_STEM_HINTS: [&str; 6] = ["key", "pwd", "pw=", "pw:", "pw\"", "7z "];
 
 /// Parts of the begins of all forms. These are looked for only where a word is long enough to be a token.
-const FORM_HINTS: [&str; 64] = [
+const FORMAT_HINTS: [&str; 64] = [
     "akia",
     "asia",
     "ltai",
@@ -133,21 +133,21 @@ const FORM_HINTS: [&str; 64] = [
 ];
 
 /// Shortest token of a known form, in bytes.
-const TOKEN: usize = 16;
+const MIN_TOKEN_SIZE: usize = 16;
 
 /// A search for hints in a text in lower case.
-enum Hints {
+enum HintSearcher {
     Vectors(packed::Searcher),
     /// Where the processor has no vectors.
     Automaton(AhoCorasick),
 }
 
-impl Hints {
+impl HintSearcher {
     fn new(hints: &[&str]) -> Self {
         packed::Searcher::new(hints).map_or_else(|| Self::Automaton(automaton(hints.iter().copied())), Self::Vectors)
     }
 
-    fn is_in(&self, text: &[u8]) -> bool {
+    fn matches(&self, text: &[u8]) -> bool {
         match self {
             Self::Vectors(searcher) => searcher.find(text).is_some(),
             Self::Automaton(automaton) => automaton.is_match(text),
@@ -155,11 +155,11 @@ impl Hints {
     }
 }
 
-static NAMED: LazyLock<Hints> = LazyLock::new(|| Hints::new(&HINTS));
-static SHORT: LazyLock<Hints> = LazyLock::new(|| Hints::new(&SHORT_HINTS));
-static FORMED: LazyLock<Hints> = LazyLock::new(|| Hints::new(&FORM_HINTS));
+static STEM_HINT_SEARCHER: LazyLock<HintSearcher> = LazyLock::new(|| HintSearcher::new(&STEM_HINTS));
+static SHORT_HINT_SEARCHER: LazyLock<HintSearcher> = LazyLock::new(|| HintSearcher::new(&SHORT_STEM_HINTS));
+static FORMAT_HINT_SEARCHER: LazyLock<HintSearcher> = LazyLock::new(|| HintSearcher::new(&FORMAT_HINTS));
 
-static STEMS: LazyLock<(AhoCorasick, Vec<Stem>)> = LazyLock::new(|| {
+static STEM_AUTOMATON: LazyLock<(AhoCorasick, Vec<Stem>)> = LazyLock::new(|| {
     let stems: Vec<_> = stems().collect();
     (automaton(stems.iter().map(|stem| stem.0)), stems.into_iter().map(|stem| stem.1).collect())
 });
@@ -170,12 +170,12 @@ fn automaton<'a>(words: impl Iterator<Item = &'a str>) -> AhoCorasick {
 }
 
 fn stems() -> impl Iterator<Item = (&'static str, Stem)> {
-    let names = NAMES.iter().map(|name| (*name, Stem::Name));
-    let programs = command::NAMES.iter().map(|name| (*name, Stem::Program));
-    let begins = FORMATS.iter().enumerate();
+    let names = NAME_STEMS.iter().map(|name| (*name, Stem::Name));
+    let programs = command::PROGRAM_NAMES.iter().map(|name| (*name, Stem::Program));
+    let begins = SECRET_FORMATS.iter().enumerate();
     let formats =
-        begins.flat_map(|(number, format)| format.begins.iter().map(move |begin| (*begin, Stem::Format(number))));
-    names.chain(SCHEMES).chain(programs).chain(formats)
+        begins.flat_map(|(number, format)| format.prefixes.iter().map(move |begin| (*begin, Stem::Format(number))));
+    names.chain(SCHEME_STEMS).chain(programs).chain(formats)
 }
 
 /// Whether the text may have a stem, or a URL with credentials, or an escape within a stem. `scratch` is memory to work in. A
@@ -187,37 +187,40 @@ pub(super) fn may_have(text: &[u8], scratch: &mut Vec<u8>) -> bool {
     scratch.clear();
     scratch.extend_from_slice(text);
     scratch.make_ascii_lowercase();
-    NAMED.is_in(scratch) || SHORT.is_in(scratch) || has_long_word(scratch) && FORMED.is_in(scratch)
+    STEM_HINT_SEARCHER.matches(scratch)
+        || SHORT_HINT_SEARCHER.matches(scratch)
+        || has_long_word(scratch) && FORMAT_HINT_SEARCHER.matches(scratch)
 }
 
 /// Whether the text has an `@`, as it is or encoded, or an escape that may stand within a stem: a colour, or its letters.
 fn has_escape(text: &[u8]) -> bool {
-    const ENCODED: [&[u8]; 5] = [b"\\u00", b"\\x1b", b"\\033", b"%40", b"%1b"];
+    const ENCODED_SEPARATORS: [&[u8]; 5] = [b"\\u00", b"\\x1b", b"\\033", b"%40", b"%1b"];
     memchr::memchr3_iter(b'@', b'\\', b'%', text).any(|at| {
         let rest = &text[at..];
         let begins =
             |encoded: &&[u8]| rest.get(..encoded.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(encoded));
-        rest[0] == b'@' || rest.starts_with(b"\\e") || ENCODED.iter().any(begins)
+        rest[0] == b'@' || rest.starts_with(b"\\e") || ENCODED_SEPARATORS.iter().any(begins)
     })
 }
 
 /// Whether the text has a word as long as a token. Only every eighth byte is looked at, unless all between two of these are in
 /// a word.
 fn has_long_word(text: &[u8]) -> bool {
-    const STEP: usize = TOKEN / 2;
+    const LONG_WORD_STEP: usize = MIN_TOKEN_SIZE / 2;
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    (STEP..text.len()).step_by(STEP).any(|at| {
-        text[at - STEP..=at].iter().all(is_word) && {
-            let behind = text[at + 1..].iter().take(TOKEN).take_while(|byte| is_word(byte)).count();
-            let before = text[..at - STEP].iter().rev().take(TOKEN).take_while(|byte| is_word(byte)).count();
-            before + STEP + 1 + behind >= TOKEN
+    (LONG_WORD_STEP..text.len()).step_by(LONG_WORD_STEP).any(|at| {
+        text[at - LONG_WORD_STEP..=at].iter().all(is_word) && {
+            let behind = text[at + 1..].iter().take(MIN_TOKEN_SIZE).take_while(|byte| is_word(byte)).count();
+            let before =
+                text[..at - LONG_WORD_STEP].iter().rev().take(MIN_TOKEN_SIZE).take_while(|byte| is_word(byte)).count();
+            before + LONG_WORD_STEP + 1 + behind >= MIN_TOKEN_SIZE
         }
     })
 }
 
 /// All stems of the text with where they begin and end, in the order in which they begin.
 pub(super) fn find(text: &[u8]) -> Vec<(usize, usize, Stem)> {
-    let (automaton, stems) = &*STEMS;
+    let (automaton, stems) = &*STEM_AUTOMATON;
     let found = automaton.find_overlapping_iter(text);
     let mut found: Vec<_> =
         found.filter_map(|at| Some((at.start(), at.end(), *stems.get(at.pattern().as_usize())?))).collect();
@@ -233,15 +236,15 @@ mod tests {
     fn what_has_no_hint_has_no_stem() {
         for (stem, what) in stems() {
             assert_eq!(stem, stem.to_lowercase());
-            let hints = if matches!(what, Stem::Format(_)) { &FORM_HINTS[..] } else { &HINTS[..] };
+            let hints = if matches!(what, Stem::Format(_)) { &FORMAT_HINTS[..] } else { &STEM_HINTS[..] };
             // In a name any hint will do: `age-secret-key-1`.
             let has = |hints: &[&str]| hints.iter().any(|hint| stem.contains(hint));
-            assert!(has(hints) || has(&HINTS) || has(&SHORT_HINTS), "{stem}");
+            assert!(has(hints) || has(&STEM_HINTS) || has(&SHORT_STEM_HINTS), "{stem}");
         }
-        for hint in HINTS.iter().chain(&SHORT_HINTS).chain(&FORM_HINTS) {
+        for hint in STEM_HINTS.iter().chain(&SHORT_STEM_HINTS).chain(&FORMAT_HINTS) {
             assert!(stems().any(|(stem, _)| stem.contains(hint)), "{hint} is in no stem");
         }
-        assert!(HINTS.iter().all(|hint| hint.len() >= 4));
+        assert!(STEM_HINTS.iter().all(|hint| hint.len() >= 4));
     }
 
     #[test]
@@ -249,7 +252,7 @@ mod tests {
         for before in 0..20 {
             for length in 0..40 {
                 let text = format!("{}{} x", "a ".repeat(before), "b".repeat(length));
-                assert_eq!(has_long_word(text.as_bytes()), length >= TOKEN, "{text}");
+                assert_eq!(has_long_word(text.as_bytes()), length >= MIN_TOKEN_SIZE, "{text}");
             }
         }
     }

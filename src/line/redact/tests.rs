@@ -1,14 +1,14 @@
 //! Tables of lines with secrets in them, and of lines without.
 
 use super::*;
-use crate::line::{CarriageReturn, Lines};
+use crate::line::{CarriageReturnMode, LineSplitter};
 use proptest::prelude::*;
 
 fn redacted(text: &str) -> String {
-    let (mut redact, _) = Redact::new(Vec::new(), 1 << 18);
+    let (mut redact, _) = Redactor::new(Vec::new(), 1 << 18);
     let mut out = Vec::new();
     let line = Line { text: text.as_bytes(), continued: false, partial: false, source: 0 };
-    redact.line(line, 1 << 18, &mut |line| out.extend_from_slice(line.text));
+    redact.redact_line(line, 1 << 18, &mut |line| out.extend_from_slice(line.text));
     String::from_utf8(out).unwrap()
 }
 
@@ -122,15 +122,15 @@ fn where_a_secret_begins_and_ends() {
 
 /// What comes out of these lines, one after the other.
 fn all(lines: &[&str]) -> Vec<String> {
-    let (mut redact, _) = Redact::new(Vec::new(), 1 << 18);
+    let (mut redact, _) = Redactor::new(Vec::new(), 1 << 18);
     let mut out = Vec::new();
     for line in lines {
         // As over a restart: what is known of the next line goes through its text.
         let carry = redact.carry().to_string();
-        redact = Redact::new(Vec::new(), 1 << 18).0;
+        redact = Redactor::new(Vec::new(), 1 << 18).0;
         redact.resume(carry.parse().unwrap());
         let line = Line { text: line.as_bytes(), continued: false, partial: false, source: 0 };
-        redact.line(line, 1 << 18, &mut |line| out.push(String::from_utf8(line.text.to_vec()).unwrap()));
+        redact.redact_line(line, 1 << 18, &mut |line| out.push(String::from_utf8(line.text.to_vec()).unwrap()));
     }
     out
 }
@@ -173,9 +173,13 @@ fn blocks_of_yaml_are_taken_out_to_their_end() {
         assert_eq!(all(lines), *expected, "{lines:?}");
     }
     // One that never ends does, some day.
-    let lines: Vec<_> = std::iter::once("password: |").chain(std::iter::repeat_n("  x", KEY_LINES + 1)).collect();
+    let lines: Vec<_> =
+        std::iter::once("password: |").chain(std::iter::repeat_n("  x", MAX_SECRET_LINES + 1)).collect();
     let out = all(&lines);
-    assert!(out[1..=KEY_LINES].iter().all(|line| line.trim() == m) && out[KEY_LINES + 1] == "  x", "{out:?}");
+    assert!(
+        out[1..=MAX_SECRET_LINES].iter().all(|line| line.trim() == m) && out[MAX_SECRET_LINES + 1] == "  x",
+        "{out:?}"
+    );
 }
 
 #[test]
@@ -192,12 +196,12 @@ fn harmless_lines_stay_as_they_are() {
 fn a_private_key_is_taken_out_over_all_its_lines() {
     let (begin, end) =
         (format!("-----BEGIN RSA {} KEY-----", "PRIVATE"), format!("-----END RSA {} KEY-----", "PRIVATE"));
-    let (mut redact, max) = Redact::new(Vec::new(), 4096);
+    let (mut redact, max) = Redactor::new(Vec::new(), 4096);
     let mut out = Vec::new();
-    let mut lines = Lines::new(max, CarriageReturn::Fold);
+    let mut lines = LineSplitter::new(max, CarriageReturnMode::Fold);
     let text = format!("a\nkey: x {begin}\nMIIabc\ndefg==\n{end} b\nc {begin}MII{end} d\n");
     lines.push(text.as_bytes(), |line| {
-        redact.line(line, 4096, &mut |line| out.push(String::from_utf8(line.text.to_vec()).unwrap()));
+        redact.redact_line(line, 4096, &mut |line| out.push(String::from_utf8(line.text.to_vec()).unwrap()));
     });
     let mark = "[redacted]";
     assert_eq!(out, ["a", &format!("key: x {mark}"), mark, mark, &format!("{mark} b"), &format!("c {mark} d")]);
@@ -207,12 +211,12 @@ fn a_private_key_is_taken_out_over_all_its_lines() {
 #[test]
 fn patterns_of_ones_own_count_too() {
     let own = vec![Regex::new("pin (?P<secret>[0-9]+)").unwrap(), Regex::new("ACME-[0-9]+").unwrap()];
-    let (mut redact, _) = Redact::new(own, 4096);
+    let (mut redact, _) = Redactor::new(own, 4096);
     let mut out = Vec::new();
     let line = Line { text: b"pin 1234 of ACME-77", continued: false, partial: false, source: 0 };
-    redact.line(line, 4096, &mut |line| out.extend_from_slice(line.text));
+    redact.redact_line(line, 4096, &mut |line| out.extend_from_slice(line.text));
     assert_eq!(out, b"pin [redacted] of [redacted]");
-    assert_eq!(redact.open(b"pin 1234 of ACME-77"), b"pin [redacted] of ");
+    assert_eq!(redact.redact_open(b"pin 1234 of ACME-77"), b"pin [redacted] of ");
 }
 
 proptest! {
@@ -220,20 +224,20 @@ proptest! {
     fn where_reads_and_lines_are_cut_never_shows_a_secret(
         before in 0usize..3000, after in 0usize..3000, chunk in 1usize..700, which in 0usize..8, colon in proptest::bool::ANY,
     ) {
-        const MAX: usize = 1 << 10;
+        const TEST_LINE_LIMIT: usize = 1 << 10;
         let secret = planted()[which].clone();
         let fill = |count: usize| "word ".repeat(count / 5);
         let named = if colon { "password: " } else { "" };
         let text = format!("at {}{named}{secret} {}\n", fill(before), fill(after));
-        let (mut redact, max) = Redact::new(Vec::new(), MAX);
-        let mut lines = Lines::new(max, CarriageReturn::Fold);
+        let (mut redact, max) = Redactor::new(Vec::new(), TEST_LINE_LIMIT);
+        let mut lines = LineSplitter::new(max, CarriageReturnMode::Fold);
         let mut out = Vec::new();
         for bytes in text.as_bytes().chunks(chunk) {
-            lines.push(bytes, |line| redact.line(line, MAX, &mut |line| {
-                assert!(line.text.len() <= MAX);
+            lines.push(bytes, |line| redact.redact_line(line, TEST_LINE_LIMIT, &mut |line| {
+                assert!(line.text.len() <= TEST_LINE_LIMIT);
                 out.extend_from_slice(line.text);
             }));
-            let shown = redact.open(lines.open());
+            let shown = redact.redact_open(lines.open());
             prop_assert!(!String::from_utf8_lossy(&shown).contains(first(&secret, 12)), "{:?}", shown);
         }
         let expected = text.trim_end_matches('\n').replace(&secret, "[redacted]");

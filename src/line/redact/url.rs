@@ -3,13 +3,13 @@
 use memchr::memmem;
 
 /// Users that are no secret where there is no password.
-const LOGINS: [&[u8]; 4] = [b"git", b"hg", b"svn", b"anonymous"];
+const HARMLESS_USERS: [&[u8]; 4] = [b"git", b"hg", b"svn", b"anonymous"];
 
 /// Schemes in which a lone name before the `@` may well be a token.
-const LONE_TOKENS: [&[u8]; 6] = [b"http", b"https", b"ws", b"wss", b"git+https", b"git+http"];
+const SCHEMES_WITH_LONE_TOKENS: [&[u8]; 6] = [b"http", b"https", b"ws", b"wss", b"git+https", b"git+http"];
 
 /// Longest user and password that are looked for before a network, in bytes.
-const LONGEST: usize = 256;
+const MAX_USERINFO_SIZE: usize = 256;
 
 /// Finds the secrets of all URLs in the text.
 pub(super) fn find(text: &[u8], found: &mut Vec<(usize, usize)>) {
@@ -23,7 +23,7 @@ pub(super) fn find(text: &[u8], found: &mut Vec<(usize, usize)>) {
     // As the driver of MySQL for Go takes it: user:password@tcp(host).
     for network in [&b"@tcp("[..], b"@unix(", b"@tcp6("] {
         for at in memmem::find_iter(text, network) {
-            let limit = at.saturating_sub(LONGEST);
+            let limit = at.saturating_sub(MAX_USERINFO_SIZE);
             let begin =
                 text[limit..at].iter().rposition(|byte| is_end(*byte)).map_or(limit, |before| limit + before + 1);
             if let Some(colon) = memchr::memchr(b':', &text[begin..at])
@@ -59,7 +59,8 @@ fn userinfo(text: &[u8], begin: usize, end: usize, found: &mut Vec<(usize, usize
     let Some(colon) = colon.filter(|colon| *colon < at) else {
         let user = &url[..at];
         let scheme = scheme(text, begin - 3);
-        let lone = LONE_TOKENS.iter().any(|known| known.eq_ignore_ascii_case(scheme)) && !LOGINS.contains(&user);
+        let lone = SCHEMES_WITH_LONE_TOKENS.iter().any(|known| known.eq_ignore_ascii_case(scheme))
+            && !HARMLESS_USERS.contains(&user);
         found.extend((!user.is_empty() && (lone || looks_random(user))).then_some((begin, begin + at)));
         return;
     };

@@ -1,27 +1,27 @@
 //! What stands behind a name: where a value begins and ends.
 
-use super::harmless::NOTHING;
+use super::harmless::EMPTY_VALUES;
 
 /// A secret in a text. `quote` is where a quotation mark stands that the mark is to have on both sides: in JSON, in place of
 /// a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Secret {
+pub(super) struct SecretSpan {
     pub(super) begin: usize,
     pub(super) end: usize,
     pub(super) quote: Option<(usize, usize)>,
 }
 
-impl Secret {
+impl SecretSpan {
     pub(super) fn new(begin: usize, end: usize) -> Self {
         Self { begin, end, quote: None }
     }
 }
 
 /// How far the end of a quotation is looked for over line ends, in bytes.
-const QUOTED: usize = 16 << 10;
+const MAX_QUOTED_SIZE: usize = 16 << 10;
 
 /// Longest nested value that is looked at, in bytes.
-const NESTED: usize = 64 << 10;
+const MAX_NESTED_SIZE: usize = 64 << 10;
 
 pub(super) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
@@ -40,9 +40,9 @@ pub(super) fn line_end(text: &[u8], at: usize) -> usize {
 }
 
 /// Where the quotation ends that begins behind the mark at `at`; `None` if it is not closed.
-pub(super) fn closing(text: &[u8], at: usize) -> Option<usize> {
+pub(super) fn closing_quote(text: &[u8], at: usize) -> Option<usize> {
     let quote = *text.get(at)?;
-    let limit = text.len().min(at + QUOTED).max(line_end(text, at));
+    let limit = text.len().min(at + MAX_QUOTED_SIZE).max(line_end(text, at));
     let mut from = at + 1;
     while let Some(next) = memchr::memchr(quote, &text[from..limit]) {
         let end = from + next;
@@ -59,8 +59,8 @@ pub(super) fn closing(text: &[u8], at: usize) -> Option<usize> {
 }
 
 /// The inside of the quotation at `at`; to the end of its line if it is not closed.
-pub(super) fn quoted(text: &[u8], at: usize) -> (usize, usize) {
-    (at + 1, closing(text, at).unwrap_or_else(|| line_end(text, at).max(at + 1)))
+pub(super) fn quoted_span(text: &[u8], at: usize) -> (usize, usize) {
+    (at + 1, closing_quote(text, at).unwrap_or_else(|| line_end(text, at).max(at + 1)))
 }
 
 pub(super) fn is_quote(byte: u8) -> bool {
@@ -68,7 +68,7 @@ pub(super) fn is_quote(byte: u8) -> bool {
 }
 
 /// Whether the quotation mark at `at` ends what it stands behind, since no word goes on behind it.
-fn ends_there(text: &[u8], at: usize) -> bool {
+fn is_closing_quote(text: &[u8], at: usize) -> bool {
     text.get(at + 1).is_none_or(|after| {
         after.is_ascii_whitespace()
             || is_quote(*after)
@@ -77,7 +77,7 @@ fn ends_there(text: &[u8], at: usize) -> bool {
 }
 
 /// Where a value without quotation marks ends, that may have white space in it only if it is the `whole_line`.
-pub(super) fn unquoted(text: &[u8], begin: usize, whole_line: bool) -> usize {
+pub(super) fn unquoted_end(text: &[u8], begin: usize, whole_line: bool) -> usize {
     let in_json = memchr::memrchr(b'"', &text[..begin]).is_some();
     let mut end = begin;
     while let Some(&byte) = text.get(end) {
@@ -90,7 +90,7 @@ pub(super) fn unquoted(text: &[u8], begin: usize, whole_line: bool) -> usize {
                 let closes = if whole_line {
                     after.is_none_or(|after| matches!(after, b',' | b'}' | b']' | b'\\'))
                 } else {
-                    ends_there(text, end)
+                    is_closing_quote(text, end)
                 };
                 if closes {
                     while end > begin && text[end - 1] == b'\\' {
@@ -100,7 +100,7 @@ pub(super) fn unquoted(text: &[u8], begin: usize, whole_line: bool) -> usize {
                 closes
             }
             b'<' => after == Some(b'/'),
-            b',' | b';' | b'&' | b'|' if !whole_line => divides(text, end),
+            b',' | b';' | b'&' | b'|' if !whole_line => is_field_separator(text, end),
             // The end of a line that stands in JSON.
             b'\\' if in_json && matches!(after, Some(b'n' | b'r' | b't')) => {
                 let run = text[begin..end].iter().rev().take_while(|byte| **byte == b'\\').count();
@@ -139,7 +139,7 @@ pub(super) fn unquoted(text: &[u8], begin: usize, whole_line: bool) -> usize {
 }
 
 /// Whether the comma or its like at `at` divides two fields, and is no part of a value.
-fn divides(text: &[u8], at: usize) -> bool {
+fn is_field_separator(text: &[u8], at: usize) -> bool {
     let rest = &text[at + 1..];
     let name = rest
         .iter()
@@ -161,9 +161,9 @@ fn divides(text: &[u8], at: usize) -> bool {
 
 /// Where nested values are secret: those in the brackets that begin at `at`, but no names. With `quote`, where a quotation
 /// mark stands, numbers are to become texts. Gives back where it ends.
-pub(super) fn nested(text: &[u8], at: usize, quote: Option<(usize, usize)>, found: &mut Vec<Secret>) -> usize {
+pub(super) fn take_nested(text: &[u8], at: usize, quote: Option<(usize, usize)>, found: &mut Vec<SecretSpan>) -> usize {
     let (mut depth, mut from) = (0usize, at);
-    let limit = text.len().min(at + NESTED);
+    let limit = text.len().min(at + MAX_NESTED_SIZE);
     while from < limit {
         match text[from] {
             b'[' | b'{' => depth += 1,
@@ -175,10 +175,10 @@ pub(super) fn nested(text: &[u8], at: usize, quote: Option<(usize, usize)>, foun
             }
             b'\\' => return from,
             byte if is_quote(byte) => {
-                let (begin, end) = quoted(text, from);
+                let (begin, end) = quoted_span(text, from);
                 let after = skip_blanks(text, end + 1);
                 let is_name = text.get(after) == Some(&b':');
-                found.extend((!is_name && begin < end).then_some(Secret::new(begin, end)));
+                found.extend((!is_name && begin < end).then_some(SecretSpan::new(begin, end)));
                 from = end;
             }
             byte if byte.is_ascii_whitespace() || matches!(byte, b',' | b':') => {}
@@ -188,8 +188,8 @@ pub(super) fn nested(text: &[u8], at: usize, quote: Option<(usize, usize)>, foun
                 let end = from + text[from..].iter().position(is_end).unwrap_or(text.len() - from);
                 let word = &text[from..end];
                 let is_name = word.ends_with(b":");
-                let nothing = NOTHING.iter().any(|nothing| nothing.as_bytes().eq_ignore_ascii_case(word));
-                found.extend((!is_name && !nothing).then_some(Secret { begin: from, end, quote }));
+                let nothing = EMPTY_VALUES.iter().any(|nothing| nothing.as_bytes().eq_ignore_ascii_case(word));
+                found.extend((!is_name && !nothing).then_some(SecretSpan { begin: from, end, quote }));
                 from = end;
                 continue;
             }
@@ -200,7 +200,7 @@ pub(super) fn nested(text: &[u8], at: usize, quote: Option<(usize, usize)>, foun
 }
 
 /// Where a text in three quotation marks ends, as Python has them.
-pub(super) fn triple(text: &[u8]) -> Option<usize> {
+pub(super) fn triple_quoted_end(text: &[u8]) -> Option<usize> {
     let marks = text.get(..3).filter(|marks| marks.iter().all(|mark| *mark == text[0]))?;
     memchr::memmem::find(&text[3..], marks).map(|end| end + 3)
 }

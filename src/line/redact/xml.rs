@@ -2,12 +2,12 @@
 
 use memchr::memmem;
 
-use super::harmless::{Join, is_harmless};
-use super::names::Kind;
+use super::harmless::{ValueSeparator, is_harmless};
+use super::names::SecretKind;
 use super::value::{is_blank, line_end};
 
 /// How far the end of an element is looked for, in bytes: behind it, what is not ended is taken.
-const LONGEST: usize = 4 << 10;
+const MAX_ELEMENT_SIZE: usize = 4 << 10;
 
 /// Whether the name that begins at `begin`, behind a colon, is that of an element with a prefix.
 pub(super) fn is_prefixed(text: &[u8], begin: usize) -> bool {
@@ -19,13 +19,13 @@ pub(super) fn is_prefixed(text: &[u8], begin: usize) -> bool {
 /// Where the content of the element begins whose name ends at `end`; `None` if it is none.
 pub(super) fn content_begins(text: &[u8], end: usize) -> Option<usize> {
     text.get(end).filter(|after| **after == b'>' || after.is_ascii_whitespace())?;
-    let tag = &text[end..text.len().min(end + LONGEST)];
+    let tag = &text[end..text.len().min(end + MAX_ELEMENT_SIZE)];
     let open = memchr::memchr2(b'>', b'<', tag).map(|at| end + at).filter(|open| text[*open] == b'>')?;
     if text[open - 1] == b'/' {
         return None;
     }
     let begin = open + 1;
-    let inside = &text[begin..line_end(text, begin).min(begin + LONGEST)];
+    let inside = &text[begin..line_end(text, begin).min(begin + MAX_ELEMENT_SIZE)];
     // Its end may stand in another line, unless this is a sentence with a placeholder.
     let is_text =
         !inside.starts_with(b"<") && memmem::find(inside, b"</").is_none() && inside.iter().any(|byte| is_blank(*byte));
@@ -33,7 +33,7 @@ pub(super) fn content_begins(text: &[u8], end: usize) -> Option<usize> {
 }
 
 /// The secret in an element whose content begins at `begin`; `None` if there are other elements in it.
-pub(super) fn content(text: &[u8], begin: usize) -> Option<(usize, usize)> {
+pub(super) fn content_secret(text: &[u8], begin: usize) -> Option<(usize, usize)> {
     let rest = &text[begin..];
     let (begin, rest) = match rest.strip_prefix(b"<![CDATA[") {
         Some(inside) => (begin + 9, inside),
@@ -46,6 +46,6 @@ pub(super) fn content(text: &[u8], begin: usize) -> Option<(usize, usize)> {
     let content = rest[..end].strip_suffix(b"]]>").unwrap_or(&rest[..end]);
     let blank = content.len() - content.trim_ascii_start().len();
     let content = content.trim_ascii();
-    let harmless = content.is_empty() || is_harmless(Kind::Password, Join::Quoted, content);
+    let harmless = content.is_empty() || is_harmless(SecretKind::Password, ValueSeparator::Quoted, content);
     (!harmless).then_some((begin + blank, begin + blank + content.len()))
 }

@@ -8,41 +8,41 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::config::{FileSource, Files as Named, SourceKind, Start, Stream};
-use crate::source::Now;
-use crate::source::bench::Place;
-use crate::stream::{Batch, Places};
+use crate::config::{FileSelector as Named, FileSourceConfig, ReadFrom, SourceKind, Stream};
+use crate::source::ClockReading;
+use crate::source::testing::TestDirectory;
+use crate::stream::{Batch, Checkpoints};
 
-use super::files::{Files, Next};
-use super::wake::{Ear, Wakes};
+use super::tailer::{NextPass, Tailer};
+use super::watcher::{Mailbox, Watcher};
 
-struct Desk {
-    place: Place,
+struct TailerHarness {
+    place: TestDirectory,
     spec: Stream,
-    source: FileSource,
-    files: Option<Files>,
-    places: Places,
+    source: FileSourceConfig,
+    files: Option<Tailer>,
+    places: Checkpoints,
     now: Instant,
     losses: usize,
     state: serde_json::Value,
 }
 
-impl Desk {
-    fn new(files: &[&str], from: Start) -> Self {
-        let place = Place::new();
+impl TailerHarness {
+    fn new(files: &[&str], from: ReadFrom) -> Self {
+        let place = TestDirectory::new();
         let files = files.iter().map(|file| Named::written(place.path(file))).collect();
-        let source = FileSource { files, from, ..FileSource::new(place.path("log")) };
+        let source = FileSourceConfig { files, from, ..FileSourceConfig::new(place.path("log")) };
         let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
         let state = serde_json::Value::Null;
-        Self { place, spec, source, files: None, places: Places::new(), now: Instant::now(), losses: 0, state }
+        Self { place, spec, source, files: None, places: Checkpoints::new(), now: Instant::now(), losses: 0, state }
     }
 
-    fn one_turn(&mut self) -> (Vec<String>, Next) {
+    fn one_pass(&mut self) -> (Vec<String>, NextPass) {
         let Self { spec, source, files, places, now, .. } = self;
-        let files =
-            files.get_or_insert_with(|| Files::new(spec, source, places, Wakes::new(), Arc::new(Ear::default())));
+        let files = files
+            .get_or_insert_with(|| Tailer::new(spec, source, places, Watcher::new(), Arc::new(Mailbox::default())));
         let mut batch = Batch::new();
-        let next = files.look(Now { instant: *now, time: SystemTime::now().into() }, &mut batch);
+        let next = files.look(ClockReading { instant: *now, time: SystemTime::now().into() }, &mut batch);
         for (key, place) in batch.places() {
             match place {
                 Some(place) => places.insert(key.clone(), place.clone()),
@@ -63,9 +63,9 @@ impl Desk {
         }
         let mut all = Vec::new();
         loop {
-            let (lines, next) = self.one_turn();
+            let (lines, next) = self.one_pass();
             all.extend(lines);
-            if next != Next::Now {
+            if next != NextPass::Now {
                 return all;
             }
         }
@@ -89,7 +89,7 @@ impl Desk {
 
 #[test]
 fn a_restart_goes_on_behind_the_last_line() {
-    let mut desk = Desk::new(&["log"], Start::End);
+    let mut desk = TailerHarness::new(&["log"], ReadFrom::End);
     desk.place.write("log", "one\ntwo\nthr");
     assert_eq!(desk.look(), ["one", "two"]);
     desk.restart();
@@ -102,7 +102,7 @@ fn a_restart_goes_on_behind_the_last_line() {
 
 #[test]
 fn rotations_during_a_restart_are_read_in_order() {
-    let mut desk = Desk::new(&["log"], Start::End);
+    let mut desk = TailerHarness::new(&["log"], ReadFrom::End);
     desk.place.write("log", "1\n");
     assert_eq!(desk.look(), ["1"]);
     desk.restart();
@@ -124,7 +124,7 @@ fn rotations_during_a_restart_are_read_in_order() {
 
 #[test]
 fn the_same_content_under_another_inode_goes_on() {
-    let mut desk = Desk::new(&["log"], Start::End);
+    let mut desk = TailerHarness::new(&["log"], ReadFrom::End);
     desk.place.write("log", "one\ntwo\n");
     assert_eq!(desk.look(), ["one", "two"]);
     desk.restart();
@@ -138,7 +138,7 @@ fn the_same_content_under_another_inode_goes_on() {
 #[test]
 fn a_copy_of_a_file_that_is_gone_is_not_read_again_after_a_restart() {
     for pattern in ["log", "lo[g]"] {
-        let mut desk = Desk::new(&[pattern], Start::Beginning);
+        let mut desk = TailerHarness::new(&[pattern], ReadFrom::Beginning);
         desk.place.write("log", "a line that is long enough to tell\n");
         assert_eq!(desk.look().len(), 1);
         fs::copy(desk.place.path("log"), desk.place.path("log.1")).unwrap();
@@ -160,7 +160,7 @@ fn a_copy_of_a_file_that_is_gone_is_not_read_again_after_a_restart() {
 #[test]
 fn a_copy_is_not_read_again_when_a_path_of_a_pattern_comes_back() {
     for restart in [false, true] {
-        let mut desk = Desk::new(&["lo[g]"], Start::Beginning);
+        let mut desk = TailerHarness::new(&["lo[g]"], ReadFrom::Beginning);
         desk.place.write("log", "a line that is long enough to tell\n");
         assert_eq!(desk.look().len(), 1);
         fs::copy(desk.place.path("log"), desk.place.path("log.1")).unwrap();
@@ -185,7 +185,7 @@ fn a_copy_is_not_read_again_when_a_path_of_a_pattern_comes_back() {
 
 #[test]
 fn another_content_under_the_same_inode_is_a_loss_and_read_from_its_start() {
-    let mut desk = Desk::new(&["log"], Start::End);
+    let mut desk = TailerHarness::new(&["log"], ReadFrom::End);
     desk.place.write("log", "one\ntwo\n");
     assert_eq!(desk.look(), ["one", "two"]);
     desk.restart();
@@ -196,7 +196,7 @@ fn another_content_under_the_same_inode_is_a_loss_and_read_from_its_start() {
 
 #[test]
 fn a_damaged_place_is_as_none() {
-    let mut desk = Desk::new(&["log"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
     desk.place.write("log", "one\n");
     desk.places.insert(desk.place.path("log").to_str().unwrap().to_owned(), "{\"at\":".to_owned());
     assert_eq!(desk.look(), ["one"]);
@@ -204,7 +204,7 @@ fn a_damaged_place_is_as_none() {
 
 #[test]
 fn a_path_that_named_nothing_is_read_from_its_start_after_a_restart() {
-    let mut desk = Desk::new(&["log"], Start::End);
+    let mut desk = TailerHarness::new(&["log"], ReadFrom::End);
     assert_eq!(desk.look(), [""; 0]);
     assert_eq!(desk.state["state"], "waiting");
     desk.restart();
@@ -214,7 +214,7 @@ fn a_path_that_named_nothing_is_read_from_its_start_after_a_restart() {
 
 #[test]
 fn one_reader_for_a_file_by_many_names() {
-    let mut desk = Desk::new(&["*.log", "link", "a.*"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["*.log", "link", "a.*"], ReadFrom::Beginning);
     desk.place.write("a.log", "one\n");
     std::os::unix::fs::symlink(desk.place.path("a.log"), desk.place.path("link")).unwrap();
     fs::hard_link(desk.place.path("a.log"), desk.place.path("b.log")).unwrap();
@@ -226,7 +226,7 @@ fn one_reader_for_a_file_by_many_names() {
 
 #[test]
 fn a_rotated_name_that_the_pattern_matches_is_no_new_file() {
-    let mut desk = Desk::new(&["log*"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["log*"], ReadFrom::Beginning);
     desk.place.write("log", "one\n");
     assert_eq!(desk.look(), ["one"]);
     for n in 2..5 {
@@ -255,7 +255,7 @@ fn long(n: u32) -> String {
 }
 
 /// Rotates so often, with a line each, without a look in between.
-fn rotate_quickly(desk: &Desk, rotations: std::ops::Range<u32>, counts_up: bool) {
+fn rotate_quickly(desk: &TailerHarness, rotations: std::ops::Range<u32>, counts_up: bool) {
     for n in rotations {
         desk.place.append("log", &long(n));
         if counts_up {
@@ -272,7 +272,7 @@ fn rotate_quickly(desk: &Desk, rotations: std::ops::Range<u32>, counts_up: bool)
 #[test]
 fn rotations_that_nobody_could_see_are_read_in_order() {
     for (counts_up, restart) in [(false, false), (false, true), (true, false), (true, true)] {
-        let mut desk = Desk::new(&["log"], Start::Beginning);
+        let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
         desk.place.write("log", &long(0));
         let mut all = desk.look();
         // The numbers of some that were made apart tell what numbers mean.
@@ -304,7 +304,7 @@ fn numbers(lines: &[String]) -> Vec<u32> {
 #[test]
 fn what_was_truncated_and_then_rotated_during_a_restart_is_read_behind_its_copy() {
     for look_between in [false, true] {
-        let mut desk = Desk::new(&["log"], Start::Beginning);
+        let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
         desk.place.write("log", &long(1));
         assert_eq!(numbers(&desk.look()), [1]);
         desk.restart();
@@ -328,7 +328,7 @@ fn what_was_truncated_and_then_rotated_during_a_restart_is_read_behind_its_copy(
 
 #[test]
 fn what_was_rotated_is_read_although_the_path_names_nothing_after_a_restart() {
-    let mut desk = Desk::new(&["log"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
     desk.place.write("log", &long(1));
     desk.look();
     desk.restart();
@@ -343,7 +343,7 @@ fn what_was_rotated_is_read_although_the_path_names_nothing_after_a_restart() {
 
 #[test]
 fn an_edited_copy_of_a_file_that_was_truncated_before_is_the_same_file() {
-    let mut desk = Desk::new(&["log"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
     desk.place.write("log", &(1..9).map(long).collect::<String>());
     desk.look();
     desk.place.write("log", &(10..12).map(long).collect::<String>());
@@ -357,7 +357,7 @@ fn an_edited_copy_of_a_file_that_was_truncated_before_is_the_same_file() {
 #[test]
 fn other_lines_as_long_as_those_before_are_no_cut() {
     let same = "and the same end of each line\n";
-    let mut desk = Desk::new(&["log"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
     let line = |n: u32| format!("{n} {same}");
     desk.place.write("log", &(10..14).map(line).collect::<String>());
     desk.look();
@@ -367,7 +367,7 @@ fn other_lines_as_long_as_those_before_are_no_cut() {
 
 #[test]
 fn the_first_bytes_tell_a_truncation_where_the_last_do_not() {
-    let mut desk = Desk::new(&["log"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
     let same = "-".repeat(600) + "\n";
     desk.place.write("log", &(long(1) + &same));
     desk.look();
@@ -378,7 +378,7 @@ fn the_first_bytes_tell_a_truncation_where_the_last_do_not() {
 
 #[test]
 fn a_copy_of_a_file_that_was_put_over_others_goes_on_where_the_last_was_read() {
-    let mut desk = Desk::new(&["log*"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["log*"], ReadFrom::Beginning);
     for n in 1..4 {
         desk.place.write("new.log", &"a line that is long enough to tell\n".repeat(n));
         desk.rename("new.log", "log");
@@ -392,7 +392,7 @@ fn a_copy_of_a_file_that_was_put_over_others_goes_on_where_the_last_was_read() {
 
 #[test]
 fn a_file_with_a_number_in_its_name_and_the_same_banner_is_no_copy() {
-    let mut desk = Desk::new(&["*.log"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
     desk.place.write("app.log", "started\n");
     assert_eq!(desk.look(), ["started"]);
     desk.place.write("app-2.log", "started\ntwo\n");
@@ -402,7 +402,7 @@ fn a_file_with_a_number_in_its_name_and_the_same_banner_is_no_copy() {
 
 #[test]
 fn compressed_files_are_never_read_as_text() {
-    let mut desk = Desk::new(&["log*"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["log*"], ReadFrom::Beginning);
     desk.place.write("log", "one\n");
     fs::write(desk.place.path("log.1.gz"), b"\x1f\x8b\x08\n\n").unwrap();
     fs::write(desk.place.path("log.2"), b"\xfd7zXZ\0\n\n").unwrap();
@@ -414,7 +414,7 @@ fn compressed_files_are_never_read_as_text() {
 
 #[test]
 fn a_name_that_is_not_utf_8_is_followed_and_encoded() {
-    let mut desk = Desk::new(&["*.log"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
     let path = desk.place.0.path().join(OsStr::from_bytes(b"\xff%.log"));
     fs::write(&path, "one\n").unwrap();
     assert_eq!(desk.look(), ["one"]);
@@ -425,17 +425,17 @@ fn a_name_that_is_not_utf_8_is_followed_and_encoded() {
 
 #[test]
 fn a_busy_file_does_not_keep_others_waiting() {
-    let mut desk = Desk::new(&["a.log", "b.log"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["a.log", "b.log"], ReadFrom::Beginning);
     desk.place.write("a.log", &"busy\n".repeat(2_000_000));
     desk.place.write("b.log", "quiet\n");
-    let (lines, next) = desk.one_turn();
+    let (lines, next) = desk.one_pass();
     assert!(lines.iter().any(|line| line == "quiet"));
-    assert!(lines.len() < 300_000 && next == Next::Now);
+    assert!(lines.len() < 300_000 && next == NextPass::Now);
 }
 
 #[test]
 fn closed_files_that_are_rotated_are_found_by_their_identity() {
-    let mut desk = Desk::new(&["*.log"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
     for n in 0..300 {
         desk.place.write(&format!("{n}.log"), "old\n");
     }
@@ -459,14 +459,14 @@ fn closed_files_that_are_rotated_are_found_by_their_identity() {
 
 #[test]
 fn what_was_deleted_while_it_was_closed_is_a_loss() {
-    let mut desk = Desk::new(&["*.log"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
     for n in 0..200 {
         desk.place.write(&format!("{n:03}.log"), "old\n");
     }
     desk.look();
     desk.place.append("199.log", "unread\n");
     if let Some(files) = &mut desk.files {
-        files.hear_of(&desk.place.path("199.log"));
+        files.mark_written(&desk.place.path("199.log"));
     }
     fs::remove_file(desk.place.path("199.log")).unwrap();
     fs::remove_file(desk.place.path("198.log")).unwrap();
@@ -477,7 +477,7 @@ fn what_was_deleted_while_it_was_closed_is_a_loss() {
 
 #[test]
 fn a_file_that_comes_and_goes_quickly_is_read_once_it_was_seen() {
-    let mut desk = Desk::new(&["*.log"], Start::End);
+    let mut desk = TailerHarness::new(&["*.log"], ReadFrom::End);
     desk.look();
     desk.place.write("short.log", "one\n");
     desk.now += Duration::from_secs(61);
@@ -490,11 +490,11 @@ fn a_file_that_comes_and_goes_quickly_is_read_once_it_was_seen() {
 
 #[test]
 fn an_io_error_is_told_and_the_file_goes_on_where_it_was() {
-    let mut desk = Desk::new(&["log"], Start::Beginning);
+    let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
     desk.place.write("log", "one\nha");
     assert_eq!(desk.look(), ["one"]);
     if let Some(files) = &mut desk.files {
-        files.break_all(&std::io::Error::from_raw_os_error(5), desk.now);
+        files.fail_all(&std::io::Error::from_raw_os_error(5), desk.now);
     }
     desk.look();
     assert_eq!((&desk.state["state"], &desk.state["errno"]), (&"denied".into(), &5.into()));
@@ -506,7 +506,7 @@ fn an_io_error_is_told_and_the_file_goes_on_where_it_was() {
 
 #[test]
 fn a_pattern_without_files_waits() {
-    let mut desk = Desk::new(&["*.log"], Start::End);
+    let mut desk = TailerHarness::new(&["*.log"], ReadFrom::End);
     desk.look();
     let reason = desk.state["reason"].as_str().unwrap();
     assert!(reason.starts_with("no file is there for ") && reason.ends_with("/*.log"), "{}", desk.state);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Why a file is not opened although the system would allow it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Denied {
+pub(super) enum OpenDenied {
     /// A symlink of somebody who could not read what it leads to.
     #[error(
         "the symlink {link} belongs to {owner} and leads to nothing of that user, so it is not followed (let root own it: \
@@ -16,18 +16,18 @@ pub(super) enum Denied {
     Symlink { link: PathBuf, owner: String },
     /// One of the daemon's own files.
     #[error("it is one of rtlogd's own files ({}), which no stream may show", .0.display())]
-    Own(PathBuf),
+    OwnFile(PathBuf),
 }
 
-impl Denied {
+impl OpenDenied {
     /// The refusal in an error, if it is one.
     pub(super) fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 }
 
-impl From<Denied> for io::Error {
-    fn from(denied: Denied) -> Self {
+impl From<OpenDenied> for io::Error {
+    fn from(denied: OpenDenied) -> Self {
         Self::new(io::ErrorKind::PermissionDenied, denied)
     }
 }

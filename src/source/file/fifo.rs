@@ -11,16 +11,16 @@ use rustix::fs::fstat;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
 
-use super::handles::Handles;
-use super::identity::Identity;
+use super::fingerprint::Identity;
+use super::open_limit::OpenLimit;
 
 /// Most bytes in one read: what a pipe holds.
-const CHUNK: usize = 64 << 10;
+const FIFO_READ_SIZE: usize = 64 << 10;
 
 /// The fifos of one stream, by the number of their path.
 #[derive(Debug)]
 pub(super) struct Fifos {
-    handles: Handles,
+    open_limit: OpenLimit,
     open: BTreeMap<usize, Fifo>,
     buffer: Vec<u8>,
 }
@@ -34,7 +34,7 @@ struct Fifo {
 
 impl Fifo {
     /// Opens a FIFO; does not wait for a writer.
-    fn open(path: &Path, handles: &Handles) -> io::Result<Self> {
+    fn open(path: &Path, handles: &OpenLimit) -> io::Result<Self> {
         let (file, metadata) = handles.opener().open(path)?;
         let receiver = Receiver::from_file(file)?;
         Ok(Self { path: path.to_owned(), receiver, identity: Identity::from(&metadata) })
@@ -42,17 +42,17 @@ impl Fifo {
 }
 
 impl Fifos {
-    pub(super) fn new(handles: Handles) -> Self {
-        Self { handles, open: BTreeMap::new(), buffer: Vec::new() }
+    pub(super) fn new(handles: OpenLimit) -> Self {
+        Self { open_limit: handles, open: BTreeMap::new(), buffer: Vec::new() }
     }
 
     /// Opens those that are `wanted` and closes all others; gives back the numbers of those that were closed.
     pub(super) fn keep<'a>(&mut self, wanted: impl Iterator<Item = (usize, Identity, &'a Path)>) -> Vec<usize> {
         let mut before = std::mem::take(&mut self.open);
         for (id, identity, path) in wanted {
-            let known = before.remove(&id).filter(|fifo| fifo.identity.is_inode(identity));
+            let known = before.remove(&id).filter(|fifo| fifo.identity.same_inode(identity));
             // If it was replaced meanwhile, the next look sees by what.
-            if let Some(fifo) = known.or_else(|| Fifo::open(path, &self.handles).ok()) {
+            if let Some(fifo) = known.or_else(|| Fifo::open(path, &self.open_limit).ok()) {
                 self.open.insert(id, fifo);
             }
         }
@@ -65,8 +65,8 @@ impl Fifos {
         if self.open.is_empty() {
             return pending().await;
         }
-        self.buffer.resize(CHUNK, 0);
-        let Self { handles, open, buffer } = self;
+        self.buffer.resize(FIFO_READ_SIZE, 0);
+        let Self { open_limit: handles, open, buffer } = self;
         let (id, count) = poll_fn(|context| {
             for (id, fifo) in &mut *open {
                 if let Poll::Ready(outcome) = fifo.read(context, buffer, handles) {
@@ -79,7 +79,7 @@ impl Fifos {
         match count {
             Ok(count @ 1..) => (id, &self.buffer[..count]),
             end => {
-                if end.is_err() || !self.open.get_mut(&id).is_some_and(|fifo| fifo.again(&self.handles)) {
+                if end.is_err() || !self.open.get_mut(&id).is_some_and(|fifo| fifo.again(&self.open_limit)) {
                     // The next look sees why.
                     self.open.remove(&id);
                 }
@@ -90,18 +90,18 @@ impl Fifos {
 }
 
 impl Fifo {
-    fn read(&mut self, context: &mut Context<'_>, buffer: &mut [u8], handles: &Handles) -> Poll<io::Result<usize>> {
+    fn read(&mut self, context: &mut Context<'_>, buffer: &mut [u8], handles: &OpenLimit) -> Poll<io::Result<usize>> {
         let mut filled = ReadBuf::new(buffer);
         let read = Pin::new(&mut self.receiver).poll_read(context, &mut filled);
         let count = filled.filled().len();
         if count > 0 {
-            handles.see(fstat(&self.receiver)?.st_mode);
+            handles.note_mode(fstat(&self.receiver)?.st_mode);
         }
         read.map_ok(|()| count)
     }
 
     /// Its last writer is gone: it is opened again. The old end stays open until then, so what is written meanwhile is kept.
-    fn again(&mut self, handles: &Handles) -> bool {
+    fn again(&mut self, handles: &OpenLimit) -> bool {
         match Self::open(&self.path, handles) {
             Ok(fifo) => {
                 *self = fifo;

@@ -14,32 +14,32 @@ use globset::{GlobBuilder, GlobMatcher};
 use log::warn;
 use rustix::fs::{Dir, FileType};
 
-use super::denied::Denied;
-use super::ears::nearest;
-use super::open::Opener;
-use super::wake::{Ear, Wakes, Watch};
+use super::denied::OpenDenied;
+use super::open_file::FileOpener;
+use super::path_watch::nearest_existing_directory;
+use super::watcher::{Mailbox, WatchGuard, Watcher};
 
 /// Most files of one stream: with more, the pattern is wider than it was meant.
-const MOST_FILES: usize = 200_000;
+const MAX_FILES_PER_STREAM: usize = 200_000;
 
 /// How deep `**` looks.
-const DEEPEST: usize = 32;
+const MAX_GLOB_DEPTH: usize = 32;
 
 /// Most directories of which it is told that they may not be looked through.
-const MOST_DENIED: usize = 100;
+const MAX_DENIED_DIRECTORIES: usize = 100;
 
 /// The patterns of one stream.
 #[derive(Debug)]
 pub(super) struct Globs {
-    patterns: Vec<Pattern>,
-    exclude: Exclude,
-    wakes: Wakes,
-    ear: Arc<Ear>,
+    patterns: Vec<GlobPattern>,
+    exclude: ExcludeRules,
+    wakes: Watcher,
+    ear: Arc<Mailbox>,
     /// The directories that patterns look into.
-    nodes: HashMap<PathBuf, Node>,
+    directories: HashMap<PathBuf, WatchedDirectory>,
     /// What is heard of where a directory is not there yet.
-    missing: Vec<Watch>,
-    deaf: Option<String>,
+    missing_watches: Vec<WatchGuard>,
+    unwatched: Option<String>,
     /// The directories that may not be looked through, and why.
     denied: BTreeMap<PathBuf, String>,
     /// Counts the scans: a node of an earlier one is gone.
@@ -47,51 +47,61 @@ pub(super) struct Globs {
 }
 
 #[derive(Debug)]
-struct Pattern {
+struct GlobPattern {
     written: PathBuf,
     /// The directories before the first part with a wildcard.
     base: PathBuf,
-    parts: Vec<Part>,
+    parts: Vec<PatternPart>,
 }
 
 #[derive(Debug)]
-enum Part {
+enum PatternPart {
     Name(OsString),
     /// Whether names with a dot in front count, as in a shell.
     Glob(GlobMatcher, bool),
     /// `**`: any directories, or none.
-    Any,
+    AnyDirectories,
 }
 
 /// A part of a pattern: which one, and of which.
-type Spot = (usize, usize);
+type PatternPosition = (usize, usize);
 
 #[derive(Debug)]
-struct Node {
-    watch: Option<Watch>,
+struct WatchedDirectory {
+    watch: Option<WatchGuard>,
     /// Which parts of which patterns the names in it are held against.
-    spots: Vec<Spot>,
+    positions: Vec<PatternPosition>,
     scan: u64,
 }
 
 /// What is left out: patterns of names, and of paths.
 #[derive(Debug, Default)]
-struct Exclude {
+struct ExcludeRules {
     names: Vec<GlobMatcher>,
     paths: Vec<GlobMatcher>,
 }
 
 impl Globs {
-    pub(super) fn new(patterns: Vec<PathBuf>, exclude: &[String], wakes: Wakes, ear: Arc<Ear>) -> Self {
-        let patterns = patterns.into_iter().map(Pattern::new).collect();
-        let mut left_out = Exclude::default();
+    pub(super) fn new(patterns: Vec<PathBuf>, exclude: &[String], wakes: Watcher, ear: Arc<Mailbox>) -> Self {
+        let patterns = patterns.into_iter().map(GlobPattern::new).collect();
+        let mut left_out = ExcludeRules::default();
         for text in exclude {
             let list = if text.contains('/') { &mut left_out.paths } else { &mut left_out.names };
             list.extend(matcher(text));
         }
         let (nodes, missing) = (HashMap::new(), Vec::new());
         let denied = BTreeMap::new();
-        Self { patterns, exclude: left_out, wakes, ear, nodes, missing, deaf: None, denied, scan: 0 }
+        Self {
+            patterns,
+            exclude: left_out,
+            wakes,
+            ear,
+            directories: nodes,
+            missing_watches: missing,
+            unwatched: None,
+            denied,
+            scan: 0,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -104,8 +114,8 @@ impl Globs {
     }
 
     /// Why some new files, or changes of those that are found, are not heard of.
-    pub(super) fn deaf(&self) -> Option<&str> {
-        self.deaf.as_deref()
+    pub(super) fn unwatched(&self) -> Option<&str> {
+        self.unwatched.as_deref()
     }
 
     /// Why some directory is not looked through.
@@ -115,7 +125,7 @@ impl Globs {
 
     /// Whether a pattern stands for this path, if there was a file.
     pub(super) fn names(&self, path: &Path) -> bool {
-        let named = |pattern: &Pattern| {
+        let named = |pattern: &GlobPattern| {
             let below = path.strip_prefix(&pattern.base).ok();
             below.is_some_and(|below| takes(&pattern.parts, &below.iter().collect::<Vec<_>>()))
         };
@@ -127,8 +137,8 @@ impl Globs {
     pub(super) fn scan(&mut self) -> BTreeSet<PathBuf> {
         let mut found = BTreeSet::new();
         self.scan += 1;
-        self.missing.clear();
-        self.deaf = None;
+        self.missing_watches.clear();
+        self.unwatched = None;
         let denied = std::mem::take(&mut self.denied);
         for at in 0..self.patterns.len() {
             let base = self.patterns[at].base.clone();
@@ -138,10 +148,10 @@ impl Globs {
             }
             if is_directory.unwrap_or(false) {
                 self.walk(&base, (at, 0), 0, &mut found);
-            } else if let Some((directory, name)) = nearest(&base) {
+            } else if let Some((directory, name)) = nearest_existing_directory(&base) {
                 match self.wakes.watch(directory, Some(name), &self.ear) {
-                    Ok(watch) => self.missing.push(watch),
-                    Err(reason) => self.deaf = Some(reason),
+                    Ok(watch) => self.missing_watches.push(watch),
+                    Err(reason) => self.unwatched = Some(reason),
                 }
             }
         }
@@ -149,30 +159,30 @@ impl Globs {
             warn!(directory:% = path.display(), error = reason.as_str(); "cannot be looked through");
         }
         let scan = self.scan;
-        self.nodes.retain(|_, node| node.scan == scan);
+        self.directories.retain(|_, node| node.scan == scan);
         found
     }
 
-    fn opener(&self) -> &Opener {
-        self.wakes.handles.opener()
+    fn opener(&self) -> &FileOpener {
+        self.wakes.open_limit.opener()
     }
 
     /// Adds to `found` what files came with this path, of which something was heard; `false` if only a scan can tell.
-    pub(super) fn hear(&mut self, path: &Path, found: &mut BTreeSet<PathBuf>) -> bool {
-        let is_it = |watch: &Watch| path.parent() == Some(watch.directory()) && path.file_name() == watch.name();
-        if self.missing.iter().any(is_it) {
+    pub(super) fn handle_change(&mut self, path: &Path, found: &mut BTreeSet<PathBuf>) -> bool {
+        let is_it = |watch: &WatchGuard| path.parent() == Some(watch.directory()) && path.file_name() == watch.name();
+        if self.missing_watches.iter().any(is_it) {
             return false;
         }
-        let node = path.parent().and_then(|directory| self.nodes.get(directory));
-        for spot in node.map(|node| node.spots.clone()).unwrap_or_default() {
+        let node = path.parent().and_then(|directory| self.directories.get(directory));
+        for spot in node.map(|node| node.positions.clone()).unwrap_or_default() {
             self.visit(path, None, spot, 0, found);
         }
         true
     }
 
-    fn walk(&mut self, directory: &Path, spot: Spot, depth: usize, found: &mut BTreeSet<PathBuf>) {
+    fn walk(&mut self, directory: &Path, spot: PatternPosition, depth: usize, found: &mut BTreeSet<PathBuf>) {
         let (pattern, at) = spot;
-        if depth > DEEPEST {
+        if depth > MAX_GLOB_DEPTH {
             return;
         }
         let opened = match self.opener().directory(directory) {
@@ -183,16 +193,16 @@ impl Globs {
         if !self.enter(directory, spot) {
             return;
         }
-        if let Part::Name(name) = &self.patterns[pattern].parts[at] {
+        if let PatternPart::Name(name) = &self.patterns[pattern].parts[at] {
             let path = directory.join(name);
             return self.visit(&path, None, spot, depth, found);
         }
-        if matches!(self.patterns[pattern].parts[at], Part::Any) {
+        if matches!(self.patterns[pattern].parts[at], PatternPart::AnyDirectories) {
             self.walk(directory, (pattern, at + 1), depth, found);
         }
         for (name, kind) in names_in(opened) {
-            if found.len() >= MOST_FILES {
-                warn!(pattern:? = self.patterns[pattern].written; "more than {MOST_FILES} files; the others are not followed");
+            if found.len() >= MAX_FILES_PER_STREAM {
+                warn!(pattern:? = self.patterns[pattern].written; "more than {MAX_FILES_PER_STREAM} files; the others are not followed");
                 return;
             }
             self.visit(&directory.join(name), kind, spot, depth, found);
@@ -202,7 +212,7 @@ impl Globs {
     /// Notes that a directory may not be looked through. What the system does not let us list has no files for us; it is tried
     /// again with the next scan.
     fn deny(&mut self, path: &Path, error: &io::Error) {
-        if Denied::of(error).is_some() && self.denied.len() < MOST_DENIED {
+        if OpenDenied::of(error).is_some() && self.denied.len() < MAX_DENIED_DIRECTORIES {
             self.denied.insert(path.to_owned(), format!("cannot look through {}: {error}", path.display()));
         }
     }
@@ -212,14 +222,14 @@ impl Globs {
         &mut self,
         path: &Path,
         kind: Option<FileType>,
-        (pattern, at): Spot,
+        (pattern, at): PatternPosition,
         depth: usize,
         found: &mut BTreeSet<PathBuf>,
     ) {
         let Some(name) = path.file_name() else { return };
         let parts = &self.patterns[pattern].parts;
         let part = &parts[at];
-        if matches!(part, Part::Any) {
+        if matches!(part, PatternPart::AnyDirectories) {
             // Not through symlinks, which may lead back.
             let is_directory = kind.map_or_else(
                 || fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()),
@@ -245,7 +255,7 @@ impl Globs {
     fn is_to_follow(&self, path: &Path, kind: Option<FileType>) -> bool {
         match self.kind(path, kind, FileType::RegularFile) {
             Ok(kind) => kind == FileType::RegularFile,
-            Err(error) => matches!(Denied::of(&error), Some(Denied::Symlink { link, .. }) if link == path),
+            Err(error) => matches!(OpenDenied::of(&error), Some(OpenDenied::Symlink { link, .. }) if link == path),
         }
     }
 
@@ -263,30 +273,30 @@ impl Globs {
     }
 
     /// Listens to a directory; `false` if it was looked through already.
-    fn enter(&mut self, directory: &Path, spot: Spot) -> bool {
+    fn enter(&mut self, directory: &Path, spot: PatternPosition) -> bool {
         let scan = self.scan;
-        let node = self.nodes.entry(directory.to_owned());
-        let node = node.or_insert_with(|| Node { watch: None, spots: Vec::new(), scan: 0 });
+        let node = self.directories.entry(directory.to_owned());
+        let node = node.or_insert_with(|| WatchedDirectory { watch: None, positions: Vec::new(), scan: 0 });
         if node.scan == scan {
-            let new = !node.spots.contains(&spot);
+            let new = !node.positions.contains(&spot);
             if new {
-                node.spots.push(spot);
+                node.positions.push(spot);
             }
             return new;
         }
-        (node.scan, node.spots) = (scan, vec![spot]);
-        if node.watch.as_ref().is_none_or(|watch| !watch.is_fresh()) {
+        (node.scan, node.positions) = (scan, vec![spot]);
+        if node.watch.as_ref().is_none_or(|watch| !watch.is_current()) {
             node.watch = None;
             match self.wakes.watch(directory, None, &self.ear) {
                 Ok(watch) => node.watch = Some(watch),
-                Err(reason) => self.deaf = Some(reason),
+                Err(reason) => self.unwatched = Some(reason),
             }
         }
         true
     }
 }
 
-impl Pattern {
+impl GlobPattern {
     fn new(written: PathBuf) -> Self {
         let mut base = PathBuf::new();
         let mut parts = Vec::new();
@@ -294,16 +304,16 @@ impl Pattern {
             let text = part.as_os_str().to_string_lossy();
             let wild = text.contains(['*', '?', '[', '{']);
             match part {
-                Component::Normal(_) if text == "**" => parts.push(Part::Any),
+                Component::Normal(_) if text == "**" => parts.push(PatternPart::AnyDirectories),
                 Component::Normal(_) if wild => {
-                    parts.extend(matcher(&text).map(|glob| Part::Glob(glob, text.starts_with('.'))));
+                    parts.extend(matcher(&text).map(|glob| PatternPart::Glob(glob, text.starts_with('.'))));
                 }
-                Component::Normal(name) if !parts.is_empty() => parts.push(Part::Name(name.to_owned())),
+                Component::Normal(name) if !parts.is_empty() => parts.push(PatternPart::Name(name.to_owned())),
                 other => base.push(other),
             }
         }
-        if matches!(parts.last(), Some(Part::Any)) {
-            parts.extend(matcher("*").map(|glob| Part::Glob(glob, false)));
+        if matches!(parts.last(), Some(PatternPart::AnyDirectories)) {
+            parts.extend(matcher("*").map(|glob| PatternPart::Glob(glob, false)));
         }
         Self { written, base, parts }
     }
@@ -320,10 +330,10 @@ fn names_in(directory: OwnedFd) -> impl Iterator<Item = (OsString, Option<FileTy
 }
 
 /// Whether the parts of a pattern stand for these names.
-fn takes(parts: &[Part], names: &[&OsStr]) -> bool {
+fn takes(parts: &[PatternPart], names: &[&OsStr]) -> bool {
     match (parts.split_first(), names.split_first()) {
         (None, None) => true,
-        (Some((Part::Any, rest)), Some((name, below))) => {
+        (Some((PatternPart::AnyDirectories, rest)), Some((name, below))) => {
             takes(rest, names) || (!is_hidden(name) && takes(parts, below))
         }
         (Some((part, rest)), Some((name, below))) => part.takes(name) && takes(rest, below),
@@ -331,17 +341,17 @@ fn takes(parts: &[Part], names: &[&OsStr]) -> bool {
     }
 }
 
-impl Part {
+impl PatternPart {
     fn takes(&self, name: &OsStr) -> bool {
         match self {
             Self::Name(wanted) => name == wanted,
             Self::Glob(glob, hidden) => (*hidden || !is_hidden(name)) && glob.is_match(name),
-            Self::Any => false,
+            Self::AnyDirectories => false,
         }
     }
 }
 
-impl Exclude {
+impl ExcludeRules {
     fn takes(&self, path: &Path, name: &OsStr) -> bool {
         self.names.iter().any(|glob| glob.is_match(name)) || self.paths.iter().any(|glob| glob.is_match(path))
     }
@@ -359,22 +369,22 @@ fn is_hidden(name: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::bench::Place;
+    use crate::source::testing::TestDirectory;
 
-    fn globs(place: &Place, patterns: &[&str], exclude: &[&str]) -> Globs {
+    fn globs(place: &TestDirectory, patterns: &[&str], exclude: &[&str]) -> Globs {
         let patterns = patterns.iter().map(|pattern| place.path(pattern)).collect();
         let exclude: Vec<String> = exclude.iter().map(|text| (*text).to_owned()).collect();
-        Globs::new(patterns, &exclude, Wakes::new(), Arc::default())
+        Globs::new(patterns, &exclude, Watcher::new(), Arc::default())
     }
 
-    fn names(place: &Place, found: &BTreeSet<PathBuf>) -> Vec<String> {
+    fn names(place: &TestDirectory, found: &BTreeSet<PathBuf>) -> Vec<String> {
         let name = |path: &PathBuf| path.strip_prefix(place.0.path()).unwrap().to_str().unwrap().to_owned();
         found.iter().map(name).collect()
     }
 
     #[test]
     fn patterns_find_their_files() {
-        let place = Place::new();
+        let place = TestDirectory::new();
         for path in ["a.log", "b.log", "b.txt", ".c.log", "d/e.log", "d/f/g.log", "d/.h/i.log"] {
             fs::create_dir_all(place.path(path).parent().unwrap()).unwrap();
             place.write(path, "x");
@@ -403,18 +413,18 @@ mod tests {
 
     #[test]
     fn what_comes_later_is_found_by_what_is_heard() {
-        let place = Place::new();
+        let place = TestDirectory::new();
         let mut globs = globs(&place, &["a/**/*.log"], &[]);
         assert!(globs.scan().is_empty());
         let mut found = BTreeSet::new();
         fs::create_dir_all(place.path("a/b/c")).unwrap();
         place.write("a/b/c/x.log", "x");
-        assert!(!globs.hear(&place.path("a"), &mut found), "only a scan can tell");
+        assert!(!globs.handle_change(&place.path("a"), &mut found), "only a scan can tell");
         assert_eq!(names(&place, &globs.scan()), ["a/b/c/x.log"]);
         fs::create_dir_all(place.path("a/d/e")).unwrap();
         place.write("a/d/e/y.log", "y");
-        assert!(globs.hear(&place.path("a/d"), &mut found));
+        assert!(globs.handle_change(&place.path("a/d"), &mut found));
         assert_eq!(names(&place, &found), ["a/d/e/y.log"]);
-        assert!(globs.deaf().is_none());
+        assert!(globs.unwatched().is_none());
     }
 }

@@ -1,36 +1,36 @@
-//! Files to follow. All that blocks is one function, [`Files::look`], which runs on a thread for blocking work, so that a
-//! stalled disk stalls nothing else; between looks a [`Followed`] waits for wakes and times. Fifos are read here.
+//! Files to follow. All that blocks is one function, [`Tailer::look`], which runs on a thread for blocking work, so that a
+//! stalled disk stalls nothing else; between looks a [`FileSource`] waits for wakes and times. Fifos are read here.
 
-mod identity;
+mod fingerprint;
 mod denied;
 mod protected;
-mod open;
-mod handles;
+mod open_file;
+mod open_limit;
 mod reader;
-mod place;
+mod checkpoint;
 mod siblings;
 mod watermark;
-mod gather;
-mod owners;
-mod row;
-mod follow;
-mod front;
+mod discover;
+mod claims;
+mod generation;
+mod path;
+mod current;
 mod resume;
-mod wake;
-mod ears;
+mod watcher;
+mod path_watch;
 mod glob;
-mod state;
-mod hearing;
-mod plan;
-mod files;
-mod names;
+mod status;
+mod watch_set;
+mod scheduler;
+mod tailer;
 mod fifo;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod cases;
+mod paths;
 
-pub(crate) use wake::Wakes;
+pub(crate) use watcher::Watcher;
 
 use std::fs::Metadata;
 use std::io;
@@ -44,35 +44,35 @@ use tokio::select;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{FileSource, OwnPaths, Stream};
-use crate::stream::{Batch, Places};
+use crate::config::{FileSourceConfig, OwnPaths, Stream};
+use crate::stream::{Batch, Checkpoints};
 
-use super::Now;
-use denied::Denied;
+use super::ClockReading;
+use denied::OpenDenied;
 use fifo::Fifos;
-use files::{Files, Next};
-use open::Opener;
-use wake::Ear;
+use open_file::FileOpener;
+use tailer::{NextPass, Tailer};
+use watcher::Mailbox;
 
 /// Files that have grown are not looked at again before this time: a busy writer costs a thousand looks a second and not
 /// one for each line, and a lone line waits for nothing.
-const PACE: Duration = Duration::from_millis(1);
+const MIN_PASS_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Whether a path names a file that not everybody may read, if a stream may open it at all. `own` are the daemon's own files.
 pub(crate) fn is_hidden(path: &Path, follow_symlinks: bool, own: OwnPaths) -> bool {
-    examine(path, follow_symlinks, own).is_ok_and(|found| handles::is_hidden(found.mode()))
+    examine(path, follow_symlinks, own).is_ok_and(|found| open_limit::is_hidden(found.mode()))
 }
 
 /// Why a stream may not open a path, or look through the directory that it names, if that is because of whose symlinks lead
 /// there or because it is one of the daemon's own files.
 pub(crate) fn denied(path: &Path, follow_symlinks: bool, own: OwnPaths) -> Option<String> {
     let error = examine(path, follow_symlinks, own).err()?;
-    Denied::of(&error).map(ToString::to_string)
+    OpenDenied::of(&error).map(ToString::to_string)
 }
 
 /// What a path names. The same errors as if it was opened, but for what the system does not let us read.
 fn examine(path: &Path, follow_symlinks: bool, own: OwnPaths) -> io::Result<Metadata> {
-    let opener = Opener::default().following(follow_symlinks);
+    let opener = FileOpener::default().with_follow_symlinks(follow_symlinks);
     opener.protected().set(own.directories, own.files);
     let found = opener.look(path)?;
     let outcome = if found.is_dir() {
@@ -83,19 +83,19 @@ fn examine(path: &Path, follow_symlinks: bool, own: OwnPaths) -> io::Result<Meta
         // To open a fifo would be noticed by its writer.
         Ok(())
     };
-    outcome.or_else(|error| if Denied::of(&error).is_some() { Err(error) } else { Ok(()) }).map(|()| found)
+    outcome.or_else(|error| if OpenDenied::of(&error).is_some() { Err(error) } else { Ok(()) }).map(|()| found)
 }
 
 /// The files of one stream.
 #[derive(Debug)]
-pub(super) struct Followed {
+pub(super) struct FileSource {
     /// Between looks they are here; `None` while one is under way.
-    files: Option<Box<Files>>,
-    look: Option<JoinHandle<Looked>>,
-    next: Next,
+    files: Option<Box<Tailer>>,
+    look: Option<JoinHandle<PassResult>>,
+    next: NextPass,
     /// No wake counts before.
-    pace: Instant,
-    ear: Arc<Ear>,
+    earliest_wake: Instant,
+    ear: Arc<Mailbox>,
     fifos: Fifos,
     /// No more is waited for.
     is_last: bool,
@@ -103,20 +103,20 @@ pub(super) struct Followed {
 
 /// What comes back from a look.
 #[derive(Debug)]
-struct Looked {
-    files: Box<Files>,
+struct PassResult {
+    files: Box<Tailer>,
     batch: Batch,
-    next: Next,
+    next: NextPass,
 }
 
-impl Followed {
+impl FileSource {
     /// Goes on from `places`, where a file has one.
-    pub(super) fn new(spec: &Stream, source: &FileSource, places: &Places, wakes: Wakes) -> Self {
-        let ear = Arc::new(Ear::default());
-        let files = Box::new(Files::new(spec, source, places, wakes, ear.clone()));
-        let (next, pace) = (Next::Now, Instant::now());
-        let fifos = Fifos::new(files.wakes.handles.clone());
-        Self { files: Some(files), look: None, next, pace, ear, fifos, is_last: false }
+    pub(super) fn new(spec: &Stream, source: &FileSourceConfig, places: &Checkpoints, wakes: Watcher) -> Self {
+        let ear = Arc::new(Mailbox::default());
+        let files = Box::new(Tailer::new(spec, source, places, wakes, ear.clone()));
+        let (next, pace) = (NextPass::Now, Instant::now());
+        let fifos = Fifos::new(files.wakes.open_limit.clone());
+        Self { files: Some(files), look: None, next, earliest_wake: pace, ear, fifos, is_last: false }
     }
 
     /// Waits until there is something, and puts it into `batch`, which is empty. May be dropped at any time.
@@ -124,15 +124,15 @@ impl Followed {
         while batch.is_empty() {
             if self.look.is_none() {
                 select! {
-                    () = wake(self.next, self.pace, &self.ear) => {}
+                    () = wait_for_pass(self.next, self.earliest_wake, &self.ear) => {}
                     (id, bytes) = self.fifos.read() => {
                         if let Some(files) = &mut self.files {
-                            let now = Now::read();
+                            let now = ClockReading::read();
                             if bytes.is_empty() {
                                 files.finish(id, now, batch);
                             } else {
                                 files.feed().push(id, bytes, now, batch);
-                                self.next = sooner(self.next, files.feed().due());
+                                self.next = earlier_pass(self.next, files.feed().due());
                             }
                         }
                         continue;
@@ -155,7 +155,7 @@ impl Followed {
             files.wake_all();
         }
         self.look(batch).await;
-        !batch.is_empty() || self.next == Next::Now
+        !batch.is_empty() || self.next == NextPass::Now
     }
 
     /// One look, begun or to be begun.
@@ -163,8 +163,8 @@ impl Followed {
         if let Some(mut files) = self.files.take() {
             self.look = Some(spawn_blocking(move || {
                 let mut batch = Batch::new();
-                let next = files.look(Now::read(), &mut batch);
-                Looked { files, batch, next }
+                let next = files.look(ClockReading::read(), &mut batch);
+                PassResult { files, batch, next }
             }));
         }
         let Some(look) = &mut self.look else { return };
@@ -178,10 +178,10 @@ impl Followed {
         }
     }
 
-    fn looked(&mut self, Looked { mut files, batch: found, next }: Looked, batch: &mut Batch) {
+    fn looked(&mut self, PassResult { mut files, batch: found, next }: PassResult, batch: &mut Batch) {
         *batch = found;
-        let now = Now::read();
-        self.pace = if batch.is_empty() { now.instant } else { now.instant + PACE };
+        let now = ClockReading::read();
+        self.earliest_wake = if batch.is_empty() { now.instant } else { now.instant + MIN_PASS_INTERVAL };
         self.next = next;
         for closed in self.fifos.keep(files.fifos()) {
             files.finish(closed, now, batch);
@@ -191,18 +191,18 @@ impl Followed {
 }
 
 /// What comes first.
-fn sooner(next: Next, due: Option<Instant>) -> Next {
+fn earlier_pass(next: NextPass, due: Option<Instant>) -> NextPass {
     match (next, due) {
-        (Next::At(at), Some(due)) => Next::At(at.min(due)),
+        (NextPass::At(at), Some(due)) => NextPass::At(at.min(due)),
         (next, _) => next,
     }
 }
 
 /// Waits until it is time to look.
-async fn wake(next: Next, pace: Instant, ear: &Ear) {
+async fn wait_for_pass(next: NextPass, pace: Instant, ear: &Mailbox) {
     match next {
-        Next::Now => {}
-        Next::At(at) => {
+        NextPass::Now => {}
+        NextPass::At(at) => {
             let heard = async {
                 sleep_until(pace).await;
                 ear.wait().await;
@@ -218,17 +218,17 @@ async fn wake(next: Next, pace: Instant, ear: &Ear) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Start::{self, Beginning, End};
+    use crate::config::ReadFrom::{self, Beginning, End};
     use crate::config::{CarriageReturn, SourceKind};
-    use crate::source::Options;
-    use crate::source::bench::{Bench, Place, numbered, spec};
+    use crate::source::SourceOptions;
+    use crate::source::testing::{SourceHarness, TestDirectory, numbered_lines, spec};
     use std::fs;
     use std::path::Path;
 
     #[tokio::test]
     async fn lines_come_as_they_are_written() {
-        let place = Place::new();
-        let mut bench = Bench::file(&place.write("log", "old\n"), Beginning);
+        let place = TestDirectory::new();
+        let mut bench = SourceHarness::file(&place.write("log", "old\n"), Beginning);
         assert_eq!(bench.state("following").await["files"], 1);
         assert_eq!(bench.line().await, "old");
         place.append("log", "one\ntwo\nthr");
@@ -240,9 +240,9 @@ mod tests {
 
     #[tokio::test]
     async fn from_the_end_come_the_last_hundred() {
-        let place = Place::new();
-        let old = numbered("", 1..=1000);
-        let mut bench = Bench::file(&place.write("log", &(old + "ha")), End);
+        let place = TestDirectory::new();
+        let old = numbered_lines("", 1..=1000);
+        let mut bench = SourceHarness::file(&place.write("log", &(old + "ha")), End);
         assert_eq!(bench.lines(100).await[0], "901");
         place.append("log", "lf\n");
         assert_eq!(bench.line().await, "half");
@@ -250,8 +250,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_appears_later_is_read_from_its_start() {
-        let place = Place::new();
-        let mut bench = Bench::file(&place.path("a/b/log"), End);
+        let place = TestDirectory::new();
+        let mut bench = SourceHarness::file(&place.path("a/b/log"), End);
         let state = bench.state("waiting").await;
         assert!(state["reason"].as_str().unwrap().ends_with("/a/b/log does not exist"), "{state}");
         fs::create_dir(place.path("a")).unwrap();
@@ -263,9 +263,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_directory_that_was_made_anew_is_watched_anew() {
-        let place = Place::new();
+        let place = TestDirectory::new();
         fs::create_dir(place.path("a")).unwrap();
-        let mut bench = Bench::file(&place.write("a/log", "one\n"), Beginning);
+        let mut bench = SourceHarness::file(&place.write("a/log", "one\n"), Beginning);
         assert_eq!(bench.line().await, "one");
         for round in 0..3 {
             fs::remove_dir_all(place.path("a")).unwrap();
@@ -278,8 +278,8 @@ mod tests {
 
     #[tokio::test]
     async fn rotation_loses_nothing_not_even_of_a_late_writer() {
-        let place = Place::new();
-        let mut bench = Bench::file(&place.write("log", "one\n"), Beginning);
+        let place = TestDirectory::new();
+        let mut bench = SourceHarness::file(&place.write("log", "one\n"), Beginning);
         assert_eq!(bench.line().await, "one");
         fs::rename(place.path("log"), place.path("log.1")).unwrap();
         place.append("log.1", "two\n");
@@ -292,22 +292,22 @@ mod tests {
 
     #[tokio::test]
     async fn many_rotations_at_once_come_in_order() {
-        let place = Place::new();
-        let mut bench = Bench::file(&place.write("log", "0\n"), Beginning);
+        let place = TestDirectory::new();
+        let mut bench = SourceHarness::file(&place.write("log", "0\n"), Beginning);
         assert_eq!(bench.line().await, "0");
         for n in 1..=5 {
             fs::rename(place.path("log"), place.path(&format!("log.{n}"))).unwrap();
             place.append("log", &format!("{n}\n"));
             // Held open, though it is not read yet.
-            place.is_held("log").await;
+            place.wait_until_open("log").await;
         }
         assert_eq!(bench.lines(5).await, ["1", "2", "3", "4", "5"]);
     }
 
     #[tokio::test]
     async fn truncation_is_a_loss_and_begins_again() {
-        let place = Place::new();
-        let mut bench = Bench::file(&place.write("log", "header\none\nhal"), Beginning);
+        let place = TestDirectory::new();
+        let mut bench = SourceHarness::file(&place.write("log", "header\none\nhal"), Beginning);
         assert_eq!(bench.lines(2).await, ["header", "one"]);
         bench.shown(Some("hal")).await;
         place.write("log", "header\ntwo\n");
@@ -320,10 +320,10 @@ mod tests {
     #[tokio::test]
     async fn a_hole_left_by_a_writer_after_a_truncation_is_skipped() {
         use std::io::Write;
-        let place = Place::new();
+        let place = TestDirectory::new();
         let mut writer = fs::File::create(place.path("log")).unwrap();
         writer.write_all(b"one\n").unwrap();
-        let mut bench = Bench::file(&place.path("log"), Beginning);
+        let mut bench = SourceHarness::file(&place.path("log"), Beginning);
         assert_eq!(bench.line().await, "one");
         fs::OpenOptions::new().write(true).truncate(true).open(place.path("log")).unwrap();
         writer.write_all(b"two\n").unwrap();
@@ -335,9 +335,9 @@ mod tests {
     #[tokio::test]
     async fn a_deleted_file_is_read_to_its_end_and_let_go() {
         use std::io::Write;
-        let place = Place::new();
+        let place = TestDirectory::new();
         let mut writer = fs::File::create(place.path("log")).unwrap();
-        let mut bench = Bench::file(&place.path("log"), Beginning);
+        let mut bench = SourceHarness::file(&place.path("log"), Beginning);
         bench.state("following").await;
         fs::remove_file(place.path("log")).unwrap();
         writer.write_all(b"last\nwor").unwrap();
@@ -349,8 +349,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_edited_copy_put_over_the_file_is_the_same_file() {
-        let place = Place::new();
-        let mut bench = Bench::file(&place.write("log", "one\ntw"), Beginning);
+        let place = TestDirectory::new();
+        let mut bench = SourceHarness::file(&place.write("log", "one\ntw"), Beginning);
         assert_eq!(bench.line().await, "one");
         place.write("new", "one\ntwo\nthree\n");
         fs::rename(place.path("new"), place.path("log")).unwrap();
@@ -362,8 +362,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_first_lines_do_not_make_a_rotated_file_the_same() {
-        let place = Place::new();
-        let mut bench = Bench::file(&place.write("log", "start\n"), Beginning);
+        let place = TestDirectory::new();
+        let mut bench = SourceHarness::file(&place.write("log", "start\n"), Beginning);
         assert_eq!(bench.line().await, "start");
         fs::rename(place.path("log"), place.path("log.1")).unwrap();
         place.write("log", "start\nmore\n");
@@ -372,8 +372,8 @@ mod tests {
 
     #[tokio::test]
     async fn renamed_away_and_back_it_goes_on() {
-        let place = Place::new();
-        let mut bench = Bench::file(&place.write("log", "one\n"), Beginning);
+        let place = TestDirectory::new();
+        let mut bench = SourceHarness::file(&place.write("log", "one\n"), Beginning);
         assert_eq!(bench.line().await, "one");
         fs::rename(place.path("log"), place.path("other")).unwrap();
         fs::rename(place.path("other"), place.path("log")).unwrap();
@@ -383,12 +383,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_symlink_is_followed_and_its_change_is_a_rotation() {
-        let place = Place::new();
+        let place = TestDirectory::new();
         fs::create_dir(place.path("elsewhere")).unwrap();
         place.write("elsewhere/a", "a1\n");
         place.write("elsewhere/b", "b1\n");
         std::os::unix::fs::symlink(place.path("elsewhere/a"), place.path("log")).unwrap();
-        let mut bench = Bench::file(&place.path("log"), Beginning);
+        let mut bench = SourceHarness::file(&place.path("log"), Beginning);
         assert_eq!(bench.line().await, "a1");
         let written = Instant::now();
         place.append("elsewhere/a", "a2\n");
@@ -401,7 +401,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_has_no_lines_is_denied_and_says_why() {
-        let place = Place::new();
+        let place = TestDirectory::new();
         let socket = std::os::unix::net::UnixListener::bind(place.path("socket")).unwrap();
         std::os::unix::fs::symlink(place.path("loop"), place.path("loop")).unwrap();
         let table: [(&Path, &str, Option<i32>); 4] = [
@@ -411,7 +411,7 @@ mod tests {
             (&place.path("loop"), "Too many levels of symbolic links (os error 40)", Some(40)),
         ];
         for (path, error, errno) in table {
-            let state = Bench::file(path, End).state("denied").await;
+            let state = SourceHarness::file(path, End).state("denied").await;
             assert!(state["error"].as_str().unwrap().ends_with(error), "{state}");
             assert_eq!(state.get("errno").and_then(serde_json::Value::as_i64), errno.map(i64::from));
         }
@@ -420,9 +420,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_directory_in_the_place_of_a_file_may_become_one() {
-        let place = Place::new();
+        let place = TestDirectory::new();
         fs::create_dir(place.path("log")).unwrap();
-        let mut bench = Bench::file(&place.path("log"), End);
+        let mut bench = SourceHarness::file(&place.path("log"), End);
         bench.state("denied").await;
         fs::remove_dir(place.path("log")).unwrap();
         place.write("log", "one\n");
@@ -431,10 +431,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_fifo_is_read_from_writer_to_writer() {
-        let place = Place::new();
+        let place = TestDirectory::new();
         let fifo = place.path("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        let mut bench = Bench::file(&fifo, End);
+        let mut bench = SourceHarness::file(&fifo, End);
         bench.state("following").await;
         for round in 0..3 {
             let (fifo, text) = (fifo.clone(), format!("{round}\nhalf"));
@@ -449,8 +449,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_idle_file_is_heard_of_at_once() {
-        let place = Place::new();
-        let mut bench = Bench::file(&place.write("log", "0\n"), Beginning);
+        let place = TestDirectory::new();
+        let mut bench = SourceHarness::file(&place.write("log", "0\n"), Beginning);
         bench.line().await;
         // By the slow look alone, one a second, they would take longer than this.
         let all = async {
@@ -464,8 +464,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_written_before_the_stop_still_comes() {
-        let place = Place::new();
-        let mut bench = Bench::file(&place.write("log", "one\n"), Beginning);
+        let place = TestDirectory::new();
+        let mut bench = SourceHarness::file(&place.write("log", "one\n"), Beginning);
         bench.line().await;
         place.append("log", &"x\n".repeat(30_000));
         bench.stop();
@@ -476,25 +476,25 @@ mod tests {
 
     #[tokio::test]
     async fn long_lines_and_carriage_returns_are_as_the_stream_says() {
-        let place = Place::new();
+        let place = TestDirectory::new();
         let path = place.write("log", "abcdefghijkl\na\rb\n");
-        let mut spec = spec(SourceKind::File(FileSource { from: Beginning, ..FileSource::new(path) }));
+        let mut spec = spec(SourceKind::File(FileSourceConfig { from: Beginning, ..FileSourceConfig::new(path) }));
         (spec.max_line, spec.carriage_return) = (10, CarriageReturn::Split);
-        let mut bench = Bench::start(spec, Options::default());
+        let mut bench = SourceHarness::start(spec, SourceOptions::default());
         assert_eq!(bench.lines(4).await, ["abcdefghij+", "kl", "a", "b"]);
     }
 
     /// A writer that does what writers do, at random; each line is numbered, and none may be missing, twice or out of order.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn random_writing_and_rotating_loses_nothing() {
-        let place = Place::new();
-        let mut bench = Bench::file(&place.write("log", ""), Start::Beginning);
+        let place = TestDirectory::new();
+        let mut bench = SourceHarness::file(&place.write("log", ""), ReadFrom::Beginning);
         bench.state("following").await;
         let mut random = fastrand::Rng::with_seed(7);
         let (mut written, mut rotations) = (0, 0);
         for _ in 0..300 {
             let lines = random.u32(0..50);
-            let text = numbered("line ", written..written + lines);
+            let text = numbered_lines("line ", written..written + lines);
             let at = random.usize(0..=text.len());
             let (first, second) = text.split_at(at);
             place.append("log", first);
@@ -508,7 +508,7 @@ mod tests {
                 fs::rename(place.path("log"), place.path(&format!("log.{rotations}"))).unwrap();
                 // A rotation that nobody could see, since the next came before, is found from the next issue on.
                 place.append("log", "");
-                place.is_held("log").await;
+                place.wait_until_open("log").await;
             }
         }
         for n in 0..written {

@@ -13,20 +13,20 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::config::{FileSource, Files as Named, SourceKind, Start, Stream};
+use crate::config::{FileSelector as Named, FileSourceConfig, ReadFrom, SourceKind, Stream};
 use crate::event::Flags;
-use crate::source::Now;
-use crate::source::bench::Place;
-use crate::stream::{Batch, Places};
+use crate::source::ClockReading;
+use crate::source::testing::TestDirectory;
+use crate::stream::{Batch, Checkpoints};
 
-use super::files::{Files, Next};
-use super::wake::{Ear, Wakes};
+use super::tailer::{NextPass, Tailer};
+use super::watcher::{Mailbox, Watcher};
 
 /// Rotated files that are kept.
-const KEPT: usize = 12;
+const MODEL_KEPT_ROTATIONS: usize = 12;
 
 /// One file of the model, whatever its name.
-struct Made {
+struct ModelFile {
     writer: File,
     /// Where it stands; `None` once it is deleted, or out of reach.
     name: Option<PathBuf>,
@@ -40,7 +40,7 @@ struct Made {
     left: bool,
 }
 
-struct Line {
+struct ModelLine {
     text: String,
     file: usize,
     /// Nobody can know it, or only a part of it.
@@ -54,7 +54,7 @@ struct Line {
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct ModelCounts {
     lines: u64,
     unfinished: u64,
     excused: u64,
@@ -66,7 +66,7 @@ struct Counts {
 
 /// How rotated files are named.
 #[derive(Debug, Clone, Copy)]
-enum Scheme {
+enum RotationScheme {
     /// `log.1` is the newest.
     Down,
     /// `log.1` is the oldest.
@@ -74,42 +74,42 @@ enum Scheme {
     Dated,
 }
 
-struct World {
-    place: Place,
+struct RotationModel {
+    place: TestDirectory,
     random: fastrand::Rng,
     now: Instant,
     spec: Stream,
-    source: FileSource,
-    wakes: Wakes,
-    files: Option<Files>,
-    places: Places,
-    made: Vec<Made>,
+    source: FileSourceConfig,
+    wakes: Watcher,
+    files: Option<Tailer>,
+    places: Checkpoints,
+    made: Vec<ModelFile>,
     current: Option<usize>,
-    lines: Vec<Line>,
+    lines: Vec<ModelLine>,
     /// The line whose end is yet to be written to the current file.
     half: Option<(u64, String)>,
     last_of: HashMap<usize, u64>,
     /// The newest file of which lines came that could have come in order.
     newest: usize,
     /// How rotated files are named, and how many were.
-    scheme: Scheme,
+    scheme: RotationScheme,
     rotated: usize,
     /// And how many of them since the directory was made anew.
     beside: usize,
-    counts: Counts,
+    counts: ModelCounts,
     log: Vec<String>,
 }
 
-impl World {
+impl RotationModel {
     fn new(seed: u64) -> Self {
-        let place = Place::new();
+        let place = TestDirectory::new();
         fs::create_dir(place.path("d")).unwrap();
         let path = place.path("d/log");
         let named =
             if seed.is_multiple_of(2) { Named::Path(path.clone()) } else { Named::Pattern(place.path("*/lo[g]")) };
-        let source = FileSource { files: vec![named], from: Start::Beginning, ..FileSource::new(path) };
+        let source = FileSourceConfig { files: vec![named], from: ReadFrom::Beginning, ..FileSourceConfig::new(path) };
         let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
-        let wakes = Wakes::new();
+        let wakes = Watcher::new();
         Self {
             place,
             random: fastrand::Rng::with_seed(seed),
@@ -118,17 +118,18 @@ impl World {
             source,
             wakes,
             files: None,
-            places: Places::new(),
+            places: Checkpoints::new(),
             made: Vec::new(),
             current: None,
             lines: Vec::new(),
             half: None,
             last_of: HashMap::new(),
             newest: 0,
-            scheme: [Scheme::Down, Scheme::Up, Scheme::Dated][usize::try_from(seed / 2 % 3).unwrap()],
+            scheme: [RotationScheme::Down, RotationScheme::Up, RotationScheme::Dated]
+                [usize::try_from(seed / 2 % 3).unwrap()],
             rotated: 0,
             beside: 0,
-            counts: Counts::default(),
+            counts: ModelCounts::default(),
             log: Vec::new(),
         }
     }
@@ -141,8 +142,8 @@ impl World {
         let (name, step): (_, fn(&mut Self)) = match self.random.u32(0..100) {
             0..30 => ("write", Self::write),
             30..58 => ("look", Self::look),
-            58..62 => ("half a look", Self::half_a_look),
-            62..70 => ("time", |world| world.pass(1500)),
+            58..62 => ("half a look", Self::run_one_pass),
+            62..70 => ("time", |world| world.advance(1500)),
             70..74 => ("rename", |world| world.rotate(false)),
             74..76 => ("burst", Self::burst),
             76..79 => ("hard link", |world| world.rotate(true)),
@@ -150,7 +151,7 @@ impl World {
             82..84 => ("truncate", Self::truncate),
             84..86 => ("delete", Self::delete),
             86..89 => ("replace", Self::replace),
-            89..92 => ("late", Self::late),
+            89..92 => ("late", Self::write_late),
             92..93 => ("parent", Self::parent),
             93..94 => ("chmod", Self::chmod),
             94..97 => ("create", Self::create),
@@ -162,13 +163,13 @@ impl World {
     }
 
     /// Files that are made one after the other have different ages: the clock of a file system is coarse.
-    fn tick() {
+    fn advance_file_clock() {
         std::thread::park_timeout(Duration::from_millis(12));
     }
 
     fn create(&mut self) {
         if self.current.is_none() {
-            Self::tick();
+            Self::advance_file_clock();
         }
         self.create_at_once();
     }
@@ -178,7 +179,7 @@ impl World {
             let writer = OpenOptions::new().append(true).create_new(true).open(self.path()).unwrap();
             self.current = Some(self.made.len());
             let name = Some(self.path());
-            self.made.push(Made { writer, name, waiting: Vec::new(), held: false, replaced: None, left: false });
+            self.made.push(ModelFile { writer, name, waiting: Vec::new(), held: false, replaced: None, left: false });
         }
     }
 
@@ -188,7 +189,7 @@ impl World {
         // As long as lines are: of files with less than a line nobody tells copies.
         let filling = "x".repeat(self.random.usize(30..if long { 3000 } else { 60 }));
         let text = format!("{id} {filling}.");
-        self.lines.push(Line {
+        self.lines.push(ModelLine {
             text: text.clone(),
             file,
             may_be_lost: false,
@@ -229,7 +230,7 @@ impl World {
         }
     }
 
-    fn excuse(&mut self, at: usize) {
+    fn allow_loss(&mut self, at: usize) {
         for id in &self.made[at].waiting {
             self.lines[usize::try_from(*id).unwrap()].may_be_lost = true;
         }
@@ -238,7 +239,7 @@ impl World {
     /// The file is deleted, or moved where nobody looks.
     fn gone(&mut self, at: usize) {
         if !self.made[at].held {
-            self.excuse(at);
+            self.allow_loss(at);
         }
         self.made[at].name = None;
     }
@@ -248,16 +249,17 @@ impl World {
     }
 
     /// The name for what is rotated next; the oldest goes.
-    fn shift(&mut self) -> PathBuf {
+    fn next_rotated_name(&mut self) -> PathBuf {
         self.rotated += 1;
         self.beside += 1;
         let rotated = |number: usize| match self.scheme {
-            Scheme::Down => None,
-            Scheme::Up => Some(self.place.path(&format!("d/log.{number}"))),
-            Scheme::Dated => Some(self.place.path(&format!("d/log-{}", 20_260_101 + number))),
+            RotationScheme::Down => None,
+            RotationScheme::Up => Some(self.place.path(&format!("d/log.{number}"))),
+            RotationScheme::Dated => Some(self.place.path(&format!("d/log-{}", 20_260_101 + number))),
         };
         if let Some(name) = rotated(self.rotated) {
-            let oldest = self.rotated.checked_sub(KEPT).and_then(rotated).filter(|oldest| oldest.exists());
+            let oldest =
+                self.rotated.checked_sub(MODEL_KEPT_ROTATIONS).and_then(rotated).filter(|oldest| oldest.exists());
             if let Some(oldest) = oldest {
                 if let Some(at) = self.at_name(&oldest) {
                     self.gone(at);
@@ -267,11 +269,11 @@ impl World {
             return name;
         }
         let name = |number: usize| self.place.path(&format!("d/log.{number}"));
-        let names: Vec<_> = (0..=KEPT).map(name).collect();
-        if let Some(oldest) = self.at_name(&names[KEPT]) {
+        let names: Vec<_> = (0..=MODEL_KEPT_ROTATIONS).map(name).collect();
+        if let Some(oldest) = self.at_name(&names[MODEL_KEPT_ROTATIONS]) {
             self.gone(oldest);
         }
-        for number in (1..KEPT).rev() {
+        for number in (1..MODEL_KEPT_ROTATIONS).rev() {
             if names[number].exists() {
                 let made = self.at_name(&names[number]);
                 fs::rename(&names[number], &names[number + 1]).unwrap();
@@ -286,11 +288,11 @@ impl World {
     fn rotate(&mut self, by_link: bool) {
         self.finish_half(true);
         let Some(at) = self.current.take() else { return };
-        let to = self.shift();
+        let to = self.next_rotated_name();
         if by_link {
             fs::hard_link(self.path(), &to).unwrap();
             if self.random.bool() {
-                self.look_inside();
+                self.run_until_idle();
             }
             fs::remove_file(self.path()).unwrap();
         } else {
@@ -312,7 +314,7 @@ impl World {
             self.write();
             self.finish_half(false);
             let Some(at) = self.current.take() else { return };
-            let to = self.shift();
+            let to = self.next_rotated_name();
             fs::rename(self.path(), &to).unwrap();
             self.made[at].name = Some(to);
         }
@@ -322,15 +324,15 @@ impl World {
     }
 
     /// Mostly all that there is was read before something is destroyed.
-    fn look_before(&mut self) {
+    fn maybe_run_before(&mut self) {
         match self.random.u8(0..8) {
             0 => {}
-            1..3 => self.look_inside(),
+            1..3 => self.run_until_idle(),
             _ => {
                 while self.made.iter().any(|made| !made.waiting.is_empty() && made.name.is_some()) {
                     let before = self.log.len();
                     self.now += Duration::from_secs(2);
-                    self.look_inside();
+                    self.run_until_idle();
                     if self.log.len() == before {
                         break;
                     }
@@ -341,20 +343,20 @@ impl World {
 
     fn copytruncate(&mut self) {
         self.finish_half(true);
-        self.look_before();
+        self.maybe_run_before();
         let Some(at) = self.current else { return };
-        let to = self.shift();
-        self.excuse(at);
-        Self::tick();
+        let to = self.next_rotated_name();
+        self.allow_loss(at);
+        Self::advance_file_clock();
         fs::copy(self.path(), &to).unwrap();
         self.made[at].writer.set_len(0).unwrap();
     }
 
     fn truncate(&mut self) {
         self.finish_half(true);
-        self.look_before();
+        self.maybe_run_before();
         let Some(at) = self.current else { return };
-        self.excuse(at);
+        self.allow_loss(at);
         self.made[at].writer.set_len(0).unwrap();
     }
 
@@ -372,7 +374,7 @@ impl World {
     fn replace(&mut self) {
         self.finish_half(false);
         let Some(old) = self.current else { return };
-        Self::tick();
+        Self::advance_file_clock();
         let new = self.place.path("d/.new");
         fs::copy(self.path(), &new).unwrap();
         let writer = OpenOptions::new().append(true).open(&new).unwrap();
@@ -381,7 +383,7 @@ impl World {
             self.lines[usize::try_from(*id).unwrap()].file = self.made.len();
         }
         let name = Some(self.path());
-        self.made.push(Made { writer, name, waiting, held: false, replaced: None, left: false });
+        self.made.push(ModelFile { writer, name, waiting, held: false, replaced: None, left: false });
         self.made[old].name = None;
         fs::rename(&new, self.path()).unwrap();
         self.current = Some(self.made.len() - 1);
@@ -389,7 +391,7 @@ impl World {
     }
 
     /// A writer that did not notice the rotation yet.
-    fn late(&mut self) {
+    fn write_late(&mut self) {
         let old = self.made.len().checked_sub(2).filter(|old| Some(*old) != self.current && !self.made[*old].left);
         let Some(old) = old.filter(|old| self.made[*old].name.is_some()) else { return };
         let (id, text) = self.line(old);
@@ -399,7 +401,7 @@ impl World {
 
     fn parent(&mut self) {
         self.finish_half(true);
-        self.look_before();
+        self.maybe_run_before();
         self.current = None;
         for at in 0..self.made.len() {
             if self.made[at].name.is_some() {
@@ -420,19 +422,19 @@ impl World {
         }
     }
 
-    fn pass(&mut self, most: u64) {
+    fn advance(&mut self, most: u64) {
         self.now += Duration::from_millis(self.random.u64(0..most));
     }
 
-    fn files(&mut self) -> &mut Files {
+    fn files(&mut self) -> &mut Tailer {
         let Self { files, spec, source, places, wakes, .. } = self;
-        files.get_or_insert_with(|| Files::new(spec, source, places, wakes.clone(), Arc::new(Ear::default())))
+        files.get_or_insert_with(|| Tailer::new(spec, source, places, wakes.clone(), Arc::new(Mailbox::default())))
     }
 
     /// One turn of the source, and what comes of it; says whether there is more.
     fn turn(&mut self) -> bool {
         let mut batch = Batch::new();
-        let now = Now { instant: self.now, time: SystemTime::now().into() };
+        let now = ClockReading { instant: self.now, time: SystemTime::now().into() };
         let files = self.files();
         files.wake_all();
         let next = files.look(now, &mut batch);
@@ -457,7 +459,7 @@ impl World {
         for (_, flags, text) in came {
             self.came(&text, flags);
         }
-        any || next == Next::Now && self.random.u8(0..100) > 0
+        any || next == NextPass::Now && self.random.u8(0..100) > 0
     }
 
     fn came(&mut self, text: &str, flags: Flags) {
@@ -466,7 +468,8 @@ impl World {
         let known = usize::try_from(id).ok().and_then(|at| self.lines.get_mut(at));
         let Some(line) = known.filter(|line| line.text == text || (partial && line.text.starts_with(text))) else {
             // The rest of a line that was read in part before a truncation, and is whole in the copy.
-            let is_rest = |line: &&mut Line| line.came == 0 && line.cut > 0 && line.text.get(line.cut..) == Some(text);
+            let is_rest =
+                |line: &&mut ModelLine| line.came == 0 && line.cut > 0 && line.text.get(line.cut..) == Some(text);
             if let Some(line) = self.lines.iter_mut().find(is_rest) {
                 line.came += 1;
                 return;
@@ -491,7 +494,7 @@ impl World {
         }
     }
 
-    fn look_inside(&mut self) {
+    fn run_until_idle(&mut self) {
         while self.turn() {}
         // A path of a pattern is heard of, which may take its time.
         let is_held = fs::metadata(self.path()).is_ok_and(|metadata| self.files().holds(&metadata));
@@ -505,11 +508,11 @@ impl World {
     }
 
     fn look(&mut self) {
-        self.pass(400);
-        self.look_inside();
+        self.advance(400);
+        self.run_until_idle();
     }
 
-    fn half_a_look(&mut self) {
+    fn run_one_pass(&mut self) {
         self.turn();
     }
 
@@ -517,10 +520,10 @@ impl World {
     fn restart(&mut self) {
         self.counts.restarts += 1;
         self.files = None;
-        Self::tick();
+        Self::advance_file_clock();
         for at in 0..self.made.len() {
             if self.made[at].name.is_none() && !self.made[at].waiting.is_empty() {
-                self.excuse(at);
+                self.allow_loss(at);
             }
             self.made[at].held = false;
         }
@@ -531,7 +534,7 @@ impl World {
     }
 
     /// Until nothing more can come; then all must have come.
-    fn end(mut self) -> Counts {
+    fn end(mut self) -> ModelCounts {
         self.finish_half(false);
         for _ in 0..40 {
             self.look();
@@ -568,8 +571,8 @@ fn number(name: &str, default: u64) -> u64 {
 fn whatever_writers_do_each_line_comes_once() {
     let (seeds, steps) = (number("RTLOGD_MODEL_SEEDS", 6), number("RTLOGD_MODEL_STEPS", 600));
     let first = number("RTLOGD_MODEL_FIRST", 0);
-    for seed in (first..first + seeds).chain(FAILED) {
-        let mut world = World::new(seed);
+    for seed in (first..first + seeds).chain(FAILED_SEEDS) {
+        let mut world = RotationModel::new(seed);
         println!("seed {seed}");
         for _ in 0..steps {
             world.step();
@@ -579,4 +582,4 @@ fn whatever_writers_do_each_line_comes_once() {
 }
 
 /// Seeds that failed once in a short run. Of what only a long one found, there is a case in `cases`.
-const FAILED: [u64; 0] = [];
+const FAILED_SEEDS: [u64; 0] = [];

@@ -16,72 +16,73 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use tokio::time::Instant;
 
-use super::denied::Denied;
-use super::identity::nanos;
+use super::denied::OpenDenied;
+use super::fingerprint::unix_nanos;
 
 /// How long it is taken for granted which files the protected paths name. Where symlinks are involved it is looked anew.
-const FRESH: Duration = Duration::from_secs(1);
+const RESOLVED_PATHS_LIFETIME: Duration = Duration::from_secs(1);
 
 /// Most directories that were at protected paths and are remembered, each with a descriptor.
-const DIRECTORIES: usize = 16;
+const MAX_REMEMBERED_DIRECTORIES: usize = 16;
 
 /// Most directories that are known to be outside, and most files that are known to be inside.
-const OUTSIDE: usize = 4 << 10;
-const INSIDE: usize = 1 << 20;
+const MAX_OUTSIDE_DIRECTORIES: usize = 4 << 10;
+const MAX_PROTECTED_FILES: usize = 1 << 20;
 
 /// How deep histories and keys lie below their directories, at most.
-const DEPTH: usize = 8;
+const MAX_PROTECTED_DEPTH: usize = 8;
 
 /// Most directories above a file: a path has 4,096 bytes, of which each takes two.
-const ABOVE: usize = 2048;
+const MAX_ANCESTORS: usize = 2048;
 
 /// A time that a file system gives may be this much too early, in nanoseconds: its clock moves in steps.
-const CLOCK_STEP: u64 = 10_000_000;
+const FILE_CLOCK_STEP_NANOS: u64 = 10_000_000;
 
 /// Device and inode.
-type Inode = (u64, u64);
+type DeviceInode = (u64, u64);
 
 /// The list; a clone is the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Protected(Arc<Mutex<State>>);
+pub(crate) struct ProtectedFiles(Arc<Mutex<ProtectedState>>);
 
 /// Nothing here is locked while the system is asked: a disk that stands still stalls only those who follow files on it.
 #[derive(Debug, Default)]
-struct State {
-    paths: Arc<Paths>,
+struct ProtectedState {
+    paths: Arc<ProtectedPaths>,
     /// What the paths named, and when that was.
-    known: Option<(Instant, Arc<Known>)>,
-    inside: Option<Arc<Inside>>,
+    known: Option<(Instant, Arc<ResolvedPaths>)>,
+    tree: Option<Arc<ProtectedTree>>,
 }
 
 #[derive(Debug, Default)]
-struct Paths {
+struct ProtectedPaths {
     directories: Vec<PathBuf>,
     files: Vec<PathBuf>,
 }
 
 /// What the protected paths name.
 #[derive(Debug, Default)]
-struct Known {
+struct ResolvedPaths {
     /// With a descriptor, so that a directory stays known when it is renamed.
-    directories: BTreeMap<Inode, (PathBuf, Arc<OwnedFd>)>,
-    files: HashMap<Inode, PathBuf>,
+    directories: BTreeMap<DeviceInode, (PathBuf, Arc<OwnedFd>)>,
+    files: HashMap<DeviceInode, PathBuf>,
     /// Directories that are not below any of these.
-    outside: Mutex<HashSet<Inode>>,
+    outside: Mutex<HashSet<DeviceInode>>,
 }
 
 /// All that is below the protected directories, as it was listed once.
 #[derive(Debug)]
-struct Inside {
+struct ProtectedTree {
     /// In nanoseconds since the Unix epoch.
     began: u64,
-    files: HashMap<Inode, PathBuf>,
+    files: HashMap<DeviceInode, PathBuf>,
 }
 
-impl Protected {
+impl ProtectedFiles {
     /// Protects these instead of those before: files, and all files below directories. None of them need exist.
     pub(super) fn set(&self, directories: Vec<PathBuf>, files: Vec<PathBuf>) {
-        *lock(&self.0) = State { paths: Arc::new(Paths { directories, files }), known: None, inside: None };
+        *lock(&self.0) =
+            ProtectedState { paths: Arc::new(ProtectedPaths { directories, files }), known: None, tree: None };
     }
 
     /// Whether there is nothing to protect.
@@ -99,7 +100,7 @@ impl Protected {
         let known = self.known(walked);
         let inode = (file.dev(), file.ino());
         if let Some(path) = known.files.get(&inode) {
-            return Err(Denied::Own(path.clone()).into());
+            return Err(OpenDenied::OwnFile(path.clone()).into());
         }
         let since = match parent {
             Some(parent) => {
@@ -107,11 +108,11 @@ impl Protected {
                 // A link was made or removed at this time, at the latest.
                 (file.nlink() > 1).then(|| nanos_of(file.ctime(), file.ctime_nsec()))
             }
-            None => Some(nanos(SystemTime::now())),
+            None => Some(unix_nanos(SystemTime::now())),
         };
-        let inside = since.map(|since| self.inside(&known, since));
+        let inside = since.map(|since| self.tree(&known, since));
         match inside.and_then(|inside| inside.files.get(&inode).cloned()) {
-            Some(path) => Err(Denied::Own(path).into()),
+            Some(path) => Err(OpenDenied::OwnFile(path).into()),
             None => Ok(()),
         }
     }
@@ -121,18 +122,18 @@ impl Protected {
         if self.is_empty() { Ok(()) } else { self.known(false).check_below(directory) }
     }
 
-    fn known(&self, anew: bool) -> Arc<Known> {
+    fn known(&self, anew: bool) -> Arc<ResolvedPaths> {
         let state = lock(&self.0);
         let (paths, before) = (state.paths.clone(), state.known.clone());
         drop(state);
         if let Some((at, known)) = &before
             && !anew
-            && at.elapsed() < FRESH
+            && at.elapsed() < RESOLVED_PATHS_LIFETIME
         {
             return known.clone();
         }
         let now = Instant::now();
-        let known = Arc::new(Known::of(&paths, before.map(|(_, known)| known).as_deref()));
+        let known = Arc::new(ResolvedPaths::of(&paths, before.map(|(_, known)| known).as_deref()));
         let mut state = lock(&self.0);
         if Arc::ptr_eq(&state.paths, &paths) {
             state.known = Some((now, known.clone()));
@@ -141,53 +142,53 @@ impl Protected {
     }
 
     /// All that is below the protected directories, as it was after `since`.
-    fn inside(&self, known: &Known, since: u64) -> Arc<Inside> {
-        let listed = lock(&self.0).inside.clone();
-        if let Some(listed) = listed.filter(|listed| listed.began > since.saturating_add(CLOCK_STEP)) {
+    fn tree(&self, known: &ResolvedPaths, since: u64) -> Arc<ProtectedTree> {
+        let listed = lock(&self.0).tree.clone();
+        if let Some(listed) = listed.filter(|listed| listed.began > since.saturating_add(FILE_CLOCK_STEP_NANOS)) {
             return listed;
         }
-        let listed = Arc::new(Inside::of(known));
-        lock(&self.0).inside = Some(listed.clone());
+        let listed = Arc::new(ProtectedTree::of(known));
+        lock(&self.0).tree = Some(listed.clone());
         listed
     }
 }
 
-impl Known {
-    fn of(paths: &Paths, before: Option<&Self>) -> Self {
+impl ResolvedPaths {
+    fn of(paths: &ProtectedPaths, before: Option<&Self>) -> Self {
         let mut known = Self::default();
         for path in &paths.directories {
             let open = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-            let found = open.and_then(|directory| Ok((inode(&rustix::fs::fstat(&directory)?), directory)));
+            let found = open.and_then(|directory| Ok((device_inode(&rustix::fs::fstat(&directory)?), directory)));
             if let Ok((inode, directory)) = found {
                 known.directories.insert(inode, (path.clone(), Arc::new(directory)));
             }
         }
         for (inode, (path, directory)) in before.into_iter().flat_map(|before| &before.directories) {
-            if known.directories.len() < DIRECTORIES {
+            if known.directories.len() < MAX_REMEMBERED_DIRECTORIES {
                 known.directories.entry(*inode).or_insert_with(|| (path.clone(), directory.clone()));
             }
         }
         for path in &paths.files {
             if let Ok(stat) = rustix::fs::stat(path) {
-                known.files.insert(inode(&stat), path.clone());
+                known.files.insert(device_inode(&stat), path.clone());
             }
         }
         known
     }
 
     fn check_below(&self, directory: &OwnedFd) -> io::Result<()> {
-        let own = inode(&rustix::fs::fstat(directory)?);
+        let own = device_inode(&rustix::fs::fstat(directory)?);
         if lock(&self.outside).contains(&own) {
             return Ok(());
         }
         for above in ancestors(directory) {
             let (_, stat) = above?;
-            if let Some((path, _)) = self.directories.get(&inode(&stat)) {
-                return Err(Denied::Own(path.clone()).into());
+            if let Some((path, _)) = self.directories.get(&device_inode(&stat)) {
+                return Err(OpenDenied::OwnFile(path.clone()).into());
             }
         }
         let mut outside = lock(&self.outside);
-        if outside.len() >= OUTSIDE {
+        if outside.len() >= MAX_OUTSIDE_DIRECTORIES {
             outside.clear();
         }
         outside.insert(own);
@@ -195,9 +196,9 @@ impl Known {
     }
 }
 
-impl Inside {
-    fn of(known: &Known) -> Self {
-        let mut inside = Self { began: nanos(SystemTime::now()), files: HashMap::new() };
+impl ProtectedTree {
+    fn of(known: &ResolvedPaths) -> Self {
+        let mut inside = Self { began: unix_nanos(SystemTime::now()), files: HashMap::new() };
         for (path, directory) in known.directories.values() {
             inside.add(path, directory, 0);
         }
@@ -211,13 +212,13 @@ impl Inside {
         let Ok(entries) = opened.and_then(Dir::new) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") || self.files.len() >= INSIDE {
+            if matches!(name.to_bytes(), b"." | b"..") || self.files.len() >= MAX_PROTECTED_FILES {
                 continue;
             }
             let Ok(stat) = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                self.files.insert(inode(&stat), path.to_owned());
-            } else if depth < DEPTH
+                self.files.insert(device_inode(&stat), path.to_owned());
+            } else if depth < MAX_PROTECTED_DEPTH
                 && let Ok(below) = rustix::fs::openat(directory, name, flags, Mode::empty())
             {
                 self.add(path, &below, depth + 1);
@@ -230,7 +231,7 @@ impl Inside {
 pub(super) fn ancestors(directory: &OwnedFd) -> impl Iterator<Item = io::Result<(PathBuf, Stat)>> {
     let mut last: Option<(u64, u64)> = None;
     let mut path = PathBuf::new();
-    (0..ABOVE).map_while(move |depth| {
+    (0..MAX_ANCESTORS).map_while(move |depth| {
         let stat = if depth == 0 {
             rustix::fs::fstat(directory)
         } else {
@@ -248,7 +249,7 @@ pub(super) fn ancestors(directory: &OwnedFd) -> impl Iterator<Item = io::Result<
     })
 }
 
-fn inode(stat: &Stat) -> Inode {
+fn device_inode(stat: &Stat) -> DeviceInode {
     (stat.st_dev, stat.st_ino)
 }
 
@@ -265,12 +266,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::open::Opener;
+    use super::super::open_file::FileOpener;
     use super::*;
     use std::fs::{self, hard_link, rename};
     use std::os::unix::fs::symlink;
 
-    fn place() -> (tempfile::TempDir, Opener) {
+    fn place() -> (tempfile::TempDir, FileOpener) {
         let place = tempfile::tempdir().unwrap();
         let at = place.path();
         for path in
@@ -279,17 +280,17 @@ mod tests {
             fs::create_dir_all(at.join(path).parent().unwrap()).unwrap();
             fs::write(at.join(path), path).unwrap();
         }
-        let opener = Opener::default();
+        let opener = FileOpener::default();
         let files = vec![at.join("tls/key.pem"), at.join("nowhere/later")];
         opener.protected().set(vec![at.join("state"), at.join("keys"), at.join("none_yet")], files);
         (place, opener)
     }
 
     #[track_caller]
-    fn refused(opener: &Opener, path: &Path) {
-        for opener in [opener.clone(), opener.clone().following(true)] {
+    fn refused(opener: &FileOpener, path: &Path) {
+        for opener in [opener.clone(), opener.clone().with_follow_symlinks(true)] {
             let error = opener.open(path).map(|_| path.to_owned()).expect_err("it was opened");
-            assert!(matches!(Denied::of(&error), Some(Denied::Own(_))), "{}: {error}", path.display());
+            assert!(matches!(OpenDenied::of(&error), Some(OpenDenied::OwnFile(_))), "{}: {error}", path.display());
         }
     }
 
@@ -312,7 +313,7 @@ mod tests {
         refused(&opener, &at.join("logs/e/0.rlog"));
         for path in ["state", "state/streams", "logs/d", "logs/d/vault", "keys"] {
             let error = opener.directory(&at.join(path)).unwrap_err();
-            assert!(Denied::of(&error).is_some(), "{path}: {error}");
+            assert!(OpenDenied::of(&error).is_some(), "{path}: {error}");
         }
     }
 

@@ -9,25 +9,25 @@ use std::path::Path;
 use memchr::memmem;
 use rustix::fs::{SeekFrom, seek};
 
-use super::handles::{Handle, Handles};
-use super::identity::{Identity, Prints, Trace, head_of, nanos, print, read_at};
+use super::fingerprint::{Fingerprint, Identity, ReadPoint, hash, head_of, read_at, unix_nanos};
+use super::open_limit::{CountedFile, OpenLimit};
 
 /// Most bytes in one read.
-pub(super) const CHUNK: usize = 256 << 10;
+pub(super) const FILE_READ_SIZE: usize = 256 << 10;
 
 /// To find the last lines, the file is read backwards in blocks of this many bytes, and at most so far.
-const BLOCK: usize = 64 << 10;
-const FARTHEST: u64 = 8 << 20;
+const BACKWARD_BLOCK_SIZE: usize = 64 << 10;
+const MAX_BACKWARD_SEARCH: u64 = 8 << 20;
 
 /// So many NUL at the start of a line, in bytes, are a hole that a writer left, and no text.
-const RUN: usize = 64;
+const MIN_HOLE_SIZE: usize = 64;
 
 /// So many line ends are remembered, each with so many bytes before it: more than people cut off by hand.
-const ENDS: usize = 32;
-const TELLING: usize = 16;
+const MAX_REMEMBERED_LINE_ENDS: usize = 32;
+const LINE_END_HASH_SIZE: usize = 16;
 
 /// What compressed files begin with.
-const COMPRESSED: [(&[u8], &str); 6] = [
+const COMPRESSION_MAGIC: [(&[u8], &str); 6] = [
     (b"\x1f\x8b", "gzip"),
     (b"\xfd7zXZ\0", "xz"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
@@ -38,21 +38,21 @@ const COMPRESSED: [(&[u8], &str); 6] = [
 
 /// A file that is read. While nothing is new it may be closed: then it is parked, and attached again.
 #[derive(Debug)]
-pub(super) struct Reader {
-    file: Option<Handle>,
+pub(super) struct FileReader {
+    file: Option<CountedFile>,
     identity: Identity,
     /// How far it was read, and what stands there.
-    trace: Trace,
+    trace: ReadPoint,
     /// How large it was at the last look, and when it was written to, in nanoseconds since the Unix epoch.
     size: u64,
     written: u64,
     /// Where the last lines ended: an editor may cut the file there.
-    ends: VecDeque<LineEnd>,
+    ends: VecDeque<LineEndMark>,
 }
 
 /// Where a line ended, and the hashes of the first bytes up to there and of the last before.
 #[derive(Debug)]
-struct LineEnd {
+struct LineEndMark {
     offset: u64,
     head: u64,
     before: u64,
@@ -60,33 +60,33 @@ struct LineEnd {
 
 /// How to look at what is read.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct How {
+pub(super) struct ReadOptions {
     /// The next byte begins a line.
     pub(super) line_start: bool,
     /// It is UTF-16, where NUL are part of the text.
-    pub(super) wide: bool,
+    pub(super) is_utf16: bool,
 }
 
 /// What a read came to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum FileRead {
     /// These bytes are new; `more` of them are there.
     Bytes { bytes: Vec<u8>, more: bool },
     /// Here stood this many NUL that a writer left who did not notice a truncation: they were skipped.
     Hole { bytes: u64 },
     /// Nothing is new.
-    End,
+    CaughtUp,
     /// It is not what was read any more, but shorter or other. So many bytes were there and not read, if that is known.
     Truncated { unread: Option<u64> },
     /// Lines that were read already were cut off its end; it goes on from there.
-    Cut,
+    Shortened,
     /// It is compressed in this way, and no text.
     Compressed(&'static str),
 }
 
-impl Reader {
+impl FileReader {
     /// Opens a file, to be read from its start.
-    pub(super) fn open(path: &Path, handles: &Handles) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, handles: &OpenLimit) -> io::Result<Self> {
         let (file, metadata) = handles.open(path)?;
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file any more"));
@@ -95,7 +95,7 @@ impl Reader {
         Ok(Self {
             file: Some(file),
             identity,
-            trace: Trace::new(),
+            trace: ReadPoint::new(),
             size: metadata.len(),
             written: 0,
             ends: VecDeque::new(),
@@ -104,7 +104,7 @@ impl Reader {
 
     /// A file that is not open yet, to be read from its start; `size` is known of it.
     pub(super) fn parked(identity: Identity, size: u64) -> Self {
-        Self { file: None, identity, trace: Trace::new(), size, written: 0, ends: VecDeque::new() }
+        Self { file: None, identity, trace: ReadPoint::new(), size, written: 0, ends: VecDeque::new() }
     }
 
     /// Which file it is.
@@ -113,7 +113,7 @@ impl Reader {
     }
 
     /// How far it was read.
-    pub(super) fn trace(&self) -> &Trace {
+    pub(super) fn trace(&self) -> &ReadPoint {
         &self.trace
     }
 
@@ -131,12 +131,12 @@ impl Reader {
         self.handle().map(|handle| &**handle)
     }
 
-    fn handle(&self) -> io::Result<&Handle> {
+    fn handle(&self) -> io::Result<&CountedFile> {
         self.file.as_ref().ok_or_else(|| io::Error::other("the file is not open"))
     }
 
     /// Opens what `path` names, and goes on in it if it is this file; says whether it is.
-    pub(super) fn attach(&mut self, path: &Path, handles: &Handles) -> io::Result<bool> {
+    pub(super) fn reopen(&mut self, path: &Path, handles: &OpenLimit) -> io::Result<bool> {
         let (file, metadata) = handles.open(path)?;
         let same = Identity::from(&metadata) == self.identity;
         if same {
@@ -146,7 +146,7 @@ impl Reader {
     }
 
     /// Goes on in `other` at `trace`, which was found there.
-    pub(super) fn become_other(&mut self, other: Self, trace: Trace) {
+    pub(super) fn continue_in(&mut self, other: Self, trace: ReadPoint) {
         *self = Self { trace, ..other };
     }
 
@@ -167,8 +167,8 @@ impl Reader {
     }
 
     /// Takes note of how it is now; says whether it changed since it was read.
-    pub(super) fn see(&mut self, metadata: &Metadata) -> bool {
-        let written = metadata.modified().map_or(0, nanos);
+    pub(super) fn note_metadata(&mut self, metadata: &Metadata) -> bool {
+        let written = metadata.modified().map_or(0, unix_nanos);
         let changed = metadata.len() != self.trace.offset() || written != self.written;
         self.size = metadata.len();
         changed
@@ -180,8 +180,8 @@ impl Reader {
     }
 
     /// Goes on at `place`, if the content up to there is what it was.
-    pub(super) fn go_on(&mut self, place: Prints) -> io::Result<bool> {
-        let found = place.find_in(self.file()?)?;
+    pub(super) fn resume_at(&mut self, place: Fingerprint) -> io::Result<bool> {
+        let found = place.read_point_in(self.file()?)?;
         let same = found.is_some();
         if let Some(trace) = found {
             self.trace = trace;
@@ -191,30 +191,30 @@ impl Reader {
 
     /// Goes on at the farthest of these places that are found in it; says whether there is one. A file that was put over
     /// another begins with what that had, so that more than one may be.
-    pub(super) fn go_on_farthest(&mut self, mut places: Vec<Prints>) -> bool {
+    pub(super) fn resume_at_farthest(&mut self, mut places: Vec<Fingerprint>) -> bool {
         places.sort_by_key(|place| Reverse(place.at));
-        places.into_iter().any(|place| self.go_on(place).unwrap_or(false))
+        places.into_iter().any(|place| self.resume_at(place).unwrap_or(false))
     }
 
-    /// Goes on where the last `count` whole lines begin, which is sought at most [`FARTHEST`] back.
-    pub(super) fn go_to_last(&mut self, count: usize, wide: bool) -> io::Result<()> {
+    /// Goes on where the last `count` whole lines begin, which is sought at most [`MAX_BACKWARD_SEARCH`] back.
+    pub(super) fn seek_last_lines(&mut self, count: usize, wide: bool) -> io::Result<()> {
         let start = self.start_of_last(count, wide)?;
-        self.trace = Trace::of(self.file()?, start)?.unwrap_or_else(Trace::new);
+        self.trace = ReadPoint::of(self.file()?, start)?.unwrap_or_else(ReadPoint::new);
         Ok(())
     }
 
     /// Begins again at the start.
     pub(super) fn restart(&mut self) {
-        self.trace = Trace::new();
+        self.trace = ReadPoint::new();
         self.ends.clear();
     }
 
     /// The place so many bytes before the one it was read to; `None` if the file changed meanwhile.
-    pub(super) fn before(&self, held: u64) -> io::Result<Option<Trace>> {
+    pub(super) fn before(&self, held: u64) -> io::Result<Option<ReadPoint>> {
         if held == 0 {
             return Ok(Some(self.trace.clone()));
         }
-        Trace::of(self.file()?, self.trace.offset().saturating_sub(held))
+        ReadPoint::of(self.file()?, self.trace.offset().saturating_sub(held))
     }
 
     /// What stands before what is read next: at most so many bytes. An even number keeps UTF-16 whole.
@@ -224,84 +224,87 @@ impl Reader {
         read_at(self.file()?, offset - count as u64, count)
     }
 
-    /// Reads what is new, at most [`CHUNK`], and goes on behind it.
-    pub(super) fn read(&mut self, how: How) -> io::Result<Read> {
+    /// Reads what is new, at most [`FILE_READ_SIZE`], and goes on behind it.
+    pub(super) fn read(&mut self, how: ReadOptions) -> io::Result<FileRead> {
         let offset = self.trace.offset();
         let before = self.trace.before().len();
         let metadata = self.handle()?.metadata()?;
         let size = metadata.len();
-        self.written = metadata.modified().map_or(0, nanos);
+        self.written = metadata.modified().map_or(0, unix_nanos);
         let last = std::mem::replace(&mut self.size, size);
-        let new = usize::try_from(size.saturating_sub(offset)).unwrap_or(CHUNK).min(CHUNK);
+        let new = usize::try_from(size.saturating_sub(offset)).unwrap_or(FILE_READ_SIZE).min(FILE_READ_SIZE);
         let bytes = read_at(self.file()?, offset - before as u64, before + new)?;
-        if size < offset && self.was_end(size)? {
-            self.trace = Trace::of(self.file()?, size)?.unwrap_or_else(Trace::new);
-            return Ok(Read::Cut);
+        if size < offset && self.was_line_end(size)? {
+            self.trace = ReadPoint::of(self.file()?, size)?.unwrap_or_else(ReadPoint::new);
+            return Ok(FileRead::Shortened);
         }
         if size < offset || !bytes.starts_with(self.trace.before()) {
             // What was there at the last look and not read is lost; what was written since, nobody knows.
-            return Ok(Read::Truncated { unread: Some(last.saturating_sub(offset)).filter(|&unread| unread > 0) });
+            return Ok(FileRead::Truncated { unread: Some(last.saturating_sub(offset)).filter(|&unread| unread > 0) });
         }
         // Bytes that are all the same, or a banner, may stand there by chance.
-        if !self.trace.has_head_of(self.file()?)? {
-            return Ok(Read::Truncated { unread: None });
+        if !self.trace.head_matches(self.file()?)? {
+            return Ok(FileRead::Truncated { unread: None });
         }
         let fresh = &bytes[before..];
         if fresh.is_empty() {
-            return Ok(Read::End);
+            return Ok(FileRead::CaughtUp);
         }
         if offset == 0
             && let Some(kind) = compressed(fresh)
         {
-            return Ok(Read::Compressed(kind));
+            return Ok(FileRead::Compressed(kind));
         }
-        let run = nuls(fresh);
-        let shortest = if offset == 0 && !how.wide { 1 } else { RUN };
-        if run == CHUNK || (run >= shortest && (how.line_start || offset == 0)) {
-            return self.skip_hole(run, how.wide);
+        let run = count_nuls(fresh);
+        let shortest = if offset == 0 && !how.is_utf16 { 1 } else { MIN_HOLE_SIZE };
+        if run == FILE_READ_SIZE || (run >= shortest && (how.line_start || offset == 0)) {
+            return self.skip_hole(run, how.is_utf16);
         }
-        let fresh = &fresh[..before_hole(fresh, how.wide)];
+        let fresh = &fresh[..length_before_hole(fresh, how.is_utf16)];
         let fresh = fresh.to_vec();
-        self.note_ends(&fresh);
+        self.note_line_ends(&fresh);
         self.trace.advance(&fresh);
         let more = self.trace.offset() < size;
-        Ok(Read::Bytes { bytes: fresh, more })
+        Ok(FileRead::Bytes { bytes: fresh, more })
     }
 
     /// Remembers where the last lines of `fresh` end, but for the very end, which the trace knows.
-    fn note_ends(&mut self, fresh: &[u8]) {
+    fn note_line_ends(&mut self, fresh: &[u8]) {
         let offset = self.trace.offset();
-        let ends: Vec<usize> = memchr::memrchr_iter(b'\n', fresh).take(ENDS).map(|at| at + 1).collect();
-        for end in ends.into_iter().rev().filter(|end| *end >= TELLING) {
-            let before = print(&fresh[end - TELLING..end]);
-            self.ends.push_back(LineEnd {
+        let ends: Vec<usize> =
+            memchr::memrchr_iter(b'\n', fresh).take(MAX_REMEMBERED_LINE_ENDS).map(|at| at + 1).collect();
+        for end in ends.into_iter().rev().filter(|end| *end >= LINE_END_HASH_SIZE) {
+            let before = hash(&fresh[end - LINE_END_HASH_SIZE..end]);
+            self.ends.push_back(LineEndMark {
                 offset: offset + end as u64,
                 head: self.trace.head_with(&fresh[..end]),
                 before,
             });
         }
-        while self.ends.len() > ENDS {
+        while self.ends.len() > MAX_REMEMBERED_LINE_ENDS {
             self.ends.pop_front();
         }
     }
 
     /// Whether a line that was read ended there, and what is before it still stands in the file.
-    fn was_end(&self, offset: u64) -> io::Result<bool> {
+    fn was_line_end(&self, offset: u64) -> io::Result<bool> {
         let Some(end) = self.ends.iter().find(|end| end.offset == offset) else { return Ok(false) };
-        let before = read_at(self.file()?, offset - TELLING as u64, TELLING)?;
-        Ok(before.len() == TELLING && print(&before) == end.before && head_of(self.file()?, offset)? == end.head)
+        let before = read_at(self.file()?, offset - LINE_END_HASH_SIZE as u64, LINE_END_HASH_SIZE)?;
+        Ok(before.len() == LINE_END_HASH_SIZE
+            && hash(&before) == end.before
+            && head_of(self.file()?, offset)? == end.head)
     }
 
     /// Goes on behind the NUL, `run` of which were seen; what the file system knows to be a hole is not read.
-    fn skip_hole(&mut self, run: usize, wide: bool) -> io::Result<Read> {
+    fn skip_hole(&mut self, run: usize, wide: bool) -> io::Result<FileRead> {
         let begin = self.trace.offset();
         let mut end = begin + run as u64;
         let file = self.file()?;
         while end < self.size {
             let data = seek(file, SeekFrom::Data(end)).unwrap_or(end);
-            let block = read_at(file, data, CHUNK)?;
-            end = data + nuls(&block) as u64;
-            if nuls(&block) < block.len() || block.is_empty() {
+            let block = read_at(file, data, FILE_READ_SIZE)?;
+            end = data + count_nuls(&block) as u64;
+            if count_nuls(&block) < block.len() || block.is_empty() {
                 break;
             }
         }
@@ -309,8 +312,8 @@ impl Reader {
             // The last NUL may belong to the first character.
             end -= (end - begin) % 2;
         }
-        self.trace = Trace::of(file, end)?.unwrap_or_else(Trace::new);
-        Ok(Read::Hole { bytes: end - begin })
+        self.trace = ReadPoint::of(file, end)?.unwrap_or_else(ReadPoint::new);
+        Ok(FileRead::Hole { bytes: end - begin })
     }
 
     /// Where the last `count` whole lines begin; the half line behind them does not count.
@@ -322,8 +325,8 @@ impl Reader {
         let mut seen = 0;
         // The start of the earliest line found.
         let mut start = size;
-        while begin > 0 && size - begin < FARTHEST {
-            let length = usize::try_from(begin).unwrap_or(BLOCK).min(BLOCK);
+        while begin > 0 && size - begin < MAX_BACKWARD_SEARCH {
+            let length = usize::try_from(begin).unwrap_or(BACKWARD_BLOCK_SIZE).min(BACKWARD_BLOCK_SIZE);
             begin -= length as u64;
             for end in line_ends(&read_at(file, begin, length)?, wide) {
                 start = begin + end as u64;
@@ -348,19 +351,19 @@ fn line_ends(block: &[u8], wide: bool) -> Vec<usize> {
 }
 
 fn compressed(start: &[u8]) -> Option<&'static str> {
-    COMPRESSED.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, name)| *name)
+    COMPRESSION_MAGIC.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, name)| *name)
 }
 
 /// How many NUL stand at the start.
-fn nuls(bytes: &[u8]) -> usize {
+fn count_nuls(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|&&byte| byte == 0).count()
 }
 
 /// How much of `fresh` there is before a line that begins with a hole.
-fn before_hole(fresh: &[u8], wide: bool) -> usize {
+fn length_before_hole(fresh: &[u8], wide: bool) -> usize {
     let is_hole = |at: &usize| {
-        let run = nuls(&fresh[*at..]);
-        run >= RUN || at + run == fresh.len()
+        let run = count_nuls(&fresh[*at..]);
+        run >= MIN_HOLE_SIZE || at + run == fresh.len()
     };
     let mut found = memmem::find_iter(fresh, b"\n\0").map(|at| at + 1);
     found.find(is_hole).filter(|_| !wide).unwrap_or(fresh.len())
@@ -373,67 +376,69 @@ mod tests {
     use std::os::unix::fs::FileExt;
     use tempfile::NamedTempFile;
 
-    const HOW: How = How { line_start: true, wide: false };
+    const TEST_READ_OPTIONS: ReadOptions = ReadOptions { line_start: true, is_utf16: false };
 
-    fn reader(content: &[u8]) -> (NamedTempFile, Reader) {
+    fn reader(content: &[u8]) -> (NamedTempFile, FileReader) {
         let mut file = NamedTempFile::new().unwrap();
         file.write_all(content).unwrap();
-        let reader = Reader::open(file.path(), &Handles::default()).unwrap();
+        let reader = FileReader::open(file.path(), &OpenLimit::default()).unwrap();
         (file, reader)
     }
 
-    fn bytes(text: &[u8]) -> Read {
-        Read::Bytes { bytes: text.to_vec(), more: false }
+    fn bytes(text: &[u8]) -> FileRead {
+        FileRead::Bytes { bytes: text.to_vec(), more: false }
     }
 
     #[test]
     fn growth_is_read_once() {
         let (mut file, mut reader) = reader(b"one\n");
-        assert_eq!(reader.read(HOW).unwrap(), bytes(b"one\n"));
-        assert_eq!(reader.read(HOW).unwrap(), Read::End);
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"one\n"));
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::CaughtUp);
         file.write_all(b"two\n").unwrap();
-        assert_eq!(reader.read(HOW).unwrap(), bytes(b"two\n"));
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"two\n"));
     }
 
     #[test]
     fn a_large_file_is_read_in_chunks() {
-        let (_file, mut reader) = reader(&vec![b'x'; CHUNK + 10]);
-        assert!(matches!(reader.read(HOW).unwrap(), Read::Bytes { bytes, more: true } if bytes.len() == CHUNK));
-        assert_eq!(reader.read(HOW).unwrap(), bytes(&[b'x'; 10]));
+        let (_file, mut reader) = reader(&vec![b'x'; FILE_READ_SIZE + 10]);
+        assert!(
+            matches!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Bytes { bytes, more: true } if bytes.len() == FILE_READ_SIZE)
+        );
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(&[b'x'; 10]));
     }
 
     #[test]
     fn truncation_is_seen_even_when_it_grew_again() {
         let (mut file, mut reader) = reader(b"one\ntwo\n");
-        reader.read(HOW).unwrap();
+        reader.read(TEST_READ_OPTIONS).unwrap();
         file.as_file().set_len(4).unwrap();
-        assert_eq!(reader.read(HOW).unwrap(), Read::Truncated { unread: None });
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Truncated { unread: None });
         reader.restart();
-        assert_eq!(reader.read(HOW).unwrap(), bytes(b"one\n"));
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"one\n"));
         file.as_file().write_all_at(b"1st\nand many more\n", 0).unwrap();
-        assert_eq!(reader.read(HOW).unwrap(), Read::Truncated { unread: None });
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Truncated { unread: None });
         reader.restart();
-        assert_eq!(reader.read(HOW).unwrap(), bytes(b"1st\nand many more\n"));
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"1st\nand many more\n"));
         file.write_all(b"").unwrap();
     }
 
     #[test]
     fn what_was_seen_and_not_read_before_a_truncation_is_counted() {
-        let (file, mut reader) = reader(&vec![b'x'; CHUNK + 10]);
-        reader.read(HOW).unwrap();
+        let (file, mut reader) = reader(&vec![b'x'; FILE_READ_SIZE + 10]);
+        reader.read(TEST_READ_OPTIONS).unwrap();
         file.as_file().set_len(0).unwrap();
-        assert_eq!(reader.read(HOW).unwrap(), Read::Truncated { unread: Some(10) });
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Truncated { unread: Some(10) });
     }
 
     #[test]
     fn nul_at_the_start_is_skipped_and_a_hole_is_not_read() {
         let (file, mut reader) = reader(b"");
         file.as_file().write_all_at(b"next\n", 1 << 40).unwrap();
-        assert_eq!(reader.read(HOW).unwrap(), Read::Hole { bytes: 1 << 40 });
-        assert_eq!(reader.read(HOW).unwrap(), bytes(b"next\n"));
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Hole { bytes: 1 << 40 });
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"next\n"));
         let (_file, mut reader) = self::reader(b"\0\0\0a\0b\n");
-        assert_eq!(reader.read(HOW).unwrap(), Read::Hole { bytes: 3 });
-        assert_eq!(reader.read(HOW).unwrap(), bytes(b"a\0b\n"));
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Hole { bytes: 3 });
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"a\0b\n"));
     }
 
     #[test]
@@ -452,9 +457,9 @@ mod tests {
         ];
         for (content, count, expected) in table {
             let (_file, mut reader) = reader(content);
-            reader.go_to_last(*count, false).unwrap();
-            let expected = if expected.is_empty() { Read::End } else { bytes(expected) };
-            assert_eq!(reader.read(HOW).unwrap(), expected);
+            reader.seek_last_lines(*count, false).unwrap();
+            let expected = if expected.is_empty() { FileRead::CaughtUp } else { bytes(expected) };
+            assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), expected);
         }
     }
 
@@ -462,42 +467,42 @@ mod tests {
     fn a_hole_in_the_middle_is_skipped_at_the_start_of_a_line() {
         let (file, mut reader) = reader(b"one\n");
         file.as_file().write_all_at(b"two\n", 100_000).unwrap();
-        assert_eq!(reader.read(HOW).unwrap(), Read::Bytes { bytes: b"one\n".to_vec(), more: true });
-        assert_eq!(reader.read(HOW).unwrap(), Read::Hole { bytes: 99_996 });
-        assert_eq!(reader.read(HOW).unwrap(), bytes(b"two\n"));
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Bytes { bytes: b"one\n".to_vec(), more: true });
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Hole { bytes: 99_996 });
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"two\n"));
         let (_file, mut reader) = self::reader(b"a\n\0\0b\n");
-        assert_eq!(reader.read(HOW).unwrap(), bytes(b"a\n\0\0b\n"), "a few NUL are text");
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"a\n\0\0b\n"), "a few NUL are text");
     }
 
     #[test]
     fn a_hole_in_utf_16_is_no_text_and_text_no_hole() {
-        let wide = How { wide: true, ..HOW };
+        let wide = ReadOptions { is_utf16: true, ..TEST_READ_OPTIONS };
         let (file, mut reader) = reader(b"\0a\0\n");
         assert_eq!(reader.read(wide).unwrap(), bytes(b"\0a\0\n"));
         file.as_file().write_all_at(b"\0b\0\n", 1000).unwrap();
-        assert_eq!(reader.read(wide).unwrap(), Read::Hole { bytes: 996 });
+        assert_eq!(reader.read(wide).unwrap(), FileRead::Hole { bytes: 996 });
         assert_eq!(reader.read(wide).unwrap(), bytes(b"\0b\0\n"));
     }
 
     #[test]
     fn lines_that_an_editor_cut_are_not_read_again() {
         let (mut file, mut reader) = reader(b"the first line\nthe second line\nthe third line\n");
-        reader.read(HOW).unwrap();
+        reader.read(TEST_READ_OPTIONS).unwrap();
         file.as_file().set_len(31).unwrap();
-        assert_eq!(reader.read(HOW).unwrap(), Read::Cut);
-        assert_eq!(reader.read(HOW).unwrap(), Read::End);
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Shortened);
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::CaughtUp);
         file.as_file().set_len(0).unwrap();
         file.rewind().unwrap();
         file.write_all(b"THE FIRST LINE\n").unwrap();
-        assert_eq!(reader.read(HOW).unwrap(), Read::Truncated { unread: None });
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Truncated { unread: None });
     }
 
     #[test]
     fn what_is_compressed_is_told_by_its_first_bytes() {
-        for (magic, kind) in COMPRESSED {
+        for (magic, kind) in COMPRESSION_MAGIC {
             let (_file, mut reader) = reader(&[magic, b"\n\n\n"].concat());
             assert_eq!(reader.compressed().unwrap(), Some(kind));
-            assert_eq!(reader.read(HOW).unwrap(), Read::Compressed(kind));
+            assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Compressed(kind));
         }
     }
 }

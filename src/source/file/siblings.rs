@@ -1,7 +1,7 @@
 //! The files beside one: under which name a rotated file stands now, and which came between it and the newest.
 //!
 //! A directory is listed name by name while others rename in it, so that a listing may lack a file that was there all the
-//! time. It says whether it was [calm](Siblings::calm); who must not miss anything asks again until it was.
+//! time. It says whether it was [settled](Siblings::settled_stamp); who must not miss anything asks again until it was.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -15,35 +15,35 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, Dir, FileType, StatxFlags};
 use tokio::time::Instant;
 
-use super::identity::{Identity, nanos, nanos_of};
-use super::open::Opener;
+use super::fingerprint::{Identity, statx_nanos, unix_nanos};
+use super::open_file::FileOpener;
 
 /// What directories hold, each as it was at one moment of a stream's turn: 2,000 files that rotate at once need one look.
 #[derive(Debug, Default)]
-pub(super) struct Index {
-    opener: Opener,
-    directories: HashMap<PathBuf, Listing>,
+pub(super) struct DirectoryIndex {
+    opener: FileOpener,
+    directories: HashMap<PathBuf, DirectoryListing>,
     /// How often a large one was listed again in this turn.
     again: u32,
 }
 
 /// So often at most is a large directory listed again in one turn; who needs it once more waits for the next.
-const AGAIN: u32 = 4;
+const MAX_RELISTS_PER_PASS: u32 = 4;
 
 /// With more names than this a directory is large.
-const LARGE: usize = 512;
+const LARGE_DIRECTORY_NAMES: usize = 512;
 
 /// The clock of a file system stands still for so long, in nanoseconds.
-pub(super) const TICK: u64 = 10_000_000;
+pub(super) const FILE_CLOCK_TICK_NANOS: u64 = 10_000_000;
 
 /// Who is not found for so long is taken to be gone, though the directory was never calm.
-const PATIENCE: Duration = Duration::from_millis(50);
+const MAX_SEARCH_TIME: Duration = Duration::from_millis(50);
 
 /// Most names in one directory that are looked through.
-const MOST_NAMES: usize = 200_000;
+const MAX_DIRECTORY_NAMES: usize = 200_000;
 
 #[derive(Debug)]
-struct Listing {
+struct DirectoryListing {
     began: Instant,
     /// When the directory was changed last, in nanoseconds since the Unix epoch, if nothing was while it was listed.
     stamp: Option<u64>,
@@ -51,14 +51,14 @@ struct Listing {
     inodes: HashMap<u64, OsString>,
 }
 
-impl Listing {
+impl DirectoryListing {
     /// What cannot be listed is empty.
-    fn of(directory: &Path, opener: &Opener) -> Self {
+    fn of(directory: &Path, opener: &FileOpener) -> Self {
         let began = Instant::now();
         let before = stamp(directory);
         let (mut names, mut inodes) = (BTreeMap::new(), HashMap::new());
         let entries = opener.directory(directory).and_then(|opened| Ok(Dir::new(opened)?));
-        for entry in entries.into_iter().flatten().flatten().take(MOST_NAMES) {
+        for entry in entries.into_iter().flatten().flatten().take(MAX_DIRECTORY_NAMES) {
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {
                 inodes.insert(entry.ino(), name.to_owned());
@@ -72,8 +72,8 @@ impl Listing {
 
 /// When a directory was changed last, if that is so long ago that the next change would show.
 pub(super) fn stamp(directory: &Path) -> Option<u64> {
-    let changed = nanos(fs::metadata(directory).ok()?.modified().ok()?);
-    (nanos(SystemTime::now()) > changed + TICK).then_some(changed)
+    let changed = unix_nanos(fs::metadata(directory).ok()?.modified().ok()?);
+    (unix_nanos(SystemTime::now()) > changed + FILE_CLOCK_TICK_NANOS).then_some(changed)
 }
 
 /// A file that a rotation left beside another.
@@ -96,7 +96,7 @@ impl Sibling {
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
         let stat = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
         let is_file = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
-        let (identity, written) = (Identity::from(&stat), nanos_of(&stat.stx_mtime));
+        let (identity, written) = (Identity::from(&stat), statx_nanos(&stat.stx_mtime));
         let age = if identity.born == 0 { written } else { identity.born };
         is_file.then(|| Self { age, number: count(name), path, identity, written, size: stat.stx_size })
     }
@@ -114,7 +114,7 @@ impl Sibling {
 pub(super) struct Siblings {
     pub(super) row: Vec<Sibling>,
     /// The directory's [`stamp`], if none can have been missed.
-    pub(super) calm: Option<u64>,
+    pub(super) settled_stamp: Option<u64>,
     /// Whether of two numbers the higher is of the newer file; `None` where nothing tells.
     counts_up: Option<bool>,
 }
@@ -130,7 +130,7 @@ impl Siblings {
             down += u32::from(older > newer);
         }
         let counts_up = (up != down).then_some(up > down);
-        Self { row, calm, counts_up }
+        Self { row, settled_stamp: calm, counts_up }
     }
 
     /// Sets in order what was made within one tick of the file system's clock: the numbers decide. What they mean is known of
@@ -168,15 +168,15 @@ impl Siblings {
 
 /// Where a file stands that was sought.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Sought {
-    There(PathBuf),
+pub(super) enum SearchResult {
+    Found(PathBuf),
     Gone,
     /// Names are changing: it is to be sought again in the next turn.
     Unclear,
 }
 
-impl Index {
-    pub(super) fn new(opener: Opener) -> Self {
+impl DirectoryIndex {
+    pub(super) fn new(opener: FileOpener) -> Self {
         Self { opener, ..Self::default() }
     }
 
@@ -187,21 +187,21 @@ impl Index {
     }
 
     /// Under which name the file stands beside `path`; it is sought since that time.
-    pub(super) fn find(&mut self, path: &Path, identity: Identity, since: Instant) -> Sought {
-        let Some(directory) = path.parent() else { return Sought::Gone };
+    pub(super) fn find(&mut self, path: &Path, identity: Identity, since: Instant) -> SearchResult {
+        let Some(directory) = path.parent() else { return SearchResult::Gone };
         let mut fresh = None;
         loop {
-            let Some(listing) = self.listing(directory, fresh) else { return Sought::Unclear };
+            let Some(listing) = self.listing(directory, fresh) else { return SearchResult::Unclear };
             if let Some(name) = listing.inodes.get(&identity.inode) {
                 let found = directory.join(name);
                 if fs::symlink_metadata(&found).is_ok_and(|metadata| Identity::from(&metadata) == identity) {
-                    return Sought::There(found);
+                    return SearchResult::Found(found);
                 }
             } else if listing.stamp.is_some() && stamp(directory) == listing.stamp {
-                return Sought::Gone;
+                return SearchResult::Gone;
             }
             if fresh.is_some() {
-                return if since.elapsed() > PATIENCE { Sought::Gone } else { Sought::Unclear };
+                return if since.elapsed() > MAX_SEARCH_TIME { SearchResult::Gone } else { SearchResult::Unclear };
             }
             fresh = Some(Instant::now());
         }
@@ -229,12 +229,12 @@ impl Index {
         Some(Siblings::new(found, calm))
     }
 
-    fn listing(&mut self, directory: &Path, since: Option<Instant>) -> Option<&Listing> {
+    fn listing(&mut self, directory: &Path, since: Option<Instant>) -> Option<&DirectoryListing> {
         if let Some(known) = self.directories.get(directory)
             && since.is_some_and(|since| known.began < since)
         {
-            if known.names.len() > LARGE {
-                if self.again == AGAIN {
+            if known.names.len() > LARGE_DIRECTORY_NAMES {
+                if self.again == MAX_RELISTS_PER_PASS {
                     return None;
                 }
                 self.again += 1;
@@ -242,7 +242,7 @@ impl Index {
             self.directories.remove(directory);
         }
         let Self { opener, directories, .. } = self;
-        Some(directories.entry(directory.to_owned()).or_insert_with(|| Listing::of(directory, opener)))
+        Some(directories.entry(directory.to_owned()).or_insert_with(|| DirectoryListing::of(directory, opener)))
     }
 }
 
@@ -257,12 +257,12 @@ fn count(name: &OsStr) -> Option<u64> {
 fn is_rotated(name: &OsStr, other: &OsStr) -> bool {
     let (name, other) = (name.as_bytes(), other.as_bytes());
     if let Some(suffix) = other.strip_prefix(name) {
-        return is_mark(suffix);
+        return is_rotation_mark(suffix);
     }
     let Some(dot) = name.iter().rposition(|&byte| byte == b'.').filter(|&dot| dot > 0) else { return false };
     let (stem, extension) = name.split_at(dot);
     let between = other.strip_prefix(stem).and_then(|rest| rest.strip_suffix(extension));
-    between.is_some_and(is_mark)
+    between.is_some_and(is_rotation_mark)
 }
 
 /// The paths that would be rotated to `path`, by its name.
@@ -271,7 +271,7 @@ pub(super) fn originals(path: &Path) -> Vec<PathBuf> {
     let stem = path.file_stem().unwrap_or_default().as_bytes();
     let extension = &name[stem.len()..];
     let cuts = |text: &[u8]| {
-        let cut = |at: &usize| *at > 0 && is_mark(&text[*at..]);
+        let cut = |at: &usize| *at > 0 && is_rotation_mark(&text[*at..]);
         (0..text.len()).filter(cut).collect::<Vec<_>>()
     };
     let whole = cuts(name).into_iter().map(|at| name[..at].to_vec());
@@ -280,7 +280,7 @@ pub(super) fn originals(path: &Path) -> Vec<PathBuf> {
 }
 
 /// A separator and a number or date, or one of the words that stand for the file before.
-fn is_mark(mark: &[u8]) -> bool {
+fn is_rotation_mark(mark: &[u8]) -> bool {
     let word = matches!(mark, b".old" | b".bak" | b".prev" | b"~" | b"-old" | b"_old");
     let dated = matches!(mark.first(), Some(b'.' | b'-' | b'_'))
         && mark.iter().all(|byte| byte.is_ascii_digit() || b".-_:TZ+".contains(byte))
@@ -291,7 +291,7 @@ fn is_mark(mark: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::bench::Place;
+    use crate::source::testing::TestDirectory;
 
     #[test]
     fn names_that_a_rotation_gives() {
@@ -327,16 +327,16 @@ mod tests {
         }
     }
 
-    fn numbered(place: &Place, numbers: impl IntoIterator<Item = u32>, apart: bool) {
+    fn numbered(place: &TestDirectory, numbers: impl IntoIterator<Item = u32>, apart: bool) {
         for number in numbers {
             place.write(&format!("log.{number}"), "x");
             if apart {
-                std::thread::park_timeout(Duration::from_nanos(2 * TICK));
+                std::thread::park_timeout(Duration::from_nanos(2 * FILE_CLOCK_TICK_NANOS));
             }
         }
     }
 
-    fn names(index: &mut Index, place: &Place) -> Vec<String> {
+    fn names(index: &mut DirectoryIndex, place: &TestDirectory) -> Vec<String> {
         let mut siblings = index.rotated(&place.path("log"), Some(Instant::now())).unwrap();
         siblings.order(None);
         siblings.row.iter().map(|it| it.path.extension().unwrap().to_str().unwrap().to_owned()).collect()
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn rotated_files_come_in_the_order_in_which_they_were_made() {
-        let (place, mut index) = (Place::new(), Index::default());
+        let (place, mut index) = (TestDirectory::new(), DirectoryIndex::default());
         place.write("log", "0");
         place.write("log.err", "another");
         numbered(&place, [3, 2, 1], false);
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn names_that_count_up_are_known_by_those_that_were_made_apart() {
-        let (place, mut index) = (Place::new(), Index::default());
+        let (place, mut index) = (TestDirectory::new(), DirectoryIndex::default());
         numbered(&place, [8, 9], true);
         numbered(&place, [10, 11, 12], false);
         assert_eq!(names(&mut index, &place), ["8", "9", "10", "11", "12"]);
@@ -361,34 +361,34 @@ mod tests {
 
     #[test]
     fn a_file_is_found_under_its_new_name_until_it_is_gone() {
-        let place = Place::new();
+        let place = TestDirectory::new();
         let identity = Identity::from(&fs::metadata(place.write("log.3", "3")).unwrap());
-        let mut index = Index::default();
-        let find = |index: &mut Index| {
+        let mut index = DirectoryIndex::default();
+        let find = |index: &mut DirectoryIndex| {
             let since = Instant::now();
             loop {
                 match index.find(&place.path("log"), identity, since) {
-                    Sought::Unclear => index.clear(),
+                    SearchResult::Unclear => index.clear(),
                     sought => return sought,
                 }
             }
         };
-        assert_eq!(find(&mut index), Sought::There(place.path("log.3")));
+        assert_eq!(find(&mut index), SearchResult::Found(place.path("log.3")));
         fs::rename(place.path("log.3"), place.path("moved")).unwrap();
-        assert_eq!(find(&mut index), Sought::There(place.path("moved")));
+        assert_eq!(find(&mut index), SearchResult::Found(place.path("moved")));
         fs::remove_file(place.path("moved")).unwrap();
-        assert_eq!(find(&mut index), Sought::Gone);
+        assert_eq!(find(&mut index), SearchResult::Gone);
     }
 
     #[test]
     fn a_large_directory_is_listed_a_few_times_in_a_turn() {
-        let (place, mut index) = (Place::new(), Index::default());
-        for n in 0..=LARGE {
+        let (place, mut index) = (TestDirectory::new(), DirectoryIndex::default());
+        for n in 0..=LARGE_DIRECTORY_NAMES {
             place.write(&format!("other{n}"), "");
         }
         let path = place.path("log");
         let again = (0..20).filter(|_| index.rotated(&path, Some(Instant::now())).is_some()).count();
-        assert_eq!(again, 1 + usize::try_from(AGAIN).unwrap());
+        assert_eq!(again, 1 + usize::try_from(MAX_RELISTS_PER_PASS).unwrap());
         index.clear();
         assert!(index.rotated(&path, Some(Instant::now())).is_some());
     }

@@ -1,8 +1,8 @@
 //! Which of the files beside a path are done with: those that were made before a moment. So none of a rotation is missed,
 //! however late it is found, and none is read twice.
 
-use super::identity::Identity;
-use super::siblings::{Sibling, TICK};
+use super::fingerprint::Identity;
+use super::siblings::{FILE_CLOCK_TICK_NANOS, Sibling};
 
 /// Files are done with up to this age.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) struct Watermark {
 }
 
 /// Of so many files that were made within one tick it is known.
-const WITHIN_A_TICK: usize = 64;
+const MAX_INODES_PER_TICK: usize = 64;
 
 impl Watermark {
     pub(super) fn new(age: u64, inodes: Vec<u64>) -> Self {
@@ -23,7 +23,7 @@ impl Watermark {
 
     /// What was made since a time is not done with; in nanoseconds since the Unix epoch.
     pub(super) fn at(time: u64) -> Self {
-        Self::new(time.saturating_sub(TICK), Vec::new())
+        Self::new(time.saturating_sub(FILE_CLOCK_TICK_NANOS), Vec::new())
     }
 
     pub(super) fn age(&self) -> u64 {
@@ -44,7 +44,7 @@ impl Watermark {
             (self.age, self.inodes) = (age, vec![identity.inode]);
         } else if age == self.age && !self.inodes.contains(&identity.inode) {
             self.inodes.push(identity.inode);
-            if self.inodes.len() > WITHIN_A_TICK {
+            if self.inodes.len() > MAX_INODES_PER_TICK {
                 self.inodes.remove(0);
             }
         }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn what_is_older_is_done_with_and_of_the_same_tick_what_was_said() {
-        let mut mark = Watermark::at(10 + TICK);
+        let mut mark = Watermark::at(10 + FILE_CLOCK_TICK_NANOS);
         mark.raise_to_all(&[sibling(20, 1), sibling(20, 2), sibling(15, 3)]);
         for (age, inode, done) in [(15, 9, true), (20, 1, true), (20, 2, true), (20, 3, false), (21, 1, false)] {
             assert_eq!(mark.is_done(&sibling(age, inode)), done, "{age} {inode}");

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use crate::event::{Level, Origin, Time};
 
 /// The fields that we ask for, beside those that come with every entry.
-pub(super) const FIELDS: &str = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_COMM,_SYSTEMD_UNIT";
+pub(super) const JOURNAL_FIELDS: &str = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_COMM,_SYSTEMD_UNIT";
 
 /// An entry.
 #[derive(Debug, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct JournalEntry {
     /// Its place in the journal.
     pub(super) cursor: String,
     /// When it came to the journal.
@@ -25,27 +25,27 @@ pub(super) struct Entry {
 }
 
 #[derive(Deserialize)]
-struct Written<'a> {
+struct RawEntry<'a> {
     #[serde(rename = "__CURSOR", borrow)]
     cursor: Cow<'a, str>,
     #[serde(rename = "__REALTIME_TIMESTAMP", borrow)]
     time: Cow<'a, str>,
     #[serde(rename = "MESSAGE", default)]
-    message: Field,
+    message: FieldValue,
     #[serde(rename = "PRIORITY", default)]
-    priority: Field,
+    priority: FieldValue,
     #[serde(rename = "SYSLOG_IDENTIFIER", default)]
-    identifier: Field,
+    identifier: FieldValue,
     #[serde(rename = "_COMM", default)]
-    command: Field,
+    command: FieldValue,
     #[serde(rename = "_SYSTEMD_UNIT", default)]
-    unit: Field,
+    unit: FieldValue,
 }
 
 /// The value of a field.
 #[derive(Deserialize, Default)]
 #[serde(untagged)]
-enum Field {
+enum FieldValue {
     /// It is not there, or was too long to be written.
     #[default]
     None,
@@ -53,16 +53,16 @@ enum Field {
     /// It is no UTF-8, or has control characters in it.
     Bytes(Vec<u8>),
     /// The field is there several times.
-    Several(Vec<Field>),
+    Multiple(Vec<FieldValue>),
 }
 
-impl Field {
+impl FieldValue {
     fn bytes(self) -> Option<Vec<u8>> {
         match self {
             Self::None => None,
             Self::Text(text) => Some(text.into_bytes()),
             Self::Bytes(bytes) => Some(bytes),
-            Self::Several(all) => {
+            Self::Multiple(all) => {
                 let all: Vec<_> = all.into_iter().filter_map(Self::bytes).collect();
                 Some(all.join(&b'\n'))
             }
@@ -78,24 +78,24 @@ impl Field {
 /// What is no entry, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("journalctl wrote what is no entry: {0}")]
-pub(super) struct BadEntry(String);
+pub(super) struct InvalidEntry(String);
 
-impl Entry {
+impl JournalEntry {
     /// Reads a line that journalctl wrote; `None` if it is a remark of its own.
-    pub(super) fn read(line: &[u8]) -> Result<Option<Self>, BadEntry> {
+    pub(super) fn read(line: &[u8]) -> Result<Option<Self>, InvalidEntry> {
         // Where the machine was started anew, even between entries in JSON.
         if line.is_empty() || line.starts_with(b"-- ") {
             return Ok(None);
         }
-        let written: Written<'_> = serde_json::from_slice(line).map_err(|error| BadEntry(error.to_string()))?;
-        let time = written.time.parse().map_err(|_| BadEntry(format!("its time is {:?}", written.time)))?;
+        let written: RawEntry<'_> = serde_json::from_slice(line).map_err(|error| InvalidEntry(error.to_string()))?;
+        let time = written.time.parse().map_err(|_| InvalidEntry(format!("its time is {:?}", written.time)))?;
         let origin = written.identifier.text().or_else(|| written.command.text()).or_else(|| written.unit.text());
         let priority = written.priority.text().and_then(|number| number.parse().ok());
         Ok(Some(Self {
             cursor: written.cursor.into_owned(),
             time: Time(time),
             origin: Origin::from(origin.as_deref().unwrap_or("unknown")),
-            level: priority.and_then(Level::of_number),
+            level: priority.and_then(Level::from_number),
             message: written.message.bytes(),
         }))
     }
@@ -105,15 +105,15 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn read(fields: &str) -> Entry {
+    fn read(fields: &str) -> JournalEntry {
         let line = format!(r#"{{"__CURSOR":"s=1;i=2","__REALTIME_TIMESTAMP":"1763874672123456"{fields}}}"#);
-        Entry::read(line.as_bytes()).unwrap().unwrap()
+        JournalEntry::read(line.as_bytes()).unwrap().unwrap()
     }
 
     #[test]
     fn an_entry_has_its_time_its_level_and_who_wrote_it() {
         let entry = read(r#","MESSAGE":"hello\nthere","PRIORITY":"3","SYSLOG_IDENTIFIER":"sshd","_COMM":"x""#);
-        let expected = Entry {
+        let expected = JournalEntry {
             cursor: "s=1;i=2".into(),
             time: Time(1_763_874_672_123_456),
             origin: "sshd".into(),
@@ -152,9 +152,9 @@ mod tests {
 
     #[test]
     fn a_remark_is_no_entry_and_nonsense_is_told() {
-        assert!(Entry::read(b"-- Boot 1f --").unwrap().is_none());
+        assert!(JournalEntry::read(b"-- Boot 1f --").unwrap().is_none());
         for line in [&b"{"[..], b"x", br#"{"__CURSOR":"a"}"#, br#"{"__CURSOR":"a","__REALTIME_TIMESTAMP":"now"}"#] {
-            Entry::read(line).unwrap_err();
+            JournalEntry::read(line).unwrap_err();
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 
-use crate::config::{JournalSource, Start};
+use crate::config::{JournalSourceConfig, ReadFrom};
 use crate::line::Carry;
 
 use super::entry;
 
 /// Which entries are wanted, as the words of a command.
 #[derive(Debug, Clone)]
-pub(super) struct Query {
+pub(super) struct JournalQuery {
     words: Vec<String>,
     /// That of this machine alone, as a word; none if the machine has no id.
     machine: Option<String>,
@@ -17,23 +17,23 @@ pub(super) struct Query {
 
 /// How far the journal was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum JournalCheckpoint {
     /// Not at all, and all that is in it is wanted.
-    Before,
+    Start,
     /// Up to this entry.
     At {
         cursor: String,
         /// It is one of those that are wanted now; else the configuration was another.
-        ours: bool,
+        same_query: bool,
         /// Whether the next lines are part of a secret that began before them.
         carry: Carry,
     },
 }
 
-impl Query {
+impl JournalQuery {
     /// What picks the entries that `source` is about, of the machine with this id (machine-id(5)).
-    pub(super) fn new(source: &JournalSource, machine: Option<&str>) -> Self {
-        let JournalSource { units, identifiers, priority, kernel, matches, from: _ } = source;
+    pub(super) fn new(source: &JournalSourceConfig, machine: Option<&str>) -> Self {
+        let JournalSourceConfig { units, identifiers, priority, kernel, matches, from: _ } = source;
         let mut words = Vec::new();
         words.extend(units.iter().map(|unit| format!("--unit={unit}")));
         words.extend(identifiers.iter().map(|identifier| format!("--identifier={identifier}")));
@@ -51,16 +51,18 @@ impl Query {
     }
 
     /// Asks for all entries from a place on, also for those to come. The one at the place comes first, if it is there still.
-    pub(super) fn follow(&self, place: &Place) -> Vec<OsString> {
+    pub(super) fn follow(&self, place: &JournalCheckpoint) -> Vec<OsString> {
         match place {
-            Place::Before => self.command(&["--follow", "--no-tail"]),
+            JournalCheckpoint::Start => self.command(&["--follow", "--no-tail"]),
             // Not `--after-cursor`: if its entry is gone, that skips another one.
-            Place::At { cursor, .. } => self.command(&["--follow", "--no-tail", &format!("--cursor={cursor}")]),
+            JournalCheckpoint::At { cursor, .. } => {
+                self.command(&["--follow", "--no-tail", &format!("--cursor={cursor}")])
+            }
         }
     }
 
     fn command(&self, options: &[&str]) -> Vec<OsString> {
-        let fields = format!("--output-fields={}", entry::FIELDS);
+        let fields = format!("--output-fields={}", entry::JOURNAL_FIELDS);
         // All: a field of more than 4096 bytes would be left out. Merge: else who follows gets only what was written since
         // the machine was started; of other machines' journals, which it would add, the match keeps us.
         let fixed = ["journalctl", "--no-pager", "--output=json", "--all", "--merge", &fields];
@@ -70,22 +72,22 @@ impl Query {
     }
 
     /// A place as it is recorded.
-    pub(super) fn written(&self, place: &Place) -> String {
+    pub(super) fn written(&self, place: &JournalCheckpoint) -> String {
         match place {
-            Place::Before => "start".to_owned(),
-            Place::At { cursor, carry: Carry::Nothing, .. } => format!("{:08x} {cursor}", self.mark()),
-            Place::At { cursor, carry, .. } => format!("{:08x} {cursor} {carry}", self.mark()),
+            JournalCheckpoint::Start => "start".to_owned(),
+            JournalCheckpoint::At { cursor, carry: Carry::Nothing, .. } => format!("{:08x} {cursor}", self.mark()),
+            JournalCheckpoint::At { cursor, carry, .. } => format!("{:08x} {cursor} {carry}", self.mark()),
         }
     }
 
     /// The place that was recorded; where nothing was, `None` if the journal is to be read from its end.
-    pub(super) fn read(&self, written: Option<&str>, from: Start) -> Option<Place> {
-        let Some(written) = written else { return (from == Start::Beginning).then_some(Place::Before) };
+    pub(super) fn read(&self, written: Option<&str>, from: ReadFrom) -> Option<JournalCheckpoint> {
+        let Some(written) = written else { return (from == ReadFrom::Beginning).then_some(JournalCheckpoint::Start) };
         let mut words = written.split(' ');
-        let (Some(mark), Some(cursor)) = (words.next(), words.next()) else { return Some(Place::Before) };
+        let (Some(mark), Some(cursor)) = (words.next(), words.next()) else { return Some(JournalCheckpoint::Start) };
         let ours = u32::from_str_radix(mark, 16) == Ok(self.mark());
         let carry = words.next().and_then(|carry| carry.parse().ok()).unwrap_or_default();
-        Some(Place::At { cursor: cursor.to_owned(), ours, carry })
+        Some(JournalCheckpoint::At { cursor: cursor.to_owned(), same_query: ours, carry })
     }
 
     /// Tells it from most others.
@@ -99,14 +101,14 @@ mod tests {
     use super::*;
     use crate::event::Level;
 
-    fn query() -> Query {
-        Query::new(
-            &JournalSource {
+    fn query() -> JournalQuery {
+        JournalQuery::new(
+            &JournalSourceConfig {
                 units: vec!["a.service".into(), "b*".into()],
                 identifiers: vec!["sshd".into()],
                 priority: Some(Level::Warning),
                 matches: vec!["_UID=0".into()],
-                ..JournalSource::default()
+                ..JournalSourceConfig::default()
             },
             Some("7f\n"),
         )
@@ -114,12 +116,12 @@ mod tests {
 
     #[test]
     fn it_is_asked_for_what_is_wanted() {
-        let place = Place::At { cursor: "s=1".into(), ours: true, carry: Carry::Nothing };
+        let place = JournalCheckpoint::At { cursor: "s=1".into(), same_query: true, carry: Carry::Nothing };
         let words: Vec<_> = query().follow(&place).into_iter().map(|word| word.into_string().unwrap()).collect();
         let wanted = "--follow --no-tail --cursor=s=1 --unit=a.service --unit=b* --identifier=sshd --priority=4 _UID=0 \
             _MACHINE_ID=7f";
         assert!(words.join(" ").ends_with(wanted), "{words:?}");
-        let kernel = Query::new(&JournalSource { kernel: true, ..JournalSource::default() }, None);
+        let kernel = JournalQuery::new(&JournalSourceConfig { kernel: true, ..JournalSourceConfig::default() }, None);
         assert_eq!(kernel.newest().last().unwrap(), "_TRANSPORT=kernel");
     }
 
@@ -127,15 +129,25 @@ mod tests {
     fn a_place_is_known_again_and_one_of_another_query_is_told_apart() {
         let block = Carry::Block { column: 2, prefixed: true, lines: 7 };
         for carry in [Carry::Key(3), Carry::Nothing, block, Carry::Value] {
-            let place = Place::At { cursor: "s=1;i=2".into(), ours: true, carry };
+            let place = JournalCheckpoint::At { cursor: "s=1;i=2".into(), same_query: true, carry };
             let written = query().written(&place);
-            assert_eq!(query().read(Some(&written), Start::End), Some(place));
+            assert_eq!(query().read(Some(&written), ReadFrom::End), Some(place));
         }
-        let written = query().written(&Place::At { cursor: "s=1;i=2".into(), ours: true, carry: Carry::Nothing });
-        let other = Query::new(&JournalSource::default(), None).read(Some(&written), Start::End);
-        assert_eq!(other, Some(Place::At { cursor: "s=1;i=2".into(), ours: false, carry: Carry::Nothing }));
-        assert_eq!(query().read(Some(&query().written(&Place::Before)), Start::End), Some(Place::Before));
-        assert_eq!(query().read(None, Start::End), None);
-        assert_eq!(query().read(None, Start::Beginning), Some(Place::Before));
+        let written = query().written(&JournalCheckpoint::At {
+            cursor: "s=1;i=2".into(),
+            same_query: true,
+            carry: Carry::Nothing,
+        });
+        let other = JournalQuery::new(&JournalSourceConfig::default(), None).read(Some(&written), ReadFrom::End);
+        assert_eq!(
+            other,
+            Some(JournalCheckpoint::At { cursor: "s=1;i=2".into(), same_query: false, carry: Carry::Nothing })
+        );
+        assert_eq!(
+            query().read(Some(&query().written(&JournalCheckpoint::Start)), ReadFrom::End),
+            Some(JournalCheckpoint::Start)
+        );
+        assert_eq!(query().read(None, ReadFrom::End), None);
+        assert_eq!(query().read(None, ReadFrom::Beginning), Some(JournalCheckpoint::Start));
     }
 }

@@ -2,7 +2,7 @@
 //! to be different made so, step by step, and then becomes the program.
 //!
 //! What to do comes over the socket that is its standard input, together with the descriptors the program is to have.
-//! The socket goes with the exec, so its end says that the program runs; before it, a [`Failure`] says which step failed.
+//! The socket goes with the exec, so its end says that the program runs; before it, a [`ExecFailure`] says which step failed.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -23,19 +23,19 @@ use rustix::process::{Signal, getegid, geteuid, getppid, ioctl_tiocsctty, set_pa
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use serde::{Deserialize, Serialize};
 
-use crate::descriptors::{close_others, set_limit};
+use crate::descriptors::{close_other_descriptors, set_open_file_limit};
 
-/// Exit code of the child where nothing was executed. It is told nowhere: the [`Failure`] is.
-const NOT_EXECUTED: u8 = 126;
+/// Exit code of the child where nothing was executed. It is told nowhere: the [`ExecFailure`] is.
+const EXIT_NOT_EXECUTED: u8 = 126;
 
 /// Most descriptors that come: standard input, output and error.
-pub(super) const DESCRIPTORS: usize = 3;
+pub(super) const MAX_PASSED_DESCRIPTORS: usize = 3;
 
 /// Variables that are about the daemon and not about the program: with them it would speak to a service manager in the
 /// daemon's name, find directories, sockets and credentials of the daemon's, or take another terminal's size for its own.
 /// All that a service manager sets for a unit (systemd.exec(5), "Environment Variables Set or Propagated by the Service
 /// Manager", up to systemd 258), but for those that are about the user: `PATH`, `LANG`, `HOME` and their like.
-const OF_THE_DAEMON: [&str; 23] = [
+const DAEMON_VARIABLES: [&str; 23] = [
     "CREDENTIALS_DIRECTORY",
     "RUNTIME_DIRECTORY",
     "STATE_DIRECTORY",
@@ -63,11 +63,11 @@ const OF_THE_DAEMON: [&str; 23] = [
 
 /// How the names of further such variables begin; `RTLOGD_TOKEN` is one of them. What a program is to have of `RTLOGD_`, it
 /// gets after these are removed.
-const OF_THE_DAEMON_PREFIXES: [&str; 7] =
+const DAEMON_VARIABLE_PREFIXES: [&str; 7] =
     ["RTLOGD_", "LISTEN_", "WATCHDOG_", "SYSTEMD_", "MEMORY_PRESSURE_", "MONITOR_", "TRIGGER_"];
 
 /// Variables that are about the session of the daemon's user, and not for a program that runs as another.
-const OF_THE_USER: [&str; 8] = [
+const USER_SESSION_VARIABLES: [&str; 8] = [
     "XDG_RUNTIME_DIR",
     "XDG_SESSION_ID",
     "XDG_SEAT",
@@ -78,15 +78,15 @@ const OF_THE_USER: [&str; 8] = [
     "MAIL",
 ];
 
-fn is_of_the_daemon(name: &OsStr) -> bool {
+fn is_daemon_variable(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
-    OF_THE_DAEMON.iter().any(|own| own.as_bytes() == name)
-        || OF_THE_DAEMON_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+    DAEMON_VARIABLES.iter().any(|own| own.as_bytes() == name)
+        || DAEMON_VARIABLE_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
 }
 
 /// What the child is to become.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Task {
+pub(super) struct ExecTask {
     pub(super) argv: Vec<OsString>,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) directory: Option<PathBuf>,
@@ -102,12 +102,12 @@ pub(super) struct Task {
     /// Who starts it: it is not to live longer.
     pub(super) parent: i32,
     /// The signal that it gets when its parent dies.
-    pub(super) death: i32,
+    pub(super) parent_death_signal: i32,
 }
 
 /// The steps, as far as they can fail for reasons that people can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Step {
+pub(super) enum ExecStep {
     /// To take what it was given, to begin a session, to have a terminal.
     Prepare,
     /// To become the user.
@@ -120,15 +120,15 @@ pub(super) enum Step {
 
 /// Why nothing was executed.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Failure {
-    pub(super) step: Step,
+pub(super) struct ExecFailure {
+    pub(super) step: ExecStep,
     /// The system's error number, if it had one.
     pub(super) errno: Option<i32>,
     pub(super) error: String,
 }
 
-impl Failure {
-    fn new(step: Step, error: &io::Error) -> Self {
+impl ExecFailure {
+    fn new(step: ExecStep, error: &io::Error) -> Self {
         Self { step, errno: error.raw_os_error(), error: error.to_string() }
     }
 }
@@ -136,41 +136,41 @@ impl Failure {
 /// Becomes the program; comes back only if that cannot be.
 pub(crate) fn become_child() -> ExitCode {
     let Ok(mut socket) = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3).map(UnixStream::from) else {
-        return ExitCode::from(NOT_EXECUTED);
+        return ExitCode::from(EXIT_NOT_EXECUTED);
     };
     let Err(failure) = prepare(&mut socket);
     let report = serde_json::to_vec(&failure).unwrap_or_default();
     // If who started us is gone, there is nobody to tell.
     socket.write_all(&report).unwrap_or_default();
-    ExitCode::from(NOT_EXECUTED)
+    ExitCode::from(EXIT_NOT_EXECUTED)
 }
 
-fn prepare(socket: &mut UnixStream) -> Result<Infallible, Failure> {
-    let at = |step| move |error: io::Error| Failure::new(step, &error);
-    let (task, descriptors) = receive(socket).map_err(at(Step::Prepare))?;
+fn prepare(socket: &mut UnixStream) -> Result<Infallible, ExecFailure> {
+    let at = |step| move |error: io::Error| ExecFailure::new(step, &error);
+    let (task, descriptors) = receive(socket).map_err(at(ExecStep::Prepare))?;
     if task.session {
-        setsid().map_err(|error| Failure::new(Step::Prepare, &error.into()))?;
+        setsid().map_err(|error| ExecFailure::new(ExecStep::Prepare, &error.into()))?;
     }
-    task.open_files.map_or(Ok(()), set_limit).map_err(at(Step::Prepare))?;
-    take(&task, descriptors).map_err(at(Step::Prepare))?;
+    task.open_files.map_or(Ok(()), set_open_file_limit).map_err(at(ExecStep::Prepare))?;
+    take(&task, descriptors).map_err(at(ExecStep::Prepare))?;
     // Before users are looked up, for which a library may open more.
-    close_others(&[socket.as_raw_fd()]).map_err(at(Step::Prepare))?;
-    let user = task.user.as_deref().map(look_up).transpose().map_err(at(Step::User))?;
+    close_other_descriptors(&[socket.as_raw_fd()]).map_err(at(ExecStep::Prepare))?;
+    let user = task.user.as_deref().map(find_user).transpose().map_err(at(ExecStep::User))?;
     if let Some(user) = &user {
-        switch(user, task.terminal).map_err(at(Step::User))?;
+        switch_user(user, task.terminal).map_err(at(ExecStep::User))?;
     }
     // To become another user takes this back, so it comes after.
-    live_no_longer(&task).map_err(at(Step::Prepare))?;
+    die_with_parent(&task).map_err(at(ExecStep::Prepare))?;
     if let Some(directory) = &task.directory {
-        std::env::set_current_dir(directory).map_err(at(Step::Directory))?;
+        std::env::set_current_dir(directory).map_err(at(ExecStep::Directory))?;
     }
-    Err(Failure::new(Step::Execute, &execute(&task, user.as_ref())))
+    Err(ExecFailure::new(ExecStep::Execute, &execute(&task, user.as_ref())))
 }
 
 /// Reads all that there is until the other side has said everything.
-fn receive(socket: &mut UnixStream) -> io::Result<(Task, Vec<OwnedFd>)> {
+fn receive(socket: &mut UnixStream) -> io::Result<(ExecTask, Vec<OwnedFd>)> {
     let mut text = vec![0; 4096];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PASSED_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     // The descriptors come with the first byte (unix(7)).
     let came = recvmsg(&*socket, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
@@ -185,7 +185,7 @@ fn receive(socket: &mut UnixStream) -> io::Result<(Task, Vec<OwnedFd>)> {
 }
 
 /// Puts the descriptors where the program looks for them.
-fn take(task: &Task, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+fn take(task: &ExecTask, descriptors: Vec<OwnedFd>) -> io::Result<()> {
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or_else(|| io::Error::other("a descriptor is missing"));
     let input = if task.input { next()? } else { File::open("/dev/null")?.into() };
@@ -201,12 +201,12 @@ fn take(task: &Task, descriptors: Vec<OwnedFd>) -> io::Result<()> {
     Ok(())
 }
 
-fn look_up(name: &str) -> io::Result<User> {
+fn find_user(name: &str) -> io::Result<User> {
     User::from_name(name)?.ok_or_else(|| io::Error::other("there is no such user"))
 }
 
 /// Becomes the user, with all groups that the user is in. Whoever is it already needs no right for it.
-fn switch(user: &User, terminal: bool) -> io::Result<()> {
+fn switch_user(user: &User, terminal: bool) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid.as_raw()), Gid::from_raw(user.gid.as_raw()));
     if geteuid() == uid && getegid() == gid {
         return Ok(());
@@ -221,8 +221,8 @@ fn switch(user: &User, terminal: bool) -> io::Result<()> {
     Ok(())
 }
 
-fn live_no_longer(task: &Task) -> io::Result<()> {
-    let signal = Signal::from_named_raw(task.death).unwrap_or(Signal::TERM);
+fn die_with_parent(task: &ExecTask) -> io::Result<()> {
+    let signal = Signal::from_named_raw(task.parent_death_signal).unwrap_or(Signal::TERM);
     set_parent_process_death_signal(Some(signal))?;
     // Should the parent have died just before, no signal comes.
     if getppid().map(|parent| parent.as_raw_nonzero().get()) == Some(task.parent) {
@@ -233,15 +233,15 @@ fn live_no_longer(task: &Task) -> io::Result<()> {
 }
 
 /// Becomes the program.
-fn execute(task: &Task, user: Option<&User>) -> io::Error {
+fn execute(task: &ExecTask, user: Option<&User>) -> io::Error {
     let Some((program, arguments)) = task.argv.split_first() else { return io::ErrorKind::InvalidInput.into() };
     let mut command = Command::new(program);
     command.args(arguments);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_the_daemon(name)) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_daemon_variable(name)) {
         command.env_remove(name);
     }
     if let Some(user) = user {
-        for name in OF_THE_USER {
+        for name in USER_SESSION_VARIABLES {
             command.env_remove(name);
         }
         // As a login would set them (login(1)); what the configuration says comes after.
@@ -258,7 +258,7 @@ mod tests {
     /// What a test's child runs instead of `rtlogd __child`: the program that has the tests has no such command.
     #[test]
     fn is_the_child_of_another_test() {
-        if std::env::var_os(super::super::spawn::IN_TEST).is_some() {
+        if std::env::var_os(super::super::spawn::TEST_CHILD_VARIABLE).is_some() {
             super::become_child();
         }
     }

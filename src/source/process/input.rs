@@ -5,26 +5,26 @@ use std::io;
 
 use tokio::net::unix::pipe::Sender;
 
-use crate::control::{LONGEST_INPUT, Refused};
+use crate::control::{CommandError, MAX_INPUT_SIZE};
 
 use super::pty;
 
 /// Most bytes that wait for a process to read, beside what its pipe or terminal holds: one of the longest inputs.
-const WAITING: usize = LONGEST_INPUT;
+const MAX_WAITING_INPUT: usize = MAX_INPUT_SIZE;
 
 /// A process's standard input, as far as it is ours.
 #[derive(Debug)]
-pub(super) enum Input {
+pub(super) enum ProcessInput {
     /// Nobody may type.
     None,
     /// It is at its end: ended by us, or closed by the process.
     Ended,
-    Open(Keyboard),
+    Open(OpenInput),
 }
 
 /// Standard input that is open.
 #[derive(Debug)]
-pub(super) struct Keyboard {
+pub(super) struct OpenInput {
     to: Sender,
     /// It is a terminal.
     terminal: bool,
@@ -35,20 +35,20 @@ pub(super) struct Keyboard {
     at_line_start: bool,
 }
 
-impl Input {
+impl ProcessInput {
     /// What is written to `to`, the process reads; `terminal` says that it is the master of one.
     pub(super) fn open(to: Sender, terminal: bool) -> Self {
-        Self::Open(Keyboard { to, terminal, waiting: Vec::new(), last: false, at_line_start: true })
+        Self::Open(OpenInput { to, terminal, waiting: Vec::new(), last: false, at_line_start: true })
     }
 
     /// Types `bytes` behind what was typed before.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Refused> {
-        let keyboard = self.keyboard()?;
-        if bytes.len() > LONGEST_INPUT {
-            return Err(Refused::TooLong(bytes.len()));
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
+        let keyboard = self.open_input()?;
+        if bytes.len() > MAX_INPUT_SIZE {
+            return Err(CommandError::TooLong(bytes.len()));
         }
-        if keyboard.waiting.len() + bytes.len() > WAITING {
-            return Err(Refused::Busy);
+        if keyboard.waiting.len() + bytes.len() > MAX_WAITING_INPUT {
+            return Err(CommandError::Busy);
         }
         keyboard.waiting.extend_from_slice(bytes);
         if let Some(last) = bytes.last() {
@@ -58,16 +58,16 @@ impl Input {
     }
 
     /// Ends it behind what was typed. A terminal stays, as for a user who pressed Ctrl-D.
-    pub(super) fn end(&mut self) -> Result<(), Refused> {
-        let keyboard = self.keyboard()?;
+    pub(super) fn end(&mut self) -> Result<(), CommandError> {
+        let keyboard = self.open_input()?;
         if !keyboard.terminal {
             keyboard.last = true;
             return Ok(());
         }
         // Behind a begun line the first one only gives out what there is of it.
         let keys = vec![pty::end_of_input(&keyboard.to); if keyboard.at_line_start { 1 } else { 2 }];
-        if keyboard.waiting.len() + keys.len() > WAITING {
-            return Err(Refused::Busy);
+        if keyboard.waiting.len() + keys.len() > MAX_WAITING_INPUT {
+            return Err(CommandError::Busy);
         }
         keyboard.waiting.extend(keys);
         keyboard.at_line_start = true;
@@ -80,10 +80,10 @@ impl Input {
         pending::<()>().await;
     }
 
-    fn keyboard(&mut self) -> Result<&mut Keyboard, Refused> {
+    fn open_input(&mut self) -> Result<&mut OpenInput, CommandError> {
         match self {
-            Self::None => Err(Refused::NoInput),
-            Self::Ended | Self::Open(Keyboard { last: true, .. }) => Err(Refused::InputEnded),
+            Self::None => Err(CommandError::NoInput),
+            Self::Ended | Self::Open(OpenInput { last: true, .. }) => Err(CommandError::InputEnded),
             Self::Open(keyboard) => Ok(keyboard),
         }
     }
@@ -106,7 +106,7 @@ impl Input {
     }
 }
 
-impl Keyboard {
+impl OpenInput {
     async fn write_some(&mut self) -> io::Result<()> {
         self.to.writable().await?;
         let count = self.to.try_write(&self.waiting);
@@ -128,9 +128,9 @@ mod tests {
     use std::time::Duration;
     use tokio::time::timeout;
 
-    fn pipe() -> (Input, File) {
+    fn pipe() -> (ProcessInput, File) {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        (Input::open(Sender::from_owned_fd(write).unwrap(), false), read.into())
+        (ProcessInput::open(Sender::from_owned_fd(write).unwrap(), false), read.into())
     }
 
     #[tokio::test]
@@ -143,9 +143,9 @@ mod tests {
             taken += piece.len();
             timeout(Duration::from_millis(20), input.write()).await.unwrap_err();
         }
-        assert_eq!(input.push(&piece), Err(Refused::Busy));
-        assert!(taken <= 2 * WAITING + piece.len(), "{taken}");
-        assert_eq!(input.push(&vec![0; LONGEST_INPUT + 1]), Err(Refused::TooLong(LONGEST_INPUT + 1)));
+        assert_eq!(input.push(&piece), Err(CommandError::Busy));
+        assert!(taken <= 2 * MAX_WAITING_INPUT + piece.len(), "{taken}");
+        assert_eq!(input.push(&vec![0; MAX_INPUT_SIZE + 1]), Err(CommandError::TooLong(MAX_INPUT_SIZE + 1)));
         input.end().unwrap();
         let rest = tokio::task::spawn_blocking(move || {
             let mut all = Vec::new();
@@ -158,7 +158,7 @@ mod tests {
         .await
         .map(|rest| assert_eq!(rest.len(), taken))
         .unwrap();
-        assert_eq!(input.push(b"more"), Err(Refused::InputEnded));
+        assert_eq!(input.push(b"more"), Err(CommandError::InputEnded));
     }
 
     #[tokio::test]
@@ -167,7 +167,7 @@ mod tests {
         drop(read);
         input.push(b"hello").unwrap();
         timeout(Duration::from_millis(100), input.write()).await.unwrap_err();
-        assert_eq!(input.push(b"more"), Err(Refused::InputEnded));
-        assert_eq!(Input::None.push(b"more"), Err(Refused::NoInput));
+        assert_eq!(input.push(b"more"), Err(CommandError::InputEnded));
+        assert_eq!(ProcessInput::None.push(b"more"), Err(CommandError::NoInput));
     }
 }

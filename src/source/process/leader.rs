@@ -16,16 +16,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use wait4::try_wait4_pid;
 
-use super::{proc, spawn};
+use super::{procfs, spawn};
 
 /// Between two looks at what ends by itself.
-const AGAIN: Duration = Duration::from_millis(20);
+const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How often what was left behind is looked for at the end: each time, what those left behind whom it killed comes up.
-const ROUNDS: usize = 250;
+const MAX_SWEEP_ROUNDS: usize = 250;
 
 /// What the system may count too much or too little, in bytes, where memory is counted for each processor.
-const INEXACT: u64 = 4 << 20;
+const MEMORY_COUNT_ERROR: u64 = 4 << 20;
 
 /// Those that were started and not waited for yet. A clone is the same set.
 #[derive(Debug, Clone, Default)]
@@ -33,7 +33,7 @@ pub(crate) struct Children(Arc<Mutex<HashSet<Pid>>>);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Exit {
+pub(super) struct LeaderExit {
     /// `None` if somebody else waited for it.
     pub(super) status: Option<ExitStatus>,
     /// Most memory that one process of it held, in bytes, where the system knew: those it waited for count, too.
@@ -49,12 +49,12 @@ impl Children {
     /// Starts it.
     pub(super) fn start(&self, command: &mut Command) -> io::Result<Leader> {
         // What it held before the exec counts for it (getrusage(2)), and that is what we hold.
-        let floor = proc::peak_memory(getpid()).map_or(u64::MAX, |held| held + INEXACT);
+        let floor = procfs::peak_memory(getpid()).map_or(u64::MAX, |held| held + MEMORY_COUNT_ERROR);
         // Locked, so that nobody takes it for one that was left behind.
         let mut set = self.set();
         let pid = spawn::pid_of(&command.spawn()?)?;
         set.insert(pid);
-        Ok(Leader { pid, children: self.clone(), floor })
+        Ok(Leader { pid, children: self.clone(), memory_floor: floor })
     }
 
     /// Adopts what our children leave behind, and waits for it when it ends, for ever.
@@ -66,7 +66,7 @@ impl Children {
         loop {
             while self.reap() {
                 // One that somebody is about to wait for hides those behind it.
-                sleep(AGAIN).await;
+                sleep(SWEEP_INTERVAL).await;
             }
             ended.recv().await;
         }
@@ -79,10 +79,10 @@ impl Children {
             let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
             let Ok(Some(_)) = waitid(rustix::process::WaitId::All, look) else { return false };
             let ours = |pid: &Pid| {
-                proc::stat(*pid).is_some_and(|stat| stat.zombie && stat.parent == getpid().as_raw_nonzero().get())
+                procfs::stat(*pid).is_some_and(|stat| stat.zombie && stat.parent == getpid().as_raw_nonzero().get())
             };
             let mut reaped = 0;
-            for pid in proc::others().filter(ours).filter(|pid| !set.contains(pid)) {
+            for pid in procfs::others().filter(ours).filter(|pid| !set.contains(pid)) {
                 reaped += usize::from(waitpid(Some(pid), WaitOptions::NOHANG).is_ok());
             }
             if reaped == 0 {
@@ -93,12 +93,12 @@ impl Children {
 
     /// Kills what our children left behind, and what that left behind, until nothing is left. For the end.
     pub(crate) async fn sweep(&self) {
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_SWEEP_ROUNDS {
             let left: Vec<Pid> = {
                 let set = self.set();
                 let us = getpid().as_raw_nonzero().get();
-                let ours = |pid: &Pid| proc::stat(*pid).is_some_and(|stat| stat.parent == us && !stat.zombie);
-                let left = proc::others().filter(|pid| !set.contains(pid)).filter(ours);
+                let ours = |pid: &Pid| procfs::stat(*pid).is_some_and(|stat| stat.parent == us && !stat.zombie);
+                let left = procfs::others().filter(|pid| !set.contains(pid)).filter(ours);
                 // Nobody else gets the number of one: only we wait for it, and not while this is locked.
                 left.filter(|pid| kill_process(*pid, Signal::KILL).is_ok()).collect()
             };
@@ -107,7 +107,7 @@ impl Children {
                 return;
             }
             info!(processes:? = left; "killed what left the group of its process");
-            sleep(AGAIN).await;
+            sleep(SWEEP_INTERVAL).await;
         }
         warn!("something that our processes left behind goes on");
     }
@@ -118,7 +118,7 @@ impl Children {
 pub(super) struct Leader {
     pid: Pid,
     children: Children,
-    floor: u64,
+    memory_floor: u64,
 }
 
 impl Leader {
@@ -127,7 +127,7 @@ impl Leader {
     }
 
     /// Waits for its end. May be dropped at any time, and then called again; not again once it was told.
-    pub(super) async fn ended(&self) -> Exit {
+    pub(super) async fn ended(&self) -> LeaderExit {
         // Asked for before the look, so that no end comes between.
         let mut ended = signal(SignalKind::child());
         loop {
@@ -136,30 +136,30 @@ impl Leader {
             }
             match &mut ended {
                 Ok(ended) => drop(ended.recv().await),
-                Err(_) => sleep(AGAIN).await,
+                Err(_) => sleep(SWEEP_INTERVAL).await,
             }
         }
     }
 
     /// Waits for one that was killed just now. Blocks.
-    pub(super) fn was_killed(self) {
+    pub(super) fn wait_killed(self) {
         // If there is nothing to wait for, it is over.
         waitpid(Some(self.pid), WaitOptions::empty()).map(drop).unwrap_or_default();
     }
 
-    fn look(&self) -> Option<Exit> {
+    fn look(&self) -> Option<LeaderExit> {
         let mut set = self.children.set();
         match try_wait4_pid(self.pid.as_raw_nonzero().get().cast_unsigned()) {
             Ok(None) => None,
             Ok(Some(end)) => {
                 set.remove(&self.pid);
-                let memory = Some(end.rusage.maxrss).filter(|memory| *memory > self.floor);
-                Some(Exit { status: Some(end.status), memory })
+                let memory = Some(end.rusage.maxrss).filter(|memory| *memory > self.memory_floor);
+                Some(LeaderExit { status: Some(end.status), memory })
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
             Err(_) => {
                 set.remove(&self.pid);
-                Some(Exit::default())
+                Some(LeaderExit::default())
             }
         }
     }

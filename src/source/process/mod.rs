@@ -1,6 +1,6 @@
 //! A child process: what it writes to its two pipes or its terminal are lines, and how it ended is an end event.
 //!
-//! Knows nothing of restarts: a [`Run`] is one run, from its start until nothing more of it can come.
+//! Knows nothing of restarts: a [`ProcessRun`] is one run, from its start until nothing more of it can come.
 
 mod child;
 mod spawn;
@@ -9,16 +9,16 @@ mod pipes;
 mod pty;
 mod input;
 mod stop;
-mod known;
-mod proc;
-mod tool;
+mod run_record;
+mod procfs;
+mod helper;
 
 pub(crate) use child::become_child;
-pub(super) use known::Known;
+pub(super) use helper::Helper;
 pub(crate) use leader::Children;
 pub(crate) use pipes::Tee;
+pub(super) use run_record::RunRecord;
 pub(crate) use stop::signal_number;
-pub(super) use tool::Tool;
 
 use std::future::pending;
 use std::mem;
@@ -30,69 +30,69 @@ use rustix::process::Signal;
 use tokio::select;
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{ProcessSource, Stop, Stream, TerminalSize};
-use crate::control::{Command, Refused, Reply};
+use crate::config::{ProcessSourceConfig, Stop, Stream, TerminalSize};
+use crate::control::{Command, CommandError, CommandReply};
 use crate::event::{EndCause, RunEnd, SourceState};
 use crate::stream::Batch;
 
-use super::{Now, Options, SourceError, until};
-use input::Input;
-use leader::{Exit, Leader};
-use pipes::{HeldBack, Pipes, Read};
-use stop::Group;
+use super::{ClockReading, SourceError, SourceOptions, until};
+use input::ProcessInput;
+use leader::{Leader, LeaderExit};
+use pipes::{HeldBack, PipeRead, Pipes};
+use stop::ProcessGroup;
 
 /// After the process ended, its pipes are read until nothing came for this long: what it started may still write.
-const QUIET: Duration = Duration::from_millis(300);
+const DRAIN_QUIET_TIME: Duration = Duration::from_millis(300);
 
 /// But for no longer than this in all: a daemon that it left behind may write for ever.
-const DRAIN: Duration = Duration::from_secs(5);
+const MAX_DRAIN_WAIT: Duration = Duration::from_secs(5);
 
 /// While those of a group have time to end, they are looked after this often.
-const AGAIN: Duration = Duration::from_millis(100);
+const GROUP_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A process that wrote nothing at all for this long may hold its output back: people are told, once a run.
-const SILENCE: Duration = Duration::from_mins(1);
+const SILENCE_NOTE_AFTER: Duration = Duration::from_mins(1);
 
 /// The same where what it wrote ends as only a full buffer does.
-const BLOCK_SILENCE: Duration = Duration::from_secs(10);
+const BLOCK_SILENCE_NOTE_AFTER: Duration = Duration::from_secs(10);
 
 /// How much memory it holds is looked at after this time, then after twice as long, and so on.
-const FIRST_LOOK: Duration = Duration::from_millis(50);
+const MIN_MEMORY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// But at least this often.
-const LOOK: Duration = Duration::from_secs(10);
+const MAX_MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// One run of a process.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct ProcessRun {
     stream: String,
     started: Instant,
     leader: Leader,
-    known: Known,
-    group: Group,
+    known: RunRecord,
+    group: ProcessGroup,
     /// Nobody is shown what it writes as it is.
-    redacts: bool,
+    is_redacted: bool,
     pipes: Pipes,
-    input: Input,
+    input: ProcessInput,
     stop: Stop,
     /// Why it was asked to end, and when it is killed.
     stopping: Option<(EndCause, Instant)>,
     /// Whether those that left the group are ended, too.
-    sweeps: bool,
+    ends_escaped: bool,
     /// The most memory it was seen to hold, in bytes, and when to look again.
     memory: (Option<u64>, Instant),
     /// When it wrote last; `None` once it was said that it is silent.
-    wrote: Option<Instant>,
-    phase: Phase,
+    last_output: Option<Instant>,
+    phase: RunPhase,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum RunPhase {
     Running,
     /// The process ended; its pipes are read until `quiet`, at most until `last`.
     Draining {
         end: RunEnd,
-        quiet: Instant,
+        quiet_until: Instant,
         last: Instant,
         killed: bool,
     },
@@ -100,32 +100,33 @@ enum Phase {
 }
 
 /// What a running process woke us for.
-enum Woke {
-    Read(Read),
-    Exit(Exit),
+enum RunEvent {
+    Read(PipeRead),
+    Exit(LeaderExit),
     Kill,
-    Look,
+    Memory,
     Silent,
 }
 
-impl Run {
+impl ProcessRun {
     /// Starts it, as run `number`. Do not drop it before it is done.
     pub(super) async fn start(
         spec: &Stream,
-        source: &ProcessSource,
-        options: &Options,
+        source: &ProcessSourceConfig,
+        options: &SourceOptions,
         number: u64,
     ) -> Result<Self, SourceError> {
         let stream = spec.name.to_string();
         let mark = spawn::mark(&stream, number);
-        let spawn::Started { leader, ends, input, descriptors } = spawn::spawn(&stream, source, options, &mark).await?;
+        let spawn::StartedProgram { leader, ends, input, descriptors } =
+            spawn::spawn(&stream, source, options, &mark).await?;
         let pid = leader.pid();
-        let began = proc::stat(pid).map_or(0, |stat| stat.started);
+        let began = procfs::stat(pid).map_or(0, |stat| stat.started);
         let now = Instant::now();
         Ok(Self {
             stream,
             started: now,
-            known: Known {
+            known: RunRecord {
                 run: number,
                 pid: pid.as_raw_nonzero().get(),
                 started: began,
@@ -134,17 +135,17 @@ impl Run {
                 descriptors,
                 half: <[String; 2]>::default(),
             },
-            group: Group::new(pid, !options.same_group),
+            group: ProcessGroup::new(pid, !options.same_group),
             leader,
-            redacts: spec.redact.is_some(),
+            is_redacted: spec.redact.is_some(),
             pipes: Pipes::new(spec, ends),
             input,
             stop: source.stop.clone(),
             stopping: None,
-            sweeps: !options.closes,
-            memory: (None, now + FIRST_LOOK),
-            wrote: Some(now),
-            phase: Phase::Running,
+            ends_escaped: !options.end_stream,
+            memory: (None, now + MIN_MEMORY_INTERVAL),
+            last_output: Some(now),
+            phase: RunPhase::Running,
         })
     }
 
@@ -154,18 +155,18 @@ impl Run {
     }
 
     /// What is known of it now.
-    pub(super) fn known(&self) -> Known {
-        let half = [0, 1].map(|lane| known::half(self.pipes.half(lane)));
-        Known { half, ended: matches!(self.phase, Phase::Ended), ..self.known.clone() }
+    pub(super) fn known(&self) -> RunRecord {
+        let half = [0, 1].map(|lane| run_record::half(self.pipes.half(lane)));
+        RunRecord { half, ended: matches!(self.phase, RunPhase::Ended), ..self.known.clone() }
     }
 
     /// Adds what comes next to `batch`; the end of the run, once nothing more can come. May be dropped at any time.
     pub(super) async fn next(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<RunEnd> {
         loop {
             let done = match self.phase {
-                Phase::Running => self.running(tee, batch).await,
-                Phase::Draining { .. } => self.draining(tee, batch).await,
-                Phase::Ended => pending().await,
+                RunPhase::Running => self.poll_running(tee, batch).await,
+                RunPhase::Draining { .. } => self.poll_draining(tee, batch).await,
+                RunPhase::Ended => pending().await,
             };
             if let Some(done) = done {
                 return done;
@@ -174,30 +175,30 @@ impl Run {
     }
 
     /// One wake while it runs. `Some` if there is something to tell.
-    async fn running(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
+    async fn poll_running(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
         let open = !self.pipes.is_ended();
         let kill = self.stopping.map(|(_, kill)| kill);
-        let silent = self.silent_at();
+        let silent = self.silence_due();
         let woke = select! {
-            read = self.pipes.read(tee, batch), if open => Woke::Read(read),
-            exit = self.leader.ended() => Woke::Exit(exit),
+            read = self.pipes.read(tee, batch), if open => RunEvent::Read(read),
+            exit = self.leader.ended() => RunEvent::Exit(exit),
             () = self.input.write() => return None,
-            () = until(kill) => Woke::Kill,
-            () = sleep_until(self.memory.1) => Woke::Look,
-            () = until(silent) => Woke::Silent,
+            () = until(kill) => RunEvent::Kill,
+            () = sleep_until(self.memory.1) => RunEvent::Memory,
+            () = until(silent) => RunEvent::Silent,
         };
         match woke {
-            Woke::Read(read) => {
-                if read == Read::Bytes && self.wrote.is_some() {
-                    self.wrote = Some(Instant::now());
+            RunEvent::Read(read) => {
+                if read == PipeRead::Bytes && self.last_output.is_some() {
+                    self.last_output = Some(Instant::now());
                 }
                 return Some(None);
             }
-            Woke::Exit(exit) => self.drain(exit),
-            Woke::Kill => self.kill(),
-            Woke::Look => self.look(),
-            Woke::Silent => {
-                self.say_silent(batch);
+            RunEvent::Exit(exit) => self.begin_draining(exit),
+            RunEvent::Kill => self.kill(),
+            RunEvent::Memory => self.look(),
+            RunEvent::Silent => {
+                self.note_silence(batch);
                 return Some(None);
             }
         }
@@ -205,27 +206,27 @@ impl Run {
     }
 
     /// One wake after the process ended. `Some` if there is something to tell.
-    async fn draining(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
+    async fn poll_draining(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
         let open = !self.pipes.is_ended();
         let patient = self.stopping.is_none() && tee.is_some();
-        let Phase::Draining { quiet, last, .. } = &mut self.phase else { return None };
+        let RunPhase::Draining { quiet_until: quiet, last, .. } = &mut self.phase else { return None };
         // What is passed on waits for its reader, as long as nobody wants an end.
         let waits = tee.as_ref().is_some_and(Tee::waits);
         let last = Some(*last).filter(|_| !patient);
         let rest = Some(*quiet).filter(|_| !(patient && waits));
         let read = select! {
             biased;
-            () = until(last) => Read::End,
+            () = until(last) => PipeRead::End,
             read = self.pipes.read(tee, batch), if open => read,
-            () = until(rest) => Read::End,
+            () = until(rest) => PipeRead::End,
         };
         match read {
-            Read::Bytes => {
-                *quiet = Instant::now() + QUIET;
+            PipeRead::Bytes => {
+                *quiet = Instant::now() + DRAIN_QUIET_TIME;
                 Some(None)
             }
-            Read::Shown => Some(None),
-            Read::End => self.over(batch).map(Some),
+            PipeRead::OpenLineDue => Some(None),
+            PipeRead::End => self.over(batch).map(Some),
         }
     }
 
@@ -249,83 +250,83 @@ impl Run {
     }
 
     /// Carries out what concerns the running process alone.
-    pub(super) fn command(&mut self, command: Command) -> Result<Reply, Refused> {
-        if !matches!(self.phase, Phase::Running) {
-            return Err(Refused::NotRunning);
+    pub(super) fn command(&mut self, command: Command) -> Result<CommandReply, CommandError> {
+        if !matches!(self.phase, RunPhase::Running) {
+            return Err(CommandError::NotRunning);
         }
         match command {
             Command::Input(bytes) => self.input.push(&bytes)?,
             Command::EndOfInput => self.input.end()?,
             Command::Signal(number) => {
-                let signal = Signal::from_named_raw(number).ok_or(Refused::NoSignal(number))?;
+                let signal = Signal::from_named_raw(number).ok_or(CommandError::NoSignal(number))?;
                 info!(stream = self.stream.as_str(), signal = stop::name(number).as_str(); "signal");
                 self.signal(signal);
             }
             Command::Pause => self.signal(Signal::STOP),
             Command::Resume => self.signal(Signal::CONT),
             Command::Resize { rows, columns } => {
-                let terminal = self.pipes.terminal().ok_or(Refused::NoPty)?;
+                let terminal = self.pipes.terminal().ok_or(CommandError::NoPty)?;
                 pty::resize(terminal, TerminalSize { columns, rows })
-                    .map_err(|error| Refused::Failed(format!("the terminal cannot have this size: {error}")))?;
+                    .map_err(|error| CommandError::Failed(format!("the terminal cannot have this size: {error}")))?;
             }
-            Command::Attach if self.redacts => return Err(Refused::Redacted),
-            Command::Push(_) => return Err(Refused::NotPushed),
-            Command::Attach => return self.pipes.attach().map(Reply::Attached).ok_or(Refused::NoPty),
+            Command::Attach if self.is_redacted => return Err(CommandError::Redacted),
+            Command::Push(_) => return Err(CommandError::NotAPushStream),
+            Command::Attach => return self.pipes.attach().map(CommandReply::Attached).ok_or(CommandError::NoPty),
             Command::Start | Command::Stop | Command::Restart => {
-                return Err(Refused::Failed("only who keeps the process can do that".to_owned()));
+                return Err(CommandError::Failed("only who keeps the process can do that".to_owned()));
             }
         }
-        Ok(Reply::Done)
+        Ok(CommandReply::Done)
     }
 
     fn kill(&mut self) {
         self.signal_all(Signal::KILL);
         if let Some((_, kill)) = &mut self.stopping {
             // Should it not be enough, again later.
-            *kill = Instant::now() + DRAIN;
+            *kill = Instant::now() + MAX_DRAIN_WAIT;
         }
     }
 
     /// Sends `signal` to the group and to those that left it; whether there was anybody.
     fn signal_all(&self, signal: Signal) -> bool {
-        let escaped = if self.sweeps { self.known.signal_escaped(signal) } else { 0 };
+        let escaped = if self.ends_escaped { self.known.signal_escaped(signal) } else { 0 };
         self.group.signal(signal) || escaped > 0
     }
 
     /// Whether anybody of the group, or of those that left it, is left.
     fn is_alive(&self) -> bool {
-        self.group.is_alive() || (self.sweeps && !self.known.alive().is_empty())
+        self.group.is_alive() || (self.ends_escaped && !self.known.alive().is_empty())
     }
 
     /// Looks how much memory it holds: when it has ended, nobody can tell any more.
     fn look(&mut self) {
-        self.memory.0 = self.memory.0.max(proc::peak_memory(self.leader.pid()));
+        self.memory.0 = self.memory.0.max(procfs::peak_memory(self.leader.pid()));
         let now = Instant::now();
-        self.memory.1 = now + now.duration_since(self.started).clamp(FIRST_LOOK, LOOK);
+        self.memory.1 = now + now.duration_since(self.started).clamp(MIN_MEMORY_INTERVAL, MAX_MEMORY_INTERVAL);
     }
 
     /// When to say that it is silent.
-    fn silent_at(&self) -> Option<Instant> {
-        let wrote = self.wrote.filter(|_| self.stopping.is_none())?;
+    fn silence_due(&self) -> Option<Instant> {
+        let wrote = self.last_output.filter(|_| self.stopping.is_none())?;
         Some(match self.pipes.looks_held_back()? {
-            HeldBack::All => wrote + SILENCE,
-            HeldBack::Rest => wrote + BLOCK_SILENCE,
+            HeldBack::All => wrote + SILENCE_NOTE_AFTER,
+            HeldBack::PartialBlock => wrote + BLOCK_SILENCE_NOTE_AFTER,
         })
     }
 
-    fn say_silent(&mut self, batch: &mut Batch) {
-        self.wrote = None;
+    fn note_silence(&mut self, batch: &mut Batch) {
+        self.last_output = None;
         let note = "no output for a while; most programs write into a pipe in blocks: if there should be some, give it \
             a terminal with `pty: true`, or start it with `stdbuf -oL`";
         warn!(stream = self.stream.as_str(), run = self.known.run, pid = self.known.pid; "{note}");
         let state = SourceState::Running { run: self.known.run, pid: Some(self.pid()), note: Some(note.to_owned()) };
-        batch.state(Now::read().time, state);
+        batch.state(ClockReading::read().time, state);
     }
 
     /// The process ended.
-    fn drain(&mut self, exit: Exit) {
+    fn begin_draining(&mut self, exit: LeaderExit) {
         self.group.leader_ended();
-        self.input = Input::Ended;
+        self.input = ProcessInput::Ended;
         let now = Instant::now();
         let code = exit.status.and_then(|status| status.code());
         let signal = exit.status.and_then(|status| status.signal());
@@ -342,7 +343,8 @@ impl Run {
             peak_memory: exit.memory.max(self.memory.0),
             cause,
         };
-        self.phase = Phase::Draining { end, quiet: now + QUIET, last: now + DRAIN, killed: false };
+        self.phase =
+            RunPhase::Draining { end, quiet_until: now + DRAIN_QUIET_TIME, last: now + MAX_DRAIN_WAIT, killed: false };
     }
 
     /// The pipes are at their end, or their time is over: the end of the run, if nothing is left of it.
@@ -350,31 +352,31 @@ impl Run {
         let now = Instant::now();
         let waits = self.stopping.is_some_and(|(_, kill)| now < kill) && self.is_alive();
         let killed = match &mut self.phase {
-            Phase::Draining { killed, .. } if !waits => mem::replace(killed, true),
+            RunPhase::Draining { killed, .. } if !waits => mem::replace(killed, true),
             _ => false,
         };
         let kills = !waits && !killed && self.signal_all(Signal::KILL) && !self.pipes.is_ended();
-        let Phase::Draining { end, quiet, last, .. } = &mut self.phase else { return None };
+        let RunPhase::Draining { end, quiet_until: quiet, last, .. } = &mut self.phase else { return None };
         if let Some((_, kill)) = self.stopping.filter(|_| waits) {
             // All of the run were asked to end, and have as long for it as the process itself.
-            (*quiet, *last) = ((now + AGAIN).min(kill), (now + AGAIN).min(kill));
+            (*quiet, *last) = ((now + GROUP_POLL_INTERVAL).min(kill), (now + GROUP_POLL_INTERVAL).min(kill));
             return None;
         }
         if kills {
-            (*quiet, *last) = (now + QUIET, now + QUIET);
+            (*quiet, *last) = (now + DRAIN_QUIET_TIME, now + DRAIN_QUIET_TIME);
             return None;
         }
         let end = end.clone();
         self.pipes.finish(batch);
-        self.phase = Phase::Ended;
+        self.phase = RunPhase::Ended;
         Some(end)
     }
 }
 
-impl Drop for Run {
+impl Drop for ProcessRun {
     /// What was not waited for is killed: nothing may go on that nobody reads.
     fn drop(&mut self) {
-        if !matches!(self.phase, Phase::Ended) {
+        if !matches!(self.phase, RunPhase::Ended) {
             self.signal_all(Signal::KILL);
         }
     }
@@ -383,7 +385,7 @@ impl Drop for Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::bench::{Bench, Place, numbered, process, shell};
+    use crate::source::testing::{SourceHarness, TestDirectory, numbered_lines, process, shell};
     use tokio::io::AsyncReadExt;
     use tokio::sync::mpsc;
     use tokio::time::timeout;
@@ -396,7 +398,7 @@ mod tests {
     #[tokio::test]
     async fn both_pipes_the_last_half_line_and_the_exit_code_come() {
         let script = "echo one; echo two >&2; printf three; printf four >&2; exit 3";
-        let (events, end) = Bench::once(shell(script), Options::default()).rest().await;
+        let (events, end) = SourceHarness::once(shell(script), SourceOptions::default()).rest().await;
         assert_eq!(texts(&events, "stdout"), "one|three");
         assert_eq!(texts(&events, "stderr"), "two|four");
         assert_eq!((&events[0]["state"], &events[0]["run"]), (&"running".into(), &1.into()));
@@ -410,9 +412,10 @@ mod tests {
 
     #[tokio::test]
     async fn no_shell_sees_the_arguments_and_standard_input_is_empty() {
-        let (events, _) = Bench::once(process(&["echo", "$HOME", "a  b", "*"]), Options::default()).rest().await;
+        let (events, _) =
+            SourceHarness::once(process(&["echo", "$HOME", "a  b", "*"]), SourceOptions::default()).rest().await;
         assert_eq!(texts(&events, "stdout"), "$HOME a  b *");
-        let (events, _) = Bench::once(process(&["cat"]), Options::default()).rest().await;
+        let (events, _) = SourceHarness::once(process(&["cat"]), SourceOptions::default()).rest().await;
         assert_eq!(texts(&events, "stdout"), "");
     }
 
@@ -421,26 +424,26 @@ mod tests {
         let mut source = shell("echo $GREETING; echo $PATH; pwd");
         source.environment.insert("GREETING".to_owned(), "hello".to_owned());
         source.directory = Some("/usr".into());
-        let (events, _) = Bench::once(source, Options::default()).rest().await;
+        let (events, _) = SourceHarness::once(source, SourceOptions::default()).rest().await;
         assert_eq!(texts(&events, "stdout"), format!("hello|{}|/usr", std::env::var("PATH").unwrap()));
     }
 
     #[tokio::test]
     async fn what_cannot_be_started_is_named() {
-        let (events, end) = Bench::once(process(&["no-such-program"]), Options::default()).rest().await;
+        let (events, end) = SourceHarness::once(process(&["no-such-program"]), SourceOptions::default()).rest().await;
         let reason = "cannot start \"no-such-program\": No such file or directory (os error 2)";
         assert_eq!((&events[0]["state"], &events[0]["reason"]), (&"stopped".into(), &reason.into()));
         assert_eq!(end.unwrap_err().io().kind(), std::io::ErrorKind::NotFound);
         let mut source = process(&["true"]);
         source.directory = Some("/no/such".into());
-        let (events, _) = Bench::once(source, Options::default()).rest().await;
+        let (events, _) = SourceHarness::once(source, SourceOptions::default()).rest().await;
         let reason = "cannot start \"true\" in the directory \"/no/such\": No such file or directory (os error 2)";
         assert_eq!(events[0]["reason"], reason);
     }
 
     #[tokio::test]
     async fn a_signal_from_outside_is_named() {
-        let (events, _) = Bench::once(shell("kill -SEGV $$"), Options::default()).rest().await;
+        let (events, _) = SourceHarness::once(shell("kill -SEGV $$"), SourceOptions::default()).rest().await;
         let end = events.iter().find(|event| event["kind"] == "end").unwrap();
         assert_eq!((&end["signal"], &end["cause"]), (&"SEGV".into(), &"signalled".into()));
         assert_eq!(end.get("code"), None);
@@ -449,18 +452,18 @@ mod tests {
     #[tokio::test]
     async fn a_megabyte_on_standard_error_comes_whole_and_in_pieces() {
         let script = "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo done";
-        let (events, _) = Bench::once(shell(script), Options::default()).rest().await;
+        let (events, _) = SourceHarness::once(shell(script), SourceOptions::default()).rest().await;
         assert_eq!(texts(&events, "stderr").replace('|', "").len(), 1_000_000);
         assert_eq!(texts(&events, "stdout"), "done");
     }
 
     #[tokio::test]
     async fn an_unfinished_line_is_shown_and_taken_back() {
-        let place = Place::new();
+        let place = TestDirectory::new();
         let fifo = place.path("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         let script = format!("printf 'one t'; cat {fifo:?}; exec sleep 60");
-        let mut bench = Bench::once(shell(&script), Options::default());
+        let mut bench = SourceHarness::once(shell(&script), SourceOptions::default());
         bench.shown(Some("one t")).await;
         std::fs::write(&fifo, "wo\n").unwrap();
         assert_eq!(bench.line().await, "one two");
@@ -470,10 +473,10 @@ mod tests {
     #[tokio::test]
     async fn a_redrawn_line_is_shown_as_it_is_now_and_kept_once() {
         let script = "for i in 1 2 3 4 5 6 7 8; do printf '\\r%s0%%' $i; sleep 0.1; done; echo";
-        let mut bench = Bench::once(shell(script), Options::default());
+        let mut bench = SourceHarness::once(shell(script), SourceOptions::default());
         let mut seen = Vec::new();
         while seen.last().is_none_or(|text| text != "80%") && seen.len() < 5 {
-            bench.shown_anew().await;
+            bench.wait_for_new_open_line().await;
             seen.push(String::from_utf8(bench.open.clone().unwrap().text).unwrap());
         }
         assert!(seen.windows(2).all(|two| two[0] < two[1]), "{seen:?}");
@@ -482,7 +485,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_grandchild_that_holds_the_pipe_is_read_for_a_while_and_killed() {
-        let mut bench = Bench::once(shell("(sleep 0.1; echo late; exec sleep 1000) & echo $!"), Options::default());
+        let mut bench =
+            SourceHarness::once(shell("(sleep 0.1; echo late; exec sleep 1000) & echo $!"), SourceOptions::default());
         let pid = bench.line().await.parse().unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         let (events, end) = timeout(Duration::from_secs(10), bench.rest()).await.unwrap();
@@ -506,7 +510,7 @@ mod tests {
     #[tokio::test]
     async fn stopping_asks_the_whole_group_and_waits_for_the_last_words() {
         let script = "trap 'echo bye; exit 0' TERM; sleep 1000 & echo $!; wait";
-        let mut bench = Bench::process(shell(script));
+        let mut bench = SourceHarness::process(shell(script));
         let pid = rustix::process::Pid::from_raw(bench.line().await.parse().unwrap()).unwrap();
         bench.stop();
         let (events, end) = bench.rest().await;
@@ -521,7 +525,7 @@ mod tests {
     async fn who_does_not_listen_is_killed_after_the_grace() {
         let mut source = shell("trap '' TERM; echo deaf; while true; do sleep 0.05; done");
         source.stop.grace = Duration::from_millis(300);
-        let mut bench = Bench::process(source);
+        let mut bench = SourceHarness::process(source);
         bench.line().await;
         bench.stop();
         let (events, end) = timeout(Duration::from_secs(10), bench.rest()).await.unwrap();
@@ -532,9 +536,11 @@ mod tests {
     #[tokio::test]
     async fn a_signal_is_passed_on() {
         let (send, signals) = mpsc::channel(1);
-        let options = Options { signals: Some(signals), ..Options::default() };
-        let mut bench =
-            Bench::once(shell("trap 'echo got; exit 7' USR1; echo ready; while true; do sleep 0.05; done"), options);
+        let options = SourceOptions { signals: Some(signals), ..SourceOptions::default() };
+        let mut bench = SourceHarness::once(
+            shell("trap 'echo got; exit 7' USR1; echo ready; while true; do sleep 0.05; done"),
+            options,
+        );
         bench.line().await;
         send.send(Signal::USR1).await.unwrap();
         // The shell may say first that its `sleep` was told, too.
@@ -546,14 +552,14 @@ mod tests {
     async fn what_is_passed_on_is_unchanged_and_waits_for_its_reader() {
         let (out, mut seen) = tokio::io::duplex(1000);
         let (err, mut seen_err) = tokio::io::duplex(1000);
-        let options = Options { tee: Some(Tee::new(out, err)), ..Options::default() };
-        let bench = Bench::once(shell("seq 1 20000; printf 'a\\rb\\r\\n\\0'; printf oops >&2"), options);
+        let options = SourceOptions { tee: Some(Tee::new(out, err)), ..SourceOptions::default() };
+        let bench = SourceHarness::once(shell("seq 1 20000; printf 'a\\rb\\r\\n\\0'; printf oops >&2"), options);
         let end = tokio::spawn(bench.rest());
         // Longer than a process without a tee would be read after its end.
-        tokio::time::sleep(QUIET * 2).await;
+        tokio::time::sleep(DRAIN_QUIET_TIME * 2).await;
         let (mut all, mut all_err) = (Vec::new(), Vec::new());
         tokio::try_join!(seen.read_to_end(&mut all), seen_err.read_to_end(&mut all_err)).unwrap();
-        let numbers = numbered("", 1..=20000);
+        let numbers = numbered_lines("", 1..=20000);
         assert_eq!(all, [numbers.as_bytes(), b"a\rb\r\n\0"].concat());
         assert_eq!(all_err, b"oops");
         let (events, end) = end.await.unwrap();
@@ -564,9 +570,9 @@ mod tests {
     #[tokio::test]
     async fn when_nobody_reads_us_any_more_the_process_is_told() {
         let (out, seen) = tokio::io::duplex(1000);
-        let options = Options { tee: Some(Tee::new(out, tokio::io::sink())), ..Options::default() };
+        let options = SourceOptions { tee: Some(Tee::new(out, tokio::io::sink())), ..SourceOptions::default() };
         drop(seen);
-        let (_, end) = Bench::once(process(&["yes"]), options).rest().await;
+        let (_, end) = SourceHarness::once(process(&["yes"]), options).rest().await;
         assert_eq!(end.unwrap().unwrap().signal.as_deref(), Some("PIPE"));
     }
 
@@ -574,7 +580,7 @@ mod tests {
     async fn who_seems_to_hold_output_back_is_told_of_once() {
         // One block as the C library writes it, with half a line at its end.
         let block = "x".repeat(4096);
-        let mut bench = Bench::process(shell(&format!("printf {block}; exec sleep 1000")));
+        let mut bench = SourceHarness::process(shell(&format!("printf {block}; exec sleep 1000")));
         bench.shown(Some(&block)).await;
         // Time goes on by itself as long as there is nothing else to do.
         tokio::time::pause();
@@ -582,18 +588,18 @@ mod tests {
         assert!(state["note"].is_null(), "{state}");
         let note = bench.state("running").await["note"].to_string();
         assert!(note.contains("`pty: true`"), "{note}");
-        tokio::time::advance(10 * SILENCE).await;
+        tokio::time::advance(10 * SILENCE_NOTE_AFTER).await;
         tokio::time::resume();
         bench.stop();
         let (events, _) = bench.rest().await;
         assert!(events.iter().all(|event| event["note"].is_null()), "{events:#?}");
     }
 
-    fn known_in(place: &str) -> Known {
-        Known::read(place).unwrap()
+    fn known_in(place: &str) -> RunRecord {
+        RunRecord::read(place).unwrap()
     }
 
-    fn on_terminal(mut source: ProcessSource, input: bool) -> ProcessSource {
+    fn on_terminal(mut source: ProcessSourceConfig, input: bool) -> ProcessSourceConfig {
         (source.pty, source.input) = (Some(TerminalSize { columns: 77, rows: 11 }), input);
         source
     }
@@ -605,7 +611,8 @@ mod tests {
     #[tokio::test]
     async fn on_a_terminal_it_has_a_size_and_a_kind_and_one_output() {
         let script = "test -t 1 && test -t 2 && ! test -t 0 && tty >/dev/tty; stty size </dev/tty; echo $TERM; echo err >&2; cat";
-        let (events, end) = Bench::once(on_terminal(shell(script), false), Options::default()).rest().await;
+        let (events, end) =
+            SourceHarness::once(on_terminal(shell(script), false), SourceOptions::default()).rest().await;
         assert_eq!(texts(&events, "stdout"), "not a tty|11 77|xterm-256color|err");
         assert_eq!(texts(&events, "stderr"), "");
         assert_eq!(end.unwrap().unwrap().code, Some(0));
@@ -615,9 +622,9 @@ mod tests {
     async fn who_types_on_a_terminal_sees_the_answer_and_its_size_can_change() {
         let script =
             "trap 'stty size' WINCH; printf 'name: '; read name; echo hello $name; cat; echo over; sleep 0.01; read x";
-        let mut bench = Bench::once(on_terminal(shell(script), true), Options::default());
+        let mut bench = SourceHarness::once(on_terminal(shell(script), true), SourceOptions::default());
         bench.shown(Some("name: ")).await;
-        let Ok(Reply::Attached(mut screen)) = bench.control.send(Command::Attach).await else { panic!() };
+        let Ok(CommandReply::Attached(mut screen)) = bench.control.send(Command::Attach).await else { panic!() };
         bench.control.send(typing("world\n")).await.unwrap();
         assert_eq!(bench.lines(2).await, ["name: world", "hello world"]);
         bench.control.send(Command::EndOfInput).await.unwrap();
@@ -628,7 +635,7 @@ mod tests {
         bench.control.send(typing("\n")).await.unwrap();
         bench.rest().await.1.unwrap();
         let mut raw = Vec::new();
-        while let Some(crate::control::Raw::Bytes(bytes)) = screen.next().await {
+        while let Some(crate::control::RawOutput::Bytes(bytes)) = screen.next().await {
             raw.extend(bytes);
         }
         assert!(raw.starts_with(b"world\r\nhello world\r\n"), "{:?}", String::from_utf8_lossy(&raw));
@@ -636,20 +643,20 @@ mod tests {
 
     #[tokio::test]
     async fn input_goes_through_a_pipe_until_its_end() {
-        let place = Place::new();
+        let place = TestDirectory::new();
         let fifo = place.path("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         // It outlives the end of its input, until it is let go.
         let mut source = shell(&format!("cat; exec cat {fifo:?}"));
         source.input = true;
-        let mut bench = Bench::once(source, Options::default());
+        let mut bench = SourceHarness::once(source, SourceOptions::default());
         bench.state("running").await;
         bench.control.send(typing("one\ntw")).await.unwrap();
         assert_eq!(bench.line().await, "one");
         bench.control.send(typing("o")).await.unwrap();
         bench.control.send(Command::EndOfInput).await.unwrap();
-        assert_eq!(bench.control.send(typing("x")).await.unwrap_err(), Refused::InputEnded);
-        assert_eq!(bench.control.send(Command::Attach).await.unwrap_err(), Refused::NoPty);
+        assert_eq!(bench.control.send(typing("x")).await.unwrap_err(), CommandError::InputEnded);
+        assert_eq!(bench.control.send(Command::Attach).await.unwrap_err(), CommandError::NoPty);
         std::fs::write(&fifo, "").unwrap();
         assert_eq!(bench.line().await, "two...");
         assert_eq!(bench.rest().await.1.unwrap().unwrap().code, Some(0));
@@ -657,13 +664,13 @@ mod tests {
 
     #[tokio::test]
     async fn who_may_not_type_and_who_types_too_much_is_told() {
-        let mut bench = Bench::once(process(&["sleep", "1000"]), Options::default());
+        let mut bench = SourceHarness::once(process(&["sleep", "1000"]), SourceOptions::default());
         bench.state("running").await;
-        assert_eq!(bench.control.send(typing("x")).await.unwrap_err(), Refused::NoInput);
+        assert_eq!(bench.control.send(typing("x")).await.unwrap_err(), CommandError::NoInput);
         bench.stop();
         let mut source = process(&["sleep", "1000"]);
         source.input = true;
-        let mut bench = Bench::once(source, Options::default());
+        let mut bench = SourceHarness::once(source, SourceOptions::default());
         bench.state("running").await;
         let piece = vec![b'x'; 60_000];
         let mut taken = 0;
@@ -673,7 +680,7 @@ mod tests {
                 Err(refused) => break refused,
             }
         };
-        assert_eq!(refused, Refused::Busy);
+        assert_eq!(refused, CommandError::Busy);
         assert!(taken < 300_000, "{taken}");
         bench.stop();
     }
@@ -684,9 +691,9 @@ mod tests {
         let mut source = shell(script);
         // Who is just being started when all are told to end is killed after the grace.
         source.stop.grace = Duration::from_millis(500);
-        let mut bench = Bench::process(source);
+        let mut bench = SourceHarness::process(source);
         let pid = rustix::process::Pid::from_raw(bench.line().await.parse().unwrap()).unwrap();
-        assert!(proc::stat(pid).is_some());
+        assert!(procfs::stat(pid).is_some());
         bench.stop();
         let (_, end) = timeout(Duration::from_secs(10), bench.rest()).await.unwrap();
         assert_eq!(end.unwrap().unwrap().cause, EndCause::DaemonStopped);
@@ -696,10 +703,10 @@ mod tests {
     #[tokio::test]
     async fn it_knows_its_stream_and_the_peak_of_its_memory() {
         let script = "echo $RTLOGD_STREAM; head -c 100000000 /dev/zero | tail -c 100000000 >/dev/null";
-        let (events, end) = Bench::once(shell(script), Options::default()).rest().await;
+        let (events, end) = SourceHarness::once(shell(script), SourceOptions::default()).rest().await;
         assert_eq!(texts(&events, "stdout"), "test");
         // What this process itself holds is a floor, and one run of many tests may hold more than that.
-        let (end, ours) = (end.unwrap().unwrap(), proc::peak_memory(rustix::process::getpid()).unwrap());
+        let (end, ours) = (end.unwrap().unwrap(), procfs::peak_memory(rustix::process::getpid()).unwrap());
         assert!(end.peak_memory.is_none_or(|peak| peak > 90_000_000 || ours > 90_000_000), "{end:?}");
     }
 
@@ -707,7 +714,7 @@ mod tests {
     async fn an_unknown_user_is_named() {
         let mut source = process(&["true"]);
         source.user = Some("no-such-user".to_owned());
-        let (events, _) = Bench::once(source, Options::default()).rest().await;
+        let (events, _) = SourceHarness::once(source, SourceOptions::default()).rest().await;
         let reason = events[0]["reason"].as_str().unwrap();
         assert!(reason.contains("\"no-such-user\"") && reason.ends_with("there is no such user"), "{reason}");
     }
@@ -715,16 +722,16 @@ mod tests {
     #[tokio::test]
     async fn a_run_is_written_down_as_it_is() {
         let (spec, options) = (
-            crate::source::bench::spec(crate::config::SourceKind::Process(shell("printf ab; exec sleep 1000"))),
-            Options::default(),
+            crate::source::testing::spec(crate::config::SourceKind::Process(shell("printf ab; exec sleep 1000"))),
+            SourceOptions::default(),
         );
         let crate::config::SourceKind::Process(source) = spec.source.clone() else { panic!() };
-        let mut run = Run::start(&spec, &source, &options, 7).await.unwrap();
+        let mut run = ProcessRun::start(&spec, &source, &options, 7).await.unwrap();
         let mut batch = Batch::new();
         run.next(&mut None, &mut batch).await;
         let known = known_in(&run.known().written());
         assert_eq!((known.run, known.pid.cast_unsigned(), known.ended), (7, run.pid(), false));
-        assert_eq!(known.half, [known::half(b"ab"), String::new()]);
+        assert_eq!(known.half, [run_record::half(b"ab"), String::new()]);
         assert_eq!(known.alive().len(), 1);
         assert!(known.descriptors.outputs.iter().all(Option::is_some));
         run.stop(EndCause::Stopped);

@@ -11,25 +11,25 @@ use tokio::select;
 use tokio::time::sleep_until;
 
 use crate::config::Stream;
-use crate::control::{Attachment, Screen};
+use crate::control::{Attachment, TerminalOutput};
 use crate::event::Origin;
-use crate::source::Now;
-use crate::source::feed::Feed;
+use crate::source::ClockReading;
+use crate::source::pipeline::LinePipeline;
 use crate::stream::Batch;
 
 /// Most bytes in one read: what a pipe holds.
-const CHUNK: usize = 64 << 10;
+const PIPE_READ_SIZE: usize = 64 << 10;
 
 /// Most bytes from one pipe before the other gets its turn, and the batch is appended.
-const TURN: usize = 4 * CHUNK;
+const MAX_PIPE_TURN_BYTES: usize = 4 * PIPE_READ_SIZE;
 
 /// What a call of [`Pipes::read`] came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum PipeRead {
     /// Bytes were read.
     Bytes,
     /// None, but an unfinished line is to be shown.
-    Shown,
+    OpenLineDue,
     /// Both pipes are at their end.
     End,
 }
@@ -40,7 +40,7 @@ pub(super) enum HeldBack {
     /// All that it wrote, if it wrote.
     All,
     /// What is behind the last whole block.
-    Rest,
+    PartialBlock,
 }
 
 /// The pipes of one run.
@@ -49,8 +49,8 @@ pub(super) struct Pipes {
     /// Standard output and standard error, as long as they are open; the index is the lane. A terminal is the first.
     ends: [Option<Receiver>; 2],
     /// Who sees the terminal as it is.
-    screen: Option<Screen>,
-    feed: Feed,
+    terminal_viewers: Option<TerminalOutput>,
+    feed: LinePipeline,
     /// Bytes read from each.
     written: [u64; 2],
     buffer: Box<[u8]>,
@@ -61,30 +61,39 @@ pub(super) struct Pipes {
 impl Pipes {
     /// A terminal is one end alone.
     pub(super) fn new(spec: &Stream, ends: [Option<Receiver>; 2]) -> Self {
-        let feed = Feed::new(spec, [Origin::stdout(), Origin::stderr()]);
-        let screen = ends[1].is_none().then(Screen::default);
-        Self { ends, screen, feed, written: [0; 2], buffer: vec![0; CHUNK].into(), ended: false }
+        let feed = LinePipeline::new(spec, [Origin::stdout(), Origin::stderr()]);
+        let screen = ends[1].is_none().then(TerminalOutput::default);
+        Self {
+            ends,
+            terminal_viewers: screen,
+            feed,
+            written: [0; 2],
+            buffer: vec![0; PIPE_READ_SIZE].into(),
+            ended: false,
+        }
     }
 
     /// One more that sees the terminal; `None` if there is none.
     pub(super) fn attach(&self) -> Option<Attachment> {
-        self.screen.as_ref().map(Screen::attach)
+        self.terminal_viewers.as_ref().map(TerminalOutput::attach)
     }
 
     /// The terminal, if it is one and open.
     pub(super) fn terminal(&self) -> Option<BorrowedFd<'_>> {
-        self.screen.as_ref().and(self.ends[0].as_ref()).map(AsFd::as_fd)
+        self.terminal_viewers.as_ref().and(self.ends[0].as_ref()).map(AsFd::as_fd)
     }
 
     /// Whether standard output looks as if a program held it back: nothing came at all, or whole blocks of what the C
     /// library writes at once, with half a line at the end.
     pub(super) fn looks_held_back(&self) -> Option<HeldBack> {
         /// What the C library writes into a pipe at once, in bytes.
-        const BLOCK: u64 = 4096;
+        const LIBC_BLOCK_SIZE: u64 = 4096;
         match self.written {
-            _ if self.screen.is_some() || self.ends[0].is_none() => None,
+            _ if self.terminal_viewers.is_some() || self.ends[0].is_none() => None,
             [0, 0] => Some(HeldBack::All),
-            [written, _] if written > 0 && written % BLOCK == 0 && self.feed.is_open(0) => Some(HeldBack::Rest),
+            [written, _] if written > 0 && written % LIBC_BLOCK_SIZE == 0 && self.feed.is_open(0) => {
+                Some(HeldBack::PartialBlock)
+            }
             _ => None,
         }
     }
@@ -97,7 +106,7 @@ impl Pipes {
     /// Waits until there is something, and adds what there is to `batch`. May be dropped at any time.
     ///
     /// What `tee` was given before is written first, so what is passed on was appended.
-    pub(super) async fn read(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Read {
+    pub(super) async fn read(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> PipeRead {
         if let Some(tee) = tee
             && tee.waits()
         {
@@ -105,23 +114,23 @@ impl Pipes {
                 // Who read from us is gone: so is who reads from the process, and it is told in the usual way.
                 self.close(lane, batch);
             }
-            return Read::Bytes;
+            return PipeRead::Bytes;
         }
         let due = self.feed.due();
         let lane = select! {
             () = readable(self.ends[0].as_ref()), if self.ends[0].is_some() => 0,
             () = readable(self.ends[1].as_ref()), if self.ends[1].is_some() => 1,
-            () = sleep_until(due.unwrap_or_else(|| Now::read().instant)), if due.is_some() => {
-                self.feed.show(Now::read().instant, batch);
-                return Read::Shown;
+            () = sleep_until(due.unwrap_or_else(|| ClockReading::read().instant)), if due.is_some() => {
+                self.feed.show(ClockReading::read().instant, batch);
+                return PipeRead::OpenLineDue;
             }
             else => {
                 self.ended = true;
-                return Read::End;
+                return PipeRead::End;
             }
         };
         self.take(lane, tee, batch);
-        Read::Bytes
+        PipeRead::Bytes
     }
 
     /// Whether nothing more can come.
@@ -138,17 +147,17 @@ impl Pipes {
     /// Reads what is there, up to a turn.
     fn take(&mut self, lane: usize, tee: &mut Option<Tee>, batch: &mut Batch) {
         let mut taken = 0;
-        while taken < TURN
+        while taken < MAX_PIPE_TURN_BYTES
             && let Some(end) = &self.ends[lane]
         {
             match end.try_read(&mut self.buffer) {
                 Ok(0) => self.close(lane, batch),
                 Ok(count) => {
                     let chunk = &self.buffer[..count];
-                    self.feed.push(lane, chunk, Now::read(), batch);
+                    self.feed.push(lane, chunk, ClockReading::read(), batch);
                     self.written[lane] += count as u64;
-                    if let Some(screen) = &self.screen {
-                        screen.show(chunk);
+                    if let Some(screen) = &self.terminal_viewers {
+                        screen.publish(chunk);
                     }
                     if let Some(tee) = tee {
                         tee.push(lane, chunk);
@@ -165,7 +174,7 @@ impl Pipes {
 
     fn close(&mut self, lane: usize, batch: &mut Batch) {
         if self.ends[lane].take().is_some() {
-            self.feed.finish(lane, Now::read(), batch);
+            self.feed.finish(lane, ClockReading::read(), batch);
         }
     }
 }
@@ -181,10 +190,10 @@ async fn readable(end: Option<&Receiver>) {
 /// Passes on what a process writes, byte by byte as it was, to where our own output goes.
 pub(crate) struct Tee {
     /// For standard output and standard error; `None` once writing failed.
-    outs: [Option<Out>; 2],
+    outs: [Option<TeeOutput>; 2],
 }
 
-struct Out {
+struct TeeOutput {
     to: Box<dyn AsyncWrite + Send + Sync + Unpin>,
     /// Yet to be written, from `at` on; at most a turn.
     waiting: Vec<u8>,
@@ -197,8 +206,8 @@ impl Tee {
         out: impl AsyncWrite + Send + Sync + Unpin + 'static,
         err: impl AsyncWrite + Send + Sync + Unpin + 'static,
     ) -> Self {
-        let out = Out { to: Box::new(out), waiting: Vec::new(), at: 0 };
-        let err = Out { to: Box::new(err), waiting: Vec::new(), at: 0 };
+        let out = TeeOutput { to: Box::new(out), waiting: Vec::new(), at: 0 };
+        let err = TeeOutput { to: Box::new(err), waiting: Vec::new(), at: 0 };
         Self { outs: [Some(out), Some(err)] }
     }
 
@@ -228,7 +237,7 @@ impl Tee {
     }
 }
 
-impl Out {
+impl TeeOutput {
     async fn flush(&mut self) -> io::Result<()> {
         if self.waiting.is_empty() {
             return Ok(());

@@ -16,58 +16,58 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 use tokio::net::unix::pipe;
 use tokio::task::spawn_blocking;
 
-use crate::config::ProcessSource;
-use crate::descriptors::limit_for_commands;
-use crate::source::{Options, SourceError};
+use crate::config::ProcessSourceConfig;
+use crate::descriptors::open_file_limit_for_commands;
+use crate::source::{SourceError, SourceOptions};
 
-use super::child::{DESCRIPTORS, Failure, Step, Task};
-use super::input::Input;
-use super::known::{Descriptors, MARK};
+use super::child::{ExecFailure, ExecStep, ExecTask, MAX_PASSED_DESCRIPTORS};
+use super::input::ProcessInput;
 use super::leader::Leader;
 use super::pty;
+use super::run_record::{RUN_MARK_VARIABLE, RunDescriptors};
 
 /// Longest time from the start of the child until it executes the program: only to find a user's groups may take time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_SPAWN_TIME: Duration = Duration::from_secs(30);
 
 /// Tells a test's child that it is one.
 #[cfg(test)]
-pub(super) const IN_TEST: &str = "RTLOGD_TEST_CHILD";
+pub(super) const TEST_CHILD_VARIABLE: &str = "RTLOGD_TEST_CHILD";
 
 /// What programs on a terminal look for if nothing is said: all do colours with it.
-const TERM: &str = "xterm-256color";
+const DEFAULT_TERM: &str = "xterm-256color";
 
 /// A program that was started.
 #[derive(Debug)]
-pub(super) struct Started {
+pub(super) struct StartedProgram {
     pub(super) leader: Leader,
     /// What it writes to standard output, and to standard error; with a terminal the first is both.
     pub(super) ends: [Option<pipe::Receiver>; 2],
-    pub(super) input: Input,
-    pub(super) descriptors: Descriptors,
+    pub(super) input: ProcessInput,
+    pub(super) descriptors: RunDescriptors,
 }
 
 /// Our ends of what the program reads and writes, and its ends in the order of their numbers.
-struct Wires {
+struct ProgramEnds {
     ends: [Option<pipe::Receiver>; 2],
-    input: Input,
-    descriptors: Descriptors,
-    given: Vec<Given>,
+    input: ProcessInput,
+    descriptors: RunDescriptors,
+    given: Vec<ProgramEnd>,
     /// The first of `given` is its standard input.
     has_input: bool,
 }
 
 /// An end that the program gets.
-enum Given {
-    Made(OwnedFd),
+enum ProgramEnd {
+    Created(OwnedFd),
     /// Our own standard input.
-    OurInput,
+    InheritedStdin,
 }
 
-impl AsFd for Given {
+impl AsFd for ProgramEnd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Made(end) => end.as_fd(),
-            Self::OurInput => rustix::stdio::stdin(),
+            Self::Created(end) => end.as_fd(),
+            Self::InheritedStdin => rustix::stdio::stdin(),
         }
     }
 }
@@ -78,71 +78,82 @@ impl AsFd for Given {
 /// Names the program, and the user or the directory where that is the reason.
 pub(super) async fn spawn(
     stream: &str,
-    spec: &ProcessSource,
-    options: &Options,
+    spec: &ProcessSourceConfig,
+    options: &SourceOptions,
     mark: &str,
-) -> Result<Started, SourceError> {
+) -> Result<StartedProgram, SourceError> {
     let program = spec.argv.first().cloned().unwrap_or_default();
     start(stream, spec, options, mark).await.map_err(|error| error.of(spec, program))
 }
 
 /// Why it did not start.
-enum Failed {
-    Here(io::Error),
-    InChild(Failure),
+enum SpawnFailure {
+    InDaemon(io::Error),
+    InChild(ExecFailure),
 }
 
-impl From<io::Error> for Failed {
+impl From<io::Error> for SpawnFailure {
     fn from(error: io::Error) -> Self {
-        Self::Here(error)
+        Self::InDaemon(error)
     }
 }
 
-impl Failed {
-    fn of(self, spec: &ProcessSource, program: OsString) -> SourceError {
+impl SpawnFailure {
+    fn of(self, spec: &ProcessSourceConfig, program: OsString) -> SourceError {
         let (step, source) = match self {
-            Self::Here(source) => (Step::Execute, source),
-            Self::InChild(Failure { step, errno, error }) => {
+            Self::InDaemon(source) => (ExecStep::Execute, source),
+            Self::InChild(ExecFailure { step, errno, error }) => {
                 (step, errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error))
             }
         };
         match (step, &spec.directory, &spec.user) {
-            (Step::Directory, Some(directory), _) => {
+            (ExecStep::Directory, Some(directory), _) => {
                 SourceError::Directory { program, directory: directory.clone(), source }
             }
-            (Step::User, _, Some(user)) => SourceError::User { program, user: user.clone(), source },
+            (ExecStep::User, _, Some(user)) => SourceError::User { program, user: user.clone(), source },
             _ => SourceError::Start { program, source },
         }
     }
 }
 
-async fn start(stream: &str, spec: &ProcessSource, options: &Options, mark: &str) -> Result<Started, Failed> {
-    let wires = wires(spec, options)?;
+async fn start(
+    stream: &str,
+    spec: &ProcessSourceConfig,
+    options: &SourceOptions,
+    mark: &str,
+) -> Result<StartedProgram, SpawnFailure> {
+    let wires = create_ends(spec, options)?;
     let task = task(stream, spec, options, mark, &wires);
     let (ours, childs) = UnixStream::pair()?;
     // Not on a thread for blocking work: such a thread ends when it is idle, and the child with it (PR_SET_PDEATHSIG).
     let leader = options.children.start(&mut own_program(childs))?;
-    let Wires { ends, input, descriptors, given, .. } = wires;
-    let told = spawn_blocking(move || converse(ours, &task, &given)).await.map_err(io::Error::other)?;
+    let ProgramEnds { ends, input, descriptors, given, .. } = wires;
+    let told = spawn_blocking(move || send_task(ours, &task, &given)).await.map_err(io::Error::other)?;
     let failure = match told {
-        Ok(None) => return Ok(Started { leader, ends, input, descriptors }),
-        Ok(Some(failure)) => Failed::InChild(failure),
-        Err(error) => Failed::Here(error),
+        Ok(None) => return Ok(StartedProgram { leader, ends, input, descriptors }),
+        Ok(Some(failure)) => SpawnFailure::InChild(failure),
+        Err(error) => SpawnFailure::InDaemon(error),
     };
     // Whatever it hangs on, it is nobody's.
     kill_process(leader.pid(), Signal::KILL).unwrap_or_default();
-    spawn_blocking(move || leader.was_killed()).await.unwrap_or_default();
+    spawn_blocking(move || leader.wait_killed()).await.unwrap_or_default();
     Err(failure)
 }
 
-fn task(stream: &str, spec: &ProcessSource, options: &Options, mark: &str, wires: &Wires) -> Task {
+fn task(
+    stream: &str,
+    spec: &ProcessSourceConfig,
+    options: &SourceOptions,
+    mark: &str,
+    wires: &ProgramEnds,
+) -> ExecTask {
     let mut environment = spec.environment.clone();
     if spec.pty.is_some() {
-        environment.entry("TERM".to_owned()).or_insert_with(|| TERM.to_owned());
+        environment.entry("TERM".to_owned()).or_insert_with(|| DEFAULT_TERM.to_owned());
     }
     environment.insert("RTLOGD_STREAM".to_owned(), stream.to_owned());
-    environment.insert(MARK.to_owned(), mark.to_owned());
-    Task {
+    environment.insert(RUN_MARK_VARIABLE.to_owned(), mark.to_owned());
+    ExecTask {
         argv: spec.argv.clone(),
         environment,
         directory: spec.directory.clone(),
@@ -150,9 +161,9 @@ fn task(stream: &str, spec: &ProcessSource, options: &Options, mark: &str, wires
         session: !options.same_group,
         terminal: spec.pty.is_some(),
         input: wires.has_input,
-        open_files: limit_for_commands(),
+        open_files: open_file_limit_for_commands(),
         parent: getpid().as_raw_nonzero().get(),
-        death: spec.stop.signal.number(),
+        parent_death_signal: spec.stop.signal.number(),
     }
 }
 
@@ -164,7 +175,7 @@ fn own_program(socket: UnixStream) -> Command {
     let mut command = {
         let mut command = Command::new("/proc/self/exe");
         command.args(["--exact", "source::process::child::tests::is_the_child_of_another_test", "--test-threads=1"]);
-        command.env(IN_TEST, "yes");
+        command.env(TEST_CHILD_VARIABLE, "yes");
         command
     };
     command.stdin(Stdio::from(OwnedFd::from(socket))).stdout(Stdio::null()).stderr(Stdio::null());
@@ -172,12 +183,12 @@ fn own_program(socket: UnixStream) -> Command {
 }
 
 /// Tells the child what to do, and waits until it did. Blocks.
-fn converse(mut socket: UnixStream, task: &Task, given: &[Given]) -> io::Result<Option<Failure>> {
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+fn send_task(mut socket: UnixStream, task: &ExecTask, given: &[ProgramEnd]) -> io::Result<Option<ExecFailure>> {
+    socket.set_read_timeout(Some(MAX_SPAWN_TIME))?;
+    socket.set_write_timeout(Some(MAX_SPAWN_TIME))?;
     let text = serde_json::to_vec(task)?;
     let descriptors: Vec<_> = given.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PASSED_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
         return Err(io::Error::other("too many descriptors"));
@@ -194,40 +205,40 @@ fn converse(mut socket: UnixStream, task: &Task, given: &[Given]) -> io::Result<
     }
 }
 
-fn wires(spec: &ProcessSource, options: &Options) -> io::Result<Wires> {
+fn create_ends(spec: &ProcessSourceConfig, options: &SourceOptions) -> io::Result<ProgramEnds> {
     let mut given = Vec::new();
-    let mut descriptors = Descriptors::default();
-    let mut input = Input::None;
+    let mut descriptors = RunDescriptors::default();
+    let mut input = ProcessInput::None;
     if let Some(size) = spec.pty {
         let (master, slave) = pty::open(size)?;
         descriptors.outputs[0] = Some(master.as_raw_fd());
         descriptors.terminal = true;
         if spec.input {
             // To tokio a terminal that does not block is as good as a pipe, and the way to have it without `unsafe`.
-            input = Input::open(pipe::Sender::from_owned_fd_unchecked(master.try_clone()?)?, true);
-            given.push(Given::Made(slave.try_clone()?));
+            input = ProcessInput::open(pipe::Sender::from_owned_fd_unchecked(master.try_clone()?)?, true);
+            given.push(ProgramEnd::Created(slave.try_clone()?));
         }
-        given.push(Given::Made(slave));
+        given.push(ProgramEnd::Created(slave));
         let ends = [Some(pipe::Receiver::from_owned_fd_unchecked(master)?), None];
-        return Ok(Wires { ends, input, descriptors, given, has_input: spec.input });
+        return Ok(ProgramEnds { ends, input, descriptors, given, has_input: spec.input });
     }
     let has_input = spec.input || options.inherit_stdin;
     if spec.input {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         descriptors.input = Some(write.as_raw_fd());
-        input = Input::open(pipe::Sender::from_owned_fd(write)?, false);
-        given.push(Given::Made(read));
+        input = ProcessInput::open(pipe::Sender::from_owned_fd(write)?, false);
+        given.push(ProgramEnd::Created(read));
     } else if options.inherit_stdin {
-        given.push(Given::OurInput);
+        given.push(ProgramEnd::InheritedStdin);
     }
     let mut ends = [None, None];
     for (end, number) in ends.iter_mut().zip(&mut descriptors.outputs) {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         *number = Some(read.as_raw_fd());
         *end = Some(pipe::Receiver::from_owned_fd(read)?);
-        given.push(Given::Made(write));
+        given.push(ProgramEnd::Created(write));
     }
-    Ok(Wires { ends, input, descriptors, given, has_input })
+    Ok(ProgramEnds { ends, input, descriptors, given, has_input })
 }
 
 /// The mark of a run: told apart from all others by chance.

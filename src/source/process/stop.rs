@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 
 /// The process that a run began with, and where it has one, its group.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct ProcessGroup {
     pid: Pid,
     /// The process leads a group of its own, which holds all it started that did not leave on purpose.
     own: bool,
@@ -12,7 +12,7 @@ pub(super) struct Group {
     gone: bool,
 }
 
-impl Group {
+impl ProcessGroup {
     pub(super) fn new(pid: Pid, own: bool) -> Self {
         Self { pid, own, gone: false }
     }
@@ -44,7 +44,7 @@ pub(crate) fn signal_number(signal: &str) -> Option<u8> {
 
 /// The name of a signal without `SIG` (signal(7)), or its number.
 pub(super) fn name(number: i32) -> String {
-    const NAMES: [(Signal, &str); 29] = [
+    const SIGNAL_NAMES: [(Signal, &str); 29] = [
         (Signal::HUP, "HUP"),
         (Signal::INT, "INT"),
         (Signal::QUIT, "QUIT"),
@@ -75,6 +75,6 @@ pub(super) fn name(number: i32) -> String {
         (Signal::IO, "IO"),
         (Signal::SYS, "SYS"),
     ];
-    let named = NAMES.iter().find(|(signal, _)| signal.as_raw() == number);
+    let named = SIGNAL_NAMES.iter().find(|(signal, _)| signal.as_raw() == number);
     named.map_or_else(|| number.to_string(), |(_, name)| (*name).to_owned())
 }

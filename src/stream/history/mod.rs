@@ -3,22 +3,22 @@
 //! Each stream has a folder with files of [records](super::record), named after the place of their first event. A segment is
 //! recorded together with the source's places after it, and before any reader sees it; so after a crash the source is read
 //! on from exactly there. One thread writes ([`writer`]), since a write to a stalled disk cannot be cancelled; one syncs,
-//! since a sync may take longer than readers want to wait. Readers open the files for themselves ([`past`]).
+//! since a sync may take longer than readers want to wait. Readers open the files for themselves ([`reader`]).
 
-mod records;
-mod volume;
-mod scan;
+mod record_reader;
+mod files;
 mod writer;
-mod group;
+mod transaction;
 mod recorder;
-mod behind;
-mod past;
-mod browse;
+mod catch_up;
+mod reader;
+mod inspect;
+mod recover;
 
-pub use browse::{Browsed, browse, read_events};
-pub(super) use group::Next;
-pub(super) use past::{Got, Past};
-pub(super) use recorder::{Outcome, Recorder};
+pub use inspect::{StreamInspection, inspect, read_events};
+pub(super) use reader::{HistoryRead, HistoryReader};
+pub(super) use recorder::{RecordOutcome, Recorder};
+pub(super) use transaction::NextEvent;
 
 use std::fs::{self, File};
 use std::io;
@@ -35,19 +35,19 @@ use tokio::sync::Semaphore;
 use crate::event::{Epoch, Position, StreamName, Time};
 
 use super::numbering::Numbering;
-use super::segment::Places;
-use volume::Volume;
-use writer::Writers;
+use super::segment::Checkpoints;
+use files::StreamFiles;
+use writer::WriterThreads;
 
 /// The folder of all streams in the state directory.
-const STREAMS: &str = "streams";
+const STREAMS_DIRECTORY: &str = "streams";
 
 /// Readers of old events at the same time: a disk serves a few well, and the sources need threads too.
-const READERS: usize = 4;
+const MAX_CONCURRENT_HISTORY_READS: usize = 4;
 
 /// How much of a stream is kept on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keep {
+pub struct Retention {
     /// Most bytes.
     pub bytes: u64,
     /// How old events may get.
@@ -100,17 +100,17 @@ pub struct History {
     /// Locked as long as it is open.
     _lock: File,
     boot: Arc<str>,
-    writers: Writers,
-    permits: Arc<Semaphore>,
+    writers: WriterThreads,
+    read_permits: Arc<Semaphore>,
 }
 
 /// What is known of a stream at its start: where it goes on, and with what.
 #[derive(Debug)]
-pub struct Kept {
+pub struct StreamHistory {
     pub(super) numbering: Numbering,
-    pub(super) places: Places,
+    pub(super) places: Checkpoints,
     pub(super) recorder: Recorder,
-    pub(super) past: Past,
+    pub(super) reader: HistoryReader,
     /// Whether something was found to be wrong.
     pub(super) damaged: bool,
 }
@@ -129,9 +129,9 @@ impl History {
             Err(error) => return Err(HistoryError::at(root)(error.into())),
         }
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let writers = Writers::start().map_err(HistoryError::at(root))?;
-        let permits = Arc::new(Semaphore::new(READERS));
-        Ok(Self { root: root.to_owned(), _lock: lock, boot: boot.trim().into(), writers, permits })
+        let writers = WriterThreads::start().map_err(HistoryError::at(root))?;
+        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_HISTORY_READS));
+        Ok(Self { root: root.to_owned(), _lock: lock, boot: boot.trim().into(), writers, read_permits: permits })
     }
 
     /// Opens the history of one stream. Blocks: its newest file is read and checked.
@@ -140,30 +140,30 @@ impl History {
     ///
     /// # Errors
     /// If its files cannot be read, or a newer version wrote them.
-    pub fn stream(&self, name: &StreamName, keep: Keep) -> Result<Kept, HistoryError> {
-        let directory = self.root.join(STREAMS).join(name.as_str());
-        let found = scan::recover(&directory)?;
+    pub fn stream(&self, name: &StreamName, keep: Retention) -> Result<StreamHistory, HistoryError> {
+        let directory = self.root.join(STREAMS_DIRECTORY).join(name.as_str());
+        let found = recover::recover_history(&directory)?;
         let now = Time::from(SystemTime::now()).millis();
         let end = found.numbering.as_ref().map_or(found.end, Numbering::next);
         let numbering = if let Some(mut numbering) = found.numbering {
-            if !found.closed && found.boot != *self.boot {
+            if !found.cleanly_closed && found.boot != *self.boot {
                 info!(stream = name.as_str(); "the machine stopped without warning: a new epoch of ids begins");
-                let epoch = numbering.next_id().epoch.after(now);
-                numbering.go_on_at(Position { epoch, number: 1 }, None);
+                let epoch = numbering.next_id().epoch.successor(now);
+                numbering.continue_at(Position { epoch, number: 1 }, None);
             }
             numbering
         } else {
-            let epoch = found.epoch.map_or(Epoch::kept(now), |newest| newest.after(now));
+            let epoch = found.epoch.map_or(Epoch::persistent(now), |newest| newest.successor(now));
             Numbering::starting_at(Position { epoch, number: 1 }, found.end)
         };
         for damage in &found.damage {
             warn!(stream = name.as_str(); "the history is damaged: {damage}");
         }
-        let volume = Arc::new(Volume::new(directory, found.files, Some(&numbering)));
+        let volume = Arc::new(StreamFiles::new(directory, found.files, Some(&numbering)));
         let (jobs, boot, places) = (self.writers.jobs(), self.boot.clone(), found.places.clone());
         let recorder = Recorder::new(volume.clone(), jobs, boot, keep, places, end);
-        let past = Past::new(volume, self.permits.clone());
-        Ok(Kept { numbering, places: found.places, recorder, past, damaged: !found.damage.is_empty() })
+        let past = HistoryReader::new(volume, self.read_permits.clone());
+        Ok(StreamHistory { numbering, places: found.places, recorder, reader: past, damaged: !found.damage.is_empty() })
     }
 
     /// Waits until all that was handed over is written, and lets the directory go. All appenders are closed by now. Blocks.
@@ -181,28 +181,35 @@ fn make_directory(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::event::{Flags, Origin, SourceState};
-    use crate::stream::{Appender, Batch, Budget, Cursor, Filter, Item, Log, Start, Until, View, open_kept};
+    use crate::stream::{
+        Appender, Batch, Budget, Cursor, CursorEnd, CursorItem, CursorStart, Filter, Log, View, open_with_history,
+    };
     use crate::wire::Encoding;
     use proptest::prelude::*;
     use tempfile::TempDir;
     use tokio::time::Instant;
 
-    const WEEK: Duration = Duration::from_hours(7 * 24);
+    const TEST_RETENTION_AGE: Duration = Duration::from_hours(7 * 24);
 
     /// A state directory and the daemon that has it.
-    struct Bench {
+    struct HistoryBench {
         directory: TempDir,
-        keep: Keep,
+        keep: Retention,
         memory: usize,
         open: Option<(History, Appender, Log)>,
-        places: Places,
+        places: Checkpoints,
     }
 
-    impl Bench {
+    impl HistoryBench {
         fn new(memory: usize, bytes: u64) -> Self {
             let directory = TempDir::new().unwrap();
-            let mut bench =
-                Self { directory, keep: Keep { bytes, age: WEEK }, memory, open: None, places: Places::new() };
+            let mut bench = Self {
+                directory,
+                keep: Retention { bytes, age: TEST_RETENTION_AGE },
+                memory,
+                open: None,
+                places: Checkpoints::new(),
+            };
             bench.start();
             bench
         }
@@ -214,7 +221,7 @@ mod tests {
         fn start(&mut self) {
             let history = History::open(self.directory.path()).unwrap();
             let kept = history.stream(&Self::name(), self.keep).unwrap();
-            let (appender, log, places) = open_kept(Self::name(), kept, self.memory, &Budget::new(usize::MAX));
+            let (appender, log, places) = open_with_history(Self::name(), kept, self.memory, &Budget::new(usize::MAX));
             (self.open, self.places) = (Some((history, appender, log)), places);
         }
 
@@ -246,76 +253,76 @@ mod tests {
             self.appender().append(&mut batch).await;
         }
 
-        async fn reader(&self, start: Start, grep: &[&str]) -> Cursor {
+        async fn reader(&self, start: CursorStart, grep: &[&str]) -> Cursor {
             let grep: Vec<_> = grep.iter().map(|&pattern| pattern.to_owned()).collect();
             let view = View {
                 encoding: Encoding::Ndjson,
                 filter: Filter::new(&grep, &[], vec![], 1 << 20).unwrap(),
                 several: false,
             };
-            self.log().cursor(view, start, Until { head: true, ..Until::default() }).await
+            self.log().cursor(view, start, CursorEnd { head: true, ..CursorEnd::default() }).await
         }
 
-        async fn seen(&self, start: Start, grep: &[&str]) -> Vec<Seen> {
+        async fn seen(&self, start: CursorStart, grep: &[&str]) -> Vec<SeenEvent> {
             drain(&mut self.reader(start, grep).await).await
         }
 
         fn files(&self) -> Vec<PathBuf> {
-            let directory = self.directory.path().join(STREAMS).join("s");
-            scan::list(&directory).unwrap().into_iter().map(|(_, path)| path).collect()
+            let directory = self.directory.path().join(STREAMS_DIRECTORY).join("s");
+            recover::list(&directory).unwrap().into_iter().map(|(_, path)| path).collect()
         }
     }
 
     /// The id and number of a line, the text of another event, or how many a gap said were missed.
     #[derive(Debug, Clone, PartialEq)]
-    enum Seen {
+    enum SeenEvent {
         Line(Position, u64),
         Other(String),
         Gap(Option<u64>),
     }
 
-    async fn drain(cursor: &mut Cursor) -> Vec<Seen> {
+    async fn drain(cursor: &mut Cursor) -> Vec<SeenEvent> {
         let mut seen = Vec::new();
         while let Some(item) = cursor.next(Instant::now() + Duration::from_secs(20)).await {
             match item {
-                Item::Frames(frames) => {
+                CursorItem::Frames(frames) => {
                     for line in frames.bytes.split(|&c| c == b'\n').filter(|line| !line.is_empty()) {
                         let event: serde_json::Value = serde_json::from_slice(line).unwrap();
                         seen.push(match event["text"].as_str().and_then(|text| text.strip_prefix("line ")) {
                             Some(number) => {
-                                Seen::Line(event["id"].as_str().unwrap().parse().unwrap(), number.parse().unwrap())
+                                SeenEvent::Line(event["id"].as_str().unwrap().parse().unwrap(), number.parse().unwrap())
                             }
-                            None => Seen::Other(event["kind"].as_str().unwrap().to_owned()),
+                            None => SeenEvent::Other(event["kind"].as_str().unwrap().to_owned()),
                         });
                     }
                 }
-                Item::Gap(gap) => seen.push(Seen::Gap(gap.missed)),
-                Item::Open(_) | Item::Progress(_) => {}
-                Item::Quiet => panic!("nothing more after {seen:?}"),
+                CursorItem::Gap(gap) => seen.push(SeenEvent::Gap(gap.missed)),
+                CursorItem::OpenLine(_) | CursorItem::Progress(_) => {}
+                CursorItem::TimedOut => panic!("nothing more after {seen:?}"),
             }
         }
         seen
     }
 
-    fn numbers(seen: &[Seen]) -> Vec<i64> {
-        let number = |seen: &Seen| match seen {
-            Seen::Line(_, number) => i64::try_from(*number).unwrap(),
-            Seen::Gap(missed) => -missed.map_or(1_000_000, |missed| i64::try_from(missed).unwrap()),
-            Seen::Other(other) => panic!("{other}"),
+    fn numbers(seen: &[SeenEvent]) -> Vec<i64> {
+        let number = |seen: &SeenEvent| match seen {
+            SeenEvent::Line(_, number) => i64::try_from(*number).unwrap(),
+            SeenEvent::Gap(missed) => -missed.map_or(1_000_000, |missed| i64::try_from(missed).unwrap()),
+            SeenEvent::Other(other) => panic!("{other}"),
         };
         seen.iter().map(number).collect()
     }
 
-    fn id_of(seen: &Seen) -> Position {
-        let Seen::Line(id, _) = seen else { panic!("{seen:?}") };
+    fn id_of(seen: &SeenEvent) -> Position {
+        let SeenEvent::Line(id, _) = seen else { panic!("{seen:?}") };
         *id
     }
 
     #[tokio::test]
     async fn numbers_places_and_readers_go_on_after_a_restart() {
-        let mut bench = Bench::new(1 << 20, 1 << 30);
+        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
         bench.write(0..10).await;
-        let before = bench.seen(Start::Oldest, &[]).await;
+        let before = bench.seen(CursorStart::Oldest, &[]).await;
         let last = id_of(before.last().unwrap());
         for (restart, lines) in [(true, 10..20), (false, 20..30), (true, 30..40)] {
             if restart {
@@ -327,53 +334,53 @@ mod tests {
             assert_eq!(bench.places["file"], lines.start.to_string());
             bench.write(lines).await;
         }
-        let seen = bench.seen(Start::After(last), &[]).await;
+        let seen = bench.seen(CursorStart::After(last), &[]).await;
         assert_eq!(numbers(&seen), (10..40).collect::<Vec<_>>());
         let ids: Vec<_> = seen.iter().map(id_of).collect();
         assert!(ids.iter().all(|id| id.epoch == last.epoch), "the epoch stays");
         assert!(ids.windows(2).all(|two| two[0].number + 1 == two[1].number));
-        assert_eq!(numbers(&bench.seen(Start::Tail(25), &[]).await), (15..40).collect::<Vec<_>>());
-        assert_eq!(numbers(&bench.seen(Start::Tail(3), &["7$"]).await).first(), Some(&17));
+        assert_eq!(numbers(&bench.seen(CursorStart::Tail(25), &[]).await), (15..40).collect::<Vec<_>>());
+        assert_eq!(numbers(&bench.seen(CursorStart::Tail(3), &["7$"]).await).first(), Some(&17));
         assert_eq!(bench.log().info(Time(0)).first, Some(id_of(&before[0])));
     }
 
     #[tokio::test]
     async fn memory_that_is_too_small_costs_no_reader_an_event() {
-        let mut bench = Bench::new(100_000, 1 << 30);
+        let mut bench = HistoryBench::new(100_000, 1 << 30);
         for at in 0..200 {
             bench.write(at * 100..(at + 1) * 100).await;
         }
         assert!(bench.log().info(Time(0)).memory < 150_000);
-        let seen = bench.seen(Start::Oldest, &[]).await;
+        let seen = bench.seen(CursorStart::Oldest, &[]).await;
         assert_eq!(numbers(&seen), (0..20_000).collect::<Vec<_>>());
         let some = id_of(&seen[777]);
-        assert_eq!(numbers(&bench.seen(Start::After(some), &["99$"]).await).len(), 200 - 7);
-        assert_eq!(numbers(&bench.seen(Start::Tail(15_000), &[]).await)[0], 5000);
+        assert_eq!(numbers(&bench.seen(CursorStart::After(some), &["99$"]).await).len(), 200 - 7);
+        assert_eq!(numbers(&bench.seen(CursorStart::Tail(15_000), &[]).await)[0], 5000);
     }
 
     #[tokio::test]
     async fn what_is_too_much_is_dropped_and_counted() {
-        let mut bench = Bench::new(50_000, 600_000);
+        let mut bench = HistoryBench::new(50_000, 600_000);
         for at in 0..400 {
             bench.write(at * 100..(at + 1) * 100).await;
         }
         let first = Position { number: 0, ..bench.log().info(Time(0)).last };
         let disk: u64 = bench.files().iter().map(|path| path.metadata().unwrap().len()).sum();
         assert!((300_000..700_000).contains(&disk), "{disk}");
-        let seen = numbers(&bench.seen(Start::After(first), &[]).await);
+        let seen = numbers(&bench.seen(CursorStart::After(first), &[]).await);
         let missed = -seen[0];
         assert!(missed > 1000);
         assert_eq!(seen[1..], (missed..40_000).collect::<Vec<_>>());
         bench.stop().await;
         bench.start();
-        assert_eq!(numbers(&bench.seen(Start::After(first), &[]).await), seen, "the same after a restart");
+        assert_eq!(numbers(&bench.seen(CursorStart::After(first), &[]).await), seen, "the same after a restart");
         assert_eq!(bench.places["file"], "40000");
     }
 
     #[tokio::test]
     async fn a_damaged_middle_is_a_gap_of_known_length() {
         use std::os::unix::fs::FileExt;
-        let mut bench = Bench::new(1 << 20, 1 << 30);
+        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
         for at in 0..100 {
             bench.write(at * 10..(at + 1) * 10).await;
         }
@@ -384,18 +391,18 @@ mod tests {
         file.write_all_at(b"damaged", middle as u64).unwrap();
         bench.start();
         bench.write(1000..1010).await;
-        let seen = bench.seen(Start::Oldest, &[]).await;
-        let at = seen.iter().position(|seen| matches!(seen, Seen::Gap(_))).unwrap();
-        assert_eq!(seen[at], Seen::Gap(Some(10)));
-        assert!(seen.contains(&Seen::Other("loss".to_owned())), "what is damaged is told in the stream");
-        let lines: Vec<_> = seen.into_iter().filter(|seen| matches!(seen, Seen::Line(..))).collect();
+        let seen = bench.seen(CursorStart::Oldest, &[]).await;
+        let at = seen.iter().position(|seen| matches!(seen, SeenEvent::Gap(_))).unwrap();
+        assert_eq!(seen[at], SeenEvent::Gap(Some(10)));
+        assert!(seen.contains(&SeenEvent::Other("loss".to_owned())), "what is damaged is told in the stream");
+        let lines: Vec<_> = seen.into_iter().filter(|seen| matches!(seen, SeenEvent::Line(..))).collect();
         assert_eq!(lines.len(), 1000);
         assert_eq!(numbers(&lines)[at], i64::try_from(at).unwrap() + 10);
     }
 
     #[tokio::test]
     async fn a_second_daemon_and_a_newer_format_are_told() {
-        let mut bench = Bench::new(1 << 20, 1 << 30);
+        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
         bench.write(0..1).await;
         let second = History::open(bench.directory.path()).unwrap_err();
         assert!(second.to_string().contains("is in use by another rtlogd"), "{second}");
@@ -405,44 +412,44 @@ mod tests {
         bytes[7] += 1;
         fs::write(&path, bytes).unwrap();
         let history = History::open(bench.directory.path()).unwrap();
-        let newer = history.stream(&Bench::name(), bench.keep).unwrap_err();
+        let newer = history.stream(&HistoryBench::name(), bench.keep).unwrap_err();
         assert!(newer.to_string().contains("was written by a newer rtlogd"), "{newer}");
     }
 
     #[tokio::test]
     async fn after_the_machine_stopped_without_warning_a_new_epoch_begins() {
-        let mut bench = Bench::new(1 << 20, 1 << 30);
+        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
         bench.write(0..10).await;
         let last = bench.log().info(Time(0)).last;
         bench.kill();
         let mut history = History::open(bench.directory.path()).unwrap();
         history.boot = "another".into();
-        let kept = history.stream(&Bench::name(), bench.keep).unwrap();
-        let (appender, log, _) = open_kept(Bench::name(), kept, 1 << 20, &Budget::new(usize::MAX));
+        let kept = history.stream(&HistoryBench::name(), bench.keep).unwrap();
+        let (appender, log, _) = open_with_history(HistoryBench::name(), kept, 1 << 20, &Budget::new(usize::MAX));
         bench.open = Some((history, appender, log));
         bench.write(10..20).await;
         let ahead = Position { number: last.number + 5, ..last };
         assert_eq!(
-            numbers(&bench.seen(Start::After(ahead), &[]).await),
+            numbers(&bench.seen(CursorStart::After(ahead), &[]).await),
             [&[-1_000_000][..], &(10..20).collect::<Vec<_>>()].concat()
         );
-        let seen = bench.seen(Start::After(last), &[]).await;
-        assert_eq!(seen[0], Seen::Gap(None), "what the last second held nobody knows");
+        let seen = bench.seen(CursorStart::After(last), &[]).await;
+        assert_eq!(seen[0], SeenEvent::Gap(None), "what the last second held nobody knows");
         assert!(id_of(&seen[1]).epoch > last.epoch);
-        let all = numbers(&bench.seen(Start::Oldest, &[]).await);
+        let all = numbers(&bench.seen(CursorStart::Oldest, &[]).await);
         bench.stop().await;
         bench.start();
-        assert_eq!(numbers(&bench.seen(Start::Oldest, &[]).await), all);
+        assert_eq!(numbers(&bench.seen(CursorStart::Oldest, &[]).await), all);
     }
 
     #[tokio::test]
     async fn without_a_disk_it_goes_on_in_memory_and_catches_up() {
-        let mut bench = Bench::new(1 << 20, 1 << 30);
+        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
         bench.write(0..10).await;
         let before = bench.log().info(Time(0)).last;
         bench.stop().await;
         // A file in the place of the folder: nothing can be written there.
-        let folder = bench.directory.path().join(STREAMS);
+        let folder = bench.directory.path().join(STREAMS_DIRECTORY);
         fs::rename(&folder, bench.directory.path().join("away")).unwrap();
         bench.start();
         fs::write(&folder, "").unwrap();
@@ -450,28 +457,28 @@ mod tests {
         bench.write(20..30).await;
         let info = bench.log().info(Time(0));
         assert!(info.degraded.unwrap().starts_with("the history cannot be written: "));
-        let seen = bench.seen(Start::Oldest, &[]).await;
-        assert_eq!(seen[0], Seen::Other("state".to_owned()), "it is said before the first event");
+        let seen = bench.seen(CursorStart::Oldest, &[]).await;
+        assert_eq!(seen[0], SeenEvent::Other("state".to_owned()), "it is said before the first event");
         assert_eq!(numbers(&seen[1..]), (10..30).collect::<Vec<_>>());
         fs::remove_file(&folder).unwrap();
-        let mut due = bench.appender().upkeep().await;
+        let mut due = bench.appender().maintain_history().await;
         bench.appender().append(&mut due).await;
         bench.write(30..40).await;
         assert_eq!(bench.log().info(Time(0)).degraded, None);
         bench.kill();
         bench.start();
         assert_eq!(bench.places["file"], "40");
-        let again = bench.seen(Start::After(id_of(&seen[15])), &[]).await;
+        let again = bench.seen(CursorStart::After(id_of(&seen[15])), &[]).await;
         assert_eq!(numbers(&again), (25..40).collect::<Vec<_>>(), "all that memory held was recorded");
-        assert_eq!(bench.seen(Start::After(before), &[]).await[0], Seen::Gap(None), "that folder is lost");
+        assert_eq!(bench.seen(CursorStart::After(before), &[]).await[0], SeenEvent::Gap(None), "that folder is lost");
     }
 
     #[tokio::test]
     async fn a_run_does_not_begin_anew_when_its_disk_is_back() {
-        let mut bench = Bench::new(1 << 20, 1 << 30);
+        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
         bench.write(0..1).await;
         bench.stop().await;
-        let folder = bench.directory.path().join(STREAMS);
+        let folder = bench.directory.path().join(STREAMS_DIRECTORY);
         fs::rename(&folder, bench.directory.path().join("away")).unwrap();
         bench.start();
         fs::write(&folder, "").unwrap();
@@ -480,17 +487,17 @@ mod tests {
         bench.appender().append(&mut begun).await;
         bench.write(0..5).await;
         fs::remove_file(&folder).unwrap();
-        let mut due = bench.appender().upkeep().await;
+        let mut due = bench.appender().maintain_history().await;
         bench.appender().append(&mut due).await;
         bench.write(5..10).await;
         assert_eq!(bench.log().info(Time(0)).degraded, None);
-        let mut run = bench.seen(Start::Run, &[]).await;
-        run.retain(|seen| *seen != Seen::Other("state".to_owned()));
+        let mut run = bench.seen(CursorStart::Run, &[]).await;
+        run.retain(|seen| *seen != SeenEvent::Other("state".to_owned()));
         assert_eq!(numbers(&run), (0..10).collect::<Vec<_>>());
     }
 
     #[derive(Debug, Clone)]
-    enum Act {
+    enum HistoryAction {
         Write(u64),
         Stop,
         Kill,
@@ -499,13 +506,13 @@ mod tests {
         Read(prop::sample::Index),
     }
 
-    fn acts() -> impl Strategy<Value = Vec<Act>> {
+    fn history_actions() -> impl Strategy<Value = Vec<HistoryAction>> {
         let act = prop_oneof![
-            8 => (1u64..400).prop_map(Act::Write),
-            1 => Just(Act::Stop),
-            1 => Just(Act::Kill),
-            1 => (0u64..3000).prop_map(Act::Tear),
-            3 => any::<prop::sample::Index>().prop_map(Act::Read),
+            8 => (1u64..400).prop_map(HistoryAction::Write),
+            1 => Just(HistoryAction::Stop),
+            1 => Just(HistoryAction::Kill),
+            1 => (0u64..3000).prop_map(HistoryAction::Tear),
+            3 => any::<prop::sample::Index>().prop_map(HistoryAction::Read),
         ];
         prop::collection::vec(act, 0..40)
     }
@@ -515,27 +522,27 @@ mod tests {
         /// Whatever happens to the daemon, what is there is a beginning of what was written, whole appends of it, with the
         /// place behind it; a reader goes on from any id without a gap.
         #[test]
-        fn what_was_recorded_comes_back_as_it_was(acts in acts()) {
+        fn what_was_recorded_comes_back_as_it_was(acts in history_actions()) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
-                let mut bench = Bench::new(60_000, 1 << 30);
+                let mut bench = HistoryBench::new(60_000, 1 << 30);
                 let mut ends = vec![0u64];
                 for act in acts {
                     let written = *ends.last().unwrap();
                     match act {
-                        Act::Write(lines) => {
+                        HistoryAction::Write(lines) => {
                             bench.write(written..written + lines).await;
                             ends.push(written + lines);
                         }
-                        Act::Stop => {
+                        HistoryAction::Stop => {
                             bench.stop().await;
                             bench.start();
                         }
-                        Act::Kill => {
+                        HistoryAction::Kill => {
                             bench.kill();
                             bench.start();
                         }
-                        Act::Tear(bytes) => {
+                        HistoryAction::Tear(bytes) => {
                             bench.kill();
                             if let Some(path) = bench.files().pop() {
                                 let length = path.metadata().unwrap().len();
@@ -546,12 +553,12 @@ mod tests {
                             prop_assert!(ends.contains(&end), "half an append came back: {end} of {ends:?}");
                             ends.retain(|&known| known <= end);
                         }
-                        Act::Read(from) => {
-                            let all = bench.seen(Start::Oldest, &[]).await;
+                        HistoryAction::Read(from) => {
+                            let all = bench.seen(CursorStart::Oldest, &[]).await;
                             prop_assert_eq!(numbers(&all), (0..written.cast_signed()).collect::<Vec<_>>());
                             if !all.is_empty() {
                                 let from = from.index(all.len());
-                                let rest = bench.seen(Start::After(id_of(&all[from])), &[]).await;
+                                let rest = bench.seen(CursorStart::After(id_of(&all[from])), &[]).await;
                                 prop_assert_eq!(&rest[..], &all[from + 1..]);
                             }
                         }

@@ -17,39 +17,39 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::event::Time;
 
-use super::scan::file_name;
-use super::volume::{Mark, Stored, Volume, mark};
+use super::files::{HistoryFile, RecordOffset, StreamFiles, mark};
+use super::recover::file_name;
 
 /// Jobs on their way to the writer; each stream has one or two at a time.
-const JOBS: usize = 256;
+const MAX_QUEUED_WRITE_JOBS: usize = 256;
 
 /// What was written is on the disk itself after this time.
-const SYNC: Duration = Duration::from_secs(1);
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One thing to do for one stream. `done` gets the outcome; when it is gone before, the job must not count.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) volume: Arc<Volume>,
-    pub(super) act: Act,
+pub(super) struct WriteJob {
+    pub(super) volume: Arc<StreamFiles>,
+    pub(super) operation: WriteOperation,
     pub(super) done: oneshot::Sender<io::Result<()>>,
 }
 
 #[derive(Debug)]
-pub(super) enum Act {
+pub(super) enum WriteOperation {
     /// Begin a new file with these bytes, whose first event has the place `seq`; drop old ones beyond `most` bytes.
     Roll { seq: u64, bytes: Vec<u8>, most: u64 },
     /// Add these records.
-    Add(Added),
+    Append(RecordChunk),
     /// Drop files whose events are all older.
     Prune { before: Time },
 }
 
 /// Records to be added to the newest file.
 #[derive(Debug)]
-pub(super) struct Added {
+pub(super) struct RecordChunk {
     pub(super) bytes: Vec<u8>,
     /// Where in `bytes` some of them begin.
-    pub(super) marks: Vec<Mark>,
+    pub(super) marks: Vec<RecordOffset>,
     /// Whether what belongs together ends with them; what stands before its end does not count yet.
     pub(super) whole: bool,
     /// The place after their last event, and when that was read.
@@ -59,9 +59,9 @@ pub(super) struct Added {
 
 /// What was written to and is not synced yet; clones are the same.
 #[derive(Debug, Clone, Default)]
-struct Dirty(Arc<Mutex<HashMap<usize, Arc<File>>>>);
+struct UnsyncedFiles(Arc<Mutex<HashMap<usize, Arc<File>>>>);
 
-impl Dirty {
+impl UnsyncedFiles {
     fn add(&self, file: Arc<File>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::as_ptr(&file).addr(), file);
     }
@@ -79,17 +79,17 @@ impl Dirty {
 
 /// The threads.
 #[derive(Debug)]
-pub(super) struct Writers {
-    jobs: mpsc::Sender<Job>,
+pub(super) struct WriterThreads {
+    jobs: mpsc::Sender<WriteJob>,
     stop_syncing: SyncSender<()>,
     threads: [JoinHandle<()>; 2],
 }
 
-impl Writers {
+impl WriterThreads {
     pub(super) fn start() -> io::Result<Self> {
-        let (jobs, mut queue) = mpsc::channel::<Job>(JOBS);
+        let (jobs, mut queue) = mpsc::channel::<WriteJob>(MAX_QUEUED_WRITE_JOBS);
         let (stop_syncing, stopped) = sync_channel(0);
-        let dirty = Dirty::default();
+        let dirty = UnsyncedFiles::default();
         let written = dirty.clone();
         let writer = thread::Builder::new().name("history".to_owned()).spawn(move || {
             while let Some(job) = queue.blocking_recv() {
@@ -97,7 +97,7 @@ impl Writers {
             }
         })?;
         let syncer = thread::Builder::new().name("history-sync".to_owned()).spawn(move || {
-            while stopped.recv_timeout(SYNC) == Err(RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(SYNC_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 dirty.sync();
             }
             dirty.sync();
@@ -106,7 +106,7 @@ impl Writers {
     }
 
     /// Where jobs go.
-    pub(super) fn jobs(&self) -> mpsc::Sender<Job> {
+    pub(super) fn jobs(&self) -> mpsc::Sender<WriteJob> {
         self.jobs.clone()
     }
 
@@ -122,28 +122,28 @@ impl Writers {
     }
 }
 
-impl Job {
-    fn perform(self, dirty: &Dirty) {
-        let Self { volume, act, done } = self;
+impl WriteJob {
+    fn perform(self, dirty: &UnsyncedFiles) {
+        let Self { volume, operation: act, done } = self;
         // It was given up while it waited for its turn.
         if done.is_closed() {
             return;
         }
         match act {
-            Act::Roll { seq, bytes, most } => {
-                let outcome = roll(&volume, seq, &bytes).map(|file| dirty.add(file));
+            WriteOperation::Roll { seq, bytes, most } => {
+                let outcome = begin_file(&volume, seq, &bytes).map(|file| dirty.add(file));
                 let rolled = outcome.is_ok();
                 tell(done, outcome);
                 if rolled {
-                    drop_old(&volume, |total, _| total > most);
+                    drop_oldest_files(&volume, |total, _| total > most);
                 }
             }
-            Act::Add(added) => {
-                let written = add(&volume, &added, dirty);
-                settle(&volume, added, &written, done);
+            WriteOperation::Append(added) => {
+                let written = append_records(&volume, &added, dirty);
+                commit_or_truncate(&volume, added, &written, done);
             }
-            Act::Prune { before } => {
-                drop_old(&volume, |_, oldest| oldest.newest < before);
+            WriteOperation::Prune { before } => {
+                drop_oldest_files(&volume, |_, oldest| oldest.newest < before);
                 tell(done, Ok(()));
             }
         }
@@ -156,14 +156,14 @@ fn tell(done: oneshot::Sender<io::Result<()>>, outcome: io::Result<()>) {
 }
 
 /// Begins a new file; the one before it is as long as what counts of it.
-fn roll(volume: &Volume, seq: u64, bytes: &[u8]) -> io::Result<Arc<File>> {
+fn begin_file(volume: &StreamFiles, seq: u64, bytes: &[u8]) -> io::Result<Arc<File>> {
     super::make_directory(&volume.directory)?;
     let path = volume.directory.join(file_name(seq));
     if volume.files().current.is_none() && !volume.files().list.is_empty() {
         // Should somebody have removed it, there is nothing to cut off.
         reopen(volume).map_or_else(drop, drop);
     }
-    cut_off(volume);
+    truncate_uncommitted(volume);
     let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(&path)?;
     let written = file.write_all_at(bytes, 0).and_then(|()| sync_directory(&volume.directory));
     if let Err(error) = written {
@@ -176,7 +176,7 @@ fn roll(volume: &Volume, seq: u64, bytes: &[u8]) -> io::Result<Arc<File>> {
     let mut files = volume.files();
     files.list.retain(|known| known.path != path);
     let marks = Some(Arc::default());
-    files.list.push_back(Stored { path, first: seq, end: seq, bytes, newest: Time::default(), marks });
+    files.list.push_back(HistoryFile { path, first: seq, end: seq, bytes, newest: Time::default(), marks });
     files.current = Some(file.clone());
     files.length = bytes;
     Ok(file)
@@ -188,7 +188,7 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Writes behind what counts, and behind what was written before of what belongs together.
-fn add(volume: &Volume, added: &Added, dirty: &Dirty) -> io::Result<u64> {
+fn append_records(volume: &StreamFiles, added: &RecordChunk, dirty: &UnsyncedFiles) -> io::Result<u64> {
     let (file, from) = {
         let files = volume.files();
         (files.current.clone(), files.length)
@@ -197,9 +197,9 @@ fn add(volume: &Volume, added: &Added, dirty: &Dirty) -> io::Result<u64> {
         Some(file) => file,
         None => reopen(volume)?,
     };
-    if volume.files().torn {
+    if volume.files().truncate_pending {
         file.set_len(from)?;
-        volume.files().torn = false;
+        volume.files().truncate_pending = false;
     }
     file.write_all_at(&added.bytes, from)?;
     dirty.add(file);
@@ -207,7 +207,7 @@ fn add(volume: &Volume, added: &Added, dirty: &Dirty) -> io::Result<u64> {
 }
 
 /// Opens the newest file of an earlier daemon; what does not count in it is cut off.
-fn reopen(volume: &Volume) -> io::Result<Arc<File>> {
+fn reopen(volume: &StreamFiles) -> io::Result<Arc<File>> {
     let newest = volume.files().list.back().map(|stored| (stored.path.clone(), stored.bytes));
     let Some((path, bytes)) = newest else { return Err(io::Error::other("there is no file to write to")) };
     let file = Arc::new(OpenOptions::new().read(true).write(true).open(path)?);
@@ -219,7 +219,12 @@ fn reopen(volume: &Volume) -> io::Result<Arc<File>> {
 }
 
 /// Lets what was written count, unless it was given up meanwhile; then, and when it failed, it is taken back.
-fn settle(volume: &Volume, added: Added, written: &io::Result<u64>, done: oneshot::Sender<io::Result<()>>) {
+fn commit_or_truncate(
+    volume: &StreamFiles,
+    added: RecordChunk,
+    written: &io::Result<u64>,
+    done: oneshot::Sender<io::Result<()>>,
+) {
     {
         let mut files = volume.files();
         let outcome = written.as_ref().map(|_| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
@@ -231,7 +236,7 @@ fn settle(volume: &Volume, added: Added, written: &io::Result<u64>, done: onesho
             if let Some(newest) = files.list.back_mut() {
                 let marks = newest.marks.get_or_insert_default();
                 for next in added.marks {
-                    mark(Arc::make_mut(marks), Mark { offset: from + next.offset, ..next });
+                    mark(Arc::make_mut(marks), RecordOffset { offset: from + next.offset, ..next });
                 }
                 if added.whole {
                     newest.end = added.end;
@@ -242,11 +247,11 @@ fn settle(volume: &Volume, added: Added, written: &io::Result<u64>, done: onesho
             return;
         }
     }
-    cut_off(volume);
+    truncate_uncommitted(volume);
 }
 
 /// Takes back what does not count. Where that fails, it is done before anything else is written.
-fn cut_off(volume: &Volume) {
+fn truncate_uncommitted(volume: &StreamFiles) {
     let (file, bytes) = {
         let mut files = volume.files();
         let newest = files.list.back_mut();
@@ -264,12 +269,12 @@ fn cut_off(volume: &Volume) {
     {
         let (directory, errno) = (volume.directory.display(), error.raw_os_error());
         warn!(directory:%, errno = errno, error:% = error; "what was not recorded cannot be taken back yet");
-        volume.files().torn = true;
+        volume.files().truncate_pending = true;
     }
 }
 
 /// Removes the oldest files as long as `too_much` says so of all their bytes and of the oldest; never the newest.
-fn drop_old(volume: &Volume, too_much: impl Fn(u64, &Stored) -> bool) {
+fn drop_oldest_files(volume: &StreamFiles, too_much: impl Fn(u64, &HistoryFile) -> bool) {
     loop {
         let oldest = {
             let mut files = volume.files();

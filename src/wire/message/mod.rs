@@ -1,15 +1,18 @@
 //! The control channel's messages (JSON-RPC 2.0): from text to a checked [`Call`], and back. Knows no socket.
 //!
-//! Each method is one line of the table in [`call`]; what it reads is also what the published schema says.
+//! Each method is one line of the table in [`requests`]; what it reads is also what the published schema says.
 
-mod call;
+mod requests;
 mod schema;
-mod tell;
+mod outgoing;
 
-pub use call::{Begin, Call, Detach, Filter, Input, Lease, List, Number, OnStream, Resize, Signal, Subscribe, Target};
-pub use call::{Unsubscribe, Words};
+pub use outgoing::{LeaseHolder, MethodResponse, Notification, events};
+pub use requests::{
+    Call, DetachParameters, FilterParameters, InputParameters, LeaseParameters, ListParameters, ResizeParameters,
+    SignalParameters, StartParameters, StreamParameters, SubscribeParameters, SubscriptionTarget, TailLines,
+};
+pub use requests::{OneOrManyStrings, UnsubscribeParameters};
 pub use schema::schema;
-pub use tell::{Done, Holder, Tell, events};
 
 use std::time::Duration;
 
@@ -18,39 +21,39 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 /// Most requests in one batch: more would be a queue.
-pub const BATCH: usize = 32;
+pub const MAX_BATCH_REQUESTS: usize = 32;
 
 /// Longest id of a request, in bytes: it is sent back with the reply.
-const ID: usize = 128;
+const MAX_REQUEST_ID_SIZE: usize = 128;
 
 /// The version that every message names.
-const VERSION: &str = "2.0";
+const JSON_RPC_VERSION: &str = "2.0";
 
 /// The id of a request, as it was written: a number, a text or null.
 #[derive(Debug, Clone)]
-pub struct Id(Box<RawValue>);
+pub struct RequestId(Box<RawValue>);
 
 /// One request; without an id nobody waits for a reply.
 #[derive(Debug)]
-pub struct Request {
+pub struct RpcRequest {
     /// What the reply must name.
-    pub id: Option<Id>,
+    pub id: Option<RequestId>,
     /// What is to be done.
-    pub call: Result<Call, Error>,
+    pub call: Result<Call, RpcError>,
 }
 
 /// What a message holds.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct IncomingMessage {
     /// Whether it is a list, and so answered by one.
-    pub batch: bool,
+    pub is_batch: bool,
     /// In their order; at least one.
-    pub requests: Vec<Request>,
+    pub requests: Vec<RpcRequest>,
 }
 
 /// What went wrong: the codes of JSON-RPC (section 5.1), and ours from -32000 down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
+pub enum RpcErrorCode {
     /// It is not JSON.
     Parse,
     /// It is JSON, but not a request.
@@ -79,7 +82,7 @@ pub enum Code {
     TooFast,
 }
 
-impl Code {
+impl RpcErrorCode {
     /// All of them, in order.
     pub const ALL: [Self; 13] = [
         Self::Parse,
@@ -157,100 +160,109 @@ impl Code {
 
 /// A refusal: what went wrong, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error {
+pub struct RpcError {
     /// Which kind.
-    pub code: Code,
+    pub code: RpcErrorCode,
     /// What exactly, in words.
     pub detail: String,
     /// After how long it goes, if that is known.
-    pub retry: Option<Duration>,
+    pub retry_after: Option<Duration>,
 }
 
-impl Error {
+impl RpcError {
     /// A refusal of this kind.
-    pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), retry: None }
+    pub fn new(code: RpcErrorCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), retry_after: None }
     }
 
     /// A refusal of what goes `after` some time.
     pub fn too_fast(detail: impl Into<String>, after: Duration) -> Self {
-        Self { retry: Some(after), ..Self::new(Code::TooFast, detail) }
+        Self { retry_after: Some(after), ..Self::new(RpcErrorCode::TooFast, detail) }
     }
 }
 
 /// Reads a message.
 ///
 /// # Errors
-/// If it is not JSON, or a list of no requests or of more than [`BATCH`]: the error is the reply to all of it.
-pub fn read(text: &str) -> Result<Incoming, Error> {
-    let raw: &RawValue = serde_json::from_str(text).map_err(|error| Error::new(Code::Parse, error.to_string()))?;
+/// If it is not JSON, or a list of no requests or of more than [`MAX_BATCH_REQUESTS`]: the error is the reply to all of it.
+pub fn read(text: &str) -> Result<IncomingMessage, RpcError> {
+    let raw: &RawValue =
+        serde_json::from_str(text).map_err(|error| RpcError::new(RpcErrorCode::Parse, error.to_string()))?;
     if !raw.get().starts_with('[') {
-        return Ok(Incoming { batch: false, requests: vec![request(raw)] });
+        return Ok(IncomingMessage { is_batch: false, requests: vec![parse_request(raw)] });
     }
     let parts: Vec<&RawValue> =
-        serde_json::from_str(raw.get()).map_err(|error| Error::new(Code::Parse, error.to_string()))?;
+        serde_json::from_str(raw.get()).map_err(|error| RpcError::new(RpcErrorCode::Parse, error.to_string()))?;
     match parts.len() {
-        0 => Err(Error::new(Code::Request, "an empty batch asks for nothing")),
-        1..=BATCH => Ok(Incoming { batch: true, requests: parts.into_iter().map(request).collect() }),
-        count => Err(Error::new(Code::Request, format!("{count} requests in one batch; the most is {BATCH}"))),
+        0 => Err(RpcError::new(RpcErrorCode::Request, "an empty batch asks for nothing")),
+        1..=MAX_BATCH_REQUESTS => {
+            Ok(IncomingMessage { is_batch: true, requests: parts.into_iter().map(parse_request).collect() })
+        }
+        count => Err(RpcError::new(
+            RpcErrorCode::Request,
+            format!("{count} requests in one batch; the most is {MAX_BATCH_REQUESTS}"),
+        )),
     }
 }
 
 /// A request's members, each of any type.
 #[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
+struct RawRequest<'a> {
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
     jsonrpc: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
     id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
     method: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "deserialize_present")]
     params: Option<&'a RawValue>,
 }
 
 /// What is written, `null` included.
-fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+fn deserialize_present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
 
-fn request(raw: &RawValue) -> Request {
-    let bad = |detail: String| Request { id: Some(Id::null()), call: Err(Error::new(Code::Request, detail)) };
+fn parse_request(raw: &RawValue) -> RpcRequest {
+    let bad = |detail: String| RpcRequest {
+        id: Some(RequestId::null()),
+        call: Err(RpcError::new(RpcErrorCode::Request, detail)),
+    };
     // Serde would read a list as the members in their order.
     if !raw.get().starts_with('{') {
         return bad("a request is an object".to_owned());
     }
-    let envelope: Envelope<'_> = match serde_json::from_str(raw.get()) {
+    let envelope: RawRequest<'_> = match serde_json::from_str(raw.get()) {
         Ok(envelope) => envelope,
         Err(error) => return bad(error.to_string()),
     };
-    let id = match envelope.id.map(Id::new).transpose() {
+    let id = match envelope.id.map(RequestId::new).transpose() {
         Ok(id) => id,
-        Err(error) => return Request { id: Some(Id::null()), call: Err(error) },
+        Err(error) => return RpcRequest { id: Some(RequestId::null()), call: Err(error) },
     };
     let text = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-    if text(envelope.jsonrpc).as_deref() != Some(VERSION) {
-        return Request {
-            id: id.or(Some(Id::null())),
-            call: Err(Error::new(Code::Request, "jsonrpc must be \"2.0\"")),
+    if text(envelope.jsonrpc).as_deref() != Some(JSON_RPC_VERSION) {
+        return RpcRequest {
+            id: id.or(Some(RequestId::null())),
+            call: Err(RpcError::new(RpcErrorCode::Request, "jsonrpc must be \"2.0\"")),
         };
     }
     let Some(method) = text(envelope.method) else {
-        let call = Err(Error::new(Code::Request, "method must be a text, such as \"streams.list\""));
-        return Request { id: id.or(Some(Id::null())), call };
+        let call = Err(RpcError::new(RpcErrorCode::Request, "method must be a text, such as \"streams.list\""));
+        return RpcRequest { id: id.or(Some(RequestId::null())), call };
     };
-    Request { id, call: Call::read(&method, envelope.params) }
+    RpcRequest { id, call: Call::read(&method, envelope.params) }
 }
 
-impl Id {
-    fn new(raw: &RawValue) -> Result<Self, Error> {
+impl RequestId {
+    fn new(raw: &RawValue) -> Result<Self, RpcError> {
         let text = raw.get();
         let scalar = text == "null" || text.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
         if !scalar {
-            return Err(Error::new(Code::Request, "id must be a number, a text or null"));
+            return Err(RpcError::new(RpcErrorCode::Request, "id must be a number, a text or null"));
         }
-        if text.len() > ID {
-            return Err(Error::new(Code::Request, format!("an id has at most {ID} bytes")));
+        if text.len() > MAX_REQUEST_ID_SIZE {
+            return Err(RpcError::new(RpcErrorCode::Request, format!("an id has at most {MAX_REQUEST_ID_SIZE} bytes")));
         }
         Ok(Self(raw.to_owned()))
     }
@@ -262,49 +274,49 @@ impl Id {
 }
 
 /// What came of a request: JSON, as text.
-pub fn reply(id: &Id, outcome: Result<&Done, &Error>) -> String {
+pub fn reply(id: &RequestId, outcome: Result<&MethodResponse, &RpcError>) -> String {
     #[derive(Serialize)]
-    struct Reply<'a> {
+    struct ReplyMessage<'a> {
         jsonrpc: &'static str,
         id: &'a RawValue,
         #[serde(skip_serializing_if = "Option::is_none")]
-        result: Option<&'a Done>,
+        result: Option<&'a MethodResponse>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<Shown<'a>>,
+        error: Option<ErrorFields<'a>>,
     }
     #[derive(Serialize)]
-    struct Shown<'a> {
+    struct ErrorFields<'a> {
         code: i32,
         message: &'static str,
-        data: Data<'a>,
+        data: ErrorData<'a>,
     }
-    let error = outcome.err().map(|error| Shown {
+    let error = outcome.err().map(|error| ErrorFields {
         code: error.code.number(),
         message: error.code.meaning(),
-        data: Data {
+        data: ErrorData {
             reason: error.code.reason(),
             detail: &error.detail,
-            retry: error.retry.map(|after| after.as_secs_f64()),
+            retry_after_seconds: error.retry_after.map(|after| after.as_secs_f64()),
         },
     });
-    let reply = Reply { jsonrpc: VERSION, id: &id.0, result: outcome.ok(), error };
-    text_of(&reply)
+    let reply = ReplyMessage { jsonrpc: JSON_RPC_VERSION, id: &id.0, result: outcome.ok(), error };
+    to_json_text(&reply)
 }
 
-fn text_of(message: &impl Serialize) -> String {
+fn to_json_text(message: &impl Serialize) -> String {
     serde_json::to_string(message).expect("messages have text keys and finite numbers")
 }
 
 /// What an error says beside its code.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Data<'a> {
+struct ErrorData<'a> {
     /// The kind of the error, as a word.
     reason: &'static str,
     /// What exactly, and what would be right.
     detail: &'a str,
     /// After how many seconds it goes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry: Option<f64>,
+    #[serde(rename = "retry", skip_serializing_if = "Option::is_none")]
+    retry_after_seconds: Option<f64>,
 }
 
 #[cfg(test)]
@@ -313,7 +325,7 @@ mod tests {
 
     /// What is answered to a message: codes, 0 for a call that was read, and ids.
     fn answers(text: &str) -> Vec<(i32, String)> {
-        let one = |request: Request| {
+        let one = |request: RpcRequest| {
             let id = request.id.map_or("none".to_owned(), |id| id.0.get().to_owned());
             (request.call.err().map_or(0, |error| error.code.number()), id)
         };
@@ -328,7 +340,7 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let deep_parameters = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"streams.list","params":{deep}}}"#);
         let long_id = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"streams.list"}}"#, "x".repeat(200));
-        let many = format!("[{}]", vec!["1"; BATCH + 1].join(","));
+        let many = format!("[{}]", vec!["1"; MAX_BATCH_REQUESTS + 1].join(","));
         let table: [(&str, &[(i32, &str)]); 29] = [
             (r#"{"jsonrpc":"2.0","id":1,"method":"streams.list"}"#, &[(0, "1")]),
             (r#"{"jsonrpc":"2.0","id":null,"method":"streams.list"}"#, &[(0, "null")]),
@@ -368,10 +380,10 @@ mod tests {
 
     #[test]
     fn a_reply_names_its_request() {
-        let id = Id(serde_json::value::to_raw_value("a").unwrap());
-        assert_eq!(reply(&id, Ok(&Done::Nothing {})), r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
-        let error = Error::new(Code::Busy, "why");
-        let shown: serde_json::Value = serde_json::from_str(&reply(&Id::null(), Err(&error))).unwrap();
+        let id = RequestId(serde_json::value::to_raw_value("a").unwrap());
+        assert_eq!(reply(&id, Ok(&MethodResponse::Nothing {})), r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
+        let error = RpcError::new(RpcErrorCode::Busy, "why");
+        let shown: serde_json::Value = serde_json::from_str(&reply(&RequestId::null(), Err(&error))).unwrap();
         assert_eq!(shown["error"]["code"], -32005);
         assert_eq!(shown["error"]["data"], serde_json::json!({ "reason": "busy", "detail": "why" }));
         assert!(shown["id"].is_null() && shown.get("result").is_none());

@@ -3,25 +3,25 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::call::METHODS;
-use super::tell::{Done, Tell};
-use super::{BATCH, Code, VERSION};
+use super::outgoing::{MethodResponse, Notification};
+use super::requests::CONTROL_METHODS;
+use super::{JSON_RPC_VERSION, MAX_BATCH_REQUESTS, RpcErrorCode};
 
 /// The JSON Schema (draft 2020-12) of every message, in and out. `$defs` has one entry for each method.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let mut requests = Vec::new();
     let mut methods = Map::new();
-    for method in METHODS {
+    for method in CONTROL_METHODS {
         let parameters = (method.parameters)(&mut generator).to_value();
-        let needs = parameters_needed(&parameters, generator.definitions());
+        let needs = needs_parameters(&parameters, generator.definitions());
         let required = if needs { json!(["jsonrpc", "method", "params"]) } else { json!(["jsonrpc", "method"]) };
         let request = json!({
             "title": method.name,
-            "description": format!("{} Result: {}.", method.about.trim(), method.result),
+            "description": format!("{} Result: {}.", method.description.trim(), method.result),
             "type": "object",
             "properties": {
-                "jsonrpc": { "const": VERSION },
+                "jsonrpc": { "const": JSON_RPC_VERSION },
                 "id": { "type": ["number", "string", "null"], "description": "Without it no reply is sent." },
                 "method": { "const": method.name },
                 "params": parameters,
@@ -31,17 +31,17 @@ pub fn schema() -> Value {
         methods.insert(method.name.to_owned(), request);
         requests.push(json!({ "$ref": format!("#/$defs/{}", method.name) }));
     }
-    let result = generator.subschema_for::<Done>().to_value();
-    let notification = generator.subschema_for::<Tell<'_>>().to_value();
+    let result = generator.subschema_for::<MethodResponse>().to_value();
+    let notification = generator.subschema_for::<Notification<'_>>().to_value();
     let mut defs = generator.take_definitions(true);
     defs.extend(methods);
     defs.insert("Request".into(), json!({ "oneOf": requests }));
     defs.insert(
         "Batch".into(),
-        json!({ "type": "array", "items": { "$ref": "#/$defs/Request" }, "minItems": 1, "maxItems": BATCH }),
+        json!({ "type": "array", "items": { "$ref": "#/$defs/Request" }, "minItems": 1, "maxItems": MAX_BATCH_REQUESTS }),
     );
-    defs.insert("Error".into(), error());
-    defs.insert("Reply".into(), reply(&result));
+    defs.insert("Error".into(), error_schema());
+    defs.insert("Reply".into(), reply_schema(&result));
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The control channel of rtlogd",
@@ -58,15 +58,15 @@ pub fn schema() -> Value {
 }
 
 /// Whether a call without parameters lacks something.
-fn parameters_needed(schema: &Value, definitions: &Map<String, Value>) -> bool {
+fn needs_parameters(schema: &Value, definitions: &Map<String, Value>) -> bool {
     let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next());
     let schema = name.and_then(|name| definitions.get(name)).unwrap_or(schema);
     schema["required"].as_array().is_some_and(|required| !required.is_empty())
 }
 
-fn reply(result: &Value) -> Value {
+fn reply_schema(result: &Value) -> Value {
     let id = json!({ "type": ["number", "string", "null"] });
-    let version = json!({ "const": VERSION });
+    let version = json!({ "const": JSON_RPC_VERSION });
     json!({ "oneOf": [
         {
             "type": "object",
@@ -81,8 +81,8 @@ fn reply(result: &Value) -> Value {
     ] })
 }
 
-fn error() -> Value {
-    let codes: Vec<_> = Code::ALL
+fn error_schema() -> Value {
+    let codes: Vec<_> = RpcErrorCode::ALL
         .iter()
         .map(|code| json!({ "const": code.number(), "title": code.reason(), "description": code.meaning() }))
         .collect();
@@ -94,7 +94,7 @@ fn error() -> Value {
             "data": {
                 "type": "object",
                 "properties": {
-                    "reason": { "enum": Code::ALL.map(Code::reason), "description": "The kind of the error, as a word." },
+                    "reason": { "enum": RpcErrorCode::ALL.map(RpcErrorCode::reason), "description": "The kind of the error, as a word." },
                     "detail": { "type": "string", "description": "What exactly, and what would be right." },
                     "retry": { "type": "number", "description": "After how many seconds it goes; with `too-fast`." },
                 },
@@ -125,7 +125,7 @@ mod tests {
     fn it_names_every_method_and_refers_to_nothing_that_is_not_there() {
         let schema = schema();
         let defs = schema["$defs"].as_object().unwrap();
-        for method in METHODS {
+        for method in CONTROL_METHODS {
             let request = &defs[method.name];
             assert_eq!(request["properties"]["method"]["const"], method.name);
             assert!(request["description"].as_str().unwrap().len() > 20);
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(defs["streams.list"]["required"], json!(["jsonrpc", "method"]));
         let mut found = Vec::new();
         references(&schema, &mut found);
-        assert!(found.len() > METHODS.len());
+        assert!(found.len() > CONTROL_METHODS.len());
         for reference in found {
             let name = reference.strip_prefix("#/$defs/").unwrap();
             assert!(defs.contains_key(name), "{reference}");

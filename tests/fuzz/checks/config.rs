@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use rtlogd::config::{self, Config, LEAST_MAX_LINE, LEAST_STREAM_MEMORY, Mistakes};
+use rtlogd::config::{self, Config, ConfigErrors, MIN_MAX_LINE, MIN_STREAM_MEMORY};
 use rtlogd::event::MAX_LINE;
 
 /// A file as it is.
@@ -28,12 +28,12 @@ fn makes_sense(config: &Config) {
     let names: HashSet<_> = config.streams.iter().map(|stream| &stream.name).collect();
     assert_eq!(names.len(), config.streams.len(), "two streams of one name");
     for stream in &config.streams {
-        assert!((LEAST_MAX_LINE..=MAX_LINE).contains(&stream.max_line), "{stream:?}");
-        assert!(stream.history.memory >= LEAST_STREAM_MEMORY, "{stream:?}");
+        assert!((MIN_MAX_LINE..=MAX_LINE).contains(&stream.max_line), "{stream:?}");
+        assert!(stream.history.memory >= MIN_STREAM_MEMORY, "{stream:?}");
     }
 }
 
-fn have_places(mistakes: &Mistakes, path: &Path, data: &[u8]) {
+fn have_places(mistakes: &ConfigErrors, path: &Path, data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     // YAML has more line ends than one (1.2.2, section 5.4, and NEL, LS and PS from 1.1).
     let lines: Vec<&str> = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).collect();

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rtlogd::config::Network;
-use rtlogd::judged;
+use rtlogd::resolve_for_fuzz;
 
 /// The address of the client as its proxy sees it.
 const CLIENT: &str = "203.0.113.9";
@@ -34,12 +34,12 @@ pub fn forwarded(data: &[u8]) {
     let (proxy, stranger) = (SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([127, 0, 0, 3], 1)));
     let client: IpAddr = CLIENT.parse().expect("an address");
 
-    let (local, named, https) = judged(stranger, &headers, &trusted);
+    let (local, named, https) = resolve_for_fuzz(stranger, &headers, &trusted);
     let written = headers.keys().any(|name| name != "x-other");
     assert_eq!(local, !written, "without a proxy, only a request without such headers is local");
     assert!(named.is_none() && !https, "an untrusted peer is believed: {headers:?}");
 
-    let (local, named, _) = judged(proxy, &headers, &trusted);
+    let (local, named, _) = resolve_for_fuzz(proxy, &headers, &trusted);
     assert!(!local, "a proxy is taken for this machine: {headers:?}");
     let addresses = ["forwarded", "x-forwarded-for", "x-real-ip"];
     let names_somebody = addresses.into_iter().any(|name| headers.contains_key(name));
@@ -56,7 +56,7 @@ pub fn forwarded(data: &[u8]) {
         }
     }
     overwrite(&mut headers, "x-forwarded-proto", "http");
-    let (local, named, https) = judged(proxy, &headers, &trusted);
+    let (local, named, https) = resolve_for_fuzz(proxy, &headers, &trusted);
     assert!(!local && !https, "{headers:?}");
     assert!(named.is_none_or(|named| named == client), "{named:?} and not the client: {headers:?}");
 }

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rtlogd::event::{Event, Flags, Kind, Origin, Position, StreamName, Time};
-use rtlogd::stream::{Batch, Budget, History, Keep, browse, open_kept, read_events};
+use rtlogd::event::{Event, EventKind, Flags, Origin, Position, StreamName, Time};
+use rtlogd::stream::{Batch, Budget, History, Retention, inspect, open_with_history, read_events};
 
 use super::choices;
 
@@ -21,7 +21,7 @@ const MARK: &[u8] = b"\xE7RL\n";
 const HEAD: usize = 56;
 
 /// One event of a history: its id, kind and text.
-type Seen = (Position, Kind, Vec<u8>);
+type Seen = (Position, EventKind, Vec<u8>);
 
 /// The first byte chooses: a file of any bytes, or a file of any lines, with damage at the place that the next two say.
 pub fn history(data: &[u8]) {
@@ -49,7 +49,7 @@ pub fn history(data: &[u8]) {
         bench.write(&batches);
         let written = bench.seen().expect("it was written just now");
         // On a machine under load the disk may be late: then the stream says so by a state, in a new epoch.
-        let is_line = |event: &&Seen| event.1 == Kind::Line;
+        let is_line = |event: &&Seen| event.1 == EventKind::Line;
         let texts = written.iter().filter(is_line).map(|event| &event.2[..]);
         assert!(texts.eq(batches.iter().flatten().copied()), "other lines");
         bench.damage(how, usize::from(u16::from_be_bytes(place)));
@@ -122,18 +122,19 @@ impl Bench {
             Ok(())
         };
         read_events(self.directory.path(), &self.name, keep).ok()?;
-        let all = browse(self.directory.path()).expect("it was read just now");
+        let all = inspect(self.directory.path()).expect("it was read just now");
         assert_eq!(all.len(), 1);
         Some(seen)
     }
 
     /// Lets `work` append to the stream, as a daemon does that starts and stops.
     fn append(&self, work: impl AsyncFnOnce(&mut rtlogd::stream::Appender)) -> bool {
-        let keep = Keep { bytes: 1 << 30, age: Duration::from_hours(1_000_000) };
+        let keep = Retention { bytes: 1 << 30, age: Duration::from_hours(1_000_000) };
         let history = History::open(self.directory.path()).expect("nobody else has it");
         let Ok(kept) = history.stream(&self.name, keep) else { return false };
         self.runtime.block_on(async {
-            let (mut appender, _log, _places) = open_kept(self.name.clone(), kept, 1 << 20, &Budget::new(usize::MAX));
+            let (mut appender, _log, _places) =
+                open_with_history(self.name.clone(), kept, 1 << 20, &Budget::new(usize::MAX));
             work(&mut appender).await;
             appender.close().await;
         });

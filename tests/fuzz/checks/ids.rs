@@ -24,7 +24,7 @@ pub fn ids(data: &[u8]) {
         let json = serde_json::from_str::<Position>(&quoted).ok();
         assert_eq!(json, text.parse().ok(), "{text:?} in JSON is another id");
         if let Ok(span) = units::parse_duration(text) {
-            assert_eq!(units::parse_duration(&units::Span(span).to_string()), Ok(span), "{text:?}");
+            assert_eq!(units::parse_duration(&units::DurationText(span).to_string()), Ok(span), "{text:?}");
         }
         if let Ok(size) = units::parse_size(text) {
             assert_eq!(units::parse_size(&units::Size(size).to_string()), Ok(size), "{text:?}");
@@ -36,12 +36,12 @@ pub fn ids(data: &[u8]) {
     let (number, salt) = choices::<8>(numbers);
     let (millis, number) = (u64::from_le_bytes(millis), u64::from_le_bytes(number));
     let salt = u32::from_le_bytes(choices(salt).0);
-    let epoch = if salted & 1 == 0 { Epoch::kept(millis) } else { Epoch::fleeting(millis, salt) };
+    let epoch = if salted & 1 == 0 { Epoch::persistent(millis) } else { Epoch::ephemeral(millis, salt) };
     let id = Position { epoch, number };
     assert_eq!(id.to_string().parse(), Ok(id), "{id:?} reads back as another id");
     // Digits suffice until the year 5188.
     if epoch.millis() < 36u64.pow(9) - 1 {
-        let next = epoch.after(number % epoch.millis().max(1));
+        let next = epoch.successor(number % epoch.millis().max(1));
         assert!(next > epoch, "{next} does not come after {epoch}");
     }
 

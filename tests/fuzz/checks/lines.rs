@@ -1,6 +1,6 @@
-//! Lines: where reads end never shows, nothing is lost, and none is longer than its limit.
+//! `LineSplitter`: where reads end never shows, nothing is lost, and none is longer than its limit.
 
-use rtlogd::line::{CarriageReturn, Decoder, Line, Lines};
+use rtlogd::line::{CarriageReturnMode, Decoder, Line, LineSplitter};
 
 use super::{choices, reads};
 
@@ -18,7 +18,7 @@ struct Seen {
 /// The choices: what a CR means, the encoding, the limit, and where reads end.
 pub fn lines(data: &[u8]) {
     let ([mode, encoding, limit, ends], text) = choices(data);
-    let mode = [CarriageReturn::Keep, CarriageReturn::Fold, CarriageReturn::Split][usize::from(mode % 3)];
+    let mode = [CarriageReturnMode::Keep, CarriageReturnMode::Fold, CarriageReturnMode::Split][usize::from(mode % 3)];
     let label = ["utf-8", "utf-16le", "utf-16be", "shift_jis", "gb18030", "windows-1252"][usize::from(encoding % 6)];
     let max = 4 + usize::from(limit % 32);
     let pieces = reads(text, ends);
@@ -31,7 +31,7 @@ pub fn lines(data: &[u8]) {
         let took: u64 = seen.lines.iter().map(|line| line.3).sum();
         let all = begun.len() as u64;
         // In `Split`, an LF that belongs to the CR before it comes after its line.
-        let late = if mode == CarriageReturn::Split { all } else { 0 };
+        let late = if mode == CarriageReturnMode::Split { all } else { 0 };
         assert!(
             (all.saturating_sub(late)..=all).contains(&(took + seen.held)),
             "{mode:?} {label}: took {took} of {all}"
@@ -47,19 +47,19 @@ pub fn lines(data: &[u8]) {
     }
 }
 
-fn read(mode: CarriageReturn, label: &str, max: usize, pieces: &[&[u8]], last: bool) -> Seen {
+fn read(mode: CarriageReturnMode, label: &str, max: usize, pieces: &[&[u8]], last: bool) -> Seen {
     let mut decoder = Decoder::new(encoding_rs::Encoding::for_label(label.as_bytes()).expect("it is in the standard"));
-    let mut lines = Lines::new(max, mode).weighed(decoder.weight());
+    let mut lines = LineSplitter::new(max, mode).with_source_unit(decoder.source_unit());
     let mut given = Vec::new();
     let mut keep = |line: Line<'_>| given.push((line.text.to_vec(), line.continued, line.partial, line.source));
     for piece in pieces {
-        let text = decoder.widen(piece, false).into_owned();
-        lines.push(&text, |line| decoder.line(line, max, &mut keep));
+        let text = decoder.decode_utf16(piece, false).into_owned();
+        lines.push(&text, |line| decoder.decode_line(line, max, &mut keep));
     }
     if last {
-        let text = decoder.widen(b"", true).into_owned();
-        lines.push(&text, |line| decoder.line(line, max, &mut keep));
-        lines.finish(|line| decoder.line(line, max, &mut keep));
+        let text = decoder.decode_utf16(b"", true).into_owned();
+        lines.push(&text, |line| decoder.decode_line(line, max, &mut keep));
+        lines.finish(|line| decoder.decode_line(line, max, &mut keep));
     }
     Seen { open: lines.open().to_vec(), held: lines.held() + decoder.held(), lines: given }
 }
@@ -74,19 +74,19 @@ fn joined(lines: &[Given]) -> Vec<u8> {
     all
 }
 
-/// The same from the words of [`CarriageReturn`], the whole text at hand.
-fn by_definition(mode: CarriageReturn, max: usize, text: &[u8]) -> Vec<u8> {
+/// The same from the words of [`CarriageReturnMode`], the whole text at hand.
+fn by_definition(mode: CarriageReturnMode, max: usize, text: &[u8]) -> Vec<u8> {
     let mut all = Vec::new();
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         let (line, end) = line.strip_suffix(b"\n").map_or((line, &b""[..]), |line| (line, b"\n"));
         match mode {
-            CarriageReturn::Keep if end.is_empty() => all.extend_from_slice(line),
-            CarriageReturn::Keep => all.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line)),
-            CarriageReturn::Split => {
+            CarriageReturnMode::Keep if end.is_empty() => all.extend_from_slice(line),
+            CarriageReturnMode::Keep => all.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line)),
+            CarriageReturnMode::Split => {
                 let line = if end.is_empty() { line } else { line.strip_suffix(b"\r").unwrap_or(line) };
                 all.extend(line.iter().map(|byte| if *byte == b'\r' { b'\n' } else { *byte }));
             }
-            CarriageReturn::Fold => {
+            CarriageReturnMode::Fold => {
                 let seen = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |at| at + 1);
                 let mut drawings = line[..seen].split(|byte| *byte == b'\r').peekable();
                 while let Some(drawing) = drawings.next() {

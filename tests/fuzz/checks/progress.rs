@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use regex::Regex;
 use rtlogd::event::{Progress, ProgressState, Time};
-use rtlogd::line::{CarriageReturn, Lines, Screen};
-use rtlogd::progress::{STALE, Tracker};
+use rtlogd::line::{CarriageReturnMode, LineSplitter, Screen};
+use rtlogd::progress::{STALE_AFTER, Tracker};
 
 use super::{choices, reads};
 
@@ -28,7 +28,7 @@ pub fn progress(data: &[u8]) {
         let patterns = if how & 1 == 1 { PATTERNS.to_vec() } else { Vec::new() };
         Tracker::new(patterns, how & 2 == 2)
     };
-    let screen = || Screen::new(Lines::new(10_000, CarriageReturn::Fold), how & 4 == 0);
+    let screen = || Screen::new(LineSplitter::new(10_000, CarriageReturnMode::Fold), how & 4 == 0);
 
     // As a source does it: each line, and after each read what there is of the next.
     let (mut screen_now, mut live) = (screen(), tracker());
@@ -39,24 +39,24 @@ pub fn progress(data: &[u8]) {
         screen_now.push(read, |line| live.line(0, line.text, now));
         live.open(0, screen_now.open(), now);
         live.progress().inspect(|progress| makes_sense(progress));
-        if let Some(news) = live.news(now) {
+        if let Some(news) = live.take_update(now) {
             if let Some((at, before)) = &told {
                 assert_ne!(before, &news, "no news");
-                let ends = news.state.is_over() && !before.state.is_over();
-                let soon = (*at..at.after(Duration::from_millis(100))).contains(&now);
+                let ends = news.state.is_finished() && !before.state.is_finished();
+                let soon = (*at..at.plus(Duration::from_millis(100))).contains(&now);
                 assert!(ends || !soon, "twice within a tenth of a second: {news:?}");
             }
             told = Some((now, news));
         }
-        assert_eq!(live.news(now), None, "twice at a time");
+        assert_eq!(live.take_update(now), None, "twice at a time");
     }
     screen_now.finish(|line| live.line(0, line.text, now));
-    live.progress().inspect(|progress| makes_sense(&(*progress).clone().ended(now, how & 8 == 8)));
+    live.progress().inspect(|progress| makes_sense(&(*progress).clone().into_ended(now, how & 8 == 8)));
     if let (Some(last), Some(due)) = (live.progress().cloned(), live.due()) {
-        let later = due.max(last.updated).after(STALE).after(Duration::from_secs(1));
+        let later = due.max(last.updated).plus(STALE_AFTER).plus(Duration::from_secs(1));
         // Where the clock was set back, that may be just when something was told.
-        let news = live.news(later).or_else(|| live.news(live.due()?)).expect("it is due");
-        let waits = news.state.is_over() || news.state == ProgressState::Paused;
+        let news = live.take_update(later).or_else(|| live.take_update(live.due()?)).expect("it is due");
+        let waits = news.state.is_finished() || news.state == ProgressState::Paused;
         assert!(news.stale || waits || news != last, "{news:?}");
     }
 
@@ -88,7 +88,7 @@ fn makes_sense(progress: &Progress) {
     assert!(letters(&progress.message) <= 161 && letters(&progress.phase) <= PHASE, "{progress:?}");
     let texts = progress.message.iter().chain(&progress.phase).chain(progress.groups.iter().map(|group| &group.name));
     assert!(texts.flat_map(|text| text.chars()).all(|c| !c.is_control()), "{progress:?}");
-    assert!(progress.eta.is_none_or(|_| !progress.state.is_over()), "{progress:?}");
+    assert!(progress.eta.is_none_or(|_| !progress.state.is_finished()), "{progress:?}");
     assert!(progress.groups.len() <= 64 && progress.groups.iter().all(|group| group.depth < 16), "{progress:?}");
     let seconds = progress.groups.iter().filter_map(|group| group.duration);
     assert!(seconds.into_iter().all(|seconds| seconds.is_finite() && seconds >= 0.0), "{progress:?}");

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, header};
 use rtlogd::event::Position;
-use rtlogd::stream::Start;
-use rtlogd::wire::{Data, Encoding};
-use rtlogd::{Wanted, wanted};
+use rtlogd::stream::CursorStart;
+use rtlogd::wire::{Encoding, SseData};
+use rtlogd::{CheckedQuery, check_query};
 
 /// A query, and where there are more lines, `Last-Event-ID` and `Accept`.
 pub fn query(data: &[u8]) {
@@ -20,9 +20,9 @@ pub fn query(data: &[u8]) {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_763_874_672);
     // A client that saw no id yet may send an empty one.
     let reconnects = headers.get("last-event-id").is_some_and(|id| !id.as_bytes().trim_ascii().is_empty());
-    match wanted(&parameters, &headers, now) {
+    match check_query(&parameters, &headers, now) {
         Ok(first) => {
-            let again = wanted(&said(&first, &parameters), &HeaderMap::new(), now);
+            let again = check_query(&said(&first, &parameters), &HeaderMap::new(), now);
             let plain = headers.is_empty() && first.start.is_ok();
             if plain {
                 assert_eq!(again.as_ref(), Ok(&first), "said again it means something else: {parameters:?}");
@@ -35,7 +35,7 @@ pub fn query(data: &[u8]) {
             if let Some(id) = parameters.iter().find(|(name, _)| name == "after")
                 && !reconnects
             {
-                let asked = id.1.trim_end_matches('!').parse::<Position>().map(Start::After).ok();
+                let asked = id.1.trim_end_matches('!').parse::<Position>().map(CursorStart::After).ok();
                 assert_eq!(first.start.ok(), asked, "not where it asked for: {id:?}");
             }
         }
@@ -69,7 +69,7 @@ fn decoded(text: &[u8]) -> String {
 }
 
 /// The parameters that mean what was understood; the words of filters and names as they were given.
-fn said(asked: &Wanted, parameters: &[(String, String)]) -> Vec<(String, String)> {
+fn said(asked: &CheckedQuery, parameters: &[(String, String)]) -> Vec<(String, String)> {
     let taken = ["stream", "grep", "exclude", "origin", "level", "session"];
     let mut said: Vec<(String, String)> =
         parameters.iter().filter(|(name, _)| taken.contains(&name.as_str())).cloned().collect();
@@ -77,17 +77,17 @@ fn said(asked: &Wanted, parameters: &[(String, String)]) -> Vec<(String, String)
     match asked.view.encoding {
         Encoding::Sse(data) => {
             say("format", "sse");
-            say("data", if data == Data::Json { "json" } else { "text" });
+            say("data", if data == SseData::Json { "json" } else { "text" });
         }
         Encoding::Ndjson => say("format", "ndjson"),
         Encoding::Text => say("format", "text"),
     }
     match asked.start {
-        Ok(Start::After(id)) => say("after", &id.to_string()),
-        Ok(Start::Since(time)) => say("since", &time.to_string()),
-        Ok(Start::Tail(lines)) => say("tail", &lines.to_string()),
-        Ok(Start::Oldest) => say("tail", "all"),
-        Ok(Start::Run | Start::Lost) | Err(_) => {}
+        Ok(CursorStart::After(id)) => say("after", &id.to_string()),
+        Ok(CursorStart::Since(time)) => say("since", &time.to_string()),
+        Ok(CursorStart::Tail(lines)) => say("tail", &lines.to_string()),
+        Ok(CursorStart::Oldest) => say("tail", "all"),
+        Ok(CursorStart::Run | CursorStart::AfterUnknown) | Err(_) => {}
     }
     if asked.until.run {
         say("run", "current");

@@ -1,6 +1,6 @@
 //! Secrets: where reads end never shows, nothing of a planted one does either, JSON stays JSON, and all else of a line stays.
 
-use rtlogd::line::{CarriageReturn, Line, Lines, MARK, Redact};
+use rtlogd::line::{CarriageReturnMode, Line, LineSplitter, REDACTION_MARK, Redactor};
 use serde_json::{Value, json};
 
 use super::{choices, reads};
@@ -8,7 +8,7 @@ use super::{choices, reads};
 /// Longest line that goes out, in bytes.
 const MAX: usize = 1 << 10;
 
-/// Lines in which `§` is the secret, in every form that is covered.
+/// `LineSplitter` in which `§` is the secret, in every form that is covered.
 const FORMS: &str = include_str!("../../redact/secrets.txt");
 
 /// Letters that a secret has in addition to those that say which it is.
@@ -45,7 +45,7 @@ fn known_form(text: &[u8], place: usize, seed: u8) {
         for line in &lines {
             assert!(!holds(line, secret.as_bytes()), "{}", String::from_utf8_lossy(line));
         }
-        let marks = |lines: &[Vec<u8>]| lines.iter().filter(|line| holds(line, MARK)).count();
+        let marks = |lines: &[Vec<u8>]| lines.iter().filter(|line| holds(line, REDACTION_MARK)).count();
         assert!(marks(&lines) > 0, "nothing was taken out");
     }
 }
@@ -149,11 +149,11 @@ fn holds(text: &[u8], what: &[u8]) -> bool {
 /// The lines without their secrets, and what was shown meanwhile of those that were not finished, which is never more than of
 /// the whole line.
 fn taken(text: &[u8], seed: u8) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-    let (mut redact, most) = Redact::new(Vec::new(), MAX);
-    let mut lines = Lines::new(most, CarriageReturn::Keep);
+    let (mut redact, most) = Redactor::new(Vec::new(), MAX);
+    let mut lines = LineSplitter::new(most, CarriageReturnMode::Keep);
     let (mut out, mut begun, mut all_shown) = (Vec::new(), Vec::new(), Vec::new());
-    let mut give = |redact: &mut Redact, line: Line<'_>| {
-        redact.line(line, MAX, &mut |line| {
+    let mut give = |redact: &mut Redactor, line: Line<'_>| {
+        redact.redact_line(line, MAX, &mut |line| {
             assert!(line.text.len() <= MAX, "a piece of {} bytes", line.text.len());
             begun.extend_from_slice(line.text);
             if !line.continued {
@@ -164,10 +164,10 @@ fn taken(text: &[u8], seed: u8) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     for read in reads(text, seed) {
         lines.push(read, |line| give(&mut redact, line));
         let held = redact.held();
-        let shown = redact.open(lines.open());
+        let shown = redact.redact_open(lines.open());
         assert_eq!(redact.held(), held, "showing it changes nothing");
         // Behind a mark stand at most quotation marks, and what a terminal does not show.
-        let before_its_end = shown.last().is_none_or(u8::is_ascii_whitespace) || holds(&shown, MARK);
+        let before_its_end = shown.last().is_none_or(u8::is_ascii_whitespace) || holds(&shown, REDACTION_MARK);
         assert!(before_its_end, "half a word is shown: {}", lossy(&shown));
         all_shown.push(shown);
     }

@@ -1,6 +1,6 @@
 //! Messages of the control channel: each holds calls, or is refused as JSON-RPC 2.0 wants, with the id that it came with.
 
-use rtlogd::wire::message::{self, BATCH, Code, Id, Incoming};
+use rtlogd::wire::message::{self, IncomingMessage, MAX_BATCH_REQUESTS, RequestId, RpcErrorCode};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -30,25 +30,25 @@ pub fn rpc(data: &[u8]) {
     match message::read(text) {
         Ok(incoming) => all(incoming, value),
         Err(error) => {
-            let refused = refused(&Id::null(), &error);
+            let refused = refused(&RequestId::null(), &error);
             assert_eq!(refused, Value::Null);
             match error.code {
-                Code::Parse => assert!(value.is_none(), "it is JSON: {text}"),
-                _ => assert_eq!(error.code, Code::Request, "{error:?}"),
+                RpcErrorCode::Parse => assert!(value.is_none(), "it is JSON: {text}"),
+                _ => assert_eq!(error.code, RpcErrorCode::Request, "{error:?}"),
             }
         }
     }
 }
 
-fn all(incoming: Incoming, value: Option<Value>) {
-    assert!((1..=BATCH).contains(&incoming.requests.len()), "a batch of {}", incoming.requests.len());
+fn all(incoming: IncomingMessage, value: Option<Value>) {
+    assert!((1..=MAX_BATCH_REQUESTS).contains(&incoming.requests.len()), "a batch of {}", incoming.requests.len());
     let parts = match value {
         Some(Value::Array(parts)) => {
-            assert!(incoming.batch, "a list is a batch");
+            assert!(incoming.is_batch, "a list is a batch");
             parts
         }
         Some(part) => {
-            assert!(!incoming.batch, "not a list");
+            assert!(!incoming.is_batch, "not a list");
             vec![part]
         }
         // No machine can hold a number in it, or a text has half a character.
@@ -66,12 +66,12 @@ fn all(incoming: Incoming, value: Option<Value>) {
                     assert!(part["method"].is_string() && part.get("params").is_none_or(Value::is_object), "{part}");
                     assert_eq!(request.id.is_some(), sent.is_some(), "{part}");
                 }
-                let echo = request.id.map(|id| refused(&id, &message::Error::new(Code::Busy, "later")));
+                let echo = request.id.map(|id| refused(&id, &message::RpcError::new(RpcErrorCode::Busy, "later")));
                 assert!(!known || echo.as_ref() == sent, "another id than in {part}");
             }
             Err(error) => {
-                assert!(!matches!(error.code, Code::Parse | Code::Internal), "{error:?}");
-                let id = request.id.unwrap_or_else(Id::null);
+                assert!(!matches!(error.code, RpcErrorCode::Parse | RpcErrorCode::Internal), "{error:?}");
+                let id = request.id.unwrap_or_else(RequestId::null);
                 let echo = refused(&id, &error);
                 assert!(!known || echo.is_null() || Some(&echo) == sent, "another id than in {part}");
             }
@@ -80,11 +80,11 @@ fn all(incoming: Incoming, value: Option<Value>) {
 }
 
 /// The refusal as a client reads it: its id.
-fn refused(id: &Id, error: &message::Error) -> Value {
+fn refused(id: &RequestId, error: &message::RpcError) -> Value {
     let text = message::reply(id, Err(error));
     let reply: Reply<'_> = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     assert_eq!((reply.jsonrpc, reply.error.code), ("2.0", error.code.number()));
-    assert!(Code::ALL.contains(&error.code) && !reply.error.message.is_empty());
+    assert!(RpcErrorCode::ALL.contains(&error.code) && !reply.error.message.is_empty());
     assert_eq!(reply.error.data["detail"], error.detail);
     serde_json::from_str(reply.id.get()).unwrap_or(Value::Null)
 }

@@ -1,8 +1,8 @@
 //! Bodies: a decoder written from the standard gives each line back, and no line forges a frame.
 
 use base64::Engine as _;
-use rtlogd::event::{Epoch, Event, Flags, Kind, OpenLine, Origin, Position, Time};
-use rtlogd::wire::{Data, Encoder, Encoding, sse};
+use rtlogd::event::{Epoch, Event, EventKind, Flags, OpenLine, Origin, Position, Time};
+use rtlogd::wire::{Encoder, Encoding, SseData, sse};
 use serde_json::Value;
 
 use crate::harness::event_stream::{Decoder, Message};
@@ -26,7 +26,7 @@ pub fn sse(data: &[u8]) {
     let events: Vec<_> = (1..)
         .zip(parts.iter().zip(&said))
         .map(|(number, ((kind, _), text))| Event {
-            id: Position { epoch: Epoch::kept(1_763_874_672_123), number },
+            id: Position { epoch: Epoch::persistent(1_763_874_672_123), number },
             time: Time(i64::from(*kind) * 1_000_000_007),
             origin: (kind & 4 == 0).then_some(&origin),
             kind: of(*kind),
@@ -35,8 +35,8 @@ pub fn sse(data: &[u8]) {
         })
         .collect();
 
-    for form in [Data::Text, Data::Json] {
-        let mut body = sse::hello(1500).into_bytes();
+    for form in [SseData::Text, SseData::Json] {
+        let mut body = sse::retry_frame(1500).into_bytes();
         let mut encoder = Encoder::new(Encoding::Sse(form), several);
         for event in &events {
             // In front of frames that share a connection stands its own id.
@@ -61,18 +61,18 @@ pub fn sse(data: &[u8]) {
     others(&events);
 }
 
-fn of(kind: u8) -> Kind {
-    [Kind::Line, Kind::State, Kind::Loss, Kind::End][usize::from(kind & 3)]
+fn of(kind: u8) -> EventKind {
+    [EventKind::Line, EventKind::State, EventKind::Loss, EventKind::End][usize::from(kind & 3)]
 }
 
 /// The text of an event: of a line any, of all else the JSON object of what rtlogd says.
 fn said(kind: u8, text: &[u8]) -> Vec<u8> {
     let reason = String::from_utf8_lossy(text);
     let fields = match of(kind) {
-        Kind::Line => return text.to_vec(),
-        Kind::State => serde_json::json!({ "state": "stopped", "reason": reason }),
-        Kind::Loss => serde_json::json!({ "missed": null, "reason": reason }),
-        Kind::End => serde_json::json!({ "run": 1, "signal": reason, "cause": "exited" }),
+        EventKind::Line => return text.to_vec(),
+        EventKind::State => serde_json::json!({ "state": "stopped", "reason": reason }),
+        EventKind::Loss => serde_json::json!({ "missed": null, "reason": reason }),
+        EventKind::End => serde_json::json!({ "run": 1, "signal": reason, "cause": "exited" }),
     };
     fields.to_string().into_bytes()
 }
@@ -81,18 +81,18 @@ fn said(kind: u8, text: &[u8]) -> Vec<u8> {
 fn unnumbered(event: &Event<'_>) -> String {
     let origin = event.origin.cloned().unwrap_or(Origin::stderr());
     let open = OpenLine { time: event.time, origin, text: event.text.to_vec() };
-    sse::open(Some(&open), None) + sse::KEEP_ALIVE
+    sse::open(Some(&open), None) + sse::SSE_KEEP_ALIVE
 }
 
-fn frame(message: &Message, event: &Event<'_>, form: Data, several: bool) {
+fn frame(message: &Message, event: &Event<'_>, form: SseData, several: bool) {
     let id = if several { format!("build:{}", event.id) } else { event.id.to_string() };
     assert_eq!(message.id, id);
-    if event.kind == Kind::Line && form == Data::Text {
+    if event.kind == EventKind::Line && form == SseData::Text {
         assert_eq!((message.event.as_str(), &message.data), ("", &lossy(event.text).replace('\r', "\u{240D}")));
         return;
     }
     let fields = json(&message.data);
-    assert_eq!(message.event, if event.kind == Kind::Line { "" } else { event.kind.name() });
+    assert_eq!(message.event, if event.kind == EventKind::Line { "" } else { event.kind.name() });
     assert_eq!(fields.get("stream").is_some(), several);
     object(&fields, event);
 }
@@ -102,7 +102,7 @@ fn object(fields: &Value, event: &Event<'_>) {
     assert_eq!(fields["id"], event.id.to_string());
     assert_eq!(fields["time"], event.time.to_string());
     assert_eq!(fields.get("origin").and_then(Value::as_str), event.origin.map(Origin::as_str));
-    if event.kind == Kind::Line {
+    if event.kind == EventKind::Line {
         let text = fields["text"].as_str().expect("a line has a text");
         let bytes = fields.get("bytes").map(|bytes| {
             let base64 = bytes.as_str().expect("bytes are a text");
@@ -137,10 +137,10 @@ fn others(events: &[Event<'_>]) {
     let text = String::from_utf8(text).expect("text is UTF-8");
     assert!(!text.contains('\r'), "{text:?}");
     let feeds = events.iter().map(|event| match event.kind {
-        Kind::Line if event.flags.has(Flags::CONTINUED) => lossy(event.text).matches('\n').count(),
-        Kind::Line => lossy(event.text).matches('\n').count() + 1,
-        Kind::Loss | Kind::End => 1,
-        Kind::State => 0,
+        EventKind::Line if event.flags.has(Flags::CONTINUED) => lossy(event.text).matches('\n').count(),
+        EventKind::Line => lossy(event.text).matches('\n').count() + 1,
+        EventKind::Loss | EventKind::End => 1,
+        EventKind::State => 0,
     });
     assert_eq!(text.matches('\n').count(), feeds.sum::<usize>(), "a line more or less: {text:?}");
 }

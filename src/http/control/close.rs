@@ -1,0 +1,96 @@
+//! How a socket ends: with which code and reason (RFC 6455, section 7.4), and so that the peer learns of it.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use log::debug;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use super::WebSocket;
+
+/// How long the peer may take to read why, and to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a socket ends.
+#[derive(Debug)]
+pub(super) enum ChannelEnd {
+    /// The peer closed it.
+    Closed,
+    /// The connection broke.
+    Broken(String),
+    /// We close it.
+    Ours(Close),
+}
+
+/// A code and what to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Close(pub(super) CloseCode, pub(super) &'static str);
+
+/// The daemon stops.
+pub(super) const CLOSE_STOPPING: Close = Close(CloseCode::Away, "the daemon stops");
+
+/// Nothing was heard for too long.
+pub(super) const CLOSE_NO_PONG: Close = Close(CloseCode::Policy, "no answer to pings");
+
+/// The token is over, or was revoked.
+pub(super) const CLOSE_TOKEN_INVALID: Close = Close(CloseCode::Policy, "the token does not count any more");
+
+/// The connection has lived its time. What a service says that others take over from: connect again, at any time.
+pub(super) const CLOSE_LIFETIME_OVER: Close =
+    Close(CloseCode::Restart, "the connection has lived its time; connect again");
+
+/// It came in a message that is not text.
+pub(super) const CLOSE_BINARY_MESSAGE: Close = Close(CloseCode::Unsupported, "messages are JSON, as text");
+
+impl From<Error> for ChannelEnd {
+    fn from(error: Error) -> Self {
+        let close = match &error {
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) => {
+                return Self::Broken(error.to_string());
+            }
+            Error::ConnectionClosed | Error::AlreadyClosed => return Self::Closed,
+            // It sent a Close, and more behind it.
+            Error::Protocol(ProtocolError::ReceivedAfterClosing | ProtocolError::SendAfterClosing) => {
+                return Self::Closed;
+            }
+            Error::Protocol(_) => Close(CloseCode::Protocol, "a frame breaks the protocol (RFC 6455)"),
+            Error::Utf8(_) => Close(CloseCode::Invalid, "a text message is not UTF-8"),
+            Error::Capacity(_) => Close(CloseCode::Size, "a message is larger than `limits: message_size` allows"),
+            _ => Close(CloseCode::Error, "the daemon cannot go on with this connection"),
+        };
+        debug!(error:% = error; "a WebSocket failed");
+        Self::Ours(close)
+    }
+}
+
+impl ChannelEnd {
+    /// Says why, and waits a little until the peer has read it: what it sent meanwhile must be read too, or the system takes
+    /// back what it was not given yet.
+    pub(super) async fn close(self, mut socket: WebSocket) {
+        let frame = match self {
+            Self::Broken(error) => return debug!(error:% = error; "a WebSocket broke"),
+            Self::Closed => None,
+            Self::Ours(Close(code, reason)) => Some(CloseFrame { code, reason: reason.into() }),
+        };
+        let farewell = async {
+            if frame.is_some() && socket.close(frame).await.is_err() {
+                return;
+            }
+            // The rest of the closing handshake; after an error there is none.
+            while let Some(Ok(_)) = socket.next().await {}
+            let connection = socket.get_mut();
+            if connection.shutdown().await.is_err() {
+                return;
+            }
+            let mut rest = [0; 4096];
+            while let Ok(1..) = connection.read(&mut rest).await {}
+        };
+        // Whoever does not read it has lost nothing else.
+        timeout(CLOSE_TIMEOUT, farewell).await.unwrap_or_default();
+    }
+}

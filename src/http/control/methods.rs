@@ -1,0 +1,323 @@
+//! What each method does. Every one asks for its right first.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::oneshot;
+
+use crate::config::{Limits, Right, SignalName};
+use crate::control::{Attachment, Command, CommandReply};
+use crate::event::{Level, StreamName};
+use crate::stream::{self as log, CursorEnd, CursorStart, View};
+use crate::wire::Encoding;
+use crate::wire::message::{
+    Call, FilterParameters, InputParameters, MethodResponse, OneOrManyStrings, RpcError, RpcErrorCode, StartParameters,
+    SubscribeParameters, TailLines,
+};
+
+use super::super::command::{CallError, CommandSender};
+use super::super::lease::MAX_LEASE_SECONDS;
+use super::super::list;
+use super::super::query::{DEFAULT_TAIL, parse_since};
+use crate::http::control::channel::{ActiveAttachment, ControlChannel, Delivery, Subscription};
+use crate::http::control::requests::{CallResult, PendingCall};
+use crate::http::steering::{CursorSpec, ReaderControl, ReaderItem, SESSION_TOKEN_SIZE, SteerableCursor};
+
+/// Most subscriptions of one socket: as many as streams on one connection.
+const MAX_SUBSCRIPTIONS: usize = 64;
+
+/// Most attachments of one socket: a person looks at one terminal, and a page shows a few.
+const MAX_ATTACHMENTS: usize = 8;
+
+type MethodResult = Result<MethodResponse, RpcError>;
+
+fn now(done: MethodResult) -> PendingCall {
+    PendingCall::Ready(done.map(CallResult::Completed))
+}
+
+impl ControlChannel {
+    /// Does what was asked for, or begins to.
+    pub(super) async fn call(&mut self, call: Call) -> PendingCall {
+        if self.is_stopping() {
+            return now(Err(RpcError::new(RpcErrorCode::Stopping, "the daemon stops")));
+        }
+        let command = match call {
+            Call::List(_) => return now(self.list().await),
+            Call::Subscribe(ask) => return now(self.subscribe(ask).await),
+            Call::Filter(ask) => return now(self.filter(ask)),
+            Call::Pause(ask) => return now(self.steer(ask.subscription, ask.session, |wheel| wheel.pause(true))),
+            Call::Resume(ask) => return now(self.steer(ask.subscription, ask.session, |wheel| wheel.pause(false))),
+            Call::Unsubscribe(ask) => return now(self.unsubscribe(ask.subscription)),
+            Call::Lease(ask) => return now(self.lease(&ask.stream, ask.seconds)),
+            Call::Detach(ask) => return now(self.detach(ask.attachment)),
+            Call::Input(ask) => return self.input(ask).unwrap_or_else(|error| now(Err(error))),
+            Call::Attach(ask) => return self.attach(ask.stream).unwrap_or_else(|error| now(Err(error))),
+            Call::Signal(ask) => match ask.signal.parse::<SignalName>() {
+                Ok(signal) => (ask.stream, Command::Signal(signal.number())),
+                Err(error) => return now(Err(RpcError::new(RpcErrorCode::Parameters, format!("signal: {error}")))),
+            },
+            Call::PauseProcess(ask) => (ask.stream, Command::Pause),
+            Call::ResumeProcess(ask) => (ask.stream, Command::Resume),
+            Call::Start(ask) => (ask.stream, Command::Start),
+            Call::Stop(ask) => (ask.stream, Command::Stop),
+            Call::Restart(ask) => (ask.stream, Command::Restart),
+            Call::Resize(ask) if ask.columns == 0 || ask.rows == 0 => {
+                return now(Err(RpcError::new(
+                    RpcErrorCode::Parameters,
+                    "a terminal has at least one column and one row",
+                )));
+            }
+            Call::Resize(ask) => (ask.stream, Command::Resize { rows: ask.rows, columns: ask.columns }),
+        };
+        self.command(&command.0, command.1).unwrap_or_else(|error| now(Err(error)))
+    }
+
+    fn may(&self, right: Right) -> Result<(), RpcError> {
+        self.app.access.check_any_stream(&self.caller, right).map_err(|denied| CallError::from(denied).into())
+    }
+
+    fn sender(&self) -> CommandSender<'_> {
+        CommandSender { app: &self.app, caller: &self.caller, channel: Some(self.number) }
+    }
+
+    async fn list(&mut self) -> MethodResult {
+        self.may(Right::Read)?;
+        let streams = list::all(&self.app, &self.caller).await;
+        let streams = streams.map_err(|problem| RpcError::new(RpcErrorCode::Busy, problem.detail()))?;
+        Ok(MethodResponse::Streams { streams })
+    }
+
+    async fn subscribe(&mut self, ask: SubscribeParameters) -> MethodResult {
+        let entry = self.app.stream(&self.caller, Right::Read, &ask.stream)?;
+        if self.app.catalog.is_being_replaced(&ask.stream) {
+            return Err(CallError::Reconfiguring.into());
+        }
+        if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            let most =
+                format!("{MAX_SUBSCRIPTIONS} subscriptions are the most for one channel; end some, or open another");
+            return Err(RpcError::new(RpcErrorCode::TooMany, most));
+        }
+        let share = self.app.readers(&self.caller, 1, &self.limits);
+        let share = share.map_err(|problem| RpcError::new(RpcErrorCode::TooMany, problem.detail()))?;
+        let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
+        let run = match ask.run.as_deref() {
+            None => false,
+            Some("current") => true,
+            Some(other) => return Err(invalid_parameter(format!("run: {other:?} is not known; use \"current\""))),
+        };
+        let begin = begin(&StartParameters { after: ask.after, since: ask.since, tail: ask.tail })?;
+        let start = begin.unwrap_or(if run { CursorStart::Run } else { CursorStart::Tail(DEFAULT_TAIL) });
+        let until = CursorEnd { run, ..CursorEnd::default() };
+        let view = View { encoding: Encoding::Ndjson, filter, several: false };
+        let cursor = entry.log.cursor(view.clone(), start, until).await;
+        let place = cursor.place();
+        let course = CursorSpec { log: entry.log, view, until, ready: self.app.ready.clone() };
+        let (reading, wheel) = SteerableCursor::with_control(cursor, course);
+        let number = self.next_number();
+        let told = reading.told(self.limits.keep_alive);
+        let told = told.map(|(given, place, skipped)| match given {
+            ReaderItem::Item(item) => Delivery::Item(item, place, skipped),
+            ReaderItem::Denied => Delivery::Denied,
+        });
+        let told = told.chain(stream::iter([Delivery::Ended])).map(move |told| (number, told));
+        self.told.push(Box::pin(told));
+        self.subscriptions.insert(number, Subscription { stream: ask.stream, control: wheel, place, _share: share });
+        Ok(MethodResponse::Subscribed { subscription: number, position: place })
+    }
+
+    fn unsubscribe(&mut self, number: u64) -> MethodResult {
+        // Without its wheel it ends.
+        match self.subscriptions.remove(&number) {
+            Some(_) => Ok(MethodResponse::Nothing {}),
+            None => Err(no_subscription(number)),
+        }
+    }
+
+    fn filter(&mut self, ask: FilterParameters) -> MethodResult {
+        let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
+        let from = ask.from.map_or(Ok(None), |from| begin(&from))?;
+        self.steer(ask.subscription, ask.session, |wheel| wheel.filter(filter.clone(), from))
+    }
+
+    /// Turns the wheels of a subscription or of a session.
+    fn steer(
+        &mut self,
+        subscription: Option<u64>,
+        session: Option<String>,
+        turn: impl Fn(&ReaderControl),
+    ) -> MethodResult {
+        let wheels: Vec<Arc<ReaderControl>> = match (subscription, session) {
+            (Some(number), None) => {
+                let known = self.subscriptions.get(&number).ok_or_else(|| no_subscription(number))?;
+                turn(&known.control);
+                return Ok(MethodResponse::Steered { readers: 1 });
+            }
+            (None, Some(session)) if SESSION_TOKEN_SIZE.contains(&session.len()) => {
+                self.may(Right::Read)?;
+                self.app.sessions.controls(self.caller.credential(), &session)
+            }
+            (None, Some(_)) => Vec::new(),
+            _ => return Err(invalid_parameter("name one of `subscription` and `session`")),
+        };
+        if wheels.is_empty() {
+            let detail = "no stream of yours is read with this session (?session=..., over a connection like this one)";
+            return Err(RpcError::new(RpcErrorCode::NotFound, detail));
+        }
+        for wheel in &wheels {
+            turn(wheel);
+        }
+        Ok(MethodResponse::Steered { readers: wheels.len() })
+    }
+
+    fn lease(&mut self, stream: &StreamName, seconds: u32) -> MethodResult {
+        self.app.stream(&self.caller, Right::Input, stream)?;
+        if seconds > MAX_LEASE_SECONDS {
+            return Err(invalid_parameter(format!(
+                "seconds: at most {MAX_LEASE_SECONDS}; take it again before it is over"
+            )));
+        }
+        if seconds == 0 {
+            self.app.leases.release(stream, self.number);
+        } else {
+            let time = Duration::from_secs(seconds.into());
+            self.app.leases.take(stream, self.number, self.caller.peer, time).map_err(CallError::LeasedByOther)?;
+        }
+        Ok(MethodResponse::Leased { yours: seconds > 0, seconds: seconds.into() })
+    }
+
+    fn command(&mut self, stream: &StreamName, command: Command) -> Result<PendingCall, RpcError> {
+        let place = self.in_flight.place()?;
+        let coming = self.sender().send(stream, command)?;
+        Ok(PendingCall::Pending(Box::pin(async move {
+            let reply = coming.await;
+            drop(place);
+            Ok(CallResult::Completed(MethodResponse::Carried { already: matches!(reply?, CommandReply::Already) }))
+        })))
+    }
+
+    fn input(&mut self, ask: InputParameters) -> Result<PendingCall, RpcError> {
+        let bytes = match (ask.text, ask.base64) {
+            (Some(_), Some(_)) => return Err(invalid_parameter("give one of `text` and `base64`")),
+            (Some(text), None) => text.into_bytes(),
+            (None, Some(base64)) => {
+                let bytes = base64::engine::general_purpose::STANDARD.decode(base64);
+                bytes.map_err(|error| invalid_parameter(format!("base64: {error}")))?
+            }
+            (None, None) => Vec::new(),
+        };
+        let count = bytes.len();
+        if count == 0 && !ask.eof {
+            return Err(invalid_parameter("nothing to type: give `text`, `base64` or `eof`"));
+        }
+        let place = self.in_flight.place()?;
+        let typed =
+            if count > 0 { Some(self.sender().send(&ask.stream, Command::Input(Bytes::from(bytes)))?) } else { None };
+        let (app, caller, number) = (self.app.clone(), self.caller.clone(), self.number);
+        Ok(PendingCall::Pending(Box::pin(async move {
+            if let Some(typed) = typed {
+                typed.await?;
+            }
+            if ask.eof {
+                let sender = CommandSender { app: &app, caller: &caller, channel: Some(number) };
+                sender.send(&ask.stream, Command::EndOfInput)?.await?;
+            }
+            drop(place);
+            Ok(CallResult::Completed(MethodResponse::Taken { bytes: count }))
+        })))
+    }
+
+    fn attach(&mut self, stream: StreamName) -> Result<PendingCall, RpcError> {
+        self.check_attachment_limit()?;
+        let place = self.in_flight.place()?;
+        let coming = self.sender().send(&stream, Command::Attach)?;
+        Ok(PendingCall::Pending(Box::pin(async move {
+            let reply = coming.await;
+            drop(place);
+            match reply? {
+                CommandReply::Attached(attachment) => Ok(CallResult::Attached(stream, attachment)),
+                CommandReply::Done | CommandReply::Already | CommandReply::Pushing(_) => {
+                    Err(RpcError::new(RpcErrorCode::Internal, "the process gave no attachment"))
+                }
+            }
+        })))
+    }
+
+    fn check_attachment_limit(&self) -> Result<(), RpcError> {
+        if self.attachments.len() < MAX_ATTACHMENTS {
+            return Ok(());
+        }
+        let most = format!("{MAX_ATTACHMENTS} attachments are the most for one channel; end some, or open another");
+        Err(RpcError::new(RpcErrorCode::TooMany, most))
+    }
+
+    /// Begins to tell what an attachment gives.
+    pub(super) fn add_attachment(&mut self, stream: StreamName, attachment: Attachment) -> MethodResult {
+        self.check_attachment_limit()?;
+        let number = self.next_number();
+        let (hold, over) = oneshot::channel::<()>();
+        let raw = stream::unfold(attachment, async |mut attachment| {
+            let raw = attachment.next().await?;
+            Some((Delivery::Raw(raw), attachment))
+        });
+        let log = self.app.stream(&self.caller, Right::Read, &stream)?.log;
+        let raw = raw.take_until(async move { log.denied().await });
+        let told = raw.chain(stream::iter([Delivery::Ended])).take_until(over).map(move |told| (number, told));
+        self.told.push(Box::pin(told));
+        self.attachments.insert(number, ActiveAttachment { stream, _end_on_drop: hold });
+        Ok(MethodResponse::Attached { attachment: number })
+    }
+
+    fn detach(&mut self, number: u64) -> MethodResult {
+        match self.attachments.remove(&number) {
+            Some(_) => Ok(MethodResponse::Nothing {}),
+            None => Err(RpcError::new(RpcErrorCode::NotFound, format!("this channel has no attachment {number}"))),
+        }
+    }
+}
+
+fn invalid_parameter(detail: impl Into<String>) -> RpcError {
+    RpcError::new(RpcErrorCode::Parameters, detail)
+}
+
+fn no_subscription(number: u64) -> RpcError {
+    RpcError::new(RpcErrorCode::NotFound, format!("this channel has no subscription {number}"))
+}
+
+fn filter(limits: &Limits, of: [&OneOrManyStrings; 3], level: Option<&str>) -> Result<log::Filter, RpcError> {
+    let [grep, exclude, origin] = of.map(OneOrManyStrings::all);
+    let level =
+        level.map(str::parse::<Level>).transpose().map_err(|error| invalid_parameter(format!("level: {error}")))?;
+    log::Filter::new(grep, exclude, origin.to_vec(), limits.filter_size).map(|filter| filter.with_level(level)).map_err(
+        |bad| {
+            RpcError::new(
+                if bad.is_temporary() { RpcErrorCode::Busy } else { RpcErrorCode::Parameters },
+                bad.to_string(),
+            )
+        },
+    )
+}
+
+fn begin(from: &StartParameters) -> Result<Option<CursorStart>, RpcError> {
+    let given = [from.after.is_some(), from.since.is_some(), from.tail.is_some()];
+    if given.into_iter().filter(|given| *given).count() > 1 {
+        return Err(invalid_parameter("give one of `after`, `since` and `tail`"));
+    }
+    if let Some(after) = &from.after {
+        let id = after.parse().map_err(|error| invalid_parameter(format!("after: {after:?}: {error}")))?;
+        return Ok(Some(CursorStart::After(id)));
+    }
+    if let Some(text) = &from.since {
+        let time = parse_since(text, SystemTime::now()).map_err(|problem| invalid_parameter(problem.detail()))?;
+        return Ok(Some(CursorStart::Since(time)));
+    }
+    match &from.tail {
+        None => Ok(None),
+        Some(TailLines::Lines(lines)) => Ok(Some(CursorStart::Tail(*lines))),
+        Some(TailLines::All(word)) if word == "all" => Ok(Some(CursorStart::Oldest)),
+        Some(TailLines::All(word)) => Err(invalid_parameter(format!("tail: {word:?} is neither a number nor \"all\""))),
+    }
+}

@@ -1,0 +1,313 @@
+//! What a reader asks for: query and headers, checked once, become a start, an end and a view.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, StatusCode, header};
+
+use crate::config;
+use crate::event::{Level, Position, StreamName, Time};
+use crate::stream::{CursorEnd, CursorStart, Filter, View};
+use crate::wire::sse::COMPLETED_MARK;
+use crate::wire::{Encoding, SseData};
+
+use super::HttpRequest;
+use super::problem::Problem;
+use super::steering::SESSION_TOKEN_SIZE;
+
+/// Lines a reader is sent first, unless it asks otherwise.
+pub(super) const DEFAULT_TAIL: u64 = 100;
+
+/// Most streams on one connection: its id lists all their places and must fit a header.
+pub(super) const MAX_STREAMS_PER_CONNECTION: usize = 64;
+
+/// Parameters that a stream answers to, for the message about others.
+const STREAM_PARAMETERS: &str =
+    "stream, after, before, tail, since, run, follow, limit, grep, exclude, origin, level, data, format, wait, session";
+
+/// A checked request for one or several streams.
+#[derive(Debug)]
+pub(super) struct StreamQuery {
+    pub(super) encoding: Encoding,
+    pub(super) filter: Filter,
+    pub(super) until: CursorEnd,
+    /// Streams named in the query, in its order.
+    pub(super) streams: Vec<StreamName>,
+    /// How long a poll waits.
+    pub(super) wait: Option<Duration>,
+    /// Whether it is a reconnect, and so what refuses it may stop a browser for good.
+    pub(super) is_reconnect: bool,
+    /// Whether the reader said that it got all it asked for.
+    pub(super) satisfied: bool,
+    /// What the control channel finds this reader by.
+    pub(super) session: Option<String>,
+    requested_start: RequestedStart,
+}
+
+/// What is asked for, without a daemon to ask.
+#[derive(Debug, PartialEq, Eq)]
+#[doc(hidden)]
+pub struct CheckedQuery {
+    pub view: View,
+    pub start: Result<CursorStart, String>,
+    pub until: CursorEnd,
+    pub streams: Vec<(StreamName, Result<CursorStart, String>)>,
+    pub wait: Option<Duration>,
+    pub session: Option<String>,
+    pub satisfied: bool,
+}
+
+/// Reads a query alone. A door for `tests/fuzz`, and no part of what this crate promises.
+///
+/// # Errors
+/// The status of the refusal, and what it says.
+#[doc(hidden)]
+pub fn check_query(
+    parameters: &[(String, String)],
+    headers: &HeaderMap,
+    now: SystemTime,
+) -> Result<CheckedQuery, (u16, String)> {
+    let ask =
+        StreamQuery::parse(parameters, headers, config::Limits::default().filter_size, now).map_err(Problem::told)?;
+    let told = |start: Result<CursorStart, Problem>| start.map_err(|problem| problem.told().1);
+    let streams = ask.streams.iter().map(|name| (name.clone(), told(ask.start_of(name)))).collect();
+    let (view, start) = (ask.view(!ask.streams.is_empty()), told(ask.start_of_only()));
+    Ok(CheckedQuery {
+        view,
+        start,
+        until: ask.until,
+        streams,
+        wait: ask.wait,
+        session: ask.session,
+        satisfied: ask.satisfied,
+    })
+}
+
+/// Where to begin, in the words of the request.
+#[derive(Debug)]
+enum RequestedStart {
+    Ids { text: String, header: bool },
+    Start(CursorStart),
+}
+
+impl StreamQuery {
+    /// Reads a request; `now` is what `since=5m` counts from.
+    pub(super) fn from_request(request: &HttpRequest, now: SystemTime) -> Result<Self, Problem> {
+        Self::parse(&request.parameters, &request.headers, request.connection.limits.filter_size, now)
+    }
+
+    /// Its filter may take `most` bytes.
+    fn parse(
+        parameters: &[(String, String)],
+        headers: &HeaderMap,
+        most: usize,
+        now: SystemTime,
+    ) -> Result<Self, Problem> {
+        let query = QueryParameters(parameters);
+        query.check_names()?;
+        let data = match query.one("data")? {
+            None | Some("text") => SseData::Text,
+            Some("json") => SseData::Json,
+            Some(other) => return Err(Problem::bad(format!("data={other} is not known; use text or json"))),
+        };
+        let run = match query.one("run")? {
+            None => false,
+            Some("current") => true,
+            Some(other) => return Err(Problem::bad(format!("run={other} is not known; use run=current"))),
+        };
+        let head = match query.one("follow")? {
+            None | Some("true") => false,
+            Some("false") => true,
+            Some(other) => return Err(Problem::bad(format!("follow={other} is not known; use true or false"))),
+        };
+        let lines = query.number("limit")?;
+        if lines == Some(0) {
+            return Err(Problem::bad("limit=0 asks for nothing; use a number from 1 on"));
+        }
+        let last = last_event_id(headers);
+        let ids = match &last {
+            Some(text) => Some((text.clone(), true)),
+            None => query.one("after")?.map(|text| (text.to_owned(), false)),
+        };
+        // Looked at even where it does not count: what is wrong is wrong.
+        let start = query.start(run, now)?;
+        let satisfied = last.as_deref().is_some_and(|text| text.ends_with(COMPLETED_MARK))
+            && (head || lines.is_some() || query.one("before")?.is_some());
+        let from = match ids {
+            Some((text, header)) => {
+                RequestedStart::Ids { text: text.trim_end_matches(COMPLETED_MARK).to_owned(), header }
+            }
+            None => RequestedStart::Start(start),
+        };
+        let streams = query.all("stream").map(|name| name.parse().map_err(|e| Problem::bad(format!("{e}"))));
+        Ok(Self {
+            encoding: encoding(query.one("format")?, headers, data)?,
+            filter: query.filter(most)?,
+            until: CursorEnd { head, run, lines, before: query.before()? },
+            streams: streams.collect::<Result<_, _>>()?,
+            wait: query.duration("wait")?,
+            is_reconnect: last.is_some(),
+            satisfied,
+            session: query.session()?,
+            requested_start: from,
+        })
+    }
+
+    /// Where to begin in the only stream.
+    pub(super) fn start_of_only(&self) -> Result<CursorStart, Problem> {
+        match &self.requested_start {
+            RequestedStart::Start(start) => Ok(*start),
+            RequestedStart::Ids { text, header } => match text.parse::<Position>() {
+                Ok(id) => Ok(CursorStart::After(id)),
+                // A refusal of what a browser sends by itself would stop it for good.
+                Err(_) if *header => Ok(CursorStart::AfterUnknown),
+                Err(error) => Err(Problem::bad(format!("after={text}: {error}"))),
+            },
+        }
+    }
+
+    /// Where to begin in `stream`, one of several: ids are a list `NAME:ID,NAME:ID`.
+    pub(super) fn start_of(&self, stream: &StreamName) -> Result<CursorStart, Problem> {
+        match &self.requested_start {
+            RequestedStart::Start(start) => Ok(*start),
+            RequestedStart::Ids { text, header } => {
+                let places = text.split(',').map(|place| {
+                    let (name, id) = place.split_once(':')?;
+                    Some((name, id.parse::<Position>().ok()?))
+                });
+                match places.collect::<Option<Vec<_>>>() {
+                    Some(places) => Ok(match places.iter().find(|(name, _)| *name == stream.as_str()) {
+                        Some((_, id)) => CursorStart::After(*id),
+                        None => CursorStart::Tail(DEFAULT_TAIL),
+                    }),
+                    None if *header => Ok(CursorStart::AfterUnknown),
+                    None => Err(Problem::bad(format!(
+                        "after={text}: with several streams it is a list, as in build:mib3k2x9-1042,web:mib3k2x9-7"
+                    ))),
+                }
+            }
+        }
+    }
+
+    /// The view of the stream; `several` if other streams share the connection.
+    pub(super) fn view(&self, several: bool) -> View {
+        View { encoding: self.encoding, filter: self.filter.clone(), several }
+    }
+}
+
+/// `Last-Event-ID`; what is no text is an id that is not known.
+fn last_event_id(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("last-event-id")?;
+    let text = value.to_str().unwrap_or("?").trim();
+    // A browser that saw no id yet sends none; other clients may send an empty one.
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn encoding(format: Option<&str>, headers: &HeaderMap, data: SseData) -> Result<Encoding, Problem> {
+    if let Some(name) = format {
+        let known = Encoding::from_name(name, data);
+        return known.ok_or_else(|| Problem::bad(format!("format={name} is not known; use sse, ndjson or text")));
+    }
+    let accept: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    if accept.is_empty() {
+        return Ok(Encoding::Sse(data));
+    }
+    Encoding::from_accept(&accept.join(","), data).ok_or_else(|| {
+        let offers = "text/event-stream, application/x-ndjson and text/plain";
+        Problem::new(StatusCode::NOT_ACCEPTABLE, format!("a stream can be had as {offers}; accept one of them"))
+    })
+}
+
+/// The pairs of a query.
+struct QueryParameters<'a>(&'a [(String, String)]);
+
+impl<'a> QueryParameters<'a> {
+    fn all(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    fn one(&self, name: &'a str) -> Result<Option<&'a str>, Problem> {
+        let mut values = self.all(name);
+        let value = values.next();
+        if values.next().is_some() {
+            return Err(Problem::bad(format!("{name} is given twice; which one is meant?")));
+        }
+        Ok(value)
+    }
+
+    fn check_names(&self) -> Result<(), Problem> {
+        let known: Vec<_> = STREAM_PARAMETERS.split(", ").collect();
+        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            Some((name, _)) => {
+                Err(Problem::bad(format!("the parameter {name:?} is not known; there are {STREAM_PARAMETERS}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn number(&self, name: &'a str) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| Problem::bad(format!("{name}={text} is not a number")))
+    }
+
+    fn before(&self) -> Result<Option<Position>, Problem> {
+        let Some(text) = self.one("before")? else { return Ok(None) };
+        if self.all("stream").next().is_some() {
+            return Err(Problem::bad("before= is the id of an event of one stream; ask for it at /streams/NAME"));
+        }
+        text.parse().map(Some).map_err(|error| Problem::bad(format!("before={text}: {error}")))
+    }
+
+    fn duration(&self, name: &'a str) -> Result<Option<Duration>, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        config::units::parse_duration(text).map(Some).map_err(|error| Problem::bad(format!("{name}={text}: {error}")))
+    }
+
+    fn session(&self) -> Result<Option<String>, Problem> {
+        let Some(token) = self.one("session")? else { return Ok(None) };
+        if SESSION_TOKEN_SIZE.contains(&token.len()) && token.bytes().all(|c| c.is_ascii_graphic()) {
+            return Ok(Some(token.to_owned()));
+        }
+        let (least, most) = (SESSION_TOKEN_SIZE.start(), SESSION_TOKEN_SIZE.end());
+        Err(Problem::bad(format!(
+            "session has {least} to {most} characters that nobody can guess, such as a UUID; ASCII, without spaces"
+        )))
+    }
+
+    fn start(&self, run: bool, now: SystemTime) -> Result<CursorStart, Problem> {
+        if let Some(text) = self.one("since")? {
+            return parse_since(text, now).map(CursorStart::Since);
+        }
+        Ok(match self.one("tail")? {
+            Some("all") => CursorStart::Oldest,
+            Some(text) => {
+                let lines =
+                    text.parse().map_err(|_| Problem::bad(format!("tail={text} is neither a number nor all")))?;
+                CursorStart::Tail(lines)
+            }
+            None if run => CursorStart::Run,
+            None => CursorStart::Tail(DEFAULT_TAIL),
+        })
+    }
+
+    fn filter(&self, most: usize) -> Result<Filter, Problem> {
+        let texts = |name| self.all(name).map(str::to_owned).collect::<Vec<_>>();
+        let level = match self.one("level")? {
+            Some(text) => Some(text.parse::<Level>().map_err(|error| Problem::bad(format!("level={text}: {error}")))?),
+            None => None,
+        };
+        let filter = Filter::new(&texts("grep"), &texts("exclude"), texts("origin"), most);
+        Ok(filter?.with_level(level))
+    }
+}
+
+/// A time, or how long ago it was.
+pub(super) fn parse_since(text: &str, now: SystemTime) -> Result<Time, Problem> {
+    if let Ok(ago) = config::units::parse_duration(text) {
+        return Ok(now.checked_sub(ago).map(Time::from).unwrap_or_default());
+    }
+    // In a query a plus is a space, and so is the one of a time zone that was not escaped.
+    let time = text.replace(' ', "+").parse::<jiff::Timestamp>();
+    time.map(|time| Time(time.as_microsecond())).map_err(|_| {
+        Problem::bad(format!("since={text} is neither a time (2026-11-23T05:11:12Z) nor how long ago (5m)"))
+    })
+}

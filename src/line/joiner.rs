@@ -1,0 +1,180 @@
+//! Lines that belong together, such as a stack trace, become one.
+
+use regex::bytes::Regex;
+
+use super::split::Line;
+
+/// Which lines belong together.
+#[derive(Debug, Clone)]
+pub enum MultilineRule {
+    /// A line that matches begins; all others go on.
+    Start(Regex),
+    /// A line that matches goes on; all others begin.
+    Continue(Regex),
+}
+
+impl MultilineRule {
+    fn is_continuation(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Start(regex) => !regex.is_match(text),
+            Self::Continue(regex) => regex.is_match(text),
+        }
+    }
+}
+
+/// Joins lines, with a newline between. Holds what is joined until the next line begins anew, or until it is told that
+/// none will come ([`flush`](Self::flush)).
+///
+/// What is longer than the limit is given out in pieces, each but the last `continued`; joined again they are what was
+/// written. A piece ends where a line ends, or a piece of one.
+#[derive(Debug)]
+pub struct LineJoiner {
+    rule: MultilineRule,
+    max: usize,
+    text: Vec<u8>,
+    /// Bytes of the source behind `text`.
+    held: u64,
+    /// Something is held, though it may be an empty line.
+    is_open: bool,
+    /// The last line goes on: its next piece is not looked at.
+    mid_line: bool,
+}
+
+impl LineJoiner {
+    /// Joins to at most `max` bytes lines of at most `max - 1`.
+    pub fn new(rule: MultilineRule, max: usize) -> Self {
+        Self { rule, max, text: Vec::new(), held: 0, is_open: false, mid_line: false }
+    }
+
+    /// Takes a line; gives `sink` what is complete.
+    pub fn push(&mut self, line: Line<'_>, sink: &mut impl FnMut(Line<'_>)) {
+        let newline = !self.mid_line;
+        if newline && self.is_open && !self.rule.is_continuation(line.text) {
+            self.emit(false, false, sink);
+        }
+        if self.is_open && newline && self.text.len() + 1 + line.text.len() <= self.max {
+            self.text.push(b'\n');
+        } else if self.is_open && self.text.len() + usize::from(newline) + line.text.len() > self.max {
+            let fits = newline && self.text.len() < self.max;
+            if fits {
+                self.text.push(b'\n');
+            }
+            self.emit(true, false, sink);
+            if newline && !fits {
+                self.text.push(b'\n');
+            }
+        }
+        self.text.extend_from_slice(line.text);
+        self.held += line.source;
+        (self.is_open, self.mid_line) = (true, line.continued);
+        if line.partial {
+            self.emit(false, true, sink);
+        }
+    }
+
+    /// Gives out what is held, since nothing that belongs to it is to be expected. Not in the middle of a line.
+    pub fn flush(&mut self, sink: &mut impl FnMut(Line<'_>)) {
+        if self.is_open && !self.mid_line {
+            self.emit(false, false, sink);
+        }
+    }
+
+    /// The same at the end of the source.
+    pub fn finish(&mut self, sink: &mut impl FnMut(Line<'_>)) {
+        if self.is_open {
+            self.emit(false, self.mid_line, sink);
+        }
+        self.mid_line = false;
+    }
+
+    /// What is held; `None` if nothing is.
+    pub fn open(&self) -> Option<&[u8]> {
+        self.is_open.then_some(&self.text)
+    }
+
+    /// Bytes of the source behind what is held.
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    fn emit(&mut self, continued: bool, partial: bool, sink: &mut impl FnMut(Line<'_>)) {
+        sink(Line { text: &self.text, continued, partial, source: self.held });
+        self.text.clear();
+        (self.held, self.is_open) = (0, continued);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::line::{CarriageReturnMode, LineSplitter};
+    use proptest::prelude::*;
+
+    fn start() -> MultilineRule {
+        MultilineRule::Start(Regex::new("^[0-9]").unwrap())
+    }
+
+    /// All events of `text`; a piece that goes on is shown with `+` behind it, a partial line with `...`.
+    fn joined(rule: MultilineRule, max: usize, text: &str) -> Vec<String> {
+        let mut lines = LineSplitter::new(max - 1, CarriageReturnMode::Keep);
+        let mut multiline = LineJoiner::new(rule, max);
+        let mut given = Vec::new();
+        let mut took = 0;
+        let mut keep = |line: Line<'_>| {
+            took += line.source;
+            assert!(line.text.len() <= max);
+            let mark = if line.continued { "+" } else { "" };
+            let partial = if line.partial { "..." } else { "" };
+            given.push(format!("{}{mark}{partial}", String::from_utf8_lossy(line.text)));
+        };
+        lines.push(text.as_bytes(), |line| multiline.push(line, &mut keep));
+        lines.finish(|line| multiline.push(line, &mut keep));
+        multiline.finish(&mut keep);
+        assert_eq!(took, text.len() as u64);
+        given
+    }
+
+    #[test]
+    fn lines_that_belong_together_are_one() {
+        let on = || MultilineRule::Continue(Regex::new(r"^\s").unwrap());
+        let table: &[(MultilineRule, &str, &[&str])] = &[
+            (start(), "1 a\n b\n c\n2 d\n", &["1 a\n b\n c", "2 d"]),
+            (start(), "x\ny\n1\n", &["x\ny", "1"]),
+            (start(), "1\n\n2\n", &["1\n", "2"]),
+            (start(), "1\n x", &["1\n x..."]),
+            (on(), "a\n b\n c\nd\n", &["a\n b\n c", "d"]),
+            (on(), " a\nb\n", &[" a", "b"]),
+        ];
+        for (rule, text, expected) in table {
+            assert_eq!(joined(rule.clone(), 100, text), *expected, "{rule:?} {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_comes_in_pieces() {
+        let table: &[(&str, &[&str])] = &[
+            ("1\naaa\nbb\n2\n", &["1\naaa+", "\nbb", "2"]),
+            ("1\naa\nbb\n2\n", &["1\naa\n+", "bb", "2"]),
+            ("123456789\n0\n", &["1234+", "56789", "0"]),
+            ("1\nabcdef\n2\n", &["1\n+", "abcd+", "ef", "2"]),
+        ];
+        for (text, expected) in table {
+            assert_eq!(joined(start(), 5, text), *expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn joined_again_it_is_what_was_written(text in "([a-c1\n]|12|aaaaaaa){0,30}", max in 5usize..12) {
+            let mut all = String::new();
+            for event in joined(start(), max, &text) {
+                match event.strip_suffix('+') {
+                    Some(piece) => all += piece,
+                    None => all += &(event.strip_suffix("...").unwrap_or(&event).to_owned() + "\n"),
+                }
+            }
+            let plain = if text.is_empty() || text.ends_with('\n') { text } else { text + "\n" };
+            prop_assert_eq!(all, plain);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Keeps one source running until it is told to stop, and says how it is.
+//!
+//! It owns the appender, and is with the [`supervisor`](super::supervisor) of processes the only one in this layer that hears of
+//! stopping.
+
+use std::time::Duration;
+
+use tokio::select;
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{SourceKind, Stream};
+use crate::event::{RunEnd, SourceState};
+use crate::stream::{Appender, Batch, Checkpoints};
+
+use super::file::{FileSource, Watcher};
+use super::journal::JournalSource;
+use super::push::PushSource;
+use super::supervisor::Supervisor;
+use super::{ClockReading, SourceError, SourceOptions};
+
+/// What was written to a file before we were told to stop is still read, for at most this long.
+const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Runs the source of one stream until `stopping`, or with [`SourceOptions::end_stream`] until its process is not started again.
+///
+/// Then the appender is dropped, so that readers get what is left and their end. Gives back how the last run of a process
+/// ended, `None` if there was none. Do not drop it: a process would be killed without a chance to end, and no end event.
+///
+/// # Errors
+/// If a process could not be started, and that is not tried again. The stream's state said so.
+pub(crate) async fn run(
+    spec: Stream,
+    appender: Appender,
+    places: Checkpoints,
+    options: SourceOptions,
+    wakes: Watcher,
+    stopping: CancellationToken,
+) -> Result<Option<RunEnd>, SourceError> {
+    let mut writer = StreamWriter { appender, batch: Batch::new(), stream: spec.name.to_string() };
+    let outcome = match &spec.source {
+        SourceKind::File(file) => {
+            follow(FileSource::new(&spec, file, &places, wakes), &mut writer, &stopping).await;
+            Ok(None)
+        }
+        SourceKind::Process(process) => {
+            Supervisor::new(&spec, process, options, &stopping).keep(&places, &mut writer).await
+        }
+        SourceKind::Journal(journal) => {
+            // What it has then, it has the next time.
+            read(&mut JournalSource::new(&spec, journal, &places, options.children), &mut writer, &stopping).await;
+            writer.say(SourceState::Stopping).await;
+            Ok(None)
+        }
+        SourceKind::Push => {
+            take(PushSource::new(&spec, options.inbox), &mut writer, &stopping).await;
+            Ok(None)
+        }
+    };
+    writer.appender.close().await;
+    outcome
+}
+
+/// The writing end of the stream.
+pub(super) struct StreamWriter {
+    pub(super) appender: Appender,
+    pub(super) batch: Batch,
+    pub(super) stream: String,
+}
+
+impl StreamWriter {
+    /// Appends what the batch holds.
+    pub(super) async fn flush(&mut self) {
+        self.appender.append(&mut self.batch).await;
+    }
+
+    /// Appends a change of state.
+    pub(super) async fn say(&mut self, state: SourceState) {
+        self.batch.state(ClockReading::read().time, state);
+        self.flush().await;
+    }
+}
+
+/// What is read until somebody says that it is enough.
+trait PollSource {
+    /// Adds what comes next to `batch`. May be dropped at any time.
+    async fn next(&mut self, batch: &mut Batch);
+}
+
+impl PollSource for FileSource {
+    async fn next(&mut self, batch: &mut Batch) {
+        self.next(batch).await;
+    }
+}
+
+impl PollSource for JournalSource {
+    async fn next(&mut self, batch: &mut Batch) {
+        self.next(batch).await;
+    }
+}
+
+/// Reads until `stopping`.
+async fn read(source: &mut impl PollSource, writer: &mut StreamWriter, stopping: &CancellationToken) {
+    loop {
+        select! {
+            () = source.next(&mut writer.batch) => writer.flush().await,
+            mut due = writer.appender.maintain_history() => writer.appender.append(&mut due).await,
+            () = stopping.cancelled() => break,
+        }
+    }
+}
+
+/// Follows a file until `stopping`.
+async fn follow(mut file: FileSource, writer: &mut StreamWriter, stopping: &CancellationToken) {
+    read(&mut file, writer, stopping).await;
+    // What is not there in time stays in the file.
+    let last = Instant::now() + FINAL_READ_TIMEOUT;
+    while timeout_at(last, file.last(&mut writer.batch)).await.unwrap_or(false) {
+        writer.flush().await;
+    }
+    writer.say(SourceState::Stopping).await;
+}
+
+/// Takes what is sent until `stopping`.
+async fn take(mut push: PushSource, writer: &mut StreamWriter, stopping: &CancellationToken) {
+    writer.say(SourceState::Receiving).await;
+    loop {
+        select! {
+            turn = push.next(&mut writer.batch) => {
+                let lines = writer.batch.len();
+                writer.flush().await;
+                push.appended(turn, lines, writer.appender.last());
+                // One who sends without end is always ready.
+                yield_now().await;
+            }
+            mut due = writer.appender.maintain_history() => writer.appender.append(&mut due).await,
+            () = stopping.cancelled() => break,
+        }
+    }
+    push.finish(&mut writer.batch);
+    writer.say(SourceState::Stopping).await;
+}

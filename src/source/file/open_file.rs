@@ -1,0 +1,611 @@
+//! Opens what a stream follows. All files and directories of this folder are opened here.
+//!
+//! # Theory of operation
+//! Whoever may write to a followed directory chooses what its names lead to, and would reach with a symlink whatever the
+//! daemon may read. So a symlink is followed only if
+//! - its owner is root or the daemon's user, or
+//! - nobody but these two may write to the directory it is in, nor to one above that, or
+//! - its owner also owns what it leads to, or
+//! - the stream says `follow_symlinks: true`.
+//!
+//! This holds for each part of a path, and for each part of the path that a symlink stands for. It is what
+//! `fs.protected_symlinks` does for /tmp, for all directories that others may write to.
+//!
+//! ```text
+//! path ──▶ openat2(RESOLVE_NO_SYMLINKS) ──opened──────────────▶ Protected::check ──▶ file
+//!                    └──there is a symlink──▶ walk, part by part ──▶┘
+//! ```
+//! Most paths have no symlink, and are opened by one system call that fails if there is one. Any other is walked with a
+//! descriptor for each part, so that what was judged is what is opened, whatever is renamed meanwhile. A check of the path
+//! before it is opened would leave a moment for a symlink to be put there.
+//!
+//! A symlink that may not be followed is refused whether it leads anywhere or not: a refusal tells nothing about files that
+//! its owner cannot see.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::unistd::{Gid, Group, Uid, User};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::denied::OpenDenied;
+use super::protected::{ProtectedFiles, ancestors};
+
+/// Most symlinks on the way to a file: as many as the kernel follows (`path_resolution(7)`).
+const MAX_SYMLINKS_FOLLOWED: u32 = 40;
+
+/// Most users whose names are remembered for refusals.
+const MAX_CACHED_USER_NAMES: usize = 256;
+
+const READ_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+const DIRECTORY_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const PATH_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
+/// Opens files for one stream. A clone shares what is known of the daemon's own files.
+#[derive(Debug, Clone)]
+pub(crate) struct FileOpener {
+    follow_symlinks: bool,
+    own: TrustedOwner,
+    protected: ProtectedFiles,
+    /// The names of users, by uid.
+    user_names: Arc<Mutex<BTreeMap<u32, String>>>,
+}
+
+impl Default for FileOpener {
+    /// Follows only symlinks that it trusts, as the user of this process.
+    fn default() -> Self {
+        Self {
+            follow_symlinks: false,
+            own: TrustedOwner::of_process(),
+            protected: ProtectedFiles::default(),
+            user_names: Arc::default(),
+        }
+    }
+}
+
+impl FileOpener {
+    /// The same for a stream that says `follow_symlinks: true`, or does not.
+    pub(super) fn with_follow_symlinks(self, follow_symlinks: bool) -> Self {
+        Self { follow_symlinks, ..self }
+    }
+
+    /// The daemon's own files, which are never opened.
+    pub(super) fn protected(&self) -> &ProtectedFiles {
+        &self.protected
+    }
+
+    /// Opens the file that `path` names, to read it; does not wait for the writer of a FIFO.
+    ///
+    /// # Errors
+    /// What the system says, or [`OpenDenied`].
+    pub(super) fn open(&self, path: &Path) -> io::Result<(File, Metadata)> {
+        let (opened, walked) = match self.reach(CWD, path, READ_FLAGS) {
+            Ok(opened) => (opened, false),
+            Err(error) if needs_walk(error) => (self.walk(path)?.reopen(READ_FLAGS)?, true),
+            Err(error) => return Err(error.into()),
+        };
+        let file = File::from(opened.fd);
+        let metadata = file.metadata()?;
+        self.protected.check(&metadata, opened.parent.as_ref(), walked)?;
+        Ok((file, metadata))
+    }
+
+    /// Tells what `path` names, without opening it: the same as [`fs::metadata`](std::fs::metadata), under the same rule as
+    /// [`open`](Self::open) for symlinks.
+    pub(super) fn look(&self, path: &Path) -> io::Result<Metadata> {
+        let found = match open_without_symlinks(CWD, path, PATH_FLAGS) {
+            Err(error) if needs_walk(error) => self.walk(path)?.fd,
+            found => found?,
+        };
+        File::from(found).metadata()
+    }
+
+    /// Opens the directory that `path` names, to list it.
+    pub(super) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
+        let directory = match open_without_symlinks(CWD, path, DIRECTORY_FLAGS) {
+            Err(error) if needs_walk(error) => self.walk(path)?.reopen(DIRECTORY_FLAGS)?.fd,
+            directory => directory?,
+        };
+        self.protected.check_directory(&directory)?;
+        Ok(directory)
+    }
+
+    /// Opens a path that has no symlink, seen from `from`. Where there are files to protect, the directory is opened first, and
+    /// stays open: where it is shows whether the file is one of them.
+    fn reach(&self, from: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OpenedPath, Errno> {
+        let parts = path.parent().zip(path.file_name()).filter(|_| !self.protected.is_empty());
+        let Some((directory, name)) = parts else {
+            return Ok(OpenedPath { fd: open_without_symlinks(from, path, flags)?, parent: None });
+        };
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let parent = open_without_symlinks(from, directory, PATH_FLAGS | OFlags::DIRECTORY)?;
+        Ok(OpenedPath { fd: open_without_symlinks(parent.as_fd(), Path::new(name), flags)?, parent: Some(parent) })
+    }
+
+    /// Reaches what `path` names part by part.
+    fn walk(&self, path: &Path) -> io::Result<OpenedPath> {
+        let start = if path.is_absolute() { Path::new("/") } else { Path::new(".") };
+        let from = rustix::fs::open(start, PATH_FLAGS | OFlags::DIRECTORY, Mode::empty())?;
+        let mut walk = PathWalk { opener: self, left: MAX_SYMLINKS_FOLLOWED, via_untrusted_link: false };
+        Ok(walk.parts(WalkedPath { opened: OpenedPath { fd: from, parent: None }, path: PathBuf::new() }, path)?.opened)
+    }
+
+    fn user(&self, uid: u32) -> String {
+        let mut users = self.user_names.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.len() >= MAX_CACHED_USER_NAMES {
+            users.clear();
+        }
+        let name = || match User::from_uid(Uid::from_raw(uid)) {
+            Ok(Some(user)) => format!("{} (uid {uid})", user.name),
+            Ok(None) | Err(_) => format!("uid {uid}"),
+        };
+        users.entry(uid).or_insert_with(name).clone()
+    }
+}
+
+/// Opens a path without following any symlink.
+fn open_without_symlinks(from: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat2(from, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+}
+
+/// Whether there is a symlink on the way, or no openat2: before Linux 5.6, or because a container's filter of system calls
+/// does not know it.
+fn needs_walk(error: Errno) -> bool {
+    matches!(error, Errno::LOOP | Errno::NOSYS | Errno::PERM)
+}
+
+/// What a path led to.
+#[derive(Debug)]
+struct OpenedPath {
+    fd: OwnedFd,
+    /// The directory it is in, where that is known.
+    parent: Option<OwnedFd>,
+}
+
+impl OpenedPath {
+    /// Opens the same once more, by its descriptor: to read it. Devices are not touched; opening one may have effects.
+    fn reopen(self, flags: OFlags) -> io::Result<Self> {
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&self.fd)?.st_mode);
+        if !matches!(kind, FileType::RegularFile | FileType::Fifo | FileType::Directory) {
+            return Err(io::Error::other("neither a file nor a fifo"));
+        }
+        let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Self { fd, parent: self.parent })
+    }
+}
+
+/// What a walk led to so far, and the path by which it is shown.
+struct WalkedPath {
+    opened: OpenedPath,
+    path: PathBuf,
+}
+
+/// One path on its way.
+struct PathWalk<'a> {
+    opener: &'a FileOpener,
+    /// How many more symlinks may be followed.
+    left: u32,
+    /// A symlink was followed that only `follow_symlinks: true` allows, or that will be judged by what it leads to.
+    via_untrusted_link: bool,
+}
+
+impl PathWalk<'_> {
+    fn parts(&mut self, from: WalkedPath, path: &Path) -> io::Result<WalkedPath> {
+        let mut here = from;
+        for part in path.components() {
+            here = match part {
+                Component::RootDir => {
+                    let fd = rustix::fs::open("/", PATH_FLAGS | OFlags::DIRECTORY, Mode::empty())?;
+                    WalkedPath { opened: OpenedPath { fd, parent: None }, path: PathBuf::from("/") }
+                }
+                Component::ParentDir => {
+                    let fd = rustix::fs::openat(&here.opened.fd, "..", PATH_FLAGS | OFlags::DIRECTORY, Mode::empty())?;
+                    WalkedPath { opened: OpenedPath { fd, parent: None }, path: here.path.join("..") }
+                }
+                Component::Normal(name) => self.part(here, name)?,
+                Component::CurDir | Component::Prefix(_) => here,
+            };
+        }
+        Ok(here)
+    }
+
+    fn part(&mut self, from: WalkedPath, name: &OsStr) -> io::Result<WalkedPath> {
+        let (directory, path) = (from.opened.fd, from.path.join(name));
+        let fd = rustix::fs::openat(&directory, name, PATH_FLAGS | OFlags::NOFOLLOW, Mode::empty())?;
+        let stat = rustix::fs::fstat(&fd)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            return Ok(WalkedPath { opened: OpenedPath { fd, parent: Some(directory) }, path });
+        }
+        self.left = self.left.checked_sub(1).ok_or(Errno::LOOP)?;
+        let own = &self.opener.own;
+        let trusted = own.trusts(stat.st_uid) || !own.is_exposed(&directory);
+        self.via_untrusted_link |= !trusted;
+        let target =
+            self.target(&fd, WalkedPath { opened: OpenedPath { fd: directory, parent: None }, path: from.path }, name);
+        if trusted || self.opener.follow_symlinks {
+            return target;
+        }
+        let is_owners =
+            |target: &WalkedPath| rustix::fs::fstat(&target.opened.fd).is_ok_and(|target| target.st_uid == stat.st_uid);
+        let owner = || self.opener.user(stat.st_uid);
+        target.ok().filter(is_owners).ok_or_else(|| OpenDenied::Symlink { link: path, owner: owner() }.into())
+    }
+
+    /// Reaches what a symlink leads to, which is called `name` in the directory `from`.
+    fn target(&mut self, link: &OwnedFd, from: WalkedPath, name: &OsStr) -> io::Result<WalkedPath> {
+        // The descriptors of a process are links whose text is no path (proc_pid_fd(5)): /dev/stdin is one. A stranger must
+        // not choose among ours.
+        if !self.via_untrusted_link && is_procfs(&from.opened.fd) {
+            let fd = rustix::fs::openat(&from.opened.fd, name, PATH_FLAGS, Mode::empty())?;
+            return Ok(WalkedPath { opened: OpenedPath { fd, parent: None }, path: from.path.join(name) });
+        }
+        let text = rustix::fs::readlinkat(link, "", Vec::new())?;
+        let text = Path::new(OsStr::from_bytes(text.as_bytes()));
+        match self.opener.reach(from.opened.fd.as_fd(), text, PATH_FLAGS) {
+            Ok(opened) => Ok(WalkedPath { opened, path: from.path.join(text) }),
+            Err(error) if needs_walk(error) => self.parts(from, text),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn is_procfs(directory: &OwnedFd) -> bool {
+    const PROC_SUPER_MAGIC: i128 = 0x9fa0;
+    rustix::fs::fstatfs(directory).is_ok_and(|system| i128::from(system.f_type) == PROC_SUPER_MAGIC)
+}
+
+/// Whom the daemon trusts beside root.
+#[derive(Debug, Clone, Copy)]
+struct TrustedOwner {
+    user: u32,
+    /// The group of this user alone.
+    group: Option<u32>,
+}
+
+impl TrustedOwner {
+    fn of_process() -> Self {
+        let user = rustix::process::geteuid().as_raw();
+        Self { user, group: Self::private_group(user) }
+    }
+
+    /// The effective group, if it is one that has the user's name and no other members, as distributions make it for each
+    /// user.
+    fn private_group(user: u32) -> Option<u32> {
+        let gid = rustix::process::getegid().as_raw();
+        let name = User::from_uid(Uid::from_raw(user)).ok()??.name;
+        let group = Group::from_gid(Gid::from_raw(gid)).ok()??;
+        (group.name == name && group.mem.iter().all(|member| *member == name)).then_some(gid)
+    }
+
+    fn trusts(self, user: u32) -> bool {
+        user == 0 || user == self.user
+    }
+
+    /// Whether somebody else may put names into the directory, or put another directory in its place. What cannot be told
+    /// counts as yes.
+    fn is_exposed(self, directory: &OwnedFd) -> bool {
+        let mut above = ancestors(directory);
+        above
+            .any(|above| above.map_or(true, |(path, stat)| self.is_open_to_others(&stat, || has_acl(directory, &path))))
+    }
+
+    /// Whether somebody else may write to a directory. Its owner may always give himself the right. A group is somebody else,
+    /// unless it is root's or the user's own; but where there is an access control list, the group's bits stand for all whom
+    /// it names (acl(5)). In a sticky directory (/tmp) everybody may make names.
+    fn is_open_to_others(self, stat: &Stat, has_acl: impl FnOnce() -> bool) -> bool {
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        let is_own_group = stat.st_gid == 0 || Some(stat.st_gid) == self.group;
+        !self.trusts(stat.st_uid)
+            || mode.contains(Mode::WOTH)
+            || (mode.contains(Mode::WGRP) && (!is_own_group || has_acl()))
+    }
+}
+
+/// Whether a directory, seen from another, has an access control list. What cannot be told counts as yes.
+fn has_acl(from: &OwnedFd, path: &Path) -> bool {
+    let path = Path::new("/proc/self/fd").join(from.as_raw_fd().to_string()).join(path);
+    let mut nothing: [u8; 0] = [];
+    let size = rustix::fs::getxattr(&path, "system.posix_acl_access", &mut nothing);
+    !matches!(size, Err(Errno::NODATA | Errno::OPNOTSUPP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const TEST_ROOT_UID: u32 = 0;
+    const TEST_DAEMON_UID: u32 = 1;
+    const TEST_OTHER_UID: u32 = 2;
+    const TEST_STRANGER_UID: u32 = 65534;
+
+    /// Whether we may give files to others; without that right there is nothing to test.
+    fn is_root() -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    /// An opener of a daemon that runs as [`TEST_DAEMON_UID`].
+    fn opener() -> FileOpener {
+        FileOpener {
+            own: TrustedOwner { user: TEST_DAEMON_UID, group: Some(TEST_DAEMON_UID) },
+            ..FileOpener::default()
+        }
+    }
+
+    fn make(directory: &Path, path: &str, text: &str, owner: u32) {
+        let path = directory.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        lchown(path, Some(owner), Some(owner)).unwrap();
+    }
+
+    fn link(directory: &Path, path: &str, to: &str, owner: u32) {
+        let path = directory.join(path);
+        symlink(to.replace('$', directory.to_str().unwrap()), &path).unwrap();
+        lchown(path, Some(owner), Some(owner)).unwrap();
+    }
+
+    /// What comes of a path, in each of the ways to reach it.
+    fn outcome(opener: &FileOpener, path: &Path) -> &'static str {
+        let word = |error: Option<io::Error>| match error {
+            None => "ok",
+            Some(error) if OpenDenied::of(&error).is_some() => "denied",
+            Some(error) if error.kind() == io::ErrorKind::NotFound => "missing",
+            Some(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => "loop",
+            Some(error) => panic!("{}: {error}", path.display()),
+        };
+        let ways = [
+            opener.open(path).err(),
+            opener.look(path).err(),
+            opener.walk(path).and_then(|it| it.reopen(READ_FLAGS)).err(),
+        ];
+        let [open, look, walk] = ways.map(word);
+        assert_eq!((open, open), (look, walk), "{}", path.display());
+        open
+    }
+
+    #[test]
+    fn a_symlink_is_followed_for_whom_it_cannot_show_more_than_it_may() {
+        if !is_root() {
+            return;
+        }
+        let place = tempfile::tempdir().unwrap();
+        let at = place.path();
+        for (name, owner) in [
+            ("root", TEST_ROOT_UID),
+            ("daemon", TEST_DAEMON_UID),
+            ("other", TEST_OTHER_UID),
+            ("stranger", TEST_STRANGER_UID),
+        ] {
+            make(at, &format!("{name}.log"), name, owner);
+            make(at, &format!("of_{name}/x.log"), name, TEST_ROOT_UID);
+            lchown(at.join(format!("of_{name}")), Some(owner), None).unwrap();
+        }
+        // Who made the symlink, what it leads to, and what comes of it.
+        let table = [
+            (TEST_ROOT_UID, "root.log", "ok"),
+            (TEST_ROOT_UID, "other.log", "ok"),
+            (TEST_DAEMON_UID, "root.log", "ok"),
+            (TEST_DAEMON_UID, "other.log", "ok"),
+            (TEST_STRANGER_UID, "stranger.log", "ok"),
+            (TEST_STRANGER_UID, "root.log", "denied"),
+            (TEST_STRANGER_UID, "daemon.log", "denied"),
+            (TEST_STRANGER_UID, "other.log", "denied"),
+            (TEST_OTHER_UID, "stranger.log", "denied"),
+            (TEST_STRANGER_UID, "$/root.log", "denied"),
+            (TEST_STRANGER_UID, "of_other/../daemon.log", "denied"),
+            // A link to a link is judged by where it ends, and so is each of them.
+            (TEST_STRANGER_UID, "by_root", "ok"),
+            (TEST_STRANGER_UID, "by_root_to_root", "denied"),
+            (TEST_ROOT_UID, "by_stranger_to_root", "denied"),
+            (TEST_ROOT_UID, "by_stranger", "ok"),
+            // Nobody learns what is there.
+            (TEST_ROOT_UID, "nowhere", "missing"),
+            (TEST_STRANGER_UID, "nowhere", "denied"),
+            (TEST_STRANGER_UID, "root.log/nowhere", "denied"),
+            (TEST_ROOT_UID, "itself", "loop"),
+            (TEST_STRANGER_UID, "itself", "denied"),
+        ];
+        link(at, "by_root", "stranger.log", TEST_ROOT_UID);
+        link(at, "by_root_to_root", "root.log", TEST_ROOT_UID);
+        link(at, "by_stranger_to_root", "$/root.log", TEST_STRANGER_UID);
+        link(at, "by_stranger", "stranger.log", TEST_STRANGER_UID);
+        link(at, "itself", "itself", TEST_ROOT_UID);
+        for (owner, to, expected) in table {
+            link(at, "link", to, owner);
+            assert_eq!(outcome(&opener(), &at.join("link")), expected, "{owner} to {to}");
+            let all = if expected == "denied" { ["ok", "missing", "loop"] } else { [expected; 3] };
+            let trusting = match opener().with_follow_symlinks(true).open(&at.join("link")) {
+                Ok(_) => "ok",
+                Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => "loop",
+                Err(_) => "missing",
+            };
+            assert!(all.contains(&trusting), "{owner} to {to} with follow_symlinks: {trusting}");
+            fs::remove_file(at.join("link")).unwrap();
+        }
+        // A directory on the way.
+        for (owner, to, expected) in [
+            (TEST_ROOT_UID, "of_other", "ok"),
+            (TEST_DAEMON_UID, "$/of_other", "ok"),
+            (TEST_STRANGER_UID, "of_stranger", "ok"),
+            (TEST_STRANGER_UID, "of_root", "denied"),
+            (TEST_STRANGER_UID, "$/of_daemon", "denied"),
+            (TEST_STRANGER_UID, "of_stranger/../of_daemon", "denied"),
+        ] {
+            link(at, "d", to, owner);
+            for path in ["d/x.log", "of_root/../d/x.log", "d/../d/x.log"] {
+                assert_eq!(outcome(&opener(), &at.join(path)), expected, "{owner} to {to}: {path}");
+            }
+            assert_eq!(opener().directory(&at.join("d")).is_ok(), expected == "ok", "{owner} to {to}");
+            fs::remove_file(at.join("d")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_symlink_and_its_owner() {
+        if !is_root() {
+            return;
+        }
+        let place = tempfile::tempdir().unwrap();
+        make(place.path(), "secret", "secret", TEST_ROOT_UID);
+        fs::create_dir(place.path().join("a")).unwrap();
+        link(place.path(), "a/b", "..", TEST_STRANGER_UID);
+        link(place.path(), "c", "a/b/secret", TEST_ROOT_UID);
+        let error = opener().open(&place.path().join("c")).unwrap_err().to_string();
+        let named = format!("the symlink {}/a/b belongs to nobody (uid 65534) and leads to", place.path().display());
+        assert!(error.starts_with(&named) && error.contains("chown -h root"), "{error}");
+    }
+
+    #[test]
+    fn where_strangers_may_not_write_every_symlink_is_followed() {
+        if !is_root() {
+            return;
+        }
+        let place = tempfile::tempdir_in("/run").unwrap();
+        make(place.path(), "log", "text", TEST_ROOT_UID);
+        fs::create_dir(place.path().join("d")).unwrap();
+        link(place.path(), "d/link", "../log", TEST_STRANGER_UID);
+        let path = place.path().join("d/link");
+        // The modes and owners of the directory and of the one above.
+        let mut acl = 2u32.to_le_bytes().to_vec();
+        for (tag, right, user) in [(1u16, 7u16, -1), (2, 7, 65534), (4, 5, -1), (16, 7, -1), (32, 5, -1i32)] {
+            acl.extend([&tag.to_le_bytes()[..], &right.to_le_bytes(), &user.to_le_bytes()].concat());
+        }
+        for (above, mode, owner, group, expected) in [
+            (0o755, 0o755, TEST_ROOT_UID, TEST_ROOT_UID, "ok"),
+            (0o700, 0o700, TEST_DAEMON_UID, TEST_OTHER_UID, "ok"),
+            (0o755, 0o775, TEST_ROOT_UID, TEST_ROOT_UID, "ok"),
+            (0o755, 0o775, TEST_DAEMON_UID, TEST_DAEMON_UID, "ok"),
+            (0o755, 0o775, TEST_ROOT_UID, TEST_OTHER_UID, "denied"),
+            (0o755, 0o757, TEST_ROOT_UID, TEST_ROOT_UID, "denied"),
+            (0o755, 0o1777, TEST_ROOT_UID, TEST_ROOT_UID, "denied"),
+            (0o777, 0o755, TEST_ROOT_UID, TEST_ROOT_UID, "denied"),
+            (0o755, 0o755, TEST_OTHER_UID, TEST_ROOT_UID, "denied"),
+            (0o755, 0o555, TEST_STRANGER_UID, TEST_ROOT_UID, "denied"),
+        ] {
+            fs::set_permissions(place.path(), fs::Permissions::from_mode(above)).unwrap();
+            fs::set_permissions(place.path().join("d"), fs::Permissions::from_mode(mode)).unwrap();
+            lchown(place.path().join("d"), Some(owner), Some(group)).unwrap();
+            assert_eq!(outcome(&opener(), &path), expected, "{above:o} {mode:o} {owner} {group}");
+        }
+        fs::set_permissions(place.path().join("d"), fs::Permissions::from_mode(0o755)).unwrap();
+        lchown(place.path().join("d"), Some(TEST_ROOT_UID), Some(TEST_ROOT_UID)).unwrap();
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(place.path().join("d"), "system.posix_acl_access", &acl, flags).unwrap();
+        assert_eq!(outcome(&opener(), &path), "denied", "a list gives a stranger the right");
+    }
+
+    #[test]
+    fn as_many_symlinks_are_followed_as_the_system_follows() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("0"), "").unwrap();
+        for n in 1..=MAX_SYMLINKS_FOLLOWED + 1 {
+            symlink((n - 1).to_string(), place.path().join(n.to_string())).unwrap();
+        }
+        let opener = FileOpener::default();
+        let last = place.path().join(MAX_SYMLINKS_FOLLOWED.to_string());
+        assert!(opener.open(&last).is_ok() && File::open(&last).is_ok());
+        let further = place.path().join((MAX_SYMLINKS_FOLLOWED + 1).to_string());
+        for error in [opener.open(&further).unwrap_err(), File::open(&further).unwrap_err()] {
+            assert_eq!(error.raw_os_error(), Some(Errno::LOOP.raw_os_error()));
+        }
+    }
+
+    /// Exchanges two names as fast as it can, until it is dropped.
+    struct SymlinkSwapper(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
+
+    impl SymlinkSwapper {
+        fn new(one: PathBuf, other: PathBuf) -> Self {
+            let on = Arc::new(AtomicBool::new(true));
+            let goes_on = on.clone();
+            let swap = move || {
+                while goes_on.load(Ordering::Relaxed) {
+                    let flags = rustix::fs::RenameFlags::EXCHANGE;
+                    rustix::fs::renameat_with(CWD, &one, CWD, &other, flags).unwrap();
+                }
+            };
+            Self(on, Some(std::thread::spawn(swap)))
+        }
+    }
+
+    impl Drop for SymlinkSwapper {
+        fn drop(&mut self) {
+            self.0.store(false, Ordering::Relaxed);
+            self.1.take().unwrap().join().unwrap();
+        }
+    }
+
+    #[test]
+    fn no_moment_is_left_to_put_a_symlink_in_place_of_what_was_checked() {
+        use std::io::Read;
+        if !is_root() {
+            return;
+        }
+        let place = tempfile::tempdir().unwrap();
+        let at = place.path();
+        make(at, "secret/x.log", "secret", TEST_ROOT_UID);
+        make(at, "logs/x.log", "open", TEST_STRANGER_UID);
+        make(at, "logs/d/x.log", "open", TEST_STRANGER_UID);
+        lchown(at.join("logs/d"), Some(TEST_STRANGER_UID), None).unwrap();
+        link(at, "logs/link", "../secret/x.log", TEST_STRANGER_UID);
+        link(at, "logs/own", "x.log", TEST_STRANGER_UID);
+        link(at, "logs/e", "$/secret", TEST_STRANGER_UID);
+        // A file and a symlink; a directory and a symlink; a symlink that is followed and one that is not.
+        for (one, other, path) in
+            [("x.log", "link", "x.log"), ("d", "e", "d/x.log"), ("own", "link", "own"), ("own", "link", "link")]
+        {
+            let swap = SymlinkSwapper::new(at.join("logs").join(one), at.join("logs").join(other));
+            let (mut opened, mut denied) = (0, 0);
+            for _ in 0..4000 {
+                match opener().open(&at.join("logs").join(path)) {
+                    Ok((mut file, _)) => {
+                        let mut text = String::new();
+                        file.read_to_string(&mut text).unwrap();
+                        assert_eq!(text, "open");
+                        opened += 1;
+                    }
+                    Err(error) if OpenDenied::of(&error).is_some() => denied += 1,
+                    // It was found as a symlink and read as a file.
+                    Err(error) => assert!(error.raw_os_error().is_some(), "{error}"),
+                }
+                // A directory is listed by its descriptor too.
+                if path.contains('/')
+                    && let Ok(listed) = opener().directory(&at.join("logs/d"))
+                {
+                    assert_eq!(rustix::fs::fstat(&listed).unwrap().st_uid, TEST_STRANGER_UID);
+                }
+            }
+            drop(swap);
+            assert!(opened > 0 && denied > 0, "{path}: {opened} opened, {denied} denied");
+        }
+    }
+
+    #[test]
+    fn descriptors_of_the_daemon_are_opened_for_the_administrator_alone() {
+        if !is_root() {
+            return;
+        }
+        let place = tempfile::tempdir().unwrap();
+        make(place.path(), "deleted", "secret", TEST_DAEMON_UID);
+        let file = File::open(place.path().join("deleted")).unwrap();
+        fs::remove_file(place.path().join("deleted")).unwrap();
+        let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+        link(place.path(), "by_root", &descriptor, TEST_ROOT_UID);
+        link(place.path(), "by_stranger", &descriptor, TEST_STRANGER_UID);
+        assert!(opener().open(Path::new(&descriptor)).is_ok());
+        assert!(opener().open(&place.path().join("by_root")).is_ok());
+        for opener in [opener(), opener().with_follow_symlinks(true)] {
+            assert!(opener.open(&place.path().join("by_stranger")).is_err());
+        }
+    }
+}

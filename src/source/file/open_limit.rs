@@ -1,0 +1,102 @@
+//! How many files are open in the whole program, so that descriptors are left for clients.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::stream::PrivateFlag;
+
+use super::open_file::FileOpener;
+
+/// So many files may stay open although nothing is written to them. Beyond it a file is closed once it was read to its
+/// end, and found again when it changes; half of them are kept for those that are written to.
+const MAX_IDLE_OPEN_FILES: usize = 128;
+
+/// The program's count; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OpenLimit {
+    open: Arc<Mutex<usize>>,
+    opener: FileOpener,
+    /// Set when a file is read that not everybody may read.
+    private: Option<PrivateFlag>,
+}
+
+/// An open file, counted as long as it is.
+#[derive(Debug)]
+pub(super) struct CountedFile {
+    file: File,
+    limit: OpenLimit,
+}
+
+impl OpenLimit {
+    /// Opens a file to read, and tells what it is; see [`FileOpener::open`].
+    pub(super) fn open(&self, path: &Path) -> io::Result<(CountedFile, Metadata)> {
+        let (file, metadata) = self.opener.open(path)?;
+        self.count(|open| *open += 1);
+        Ok((CountedFile { file, limit: self.clone() }, metadata))
+    }
+
+    pub(super) fn opener(&self) -> &FileOpener {
+        &self.opener
+    }
+
+    /// The same for a stream that is private once it reads a file that not everybody may read.
+    pub(super) fn marking_private(self, private: PrivateFlag) -> Self {
+        Self { private: Some(private), ..self }
+    }
+
+    /// The same for a stream that follows all symlinks, or does not.
+    pub(super) fn with_follow_symlinks(self, follow_symlinks: bool) -> Self {
+        Self { opener: self.opener.with_follow_symlinks(follow_symlinks), ..self }
+    }
+
+    /// Whether a file that was read to its end should be closed; of one that was `active` lately only when there are many.
+    pub(super) fn are_scarce(&self, active: bool) -> bool {
+        self.count(|open| *open) > if active { MAX_IDLE_OPEN_FILES } else { MAX_IDLE_OPEN_FILES / 2 }
+    }
+
+    /// Lines were or will be read from a file of this mode.
+    pub(super) fn note_mode(&self, mode: u32) {
+        if let Some(private) = &self.private
+            && is_hidden(mode)
+        {
+            private.set();
+        }
+    }
+
+    fn count<T>(&self, look: impl FnOnce(&mut usize) -> T) -> T {
+        look(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl CountedFile {
+    /// What the file is now. Called before each read, so that the stream is private before it has a line that was written
+    /// when not everybody could read the file.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        let metadata = self.file.metadata()?;
+        self.limit.note_mode(metadata.mode());
+        Ok(metadata)
+    }
+}
+
+/// Whether not everybody may read a file, but only its owner, or also its group (inode(7)): `o+r` is not set.
+pub(super) fn is_hidden(mode: u32) -> bool {
+    mode & 0o004 == 0
+}
+
+impl Deref for CountedFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for CountedFile {
+    fn drop(&mut self) {
+        self.limit.count(|open| *open -= 1);
+    }
+}

@@ -1,0 +1,114 @@
+//! Which path has its turn: those of which something was heard, then those that are due. Knows no files.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Looks of the safety net come together, at most once in this time: a turn for each would cost more than its look.
+const POLL_GRID: Duration = Duration::from_secs(1);
+
+/// The turns of the paths of one stream, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Scheduler {
+    ready: VecDeque<usize>,
+    is_ready: HashSet<usize>,
+    deadlines: BTreeSet<(Instant, usize)>,
+    deadline_of: HashMap<usize, Instant>,
+    /// Where the grid begins.
+    began: Option<Instant>,
+}
+
+impl Scheduler {
+    /// It is to be looked at, behind those that wait already.
+    pub(super) fn wake(&mut self, id: usize) {
+        if self.is_ready.insert(id) {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// All that are due by `now` are to be looked at.
+    pub(super) fn wake_due(&mut self, now: Instant) {
+        while let Some(&(due, id)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
+            self.deadlines.remove(&(due, id));
+            self.deadline_of.remove(&id);
+            self.wake(id);
+        }
+    }
+
+    /// Whose turn it is.
+    pub(super) fn pop(&mut self) -> Option<usize> {
+        let id = self.ready.pop_front()?;
+        self.is_ready.remove(&id);
+        Some(id)
+    }
+
+    /// Puts those that wait into this order.
+    pub(super) fn sort_by_key<K: Ord>(&mut self, key: impl Fn(usize) -> K) {
+        self.ready.make_contiguous().sort_by_key(|id| key(*id));
+    }
+
+    /// Whether nobody waits for a turn.
+    pub(super) fn is_idle(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// It is to be looked at then, and not at the time that was said before.
+    pub(super) fn due(&mut self, id: usize, at: Instant) {
+        if let Some(before) = self.deadline_of.insert(id, at) {
+            self.deadlines.remove(&(before, id));
+        }
+        self.deadlines.insert((at, id));
+    }
+
+    /// When the next is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(due, _)| *due)
+    }
+
+    /// It is gone.
+    pub(super) fn remove(&mut self, id: usize) {
+        if let Some(due) = self.deadline_of.remove(&id) {
+            self.deadlines.remove(&(due, id));
+        }
+    }
+
+    /// The time when looks of the net come, about `wait` from now.
+    pub(super) fn on_grid(&mut self, now: Instant, wait: Duration) -> Instant {
+        let began = *self.began.get_or_insert(now);
+        let steps = (now + wait).duration_since(began).as_secs() / POLL_GRID.as_secs();
+        began + POLL_GRID * u32::try_from(steps).unwrap_or(u32::MAX) + POLL_GRID / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_its_turn_once_and_in_order() {
+        let (mut plan, now) = (Scheduler::default(), Instant::now());
+        for id in [3, 1, 3] {
+            plan.wake(id);
+        }
+        plan.due(2, now);
+        plan.due(4, now + POLL_GRID);
+        plan.due(2, now + 2 * POLL_GRID);
+        plan.wake_due(now + POLL_GRID);
+        let mut turns = Vec::new();
+        while let Some(id) = plan.pop() {
+            turns.push(id);
+        }
+        assert_eq!((turns, plan.next()), (vec![3, 1, 4], Some(now + 2 * POLL_GRID)));
+    }
+
+    #[test]
+    fn looks_of_the_net_come_together() {
+        let (mut plan, now) = (Scheduler::default(), Instant::now());
+        plan.on_grid(now, POLL_GRID);
+        let times: BTreeSet<_> =
+            (0..100).map(|ms| plan.on_grid(now + Duration::from_millis(ms), 5 * POLL_GRID)).collect();
+        assert_eq!(times.len(), 1);
+        assert!(times.first().is_some_and(|at| *at > now));
+    }
+}

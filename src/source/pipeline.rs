@@ -1,0 +1,526 @@
+//! From the bytes that a source read to a batch: its lines, and which unfinished line is shown. Does no IO.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::mem;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::{self, SourceKind, Stream};
+use crate::event::{OpenLine, Origin, Time};
+use crate::line::{
+    CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MAX_SECRET_LINES, MultilineRule, Redactor, Screen,
+};
+use crate::stream::Batch;
+
+use super::ClockReading;
+use super::emit::{Redaction, emit, redact, redact_origin};
+use super::progress::SourceProgress;
+
+/// An unfinished line is shown after this time: most are finished sooner, and then it would only flicker.
+const OPEN_LINE_DELAY: Duration = Duration::from_millis(200);
+
+/// And shown again not sooner than this after the last time: ten a second are as many as an eye can use.
+const MIN_OPEN_LINE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A block of lines that a program draws again and again is taken as final when nothing was drawn for so long: most draw
+/// several times a second.
+const REDRAW_SETTLE_TIME: Duration = Duration::from_secs(1);
+
+/// A private key may begin so far before what is read first, in bytes: its lines have 64 letters (RFC 7468, section 2), or
+/// 76, and it may be in UTF-16.
+pub(super) const MAX_KEY_LOOKBACK: usize = 160 * MAX_SECRET_LINES;
+
+/// What stands in front of some files in UTF-8; UTF-16 has it too, and it was decoded.
+const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
+
+/// What all of a source's bytes go through. A lane is one origin, with its half line.
+///
+/// Of all lanes one unfinished line is shown, the one that was due last.
+#[derive(Debug)]
+pub(super) struct LinePipeline {
+    spec: Stream,
+    origins: Vec<Option<OriginState>>,
+    progress: SourceProgress,
+    /// When lanes want to be seen to.
+    waits: BTreeSet<(Instant, usize)>,
+    /// Whose unfinished line is shown.
+    shown: Option<usize>,
+    /// When one was shown last.
+    shown_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct OriginState {
+    at: usize,
+    origin: Origin,
+    decoder: Decoder,
+    lines: Screen,
+    max: usize,
+    /// Takes secrets out, last of all.
+    redact: Option<Redactor>,
+    /// Nothing came yet, nor is known what stood before it.
+    nothing_read: bool,
+    /// Longest line that is given out.
+    max_line: usize,
+    /// Lines that belong together, and how long the next is waited for.
+    joined: Option<(LineJoiner, Duration)>,
+    /// The next line is the first of its file.
+    first: bool,
+    /// When its last byte was read.
+    read: Time,
+    /// When its unfinished line is to be shown.
+    due: Option<Instant>,
+    /// When no more lines that belong together are waited for.
+    over: Option<Instant>,
+    /// When the block that it draws is taken as final.
+    settle_due: Option<Instant>,
+}
+
+/// What makes lines complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PipelineInput<'a> {
+    /// More came.
+    Bytes(&'a [u8]),
+    /// Nothing more is drawn in the block.
+    Settle,
+    /// Nothing more can come.
+    End,
+}
+
+impl LinePipeline {
+    /// A feed for a stream, with a lane for each of `origins`.
+    pub(super) fn new(spec: &Stream, origins: impl IntoIterator<Item = Origin>) -> Self {
+        let mut feed = Self {
+            spec: spec.clone(),
+            origins: Vec::new(),
+            progress: SourceProgress::new(spec),
+            waits: BTreeSet::new(),
+            shown: None,
+            shown_at: None,
+        };
+        for origin in origins {
+            let at = feed.origins.len();
+            feed.add(at, origin);
+        }
+        feed
+    }
+
+    /// Adds a lane as number `at`.
+    pub(super) fn add(&mut self, at: usize, origin: Origin) {
+        if self.origins.len() <= at {
+            self.origins.resize_with(at + 1, || None);
+        }
+        self.origins[at] = Some(OriginState::new(&self.spec, at, origin));
+    }
+
+    /// Removes a lane, which has nothing unfinished.
+    pub(super) fn remove(&mut self, at: usize) {
+        if let Some(lane) = self.origins[at].take() {
+            if let Some(next) = lane.next() {
+                self.waits.remove(&(next, at));
+            }
+            if self.shown == Some(at) {
+                self.shown = None;
+            }
+        }
+    }
+
+    /// Adds the lines that `chunk` completes to `batch`.
+    pub(super) fn push(&mut self, lane: usize, chunk: &[u8], now: ClockReading, batch: &mut Batch) {
+        self.with(lane, now, batch, |lane, progress, batch| {
+            lane.push(chunk, now, progress, batch);
+            progress.open(lane.at, &lane.open(), now, batch);
+            false
+        });
+    }
+
+    /// Whether it matters what stands before the first byte that comes: a secret may go on there.
+    pub(super) fn needs_lookback(&self, lane: usize) -> bool {
+        self.origins[lane].as_ref().is_some_and(|lane| lane.nothing_read && lane.redact.is_some())
+    }
+
+    /// Looks whether a secret of several lines begins before the first byte that comes, in these [`MAX_KEY_LOOKBACK`] bytes.
+    pub(super) fn look_back(&mut self, lane: usize, bytes: &[u8], now: ClockReading) {
+        let Some(lane) = &mut self.origins[lane] else { return };
+        lane.nothing_read = false;
+        let mut before = OriginState::new(&self.spec, lane.at, lane.origin.clone());
+        before.push(bytes, now, &mut SourceProgress::new(&self.spec), &mut Batch::new());
+        if let (Some(redact), Some(before)) = (&mut lane.redact, before.redact) {
+            redact.resume(before.carry());
+        }
+    }
+
+    /// Adds the half line, since nothing more can come: a new line begins, which may be the first of another file.
+    pub(super) fn finish(&mut self, lane: usize, now: ClockReading, batch: &mut Batch) {
+        self.with(lane, now, batch, |lane, progress, batch| {
+            lane.finish(now, progress, batch);
+            progress.open(lane.at, &[], now, batch);
+            true
+        });
+    }
+
+    /// How many bytes of the source came in since the last one that was given out.
+    pub(super) fn held(&self, lane: usize) -> u64 {
+        self.origins[lane].as_ref().map_or(0, OriginState::held)
+    }
+
+    /// Whether the next byte begins a line.
+    pub(super) fn at_line_start(&self, lane: usize) -> bool {
+        self.origins[lane].as_ref().is_none_or(|lane| lane.decoder.held() + lane.lines.held() == 0)
+    }
+
+    /// Whether a line was begun and not finished.
+    pub(super) fn is_open(&self, lane: usize) -> bool {
+        self.held(lane) > 0
+    }
+
+    /// What there is of the line that was begun.
+    pub(super) fn half(&self, lane: usize) -> &[u8] {
+        // It is recorded, and may hold a secret: then it is lost with the daemon.
+        let lane = self.origins[lane].as_ref().filter(|lane| lane.redact.is_none());
+        lane.map_or(&[], |lane| lane.lines.open())
+    }
+
+    /// When to call [`show`](Self::show).
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.waits.first().map(|(due, _)| *due).into_iter().chain(self.progress.due()).min()
+    }
+
+    /// Adds the unfinished line and the progress that are to be shown now, and lines whose followers were waited for long
+    /// enough; gives back the lanes of these.
+    pub(super) fn show(&mut self, now: Instant, batch: &mut Batch) -> Vec<usize> {
+        let mut gave = Vec::new();
+        while let Some(&(due, at)) = self.waits.first().filter(|(due, _)| *due <= now) {
+            self.waits.remove(&(due, at));
+            let Some(lane) = &mut self.origins[at] else { continue };
+            let before = batch.len();
+            if lane.over.is_some_and(|over| over <= now) {
+                lane.over = None;
+                lane.flush(&mut self.progress, batch);
+                gave.push(at);
+            }
+            if lane.settle_due.is_some_and(|calm| calm <= now) {
+                lane.settle(now, &mut self.progress, batch);
+            }
+            if batch.len() > before {
+                self.update_open_line(at, true, now, batch);
+            }
+            let Some(lane) = &mut self.origins[at] else { continue };
+            if lane.due.is_some_and(|due| due <= now) {
+                lane.due = None;
+                let text = lane.open();
+                if !text.is_empty() {
+                    batch.open(Some(OpenLine { time: lane.read, origin: lane.origin.clone(), text }));
+                    (self.shown, self.shown_at) = (Some(at), Some(now));
+                }
+            }
+            self.waits.extend(lane.next().map(|next| (next, at)));
+        }
+        self.progress.show(now, !gave.is_empty(), batch);
+        gave
+    }
+
+    /// Does `work`, which says whether the line has ended. Takes back what is shown if it has, or lines were given out, and
+    /// sees to it that what came since is shown in time.
+    fn with(
+        &mut self,
+        at: usize,
+        now: ClockReading,
+        batch: &mut Batch,
+        work: impl FnOnce(&mut OriginState, &mut SourceProgress, &mut Batch) -> bool,
+    ) {
+        let Some(lane) = &mut self.origins[at] else { return };
+        let before = (batch.len(), lane.next());
+        let ended = work(lane, &mut self.progress, batch) || batch.len() > before.0;
+        self.update_open_line(at, ended, now.instant, batch);
+        let next = self.origins[at].as_ref().and_then(OriginState::next);
+        if next != before.1 {
+            if let Some(next) = before.1 {
+                self.waits.remove(&(next, at));
+            }
+            self.waits.extend(next.map(|next| (next, at)));
+        }
+    }
+
+    /// Takes back what is shown if that line has `ended`, and sees to it that what came since is shown in time.
+    fn update_open_line(&mut self, at: usize, ended: bool, now: Instant, batch: &mut Batch) {
+        let Some(lane) = &mut self.origins[at] else { return };
+        if ended {
+            lane.due = None;
+            if self.shown == Some(at) {
+                self.shown = None;
+                batch.open(None);
+            }
+        }
+        if lane.is_empty() {
+            lane.due = None;
+        } else if lane.due.is_none() {
+            let soonest = if self.shown == Some(at) { now } else { now + OPEN_LINE_DELAY };
+            lane.due = Some(self.shown_at.map_or(soonest, |shown| soonest.max(shown + MIN_OPEN_LINE_INTERVAL)));
+        }
+    }
+}
+
+impl OriginState {
+    fn new(spec: &Stream, at: usize, origin: Origin) -> Self {
+        let mode = match spec.carriage_return {
+            config::CarriageReturn::Fold => CarriageReturnMode::Fold,
+            config::CarriageReturn::Split => CarriageReturnMode::Split,
+            config::CarriageReturn::Keep => CarriageReturnMode::Keep,
+        };
+        let decoder = Decoder::new(spec.encoding.0);
+        let (redact, longest) = redact(spec).map_or((None, spec.max_line), |(redact, longest)| (Some(redact), longest));
+        let joined = spec.multiline.as_ref().map(|multiline| {
+            let expression = multiline.expression.0.clone();
+            let rule =
+                if multiline.begins { MultilineRule::Start(expression) } else { MultilineRule::Continue(expression) };
+            (LineJoiner::new(rule, longest), multiline.timeout)
+        });
+        // Two lines that are joined have a newline between them.
+        let max = longest - usize::from(joined.is_some());
+        let lines = LineSplitter::new(max, mode).with_source_unit(decoder.source_unit());
+        let draws = mode == CarriageReturnMode::Fold && matches!(spec.source, SourceKind::Process(_));
+        Self {
+            at,
+            origin: redact_origin(redact.as_ref(), origin),
+            decoder,
+            lines: Screen::new(lines, draws),
+            max,
+            redact,
+            nothing_read: true,
+            max_line: spec.max_line,
+            joined,
+            first: true,
+            read: Time::default(),
+            due: None,
+            over: None,
+            settle_due: None,
+        }
+    }
+
+    fn push(&mut self, chunk: &[u8], now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
+        (self.read, self.nothing_read) = (now.time, false);
+        self.cut(PipelineInput::Bytes(chunk), progress, batch);
+        self.settle_due = self.lines.is_drawing().then(|| now.instant + REDRAW_SETTLE_TIME);
+        self.wait(now.instant);
+    }
+
+    fn finish(&mut self, now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
+        self.read = now.time;
+        self.cut(PipelineInput::End, progress, batch);
+        let Self { at, origin, joined, redact, max_line: longest, read, .. } = self;
+        if let Some((joined, _)) = joined {
+            let redact = &mut Redaction { redact, max_line: *longest };
+            joined.finish(&mut |line| emit(*at, line, *read, origin, redact, Some(progress), batch));
+        }
+        (self.over, self.settle_due, self.first) = (None, None, true);
+    }
+
+    /// Gives out what is joined.
+    fn flush(&mut self, progress: &mut SourceProgress, batch: &mut Batch) {
+        let Self { at, origin, joined, redact, max_line: longest, read, .. } = self;
+        if let Some((joined, _)) = joined {
+            let redact = &mut Redaction { redact, max_line: *longest };
+            joined.flush(&mut |line| emit(*at, line, *read, origin, redact, Some(progress), batch));
+        }
+    }
+
+    /// Gives out the block in which nothing is drawn any more.
+    fn settle(&mut self, now: Instant, progress: &mut SourceProgress, batch: &mut Batch) {
+        self.settle_due = None;
+        self.cut(PipelineInput::Settle, progress, batch);
+        self.wait(now);
+    }
+
+    /// Waits from now on for what belongs to the lines that are joined.
+    fn wait(&mut self, now: Instant) {
+        self.over = self.joined.as_ref().filter(|(joined, _)| joined.open().is_some()).map(|(_, time)| now + *time);
+    }
+
+    /// Gives out the lines that are complete.
+    fn cut(&mut self, what: PipelineInput<'_>, progress: &mut SourceProgress, batch: &mut Batch) {
+        let text = match what {
+            PipelineInput::Bytes(chunk) => self.decoder.decode_utf16(chunk, false),
+            PipelineInput::Settle => Cow::Borrowed(&[][..]),
+            PipelineInput::End => self.decoder.decode_utf16(&[], true),
+        };
+        let Self { at, origin, decoder, lines, max, joined, redact, max_line: longest, first, read, .. } = self;
+        let redact = &mut Redaction { redact, max_line: *longest };
+        let mut give = |line: Line<'_>| {
+            // A block's lines were looked at as they were drawn.
+            let progress = (what != PipelineInput::Settle).then_some(&mut *progress);
+            emit(*at, line, *read, origin, redact, progress, batch);
+        };
+        let mut whole = |mut line: Line<'_>| {
+            if mem::replace(first, false) {
+                line.text = line.text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line.text);
+            }
+            match joined {
+                Some((joined, _)) => joined.push(line, &mut give),
+                None => give(line),
+            }
+        };
+        lines.push(&text, |line| decoder.decode_line(line, *max, &mut whole));
+        match what {
+            PipelineInput::Bytes(_) => {}
+            PipelineInput::Settle => lines.settle(|line| decoder.decode_line(line, *max, &mut whole)),
+            PipelineInput::End => lines.finish(|line| decoder.decode_line(line, *max, &mut whole)),
+        }
+    }
+
+    fn held(&self) -> u64 {
+        let redacted = self.redact.as_ref().map_or(0, |redact| redact.held() as u64);
+        self.decoder.held() + self.lines.held() + self.joined.as_ref().map_or(0, |(joined, _)| joined.held()) + redacted
+    }
+
+    /// What is to be shown of the line that is not finished.
+    fn open(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        if let Some(joined) = self.joined.as_ref().and_then(|(joined, _)| joined.open()) {
+            text.extend_from_slice(joined);
+            if !self.lines.open().is_empty() {
+                text.push(b'\n');
+            }
+        }
+        let line = self.lines.open();
+        text.extend_from_slice(if self.first { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line });
+        match &self.redact {
+            Some(redact) => redact.redact_open(&text),
+            None => text,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lines.open().is_empty() && self.joined.as_ref().is_none_or(|(joined, _)| joined.open().is_none())
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.due.into_iter().chain(self.over).chain(self.settle_due).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigRegex, FileSourceConfig, MultilineConfig as Joined};
+    use crate::source::testing::{process, spec};
+
+    struct TestPipeline {
+        feed: LinePipeline,
+        now: ClockReading,
+        batch: Batch,
+    }
+
+    impl TestPipeline {
+        fn new(spec: &Stream) -> Self {
+            Self { feed: LinePipeline::new(spec, [Origin::stdout()]), now: ClockReading::read(), batch: Batch::new() }
+        }
+
+        fn push(&mut self, text: &str) {
+            self.feed.push(0, text.as_bytes(), self.now, &mut self.batch);
+        }
+
+        /// Time goes by; the feed is called when it wants to be.
+        fn wait(&mut self, time: Duration) {
+            let end = self.now.instant + time;
+            while let Some(due) = self.feed.due().filter(|due| *due <= end) {
+                self.at(due);
+                self.feed.show(due, &mut self.batch);
+                assert!(self.feed.due().is_none_or(|next| next > due), "it would be called for ever");
+            }
+            self.at(end);
+        }
+
+        fn at(&mut self, instant: Instant) {
+            let time = self.now.time.plus(instant - self.now.instant);
+            self.now = ClockReading { instant, time };
+        }
+
+        fn lines(&self) -> Vec<String> {
+            self.batch.lines().into_iter().map(|(_, _, text)| text).collect()
+        }
+
+        fn percent(&self) -> Option<f64> {
+            self.batch.last_progress().and_then(|progress| progress.percent)
+        }
+    }
+
+    fn commanded() -> Stream {
+        spec(SourceKind::Process(process(&["x"])))
+    }
+
+    fn indented() -> Joined {
+        let expression = ConfigRegex(regex::bytes::Regex::new("^ ").unwrap());
+        Joined { begins: false, expression, timeout: Duration::from_secs(5) }
+    }
+
+    #[test]
+    fn a_drawn_block_goes_through_multiline_once_it_is_calm() {
+        let mut fed = TestPipeline::new(&Stream { multiline: Some(indented()), ..commanded() });
+        fed.push("x\n");
+        for percent in 1..9 {
+            fed.push(&format!("\x1b[2A\x1b[2K\ra\n\x1b[2K\r {percent}0%\n"));
+            fed.wait(REDRAW_SETTLE_TIME / 2);
+        }
+        assert_eq!(fed.lines(), Vec::<String>::new(), "it is drawn still, and x waits for what may go on");
+        assert!(fed.feed.is_open(0) && fed.feed.held(0) > 0);
+        fed.wait(REDRAW_SETTLE_TIME);
+        assert_eq!(fed.lines(), ["x"]);
+        fed.wait(Duration::from_secs(5));
+        assert_eq!(fed.lines(), ["x", "a\n 80%"]);
+        assert!(!fed.feed.is_open(0));
+        assert!(fed.feed.waits.is_empty());
+    }
+
+    #[test]
+    fn what_is_left_of_a_calm_block_is_shown() {
+        let mut fed = TestPipeline::new(&commanded());
+        fed.push("a\nb\n\x1b[1A\x1b[2Kc\nhalf");
+        fed.wait(REDRAW_SETTLE_TIME * 2);
+        assert_eq!(fed.lines(), ["a", "b", "c"]);
+        assert_eq!(fed.feed.half(0), b"half");
+        assert_eq!(fed.feed.shown, Some(0));
+        fed.feed.finish(0, fed.now, &mut fed.batch);
+        assert_eq!(fed.lines(), ["a", "b", "c", "half"]);
+    }
+
+    #[test]
+    fn files_are_not_drawn_and_every_byte_held_is_counted() {
+        let mut fed = TestPipeline::new(&spec(SourceKind::File(FileSourceConfig::new("/x".into()))));
+        let drawing = "\x1b[1A\x1b[2K\rb";
+        fed.push(&format!("a\n{drawing}"));
+        assert_eq!((fed.lines(), fed.feed.held(0)), (vec!["a".to_owned()], drawing.len() as u64));
+        fed.wait(REDRAW_SETTLE_TIME * 2);
+        fed.push("c\n");
+        assert_eq!((fed.lines(), fed.feed.held(0)), (vec!["a".to_owned(), "bc".to_owned()], 0));
+    }
+
+    #[test]
+    fn progress_is_told_of_each_line_and_of_what_is_not_finished() {
+        let mut fed = TestPipeline::new(&commanded());
+        fed.push("[ 10%] a\n");
+        assert_eq!(fed.percent(), Some(10.0));
+        fed.push("[ 20%] b");
+        assert_eq!(fed.percent(), Some(10.0), "ten times a second at most");
+        fed.wait(MIN_OPEN_LINE_INTERVAL);
+        assert_eq!(fed.percent(), Some(20.0));
+        fed.wait(Duration::from_mins(1));
+        assert!(fed.batch.last_progress().unwrap().stale);
+        let mut off = TestPipeline::new(&Stream { progress: config::ProgressDetection::Off, ..commanded() });
+        off.push("[ 10%] a\n");
+        assert_eq!((off.percent(), off.feed.due()), (None, None));
+    }
+
+    #[test]
+    fn progress_is_seen_in_lines_that_are_joined() {
+        let mut fed = TestPipeline::new(&Stream { multiline: Some(indented()), ..commanded() });
+        fed.push("[ 10%] a\n");
+        assert_eq!(fed.percent(), Some(10.0), "it is not waited for");
+        fed.push("[ 20%] b\n");
+        fed.wait(Duration::from_secs(5));
+        assert_eq!(fed.percent(), Some(20.0));
+        assert_eq!(fed.lines(), ["[ 10%] a", "[ 20%] b"]);
+    }
+}

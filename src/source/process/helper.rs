@@ -1,0 +1,113 @@
+//! A program that works for a source: what it writes is read as it is, and is no line of the stream. It is started, reaped
+//! and ended as those are that a stream runs, but it has no runs of its own.
+
+use std::ffi::OsString;
+use std::future::pending;
+use std::os::unix::process::ExitStatusExt;
+
+use rustix::process::Signal;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
+use tokio::select;
+
+use crate::config::ProcessSourceConfig;
+use crate::source::{SourceError, SourceOptions};
+
+use super::leader::{Children, Leader};
+use super::spawn::{self, StartedProgram};
+use super::stop::{self, ProcessGroup};
+
+/// Most bytes in one read: what a pipe holds.
+const HELPER_READ_SIZE: usize = 64 << 10;
+
+/// Most bytes kept of what it says on standard error: the first of it, where programs name their trouble.
+const MAX_HELPER_STDERR: usize = 4 << 10;
+
+/// A program at work.
+#[derive(Debug)]
+pub(in crate::source) struct Helper {
+    out: Receiver,
+    stderr: Option<Receiver>,
+    said: Vec<u8>,
+    leader: Leader,
+    group: ProcessGroup,
+}
+
+impl Helper {
+    /// Starts it. Do not drop it before it is done.
+    pub(in crate::source) async fn start(
+        stream: &str,
+        argv: Vec<OsString>,
+        children: &Children,
+    ) -> Result<Self, SourceError> {
+        let options = SourceOptions { children: children.clone(), ..SourceOptions::default() };
+        let mut spec = ProcessSourceConfig::new(argv);
+        // What it says is looked at by us.
+        spec.environment.insert("LC_ALL".to_owned(), "C".to_owned());
+        let started = spawn::spawn(stream, &spec, &options, &spawn::mark(stream, 0)).await?;
+        let StartedProgram { leader, ends: [Some(out), err], .. } = started else {
+            unreachable!("a program without a terminal has a pipe for each output");
+        };
+        let group = ProcessGroup::new(leader.pid(), true);
+        Ok(Self { out, stderr: err, said: Vec::new(), leader, group })
+    }
+
+    /// The process id.
+    pub(in crate::source) fn pid(&self) -> i32 {
+        self.leader.pid().as_raw_nonzero().get()
+    }
+
+    /// Waits until it writes to standard output, and adds that to `buffer`; `false` once nothing more can come. May be
+    /// dropped at any time.
+    pub(in crate::source) async fn read(&mut self, buffer: &mut Vec<u8>) -> bool {
+        loop {
+            buffer.reserve(HELPER_READ_SIZE);
+            select! {
+                count = self.out.read_buf(buffer) => return count.is_ok_and(|count| count > 0),
+                count = read_some(self.stderr.as_mut(), &mut self.said) => {
+                    self.said.truncate(MAX_HELPER_STDERR);
+                    if count == 0 {
+                        self.stderr = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What it said on standard error, without the space around it.
+    pub(in crate::source) fn said(&self) -> String {
+        String::from_utf8_lossy(&self.said).trim().to_owned()
+    }
+
+    /// Waits until it has ended, and gives how, in words, and what it said. Once nothing more can come.
+    pub(in crate::source) async fn ended(mut self) -> (String, String) {
+        while self.stderr.is_some() {
+            if read_some(self.stderr.as_mut(), &mut self.said).await == 0 {
+                self.stderr = None;
+            }
+            self.said.truncate(MAX_HELPER_STDERR);
+        }
+        let status = self.leader.ended().await.status;
+        self.group.leader_ended();
+        let how = match (status.and_then(|status| status.code()), status.and_then(|status| status.signal())) {
+            (Some(code), _) => format!("exited with code {code}"),
+            (None, Some(signal)) => format!("was ended by the signal {}", stop::name(signal)),
+            (None, None) => "ended in an unknown way".to_owned(),
+        };
+        (how, self.said())
+    }
+}
+
+impl Drop for Helper {
+    /// Nobody reads what it writes: it is of no more use.
+    fn drop(&mut self) {
+        self.group.signal(Signal::KILL);
+    }
+}
+
+async fn read_some(from: Option<&mut Receiver>, to: &mut Vec<u8>) -> usize {
+    match from {
+        Some(from) => from.read_buf(to).await.unwrap_or(0),
+        None => pending().await,
+    }
+}

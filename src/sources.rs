@@ -1,0 +1,149 @@
+//! The sources that run, and what each was started with: so that a changed configuration touches only what it changes.
+
+use std::collections::BTreeMap;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Stream;
+use crate::event::StreamName;
+
+/// A source that runs.
+#[derive(Debug)]
+struct RunningSource {
+    spec: Stream,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// All that run.
+#[derive(Debug, Default)]
+pub(crate) struct RunningSources(BTreeMap<StreamName, RunningSource>);
+
+/// What is to be done, so that those run that are wanted, as they are wanted.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct ReconcilePlan {
+    /// To be ended for good.
+    pub(crate) remove: Vec<StreamName>,
+    /// To be ended, and begun as they are here.
+    pub(crate) restart: Vec<Stream>,
+    /// To be begun.
+    pub(crate) add: Vec<Stream>,
+    /// Only what is said of them is another; they run on.
+    pub(crate) relabel: Vec<Stream>,
+    /// How many are as they were.
+    pub(crate) unchanged: usize,
+}
+
+impl ReconcilePlan {
+    /// Those that are to be ended.
+    pub(crate) fn stopping(&self) -> impl Iterator<Item = &StreamName> {
+        self.remove.iter().chain(self.restart.iter().map(|spec| &spec.name))
+    }
+
+    /// What it does, in words.
+    pub(crate) fn summary(&self) -> String {
+        let changed = self.restart.len() + self.relabel.len();
+        let counts = [(self.add.len(), "added"), (changed, "changed"), (self.remove.len(), "removed")];
+        let mut parts: Vec<_> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        parts.push(format!("{} as before", self.unchanged));
+        format!("streams: {}", parts.join(", "))
+    }
+}
+
+impl RunningSources {
+    /// A source was started as a task that ends after `stop`.
+    pub(crate) fn insert(&mut self, spec: Stream, stop: CancellationToken, task: JoinHandle<()>) {
+        self.0.insert(spec.name.clone(), RunningSource { spec, stop, task });
+    }
+
+    /// What has to be done for `wanted`.
+    pub(crate) fn plan(&self, wanted: Vec<Stream>) -> ReconcilePlan {
+        let mut plan = ReconcilePlan::default();
+        plan.remove.extend(self.0.keys().filter(|name| !wanted.iter().any(|spec| spec.name == **name)).cloned());
+        for spec in wanted {
+            match self.0.get(&spec.name).map(|running| &running.spec) {
+                None => plan.add.push(spec),
+                Some(before) if *before == spec => plan.unchanged += 1,
+                Some(before) if differs_only_in_labels(before, &spec) => plan.relabel.push(spec),
+                Some(_) => plan.restart.push(spec),
+            }
+        }
+        plan
+    }
+
+    /// Ends these, all at once, and waits until they have ended.
+    pub(crate) async fn stop<'a>(&mut self, names: impl Iterator<Item = &'a StreamName>) {
+        let ending: Vec<_> = names.filter_map(|name| self.0.remove(name)).collect();
+        for running in &ending {
+            running.stop.cancel();
+        }
+        for running in ending {
+            if let Err(error) = running.task.await {
+                log::error!(stream:% = running.spec.name, error:% = error; "the source did not end in peace");
+            }
+        }
+    }
+
+    /// Notes what is said of a source now.
+    pub(crate) fn relabel(&mut self, spec: Stream) {
+        if let Some(running) = self.0.get_mut(&spec.name) {
+            running.spec = spec;
+        }
+    }
+}
+
+/// Whether the two differ only in what is said of them.
+fn differs_only_in_labels(before: &Stream, after: &Stream) -> bool {
+    let mut same = after.clone();
+    same.description.clone_from(&before.description);
+    same.labels.clone_from(&before.labels);
+    same == *before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: &str, argument: &str) -> Stream {
+        Stream::for_command(name.parse().unwrap(), vec!["echo".into(), argument.into()])
+    }
+
+    fn running_sources(specs: &[Stream]) -> RunningSources {
+        let mut fleet = RunningSources::default();
+        for spec in specs {
+            let stop = CancellationToken::new();
+            let task = tokio::spawn(stop.clone().cancelled_owned());
+            fleet.insert(spec.clone(), stop, task);
+        }
+        fleet
+    }
+
+    #[tokio::test]
+    async fn a_plan_touches_only_what_changed() {
+        let fleet = running_sources(&[spec("same", "1"), spec("gone", "1"), spec("other", "1"), spec("told", "1")]);
+        let told = Stream { description: Some("new words".into()), ..spec("told", "1") };
+        let wanted = vec![spec("new", "1"), spec("same", "1"), spec("other", "2"), told.clone()];
+        let plan = fleet.plan(wanted);
+        let expected = ReconcilePlan {
+            remove: vec!["gone".parse().unwrap()],
+            restart: vec![spec("other", "2")],
+            add: vec![spec("new", "1")],
+            relabel: vec![told],
+            unchanged: 1,
+        };
+        assert_eq!(plan, expected);
+        assert_eq!(plan.summary(), "streams: 1 added, 2 changed, 1 removed, 1 as before");
+        assert_eq!(fleet.plan(Vec::new()).remove.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn those_that_end_are_no_longer_there() {
+        let mut fleet = running_sources(&[spec("a", "1"), spec("b", "1")]);
+        let names = ["a".parse().unwrap(), "nobody".parse().unwrap()];
+        fleet.stop(names.iter()).await;
+        let plan = fleet.plan(vec![spec("a", "1"), spec("b", "1")]);
+        assert_eq!((plan.add.len(), plan.unchanged), (1, 1));
+    }
+}

@@ -1,0 +1,109 @@
+//! The bound on what all streams keep in memory together.
+//!
+//! Whoever appends reports what its log holds now. While all together hold too much, the log that holds most drops its
+//! oldest events: a busy stream never costs a small one its history.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::watch;
+
+use super::ring::Ring;
+
+/// All streams' share of memory; a clone is the same budget.
+#[derive(Clone)]
+pub struct Budget(Arc<Mutex<BudgetState>>);
+
+struct BudgetState {
+    total: usize,
+    used: usize,
+    members: Vec<Option<BudgetMember>>,
+}
+
+struct BudgetMember {
+    bytes: usize,
+    ring: Weak<watch::Sender<Ring>>,
+}
+
+/// One log's part of a [`Budget`]; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct BudgetShare {
+    budget: Budget,
+    at: usize,
+}
+
+impl Budget {
+    /// A budget of `total` bytes.
+    pub fn new(total: usize) -> Self {
+        Self(Arc::new(Mutex::new(BudgetState { total, used: 0, members: Vec::new() })))
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut BudgetState) -> T) -> T {
+        // The numbers in it are right at each step, so a panic elsewhere does not spoil them.
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn join(&self, ring: Weak<watch::Sender<Ring>>) -> BudgetShare {
+        let at = self.with(|shares| {
+            shares.members.push(Some(BudgetMember { bytes: 0, ring }));
+            shares.members.len() - 1
+        });
+        BudgetShare { budget: self.clone(), at }
+    }
+}
+
+impl BudgetShare {
+    /// Says that this log holds `bytes` now; lets the largest logs drop events while all hold too much.
+    pub(super) fn report(&self, bytes: usize) {
+        self.budget.with(|shares| {
+            shares.set(self.at, bytes);
+            while shares.used > shares.total && shares.shrink_largest() {}
+        });
+    }
+}
+
+impl Drop for BudgetShare {
+    fn drop(&mut self) {
+        self.budget.with(|shares| {
+            shares.set(self.at, 0);
+            shares.members[self.at] = None;
+        });
+    }
+}
+
+impl BudgetState {
+    fn set(&mut self, at: usize, bytes: usize) {
+        if let Some(holder) = self.members[at].as_mut() {
+            self.used = self.used - holder.bytes + bytes;
+            holder.bytes = bytes;
+        }
+    }
+
+    /// Lets the log that holds most drop what is too much, and a little more so that this is rare. `false` if nothing
+    /// could be dropped.
+    fn shrink_largest(&mut self) -> bool {
+        let held = |holder: &Option<BudgetMember>| holder.as_ref().map_or(0, |holder| holder.bytes);
+        let Some(at) = (0..self.members.len()).max_by_key(|&at| held(&self.members[at])) else { return false };
+        let bytes = held(&self.members[at]);
+        let too_much = self.used - self.total + self.total / 64;
+        let ring = self.members[at].as_ref().and_then(|holder| holder.ring.upgrade());
+        let mut freed = 0;
+        if let Some(ring) = ring {
+            // Nothing new for readers: they learn of a gap when they come to it.
+            ring.send_if_modified(|ring| {
+                let before = ring.bytes();
+                ring.trim(before.saturating_sub(too_much));
+                freed = before - ring.bytes();
+                false
+            });
+        }
+        self.set(at, bytes.saturating_sub(freed));
+        freed > 0
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with(|shares| write!(f, "Budget({} of {} bytes)", shares.used, shares.total))
+    }
+}

@@ -1,0 +1,142 @@
+//! How a source gets on, beside its events: the last run of its process, and its progress. The newest is kept, none is
+//! numbered.
+
+use std::sync::Arc;
+
+use crate::event::{Progress, RunEnd, Time};
+
+/// The last run of a process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunInfo {
+    /// When it began.
+    pub started: Time,
+    /// How it ended, and when; `None` while it lasts.
+    pub ended: Option<(Time, RunEnd)>,
+}
+
+/// What a batch says of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum StatusChange {
+    RunStarted(Time),
+    Progress(Progress),
+    RunEnded(Time, RunEnd),
+}
+
+/// What is known now.
+#[derive(Debug, Default)]
+pub(super) struct SourceStatus {
+    run: Option<RunInfo>,
+    progress: Option<Arc<Progress>>,
+    /// Counts what readers must be told of the progress: 0 while the source never spoke of any.
+    progress_version: u64,
+    /// How many runs began.
+    runs: u64,
+}
+
+impl SourceStatus {
+    /// Takes what a batch said, in its order.
+    pub(super) fn apply(&mut self, turns: Vec<StatusChange>) {
+        for turn in turns {
+            match turn {
+                // A source may say again that it runs; only a run that ended makes room for another.
+                StatusChange::RunStarted(_) if self.run.as_ref().is_some_and(|run| run.ended.is_none()) => {}
+                StatusChange::RunStarted(started) => {
+                    self.run = Some(RunInfo { started, ended: None });
+                    self.runs += 1;
+                    self.progress = Some(Arc::new(Progress::begun(started)));
+                    self.progress_version += u64::from(self.progress_version > 0);
+                }
+                StatusChange::Progress(mut progress) => {
+                    // It belongs to the run, which began before its first word about progress.
+                    if let Some(run) = &self.run {
+                        progress.started = run.started;
+                    }
+                    self.progress = Some(Arc::new(progress));
+                    self.progress_version += 1;
+                }
+                StatusChange::RunEnded(time, end) => {
+                    let well = end.code == Some(0);
+                    if let Some(run) = &mut self.run {
+                        run.ended = Some((time, end));
+                    }
+                    if let Some(progress) = self.progress.take() {
+                        self.progress = Some(Arc::new(Progress::clone(&progress).into_ended(time, well)));
+                        self.progress_version += u64::from(self.progress_version > 0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many runs began.
+    pub(super) fn runs(&self) -> u64 {
+        self.runs
+    }
+
+    /// The last run, if there was one.
+    pub(super) fn run(&self) -> Option<&RunInfo> {
+        self.run.as_ref()
+    }
+
+    /// The progress, and a number that changes when readers must be told of it.
+    pub(super) fn progress(&self) -> (Option<&Arc<Progress>>, u64) {
+        (self.progress.as_ref(), self.progress_version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{EndCause, ProgressState};
+
+    fn end(code: i32) -> RunEnd {
+        RunEnd {
+            run: 1,
+            code: Some(code),
+            signal: None,
+            duration: Some(1.0),
+            peak_memory: None,
+            cause: EndCause::Exited,
+        }
+    }
+
+    fn half() -> StatusChange {
+        StatusChange::Progress(Progress {
+            percent: Some(50.0),
+            state: ProgressState::Running,
+            current: Some(5),
+            total: Some(10),
+            ..Progress::begun(Time(7))
+        })
+    }
+
+    #[test]
+    fn the_end_of_a_run_ends_its_progress() {
+        for (code, state, percent) in [(0, ProgressState::Done, 100.0), (2, ProgressState::Error, 50.0)] {
+            let mut course = SourceStatus::default();
+            course.apply(vec![StatusChange::RunStarted(Time(1)), half(), StatusChange::RunEnded(Time(9), end(code))]);
+            let (progress, version) = course.progress();
+            let progress = progress.unwrap();
+            assert_eq!((progress.state, progress.percent), (state, Some(percent)));
+            assert_eq!((progress.started, progress.updated, version), (Time(1), Time(9), 2));
+            assert_eq!(course.run().unwrap().ended, Some((Time(9), end(code))));
+        }
+    }
+
+    #[test]
+    fn readers_are_not_told_of_progress_where_there_never_was_any() {
+        let mut course = SourceStatus::default();
+        course.apply(vec![
+            StatusChange::RunStarted(Time(1)),
+            StatusChange::RunEnded(Time(9), end(0)),
+            StatusChange::RunStarted(Time(10)),
+        ]);
+        assert_eq!(course.progress().1, 0);
+        assert_eq!(course.progress().0.unwrap().state, ProgressState::Indeterminate);
+        course.apply(vec![half(), StatusChange::RunStarted(Time(11))]);
+        assert_eq!(course.progress().0.unwrap().percent, Some(50.0), "it is the same run");
+        course.apply(vec![StatusChange::RunEnded(Time(19), end(0)), StatusChange::RunStarted(Time(20))]);
+        assert_eq!(course.progress().1, 3, "what was shown of the last run no longer holds");
+        assert_eq!(course.progress().0.unwrap().percent, None);
+    }
+}
