@@ -1,72 +1,54 @@
 //! rtlogd follows files and processes and republishes each as a resumable live stream over HTTP.
 //!
 //! ```text
-//! config ──▶ source ──bytes──▶ line ──events──▶ Appender ──segments──▶ ring ──slices──▶ Cursor ──▶ http
+//! config ──▶ source ──bytes──▶ line ──events──▶ Appender ──segments──▶ Ring ──slices──▶ Cursor ──▶ http
+//!  YAML,      a file, a         splits, decodes,  the one writer         in memory,        one reader's  SSE, NDJSON, text,
+//!  checked    process, the      redacts, finds      └─▶ history          reference-        position      long poll, WebSocket
+//!             journal, a push   progress                on disk ───────────┘ counted
 //! ```
 //!
-//! The map, in reading order; each module opens with its one job:
+//! The layers, from the bottom up; each module opens with what it does and in which order to read its files:
 //!
 //! | layer | its job |
 //! |---|---|
-//! | [`event`] | the words all layers share |
-//! | [`mod@line`] | from bytes to lines, without IO |
-//! | [`progress`] | from lines to how far the source is |
-//! | [`wire`] | how events look on the wire |
-//! | [`stream`] | the log: one writer, many readers, each at its own place |
-//! | [`config`] | what people write, checked once, as types that all others rely on |
-//! | [`control`] | commands to sources, and what comes of them |
-//! | [`directory`] | files in directories of other users, without following their links |
-//! | [`descriptors`] | what this process inherited, and is to keep from its children |
+//! | [`event`] | the types that every layer shares |
+//! | [`mod@line`] | bytes to lines: splitting, encodings, redaction, multiline; no I/O |
+//! | [`progress`] | lines to a progress model; no I/O |
+//! | [`wire`] | how events look on the wire: SSE, NDJSON, text, JSON-RPC |
+//! | [`config`] | the configuration, parsed and then checked once into types that the rest can trust |
+//! | [`segment`] | an immutable run of events: numbering, state changes, filters |
+//! | [`history`] | segments on disk |
+//! | [`stream`] | the log in memory: one writer, and a cursor for each reader |
+//! | [`control`] | commands to sources, and their replies |
 //! | [`access`] | who may do what: tokens, keys, rights |
-//! | [`source`] | follows files and the journal, keeps processes running, takes what others send |
-//! | [`http`] | the route table; streams as bodies; sockets with their limits |
-//! | [`systemd`], [`logging`] | readiness, watchdog, its sockets; the logger |
-//! | [`terminal`] | what is printed, and cannot steer a terminal |
-//! | [`sources`], [`reload`] | the sources that run, and what a changed configuration changes; who asks for that |
-//! | [`daemon`] | puts it together: sources, catalog, server, signals, drain |
-//! | [`serve`] | the daemon proper: begins what is wanted, applies changes, ends |
-//! | [`mod@wrap`] | streams one command, and ends as it does |
-//! | [`detach`], [`pid_file`] | leaves the terminal, where there is no systemd |
-//! | [`doctor`] | what stands in the way of a configuration |
-//! | [`history`] | what a state directory holds, for people |
-//! | [`client`] | `rtlogd follow` and its like: the other end of our own HTTP |
+//! | [`source`] | files, processes, the journal, pushed lines |
+//! | [`listen`] | sockets, TLS, connection limits, timeouts, drain |
+//! | [`http`] | the route table, streams as bodies, the control channel, the page |
+//! | [`client`] | `rtlogd follow` and the other commands that talk to a daemon |
+//! | [`daemon`] | puts it together: sources, catalog, server, signals, reload, systemd, logging |
 //! | [`cli`] | the command line |
 //!
-//! The first six are the core: no IO but for the files of [`config`] and of a history, and no clock but for waiting in
-//! [`stream`]. Sources and surfaces meet only there, and in [`control`].
+//! `tests/layers.rs` holds the table of which layer may import which, and fails on any other import.
 
-#![expect(
-    rustdoc::private_intra_doc_links,
-    reason = "the map shows the whole house, and `cargo docs` has its private rooms"
-)]
+#![expect(rustdoc::private_intra_doc_links, reason = "the map links to private layers, which `cargo docs` documents")]
 
 pub mod event;
 pub mod line;
 pub mod progress;
 pub mod wire;
-pub mod stream;
 pub mod config;
+pub mod segment;
+pub mod history;
+pub mod stream;
 mod control;
-mod descriptors;
-mod directory;
 mod access;
 mod source;
+mod listen;
 mod http;
-mod systemd;
-mod logging;
-mod terminal;
-mod reload;
-mod daemon;
-mod serve;
-mod wrap;
-mod detach;
-mod pid_file;
-mod doctor;
-mod history;
 mod client;
+mod daemon;
 pub mod cli;
-mod sources;
 
-// For `tests/fuzz` alone: the readers of foreign text that stand outside the core.
+// The fuzz targets in `tests/fuzz` call these.
 #[doc(hidden)]
 pub use http::{CheckedQuery, check_query, resolve_for_fuzz};

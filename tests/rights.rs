@@ -499,7 +499,7 @@ fn every_address_and_every_method_has_its_row() {
     for (method, _, _) in methods() {
         assert!(text.contains(&format!("\"{method}\"")), "{method} is in the table and not in the schema");
     }
-    let source = fs::read_to_string(sources("src/wire/message/call.rs")).unwrap();
+    let source = fs::read_to_string(sources("src/wire/message/requests.rs")).unwrap();
     let known: BTreeSet<_> = source
         .lines()
         .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" => "))

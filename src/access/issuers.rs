@@ -14,8 +14,8 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use rustix::fs::{CWD, OFlags};
 use serde_json::Value;
 
+use crate::access::directory::open_regular;
 use crate::config::{self, Grant};
-use crate::directory::open_regular;
 
 use super::keys::{KeyDigest, key_digest};
 

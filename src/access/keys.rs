@@ -19,8 +19,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::access::directory::Directory;
 use crate::config::{Grant, Right};
-use crate::directory::Directory;
 
 use super::token::OWN_ISSUER;
 

@@ -15,6 +15,7 @@ mod keys;
 mod revoked;
 #[cfg(test)]
 mod source_tests;
+pub(crate) mod directory;
 
 pub(crate) use key_reloader::KeyReloader;
 pub(crate) use keyring::{AccessError, Keyring};

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::directory::Directory;
+use crate::access::directory::Directory;
 
 use super::keys::KeyError;
 use super::token::BadToken;
@@ -90,7 +90,7 @@ impl Revoked {
     }
 
     /// How many are revoked.
-    pub(super) fn count(&self) -> Option<usize> {
+    pub(crate) fn count(&self) -> Option<usize> {
         match self {
             Self::Listed(ids) => Some(ids.len()),
             Self::Unknown => None,

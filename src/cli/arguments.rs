@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 
 use crate::client::RemoteDaemon;
 use crate::config::{self, ListenAddress, NamePattern, Right};
+use crate::daemon::logging;
 use crate::event::StreamName;
-use crate::logging;
 
 /// Follows files and processes and republishes each as a live stream over HTTP.
 #[derive(Debug, Parser)]

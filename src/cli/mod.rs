@@ -2,6 +2,8 @@
 
 mod arguments;
 mod token;
+mod doctor;
+mod history;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,18 +11,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{CommandFactory, Parser};
 
+use crate::cli::doctor::Finding;
+use crate::client::terminal;
+use crate::client::terminal::SafeText;
 use crate::client::{self, ClientCommand, ClientError, FollowOptions, RemoteDaemon};
 use crate::config::{self, Config, ListenAddress, Stream};
 use crate::daemon;
-use crate::detach::{self, DetachOptions, ForkSide};
-use crate::doctor::{self, Finding};
+use crate::daemon::detach;
+pub(crate) use crate::daemon::detach::{DetachOptions, ForkSide};
+use crate::daemon::logging;
+use crate::daemon::reload;
+pub(crate) use crate::daemon::reload::ReloadResult;
+use crate::daemon::serve;
+use crate::daemon::wrap;
+use crate::daemon::wrap::WrapOptions;
 use crate::event::one_line;
-use crate::history;
-use crate::logging;
-use crate::reload::{self, ReloadResult};
-use crate::serve;
-use crate::terminal::{self, SafeText};
-use crate::wrap::{self, WrapOptions};
 
 use arguments::{Arguments, CliCommand, DaemonArguments, DetachArguments, SchemaKind, StreamArguments};
 

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use crate::access::{self, KeyError, KeyKind, SigningKeys};
+use crate::client::terminal;
+use crate::client::terminal::SafeText;
 use crate::config::{self, Grant};
-use crate::terminal::{self, SafeText};
 
 use super::arguments::{AlgorithmArgument, TokenArguments};
 use super::{CliFailure, DEFAULT_CONFIG_PATH, EXIT_USAGE, load, print};

@@ -196,7 +196,7 @@ pub(super) struct ClientResponse {
 
 impl ClientResponse {
     /// What comes next of the body; `None` at its proper end.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
             let frame = select! {
                 biased;

@@ -15,8 +15,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::source;
-use crate::terminal::{self, SafeText};
+use crate::client::terminal;
+use crate::client::terminal::SafeText;
 use crate::wire::sse::COMPLETED_MARK;
 
 use super::connect::{RemoteDaemon, percent_encode};
@@ -340,7 +340,7 @@ impl StreamFollower<'_> {
         }
         let Some(signal) = &ended.signal else { return EXIT_DAEMON_GONE };
         self.print_notice(&format!("the process was ended by the signal {signal}"));
-        128u8.saturating_add(source::signal_number(signal).unwrap_or(0))
+        128u8.saturating_add(crate::event::signal_number(signal).unwrap_or(0))
     }
 
     fn report_gone(&self, why: &str) -> u8 {

@@ -4,6 +4,7 @@ mod connect;
 mod sse_decoder;
 mod follow;
 mod tls;
+pub(crate) mod terminal;
 
 use std::io;
 use std::process::ExitCode;
@@ -13,8 +14,8 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::runtime::Builder;
 
+use crate::client::terminal::SafeText;
 use crate::event::one_line;
-use crate::terminal::{self, SafeText};
 
 pub(crate) use connect::RemoteDaemon;
 pub(crate) use follow::FollowOptions;

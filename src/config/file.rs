@@ -10,9 +10,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::check::{Checker, value, written};
-use super::located::{Located, OneOrMany, Setting};
 use super::raw;
 use super::report::NodeLocation;
+use crate::config::parse::located::{Located, OneOrMany, Setting};
 
 /// How long a file that was rotated away is read on, if nothing is said: a writer may not know yet.
 pub const DEFAULT_ROTATE_WAIT: Duration = Duration::from_secs(1);
@@ -71,6 +71,7 @@ impl FileSelector {
 /// Where to begin in a file that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Start")]
 pub enum ReadFrom {
     /// At its end: only what is written from now on.
     #[default]

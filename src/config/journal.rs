@@ -6,9 +6,9 @@ use crate::event::Level;
 
 use super::ReadFrom;
 use super::check::{Checker, value, written};
-use super::located::{Located, OneOrMany, Setting};
 use super::raw;
 use super::report::NodeLocation;
+use crate::config::parse::located::{Located, OneOrMany, Setting};
 
 /// Longest name of a field in the journal, in bytes (systemd.journal-fields(7)).
 const MAX_JOURNAL_FIELD_LENGTH: usize = 64;

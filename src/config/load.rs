@@ -5,8 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::report::{ConfigErrors, Document, ErrorReport};
-use super::yaml::YamlValue;
-use super::{Config, check, deserializer, raw, yaml};
+use super::{Config, check, raw};
+use crate::config::parse::yaml::YamlValue;
+use crate::config::parse::{deserializer, yaml};
 
 /// Longest configuration file, in bytes. Ten thousand streams fit; what is longer was named by mistake.
 const MAX_CONFIG_FILE_SIZE: u64 = 1 << 20;

@@ -17,14 +17,10 @@ use serde::Deserialize;
 use crate::event::{MAX_LINE, StreamName};
 
 mod load;
+mod parse;
 mod raw;
-mod located;
-mod deserializer;
-mod yaml;
 mod check;
 mod access;
-mod raw_access;
-mod switch_or_list;
 mod file;
 mod journal;
 mod limits;
@@ -35,7 +31,6 @@ mod net;
 mod progress;
 mod signal;
 pub mod units;
-mod advice;
 
 pub use access::{AccessConfig, BadNamePattern, ClaimGrant, Grant, IssuerConfig, NamePattern, Right, TlsConfig};
 pub use file::{

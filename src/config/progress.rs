@@ -89,9 +89,9 @@ pub(super) mod raw {
     use schemars::JsonSchema;
     use serde::Deserialize;
 
-    use super::super::located::Setting;
-    use super::super::switch_or_list::ListItem;
     use super::ProgressRegex;
+    use crate::config::parse::located::Setting;
+    pub(crate) use crate::config::raw::switch_or_list::ListItem;
 
     /// What the progress of a program looks like.
     #[derive(Debug, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::event::one_line;
 
-use super::yaml;
+use crate::config::parse::yaml;
 
 /// Most mistakes told at once. Who has more of them has one reason for most, and each costs a reading of its file.
 const MAX_REPORTED_ERRORS: usize = 100;

@@ -8,11 +8,13 @@ mod level;
 mod position;
 mod progress;
 mod visible_text;
+mod signal;
 
 pub use flags::Flags;
 pub use level::{BadLevel, Level};
 pub use position::{BadPosition, Epoch, Position};
 pub use progress::{Progress, ProgressGroup, ProgressState};
+pub(crate) use signal::{signal_name, signal_number};
 pub(crate) use visible_text::{is_unsafe, one_line};
 
 use std::ffi::OsString;

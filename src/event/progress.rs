@@ -73,6 +73,7 @@ impl ProgressState {
 
 /// A part of the work that the source began and, mostly, ended by name.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "Group")]
 pub struct ProgressGroup {
     /// Its title.
     pub name: String,

@@ -18,9 +18,9 @@ use crate::config::{Right, SignalName};
 use crate::control::{Command, CommandError, CommandReply};
 use crate::event::StreamName;
 
-use super::lease::HeldLease;
 use super::problem::Problem;
 use super::{App, HttpRequest, json};
+use crate::http::guard::lease::HeldLease;
 
 /// Who sends commands.
 #[derive(Debug, Clone, Copy)]

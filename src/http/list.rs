@@ -16,7 +16,8 @@ use crate::stream::{CatalogEntry, LogInfo};
 
 use super::problem::Problem;
 use super::render_cache::{RenderKind, Rendering};
-use super::{App, HttpRequest, access_target, follow, json, json_body_response, readable_info};
+use super::{App, HttpRequest, access_target, json, json_body_response, readable_info};
+use crate::http::stream::follow;
 
 /// One stream, in the list and at `/streams/NAME/state`.
 #[derive(Serialize)]

@@ -15,7 +15,7 @@ use prometheus_client::metrics::info::Info as InfoMetric;
 use prometheus_client::registry::{Registry, Unit};
 use warp::reply::Response;
 
-use crate::logging::ProcessUsage;
+use super::process_usage::ProcessUsage;
 use crate::stream::{CatalogEntry, LogInfo};
 
 use super::problem::Problem;
@@ -41,7 +41,7 @@ struct ResponseLabels {
 
 impl ResponseCounter {
     /// One more was answered.
-    pub(super) fn count(&self, method: &Method, status: StatusCode) {
+    pub(crate) fn count(&self, method: &Method, status: StatusCode) {
         let known = COUNTED_METHODS.contains(method);
         let method = if known { Cow::Owned(method.as_str().to_owned()) } else { Cow::Borrowed("other") };
         self.0.get_or_create(&ResponseLabels { method, code: status.as_u16() }).inc();

@@ -2,34 +2,22 @@
 //!
 //! Streams have no queues here: a body asks its cursor, and the socket asks the body.
 
-pub(crate) mod listen;
 pub(crate) mod problem;
+pub(crate) mod guard;
+pub(crate) mod stream;
 mod query;
 mod badge;
-mod body;
 mod command;
-mod cors;
-mod follow;
-mod forwarded;
-mod lease;
 mod list;
-mod login;
 mod metrics;
 mod openapi;
-mod rate_limit;
 mod page;
-mod poll;
-mod push;
+mod process_usage;
 mod render_cache;
 mod request;
-mod quota;
-mod cross_site;
 mod control;
-mod lifetime;
-mod authenticate;
-mod steering;
 
-pub use forwarded::resolve_for_fuzz;
+pub use guard::forwarded::resolve_for_fuzz;
 pub use query::{CheckedQuery, check_query};
 
 use std::convert::Infallible;
@@ -49,16 +37,17 @@ use crate::control::{Command, CommandRouter};
 use crate::event::{StreamName, Time};
 use crate::stream::{Catalog, CatalogEntry, LogInfo};
 
-use body::{ExpectedBody, RequestBody};
+use crate::http::guard::body::{ExpectedBody, RequestBody};
+use crate::http::guard::lease::Leases;
+use crate::http::guard::rate_limit::RateLimiters;
+use crate::http::stream::steering::SteeringSessions;
+use crate::listen::quota::Quota;
 use command::CallError;
-use lease::Leases;
-use metrics::ResponseCounter;
+pub(crate) use metrics::ResponseCounter;
 use problem::{AllowedMethods, Problem};
-use quota::Quota;
-use rate_limit::RateLimiters;
+pub(crate) use process_usage::note_process_start;
 use render_cache::RenderCache;
 use request::{HttpRequest, RequestResult};
-use steering::SteeringSessions;
 
 /// What all requests share.
 #[derive(Debug, Clone)]
@@ -142,10 +131,12 @@ impl App {
             .and(warp::ext::optional::<RequestBody>());
         let stream = warp::path!("streams" / String).and(either);
         let stream = stream.then(async |n: String, ask: RequestResult, body| {
-            answer(async { push::push_or_follow(&n, ask?, body).await }.await)
+            answer(async { crate::http::stream::push::push_or_follow(&n, ask?, body).await }.await)
         });
         let poll = warp::path!("streams" / String / "poll").and(read.clone());
-        let poll = poll.then(async |n: String, ask: RequestResult| answer(async { poll::poll(&n, &ask?).await }.await));
+        let poll = poll.then(async |n: String, ask: RequestResult| {
+            answer(async { crate::http::stream::poll::poll(&n, &ask?).await }.await)
+        });
         let state = warp::path!("streams" / String / "state").and(read.clone());
         let state = state.then(async |n: String, ask: RequestResult| answer(ask.and_then(|ask| list::state(&n, &ask))));
         let progress = warp::path!("streams" / String / "progress").and(read.clone());
@@ -168,12 +159,13 @@ impl App {
         let login = warp::path!("login").and(self.request_by_anyone(AllowedMethods::Post, ExpectedBody::Token));
         let login = login.then(async |ask: RequestResult| {
             answer(match ask {
-                Ok(ask) => login::login(&ask).await,
+                Ok(ask) => crate::http::guard::login::login(&ask).await,
                 Err(problem) => Err(problem),
             })
         });
         let logout = warp::path!("logout").and(self.request_by_anyone(AllowedMethods::Post, ExpectedBody::Nothing));
-        let logout = logout.then(async |ask: RequestResult| answer(ask.map(|ask| login::logout(&ask))));
+        let logout =
+            logout.then(async |ask: RequestResult| answer(ask.map(|ask| crate::http::guard::login::logout(&ask))));
         let metrics = warp::path!("metrics").and(read.clone());
         let metrics = metrics.then(async |ask: RequestResult| answer(async { metrics::metrics(&ask?).await }.await));
         let openapi = warp::path!("openapi.json").and(read);

@@ -71,7 +71,7 @@ impl Problem {
     }
 
     /// Its status, and what was asked and what would be right.
-    pub(super) fn told(self) -> (u16, String) {
+    pub(crate) fn told(self) -> (u16, String) {
         (self.status.as_u16(), self.detail)
     }
 
@@ -87,7 +87,7 @@ impl Problem {
     }
 
     /// 415: a body is compressed, or coded otherwise (RFC 9110, section 15.5.16). None is unpacked: a kilobyte may stand for a megabyte.
-    pub(super) fn unsupported_encoding() -> Self {
+    pub(crate) fn unsupported_encoding() -> Self {
         let headers = &[("accept-encoding", "identity")];
         let detail = "bodies are taken as they are: send it uncompressed, without Content-Encoding";
         Self { headers, ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail) }

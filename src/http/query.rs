@@ -12,7 +12,7 @@ use crate::wire::{Encoding, SseData};
 
 use super::HttpRequest;
 use super::problem::Problem;
-use super::steering::SESSION_TOKEN_SIZE;
+use crate::http::stream::steering::SESSION_TOKEN_SIZE;
 
 /// Lines a reader is sent first, unless it asks otherwise.
 pub(super) const DEFAULT_TAIL: u64 = 100;

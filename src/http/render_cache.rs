@@ -14,7 +14,7 @@ use crate::stream::PrivateFlag;
 
 use super::App;
 use super::problem::Problem;
-use super::rate_limit::RateLimiter;
+use crate::http::guard::rate_limit::RateLimiter;
 
 /// How often one kind of answer is made for callers who see the same. Whoever asks more often waits for the next one, a tenth of
 /// a second at most, and shares it.

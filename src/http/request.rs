@@ -10,12 +10,14 @@ use crate::config::Right;
 use crate::event::StreamName;
 use crate::stream::CatalogEntry;
 
-use super::body::{self, ExpectedBody, RequestBody};
-use super::lifetime::Lifetime;
-use super::listen::ConnectionInfo;
+use super::App;
 use super::problem::{AllowedMethods, Problem};
-use super::steering::SessionEntry;
-use super::{App, authenticate, cross_site};
+use crate::http::guard::body;
+use crate::http::guard::body::{ExpectedBody, RequestBody};
+use crate::http::guard::lifetime::Lifetime;
+use crate::http::guard::{authenticate, cross_site};
+use crate::http::stream::steering::SessionEntry;
+use crate::listen::ConnectionInfo;
 
 /// One request, as the handlers see it.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ impl Backoff {
     ///
     /// The first time, then twice as long after each further failure. Success, or to run for longer than the longest
     /// wait, begins anew.
-    pub(super) fn wait(&mut self, failed: bool, ran: Duration, now: Instant) -> Option<Duration> {
+    pub(crate) fn wait(&mut self, failed: bool, ran: Duration, now: Instant) -> Option<Duration> {
         if !failed || ran > self.max {
             self.failures = 0;
         }

@@ -1,6 +1,6 @@
 //! Keeps one source running until it is told to stop, and says how it is.
 //!
-//! It owns the appender, and is with the [`supervisor`](super::supervisor) of processes the only one in this layer that hears of
+//! It owns the appender, and is with the [`supervisor`](crate::source::process::supervisor) of processes the only one in this layer that hears of
 //! stopping.
 
 use std::time::Duration;
@@ -17,8 +17,8 @@ use crate::stream::{Appender, Batch, Checkpoints};
 use super::file::{FileSource, Watcher};
 use super::journal::JournalSource;
 use super::push::PushSource;
-use super::supervisor::Supervisor;
 use super::{ClockReading, SourceError, SourceOptions};
+use crate::source::process::supervisor::Supervisor;
 
 /// What was written to a file before we were told to stop is still read, for at most this long.
 const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(500);

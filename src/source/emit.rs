@@ -15,7 +15,7 @@ pub(super) struct Redaction<'a> {
 }
 
 /// What takes secrets out of this stream's lines, if that is wanted, and how long a piece may be that comes in.
-pub(super) fn redact(spec: &Stream) -> Option<(Redactor, usize)> {
+pub(crate) fn redact(spec: &Stream) -> Option<(Redactor, usize)> {
     let own = spec.redact.as_ref()?.iter().map(|pattern| pattern.0.clone()).collect();
     Some(Redactor::new(own, spec.max_line))
 }

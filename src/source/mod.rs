@@ -5,13 +5,12 @@
 //! delivered is a loss event; how the source is, its state events say. None of them ends the daemon.
 
 mod driver;
-mod supervisor;
 mod backoff;
 mod pipeline;
 mod emit;
 mod progress;
 mod file;
-mod process;
+pub(crate) mod process;
 mod journal;
 mod push;
 #[cfg(test)]
@@ -19,7 +18,7 @@ mod testing;
 
 pub(crate) use driver::run;
 pub(crate) use file::{Watcher, denied, is_hidden};
-pub(crate) use process::{Children, Tee, become_child, signal_number};
+pub(crate) use process::{Children, Tee, become_child};
 
 use std::ffi::OsString;
 use std::future::pending;

@@ -108,7 +108,7 @@ impl LinePipeline {
     }
 
     /// Adds a lane as number `at`.
-    pub(super) fn add(&mut self, at: usize, origin: Origin) {
+    pub(crate) fn add(&mut self, at: usize, origin: Origin) {
         if self.origins.len() <= at {
             self.origins.resize_with(at + 1, || None);
         }
@@ -116,7 +116,7 @@ impl LinePipeline {
     }
 
     /// Removes a lane, which has nothing unfinished.
-    pub(super) fn remove(&mut self, at: usize) {
+    pub(crate) fn remove(&mut self, at: usize) {
         if let Some(lane) = self.origins[at].take() {
             if let Some(next) = lane.next() {
                 self.waits.remove(&(next, at));

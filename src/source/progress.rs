@@ -45,7 +45,7 @@ impl SourceProgress {
     }
 
     /// Looks at what there is of an unfinished line, and adds to `batch` what is to be told by now.
-    pub(super) fn open(&mut self, lane: usize, text: &[u8], now: ClockReading, batch: &mut Batch) {
+    pub(crate) fn open(&mut self, lane: usize, text: &[u8], now: ClockReading, batch: &mut Batch) {
         if let Some(tracker) = &mut self.tracker {
             tracker.open(lane, text, now.time);
             self.tell(now, batch);

@@ -52,7 +52,7 @@ impl PushSource {
 
     /// Adds what comes next, from one sender, to `batch`; then it is to be appended, and [`appended`](Self::appended) is to be
     /// told. May be dropped at any time.
-    pub(super) async fn next(&mut self, batch: &mut Batch) -> PushedBatch {
+    pub(crate) async fn next(&mut self, batch: &mut Batch) -> PushedBatch {
         loop {
             let due = self.feed.due();
             select! {

@@ -88,7 +88,7 @@ impl SourceHarness {
     }
 
     /// The next event; `None` at the end of the stream.
-    pub(super) async fn event(&mut self) -> Option<Value> {
+    pub(crate) async fn event(&mut self) -> Option<Value> {
         loop {
             if let Some(event) = self.came.pop_front() {
                 self.seen.push(event.clone());
@@ -114,7 +114,7 @@ impl SourceHarness {
     }
 
     /// The next event of this kind.
-    pub(super) async fn next(&mut self, kind: &str) -> Value {
+    pub(crate) async fn next(&mut self, kind: &str) -> Value {
         loop {
             let event = self.event().await;
             let event = event.unwrap_or_else(|| panic!("the stream ended before a {kind} came: {:#?}", self.seen));

@@ -11,13 +11,13 @@ use tokio::sync::watch;
 use crate::event::{Loss, Position, SourceState, Time};
 
 use super::budget::BudgetShare;
-use super::history::{NextEvent, RecordOutcome, Recorder};
 use super::log::LogShared;
-use super::numbering::Numbering;
-use super::private::PRIVATE_CHECKPOINT_KEY;
 use super::ring::Ring;
-use super::segment::{Batch, OpenLineChange, Segment};
-use super::status::StatusChange;
+use crate::history::{NextEvent, RecordOutcome, Recorder};
+use crate::segment::Numbering;
+use crate::segment::PRIVATE_CHECKPOINT_KEY;
+pub(crate) use crate::segment::StatusChange;
+use crate::segment::{Batch, OpenLineChange, Segment};
 
 /// Of a log's memory at most this part is for encoded bytes: they can be made again, events cannot.
 const SLOT_MEMORY_DIVISOR: usize = 4;

@@ -2,7 +2,7 @@
 
 use crate::event::EventKind;
 
-use super::segment::Segment;
+use crate::segment::Segment;
 
 /// Counts that only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,7 +21,7 @@ pub struct StreamCounts {
 
 impl StreamCounts {
     /// Counts the events of a segment.
-    pub(super) fn add_segment(&mut self, segment: &Segment) {
+    pub(crate) fn add_segment(&mut self, segment: &Segment) {
         for at in 0..segment.len() {
             match segment.kind(at).0 {
                 EventKind::Line => {

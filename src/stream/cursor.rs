@@ -7,10 +7,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::event::{Gap, OpenLine, Position, Progress, Time};
 
-use super::history::HistoryRead;
 use super::log::Log;
-use super::ring::{RingRead, Slice};
+use super::ring::RingRead;
 use super::view::{EncodedEvents, NextSlot, SLOT_TEXT_SIZE, Slot, View};
+use crate::history::HistoryRead;
+use crate::segment::Slice;
 
 /// Where a reader begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

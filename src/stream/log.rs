@@ -7,20 +7,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::event::{EventKind, Gap, Position, Progress, SourceState, StreamName, Time};
+use crate::event::{Gap, Position, Progress, SourceState, StreamName, Time};
 
 use super::appender::Appender;
 use super::budget::Budget;
 use super::counts::StreamCounts;
 use super::cursor::{Cursor, CursorBounds, CursorEnd, CursorStart};
-use super::filter::Filter;
-use super::history::{HistoryReader, StreamHistory};
-use super::numbering::Numbering;
-use super::private::{PRIVATE_CHECKPOINT_KEY, PrivateFlag};
+use super::private::PrivateFlag;
 use super::ring::{ResumePoint, Ring};
-use super::segment::{Checkpoints, Segment};
 use super::status::RunInfo;
 use super::view::{View, Views};
+use crate::history::{HistoryReader, StreamHistory};
+use crate::segment::Checkpoints;
+use crate::segment::Numbering;
+use crate::segment::PRIVATE_CHECKPOINT_KEY;
+use crate::segment::{BackwardSearch, Filter};
 
 /// Makes a log named `name` that keeps at most `memory` bytes, its first event with the id after `last`.
 ///
@@ -97,7 +98,7 @@ impl LogShared {
     }
 
     /// How many readers ever came.
-    pub(super) fn readers(&self) -> watch::Receiver<u64> {
+    pub(crate) fn readers(&self) -> watch::Receiver<u64> {
         self.came.subscribe()
     }
 
@@ -315,36 +316,5 @@ impl Log {
         };
         self.shared.views().count_filter_checks(filtered);
         place
-    }
-}
-
-/// A search for the last lines that pass a filter, from the newest back.
-#[derive(Debug)]
-pub(super) struct BackwardSearch {
-    /// How many are still sought; at least one.
-    left: u64,
-    filter: Filter,
-    /// How many lines were held against the filter.
-    pub(super) filter_checks: u64,
-}
-
-impl BackwardSearch {
-    fn new(lines: u64, filter: Filter) -> Self {
-        Self { left: lines, filter, filter_checks: 0 }
-    }
-
-    /// The place of the last line that is sought, if it is in `segment` and before `bound`. It comes before all that was
-    /// looked at.
-    pub(super) fn find_in(&mut self, segment: &Segment, bound: u64) -> Option<u64> {
-        for at in (0..segment.len()).rev().filter(|&at| segment.seq() + (at as u64) < bound) {
-            let event = segment.event(at);
-            if event.kind == EventKind::Line && self.filter.matches_event(&event, &mut self.filter_checks) {
-                self.left -= 1;
-                if self.left == 0 {
-                    return Some(segment.seq() + at as u64);
-                }
-            }
-        }
-        None
     }
 }

@@ -4,32 +4,27 @@
 //! Reading never slows the writer: there is no queue for a reader, only its place. Who is too slow finds its place gone and
 //! is told so by a gap. All of a log that memory keeps is one [`ring`](self) behind a watch channel.
 
-mod segment;
 mod counts;
-mod status;
-mod numbering;
-mod ring;
-mod byte_codec;
-mod record;
-mod history;
-mod filter;
+pub(crate) mod status;
+pub(crate) mod ring;
 mod view;
 mod budget;
 mod appender;
-mod private;
-mod log;
+pub(crate) mod private;
+pub(crate) mod log;
 mod cursor;
 mod catalog;
 
+pub use crate::history::inspect;
+pub use crate::history::{History, HistoryError, Retention, StreamHistory, StreamInspection, read_events};
+pub use crate::segment::{BadFilter, Filter};
+pub use crate::segment::{Batch, Checkpoints};
 pub use appender::Appender;
 pub use budget::Budget;
 pub use catalog::{Catalog, CatalogEntry};
 pub use counts::StreamCounts;
 pub use cursor::{Cursor, CursorEnd, CursorItem, CursorStart, EncodedFrames};
-pub use filter::{BadFilter, Filter};
-pub use history::{History, HistoryError, Retention, StreamHistory, StreamInspection, inspect, read_events};
 pub use log::{Log, LogInfo, open, open_with_history};
 pub use private::PrivateFlag;
-pub use segment::{Batch, Checkpoints};
 pub use status::RunInfo;
 pub use view::View;

@@ -6,9 +6,6 @@ use tokio::sync::{Notify, watch};
 
 use super::ring::Ring;
 
-/// Under which key the history keeps, beside the source's places, that a stream is private.
-pub(super) const PRIVATE_CHECKPOINT_KEY: &str = "private";
-
 /// Whether a stream is private. Once it is, it stays so, since what it said is kept. A clone is the same.
 ///
 /// A source sets it before it appends the first line that not everybody may read. From then on no [`Cursor`](super::Cursor) of

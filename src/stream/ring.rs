@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crate::event::{OpenLine, Position, SourceState, Time};
 
 use super::counts::StreamCounts;
-use super::numbering::{self, Numbering};
-use super::segment::{OpenLineChange, Segment};
 use super::status::SourceStatus;
+use crate::segment::numbering;
+use crate::segment::{Numbering, Slice};
+use crate::segment::{OpenLineChange, Segment};
 
 /// Segments are merged until their text has this many bytes: large enough that a reader takes few, small enough that
 /// dropping one drops little.
@@ -39,14 +40,6 @@ pub(super) struct Ring {
     /// How the source gets on.
     pub(super) status: SourceStatus,
     counts: StreamCounts,
-}
-
-/// Events of one segment, from event `from` up to `to`, counted from 0.
-#[derive(Debug, Clone)]
-pub(super) struct Slice {
-    pub(super) segment: Arc<Segment>,
-    pub(super) from: usize,
-    pub(super) to: usize,
 }
 
 /// What there is at a place.
@@ -100,7 +93,7 @@ impl Ring {
     }
 
     /// Lets numbering go on elsewhere; see [`Numbering::continue_at`].
-    pub(super) fn continue_at(&mut self, first: Position, missed: Option<u64>) -> bool {
+    pub(crate) fn continue_at(&mut self, first: Position, missed: Option<u64>) -> bool {
         self.numbering.continue_at(first, missed)
     }
 
@@ -199,7 +192,7 @@ impl Ring {
     }
 
     /// The place of the next event.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.numbering.next()
     }
 
@@ -240,7 +233,7 @@ impl Ring {
     }
 
     /// The unfinished line, and a number that changes when readers must be told of it.
-    pub(super) fn open(&self) -> (Option<&Arc<OpenLine>>, u64) {
+    pub(crate) fn open(&self) -> (Option<&Arc<OpenLine>>, u64) {
         (self.open.as_ref(), self.open_line_version)
     }
 
@@ -286,7 +279,7 @@ impl Ring {
     }
 
     /// Where a reader goes on that saw `id` last.
-    pub(super) fn find(&self, id: Position) -> ResumePoint {
+    pub(crate) fn find(&self, id: Position) -> ResumePoint {
         match self.numbering.find(id) {
             numbering::IdLookup::At(place) => ResumePoint::Known(place),
             numbering::IdLookup::Ahead(end) => ResumePoint::Unknown(end),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::event::{Progress, RunEnd, Time};
+use crate::segment::StatusChange;
 
 /// The last run of a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,14 +13,6 @@ pub struct RunInfo {
     pub started: Time,
     /// How it ended, and when; `None` while it lasts.
     pub ended: Option<(Time, RunEnd)>,
-}
-
-/// What a batch says of it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum StatusChange {
-    RunStarted(Time),
-    Progress(Progress),
-    RunEnded(Time, RunEnd),
 }
 
 /// What is known now.

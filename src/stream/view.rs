@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::event::{EventKind, Position, StreamName};
 use crate::wire::{Encoder, Encoding};
 
-use super::filter::Filter;
-use super::ring::Slice;
+use crate::segment::Filter;
+use crate::segment::Slice;
 
 /// Text in one slot, in bytes, about: a reader holds on to one while it waits for its socket.
 pub(super) const SLOT_TEXT_SIZE: usize = 128 << 10;
@@ -224,7 +224,7 @@ impl Views {
     }
 
     /// Enters a slot, unless another reader was quicker: the one to use. At the end of the log it is a cut.
-    pub(super) fn cut(&mut self, at: usize, slot: Slot, end: bool, now: Instant) -> Arc<Slot> {
+    pub(crate) fn cut(&mut self, at: usize, slot: Slot, end: bool, now: Instant) -> Arc<Slot> {
         let shared = self.shared(at);
         if let Some(known) = shared.slots.iter().rev().find(|known| known.from == slot.from) {
             return known.clone();
@@ -274,7 +274,7 @@ impl Views {
     }
 
     /// Counts what was just encoded.
-    pub(super) fn count(&mut self, at: usize, slot: &Slot) {
+    pub(crate) fn count(&mut self, at: usize, slot: &Slot) {
         self.filter_checks += slot.encoded.get().map_or(0, |encoded| encoded.filter_checks);
         self.bytes += slot.bytes();
         // It may have been dropped before it was encoded.
@@ -315,7 +315,7 @@ impl Views {
     }
 
     /// How many readers there are.
-    pub(super) fn readers(&self) -> usize {
+    pub(crate) fn readers(&self) -> usize {
         self.views.iter().flatten().map(|shared| shared.readers).sum()
     }
 }

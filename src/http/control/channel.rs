@@ -19,13 +19,13 @@ use crate::stream::CursorItem;
 use crate::wire::message::{LeaseHolder, Notification, events};
 
 use super::super::App;
-use super::super::lease::HeldLease;
-use super::super::lifetime::{Lifetime, LifetimeEnd, ReaderShare, TURNED_PRIVATE_TEXT};
-use super::super::rate_limit::RateLimiter;
 use super::WebSocket;
 use super::close::{self, ChannelEnd};
 use super::requests::{FinishedMessage, InFlight};
-use crate::http::steering::ReaderControl;
+use crate::http::guard::lease::HeldLease;
+use crate::http::guard::lifetime::{Lifetime, LifetimeEnd, ReaderShare, TURNED_PRIVATE_TEXT};
+use crate::http::guard::rate_limit::RateLimiter;
+use crate::http::stream::steering::ReaderControl;
 
 /// A peer that says nothing to so many pings is gone; they are the keep-alive interval apart.
 const MAX_UNANSWERED_PINGS: u32 = 3;

@@ -20,7 +20,7 @@ use super::{WebSocket, check_handshake, into_websocket, switching_protocols};
 const MAX_ECHO_MESSAGE_SIZE: usize = 16 << 20;
 
 /// Answers a handshake, and then every message with itself.
-pub(in super::super) fn open(ask: HttpRequest, upgrade: Option<OnUpgrade>) -> Result<Response, Problem> {
+pub(crate) fn open(ask: HttpRequest, upgrade: Option<OnUpgrade>) -> Result<Response, Problem> {
     let (accept, upgrade) = check_handshake(&ask, upgrade)?;
     ask.connection.spawn_after_response(async move {
         match into_websocket(upgrade, MAX_ECHO_MESSAGE_SIZE).await {

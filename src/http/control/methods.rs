@@ -20,12 +20,12 @@ use crate::wire::message::{
 };
 
 use super::super::command::{CallError, CommandSender};
-use super::super::lease::MAX_LEASE_SECONDS;
 use super::super::list;
 use super::super::query::{DEFAULT_TAIL, parse_since};
 use crate::http::control::channel::{ActiveAttachment, ControlChannel, Delivery, Subscription};
 use crate::http::control::requests::{CallResult, PendingCall};
-use crate::http::steering::{CursorSpec, ReaderControl, ReaderItem, SESSION_TOKEN_SIZE, SteerableCursor};
+use crate::http::guard::lease::MAX_LEASE_SECONDS;
+use crate::http::stream::steering::{CursorSpec, ReaderControl, ReaderItem, SESSION_TOKEN_SIZE, SteerableCursor};
 
 /// Most subscriptions of one socket: as many as streams on one connection.
 const MAX_SUBSCRIPTIONS: usize = 64;

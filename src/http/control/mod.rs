@@ -37,7 +37,7 @@ const MAX_WRITE_BUFFER_SIZE: usize = 16 << 20;
 type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Answers a handshake, and goes on as a session.
-pub(super) fn open(ask: HttpRequest, upgrade: Option<OnUpgrade>) -> Result<Response, Problem> {
+pub(crate) fn open(ask: HttpRequest, upgrade: Option<OnUpgrade>) -> Result<Response, Problem> {
     let (accept, upgrade) = check_handshake(&ask, upgrade)?;
     let offered = header_contains_token(&ask.headers, "sec-websocket-protocol", CONTROL_SUBPROTOCOL);
     if !offered {

@@ -3,9 +3,9 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::super::authenticate::{COOKIE_NAME, TOKEN_PARAMETER};
 use crate::event::{Level, Progress, StreamName};
-use crate::http::steering::SESSION_TOKEN_SIZE;
+use crate::http::guard::authenticate::{COOKIE_NAME, TOKEN_PARAMETER};
+use crate::http::stream::steering::SESSION_TOKEN_SIZE;
 
 /// Plain text as we answer with it.
 pub(super) const PLAIN_TEXT_TYPE: &str = "text/plain; charset=utf-8";
@@ -29,7 +29,7 @@ pub(super) const READER_PARAMETERS: [&str; 14] = [
 ];
 
 /// An id: the epoch, a hyphen and the number.
-pub(super) fn id() -> Value {
+pub(crate) fn id() -> Value {
     json!({ "type": "string", "pattern": "^[0-9a-z]+-[0-9]+$" })
 }
 

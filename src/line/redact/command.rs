@@ -89,7 +89,7 @@ pub(super) const PROGRAM_NAMES: [&str; 19] = [
 ];
 
 /// Finds the secrets in the arguments of the program whose name begins at `at`.
-pub(super) fn find(text: &[u8], at: usize, found: &mut Vec<SecretSpan>) {
+pub(crate) fn find(text: &[u8], at: usize, found: &mut Vec<SecretSpan>) {
     let before = at.checked_sub(1).map(|before| text[before]);
     let at = if text[at..].starts_with(b"zip") && text[..at].ends_with(b"un") { at - 2 } else { at };
     if before.is_some_and(|before| before.is_ascii_alphanumeric() || matches!(before, b'-' | b'_' | b'.'))

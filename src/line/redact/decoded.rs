@@ -21,7 +21,7 @@ pub(super) struct DecodedText<'a> {
 
 impl<'a> DecodedText<'a> {
     /// The line as it is.
-    pub(super) fn of(line: &'a [u8]) -> Self {
+    pub(crate) fn of(line: &'a [u8]) -> Self {
         Self { text: Cow::Borrowed(line), line_ranges: None }
     }
 

@@ -41,7 +41,7 @@ struct NameContext {
 
 /// The secrets of a text, of which `carry` says how it begins, and `begins` whether that is the begin of a line; returns how
 /// what follows begins.
-pub(super) fn find(text: &[u8], carry: Carry, begins: bool) -> (Vec<SecretSpan>, Carry) {
+pub(crate) fn find(text: &[u8], carry: Carry, begins: bool) -> (Vec<SecretSpan>, Carry) {
     let mut finder = SecretFinder {
         text,
         found: Vec::new(),

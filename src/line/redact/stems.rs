@@ -219,7 +219,7 @@ fn has_long_word(text: &[u8]) -> bool {
 }
 
 /// All stems of the text with where they begin and end, in the order in which they begin.
-pub(super) fn find(text: &[u8]) -> Vec<(usize, usize, Stem)> {
+pub(crate) fn find(text: &[u8]) -> Vec<(usize, usize, Stem)> {
     let (automaton, stems) = &*STEM_AUTOMATON;
     let found = automaton.find_overlapping_iter(text);
     let mut found: Vec<_> =

@@ -12,7 +12,7 @@ const SCHEMES_WITH_LONE_TOKENS: [&[u8]; 6] = [b"http", b"https", b"ws", b"wss", 
 const MAX_USERINFO_SIZE: usize = 256;
 
 /// Finds the secrets of all URLs in the text.
-pub(super) fn find(text: &[u8], found: &mut Vec<(usize, usize)>) {
+pub(crate) fn find(text: &[u8], found: &mut Vec<(usize, usize)>) {
     let mut urls = memmem::find_iter(text, b"://").map(|at| at + 3).peekable();
     while let Some(begin) = urls.next() {
         // A URL within another begins with its own scheme.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::event::Time;
 
 use super::fingerprint::{Fingerprint, Identity, ReadPoint};
-use super::siblings::FILE_CLOCK_TICK_NANOS;
-use super::watermark::Watermark;
+use crate::source::file::rotation::siblings::FILE_CLOCK_TICK_NANOS;
+use crate::source::file::rotation::watermark::Watermark;
 
 /// The recorded place of one path. Its content decides whether a file is the one; the identity says where to look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +147,7 @@ impl Checkpoint {
     }
 
     /// How far it was read.
-    pub(super) fn fingerprint(&self) -> Fingerprint {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         Fingerprint { at: self.at, head: self.head.0, before: self.before.0 }
     }
 
@@ -182,7 +182,7 @@ impl Checkpoint {
     }
 
     /// When it was recorded, in milliseconds since the Unix epoch.
-    pub(super) fn time(&self) -> u64 {
+    pub(crate) fn time(&self) -> u64 {
         self.time
     }
 

@@ -35,7 +35,7 @@ impl Claims {
     }
 
     /// `id` reads it no more; it was read up to there.
-    pub(super) fn release(&mut self, identity: Identity, id: usize, at: Option<Fingerprint>) {
+    pub(crate) fn release(&mut self, identity: Identity, id: usize, at: Option<Fingerprint>) {
         if self.readers.get(&identity) != Some(&id) {
             return;
         }
@@ -52,7 +52,7 @@ impl Claims {
     }
 
     /// How far the file was read before it was left.
-    pub(super) fn left(&self, identity: Identity) -> Option<Fingerprint> {
+    pub(crate) fn left(&self, identity: Identity) -> Option<Fingerprint> {
         self.left.get(&identity).copied()
     }
 

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::denied::OpenDenied;
 use super::fingerprint::Fingerprint;
-use super::generation::{PassContext, PathTarget, none_if_missing, refusal};
 use super::path::{PathTail, REOPEN_INTERVAL};
-use super::siblings::SearchResult;
+use crate::source::file::rotation::generation::{PassContext, PathTarget, none_if_missing, refusal};
+use crate::source::file::rotation::siblings::SearchResult;
 
 /// So many files that are gone are remembered.
 const MAX_GONE_FINGERPRINTS: usize = 4;

@@ -21,7 +21,7 @@ pub(super) enum OpenDenied {
 
 impl OpenDenied {
     /// The refusal in an error, if it is one.
-    pub(super) fn of(error: &io::Error) -> Option<&Self> {
+    pub(crate) fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 }

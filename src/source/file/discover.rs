@@ -10,11 +10,11 @@ use std::fs::File;
 use tokio::time::Instant;
 
 use super::fingerprint::Identity;
-use super::generation::{Generation, PassContext, is_copy};
 use super::path::{MAX_GENERATIONS, PathTail};
 use super::reader::FileReader;
-use super::siblings::{Sibling, Siblings, stamp};
-use super::watermark::Watermark;
+use crate::source::file::rotation::generation::{Generation, PassContext, is_copy};
+use crate::source::file::rotation::siblings::{Sibling, Siblings, stamp};
+use crate::source::file::rotation::watermark::Watermark;
 
 impl PathTail {
     /// Puts into the row what was rotated away before the path named `newest`, or named nothing. Says whether that is all.

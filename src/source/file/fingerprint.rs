@@ -75,7 +75,7 @@ impl ReadPoint {
     }
 
     /// Of the place `offset` in `file`; two small reads. `None` if the file ends before it.
-    pub(super) fn of(file: &File, offset: u64) -> io::Result<Option<Self>> {
+    pub(crate) fn of(file: &File, offset: u64) -> io::Result<Option<Self>> {
         let mut trace = Self::new();
         let head = read_at(file, 0, to_usize(offset.min(HEAD_SIZE)))?;
         let before = read_at(file, offset.saturating_sub(TAIL_SIZE as u64), to_usize(offset.min(TAIL_SIZE as u64)))?;
@@ -93,7 +93,7 @@ impl ReadPoint {
     }
 
     /// The bytes that must stand before the place.
-    pub(super) fn before(&self) -> &[u8] {
+    pub(crate) fn before(&self) -> &[u8] {
         &self.before
     }
 
@@ -104,7 +104,7 @@ impl ReadPoint {
     }
 
     /// What is recorded of it.
-    pub(super) fn fingerprint(&self) -> Fingerprint {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         Fingerprint { at: self.offset, head: self.head, before: fnv(FNV_OFFSET_BASIS, &self.before) }
     }
 

@@ -16,8 +16,8 @@ use rustix::fs::{Dir, FileType};
 
 use super::denied::OpenDenied;
 use super::open_file::FileOpener;
-use super::path_watch::nearest_existing_directory;
-use super::watcher::{Mailbox, WatchGuard, Watcher};
+use crate::source::file::watch::path_watch::nearest_existing_directory;
+use crate::source::file::watch::watcher::{Mailbox, WatchGuard, Watcher};
 
 /// Most files of one stream: with more, the pattern is wider than it was meant.
 const MAX_FILES_PER_STREAM: usize = 200_000;

@@ -72,7 +72,7 @@ impl Default for FileOpener {
 
 impl FileOpener {
     /// The same for a stream that says `follow_symlinks: true`, or does not.
-    pub(super) fn with_follow_symlinks(self, follow_symlinks: bool) -> Self {
+    pub(crate) fn with_follow_symlinks(self, follow_symlinks: bool) -> Self {
         Self { follow_symlinks, ..self }
     }
 
@@ -85,7 +85,7 @@ impl FileOpener {
     ///
     /// # Errors
     /// What the system says, or [`OpenDenied`].
-    pub(super) fn open(&self, path: &Path) -> io::Result<(File, Metadata)> {
+    pub(crate) fn open(&self, path: &Path) -> io::Result<(File, Metadata)> {
         let (opened, walked) = match self.reach(CWD, path, READ_FLAGS) {
             Ok(opened) => (opened, false),
             Err(error) if needs_walk(error) => (self.walk(path)?.reopen(READ_FLAGS)?, true),
@@ -108,7 +108,7 @@ impl FileOpener {
     }
 
     /// Opens the directory that `path` names, to list it.
-    pub(super) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
+    pub(crate) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
         let directory = match open_without_symlinks(CWD, path, DIRECTORY_FLAGS) {
             Err(error) if needs_walk(error) => self.walk(path)?.reopen(DIRECTORY_FLAGS)?.fd,
             directory => directory?,

@@ -33,7 +33,7 @@ pub(super) struct CountedFile {
 
 impl OpenLimit {
     /// Opens a file to read, and tells what it is; see [`FileOpener::open`].
-    pub(super) fn open(&self, path: &Path) -> io::Result<(CountedFile, Metadata)> {
+    pub(crate) fn open(&self, path: &Path) -> io::Result<(CountedFile, Metadata)> {
         let (file, metadata) = self.opener.open(path)?;
         self.count(|open| *open += 1);
         Ok((CountedFile { file, limit: self.clone() }, metadata))
@@ -49,7 +49,7 @@ impl OpenLimit {
     }
 
     /// The same for a stream that follows all symlinks, or does not.
-    pub(super) fn with_follow_symlinks(self, follow_symlinks: bool) -> Self {
+    pub(crate) fn with_follow_symlinks(self, follow_symlinks: bool) -> Self {
         Self { opener: self.opener.with_follow_symlinks(follow_symlinks), ..self }
     }
 

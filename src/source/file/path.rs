@@ -21,12 +21,12 @@ use super::claims::Claims;
 use super::current::MIN_COPY_SIZE;
 use super::denied::OpenDenied;
 use super::fingerprint::{Fingerprint, Identity};
-use super::generation::{
-    Generation, PassContext, PathTarget, RecordedCheckpoint, Refusal, is_missing, refusal, special_file,
-};
 use super::reader::{FileRead, FileReader, ReadOptions};
 use super::resume::ResumeResult;
-use super::watermark::Watermark;
+use crate::source::file::rotation::generation::{
+    Generation, PassContext, PathTarget, RecordedCheckpoint, Refusal, is_missing, refusal, special_file,
+};
+use crate::source::file::rotation::watermark::Watermark;
 
 /// Most files in the row. What has no room is found again by its name once there is some.
 pub(super) const MAX_GENERATIONS: usize = 64;
@@ -60,7 +60,7 @@ pub(super) struct PathTail {
     pub(super) watermark: Option<Watermark>,
     /// What the path names that is not in the row, or that it names nothing, and since when.
     pub(super) newest_seen: Option<(Option<Identity>, Instant)>,
-    /// As the directory is, all that a rotation left is in the row: its [`stamp`](super::siblings::stamp).
+    /// As the directory is, all that a rotation left is in the row: its [`stamp`](crate::source::file::rotation::siblings::stamp).
     pub(super) discovered_stamp: Option<u64>,
     /// Whether rotations count up, as far as is known.
     pub(super) counts_up: Option<bool>,
@@ -203,7 +203,7 @@ impl PathTail {
         over.into_iter().chain(again).min()
     }
 
-    pub(super) fn wait(&self, wait: Duration) -> Duration {
+    pub(crate) fn wait(&self, wait: Duration) -> Duration {
         if self.row.len() > MAX_GENERATIONS_WITH_WAIT { Duration::ZERO } else { wait }
     }
 

@@ -9,12 +9,12 @@ use crate::stream::Batch;
 
 use super::checkpoint::Checkpoint;
 use super::fingerprint::{Fingerprint, unix_nanos};
-use super::generation::PathTarget;
 use super::path::PathTail;
-use super::siblings::originals;
 use super::status::PathStatus;
 use super::tailer::Tailer;
-use super::watermark::Watermark;
+use crate::source::file::rotation::generation::PathTarget;
+use crate::source::file::rotation::siblings::originals;
+use crate::source::file::rotation::watermark::Watermark;
 
 /// Of so many paths that a pattern found and that are gone it is known how far their files were read.
 const MAX_GONE_PATHS: usize = 256;
@@ -43,7 +43,7 @@ impl Tailer {
         }
     }
 
-    pub(super) fn add(&mut self, path: PathBuf, named: bool, from: ReadFrom) {
+    pub(crate) fn add(&mut self, path: PathBuf, named: bool, from: ReadFrom) {
         let id = self.free_ids.pop().unwrap_or_else(|| {
             self.follows.push(None);
             self.follows.len() - 1

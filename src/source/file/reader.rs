@@ -86,7 +86,7 @@ pub(super) enum FileRead {
 
 impl FileReader {
     /// Opens a file, to be read from its start.
-    pub(super) fn open(path: &Path, handles: &OpenLimit) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, handles: &OpenLimit) -> io::Result<Self> {
         let (file, metadata) = handles.open(path)?;
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file any more"));
@@ -157,7 +157,7 @@ impl FileReader {
     }
 
     /// When it was made, or written to where that is not known.
-    pub(super) fn age(&self) -> u64 {
+    pub(crate) fn age(&self) -> u64 {
         if self.identity.born == 0 { self.written } else { self.identity.born }
     }
 
@@ -210,7 +210,7 @@ impl FileReader {
     }
 
     /// The place so many bytes before the one it was read to; `None` if the file changed meanwhile.
-    pub(super) fn before(&self, held: u64) -> io::Result<Option<ReadPoint>> {
+    pub(crate) fn before(&self, held: u64) -> io::Result<Option<ReadPoint>> {
         if held == 0 {
             return Ok(Some(self.trace.clone()));
         }

@@ -11,10 +11,10 @@ use crate::config::ReadFrom;
 use super::checkpoint::Checkpoint;
 use super::denied::OpenDenied;
 use super::fingerprint::{Identity, ReadPoint};
-use super::generation::{Generation, PassContext, PathTarget, RecordedCheckpoint};
 use super::path::{MAX_GENERATIONS, PathTail};
 use super::reader::FileReader;
-use super::siblings::{SearchResult, Siblings};
+use crate::source::file::rotation::generation::{Generation, PassContext, PathTarget, RecordedCheckpoint};
+use crate::source::file::rotation::siblings::{SearchResult, Siblings};
 
 /// Whether the file was found that was read before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -62,12 +62,12 @@ impl Scheduler {
     }
 
     /// When the next is due.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         self.deadlines.first().map(|(due, _)| *due)
     }
 
     /// It is gone.
-    pub(super) fn remove(&mut self, id: usize) {
+    pub(crate) fn remove(&mut self, id: usize) {
         if let Some(due) = self.deadline_of.remove(&id) {
             self.deadlines.remove(&(due, id));
         }

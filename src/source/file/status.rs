@@ -10,9 +10,9 @@ use crate::event::SourceState;
 use crate::source::ClockReading;
 use crate::stream::Batch;
 
-use super::generation::PathTarget;
 use super::glob::Globs;
 use super::path::PathTail;
+use crate::source::file::rotation::generation::PathTarget;
 
 /// That only the number of files changed is not said sooner than this after the last time.
 const MIN_STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub(super) enum PathStatus {
 }
 
 impl PathStatus {
-    pub(super) fn of(follow: &PathTail) -> Self {
+    pub(crate) fn of(follow: &PathTail) -> Self {
         let path = follow.path().display();
         if let Some(refusal) = follow.refused() {
             return Self::Trouble(SourceState::Denied { errno: refusal.errno, error: refusal.error.clone() });
@@ -96,7 +96,7 @@ impl StatusReporter {
         }
     }
 
-    pub(super) fn remove(&mut self, id: usize) {
+    pub(crate) fn remove(&mut self, id: usize) {
         if let Some(before) = self.statuses.remove(&id) {
             self.count(&before, false);
         }

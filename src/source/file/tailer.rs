@@ -19,14 +19,14 @@ use crate::stream::{Batch, Checkpoints};
 use super::checkpoint::Checkpoint;
 use super::claims::Claims;
 use super::fingerprint::Identity;
-use super::generation::{PassContext, PathTarget, TailSettings};
 use super::glob::Globs;
 use super::path::PathTail;
 use super::scheduler::Scheduler;
-use super::siblings::DirectoryIndex;
 use super::status::{PathStatus, StatusReporter};
-use super::watch_set::WatchSet;
-use super::watcher::{Mailbox, Watcher};
+use crate::source::file::rotation::generation::{PassContext, PathTarget, TailSettings};
+use crate::source::file::rotation::siblings::DirectoryIndex;
+use crate::source::file::watch::watch_set::WatchSet;
+use crate::source::file::watch::watcher::{Mailbox, Watcher};
 
 /// Of what is there at the start, so many last lines are given out: enough to see what it is about.
 const INITIAL_LINES: usize = 100;

@@ -141,7 +141,7 @@ impl JournalSource {
     }
 
     /// Adds what comes next to `batch`. May be dropped at any time.
-    pub(super) async fn next(&mut self, batch: &mut Batch) {
+    pub(crate) async fn next(&mut self, batch: &mut Batch) {
         while batch.is_empty() {
             let due = self.watch.due();
             match &mut self.phase {

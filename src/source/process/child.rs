@@ -23,7 +23,7 @@ use rustix::process::{Signal, getegid, geteuid, getppid, ioctl_tiocsctty, set_pa
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use serde::{Deserialize, Serialize};
 
-use crate::descriptors::{close_other_descriptors, set_open_file_limit};
+use crate::source::process::descriptors::{close_other_descriptors, set_open_file_limit};
 
 /// Exit code of the child where nothing was executed. It is told nowhere: the [`ExecFailure`] is.
 const EXIT_NOT_EXECUTED: u8 = 126;

@@ -13,9 +13,11 @@ use tokio::select;
 use crate::config::ProcessSourceConfig;
 use crate::source::{SourceError, SourceOptions};
 
+use crate::event::signal_name;
+
 use super::leader::{Children, Leader};
 use super::spawn::{self, StartedProgram};
-use super::stop::{self, ProcessGroup};
+use super::stop::ProcessGroup;
 
 /// Most bytes in one read: what a pipe holds.
 const HELPER_READ_SIZE: usize = 64 << 10;
@@ -91,7 +93,7 @@ impl Helper {
         self.group.leader_ended();
         let how = match (status.and_then(|status| status.code()), status.and_then(|status| status.signal())) {
             (Some(code), _) => format!("exited with code {code}"),
-            (None, Some(signal)) => format!("was ended by the signal {}", stop::name(signal)),
+            (None, Some(signal)) => format!("was ended by the signal {}", signal_name(signal)),
             (None, None) => "ended in an unknown way".to_owned(),
         };
         (how, self.said())

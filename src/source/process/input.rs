@@ -37,7 +37,7 @@ pub(super) struct OpenInput {
 
 impl ProcessInput {
     /// What is written to `to`, the process reads; `terminal` says that it is the master of one.
-    pub(super) fn open(to: Sender, terminal: bool) -> Self {
+    pub(crate) fn open(to: Sender, terminal: bool) -> Self {
         Self::Open(OpenInput { to, terminal, waiting: Vec::new(), last: false, at_line_start: true })
     }
 
@@ -58,7 +58,7 @@ impl ProcessInput {
     }
 
     /// Ends it behind what was typed. A terminal stays, as for a user who pressed Ctrl-D.
-    pub(super) fn end(&mut self) -> Result<(), CommandError> {
+    pub(crate) fn end(&mut self) -> Result<(), CommandError> {
         let keyboard = self.open_input()?;
         if !keyboard.terminal {
             keyboard.last = true;

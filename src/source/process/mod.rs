@@ -12,13 +12,14 @@ mod stop;
 mod run_record;
 mod procfs;
 mod helper;
+pub(crate) mod descriptors;
+pub(crate) mod supervisor;
 
 pub(crate) use child::become_child;
 pub(super) use helper::Helper;
 pub(crate) use leader::Children;
 pub(crate) use pipes::Tee;
 pub(super) use run_record::RunRecord;
-pub(crate) use stop::signal_number;
 
 use std::future::pending;
 use std::mem;
@@ -32,7 +33,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::{ProcessSourceConfig, Stop, Stream, TerminalSize};
 use crate::control::{Command, CommandError, CommandReply};
-use crate::event::{EndCause, RunEnd, SourceState};
+use crate::event::{EndCause, RunEnd, SourceState, signal_name};
 use crate::stream::Batch;
 
 use super::{ClockReading, SourceError, SourceOptions, until};
@@ -161,7 +162,7 @@ impl ProcessRun {
     }
 
     /// Adds what comes next to `batch`; the end of the run, once nothing more can come. May be dropped at any time.
-    pub(super) async fn next(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<RunEnd> {
+    pub(crate) async fn next(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<RunEnd> {
         loop {
             let done = match self.phase {
                 RunPhase::Running => self.poll_running(tee, batch).await,
@@ -259,7 +260,7 @@ impl ProcessRun {
             Command::EndOfInput => self.input.end()?,
             Command::Signal(number) => {
                 let signal = Signal::from_named_raw(number).ok_or(CommandError::NoSignal(number))?;
-                info!(stream = self.stream.as_str(), signal = stop::name(number).as_str(); "signal");
+                info!(stream = self.stream.as_str(), signal = signal_name(number).as_str(); "signal");
                 self.signal(signal);
             }
             Command::Pause => self.signal(Signal::STOP),
@@ -338,7 +339,7 @@ impl ProcessRun {
         let end = RunEnd {
             run: self.known.run,
             code,
-            signal: signal.map(stop::name),
+            signal: signal.map(signal_name),
             duration: Some(now.duration_since(self.started).as_secs_f64()),
             peak_memory: exit.memory.max(self.memory.0),
             cause,

@@ -9,7 +9,7 @@ use rustix::termios::{SpecialCodeIndex, Winsize, tcgetattr, tcsetwinsize};
 use crate::config::TerminalSize;
 
 /// Both ends of a new terminal of this size: the master, which does not block, and the program's.
-pub(super) fn open(size: TerminalSize) -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn open(size: TerminalSize) -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = openpt(flags)?;
     grantpt(&master)?;

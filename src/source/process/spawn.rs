@@ -17,7 +17,7 @@ use tokio::net::unix::pipe;
 use tokio::task::spawn_blocking;
 
 use crate::config::ProcessSourceConfig;
-use crate::descriptors::open_file_limit_for_commands;
+use crate::source::process::descriptors::open_file_limit_for_commands;
 use crate::source::{SourceError, SourceOptions};
 
 use super::child::{ExecFailure, ExecStep, ExecTask, MAX_PASSED_DESCRIPTORS};

@@ -15,6 +15,7 @@ use super::{JSON_RPC_VERSION, to_json_text};
 /// What came of a call.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "Done")]
 pub enum MethodResponse {
     /// It was done; there is nothing to say.
     Nothing {},
@@ -64,6 +65,7 @@ pub enum MethodResponse {
 
 /// Who holds a lease.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Holder")]
 pub struct LeaseHolder {
     /// Where it came from: a user of this machine, or an address.
     pub peer: String,
@@ -76,6 +78,7 @@ pub struct LeaseHolder {
 /// What the other side is told.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "method", content = "params")]
+#[schemars(rename = "Tell")]
 pub enum Notification<'a> {
     /// Events of a subscription, each an object as in NDJSON.
     #[serde(rename = "stream.events")]

@@ -103,11 +103,13 @@ fn unknown_method(method: &str) -> RpcError {
 /// Nothing.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "List")]
 pub struct ListParameters {}
 
 /// A text or a list of texts.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a text or a list of texts")]
+#[schemars(rename = "Words")]
 pub enum OneOrManyStrings {
     /// One.
     One(String),
@@ -134,6 +136,7 @@ impl OneOrManyStrings {
 /// A number of lines, or all there are.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a number of lines or \"all\"")]
+#[schemars(rename = "Number")]
 pub enum TailLines {
     /// So many.
     Lines(u64),
@@ -145,6 +148,7 @@ pub enum TailLines {
 /// `tail` at most one.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Subscribe")]
 pub struct SubscribeParameters {
     /// The stream's name.
     #[schemars(with = "String")]
@@ -173,6 +177,7 @@ pub struct SubscribeParameters {
 /// Where to begin: at most one of them.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Begin")]
 pub struct StartParameters {
     /// Strictly after the event with this id.
     pub after: Option<String>,
@@ -185,6 +190,7 @@ pub struct StartParameters {
 /// A subscription of this channel, or the event streams that were opened with this `session`; one of the two.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Target")]
 pub struct SubscriptionTarget {
     /// The number that `stream.subscribe` gave.
     pub subscription: Option<u64>,
@@ -195,6 +201,7 @@ pub struct SubscriptionTarget {
 /// A new filter, whole: what is left out does not filter.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Filter")]
 pub struct FilterParameters {
     /// The number that `stream.subscribe` gave.
     pub subscription: Option<u64>,
@@ -218,6 +225,7 @@ pub struct FilterParameters {
 /// A subscription of this channel.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Unsubscribe")]
 pub struct UnsubscribeParameters {
     /// The number that `stream.subscribe` gave.
     pub subscription: u64,
@@ -226,6 +234,7 @@ pub struct UnsubscribeParameters {
 /// A stream that is a process.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "OnStream")]
 pub struct StreamParameters {
     /// The stream's name.
     #[schemars(with = "String")]
@@ -235,6 +244,7 @@ pub struct StreamParameters {
 /// What to type. Nothing is added: a line needs its `\n`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Input")]
 pub struct InputParameters {
     /// The stream's name.
     #[schemars(with = "String")]
@@ -251,17 +261,19 @@ pub struct InputParameters {
 /// A signal for a process.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Signal")]
 pub struct SignalParameters {
     /// The stream's name.
     #[schemars(with = "String")]
     pub stream: StreamName,
-    /// The signal's name, such as `DEFAULT_TERM`.
+    /// The signal's name, such as `TERM`.
     pub signal: String,
 }
 
 /// The size of a terminal, in characters.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Resize")]
 pub struct ResizeParameters {
     /// The stream's name.
     #[schemars(with = "String")]
@@ -277,6 +289,7 @@ pub struct ResizeParameters {
 /// For how long to be the only one who types.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Lease")]
 pub struct LeaseParameters {
     /// The stream's name.
     #[schemars(with = "String")]
@@ -289,6 +302,7 @@ pub struct LeaseParameters {
 /// An attachment of this channel.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Detach")]
 pub struct DetachParameters {
     /// The number that `process.attach` gave.
     pub attachment: u64,

@@ -1,0 +1,61 @@
+//! `rtlogd history`: what a state directory holds, in words, and the events of a stream as NDJSON. Needs no daemon, and
+//! disturbs none.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::client::terminal;
+use crate::client::terminal::SafeText;
+use crate::event::{StreamName, one_line};
+use crate::stream::{HistoryError, StreamInspection, inspect, read_events};
+use crate::wire::{Encoder, Encoding};
+
+/// How much is printed at once, in bytes.
+const PRINT_BATCH_SIZE: usize = 64 << 10;
+
+/// What the state directory holds, some lines for each stream.
+pub(crate) fn describe(directory: &Path) -> Result<String, HistoryError> {
+    let streams = inspect(directory)?;
+    if streams.is_empty() {
+        return Ok("no streams\n".to_owned());
+    }
+    Ok(streams.iter().map(describe_stream).collect())
+}
+
+fn describe_stream(stream: &StreamInspection) -> String {
+    let StreamInspection { name, id_range: ids, newest, files, bytes, places, private, cleanly_closed: closed, damage } =
+        stream;
+    let mut text = match ids {
+        Some((first, last)) => format!("{name}: {first} to {last}, newest {newest}"),
+        None => format!("{name}: no events"),
+    };
+    let end = if *closed { "closed in peace" } else { "in use, or not closed in peace" };
+    let mut line = |line: &str| writeln!(text, "{}", one_line(line)).unwrap_or_default();
+    line("");
+    line(&format!("  files: {files} with {bytes} bytes, {end}"));
+    if *private {
+        line("  private: reading it needs a token");
+    }
+    for (key, place) in places {
+        line(&format!("  place: {key} {place}"));
+    }
+    for damage in damage {
+        line(&format!("  damaged: {damage}"));
+    }
+    text
+}
+
+/// Prints all events of a stream, a JSON object each line.
+pub(crate) fn print(directory: &Path, name: &StreamName) -> Result<(), HistoryError> {
+    let terminal = terminal::is_terminal();
+    let mut text = SafeText::default();
+    let mut encoder = Encoder::new(Encoding::Ndjson, None);
+    let mut line = Vec::new();
+    read_events(directory, name, |event| {
+        line.clear();
+        encoder.push(event, &mut line);
+        text.push(&SafeText::json(line.strip_suffix(b"\n").unwrap_or(&line), terminal));
+        if text.len() < PRINT_BATCH_SIZE { Ok(()) } else { terminal::print(&std::mem::take(&mut text)) }
+    })?;
+    terminal::print(&text).map_err(|source| HistoryError::Directory { path: "standard output".into(), source })
+}

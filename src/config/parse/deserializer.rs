@@ -1,0 +1,345 @@
+//! From a tree to the structs of `raw`: every value that does not fit is noted with its place, and reading goes on.
+//!
+//! What is wrong with a value is noted by the [`Located`] around it. Beside that only keys can be wrong, and those are looked at
+//! before serde sees a map.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::forward_to_deserialize_any;
+
+use super::located::{LOCATED_MARKER, Located, ONE_OR_MANY_MARKER};
+use super::yaml::{YamlNode, YamlValue};
+use crate::config::report::{ErrorReport, NodeLocation};
+
+/// The tree of file number `file` as a `T`; what is wrong with it goes into the report.
+pub(crate) fn read<T: for<'de> Deserialize<'de>>(file: usize, tree: &YamlNode, report: &mut ErrorReport) -> Option<T> {
+    let notes = RefCell::new(std::mem::take(report));
+    let source = NodeDeserializer { node: tree, file, report: &notes };
+    let read = Located::deserialize(source).ok().and_then(|at: Located<T>| at.value);
+    *report = notes.into_inner();
+    read
+}
+
+/// Why a value does not fit.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NodeReadError(String);
+
+impl serde::de::Error for NodeReadError {
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        Self(text.to_string())
+    }
+
+    fn invalid_type(found: serde::de::Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
+        Self(format!("expected {expected}, found {found}"))
+    }
+}
+
+/// One value of the tree, as serde wants to see it.
+#[derive(Clone, Copy)]
+struct NodeDeserializer<'t> {
+    node: &'t YamlNode,
+    file: usize,
+    report: &'t RefCell<ErrorReport>,
+}
+
+impl<'t> NodeDeserializer<'t> {
+    fn place(self) -> NodeLocation {
+        NodeLocation { file: self.file, node: self.node.id }
+    }
+
+    fn child(self, node: &'t YamlNode) -> Self {
+        Self { node, ..self }
+    }
+
+    fn report_error(self, text: impl Into<String>) {
+        self.report.borrow_mut().wrong(self.place(), text);
+    }
+
+    /// The words of a scalar.
+    fn words(self) -> Option<&'t str> {
+        match &self.node.value {
+            YamlValue::Bool(words) | YamlValue::Number(words) | YamlValue::Text(words) => Some(words),
+            YamlValue::Null | YamlValue::List(_) | YamlValue::Map(_) | YamlValue::Tagged(_) => None,
+        }
+    }
+
+    fn expected(self, what: impl fmt::Display) -> NodeReadError {
+        let short = |words: &str| words.chars().take(60).collect::<String>();
+        let found: Cow<'_, str> = match &self.node.value {
+            YamlValue::Null => "nothing".into(),
+            YamlValue::Bool(words) => format!("`{words}`").into(),
+            YamlValue::Number(words) => format!("the number {}", short(words)).into(),
+            YamlValue::Text(words) => format!("the text {:?}", short(words)).into(),
+            YamlValue::List(_) => "a list".into(),
+            YamlValue::Map(_) => "a map".into(),
+            YamlValue::Tagged(tag) => format!("the tag `!{}`", short(tag)).into(),
+        };
+        NodeReadError(format!("expected {what}, found {found}"))
+    }
+
+    /// The entries of a map whose keys are texts. Notes those that are not, merge keys, and keys that come twice.
+    fn entries(
+        self,
+        expected: impl fmt::Display,
+    ) -> Result<Vec<(&'t str, NodeDeserializer<'t>, NodeDeserializer<'t>)>, NodeReadError> {
+        let YamlValue::Map(entries) = &self.node.value else { return Err(self.expected(expected)) };
+        let mut first: HashMap<&str, NodeLocation> = HashMap::new();
+        let mut kept = Vec::new();
+        for (key, value) in entries {
+            let (key, value) = (self.child(key), self.child(value));
+            match key.words() {
+                None => key.report_error(key.expected("text as a key").0),
+                Some("<<") => key.report_error("`<<` (a merge of YAML 1.1) is not understood (write the keys out)"),
+                Some(name) => {
+                    let before = *first.entry(name).or_insert(key.place());
+                    if before != key.place() {
+                        self.report.borrow_mut().add_duplicate(name, key.place(), before);
+                    }
+                    kept.push((name, key, value));
+                }
+            }
+        }
+        Ok(kept)
+    }
+}
+
+/// The one of `known` that `word` may have been meant to be: at most two letters away, and less than half of it.
+fn closest_word<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let best = known.iter().map(|known| (distance(word, known), *known)).min()?;
+    (best.0 <= 2 && best.0 * 2 < best.1.len()).then_some(best.1)
+}
+
+/// How many letters have to be put in, left out or changed to make `b` of `a`; 1 if they only changed places.
+fn distance(a: &str, b: &str) -> usize {
+    let letters = |word: &str| word.chars().map(|c| (c, word.matches(c).count())).collect::<BTreeMap<_, _>>();
+    if a.len() == b.len() && a != b && letters(a) == letters(b) {
+        return 1;
+    }
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().take(64).enumerate() {
+        let mut before = i;
+        let mut left = i + 1;
+        for (y, cell) in b.chars().zip(row.iter_mut().skip(1)) {
+            let here = (before + usize::from(x != y)).min(left + 1).min(*cell + 1);
+            before = *cell;
+            *cell = here;
+            left = here;
+        }
+        if let Some(start) = row.first_mut() {
+            *start = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// `a`, `b` or `c`, as messages name what is allowed.
+fn one_of(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        Some((last, _)) => last.clone(),
+        None => "nothing".into(),
+    }
+}
+
+impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
+    type Error = NodeReadError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
+        match &self.node.value {
+            YamlValue::Bool(words) | YamlValue::Number(words) | YamlValue::Text(words) => visitor.visit_str(words),
+            YamlValue::List(items) => visitor.visit_seq(ListItems { items: items.iter(), list: self }),
+            YamlValue::Map(_) => self.deserialize_map(visitor),
+            YamlValue::Null | YamlValue::Tagged(_) => Err(self.expected(&visitor as &dyn serde::de::Expected)),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
+        match &self.node.value {
+            YamlValue::Bool(words) => visitor.visit_bool(words.eq_ignore_ascii_case("true")),
+            YamlValue::Text(words) => match words.to_ascii_lowercase().as_str() {
+                "yes" | "on" | "y" => Err(NodeReadError(format!("`{words}` is text, not a truth (write true)"))),
+                "no" | "off" | "n" => Err(NodeReadError(format!("`{words}` is text, not a truth (write false)"))),
+                _ => Err(self.expected("true or false")),
+            },
+            YamlValue::Null | YamlValue::Number(_) | YamlValue::List(_) | YamlValue::Map(_) | YamlValue::Tagged(_) => {
+                Err(self.expected("true or false"))
+            }
+        }
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
+        let number = if let YamlValue::Number(words) = &self.node.value { words.parse().ok() } else { None };
+        number.map_or_else(|| Err(self.expected("a whole number")), |number| visitor.visit_u64(number))
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
+        self.words().map_or_else(|| Err(self.expected("text")), |words| visitor.visit_str(words))
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, NodeReadError> {
+        match (name, &self.node.value) {
+            (LOCATED_MARKER, _) => visitor.visit_seq(LocatedParts { source: self, given: 0 }),
+            (ONE_OR_MANY_MARKER, YamlValue::List(_)) => self.deserialize_seq(visitor),
+            (ONE_OR_MANY_MARKER, _) => {
+                visitor.visit_seq(ListItems { items: std::slice::from_ref(self.node).iter(), list: self })
+            }
+            _ => visitor.visit_newtype_struct(self),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
+        match &self.node.value {
+            YamlValue::List(items) => visitor.visit_seq(ListItems { items: items.iter(), list: self }),
+            _ => Err(self.expected("a list")),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
+        let entries = self.entries("a map of names")?.into_iter().map(|(_, key, value)| (key, value)).collect();
+        visitor.visit_map(MapEntries::new(entries))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, NodeReadError> {
+        let mut kept: BTreeMap<&str, (NodeDeserializer<'_>, NodeDeserializer<'_>)> = BTreeMap::new();
+        for (name, key, value) in self.entries(format_args!("a map with {}", one_of(known)))? {
+            if !known.contains(&name) {
+                let advice = closest_word(name, known).map_or_else(
+                    || format!("known here: {}", known.join(", ")),
+                    |known| format!("did you mean `{known}`?"),
+                );
+                key.report_error(format!("unknown key `{}` ({advice})", name.chars().take(60).collect::<String>()));
+            } else if !matches!(value.node.value, YamlValue::Null) {
+                // A key with nothing behind it is as one that is not there: its lines were commented out.
+                kept.entry(name).or_insert((key, value));
+            }
+        }
+        visitor.visit_map(MapEntries::new(kept.into_values().collect()))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, NodeReadError> {
+        match self.words() {
+            Some(word) if known.contains(&word) => visitor.visit_enum(word.into_deserializer()),
+            _ => Err(self.expected(one_of(known))),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct ignored_any
+    }
+}
+
+/// A value with its place, as the list of three things that [`Located`] asks for: file, number, and the value if it fits.
+struct LocatedParts<'t> {
+    source: NodeDeserializer<'t>,
+    given: u8,
+}
+
+impl<'de> SeqAccess<'de> for LocatedParts<'_> {
+    type Error = NodeReadError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, NodeReadError> {
+        self.given += 1;
+        let place = self.source.place();
+        match self.given {
+            1 => seed.deserialize(place.file.into_deserializer()).map(Some),
+            2 => seed.deserialize(place.node.into_deserializer()).map(Some),
+            _ => Ok(seed.deserialize(self.source).map_err(|NodeReadError(text)| self.source.report_error(text)).ok()),
+        }
+    }
+}
+
+/// The items of a list.
+struct ListItems<'t> {
+    items: std::slice::Iter<'t, YamlNode>,
+    list: NodeDeserializer<'t>,
+}
+
+impl<'de> SeqAccess<'de> for ListItems<'_> {
+    type Error = NodeReadError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, NodeReadError> {
+        self.items.next().map(|item| seed.deserialize(self.list.child(item))).transpose()
+    }
+}
+
+/// The entries of a map.
+struct MapEntries<'t> {
+    entries: std::vec::IntoIter<(NodeDeserializer<'t>, NodeDeserializer<'t>)>,
+    value: Option<NodeDeserializer<'t>>,
+}
+
+impl<'t> MapEntries<'t> {
+    fn new(entries: Vec<(NodeDeserializer<'t>, NodeDeserializer<'t>)>) -> Self {
+        Self { entries: entries.into_iter(), value: None }
+    }
+}
+
+impl<'de> MapAccess<'de> for MapEntries<'_> {
+    type Error = NodeReadError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, NodeReadError> {
+        let Some((key, value)) = self.entries.next() else { return Ok(None) };
+        self.value = Some(value);
+        seed.deserialize(key).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, NodeReadError> {
+        let value = self.value.take().ok_or_else(|| NodeReadError("a value without a key".into()))?;
+        seed.deserialize(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_word_is_offered_and_a_far_one_is_not() {
+        let known = ["listen", "memory", "hosts", "file", "from"];
+        let table = [
+            ("lisen", Some("listen")),
+            ("memroy", Some("memory")),
+            ("host", Some("hosts")),
+            ("files", Some("file")),
+            ("form", Some("from")),
+            ("path", None),
+            ("", None),
+            ("é", None),
+        ];
+        for (word, offered) in table {
+            assert_eq!(closest_word(word, &known), offered, "{word}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What the fields of `raw` are made of: values that know their place.
+//!
+//! Serde stops at the first error and has no places. So each value stands in an [`Located`]: `read` notes what is wrong inside,
+//! and the `Located` has no value.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+use crate::config::report::NodeLocation;
+
+/// A value and its place; no value if it was wrong, which is noted already.
+#[derive(Debug, Clone)]
+pub(crate) struct Located<T> {
+    pub(crate) place: NodeLocation,
+    pub(crate) value: Option<T>,
+}
+
+/// A value that need not be written.
+pub(crate) type Setting<T> = Option<Located<T>>;
+
+/// A map whose keys are names that people choose, in the order written; a name may come twice, which is noted already.
+#[derive(Debug, Clone)]
+pub(crate) struct Entries<T>(pub(crate) Vec<(Located<String>, Located<T>)>);
+
+/// A list, or one value in place of a list of one.
+#[derive(Debug, Clone)]
+pub(crate) struct OneOrMany<T>(pub(crate) Vec<Located<T>>);
+
+/// By these names `Located` and `OneOrMany` ask `read` for what serde has no words for.
+pub(super) const LOCATED_MARKER: &str = "rtlogd::At";
+pub(super) const ONE_OR_MANY_MARKER: &str = "rtlogd::OneOrMany";
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Located<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_newtype_struct(LOCATED_MARKER, WrapperVisitor::<Self>(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_newtype_struct(ONE_OR_MANY_MARKER, WrapperVisitor::<Self>(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(WrapperVisitor::<Self>(PhantomData))
+    }
+}
+
+/// Makes the types above of what `read` gives.
+struct WrapperVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for WrapperVisitor<Located<T>> {
+    type Value = Located<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value with its place")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Located<T>, A::Error> {
+        let mut number = || parts.next_element()?.ok_or_else(|| A::Error::custom("a value without a place"));
+        let place = NodeLocation { file: number()?, node: number()? };
+        Ok(Located { place, value: parts.next_element()? })
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for WrapperVisitor<OneOrMany<T>> {
+    type Value = OneOrMany<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list or one value")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<OneOrMany<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(OneOrMany(list))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for WrapperVisitor<Entries<T>> {
+    type Value = Entries<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of names")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Entries<T>, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Entries(map))
+    }
+}
+
+/// The schema of a wrapper is that of what it holds.
+macro_rules! schema_of {
+    ($wrapper:ident => $inner:ty) => {
+        impl<T: JsonSchema> JsonSchema for $wrapper<T> {
+            fn inline_schema() -> bool {
+                <$inner>::inline_schema()
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                <$inner>::schema_name()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                <$inner>::json_schema(generator)
+            }
+        }
+    };
+}
+
+schema_of!(Located => T);
+schema_of!(Entries => BTreeMap<String, T>);
+
+impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("OneOrMany_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (one, many) = (generator.subschema_for::<T>(), generator.subschema_for::<Vec<T>>());
+        schemars::json_schema!({ "anyOf": [one, many] })
+    }
+}

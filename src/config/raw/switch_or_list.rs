@@ -1,0 +1,120 @@
+//! A key that is `on`, `off`, or a list of patterns: `progress` and `redact`.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+
+use crate::config::ConfigRegex;
+use crate::config::check::{Checker, written};
+use crate::config::parse::located::{Located, Setting};
+
+/// On, off, or patterns.
+#[derive(Debug)]
+pub(crate) enum SwitchOrList<T> {
+    Switch(Switch),
+    Patterns(Vec<Located<T>>),
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Switch {
+    /// With what is known.
+    On,
+    /// Not at all.
+    Off,
+}
+
+/// Most patterns in one list: each line is held against each of them.
+const MAX_PATTERNS_PER_LIST: usize = 64;
+
+/// A pattern, and how a list of them is written.
+pub(crate) trait ListItem {
+    /// What was expected, in words.
+    const EXPECTED: &'static str;
+}
+
+/// What a secret looks like.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Secret")]
+pub(crate) struct SecretPattern {
+    /// A regular expression; with a group named `secret` that alone is taken out, else all that matches. Such as
+    /// `pin (?P<secret>[0-9]+)`.
+    pub(super) pattern: Setting<String>,
+}
+
+impl ListItem for SecretPattern {
+    const EXPECTED: &'static str = "on, off or a list of patterns, such as [{ pattern: 'pin (?P<secret>[0-9]+)' }]";
+}
+
+impl<'de, T: Deserialize<'de> + ListItem> Deserialize<'de> for SwitchOrList<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(SwitchOrListVisitor(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for SwitchOrList<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Choice_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (switch, patterns) = (generator.subschema_for::<Switch>(), generator.subschema_for::<Vec<T>>());
+        json_schema!({ "anyOf": [switch, patterns] })
+    }
+}
+
+struct SwitchOrListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + ListItem> de::Visitor<'de> for SwitchOrListVisitor<T> {
+    type Value = SwitchOrList<T>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<SwitchOrList<T>, E> {
+        match word {
+            "on" => Ok(SwitchOrList::Switch(Switch::On)),
+            "off" => Ok(SwitchOrList::Switch(Switch::Off)),
+            _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+        }
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<SwitchOrList<T>, A::Error> {
+        let mut patterns = Vec::new();
+        while let Some(pattern) = items.next_element()? {
+            if patterns.len() == MAX_PATTERNS_PER_LIST {
+                return Err(de::Error::custom(format!(
+                    "more than {MAX_PATTERNS_PER_LIST} patterns (put several into one: a|b|c)"
+                )));
+            }
+            patterns.push(pattern);
+        }
+        Ok(SwitchOrList::Patterns(patterns))
+    }
+}
+
+impl Checker<'_> {
+    /// The patterns of secrets beside those that are known; `None` if nothing is taken out.
+    pub(crate) fn redact(&mut self, field: Setting<SwitchOrList<SecretPattern>>) -> Option<Vec<ConfigRegex>> {
+        match written(field)?.1 {
+            SwitchOrList::Switch(Switch::Off) => None,
+            SwitchOrList::Switch(Switch::On) => Some(Vec::new()),
+            SwitchOrList::Patterns(patterns) => {
+                let patterns = patterns.into_iter().filter_map(|at| written(at.value?.pattern));
+                let read = patterns.filter_map(|(place, text)| {
+                    text.parse().map_err(|error: String| self.report.wrong(place, error)).ok()
+                });
+                Some(read.collect())
+            }
+        }
+    }
+}

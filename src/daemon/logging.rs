@@ -1,0 +1,87 @@
+//! The logger: to the journal with all fields where standard error is the journal, else as lines to standard error. One
+//! log line for a decision, none for data.
+//!
+//! A field has one name everywhere: `stream`, `error`, `errno`, `pid`, `run`, `path`; in the journal `STREAM_KEYS` and so on.
+
+use std::io::Write;
+
+use env_logger::{Builder, Env, Logger};
+use log::kv::{self, Key, Value, VisitSource};
+use log::{Log, Metadata, Record};
+use systemd_journal_logger::{JournalLog, connected_to_journal};
+
+use crate::event::one_line;
+use crate::http::note_process_start;
+
+/// What is logged if nothing else is said: our decisions, and of libraries only what went wrong.
+const DEFAULT_LOG_FILTER: &str = "warn,rtlogd=info";
+
+/// What `--log-level` may be.
+pub(crate) const LOG_LEVEL_NAMES: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// Starts logging: our own at `level`; without one [`DEFAULT_LOG_FILTER`], or what `RTLOGD_LOG` says (syntax of `env_logger`).
+pub(crate) fn start(level: Option<&str>) {
+    note_process_start();
+    let mut builder = match level {
+        Some("error") => filtered("error"),
+        Some(level) => filtered(&format!("warn,rtlogd={level}")),
+        None => Builder::from_env(Env::new().filter_or("RTLOGD_LOG", DEFAULT_LOG_FILTER)),
+    };
+    builder.format(|out, record| {
+        let mut fields = LogFields(String::new());
+        // A field that cannot be shown is left out; the line stays.
+        let shown = record.key_values().visit(&mut fields);
+        let fields = if shown.is_ok() { fields.0.as_str() } else { "" };
+        let level = record.level().as_str().to_lowercase();
+        // What is said in several lines, such as all mistakes of a configuration: only the first begins as ours do.
+        let lines: Vec<_> = record.args().to_string().split('\n').map(one_line).collect();
+        writeln!(out, "rtlogd: {level}: {}{fields}", lines.join("\n  "))
+    });
+    let lines = builder.build();
+    log::set_max_level(lines.filter());
+    let journal = if connected_to_journal() { JournalLog::new().ok() } else { None };
+    let logger: Box<dyn Log> = match journal {
+        Some(journal) => Box::new(JournalLogger { journal, filter: lines }),
+        None => Box::new(lines),
+    };
+    if log::set_boxed_logger(logger).is_err() {
+        log::debug!("a logger is there already");
+    }
+}
+
+fn filtered(levels: &str) -> Builder {
+    let mut builder = Builder::new();
+    builder.parse_filters(levels);
+    builder
+}
+
+/// The journal, for what passes the same filter that lines pass.
+struct JournalLogger {
+    journal: JournalLog,
+    filter: Logger,
+}
+
+impl Log for JournalLogger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.filter.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.filter.matches(record) {
+            self.journal.log(record);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+struct LogFields(String);
+
+impl<'kvs> VisitSource<'kvs> for LogFields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        use std::fmt::Write as _;
+        let text = value.to_string();
+        let plain = !text.contains(|c: char| c.is_whitespace() || c == '"') && one_line(&text) == text;
+        if plain { write!(self.0, " {key}={text}") } else { write!(self.0, " {key}={text:?}") }.map_err(kv::Error::from)
+    }
+}

@@ -1,0 +1,387 @@
+//! Puts it together: sources, catalog, server, signals, drain.
+
+pub(crate) mod detach;
+pub(crate) mod logging;
+mod pid_file;
+pub(crate) mod reload;
+pub(crate) mod serve;
+mod sources;
+mod systemd;
+pub(crate) mod wrap;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use log::{info, warn};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::access::{
+    self, AccessControl, AccessError, AllowedHosts, KeyReloader, TrustedProxies, UnknownProxyUser, WebOrigins,
+};
+use crate::client::terminal;
+use crate::client::terminal::SafeText;
+use crate::config::{Config, FileSelector, FileSourceConfig, Limits, ListenAddress, OwnPaths, SourceKind, Stream};
+use crate::control::{self, CommandRouter};
+use crate::event::{Epoch, Position, Time};
+use crate::http::App;
+use crate::listen;
+use crate::listen::{ListenError, ListeningSocket, RouteService, ServerContext, TlsError, TlsServer};
+pub(crate) use crate::source::process::descriptors;
+use crate::source::{self, Children, SourceOptions, Watcher};
+use crate::stream::{
+    self, Appender, Budget, Catalog, CatalogEntry, Checkpoints, History, HistoryError, Log, Retention,
+};
+
+/// What readers of a file or a journal are told when it is followed in another way, and its place was kept nowhere.
+const CHECKPOINT_LOST: &str = "the stream was configured anew; its place in what it follows is kept only in a state_directory, so \
+    lines may be missing here, or come again";
+
+/// Why the daemon could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DaemonError {
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Proxy(#[from] UnknownProxyUser),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
+    #[error(
+        "a socket of systemd is neither a TCP nor a Unix socket that listens (see ListenStream= in systemd.socket(5))"
+    )]
+    SystemdSocket(#[source] io::Error),
+    #[error(
+        "systemd listens on {0}, which other machines can reach, and nothing asks them who they are; let it listen on \
+        127.0.0.1, or write `tls` and `access: {{keys: ...}}`, or `access: {{insecure: true}}`, in the configuration"
+    )]
+    InsecureSystemdSocket(ListenAddress),
+}
+
+/// The JSON Schema of what the control channel speaks.
+pub(crate) fn control_schema() -> serde_json::Value {
+    crate::wire::message::schema()
+}
+
+/// Shows the URL to whoever sits at the terminal. It lets in, so it goes to nothing that keeps what it gets.
+fn show_login_url(url: &str) {
+    if io::stderr().is_terminal() {
+        let hours = access::MAX_URL_TOKEN_LIFETIME.as_secs() / 3600;
+        let text = format!(
+            "open {url}\nKeep it to yourself: for {hours} h it lets read, type, stop and start all that is here.\n"
+        );
+        terminal::print_error(&SafeText::lines(&text));
+    }
+}
+
+/// Runs all of the daemon. A read from a disk that stands still, or a write to a paused terminal, does not hold the end.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, DaemonError>>) -> Result<T, DaemonError> {
+    let runtime = Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
+}
+
+/// Opens all these.
+pub(crate) async fn open_all(wanted: &[ListenAddress]) -> Result<Vec<ListeningSocket>, ListenError> {
+    let mut sockets = Vec::new();
+    for listen in wanted {
+        sockets.push(ListeningSocket::open(listen).await?);
+    }
+    Ok(sockets)
+}
+
+/// The signals that end the daemon.
+pub(crate) struct TerminationSignals([tokio::signal::unix::Signal; 3]);
+
+impl TerminationSignals {
+    pub(crate) fn new() -> io::Result<Self> {
+        let quit = signal(SignalKind::quit())?;
+        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, quit]))
+    }
+
+    /// Waits for one of them. May be dropped at any time.
+    pub(crate) async fn wait(&mut self) {
+        let [terminate, interrupt, quit] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = quit.recv() => {}
+        }
+    }
+}
+
+/// Signals that mean nothing to rtlogd and would end it at once, without a word to its readers and with its commands left
+/// behind: those of users, timers and devices. A file that would become larger than it may be (`XFSZ`) is an error of the
+/// write. What tells of a fault of the program, or that its time on the processor is up, still ends it.
+const IGNORED_SIGNALS: [rustix::process::Signal; 9] = {
+    use rustix::process::Signal;
+    [
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::IO,
+        Signal::POWER,
+        Signal::STKFLT,
+        Signal::XFSZ,
+    ]
+};
+
+/// The real-time signals that programs may use; the C library keeps those before (signal(7)).
+const REAL_TIME_SIGNALS: std::ops::RangeInclusive<i32> = 34..=64;
+
+/// Ignores the signals that nobody means, but for those that are `passed_on`; each is logged when it comes first. They are received and not ignored by the
+/// system, since that would be inherited: programs get each signal as they expect it.
+pub(crate) fn ignore_unused_signals(passed_on: impl Fn(i32) -> bool) {
+    let unused = IGNORED_SIGNALS.into_iter().map(rustix::process::Signal::as_raw).chain(REAL_TIME_SIGNALS);
+    for number in unused.filter(|number| !passed_on(*number)) {
+        match signal(SignalKind::from_raw(number)) {
+            Ok(mut came) => {
+                tokio::spawn(async move {
+                    if came.recv().await.is_some() {
+                        info!(signal = number; "the signal {number} means nothing to rtlogd; it is ignored");
+                    }
+                });
+            }
+            Err(error) => log::debug!(signal = number, error:% = error; "the signal {number} cannot be ignored"),
+        }
+    }
+}
+
+/// Adopts what processes leave behind, until the end.
+pub(crate) async fn reap_orphans(children: Children, finish: CancellationToken) {
+    tokio::select! {
+        () = children.adopt() => {}
+        () = finish.cancelled() => {}
+    }
+}
+
+/// Becomes the program that a process source runs: what `rtlogd __child` does.
+pub(crate) fn become_child() -> ExitCode {
+    source::become_child()
+}
+
+/// What runs, and how it is told to stop.
+pub(crate) struct Daemon {
+    pub(crate) catalog: Catalog,
+    pub(crate) commands: CommandRouter,
+    budget: Budget,
+    /// Where streams are recorded.
+    history: Option<History>,
+    pub(crate) children: Children,
+    pub(crate) source_tasks: TaskTracker,
+    pub(crate) stop_sources: CancellationToken,
+    pub(crate) connection_tasks: TaskTracker,
+    stop_accepting: CancellationToken,
+    pub(crate) finish_connections: CancellationToken,
+    ready: watch::Sender<bool>,
+    pub(crate) access: AccessControl,
+    /// Bounds on connections, as they are now.
+    limits: watch::Sender<Arc<Limits>>,
+    /// Looks after the keys, until the doors open.
+    key_reloader: Option<KeyReloader>,
+    /// For whoever started us without a configuration, in which there would be keys.
+    token: Option<String>,
+    /// What no stream may show.
+    own_paths: OwnPaths,
+}
+
+impl Daemon {
+    /// A house as the configuration has it.
+    pub(crate) fn new(config: &Config) -> Result<Self, DaemonError> {
+        Self::with_key_reloader(config, KeyReloader::new(config.access.clone())?, None)
+    }
+
+    /// The same without keys of the configuration, but with a token for whoever started us.
+    pub(crate) fn with_token(config: &Config) -> Result<Self, DaemonError> {
+        let (warden, made) = KeyReloader::with_ephemeral_key()?;
+        Self::with_key_reloader(config, warden, Some(made.token))
+    }
+
+    fn with_key_reloader(config: &Config, warden: KeyReloader, token: Option<String>) -> Result<Self, DaemonError> {
+        descriptors::raise_open_file_limit();
+        let own = rustix::process::geteuid().as_raw();
+        Ok(Self {
+            access: AccessControl::new(own, config.insecure, warden.handle()),
+            limits: watch::Sender::new(Arc::new(listen::within_descriptors(&config.limits, config.streams.len()))),
+            key_reloader: Some(warden),
+            token,
+            own_paths: config.own_paths(),
+            catalog: Catalog::default(),
+            commands: CommandRouter::default(),
+            budget: Budget::new(config.memory),
+            history: config.state_directory.as_deref().map(History::open).transpose()?,
+            children: Children::default(),
+            source_tasks: TaskTracker::new(),
+            stop_sources: CancellationToken::new(),
+            connection_tasks: TaskTracker::new(),
+            stop_accepting: CancellationToken::new(),
+            finish_connections: CancellationToken::new(),
+            ready: watch::Sender::new(false),
+        })
+    }
+
+    /// Lets these limits hold for new connections.
+    pub(crate) fn set_limits(&self, limits: &Limits, streams: usize) {
+        self.limits.send_replace(Arc::new(listen::within_descriptors(limits, streams)));
+    }
+
+    /// Makes the stream's log and shows it to readers; also gives the places up to which its source is recorded.
+    pub(crate) fn open_stream(&self, spec: &Stream) -> Result<(Appender, Checkpoints), HistoryError> {
+        let (name, memory) = (spec.name.clone(), spec.history.memory);
+        let (appender, log, places) = if let Some(history) = &self.history {
+            let keep = Retention { bytes: spec.history.disk, age: spec.history.age };
+            let kept = history.stream(&name, keep)?;
+            stream::open_with_history(name, kept, memory, &self.budget)
+        } else {
+            let now = Time::from(SystemTime::now());
+            let begun = || Position { epoch: Epoch::ephemeral(now.millis(), fastrand::u32(..)), number: 0 };
+            // Numbers go on where the stream was before its configuration changed.
+            let before = self.catalog.get(&name).map(|entry| entry.log.info(now).last);
+            let (mut appender, log) = stream::open(name, before.unwrap_or_else(begun), memory, &self.budget);
+            if before.is_some() && matches!(spec.source, SourceKind::File(_) | SourceKind::Journal(_)) {
+                appender.queue_loss(CHECKPOINT_LOST);
+            }
+            (appender, log, Checkpoints::new())
+        };
+        let (kind, takes_input) = match &spec.source {
+            SourceKind::File(_) => ("file", false),
+            SourceKind::Process(process) => ("process", process.input),
+            SourceKind::Journal(_) => ("journal", false),
+            SourceKind::Push => ("push", false),
+        };
+        self.decide_private(spec, &appender, &log);
+        let (description, labels) = (spec.description.clone(), spec.labels.clone());
+        self.catalog.insert(CatalogEntry { log, kind, takes_input, description, labels });
+        Ok((appender, places))
+    }
+
+    /// Makes the stream private if its configuration says so; else if it reads what not everybody may read, or did before.
+    ///
+    /// What it said then is kept, so only `private: false` makes it public again.
+    fn decide_private(&self, spec: &Stream, appender: &Appender, log: &Log) {
+        let is_hidden = |files: &FileSelector, file: &FileSourceConfig| match files {
+            FileSelector::Path(path) => source::is_hidden(path, file.follow_symlinks, self.own_paths.clone()),
+            // What a pattern finds is looked at when it is read.
+            FileSelector::Pattern(_) => false,
+        };
+        let in_memory = || self.catalog.get(&spec.name).is_some_and(|entry| entry.log.private().is_set());
+        let by_source = match &spec.source {
+            SourceKind::File(file) => file.files.iter().any(|files| is_hidden(files, file)),
+            SourceKind::Journal(_) => true,
+            SourceKind::Process(_) | SourceKind::Push => false,
+        };
+        let was_private = appender.was_private() || in_memory();
+        if spec.private.unwrap_or(by_source || was_private) {
+            log.private().set();
+        }
+        if spec.private.is_none() && was_private && !by_source {
+            info!(stream:% = spec.name; "the stream stays private, since it holds private lines; `private: false` makes it public");
+        }
+    }
+
+    /// What wakes the source of this stream.
+    pub(crate) fn watcher_for(&self, spec: &Stream, wakes: &Watcher) -> Watcher {
+        match (spec.private, self.catalog.get(&spec.name)) {
+            (None, Some(entry)) => wakes.clone().marking_private(entry.log.private().clone()),
+            (Some(_), _) | (None, None) => wakes.clone(),
+        }
+    }
+
+    /// What the daemon wants of each source. Commands for a process find their way to it, and lines to who takes them.
+    pub(crate) fn source_options(&self, spec: &Stream) -> SourceOptions {
+        // What was of this name before may have been a process.
+        self.commands.remove(&spec.name);
+        let inbox = matches!(spec.source, SourceKind::Process(_) | SourceKind::Push).then(|| {
+            let (handle, inbox) = control::command_channel();
+            self.commands.insert(spec.name.clone(), handle);
+            inbox
+        });
+        SourceOptions { inbox, children: self.children.clone(), ..SourceOptions::default() }
+    }
+
+    /// Begins to serve, and says where; gives back what it said.
+    pub(crate) fn start_serving(
+        &mut self,
+        sockets: Vec<ListeningSocket>,
+        config: &Config,
+    ) -> Result<String, DaemonError> {
+        let tls = config.tls.as_ref().map(TlsServer::open).transpose()?;
+        let (tls, keeper) = tls.unzip();
+        let addresses: Vec<_> = sockets.iter().map(|socket| socket.address(tls.is_some())).collect();
+        let base = config.base_path.trim_end_matches('/');
+        let origins = Arc::new(WebOrigins::new(&config.origins));
+        let (ready, access) = (self.ready.subscribe(), self.access.clone());
+        let app = App::new(self.catalog.clone(), self.commands.clone(), ready, access, origins.clone(), base);
+        let rules = ServerContext {
+            hosts: AllowedHosts::new(&config.hosts),
+            origins,
+            limits: self.limits.subscribe(),
+            trusted_proxies: TrustedProxies::new(&config.trusted_proxies)?,
+            untrusted_log: Arc::default(),
+            base_path: base.to_owned(),
+            tls,
+            response_counter: app.response_counter.clone(),
+            service: RouteService::new(app.routes()),
+            connection_tasks: self.connection_tasks.clone(),
+            finish: self.finish_connections.clone(),
+        };
+        listen::serve(sockets, rules, &self.stop_accepting);
+        if let Some(warden) = self.key_reloader.take() {
+            let finish = self.finish_connections.clone();
+            self.connection_tasks.spawn(async move { finish.run_until_cancelled(warden.watch()).await });
+        }
+        if let Some(keeper) = keeper {
+            let finish = self.finish_connections.clone();
+            self.connection_tasks.spawn(async move { finish.run_until_cancelled(keeper.watch()).await });
+        }
+        self.ready.send_replace(true);
+        for address in &addresses {
+            info!("listening on {address}{base}");
+            for entry in self.catalog.list() {
+                let private = if entry.log.private().is_set() { " (private: it needs a token)" } else { "" };
+                info!("stream {address}{base}/streams/{}{private}", entry.log.name());
+            }
+        }
+        if let (Some(token), Some(url)) = (&self.token, addresses.iter().find(|address| address.starts_with("http"))) {
+            show_login_url(&format!("{url}{base}/?access_token={token}"));
+        }
+        let status = format!("listening on {}", addresses.join(" "));
+        systemd::notify_ready(&status);
+        Ok(status)
+    }
+
+    /// Ends the sources, then the streams with what is left, then what is still connected after `patience`.
+    pub(crate) async fn shut_down(&mut self, patience: Duration) {
+        systemd::notify_stopping();
+        self.ready.send_replace(false);
+        self.stop_sources.cancel();
+        self.source_tasks.close();
+        self.source_tasks.wait().await;
+        if let Some(history) = self.history.take() {
+            // All appenders are closed: nothing but the last sync is left.
+            spawn_blocking(move || history.close()).await.unwrap_or_default();
+        }
+        self.stop_accepting.cancel();
+        self.finish_connections.cancel();
+        self.connection_tasks.close();
+        if timeout(patience, self.connection_tasks.wait()).await.is_err() {
+            warn!(connections = self.connection_tasks.len(); "readers did not take what was left; they are cut off");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The pid file of a detached daemon: locked as long as the daemon runs, and removed when it ends.
+//!
+//! Root may be told to keep it in a directory of another user, so it is opened through no link, and a file that is no pid
+//! file is left as it is. It is removed only if its name still stands for it.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use log::warn;
+use rustix::fs::{FlockOperation, Mode, OFlags, Stat, fchmod, flock, fstat, ftruncate};
+use rustix::io::Errno;
+use rustix::process::{geteuid, getpid};
+
+use crate::access::directory::{Directory, FileId};
+
+/// Longest pid file, in bytes: more digits than a process id has, and a newline.
+const MAX_PID_FILE_SIZE: u64 = 16;
+
+/// How often a file is opened that is removed in that moment, by a daemon that ends.
+const MAX_OPEN_ATTEMPTS: usize = 10;
+
+/// Everybody may read which process it is.
+const PID_FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP).union(Mode::ROTH);
+
+/// Why there is no pid file.
+#[derive(Debug, thiserror::Error)]
+#[error("the pid file {path:?} cannot be used: {source}")]
+pub(crate) struct PidFileError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// A pid file of this process. It is removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct PidFile {
+    directory: Directory,
+    name: String,
+    file: File,
+    id: FileId,
+}
+
+impl PidFile {
+    /// Makes the file, or takes over one that a daemon left behind which was killed, and locks it.
+    ///
+    /// # Errors
+    /// If another daemon holds it, if it is a link, or if there is another file of that name.
+    pub(crate) fn create(path: &Path) -> Result<Self, PidFileError> {
+        let failed = |source| PidFileError { path: path.to_owned(), source };
+        let (directory, name) = Directory::of_file(path).map_err(failed)?;
+        for _ in 0..MAX_OPEN_ATTEMPTS {
+            let file = open(&directory, &name).map_err(failed)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Err(failed(io::Error::other("another daemon runs with it"))),
+                Err(error) => return Err(failed(error.into())),
+            }
+            let found = fstat(&file).map_err(|error| failed(error.into()))?;
+            let id = FileId::from(&found);
+            if !directory.has(&name, id) {
+                continue;
+            }
+            check_pid_file(&file, &found).map_err(failed)?;
+            let mut pid_file = Self { directory, name, file, id };
+            pid_file.write().map_err(failed)?;
+            return Ok(pid_file);
+        }
+        Err(failed(io::Error::other("it is removed again and again")))
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        ftruncate(&self.file, 0)?;
+        fchmod(&self.file, PID_FILE_MODE)?;
+        io::Seek::rewind(&mut self.file)?;
+        writeln!(self.file, "{}", getpid().as_raw_nonzero())
+    }
+}
+
+fn open(directory: &Directory, name: &str) -> io::Result<File> {
+    loop {
+        match directory.open_existing(name, OFlags::RDWR) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened.map(|(file, _)| file),
+        }
+        match directory.create_new(name, OFlags::RDWR, PID_FILE_MODE) {
+            // Another daemon made it just now.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made,
+        }
+    }
+}
+
+/// Whether this is a pid file, of a daemon that could have been this one.
+fn check_pid_file(file: &File, found: &Stat) -> io::Result<()> {
+    if found.st_nlink > 1 {
+        return Err(io::Error::other("it has another name too (a hard link), and so may be somebody else's file"));
+    }
+    if found.st_uid != geteuid().as_raw() {
+        return Err(io::Error::other(format!("it belongs to the user {}; remove it", found.st_uid)));
+    }
+    let mut text = Vec::new();
+    file.take(MAX_PID_FILE_SIZE + 1).read_to_end(&mut text)?;
+    let digits = text.strip_suffix(b"\n").unwrap_or(&text);
+    if text.len() as u64 > MAX_PID_FILE_SIZE || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(io::Error::other("it is there and is no pid file; choose another name, or remove it"));
+    }
+    Ok(())
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Whoever put another file there has it removed by another.
+        if !self.directory.has(&self.name, self.id) {
+            return;
+        }
+        if let Err(error) = self.directory.remove(&self.name) {
+            // A daemon that gave up being root may not change root's directories; then the file names no process, at least.
+            let emptied = ftruncate(&self.file, 0);
+            let path = self.directory.display_path(&self.name);
+            warn!(path:? = path, error:% = error, emptied = emptied.is_ok(); "cannot remove the pid file {}", path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn own_pid() -> String {
+        format!("{}\n", std::process::id())
+    }
+
+    #[test]
+    fn it_holds_the_process_id_until_it_is_dropped() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("pid");
+        for left_behind in [None, Some(""), Some("4711\n"), Some("4711"), Some("999999999\n")] {
+            if let Some(text) = left_behind {
+                fs::write(&path, text).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            }
+            let file = PidFile::create(&path).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), own_pid(), "{left_behind:?}");
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o644);
+            let second = PidFile::create(&path).unwrap_err();
+            assert!(second.to_string().contains("another daemon runs with it"), "{second}");
+            drop(file);
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn what_is_no_pid_file_is_left_as_it_is() {
+        type PidFileTrap = (&'static str, fn(&Path, &Path), &'static str);
+        let traps: [PidFileTrap; 8] = [
+            ("another file", |_, path| fs::write(path, "data").unwrap(), "no pid file"),
+            ("a longer number", |_, path| fs::write(path, "1".repeat(20)).unwrap(), "no pid file"),
+            ("two lines", |_, path| fs::write(path, "1\n2\n").unwrap(), "no pid file"),
+            ("a link", |precious, path| symlink(precious, path).unwrap(), "symbolic link"),
+            (
+                "a link to nothing",
+                |precious, path| symlink(precious.with_extension("new"), path).unwrap(),
+                "symbolic link",
+            ),
+            ("a hard link", |precious, path| fs::hard_link(precious, path).unwrap(), "hard link"),
+            ("a directory", |_, path| fs::create_dir(path).unwrap(), "directory"),
+            (
+                "a FIFO",
+                |_, path| {
+                    let mode = Mode::RUSR | Mode::WUSR;
+                    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+                },
+                "not a regular file",
+            ),
+        ];
+        for (what, lay, said) in traps {
+            let place = tempfile::tempdir().unwrap();
+            let (precious, path) = (place.path().join("precious"), place.path().join("pid"));
+            // It could be taken for one.
+            fs::write(&precious, "1").unwrap();
+            lay(&precious, &path);
+            let before = fs::symlink_metadata(&path).unwrap();
+            let refused = PidFile::create(&path).unwrap_err().to_string();
+            assert!(refused.contains(said) && refused.contains("pid\""), "{what}: {refused}");
+            assert_eq!(fs::read_to_string(&precious).unwrap(), "1", "{what}");
+            assert!(!precious.with_extension("new").exists(), "{what}");
+            let after = fs::symlink_metadata(&path).unwrap();
+            assert_eq!((after.len(), after.permissions()), (before.len(), before.permissions()), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_others_put_in_its_place_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("pid");
+        let file = PidFile::create(&path).unwrap();
+        fs::rename(&path, place.path().join("moved")).unwrap();
+        drop(file);
+        let file = PidFile::create(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "1\n").unwrap();
+        drop(file);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
+        let missing = PidFile::create(&place.path().join("no/such/pid")).unwrap_err();
+        assert!(missing.to_string().contains("no/such/pid"), "{missing}");
+    }
+}

@@ -1,0 +1,320 @@
+//! `rtlogd serve`: begins what the configuration wants, applies what is changed in it, and ends on SIGTERM.
+//!
+//! A reload compares: sources that are as they were are not touched, nor are their readers. What is wrong is said, and then
+//! nothing changes.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use log::{error, info, warn};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
+
+use crate::config::{self, Config, Stream};
+use crate::daemon::reload::{ReloadListener, ReloadRequest, ReloadResult};
+use crate::daemon::sources::{ReconcilePlan, RunningSources};
+use crate::daemon::systemd;
+use crate::daemon::systemd::InheritedSocket;
+use crate::daemon::{Daemon, DaemonError, TerminationSignals, block_on, ignore_unused_signals, open_all, reap_orphans};
+use crate::event::StreamName;
+use crate::listen::ListeningSocket;
+use crate::source::{self, Watcher};
+use crate::stream::{Catalog, HistoryError};
+
+/// How to get the configuration, now and again; the error is for people, a mistake a line.
+pub(crate) type ConfigLoader = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
+
+/// What `rtlogd serve` is to do.
+pub(crate) struct ServeOptions {
+    /// The configuration as it is now.
+    pub(crate) config: Config,
+    /// Where it came from; `None` if it is not from a file.
+    pub(crate) file: Option<PathBuf>,
+    /// Gets it again.
+    pub(crate) load: ConfigLoader,
+    /// Called once all is served.
+    pub(crate) on_ready: Box<dyn FnOnce()>,
+}
+
+impl fmt::Debug for ServeOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Order").field("config", &self.config).field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) fn serve(order: ServeOptions) -> Result<(), DaemonError> {
+    // Before the runtime has threads: it changes our environment.
+    let given = systemd::inherited_sockets().map_err(DaemonError::SystemdSocket)?;
+    block_on(async {
+        ignore_unused_signals(|_| false);
+        let ServeOptions { config, file, load, on_ready: served } = order;
+        let mut end = TerminationSignals::new().map_err(DaemonError::Signals)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
+        let sockets = if given.is_empty() {
+            open_all(&config.listen).await?
+        } else {
+            adopt_systemd_sockets(given, config.is_safe_to_expose())?
+        };
+        let house = if file.is_some() { Daemon::new(&config) } else { Daemon::with_token(&config) };
+        let by_hand = file.is_none() && io::stderr().is_terminal();
+        let mut keeper = Server::new(house?, config, load, by_hand);
+        let house = &keeper.daemon;
+        house.connection_tasks.spawn(reap_orphans(house.children.clone(), house.finish_connections.clone()));
+        for spec in keeper.config.streams.clone() {
+            keeper.start_source(spec)?;
+        }
+        let door = file.map_or_else(ReloadListener::disabled, |file| ReloadListener::open(&file));
+        keeper.status = keeper.daemon.start_serving(sockets, &keeper.config)?;
+        keeper.start_watchdog();
+        served();
+        keeper.run_until(&mut end, &mut hangup, &door).await;
+        keeper.daemon.shut_down(keeper.config.limits.shutdown).await;
+        keeper.daemon.children.sweep().await;
+        Ok(())
+    })
+}
+
+/// The sockets that systemd opened, under the same rule as our own: what others can reach has to be wanted.
+fn adopt_systemd_sockets(given: Vec<InheritedSocket>, open: bool) -> Result<Vec<ListeningSocket>, DaemonError> {
+    let mut sockets = Vec::new();
+    for given in given {
+        let socket = match given {
+            InheritedSocket::Tcp(listener) => ListeningSocket::inherited_tcp(listener),
+            InheritedSocket::Unix(listener) => ListeningSocket::inherited_unix(listener),
+        };
+        let socket = socket.map_err(DaemonError::SystemdSocket)?;
+        if !open && !socket.place().is_local() {
+            return Err(DaemonError::InsecureSystemdSocket(socket.place()));
+        }
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// Keeps what runs as the configuration wants it.
+struct Server {
+    daemon: Daemon,
+    sources: RunningSources,
+    watcher: Watcher,
+    /// What was true at the start; its streams are in the fleet.
+    config: Config,
+    load: ConfigLoader,
+    /// Whether somebody started it at a terminal, and has no file to be read again.
+    is_interactive: bool,
+    /// Where we listen, for the service manager.
+    status: String,
+}
+
+impl Server {
+    fn new(house: Daemon, config: Config, load: ConfigLoader, by_hand: bool) -> Self {
+        let (fleet, wakes, status) = (RunningSources::default(), Watcher::new(), String::new());
+        wakes.protect(config.own_paths());
+        Self { daemon: house, sources: fleet, watcher: wakes, config, load, is_interactive: by_hand, status }
+    }
+
+    /// Starts a source.
+    fn start_source(&mut self, spec: Stream) -> Result<(), HistoryError> {
+        let (appender, places) = self.daemon.open_stream(&spec)?;
+        let stop = self.daemon.stop_sources.child_token();
+        let options = self.daemon.source_options(&spec);
+        let wakes = self.daemon.watcher_for(&spec, &self.watcher);
+        let run = source::run(spec.clone(), appender, places, options, wakes, stop.clone());
+        // How its last run ended, the stream said.
+        let task = self.daemon.source_tasks.spawn(async move { drop(run.await) });
+        self.sources.insert(spec, stop, task);
+        Ok(())
+    }
+
+    /// Tells the service manager that we live, as often as it wants to hear it.
+    fn start_watchdog(&self) {
+        let Some(patience) = systemd::watchdog_timeout() else { return };
+        let (tasks, catalog) = (self.daemon.connection_tasks.clone(), self.daemon.catalog.clone());
+        let finish = self.daemon.finish_connections.clone();
+        self.daemon.connection_tasks.spawn(async move {
+            let mut tick = tokio::time::interval(patience / 2);
+            let tell = async {
+                loop {
+                    tick.tick().await;
+                    if is_alive(&tasks, &catalog).await {
+                        systemd::notify_watchdog();
+                    }
+                }
+            };
+            finish.run_until_cancelled(tell).await;
+        });
+    }
+
+    /// Applies changes until the end is asked for.
+    async fn run_until(&mut self, end: &mut TerminationSignals, hangup: &mut Signal, door: &ReloadListener) {
+        loop {
+            let asked = tokio::select! {
+                () = end.wait() => return,
+                // Its terminal is gone.
+                _ = hangup.recv() => if self.is_interactive { return } else { ReloadRequest::by_signal() },
+                asked = door.accept() => asked,
+            };
+            let outcome = self.reload().await;
+            asked.answer(&outcome).await;
+        }
+    }
+
+    /// Reads the configuration again, and does what it wants.
+    async fn reload(&mut self) -> ReloadResult {
+        systemd::notify_reloading();
+        let load = self.load.clone();
+        let outcome = match spawn_blocking(move || load()).await {
+            Ok(Ok(config)) => self.apply(config).await,
+            Ok(Err(mistakes)) => {
+                for mistake in mistakes.lines() {
+                    error!("nothing is changed, for the configuration is wrong: {mistake}");
+                }
+                ReloadResult::Refused(mistakes)
+            }
+            Err(error) => ReloadResult::PartlyApplied(format!("the configuration could not be read: {error}")),
+        };
+        systemd::notify_ready(&match &outcome {
+            ReloadResult::Applied(_) => self.status.clone(),
+            ReloadResult::Refused(why) => {
+                format!("{}; the last reload changed nothing: {}", self.status, first_line_of(why))
+            }
+            ReloadResult::PartlyApplied(why) => format!("{}; the last reload: {}", self.status, first_line_of(why)),
+        });
+        outcome
+    }
+
+    /// Makes what runs into what `config` wants.
+    async fn apply(&mut self, config: Config) -> ReloadResult {
+        let rest = restart_needed_for(&self.config, &config);
+        let streams = config.streams.len();
+        self.protect_own_files(&config);
+        let plan = self.sources.plan(config.streams);
+        let mut summary = plan.summary();
+        if self.config.limits != config.limits {
+            self.daemon.set_limits(&config.limits, streams);
+            self.config.limits = config.limits;
+            summary += "; new limits, for new connections";
+        }
+        let mut failures = self.apply_access(config.access, &mut summary).await;
+        failures.extend(self.execute(plan).await);
+        info!("configuration applied, {summary}");
+        let mut text = summary;
+        if let Some(rest) = rest {
+            warn!("{rest}");
+            text = format!("{text}\n{rest}");
+        }
+        if failures.is_empty() { ReloadResult::Applied(text) } else { ReloadResult::PartlyApplied(failures.join("\n")) }
+    }
+
+    /// Has the tokens of other keys and issuers believed. Their files are read at once in any case: whoever asks for a reload
+    /// may have changed them.
+    async fn apply_access(&mut self, access: config::AccessConfig, summary: &mut String) -> Vec<String> {
+        if self.config.access == access {
+            self.daemon.access.keys().poll_files().await;
+            return Vec::new();
+        }
+        self.config.access = access.clone();
+        *summary += "; new keys and issuers of tokens";
+        self.daemon.access.keys().set_spec_and_wait(access).await
+    }
+
+    /// Protects the files of the daemon as it runs, and those of `config`, which it may use after a restart.
+    fn protect_own_files(&mut self, config: &Config) {
+        self.config.files.clone_from(&config.files);
+        let (mut own, after) = (self.config.own_paths(), config.own_paths());
+        own.directories.extend(after.directories);
+        own.files.extend(after.files);
+        self.watcher.protect(own);
+    }
+
+    async fn execute(&mut self, plan: ReconcilePlan) -> Vec<String> {
+        let (catalog, desk) = (self.daemon.catalog.clone(), self.daemon.commands.clone());
+        for spec in &plan.restart {
+            catalog.hold(&spec.name);
+        }
+        self.sources.stop(plan.stopping()).await;
+        for name in &plan.remove {
+            catalog.remove(name);
+            desk.remove(name);
+        }
+        for spec in plan.relabel {
+            catalog.describe(&spec.name, spec.description.clone(), spec.labels.clone());
+            self.sources.relabel(spec);
+        }
+        let mut failures = Vec::new();
+        for spec in plan.restart.into_iter().chain(plan.add) {
+            let name = spec.name.clone();
+            if let Err(error) = self.start_source(spec) {
+                catalog.remove(&name);
+                desk.remove(&name);
+                failures.push(stream_failure(&name, &error));
+            }
+        }
+        failures
+    }
+}
+
+fn stream_failure(name: &StreamName, error: &HistoryError) -> String {
+    let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
+    error!(stream:% = name, errno = error.errno(), error:% = error; "the stream cannot be begun{cause}");
+    format!("stream {name} cannot be begun: {error}{cause}")
+}
+
+/// What differs beside streams, limits and the keys of tokens, if anything does: that is in force only from the next start.
+fn restart_needed_for(before: &Config, after: &Config) -> Option<String> {
+    let rest = Config {
+        streams: before.streams.clone(),
+        limits: before.limits.clone(),
+        access: before.access.clone(),
+        files: before.files.clone(),
+        ..after.clone()
+    };
+    if rest == *before {
+        return None;
+    }
+    let settings = [
+        ("listen", before.listen != after.listen),
+        ("memory", before.memory != after.memory),
+        ("state_directory", before.state_directory != after.state_directory),
+        ("hosts", before.hosts != after.hosts),
+        ("origins", before.origins != after.origins),
+        ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
+        ("base_path", before.base_path != after.base_path),
+        ("tls", before.tls != after.tls),
+        ("access: insecure", before.insecure != after.insecure),
+    ];
+    let named: Vec<_> = settings.iter().filter(|(_, differs)| *differs).map(|(name, _)| format!("`{name}`")).collect();
+    let named = if named.is_empty() { "what is not about streams".to_owned() } else { named.join(", ") };
+    Some(format!("{named} changed, which needs a restart of rtlogd to be in force"))
+}
+
+/// Whether the runtime still takes up new tasks, and what every request needs is not stuck.
+async fn is_alive(tasks: &tokio_util::task::TaskTracker, catalog: &Catalog) -> bool {
+    let catalog = catalog.clone();
+    tasks.spawn(async move { catalog.list().len() }).await.is_ok()
+}
+
+fn first_line_of(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use std::time::Duration;
+
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        let before = Config::default();
+        assert_eq!(restart_needed_for(&before, &before), None);
+        let streams = vec![Stream::for_command("a".parse().unwrap(), vec!["true".into()])];
+        let limits = Limits { head: Duration::from_secs(1), ..Limits::default() };
+        assert_eq!(restart_needed_for(&before, &Config { limits, streams, ..before.clone() }), None);
+        let after = Config { memory: before.memory + 1, hosts: vec!["a".into()], ..before.clone() };
+        let named = restart_needed_for(&before, &after).unwrap();
+        assert_eq!(named, "`memory`, `hosts` changed, which needs a restart of rtlogd to be in force");
+    }
+}

@@ -1,0 +1,125 @@
+//! `rtlogd run`: streams one command, passes signals on to it, and ends as it does.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use log::error;
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::config::{Config, ListenAddress, Stream};
+use crate::daemon::{Daemon, DaemonError, TerminationSignals, block_on, ignore_unused_signals, open_all};
+use crate::event::{RunEnd, signal_number};
+use crate::listen::ListenError;
+use crate::source::{self, SourceError, SourceOptions, Tee, Watcher};
+
+/// Signals that `rtlogd run` passes on to its command, and which of them a terminal sends to the command itself.
+const FORWARDED_SIGNALS: [(Signal, bool); 6] = [
+    (Signal::INT, true),
+    (Signal::QUIT, true),
+    (Signal::TERM, false),
+    (Signal::HUP, false),
+    (Signal::USR1, false),
+    (Signal::USR2, false),
+];
+
+/// Exit codes for a command that is not there, and for one that cannot be started (POSIX, Shell, 2.8.2).
+const EXIT_COMMAND_NOT_FOUND: u8 = 127;
+const EXIT_COMMAND_NOT_STARTED: u8 = 126;
+
+/// Readers of `rtlogd run` get this long to take what is left.
+const READER_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What `rtlogd run` is to do.
+#[derive(Debug)]
+pub(crate) struct WrapOptions {
+    /// The command as a stream.
+    pub(crate) stream: Stream,
+    /// All else; its streams are not looked at.
+    pub(crate) config: Config,
+    /// Another port will do where the wanted one is taken.
+    pub(crate) any_port: bool,
+    /// How long the stream stays after the command's end; `None` as long as readers need, at most five seconds.
+    pub(crate) linger: Option<Duration>,
+}
+
+/// Streams one command and gives back the status to exit with.
+pub(crate) fn wrap(job: WrapOptions) -> Result<ExitCode, DaemonError> {
+    block_on(async {
+        ignore_unused_signals(|number| FORWARDED_SIGNALS.iter().any(|(passed, _)| passed.as_raw() == number));
+        let sockets = match open_all(&job.config.listen).await {
+            Err(ListenError::InUse(ListenAddress::Tcp(address))) if job.any_port => {
+                open_all(&[ListenAddress::Tcp((address.ip(), 0).into())]).await?
+            }
+            sockets => sockets?,
+        };
+        let mut house = Daemon::with_token(&job.config)?;
+        let (appender, places) = house.open_stream(&job.stream)?;
+        house.start_serving(sockets, &job.config)?;
+        let terminal = io::stdin().is_terminal();
+        let signals = forward_signals(&house, terminal).map_err(DaemonError::Signals)?;
+        let options = SourceOptions {
+            tee: Some(Tee::new(tokio::io::stdout(), tokio::io::stderr())),
+            inherit_stdin: true,
+            same_group: terminal,
+            end_stream: true,
+            signals: Some(signals),
+            ..house.source_options(&job.stream)
+        };
+        let ended =
+            source::run(job.stream, appender, places, options, Watcher::new(), house.stop_sources.clone()).await;
+        let code = exit_code(ended);
+        let mut end = TerminationSignals::new().map_err(DaemonError::Signals)?;
+        if let Some(linger) = job.linger {
+            // A signal ends the wait; either way it is over.
+            timeout(linger, end.wait()).await.unwrap_or_default();
+        }
+        house.shut_down(READER_DRAIN_TIMEOUT).await;
+        Ok(ExitCode::from(code))
+    })
+}
+
+/// The signals for the command of `rtlogd run`. From a terminal it shares our process group, and gets some itself.
+fn forward_signals(house: &Daemon, terminal: bool) -> io::Result<mpsc::Receiver<Signal>> {
+    let (sender, receiver) = mpsc::channel(16);
+    for (passed, by_terminal) in FORWARDED_SIGNALS {
+        let mut heard = signal(SignalKind::from_raw(passed.as_raw()))?;
+        let sender = sender.clone();
+        house.connection_tasks.spawn(async move {
+            // It ends with the source, which drops the receiver.
+            while let Some(Some(())) = until_closed(&sender, heard.recv()).await {
+                if !(terminal && by_terminal) && sender.send(passed).await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    Ok(receiver)
+}
+
+/// Waits for `future` as long as somebody listens.
+async fn until_closed<T>(sender: &mpsc::Sender<Signal>, future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = future => Some(done),
+        () = sender.closed() => None,
+    }
+}
+
+/// The status that a shell would give.
+fn exit_code(ended: Result<Option<RunEnd>, SourceError>) -> u8 {
+    match ended {
+        Ok(Some(RunEnd { code: Some(code), .. })) => u8::try_from(code).unwrap_or(u8::MAX),
+        Ok(Some(RunEnd { signal, .. })) => {
+            let number = signal.and_then(|name| signal_number(&name)).unwrap_or(0);
+            128u8.saturating_add(number)
+        }
+        Ok(None) => EXIT_COMMAND_NOT_STARTED,
+        Err(error) => {
+            error!("{}", error.with_cause());
+            if error.io().kind() == io::ErrorKind::NotFound { EXIT_COMMAND_NOT_FOUND } else { EXIT_COMMAND_NOT_STARTED }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Numbers and texts as the bytes of a record, and back. What does not read back is [`RecordError::Damaged`].
+
+/// Bytes that are no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RecordError {
+    /// They end too early.
+    Incomplete,
+    /// They are not what was written.
+    Damaged,
+}
+
+/// A number as seven bits a byte, the lowest first (LEB128).
+pub(super) fn put_number(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}
+
+/// A text, its length in front.
+pub(super) fn put_text(text: &str, out: &mut Vec<u8>) {
+    put_number(text.len() as u64, out);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Small numbers of either sign become small numbers.
+pub(super) fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+/// The number that `zigzag` made this of.
+pub(super) fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
+}
+
+/// What is left of the bytes.
+#[derive(Debug)]
+pub(super) struct ByteReader<'a>(pub(super) &'a [u8]);
+
+impl<'a> ByteReader<'a> {
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], RecordError> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(RecordError::Damaged)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    pub(super) fn byte(&mut self) -> Result<u8, RecordError> {
+        Ok(self.take(1)?[0])
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, RecordError> {
+        self.take(4)?.try_into().map(u32::from_le_bytes).map_err(|_| RecordError::Damaged)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, RecordError> {
+        self.take(8)?.try_into().map(u64::from_le_bytes).map_err(|_| RecordError::Damaged)
+    }
+
+    pub(super) fn number(&mut self) -> Result<u64, RecordError> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7F) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(RecordError::Damaged)
+    }
+
+    pub(super) fn text(&mut self) -> Result<&'a str, RecordError> {
+        let length = usize::try_from(self.number()?).map_err(|_| RecordError::Damaged)?;
+        std::str::from_utf8(self.take(length)?).map_err(|_| RecordError::Damaged)
+    }
+}

@@ -1,0 +1,573 @@
+//! The log on disk: what memory dropped, and what outlives the daemon.
+//!
+//! Each stream has a folder with files of [records](self::record), named after the place of their first event. A segment is
+//! recorded together with the source's places after it, and before any reader sees it; so after a crash the source is read
+//! on from exactly there. One thread writes ([`writer`]), since a write to a stalled disk cannot be cancelled; one syncs,
+//! since a sync may take longer than readers want to wait. Readers open the files for themselves ([`reader`]).
+
+mod record_reader;
+mod files;
+mod writer;
+mod transaction;
+mod recorder;
+mod catch_up;
+mod reader;
+mod inspect;
+mod recover;
+mod byte_codec;
+mod record;
+
+pub use inspect::{StreamInspection, inspect, read_events};
+pub(super) use reader::{HistoryRead, HistoryReader};
+pub(super) use recorder::{RecordOutcome, Recorder};
+pub(super) use transaction::NextEvent;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use log::{info, warn};
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use tokio::sync::Semaphore;
+
+use crate::event::{Epoch, Position, StreamName, Time};
+
+use crate::segment::Checkpoints;
+use crate::segment::Numbering;
+use files::StreamFiles;
+use writer::WriterThreads;
+
+/// The folder of all streams in the state directory.
+const STREAMS_DIRECTORY: &str = "streams";
+
+/// Readers of old events at the same time: a disk serves a few well, and the sources need threads too.
+const MAX_CONCURRENT_HISTORY_READS: usize = 4;
+
+/// How much of a stream is kept on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Most bytes.
+    pub bytes: u64,
+    /// How old events may get.
+    pub age: Duration,
+}
+
+/// Why a history cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// Another daemon writes there.
+    #[error(
+        "the state directory {0:?} is in use by another rtlogd (stop that one, or give this one another state_directory)"
+    )]
+    InUse(PathBuf),
+    /// The directory cannot be made or read.
+    #[error("cannot use the state directory {path:?}")]
+    Directory {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nothing is recorded of a stream.
+    #[error("there is no stream {1} in {0:?} (without a name, all that there are are listed)")]
+    NoStream(PathBuf, StreamName),
+    /// A later version wrote there, in a way that this one does not know.
+    #[error("{0:?} was written by a newer rtlogd (use that one, or give this one another state_directory)")]
+    Newer(PathBuf),
+}
+
+impl HistoryError {
+    /// The system's error number, if it refused something.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Directory { source, .. } => source.raw_os_error(),
+            Self::InUse(_) | Self::NoStream(..) | Self::Newer(_) => None,
+        }
+    }
+
+    /// The system refused something at `path`.
+    fn at(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| Self::Directory { path: path.to_owned(), source }
+    }
+}
+
+/// The histories of all streams below one state directory, which nobody else may write meanwhile.
+#[derive(Debug)]
+pub struct History {
+    root: PathBuf,
+    /// Locked as long as it is open.
+    _lock: File,
+    boot: Arc<str>,
+    writers: WriterThreads,
+    read_permits: Arc<Semaphore>,
+}
+
+/// What is known of a stream at its start: where it goes on, and with what.
+#[derive(Debug)]
+pub struct StreamHistory {
+    pub(super) numbering: Numbering,
+    pub(super) places: Checkpoints,
+    pub(super) recorder: Recorder,
+    pub(super) reader: HistoryReader,
+    /// Whether something was found to be wrong.
+    pub(super) damaged: bool,
+}
+
+impl History {
+    /// Takes possession of a state directory, and makes it if it is not there. Blocks.
+    ///
+    /// # Errors
+    /// If another daemon has it, or it cannot be used.
+    pub fn open(root: &Path) -> Result<Self, HistoryError> {
+        make_directory(root).map_err(HistoryError::at(root))?;
+        let lock = File::open(root).map_err(HistoryError::at(root))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(HistoryError::InUse(root.to_owned())),
+            Err(error) => return Err(HistoryError::at(root)(error.into())),
+        }
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let writers = WriterThreads::start().map_err(HistoryError::at(root))?;
+        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_HISTORY_READS));
+        Ok(Self { root: root.to_owned(), _lock: lock, boot: boot.trim().into(), writers, read_permits: permits })
+    }
+
+    /// Opens the history of one stream. Blocks: its newest file is read and checked.
+    ///
+    /// What is damaged is left out, and said; it does not stop anything.
+    ///
+    /// # Errors
+    /// If its files cannot be read, or a newer version wrote them.
+    pub fn stream(&self, name: &StreamName, keep: Retention) -> Result<StreamHistory, HistoryError> {
+        let directory = self.root.join(STREAMS_DIRECTORY).join(name.as_str());
+        let found = recover::recover_history(&directory)?;
+        let now = Time::from(SystemTime::now()).millis();
+        let end = found.numbering.as_ref().map_or(found.end, Numbering::next);
+        let numbering = if let Some(mut numbering) = found.numbering {
+            if !found.cleanly_closed && found.boot != *self.boot {
+                info!(stream = name.as_str(); "the machine stopped without warning: a new epoch of ids begins");
+                let epoch = numbering.next_id().epoch.successor(now);
+                numbering.continue_at(Position { epoch, number: 1 }, None);
+            }
+            numbering
+        } else {
+            let epoch = found.epoch.map_or(Epoch::persistent(now), |newest| newest.successor(now));
+            Numbering::starting_at(Position { epoch, number: 1 }, found.end)
+        };
+        for damage in &found.damage {
+            warn!(stream = name.as_str(); "the history is damaged: {damage}");
+        }
+        let volume = Arc::new(StreamFiles::new(directory, found.files, Some(&numbering)));
+        let (jobs, boot, places) = (self.writers.jobs(), self.boot.clone(), found.places.clone());
+        let recorder = Recorder::new(volume.clone(), jobs, boot, keep, places, end);
+        let past = HistoryReader::new(volume, self.read_permits.clone());
+        Ok(StreamHistory { numbering, places: found.places, recorder, reader: past, damaged: !found.damage.is_empty() })
+    }
+
+    /// Waits until all that was handed over is written, and lets the directory go. All appenders are closed by now. Blocks.
+    pub fn close(self) {
+        self.writers.join();
+    }
+}
+
+/// Makes a directory and those above it, if they are not there. What is logged may be secret: only we may look.
+fn make_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Flags, Origin, SourceState};
+    use crate::stream::{
+        Appender, Batch, Budget, Cursor, CursorEnd, CursorItem, CursorStart, Filter, Log, View, open_with_history,
+    };
+    use crate::wire::Encoding;
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+    use tokio::time::Instant;
+
+    const TEST_RETENTION_AGE: Duration = Duration::from_hours(7 * 24);
+
+    /// A state directory and the daemon that has it.
+    struct HistoryBench {
+        directory: TempDir,
+        keep: Retention,
+        memory: usize,
+        open: Option<(History, Appender, Log)>,
+        places: Checkpoints,
+    }
+
+    impl HistoryBench {
+        fn new(memory: usize, bytes: u64) -> Self {
+            let directory = TempDir::new().unwrap();
+            let mut bench = Self {
+                directory,
+                keep: Retention { bytes, age: TEST_RETENTION_AGE },
+                memory,
+                open: None,
+                places: Checkpoints::new(),
+            };
+            bench.start();
+            bench
+        }
+
+        fn name() -> StreamName {
+            "s".parse().unwrap()
+        }
+
+        fn start(&mut self) {
+            let history = History::open(self.directory.path()).unwrap();
+            let kept = history.stream(&Self::name(), self.keep).unwrap();
+            let (appender, log, places) = open_with_history(Self::name(), kept, self.memory, &Budget::new(usize::MAX));
+            (self.open, self.places) = (Some((history, appender, log)), places);
+        }
+
+        fn appender(&mut self) -> &mut Appender {
+            &mut self.open.as_mut().unwrap().1
+        }
+
+        fn log(&self) -> &Log {
+            &self.open.as_ref().unwrap().2
+        }
+
+        async fn stop(&mut self) {
+            let (history, appender, _) = self.open.take().unwrap();
+            appender.close().await;
+            history.close();
+        }
+
+        /// As `kill -9` does it.
+        fn kill(&mut self) {
+            drop(self.open.take());
+        }
+
+        async fn write(&mut self, lines: std::ops::Range<u64>) {
+            let mut batch = Batch::new();
+            batch.place("file", Some(lines.end.to_string()));
+            for line in lines {
+                batch.line(SystemTime::now().into(), &Origin::stdout(), Flags::NONE, format!("line {line}").as_bytes());
+            }
+            self.appender().append(&mut batch).await;
+        }
+
+        async fn reader(&self, start: CursorStart, grep: &[&str]) -> Cursor {
+            let grep: Vec<_> = grep.iter().map(|&pattern| pattern.to_owned()).collect();
+            let view = View {
+                encoding: Encoding::Ndjson,
+                filter: Filter::new(&grep, &[], vec![], 1 << 20).unwrap(),
+                several: false,
+            };
+            self.log().cursor(view, start, CursorEnd { head: true, ..CursorEnd::default() }).await
+        }
+
+        async fn seen(&self, start: CursorStart, grep: &[&str]) -> Vec<SeenEvent> {
+            drain(&mut self.reader(start, grep).await).await
+        }
+
+        fn files(&self) -> Vec<PathBuf> {
+            let directory = self.directory.path().join(STREAMS_DIRECTORY).join("s");
+            recover::list(&directory).unwrap().into_iter().map(|(_, path)| path).collect()
+        }
+    }
+
+    /// The id and number of a line, the text of another event, or how many a gap said were missed.
+    #[derive(Debug, Clone, PartialEq)]
+    enum SeenEvent {
+        Line(Position, u64),
+        Other(String),
+        Gap(Option<u64>),
+    }
+
+    async fn drain(cursor: &mut Cursor) -> Vec<SeenEvent> {
+        let mut seen = Vec::new();
+        while let Some(item) = cursor.next(Instant::now() + Duration::from_secs(20)).await {
+            match item {
+                CursorItem::Frames(frames) => {
+                    for line in frames.bytes.split(|&c| c == b'\n').filter(|line| !line.is_empty()) {
+                        let event: serde_json::Value = serde_json::from_slice(line).unwrap();
+                        seen.push(match event["text"].as_str().and_then(|text| text.strip_prefix("line ")) {
+                            Some(number) => {
+                                SeenEvent::Line(event["id"].as_str().unwrap().parse().unwrap(), number.parse().unwrap())
+                            }
+                            None => SeenEvent::Other(event["kind"].as_str().unwrap().to_owned()),
+                        });
+                    }
+                }
+                CursorItem::Gap(gap) => seen.push(SeenEvent::Gap(gap.missed)),
+                CursorItem::OpenLine(_) | CursorItem::Progress(_) => {}
+                CursorItem::TimedOut => panic!("nothing more after {seen:?}"),
+            }
+        }
+        seen
+    }
+
+    fn numbers(seen: &[SeenEvent]) -> Vec<i64> {
+        let number = |seen: &SeenEvent| match seen {
+            SeenEvent::Line(_, number) => i64::try_from(*number).unwrap(),
+            SeenEvent::Gap(missed) => -missed.map_or(1_000_000, |missed| i64::try_from(missed).unwrap()),
+            SeenEvent::Other(other) => panic!("{other}"),
+        };
+        seen.iter().map(number).collect()
+    }
+
+    fn id_of(seen: &SeenEvent) -> Position {
+        let SeenEvent::Line(id, _) = seen else { panic!("{seen:?}") };
+        *id
+    }
+
+    #[tokio::test]
+    async fn numbers_places_and_readers_go_on_after_a_restart() {
+        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
+        bench.write(0..10).await;
+        let before = bench.seen(CursorStart::Oldest, &[]).await;
+        let last = id_of(before.last().unwrap());
+        for (restart, lines) in [(true, 10..20), (false, 20..30), (true, 30..40)] {
+            if restart {
+                bench.stop().await;
+            } else {
+                bench.kill();
+            }
+            bench.start();
+            assert_eq!(bench.places["file"], lines.start.to_string());
+            bench.write(lines).await;
+        }
+        let seen = bench.seen(CursorStart::After(last), &[]).await;
+        assert_eq!(numbers(&seen), (10..40).collect::<Vec<_>>());
+        let ids: Vec<_> = seen.iter().map(id_of).collect();
+        assert!(ids.iter().all(|id| id.epoch == last.epoch), "the epoch stays");
+        assert!(ids.windows(2).all(|two| two[0].number + 1 == two[1].number));
+        assert_eq!(numbers(&bench.seen(CursorStart::Tail(25), &[]).await), (15..40).collect::<Vec<_>>());
+        assert_eq!(numbers(&bench.seen(CursorStart::Tail(3), &["7$"]).await).first(), Some(&17));
+        assert_eq!(bench.log().info(Time(0)).first, Some(id_of(&before[0])));
+    }
+
+    #[tokio::test]
+    async fn memory_that_is_too_small_costs_no_reader_an_event() {
+        let mut bench = HistoryBench::new(100_000, 1 << 30);
+        for at in 0..200 {
+            bench.write(at * 100..(at + 1) * 100).await;
+        }
+        assert!(bench.log().info(Time(0)).memory < 150_000);
+        let seen = bench.seen(CursorStart::Oldest, &[]).await;
+        assert_eq!(numbers(&seen), (0..20_000).collect::<Vec<_>>());
+        let some = id_of(&seen[777]);
+        assert_eq!(numbers(&bench.seen(CursorStart::After(some), &["99$"]).await).len(), 200 - 7);
+        assert_eq!(numbers(&bench.seen(CursorStart::Tail(15_000), &[]).await)[0], 5000);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_is_dropped_and_counted() {
+        let mut bench = HistoryBench::new(50_000, 600_000);
+        for at in 0..400 {
+            bench.write(at * 100..(at + 1) * 100).await;
+        }
+        let first = Position { number: 0, ..bench.log().info(Time(0)).last };
+        let disk: u64 = bench.files().iter().map(|path| path.metadata().unwrap().len()).sum();
+        assert!((300_000..700_000).contains(&disk), "{disk}");
+        let seen = numbers(&bench.seen(CursorStart::After(first), &[]).await);
+        let missed = -seen[0];
+        assert!(missed > 1000);
+        assert_eq!(seen[1..], (missed..40_000).collect::<Vec<_>>());
+        bench.stop().await;
+        bench.start();
+        assert_eq!(numbers(&bench.seen(CursorStart::After(first), &[]).await), seen, "the same after a restart");
+        assert_eq!(bench.places["file"], "40000");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_middle_is_a_gap_of_known_length() {
+        use std::os::unix::fs::FileExt;
+        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
+        for at in 0..100 {
+            bench.write(at * 10..(at + 1) * 10).await;
+        }
+        bench.stop().await;
+        let path = bench.files().remove(0);
+        let middle = memchr::memmem::find(&fs::read(&path).unwrap(), b"line 505").unwrap();
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(b"damaged", middle as u64).unwrap();
+        bench.start();
+        bench.write(1000..1010).await;
+        let seen = bench.seen(CursorStart::Oldest, &[]).await;
+        let at = seen.iter().position(|seen| matches!(seen, SeenEvent::Gap(_))).unwrap();
+        assert_eq!(seen[at], SeenEvent::Gap(Some(10)));
+        assert!(seen.contains(&SeenEvent::Other("loss".to_owned())), "what is damaged is told in the stream");
+        let lines: Vec<_> = seen.into_iter().filter(|seen| matches!(seen, SeenEvent::Line(..))).collect();
+        assert_eq!(lines.len(), 1000);
+        assert_eq!(numbers(&lines)[at], i64::try_from(at).unwrap() + 10);
+    }
+
+    #[tokio::test]
+    async fn a_second_daemon_and_a_newer_format_are_told() {
+        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
+        bench.write(0..1).await;
+        let second = History::open(bench.directory.path()).unwrap_err();
+        assert!(second.to_string().contains("is in use by another rtlogd"), "{second}");
+        bench.stop().await;
+        let path = bench.files().remove(0);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[7] += 1;
+        fs::write(&path, bytes).unwrap();
+        let history = History::open(bench.directory.path()).unwrap();
+        let newer = history.stream(&HistoryBench::name(), bench.keep).unwrap_err();
+        assert!(newer.to_string().contains("was written by a newer rtlogd"), "{newer}");
+    }
+
+    #[tokio::test]
+    async fn after_the_machine_stopped_without_warning_a_new_epoch_begins() {
+        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
+        bench.write(0..10).await;
+        let last = bench.log().info(Time(0)).last;
+        bench.kill();
+        let mut history = History::open(bench.directory.path()).unwrap();
+        history.boot = "another".into();
+        let kept = history.stream(&HistoryBench::name(), bench.keep).unwrap();
+        let (appender, log, _) = open_with_history(HistoryBench::name(), kept, 1 << 20, &Budget::new(usize::MAX));
+        bench.open = Some((history, appender, log));
+        bench.write(10..20).await;
+        let ahead = Position { number: last.number + 5, ..last };
+        assert_eq!(
+            numbers(&bench.seen(CursorStart::After(ahead), &[]).await),
+            [&[-1_000_000][..], &(10..20).collect::<Vec<_>>()].concat()
+        );
+        let seen = bench.seen(CursorStart::After(last), &[]).await;
+        assert_eq!(seen[0], SeenEvent::Gap(None), "what the last second held nobody knows");
+        assert!(id_of(&seen[1]).epoch > last.epoch);
+        let all = numbers(&bench.seen(CursorStart::Oldest, &[]).await);
+        bench.stop().await;
+        bench.start();
+        assert_eq!(numbers(&bench.seen(CursorStart::Oldest, &[]).await), all);
+    }
+
+    #[tokio::test]
+    async fn without_a_disk_it_goes_on_in_memory_and_catches_up() {
+        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
+        bench.write(0..10).await;
+        let before = bench.log().info(Time(0)).last;
+        bench.stop().await;
+        // A file in the place of the folder: nothing can be written there.
+        let folder = bench.directory.path().join(STREAMS_DIRECTORY);
+        fs::rename(&folder, bench.directory.path().join("away")).unwrap();
+        bench.start();
+        fs::write(&folder, "").unwrap();
+        bench.write(10..20).await;
+        bench.write(20..30).await;
+        let info = bench.log().info(Time(0));
+        assert!(info.degraded.unwrap().starts_with("the history cannot be written: "));
+        let seen = bench.seen(CursorStart::Oldest, &[]).await;
+        assert_eq!(seen[0], SeenEvent::Other("state".to_owned()), "it is said before the first event");
+        assert_eq!(numbers(&seen[1..]), (10..30).collect::<Vec<_>>());
+        fs::remove_file(&folder).unwrap();
+        let mut due = bench.appender().maintain_history().await;
+        bench.appender().append(&mut due).await;
+        bench.write(30..40).await;
+        assert_eq!(bench.log().info(Time(0)).degraded, None);
+        bench.kill();
+        bench.start();
+        assert_eq!(bench.places["file"], "40");
+        let again = bench.seen(CursorStart::After(id_of(&seen[15])), &[]).await;
+        assert_eq!(numbers(&again), (25..40).collect::<Vec<_>>(), "all that memory held was recorded");
+        assert_eq!(bench.seen(CursorStart::After(before), &[]).await[0], SeenEvent::Gap(None), "that folder is lost");
+    }
+
+    #[tokio::test]
+    async fn a_run_does_not_begin_anew_when_its_disk_is_back() {
+        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
+        bench.write(0..1).await;
+        bench.stop().await;
+        let folder = bench.directory.path().join(STREAMS_DIRECTORY);
+        fs::rename(&folder, bench.directory.path().join("away")).unwrap();
+        bench.start();
+        fs::write(&folder, "").unwrap();
+        let mut begun = Batch::new();
+        begun.state(Time(0), SourceState::Running { run: 1, pid: None, note: None });
+        bench.appender().append(&mut begun).await;
+        bench.write(0..5).await;
+        fs::remove_file(&folder).unwrap();
+        let mut due = bench.appender().maintain_history().await;
+        bench.appender().append(&mut due).await;
+        bench.write(5..10).await;
+        assert_eq!(bench.log().info(Time(0)).degraded, None);
+        let mut run = bench.seen(CursorStart::Run, &[]).await;
+        run.retain(|seen| *seen != SeenEvent::Other("state".to_owned()));
+        assert_eq!(numbers(&run), (0..10).collect::<Vec<_>>());
+    }
+
+    #[derive(Debug, Clone)]
+    enum HistoryAction {
+        Write(u64),
+        Stop,
+        Kill,
+        /// The end of the newest file is not on the disk: so many bytes.
+        Tear(u64),
+        Read(prop::sample::Index),
+    }
+
+    fn history_actions() -> impl Strategy<Value = Vec<HistoryAction>> {
+        let act = prop_oneof![
+            8 => (1u64..400).prop_map(HistoryAction::Write),
+            1 => Just(HistoryAction::Stop),
+            1 => Just(HistoryAction::Kill),
+            1 => (0u64..3000).prop_map(HistoryAction::Tear),
+            3 => any::<prop::sample::Index>().prop_map(HistoryAction::Read),
+        ];
+        prop::collection::vec(act, 0..40)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        /// Whatever happens to the daemon, what is there is a beginning of what was written, whole appends of it, with the
+        /// place behind it; a reader goes on from any id without a gap.
+        #[test]
+        fn what_was_recorded_comes_back_as_it_was(acts in history_actions()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async {
+                let mut bench = HistoryBench::new(60_000, 1 << 30);
+                let mut ends = vec![0u64];
+                for act in acts {
+                    let written = *ends.last().unwrap();
+                    match act {
+                        HistoryAction::Write(lines) => {
+                            bench.write(written..written + lines).await;
+                            ends.push(written + lines);
+                        }
+                        HistoryAction::Stop => {
+                            bench.stop().await;
+                            bench.start();
+                        }
+                        HistoryAction::Kill => {
+                            bench.kill();
+                            bench.start();
+                        }
+                        HistoryAction::Tear(bytes) => {
+                            bench.kill();
+                            if let Some(path) = bench.files().pop() {
+                                let length = path.metadata().unwrap().len();
+                                fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length.saturating_sub(bytes)).unwrap();
+                            }
+                            bench.start();
+                            let end = bench.places.get("file").map_or(0, |place| place.parse().unwrap());
+                            prop_assert!(ends.contains(&end), "half an append came back: {end} of {ends:?}");
+                            ends.retain(|&known| known <= end);
+                        }
+                        HistoryAction::Read(from) => {
+                            let all = bench.seen(CursorStart::Oldest, &[]).await;
+                            prop_assert_eq!(numbers(&all), (0..written.cast_signed()).collect::<Vec<_>>());
+                            if !all.is_empty() {
+                                let from = from.index(all.len());
+                                let rest = bench.seen(CursorStart::After(id_of(&all[from])), &[]).await;
+                                prop_assert_eq!(&rest[..], &all[from + 1..]);
+                            }
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! What is written to disk, as checksummed bytes and back; no IO.
+//!
+//! A file of a history is [`FILE_MAGIC`] and then records. A record is a [`RecordHeader`] of fixed length, its numbers little-endian, and
+//! a body of at most [`MAX_RECORD_SIZE`] bytes. Records with [`FLAG_CONTINUED`] belong together with the next one: what one append wrote counts
+//! as a whole or, when its end is missing, not at all.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Epoch, EventKind, Flags, Origin, Position, Time};
+
+use super::byte_codec::{ByteReader, RecordError, put_number, put_text, unzigzag, zigzag};
+use crate::segment::Numbering;
+use crate::segment::{IndexEntry, NO_ORIGIN, Segment};
+
+/// What each file begins with; the last byte is the version of the format.
+pub(super) const FILE_MAGIC: [u8; 8] = *b"rtlogd\n\x01";
+
+/// What each record begins with, so that the next one is found behind a damaged one.
+const RECORD_MARKER: [u8; 4] = *b"\xE7RL\n";
+
+/// Bytes in the head of a record.
+pub(super) const RECORD_HEADER_SIZE: usize = 56;
+
+/// Longest record, in bytes: it also fits into a message of NATS, which holds 1 MiB unless configured.
+pub(super) const MAX_RECORD_SIZE: usize = 512 << 10;
+
+/// Longest snapshot, in bytes: its chapters are bounded where they are kept.
+const MAX_SNAPSHOT_SIZE: usize = 2 << 20;
+
+/// No place and no number in an epoch is greater, though one could be written: a thousand million events a second take a
+/// century to it. So what is added to one that was read does not overflow.
+pub(super) const MAX_SEQ: u64 = 1 << 62;
+
+/// Longest key and value of one place, in bytes: a path, percent-encoded, and what is known of the file.
+const MAX_CHECKPOINT_SIZE: usize = 32 << 10;
+
+/// Flag: the record goes on in the next one.
+const FLAG_CONTINUED: u8 = 1;
+
+/// Flag: in front of it, events of unknown number are missing.
+const FLAG_UNKNOWN_LOSS: u8 = 2;
+
+/// In place of an epoch's random part: it has none.
+const NO_EPOCH_SALT: u32 = u32::MAX;
+
+/// What a record begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RecordHeader {
+    pub(super) kind: RecordKind,
+    /// The next record belongs to it.
+    pub(super) more: bool,
+    /// Events of unknown number are missing in front of it.
+    pub(super) unknown: bool,
+    /// Bytes behind the head.
+    pub(super) length: usize,
+    /// How many events are in it.
+    pub(super) count: u32,
+    /// The place of its first event, or of the next one if there is none in it; its id and time.
+    pub(super) seq: u64,
+    pub(super) first: Position,
+    pub(super) time: Time,
+}
+
+/// What a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum RecordKind {
+    /// Events, and the source's places after them.
+    Events = 1,
+    /// All that is to be known of what stands in earlier files.
+    Snapshot = 2,
+    /// A daemon begins to write.
+    Opened = 3,
+    /// It ended in peace: all before it is on the disk.
+    Closed = 4,
+}
+
+/// A record's content.
+#[derive(Debug)]
+pub(super) enum RecordBody {
+    Events { segment: Option<Segment>, places: Vec<(String, Option<String>)> },
+    Snapshot(Snapshot),
+    Opened(OpenedRecord),
+    Closed,
+}
+
+/// What a reader of one file must know of those before it. The places follow in records of events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Snapshot {
+    pub(super) numbering: Numbering,
+    /// Which start of the machine it was written in.
+    pub(super) boot: String,
+}
+
+/// Which start of the machine a daemon ran in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OpenedRecord {
+    pub(super) boot: String,
+}
+
+/// Appends records to `out`. What it appends, from one [`end`](Self::end) to the next, counts as a whole.
+#[derive(Debug, Default)]
+pub(super) struct RecordWriter {
+    pub(super) bytes: Vec<u8>,
+    /// Where the last record begins.
+    last: Option<usize>,
+}
+
+impl RecordWriter {
+    /// Adds the events of a segment.
+    pub(super) fn events(&mut self, segment: &Segment, unknown: bool) {
+        let (first, seq, time) = (segment.first, segment.seq, segment.time(0));
+        let count = u32::try_from(segment.len()).expect("bounded by the length of a record");
+        self.put_record(RecordKind::Events, unknown, count, (first, seq, time), |out| {
+            put_number(0, out);
+            put_segment(segment, out);
+        });
+    }
+
+    /// Adds places, which the source has reached before the event `first`.
+    pub(super) fn places<'a>(
+        &mut self,
+        first: Position,
+        seq: u64,
+        places: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
+    ) {
+        let mut encoded = Vec::new();
+        let mut count = 0;
+        for (key, place) in places {
+            let length = key.len() + place.map_or(0, String::len);
+            if length > MAX_CHECKPOINT_SIZE {
+                log::warn!(key = key.as_str(), bytes = length; "a place is too long to be recorded");
+                continue;
+            }
+            if encoded.len() + length > MAX_RECORD_SIZE / 2 {
+                self.put_checkpoint_record(first, seq, count, &encoded);
+                (encoded, count) = (Vec::new(), 0);
+            }
+            put_text(key, &mut encoded);
+            encoded.push(place.is_some().into());
+            place.inspect(|place| put_text(place, &mut encoded));
+            count += 1;
+        }
+        if count > 0 {
+            self.put_checkpoint_record(first, seq, count, &encoded);
+        }
+    }
+
+    fn put_checkpoint_record(&mut self, first: Position, seq: u64, count: u64, encoded: &[u8]) {
+        self.put_record(RecordKind::Events, false, 0, (first, seq, Time::default()), |out| {
+            put_number(count, out);
+            out.extend_from_slice(encoded);
+        });
+    }
+
+    /// Adds what a file begins with. The next event will be `first`.
+    pub(super) fn put_snapshot(&mut self, first: Position, seq: u64, snapshot: &Snapshot) {
+        self.bytes.extend_from_slice(&FILE_MAGIC);
+        self.json(RecordKind::Snapshot, false, first, seq, snapshot);
+    }
+
+    /// Adds that a daemon began to write, whose next event is `first`.
+    pub(super) fn opened(&mut self, first: Position, seq: u64, unknown: bool, boot: &str) {
+        self.json(RecordKind::Opened, unknown, first, seq, &OpenedRecord { boot: boot.to_owned() });
+    }
+
+    /// Adds that a daemon ended in peace.
+    pub(super) fn put_closed(&mut self, first: Position, seq: u64) {
+        self.put_record(RecordKind::Closed, false, 0, (first, seq, Time::default()), |_| {});
+    }
+
+    /// What was added since the last end belongs together.
+    pub(crate) fn end(&mut self) {
+        if let Some(last) = self.last.take() {
+            self.bytes[last + 13] &= !FLAG_CONTINUED;
+            self.write_checksum(last);
+        }
+    }
+
+    fn json(&mut self, kind: RecordKind, unknown: bool, first: Position, seq: u64, content: &impl Serialize) {
+        let json = serde_json::to_vec(content).expect("snapshots have text keys");
+        self.put_record(kind, unknown, 0, (first, seq, Time::default()), |out| out.extend_from_slice(&json));
+    }
+
+    fn put_record(
+        &mut self,
+        kind: RecordKind,
+        unknown: bool,
+        count: u32,
+        (first, seq, time): (Position, u64, Time),
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let at = self.bytes.len();
+        let out = &mut self.bytes;
+        out.extend_from_slice(&RECORD_MARKER);
+        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&[kind as u8, FLAG_CONTINUED | if unknown { FLAG_UNKNOWN_LOSS } else { 0 }, 0, 0]);
+        out.extend_from_slice(&count.to_le_bytes());
+        out.extend_from_slice(&first.epoch.salt().unwrap_or(NO_EPOCH_SALT).to_le_bytes());
+        out.extend_from_slice(&first.epoch.millis().to_le_bytes());
+        out.extend_from_slice(&first.number.to_le_bytes());
+        out.extend_from_slice(&seq.to_le_bytes());
+        out.extend_from_slice(&time.0.to_le_bytes());
+        debug_assert_eq!(out.len() - at, RECORD_HEADER_SIZE, "a head has its length");
+        body(out);
+        let length = u32::try_from(out.len() - at - RECORD_HEADER_SIZE).expect("a record is shorter than LONGEST");
+        self.bytes[at + 4..at + 8].copy_from_slice(&length.to_le_bytes());
+        self.write_checksum(at);
+        self.last = Some(at);
+    }
+
+    /// Enters the checksum of the record at `at`, the last one.
+    fn write_checksum(&mut self, at: usize) {
+        let sum = crc32fast::hash(&self.bytes[at + 12..]).to_le_bytes();
+        self.bytes[at + 8..at + 12].copy_from_slice(&sum);
+    }
+}
+
+/// The head of the record that `bytes` begin with; whether it is whole, only [`read`] tells.
+pub(super) fn head(bytes: &[u8]) -> Result<RecordHeader, RecordError> {
+    let known = bytes.len().min(RECORD_MARKER.len());
+    if bytes[..known] != RECORD_MARKER[..known] {
+        return Err(RecordError::Damaged);
+    }
+    let mut from = ByteReader(bytes.get(4..RECORD_HEADER_SIZE).ok_or(RecordError::Incomplete)?);
+    let length = from.u32()? as usize;
+    from.u32()?;
+    let [kind, flags, _, _] = from.u32()?.to_le_bytes();
+    let kind = match kind {
+        1 => RecordKind::Events,
+        2 => RecordKind::Snapshot,
+        3 => RecordKind::Opened,
+        4 => RecordKind::Closed,
+        _ => return Err(RecordError::Damaged),
+    };
+    let (count, salt, millis, number, seq) = (from.u32()?, from.u32()?, from.u64()?, from.u64()?, from.u64()?);
+    let epoch = if salt == NO_EPOCH_SALT { Epoch::persistent(millis) } else { Epoch::ephemeral(millis, salt) };
+    let time = Time(from.u64()?.cast_signed());
+    let longest = if kind == RecordKind::Snapshot { MAX_SNAPSHOT_SIZE } else { MAX_RECORD_SIZE };
+    if length > longest || seq > MAX_SEQ || !(1..=MAX_SEQ).contains(&number) {
+        return Err(RecordError::Damaged);
+    }
+    let (more, unknown) = (flags & FLAG_CONTINUED != 0, flags & FLAG_UNKNOWN_LOSS != 0);
+    Ok(RecordHeader { kind, more, unknown, length, count, seq, first: Position { epoch, number }, time })
+}
+
+/// The record that `bytes` begin with.
+pub(super) fn read(bytes: &[u8]) -> Result<(RecordHeader, RecordBody), RecordError> {
+    let head = head(bytes)?;
+    let whole = bytes.get(..RECORD_HEADER_SIZE + head.length).ok_or(RecordError::Incomplete)?;
+    let sum = u32::from_le_bytes([whole[8], whole[9], whole[10], whole[11]]);
+    if crc32fast::hash(&whole[12..]) != sum {
+        return Err(RecordError::Damaged);
+    }
+    let body = &whole[RECORD_HEADER_SIZE..];
+    let body = match head.kind {
+        RecordKind::Events => {
+            let mut from = ByteReader(body);
+            let places = get_checkpoints(&mut from)?;
+            let segment = if head.count == 0 { None } else { Some(get_segment(&head, &mut from)?) };
+            RecordBody::Events { segment, places }
+        }
+        RecordKind::Snapshot => {
+            let snapshot: Snapshot = serde_json::from_slice(body).map_err(|_| RecordError::Damaged)?;
+            if !snapshot.numbering.is_valid(MAX_SEQ) {
+                return Err(RecordError::Damaged);
+            }
+            RecordBody::Snapshot(snapshot)
+        }
+        RecordKind::Opened => RecordBody::Opened(serde_json::from_slice(body).map_err(|_| RecordError::Damaged)?),
+        RecordKind::Closed => RecordBody::Closed,
+    };
+    Ok((head, body))
+}
+
+/// Where the next record may begin in `bytes`, behind their first.
+pub(super) fn find_next_marker(bytes: &[u8]) -> Option<usize> {
+    memchr::memmem::find(bytes.get(1..)?, &RECORD_MARKER).map(|at| at + 1)
+}
+
+fn put_segment(segment: &Segment, out: &mut Vec<u8>) {
+    let mut used: Vec<u16> = Vec::new();
+    let mut known = vec![None; segment.origins.len()];
+    for entry in &segment.index {
+        if let Some(slot @ None) = known.get_mut(usize::from(entry.origin)) {
+            *slot = Some(used.len() as u64 + 1);
+            used.push(entry.origin);
+        }
+    }
+    put_number(used.len() as u64, out);
+    for origin in used {
+        put_text(segment.origins[usize::from(origin)].as_str(), out);
+    }
+    let (mut time, mut end) = (0, 0);
+    for entry in &segment.index {
+        put_number(zigzag(entry.time.0.wrapping_sub(time)), out);
+        put_number(u64::from(entry.end - end), out);
+        put_number(known.get(usize::from(entry.origin)).copied().flatten().unwrap_or(0), out);
+        out.extend_from_slice(&[entry.kind as u8, entry.flags.bits()]);
+        (time, end) = (entry.time.0, entry.end);
+    }
+    out.extend_from_slice(&segment.text);
+}
+
+fn get_segment(head: &RecordHeader, from: &mut ByteReader<'_>) -> Result<Segment, RecordError> {
+    let origins = from.number()?;
+    let origins = (0..origins).map(|_| Ok(Origin::from(from.text()?))).collect::<Result<Vec<_>, RecordError>>()?;
+    let mut index = Vec::with_capacity((head.count as usize).min(from.0.len()));
+    let (mut time, mut end) = (0i64, 0u32);
+    for _ in 0..head.count {
+        time = time.wrapping_add(unzigzag(from.number()?));
+        end = u32::try_from(from.number()?)
+            .ok()
+            .and_then(|length| end.checked_add(length))
+            .ok_or(RecordError::Damaged)?;
+        let origin = match from.number()? {
+            0 => NO_ORIGIN,
+            at if at <= origins.len() as u64 => u16::try_from(at - 1).map_err(|_| RecordError::Damaged)?,
+            _ => return Err(RecordError::Damaged),
+        };
+        let [kind, flags] = [from.byte()?, from.byte()?];
+        let kind = EventKind::from_u8(kind).ok_or(RecordError::Damaged)?;
+        index.push(IndexEntry { time: Time(time), end, origin, kind, flags: Flags::from_bits(flags) });
+    }
+    let text = from.0.get(..end as usize).ok_or(RecordError::Damaged)?;
+    let origins: Arc<[Origin]> = origins.into();
+    Ok(Segment { first: head.first, seq: head.seq, text: text.into(), index: index.into(), origins })
+}
+
+fn get_checkpoints(from: &mut ByteReader<'_>) -> Result<Vec<(String, Option<String>)>, RecordError> {
+    let count = from.number()?;
+    let mut places = Vec::new();
+    for _ in 0..count {
+        let key = from.text()?.to_owned();
+        let place = if from.byte()? == 0 { None } else { Some(from.text()?.to_owned()) };
+        places.push((key, place));
+    }
+    Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, Loss, MAX_LINE};
+    use crate::segment::Batch;
+    use proptest::prelude::*;
+
+    fn first() -> Position {
+        Position { epoch: Epoch::persistent(1_763_874_672_123), number: 7 }
+    }
+
+    fn lines() -> impl Strategy<Value = Vec<(i64, u8, u8, Vec<u8>)>> {
+        let text = prop_oneof![9 => prop::collection::vec(any::<u8>(), 0..60), 1 => Just(vec![b'x'; MAX_LINE])];
+        prop::collection::vec((any::<i64>(), 0u8..4, 0u8..4, text), 1..40)
+    }
+
+    fn segments(lines: &[(i64, u8, u8, Vec<u8>)]) -> Vec<Segment> {
+        let mut batch = Batch::new();
+        for (time, origin, flags, text) in lines {
+            match origin {
+                0 => batch.loss(Time(*time), &Loss { missed: None, bytes: Some(3), reason: "x".to_owned() }),
+                origin => {
+                    let origin = Origin::from(format!("/origin/{origin}").as_str());
+                    batch.line(Time(*time), &origin, Flags::from_bits(*flags), text);
+                }
+            }
+        }
+        batch.cut(first(), 100)
+    }
+
+    fn events(segment: &Segment) -> Vec<Event<'_>> {
+        (0..segment.len()).map(|at| segment.event(at)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn what_is_written_reads_back_and_is_short(lines in lines(), unknown: bool, keys in prop::collection::vec("\\PC{0,9}", 0..5)) {
+            let segments = segments(&lines);
+            let mut writer = RecordWriter::default();
+            for segment in &segments {
+                writer.events(segment, unknown);
+            }
+            let place = "place".to_owned();
+            writer.places(first(), 200, keys.iter().zip([Some(&place), None].into_iter().cycle()));
+            writer.end();
+            let mut bytes = &writer.bytes[..];
+            let mut seen = Vec::new();
+            let mut places = Vec::new();
+            let mut more = true;
+            while !bytes.is_empty() {
+                prop_assert!(more, "what belongs together ended too early");
+                let (head, body) = read(bytes).unwrap();
+                prop_assert!(RECORD_HEADER_SIZE + head.length <= MAX_RECORD_SIZE);
+                bytes = &bytes[RECORD_HEADER_SIZE + head.length..];
+                more = head.more;
+                let RecordBody::Events { segment, places: some } = body else { panic!() };
+                prop_assert_eq!(head.unknown, unknown && segment.is_some());
+                seen.extend(segment);
+                places.extend(some);
+            }
+            prop_assert!(!more);
+            prop_assert!(seen.iter().flat_map(events).eq(segments.iter().flat_map(events)));
+            prop_assert!(seen.iter().map(Segment::seq).eq(segments.iter().map(Segment::seq)));
+            prop_assert!(places.iter().map(|(key, _)| key).eq(&keys));
+            prop_assert!(places.iter().zip([true, false].into_iter().cycle()).all(|((_, place), is)| place.is_some() == is));
+        }
+
+        #[test]
+        fn one_wrong_byte_is_noticed(at in any::<prop::sample::Index>(), other in 1u8..=255) {
+            let mut writer = RecordWriter::default();
+            writer.events(&segments(&[(5, 1, 0, b"a line".to_vec()), (6, 2, 0, b"another".to_vec())])[0], false);
+            writer.end();
+            let at = at.index(writer.bytes.len());
+            writer.bytes[at] ^= other;
+            prop_assert!(read(&writer.bytes).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300), count in 0u32..9) {
+            prop_assert!(read(&bytes).is_err());
+            // Behind a right head and checksum, too.
+            let mut writer = RecordWriter::default();
+            writer.put_record(RecordKind::Events, false, count, (first(), 1, Time(0)), |out| out.append(&mut bytes));
+            if let Ok((head, _)) = read(&writer.bytes) {
+                prop_assert_eq!(head.count, count);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_no_log_reaches_are_damage() {
+        let at = |number, seq| {
+            let mut writer = RecordWriter::default();
+            writer.put_record(RecordKind::Events, false, 0, (Position { number, ..first() }, seq, Time(0)), |out| {
+                out.push(0);
+            });
+            read(&writer.bytes).is_ok()
+        };
+        assert!(at(1, 0) && at(MAX_SEQ, MAX_SEQ));
+        assert!(!at(0, 0) && !at(MAX_SEQ + 1, 0) && !at(u64::MAX, 0) && !at(1, u64::MAX));
+
+        let snapshot = |chapters: &str, runs: &str, next: u64| {
+            let json =
+                format!(r#"{{"numbering":{{"chapters":[{chapters}],"runs":[{runs}],"next":{next}}},"boot":"x"}}"#);
+            let mut writer = RecordWriter::default();
+            writer.put_record(RecordKind::Snapshot, false, 0, (first(), 1, Time(0)), |out| {
+                out.extend_from_slice(json.as_bytes());
+            });
+            read(&writer.bytes).is_ok()
+        };
+        let chapter = |number: u64, seq: u64| {
+            let id = Position { number, ..first() };
+            format!(r#"{{"first":"{id}","seq":{seq},"after_unknown":false}}"#)
+        };
+        let two = |one: u64, other: u64| chapter(1, one) + "," + &chapter(9, other);
+        let run = r#"{"start":4,"end":5}"#;
+        assert!(snapshot(&two(3, 7), run, 7));
+        let wrong = [
+            snapshot("", "", 0),
+            snapshot(&chapter(0, 0), "", 0),
+            snapshot(&chapter(u64::MAX, 0), "", 0),
+            snapshot(&chapter(1, 8), "", 7),
+            snapshot(&chapter(1, 0), "", MAX_SEQ + 1),
+            snapshot(&two(7, 3), "", 9),
+            snapshot(&chapter(1, 0), run, 5),
+        ];
+        assert_eq!(wrong, [false; 7]);
+    }
+
+    #[test]
+    fn a_record_of_lines_costs_little_beside_their_text() {
+        let lines: Vec<_> = (0..1000).map(|at| (1_763_874_672_123_456 + at, 1, 0, vec![b'x'; 100])).collect();
+        let mut writer = RecordWriter::default();
+        writer.events(&segments(&lines)[0], false);
+        assert!(writer.bytes.len() < 1000 * 106 + 200, "{}", writer.bytes.len());
+    }
+}

@@ -1,0 +1,135 @@
+//! Reads a file record by record; skips what is damaged.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use crate::history::byte_codec::RecordError;
+use crate::history::record;
+use crate::history::record::{FILE_MAGIC, MAX_RECORD_SIZE, RECORD_HEADER_SIZE, RecordBody, RecordHeader};
+
+/// Bytes in one read.
+const HISTORY_READ_SIZE: usize = 128 << 10;
+
+/// Most damaged stretches of one file that are told apart; the last one then reaches to the last that was found.
+const MAX_DAMAGED_RANGES: usize = 16;
+
+/// The records of one file, from a place in it up to another.
+#[derive(Debug)]
+pub(super) struct RecordReader<'a> {
+    file: &'a File,
+    /// Where `buffer` begins in the file, and how much of it is done with.
+    offset: u64,
+    done: usize,
+    buffer: Vec<u8>,
+    /// Where to stop.
+    limit: u64,
+    /// How many bytes were skipped since they were no record.
+    pub(super) skipped_bytes: u64,
+    /// Where in the file those are, in order, at most [`MAX_DAMAGED_RANGES`].
+    pub(super) damaged_ranges: Vec<Range<u64>>,
+}
+
+impl<'a> RecordReader<'a> {
+    /// The records from `offset` on, where one begins, up to `limit`.
+    pub(super) fn new(file: &'a File, offset: u64, limit: u64) -> Self {
+        let offset = offset.max(FILE_MAGIC.len() as u64);
+        Self { file, offset, done: 0, buffer: Vec::new(), limit, skipped_bytes: 0, damaged_ranges: Vec::new() }
+    }
+
+    /// Where the next record begins.
+    pub(super) fn at(&self) -> u64 {
+        self.offset + self.done as u64
+    }
+
+    /// The next record, and where it begins; `None` at the end, before which there may be bytes that are no record.
+    pub(crate) fn next(&mut self) -> io::Result<Option<(u64, RecordHeader, RecordBody)>> {
+        loop {
+            let rest = &self.buffer[self.done..];
+            let wanted = match record::head(rest) {
+                Ok(head) => RECORD_HEADER_SIZE + head.length,
+                Err(RecordError::Incomplete) => RECORD_HEADER_SIZE,
+                Err(RecordError::Damaged) => 0,
+            };
+            if rest.len() < wanted {
+                if self.fill_buffer(wanted)? {
+                    continue;
+                }
+                // What was begun is not there: it is torn, or its length is wrong.
+                if !self.skip_damage()? {
+                    return Ok(None);
+                }
+                continue;
+            }
+            match record::read(rest) {
+                Ok((head, body)) => {
+                    let at = self.at();
+                    self.done += RECORD_HEADER_SIZE + head.length;
+                    return Ok(Some((at, head, body)));
+                }
+                Err(_) => {
+                    if !self.skip_damage()? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads on until there are `wanted` bytes, if the file has them.
+    fn fill_buffer(&mut self, wanted: usize) -> io::Result<bool> {
+        self.buffer.drain(..self.done);
+        self.offset += self.done as u64;
+        self.done = 0;
+        let from = self.offset + self.buffer.len() as u64;
+        let left = usize::try_from(self.limit.saturating_sub(from)).unwrap_or(usize::MAX);
+        let more = (wanted - self.buffer.len()).max(HISTORY_READ_SIZE).min(left);
+        let before = self.buffer.len();
+        self.buffer.resize(before + more, 0);
+        let mut filled = before;
+        while filled < self.buffer.len() {
+            match self.file.read_at(&mut self.buffer[filled..], self.offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.buffer.truncate(filled);
+        Ok(filled >= wanted)
+    }
+
+    /// Continues where the next record may begin; `false` if there is none up to the end.
+    fn skip_damage(&mut self) -> io::Result<bool> {
+        let from = self.at();
+        let found = self.skip_to_marker()?;
+        let to = if found { self.at() } else { self.limit };
+        let is_full = self.damaged_ranges.len() == MAX_DAMAGED_RANGES;
+        match self.damaged_ranges.last_mut() {
+            // What looked like a record was none either.
+            Some(last) if last.end == from || is_full => last.end = to,
+            _ if from < to => self.damaged_ranges.push(from..to),
+            _ => {}
+        }
+        Ok(found)
+    }
+
+    fn skip_to_marker(&mut self) -> io::Result<bool> {
+        loop {
+            if let Some(at) = record::find_next_marker(&self.buffer[self.done..]) {
+                self.done += at;
+                self.skipped_bytes += at as u64;
+                return Ok(true);
+            }
+            // A mark may lie across the edge.
+            let gone = (self.buffer.len() - self.done).saturating_sub(3);
+            self.done += gone;
+            self.skipped_bytes += gone as u64;
+            let before = self.buffer.len() - self.done;
+            if !self.fill_buffer((before + 1).min(MAX_RECORD_SIZE))? {
+                return Ok(false);
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What is found on disk at the start: replays the newest file from its snapshot on, and leaves out what was not written
+//! to its end. Writes nothing.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::event::{Epoch, Time};
+use crate::history::record::{FILE_MAGIC, RecordBody, RecordHeader};
+use crate::segment::Checkpoints;
+use crate::segment::Numbering;
+
+use super::HistoryError;
+use super::files::{HistoryFile, RecordOffset, mark};
+use super::record_reader::RecordReader;
+
+/// How the name of each file ends; in front of it stands the place of its first event, in sixteen hexadecimal digits.
+const HISTORY_FILE_EXTENSION: &str = ".rlog";
+
+/// What is on disk of one stream.
+#[derive(Debug, Default)]
+pub(super) struct RecoveredHistory {
+    /// Oldest first.
+    pub(super) files: VecDeque<HistoryFile>,
+    /// How numbering goes on; `None` if nothing says so.
+    pub(super) numbering: Option<Numbering>,
+    pub(super) places: Checkpoints,
+    /// Whether the last daemon ended in peace.
+    pub(super) cleanly_closed: bool,
+    /// In which start of the machine it ran.
+    pub(super) boot: String,
+    /// The newest epoch and the last place that were seen, whatever else is known.
+    pub(super) epoch: Option<Epoch>,
+    pub(super) end: u64,
+    /// What is wrong, one thing an entry.
+    pub(super) damage: Vec<String>,
+}
+
+/// The name of the file whose first event has this place.
+pub(super) fn file_name(seq: u64) -> String {
+    format!("{seq:016x}{HISTORY_FILE_EXTENSION}")
+}
+
+/// The history in `directory`; empty if it is not there.
+///
+/// # Errors
+/// If something there cannot be read, or a newer version wrote it.
+pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, HistoryError> {
+    let files = list(directory)?;
+    let mut scanned = RecoveredHistory::default();
+    // The newest file with a snapshot says all that the older ones do; only what comes behind it is replayed.
+    let mut begin = None;
+    for (at, (_, path)) in files.iter().enumerate().rev() {
+        if starts_with_snapshot(path)? {
+            begin = Some(at);
+            break;
+        }
+    }
+    let mut replay = RecordReplay::default();
+    for (first, path) in files.get(begin.unwrap_or(0)..).unwrap_or_default() {
+        let stored = replay.file(*first, path).map_err(HistoryError::at(path))?;
+        scanned.files.push_back(stored);
+    }
+    scanned.damage = replay.damage;
+    (scanned.epoch, scanned.end) = (replay.epoch, replay.end);
+    let Some(numbering) = replay.numbering else {
+        // Files of which nothing reached the disk are as good as none.
+        if scanned.epoch.is_some() {
+            let found = format!("{} has no file with a readable beginning; it is left as it is", directory.display());
+            scanned.damage.push(found);
+        }
+        scanned.files.clear();
+        return Ok(scanned);
+    };
+    scanned.numbering = Some(numbering);
+    (scanned.places, scanned.cleanly_closed, scanned.boot) = (replay.places, replay.cleanly_closed, replay.boot);
+    for (first, path) in files.get(..begin.unwrap_or(0)).unwrap_or_default().iter().rev() {
+        let end = scanned.files.front().map_or(*first, |next| next.first);
+        let metadata = fs::metadata(path).map_err(HistoryError::at(path))?;
+        let newest = metadata.modified().map(Time::from).unwrap_or_default();
+        let stored = HistoryFile { path: path.clone(), first: *first, end, bytes: metadata.len(), newest, marks: None };
+        scanned.files.push_front(stored);
+    }
+    Ok(scanned)
+}
+
+/// The files of a history, oldest first, by the place of their first event.
+pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, HistoryError> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(HistoryError::at(directory)(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(HistoryError::at(directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let seq = name.strip_suffix(HISTORY_FILE_EXTENSION).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        files.extend(seq.map(|seq| (seq, path)));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Whether the file begins as one should, with what is to be known of those before it.
+fn starts_with_snapshot(path: &Path) -> Result<bool, HistoryError> {
+    let mut file = File::open(path).map_err(HistoryError::at(path))?;
+    let mut magic = [0; FILE_MAGIC.len()];
+    match file.read_exact(&mut magic) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        Err(error) => return Err(HistoryError::at(path)(error)),
+    }
+    let (ours, version) = (FILE_MAGIC[..7] == magic[..7], magic[7]);
+    if ours && version > FILE_MAGIC[7] {
+        return Err(HistoryError::Newer(path.to_owned()));
+    }
+    let length = file.metadata().map_err(HistoryError::at(path))?.len();
+    let first = RecordReader::new(&file, 0, length).next().map_err(HistoryError::at(path))?;
+    Ok(first.is_some_and(|(at, _, body)| at == FILE_MAGIC.len() as u64 && matches!(body, RecordBody::Snapshot(_))))
+}
+
+/// What the records say, one after the other.
+#[derive(Debug, Default)]
+struct RecordReplay {
+    numbering: Option<Numbering>,
+    places: Checkpoints,
+    cleanly_closed: bool,
+    boot: String,
+    epoch: Option<Epoch>,
+    end: u64,
+    damage: Vec<String>,
+    /// Records that belong together, while their end has not come.
+    group: Vec<(u64, RecordHeader, RecordBody)>,
+}
+
+impl RecordReplay {
+    /// Replays one file.
+    fn file(&mut self, first: u64, path: &Path) -> io::Result<HistoryFile> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut stored =
+            HistoryFile { path: path.to_owned(), first, end: first, bytes: 0, newest: Time::default(), marks: None };
+        let mut marks = Vec::new();
+        let mut records = RecordReader::new(&file, 0, length);
+        let (mut damaged, mut stretches) = (0, 0);
+        while let Some((at, head, body)) = records.next()? {
+            self.group.push((at, head, body));
+            if !head.more {
+                for (at, head, body) in std::mem::take(&mut self.group) {
+                    self.apply_record(at, &head, body, &mut stored, &mut marks);
+                }
+                stored.bytes = records.at();
+                (damaged, stretches) = (records.skipped_bytes, records.damaged_ranges.len());
+            }
+        }
+        // An append whose end is missing never was; nor was what came after a damage without an end.
+        self.group.clear();
+        if damaged > 0 {
+            let stretches = records.damaged_ranges.iter().take(stretches);
+            let places: Vec<_> = stretches.map(|stretch| format!("{} to {}", stretch.start, stretch.end)).collect();
+            let places = places.join(", ");
+            let what = format!("{} has {damaged} damaged bytes ({places}), their events are lost", path.display());
+            self.damage.push(what);
+        }
+        if stored.bytes < length {
+            log::info!(path:% = path.display(), bytes = length - stored.bytes; "the end of the history was not written to its end; it is cut off");
+        }
+        stored.marks = Some(Arc::new(marks));
+        Ok(stored)
+    }
+
+    fn apply_record(
+        &mut self,
+        at: u64,
+        head: &RecordHeader,
+        body: RecordBody,
+        stored: &mut HistoryFile,
+        marks: &mut Vec<RecordOffset>,
+    ) {
+        self.epoch = self.epoch.max(Some(head.first.epoch));
+        self.end = self.end.max(head.seq + u64::from(head.count));
+        self.cleanly_closed = matches!(body, RecordBody::Closed);
+        match body {
+            RecordBody::Snapshot(snapshot) => {
+                if self.numbering.is_none() {
+                    self.numbering = Some(snapshot.numbering);
+                    self.boot = snapshot.boot;
+                }
+            }
+            RecordBody::Opened(opened) => {
+                self.boot = opened.boot;
+                if let Some(numbering) = &mut self.numbering {
+                    numbering.replay_to(head.first, head.seq, head.unknown);
+                }
+            }
+            RecordBody::Closed => {}
+            RecordBody::Events { segment, places } => {
+                for (key, place) in places {
+                    match place {
+                        Some(place) => self.places.insert(key, place),
+                        None => self.places.remove(&key),
+                    };
+                }
+                let (Some(segment), Some(numbering)) = (segment, &mut self.numbering) else { return };
+                if !numbering.replay_to(head.first, head.seq, head.unknown) {
+                    self.damage.push(format!("{} is out of order", head.first));
+                    return;
+                }
+                numbering.add_segment(&segment);
+                stored.end = segment.end();
+                stored.newest = segment.time(segment.len() - 1);
+                mark(marks, RecordOffset { seq: head.seq, offset: at, time: head.time });
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Records on their way to the disk that count together or not at all.
+
+use crate::event::{Position, Time};
+use crate::history::record::RecordWriter;
+use crate::segment::Numbering;
+use crate::segment::Segment;
+
+use super::files::RecordOffset;
+use super::writer::RecordChunk;
+
+/// The event that comes next, and whether others, nobody knows how many, are missing in front of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NextEvent {
+    pub(crate) id: Position,
+    pub(crate) seq: u64,
+    pub(crate) unknown: bool,
+}
+
+impl NextEvent {
+    /// What `numbering` says is next, behind what is recorded up to place `end`.
+    pub(crate) fn of(numbering: &Numbering, end: u64) -> Self {
+        let seq = numbering.next();
+        Self { id: numbering.next_id(), seq, unknown: numbering.has_unknown_loss(end, seq) }
+    }
+
+    /// The one after these segments.
+    fn after(self, segments: &[Segment]) -> Self {
+        segments.last().map_or(self, |last| Self { id: last.id(last.len()), seq: last.end(), unknown: false })
+    }
+}
+
+/// Records in the making.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    writer: RecordWriter,
+    marks: Vec<RecordOffset>,
+    /// The place after the last event before them, then in them.
+    end: u64,
+    newest: Time,
+}
+
+impl Transaction {
+    /// To follow the event before the place `end`.
+    pub(super) fn new(end: u64) -> Self {
+        Self { writer: RecordWriter::default(), marks: Vec::new(), end, newest: Time::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.writer.bytes.is_empty()
+    }
+
+    /// Adds that a daemon begins to write, whose next event is `next`.
+    pub(super) fn opened(&mut self, next: NextEvent, boot: &str) {
+        self.writer.opened(next.id, next.seq, next.unknown, boot);
+    }
+
+    /// Adds events; `unknown` is whether others, nobody knows how many, are missing in front of them.
+    pub(super) fn events(&mut self, segment: &Segment, unknown: bool) {
+        let (seq, offset, time) = (segment.seq(), self.writer.bytes.len() as u64, segment.time(0));
+        self.writer.events(segment, unknown);
+        self.marks.push(RecordOffset { seq, offset, time });
+        self.end = segment.end();
+        self.newest = self.newest.max(segment.time(segment.len() - 1));
+    }
+
+    /// Adds the source's places before the event `next`.
+    pub(super) fn places<'a>(
+        &mut self,
+        next: NextEvent,
+        places: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
+    ) {
+        self.writer.places(next.id, next.seq, places);
+    }
+
+    /// Adds that the daemon ends in peace.
+    pub(super) fn add_closed(&mut self, next: NextEvent) {
+        self.writer.put_closed(next.id, next.seq);
+    }
+
+    /// Adds what an append brings.
+    pub(super) fn append(&mut self, next: NextEvent, segments: &[Segment], places: &[(String, Option<String>)]) {
+        let mut unknown = next.unknown;
+        for segment in segments {
+            self.events(segment, std::mem::take(&mut unknown));
+        }
+        self.places(next.after(segments), places.iter().map(|(key, place)| (key, place.as_ref())));
+    }
+
+    /// All of it; what belongs together ends here.
+    pub(super) fn whole(mut self) -> RecordChunk {
+        self.writer.end();
+        RecordChunk { whole: true, ..self.part() }
+    }
+
+    /// All of it; more is to come that belongs to it.
+    pub(super) fn part(self) -> RecordChunk {
+        let Self { writer, marks, end, newest } = self;
+        RecordChunk { bytes: writer.bytes, marks, whole: false, end, newest }
+    }
+}

@@ -1,0 +1,122 @@
+//! Who may type: at most one connection at a time holds the lease of a stream, for a time. While nobody does, all may type that
+//! have the right.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::access::Peer;
+use crate::event::StreamName;
+
+/// Longest lease, in seconds: who forgets to give it back holds others up no longer.
+pub(crate) const MAX_LEASE_SECONDS: u32 = 3600;
+
+/// A lease as it was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeldLease {
+    /// The number of the channel that holds it.
+    pub(crate) by: u64,
+    pub(crate) peer: Peer,
+    pub(crate) until: Instant,
+}
+
+/// All leases that were taken and not given back; some may be over. A clone is the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Leases(Arc<watch::Sender<BTreeMap<StreamName, HeldLease>>>);
+
+impl Default for Leases {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(BTreeMap::new())))
+    }
+}
+
+impl Leases {
+    /// What changes when a lease does. An end by time changes nothing: see [`HeldLease::until`].
+    pub(crate) fn watch(&self) -> watch::Receiver<BTreeMap<StreamName, HeldLease>> {
+        self.0.subscribe()
+    }
+
+    /// Takes the lease, or keeps it from now on; an error is another that holds it.
+    pub(crate) fn take(&self, stream: &StreamName, by: u64, peer: Peer, time: Duration) -> Result<(), HeldLease> {
+        let now = Instant::now();
+        let mut taken = Ok(());
+        self.0.send_if_modified(|leases| {
+            if let Some(held) = leases.get(stream).filter(|held| held.by != by && held.until > now) {
+                taken = Err(*held);
+                return false;
+            }
+            leases.retain(|_, held| held.until > now);
+            leases.insert(stream.clone(), HeldLease { by, peer, until: now + time });
+            true
+        });
+        taken
+    }
+
+    /// Gives back the lease, if it is this channel's.
+    pub(crate) fn release(&self, stream: &StreamName, by: u64) {
+        self.0.send_if_modified(|leases| {
+            let holds = leases.get(stream).is_some_and(|held| held.by == by);
+            holds && leases.remove(stream).is_some()
+        });
+    }
+
+    /// Gives back all leases of a channel.
+    pub(crate) fn release_all(&self, by: u64) {
+        self.0.send_if_modified(|leases| {
+            let before = leases.len();
+            leases.retain(|_, held| held.by != by);
+            leases.len() < before
+        });
+    }
+
+    /// Whether this channel may type; `None` is a request that holds none. An error is who else may.
+    pub(crate) fn check_input(&self, stream: &StreamName, by: Option<u64>) -> Result<(), HeldLease> {
+        match self.0.borrow().get(stream) {
+            Some(held) if Some(held.by) != by && held.until > Instant::now() => Err(*held),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl HeldLease {
+    /// How long it lasts still.
+    pub(crate) fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// What one is told who wanted to type or to have the lease.
+    pub(crate) fn refusal_text(&self) -> String {
+        let (peer, seconds) = (self.peer, self.left().as_secs_f64());
+        format!("{peer} holds the lease for {seconds:.0} s more; wait for process.leased, or until then")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_types_at_a_time_and_not_for_ever() {
+        let leases = Leases::default();
+        let stream: StreamName = "s".parse().unwrap();
+        let peer = Peer::Unix { uid: 0, pid: None };
+        let minute = Duration::from_mins(1);
+        assert!(leases.check_input(&stream, None).is_ok() && leases.check_input(&stream, Some(1)).is_ok());
+        leases.take(&stream, 1, peer, minute).unwrap();
+        assert!(leases.check_input(&stream, Some(1)).is_ok());
+        assert!(leases.check_input(&stream, Some(2)).is_err() && leases.check_input(&stream, None).is_err());
+        assert!(leases.take(&stream, 2, peer, minute).unwrap_err().refusal_text().contains("60 s"));
+        leases.release(&stream, 2);
+        assert!(leases.check_input(&stream, Some(2)).is_err(), "only who holds it gives it back");
+        leases.release(&stream, 1);
+        leases.take(&stream, 2, peer, minute).unwrap();
+        tokio::time::advance(minute).await;
+        assert!(leases.check_input(&stream, Some(1)).is_ok(), "it is over");
+        leases.take(&stream, 1, peer, minute).unwrap();
+        leases.release_all(1);
+        assert!(leases.check_input(&stream, None).is_ok());
+    }
+}

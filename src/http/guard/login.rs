@@ -1,0 +1,51 @@
+//! `POST /login` and `/logout`: a token becomes a cookie that pages cannot read, and is taken back. Browsers send it by
+//! themselves, so what is more than reading asks from whose page it comes.
+
+use std::time::SystemTime;
+
+use http::{HeaderValue, StatusCode, header};
+use warp::reply::{Reply, Response};
+
+use crate::access::PresentedToken;
+
+use super::authenticate::{cookie_name, refused};
+use crate::http::HttpRequest;
+use crate::http::problem::Problem;
+
+/// `POST /login`: the body is the token, or a form with it as `token`.
+pub(crate) async fn login(ask: &HttpRequest) -> Result<Response, Problem> {
+    let form = ask.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/x-www-form-urlencoded");
+    let text = std::str::from_utf8(&ask.body).map_err(|_| Problem::bad("the token is not text"))?.trim();
+    // A JWT has nothing that a form would escape.
+    let token = if form {
+        let mut pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(name, _)| *name == "token").map_or("", |(_, value)| value)
+    } else {
+        text
+    };
+    if token.is_empty() {
+        return Err(Problem::bad("send the token as the body, or as `token` of a form"));
+    }
+    let caller = ask.app.access.identify(ask.connection.peer, Some(PresentedToken::Bearer(token))).await;
+    let caller = caller.map_err(|why| refused(&why))?;
+    let expires = caller.token().map_or(SystemTime::now(), crate::access::Token::expires);
+    let left = expires.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
+    Ok(cookie_response(ask, token, left))
+}
+
+/// `POST /logout`: the cookie is gone. The token counts on, until it ends or is revoked.
+pub(crate) fn logout(ask: &HttpRequest) -> Response {
+    cookie_response(ask, "", 0)
+}
+
+fn cookie_response(ask: &HttpRequest, value: &str, seconds: u64) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let (secure, path) = (if ask.connection.is_secure { "; Secure" } else { "" }, &ask.app.base_path);
+    let name = cookie_name(&ask.headers);
+    let text = format!("{name}={value}; Max-Age={seconds}; Path={path}/; HttpOnly; SameSite=Strict{secure}");
+    let mut cookie = HeaderValue::try_from(text).expect("a token that was proved is letters, and so is the path");
+    cookie.set_sensitive(true);
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

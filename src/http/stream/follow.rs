@@ -1,0 +1,407 @@
+//! `GET` a stream: a cursor becomes a body. One stream's frames pass as they are; several share one connection, whose id
+//! is the list of all their places.
+
+use std::fmt;
+use std::io::Write as _;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use http::{HeaderValue, StatusCode, header};
+use tokio::time::Instant;
+use tokio_stream::{StreamExt, StreamMap};
+use warp::reply::{Reply, Response};
+
+use crate::event::{Position, StreamName};
+use crate::stream::{CursorItem, EncodedFrames, Log, View};
+use crate::wire::sse::COMPLETED_MARK;
+use crate::wire::{Encoding, ndjson, sse, text};
+
+use super::steering::{CursorSpec, ReaderDeliveries, ReaderItem, SteerableCursor};
+use crate::http::command::CallError;
+use crate::http::guard::lifetime::{Lifetime, TURNED_PRIVATE_TEXT};
+use crate::http::problem::Problem;
+use crate::http::query::{MAX_STREAMS_PER_CONNECTION, StreamQuery};
+use crate::http::{HttpRequest, answer};
+
+/// Wait before connecting again, in milliseconds: spread, so that a restart does not bring all readers at once.
+const RECONNECT_DELAY_MILLIS: std::ops::Range<u32> = 1000..3000;
+
+/// The same where the daemon is not ready or has no seat.
+const BUSY_RECONNECT_DELAY_MILLIS: u32 = 10_000;
+
+/// Bytes of several streams that are given at once.
+const MULTI_STREAM_CHUNK_SIZE: usize = 16 << 10;
+
+/// Longest id of a connection with several streams, in bytes: it comes back in one header line.
+const MAX_CONNECTION_ID_SIZE: usize = 4 << 10;
+
+/// `GET /streams/NAME`.
+pub(super) async fn one(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
+    let Some(ask) = asked(request)? else { return Ok(retry_later()) };
+    if !ask.streams.is_empty() {
+        return Err(Problem::bad("stream= goes with GET /streams; here the path names the stream"));
+    }
+    let entry = request.stream(name);
+    let held = entry.as_ref().is_ok_and(|entry| request.app.catalog.is_being_replaced(entry.log.name()));
+    let term = match admit(request, &ask, held, 1)? {
+        Admission::Granted(term) => term,
+        Admission::RetryLater => return Ok(retry_later()),
+    };
+    let entry = match entry {
+        // It was there once, so it is gone: anything but 204 would let a browser ask for ever.
+        Err(_) if ask.is_reconnect && name.parse::<StreamName>().is_ok() => return Ok(no_content()),
+        entry => entry?,
+    };
+    let view = ask.view(false);
+    let mut cursor = entry.log.cursor(view.clone(), ask.start_of_only()?, ask.until).await;
+    if ask.is_reconnect && (ask.satisfied || cursor.is_done()) {
+        return Ok(no_content());
+    }
+    let ends = ask.until.head || ask.until.lines.is_some() || ask.until.before.is_some();
+    let reading = match ask.session.as_deref() {
+        Some(token) => {
+            let known = request.register_session(token, 1)?.remove(0);
+            SteerableCursor::of_session(cursor, cursor_spec(request, entry.log, view, &ask), known)
+        }
+        None => SteerableCursor::new(cursor),
+    };
+    let reader = StreamReader {
+        reading,
+        encoding: ask.encoding,
+        keep_alive: request.connection.limits.keep_alive,
+        reports_satisfied: ends,
+    };
+    let body = stream::unfold(BodyStage::Preamble(reader), BodyStage::next);
+    Ok(stream_response(ask.encoding, term.of(body, ask.encoding)))
+}
+
+/// What is asked for; nothing where a browser comes back, and there is no room for its filter now.
+fn asked(request: &HttpRequest) -> Result<Option<StreamQuery>, Problem> {
+    match StreamQuery::from_request(request, SystemTime::now()) {
+        Err(problem) if problem.is_temporary() && request.headers.contains_key("last-event-id") => Ok(None),
+        asked => asked.map(Some),
+    }
+}
+
+/// `GET /streams?stream=A&stream=B`.
+pub(in crate::http) async fn several(request: &HttpRequest) -> Result<Response, Problem> {
+    let Some(ask) = asked(request)? else { return Ok(retry_later()) };
+    let is_held =
+        |name: &StreamName| request.app.catalog.is_being_replaced(name) && request.stream(name.as_str()).is_ok();
+    let held = ask.streams.iter().any(is_held);
+    let mut names = ask.streams.clone();
+    names.sort();
+    names.dedup();
+    // Name, colon, epoch, hyphen, number and comma, at their longest.
+    let longest: usize = names.iter().map(|name| name.as_str().len() + 1 + 13 + 1 + 20 + 1).sum();
+    if names.len() > MAX_STREAMS_PER_CONNECTION || longest > MAX_CONNECTION_ID_SIZE {
+        let fit = format!(
+            "at most {MAX_STREAMS_PER_CONNECTION}, and their names and places in {MAX_CONNECTION_ID_SIZE} bytes"
+        );
+        return Err(Problem::bad(format!("too many streams for one connection ({fit}); use several connections")));
+    }
+    let term = match admit(request, &ask, held, names.len())? {
+        Admission::Granted(term) => term,
+        Admission::RetryLater => return Ok(retry_later()),
+    };
+    let mut cursors = Vec::new();
+    for name in names {
+        let entry = match request.stream(name.as_str()) {
+            // One that is gone does not end the others; a refusal would stop a browser for good.
+            Err(_) if ask.is_reconnect => continue,
+            entry => entry?,
+        };
+        let cursor = entry.log.cursor(ask.view(true), ask.start_of(&name)?, ask.until).await;
+        cursors.push((name, entry.log, cursor));
+    }
+    if ask.is_reconnect && (ask.satisfied || cursors.iter_mut().all(|(_, _, cursor)| cursor.is_done())) {
+        return Ok(no_content());
+    }
+    let mut known = match ask.session.as_deref() {
+        Some(token) => request.register_session(token, cursors.len())?,
+        None => Vec::new(),
+    };
+    let cursors = cursors.into_iter().map(|(name, log, cursor)| match known.pop() {
+        Some(known) => {
+            (name, SteerableCursor::of_session(cursor, cursor_spec(request, log, ask.view(true), &ask), known))
+        }
+        None => (name, SteerableCursor::new(cursor)),
+    });
+    let cursors = cursors.collect();
+    let ends = ask.until.head || ask.until.lines.is_some();
+    let body = stream::unfold(
+        Some(MultiStreamReader::new(cursors, ask.encoding, request.connection.limits.keep_alive, ends)),
+        MultiStreamReader::next,
+    );
+    Ok(stream_response(ask.encoding, term.of(body, ask.encoding)))
+}
+
+/// What a reader needs that its session steers.
+fn cursor_spec(request: &HttpRequest, log: Log, view: View, ask: &StreamQuery) -> CursorSpec {
+    CursorSpec { log, view, until: ask.until, ready: request.app.ready.clone() }
+}
+
+/// Whether a reader is served.
+enum Admission {
+    /// For so long.
+    Granted(Lifetime),
+    /// It was before, and must be told to come again.
+    RetryLater,
+}
+
+/// Admits one answer with this many `readers`. None is admitted while the daemon starts or stops, while the stream is `held` (it
+/// starts again after a change), or where the caller has as many readers as it may have.
+fn admit(request: &HttpRequest, ask: &StreamQuery, held: bool, readers: usize) -> Result<Admission, Problem> {
+    let term = match *request.app.ready.borrow() {
+        true if held => Err(CallError::Reconfiguring.into()),
+        true => request.lifetime(readers),
+        false => {
+            let detail = "the daemon is starting or stopping; try again";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+        }
+    };
+    match term {
+        Err(_) if ask.is_reconnect => Ok(Admission::RetryLater),
+        term => Ok(Admission::Granted(term?)),
+    }
+}
+
+/// The answer to a browser that must come again: any status but 200 would stop it for good.
+pub(crate) fn retry_later() -> Response {
+    let body = sse::retry_frame(BUSY_RECONNECT_DELAY_MILLIS);
+    stream_response(Encoding::Sse(crate::wire::SseData::Text), tokio_stream::once(Bytes::from(body)))
+}
+
+fn no_content() -> Response {
+    answer(Ok(StatusCode::NO_CONTENT.into_response()))
+}
+
+fn stream_response(encoding: Encoding, body: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Response {
+    let body = body.map(Ok::<_, std::convert::Infallible>);
+    let mut response = warp::reply::stream(body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(encoding.media_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+/// One reader of one stream.
+#[derive(Debug)]
+struct StreamReader {
+    reading: SteerableCursor,
+    encoding: Encoding,
+    keep_alive: Duration,
+    /// Whether its end is told, so that a browser that comes back is let go.
+    reports_satisfied: bool,
+}
+
+/// How far a body is.
+enum BodyStage {
+    Preamble(StreamReader),
+    Events(StreamReader),
+    End,
+}
+
+impl BodyStage {
+    async fn next(self) -> Option<(Bytes, Self)> {
+        match self {
+            Self::Preamble(reader) if matches!(reader.encoding, Encoding::Sse(_)) => {
+                Some((sse::retry_frame(fastrand::u32(RECONNECT_DELAY_MILLIS)).into(), Self::Events(reader)))
+            }
+            Self::Preamble(mut reader) | Self::Events(mut reader) => loop {
+                let Some(item) = reader.reading.next(Instant::now() + reader.keep_alive).await else {
+                    if reader.reading.is_denied() {
+                        return Some((denied(reader.encoding, None).into(), Self::End));
+                    }
+                    let last = reader.reports_satisfied
+                        && !reader.reading.is_paused()
+                        && matches!(reader.encoding, Encoding::Sse(_));
+                    let id = format!("{}{COMPLETED_MARK}", reader.reading.place());
+                    return last.then(|| (sse::position(&id).into(), Self::End));
+                };
+                if let Some(bytes) = reader.bytes(item) {
+                    return Some((bytes, Self::Events(reader)));
+                }
+            },
+            Self::End => None,
+        }
+    }
+}
+
+impl StreamReader {
+    fn bytes(&mut self, item: CursorItem) -> Option<Bytes> {
+        let text = match (item, self.encoding) {
+            (CursorItem::Frames(frames), _) => return Some(frames.bytes),
+            (CursorItem::TimedOut, Encoding::Sse(_)) if self.reading.has_skipped() => {
+                sse::position(&self.reading.place())
+            }
+            (CursorItem::TimedOut, Encoding::Sse(_)) => {
+                return Some(Bytes::from_static(sse::SSE_KEEP_ALIVE.as_bytes()));
+            }
+            (CursorItem::TimedOut, _) => return None,
+            (item, encoding) => encode_notice(&item, encoding, &self.reading.place(), None)?,
+        };
+        Some(text.into())
+    }
+}
+
+/// What the reader of a stream that turned private is told last; `stream` names it if there are others.
+fn denied(encoding: Encoding, stream: Option<&str>) -> String {
+    match encoding {
+        Encoding::Sse(_) => sse::denied(TURNED_PRIVATE_TEXT, stream),
+        Encoding::Ndjson => ndjson::denied(TURNED_PRIVATE_TEXT, stream),
+        Encoding::Text => text::denied(TURNED_PRIVATE_TEXT),
+    }
+}
+
+/// A gap, progress or an open line; `None` where the encoding does not show it.
+fn encode_notice(item: &CursorItem, encoding: Encoding, id: &dyn fmt::Display, stream: Option<&str>) -> Option<String> {
+    match (item, encoding) {
+        (CursorItem::Gap(gap), Encoding::Sse(_)) => Some(sse::gap(gap, id, stream)),
+        (CursorItem::Gap(gap), Encoding::Ndjson) => Some(ndjson::gap(gap, stream)),
+        (CursorItem::Gap(gap), Encoding::Text) => Some(text::gap(gap)),
+        (CursorItem::OpenLine(line), Encoding::Sse(_)) => Some(sse::open(line.as_deref(), stream)),
+        (CursorItem::OpenLine(line), Encoding::Ndjson) => Some(ndjson::open(line.as_deref(), stream)),
+        (CursorItem::Progress(progress), Encoding::Sse(_)) => Some(sse::progress(progress, stream)),
+        (CursorItem::Progress(progress), Encoding::Ndjson) => Some(ndjson::progress(progress, stream)),
+        (CursorItem::OpenLine(_) | CursorItem::Progress(_), Encoding::Text)
+        | (CursorItem::Frames(_) | CursorItem::TimedOut, _) => None,
+    }
+}
+
+/// One reader of several streams.
+struct MultiStreamReader {
+    deliveries: StreamMap<usize, ReaderDeliveries>,
+    /// All places, in the order of the names.
+    places: Vec<(StreamName, Position)>,
+    encoding: Encoding,
+    keep_alive: Duration,
+    said: Option<Instant>,
+    reports_satisfied: bool,
+    /// Frames of which a part was given.
+    pending: Option<PendingFrames>,
+}
+
+/// Frames of one of several streams, and how many of them were given.
+struct PendingFrames {
+    at: usize,
+    frames: EncodedFrames,
+    given: usize,
+    /// The stream's place behind all of them.
+    place: Position,
+}
+
+impl MultiStreamReader {
+    fn new(
+        cursors: Vec<(StreamName, SteerableCursor)>,
+        encoding: Encoding,
+        quiet: Duration,
+        says_satisfied: bool,
+    ) -> Self {
+        let places = cursors.iter().map(|(name, reading)| (name.clone(), reading.place())).collect();
+        let cursors = cursors.into_iter().map(|(_, reading)| reading.told(quiet)).enumerate().collect();
+        Self {
+            deliveries: cursors,
+            places,
+            encoding,
+            keep_alive: quiet,
+            said: None,
+            reports_satisfied: says_satisfied,
+            pending: None,
+        }
+    }
+
+    async fn next(this: Option<Self>) -> Option<(Bytes, Option<Self>)> {
+        let mut this = this?;
+        let sse = matches!(this.encoding, Encoding::Sse(_));
+        if this.said.is_none() && sse {
+            this.said = Some(Instant::now());
+            return Some((sse::retry_frame(fastrand::u32(RECONNECT_DELAY_MILLIS)).into(), Some(this)));
+        }
+        loop {
+            if let Some(piece) = this.piece() {
+                this.said = Some(Instant::now());
+                return Some((piece.into(), Some(this)));
+            }
+            let Some((at, (given, place, skipped))) = this.deliveries.next().await else {
+                let id = format!("{}{COMPLETED_MARK}", ConnectionId(&this.places));
+                return (this.reports_satisfied && sse).then(|| (sse::position(&id).into(), None));
+            };
+            let bytes = match given {
+                ReaderItem::Item(CursorItem::Frames(frames)) if sse => {
+                    this.pending = Some(PendingFrames { at, frames, given: 0, place });
+                    continue;
+                }
+                ReaderItem::Item(item) => this.bytes(at, &item, place, skipped),
+                ReaderItem::Denied => denied(this.encoding, Some(this.places[at].0.as_str())).into_bytes(),
+            };
+            if !bytes.is_empty() {
+                this.said = Some(Instant::now());
+                return Some((bytes.into(), Some(this)));
+            }
+        }
+    }
+
+    fn bytes(&mut self, at: usize, item: &CursorItem, place: Position, skipped: bool) -> Vec<u8> {
+        let sse = matches!(self.encoding, Encoding::Sse(_));
+        match item {
+            CursorItem::Frames(frames) => return frames.bytes.to_vec(),
+            CursorItem::Gap(_) | CursorItem::OpenLine(_) | CursorItem::Progress(_) | CursorItem::TimedOut => {}
+        }
+        self.places[at].1 = place;
+        let text = match item {
+            CursorItem::TimedOut if !sse => String::new(),
+            CursorItem::TimedOut if skipped => sse::position(&ConnectionId(&self.places)),
+            // Each stream's silence ends by itself; one comment serves all.
+            CursorItem::TimedOut if self.said.is_some_and(|said| said.elapsed() < self.keep_alive / 2) => String::new(),
+            CursorItem::TimedOut => sse::SSE_KEEP_ALIVE.to_owned(),
+            item => {
+                let name = self.places[at].0.as_str();
+                encode_notice(item, self.encoding, &ConnectionId(&self.places), Some(name)).unwrap_or_default()
+            }
+        };
+        text.into_bytes()
+    }
+
+    /// The next of the pending frames, each behind this connection's own id, about [`MULTI_STREAM_CHUNK_SIZE`] bytes of them. The ids may be
+    /// longer than the frames, and a connection that is slow to take them is to hold little.
+    fn piece(&mut self) -> Option<Vec<u8>> {
+        let PendingFrames { at, frames, given, place } = self.pending.take()?;
+        let mut begin = given.checked_sub(1).map_or(0, |last| frames.ends[last].0);
+        let mut out = Vec::with_capacity(MULTI_STREAM_CHUNK_SIZE + MAX_CONNECTION_ID_SIZE);
+        for (number, (end, id)) in frames.ends.iter().enumerate().skip(given) {
+            self.places[at].1 = *id;
+            out.extend_from_slice(b"id: ");
+            write!(out, "{}", ConnectionId(&self.places)).expect("a Vec takes all that is written to it");
+            out.push(b'\n');
+            out.extend_from_slice(&frames.bytes[begin..*end]);
+            begin = *end;
+            if out.len() >= MULTI_STREAM_CHUNK_SIZE && number + 1 < frames.ends.len() {
+                self.pending = Some(PendingFrames { at, frames, given: number + 1, place });
+                // The connection holds it until it is taken, with all that was reserved.
+                out.shrink_to_fit();
+                return Some(out);
+            }
+        }
+        self.places[at].1 = place;
+        out.shrink_to_fit();
+        (!out.is_empty()).then_some(out)
+    }
+}
+
+/// The id of a connection: `NAME:ID,NAME:ID`.
+struct ConnectionId<'a>(&'a [(StreamName, Position)]);
+
+impl fmt::Display for ConnectionId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, id)) in self.0.iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            write!(f, "{comma}{name}:{id}")?;
+        }
+        Ok(())
+    }
+}

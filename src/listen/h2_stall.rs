@@ -1,0 +1,120 @@
+//! Whether the answers of an HTTP/2 connection are taken. One that is not has no window (RFC 9113, section 5.2), while the
+//! connection itself writes pings and other answers: no write stalls, and nothing but this ends it.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// The answers of one connection that wait for their reader, each since when. A clone is the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StallDetector(Arc<Mutex<WaitingBodies>>);
+
+#[derive(Debug, Default)]
+struct WaitingBodies {
+    since: BTreeMap<u64, Instant>,
+    last: u64,
+}
+
+impl StallDetector {
+    fn waiting(&self) -> MutexGuard<'_, WaitingBodies> {
+        // Each change is whole, so a panic elsewhere does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches an answer.
+    pub(crate) fn watch<B>(&self, body: B) -> WatchedBody<B> {
+        let mut waiting = self.waiting();
+        waiting.last += 1;
+        let number = waiting.last;
+        waiting.since.insert(number, Instant::now());
+        WatchedBody { body, detector: self.clone(), number }
+    }
+
+    /// Until one of them has waited for `stalled`. May be dropped at any time.
+    pub(super) async fn stalled(&self, stalled: Duration) {
+        loop {
+            let first = self.waiting().since.values().min().copied();
+            match first {
+                Some(since) if since.elapsed() >= stalled => return,
+                Some(since) => sleep_until(since + stalled).await,
+                None => sleep(stalled).await,
+            }
+        }
+    }
+}
+
+/// The body of an answer. It waits for its reader from when it was made, or gave something, until more is asked for.
+#[derive(Debug)]
+pub(super) struct WatchedBody<B> {
+    body: B,
+    detector: StallDetector,
+    number: u64,
+}
+
+impl<B: Body + Unpin> Body for WatchedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let mut waiting = self.detector.waiting();
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            waiting.since.insert(self.number, Instant::now());
+        } else {
+            waiting.since.remove(&self.number);
+        }
+        drop(waiting);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for WatchedBody<B> {
+    fn drop(&mut self) {
+        self.detector.waiting().since.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_its_reader_is_stuck_and_what_has_nothing_to_give_is_not() {
+        let minute = Duration::from_mins(1);
+        let flow = StallDetector::default();
+        let stuck = async |limit| timeout(limit, flow.stalled(minute)).await.is_ok();
+        assert!(!stuck(minute * 9).await, "nobody waits");
+        let (give, given) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(8);
+        let given = futures_util::stream::unfold(given, async |mut given| Some((given.recv().await?, given)));
+        let mut body = flow.watch(StreamBody::new(Box::pin(given)));
+        assert!(stuck(Duration::from_secs(61)).await, "it is never asked for anything");
+        assert!(timeout(minute, body.frame()).await.is_err(), "there is nothing");
+        assert!(!stuck(minute * 9).await, "its reader waits, not it");
+        give.send(Ok(Frame::data(Bytes::from_static(b"one")))).await.unwrap();
+        body.frame().await.unwrap().unwrap();
+        assert!(!stuck(Duration::from_secs(59)).await);
+        assert!(stuck(Duration::from_secs(2)).await, "it gave something, and is asked for no more");
+        drop(body);
+        assert!(!stuck(minute * 9).await);
+    }
+}

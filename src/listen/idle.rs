@@ -1,0 +1,291 @@
+//! How long a connection is kept without a request, and how it is brought to its end: with the answers that are under way.
+//!
+//! HTTP/1 and HTTP/2 alike. hyper's own clock counts the wait for a request as part of its head; to browsers that reuse
+//! connections that is too short, and for heads that trickle it would be too long.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::ConnectionError;
+
+/// What a connection is at; shared by what reads it, what answers, and what watches over it.
+#[derive(Debug)]
+pub(super) struct ConnectionActivity {
+    state: Mutex<ActivityState>,
+    /// Wakes who watches: the answers of HTTP/2 end in tasks of their own.
+    watcher: AtomicWaker,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ActivityState {
+    /// A head is to come, or comes, since then.
+    ReadingHead(Instant),
+    /// So many requests are being answered.
+    Answering(usize),
+    /// Nothing is asked, since then.
+    Idle(Instant),
+}
+
+impl ConnectionActivity {
+    /// A connection that has just begun: who connects has something to ask.
+    pub(super) fn new(now: Instant) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(ActivityState::ReadingHead(now)), watcher: AtomicWaker::new() })
+    }
+
+    fn change(&self, to: impl FnOnce(ActivityState) -> ActivityState) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = to(*state);
+    }
+
+    /// Something came: if nothing was asked, the head of a request begins. What comes while answers go on is not looked at.
+    pub(super) fn heard(&self, now: Instant) {
+        self.change(|state| if let ActivityState::Idle(_) = state { ActivityState::ReadingHead(now) } else { state });
+    }
+
+    /// A request has come, and is being answered until what this gives is dropped.
+    pub(super) fn begin_response(self: &Arc<Self>) -> ResponseGuard {
+        self.change(|state| match state {
+            ActivityState::Answering(count) => ActivityState::Answering(count + 1),
+            ActivityState::ReadingHead(_) | ActivityState::Idle(_) => ActivityState::Answering(1),
+        });
+        ResponseGuard(self.clone())
+    }
+
+    fn state(&self) -> ActivityState {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct ResponseGuard(Arc<ConnectionActivity>);
+
+impl Drop for ResponseGuard {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.0.change(|state| match state {
+            ActivityState::Answering(0 | 1) => ActivityState::Idle(now),
+            ActivityState::Answering(count) => ActivityState::Answering(count - 1),
+            other @ (ActivityState::ReadingHead(_) | ActivityState::Idle(_)) => other,
+        });
+        self.0.watcher.wake();
+    }
+}
+
+/// The body of an answer, under way until it is dropped.
+#[derive(Debug)]
+pub(super) struct GuardedBody<B> {
+    pub(super) body: B,
+    pub(super) _guard: ResponseGuard,
+}
+
+impl<B: Body + Unpin> Body for GuardedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How long what may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ConnectionTimeouts {
+    /// For a head to come.
+    pub(super) head: Duration,
+    /// Without a request.
+    pub(super) idle: Duration,
+    /// When the connection has lived its time; `None` for never.
+    pub(super) until: Option<Instant>,
+    /// How long it may take to leave once its time is over.
+    pub(super) close_timeout: Duration,
+}
+
+/// Runs a connection to its end. Asked to by `finish`, once nothing was asked for too long, or once its time is over, it ends
+/// with the answers that are under way, and `ask` begins that.
+pub(crate) async fn keep<C, E>(
+    mut connection: Pin<&mut C>,
+    pulse: &ConnectionActivity,
+    patience: ConnectionTimeouts,
+    finish: &CancellationToken,
+    ask: fn(Pin<&mut C>),
+) -> Result<(), ConnectionError>
+where
+    C: Future<Output = Result<(), E>>,
+    E: Into<ConnectionError>,
+{
+    let mut finished = pin!(finish.cancelled());
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    let mut leaving = CloseState::Open;
+    poll_fn(|cx| {
+        pulse.watcher.register(cx.waker());
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended.map_err(Into::into));
+            }
+            if leaving != CloseState::DaemonStopping && finished.as_mut().poll(cx).is_ready() {
+                leaving = CloseState::DaemonStopping;
+                timer = None;
+                ask(connection.as_mut());
+                continue;
+            }
+            let state = pulse.state();
+            let Some(until) = leaving.until(state, patience) else {
+                timer = None;
+                return Poll::Pending;
+            };
+            let timer = match &mut timer {
+                Some(timer) if timer.deadline() == until => timer,
+                other => other.insert(Box::pin(sleep_until(until))),
+            };
+            ready!(timer.as_mut().poll(cx));
+            match (leaving, state) {
+                (CloseState::ClosingBy(_), _) => return Poll::Ready(Err("it took too long to end".into())),
+                // Nobody would read an answer to half a request.
+                (CloseState::Open | CloseState::DaemonStopping, ActivityState::ReadingHead(since))
+                    if until == since + patience.head =>
+                {
+                    return Poll::Ready(Err("the head of a request took too long".into()));
+                }
+                (
+                    CloseState::Open | CloseState::DaemonStopping,
+                    ActivityState::ReadingHead(_) | ActivityState::Answering(_) | ActivityState::Idle(_),
+                ) => {
+                    leaving = CloseState::ClosingBy(Instant::now() + patience.close_timeout);
+                    ask(connection.as_mut());
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// Whether a connection is about to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CloseState {
+    Open,
+    /// It has to be gone by then.
+    ClosingBy(Instant),
+    /// The daemon stops, which has a clock of its own.
+    DaemonStopping,
+}
+
+impl CloseState {
+    /// When something must happen, if nothing else does before.
+    fn until(self, state: ActivityState, patience: ConnectionTimeouts) -> Option<Instant> {
+        let by_state = match state {
+            ActivityState::ReadingHead(since) => Some(since + patience.head),
+            ActivityState::Idle(since) => Some(since + patience.idle),
+            ActivityState::Answering(_) => None,
+        };
+        match self {
+            Self::Open => by_state.into_iter().chain(patience.until).min(),
+            Self::ClosingBy(by) => Some(by),
+            Self::DaemonStopping => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEST_TIMEOUTS: ConnectionTimeouts = ConnectionTimeouts {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(75),
+        until: None,
+        close_timeout: Duration::from_mins(1),
+    };
+
+    /// A connection that ends when it is asked to, or stays.
+    struct FakeConnection {
+        asked: bool,
+        stays: bool,
+    }
+
+    impl Future for FakeConnection {
+        type Output = Result<(), ConnectionError>;
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+            if self.asked && !self.stays { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+    }
+
+    /// Keeps a connection to its end, and gives back after how many seconds that was, and how.
+    async fn kept(
+        pulse: Arc<ConnectionActivity>,
+        patience: ConnectionTimeouts,
+        stays: bool,
+        finish: CancellationToken,
+    ) -> (u64, Option<String>) {
+        let (start, mut fake) = (Instant::now(), FakeConnection { asked: false, stays });
+        let ended = keep(Pin::new(&mut fake), &pulse, patience, &finish, |mut fake| fake.asked = true).await;
+        (start.elapsed().as_secs(), ended.err().map(|error| error.to_string()))
+    }
+
+    fn after(seconds: u64) -> tokio::time::Sleep {
+        tokio::time::sleep(Duration::from_secs(seconds))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_is_waited_for_and_so_is_the_next() {
+        let late = Some("the head of a request took too long".to_owned());
+        let pulse = ConnectionActivity::new(Instant::now());
+        assert_eq!(kept(pulse, TEST_TIMEOUTS, false, CancellationToken::new()).await, (10, late.clone()));
+        let pulse = ConnectionActivity::new(Instant::now());
+        drop(pulse.begin_response());
+        assert_eq!(kept(pulse, TEST_TIMEOUTS, false, CancellationToken::new()).await, (75, None));
+        // An answer that takes its time, another, then a half head.
+        let pulse = ConnectionActivity::new(Instant::now());
+        let asks = {
+            let pulse = pulse.clone();
+            tokio::spawn(async move {
+                let (first, second) = (pulse.begin_response(), pulse.begin_response());
+                after(1000).await;
+                pulse.heard(Instant::now());
+                drop(first);
+                after(1000).await;
+                drop(second);
+                after(70).await;
+                pulse.heard(Instant::now());
+            })
+        };
+        tokio::task::yield_now().await;
+        let ended = kept(pulse, TEST_TIMEOUTS, false, CancellationToken::new()).await;
+        assert_eq!(ended, (2080, late), "answers have their time, and a head has its own");
+        asks.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_when_its_time_is_over_and_may_not_stay() {
+        let until = Some(Instant::now() + Duration::from_secs(5));
+        let patience = ConnectionTimeouts { until, ..TEST_TIMEOUTS };
+        let pulse = ConnectionActivity::new(Instant::now());
+        let _answering = pulse.begin_response();
+        assert_eq!(kept(pulse.clone(), patience, false, CancellationToken::new()).await, (5, None));
+        let ended = kept(pulse.clone(), patience, true, CancellationToken::new()).await;
+        assert_eq!(ended, (60, Some("it took too long to end".to_owned())));
+        // Of a daemon that stops, others bound the wait.
+        let finish = CancellationToken::new();
+        finish.cancel();
+        let staying = kept(pulse.clone(), TEST_TIMEOUTS, true, finish.clone());
+        assert!(tokio::time::timeout(Duration::from_hours(24), staying).await.is_err());
+        assert_eq!(kept(pulse, TEST_TIMEOUTS, false, finish).await, (0, None));
+    }
+}

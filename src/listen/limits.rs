@@ -1,0 +1,90 @@
+//! How many connections there may be, in all and from one address.
+
+use std::net::IpAddr;
+
+use crate::config::Limits;
+
+use super::quota::{Quota, QuotaLimits, QuotaShare};
+
+/// Most connections beyond the limit that are still told so, rather than closed without a word; never more than are served.
+const MAX_REFUSED_CONNECTIONS: usize = 64;
+
+/// Connections that the owner may have beyond the limit, so that whoever can mend things gets in when all else is taken.
+const OWNER_RESERVE: usize = 16;
+
+/// The seats.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionLimiter {
+    taken: Quota<IpAddr>,
+    refused: Quota<()>,
+}
+
+/// For whom a seat is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ConnectionClass {
+    /// Root or the daemon's own user on the Unix socket.
+    Owner,
+    /// Somebody of this machine, or a trusted proxy: not counted by address.
+    Local,
+    /// Another machine.
+    Address(IpAddr),
+}
+
+/// A seat; free again when it is dropped.
+#[derive(Debug)]
+pub(super) enum ConnectionPermit {
+    /// To be served.
+    Served(#[expect(dead_code, reason = "held for its drop")] QuotaShare<IpAddr>),
+    /// To be told that there is no seat.
+    OverLimit(#[expect(dead_code, reason = "held for its drop")] QuotaShare<()>),
+}
+
+impl ConnectionLimiter {
+    /// A seat for a connection; `None` if there is not even one to refuse it from.
+    pub(crate) fn take(&self, sitter: ConnectionClass, limits: &Limits) -> Option<ConnectionPermit> {
+        let (address, extra) = match sitter {
+            ConnectionClass::Owner => (None, OWNER_RESERVE),
+            ConnectionClass::Local => (None, 0),
+            ConnectionClass::Address(address) => (Some(address), 0),
+        };
+        let bounds = QuotaLimits { each: limits.per_address, all: limits.connections.saturating_add(extra) };
+        if let Ok(share) = self.taken.take(address.as_ref(), 1, bounds) {
+            return Some(ConnectionPermit::Served(share));
+        }
+        let refused =
+            self.refused.take(None, 1, QuotaLimits { each: 0, all: MAX_REFUSED_CONNECTIONS.min(limits.connections) });
+        refused.ok().map(ConnectionPermit::OverLimit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seats_are_limited_in_all_and_by_address_and_come_back() {
+        let (seats, limits) =
+            (ConnectionLimiter::default(), Limits { connections: 3, per_address: 2, ..Limits::default() });
+        let take = |sitter| seats.take(sitter, &limits);
+        let address = |last| ConnectionClass::Address(IpAddr::from([10, 0, 0, last]));
+        let served = |seat: &Option<ConnectionPermit>| matches!(seat, Some(ConnectionPermit::Served { .. }));
+        let first = take(address(1));
+        let second = take(address(1));
+        assert!(served(&first) && served(&second));
+        assert!(!served(&take(address(1))), "a third of one address");
+        let third = take(ConnectionClass::Local);
+        assert!(served(&third), "not counted by address");
+        assert!(!served(&take(address(2))), "a fourth in all");
+        let more = Limits { connections: 4, ..limits.clone() };
+        assert!(served(&seats.take(address(2), &more)), "once there may be more");
+        let owner: Vec<_> = (0..OWNER_RESERVE).map(|_| take(ConnectionClass::Owner)).collect();
+        assert!(owner.iter().all(served), "the owner gets in");
+        assert!(!served(&take(ConnectionClass::Owner)), "but not for ever");
+        drop((owner, first));
+        assert!(served(&take(address(2))));
+        let told: Vec<_> = (0..MAX_REFUSED_CONNECTIONS + 9)
+            .filter_map(|_| take(address(1)).filter(|s| matches!(s, ConnectionPermit::OverLimit(_))))
+            .collect();
+        assert!(told.len() <= MAX_REFUSED_CONNECTIONS);
+    }
+}

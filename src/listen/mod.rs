@@ -1,0 +1,327 @@
+//! Sockets: accept, give a seat, serve with timers, drain. Routing is warp's; the loop, the limits and the clock are ours.
+
+mod gateway;
+mod open_file_limit;
+mod io;
+mod idle;
+mod protocol;
+mod limits;
+mod tls;
+mod h2_stall;
+pub(crate) mod quota;
+
+use std::future::Future;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, warn};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::access::{AllowedHosts, Peer, TrustedProxies, WebOrigins};
+use crate::config::{Limits, ListenAddress};
+
+pub(crate) use gateway::RouteService;
+pub(crate) use open_file_limit::within_descriptors;
+pub(crate) use tls::{TlsError, TlsServer};
+
+use super::http::ResponseCounter;
+pub(crate) use crate::http::guard::forwarded::UntrustedLog;
+use io::set_tcp_options;
+use limits::{ConnectionClass, ConnectionLimiter, ConnectionPermit};
+use protocol::connection;
+
+/// What somebody is told who speaks HTTP where TLS is spoken.
+const PLAIN_HTTP_REFUSAL: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 34\r\nConnection: close\r\n\r\n\
+    this address speaks TLS: https://\n";
+
+/// After a failure to accept (no descriptors left), how long until the next try.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often such failures are logged at most.
+const ACCEPT_LOG_INTERVAL: Duration = Duration::from_mins(1);
+
+/// A socket that is open, and where.
+#[derive(Debug)]
+pub(crate) enum ListeningSocket {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener, PathBuf),
+    /// One that systemd made, and keeps.
+    InheritedUnix(UnixListener, PathBuf),
+}
+
+/// Why we cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenError {
+    #[error("{0} is in use by another program; stop it, or give another address with --listen or `listen:`")]
+    InUse(ListenAddress),
+    #[error("cannot listen on {listen}")]
+    Bind { listen: ListenAddress, source: std::io::Error },
+    #[error("{0:?} exists and is not a socket; remove it or name another path")]
+    NotASocket(PathBuf),
+}
+
+impl ListeningSocket {
+    /// Opens the socket. A Unix socket that nobody serves any more is replaced; ours is for owner and group (0660).
+    pub(crate) async fn open(listen: &ListenAddress) -> Result<Self, ListenError> {
+        let failed = |source: std::io::Error| match source.kind() {
+            ErrorKind::AddrInUse => ListenError::InUse(listen.clone()),
+            _ => ListenError::Bind { listen: listen.clone(), source },
+        };
+        match listen {
+            ListenAddress::Tcp(address) => {
+                let listener = TcpListener::bind(address).await.map_err(failed)?;
+                let bound = listener.local_addr().map_err(failed)?;
+                Ok(Self::Tcp(listener, bound))
+            }
+            ListenAddress::Unix(path) => {
+                remove_stale_socket(path, listen).await?;
+                let listener = UnixListener::bind(path).map_err(failed)?;
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+                Ok(Self::Unix(listener, path.clone()))
+            }
+        }
+    }
+
+    /// One that systemd made.
+    pub(crate) fn inherited_tcp(listener: std::net::TcpListener) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let bound = listener.local_addr()?;
+        Ok(Self::Tcp(TcpListener::from_std(listener)?, bound))
+    }
+
+    /// The same as a Unix socket; its file is not ours to remove.
+    pub(crate) fn inherited_unix(listener: std::os::unix::net::UnixListener) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
+        Ok(Self::InheritedUnix(UnixListener::from_std(listener)?, path))
+    }
+
+    /// Where it listens, as it is written in a configuration.
+    pub(crate) fn place(&self) -> ListenAddress {
+        match self {
+            Self::Tcp(_, address) => ListenAddress::Tcp(*address),
+            Self::Unix(_, path) | Self::InheritedUnix(_, path) => ListenAddress::Unix(path.clone()),
+        }
+    }
+
+    /// Where to find it; over TCP it is `secure` with TLS.
+    pub(crate) fn address(&self, secure: bool) -> String {
+        match self {
+            Self::Tcp(_, address) if secure => format!("https://{address}"),
+            Self::Tcp(_, address) => format!("http://{address}"),
+            Self::Unix(_, path) | Self::InheritedUnix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+impl Drop for ListeningSocket {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            debug!(path:% = path.display(), error:% = error; "cannot remove our socket");
+        }
+    }
+}
+
+/// Removes a socket that nobody serves.
+async fn remove_stale_socket(path: &Path, listen: &ListenAddress) -> Result<(), ListenError> {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(ListenError::NotASocket(path.to_owned()));
+    }
+    if tokio::net::UnixStream::connect(path).await.is_ok() {
+        return Err(ListenError::InUse(listen.clone()));
+    }
+    std::fs::remove_file(path).map_err(|source| ListenError::Bind { listen: listen.clone(), source })
+}
+
+/// What all connections share.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerContext {
+    /// What answers.
+    pub(crate) service: RouteService,
+    pub(crate) hosts: AllowedHosts,
+    /// Whose pages may read.
+    pub(crate) origins: Arc<WebOrigins>,
+    /// Bounds, as they are now: a connection has those of when it began.
+    pub(crate) limits: watch::Receiver<Arc<Limits>>,
+    /// The proxies that are believed about their clients.
+    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) untrusted_log: Arc<UntrustedLog>,
+    /// Without the slash at its end.
+    pub(crate) base_path: String,
+    /// What connections from other machines must speak, if anything.
+    pub(crate) tls: Option<TlsServer>,
+    /// How requests were answered.
+    pub(crate) response_counter: ResponseCounter,
+    /// Where connections run.
+    pub(crate) connection_tasks: TaskTracker,
+    /// Asks connections to finish what they are at.
+    pub(crate) finish: CancellationToken,
+}
+
+/// Accepts on all sockets until `stop`; connections run on as tasks.
+pub(crate) fn serve(sockets: Vec<ListeningSocket>, rules: ServerContext, stop: &CancellationToken) {
+    let seats = Arc::new(ConnectionLimiter::default());
+    let rules = Arc::new(rules);
+    for socket in sockets {
+        let loop_ = accept_loop(socket, rules.clone(), seats.clone());
+        let stop = stop.clone();
+        rules.connection_tasks.spawn(async move { stop.run_until_cancelled(loop_).await });
+    }
+}
+
+async fn accept_loop(socket: ListeningSocket, rules: Arc<ServerContext>, seats: Arc<ConnectionLimiter>) {
+    let mut logged = None;
+    loop {
+        let accepted = match &socket {
+            ListeningSocket::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
+                set_tcp_options(&stream);
+                spawn_connection(Peer::tcp(peer), &rules, &seats, async |guest, rules| {
+                    serve_tcp(stream, guest, &rules).await
+                });
+            }),
+            ListeningSocket::Unix(listener, _) | ListeningSocket::InheritedUnix(listener, _) => {
+                listener.accept().await.and_then(|(stream, _)| {
+                    let user = stream.peer_cred()?;
+                    let pid = user.pid().and_then(|pid| u32::try_from(pid).ok());
+                    spawn_connection(Peer::Unix { uid: user.uid(), pid }, &rules, &seats, async |guest, rules| {
+                        connection(Box::new(stream), guest, &rules).await
+                    });
+                    Ok(())
+                })
+            }
+        };
+        if let Err(error) = accepted {
+            // While there are no descriptors left, each try fails.
+            if logged.is_none_or(|last: Instant| last.elapsed() >= ACCEPT_LOG_INTERVAL) {
+                logged = Some(Instant::now());
+                warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a connection: {error}");
+            }
+            tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
+        }
+    }
+}
+
+/// Whose seat a connection takes.
+fn connection_class(peer: Peer, trusted: &TrustedProxies) -> ConnectionClass {
+    match peer {
+        _ if trusted.is_proxy(peer) => ConnectionClass::Local,
+        Peer::Tcp(address) if !address.ip().is_loopback() => ConnectionClass::Address(address.ip()),
+        Peer::Unix { uid, .. } if uid == 0 || uid == rustix::process::geteuid().as_raw() => ConnectionClass::Owner,
+        Peer::Tcp(_) | Peer::Unix { .. } | Peer::Proxied(_) => ConnectionClass::Local,
+    }
+}
+
+/// Who sent a request. As long as a copy is held, so is the connection's seat.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionInfo {
+    pub(crate) peer: Peer,
+    /// Whether nobody on the way can read along.
+    pub(super) is_secure: bool,
+    /// The bounds of its connection.
+    pub(super) limits: Arc<Limits>,
+    /// When its connection has lived its time; `None` for never.
+    pub(super) until: Option<Instant>,
+    permit: Arc<ConnectionPermit>,
+    tasks: TaskTracker,
+}
+
+impl ConnectionInfo {
+    /// Goes on with `work` when the request is answered; the seat stays taken, and the daemon waits for it when it stops.
+    pub(super) fn spawn_after_response(self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.clone().spawn(async move {
+            work.await;
+            drop(self);
+        });
+    }
+}
+
+/// Gives a connection its seat, and serves it as a task.
+fn spawn_connection<S>(
+    peer: Peer,
+    rules: &Arc<ServerContext>,
+    seats: &Arc<ConnectionLimiter>,
+    serve: impl FnOnce(ConnectionInfo, Arc<ServerContext>) -> S,
+) where
+    S: Future<Output = Result<(), ConnectionError>> + Send + 'static,
+{
+    // Without even a seat to refuse from, the connection is closed.
+    let limits = rules.limits.borrow().clone();
+    let Some(seat) = seats.take(connection_class(peer, &rules.trusted_proxies), &limits) else { return };
+    let until = limits.lifetime.map(|lifetime| Instant::now() + jittered(lifetime));
+    let guest = ConnectionInfo {
+        peer,
+        is_secure: false,
+        limits,
+        until,
+        permit: Arc::new(seat),
+        tasks: rules.connection_tasks.clone(),
+    };
+    let served = serve(guest, rules.clone());
+    rules.connection_tasks.spawn(async move {
+        if let Err(error) = served.await {
+            debug!(error:% = error; "a connection failed");
+        }
+    });
+}
+
+/// A lifetime, of which up to a tenth is left away: those who came together are not to come back together.
+fn jittered(lifetime: Duration) -> Duration {
+    lifetime.mul_f64(1.0 - fastrand::f64() / 10.0)
+}
+
+type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serves a connection over TCP: where there is TLS it is spoken, but by this machine with itself.
+async fn serve_tcp(
+    stream: TcpStream,
+    mut guest: ConnectionInfo,
+    rules: &Arc<ServerContext>,
+) -> Result<(), ConnectionError> {
+    let Some(tls) = &rules.tls else { return connection(Box::new(stream), guest, rules).await };
+    let shake = async {
+        if TlsServer::is_spoken(&stream).await? {
+            return tls.accept(stream).await.map(Ok);
+        }
+        Ok(Err(stream))
+    };
+    let shaken = rules.finish.run_until_cancelled(tokio::time::timeout(guest.limits.head, shake)).await;
+    match shaken.ok_or("the daemon stops")??? {
+        Ok(stream) => {
+            guest.is_secure = true;
+            connection(Box::new(stream), guest, rules).await
+        }
+        Err(stream) if matches!(guest.peer, Peer::Tcp(peer) if tls::is_same_host(peer.ip())) => {
+            connection(Box::new(stream), guest, rules).await
+        }
+        Err(mut stream) => {
+            stream.write_all(PLAIN_HTTP_REFUSAL).await?;
+            Ok(stream.shutdown().await?)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_are_spread_over_their_last_tenth() {
+        let lifetime = Duration::from_secs(1000);
+        let all: Vec<_> = (0..1000).map(|_| jittered(lifetime).as_secs()).collect();
+        assert!(all.iter().all(|seconds| (900..=1000).contains(seconds)), "{all:?}");
+        assert!(all.iter().any(|seconds| *seconds < 930) && all.iter().any(|seconds| *seconds > 970), "{all:?}");
+    }
+}

@@ -1,0 +1,37 @@
+//! Reading backwards: finds the last lines that pass a filter.
+
+use crate::event::EventKind;
+
+use super::filter::Filter;
+use super::segment::Segment;
+
+/// A search for the last lines that pass a filter, from the newest back.
+#[derive(Debug)]
+pub(crate) struct BackwardSearch {
+    /// How many are still sought; at least one.
+    left: u64,
+    filter: Filter,
+    /// How many lines were held against the filter.
+    pub(crate) filter_checks: u64,
+}
+
+impl BackwardSearch {
+    pub(crate) fn new(lines: u64, filter: Filter) -> Self {
+        Self { left: lines, filter, filter_checks: 0 }
+    }
+
+    /// The place of the last line that is sought, if it is in `segment` and before `bound`. It comes before all that was
+    /// looked at.
+    pub(crate) fn find_in(&mut self, segment: &Segment, bound: u64) -> Option<u64> {
+        for at in (0..segment.len()).rev().filter(|&at| segment.seq() + (at as u64) < bound) {
+            let event = segment.event(at);
+            if event.kind == EventKind::Line && self.filter.matches_event(&event, &mut self.filter_checks) {
+                self.left -= 1;
+                if self.left == 0 {
+                    return Some(segment.seq() + at as u64);
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,21 @@
+//! An immutable run of events, and what every layer above asks of one: its numbers, its state changes, which of its events a
+//! filter passes.
+//!
+//! The files, in reading order: [`segment`](self) builds and reads a segment, `numbering` maps ids to sequence numbers, `filter`
+//! chooses events.
+
+#[expect(clippy::module_inception, reason = "the file is named after its type")]
+mod segment;
+pub(crate) mod numbering;
+mod filter;
+mod slice;
+mod status_change;
+mod backwards;
+
+pub(crate) use backwards::BackwardSearch;
+pub use filter::{BadFilter, Filter};
+pub(crate) use numbering::Numbering;
+pub use segment::{Batch, Checkpoints};
+pub(crate) use segment::{IndexEntry, NO_ORIGIN, OpenLineChange, PRIVATE_CHECKPOINT_KEY, Segment};
+pub(crate) use slice::Slice;
+pub(crate) use status_change::StatusChange;

@@ -1,0 +1,395 @@
+//! The files beside one: under which name a rotated file stands now, and which came between it and the newest.
+//!
+//! A directory is listed name by name while others rename in it, so that a listing may lack a file that was there all the
+//! time. It says whether it was [settled](Siblings::settled_stamp); who must not miss anything asks again until it was.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::ops::Bound;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, Dir, FileType, StatxFlags};
+use tokio::time::Instant;
+
+use crate::source::file::fingerprint::{Identity, statx_nanos, unix_nanos};
+use crate::source::file::open_file::FileOpener;
+
+/// What directories hold, each as it was at one moment of a stream's turn: 2,000 files that rotate at once need one look.
+#[derive(Debug, Default)]
+pub(crate) struct DirectoryIndex {
+    opener: FileOpener,
+    directories: HashMap<PathBuf, DirectoryListing>,
+    /// How often a large one was listed again in this turn.
+    again: u32,
+}
+
+/// So often at most is a large directory listed again in one turn; who needs it once more waits for the next.
+const MAX_RELISTS_PER_PASS: u32 = 4;
+
+/// With more names than this a directory is large.
+const LARGE_DIRECTORY_NAMES: usize = 512;
+
+/// The clock of a file system stands still for so long, in nanoseconds.
+pub(crate) const FILE_CLOCK_TICK_NANOS: u64 = 10_000_000;
+
+/// Who is not found for so long is taken to be gone, though the directory was never calm.
+const MAX_SEARCH_TIME: Duration = Duration::from_millis(50);
+
+/// Most names in one directory that are looked through.
+const MAX_DIRECTORY_NAMES: usize = 200_000;
+
+#[derive(Debug)]
+struct DirectoryListing {
+    began: Instant,
+    /// When the directory was changed last, in nanoseconds since the Unix epoch, if nothing was while it was listed.
+    stamp: Option<u64>,
+    names: BTreeMap<OsString, u64>,
+    inodes: HashMap<u64, OsString>,
+}
+
+impl DirectoryListing {
+    /// What cannot be listed is empty.
+    fn of(directory: &Path, opener: &FileOpener) -> Self {
+        let began = Instant::now();
+        let before = stamp(directory);
+        let (mut names, mut inodes) = (BTreeMap::new(), HashMap::new());
+        let entries = opener.directory(directory).and_then(|opened| Ok(Dir::new(opened)?));
+        for entry in entries.into_iter().flatten().flatten().take(MAX_DIRECTORY_NAMES) {
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                inodes.insert(entry.ino(), name.to_owned());
+                names.insert(name.to_owned(), entry.ino());
+            }
+        }
+        let stamp = before.filter(|before| stamp(directory) == Some(*before));
+        Self { began, stamp, names, inodes }
+    }
+}
+
+/// When a directory was changed last, if that is so long ago that the next change would show.
+pub(crate) fn stamp(directory: &Path) -> Option<u64> {
+    let changed = unix_nanos(fs::metadata(directory).ok()?.modified().ok()?);
+    (unix_nanos(SystemTime::now()) > changed + FILE_CLOCK_TICK_NANOS).then_some(changed)
+}
+
+/// A file that a rotation left beside another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sibling {
+    /// When it was made, or last written to where that is not known; in nanoseconds since the Unix epoch.
+    pub(crate) age: u64,
+    /// Where its name ends with a number, that.
+    number: Option<u64>,
+    pub(crate) path: PathBuf,
+    pub(crate) identity: Identity,
+    /// When it was last written to.
+    pub(super) written: u64,
+    pub(crate) size: u64,
+}
+
+impl Sibling {
+    /// The file of this name in a directory; `None` if it is none, or gone.
+    fn of(directory: &OwnedFd, name: &OsStr, path: PathBuf) -> Option<Self> {
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        let stat = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
+        let is_file = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
+        let (identity, written) = (Identity::from(&stat), statx_nanos(&stat.stx_mtime));
+        let age = if identity.born == 0 { written } else { identity.born };
+        is_file.then(|| Self { age, number: count(name), path, identity, written, size: stat.stx_size })
+    }
+}
+
+#[cfg(test)]
+impl Sibling {
+    pub(super) fn test(age: u64, identity: Identity, path: PathBuf) -> Self {
+        Self { age, number: None, path, identity, written: age, size: 0 }
+    }
+}
+
+/// All that rotations left beside a path; the oldest first, as far as the system knows. See [`order`](Self::order).
+#[derive(Debug, Default)]
+pub(crate) struct Siblings {
+    pub(crate) row: Vec<Sibling>,
+    /// The directory's [`stamp`], if none can have been missed.
+    pub(crate) settled_stamp: Option<u64>,
+    /// Whether of two numbers the higher is of the newer file; `None` where nothing tells.
+    counts_up: Option<bool>,
+}
+
+impl Siblings {
+    fn new(mut row: Vec<Sibling>, calm: Option<u64>) -> Self {
+        row.sort_by(|one, other| (one.age, &one.path).cmp(&(other.age, &other.path)));
+        row.dedup_by_key(|sibling| sibling.identity);
+        let apart = row.windows(2).filter(|pair| pair[0].age < pair[1].age);
+        let (mut up, mut down) = (0, 0);
+        for (older, newer) in apart.filter_map(|pair| pair[0].number.zip(pair[1].number)) {
+            up += u32::from(older < newer);
+            down += u32::from(older > newer);
+        }
+        let counts_up = (up != down).then_some(up > down);
+        Self { row, settled_stamp: calm, counts_up }
+    }
+
+    /// Sets in order what was made within one tick of the file system's clock: the numbers decide. What they mean is known of
+    /// others, or from `before`, or taken to be as usual: a higher one is older. Of dates a later one is newer. Gives back what
+    /// is known now.
+    pub(crate) fn order(&mut self, before: Option<bool>) -> Option<bool> {
+        self.counts_up = self.counts_up.or(before);
+        let in_order = |sibling: &Sibling| {
+            let number = sibling.number.map(i128::from);
+            let number = number.map(|number| if self.counts_up == Some(true) { number } else { -number });
+            let written = number.filter(|_| self.counts_up.is_none()).map(|_| sibling.written);
+            (sibling.age, written, number)
+        };
+        self.row.sort_by_key(in_order);
+        self.counts_up
+    }
+
+    /// Where in the row a file stands.
+    pub(crate) fn position(&self, identity: Identity) -> Option<usize> {
+        self.row.iter().position(|sibling| sibling.identity == identity)
+    }
+
+    /// Whether `sibling`, which is not older than `old`, was at the path after it. A copy of `old` was made after it too, and
+    /// was not: either its name says that it is older, or `old` was written to after the copy was made.
+    pub(crate) fn follows(&self, sibling: &Sibling, old: &Sibling) -> bool {
+        let by_name = match (sibling.number, old.number) {
+            (Some(number), Some(old)) if self.counts_up == Some(true) => number > old,
+            (Some(number), Some(old)) => number < old,
+            (None, None) => sibling.path > old.path,
+            _ => false,
+        };
+        by_name || sibling.age >= old.written
+    }
+}
+
+/// Where a file stands that was sought.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SearchResult {
+    Found(PathBuf),
+    Gone,
+    /// Names are changing: it is to be sought again in the next turn.
+    Unclear,
+}
+
+impl DirectoryIndex {
+    pub(crate) fn new(opener: FileOpener) -> Self {
+        Self { opener, ..Self::default() }
+    }
+
+    /// A new turn begins: all may have changed.
+    pub(crate) fn clear(&mut self) {
+        self.directories.clear();
+        self.again = 0;
+    }
+
+    /// Under which name the file stands beside `path`; it is sought since that time.
+    pub(crate) fn find(&mut self, path: &Path, identity: Identity, since: Instant) -> SearchResult {
+        let Some(directory) = path.parent() else { return SearchResult::Gone };
+        let mut fresh = None;
+        loop {
+            let Some(listing) = self.listing(directory, fresh) else { return SearchResult::Unclear };
+            if let Some(name) = listing.inodes.get(&identity.inode) {
+                let found = directory.join(name);
+                if fs::symlink_metadata(&found).is_ok_and(|metadata| Identity::from(&metadata) == identity) {
+                    return SearchResult::Found(found);
+                }
+            } else if listing.stamp.is_some() && stamp(directory) == listing.stamp {
+                return SearchResult::Gone;
+            }
+            if fresh.is_some() {
+                return if since.elapsed() > MAX_SEARCH_TIME { SearchResult::Gone } else { SearchResult::Unclear };
+            }
+            fresh = Some(Instant::now());
+        }
+    }
+
+    /// The names beside `path` that a rotation gives, with their files, as they were after `since`; `None` if that cannot be
+    /// said in this turn.
+    pub(crate) fn rotated(&mut self, path: &Path, since: Option<Instant>) -> Option<Siblings> {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Some(Siblings::default()) };
+        let stem = Path::new(name).file_stem().unwrap_or(name);
+        let listing = self.listing(directory, since)?;
+        let from = (Bound::Excluded(stem), Bound::Unbounded);
+        let named = listing.names.range::<OsStr, _>(from).map(|(other, _)| other);
+        let named = named.take_while(|other| other.as_bytes().starts_with(stem.as_bytes()));
+        let rotated: Vec<OsString> = named.filter(|other| is_rotated(name, other)).cloned().collect();
+        let listed = listing.stamp;
+        // By a descriptor: another directory may be at the path by now.
+        let opened = if rotated.is_empty() { None } else { self.opener.directory(directory).ok() };
+        let found = opened.iter().flat_map(|opened| {
+            rotated.iter().filter_map(move |other| Sibling::of(opened, other, directory.join(other)))
+        });
+        let found = found.collect();
+        // Names may have gone from one file to another since it was listed.
+        let calm = listed.filter(|listed| stamp(directory) == Some(*listed));
+        Some(Siblings::new(found, calm))
+    }
+
+    fn listing(&mut self, directory: &Path, since: Option<Instant>) -> Option<&DirectoryListing> {
+        if let Some(known) = self.directories.get(directory)
+            && since.is_some_and(|since| known.began < since)
+        {
+            if known.names.len() > LARGE_DIRECTORY_NAMES {
+                if self.again == MAX_RELISTS_PER_PASS {
+                    return None;
+                }
+                self.again += 1;
+            }
+            self.directories.remove(directory);
+        }
+        let Self { opener, directories, .. } = self;
+        Some(directories.entry(directory.to_owned()).or_insert_with(|| DirectoryListing::of(directory, opener)))
+    }
+}
+
+/// The number that counts rotations, if a name ends with one: `app.log.12`, but not a date.
+fn count(name: &OsStr) -> Option<u64> {
+    let mark = Path::new(name).extension()?.to_str()?;
+    if mark.len() < 6 { mark.parse().ok() } else { None }
+}
+
+/// Whether `other` is a name that a rotation gives to the file `name`: `app.log.1`, `app.log-20261124`, `app-2026-11-24.log`,
+/// `app.log.old`.
+fn is_rotated(name: &OsStr, other: &OsStr) -> bool {
+    let (name, other) = (name.as_bytes(), other.as_bytes());
+    if let Some(suffix) = other.strip_prefix(name) {
+        return is_rotation_mark(suffix);
+    }
+    let Some(dot) = name.iter().rposition(|&byte| byte == b'.').filter(|&dot| dot > 0) else { return false };
+    let (stem, extension) = name.split_at(dot);
+    let between = other.strip_prefix(stem).and_then(|rest| rest.strip_suffix(extension));
+    between.is_some_and(is_rotation_mark)
+}
+
+/// The paths that would be rotated to `path`, by its name.
+pub(crate) fn originals(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let stem = path.file_stem().unwrap_or_default().as_bytes();
+    let extension = &name[stem.len()..];
+    let cuts = |text: &[u8]| {
+        let cut = |at: &usize| *at > 0 && is_rotation_mark(&text[*at..]);
+        (0..text.len()).filter(cut).collect::<Vec<_>>()
+    };
+    let whole = cuts(name).into_iter().map(|at| name[..at].to_vec());
+    let inner = cuts(stem).into_iter().map(|at| [&stem[..at], extension].concat());
+    whole.chain(inner).map(|name| path.with_file_name(OsStr::from_bytes(&name))).collect()
+}
+
+/// A separator and a number or date, or one of the words that stand for the file before.
+fn is_rotation_mark(mark: &[u8]) -> bool {
+    let word = matches!(mark, b".old" | b".bak" | b".prev" | b"~" | b"-old" | b"_old");
+    let dated = matches!(mark.first(), Some(b'.' | b'-' | b'_'))
+        && mark.iter().all(|byte| byte.is_ascii_digit() || b".-_:TZ+".contains(byte))
+        && mark.iter().any(u8::is_ascii_digit);
+    word || dated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::testing::TestDirectory;
+
+    #[test]
+    fn names_that_a_rotation_gives() {
+        for good in [
+            "app.log.1",
+            "app.log-20261124",
+            "app.log.2026-11-24T10:00:00Z",
+            "app-20261124.log",
+            "app.1.log",
+            "app.log.old",
+        ] {
+            assert!(is_rotated("app.log".as_ref(), good.as_ref()), "{good}");
+        }
+        for bad in
+            ["app.log", "app.log.err", "app.log.1.gz", "app-error.log", "app.logs", "app", "xapp.log.1", "app2.log"]
+        {
+            assert!(!is_rotated("app.log".as_ref(), bad.as_ref()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rotated_name_tells_what_it_was() {
+        let table: [(&str, &[&str]); 4] = [
+            ("/d/app.log", &[]),
+            ("/d/app.log.1", &["/d/app.log"]),
+            ("/d/app-20261124.log", &["/d/app.log"]),
+            ("/d/app.log-2026.11", &["/d/app.log", "/d/app.log-2026"]),
+        ];
+        for (path, expected) in table {
+            let found = originals(Path::new(path));
+            assert!(expected.iter().all(|one| found.contains(&PathBuf::from(one))), "{path}: {found:?}");
+            assert!(!found.contains(&PathBuf::from(path)));
+        }
+    }
+
+    fn numbered(place: &TestDirectory, numbers: impl IntoIterator<Item = u32>, apart: bool) {
+        for number in numbers {
+            place.write(&format!("log.{number}"), "x");
+            if apart {
+                std::thread::park_timeout(Duration::from_nanos(2 * FILE_CLOCK_TICK_NANOS));
+            }
+        }
+    }
+
+    fn names(index: &mut DirectoryIndex, place: &TestDirectory) -> Vec<String> {
+        let mut siblings = index.rotated(&place.path("log"), Some(Instant::now())).unwrap();
+        siblings.order(None);
+        siblings.row.iter().map(|it| it.path.extension().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn rotated_files_come_in_the_order_in_which_they_were_made() {
+        let (place, mut index) = (TestDirectory::new(), DirectoryIndex::default());
+        place.write("log", "0");
+        place.write("log.err", "another");
+        numbered(&place, [3, 2, 1], false);
+        assert_eq!(names(&mut index, &place), ["3", "2", "1"], "of one tick: a higher number is older");
+    }
+
+    #[test]
+    fn names_that_count_up_are_known_by_those_that_were_made_apart() {
+        let (place, mut index) = (TestDirectory::new(), DirectoryIndex::default());
+        numbered(&place, [8, 9], true);
+        numbered(&place, [10, 11, 12], false);
+        assert_eq!(names(&mut index, &place), ["8", "9", "10", "11", "12"]);
+    }
+
+    #[test]
+    fn a_file_is_found_under_its_new_name_until_it_is_gone() {
+        let place = TestDirectory::new();
+        let identity = Identity::from(&fs::metadata(place.write("log.3", "3")).unwrap());
+        let mut index = DirectoryIndex::default();
+        let find = |index: &mut DirectoryIndex| {
+            let since = Instant::now();
+            loop {
+                match index.find(&place.path("log"), identity, since) {
+                    SearchResult::Unclear => index.clear(),
+                    sought => return sought,
+                }
+            }
+        };
+        assert_eq!(find(&mut index), SearchResult::Found(place.path("log.3")));
+        fs::rename(place.path("log.3"), place.path("moved")).unwrap();
+        assert_eq!(find(&mut index), SearchResult::Found(place.path("moved")));
+        fs::remove_file(place.path("moved")).unwrap();
+        assert_eq!(find(&mut index), SearchResult::Gone);
+    }
+
+    #[test]
+    fn a_large_directory_is_listed_a_few_times_in_a_turn() {
+        let (place, mut index) = (TestDirectory::new(), DirectoryIndex::default());
+        for n in 0..=LARGE_DIRECTORY_NAMES {
+            place.write(&format!("other{n}"), "");
+        }
+        let path = place.path("log");
+        let again = (0..20).filter(|_| index.rotated(&path, Some(Instant::now())).is_some()).count();
+        assert_eq!(again, 1 + usize::try_from(MAX_RELISTS_PER_PASS).unwrap());
+        index.clear();
+        assert!(index.rotated(&path, Some(Instant::now())).is_some());
+    }
+}

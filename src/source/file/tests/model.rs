@@ -1,0 +1,585 @@
+//! A model of what writers and rotations do, at random, and of what must arrive.
+//!
+//! Before each step it marks the few lines that nobody can deliver: those that were overwritten, or deleted while nobody had
+//! their file open. All else that is lost or comes twice is a failure. `RTLOGD_MODEL_SEEDS=20 RTLOGD_MODEL_STEPS=10000
+//! cargo test --release --lib model -- --nocapture` is the long run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::config::{FileSelector as Named, FileSourceConfig, ReadFrom, SourceKind, Stream};
+use crate::event::Flags;
+use crate::source::ClockReading;
+use crate::source::testing::TestDirectory;
+use crate::stream::{Batch, Checkpoints};
+
+use crate::source::file::tailer::{NextPass, Tailer};
+use crate::source::file::watch::watcher::{Mailbox, Watcher};
+
+/// Rotated files that are kept.
+const MODEL_KEPT_ROTATIONS: usize = 12;
+
+/// One file of the model, whatever its name.
+struct ModelFile {
+    writer: File,
+    /// Where it stands; `None` once it is deleted, or out of reach.
+    name: Option<PathBuf>,
+    /// Its lines that were not seen to arrive.
+    waiting: Vec<u64>,
+    /// The source had it open at a look.
+    held: bool,
+    /// When it was first looked at under another name than the path.
+    replaced: Option<Instant>,
+    /// It may not be read any more, or ends with a half line: nobody writes to it.
+    left: bool,
+}
+
+struct ModelLine {
+    text: String,
+    file: usize,
+    /// Nobody can know it, or only a part of it.
+    may_be_lost: bool,
+    unfinished: bool,
+    /// It was written after another file had taken the place of its own.
+    late: bool,
+    came: u32,
+    /// So much of it came as a partial line.
+    cut: usize,
+}
+
+#[derive(Debug, Default)]
+struct ModelCounts {
+    lines: u64,
+    unfinished: u64,
+    excused: u64,
+    excused_and_came: u64,
+    losses: usize,
+    restarts: u32,
+    steps: BTreeMap<&'static str, u32>,
+}
+
+/// How rotated files are named.
+#[derive(Debug, Clone, Copy)]
+enum RotationScheme {
+    /// `log.1` is the newest.
+    Down,
+    /// `log.1` is the oldest.
+    Up,
+    Dated,
+}
+
+struct RotationModel {
+    place: TestDirectory,
+    random: fastrand::Rng,
+    now: Instant,
+    spec: Stream,
+    source: FileSourceConfig,
+    wakes: Watcher,
+    files: Option<Tailer>,
+    places: Checkpoints,
+    made: Vec<ModelFile>,
+    current: Option<usize>,
+    lines: Vec<ModelLine>,
+    /// The line whose end is yet to be written to the current file.
+    half: Option<(u64, String)>,
+    last_of: HashMap<usize, u64>,
+    /// The newest file of which lines came that could have come in order.
+    newest: usize,
+    /// How rotated files are named, and how many were.
+    scheme: RotationScheme,
+    rotated: usize,
+    /// And how many of them since the directory was made anew.
+    beside: usize,
+    counts: ModelCounts,
+    log: Vec<String>,
+}
+
+impl RotationModel {
+    fn new(seed: u64) -> Self {
+        let place = TestDirectory::new();
+        fs::create_dir(place.path("d")).unwrap();
+        let path = place.path("d/log");
+        let named =
+            if seed.is_multiple_of(2) { Named::Path(path.clone()) } else { Named::Pattern(place.path("*/lo[g]")) };
+        let source = FileSourceConfig { files: vec![named], from: ReadFrom::Beginning, ..FileSourceConfig::new(path) };
+        let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
+        let wakes = Watcher::new();
+        Self {
+            place,
+            random: fastrand::Rng::with_seed(seed),
+            now: Instant::now(),
+            spec,
+            source,
+            wakes,
+            files: None,
+            places: Checkpoints::new(),
+            made: Vec::new(),
+            current: None,
+            lines: Vec::new(),
+            half: None,
+            last_of: HashMap::new(),
+            newest: 0,
+            scheme: [RotationScheme::Down, RotationScheme::Up, RotationScheme::Dated]
+                [usize::try_from(seed / 2 % 3).unwrap()],
+            rotated: 0,
+            beside: 0,
+            counts: ModelCounts::default(),
+            log: Vec::new(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.place.path("d/log")
+    }
+
+    fn step(&mut self) {
+        let (name, step): (_, fn(&mut Self)) = match self.random.u32(0..100) {
+            0..30 => ("write", Self::write),
+            30..58 => ("look", Self::look),
+            58..62 => ("half a look", Self::run_one_pass),
+            62..70 => ("time", |world| world.advance(1500)),
+            70..74 => ("rename", |world| world.rotate(false)),
+            74..76 => ("burst", Self::burst),
+            76..79 => ("hard link", |world| world.rotate(true)),
+            79..82 => ("copytruncate", Self::copytruncate),
+            82..84 => ("truncate", Self::truncate),
+            84..86 => ("delete", Self::delete),
+            86..89 => ("replace", Self::replace),
+            89..92 => ("late", Self::write_late),
+            92..93 => ("parent", Self::parent),
+            93..94 => ("chmod", Self::chmod),
+            94..97 => ("create", Self::create),
+            _ => ("restart", Self::restart),
+        };
+        *self.counts.steps.entry(name).or_default() += 1;
+        self.log.push(format!("{}: {name}", self.lines.len()));
+        step(self);
+    }
+
+    /// Files that are made one after the other have different ages: the clock of a file system is coarse.
+    fn advance_file_clock() {
+        std::thread::park_timeout(Duration::from_millis(12));
+    }
+
+    fn create(&mut self) {
+        if self.current.is_none() {
+            Self::advance_file_clock();
+        }
+        self.create_at_once();
+    }
+
+    fn create_at_once(&mut self) {
+        if self.current.is_none() {
+            let writer = OpenOptions::new().append(true).create_new(true).open(self.path()).unwrap();
+            self.current = Some(self.made.len());
+            let name = Some(self.path());
+            self.made.push(ModelFile { writer, name, waiting: Vec::new(), held: false, replaced: None, left: false });
+        }
+    }
+
+    fn line(&mut self, file: usize) -> (u64, String) {
+        let id = self.lines.len() as u64;
+        let long = self.random.u8(0..20) == 0;
+        // As long as lines are: of files with less than a line nobody tells copies.
+        let filling = "x".repeat(self.random.usize(30..if long { 3000 } else { 60 }));
+        let text = format!("{id} {filling}.");
+        self.lines.push(ModelLine {
+            text: text.clone(),
+            file,
+            may_be_lost: false,
+            unfinished: false,
+            late: false,
+            came: 0,
+            cut: 0,
+        });
+        self.made[file].waiting.push(id);
+        (id, text)
+    }
+
+    fn write(&mut self) {
+        self.create();
+        let Some(at) = self.current else { return };
+        self.finish_half(false);
+        let mut text = String::new();
+        for _ in 0..self.random.u32(0..20) {
+            text += &(self.line(at).1 + "\n");
+        }
+        if self.random.u8(0..3) == 0 {
+            let (id, line) = self.line(at);
+            let (begin, end) = line.split_at(self.random.usize(line.find(' ').unwrap() + 1..line.len()));
+            text += begin;
+            self.half = Some((id, end.to_owned()));
+        }
+        self.made[at].writer.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The unfinished line is finished, or never will be.
+    fn finish_half(&mut self, may_stay: bool) {
+        let (Some((id, end)), Some(at)) = (self.half.take(), self.current) else { return };
+        if may_stay && self.random.bool() {
+            self.lines[usize::try_from(id).unwrap()].unfinished = true;
+            self.made[at].left = true;
+        } else {
+            self.made[at].writer.write_all((end + "\n").as_bytes()).unwrap();
+        }
+    }
+
+    fn allow_loss(&mut self, at: usize) {
+        for id in &self.made[at].waiting {
+            self.lines[usize::try_from(*id).unwrap()].may_be_lost = true;
+        }
+    }
+
+    /// The file is deleted, or moved where nobody looks.
+    fn gone(&mut self, at: usize) {
+        if !self.made[at].held {
+            self.allow_loss(at);
+        }
+        self.made[at].name = None;
+    }
+
+    fn at_name(&self, name: &Path) -> Option<usize> {
+        self.made.iter().position(|made| made.name.as_deref() == Some(name))
+    }
+
+    /// The name for what is rotated next; the oldest goes.
+    fn next_rotated_name(&mut self) -> PathBuf {
+        self.rotated += 1;
+        self.beside += 1;
+        let rotated = |number: usize| match self.scheme {
+            RotationScheme::Down => None,
+            RotationScheme::Up => Some(self.place.path(&format!("d/log.{number}"))),
+            RotationScheme::Dated => Some(self.place.path(&format!("d/log-{}", 20_260_101 + number))),
+        };
+        if let Some(name) = rotated(self.rotated) {
+            let oldest =
+                self.rotated.checked_sub(MODEL_KEPT_ROTATIONS).and_then(rotated).filter(|oldest| oldest.exists());
+            if let Some(oldest) = oldest {
+                if let Some(at) = self.at_name(&oldest) {
+                    self.gone(at);
+                }
+                fs::remove_file(oldest).unwrap();
+            }
+            return name;
+        }
+        let name = |number: usize| self.place.path(&format!("d/log.{number}"));
+        let names: Vec<_> = (0..=MODEL_KEPT_ROTATIONS).map(name).collect();
+        if let Some(oldest) = self.at_name(&names[MODEL_KEPT_ROTATIONS]) {
+            self.gone(oldest);
+        }
+        for number in (1..MODEL_KEPT_ROTATIONS).rev() {
+            if names[number].exists() {
+                let made = self.at_name(&names[number]);
+                fs::rename(&names[number], &names[number + 1]).unwrap();
+                if let Some(made) = made {
+                    self.made[made].name = Some(names[number + 1].clone());
+                }
+            }
+        }
+        names[1].clone()
+    }
+
+    fn rotate(&mut self, by_link: bool) {
+        self.finish_half(true);
+        let Some(at) = self.current.take() else { return };
+        let to = self.next_rotated_name();
+        if by_link {
+            fs::hard_link(self.path(), &to).unwrap();
+            if self.random.bool() {
+                self.run_until_idle();
+            }
+            fs::remove_file(self.path()).unwrap();
+        } else {
+            fs::rename(self.path(), &to).unwrap();
+        }
+        self.made[at].name = Some(to);
+        if self.random.u8(0..4) > 0 {
+            self.create();
+        }
+    }
+
+    /// Faster than anybody looks, and than the clock goes: what numbers mean must be known of files that were made apart.
+    fn burst(&mut self) {
+        if self.beside < 4 {
+            return self.rotate(false);
+        }
+        for _ in 0..self.random.usize(2..8) {
+            self.create_at_once();
+            self.write();
+            self.finish_half(false);
+            let Some(at) = self.current.take() else { return };
+            let to = self.next_rotated_name();
+            fs::rename(self.path(), &to).unwrap();
+            self.made[at].name = Some(to);
+        }
+        if self.random.bool() {
+            self.create_at_once();
+        }
+    }
+
+    /// Mostly all that there is was read before something is destroyed.
+    fn maybe_run_before(&mut self) {
+        match self.random.u8(0..8) {
+            0 => {}
+            1..3 => self.run_until_idle(),
+            _ => {
+                while self.made.iter().any(|made| !made.waiting.is_empty() && made.name.is_some()) {
+                    let before = self.log.len();
+                    self.now += Duration::from_secs(2);
+                    self.run_until_idle();
+                    if self.log.len() == before {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn copytruncate(&mut self) {
+        self.finish_half(true);
+        self.maybe_run_before();
+        let Some(at) = self.current else { return };
+        let to = self.next_rotated_name();
+        self.allow_loss(at);
+        Self::advance_file_clock();
+        fs::copy(self.path(), &to).unwrap();
+        self.made[at].writer.set_len(0).unwrap();
+    }
+
+    fn truncate(&mut self) {
+        self.finish_half(true);
+        self.maybe_run_before();
+        let Some(at) = self.current else { return };
+        self.allow_loss(at);
+        self.made[at].writer.set_len(0).unwrap();
+    }
+
+    fn delete(&mut self) {
+        self.finish_half(true);
+        let Some(at) = self.current.take() else { return };
+        self.gone(at);
+        fs::remove_file(self.path()).unwrap();
+        if self.random.bool() {
+            self.create();
+        }
+    }
+
+    /// As an editor does: a copy with more lines is put over the file.
+    fn replace(&mut self) {
+        self.finish_half(false);
+        let Some(old) = self.current else { return };
+        Self::advance_file_clock();
+        let new = self.place.path("d/.new");
+        fs::copy(self.path(), &new).unwrap();
+        let writer = OpenOptions::new().append(true).open(&new).unwrap();
+        let waiting = std::mem::take(&mut self.made[old].waiting);
+        for id in &waiting {
+            self.lines[usize::try_from(*id).unwrap()].file = self.made.len();
+        }
+        let name = Some(self.path());
+        self.made.push(ModelFile { writer, name, waiting, held: false, replaced: None, left: false });
+        self.made[old].name = None;
+        fs::rename(&new, self.path()).unwrap();
+        self.current = Some(self.made.len() - 1);
+        self.write();
+    }
+
+    /// A writer that did not notice the rotation yet.
+    fn write_late(&mut self) {
+        let old = self.made.len().checked_sub(2).filter(|old| Some(*old) != self.current && !self.made[*old].left);
+        let Some(old) = old.filter(|old| self.made[*old].name.is_some()) else { return };
+        let (id, text) = self.line(old);
+        self.lines[usize::try_from(id).unwrap()].late = true;
+        self.made[old].writer.write_all((text + "\n").as_bytes()).unwrap();
+    }
+
+    fn parent(&mut self) {
+        self.finish_half(true);
+        self.maybe_run_before();
+        self.current = None;
+        for at in 0..self.made.len() {
+            if self.made[at].name.is_some() {
+                self.gone(at);
+            }
+        }
+        let away = self.place.path(&format!(".away{}", self.log.len()));
+        fs::rename(self.place.path("d"), away).unwrap();
+        fs::create_dir(self.place.path("d")).unwrap();
+        self.beside = 0;
+    }
+
+    fn chmod(&mut self) {
+        use std::os::unix::fs::PermissionsExt;
+        if self.current.is_some() {
+            let mode = if self.random.bool() { 0o644 } else { 0o600 };
+            fs::set_permissions(self.path(), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+
+    fn advance(&mut self, most: u64) {
+        self.now += Duration::from_millis(self.random.u64(0..most));
+    }
+
+    fn files(&mut self) -> &mut Tailer {
+        let Self { files, spec, source, places, wakes, .. } = self;
+        files.get_or_insert_with(|| Tailer::new(spec, source, places, wakes.clone(), Arc::new(Mailbox::default())))
+    }
+
+    /// One turn of the source, and what comes of it; says whether there is more.
+    fn turn(&mut self) -> bool {
+        let mut batch = Batch::new();
+        let now = ClockReading { instant: self.now, time: SystemTime::now().into() };
+        let files = self.files();
+        files.wake_all();
+        let next = files.look(now, &mut batch);
+        let wait = self.source.rotate_wait;
+        for (_, made) in self.made.iter_mut().enumerate().filter(|(at, _)| Some(*at) != self.current) {
+            let replaced = *made.replaced.get_or_insert(self.now);
+            made.left |= self.now >= replaced + wait;
+        }
+        for (key, place) in batch.places() {
+            match place {
+                Some(place) => self.places.insert(key.clone(), place.clone()),
+                None => self.places.remove(key),
+            };
+        }
+        self.counts.losses += batch.losses();
+        let came = batch.lines();
+        let any = !came.is_empty();
+        if any || batch.losses() > 0 {
+            let ids: Vec<&str> = came.iter().filter_map(|(_, _, text)| text.split(' ').next()).collect();
+            self.log.push(format!("{}: came {} and {} losses", self.lines.len(), ids.join(" "), batch.losses()));
+        }
+        for (_, flags, text) in came {
+            self.came(&text, flags);
+        }
+        any || next == NextPass::Now && self.random.u8(0..100) > 0
+    }
+
+    fn came(&mut self, text: &str, flags: Flags) {
+        let id: u64 = text.split(' ').next().unwrap_or_default().parse().unwrap_or(u64::MAX);
+        let partial = flags.has(Flags::PARTIAL);
+        let known = usize::try_from(id).ok().and_then(|at| self.lines.get_mut(at));
+        let Some(line) = known.filter(|line| line.text == text || (partial && line.text.starts_with(text))) else {
+            // The rest of a line that was read in part before a truncation, and is whole in the copy.
+            let is_rest =
+                |line: &&mut ModelLine| line.came == 0 && line.cut > 0 && line.text.get(line.cut..) == Some(text);
+            if let Some(line) = self.lines.iter_mut().find(is_rest) {
+                line.came += 1;
+                return;
+            }
+            panic!("{text:?} was not written: {:#?}", self.tail());
+        };
+        line.came += u32::from(line.text == text || line.unfinished);
+        if line.text != text {
+            line.cut = text.len();
+        }
+        let (came, file, excused, late) = (line.came, line.file, line.may_be_lost, line.late);
+        assert!(came <= 1, "{id} came {came} times: {:#?}", self.tail());
+        if excused {
+            // From a copy, whenever that was found.
+            return;
+        }
+        let last = self.last_of.insert(file, id);
+        assert!(last.is_none_or(|last| last < id), "{id} came behind {last:?}: {:#?}", self.tail());
+        if !late {
+            assert!(self.newest <= file, "{id} of file {file} came behind file {}: {:#?}", self.newest, self.tail());
+            self.newest = file;
+        }
+    }
+
+    fn run_until_idle(&mut self) {
+        while self.turn() {}
+        // A path of a pattern is heard of, which may take its time.
+        let is_held = fs::metadata(self.path()).is_ok_and(|metadata| self.files().holds(&metadata));
+        let lines = &self.lines;
+        for made in &mut self.made {
+            made.waiting.retain(|id| lines[usize::try_from(*id).unwrap()].came == 0);
+        }
+        if let Some(at) = self.current {
+            self.made[at].held |= is_held;
+        }
+    }
+
+    fn look(&mut self) {
+        self.advance(400);
+        self.run_until_idle();
+    }
+
+    fn run_one_pass(&mut self) {
+        self.turn();
+    }
+
+    /// The source is dropped where it stands, and begins anew from what it recorded.
+    fn restart(&mut self) {
+        self.counts.restarts += 1;
+        self.files = None;
+        Self::advance_file_clock();
+        for at in 0..self.made.len() {
+            if self.made[at].name.is_none() && !self.made[at].waiting.is_empty() {
+                self.allow_loss(at);
+            }
+            self.made[at].held = false;
+        }
+    }
+
+    fn tail(&self) -> &[String] {
+        &self.log[self.log.len().saturating_sub(60)..]
+    }
+
+    /// Until nothing more can come; then all must have come.
+    fn end(mut self) -> ModelCounts {
+        self.finish_half(false);
+        for _ in 0..40 {
+            self.look();
+            self.now += Duration::from_secs(2);
+        }
+        let mut lost = Vec::new();
+        for (id, line) in self.lines.iter().enumerate() {
+            self.counts.lines += 1;
+            self.counts.unfinished += u64::from(line.unfinished);
+            self.counts.excused += u64::from(line.may_be_lost);
+            self.counts.excused_and_came += u64::from(line.may_be_lost && line.came > 0);
+            if line.came == 0 && !line.may_be_lost && !line.unfinished {
+                lost.push(id);
+            }
+        }
+        if let Some(first) = lost.first() {
+            let at = self.log.iter().position(|entry| number_of(entry) > *first).unwrap_or(self.log.len());
+            let around = &self.log[at.saturating_sub(25)..self.log.len().min(at + 25)];
+            panic!("lost: {lost:?} of {}: {around:#?}", self.lines.len());
+        }
+        self.counts
+    }
+}
+
+fn number_of(entry: &str) -> usize {
+    entry.split(':').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn whatever_writers_do_each_line_comes_once() {
+    let (seeds, steps) = (number("RTLOGD_MODEL_SEEDS", 6), number("RTLOGD_MODEL_STEPS", 600));
+    let first = number("RTLOGD_MODEL_FIRST", 0);
+    for seed in (first..first + seeds).chain(FAILED_SEEDS) {
+        let mut world = RotationModel::new(seed);
+        println!("seed {seed}");
+        for _ in 0..steps {
+            world.step();
+        }
+        println!("seed {seed}: {:?}", world.end());
+    }
+}
+
+/// Seeds that failed once in a short run. Of what only a long one found, there is a case in `cases`.
+const FAILED_SEEDS: [u64; 0] = [];

@@ -1,0 +1,85 @@
+//! How one path is heard of: which directories to watch for it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::watcher::{Mailbox, WatchGuard, Watcher};
+
+/// What one path is heard by: the directory of its name, those of symlinks on the way, and that of the file, where it
+/// leads elsewhere.
+#[derive(Debug)]
+pub(super) struct PathWatch {
+    wakes: Watcher,
+    ear: Arc<Mailbox>,
+    guards: Vec<WatchGuard>,
+    /// Why some changes are not heard of.
+    unwatched: Option<String>,
+}
+
+impl PathWatch {
+    /// `ear` is woken when something happened.
+    pub(super) fn new(wakes: Watcher, ear: Arc<Mailbox>) -> Self {
+        Self { wakes, ear, guards: Vec::new(), unwatched: None }
+    }
+
+    /// Why some changes are not heard of; `None` if all are.
+    pub(super) fn unwatched(&self) -> Option<&str> {
+        self.unwatched.as_deref()
+    }
+
+    /// The paths that are heard of.
+    pub(super) fn watched_paths(&self) -> impl Iterator<Item = PathBuf> {
+        self.guards.iter().filter_map(|watch| Some(watch.directory().join(watch.name()?)))
+    }
+
+    /// Sees to it that changes of `path` are heard of, whatever was put in its place; says whether what is heard of is
+    /// other than before. Blocks.
+    pub(crate) fn listen(&mut self, path: &Path) -> bool {
+        let mut wanted: Vec<(PathBuf, OsString)> = Vec::new();
+        let mut want = |path: &Path| {
+            if let Some((directory, name)) = nearest_existing_directory(path) {
+                let spot = (directory.to_owned(), name.to_owned());
+                if !wanted.contains(&spot) {
+                    wanted.push(spot);
+                }
+            }
+        };
+        want(path);
+        let is_link = |path: &&Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+        path.ancestors().filter(is_link).for_each(&mut want);
+        if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
+            && let Ok(real) = fs::canonicalize(path)
+        {
+            want(&real);
+        }
+        let mut kept = Vec::new();
+        let mut changed = wanted.len() != self.guards.len();
+        self.unwatched = None;
+        for (directory, name) in wanted {
+            let is_it = |watch: &WatchGuard| {
+                watch.directory() == directory && watch.name() == Some(&*name) && watch.is_current()
+            };
+            if let Some(at) = self.guards.iter().position(is_it) {
+                kept.push(self.guards.swap_remove(at));
+                continue;
+            }
+            changed = true;
+            match self.wakes.watch(&directory, Some(&name), &self.ear) {
+                Ok(watch) => kept.push(watch),
+                Err(reason) => self.unwatched = Some(reason),
+            }
+        }
+        self.guards = kept;
+        changed
+    }
+}
+
+/// The nearest directory above `path` that exists, and what in it leads to the path.
+pub(crate) fn nearest_existing_directory(path: &Path) -> Option<(&Path, &OsStr)> {
+    path.ancestors().find_map(|below| {
+        let (directory, name) = (below.parent()?, below.file_name()?);
+        directory.is_dir().then_some((directory, name))
+    })
+}

@@ -1,0 +1,463 @@
+//! Tells what to look at again: inotify on the directories (by `notify`), one for the whole program.
+//!
+//! Directories and not files, since a file that is rotated away or not there yet has none. A wake says only "look": it may
+//! come for nothing, and where inotify cannot see, none comes. So who waits also looks at intervals.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use log::warn;
+use notify::event::ModifyKind;
+use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+
+use crate::config::OwnPaths;
+use crate::stream::PrivateFlag;
+
+use crate::source::file::fingerprint::Identity;
+use crate::source::file::open_limit::OpenLimit;
+
+/// Most paths that are remembered for one ear; with more, it is to look at everything.
+const MAX_PENDING_CHANGES: usize = 64 << 10;
+
+/// What all that follow files share: the program's one watcher, and its count of open files. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Watcher {
+    /// Held while directories are added and removed, so that this and the system's list stay the same. Never taken in
+    /// the watcher's own thread, which has to answer meanwhile.
+    inotify: Arc<Mutex<Result<RecommendedWatcher, String>>>,
+    directories: Arc<Mutex<WatchedDirectories>>,
+    /// Reasons that were told: one warning for each in the whole program.
+    logged_reasons: Arc<Mutex<HashSet<String>>>,
+    pub(in crate::source::file) open_limit: OpenLimit,
+}
+
+/// Who wants to hear of what, by the real path of a directory: the system knows each but once, whatever leads there.
+type WatchedDirectories = HashMap<PathBuf, WatchedInode>;
+
+#[derive(Debug)]
+struct WatchedInode {
+    identity: Identity,
+    /// It was removed or renamed: the system watches another one than this path names.
+    stale: bool,
+    /// Who wants to hear of a name.
+    names: HashMap<OsString, Vec<WatchListener>>,
+    /// Who wants to hear of every name.
+    all: Vec<WatchListener>,
+}
+
+/// An ear, and the path by which it knows the directory.
+#[derive(Debug, Clone)]
+struct WatchListener {
+    ear: Arc<Mailbox>,
+    directory: Arc<Path>,
+}
+
+/// Where one stream hears what happened.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    notify: Notify,
+    changes: Mutex<PathChanges>,
+}
+
+/// What happened since one last asked.
+#[derive(Debug, Default)]
+pub(crate) struct PathChanges {
+    /// Everything is to be looked at.
+    pub(crate) all: bool,
+    /// These paths; `true` if something was written there.
+    pub(crate) paths: HashMap<PathBuf, bool>,
+}
+
+impl Mailbox {
+    /// Waits until there is something to [`take`](Self::take).
+    pub(crate) async fn wait(&self) {
+        self.notify.notified().await;
+    }
+
+    /// What happened.
+    pub(crate) fn take(&self) -> PathChanges {
+        std::mem::take(&mut lock(&self.changes))
+    }
+
+    fn post(&self, path: PathBuf, written: bool) {
+        let mut heard = lock(&self.changes);
+        if heard.paths.len() >= MAX_PENDING_CHANGES {
+            *heard = PathChanges { all: true, paths: HashMap::new() };
+        } else if !heard.all {
+            *heard.paths.entry(path).or_default() |= written;
+        }
+        drop(heard);
+        self.notify.notify_one();
+    }
+
+    fn post_all(&self) {
+        *lock(&self.changes) = PathChanges { all: true, paths: HashMap::new() };
+        self.notify.notify_one();
+    }
+}
+
+impl Watcher {
+    /// Never fails: without a watcher, each [`watch`](Self::watch) says why there is none.
+    pub(crate) fn new() -> Self {
+        let heard = Arc::new(Mutex::new(WatchedDirectories::new()));
+        let list = heard.clone();
+        let watcher = notify::recommended_watcher(move |event| dispatch(&mut lock(&list), event));
+        let watcher = watcher.map_err(|error| reason(&error, "fs.inotify.max_user_instances"));
+        Self {
+            inotify: Arc::new(Mutex::new(watcher)),
+            directories: heard,
+            logged_reasons: Arc::default(),
+            open_limit: OpenLimit::default(),
+        }
+    }
+
+    /// The same for one stream, which is private once a file is opened that not everybody may read.
+    pub(crate) fn marking_private(self, private: PrivateFlag) -> Self {
+        Self { open_limit: self.open_limit.marking_private(private), ..self }
+    }
+
+    /// The same for one stream, which follows all symlinks or does not.
+    pub(crate) fn with_follow_symlinks(self, follow_symlinks: bool) -> Self {
+        Self { open_limit: self.open_limit.with_follow_symlinks(follow_symlinks), ..self }
+    }
+
+    /// From now on no stream opens these files, nor any below these directories; see [`Config::own_paths`].
+    ///
+    /// [`Config::own_paths`]: crate::config::Config::own_paths
+    pub(crate) fn protect(&self, OwnPaths { directories, files }: OwnPaths) {
+        self.open_limit.opener().protected().set(directories, files);
+    }
+
+    /// Wakes `ear` when something happens to `name` in `directory` (`None`: to any name), or to the directory itself.
+    ///
+    /// Blocks. What happened is told as a path below `directory` as it is given here.
+    ///
+    /// # Errors
+    /// Says why there will be no wakes.
+    pub(crate) fn watch(
+        &self,
+        directory: &Path,
+        name: Option<&OsStr>,
+        ear: &Arc<Mailbox>,
+    ) -> Result<WatchGuard, String> {
+        let outcome = self.try_watch(directory, name, ear);
+        if let Err(reason) = &outcome
+            && lock(&self.logged_reasons).insert(reason.clone())
+        {
+            warn!(directory:% = directory.display(), reason = reason.as_str(); "no news of changes: looking at intervals");
+        }
+        outcome
+    }
+
+    fn try_watch(&self, directory: &Path, name: Option<&OsStr>, ear: &Arc<Mailbox>) -> Result<WatchGuard, String> {
+        let gone = |error: std::io::Error| format!("cannot look at {}: {error}", directory.display());
+        let real = fs::canonicalize(directory).map_err(gone)?;
+        let metadata = fs::metadata(&real).map_err(gone)?;
+        if let Some(reason) = unwatchable_reason(&real) {
+            return Err(reason);
+        }
+        let mut watcher = lock(&self.inotify);
+        let system = watcher.as_mut().map_err(|error| error.clone())?;
+        let listener = WatchListener { ear: ear.clone(), directory: directory.into() };
+        let known = self.listen(&real, Identity::from(&metadata), name, listener.clone());
+        let watch =
+            WatchGuard { wakes: self.clone(), real_path: real.clone(), name: name.map(OsStr::to_owned), listener };
+        let mut outcome = Ok(());
+        if !known {
+            // It may be there from another directory of this name; mostly it is not.
+            system.unwatch(&real).unwrap_or_default();
+            outcome = system.watch(&real, RecursiveMode::NonRecursive);
+        }
+        if outcome.is_err()
+            && let Some(directory) = lock(&self.directories).get_mut(&real)
+        {
+            directory.stale = true;
+        }
+        // Dropping the watch, which undoes what was done, needs the lock.
+        drop(watcher);
+        outcome.map(|()| watch).map_err(|error| reason(&error, "fs.inotify.max_user_watches"))
+    }
+
+    /// Adds an ear; says whether the directory is watched already.
+    fn listen(&self, real: &Path, identity: Identity, name: Option<&OsStr>, listener: WatchListener) -> bool {
+        let mut directories = lock(&self.directories);
+        let known = directories.get(real).is_some_and(|known| known.identity == identity && !known.stale);
+        let entry = directories.entry(real.to_owned());
+        let entry =
+            entry.or_insert_with(|| WatchedInode { identity, stale: false, names: HashMap::new(), all: Vec::new() });
+        (entry.identity, entry.stale) = (identity, false);
+        match name {
+            Some(name) => entry.names.entry(name.to_owned()).or_default().push(listener),
+            None => entry.all.push(listener),
+        }
+        known
+    }
+}
+
+/// As long as it is there, its ear is woken.
+#[derive(Debug)]
+pub(crate) struct WatchGuard {
+    wakes: Watcher,
+    real_path: PathBuf,
+    name: Option<OsString>,
+    listener: WatchListener,
+}
+
+impl WatchGuard {
+    /// The directory as it was given.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.listener.directory
+    }
+
+    pub(crate) fn name(&self) -> Option<&OsStr> {
+        self.name.as_deref()
+    }
+
+    /// Whether its directory is still the one that is watched.
+    pub(crate) fn is_current(&self) -> bool {
+        let now = fs::canonicalize(self.directory()).and_then(|real| Ok((fs::metadata(&real)?, real)));
+        let Ok((metadata, real)) = now else { return false };
+        let known = |entry: &WatchedInode| entry.identity == Identity::from(&metadata) && !entry.stale;
+        real == self.real_path && lock(&self.wakes.directories).get(&self.real_path).is_some_and(known)
+    }
+
+    /// Takes its ear from the list; says whether it was the last of the directory.
+    fn remove_listener(&self) -> bool {
+        let mut heard = lock(&self.wakes.directories);
+        let Some(directory) = heard.get_mut(&self.real_path) else { return false };
+        let mine = |other: &WatchListener| {
+            Arc::ptr_eq(&other.ear, &self.listener.ear) && Arc::ptr_eq(&other.directory, &self.listener.directory)
+        };
+        let take = |from: &mut Vec<WatchListener>| from.iter().position(mine).map(|at| from.swap_remove(at));
+        match &self.name {
+            None => {
+                take(&mut directory.all);
+            }
+            Some(name) => {
+                if let Some(listeners) = directory.names.get_mut(name) {
+                    take(listeners);
+                    if listeners.is_empty() {
+                        directory.names.remove(name);
+                    }
+                }
+            }
+        }
+        let last = directory.names.is_empty() && directory.all.is_empty();
+        if last {
+            heard.remove(&self.real_path);
+        }
+        last
+    }
+}
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        let mut watcher = lock(&self.wakes.inotify);
+        if self.remove_listener()
+            && let Ok(watcher) = watcher.as_mut()
+        {
+            // It is gone with its directory, or now.
+            watcher.unwatch(&self.real_path).unwrap_or_default();
+        }
+    }
+}
+
+/// Runs in the watcher's thread: never waits, and fills nothing but sets.
+fn dispatch(heard: &mut WatchedDirectories, event: notify::Result<Event>) {
+    let all = |heard: &WatchedDirectories| heard.values().for_each(WatchedInode::post_all);
+    match event {
+        // Reading a file, as we do, is no news.
+        Ok(Event { kind: EventKind::Access(_), .. }) => {}
+        // More happened than the system could remember.
+        Ok(event) if event.need_rescan() => all(heard),
+        Ok(event) => {
+            let written = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any));
+            for path in &event.paths {
+                let itself = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+                if let Some(directory) = heard.get_mut(path) {
+                    directory.stale |= itself;
+                    directory.post_all();
+                }
+                let Some((parent, name)) = path.parent().zip(path.file_name()) else { continue };
+                let Some(directory) = heard.get(parent) else { continue };
+                let named = directory.names.get(name).into_iter().flatten();
+                for listener in named.chain(&directory.all) {
+                    listener.ear.post(listener.directory.join(name), written);
+                }
+            }
+        }
+        Err(_) => all(heard),
+    }
+}
+
+impl WatchedInode {
+    fn post_all(&self) {
+        self.names.values().flatten().chain(&self.all).for_each(|listener| listener.ear.post_all());
+    }
+}
+
+/// Why changes below `directory` may not be heard of: others write there without our kernel's knowledge, or it is not known
+/// that they do not (statfs(2)).
+fn unwatchable_reason(directory: &Path) -> Option<String> {
+    const UNWATCHABLE_FILE_SYSTEMS: [(u32, &str); 9] = [
+        (0x6969, "NFS"),
+        (0xFF53_4D42, "CIFS"),
+        (0xFE53_4D42, "SMB"),
+        (0x517B, "SMB"),
+        (0x6573_5546, "FUSE"),
+        (0x0102_1997, "9P"),
+        (0x00C3_6400, "Ceph"),
+        (0x5346_414F, "AFS"),
+        (0x7461_636F, "OCFS2"),
+    ];
+    /// ext, XFS, Btrfs, tmpfs, ramfs, F2FS, overlay, ZFS, bcachefs, JFS, NILFS, FAT, exFAT, NTFS, hfs+, UDF.
+    const WATCHABLE_FILE_SYSTEMS: [u32; 16] = [
+        0xEF53,
+        0x5846_5342,
+        0x9123_683E,
+        0x0102_1994,
+        0x8584_58F6,
+        0xF2F5_2010,
+        0x794C_7630,
+        0x2FC1_2FC1,
+        0xCA45_1A4E,
+        0x3153_464A,
+        0x3434,
+        0x4D44,
+        0x2011_BAB0,
+        0x7366_746E,
+        0x482B,
+        0x1501_3346,
+    ];
+    let magic = i128::from(rustix::fs::statfs(directory).ok()?.f_type);
+    if WATCHABLE_FILE_SYSTEMS.iter().any(|tells| i128::from(*tells) == magic) {
+        return None;
+    }
+    let name = UNWATCHABLE_FILE_SYSTEMS.iter().find(|(silent, _)| i128::from(*silent) == magic).map(|(_, name)| *name);
+    Some(name.map_or_else(
+        || format!("the file system (type {magic:#x}) is not known to tell of changes"),
+        |name| format!("{name} does not tell of changes"),
+    ))
+}
+
+/// Why the system does not watch; `sysctl` is what the administrator can raise.
+fn reason(error: &notify::Error, sysctl: &str) -> String {
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => format!("the limit of watches is reached (sysctl {sysctl})"),
+        ErrorKind::Io(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            format!("the limit of inotify instances is reached (sysctl {sysctl})")
+        }
+        _ => format!("inotify: {error}"),
+    }
+}
+
+/// Each change leaves the lists consistent, so a panic elsewhere does not spoil them.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::path_watch::PathWatch;
+    use super::*;
+    use crate::source::testing::TestDirectory;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    async fn wakes(ear: &Mailbox) -> bool {
+        timeout(Duration::from_secs(10), ear.wait()).await.is_ok()
+    }
+
+    fn path_watch(wakes: &Watcher) -> (Arc<Mailbox>, PathWatch) {
+        let ear = Arc::new(Mailbox::default());
+        (ear.clone(), PathWatch::new(wakes.clone(), ear))
+    }
+
+    #[tokio::test]
+    async fn only_the_named_file_wakes() {
+        let (wakes_all, place) = (Watcher::new(), TestDirectory::new());
+        let ((ear, mut ears_a), (other, mut ears_b)) = (path_watch(&wakes_all), path_watch(&wakes_all));
+        ears_a.listen(&place.path("a"));
+        ears_b.listen(&place.path("b"));
+        place.write("a", "x");
+        assert!(wakes(&ear).await);
+        place.write("b", "x");
+        assert!(wakes(&other).await);
+        assert!(ear.take().paths.keys().eq([&place.path("a")]));
+        assert_eq!(lock(&wakes_all.directories).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_nearest_directory_that_exists_is_watched_until_nobody_listens() {
+        let (wakes_all, place) = (Watcher::new(), TestDirectory::new());
+        let (ear, mut ears) = path_watch(&wakes_all);
+        let path = place.path("a/b/log");
+        for step in ["a", "a/b"] {
+            ears.listen(&path);
+            assert_eq!(ears.unwatched(), None);
+            std::fs::create_dir(place.path(step)).unwrap();
+            assert!(wakes(&ear).await, "{step}");
+        }
+        ears.listen(&path);
+        place.write("a/b/log", "x");
+        assert!(wakes(&ear).await);
+        assert_eq!(lock(&wakes_all.directories).keys().collect::<Vec<_>>(), [&place.path("a/b")]);
+        drop(ears);
+        assert!(lock(&wakes_all.directories).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_directory_by_two_names_is_watched_once_and_heard_by_both() {
+        let (wakes_all, place) = (Watcher::new(), TestDirectory::new());
+        std::fs::create_dir(place.path("real")).unwrap();
+        std::os::unix::fs::symlink(place.path("real"), place.path("link")).unwrap();
+        let ((ear, mut ears_a), (other, mut ears_b)) = (path_watch(&wakes_all), path_watch(&wakes_all));
+        ears_a.listen(&place.path("real/log"));
+        ears_b.listen(&place.path("link/log"));
+        drop(path_watch(&wakes_all).1);
+        place.write("real/log", "x");
+        assert!(wakes(&ear).await && wakes(&other).await);
+        assert!(other.take().paths.contains_key(&place.path("link/log")));
+    }
+
+    #[tokio::test]
+    async fn an_overflow_wakes_all() {
+        let (wakes_all, place) = (Watcher::new(), TestDirectory::new());
+        let (ear, mut ears) = path_watch(&wakes_all);
+        ears.listen(&place.path("a"));
+        let overflow = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        dispatch(&mut lock(&wakes_all.directories), Ok(overflow));
+        assert!(wakes(&ear).await);
+        assert!(ear.take().all);
+    }
+
+    #[test]
+    fn more_paths_than_are_remembered_are_everything() {
+        let ear = Mailbox::default();
+        for n in 0..=MAX_PENDING_CHANGES {
+            ear.post(PathBuf::from(n.to_string()), true);
+        }
+        let heard = ear.take();
+        assert!(heard.all && heard.paths.is_empty());
+    }
+
+    #[test]
+    fn without_a_watcher_the_reason_is_said() {
+        let wakes = Watcher::new();
+        *lock(&wakes.inotify) = Err("the limit of inotify instances is reached".to_owned());
+        let mut ears = PathWatch::new(wakes, Arc::default());
+        ears.listen(Path::new("/tmp/log"));
+        assert_eq!(ears.unwatched(), Some("the limit of inotify instances is reached"));
+    }
+
+    #[test]
+    fn a_file_system_that_is_not_known_to_tell_is_polled() {
+        assert_eq!(unwatchable_reason(TestDirectory::new().0.path()), None);
+        let reason = unwatchable_reason(Path::new("/proc")).unwrap();
+        assert_eq!(reason, "the file system (type 0x9fa0) is not known to tell of changes");
+    }
+}

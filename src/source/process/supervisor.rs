@@ -1,0 +1,585 @@
+//! Keeps one process: starts it when it is time, waits, backs off, and does what it is told by commands.
+
+use std::time::Duration;
+
+use log::{info, warn};
+use rustix::process::Signal;
+use tokio::select;
+use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{ProcessSourceConfig, RestartWhen, StartWhen, Stream};
+use crate::control::{Command, CommandError, CommandReceiver, CommandReply, CommandRequest};
+use crate::event::{EndCause, Loss, RunEnd, SourceState, Time};
+use crate::stream::Checkpoints;
+
+use crate::source::backoff::Backoff;
+use crate::source::driver::StreamWriter;
+use crate::source::process::{ProcessRun, RunRecord, Tee};
+use crate::source::{ClockReading, SourceError, SourceOptions};
+
+/// The part of a process's stream under which its run is recorded.
+const RUN_RECORD_KEY: &str = "run";
+
+/// While those that an earlier daemon left have time to end, they are looked after this often.
+const CRASH_POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Longest time for the system to take away whom it was told to kill.
+const MAX_KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// Most commands that wait for a start or an end at once: more are a flood.
+const MAX_WAITING_COMMANDS: usize = 64;
+
+/// Keeps a process running.
+pub(crate) struct Supervisor<'a> {
+    spec: &'a Stream,
+    process: &'a ProcessSourceConfig,
+    options: SourceOptions,
+    stopping: &'a CancellationToken,
+    inbox: Option<CommandReceiver>,
+    tee: Option<Tee>,
+    backoff: Backoff,
+    /// Commands that are done once it runs, and those that are done once it does not.
+    starts: Vec<CommandRequest>,
+    stops: Vec<CommandRequest>,
+    /// What an operator said last during this run.
+    desired: DesiredState,
+}
+
+/// What is to be when the run has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DesiredState {
+    /// What its configuration says.
+    AsConfigured,
+    Stopped,
+    Started,
+}
+
+/// Why a process does not run now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    /// It is to be started.
+    Start,
+    /// It failed: until this time.
+    BackingOff(Instant),
+    /// Until a reader comes beyond so many.
+    OnReader(u64),
+    /// Until it is told to start.
+    Manual,
+}
+
+impl<'a> Supervisor<'a> {
+    pub(crate) fn new(
+        spec: &'a Stream,
+        process: &'a ProcessSourceConfig,
+        mut options: SourceOptions,
+        stopping: &'a CancellationToken,
+    ) -> Self {
+        let (inbox, tee) = (options.inbox.take(), options.tee.take());
+        let backoff = Backoff::new(&process.restart);
+        let (starts, stops, wish) = (Vec::new(), Vec::new(), DesiredState::AsConfigured);
+        Self { spec, process, options, stopping, inbox, tee, backoff, starts, stops, desired: wish }
+    }
+
+    /// Runs the process as often as its policy and its operators say, until it is told to stop; with
+    /// [`SourceOptions::end_stream`] until it is not started again. When this returns, it is stopped, and the stream says why.
+    pub(in crate::source) async fn keep(
+        mut self,
+        places: &Checkpoints,
+        writer: &mut StreamWriter,
+    ) -> Result<Option<RunEnd>, SourceError> {
+        let mut readers = writer.appender.readers();
+        let mut number = self.after_crash(places, writer).await;
+        let mut idle = match self.process.start {
+            StartWhen::Boot => Idle::Start,
+            StartWhen::Demand => Idle::OnReader(0),
+            StartWhen::Manual => Idle::Manual,
+        };
+        if idle != Idle::Start {
+            let reason =
+                if idle == Idle::Manual { "starts when it is told to" } else { "starts with its first reader" };
+            writer.say(SourceState::Stopped { reason: reason.to_owned(), last: None }).await;
+        }
+        let mut last = Ok(None);
+        loop {
+            if !self.wait(idle, &mut readers, &last, writer).await {
+                writer.say(SourceState::Stopping).await;
+                return last;
+            }
+            number += 1;
+            let began = Instant::now();
+            let ended = self.once(number, writer).await;
+            let ran = began.elapsed();
+            if self.stopping.is_cancelled() {
+                return ended.map(Some);
+            }
+            let came = *readers.borrow_and_update();
+            idle = self.after_run(&ended, ran, came, writer).await;
+            last = ended.map(Some);
+            for order in self.stops.drain(..) {
+                order.answer(Ok(CommandReply::Done));
+            }
+            if self.options.end_stream && matches!(idle, Idle::Manual | Idle::OnReader(_)) {
+                return last;
+            }
+        }
+    }
+
+    /// Ends what a daemon that was killed left behind, and tells of it. Gives back the number of the last run.
+    async fn after_crash(&mut self, places: &Checkpoints, writer: &mut StreamWriter) -> u64 {
+        let Some(mut known) = places.get(RUN_RECORD_KEY).and_then(|written| RunRecord::read(written)) else { return 0 };
+        if known.ended {
+            return known.run;
+        }
+        let left = known.alive();
+        if !left.is_empty() {
+            warn!(stream = writer.stream.as_str(), run = known.run, processes:? = left; "ends what outlived the daemon");
+            writer.say(SourceState::Waiting { reason: "for the end of what outlived the daemon".to_owned() }).await;
+            let signal = Signal::from_named_raw(self.process.stop.signal.number()).unwrap_or(Signal::TERM);
+            known.signal_all(signal);
+            known.signal_all(Signal::CONT);
+            if !self.gone(&known, self.process.stop.grace).await {
+                known.signal_all(Signal::KILL);
+                self.gone(&known, MAX_KILL_WAIT).await;
+            }
+        }
+        let now = ClockReading::read().time;
+        let reason = "the daemon was killed: what the process wrote and we had not read is lost".to_owned();
+        writer.batch.loss(now, &Loss { missed: None, bytes: None, reason });
+        let end = RunEnd {
+            run: known.run,
+            code: None,
+            signal: None,
+            duration: None,
+            peak_memory: None,
+            cause: EndCause::DaemonKilled,
+        };
+        writer.batch.end(now, &end);
+        known.ended = true;
+        writer.batch.place(RUN_RECORD_KEY, Some(known.written()));
+        writer.flush().await;
+        known.run
+    }
+
+    /// Whether all of that run are gone within `time`. Nobody waits longer once the daemon is to stop.
+    async fn gone(&mut self, known: &RunRecord, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        while !known.alive().is_empty() {
+            if Instant::now() >= end || self.stopping.is_cancelled() {
+                return false;
+            }
+            sleep(CRASH_POLL_INTERVAL).await;
+        }
+        true
+    }
+
+    /// Waits until it is to be started; `false` once the daemon is to stop.
+    async fn wait(
+        &mut self,
+        mut idle: Idle,
+        readers: &mut watch::Receiver<u64>,
+        last: &Result<Option<RunEnd>, SourceError>,
+        writer: &mut StreamWriter,
+    ) -> bool {
+        while idle != Idle::Start {
+            if self.stopping.is_cancelled() {
+                return false;
+            }
+            select! {
+                () = self.stopping.cancelled() => return false,
+                () = due(idle) => return true,
+                () = wait_for_reader(idle, readers) => return true,
+                mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,
+                order = next_command(&mut self.inbox) => match order.command {
+                    Command::Start | Command::Restart => {
+                        self.backoff = Backoff::new(&self.process.restart);
+                        self.starts.push(order);
+                        return true;
+                    }
+                    Command::Stop if idle == Idle::Manual => order.answer(Ok(CommandReply::Already)),
+                    Command::Stop => {
+                        idle = Idle::Manual;
+                        let last = last.as_ref().ok().cloned().flatten();
+                        writer.say(SourceState::Stopped { reason: "stopped by a command".to_owned(), last }).await;
+                        order.answer(Ok(CommandReply::Done));
+                    }
+                    Command::Input(_)
+                    | Command::EndOfInput
+                    | Command::Signal(_)
+                    | Command::Pause
+                    | Command::Resume
+                    | Command::Resize { .. }
+                    | Command::Attach => order.answer(Err(CommandError::NotRunning)),
+                    Command::Push(_) => order.answer(Err(CommandError::NotAPushStream)),
+                },
+            }
+        }
+        true
+    }
+
+    /// One run, from its start to its end.
+    async fn once(&mut self, number: u64, writer: &mut StreamWriter) -> Result<RunEnd, SourceError> {
+        self.desired = DesiredState::AsConfigured;
+        let started = ProcessRun::start(self.spec, self.process, &self.options, number).await;
+        for order in self.starts.drain(..) {
+            order.answer(match &started {
+                Ok(_) => Ok(CommandReply::Done),
+                Err(error) => Err(CommandError::Failed(error.with_cause())),
+            });
+        }
+        let mut run = started?;
+        info!(stream = writer.stream.as_str(), run = number, pid = run.pid(); "process started");
+        writer.batch.place(RUN_RECORD_KEY, Some(run.known().written()));
+        writer.say(SourceState::Running { run: number, pid: Some(run.pid()), note: None }).await;
+        loop {
+            select! {
+                ended = run.next(&mut self.tee, &mut writer.batch) => {
+                    if let Some(end) = ended {
+                        writer.batch.end(ClockReading::read().time, &end);
+                        writer.batch.place(RUN_RECORD_KEY, Some(run.known().written()));
+                        writer.flush().await;
+                        return Ok(end);
+                    }
+                    writer.flush().await;
+                    // One that writes without end is always ready: without this, all else waits for dozens of its turns.
+                    yield_now().await;
+                }
+                signal = next_signal(&mut self.options.signals) => run.signal(signal),
+                order = next_command(&mut self.inbox) => self.order(order, &mut run, writer).await,
+                mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,
+                () = self.stopping.cancelled(), if !run.is_stopping() || self.desired != DesiredState::AsConfigured => {
+                    self.desired = DesiredState::AsConfigured;
+                    let told = run.is_stopping();
+                    run.stop(EndCause::DaemonStopped);
+                    if !told {
+                        writer.say(SourceState::Stopping).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A command while it runs.
+    async fn order(&mut self, order: CommandRequest, run: &mut ProcessRun, writer: &mut StreamWriter) {
+        let (wish, waiting) = match order.command {
+            Command::Start if !run.is_stopping() => return order.answer(Ok(CommandReply::Already)),
+            Command::Start | Command::Restart => (DesiredState::Started, &mut self.starts),
+            Command::Stop => (DesiredState::Stopped, &mut self.stops),
+            Command::Input(_)
+            | Command::EndOfInput
+            | Command::Signal(_)
+            | Command::Pause
+            | Command::Resume
+            | Command::Resize { .. }
+            | Command::Attach
+            | Command::Push(_) => {
+                let answer = run.command(order.command.clone());
+                return order.answer(answer);
+            }
+        };
+        if self.stopping.is_cancelled() {
+            return order.answer(Err(CommandError::Gone));
+        }
+        if waiting.len() >= MAX_WAITING_COMMANDS {
+            return order.answer(Err(CommandError::TooManyCommands));
+        }
+        waiting.push(order);
+        self.desired = wish;
+        if wish == DesiredState::Stopped {
+            for order in self.starts.drain(..) {
+                order.answer(Err(CommandError::Failed("it was told to stop meanwhile".to_owned())));
+            }
+        }
+        if !run.is_stopping() {
+            info!(stream = writer.stream.as_str(); "process is stopped by a command");
+            run.stop(EndCause::Stopped);
+            writer.say(SourceState::Stopping).await;
+        }
+    }
+
+    /// What comes after a run, or an attempt at one. Says it.
+    async fn after_run(
+        &mut self,
+        ended: &Result<RunEnd, SourceError>,
+        ran: Duration,
+        readers: u64,
+        writer: &mut StreamWriter,
+    ) -> Idle {
+        let (failed, error) = outcome(ended);
+        let errno = ended.as_ref().err().and_then(|error| error.io().raw_os_error());
+        let last = ended.as_ref().ok().cloned();
+        let stream = writer.stream.as_str();
+        match self.desired {
+            DesiredState::Started => {
+                self.backoff = Backoff::new(&self.process.restart);
+                return Idle::Start;
+            }
+            DesiredState::Stopped => {
+                info!(stream; "process was stopped by a command");
+                writer.say(SourceState::Stopped { reason: "stopped by a command".to_owned(), last }).await;
+                return Idle::Manual;
+            }
+            DesiredState::AsConfigured => {}
+        }
+        let wanted = match self.process.restart.when {
+            RestartWhen::Never => false,
+            RestartWhen::OnFailure => failed,
+            RestartWhen::Always => true,
+        };
+        if !wanted {
+            info!(stream, error = error.as_str(); "process ended, and is not started again");
+            writer.say(SourceState::Stopped { reason: error, last }).await;
+            return if self.process.start == StartWhen::Demand { Idle::OnReader(readers) } else { Idle::Manual };
+        }
+        let now = ClockReading::read();
+        let Some(wait) = self.backoff.wait(failed, ran, now.instant) else {
+            warn!(stream, errno = errno, error = error.as_str(); "process ended too often");
+            let reason = format!("restarted too often; the last time it {error}");
+            writer.say(SourceState::Stopped { reason, last }).await;
+            return Idle::Manual;
+        };
+        let failures = self.backoff.failures();
+        warn!(stream, errno = errno, error = error.as_str(), failures, retry_in:? = wait; "process ended");
+        let until = Time(now.time.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)));
+        writer.say(SourceState::BackingOff { until, failures, error, last }).await;
+        Idle::BackingOff(now.instant + wait)
+    }
+}
+
+/// Whether a run failed, and how it ended in words.
+fn outcome(ended: &Result<RunEnd, SourceError>) -> (bool, String) {
+    match ended {
+        Ok(RunEnd { signal: Some(signal), .. }) => (true, format!("was ended by the signal {signal}")),
+        Ok(RunEnd { code: Some(code), .. }) => (*code != 0, format!("exited with code {code}")),
+        Ok(RunEnd { .. }) => (true, "ended in an unknown way".to_owned()),
+        Err(error) => (true, error.with_cause()),
+    }
+}
+
+/// Until it is time; never, if it waits for something else.
+async fn due(idle: Idle) {
+    match idle {
+        Idle::BackingOff(time) => sleep_until(time).await,
+        Idle::Start | Idle::OnReader(_) | Idle::Manual => std::future::pending().await,
+    }
+}
+
+/// Until a reader comes, if it waits for one.
+async fn wait_for_reader(idle: Idle, readers: &mut watch::Receiver<u64>) {
+    match idle {
+        Idle::OnReader(before) if readers.wait_for(|count| *count > before).await.is_ok() => {}
+        Idle::OnReader(_) | Idle::Start | Idle::BackingOff(_) | Idle::Manual => std::future::pending().await,
+    }
+}
+
+/// The next command; never, once nobody can send one.
+async fn next_command(inbox: &mut Option<CommandReceiver>) -> CommandRequest {
+    if let Some(receiver) = inbox {
+        if let Some(order) = receiver.recv().await {
+            return order;
+        }
+        *inbox = None;
+    }
+    std::future::pending().await
+}
+
+/// The next signal for the process; never, once nobody can send one.
+async fn next_signal(signals: &mut Option<mpsc::Receiver<Signal>>) -> Signal {
+    if let Some(receiver) = signals {
+        if let Some(signal) = receiver.recv().await {
+            return signal;
+        }
+        *signals = None;
+    }
+    std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Restart;
+    use crate::source::testing::{SourceHarness, process, shell};
+    use tokio::time::timeout;
+
+    fn with_restart(
+        mut source: ProcessSourceConfig,
+        when: RestartWhen,
+        limit: Option<(u32, Duration)>,
+    ) -> ProcessSourceConfig {
+        let backoff = Duration::from_secs(1)..=Duration::from_mins(1);
+        source.restart = Restart { when, backoff, limit };
+        source
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_source_is_tried_again_after_1_2_and_4_seconds() {
+        let mut bench = SourceHarness::process(with_restart(process(&["/no/such"]), RestartWhen::OnFailure, None));
+        let mut last: Option<Instant> = None;
+        for (failures, wait) in [(1, 0), (2, 1), (3, 2), (4, 4)] {
+            let state = bench.state("backing-off").await;
+            assert_eq!(state["failures"], failures);
+            assert_eq!(state["error"], "cannot start \"/no/such\": No such file or directory (os error 2)");
+            let now = Instant::now();
+            assert_eq!(last.map_or(0, |last| (now - last).as_secs()), wait);
+            last = Some(now);
+        }
+        bench.stop();
+        let (events, end) = bench.rest().await;
+        assert_eq!(events.last().unwrap()["state"], "stopping");
+        end.unwrap_err();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_fails_too_often_is_stopped() {
+        let limit = Some((2, Duration::from_mins(10)));
+        let mut bench = SourceHarness::process(with_restart(process(&["/no/such"]), RestartWhen::Always, limit));
+        for _ in 0..2 {
+            bench.state("backing-off").await;
+        }
+        let state = bench.state("stopped").await;
+        assert!(state["reason"].as_str().unwrap().starts_with("restarted too often"), "{state}");
+        bench.stop();
+        bench.state("stopping").await;
+    }
+
+    #[tokio::test]
+    async fn each_run_has_its_number_and_its_end() {
+        let mut source = with_restart(shell("echo hello; exit 1"), RestartWhen::OnFailure, None);
+        source.restart.backoff = Duration::from_millis(10)..=Duration::from_millis(20);
+        let mut bench = SourceHarness::process(source);
+        for run in 1..=3 {
+            assert_eq!(bench.state("running").await["run"], run);
+            assert_eq!(bench.line().await, "hello");
+            assert_eq!(bench.next("end").await["run"], run);
+        }
+        bench.stop();
+        bench.rest().await.1.unwrap();
+    }
+
+    #[tokio::test]
+    async fn success_ends_it_but_the_stream_stays() {
+        let mut bench = SourceHarness::process(with_restart(process(&["true"]), RestartWhen::OnFailure, None));
+        assert_eq!(bench.state("stopped").await["reason"], "exited with code 0");
+        let more = timeout(Duration::from_millis(200), bench.event()).await;
+        assert!(more.is_err(), "the stream ended, or more came: {more:?}");
+        bench.stop();
+        bench.state("stopping").await;
+        assert!(bench.event().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn it_starts_with_its_first_reader_and_once_over_with_the_next() {
+        let mut source = with_restart(shell("echo hello"), RestartWhen::Never, None);
+        source.start = StartWhen::Demand;
+        // The bench itself is a reader.
+        let mut bench = SourceHarness::process(source);
+        for run in 1..=3 {
+            assert_eq!(bench.state("running").await["run"], run);
+            assert_eq!(bench.state("stopped").await["last"]["run"], run);
+            bench.come();
+        }
+        bench.control.send(Command::Stop).await.unwrap();
+        bench.stop();
+    }
+
+    #[tokio::test]
+    async fn it_starts_and_stops_when_it_is_told_to() {
+        let mut source = with_restart(process(&["sleep", "1000"]), RestartWhen::Always, None);
+        source.start = StartWhen::Manual;
+        let mut bench = SourceHarness::process(source);
+        assert_eq!(bench.state("stopped").await["reason"], "starts when it is told to");
+        let control = bench.control.clone();
+        assert_eq!(control.send(Command::Pause).await.unwrap_err(), CommandError::NotRunning);
+        assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Already)));
+        assert!(matches!(control.send(Command::Start).await, Ok(CommandReply::Done)));
+        assert!(matches!(control.send(Command::Start).await, Ok(CommandReply::Already)));
+        assert!(matches!(control.send(Command::Restart).await, Ok(CommandReply::Done)));
+        assert_eq!(bench.next("end").await["cause"], "stopped");
+        assert_eq!(bench.state("running").await["run"], 2);
+        assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Done)));
+        let stopped = bench.state("stopped").await;
+        assert_eq!((&stopped["reason"], &stopped["last"]["run"]), (&"stopped by a command".into(), &2.into()));
+        assert!(matches!(control.send(Command::Start).await, Ok(CommandReply::Done)));
+        assert!(matches!(control.send(Command::Signal(9)).await, Ok(CommandReply::Done)));
+        assert_eq!(bench.next("end").await["signal"], "KILL");
+        // It waits before it starts again; told to stop, it does not.
+        bench.state("backing-off").await;
+        assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Done)));
+        bench.state("stopped").await;
+        bench.stop();
+        assert_eq!(bench.rest().await.0.last().unwrap()["state"], "stopping");
+        assert_eq!(control.send(Command::Start).await.unwrap_err(), CommandError::Gone);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_started_is_told_to_who_asked() {
+        let mut source = with_restart(process(&["/no/such"]), RestartWhen::Never, None);
+        source.start = StartWhen::Manual;
+        let bench = SourceHarness::process(source);
+        let refused = bench.control.send(Command::Start).await.unwrap_err();
+        let reason = "cannot start \"/no/such\": No such file or directory (os error 2)";
+        assert_eq!(refused, CommandError::Failed(reason.to_owned()));
+    }
+
+    #[tokio::test]
+    async fn paused_it_stands_still_and_stopped_it_ends_all_the_same() {
+        // Built into the shell: one that waits for what it started is not seen to stand still.
+        let mut bench = SourceHarness::process(shell("while :; do echo x; done"));
+        bench.lines(3).await;
+        let stat = format!("/proc/{}/stat", bench.last_pid().unwrap());
+        let stands = async |wanted: bool| {
+            let wait = async {
+                while std::fs::read_to_string(&stat).unwrap().contains(") T ") != wanted {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(Duration::from_secs(20), wait).await.expect("it does as it is told");
+        };
+        bench.control.send(Command::Pause).await.unwrap();
+        stands(true).await;
+        bench.control.send(Command::Resume).await.unwrap();
+        stands(false).await;
+        bench.control.send(Command::Pause).await.unwrap();
+        bench.control.send(Command::Stop).await.unwrap();
+        assert_eq!(bench.next("end").await["signal"], "TERM");
+    }
+
+    #[tokio::test]
+    async fn what_outlived_a_killed_daemon_is_ended_and_told_and_numbers_go_on() {
+        let mut source =
+            with_restart(shell("trap '' TERM; echo $$; sleep 1000 & wait; sleep 1000"), RestartWhen::Never, None);
+        source.stop.grace = Duration::from_millis(200);
+        let spec = crate::source::testing::spec(crate::config::SourceKind::Process(source.clone()));
+        // A run that nobody ends.
+        let run = ProcessRun::start(&spec, &source, &SourceOptions::default(), 41).await.unwrap();
+        let known = run.known();
+        std::mem::forget(run);
+        let places = [(RUN_RECORD_KEY.to_owned(), known.written())].into();
+        let mut bench = SourceHarness::restart(spec, SourceOptions::default(), places);
+        bench.state("waiting").await;
+        let loss = bench.next("loss").await;
+        assert!(loss["missed"].is_null(), "{loss}");
+        let end = bench.next("end").await;
+        assert_eq!((&end["run"], &end["cause"]), (&41.into(), &"daemon-killed".into()), "{end}");
+        assert_eq!(bench.state("running").await["run"], 42);
+        assert!(known.alive().is_empty(), "it lives");
+        bench.stop();
+        bench.rest().await.1.unwrap();
+    }
+
+    #[tokio::test]
+    async fn after_a_clean_end_only_the_number_goes_on() {
+        let source = with_restart(process(&["true"]), RestartWhen::Never, None);
+        let spec = crate::source::testing::spec(crate::config::SourceKind::Process(source.clone()));
+        let run = ProcessRun::start(&spec, &source, &SourceOptions::default(), 3).await.unwrap();
+        let mut known = run.known();
+        known.ended = true;
+        let places = [(RUN_RECORD_KEY.to_owned(), known.written())].into();
+        let mut bench = SourceHarness::restart(spec, SourceOptions::default(), places);
+        let first = bench.event().await.unwrap();
+        assert_eq!((&first["state"], &first["run"]), (&"running".into(), &4.into()), "{first}");
+        bench.stop();
+    }
+}
