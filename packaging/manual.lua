@@ -30,7 +30,7 @@ end
 -- Links to other pages are shown as names, all others with their address.
 function Link(link)
   if link.target:match("%.md$") or link.target:match("%.md#") or link.target:match("^#") then
-    return pandoc.Strong(link.content)
+    return bold(pandoc.utils.stringify(link.content))
   end
   local text = pandoc.utils.stringify(link.content)
   if text == link.target then

@@ -4,7 +4,8 @@
 //! - `console`: each command prints what is shown and ends. Numbers of two and more digits, times and ids may differ. A line
 //!   `...` stands for any lines; where it is the last one, the command need not end.
 //! - `yaml`: a configuration that `rtlogd check` accepts.
-//! - `json`: JSON.
+//! - `json`: JSON. `js`, `html`: see `browser.rs`.
+//! - `ini`: a drop-in that `tests/package` tries. The configurations of proxies are tried by `proxies.rs`.
 //!
 //! What needs systemd or a long build is tried by `tests/package` and `tests/check`, where such a command must stand word for word.
 
@@ -59,7 +60,7 @@ fn json_is_json() {
             parsed += 1;
         }
     }
-    assert!(parsed > 3, "{parsed} values");
+    assert!(parsed > 2, "{parsed} values");
 }
 
 #[test]
@@ -88,6 +89,17 @@ fn commands_of_section_7_work() {
     for page in Page::manual().iter().filter(|page| page.path.contains(".7.")) {
         try_page(page);
     }
+}
+
+/// systemd is in the guest only.
+#[test]
+fn drop_ins_are_tried_with_the_package() {
+    let mut found = 0;
+    for block in all().iter().flat_map(Page::blocks).filter(|block| block.language == "ini") {
+        assert!(OTHERS.contains(&block.text), "{}: tests/package does not try this: {}", block.place, block.text);
+        found += 1;
+    }
+    assert!(found > 5, "{found} drop-ins");
 }
 
 fn all() -> Vec<Page> {
@@ -152,6 +164,13 @@ struct Example {
     expected: Option<String>,
 }
 
+/// Every line that a page shows as printed.
+pub(super) fn output(page: &Page) -> Vec<String> {
+    let blocks = page.blocks().into_iter().filter(|block| block.language == "console");
+    let expected = blocks.flat_map(|block| examples(&block)).filter_map(|example| example.expected);
+    expected.flat_map(|text| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()).collect()
+}
+
 fn examples(block: &Block) -> Vec<Example> {
     let mut all: Vec<Example> = Vec::new();
     let mut goes_on = false;
@@ -160,7 +179,7 @@ fn examples(block: &Block) -> Vec<Example> {
         match (command, all.last_mut()) {
             (_, Some(last)) if goes_on => {
                 last.command += "\n";
-                last.command += line.trim_start_matches("> ");
+                last.command += line.strip_prefix("> ").unwrap_or(line);
             }
             (Some(command), _) if command.trim().is_empty() || command.starts_with('#') => continue,
             (Some(command), _) => {
@@ -173,7 +192,9 @@ fn examples(block: &Block) -> Vec<Example> {
             }
             (None, _) => panic!("{}: output of no command: {line}", block.place),
         }
-        goes_on = line.ends_with('\\');
+        // Up to its last line, or to the end of its here-document.
+        let command = &all.last().expect("a command").command;
+        goes_on = line.ends_with('\\') || (command.contains("<<'END'") && !command.ends_with("\nEND"));
     }
     all
 }
@@ -182,7 +203,8 @@ fn examples(block: &Block) -> Vec<Example> {
 static SERVES: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(rtlogd|--) serve\b").expect("a pattern"));
 
 /// A command that keeps what another printed, for those after it.
-static ASSIGNS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^(?:export )?([A-Z_]+)=\$\(").expect("a pattern"));
+static ASSIGNS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?s)^(?:export )?([A-Za-z_]+)=(?:\$\(.*\)|[^ ;]*)$").expect("a pattern"));
 
 fn try_block(sandbox: &Sandbox, block: &Block, server: &mut Server) {
     let mut variables = String::new();
@@ -229,11 +251,12 @@ fn try_block(sandbox: &Sandbox, block: &Block, server: &mut Server) {
     }
 }
 
+/// What is tried where systemd is, or where there is time for a build.
+static OTHERS: LazyLock<String> =
+    LazyLock::new(|| ["tests/package", "tests/check"].map(|path| fs::read_to_string(sources(path)).unwrap()).concat());
+
 /// Whether a command belongs to another test; it must stand there.
 fn tried_elsewhere(command: &str, place: &str) -> bool {
-    static OTHERS: LazyLock<String> = LazyLock::new(|| {
-        ["tests/package", "tests/check"].map(|path| fs::read_to_string(sources(path)).unwrap()).concat()
-    });
     let command = command.split("  #").next().unwrap_or_default().trim().trim_start_matches("sudo ");
     let programs = ["systemctl ", "journalctl ", "apt ", "cargo install", "tests/check", "adduser ", "logrotate "];
     if !programs.iter().any(|program| command.starts_with(program)) {

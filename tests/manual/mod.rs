@@ -3,6 +3,8 @@
 //! The sources are `packaging/man/*.md`. What stands there between `<!-- generated: ... -->` and `<!-- end -->` is written by
 //! `RTLOGD_GENERATE=1 cargo it manual::`. The examples of the pages, and of README.md, run in a [`sandbox`], exactly as printed.
 
+mod browser;
+mod complete;
 mod examples;
 mod generated;
 mod proxies;
@@ -142,6 +144,11 @@ fn every_page_renders_without_warnings() {
         assert!(shown.status.success() && said.is_empty(), "{}: {said}", page.display());
         let text = String::from_utf8(shown.stdout).unwrap();
         assert!(text.contains("SEE ALSO"), "{}: {text}", page.display());
+        // Only code can be too wide; but what the program prints is as it is.
+        let printed: BTreeSet<_> = Page::manual().iter().flat_map(examples::output).collect();
+        let is_wide = |line: &&str| line.chars().count() > 80 && !printed.contains(line.trim());
+        let wide: Vec<_> = text.lines().filter(is_wide).collect();
+        assert!(wide.is_empty(), "{} is wider than a terminal: {wide:#?}", page.display());
         let lint = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(&page).output().unwrap();
         assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stdout));
     }

@@ -31,9 +31,9 @@ impl Site {
         let streams = "streams:\n  app: { file: /var/log/app/app.log, from: start, private: false }\n  job: { command: [sleep, '1000'] }\n";
         sandbox.configure("rtlogd/rtlogd.yaml", &format!("{behind}{streams}"));
         sandbox.run(
-            "cp /etc/rtlogd/cert.pem /etc/ssl/certs/ci.example.com.pem
-             mkdir -p /etc/ssl/private && cp /etc/rtlogd/key.pem /etc/ssl/private/ci.example.com.key
-             cp /etc/rtlogd/both.pem /etc/ssl/private/ci.example.com.both.pem
+            "cp /etc/rtlogd/cert.pem /etc/ssl/certs/ci.pem
+             mkdir -p /etc/ssl/private && cp /etc/rtlogd/key.pem /etc/ssl/private/ci.key
+             cp /etc/rtlogd/both.pem /etc/ssl/private/ci.pem
              echo one >/var/log/app/app.log && chmod 644 /var/log/app/app.log
              rtlogd token --init",
         );
@@ -112,7 +112,7 @@ fn keeps_its_promises(site: &Site) {
 
 #[test]
 fn nginx_is_a_proxy_that_works() {
-    let files = [("nginx.conf", "nginx/sites-enabled/default")];
+    let files = [("nginx.conf", "nginx/sites-enabled/rtlogd")];
     let script = "exec nginx -g 'daemon off;'";
     if let Some(site) = Site::new("nginx", &files, script) {
         keeps_its_promises(&site);

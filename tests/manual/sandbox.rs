@@ -65,7 +65,10 @@ impl Sandbox {
 
     /// Writes a file below the sandbox's `/etc`.
     pub(super) fn configure(&self, path: &str, text: &str) {
-        fs::write(self.work.path().join("etc").join(path), text).unwrap();
+        let path = self.work.path().join("etc").join(path);
+        // A link may be absolute, and would lead out of the sandbox.
+        assert!(!path.is_symlink(), "{} is a link", path.display());
+        fs::write(path, text).unwrap();
     }
 
     /// Starts a script of bash, in the root of the repository.
