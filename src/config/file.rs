@@ -72,10 +72,10 @@ impl FileSelector {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReadFrom {
-    /// At its end: only what is written from now on.
+    /// With what is written from now on.
     #[default]
     End,
-    /// At its start: all that is in it.
+    /// With everything that is in it.
     #[serde(rename = "start")]
     Beginning,
 }

@@ -40,8 +40,8 @@ pub(super) trait ListItem {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SecretPattern {
-    /// A regular expression; with a group named `secret` that alone is taken out, else all that matches. Such as
-    /// `pin (?P<secret>[0-9]+)`.
+    /// A regular expression. The text of the group `secret` is removed, or the whole match if there is no such group.
+    /// Example: `pin (?P<secret>[0-9]+)`.
     pub(super) pattern: Setting<String>,
 }
 

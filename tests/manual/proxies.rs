@@ -139,7 +139,7 @@ fn haproxy_is_a_proxy_that_works() {
 /// Debian has no Traefik, so this is what can be looked at without one.
 #[test]
 fn the_configuration_of_traefik_leads_to_rtlogd() {
-    let text = fs::read_to_string(sources("config/examples/traefik.yaml")).unwrap();
+    let text = fs::read_to_string(sources("config/examples/traefik.yml")).unwrap();
     let yaml: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
     let router = &yaml["http"]["routers"]["rtlogd"];
     assert_eq!(router["rule"], "Host(`ci.example.com`) && PathPrefix(`/logs/`)");
