@@ -21,6 +21,11 @@ struct Site {
 
 impl Site {
     fn new(program: &str, files: &[(&str, &str)], script: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            // nginx and HAProxy become another user.
+            eprintln!("skipped: {program} is started by root only");
+            return None;
+        }
         if !has(program) || !has("python3") {
             return None;
         }

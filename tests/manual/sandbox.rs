@@ -50,7 +50,9 @@ impl Sandbox {
             if sandbox.work("ready").exists() { Some(true) } else { sandbox.holder.try_wait().unwrap().map(|_| false) }
         });
         if !is_up {
-            missing(&format!("no sandbox: {}", fs::read_to_string(sandbox.work("setup.log")).unwrap()));
+            let said = fs::read_to_string(sandbox.work("setup.log")).unwrap();
+            assert!(said.starts_with("unshare:"), "the sandbox could not be set up: {said}");
+            missing(&format!("there are no namespaces: {said}"));
             return None;
         }
         let children = format!("/proc/{0}/task/{0}/children", sandbox.holder.id());
