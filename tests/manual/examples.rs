@@ -1,6 +1,6 @@
 //! Every example of the manual and of README.md, exactly as printed.
 //!
-//! - `sh`: each command succeeds, or prints something and keeps running, as a follower does.
+//! - `sh`: each command succeeds; a follower may instead print something and keep running.
 //! - `console`: each command prints what is shown and ends. Numbers of two and more digits, times and ids may differ. A line
 //!   `...` stands for any lines; where it is the last one, the command need not end.
 //! - `yaml`: a configuration that `rtlogd check` accepts.
@@ -202,6 +202,9 @@ fn examples(block: &Block) -> Vec<Example> {
 /// A command that serves on port 7070 until it is stopped.
 static SERVES: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(rtlogd|--) serve\b").expect("a pattern"));
 
+/// A command that does not end by itself.
+static FOLLOWS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"curl -N|rtlogd follow|--linger").expect("a pattern"));
+
 /// A command that keeps what another printed, for those after it.
 static ASSIGNS: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?s)^(?:export )?([A-Za-z_]+)=(?:\$\(.*\)|[^ ;]*)$").expect("a pattern"));
@@ -234,7 +237,7 @@ fn try_block(sandbox: &Sandbox, block: &Block, server: &mut Server) {
                     Some(None)
                 }
                 (None, Some(0)) => Some(code),
-                (None, None) if !printed.is_empty() => Some(None),
+                (None, None) if FOLLOWS.is_match(&command) && !printed.is_empty() => Some(None),
                 (_, Some(_)) => Some(Some(-2)),
                 _ => None,
             }

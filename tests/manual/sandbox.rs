@@ -42,7 +42,7 @@ impl Sandbox {
         if !rustix::process::geteuid().is_root() {
             unshare.args(["--user", "--map-root-user"]);
         }
-        unshare.arg(sources("tests/manual/setup")).arg(work.path()).arg(env!("CARGO_BIN_EXE_rtlogd"));
+        unshare.arg(sources("tests/manual/setup")).arg(work.path()).arg(env!("CARGO_BIN_EXE_rtlogd")).arg(sources("."));
         let log = fs::File::create(work.path().join("setup.log")).unwrap();
         let holder = unshare.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let mut sandbox = Self { holder, first: 0, work };
@@ -73,7 +73,7 @@ impl Sandbox {
         fs::write(path, text).unwrap();
     }
 
-    /// Starts a script of bash, in the root of the repository.
+    /// Starts a script of bash, in a directory with the files of the repository.
     pub(super) fn start(&self, script: &str) -> Running {
         let out = tempfile::Builder::new().prefix("out-").tempfile_in(self.work.path()).unwrap().keep().unwrap().1;
         let written = fs::File::create(&out).unwrap();
@@ -83,7 +83,7 @@ impl Sandbox {
         if !rustix::process::geteuid().is_root() {
             nsenter.args(["--user", "--preserve-credentials"]);
         }
-        let script = format!("cd '{}' || exit\n{script}", sources(".").display());
+        let script = format!("cd '{}' || exit\n{script}", self.work("directory").display());
         nsenter.args(["--", "setpriv", "--pdeathsig", "KILL", "bash", "-c", &script]);
         nsenter.env_clear().env("PATH", path).env("HOME", self.work.path()).env("LC_ALL", "C.UTF-8");
         // Whoever made the certificates is believed here.
