@@ -18,6 +18,7 @@ mod detach;
 mod inherit;
 mod doctor;
 mod package;
+mod manual;
 mod resume;
 mod history;
 mod encodings;

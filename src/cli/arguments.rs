@@ -21,56 +21,56 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CliCommand {
-    /// Serve the streams of a configuration, or some files without one
+    /// Serve the streams of a configuration, or a few files without one
     Serve {
         /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE", conflicts_with = "paths")]
         config: Option<PathBuf>,
-        /// Listen here instead: 127.0.0.1:7070 or `unix:/path`; may be given again
+        /// Listen on this address instead, such as 127.0.0.1:7070 or `unix:/path`; may be repeated
         #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
         listen: Vec<ListenAddress>,
-        /// Log from this level on; `RTLOGD_LOG` says it for parts
+        /// Log messages of this level and more serious ones; `RTLOGD_LOG` sets levels for parts
         #[arg(long, value_name = "LEVEL", value_parser = logging::LOG_LEVEL_NAMES)]
         log_level: Option<String>,
         #[command(flatten)]
         detach: DetachArguments,
-        /// Files to follow without a configuration, each a stream named after it
+        /// Files to follow without a configuration; each becomes a stream named after it
         paths: Vec<PathBuf>,
     },
-    /// Run one command, stream its output, and exit with its status
+    /// Run one command, serve its output, and exit with its status
     Run {
-        /// The stream's name [default: that of the program]
+        /// The name of the stream [default: the name of the program]
         #[arg(long)]
         name: Option<StreamName>,
-        /// Listen here: 127.0.0.1:7070 or `unix:/path` [default: 127.0.0.1:7070, or any free port if it is taken]
+        /// Listen on this address, such as 127.0.0.1:7070 or `unix:/path` [default: 127.0.0.1:7070, or any free port if that one is taken]
         #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
         listen: Vec<ListenAddress>,
         /// Keep this much of the output in memory
         #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "64MiB")]
         memory: usize,
-        /// Serve readers this long after the command's end
+        /// Keep serving readers for this long after the command has ended
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         linger: Option<Duration>,
-        /// Log from this level on; `RTLOGD_LOG` says it for parts
+        /// Log messages of this level and more serious ones; `RTLOGD_LOG` sets levels for parts
         #[arg(long, value_name = "LEVEL", value_parser = logging::LOG_LEVEL_NAMES)]
         log_level: Option<String>,
         /// The command and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
         argv: Vec<OsString>,
     },
-    /// Look for mistakes in a configuration
+    /// Find mistakes in a configuration
     Check {
         /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Apply a changed configuration to the daemon that serves it, and tell how that went
+    /// Make the daemon apply its changed configuration, and report the result
     Reload {
         /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Look for what stands in the way of a configuration, and name what mends it
+    /// Find what keeps a configuration from working, and how to fix it
     Doctor {
         /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE")]
@@ -78,41 +78,41 @@ pub(super) enum CliCommand {
     },
     /// Print the JSON Schema of the configuration, or of the control channel's messages
     Schema {
-        /// Of what
+        /// What to describe
         #[arg(value_enum, default_value_t = SchemaKind::Config)]
         of: SchemaKind,
     },
-    /// Tell what a state directory holds, or print the events of one stream in it
+    /// Show what a state directory holds, or print the events of one of its streams
     History {
         /// The state directory, as the configuration names it
         directory: PathBuf,
-        /// Print all events of this stream, a JSON object each line
+        /// Print all events of this stream, one JSON object on each line
         name: Option<StreamName>,
     },
-    /// Make a token that lets its holder in, or look after the keys that sign them
+    /// Make a token, or manage the keys that sign tokens
     Token(TokenArguments),
     /// List the streams of a running rtlogd
     Ls {
         #[command(flatten)]
         at: DaemonArguments,
     },
-    /// Print streams as they grow; exits with the process's status when it ends, with 75 when rtlogd was stopped
+    /// Print streams as they grow, and exit with the status of the process when it ends
     Follow {
         #[command(flatten)]
         at: DaemonArguments,
-        /// Begin with the last so many lines, or `all` [default: 100]
+        /// Begin with this many of the last lines, or with `all` [default: 100]
         #[arg(long, value_name = "LINES")]
         tail: Option<String>,
-        /// Begin at a time (2026-11-23T05:00:00Z), or so long ago (5m)
+        /// Begin at a time, such as 2026-11-23T05:00:00Z, or this long ago, such as 5m
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
-        /// Only lines that match; may be given again
+        /// Only lines that match; may be repeated
         #[arg(long, value_name = "REGEX")]
         grep: Vec<String>,
-        /// Without lines that match; may be given again
+        /// No lines that match; may be repeated
         #[arg(long, value_name = "REGEX")]
         exclude: Vec<String>,
-        /// `current`: the run that runs now, from its start
+        /// Only one run of the process: `current`, from its start
         #[arg(long, value_name = "RUN")]
         run: Option<String>,
         /// Print each event as a line of JSON
@@ -126,10 +126,10 @@ pub(super) enum CliCommand {
     Send {
         #[command(flatten)]
         at: DaemonArguments,
-        /// End its input, behind the text if there is one
+        /// End the input, after the text if there is one
         #[arg(long)]
         eof: bool,
-        /// Send the text as it is, without a newline behind it
+        /// Send the text without a newline after it
         #[arg(long)]
         raw: bool,
         /// The stream
@@ -138,13 +138,13 @@ pub(super) enum CliCommand {
         #[arg(required_unless_present = "eof")]
         text: Option<String>,
     },
-    /// Start a process that does not run
+    /// Start a process
     Start(StreamArguments),
-    /// End a process; it stays so until it is started again
+    /// Stop a process until it is started again
     Stop(StreamArguments),
-    /// End a process, and start it again
+    /// Stop a process and start it again
     Restart(StreamArguments),
-    /// Send a signal to a process and all of its group
+    /// Send a signal to a process and its group
     Signal {
         #[command(flatten)]
         at: DaemonArguments,
@@ -167,13 +167,13 @@ pub(super) enum SchemaKind {
 /// Where the rtlogd is that is asked.
 #[derive(Debug, clap::Args)]
 pub(super) struct DaemonArguments {
-    /// Where rtlogd is: `http://HOST:PORT` or `unix:/path` [default: its usual socket, else port 7070 of this machine]
+    /// The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: its usual socket, or else port 7070 of this machine]
     #[arg(long, env = "RTLOGD_URL", value_name = "URL")]
     pub(super) url: Option<RemoteDaemon>,
-    /// Show the token in this file
+    /// Send the token in this file
     #[arg(long, env = "RTLOGD_TOKEN_FILE", value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
-    /// Show this token; others on this machine see it here, so better set the variable, or use --token-file
+    /// Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file
     #[arg(long, env = "RTLOGD_TOKEN", value_name = "TOKEN", hide_env_values = true, conflicts_with = "token_file")]
     pub(super) token: Option<String>,
 }
@@ -187,29 +187,29 @@ pub(super) struct TokenArguments {
     /// The directory of the keys, instead of the one that the configuration names
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
     pub(super) keys: Option<PathBuf>,
-    /// Streams that it is for; `*` stands for any letters, `?` for one; may be given again
+    /// The streams that the token is for; `*` stands for any characters, `?` for one; may be repeated
     #[arg(long, value_name = "NAME", required_unless_present_any = ["init", "rotate", "revoke"])]
     pub(super) stream: Vec<NamePattern>,
-    /// What it allows: `read`, `input` (to type), `admin` (to start, stop and signal); may be given again
+    /// What the token permits: `read`, `input` (type and push), `admin` (start, stop and signal); may be repeated
     #[arg(long, value_name = "RIGHT", value_parser = parse_right, default_value = "read", value_delimiter = ',')]
     pub(super) allow: Vec<Right>,
-    /// How long it counts; one for URLs at most 12h
+    /// How long the token is valid; at most 12h if it is for URLs
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30d")]
     pub(super) expires: Duration,
-    /// Who it is for: shown in logs
+    /// Who the token is for; shown in logs
     #[arg(long, value_name = "WHO")]
     pub(super) name: Option<String>,
     /// Make the first key
     #[arg(long, group = "deed", conflicts_with = "stream")]
     pub(super) init: bool,
-    /// Make a new key; tokens signed by the key before it stay valid, older ones do not
+    /// Make a new key; tokens signed with the previous key stay valid, older ones do not
     #[arg(long, group = "deed", conflicts_with = "stream")]
     pub(super) rotate: bool,
-    /// Revoke a token, given by itself or by its id, and say what that ends
+    /// Revoke a token, given as it is or by its id
     // One id in 64 begins with a hyphen.
     #[arg(long, value_name = "ID", group = "deed", conflicts_with = "stream", allow_hyphen_values = true)]
     pub(super) revoke: Option<String>,
-    /// The kind of key to make [default: ed25519, or that of the key before]
+    /// The kind of key to make [default: ed25519, or that of the previous key]
     #[arg(long, value_name = "KIND")]
     pub(super) algorithm: Option<AlgorithmArgument>,
 }
@@ -235,19 +235,19 @@ pub(super) struct StreamArguments {
 /// How to leave the terminal, on machines without systemd.
 #[derive(Debug, clap::Args)]
 pub(super) struct DetachArguments {
-    /// Go on as a daemon, and exit with 0 once it serves; under systemd leave this away
+    /// Detach from the terminal, and exit with 0 once the daemon serves; not for use under systemd
     #[arg(long)]
     pub(super) daemon: bool,
-    /// Write the daemon's process id here; the file is locked as long as the daemon runs, and removed when it ends
+    /// Write the daemon's process id to this file, which is locked while the daemon runs and removed when it ends
     #[arg(long, value_name = "FILE", requires = "daemon")]
     pub(super) pid_file: Option<PathBuf>,
-    /// Append the log to this file, which must not be a link; without it the log is lost
+    /// Append the log to this file, which must not be a link; without this option, the log is lost
     #[arg(long, value_name = "FILE", requires = "daemon")]
     pub(super) log_file: Option<PathBuf>,
-    /// Give up being root: run as this user, and in no group but --group
+    /// Run as this user, in no group but --group, instead of root
     #[arg(long, value_name = "USER", requires = "daemon", requires = "group")]
     pub(super) user: Option<String>,
-    /// See --user
+    /// The group to run in; see --user
     #[arg(long, value_name = "GROUP", requires = "user")]
     pub(super) group: Option<String>,
 }

@@ -73,10 +73,10 @@ impl FileSelector {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Start")]
 pub enum ReadFrom {
-    /// At its end: only what is written from now on.
+    /// With what is written from now on.
     #[default]
     End,
-    /// At its start: all that is in it.
+    /// With everything that is in it.
     #[serde(rename = "start")]
     Beginning,
 }

@@ -275,9 +275,9 @@ pub enum StartWhen {
     /// With the daemon.
     #[default]
     Boot,
-    /// With the first reader, and once it has ended with the next one.
+    /// With the first reader and, once it has ended, with the next one.
     Demand,
-    /// When somebody says so.
+    /// By `rtlogd start` or another command.
     Manual,
 }
 
@@ -320,9 +320,9 @@ impl Default for Restart {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartWhen {
-    /// After none.
+    /// Never.
     Never,
-    /// After any but exit code 0.
+    /// After every end but exit code 0.
     #[default]
     OnFailure,
     /// After every end.
@@ -349,12 +349,12 @@ impl Default for Stop {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CarriageReturn {
-    /// The line is drawn anew: what was before it is shown while it grows, and the last drawing is kept.
+    /// The line is redrawn: readers see each drawing while it changes, and the last one is kept.
     #[default]
     Fold,
     /// The line ends.
     Split,
-    /// Nothing: it stays in the line.
+    /// Nothing; it stays in the line.
     Keep,
 }
 

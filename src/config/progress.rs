@@ -97,8 +97,8 @@ pub(super) mod raw {
     #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct ProgressPattern {
-        /// A regular expression with named groups: percent, current, total, phase, message. Such as
-        /// `step (?P<current>[0-9]+) of (?P<total>[0-9]+)`.
+        /// A regular expression with at least one of the named groups `percent`, `current` and `phase`, and perhaps `total`
+        /// and `message`. Example: `step (?P<current>[0-9]+) of (?P<total>[0-9]+)`.
         pub(in crate::config) pattern: Setting<ProgressRegex>,
     }
 

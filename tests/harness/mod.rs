@@ -51,13 +51,18 @@ impl Deadline {
     }
 
     /// Looks until `look` finds something; panics with `what` was waited for.
-    pub(crate) fn until<T>(self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    pub(crate) fn until<T>(self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        self.find(look).unwrap_or_else(|| panic!("waited in vain for: {what}"))
+    }
+
+    /// Looks until `look` finds something; `None` if there is no time left.
+    pub(crate) fn find<T>(self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
         let (_keep, never) = sync_channel::<()>(0);
         loop {
             if let Some(found) = look() {
-                return found;
+                return Some(found);
             }
-            assert!(self.left().is_some(), "waited in vain for: {what}");
+            self.left()?;
             assert_eq!(never.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout));
         }
     }

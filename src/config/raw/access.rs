@@ -11,59 +11,60 @@ use crate::config::access::{ClaimGrant, Grant, NamePattern, Right};
 use crate::config::check::{Checker, value, written};
 use crate::config::parse::located::{Entries, Located, OneOrMany, Setting};
 
-/// Who gets in.
+/// Who may read and control streams.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Access")]
 pub(crate) struct AccessConfig {
-    /// The directory with the keys of our own tokens, as `rtlogd token --init` makes it. Default: none; then there are no
-    /// tokens of ours.
+    /// The directory of the keys that sign tokens, as `rtlogd token --init` makes it. Default: none; rtlogd then has no
+    /// tokens of its own.
     pub(super) keys: Setting<String>,
-    /// Others whose tokens count, such as a CI. Default: none.
+    /// Others whose tokens are accepted, such as a CI system. Default: none.
     pub(super) issuers: Setting<Vec<Located<IssuerConfig>>>,
-    /// Whether to let other machines in without tokens and TLS, although whoever reaches us can then read everything.
-    /// Default: false.
+    /// Whether other machines may read without tokens and TLS. Default: false.
     pub(crate) insecure: Setting<bool>,
 }
 
-/// Somebody else whose tokens count.
+/// An issuer whose tokens are accepted.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Issuer")]
 pub(crate) struct IssuerConfig {
-    /// What its tokens have as `iss`, such as `https://gitlab.example.com`.
+    /// The `iss` of its tokens, such as `https://gitlab.example.com`.
     pub(super) issuer: Setting<String>,
-    /// What its tokens must have in `aud`: a name that only tokens for this rtlogd have.
+    /// The `aud` of its tokens: a name that only tokens for this rtlogd have.
     pub(super) audience: Setting<String>,
-    /// The file with its public keys: a JWKS, or one key as PEM. `RS256`, `ES256` and `EdDSA` are understood.
+    /// The file with its public keys: a JWKS, or one key as PEM. `RS256`, `ES256` and `EdDSA` are supported.
     pub(super) keys: Setting<String>,
-    /// What its tokens give: the rights of all entries whose claims are in the token.
+    /// What its tokens permit: the rights of all entries whose claims match the token's.
     pub(super) grants: Setting<Vec<Located<RawClaimGrant>>>,
 }
 
-/// Rights for those whose tokens say something.
+/// Rights for tokens with certain claims.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Claims")]
 pub(crate) struct RawClaimGrant {
-    /// Claims that all must be in the token, with values that match: * stands for any letters, ? for one.
+    /// The claims that a token must have, all of them, and patterns for their values: `*` stands for any characters, `?`
+    /// for one.
     pub(super) claims: Setting<Entries<NamePattern>>,
-    /// The streams, by name; * stands for any letters, ? for one.
+    /// The streams, by name: `*` stands for any characters, `?` for one.
     pub(super) stream: Setting<OneOrMany<NamePattern>>,
-    /// What may be done with them.
+    /// The rights on these streams.
     pub(super) allow: Setting<OneOrMany<Right>>,
 }
 
-/// How connections are kept from being read on the way.
+/// The certificate for TLS.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Tls")]
 pub(crate) struct TlsConfig {
-    /// The file with the certificate, and behind it those up to the root, as PEM. A changed file is read again.
+    /// The file with the certificate and its chain, as PEM. It is read again when it changes.
     pub(super) certificate: Setting<String>,
-    /// The file with its private key, as PEM; not everybody may be able to read it.
+    /// The file with the private key, as PEM. Not everybody on the machine may be able to read it.
     pub(super) key: Setting<String>,
-    /// The file with the roots of the certificates that clients must show, as PEM. Default: none; then they need none.
+    /// The file with the authorities, as PEM, that must have issued the certificates of clients. Default: none; clients
+    /// need no certificate.
     pub(super) client_ca: Setting<String>,
 }
 

@@ -22,230 +22,230 @@ use crate::config::parse::located::{Entries, Located, OneOrMany, Setting};
 
 pub(super) use super::progress::raw::ProgressPattern;
 
-/// The configuration of rtlogd: `rtlogd.yaml`, and each file in `conf.d` beside it.
+/// The configuration of rtlogd: `rtlogd.yaml`, and the files in `conf.d` next to it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "rtlogd.yaml")]
 pub(super) struct Config {
-    /// Where to listen: one address or a list of them. Default: 127.0.0.1:7070. What other machines can reach needs tokens
-    /// (`access`) and `tls`, or `access: { insecure: true }`.
+    /// The addresses to listen on: one or a list. An address is a host and a port, such as `127.0.0.1:7070`, or the path of
+    /// a Unix socket, such as `unix:/run/rtlogd/rtlogd.sock`. Addresses that other machines can reach need tokens
+    /// (`access`) and `tls`, or `access: { insecure: true }`. Default: 127.0.0.1:7070.
     pub(super) listen: Setting<OneOrMany<ListenAddress>>,
-    /// How much memory all streams together may hold. Default: 256MiB.
+    /// How much memory all streams together may use. Default: 256MiB.
     pub(super) memory: Setting<Size>,
-    /// Where histories are kept, and how far each source was read, so that a restart loses and repeats nothing. Nobody else
-    /// may write there. Default: none; then all is forgotten at the end.
+    /// The directory for histories and for how far each source was read. With it, a restart neither loses nor repeats
+    /// anything. Only one rtlogd may use it. Default: none; everything is kept in memory only.
     pub(super) state_directory: Setting<String>,
-    /// What each stream keeps for readers that come late or back, unless it has a `history` of its own.
+    /// How much each stream keeps for readers that come late or return. A stream may have a `history` of its own.
     pub(super) history: Setting<HistoryLimits>,
-    /// Host names we answer to, beside the addresses we listen on. Requests for other names are refused, so that no foreign
-    /// page can reach us by a name of its own (DNS rebinding).
+    /// Host names under which clients reach rtlogd, in addition to the addresses it listens on. Requests for other names
+    /// are refused, so that no foreign web page can reach rtlogd under a name of its own (DNS rebinding).
     pub(super) hosts: Setting<Vec<Located<String>>>,
-    /// Whose web pages may read, connect to the control channel and send commands, beside our own: their origins, such as
-    /// `https://dash.example.com`.
+    /// Origins of web pages, other than rtlogd's own, that may read streams, connect to the control channel and send
+    /// commands, such as `https://dash.example.com`.
     pub(super) origins: Setting<Vec<Located<WebOrigin>>>,
-    /// The proxies in front of rtlogd: their addresses or networks, and `unix:USER` for those that connect to the Unix socket.
-    /// rtlogd believes them about the client they speak for, and a request from one of them always needs a token.
+    /// The proxies in front of rtlogd: addresses or networks, and `unix:USER` for a proxy that connects to the Unix socket.
+    /// rtlogd believes what they say about their clients. Every request that comes through a proxy needs a token.
     pub(super) trusted_proxies: Setting<Vec<Located<TrustedProxy>>>,
-    /// The path under which a proxy shows us. Default: /.
+    /// The path under which a proxy serves rtlogd, such as `/logs`. The proxy must pass it on unchanged. Default: /.
     pub(super) base_path: Setting<String>,
-    /// Keeps connections from being read on the way: all addresses speak TLS, to this machine also without. Default: none.
+    /// The certificate for TLS. With it, all TCP addresses speak TLS; programs on this machine may use them without.
+    /// Default: none.
     pub(super) tls: Setting<TlsConfig>,
-    /// Who gets in.
+    /// Who may read and control streams.
     pub(super) access: Setting<AccessConfig>,
-    /// Bounds, so that no client can take what all need.
+    /// Limits that keep one client from taking what all need.
     pub(super) limits: Setting<Limits>,
-    /// What to follow: a name for each stream, and its source. A name is 1 to 64 of A-Z, a-z, 0-9, dot, - and _, with no dot
-    /// in front.
+    /// The streams: for each a name and a source. A name consists of 1 to 64 of the characters A-Z, a-z, 0-9, `.`, `-` and
+    /// `_`, and does not begin with a dot.
     #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$" }))]
     pub(super) streams: Setting<Entries<Stream>>,
 }
 
-/// What a stream keeps.
+/// How much a stream keeps.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "History")]
 pub(super) struct HistoryLimits {
-    /// How much memory one stream may hold; at least 1MiB, four of the longest lines. Default: 8MiB.
+    /// How much memory one stream may use, at least 1MiB (four lines of the greatest length). Default: 8MiB.
     pub(super) memory: Setting<Size>,
-    /// How much one stream may take on disk; at least 4MiB. Needs a `state_directory`. Default: 256MiB.
+    /// How much disk space one stream may use, at least 4MiB. Needs a `state_directory`. Default: 256MiB.
     pub(super) disk: Setting<Size>,
-    /// How old its events may get on disk; at least 1m. Default: 7d.
+    /// How long events are kept on disk, at least 1m. Default: 7d.
     pub(super) age: Setting<DurationText>,
 }
 
-/// Bounds, so that no client can take what all need.
+/// Limits that keep one client from taking what all need.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
-    /// Most connections at once; each costs a file descriptor and some kilobytes. Default: 20000.
+    /// How many connections there may be. Each needs a file descriptor and some kilobytes. Default: 20000.
     pub(super) connections: Setting<usize>,
-    /// Most connections at once from one address, so that one cannot take all seats. This machine and trusted proxies are
-    /// not counted. Default: 256.
+    /// How many connections one address may have. This machine and trusted proxies are not counted. Default: 256.
     pub(super) per_address: Setting<usize>,
-    /// Most readers at once, over all connections: each stream of a connection and each subscription of a control channel is
-    /// one. One caller may have half of them, and an eighth on connections with several streams; root and the daemon's own user on the Unix socket are not counted. Default: 32768.
+    /// How many readers there may be, over all connections: each stream of a connection and each subscription of a control
+    /// channel is one. One caller may have half of them, and an eighth on connections with several streams. Root and the
+    /// user of the daemon are not counted on the Unix socket. Default: 32768.
     pub(super) readers: Setting<usize>,
-    /// Most streams, polls, senders and control channels at once of one token, or of another machine without one, so that a token that leaked cannot take all
-    /// seats. What is answered at once does not count; over HTTP/2 each stream does. Default: 1000.
+    /// How many streams, polls, pushes and control channels one token may have open, or another machine without a token.
+    /// Requests that are answered at once do not count. Over HTTP/2, each stream counts. Default: 1000.
     pub(super) per_token: Setting<usize>,
-    /// Longest time for the head of a request to arrive, or a connection could be held without asking for anything.
-    /// Default: 10s.
+    /// How long the head of a request may take to arrive. Default: 10s.
     pub(super) head: Setting<DurationText>,
-    /// Longest time that a connection is kept without a request: longer than proxies keep theirs, or they would send into one
-    /// that has just been closed. Default: 75s.
+    /// How long a connection is kept without a request. Use more than the proxies in front of rtlogd, which otherwise send
+    /// requests into connections that are being closed. Default: 75s.
     pub(super) idle: Setting<DurationText>,
-    /// Longest time for the body of a request to arrive. Default: 30s.
+    /// How long the body of a request may take to arrive. Default: 30s.
     pub(super) body: Setting<DurationText>,
-    /// Largest head of a request, 8KiB to 256KiB: a browser's with all its cookies fits. Default: 32KiB.
+    /// How large the head of a request may be, 8KiB to 256KiB. Default: 32KiB.
     pub(super) head_size: Setting<Size>,
-    /// Longest path and query of a request, 1KiB to 64KiB, in its head: twice what every server is asked to take (RFC 9110).
-    /// Default: 16KiB.
+    /// How long the path and the query of a request may be, 1KiB to 64KiB. They are part of the head. Default: 16KiB.
     pub(super) query_size: Setting<Size>,
-    /// Largest body of a command, 1KiB to 64KiB: a process is given no more to read at once. Lines that are sent to a stream
-    /// are read as they come, however many. Default: 64KiB.
+    /// How large the body of a command may be, 1KiB to 64KiB. Pushed lines are not limited by it. Default: 64KiB.
     pub(super) body_size: Setting<Size>,
-    /// Largest message to us on the control channel, 4KiB to 1MiB: the longest input in base64 fits. Default: 128KiB.
+    /// How large a message on the control channel may be, 4KiB to 1MiB. Default: 128KiB.
     pub(super) message_size: Setting<Size>,
-    /// Most memory for the expressions of one filter when they are compiled, 16KiB to 1MiB: each reader may bring its own.
-    /// Default: 256KiB.
+    /// How much memory the compiled expressions of one filter may use, 16KiB to 1MiB. Default: 256KiB.
     pub(super) filter_size: Setting<Size>,
-    /// Longest time in which a reader takes nothing of what we send, before its connection is closed. Default: 60s.
+    /// How long a reader may take nothing of what rtlogd sends before its connection is closed. Default: 60s.
     pub(super) stalled_write: Setting<DurationText>,
-    /// Most commands in a time: so many at once after a pause, and evenly from then on. They are counted for each token, and
-    /// without one for each control channel; a program that runs wild is told to wait. Default: 1000 per 1s.
+    /// How many commands may be sent in a time: this many at once, and evenly from then on. Commands are counted for each
+    /// token and, without a token, for each control channel. Default: 1000 per 1s.
     pub(super) control_rate: Setting<Rate>,
-    /// Longest time that a connection lives, with what goes on over it: readers connect again and go on where they were. Up to
-    /// a tenth of it is left away at random, so that those who came together do not come back together. For who moves
-    /// connections from machine to machine; a reader costs no more when it stays. Default: no end.
+    /// How long a connection may live, with everything on it. Its readers connect again and resume where they were. Up to a
+    /// tenth is subtracted at random, so that clients that connected together do not return together. Use it to move
+    /// clients to other machines behind a load balancer. Default: no limit.
     pub(super) lifetime: Setting<DurationText>,
-    /// How often a quiet stream sends a comment, so that nobody on the way takes it for dead. Default: 15s.
+    /// How often a quiet stream sends a comment, so that no proxy takes it for dead. Default: 15s.
     pub(super) keep_alive: Setting<DurationText>,
-    /// Longest time to let readers finish when we stop. Default: 5s.
+    /// How long readers may take to finish when the daemon stops. Default: 5s.
     pub(super) shutdown: Setting<DurationText>,
 }
 
-/// A stream: one of `file`, `command`, `journal` and `push`, and how to treat its lines.
+/// A stream: exactly one of `file`, `command`, `journal` and `push`, and how to treat its lines.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stream {
-    /// The file to follow, or a pattern such as /var/log/**/*.log, or a list of them. A path that does not begin with / is
-    /// looked for beside this configuration file.
+    /// The file to follow, or a pattern such as `/var/log/**/*.log`, or a list of both. `*`, `?`, `[a-z]` and `{a,b}` stand
+    /// for parts of a name, `**` for any directories.
     pub(super) file: Setting<OneOrMany<String>>,
-    /// The program to run and its arguments, as a list; there is no shell, unless the program is one. With `shell: true` it is
-    /// one text, and a shell runs it.
+    /// The program to run and its arguments, as a list. With `shell: true`, one text for a shell.
     pub(super) command: Setting<CommandLine>,
-    /// The journal of systemd: all of it as `{}`, or what these keys pick.
+    /// The systemd journal: all of it as `{}`, or the entries that these keys select.
     pub(super) journal: Setting<JournalFilter>,
-    /// Whether the stream takes lines from whoever sends them by `POST /streams/NAME` and has the right to. Default: false.
+    /// Whether the stream takes lines by `POST /streams/NAME`, from callers with the right `input`. Default: false.
     pub(super) push: Setting<bool>,
-    /// Whether the command is one text for a shell (/bin/sh). Default: false.
+    /// Whether `command` is one text for `/bin/sh`. Default: false.
     pub(super) shell: Setting<bool>,
-    /// Where to begin in a file or a journal that is there already. Default: end.
+    /// Where to begin in a file or a journal when it is read for the first time. Default: end.
     pub(super) from: Setting<ReadFrom>,
-    /// Files that are not followed though a pattern names them, such as *.gz; one pattern or a list of them.
+    /// Files that are not followed although a pattern matches them, such as `*.gz`: one pattern or a list. A pattern with a
+    /// slash is matched against the whole path.
     pub(super) exclude: Setting<OneOrMany<String>>,
-    /// How long a file that was rotated away or deleted is read on: its writer may not know yet. Default: 1s.
+    /// How long a file that was rotated away or deleted is still read, because its writer may not have noticed. Default:
+    /// 1s.
     pub(super) rotate_wait: Setting<DurationText>,
-    /// Whether symlinks are followed whoever made them. By default, below the first directory that anybody but root and the
-    /// daemon's user may write to, only those of root, of the daemon's user, and of whoever owns what they lead to: with any
-    /// other, whoever may write to a followed directory could have the daemon show a file that only it may read. The daemon's
-    /// own files, such as keys and histories, are never shown. Default: false.
+    /// Whether symbolic links are followed regardless of who made them. By default, below the first directory that others
+    /// than root and the daemon's user may write to, only links of root, of the daemon's user and of the owner of their
+    /// target are followed; otherwise, whoever may write there could make rtlogd serve any file that it can read. rtlogd's
+    /// own files, such as keys and histories, are never served. Default: false.
     pub(super) follow_symlinks: Setting<bool>,
-    /// The directory to run the command in; without / in front, seen from this configuration file. Default: that of the daemon.
+    /// The directory in which the command runs. Default: that of the daemon.
     pub(super) directory: Setting<String>,
-    /// Variables for the command, beside those of the daemon.
+    /// Environment variables for the command, in addition to those of the daemon.
     pub(super) environment: Setting<Entries<ScalarText>>,
-    /// Who the command runs as. The daemon must have the right to change its user (as root has).
-    /// Default: the user of the daemon.
+    /// The user that the command runs as. The daemon must be permitted to change its user, as root is. Default: the
+    /// daemon's user.
     pub(super) user: Setting<String>,
-    /// Whether the command has a terminal, of 120 columns and 30 rows, or of the size given. Programs then write each line at
-    /// once, in colour, and draw progress bars. Default: false.
+    /// Whether the command has a terminal: `true` for 120 columns and 30 rows, or a size such as `80x24`. Programs then
+    /// write each line at once, in colour, and draw progress bars. Default: false.
     pub(super) pty: Setting<Pty>,
-    /// Whether those who have the right may type into the command. Default: false.
+    /// Whether callers with the right `input` may type into the command. Default: false.
     pub(super) input: Setting<bool>,
-    /// When the command is started: with the daemon, with its first reader, or when somebody says so. Default: boot.
+    /// When the command is started. Default: boot.
     pub(super) start: Setting<StartWhen>,
-    /// Whether and when to start the command again.
+    /// Whether and when the command is started again after it has ended.
     pub(super) restart: Setting<Restart>,
-    /// How to end the command.
+    /// How the command is stopped.
     pub(super) stop: Setting<Stop>,
-    /// Longest line, 1KiB to 256KiB; a longer one goes on in the next event. Default: 256KiB.
+    /// How long a line may be, 1KiB to 256KiB. A longer one continues in the next event. Default: 256KiB.
     pub(super) max_line: Setting<Size>,
     /// What a carriage return within a line means. Default: fold.
     pub(super) carriage_return: Setting<CarriageReturn>,
-    /// How the bytes are encoded. Default: utf-8.
+    /// The encoding of the bytes: `utf-8`, `utf-16le`, `utf-16be`, `latin1`, `windows-1252`, `shift_jis` or another name of
+    /// the Encoding Standard. Readers always receive UTF-8. Default: utf-8.
     pub(super) encoding: Setting<TextEncoding>,
-    /// Which lines are joined to one, such as those of a stack trace. Default: none.
+    /// Which lines belong together and become one event, such as those of a stack trace. Default: none.
     pub(super) multiline: Setting<MultilineConfig>,
-    /// Whether progress is looked for: on, off, or a list of up to 64 patterns that are tried before what is known of programs.
-    /// Default: on.
+    /// Whether to look for progress in the output: `on`, `off`, or a list of up to 64 patterns, which are tried before the
+    /// built-in ones. Default: on.
     pub(super) progress: Setting<SwitchOrList<ProgressPattern>>,
-    /// Whether secrets are taken out of the lines before anything keeps or shows them: on, off, or a list of up to 64 patterns
-    /// beside those that are known. Default: off.
+    /// Whether to remove secrets from the lines before they are stored or served: `on`, `off`, or a list of up to 64
+    /// patterns, which are searched in addition to the built-in ones. Default: off.
     pub(super) redact: Setting<SwitchOrList<SecretPattern>>,
-    /// Whether only those may read it who show a token for it, or are the daemon's own user or root. Default: false, but true
-    /// for the journal, and for a file that not everybody on the machine may read.
+    /// Whether only holders of a token for the stream, root and the daemon's user may read it. Default: true for the
+    /// journal and for files that not everybody on the machine may read, false otherwise.
     pub(super) private: Setting<bool>,
-    /// What the stream is, for people.
+    /// A description for people.
     pub(super) description: Setting<ScalarText>,
-    /// What the stream is, for programs: any names and values.
+    /// Labels for programs: any names and values.
     pub(super) labels: Setting<Entries<ScalarText>>,
-    /// What this stream keeps. Default: as the `history` for all.
+    /// How much this stream keeps. Default: as the `history` for all streams.
     pub(super) history: Setting<HistoryLimits>,
 }
 
-/// Which entries of the journal: those that all of these keys pick.
+/// Which entries of the journal: those that all of these keys select.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Journal")]
 pub(super) struct JournalFilter {
-    /// Those of a unit, such as nginx.service or php*-fpm.service; one or a list of them.
+    /// Entries of a unit, such as `nginx.service` or `php*-fpm.service`: one or a list.
     pub(super) unit: Setting<OneOrMany<String>>,
-    /// Those of a program, by the name with which it logs, such as sshd; one or a list of them.
+    /// Entries of a program, by the name under which it logs, such as `sshd`: one or a list.
     pub(super) identifier: Setting<OneOrMany<String>>,
-    /// Those that are at least so serious: emerg, alert, crit, err, warning, notice, info or debug, or 0 to 7.
+    /// Entries of this priority or a more serious one: emerg, alert, crit, err, warning, notice, info or debug, or 0 to 7.
     pub(super) priority: Setting<JournalPriority>,
-    /// Only those of the kernel. Default: false.
+    /// Only entries of the kernel. Default: false.
     pub(super) kernel: Setting<bool>,
-    /// Those with this field, such as _UID=1000 (see systemd.journal-fields(7)); one or a list of them. Of several with the
-    /// same name one is enough.
+    /// Entries with this field, such as `_UID=1000`: one or a list. Of several values for one field, one suffices.
+    /// systemd.journal-fields(7) lists the fields.
     #[serde(rename = "match")]
     pub(super) r#match: Setting<OneOrMany<String>>,
 }
 
-/// Which lines are joined to one: `start` or `continue`.
+/// Which lines are joined into one event: `start` or `continue`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Multiline")]
 pub(super) struct MultilineConfig {
-    /// A line that matches this expression begins; others are joined to it.
+    /// A line that matches this expression begins an event. All others are joined to the line before them.
     pub(super) start: Setting<String>,
-    /// A line that matches this expression is joined to the one before; others begin.
+    /// A line that matches this expression is joined to the line before it. All others begin an event.
     #[serde(rename = "continue")]
     pub(super) r#continue: Setting<String>,
-    /// How long to wait for the next line that may belong to it. Default: 1s.
+    /// How long to wait for a further line of the same event. Default: 1s.
     pub(super) timeout: Setting<DurationText>,
 }
 
-/// Whether and when to start a command again.
+/// Whether and when a command is started again.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Restart {
-    /// After which end. Default: on-failure.
+    /// After which ends. Default: on-failure.
     pub(super) when: Setting<RestartWhen>,
-    /// How long to wait before: the first time, doubled each time up to the last. Default: 1s..60s.
+    /// How long to wait: the first time, and at most. The time doubles with each failure. Default: 1s..60s.
     pub(super) backoff: Setting<DurationRange>,
-    /// How often at most, such as 5 per 10m; then it stays stopped. Default: no limit.
+    /// How often in a time, such as `5 per 10m`. After that, the command stays stopped. Default: no limit.
     pub(super) limit: Setting<Rate>,
 }
 
-/// How to end a command.
+/// How a command is stopped.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stop {
     /// The signal that asks it to end. Default: TERM.
     pub(super) signal: Setting<SignalName>,
-    /// How long it may take, before KILL ends it. Default: 10s.
+    /// How long it may take before it receives KILL. Default: 10s.
     pub(super) grace: Setting<DurationText>,
 }
 

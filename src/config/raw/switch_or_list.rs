@@ -41,8 +41,8 @@ pub(crate) trait ListItem {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Secret")]
 pub(crate) struct SecretPattern {
-    /// A regular expression; with a group named `secret` that alone is taken out, else all that matches. Such as
-    /// `pin (?P<secret>[0-9]+)`.
+    /// A regular expression. The text of the group `secret` is removed, or the whole match if there is no such group.
+    /// Example: `pin (?P<secret>[0-9]+)`.
     pub(super) pattern: Setting<String>,
 }
 
