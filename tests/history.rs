@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::sse::{Message, Reader, lines};
-use crate::harness::{Daemon, Deadline, Place, numbered};
+use crate::harness::{Daemon, Deadline, Place, numbered, pause};
 
 const APP: &str = "state_directory: state\nstreams: { app: { file: app.log, from: start } }";
 
@@ -109,7 +109,6 @@ fn a_state_directory_can_be_looked_into() {
 /// Writes numbered lines, and rotates now and then, until it is told to stop; says how many lines there are.
 fn write_and_rotate(path: &Path, stop: &AtomicBool) -> u64 {
     let mut random = fastrand::Rng::with_seed(3);
-    let (_keep, never) = std::sync::mpsc::sync_channel::<()>(0);
     let mut written = 0;
     let mut rotations = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -122,7 +121,7 @@ fn write_and_rotate(path: &Path, stop: &AtomicBool) -> u64 {
             file.write_all(first.as_bytes()).unwrap();
             file.write_all(second.as_bytes()).unwrap();
             if random.u8(0..10) == 0 {
-                never.recv_timeout(Duration::from_millis(random.u64(0..8))).unwrap_err();
+                pause("a writer that is idle now and then", Duration::from_millis(random.u64(0..8)));
             }
             if stop.load(Ordering::Relaxed) {
                 break;

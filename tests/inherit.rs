@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::http::{Address, Response};
-use crate::harness::{Daemon, Deadline, PATIENCE, Place, Program, runs};
+use crate::harness::{Daemon, Deadline, PATIENCE, Place, Program, is_root_or_skip, runs};
 
 /// What a service manager, a shell and a user may have set for the daemon.
 const OF_THE_DAEMON: [&str; 40] = [
@@ -227,8 +227,7 @@ fn the_command_of_run_inherits_nothing_of_rtlogd() {
 
 #[test]
 fn a_command_of_another_user_has_nothing_of_the_daemons_session() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can run a command as another user");
+    if !is_root_or_skip("run a command as another user") {
         return;
     }
     let place = Place::new();

@@ -10,16 +10,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, Place, is_root_or_skip};
 use crate::tokens::{keys, token};
 
 const DAEMON: u32 = 1;
 const DEPLOY: u32 = 2;
 const NOBODY: u32 = 65534;
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
 
 /// A directory that the daemon may use, and in it `logs` of nobody.
 fn place() -> Place {
@@ -91,7 +87,7 @@ const SECRETS: [&str; 4] = ["hidden/readable.log", "secret.log", "group.log", "a
 
 #[test]
 fn a_symlink_of_a_stranger_shows_no_file_that_is_not_his() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();
@@ -156,7 +152,7 @@ fn a_symlink_of_a_stranger_shows_no_file_that_is_not_his() {
 
 #[test]
 fn keys_and_histories_are_shown_by_no_stream() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();
@@ -225,7 +221,7 @@ fn keys_and_histories_are_shown_by_no_stream() {
 
 #[test]
 fn symlinks_of_root_are_followed_as_on_every_node_of_kubernetes() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();
@@ -258,7 +254,7 @@ fn symlinks_of_root_are_followed_as_on_every_node_of_kubernetes() {
 
 #[test]
 fn a_user_may_switch_symlinks_between_files_of_his_own() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();
@@ -285,7 +281,7 @@ fn a_user_may_switch_symlinks_between_files_of_his_own() {
 
 #[test]
 fn what_an_administrator_allows_is_followed_without_a_restart() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();
@@ -318,7 +314,7 @@ fn what_an_administrator_allows_is_followed_without_a_restart() {
 
 #[test]
 fn a_file_that_is_closed_to_others_makes_its_stream_private_before_its_next_line() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();
@@ -363,7 +359,7 @@ fn a_file_that_is_closed_to_others_makes_its_stream_private_before_its_next_line
 
 #[test]
 fn doctor_names_a_symlink_that_is_not_followed() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();

@@ -4,6 +4,7 @@
 
 pub(crate) mod event_stream;
 pub(crate) mod http;
+mod skip;
 pub(crate) mod sse;
 pub(crate) mod ws;
 
@@ -23,6 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use http::{Address, Response};
+pub(crate) use skip::{is_root_or_skip, skip};
 use sse::{Message, Reader};
 
 /// How long a fact may take to come true, on a machine under load.
@@ -30,6 +32,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Between two looks at what nothing tells of.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// Lets `time` pass. This is for a test whose subject is the passing of time itself, as `reason` says; everything else waits for
+/// a fact, by [`Deadline::until`].
+pub(crate) fn pause(reason: &str, time: Duration) {
+    let (_sender, never) = sync_channel::<()>(0);
+    assert_eq!(never.recv_timeout(time), Err(RecvTimeoutError::Timeout), "while pausing: {reason}");
+}
 
 /// When patience is over.
 #[derive(Debug, Clone, Copy)]
@@ -52,13 +61,12 @@ impl Deadline {
 
     /// Looks until `look` finds something; panics with `what` was waited for.
     pub(crate) fn until<T>(self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-        let (_keep, never) = sync_channel::<()>(0);
         loop {
             if let Some(found) = look() {
                 return found;
             }
             assert!(self.left().is_some(), "waited in vain for: {what}");
-            assert_eq!(never.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout));
+            pause(what, LOOK);
         }
     }
 }
