@@ -94,15 +94,15 @@ fn planted_secrets_are_found_nowhere() {
     // What is typed before would come back from the terminal.
     daemon.follow("build").query("tail=all").until("no echo", |message| message.data == "no echo");
     channel.call("process.input", &json!({ "stream": "build", "text": "typed-in\n" }));
-    for (name, secret) in planted() {
+    let mut file = daemon.follow("app").query("tail=all").open();
+    for (number, (name, secret)) in planted().into_iter().enumerate() {
         let (head, tail) = secret.split_at(secret.len() / 2);
-        daemon.write("app.log", format!("{name}{head}"));
-        // The half is read before the rest comes.
-        Deadline::new().until("the half line", || {
-            let state = daemon.get("/streams/app/state", &[]).2;
-            assert_clean("/streams/app/state", &state);
-            daemon.follow("app").query("tail=1&follow=false").status().eq(&200).then_some(())
-        });
+        let begin = format!("line-{number} ");
+        daemon.write("app.log", format!("{begin}{name}{head}"));
+        // The first half has been read when readers are shown where its line begins; only then does the second half follow.
+        let seen = file.until("the first half", |message| message.data.contains(&begin));
+        assert_clean("an unfinished line", format!("{seen:?}").as_bytes());
+        assert_clean("/streams/app/state", &daemon.get("/streams/app/state", &[]).2);
         daemon.write("app.log", format!("{tail} end\n"));
     }
     daemon.write("app.log", "done\n");
@@ -118,7 +118,7 @@ fn planted_secrets_are_found_nowhere() {
     }
     let app = daemon.follow("app").query("tail=all").until("done", |message| message.data == "done");
     assert_clean("a file's stream", format!("{app:?}").as_bytes());
-    assert!(app.iter().any(|message| message.data == "password=[redacted] end"), "{app:?}");
+    assert!(app.iter().any(|message| message.data == "line-2 password=[redacted] end"), "{app:?}");
     for path in [
         "/streams",
         "/streams/build/state",
