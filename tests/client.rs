@@ -3,13 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
-use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Daemon, Deadline, Ended, Place, Program, numbered};
+use crate::harness::{Daemon, Deadline, Ended, Place, Program, numbered, runs};
 
 /// A stream `p` of this shell script, with further keys.
 fn shell(script: &str, keys: &str) -> Daemon {
@@ -145,10 +146,12 @@ fn a_file_that_is_begun_anew_is_followed_on() {
     assert!(ended.err.contains("the daemon was stopped"), "{}", ended.err);
 }
 
-/// Passes connections on to `to`, and cuts each when it is told to. Gives back where it listens.
-fn cutting(to: SocketAddr, cut: Receiver<()>) -> SocketAddr {
+/// Passes connections on to `to`, and cuts each when it is told to. Gives back where it listens, and how many connections came.
+fn cutting(to: SocketAddr, cut: Receiver<()>) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = accepted.clone();
     thread::spawn(move || {
         let (open, opened) = sync_channel::<TcpStream>(100);
         thread::spawn(move || {
@@ -165,6 +168,7 @@ fn cutting(to: SocketAddr, cut: Receiver<()>) -> SocketAddr {
             let theirs = TcpStream::connect(to).unwrap();
             open.send(ours.try_clone().unwrap()).unwrap();
             open.send(theirs.try_clone().unwrap()).unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
             for (mut from, mut to) in [(ours.try_clone().unwrap(), theirs.try_clone().unwrap()), (theirs, ours)] {
                 thread::spawn(move || {
                     let mut chunk = [0; 4096];
@@ -178,30 +182,34 @@ fn cutting(to: SocketAddr, cut: Receiver<()>) -> SocketAddr {
             }
         }
     });
-    address
+    (address, accepted)
 }
 
 #[test]
 fn a_connection_that_is_cut_and_a_daemon_that_stands_still_lose_and_repeat_nothing() {
-    let script = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; read x <go; seq 3001 6000; exit 9";
+    let script =
+        "echo $$ >pid; i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; read x <go; seq 3001 6000; exit 9";
     let place = Place::new();
     rustix::fs::mknodat(rustix::fs::CWD, place.path("go"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let daemon = place.start(&format!(
         "streams: {{ p: {{ command: [sh, -c, {script:?}], directory: ., restart: {{ when: never }} }} }}"
     ));
     let (cut, cuts) = sync_channel(10);
-    let proxy = cutting(daemon.address().tcp(), cuts);
+    let (proxy, accepted) = cutting(daemon.address().tcp(), cuts);
     let mut command = client(&daemon, &["follow", "p", "--tail", "all"]);
     let program = Program::start(command.env("RTLOGD_URL", format!("http://{proxy}")));
     for _ in 0..2 {
         readers(&daemon, 1);
+        let before = accepted.load(Ordering::Relaxed);
         cut.send(()).unwrap();
-        readers(&daemon, 0);
+        Deadline::new().until("a new connection", || (accepted.load(Ordering::Relaxed) > before).then_some(()));
     }
     readers(&daemon, 1);
+    let pid = std::fs::read_to_string(daemon.path("pid")).unwrap().trim().parse().unwrap();
     daemon.signal(Signal::STOP);
     std::fs::write(daemon.path("go"), "x\n").unwrap();
-    thread::sleep(Duration::from_secs(2));
+    // The process writes the rest and ends while the daemon stands still.
+    Deadline::new().until("the end of the process", || (!runs(pid)).then_some(()));
     daemon.signal(Signal::CONT);
     let ended = program.ended();
     assert_eq!(ended.status.code(), Some(9), "{}", ended.err);
