@@ -82,11 +82,6 @@ fn each_case_has_its_test() {
 }
 
 /// The `source` of a stream in the list.
-fn source(daemon: &Daemon, name: &str) -> serde_json::Value {
-    let (status, _, body) = daemon.get(&format!("/streams/{name}/state"), &[]);
-    assert_eq!(status, 200);
-    serde_json::from_slice::<serde_json::Value>(&body).unwrap()["source"].clone()
-}
 
 #[test]
 fn the_files_of_a_pattern_are_one_stream() {
@@ -108,7 +103,7 @@ fn the_files_of_a_pattern_are_one_stream() {
     fs::create_dir_all(daemon.path("a/c/d")).unwrap();
     daemon.write("a/c/d/three.log", "three\n");
     assert_eq!(reader.take(1)[0].json()["text"], "three");
-    Deadline::new().until("three files in the list", || (source(&daemon, "app")["files"] == 3).then_some(()));
+    Deadline::new().until("three files in the list", || (daemon.state("app")["source"]["files"] == 3).then_some(()));
 }
 
 #[test]
@@ -162,7 +157,7 @@ fn a_file_is_read_whatever_its_readers_do() {
     daemon.write("app.log", "last\n");
     let seen = daemon.follow("app").query("tail=1").until("the last line", |line| line.data == "last");
     assert_eq!(seen.last().unwrap().data, "last");
-    assert_eq!(source(&daemon, "app").get("lag"), None);
+    assert_eq!(daemon.state("app")["source"].get("lag"), None);
 }
 
 #[test]
@@ -315,7 +310,7 @@ fn many_thousand_files_are_followed_with_few_descriptors() {
     }
     let daemon = place.start("streams: { all: { file: 'd/*.log', history: { memory: 64MiB } } }");
     let deadline = Deadline::after(Duration::from_mins(2));
-    deadline.until("all files in the list", || (source(&daemon, "all")["files"] == count).then_some(()));
+    deadline.until("all files in the list", || (daemon.state("all")["source"]["files"] == count).then_some(()));
     let mut reader = daemon.follow("all").query("tail=0").open();
     if full {
         pause("the daemon comes to rest before it is measured", Duration::from_secs(20));

@@ -71,8 +71,7 @@ fn readers_of_what_memory_dropped_get_it_from_the_disk() {
     let mut reader = daemon.follow("app").query("tail=all").open();
     let seen = reader.take(20_000);
     assert!(seen.iter().map(number).eq(0..20_000));
-    let listed = &daemon.get("/streams/app/state", &[]).2;
-    let listed: serde_json::Value = serde_json::from_slice(listed).unwrap();
+    let listed = daemon.state("app");
     assert!(listed["memory"].as_u64().unwrap() < 2 << 20, "{listed}");
     assert!(listed["disk"].as_u64().unwrap() > 4 << 20, "{listed}");
     // From the middle, by filter, by number and by time: all from the disk, then live.

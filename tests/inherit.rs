@@ -110,6 +110,8 @@ fn seen(place: &Place, pid: u64) -> (BTreeMap<i32, String>, BTreeMap<String, Str
     for name in ["PWD", "OLDPWD", "SHLVL", "_"] {
         variables.remove(name);
     }
+    // A program whose lines are counted sets this one itself.
+    variables.remove("__LLVM_PROFILE_RT_INIT_ONCE");
     (descriptors.collect(), variables)
 }
 

@@ -218,7 +218,7 @@ fn another_user_is_another_user_with_a_home_and_no_more_rights() {
 #[test]
 fn it_starts_with_its_first_reader() {
     let daemon = shell("echo hello", "start: demand, restart: { when: never }");
-    let state: serde_json::Value = serde_json::from_slice(&daemon.get("/streams/p/state", &[]).2).unwrap();
+    let state = daemon.state("p");
     assert_eq!(state["source"]["state"], "stopped", "{state}");
     assert_eq!(daemon.follow("p").query("tail=all").take(1)[0].data, "hello");
 }

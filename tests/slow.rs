@@ -4,8 +4,6 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use serde_json::Value;
-
 use crate::flood::{END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, frame, greeted, resident, survives};
 use crate::harness::ws::{Channel, Frame, frame as message};
 use crate::harness::{Daemon, Deadline, PATIENCE, Place};
@@ -22,30 +20,22 @@ fn daemon() -> Daemon {
     place.start("limits: { stalled_write: 1s, keep_alive: 1s }\nstreams: { app: { file: app.log, from: start } }")
 }
 
-fn state(daemon: &Daemon) -> Value {
-    serde_json::from_slice(&daemon.get("/streams/app/state", &[]).2).unwrap()
-}
-
-fn readers(daemon: &Daemon) -> u64 {
-    state(daemon)["readers"].as_u64().unwrap()
-}
-
 #[test]
 fn a_reader_that_takes_nothing_is_dropped() {
     let daemon = daemon();
     let before = resident(&daemon);
     let mut stuck = TcpStream::connect(daemon.address().tcp()).unwrap();
     stuck.write_all(b"GET /streams/app?tail=all HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    Deadline::new().until("a reader", || (readers(&daemon) == 1).then_some(()));
+    daemon.until_readers("app", 1);
     // Its socket takes some megabytes; then it stands for a second.
     let piece = format!("{:01000}\n", 0).repeat(1000);
     let mut written = 0;
     Deadline::new().until("that it is dropped", || {
         daemon.write("app.log", &piece);
         written += piece.len();
-        (readers(&daemon) == 0 && written > 128 << 20).then_some(())
+        (daemon.state("app")["readers"] == 0 && written > 128 << 20).then_some(())
     });
-    Deadline::new().until("that all of it is read", || state(&daemon)["source"]["lag"].is_null().then_some(()));
+    Deadline::new().until("that all of it is read", || daemon.state("app")["source"]["lag"].is_null().then_some(()));
     let grown = resident(&daemon) - before;
     assert!(grown < 48 << 20, "{grown} of {written} bytes");
     drop(stuck);
@@ -94,7 +84,7 @@ fn a_reader_without_a_window_is_dropped_however_alive_its_connection_is() {
         }
     }
     assert_eq!(answered, 100, "{alive} pings");
-    Deadline::new().until("that they are gone", || (readers(&daemon) == 0).then_some(()));
+    daemon.until_readers("app", 0);
     survives(&daemon, before);
 }
 

@@ -62,15 +62,9 @@ fn wait_for(daemon: &Daemon, name: &str, line: &str) -> String {
     Deadline::new().until(line, || shown(daemon, name).ok().filter(|text| text.contains(line)))
 }
 
-fn state(daemon: &Daemon, name: &str) -> Value {
-    let (status, _, body) = daemon.get(&format!("/streams/{name}/state"), &[]);
-    assert_eq!(status, 200, "{name}");
-    serde_json::from_slice::<Value>(&body).unwrap()["source"].clone()
-}
-
 /// Waits until a stream is denied, and gives back why.
 fn denied(daemon: &Daemon, name: &str) -> String {
-    let denied = || Some(state(daemon, name)).filter(|source| source["state"] == "denied");
+    let denied = || Some(daemon.state(name)["source"].clone()).filter(|source| source["state"] == "denied");
     Deadline::new().until(name, denied)["error"].as_str().unwrap().to_owned()
 }
 
@@ -97,8 +91,7 @@ fn a_symlink_of_a_stranger_shows_no_file_that_is_not_his() {
     }
     link(&place, "logs/plain", "../hidden/readable.log", NOBODY);
     link(&place, "logs/d", "../hidden", NOBODY);
-    rustix::fs::mknodat(rustix::fs::CWD, place.path("hidden/pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
-        .unwrap();
+    place.fifo("hidden/pipe");
     chown(place.path("hidden/pipe"), Some(DAEMON), None).unwrap();
     link(&place, "logs/pipe", "../hidden/pipe", NOBODY);
     let mut pipe = OpenOptions::new().read(true).write(true).open(place.path("hidden/pipe")).unwrap();
@@ -135,7 +128,7 @@ fn a_symlink_of_a_stranger_shows_no_file_that_is_not_his() {
         // What nobody owns is shown, by a symlink too; and a symlink to what is private makes no stream private.
         let text = wait_for(&daemon, name, "own");
         assert!(!text.contains("SECRET"), "{name}: {text}");
-        assert_eq!(state(&daemon, name)["state"], "following", "{name}");
+        assert_eq!(daemon.state(name)["source"]["state"], "following", "{name}");
     }
     let told = |name: &str| {
         let symlink = format!("cannot open {0}: the symlink {0} belongs", daemon.path(name).display());

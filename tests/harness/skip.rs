@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::PathBuf;
 use std::thread;
 
 /// Reports that the running test, or a part of it, is not carried out, and why. The caller then returns.
@@ -15,9 +16,10 @@ pub(crate) fn skip(reason: &str) {
     let report = format!("{test}: {reason}\n");
     let mut stderr = std::io::stderr();
     stderr.write_all(format!("skipped {report}").as_bytes()).expect("standard error can be written to");
-    if let Some(path) = env::var_os("RTLOGD_SKIPPED") {
+    if let Some(path) = env::var_os("RTLOGD_SKIPPED").map(PathBuf::from) {
         let file = OpenOptions::new().create(true).append(true).open(&path);
-        file.and_then(|mut file| file.write_all(report.as_bytes())).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        file.and_then(|mut file| file.write_all(report.as_bytes()))
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 }
 
