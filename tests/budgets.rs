@@ -175,7 +175,7 @@ fn a_list_that_many_ask_for_is_no_older_than_what_was_done() {
         let last = serde_json::from_slice::<Value>(&pushed.body.all()).unwrap()["last"].clone();
         // Under load a list may be a tenth of a second old, and then it is not.
         Deadline::new().until("the newest id", || {
-            let streams: Value = serde_json::from_slice(&daemon.get("/streams", &[]).2).unwrap();
+            let streams = daemon.json("/streams");
             let of_in = streams["streams"].as_array().unwrap().iter().find(|stream| stream["name"] == "in").unwrap();
             (of_in["last"] == last).then_some(())
         });

@@ -3,13 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
-use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Daemon, Deadline, Ended, Place, Program, numbered};
+use crate::harness::{Daemon, Deadline, Ended, Place, Program, numbered, runs};
 
 /// A stream `p` of this shell script, with further keys.
 fn shell(script: &str, keys: &str) -> Daemon {
@@ -28,13 +29,6 @@ fn run(daemon: &Daemon, arguments: &[&str]) -> Ended {
 
 fn text(ended: &Ended) -> &str {
     std::str::from_utf8(&ended.out).unwrap()
-}
-
-/// Waits until the stream `p` has so many readers.
-fn readers(daemon: &Daemon, wanted: usize) {
-    let wanted = format!("\"readers\":{wanted},");
-    let seen = || String::from_utf8(daemon.get("/streams/p/state", &[]).2).unwrap().contains(&wanted).then_some(());
-    Deadline::new().until(&wanted, seen);
 }
 
 #[test]
@@ -86,7 +80,7 @@ fn only_the_end_of_the_present_run_counts() {
     daemon.follow("p").query("tail=all").until("the second run", |message| message.data == "two");
     let program = Program::start(&mut client(&daemon, &["follow", "p", "--tail", "all"]));
     // It follows by now, or soon.
-    std::fs::write(daemon.path("go"), "x\n").unwrap();
+    daemon.release("go");
     let ended = program.ended();
     assert_eq!((ended.status.code(), text(&ended)), (Some(5), "one\ntwo\n"), "{}", ended.err);
 }
@@ -116,9 +110,9 @@ fn json_is_each_event_on_a_line() {
 fn when_the_daemon_stops_it_says_so_and_exits_with_75() {
     let daemon = shell("echo here; exec sleep 1000", "");
     daemon.follow("p").query("tail=all").take(1);
-    readers(&daemon, 0);
+    daemon.until_readers("p", 0);
     let program = Program::start(&mut client(&daemon, &["follow", "p"]));
-    readers(&daemon, 1);
+    daemon.until_readers("p", 1);
     daemon.terminate();
     let ended = program.ended();
     assert_eq!((ended.status.code(), text(&ended)), (Some(75), "here\n"), "{}", ended.err);
@@ -134,21 +128,23 @@ fn a_file_that_is_begun_anew_is_followed_on() {
     };
     let daemon = place.start(&yaml("64KiB"));
     let program = Program::start(&mut client(&daemon, &["follow", "p", "--tail", "all"]));
-    readers(&daemon, 1);
+    daemon.until_readers("p", 1);
     daemon.configure(&yaml("32KiB"));
     assert_eq!(daemon.execute(&["reload", "--config", "rtlogd.yaml"]).status.code(), Some(0));
     daemon.write("a.log", "two\n");
-    readers(&daemon, 1);
+    daemon.until_readers("p", 1);
     daemon.terminate();
     let ended = program.ended();
     assert_eq!((ended.status.code(), text(&ended)), (Some(75), "one\ntwo\n"), "{}", ended.err);
     assert!(ended.err.contains("the daemon was stopped"), "{}", ended.err);
 }
 
-/// Passes connections on to `to`, and cuts each when it is told to. Gives back where it listens.
-fn cutting(to: SocketAddr, cut: Receiver<()>) -> SocketAddr {
+/// Passes connections on to `to`, and cuts each when it is told to. Gives back where it listens, and how many connections came.
+fn cutting(to: SocketAddr, cut: Receiver<()>) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = accepted.clone();
     thread::spawn(move || {
         let (open, opened) = sync_channel::<TcpStream>(100);
         thread::spawn(move || {
@@ -165,6 +161,7 @@ fn cutting(to: SocketAddr, cut: Receiver<()>) -> SocketAddr {
             let theirs = TcpStream::connect(to).unwrap();
             open.send(ours.try_clone().unwrap()).unwrap();
             open.send(theirs.try_clone().unwrap()).unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
             for (mut from, mut to) in [(ours.try_clone().unwrap(), theirs.try_clone().unwrap()), (theirs, ours)] {
                 thread::spawn(move || {
                     let mut chunk = [0; 4096];
@@ -178,30 +175,34 @@ fn cutting(to: SocketAddr, cut: Receiver<()>) -> SocketAddr {
             }
         }
     });
-    address
+    (address, accepted)
 }
 
 #[test]
 fn a_connection_that_is_cut_and_a_daemon_that_stands_still_lose_and_repeat_nothing() {
-    let script = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; read x <go; seq 3001 6000; exit 9";
+    let script =
+        "echo $$ >pid; i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; read x <go; seq 3001 6000; exit 9";
     let place = Place::new();
-    rustix::fs::mknodat(rustix::fs::CWD, place.path("go"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    place.fifo("go");
     let daemon = place.start(&format!(
         "streams: {{ p: {{ command: [sh, -c, {script:?}], directory: ., restart: {{ when: never }} }} }}"
     ));
     let (cut, cuts) = sync_channel(10);
-    let proxy = cutting(daemon.address().tcp(), cuts);
+    let (proxy, accepted) = cutting(daemon.address().tcp(), cuts);
     let mut command = client(&daemon, &["follow", "p", "--tail", "all"]);
     let program = Program::start(command.env("RTLOGD_URL", format!("http://{proxy}")));
     for _ in 0..2 {
-        readers(&daemon, 1);
+        daemon.until_readers("p", 1);
+        let before = accepted.load(Ordering::Relaxed);
         cut.send(()).unwrap();
-        readers(&daemon, 0);
+        Deadline::new().until("a new connection", || (accepted.load(Ordering::Relaxed) > before).then_some(()));
     }
-    readers(&daemon, 1);
+    daemon.until_readers("p", 1);
+    let pid = std::fs::read_to_string(daemon.path("pid")).unwrap().trim().parse().unwrap();
     daemon.signal(Signal::STOP);
-    std::fs::write(daemon.path("go"), "x\n").unwrap();
-    thread::sleep(Duration::from_secs(2));
+    daemon.release("go");
+    // The process writes the rest and ends while the daemon stands still.
+    Deadline::new().until("the end of the process", || (!runs(pid)).then_some(()));
     daemon.signal(Signal::CONT);
     let ended = program.ended();
     assert_eq!(ended.status.code(), Some(9), "{}", ended.err);

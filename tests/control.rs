@@ -39,7 +39,7 @@ fn channel(daemon: &Daemon) -> Channel {
 fn streams_are_listed_as_get_streams_lists_them() {
     let daemon = counted(3);
     let listed = channel(&daemon).call("streams.list", &json!({}));
-    let got: Value = serde_json::from_slice(&daemon.get("/streams", &[]).2).unwrap();
+    let got = daemon.json("/streams");
     for member in ["name", "kind", "source", "first", "last"] {
         assert_eq!(listed["streams"][0][member], got["streams"][0][member], "{member}");
     }
@@ -205,7 +205,7 @@ fn a_held_reader_is_told_what_was_dropped_meanwhile() {
 #[test]
 fn equal_filters_cost_one_whoever_has_them() {
     let filtered = |daemon: &Daemon| {
-        let state: Value = serde_json::from_slice(&daemon.get("/streams/app/state", &[]).2).unwrap();
+        let state = daemon.state("app");
         state["filtered"].as_u64().unwrap()
     };
     let cost = |readers: usize| {

@@ -282,10 +282,7 @@ fn a_channel_that_reads_nothing_slows_nobody() {
         reader.take(1000);
     }
     // It took nothing for two seconds: it is dropped, and its place with it.
-    Deadline::new().until("the end of the one that is stuck", || {
-        let state: Value = serde_json::from_slice(&daemon.get("/streams/app/state", &[]).2).unwrap();
-        (state["readers"] == 1).then_some(())
-    });
+    daemon.until_readers("app", 1);
     daemon.write("app.log", "last\n");
     assert_eq!(reader.take(1)[0].data, "last");
 }

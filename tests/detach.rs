@@ -8,7 +8,7 @@ use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::http::{Address, Response};
-use crate::harness::{Deadline, Ended, Place, runs};
+use crate::harness::{Deadline, Ended, Place, is_root_or_skip, runs};
 
 const START: [&str; 6] = ["serve", "--config", "rtlogd.yaml", "--daemon", "--pid-file", "pid"];
 
@@ -128,7 +128,8 @@ fn no_file_is_written_through_a_link_or_over_another() {
             place.write("precious", "precious");
             place.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", place.path("s").display()));
             lay(&place.path("precious"), &place.path("file"));
-            if what == "a file of somebody" && option == "--log-file" && !rustix::process::geteuid().is_root() {
+            let needs_root = what == "a file of somebody" && option == "--log-file";
+            if needs_root && !is_root_or_skip("give a file to another user") {
                 continue;
             }
             let ended = place.execute(&["serve", "--config", "rtlogd.yaml", "--daemon", option, "file"]);
@@ -157,8 +158,7 @@ fn the_pid_file_of_somebody_else_stays() {
 /// Root's directory is not the daemon's to change once it gave up being root.
 #[test]
 fn a_pid_file_that_cannot_be_removed_names_no_process() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can give up being root");
+    if !is_root_or_skip("give up being root") {
         return;
     }
     let (daemon, started) = Detached::start(&["--user", "nobody", "--group", "nogroup", "--log-file", "log"]);
@@ -174,7 +174,7 @@ fn a_pid_file_that_cannot_be_removed_names_no_process() {
 
 #[test]
 fn root_is_given_up_with_all_its_groups() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root_or_skip("give up being root") {
         let (_, refused) = Detached::start(&["--user", "nobody", "--group", "nogroup"]);
         assert_eq!(refused.status.code(), Some(1), "only root can: {refused:?}");
         return;

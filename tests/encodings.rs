@@ -352,6 +352,6 @@ fn the_list_of_streams_tells_how_they_are() {
         "{app}"
     );
     assert_eq!((&app["source"]["state"], &app["last"]), (&"following".into(), &line.id.into()), "{app}");
-    let state: Value = serde_json::from_slice(&daemon.get("/streams/app/state", &[]).2).unwrap();
+    let state = daemon.state("app");
     assert_eq!(state["name"], "app");
 }

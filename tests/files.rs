@@ -49,10 +49,9 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Daemon, Deadline, Place, sources};
+use crate::harness::{Daemon, Deadline, Place, pause, sources};
 
 fn all_sources(folder: &Path, text: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -83,11 +82,6 @@ fn each_case_has_its_test() {
 }
 
 /// The `source` of a stream in the list.
-fn source(daemon: &Daemon, name: &str) -> serde_json::Value {
-    let (status, _, body) = daemon.get(&format!("/streams/{name}/state"), &[]);
-    assert_eq!(status, 200);
-    serde_json::from_slice::<serde_json::Value>(&body).unwrap()["source"].clone()
-}
 
 #[test]
 fn the_files_of_a_pattern_are_one_stream() {
@@ -109,7 +103,7 @@ fn the_files_of_a_pattern_are_one_stream() {
     fs::create_dir_all(daemon.path("a/c/d")).unwrap();
     daemon.write("a/c/d/three.log", "three\n");
     assert_eq!(reader.take(1)[0].json()["text"], "three");
-    Deadline::new().until("three files in the list", || (source(&daemon, "app")["files"] == 3).then_some(()));
+    Deadline::new().until("three files in the list", || (daemon.state("app")["source"]["files"] == 3).then_some(()));
 }
 
 #[test]
@@ -163,7 +157,7 @@ fn a_file_is_read_whatever_its_readers_do() {
     daemon.write("app.log", "last\n");
     let seen = daemon.follow("app").query("tail=1").until("the last line", |line| line.data == "last");
     assert_eq!(seen.last().unwrap().data, "last");
-    assert_eq!(source(&daemon, "app").get("lag"), None);
+    assert_eq!(daemon.state("app")["source"].get("lag"), None);
 }
 
 #[test]
@@ -209,12 +203,6 @@ fn without_room_for_watches_files_are_still_followed() {
     assert_eq!(warnings, 1, "{}", daemon.printed());
 }
 
-/// Waits, as a writer does that writes so many lines a second.
-fn pause(time: Duration) {
-    let (_keep, never) = sync_channel::<()>(0);
-    assert_eq!(never.recv_timeout(time), Err(RecvTimeoutError::Timeout));
-}
-
 /// Lets `logrotate` rotate as `options` say, so many times, under a writer of 5,000 lines a second that opens its file
 /// again after each rotation; gives back how many lines were written, and those that came.
 fn logrotate(options: &str, reopen: bool) -> (u64, Vec<u64>, usize) {
@@ -238,7 +226,7 @@ fn logrotate(options: &str, reopen: bool) -> (u64, Vec<u64>, usize) {
             let text: String = (0..25).flat_map(|n| [(written + n).to_string(), "\n".to_owned()]).collect();
             writer.write_all(text.as_bytes()).unwrap();
             written += 25;
-            pause(Duration::from_millis(5));
+            pause("the writer writes 5,000 lines a second", Duration::from_millis(5));
         }
         if round == rotations {
             break;
@@ -322,12 +310,12 @@ fn many_thousand_files_are_followed_with_few_descriptors() {
     }
     let daemon = place.start("streams: { all: { file: 'd/*.log', history: { memory: 64MiB } } }");
     let deadline = Deadline::after(Duration::from_mins(2));
-    deadline.until("all files in the list", || (source(&daemon, "all")["files"] == count).then_some(()));
+    deadline.until("all files in the list", || (daemon.state("all")["source"]["files"] == count).then_some(()));
     let mut reader = daemon.follow("all").query("tail=0").open();
     if full {
-        pause(Duration::from_secs(20));
+        pause("the daemon comes to rest before it is measured", Duration::from_secs(20));
         let before = cost(&daemon);
-        pause(Duration::from_mins(1));
+        pause("the cost of being idle is measured over a minute", Duration::from_mins(1));
         let after = cost(&daemon);
         println!("idle: {} ms of CPU in 60 s, {} kB, {} descriptors", (after.0 - before.0) * 10, after.1, after.2);
     }
@@ -338,7 +326,7 @@ fn many_thousand_files_are_followed_with_few_descriptors() {
         for n in 0..100 {
             daemon.write(&format!("d/{n}.log"), format!("{n} {round}\n"));
         }
-        pause(Duration::from_millis(50));
+        pause("the writers write 20 lines a second each", Duration::from_millis(50));
     }
     let active = reader.take_by(deadline, 2000);
     assert_eq!(active.len(), 2000);

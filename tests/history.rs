@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::sse::{Message, Reader, lines};
-use crate::harness::{Daemon, Deadline, Place, numbered};
+use crate::harness::{Daemon, Deadline, Place, numbered, pause};
 
 const APP: &str = "state_directory: state\nstreams: { app: { file: app.log, from: start } }";
 
@@ -71,8 +71,7 @@ fn readers_of_what_memory_dropped_get_it_from_the_disk() {
     let mut reader = daemon.follow("app").query("tail=all").open();
     let seen = reader.take(20_000);
     assert!(seen.iter().map(number).eq(0..20_000));
-    let listed = &daemon.get("/streams/app/state", &[]).2;
-    let listed: serde_json::Value = serde_json::from_slice(listed).unwrap();
+    let listed = daemon.state("app");
     assert!(listed["memory"].as_u64().unwrap() < 2 << 20, "{listed}");
     assert!(listed["disk"].as_u64().unwrap() > 4 << 20, "{listed}");
     // From the middle, by filter, by number and by time: all from the disk, then live.
@@ -109,7 +108,6 @@ fn a_state_directory_can_be_looked_into() {
 /// Writes numbered lines, and rotates now and then, until it is told to stop; says how many lines there are.
 fn write_and_rotate(path: &Path, stop: &AtomicBool) -> u64 {
     let mut random = fastrand::Rng::with_seed(3);
-    let (_keep, never) = std::sync::mpsc::sync_channel::<()>(0);
     let mut written = 0;
     let mut rotations = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -122,7 +120,7 @@ fn write_and_rotate(path: &Path, stop: &AtomicBool) -> u64 {
             file.write_all(first.as_bytes()).unwrap();
             file.write_all(second.as_bytes()).unwrap();
             if random.u8(0..10) == 0 {
-                never.recv_timeout(Duration::from_millis(random.u64(0..8))).unwrap_err();
+                pause("a writer that is idle now and then", Duration::from_millis(random.u64(0..8)));
             }
             if stop.load(Ordering::Relaxed) {
                 break;

@@ -70,7 +70,7 @@ fn a_slow_head_is_dropped() {
     let daemon = with("limits: { head: 1s }");
     for sent in ["", "P", "GET /streams/app HT", "GET /streams/app HTTP/1.1\r\nHost: localhost\r\n"] {
         let mut socket = daemon.address().connect();
-        socket.patience(Duration::from_secs(8));
+        socket.patience(PATIENCE);
         socket.write_all(sent.as_bytes()).unwrap();
         let answer = rest(&mut socket);
         assert!(
@@ -88,7 +88,7 @@ fn a_head_that_trickles_is_dropped() {
     let mut socket = TcpStream::connect(daemon.address().tcp()).unwrap();
     socket.patience(Duration::from_millis(50));
     socket.write_all(b"GET /streams/app HTTP/1.1\r\nHost: localhost\r\nX: ").unwrap();
-    Deadline::after(Duration::from_secs(8)).until("the end of the connection", || {
+    Deadline::new().until("the end of the connection", || {
         let mut byte = [0];
         match (socket.write(b"x"), socket.read(&mut byte)) {
             (Err(_), _) | (_, Ok(_)) => Some(()),

@@ -102,7 +102,7 @@ fn secrets_are_taken_out_of_entries_however_long() {
     assert_eq!(lines(&seen)[0], "key [redacted]");
     let whole = lines(&seen)[1..].concat();
     assert_eq!(whole, format!("{} [redacted] behind", "x".repeat(1010)));
-    let state: serde_json::Value = serde_json::from_slice(&daemon.get("/streams/j/state", &[]).2).unwrap();
+    let state = daemon.state("j");
     assert_eq!(state["redacted"], 2);
 }
 

@@ -5,14 +5,10 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::process::Command;
-use std::time::Duration;
 
 use crate::harness::http::{Address, Response, Socket};
 use crate::harness::sse::{Reader, lines};
 use crate::harness::{Daemon, Deadline, PATIENCE, Place, numbered};
-
-/// How long an end may take.
-const END: Duration = Duration::from_secs(5);
 
 #[test]
 fn sigterm_ends_a_body_properly() {
@@ -25,7 +21,7 @@ fn sigterm_ends_a_body_properly() {
     daemon.write("app.log", "two\n");
     sse.take(1);
     daemon.terminate();
-    let (ended, _place) = daemon.ended_by(Deadline::after(END));
+    let (ended, _place) = daemon.ended_by(Deadline::new());
     assert!(ended.status.success(), "{ended:?}");
     let rest = sse.until_end();
     assert!(rest.iter().any(|message| message.is_state("stopping")), "{rest:#?}");
@@ -64,7 +60,7 @@ fn a_reader_that_takes_nothing_does_not_hold_the_end() {
     daemon.terminate();
     let seen = reader.until_end();
     assert!(seen.iter().any(|message| message.event == "end"), "the last: {:?}", seen.last());
-    let (ended, _place) = daemon.ended_by(Deadline::after(END));
+    let (ended, _place) = daemon.ended_by(Deadline::new());
     assert!(ended.status.success(), "{ended:?}");
     assert!(ended.err.contains("cut off"), "{}", ended.err);
     drop(stuck);
@@ -79,14 +75,10 @@ fn a_poll_does_not_hold_the_end() {
     let mut socket = daemon.address().connect();
     socket.patience(PATIENCE);
     socket.write_all(b"GET /streams/app/poll?tail=0&wait=50s HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    let readers = || {
-        let state: serde_json::Value = serde_json::from_slice(&daemon.get("/streams/app/state", &[]).2).unwrap();
-        (state["readers"] == 1).then_some(())
-    };
-    Deadline::new().until("the poll", readers);
+    daemon.until_readers("app", 1);
     daemon.terminate();
     assert_eq!(Response::read(socket).unwrap().status, 200);
-    assert!(daemon.ended_by(Deadline::after(END)).0.status.success());
+    assert!(daemon.ended_by(Deadline::new()).0.status.success());
 }
 
 #[test]

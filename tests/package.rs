@@ -11,7 +11,7 @@ use std::process::Command;
 
 use clap_complete::Shell;
 
-use crate::harness::sources;
+use crate::harness::{skip, sources};
 
 /// Compares what is made now with what is kept in `folder`; or writes it there, if that was asked for.
 fn compare(folder: &str, made: &BTreeMap<String, String>) {
@@ -66,10 +66,7 @@ fn the_units_have_no_mistakes() {
                 "{name}: {}",
                 String::from_utf8_lossy(&said.stderr)
             ),
-            Err(error) => assert!(
-                env::var_os("RTLOGD_CHECK").is_none(),
-                "systemd-analyze is missing, which tests/check installs: {error}"
-            ),
+            Err(error) => return skip(&format!("systemd-analyze, which tests/check installs, cannot be run: {error}")),
         }
     }
 }

@@ -50,6 +50,7 @@ fn a_poll_waits_for_what_comes() {
     socket.patience(PATIENCE);
     let head = format!("GET /streams/app/poll?after={next}&wait=15s HTTP/1.1\r\nHost: localhost\r\n\r\n");
     socket.write_all(head.as_bytes()).unwrap();
+    daemon.until_readers("app", 1);
     daemon.write("app.log", "two\n");
     let body = Response::read(socket).unwrap().body.all();
     let reply: Value = serde_json::from_slice(&body).unwrap();
@@ -60,13 +61,15 @@ fn a_poll_waits_for_what_comes() {
 fn polls_one_after_the_other_lose_and_repeat_nothing() {
     let lines = numbered("", 2500);
     let daemon = with(&lines);
-    let mut reply = poll(&daemon, "tail=all");
     let mut seen: Vec<String> = Vec::new();
-    while !texts(&reply).is_empty() {
+    let mut query = "tail=all".to_owned();
+    while seen.len() < 2500 {
+        let reply = poll(&daemon, &query);
         seen.extend(texts(&reply).into_iter().map(str::to_owned));
-        reply = poll(&daemon, &format!("after={}&wait=1s", reply["next"].as_str().unwrap()));
+        query = format!("after={}&wait=15s", reply["next"].as_str().unwrap());
     }
     assert_eq!(seen, lines.lines().collect::<Vec<_>>());
+    assert_eq!(texts(&poll(&daemon, &query.replace("15s", "0s"))), [""; 0]);
 }
 
 #[test]

@@ -107,10 +107,7 @@ fn a_poll_that_waits_is_answered_as_if_the_stream_were_not_there() {
             })
         })
         .collect();
-    Deadline::new().until("the polls", || {
-        let state: Value = serde_json::from_slice(&daemon.get("/streams/s/state", &[]).2).unwrap();
-        (state["readers"] == 4).then_some(())
-    });
+    daemon.until_readers("s", 4);
     turn_private(&daemon);
     for poll in polls {
         let (status, body) = poll.join().unwrap();

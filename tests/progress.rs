@@ -280,12 +280,6 @@ fn daemon(script: &str, keys: &str) -> Daemon {
     Daemon::start(&format!("streams: {{ p: {{ command: [sh, -c, {script:?}], restart: {{ when: never }}, {keys} }} }}"))
 }
 
-fn fetch(daemon: &Daemon, path: &str) -> Value {
-    let (status, _, body) = daemon.get(path, &[]);
-    assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
-    serde_json::from_slice(&body).unwrap()
-}
-
 #[test]
 fn a_build_is_followed_from_its_first_object_to_its_end() {
     let daemon = daemon("echo '[1/4] one'; echo '[2/4] two'; WAIT; echo '[3/4] three'", "");
@@ -299,9 +293,9 @@ fn a_build_is_followed_from_its_first_object_to_its_end() {
     // Whoever comes now is told at once; the list and the endpoint say the same.
     let late = daemon.follow("p").query("tail=0").until("progress", |message| message.event == "progress");
     assert_eq!(late.last().unwrap().json()["percent"], 50.0);
-    assert_eq!(fetch(&daemon, "/streams/p/progress")["percent"], 50.0);
-    assert_eq!(fetch(&daemon, "/streams")["streams"][0]["progress"]["current"], 2);
-    assert_eq!(fetch(&daemon, "/streams/p/poll?tail=all&wait=1s")["progress"]["percent"], 50.0);
+    assert_eq!(daemon.json("/streams/p/progress")["percent"], 50.0);
+    assert_eq!(daemon.json("/streams")["streams"][0]["progress"]["current"], 2);
+    assert_eq!(daemon.json("/streams/p/poll?tail=all&wait=1s")["progress"]["percent"], 50.0);
     daemon.write("go", "");
     let rest = reader.until("the end", |m| m.event == "progress" && m.json()["state"] == "done");
     assert!(rest.iter().any(|message| message.event == "end"), "{rest:#?}");
@@ -342,7 +336,7 @@ fn plain_text_and_ordinary_output_have_no_progress() {
     let daemon = daemon("echo 'I am 100% sure'; WAIT; echo '[1/2] x'; echo marker; sleep 1000", "");
     let seen = daemon.follow("p").query("tail=all").until("the line", message_is("I am 100% sure"));
     assert!(seen.iter().all(|message| message.event != "progress"), "{seen:#?}");
-    assert_eq!(fetch(&daemon, "/streams/p/progress")["state"], "indeterminate", "a process that runs");
+    assert_eq!(daemon.json("/streams/p/progress")["state"], "indeterminate", "a process that runs");
     daemon.write("go", "");
     daemon.follow("p").query("tail=all").until("progress", |message| message.event == "progress");
     let text = daemon.follow("p").query("tail=all&format=text&limit=3").body();
@@ -385,7 +379,7 @@ fn it_can_be_switched_off_and_told_by_patterns() {
 #[test]
 fn a_block_that_is_drawn_again_and_again_is_logged_once() {
     let script = r"printf 'a: wait\nb: wait\n'; for i in 1 2 3 4 5 6 7 8 9; do
-        printf '\033[2A\033[2K\ra: %s0%%\n\033[2K\rb: %s\n' $i $i; sleep 0.05; done; WAIT; echo end";
+        printf '\033[2A\033[2K\ra: %s0%%\n\033[2K\rb: %s\n' $i $i; done; WAIT; echo end";
     let daemon = daemon(script, "");
     let mut reader = daemon.follow("p").query("run=current").open();
     // Its last drawing comes once it is calm, though the program goes on.
@@ -404,7 +398,7 @@ fn a_long_progress_bar_costs_neither_memory_nor_lines() {
     assert_eq!(lines(&seen).len(), 2, "{seen:#?}");
     let seconds = seen.last().unwrap().json()["duration"].as_f64().unwrap();
     assert!(f64::from(u32::try_from(shown).unwrap()) <= seconds * 20.0 + 10.0, "{shown} in {seconds} s");
-    let memory = fetch(&daemon, "/streams/p/state")["memory"].as_u64().unwrap();
+    let memory = daemon.state("p")["memory"].as_u64().unwrap();
     assert!(memory < 100_000, "{memory}");
 }
 

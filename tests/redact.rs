@@ -53,14 +53,22 @@ fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
+/// What stands before a secret that is written in two halves. Readers see it when the first half has been read.
+fn begin(number: usize) -> String {
+    format!("half-{number} ")
+}
+
 /// A daemon whose log has all there is to log, with a file that is written to and a process with a terminal.
 fn daemon() -> Daemon {
     let place = Place::new();
-    // Each secret is written in pieces, drawn over, coloured, and typed back by the terminal.
+    // Each secret is written in two halves, the second when the test says so, then drawn over, coloured, and typed back by the
+    // terminal.
     let mut script = vec!["stty -echo; echo no echo; read go; ".to_owned()];
-    for (name, secret) in planted() {
+    for (number, (name, secret)) in planted().into_iter().enumerate() {
         let (head, tail) = secret.split_at(secret.len() / 2);
-        script.push(format!("printf '%s' '{name}{head}'; sleep 0.3; printf '%s\\n' '{tail} end'; "));
+        let begin = begin(number);
+        place.fifo(&format!("go-{number}"));
+        script.push(format!("printf '%s' '{begin}{name}{head}'; read x <go-{number}; printf '%s\\n' '{tail} end'; "));
         script.push(format!(
             "printf '10%% %s%s\\r50%% \\033[31m%s%s\\033[0m\\n' '{name}' '{secret}' '{name}' '{secret}'; "
         ));
@@ -71,7 +79,7 @@ fn daemon() -> Daemon {
     place.configure(
         "state_directory: state\nlisten: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams:\n  \
          app: { file: app.log, redact: [{ pattern: 'pin (?P<secret>[0-9]+)' }] }\n  \
-         build: { command: [sh, script, in-an-argument], environment: { SECRET: in-the-environment }, pty: true, input: true, \
+         build: { command: [sh, script, in-an-argument], directory: ., environment: { SECRET: in-the-environment }, pty: true, input: true, \
          redact: [{ pattern: 'pin (?P<secret>[0-9]+)' }, { pattern: 'got .*' }] }",
     );
     place.launch(&["serve", "--config", "rtlogd.yaml", "--log-level", "trace"], std::process::Stdio::null())
@@ -94,15 +102,19 @@ fn planted_secrets_are_found_nowhere() {
     // What is typed before would come back from the terminal.
     daemon.follow("build").query("tail=all").until("no echo", |message| message.data == "no echo");
     channel.call("process.input", &json!({ "stream": "build", "text": "typed-in\n" }));
-    for (name, secret) in planted() {
+    let mut file = daemon.follow("app").query("tail=all").open();
+    let mut process = daemon.follow("build").query("tail=all").open();
+    for (number, (name, secret)) in planted().into_iter().enumerate() {
         let (head, tail) = secret.split_at(secret.len() / 2);
-        daemon.write("app.log", format!("{name}{head}"));
-        // The half is read before the rest comes.
-        Deadline::new().until("the half line", || {
-            let state = daemon.get("/streams/app/state", &[]).2;
-            assert_clean("/streams/app/state", &state);
-            daemon.follow("app").query("tail=1&follow=false").status().eq(&200).then_some(())
-        });
+        let begin = begin(number);
+        daemon.write("app.log", format!("{begin}{name}{head}"));
+        // The first half has been read when readers are shown where its line begins; only then does the second half follow.
+        for reader in [&mut file, &mut process] {
+            let seen = reader.until("the first half", |message| message.data.contains(&begin));
+            assert_clean("an unfinished line", format!("{seen:?}").as_bytes());
+        }
+        daemon.release(&format!("go-{number}"));
+        assert_clean("/streams/app/state", &daemon.get("/streams/app/state", &[]).2);
         daemon.write("app.log", format!("{tail} end\n"));
     }
     daemon.write("app.log", "done\n");
@@ -118,7 +130,7 @@ fn planted_secrets_are_found_nowhere() {
     }
     let app = daemon.follow("app").query("tail=all").until("done", |message| message.data == "done");
     assert_clean("a file's stream", format!("{app:?}").as_bytes());
-    assert!(app.iter().any(|message| message.data == "password=[redacted] end"), "{app:?}");
+    assert!(app.iter().any(|message| message.data == "half-2 password=[redacted] end"), "{app:?}");
     for path in [
         "/streams",
         "/streams/build/state",
@@ -132,7 +144,7 @@ fn planted_secrets_are_found_nowhere() {
     ] {
         assert_clean(path, &daemon.get(path, &[]).2);
     }
-    let listed: serde_json::Value = serde_json::from_slice(&daemon.get("/streams/app/state", &[]).2).unwrap();
+    let listed = daemon.state("app");
     // A key has three lines.
     assert_eq!(listed["redacted"], planted().len() + 2, "{listed}");
     daemon.terminate();
@@ -195,12 +207,12 @@ fn every_form_that_is_covered_is_taken_out_and_harmless_lines_are_not_touched() 
     let daemon = place.start("streams: { app: { file: app.log, redact: on, from: start } }");
     let seen = daemon.follow("app").query("tail=all").until("done", |message| message.data == "done");
     assert_eq!(lines(&seen)[..harmless.len()], harmless);
+    assert_eq!(lines(&seen).len(), harmless.len() + covered.len() + 1);
     let messages = seen.iter().filter(|message| message.event.is_empty());
     for (message, line) in messages.skip(harmless.len()).zip(&covered) {
         assert!(!message.data.contains(secret) && message.data.contains("[redacted]"), "{line}: {message:?}");
     }
-    let (_, _, state) = daemon.get("/streams/app/state", &[]);
-    let listed: serde_json::Value = serde_json::from_slice(&state).unwrap();
+    let listed = daemon.state("app");
     assert!(listed["redacted"].as_u64().unwrap() >= covered.len() as u64, "{listed}");
 }
 

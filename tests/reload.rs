@@ -20,7 +20,7 @@ fn reload(daemon: &Daemon, yaml: &str) -> Ended {
 }
 
 fn names(daemon: &Daemon) -> Vec<String> {
-    let list: serde_json::Value = serde_json::from_slice(&daemon.get("/streams", &[]).2).unwrap();
+    let list = daemon.json("/streams");
     let name = |stream: &serde_json::Value| stream["name"].as_str().unwrap().to_owned();
     list["streams"].as_array().unwrap_or_else(|| list.as_array().unwrap()).iter().map(name).collect()
 }
@@ -198,10 +198,11 @@ fn what_is_not_a_socket_is_no_socket_of_systemd() {
 #[test]
 fn readers_of_a_stream_that_is_begun_anew_are_not_sent_away() {
     let place = Place::new();
-    // It takes its time to end, so that somebody comes meanwhile.
+    place.fifo("end");
+    // The process ends only when the test says so, so that requests arrive while it is stopping.
     let slow = |text: &str| {
-        let script = format!("trap 'sleep 1; exit' TERM; echo {text}; while :; do sleep 0.05; done");
-        format!("{LISTEN}streams: {{ p: {{ command: [sh, -c, \"{script}\"] }} }}")
+        let script = format!("trap 'read x <end; exit' TERM; echo {text}; sleep 1000 & wait");
+        format!("{LISTEN}streams: {{ p: {{ command: [sh, -c, \"{script}\"], directory: ., stop: {{ grace: 1m }} }} }}")
     };
     let daemon = place.start(&slow("one"));
     let mut reader = daemon.follow("p").query("tail=all").open();
@@ -218,6 +219,7 @@ fn readers_of_a_stream_that_is_begun_anew_are_not_sent_away() {
     assert_eq!(command.status, 503);
     let detail = command.problem()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("begun anew"), "{detail}");
+    daemon.release("end");
     reader.until_end();
     let there = || {
         let response = daemon.follow("p").query("tail=all").response();

@@ -79,7 +79,7 @@ fn an_id_that_was_dropped_gives_a_gap_that_counts() {
     let daemon = Daemon::start(yaml);
     // Without a reader, lest it is one that cannot keep up.
     let last = Deadline::new().until("the end of the process", || {
-        let state: serde_json::Value = serde_json::from_slice(&daemon.get("/streams/p/state", &[]).2).unwrap();
+        let state = daemon.state("p");
         (state["source"]["state"] == "stopped").then(|| state["last"].as_str().unwrap().to_owned())
     });
     let first = format!("{}-1", last.rsplit_once('-').unwrap().0);

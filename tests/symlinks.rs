@@ -10,16 +10,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, Place, is_root_or_skip};
 use crate::tokens::{keys, token};
 
 const DAEMON: u32 = 1;
 const DEPLOY: u32 = 2;
 const NOBODY: u32 = 65534;
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
 
 /// A directory that the daemon may use, and in it `logs` of nobody.
 fn place() -> Place {
@@ -66,15 +62,9 @@ fn wait_for(daemon: &Daemon, name: &str, line: &str) -> String {
     Deadline::new().until(line, || shown(daemon, name).ok().filter(|text| text.contains(line)))
 }
 
-fn state(daemon: &Daemon, name: &str) -> Value {
-    let (status, _, body) = daemon.get(&format!("/streams/{name}/state"), &[]);
-    assert_eq!(status, 200, "{name}");
-    serde_json::from_slice::<Value>(&body).unwrap()["source"].clone()
-}
-
 /// Waits until a stream is denied, and gives back why.
 fn denied(daemon: &Daemon, name: &str) -> String {
-    let denied = || Some(state(daemon, name)).filter(|source| source["state"] == "denied");
+    let denied = || Some(daemon.state(name)["source"].clone()).filter(|source| source["state"] == "denied");
     Deadline::new().until(name, denied)["error"].as_str().unwrap().to_owned()
 }
 
@@ -91,7 +81,7 @@ const SECRETS: [&str; 4] = ["hidden/readable.log", "secret.log", "group.log", "a
 
 #[test]
 fn a_symlink_of_a_stranger_shows_no_file_that_is_not_his() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();
@@ -101,8 +91,7 @@ fn a_symlink_of_a_stranger_shows_no_file_that_is_not_his() {
     }
     link(&place, "logs/plain", "../hidden/readable.log", NOBODY);
     link(&place, "logs/d", "../hidden", NOBODY);
-    rustix::fs::mknodat(rustix::fs::CWD, place.path("hidden/pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
-        .unwrap();
+    place.fifo("hidden/pipe");
     chown(place.path("hidden/pipe"), Some(DAEMON), None).unwrap();
     link(&place, "logs/pipe", "../hidden/pipe", NOBODY);
     let mut pipe = OpenOptions::new().read(true).write(true).open(place.path("hidden/pipe")).unwrap();
@@ -139,7 +128,7 @@ fn a_symlink_of_a_stranger_shows_no_file_that_is_not_his() {
         // What nobody owns is shown, by a symlink too; and a symlink to what is private makes no stream private.
         let text = wait_for(&daemon, name, "own");
         assert!(!text.contains("SECRET"), "{name}: {text}");
-        assert_eq!(state(&daemon, name)["state"], "following", "{name}");
+        assert_eq!(daemon.state(name)["source"]["state"], "following", "{name}");
     }
     let told = |name: &str| {
         let symlink = format!("cannot open {0}: the symlink {0} belongs", daemon.path(name).display());
@@ -156,7 +145,7 @@ fn a_symlink_of_a_stranger_shows_no_file_that_is_not_his() {
 
 #[test]
 fn keys_and_histories_are_shown_by_no_stream() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();
@@ -225,7 +214,7 @@ fn keys_and_histories_are_shown_by_no_stream() {
 
 #[test]
 fn symlinks_of_root_are_followed_as_on_every_node_of_kubernetes() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();
@@ -258,7 +247,7 @@ fn symlinks_of_root_are_followed_as_on_every_node_of_kubernetes() {
 
 #[test]
 fn a_user_may_switch_symlinks_between_files_of_his_own() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();
@@ -285,7 +274,7 @@ fn a_user_may_switch_symlinks_between_files_of_his_own() {
 
 #[test]
 fn what_an_administrator_allows_is_followed_without_a_restart() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();
@@ -318,7 +307,7 @@ fn what_an_administrator_allows_is_followed_without_a_restart() {
 
 #[test]
 fn a_file_that_is_closed_to_others_makes_its_stream_private_before_its_next_line() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();
@@ -363,7 +352,7 @@ fn a_file_that_is_closed_to_others_makes_its_stream_private_before_its_next_line
 
 #[test]
 fn doctor_names_a_symlink_that_is_not_followed() {
-    if !is_root() {
+    if !is_root_or_skip("give files to other users") {
         return;
     }
     let place = place();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-use crate::harness::{Daemon, Deadline, PATIENCE, Place, Program};
+use crate::harness::{Daemon, Deadline, PATIENCE, Place, Program, skip};
 use crate::tokens::{keys, token};
 
 /// An authority, and certificates of it.
@@ -132,7 +132,7 @@ fn outer() -> Option<IpAddr> {
 fn from_elsewhere_nobody_speaks_without_tls_nor_reads_without_a_token() {
     let (daemon, _authority) = daemon("");
     assert_eq!(daemon.get("/streams", &[]).0, 200, "this machine may");
-    let Some(outer) = outer() else { return };
+    let Some(outer) = outer() else { return skip("this machine has no address other than loopback") };
     let address = SocketAddr::new(outer, port(&daemon));
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -145,6 +145,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_encoding_has_its_names_and_its_media_type() {
+        let table = [
+            (Encoding::Sse(SseData::Json), "text/event-stream", &["sse", "text/event-stream"][..]),
+            (Encoding::Ndjson, "application/x-ndjson", &["ndjson", "json", "application/x-ndjson"]),
+            (Encoding::Text, "text/plain; charset=utf-8", &["text", "plain", "text/plain"]),
+        ];
+        for (encoding, media_type, names) in table {
+            assert_eq!(encoding.media_type(), media_type);
+            for name in names {
+                assert_eq!(Encoding::from_name(name, SseData::Json), Some(encoding), "{name}");
+            }
+        }
+        assert_eq!(Encoding::from_name("SSE", SseData::Json), None);
+    }
+
+    #[test]
     fn accept_chooses_the_encoding() {
         let sse = Some(Encoding::Sse(SseData::Text));
         let table = [
@@ -160,6 +176,9 @@ mod tests {
             ("image/png", None),
             ("", None),
             ("text/plain;q=nonsense", None),
+            ("image/*", None),
+            // Of two weights for one type, the first counts.
+            ("text/plain;q=0.9, text/plain;q=0.1, text/event-stream;q=0.5", Some(Encoding::Text)),
         ];
         for (accept, encoding) in table {
             assert_eq!(Encoding::from_accept(accept, SseData::Text), encoding, "{accept}");

@@ -203,6 +203,26 @@ mod tests {
     }
 
     #[test]
+    fn frames_that_are_no_events_look_like_this() {
+        let time = Time::from(std::time::UNIX_EPOCH);
+        let line = OpenLine { time, origin: Origin::stdout(), text: b"50 %".to_vec() };
+        let shown =
+            "{\"stream\":\"s\",\"time\":\"1970-01-01T00:00:00.000000Z\",\"origin\":\"stdout\",\"text\":\"50 %\"}";
+        let table = [
+            (open(Some(&line), Some("s")), format!("event: open\ndata: {shown}\n\n")),
+            (open(None, None), "event: open\ndata: {\"text\":\"\"}\n\n".to_owned()),
+            (denied("why", None), "event: denied\ndata: {\"why\":\"why\"}\n\n".to_owned()),
+            (denied("why", Some("s")), "event: denied\ndata: {\"stream\":\"s\",\"why\":\"why\"}\n\n".to_owned()),
+            (closing("why"), ": why\n\n".to_owned()),
+            (retry_frame(1500), "retry: 1500\n\n".to_owned()),
+            (super::position(&"a-7"), "id: a-7\n\n".to_owned()),
+        ];
+        for (frame, expected) in table {
+            assert_eq!(frame, expected);
+        }
+    }
+
+    #[test]
     fn frames_look_like_this() {
         let shown = String::from_utf8(encode(SseData::Text, &[b"  two".to_vec(), b"".to_vec()])).unwrap();
         let id = position(1).epoch;

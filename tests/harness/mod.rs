@@ -4,13 +4,14 @@
 
 pub(crate) mod event_stream;
 pub(crate) mod http;
+mod skip;
 pub(crate) mod sse;
 pub(crate) mod ws;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::Deref;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,10 +20,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, OFlags, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use http::{Address, Response};
+pub(crate) use skip::{is_root_or_skip, skip};
 use sse::{Message, Reader};
 
 /// How long a fact may take to come true, on a machine under load.
@@ -30,6 +34,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Between two looks at what nothing tells of.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// Lets `time` pass. This is for a test whose subject is the passing of time itself, as `reason` says; everything else waits for
+/// a fact, by [`Deadline::until`].
+pub(crate) fn pause(reason: &str, time: Duration) {
+    let (_sender, never) = sync_channel::<()>(0);
+    assert_eq!(never.recv_timeout(time), Err(RecvTimeoutError::Timeout), "while pausing: {reason}");
+}
 
 /// When patience is over.
 #[derive(Debug, Clone, Copy)]
@@ -57,13 +68,12 @@ impl Deadline {
 
     /// Looks until `look` finds something; `None` if there is no time left.
     pub(crate) fn find<T>(self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-        let (_keep, never) = sync_channel::<()>(0);
         loop {
             if let Some(found) = look() {
                 return Some(found);
             }
             self.left()?;
-            assert_eq!(never.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout));
+            pause("what is awaited is not there yet", LOOK);
         }
     }
 }
@@ -85,6 +95,25 @@ impl Place {
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         let mut file = OpenOptions::new().create(true).append(true).open(self.path(name)).unwrap();
         file.write_all(text.as_ref()).unwrap();
+    }
+
+    /// Makes a named pipe, at which a command waits once, by `read x <NAME`, until [`Self::release`].
+    pub(crate) fn fifo(&self, name: &str) {
+        mknodat(CWD, self.path(name), FileType::Fifo, 0o600.into(), 0).unwrap();
+    }
+
+    /// Lets the command continue that waits at this named pipe, or soon will.
+    pub(crate) fn release(&self, fifo: &str) {
+        let open = || {
+            // It fails as long as nobody reads from the pipe.
+            OpenOptions::new()
+                .write(true)
+                .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+                .open(self.path(fifo))
+                .ok()
+        };
+        let mut pipe = Deadline::new().until("a command that reads from the pipe", open);
+        pipe.write_all(b"\n").unwrap();
     }
 
     pub(crate) fn rename(&self, from: &str, to: &str) {
@@ -220,6 +249,15 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        // A program that is killed does not write down which of its lines it executed. Where these are counted, it is asked to end.
+        let is_counted = std::env::var_os("LLVM_PROFILE_FILE").is_some();
+        if is_counted && !thread::panicking() && self.child.try_wait().unwrap().is_none() {
+            self.signal(Signal::TERM);
+            let deadline = Deadline::new();
+            while self.child.try_wait().unwrap().is_none() && deadline.left().is_some() {
+                pause("until the program has ended or its time is over", LOOK);
+            }
+        }
         if self.child.try_wait().unwrap().is_none() {
             self.child.kill().unwrap();
             self.child.wait().unwrap();
@@ -320,6 +358,24 @@ impl Daemon {
     pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> (u16, Vec<(String, String)>, Vec<u8>) {
         let response = Response::get(self.address(), path, headers);
         (response.status, response.headers, response.body.all())
+    }
+
+    /// What it answers at `path`, as JSON.
+    pub(crate) fn json(&self, path: &str) -> Value {
+        let (status, _, body) = self.get(path, &[]);
+        assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// The entry of one stream in the list of streams.
+    pub(crate) fn state(&self, stream: &str) -> Value {
+        self.json(&format!("/streams/{stream}/state"))
+    }
+
+    /// Waits until `stream` has this many readers.
+    pub(crate) fn until_readers(&self, stream: &str, count: usize) {
+        let what = format!("{count} readers of {stream}");
+        Deadline::new().until(&what, || (self.state(stream)["readers"] == count).then_some(()));
     }
 
     /// Its Unix socket.

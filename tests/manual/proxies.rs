@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Deadline, sources};
+use crate::harness::{Deadline, is_root_or_skip, sources};
 
 use super::sandbox::{Running, Sandbox};
 use super::{Page, has};
@@ -21,9 +21,8 @@ struct Site {
 
 impl Site {
     fn new(program: &str, files: &[(&str, &str)], script: &str) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            // nginx and HAProxy become another user.
-            eprintln!("skipped: {program} is started by root only");
+        // nginx and HAProxy become another user.
+        if !is_root_or_skip(&format!("start {program}")) {
             return None;
         }
         if !has(program) || !has("python3") {

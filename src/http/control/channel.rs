@@ -162,8 +162,9 @@ impl ControlChannel {
                         Message::Text(text) => self.answer(socket, text.as_str()).await,
                         Message::Binary(_) => return ChannelEnd::Ours(close::CLOSE_BINARY_MESSAGE),
                         Message::Close(_) => return ChannelEnd::Closed,
-                        // Pings are answered by the next look at the socket.
-                        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
+                        // The pong is written before anything else is read, so that pongs which a peer does not read never queue up.
+                        Message::Ping(_) => socket.flush().await,
+                        Message::Pong(_) | Message::Frame(_) => Ok(()),
                     }
                 }
                 ChannelEvent::Delivery(number, told) => self.tell(socket, number, told).await,
