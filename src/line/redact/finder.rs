@@ -59,8 +59,9 @@ pub(crate) fn find(text: &[u8], carry: Carry, begins: bool) -> (Vec<SecretSpan>,
     }
     let mut programs = 0;
     for (begin, end, stem) in stems::find(text) {
-        // What is taken already is not looked at again. But its end may be the begin of another that only seems to be in it.
-        if begin + MAX_SECRET_NAME_SIZE < finder.decided_until {
+        // A name within a value that was judged already is part of that value, except near its end, where another may begin that only
+        // seems to be in it. Whatever is known by its form is a secret wherever it stands, also within a value that is harmless.
+        if stem == Stem::Name && begin + MAX_SECRET_NAME_SIZE < finder.decided_until {
             continue;
         }
         match stem {
@@ -249,7 +250,9 @@ impl SecretFinder<'_> {
                     ValueSeparator::Quoted
                 };
                 if is_harmless(name.kind, join, &self.text[begin..end]) {
-                    self.decided_until = self.decided_until.max(end);
+                    // Without a closing quotation mark, the value seems to be the rest of the line, and only that is harmless.
+                    let closed = self.byte(end).is_some_and(is_quote);
+                    self.decided_until = self.decided_until.max(if closed { end } else { begin });
                 } else {
                     self.take_secret(begin, end);
                 }

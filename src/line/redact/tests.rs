@@ -39,6 +39,30 @@ fn secrets_by_their_form_are_taken_out() {
     }
 }
 
+#[test]
+fn a_known_form_is_taken_out_of_a_harmless_value() {
+    // Each begins a value that is harmless by itself, and most of them have no end.
+    let filler = "x ".repeat(200);
+    let values = [
+        "Auth:\"",
+        "Authorization: '",
+        "password=\"",
+        "cookie: \"",
+        "token: \"${X} ",
+        "api_key = \"<none> ",
+        "{\"secret\":\" ",
+    ];
+    for secret in planted() {
+        for value in values {
+            for (before, after) in [("", ""), (&*filler, ""), ("", &*filler), (&*filler, &*filler)] {
+                let line = format!("{value}{before} ldappassaccess_token=* {secret} {after} abc&x=0");
+                let out = redacted(&line);
+                assert!(!out.contains(&secret), "{line}: {out}");
+            }
+        }
+    }
+}
+
 /// Lines in which `§` is the secret. It alone becomes the mark.
 fn covered() -> Vec<String> {
     let lines = include_str!("../../../tests/redact/secrets.txt").lines().filter(|line| !line.starts_with('#'));
