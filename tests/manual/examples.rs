@@ -200,7 +200,7 @@ fn examples(block: &Block) -> Vec<Example> {
 }
 
 /// A command that serves on port 7070 until it is stopped.
-static SERVES: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(rtlogd|--) serve\b").expect("a pattern"));
+static SERVES: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(rtlogd|--|first-look) serve\b").expect("a pattern"));
 
 /// A command that does not end by itself.
 static FOLLOWS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"curl -N|rtlogd follow|--linger").expect("a pattern"));
