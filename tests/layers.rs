@@ -229,6 +229,86 @@ fn files_import_each_other_in_no_circle() {
     assert!(circle.is_empty(), "these files import each other: {circle:#?}");
 }
 
+/// The first word after one of `keywords` at the begin of a line, whatever visibility or type parameters stand before it.
+fn declared<'a>(line: &'a str, keywords: &[&str]) -> Option<&'a str> {
+    let line = line.trim_start();
+    let line = match line
+        .strip_prefix("pub")
+        .map(|rest| rest.strip_prefix('(').map_or(rest, |rest| rest.split_once(')').map_or("", |at| at.1)))
+    {
+        Some(rest) if rest.starts_with(' ') => rest.trim_start(),
+        _ => line,
+    };
+    let rest = keywords.iter().find_map(|keyword| line.strip_prefix(keyword))?;
+    let rest = if rest.starts_with('<') { rest.split_once("> ").map_or("", |at| at.1) } else { rest.trim_start() };
+    let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+    name.starts_with(|c: char| c.is_uppercase()).then_some(name)
+}
+
+/// Whether these are a part of the configuration as it is written and the checked one. They have one name, and the code always writes the
+/// folder of the raw one: `raw::Limits`.
+fn are_raw_and_checked<'a>(files: impl Iterator<Item = &'a String> + Clone) -> bool {
+    files.clone().count() == 2
+        && files.clone().all(|file| file.starts_with("config/"))
+        && files.filter(|file| file.starts_with("config/raw/")).count() == 1
+}
+
+#[test]
+fn a_type_has_one_definition() {
+    let mut defined: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (file, text) in rust_files() {
+        // A type at the left margin, or one of a function or of tests. Associated types are not definitions of their own.
+        for line in
+            text.lines().filter(|line| line.starts_with(|c: char| c != ' ') || !line.trim_start().starts_with("type "))
+        {
+            if let Some(name) = declared(line, &["struct ", "enum ", "trait ", "union ", "type "]) {
+                defined.entry(name.to_owned()).or_default().push(file.clone());
+            }
+        }
+    }
+    assert!(defined.len() > 500, "only {} types were found", defined.len());
+    defined.retain(|_, files| files.len() > 1 && !are_raw_and_checked(files.iter()));
+    assert!(defined.is_empty(), "one word, one meaning: {defined:#?}");
+}
+
+/// Types whose methods still stand in several files. The list only gets shorter.
+const SPREAD: [&str; 8] =
+    ["App", "Checker", "Config", "ControlChannel", "HttpRequest", "PathTail", "Recorder", "Tailer"];
+
+#[test]
+fn the_methods_of_a_type_stand_in_one_file() {
+    let mut methods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, text) in rust_files() {
+        for line in text.lines().filter(|line| line.trim_start().starts_with("impl") && !line.contains(" for ")) {
+            if let Some(name) = declared(line, &["impl"]) {
+                methods.entry(name.to_owned()).or_default().insert(file.clone());
+            }
+        }
+    }
+    assert!(methods.len() > 200, "only {} types with methods were found", methods.len());
+    methods.retain(|name, files| files.len() > 1 && !SPREAD.contains(&name.as_str()));
+    // Two types of one name have methods of their own.
+    methods.retain(|_, files| !are_raw_and_checked(files.iter()));
+    assert!(methods.is_empty(), "the methods of these types stand in several files: {methods:#?}");
+}
+
+#[test]
+fn definitions_are_found_however_they_are_written() {
+    let table = [
+        ("pub(crate) struct Log {", Some("Log")),
+        ("    enum Step { A }", Some("Step")),
+        ("pub trait Sink<T>: Send {", Some("Sink")),
+        ("pub(in crate::source) struct Run;", Some("Run")),
+        ("fn structure() {}", None),
+        ("// struct Old", None),
+    ];
+    for (line, name) in table {
+        assert_eq!(declared(line, &["struct ", "enum ", "trait "]), name, "{line}");
+    }
+    assert_eq!(declared("impl<'a, T: Copy> View<'a> {", &["impl"]), Some("View"));
+    assert_eq!(declared("impl Ring {", &["impl"]), Some("Ring"));
+}
+
 #[test]
 fn libraries_stay_in_their_layers() {
     let layers: [(&str, &[&str]); 5] = [
