@@ -17,7 +17,8 @@ use crate::stream::{Appender, Batch, Checkpoints};
 use super::file::{FileSource, Watcher};
 use super::journal::JournalSource;
 use super::push::PushSource;
-use super::{ClockReading, SourceError, SourceOptions};
+use super::writer::StreamWriter;
+use super::{SourceError, SourceOptions};
 use crate::source::process::supervisor::Supervisor;
 
 /// What was written to a file before we were told to stop is still read, for at most this long.
@@ -38,7 +39,7 @@ pub(crate) async fn run(
     wakes: Watcher,
     stopping: CancellationToken,
 ) -> Result<Option<RunEnd>, SourceError> {
-    let mut writer = StreamWriter { appender, batch: Batch::new(), stream: spec.name.to_string() };
+    let mut writer = StreamWriter::new(&spec.name, appender);
     let outcome = match &spec.source {
         SourceKind::File(file) => {
             follow(FileSource::new(&spec, file, &places, wakes), &mut writer, &stopping).await;
@@ -60,26 +61,6 @@ pub(crate) async fn run(
     };
     writer.appender.close().await;
     outcome
-}
-
-/// The writing end of the stream.
-pub(super) struct StreamWriter {
-    pub(super) appender: Appender,
-    pub(super) batch: Batch,
-    pub(super) stream: String,
-}
-
-impl StreamWriter {
-    /// Appends what the batch holds.
-    pub(super) async fn flush(&mut self) {
-        self.appender.append(&mut self.batch).await;
-    }
-
-    /// Appends a change of state.
-    pub(super) async fn say(&mut self, state: SourceState) {
-        self.batch.state(ClockReading::read().time, state);
-        self.flush().await;
-    }
 }
 
 /// What is read until somebody says that it is enough.

@@ -5,6 +5,7 @@
 //! delivered is a loss event; how the source is, its state events say. None of them ends the daemon.
 
 mod driver;
+mod writer;
 mod backoff;
 mod pipeline;
 mod emit;

@@ -1,4 +1,4 @@
-//! Finds the secrets of one text: what its stems begin, and the credentials of its URLs.
+//! Finds the secrets of one text: values behind the names of secrets, known formats, and credentials in URLs.
 
 use super::block::{self, YamlBlock};
 use super::carry::{Carry, MAX_SECRET_LINES};
@@ -6,7 +6,7 @@ use super::harmless::{ValueSeparator, is_call, is_harmless, is_parser_token, is_
 use super::names::{MAX_SECRET_NAME_SIZE, SecretKind, classify};
 use super::stems::{self, Stem};
 use super::value::{
-    SecretSpan, is_blank, is_quote, line_end, quoted_span, skip_blanks, take_nested, triple_quoted_end, unquoted_end,
+    FoundSecrets, SecretSpan, is_blank, is_quote, line_end, quoted_span, skip_blanks, triple_quoted_end, unquoted_end,
 };
 use super::{command, formats, header, url, xml};
 
@@ -14,11 +14,9 @@ use super::{command, formats, header, url, xml};
 const MAX_PROGRAMS_PER_TEXT: usize = 256;
 
 /// What is known of a text so far.
-pub(super) struct SecretFinder<'a> {
-    pub(super) text: &'a [u8],
-    pub(super) found: Vec<SecretSpan>,
-    /// Up to here all is decided.
-    pub(super) decided_until: usize,
+struct SecretFinder<'a> {
+    text: &'a [u8],
+    found: FoundSecrets,
     /// Up to here names were looked at.
     named_until: usize,
     /// What the text says of what follows it.
@@ -44,8 +42,7 @@ struct NameContext {
 pub(crate) fn find(text: &[u8], carry: Carry, begins: bool) -> (Vec<SecretSpan>, Carry) {
     let mut finder = SecretFinder {
         text,
-        found: Vec::new(),
-        decided_until: 0,
+        found: FoundSecrets::default(),
         named_until: 0,
         carry: Carry::Nothing,
         at_line_start: begins,
@@ -61,31 +58,31 @@ pub(crate) fn find(text: &[u8], carry: Carry, begins: bool) -> (Vec<SecretSpan>,
     for (begin, end, stem) in stems::find(text) {
         // A name within a value that was judged already is part of that value, except near its end, where another may begin that only
         // seems to be in it. Whatever is known by its form is a secret wherever it stands, also within a value that is harmless.
-        if stem == Stem::Name && begin + MAX_SECRET_NAME_SIZE < finder.decided_until {
+        if stem == Stem::Name && begin + MAX_SECRET_NAME_SIZE < finder.found.decided_until {
             continue;
         }
         match stem {
             Stem::Name => finder.examine_name(begin, end),
             Stem::Format(number) => {
                 if let Some((begin, end)) = formats::find_secret(number, text, begin) {
-                    finder.take_secret(begin, end);
+                    finder.found.take(begin, end);
                 }
             }
             Stem::Bearer | Stem::Basic | Stem::Digest => {
                 if let Some((begin, end)) = header::scheme(text, begin, end, stem) {
-                    finder.take_secret(begin, end);
+                    finder.found.take(begin, end);
                 }
             }
             Stem::Identified => {
                 let at = skip_blanks(text, end);
                 if text.get(at).is_some_and(|byte| is_quote(*byte)) {
                     let (begin, end) = quoted_span(text, at);
-                    finder.take_secret(begin, end);
+                    finder.found.take(begin, end);
                 }
             }
             Stem::Program if programs < MAX_PROGRAMS_PER_TEXT => {
                 programs += 1;
-                command::find(text, begin, &mut finder.found);
+                command::find(text, begin, &mut finder.found.spans);
             }
             Stem::Program => {}
         }
@@ -96,19 +93,12 @@ pub(crate) fn find(text: &[u8], carry: Carry, begins: bool) -> (Vec<SecretSpan>,
         let real = found
             .into_iter()
             .filter(|(begin, end)| !is_harmless(SecretKind::Password, ValueSeparator::Quoted, &text[*begin..*end]));
-        finder.found.extend(real.map(|(begin, end)| SecretSpan::new(begin, end)));
+        finder.found.spans.extend(real.map(|(begin, end)| SecretSpan::new(begin, end)));
     }
-    (finder.found, finder.carry)
+    (finder.found.spans, finder.carry)
 }
 
 impl SecretFinder<'_> {
-    pub(super) fn take_secret(&mut self, begin: usize, end: usize) {
-        if begin < end {
-            self.found.push(SecretSpan::new(begin, end));
-            self.decided_until = self.decided_until.max(end);
-        }
-    }
-
     fn byte(&self, at: usize) -> Option<u8> {
         self.text.get(at).copied()
     }
@@ -159,7 +149,7 @@ impl SecretFinder<'_> {
     /// Takes what is in an XML element from `begin` on.
     fn take_content(&mut self, begin: usize) {
         if let Some((begin, end)) = xml::content_secret(self.text, begin) {
-            self.take_secret(begin, end);
+            self.found.take(begin, end);
         }
     }
 
@@ -229,8 +219,10 @@ impl SecretFinder<'_> {
         let whole_line =
             join == ValueSeparator::Colon && stands_off && name.quote.is_none() && self.begins_line(name.begin);
         match name.kind {
-            SecretKind::Authorization => return header::authorization(self, join, at, whole_line, name.quote),
-            SecretKind::Cookie => return header::cookies(self, join, at, whole_line, name.quote),
+            SecretKind::Authorization => {
+                return header::authorization(self.text, join, at, whole_line, name.quote, &mut self.found);
+            }
+            SecretKind::Cookie => return header::cookies(self.text, join, at, whole_line, name.quote, &mut self.found),
             _ => {}
         }
         // The letter before a text in Python.
@@ -240,7 +232,7 @@ impl SecretFinder<'_> {
         let rest = &self.text[at..];
         match rest[0] {
             quote if is_quote(quote) && triple_quoted_end(rest).is_some() => {
-                self.take_secret(at + 3, triple_quoted_end(rest).map_or(at, |end| at + end));
+                self.found.take(at + 3, triple_quoted_end(rest).map_or(at, |end| at + end));
             }
             quote if is_quote(quote) => {
                 let (begin, end) = quoted_span(self.text, at);
@@ -252,9 +244,9 @@ impl SecretFinder<'_> {
                 if is_harmless(name.kind, join, &self.text[begin..end]) {
                     // Without a closing quotation mark, the value seems to be the rest of the line, and only that is harmless.
                     let closed = self.byte(end).is_some_and(is_quote);
-                    self.decided_until = self.decided_until.max(if closed { end } else { begin });
+                    self.found.decide(if closed { end } else { begin });
                 } else {
-                    self.take_secret(begin, end);
+                    self.found.take(begin, end);
                 }
             }
             // A further level of escapes: it is another reading of the line.
@@ -262,13 +254,12 @@ impl SecretFinder<'_> {
             b'[' | b'{'
                 if rest.starts_with(super::REDACTION_MARK) || rest.starts_with(b"{{") || rest.starts_with(b"{%") => {}
             b'[' => {
-                self.decided_until = self.decided_until.max(take_nested(self.text, at, name.quote, &mut self.found));
+                self.found.take_nested(self.text, at, name.quote);
             }
             b'{' => {
                 // Those of a `secret` are of Kubernetes, and say which it is.
                 if name.kind == SecretKind::Password {
-                    self.decided_until =
-                        self.decided_until.max(take_nested(self.text, at, name.quote, &mut self.found));
+                    self.found.take_nested(self.text, at, name.quote);
                 }
             }
             b'$' | b'<' if is_reference_at(self.text, at) => {}
@@ -285,8 +276,8 @@ impl SecretFinder<'_> {
                         && is_placeholder(self.text, name.begin..name.end, at..end);
                 if end > at && !harmless {
                     let quote = name.quote.filter(|_| join == ValueSeparator::Colon);
-                    self.found.push(SecretSpan { begin: at, end, quote });
-                    self.decided_until = self.decided_until.max(end);
+                    self.found.spans.push(SecretSpan { begin: at, end, quote });
+                    self.found.decide(end);
                 }
             }
         }
@@ -381,8 +372,8 @@ impl SecretFinder<'_> {
 
     /// Takes the lines of a block of YAML from `at` on.
     fn take_block(&mut self, at: usize, block: YamlBlock) {
-        let (end, carry) = block.find_secrets(self.text, at, &mut self.found);
-        self.decided_until = self.decided_until.max(end);
+        let (end, carry) = block.find_secrets(self.text, at, &mut self.found.spans);
+        self.found.decide(end);
         self.carry = carry;
     }
 

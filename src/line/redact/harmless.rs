@@ -3,33 +3,7 @@
 use std::ops::Range;
 
 use super::names::SecretKind;
-use super::value::{is_quote, line_end};
-
-/// Values that say that there is none.
-pub(super) const EMPTY_VALUES: [&str; 22] = [
-    "null",
-    "nil",
-    "none",
-    "true",
-    "false",
-    "undefined",
-    "yes",
-    "no",
-    "on",
-    "off",
-    "n/a",
-    "empty",
-    "[redacted]",
-    "redacted",
-    "<redacted>",
-    "[masked]",
-    "[filtered]",
-    "hidden",
-    "<hidden>",
-    "(none)",
-    "nan",
-    "unset",
-];
+use super::value::{EMPTY_VALUES, is_quote, line_end};
 
 /// Words with which a sentence goes on about a secret, rather than the secret itself.
 const PROSE_WORDS: [&str; 78] = [

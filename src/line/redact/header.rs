@@ -3,11 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
-use super::finder::SecretFinder;
 use super::harmless::{ValueSeparator, is_harmless};
 use super::names::SecretKind;
 use super::stems::Stem;
-use super::value::{is_blank, is_quote, line_end, quoted_span, skip_blanks, take_nested, unquoted_end};
+use super::value::{FoundSecrets, is_blank, is_quote, line_end, quoted_span, skip_blanks, unquoted_end};
 
 /// Schemes that are well known: they may stay.
 const KNOWN_AUTH_SCHEMES: [&[u8]; 24] = [
@@ -112,19 +111,19 @@ fn credentials_begin(text: &[u8], begin: usize, end: usize) -> usize {
 
 /// Takes the value of an `Authorization` that begins at `at`.
 pub(super) fn authorization(
-    finder: &mut SecretFinder<'_>,
+    text: &[u8],
     join: ValueSeparator,
     at: usize,
     whole_line: bool,
     quote: Option<(usize, usize)>,
+    found: &mut FoundSecrets,
 ) {
-    let text = finder.text;
-    if let Some((begin, end)) = value_bounds(finder, at, whole_line, quote) {
+    if let Some((begin, end)) = value_bounds(text, at, whole_line, quote, found) {
         let begin = credentials_begin(text, begin, end);
         let credentials = &text[begin..end];
         let join = if whole_line { join } else { ValueSeparator::Quoted };
         if !is_known_scheme(credentials) && !is_harmless(SecretKind::Authorization, join, credentials) {
-            finder.take_secret(begin, end);
+            found.take(begin, end);
         }
         return;
     }
@@ -138,28 +137,28 @@ pub(super) fn authorization(
         next > end && text.get(next).is_some_and(|byte| !byte.is_ascii_whitespace() && !b"|;&>\\\"'".contains(byte));
     if is_known_scheme(word) {
         if follows {
-            finder.take_secret(next, parameters_end(text, next));
+            found.take(next, parameters_end(text, next));
         }
     } else if !is_harmless(SecretKind::Authorization, join, word) {
         // Any word may be a scheme.
         let scheme = word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
         let whole = follows && scheme && join == ValueSeparator::Colon;
-        finder.take_secret(at, if whole { parameters_end(text, next) } else { end });
+        found.take(at, if whole { parameters_end(text, next) } else { end });
     }
 }
 
 /// A value in quotation marks, or to the end of the line, or in brackets, which are taken at once: then it is empty.
 fn value_bounds(
-    finder: &mut SecretFinder<'_>,
+    text: &[u8],
     at: usize,
     whole_line: bool,
     quote: Option<(usize, usize)>,
+    found: &mut FoundSecrets,
 ) -> Option<(usize, usize)> {
-    let text = finder.text;
     match text[at] {
         first if is_quote(first) => Some(quoted_span(text, at)),
         b'[' | b'{' if !text[at..].starts_with(super::REDACTION_MARK) => {
-            finder.decided_until = finder.decided_until.max(take_nested(text, at, quote, &mut finder.found));
+            found.take_nested(text, at, quote);
             Some((at, at))
         }
         _ if whole_line && is_unescaped(text, at) => Some((at, unquoted_end(text, at, true))),
@@ -175,14 +174,14 @@ fn is_unescaped(text: &[u8], at: usize) -> bool {
 
 /// Takes the values of all cookies of a header that begins at `at`.
 pub(super) fn cookies(
-    finder: &mut SecretFinder<'_>,
+    text: &[u8],
     join: ValueSeparator,
     at: usize,
     whole_line: bool,
     quote: Option<(usize, usize)>,
+    found: &mut FoundSecrets,
 ) {
-    let text = finder.text;
-    let bounded = value_bounds(finder, at, whole_line, quote);
+    let bounded = value_bounds(text, at, whole_line, quote, found);
     if bounded.is_none() && !is_unescaped(text, at) {
         return;
     }
@@ -192,9 +191,9 @@ pub(super) fn cookies(
         if whole_line || bounded.is_none() { join } else { ValueSeparator::Quoted },
         &text[begin..end],
     ) {
-        take_cookie_pairs(finder, begin, end);
+        take_cookie_pairs(text, begin, end, found);
     }
-    finder.decided_until = finder.decided_until.max(end);
+    found.decide(end);
 }
 
 /// Where a header with cookies ends in the middle of a line.
@@ -226,8 +225,7 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn take_cookie_pairs(finder: &mut SecretFinder<'_>, begin: usize, end: usize) {
-    let text = finder.text;
+fn take_cookie_pairs(text: &[u8], begin: usize, end: usize, found: &mut FoundSecrets) {
     let mut at = begin;
     while at < end {
         let stop = at
@@ -246,7 +244,7 @@ fn take_cookie_pairs(finder: &mut SecretFinder<'_>, begin: usize, end: usize) {
                 (Some(b'"'), Some(b'"')) if stop > value + 1 => (value + 1, stop - 1),
                 _ => (value, stop),
             };
-            finder.take_secret(value, stop);
+            found.take(value, stop);
         }
         at = stop + 1;
     }

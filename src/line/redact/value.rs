@@ -1,6 +1,30 @@
-//! What stands behind a name: where a value begins and ends.
+//! The value behind a name: where it begins and where it ends.
 
-use super::harmless::EMPTY_VALUES;
+/// Values that mean "there is no value".
+pub(super) const EMPTY_VALUES: [&str; 22] = [
+    "null",
+    "nil",
+    "none",
+    "true",
+    "false",
+    "undefined",
+    "yes",
+    "no",
+    "on",
+    "off",
+    "n/a",
+    "empty",
+    "[redacted]",
+    "redacted",
+    "<redacted>",
+    "[masked]",
+    "[filtered]",
+    "hidden",
+    "<hidden>",
+    "(none)",
+    "nan",
+    "unset",
+];
 
 /// A secret in a text. `quote` is where a quotation mark stands that the mark is to have on both sides: in JSON, in place of
 /// a number.
@@ -14,6 +38,35 @@ pub(super) struct SecretSpan {
 impl SecretSpan {
     pub(super) fn new(begin: usize, end: usize) -> Self {
         Self { begin, end, quote: None }
+    }
+}
+
+/// The secrets found in a text so far, and how much of the text is decided.
+#[derive(Debug, Default)]
+pub(super) struct FoundSecrets {
+    pub(super) spans: Vec<SecretSpan>,
+    /// Names that begin before this offset are part of a value that was examined already.
+    pub(super) decided_until: usize,
+}
+
+impl FoundSecrets {
+    /// Adds the secret between `begin` and `end`; an empty one is ignored.
+    pub(super) fn take(&mut self, begin: usize, end: usize) {
+        if begin < end {
+            self.spans.push(SecretSpan::new(begin, end));
+            self.decide(end);
+        }
+    }
+
+    /// Marks the text up to `end` as decided.
+    pub(super) fn decide(&mut self, end: usize) {
+        self.decided_until = self.decided_until.max(end);
+    }
+
+    /// Adds the values in the brackets that begin at `at`, see [`take_nested`].
+    pub(super) fn take_nested(&mut self, text: &[u8], at: usize, quote: Option<(usize, usize)>) {
+        let end = take_nested(text, at, quote, &mut self.spans);
+        self.decide(end);
     }
 }
 
@@ -161,7 +214,7 @@ fn is_field_separator(text: &[u8], at: usize) -> bool {
 
 /// Where nested values are secret: those in the brackets that begin at `at`, but no names. With `quote`, where a quotation
 /// mark stands, numbers are to become texts. Gives back where it ends.
-pub(super) fn take_nested(text: &[u8], at: usize, quote: Option<(usize, usize)>, found: &mut Vec<SecretSpan>) -> usize {
+fn take_nested(text: &[u8], at: usize, quote: Option<(usize, usize)>, found: &mut Vec<SecretSpan>) -> usize {
     let (mut depth, mut from) = (0usize, at);
     let limit = text.len().min(at + MAX_NESTED_SIZE);
     while from < limit {

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use wait4::try_wait4_pid;
 
-use super::{procfs, spawn};
+use super::procfs;
 
 /// Between two looks at what ends by itself.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
@@ -52,7 +52,7 @@ impl Children {
         let floor = procfs::peak_memory(getpid()).map_or(u64::MAX, |held| held + MEMORY_COUNT_ERROR);
         // Locked, so that nobody takes it for one that was left behind.
         let mut set = self.set();
-        let pid = spawn::pid_of(&command.spawn()?)?;
+        let pid = pid_of(&command.spawn()?)?;
         set.insert(pid);
         Ok(Leader { pid, children: self.clone(), memory_floor: floor })
     }
@@ -170,4 +170,12 @@ impl Drop for Leader {
     fn drop(&mut self) {
         self.children.set().remove(&self.pid);
     }
+}
+
+/// The process id of a child.
+///
+/// # Errors
+/// If the id is 0, which the kernel gives to no child.
+fn pid_of(child: &Child) -> io::Result<Pid> {
+    Pid::from_raw(child.id().cast_signed()).ok_or_else(|| io::Error::other("the child has no process id"))
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::process::{Signal, getpid, kill_process};
 use tokio::net::unix::pipe;
 use tokio::task::spawn_blocking;
 
@@ -244,9 +244,4 @@ fn create_ends(spec: &ProcessSourceConfig, options: &SourceOptions) -> io::Resul
 /// The mark of a run: told apart from all others by chance.
 pub(super) fn mark(stream: &str, run: u64) -> String {
     format!("{stream}-{run}-{:016x}", fastrand::u64(..))
-}
-
-/// For [`Leader`]: a child's process id.
-pub(super) fn pid_of(child: &std::process::Child) -> io::Result<Pid> {
-    Pid::from_raw(child.id().cast_signed()).ok_or_else(|| io::Error::other("it has no process id"))
 }

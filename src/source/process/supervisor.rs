@@ -16,8 +16,8 @@ use crate::event::{EndCause, Loss, RunEnd, SourceState, Time};
 use crate::stream::Checkpoints;
 
 use crate::source::backoff::Backoff;
-use crate::source::driver::StreamWriter;
 use crate::source::process::{ProcessRun, RunRecord, Tee};
+use crate::source::writer::StreamWriter;
 use crate::source::{ClockReading, SourceError, SourceOptions};
 
 /// The part of a process's stream under which its run is recorded.
