@@ -13,6 +13,9 @@ const HEAD_SIZE: u64 = 1 << 10;
 /// How many bytes before a place tell that the file was only appended to: a line with its time, at least.
 const TAIL_SIZE: usize = 256;
 
+/// A file of which fewer bytes were read is never recognised as the origin of a copy: many logs begin with the same banner.
+pub(super) const MIN_COPY_SIZE: u64 = 32;
+
 /// Device and inode, and when the file was made, where the file system knows. Device and inode stand for one file only as
 /// long as it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
