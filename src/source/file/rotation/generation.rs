@@ -2,15 +2,18 @@
 
 use std::fs::File;
 use std::io;
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use tokio::time::Instant;
 
+use super::siblings::SearchResult;
 use crate::source::file::checkpoint::Checkpoint;
 use crate::source::file::fingerprint::{Fingerprint, MIN_COPY_SIZE, ReadPoint};
 use crate::source::file::open_limit::OpenLimit;
+use crate::source::file::pass::PassContext;
 use crate::source::file::reader::FileReader;
-use crate::source::file::target::Refusal;
+use crate::source::file::target::{Refusal, is_missing};
 
 /// A file of a log, and what is known of it.
 #[derive(Debug)]
@@ -46,6 +49,55 @@ impl Generation {
         }
     }
 
+    /// Opens the file of the log at `path`, if it is closed and there may be something to read; `written` if a write was
+    /// notified.
+    ///
+    /// # Errors
+    /// If the file is gone, or cannot be opened.
+    pub(crate) fn open(&mut self, path: &Path, written: bool, pass: &mut PassContext<'_>) -> io::Result<OpenResult> {
+        if self.saved.is_some() || self.refused.as_ref().is_some_and(|(_, retry)| pass.now.instant < *retry) {
+            return Ok(OpenResult::NothingToRead);
+        }
+        if self.refused.take().is_none() && !self.reader.is_parked() {
+            return Ok(OpenResult::Open);
+        }
+        let wanted = mem::take(&mut self.changed) || self.replaced_at.is_some() || written;
+        if !wanted {
+            return Ok(OpenResult::NothingToRead);
+        }
+        if self.replaced_at.is_none()
+            && let Ok(true) = self.reopen(path, pass)
+        {
+            return Ok(OpenResult::Open);
+        }
+        if let Some(name) = self.name.take()
+            && let Ok(true) = self.reopen(&name, pass)
+        {
+            return Ok(OpenResult::Open);
+        }
+        let since = *self.sought_since.get_or_insert_with(Instant::now);
+        match pass.index.find(path, self.reader.identity(), since) {
+            SearchResult::Found(path) => {
+                self.sought_since = None;
+                if self.reopen(&path, pass)? {
+                    return Ok(OpenResult::Open);
+                }
+            }
+            SearchResult::Gone => return Err(io::ErrorKind::NotFound.into()),
+            SearchResult::Unclear => {}
+        }
+        self.changed = true;
+        Ok(OpenResult::Unclear)
+    }
+
+    /// Returns `false` if the name belongs to another file, or to none.
+    fn reopen(&mut self, name: &Path, pass: &PassContext<'_>) -> io::Result<bool> {
+        match self.reader.reopen(name, pass.open_limit) {
+            Err(error) if is_missing(&error) => Ok(false),
+            result => result,
+        }
+    }
+
     /// Whether nothing of it was read yet.
     pub(crate) fn is_unread(&self) -> bool {
         self.saved.is_none() && self.reader.trace().offset() == 0
@@ -55,6 +107,16 @@ impl Generation {
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.saved.as_ref().map_or_else(|| self.reader.trace().fingerprint(), Checkpoint::fingerprint)
     }
+}
+
+/// The result of opening a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenResult {
+    Open,
+    /// It has not changed, its file was not found yet, or it was refused a short time ago.
+    NothingToRead,
+    /// Names are changing: the next pass tries again.
+    Unclear,
 }
 
 /// Whether one file is a copy of the start of another, as far as its first and its last bytes tell.

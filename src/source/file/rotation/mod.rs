@@ -2,9 +2,12 @@
 //! path names now.
 //!
 //! [`Rotation`] holds them; [`generation`] is one of them; [`siblings`] lists the other files of the log in the directory, in
-//! their order; [`watermark`] says which of those have been read.
+//! their order; [`watermark`] says which of those have been read; [`discovery`] decides when to list them; [`checkpoint_search`] finds the file that was read before a
+//! restart.
 
-pub(super) mod generation;
+mod checkpoint_search;
+mod discovery;
+mod generation;
 pub(super) mod siblings;
 pub(super) mod watermark;
 
@@ -20,23 +23,20 @@ use tokio::time::Instant;
 
 use super::checkpoint::Checkpoint;
 use super::claims::Claims;
-use super::denied::OpenDenied;
-use super::fingerprint::{Fingerprint, Identity, MIN_COPY_SIZE, ReadPoint};
+use super::fingerprint::{Fingerprint, GoneFingerprints, Identity, MIN_COPY_SIZE, ReadPoint};
 use super::pass::PassContext;
 use super::reader::FileReader;
-use super::target::{Refusal, is_missing};
-use generation::{Generation, is_copy};
-use siblings::{SearchResult, Sibling, Siblings, stamp};
-use watermark::Watermark;
+use super::target::Refusal;
+use checkpoint_search::{CheckpointSearch, SearchOutcome};
+use discovery::{Discovery, Listing};
+use generation::{Generation, OpenResult, is_copy};
+use siblings::{Sibling, Siblings};
 
 /// Most generations that are held. Further ones are found again by their names once there is room.
 const MAX_GENERATIONS: usize = 64;
 
 /// With more generations than this, the current one is left at its end without waiting for late writers.
 const MAX_GENERATIONS_WITH_WAIT: usize = 48;
-
-/// Most fingerprints of deleted files that are remembered.
-const MAX_GONE_FINGERPRINTS: usize = 4;
 
 /// The time after which a file that could not be opened or read is tried again.
 pub(super) const REOPEN_INTERVAL: Duration = Duration::from_secs(5);
@@ -52,37 +52,19 @@ pub(super) struct Rotation {
     id: usize,
     /// At most [`MAX_GENERATIONS`], and one more while a rewritten file is added.
     generations: VecDeque<Generation>,
-    /// Which siblings have been read; `None` until the directory was listed for the first time.
-    watermark: Option<Watermark>,
-    /// Whether a higher number means a newer file; `None` while unknown.
-    counts_up: Option<bool>,
-    /// The file that the path names and that is not in `generations` (or that it names nothing), and since when.
-    newest_seen: Option<(Option<Identity>, Instant)>,
     discovery: Discovery,
     /// When the file was truncated, as long as copies of it may appear that are not to be read.
     truncated_at: Option<Instant>,
     /// Fingerprints of files of which the path's first file may be a copy: then only the rest of it is new.
     copy_candidates: Vec<Fingerprint>,
-    /// How far deleted and truncated files were read, so that a copy of one continues there; at most
-    /// [`MAX_GONE_FINGERPRINTS`], the oldest first.
-    gone_fingerprints: VecDeque<Fingerprint>,
+    /// How far deleted and truncated files were read, so that a copy of one continues there.
+    gone: GoneFingerprints,
     /// A generation was left that a file with other content had replaced atomically: the next ones may be copies of it.
     after_atomic_replacement: bool,
     /// Work is left for the next pass, since names are changing.
     deferred: bool,
     /// The checkpoint is to be recorded again.
     checkpoint_changed: bool,
-}
-
-/// How much of the directory is known to be in [`Rotation::generations`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Discovery {
-    /// The directory may hold more.
-    Open,
-    /// Everything is known as long as the directory has this [`stamp`].
-    Settled(u64),
-    /// There was no room for all files.
-    Overflowed,
 }
 
 /// The result of looking for the file of a checkpoint.
@@ -104,13 +86,10 @@ impl Rotation {
             path,
             id,
             generations: VecDeque::new(),
-            watermark: None,
-            counts_up: None,
-            newest_seen: None,
-            discovery: Discovery::Open,
+            discovery: Discovery::default(),
             truncated_at: None,
             copy_candidates: Vec::new(),
-            gone_fingerprints: VecDeque::new(),
+            gone: GoneFingerprints::default(),
             after_atomic_replacement: false,
             deferred: false,
             checkpoint_changed: false,
@@ -119,8 +98,8 @@ impl Rotation {
 
     /// Loads a checkpoint; [`resume`](Self::resume) then looks for its files.
     pub(super) fn load(&mut self, saved: Checkpoint, claims: &mut Claims) {
-        self.gone_fingerprints = saved.gone_fingerprints().collect();
-        (self.watermark, self.counts_up) = (Some(saved.watermark()), saved.counts_up());
+        self.gone = saved.gone_fingerprints().collect();
+        self.discovery = Discovery::resume(&saved);
         if saved.is_gone() {
             return;
         }
@@ -131,9 +110,9 @@ impl Rotation {
         }
     }
 
-    /// Sets the watermark to a time, in nanoseconds since the Unix epoch, unless there is one: files made later are new.
+    /// Unless there is a checkpoint, only siblings that were made after `since` are new; in nanoseconds since the Unix epoch.
     pub(super) fn start_watermark(&mut self, since: Option<u64>) {
-        self.watermark = self.watermark.take().or_else(|| since.map(Watermark::at));
+        self.discovery.start_watermark(since);
     }
 
     /// Sets the fingerprints of files of which the path's first file may be a copy.
@@ -198,7 +177,7 @@ impl Rotation {
     /// How far the generations and the deleted files were read; only those that are long enough to recognise a copy.
     pub(super) fn fingerprints(&self) -> Vec<Fingerprint> {
         let now = self.generations.iter().map(Generation::fingerprint);
-        now.chain(self.gone_fingerprints.iter().copied()).filter(|read| read.at >= MIN_COPY_SIZE).collect()
+        now.chain(self.gone.iter()).filter(|read| read.at >= MIN_COPY_SIZE).collect()
     }
 
     /// The number of bytes that are known to be unread.
@@ -299,37 +278,23 @@ impl Rotation {
     }
 
     // Discovery: generations that were rotated away before they were seen under the path.
-    //
-    // A writer renames a file before it makes the next one. So a listing that begins after the newest file was seen shows
-    // every older one, except that names may move from one file to another while it runs: then the next pass lists again.
 
     /// Adds the files that were rotated away before the path named `newest`, or named nothing. Returns whether these are all.
     pub(super) fn discover(&mut self, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
-        match self.discovery {
-            Discovery::Overflowed if self.generations.len() > MAX_GENERATIONS / 2 => return false,
-            Discovery::Settled(settled) if self.path.parent().and_then(stamp) == Some(settled) => return true,
-            Discovery::Overflowed | Discovery::Settled(_) | Discovery::Open => {}
+        let has_room = self.generations.len() <= MAX_GENERATIONS / 2;
+        match self.discovery.list(&self.path, newest, has_room, pass.index) {
+            Listing::Known => true,
+            Listing::NoRoom => false,
+            Listing::Unclear => {
+                self.deferred = true;
+                false
+            }
+            Listing::Siblings(siblings) => {
+                let is_all = self.add_siblings(&siblings, newest, pass);
+                self.discovery.finish(&siblings, is_all);
+                is_all
+            }
         }
-        let since = match self.newest_seen {
-            Some((arrived, since)) if arrived == newest => since,
-            _ => Instant::now(),
-        };
-        self.newest_seen = Some((newest, since));
-        // The files of the first listing are not to be read, so that its time does not matter.
-        let since = self.watermark.as_ref().map(|_| since);
-        let Some(mut siblings) = pass.index.rotated(&self.path, since) else {
-            self.deferred = true;
-            return false;
-        };
-        self.counts_up = siblings.order(self.counts_up);
-        self.watermark.get_or_insert_with(|| Watermark::behind(&siblings.files));
-        let is_all = self.add_siblings(&siblings, newest, pass);
-        self.discovery = match siblings.settled_stamp {
-            _ if !is_all => Discovery::Overflowed,
-            Some(settled) => Discovery::Settled(settled),
-            None => Discovery::Open,
-        };
-        is_all
     }
 
     /// Returns `false` if there is no room for all of them.
@@ -343,7 +308,7 @@ impl Rotation {
                 before = Some(sibling);
                 continue;
             }
-            if !self.is_new(sibling) || (pass.named)(&sibling.path) {
+            if !self.discovery.is_new(sibling) || (pass.named)(&sibling.path) {
                 continue;
             }
             let open_limit = pass.open_limit;
@@ -365,11 +330,6 @@ impl Rotation {
             }
         }
         true
-    }
-
-    /// Whether a sibling has not been read.
-    fn is_new(&self, sibling: &Sibling) -> bool {
-        self.watermark.as_ref().is_none_or(|mark| !mark.is_done(sibling))
     }
 
     /// The position of a sibling among the generations by its age: behind those that are being read, and before the file
@@ -416,11 +376,8 @@ impl Rotation {
             return;
         };
         self.truncated_at = None;
-        if self.names_newest()
-            && let Some(mark) = &mut self.watermark
-        {
-            mark.raise_to_all(&siblings.files);
-            self.checkpoint_changed = true;
+        if self.names_newest() {
+            self.checkpoint_changed |= self.discovery.skip(&siblings);
         }
     }
 
@@ -428,51 +385,15 @@ impl Rotation {
 
     /// Opens the current generation; `false` if there is nothing to read in it. `written` if a write was notified.
     pub(super) fn open_current(&mut self, written: bool, pass: &mut PassContext<'_>) -> io::Result<bool> {
-        let is_open = self.open(written, pass)?;
-        if is_open {
-            self.skip_copied();
-        }
-        Ok(is_open)
-    }
-
-    fn open(&mut self, written: bool, pass: &mut PassContext<'_>) -> io::Result<bool> {
         let Some(current) = self.generations.front_mut() else { return Ok(false) };
-        if current.saved.is_some() || current.refused.as_ref().is_some_and(|(_, retry)| pass.now.instant < *retry) {
-            return Ok(false);
-        }
-        if current.refused.take().is_none() && !current.reader.is_parked() {
-            return Ok(true);
-        }
-        let wanted = mem::take(&mut current.changed) || current.replaced_at.is_some() || written;
-        if !wanted {
-            return Ok(false);
-        }
-        let reopen = |current: &mut Generation, path: &Path| match current.reader.reopen(path, pass.open_limit) {
-            Err(error) if is_missing(&error) => Ok(false),
-            other => other,
-        };
-        if current.replaced_at.is_none()
-            && let Ok(true) = reopen(current, &self.path)
-        {
-            return Ok(true);
-        }
-        if let Some(name) = current.name.take()
-            && let Ok(true) = reopen(current, &name)
-        {
-            return Ok(true);
-        }
-        let since = *current.sought_since.get_or_insert_with(Instant::now);
-        match pass.index.find(&self.path, current.reader.identity(), since) {
-            SearchResult::Found(path) => {
-                current.sought_since = None;
-                if reopen(current, &path)? {
-                    return Ok(true);
-                }
+        match current.open(&self.path, written, pass)? {
+            OpenResult::Open => {
+                self.skip_copied();
+                return Ok(true);
             }
-            SearchResult::Gone => return Err(io::ErrorKind::NotFound.into()),
-            SearchResult::Unclear => {}
+            OpenResult::NothingToRead => {}
+            OpenResult::Unclear => self.deferred = true,
         }
-        (current.changed, self.deferred) = (true, true);
         Ok(false)
     }
 
@@ -484,8 +405,7 @@ impl Rotation {
         let current = self.generations.front_mut();
         let Some(current) = current.filter(|current| current.replaced_at.is_some() || after_atomic) else { return };
         if current.is_unread() {
-            self.checkpoint_changed |=
-                current.reader.resume_at_farthest(self.gone_fingerprints.iter().copied().collect());
+            self.checkpoint_changed |= current.reader.resume_at_farthest(self.gone.iter().collect());
         }
     }
 
@@ -496,7 +416,7 @@ impl Rotation {
         let Some(current) = self.generations.front_mut() else { return false };
         if current.replaced_at.is_some_and(|replaced| pass.now.instant >= replaced + wait) {
             // The next generation must be known before this one is left.
-            self.discover(self.newest_seen.and_then(|(newest, _)| newest), pass);
+            self.discover(self.discovery.newest(), pass);
             if !self.deferred {
                 self.leave_current(pass);
             }
@@ -523,15 +443,13 @@ impl Rotation {
         let read = current.reader.trace().fingerprint();
         current.reader.restart();
         self.truncated_at = Some(Instant::now());
-        self.remember_gone(read);
+        self.gone.remember(read);
     }
 
     /// Leaves the current generation for the next one.
     pub(super) fn leave_current(&mut self, pass: &mut PassContext<'_>) {
         let Some(old) = self.generations.pop_front() else { return };
-        if let Some(mark) = &mut self.watermark {
-            mark.raise(old.reader.age(), old.reader.identity());
-        }
+        self.discovery.leave(old.reader.age(), old.reader.identity());
         let (identity, read) = (old.reader.identity(), old.reader.trace().fingerprint());
         let deleted = old.reader.is_parked() || old.reader.is_deleted();
         // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that an
@@ -544,7 +462,7 @@ impl Rotation {
             pass.finish(self.id);
         }
         if deleted {
-            self.remember_gone(read);
+            self.gone.remember(read);
         }
         pass.claims.release(identity, self.id, Some(read).filter(|_| !deleted));
         if let Some(next) = self.generations.front_mut() {
@@ -567,16 +485,6 @@ impl Rotation {
         ((unsure || unread > 0) && !continues).then_some(unread)
     }
 
-    /// Remembers how far a file was read that is gone, since a copy of it may appear.
-    fn remember_gone(&mut self, read: Fingerprint) {
-        if read.at >= MIN_COPY_SIZE {
-            self.gone_fingerprints.push_back(read);
-            if self.gone_fingerprints.len() > MAX_GONE_FINGERPRINTS {
-                self.gone_fingerprints.pop_front();
-            }
-        }
-    }
-
     /// Notes that the current generation could not be read; it is tried again after [`REOPEN_INTERVAL`].
     pub(super) fn record_refusal(&mut self, error: &io::Error, now: Instant) {
         let refusal = Refusal::new(&self.path, "read", error);
@@ -596,72 +504,25 @@ impl Rotation {
         let Some(current) = self.generations.front_mut() else { return Ok(ResumeResult::Done) };
         let Some(saved) = current.saved.clone() else { return Ok(ResumeResult::Done) };
         let since = *current.sought_since.get_or_insert_with(Instant::now);
-        let mut denied = None;
-        let named = match FileReader::open(&self.path, pass.open_limit) {
-            Ok(reader) => Some(reader),
-            // The file may stand under another name.
-            Err(error) if OpenDenied::of(&error).is_some() => {
-                denied = Some(error);
-                None
-            }
-            Err(error) if error.raw_os_error().is_none() || is_missing(&error) => None,
-            Err(error) => return Err(error),
+        let is_new = |sibling: &Sibling| self.discovery.is_new(sibling);
+        let (found, rewritten) = match CheckpointSearch::new(&self.path, self.id, &saved).run(since, &is_new, pass)? {
+            SearchOutcome::Found { reader, point, at_path, rewritten } => (Some((reader, point, at_path)), rewritten),
+            SearchOutcome::Lost { rewritten } => (None, rewritten),
+            SearchOutcome::Waiting => return Ok(ResumeResult::Waiting),
+            SearchOutcome::Unclear => return Ok(ResumeResult::Deferred),
         };
-        let exists = named.is_some();
-        let mut same_content = None;
-        if let Some(reader) = named
-            && let Some(point) = self.read_point_in(&reader, &saved, pass)?
-        {
-            if reader.identity().same_inode(saved.identity()) {
-                self.resume_in(reader, point, true, pass);
-                return Ok(ResumeResult::Done);
-            }
-            same_content = Some((reader, point));
-        }
-        let rewritten = match pass.index.find(&self.path, saved.identity(), since) {
-            SearchResult::Found(path) => {
-                if let Some((reader, point)) = self.checkpoint_at(&path, &saved, pass)? {
-                    self.resume_in(reader, point, false, pass);
-                    return Ok(ResumeResult::Done);
-                }
-                Some(path).filter(|path| *path != self.path)
-            }
-            SearchResult::Unclear => return Ok(ResumeResult::Deferred),
-            SearchResult::Gone => None,
-        };
-        let siblings = pass.index.rotated(&self.path, None).unwrap_or_default();
-        let mut result = ResumeResult::Done;
-        if let Some((reader, point)) = same_content {
-            self.resume_in(reader, point, true, pass);
-        } else if let Some((reader, point)) = self.find_copy(&saved, &siblings, pass)? {
-            self.resume_in(reader, point, false, pass);
-        } else if exists || rewritten.is_some() || siblings.files.iter().any(|sibling| self.is_new(sibling)) {
+        let result = if let Some((reader, point, at_path)) = found {
+            self.resume_in(reader, point, at_path, pass);
+            ResumeResult::Done
+        } else {
             self.generations.pop_front();
             pass.claims.release(saved.identity(), self.id, None);
-            result = ResumeResult::Lost { offset: saved.at() };
-        } else {
-            return denied.map_or(Ok(ResumeResult::Waiting), Err);
-        }
+            ResumeResult::Lost { offset: saved.at() }
+        };
         if let Some(path) = rewritten {
             self.add_rewritten(&path, saved.identity(), pass);
         }
         Ok(result)
-    }
-
-    /// The newest sibling with the content of the checkpoint: a copy of its file, or its file with another inode.
-    fn find_copy(
-        &self,
-        saved: &Checkpoint,
-        siblings: &Siblings,
-        pass: &PassContext<'_>,
-    ) -> io::Result<Option<(FileReader, ReadPoint)>> {
-        for sibling in siblings.files.iter().rev() {
-            let found = self.checkpoint_at(&sibling.path, saved, pass)?;
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
     }
 
     /// The file of the checkpoint was truncated, and rotated away after that: its new content comes after the old one.
@@ -678,29 +539,7 @@ impl Rotation {
         }
     }
 
-    fn checkpoint_at(
-        &self,
-        path: &Path,
-        saved: &Checkpoint,
-        pass: &PassContext<'_>,
-    ) -> io::Result<Option<(FileReader, ReadPoint)>> {
-        let Ok(reader) = FileReader::open(path, pass.open_limit) else { return Ok(None) };
-        let point = self.read_point_in(&reader, saved, pass)?;
-        Ok(point.map(|point| (reader, point)))
-    }
-
-    fn read_point_in(
-        &self,
-        reader: &FileReader,
-        saved: &Checkpoint,
-        pass: &PassContext<'_>,
-    ) -> io::Result<Option<ReadPoint>> {
-        if pass.claims.is_claimed_by_other(reader.identity(), self.id) {
-            return Ok(None);
-        }
-        saved.read_point_in(reader.file()?, reader.identity())
-    }
-
+    /// Continues at `point` of the file that was found, which is `at_path` or was rotated away.
     fn resume_in(&mut self, reader: FileReader, point: ReadPoint, at_path: bool, pass: &mut PassContext<'_>) {
         let Some(current) = self.generations.front_mut() else { return };
         pass.claims.release(current.reader.identity(), self.id, None);
@@ -734,10 +573,7 @@ impl Rotation {
     }
 
     fn complete(&self, checkpoint: Checkpoint) -> Checkpoint {
-        checkpoint
-            .with_watermark(self.watermark.as_ref())
-            .with_counts_up(self.counts_up)
-            .with_gone_fingerprints(self.gone_fingerprints.iter().copied())
+        self.discovery.complete(checkpoint).with_gone_fingerprints(self.gone.iter())
     }
 
     /// The checkpoint to keep of a path that is not followed any more, and whether the log has other files.
@@ -745,7 +581,7 @@ impl Rotation {
         let mut since = pass.now.time.millis();
         if let Some(saved) = self.generations.front().and_then(|current| current.saved.as_ref()) {
             since = saved.time();
-            self.remember_gone(saved.fingerprint());
+            self.gone.remember(saved.fingerprint());
         }
         let siblings = pass.index.rotated(&self.path, None).unwrap_or_default();
         (self.gone_checkpoint(since), !siblings.files.is_empty())
