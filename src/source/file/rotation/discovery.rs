@@ -21,12 +21,12 @@ pub(super) struct Discovery {
     counts_up: Option<bool>,
     /// The file that the path names and that is not a generation yet (or that it names nothing), and since when.
     newest_seen: Option<(Option<Identity>, Instant)>,
-    progress: Progress,
+    progress: DiscoveryProgress,
 }
 
 /// How many of the siblings are generations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Progress {
+enum DiscoveryProgress {
     /// The directory may hold more.
     #[default]
     Open,
@@ -74,9 +74,11 @@ impl Discovery {
         index: &mut DirectoryIndex,
     ) -> Listing {
         match self.progress {
-            Progress::Overflowed if !has_room => return Listing::NoRoom,
-            Progress::Settled(settled) if path.parent().and_then(stamp) == Some(settled) => return Listing::Known,
-            Progress::Overflowed | Progress::Settled(_) | Progress::Open => {}
+            DiscoveryProgress::Overflowed if !has_room => return Listing::NoRoom,
+            DiscoveryProgress::Settled(settled) if path.parent().and_then(stamp) == Some(settled) => {
+                return Listing::Known;
+            }
+            DiscoveryProgress::Overflowed | DiscoveryProgress::Settled(_) | DiscoveryProgress::Open => {}
         }
         let since = match self.newest_seen {
             Some((seen, since)) if seen == newest => since,
@@ -94,9 +96,9 @@ impl Discovery {
     /// Notes that the new siblings of a listing were added, or, unless `is_all`, those for which there was room.
     pub(super) fn finish(&mut self, siblings: &Siblings, is_all: bool) {
         self.progress = match siblings.settled_stamp {
-            _ if !is_all => Progress::Overflowed,
-            Some(settled) => Progress::Settled(settled),
-            None => Progress::Open,
+            _ if !is_all => DiscoveryProgress::Overflowed,
+            Some(settled) => DiscoveryProgress::Settled(settled),
+            None => DiscoveryProgress::Open,
         };
     }
 
