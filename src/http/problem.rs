@@ -154,3 +154,50 @@ pub(super) async fn from_rejection(rejection: Rejection) -> Result<Problem, std:
         Problem::new(StatusCode::NOT_FOUND, "nothing is here; GET /streams lists the streams")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use warp::Reply;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_problem_is_json_that_no_cache_keeps_with_the_headers_of_its_status() {
+        let second = Duration::from_secs(1);
+        let table: [(Problem, u16, &[(&str, &str)]); 9] = [
+            (Problem::bad("x"), 400, &[]),
+            (Problem::token("x"), 401, &[("www-authenticate", "Bearer realm=\"rtlogd\"")]),
+            (Problem::no_stream("x"), 404, &[]),
+            (Problem::method(AllowedMethods::Get), 405, &[("allow", "GET, HEAD")]),
+            (Problem::method(AllowedMethods::Stream { takes_lines: true }), 405, &[("allow", "GET, HEAD, POST, PUT")]),
+            (Problem::unsupported_encoding(), 415, &[("accept-encoding", "identity")]),
+            (Problem::upgrade_required("x"), 426, &[("upgrade", "websocket"), ("sec-websocket-version", "13")]),
+            // Whole seconds, and not too few.
+            (Problem::too_many("x", second), 429, &[("retry-after", "1")]),
+            (Problem::overloaded("x", second + Duration::from_nanos(1)), 503, &[("retry-after", "2")]),
+        ];
+        for (problem, status, expected) in table {
+            let detail = problem.detail().to_owned();
+            let response = problem.into_response();
+            let headers = response.headers().clone();
+            assert_eq!(response.status(), status);
+            let common = [("content-type", "application/problem+json"), ("cache-control", "no-store")];
+            for (name, value) in common.iter().chain(expected) {
+                assert_eq!(headers.get(*name).unwrap(), value, "{status}");
+            }
+            assert_eq!(headers.len(), common.len() + expected.len() + usize::from(status == 426), "{headers:?}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!((&body["status"], &body["detail"]), (&status.into(), &detail.into()));
+            assert!(body["title"].as_str().is_some_and(|title| !title.is_empty()), "{body}");
+        }
+    }
+
+    #[test]
+    fn only_an_overload_is_temporary() {
+        assert!(Problem::overloaded("x", Duration::ZERO).is_temporary());
+        assert!(!Problem::too_many("x", Duration::ZERO).is_temporary());
+        assert!(!Problem::bad("x").is_temporary());
+    }
+}
