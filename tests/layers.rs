@@ -64,6 +64,7 @@ fn modules() -> BTreeMap<Vec<String>, (String, String)> {
 /// The text without comments and without its tests at the end.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let text = text.split("#[cfg(test)]\npub(super) mod tests {").next().unwrap_or_default();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
@@ -177,9 +178,7 @@ fn each_layer_imports_only_what_the_table_allows() {
 }
 
 /// Files that still import each other. The list only gets shorter.
-const CIRCLES: [&str; 11] = [
-    "access/issuers.rs",
-    "access/token.rs",
+const CIRCLES: [&str; 9] = [
     "history/catch_up.rs",
     "http/control/requests.rs",
     "line/redact/harmless.rs",
