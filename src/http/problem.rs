@@ -164,8 +164,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_is_json_that_no_cache_keeps_with_the_headers_of_its_status() {
+        type Row = (Problem, u16, &'static [(&'static str, &'static str)]);
         let second = Duration::from_secs(1);
-        let table: [(Problem, u16, &[(&str, &str)]); 9] = [
+        let table: [Row; 9] = [
             (Problem::bad("x"), 400, &[]),
             (Problem::token("x"), 401, &[("www-authenticate", "Bearer realm=\"rtlogd\"")]),
             (Problem::no_stream("x"), 404, &[]),

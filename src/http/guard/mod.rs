@@ -9,6 +9,7 @@ pub(crate) mod body;
 pub(crate) mod cors;
 pub(super) mod cross_site;
 pub(crate) mod forwarded;
+pub(crate) mod gateway;
 pub(super) mod lease;
 pub(super) mod lifetime;
 pub(super) mod login;
