@@ -17,6 +17,7 @@ use crate::config::units::Rate;
 use crate::config::{Right, SignalName};
 use crate::control::{Command, CommandError, CommandReply};
 use crate::event::StreamName;
+use crate::wire::message::{RpcError, RpcErrorCode};
 
 use super::problem::Problem;
 use super::{App, HttpRequest, json};
@@ -38,7 +39,7 @@ pub(super) enum CallError {
     Denied(AccessDenied),
     #[error("no stream is named {0:?}")]
     NoStream(String),
-    #[error("the stream is begun anew, since its configuration changed; try again")]
+    #[error("the stream is being restarted because its configuration changed; try again")]
     Reconfiguring,
     #[error("{}", .0.refusal_text())]
     LeasedByOther(HeldLease),
@@ -137,31 +138,50 @@ impl LoggedCommand {
     }
 }
 
-impl From<CallError> for Problem {
-    fn from(fault: CallError) -> Self {
-        let status = match &fault {
-            CallError::Denied(denied) => return denied.clone().into(),
-            CallError::NoStream(name) => return Problem::no_stream(name),
-            CallError::Reconfiguring => StatusCode::SERVICE_UNAVAILABLE,
-            CallError::LeasedByOther(_) => StatusCode::CONFLICT,
-            CallError::Command(refused) => match refused {
+impl CallError {
+    /// How an error is reported: by its status over HTTP, by its JSON-RPC code over the control channel.
+    fn codes(&self) -> (StatusCode, RpcErrorCode) {
+        match self {
+            Self::Denied(_) => (StatusCode::FORBIDDEN, RpcErrorCode::Denied),
+            Self::NoStream(_) => (StatusCode::NOT_FOUND, RpcErrorCode::NotFound),
+            Self::Reconfiguring => (StatusCode::SERVICE_UNAVAILABLE, RpcErrorCode::Busy),
+            Self::LeasedByOther(_) => (StatusCode::CONFLICT, RpcErrorCode::Leased),
+            Self::Command(error) => match error {
                 CommandError::NotAProcess
                 | CommandError::NotAPushStream
                 | CommandError::NotRunning
                 | CommandError::NoInput
                 | CommandError::InputEnded
                 | CommandError::Redacted
-                | CommandError::NoPty => StatusCode::CONFLICT,
-                CommandError::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                CommandError::NoSignal(_) => StatusCode::BAD_REQUEST,
-                CommandError::Busy
-                | CommandError::TooManyCommands
-                | CommandError::TooManySenders
-                | CommandError::Gone => StatusCode::SERVICE_UNAVAILABLE,
-                CommandError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                | CommandError::NoPty => (StatusCode::CONFLICT, RpcErrorCode::Refused),
+                CommandError::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, RpcErrorCode::Parameters),
+                CommandError::NoSignal(_) => (StatusCode::BAD_REQUEST, RpcErrorCode::Parameters),
+                CommandError::Busy | CommandError::TooManyCommands | CommandError::TooManySenders => {
+                    (StatusCode::SERVICE_UNAVAILABLE, RpcErrorCode::Busy)
+                }
+                CommandError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, RpcErrorCode::Internal),
+                CommandError::Gone => (StatusCode::SERVICE_UNAVAILABLE, RpcErrorCode::Stopping),
             },
-        };
-        Problem::new(status, fault.to_string())
+        }
+    }
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        match &error {
+            // Without a token it is 401.
+            CallError::Denied(denied) => denied.clone().into(),
+            CallError::NoStream(name) => Self::no_stream(name),
+            CallError::Reconfiguring | CallError::LeasedByOther(_) | CallError::Command(_) => {
+                Self::new(error.codes().0, error.to_string())
+            }
+        }
+    }
+}
+
+impl From<CallError> for RpcError {
+    fn from(error: CallError) -> Self {
+        Self::new(error.codes().1, error.to_string())
     }
 }
 
