@@ -30,9 +30,9 @@ use crate::client::terminal::SafeText;
 use crate::config::{Config, FileSelector, FileSourceConfig, Limits, ListenAddress, OwnPaths, SourceKind, Stream};
 use crate::control::{self, CommandRouter};
 use crate::event::{Epoch, Position, Time};
-use crate::http::App;
 use crate::http::guard::forwarded::UntrustedLog;
 use crate::http::guard::gateway::{Gateway, RouteService};
+use crate::http::{self, App};
 use crate::listen;
 use crate::listen::{ListenError, ListeningSocket, ServerContext, TlsError, TlsServer};
 pub(crate) use crate::source::process::descriptors;
@@ -338,7 +338,7 @@ impl Daemon {
             untrusted_log: UntrustedLog::default(),
             base_path: base.to_owned(),
             response_counter: app.response_counter.clone(),
-            routes: RouteService::new(app.routes()),
+            routes: RouteService::new(http::routes(Arc::new(app))),
         };
         let rules = ServerContext {
             service: Arc::new(gateway),

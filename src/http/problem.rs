@@ -105,7 +105,12 @@ impl Problem {
         Self { headers, ..Self::new(StatusCode::UPGRADE_REQUIRED, detail) }
     }
 
-    /// The answer to a name that no stream has.
+    /// 404: no route has this path.
+    pub(super) fn no_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "there is nothing here; GET /streams lists the streams")
+    }
+
+    /// 404: no stream has this name.
     pub(crate) fn no_stream(name: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("no stream is named {name:?}; GET /streams lists them"))
     }
@@ -146,12 +151,12 @@ impl warp::Reply for Problem {
     }
 }
 
-/// What no route took.
+/// The response to a request that the router could not take.
 pub(super) async fn from_rejection(rejection: Rejection) -> Result<Problem, std::convert::Infallible> {
     Ok(if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::bad("the query is not of the form name=value&name=value")
     } else {
-        Problem::new(StatusCode::NOT_FOUND, "nothing is here; GET /streams lists the streams")
+        Problem::no_route()
     })
 }
 

@@ -10,15 +10,12 @@ use crate::stream::{CursorEnd, CursorStart, Filter, View};
 use crate::wire::sse::COMPLETED_MARK;
 use crate::wire::{Encoding, SseData};
 
-use super::HttpRequest;
 use super::problem::Problem;
+use super::request::HttpRequest;
 use crate::http::stream::steering::SESSION_TOKEN_SIZE;
 
 /// Lines a reader is sent first, unless it asks otherwise.
 pub(super) const DEFAULT_TAIL: u64 = 100;
-
-/// Most streams on one connection: its id lists all their places and must fit a header.
-pub(super) const MAX_STREAMS_PER_CONNECTION: usize = 64;
 
 /// Parameters that a stream answers to, for the message about others.
 const STREAM_PARAMETERS: &str =

@@ -20,7 +20,7 @@ use crate::event::StreamName;
 use crate::stream::CursorItem;
 use crate::wire::message::{self, Call, IncomingMessage, LeaseHolder, Notification, RequestId, RpcError, events};
 
-use super::super::App;
+use super::super::app::App;
 use super::WebSocket;
 use super::close::{self, ChannelEnd};
 use super::requests::{CallResult, FinishedMessage, PendingCall};
@@ -70,7 +70,7 @@ enum ChannelEvent {
 }
 
 impl ControlChannel {
-    pub(super) fn new(app: App, caller: Caller, limits: Arc<Limits>) -> Self {
+    pub(super) fn new(app: Arc<App>, caller: Caller, limits: Arc<Limits>) -> Self {
         let lease_changes = app.leases.watch();
         Self {
             session: ControlSession::new(app, caller, limits),

@@ -20,8 +20,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use warp::reply::Response;
 
-use super::HttpRequest;
 use super::problem::Problem;
+use super::request::HttpRequest;
 use channel::ControlChannel;
 
 /// The subprotocol: a later one is another name.

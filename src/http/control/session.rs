@@ -23,13 +23,14 @@ use crate::wire::message::{
     SubscribeParameters, TailLines,
 };
 
-use super::super::App;
-use super::super::command::{CallError, CommandSender};
+use super::super::app::App;
+use super::super::call_error::CallError;
+use super::super::command::CommandSender;
 use super::super::list;
 use super::super::query::{DEFAULT_TAIL, parse_since};
 use super::requests::{CallResult, PendingCall, RequestPermits};
 use crate::http::guard::lease::MAX_LEASE_SECONDS;
-use crate::http::guard::lifetime::ReaderShare;
+use crate::http::guard::quota::ReaderShare;
 use crate::http::stream::steering::{CursorSpec, ReaderControl, ReaderItem, SESSION_TOKEN_SIZE, SteerableCursor};
 
 /// Most subscriptions of one socket: as many as streams on one connection.
@@ -40,7 +41,7 @@ const MAX_ATTACHMENTS: usize = 8;
 
 /// The state behind a socket, without the socket.
 pub(super) struct ControlSession {
-    pub(super) app: App,
+    pub(super) app: Arc<App>,
     pub(super) caller: Caller,
     pub(super) limits: Arc<Limits>,
     /// Identifies this channel where leases are held.
@@ -89,7 +90,7 @@ fn now(done: MethodResult) -> PendingCall {
 }
 
 impl ControlSession {
-    pub(super) fn new(app: App, caller: Caller, limits: Arc<Limits>) -> Self {
+    pub(super) fn new(app: Arc<App>, caller: Caller, limits: Arc<Limits>) -> Self {
         Self {
             app,
             caller,
@@ -175,7 +176,7 @@ impl ControlSession {
                 format!("{MAX_SUBSCRIPTIONS} subscriptions are the most for one channel; end some, or open another");
             return Err(RpcError::new(RpcErrorCode::TooMany, most));
         }
-        let share = self.app.readers(&self.caller, 1, &self.limits);
+        let share = self.app.reader_quotas.take(&self.caller, 1, &self.limits);
         let share = share.map_err(|problem| RpcError::new(RpcErrorCode::TooMany, problem.detail()))?;
         let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
         let run = match ask.run.as_deref() {

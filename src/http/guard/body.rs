@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::access::Caller;
 use crate::config::Limits;
 
-use crate::http::App;
+use crate::http::app::App;
 use crate::http::problem::Problem;
 use crate::listen::quota::{QuotaExceeded, QuotaLimits};
 

@@ -16,8 +16,8 @@ use warp::Filter;
 use warp::reply::{Reply, Response};
 
 use crate::access::{AllowedHosts, Peer, TrustedProxies, WebOrigins};
-use crate::http::metrics::ResponseCounter;
 use crate::http::problem::Problem;
+use crate::http::response_counter::ResponseCounter;
 use crate::http::stream::follow::retry_later;
 use crate::listen::{ConnectionInfo, Service};
 

@@ -13,4 +13,5 @@ pub(crate) mod gateway;
 pub(super) mod lease;
 pub(super) mod lifetime;
 pub(super) mod login;
+pub(crate) mod quota;
 pub(super) mod rate_limit;
