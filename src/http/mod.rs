@@ -14,6 +14,7 @@ pub(crate) mod problem;
 mod response;
 mod response_counter;
 pub(crate) mod guard;
+mod grammar;
 mod query;
 pub(crate) mod stream;
 mod control;
@@ -46,7 +47,7 @@ use guard::body::ExpectedBody;
 use guard::login;
 use problem::Problem;
 pub(crate) use process_usage::note_process_start;
-use router::{Call, CallFuture, Route};
+use router::{CallFuture, Route, RoutedCall};
 use stream::{poll, push};
 
 /// The right that a route needs where anybody may.
@@ -97,7 +98,7 @@ pub(crate) fn routes(
     router::service(app, ROUTES)
 }
 
-fn lifecycle(call: Call, command: Command) -> CallFuture {
+fn lifecycle(call: RoutedCall, command: Command) -> CallFuture {
     Box::pin(async move { command::lifecycle(&call.name, &call.request, command).await })
 }
 

@@ -7,8 +7,6 @@ use serde::Serialize;
 use warp::reject::Rejection;
 use warp::reply::Response;
 
-use crate::stream::BadFilter;
-
 /// The methods that an address answers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AllowedMethods {
@@ -82,14 +80,14 @@ impl Problem {
             AllowedMethods::Post => &[("allow", "POST")],
             AllowedMethods::Stream { takes_lines: true } => &[("allow", "GET, HEAD, POST, PUT")],
         };
-        let detail = format!("this address answers to {} only", headers[0].1);
+        let detail = format!("this path answers {} only", headers[0].1);
         Self { headers, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
     /// 415: a body is compressed, or coded otherwise (RFC 9110, section 15.5.16). None is unpacked: a kilobyte may stand for a megabyte.
     pub(crate) fn unsupported_encoding() -> Self {
         let headers = &[("accept-encoding", "identity")];
-        let detail = "bodies are taken as they are: send it uncompressed, without Content-Encoding";
+        let detail = "the body is compressed; send it uncompressed, without Content-Encoding";
         Self { headers, ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail) }
     }
 
@@ -113,13 +111,6 @@ impl Problem {
     /// 404: no stream has this name.
     pub(crate) fn no_stream(name: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("no stream is named {name:?}; GET /streams lists them"))
-    }
-}
-
-impl From<BadFilter> for Problem {
-    fn from(bad: BadFilter) -> Self {
-        let status = if bad.is_temporary() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
-        Self::new(status, bad.to_string())
     }
 }
 

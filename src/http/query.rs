@@ -5,17 +5,15 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::config;
-use crate::event::{Level, Position, StreamName, Time};
+use crate::event::{Position, StreamName};
 use crate::stream::{CursorEnd, CursorStart, Filter, View};
 use crate::wire::sse::COMPLETED_MARK;
 use crate::wire::{Encoding, SseData};
 
+use super::grammar::{self, DEFAULT_TAIL};
 use super::problem::Problem;
 use super::request::HttpRequest;
 use crate::http::stream::steering::SESSION_TOKEN_SIZE;
-
-/// Lines a reader is sent first, unless it asks otherwise.
-pub(super) const DEFAULT_TAIL: u64 = 100;
 
 /// Parameters that a stream answers to, for the message about others.
 const STREAM_PARAMETERS: &str =
@@ -106,11 +104,7 @@ impl StreamQuery {
             Some("json") => SseData::Json,
             Some(other) => return Err(Problem::bad(format!("data={other} is not known; use text or json"))),
         };
-        let run = match query.one("run")? {
-            None => false,
-            Some("current") => true,
-            Some(other) => return Err(Problem::bad(format!("run={other} is not known; use run=current"))),
-        };
+        let run = grammar::is_current_run(query.one("run")?)?;
         let head = match query.one("follow")? {
             None | Some("true") => false,
             Some("false") => true,
@@ -153,11 +147,11 @@ impl StreamQuery {
     pub(super) fn start_of_only(&self) -> Result<CursorStart, Problem> {
         match &self.requested_start {
             RequestedStart::Start(start) => Ok(*start),
-            RequestedStart::Ids { text, header } => match text.parse::<Position>() {
+            RequestedStart::Ids { text, header } => match grammar::after(text) {
                 Ok(id) => Ok(CursorStart::After(id)),
-                // A refusal of what a browser sends by itself would stop it for good.
+                // A refusal of what a browser sends unasked would stop it for good.
                 Err(_) if *header => Ok(CursorStart::AfterUnknown),
-                Err(error) => Err(Problem::bad(format!("after={text}: {error}"))),
+                Err(error) => Err(error.into()),
             },
         }
     }
@@ -210,7 +204,7 @@ fn encoding(format: Option<&str>, headers: &HeaderMap, data: SseData) -> Result<
     }
     Encoding::from_accept(&accept.join(","), data).ok_or_else(|| {
         let offers = "text/event-stream, application/x-ndjson and text/plain";
-        Problem::new(StatusCode::NOT_ACCEPTABLE, format!("a stream can be had as {offers}; accept one of them"))
+        Problem::new(StatusCode::NOT_ACCEPTABLE, format!("a stream is available as {offers}; accept one of them"))
     })
 }
 
@@ -226,7 +220,7 @@ impl<'a> QueryParameters<'a> {
         let mut values = self.all(name);
         let value = values.next();
         if values.next().is_some() {
-            return Err(Problem::bad(format!("{name} is given twice; which one is meant?")));
+            return Err(Problem::bad(format!("{name} is given twice; give it once")));
         }
         Ok(value)
     }
@@ -234,9 +228,9 @@ impl<'a> QueryParameters<'a> {
     fn check_names(&self) -> Result<(), Problem> {
         let known: Vec<_> = STREAM_PARAMETERS.split(", ").collect();
         match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            Some((name, _)) => {
-                Err(Problem::bad(format!("the parameter {name:?} is not known; there are {STREAM_PARAMETERS}")))
-            }
+            Some((name, _)) => Err(Problem::bad(format!(
+                "the parameter {name:?} is not known; the parameters are {STREAM_PARAMETERS}"
+            ))),
             None => Ok(()),
         }
     }
@@ -266,47 +260,22 @@ impl<'a> QueryParameters<'a> {
         }
         let (least, most) = (SESSION_TOKEN_SIZE.start(), SESSION_TOKEN_SIZE.end());
         Err(Problem::bad(format!(
-            "session has {least} to {most} characters that nobody can guess, such as a UUID; ASCII, without spaces"
+            "session must have {least} to {most} ASCII characters without spaces that nobody can guess, such as a UUID"
         )))
     }
 
     fn start(&self, run: bool, now: SystemTime) -> Result<CursorStart, Problem> {
-        if let Some(text) = self.one("since")? {
-            return parse_since(text, now).map(CursorStart::Since);
-        }
-        Ok(match self.one("tail")? {
-            Some("all") => CursorStart::Oldest,
-            Some(text) => {
-                let lines =
-                    text.parse().map_err(|_| Problem::bad(format!("tail={text} is neither a number nor all")))?;
-                CursorStart::Tail(lines)
-            }
-            None if run => CursorStart::Run,
-            None => CursorStart::Tail(DEFAULT_TAIL),
+        Ok(match (self.one("since")?, self.one("tail")?) {
+            (Some(text), _) => grammar::since(text, now)?,
+            (None, Some(text)) => grammar::tail(text)?,
+            (None, None) => grammar::default_start(run),
         })
     }
 
     fn filter(&self, most: usize) -> Result<Filter, Problem> {
         let texts = |name| self.all(name).map(str::to_owned).collect::<Vec<_>>();
-        let level = match self.one("level")? {
-            Some(text) => Some(text.parse::<Level>().map_err(|error| Problem::bad(format!("level={text}: {error}")))?),
-            None => None,
-        };
-        let filter = Filter::new(&texts("grep"), &texts("exclude"), texts("origin"), most);
-        Ok(filter?.with_level(level))
+        Ok(grammar::filter(&texts("grep"), &texts("exclude"), texts("origin"), self.one("level")?, most)?)
     }
-}
-
-/// A time, or how long ago it was.
-pub(super) fn parse_since(text: &str, now: SystemTime) -> Result<Time, Problem> {
-    if let Ok(ago) = config::units::parse_duration(text) {
-        return Ok(now.checked_sub(ago).map(Time::from).unwrap_or_default());
-    }
-    // In a query a plus is a space, and so is the one of a time zone that was not escaped.
-    let time = text.replace(' ', "+").parse::<jiff::Timestamp>();
-    time.map(|time| Time(time.as_microsecond())).map_err(|_| {
-        Problem::bad(format!("since={text} is neither a time (2026-11-23T05:11:12Z) nor how long ago (5m)"))
-    })
 }
 
 #[cfg(test)]
@@ -314,6 +283,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
+    use crate::event::Time;
 
     const NOW: Duration = Duration::from_secs(1_000_000);
 
@@ -382,7 +352,7 @@ mod tests {
     #[test]
     fn a_query_that_is_wrong_is_refused_with_what_would_be_right() {
         let table = [
-            ("colour=red", "the parameter \"colour\" is not known; there are stream, after"),
+            ("colour=red", "the parameter \"colour\" is not known; the parameters are stream, after"),
             ("tail=1&tail=2", "tail is given twice"),
             ("tail=-1", "tail=-1 is neither a number nor all"),
             ("limit=0", "limit=0 asks for nothing"),
@@ -400,8 +370,8 @@ mod tests {
             ("wait=soon", "wait=soon: "),
             ("level=loud", "level=loud: "),
             ("grep=(", "unclosed group"),
-            ("session=short", "session has 16 to "),
-            ("session=with spaces in 16", "ASCII, without spaces"),
+            ("session=short", "session must have 16 to "),
+            ("session=with spaces in 16", "ASCII characters without spaces"),
         ];
         for (query, expected) in table {
             let (status, detail) = read(query, "", "").unwrap_err();

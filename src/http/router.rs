@@ -21,7 +21,7 @@ use super::response::answer;
 
 /// A request that passed the checks of its route.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct RoutedCall {
     pub(super) request: HttpRequest,
     /// The first name in the path; empty where the path has none.
     pub(super) name: String,
@@ -45,7 +45,7 @@ pub(super) struct Route {
 #[derive(Debug, Clone, Copy)]
 enum Handler {
     /// For requests that meet the demands.
-    Call(Demands, fn(Call) -> CallFuture),
+    Call(Demands, fn(RoutedCall) -> CallFuture),
     /// For everybody, who is not even authenticated.
     Page(fn(&PageRequest<'_>) -> Result<Response, Problem>),
 }
@@ -56,18 +56,18 @@ impl Route {
         path: &'static str,
         right: Option<Right>,
         body: ExpectedBody,
-        handler: fn(Call) -> CallFuture,
+        handler: fn(RoutedCall) -> CallFuture,
     ) -> Self {
         Self { path, handler: Handler::Call(Demands { methods, right, body }, handler) }
     }
 
     /// GET and HEAD, for callers with the right, or for anybody.
-    pub(super) const fn get(path: &'static str, right: Option<Right>, handler: fn(Call) -> CallFuture) -> Self {
+    pub(super) const fn get(path: &'static str, right: Option<Right>, handler: fn(RoutedCall) -> CallFuture) -> Self {
         Self::new(AllowedMethods::Get, path, right, ExpectedBody::Nothing, handler)
     }
 
     /// GET and HEAD to read a stream, and POST and PUT to append the lines of a body, which needs the right [`Right::Input`].
-    pub(super) const fn stream(path: &'static str, handler: fn(Call) -> CallFuture) -> Self {
+    pub(super) const fn stream(path: &'static str, handler: fn(RoutedCall) -> CallFuture) -> Self {
         let methods = AllowedMethods::Stream { takes_lines: true };
         Self::new(methods, path, Some(Right::Read), ExpectedBody::Nothing, handler)
     }
@@ -77,7 +77,7 @@ impl Route {
         path: &'static str,
         right: Option<Right>,
         body: ExpectedBody,
-        handler: fn(Call) -> CallFuture,
+        handler: fn(RoutedCall) -> CallFuture,
     ) -> Self {
         Self::new(AllowedMethods::Post, path, right, body, handler)
     }
@@ -144,7 +144,7 @@ async fn dispatch(
         Handler::Call(demands, handler) => {
             let name = names.first().copied().unwrap_or_default().to_owned();
             let request = HttpRequest::accept(app, demands, head, body.clone()).await?;
-            handler(Call { request, name, upgrade, body }).await
+            handler(RoutedCall { request, name, upgrade, body }).await
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::access::Caller;
 use crate::config::{Limits, Right, SignalName};
 use crate::control::{Attachment, Command, CommandReply, RawOutput};
-use crate::event::{Level, Position, StreamName};
+use crate::event::{Position, StreamName};
 use crate::stream::{self as log, CursorEnd, CursorItem, CursorStart, View};
 use crate::wire::Encoding;
 use crate::wire::message::{
@@ -26,8 +26,8 @@ use crate::wire::message::{
 use super::super::app::App;
 use super::super::call_error::CallError;
 use super::super::command::CommandSender;
+use super::super::grammar::{self, BadValue};
 use super::super::list;
-use super::super::query::{DEFAULT_TAIL, parse_since};
 use super::requests::{CallResult, PendingCall, RequestPermits};
 use crate::http::guard::lease::MAX_LEASE_SECONDS;
 use crate::http::guard::quota::ReaderShare;
@@ -179,13 +179,9 @@ impl ControlSession {
         let share = self.app.reader_quotas.take(&self.caller, 1, &self.limits);
         let share = share.map_err(|problem| RpcError::new(RpcErrorCode::TooMany, problem.detail()))?;
         let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
-        let run = match ask.run.as_deref() {
-            None => false,
-            Some("current") => true,
-            Some(other) => return Err(invalid_parameter(format!("run: {other:?} is not known; use \"current\""))),
-        };
-        let begin = begin(&StartParameters { after: ask.after, since: ask.since, tail: ask.tail })?;
-        let start = begin.unwrap_or(if run { CursorStart::Run } else { CursorStart::Tail(DEFAULT_TAIL) });
+        let run = grammar::is_current_run(ask.run.as_deref())?;
+        let named = start(&StartParameters { after: ask.after, since: ask.since, tail: ask.tail })?;
+        let start = named.unwrap_or_else(|| grammar::default_start(run));
         let until = CursorEnd { run, ..CursorEnd::default() };
         let view = View { encoding: Encoding::Ndjson, filter, several: false };
         let cursor = entry.log.cursor(view.clone(), start, until).await;
@@ -214,7 +210,7 @@ impl ControlSession {
 
     fn filter(&mut self, ask: FilterParameters) -> MethodResult {
         let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
-        let from = ask.from.map_or(Ok(None), |from| begin(&from))?;
+        let from = ask.from.map_or(Ok(None), |from| start(&from))?;
         self.steer(ask.subscription, ask.session, |reader| reader.filter(filter.clone(), from))
     }
 
@@ -362,37 +358,20 @@ fn no_subscription(number: u64) -> RpcError {
     RpcError::new(RpcErrorCode::NotFound, format!("this channel has no subscription {number}"))
 }
 
-fn filter(limits: &Limits, of: [&OneOrManyStrings; 3], level: Option<&str>) -> Result<log::Filter, RpcError> {
+fn filter(limits: &Limits, of: [&OneOrManyStrings; 3], level: Option<&str>) -> Result<log::Filter, BadValue> {
     let [grep, exclude, origin] = of.map(OneOrManyStrings::all);
-    let level =
-        level.map(str::parse::<Level>).transpose().map_err(|error| invalid_parameter(format!("level: {error}")))?;
-    log::Filter::new(grep, exclude, origin.to_vec(), limits.filter_size).map(|filter| filter.with_level(level)).map_err(
-        |bad| {
-            RpcError::new(
-                if bad.is_temporary() { RpcErrorCode::Busy } else { RpcErrorCode::Parameters },
-                bad.to_string(),
-            )
-        },
-    )
+    grammar::filter(grep, exclude, origin.to_vec(), level, limits.filter_size)
 }
 
-fn begin(from: &StartParameters) -> Result<Option<CursorStart>, RpcError> {
-    let given = [from.after.is_some(), from.since.is_some(), from.tail.is_some()];
-    if given.into_iter().filter(|given| *given).count() > 1 {
-        return Err(invalid_parameter("give one of `after`, `since` and `tail`"));
-    }
-    if let Some(after) = &from.after {
-        let id = after.parse().map_err(|error| invalid_parameter(format!("after: {after:?}: {error}")))?;
-        return Ok(Some(CursorStart::After(id)));
-    }
-    if let Some(text) = &from.since {
-        let time = parse_since(text, SystemTime::now()).map_err(|problem| invalid_parameter(problem.detail()))?;
-        return Ok(Some(CursorStart::Since(time)));
-    }
-    match &from.tail {
-        None => Ok(None),
-        Some(TailLines::Lines(lines)) => Ok(Some(CursorStart::Tail(*lines))),
-        Some(TailLines::All(word)) if word == "all" => Ok(Some(CursorStart::Oldest)),
-        Some(TailLines::All(word)) => Err(invalid_parameter(format!("tail: {word:?} is neither a number nor \"all\""))),
-    }
+/// The start that the parameters name, if they name one.
+fn start(from: &StartParameters) -> Result<Option<CursorStart>, RpcError> {
+    let start = match (&from.after, &from.since, &from.tail) {
+        (None, None, None) => return Ok(None),
+        (Some(after), None, None) => CursorStart::After(grammar::after(after)?),
+        (None, Some(since), None) => grammar::since(since, SystemTime::now())?,
+        (None, None, Some(TailLines::Lines(lines))) => CursorStart::Tail(*lines),
+        (None, None, Some(TailLines::All(word))) => grammar::tail(word)?,
+        _ => return Err(invalid_parameter("give one of `after`, `since` and `tail`")),
+    };
+    Ok(Some(start))
 }
