@@ -1,4 +1,4 @@
-//! What a token says, once it is proved: whose it is, what it gives, and until when.
+//! A verified token: its issuer, its grants, its expiry.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::config::{Grant, Right};
 
-/// What our own tokens have as `iss`.
+/// The `iss` of rtlogd's own tokens.
 pub(super) const OWN_ISSUER: &str = "rtlogd";
 
 /// Longest token, in bytes: a cookie has no more (RFC 6265, section 6.1), and those of a CI are half of it.
@@ -19,28 +19,28 @@ pub(super) const MAX_TOKEN_SIZE: usize = 4 << 10;
 /// one must soon be worth nothing. A working day.
 pub(crate) const MAX_URL_TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 
-/// A token that was proved.
+/// A token that was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(super) issuer: Arc<str>,
-    /// By which it is revoked: see [`id_of`].
+    /// The id by which it is revoked: see [`id_of`].
     pub(super) id: Arc<str>,
     /// The id of the key that proved it, if that has one.
     pub(super) key: Option<Box<str>>,
-    /// For whom it is, if it says so.
+    /// The person or program that it was issued to, if it says so.
     pub(super) subject: Option<String>,
-    /// Until when it counts; the skew that its issuer's clock may have is in it.
+    /// When it expires, with the allowed skew of its issuer's clock.
     pub(super) expires: SystemTime,
-    /// How long it lives from when it was made, if it says when that was.
+    /// The time between its issue and its expiry, if it says when it was issued.
     pub(super) lifetime: Option<Duration>,
     pub(super) grants: Vec<Grant>,
-    /// As it came, so that it can be proved again when keys or grants change.
+    /// The token itself, so that it can be verified again when keys or grants change.
     pub(super) text: TokenText,
-    /// Of which state of keys and grants all this is true: see [`Keyring`](super::keyring::Keyring).
+    /// The generation of keys and grants by which it was verified: see [`Keyring`](super::keyring::Keyring).
     pub(super) generation: u64,
 }
 
-/// A token as it came. It lets in, so nothing prints it.
+/// The text of a token. Whoever has it has its rights, so nothing prints it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct TokenText(pub(super) Box<str>);
 
@@ -72,7 +72,7 @@ impl Token {
         self.grants.iter().any(|grant| grant.gives(right, stream))
     }
 
-    /// When it ends.
+    /// When it expires.
     pub(crate) fn expires(&self) -> SystemTime {
         self.expires
     }
@@ -82,7 +82,7 @@ impl Token {
         self.key.as_deref()
     }
 
-    /// What people call it by.
+    /// Its name in logs.
     pub(crate) fn display_name(&self) -> String {
         match &self.subject {
             Some(who) => format!("token {:?} of {who:?}", self.id),
@@ -96,31 +96,31 @@ impl Token {
     }
 }
 
-/// Why a token does not count.
+/// Why a token is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadToken {
     #[error("the token is not a JWT, or longer than {MAX_TOKEN_SIZE} bytes")]
     Malformed,
-    #[error("the token is of nobody whose tokens count here")]
+    #[error("rtlogd does not trust the issuer of the token")]
     UnknownIssuer,
-    #[error("the token is signed by no key that is known here")]
+    #[error("the token is not signed by a key that rtlogd knows")]
     UnknownKey,
-    #[error("the token is for others (aud), or says not all that it must")]
+    #[error("the token is for another audience (aud), or lacks a claim that it must have")]
     InvalidClaims,
-    #[error("the token is over; get a new one")]
+    #[error("the token has expired; get a new one")]
     Expired,
-    #[error("the token does not count yet (nbf, or made in the future)")]
+    #[error("the token is not valid yet (nbf, or issued in the future)")]
     NotYetValid,
-    #[error("the header of the token has `crit`: it asks for what rtlogd does not know (RFC 7515, section 4.1.11)")]
+    #[error("the header of the token has `crit`, and rtlogd knows no extension (RFC 7515, section 4.1.11)")]
     UnknownExtension,
-    #[error("what the token gives was changed; connect again")]
+    #[error("the rights of the token have changed; connect again")]
     GrantsChanged,
-    #[error("the list of revoked tokens cannot be read, so no token counts until it can")]
+    #[error("the list of revoked tokens cannot be read, so no token is valid until it can")]
     RevocationListUnreadable,
     #[error("the token was revoked; get a new one")]
     Revoked,
     #[error(
-        "a token in a URL may live at most {} h from when it was made; send this one as `Authorization: Bearer`",
+        "a token in a URL must expire at most {} h after it was issued; send this one as `Authorization: Bearer`",
         MAX_URL_TOKEN_LIFETIME.as_secs() / 3600
     )]
     LongInUrl,

@@ -34,7 +34,7 @@ pub(super) struct CommandSender<'a> {
 
 /// What somebody is told whose commands come too often.
 pub(super) fn rate_limit_text(rate: Rate, wait: Duration) -> String {
-    format!("more than {rate} is too often; the next is taken in {} ms", wait.as_millis().max(1))
+    format!("there were more than {rate}; the next is accepted in {} ms", wait.as_millis().max(1))
 }
 
 /// What a command comes to, once it does.

@@ -44,7 +44,7 @@ pub(super) fn open_stream_share(
     let refused = |_| {
         let of = if caller.token().is_some() { "of this token" } else { "from this address" };
         Problem::too_many(
-            format!("{most} streams and channels {of} are open, the most it may have; close some"),
+            format!("{most} streams and channels {of} are open, which is the limit; close some"),
             QUOTA_RETRY_AFTER,
         )
     };
@@ -65,12 +65,14 @@ impl ReaderQuotas {
         }
         let refused = |exceeded, bounds: QuotaLimits| match exceeded {
             QuotaExceeded::PerKey => {
-                let detail =
-                    format!("{credential} has {} readers open, the most that one may have; close some", bounds.each);
+                let detail = format!(
+                    "{credential} has {} readers open, which is the limit for one caller; close some",
+                    bounds.each
+                );
                 Problem::too_many(detail, QUOTA_RETRY_AFTER)
             }
             QuotaExceeded::Total => {
-                let detail = format!("{} readers are open, the most there may be; try again later", bounds.all);
+                let detail = format!("{} readers are open, which is the limit; try again later", bounds.all);
                 Problem::overloaded(detail, QUOTA_RETRY_AFTER)
             }
         };

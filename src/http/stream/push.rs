@@ -114,7 +114,7 @@ fn ended(over: &LifetimeEnd, tally: PushTally) -> Problem {
     match over {
         LifetimeEnd::TokenInvalid(why) => refused(why).with_detail(progress_text(&why.to_string(), tally)),
         LifetimeEnd::MaxAge => {
-            push_interrupted(StatusCode::SERVICE_UNAVAILABLE, "this connection has lived its time", tally)
+            push_interrupted(StatusCode::SERVICE_UNAVAILABLE, "this connection has reached its age limit", tally)
         }
     }
 }
