@@ -68,35 +68,35 @@ pub(crate) enum CommandReply {
 /// Why a command was not carried out; nothing of it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CommandError {
-    #[error("this stream is not a process: only a process can be sent commands")]
+    #[error("this stream is not a process, and only a process takes commands")]
     NotAProcess,
     #[error("this stream takes no lines: its source fills it (its configuration lets others do so with `push: true`)")]
     NotAPushStream,
-    #[error("too many send lines into this stream at once; try again later")]
+    #[error("too many clients push to this stream at once; try again later")]
     TooManySenders,
-    #[error("the process does not run now")]
+    #[error("the process is not running")]
     NotRunning,
-    #[error("nobody may type into this process (its configuration allows it with `input: true`)")]
+    #[error("this process takes no input (its configuration allows it with `input: true`)")]
     NoInput,
-    #[error("the process has closed its standard input, or it was ended before")]
+    #[error("the standard input of the process is closed")]
     InputEnded,
     #[error("the process has no terminal (its configuration gives it one with `pty: true`)")]
     NoPty,
     #[error(
-        "what its terminal shows is as the process wrote it, and secrets are taken out of this stream (`redact`); read its lines"
+        "the output of the terminal would show the secrets that `redact` removes from this stream; read its lines instead"
     )]
     Redacted,
     #[error("{0} bytes are too many for one input (at most {MAX_INPUT_SIZE}; send it in pieces)")]
     TooLong(usize),
     #[error("there is no signal {0}")]
     NoSignal(i32),
-    #[error("the process does not read what was typed before; try again later")]
+    #[error("the process has not read its previous input yet; try again later")]
     Busy,
     #[error("too many commands at once for this process; try again later")]
     TooManyCommands,
     #[error("{0}")]
     Failed(String),
-    #[error("the stream is gone, or the daemon stops")]
+    #[error("the stream was removed, or the daemon is stopping")]
     Gone,
 }
 

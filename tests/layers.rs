@@ -19,7 +19,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("control", &["event"]),
     ("access", &["event", "config"]),
     ("source", &["event", "line", "progress", "segment", "history", "stream", "config", "control"]),
-    ("listen", &["config", "access", "http"]),
+    ("listen", &["config", "access"]),
     ("http", &["event", "wire", "segment", "stream", "config", "control", "access", "listen"]),
     ("client", &["event", "wire", "config"]),
     ("daemon", ALL),
@@ -64,6 +64,7 @@ fn modules() -> BTreeMap<Vec<String>, (String, String)> {
 /// The text without comments and without its tests at the end.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let text = text.split("#[cfg(test)]\npub(super) mod tests {").next().unwrap_or_default();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
@@ -177,8 +178,7 @@ fn each_layer_imports_only_what_the_table_allows() {
 }
 
 /// Files that still import each other. The list only gets shorter.
-const CIRCLES: [&str; 5] =
-    ["access/issuers.rs", "access/token.rs", "history/catch_up.rs", "http/control/requests.rs", "stream/log.rs"];
+const CIRCLES: [&str; 2] = ["history/catch_up.rs", "stream/log.rs"];
 
 #[test]
 fn files_import_each_other_in_no_circle() {
@@ -261,7 +261,7 @@ fn a_type_has_one_definition() {
 }
 
 /// Types whose methods still stand in several files. The list only gets shorter.
-const SPREAD: [&str; 6] = ["App", "Checker", "Config", "ControlChannel", "HttpRequest", "Recorder"];
+const SPREAD: [&str; 3] = ["Checker", "Config", "Recorder"];
 
 #[test]
 fn the_methods_of_a_type_stand_in_one_file() {
@@ -300,7 +300,7 @@ fn definitions_are_found_however_they_are_written() {
 #[test]
 fn libraries_stay_in_their_layers() {
     let layers: [(&str, &[&str]); 5] = [
-        ("warp::", &["http/", "listen/gateway.rs"]),
+        ("warp::", &["http/"]),
         ("hyper::", &["http/", "listen/", "client/"]),
         ("serde_yaml::", &["config/"]),
         ("tokio::process", &["source/process/"]),

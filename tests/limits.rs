@@ -271,7 +271,7 @@ fn a_reader_whose_connection_has_lived_its_time_goes_on_with_the_next() {
     let last: Value = serde_json::from_str(ndjson.lines().last().unwrap()).unwrap();
     assert_eq!(last["kind"], "over", "{ndjson}");
     let text = String::from_utf8(daemon.get("/streams/app?format=text", &[]).2).unwrap();
-    assert!(text.lines().last().unwrap().contains("lived its time"), "{text}");
+    assert!(text.lines().last().unwrap().contains("reached its age limit"), "{text}");
     // A poll gives what there is.
     assert_eq!(daemon.get("/streams/app/poll?tail=0&wait=50s", &[]).0, 200);
 }

@@ -38,28 +38,12 @@ fn document(daemon: &Daemon) -> Value {
     serde_json::from_slice(&body).unwrap()
 }
 
-/// The addresses in the route table, as the source has them: `warp::path!("streams" / String / "poll")`, and the names that
-/// are commands. What has a name of the client's is `{}`.
+/// The paths in the route table, as the source has them: `Route::get("/streams/NAME/poll", ...)`. `NAME` becomes `{}`.
 fn routes() -> BTreeSet<String> {
-    let table: String =
-        ["mod.rs", "page.rs"].map(|name| fs::read_to_string(sources("src/http").join(name)).unwrap()).concat();
-    let mut routes: BTreeSet<String> = table
-        .split("warp::path!(")
-        .skip(1)
-        .map(|rest| rest.split(')').next().unwrap())
-        .filter(|parts| !parts.contains(".."))
-        .map(|parts| {
-            let part = |part: &str| if part == "String" { "{}".to_owned() } else { part.replace('"', "") };
-            let parts: Vec<_> = parts.split(" / ").map(|text| part(text.trim())).collect();
-            format!("/{}", parts.join("/"))
-        })
-        .collect();
-    // Each is one of `simple("start", ...)`, behind the name of a stream.
-    let commands = table.split("simple(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
-    routes.extend(commands.map(|command| format!("/streams/{{}}/{command}")));
-    if table.contains("let index = warp::path::end()") {
-        routes.insert("/".to_owned());
-    }
+    let text = fs::read_to_string(sources("src/http/mod.rs")).unwrap();
+    let table = text.split_once("const ROUTES").unwrap().1.split_once("];").unwrap().0;
+    let mut routes: BTreeSet<String> =
+        table.split(" Route::").skip(1).map(|row| row.split('"').nth(1).unwrap().replace("NAME", "{}")).collect();
     // Only builds for tests have it.
     routes.remove("/echo");
     assert!(routes.len() > 16, "the table is not where this test looks: {routes:?}");

@@ -29,7 +29,7 @@ fn a_proxy_on_the_unix_socket_speaks_for_its_clients() {
     let daemon = daemon(&format!("\"unix:{user}\""));
     let get = |headers: &[(&str, &str)]| Response::get(daemon.unix(), "/streams/a?follow=false", headers);
     let silent = refused(get(&[]));
-    assert!(silent.contains("does not say for whom it speaks") && silent.contains("Unix socket"), "{silent}");
+    assert!(silent.contains("does not name its client") && silent.contains("Unix socket"), "{silent}");
     let client = ("X-Forwarded-For", "203.0.113.9");
     assert!(refused(get(&[client])).starts_with("this needs a token"));
     let torn = refused(get(&[client, ("X-Real-IP", "127.0.0.1")]));

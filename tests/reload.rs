@@ -218,7 +218,7 @@ fn readers_of_a_stream_that_is_begun_anew_are_not_sent_away() {
     let command = daemon.unix().post("/streams/p/restart", b"");
     assert_eq!(command.status, 503);
     let detail = command.problem()["detail"].as_str().unwrap().to_owned();
-    assert!(detail.contains("begun anew"), "{detail}");
+    assert!(detail.contains("being restarted"), "{detail}");
     daemon.release("end");
     reader.until_end();
     let there = || {

@@ -289,8 +289,8 @@ fn to_revoke_says_what_it_achieves() {
     for (given, part) in [
         (good.as_str(), "is on the list already"),
         (&id, "is on the list already"),
-        (&foreign, "signed by no key that is known"),
-        (&over, "the token is over"),
+        (&foreign, "not signed by a key that rtlogd knows"),
+        (&over, "the token has expired"),
         ("some-id", "only the token itself would show"),
         ("-bX9", "only the token itself would show"),
     ] {
@@ -370,7 +370,7 @@ fn whose_tokens_count_is_changed_by_a_reload() {
     assert!(reloaded.err.contains("ci.jwks"), "what is still broken is said: {reloaded:?}");
     assert_eq!([status(&one), status(&other)], [401, 200]);
     let last = reader.until("denied", |message| message.event == "denied").pop().unwrap();
-    assert!(last.data.contains("no key that is known"), "{last:?}");
+    assert!(last.data.contains("not signed by a key"), "{last:?}");
 }
 
 /// What the daemon's user, who owns the directory of the keys, lays there for root.
@@ -472,13 +472,13 @@ fn what_a_token_of_a_ci_opened_ends_with_its_key_and_its_grant() {
     assert_eq!(status(&token), 200);
     std::fs::write(daemon.path("ci.jwks"), &second).unwrap();
     let last = reader.until("denied", |message| message.event == "denied").pop().unwrap();
-    assert!(last.data.contains("signed by no key that is known here"), "{last:?}");
+    assert!(last.data.contains("not signed by a key that rtlogd knows"), "{last:?}");
     assert_eq!([status(&token), status(&other)], [401, 200]);
     let mut reader = open(&other);
     daemon.configure(&granting("read"));
     let reloaded = daemon.execute(&["reload", "--config", "rtlogd.yaml"]);
     assert!(reloaded.status.success() && reloaded.err.is_empty(), "{}", reloaded.err);
     let last = reader.until("denied", |message| message.event == "denied").pop().unwrap();
-    assert!(last.data.contains("what the token gives was changed"), "{last:?}");
+    assert!(last.data.contains("the rights of the token have changed"), "{last:?}");
     assert_eq!(status(&other), 200, "it still reads");
 }

@@ -68,7 +68,7 @@ impl Keyring {
             ring.revoked = revoked;
             ring.load_warnings.extend(fault.map(|error| match ring.revoked.count() {
                 Some(count) => format!("{}; {count} tokens on it are known to be revoked", error_with_cause(&error)),
-                None => format!("{}; until it can be read, no token counts", error_with_cause(&error)),
+                None => format!("{}; until it can be read, no token is valid", error_with_cause(&error)),
             }));
         }
         for spec in &spec.issuers {
@@ -87,7 +87,7 @@ impl Keyring {
             Err(error) => error,
         };
         let known = TrustedIssuer::with_previous_keys(spec, &before.issuers).filter(|_| error.keeps_previous_keys());
-        let effect = if known.is_some() { "its keys from before stay in force" } else { "its tokens are refused" };
+        let effect = if known.is_some() { "its previous keys stay valid" } else { "its tokens are refused" };
         self.load_warnings.push(format!("{}; {effect}", error_with_cause(&error)));
         self.issuers.extend(known);
     }
@@ -103,7 +103,7 @@ impl Keyring {
         of_keys.or_else(|| spec.issuers.iter().find_map(|spec| TrustedIssuer::load(spec).err()).map(AccessError::from))
     }
 
-    /// What the token says, if it counts. Costs a check of a signature.
+    /// Verifies a token. Costs the check of a signature.
     pub(crate) fn verify(&self, text: &str, now: SystemTime) -> Result<Token, BadToken> {
         #[derive(serde::Deserialize)]
         struct UnverifiedIssuer {
@@ -114,7 +114,7 @@ impl Keyring {
         }
         check_critical(text)?;
         let header = jsonwebtoken::decode_header(text).map_err(|_| BadToken::Malformed)?;
-        // Who it says it is of decides which keys it is held against, and nothing else.
+        // The issuer that it names decides which keys it is verified with, and nothing else.
         let named: UnverifiedIssuer =
             jsonwebtoken::dangerous::insecure_decode_claims(text).map_err(|_| BadToken::Malformed)?;
         let token = if named.iss == OWN_ISSUER {

@@ -3,7 +3,7 @@
 //! costs its own tokens and no others.
 //!
 //! `ID.ed25519` is a private key as PEM (PKCS #8, RFC 8410), `ID.hs256` a secret in base64. `revoked` lists the tokens that
-//! count no more; see [`revoked`](super::revoked).
+//! are no longer valid; see [`revoked`](super::revoked).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -24,7 +24,7 @@ use crate::config::{Grant, Right};
 
 use super::token::OWN_ISSUER;
 
-/// Most keys that are believed: two, and room for a change that was begun anew. Of more, the newest are.
+/// Most keys that are believed: two, and room for a rotation that was repeated. Of more, the newest are.
 const MAX_SIGNING_KEYS: usize = 8;
 
 /// Most files that are tried as keys, the newest first by name; beyond them nobody keeps keys, but something went wrong.
@@ -52,14 +52,14 @@ pub(crate) enum KeyError {
     #[error("cannot remove {0:?}")]
     Remove(PathBuf, #[source] io::Error),
     #[error(
-        "others than its owner may read or write {0:?} (mode {1:o}); it may be known to them: make a new key, or chmod {2}"
+        "users other than its owner can read or write {0:?} (mode {1:o}); they may know the key: make a new one, or chmod {2}"
     )]
     InsecurePermissions(PathBuf, u32, &'static str),
     #[error("{0:?} is no key (rtlogd token --init makes one)")]
     NotAKey(PathBuf),
-    #[error("{0:?} has more than {MAX_SIGNING_KEYS} keys, and only the newest are believed; remove the others")]
+    #[error("{0:?} has more than {MAX_SIGNING_KEYS} keys, and only the newest are used; remove the others")]
     TooMany(PathBuf),
-    #[error("{0:?} has a key already; rtlogd token --rotate makes a new one and keeps the one before")]
+    #[error("{0:?} has a key already; rtlogd token --rotate makes a new one and keeps the previous one")]
     AlreadyExists(PathBuf),
     #[error("{0:?} has no key; rtlogd token --init makes one")]
     Empty(PathBuf),

@@ -21,12 +21,12 @@ pub(crate) use key_reloader::KeyReloader;
 pub(crate) use keyring::{AccessError, Keyring};
 pub(crate) use keys::{KeyError, KeyKind, SigningKeys, create_first_key, rotate_keys};
 pub(crate) use proxies::{TrustedProxies, UnknownProxyUser};
-pub(crate) use revoked::{is_valid_token_id as fits_the_list, revoke};
+pub(crate) use revoked::revoke;
 pub(crate) use rights::{
     AccessControl, AccessDenied, AccessTarget, Audience, Caller, Credential, Peer, PresentedToken, ProxiedClient,
     UnnamedReason,
 };
-pub(crate) use token::{BadToken, MAX_URL_TOKEN_LIFETIME, Token};
+pub(crate) use token::{BadToken, MAX_URL_TOKEN_LIFETIME, Token, is_valid_token_id};
 
 use std::net::IpAddr;
 

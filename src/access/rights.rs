@@ -109,7 +109,7 @@ pub(crate) struct AccessTarget<'a> {
     pub(crate) is_private: bool,
 }
 
-/// Why it is not allowed, and what would allow it.
+/// Why a request is not allowed, and what would allow it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AccessDenied {
     /// Without a token nothing at all. Behind a proxy the caller learns why it is a stranger.
@@ -117,8 +117,8 @@ pub(crate) enum AccessDenied {
     TokenNeeded(Peer),
     /// Not this right.
     #[error(
-        "{deed} needs a token that allows it, or the Unix socket as root or the daemon's own user; this is {credential}, and may \
-        not",
+        "{deed} needs a token that allows it, or the Unix socket as root or the daemon's own user; this request came as {credential}, which does not have \
+        that right",
         deed = right_text(*right)
     )]
     Right { right: Right, credential: Credential },
@@ -328,7 +328,7 @@ fn unnamed_reason_text(peer: Peer) -> &'static str {
     let Peer::Proxied(ProxiedClient::Unnamed { why, .. }) = peer else { return "" };
     match why {
         UnnamedReason::NoHeader => {
-            "the request comes from a proxy in `trusted_proxies` that does not say for whom it speaks (let it send \
+            "the request comes from a proxy in `trusted_proxies` that does not name its client (let it send \
             X-Forwarded-For; programs on this machine use the Unix socket or a token): "
         }
         UnnamedReason::Ambiguous => {
@@ -422,7 +422,7 @@ mod tests {
         assert!(denied.to_string().starts_with("this needs a token"), "{denied}");
         let denied =
             access.check_any_stream(&access.identify_now(unnamed(None), None).unwrap(), Right::Read).unwrap_err();
-        assert!(denied.to_string().contains("does not say for whom it speaks"), "{denied}");
+        assert!(denied.to_string().contains("does not name its client"), "{denied}");
     }
 
     #[test]

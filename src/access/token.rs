@@ -1,4 +1,4 @@
-//! What a token says, once it is proved: whose it is, what it gives, and until when.
+//! A verified token: its issuer, its grants, its expiry.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,9 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::config::{Grant, Right};
 
-use super::revoked;
-
-/// What our own tokens have as `iss`.
+/// The `iss` of rtlogd's own tokens.
 pub(super) const OWN_ISSUER: &str = "rtlogd";
 
 /// Longest token, in bytes: a cookie has no more (RFC 6265, section 6.1), and those of a CI are half of it.
@@ -21,28 +19,28 @@ pub(super) const MAX_TOKEN_SIZE: usize = 4 << 10;
 /// one must soon be worth nothing. A working day.
 pub(crate) const MAX_URL_TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 
-/// A token that was proved.
+/// A token that was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(super) issuer: Arc<str>,
-    /// By which it is revoked: see [`id_of`].
+    /// The id by which it is revoked: see [`id_of`].
     pub(super) id: Arc<str>,
     /// The id of the key that proved it, if that has one.
     pub(super) key: Option<Box<str>>,
-    /// For whom it is, if it says so.
+    /// The person or program that it was issued to, if it says so.
     pub(super) subject: Option<String>,
-    /// Until when it counts; the skew that its issuer's clock may have is in it.
+    /// When it expires, with the allowed skew of its issuer's clock.
     pub(super) expires: SystemTime,
-    /// How long it lives from when it was made, if it says when that was.
+    /// The time between its issue and its expiry, if it says when it was issued.
     pub(super) lifetime: Option<Duration>,
     pub(super) grants: Vec<Grant>,
-    /// As it came, so that it can be proved again when keys or grants change.
+    /// The token itself, so that it can be verified again when keys or grants change.
     pub(super) text: TokenText,
-    /// Of which state of keys and grants all this is true: see [`Keyring`](super::keyring::Keyring).
+    /// The generation of keys and grants by which it was verified: see [`Keyring`](super::keyring::Keyring).
     pub(super) generation: u64,
 }
 
-/// A token as it came. It lets in, so nothing prints it.
+/// The text of a token. Whoever has it has its rights, so nothing prints it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct TokenText(pub(super) Box<str>);
 
@@ -56,7 +54,7 @@ impl fmt::Debug for TokenText {
 /// what is signed; not of the signature, since whoever has one of ECDSA can make a second of it.
 pub(super) fn id_of(jti: Option<&str>, text: &str) -> String {
     match jti {
-        Some(jti) if revoked::is_valid_token_id(jti) => jti.to_owned(),
+        Some(jti) if is_valid_token_id(jti) => jti.to_owned(),
         _ => {
             let signed = text.rsplit_once('.').map_or(text, |(signed, _)| signed);
             URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, signed.as_bytes()))
@@ -64,12 +62,17 @@ pub(super) fn id_of(jti: Option<&str>, text: &str) -> String {
     }
 }
 
+/// Whether the id is a word that fits a line of the list of revoked tokens. Each id that [`id_of`] gives does.
+pub(crate) fn is_valid_token_id(id: &str) -> bool {
+    !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
+}
+
 impl Token {
     pub(super) fn allows(&self, right: Right, stream: Option<&str>) -> bool {
         self.grants.iter().any(|grant| grant.gives(right, stream))
     }
 
-    /// When it ends.
+    /// When it expires.
     pub(crate) fn expires(&self) -> SystemTime {
         self.expires
     }
@@ -79,7 +82,7 @@ impl Token {
         self.key.as_deref()
     }
 
-    /// What people call it by.
+    /// Its name in logs.
     pub(crate) fn display_name(&self) -> String {
         match &self.subject {
             Some(who) => format!("token {:?} of {who:?}", self.id),
@@ -93,31 +96,31 @@ impl Token {
     }
 }
 
-/// Why a token does not count.
+/// Why a token is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadToken {
     #[error("the token is not a JWT, or longer than {MAX_TOKEN_SIZE} bytes")]
     Malformed,
-    #[error("the token is of nobody whose tokens count here")]
+    #[error("rtlogd does not trust the issuer of the token")]
     UnknownIssuer,
-    #[error("the token is signed by no key that is known here")]
+    #[error("the token is not signed by a key that rtlogd knows")]
     UnknownKey,
-    #[error("the token is for others (aud), or says not all that it must")]
+    #[error("the token is for another audience (aud), or lacks a claim that it must have")]
     InvalidClaims,
-    #[error("the token is over; get a new one")]
+    #[error("the token has expired; get a new one")]
     Expired,
-    #[error("the token does not count yet (nbf, or made in the future)")]
+    #[error("the token is not valid yet (nbf, or issued in the future)")]
     NotYetValid,
-    #[error("the header of the token has `crit`: it asks for what rtlogd does not know (RFC 7515, section 4.1.11)")]
+    #[error("the header of the token has `crit`, and rtlogd knows no extension (RFC 7515, section 4.1.11)")]
     UnknownExtension,
-    #[error("what the token gives was changed; connect again")]
+    #[error("the rights of the token have changed; connect again")]
     GrantsChanged,
-    #[error("the list of revoked tokens cannot be read, so no token counts until it can")]
+    #[error("the list of revoked tokens cannot be read, so no token is valid until it can")]
     RevocationListUnreadable,
     #[error("the token was revoked; get a new one")]
     Revoked,
     #[error(
-        "a token in a URL may live at most {} h from when it was made; send this one as `Authorization: Bearer`",
+        "a token in a URL must expire at most {} h after it was issued; send this one as `Authorization: Bearer`",
         MAX_URL_TOKEN_LIFETIME.as_secs() / 3600
     )]
     LongInUrl,
@@ -133,9 +136,14 @@ mod tests {
     fn every_token_has_an_id_that_can_be_revoked() {
         assert_eq!(id_of(Some("job-7"), "a.b.c"), "job-7");
         let unnamed = id_of(None, "a.b.c");
-        assert!(unnamed.len() == 43 && revoked::is_valid_token_id(&unnamed), "{unnamed}");
+        assert!(unnamed.len() == 43 && is_valid_token_id(&unnamed), "{unnamed}");
         for jti in ["", "two words", "a#b", "a\nb", " a", "\u{0}"] {
             assert_eq!(id_of(Some(jti), "a.b.c"), unnamed, "{jti:?}");
+        }
+        for (id, is_valid) in
+            [("a-B_9", true), ("a b", false), ("a#b", false), ("", false), ("a\n", false), ("\u{7f}", false)]
+        {
+            assert_eq!(is_valid_token_id(id), is_valid, "{id:?}");
         }
         assert_eq!(id_of(None, "a.b.another signature"), unnamed);
         assert_ne!(id_of(None, "a.x.c"), unnamed);

@@ -58,7 +58,7 @@ fn revoke_token(spec: &config::AccessConfig, given: &str) -> Result<ExitCode, Cl
     let from_token = access::token_id_in(given);
     let id = from_token.as_deref().unwrap_or(given);
     let looks_like_a_token = given.starts_with("ey") && given.contains('.');
-    if !access::fits_the_list(id) || id.starts_with("--") || (from_token.is_none() && looks_like_a_token) {
+    if !access::is_valid_token_id(id) || id.starts_with("--") || (from_token.is_none() && looks_like_a_token) {
         let why = "this is neither a whole token nor the id of one (rtlogd token says the id when it makes a token)";
         return Err((why.into(), EXIT_USAGE));
     }

@@ -30,9 +30,11 @@ use crate::client::terminal::SafeText;
 use crate::config::{Config, FileSelector, FileSourceConfig, Limits, ListenAddress, OwnPaths, SourceKind, Stream};
 use crate::control::{self, CommandRouter};
 use crate::event::{Epoch, Position, Time};
-use crate::http::App;
+use crate::http::guard::forwarded::UntrustedLog;
+use crate::http::guard::gateway::{Gateway, RouteService};
+use crate::http::{self, App};
 use crate::listen;
-use crate::listen::{ListenError, ListeningSocket, RouteService, ServerContext, TlsError, TlsServer};
+use crate::listen::{ListenError, ListeningSocket, ServerContext, TlsError, TlsServer};
 pub(crate) use crate::source::process::descriptors;
 use crate::source::{self, Children, SourceOptions, Watcher};
 use crate::stream::{
@@ -328,16 +330,21 @@ impl Daemon {
         let origins = Arc::new(WebOrigins::new(&config.origins));
         let (ready, access) = (self.ready.subscribe(), self.access.clone());
         let app = App::new(self.catalog.clone(), self.commands.clone(), ready, access, origins.clone(), base);
-        let rules = ServerContext {
+        let trusted_proxies = TrustedProxies::new(&config.trusted_proxies)?;
+        let gateway = Gateway {
             hosts: AllowedHosts::new(&config.hosts),
             origins,
-            limits: self.limits.subscribe(),
-            trusted_proxies: TrustedProxies::new(&config.trusted_proxies)?,
-            untrusted_log: Arc::default(),
+            trusted_proxies: trusted_proxies.clone(),
+            untrusted_log: UntrustedLog::default(),
             base_path: base.to_owned(),
-            tls,
             response_counter: app.response_counter.clone(),
-            service: RouteService::new(app.routes()),
+            routes: RouteService::new(http::routes(Arc::new(app))),
+        };
+        let rules = ServerContext {
+            service: Arc::new(gateway),
+            limits: self.limits.subscribe(),
+            trusted_proxies,
+            tls,
             connection_tasks: self.connection_tasks.clone(),
             finish: self.finish_connections.clone(),
         };

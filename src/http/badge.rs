@@ -10,8 +10,10 @@ use warp::reply::Response;
 use crate::event::{EndCause, Progress, ProgressState, RunEnd, SourceState, Time};
 use crate::stream::LogInfo;
 
+use super::app::readable_info;
 use super::problem::Problem;
-use super::{HttpRequest, entity_tag, has, readable_info};
+use super::request::HttpRequest;
+use super::response::{entity_tag, matches_entity_tag};
 
 /// White text on each of these has a contrast of at least 4.5 (WCAG 2.2, 1.4.3), and each is seen on white and on black.
 const BADGE_BLUE: &str = "#0969da";
@@ -40,7 +42,7 @@ pub(super) fn badge(name: &str, request: &HttpRequest) -> Result<Response, Probl
     let now = SystemTime::now().into();
     let svg = draw(entry.log.name().as_str(), &describe(&readable_info(&entry, now)?, now));
     let tag = entity_tag(svg.as_bytes());
-    let known = has(&request.headers, &tag);
+    let known = matches_entity_tag(&request.headers, &tag);
     let mut response = Response::new(if known { String::new() } else { svg }.into());
     let headers = response.headers_mut();
     if !known {

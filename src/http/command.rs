@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
-use http::StatusCode;
 use log::info;
 use serde_json::json;
 use tokio::time::Instant;
 use warp::reply::Response;
 
-use crate::access::{AccessDenied, Caller};
+use crate::access::Caller;
 use crate::config::units::Rate;
 use crate::config::{Right, SignalName};
 use crate::control::{Command, CommandError, CommandReply};
 use crate::event::StreamName;
 
+use super::app::App;
+use super::call_error::CallError;
 use super::problem::Problem;
-use super::{App, HttpRequest, json};
-use crate::http::guard::lease::HeldLease;
+use super::request::HttpRequest;
+use super::response::json;
 
 /// Who sends commands.
 #[derive(Debug, Clone, Copy)]
@@ -31,33 +32,9 @@ pub(super) struct CommandSender<'a> {
     pub(super) channel: Option<u64>,
 }
 
-/// Why a command was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CallError {
-    #[error(transparent)]
-    Denied(AccessDenied),
-    #[error("no stream is named {0:?}")]
-    NoStream(String),
-    #[error("the stream is begun anew, since its configuration changed; try again")]
-    Reconfiguring,
-    #[error("{}", .0.refusal_text())]
-    LeasedByOther(HeldLease),
-    #[error(transparent)]
-    Command(#[from] CommandError),
-}
-
 /// What somebody is told whose commands come too often.
 pub(super) fn rate_limit_text(rate: Rate, wait: Duration) -> String {
-    format!("more than {rate} is too often; the next is taken in {} ms", wait.as_millis().max(1))
-}
-
-impl From<AccessDenied> for CallError {
-    fn from(denied: AccessDenied) -> Self {
-        match denied {
-            AccessDenied::NoSuchStream(name) => Self::NoStream(name),
-            denied @ (AccessDenied::TokenNeeded(_) | AccessDenied::Right { .. }) => Self::Denied(denied),
-        }
-    }
+    format!("there were more than {rate}; the next is accepted in {} ms", wait.as_millis().max(1))
 }
 
 /// What a command comes to, once it does.
@@ -84,10 +61,10 @@ impl CommandSender<'_> {
         if matches!(command, Command::Input(_) | Command::EndOfInput) {
             self.app.leases.check_input(stream, self.channel).map_err(CallError::LeasedByOther)?;
         }
-        let (desk, caller, stream) = (self.app.desk.clone(), self.caller.clone(), stream.clone());
+        let (router, caller, stream) = (self.app.commands.clone(), self.caller.clone(), stream.clone());
         let mut coming: CommandFuture = Box::pin(async move {
             let what = LoggedCommand::new(&command);
-            let done = desk.send(&stream, command).await;
+            let done = router.send(&stream, command).await;
             what.log(&stream, &caller, done.as_ref().err());
             Ok(done?)
         });
@@ -137,64 +114,20 @@ impl LoggedCommand {
     }
 }
 
-impl From<CallError> for Problem {
-    fn from(fault: CallError) -> Self {
-        let status = match &fault {
-            CallError::Denied(denied) => return denied.clone().into(),
-            CallError::NoStream(name) => return Problem::no_stream(name),
-            CallError::Reconfiguring => StatusCode::SERVICE_UNAVAILABLE,
-            CallError::LeasedByOther(_) => StatusCode::CONFLICT,
-            CallError::Command(refused) => match refused {
-                CommandError::NotAProcess
-                | CommandError::NotAPushStream
-                | CommandError::NotRunning
-                | CommandError::NoInput
-                | CommandError::InputEnded
-                | CommandError::Redacted
-                | CommandError::NoPty => StatusCode::CONFLICT,
-                CommandError::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                CommandError::NoSignal(_) => StatusCode::BAD_REQUEST,
-                CommandError::Busy
-                | CommandError::TooManyCommands
-                | CommandError::TooManySenders
-                | CommandError::Gone => StatusCode::SERVICE_UNAVAILABLE,
-                CommandError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            },
-        };
-        Problem::new(status, fault.to_string())
-    }
+/// Carries a command out. `true` if there was nothing to do.
+async fn send_command(request: &HttpRequest, stream: &StreamName, command: Command) -> Result<bool, Problem> {
+    let sender = CommandSender { app: &request.app, caller: &request.caller, channel: None };
+    let reply = sender.send(stream, command)?.await?;
+    Ok(matches!(reply, CommandReply::Already))
 }
 
-impl HttpRequest {
-    /// Has a command carried out, and says whether it was so before.
-    async fn send_command(&self, stream: &StreamName, command: Command) -> Result<bool, Problem> {
-        let sender = CommandSender { app: &self.app, caller: &self.caller, channel: None };
-        let reply = sender.send(stream, command)?.await?;
-        Ok(matches!(reply, CommandReply::Already))
-    }
-
-    /// The stream of that name, for one more command: if who asks may, and did not so too often.
-    fn check_command(&self, name: &str) -> Result<StreamName, Problem> {
-        let stream = self.stream(name)?.log.name().clone();
-        let rate = self.connection.limits.control_rate;
-        let taken = self.app.rate_limiters.take(self.caller.credential(), rate, Instant::now());
-        taken.map_err(|wait| Problem::too_many(rate_limit_text(rate, wait), wait))?;
-        Ok(stream)
-    }
-
-    /// The value of the only parameter there may be.
-    pub(super) fn only_parameter(&self, name: &str) -> Result<Option<&str>, Problem> {
-        match self.parameters.as_slice() {
-            [] => Ok(None),
-            [(known, value)] if known == name => Ok(Some(value)),
-            _ if name.is_empty() => Err(Problem::bad("this has no parameters")),
-            _ => Err(Problem::bad(format!("this has one parameter, {name}"))),
-        }
-    }
-
-    fn expect_no_body(&self) -> Result<(), Problem> {
-        if self.body.is_empty() { Ok(()) } else { Err(Problem::bad("this takes no body; send none")) }
-    }
+/// The stream of that name, for one more command: if the caller has the right to it, and did not send too many.
+fn check_command(request: &HttpRequest, name: &str) -> Result<StreamName, Problem> {
+    let stream = request.stream(name)?.log.name().clone();
+    let rate = request.connection.limits.control_rate;
+    let taken = request.app.rate_limiters.take(request.caller.credential(), rate, Instant::now());
+    taken.map_err(|wait| Problem::too_many(rate_limit_text(rate, wait), wait))?;
+    Ok(stream)
 }
 
 /// `POST /streams/NAME/input`: types the body, and with `eof=true` ends the input behind it.
@@ -209,12 +142,12 @@ pub(super) async fn input(name: &str, ask: &HttpRequest) -> Result<Response, Pro
     if bytes == 0 && !eof {
         return Err(Problem::bad("nothing to type: send it as the body, or eof=true to end the input"));
     }
-    let stream = ask.check_command(name)?;
+    let stream = check_command(ask, name)?;
     if bytes > 0 {
-        ask.send_command(&stream, Command::Input(body)).await?;
+        send_command(ask, &stream, Command::Input(body)).await?;
     }
     if eof {
-        ask.send_command(&stream, Command::EndOfInput).await?;
+        send_command(ask, &stream, Command::EndOfInput).await?;
     }
     Ok(json(&json!({ "bytes": bytes })))
 }
@@ -235,6 +168,6 @@ pub(super) async fn lifecycle(name: &str, ask: &HttpRequest, command: Command) -
 }
 
 async fn respond_to_command(ask: &HttpRequest, name: &str, command: Command) -> Result<Response, Problem> {
-    let already = ask.send_command(&ask.check_command(name)?, command).await?;
+    let already = send_command(ask, &check_command(ask, name)?, command).await?;
     Ok(json(&json!({ "already": already })))
 }

@@ -14,9 +14,11 @@ use crate::config::Right;
 use crate::event::{Position, Progress, SourceState, Time};
 use crate::stream::{CatalogEntry, LogInfo};
 
+use super::app::{App, access_target, readable_info};
 use super::problem::Problem;
 use super::render_cache::{RenderKind, Rendering};
-use super::{App, HttpRequest, access_target, json, json_body_response, readable_info};
+use super::request::HttpRequest;
+use super::response::{json, json_body_response};
 use crate::http::stream::follow;
 
 /// One stream, in the list and at `/streams/NAME/state`.
@@ -119,7 +121,7 @@ fn summarize<'a>(app: &App, caller: &Caller, entry: &'a CatalogEntry, now: Time)
 
 /// Every stream that `caller` may read, each an object as in the list.
 pub(super) async fn all(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
-    let rendering = app.rendering(caller, RenderKind::List, || render(app, caller)).await?;
+    let rendering = app.render_cache.rendering(caller, RenderKind::List, || render(app, caller)).await?;
     rendering.streams.clone().ok_or_else(|| Problem::bad("this is no list"))
 }
 
@@ -147,7 +149,7 @@ pub(super) async fn streams(request: &HttpRequest) -> Result<Response, Problem> 
         )));
     }
     let (app, caller) = (&request.app, &request.caller);
-    let rendering = app.rendering(caller, RenderKind::List, || render(app, caller)).await?;
+    let rendering = app.render_cache.rendering(caller, RenderKind::List, || render(app, caller)).await?;
     Ok(json_body_response(rendering.body.clone()))
 }
 

@@ -3,10 +3,9 @@
 //! Of streams they are those that the reader may see. Everything is gathered when it is asked for; only answers are counted
 //! before.
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
@@ -18,35 +17,15 @@ use warp::reply::Response;
 use super::process_usage::ProcessUsage;
 use crate::stream::{CatalogEntry, LogInfo};
 
+use super::app::readable_info;
 use super::problem::Problem;
 use super::render_cache::{RenderKind, Rendering};
-use super::{HttpRequest, readable_info};
+use super::request::HttpRequest;
+use super::response_counter::ResponseCounter;
 
 /// Media types (`OpenMetrics` 1.0.0, "Protocol Negotiation"; Prometheus, "Exposition formats").
 const OPEN_METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// The methods that are counted by their name; a client may send any.
-const COUNTED_METHODS: [Method; 5] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS];
-
-/// How many requests were answered in which way. A clone counts to the same.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ResponseCounter(Family<ResponseLabels, Counter>);
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResponseLabels {
-    method: Cow<'static, str>,
-    code: u16,
-}
-
-impl ResponseCounter {
-    /// One more was answered.
-    pub(crate) fn count(&self, method: &Method, status: StatusCode) {
-        let known = COUNTED_METHODS.contains(method);
-        let method = if known { Cow::Owned(method.as_str().to_owned()) } else { Cow::Borrowed("other") };
-        self.0.get_or_create(&ResponseLabels { method, code: status.as_u16() }).inc();
-    }
-}
 
 /// Of which stream it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,7 +44,7 @@ struct StreamStateLabels {
 pub(super) async fn metrics(ask: &HttpRequest) -> Result<Response, Problem> {
     ask.only_parameter("")?;
     let kind = wanted(&ask.headers);
-    let rendering = ask.app.rendering(&ask.caller, kind, || render(ask, kind)).await?;
+    let rendering = ask.app.render_cache.rendering(&ask.caller, kind, || render(ask, kind)).await?;
     let media_type = if kind == RenderKind::Prometheus { PROMETHEUS_TYPE } else { OPEN_METRICS_TYPE };
     let mut response = Response::new(rendering.body.clone().into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -188,7 +167,7 @@ fn states(streams: &StreamInfos) -> Family<StreamStateLabels, Gauge> {
 }
 
 fn register_http(registry: &mut Registry, answers: &ResponseCounter) {
-    registry.register("rtlogd_http_requests", "Requests that were answered, by method and status", answers.0.clone());
+    answers.register(registry);
     let version = vec![("version", env!("CARGO_PKG_VERSION"))];
     registry.register("rtlogd_build", "Which rtlogd this is", InfoMetric::new(version));
 }
@@ -223,6 +202,8 @@ fn to_i64(value: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
 
     #[test]

@@ -3,18 +3,17 @@
 //!
 //! The files' addresses hold their hash, so a browser keeps them for ever and never mixes two versions.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use regex::Regex;
-use warp::Filter;
-use warp::reject::Rejection;
 use warp::reply::Response;
 
 use crate::access::WebOrigins;
 use crate::event::StreamName;
 
 use super::problem::{AllowedMethods, Problem};
+use super::response::{entity_tag, matches_entity_tag};
 
 /// Stands in the pages where the hash belongs.
 const HASH_PLACEHOLDER: &str = "{hash}";
@@ -87,58 +86,65 @@ fn element_script() -> String {
 /// How long a browser may keep what it got.
 #[derive(Clone, Copy)]
 enum CachePolicy {
-    /// Asked for anew each time, which its tag makes cheap.
+    /// Revalidated each time, which its tag makes cheap.
     Revalidate,
     /// For a year: another version has another address.
     Immutable,
 }
 
-/// The addresses of the page. Everybody may have it: what it shows it must ask for.
-pub(super) fn routes(
-    origins: &WebOrigins,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-    let asked = || warp::method().and(warp::header::headers_cloned());
-    let framers: Arc<str> = origins.frame_ancestors().into();
-    let index = warp::path::end().and(asked()).map(|method: Method, headers: HeaderMap| {
-        let page = PageAsset {
-            text: INDEX_HTML.replace(HASH_PLACEHOLDER, &PAGE_HASH),
-            media_type: HTML_TYPE,
-            kept: CachePolicy::Revalidate,
-        };
-        page.answer(&method, &headers).map(|response| with_page_policy(response, "'none'"))
-    });
-    let embed = warp::path!("embed" / String).and(asked());
-    let embed = embed.map(move |name: String, method: Method, headers: HeaderMap| {
-        if name.parse::<StreamName>().is_err() {
-            return Err(Problem::no_stream(&name));
-        }
-        let page = PageAsset {
-            text: EMBED_HTML.replace(HASH_PLACEHOLDER, &PAGE_HASH),
-            media_type: HTML_TYPE,
-            kept: CachePolicy::Revalidate,
-        };
-        page.answer(&method, &headers).map(|response| with_page_policy(response, &framers))
-    });
-    let element = warp::path!("rtlogd.js").and(asked()).map(|method: Method, headers: HeaderMap| {
-        let page =
-            PageAsset { text: ELEMENT_SCRIPT.clone(), media_type: JAVASCRIPT_TYPE, kept: CachePolicy::Revalidate };
-        page.answer(&method, &headers).map(allow_all_origins)
-    });
-    let part = warp::path!("page" / String / String).and(asked());
-    let part = part.map(|version: String, name: String, method: Method, headers: HeaderMap| {
-        let text = file(&name).filter(|_| version == *PAGE_HASH);
-        let gone = || Problem::new(StatusCode::NOT_FOUND, "no such part of the page; load the page again");
-        let media = match name.rsplit('.').next() {
-            Some("css") => "text/css; charset=utf-8",
-            Some("svg") => "image/svg+xml",
-            _ => JAVASCRIPT_TYPE,
-        };
-        let page =
-            PageAsset { text: text.ok_or_else(gone)?.to_owned(), media_type: media, kept: CachePolicy::Immutable };
-        page.answer(&method, &headers)
-    });
-    let page = index.or(embed).unify().or(element).unify().or(part).unify();
-    page.map(|answer: Result<Response, Problem>| super::answer(answer))
+/// A request for a page. Everybody may have the pages, so the sender is not authenticated: what a page shows, it has to ask for.
+#[derive(Debug)]
+pub(super) struct PageRequest<'a> {
+    pub(super) method: &'a Method,
+    pub(super) headers: &'a HeaderMap,
+    /// The origins whose pages may show ours in a frame.
+    pub(super) origins: &'a WebOrigins,
+    /// The names in the path.
+    pub(super) names: &'a [&'a str],
+}
+
+impl PageRequest<'_> {
+    fn name(&self, number: usize) -> &str {
+        self.names.get(number).copied().unwrap_or_default()
+    }
+}
+
+fn html(text: &str) -> PageAsset {
+    let text = text.replace(HASH_PLACEHOLDER, &PAGE_HASH);
+    PageAsset { text, media_type: HTML_TYPE, kept: CachePolicy::Revalidate }
+}
+
+/// `GET /`.
+pub(super) fn index(request: &PageRequest<'_>) -> Result<Response, Problem> {
+    html(INDEX_HTML).answer(request).map(|response| with_page_policy(response, "'none'"))
+}
+
+/// `GET /embed/NAME`.
+pub(super) fn embed(request: &PageRequest<'_>) -> Result<Response, Problem> {
+    if request.name(0).parse::<StreamName>().is_err() {
+        return Err(Problem::no_stream(request.name(0)));
+    }
+    html(EMBED_HTML).answer(request).map(|response| with_page_policy(response, &request.origins.frame_ancestors()))
+}
+
+/// `GET /rtlogd.js`.
+pub(super) fn element(request: &PageRequest<'_>) -> Result<Response, Problem> {
+    let script = PageAsset { text: ELEMENT_SCRIPT.clone(), media_type: JAVASCRIPT_TYPE, kept: CachePolicy::Revalidate };
+    script.answer(request).map(allow_all_origins)
+}
+
+/// `GET /page/HASH/NAME`.
+pub(super) fn asset(request: &PageRequest<'_>) -> Result<Response, Problem> {
+    let (version, name) = (request.name(0), request.name(1));
+    let text = file(name).filter(|_| version == *PAGE_HASH);
+    let gone = || Problem::new(StatusCode::NOT_FOUND, "no such part of the page; load the page again");
+    let media_type = match name.rsplit('.').next() {
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => JAVASCRIPT_TYPE,
+    };
+    let asset = PageAsset { text: text.ok_or_else(gone)?.to_owned(), media_type, kept: CachePolicy::Immutable };
+    asset.answer(request)
 }
 
 const HTML_TYPE: &str = "text/html; charset=utf-8";
@@ -152,13 +158,13 @@ struct PageAsset {
 }
 
 impl PageAsset {
-    /// The text, or 304 for one who has it.
-    fn answer(self, method: &Method, asked: &HeaderMap) -> Result<Response, Problem> {
-        if method != Method::GET && method != Method::HEAD {
+    /// The text, or 304 for a client that already has it.
+    fn answer(self, request: &PageRequest<'_>) -> Result<Response, Problem> {
+        if *request.method != Method::GET && *request.method != Method::HEAD {
             return Err(Problem::method(AllowedMethods::Get));
         }
-        let tag = super::entity_tag(self.text.as_bytes());
-        let known = super::has(asked, &tag);
+        let tag = entity_tag(self.text.as_bytes());
+        let known = matches_entity_tag(request.headers, &tag);
         let mut response = Response::new(if known { String::new() } else { self.text }.into());
         let headers = response.headers_mut();
         if known {

@@ -7,8 +7,6 @@ use serde::Serialize;
 use warp::reject::Rejection;
 use warp::reply::Response;
 
-use crate::stream::BadFilter;
-
 /// The methods that an address answers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AllowedMethods {
@@ -82,14 +80,14 @@ impl Problem {
             AllowedMethods::Post => &[("allow", "POST")],
             AllowedMethods::Stream { takes_lines: true } => &[("allow", "GET, HEAD, POST, PUT")],
         };
-        let detail = format!("this address answers to {} only", headers[0].1);
+        let detail = format!("this path answers {} only", headers[0].1);
         Self { headers, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
     /// 415: a body is compressed, or coded otherwise (RFC 9110, section 15.5.16). None is unpacked: a kilobyte may stand for a megabyte.
     pub(crate) fn unsupported_encoding() -> Self {
         let headers = &[("accept-encoding", "identity")];
-        let detail = "bodies are taken as they are: send it uncompressed, without Content-Encoding";
+        let detail = "the body is compressed; send it uncompressed, without Content-Encoding";
         Self { headers, ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail) }
     }
 
@@ -105,16 +103,14 @@ impl Problem {
         Self { headers, ..Self::new(StatusCode::UPGRADE_REQUIRED, detail) }
     }
 
-    /// The answer to a name that no stream has.
+    /// 404: no route has this path.
+    pub(super) fn no_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "there is nothing here; GET /streams lists the streams")
+    }
+
+    /// 404: no stream has this name.
     pub(crate) fn no_stream(name: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("no stream is named {name:?}; GET /streams lists them"))
-    }
-}
-
-impl From<BadFilter> for Problem {
-    fn from(bad: BadFilter) -> Self {
-        let status = if bad.is_temporary() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
-        Self::new(status, bad.to_string())
     }
 }
 
@@ -146,11 +142,59 @@ impl warp::Reply for Problem {
     }
 }
 
-/// What no route took.
+/// The response to a request that the router could not take.
 pub(super) async fn from_rejection(rejection: Rejection) -> Result<Problem, std::convert::Infallible> {
     Ok(if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::bad("the query is not of the form name=value&name=value")
     } else {
-        Problem::new(StatusCode::NOT_FOUND, "nothing is here; GET /streams lists the streams")
+        Problem::no_route()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use warp::Reply;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_problem_is_json_that_no_cache_keeps_with_the_headers_of_its_status() {
+        type Row = (Problem, u16, &'static [(&'static str, &'static str)]);
+        let second = Duration::from_secs(1);
+        let table: [Row; 9] = [
+            (Problem::bad("x"), 400, &[]),
+            (Problem::token("x"), 401, &[("www-authenticate", "Bearer realm=\"rtlogd\"")]),
+            (Problem::no_stream("x"), 404, &[]),
+            (Problem::method(AllowedMethods::Get), 405, &[("allow", "GET, HEAD")]),
+            (Problem::method(AllowedMethods::Stream { takes_lines: true }), 405, &[("allow", "GET, HEAD, POST, PUT")]),
+            (Problem::unsupported_encoding(), 415, &[("accept-encoding", "identity")]),
+            (Problem::upgrade_required("x"), 426, &[("upgrade", "websocket"), ("sec-websocket-version", "13")]),
+            // Whole seconds, and not too few.
+            (Problem::too_many("x", second), 429, &[("retry-after", "1")]),
+            (Problem::overloaded("x", second + Duration::from_nanos(1)), 503, &[("retry-after", "2")]),
+        ];
+        for (problem, status, expected) in table {
+            let detail = problem.detail().to_owned();
+            let response = problem.into_response();
+            let headers = response.headers().clone();
+            assert_eq!(response.status(), status);
+            let common = [("content-type", "application/problem+json"), ("cache-control", "no-store")];
+            for (name, value) in common.iter().chain(expected) {
+                assert_eq!(headers.get(*name).unwrap(), value, "{status}");
+            }
+            assert_eq!(headers.len(), common.len() + expected.len() + usize::from(status == 426), "{headers:?}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!((&body["status"], &body["detail"]), (&status.into(), &detail.into()));
+            assert!(body["title"].as_str().is_some_and(|title| !title.is_empty()), "{body}");
+        }
+    }
+
+    #[test]
+    fn only_an_overload_is_temporary() {
+        assert!(Problem::overloaded("x", Duration::ZERO).is_temporary());
+        assert!(!Problem::too_many("x", Duration::ZERO).is_temporary());
+        assert!(!Problem::bad("x").is_temporary());
+    }
 }

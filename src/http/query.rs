@@ -5,20 +5,15 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::config;
-use crate::event::{Level, Position, StreamName, Time};
+use crate::event::{Position, StreamName};
 use crate::stream::{CursorEnd, CursorStart, Filter, View};
 use crate::wire::sse::COMPLETED_MARK;
 use crate::wire::{Encoding, SseData};
 
-use super::HttpRequest;
+use super::grammar::{self, DEFAULT_TAIL};
 use super::problem::Problem;
+use super::request::HttpRequest;
 use crate::http::stream::steering::SESSION_TOKEN_SIZE;
-
-/// Lines a reader is sent first, unless it asks otherwise.
-pub(super) const DEFAULT_TAIL: u64 = 100;
-
-/// Most streams on one connection: its id lists all their places and must fit a header.
-pub(super) const MAX_STREAMS_PER_CONNECTION: usize = 64;
 
 /// Parameters that a stream answers to, for the message about others.
 const STREAM_PARAMETERS: &str =
@@ -109,11 +104,7 @@ impl StreamQuery {
             Some("json") => SseData::Json,
             Some(other) => return Err(Problem::bad(format!("data={other} is not known; use text or json"))),
         };
-        let run = match query.one("run")? {
-            None => false,
-            Some("current") => true,
-            Some(other) => return Err(Problem::bad(format!("run={other} is not known; use run=current"))),
-        };
+        let run = grammar::is_current_run(query.one("run")?)?;
         let head = match query.one("follow")? {
             None | Some("true") => false,
             Some("false") => true,
@@ -156,11 +147,11 @@ impl StreamQuery {
     pub(super) fn start_of_only(&self) -> Result<CursorStart, Problem> {
         match &self.requested_start {
             RequestedStart::Start(start) => Ok(*start),
-            RequestedStart::Ids { text, header } => match text.parse::<Position>() {
+            RequestedStart::Ids { text, header } => match grammar::after(text) {
                 Ok(id) => Ok(CursorStart::After(id)),
-                // A refusal of what a browser sends by itself would stop it for good.
+                // A refusal of what a browser sends unasked would stop it for good.
                 Err(_) if *header => Ok(CursorStart::AfterUnknown),
-                Err(error) => Err(Problem::bad(format!("after={text}: {error}"))),
+                Err(error) => Err(error.into()),
             },
         }
     }
@@ -213,7 +204,7 @@ fn encoding(format: Option<&str>, headers: &HeaderMap, data: SseData) -> Result<
     }
     Encoding::from_accept(&accept.join(","), data).ok_or_else(|| {
         let offers = "text/event-stream, application/x-ndjson and text/plain";
-        Problem::new(StatusCode::NOT_ACCEPTABLE, format!("a stream can be had as {offers}; accept one of them"))
+        Problem::new(StatusCode::NOT_ACCEPTABLE, format!("a stream is available as {offers}; accept one of them"))
     })
 }
 
@@ -229,7 +220,7 @@ impl<'a> QueryParameters<'a> {
         let mut values = self.all(name);
         let value = values.next();
         if values.next().is_some() {
-            return Err(Problem::bad(format!("{name} is given twice; which one is meant?")));
+            return Err(Problem::bad(format!("{name} is given twice; give it once")));
         }
         Ok(value)
     }
@@ -237,9 +228,9 @@ impl<'a> QueryParameters<'a> {
     fn check_names(&self) -> Result<(), Problem> {
         let known: Vec<_> = STREAM_PARAMETERS.split(", ").collect();
         match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            Some((name, _)) => {
-                Err(Problem::bad(format!("the parameter {name:?} is not known; there are {STREAM_PARAMETERS}")))
-            }
+            Some((name, _)) => Err(Problem::bad(format!(
+                "the parameter {name:?} is not known; the parameters are {STREAM_PARAMETERS}"
+            ))),
             None => Ok(()),
         }
     }
@@ -269,45 +260,150 @@ impl<'a> QueryParameters<'a> {
         }
         let (least, most) = (SESSION_TOKEN_SIZE.start(), SESSION_TOKEN_SIZE.end());
         Err(Problem::bad(format!(
-            "session has {least} to {most} characters that nobody can guess, such as a UUID; ASCII, without spaces"
+            "session must have {least} to {most} ASCII characters without spaces that nobody can guess, such as a UUID"
         )))
     }
 
     fn start(&self, run: bool, now: SystemTime) -> Result<CursorStart, Problem> {
-        if let Some(text) = self.one("since")? {
-            return parse_since(text, now).map(CursorStart::Since);
-        }
-        Ok(match self.one("tail")? {
-            Some("all") => CursorStart::Oldest,
-            Some(text) => {
-                let lines =
-                    text.parse().map_err(|_| Problem::bad(format!("tail={text} is neither a number nor all")))?;
-                CursorStart::Tail(lines)
-            }
-            None if run => CursorStart::Run,
-            None => CursorStart::Tail(DEFAULT_TAIL),
+        Ok(match (self.one("since")?, self.one("tail")?) {
+            (Some(text), _) => grammar::since(text, now)?,
+            (None, Some(text)) => grammar::tail(text)?,
+            (None, None) => grammar::default_start(run),
         })
     }
 
     fn filter(&self, most: usize) -> Result<Filter, Problem> {
         let texts = |name| self.all(name).map(str::to_owned).collect::<Vec<_>>();
-        let level = match self.one("level")? {
-            Some(text) => Some(text.parse::<Level>().map_err(|error| Problem::bad(format!("level={text}: {error}")))?),
-            None => None,
-        };
-        let filter = Filter::new(&texts("grep"), &texts("exclude"), texts("origin"), most);
-        Ok(filter?.with_level(level))
+        Ok(grammar::filter(&texts("grep"), &texts("exclude"), texts("origin"), self.one("level")?, most)?)
     }
 }
 
-/// A time, or how long ago it was.
-pub(super) fn parse_since(text: &str, now: SystemTime) -> Result<Time, Problem> {
-    if let Ok(ago) = config::units::parse_duration(text) {
-        return Ok(now.checked_sub(ago).map(Time::from).unwrap_or_default());
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::event::Time;
+
+    const NOW: Duration = Duration::from_secs(1_000_000);
+
+    /// Reads `query`, written as in a URL without escapes, with the `Last-Event-ID` and the `Accept` that are not empty.
+    fn read(query: &str, last_event_id: &str, accept: &str) -> Result<CheckedQuery, (u16, String)> {
+        let parameters: Vec<_> = query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("last-event-id", last_event_id), ("accept", accept)] {
+            if !value.is_empty() {
+                headers.insert(name, value.parse().unwrap());
+            }
+        }
+        check_query(&parameters, &headers, UNIX_EPOCH + NOW)
     }
-    // In a query a plus is a space, and so is the one of a time zone that was not escaped.
-    let time = text.replace(' ', "+").parse::<jiff::Timestamp>();
-    time.map(|time| Time(time.as_microsecond())).map_err(|_| {
-        Problem::bad(format!("since={text} is neither a time (2026-11-23T05:11:12Z) nor how long ago (5m)"))
-    })
+
+    fn start(query: &str, last_event_id: &str) -> CursorStart {
+        read(query, last_event_id, "").unwrap().start.unwrap()
+    }
+
+    fn after(id: &str) -> CursorStart {
+        CursorStart::After(id.parse().unwrap())
+    }
+
+    #[test]
+    fn a_reader_begins_where_the_first_of_id_time_and_tail_says() {
+        let since = |micros: i64| CursorStart::Since(Time(micros));
+        let hour_ago = since(i64::try_from(NOW.as_micros()).unwrap() - 3_600_000_000);
+        let table = [
+            ("", "", CursorStart::Tail(DEFAULT_TAIL)),
+            ("tail=7", "", CursorStart::Tail(7)),
+            ("tail=all", "", CursorStart::Oldest),
+            ("run=current", "", CursorStart::Run),
+            ("run=current&tail=7", "", CursorStart::Tail(7)),
+            ("since=1h&tail=7", "", hour_ago),
+            ("since=1970-01-01T00:00:01Z", "", since(1_000_000)),
+            ("since=1970-01-01T01:00:01 01:00", "", since(1_000_000)),
+            ("after=mib3k2x9-7&since=1h&tail=7", "", after("mib3k2x9-7")),
+            ("after=mib3k2x9-7", "mib3k2x9-8", after("mib3k2x9-8")),
+            ("", " mib3k2x9-8 ", after("mib3k2x9-8")),
+            // A refusal of what a browser sends would stop it for good.
+            ("after=mib3k2x9-7", "no id", CursorStart::AfterUnknown),
+        ];
+        for (query, last_event_id, expected) in table {
+            assert_eq!(start(query, last_event_id), expected, "{query} {last_event_id}");
+        }
+    }
+
+    #[test]
+    fn several_streams_begin_each_at_its_own_id() {
+        let query = "stream=a&stream=b&stream=c&after=b:mib3k2x9-7,a:mib3k2x9-1";
+        let streams = read(query, "", "").unwrap().streams;
+        let starts: Vec<_> = streams.iter().map(|(name, start)| (name.as_str(), start.clone().unwrap())).collect();
+        assert_eq!(
+            starts,
+            [("a", after("mib3k2x9-1")), ("b", after("mib3k2x9-7")), ("c", CursorStart::Tail(DEFAULT_TAIL))]
+        );
+        let bad = read("stream=a&after=mib3k2x9-7", "", "").unwrap().streams[0].1.clone().unwrap_err();
+        assert!(bad.contains("it is a list"), "{bad}");
+        assert_eq!(read("stream=a", "mib3k2x9-7", "").unwrap().streams[0].1, Ok(CursorStart::AfterUnknown));
+    }
+
+    #[test]
+    fn a_query_that_is_wrong_is_refused_with_what_would_be_right() {
+        let table = [
+            ("colour=red", "the parameter \"colour\" is not known; the parameters are stream, after"),
+            ("tail=1&tail=2", "tail is given twice"),
+            ("tail=-1", "tail=-1 is neither a number nor all"),
+            ("limit=0", "limit=0 asks for nothing"),
+            ("limit=x", "limit=x is not a number"),
+            ("data=xml", "use text or json"),
+            ("run=1", "use run=current"),
+            ("follow=no", "use true or false"),
+            ("format=xml", "use sse, ndjson or text"),
+            ("since=yesterday", "neither a time (2026-11-23T05:11:12Z) nor how long ago (5m)"),
+            // What is wrong is refused even where it would not count.
+            ("since=yesterday&after=mib3k2x9-7", "since=yesterday"),
+            ("before=7", "before=7: "),
+            ("stream=a&before=mib3k2x9-7", "ask for it at /streams/NAME"),
+            ("stream=..", ".."),
+            ("wait=soon", "wait=soon: "),
+            ("level=loud", "level=loud: "),
+            ("grep=(", "unclosed group"),
+            ("session=short", "session must have 16 to "),
+            ("session=with spaces in 16", "ASCII characters without spaces"),
+        ];
+        for (query, expected) in table {
+            let (status, detail) = read(query, "", "").unwrap_err();
+            assert!(status == 400 && detail.contains(expected), "{query}: {status} {detail}");
+        }
+        assert_eq!(read("", "", "image/png").unwrap_err().0, 406);
+        let refused = read("after=7", "", "").unwrap().start.unwrap_err();
+        assert!(refused.starts_with("after=7: "), "{refused}");
+    }
+
+    #[test]
+    fn the_encoding_is_that_of_format_then_of_accept() {
+        let sse = |data| Encoding::Sse(data);
+        let table = [
+            ("", "", sse(SseData::Text)),
+            ("data=json", "", sse(SseData::Json)),
+            ("", "application/x-ndjson", Encoding::Ndjson),
+            ("format=text", "application/x-ndjson", Encoding::Text),
+            ("format=sse", "image/png", sse(SseData::Text)),
+        ];
+        for (query, accept, expected) in table {
+            assert_eq!(read(query, "", accept).unwrap().view.encoding, expected, "{query} {accept}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_got_all_it_asked_for_says_so_when_it_comes_back() {
+        let last = format!("mib3k2x9-7{COMPLETED_MARK}");
+        for (query, expected) in [("", false), ("follow=false", true), ("limit=3", true), ("before=mib3k2x9-9", true)] {
+            let read = read(query, &last, "").unwrap();
+            assert_eq!((read.satisfied, read.start), (expected, Ok(after("mib3k2x9-7"))), "{query}");
+        }
+        assert!(!read("limit=3", "mib3k2x9-7", "").unwrap().satisfied);
+    }
 }

@@ -12,7 +12,6 @@ use crate::access::{Audience, Caller};
 use crate::config::units::Rate;
 use crate::stream::PrivateFlag;
 
-use super::App;
 use super::problem::Problem;
 use crate::http::guard::rate_limit::RateLimiter;
 
@@ -79,6 +78,34 @@ enum RenderStep {
 }
 
 impl RenderCache {
+    /// The rendering that `render` makes for this caller, or made for another one who sees the same, while many ask. May be
+    /// dropped at any time.
+    pub(super) async fn rendering(
+        &self,
+        caller: &Caller,
+        kind: RenderKind,
+        render: impl FnOnce() -> Rendering,
+    ) -> Result<Arc<Rendering>, Problem> {
+        let (key, is_owner) = ((caller.audience(), kind), caller.credential().is_owner());
+        let asked = Instant::now();
+        loop {
+            let now = Instant::now();
+            match self.next(&key, is_owner, asked, now) {
+                RenderStep::Render => {
+                    let rendering = Arc::new(render());
+                    self.keep(&key, now, rendering.clone());
+                    return Ok(rendering);
+                }
+                RenderStep::Serve(rendering) => return Ok(rendering),
+                RenderStep::Wait(_) if now - asked > MAX_RENDER_WAIT => {
+                    let detail = "too many clients ask for the list of streams or the metrics; try again";
+                    return Err(Problem::overloaded(detail, MAX_RENDER_WAIT));
+                }
+                RenderStep::Wait(time) => sleep(time).await,
+            }
+        }
+    }
+
     fn known(&self) -> MutexGuard<'_, RenderTable> {
         // Each change is whole, so a panic elsewhere does not spoil it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -116,36 +143,6 @@ impl RenderCache {
     fn keep(&self, key: &(Audience, RenderKind), began: Instant, rendering: Arc<Rendering>) {
         if let Some(last) = self.known().last.get_mut(key) {
             last.rendering = Some((began, rendering));
-        }
-    }
-}
-
-impl App {
-    /// What `render` makes for this caller, or made for another one who sees the same, while many ask. May be dropped at any
-    /// time.
-    pub(super) async fn rendering(
-        &self,
-        caller: &Caller,
-        kind: RenderKind,
-        render: impl FnOnce() -> Rendering,
-    ) -> Result<Arc<Rendering>, Problem> {
-        let (key, is_owner) = ((caller.audience(), kind), caller.credential().is_owner());
-        let asked = Instant::now();
-        loop {
-            let now = Instant::now();
-            match self.render_cache.next(&key, is_owner, asked, now) {
-                RenderStep::Render => {
-                    let rendering = Arc::new(render());
-                    self.render_cache.keep(&key, now, rendering.clone());
-                    return Ok(rendering);
-                }
-                RenderStep::Serve(rendering) => return Ok(rendering),
-                RenderStep::Wait(_) if now - asked > MAX_RENDER_WAIT => {
-                    let detail = "too many ask for the list of streams or the metrics; try again";
-                    return Err(Problem::overloaded(detail, MAX_RENDER_WAIT));
-                }
-                RenderStep::Wait(time) => sleep(time).await,
-            }
         }
     }
 }

@@ -1,16 +1,16 @@
-//! A request, from its head to what the handlers see. Whether it may be answered is decided here, before its body is read.
+//! A request, from its head to what the handlers see. Its rights are checked here, before its body is read.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
-use warp::Filter;
-use warp::reject::Rejection;
 
 use crate::access::Caller;
 use crate::config::Right;
 use crate::event::StreamName;
 use crate::stream::CatalogEntry;
 
-use super::App;
+use super::app::App;
 use super::problem::{AllowedMethods, Problem};
 use crate::http::guard::body;
 use crate::http::guard::body::{ExpectedBody, RequestBody};
@@ -22,8 +22,8 @@ use crate::listen::ConnectionInfo;
 /// One request, as the handlers see it.
 #[derive(Debug)]
 pub(super) struct HttpRequest {
-    pub(super) app: App,
-    /// What is done by it.
+    pub(super) app: Arc<App>,
+    /// The right that it uses.
     pub(super) right: Right,
     pub(super) method: Method,
     pub(super) parameters: Vec<(String, String)>,
@@ -33,80 +33,73 @@ pub(super) struct HttpRequest {
     pub(super) caller: Caller,
 }
 
-/// A request that may be answered, or why not.
-pub(super) type RequestResult = Result<HttpRequest, Problem>;
+/// What a route demands of its requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Demands {
+    pub(super) methods: AllowedMethods,
+    /// `None` where anybody may.
+    pub(super) right: Option<Right>,
+    pub(super) body: ExpectedBody,
+}
 
-impl App {
-    /// The request, if its method is the right one, and who sent it may do that.
-    pub(super) fn asked(
-        &self,
-        allowed: AllowedMethods,
-        right: Right,
-    ) -> impl Filter<Extract = (RequestResult,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-        self.request_filter(allowed, Some(right), ExpectedBody::Nothing)
-    }
-
-    /// The request of anybody, if its method is the right one.
-    pub(super) fn request_by_anyone(
-        &self,
-        allowed: AllowedMethods,
-        takes: ExpectedBody,
-    ) -> impl Filter<Extract = (RequestResult,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-        self.request_filter(allowed, None, takes)
-    }
-
-    /// The request, once it is decided from its head that it may be answered, and its body was read. What `needed` is `None` for
-    /// is for anybody.
-    pub(super) fn request_filter(
-        &self,
-        allowed: AllowedMethods,
-        needed: Option<Right>,
-        takes: ExpectedBody,
-    ) -> impl Filter<Extract = (RequestResult,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-        let app = self.clone();
-        warp::method()
-            .and(warp::query::<Vec<(String, String)>>())
-            .and(warp::header::headers_cloned())
-            .and(warp::ext::optional::<RequestBody>())
-            .and(warp::ext::get::<ConnectionInfo>())
-            .then(move |method, parameters, headers, body, guest: ConnectionInfo| {
-                let app = app.clone();
-                async move {
-                    let mut ask = app.authorize(allowed, needed, (method, parameters, headers), guest).await?;
-                    if !ask.appends(allowed) {
-                        let who = (&ask.app, &ask.caller, &*ask.connection.limits);
-                        ask.body = body::read_body(body, takes, who).await?;
-                    }
-                    Ok(ask)
-                }
-            })
-    }
-
-    /// Whether the request may be answered, by its head alone.
-    async fn authorize(
-        self,
-        allowed: AllowedMethods,
-        needed: Option<Right>,
-        (method, mut parameters, headers): (Method, Vec<(String, String)>, HeaderMap),
-        guest: ConnectionInfo,
-    ) -> RequestResult {
-        let caller = authenticate::caller(&self.access, guest.peer, &headers, &mut parameters).await?;
-        let (right, body) = (needed.unwrap_or(Right::Read), Bytes::new());
-        let mut ask = HttpRequest { app: self, right, method, parameters, headers, body, connection: guest, caller };
-        // At the address of a stream the method says what is done.
-        if ask.appends(allowed) {
-            ask.right = Right::Input;
-        }
-        ask.check_method(allowed)?;
-        if needed.is_some() {
-            ask.app.access.check_any_stream(&ask.caller, ask.right)?;
-        }
-        Ok(ask)
-    }
+/// The head of a request, and the connection that it came over.
+#[derive(Debug)]
+pub(super) struct RequestHead {
+    pub(super) method: Method,
+    pub(super) parameters: Vec<(String, String)>,
+    pub(super) headers: HeaderMap,
+    pub(super) connection: ConnectionInfo,
 }
 
 impl HttpRequest {
-    /// Whether it sends lines to a stream. Its body is read as it comes, by whoever takes the lines.
+    /// The request, once its head shows that it may be answered, and its body was read. The body of lines for a stream is left to
+    /// the handler.
+    pub(super) async fn accept(
+        app: Arc<App>,
+        demands: Demands,
+        head: RequestHead,
+        body: Option<RequestBody>,
+    ) -> Result<Self, Problem> {
+        let mut request = Self::authorize(app, demands, head).await?;
+        if !request.appends(demands.methods) {
+            let sender = (&*request.app, &request.caller, &*request.connection.limits);
+            request.body = body::read_body(body, demands.body, sender).await?;
+        }
+        Ok(request)
+    }
+
+    /// The request without its body, if it may be answered by its head alone.
+    async fn authorize(app: Arc<App>, demands: Demands, head: RequestHead) -> Result<Self, Problem> {
+        let RequestHead { method, mut parameters, headers, connection } = head;
+        let caller = authenticate::caller(&app.access, connection.peer, &headers, &mut parameters).await?;
+        let (right, body) = (demands.right.unwrap_or(Right::Read), Bytes::new());
+        let mut request = Self { app, right, method, parameters, headers, body, connection, caller };
+        // At the path of a stream the method says what is done.
+        if request.appends(demands.methods) {
+            request.right = Right::Input;
+        }
+        request.check_method(demands.methods)?;
+        if demands.right.is_some() {
+            request.app.access.check_any_stream(&request.caller, request.right)?;
+        }
+        Ok(request)
+    }
+
+    /// The value of the only parameter that the route has; with an empty `name` it has none.
+    pub(super) fn only_parameter(&self, name: &str) -> Result<Option<&str>, Problem> {
+        match self.parameters.as_slice() {
+            [] => Ok(None),
+            [(known, value)] if known == name => Ok(Some(value)),
+            _ if name.is_empty() => Err(Problem::bad("this takes no parameters")),
+            _ => Err(Problem::bad(format!("this takes one parameter, {name}"))),
+        }
+    }
+
+    pub(super) fn expect_no_body(&self) -> Result<(), Problem> {
+        if self.body.is_empty() { Ok(()) } else { Err(Problem::bad("this takes no body; send none")) }
+    }
+
+    /// Whether it sends lines to a stream. The handler reads its body as it arrives.
     fn appends(&self, allowed: AllowedMethods) -> bool {
         matches!(allowed, AllowedMethods::Stream { .. }) && changes_state(&self.method)
     }
@@ -115,7 +108,7 @@ impl HttpRequest {
         let fits = match allowed {
             AllowedMethods::Get => self.method == Method::GET || self.is_head(),
             AllowedMethods::Post => self.method == Method::POST,
-            // Which of them, the stream says.
+            // The handler decides, since it depends on the stream.
             AllowedMethods::Stream { .. } => true,
         };
         if !fits {
@@ -128,7 +121,7 @@ impl HttpRequest {
         self.method == Method::HEAD
     }
 
-    /// Refuses what comes from a foreign page. Programs send no `Origin`.
+    /// Refuses a request of a foreign page. Programs send no `Origin`.
     pub(super) fn check_origin(&self) -> Result<(), Problem> {
         let origin = self.headers.get(header::ORIGIN);
         if self.is_foreign() {
@@ -137,9 +130,9 @@ impl HttpRequest {
                 format!("pages of {page:?} may not do this; the owner of this server can add them to `origins`");
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
-        // A browser sends it with every POST and every WebSocket, and only browsers send cookies by themselves.
+        // A browser sends `Origin` with every POST and every WebSocket, and only browsers send cookies unasked.
         if origin.is_none() && self.caller.from_cookie {
-            let detail = "with a cookie this needs an Origin; programs send `Authorization: Bearer` instead";
+            let detail = "with a cookie this needs an Origin header; programs send `Authorization: Bearer` instead";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
         Ok(())
@@ -150,24 +143,24 @@ impl HttpRequest {
         cross_site::is_cross_site(&self.headers, &self.app.origins)
     }
 
-    /// The stream of that name, if who asks may do this with it.
+    /// The stream of that name, if the caller has the right to it.
     pub(super) fn stream(&self, name: &str) -> Result<CatalogEntry, Problem> {
         let known = name.parse::<StreamName>().ok();
         let known = known.ok_or_else(|| Problem::no_stream(name))?;
         let mut entry = self.app.stream(&self.caller, self.right, &known)?;
-        // A HEAD asks what the answer would look like, and a foreign page cannot read it.
+        // The response to a HEAD has no body, and a foreign page cannot read it: neither starts a source on demand.
         if self.is_head() || self.is_foreign() {
             entry.log = entry.log.without_demand();
         }
         Ok(entry)
     }
 
-    /// How long an answer with so many `readers` may go on; refused if too many go on already.
+    /// The lifetime of a response with this many `readers`. An error if too many are open already.
     pub(super) fn lifetime(&self, readers: usize) -> Result<Lifetime, Problem> {
         Lifetime::new(&self.app, &self.caller, &self.connection, readers)
     }
 
-    /// Enters the readers of this connection, so that the control channel finds them.
+    /// Registers the readers of this connection, so that the control channel finds them.
     pub(super) fn register_session(&self, token: &str, readers: usize) -> Result<Vec<SessionEntry>, Problem> {
         let known = self.app.sessions.register(self.caller.credential().clone(), token, readers);
         let detail = "this session has too many readers; close some, or choose another session";
@@ -175,7 +168,7 @@ impl HttpRequest {
     }
 }
 
-/// Whether it is more than reading.
+/// Whether the method does more than read.
 pub(super) fn changes_state(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT)
 }

@@ -1,6 +1,10 @@
-//! Sockets: accept, give a seat, serve with timers, drain. Routing is warp's; the loop, the limits and the clock are ours.
+//! Sockets: they accept connections, limit them, serve them with timeouts, and drain them when the daemon stops.
+//!
+//! A connection comes from a [`ListeningSocket`] and receives a permit from `limits`. `tls` decrypts it where TLS is spoken, `io`
+//! detects its protocol and bounds its writes, and `protocol` serves it as HTTP/1.1 or HTTP/2 while `idle` and `h2_stall` watch over
+//! it. Every request goes to the one [`Service`] that the daemon hands in: nothing here knows a route or the text of a refusal.
 
-mod gateway;
+mod service;
 mod open_file_limit;
 mod io;
 mod idle;
@@ -26,15 +30,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{AllowedHosts, Peer, TrustedProxies, WebOrigins};
+use crate::access::{Peer, TrustedProxies};
 use crate::config::{Limits, ListenAddress};
 
-pub(crate) use gateway::RouteService;
 pub(crate) use open_file_limit::within_descriptors;
+pub(crate) use service::Service;
 pub(crate) use tls::{TlsError, TlsServer};
 
-use super::http::ResponseCounter;
-pub(crate) use crate::http::guard::forwarded::UntrustedLog;
 use io::set_tcp_options;
 use limits::{ConnectionClass, ConnectionLimiter, ConnectionPermit};
 use protocol::connection;
@@ -147,24 +149,16 @@ async fn remove_stale_socket(path: &Path, listen: &ListenAddress) -> Result<(), 
 }
 
 /// What all connections share.
-#[derive(Debug, Clone)]
-pub(crate) struct ServerContext {
-    /// What answers.
-    pub(crate) service: RouteService,
-    pub(crate) hosts: AllowedHosts,
-    /// Whose pages may read.
-    pub(crate) origins: Arc<WebOrigins>,
+#[derive(Debug)]
+pub(crate) struct ServerContext<S> {
+    /// The service that answers all requests.
+    pub(crate) service: Arc<S>,
     /// Bounds, as they are now: a connection has those of when it began.
     pub(crate) limits: watch::Receiver<Arc<Limits>>,
     /// The proxies that are believed about their clients.
     pub(crate) trusted_proxies: TrustedProxies,
-    pub(crate) untrusted_log: Arc<UntrustedLog>,
-    /// Without the slash at its end.
-    pub(crate) base_path: String,
     /// What connections from other machines must speak, if anything.
     pub(crate) tls: Option<TlsServer>,
-    /// How requests were answered.
-    pub(crate) response_counter: ResponseCounter,
     /// Where connections run.
     pub(crate) connection_tasks: TaskTracker,
     /// Asks connections to finish what they are at.
@@ -172,7 +166,7 @@ pub(crate) struct ServerContext {
 }
 
 /// Accepts on all sockets until `stop`; connections run on as tasks.
-pub(crate) fn serve(sockets: Vec<ListeningSocket>, rules: ServerContext, stop: &CancellationToken) {
+pub(crate) fn serve<S: Service>(sockets: Vec<ListeningSocket>, rules: ServerContext<S>, stop: &CancellationToken) {
     let seats = Arc::new(ConnectionLimiter::default());
     let rules = Arc::new(rules);
     for socket in sockets {
@@ -182,7 +176,7 @@ pub(crate) fn serve(sockets: Vec<ListeningSocket>, rules: ServerContext, stop: &
     }
 }
 
-async fn accept_loop(socket: ListeningSocket, rules: Arc<ServerContext>, seats: Arc<ConnectionLimiter>) {
+async fn accept_loop<S: Service>(socket: ListeningSocket, rules: Arc<ServerContext<S>>, seats: Arc<ConnectionLimiter>) {
     let mut logged = None;
     loop {
         let accepted = match &socket {
@@ -239,6 +233,11 @@ pub(crate) struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
+    /// Whether there are too many connections, so that the only answer is a refusal.
+    pub(crate) fn is_over_limit(&self) -> bool {
+        matches!(*self.permit, ConnectionPermit::OverLimit(_))
+    }
+
     /// Goes on with `work` when the request is answered; the seat stays taken, and the daemon waits for it when it stops.
     pub(super) fn spawn_after_response(self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.clone().spawn(async move {
@@ -249,13 +248,14 @@ impl ConnectionInfo {
 }
 
 /// Gives a connection its seat, and serves it as a task.
-fn spawn_connection<S>(
+fn spawn_connection<S, F>(
     peer: Peer,
-    rules: &Arc<ServerContext>,
+    rules: &Arc<ServerContext<S>>,
     seats: &Arc<ConnectionLimiter>,
-    serve: impl FnOnce(ConnectionInfo, Arc<ServerContext>) -> S,
+    serve: impl FnOnce(ConnectionInfo, Arc<ServerContext<S>>) -> F,
 ) where
-    S: Future<Output = Result<(), ConnectionError>> + Send + 'static,
+    S: Service,
+    F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
 {
     // Without even a seat to refuse from, the connection is closed.
     let limits = rules.limits.borrow().clone();
@@ -282,13 +282,14 @@ fn jittered(lifetime: Duration) -> Duration {
     lifetime.mul_f64(1.0 - fastrand::f64() / 10.0)
 }
 
-type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
+/// Why a connection failed.
+pub(crate) type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves a connection over TCP: where there is TLS it is spoken, but by this machine with itself.
-async fn serve_tcp(
+async fn serve_tcp<S: Service>(
     stream: TcpStream,
     mut guest: ConnectionInfo,
-    rules: &Arc<ServerContext>,
+    rules: &Arc<ServerContext<S>>,
 ) -> Result<(), ConnectionError> {
     let Some(tls) = &rules.tls else { return connection(Box::new(stream), guest, rules).await };
     let shake = async {

@@ -6,18 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
-use hyper::service::{Service, service_fn};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::gateway::serve_request;
 use super::h2_stall::StallDetector;
 use super::idle::{ConnectionActivity, ConnectionTimeouts, GuardedBody, keep};
 use super::io::WriteTimeoutStream;
-use super::limits::ConnectionPermit;
-use super::{ConnectionError, ConnectionInfo, ServerContext};
+use super::{ConnectionError, ConnectionInfo, ServerContext, Service};
 
 /// Most of a response that waits in one connection's buffer, in bytes, beyond the frame that overran it.
 const WRITE_BUFFER_SIZE: usize = 32 << 10;
@@ -40,15 +38,15 @@ pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}
 
 /// Serves one connection to its end.
-pub(super) async fn connection(
+pub(super) async fn connection<S: Service>(
     stream: Box<dyn Transport>,
     guest: ConnectionInfo,
-    rules: &Arc<ServerContext>,
+    rules: &Arc<ServerContext<S>>,
 ) -> Result<(), ConnectionError> {
     let limits = guest.limits.clone();
     let peeked = tokio::time::timeout(limits.head, WriteTimeoutStream::detect_protocol(stream, limits.stalled_write));
     let (mut stream, is_h2) = rules.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
-    let overfull = matches!(*guest.permit, ConnectionPermit::OverLimit(_));
+    let overfull = guest.is_over_limit();
     let patience = ConnectionTimeouts {
         head: limits.head,
         // Seats from which is refused are few.
@@ -57,12 +55,12 @@ pub(super) async fn connection(
         close_timeout: limits.stalled_write,
     };
     let pulse = ConnectionActivity::new(Instant::now());
-    let (seated, answered) = (rules.clone(), pulse.clone());
+    let (responder, answered) = (rules.service.clone(), pulse.clone());
     let service = service_fn(move |request| {
-        let (rules, guest, answering) = (seated.clone(), guest.clone(), answered.begin_response());
+        let (responder, guest, answering) = (responder.clone(), guest.clone(), answered.begin_response());
         // Boxed, since a connection keeps the room of what answered it for as long as its body lasts.
         Box::pin(async move {
-            let response = serve_request(request, &rules, guest).await;
+            let response = responder.respond(request, guest).await;
             Ok::<_, Infallible>(response.map(|body| GuardedBody { body, _guard: answering }))
         })
     });

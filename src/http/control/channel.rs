@@ -1,85 +1,58 @@
-//! One socket from its handshake to its end: one loop that hears, tells, and looks whether anybody is still there.
+//! A WebSocket from its handshake to its end: one loop that reads requests, writes replies and notifications, and notices when
+//! nobody is there any more.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::stream::SelectAll;
-use futures_util::{SinkExt, Stream, StreamExt};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{SinkExt, StreamExt};
 use log::debug;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::access::Caller;
 use crate::config::Limits;
 use crate::control::RawOutput;
-use crate::event::{Position, StreamName};
+use crate::event::StreamName;
 use crate::stream::CursorItem;
-use crate::wire::message::{LeaseHolder, Notification, events};
+use crate::wire::message::{self, Call, IncomingMessage, LeaseHolder, Notification, RequestId, RpcError, events};
 
-use super::super::App;
+use super::super::app::App;
 use super::WebSocket;
 use super::close::{self, ChannelEnd};
-use super::requests::{FinishedMessage, InFlight};
+use super::requests::{CallResult, FinishedMessage, PendingCall};
+use super::session::{ControlSession, Delivery, Subscription};
+use crate::http::command::rate_limit_text;
 use crate::http::guard::lease::HeldLease;
-use crate::http::guard::lifetime::{Lifetime, LifetimeEnd, ReaderShare, TURNED_PRIVATE_TEXT};
+use crate::http::guard::lifetime::{Lifetime, LifetimeEnd, TURNED_PRIVATE_TEXT};
 use crate::http::guard::rate_limit::RateLimiter;
-use crate::http::stream::steering::ReaderControl;
 
-/// A peer that says nothing to so many pings is gone; they are the keep-alive interval apart.
+/// Longest time that a channel which sends too much is not read from: to read and refuse is work too, and pings wait.
+const MAX_READ_PAUSE: Duration = Duration::from_millis(100);
+
+/// This many streams in a list cost as much as one request.
+const LISTED_STREAMS_PER_REQUEST: usize = 4;
+
+/// A client that does not answer this many pings is gone. They are the keep-alive interval apart.
 const MAX_UNANSWERED_PINGS: u32 = 3;
 
-/// A socket's state.
+/// A socket with its session: it reads requests, writes replies and notifications, and sends pings.
 pub(super) struct ControlChannel {
-    pub(super) app: App,
-    pub(super) caller: Caller,
-    pub(super) limits: Arc<Limits>,
-    /// Stands for this channel where leases are held.
-    pub(super) number: u64,
-    pub(super) subscriptions: BTreeMap<u64, Subscription>,
-    pub(super) attachments: BTreeMap<u64, ActiveAttachment>,
-    /// What all of them give.
-    pub(super) told: SelectAll<DeliveryStream>,
-    pub(super) in_flight: InFlight,
-    /// How fast its requests came, where no token tells whose they are.
-    pub(super) rate_limiter: RateLimiter,
-    /// Its time is over: what is under way is answered, until then at most.
+    session: ControlSession,
+    /// The messages that are not answered yet.
+    in_flight: FuturesUnordered<BoxFuture<'static, FinishedMessage>>,
+    /// The rate of requests, where no token tells to whom they belong.
+    rate_limiter: RateLimiter,
+    /// Set once the connection has reached its age limit: requests in flight are answered until then, and none are read.
     closes_by: Option<Instant>,
-    /// Until when nothing is heard.
-    pub(super) read_paused_until: Option<Instant>,
-    /// How the leases of its streams were told last; nobody's where there is none.
+    /// No message is read until then.
+    read_paused_until: Option<Instant>,
+    /// The leases of the session's streams as the client knows them; none where nobody holds one.
     reported_leases: BTreeMap<StreamName, (u64, Instant)>,
     lease_changes: watch::Receiver<BTreeMap<StreamName, HeldLease>>,
-    last_number: u64,
-}
-
-/// What a subscription or an attachment gives, with its number.
-type DeliveryStream = Pin<Box<dyn Stream<Item = (u64, Delivery)> + Send>>;
-
-/// What there is to tell.
-pub(super) enum Delivery {
-    Item(CursorItem, Position, bool),
-    Raw(RawOutput),
-    /// The stream turned private; its end comes next.
-    Denied,
-    Ended,
-}
-
-/// A subscription; dropping it ends it.
-pub(super) struct Subscription {
-    pub(super) stream: StreamName,
-    pub(super) control: ReaderControl,
-    /// Behind what was told last.
-    pub(super) place: Position,
-    /// What it takes of the readers that its caller may have.
-    pub(super) _share: Option<ReaderShare>,
-}
-
-/// An attachment; dropping it ends it.
-pub(super) struct ActiveAttachment {
-    pub(super) stream: StreamName,
-    pub(super) _end_on_drop: oneshot::Sender<()>,
 }
 
 /// What happened.
@@ -97,43 +70,25 @@ enum ChannelEvent {
 }
 
 impl ControlChannel {
-    pub(super) fn new(app: App, caller: Caller, limits: Arc<Limits>) -> Self {
-        let changes = app.leases.watch();
+    pub(super) fn new(app: Arc<App>, caller: Caller, limits: Arc<Limits>) -> Self {
+        let lease_changes = app.leases.watch();
         Self {
-            app,
-            caller,
-            limits,
-            number: fastrand::u64(..),
-            subscriptions: BTreeMap::new(),
-            attachments: BTreeMap::new(),
-            told: SelectAll::new(),
-            in_flight: InFlight::default(),
+            session: ControlSession::new(app, caller, limits),
+            in_flight: FuturesUnordered::new(),
             rate_limiter: RateLimiter::new(Instant::now()),
             closes_by: None,
             read_paused_until: None,
             reported_leases: BTreeMap::new(),
-            lease_changes: changes,
-            last_number: 0,
+            lease_changes,
         }
-    }
-
-    /// The number of the next subscription or attachment.
-    pub(super) fn next_number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
-    }
-
-    /// Whether the daemon stops: then what is left is told, and nothing more is done.
-    pub(super) fn is_stopping(&self) -> bool {
-        !*self.app.ready.borrow()
     }
 
     /// Runs it to its end.
     pub(super) async fn run(mut self, mut socket: WebSocket, term: Lifetime) {
-        debug!(peer:% = self.caller.peer; "a control channel opens");
+        debug!(peer:% = self.session.caller.peer; "a control channel opens");
         let ending = self.serve(&mut socket, term).await;
-        self.app.leases.release_all(self.number);
-        let peer = self.caller.peer;
+        self.session.app.leases.release_all(self.session.number);
+        let peer = self.session.caller.peer;
         // Its readers end before the farewell: they would only hold others up.
         drop(self);
         debug!(peer:% = peer, ending:? = ending; "a control channel ends");
@@ -141,16 +96,16 @@ impl ControlChannel {
     }
 
     async fn serve(&mut self, socket: &mut WebSocket, mut term: Lifetime) -> ChannelEnd {
-        let interval = self.limits.keep_alive;
+        let interval = self.session.limits.keep_alive;
         let mut ping = Instant::now() + interval;
         let mut unanswered = 0;
         let mut stopping = false;
         loop {
-            let nothing_left = self.subscriptions.is_empty() && self.attachments.is_empty();
-            if stopping && nothing_left && self.in_flight.messages.is_empty() {
+            let nothing_left = self.session.subscriptions.is_empty() && self.session.attachments.is_empty();
+            if stopping && nothing_left && self.in_flight.is_empty() {
                 return ChannelEnd::Ours(close::CLOSE_STOPPING);
             }
-            if self.closes_by.is_some_and(|by| self.in_flight.messages.is_empty() || by <= Instant::now()) {
+            if self.closes_by.is_some_and(|by| self.in_flight.is_empty() || by <= Instant::now()) {
                 return ChannelEnd::Ours(close::CLOSE_LIFETIME_OVER);
             }
             let sent = match self.next_event(socket, &mut term, ping, stopping).await {
@@ -191,11 +146,11 @@ impl ControlChannel {
                     Ok(())
                 }
                 ChannelEvent::LifetimeOver(LifetimeEnd::MaxAge) => {
-                    self.closes_by = Some(Instant::now() + self.limits.shutdown);
+                    self.closes_by = Some(Instant::now() + self.session.limits.shutdown);
                     Ok(())
                 }
                 ChannelEvent::LifetimeOver(LifetimeEnd::TokenInvalid(why)) => {
-                    debug!(peer:% = self.caller.peer, why:% = why; "a control channel has lost its token");
+                    debug!(peer:% = self.session.caller.peer, why:% = why; "a control channel has lost its token");
                     return ChannelEnd::Ours(close::CLOSE_TOKEN_INVALID);
                 }
             };
@@ -215,12 +170,12 @@ impl ControlChannel {
         let over = self.reported_leases.values().map(|(_, until)| *until).min();
         self.read_paused_until = self.read_paused_until.filter(|until| *until > Instant::now());
         let look = over.into_iter().chain(self.read_paused_until).chain(self.closes_by).fold(ping, Instant::min);
-        let mut ready = self.app.ready.clone();
+        let mut ready = self.session.app.ready.clone();
         tokio::select! {
             over = term.over(), if self.closes_by.is_none() => ChannelEvent::LifetimeOver(over),
             heard = socket.next(), if self.read_paused_until.is_none() && self.closes_by.is_none() => ChannelEvent::Received(heard),
-            Some((number, told)) = self.told.next() => ChannelEvent::Delivery(number, told),
-            Some(finished) = self.in_flight.messages.next() => ChannelEvent::Finished(finished),
+            Some((number, told)) = self.session.deliveries.next() => ChannelEvent::Delivery(number, told),
+            Some(finished) = self.in_flight.next() => ChannelEvent::Finished(finished),
             // The sender lives in the app, which is ours.
             _ = self.lease_changes.changed() => ChannelEvent::LeasesChanged,
             () = sleep_until(look) => ChannelEvent::Tick,
@@ -241,7 +196,7 @@ impl ControlChannel {
             Delivery::Item(item, place, skipped) => (item, place, skipped),
             Delivery::Raw(raw) => {
                 // One that was ended gives nothing more, but that was under way.
-                if !self.attachments.contains_key(&number) {
+                if !self.session.attachments.contains_key(&number) {
                     return Ok(());
                 }
                 let tell = match &raw {
@@ -253,8 +208,8 @@ impl ControlChannel {
             Delivery::Denied => return self.send_end(socket, number, Some(TURNED_PRIVATE_TEXT)).await,
             Delivery::Ended => return self.send_end(socket, number, None).await,
         };
-        let Some(subscription) = self.subscriptions.get_mut(&number) else { return Ok(()) };
-        subscription.place = place;
+        let Some(subscription) = self.session.subscriptions.get_mut(&number) else { return Ok(()) };
+        subscription.position = place;
         match item {
             CursorItem::Frames(frames) => {
                 for text in events(number, &frames.bytes) {
@@ -280,15 +235,14 @@ impl ControlChannel {
         number: u64,
         reason: Option<&str>,
     ) -> Result<(), tungstenite::Error> {
-        if let Some(Subscription { place, .. }) = self.subscriptions.remove(&number) {
+        if let Some(Subscription { position, .. }) = self.session.subscriptions.remove(&number) {
             return send(
                 socket,
-                Notification::Ended { subscription: number, position: place, reason: reason.map(str::to_owned) }
-                    .to_text(),
+                Notification::Ended { subscription: number, position, reason: reason.map(str::to_owned) }.to_text(),
             )
             .await;
         }
-        if self.attachments.remove(&number).is_some() {
+        if self.session.attachments.remove(&number).is_some() {
             return send(socket, Notification::Detached { attachment: number }.to_text()).await;
         }
         Ok(())
@@ -297,8 +251,8 @@ impl ControlChannel {
     /// Tells of the leases that are not as they were told last, of all streams that this channel looks at.
     async fn send_lease_changes(&mut self, socket: &mut WebSocket) -> Result<(), tungstenite::Error> {
         let now = Instant::now();
-        let streams = self.subscriptions.values().map(|subscription| &subscription.stream);
-        let streams = streams.chain(self.attachments.values().map(|attached| &attached.stream));
+        let streams = self.session.subscriptions.values().map(|subscription| &subscription.stream);
+        let streams = streams.chain(self.session.attachments.values().map(|attached| &attached.stream));
         let held = {
             let leases = self.lease_changes.borrow_and_update();
             let held = |stream: &StreamName| leases.get(stream).copied().filter(|held| held.until > now);
@@ -316,12 +270,91 @@ impl ControlChannel {
             };
             let holder = held.map(|held| LeaseHolder {
                 peer: held.peer.to_string(),
-                yours: held.by == self.number,
+                yours: held.by == self.session.number,
                 seconds: held.left().as_secs_f64(),
             });
             send(socket, Notification::Leased { stream: stream.as_str(), holder }.to_text()).await?;
         }
         Ok(())
+    }
+
+    /// Does what a message asks for; the reply, if there is one already.
+    async fn message(&mut self, text: &str) -> Option<String> {
+        let IncomingMessage { is_batch, requests } = match message::read(text) {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                let error = self.check_rate(1).err().unwrap_or(error);
+                return Some(message::reply(&RequestId::null(), Err(&error)));
+            }
+        };
+        let mut parts = Vec::with_capacity(requests.len());
+        let mut late = false;
+        for request in requests {
+            let cost = request.call.as_ref().map_or(1, |call| self.cost(call));
+            let outcome = match self.check_rate(cost).and(request.call) {
+                Ok(call) => self.session.call(call).await,
+                Err(error) => PendingCall::Ready(Err(error)),
+            };
+            // Other connections get their turn, however many requests one message brings.
+            tokio::task::yield_now().await;
+            late |= matches!(outcome, PendingCall::Pending(_));
+            parts.push((request.id, outcome));
+        }
+        let finished = async move {
+            let mut done = Vec::with_capacity(parts.len());
+            for (id, outcome) in parts {
+                let came = match outcome {
+                    PendingCall::Ready(came) => came,
+                    PendingCall::Pending(coming) => coming.await,
+                };
+                done.push((id, came));
+            }
+            FinishedMessage { is_batch, results: done }
+        };
+        if late {
+            self.in_flight.push(Box::pin(finished));
+            return None;
+        }
+        let finished = finished.await;
+        self.finish(finished)
+    }
+
+    /// For how many requests a call counts: a list for as many as its length is worth.
+    fn cost(&self, call: &Call) -> u32 {
+        let Call::List(_) = call else { return 1 };
+        let streams = self.session.app.catalog.count() / LISTED_STREAMS_PER_REQUEST;
+        u32::try_from(streams).unwrap_or(u32::MAX).clamp(1, (self.session.limits.control_rate.times / 4).max(1))
+    }
+
+    /// Counts `cost` more requests. Those of one token are counted together, whatever channel they come by. A client that sends
+    /// too many is not listened to for a while: what it sends meanwhile waits.
+    fn check_rate(&mut self, cost: u32) -> Result<(), RpcError> {
+        let (rate, now) = (self.session.limits.control_rate, Instant::now());
+        let taken = match self.session.caller.token() {
+            Some(_) => self.session.app.rate_limiters.take_many(self.session.caller.credential(), cost, rate, now),
+            None => self.rate_limiter.take_many(cost, rate, now),
+        };
+        taken.map_err(|wait| {
+            self.read_paused_until = Some(now + wait.min(MAX_READ_PAUSE));
+            RpcError::too_fast(rate_limit_text(rate, wait), wait)
+        })
+    }
+
+    /// The reply to a message, if anybody waits for one.
+    fn finish(&mut self, finished: FinishedMessage) -> Option<String> {
+        let mut replies = Vec::new();
+        for (id, came) in finished.results {
+            let done = came.and_then(|came| match came {
+                CallResult::Completed(done) => Ok(done),
+                CallResult::Attached(stream, attachment) => self.session.add_attachment(stream, attachment),
+            });
+            replies.extend(id.map(|id| message::reply(&id, done.as_ref())));
+        }
+        match replies.as_slice() {
+            [] => None,
+            [one] if !finished.is_batch => Some(one.clone()),
+            _ => Some(format!("[{}]", replies.join(","))),
+        }
     }
 }
 

@@ -34,17 +34,17 @@ pub(super) struct Close(pub(super) CloseCode, pub(super) &'static str);
 /// The daemon stops.
 pub(super) const CLOSE_STOPPING: Close = Close(CloseCode::Away, "the daemon stops");
 
-/// Nothing was heard for too long.
+/// The client did not answer pings.
 pub(super) const CLOSE_NO_PONG: Close = Close(CloseCode::Policy, "no answer to pings");
 
-/// The token is over, or was revoked.
-pub(super) const CLOSE_TOKEN_INVALID: Close = Close(CloseCode::Policy, "the token does not count any more");
+/// The token has expired, or was revoked.
+pub(super) const CLOSE_TOKEN_INVALID: Close = Close(CloseCode::Policy, "the token is no longer valid");
 
-/// The connection has lived its time. What a service says that others take over from: connect again, at any time.
+/// The connection has reached its age limit. The code means that the client may connect again at any time.
 pub(super) const CLOSE_LIFETIME_OVER: Close =
-    Close(CloseCode::Restart, "the connection has lived its time; connect again");
+    Close(CloseCode::Restart, "the connection has reached its age limit; connect again");
 
-/// It came in a message that is not text.
+/// The client sent a message that is not text.
 pub(super) const CLOSE_BINARY_MESSAGE: Close = Close(CloseCode::Unsupported, "messages are JSON, as text");
 
 impl From<Error> for ChannelEnd {

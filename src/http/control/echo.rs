@@ -11,8 +11,8 @@ use log::debug;
 use tokio_tungstenite::tungstenite::Message;
 use warp::reply::Response;
 
-use super::super::HttpRequest;
 use super::super::problem::Problem;
+use super::super::request::HttpRequest;
 use super::close::ChannelEnd;
 use super::{WebSocket, check_handshake, into_websocket, switching_protocols};
 

@@ -1,9 +1,10 @@
 //! `GET /control`: the WebSocket (RFC 6455) that takes commands. Here the handshake, checked in full; then [`channel`] runs it.
 //!
-//! A session is one task: what it reads are cursors, so a socket that is slow or paused costs places, never a queue.
+//! A channel is one task. It reads from cursors, so a slow or paused socket costs a position for each, never a queue. [`channel`] runs
+//! the socket, `session` has the methods, `requests` the types of calls and results, and `close` the reasons for which a socket closes.
 
 mod close;
-mod methods;
+mod session;
 #[cfg(debug_assertions)]
 pub(super) mod echo;
 mod requests;
@@ -19,8 +20,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use warp::reply::Response;
 
-use super::HttpRequest;
 use super::problem::Problem;
+use super::request::HttpRequest;
 use channel::ControlChannel;
 
 /// The subprotocol: a later one is another name.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::access::Caller;
 use crate::config::Limits;
 
-use crate::http::App;
+use crate::http::app::App;
 use crate::http::problem::Problem;
 use crate::listen::quota::{QuotaExceeded, QuotaLimits};
 
@@ -117,10 +117,10 @@ pub(crate) async fn read_body(
     match read.map_err(|_| body_timeout("send it faster"))? {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            let detail = format!("a body may have {most} bytes; send it in pieces");
+            let detail = format!("the body is longer than the limit of {most} bytes; send it in pieces");
             Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
         }
-        Err(_) => Err(Problem::bad("the body broke off, or is not as its headers say")),
+        Err(_) => Err(Problem::bad("the body ended early, or does not match its headers")),
     }
 }
 
@@ -129,7 +129,7 @@ async fn discard(mut body: Incoming, limits: &Limits) -> Result<Bytes, Problem> 
     let discarded = async {
         let mut read = 0;
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Problem::bad("the body broke off, or is not as its headers say"))?;
+            let frame = frame.map_err(|_| Problem::bad("the body ended early, or does not match its headers"))?;
             read += frame.data_ref().map_or(0, Bytes::len);
             if read > limits.body_size {
                 return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "nothing here takes a body; send none"));
@@ -141,5 +141,5 @@ async fn discard(mut body: Incoming, limits: &Limits) -> Result<Bytes, Problem> 
 }
 
 fn body_timeout(instead: &str) -> Problem {
-    Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the body came too slowly; {instead}"))
+    Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the body arrived too slowly; {instead}"))
 }

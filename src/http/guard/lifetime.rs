@@ -1,8 +1,6 @@
-//! How long an answer may go on: until what the caller shows for itself does not count any more, or until the connection has
-//! lived its time.
+//! How long a response may last: until the caller's token is no longer valid, or until the connection has reached its age limit.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, OptionFuture};
@@ -10,38 +8,26 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::access::{BadToken, Caller, Credential};
-use crate::config::Limits;
 use crate::wire::{Encoding, ndjson, sse, text};
 
-use crate::http::App;
+use super::quota::{self, ReaderShare};
+use crate::http::app::App;
 use crate::http::problem::Problem;
-use crate::http::query::MAX_STREAMS_PER_CONNECTION;
 use crate::listen::ConnectionInfo;
-use crate::listen::quota::{Quota, QuotaExceeded, QuotaLimits, QuotaShare};
+use crate::listen::quota::QuotaShare;
 
-/// How soon to come again where too much goes on: about when somebody may have gone.
-const QUOTA_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// The last text that a reader receives when its connection has reached its age limit.
+pub(super) const LIFETIME_OVER_TEXT: &str = "this connection has reached its age limit; connect again with the last id";
 
-/// What a reader is told whose connection has lived its time.
-pub(super) const LIFETIME_OVER_TEXT: &str = "this connection has lived its time; connect again, behind the last id";
-
-/// What a reader without a token is told last of a stream that turned private.
+/// The last text that a reader without a token receives when a stream turned private.
 pub(crate) const TURNED_PRIVATE_TEXT: &str = "the stream has become private; reading it needs a token";
 
-/// What an answer ends by, and what it takes of the quotas until then.
+/// The reasons for which a response ends, and its share of the quotas until then.
 pub(crate) struct Lifetime {
     /// Boxed, since most callers need none.
     ends: Option<Box<LifetimeTimers>>,
-    _answer: Option<QuotaShare<Credential>>,
+    _stream: Option<QuotaShare<Credential>>,
     _readers: Option<ReaderShare>,
-}
-
-/// What a caller's readers take of the quotas.
-#[derive(Debug)]
-pub(crate) struct ReaderShare {
-    _all: QuotaShare<Credential>,
-    /// Of those that share a request with others.
-    _joined: Option<QuotaShare<Credential>>,
 }
 
 struct LifetimeTimers {
@@ -49,32 +35,37 @@ struct LifetimeTimers {
     max_age: OptionFuture<Pin<Box<Sleep>>>,
 }
 
-/// Why it is over.
+/// Why a response ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LifetimeEnd {
-    /// The token does not count any more.
+    /// The token is no longer valid.
     TokenInvalid(BadToken),
-    /// The connection has lived its time. Another is welcome.
+    /// The connection has reached its age limit. The client may open another.
     MaxAge,
 }
 
 impl Lifetime {
-    /// The term of an answer to this caller with so many `readers`; refused if too many go on already.
-    pub(crate) fn new(app: &App, caller: &Caller, guest: &ConnectionInfo, readers: usize) -> Result<Self, Problem> {
-        let answer = stream_share(app, caller, guest.limits.per_token)?;
-        let readers = app.readers(caller, readers, &guest.limits)?;
+    /// The lifetime of a response to this caller with this many `readers`. An error if too many are open already.
+    pub(crate) fn new(
+        app: &App,
+        caller: &Caller,
+        connection: &ConnectionInfo,
+        readers: usize,
+    ) -> Result<Self, Problem> {
+        let stream = quota::open_stream_share(&app.open_streams_quota, caller, connection.limits.per_token)?;
+        let readers = app.reader_quotas.take(caller, readers, &connection.limits)?;
         let denied = app.access.until_invalid(caller);
-        let ends = (denied.is_some() || guest.until.is_some()).then(|| {
+        let ends = (denied.is_some() || connection.until.is_some()).then(|| {
             let denied = denied.map(|denied| -> Pin<Box<dyn Future<Output = _> + Send + Sync>> { Box::pin(denied) });
             Box::new(LifetimeTimers {
                 denied: denied.into(),
-                max_age: guest.until.map(|until| Box::pin(sleep_until(until))).into(),
+                max_age: connection.until.map(|until| Box::pin(sleep_until(until))).into(),
             })
         });
-        Ok(Self { ends, _answer: answer, _readers: readers })
+        Ok(Self { ends, _stream: stream, _readers: readers })
     }
 
-    /// Waits for the end; for ever, where there is none. May be dropped and asked again, but not once it came.
+    /// Waits for the end; for ever if there is none. May be dropped and called again, but not after it returned.
     pub(crate) async fn over(&mut self) -> LifetimeEnd {
         let Some(ends) = &mut self.ends else { return std::future::pending().await };
         tokio::select! {
@@ -85,7 +76,7 @@ impl Lifetime {
         }
     }
 
-    /// The body, up to the end; then its reader is told why.
+    /// The body, up to the end of the lifetime; its last bytes tell the reader the reason.
     pub(crate) fn of(
         self,
         body: impl Stream<Item = Bytes> + Send + Sync + 'static,
@@ -110,64 +101,8 @@ impl Lifetime {
     }
 }
 
-/// Counts one more answer that takes its time. Those who are told apart by no more than this machine are not counted: the bounds
-/// on connections and readers hold for them.
-fn stream_share(app: &App, caller: &Caller, most: usize) -> Result<Option<QuotaShare<Credential>>, Problem> {
-    let credential = caller.credential();
-    if credential.is_local() {
-        return Ok(None);
-    }
-    let taken = app.open_streams_quota.take(Some(credential), 1, QuotaLimits { each: most, all: usize::MAX });
-    let refused = |_| {
-        let of = if caller.token().is_some() { "of this token" } else { "from this address" };
-        Problem::too_many(
-            format!("{most} streams and channels {of} are open, the most it may have; close some"),
-            QUOTA_RETRY_AFTER,
-        )
-    };
-    taken.map(Some).map_err(refused)
-}
-
-impl App {
-    /// Counts so many more readers of this caller. The owner is not counted, and so cannot be shut out by others.
-    pub(crate) fn readers(
-        &self,
-        caller: &Caller,
-        readers: usize,
-        limits: &Limits,
-    ) -> Result<Option<ReaderShare>, Problem> {
-        let credential = caller.credential();
-        if readers == 0 || credential.is_owner() {
-            return Ok(None);
-        }
-        let refused = |exceeded, bounds: QuotaLimits| match exceeded {
-            QuotaExceeded::PerKey => {
-                let detail =
-                    format!("{credential} has {} readers open, the most that one may have; close some", bounds.each);
-                Problem::too_many(detail, QUOTA_RETRY_AFTER)
-            }
-            QuotaExceeded::Total => {
-                let detail = format!("{} readers are open, the most there may be; try again later", bounds.all);
-                Problem::overloaded(detail, QUOTA_RETRY_AFTER)
-            }
-        };
-        let take = |quota: &Quota<Credential>, bounds| {
-            quota.take(Some(credential), readers, bounds).map_err(|exceeded| refused(exceeded, bounds))
-        };
-        let bounds = QuotaLimits { each: (limits.readers / 2).max(1), all: limits.readers };
-        let all = take(&self.readers_quota, bounds)?;
-        // One short request may ask for many readers, so of these there may be less.
-        let joined = QuotaLimits {
-            each: (limits.readers / 8).max(MAX_STREAMS_PER_CONNECTION),
-            all: (limits.readers / 2).max(MAX_STREAMS_PER_CONNECTION),
-        };
-        let joined = (readers > 1).then(|| take(&self.joined_readers_quota, joined)).transpose()?;
-        Ok(Some(ReaderShare { _all: all, _joined: joined }))
-    }
-}
-
 impl LifetimeEnd {
-    /// What a reader is told last.
+    /// The last bytes of a response.
     fn told(&self, encoding: Encoding) -> Bytes {
         match (self, encoding) {
             (Self::TokenInvalid(why), Encoding::Sse(_)) => sse::denied(&why.to_string(), None),

@@ -9,8 +9,8 @@ use warp::reply::{Reply, Response};
 use crate::access::PresentedToken;
 
 use super::authenticate::{cookie_name, refused};
-use crate::http::HttpRequest;
 use crate::http::problem::Problem;
+use crate::http::request::HttpRequest;
 
 /// `POST /login`: the body is the token, or a form with it as `token`.
 pub(crate) async fn login(ask: &HttpRequest) -> Result<Response, Problem> {

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use warp::reply::Response;
 
 use super::problem::Problem;
-use super::{HttpRequest, json as answer};
+use super::request::HttpRequest;
+use super::response::json as answer;
 
 use schemas::{READER_PARAMETERS, parameter, parameters, reference};
 

@@ -18,11 +18,13 @@ use crate::wire::sse::COMPLETED_MARK;
 use crate::wire::{Encoding, ndjson, sse, text};
 
 use super::steering::{CursorSpec, ReaderDeliveries, ReaderItem, SteerableCursor};
-use crate::http::command::CallError;
+use crate::http::call_error::CallError;
 use crate::http::guard::lifetime::{Lifetime, TURNED_PRIVATE_TEXT};
+use crate::http::guard::quota::MAX_STREAMS_PER_CONNECTION;
 use crate::http::problem::Problem;
-use crate::http::query::{MAX_STREAMS_PER_CONNECTION, StreamQuery};
-use crate::http::{HttpRequest, answer};
+use crate::http::query::StreamQuery;
+use crate::http::request::HttpRequest;
+use crate::http::response::answer;
 
 /// Wait before connecting again, in milliseconds: spread, so that a restart does not bring all readers at once.
 const RECONNECT_DELAY_MILLIS: std::ops::Range<u32> = 1000..3000;

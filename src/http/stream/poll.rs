@@ -12,10 +12,11 @@ use crate::event::{Gap, Position, Progress};
 use crate::stream::{CursorEnd, CursorItem, View};
 use crate::wire::Encoding;
 
-use crate::http::command::CallError;
+use crate::http::call_error::CallError;
 use crate::http::problem::Problem;
 use crate::http::query::StreamQuery;
-use crate::http::{HttpRequest, json};
+use crate::http::request::HttpRequest;
+use crate::http::response::json;
 
 /// How long a poll waits for an event unless it says so, and at most: proxies give up on silence after a minute.
 const DEFAULT_POLL_WAIT: Duration = Duration::from_secs(30);

@@ -14,13 +14,14 @@ use crate::control::{Command, CommandError, CommandReply, PushSender, PushTally}
 use crate::event::{Origin, StreamName};
 
 use super::follow;
-use crate::http::command::{CallError, CommandSender};
+use crate::http::call_error::CallError;
+use crate::http::command::CommandSender;
 use crate::http::guard::authenticate::refused;
 use crate::http::guard::body::RequestBody;
 use crate::http::guard::lifetime::LifetimeEnd;
-use crate::http::json;
 use crate::http::problem::{AllowedMethods, Problem};
 use crate::http::request::{HttpRequest, changes_state};
+use crate::http::response::json;
 
 /// Most bytes that go into a stream at once: the others are to have their turn.
 const PUSH_CHUNK_SIZE: usize = 64 << 10;
@@ -113,7 +114,7 @@ fn ended(over: &LifetimeEnd, tally: PushTally) -> Problem {
     match over {
         LifetimeEnd::TokenInvalid(why) => refused(why).with_detail(progress_text(&why.to_string(), tally)),
         LifetimeEnd::MaxAge => {
-            push_interrupted(StatusCode::SERVICE_UNAVAILABLE, "this connection has lived its time", tally)
+            push_interrupted(StatusCode::SERVICE_UNAVAILABLE, "this connection has reached its age limit", tally)
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What holds for every request before it reaches the routes: its seat, its host, its sender, its path.
+//! The checks that every request passes before it reaches the routes: its connection, its host, its length, its path and its
+//! sender. The headers that every response carries are set here, and every response is counted.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,17 +15,17 @@ use tower_service::Service as _;
 use warp::Filter;
 use warp::reply::{Reply, Response};
 
-use crate::access::{AllowedHosts, Peer};
-
-use super::limits::ConnectionPermit;
-use super::{ConnectionInfo, ServerContext};
-pub(crate) use crate::http::guard::body;
-pub(crate) use crate::http::guard::body::RequestBody;
-pub(crate) use crate::http::guard::{cors, forwarded};
+use crate::access::{AllowedHosts, Peer, TrustedProxies, WebOrigins};
 use crate::http::problem::Problem;
-pub(crate) use crate::http::stream::follow::retry_later;
+use crate::http::response_counter::ResponseCounter;
+use crate::http::stream::follow::retry_later;
+use crate::listen::{ConnectionInfo, Service};
 
-/// The routes, without their type: it is as large as all of them, and what serves connections would be made for it.
+use super::body::{self, RequestBody};
+use super::cors;
+use super::forwarded::{self, UntrustedLog};
+
+/// The routes behind a pointer: their own type is as large as all of them, and would be part of every type that serves connections.
 #[derive(Clone)]
 pub(crate) struct RouteService(Arc<dyn Fn(hyper::Request<Empty<Bytes>>) -> BoxFuture<'static, Response> + Send + Sync>);
 
@@ -48,35 +49,50 @@ impl fmt::Debug for RouteService {
     }
 }
 
-/// What holds for every request, then the routes; and the answer is counted.
-pub(super) async fn serve_request(
-    request: hyper::Request<Incoming>,
-    rules: &ServerContext,
-    guest: ConnectionInfo,
-) -> Response {
-    let method = request.method().clone();
-    let response = route(request, rules, guest).await;
-    rules.response_counter.count(&method, response.status());
-    response
+/// The service that stands before the routes.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) routes: RouteService,
+    /// The host names that requests may be addressed to.
+    pub(crate) hosts: AllowedHosts,
+    /// The origins whose pages may read.
+    pub(crate) origins: Arc<WebOrigins>,
+    /// The proxies that are believed about their clients.
+    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) untrusted_log: UntrustedLog,
+    /// The path below which all routes are; empty, or without the slash at its end.
+    pub(crate) base_path: String,
+    pub(crate) response_counter: ResponseCounter,
 }
 
-async fn route(request: hyper::Request<Incoming>, rules: &ServerContext, guest: ConnectionInfo) -> Response {
-    if matches!(*guest.permit, ConnectionPermit::OverLimit(_)) {
+impl Service for Gateway {
+    #[expect(refining_impl_trait, reason = "only warp knows the type of the body")]
+    async fn respond(self: Arc<Self>, request: hyper::Request<Incoming>, connection: ConnectionInfo) -> Response {
+        let method = request.method().clone();
+        let response = route(request, &self, connection).await;
+        self.response_counter.count(&method, response.status());
+        response
+    }
+}
+
+async fn route(request: hyper::Request<Incoming>, gateway: &Gateway, connection: ConnectionInfo) -> Response {
+    if connection.is_over_limit() {
         return if request.headers().contains_key("last-event-id") {
             retry_later()
         } else {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "all seats are taken; try again later").into_response()
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections; try again later")
+                .into_response()
         };
     }
-    let page = cors::CorsOrigin::of(&request, &rules.origins);
-    let mut response = match check_request(request, rules, guest) {
+    let page = cors::CorsOrigin::of(&request, &gateway.origins);
+    let mut response = match check_request(request, gateway, connection) {
         Ok(_) if page.as_ref().is_some_and(cors::CorsOrigin::is_preflight) => StatusCode::NO_CONTENT.into_response(),
         Ok(request) => {
-            // Of HTTP/2 a body that nobody wants is reset, and the answer is read all the same.
+            // HTTP/2 resets a body that nobody reads, and the client reads the response all the same. HTTP/1 has to drain it.
             let body =
                 request.extensions().get::<RequestBody>().filter(|_| request.version() < Version::HTTP_2).cloned();
             let body = body.filter(|_| !request.headers().contains_key(header::EXPECT));
-            let response = (rules.service.0)(request).await;
+            let response = (gateway.routes.0)(request).await;
             if let Some(body) = body {
                 body.drain().await;
             }
@@ -85,7 +101,7 @@ async fn route(request: hyper::Request<Incoming>, rules: &ServerContext, guest: 
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
-    // An address may have a token in it, which is nobody else's business.
+    // A URL may contain a token, which must not reach other sites.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(page) = page {
@@ -96,42 +112,42 @@ async fn route(request: hyper::Request<Incoming>, rules: &ServerContext, guest: 
 
 fn check_request(
     request: hyper::Request<Incoming>,
-    rules: &ServerContext,
-    mut guest: ConnectionInfo,
+    gateway: &Gateway,
+    mut connection: ConnectionInfo,
 ) -> Result<hyper::Request<Empty<Bytes>>, Problem> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    check_host(authority, request.headers(), &rules.hosts)?;
+    check_host(authority, request.headers(), &gateway.hosts)?;
     let asked = request.uri().path_and_query().map_or(0, |asked| asked.as_str().len());
-    if asked > guest.limits.query_size {
-        let most = guest.limits.query_size;
+    if asked > connection.limits.query_size {
+        let most = connection.limits.query_size;
         let detail = format!(
-            "path and query may have {most} bytes, and this has {asked}; the control channel takes long filters"
+            "path and query have {asked} bytes, more than the limit of {most} bytes; send long filters over the control channel"
         );
         return Err(Problem::new(StatusCode::URI_TOO_LONG, detail));
     }
     let (mut head, body) = request.into_parts();
-    // Of HTTP/2 the name stands in `:authority` alone (RFC 9113, section 8.3.1); whoever asks later looks in one place.
+    // HTTP/2 has the name in `:authority` alone (RFC 9113, section 8.3.1); later checks look only at `Host`.
     if let (false, Some(authority)) = (head.headers.contains_key(header::HOST), head.uri.authority())
         && let Ok(host) = authority.as_str().parse()
     {
         head.headers.insert(header::HOST, host);
     }
-    strip_base_path(&mut head, &rules.base_path)?;
+    strip_base_path(&mut head, &gateway.base_path)?;
     if !body.is_end_stream() {
         if body::has_content_encoding(&head.headers) {
             return Err(Problem::unsupported_encoding());
         }
         head.extensions.insert(RequestBody::new(body));
     }
-    let arrival = forwarded::resolve_peer(guest.peer, &head.headers, &rules.trusted_proxies);
-    rules.untrusted_log.note(guest.peer, arrival);
-    guest.is_secure = if matches!(arrival.peer, Peer::Proxied(_)) { arrival.https } else { guest.is_secure };
-    guest.peer = arrival.peer;
-    head.extensions.insert(guest);
+    let arrival = forwarded::resolve_peer(connection.peer, &head.headers, &gateway.trusted_proxies);
+    gateway.untrusted_log.note(connection.peer, arrival);
+    connection.is_secure = if matches!(arrival.peer, Peer::Proxied(_)) { arrival.https } else { connection.is_secure };
+    connection.peer = arrival.peer;
+    head.extensions.insert(connection);
     Ok(hyper::Request::from_parts(head, Empty::new()))
 }
 
-/// Takes the path under which we are seen off the address.
+/// Removes the base path from the request's path.
 fn strip_base_path(head: &mut Parts, base_path: &str) -> Result<(), Problem> {
     if base_path.is_empty() {
         return Ok(());
@@ -139,18 +155,20 @@ fn strip_base_path(head: &mut Parts, base_path: &str) -> Result<(), Problem> {
     let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let rest = path.strip_prefix(base_path).filter(|rest| rest.starts_with('/'));
     let rest = rest.and_then(|rest| rest.parse().ok());
-    head.uri = rest.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("all is below {base_path}/")))?;
+    head.uri = rest.ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, format!("there is nothing here; all paths begin with {base_path}/"))
+    })?;
     Ok(())
 }
 
-/// RFC 9112, section 3.2: exactly one `Host`; and it must be ours.
+/// Refuses a request without exactly one `Host` (RFC 9112, section 3.2), or whose host is not one of this server.
 fn check_host(authority: Option<&str>, headers: &HeaderMap, hosts: &AllowedHosts) -> Result<(), Problem> {
     let mut given = headers.get_all(header::HOST).iter();
     let host = match (given.next(), given.next(), authority) {
         (Some(host), None, _) => host.to_str().map_err(|_| Problem::bad("Host is not text"))?,
         (None, _, Some(authority)) => authority,
         (None, _, None) => return Err(Problem::bad("the request has no Host")),
-        (Some(_), Some(_), _) => return Err(Problem::bad("the request has two Hosts")),
+        (Some(_), Some(_), _) => return Err(Problem::bad("the request has more than one Host")),
     };
     if hosts.is_ours(host) {
         return Ok(());

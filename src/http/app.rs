@@ -1,0 +1,115 @@
+//! The state that all requests share, and the streams as one caller may see them.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::access::{AccessControl, AccessTarget, Caller, Credential, WebOrigins};
+use crate::config::Right;
+use crate::control::CommandRouter;
+use crate::event::{StreamName, Time};
+use crate::listen::quota::Quota;
+use crate::stream::{Catalog, CatalogEntry, LogInfo};
+
+use super::call_error::CallError;
+use super::guard::lease::Leases;
+use super::guard::quota::ReaderQuotas;
+use super::guard::rate_limit::RateLimiters;
+use super::problem::Problem;
+use super::render_cache::RenderCache;
+use super::response_counter::ResponseCounter;
+use super::stream::steering::SteeringSessions;
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) catalog: Catalog,
+    pub(crate) commands: CommandRouter,
+    /// `true` from when all sources were started until the daemon stops.
+    pub(crate) ready: watch::Receiver<bool>,
+    pub(crate) access: AccessControl,
+    /// The origins whose pages may read, and do what their readers may.
+    pub(crate) origins: Arc<WebOrigins>,
+    /// The readers that the control channel can steer.
+    pub(crate) sessions: SteeringSessions,
+    pub(crate) leases: Leases,
+    /// The streams and channels that each token, and each other machine, has open.
+    pub(super) open_streams_quota: Quota<Credential>,
+    pub(super) reader_quotas: ReaderQuotas,
+    /// The list of streams and the metrics as they were rendered last.
+    pub(super) render_cache: RenderCache,
+    /// The bytes of bodies that each caller is sending.
+    pub(super) bodies_quota: Quota<Credential>,
+    /// The callers that are sending a token to log in with.
+    pub(super) logins_quota: Quota<Credential>,
+    pub(crate) rate_limiters: RateLimiters,
+    pub(crate) response_counter: ResponseCounter,
+    /// The path below which all routes are; empty, or without the slash at its end.
+    pub(crate) base_path: Arc<str>,
+}
+
+impl App {
+    /// The state before the first request.
+    pub(crate) fn new(
+        catalog: Catalog,
+        commands: CommandRouter,
+        ready: watch::Receiver<bool>,
+        access: AccessControl,
+        origins: Arc<WebOrigins>,
+        base_path: &str,
+    ) -> Self {
+        Self {
+            catalog,
+            commands,
+            ready,
+            access,
+            origins,
+            sessions: SteeringSessions::default(),
+            leases: Leases::default(),
+            open_streams_quota: Quota::default(),
+            reader_quotas: ReaderQuotas::default(),
+            render_cache: RenderCache::default(),
+            bodies_quota: Quota::default(),
+            logins_quota: Quota::default(),
+            rate_limiters: RateLimiters::default(),
+            response_counter: ResponseCounter::default(),
+            base_path: base_path.into(),
+        }
+    }
+
+    /// The stream of that name, if the caller may do this with it.
+    pub(super) fn stream(&self, caller: &Caller, right: Right, name: &StreamName) -> Result<CatalogEntry, CallError> {
+        self.access.check_any_stream(caller, right)?;
+        let entry = self.catalog.get(name).ok_or_else(|| CallError::NoStream(name.to_string()))?;
+        self.access.check(caller, right, access_target(&entry))?;
+        Ok(self.restrict_to(caller, entry))
+    }
+
+    /// The stream as the caller may read it: if the caller may not read it once it is private, its log ends when it becomes so.
+    /// Every reader gets its log from here.
+    fn restrict_to(&self, caller: &Caller, entry: CatalogEntry) -> CatalogEntry {
+        let private = AccessTarget { is_private: true, ..access_target(&entry) };
+        match self.access.check(caller, Right::Read, private) {
+            Ok(()) => entry,
+            Err(_) => CatalogEntry { log: entry.log.for_public(), ..entry },
+        }
+    }
+
+    /// All streams that the caller may read.
+    pub(super) fn readable_streams(&self, caller: &Caller) -> Vec<CatalogEntry> {
+        let mut all = self.catalog.list();
+        all.retain(|entry| self.access.check(caller, Right::Read, access_target(entry)).is_ok());
+        all.into_iter().map(|entry| self.restrict_to(caller, entry)).collect()
+    }
+}
+
+/// The state of the stream now. An error if the stream turned private since it was looked up.
+pub(super) fn readable_info(entry: &CatalogEntry, now: Time) -> Result<LogInfo, Problem> {
+    let info = entry.log.info(now);
+    if entry.log.is_denied() { Err(Problem::no_stream(entry.log.name().as_str())) } else { Ok(info) }
+}
+
+/// The stream as the rights see it.
+pub(super) fn access_target(entry: &CatalogEntry) -> AccessTarget<'_> {
+    AccessTarget { name: entry.log.name(), is_private: entry.log.private().is_set() }
+}

@@ -1,0 +1,109 @@
+//! The grammar of what a reader asks for: one for the parameters of a query and for those of the control channel.
+
+use std::time::SystemTime;
+
+use http::StatusCode;
+
+use crate::config::units::parse_duration;
+use crate::event::{Level, Position, Time};
+use crate::stream::{BadFilter, CursorStart, Filter};
+use crate::wire::message::{RpcError, RpcErrorCode};
+
+use super::problem::Problem;
+
+/// The lines that a reader receives first, unless it asks otherwise.
+pub(super) const DEFAULT_TAIL: u64 = 100;
+
+/// A value that does not follow the grammar, or cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BadValue {
+    #[error("{name}={text}: {reason}")]
+    Invalid { name: &'static str, text: String, reason: String },
+    #[error("{0}={1} is not known; use {2}")]
+    Unknown(&'static str, String, &'static str),
+    #[error("tail={0} is neither a number nor all")]
+    Tail(String),
+    #[error("since={0} is neither a time (2026-11-23T05:11:12Z) nor how long ago (5m)")]
+    Since(String),
+    #[error(transparent)]
+    Filter(#[from] BadFilter),
+}
+
+impl BadValue {
+    fn invalid(name: &'static str, text: &str, reason: &impl ToString) -> Self {
+        Self::Invalid { name, text: text.to_owned(), reason: reason.to_string() }
+    }
+
+    /// Whether the same value may be served later.
+    fn is_temporary(&self) -> bool {
+        match self {
+            Self::Filter(bad) => bad.is_temporary(),
+            Self::Invalid { .. } | Self::Unknown(..) | Self::Tail(_) | Self::Since(_) => false,
+        }
+    }
+}
+
+impl From<BadValue> for Problem {
+    fn from(bad: BadValue) -> Self {
+        let status = if bad.is_temporary() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
+        Self::new(status, bad.to_string())
+    }
+}
+
+impl From<BadValue> for RpcError {
+    fn from(bad: BadValue) -> Self {
+        let code = if bad.is_temporary() { RpcErrorCode::Busy } else { RpcErrorCode::Parameters };
+        Self::new(code, bad.to_string())
+    }
+}
+
+/// The filter of these expressions, origins and level, in at most `most` bytes of memory. Costs the compilation of the expressions.
+pub(super) fn filter(
+    grep: &[String],
+    exclude: &[String],
+    origin: Vec<String>,
+    level: Option<&str>,
+    most: usize,
+) -> Result<Filter, BadValue> {
+    let level = level.map(|text| text.parse::<Level>().map_err(|error| BadValue::invalid("level", text, &error)));
+    let level = level.transpose()?;
+    Ok(Filter::new(grep, exclude, origin, most)?.with_level(level))
+}
+
+/// Whether `run` asks for the current run alone.
+pub(super) fn is_current_run(run: Option<&str>) -> Result<bool, BadValue> {
+    match run {
+        None => Ok(false),
+        Some("current") => Ok(true),
+        Some(other) => Err(BadValue::Unknown("run", other.to_owned(), "run=current")),
+    }
+}
+
+/// The position behind which to begin.
+pub(super) fn after(text: &str) -> Result<Position, BadValue> {
+    text.parse().map_err(|error| BadValue::invalid("after", text, &error))
+}
+
+/// The number of lines to begin with, or `all`.
+pub(super) fn tail(text: &str) -> Result<CursorStart, BadValue> {
+    match text {
+        "all" => Ok(CursorStart::Oldest),
+        text => text.parse().map(CursorStart::Tail).map_err(|_| BadValue::Tail(text.to_owned())),
+    }
+}
+
+/// The start without `after`, `since` and `tail`.
+pub(super) fn default_start(run: bool) -> CursorStart {
+    if run { CursorStart::Run } else { CursorStart::Tail(DEFAULT_TAIL) }
+}
+
+/// A time, or how long ago it was, counted from `now`.
+pub(super) fn since(text: &str, now: SystemTime) -> Result<CursorStart, BadValue> {
+    if let Ok(ago) = parse_duration(text) {
+        return Ok(CursorStart::Since(now.checked_sub(ago).map(Time::from).unwrap_or_default()));
+    }
+    // In a query a plus is a space, and so is the one of a time zone that was not escaped.
+    let time = text.replace(' ', "+").parse::<jiff::Timestamp>();
+    let time = time.map_err(|_| BadValue::Since(text.to_owned()))?;
+    Ok(CursorStart::Since(Time(time.as_microsecond())))
+}
