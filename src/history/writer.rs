@@ -77,6 +77,11 @@ impl UnsyncedFiles {
     }
 }
 
+/// The error of a job that nobody will do any more.
+pub(super) fn writer_gone() -> io::Error {
+    io::Error::other("the thread that writes the history has ended")
+}
+
 /// The threads.
 #[derive(Debug)]
 pub(super) struct WriterThreads {
