@@ -7,7 +7,7 @@ mod history;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use clap::{CommandFactory, Parser};
 
@@ -25,7 +25,7 @@ pub(crate) use crate::daemon::reload::ReloadResult;
 use crate::daemon::serve;
 use crate::daemon::wrap;
 use crate::daemon::wrap::WrapOptions;
-use crate::event::one_line;
+use crate::event::{lock, one_line};
 
 use arguments::{Arguments, CliCommand, DaemonArguments, DetachArguments, SchemaKind, StreamArguments};
 
@@ -157,8 +157,7 @@ fn serve_detached(
     };
     logging::start(log_level);
     let told = start.clone();
-    let take =
-        |start: &Mutex<Option<detach::StartReporter>>| start.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let take = |start: &Mutex<Option<detach::StartReporter>>| lock(start).take();
     order.on_ready = Box::new(move || {
         if let Some(start) = take(&told) {
             start.report_ready();

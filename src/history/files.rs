@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use log::warn;
 
-use crate::event::{Position, Time};
+use crate::event::{Position, Time, lock};
 use crate::history::record::{RecordBody, RecordHeader};
 use crate::segment::Numbering;
 
@@ -102,7 +102,7 @@ impl StreamFiles {
 
     fn report_once(&self, file: &HistoryFile, what: &str) {
         let text = format!("{}: {what}", file.path.display());
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = lock(&self.reported);
         if reported.len() < MAX_DAMAGE_REPORTS && reported.insert(text.clone()) {
             let stream = self.directory.file_name().unwrap_or_default().to_string_lossy();
             warn!(stream:% = stream; "the history is damaged: {text}");
@@ -112,7 +112,7 @@ impl StreamFiles {
     /// Its files, locked: never across a look at the disk.
     pub(super) fn files(&self) -> MutexGuard<'_, FileTable> {
         // Each change leaves the list consistent, so a panic elsewhere does not spoil it.
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.files)
     }
 
     /// The places it holds, holes included.

@@ -110,7 +110,8 @@ pub struct History {
 #[derive(Debug)]
 pub struct StreamHistory {
     pub(super) numbering: Numbering,
-    pub(super) places: Checkpoints,
+    /// The source's checkpoints after the last recorded event.
+    pub(super) checkpoints: Checkpoints,
     pub(super) recorder: Recorder,
     pub(super) reader: HistoryReader,
     /// Whether something was found to be wrong.
@@ -162,10 +163,11 @@ impl History {
             warn!(stream = name.as_str(); "the history is damaged: {damage}");
         }
         let volume = Arc::new(StreamFiles::new(directory, found.files, Some(&numbering)));
-        let (jobs, boot, places) = (self.writers.jobs(), self.boot.clone(), found.places.clone());
-        let recorder = Recorder::new(volume.clone(), jobs, boot, keep, places, end);
-        let past = HistoryReader::new(volume, self.read_permits.clone());
-        Ok(StreamHistory { numbering, places: found.places, recorder, reader: past, damaged: !found.damage.is_empty() })
+        let (jobs, boot) = (self.writers.jobs(), self.boot.clone());
+        let recorder = Recorder::new(volume.clone(), jobs, boot, keep, found.places.clone(), end);
+        let reader = HistoryReader::new(volume, self.read_permits.clone());
+        let damaged = !found.damage.is_empty();
+        Ok(StreamHistory { numbering, checkpoints: found.places, recorder, reader, damaged })
     }
 
     /// Waits until all that was handed over is written, and lets the directory go. All appenders are closed by now. Blocks.

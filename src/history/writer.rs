@@ -8,14 +8,14 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use log::{error, warn};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::event::Time;
+use crate::event::{Time, lock};
 
 use super::files::{HistoryFile, RecordOffset, StreamFiles, mark};
 use super::recover::file_name;
@@ -63,11 +63,11 @@ struct UnsyncedFiles(Arc<Mutex<HashMap<usize, Arc<File>>>>);
 
 impl UnsyncedFiles {
     fn add(&self, file: Arc<File>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::as_ptr(&file).addr(), file);
+        lock(&self.0).insert(Arc::as_ptr(&file).addr(), file);
     }
 
     fn sync(&self) {
-        let files = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let files = std::mem::take(&mut *lock(&self.0));
         for file in files.into_values() {
             if let Err(error) = file.sync_data() {
                 let errno = error.raw_os_error();

@@ -249,8 +249,9 @@ impl Batch {
             segments.push(Segment { first, seq: seq + from as u64, text, index, origins: origins.clone() });
             from = to;
         }
-        let rest = std::mem::take(self);
-        *self = Self { state: rest.state, open: rest.open, places: rest.places, ..Self::default() };
+        // Everything that is no event stays for the caller to take.
+        let Self { state, open, lag, redacted, status_changes, places, .. } = std::mem::take(self);
+        *self = Self { state, open, lag, redacted, status_changes, places, ..Self::default() };
         segments
     }
 }

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use crate::event::{Loss, Position, SourceState, Time};
 
 use super::budget::BudgetShare;
-use super::log::LogShared;
 use super::ring::Ring;
+use super::shared::LogShared;
 use crate::history::{NextEvent, RecordOutcome, Recorder};
 use crate::segment::Numbering;
 use crate::segment::PRIVATE_CHECKPOINT_KEY;
@@ -47,7 +47,9 @@ struct Publication {
     /// How many bytes of the source are unread, if that was said.
     lag: Option<u64>,
     status_changes: Vec<StatusChange>,
-    /// A new epoch begins before them.
+    /// The number of secrets that were removed from the lines.
+    redacted: u64,
+    /// The id of the first event, if a new epoch begins with it.
     epoch: Option<Position>,
 }
 
@@ -136,11 +138,15 @@ impl Appender {
         if self.recorder.is_some() {
             places.extend(self.private_checkpoint());
         }
-        let (state, open) = (batch.state.take(), std::mem::take(&mut batch.open));
-        self.shared.count_redacted(std::mem::take(&mut batch.redacted));
-        let (lag, course) = (batch.lag.take(), std::mem::take(&mut batch.status_changes));
-        let mut news =
-            Publication { segments: batch.cut(id, seq), state, open, lag, status_changes: course, epoch: None };
+        let mut news = Publication {
+            state: batch.state.take(),
+            open: std::mem::take(&mut batch.open),
+            lag: batch.lag.take(),
+            status_changes: std::mem::take(&mut batch.status_changes),
+            redacted: std::mem::take(&mut batch.redacted),
+            segments: batch.cut(id, seq),
+            epoch: None,
+        };
         if news.state.is_some() {
             self.state.clone_from(&news.state);
         }
@@ -177,6 +183,7 @@ impl Appender {
             views.bytes()
         };
         let range = self.recorder.as_ref().map(|recorder| recorder.seq_range());
+        let degraded = self.recorder.as_ref().and_then(|recorder| recorder.degraded_reason());
         let mut bytes = slots;
         self.ring.send_modify(|ring| {
             if let Some(first) = news.epoch {
@@ -187,16 +194,17 @@ impl Appender {
             }
             ring.update_source(news.state, news.open, !news.segments.is_empty());
             ring.status.apply(news.status_changes);
+            ring.add_redacted(news.redacted);
+            ring.set_degraded(degraded);
             for segment in news.segments {
                 ring.push(segment);
             }
             update_history_range(ring, range);
+            // Slots may have more than a quarter of a very small memory until the next batch; then only the newest segment stays.
             ring.trim(self.memory.saturating_sub(slots));
             bytes += ring.bytes();
         });
         self.budget_share.report(bytes);
-        let degraded = self.recorder.as_ref().and_then(|recorder| recorder.degraded_reason());
-        self.shared.set_degraded(degraded);
     }
 
     /// How many readers ever came: for a source that is to start with the first.
@@ -259,25 +267,41 @@ fn segments_in_memory(ring: &watch::Sender<Ring>, from: u64) -> (Vec<Arc<Segment
 }
 
 /// The first news that is not recorded, and why: a new epoch begins, and says so before it says the rest.
-fn begin_memory_epoch(id: Position, seq: u64, news: Publication, reason: String) -> Publication {
+fn begin_memory_epoch(id: Position, seq: u64, mut news: Publication, reason: String) -> Publication {
     let now = Time::from(SystemTime::now());
     let first = Position { epoch: id.epoch.successor(now.millis()), number: 1 };
     let mut batch = Batch::new();
     batch.state(now, SourceState::Degraded { reason });
     let mut segments = batch.cut(first, seq);
-    for mut segment in news.segments {
+    for mut segment in std::mem::take(&mut news.segments) {
         let before: usize = segments.iter().map(Segment::len).sum();
         let shift = before as u64;
         segment.renumber(Position { number: first.number + shift, ..first }, seq + shift);
         segments.push(segment);
     }
-    let state = news.state.or(batch.state.take());
-    Publication {
-        segments,
-        state,
-        open: news.open,
-        lag: news.lag,
-        status_changes: news.status_changes,
-        epoch: Some(first),
+    let state = news.state.take().or(batch.state.take());
+    Publication { segments, state, epoch: Some(first), ..news }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Flags, Origin, Progress};
+    use crate::stream::{Budget, open};
+
+    #[tokio::test]
+    async fn a_batch_with_lines_also_brings_what_is_not_a_line() {
+        let last = Position { epoch: crate::event::Epoch::persistent(7), number: 0 };
+        let (mut appender, log) = open("s".parse().unwrap(), last, 1 << 20, &Budget::new(usize::MAX));
+        let mut batch = Batch::new();
+        batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"x");
+        batch.lag(7);
+        batch.redacted(3);
+        batch.progress(Progress { percent: Some(50.0), ..Progress::begun(Time(0)) });
+        appender.append(&mut batch).await;
+        let info = log.info(Time(0));
+        assert_eq!((info.counts.lines, info.lag, info.redacted), (1, 7, 3));
+        assert_eq!(info.progress.and_then(|progress| progress.percent), Some(50.0));
+        assert!(batch.is_empty());
     }
 }

@@ -4,9 +4,11 @@
 //! oldest events: a busy stream never costs a small one its history.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::watch;
+
+use crate::event::lock;
 
 use super::ring::Ring;
 
@@ -39,8 +41,7 @@ impl Budget {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut BudgetState) -> T) -> T {
-        // The numbers in it are right at each step, so a panic elsewhere does not spoil them.
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut lock(&self.0))
     }
 
     pub(super) fn join(&self, ring: Weak<watch::Sender<Ring>>) -> BudgetShare {
@@ -97,6 +98,7 @@ impl BudgetState {
                 false
             });
         }
+        // The log may have grown since it reported, and then frees more than that.
         self.set(at, bytes.saturating_sub(freed));
         freed > 0
     }

@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::event::{Gap, OpenLine, Position, Progress, Time};
 
-use super::log::Log;
-use super::ring::RingRead;
+use super::ring::{ResumePoint, RingRead};
+use super::shared::LogAccess;
 use super::view::{EncodedEvents, NextSlot, SLOT_TEXT_SIZE, Slot, View};
 use crate::history::HistoryRead;
 use crate::segment::Slice;
@@ -44,32 +44,38 @@ pub struct CursorEnd {
     pub before: Option<Position>,
 }
 
-/// [`CursorEnd`], as places of this log.
+/// A [`CursorEnd`] in the sequence numbers of this log.
 #[derive(Debug)]
 pub(super) struct CursorBounds {
-    pub(super) place: u64,
+    /// The sequence number of the first event that is not shown; `u64::MAX` for no bound.
+    pub(super) seq: u64,
     pub(super) run: bool,
+    /// The number of lines still to show; `None` for no bound.
     pub(super) lines: Option<u64>,
 }
 
-/// A reader's place in a log, with its view. Dropping it leaves the view.
+/// One reader of a log: the sequence number of its next event, and its view. Dropping it leaves the view.
 #[derive(Debug)]
 pub struct Cursor {
-    pub(super) log: Log,
-    pub(super) view: Arc<View>,
-    /// The number of the view in the log.
-    pub(super) at: usize,
-    /// Where it began.
-    pub(super) began: u64,
-    /// The place of the event that comes next.
-    pub(super) next: u64,
-    /// The place after the last event that it showed, or that it told its reader of otherwise.
-    pub(super) shown: u64,
-    pub(super) until: CursorBounds,
-    pub(super) run_ended: bool,
-    pub(super) gap: Option<Gap>,
-    pub(super) open_line_version: u64,
-    pub(super) progress_version: u64,
+    log: LogAccess,
+    view: Arc<View>,
+    /// The number of the view among those of the log.
+    at: usize,
+    /// The sequence number that the cursor started at; always <= `next`.
+    start: u64,
+    /// The sequence number of the next event; never decreases.
+    next: u64,
+    /// The sequence number after the last event that the reader saw or that a gap told it of; always <= `next`.
+    shown: u64,
+    bounds: CursorBounds,
+    /// Whether the run that the reader asked for had ended before it came.
+    run_ended: bool,
+    /// A gap that is the first item; `None` once it was given.
+    gap: Option<Gap>,
+    /// The version of the open line that was looked at last; 0 for none.
+    open_line_version: u64,
+    /// The version of the progress that was looked at last; 0 for none.
+    progress_version: u64,
 }
 
 impl Drop for Cursor {
@@ -119,17 +125,17 @@ enum CursorStep {
 }
 
 impl Cursor {
-    /// A reader that is nowhere yet.
-    pub(super) fn new(log: Log, view: Arc<View>, at: usize) -> Self {
-        let until = CursorBounds { place: u64::MAX, run: false, lines: None };
+    /// A cursor without a start and without bounds. Cost: a lock.
+    pub(super) fn new(log: LogAccess, view: View) -> Self {
+        let (at, view) = log.shared.views().join(view);
         Self {
             log,
             view,
             at,
-            began: 0,
+            start: 0,
             next: 0,
             shown: 0,
-            until,
+            bounds: CursorBounds { seq: u64::MAX, run: false, lines: None },
             run_ended: false,
             gap: None,
             open_line_version: 0,
@@ -137,9 +143,31 @@ impl Cursor {
         }
     }
 
-    /// Lets it begin at a place.
-    pub(super) fn set_start(&mut self, place: u64) {
-        (self.began, self.next, self.shown) = (place, place, place);
+    pub(super) fn set_bounds(&mut self, bounds: CursorBounds) {
+        self.bounds = bounds;
+    }
+
+    /// Starts the cursor at an event.
+    pub(super) fn set_start(&mut self, seq: u64) {
+        (self.start, self.next, self.shown) = (seq, seq, seq);
+    }
+
+    /// Starts the cursor after the event `id`, with a gap if the log does not know that id.
+    pub(super) fn start_after(&mut self, id: Position) {
+        let found = self.log.ring.borrow().find(id);
+        match found {
+            ResumePoint::Known(seq) => {
+                self.run_ended = self.bounds.run && self.log.ring.borrow().numbering().run_ended_before(seq);
+                self.set_start(seq);
+            }
+            ResumePoint::Unknown(seq) => self.start_after_unknown(seq),
+        }
+    }
+
+    /// Starts the cursor at an event, with a gap of unknown length before it.
+    pub(super) fn start_after_unknown(&mut self, seq: u64) {
+        self.gap = Some(Gap { missed: None, resume: self.log.ring.borrow().numbering().before(seq) });
+        self.set_start(seq);
     }
 
     /// What comes next; [`CursorItem::TimedOut`] if nothing does before `deadline`, `None` at the end, or once it
@@ -181,8 +209,8 @@ impl Cursor {
 
     /// What comes next from the disk; `None` if there is nothing to show in it.
     async fn recorded(&mut self, bound: u64) -> Option<CursorItem> {
-        let past = self.log.shared.history.clone()?;
-        let step = match past.read(self.next, bound, SLOT_TEXT_SIZE).await {
+        let history = self.log.shared.history.clone()?;
+        let step = match history.read(self.next, bound, SLOT_TEXT_SIZE).await {
             HistoryRead::Events(slices) => self.show(slices, false, Instant::now()),
             HistoryRead::Hole(to) => self.skip_to(to),
         };
@@ -242,10 +270,10 @@ impl Cursor {
 
     /// Whether one of its bounds is reached.
     fn is_at_bound(&self) -> bool {
-        self.next >= self.until.place
-            || self.until.lines == Some(0)
+        self.next >= self.bounds.seq
+            || self.bounds.lines == Some(0)
             || self.run_ended
-            || (self.until.run && self.log.ring.borrow().numbering().run_ended_between(self.began, self.next))
+            || (self.bounds.run && self.log.ring.borrow().numbering().run_ended_between(self.start, self.next))
     }
 
     fn step(&mut self, now: Instant) -> CursorStep {
@@ -255,13 +283,13 @@ impl Cursor {
         if self.is_at_bound() {
             return CursorStep::Ended;
         }
-        let tick = self.log.shared.views().next_slot(self.at, self.next, now);
-        match tick {
-            NextSlot::Ready(slot) if self.can_share_slot(slot.to) => return self.take(&slot),
+        let shareable_to = if self.bounds.lines.is_none() { self.bounds.seq } else { 0 };
+        let slot = self.log.shared.views().next_slot(self.at, self.next, shareable_to, now);
+        let bound = match slot {
+            NextSlot::Ready(slot) => return self.take(&slot),
             NextSlot::WaitUntil(tick) => return CursorStep::WaitUntil(tick),
-            NextSlot::Ready(_) | NextSlot::CutNow => {}
-        }
-        let bound = self.until.place.min(self.log.shared.views().next_slot_start(self.at, self.next));
+            NextSlot::CutNow { before } => self.bounds.seq.min(before),
+        };
         let (read, end) = {
             let ring = self.log.ring.borrow_and_update();
             (ring.read(self.next, bound, SLOT_TEXT_SIZE), ring.end())
@@ -286,7 +314,7 @@ impl Cursor {
             self.take(&slot)
         } else {
             let view = self.view.clone();
-            let encoded = view.encode(self.log.name(), &slices, self.until.lines.unwrap_or(u64::MAX));
+            let encoded = view.encode(&self.log.shared.name, &slices, self.bounds.lines.unwrap_or(u64::MAX));
             self.log.shared.views().count_filter_checks(encoded.filter_checks);
             self.advance_past(&encoded)
         }
@@ -294,7 +322,7 @@ impl Cursor {
 
     /// Whether the bytes of a slot up to `to` are exactly what this reader wants.
     fn can_share_slot(&self, to: u64) -> bool {
-        self.until.lines.is_none() && to <= self.until.place
+        self.bounds.lines.is_none() && to <= self.bounds.seq
     }
 
     fn take(&mut self, slot: &Slot) -> CursorStep {
@@ -309,7 +337,8 @@ impl Cursor {
     /// Goes on past encoded events.
     fn advance_past(&mut self, encoded: &EncodedEvents) -> CursorStep {
         self.next = encoded.to;
-        if let Some(left) = &mut self.until.lines {
+        if let Some(left) = &mut self.bounds.lines {
+            debug_assert!(encoded.lines <= *left, "encoding stops at the last line that is wanted");
             *left = left.saturating_sub(encoded.lines);
         }
         if let Some(shown) = encoded.shown {
@@ -366,7 +395,7 @@ impl Cursor {
 mod tests {
     use super::*;
     use crate::event::{EndCause, Epoch, Flags, Origin, RunEnd, SourceState};
-    use crate::stream::{Appender, Batch, Budget, Filter, open};
+    use crate::stream::{Appender, Batch, Budget, Filter, Log, open};
     use crate::wire::Encoding;
     use proptest::prelude::*;
     use std::time::Duration;
@@ -430,7 +459,7 @@ mod tests {
         assert_eq!(log.info(Time(0)).readers, 20);
         drop(readers);
         assert_eq!(log.info(Time(0)).readers, 0);
-        assert_eq!(log.shared.views().bytes(), 0, "a view without readers keeps nothing");
+        assert_eq!(log.access.shared.views().bytes(), 0, "a view without readers keeps nothing");
     }
 
     #[tokio::test(start_paused = true)]

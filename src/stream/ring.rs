@@ -39,7 +39,12 @@ pub(super) struct Ring {
     open_line_version: u64,
     /// How the source gets on.
     pub(super) status: SourceStatus,
+    /// Without its runs and gaps, which are counted elsewhere.
     counts: StreamCounts,
+    /// The number of secrets that were removed from lines.
+    redacted: u64,
+    /// Why nothing is recorded at the moment; `None` if there is no history or it is written.
+    degraded: Option<String>,
 }
 
 /// What there is at a place.
@@ -79,6 +84,8 @@ impl Ring {
             open_line_version: 0,
             status: SourceStatus::default(),
             counts: StreamCounts::default(),
+            redacted: 0,
+            degraded: None,
         }
     }
 
@@ -230,6 +237,27 @@ impl Ring {
 
     pub(super) fn set_lag(&mut self, lag: u64) {
         self.lag = lag;
+    }
+
+    /// The number of secrets that were removed from lines.
+    pub(super) fn redacted(&self) -> u64 {
+        self.redacted
+    }
+
+    pub(super) fn add_redacted(&mut self, count: u64) {
+        self.redacted += count;
+    }
+
+    /// Why nothing is recorded at the moment; `None` if there is no history or it is written.
+    pub(super) fn degraded(&self) -> Option<&str> {
+        self.degraded.as_deref()
+    }
+
+    /// Sets the reason why nothing is recorded; `None` if the history is written.
+    pub(super) fn set_degraded(&mut self, reason: Option<&str>) {
+        if self.degraded.as_deref() != reason {
+            self.degraded = reason.map(str::to_owned);
+        }
     }
 
     /// The unfinished line, and a number that changes when readers must be told of it.

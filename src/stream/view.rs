@@ -4,13 +4,14 @@
 //! two cuts is encoded once, by whichever reader comes first, and all others take the same bytes.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::event::{EventKind, Position, StreamName};
+use crate::event::{EventKind, Position, StreamName, lock};
 use crate::wire::{Encoder, Encoding};
 
 use crate::segment::Filter;
@@ -107,11 +108,13 @@ pub(super) struct Slot {
     /// held longer than that.
     slices: Mutex<Vec<Slice>>,
     encoded: OnceLock<EncodedEvents>,
+    /// Whether [`Views`] counts its bytes. Changes only while the views are locked.
+    counted: AtomicBool,
 }
 
 impl Slot {
     pub(super) fn new(from: u64, to: u64, slices: Vec<Slice>) -> Self {
-        Self { from, to, slices: Mutex::new(slices), encoded: OnceLock::new() }
+        Self { from, to, slices: Mutex::new(slices), encoded: OnceLock::new(), counted: AtomicBool::new(false) }
     }
 
     /// The bytes, and whether this call made them.
@@ -119,16 +122,16 @@ impl Slot {
         let mut made = false;
         let encoded = self.encoded.get_or_init(|| {
             made = true;
-            let slices = std::mem::take(&mut *self.slices.lock().unwrap_or_else(PoisonError::into_inner));
+            let slices = std::mem::take(&mut *lock(&self.slices));
             view.encode(name, &slices, u64::MAX)
         });
         (encoded, made)
     }
 
-    fn bytes(&self) -> usize {
-        self.encoded
-            .get()
-            .map_or(0, |encoded| encoded.bytes.len() + encoded.frame_ends.len() * size_of::<(usize, Position)>())
+    /// The bytes that [`Views`] counts for it: 0 from the encoding until [`Views::count`], which takes another lock.
+    fn counted_bytes(&self) -> usize {
+        let encoded = self.encoded.get().filter(|_| self.counted.load(Ordering::Relaxed));
+        encoded.map_or(0, |encoded| encoded.bytes.len() + encoded.frame_ends.len() * size_of::<(usize, Position)>())
     }
 }
 
@@ -166,8 +169,8 @@ pub(super) enum NextSlot {
     Ready(Arc<Slot>),
     /// It has caught up, and the next cut is not to be made before this time.
     WaitUntil(Instant),
-    /// Cut now.
-    CutNow,
+    /// A slot is to be cut, of events before this sequence number: there the next slot of the view begins.
+    CutNow { before: u64 },
 }
 
 impl Views {
@@ -195,8 +198,8 @@ impl Views {
         let shared = self.shared(at);
         shared.readers -= 1;
         if shared.readers == 0 {
-            let bytes = shared.slots.iter().map(|slot| slot.bytes()).sum::<usize>();
-            self.bytes = self.bytes.saturating_sub(bytes);
+            let bytes = shared.slots.iter().map(|slot| slot.counted_bytes()).sum::<usize>();
+            self.subtract(bytes);
             self.views[at] = None;
         }
     }
@@ -205,22 +208,21 @@ impl Views {
         self.views[at].as_mut().expect("a view is there while it has readers")
     }
 
-    /// What comes next for a reader at `place`.
-    pub(super) fn next_slot(&mut self, at: usize, place: u64, now: Instant) -> NextSlot {
+    /// What comes next for a reader at `seq`, which takes slots that end at `shareable_to` or before.
+    pub(super) fn next_slot(&mut self, at: usize, seq: u64, shareable_to: u64, now: Instant) -> NextSlot {
         let shared = self.shared(at);
-        if let Some(slot) = shared.slots.iter().rev().find(|slot| slot.from == place) {
+        let slot = shared.slots.iter().rev().find(|slot| slot.from == seq);
+        if let Some(slot) = slot.filter(|slot| slot.to <= shareable_to) {
             return NextSlot::Ready(slot.clone());
         }
         match shared.next_cut_at {
-            Some(tick) if place >= shared.cut && now < tick => NextSlot::WaitUntil(tick),
-            _ => NextSlot::CutNow,
+            Some(tick) if slot.is_none() && seq >= shared.cut && now < tick => NextSlot::WaitUntil(tick),
+            // A reader that is behind meets the others where their next slot begins.
+            _ => {
+                let starts = shared.slots.iter().map(|slot| slot.from);
+                NextSlot::CutNow { before: starts.filter(|&from| from > seq).min().unwrap_or(u64::MAX) }
+            }
         }
-    }
-
-    /// Where the first slot behind `place` begins, so that a reader who is behind meets the others there.
-    pub(super) fn next_slot_start(&mut self, at: usize, place: u64) -> u64 {
-        let shared = self.shared(at);
-        shared.slots.iter().map(|slot| slot.from).filter(|&from| from > place).min().unwrap_or(u64::MAX)
     }
 
     /// Enters a slot, unless another reader was quicker: the one to use. At the end of the log it is a cut.
@@ -273,40 +275,44 @@ impl Views {
         self.filter_checks += 1;
     }
 
-    /// Counts what was just encoded.
+    /// Counts a slot that was just encoded, unless it was dropped meanwhile.
     pub(crate) fn count(&mut self, at: usize, slot: &Slot) {
         self.filter_checks += slot.encoded.get().map_or(0, |encoded| encoded.filter_checks);
-        self.bytes += slot.bytes();
-        // It may have been dropped before it was encoded.
         if self.shared(at).slots.iter().any(|known| std::ptr::eq(&raw const **known, slot)) {
+            slot.counted.store(true, Ordering::Relaxed);
+            self.bytes += slot.counted_bytes();
             self.drop_old_slots(at);
-        } else {
-            self.bytes -= slot.bytes();
         }
     }
 
     /// Drops the oldest slots beyond what is kept; the newest stays.
     fn drop_old_slots(&mut self, at: usize) {
         let shared = self.shared(at);
-        let mut bytes: usize = shared.slots.iter().map(|slot| slot.bytes()).sum();
+        let mut bytes: usize = shared.slots.iter().map(|slot| slot.counted_bytes()).sum();
         let mut dropped = 0;
         while shared.slots.len() > 1 && (shared.slots.len() > MAX_SLOTS_PER_VIEW || bytes > MAX_KEPT_SLOT_BYTES) {
-            let gone = shared.slots.pop_front().map_or(0, |slot| slot.bytes());
+            let gone = shared.slots.pop_front().map_or(0, |slot| slot.counted_bytes());
             bytes -= gone;
             dropped += gone;
         }
-        self.bytes = self.bytes.saturating_sub(dropped);
+        self.subtract(dropped);
     }
 
     /// Drops the oldest slots of all views until they hold at most `bytes`. They can be made again, events cannot.
     pub(super) fn limit_slot_bytes(&mut self, bytes: usize) {
-        for shared in self.views.iter_mut().flatten() {
+        for at in 0..self.views.len() {
             while self.bytes > bytes
-                && let Some(slot) = shared.slots.pop_front()
+                && let Some(slot) = self.views[at].as_mut().and_then(|shared| shared.slots.pop_front())
             {
-                self.bytes = self.bytes.saturating_sub(slot.bytes());
+                self.subtract(slot.counted_bytes());
             }
         }
+    }
+
+    /// Takes the bytes of dropped slots off the sum.
+    fn subtract(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.bytes, "only counted slots are subtracted");
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// All encoded bytes that are kept.
