@@ -17,7 +17,7 @@ use rustix::fs::Access;
 use rustix::process::Resource;
 
 use crate::config::{
-    Config, FileSelector, FileSourceConfig, ListenAddress, ProcessSourceConfig, SourceKind, TrustedProxy,
+    self, Config, FileSelector, FileSourceConfig, ListenAddress, ProcessSourceConfig, SourceKind, TrustedProxy,
 };
 use crate::source;
 
@@ -138,7 +138,7 @@ impl Doctor {
                 );
             }
         }
-        if let Some(key) = config.hints_at_proxy() {
+        if let Some(key) = config::hints_at_proxy(config) {
             self.report(
                 format!("`{key}` is set as for a proxy in front, but `trusted_proxies` names none"),
                 "name the proxy, such as `trusted_proxies: [127.0.0.1]`, and let it send X-Forwarded-For; a proxy that is not \

@@ -85,7 +85,7 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             wrap::wrap(WrapOptions { stream, config, any_port, linger }).map_err(failed)
         }
         CliCommand::Check { config } => {
-            for note in load(config.as_deref())?.advice() {
+            for note in config::advice(&load(config.as_deref())?) {
                 note_to_user(&note);
             }
             print("ok\n")

@@ -1,27 +1,18 @@
 //! What is said of files to follow, and of how their bytes become lines.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use globset::GlobBuilder;
 use regex::bytes::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-use super::check::{Checker, value, written};
-use super::raw;
-use super::report::NodeLocation;
-use crate::config::parse::located::{Located, OneOrMany, Setting};
 
 /// How long a file that was rotated away is read on, if nothing is said: a writer may not know yet.
 pub const DEFAULT_ROTATE_WAIT: Duration = Duration::from_secs(1);
 
 /// How long lines that belong together are waited for, if nothing is said.
 pub const DEFAULT_MULTILINE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Longest wait of the two; what waits costs memory, and an open file its disk space.
-const MAX_FILE_WAIT: Duration = Duration::from_hours(1);
 
 /// Most memory of a compiled expression, in bytes: enough for what people write.
 const MAX_EXPRESSION_MEMORY: usize = 1 << 20;
@@ -141,98 +132,5 @@ impl std::str::FromStr for ConfigRegex {
             let last = why.trim_end().lines().last().unwrap_or_default().trim_start_matches("error: ");
             format!("not a regular expression: {last}")
         })
-    }
-}
-
-impl Checker<'_> {
-    /// A stream of files.
-    pub(super) fn files(
-        &mut self,
-        file: Located<OneOrMany<String>>,
-        raw: &mut raw::Stream,
-    ) -> Option<FileSourceConfig> {
-        let written = file.value?.0;
-        if written.is_empty() {
-            self.report.wrong(file.place, "names no file (a path or a pattern, or a list of them)");
-        }
-        let mut files = Vec::new();
-        for Located { place, value } in written {
-            let Some(path) = value.and_then(|path| self.resolve_path(place, &path)) else { continue };
-            let path = FileSelector::written(path);
-            if let FileSelector::Pattern(pattern) = &path {
-                self.pattern(place, pattern);
-            }
-            if !files.contains(&path) {
-                files.push(path);
-            }
-        }
-        let exclude = self.exclude(raw.exclude.take(), &files);
-        let from = value(raw.from.take()).unwrap_or_default();
-        let rotate_wait = self.duration_at_most(raw.rotate_wait.take(), DEFAULT_ROTATE_WAIT, MAX_FILE_WAIT);
-        let follow_symlinks = value(raw.follow_symlinks.take()).unwrap_or_default();
-        Some(FileSourceConfig { files, exclude, from, rotate_wait, follow_symlinks })
-    }
-
-    fn pattern(&mut self, place: NodeLocation, pattern: &Path) {
-        for part in pattern.components() {
-            let part = part.as_os_str().to_string_lossy();
-            if part.contains("**") && part != "**" {
-                self.report.wrong(place, format!("`**` stands for whole directories (not within a name: {part:?})"));
-            } else if let Err(error) = GlobBuilder::new(&part).literal_separator(true).build() {
-                self.report.wrong(place, format!("not a pattern: {} in {part:?}", error.kind()));
-            }
-        }
-    }
-
-    fn exclude(&mut self, field: Setting<OneOrMany<String>>, files: &[FileSelector]) -> Vec<String> {
-        let Some((place, list)) = written(field) else { return Vec::new() };
-        if !files.is_empty() && files.iter().all(|file| matches!(file, FileSelector::Path(_))) {
-            self.report.wrong(place, "`exclude` is for patterns such as /var/log/*.log, this stream names its files");
-        }
-        let mut exclude = Vec::new();
-        for Located { place, value } in list.0 {
-            let Some(pattern) = value else { continue };
-            // A pattern with a slash is one of a path, and seen from the configuration as other paths are.
-            let pattern = if pattern.contains('/') {
-                self.resolve_path(place, &pattern).map(|path| path.to_string_lossy().into_owned())
-            } else {
-                Some(pattern)
-            };
-            let Some(pattern) = pattern else { continue };
-            match GlobBuilder::new(&pattern).literal_separator(true).build() {
-                Ok(_) if !pattern.is_empty() => exclude.push(pattern),
-                Ok(_) => self.report.wrong(place, "empty pattern"),
-                Err(error) => self.report.wrong(place, format!("not a pattern: {} in {pattern:?}", error.kind())),
-            }
-        }
-        exclude
-    }
-
-    /// Which lines are joined.
-    pub(super) fn multiline(&mut self, field: Setting<raw::MultilineConfig>) -> Option<MultilineConfig> {
-        let (place, raw) = written(field)?;
-        let timeout = self.duration_at_most(raw.timeout, DEFAULT_MULTILINE_TIMEOUT, MAX_FILE_WAIT);
-        let (begins, expression) = match (raw.start, raw.r#continue) {
-            (Some(start), Some(other)) => {
-                let second = start.place.max(other.place);
-                self.report.wrong(second, "lines are joined by `start` or `continue`, not both");
-                return None;
-            }
-            (Some(start), None) => (true, start),
-            (None, Some(other)) => (false, other),
-            (None, None) => {
-                self.report
-                    .wrong(place, "says not which lines belong together (write `start: REGEX` or `continue: REGEX`)");
-                return None;
-            }
-        };
-        let place = expression.place;
-        match expression.value?.parse() {
-            Ok(expression) => Some(MultilineConfig { begins, expression, timeout }),
-            Err(error) => {
-                self.report.wrong(place, error);
-                None
-            }
-        }
     }
 }

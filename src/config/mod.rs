@@ -24,7 +24,6 @@ mod access;
 mod file;
 mod journal;
 mod limits;
-mod source;
 mod report;
 mod paths;
 mod net;
@@ -33,6 +32,7 @@ mod signal;
 pub mod units;
 
 pub use access::{AccessConfig, BadNamePattern, ClaimGrant, Grant, IssuerConfig, NamePattern, Right, TlsConfig};
+pub use check::advice::{advice, hints_at_proxy};
 pub use file::{
     BadEncoding, ConfigRegex, DEFAULT_MULTILINE_TIMEOUT, DEFAULT_ROTATE_WAIT, FileSelector, FileSourceConfig,
     MultilineConfig, ReadFrom, TextEncoding,

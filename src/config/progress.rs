@@ -84,30 +84,6 @@ impl FromStr for ProgressRegex {
     }
 }
 
-/// As it is written.
-pub(super) mod raw {
-    use schemars::JsonSchema;
-    use serde::Deserialize;
-
-    use super::ProgressRegex;
-    use crate::config::parse::located::Setting;
-    pub(crate) use crate::config::raw::switch_or_list::ListItem;
-
-    /// What the progress of a program looks like.
-    #[derive(Debug, Deserialize, JsonSchema)]
-    #[serde(deny_unknown_fields)]
-    pub(in crate::config) struct ProgressPattern {
-        /// A regular expression with at least one of the named groups `percent`, `current` and `phase`, and perhaps `total`
-        /// and `message`. Example: `step (?P<current>[0-9]+) of (?P<total>[0-9]+)`.
-        pub(in crate::config) pattern: Setting<ProgressRegex>,
-    }
-
-    impl ListItem for ProgressPattern {
-        const EXPECTED: &'static str =
-            "on, off or a list of patterns, such as [{ pattern: '(?P<percent>[0-9]+)% copied' }]";
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
