@@ -98,7 +98,7 @@ impl Doctor {
                     // One of ours serves it; and the other directory the service gets from systemd.
                 } else if let Err(error) = check_access(directory, Access::WRITE_OK) {
                     self.report(
-                        format!("the socket {} cannot be made: {error}", path.display()),
+                        format!("cannot create the socket {}: {error}", path.display()),
                         format!("mkdir -p {0} && chown rtlogd:adm {0}", directory.display()),
                     );
                 }
@@ -112,7 +112,7 @@ impl Doctor {
             Err(error) if error.kind() == ErrorKind::AddrInUse && is_rtlogd(address) => {}
             Err(error) if error.kind() == ErrorKind::AddrInUse => self.report(
                 format!("another program listens on {address}"),
-                format!("ss -ltnp 'sport = :{}' names it; stop it, or write another `listen`", address.port()),
+                format!("ss -ltnp 'sport = :{}' shows it; stop it, or change `listen`", address.port()),
             ),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => self.report(
                 format!("only privileged programs may listen on {address}"),
@@ -140,7 +140,7 @@ impl Doctor {
         }
         if let Some(key) = config::hints_at_proxy(config) {
             self.report(
-                format!("`{key}` is set as for a proxy in front, but `trusted_proxies` names none"),
+                format!("`{key}` suggests a proxy in front of rtlogd, but `trusted_proxies` names none"),
                 "name the proxy, such as `trusted_proxies: [127.0.0.1]`, and let it send X-Forwarded-For; a proxy that is not \
                     named and sends no such header makes its clients users of this machine",
             );
@@ -158,7 +158,7 @@ impl Doctor {
             if let Some(reason) = source::denied(&path, source.follow_symlinks, config.own_paths()) {
                 self.report(
                     format!("stream {name}: {} is not followed: {reason}", path.display()),
-                    "let the path lead, by symlinks of root alone, to what the stream is to show",
+                    "use a path whose symlinks all belong to root",
                 );
             }
         }
@@ -173,7 +173,7 @@ impl Doctor {
             if hides && roots.iter().any(|root| path.starts_with(root)) {
                 self.report(
                     format!("stream {name}: {setting}= of the service hides {}", path.display()),
-                    format!("systemctl edit rtlogd, and there: [Service] {mend}"),
+                    format!("systemctl edit rtlogd, and add: [Service] {mend}"),
                 );
             }
         }
@@ -192,8 +192,8 @@ impl Doctor {
         }
         if let Some(kind) = remote_file_system(path) {
             self.report(
-                format!("stream {name}: {} is on {kind}, where what others write is noticed late", path.display()),
-                "run rtlogd on the machine that writes it",
+                format!("stream {name}: {} is on {kind}, where rtlogd notices changes late", path.display()),
+                "run rtlogd on the machine that writes the file",
             );
         }
     }
@@ -222,7 +222,7 @@ impl Doctor {
         if !found {
             self.report(
                 format!("stream {name}: there is no program {} that {} may run", program.display(), whoami()),
-                format!("apt-file search bin/{} names the package, or write its whole path", program.display()),
+                format!("apt-file search bin/{} names the package; or write its full path", program.display()),
             );
         }
     }
@@ -251,7 +251,7 @@ impl Doctor {
         if !may {
             self.report(
                 format!("stream {name}: {who} may not run a command as the user {user}"),
-                "systemctl edit rtlogd, and there: [Service] User=root CapabilityBoundingSet=~ SystemCallFilter=@privileged, a \
+                "systemctl edit rtlogd, and add: [Service] User=root CapabilityBoundingSet=~ SystemCallFilter=@privileged, a \
                     line each (see SANDBOX in rtlogd(1)); or run the command as the user of rtlogd",
             );
         }
@@ -261,7 +261,10 @@ impl Doctor {
     fn check_journal(&mut self, name: &str) {
         match Command::new("journalctl").args(["--lines=1", "--no-pager", "--output=cat"]).output() {
             Err(error) => self.report(
-                format!("stream {name}: {} cannot run journalctl, which reads the journal for us: {error}", whoami()),
+                format!(
+                    "stream {name}: {} cannot run journalctl, which it needs to read the journal: {error}",
+                    whoami()
+                ),
                 "apt install systemd",
             ),
             Ok(said) if !said.status.success() || said.stderr.starts_with(b"Hint:") => {
@@ -289,7 +292,7 @@ impl Doctor {
         }
         if let Err(error) = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC) {
             self.report(
-                format!("{} may not watch files any more ({error}); they are looked at by timer then", whoami()),
+                format!("{} cannot get an inotify instance ({error}); without one, files are polled", whoami()),
                 "sysctl -w fs.inotify.max_user_instances=1024",
             );
         }
@@ -298,8 +301,10 @@ impl Doctor {
         let wanted = config.limits.connections as u64 + DESCRIPTORS_PER_STREAM_ESTIMATE * config.streams.len() as u64;
         if most < wanted {
             self.report(
-                format!("{most} open files are fewer than the {wanted} that `limits: connections` may need"),
-                format!("systemctl edit rtlogd, and there: [Service] LimitNOFILE={wanted}; or ulimit -n {wanted}"),
+                format!(
+                    "the limit of {most} open files is lower than the {wanted} that `limits: connections` may need"
+                ),
+                format!("systemctl edit rtlogd, and add: [Service] LimitNOFILE={wanted}; or ulimit -n {wanted}"),
             );
         }
     }
@@ -312,7 +317,7 @@ impl Doctor {
             if check_access(above, Access::WRITE_OK).is_err() {
                 self.report(
                     format!(
-                        "the state directory {} is not there, and {} may not make it",
+                        "the state directory {} does not exist, and {} may not create it",
                         directory.display(),
                         whoami()
                     ),
@@ -329,8 +334,8 @@ impl Doctor {
         let Some(free) = free_space(directory) else { return };
         if free < wanted {
             self.report(
-                format!("histories may take {} MiB, and the disk has {} MiB left", wanted >> 20, free >> 20),
-                "write less as `history: { disk: ... }`, or name a `state_directory` on another disk",
+                format!("histories may grow to {} MiB, but the disk has only {} MiB left", wanted >> 20, free >> 20),
+                "lower `history: { disk: ... }`, or move `state_directory` to another disk",
             );
         }
     }
@@ -376,7 +381,7 @@ fn is_rtlogd(address: SocketAddr) -> bool {
 }
 
 fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or("it says nothing")
+    text.lines().next().unwrap_or("it printed nothing")
 }
 
 fn whoami() -> String {
@@ -468,7 +473,7 @@ mod tests {
         let unknown = found(&trusting("unix:no-such-user"));
         assert_eq!(unknown, ["`trusted_proxies` names the user no-such-user, which this system does not have"]);
         let hidden = Config { base_path: "/logs".into(), ..Config::default() };
-        assert_eq!(found(&hidden), ["`base_path` is set as for a proxy in front, but `trusted_proxies` names none"]);
+        assert_eq!(found(&hidden), ["`base_path` suggests a proxy in front of rtlogd, but `trusted_proxies` names none"]);
         assert!(found(&Config::default()).is_empty());
     }
 

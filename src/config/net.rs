@@ -23,10 +23,10 @@ pub enum ListenAddress {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadListenAddress {
     /// A port alone.
-    #[error("{0:?} names no address (127.0.0.1:{1} for this machine alone, 0.0.0.0:{1} for all networks)")]
+    #[error("{0:?} has no address (use 127.0.0.1:{1} for this machine only, or 0.0.0.0:{1} for all networks)")]
     NoAddress(String, u16),
     /// An address alone.
-    #[error("{0:?} names no port (such as {1})")]
+    #[error("{0:?} has no port (such as {1})")]
     NoPort(String, SocketAddr),
     /// A URL, a name, or anything else.
     #[error(
@@ -107,7 +107,7 @@ pub enum BadNetworkAddress {
     #[error("not an IP address or network: {0:?} (such as 127.0.0.1, 10.0.0.0/8 or fd00::/8)")]
     Form(String),
     /// A network with more of an address than its prefix covers.
-    #[error("{0} names one machine and a network at once (the network is {1}, the machine {2})")]
+    #[error("{0} is neither one machine nor a network (the network is {1}, the machine {2})")]
     HostBitsSet(String, Network, IpAddr),
 }
 
@@ -315,7 +315,7 @@ mod tests {
         let message = ":7070".parse::<ListenAddress>().unwrap_err().to_string();
         assert_eq!(
             message,
-            r#"":7070" names no address (127.0.0.1:7070 for this machine alone, 0.0.0.0:7070 for all networks)"#
+            r#"":7070" has no address (use 127.0.0.1:7070 for this machine only, or 0.0.0.0:7070 for all networks)"#
         );
     }
 
@@ -343,7 +343,7 @@ mod tests {
         let message = "10.0.0.1/8".parse::<Network>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "10.0.0.1/8 names one machine and a network at once (the network is 10.0.0.0/8, the machine 10.0.0.1)"
+            "10.0.0.1/8 is neither one machine nor a network (the network is 10.0.0.0/8, the machine 10.0.0.1)"
         );
     }
 

@@ -40,10 +40,10 @@ pub enum BadProgressPattern {
     #[error("not a regular expression: {0}")]
     Syntax(String),
     /// A group has a name that means nothing here.
-    #[error("the group {0:?} means nothing (name groups percent, current, total, phase or message)")]
+    #[error("unknown group {0:?} (use percent, current, total, phase or message)")]
     Group(String),
     /// Nothing in it says how far the source is.
-    #[error("no group says how far it is (name one percent, current or phase, as in (?P<percent>[0-9]+)%)")]
+    #[error("no group gives the progress (name one percent, current or phase, as in (?P<percent>[0-9]+)%)")]
     NoProgressGroup,
 }
 
@@ -93,9 +93,9 @@ mod tests {
         let table = [
             (r"step (?P<current>\d+) of (?P<total>\d+)", None),
             (r"^== (?P<phase>.+) ==$", None),
-            (r"\d+%", Some("no group says")),
-            (r"(?P<total>\d+)", Some("no group says")),
-            (r"(?P<per_cent>\d+)%", Some("\"per_cent\" means nothing")),
+            (r"\d+%", Some("no group gives")),
+            (r"(?P<total>\d+)", Some("no group gives")),
+            (r"(?P<per_cent>\d+)%", Some("unknown group \"per_cent\"")),
             (r"(?P<percent>\d+", Some("unclosed group")),
         ];
         for (text, expected) in table {

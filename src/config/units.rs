@@ -43,12 +43,12 @@ pub struct BadSize(pub String);
 
 /// A text that is not a [`DurationText`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a length of time: {0:?} (a whole number and ms, s, m, h or d, such as 15s; at most {MAX_DAYS}d)")]
+#[error("not a duration: {0:?} (a whole number and ms, s, m, h or d, such as 15s; at most {MAX_DAYS}d)")]
 pub struct BadDuration(pub String);
 
 /// A text that is not a [`DurationRange`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a range of time: {0:?} (the shortest, two dots and the longest, such as 1s..60s)")]
+#[error("not a range of durations: {0:?} (the shortest, two dots and the longest, such as 1s..60s)")]
 pub struct BadDurationRange(pub String);
 
 /// A text that is not a [`Rate`].

@@ -36,7 +36,7 @@ pub(crate) struct DetachOptions {
 /// Why there is no daemon.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DetachError {
-    #[error("cannot close what was inherited")]
+    #[error("cannot close the inherited file descriptors")]
     Inherited(#[source] io::Error),
     #[error("cannot make a pipe to the daemon")]
     Pipe(#[source] io::Error),

@@ -45,7 +45,7 @@ pub(crate) fn start(level: Option<&str>) {
         None => Box::new(lines),
     };
     if log::set_boxed_logger(logger).is_err() {
-        log::debug!("a logger is there already");
+        log::debug!("a logger is already set");
     }
 }
 

@@ -40,8 +40,8 @@ use crate::stream::{
 };
 
 /// What readers of a file or a journal are told when it is followed in another way, and its place was kept nowhere.
-const CHECKPOINT_LOST: &str = "the stream was configured anew; its place in what it follows is kept only in a state_directory, so \
-    lines may be missing here, or come again";
+const CHECKPOINT_LOST: &str = "the configuration of the stream was changed, and without a state_directory rtlogd does not \
+    remember how far the source was read; lines may be missing or repeated here";
 
 /// Why the daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +65,8 @@ pub(crate) enum DaemonError {
     )]
     SystemdSocket(#[source] io::Error),
     #[error(
-        "systemd listens on {0}, which other machines can reach, and nothing asks them who they are; let it listen on \
-        127.0.0.1, or write `tls` and `access: {{keys: ...}}`, or `access: {{insecure: true}}`, in the configuration"
+        "systemd listens on {0}, which other machines can reach without a token; let it listen on 127.0.0.1, or \
+        set `tls` and `access: {{keys: ...}}`, or `access: {{insecure: true}}`, in the configuration"
     )]
     InsecureSystemdSocket(ListenAddress),
 }
@@ -81,7 +81,7 @@ fn show_login_url(url: &str) {
     if io::stderr().is_terminal() {
         let hours = access::MAX_URL_TOKEN_LIFETIME.as_secs() / 3600;
         let text = format!(
-            "open {url}\nKeep it to yourself: for {hours} h it lets read, type, stop and start all that is here.\n"
+            "open {url}\nDo not share this URL: for {hours} h it permits reading, typing into, stopping and starting every stream here.\n"
         );
         terminal::print_error(&SafeText::lines(&text));
     }
@@ -381,7 +381,7 @@ impl Daemon {
         self.finish_connections.cancel();
         self.connection_tasks.close();
         if timeout(patience, self.connection_tasks.wait()).await.is_err() {
-            warn!(connections = self.connection_tasks.len(); "readers did not take what was left; they are cut off");
+            warn!(connections = self.connection_tasks.len(); "readers did not read the rest in time; their connections are closed");
         }
     }
 }

@@ -58,9 +58,9 @@ impl ReloadResult {
 /// Why there is no outcome.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
-    #[error("no rtlogd that can be asked serves {0:?} (is it running, and may you reload it?)")]
+    #[error("no rtlogd with the configuration {0:?} can be reached (is it running, and may you reload it?)")]
     NotRunning(PathBuf, #[source] Option<io::Error>),
-    #[error("the daemon ended before it was done")]
+    #[error("the daemon ended before the reload was done")]
     Disconnected(#[source] Option<io::Error>),
 }
 
@@ -125,7 +125,7 @@ impl ReloadListener {
             match listener.accept().await {
                 Ok((stream, _)) => return ReloadRequest(Some(stream.into_split().1)),
                 Err(error) => {
-                    warn!(errno = error.raw_os_error(), error:% = error; "cannot hear who asks for a reload");
+                    warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a request to reload");
                     tokio::time::sleep(REPLY_WRITE_TIMEOUT).await;
                 }
             }
@@ -174,7 +174,7 @@ impl ReloadRequest {
         let (word, text) = outcome.parts();
         let answer = format!("{word}\n{text}");
         if !matches!(timeout(REPLY_WRITE_TIMEOUT, stream.write_all(answer.as_bytes())).await, Ok(Ok(()))) {
-            debug!("whoever asked for the reload did not wait for its outcome");
+            debug!("the client that asked for the reload did not wait for the result");
         }
     }
 }

@@ -169,7 +169,7 @@ impl Server {
             Ok(Ok(config)) => self.apply(config).await,
             Ok(Err(mistakes)) => {
                 for mistake in mistakes.lines() {
-                    error!("nothing is changed, for the configuration is wrong: {mistake}");
+                    error!("the configuration is invalid, and nothing was changed: {mistake}");
                 }
                 ReloadResult::Refused(mistakes)
             }
@@ -258,8 +258,8 @@ impl Server {
 
 fn stream_failure(name: &StreamName, error: &HistoryError) -> String {
     let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
-    error!(stream:% = name, errno = error.errno(), error:% = error; "the stream cannot be begun{cause}");
-    format!("stream {name} cannot be begun: {error}{cause}")
+    error!(stream:% = name, errno = error.errno(), error:% = error; "the stream cannot be opened{cause}");
+    format!("stream {name} cannot be opened: {error}{cause}")
 }
 
 /// What differs beside streams, limits and the keys of tokens, if anything does: that is in force only from the next start.

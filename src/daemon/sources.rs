@@ -81,7 +81,7 @@ impl RunningSources {
         }
         for running in ending {
             if let Err(error) = running.task.await {
-                log::error!(stream:% = running.spec.name, error:% = error; "the source did not end in peace");
+                log::error!(stream:% = running.spec.name, error:% = error; "the source did not end cleanly");
             }
         }
     }

@@ -92,7 +92,10 @@ impl StreamFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // What is dropped is taken from the list before it is removed.
                 if self.files().list.iter().any(|known| known.path == file.path) {
-                    self.report_once(file, &format!("it is gone, and with it its {} events", file.end - file.first));
+                    self.report_once(
+                        file,
+                        &format!("the file is gone, and its {} events with it", file.end - file.first),
+                    );
                 }
                 Ok(None)
             }

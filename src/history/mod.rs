@@ -73,7 +73,7 @@ pub enum HistoryError {
         source: io::Error,
     },
     /// Nothing is recorded of a stream.
-    #[error("there is no stream {1} in {0:?} (without a name, all that there are are listed)")]
+    #[error("there is no stream {1} in {0:?} (leave out the name to list all streams)")]
     NoStream(PathBuf, StreamName),
     /// A later version wrote there, in a way that this one does not know.
     #[error("{0:?} was written by a newer rtlogd (use that one, or give this one another state_directory)")]
@@ -150,7 +150,7 @@ impl History {
         let end = found.numbering.as_ref().map_or(found.end, Numbering::next);
         let numbering = if let Some(mut numbering) = found.numbering {
             if !found.cleanly_closed && found.boot != *self.boot {
-                info!(stream = name.as_str(); "the machine stopped without warning: a new epoch of ids begins");
+                info!(stream = name.as_str(); "the machine stopped without a clean shutdown: a new epoch of ids begins");
                 let epoch = numbering.next_id().epoch.successor(now);
                 numbering.continue_at(Position { epoch, number: 1 }, None);
             }

@@ -166,7 +166,7 @@ impl RecordReplay {
             self.damage.push(what);
         }
         if stored.bytes < length {
-            log::info!(path:% = path.display(), bytes = length - stored.bytes; "the end of the history was not written to its end; it is cut off");
+            log::info!(path:% = path.display(), bytes = length - stored.bytes; "the history ends with an incomplete record, which is cut off");
         }
         stored.marks = Some(Arc::new(marks));
         Ok(stored)

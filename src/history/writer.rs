@@ -71,7 +71,7 @@ impl UnsyncedFiles {
         for file in files.into_values() {
             if let Err(error) = file.sync_data() {
                 let errno = error.raw_os_error();
-                error!(file:?, errno = errno, error:% = error; "the history may not be on the disk: it cannot be synced");
+                error!(file:?, errno = errno, error:% = error; "cannot sync the history, so its end may not be on the disk");
             }
         }
     }
@@ -273,7 +273,7 @@ fn truncate_uncommitted(volume: &StreamFiles) {
         && let Err(error) = file.set_len(bytes)
     {
         let (directory, errno) = (volume.directory.display(), error.raw_os_error());
-        warn!(directory:%, errno = errno, error:% = error; "what was not recorded cannot be taken back yet");
+        warn!(directory:%, errno = errno, error:% = error; "cannot cut off records that were not committed; trying again before the next write");
         volume.files().truncate_pending = true;
     }
 }
@@ -290,7 +290,7 @@ fn drop_oldest_files(volume: &StreamFiles, too_much: impl Fn(u64, &HistoryFile) 
         let Some(oldest) = oldest else { return };
         if let Err(error) = fs::remove_file(&oldest.path) {
             let (path, errno) = (oldest.path.display(), error.raw_os_error());
-            warn!(path:%, errno = errno, error:% = error; "an old file of the history cannot be removed");
+            warn!(path:%, errno = errno, error:% = error; "cannot remove an old file of the history");
         }
     }
 }

@@ -160,7 +160,7 @@ impl Appender {
                 None => RecordOutcome::Recorded,
             };
             if let RecordOutcome::Failed(reason) = recorded {
-                warn!(stream:% = self.shared.name, reason = reason.as_str(); "not recorded: only in memory from now on");
+                warn!(stream:% = self.shared.name, reason = reason.as_str(); "the history cannot be written: new events are kept only in memory");
                 news = begin_memory_epoch(id, seq, news, reason);
             }
         }

@@ -28,8 +28,8 @@ pub(super) fn check_access(context: &mut CheckContext<'_>, raw: raw::access::Acc
 
 fn check_issuer(context: &mut CheckContext<'_>, at: Located<raw::access::IssuerConfig>) -> Option<IssuerConfig> {
     let raw = at.value?;
-    let issuer = required_text(context, &at.place, value(raw.issuer), "issuer", "what its tokens have as `iss`");
-    let audience = required_text(context, &at.place, value(raw.audience), "audience", "what its tokens have as `aud`");
+    let issuer = required_text(context, &at.place, value(raw.issuer), "issuer", "the `iss` of its tokens");
+    let audience = required_text(context, &at.place, value(raw.audience), "audience", "the `aud` of its tokens");
     let keys = written(raw.keys).and_then(|(place, path)| context.resolve_path(place, &path));
     let keys = match keys {
         None => required_text(context, &at.place, None, "keys", "the file with its public keys").map(PathBuf::from),
@@ -51,7 +51,7 @@ fn check_claims(context: &mut CheckContext<'_>, at: Located<raw::access::RawClai
         claims.into_iter().filter_map(|(name, pattern)| Some((name.value?, pattern.value?))).collect();
     if claims.is_empty() {
         // Whoever the issuer gives a token would be let in: with a public CI that is everybody.
-        context.wrong(at.place, "a grant needs `claims`, of which its tokens must have all (such as {sub: '*'})");
+        context.wrong(at.place, "a grant needs `claims`, all of which a token must have (such as {sub: '*'})");
     }
     let streams = values(raw.stream);
     let allow = values(raw.allow);

@@ -63,11 +63,11 @@ impl<'r> CheckContext<'r> {
     ) -> T {
         match written(field) {
             Some((place, value)) if value < least => {
-                self.wrong(place, format!("{value} is too little (at least {least})"));
+                self.wrong(place, format!("{value} is too small (at least {least})"));
                 default
             }
             Some((place, value)) if value > most => {
-                self.wrong(place, format!("{value} is too much (at most {most})"));
+                self.wrong(place, format!("{value} is too large (at most {most})"));
                 default
             }
             Some((_, value)) => value,

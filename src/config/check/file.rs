@@ -23,7 +23,7 @@ pub(super) fn check_files(
 ) -> Option<FileSourceConfig> {
     let written = file.value?.0;
     if written.is_empty() {
-        context.wrong(file.place, "names no file (a path or a pattern, or a list of them)");
+        context.wrong(file.place, "the list is empty (write a path or a pattern, or several)");
     }
     let mut files = Vec::new();
     for Located { place, value } in written {
@@ -98,7 +98,8 @@ pub(super) fn check_multiline(
         (Some(start), None) => (true, start),
         (None, Some(other)) => (false, other),
         (None, None) => {
-            context.wrong(place, "says not which lines belong together (write `start: REGEX` or `continue: REGEX`)");
+            context
+                .wrong(place, "does not say which lines belong together (write `start: REGEX` or `continue: REGEX`)");
             return None;
         }
     };

@@ -25,7 +25,7 @@ pub(super) fn check_journal(
     if let Some((place, true)) = kernel
         && !units.is_empty()
     {
-        context.wrong(place, "the kernel is in no unit (leave `unit` out, or make two streams)");
+        context.wrong(place, "the kernel belongs to no unit (remove `unit`, or make two streams)");
     }
     let kernel = kernel.is_some_and(|(_, kernel)| kernel);
     let priority = value(journal.priority).map(|priority| priority.0);
@@ -41,7 +41,7 @@ fn check_words(
 ) -> Vec<String> {
     let Some((place, OneOrMany(list))) = written(field) else { return Vec::new() };
     if list.is_empty() {
-        context.wrong(place, format!("names no {what}"));
+        context.wrong(place, format!("the list is empty (write at least one {what})"));
     }
     let word = |Located { place, value }: Located<String>| check_word(context, what, place, value?, fits);
     list.into_iter().filter_map(word).collect()

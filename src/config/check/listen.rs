@@ -15,7 +15,7 @@ pub(super) fn check_listen(
     open: bool,
 ) -> Vec<ListenAddress> {
     if written.is_empty() {
-        context.wrong(place, "names no address (such as 127.0.0.1:7070; without `listen` it is that)");
+        context.wrong(place, "the list is empty (name an address, such as the default 127.0.0.1:7070)");
     }
     let mut all: Vec<(ListenAddress, NodeLocation)> = Vec::new();
     for Located { place, value } in written {
@@ -30,14 +30,20 @@ pub(super) fn check_listen(
             context.wrong(
                 place,
                 format!(
-                    "{listen} can be reached from other machines, and needs `tls` and tokens (`access: {{ keys: ... }}`) \
-                for that (or a proxy, and 127.0.0.1; `access: {{ insecure: true }}` lets everybody read)"
+                    "{listen} can be reached from other machines, and needs `tls` and tokens (set `tls` and \
+                    `access: {{ keys: ... }}`, or listen on 127.0.0.1 behind a proxy; `access: {{ insecure: true }}` lets \
+                    everybody read)"
                 ),
             );
         }
         if matches!(&listen, ListenAddress::Unix(path) if path.as_os_str().len() > MAX_SOCKET_PATH) {
-            context
-                .wrong(place, format!("{listen} is longer than the {} bytes a Unix socket may have", MAX_SOCKET_PATH));
+            context.wrong(
+                place,
+                format!(
+                    "{listen} is longer than the {} bytes that the path of a Unix socket may have",
+                    MAX_SOCKET_PATH
+                ),
+            );
         }
         match all.iter().find(|(other, _)| *other == listen) {
             Some((_, first)) => context.duplicate(&listen.to_string(), place, *first),
@@ -83,7 +89,7 @@ pub(super) fn check_base_path(context: &mut CheckContext<'_>, place: NodeLocatio
     }
     context.wrong(
         place,
-        format!("not a path to be seen under: {path:?} (a slash, then names of A-Z, a-z, 0-9, - . _ ~, such as /logs)"),
+        format!("not a base path: {path:?} (a slash, then names of A-Z, a-z, 0-9, - . _ ~, such as /logs)"),
     );
     None
 }

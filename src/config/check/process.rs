@@ -83,7 +83,7 @@ fn check_argv(
 /// What a shell is to run.
 fn check_script(context: &mut CheckContext<'_>, place: NodeLocation, line: &str) -> Option<Vec<OsString>> {
     if line.trim().is_empty() {
-        context.wrong(place, "empty command (what is the shell to do?)");
+        context.wrong(place, "empty command (write what the shell is to run)");
         return None;
     }
     if line.contains('\0') {
@@ -109,8 +109,7 @@ fn check_restart(context: &mut CheckContext<'_>, raw: raw::Restart) -> Restart {
     let defaults = Restart::default();
     let backoff = written(raw.backoff).map(|(place, range)| {
         if *range.0.start() < MIN_RESTART_BACKOFF {
-            context
-                .wrong(place, format!("{range} begins too early (at {} or later)", DurationText(MIN_RESTART_BACKOFF)));
+            context.wrong(place, format!("{range} begins too low (at least {})", DurationText(MIN_RESTART_BACKOFF)));
         }
         range.0
     });

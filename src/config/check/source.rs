@@ -37,7 +37,7 @@ impl SourceKey {
             Self::File => "follows a file",
             Self::Command => "runs a command",
             Self::Journal => "follows the journal",
-            Self::Push => "takes what is sent to it",
+            Self::Push => "receives pushed lines",
         }
     }
 }

@@ -163,8 +163,12 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         match &self.node.value {
             YamlValue::Bool(words) => visitor.visit_bool(words.eq_ignore_ascii_case("true")),
             YamlValue::Text(words) => match words.to_ascii_lowercase().as_str() {
-                "yes" | "on" | "y" => Err(NodeReadError(format!("`{words}` is text, not a truth (write true)"))),
-                "no" | "off" | "n" => Err(NodeReadError(format!("`{words}` is text, not a truth (write false)"))),
+                "yes" | "on" | "y" => {
+                    Err(NodeReadError(format!("expected true or false, found `{words}` (write true)")))
+                }
+                "no" | "off" | "n" => {
+                    Err(NodeReadError(format!("expected true or false, found `{words}` (write false)")))
+                }
                 _ => Err(self.expected("true or false")),
             },
             YamlValue::Null | YamlValue::Number(_) | YamlValue::List(_) | YamlValue::Map(_) | YamlValue::Tagged(_) => {

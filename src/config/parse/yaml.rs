@@ -45,10 +45,7 @@ pub(super) type LineColumn = (usize, usize);
 /// Where and why the text is not YAML, is more than one document, or has too many or too deep values.
 pub(crate) fn parse(text: &str) -> Result<YamlNode, (LineColumn, String)> {
     if let Some(place) = find_excessive_depth(text) {
-        return Err((
-            place,
-            format!("not YAML that can be read: more than {MAX_YAML_SCAN_DEPTH} values within each other"),
-        ));
+        return Err((place, format!("invalid YAML: more than {MAX_YAML_SCAN_DEPTH} nested values")));
     }
     let mut walk = TreeReader::default();
     let mut tree = walk.run(text).map_err(|error| explain(&error))?;
@@ -107,7 +104,7 @@ fn error_location(error: &serde_yaml::Error) -> LineColumn {
 fn explain(error: &serde_yaml::Error) -> (LineColumn, String) {
     let (line, column) = error_location(error);
     let text = error.to_string().replacen(&format!(" at line {line} column {column}"), "", 1);
-    ((line, column), format!("not YAML that can be read: {text}"))
+    ((line, column), format!("invalid YAML: {text}"))
 }
 
 /// What a plain scalar is, if not text.
@@ -303,13 +300,13 @@ mod tests {
             ("? {", 3003),
         ] {
             let (place, error) = parse(&piece.repeat(most / piece.len())).unwrap_err();
-            assert_eq!((place, error.contains("1000 values within")), ((1, column), true), "{piece}: {error}");
+            assert_eq!((place, error.contains("1000 nested values")), ((1, column), true), "{piece}: {error}");
             let lines = format!("{piece}\n").repeat(most / (piece.len() + 1));
-            assert!(parse(&lines).unwrap_err().1.contains("1000 values within"), "{piece}");
+            assert!(parse(&lines).unwrap_err().1.contains("1000 nested values"), "{piece}");
         }
         for piece in ["- ", "? ", "? - "] {
             let (place, error) = parse(&format!("a: 1\n{}", piece.repeat(most / piece.len()))).unwrap_err();
-            assert_eq!((place, error.contains("1000 values within")), ((2, 1), true), "{piece}: {error}");
+            assert_eq!((place, error.contains("1000 nested values")), ((2, 1), true), "{piece}: {error}");
         }
         // Many brackets that nobody closes, but as the text of patterns.
         let patterns = "- ^\\[ [0-9\n- 'it [\"'\n- x[\n".repeat(2000);
@@ -334,7 +331,7 @@ mod tests {
         ];
         for (text, place, message) in table {
             let (found, error) = parse(text).unwrap_err();
-            assert_eq!((found, error), (place, format!("not YAML that can be read: {message}")), "{text:.100}");
+            assert_eq!((found, error), (place, format!("invalid YAML: {message}")), "{text:.100}");
         }
     }
 }
