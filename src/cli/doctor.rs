@@ -1,7 +1,8 @@
-//! `rtlogd doctor`: looks for what would stand in the way of a configuration, and names what mends it. Changes nothing.
+//! `rtlogd doctor`: finds problems that would keep a configuration from working, and names a fix for each. Changes
+//! nothing.
 //!
-//! It looks as whoever runs it, so for the service that is best the user `rtlogd`. What the service may do beyond that, its
-//! unit says.
+//! The checks use the rights of the calling user, so for the service they should run as the user `rtlogd`. The settings
+//! of the systemd unit are taken into account.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,27 +22,27 @@ use crate::config::{
 };
 use crate::source;
 
-/// How long whoever has our port may take to say who it is.
+/// The time that a program on the wanted port has to identify itself as an rtlogd.
 const PORT_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Files that are followed need so many watches each: one for the file, one for its directory.
+/// The inotify watches that a followed file needs: one for the file, one for its directory.
 const INOTIFY_WATCHES_PER_FILE: u64 = 2;
 
-/// Descriptors that we need beside those of connections: files, histories, pipes of commands.
+/// The file descriptors that a stream needs in addition to connections: files, histories, pipes of commands.
 const DESCRIPTORS_PER_STREAM_ESTIMATE: u64 = 8;
 
-/// File systems of other machines, whose changes inotify does not tell of (`statfs(2)`).
+/// Network file systems, whose changes on other machines inotify does not report (`statfs(2)`).
 const REMOTE_FILE_SYSTEMS: [(u64, &str); 5] =
     [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p"), (0x6573_5546, "FUSE")];
 
-/// Something that stands in the way, and what mends it.
+/// A problem, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) problem: String,
     pub(crate) fix: String,
 }
 
-/// Everything that stands in the way of `config`.
+/// All problems of `config`.
 pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     let mut doctor = Doctor { unit: unit_settings(), findings: Vec::new() };
     for listen in &config.listen {
@@ -62,11 +63,11 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     doctor.findings
 }
 
-/// What is asked of it.
+/// The properties of the service that the checks need.
 const UNIT_PROPERTIES: &str =
     "--property=LoadState,ProtectHome,PrivateTmp,LimitNOFILE,User,CapabilityBoundingSet,AmbientCapabilities";
 
-/// What systemd knows of our service: settings by name; empty where there is none.
+/// The settings of the systemd service by name; empty without one.
 fn unit_settings() -> BTreeMap<String, String> {
     let asked = Command::new("systemctl").args(["show", UNIT_PROPERTIES, "rtlogd.service"]).output();
     let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
@@ -95,7 +96,7 @@ impl Doctor {
             ListenAddress::Unix(path) => {
                 let directory = path.parent().unwrap_or(Path::new("/"));
                 if UnixStream::connect(path).is_ok() || directory == Path::new("/run/rtlogd") {
-                    // One of ours serves it; and the other directory the service gets from systemd.
+                    // Another rtlogd serves it, or systemd creates the directory for the service.
                 } else if let Err(error) = check_access(directory, Access::WRITE_OK) {
                     self.report(
                         format!("cannot create the socket {}: {error}", path.display()),
@@ -125,7 +126,7 @@ impl Doctor {
         }
     }
 
-    /// Whether the proxies that are there, or seem to be, are known.
+    /// Checks that trusted proxies exist, and that a likely proxy is trusted.
     fn check_proxies(&mut self, config: &Config) {
         for proxy in &config.trusted_proxies {
             if let TrustedProxy::SocketUser(user) = proxy
@@ -151,7 +152,7 @@ impl Doctor {
         for files in &source.files {
             let path = match files {
                 FileSelector::Path(path) => path.clone(),
-                // Which files it names, those see who follow them; the directory it begins in has to be open to us.
+                // The files of a pattern are checked while they are followed; only its first directory is known now.
                 FileSelector::Pattern(pattern) => literal_prefix(pattern),
             };
             self.check_file(name, &path);
@@ -177,7 +178,7 @@ impl Doctor {
                 );
             }
         }
-        // One that is not there yet is waited for.
+        // A file that does not exist yet is waited for.
         if let Err(error) = File::open(path)
             && error.kind() == ErrorKind::PermissionDenied
         {
@@ -227,7 +228,7 @@ impl Doctor {
         }
     }
 
-    /// Whether a command may be run as that user.
+    /// Checks that a command may be run as that user.
     fn check_user(&mut self, name: &str, user: &str) {
         let Ok(Some(found)) = User::from_name(user) else {
             let what = format!("stream {name}: there is no user {user}");
@@ -257,7 +258,7 @@ impl Doctor {
         }
     }
 
-    /// Whether journalctl is there, and shows us what is of others.
+    /// Checks that journalctl exists, and may read entries of other users.
     fn check_journal(&mut self, name: &str) {
         match Command::new("journalctl").args(["--lines=1", "--no-pager", "--output=cat"]).output() {
             Err(error) => self.report(
@@ -312,7 +313,7 @@ impl Doctor {
     fn check_state_directory(&mut self, config: &Config) {
         let Some(directory) = &config.state_directory else { return };
         if !directory.exists() {
-            // It is made at the first start, if that can be.
+            // The first start creates it, if that is possible.
             let above = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
             if check_access(above, Access::WRITE_OK).is_err() {
                 self.report(
@@ -341,7 +342,7 @@ impl Doctor {
     }
 }
 
-/// The directory that a pattern begins in: all before its first name with a wildcard.
+/// The directory in which a pattern begins: everything before the first name with a wildcard.
 fn literal_prefix(pattern: &Path) -> PathBuf {
     let plain = |part: &Component<'_>| !part.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
     pattern.components().take_while(plain).collect()
@@ -351,23 +352,23 @@ fn check_access(path: &Path, access: Access) -> io::Result<()> {
     Ok(rustix::fs::access(path, access)?)
 }
 
-/// Bytes that are free where `path` is or will be.
+/// The free bytes on the file system where `path` is or will be.
 fn free_space(path: &Path) -> Option<u64> {
     let there = path.ancestors().find(|path| path.exists())?;
     let disk = rustix::fs::statvfs(there).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// The kind of file system, if it is one of another machine.
+/// The kind of file system, if it is a network file system.
 fn remote_file_system(path: &Path) -> Option<&'static str> {
     let there = path.ancestors().find(|path| path.exists())?;
     let kind = rustix::fs::statfs(there).ok()?.f_type;
-    // The kernel's number is signed on some machines; only these 32 bits count.
+    // The kernel's number is signed on some machines; only these 32 bits are significant.
     let kind = u64::try_from(kind).ok()? & 0xffff_ffff;
     REMOTE_FILE_SYSTEMS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
 }
 
-/// Whether it is an rtlogd that listens there.
+/// Whether an rtlogd listens there.
 fn is_rtlogd(address: SocketAddr) -> bool {
     let asked = || -> io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, PORT_PROBE_TIMEOUT)?;
@@ -473,7 +474,10 @@ mod tests {
         let unknown = found(&trusting("unix:no-such-user"));
         assert_eq!(unknown, ["`trusted_proxies` names the user no-such-user, which this system does not have"]);
         let hidden = Config { base_path: "/logs".into(), ..Config::default() };
-        assert_eq!(found(&hidden), ["`base_path` suggests a proxy in front of rtlogd, but `trusted_proxies` names none"]);
+        assert_eq!(
+            found(&hidden),
+            ["`base_path` suggests a proxy in front of rtlogd, but `trusted_proxies` names none"]
+        );
         assert!(found(&Config::default()).is_empty());
     }
 

@@ -1,4 +1,4 @@
-//! `rtlogd token`: makes tokens, and the keys that sign them. It needs no daemon; a running one sees new keys by itself.
+//! `rtlogd token`: makes tokens, and the keys that sign them. Needs no daemon; a running one notices new keys.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

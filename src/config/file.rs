@@ -1,4 +1,4 @@
-//! What is said of files to follow, and of how their bytes become lines.
+//! The configuration of followed files, and of how bytes become lines.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,33 +8,34 @@ use regex::bytes::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// How long a file that was rotated away is read on, if nothing is said: a writer may not know yet.
+/// The default time that a file is read on after its rotation: its writer may not have noticed yet.
 pub const DEFAULT_ROTATE_WAIT: Duration = Duration::from_secs(1);
 
-/// How long lines that belong together are waited for, if nothing is said.
+/// The default time to wait for the next line that belongs to the same event.
 pub const DEFAULT_MULTILINE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Most memory of a compiled expression, in bytes: enough for what people write.
+/// The most memory of a compiled expression, in bytes: enough for what people write.
 const MAX_EXPRESSION_MEMORY: usize = 1 << 20;
 
 /// Files to follow, as one stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FileSourceConfig {
-    /// Which; at least one.
+    /// The files; at least one entry.
     pub files: Vec<FileSelector>,
-    /// Files that are not followed though a pattern names them; each is a pattern of a name, or of a path if it has a slash.
+    /// Patterns of files that are not followed although `files` has them; each matches a name, or a path if it contains
+    /// a slash.
     pub exclude: Vec<String>,
-    /// Where to begin in what is there already.
+    /// Where to begin in existing files.
     pub from: ReadFrom,
-    /// How long a file that was rotated away or deleted is read on.
+    /// How long a file is read on after it was rotated away or deleted.
     pub rotate_wait: Duration,
-    /// Whether symlinks are followed whoever made them. Otherwise, where others than root and the daemon's user may write, only
-    /// those of these two, and those whose owner also owns what they lead to.
+    /// Whether symlinks are followed whoever made them. Otherwise, in directories in which others than root and the
+    /// daemon's user may write, only symlinks of these two are followed, and those whose owner also owns their target.
     pub follow_symlinks: bool,
 }
 
 impl FileSourceConfig {
-    /// One file, and all else as it is if nothing is said.
+    /// One file, with defaults for everything else.
     pub fn new(path: PathBuf) -> Self {
         let files = vec![FileSelector::Path(path)];
         let (exclude, from) = (Vec::new(), ReadFrom::default());
@@ -42,24 +43,24 @@ impl FileSourceConfig {
     }
 }
 
-/// One file, or those that a pattern names.
+/// One file, or the files of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileSelector {
-    /// This one: absolute, not empty, as written.
+    /// One file: absolute, not empty, as written.
     Path(PathBuf),
-    /// Those of this pattern: absolute; `*`, `?`, `[a-z]` and `{a,b}` within a name, `**` for any directories.
+    /// The files of a pattern: absolute; `*`, `?`, `[a-z]` and `{a,b}` within a name, `**` for any directories.
     Pattern(PathBuf),
 }
 
 impl FileSelector {
-    /// A path as it is written in a configuration: one with `*`, `?`, `[` or `{` is a pattern.
+    /// The selector for a path in a configuration: a path with `*`, `?`, `[` or `{` is a pattern.
     pub fn written(path: PathBuf) -> Self {
         let pattern = path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
         if pattern { Self::Pattern(path) } else { Self::Path(path) }
     }
 }
 
-/// Where to begin in a file that is there already.
+/// Where to begin in an existing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Start")]
@@ -72,7 +73,7 @@ pub enum ReadFrom {
     Beginning,
 }
 
-/// How the bytes of a source are encoded, by the names of the Encoding Standard (WHATWG).
+/// The encoding of the bytes of a source, by the names of the Encoding Standard (WHATWG).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextEncoding(pub &'static encoding_rs::Encoding);
 
@@ -83,7 +84,7 @@ impl Default for TextEncoding {
     }
 }
 
-/// A text that names no encoding.
+/// A text that is not the name of an encoding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an encoding: {0:?} (such as utf-8, utf-16le, utf-16be, latin1, windows-1252 or shift_jis)")]
 pub struct BadEncoding(pub String);
@@ -96,14 +97,14 @@ impl std::str::FromStr for TextEncoding {
     }
 }
 
-/// Which lines are joined to one.
+/// Which lines are joined to one event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MultilineConfig {
-    /// A line that matches begins, and others go on; or it is the other way round.
+    /// Whether a matching line begins an event and others continue it, or the other way round.
     pub begins: bool,
-    /// What a line is held against.
+    /// The expression that lines are matched against.
     pub expression: ConfigRegex,
-    /// How long to wait for the next line that may go on.
+    /// How long to wait for the next line that may continue the event.
     pub timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What is said of the journal of systemd, to follow it.
+//! The configuration of a stream from the journal of systemd.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use crate::event::Level;
 
 use super::ReadFrom;
 
-/// Entries of the journal, as one stream: those that all of these pick.
+/// Entries of the journal as one stream: those that match every field.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JournalSourceConfig {
-    /// Those of one of these units; none for any. A name may be a pattern, as for `journalctl --unit`.
+    /// Only entries of these units; empty for any. A name may be a pattern, as for `journalctl --unit`.
     pub units: Vec<String>,
-    /// Those of one of these programs, by their syslog identifiers; none for any.
+    /// Only entries of programs with these syslog identifiers; empty for any.
     pub identifiers: Vec<String>,
-    /// Those at least so serious.
+    /// Only entries of at least this severity.
     pub priority: Option<Level>,
-    /// Those of the kernel alone.
+    /// Only entries of the kernel.
     pub kernel: bool,
-    /// Those with these fields, each `FIELD=VALUE`; of those of one name, one is enough.
+    /// Only entries with these fields, each `FIELD=VALUE`; of several values for one field, one is enough.
     pub matches: Vec<String>,
-    /// Where to begin if it was never read.
+    /// Where to begin if the journal was never read.
     pub from: ReadFrom,
 }
 
-/// A level as the journal calls it: a name, or its number.
+/// A level as the journal names it: by a word or a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalPriority(pub Level);
 

@@ -1,4 +1,4 @@
-//! Finds and reads the files of a configuration, and puts what they say together. The one place here that opens files.
+//! Finds, reads and merges the files of a configuration. The only file of this layer that opens files.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -9,23 +9,23 @@ use super::{Config, check, raw};
 use crate::config::parse::yaml::YamlValue;
 use crate::config::parse::{deserializer, yaml};
 
-/// Longest configuration file, in bytes. Ten thousand streams fit; what is longer was named by mistake.
+/// The longest configuration file, in bytes. Ten thousand streams fit; a longer file was probably named by mistake.
 const MAX_CONFIG_FILE_SIZE: u64 = 1 << 20;
 
-/// The configuration of the file at `path` and of `conf.d/*.yaml` beside it, in the order of their names.
+/// The configuration of the file at `path` and of `conf.d/*.yaml` next to it, in the order of their names.
 ///
-/// Streams of all files come together; of any other key at the top level, the last file that has it counts, as a whole.
-/// Paths in a file are seen from its directory.
+/// The streams of all files are merged. Of any other top-level key, the last file that has it applies, as a whole.
+/// Paths in a file are relative to its directory.
 ///
 /// # Errors
-/// Everything that is wrong in any of them.
+/// All mistakes in any of the files.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let mut report = ErrorReport::default();
     let mut documents = Vec::new();
     let mut files = vec![path.to_owned()];
     files.extend(conf_d_files(path, &mut report));
     for path in files {
-        // A file that cannot be read counts as an empty one: its mistake is noted, and those of the others are told with it.
+        // A file that cannot be read is treated as an empty one, so that the mistakes of the others are reported, too.
         let text = text(&path).unwrap_or_else(|(place, why)| {
             report.file(&path, place, why);
             String::new()
@@ -37,7 +37,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     report.finish(&documents).map(|()| config)
 }
 
-/// What `documents` say; of use only if the report stays empty.
+/// The configuration of `documents`; only valid if the report stays empty.
 fn build(documents: &[Document], report: &mut ErrorReport) -> Config {
     let mut whole = raw::Config::default();
     for (index, document) in documents.iter().enumerate() {
@@ -56,7 +56,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// What two files say: streams of both, of all else what `second` says, if it does.
+/// The merged content of two files: the streams of both, and every other key from `second` if it has it.
 fn join(first: raw::Config, second: raw::Config) -> raw::Config {
     let streams = match (first.streams, second.streams) {
         (Some(mut first), Some(second)) => {
@@ -84,7 +84,8 @@ fn join(first: raw::Config, second: raw::Config) -> raw::Config {
     }
 }
 
-/// The files in `conf.d` beside the main one, sorted; hidden ones belong to editors. No such directory: none.
+/// The files in `conf.d` next to the main one, sorted, without hidden ones, which belong to editors. Empty without that
+/// directory.
 fn conf_d_files(main: &Path, report: &mut ErrorReport) -> Vec<PathBuf> {
     let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
     let is_ours = |path: &PathBuf| {
@@ -105,7 +106,7 @@ fn conf_d_files(main: &Path, report: &mut ErrorReport) -> Vec<PathBuf> {
     files
 }
 
-/// The text of a file; else why there is none, and where.
+/// The text of a file, or why it cannot be read, and where.
 fn text(path: &Path) -> Result<String, (Option<(usize, usize)>, String)> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_CONFIG_FILE_SIZE + 1).read_to_end(&mut bytes));

@@ -248,12 +248,11 @@ impl Recorder {
             let new_file = backlog.numbering_for_new_file();
             let operation = new_file.map(|numbering| self.roll_file(&numbering));
             let Some(backlog) = &mut self.backlog else { return true };
-            let (operation, done) = match operation {
-                Some(operation) => (operation, backlog.begin_file()),
-                None => {
-                    let (chunk, done) = backlog.next_chunk(memory, &self.boot);
-                    (WriteOperation::Append(chunk), done)
-                }
+            let (operation, done) = if let Some(operation) = operation {
+                (operation, backlog.begin_file())
+            } else {
+                let (chunk, done) = backlog.next_chunk(memory, &self.boot);
+                (WriteOperation::Append(chunk), done)
             };
             permit.send(WriteJob { volume: self.files.clone(), operation, done });
             return false;

@@ -1,4 +1,4 @@
-//! A reader's place in a log. A slow reader costs its cursor, never a queue.
+//! One reader of a log. A slow reader costs its cursor, never a queue.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use super::view::{EncodedEvents, NextSlot, SLOT_TEXT_SIZE, Slot, View};
 use crate::history::HistoryRead;
 use crate::segment::Slice;
 
-/// Where a reader begins.
+/// Where a reader starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CursorStart {
-    /// Just after the event with this id; if it is unknown or gone, with a gap at the oldest event kept.
+    /// After the event with this id; if it is unknown or dropped, at the oldest event kept, with a gap.
     After(Position),
-    /// With a gap of unknown number, at the oldest event kept.
+    /// At the oldest event kept, with a gap of unknown length.
     AfterUnknown,
     /// At the first event read at this time or later.
     Since(Time),
@@ -26,21 +26,21 @@ pub enum CursorStart {
     Tail(u64),
     /// At the oldest event kept.
     Oldest,
-    /// Where the current run of the process began, or the last one; if there was none yet, at the end.
+    /// At the start of the current run of the process, or of the last one; if there was none yet, at the end.
     Run,
 }
 
-/// Where a reader ends. The default is to go on as long as the log does.
+/// Where a reader ends. By default it ends with the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CursorEnd {
-    /// At what is the end of the log now.
+    /// At the present end of the log.
     pub head: bool,
-    /// At the end of the run.
+    /// At the end of the run that it starts in.
     pub run: bool,
     /// After this many lines.
     pub lines: Option<u64>,
-    /// Before the event with this id; [`CursorStart::Tail`] then counts back from there. If the id is unknown or gone, at once,
-    /// with a gap.
+    /// Before the event with this id; [`CursorStart::Tail`] then counts back from there. If the id is unknown or forgotten, the
+    /// reader ends at once, with a gap.
     pub before: Option<Position>,
 }
 
@@ -84,40 +84,40 @@ impl Drop for Cursor {
     }
 }
 
-/// What a reader gets.
+/// One thing that a reader receives.
 #[derive(Debug, Clone)]
 pub enum CursorItem {
     /// Events, encoded.
     Frames(EncodedFrames),
-    /// It missed events; the next ones come after them.
+    /// The reader missed events before the next ones.
     Gap(Gap),
-    /// The unfinished line as it is now; `None` that it was taken back. Not numbered.
+    /// The open line as it is now, or `None` if it was withdrawn. Not numbered.
     OpenLine(Option<Arc<OpenLine>>),
-    /// How far the source is now. Not numbered.
+    /// The progress of the source. Not numbered.
     Progress(Arc<Progress>),
-    /// Nothing came until the time that was asked for.
+    /// Nothing came before the deadline.
     TimedOut,
 }
 
 /// Encoded events, shared by all readers of the view.
 #[derive(Debug, Clone)]
 pub struct EncodedFrames {
-    /// All frames, one behind the other.
+    /// All frames, one after the other.
     pub bytes: Bytes,
-    /// Where each ends and which event it is; only for a view of [several](View::several) streams.
+    /// The end of each frame and the id of its event; only for a view of [several](View::several) streams.
     pub ends: Vec<(usize, Position)>,
 }
 
 /// What a cursor does next.
 enum CursorStep {
     Item(CursorItem),
-    /// It moved, but there is nothing to show.
+    /// Nothing: events were passed that the filter rejects.
     Advanced,
-    /// Nothing before this time.
+    /// Wait until this time.
     WaitUntil(Instant),
-    /// Nothing before the log changes.
+    /// Wait until the log changes.
     WaitForChange,
-    /// What is next is on disk, up to place `bound`.
+    /// Read the history, at most up to `end_seq`.
     ReadHistory {
         end_seq: u64,
     },
@@ -170,11 +170,11 @@ impl Cursor {
         self.set_start(seq);
     }
 
-    /// What comes next; [`CursorItem::TimedOut`] if nothing does before `deadline`, `None` at the end, or once it
+    /// The next item; [`CursorItem::TimedOut`] if none comes before `deadline`, `None` at the end or once the reader
     /// [is denied](Self::is_denied). May be dropped at any time.
     pub async fn next(&mut self, deadline: Instant) -> Option<CursorItem> {
         let item = self.advance(deadline).await;
-        // Asked after the item was read: a line that came once the stream was private is then never given.
+        // Checked after the item was read, so a line that came after the stream turned private is never returned.
         item.filter(|_| !self.is_denied())
     }
 
@@ -187,12 +187,12 @@ impl Cursor {
         while !self.is_denied() {
             match self.step(Instant::now()) {
                 CursorStep::Item(item) => return Some(item),
-                // A filter may skip a whole history: others get their turn.
+                // A filter may skip a whole history, so other tasks must get their turn.
                 CursorStep::Advanced => tokio::task::coop::consume_budget().await,
                 CursorStep::WaitUntil(tick) => sleep_until(tick).await,
                 CursorStep::WaitForChange => match timeout_at(deadline, self.log.ring.changed()).await {
                     Ok(Ok(())) => {}
-                    // The appender is gone, and the last look found nothing left of it.
+                    // The appender is gone, and the last step found nothing left.
                     Ok(Err(_)) => return None,
                     Err(_) => return Some(CursorItem::TimedOut),
                 },
@@ -207,7 +207,7 @@ impl Cursor {
         None
     }
 
-    /// What comes next from the disk; `None` if there is nothing to show in it.
+    /// The next item from the disk; `None` if the filter rejects everything that was read.
     async fn recorded(&mut self, bound: u64) -> Option<CursorItem> {
         let history = self.log.shared.history.clone()?;
         let step = match history.read(self.next, bound, SLOT_TEXT_SIZE).await {
@@ -224,19 +224,19 @@ impl Cursor {
         }
     }
 
-    /// Goes on at `to`, since what comes before cannot be had.
+    /// Skips to `to`, since the events before are gone.
     fn skip_to(&mut self, to: u64) -> CursorStep {
         let gap = self.log.ring.borrow().numbering().gap(self.next, to);
         (self.next, self.shown) = (to, to);
-        self.tell(gap)
+        self.give_gap(gap)
     }
 
-    fn tell(&self, gap: Gap) -> CursorStep {
+    fn give_gap(&self, gap: Gap) -> CursorStep {
         self.log.shared.views().count_gap();
         CursorStep::Item(CursorItem::Gap(gap))
     }
 
-    /// Whether nothing more can come, and why: the run ended that was asked for, or the log is at its end.
+    /// Whether nothing more can come: a bound is reached, or the log has ended and everything was read.
     pub fn is_done(&mut self) -> bool {
         if self.gap.is_some() {
             return false;
@@ -246,12 +246,12 @@ impl Cursor {
         self.is_at_bound() || (ended && self.next >= head)
     }
 
-    /// The id that this reader has seen last, or would have if its filter had skipped nothing.
+    /// The id of the event before the next one: the last one that the reader has seen or its filter rejected.
     pub fn place(&self) -> Position {
         self.log.ring.borrow().numbering().seen(self.next)
     }
 
-    /// Goes on at its place with another view: from the next event that it had not yet. Cost: a lock.
+    /// Changes the view from the next event on. Cost: a lock.
     pub fn change_view(&mut self, view: View) {
         let (at, view) = {
             let mut views = self.log.shared.views();
@@ -259,16 +259,16 @@ impl Cursor {
             views.join(view)
         };
         (self.at, self.view) = (at, view);
-        // Whether the unfinished line is shown is for the new filter to say.
+        // The new filter decides whether the open line is shown.
         self.open_line_version = 0;
     }
 
-    /// Whether its place moved past events that it was not shown, since this was asked last.
+    /// Whether the filter has rejected events since the last call, so that the position changed without a frame.
     pub fn take_skipped(&mut self) -> bool {
         std::mem::replace(&mut self.shown, self.next) != self.next
     }
 
-    /// Whether one of its bounds is reached.
+    /// Whether one of the bounds is reached.
     fn is_at_bound(&self) -> bool {
         self.next >= self.bounds.seq
             || self.bounds.lines == Some(0)
@@ -278,7 +278,7 @@ impl Cursor {
 
     fn step(&mut self, now: Instant) -> CursorStep {
         if let Some(gap) = self.gap.take() {
-            return self.tell(gap);
+            return self.give_gap(gap);
         }
         if self.is_at_bound() {
             return CursorStep::Ended;
@@ -305,7 +305,7 @@ impl Cursor {
         }
     }
 
-    /// Shows these events, which are next; `at_end` is whether they are the last of the log.
+    /// Shows the next events; `at_end` is whether they are the last of the log.
     fn show(&mut self, slices: Vec<Slice>, at_end: bool, now: Instant) -> CursorStep {
         let to = slices.last().map_or(self.next, |slice| slice.segment.seq() + slice.to as u64);
         if self.can_share_slot(to) {
@@ -320,7 +320,7 @@ impl Cursor {
         }
     }
 
-    /// Whether the bytes of a slot up to `to` are exactly what this reader wants.
+    /// Whether a slot up to `to` contains nothing beyond the bounds of this reader.
     fn can_share_slot(&self, to: u64) -> bool {
         self.bounds.lines.is_none() && to <= self.bounds.seq
     }
@@ -334,7 +334,7 @@ impl Cursor {
         self.advance_past(encoded)
     }
 
-    /// Goes on past encoded events.
+    /// Moves past encoded events.
     fn advance_past(&mut self, encoded: &EncodedEvents) -> CursorStep {
         self.next = encoded.to;
         if let Some(left) = &mut self.bounds.lines {
@@ -353,7 +353,7 @@ impl Cursor {
         }))
     }
 
-    /// At the end of the log: how far the source is, where that changed.
+    /// The progress at the end of the log, if it changed.
     fn progress(&mut self) -> Option<CursorStep> {
         let ring = self.log.ring.borrow();
         let (progress, version) = ring.status.progress();
@@ -361,7 +361,7 @@ impl Cursor {
         progress.filter(|_| version != seen).map(|progress| CursorStep::Item(CursorItem::Progress(progress.clone())))
     }
 
-    /// At the end of the log: the unfinished line, where it changed.
+    /// The open line at the end of the log, if it changed.
     fn changed_open_line(&mut self) -> CursorStep {
         let (line, version) = {
             let ring = self.log.ring.borrow();
@@ -377,7 +377,7 @@ impl Cursor {
         }
     }
 
-    /// Whether the filter lets this version of the unfinished line pass; asked once for all readers of the view.
+    /// Whether this version of the open line passes the filter; matched once for all readers of the view.
     fn open_line_passes(&self, line: &OpenLine, version: u64) -> bool {
         if self.view.filter.is_empty() {
             return true;

@@ -94,11 +94,10 @@ impl Log {
 
     /// Waits until [`is_denied`](Self::is_denied) is true, which may be never. May be dropped at any time.
     pub async fn denied(&self) {
-        if self.access.public {
-            self.access.shared.private.wait_until_set().await
-        } else {
-            std::future::pending().await
+        if !self.access.public {
+            return std::future::pending().await;
         }
+        self.access.shared.private.wait_until_set().await;
     }
 
     /// Whether the stream may be read only with the right to do so.

@@ -39,10 +39,7 @@ pub(super) fn check_listen(
         if matches!(&listen, ListenAddress::Unix(path) if path.as_os_str().len() > MAX_SOCKET_PATH) {
             context.wrong(
                 place,
-                format!(
-                    "{listen} is longer than the {} bytes that the path of a Unix socket may have",
-                    MAX_SOCKET_PATH
-                ),
+                format!("{listen} is longer than the {MAX_SOCKET_PATH} bytes that the path of a Unix socket may have"),
             );
         }
         match all.iter().find(|(other, _)| *other == listen) {

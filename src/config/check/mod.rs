@@ -129,7 +129,7 @@ fn check_streams(context: &mut CheckContext<'_>, entries: Entries<raw::Stream>, 
         match name.parse::<StreamName>() {
             Err(error) => context.wrong(key.place, error.to_string()),
             Ok(name) => {
-                streams.extend(stream.value.and_then(|raw| check_stream(context, name, key.place, raw, history)))
+                streams.extend(stream.value.and_then(|raw| check_stream(context, name, key.place, raw, history)));
             }
         }
     }
