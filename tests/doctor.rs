@@ -1,4 +1,4 @@
-//! `rtlogd doctor`: what stands in the way, and what mends it.
+//! `rtlogd doctor`: finds problems, and says how to fix them.
 
 use std::net::TcpListener;
 
@@ -7,7 +7,7 @@ use crate::harness::Place;
 const DOCTOR: [&str; 3] = ["doctor", "--config", "rtlogd.yaml"];
 
 #[test]
-fn what_stands_in_the_way_is_found_with_what_mends_it() {
+fn problems_are_found_with_their_fixes() {
     let place = Place::new();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
@@ -22,10 +22,10 @@ fn what_stands_in_the_way_is_found_with_what_mends_it() {
     assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
     let said = String::from_utf8(ended.out).unwrap();
     for what in [
-        &format!("another program listens on 127.0.0.1:{port}\n  mend: ss -ltnp 'sport = :{port}'"),
+        &format!("another program listens on 127.0.0.1:{port}\n  fix: ss -ltnp 'sport = :{port}'"),
         "stream a: there is no program no-such-program",
         "stream b: the directory ",
-        "open files are fewer than the 1000000016 that",
+        "open files is lower than the 1000000016 that",
     ] {
         assert!(said.contains(what), "{what}: {said}");
     }
@@ -43,7 +43,7 @@ fn a_daemon_that_serves_is_in_nobodys_way() {
         "listen: \"{address}\"\nlimits: {{ connections: 10 }}\nstreams: {{ a: {{ file: a.log }}, b: {{ command: [sleep, 1000] }} }}"
     ));
     let ended = daemon.execute(&DOCTOR);
-    assert_eq!(String::from_utf8_lossy(&ended.out), "nothing stands in the way\n");
+    assert_eq!(String::from_utf8_lossy(&ended.out), "no problems found\n");
     assert!(ended.status.success());
 }
 

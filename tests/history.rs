@@ -95,7 +95,7 @@ fn a_state_directory_can_be_looked_into() {
     let seen = daemon.follow("app").query("tail=all").take(2);
     let told = String::from_utf8(daemon.execute(&["history", "state"]).out).unwrap();
     assert!(told.starts_with(&format!("app: {}", seen[0].id.split('-').next().unwrap())), "{told}");
-    assert!(told.contains("in use, or not closed in peace") && told.contains("  place: "), "{told}");
+    assert!(told.contains("in use, or not closed cleanly") && told.contains("  checkpoint: "), "{told}");
     let events = String::from_utf8(daemon.execute(&["history", "state", "app"]).out).unwrap();
     let lines: Vec<_> = events.lines().filter(|line| line.contains("\"text\"")).collect();
     assert_eq!(lines.len(), 2, "{events}");

@@ -370,7 +370,7 @@ fn it_can_be_switched_off_and_told_by_patterns() {
     );
     let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
-    for (line, words) in [(3, "unclosed group"), (4, "\"x\" means nothing"), (5, "on, off or a list of patterns")] {
+    for (line, words) in [(3, "unclosed group"), (4, "unknown group \"x\""), (5, "on, off or a list of patterns")] {
         let told = ended.err.lines().any(|told| told.contains(&format!("rtlogd.yaml:{line}:")) && told.contains(words));
         assert!(told, "nothing of {words} in line {line}: {}", ended.err);
     }

@@ -146,7 +146,11 @@ fn a_bad_configuration_changes_nothing_and_says_where_it_is_bad() {
     assert!(!daemon.told().contains("changed nothing"));
     daemon.terminate();
     let ended = daemon.ended();
-    assert!(ended.err.contains("error: nothing is changed") && ended.err.contains("rtlogd.yaml:3:8:"), "{}", ended.err);
+    assert!(
+        ended.err.contains("error: the configuration is invalid") && ended.err.contains("rtlogd.yaml:3:8:"),
+        "{}",
+        ended.err
+    );
 }
 
 #[test]
@@ -168,7 +172,7 @@ fn a_reload_of_nobody_fails() {
     place.configure("streams: {}");
     let ended = place.execute(&RELOAD);
     assert_eq!(ended.status.code(), Some(1));
-    assert!(ended.err.contains("no rtlogd that can be asked serves \"rtlogd.yaml\""), "{}", ended.err);
+    assert!(ended.err.contains("no rtlogd with the configuration \"rtlogd.yaml\" can be reached"), "{}", ended.err);
 }
 
 #[test]

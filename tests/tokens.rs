@@ -287,12 +287,12 @@ fn to_revoke_says_what_it_achieves() {
         assert!(said.contains(part), "{part}: {said}");
     }
     for (given, part) in [
-        (good.as_str(), "is on the list already"),
-        (&id, "is on the list already"),
+        (good.as_str(), "was already revoked"),
+        (&id, "was already revoked"),
         (&foreign, "not signed by a key that rtlogd knows"),
         (&over, "the token has expired"),
-        ("some-id", "only the token itself would show"),
-        ("-bX9", "only the token itself would show"),
+        ("some-id", "rtlogd cannot tell whether"),
+        ("-bX9", "rtlogd cannot tell whether"),
     ] {
         let said = revoke(&place, given);
         assert!(said.contains(part) && !said.contains(good.as_str()), "{given}: {said}");

@@ -1,4 +1,4 @@
-//! The command line as it is written: what there is, with the words that `--help`, the manual and the completions show.
+//! The arguments of every command, with the texts that `--help`, the manual and the completions show.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -155,7 +155,7 @@ pub(super) enum CliCommand {
     },
 }
 
-/// What there is a schema of.
+/// The subjects of `rtlogd schema`.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(super) enum SchemaKind {
     /// The configuration
@@ -164,7 +164,7 @@ pub(super) enum SchemaKind {
     Control,
 }
 
-/// Where the rtlogd is that is asked.
+/// The address of a running daemon, and the token for it.
 #[derive(Debug, clap::Args)]
 pub(super) struct DaemonArguments {
     /// The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: its usual socket, or else port 7070 of this machine]
@@ -178,7 +178,7 @@ pub(super) struct DaemonArguments {
     pub(super) token: Option<String>,
 }
 
-/// What token, or what is to be done with its keys.
+/// The arguments of `rtlogd token`: a token to make, or one thing to do with its keys.
 #[derive(Debug, clap::Args)]
 pub(super) struct TokenArguments {
     /// The configuration that names the keys [default: /etc/rtlogd/rtlogd.yaml]
@@ -223,7 +223,7 @@ pub(super) enum AlgorithmArgument {
     Hs256,
 }
 
-/// A stream of it.
+/// One stream of a running daemon.
 #[derive(Debug, clap::Args)]
 pub(super) struct StreamArguments {
     #[command(flatten)]
@@ -232,7 +232,7 @@ pub(super) struct StreamArguments {
     pub(super) name: String,
 }
 
-/// How to leave the terminal, on machines without systemd.
+/// How to detach from the terminal, on machines without systemd.
 #[derive(Debug, clap::Args)]
 pub(super) struct DetachArguments {
     /// Detach from the terminal, and exit with 0 once the daemon serves; not for use under systemd
@@ -269,4 +269,68 @@ fn parse_right(text: &str) -> Result<Right, String> {
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     config::units::parse_duration(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(line: &str) -> Result<CliCommand, ErrorKind> {
+        let words = std::iter::once("rtlogd").chain(line.split_whitespace());
+        Arguments::try_parse_from(words).map(|arguments| arguments.command).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_declarations_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn contradictions_and_wrong_values_are_refused() {
+        use ErrorKind::{ArgumentConflict, InvalidValue, MissingRequiredArgument, UnknownArgument, ValueValidation};
+        for (line, kind) in [
+            ("serve --config a.yaml b.log", ArgumentConflict),
+            ("serve --pid-file p", MissingRequiredArgument),
+            ("serve --daemon --user u", MissingRequiredArgument),
+            ("serve --log-level loud", InvalidValue),
+            ("serve --listen :7070", ValueValidation),
+            ("run", MissingRequiredArgument),
+            ("run --memory much true", ValueValidation),
+            ("run --linger soon true", ValueValidation),
+            ("send name", MissingRequiredArgument),
+            ("follow", MissingRequiredArgument),
+            ("follow --colour name", UnknownArgument),
+            ("ls --token t --token-file f", ArgumentConflict),
+            ("token", MissingRequiredArgument),
+            ("token --init --rotate", ArgumentConflict),
+            ("token --init --stream a", ArgumentConflict),
+            ("token --stream a --allow write", ValueValidation),
+            ("token --stream a --algorithm rsa", InvalidValue),
+        ] {
+            assert_eq!(parse(line).err(), Some(kind), "{line}");
+        }
+    }
+
+    #[test]
+    fn everything_after_the_program_belongs_to_it() {
+        let Ok(CliCommand::Run { argv, memory, listen, .. }) = parse("run --memory 1MiB make --memory -j8 -- x") else {
+            panic!("not a command");
+        };
+        assert_eq!((argv, memory), (["make", "--memory", "-j8", "--", "x"].map(OsString::from).to_vec(), 1 << 20));
+        assert!(listen.is_empty());
+    }
+
+    #[test]
+    fn rights_may_be_a_list_and_the_id_to_revoke_may_begin_with_a_hyphen() {
+        let Ok(CliCommand::Token(token)) = parse("token --stream a --stream b-* --allow read,input --expires 12h")
+        else {
+            panic!("not a token");
+        };
+        assert_eq!((token.allow, token.stream.len()), (vec![Right::Read, Right::Input], 2));
+        assert_eq!(token.expires, Duration::from_hours(12));
+        let Ok(CliCommand::Token(token)) = parse("token --revoke -abc") else { panic!("not an id") };
+        assert_eq!(token.revoke.as_deref(), Some("-abc"));
+    }
 }

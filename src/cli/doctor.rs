@@ -1,7 +1,8 @@
-//! `rtlogd doctor`: looks for what would stand in the way of a configuration, and names what mends it. Changes nothing.
+//! `rtlogd doctor`: finds problems that would keep a configuration from working, and names a fix for each. Changes
+//! nothing.
 //!
-//! It looks as whoever runs it, so for the service that is best the user `rtlogd`. What the service may do beyond that, its
-//! unit says.
+//! The checks use the rights of the calling user, so for the service they should run as the user `rtlogd`. The settings
+//! of the systemd unit are taken into account.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,31 +18,31 @@ use rustix::fs::Access;
 use rustix::process::Resource;
 
 use crate::config::{
-    Config, FileSelector, FileSourceConfig, ListenAddress, ProcessSourceConfig, SourceKind, TrustedProxy,
+    self, Config, FileSelector, FileSourceConfig, ListenAddress, ProcessSourceConfig, SourceKind, TrustedProxy,
 };
 use crate::source;
 
-/// How long whoever has our port may take to say who it is.
+/// The time that a program on the wanted port has to identify itself as an rtlogd.
 const PORT_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Files that are followed need so many watches each: one for the file, one for its directory.
+/// The inotify watches that a followed file needs: one for the file, one for its directory.
 const INOTIFY_WATCHES_PER_FILE: u64 = 2;
 
-/// Descriptors that we need beside those of connections: files, histories, pipes of commands.
+/// The file descriptors that a stream needs in addition to connections: files, histories, pipes of commands.
 const DESCRIPTORS_PER_STREAM_ESTIMATE: u64 = 8;
 
-/// File systems of other machines, whose changes inotify does not tell of (`statfs(2)`).
+/// Network file systems, whose changes on other machines inotify does not report (`statfs(2)`).
 const REMOTE_FILE_SYSTEMS: [(u64, &str); 5] =
     [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p"), (0x6573_5546, "FUSE")];
 
-/// Something that stands in the way, and what mends it.
+/// A problem, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) problem: String,
     pub(crate) fix: String,
 }
 
-/// Everything that stands in the way of `config`.
+/// All problems of `config`.
 pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     let mut doctor = Doctor { unit: unit_settings(), findings: Vec::new() };
     for listen in &config.listen {
@@ -62,11 +63,11 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     doctor.findings
 }
 
-/// What is asked of it.
+/// The properties of the service that the checks need.
 const UNIT_PROPERTIES: &str =
     "--property=LoadState,ProtectHome,PrivateTmp,LimitNOFILE,User,CapabilityBoundingSet,AmbientCapabilities";
 
-/// What systemd knows of our service: settings by name; empty where there is none.
+/// The settings of the systemd service by name; empty without one.
 fn unit_settings() -> BTreeMap<String, String> {
     let asked = Command::new("systemctl").args(["show", UNIT_PROPERTIES, "rtlogd.service"]).output();
     let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
@@ -95,10 +96,10 @@ impl Doctor {
             ListenAddress::Unix(path) => {
                 let directory = path.parent().unwrap_or(Path::new("/"));
                 if UnixStream::connect(path).is_ok() || directory == Path::new("/run/rtlogd") {
-                    // One of ours serves it; and the other directory the service gets from systemd.
+                    // Another rtlogd serves it, or systemd creates the directory for the service.
                 } else if let Err(error) = check_access(directory, Access::WRITE_OK) {
                     self.report(
-                        format!("the socket {} cannot be made: {error}", path.display()),
+                        format!("cannot create the socket {}: {error}", path.display()),
                         format!("mkdir -p {0} && chown rtlogd:adm {0}", directory.display()),
                     );
                 }
@@ -112,7 +113,7 @@ impl Doctor {
             Err(error) if error.kind() == ErrorKind::AddrInUse && is_rtlogd(address) => {}
             Err(error) if error.kind() == ErrorKind::AddrInUse => self.report(
                 format!("another program listens on {address}"),
-                format!("ss -ltnp 'sport = :{}' names it; stop it, or write another `listen`", address.port()),
+                format!("ss -ltnp 'sport = :{}' shows it; stop it, or change `listen`", address.port()),
             ),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => self.report(
                 format!("only privileged programs may listen on {address}"),
@@ -125,7 +126,7 @@ impl Doctor {
         }
     }
 
-    /// Whether the proxies that are there, or seem to be, are known.
+    /// Checks that trusted proxies exist, and that a likely proxy is trusted.
     fn check_proxies(&mut self, config: &Config) {
         for proxy in &config.trusted_proxies {
             if let TrustedProxy::SocketUser(user) = proxy
@@ -138,9 +139,9 @@ impl Doctor {
                 );
             }
         }
-        if let Some(key) = config.hints_at_proxy() {
+        if let Some(key) = config::hints_at_proxy(config) {
             self.report(
-                format!("`{key}` is set as for a proxy in front, but `trusted_proxies` names none"),
+                format!("`{key}` suggests a proxy in front of rtlogd, but `trusted_proxies` names none"),
                 "name the proxy, such as `trusted_proxies: [127.0.0.1]`, and let it send X-Forwarded-For; a proxy that is not \
                     named and sends no such header makes its clients users of this machine",
             );
@@ -151,14 +152,14 @@ impl Doctor {
         for files in &source.files {
             let path = match files {
                 FileSelector::Path(path) => path.clone(),
-                // Which files it names, those see who follow them; the directory it begins in has to be open to us.
+                // The files of a pattern are checked while they are followed; only its first directory is known now.
                 FileSelector::Pattern(pattern) => literal_prefix(pattern),
             };
             self.check_file(name, &path);
             if let Some(reason) = source::denied(&path, source.follow_symlinks, config.own_paths()) {
                 self.report(
                     format!("stream {name}: {} is not followed: {reason}", path.display()),
-                    "let the path lead, by symlinks of root alone, to what the stream is to show",
+                    "use a path whose symlinks all belong to root",
                 );
             }
         }
@@ -173,11 +174,11 @@ impl Doctor {
             if hides && roots.iter().any(|root| path.starts_with(root)) {
                 self.report(
                     format!("stream {name}: {setting}= of the service hides {}", path.display()),
-                    format!("systemctl edit rtlogd, and there: [Service] {mend}"),
+                    format!("systemctl edit rtlogd, and add: [Service] {mend}"),
                 );
             }
         }
-        // One that is not there yet is waited for.
+        // A file that does not exist yet is waited for.
         if let Err(error) = File::open(path)
             && error.kind() == ErrorKind::PermissionDenied
         {
@@ -192,8 +193,8 @@ impl Doctor {
         }
         if let Some(kind) = remote_file_system(path) {
             self.report(
-                format!("stream {name}: {} is on {kind}, where what others write is noticed late", path.display()),
-                "run rtlogd on the machine that writes it",
+                format!("stream {name}: {} is on {kind}, where rtlogd notices changes late", path.display()),
+                "run rtlogd on the machine that writes the file",
             );
         }
     }
@@ -222,12 +223,12 @@ impl Doctor {
         if !found {
             self.report(
                 format!("stream {name}: there is no program {} that {} may run", program.display(), whoami()),
-                format!("apt-file search bin/{} names the package, or write its whole path", program.display()),
+                format!("apt-file search bin/{} names the package; or write its full path", program.display()),
             );
         }
     }
 
-    /// Whether a command may be run as that user.
+    /// Checks that a command may be run as that user.
     fn check_user(&mut self, name: &str, user: &str) {
         let Ok(Some(found)) = User::from_name(user) else {
             let what = format!("stream {name}: there is no user {user}");
@@ -251,17 +252,20 @@ impl Doctor {
         if !may {
             self.report(
                 format!("stream {name}: {who} may not run a command as the user {user}"),
-                "systemctl edit rtlogd, and there: [Service] User=root CapabilityBoundingSet=~ SystemCallFilter=@privileged, a \
+                "systemctl edit rtlogd, and add: [Service] User=root CapabilityBoundingSet=~ SystemCallFilter=@privileged, a \
                     line each (see SANDBOX in rtlogd(1)); or run the command as the user of rtlogd",
             );
         }
     }
 
-    /// Whether journalctl is there, and shows us what is of others.
+    /// Checks that journalctl exists, and may read entries of other users.
     fn check_journal(&mut self, name: &str) {
         match Command::new("journalctl").args(["--lines=1", "--no-pager", "--output=cat"]).output() {
             Err(error) => self.report(
-                format!("stream {name}: {} cannot run journalctl, which reads the journal for us: {error}", whoami()),
+                format!(
+                    "stream {name}: {} cannot run journalctl, which it needs to read the journal: {error}",
+                    whoami()
+                ),
                 "apt install systemd",
             ),
             Ok(said) if !said.status.success() || said.stderr.starts_with(b"Hint:") => {
@@ -289,7 +293,7 @@ impl Doctor {
         }
         if let Err(error) = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC) {
             self.report(
-                format!("{} may not watch files any more ({error}); they are looked at by timer then", whoami()),
+                format!("{} cannot get an inotify instance ({error}); without one, files are polled", whoami()),
                 "sysctl -w fs.inotify.max_user_instances=1024",
             );
         }
@@ -298,8 +302,10 @@ impl Doctor {
         let wanted = config.limits.connections as u64 + DESCRIPTORS_PER_STREAM_ESTIMATE * config.streams.len() as u64;
         if most < wanted {
             self.report(
-                format!("{most} open files are fewer than the {wanted} that `limits: connections` may need"),
-                format!("systemctl edit rtlogd, and there: [Service] LimitNOFILE={wanted}; or ulimit -n {wanted}"),
+                format!(
+                    "the limit of {most} open files is lower than the {wanted} that `limits: connections` may need"
+                ),
+                format!("systemctl edit rtlogd, and add: [Service] LimitNOFILE={wanted}; or ulimit -n {wanted}"),
             );
         }
     }
@@ -307,12 +313,12 @@ impl Doctor {
     fn check_state_directory(&mut self, config: &Config) {
         let Some(directory) = &config.state_directory else { return };
         if !directory.exists() {
-            // It is made at the first start, if that can be.
+            // The first start creates it, if that is possible.
             let above = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
             if check_access(above, Access::WRITE_OK).is_err() {
                 self.report(
                     format!(
-                        "the state directory {} is not there, and {} may not make it",
+                        "the state directory {} does not exist, and {} may not create it",
                         directory.display(),
                         whoami()
                     ),
@@ -329,14 +335,14 @@ impl Doctor {
         let Some(free) = free_space(directory) else { return };
         if free < wanted {
             self.report(
-                format!("histories may take {} MiB, and the disk has {} MiB left", wanted >> 20, free >> 20),
-                "write less as `history: { disk: ... }`, or name a `state_directory` on another disk",
+                format!("histories may grow to {} MiB, but the disk has only {} MiB left", wanted >> 20, free >> 20),
+                "lower `history: { disk: ... }`, or move `state_directory` to another disk",
             );
         }
     }
 }
 
-/// The directory that a pattern begins in: all before its first name with a wildcard.
+/// The directory in which a pattern begins: everything before the first name with a wildcard.
 fn literal_prefix(pattern: &Path) -> PathBuf {
     let plain = |part: &Component<'_>| !part.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
     pattern.components().take_while(plain).collect()
@@ -346,23 +352,23 @@ fn check_access(path: &Path, access: Access) -> io::Result<()> {
     Ok(rustix::fs::access(path, access)?)
 }
 
-/// Bytes that are free where `path` is or will be.
+/// The free bytes on the file system where `path` is or will be.
 fn free_space(path: &Path) -> Option<u64> {
     let there = path.ancestors().find(|path| path.exists())?;
     let disk = rustix::fs::statvfs(there).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// The kind of file system, if it is one of another machine.
+/// The kind of file system, if it is a network file system.
 fn remote_file_system(path: &Path) -> Option<&'static str> {
     let there = path.ancestors().find(|path| path.exists())?;
     let kind = rustix::fs::statfs(there).ok()?.f_type;
-    // The kernel's number is signed on some machines; only these 32 bits count.
+    // The kernel's number is signed on some machines; only these 32 bits are significant.
     let kind = u64::try_from(kind).ok()? & 0xffff_ffff;
     REMOTE_FILE_SYSTEMS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
 }
 
-/// Whether it is an rtlogd that listens there.
+/// Whether an rtlogd listens there.
 fn is_rtlogd(address: SocketAddr) -> bool {
     let asked = || -> io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, PORT_PROBE_TIMEOUT)?;
@@ -376,7 +382,7 @@ fn is_rtlogd(address: SocketAddr) -> bool {
 }
 
 fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or("it says nothing")
+    text.lines().next().unwrap_or("it printed nothing")
 }
 
 fn whoami() -> String {
@@ -468,7 +474,10 @@ mod tests {
         let unknown = found(&trusting("unix:no-such-user"));
         assert_eq!(unknown, ["`trusted_proxies` names the user no-such-user, which this system does not have"]);
         let hidden = Config { base_path: "/logs".into(), ..Config::default() };
-        assert_eq!(found(&hidden), ["`base_path` is set as for a proxy in front, but `trusted_proxies` names none"]);
+        assert_eq!(
+            found(&hidden),
+            ["`base_path` suggests a proxy in front of rtlogd, but `trusted_proxies` names none"]
+        );
         assert!(found(&Config::default()).is_empty());
     }
 

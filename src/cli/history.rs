@@ -29,7 +29,7 @@ fn describe_stream(stream: &StreamInspection) -> String {
         Some((first, last)) => format!("{name}: {first} to {last}, newest {newest}"),
         None => format!("{name}: no events"),
     };
-    let end = if *closed { "closed in peace" } else { "in use, or not closed in peace" };
+    let end = if *closed { "closed cleanly" } else { "in use, or not closed cleanly" };
     let mut line = |line: &str| writeln!(text, "{}", one_line(line)).unwrap_or_default();
     line("");
     line(&format!("  files: {files} with {bytes} bytes, {end}"));
@@ -37,7 +37,7 @@ fn describe_stream(stream: &StreamInspection) -> String {
         line("  private: reading it needs a token");
     }
     for (key, place) in places {
-        line(&format!("  place: {key} {place}"));
+        line(&format!("  checkpoint: {key} {place}"));
     }
     for damage in damage {
         line(&format!("  damaged: {damage}"));

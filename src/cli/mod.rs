@@ -1,4 +1,7 @@
-//! The command line: one enum, one match.
+//! The command line: one enum of commands, one match that runs them.
+//!
+//! `arguments` declares the commands; `token`, `history` and `doctor` are the commands that are more than a call of another
+//! layer. A failure is an error with its exit code: [`EXIT_USAGE`] for a mistake of the user, 1 for everything else.
 
 mod arguments;
 mod token;
@@ -7,7 +10,7 @@ mod history;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use clap::{CommandFactory, Parser};
 
@@ -25,28 +28,28 @@ pub(crate) use crate::daemon::reload::ReloadResult;
 use crate::daemon::serve;
 use crate::daemon::wrap;
 use crate::daemon::wrap::WrapOptions;
-use crate::event::one_line;
+use crate::event::{lock, one_line};
 
 use arguments::{Arguments, CliCommand, DaemonArguments, DetachArguments, SchemaKind, StreamArguments};
 
-/// Where the configuration is unless `--config` names another.
+/// The configuration that is read without `--config`.
 const DEFAULT_CONFIG_PATH: &str = "/etc/rtlogd/rtlogd.yaml";
 
-/// Exit code for a mistake in what the user wrote.
+/// The exit code for a mistake on the command line or in a configuration.
 const EXIT_USAGE: u8 = 2;
 
-/// What rtlogd starts its processes through. It is no command: it speaks to nobody else, and nobody is told of it.
+/// The argument with which rtlogd starts itself to become a child process. Not a command for users, and not documented.
 const CHILD_COMMAND: &str = "__child";
 
 /// Why a command failed, and the code to exit with.
 type CliFailure = (Box<dyn std::error::Error>, u8);
 
-/// The command line as data, of which the manual and the completions are made.
+/// The command line as data, from which the manual and the completions are generated.
 pub fn command() -> clap::Command {
     Arguments::command()
 }
 
-/// Does what the command line says.
+/// Runs the command that the command line names, and prints its error.
 pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == CHILD_COMMAND) {
         return daemon::become_child();
@@ -85,7 +88,7 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             wrap::wrap(WrapOptions { stream, config, any_port, linger }).map_err(failed)
         }
         CliCommand::Check { config } => {
-            for note in load(config.as_deref())?.advice() {
+            for note in config::advice(&load(config.as_deref())?) {
                 note_to_user(&note);
             }
             print("ok\n")
@@ -115,7 +118,8 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
     }
 }
 
-/// What `rtlogd serve` is to do; the configuration it names can be asked for again. A daemon `moves` to another directory.
+/// The options of `rtlogd serve`, with a loader that reads the configuration again for a reload. If the process `moves` to
+/// another directory, as a detached daemon does, paths become absolute first.
 fn serve_options(
     config: Option<PathBuf>,
     listen: Vec<ListenAddress>,
@@ -139,7 +143,7 @@ fn serve_options(
     Ok(serve::ServeOptions { config, file, load, on_ready: Box::new(|| ()) })
 }
 
-/// Serves as a daemon; the parent says how its start went.
+/// Serves as a detached daemon. The parent process waits, and exits with the result of the start.
 fn serve_detached(
     mut order: serve::ServeOptions,
     arguments: DetachArguments,
@@ -157,15 +161,14 @@ fn serve_detached(
     };
     logging::start(log_level);
     let told = start.clone();
-    let take =
-        |start: &Mutex<Option<detach::StartReporter>>| start.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let take = |start: &Mutex<Option<detach::StartReporter>>| lock(start).take();
     order.on_ready = Box::new(move || {
         if let Some(start) = take(&told) {
             start.report_ready();
         }
     });
     let served = serve::serve(order);
-    // Before whoever started it hears that it did not serve.
+    // The pid file is removed before the parent process reports the failure.
     drop(pid_file);
     served.map(|()| ExitCode::SUCCESS).map_err(|error| {
         let failure: CliFailure = (error.into(), 1);
@@ -176,7 +179,7 @@ fn serve_detached(
     })
 }
 
-/// Asks the daemon that serves this configuration to apply it.
+/// Makes the daemon that serves this configuration apply it.
 fn reload(config: &Path) -> Result<ExitCode, CliFailure> {
     match reload::request_reload(config).map_err(|error| -> CliFailure { (error.into(), 1) })? {
         ReloadResult::Applied(text) => print(&(text + "\n")),
@@ -185,15 +188,15 @@ fn reload(config: &Path) -> Result<ExitCode, CliFailure> {
     }
 }
 
-/// Prints what stands in the way; success if nothing does.
+/// Prints all problems with their fixes. Success if there are none.
 fn examine(config: &Config) -> Result<ExitCode, CliFailure> {
     let findings = doctor::examine(config);
     if findings.is_empty() {
-        return print("nothing stands in the way\n");
+        return print("no problems found\n");
     }
     let mut lines = String::new();
-    for Finding { problem: what, fix: mend } in findings {
-        lines.extend([&one_line(&what), "\n  mend: ", &one_line(&mend), "\n"]);
+    for Finding { problem, fix } in findings {
+        lines.extend([&one_line(&problem), "\n  fix: ", &one_line(&fix), "\n"]);
     }
     print(&lines).map(|_| ExitCode::FAILURE)
 }
@@ -202,7 +205,7 @@ fn usage_failure(error: impl std::error::Error + 'static) -> CliFailure {
     (error.into(), 1)
 }
 
-/// Asks a running rtlogd.
+/// Runs a command that a running rtlogd answers.
 fn run_client(at: DaemonArguments, task: ClientCommand) -> Result<ExitCode, CliFailure> {
     let DaemonArguments { url, token_file, token } = at;
     let token = match token_file {
@@ -211,7 +214,7 @@ fn run_client(at: DaemonArguments, task: ClientCommand) -> Result<ExitCode, CliF
     };
     let server = url.unwrap_or_else(RemoteDaemon::default_local).with_token(token);
     match client::run(&server, task) {
-        // Whoever read us has seen enough (`rtlogd follow x | head`).
+        // The reader of the output has seen enough (`rtlogd follow x | head`).
         Err(ClientError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         done => done.map_err(|error| -> CliFailure { (error.into(), 1) }),
     }
@@ -229,7 +232,7 @@ fn config_of_paths(paths: &[PathBuf]) -> Result<Config, CliFailure> {
 fn replace_listen(config: &mut Config, listen: &[ListenAddress]) -> Result<(), CliFailure> {
     if let Some(open) = listen.iter().find(|listen| !listen.is_local() && !config.is_safe_to_expose()) {
         let why = format!(
-            "{open} can be reached from other machines, and nothing asks them who they are; listen on 127.0.0.1, or write \
+            "{open} can be reached from other machines without a token; listen on 127.0.0.1, or set \
             `tls` and `access: {{keys: ...}}`, or `access: {{insecure: true}}`, in a configuration"
         );
         return Err((why.into(), EXIT_USAGE));
@@ -245,23 +248,23 @@ fn print(text: &str) -> Result<ExitCode, CliFailure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tells something that is worth knowing and no error.
+/// Prints a note that is no error.
 fn note_to_user(note: &str) {
     terminal::print_error(&SafeText::message(&format!("rtlogd: note: {note}")));
 }
 
-/// Prints the error and its causes, one a line.
+/// Prints the error and its causes, each on a line.
 fn print_failure(error: &(dyn std::error::Error + 'static)) {
     terminal::print_error(&SafeText::lines(&format!("rtlogd: {}", error_lines(error))));
 }
 
-/// Several lines, of which each is a sentence of rtlogd.
+/// An error of several lines, each of them a sentence of its own.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct MultilineError(String);
 
 fn error_lines(error: &(dyn std::error::Error + 'static)) -> String {
-    // What names files, or repeats what a daemon said, is one line each.
+    // Errors of several lines keep them; in other errors a line break comes from a name, and is escaped.
     let several = error.is::<MultilineError>() || error.is::<config::ConfigErrors>();
     let mut lines = if several { format!("{error}\n") } else { one_line(&error.to_string()) + "\n" };
     let mut cause = error.source();
@@ -270,4 +273,76 @@ fn error_lines(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The exit code and the message of a command line that fails.
+    fn failure(words: &[&str]) -> (u8, String) {
+        let arguments = Arguments::try_parse_from([&["rtlogd"], words].concat()).unwrap();
+        let (error, code) = run_command(arguments.command).map(|_| words.join(" ")).unwrap_err();
+        (code, error_lines(&*error))
+    }
+
+    #[test]
+    fn a_mistake_of_the_user_exits_with_2_and_a_failure_with_1() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+        let (missing, wrong, plain) = (path("missing.yaml"), path("wrong.yaml"), path("plain.yaml"));
+        std::fs::write(&wrong, "colour: red\n").unwrap();
+        std::fs::write(&plain, "streams: {}\n").unwrap();
+        let (nowhere, directory) = (format!("unix:{}", path("nowhere.sock")), place.path().to_str().unwrap());
+        let table: [(&[&str], u8, &str); 9] = [
+            (&["check", "--config", &missing], 2, "cannot be read"),
+            (&["check", "--config", &wrong], 2, "unknown key `colour`"),
+            (&["serve", "--listen", "0.0.0.0:0", directory], 2, "is a directory"),
+            (&["run", "--listen", "0.0.0.0:0", "true"], 2, "without a token"),
+            (&["token", "--config", &plain, "--init"], 2, "names no directory of keys"),
+            (&["token", "--keys", directory, "--revoke", "ey.x"], 2, "neither a complete token"),
+            (&["reload", "--config", &plain], 1, "can be reached"),
+            (&["ls", "--url", &nowhere], 1, "nowhere.sock"),
+            (&["ls", "--token-file", &missing], 1, "cannot read the token"),
+        ];
+        for (words, code, message) in table {
+            let (found, text) = failure(words);
+            assert_eq!(found, code, "{words:?}: {text}");
+            assert!(text.contains(message), "{words:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_listen_address_replaces_those_of_the_configuration() {
+        let mut config = Config::default();
+        replace_listen(&mut config, &[]).unwrap();
+        assert_eq!(config.listen, Config::default().listen);
+        let local = ["127.0.0.1:1".parse().unwrap(), "unix:/run/x.sock".parse().unwrap()];
+        replace_listen(&mut config, &local).unwrap();
+        assert_eq!(config.listen, local);
+        let open = ["127.0.0.1:1".parse().unwrap(), "0.0.0.0:1".parse().unwrap()];
+        let (error, code) = replace_listen(&mut config, &open).unwrap_err();
+        assert!(error.to_string().starts_with("0.0.0.0:1 can be reached"), "{error}");
+        assert_eq!((config.listen.as_slice(), code), (local.as_slice(), EXIT_USAGE));
+        config.insecure = true;
+        replace_listen(&mut config, &open).unwrap();
+        assert_eq!(config.listen, open);
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Outer(&'static str, #[source] std::io::Error);
+
+    #[test]
+    fn an_error_is_a_line_and_each_of_its_causes_another() {
+        let outer = |text| Outer(text, std::io::Error::other("the\ndisk"));
+        let table: [(Box<dyn std::error::Error>, &str); 3] = [
+            (Box::new(MultilineError("one\ntwo".into())), "one\ntwo\n"),
+            (Box::new(outer("cannot")), "cannot\n  because: the\\ndisk\n"),
+            (Box::new(outer("a\nb\u{1b}[2J")), "a\\nb\\u{1b}[2J\n  because: the\\ndisk\n"),
+        ];
+        for (error, lines) in table {
+            assert_eq!(error_lines(&*error), lines);
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! `rtlogd token`: makes tokens, and the keys that sign them. It needs no daemon; a running one sees new keys by itself.
+//! `rtlogd token`: makes tokens, and the keys that sign them. Needs no daemon; a running one notices new keys.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ pub(super) fn token(arguments: TokenArguments) -> Result<ExitCode, CliFailure> {
     if rotate {
         let (made, removed) = access::rotate_keys(&directory, kind).map_err(failed)?;
         for path in removed {
-            print_note(&format!("removed {}; its tokens count no more\n", path.display()));
+            print_note(&format!("removed {}; its tokens are no longer valid\n", path.display()));
         }
         return print(&format!("{}\n", made.display()));
     }
@@ -59,7 +59,8 @@ fn revoke_token(spec: &config::AccessConfig, given: &str) -> Result<ExitCode, Cl
     let id = from_token.as_deref().unwrap_or(given);
     let looks_like_a_token = given.starts_with("ey") && given.contains('.');
     if !access::is_valid_token_id(id) || id.starts_with("--") || (from_token.is_none() && looks_like_a_token) {
-        let why = "this is neither a whole token nor the id of one (rtlogd token says the id when it makes a token)";
+        let why =
+            "this is neither a complete token nor the id of a token (`rtlogd token` prints the id when it makes one)";
         return Err((why.into(), EXIT_USAGE));
     }
     // Before it is on the list, since then it would not be proved.
@@ -68,7 +69,7 @@ fn revoke_token(spec: &config::AccessConfig, given: &str) -> Result<ExitCode, Cl
         .then(|| access::Keyring::load(spec, &access::Keyring::default()).verify(given, SystemTime::now()));
     let (path, was_revoked) = access::revoke(directory, id).map_err(|error| -> CliFailure { (error.into(), 1) })?;
     if was_revoked {
-        print_note(&format!("rtlogd: warning: {id} is on the list already; nothing was changed\n"));
+        print_note(&format!("rtlogd: warning: {id} was already revoked; nothing was changed\n"));
         return print(&format!("{}\n", path.display()));
     }
     match proved {
@@ -81,9 +82,9 @@ fn revoke_token(spec: &config::AccessConfig, given: &str) -> Result<ExitCode, Cl
             ));
         }
         Some(Err(why)) => {
-            print_note(&format!("revoked {id}\nrtlogd: warning: the token was refused before, too: {why}\n"));
+            print_note(&format!("revoked {id}\nrtlogd: warning: the token was not valid before either: {why}\n"));
         }
-        None => print_note(&format!("revoked {id}; whether a token has this id only the token itself would show\n")),
+        None => print_note(&format!("revoked {id}; rtlogd cannot tell whether a token with this id exists\n")),
     }
     print(&format!("{}\n", path.display()))
 }
@@ -97,7 +98,7 @@ fn expiry_text(time: SystemTime) -> String {
 fn key_directory(config: Option<&Path>) -> Result<PathBuf, CliFailure> {
     access_of(config)?.keys.ok_or_else(|| {
         let why = format!(
-            "{} names no directory of keys (write `access: {{ keys: /etc/rtlogd/keys }}` there, or give --keys)",
+            "{} names no directory of keys (set `access: {{ keys: /etc/rtlogd/keys }}` there, or use --keys)",
             config.unwrap_or(Path::new(DEFAULT_CONFIG_PATH)).display()
         );
         (why.into(), EXIT_USAGE)

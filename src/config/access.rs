@@ -1,4 +1,4 @@
-//! Who gets in, as it is written: rights, the names of streams they are for, and whose tokens count.
+//! Access as it is configured: rights, the names of streams they are for, and whose tokens are accepted.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,26 +8,26 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Longest pattern of names, in bytes: four of the longest names, each with a star.
+/// The longest pattern of names, in bytes: four of the longest names, each with a star.
 const MAX_NAME_PATTERN_SIZE: usize = 264;
 
-/// Something that may be done with a stream. None of them has another in it.
+/// A right on a stream. No right includes another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Right {
-    /// To see what it says.
+    /// To read its events.
     Read,
-    /// To type into its process, and to append to it where it is filled by POST.
+    /// To type into its process, and to push lines to it.
     Input,
     /// To start, stop and signal its process.
     Admin,
 }
 
 impl Right {
-    /// All of them.
+    /// All rights.
     pub const ALL: [Self; 3] = [Self::Read, Self::Input, Self::Admin];
 
-    /// As it is written.
+    /// The name of the right in configurations and tokens.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -37,7 +37,7 @@ impl Right {
     }
 }
 
-/// Names of streams, or values of claims: `*` stands for any letters, also none, `?` for one.
+/// A pattern for names of streams or values of claims: `*` stands for any characters, also none, `?` for one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NamePattern(String);
 
@@ -49,7 +49,7 @@ pub struct NamePattern(String);
 pub struct BadNamePattern(String);
 
 impl NamePattern {
-    /// Whether `text` is one of these. Takes at most the product of both lengths.
+    /// Whether `text` matches. Cost: at most the product of both lengths.
     pub fn matches(&self, text: &str) -> bool {
         let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
         let (mut p, mut t) = (0, 0);
@@ -92,9 +92,9 @@ impl fmt::Display for NamePattern {
 /// Rights for some streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The streams, by name.
+    /// Patterns for the names of the streams.
     pub streams: Vec<NamePattern>,
-    /// What may be done with them.
+    /// The rights on them.
     pub allow: Vec<Right>,
 }
 
@@ -105,52 +105,53 @@ impl Grant {
     }
 }
 
-/// Who gets in.
+/// The keys and issuers whose tokens are accepted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AccessConfig {
-    /// The directory of our own keys; `None` if we give out no tokens.
+    /// The directory of the daemon's own keys; `None` if it has none.
     pub keys: Option<PathBuf>,
-    /// Others whose tokens count.
+    /// Other issuers whose tokens are accepted.
     pub issuers: Vec<IssuerConfig>,
 }
 
 impl AccessConfig {
-    /// Whether there is nobody whose tokens count.
+    /// Whether no tokens are accepted.
     pub fn accepts_no_tokens(&self) -> bool {
         self.keys.is_none() && self.issuers.is_empty()
     }
 }
 
-/// How connections are kept from being read on the way. All paths are absolute.
+/// The certificate for TLS. All paths are absolute.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TlsConfig {
-    /// The certificate, and those between it and the root, as PEM.
+    /// The certificate and its chain up to the root, as PEM.
     pub certificate: PathBuf,
-    /// Its private key, as PEM.
+    /// The private key, as PEM.
     pub key: PathBuf,
-    /// Whose certificates clients must show; `None` if they need none.
+    /// The authorities that must have issued the certificates of clients; `None` if clients need none.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Somebody else who gives out tokens, such as a CI.
+/// Another issuer of tokens, such as a CI system.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IssuerConfig {
-    /// What its tokens have as `iss`.
+    /// The `iss` of its tokens.
     pub issuer: String,
-    /// What its tokens have in `aud`.
+    /// The `aud` of its tokens.
     pub audience: String,
     /// Its public keys: a JWKS file (RFC 7517) or one key as PEM.
     pub keys: PathBuf,
-    /// What its tokens give: all grants whose claims are there.
+    /// The grants of its tokens: a token has all grants whose claims it has.
     pub grants: Vec<ClaimGrant>,
 }
 
-/// Rights for those whose tokens say something.
+/// A grant for tokens with certain claims.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClaimGrant {
-    /// Claims that all must be there, with a value like this. A number or a truth counts as it is written.
+    /// The claims that a token must have, all of them, and patterns for their values. A number, `true` or `false` is
+    /// matched as it is written.
     pub claims: BTreeMap<String, NamePattern>,
-    /// What they may do then.
+    /// The rights of such a token.
     pub grant: Grant,
 }
 

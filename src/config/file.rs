@@ -1,49 +1,41 @@
-//! What is said of files to follow, and of how their bytes become lines.
+//! The configuration of followed files, and of how bytes become lines.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use globset::GlobBuilder;
 use regex::bytes::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::check::{Checker, value, written};
-use super::raw;
-use super::report::NodeLocation;
-use crate::config::parse::located::{Located, OneOrMany, Setting};
-
-/// How long a file that was rotated away is read on, if nothing is said: a writer may not know yet.
+/// The default time that a file is read on after its rotation: its writer may not have noticed yet.
 pub const DEFAULT_ROTATE_WAIT: Duration = Duration::from_secs(1);
 
-/// How long lines that belong together are waited for, if nothing is said.
+/// The default time to wait for the next line that belongs to the same event.
 pub const DEFAULT_MULTILINE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longest wait of the two; what waits costs memory, and an open file its disk space.
-const MAX_FILE_WAIT: Duration = Duration::from_hours(1);
-
-/// Most memory of a compiled expression, in bytes: enough for what people write.
+/// The most memory of a compiled expression, in bytes: enough for what people write.
 const MAX_EXPRESSION_MEMORY: usize = 1 << 20;
 
 /// Files to follow, as one stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FileSourceConfig {
-    /// Which; at least one.
+    /// The files; at least one entry.
     pub files: Vec<FileSelector>,
-    /// Files that are not followed though a pattern names them; each is a pattern of a name, or of a path if it has a slash.
+    /// Patterns of files that are not followed although `files` has them; each matches a name, or a path if it contains
+    /// a slash.
     pub exclude: Vec<String>,
-    /// Where to begin in what is there already.
+    /// Where to begin in existing files.
     pub from: ReadFrom,
-    /// How long a file that was rotated away or deleted is read on.
+    /// How long a file is read on after it was rotated away or deleted.
     pub rotate_wait: Duration,
-    /// Whether symlinks are followed whoever made them. Otherwise, where others than root and the daemon's user may write, only
-    /// those of these two, and those whose owner also owns what they lead to.
+    /// Whether symlinks are followed whoever made them. Otherwise, in directories in which others than root and the
+    /// daemon's user may write, only symlinks of these two are followed, and those whose owner also owns their target.
     pub follow_symlinks: bool,
 }
 
 impl FileSourceConfig {
-    /// One file, and all else as it is if nothing is said.
+    /// One file, with defaults for everything else.
     pub fn new(path: PathBuf) -> Self {
         let files = vec![FileSelector::Path(path)];
         let (exclude, from) = (Vec::new(), ReadFrom::default());
@@ -51,24 +43,24 @@ impl FileSourceConfig {
     }
 }
 
-/// One file, or those that a pattern names.
+/// One file, or the files of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileSelector {
-    /// This one: absolute, not empty, as written.
+    /// One file: absolute, not empty, as written.
     Path(PathBuf),
-    /// Those of this pattern: absolute; `*`, `?`, `[a-z]` and `{a,b}` within a name, `**` for any directories.
+    /// The files of a pattern: absolute; `*`, `?`, `[a-z]` and `{a,b}` within a name, `**` for any directories.
     Pattern(PathBuf),
 }
 
 impl FileSelector {
-    /// A path as it is written in a configuration: one with `*`, `?`, `[` or `{` is a pattern.
+    /// The selector for a path in a configuration: a path with `*`, `?`, `[` or `{` is a pattern.
     pub fn written(path: PathBuf) -> Self {
         let pattern = path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
         if pattern { Self::Pattern(path) } else { Self::Path(path) }
     }
 }
 
-/// Where to begin in a file that is there already.
+/// Where to begin in an existing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Start")]
@@ -81,7 +73,7 @@ pub enum ReadFrom {
     Beginning,
 }
 
-/// How the bytes of a source are encoded, by the names of the Encoding Standard (WHATWG).
+/// The encoding of the bytes of a source, by the names of the Encoding Standard (WHATWG).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextEncoding(pub &'static encoding_rs::Encoding);
 
@@ -92,7 +84,7 @@ impl Default for TextEncoding {
     }
 }
 
-/// A text that names no encoding.
+/// A text that is not the name of an encoding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an encoding: {0:?} (such as utf-8, utf-16le, utf-16be, latin1, windows-1252 or shift_jis)")]
 pub struct BadEncoding(pub String);
@@ -105,14 +97,14 @@ impl std::str::FromStr for TextEncoding {
     }
 }
 
-/// Which lines are joined to one.
+/// Which lines are joined to one event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MultilineConfig {
-    /// A line that matches begins, and others go on; or it is the other way round.
+    /// Whether a matching line begins an event and others continue it, or the other way round.
     pub begins: bool,
-    /// What a line is held against.
+    /// The expression that lines are matched against.
     pub expression: ConfigRegex,
-    /// How long to wait for the next line that may go on.
+    /// How long to wait for the next line that may continue the event.
     pub timeout: Duration,
 }
 
@@ -141,98 +133,5 @@ impl std::str::FromStr for ConfigRegex {
             let last = why.trim_end().lines().last().unwrap_or_default().trim_start_matches("error: ");
             format!("not a regular expression: {last}")
         })
-    }
-}
-
-impl Checker<'_> {
-    /// A stream of files.
-    pub(super) fn files(
-        &mut self,
-        file: Located<OneOrMany<String>>,
-        raw: &mut raw::Stream,
-    ) -> Option<FileSourceConfig> {
-        let written = file.value?.0;
-        if written.is_empty() {
-            self.report.wrong(file.place, "names no file (a path or a pattern, or a list of them)");
-        }
-        let mut files = Vec::new();
-        for Located { place, value } in written {
-            let Some(path) = value.and_then(|path| self.resolve_path(place, &path)) else { continue };
-            let path = FileSelector::written(path);
-            if let FileSelector::Pattern(pattern) = &path {
-                self.pattern(place, pattern);
-            }
-            if !files.contains(&path) {
-                files.push(path);
-            }
-        }
-        let exclude = self.exclude(raw.exclude.take(), &files);
-        let from = value(raw.from.take()).unwrap_or_default();
-        let rotate_wait = self.duration_at_most(raw.rotate_wait.take(), DEFAULT_ROTATE_WAIT, MAX_FILE_WAIT);
-        let follow_symlinks = value(raw.follow_symlinks.take()).unwrap_or_default();
-        Some(FileSourceConfig { files, exclude, from, rotate_wait, follow_symlinks })
-    }
-
-    fn pattern(&mut self, place: NodeLocation, pattern: &Path) {
-        for part in pattern.components() {
-            let part = part.as_os_str().to_string_lossy();
-            if part.contains("**") && part != "**" {
-                self.report.wrong(place, format!("`**` stands for whole directories (not within a name: {part:?})"));
-            } else if let Err(error) = GlobBuilder::new(&part).literal_separator(true).build() {
-                self.report.wrong(place, format!("not a pattern: {} in {part:?}", error.kind()));
-            }
-        }
-    }
-
-    fn exclude(&mut self, field: Setting<OneOrMany<String>>, files: &[FileSelector]) -> Vec<String> {
-        let Some((place, list)) = written(field) else { return Vec::new() };
-        if !files.is_empty() && files.iter().all(|file| matches!(file, FileSelector::Path(_))) {
-            self.report.wrong(place, "`exclude` is for patterns such as /var/log/*.log, this stream names its files");
-        }
-        let mut exclude = Vec::new();
-        for Located { place, value } in list.0 {
-            let Some(pattern) = value else { continue };
-            // A pattern with a slash is one of a path, and seen from the configuration as other paths are.
-            let pattern = if pattern.contains('/') {
-                self.resolve_path(place, &pattern).map(|path| path.to_string_lossy().into_owned())
-            } else {
-                Some(pattern)
-            };
-            let Some(pattern) = pattern else { continue };
-            match GlobBuilder::new(&pattern).literal_separator(true).build() {
-                Ok(_) if !pattern.is_empty() => exclude.push(pattern),
-                Ok(_) => self.report.wrong(place, "empty pattern"),
-                Err(error) => self.report.wrong(place, format!("not a pattern: {} in {pattern:?}", error.kind())),
-            }
-        }
-        exclude
-    }
-
-    /// Which lines are joined.
-    pub(super) fn multiline(&mut self, field: Setting<raw::MultilineConfig>) -> Option<MultilineConfig> {
-        let (place, raw) = written(field)?;
-        let timeout = self.duration_at_most(raw.timeout, DEFAULT_MULTILINE_TIMEOUT, MAX_FILE_WAIT);
-        let (begins, expression) = match (raw.start, raw.r#continue) {
-            (Some(start), Some(other)) => {
-                let second = start.place.max(other.place);
-                self.report.wrong(second, "lines are joined by `start` or `continue`, not both");
-                return None;
-            }
-            (Some(start), None) => (true, start),
-            (None, Some(other)) => (false, other),
-            (None, None) => {
-                self.report
-                    .wrong(place, "says not which lines belong together (write `start: REGEX` or `continue: REGEX`)");
-                return None;
-            }
-        };
-        let place = expression.place;
-        match expression.value?.parse() {
-            Ok(expression) => Some(MultilineConfig { begins, expression, timeout }),
-            Err(error) => {
-                self.report.wrong(place, error);
-                None
-            }
-        }
     }
 }

@@ -1,50 +1,54 @@
-//! Bounds on what nobody may have too much of.
+//! The bounds on connections, requests and waiting.
 
 use std::time::Duration;
 
 use super::units::Rate;
 
-/// Bounds on connections and waiting. Counts are at least 1; times, but for `shutdown`, at least a second.
+/// Bounds on connections and waiting. Counts are at least 1; times, except for `shutdown`, at least a second.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Most connections at once. 20000: what a machine with the usual number of file descriptors can hold.
+    /// The most connections at once. 20000: as many as a machine with the usual number of file descriptors can hold.
     pub connections: usize,
-    /// Most connections at once from one address. 256: so that one cannot take all seats, and an office still fits.
+    /// The most connections at once from one address. 256: one address cannot take all connections, and an office still
+    /// fits.
     pub per_address: usize,
-    /// Most readers at once, over all connections; one caller may have half of them, and an eighth that share a request. 32768: more than connections, with some that
-    /// read several streams, in less than 64 MiB.
+    /// The most readers at once, over all connections; one caller may have half of them, and readers that share a
+    /// request an eighth. 32768: more than connections, with some that read several streams, in less than 64 MiB.
     pub readers: usize,
-    /// Most streams, polls, senders and channels at once of one token, or of another machine without one. 1000: a twentieth of all seats, and those who share the
-    /// token of a dashboard still fit.
+    /// The most streams, polls, senders and channels at once for one token, or for another machine without one. 1000: a
+    /// twentieth of all connections, and enough for the users who share the token of a dashboard.
     pub per_token: usize,
-    /// Longest time for the head of a request to arrive. 10 s: longer holds a seat without asking for anything.
+    /// The longest time for the head of a request to arrive. 10 s: a slower client holds a connection without a
+    /// request.
     pub head: Duration,
-    /// Longest time that a connection is kept without a request. 75 s: proxies keep theirs for a minute, and have to be the
-    /// first to close.
+    /// The longest time that a connection is kept without a request. 75 s: proxies keep theirs for a minute, and must
+    /// be the first to close.
     pub idle: Duration,
-    /// Longest time for the body of a request to arrive. 30 s: what we take is small.
+    /// The longest time for the body of a request to arrive. 30 s: accepted bodies are small.
     pub body: Duration,
-    /// Largest head of a request, in bytes. 32 KiB: ten times what a browser sends with its cookies.
+    /// The largest head of a request, in bytes. 32 KiB: ten times what a browser sends with its cookies.
     pub head_size: usize,
-    /// Longest path and query of a request, in bytes. 16 KiB: 64 streams and their places, and a filter.
+    /// The longest path and query of a request, in bytes. 16 KiB: 64 streams with their positions, and a filter.
     pub query_size: usize,
-    /// Largest body of a command, in bytes. 64 KiB: as much as a process is given to read at once.
+    /// The largest body of a command, in bytes. 64 KiB: as much as a process receives at once.
     pub body_size: usize,
-    /// Largest message to us on the control channel, in bytes. 128 KiB: the longest input in base64, and what is around it.
+    /// The largest message of a client on the control channel, in bytes. 128 KiB: the longest input in base64, and the
+    /// JSON around it.
     pub message_size: usize,
-    /// Most memory for the compiled expressions of one filter, in bytes. 256 KiB: ten times what people write.
+    /// The most memory for the compiled expressions of one filter, in bytes. 256 KiB: ten times what people write.
     pub filter_size: usize,
-    /// Longest time in which a reader takes nothing. 60 s: a laptop may sleep a little, but not hold a seat for ever.
+    /// The longest time in which a reader accepts no data. 60 s: a laptop may sleep a little, but not hold a connection
+    /// for ever.
     pub stalled_write: Duration,
-    /// Longest time that a connection lives, up to a tenth less. `None`, for ever: what takes nothing is cut off anyway, and
-    /// whoever reads does not gain by beginning anew.
+    /// The longest life of a connection, up to a tenth less. `None` for no limit: a reader that accepts no data is cut
+    /// off anyway, and others do not gain by connecting again.
     pub lifetime: Option<Duration>,
-    /// How often at most somebody may send commands. 1000 in a second: more than anybody types and scripts send, and a few
+    /// The most commands of one client in a time. 1000 in a second: more than people type and scripts send, and a few
     /// hundredths of a core.
     pub control_rate: Rate,
-    /// How often a quiet stream sends a comment. 15 s: proxies give up on silence after 30 s or more.
+    /// The interval of comments on a quiet stream. 15 s: proxies close silent connections after 30 s or more.
     pub keep_alive: Duration,
-    /// Longest time to let readers finish when we stop. 5 s: well below what systemd waits.
+    /// The longest time for readers to finish when the daemon stops. 5 s: well below the timeout of systemd.
     pub shutdown: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Finds and reads the files of a configuration, and puts what they say together. The one place here that opens files.
+//! Finds, reads and merges the files of a configuration. The only file of this layer that opens files.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -9,23 +9,23 @@ use super::{Config, check, raw};
 use crate::config::parse::yaml::YamlValue;
 use crate::config::parse::{deserializer, yaml};
 
-/// Longest configuration file, in bytes. Ten thousand streams fit; what is longer was named by mistake.
+/// The longest configuration file, in bytes. Ten thousand streams fit; a longer file was probably named by mistake.
 const MAX_CONFIG_FILE_SIZE: u64 = 1 << 20;
 
-/// The configuration of the file at `path` and of `conf.d/*.yaml` beside it, in the order of their names.
+/// The configuration of the file at `path` and of `conf.d/*.yaml` next to it, in the order of their names.
 ///
-/// Streams of all files come together; of any other key at the top level, the last file that has it counts, as a whole.
-/// Paths in a file are seen from its directory.
+/// The streams of all files are merged. Of any other top-level key, the last file that has it applies, as a whole.
+/// Paths in a file are relative to its directory.
 ///
 /// # Errors
-/// Everything that is wrong in any of them.
+/// All mistakes in any of the files.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let mut report = ErrorReport::default();
     let mut documents = Vec::new();
     let mut files = vec![path.to_owned()];
     files.extend(conf_d_files(path, &mut report));
     for path in files {
-        // A file that cannot be read counts as an empty one: its mistake is noted, and those of the others are told with it.
+        // A file that cannot be read is treated as an empty one, so that the mistakes of the others are reported, too.
         let text = text(&path).unwrap_or_else(|(place, why)| {
             report.file(&path, place, why);
             String::new()
@@ -37,7 +37,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     report.finish(&documents).map(|()| config)
 }
 
-/// What `documents` say; of use only if the report stays empty.
+/// The configuration of `documents`; only valid if the report stays empty.
 fn build(documents: &[Document], report: &mut ErrorReport) -> Config {
     let mut whole = raw::Config::default();
     for (index, document) in documents.iter().enumerate() {
@@ -56,7 +56,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// What two files say: streams of both, of all else what `second` says, if it does.
+/// The merged content of two files: the streams of both, and every other key from `second` if it has it.
 fn join(first: raw::Config, second: raw::Config) -> raw::Config {
     let streams = match (first.streams, second.streams) {
         (Some(mut first), Some(second)) => {
@@ -84,7 +84,8 @@ fn join(first: raw::Config, second: raw::Config) -> raw::Config {
     }
 }
 
-/// The files in `conf.d` beside the main one, sorted; hidden ones belong to editors. No such directory: none.
+/// The files in `conf.d` next to the main one, sorted, without hidden ones, which belong to editors. Empty without that
+/// directory.
 fn conf_d_files(main: &Path, report: &mut ErrorReport) -> Vec<PathBuf> {
     let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
     let is_ours = |path: &PathBuf| {
@@ -105,7 +106,7 @@ fn conf_d_files(main: &Path, report: &mut ErrorReport) -> Vec<PathBuf> {
     files
 }
 
-/// The text of a file; else why there is none, and where.
+/// The text of a file, or why it cannot be read, and where.
 fn text(path: &Path) -> Result<String, (Option<(usize, usize)>, String)> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_CONFIG_FILE_SIZE + 1).read_to_end(&mut bytes));
@@ -317,10 +318,8 @@ streams:
         let no_map = "1:1: expected a map with `listen`, `memory`, `state_directory`, `history`, `hosts`, `origins`, `trusted_proxies`, \
             `base_path`, `tls`, `access`, `limits` or `streams`, found a list";
         let time = "(a whole number and ms, s, m, h or d, such as 15s; at most 36500d)";
-        let (head, body) = (
-            format!("1:17: not a length of time: \"15\" {time}"),
-            format!("1:27: not a length of time: \"never\" {time}"),
-        );
+        let (head, body) =
+            (format!("1:17: not a duration: \"15\" {time}"), format!("1:27: not a duration: \"never\" {time}"));
         let table: [(&str, &[&str]); 22] = [
             ("colour: 1\n", &[&unknown]),
             ("memroy: 1MiB\n", &["1:1: unknown key `memroy` (did you mean `memory`?)"]),
@@ -340,8 +339,8 @@ streams:
                 ],
             ),
             ("limits: { connections: -1 }\n", &["1:24: expected a whole number, found the number -1"]),
-            ("access: { insecure: yes }\n", &["1:21: `yes` is text, not a truth (write true)"]),
-            ("access: { insecure: Off }\n", &["1:21: `Off` is text, not a truth (write false)"]),
+            ("access: { insecure: yes }\n", &["1:21: expected true or false, found `yes` (write true)"]),
+            ("access: { insecure: Off }\n", &["1:21: expected true or false, found `Off` (write false)"]),
             ("access: { insecure: 1 }\n", &["1:21: expected true or false, found the number 1"]),
             ("<<: { memory: 1 }\n", &["1:1: `<<` (a merge of YAML 1.1) is not understood (write the keys out)"]),
             ("\"a\\nb\": 1\n", &[&broken]),
@@ -357,11 +356,8 @@ streams:
                     r#"2:19: not an IP address or network: "b" (such as 127.0.0.1, 10.0.0.0/8 or fd00::/8)"#,
                 ],
             ),
-            (
-                "a: [\n",
-                &["2:1: not YAML that can be read: did not find expected node content, while parsing a flow node"],
-            ),
-            ("a: b: c\n", &["1:5: not YAML that can be read: mapping values are not allowed in this context"]),
+            ("a: [\n", &["2:1: invalid YAML: did not find expected node content, while parsing a flow node"]),
+            ("a: b: c\n", &["1:5: invalid YAML: mapping values are not allowed in this context"]),
         ];
         for (text, expected) in table {
             assert_eq!(mistakes(text), expected, "{text}");
@@ -370,40 +366,45 @@ streams:
 
     #[test]
     fn mistakes_in_what_is_for_all_have_a_place() {
-        let open = "can be reached from other machines, and needs `tls` and tokens (`access: { keys: ... }`) for that (or a proxy, \
-            and 127.0.0.1; `access: { insecure: true }` lets everybody read)";
+        let open = "can be reached from other machines, and needs `tls` and tokens (set `tls` and `access: { keys: ... }`, or \
+            listen on 127.0.0.1 behind a proxy; `access: { insecure: true }` lets everybody read)";
         let (four, six) = (format!("1:9: 0.0.0.0:80 {open}"), format!("1:10: [::]:80 {open}"));
         let long = format!("listen: 'unix:{}'\n", "x".repeat(105));
-        let too_long =
-            format!("1:9: unix:/etc/{} is longer than the 107 bytes a Unix socket may have", "x".repeat(105));
+        let too_long = format!(
+            "1:9: unix:/etc/{} is longer than the 107 bytes that the path of a Unix socket may have",
+            "x".repeat(105)
+        );
         let port =
-            "1:9: \"7070\" names no address (127.0.0.1:7070 for this machine alone, 0.0.0.0:7070 for all networks)";
+            "1:9: \"7070\" has no address (use 127.0.0.1:7070 for this machine only, or 0.0.0.0:7070 for all networks)";
         let host = |place: &str, name: &str| {
             format!("{place}: not a host name: {name:?} (no scheme, port, path or pattern; such as ci.example.com)")
         };
         let hosts = [host("1:9", "a:80"), host("1:17", "*.b"), host("1:24", ""), host("1:28", "[10.0.0.1]")];
         let path = |path: &str| {
             let right = "(a slash, then names of A-Z, a-z, 0-9, - . _ ~, such as /logs)";
-            format!("1:12: not a path to be seen under: {path:?} {right}")
+            format!("1:12: not a base path: {path:?} {right}")
         };
         let table: [(&str, &[&str]); 12] = [
-            ("listen: []\n", &["1:9: names no address (such as 127.0.0.1:7070; without `listen` it is that)"]),
+            ("listen: []\n", &["1:9: the list is empty (name an address, such as the default 127.0.0.1:7070)"]),
             ("listen: 0.0.0.0:80\n", &[&four]),
             ("listen: ['[::]:80']\naccess: { insecure: false }\n", &[&six]),
-            ("listen: ['[::]:80']\naccess: { insecure: yes }\n", &["2:21: `yes` is text, not a truth (write true)"]),
+            (
+                "listen: ['[::]:80']\naccess: { insecure: yes }\n",
+                &["2:21: expected true or false, found `yes` (write true)"],
+            ),
             ("listen: ['127.0.0.1:80', 'localhost:80']\n", &[r#"1:26: "127.0.0.1:80" is given twice (first at 1:10)"#]),
             (&long, &[&too_long]),
             ("listen: 7070\n", &[port]),
             (
                 "memory: 1kB\nhistory: { memory: 0 }\n",
-                &["1:9: 1kB is too little (at least 1MiB)", "2:20: 0B is too little (at least 1MiB)"],
+                &["1:9: 1kB is too small (at least 1MiB)", "2:20: 0B is too small (at least 1MiB)"],
             ),
             (
                 "limits: { connections: 0, head: 10ms, keep_alive: 0s }\n",
                 &[
-                    "1:24: 0 is too little (at least 1)",
-                    "1:33: 10ms is too little (at least 1s)",
-                    "1:51: 0ms is too little (at least 1s)",
+                    "1:24: 0 is too small (at least 1)",
+                    "1:33: 10ms is too small (at least 1s)",
+                    "1:51: 0ms is too small (at least 1s)",
                 ],
             ),
             ("hosts: ['a:80', '*.b', '', '[10.0.0.1]']\n", &hosts.each_ref().map(String::as_str)),
@@ -438,7 +439,7 @@ streams:
             r#"5:3: not a stream name: "c d" (use A-Z, a-z, 0-9, dot, - and _; at most 64, no dot in front)"#,
             "6:26: a stream has one of `file`, `command`, `journal` and `push`, not several (make two streams)",
             "7:14: empty path",
-            "7:28: 1MiB is too much (at most 256KiB)",
+            "7:28: 1MiB is too large (at most 256KiB)",
             "7:51: expected `fold`, `split` or `keep`, found the text \"no\"",
             "7:64: `restart` is for a `command`, this stream follows a file",
             "7:74: expected `end` or `start`, found the text \"now\"",
@@ -449,7 +450,7 @@ streams:
             "11:17: expected a list of words, such as [make, -j8], found map",
             r#"13:3: "k" is given twice (first at 12:3)"#,
             "13:14: empty path",
-            "13:37: 1B is too little (at least 1MiB)",
+            "13:37: 1B is too small (at least 1MiB)",
             "13:40: unknown key `disc` (did you mean `disk`?)",
         ];
         assert_eq!(mistakes(text), expected);
@@ -487,13 +488,13 @@ streams:
 ";
         let expected = [
             "2:17: expected a map with `unit`, `identifier`, `priority`, `kernel` or `match`, found `true`",
-            "3:25: names no unit",
+            "3:25: the list is empty (write at least one unit)",
             "3:41: not a program: \"\"",
             "3:55: not a priority: \"loud\" (emerg, alert, crit, err, warning, notice, info or debug, or 0 to 7)",
             "3:69: not a field with its value, such as _UID=1000: \"uid=1\"",
             "3:77: unknown key `units` (did you mean `unit`?)",
             "4:50: a stream has one of `file`, `command`, `journal` and `push`, not several (make two streams)",
-            "5:27: the kernel is in no unit (leave `unit` out, or make two streams)",
+            "5:27: the kernel belongs to no unit (remove `unit`, or make two streams)",
             "5:55: `multiline` is for a `file` or a `command` or a `push`, this stream follows the journal",
             "5:74: `pty` is for a `command`, this stream follows the journal",
         ];
@@ -519,7 +520,7 @@ streams:
             "3:34: `shell` is for a `command`, this stream follows a file",
             "4:17: with `shell: true` a command is one text (such as \"make && echo done\")",
             "5:17: a command is a list of words, since there is no shell (write [sh, -c, 'make && x'])",
-            "6:17: empty command (what is the shell to do?)",
+            "6:17: empty command (write what the shell is to run)",
             "7:27: expected true, false or a size, found `0x24` (columns and rows, such as 120x30)",
             "7:40: expected true or false, found the number 7",
             "7:50: expected `boot`, `demand` or `manual`, found the text \"later\"",
@@ -542,22 +543,22 @@ streams:
   h: { file: x, multiline: { start: '(', timeout: 2h } }
 ";
         let expected = [
-            "3:14: names no file (a path or a pattern, or a list of them)",
+            "3:14: the list is empty (write a path or a pattern, or several)",
             "4:15: empty path",
             "4:19: `**` stands for whole directories (not within a name: \"a**\")",
             "4:26: not a pattern: invalid range; 'z' > 'a' in \"[z-a]\"",
             "5:26: `exclude` is for patterns such as /var/log/*.log, this stream names its files",
             "6:29: empty pattern",
             "6:33: not a pattern: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?) in \"{a\"",
-            "6:53: 2h is too much (at most 1h)",
+            "6:53: 2h is too large (at most 1h)",
             "7:31: `exclude` is for a `file`, this stream runs a command",
             "7:47: `rotate_wait` is for a `file`, this stream runs a command",
             "7:68: `follow_symlinks` is for a `file`, this stream runs a command",
             r#"8:27: not an encoding: "ebcdic" (such as utf-8, utf-16le, utf-16be, latin1, windows-1252 or shift_jis)"#,
-            "8:46: says not which lines belong together (write `start: REGEX` or `continue: REGEX`)",
+            "8:46: does not say which lines belong together (write `start: REGEX` or `continue: REGEX`)",
             "9:50: lines are joined by `start` or `continue`, not both",
             "10:37: not a regular expression: unclosed group",
-            "10:51: 2h is too much (at most 1h)",
+            "10:51: 2h is too large (at most 1h)",
         ];
         assert_eq!(mistakes(text), expected);
     }
@@ -587,13 +588,13 @@ streams:
             "6:64: a NUL cannot be passed to a program",
             "6:83: empty path",
             r#"7:39: expected `never`, `on-failure` or `always`, found the text "on_failure""#,
-            r#"7:60: not a range of time: "2s..1s" (the shortest, two dots and the longest, such as 1s..60s)"#,
+            r#"7:60: not a range of durations: "2s..1s" (the shortest, two dots and the longest, such as 1s..60s)"#,
             r#"7:75: not a rate: "5" (how often per how long, such as 5 per 10m)"#,
             r#"7:96: not a signal: "term" (HUP, INT, QUIT, KILL, USR1, USR2, ALRM, TERM, CONT, STOP, TSTP or WINCH)"#,
-            r#"7:109: not a length of time: "1" (a whole number and ms, s, m, h or d, such as 15s; at most 36500d)"#,
+            r#"7:109: not a duration: "1" (a whole number and ms, s, m, h or d, such as 15s; at most 36500d)"#,
             r#"8:31: expected a map with `when`, `backoff` or `limit`, found the text "always""#,
             "8:47: unknown key `signals` (did you mean `signal`?)",
-            "9:42: 0ms..1s begins too early (at 100ms or later)",
+            "9:42: 0ms..1s begins too low (at least 100ms)",
         ];
         assert_eq!(mistakes(text), expected);
     }
@@ -622,7 +623,7 @@ streams:
         let expected = [
             unknown.as_str(),
             "/etc/1.yaml:2:12: \"a\" is given twice (first at /etc/0.yaml:2:3)",
-            "/etc/2.yaml:2:1: not YAML that can be read: did not find expected node content, while parsing a flow node",
+            "/etc/2.yaml:2:1: invalid YAML: did not find expected node content, while parsing a flow node",
         ];
         assert_eq!(config(&texts).unwrap_err().to_string().lines().collect::<Vec<_>>(), expected);
     }
@@ -630,7 +631,7 @@ streams:
     #[test]
     fn an_alias_that_is_wrong_is_told_once_and_many_mistakes_are_counted() {
         let text = "streams:\n  a: { file: x, history: &h { memory: 1 } }\n  b: { file: x, history: *h }\n";
-        assert_eq!(mistakes(text), ["2:39: 1B is too little (at least 1MiB)"]);
+        assert_eq!(mistakes(text), ["2:39: 1B is too small (at least 1MiB)"]);
         let many = mistakes(&(0..250).map(|index| format!("k{index}: 1")).collect::<Vec<_>>().join("\n"));
         assert_eq!((many.len(), many.last().unwrap().as_str()), (101, "and 150 more"));
     }

@@ -1,8 +1,12 @@
-//! The configuration: what people write, checked once, as types that all others rely on.
+//! The configuration: parsed, and checked once into types that all other layers rely on.
 //!
-//! The way of a file: [`load()`] reads it and those in `conf.d`, `tree` makes a tree of the YAML, `read` fills the structs of
-//! `raw` from it, `check` makes a [`Config`] of them. Each notes what is wrong in one `report`, so that [`ConfigErrors`] has
-//! all of it, with file, line and column. Nothing here follows a file or starts a process.
+//! [`load()`] reads the file and those in `conf.d`, `parse` turns YAML into the structs of `raw`, and `check` turns
+//! these into a [`Config`]. Each step writes what is wrong into one `report`, so that [`ConfigErrors`] has all
+//! mistakes, with file, line and column. Nothing here follows a file or starts a process.
+//!
+//! Reading order: this file (the model), `load`, `parse`, `raw`, `check`. The other files hold the types of values:
+//! `units`, `net`, `signal`, `limits`, `access`, `file`, `journal`, `progress`; `paths` makes a configuration from
+//! paths.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,7 +28,6 @@ mod access;
 mod file;
 mod journal;
 mod limits;
-mod source;
 mod report;
 mod paths;
 mod net;
@@ -33,6 +36,7 @@ mod signal;
 pub mod units;
 
 pub use access::{AccessConfig, BadNamePattern, ClaimGrant, Grant, IssuerConfig, NamePattern, Right, TlsConfig};
+pub use check::advice::{advice, hints_at_proxy};
 pub use file::{
     BadEncoding, ConfigRegex, DEFAULT_MULTILINE_TIMEOUT, DEFAULT_ROTATE_WAIT, FileSelector, FileSourceConfig,
     MultilineConfig, ReadFrom, TextEncoding,
@@ -49,65 +53,67 @@ pub use progress::{BadProgressPattern, PROGRESS_GROUP_NAMES, ProgressDetection, 
 pub use report::{ConfigError, ConfigErrors};
 pub use signal::{BadSignalName, SignalName};
 
-/// Memory of all streams together, in bytes, if nothing is said: 32 streams of [`DEFAULT_STREAM_MEMORY`].
+/// The default memory of all streams together, in bytes: 32 streams of [`DEFAULT_STREAM_MEMORY`].
 pub const DEFAULT_MEMORY: usize = 256 << 20;
 
-/// Memory of one stream, in bytes, if nothing is said: some fifty thousand lines to come back to.
+/// The default memory of one stream, in bytes: some fifty thousand lines to come back to.
 pub const DEFAULT_STREAM_MEMORY: usize = 8 << 20;
 
-/// Least memory of one stream, in bytes: four of the longest lines, so that a reader of one finds the next.
+/// The least memory of one stream, in bytes: four of the longest lines, so that a reader of one finds the next.
 pub const MIN_STREAM_MEMORY: usize = 4 * MAX_LINE;
 
-/// Most bytes of one stream on disk, if nothing is said: some million lines, and thirty streams on a small disk.
+/// The default size of one stream on disk, in bytes: some million lines, and thirty streams on a small disk.
 pub const DEFAULT_STREAM_DISK: u64 = 256 << 20;
 
-/// Least that a stream may be given on disk, in bytes: what memory holds fits, and files are not too small.
+/// The least size of one stream on disk, in bytes: it holds what memory holds, in files that are not too small.
 pub const MIN_STREAM_DISK: u64 = 4 << 20;
 
-/// How old events on disk get, if nothing is said: a week, so that last Friday's build can still be looked at.
+/// The default age of events on disk: a week, so that last Friday's build can still be looked at.
 pub const DEFAULT_STREAM_AGE: Duration = Duration::from_hours(7 * 24);
 
-/// Least age that can be asked for: it is looked once a minute.
+/// The least age that can be configured: files are checked once a minute.
 pub const MIN_STREAM_AGE: Duration = Duration::from_mins(1);
 
-/// Least that `max_line` may be, in bytes: a shorter bound would cut what people call a line.
+/// The least `max_line`, in bytes: a shorter bound would cut ordinary lines.
 pub const MIN_MAX_LINE: usize = 1 << 10;
 
-/// What the daemon is to do; checked, so that nobody has to ask again. [`Default`] has no streams.
+/// The configuration of a daemon, checked. [`Default`] has no streams.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Where to listen; at least one place, none twice.
+    /// The addresses to listen on; at least one, no two equal.
     pub listen: Vec<ListenAddress>,
-    /// Most bytes that all streams together hold in memory.
+    /// The most bytes that all streams together hold in memory.
     pub memory: usize,
-    /// Where histories are kept: absolute; `None` for memory only.
+    /// The directory for histories: absolute; `None` for memory only.
     pub state_directory: Option<PathBuf>,
-    /// Names we answer to, beside what we listen on; lower case, without port. An IPv6 address is in brackets.
+    /// The host names of the daemon, in addition to the addresses it listens on; lower case, without a port. An IPv6
+    /// address is in brackets.
     pub hosts: Vec<String>,
-    /// Whose web pages may connect to the control channel and send commands, beside our own.
+    /// The origins of web pages, in addition to the daemon's own, that may connect to the control channel and send
+    /// commands.
     pub origins: Vec<WebOrigin>,
-    /// The proxies that are believed about the client they speak for. A request of one of them is never local.
+    /// The proxies that are trusted to name their client. A request of one of them is never local.
     pub trusted_proxies: Vec<TrustedProxy>,
-    /// The path under which we are seen: `/`, or `/a/b` without a slash at the end.
+    /// The path under which clients see the daemon: `/`, or `/a/b` without a slash at the end.
     pub base_path: String,
-    /// How connections are kept from being read on the way.
+    /// The certificate for TLS; `None` for plain connections.
     pub tls: Option<TlsConfig>,
-    /// Who gets in.
+    /// The keys and issuers whose tokens are accepted.
     pub access: AccessConfig,
-    /// Whether we may listen beyond this machine, although whoever reaches us can read everything.
+    /// Whether other machines may connect although everybody can then read everything.
     pub insecure: bool,
-    /// Bounds on connections and waiting.
+    /// The bounds on connections and waiting.
     pub limits: Limits,
-    /// The streams in the order written, no name twice.
+    /// The streams in the order written; no two have the same name.
     pub streams: Vec<Stream>,
-    /// The files that all this was read from; none for what was never written.
+    /// The files that the configuration was read from; empty if it was not read from files.
     pub files: Vec<PathBuf>,
 }
 
-/// Files that are the daemon's own, which no stream may show.
+/// The daemon's own files, which no stream may show.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnPaths {
-    /// With all that is below them.
+    /// Directories, with everything below them.
     pub directories: Vec<PathBuf>,
     /// Single files.
     pub files: Vec<PathBuf>,
@@ -134,7 +140,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The files that are the daemon's own: histories, keys, certificates, the configuration.
+    /// The daemon's own files: histories, keys, certificates, the configuration.
     pub fn own_paths(&self) -> OwnPaths {
         let directories = self.state_directory.iter().chain(&self.access.keys).cloned().collect();
         let tls = self.tls.iter().flat_map(|tls| [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()]);
@@ -143,44 +149,44 @@ impl Config {
         OwnPaths { directories, files }
     }
 
-    /// Whether other machines may be able to reach us: nobody reads along and all are asked who they are, or it is said that
-    /// this does not matter.
+    /// Whether other machines may be able to connect: connections are encrypted and need a token, or the configuration
+    /// says that this does not matter.
     pub fn is_safe_to_expose(&self) -> bool {
         self.insecure || self.tls.is_some() && !self.access.accepts_no_tokens()
     }
 }
 
-/// One stream: its name, where its lines come from, and how they are treated.
+/// One stream: its name, the source of its lines, and how they are treated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stream {
-    /// Its name.
+    /// The name of the stream.
     pub name: StreamName,
-    /// Where its lines come from.
+    /// The source of its lines.
     pub source: SourceKind,
-    /// What it keeps.
+    /// The bounds on what it keeps.
     pub history: HistoryLimits,
-    /// Longest line in bytes: [`MIN_MAX_LINE`] to [`MAX_LINE`].
+    /// The longest line in bytes: [`MIN_MAX_LINE`] to [`MAX_LINE`].
     pub max_line: usize,
-    /// What a carriage return within a line means.
+    /// The meaning of a carriage return within a line.
     pub carriage_return: CarriageReturn,
-    /// How its bytes are encoded.
+    /// The encoding of its bytes.
     pub encoding: TextEncoding,
-    /// Which of its lines are joined.
+    /// Which lines are joined; `None` for none.
     pub multiline: Option<MultilineConfig>,
-    /// Whether and by what its progress is seen.
+    /// Whether its progress is detected, and by which patterns.
     pub progress: ProgressDetection,
-    /// The patterns of secrets that are taken out of its lines, beside those that are known; `None` if none are.
+    /// The patterns of secrets that are removed from lines, in addition to the known ones; `None` if none are removed.
     pub redact: Option<Vec<ConfigRegex>>,
-    /// Whether only those may read it who show a token for it; `None` if the source decides.
+    /// Whether reading it needs a token; `None` if the source decides.
     pub private: Option<bool>,
-    /// What it is, for people.
+    /// A description for people.
     pub description: Option<String>,
-    /// What it is, for programs.
+    /// Labels for programs.
     pub labels: BTreeMap<String, String>,
 }
 
 impl Stream {
-    /// A stream with this source, and all else as it is if nothing is said.
+    /// A stream with this source and defaults for everything else.
     pub fn new(name: StreamName, source: SourceKind) -> Self {
         Self {
             name,
@@ -198,7 +204,7 @@ impl Stream {
         }
     }
 
-    /// What `rtlogd run` shows: a command that runs once, in the directory of the caller.
+    /// The stream of `rtlogd run`: a command that runs once, in the directory of the caller.
     pub fn for_command(name: StreamName, argv: Vec<OsString>) -> Self {
         let mut process = ProcessSourceConfig::new(argv);
         process.restart.when = RestartWhen::Never;
@@ -206,14 +212,14 @@ impl Stream {
     }
 }
 
-/// What a stream keeps.
+/// The bounds on what a stream keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryLimits {
-    /// Most bytes in memory; at least [`MIN_STREAM_MEMORY`].
+    /// The most bytes in memory; at least [`MIN_STREAM_MEMORY`].
     pub memory: usize,
-    /// Most bytes on disk, where there is a state directory; at least [`MIN_STREAM_DISK`].
+    /// The most bytes on disk, if there is a state directory; at least [`MIN_STREAM_DISK`].
     pub disk: u64,
-    /// How old events on disk may get; at least [`MIN_STREAM_AGE`].
+    /// The age after which events on disk are dropped; at least [`MIN_STREAM_AGE`].
     pub age: Duration,
 }
 
@@ -223,44 +229,45 @@ impl Default for HistoryLimits {
     }
 }
 
-/// Where the lines of a stream come from.
+/// The source of the lines of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceKind {
     /// Files that grow.
     File(FileSourceConfig),
-    /// A program that runs.
+    /// A program that rtlogd runs.
     Process(ProcessSourceConfig),
     /// The journal of systemd.
     Journal(JournalSourceConfig),
-    /// Whoever sends lines.
+    /// Clients that push lines.
     Push,
 }
 
 /// A program to run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProcessSourceConfig {
-    /// The program and its arguments. The program is there and not empty; no word holds a NUL, if it came from a file.
+    /// The program and its arguments. The program is not empty; if the configuration came from a file, no word contains
+    /// a NUL.
     pub argv: Vec<OsString>,
-    /// Where to run it: absolute; `None` for the directory of the daemon.
+    /// The working directory: absolute; `None` for that of the daemon.
     pub directory: Option<PathBuf>,
-    /// Variables beside those of the daemon; names are not empty and hold no `=`.
+    /// Variables in addition to those of the daemon; names are not empty and contain no `=`.
     pub environment: BTreeMap<String, String>,
-    /// Who it runs as; `None` for the user of the daemon. That there is one, nobody looked.
+    /// The user to run as; `None` for the user of the daemon. The user need not exist.
     pub user: Option<String>,
-    /// The size of its terminal when it starts; `None` for pipes.
+    /// The initial size of its terminal; `None` for pipes.
     pub pty: Option<TerminalSize>,
-    /// Whether those who have the right may type into it.
+    /// Whether clients with the right may type into it.
     pub input: bool,
-    /// When it is started the first time.
+    /// When it is first started.
     pub start: StartWhen,
     /// Whether and when to start it again.
     pub restart: Restart,
-    /// How to end it.
+    /// How to stop it.
     pub stop: Stop,
 }
 
 impl ProcessSourceConfig {
-    /// A program, and all else as it is if nothing is said.
+    /// A program with defaults for everything else.
     pub fn new(argv: Vec<OsString>) -> Self {
         let (environment, restart, stop) = (BTreeMap::new(), Restart::default(), Stop::default());
         let start = StartWhen::default();
@@ -268,7 +275,7 @@ impl ProcessSourceConfig {
     }
 }
 
-/// When a program is started the first time.
+/// When a program is first started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartWhen {
@@ -284,14 +291,15 @@ pub enum StartWhen {
 /// The size of a terminal, in characters; neither is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TerminalSize {
-    /// Characters in a line.
+    /// The characters in a line.
     pub columns: u16,
-    /// Lines.
+    /// The number of lines.
     pub rows: u16,
 }
 
 impl Default for TerminalSize {
-    /// Wider than the 80 columns of old: what is wrapped at the terminal's edge stays so in the log.
+    /// Wider than the traditional 80 columns: text that a program wraps at the edge of the terminal stays wrapped in
+    /// the log.
     fn default() -> Self {
         Self { columns: 120, rows: 30 }
     }
@@ -300,23 +308,23 @@ impl Default for TerminalSize {
 /// Whether and when to start a program again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Restart {
-    /// After which end.
+    /// The ends after which it is started again.
     pub when: RestartWhen,
-    /// How long to wait before: the first time, and the longest after further failures. At least 100 ms.
+    /// The wait before a restart: the first one, and the longest after further failures. At least 100 ms.
     pub backoff: RangeInclusive<Duration>,
-    /// How often at most in how long; more, and it stays stopped.
+    /// The most restarts in a time, after which the program stays stopped; `None` for no limit.
     pub limit: Option<(u32, Duration)>,
 }
 
 impl Default for Restart {
-    /// After a failure, from a second to a minute later, without limit.
+    /// After a failure, one second to a minute later, without a limit.
     fn default() -> Self {
         let backoff = Duration::from_secs(1)..=Duration::from_mins(1);
         Self { when: RestartWhen::default(), backoff, limit: None }
     }
 }
 
-/// After which end of a program it is started again.
+/// The ends of a program after which it is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartWhen {
@@ -329,12 +337,12 @@ pub enum RestartWhen {
     Always,
 }
 
-/// How to end a program.
+/// How to stop a program.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stop {
-    /// What asks it to end.
+    /// The signal that asks it to end.
     pub signal: SignalName,
-    /// How long it may take, before `KILL` ends it.
+    /// The time that it has before `KILL` ends it.
     pub grace: Duration,
 }
 
@@ -345,7 +353,7 @@ impl Default for Stop {
     }
 }
 
-/// What a carriage return within a line means; one before a newline always belongs to the end of the line.
+/// The meaning of a carriage return within a line; one before a newline always belongs to the end of the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CarriageReturn {

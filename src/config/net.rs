@@ -1,16 +1,16 @@
-//! Addresses: where to listen, trusted proxies, and the origins of web pages. No name is looked up and no socket is opened here.
+//! Addresses to listen on, trusted proxies, and origins of web pages. Resolves no name and opens no socket.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Longest path of a Unix socket, in bytes: `sun_path` holds 108 on Linux, with the zero at the end (unix(7)).
+/// The longest path of a Unix socket, in bytes: `sun_path` holds 108 on Linux, with the zero at the end (unix(7)).
 pub const MAX_SOCKET_PATH: usize = 107;
 
-/// Where to listen: `127.0.0.1:7070`, `[::1]:7070`, `localhost:7070` or `unix:/run/rtlogd/rtlogd.sock`.
+/// An address to listen on: `127.0.0.1:7070`, `[::1]:7070`, `localhost:7070` or `unix:/run/rtlogd/rtlogd.sock`.
 ///
-/// `localhost` is 127.0.0.1. Shown as it is read.
+/// `localhost` is 127.0.0.1. Displayed as it is parsed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ListenAddress {
     /// An address and a port; port 0 lets the system choose.
@@ -23,10 +23,10 @@ pub enum ListenAddress {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadListenAddress {
     /// A port alone.
-    #[error("{0:?} names no address (127.0.0.1:{1} for this machine alone, 0.0.0.0:{1} for all networks)")]
+    #[error("{0:?} has no address (use 127.0.0.1:{1} for this machine only, or 0.0.0.0:{1} for all networks)")]
     NoAddress(String, u16),
     /// An address alone.
-    #[error("{0:?} names no port (such as {1})")]
+    #[error("{0:?} has no port (such as {1})")]
     NoPort(String, SocketAddr),
     /// A URL, a name, or anything else.
     #[error(
@@ -38,11 +38,11 @@ pub enum BadListenAddress {
     Path(PathBuf),
 }
 
-/// The port that examples in messages name.
+/// The port in examples of error messages.
 const EXAMPLE_PORT: u16 = 7070;
 
 impl ListenAddress {
-    /// Whether only this machine can reach it: a Unix socket or a loopback address.
+    /// Whether only this machine can connect: a Unix socket or a loopback address.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
@@ -77,7 +77,7 @@ impl FromStr for ListenAddress {
     }
 }
 
-/// Digits as a port; no sign, unlike `u16::from_str`.
+/// Parses digits as a port, without a sign, which `u16::from_str` accepts.
 fn port(text: &str) -> Option<u16> {
     text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse().ok())?
 }
@@ -93,7 +93,7 @@ impl fmt::Display for ListenAddress {
 
 /// A network, `10.0.0.0/8`, or one address, `127.0.0.1`.
 ///
-/// An IPv4 address that was mapped into IPv6 (`::ffff:127.0.0.1`) counts as the IPv4 address.
+/// An IPv4 address that is mapped into IPv6 (`::ffff:127.0.0.1`) is the IPv4 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
@@ -106,19 +106,19 @@ pub enum BadNetworkAddress {
     /// Neither an address nor a network.
     #[error("not an IP address or network: {0:?} (such as 127.0.0.1, 10.0.0.0/8 or fd00::/8)")]
     Form(String),
-    /// A network with more of an address than its prefix covers.
-    #[error("{0} names one machine and a network at once (the network is {1}, the machine {2})")]
+    /// The address has more bits than the prefix covers.
+    #[error("{0} is neither one machine nor a network (the network is {1}, the machine {2})")]
     HostBitsSet(String, Network, IpAddr),
 }
 
 impl Network {
-    /// Whether `address` is in it.
+    /// Whether the network contains `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
         masked(address.to_canonical(), self.prefix) == Some(self.address)
     }
 }
 
-/// The first `prefix` bits of `address`, then zeros; `None` if it has not so many.
+/// The first `prefix` bits of `address`, then zeros; `None` if the address has fewer bits.
 fn masked(address: IpAddr, prefix: u8) -> Option<IpAddr> {
     let prefix = u32::from(prefix);
     match address {
@@ -162,14 +162,14 @@ impl fmt::Display for Network {
     }
 }
 
-/// A proxy that is believed about the client it speaks for: a network, or a user on the Unix socket (`unix:www-data`).
+/// A proxy that is trusted to name its client: a network, or a user on the Unix socket (`unix:www-data`).
 ///
-/// Shown as it is read.
+/// Displayed as it is parsed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TrustedProxy {
     /// Proxies that connect over TCP from an address in this network.
     Network(Network),
-    /// Proxies that connect to the Unix socket as this user: its name, or its number.
+    /// Proxies that connect to the Unix socket as this user, given by name or number.
     SocketUser(String),
 }
 
@@ -315,7 +315,7 @@ mod tests {
         let message = ":7070".parse::<ListenAddress>().unwrap_err().to_string();
         assert_eq!(
             message,
-            r#"":7070" names no address (127.0.0.1:7070 for this machine alone, 0.0.0.0:7070 for all networks)"#
+            r#"":7070" has no address (use 127.0.0.1:7070 for this machine only, or 0.0.0.0:7070 for all networks)"#
         );
     }
 
@@ -343,7 +343,7 @@ mod tests {
         let message = "10.0.0.1/8".parse::<Network>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "10.0.0.1/8 names one machine and a network at once (the network is 10.0.0.0/8, the machine 10.0.0.1)"
+            "10.0.0.1/8 is neither one machine nor a network (the network is 10.0.0.0/8, the machine 10.0.0.1)"
         );
     }
 

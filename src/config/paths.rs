@@ -1,4 +1,4 @@
-//! A configuration of nothing but paths: `rtlogd serve PATH...`. Looks which file a path stands for, opens none.
+//! A configuration made from paths: `rtlogd serve PATH...`. Resolves paths, but opens no file.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -9,13 +9,13 @@ use crate::event::StreamName;
 use super::report::{ConfigError, ConfigErrors};
 use super::{Config, FileSourceConfig, SourceKind, Stream};
 
-/// Defaults, and a stream for each file, in the order given; a file that is named twice is one.
+/// Defaults, with one stream for each file, in the order given; a file that is named twice is one stream.
 ///
-/// A stream has the name of its file, with `_` for what a name may not hold. Files of the same name are told apart by the
-/// directories they are in (`a.out.log`, `b.out.log`); of a name that is too long the end is kept.
+/// A stream has the name of its file, with `_` for characters that are not valid in a name. Files of the same name are
+/// distinguished by their directories (`a.out.log`, `b.out.log`). Of a name that is too long, the end is kept.
 ///
 /// # Errors
-/// A path that is empty or a directory.
+/// If a path is empty or a directory.
 pub fn from_paths(paths: &[PathBuf]) -> Result<Config, ConfigErrors> {
     let mut seen = HashSet::new();
     let mut files = Vec::new();
@@ -37,17 +37,17 @@ pub fn from_paths(paths: &[PathBuf]) -> Result<Config, ConfigErrors> {
     Ok(Config { streams: streams.collect(), ..Config::default() })
 }
 
-/// The name of a stream that shows this file or program: its last part, as [`from_paths`] writes it.
+/// The name of a stream for this file or program: its last component, as [`from_paths`] writes it.
 pub fn stream_name_of(path: &Path) -> StreamName {
     to_stream_name(&candidate(&parts(path), 1))
 }
 
-/// What `fit` made, as the name it is.
+/// The result of `fit` as a name.
 fn to_stream_name(name: &str) -> StreamName {
     name.parse().expect("1 to 64 of the letters a name may hold, and no dot in front")
 }
 
-/// A name for each path, all different.
+/// A name for each path, no two equal.
 fn names(paths: &[PathBuf]) -> Vec<StreamName> {
     let parts: Vec<Vec<String>> = paths.iter().map(|path| parts(path)).collect();
     let mut depths = vec![1; paths.len()];
@@ -71,7 +71,7 @@ fn names(paths: &[PathBuf]) -> Vec<StreamName> {
     }
 }
 
-/// The names of a path from the last to the first, in letters that a stream's name may hold.
+/// The components of a path from the last to the first, with only valid characters.
 fn parts(path: &Path) -> Vec<String> {
     let plain = |c: char| if StreamName::is_valid_char(c) { c } else { '_' };
     let names = path.components().filter_map(|part| match part {
@@ -83,13 +83,13 @@ fn parts(path: &Path) -> Vec<String> {
     names
 }
 
-/// The last `depth` names of a path with dots between them, as a stream may be called.
+/// The last `depth` components of a path with dots between them, as a valid name.
 fn candidate(parts: &[String], depth: usize) -> String {
     let names: Vec<&str> = parts.iter().take(depth).rev().map(String::as_str).collect();
     fit(&names.join("."), "")
 }
 
-/// As much of the end of `name` as there is room for before `suffix`, and that.
+/// The end of `name`, as much as fits before `suffix`, and the suffix.
 fn fit(name: &str, suffix: &str) -> String {
     let name: Vec<char> = name.chars().collect();
     let over = (name.len() + suffix.len()).saturating_sub(StreamName::MAX_LENGTH);
@@ -101,7 +101,7 @@ fn fit(name: &str, suffix: &str) -> String {
     }
 }
 
-/// The names, with `-2`, `-3` behind those that came before.
+/// The names; later ones of the same name get `-2`, `-3` and so on.
 fn numbered(candidates: Vec<String>) -> Vec<StreamName> {
     let mut taken = HashSet::new();
     let free = |name: String| {

@@ -1,22 +1,22 @@
-//! Whether a stream's progress is looked for, and the patterns of its owner.
+//! The configuration of progress detection, and the patterns for it.
 
 use std::str::FromStr;
 
 use regex::{Regex, RegexBuilder};
 
-/// Names that the groups of a pattern may have: what they hold is shown under that name.
+/// The names that groups of a pattern may have; the text of a group is shown under its name.
 pub const PROGRESS_GROUP_NAMES: [&str; 5] = ["percent", "current", "total", "phase", "message"];
 
-/// Longest pattern, in bytes, and the most memory that one compiled may take: each line is held against each of them.
+/// The longest pattern, in bytes, and the most memory of a compiled one: each line is matched against each pattern.
 const MAX_PROGRESS_PATTERN_SIZE: usize = 4 << 10;
 const MAX_PROGRESS_PATTERN_MEMORY: usize = 1 << 20;
 
-/// Whether progress is looked for in a stream's lines.
+/// Whether progress is detected in a stream's lines.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ProgressDetection {
-    /// It is not.
+    /// Progress is not detected.
     Off,
-    /// It is: by these patterns first, then by all that is known of programs.
+    /// Progress is detected: by these patterns first, then by the built-in recognisers.
     On(Vec<ProgressRegex>),
 }
 
@@ -33,17 +33,17 @@ pub struct ProgressRegex(Regex);
 /// A text that is not a [`ProgressRegex`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadProgressPattern {
-    /// It is longer than an expression may be.
+    /// The pattern is too long.
     #[error("the pattern has {0} bytes; the most is {MAX_PROGRESS_PATTERN_SIZE}")]
     TooLong(usize),
-    /// It is not an expression, or grows too large when it is compiled.
+    /// The pattern is not an expression, or grows too large when it is compiled.
     #[error("not a regular expression: {0}")]
     Syntax(String),
-    /// A group has a name that means nothing here.
-    #[error("the group {0:?} means nothing (name groups percent, current, total, phase or message)")]
+    /// A group has an unknown name.
+    #[error("unknown group {0:?} (use percent, current, total, phase or message)")]
     Group(String),
-    /// Nothing in it says how far the source is.
-    #[error("no group says how far it is (name one percent, current or phase, as in (?P<percent>[0-9]+)%)")]
+    /// No group gives the progress.
+    #[error("no group gives the progress (name one percent, current or phase, as in (?P<percent>[0-9]+)%)")]
     NoProgressGroup,
 }
 
@@ -70,7 +70,7 @@ impl FromStr for ProgressRegex {
             .size_limit(MAX_PROGRESS_PATTERN_MEMORY)
             .dfa_size_limit(MAX_PROGRESS_PATTERN_MEMORY)
             .build();
-        // The crate draws the place over several lines; the last one says what is wrong.
+        // The regex crate prints the pattern over several lines; the last line is the message.
         let last = |error: regex::Error| error.to_string().lines().last().unwrap_or_default().trim().to_owned();
         let regex = built.map_err(|error| BadProgressPattern::Syntax(last(error)))?;
         let names = || regex.capture_names().flatten();
@@ -84,30 +84,6 @@ impl FromStr for ProgressRegex {
     }
 }
 
-/// As it is written.
-pub(super) mod raw {
-    use schemars::JsonSchema;
-    use serde::Deserialize;
-
-    use super::ProgressRegex;
-    use crate::config::parse::located::Setting;
-    pub(crate) use crate::config::raw::switch_or_list::ListItem;
-
-    /// What the progress of a program looks like.
-    #[derive(Debug, Deserialize, JsonSchema)]
-    #[serde(deny_unknown_fields)]
-    pub(in crate::config) struct ProgressPattern {
-        /// A regular expression with at least one of the named groups `percent`, `current` and `phase`, and perhaps `total`
-        /// and `message`. Example: `step (?P<current>[0-9]+) of (?P<total>[0-9]+)`.
-        pub(in crate::config) pattern: Setting<ProgressRegex>,
-    }
-
-    impl ListItem for ProgressPattern {
-        const EXPECTED: &'static str =
-            "on, off or a list of patterns, such as [{ pattern: '(?P<percent>[0-9]+)% copied' }]";
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,9 +93,9 @@ mod tests {
         let table = [
             (r"step (?P<current>\d+) of (?P<total>\d+)", None),
             (r"^== (?P<phase>.+) ==$", None),
-            (r"\d+%", Some("no group says")),
-            (r"(?P<total>\d+)", Some("no group says")),
-            (r"(?P<per_cent>\d+)%", Some("\"per_cent\" means nothing")),
+            (r"\d+%", Some("no group gives")),
+            (r"(?P<total>\d+)", Some("no group gives")),
+            (r"(?P<per_cent>\d+)%", Some("unknown group \"per_cent\"")),
             (r"(?P<percent>\d+", Some("unclosed group")),
         ];
         for (text, expected) in table {

@@ -1,4 +1,4 @@
-//! Mistakes: noted by file and value while reading and checking, told by file, line and column at the end.
+//! Mistakes: collected by file and value while reading and checking, and reported with line and column at the end.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,20 +7,21 @@ use crate::event::one_line;
 
 use crate::config::parse::yaml;
 
-/// Most mistakes told at once. Who has more of them has one reason for most, and each costs a reading of its file.
+/// The most mistakes that are reported at once. More of them usually have one cause, and each costs a reading of its
+/// file.
 const MAX_REPORTED_ERRORS: usize = 100;
 
-/// Most letters of a name that a mistake repeats.
+/// The most characters of a name that a mistake repeats.
 const MAX_REPORTED_NAME_LENGTH: usize = 100;
 
-/// A value: which file, and its number there. In the order of files, and of what is written in them.
+/// The location of a value: the number of its file, and its number in that file. Sorts by file, then as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NodeLocation {
     pub(super) file: usize,
     pub(super) node: usize,
 }
 
-/// One file that was read.
+/// A file that was read.
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) path: PathBuf,
@@ -34,11 +35,11 @@ pub struct ConfigError {
     pub file: PathBuf,
     /// Line and column, counted from 1 (columns in characters); `None` if it is about the file as a whole.
     pub place: Option<(usize, usize)>,
-    /// What is wrong, and in brackets what would be right.
+    /// What is wrong, and in parentheses what would be right.
     pub text: String,
 }
 
-/// Everything that is wrong with a configuration; at least one thing. Shown one a line, in the order of files and places.
+/// All mistakes of a configuration; at least one. Shown one on each line, in the order of files and lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
     told: Vec<ConfigError>,
@@ -80,7 +81,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// A mistake that is noted, but not yet looked up.
+/// A mistake whose line is not looked up yet.
 #[derive(Debug)]
 struct PendingError {
     at: NodeLocation,
@@ -88,7 +89,7 @@ struct PendingError {
     first: Option<NodeLocation>,
 }
 
-/// What was found so far.
+/// The mistakes so far.
 #[derive(Debug, Default)]
 pub(super) struct ErrorReport {
     pending: Vec<PendingError>,
@@ -96,23 +97,23 @@ pub(super) struct ErrorReport {
 }
 
 impl ErrorReport {
-    /// A value is wrong.
+    /// Reports that a value is wrong.
     pub(super) fn wrong(&mut self, at: NodeLocation, text: impl Into<String>) {
         self.pending.push(PendingError { at, text: text.into(), first: None });
     }
 
-    /// A name was given before.
+    /// Reports that a name was given before.
     pub(super) fn add_duplicate(&mut self, name: &str, at: NodeLocation, first: NodeLocation) {
         let name: String = name.chars().take(MAX_REPORTED_NAME_LENGTH).collect();
         self.pending.push(PendingError { at, text: format!("{name:?} is given twice"), first: Some(first) });
     }
 
-    /// A file cannot be used.
+    /// Reports that a file cannot be used.
     pub(super) fn file(&mut self, path: &Path, place: Option<(usize, usize)>, text: impl Into<String>) {
         self.files.push(ConfigError { file: path.to_owned(), place, text: text.into() });
     }
 
-    /// `Ok` if nothing is wrong; else every mistake, with its line looked up in `documents`.
+    /// `Ok` without a mistake; otherwise all mistakes, with lines looked up in `documents`.
     pub(super) fn finish(mut self, documents: &[Document]) -> Result<(), ConfigErrors> {
         self.pending.sort_by_key(|note| note.at);
         let all = self.pending.len() + self.files.len();
@@ -130,7 +131,7 @@ impl ErrorReport {
             told.push(ConfigError { file: path(note.at), place: spot(note.at), text: one_line(&text) });
         }
         let untold = all - told.len();
-        // Again by place: what an alias stands for is written elsewhere, and then wrong as often as it is used.
+        // Sorted again by line: the value of an alias is written elsewhere, and its mistake is reported for each use.
         let order = |path: &Path| documents.iter().position(|document| document.path == path);
         told.sort_by_cached_key(|mistake| (order(&mistake.file), mistake.file.clone(), mistake.place));
         told.dedup();

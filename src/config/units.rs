@@ -1,16 +1,16 @@
-//! Numbers with a unit, as people write them: sizes, lengths of time, ranges and rates. Knows no YAML.
+//! Numbers with a unit, as people write them: sizes, durations, ranges and rates. Independent of YAML.
 //!
-//! The same words are used by the configuration, the command line and the parameters of a URL.
+//! The configuration, the command line and URL parameters use the same syntax.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Longest time that can be written, in days: a hundred years. Adding it to any clock stays far from overflow.
+/// The longest duration, in days: a hundred years. Adding it to any clock is far from overflow.
 pub const MAX_DAYS: u64 = 36_500;
 
-/// Most letters of a refused text that an error repeats.
+/// The most characters of a refused text that an error repeats.
 const MAX_REPORTED_TEXT_LENGTH: usize = 100;
 
 /// A number of bytes, written as `64KiB`, `8MiB`, `1GiB`, `10MB` or plainly `512`.
@@ -19,20 +19,20 @@ const MAX_REPORTED_TEXT_LENGTH: usize = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Size(pub u64);
 
-/// A length of time, written as `500ms`, `15s`, `5m`, `2h` or `7d`. Shown with the largest unit that leaves a whole number.
+/// A duration, written as `500ms`, `15s`, `5m`, `2h` or `7d`. Shown with the largest unit that leaves a whole number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DurationText(pub Duration);
 
-/// From a shortest to a longest time, both included, written as `1s..60s`.
+/// A range of durations, both ends included, written as `1s..60s`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DurationRange(pub RangeInclusive<Duration>);
 
-/// How often in how long, written as `5 per 10m`.
+/// A rate, written as `5 per 10m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
-    /// How often; at least once.
+    /// The number of times; at least one.
     pub times: u32,
-    /// In how long; more than nothing.
+    /// The duration; more than zero.
     pub per: Duration,
 }
 
@@ -43,12 +43,12 @@ pub struct BadSize(pub String);
 
 /// A text that is not a [`DurationText`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a length of time: {0:?} (a whole number and ms, s, m, h or d, such as 15s; at most {MAX_DAYS}d)")]
+#[error("not a duration: {0:?} (a whole number and ms, s, m, h or d, such as 15s; at most {MAX_DAYS}d)")]
 pub struct BadDuration(pub String);
 
 /// A text that is not a [`DurationRange`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a range of time: {0:?} (the shortest, two dots and the longest, such as 1s..60s)")]
+#[error("not a range of durations: {0:?} (the shortest, two dots and the longest, such as 1s..60s)")]
 pub struct BadDurationRange(pub String);
 
 /// A text that is not a [`Rate`].
@@ -68,7 +68,7 @@ const SIZE_UNITS: [(&str, u64); 8] = [
     ("", 1),
 ];
 
-/// The units of time in milliseconds, from long to short.
+/// The units of durations in milliseconds, from long to short.
 const TIME_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// The number of bytes that `text` stands for.
@@ -79,7 +79,7 @@ pub fn parse_size(text: &str) -> Result<u64, BadSize> {
     parse_measure(text, &SIZE_UNITS).ok_or_else(|| BadSize(shown(text)))
 }
 
-/// The length of time that `text` stands for.
+/// The duration that `text` stands for.
 ///
 /// # Errors
 /// [`BadDuration`] if it is not a whole number with one of the units, or longer than [`MAX_DAYS`].
@@ -96,7 +96,7 @@ fn parse_measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-/// As much of a refused text as an error repeats.
+/// The start of a refused text, as much as an error repeats.
 fn shown(text: &str) -> String {
     text.chars().take(MAX_REPORTED_TEXT_LENGTH).collect()
 }
@@ -131,7 +131,7 @@ impl FromStr for DurationText {
 }
 
 impl fmt::Display for DurationText {
-    /// Parts of a millisecond are not shown.
+    /// Fractions of a millisecond are not shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_measure(f, u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX), &TIME_UNITS)
     }

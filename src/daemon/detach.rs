@@ -1,7 +1,7 @@
-//! `rtlogd serve --daemon`: leaves the terminal, for machines without systemd.
+//! `rtlogd serve --daemon`: detaches from the terminal, on machines without systemd.
 //!
-//! It forks, so it comes before the runtime and its threads. The parent waits until the child serves, and ends with 0 only
-//! then; else it says why not.
+//! Detaching forks, so it comes before the runtime and its threads. The parent waits until the child serves, and only
+//! then exits with 0; otherwise it prints the reason.
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -16,27 +16,27 @@ use crate::access::directory::Directory;
 use crate::daemon::pid_file::{PidFile, PidFileError};
 pub(crate) use crate::source::process::descriptors::close_other_descriptors;
 
-/// What the child says once it serves.
+/// The message of the child once it serves.
 const READY_MESSAGE: &str = "serves\n";
 
-/// Files are for the daemon alone, as in the unit.
+/// The mode mask for new files: only the daemon has access, as in the systemd unit.
 const DAEMON_UMASK: u32 = 0o077;
 
-/// How to leave.
+/// The options for detaching.
 #[derive(Debug, Default)]
 pub(crate) struct DetachOptions {
-    /// Holds the process id, is locked as long as the daemon runs, and is removed when it ends.
+    /// The file for the process id, which is locked while the daemon runs and removed when it ends.
     pub(crate) pid_file: Option<PathBuf>,
-    /// Where standard error goes, and with it what is logged; else nowhere.
+    /// The file for standard error, and so for the log; `None` discards it.
     pub(crate) log_file: Option<PathBuf>,
-    /// As whom to run: a user and a group, by name or number.
+    /// The user and the group to run as, by name or number; `None` keeps those of the caller.
     pub(crate) owner: Option<(String, String)>,
 }
 
-/// Why there is no daemon.
+/// The reason why there is no daemon.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DetachError {
-    #[error("cannot close what was inherited")]
+    #[error("cannot close the inherited file descriptors")]
     Inherited(#[source] io::Error),
     #[error("cannot make a pipe to the daemon")]
     Pipe(#[source] io::Error),
@@ -50,46 +50,47 @@ pub(crate) enum DetachError {
     Groups(#[source] io::Error),
 }
 
-/// Which of the two processes this is.
+/// The side of the fork that this process is.
 #[derive(Debug)]
 pub(crate) enum ForkSide {
-    /// The one that was started: nothing is left for it but to exit with this code; the text says why.
+    /// The original process: it has to print the text and exit with this code.
     Parent(ExitCode, String),
-    /// The daemon, which is to say how its start went, and to drop its pid file at its end.
+    /// The daemon: it has to report the result of its start, and to drop its pid file at its end.
     Child(StartReporter, Option<PidFile>),
 }
 
-/// Where the daemon says how its start went.
+/// Reports the result of the start to the parent.
 #[derive(Debug)]
 pub(crate) struct StartReporter(PipeWriter);
 
 impl StartReporter {
-    /// It serves.
+    /// Reports that the daemon serves.
     pub(crate) fn report_ready(self) {
         self.tell(READY_MESSAGE);
     }
 
-    /// It does not, for this reason.
+    /// Reports that the daemon failed to start, and why.
     pub(crate) fn report_failure(self, code: u8, why: &str) {
         self.tell(&format!("{code}\n{why}"));
     }
 
-    /// With the parent gone there is nobody left to tell.
+    /// If the parent is gone, nobody waits for the report.
     fn tell(mut self, text: &str) {
         self.0.write_all(text.as_bytes()).unwrap_or_default();
     }
 }
 
-/// Leaves the terminal. Call it before anything is opened: what is open is taken for inherited, and is closed.
+/// Detaches from the terminal. Must be called before anything is opened: open file descriptors count as inherited, and
+/// are closed.
 ///
 /// # Errors
-/// In the parent, if it could not even begin.
+/// In the parent, if detaching failed before the fork.
 pub(crate) fn detach(how: &DetachOptions) -> Result<ForkSide, DetachError> {
     close_other_descriptors(&[]).map_err(DetachError::Inherited)?;
     let (heard, told) = io::pipe().map_err(DetachError::Pipe)?;
     let stderr = how.log_file.as_deref().map(open).transpose()?;
     let mut daemon = Daemonize::new().umask(DAEMON_UMASK).stderr(stderr.map_or_else(Stdio::devnull, Stdio::from));
-    // The daemon moves to another directory.
+    // The daemon changes its directory.
     let pid_file = how.pid_file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
     let owned = how.owner.is_some();
     if let Some((user, group)) = &how.owner {
@@ -102,7 +103,7 @@ pub(crate) fn detach(how: &DetachOptions) -> Result<ForkSide, DetachError> {
             Err(_) => daemon.group(group.as_str()),
         };
     }
-    // What still needs the rights of whoever started it. The groups of root stay otherwise, and with them what they may read.
+    // These steps need the rights of the caller. Without `setgroups`, the groups of root and their rights would remain.
     let last = move || -> Result<Option<PidFile>, DetachError> {
         if owned {
             rustix::thread::set_thread_groups(&[]).map_err(|error| DetachError::Groups(error.into()))?;
@@ -127,16 +128,16 @@ pub(crate) fn detach(how: &DetachOptions) -> Result<ForkSide, DetachError> {
     }
 }
 
-/// The end of a child that is no daemon; its parent says why.
+/// The exit of a child that does not become a daemon; the parent prints the reason.
 fn fail_in_child(start: StartReporter, error: &DetachError) -> ForkSide {
     let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!("\n  because: {cause}"));
     start.report_failure(1, &format!("{error}{cause}"));
     ForkSide::Parent(ExitCode::FAILURE, String::new())
 }
 
-/// Opens the log, through no link: root may be told to keep it in a directory of another user.
+/// Opens the log without following links: root may be told to keep it in a directory of another user.
 fn open(path: &Path) -> Result<File, DetachError> {
-    /// Its owner writes, and its group reads.
+    /// The owner may write, the group may read.
     const LOG_FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP);
     let failed = |source| DetachError::LogFile { path: path.to_owned(), source };
     let flags = OFlags::WRONLY | OFlags::APPEND;
@@ -160,10 +161,10 @@ fn open(path: &Path) -> Result<File, DetachError> {
     }
 }
 
-/// Waits until the daemon serves, or does not.
+/// Waits until the daemon serves or fails.
 fn wait_until_ready(mut heard: PipeReader) -> ForkSide {
     let mut text = String::new();
-    // What was said before the pipe broke still counts.
+    // A report that came before the pipe broke is valid.
     heard.read_to_string(&mut text).unwrap_or_default();
     if text == READY_MESSAGE {
         return ForkSide::Parent(ExitCode::SUCCESS, String::new());

@@ -1,7 +1,8 @@
-//! The logger: to the journal with all fields where standard error is the journal, else as lines to standard error. One
-//! log line for a decision, none for data.
+//! The log: structured records to the journal if standard error is connected to it, otherwise lines to standard error.
+//! Decisions are logged, one line each; data is not.
 //!
-//! A field has one name everywhere: `stream`, `error`, `errno`, `pid`, `run`, `path`; in the journal `STREAM_KEYS` and so on.
+//! A field has one name everywhere: `stream`, `error`, `errno`, `pid`, `run`, `path`; in the journal `STREAM_KEYS` and
+//! so on.
 
 use std::io::Write;
 
@@ -13,13 +14,14 @@ use systemd_journal_logger::{JournalLog, connected_to_journal};
 use crate::event::one_line;
 use crate::http::note_process_start;
 
-/// What is logged if nothing else is said: our decisions, and of libraries only what went wrong.
+/// The default filter: the decisions of rtlogd, and only the errors of libraries.
 const DEFAULT_LOG_FILTER: &str = "warn,rtlogd=info";
 
-/// What `--log-level` may be.
+/// The values of `--log-level`.
 pub(crate) const LOG_LEVEL_NAMES: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
-/// Starts logging: our own at `level`; without one [`DEFAULT_LOG_FILTER`], or what `RTLOGD_LOG` says (syntax of `env_logger`).
+/// Starts logging at `level`. Without a level, the filter is `RTLOGD_LOG` (in the syntax of `env_logger`) or
+/// [`DEFAULT_LOG_FILTER`].
 pub(crate) fn start(level: Option<&str>) {
     note_process_start();
     let mut builder = match level {
@@ -33,7 +35,8 @@ pub(crate) fn start(level: Option<&str>) {
         let shown = record.key_values().visit(&mut fields);
         let fields = if shown.is_ok() { fields.0.as_str() } else { "" };
         let level = record.level().as_str().to_lowercase();
-        // What is said in several lines, such as all mistakes of a configuration: only the first begins as ours do.
+        // Of a message of several lines, such as all mistakes of a configuration, only the first begins with time and
+        // level.
         let lines: Vec<_> = record.args().to_string().split('\n').map(one_line).collect();
         writeln!(out, "rtlogd: {level}: {}{fields}", lines.join("\n  "))
     });
@@ -45,7 +48,7 @@ pub(crate) fn start(level: Option<&str>) {
         None => Box::new(lines),
     };
     if log::set_boxed_logger(logger).is_err() {
-        log::debug!("a logger is there already");
+        log::debug!("a logger is already set");
     }
 }
 
@@ -55,7 +58,7 @@ fn filtered(levels: &str) -> Builder {
     builder
 }
 
-/// The journal, for what passes the same filter that lines pass.
+/// A logger that writes to the journal what passes the filter.
 struct JournalLogger {
     journal: JournalLog,
     filter: Logger,

@@ -1,4 +1,9 @@
-//! Puts it together: sources, catalog, server, signals, drain.
+//! Assembles the daemon: configuration, histories, sources, catalog, server and signals, and stops them in the order in
+//! which data flows.
+//!
+//! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `sources` compares the sources that run with those that a
+//! configuration asks for, `reload` is the socket of `rtlogd reload`, `detach` and `pid_file` are for machines without
+//! systemd, `systemd` is for those with it, and `logging` sets up the log.
 
 pub(crate) mod detach;
 pub(crate) mod logging;
@@ -42,10 +47,10 @@ use crate::stream::{
 };
 
 /// What readers of a file or a journal are told when it is followed in another way, and its place was kept nowhere.
-const CHECKPOINT_LOST: &str = "the stream was configured anew; its place in what it follows is kept only in a state_directory, so \
-    lines may be missing here, or come again";
+const CHECKPOINT_LOST: &str = "the configuration of the stream was changed, and without a state_directory rtlogd does not \
+    remember how far the source was read; lines may be missing or repeated here";
 
-/// Why the daemon could not start or go on.
+/// The reason why the daemon could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DaemonError {
     #[error(transparent)]
@@ -67,29 +72,29 @@ pub(crate) enum DaemonError {
     )]
     SystemdSocket(#[source] io::Error),
     #[error(
-        "systemd listens on {0}, which other machines can reach, and nothing asks them who they are; let it listen on \
-        127.0.0.1, or write `tls` and `access: {{keys: ...}}`, or `access: {{insecure: true}}`, in the configuration"
+        "systemd listens on {0}, which other machines can reach without a token; let it listen on 127.0.0.1, or \
+        set `tls` and `access: {{keys: ...}}`, or `access: {{insecure: true}}`, in the configuration"
     )]
     InsecureSystemdSocket(ListenAddress),
 }
 
-/// The JSON Schema of what the control channel speaks.
+/// The JSON Schema of the messages of the control channel.
 pub(crate) fn control_schema() -> serde_json::Value {
     crate::wire::message::schema()
 }
 
-/// Shows the URL to whoever sits at the terminal. It lets in, so it goes to nothing that keeps what it gets.
+/// Shows the login URL at the terminal. The URL gives access, so it is not written to anything that stores its output.
 fn show_login_url(url: &str) {
     if io::stderr().is_terminal() {
         let hours = access::MAX_URL_TOKEN_LIFETIME.as_secs() / 3600;
         let text = format!(
-            "open {url}\nKeep it to yourself: for {hours} h it lets read, type, stop and start all that is here.\n"
+            "open {url}\nDo not share this URL: for {hours} h it permits reading, typing into, stopping and starting every stream here.\n"
         );
         terminal::print_error(&SafeText::lines(&text));
     }
 }
 
-/// Runs all of the daemon. A read from a disk that stands still, or a write to a paused terminal, does not hold the end.
+/// Runs the daemon. A read from a stalled disk, or a write to a paused terminal, does not delay its end.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, DaemonError>>) -> Result<T, DaemonError> {
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)?;
     let done = runtime.block_on(work);
@@ -97,7 +102,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, DaemonError>>) ->
     done
 }
 
-/// Opens all these.
+/// Opens all addresses.
 pub(crate) async fn open_all(wanted: &[ListenAddress]) -> Result<Vec<ListeningSocket>, ListenError> {
     let mut sockets = Vec::new();
     for listen in wanted {
@@ -126,9 +131,9 @@ impl TerminationSignals {
     }
 }
 
-/// Signals that mean nothing to rtlogd and would end it at once, without a word to its readers and with its commands left
-/// behind: those of users, timers and devices. A file that would become larger than it may be (`XFSZ`) is an error of the
-/// write. What tells of a fault of the program, or that its time on the processor is up, still ends it.
+/// Signals that have no meaning for rtlogd and would end it at once, without notice to its readers and with its
+/// commands left behind: those for users, timers and devices. A file that exceeds its maximum size (`XFSZ`) is an error
+/// of the write. Signals that report a fault of the program, or that its processor time is used up, still end it.
 const IGNORED_SIGNALS: [rustix::process::Signal; 9] = {
     use rustix::process::Signal;
     [
@@ -144,11 +149,12 @@ const IGNORED_SIGNALS: [rustix::process::Signal; 9] = {
     ]
 };
 
-/// The real-time signals that programs may use; the C library keeps those before (signal(7)).
+/// The real-time signals that programs may use; the C library reserves those before them (signal(7)).
 const REAL_TIME_SIGNALS: std::ops::RangeInclusive<i32> = 34..=64;
 
-/// Ignores the signals that nobody means, but for those that are `passed_on`; each is logged when it comes first. They are received and not ignored by the
-/// system, since that would be inherited: programs get each signal as they expect it.
+/// Ignores the signals without a meaning, except those that are `passed_on`; the first of each is logged. They are
+/// received instead of ignored by the system, since child processes would inherit that: programs get each signal as
+/// they expect it.
 pub(crate) fn ignore_unused_signals(passed_on: impl Fn(i32) -> bool) {
     let unused = IGNORED_SIGNALS.into_iter().map(rustix::process::Signal::as_raw).chain(REAL_TIME_SIGNALS);
     for number in unused.filter(|number| !passed_on(*number)) {
@@ -165,7 +171,7 @@ pub(crate) fn ignore_unused_signals(passed_on: impl Fn(i32) -> bool) {
     }
 }
 
-/// Adopts what processes leave behind, until the end.
+/// Adopts and reaps orphaned processes until the end.
 pub(crate) async fn reap_orphans(children: Children, finish: CancellationToken) {
     tokio::select! {
         () = children.adopt() => {}
@@ -173,12 +179,12 @@ pub(crate) async fn reap_orphans(children: Children, finish: CancellationToken) 
     }
 }
 
-/// Becomes the program that a process source runs: what `rtlogd __child` does.
+/// Becomes the program that a process source runs: the implementation of `rtlogd __child`.
 pub(crate) fn become_child() -> ExitCode {
     source::become_child()
 }
 
-/// What runs, and how it is told to stop.
+/// Everything that runs, and the tokens that stop it.
 pub(crate) struct Daemon {
     pub(crate) catalog: Catalog,
     pub(crate) commands: CommandRouter,
@@ -193,23 +199,23 @@ pub(crate) struct Daemon {
     pub(crate) finish_connections: CancellationToken,
     ready: watch::Sender<bool>,
     pub(crate) access: AccessControl,
-    /// Bounds on connections, as they are now.
+    /// The bounds on connections that are in force.
     limits: watch::Sender<Arc<Limits>>,
-    /// Looks after the keys, until the doors open.
+    /// Reloads the keys; `None` once the server has taken it.
     key_reloader: Option<KeyReloader>,
-    /// For whoever started us without a configuration, in which there would be keys.
+    /// The token for the user who started rtlogd without a configuration, and so without keys.
     token: Option<String>,
-    /// What no stream may show.
+    /// The files that no stream may show.
     own_paths: OwnPaths,
 }
 
 impl Daemon {
-    /// A house as the configuration has it.
+    /// A daemon for a configuration.
     pub(crate) fn new(config: &Config) -> Result<Self, DaemonError> {
         Self::with_key_reloader(config, KeyReloader::new(config.access.clone())?, None)
     }
 
-    /// The same without keys of the configuration, but with a token for whoever started us.
+    /// The same without the keys of the configuration, but with a token for the user who started it.
     pub(crate) fn with_token(config: &Config) -> Result<Self, DaemonError> {
         let (warden, made) = KeyReloader::with_ephemeral_key()?;
         Self::with_key_reloader(config, warden, Some(made.token))
@@ -238,12 +244,13 @@ impl Daemon {
         })
     }
 
-    /// Lets these limits hold for new connections.
+    /// Applies these limits to new connections.
     pub(crate) fn set_limits(&self, limits: &Limits, streams: usize) {
         self.limits.send_replace(Arc::new(listen::within_descriptors(limits, streams)));
     }
 
-    /// Makes the stream's log and shows it to readers; also gives the places up to which its source is recorded.
+    /// Creates the log of a stream and adds it to the catalog. Also returns the checkpoints up to which its source is
+    /// recorded.
     pub(crate) fn open_stream(&self, spec: &Stream) -> Result<(Appender, Checkpoints), HistoryError> {
         let (name, memory) = (spec.name.clone(), spec.history.memory);
         let (appender, log, places) = if let Some(history) = &self.history {
@@ -253,7 +260,7 @@ impl Daemon {
         } else {
             let now = Time::from(SystemTime::now());
             let begun = || Position { epoch: Epoch::ephemeral(now.millis(), fastrand::u32(..)), number: 0 };
-            // Numbers go on where the stream was before its configuration changed.
+            // Numbers continue where the stream was before its configuration changed.
             let before = self.catalog.get(&name).map(|entry| entry.log.info(now).last);
             let (mut appender, log) = stream::open(name, before.unwrap_or_else(begun), memory, &self.budget);
             if before.is_some() && matches!(spec.source, SourceKind::File(_) | SourceKind::Journal(_)) {
@@ -273,13 +280,14 @@ impl Daemon {
         Ok((appender, places))
     }
 
-    /// Makes the stream private if its configuration says so; else if it reads what not everybody may read, or did before.
+    /// Makes the stream private if its configuration says so, or else if it reads something that not everybody may
+    /// read, or did so before.
     ///
-    /// What it said then is kept, so only `private: false` makes it public again.
+    /// Its earlier lines are still kept, so only `private: false` makes it public again.
     fn decide_private(&self, spec: &Stream, appender: &Appender, log: &Log) {
         let is_hidden = |files: &FileSelector, file: &FileSourceConfig| match files {
             FileSelector::Path(path) => source::is_hidden(path, file.follow_symlinks, self.own_paths.clone()),
-            // What a pattern finds is looked at when it is read.
+            // Files that match a pattern are checked when they are read.
             FileSelector::Pattern(_) => false,
         };
         let in_memory = || self.catalog.get(&spec.name).is_some_and(|entry| entry.log.private().is_set());
@@ -297,7 +305,7 @@ impl Daemon {
         }
     }
 
-    /// What wakes the source of this stream.
+    /// The watcher that wakes the source of this stream.
     pub(crate) fn watcher_for(&self, spec: &Stream, wakes: &Watcher) -> Watcher {
         match (spec.private, self.catalog.get(&spec.name)) {
             (None, Some(entry)) => wakes.clone().marking_private(entry.log.private().clone()),
@@ -305,9 +313,9 @@ impl Daemon {
         }
     }
 
-    /// What the daemon wants of each source. Commands for a process find their way to it, and lines to who takes them.
+    /// The options of a source. Registers its command handle, and the handle for pushed lines.
     pub(crate) fn source_options(&self, spec: &Stream) -> SourceOptions {
-        // What was of this name before may have been a process.
+        // A former stream of this name may have been a process.
         self.commands.remove(&spec.name);
         let inbox = matches!(spec.source, SourceKind::Process(_) | SourceKind::Push).then(|| {
             let (handle, inbox) = control::command_channel();
@@ -317,7 +325,7 @@ impl Daemon {
         SourceOptions { inbox, children: self.children.clone(), ..SourceOptions::default() }
     }
 
-    /// Begins to serve, and says where; gives back what it said.
+    /// Begins to serve, and logs the addresses. Returns them as the status for the service manager.
     pub(crate) fn start_serving(
         &mut self,
         sockets: Vec<ListeningSocket>,
@@ -373,7 +381,8 @@ impl Daemon {
         Ok(status)
     }
 
-    /// Ends the sources, then the streams with what is left, then what is still connected after `patience`.
+    /// Stops the sources, then ends the streams with their remaining lines, then the connections that are still open
+    /// after `patience`.
     pub(crate) async fn shut_down(&mut self, patience: Duration) {
         systemd::notify_stopping();
         self.ready.send_replace(false);
@@ -381,14 +390,14 @@ impl Daemon {
         self.source_tasks.close();
         self.source_tasks.wait().await;
         if let Some(history) = self.history.take() {
-            // All appenders are closed: nothing but the last sync is left.
+            // All appenders are closed: only the last sync is left.
             spawn_blocking(move || history.close()).await.unwrap_or_default();
         }
         self.stop_accepting.cancel();
         self.finish_connections.cancel();
         self.connection_tasks.close();
         if timeout(patience, self.connection_tasks.wait()).await.is_err() {
-            warn!(connections = self.connection_tasks.len(); "readers did not take what was left; they are cut off");
+            warn!(connections = self.connection_tasks.len(); "readers did not read the rest in time; their connections are closed");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The pid file of a detached daemon: locked as long as the daemon runs, and removed when it ends.
 //!
-//! Root may be told to keep it in a directory of another user, so it is opened through no link, and a file that is no pid
-//! file is left as it is. It is removed only if its name still stands for it.
+//! Root may be told to keep the file in a directory of another user, so it is opened without following links, and a
+//! file that is not a pid file is left alone. The file is removed only if its name still refers to it.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,16 +14,16 @@ use rustix::process::{geteuid, getpid};
 
 use crate::access::directory::{Directory, FileId};
 
-/// Longest pid file, in bytes: more digits than a process id has, and a newline.
+/// The longest pid file, in bytes: more digits than a process id has, and a newline.
 const MAX_PID_FILE_SIZE: u64 = 16;
 
-/// How often a file is opened that is removed in that moment, by a daemon that ends.
+/// How often to open the file again if another daemon, which is ending, removes it at the same moment.
 const MAX_OPEN_ATTEMPTS: usize = 10;
 
-/// Everybody may read which process it is.
+/// Everybody may read the process id.
 const PID_FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP).union(Mode::ROTH);
 
-/// Why there is no pid file.
+/// The reason why the pid file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the pid file {path:?} cannot be used: {source}")]
 pub(crate) struct PidFileError {
@@ -31,7 +31,7 @@ pub(crate) struct PidFileError {
     source: io::Error,
 }
 
-/// A pid file of this process. It is removed when this is dropped.
+/// The pid file of this process. Dropping it removes the file.
 #[derive(Debug)]
 pub(crate) struct PidFile {
     directory: Directory,
@@ -41,10 +41,10 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
-    /// Makes the file, or takes over one that a daemon left behind which was killed, and locks it.
+    /// Creates the file, or takes over the file of a daemon that was killed, and locks it.
     ///
     /// # Errors
-    /// If another daemon holds it, if it is a link, or if there is another file of that name.
+    /// If another daemon holds the lock, or if the name is a link or another kind of file.
     pub(crate) fn create(path: &Path) -> Result<Self, PidFileError> {
         let failed = |source| PidFileError { path: path.to_owned(), source };
         let (directory, name) = Directory::of_file(path).map_err(failed)?;
@@ -83,14 +83,14 @@ fn open(directory: &Directory, name: &str) -> io::Result<File> {
             opened => return opened.map(|(file, _)| file),
         }
         match directory.create_new(name, OFlags::RDWR, PID_FILE_MODE) {
-            // Another daemon made it just now.
+            // Another daemon has just created it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => return made,
         }
     }
 }
 
-/// Whether this is a pid file, of a daemon that could have been this one.
+/// Whether this is a pid file, of a daemon that could have been a former one of this user.
 fn check_pid_file(file: &File, found: &Stat) -> io::Result<()> {
     if found.st_nlink > 1 {
         return Err(io::Error::other("it has another name too (a hard link), and so may be somebody else's file"));
@@ -109,12 +109,13 @@ fn check_pid_file(file: &File, found: &Stat) -> io::Result<()> {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Whoever put another file there has it removed by another.
+        // A file that somebody else has put there is not removed.
         if !self.directory.has(&self.name, self.id) {
             return;
         }
         if let Err(error) = self.directory.remove(&self.name) {
-            // A daemon that gave up being root may not change root's directories; then the file names no process, at least.
+            // A daemon that has given up root may not change root's directories; then the file at least contains no
+            // process id.
             let emptied = ftruncate(&self.file, 0);
             let path = self.directory.display_path(&self.name);
             warn!(path:? = path, error:% = error, emptied = emptied.is_ok(); "cannot remove the pid file {}", path.display());
@@ -178,7 +179,7 @@ mod tests {
         for (what, lay, said) in traps {
             let place = tempfile::tempdir().unwrap();
             let (precious, path) = (place.path().join("precious"), place.path().join("pid"));
-            // It could be taken for one.
+            // Its content could be a process id.
             fs::write(&precious, "1").unwrap();
             lay(&precious, &path);
             let before = fs::symlink_metadata(&path).unwrap();

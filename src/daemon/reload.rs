@@ -1,8 +1,8 @@
-//! `rtlogd reload`: asks the daemon to read its configuration again, and hears how that went.
+//! `rtlogd reload`: asks the daemon to read its configuration again, and receives the result.
 //!
-//! It has a socket of its own. Those of `listen` will not do: where they are, the configuration says, and that one may just
-//! be wrong. This one is named after the path of the configuration, which both sides know, and lies in a directory that
-//! both find. Only the daemon's user and root may connect. What comes back is one word, and lines for people.
+//! Reloads have a socket of their own. The addresses of `listen` would not do: they are in the configuration, which may
+//! be the one that is wrong. The socket is named after the path of the configuration, in a directory that both sides
+//! can find. Only the daemon's user and root may connect. The reply is one word and lines for people.
 
 use std::env;
 use std::fs;
@@ -17,20 +17,20 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, unix};
 use tokio::time::timeout;
 
-/// Longest answer, in bytes: a hundred mistakes with long paths.
+/// The longest reply, in bytes: a hundred mistakes with long paths.
 const MAX_RELOAD_REPLY_SIZE: u64 = 1 << 20;
 
-/// How long whoever asked may take to hear the answer.
+/// The longest time that the client may take to read the reply.
 const REPLY_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How a reload went, and what there is to say of it.
+/// The result of a reload, with lines for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ReloadResult {
     /// The configuration is in force.
     Applied(String),
-    /// It is wrong, and nothing was changed.
+    /// The configuration is wrong, and nothing was changed.
     Refused(String),
-    /// It is right, but not all of it could be done.
+    /// The configuration is valid, but some of it could not be applied.
     PartlyApplied(String),
 }
 
@@ -55,16 +55,16 @@ impl ReloadResult {
     }
 }
 
-/// Why there is no outcome.
+/// The reason why there is no result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
-    #[error("no rtlogd that can be asked serves {0:?} (is it running, and may you reload it?)")]
+    #[error("no rtlogd with the configuration {0:?} can be reached (is it running, and may you reload it?)")]
     NotRunning(PathBuf, #[source] Option<io::Error>),
-    #[error("the daemon ended before it was done")]
+    #[error("the daemon ended before the reload was done")]
     Disconnected(#[source] Option<io::Error>),
 }
 
-/// Asks the daemon that serves the configuration at `path`, and waits until it is done.
+/// Asks the daemon that serves the configuration at `path` to reload it, and waits for the result. Blocks.
 pub(crate) fn request_reload(path: &Path) -> Result<ReloadResult, ReloadError> {
     let mut cause = None;
     let connected =
@@ -76,14 +76,15 @@ pub(crate) fn request_reload(path: &Path) -> Result<ReloadResult, ReloadError> {
     ReloadResult::parse(&answer).ok_or(ReloadError::Disconnected(None))
 }
 
-/// Where the socket for a configuration may be, the best place first.
+/// The paths where the socket of a configuration may be, in order of preference.
 fn socket_paths(config: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let path = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
     let name = format!("reload-{:08x}.sock", crc32fast::hash(path.as_os_str().as_encoded_bytes()));
     socket_directories().into_iter().map(move |directory| directory.join(&name))
 }
 
-/// systemd's directory for us; else that of a daemon which root started, or the user's own.
+/// The runtime directory that systemd made for the service; otherwise the user's own, and that of a daemon that root
+/// started.
 fn socket_directories() -> Vec<PathBuf> {
     if let Some(given) = env::var_os("RUNTIME_DIRECTORY") {
         return env::split_paths(&given).take(1).collect();
@@ -92,20 +93,21 @@ fn socket_directories() -> Vec<PathBuf> {
     own.into_iter().chain([PathBuf::from(SYSTEM_RUNTIME_DIRECTORY)]).collect()
 }
 
-/// Where the sockets of the machine's own daemons are.
+/// The runtime directory of a daemon that root or systemd started.
 pub(crate) const SYSTEM_RUNTIME_DIRECTORY: &str = "/run/rtlogd";
 
-/// Where the daemon hears of reloads.
+/// The listener for reload requests.
 #[derive(Debug)]
 pub(crate) struct ReloadListener(Option<(UnixListener, PathBuf)>);
 
 impl ReloadListener {
-    /// One that nobody knocks at.
+    /// A listener that never receives a request.
     pub(crate) fn disabled() -> Self {
         Self(None)
     }
 
-    /// The one for the configuration at `path`. Where there is no place for it, SIGHUP still works.
+    /// The listener for the configuration at `path`. Without a directory for its socket there is none, but SIGHUP still
+    /// works.
     pub(crate) fn open(path: &Path) -> Self {
         let mut causes = Vec::new();
         for place in socket_paths(path) {
@@ -118,14 +120,14 @@ impl ReloadListener {
         Self(None)
     }
 
-    /// The next who asks for a reload. May be dropped at any time.
+    /// The next request. May be dropped at any time.
     pub(crate) async fn accept(&self) -> ReloadRequest {
         let Some((listener, _)) = &self.0 else { return std::future::pending().await };
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => return ReloadRequest(Some(stream.into_split().1)),
                 Err(error) => {
-                    warn!(errno = error.raw_os_error(), error:% = error; "cannot hear who asks for a reload");
+                    warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a request to reload");
                     tokio::time::sleep(REPLY_WRITE_TIMEOUT).await;
                 }
             }
@@ -149,7 +151,7 @@ fn listen(place: &Path) -> io::Result<UnixListener> {
     }
     match UnixStream::connect(place) {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        // Nobody serves it any more.
+        // The daemon that made it is gone.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(place)?,
         Err(_) => {}
     }
@@ -158,23 +160,23 @@ fn listen(place: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// One who asked, and who wants to hear how it went; a signal wants nothing.
+/// A request to reload, and the connection for its result; a signal expects none.
 #[derive(Debug)]
 pub(crate) struct ReloadRequest(Option<unix::OwnedWriteHalf>);
 
 impl ReloadRequest {
-    /// By a signal.
+    /// A request by a signal.
     pub(crate) fn by_signal() -> Self {
         Self(None)
     }
 
-    /// Tells how it went.
+    /// Sends the result.
     pub(crate) async fn answer(self, outcome: &ReloadResult) {
         let Some(mut stream) = self.0 else { return };
         let (word, text) = outcome.parts();
         let answer = format!("{word}\n{text}");
         if !matches!(timeout(REPLY_WRITE_TIMEOUT, stream.write_all(answer.as_bytes())).await, Ok(Ok(()))) {
-            debug!("whoever asked for the reload did not wait for its outcome");
+            debug!("the client that asked for the reload did not wait for the result");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! `rtlogd serve`: begins what the configuration wants, applies what is changed in it, and ends on SIGTERM.
+//! `rtlogd serve`: starts the streams of the configuration, applies its changes, and stops on SIGTERM.
 //!
-//! A reload compares: sources that are as they were are not touched, nor are their readers. What is wrong is said, and then
-//! nothing changes.
+//! A reload compares: sources without a change keep running, with their readers. A configuration with mistakes changes
+//! nothing.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -23,18 +23,18 @@ use crate::listen::ListeningSocket;
 use crate::source::{self, Watcher};
 use crate::stream::{Catalog, HistoryError};
 
-/// How to get the configuration, now and again; the error is for people, a mistake a line.
+/// Loads the configuration, at first and for each reload. The error is for people, one mistake on each line.
 pub(crate) type ConfigLoader = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
-/// What `rtlogd serve` is to do.
+/// The options of `rtlogd serve`.
 pub(crate) struct ServeOptions {
-    /// The configuration as it is now.
+    /// The configuration as loaded at first.
     pub(crate) config: Config,
-    /// Where it came from; `None` if it is not from a file.
+    /// The configuration file; `None` if there is none.
     pub(crate) file: Option<PathBuf>,
-    /// Gets it again.
+    /// Loads the configuration again.
     pub(crate) load: ConfigLoader,
-    /// Called once all is served.
+    /// Called once the daemon serves.
     pub(crate) on_ready: Box<dyn FnOnce()>,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Debug for ServeOptions {
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn serve(order: ServeOptions) -> Result<(), DaemonError> {
-    // Before the runtime has threads: it changes our environment.
+    // Must come before the runtime has threads, since it changes the environment.
     let given = systemd::inherited_sockets().map_err(DaemonError::SystemdSocket)?;
     block_on(async {
         ignore_unused_signals(|_| false);
@@ -77,7 +77,8 @@ pub(crate) fn serve(order: ServeOptions) -> Result<(), DaemonError> {
     })
 }
 
-/// The sockets that systemd opened, under the same rule as our own: what others can reach has to be wanted.
+/// Adopts the sockets that systemd opened, under the same rule as for `listen`: addresses that other machines can reach
+/// must be wanted.
 fn adopt_systemd_sockets(given: Vec<InheritedSocket>, open: bool) -> Result<Vec<ListeningSocket>, DaemonError> {
     let mut sockets = Vec::new();
     for given in given {
@@ -94,17 +95,17 @@ fn adopt_systemd_sockets(given: Vec<InheritedSocket>, open: bool) -> Result<Vec<
     Ok(sockets)
 }
 
-/// Keeps what runs as the configuration wants it.
+/// Keeps the sources in the state that the configuration asks for.
 struct Server {
     daemon: Daemon,
     sources: RunningSources,
     watcher: Watcher,
-    /// What was true at the start; its streams are in the fleet.
+    /// The configuration at the start; its streams are in `sources`.
     config: Config,
     load: ConfigLoader,
-    /// Whether somebody started it at a terminal, and has no file to be read again.
+    /// Whether the daemon was started at a terminal, without a configuration to reload.
     is_interactive: bool,
-    /// Where we listen, for the service manager.
+    /// The addresses, for the service manager.
     status: String,
 }
 
@@ -122,13 +123,13 @@ impl Server {
         let options = self.daemon.source_options(&spec);
         let wakes = self.daemon.watcher_for(&spec, &self.watcher);
         let run = source::run(spec.clone(), appender, places, options, wakes, stop.clone());
-        // How its last run ended, the stream said.
+        // The stream itself has reported how its last run ended.
         let task = self.daemon.source_tasks.spawn(async move { drop(run.await) });
         self.sources.insert(spec, stop, task);
         Ok(())
     }
 
-    /// Tells the service manager that we live, as often as it wants to hear it.
+    /// Notifies the watchdog of the service manager as often as it asks for.
     fn start_watchdog(&self) {
         let Some(patience) = systemd::watchdog_timeout() else { return };
         let (tasks, catalog) = (self.daemon.connection_tasks.clone(), self.daemon.catalog.clone());
@@ -147,12 +148,12 @@ impl Server {
         });
     }
 
-    /// Applies changes until the end is asked for.
+    /// Applies changes until a signal ends the daemon.
     async fn run_until(&mut self, end: &mut TerminationSignals, hangup: &mut Signal, door: &ReloadListener) {
         loop {
             let asked = tokio::select! {
                 () = end.wait() => return,
-                // Its terminal is gone.
+                // Its terminal was closed.
                 _ = hangup.recv() => if self.is_interactive { return } else { ReloadRequest::by_signal() },
                 asked = door.accept() => asked,
             };
@@ -161,7 +162,7 @@ impl Server {
         }
     }
 
-    /// Reads the configuration again, and does what it wants.
+    /// Loads the configuration again, and applies it.
     async fn reload(&mut self) -> ReloadResult {
         systemd::notify_reloading();
         let load = self.load.clone();
@@ -169,7 +170,7 @@ impl Server {
             Ok(Ok(config)) => self.apply(config).await,
             Ok(Err(mistakes)) => {
                 for mistake in mistakes.lines() {
-                    error!("nothing is changed, for the configuration is wrong: {mistake}");
+                    error!("the configuration is invalid, and nothing was changed: {mistake}");
                 }
                 ReloadResult::Refused(mistakes)
             }
@@ -185,7 +186,7 @@ impl Server {
         outcome
     }
 
-    /// Makes what runs into what `config` wants.
+    /// Changes the running sources into those of `config`.
     async fn apply(&mut self, config: Config) -> ReloadResult {
         let rest = restart_needed_for(&self.config, &config);
         let streams = config.streams.len();
@@ -208,8 +209,8 @@ impl Server {
         if failures.is_empty() { ReloadResult::Applied(text) } else { ReloadResult::PartlyApplied(failures.join("\n")) }
     }
 
-    /// Has the tokens of other keys and issuers believed. Their files are read at once in any case: whoever asks for a reload
-    /// may have changed them.
+    /// Applies changed keys and issuers. Their files are read again in any case, since they may be the reason for the
+    /// reload.
     async fn apply_access(&mut self, access: config::AccessConfig, summary: &mut String) -> Vec<String> {
         if self.config.access == access {
             self.daemon.access.keys().poll_files().await;
@@ -220,7 +221,7 @@ impl Server {
         self.daemon.access.keys().set_spec_and_wait(access).await
     }
 
-    /// Protects the files of the daemon as it runs, and those of `config`, which it may use after a restart.
+    /// Protects the files of the running daemon, and those of `config`, which a restart may use.
     fn protect_own_files(&mut self, config: &Config) {
         self.config.files.clone_from(&config.files);
         let (mut own, after) = (self.config.own_paths(), config.own_paths());
@@ -258,11 +259,11 @@ impl Server {
 
 fn stream_failure(name: &StreamName, error: &HistoryError) -> String {
     let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
-    error!(stream:% = name, errno = error.errno(), error:% = error; "the stream cannot be begun{cause}");
-    format!("stream {name} cannot be begun: {error}{cause}")
+    error!(stream:% = name, errno = error.errno(), error:% = error; "the stream cannot be opened{cause}");
+    format!("stream {name} cannot be opened: {error}{cause}")
 }
 
-/// What differs beside streams, limits and the keys of tokens, if anything does: that is in force only from the next start.
+/// Names the changes other than streams, limits and keys, which take effect only at the next start.
 fn restart_needed_for(before: &Config, after: &Config) -> Option<String> {
     let rest = Config {
         streams: before.streams.clone(),
@@ -290,7 +291,7 @@ fn restart_needed_for(before: &Config, after: &Config) -> Option<String> {
     Some(format!("{named} changed, which needs a restart of rtlogd to be in force"))
 }
 
-/// Whether the runtime still takes up new tasks, and what every request needs is not stuck.
+/// Whether the runtime still accepts new tasks, and no lock that every request needs is stuck.
 async fn is_alive(tasks: &tokio_util::task::TaskTracker, catalog: &Catalog) -> bool {
     let catalog = catalog.clone();
     tasks.spawn(async move { catalog.list().len() }).await.is_ok()

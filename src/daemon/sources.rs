@@ -1,4 +1,5 @@
-//! The sources that run, and what each was started with: so that a changed configuration touches only what it changes.
+//! The running sources, each with the specification that it was started with, so that a changed configuration affects
+//! only what it changes.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Stream;
 use crate::event::StreamName;
 
-/// A source that runs.
+/// A running source.
 #[derive(Debug)]
 struct RunningSource {
     spec: Stream,
@@ -16,32 +17,32 @@ struct RunningSource {
     task: JoinHandle<()>,
 }
 
-/// All that run.
+/// All running sources.
 #[derive(Debug, Default)]
 pub(crate) struct RunningSources(BTreeMap<StreamName, RunningSource>);
 
-/// What is to be done, so that those run that are wanted, as they are wanted.
+/// The difference between the running sources and those that are wanted.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct ReconcilePlan {
-    /// To be ended for good.
+    /// Sources to stop for good.
     pub(crate) remove: Vec<StreamName>,
-    /// To be ended, and begun as they are here.
+    /// Sources to stop and start again with this specification.
     pub(crate) restart: Vec<Stream>,
-    /// To be begun.
+    /// Sources to start.
     pub(crate) add: Vec<Stream>,
-    /// Only what is said of them is another; they run on.
+    /// Sources of which only the description or the labels changed; they keep running.
     pub(crate) relabel: Vec<Stream>,
-    /// How many are as they were.
+    /// The number of sources without a change.
     pub(crate) unchanged: usize,
 }
 
 impl ReconcilePlan {
-    /// Those that are to be ended.
+    /// The names of the sources to stop.
     pub(crate) fn stopping(&self) -> impl Iterator<Item = &StreamName> {
         self.remove.iter().chain(self.restart.iter().map(|spec| &spec.name))
     }
 
-    /// What it does, in words.
+    /// A summary for people.
     pub(crate) fn summary(&self) -> String {
         let changed = self.restart.len() + self.relabel.len();
         let counts = [(self.add.len(), "added"), (changed, "changed"), (self.remove.len(), "removed")];
@@ -53,12 +54,12 @@ impl ReconcilePlan {
 }
 
 impl RunningSources {
-    /// A source was started as a task that ends after `stop`.
+    /// Adds a source, which runs as a task that ends after `stop` is cancelled.
     pub(crate) fn insert(&mut self, spec: Stream, stop: CancellationToken, task: JoinHandle<()>) {
         self.0.insert(spec.name.clone(), RunningSource { spec, stop, task });
     }
 
-    /// What has to be done for `wanted`.
+    /// The plan that leads from the running sources to `wanted`.
     pub(crate) fn plan(&self, wanted: Vec<Stream>) -> ReconcilePlan {
         let mut plan = ReconcilePlan::default();
         plan.remove.extend(self.0.keys().filter(|name| !wanted.iter().any(|spec| spec.name == **name)).cloned());
@@ -73,7 +74,7 @@ impl RunningSources {
         plan
     }
 
-    /// Ends these, all at once, and waits until they have ended.
+    /// Stops these sources, all at once, and waits until they have ended.
     pub(crate) async fn stop<'a>(&mut self, names: impl Iterator<Item = &'a StreamName>) {
         let ending: Vec<_> = names.filter_map(|name| self.0.remove(name)).collect();
         for running in &ending {
@@ -81,12 +82,12 @@ impl RunningSources {
         }
         for running in ending {
             if let Err(error) = running.task.await {
-                log::error!(stream:% = running.spec.name, error:% = error; "the source did not end in peace");
+                log::error!(stream:% = running.spec.name, error:% = error; "the source did not end cleanly");
             }
         }
     }
 
-    /// Notes what is said of a source now.
+    /// Remembers the new description of a source.
     pub(crate) fn relabel(&mut self, spec: Stream) {
         if let Some(running) = self.0.get_mut(&spec.name) {
             running.spec = spec;
@@ -94,7 +95,7 @@ impl RunningSources {
     }
 }
 
-/// Whether the two differ only in what is said of them.
+/// Whether two specifications differ only in description and labels.
 fn differs_only_in_labels(before: &Stream, after: &Stream) -> bool {
     let mut same = after.clone();
     same.description.clone_from(&before.description);

@@ -1,5 +1,5 @@
-//! What systemd and we tell each other (`sd_notify(3)`, `sd_listen_fds(3)`): that we are ready, where, that we stop; that
-//! we live; and the sockets it opened for us. Nothing where there is no systemd.
+//! The protocols of systemd: notification of readiness, status and watchdog (`sd_notify(3)`), and sockets that it
+//! opened for the daemon (`sd_listen_fds(3)`). Without systemd, all of this does nothing.
 
 use std::io;
 use std::net::TcpListener;
@@ -9,11 +9,12 @@ use std::time::Duration;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-/// Longest status, in bytes: one line of `systemctl status`, and well below what a datagram holds.
+/// The longest status, in bytes: one line of `systemctl status`, well below the size of a datagram.
 const MAX_STATUS_SIZE: usize = 1000;
 
-/// The sockets that systemd opened for us, in its order; none if it opened none. Ask once, and before there are threads:
-/// what said so in the environment is gone then, so that no child takes it for its own.
+/// The sockets that systemd opened for the daemon, in its order; none if it opened none. Must be called once, and
+/// before there are threads: the call removes the environment variables, so that no child process takes the sockets for
+/// its own.
 ///
 /// # Errors
 /// If one is neither a TCP nor a Unix socket that listens.
@@ -21,7 +22,7 @@ pub(crate) fn inherited_sockets() -> io::Result<Vec<InheritedSocket>> {
     let mut given = ListenFd::from_env();
     let mut sockets = Vec::new();
     for at in 0..given.len() {
-        // A socket that is of the other kind stays there to be taken.
+        // A socket of the other kind remains to be taken.
         let socket = match given.take_tcp_listener(at) {
             Ok(listener) => listener.map(InheritedSocket::Tcp),
             Err(_) => given.take_unix_listener(at)?.map(InheritedSocket::Unix),
@@ -31,19 +32,19 @@ pub(crate) fn inherited_sockets() -> io::Result<Vec<InheritedSocket>> {
     Ok(sockets)
 }
 
-/// A socket that listens, and that is not ours to remove.
+/// A listening socket that rtlogd must not remove.
 #[derive(Debug)]
 pub(crate) enum InheritedSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// All sources were started, and requests are served; `status` says where.
+/// Reports that all sources are started and requests are served; `status` contains the addresses.
 pub(crate) fn notify_ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status_line(status))]);
 }
 
-/// The configuration is read again; [`notify_ready`] ends it.
+/// Reports that the configuration is being loaded; [`notify_ready`] ends this.
 pub(crate) fn notify_reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -53,22 +54,22 @@ pub(crate) fn notify_reloading() {
     }
 }
 
-/// The daemon is about to end.
+/// Reports that the daemon is about to end.
 pub(crate) fn notify_stopping() {
     notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 
-/// How long we may be silent, if the service manager watches us. Half of it is a good time between two [`notify_watchdog`].
+/// The watchdog timeout of the service manager, if there is one. Half of it is a good interval for [`notify_watchdog`].
 pub(crate) fn watchdog_timeout() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// We still live.
+/// Reports that the daemon is alive.
 pub(crate) fn notify_watchdog() {
     notify(&[NotifyState::Watchdog]);
 }
 
-/// The start of the first line, as much of it as a status holds.
+/// The first line, cut to the length of a status.
 fn status_line(status: &str) -> &str {
     let line = status.lines().next().unwrap_or_default();
     line.get(..line.floor_char_boundary(MAX_STATUS_SIZE)).unwrap_or(line)

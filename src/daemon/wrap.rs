@@ -1,4 +1,4 @@
-//! `rtlogd run`: streams one command, passes signals on to it, and ends as it does.
+//! `rtlogd run`: streams one command, passes signals on to it, and exits with its status.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use crate::event::{RunEnd, signal_number};
 use crate::listen::ListenError;
 use crate::source::{self, SourceError, SourceOptions, Tee, Watcher};
 
-/// Signals that `rtlogd run` passes on to its command, and which of them a terminal sends to the command itself.
+/// The signals that `rtlogd run` passes on to its command, and whether a terminal sends them to the command itself.
 const FORWARDED_SIGNALS: [(Signal, bool); 6] = [
     (Signal::INT, true),
     (Signal::QUIT, true),
@@ -26,27 +26,28 @@ const FORWARDED_SIGNALS: [(Signal, bool); 6] = [
     (Signal::USR2, false),
 ];
 
-/// Exit codes for a command that is not there, and for one that cannot be started (POSIX, Shell, 2.8.2).
+/// The exit codes for a command that does not exist and for one that cannot be started (POSIX, Shell, 2.8.2).
 const EXIT_COMMAND_NOT_FOUND: u8 = 127;
 const EXIT_COMMAND_NOT_STARTED: u8 = 126;
 
-/// Readers of `rtlogd run` get this long to take what is left.
+/// The time that readers of `rtlogd run` have to read the rest.
 const READER_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What `rtlogd run` is to do.
+/// The options of `rtlogd run`.
 #[derive(Debug)]
 pub(crate) struct WrapOptions {
     /// The command as a stream.
     pub(crate) stream: Stream,
-    /// All else; its streams are not looked at.
+    /// Everything else; its streams are ignored.
     pub(crate) config: Config,
-    /// Another port will do where the wanted one is taken.
+    /// Whether another port will do if the wanted one is taken.
     pub(crate) any_port: bool,
-    /// How long the stream stays after the command's end; `None` as long as readers need, at most five seconds.
+    /// How long the stream is served after the command has ended; `None` for as long as readers need, at most five
+    /// seconds.
     pub(crate) linger: Option<Duration>,
 }
 
-/// Streams one command and gives back the status to exit with.
+/// Streams one command, and returns the status to exit with.
 pub(crate) fn wrap(job: WrapOptions) -> Result<ExitCode, DaemonError> {
     block_on(async {
         ignore_unused_signals(|number| FORWARDED_SIGNALS.iter().any(|(passed, _)| passed.as_raw() == number));
@@ -74,7 +75,7 @@ pub(crate) fn wrap(job: WrapOptions) -> Result<ExitCode, DaemonError> {
         let code = exit_code(ended);
         let mut end = TerminationSignals::new().map_err(DaemonError::Signals)?;
         if let Some(linger) = job.linger {
-            // A signal ends the wait; either way it is over.
+            // A signal also ends the wait.
             timeout(linger, end.wait()).await.unwrap_or_default();
         }
         house.shut_down(READER_DRAIN_TIMEOUT).await;
@@ -82,14 +83,15 @@ pub(crate) fn wrap(job: WrapOptions) -> Result<ExitCode, DaemonError> {
     })
 }
 
-/// The signals for the command of `rtlogd run`. From a terminal it shares our process group, and gets some itself.
+/// The signals for the command of `rtlogd run`. A terminal sends some of them to its whole process group, and so to the
+/// command.
 fn forward_signals(house: &Daemon, terminal: bool) -> io::Result<mpsc::Receiver<Signal>> {
     let (sender, receiver) = mpsc::channel(16);
     for (passed, by_terminal) in FORWARDED_SIGNALS {
         let mut heard = signal(SignalKind::from_raw(passed.as_raw()))?;
         let sender = sender.clone();
         house.connection_tasks.spawn(async move {
-            // It ends with the source, which drops the receiver.
+            // Ends with the source, which drops the receiver.
             while let Some(Some(())) = until_closed(&sender, heard.recv()).await {
                 if !(terminal && by_terminal) && sender.send(passed).await.is_err() {
                     break;
@@ -100,7 +102,7 @@ fn forward_signals(house: &Daemon, terminal: bool) -> io::Result<mpsc::Receiver<
     Ok(receiver)
 }
 
-/// Waits for `future` as long as somebody listens.
+/// Waits for `future` as long as there is a receiver.
 async fn until_closed<T>(sender: &mpsc::Sender<Signal>, future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         done = future => Some(done),
@@ -108,7 +110,7 @@ async fn until_closed<T>(sender: &mpsc::Sender<Signal>, future: impl Future<Outp
     }
 }
 
-/// The status that a shell would give.
+/// The exit status that a shell would return.
 fn exit_code(ended: Result<Option<RunEnd>, SourceError>) -> u8 {
     match ended {
         Ok(Some(RunEnd { code: Some(code), .. })) => u8::try_from(code).unwrap_or(u8::MAX),

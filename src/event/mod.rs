@@ -5,6 +5,7 @@
 
 mod flags;
 mod level;
+mod lock;
 mod position;
 mod progress;
 mod visible_text;
@@ -12,6 +13,7 @@ mod signal;
 
 pub use flags::Flags;
 pub use level::{BadLevel, Level};
+pub(crate) use lock::lock;
 pub use position::{BadPosition, Epoch, Position};
 pub use progress::{Progress, ProgressGroup, ProgressState};
 pub(crate) use signal::{signal_name, signal_number};

@@ -1,15 +1,15 @@
-//! Numbers and texts as the bytes of a record, and back. What does not read back is [`RecordError::Damaged`].
+//! Numbers and texts as the bytes of a record, and back. Invalid bytes are [`RecordError::Damaged`].
 
-/// Bytes that are no record.
+/// The reason why bytes are not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RecordError {
-    /// They end too early.
+    /// The bytes end too early.
     Incomplete,
-    /// They are not what was written.
+    /// The bytes are not what was written.
     Damaged,
 }
 
-/// A number as seven bits a byte, the lowest first (LEB128).
+/// Writes a number with seven bits in each byte, the lowest first (LEB128).
 pub(super) fn put_number(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
@@ -18,23 +18,23 @@ pub(super) fn put_number(mut value: u64, out: &mut Vec<u8>) {
     out.push(value.to_le_bytes()[0]);
 }
 
-/// A text, its length in front.
+/// Writes a text, after its length.
 pub(super) fn put_text(text: &str, out: &mut Vec<u8>) {
     put_number(text.len() as u64, out);
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Small numbers of either sign become small numbers.
+/// Maps small numbers of either sign to small numbers.
 pub(super) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
-/// The number that `zigzag` made this of.
+/// The inverse of `zigzag`.
 pub(super) fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
 }
 
-/// What is left of the bytes.
+/// The bytes that are left to read.
 #[derive(Debug)]
 pub(super) struct ByteReader<'a>(pub(super) &'a [u8]);
 

@@ -1,156 +1,201 @@
-//! What memory holds and the disk does not: it is written as soon as the disk takes it, as one group of records, so that
-//! a crash meanwhile leaves all of it out.
+//! The backlog of a stream's history: everything that memory holds and the disk does not, since the disk refused a write.
+//!
+//! The backlog is written as one transaction, however many writes it takes, so that a crash meanwhile leaves all of it out.
+//! This file decides what is written next; the [`Recorder`](super::Recorder) submits it and waits.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
-use log::info;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::segment::Numbering;
+use crate::segment::{Numbering, Segment};
 
-use super::recorder::{RECORD_RETRY_INTERVAL, Recorder, SegmentsInMemory, apply_checkpoints, gone};
 use super::transaction::{NextEvent, Transaction};
-use super::writer::{WriteJob, WriteOperation};
+use super::writer::{RecordChunk, writer_gone};
 
-/// So many bytes are written at once.
+/// The bytes after which one write of the backlog ends.
 const CATCH_UP_WRITE_SIZE: usize = 4 << 20;
 
-/// What is not recorded.
+/// A disk that refused a write is tried again after this time.
+const RECORD_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Gives the segments in memory from a sequence number on, and the numbering of all events.
+pub(crate) trait SegmentsInMemory: Fn(u64) -> (Vec<Arc<Segment>>, Numbering) + Send + Sync {}
+
+impl<F: Fn(u64) -> (Vec<Arc<Segment>>, Numbering) + Send + Sync> SegmentsInMemory for F {}
+
+/// What is not recorded, and the write that is under way.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    /// Why.
-    pub(super) reason: String,
-    /// How it was numbered before; until there is a new file to begin with it.
+    reason: String,
+    /// The numbering before the first event that is not recorded, with which a new file is to begin; `None` once there is
+    /// that file.
     numbering: Option<Numbering>,
-    /// The place after the last event that was handed over.
-    submitted_end: u64,
-    /// When to try again.
+    /// Changed checkpoints that no submitted write contains.
+    checkpoints: BTreeMap<String, Option<String>>,
+    /// The sequence number after the last event that was written; at least what the recorder has recorded.
+    written_end: u64,
     retry_at: Instant,
     in_flight: Option<BacklogWrite>,
 }
 
-/// What was handed over.
+/// A write that was submitted.
 #[derive(Debug)]
 struct BacklogWrite {
     done: oneshot::Receiver<io::Result<()>>,
-    /// The place after the last event in it; `None` for a new file.
-    to: Option<u64>,
-    /// Whether something that counts ends with it, and then which places it holds.
-    whole: bool,
-    places: BTreeMap<String, Option<String>>,
+    content: WriteContent,
+}
+
+#[derive(Debug)]
+enum WriteContent {
+    NewFile,
+    /// Events up to the sequence number `end`, with more of the same transaction to come.
+    Part {
+        end: u64,
+    },
+    /// The last events of a transaction, up to `end`, and the checkpoints after them.
+    Last {
+        end: u64,
+        checkpoints: BTreeMap<String, Option<String>>,
+    },
+}
+
+/// The result of one write of the backlog.
+#[derive(Debug)]
+pub(super) enum BacklogWriteOutcome {
+    /// The disk refused the write; the transaction begins again after a pause.
+    Failed,
+    /// A new file was begun.
+    FileBegun,
+    /// Some events were written, which are valid only after the rest of their transaction.
+    PartWritten,
+    /// A transaction was completed: all events before `end` are recorded, and these checkpoints after them.
+    Committed { end: u64, checkpoints: BTreeMap<String, Option<String>> },
 }
 
 impl Backlog {
-    /// From now on nothing is recorded. `numbering` is as it was up to now, and `end` what is recorded of it.
-    pub(super) fn new(reason: String, numbering: Numbering, end: u64) -> Self {
+    /// The backlog that begins with a failed write. `numbering` is as it was before that write; events before `end` are
+    /// recorded.
+    pub(super) fn new(error: &io::Error, numbering: Numbering, end: u64) -> Self {
         Self {
-            reason,
+            reason: unwritable(error),
             numbering: Some(numbering),
-            submitted_end: end,
+            checkpoints: BTreeMap::new(),
+            written_end: end,
             retry_at: Instant::now() + RECORD_RETRY_INTERVAL,
             in_flight: None,
         }
     }
-}
 
-impl Recorder {
-    /// One step to what memory holds and the disk does not. True when nothing is left.
-    pub(super) async fn catch_up(&mut self, memory: &impl SegmentsInMemory) -> bool {
-        let Some(behind) = &mut self.behind else { return true };
-        let Some(flight) = &mut behind.in_flight else {
-            tokio::time::sleep_until(behind.retry_at).await;
-            let Ok(permit) = self.jobs.clone().reserve_owned().await else { return std::future::pending().await };
-            let (act, flight, done) = self.next_backlog_write(memory);
-            permit.send(WriteJob { volume: self.volume.clone(), operation: act, done });
-            if let Some(behind) = &mut self.behind {
-                behind.in_flight = Some(flight);
-            }
-            return false;
-        };
-        let outcome = (&mut flight.done).await.unwrap_or_else(|_| Err(gone()));
-        let landed = behind.in_flight.take();
-        let Some(landed) = landed else { return false };
-        self.finish_backlog_write(landed, outcome, memory)
+    /// Why the last write failed.
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
     }
 
-    /// What to hand over next.
-    fn next_backlog_write(
+    /// Adds checkpoints that changed; newer ones replace older ones.
+    pub(super) fn add_checkpoints(&mut self, changes: impl IntoIterator<Item = (String, Option<String>)>) {
+        self.checkpoints.extend(changes);
+    }
+
+    /// Whether a write was submitted and its result is not known yet.
+    pub(super) fn is_writing(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Waits until the disk may be tried again.
+    pub(super) async fn wait_until_retry(&self) {
+        tokio::time::sleep_until(self.retry_at).await;
+    }
+
+    /// The numbering for the snapshot of the new file, if that is to be written next.
+    pub(super) fn numbering_for_new_file(&self) -> Option<Numbering> {
+        self.numbering.clone()
+    }
+
+    /// Notes that a new file is being written. Its result goes into the sender.
+    pub(super) fn begin_file(&mut self) -> oneshot::Sender<io::Result<()>> {
+        self.begin(WriteContent::NewFile)
+    }
+
+    /// The records to write next, about [`CATCH_UP_WRITE_SIZE`] bytes of them. The result of the write goes into the sender.
+    pub(super) fn next_chunk(
         &mut self,
         memory: &impl SegmentsInMemory,
-    ) -> (WriteOperation, BacklogWrite, oneshot::Sender<io::Result<()>>) {
-        let (done, outcome) = oneshot::channel();
-        let mut flight = BacklogWrite { done: outcome, to: None, whole: true, places: BTreeMap::new() };
-        let numbering = self.behind.as_ref().and_then(|behind| behind.numbering.clone());
-        if let Some(numbering) = numbering {
-            return (self.roll_file(&numbering), flight, done);
-        }
-        let from = self.behind.as_ref().map_or(self.end, |behind| behind.submitted_end);
+        boot: &str,
+    ) -> (RecordChunk, oneshot::Sender<io::Result<()>>) {
+        let from = self.written_end;
         let (segments, numbering) = memory(from);
-        let mut group = Transaction::new(from);
+        let mut transaction = Transaction::new(from);
         let (mut size, mut end) = (0, from);
-        let next = NextEvent::of(&numbering, from);
         for segment in &segments {
             if size > CATCH_UP_WRITE_SIZE {
                 break;
             }
             size += segment.memory_size();
-            group.events(segment, numbering.has_unknown_loss(end, segment.seq()));
+            transaction.events(segment, numbering.has_unknown_loss(end, segment.seq()));
             end = segment.end();
         }
-        flight.whole = segments.last().is_none_or(|last| last.end() == end);
-        if !flight.whole {
-            flight.to = Some(end);
-            return (WriteOperation::Append(group.part()), flight, done);
+        if segments.last().is_some_and(|last| last.end() > end) {
+            return (transaction.part(), self.begin(WriteContent::Part { end }));
         }
-        flight.to = Some(numbering.next());
-        flight.places = std::mem::take(&mut self.pending_checkpoints);
-        let places = flight.places.iter().map(|(key, place)| (key, place.as_ref()));
-        group.places(next, places);
-        if group.is_empty() {
-            // All of it was dropped from memory meanwhile; what was handed over before still needs its end.
-            group.opened(next, &self.boot);
+        let next = NextEvent::of(&numbering, from);
+        let checkpoints = std::mem::take(&mut self.checkpoints);
+        transaction.places(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
+        if transaction.is_empty() {
+            // Memory dropped all of it meanwhile; the parts that were written still need the end of their transaction.
+            transaction.opened(next, boot);
         }
-        (WriteOperation::Append(group.whole()), flight, done)
+        let done = self.begin(WriteContent::Last { end: numbering.next(), checkpoints });
+        (transaction.whole(), done)
     }
 
-    /// Something that was handed over is done. True when nothing is left.
-    fn finish_backlog_write(
-        &mut self,
-        flight: BacklogWrite,
-        outcome: io::Result<()>,
-        memory: &impl SegmentsInMemory,
-    ) -> bool {
-        let Some(behind) = &mut self.behind else { return true };
-        match (outcome, flight.to) {
-            (Err(error), _) => {
-                behind.reason = format!("the history cannot be written: {error}");
-                behind.retry_at = Instant::now() + RECORD_RETRY_INTERVAL;
-                // Nothing of what belongs together counts; it is all to be done again.
-                behind.submitted_end = self.end;
-                let newer = std::mem::replace(&mut self.pending_checkpoints, flight.places);
-                self.pending_checkpoints.extend(newer);
-                return false;
-            }
-            (Ok(()), None) => {
-                behind.numbering = None;
-                (self.opened, self.began) = (true, None);
-            }
-            (Ok(()), Some(to)) => {
-                behind.submitted_end = to;
-                if flight.whole {
-                    self.end = to;
-                    apply_checkpoints(&mut self.places, flight.places);
-                }
-            }
-        }
-        let numbering = memory(u64::MAX).1;
-        let done = behind.numbering.is_none() && self.end == numbering.next() && self.pending_checkpoints.is_empty();
-        if done {
-            info!(directory:% = self.volume.directory.display(); "the history is written again");
-            self.behind = None;
-        }
-        done
+    fn begin(&mut self, content: WriteContent) -> oneshot::Sender<io::Result<()>> {
+        let (sender, done) = oneshot::channel();
+        self.in_flight = Some(BacklogWrite { done, content });
+        sender
     }
+
+    /// Waits for the result of the submitted write. `recorded_end` is the sequence number after the last recorded event:
+    /// after a failure the transaction begins there again. May be dropped at any time.
+    pub(super) async fn written(&mut self, recorded_end: u64) -> BacklogWriteOutcome {
+        let Some(write) = &mut self.in_flight else { return std::future::pending().await };
+        let result = (&mut write.done).await.unwrap_or_else(|_| Err(writer_gone()));
+        let content = self.in_flight.take().map(|write| write.content);
+        match (result, content) {
+            (Err(error), content) => {
+                self.reason = unwritable(&error);
+                self.retry_at = Instant::now() + RECORD_RETRY_INTERVAL;
+                self.written_end = recorded_end;
+                if let Some(WriteContent::Last { checkpoints, .. }) = content {
+                    let newer = std::mem::replace(&mut self.checkpoints, checkpoints);
+                    self.checkpoints.extend(newer);
+                }
+                BacklogWriteOutcome::Failed
+            }
+            (Ok(()), Some(WriteContent::NewFile) | None) => {
+                self.numbering = None;
+                BacklogWriteOutcome::FileBegun
+            }
+            (Ok(()), Some(WriteContent::Part { end })) => {
+                self.written_end = end;
+                BacklogWriteOutcome::PartWritten
+            }
+            (Ok(()), Some(WriteContent::Last { end, checkpoints })) => {
+                self.written_end = end;
+                BacklogWriteOutcome::Committed { end, checkpoints }
+            }
+        }
+    }
+
+    /// Whether neither a new file nor a checkpoint is left to write; events are the recorder's to compare.
+    pub(super) fn is_empty(&self) -> bool {
+        self.numbering.is_none() && self.checkpoints.is_empty()
+    }
+}
+
+fn unwritable(error: &io::Error) -> String {
+    format!("the history cannot be written: {error}")
 }

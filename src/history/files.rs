@@ -1,47 +1,49 @@
-//! The files of one stream: which there are, and which places each holds. The writer adds to it, readers look things up.
+//! The files of one stream and the sequence numbers that each holds. The writer changes the table, readers search it.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use log::warn;
 
-use crate::event::{Position, Time};
+use crate::event::{Position, Time, lock};
 use crate::history::record::{RecordBody, RecordHeader};
 use crate::segment::Numbering;
 
 use super::record_reader::RecordReader;
 
-/// Between two marks in the index of a file lie about this many bytes: what is read to find one event.
+/// The approximate distance, in bytes, between two offsets in the index of a file: the most that is read to find one
+/// event.
 const OFFSET_INTERVAL: u64 = 64 << 10;
 
-/// Most reports of damage in one history; after so many nobody needs the next.
+/// The most reports of damage for one history; after that many, another one helps nobody.
 const MAX_DAMAGE_REPORTS: usize = 1000;
 
-/// The history of one stream.
+/// The files of one stream.
 #[derive(Debug)]
 pub(super) struct StreamFiles {
     pub(super) directory: PathBuf,
     files: Mutex<FileTable>,
-    /// The places in front of which some may be without events, as known at the start.
+    /// The sequence numbers before which some may have no events, as known at the start.
     discontinuities: Vec<u64>,
-    /// What was logged of damage, at most [`MAX_DAMAGE_REPORTS`].
+    /// The damage that was logged, at most [`MAX_DAMAGE_REPORTS`] entries.
     reported: Mutex<HashSet<String>>,
 }
 
-/// What there is of a stream on disk.
+/// The table of files.
 #[derive(Debug, Default)]
 pub(super) struct FileTable {
-    /// Oldest first.
+    /// Oldest first, with ascending, disjoint ranges of sequence numbers.
     pub(super) list: VecDeque<HistoryFile>,
-    /// The newest one, if it is open for writing.
+    /// The newest file, if it is open for writing.
     pub(super) current: Option<Arc<File>>,
-    /// How long the newest file is on disk; beyond its [`HistoryFile::bytes`] stands what does not count.
+    /// The length of the newest file on disk; always >= its [`HistoryFile::bytes`]. The bytes between the two are not
+    /// committed.
     pub(super) length: u64,
-    /// What does not count could not be taken back.
+    /// Whether uncommitted bytes could not be cut off yet.
     pub(super) truncate_pending: bool,
 }
 
@@ -49,18 +51,18 @@ pub(super) struct FileTable {
 #[derive(Debug, Clone)]
 pub(super) struct HistoryFile {
     pub(super) path: PathBuf,
-    /// The place of its first event, and the one after its last.
+    /// The sequence number of the first event, and the one after the last event; `first` <= `end`.
     pub(super) first: u64,
     pub(super) end: u64,
-    /// How much of it counts, in bytes.
+    /// The committed bytes.
     pub(super) bytes: u64,
-    /// When its newest event was read, as far as known.
+    /// When the newest event was read, as far as known.
     pub(super) newest: Time,
-    /// Where in it some places are; `None` until somebody wants to know.
+    /// The offsets of some records, ascending; `None` until they are needed.
     pub(super) marks: Option<Arc<Vec<RecordOffset>>>,
 }
 
-/// A record that is easily found.
+/// The offset of a record, for a fast search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RecordOffset {
     pub(super) seq: u64,
@@ -69,7 +71,7 @@ pub(super) struct RecordOffset {
 }
 
 impl StreamFiles {
-    /// The files that were found, and how their events are numbered.
+    /// The files that were found at the start, and the numbering of their events.
     pub(super) fn new(directory: PathBuf, list: VecDeque<HistoryFile>, numbering: Option<&Numbering>) -> Self {
         let length = list.back().map_or(0, |last| last.bytes);
         let files = FileTable { list, length, ..FileTable::default() };
@@ -77,7 +79,7 @@ impl StreamFiles {
         Self { directory, files: Mutex::new(files), discontinuities: steps, reported: Mutex::default() }
     }
 
-    /// Logs damage of a file, each stretch of it once: it may be read again and again.
+    /// Logs damage of a file, each range of it once, since the file may be read many times.
     pub(super) fn report(&self, file: &HistoryFile, damage: &[Range<u64>]) {
         for stretch in damage {
             let bytes = stretch.end - stretch.start;
@@ -85,14 +87,17 @@ impl StreamFiles {
         }
     }
 
-    /// Opens a file to read it; `None` if it is not there.
+    /// Opens a file to read it; `None` if it does not exist.
     pub(crate) fn open(&self, file: &HistoryFile) -> io::Result<Option<File>> {
         match File::open(&file.path) {
             Ok(open) => Ok(Some(open)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // What is dropped is taken from the list before it is removed.
+                // A dropped file leaves the list before it is removed.
                 if self.files().list.iter().any(|known| known.path == file.path) {
-                    self.report_once(file, &format!("it is gone, and with it its {} events", file.end - file.first));
+                    self.report_once(
+                        file,
+                        &format!("the file is gone, and its {} events with it", file.end - file.first),
+                    );
                 }
                 Ok(None)
             }
@@ -102,20 +107,19 @@ impl StreamFiles {
 
     fn report_once(&self, file: &HistoryFile, what: &str) {
         let text = format!("{}: {what}", file.path.display());
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = lock(&self.reported);
         if reported.len() < MAX_DAMAGE_REPORTS && reported.insert(text.clone()) {
             let stream = self.directory.file_name().unwrap_or_default().to_string_lossy();
             warn!(stream:% = stream; "the history is damaged: {text}");
         }
     }
 
-    /// Its files, locked: never across a look at the disk.
+    /// The table of files, locked. The guard must not be held during disk I/O.
     pub(super) fn files(&self) -> MutexGuard<'_, FileTable> {
-        // Each change leaves the list consistent, so a panic elsewhere does not spoil it.
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.files)
     }
 
-    /// The places it holds, holes included.
+    /// The sequence numbers from the oldest to the newest event, holes included.
     pub(super) fn seq_range(&self) -> Range<u64> {
         let files = self.files();
         let held = |file: &&HistoryFile| file.first < file.end;
@@ -123,12 +127,12 @@ impl StreamFiles {
         first..files.list.iter().rfind(held).map_or(0, |file| file.end)
     }
 
-    /// What it takes on disk, in bytes.
+    /// The size on disk, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.files().list.iter().map(|file| file.bytes).sum()
     }
 
-    /// The marks of a file, which are made if there are none yet. Blocks.
+    /// The offsets of a file, which are collected if there are none yet. Blocks.
     pub(super) fn marks(&self, file: &HistoryFile) -> io::Result<Arc<Vec<RecordOffset>>> {
         if let Some(marks) = &file.marks {
             return Ok(marks.clone());
@@ -157,10 +161,10 @@ impl StreamFiles {
     }
 }
 
-/// Events that a file should have and has not.
+/// Events that a file should have and does not have.
 struct MissingEvents<'a> {
     discontinuities: &'a [u64],
-    /// The place of the event that should come next, and the id of the last one that did.
+    /// The sequence number of the event that should come next, and the id of the last event before it.
     next: u64,
     last: Option<Position>,
     found: Vec<String>,
@@ -174,9 +178,10 @@ impl MissingEvents<'_> {
         self.last = Some(Position { number: last, ..head.first });
     }
 
-    /// The next event that is there, or that another file begins with, has this place.
+    /// Reports a gap before `place`, at which the next event of this or another file is.
     fn expect_seq(&mut self, place: u64) {
-        // Where numbering took a step, places may be without events; of what is older than its memory nothing is known.
+        // At a discontinuity of the numbering, sequence numbers may have no events; nothing is known about those before
+        // it.
         let is_step =
             self.discontinuities.contains(&place) || self.discontinuities.first().is_none_or(|first| *first > place);
         if place > self.next && !is_step && self.found.len() < MAX_DAMAGE_REPORTS {
@@ -189,7 +194,7 @@ impl MissingEvents<'_> {
     }
 }
 
-/// Adds a mark where the last one is far enough away.
+/// Adds an offset if the last one is far enough away.
 pub(super) fn mark(marks: &mut Vec<RecordOffset>, next: RecordOffset) {
     if marks.last().is_none_or(|last| next.offset >= last.offset + OFFSET_INTERVAL) {
         marks.push(next);

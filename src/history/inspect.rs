@@ -1,4 +1,4 @@
-//! Looks into a state directory that may be in use: what it holds, and the events of one stream. Changes nothing.
+//! Inspects a state directory, which may be in use: its streams, and the events of one stream. Changes nothing.
 
 use std::fs;
 use std::io;
@@ -12,33 +12,33 @@ use super::files::StreamFiles;
 use super::reader::for_each_segment_from;
 use super::{HistoryError, STREAMS_DIRECTORY, recover as scan};
 
-/// What there is of one stream.
+/// The stored state of one stream.
 #[derive(Debug)]
 pub struct StreamInspection {
-    /// Its name.
+    /// The name of the stream.
     pub name: StreamName,
-    /// The ids of its oldest and newest event; `Cleared` if there is none.
+    /// The ids of the oldest and the newest event; `None` if there is no event.
     pub id_range: Option<(Position, Position)>,
     /// When the newest event was read, as far as known.
     pub newest: Time,
-    /// How many files there are, and how many bytes in them.
+    /// The number of files, and their size in bytes.
     pub files: usize,
     /// See `files`.
     pub bytes: u64,
-    /// How far the source is read.
+    /// The source's checkpoints.
     pub places: Checkpoints,
-    /// Whether only those may read it who prove that they may.
+    /// Whether reading the stream needs a token.
     pub private: bool,
-    /// Whether the daemon that wrote it ended in peace; not so while it runs.
+    /// Whether the daemon that wrote it stopped cleanly; false while it runs.
     pub cleanly_closed: bool,
-    /// What is wrong, one thing an entry.
+    /// The damage, one sentence for each.
     pub damage: Vec<String>,
 }
 
-/// What the state directory `root` holds, by name. Blocks.
+/// The streams in the state directory `root`, by name. Blocks.
 ///
 /// # Errors
-/// If it cannot be read, or a newer version wrote it.
+/// If the directory cannot be read, or a newer version wrote it.
 pub fn inspect(root: &Path) -> Result<Vec<StreamInspection>, HistoryError> {
     let folder = root.join(STREAMS_DIRECTORY);
     let failed = HistoryError::at(&folder);
@@ -69,10 +69,10 @@ fn look(folder: &Path, name: StreamName) -> Result<StreamInspection, HistoryErro
     })
 }
 
-/// Gives `each` the events of one stream, oldest first, until it fails. Blocks.
+/// Passes the events of one stream to `each`, oldest first, until it fails. Blocks.
 ///
 /// # Errors
-/// If they cannot be read, or `each` fails.
+/// If the events cannot be read, or `each` fails.
 pub fn read_events(
     root: &Path,
     name: &StreamName,

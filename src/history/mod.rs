@@ -1,9 +1,36 @@
-//! The log on disk: what memory dropped, and what outlives the daemon.
+//! The log on disk: the events that memory has dropped, and everything that outlives the daemon.
 //!
-//! Each stream has a folder with files of [records](self::record), named after the place of their first event. A segment is
-//! recorded together with the source's places after it, and before any reader sees it; so after a crash the source is read
-//! on from exactly there. One thread writes ([`writer`]), since a write to a stalled disk cannot be cancelled; one syncs,
-//! since a sync may take longer than readers want to wait. Readers open the files for themselves ([`reader`]).
+//! # Theory of operation
+//!
+//! ```text
+//!             record(segments, checkpoints)           WriteJob                 write     ┌ 0000…00.rlog  oldest, dropped first
+//!  Appender ─────────────────────────────▶ Recorder ────────────▶ writer thread ──────▶ ├ 0000…4c.rlog
+//!     │  ◀──── Recorded / Failed ────────      │    ◀── done ───       │                 └ 0000…9f.rlog  newest, appended to
+//!     ▼                                        │ after a failure       ▼ each second                │
+//!   Ring ◀──────── segments in memory ──── Backlog              sync thread (fdatasync)            ▼
+//!                                                                                    HistoryReader ──▶ readers
+//! ```
+//!
+//! Each stream has a folder with files of [records](self::record), named after the sequence number of their first event. A
+//! file begins with a snapshot (numbering, checkpoints, boot id), so the newest file alone says where the stream continues.
+//!
+//! - **Order.** A batch is recorded together with the source's checkpoints after it, in one transaction, and only then
+//!   published to readers. So no reader has seen an event that a restart numbers differently, and after a crash of the daemon
+//!   the source is read on from exactly where the recorded events end.
+//! - **Transactions.** Records of a transaction are valid only if its last one was written: [`recover`] leaves out the rest.
+//! - **Threads.** One thread writes ([`writer`]), since a write to a stalled disk cannot be cancelled: a job whose sender has
+//!   stopped waiting is taken back by truncation. Another thread syncs each second, since a sync may take longer than readers
+//!   want to wait. A crash of the machine may thus lose a second of events; the boot id shows that, and a new epoch begins.
+//! - **A disk that fails.** Appending never waits longer than half a second. Then the log continues in memory under a new
+//!   epoch, readers receive the state `degraded`, and the [`Backlog`](catch_up) writes what memory still holds once the disk
+//!   works again. Events that memory dropped meanwhile are a gap.
+//! - **Reading.** Readers open the files themselves ([`reader`]), at most four at a time, and only up to what is committed.
+//!
+//! Rejected: a database (its files cannot be repaired record by record), mmap (a full or failing disk is a signal instead of
+//! an error), and a sync for each batch (milliseconds of latency for every line).
+//!
+//! Reading order: `record` (the format), `files` (the index), `recover` (the start), `writer` (the threads), `transaction`,
+//! `recorder`, `catch_up`, `reader`, `inspect` (`rtlogd history`).
 
 mod record_reader;
 mod files;
@@ -41,47 +68,47 @@ use crate::segment::Numbering;
 use files::StreamFiles;
 use writer::WriterThreads;
 
-/// The folder of all streams in the state directory.
+/// The directory of all streams in the state directory.
 const STREAMS_DIRECTORY: &str = "streams";
 
-/// Readers of old events at the same time: a disk serves a few well, and the sources need threads too.
+/// The most concurrent readers of old events: a disk serves a few well, and the sources need threads too.
 const MAX_CONCURRENT_HISTORY_READS: usize = 4;
 
-/// How much of a stream is kept on disk.
+/// The bounds on what is kept of a stream on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Most bytes.
+    /// The most bytes of all its files.
     pub bytes: u64,
-    /// How old events may get.
+    /// The age after which events are dropped, a file at a time.
     pub age: Duration,
 }
 
-/// Why a history cannot be used.
+/// The reason why a history cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// Another daemon writes there.
+    /// Another daemon has locked the state directory.
     #[error(
         "the state directory {0:?} is in use by another rtlogd (stop that one, or give this one another state_directory)"
     )]
     InUse(PathBuf),
-    /// The directory cannot be made or read.
+    /// A directory or file cannot be created or read.
     #[error("cannot use the state directory {path:?}")]
     Directory {
-        /// Which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Nothing is recorded of a stream.
-    #[error("there is no stream {1} in {0:?} (without a name, all that there are are listed)")]
+    /// The state directory has no such stream.
+    #[error("there is no stream {1} in {0:?} (leave out the name to list all streams)")]
     NoStream(PathBuf, StreamName),
-    /// A later version wrote there, in a way that this one does not know.
+    /// A newer version wrote the file, in a format that this one does not know.
     #[error("{0:?} was written by a newer rtlogd (use that one, or give this one another state_directory)")]
     Newer(PathBuf),
 }
 
 impl HistoryError {
-    /// The system's error number, if it refused something.
+    /// The error number of the system, if the system refused something.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Directory { source, .. } => source.raw_os_error(),
@@ -89,39 +116,40 @@ impl HistoryError {
         }
     }
 
-    /// The system refused something at `path`.
+    /// Makes an error of what the system refused at `path`.
     fn at(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
         move |source| Self::Directory { path: path.to_owned(), source }
     }
 }
 
-/// The histories of all streams below one state directory, which nobody else may write meanwhile.
+/// The histories of all streams below one state directory, which is locked against other daemons.
 #[derive(Debug)]
 pub struct History {
     root: PathBuf,
-    /// Locked as long as it is open.
+    /// The state directory itself; locked as long as it is open.
     _lock: File,
     boot: Arc<str>,
     writers: WriterThreads,
     read_permits: Arc<Semaphore>,
 }
 
-/// What is known of a stream at its start: where it goes on, and with what.
+/// The recovered state of a stream at its start, and the two sides of its history.
 #[derive(Debug)]
 pub struct StreamHistory {
     pub(super) numbering: Numbering,
-    pub(super) places: Checkpoints,
+    /// The source's checkpoints after the last recorded event.
+    pub(super) checkpoints: Checkpoints,
     pub(super) recorder: Recorder,
     pub(super) reader: HistoryReader,
-    /// Whether something was found to be wrong.
+    /// Whether something on disk was damaged.
     pub(super) damaged: bool,
 }
 
 impl History {
-    /// Takes possession of a state directory, and makes it if it is not there. Blocks.
+    /// Locks a state directory, and creates it if it does not exist. Blocks.
     ///
     /// # Errors
-    /// If another daemon has it, or it cannot be used.
+    /// If another daemon has locked it, or it cannot be created or read.
     pub fn open(root: &Path) -> Result<Self, HistoryError> {
         make_directory(root).map_err(HistoryError::at(root))?;
         let lock = File::open(root).map_err(HistoryError::at(root))?;
@@ -138,7 +166,7 @@ impl History {
 
     /// Opens the history of one stream. Blocks: its newest file is read and checked.
     ///
-    /// What is damaged is left out, and said; it does not stop anything.
+    /// Damaged records are left out and logged; they are no error.
     ///
     /// # Errors
     /// If its files cannot be read, or a newer version wrote them.
@@ -149,7 +177,7 @@ impl History {
         let end = found.numbering.as_ref().map_or(found.end, Numbering::next);
         let numbering = if let Some(mut numbering) = found.numbering {
             if !found.cleanly_closed && found.boot != *self.boot {
-                info!(stream = name.as_str(); "the machine stopped without warning: a new epoch of ids begins");
+                info!(stream = name.as_str(); "the machine stopped without a clean shutdown: a new epoch of ids begins");
                 let epoch = numbering.next_id().epoch.successor(now);
                 numbering.continue_at(Position { epoch, number: 1 }, None);
             }
@@ -162,19 +190,21 @@ impl History {
             warn!(stream = name.as_str(); "the history is damaged: {damage}");
         }
         let volume = Arc::new(StreamFiles::new(directory, found.files, Some(&numbering)));
-        let (jobs, boot, places) = (self.writers.jobs(), self.boot.clone(), found.places.clone());
-        let recorder = Recorder::new(volume.clone(), jobs, boot, keep, places, end);
-        let past = HistoryReader::new(volume, self.read_permits.clone());
-        Ok(StreamHistory { numbering, places: found.places, recorder, reader: past, damaged: !found.damage.is_empty() })
+        let (jobs, boot) = (self.writers.jobs(), self.boot.clone());
+        let recorder = Recorder::new(volume.clone(), jobs, boot, keep, found.places.clone(), end);
+        let reader = HistoryReader::new(volume, self.read_permits.clone());
+        let damaged = !found.damage.is_empty();
+        Ok(StreamHistory { numbering, checkpoints: found.places, recorder, reader, damaged })
     }
 
-    /// Waits until all that was handed over is written, and lets the directory go. All appenders are closed by now. Blocks.
+    /// Waits until all submitted records are written and synced, and unlocks the directory. All appenders must be closed
+    /// before. Blocks.
     pub fn close(self) {
         self.writers.join();
     }
 }
 
-/// Makes a directory and those above it, if they are not there. What is logged may be secret: only we may look.
+/// Creates a directory and its parents, where they do not exist. Logs may contain secrets: only the daemon has access.
 fn make_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

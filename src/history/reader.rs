@@ -1,4 +1,4 @@
-//! Reads events back from disk. Who reads is not in the writer's way: each read opens the file for itself.
+//! Reads events back from disk. Readers do not hold up the writer: each read opens the file for itself.
 
 use std::io;
 use std::ops::Range;
@@ -17,19 +17,19 @@ use crate::segment::Slice;
 use super::files::{HistoryFile, StreamFiles};
 use super::record_reader::RecordReader;
 
-/// The events of one stream that are on disk; a clone is the same.
+/// Read access to the events of one stream on disk; a clone is the same.
 #[derive(Debug, Clone)]
 pub(crate) struct HistoryReader {
     volume: Arc<StreamFiles>,
     read_permits: Arc<Semaphore>,
 }
 
-/// What there is on disk at a place.
+/// The result of a read.
 #[derive(Debug)]
 pub(crate) enum HistoryRead {
-    /// Events from there on; at least one.
+    /// At least one slice, each with at least one event.
     Events(Vec<Slice>),
-    /// They are lost, or never came: it goes on at this place at the earliest.
+    /// The events are lost or never came; the next ones begin here at the earliest.
     Hole(u64),
 }
 
@@ -38,34 +38,34 @@ impl HistoryReader {
         Self { volume, read_permits: permits }
     }
 
-    /// The places that are on disk, with holes among them.
+    /// The sequence numbers on disk, with holes among them.
     pub(crate) fn seq_range(&self) -> Range<u64> {
         self.volume.seq_range()
     }
 
-    /// What it takes on disk, in bytes.
+    /// The size on disk, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.volume.bytes()
     }
 
-    /// The events from `place` on, but none from `bound` on, about `bytes` of text.
+    /// The events from `place` to before `bound`, about `bytes` of text.
     pub(crate) async fn read(&self, place: u64, bound: u64, bytes: usize) -> HistoryRead {
         let got = self.ask(move |volume| read(volume, place, bound, bytes)).await;
         got.unwrap_or(HistoryRead::Hole(bound))
     }
 
-    /// The place of the last line that is sought before `bound`, or else of the oldest event; and how many lines were held
-    /// against the filter. `None` if there is no event.
+    /// The sequence number of the last line that `search` looks for before `bound`, or of the oldest event if there are
+    /// fewer; and how many lines were matched against the filter. `None` if there is no event.
     pub(crate) async fn find_backwards(&self, search: BackwardSearch, bound: u64) -> Option<(u64, u64)> {
         self.ask(move |volume| find_backwards_in(volume, search, bound)).await.flatten()
     }
 
-    /// The place of the first event that was read at `time` or later; `None` if there is none.
+    /// The sequence number of the first event that was read at `time` or later; `None` if there is none.
     pub(crate) async fn since(&self, time: Time) -> Option<u64> {
         self.ask(move |volume| since(volume, time)).await.flatten()
     }
 
-    /// Lets a thread for blocking work look; `None` where the disk or the runtime does not let it.
+    /// Runs blocking work on a thread for it; `None` if the disk or the runtime fails.
     async fn ask<T: Send + 'static>(
         &self,
         look: impl FnOnce(&StreamFiles) -> io::Result<T> + Send + 'static,
@@ -84,12 +84,12 @@ impl HistoryReader {
     }
 }
 
-/// The files that hold places from `place` on, oldest first.
+/// The files with events from `place` on, oldest first.
 fn files_from(volume: &StreamFiles, place: u64) -> Vec<HistoryFile> {
     volume.files().list.iter().filter(|file| file.end > place && file.end > file.first).cloned().collect()
 }
 
-/// Gives `take` the segments from the one at `place` on, until it wants no more.
+/// Passes the segments from the one at `place` on to `take`, until it wants no more.
 pub(super) fn for_each_segment_from(
     volume: &StreamFiles,
     place: u64,

@@ -1,8 +1,8 @@
-//! What is written to disk, as checksummed bytes and back; no IO.
+//! The format on disk: records as checksummed bytes and back. No I/O.
 //!
-//! A file of a history is [`FILE_MAGIC`] and then records. A record is a [`RecordHeader`] of fixed length, its numbers little-endian, and
-//! a body of at most [`MAX_RECORD_SIZE`] bytes. Records with [`FLAG_CONTINUED`] belong together with the next one: what one append wrote counts
-//! as a whole or, when its end is missing, not at all.
+//! A file of a history is [`FILE_MAGIC`] and then records. A record is a [`RecordHeader`] of fixed length, its numbers
+//! little-endian, and a body of at most [`MAX_RECORD_SIZE`] bytes. A record with [`FLAG_CONTINUED`] belongs to the same
+//! transaction as the next one; a transaction without its last record is invalid as a whole.
 
 use std::sync::Arc;
 
@@ -14,70 +14,70 @@ use super::byte_codec::{ByteReader, RecordError, put_number, put_text, unzigzag,
 use crate::segment::Numbering;
 use crate::segment::{IndexEntry, NO_ORIGIN, Segment};
 
-/// What each file begins with; the last byte is the version of the format.
+/// The first bytes of each file; the last one is the version of the format.
 pub(super) const FILE_MAGIC: [u8; 8] = *b"rtlogd\n\x01";
 
-/// What each record begins with, so that the next one is found behind a damaged one.
+/// The first bytes of each record, by which the next one is found after damage.
 const RECORD_MARKER: [u8; 4] = *b"\xE7RL\n";
 
-/// Bytes in the head of a record.
+/// The size of a record header, in bytes.
 pub(super) const RECORD_HEADER_SIZE: usize = 56;
 
-/// Longest record, in bytes: it also fits into a message of NATS, which holds 1 MiB unless configured.
+/// The longest record, in bytes: it also fits into a message of NATS, which holds 1 MiB unless configured otherwise.
 pub(super) const MAX_RECORD_SIZE: usize = 512 << 10;
 
-/// Longest snapshot, in bytes: its chapters are bounded where they are kept.
+/// The longest snapshot, in bytes; the numbering in it is bounded.
 const MAX_SNAPSHOT_SIZE: usize = 2 << 20;
 
-/// No place and no number in an epoch is greater, though one could be written: a thousand million events a second take a
-/// century to it. So what is added to one that was read does not overflow.
+/// The greatest valid sequence number and number in an epoch, although greater ones could be written: a billion events
+/// per second reach it after a century. Sums with numbers that were read from a file thus never overflow.
 pub(super) const MAX_SEQ: u64 = 1 << 62;
 
-/// Longest key and value of one place, in bytes: a path, percent-encoded, and what is known of the file.
+/// The longest key and value of one checkpoint, in bytes: a percent-encoded path, and the facts about the file.
 const MAX_CHECKPOINT_SIZE: usize = 32 << 10;
 
-/// Flag: the record goes on in the next one.
+/// Flag: the transaction continues in the next record.
 const FLAG_CONTINUED: u8 = 1;
 
-/// Flag: in front of it, events of unknown number are missing.
+/// Flag: an unknown number of events is missing before the first one.
 const FLAG_UNKNOWN_LOSS: u8 = 2;
 
-/// In place of an epoch's random part: it has none.
+/// Stands for the random part of an epoch that has none.
 const NO_EPOCH_SALT: u32 = u32::MAX;
 
-/// What a record begins with.
+/// The header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RecordHeader {
     pub(super) kind: RecordKind,
-    /// The next record belongs to it.
+    /// Whether the transaction continues in the next record.
     pub(super) more: bool,
-    /// Events of unknown number are missing in front of it.
+    /// Whether an unknown number of events is missing before the first one.
     pub(super) unknown: bool,
-    /// Bytes behind the head.
+    /// The size of the body, in bytes.
     pub(super) length: usize,
-    /// How many events are in it.
+    /// The number of events in the body.
     pub(super) count: u32,
-    /// The place of its first event, or of the next one if there is none in it; its id and time.
+    /// The sequence number, id and time of the first event, or of the next one if the record has none.
     pub(super) seq: u64,
     pub(super) first: Position,
     pub(super) time: Time,
 }
 
-/// What a record is about.
+/// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum RecordKind {
-    /// Events, and the source's places after them.
+    /// Events, and the source's checkpoints after them.
     Events = 1,
-    /// All that is to be known of what stands in earlier files.
+    /// Everything that a reader must know about earlier files.
     Snapshot = 2,
     /// A daemon begins to write.
     Opened = 3,
-    /// It ended in peace: all before it is on the disk.
+    /// A daemon stopped cleanly: everything before is complete.
     Closed = 4,
 }
 
-/// A record's content.
+/// The content of a record.
 #[derive(Debug)]
 pub(super) enum RecordBody {
     Events { segment: Option<Segment>, places: Vec<(String, Option<String>)> },
@@ -86,25 +86,26 @@ pub(super) enum RecordBody {
     Closed,
 }
 
-/// What a reader of one file must know of those before it. The places follow in records of events.
+/// Everything that a reader of one file must know about the files before it. The checkpoints follow as a record of
+/// events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Snapshot {
     pub(super) numbering: Numbering,
-    /// Which start of the machine it was written in.
+    /// The boot id of the machine on which it was written.
     pub(super) boot: String,
 }
 
-/// Which start of the machine a daemon ran in.
+/// The boot id of the machine on which the daemon ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OpenedRecord {
     pub(super) boot: String,
 }
 
-/// Appends records to `out`. What it appends, from one [`end`](Self::end) to the next, counts as a whole.
+/// Appends records to `bytes`. The records from one [`end`](Self::end) to the next are one transaction.
 #[derive(Debug, Default)]
 pub(super) struct RecordWriter {
     pub(super) bytes: Vec<u8>,
-    /// Where the last record begins.
+    /// The offset of the last record.
     last: Option<usize>,
 }
 
@@ -119,7 +120,7 @@ impl RecordWriter {
         });
     }
 
-    /// Adds places, which the source has reached before the event `first`.
+    /// Adds checkpoints that the source reached before the event `first`.
     pub(super) fn places<'a>(
         &mut self,
         first: Position,
@@ -155,7 +156,7 @@ impl RecordWriter {
         });
     }
 
-    /// Adds what a file begins with. The next event will be `first`.
+    /// Adds the snapshot at the start of a file. The next event will be `first`.
     pub(super) fn put_snapshot(&mut self, first: Position, seq: u64, snapshot: &Snapshot) {
         self.bytes.extend_from_slice(&FILE_MAGIC);
         self.json(RecordKind::Snapshot, false, first, seq, snapshot);
@@ -166,12 +167,12 @@ impl RecordWriter {
         self.json(RecordKind::Opened, unknown, first, seq, &OpenedRecord { boot: boot.to_owned() });
     }
 
-    /// Adds that a daemon ended in peace.
+    /// Adds that a daemon stopped cleanly.
     pub(super) fn put_closed(&mut self, first: Position, seq: u64) {
         self.put_record(RecordKind::Closed, false, 0, (first, seq, Time::default()), |_| {});
     }
 
-    /// What was added since the last end belongs together.
+    /// Ends the transaction of the records since the last end.
     pub(crate) fn end(&mut self) {
         if let Some(last) = self.last.take() {
             self.bytes[last + 13] &= !FLAG_CONTINUED;
@@ -211,14 +212,14 @@ impl RecordWriter {
         self.last = Some(at);
     }
 
-    /// Enters the checksum of the record at `at`, the last one.
+    /// Writes the checksum of the record at `at`, the last one.
     fn write_checksum(&mut self, at: usize) {
         let sum = crc32fast::hash(&self.bytes[at + 12..]).to_le_bytes();
         self.bytes[at + 8..at + 12].copy_from_slice(&sum);
     }
 }
 
-/// The head of the record that `bytes` begin with; whether it is whole, only [`read`] tells.
+/// The header at the start of `bytes`. Only [`read`] checks whether the record is complete.
 pub(super) fn head(bytes: &[u8]) -> Result<RecordHeader, RecordError> {
     let known = bytes.len().min(RECORD_MARKER.len());
     if bytes[..known] != RECORD_MARKER[..known] {
@@ -246,7 +247,7 @@ pub(super) fn head(bytes: &[u8]) -> Result<RecordHeader, RecordError> {
     Ok(RecordHeader { kind, more, unknown, length, count, seq, first: Position { epoch, number }, time })
 }
 
-/// The record that `bytes` begin with.
+/// The record at the start of `bytes`.
 pub(super) fn read(bytes: &[u8]) -> Result<(RecordHeader, RecordBody), RecordError> {
     let head = head(bytes)?;
     let whole = bytes.get(..RECORD_HEADER_SIZE + head.length).ok_or(RecordError::Incomplete)?;
@@ -275,7 +276,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(RecordHeader, RecordBody), RecordErr
     Ok((head, body))
 }
 
-/// Where the next record may begin in `bytes`, behind their first.
+/// The offset in `bytes`, after the first byte, at which the next record may begin.
 pub(super) fn find_next_marker(bytes: &[u8]) -> Option<usize> {
     memchr::memmem::find(bytes.get(1..)?, &RECORD_MARKER).map(|at| at + 1)
 }

@@ -1,4 +1,4 @@
-//! Reads a file record by record; skips what is damaged.
+//! Reads a file record by record, and skips damaged parts.
 
 use std::fs::File;
 use std::io;
@@ -9,41 +9,41 @@ use crate::history::byte_codec::RecordError;
 use crate::history::record;
 use crate::history::record::{FILE_MAGIC, MAX_RECORD_SIZE, RECORD_HEADER_SIZE, RecordBody, RecordHeader};
 
-/// Bytes in one read.
+/// The size of one read, in bytes.
 const HISTORY_READ_SIZE: usize = 128 << 10;
 
-/// Most damaged stretches of one file that are told apart; the last one then reaches to the last that was found.
+/// The most damaged ranges of one file that are kept apart; the last one then extends to the end of the last damage.
 const MAX_DAMAGED_RANGES: usize = 16;
 
-/// The records of one file, from a place in it up to another.
+/// The records of one file, between two offsets.
 #[derive(Debug)]
 pub(super) struct RecordReader<'a> {
     file: &'a File,
-    /// Where `buffer` begins in the file, and how much of it is done with.
+    /// The offset of `buffer` in the file, and how much of it was consumed; `done` <= `buffer.len()`.
     offset: u64,
     done: usize,
     buffer: Vec<u8>,
-    /// Where to stop.
+    /// The offset at which to stop.
     limit: u64,
-    /// How many bytes were skipped since they were no record.
+    /// The number of bytes that were skipped because they are no record.
     pub(super) skipped_bytes: u64,
-    /// Where in the file those are, in order, at most [`MAX_DAMAGED_RANGES`].
+    /// The ranges of the skipped bytes in the file, in order, at most [`MAX_DAMAGED_RANGES`].
     pub(super) damaged_ranges: Vec<Range<u64>>,
 }
 
 impl<'a> RecordReader<'a> {
-    /// The records from `offset` on, where one begins, up to `limit`.
+    /// The records from `offset`, at which one begins, up to `limit`.
     pub(super) fn new(file: &'a File, offset: u64, limit: u64) -> Self {
         let offset = offset.max(FILE_MAGIC.len() as u64);
         Self { file, offset, done: 0, buffer: Vec::new(), limit, skipped_bytes: 0, damaged_ranges: Vec::new() }
     }
 
-    /// Where the next record begins.
+    /// The offset of the next record.
     pub(super) fn at(&self) -> u64 {
         self.offset + self.done as u64
     }
 
-    /// The next record, and where it begins; `None` at the end, before which there may be bytes that are no record.
+    /// The next record and its offset; `None` at the end, before which there may be bytes that are no record.
     pub(crate) fn next(&mut self) -> io::Result<Option<(u64, RecordHeader, RecordBody)>> {
         loop {
             let rest = &self.buffer[self.done..];
@@ -56,7 +56,7 @@ impl<'a> RecordReader<'a> {
                 if self.fill_buffer(wanted)? {
                     continue;
                 }
-                // What was begun is not there: it is torn, or its length is wrong.
+                // The rest of the record is missing: it is torn, or its length is wrong.
                 if !self.skip_damage()? {
                     return Ok(None);
                 }
@@ -77,7 +77,7 @@ impl<'a> RecordReader<'a> {
         }
     }
 
-    /// Reads on until there are `wanted` bytes, if the file has them.
+    /// Reads until the buffer has `wanted` bytes, if the file has them.
     fn fill_buffer(&mut self, wanted: usize) -> io::Result<bool> {
         self.buffer.drain(..self.done);
         self.offset += self.done as u64;
@@ -107,7 +107,7 @@ impl<'a> RecordReader<'a> {
         let to = if found { self.at() } else { self.limit };
         let is_full = self.damaged_ranges.len() == MAX_DAMAGED_RANGES;
         match self.damaged_ranges.last_mut() {
-            // What looked like a record was none either.
+            // The bytes that looked like a record were none either.
             Some(last) if last.end == from || is_full => last.end = to,
             _ if from < to => self.damaged_ranges.push(from..to),
             _ => {}
@@ -122,7 +122,7 @@ impl<'a> RecordReader<'a> {
                 self.skipped_bytes += at as u64;
                 return Ok(true);
             }
-            // A mark may lie across the edge.
+            // The magic bytes may lie across the edge of the buffer.
             let gone = (self.buffer.len() - self.done).saturating_sub(3);
             self.done += gone;
             self.skipped_bytes += gone as u64;

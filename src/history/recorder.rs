@@ -1,11 +1,12 @@
-//! The writing side of one stream's history: what is recorded, and what is not yet since the disk does not take it.
+//! The writing side of one stream's history: records each batch before readers see it, and catches up from memory after
+//! the disk has refused one.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use log::info;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -15,137 +16,128 @@ use crate::segment::Numbering;
 use crate::segment::{Checkpoints, Segment};
 
 use super::Retention;
-use super::catch_up::Backlog;
+use super::catch_up::{Backlog, BacklogWriteOutcome, SegmentsInMemory};
 use super::files::StreamFiles;
 use super::transaction::{NextEvent, Transaction};
-use super::writer::{WriteJob, WriteOperation};
+use super::writer::{WriteJob, WriteOperation, writer_gone};
 
-/// The longest that readers wait for the disk. What is written is in the page cache then, so this is far more than a disk
-/// in order needs; but a machine under load keeps a thread waiting for tens of milliseconds, and each time we do not wait
-/// costs the stream an epoch.
+/// The longest that readers wait for the disk. A write ends in the page cache, so this is far more than a healthy disk
+/// needs; but a machine under load delays a thread by tens of milliseconds, and each timeout costs the stream an epoch.
 const RECORD_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A disk that does not take what we write is asked again after this time.
-pub(super) const RECORD_RETRY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// At the end, the disk may take this long for the last words.
+/// The longest that the last records of a stream may take when the daemon stops.
 const HISTORY_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Files of a history: so many fit what may be kept, so that dropping one drops little.
+/// The number of files that the retention is divided into, so that dropping one drops little.
 const FILES_PER_HISTORY: u64 = 32;
 
-/// Least and most bytes in one file, but for its snapshot.
+/// The least and the most bytes in one file, without its snapshot.
 const MIN_HISTORY_FILE_SIZE: u64 = 64 << 10;
 const MAX_HISTORY_FILE_SIZE: u64 = 8 << 20;
 
-/// How often it is looked whether something is too old.
+/// How often files are checked for their age.
 const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Writes one stream's history.
+/// The writing side of one stream's history.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    pub(super) volume: Arc<StreamFiles>,
-    pub(super) jobs: mpsc::Sender<WriteJob>,
-    pub(super) boot: Arc<str>,
-    keep: Retention,
-    /// The places that are recorded.
-    pub(super) places: Checkpoints,
-    /// Those that are not, since they changed while the disk did not take them.
-    pub(super) pending_checkpoints: BTreeMap<String, Option<String>>,
-    /// Whether it is recorded that we write.
-    pub(super) opened: bool,
-    /// The place after the last event that is recorded.
-    pub(super) end: u64,
-    /// When the oldest event in the newest file was read.
-    pub(super) began: Option<Time>,
-    /// How long the snapshot in front of the newest file is.
+    files: Arc<StreamFiles>,
+    jobs: mpsc::Sender<WriteJob>,
+    /// The boot id of the machine, which the records carry.
+    boot: Arc<str>,
+    retention: Retention,
+    /// The source's checkpoints as they are recorded; changes that are not recorded are in `backlog`.
+    checkpoints: Checkpoints,
+    /// Whether an `Opened` record or a snapshot of this daemon is in the newest file.
+    opened: bool,
+    /// The sequence number after the last event that is recorded; at most that of the next event of the log.
+    end: u64,
+    /// When the oldest event in the newest file was read; `None` while that file has no event.
+    newest_file_start: Option<Time>,
+    /// The size of the snapshot at the start of the newest file, in bytes; 0 if another daemon wrote it.
     snapshot_size: u64,
-    pub(super) behind: Option<Backlog>,
+    /// Everything that memory holds and the disk does not; `None` while each batch is recorded as it comes.
+    backlog: Option<Backlog>,
     last_prune: Instant,
 }
 
-/// The segments in memory from a place on, and how all are numbered.
-pub(crate) trait SegmentsInMemory: Fn(u64) -> (Vec<Arc<Segment>>, Numbering) + Send + Sync {}
-
-impl<F: Fn(u64) -> (Vec<Arc<Segment>>, Numbering) + Send + Sync> SegmentsInMemory for F {}
-
-/// What became of a batch.
+/// The result of recording a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RecordOutcome {
-    /// It is recorded.
+    /// The batch is recorded.
     Recorded,
-    /// It is not, as those before it.
+    /// The batch is not recorded, like at least one before it; it is written later from memory.
     Deferred,
-    /// It is not, and it is the first one. Why.
+    /// The batch is the first one that could not be recorded, for this reason.
     Failed(String),
 }
 
 impl Recorder {
     pub(super) fn new(
-        volume: Arc<StreamFiles>,
+        files: Arc<StreamFiles>,
         jobs: mpsc::Sender<WriteJob>,
         boot: Arc<str>,
-        keep: Retention,
-        places: Checkpoints,
+        retention: Retention,
+        checkpoints: Checkpoints,
         end: u64,
     ) -> Self {
-        let began = volume.files().list.back().and_then(|newest| Some(newest.marks.as_ref()?.first()?.time));
-        let (pending, pruned) = (BTreeMap::new(), Instant::now());
+        let newest_file_start = files.files().list.back().and_then(|newest| Some(newest.marks.as_ref()?.first()?.time));
         Self {
-            volume,
+            files,
             jobs,
             boot,
-            keep,
-            places,
-            pending_checkpoints: pending,
+            retention,
+            checkpoints,
             opened: false,
             end,
-            began,
+            newest_file_start,
             snapshot_size: 0,
-            behind: None,
-            last_prune: pruned,
+            backlog: None,
+            last_prune: Instant::now(),
         }
     }
 
-    /// The places that the disk holds.
+    /// The sequence numbers of the events that the disk holds.
     pub(crate) fn seq_range(&self) -> Range<u64> {
-        self.volume.seq_range()
+        self.files.seq_range()
     }
 
-    /// Why the disk does not take what comes; `None` while it does.
+    /// Why nothing is recorded at the moment; `None` while the disk takes each batch.
     pub(crate) fn degraded_reason(&self) -> Option<&str> {
-        self.behind.as_ref().map(|behind| behind.reason.as_str())
+        self.backlog.as_ref().map(Backlog::reason)
     }
 
-    /// The place after the last event that is recorded.
+    /// The sequence number after the last event that is recorded.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
 
-    /// Records segments together with the places after them; they begin with `next`, and memory has only what is before
-    /// them. Do not drop it before it is done.
+    /// Records segments together with the checkpoints after them. The segments begin with `next`; `memory` has only what
+    /// is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The future must not be dropped before it is done.
     pub(crate) async fn record(
         &mut self,
         next: NextEvent,
         memory: impl SegmentsInMemory,
         segments: &[Segment],
-        places: Vec<(String, Option<String>)>,
+        checkpoints: Vec<(String, Option<String>)>,
     ) -> RecordOutcome {
-        if self.behind.is_some() {
-            self.pending_checkpoints.extend(places);
+        if let Some(backlog) = &mut self.backlog {
+            backlog.add_checkpoints(checkpoints);
             return RecordOutcome::Deferred;
         }
-        match self.try_record(next, &memory, segments, &places).await {
+        match self.try_record(next, &memory, segments, &checkpoints).await {
             Ok(()) => {
-                apply_checkpoints(&mut self.places, places);
+                apply_checkpoints(&mut self.checkpoints, checkpoints);
                 self.end = segments.last().map_or(self.end, Segment::end);
-                self.began = self.began.or_else(|| segments.first().map(|segment| segment.time(0)));
+                self.newest_file_start =
+                    self.newest_file_start.or_else(|| segments.first().map(|segment| segment.time(0)));
                 RecordOutcome::Recorded
             }
             Err(error) => {
-                let reason = format!("the history cannot be written: {error}");
-                self.pending_checkpoints.extend(places);
-                self.behind = Some(Backlog::new(reason.clone(), memory(u64::MAX).1, self.end));
+                let mut backlog = Backlog::new(&error, memory(u64::MAX).1, self.end);
+                backlog.add_checkpoints(checkpoints);
+                let reason = backlog.reason().to_owned();
+                self.backlog = Some(backlog);
                 RecordOutcome::Failed(reason)
             }
         }
@@ -156,79 +148,85 @@ impl Recorder {
         next: NextEvent,
         memory: &impl SegmentsInMemory,
         segments: &[Segment],
-        places: &[(String, Option<String>)],
+        checkpoints: &[(String, Option<String>)],
     ) -> io::Result<()> {
         if self.wants_new_file() {
             let roll = self.roll_file(&memory(u64::MAX).1);
             self.submit(roll).await?;
-            (self.opened, self.began) = (true, None);
+            (self.opened, self.newest_file_start) = (true, None);
         }
-        let mut group = Transaction::new(self.end);
+        let mut transaction = Transaction::new(self.end);
         if !self.opened {
-            group.opened(next, &self.boot);
+            transaction.opened(next, &self.boot);
         }
-        group.append(next, segments, places);
-        self.submit(WriteOperation::Append(group.whole())).await?;
+        transaction.append(next, segments, checkpoints);
+        self.submit(WriteOperation::Append(transaction.whole())).await?;
         self.opened = true;
         Ok(())
     }
 
-    /// Hands something over and waits until it is done, but not for long.
-    async fn submit(&self, act: WriteOperation) -> io::Result<()> {
+    /// Submits a job and waits until it is done, for at most [`RECORD_TIMEOUT`].
+    async fn submit(&self, operation: WriteOperation) -> io::Result<()> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, format!("the disk took longer than {RECORD_TIMEOUT:?}"));
         let (done, mut outcome) = oneshot::channel();
-        let job = WriteJob { volume: self.volume.clone(), operation: act, done };
+        let job = WriteJob { volume: self.files.clone(), operation, done };
         let wait = async {
             let sent = self.jobs.send(job).await;
-            sent.map_err(|_| gone())?;
-            (&mut outcome).await.map_err(|_| gone())?
+            sent.map_err(|_| writer_gone())?;
+            (&mut outcome).await.map_err(|_| writer_gone())?
         };
         let waited = timeout(RECORD_TIMEOUT, wait).await;
         waited.unwrap_or_else(|_| {
-            // It may be done this moment; once closed, it will be taken back.
+            // The job may have been done just now. Once the channel is closed, the writer takes back what it writes.
             outcome.close();
             outcome.try_recv().unwrap_or_else(|_| Err(late()))
         })
     }
 
-    /// A new file, which begins with all that is known up to `numbering`.
-    pub(super) fn roll_file(&mut self, numbering: &Numbering) -> WriteOperation {
+    /// The operation that begins a new file, with a snapshot of everything known up to `numbering`.
+    fn roll_file(&mut self, numbering: &Numbering) -> WriteOperation {
         let (first, seq) = (numbering.next_id(), numbering.next());
         let mut writer = RecordWriter::default();
         let snapshot = Snapshot { numbering: numbering.clone(), boot: self.boot.to_string() };
         writer.put_snapshot(first, seq, &snapshot);
-        writer.places(first, seq, self.places.iter().map(|(key, place)| (key, Some(place))));
+        writer.places(first, seq, self.checkpoints.iter().map(|(key, value)| (key, Some(value))));
         writer.end();
         self.snapshot_size = writer.bytes.len() as u64;
-        WriteOperation::Roll { seq, bytes: writer.bytes, most: self.keep.bytes.saturating_sub(self.file_capacity()) }
+        // A small retention may be less than one file: then only the newest file stays.
+        WriteOperation::Roll {
+            seq,
+            bytes: writer.bytes,
+            most: self.retention.bytes.saturating_sub(self.file_capacity()),
+        }
     }
 
-    /// How much goes into one file, but for its snapshot.
+    /// The bytes that go into one file in addition to its snapshot.
     fn file_capacity(&self) -> u64 {
-        (self.keep.bytes / FILES_PER_HISTORY)
+        (self.retention.bytes / FILES_PER_HISTORY)
             .clamp(MIN_HISTORY_FILE_SIZE, MAX_HISTORY_FILE_SIZE)
             .max(4 * self.snapshot_size)
     }
 
-    /// Whether the newest file is full, or too old to be dropped in time as a whole, or not there.
+    /// Whether there is no file yet, or the newest one is full or too old to be dropped in time as a whole.
     fn wants_new_file(&self) -> bool {
-        let files = self.volume.files();
+        let files = self.files.files();
         let Some(newest) = files.list.back() else { return true };
         newest.bytes >= self.file_capacity() + self.snapshot_size || self.is_newest_file_old()
     }
 
-    /// Whether the newest file began so long ago that another should.
+    /// Whether the newest file is so old that the next event should begin another one.
     fn is_newest_file_old(&self) -> bool {
-        self.began.is_some_and(|began| began < time_before_now(self.keep.age / 8))
+        self.newest_file_start.is_some_and(|began| began < time_before_now(self.retention.age / 8))
     }
 
-    /// Waits until something is due, and does it: what memory holds and the disk does not is written once the disk takes it,
-    /// and what is too old is dropped. `memory` gives segments from a place on, and the numbering of all.
+    /// Waits until maintenance is due, and does it: writes the backlog once the disk works again, and drops old files.
+    /// `memory` gives the segments from a sequence number on, and the numbering of all.
     ///
-    /// Gives back true when the disk holds all again. May be dropped at any time.
+    /// Returns `true` when a backlog has been written completely, `false` after each of its steps. May be dropped at any
+    /// time.
     pub(crate) async fn maintain(&mut self, memory: impl SegmentsInMemory) -> bool {
         loop {
-            if self.behind.is_some() {
+            if self.backlog.is_some() {
                 if self.catch_up(&memory).await {
                     return true;
                 }
@@ -240,43 +238,83 @@ impl Recorder {
         }
     }
 
-    /// Drops what is too old. A failure shows at the next append.
+    /// One step of writing the backlog: submits the next write, or waits for the one that was submitted. True when nothing
+    /// is left. May be dropped at any time.
+    async fn catch_up(&mut self, memory: &impl SegmentsInMemory) -> bool {
+        let Some(backlog) = &mut self.backlog else { return true };
+        if !backlog.is_writing() {
+            backlog.wait_until_retry().await;
+            let Ok(permit) = self.jobs.clone().reserve_owned().await else { return std::future::pending().await };
+            let new_file = backlog.numbering_for_new_file();
+            let operation = new_file.map(|numbering| self.roll_file(&numbering));
+            let Some(backlog) = &mut self.backlog else { return true };
+            let (operation, done) = if let Some(operation) = operation {
+                (operation, backlog.begin_file())
+            } else {
+                let (chunk, done) = backlog.next_chunk(memory, &self.boot);
+                (WriteOperation::Append(chunk), done)
+            };
+            permit.send(WriteJob { volume: self.files.clone(), operation, done });
+            return false;
+        }
+        match backlog.written(self.end).await {
+            BacklogWriteOutcome::Failed => return false,
+            BacklogWriteOutcome::FileBegun => (self.opened, self.newest_file_start) = (true, None),
+            BacklogWriteOutcome::PartWritten => {}
+            BacklogWriteOutcome::Committed { end, checkpoints } => {
+                self.end = end;
+                apply_checkpoints(&mut self.checkpoints, checkpoints);
+            }
+        }
+        let done = backlog.is_empty() && self.end == memory(u64::MAX).1.next();
+        if done {
+            info!(directory:% = self.files.directory.display(); "the history is written again");
+            self.backlog = None;
+        }
+        done
+    }
+
+    /// Drops files that are too old. A failure shows at the next append.
     async fn prune(&mut self, memory: &impl SegmentsInMemory) {
-        let before = time_before_now(self.keep.age);
-        let (silent, more) = {
-            let files = self.volume.files();
+        let before = time_before_now(self.retention.age);
+        let (only_file_old, oldest_old) = {
+            let files = self.files.files();
             let old = |at: usize| files.list.get(at).is_some_and(|file| file.newest < before && file.first < file.end);
             (files.list.len() == 1 && old(0), old(0))
         };
-        if silent || self.is_newest_file_old() {
+        if only_file_old || self.is_newest_file_old() {
             let roll = self.roll_file(&memory(u64::MAX).1);
             if self.submit(roll).await.is_ok() {
-                (self.opened, self.began) = (true, None);
+                (self.opened, self.newest_file_start) = (true, None);
             }
         }
-        if more {
+        if oldest_old {
             self.submit(WriteOperation::Prune { before }).await.unwrap_or_default();
         }
     }
 
-    /// Records that this is the end. It is on the disk once the history is closed.
+    /// Writes the backlog and records that the daemon stops, within [`HISTORY_CLOSE_TIMEOUT`]. The record is on the disk
+    /// once the history is closed.
+    ///
+    /// # Errors
+    /// If the disk refuses the record or takes too long.
     pub(crate) async fn close(mut self, memory: impl SegmentsInMemory) -> io::Result<()> {
         let last = async {
-            while self.behind.is_some() {
+            while self.backlog.is_some() {
                 self.catch_up(&memory).await;
             }
             let numbering = memory(u64::MAX).1;
             if !self.opened {
-                // Nothing came: all is as it was.
+                // Nothing was written since the start, so the last daemon's end is still right.
                 return Ok(());
             }
-            let mut group = Transaction::new(self.end);
-            group.add_closed(NextEvent::of(&numbering, self.end));
+            let mut transaction = Transaction::new(self.end);
+            transaction.add_closed(NextEvent::of(&numbering, self.end));
             let (done, outcome) = oneshot::channel();
-            let act = WriteOperation::Append(group.whole());
-            let sent = self.jobs.send(WriteJob { volume: self.volume.clone(), operation: act, done }).await;
-            sent.map_err(|_| gone())?;
-            outcome.await.map_err(|_| gone())?
+            let operation = WriteOperation::Append(transaction.whole());
+            let sent = self.jobs.send(WriteJob { volume: self.files.clone(), operation, done }).await;
+            sent.map_err(|_| writer_gone())?;
+            outcome.await.map_err(|_| writer_gone())?
         };
         let late =
             || io::Error::new(io::ErrorKind::TimedOut, format!("the disk took longer than {HISTORY_CLOSE_TIMEOUT:?}"));
@@ -284,18 +322,15 @@ impl Recorder {
     }
 }
 
-pub(super) fn gone() -> io::Error {
-    io::Error::other("the thread that writes is gone")
-}
-
 fn time_before_now(span: Duration) -> Time {
     SystemTime::now().checked_sub(span).map(Time::from).unwrap_or_default()
 }
 
-pub(super) fn apply_checkpoints(known: &mut Checkpoints, places: impl IntoIterator<Item = (String, Option<String>)>) {
-    for (key, place) in places {
-        match place {
-            Some(place) => known.insert(key, place),
+/// Applies changes to checkpoints; a change without a value removes the checkpoint.
+fn apply_checkpoints(known: &mut Checkpoints, changes: impl IntoIterator<Item = (String, Option<String>)>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => known.insert(key, value),
             None => known.remove(&key),
         };
     }

@@ -1,5 +1,5 @@
-//! What is found on disk at the start: replays the newest file from its snapshot on, and leaves out what was not written
-//! to its end. Writes nothing.
+//! Recovery at the start: replays the newest file from its snapshot on, and leaves out incomplete transactions. Writes
+//! nothing.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -16,41 +16,41 @@ use super::HistoryError;
 use super::files::{HistoryFile, RecordOffset, mark};
 use super::record_reader::RecordReader;
 
-/// How the name of each file ends; in front of it stands the place of its first event, in sixteen hexadecimal digits.
+/// The extension of each file, after the sequence number of its first event in sixteen hexadecimal digits.
 const HISTORY_FILE_EXTENSION: &str = ".rlog";
 
-/// What is on disk of one stream.
+/// The recovered history of one stream.
 #[derive(Debug, Default)]
 pub(super) struct RecoveredHistory {
     /// Oldest first.
     pub(super) files: VecDeque<HistoryFile>,
-    /// How numbering goes on; `None` if nothing says so.
+    /// The numbering after the last event; `None` without a readable snapshot.
     pub(super) numbering: Option<Numbering>,
     pub(super) places: Checkpoints,
-    /// Whether the last daemon ended in peace.
+    /// Whether the last daemon stopped cleanly.
     pub(super) cleanly_closed: bool,
-    /// In which start of the machine it ran.
+    /// The boot id of the machine on which the last daemon ran.
     pub(super) boot: String,
-    /// The newest epoch and the last place that were seen, whatever else is known.
+    /// The newest epoch and the highest sequence number that were seen, even if nothing else is known.
     pub(super) epoch: Option<Epoch>,
     pub(super) end: u64,
-    /// What is wrong, one thing an entry.
+    /// The damage that was found, one sentence for each.
     pub(super) damage: Vec<String>,
 }
 
-/// The name of the file whose first event has this place.
+/// The name of the file whose first event has this sequence number.
 pub(super) fn file_name(seq: u64) -> String {
     format!("{seq:016x}{HISTORY_FILE_EXTENSION}")
 }
 
-/// The history in `directory`; empty if it is not there.
+/// The history in `directory`; empty if that does not exist.
 ///
 /// # Errors
-/// If something there cannot be read, or a newer version wrote it.
+/// If a file cannot be read, or a newer version wrote it.
 pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, HistoryError> {
     let files = list(directory)?;
     let mut scanned = RecoveredHistory::default();
-    // The newest file with a snapshot says all that the older ones do; only what comes behind it is replayed.
+    // The newest file with a snapshot says everything about the older ones, so only the files from it on are replayed.
     let mut begin = None;
     for (at, (_, path)) in files.iter().enumerate().rev() {
         if starts_with_snapshot(path)? {
@@ -66,7 +66,7 @@ pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, Hist
     scanned.damage = replay.damage;
     (scanned.epoch, scanned.end) = (replay.epoch, replay.end);
     let Some(numbering) = replay.numbering else {
-        // Files of which nothing reached the disk are as good as none.
+        // Files of which nothing reached the disk are treated as missing.
         if scanned.epoch.is_some() {
             let found = format!("{} has no file with a readable beginning; it is left as it is", directory.display());
             scanned.damage.push(found);
@@ -86,7 +86,7 @@ pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, Hist
     Ok(scanned)
 }
 
-/// The files of a history, oldest first, by the place of their first event.
+/// The files of a history by the sequence number of their first event, oldest first.
 pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, HistoryError> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -104,7 +104,7 @@ pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, HistoryError
     Ok(files)
 }
 
-/// Whether the file begins as one should, with what is to be known of those before it.
+/// Whether the file begins with a snapshot, as it should.
 fn starts_with_snapshot(path: &Path) -> Result<bool, HistoryError> {
     let mut file = File::open(path).map_err(HistoryError::at(path))?;
     let mut magic = [0; FILE_MAGIC.len()];
@@ -122,7 +122,7 @@ fn starts_with_snapshot(path: &Path) -> Result<bool, HistoryError> {
     Ok(first.is_some_and(|(at, _, body)| at == FILE_MAGIC.len() as u64 && matches!(body, RecordBody::Snapshot(_))))
 }
 
-/// What the records say, one after the other.
+/// The state that the records so far add up to.
 #[derive(Debug, Default)]
 struct RecordReplay {
     numbering: Option<Numbering>,
@@ -132,7 +132,7 @@ struct RecordReplay {
     epoch: Option<Epoch>,
     end: u64,
     damage: Vec<String>,
-    /// Records that belong together, while their end has not come.
+    /// The records of a transaction whose end has not come yet.
     group: Vec<(u64, RecordHeader, RecordBody)>,
 }
 
@@ -156,7 +156,7 @@ impl RecordReplay {
                 (damaged, stretches) = (records.skipped_bytes, records.damaged_ranges.len());
             }
         }
-        // An append whose end is missing never was; nor was what came after a damage without an end.
+        // A transaction without its end is invalid, as are records after damage without an end.
         self.group.clear();
         if damaged > 0 {
             let stretches = records.damaged_ranges.iter().take(stretches);
@@ -166,7 +166,7 @@ impl RecordReplay {
             self.damage.push(what);
         }
         if stored.bytes < length {
-            log::info!(path:% = path.display(), bytes = length - stored.bytes; "the end of the history was not written to its end; it is cut off");
+            log::info!(path:% = path.display(), bytes = length - stored.bytes; "the history ends with an incomplete record, which is cut off");
         }
         stored.marks = Some(Arc::new(marks));
         Ok(stored)

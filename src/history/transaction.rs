@@ -1,4 +1,4 @@
-//! Records on their way to the disk that count together or not at all.
+//! Transactions: records on their way to the disk that are valid together or not at all.
 
 use crate::event::{Position, Time};
 use crate::history::record::RecordWriter;
@@ -8,7 +8,7 @@ use crate::segment::Segment;
 use super::files::RecordOffset;
 use super::writer::RecordChunk;
 
-/// The event that comes next, and whether others, nobody knows how many, are missing in front of it.
+/// The next event, and whether an unknown number of events is missing before it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NextEvent {
     pub(crate) id: Position,
@@ -17,30 +17,30 @@ pub(crate) struct NextEvent {
 }
 
 impl NextEvent {
-    /// What `numbering` says is next, behind what is recorded up to place `end`.
+    /// The next event of `numbering`, after events that are recorded up to `end`.
     pub(crate) fn of(numbering: &Numbering, end: u64) -> Self {
         let seq = numbering.next();
         Self { id: numbering.next_id(), seq, unknown: numbering.has_unknown_loss(end, seq) }
     }
 
-    /// The one after these segments.
+    /// The event after these segments.
     fn after(self, segments: &[Segment]) -> Self {
         segments.last().map_or(self, |last| Self { id: last.id(last.len()), seq: last.end(), unknown: false })
     }
 }
 
-/// Records in the making.
+/// A transaction that is being built.
 #[derive(Debug)]
 pub(super) struct Transaction {
     writer: RecordWriter,
     marks: Vec<RecordOffset>,
-    /// The place after the last event before them, then in them.
+    /// The sequence number after the last event: first the last one before the transaction, then the last one in it.
     end: u64,
     newest: Time,
 }
 
 impl Transaction {
-    /// To follow the event before the place `end`.
+    /// An empty transaction, whose events follow those before `end`.
     pub(super) fn new(end: u64) -> Self {
         Self { writer: RecordWriter::default(), marks: Vec::new(), end, newest: Time::default() }
     }
@@ -54,7 +54,7 @@ impl Transaction {
         self.writer.opened(next.id, next.seq, next.unknown, boot);
     }
 
-    /// Adds events; `unknown` is whether others, nobody knows how many, are missing in front of them.
+    /// Adds events; `unknown` is whether an unknown number of events is missing before them.
     pub(super) fn events(&mut self, segment: &Segment, unknown: bool) {
         let (seq, offset, time) = (segment.seq(), self.writer.bytes.len() as u64, segment.time(0));
         self.writer.events(segment, unknown);
@@ -63,7 +63,7 @@ impl Transaction {
         self.newest = self.newest.max(segment.time(segment.len() - 1));
     }
 
-    /// Adds the source's places before the event `next`.
+    /// Adds the source's checkpoints before the event `next`.
     pub(super) fn places<'a>(
         &mut self,
         next: NextEvent,
@@ -72,12 +72,12 @@ impl Transaction {
         self.writer.places(next.id, next.seq, places);
     }
 
-    /// Adds that the daemon ends in peace.
+    /// Adds that the daemon stops cleanly.
     pub(super) fn add_closed(&mut self, next: NextEvent) {
         self.writer.put_closed(next.id, next.seq);
     }
 
-    /// Adds what an append brings.
+    /// Adds a batch: its segments, and the checkpoints after them.
     pub(super) fn append(&mut self, next: NextEvent, segments: &[Segment], places: &[(String, Option<String>)]) {
         let mut unknown = next.unknown;
         for segment in segments {
@@ -86,13 +86,13 @@ impl Transaction {
         self.places(next.after(segments), places.iter().map(|(key, place)| (key, place.as_ref())));
     }
 
-    /// All of it; what belongs together ends here.
+    /// The records up to the end of the transaction.
     pub(super) fn whole(mut self) -> RecordChunk {
         self.writer.end();
         RecordChunk { whole: true, ..self.part() }
     }
 
-    /// All of it; more is to come that belongs to it.
+    /// The records so far; more of the same transaction follow.
     pub(super) fn part(self) -> RecordChunk {
         let Self { writer, marks, end, newest } = self;
         RecordChunk { bytes: writer.bytes, marks, whole: false, end, newest }

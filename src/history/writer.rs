@@ -1,6 +1,6 @@
-//! The two threads that touch the disk for appenders: one writes what it is handed, in order; one syncs each second.
+//! The two threads that do the disk I/O for appenders: one writes, in the order of the jobs; one syncs each second.
 //!
-//! Who hands something over may give it up while it waits. Then it must not count: the writer takes back what it wrote.
+//! The sender of a job may stop waiting for it. Such a job must not take effect: the writer cuts off what it wrote.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -8,25 +8,25 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use log::{error, warn};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::event::Time;
+use crate::event::{Time, lock};
 
 use super::files::{HistoryFile, RecordOffset, StreamFiles, mark};
 use super::recover::file_name;
 
-/// Jobs on their way to the writer; each stream has one or two at a time.
+/// The most jobs that wait for the writer; each stream has one or two at a time.
 const MAX_QUEUED_WRITE_JOBS: usize = 256;
 
-/// What was written is on the disk itself after this time.
+/// Written data is synced to the disk after this time.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One thing to do for one stream. `done` gets the outcome; when it is gone before, the job must not count.
+/// One job for one stream. `done` receives the result; if its receiver is gone before, the job must not take effect.
 #[derive(Debug)]
 pub(super) struct WriteJob {
     pub(super) volume: Arc<StreamFiles>,
@@ -36,48 +36,54 @@ pub(super) struct WriteJob {
 
 #[derive(Debug)]
 pub(super) enum WriteOperation {
-    /// Begin a new file with these bytes, whose first event has the place `seq`; drop old ones beyond `most` bytes.
+    /// Begin a new file with these bytes, whose first event has the sequence number `seq`; drop old files beyond `most`
+    /// bytes.
     Roll { seq: u64, bytes: Vec<u8>, most: u64 },
-    /// Add these records.
+    /// Append these records.
     Append(RecordChunk),
     /// Drop files whose events are all older.
     Prune { before: Time },
 }
 
-/// Records to be added to the newest file.
+/// Records to append to the newest file.
 #[derive(Debug)]
 pub(super) struct RecordChunk {
     pub(super) bytes: Vec<u8>,
-    /// Where in `bytes` some of them begin.
+    /// The offsets in `bytes` of some records.
     pub(super) marks: Vec<RecordOffset>,
-    /// Whether what belongs together ends with them; what stands before its end does not count yet.
+    /// Whether the transaction ends with them; before its end, a transaction is not committed.
     pub(super) whole: bool,
-    /// The place after their last event, and when that was read.
+    /// The sequence number after the last event, and when that event was read.
     pub(super) end: u64,
     pub(super) newest: Time,
 }
 
-/// What was written to and is not synced yet; clones are the same.
+/// The files that were written to and not synced yet; clones are the same set.
 #[derive(Debug, Clone, Default)]
 struct UnsyncedFiles(Arc<Mutex<HashMap<usize, Arc<File>>>>);
 
 impl UnsyncedFiles {
     fn add(&self, file: Arc<File>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::as_ptr(&file).addr(), file);
+        lock(&self.0).insert(Arc::as_ptr(&file).addr(), file);
     }
 
     fn sync(&self) {
-        let files = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let files = std::mem::take(&mut *lock(&self.0));
         for file in files.into_values() {
             if let Err(error) = file.sync_data() {
                 let errno = error.raw_os_error();
-                error!(file:?, errno = errno, error:% = error; "the history may not be on the disk: it cannot be synced");
+                error!(file:?, errno = errno, error:% = error; "cannot sync the history, so its end may not be on the disk");
             }
         }
     }
 }
 
-/// The threads.
+/// The error of a job after the writer has ended.
+pub(super) fn writer_gone() -> io::Error {
+    io::Error::other("the thread that writes the history has ended")
+}
+
+/// The two threads.
 #[derive(Debug)]
 pub(super) struct WriterThreads {
     jobs: mpsc::Sender<WriteJob>,
@@ -105,12 +111,12 @@ impl WriterThreads {
         Ok(Self { jobs, stop_syncing, threads: [writer, syncer] })
     }
 
-    /// Where jobs go.
+    /// The sender for jobs.
     pub(super) fn jobs(&self) -> mpsc::Sender<WriteJob> {
         self.jobs.clone()
     }
 
-    /// Waits until all jobs are done and synced. The last sender of jobs must be gone, or this waits for it.
+    /// Waits until all jobs are done and synced. Waits for ever while another sender of jobs exists.
     pub(super) fn join(self) {
         let [writer, syncer] = self.threads;
         drop(self.jobs);
@@ -125,7 +131,7 @@ impl WriterThreads {
 impl WriteJob {
     fn perform(self, dirty: &UnsyncedFiles) {
         let Self { volume, operation: act, done } = self;
-        // It was given up while it waited for its turn.
+        // The sender stopped waiting while the job was queued.
         if done.is_closed() {
             return;
         }
@@ -150,24 +156,24 @@ impl WriteJob {
     }
 }
 
-/// Who asked may have gone; then nobody wants to know.
+/// Sends the result, unless the receiver is gone.
 fn tell(done: oneshot::Sender<io::Result<()>>, outcome: io::Result<()>) {
     drop(done.send(outcome));
 }
 
-/// Begins a new file; the one before it is as long as what counts of it.
+/// Begins a new file. The file before it is cut to its committed bytes.
 fn begin_file(volume: &StreamFiles, seq: u64, bytes: &[u8]) -> io::Result<Arc<File>> {
     super::make_directory(&volume.directory)?;
     let path = volume.directory.join(file_name(seq));
     if volume.files().current.is_none() && !volume.files().list.is_empty() {
-        // Should somebody have removed it, there is nothing to cut off.
+        // If somebody has removed the file, there is nothing to cut off.
         reopen(volume).map_or_else(drop, drop);
     }
     truncate_uncommitted(volume);
     let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(&path)?;
     let written = file.write_all_at(bytes, 0).and_then(|()| sync_directory(&volume.directory));
     if let Err(error) = written {
-        // What is left of it without its beginning is passed over at the next start, too.
+        // A file without its beginning is also skipped at the next start.
         drop(fs::remove_file(&path));
         return Err(error);
     }
@@ -182,12 +188,12 @@ fn begin_file(volume: &StreamFiles, seq: u64, bytes: &[u8]) -> io::Result<Arc<Fi
     Ok(file)
 }
 
-/// The new name is to outlive a crash as well.
+/// Makes the name of a new file survive a crash, too.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Writes behind what counts, and behind what was written before of what belongs together.
+/// Appends records after the committed bytes, and after the earlier records of the same transaction.
 fn append_records(volume: &StreamFiles, added: &RecordChunk, dirty: &UnsyncedFiles) -> io::Result<u64> {
     let (file, from) = {
         let files = volume.files();
@@ -206,7 +212,7 @@ fn append_records(volume: &StreamFiles, added: &RecordChunk, dirty: &UnsyncedFil
     Ok(from)
 }
 
-/// Opens the newest file of an earlier daemon; what does not count in it is cut off.
+/// Opens the newest file of an earlier daemon, and cuts off uncommitted bytes.
 fn reopen(volume: &StreamFiles) -> io::Result<Arc<File>> {
     let newest = volume.files().list.back().map(|stored| (stored.path.clone(), stored.bytes));
     let Some((path, bytes)) = newest else { return Err(io::Error::other("there is no file to write to")) };
@@ -218,7 +224,7 @@ fn reopen(volume: &StreamFiles) -> io::Result<Arc<File>> {
     Ok(file)
 }
 
-/// Lets what was written count, unless it was given up meanwhile; then, and when it failed, it is taken back.
+/// Commits what was written, unless the sender stopped waiting or the write failed; then it is cut off.
 fn commit_or_truncate(
     volume: &StreamFiles,
     added: RecordChunk,
@@ -228,7 +234,7 @@ fn commit_or_truncate(
     {
         let mut files = volume.files();
         let outcome = written.as_ref().map(|_| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
-        // Told under the lock: who hears of it finds it in the list.
+        // Sent under the lock: the receiver finds the records in the table.
         let counts = done.send(outcome).is_ok();
         if let (Ok(from), true) = (written, counts) {
             files.length = from + added.bytes.len() as u64;
@@ -250,7 +256,7 @@ fn commit_or_truncate(
     truncate_uncommitted(volume);
 }
 
-/// Takes back what does not count. Where that fails, it is done before anything else is written.
+/// Cuts off uncommitted bytes. If that fails, it is tried again before the next write.
 fn truncate_uncommitted(volume: &StreamFiles) {
     let (file, bytes) = {
         let mut files = volume.files();
@@ -268,12 +274,12 @@ fn truncate_uncommitted(volume: &StreamFiles) {
         && let Err(error) = file.set_len(bytes)
     {
         let (directory, errno) = (volume.directory.display(), error.raw_os_error());
-        warn!(directory:%, errno = errno, error:% = error; "what was not recorded cannot be taken back yet");
+        warn!(directory:%, errno = errno, error:% = error; "cannot cut off records that were not committed; trying again before the next write");
         volume.files().truncate_pending = true;
     }
 }
 
-/// Removes the oldest files as long as `too_much` says so of all their bytes and of the oldest; never the newest.
+/// Removes the oldest file while `too_much` is true for the size of all files and that file; never the newest file.
 fn drop_oldest_files(volume: &StreamFiles, too_much: impl Fn(u64, &HistoryFile) -> bool) {
     loop {
         let oldest = {
@@ -285,7 +291,7 @@ fn drop_oldest_files(volume: &StreamFiles, too_much: impl Fn(u64, &HistoryFile) 
         let Some(oldest) = oldest else { return };
         if let Err(error) = fs::remove_file(&oldest.path) {
             let (path, errno) = (oldest.path.display(), error.raw_os_error());
-            warn!(path:%, errno = errno, error:% = error; "an old file of the history cannot be removed");
+            warn!(path:%, errno = errno, error:% = error; "cannot remove an old file of the history");
         }
     }
 }

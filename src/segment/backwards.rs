@@ -1,4 +1,4 @@
-//! Reading backwards: finds the last lines that pass a filter.
+//! Searching backwards for the last lines that pass a filter.
 
 use crate::event::EventKind;
 
@@ -8,10 +8,10 @@ use super::segment::Segment;
 /// A search for the last lines that pass a filter, from the newest back.
 #[derive(Debug)]
 pub(crate) struct BackwardSearch {
-    /// How many are still sought; at least one.
+    /// How many lines are still to be found; at least one.
     left: u64,
     filter: Filter,
-    /// How many lines were held against the filter.
+    /// How many lines were matched against the filter.
     pub(crate) filter_checks: u64,
 }
 
@@ -20,8 +20,8 @@ impl BackwardSearch {
         Self { left: lines, filter, filter_checks: 0 }
     }
 
-    /// The place of the last line that is sought, if it is in `segment` and before `bound`. It comes before all that was
-    /// looked at.
+    /// The sequence number of the last line to be found, if it is in `segment` and before `bound`. Segments must come
+    /// from the newest to the oldest.
     pub(crate) fn find_in(&mut self, segment: &Segment, bound: u64) -> Option<u64> {
         for at in (0..segment.len()).rev().filter(|&at| segment.seq() + (at as u64) < bound) {
             let event = segment.event(at);

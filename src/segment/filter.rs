@@ -2,11 +2,11 @@
 //! one filter, and all that are in use.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::event::{Event, EventKind, Level, Origin};
+use crate::event::{Event, EventKind, Level, Origin, lock};
 
 /// Longest expression, in bytes, and most of them in one filter: more go into one, with `|` between them.
 const MAX_EXPRESSION_SIZE: usize = 4 << 10;
@@ -141,7 +141,7 @@ static REGEX_POOL: LazyLock<Mutex<RegexPool>> = LazyLock::new(Mutex::default);
 
 fn lock_regex_pool() -> MutexGuard<'static, RegexPool> {
     // The sum is right after each step, so a panic elsewhere does not spoil it.
-    REGEX_POOL.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&REGEX_POOL)
 }
 
 impl SharedRegex {

@@ -1,5 +1,5 @@
-//! An immutable run of events, and what every layer above asks of one: its numbers, its state changes, which of its events a
-//! filter passes.
+//! An immutable run of events, and the operations on it that the layers above share: numbering, status changes,
+//! filtering, reading backwards.
 //!
 //! The files, in reading order: [`segment`](self) builds and reads a segment, `numbering` maps ids to sequence numbers, `filter`
 //! chooses events.

@@ -1,8 +1,9 @@
-//! How a log is numbered: which ids stand at which places, and where runs began and ended. Known of all events, whether
-//! they are kept or gone.
+//! The numbering of a log: which ids the sequence numbers have, and where runs began and ended. It covers all events,
+//! whether they are kept or dropped.
 //!
-//! Beside its id each event has a *place*: a count over all epochs of the log. Events that the log knows to have missed take
-//! places too, so the difference of two places is the number of events between them.
+//! In addition to its id (an epoch and a number) each event has a *sequence number*, which counts over all epochs of the log.
+//! Events that are known to be missed take sequence numbers too, so the difference of two is the number of events between
+//! them. (The serialised form calls a range a chapter; the name stays for the files on disk.)
 
 use std::collections::VecDeque;
 
@@ -12,84 +13,86 @@ use crate::event::{EventKind, Flags, Gap, Position};
 
 use super::segment::Segment;
 
-/// Epochs, holes and runs whose place is remembered though their events are gone, so that a late reader is told a number;
-/// some hundred bytes in all.
+/// The number of ranges and runs that are remembered although their events are dropped, so that a late reader learns how many
+/// events it missed; some hundred bytes in all.
 const REMEMBERED_WITHOUT_EVENTS: usize = 64;
 
-/// Most chapters that are remembered, whatever is kept: some hundred kilobytes of a log that broke thousands of times.
+/// The most ranges that are remembered, whatever is kept: some hundred kilobytes for a log with thousands of breaks.
 const MAX_NUMBER_RANGES: usize = 4096;
 
-/// What is known of the ids and runs of a log.
+/// The ids and the runs of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Numbering {
-    /// In order; never empty. The last one is where the next event goes.
+    /// Never empty, with strictly ascending `seq`. The next event belongs to the last one, so its `seq` is <= `next`.
     #[serde(rename = "chapters")]
     ranges: VecDeque<NumberRange>,
+    /// In order, at most [`REMEMBERED_WITHOUT_EVENTS`]; only the last one can be without an end. All before `next`.
     runs: VecDeque<RunRange>,
-    /// The place of the next event.
+    /// The sequence number of the next event; never decreases.
     next: u64,
 }
 
-/// A stretch of places with numbers that count up by one. A new epoch begins one, and so does a hole.
+/// A range of sequence numbers whose ids count up by one. A new epoch begins a range, and so does a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct NumberRange {
-    /// The id of its first event.
+    /// The id of its first event; its number is at least 1.
     first: Position,
-    /// The place of its first event.
+    /// The sequence number of its first event.
     seq: u64,
-    /// Whether events of unknown number are missing in front of it. They take one place together.
+    /// Whether an unknown number of events is missing before it. Together they take one sequence number.
     after_unknown: bool,
 }
 
-/// One run of a process: the places of its first event and of its end.
+/// One run of a process: the sequence numbers of its first event and of its end, which is `None` while it lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct RunRange {
     start: u64,
     end: Option<u64>,
 }
 
-/// Where an id leads.
+/// The result of looking up an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdLookup {
-    /// The place just after the event with that id, which may have been dropped since.
+    /// The sequence number after the event with that id, which may have been dropped since.
     At(u64),
-    /// The id is ahead of its epoch, which ended at this place.
+    /// The id is ahead of its epoch, which ended at this sequence number.
     Ahead(u64),
-    /// The epoch is not known, or not any more.
+    /// The epoch is unknown or forgotten.
     Unknown,
 }
 
 impl Numbering {
-    /// That of an empty log, whose first event will have the id after `last`.
+    /// The numbering of an empty log, whose first event has the id after `last`.
     pub(crate) fn new(last: Position) -> Self {
         let first = Position { number: last.number + 1, ..last };
-        let chapters = VecDeque::from([NumberRange { first, seq: 0, after_unknown: false }]);
-        Self { ranges: chapters, runs: VecDeque::new(), next: 0 }
+        let ranges = VecDeque::from([NumberRange { first, seq: 0, after_unknown: false }]);
+        Self { ranges, runs: VecDeque::new(), next: 0 }
     }
 
-    /// The same, from the place `next` on.
+    /// The numbering of a log without known events, whose next event has the id `first` and the sequence number `next`.
     pub(crate) fn starting_at(first: Position, next: u64) -> Self {
-        let chapters = VecDeque::from([NumberRange { first, seq: next, after_unknown: false }]);
-        Self { ranges: chapters, runs: VecDeque::new(), next }
+        let ranges = VecDeque::from([NumberRange { first, seq: next, after_unknown: false }]);
+        Self { ranges, runs: VecDeque::new(), next }
     }
 
-    /// Whether it can have been written, and has no place or number beyond `most`: what was read is not to be believed.
+    /// Whether the invariants hold and no sequence number or id is beyond `most`. For what was read from a file, which may be
+    /// damaged.
     pub(crate) fn is_valid(&self, most: u64) -> bool {
         let ascending = self.ranges.iter().is_sorted_by(|one, next| one.seq < next.seq);
         let known = |place: u64| place < self.next;
         ascending
             && self.next <= most
             && self.ranges.back().is_some_and(|last| last.seq <= self.next)
-            && self.ranges.iter().all(|chapter| (1..=most).contains(&chapter.first.number))
+            && self.ranges.iter().all(|range| (1..=most).contains(&range.first.number))
             && self.runs.iter().all(|run| known(run.start) && run.end.is_none_or(known))
     }
 
-    /// The places at which numbering went on with another id than the next: in front of them, places may be without events.
+    /// The sequence numbers at which a range begins; before them, sequence numbers may have no events.
     pub(crate) fn discontinuities(&self) -> impl Iterator<Item = u64> {
-        self.ranges.iter().map(|chapter| chapter.seq)
+        self.ranges.iter().map(|range| range.seq)
     }
 
-    /// The place of the next event.
+    /// The sequence number of the next event.
     pub(crate) fn next(&self) -> u64 {
         self.next
     }
@@ -99,13 +102,13 @@ impl Numbering {
         self.id(self.next)
     }
 
-    /// Whether events of unknown number are missing between the places `from` and `to`.
+    /// Whether an unknown number of events is missing between `from` and `to`.
     pub(crate) fn has_unknown_loss(&self, from: u64, to: u64) -> bool {
-        self.ranges.iter().any(|chapter| chapter.after_unknown && chapter.seq > from && chapter.seq <= to)
+        self.ranges.iter().any(|range| range.after_unknown && range.seq > from && range.seq <= to)
     }
 
-    /// Lets numbering go on at `first` instead of the next number. Places in between are counted as missed; from another
-    /// epoch `missed` says how many, `None` that it is not known.
+    /// Continues at `first` instead of the next number. Skipped numbers of the same epoch count as missed; before another
+    /// epoch, `missed` events are missing, or an unknown number with `None`.
     ///
     /// Returns `false`, and changes nothing, if `first` is not ahead of what the log holds of that epoch.
     pub(crate) fn continue_at(&mut self, first: Position, missed: Option<u64>) -> bool {
@@ -120,35 +123,35 @@ impl Numbering {
             missed
         };
         self.next += hole.unwrap_or(1);
-        let chapter = NumberRange { first, seq: self.next, after_unknown: hole.is_none() };
-        // A chapter that got no event is as good as not begun.
+        let range = NumberRange { first, seq: self.next, after_unknown: hole.is_none() };
+        // A range without an event is replaced.
         match self.ranges.back_mut() {
             Some(last) if last.seq == self.next => {
-                *last = NumberRange { after_unknown: last.after_unknown || chapter.after_unknown, ..chapter };
+                *last = NumberRange { after_unknown: last.after_unknown || range.after_unknown, ..range };
             }
-            _ => self.ranges.push_back(chapter),
+            _ => self.ranges.push_back(range),
         }
         true
     }
 
-    /// Lets numbering go on at `first` with the place `seq`, as it was recorded; `unknown` is whether events of unknown
-    /// number are missing in front of it. `false`, and nothing changes, if that place is taken.
+    /// Continues at `first` with the sequence number `seq`, as it was recorded; `unknown` is whether an unknown number of
+    /// events is missing before it. Returns `false`, and changes nothing, if that sequence number was used before.
     pub(crate) fn replay_to(&mut self, first: Position, seq: u64, unknown: bool) -> bool {
         if seq < self.next {
             return false;
         }
         if unknown || self.id(seq) != first {
-            let chapter = NumberRange { first, seq, after_unknown: unknown };
+            let range = NumberRange { first, seq, after_unknown: unknown };
             match self.ranges.back_mut() {
-                Some(last) if last.seq == seq => *last = chapter,
-                _ => self.ranges.push_back(chapter),
+                Some(last) if last.seq == seq => *last = range,
+                _ => self.ranges.push_back(range),
             }
         }
         self.next = seq;
         true
     }
 
-    /// Takes note of events that go on where numbering is.
+    /// Adds a segment that begins with the next event.
     pub(crate) fn add_segment(&mut self, segment: &Segment) {
         for at in 0..segment.len() {
             let place = segment.seq() + at as u64;
@@ -169,7 +172,7 @@ impl Numbering {
         self.next = segment.end();
     }
 
-    /// Forgets what only events before `kept` needed, but for some.
+    /// Forgets ranges of events before `kept`, except for the last [`REMEMBERED_WITHOUT_EVENTS`].
     pub(crate) fn forget_before(&mut self, kept: u64) {
         while self.ranges.len() > MAX_NUMBER_RANGES
             || (self.ranges.len() > REMEMBERED_WITHOUT_EVENTS && self.ranges[1].seq <= kept)
@@ -178,52 +181,53 @@ impl Numbering {
         }
     }
 
-    /// What a reader at `place` misses who can only go on at `to`.
+    /// The gap of a reader at `place` that can only continue at `to`.
     pub(crate) fn gap(&self, place: u64, to: u64) -> Gap {
         let forgotten = place < self.ranges[0].seq;
         let missed = if forgotten || self.has_unknown_loss(place, to) { None } else { Some(to - place) };
         Gap { missed, resume: self.before(to) }
     }
 
-    /// The id that the event at `place` has or will have.
+    /// The id that the event at `place` has or will have. Before the first range, whose ids are forgotten, the first id of
+    /// that range: both subtractions clamp there.
     pub(crate) fn id(&self, place: u64) -> Position {
-        let at = self.ranges.partition_point(|chapter| chapter.seq <= place);
-        let chapter = &self.ranges[at.saturating_sub(1)];
-        Position { number: chapter.first.number + place.saturating_sub(chapter.seq), ..chapter.first }
+        let at = self.ranges.partition_point(|range| range.seq <= place);
+        let range = &self.ranges[at.saturating_sub(1)];
+        Position { number: range.first.number + place.saturating_sub(range.seq), ..range.first }
     }
 
-    /// The id just before the event at `place`, in the epoch of that event.
+    /// The id before the event at `place`, in the epoch of that event; its number may be 0.
     pub(crate) fn before(&self, place: u64) -> Position {
         let id = self.id(place);
         Position { number: id.number.saturating_sub(1), ..id }
     }
 
-    /// The id of the event before `place`, which a reader who has it all has seen last.
+    /// The id of the event before `place`: the last one of a reader that has seen all of them.
     pub(crate) fn seen(&self, place: u64) -> Position {
         if place <= self.ranges[0].seq { self.before(place) } else { self.id(place - 1) }
     }
 
-    /// Where a reader goes on that saw `id` last.
+    /// Where a reader continues that saw `id` last.
     pub(crate) fn find(&self, id: Position) -> IdLookup {
-        let begun = |chapter: &NumberRange| chapter.first.epoch == id.epoch && id.number >= chapter.first.number - 1;
+        let begun = |range: &NumberRange| range.first.epoch == id.epoch && id.number >= range.first.number - 1;
         let Some(at) = self.ranges.iter().rposition(begun) else { return IdLookup::Unknown };
-        let chapter = &self.ranges[at];
-        let place = chapter.seq.saturating_add(id.number - (chapter.first.number - 1));
+        let range = &self.ranges[at];
+        let place = range.seq.saturating_add(id.number - (range.first.number - 1));
         let end = self.ranges.get(at + 1).map_or(self.next, |next| next.seq);
         if place > end { IdLookup::Ahead(end) } else { IdLookup::At(place) }
     }
 
-    /// Where the current or else the last run begins.
+    /// The sequence number at which the current run, or else the last one, begins.
     pub(crate) fn last_run_start(&self) -> Option<u64> {
         self.runs.back().map(|run| run.start)
     }
 
-    /// The place of the first end of a run at `place` or after.
+    /// The sequence number of the first end of a run at `place` or after.
     pub(crate) fn first_run_end_from(&self, place: u64) -> Option<u64> {
         self.runs.iter().filter_map(|run| run.end).find(|&end| end >= place)
     }
 
-    /// Whether a run ended between the places `start` and `place`.
+    /// Whether a run ended from `start` to before `place`.
     pub(crate) fn run_ended_between(&self, start: u64, place: u64) -> bool {
         self.first_run_end_from(start).is_some_and(|end| end < place)
     }

@@ -1,4 +1,4 @@
-//! An immutable run of events: their text in one buffer, and an index. A [`Batch`] is one in the making.
+//! An immutable run of events: their text in one buffer, and an index. A [`Batch`] becomes segments.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use crate::event::{Event, EventKind, Flags, Loss, OpenLine, Origin, Position, Pr
 
 use super::status_change::StatusChange;
 
-/// What the index holds of one event; its text ends at `end` and begins where the one before ends.
+/// The index entry of one event; its text ends at `end` and begins where that of the event before ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
     pub(crate) time: Time,
@@ -18,58 +18,58 @@ pub(crate) struct IndexEntry {
     pub(crate) flags: Flags,
 }
 
-/// What a batch says of the unfinished line.
+/// The change of the open line in a batch.
 #[derive(Debug, Default)]
 pub(crate) enum OpenLineChange {
-    /// Nothing: it is as it was.
+    /// The open line stays as it is.
     #[default]
     Unchanged,
-    /// There is none.
+    /// There is no open line any more.
     Cleared,
-    /// This is what there is of it.
+    /// This is the open line now.
     Set(Arc<OpenLine>),
 }
 
-/// Stands for "the daemon itself" in [`IndexEntry::origin`].
+/// Stands for the daemon itself in [`IndexEntry::origin`].
 pub(crate) const NO_ORIGIN: u16 = u16::MAX;
 
-/// Most bytes in one segment as it is recorded, beyond which a batch is cut in two: with one longest event behind it, a
-/// segment still fits a record of 512 KiB on disk.
+/// The most bytes of one segment as it is recorded, beyond which a batch is cut: with one more event of the greatest
+/// length, a segment still fits a record of 512 KiB on disk.
 const MAX_SEGMENT_RECORD_SIZE: usize = 192 << 10;
 
-/// Most bytes that the index of one event takes in a record: time, length, origin, kind and flags.
+/// The most bytes that the index entry of one event takes in a record: time, length, origin, kind and flags.
 const INDEX_ENTRY_RECORD_SIZE: usize = 20;
 
-/// Events on their way into a log, without numbers yet. What one wake of a source found goes in as one batch.
+/// Events on their way into a log, without numbers yet. A source appends what it found at one wake-up as one batch.
 #[derive(Default)]
 pub struct Batch {
     text: Vec<u8>,
     index: Vec<IndexEntry>,
     origins: Vec<Origin>,
-    /// Where a full piece ends: an index into `index`.
+    /// The ends of complete pieces: ascending indexes into `index`.
     cut_points: Vec<usize>,
-    /// What the piece in the making takes as it is recorded, in bytes, and which origins it names.
+    /// The size of the incomplete piece as it is recorded, in bytes, and the origins that it names.
     size: usize,
     named: Vec<bool>,
-    /// The newest state in it.
+    /// The newest state in the batch.
     pub(crate) state: Option<Arc<SourceState>>,
-    /// What becomes of the unfinished line.
+    /// The change of the open line.
     pub(crate) open: OpenLineChange,
     /// How many bytes of the source are known to be unread.
     pub(crate) lag: Option<u64>,
-    /// How many secrets were taken out of its lines.
+    /// How many secrets were removed from the lines.
     pub(crate) redacted: u64,
-    /// What becomes of the run and the progress, in that order.
+    /// Changes of the run and the progress, in order.
     pub(crate) status_changes: Vec<StatusChange>,
-    /// What is new about the source's places.
+    /// Changed checkpoints; a value of `None` removes one.
     pub(crate) places: Vec<(String, Option<String>)>,
 }
 
 /// The reserved checkpoint key that records in the history that a stream is private.
 pub(crate) const PRIVATE_CHECKPOINT_KEY: &str = "private";
 
-/// How far a source was read: for each of its parts, such as a file, what the source needs to go on just behind the events
-/// that were recorded. Keys and values are the source's own; a value is one line of text.
+/// The checkpoints of a source: for each of its parts, such as a file, what the source needs to continue after the
+/// recorded events. Keys and values are the source's own; a value is one line of text.
 pub type Checkpoints = BTreeMap<String, String>;
 
 impl Batch {
@@ -78,13 +78,13 @@ impl Batch {
         Self::default()
     }
 
-    /// Adds a line, without its newline; at most [`MAX_LINE`](crate::event::MAX_LINE) bytes.
+    /// Adds a line without its newline, of at most [`MAX_LINE`](crate::event::MAX_LINE) bytes.
     pub fn line(&mut self, time: Time, origin: &Origin, flags: Flags, text: &[u8]) {
         let origin = self.intern(origin);
         self.push(time, origin, EventKind::Line, flags, text);
     }
 
-    /// Adds a change of the source's state. With [`SourceState::Running`] and no note, a run of a process begins.
+    /// Adds a change of the source's state. [`SourceState::Running`] without a note begins a run of a process.
     pub fn state(&mut self, time: Time, state: SourceState) {
         let flags =
             if matches!(state, SourceState::Running { note: None, .. }) { Flags::RUN_START } else { Flags::NONE };
@@ -95,12 +95,12 @@ impl Batch {
         self.state = Some(Arc::new(state));
     }
 
-    /// Counts secrets that were taken out of lines.
+    /// Counts secrets that were removed from lines.
     pub fn redacted(&mut self, count: u64) {
         self.redacted += count;
     }
 
-    /// Adds what the source could not deliver.
+    /// Adds a loss: events that the source could not deliver.
     pub fn loss(&mut self, time: Time, loss: &Loss) {
         self.push(time, NO_ORIGIN, EventKind::Loss, Flags::NONE, &json(loss));
     }
@@ -111,7 +111,7 @@ impl Batch {
         self.status_changes.push(StatusChange::RunEnded(time, end.clone()));
     }
 
-    /// Says how far the source is, after all events of this batch; the newest counts. Not numbered, and not kept.
+    /// Sets the progress of the source after the events of this batch; the newest applies. Not numbered, and not kept.
     pub fn progress(&mut self, progress: Progress) {
         if let Some(StatusChange::Progress(last)) = self.status_changes.last_mut() {
             *last = progress;
@@ -120,30 +120,30 @@ impl Batch {
         }
     }
 
-    /// Says what there is of a line that is not finished, after all events of this batch; `Cleared` takes it back. Not
-    /// numbered, and not kept.
+    /// Sets the open line after the events of this batch; `None` withdraws it. Not numbered, and not kept.
     pub fn open(&mut self, line: Option<OpenLine>) {
         self.open = line.map_or(OpenLineChange::Cleared, |line| OpenLineChange::Set(Arc::new(line)));
     }
 
-    /// Says how far the part `key` of the source is read, once all events of this batch are out; `Cleared` forgets the part.
-    /// It is recorded together with the events, or neither is: a source that is started again with it goes on exactly there.
+    /// Sets the checkpoint of the part `key` of the source after the events of this batch; `None` removes it. The
+    /// checkpoint is recorded together with the events or not at all, so a source that is started with it continues
+    /// exactly there.
     pub fn place(&mut self, key: &str, place: Option<String>) {
         self.places.push((key.to_owned(), place));
     }
 
-    /// Says how many bytes of the source are known to be unread; shown beside its state, and no event.
+    /// Sets how many bytes of the source are known to be unread. Shown with its state, and not an event.
     pub fn lag(&mut self, bytes: u64) {
         self.lag = Some(bytes);
     }
 
-    /// What it says of the source's places.
+    /// The changed checkpoints.
     #[cfg(test)]
     pub(crate) fn places(&self) -> &[(String, Option<String>)] {
         &self.places
     }
 
-    /// Its lines: origin, flags and text.
+    /// The lines: origin, flags and text.
     #[cfg(test)]
     pub(crate) fn lines(&self) -> Vec<(String, Flags, String)> {
         let line = |at: usize| {
@@ -155,13 +155,13 @@ impl Batch {
         (0..self.index.len()).filter_map(line).collect()
     }
 
-    /// The newest state in it.
+    /// The newest state in the batch.
     #[cfg(test)]
     pub(crate) fn last_state(&self) -> Option<&SourceState> {
         self.state.as_deref()
     }
 
-    /// The newest progress in it.
+    /// The newest progress in the batch.
     #[cfg(test)]
     pub(crate) fn last_progress(&self) -> Option<&Progress> {
         self.status_changes.iter().rev().find_map(|turn| match turn {
@@ -170,25 +170,25 @@ impl Batch {
         })
     }
 
-    /// How many losses it tells of.
+    /// The number of losses in the batch.
     #[cfg(test)]
     pub(crate) fn losses(&self) -> usize {
         self.index.iter().filter(|entry| entry.kind == EventKind::Loss).count()
     }
 
-    /// Whether an append of it would change nothing.
+    /// Whether appending the batch would change nothing.
     pub fn is_empty(&self) -> bool {
         let quiet =
             matches!(self.open, OpenLineChange::Unchanged) && self.lag.is_none() && self.status_changes.is_empty();
         self.index.is_empty() && self.places.is_empty() && quiet
     }
 
-    /// Whether it holds numbered events.
+    /// Whether the batch has numbered events.
     pub(crate) fn has_events(&self) -> bool {
         !self.index.is_empty()
     }
 
-    /// How many numbered events it holds.
+    /// The number of numbered events.
     pub fn len(&self) -> usize {
         self.index.len()
     }
@@ -214,7 +214,7 @@ impl Batch {
         self.index.push(IndexEntry { time, end, origin, kind, flags });
     }
 
-    /// What the name of an origin takes in the piece in the making, which has it once.
+    /// The size of an origin's name in the incomplete piece, which contains each name once.
     fn name(&mut self, origin: u16) -> usize {
         let at = usize::from(origin);
         if origin == NO_ORIGIN || self.named.get(at) == Some(&true) {
@@ -225,12 +225,12 @@ impl Batch {
         self.origins[at].as_str().len() + INDEX_ENTRY_RECORD_SIZE
     }
 
-    /// Where the text of the first `count` events ends.
+    /// The end of the text of the first `count` events.
     fn text_end_of(&self, count: usize) -> usize {
         if count == 0 { 0 } else { self.index[count - 1].end as usize }
     }
 
-    /// Empties it of its events: segments, the first of which begins with number `first` and place `seq`.
+    /// Takes the events out as segments, the first of which begins with the id `first` and the sequence number `seq`.
     pub(crate) fn cut(&mut self, first: Position, seq: u64) -> Vec<Segment> {
         if self.index.is_empty() {
             return Vec::new();
@@ -249,8 +249,9 @@ impl Batch {
             segments.push(Segment { first, seq: seq + from as u64, text, index, origins: origins.clone() });
             from = to;
         }
-        let rest = std::mem::take(self);
-        *self = Self { state: rest.state, open: rest.open, places: rest.places, ..Self::default() };
+        // Everything that is no event stays for the caller to take.
+        let Self { state, open, lag, redacted, status_changes, places, .. } = std::mem::take(self);
+        *self = Self { state, open, lag, redacted, status_changes, places, ..Self::default() };
         segments
     }
 }
@@ -265,11 +266,11 @@ fn json(fields: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(fields).expect("states, losses and ends have text keys and finite numbers")
 }
 
-/// An immutable run of events of one epoch with numbers that count up by one.
+/// An immutable run of events of one epoch, whose numbers count up by one. At least one event.
 pub(crate) struct Segment {
-    /// The id of its first event.
+    /// The id of the first event.
     pub(crate) first: Position,
-    /// The place of its first event in the log; see [`super::numbering::Numbering`].
+    /// The sequence number of the first event; see [`super::numbering::Numbering`].
     pub(crate) seq: u64,
     pub(crate) text: Box<[u8]>,
     pub(crate) index: Box<[IndexEntry]>,
@@ -277,32 +278,32 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Gives its events other ids and places, as if it had come `first` there.
+    /// Changes the ids and sequence numbers of the events, as if the segment began there.
     pub(crate) fn renumber(&mut self, first: Position, seq: u64) {
         (self.first, self.seq) = (first, seq);
     }
 
-    /// The place of its first event.
+    /// The sequence number of the first event.
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }
 
-    /// The place after its last event.
+    /// The sequence number after the last event.
     pub(crate) fn end(&self) -> u64 {
         self.seq + self.index.len() as u64
     }
 
-    /// How many events it holds; at least one.
+    /// The number of events; at least one.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// How many bytes of text.
+    /// The size of the text, in bytes.
     pub(crate) fn text_len(&self) -> usize {
         self.text.len()
     }
 
-    /// What it costs, in bytes: text, index, and itself.
+    /// The memory of the segment, in bytes: text, index, and itself.
     pub(crate) fn memory_size(&self) -> usize {
         self.text.len() + size_of_val(&*self.index) + size_of::<Self>() + 64
     }
@@ -326,7 +327,7 @@ impl Segment {
         }
     }
 
-    /// How many of its events were read before `time`.
+    /// The number of events that were read before `time`, from the start.
     pub(crate) fn before(&self, time: Time) -> usize {
         self.index.partition_point(|entry| entry.time < time)
     }
@@ -336,17 +337,17 @@ impl Segment {
         self.index[at].time
     }
 
-    /// What event `at` is.
+    /// The kind and the flags of event `at`.
     pub(crate) fn kind(&self, at: usize) -> (EventKind, Flags) {
         (self.index[at].kind, self.index[at].flags)
     }
 
-    /// Whether `next` goes on where this one ends, in the same epoch.
+    /// Whether `next` continues this segment in the same epoch.
     pub(crate) fn is_continued_by(&self, next: &Self) -> bool {
         self.id(self.len()) == next.first && self.end() == next.seq
     }
 
-    /// One segment of several that join, in order. Copies their text once.
+    /// One segment of several consecutive ones. Copies their text once.
     pub(crate) fn merge(parts: &[Arc<Self>]) -> Self {
         let mut merged = Batch::new();
         merged.text.reserve_exact(parts.iter().map(|part| part.text.len()).sum());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::segment::Segment;
 
-/// Events of one segment, from event `from` up to `to`, counted from 0.
+/// The events `from` to before `to` of one segment, counted from 0; `from` < `to` <= `segment.len()`.
 #[derive(Debug, Clone)]
 pub(crate) struct Slice {
     pub(crate) segment: Arc<Segment>,

@@ -1,4 +1,4 @@
-//! What a batch says of the state of its source. The newest of each is kept; none is numbered.
+//! Changes of a source's status in a batch. Only the newest is kept; none is numbered.
 
 use crate::event::{Progress, RunEnd, Time};
 

@@ -1,5 +1,5 @@
-//! The one writer of a log. With a history, a batch is recorded before readers see it; where the disk does not take it, a
-//! new epoch begins in memory, loudly, and what memory holds of it is recorded when the disk takes it again.
+//! The one writer of a log. With a history, a batch is recorded before readers see it. If the disk refuses it, a new epoch
+//! begins in memory with the state `degraded`, and the events that memory still holds are recorded once the disk works again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,43 +11,46 @@ use tokio::sync::watch;
 use crate::event::{Loss, Position, SourceState, Time};
 
 use super::budget::BudgetShare;
-use super::log::LogShared;
 use super::ring::Ring;
+use super::shared::LogShared;
 use crate::history::{NextEvent, RecordOutcome, Recorder};
 use crate::segment::Numbering;
 use crate::segment::PRIVATE_CHECKPOINT_KEY;
 pub(crate) use crate::segment::StatusChange;
 use crate::segment::{Batch, OpenLineChange, Segment};
 
-/// Of a log's memory at most this part is for encoded bytes: they can be made again, events cannot.
+/// At most this part of a log's memory holds encoded bytes, which can be made again; dropped events are gone.
 const SLOT_MEMORY_DIVISOR: usize = 4;
 
-/// The one writer of a log. Dropping it ends the log: readers get what is left, then their end.
+/// The one writer of a log. Dropping it ends the log: readers receive the rest, then their end.
 #[derive(Debug)]
 pub struct Appender {
     ring: Arc<watch::Sender<Ring>>,
     shared: Arc<LogShared>,
+    /// The most bytes of events and encoded bytes together.
     memory: usize,
     budget_share: BudgetShare,
     recorder: Option<Box<Recorder>>,
-    /// What the source said last of itself.
+    /// The state that the source reported last; repeated once the history is written again.
     state: Option<Arc<SourceState>>,
-    /// What is to be said with the next batch.
+    /// Losses to report before the next batch.
     queued: Batch,
-    /// Whether the history says that the stream is private, or will with the next batch that it takes.
+    /// Whether the history records that the stream is private, or will do so with the next batch.
     private_recorded: bool,
 }
 
-/// What is published together.
+/// Everything of a batch that is published together.
 #[derive(Debug, Default)]
 struct Publication {
     segments: Vec<Segment>,
     state: Option<Arc<SourceState>>,
     open: OpenLineChange,
-    /// How many bytes of the source are unread, if that was said.
+    /// How many bytes of the source are unread, if the batch says so.
     lag: Option<u64>,
     status_changes: Vec<StatusChange>,
-    /// A new epoch begins before them.
+    /// The number of secrets that were removed from the lines.
+    redacted: u64,
+    /// The id of the first event, if a new epoch begins with it.
     epoch: Option<Position>,
 }
 
@@ -70,7 +73,7 @@ impl Appender {
         }
     }
 
-    /// One whose batches are recorded.
+    /// The same appender with a recorder for its batches.
     pub(super) fn recorded(mut self, recorder: Recorder, damaged: bool, was_private: bool) -> Self {
         self.private_recorded = was_private;
         if damaged {
@@ -86,14 +89,15 @@ impl Appender {
         self.private_recorded
     }
 
-    /// Says with the next batch that the source may have failed to deliver something, nobody knows how much.
+    /// Reports, before the next batch, the loss of an unknown number of lines.
     pub fn queue_loss(&mut self, reason: &str) {
         self.queued.loss(SystemTime::now().into(), &Loss { missed: None, bytes: None, reason: reason.to_owned() });
     }
 
-    /// Appends all of `batch`, with the numbers that come next, and leaves it empty. Do not drop it before it is done.
+    /// Appends all of `batch` with the next numbers, and leaves it empty.
     ///
-    /// With a history it waits until the batch is recorded, for half a second at most.
+    /// With a history, this waits until the batch is recorded, for half a second at most. The future must not be dropped
+    /// before it is done.
     pub async fn append(&mut self, batch: &mut Batch) {
         if self.queued.has_events() {
             let mut owed = std::mem::take(&mut self.queued);
@@ -104,11 +108,11 @@ impl Appender {
         }
     }
 
-    /// Appends all of `batch` with the ids that it had elsewhere, from `first` on, and leaves it empty.
+    /// Appends all of `batch` with the ids that it has elsewhere, from `first` on, and leaves it empty.
     ///
-    /// Numbers that were skipped are a hole, of which readers are told by a gap. Behind another epoch `missed` says how many
-    /// events were lost before it, `None` that this is not known. `false` if `first` is not ahead of what the log has of
-    /// its epoch: then it was delivered before, and nothing changes. Do not drop it before it is done.
+    /// Readers receive a gap for numbers that were skipped. If `first` is in another epoch, `missed` events are missing before
+    /// it, or an unknown number with `None`. Returns `false`, and changes nothing, if the log already has `first`. The future
+    /// must not be dropped before it is done.
     pub async fn append_numbered(&mut self, first: Position, missed: Option<u64>, batch: &mut Batch) -> bool {
         let mut taken = false;
         self.ring.send_if_modified(|ring| {
@@ -136,11 +140,15 @@ impl Appender {
         if self.recorder.is_some() {
             places.extend(self.private_checkpoint());
         }
-        let (state, open) = (batch.state.take(), std::mem::take(&mut batch.open));
-        self.shared.count_redacted(std::mem::take(&mut batch.redacted));
-        let (lag, course) = (batch.lag.take(), std::mem::take(&mut batch.status_changes));
-        let mut news =
-            Publication { segments: batch.cut(id, seq), state, open, lag, status_changes: course, epoch: None };
+        let mut news = Publication {
+            state: batch.state.take(),
+            open: std::mem::take(&mut batch.open),
+            lag: batch.lag.take(),
+            status_changes: std::mem::take(&mut batch.status_changes),
+            redacted: std::mem::take(&mut batch.redacted),
+            segments: batch.cut(id, seq),
+            epoch: None,
+        };
         if news.state.is_some() {
             self.state.clone_from(&news.state);
         }
@@ -154,16 +162,16 @@ impl Appender {
                 None => RecordOutcome::Recorded,
             };
             if let RecordOutcome::Failed(reason) = recorded {
-                warn!(stream:% = self.shared.name, reason = reason.as_str(); "not recorded: only in memory from now on");
+                warn!(stream:% = self.shared.name, reason = reason.as_str(); "the history cannot be written: new events are kept only in memory");
                 news = begin_memory_epoch(id, seq, news, reason);
             }
         }
         self.publish(news);
     }
 
-    /// What the history is to record of whether the stream is private, where it says something else.
+    /// The checkpoint that records whether the stream is private, if that has changed.
     ///
-    /// It goes into the same write as the events, so no private line is recorded without it.
+    /// The checkpoint goes into the same write as the events, so no private line is recorded without it.
     fn private_checkpoint(&mut self) -> Option<(String, Option<String>)> {
         let private = self.shared.private.is_set();
         let before = std::mem::replace(&mut self.private_recorded, private);
@@ -177,6 +185,7 @@ impl Appender {
             views.bytes()
         };
         let range = self.recorder.as_ref().map(|recorder| recorder.seq_range());
+        let degraded = self.recorder.as_ref().and_then(|recorder| recorder.degraded_reason());
         let mut bytes = slots;
         self.ring.send_modify(|ring| {
             if let Some(first) = news.epoch {
@@ -187,25 +196,26 @@ impl Appender {
             }
             ring.update_source(news.state, news.open, !news.segments.is_empty());
             ring.status.apply(news.status_changes);
+            ring.add_redacted(news.redacted);
+            ring.set_degraded(degraded);
             for segment in news.segments {
                 ring.push(segment);
             }
             update_history_range(ring, range);
+            // Slots may have more than a quarter of a very small memory until the next batch; then only the newest segment stays.
             ring.trim(self.memory.saturating_sub(slots));
             bytes += ring.bytes();
         });
         self.budget_share.report(bytes);
-        let degraded = self.recorder.as_ref().and_then(|recorder| recorder.degraded_reason());
-        self.shared.set_degraded(degraded);
     }
 
-    /// How many readers ever came: for a source that is to start with the first.
+    /// The number of readers that ever came, for a source that starts with the first one.
     pub fn readers(&self) -> watch::Receiver<u64> {
         self.shared.readers()
     }
 
-    /// Waits until something is due for the history, and does it; for ever without one. What it gives back is to be
-    /// appended. May be dropped at any time.
+    /// Waits until maintenance of the history is due, and does it; without a history, this waits for ever. The returned batch
+    /// is to be appended. May be dropped at any time.
     pub async fn maintain_history(&mut self) -> Batch {
         let Some(recorder) = &mut self.recorder else { return std::future::pending().await };
         let ring = &self.ring;
@@ -224,7 +234,7 @@ impl Appender {
         batch
     }
 
-    /// Ends the log: what the history still lacks is written. It is on the disk once the [`History`](super::History) is closed.
+    /// Ends the log, and writes what the history lacks. It is on the disk once the [`History`](super::History) is closed.
     pub async fn close(mut self) {
         if let Some(recorder) = self.recorder.take() {
             let ring = self.ring.clone();
@@ -236,7 +246,7 @@ impl Appender {
     }
 }
 
-/// The state said once more, as the history is written again: no run begins by that.
+/// The state again, now that the history is written again. A repeated `running` carries a note, so that no run begins.
 fn again(state: &SourceState) -> SourceState {
     match state.clone() {
         SourceState::Running { run, pid, note: None } => {
@@ -252,32 +262,48 @@ fn update_history_range(ring: &mut Ring, range: Option<Range<u64>>) {
     }
 }
 
-/// The segments in memory from a place on, and how all are numbered.
+/// The segments in memory from a sequence number on, and the numbering of all.
 fn segments_in_memory(ring: &watch::Sender<Ring>, from: u64) -> (Vec<Arc<Segment>>, Numbering) {
     let ring = ring.borrow();
     (ring.segments_from(from), ring.numbering().clone())
 }
 
-/// The first news that is not recorded, and why: a new epoch begins, and says so before it says the rest.
-fn begin_memory_epoch(id: Position, seq: u64, news: Publication, reason: String) -> Publication {
+/// The first publication that is not recorded, in a new epoch that begins with the state `degraded`.
+fn begin_memory_epoch(id: Position, seq: u64, mut news: Publication, reason: String) -> Publication {
     let now = Time::from(SystemTime::now());
     let first = Position { epoch: id.epoch.successor(now.millis()), number: 1 };
     let mut batch = Batch::new();
     batch.state(now, SourceState::Degraded { reason });
     let mut segments = batch.cut(first, seq);
-    for mut segment in news.segments {
+    for mut segment in std::mem::take(&mut news.segments) {
         let before: usize = segments.iter().map(Segment::len).sum();
         let shift = before as u64;
         segment.renumber(Position { number: first.number + shift, ..first }, seq + shift);
         segments.push(segment);
     }
-    let state = news.state.or(batch.state.take());
-    Publication {
-        segments,
-        state,
-        open: news.open,
-        lag: news.lag,
-        status_changes: news.status_changes,
-        epoch: Some(first),
+    let state = news.state.take().or(batch.state.take());
+    Publication { segments, state, epoch: Some(first), ..news }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Flags, Origin, Progress};
+    use crate::stream::{Budget, open};
+
+    #[tokio::test]
+    async fn a_batch_with_lines_also_brings_what_is_not_a_line() {
+        let last = Position { epoch: crate::event::Epoch::persistent(7), number: 0 };
+        let (mut appender, log) = open("s".parse().unwrap(), last, 1 << 20, &Budget::new(usize::MAX));
+        let mut batch = Batch::new();
+        batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"x");
+        batch.lag(7);
+        batch.redacted(3);
+        batch.progress(Progress { percent: Some(50.0), ..Progress::begun(Time(0)) });
+        appender.append(&mut batch).await;
+        let info = log.info(Time(0));
+        assert_eq!((info.counts.lines, info.lag, info.redacted), (1, 7, 3));
+        assert_eq!(info.progress.and_then(|progress| progress.percent), Some(50.0));
+        assert!(batch.is_empty());
     }
 }

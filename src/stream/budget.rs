@@ -1,16 +1,18 @@
-//! The bound on what all streams keep in memory together.
+//! The bound on the memory of all streams together.
 //!
-//! Whoever appends reports what its log holds now. While all together hold too much, the log that holds most drops its
-//! oldest events: a busy stream never costs a small one its history.
+//! Each appender reports what its log holds. While all logs together hold too much, the one that holds most drops its
+//! oldest events: a busy stream never costs a small one its events.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::watch;
 
+use crate::event::lock;
+
 use super::ring::Ring;
 
-/// All streams' share of memory; a clone is the same budget.
+/// The memory of all streams; a clone is the same budget.
 #[derive(Clone)]
 pub struct Budget(Arc<Mutex<BudgetState>>);
 
@@ -25,7 +27,7 @@ struct BudgetMember {
     ring: Weak<watch::Sender<Ring>>,
 }
 
-/// One log's part of a [`Budget`]; given back when it is dropped.
+/// One log's part of a [`Budget`], which is returned when it is dropped.
 #[derive(Debug)]
 pub(super) struct BudgetShare {
     budget: Budget,
@@ -39,8 +41,7 @@ impl Budget {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut BudgetState) -> T) -> T {
-        // The numbers in it are right at each step, so a panic elsewhere does not spoil them.
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut lock(&self.0))
     }
 
     pub(super) fn join(&self, ring: Weak<watch::Sender<Ring>>) -> BudgetShare {
@@ -53,7 +54,7 @@ impl Budget {
 }
 
 impl BudgetShare {
-    /// Says that this log holds `bytes` now; lets the largest logs drop events while all hold too much.
+    /// Reports that this log holds `bytes` now, and makes the largest logs drop events while all hold too much.
     pub(super) fn report(&self, bytes: usize) {
         self.budget.with(|shares| {
             shares.set(self.at, bytes);
@@ -79,8 +80,8 @@ impl BudgetState {
         }
     }
 
-    /// Lets the log that holds most drop what is too much, and a little more so that this is rare. `false` if nothing
-    /// could be dropped.
+    /// Makes the log that holds most drop the excess, and a little more so that this is rare. `false` if nothing could
+    /// be dropped.
     fn shrink_largest(&mut self) -> bool {
         let held = |holder: &Option<BudgetMember>| holder.as_ref().map_or(0, |holder| holder.bytes);
         let Some(at) = (0..self.members.len()).max_by_key(|&at| held(&self.members[at])) else { return false };
@@ -89,7 +90,7 @@ impl BudgetState {
         let ring = self.members[at].as_ref().and_then(|holder| holder.ring.upgrade());
         let mut freed = 0;
         if let Some(ring) = ring {
-            // Nothing new for readers: they learn of a gap when they come to it.
+            // Readers are not woken: they receive their gap when they come to it.
             ring.send_if_modified(|ring| {
                 let before = ring.bytes();
                 ring.trim(before.saturating_sub(too_much));
@@ -97,6 +98,7 @@ impl BudgetState {
                 false
             });
         }
+        // The log may have grown since it reported, and then frees more than that.
         self.set(at, bytes.saturating_sub(freed));
         freed > 0
     }

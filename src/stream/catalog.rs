@@ -1,4 +1,4 @@
-//! Names to logs: what the daemon serves now. A clone is the same catalog.
+//! The catalog: all streams by name, as the daemon serves them now. A clone is the same catalog.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
@@ -7,22 +7,22 @@ use crate::event::StreamName;
 
 use super::log::Log;
 
-/// A stream as readers find it: its log, and what is said of it.
+/// A stream as readers find it: its log, and facts about its source.
 #[derive(Debug, Clone)]
 pub struct CatalogEntry {
-    /// Where its events are.
+    /// The log with its events.
     pub log: Log,
-    /// What kind of source fills it: `file`, `process`.
+    /// The kind of its source: `file`, `process`, `journal` or `push`.
     pub kind: &'static str,
-    /// Whether its process may be typed into.
+    /// Whether its process accepts input.
     pub takes_input: bool,
-    /// What it is, in the words of its owner.
+    /// The description for people.
     pub description: Option<String>,
-    /// For dashboards to sort by.
+    /// The labels for programs.
     pub labels: BTreeMap<String, String>,
 }
 
-/// An entry, and whether another will soon be in its place.
+/// An entry, and whether another one will replace it soon.
 #[derive(Debug)]
 struct CatalogSlot {
     entry: CatalogEntry,
@@ -34,33 +34,32 @@ struct CatalogSlot {
 pub struct Catalog(Arc<RwLock<BTreeMap<StreamName, CatalogSlot>>>);
 
 impl Catalog {
-    /// Enters a stream; one of the same name is replaced.
+    /// Adds a stream; an entry of the same name is replaced.
     pub fn insert(&self, entry: CatalogEntry) {
         let name = entry.log.name().clone();
         self.write().insert(name, CatalogSlot { entry, being_replaced: false });
     }
 
-    /// Says that the stream of that name ends to be begun anew. Its log ends, but nobody who comes back is to be sent away
-    /// for good.
+    /// Marks the stream of that name as one that ends to be started again: its log ends, but its readers may come back.
     pub fn hold(&self, name: &StreamName) {
         if let Some(shown) = self.write().get_mut(name) {
             shown.being_replaced = true;
         }
     }
 
-    /// Whether the stream of that name ends to be begun anew; see [`hold`](Self::hold).
+    /// Whether the stream of that name ends to be started again; see [`hold`](Self::hold).
     pub fn is_being_replaced(&self, name: &StreamName) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).is_some_and(|shown| shown.being_replaced)
     }
 
-    /// Changes what is said of a stream; its log and its readers stay.
+    /// Changes the description and the labels of a stream; its log and its readers stay.
     pub fn describe(&self, name: &StreamName, description: Option<String>, labels: BTreeMap<String, String>) {
         if let Some(shown) = self.write().get_mut(name) {
             (shown.entry.description, shown.entry.labels) = (description, labels);
         }
     }
 
-    /// Takes a stream out. Those who read it go on to its end.
+    /// Removes a stream. Its readers continue to its end.
     pub fn remove(&self, name: &StreamName) {
         self.write().remove(name);
     }
@@ -70,7 +69,7 @@ impl Catalog {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).map(|shown| shown.entry.clone())
     }
 
-    /// How many streams there are.
+    /// The number of streams.
     pub fn count(&self) -> usize {
         self.0.read().unwrap_or_else(PoisonError::into_inner).len()
     }

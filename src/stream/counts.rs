@@ -1,4 +1,4 @@
-//! What came to a log since it was opened, in numbers.
+//! Counts of a log since it was opened.
 
 use crate::event::EventKind;
 
@@ -7,15 +7,15 @@ use crate::segment::Segment;
 /// Counts that only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StreamCounts {
-    /// Lines; one that was too long counts for each of its pieces.
+    /// Lines; each piece of a line that was cut counts.
     pub lines: u64,
-    /// Bytes of these, without their ends.
+    /// Bytes of the lines, without newlines.
     pub bytes: u64,
     /// Losses: how often the source could not deliver.
     pub losses: u64,
-    /// Runs of its process.
+    /// Runs of the process.
     pub runs: u64,
-    /// Gaps: how often a reader missed events that were kept and dropped.
+    /// Gaps: how often a reader missed events.
     pub gaps: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A reader's place in a log. A slow reader costs its cursor, never a queue.
+//! One reader of a log. A slow reader costs its cursor, never a queue.
 
 use std::sync::Arc;
 
@@ -7,18 +7,18 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::event::{Gap, OpenLine, Position, Progress, Time};
 
-use super::log::Log;
-use super::ring::RingRead;
+use super::ring::{ResumePoint, RingRead};
+use super::shared::LogAccess;
 use super::view::{EncodedEvents, NextSlot, SLOT_TEXT_SIZE, Slot, View};
 use crate::history::HistoryRead;
 use crate::segment::Slice;
 
-/// Where a reader begins.
+/// Where a reader starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CursorStart {
-    /// Just after the event with this id; if it is unknown or gone, with a gap at the oldest event kept.
+    /// After the event with this id; if it is unknown or dropped, at the oldest event kept, with a gap.
     After(Position),
-    /// With a gap of unknown number, at the oldest event kept.
+    /// At the oldest event kept, with a gap of unknown length.
     AfterUnknown,
     /// At the first event read at this time or later.
     Since(Time),
@@ -26,50 +26,56 @@ pub enum CursorStart {
     Tail(u64),
     /// At the oldest event kept.
     Oldest,
-    /// Where the current run of the process began, or the last one; if there was none yet, at the end.
+    /// At the start of the current run of the process, or of the last one; if there was none yet, at the end.
     Run,
 }
 
-/// Where a reader ends. The default is to go on as long as the log does.
+/// Where a reader ends. By default it ends with the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CursorEnd {
-    /// At what is the end of the log now.
+    /// At the present end of the log.
     pub head: bool,
-    /// At the end of the run.
+    /// At the end of the run that it starts in.
     pub run: bool,
     /// After this many lines.
     pub lines: Option<u64>,
-    /// Before the event with this id; [`CursorStart::Tail`] then counts back from there. If the id is unknown or gone, at once,
-    /// with a gap.
+    /// Before the event with this id; [`CursorStart::Tail`] then counts back from there. If the id is unknown or forgotten, the
+    /// reader ends at once, with a gap.
     pub before: Option<Position>,
 }
 
-/// [`CursorEnd`], as places of this log.
+/// A [`CursorEnd`] in the sequence numbers of this log.
 #[derive(Debug)]
 pub(super) struct CursorBounds {
-    pub(super) place: u64,
+    /// The sequence number of the first event that is not shown; `u64::MAX` for no bound.
+    pub(super) seq: u64,
     pub(super) run: bool,
+    /// The number of lines still to show; `None` for no bound.
     pub(super) lines: Option<u64>,
 }
 
-/// A reader's place in a log, with its view. Dropping it leaves the view.
+/// One reader of a log: the sequence number of its next event, and its view. Dropping it leaves the view.
 #[derive(Debug)]
 pub struct Cursor {
-    pub(super) log: Log,
-    pub(super) view: Arc<View>,
-    /// The number of the view in the log.
-    pub(super) at: usize,
-    /// Where it began.
-    pub(super) began: u64,
-    /// The place of the event that comes next.
-    pub(super) next: u64,
-    /// The place after the last event that it showed, or that it told its reader of otherwise.
-    pub(super) shown: u64,
-    pub(super) until: CursorBounds,
-    pub(super) run_ended: bool,
-    pub(super) gap: Option<Gap>,
-    pub(super) open_line_version: u64,
-    pub(super) progress_version: u64,
+    log: LogAccess,
+    view: Arc<View>,
+    /// The number of the view among those of the log.
+    at: usize,
+    /// The sequence number that the cursor started at; always <= `next`.
+    start: u64,
+    /// The sequence number of the next event; never decreases.
+    next: u64,
+    /// The sequence number after the last event that the reader saw or that a gap told it of; always <= `next`.
+    shown: u64,
+    bounds: CursorBounds,
+    /// Whether the run that the reader asked for had ended before it came.
+    run_ended: bool,
+    /// A gap that is the first item; `None` once it was given.
+    gap: Option<Gap>,
+    /// The version of the open line that was looked at last; 0 for none.
+    open_line_version: u64,
+    /// The version of the progress that was looked at last; 0 for none.
+    progress_version: u64,
 }
 
 impl Drop for Cursor {
@@ -78,40 +84,40 @@ impl Drop for Cursor {
     }
 }
 
-/// What a reader gets.
+/// One thing that a reader receives.
 #[derive(Debug, Clone)]
 pub enum CursorItem {
     /// Events, encoded.
     Frames(EncodedFrames),
-    /// It missed events; the next ones come after them.
+    /// The reader missed events before the next ones.
     Gap(Gap),
-    /// The unfinished line as it is now; `None` that it was taken back. Not numbered.
+    /// The open line as it is now, or `None` if it was withdrawn. Not numbered.
     OpenLine(Option<Arc<OpenLine>>),
-    /// How far the source is now. Not numbered.
+    /// The progress of the source. Not numbered.
     Progress(Arc<Progress>),
-    /// Nothing came until the time that was asked for.
+    /// Nothing came before the deadline.
     TimedOut,
 }
 
 /// Encoded events, shared by all readers of the view.
 #[derive(Debug, Clone)]
 pub struct EncodedFrames {
-    /// All frames, one behind the other.
+    /// All frames, one after the other.
     pub bytes: Bytes,
-    /// Where each ends and which event it is; only for a view of [several](View::several) streams.
+    /// The end of each frame and the id of its event; only for a view of [several](View::several) streams.
     pub ends: Vec<(usize, Position)>,
 }
 
 /// What a cursor does next.
 enum CursorStep {
     Item(CursorItem),
-    /// It moved, but there is nothing to show.
+    /// Nothing: events were passed that the filter rejects.
     Advanced,
-    /// Nothing before this time.
+    /// Wait until this time.
     WaitUntil(Instant),
-    /// Nothing before the log changes.
+    /// Wait until the log changes.
     WaitForChange,
-    /// What is next is on disk, up to place `bound`.
+    /// Read the history, at most up to `end_seq`.
     ReadHistory {
         end_seq: u64,
     },
@@ -119,17 +125,17 @@ enum CursorStep {
 }
 
 impl Cursor {
-    /// A reader that is nowhere yet.
-    pub(super) fn new(log: Log, view: Arc<View>, at: usize) -> Self {
-        let until = CursorBounds { place: u64::MAX, run: false, lines: None };
+    /// A cursor without a start and without bounds. Cost: a lock.
+    pub(super) fn new(log: LogAccess, view: View) -> Self {
+        let (at, view) = log.shared.views().join(view);
         Self {
             log,
             view,
             at,
-            began: 0,
+            start: 0,
             next: 0,
             shown: 0,
-            until,
+            bounds: CursorBounds { seq: u64::MAX, run: false, lines: None },
             run_ended: false,
             gap: None,
             open_line_version: 0,
@@ -137,16 +143,38 @@ impl Cursor {
         }
     }
 
-    /// Lets it begin at a place.
-    pub(super) fn set_start(&mut self, place: u64) {
-        (self.began, self.next, self.shown) = (place, place, place);
+    pub(super) fn set_bounds(&mut self, bounds: CursorBounds) {
+        self.bounds = bounds;
     }
 
-    /// What comes next; [`CursorItem::TimedOut`] if nothing does before `deadline`, `None` at the end, or once it
+    /// Starts the cursor at an event.
+    pub(super) fn set_start(&mut self, seq: u64) {
+        (self.start, self.next, self.shown) = (seq, seq, seq);
+    }
+
+    /// Starts the cursor after the event `id`, with a gap if the log does not know that id.
+    pub(super) fn start_after(&mut self, id: Position) {
+        let found = self.log.ring.borrow().find(id);
+        match found {
+            ResumePoint::Known(seq) => {
+                self.run_ended = self.bounds.run && self.log.ring.borrow().numbering().run_ended_before(seq);
+                self.set_start(seq);
+            }
+            ResumePoint::Unknown(seq) => self.start_after_unknown(seq),
+        }
+    }
+
+    /// Starts the cursor at an event, with a gap of unknown length before it.
+    pub(super) fn start_after_unknown(&mut self, seq: u64) {
+        self.gap = Some(Gap { missed: None, resume: self.log.ring.borrow().numbering().before(seq) });
+        self.set_start(seq);
+    }
+
+    /// The next item; [`CursorItem::TimedOut`] if none comes before `deadline`, `None` at the end or once the reader
     /// [is denied](Self::is_denied). May be dropped at any time.
     pub async fn next(&mut self, deadline: Instant) -> Option<CursorItem> {
         let item = self.advance(deadline).await;
-        // Asked after the item was read: a line that came once the stream was private is then never given.
+        // Checked after the item was read, so a line that came after the stream turned private is never returned.
         item.filter(|_| !self.is_denied())
     }
 
@@ -159,12 +187,12 @@ impl Cursor {
         while !self.is_denied() {
             match self.step(Instant::now()) {
                 CursorStep::Item(item) => return Some(item),
-                // A filter may skip a whole history: others get their turn.
+                // A filter may skip a whole history, so other tasks must get their turn.
                 CursorStep::Advanced => tokio::task::coop::consume_budget().await,
                 CursorStep::WaitUntil(tick) => sleep_until(tick).await,
                 CursorStep::WaitForChange => match timeout_at(deadline, self.log.ring.changed()).await {
                     Ok(Ok(())) => {}
-                    // The appender is gone, and the last look found nothing left of it.
+                    // The appender is gone, and the last step found nothing left.
                     Ok(Err(_)) => return None,
                     Err(_) => return Some(CursorItem::TimedOut),
                 },
@@ -179,10 +207,10 @@ impl Cursor {
         None
     }
 
-    /// What comes next from the disk; `None` if there is nothing to show in it.
+    /// The next item from the disk; `None` if the filter rejects everything that was read.
     async fn recorded(&mut self, bound: u64) -> Option<CursorItem> {
-        let past = self.log.shared.history.clone()?;
-        let step = match past.read(self.next, bound, SLOT_TEXT_SIZE).await {
+        let history = self.log.shared.history.clone()?;
+        let step = match history.read(self.next, bound, SLOT_TEXT_SIZE).await {
             HistoryRead::Events(slices) => self.show(slices, false, Instant::now()),
             HistoryRead::Hole(to) => self.skip_to(to),
         };
@@ -196,19 +224,19 @@ impl Cursor {
         }
     }
 
-    /// Goes on at `to`, since what comes before cannot be had.
+    /// Skips to `to`, since the events before are gone.
     fn skip_to(&mut self, to: u64) -> CursorStep {
         let gap = self.log.ring.borrow().numbering().gap(self.next, to);
         (self.next, self.shown) = (to, to);
-        self.tell(gap)
+        self.give_gap(gap)
     }
 
-    fn tell(&self, gap: Gap) -> CursorStep {
+    fn give_gap(&self, gap: Gap) -> CursorStep {
         self.log.shared.views().count_gap();
         CursorStep::Item(CursorItem::Gap(gap))
     }
 
-    /// Whether nothing more can come, and why: the run ended that was asked for, or the log is at its end.
+    /// Whether nothing more can come: a bound is reached, or the log has ended and everything was read.
     pub fn is_done(&mut self) -> bool {
         if self.gap.is_some() {
             return false;
@@ -218,12 +246,12 @@ impl Cursor {
         self.is_at_bound() || (ended && self.next >= head)
     }
 
-    /// The id that this reader has seen last, or would have if its filter had skipped nothing.
+    /// The id of the event before the next one: the last one that the reader has seen or its filter rejected.
     pub fn place(&self) -> Position {
         self.log.ring.borrow().numbering().seen(self.next)
     }
 
-    /// Goes on at its place with another view: from the next event that it had not yet. Cost: a lock.
+    /// Changes the view from the next event on. Cost: a lock.
     pub fn change_view(&mut self, view: View) {
         let (at, view) = {
             let mut views = self.log.shared.views();
@@ -231,37 +259,37 @@ impl Cursor {
             views.join(view)
         };
         (self.at, self.view) = (at, view);
-        // Whether the unfinished line is shown is for the new filter to say.
+        // The new filter decides whether the open line is shown.
         self.open_line_version = 0;
     }
 
-    /// Whether its place moved past events that it was not shown, since this was asked last.
+    /// Whether the filter has rejected events since the last call, so that the position changed without a frame.
     pub fn take_skipped(&mut self) -> bool {
         std::mem::replace(&mut self.shown, self.next) != self.next
     }
 
-    /// Whether one of its bounds is reached.
+    /// Whether one of the bounds is reached.
     fn is_at_bound(&self) -> bool {
-        self.next >= self.until.place
-            || self.until.lines == Some(0)
+        self.next >= self.bounds.seq
+            || self.bounds.lines == Some(0)
             || self.run_ended
-            || (self.until.run && self.log.ring.borrow().numbering().run_ended_between(self.began, self.next))
+            || (self.bounds.run && self.log.ring.borrow().numbering().run_ended_between(self.start, self.next))
     }
 
     fn step(&mut self, now: Instant) -> CursorStep {
         if let Some(gap) = self.gap.take() {
-            return self.tell(gap);
+            return self.give_gap(gap);
         }
         if self.is_at_bound() {
             return CursorStep::Ended;
         }
-        let tick = self.log.shared.views().next_slot(self.at, self.next, now);
-        match tick {
-            NextSlot::Ready(slot) if self.can_share_slot(slot.to) => return self.take(&slot),
+        let shareable_to = if self.bounds.lines.is_none() { self.bounds.seq } else { 0 };
+        let slot = self.log.shared.views().next_slot(self.at, self.next, shareable_to, now);
+        let bound = match slot {
+            NextSlot::Ready(slot) => return self.take(&slot),
             NextSlot::WaitUntil(tick) => return CursorStep::WaitUntil(tick),
-            NextSlot::Ready(_) | NextSlot::CutNow => {}
-        }
-        let bound = self.until.place.min(self.log.shared.views().next_slot_start(self.at, self.next));
+            NextSlot::CutNow { before } => self.bounds.seq.min(before),
+        };
         let (read, end) = {
             let ring = self.log.ring.borrow_and_update();
             (ring.read(self.next, bound, SLOT_TEXT_SIZE), ring.end())
@@ -277,7 +305,7 @@ impl Cursor {
         }
     }
 
-    /// Shows these events, which are next; `at_end` is whether they are the last of the log.
+    /// Shows the next events; `at_end` is whether they are the last of the log.
     fn show(&mut self, slices: Vec<Slice>, at_end: bool, now: Instant) -> CursorStep {
         let to = slices.last().map_or(self.next, |slice| slice.segment.seq() + slice.to as u64);
         if self.can_share_slot(to) {
@@ -286,15 +314,15 @@ impl Cursor {
             self.take(&slot)
         } else {
             let view = self.view.clone();
-            let encoded = view.encode(self.log.name(), &slices, self.until.lines.unwrap_or(u64::MAX));
+            let encoded = view.encode(&self.log.shared.name, &slices, self.bounds.lines.unwrap_or(u64::MAX));
             self.log.shared.views().count_filter_checks(encoded.filter_checks);
             self.advance_past(&encoded)
         }
     }
 
-    /// Whether the bytes of a slot up to `to` are exactly what this reader wants.
+    /// Whether a slot up to `to` contains nothing beyond the bounds of this reader.
     fn can_share_slot(&self, to: u64) -> bool {
-        self.until.lines.is_none() && to <= self.until.place
+        self.bounds.lines.is_none() && to <= self.bounds.seq
     }
 
     fn take(&mut self, slot: &Slot) -> CursorStep {
@@ -306,10 +334,11 @@ impl Cursor {
         self.advance_past(encoded)
     }
 
-    /// Goes on past encoded events.
+    /// Moves past encoded events.
     fn advance_past(&mut self, encoded: &EncodedEvents) -> CursorStep {
         self.next = encoded.to;
-        if let Some(left) = &mut self.until.lines {
+        if let Some(left) = &mut self.bounds.lines {
+            debug_assert!(encoded.lines <= *left, "encoding stops at the last line that is wanted");
             *left = left.saturating_sub(encoded.lines);
         }
         if let Some(shown) = encoded.shown {
@@ -324,7 +353,7 @@ impl Cursor {
         }))
     }
 
-    /// At the end of the log: how far the source is, where that changed.
+    /// The progress at the end of the log, if it changed.
     fn progress(&mut self) -> Option<CursorStep> {
         let ring = self.log.ring.borrow();
         let (progress, version) = ring.status.progress();
@@ -332,7 +361,7 @@ impl Cursor {
         progress.filter(|_| version != seen).map(|progress| CursorStep::Item(CursorItem::Progress(progress.clone())))
     }
 
-    /// At the end of the log: the unfinished line, where it changed.
+    /// The open line at the end of the log, if it changed.
     fn changed_open_line(&mut self) -> CursorStep {
         let (line, version) = {
             let ring = self.log.ring.borrow();
@@ -348,7 +377,7 @@ impl Cursor {
         }
     }
 
-    /// Whether the filter lets this version of the unfinished line pass; asked once for all readers of the view.
+    /// Whether this version of the open line passes the filter; matched once for all readers of the view.
     fn open_line_passes(&self, line: &OpenLine, version: u64) -> bool {
         if self.view.filter.is_empty() {
             return true;
@@ -366,7 +395,7 @@ impl Cursor {
 mod tests {
     use super::*;
     use crate::event::{EndCause, Epoch, Flags, Origin, RunEnd, SourceState};
-    use crate::stream::{Appender, Batch, Budget, Filter, open};
+    use crate::stream::{Appender, Batch, Budget, Filter, Log, open};
     use crate::wire::Encoding;
     use proptest::prelude::*;
     use std::time::Duration;
@@ -430,7 +459,7 @@ mod tests {
         assert_eq!(log.info(Time(0)).readers, 20);
         drop(readers);
         assert_eq!(log.info(Time(0)).readers, 0);
-        assert_eq!(log.shared.views().bytes(), 0, "a view without readers keeps nothing");
+        assert_eq!(log.access.shared.views().bytes(), 0, "a view without readers keeps nothing");
     }
 
     #[tokio::test(start_paused = true)]

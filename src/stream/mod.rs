@@ -1,8 +1,14 @@
-//! A stream is an append-only log of events in immutable segments. One [`Appender`] writes it; each reader is a
-//! [`Cursor`]: a place, and a [`View`] that it shares with all who want the same.
+//! The log of a stream in memory: an append-only sequence of numbered events in immutable segments.
 //!
-//! Reading never slows the writer: there is no queue for a reader, only its place. Who is too slow finds its place gone and
-//! is told so by a gap. All of a log that memory keeps is one [`ring`](self) behind a watch channel.
+//! One [`Appender`] writes a log. It cuts each batch into segments, records them in the [history](crate::history) if there
+//! is one, and then pushes them into the *ring*, a watch channel that wakes the readers. Each reader is a [`Cursor`]: the
+//! sequence number of its next event, and a [`View`] that it shares with all readers of the same format and filter. Reading
+//! never slows the writer: there is no queue for a reader. If the ring has dropped the next event of a slow reader, the
+//! reader receives a gap with the number of events that it missed.
+//!
+//! Reading order: `ring` (the events), `appender` (the writer), `log` (the read side), `cursor` (one reader), `view` (the
+//! encoded bytes that readers share), `shared` (the parts that all of these share), `budget` (the memory of all streams
+//! together), `status` and `counts` (facts beside the events), `private`, `catalog` (all streams by name).
 
 mod counts;
 pub(crate) mod status;
@@ -10,6 +16,7 @@ pub(crate) mod ring;
 mod view;
 mod budget;
 mod appender;
+mod shared;
 pub(crate) mod private;
 pub(crate) mod log;
 mod cursor;
@@ -24,7 +31,59 @@ pub use budget::Budget;
 pub use catalog::{Catalog, CatalogEntry};
 pub use counts::StreamCounts;
 pub use cursor::{Cursor, CursorEnd, CursorItem, CursorStart, EncodedFrames};
-pub use log::{Log, LogInfo, open, open_with_history};
+pub use log::{Log, LogInfo};
 pub use private::PrivateFlag;
 pub use status::RunInfo;
 pub use view::View;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::event::{Position, StreamName};
+use crate::history::HistoryReader;
+use crate::segment::{Numbering, PRIVATE_CHECKPOINT_KEY};
+
+use ring::Ring;
+use shared::{LogAccess, LogShared};
+
+/// Opens a log named `name` that keeps at most `memory` bytes. Its first event has the id after `last`.
+///
+/// `memory` includes text, index and encoded bytes. The newest segment stays even if it is larger.
+pub fn open(name: StreamName, last: Position, memory: usize, budget: &Budget) -> (Appender, Log) {
+    open_at(name, Numbering::new(last), memory, budget, None)
+}
+
+/// Opens a log that continues where its history ends; events that memory has dropped are read from the history.
+///
+/// Also returns the source's checkpoints after the last recorded event.
+pub fn open_with_history(
+    name: StreamName,
+    found: StreamHistory,
+    memory: usize,
+    budget: &Budget,
+) -> (Appender, Log, Checkpoints) {
+    let StreamHistory { numbering, mut checkpoints, recorder, reader, damaged } = found;
+    let was_private = checkpoints.remove(PRIVATE_CHECKPOINT_KEY).is_some();
+    let (appender, log) = open_at(name, numbering, memory, budget, Some(reader));
+    (appender.recorded(recorder, damaged, was_private), log, checkpoints)
+}
+
+fn open_at(
+    name: StreamName,
+    numbering: Numbering,
+    memory: usize,
+    budget: &Budget,
+    history: Option<HistoryReader>,
+) -> (Appender, Log) {
+    let mut ring = Ring::new(numbering);
+    if let Some(history) = &history {
+        ring.set_history_range(history.seq_range());
+    }
+    let (sender, ring) = watch::channel(ring);
+    let sender = Arc::new(sender);
+    let share = budget.join(Arc::downgrade(&sender));
+    let shared = Arc::new(LogShared::new(name, PrivateFlag::of(&sender), history));
+    let log = Log::new(LogAccess { shared: shared.clone(), ring, public: false });
+    (Appender::new(sender, shared, memory, share), log)
+}

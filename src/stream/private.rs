@@ -1,4 +1,4 @@
-//! Whether a stream is only for those who prove that they may read it.
+//! The flag that makes a stream private.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -6,10 +6,11 @@ use tokio::sync::{Notify, watch};
 
 use super::ring::Ring;
 
-/// Whether a stream is private. Once it is, it stays so, since what it said is kept. A clone is the same.
+/// Whether a stream is private. The flag is never unset, since the private lines are kept. A clone is the same flag.
 ///
-/// A source sets it before it appends the first line that not everybody may read. From then on no [`Cursor`](super::Cursor) of
-/// [`Log::for_public`](super::Log::for_public) gives anything, and the history remembers it.
+/// A source sets the flag before it appends the first line that not everybody may read. From then on, no
+/// [`Cursor`](super::Cursor) of [`Log::for_public`](super::Log::for_public) returns anything, and the history remembers
+/// the flag.
 #[derive(Debug, Clone, Default)]
 pub struct PrivateFlag(Arc<PrivateState>);
 
@@ -17,18 +18,18 @@ pub struct PrivateFlag(Arc<PrivateState>);
 struct PrivateState {
     set: OnceLock<()>,
     became_private: Notify,
-    /// What wakes the readers that wait for events.
+    /// The ring whose waiting readers are woken.
     ring: OnceLock<Weak<watch::Sender<Ring>>>,
 }
 
 impl PrivateFlag {
-    /// Of a log whose readers wait for changes of this ring.
+    /// The flag of a log whose readers wait for changes of this ring.
     pub(super) fn of(ring: &Arc<watch::Sender<Ring>>) -> Self {
         let state = PrivateState { ring: OnceLock::from(Arc::downgrade(ring)), ..PrivateState::default() };
         Self(Arc::new(state))
     }
 
-    /// Makes the stream private from now on, and ends its public readers. Cost, the first time: each reader is woken.
+    /// Makes the stream private and ends its public readers. Cost of the first call: each reader is woken.
     pub fn set(&self) {
         if self.0.set.set(()).is_err() {
             return;

@@ -1,4 +1,4 @@
-//! What is kept of a log in memory: append, drop, read. Plain data; knows no clock and no waiting.
+//! The events of a log in memory: append, drop, read. Plain data without a clock and without waiting.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,60 +12,68 @@ use crate::segment::numbering;
 use crate::segment::{Numbering, Slice};
 use crate::segment::{OpenLineChange, Segment};
 
-/// Segments are merged until their text has this many bytes: large enough that a reader takes few, small enough that
+/// The text, in bytes, up to which segments are merged: large enough that a reader takes few of them, small enough that
 /// dropping one drops little.
 const MERGED_SEGMENT_SIZE: usize = 64 << 10;
 
-/// Unmerged segments at the end, at most; a merge then costs one copy of few bytes.
+/// The most unmerged segments at the end; a merge then copies few bytes.
 const MAX_UNMERGED_SEGMENTS: usize = 64;
 
-/// The events kept in memory, and where they stand.
+/// The events in memory, their numbering, and the newest state of the source.
 #[derive(Debug)]
 pub(super) struct Ring {
+    /// In ascending order, without empty ones. Between two there may be a hole in the sequence numbers; the last one ends
+    /// at `numbering.next()` or before.
     segments: VecDeque<Arc<Segment>>,
     numbering: Numbering,
-    /// The places that the history on disk holds; empty without one.
+    /// The sequence numbers that the history on disk holds; empty without a history. May overlap `segments`.
     recorded: Range<u64>,
-    /// What the segments cost, in bytes.
+    /// The memory of all segments, in bytes: always the sum of their `memory_size`.
     bytes: usize,
-    /// How many segments at the end have not been merged yet.
+    /// How many segments at the end have not been merged yet; always <= `segments.len()`.
     unmerged: usize,
-    /// How the source is.
+    /// The state that the source reported last; `None` before its first report.
     state: Option<Arc<SourceState>>,
     /// How many bytes of the source are known to be unread.
     lag: u64,
+    /// The unfinished line at the end; `None` if the last line is complete.
     open: Option<Arc<OpenLine>>,
-    /// Counts what readers must be told of `open`.
+    /// Grows with each change of `open` that readers must see.
     open_line_version: u64,
-    /// How the source gets on.
+    /// The last run and the progress of the source.
     pub(super) status: SourceStatus,
+    /// Without its runs and gaps, which are counted elsewhere.
     counts: StreamCounts,
+    /// The number of secrets that were removed from lines.
+    redacted: u64,
+    /// Why nothing is recorded at the moment; `None` if there is no history or it is written.
+    degraded: Option<String>,
 }
 
-/// What there is at a place.
+/// The result of a read.
 #[derive(Debug)]
 pub(super) enum RingRead {
-    /// Events from there on; at least one.
+    /// At least one slice, each with at least one event.
     Events(Vec<Slice>),
-    /// Older than what memory holds: the history may have it, up to place `bound`.
+    /// The event is older than those in memory; the history has it, and those after it at most up to `bound`.
     InHistory { bound: u64 },
-    /// They were dropped or never came: go on at place `to`.
+    /// The events before `to` were dropped or never came; reading continues there.
     Gap { to: u64 },
-    /// Nothing yet.
+    /// The event is yet to come.
     CaughtUp,
 }
 
-/// Where an id leads.
+/// Where a reader that has seen an id continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResumePoint {
-    /// The place just after the event with that id, which may have been dropped since.
+    /// After the event with that id, which may have been dropped since.
     Known(u64),
-    /// The id is unknown or ahead of the end: the place where such a reader goes on.
+    /// Here, with a gap of unknown length: the id is unknown, or ahead of the end of its epoch.
     Unknown(u64),
 }
 
 impl Ring {
-    /// An empty ring, whose events will be numbered on from there.
+    /// An empty ring, whose first event is the next one of `numbering`.
     pub(super) fn new(numbering: Numbering) -> Self {
         Self {
             segments: VecDeque::new(),
@@ -79,25 +87,27 @@ impl Ring {
             open_line_version: 0,
             status: SourceStatus::default(),
             counts: StreamCounts::default(),
+            redacted: 0,
+            degraded: None,
         }
     }
 
-    /// What came so far.
+    /// The counts so far, without gaps.
     pub(super) fn counts(&self) -> StreamCounts {
         StreamCounts { runs: self.status.runs(), ..self.counts }
     }
 
-    /// How it is numbered.
+    /// The numbering of all events, in memory or not.
     pub(super) fn numbering(&self) -> &Numbering {
         &self.numbering
     }
 
-    /// Lets numbering go on elsewhere; see [`Numbering::continue_at`].
+    /// Continues the numbering elsewhere; see [`Numbering::continue_at`].
     pub(crate) fn continue_at(&mut self, first: Position, missed: Option<u64>) -> bool {
         self.numbering.continue_at(first, missed)
     }
 
-    /// Takes what a batch said beside its events; `events` is whether there were any.
+    /// Applies the state and the open line of a batch. `events` is whether the batch also has events.
     pub(super) fn update_source(&mut self, state: Option<Arc<SourceState>>, open: OpenLineChange, events: bool) {
         if state.is_some() {
             self.state = state;
@@ -105,7 +115,7 @@ impl Ring {
         match open {
             OpenLineChange::Unchanged => {}
             OpenLineChange::Cleared => {
-                // A finished line takes its open line's place in the readers' eyes; only else they must be told.
+                // Readers replace the open line by the next event; only without one do they need to hear of it.
                 let taken_back = self.open.is_some() && !events;
                 self.open_line_version += u64::from(taken_back);
                 self.open = None;
@@ -117,7 +127,7 @@ impl Ring {
         }
     }
 
-    /// Appends a segment, which is numbered to be the next one.
+    /// Appends a segment, whose first event is the next one of the numbering.
     pub(super) fn push(&mut self, segment: Segment) {
         self.numbering.add_segment(&segment);
         self.counts.add_segment(&segment);
@@ -155,7 +165,7 @@ impl Ring {
         self.unmerged = 0;
     }
 
-    /// Puts a group of joining segments back as one.
+    /// Puts consecutive segments back as one.
     fn keep(&mut self, group: &mut Vec<Arc<Segment>>) {
         let merged = match group.as_slice() {
             [] => return,
@@ -181,27 +191,27 @@ impl Ring {
         self.numbering.forget_before(self.oldest());
     }
 
-    /// Says which places the history holds now.
+    /// Sets the sequence numbers that the history holds.
     pub(super) fn set_history_range(&mut self, recorded: Range<u64>) {
         self.recorded = recorded;
     }
 
-    /// What the events cost in memory, in bytes.
+    /// The memory of all segments, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The place of the next event.
+    /// The sequence number of the next event.
     pub(crate) fn end(&self) -> u64 {
         self.numbering.next()
     }
 
-    /// The place of the oldest event in memory; the end if there is none.
+    /// The sequence number of the oldest event in memory; the end if there is none.
     pub(super) fn first_in_memory(&self) -> u64 {
         self.segments.front().map_or(self.end(), |segment| segment.seq())
     }
 
-    /// The place of the oldest event that can be had, from memory or the history; the end if there is none.
+    /// The sequence number of the oldest event in memory or in the history; the end if there is none.
     pub(super) fn oldest(&self) -> u64 {
         let first = self.first_in_memory();
         if self.recorded.is_empty() { first } else { first.min(self.recorded.start) }
@@ -212,13 +222,13 @@ impl Ring {
         self.segments.iter().cloned().collect()
     }
 
-    /// The segments that hold the places from `place` on, oldest first.
-    pub(super) fn segments_from(&self, place: u64) -> Vec<Arc<Segment>> {
-        let at = self.segments.partition_point(|segment| segment.end() <= place);
+    /// The segments with events from `seq` on, oldest first; the first may begin before `seq`.
+    pub(super) fn segments_from(&self, seq: u64) -> Vec<Arc<Segment>> {
+        let at = self.segments.partition_point(|segment| segment.end() <= seq);
         self.segments.range(at..).cloned().collect()
     }
 
-    /// How the source is, if it ever said so.
+    /// The state that the source reported last.
     pub(super) fn state(&self) -> Option<&Arc<SourceState>> {
         self.state.as_ref()
     }
@@ -232,15 +242,36 @@ impl Ring {
         self.lag = lag;
     }
 
-    /// The unfinished line, and a number that changes when readers must be told of it.
+    /// The number of secrets that were removed from lines.
+    pub(super) fn redacted(&self) -> u64 {
+        self.redacted
+    }
+
+    pub(super) fn add_redacted(&mut self, count: u64) {
+        self.redacted += count;
+    }
+
+    /// Why nothing is recorded at the moment; `None` if there is no history or it is written.
+    pub(super) fn degraded(&self) -> Option<&str> {
+        self.degraded.as_deref()
+    }
+
+    /// Sets the reason why nothing is recorded; `None` if the history is written.
+    pub(super) fn set_degraded(&mut self, reason: Option<&str>) {
+        if self.degraded.as_deref() != reason {
+            self.degraded = reason.map(str::to_owned);
+        }
+    }
+
+    /// The open line, and a number that changes when readers must receive it.
     pub(crate) fn open(&self) -> (Option<&Arc<OpenLine>>, u64) {
         (self.open.as_ref(), self.open_line_version)
     }
 
-    /// The events from `place` on, but none from `bound` on, about `bytes` of text, and never beyond an end of a run.
+    /// The events from `place` to before `bound`, about `bytes` of text, and never beyond the end of a run.
     ///
-    /// [`RingRead::Gap`] if the one at `place` was dropped, [`RingRead::CaughtUp`] if it is yet to come. One binary search and a
-    /// reference count for each segment.
+    /// [`RingRead::Gap`] if the event at `place` was dropped, [`RingRead::CaughtUp`] if it is yet to come. Cost: one binary
+    /// search, and a reference count for each segment.
     pub(super) fn read(&self, place: u64, bound: u64, bytes: usize) -> RingRead {
         let bound = bound.min(self.end()).min(self.numbering.first_run_end_from(place).map_or(u64::MAX, |end| end + 1));
         if place >= bound {
@@ -266,7 +297,7 @@ impl Ring {
         RingRead::Events(slices)
     }
 
-    /// What there is at `place`, which memory does not hold; it goes on at `first`, if it does.
+    /// The result of a read at `place`, which memory does not hold; the next event in memory is `first`.
     fn read_older(&self, place: u64, bound: u64, first: Option<u64>) -> RingRead {
         if self.recorded.contains(&place) {
             return RingRead::InHistory { bound: bound.min(first.unwrap_or(u64::MAX)) };
@@ -278,7 +309,7 @@ impl Ring {
         }
     }
 
-    /// Where a reader goes on that saw `id` last.
+    /// Where a reader continues that saw `id` last.
     pub(crate) fn find(&self, id: Position) -> ResumePoint {
         match self.numbering.find(id) {
             numbering::IdLookup::At(place) => ResumePoint::Known(place),
@@ -287,7 +318,7 @@ impl Ring {
         }
     }
 
-    /// The place of the first event in memory that was read at `time` or later.
+    /// The sequence number of the first event in memory that was read at `time` or later; the end if there is none.
     pub(super) fn since(&self, time: Time) -> u64 {
         let at = self.segments.partition_point(|segment| segment.time(segment.len() - 1) < time);
         self.segments.get(at).map_or(self.end(), |segment| segment.seq() + segment.before(time) as u64)

@@ -1,5 +1,5 @@
-//! How a source gets on, beside its events: the last run of its process, and its progress. The newest is kept, none is
-//! numbered.
+//! The status of a source in addition to its events: the last run of its process, and its progress. Only the newest is
+//! kept, and none is numbered.
 
 use std::sync::Arc;
 
@@ -9,29 +9,29 @@ use crate::segment::StatusChange;
 /// The last run of a process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunInfo {
-    /// When it began.
+    /// When the run began.
     pub started: Time,
-    /// How it ended, and when; `None` while it lasts.
+    /// When and how the run ended; `None` while it lasts.
     pub ended: Option<(Time, RunEnd)>,
 }
 
-/// What is known now.
+/// The present status.
 #[derive(Debug, Default)]
 pub(super) struct SourceStatus {
     run: Option<RunInfo>,
     progress: Option<Arc<Progress>>,
-    /// Counts what readers must be told of the progress: 0 while the source never spoke of any.
+    /// Grows with each change of the progress that readers must receive; 0 while the source has never reported any.
     progress_version: u64,
-    /// How many runs began.
+    /// The number of runs that began.
     runs: u64,
 }
 
 impl SourceStatus {
-    /// Takes what a batch said, in its order.
+    /// Applies the changes of a batch, in order.
     pub(super) fn apply(&mut self, turns: Vec<StatusChange>) {
         for turn in turns {
             match turn {
-                // A source may say again that it runs; only a run that ended makes room for another.
+                // A source may report again that it runs; a new run begins only after the last one ended.
                 StatusChange::RunStarted(_) if self.run.as_ref().is_some_and(|run| run.ended.is_none()) => {}
                 StatusChange::RunStarted(started) => {
                     self.run = Some(RunInfo { started, ended: None });
@@ -40,7 +40,7 @@ impl SourceStatus {
                     self.progress_version += u64::from(self.progress_version > 0);
                 }
                 StatusChange::Progress(mut progress) => {
-                    // It belongs to the run, which began before its first word about progress.
+                    // Progress belongs to the run, which began before the first report.
                     if let Some(run) = &self.run {
                         progress.started = run.started;
                     }
@@ -61,17 +61,17 @@ impl SourceStatus {
         }
     }
 
-    /// How many runs began.
+    /// The number of runs that began.
     pub(super) fn runs(&self) -> u64 {
         self.runs
     }
 
-    /// The last run, if there was one.
+    /// The last run; `None` before the first.
     pub(super) fn run(&self) -> Option<&RunInfo> {
         self.run.as_ref()
     }
 
-    /// The progress, and a number that changes when readers must be told of it.
+    /// The progress, and a number that changes when readers must receive it.
     pub(super) fn progress(&self) -> (Option<&Arc<Progress>>, u64) {
         (self.progress.as_ref(), self.progress_version)
     }

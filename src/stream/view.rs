@@ -1,44 +1,70 @@
-//! What readers who want the same share: the format and filter, the pace, the cuts, and the bytes encoded between them.
+//! Views: the format, the filter, the pace and the encoded bytes that readers of the same kind share.
 //!
-//! Equal views of a log are one object. While readers have caught up, each tick of their view is a cut; what lies between
-//! two cuts is encoded once, by whichever reader comes first, and all others take the same bytes.
+//! # Theory of operation
+//!
+//! Equal views of a log are one `ViewState`. The sequence of events is divided into *slots* at *cuts*, and each slot is
+//! encoded once, by the first reader that takes it. The bytes are reference-counted, so a thousand readers cost a thousand
+//! cursors and one encoding.
+//!
+//! ```text
+//! events of the log   ──────────────────────────────────────────────▶ seq
+//! slots of a view           [ slot ][   slot   ][ slot ]           end
+//!                           ▲       ▲          ▲        ▲
+//!            slow reader ───┘    reader    two readers  └── cut: readers that have caught up wait here
+//!  (takes kept slots;                                       until `next_cut_at`, then one of them cuts again
+//!   before them it cuts its own, up to the next kept slot)
+//! ```
+//!
+//! 1. A reader at `seq` asks for the slot that begins there ([`Views::next_slot`]). If there is one, the reader takes it.
+//! 2. A reader at or behind the last cut waits until `next_cut_at`, so that a busy stream is written to sockets in batches.
+//!    The first event after a quiet time is cut at once: `next_cut_at` has passed by then.
+//! 3. Otherwise the reader reads events from the ring or the history, not beyond the beginning of the next slot, and enters
+//!    them as a slot ([`Views::cut`]). If two readers do so at once, the first slot wins and both use it.
+//! 4. The encoding happens outside the lock of the views; other readers of the slot wait in its `OnceLock`. Afterwards the
+//!    bytes are counted ([`Views::count`]), unless the slot was dropped meanwhile.
+//!
+//! Slots are only a cache: the oldest are dropped beyond [`MAX_SLOTS_PER_VIEW`] and [`MAX_KEPT_SLOT_BYTES`] and when the log
+//! needs the memory for events, and a reader that comes too late encodes again. A reader with a bound inside a slot encodes
+//! for itself. Rejected: a queue for each reader (memory grows with slow readers), and one encoding for each reader (CPU
+//! grows with readers).
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::event::{EventKind, Position, StreamName};
+use crate::event::{EventKind, Position, StreamName, lock};
 use crate::wire::{Encoder, Encoding};
 
 use crate::segment::Filter;
 use crate::segment::Slice;
 
-/// Text in one slot, in bytes, about: a reader holds on to one while it waits for its socket.
+/// The approximate text in one slot, in bytes: a reader holds one slot while it waits for its socket.
 pub(super) const SLOT_TEXT_SIZE: usize = 128 << 10;
 
-/// Encoded bytes that a view keeps for readers a little behind, and how many slots at most.
+/// The most encoded bytes and the most slots that a view keeps for readers that are a little behind.
 const MAX_KEPT_SLOT_BYTES: usize = 1 << 20;
 const MAX_SLOTS_PER_VIEW: usize = 32;
 
-/// A view ticks at least this far apart once it is busy, and this much more for each of its readers: a write to a socket
-/// costs some 10 µs whatever its size, so this spends at most a tenth of a core on them.
+/// The least time between two cuts of a busy view, and the additional time for each of its readers: a write to a socket
+/// costs about 10 µs whatever its size, so writes take at most a twentieth of a core.
 const MIN_CUT_INTERVAL: Duration = Duration::from_millis(1);
 const CUT_INTERVAL_PER_READER: Duration = Duration::from_micros(200);
 
-/// But never further apart than this.
+/// The most time between two cuts of a busy view.
 const MAX_CUT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A format and a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
-    /// What the events become.
+    /// The encoding of the events.
     pub encoding: Encoding,
-    /// Which of them.
+    /// The events to show.
     pub filter: Filter,
-    /// Whether the reader reads other streams on the same connection: JSON then names the stream, and frames come apart.
+    /// Whether the reader reads several streams on one connection: JSON then names the stream, and frames can be separated.
     pub several: bool,
 }
 
@@ -46,25 +72,25 @@ pub struct View {
 #[derive(Debug)]
 pub(super) struct EncodedEvents {
     pub(super) bytes: Bytes,
-    /// How many lines are in it.
+    /// The number of lines among the events.
     pub(super) lines: u64,
-    /// The place after the last event that was looked at.
+    /// The sequence number after the last event that was matched against the filter.
     pub(super) to: u64,
-    /// The place after the last event that is in it; `None` if there is none.
+    /// The sequence number after the last event in `bytes`, always <= `to`; `None` if no event passed the filter.
     pub(super) shown: Option<u64>,
-    /// How many lines were held against the filter for it.
+    /// How many lines were matched against the filter.
     pub(super) filter_checks: u64,
-    /// Where each frame ends and which event it is, for readers of several streams.
+    /// The end of each frame in `bytes` and the id of its event; empty unless the view is of several streams.
     pub(super) frame_ends: Vec<(usize, Position)>,
 }
 
 impl View {
-    /// Encodes what passes the filter, `lines` lines at most.
+    /// Encodes the events that pass the filter, until `lines` lines are encoded.
     pub(super) fn encode(&self, name: &StreamName, slices: &[Slice], lines: u64) -> EncodedEvents {
         let mut encoder = Encoder::new(self.encoding, self.several.then_some(name));
         let text: usize = slices.iter().map(|slice| slice.segment.text_len()).sum();
         let events: usize = slices.iter().map(|slice| slice.to - slice.from).sum();
-        // A frame's id and field names take about this much beside its text.
+        // The id and the field names of a frame take about 48 bytes in addition to its text.
         let room = if self.filter.is_empty() { text + 48 * events } else { 0 };
         let mut out = Vec::with_capacity(room);
         let mut made = EncodedEvents {
@@ -98,37 +124,39 @@ impl View {
     }
 }
 
-/// The events from one cut to another, encoded by the first reader that takes them.
+/// The events from `from` to before `to`, encoded by the first reader that takes them.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) from: u64,
     pub(super) to: u64,
-    /// What is to be encoded; empty once it was. Nobody counts the memory of segments that were read from disk, so none is
-    /// held longer than that.
+    /// The events to encode; empty once they are encoded, since the memory of segments that were read from disk is not
+    /// counted anywhere.
     slices: Mutex<Vec<Slice>>,
     encoded: OnceLock<EncodedEvents>,
+    /// Whether [`Views`] counts its bytes. Changes only while the views are locked.
+    counted: AtomicBool,
 }
 
 impl Slot {
     pub(super) fn new(from: u64, to: u64, slices: Vec<Slice>) -> Self {
-        Self { from, to, slices: Mutex::new(slices), encoded: OnceLock::new() }
+        Self { from, to, slices: Mutex::new(slices), encoded: OnceLock::new(), counted: AtomicBool::new(false) }
     }
 
-    /// The bytes, and whether this call made them.
+    /// The encoded events, and whether this call encoded them. Blocks while another reader encodes them.
     pub(super) fn encode(&self, view: &View, name: &StreamName) -> (&EncodedEvents, bool) {
         let mut made = false;
         let encoded = self.encoded.get_or_init(|| {
             made = true;
-            let slices = std::mem::take(&mut *self.slices.lock().unwrap_or_else(PoisonError::into_inner));
+            let slices = std::mem::take(&mut *lock(&self.slices));
             view.encode(name, &slices, u64::MAX)
         });
         (encoded, made)
     }
 
-    fn bytes(&self) -> usize {
-        self.encoded
-            .get()
-            .map_or(0, |encoded| encoded.bytes.len() + encoded.frame_ends.len() * size_of::<(usize, Position)>())
+    /// The bytes that [`Views`] counts for it: 0 from the encoding until [`Views::count`], which takes another lock.
+    fn counted_bytes(&self) -> usize {
+        let encoded = self.encoded.get().filter(|_| self.counted.load(Ordering::Relaxed));
+        encoded.map_or(0, |encoded| encoded.bytes.len() + encoded.frame_ends.len() * size_of::<(usize, Position)>())
     }
 }
 
@@ -137,41 +165,43 @@ impl Slot {
 struct ViewState {
     view: Arc<View>,
     readers: usize,
-    /// The last cut, and when the next may be made.
+    /// The sequence number of the last cut at the end of the log.
     cut: u64,
+    /// When the next cut may be made; `None` before the first.
     next_cut_at: Option<Instant>,
-    /// The version of the unfinished line that was held against the filter last, and whether it passed.
+    /// The version of the open line that was matched against the filter last, and whether it passed.
     open: (u64, bool),
-    /// As they were made.
+    /// In the order in which they were cut, which need not be that of their events. No two begin at the same event.
     slots: VecDeque<Arc<Slot>>,
 }
 
 /// All views of one log.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_field_names, reason = "the views are what it is about")]
+#[expect(clippy::struct_field_names, reason = "a field for the views of `Views`")]
 pub(super) struct Views {
+    /// `None` where a view has lost its last reader; the index is reused.
     views: Vec<Option<ViewState>>,
-    /// All encoded bytes in slots.
+    /// The sum of [`Slot::counted_bytes`] over all slots of all views.
     bytes: usize,
-    /// How many lines were held against a filter.
+    /// How often a line was matched against a filter.
     filter_checks: u64,
-    /// How many gaps readers were told of.
+    /// How many gaps readers received.
     gaps: u64,
 }
 
-/// What a reader finds at its place in its view.
+/// The next thing for a reader to do.
 #[derive(Debug)]
 pub(super) enum NextSlot {
-    /// These bytes are next.
+    /// Take this slot.
     Ready(Arc<Slot>),
-    /// It has caught up, and the next cut is not to be made before this time.
+    /// Wait: the reader has caught up, and the next cut is due at this time.
     WaitUntil(Instant),
-    /// Cut now.
-    CutNow,
+    /// Cut a slot of events before this sequence number, at which the next slot of the view begins.
+    CutNow { before: u64 },
 }
 
 impl Views {
-    /// Enters a reader; the number stands for its view until it leaves.
+    /// Adds a reader to the view. The number identifies the view until the reader leaves.
     pub(super) fn join(&mut self, view: View) -> (usize, Arc<View>) {
         let known = self.views.iter().position(|shared| shared.as_ref().is_some_and(|s| *s.view == view));
         let at = known.or_else(|| self.views.iter().position(Option::is_none)).unwrap_or_else(|| {
@@ -190,40 +220,40 @@ impl Views {
         (at, shared.view.clone())
     }
 
-    /// Lets a reader leave; the slots of a view without readers are dropped.
+    /// Removes a reader from its view. A view without readers is dropped, and its slots with it.
     pub(super) fn leave(&mut self, at: usize) {
         let shared = self.shared(at);
         shared.readers -= 1;
         if shared.readers == 0 {
-            let bytes = shared.slots.iter().map(|slot| slot.bytes()).sum::<usize>();
-            self.bytes = self.bytes.saturating_sub(bytes);
+            let bytes = shared.slots.iter().map(|slot| slot.counted_bytes()).sum::<usize>();
+            self.subtract(bytes);
             self.views[at] = None;
         }
     }
 
     fn shared(&mut self, at: usize) -> &mut ViewState {
-        self.views[at].as_mut().expect("a view is there while it has readers")
+        self.views[at].as_mut().expect("a view exists while it has readers")
     }
 
-    /// What comes next for a reader at `place`.
-    pub(super) fn next_slot(&mut self, at: usize, place: u64, now: Instant) -> NextSlot {
+    /// What comes next for a reader at `seq`, which takes slots that end at `shareable_to` or before.
+    pub(super) fn next_slot(&mut self, at: usize, seq: u64, shareable_to: u64, now: Instant) -> NextSlot {
         let shared = self.shared(at);
-        if let Some(slot) = shared.slots.iter().rev().find(|slot| slot.from == place) {
+        let slot = shared.slots.iter().rev().find(|slot| slot.from == seq);
+        if let Some(slot) = slot.filter(|slot| slot.to <= shareable_to) {
             return NextSlot::Ready(slot.clone());
         }
         match shared.next_cut_at {
-            Some(tick) if place >= shared.cut && now < tick => NextSlot::WaitUntil(tick),
-            _ => NextSlot::CutNow,
+            Some(tick) if slot.is_none() && seq >= shared.cut && now < tick => NextSlot::WaitUntil(tick),
+            // A reader that is behind meets the others where their next slot begins.
+            _ => {
+                let starts = shared.slots.iter().map(|slot| slot.from);
+                NextSlot::CutNow { before: starts.filter(|&from| from > seq).min().unwrap_or(u64::MAX) }
+            }
         }
     }
 
-    /// Where the first slot behind `place` begins, so that a reader who is behind meets the others there.
-    pub(super) fn next_slot_start(&mut self, at: usize, place: u64) -> u64 {
-        let shared = self.shared(at);
-        shared.slots.iter().map(|slot| slot.from).filter(|&from| from > place).min().unwrap_or(u64::MAX)
-    }
-
-    /// Enters a slot, unless another reader was quicker: the one to use. At the end of the log it is a cut.
+    /// Enters a slot and returns it, or the one that another reader has entered meanwhile. With `end`, the slot ends at the
+    /// end of the log, which sets the time of the next cut.
     pub(crate) fn cut(&mut self, at: usize, slot: Slot, end: bool, now: Instant) -> Arc<Slot> {
         let shared = self.shared(at);
         if let Some(known) = shared.slots.iter().rev().find(|known| known.from == slot.from) {
@@ -241,72 +271,77 @@ impl Views {
         slot
     }
 
-    /// Counts lines that were held against a filter.
+    /// Counts lines that were matched against a filter outside a slot.
     pub(super) fn count_filter_checks(&mut self, lines: u64) {
         self.filter_checks += lines;
     }
 
-    /// Counts a gap that a reader is told of.
+    /// Counts a gap that a reader receives.
     pub(super) fn count_gap(&mut self) {
         self.gaps += 1;
     }
 
-    /// How many gaps readers were told of.
+    /// How many gaps readers received.
     pub(super) fn gaps(&self) -> u64 {
         self.gaps
     }
 
-    /// How many lines were held against a filter, for all readers together.
+    /// How often a line was matched against a filter, for all readers together.
     pub(super) fn filter_checks(&self) -> u64 {
         self.filter_checks
     }
 
-    /// Whether this version of the unfinished line passes; `None` if nobody has looked yet.
+    /// Whether this version of the open line passes the filter; `None` if it has not been matched yet.
     pub(super) fn cached_open_line_match(&mut self, at: usize, version: u64) -> Option<bool> {
         let (seen, passes) = self.shared(at).open;
         (seen == version).then_some(passes)
     }
 
-    /// Remembers whether it passes, for all readers of the view.
+    /// Remembers whether this version passes, for all readers of the view.
     pub(super) fn cache_open_line_match(&mut self, at: usize, version: u64, passes: bool) {
         self.shared(at).open = (version, passes);
         self.filter_checks += 1;
     }
 
-    /// Counts what was just encoded.
+    /// Counts a slot that was just encoded, unless it was dropped meanwhile.
     pub(crate) fn count(&mut self, at: usize, slot: &Slot) {
         self.filter_checks += slot.encoded.get().map_or(0, |encoded| encoded.filter_checks);
-        self.bytes += slot.bytes();
-        // It may have been dropped before it was encoded.
         if self.shared(at).slots.iter().any(|known| std::ptr::eq(&raw const **known, slot)) {
+            slot.counted.store(true, Ordering::Relaxed);
+            self.bytes += slot.counted_bytes();
             self.drop_old_slots(at);
-        } else {
-            self.bytes -= slot.bytes();
         }
     }
 
-    /// Drops the oldest slots beyond what is kept; the newest stays.
+    /// Drops the oldest slots beyond the two limits of a view; the newest stays.
     fn drop_old_slots(&mut self, at: usize) {
         let shared = self.shared(at);
-        let mut bytes: usize = shared.slots.iter().map(|slot| slot.bytes()).sum();
+        let mut bytes: usize = shared.slots.iter().map(|slot| slot.counted_bytes()).sum();
         let mut dropped = 0;
         while shared.slots.len() > 1 && (shared.slots.len() > MAX_SLOTS_PER_VIEW || bytes > MAX_KEPT_SLOT_BYTES) {
-            let gone = shared.slots.pop_front().map_or(0, |slot| slot.bytes());
+            let gone = shared.slots.pop_front().map_or(0, |slot| slot.counted_bytes());
             bytes -= gone;
             dropped += gone;
         }
-        self.bytes = self.bytes.saturating_sub(dropped);
+        self.subtract(dropped);
     }
 
-    /// Drops the oldest slots of all views until they hold at most `bytes`. They can be made again, events cannot.
+    /// Drops slots, view by view and oldest first, until all together have at most `bytes`. Slots can be encoded again;
+    /// dropped events are gone.
     pub(super) fn limit_slot_bytes(&mut self, bytes: usize) {
-        for shared in self.views.iter_mut().flatten() {
+        for at in 0..self.views.len() {
             while self.bytes > bytes
-                && let Some(slot) = shared.slots.pop_front()
+                && let Some(slot) = self.views[at].as_mut().and_then(|shared| shared.slots.pop_front())
             {
-                self.bytes = self.bytes.saturating_sub(slot.bytes());
+                self.subtract(slot.counted_bytes());
             }
         }
+    }
+
+    /// Takes the bytes of dropped slots off the sum.
+    fn subtract(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.bytes, "only counted slots are subtracted");
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// All encoded bytes that are kept.
@@ -314,7 +349,7 @@ impl Views {
         self.bytes
     }
 
-    /// How many readers there are.
+    /// The number of readers of all views.
     pub(crate) fn readers(&self) -> usize {
         self.views.iter().flatten().map(|shared| shared.readers).sum()
     }

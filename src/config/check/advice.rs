@@ -1,41 +1,39 @@
-//! What a valid configuration means that its author may not expect.
+//! Advice on a valid configuration: consequences that its author may not expect.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::{Config, TrustedProxy};
 
-impl Config {
-    /// One sentence for each surprise; none if there is none. `rtlogd check` prints them.
-    pub fn advice(&self) -> Vec<String> {
-        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
-        let note = |proxy: &TrustedProxy| match proxy {
-            TrustedProxy::Network(network) if loopback.into_iter().any(|address| network.contains(address)) => {
-                Some(format!(
-                    "{proxy} is in `trusted_proxies`, so requests from this machine over TCP need a token; programs on this \
-                    machine can use the Unix socket instead"
-                ))
-            }
-            TrustedProxy::SocketUser(user) if user == "root" || user == "0" => Some(format!(
-                "{proxy} is in `trusted_proxies`, so commands of root on the Unix socket need a token; let the proxy run as a \
-                user of its own"
-            )),
-            TrustedProxy::Network(_) | TrustedProxy::SocketUser(_) => None,
-        };
-        self.trusted_proxies.iter().filter_map(note).collect()
-    }
-
-    /// Whether something hints at a proxy in front, although none is trusted: then everybody behind it is a stranger, or, where
-    /// it writes no header, a local user.
-    pub fn hints_at_proxy(&self) -> Option<&'static str> {
-        if !self.trusted_proxies.is_empty() {
-            None
-        } else if self.base_path != "/" {
-            Some("base_path")
-        } else if !self.hosts.is_empty() && self.tls.is_none() {
-            Some("hosts")
-        } else {
-            None
+/// One sentence for each surprise; `rtlogd check` prints them.
+pub fn advice(config: &Config) -> Vec<String> {
+    let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+    let note = |proxy: &TrustedProxy| match proxy {
+        TrustedProxy::Network(network) if loopback.into_iter().any(|address| network.contains(address)) => {
+            Some(format!(
+                "{proxy} is in `trusted_proxies`, so requests from this machine over TCP need a token; programs on this \
+                machine can use the Unix socket instead"
+            ))
         }
+        TrustedProxy::SocketUser(user) if user == "root" || user == "0" => Some(format!(
+            "{proxy} is in `trusted_proxies`, so commands of root on the Unix socket need a token; let the proxy run as a \
+            user of its own"
+        )),
+        TrustedProxy::Network(_) | TrustedProxy::SocketUser(_) => None,
+    };
+    config.trusted_proxies.iter().filter_map(note).collect()
+}
+
+/// The key that hints at a proxy in front of rtlogd, although none is trusted. Without trust, everybody behind the proxy has
+/// the proxy's address; a proxy on this machine that writes no header makes everybody a local user.
+pub fn hints_at_proxy(config: &Config) -> Option<&'static str> {
+    if !config.trusted_proxies.is_empty() {
+        None
+    } else if config.base_path != "/" {
+        Some("base_path")
+    } else if !config.hosts.is_empty() && config.tls.is_none() {
+        Some("hosts")
+    } else {
+        None
     }
 }
 
@@ -56,7 +54,7 @@ mod tests {
         ];
         for (proxy, expected) in table {
             let config = Config { trusted_proxies: vec![proxy.parse().unwrap()], ..Config::default() };
-            let notes = config.advice();
+            let notes = advice(&config);
             assert_eq!(notes.is_empty(), expected.is_empty(), "{proxy}: {notes:?}");
             assert!(notes.iter().all(|note| note.contains(expected)), "{proxy}: {notes:?}");
         }
@@ -66,11 +64,11 @@ mod tests {
     fn a_proxy_that_is_not_named_is_suspected() {
         let hosts = || vec!["ci.example.com".to_owned()];
         let none = Config::default();
-        assert_eq!(none.hints_at_proxy(), None);
-        assert_eq!(Config { base_path: "/logs".into(), ..none.clone() }.hints_at_proxy(), Some("base_path"));
+        assert_eq!(hints_at_proxy(&none), None);
+        assert_eq!(hints_at_proxy(&Config { base_path: "/logs".into(), ..none.clone() }), Some("base_path"));
         let named = Config { hosts: hosts(), ..none };
-        assert_eq!(named.hints_at_proxy(), Some("hosts"));
+        assert_eq!(hints_at_proxy(&named), Some("hosts"));
         let trusted_proxies = vec!["10.0.0.5".parse().unwrap()];
-        assert_eq!(Config { trusted_proxies, ..named }.hints_at_proxy(), None);
+        assert_eq!(hints_at_proxy(&Config { trusted_proxies, ..named }), None);
     }
 }

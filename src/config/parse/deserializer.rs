@@ -1,7 +1,8 @@
-//! From a tree to the structs of `raw`: every value that does not fit is noted with its place, and reading goes on.
+//! Reads a YAML tree into the structs of `raw`. A value that does not fit is reported with its location, and reading
+//! continues.
 //!
-//! What is wrong with a value is noted by the [`Located`] around it. Beside that only keys can be wrong, and those are looked at
-//! before serde sees a map.
+//! A value that is wrong is reported by the [`Located`] around it. Only keys can be wrong in addition, and they are
+//! checked before serde sees a map.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -15,7 +16,7 @@ use super::located::{LOCATED_MARKER, Located, ONE_OR_MANY_MARKER};
 use super::yaml::{YamlNode, YamlValue};
 use crate::config::report::{ErrorReport, NodeLocation};
 
-/// The tree of file number `file` as a `T`; what is wrong with it goes into the report.
+/// The tree of file number `file` as a `T`; mistakes go into the report.
 pub(crate) fn read<T: for<'de> Deserialize<'de>>(file: usize, tree: &YamlNode, report: &mut ErrorReport) -> Option<T> {
     let notes = RefCell::new(std::mem::take(report));
     let source = NodeDeserializer { node: tree, file, report: &notes };
@@ -24,7 +25,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(file: usize, tree: &YamlNode, r
     read
 }
 
-/// Why a value does not fit.
+/// The reason why a value does not fit.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct NodeReadError(String);
@@ -39,7 +40,7 @@ impl serde::de::Error for NodeReadError {
     }
 }
 
-/// One value of the tree, as serde wants to see it.
+/// One value of the tree, as a deserializer for serde.
 #[derive(Clone, Copy)]
 struct NodeDeserializer<'t> {
     node: &'t YamlNode,
@@ -60,7 +61,7 @@ impl<'t> NodeDeserializer<'t> {
         self.report.borrow_mut().wrong(self.place(), text);
     }
 
-    /// The words of a scalar.
+    /// The text of a scalar.
     fn words(self) -> Option<&'t str> {
         match &self.node.value {
             YamlValue::Bool(words) | YamlValue::Number(words) | YamlValue::Text(words) => Some(words),
@@ -82,7 +83,7 @@ impl<'t> NodeDeserializer<'t> {
         NodeReadError(format!("expected {what}, found {found}"))
     }
 
-    /// The entries of a map whose keys are texts. Notes those that are not, merge keys, and keys that come twice.
+    /// The entries of a map whose keys are texts. Reports other keys, merge keys, and duplicate keys.
     fn entries(
         self,
         expected: impl fmt::Display,
@@ -108,13 +109,13 @@ impl<'t> NodeDeserializer<'t> {
     }
 }
 
-/// The one of `known` that `word` may have been meant to be: at most two letters away, and less than half of it.
+/// The one of `known` that was probably meant by `word`: at most two edits away, and fewer than half of its characters.
 fn closest_word<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let best = known.iter().map(|known| (distance(word, known), *known)).min()?;
     (best.0 <= 2 && best.0 * 2 < best.1.len()).then_some(best.1)
 }
 
-/// How many letters have to be put in, left out or changed to make `b` of `a`; 1 if they only changed places.
+/// The number of characters to insert, remove or change to make `b` of `a`; swapping two neighbours is 1.
 fn distance(a: &str, b: &str) -> usize {
     let letters = |word: &str| word.chars().map(|c| (c, word.matches(c).count())).collect::<BTreeMap<_, _>>();
     if a.len() == b.len() && a != b && letters(a) == letters(b) {
@@ -137,7 +138,7 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// `a`, `b` or `c`, as messages name what is allowed.
+/// The list of allowed words for messages: `a`, `b` or `c`.
 fn one_of(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
@@ -163,8 +164,12 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         match &self.node.value {
             YamlValue::Bool(words) => visitor.visit_bool(words.eq_ignore_ascii_case("true")),
             YamlValue::Text(words) => match words.to_ascii_lowercase().as_str() {
-                "yes" | "on" | "y" => Err(NodeReadError(format!("`{words}` is text, not a truth (write true)"))),
-                "no" | "off" | "n" => Err(NodeReadError(format!("`{words}` is text, not a truth (write false)"))),
+                "yes" | "on" | "y" => {
+                    Err(NodeReadError(format!("expected true or false, found `{words}` (write true)")))
+                }
+                "no" | "off" | "n" => {
+                    Err(NodeReadError(format!("expected true or false, found `{words}` (write false)")))
+                }
                 _ => Err(self.expected("true or false")),
             },
             YamlValue::Null | YamlValue::Number(_) | YamlValue::List(_) | YamlValue::Map(_) | YamlValue::Tagged(_) => {
@@ -236,7 +241,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
                 );
                 key.report_error(format!("unknown key `{}` ({advice})", name.chars().take(60).collect::<String>()));
             } else if !matches!(value.node.value, YamlValue::Null) {
-                // A key with nothing behind it is as one that is not there: its lines were commented out.
+                // A key without a value is treated as missing: its lines were commented out.
                 kept.entry(name).or_insert((key, value));
             }
         }
@@ -260,7 +265,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 }
 
-/// A value with its place, as the list of three things that [`Located`] asks for: file, number, and the value if it fits.
+/// A value with its location, as the sequence that [`Located`] asks for: file, number, and the value if it fits.
 struct LocatedParts<'t> {
     source: NodeDeserializer<'t>,
     given: u8,

@@ -1,7 +1,7 @@
-//! What the fields of `raw` are made of: values that know their place.
+//! The types of the fields of `raw`: values that know their location.
 //!
-//! Serde stops at the first error and has no places. So each value stands in an [`Located`]: `read` notes what is wrong inside,
-//! and the `Located` has no value.
+//! Serde stops at the first error and knows no locations. So each value is wrapped in a [`Located`]: the deserializer
+//! reports a mistake inside, and leaves the `Located` without a value.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,25 +13,25 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 
 use crate::config::report::NodeLocation;
 
-/// A value and its place; no value if it was wrong, which is noted already.
+/// A value and its location; without a value if it was wrong, which was reported.
 #[derive(Debug, Clone)]
 pub(crate) struct Located<T> {
     pub(crate) place: NodeLocation,
     pub(crate) value: Option<T>,
 }
 
-/// A value that need not be written.
+/// An optional value.
 pub(crate) type Setting<T> = Option<Located<T>>;
 
-/// A map whose keys are names that people choose, in the order written; a name may come twice, which is noted already.
+/// A map whose keys are names that people choose, in the order written. A name may come twice, which was reported.
 #[derive(Debug, Clone)]
 pub(crate) struct Entries<T>(pub(crate) Vec<(Located<String>, Located<T>)>);
 
-/// A list, or one value in place of a list of one.
+/// A list, or one value instead of a list of one.
 #[derive(Debug, Clone)]
 pub(crate) struct OneOrMany<T>(pub(crate) Vec<Located<T>>);
 
-/// By these names `Located` and `OneOrMany` ask `read` for what serde has no words for.
+/// The names by which `Located` and `OneOrMany` ask the deserializer for things that serde cannot express.
 pub(super) const LOCATED_MARKER: &str = "rtlogd::At";
 pub(super) const ONE_OR_MANY_MARKER: &str = "rtlogd::OneOrMany";
 
@@ -53,7 +53,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
     }
 }
 
-/// Makes the types above of what `read` gives.
+/// Builds the types above from what the deserializer returns.
 struct WrapperVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for WrapperVisitor<Located<T>> {
@@ -102,7 +102,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for WrapperVisitor<Entries<T>> {
     }
 }
 
-/// The schema of a wrapper is that of what it holds.
+/// The schema of a wrapper is the schema of its content.
 macro_rules! schema_of {
     ($wrapper:ident => $inner:ty) => {
         impl<T: JsonSchema> JsonSchema for $wrapper<T> {

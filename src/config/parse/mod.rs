@@ -1,5 +1,5 @@
-//! From YAML to raw structs, with the position of everything: `yaml` makes a tree of the text, `deserializer` reads the tree with serde,
-//! and `located` keeps for each value where it stands, so that an error can name file, line and column.
+//! Parsing: `yaml` makes a tree of the text, `deserializer` reads the tree into raw structs with serde, and `located`
+//! keeps the location of each value, so that an error can name file, line and column.
 
 pub(super) mod deserializer;
 pub(super) mod located;

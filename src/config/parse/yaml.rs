@@ -1,7 +1,7 @@
-//! A YAML text as a tree, in which each value can be found again by line and column. The one file that knows `serde_yaml`.
+//! A YAML text as a tree, in which each value can be located by line and column. The only file that uses `serde_yaml`.
 //!
-//! `serde_yaml` tells places only in errors. So values are numbered in the order in which they are read, and the place of
-//! one is found by reading the text again and failing at its number.
+//! `serde_yaml` gives locations only in errors. So values are numbered in the order in which they are read, and a value
+//! is located by reading the text again and failing at its number.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,10 +9,12 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-/// Most values in one file. An alias counts for all it stands for: a few lines of them could stand for any number.
+/// The most values in one file. An alias counts with everything it stands for: a few lines of them could stand for any
+/// number.
 const MAX_YAML_NODES: usize = 100_000;
 
-/// Deepest nesting that is looked at, far beyond what is taken: to see the end of it takes time that grows with the square.
+/// The deepest nesting that is looked at, far beyond what is accepted: finding its end takes time that grows with the
+/// square.
 const MAX_YAML_SCAN_DEPTH: usize = 1000;
 
 /// One value, and its number in the order of reading.
@@ -22,7 +24,7 @@ pub(crate) struct YamlNode {
     pub(crate) value: YamlValue,
 }
 
-/// A value. Numbers and truths keep the words they were written with, since a word of a command may look like one.
+/// A value. Numbers and booleans keep their text, since a word of a command may look like one.
 #[derive(Debug)]
 pub(crate) enum YamlValue {
     Null,
@@ -30,9 +32,9 @@ pub(crate) enum YamlValue {
     Number(String),
     Text(String),
     List(Vec<YamlNode>),
-    /// In the order written; keys may come twice.
+    /// The entries in the order written; keys may come twice.
     Map(Vec<(YamlNode, YamlNode)>),
-    /// A value with a `!tag` of its own.
+    /// A value with its own `!tag`.
     Tagged(String),
 }
 
@@ -42,18 +44,16 @@ pub(super) type LineColumn = (usize, usize);
 /// The tree of a text.
 ///
 /// # Errors
-/// Where and why the text is not YAML, is more than one document, or has too many or too deep values.
+/// The line and column, and the reason, if the text is not YAML, has more than one document, or too many or too deeply
+/// nested values.
 pub(crate) fn parse(text: &str) -> Result<YamlNode, (LineColumn, String)> {
     if let Some(place) = find_excessive_depth(text) {
-        return Err((
-            place,
-            format!("not YAML that can be read: more than {MAX_YAML_SCAN_DEPTH} values within each other"),
-        ));
+        return Err((place, format!("invalid YAML: more than {MAX_YAML_SCAN_DEPTH} nested values")));
     }
     let mut walk = TreeReader::default();
     let mut tree = walk.run(text).map_err(|error| explain(&error))?;
     if !walk.plain.borrow().is_empty() {
-        // Numbers and truths come without their words: read again, now asking for text where one was found.
+        // Numbers and booleans come without their text: the file is read again, asking for text where one was found.
         walk.next.set(0);
         walk.words = true;
         tree = walk.run(text).map_err(|error| explain(&error))?;
@@ -61,8 +61,8 @@ pub(crate) fn parse(text: &str) -> Result<YamlNode, (LineColumn, String)> {
     Ok(tree)
 }
 
-/// Where values begin within each other too often, about: of brackets only those count that stand where a value may begin, so that a
-/// text of patterns with brackets in them is not taken for such.
+/// The location at which values are nested too deeply, approximately: only brackets where a value may begin are
+/// counted, so that a text of patterns with brackets is not refused.
 fn find_excessive_depth(text: &str) -> Option<LineColumn> {
     let mut depth: usize = 0;
     for (line, written) in text.lines().enumerate() {
@@ -71,9 +71,9 @@ fn find_excessive_depth(text: &str) -> Option<LineColumn> {
         if lists.count() > MAX_YAML_SCAN_DEPTH {
             return Some((line + 1, 1));
         }
-        // What stood before on this line: nothing yet, or what may have a value behind it.
+        // What came before on this line: nothing yet, or something that may have a value after it.
         let mut begins = true;
-        // An anchor or a tag may stand between.
+        // An anchor or a tag may come between.
         let mut named = false;
         for (column, letter) in written.chars().enumerate() {
             match letter {
@@ -93,7 +93,7 @@ fn find_excessive_depth(text: &str) -> Option<LineColumn> {
     None
 }
 
-/// Where value number `id` of a text begins. Costs as much as reading the text up to there.
+/// The location of value number `id` of a text. Costs as much as reading the text up to there.
 pub(crate) fn find(text: &str, id: usize) -> LineColumn {
     let walk = TreeReader { stop: Some(id), ..TreeReader::default() };
     walk.run(text).err().map_or((1, 1), |error| error_location(&error))
@@ -103,14 +103,14 @@ fn error_location(error: &serde_yaml::Error) -> LineColumn {
     error.location().map_or((1, 1), |location| (location.line(), location.column()))
 }
 
-/// The place of an error, and its text without that place.
+/// The location of an error, and its text without that location.
 fn explain(error: &serde_yaml::Error) -> (LineColumn, String) {
     let (line, column) = error_location(error);
     let text = error.to_string().replacen(&format!(" at line {line} column {column}"), "", 1);
-    ((line, column), format!("not YAML that can be read: {text}"))
+    ((line, column), format!("invalid YAML: {text}"))
 }
 
-/// What a plain scalar is, if not text.
+/// The type of a plain scalar that is not text.
 #[derive(Debug, Clone, Copy)]
 enum PlainScalar {
     Bool,
@@ -122,9 +122,9 @@ enum PlainScalar {
 struct TreeReader {
     /// The number of the next value.
     next: Cell<usize>,
-    /// The value at which to fail.
+    /// The number of the value at which to fail.
     stop: Option<usize>,
-    /// Those that were found to be numbers and truths.
+    /// The values that were found to be numbers and booleans.
     plain: RefCell<BTreeMap<usize, PlainScalar>>,
     /// Whether to read those as text.
     words: bool,
@@ -158,7 +158,7 @@ impl<'de> DeserializeSeed<'de> for &TreeReader {
     }
 }
 
-/// Refuses every value: the error tells its place.
+/// Refuses every value, since an error tells the location.
 struct RefusingVisitor;
 
 impl Visitor<'_> for RefusingVisitor {
@@ -168,14 +168,14 @@ impl Visitor<'_> for RefusingVisitor {
     }
 }
 
-/// Takes every value.
+/// Accepts every value.
 struct NodeVisitor<'w> {
     reader: &'w TreeReader,
     id: usize,
 }
 
 impl NodeVisitor<'_> {
-    /// Notes what this value is; its words come with the second reading.
+    /// Notes the type of this value; its text comes with the second reading.
     fn plain(&self, plain: PlainScalar) -> YamlValue {
         self.reader.plain.borrow_mut().insert(self.id, plain);
         YamlValue::Null
@@ -252,7 +252,7 @@ impl<'de> Visitor<'de> for NodeVisitor<'_> {
 mod tests {
     use super::*;
 
-    /// The tree in short, each value with its place.
+    /// The tree in short form, each value with its location.
     fn show(text: &str, node: &YamlNode) -> String {
         let all = |nodes: Vec<&YamlNode>| nodes.into_iter().map(|node| show(text, node)).collect::<Vec<_>>().join(" ");
         let (line, column) = find(text, node.id);
@@ -303,13 +303,13 @@ mod tests {
             ("? {", 3003),
         ] {
             let (place, error) = parse(&piece.repeat(most / piece.len())).unwrap_err();
-            assert_eq!((place, error.contains("1000 values within")), ((1, column), true), "{piece}: {error}");
+            assert_eq!((place, error.contains("1000 nested values")), ((1, column), true), "{piece}: {error}");
             let lines = format!("{piece}\n").repeat(most / (piece.len() + 1));
-            assert!(parse(&lines).unwrap_err().1.contains("1000 values within"), "{piece}");
+            assert!(parse(&lines).unwrap_err().1.contains("1000 nested values"), "{piece}");
         }
         for piece in ["- ", "? ", "? - "] {
             let (place, error) = parse(&format!("a: 1\n{}", piece.repeat(most / piece.len()))).unwrap_err();
-            assert_eq!((place, error.contains("1000 values within")), ((2, 1), true), "{piece}: {error}");
+            assert_eq!((place, error.contains("1000 nested values")), ((2, 1), true), "{piece}: {error}");
         }
         // Many brackets that nobody closes, but as the text of patterns.
         let patterns = "- ^\\[ [0-9\n- 'it [\"'\n- x[\n".repeat(2000);
@@ -334,7 +334,7 @@ mod tests {
         ];
         for (text, place, message) in table {
             let (found, error) = parse(text).unwrap_err();
-            assert_eq!((found, error), (place, format!("not YAML that can be read: {message}")), "{text:.100}");
+            assert_eq!((found, error), (place, format!("invalid YAML: {message}")), "{text:.100}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Knows how a value is written, not what makes sense: that is `check`.
 
-mod access;
+pub(super) mod access;
 pub(crate) mod switch_or_list;
 use std::borrow::Cow;
 
@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use self::access::{AccessConfig, TlsConfig};
+pub(super) use self::switch_or_list::ProgressPattern;
 use self::switch_or_list::{SecretPattern, SwitchOrList};
 use super::access::NamePattern;
 use super::journal::JournalPriority;
@@ -19,8 +20,6 @@ use super::signal::SignalName;
 use super::units::{DurationRange, DurationText, Rate, Size};
 use super::{CarriageReturn, ReadFrom, RestartWhen, StartWhen, TerminalSize, TextEncoding};
 use crate::config::parse::located::{Entries, Located, OneOrMany, Setting};
-
-pub(super) use super::progress::raw::ProgressPattern;
 
 /// The configuration of rtlogd: `rtlogd.yaml`, and the files in `conf.d` next to it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

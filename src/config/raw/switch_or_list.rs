@@ -6,8 +6,7 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
-use crate::config::ConfigRegex;
-use crate::config::check::{Checker, written};
+use crate::config::ProgressRegex;
 use crate::config::parse::located::{Located, Setting};
 
 /// On, off, or patterns.
@@ -43,11 +42,25 @@ pub(crate) trait ListItem {
 pub(crate) struct SecretPattern {
     /// A regular expression. The text of the group `secret` is removed, or the whole match if there is no such group.
     /// Example: `pin (?P<secret>[0-9]+)`.
-    pub(super) pattern: Setting<String>,
+    pub(in crate::config) pattern: Setting<String>,
 }
 
 impl ListItem for SecretPattern {
     const EXPECTED: &'static str = "on, off or a list of patterns, such as [{ pattern: 'pin (?P<secret>[0-9]+)' }]";
+}
+
+/// What the progress of a program looks like.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct ProgressPattern {
+    /// A regular expression with at least one of the named groups `percent`, `current` and `phase`, and perhaps `total`
+    /// and `message`. Example: `step (?P<current>[0-9]+) of (?P<total>[0-9]+)`.
+    pub(in crate::config) pattern: Setting<ProgressRegex>,
+}
+
+impl ListItem for ProgressPattern {
+    const EXPECTED: &'static str =
+        "on, off or a list of patterns, such as [{ pattern: '(?P<percent>[0-9]+)% copied' }]";
 }
 
 impl<'de, T: Deserialize<'de> + ListItem> Deserialize<'de> for SwitchOrList<T> {
@@ -99,22 +112,5 @@ impl<'de, T: Deserialize<'de> + ListItem> de::Visitor<'de> for SwitchOrListVisit
             patterns.push(pattern);
         }
         Ok(SwitchOrList::Patterns(patterns))
-    }
-}
-
-impl Checker<'_> {
-    /// The patterns of secrets beside those that are known; `None` if nothing is taken out.
-    pub(crate) fn redact(&mut self, field: Setting<SwitchOrList<SecretPattern>>) -> Option<Vec<ConfigRegex>> {
-        match written(field)?.1 {
-            SwitchOrList::Switch(Switch::Off) => None,
-            SwitchOrList::Switch(Switch::On) => Some(Vec::new()),
-            SwitchOrList::Patterns(patterns) => {
-                let patterns = patterns.into_iter().filter_map(|at| written(at.value?.pattern));
-                let read = patterns.filter_map(|(place, text)| {
-                    text.parse().map_err(|error: String| self.report.wrong(place, error)).ok()
-                });
-                Some(read.collect())
-            }
-        }
     }
 }

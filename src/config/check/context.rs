@@ -1,0 +1,104 @@
+//! The context of a check: where relative paths begin, and the report of everything that is wrong.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::parse::located::Setting;
+use crate::config::report::{ErrorReport, NodeLocation};
+use crate::config::units::{DurationText, Size};
+
+/// The facts that every part of the check needs, and the report that it writes.
+pub(super) struct CheckContext<'r> {
+    /// The directory of each file that was read, by the file's number.
+    directories: Vec<PathBuf>,
+    report: &'r mut ErrorReport,
+}
+
+/// A value that was written and fits its type, with its location.
+pub(super) fn written<T>(field: Setting<T>) -> Option<(NodeLocation, T)> {
+    field.and_then(|at| Some((at.place, at.value?)))
+}
+
+/// A value that was written and fits its type.
+pub(super) fn value<T>(field: Setting<T>) -> Option<T> {
+    written(field).map(|(_, value)| value)
+}
+
+impl<'r> CheckContext<'r> {
+    pub(super) fn new(directories: Vec<PathBuf>, report: &'r mut ErrorReport) -> Self {
+        Self { directories, report }
+    }
+
+    /// Reports that a value is wrong.
+    pub(super) fn wrong(&mut self, at: NodeLocation, text: impl Into<String>) {
+        self.report.wrong(at, text);
+    }
+
+    /// Reports that a name was given before, at `first`.
+    pub(super) fn duplicate(&mut self, name: &str, at: NodeLocation, first: NodeLocation) {
+        self.report.add_duplicate(name, at, first);
+    }
+
+    /// The path, resolved against the directory of the file that it is written in.
+    pub(super) fn resolve_path(&mut self, place: NodeLocation, path: &str) -> Option<PathBuf> {
+        if path.is_empty() {
+            self.wrong(place, "empty path");
+            return None;
+        }
+        if path.contains('\0') {
+            self.wrong(place, "a path cannot hold a NUL");
+            return None;
+        }
+        Some(self.directories.get(place.file)?.join(path))
+    }
+
+    /// The value if it is from `least` to `most`; otherwise the default, after a report.
+    pub(super) fn in_range<T: PartialOrd + Display + Copy>(
+        &mut self,
+        field: Setting<T>,
+        default: T,
+        least: T,
+        most: T,
+    ) -> T {
+        match written(field) {
+            Some((place, value)) if value < least => {
+                self.wrong(place, format!("{value} is too small (at least {least})"));
+                default
+            }
+            Some((place, value)) if value > most => {
+                self.wrong(place, format!("{value} is too large (at most {most})"));
+                default
+            }
+            Some((_, value)) => value,
+            None => default,
+        }
+    }
+
+    /// The same for a size, in bytes.
+    pub(super) fn size(&mut self, field: Setting<Size>, default: usize, least: usize, most: usize) -> usize {
+        let size = |bytes: usize| Size(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let chosen = self.in_range(field, size(default), size(least), size(most));
+        usize::try_from(chosen.0).unwrap_or(usize::MAX)
+    }
+
+    /// The same for a duration without an upper bound.
+    pub(super) fn duration_at_least(
+        &mut self,
+        field: Setting<DurationText>,
+        default: Duration,
+        least: Duration,
+    ) -> Duration {
+        self.in_range(field, DurationText(default), DurationText(least), DurationText(Duration::MAX)).0
+    }
+
+    /// The same for a duration without a lower bound.
+    pub(super) fn duration_at_most(
+        &mut self,
+        field: Setting<DurationText>,
+        default: Duration,
+        most: Duration,
+    ) -> Duration {
+        self.in_range(field, DurationText(default), DurationText(Duration::ZERO), DurationText(most)).0
+    }
+}

@@ -1,0 +1,114 @@
+//! Checks a stream that follows files, and how its lines are joined.
+
+use std::path::Path;
+use std::time::Duration;
+
+use globset::GlobBuilder;
+
+use crate::config::parse::located::{Located, OneOrMany, Setting};
+use crate::config::raw;
+use crate::config::report::NodeLocation;
+use crate::config::{DEFAULT_MULTILINE_TIMEOUT, DEFAULT_ROTATE_WAIT, FileSelector, FileSourceConfig, MultilineConfig};
+
+use super::context::{CheckContext, value, written};
+
+/// The longest `rotate_wait` and multiline `timeout`: lines that wait cost memory, and an open file its disk space.
+const MAX_FILE_WAIT: Duration = Duration::from_hours(1);
+
+/// A stream of files.
+pub(super) fn check_files(
+    context: &mut CheckContext<'_>,
+    file: Located<OneOrMany<String>>,
+    raw: &mut raw::Stream,
+) -> Option<FileSourceConfig> {
+    let written = file.value?.0;
+    if written.is_empty() {
+        context.wrong(file.place, "the list is empty (write a path or a pattern, or several)");
+    }
+    let mut files = Vec::new();
+    for Located { place, value } in written {
+        let Some(path) = value.and_then(|path| context.resolve_path(place, &path)) else { continue };
+        let path = FileSelector::written(path);
+        if let FileSelector::Pattern(pattern) = &path {
+            check_pattern(context, place, pattern);
+        }
+        if !files.contains(&path) {
+            files.push(path);
+        }
+    }
+    let exclude = check_exclude(context, raw.exclude.take(), &files);
+    let from = value(raw.from.take()).unwrap_or_default();
+    let rotate_wait = context.duration_at_most(raw.rotate_wait.take(), DEFAULT_ROTATE_WAIT, MAX_FILE_WAIT);
+    let follow_symlinks = value(raw.follow_symlinks.take()).unwrap_or_default();
+    Some(FileSourceConfig { files, exclude, from, rotate_wait, follow_symlinks })
+}
+
+fn check_pattern(context: &mut CheckContext<'_>, place: NodeLocation, pattern: &Path) {
+    for part in pattern.components() {
+        let part = part.as_os_str().to_string_lossy();
+        if part.contains("**") && part != "**" {
+            context.wrong(place, format!("`**` stands for whole directories (not within a name: {part:?})"));
+        } else if let Err(error) = GlobBuilder::new(&part).literal_separator(true).build() {
+            context.wrong(place, format!("not a pattern: {} in {part:?}", error.kind()));
+        }
+    }
+}
+
+fn check_exclude(
+    context: &mut CheckContext<'_>,
+    field: Setting<OneOrMany<String>>,
+    files: &[FileSelector],
+) -> Vec<String> {
+    let Some((place, list)) = written(field) else { return Vec::new() };
+    if !files.is_empty() && files.iter().all(|file| matches!(file, FileSelector::Path(_))) {
+        context.wrong(place, "`exclude` is for patterns such as /var/log/*.log, this stream names its files");
+    }
+    let mut exclude = Vec::new();
+    for Located { place, value } in list.0 {
+        let Some(pattern) = value else { continue };
+        // A pattern with a slash is one of a path, and seen from the configuration as other paths are.
+        let pattern = if pattern.contains('/') {
+            context.resolve_path(place, &pattern).map(|path| path.to_string_lossy().into_owned())
+        } else {
+            Some(pattern)
+        };
+        let Some(pattern) = pattern else { continue };
+        match GlobBuilder::new(&pattern).literal_separator(true).build() {
+            Ok(_) if !pattern.is_empty() => exclude.push(pattern),
+            Ok(_) => context.wrong(place, "empty pattern"),
+            Err(error) => context.wrong(place, format!("not a pattern: {} in {pattern:?}", error.kind())),
+        }
+    }
+    exclude
+}
+
+/// Which lines are joined.
+pub(super) fn check_multiline(
+    context: &mut CheckContext<'_>,
+    field: Setting<raw::MultilineConfig>,
+) -> Option<MultilineConfig> {
+    let (place, raw) = written(field)?;
+    let timeout = context.duration_at_most(raw.timeout, DEFAULT_MULTILINE_TIMEOUT, MAX_FILE_WAIT);
+    let (begins, expression) = match (raw.start, raw.r#continue) {
+        (Some(start), Some(other)) => {
+            let second = start.place.max(other.place);
+            context.wrong(second, "lines are joined by `start` or `continue`, not both");
+            return None;
+        }
+        (Some(start), None) => (true, start),
+        (None, Some(other)) => (false, other),
+        (None, None) => {
+            context
+                .wrong(place, "does not say which lines belong together (write `start: REGEX` or `continue: REGEX`)");
+            return None;
+        }
+    };
+    let place = expression.place;
+    match expression.value?.parse() {
+        Ok(expression) => Some(MultilineConfig { begins, expression, timeout }),
+        Err(error) => {
+            context.wrong(place, error);
+            None
+        }
+    }
+}

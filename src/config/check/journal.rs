@@ -1,0 +1,94 @@
+//! Checks a stream that follows the journal.
+
+use crate::config::JournalSourceConfig;
+use crate::config::parse::located::{Located, OneOrMany, Setting};
+use crate::config::raw;
+use crate::config::report::NodeLocation;
+
+use super::context::{CheckContext, value, written};
+
+/// Longest name of a field in the journal, in bytes (systemd.journal-fields(7)).
+const MAX_JOURNAL_FIELD_LENGTH: usize = 64;
+
+/// A stream of the journal.
+pub(super) fn check_journal(
+    context: &mut CheckContext<'_>,
+    journal: Located<raw::JournalFilter>,
+    raw: &mut raw::Stream,
+) -> Option<JournalSourceConfig> {
+    let from = value(raw.from.take()).unwrap_or_default();
+    let journal = journal.value?;
+    let kernel = written(journal.kernel);
+    let units = check_words(context, "unit", journal.unit, |_| true);
+    let identifiers = check_words(context, "program", journal.identifier, |_| true);
+    let matches = check_words(context, "field with its value, such as _UID=1000", journal.r#match, is_match);
+    if let Some((place, true)) = kernel
+        && !units.is_empty()
+    {
+        context.wrong(place, "the kernel belongs to no unit (remove `unit`, or make two streams)");
+    }
+    let kernel = kernel.is_some_and(|(_, kernel)| kernel);
+    let priority = value(journal.priority).map(|priority| priority.0);
+    Some(JournalSourceConfig { units, identifiers, priority, kernel, matches, from })
+}
+
+/// One text or several, each of which has to name something.
+fn check_words(
+    context: &mut CheckContext<'_>,
+    what: &str,
+    field: Setting<OneOrMany<String>>,
+    fits: fn(&str) -> bool,
+) -> Vec<String> {
+    let Some((place, OneOrMany(list))) = written(field) else { return Vec::new() };
+    if list.is_empty() {
+        context.wrong(place, format!("the list is empty (write at least one {what})"));
+    }
+    let word = |Located { place, value }: Located<String>| check_word(context, what, place, value?, fits);
+    list.into_iter().filter_map(word).collect()
+}
+
+fn check_word(
+    context: &mut CheckContext<'_>,
+    what: &str,
+    place: NodeLocation,
+    word: String,
+    fits: fn(&str) -> bool,
+) -> Option<String> {
+    if word.is_empty() || word.contains('\0') || !fits(&word) {
+        context.wrong(place, format!("not a {what}: {word:?}"));
+        return None;
+    }
+    Some(word)
+}
+
+/// Whether it is `FIELD=VALUE`.
+fn is_match(word: &str) -> bool {
+    let letter = |c: u8| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_';
+    let name = |name: &str| {
+        (1..=MAX_JOURNAL_FIELD_LENGTH).contains(&name.len())
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(letter)
+    };
+    word.split_once('=').is_some_and(|(field, _)| name(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_match_has_a_field_and_a_value() {
+        for (word, fits) in [
+            ("_UID=1000", true),
+            ("MESSAGE_ID=", true),
+            ("A1=b=c", true),
+            ("uid=1", false),
+            ("=x", false),
+            ("1A=x", false),
+            ("+", false),
+            ("--file=/etc/x", false),
+        ] {
+            assert_eq!(is_match(word), fits, "{word}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Checks a stream that runs a command.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::config::parse::located::{Entries, Located};
+use crate::config::raw::{self, ScalarText};
+use crate::config::report::NodeLocation;
+use crate::config::units::DurationText;
+use crate::config::{ProcessSourceConfig, Restart, Stop};
+
+use super::context::{CheckContext, value, written};
+use super::words;
+
+/// The shortest wait before a command is started again: a command that fails at once must not use up the machine.
+const MIN_RESTART_BACKOFF: Duration = Duration::from_millis(100);
+
+pub(super) fn check_process(
+    context: &mut CheckContext<'_>,
+    command: Located<raw::CommandLine>,
+    raw: &mut raw::Stream,
+) -> Option<ProcessSourceConfig> {
+    let directory = written(raw.directory.take()).and_then(|(place, path)| context.resolve_path(place, &path));
+    let environment = raw.environment.take();
+    check_variables(context, environment.as_ref());
+    let restart = value(raw.restart.take()).map_or_else(Restart::default, |restart| check_restart(context, restart));
+    let defaults = Stop::default();
+    let stop = value(raw.stop.take()).map_or(defaults.clone(), |stop| Stop {
+        signal: value(stop.signal).unwrap_or(defaults.signal),
+        grace: context.duration_at_least(stop.grace, defaults.grace, Duration::ZERO),
+    });
+    let user = written(raw.user.take()).and_then(|(place, name)| check_user(context, place, name));
+    let pty = value(raw.pty.take()).and_then(|pty| pty.0);
+    let input = value(raw.input.take()).unwrap_or_default();
+    let start = value(raw.start.take()).unwrap_or_default();
+    let shell = value(raw.shell.take()).unwrap_or_default();
+    let argv = check_argv(context, command.place, command.value?, shell)?;
+    let environment = words(environment);
+    Some(ProcessSourceConfig { argv, directory, environment, user, pty, input, start, restart, stop })
+}
+
+fn check_user(context: &mut CheckContext<'_>, place: NodeLocation, name: String) -> Option<String> {
+    if name.is_empty() || name.contains(['\0', ':', '/']) {
+        context.wrong(place, "not the name of a user (such as www-data)");
+        return None;
+    }
+    Some(name)
+}
+
+fn check_argv(
+    context: &mut CheckContext<'_>,
+    place: NodeLocation,
+    argv: raw::CommandLine,
+    shell: bool,
+) -> Option<Vec<OsString>> {
+    let words = match argv {
+        raw::CommandLine::Line(line) if shell => return check_script(context, place, &line),
+        raw::CommandLine::Line(line) => {
+            context.wrong(place, raw::list_advice(&line));
+            return None;
+        }
+        raw::CommandLine::Words(_) if shell => {
+            context.wrong(place, "with `shell: true` a command is one text (such as \"make && echo done\")");
+            return None;
+        }
+        raw::CommandLine::Words(words) => words,
+    };
+    match words.first() {
+        None => context.wrong(place, "empty command (name the program, such as [make, -j8])"),
+        Some(Located { place, value: Some(ScalarText(program)) }) if program.is_empty() => {
+            context.wrong(*place, "empty name of a program (such as make or /usr/bin/make)");
+        }
+        Some(_) => {}
+    }
+    for Located { place, value } in &words {
+        if value.as_ref().is_some_and(|word| word.0.contains('\0')) {
+            context.wrong(*place, "a NUL cannot be passed to a program");
+        }
+    }
+    words.into_iter().map(|word| Some(word.value?.0.into())).collect()
+}
+
+/// What a shell is to run.
+fn check_script(context: &mut CheckContext<'_>, place: NodeLocation, line: &str) -> Option<Vec<OsString>> {
+    if line.trim().is_empty() {
+        context.wrong(place, "empty command (write what the shell is to run)");
+        return None;
+    }
+    if line.contains('\0') {
+        context.wrong(place, "a NUL cannot be passed to a program");
+        return None;
+    }
+    Some(vec!["/bin/sh".into(), "-c".into(), line.into()])
+}
+
+fn check_variables(context: &mut CheckContext<'_>, variables: Option<&Located<Entries<ScalarText>>>) {
+    let Some(Entries(variables)) = variables.and_then(|at| at.value.as_ref()) else { return };
+    for (name, value) in variables {
+        if name.value.as_ref().is_some_and(|name| name.is_empty() || name.contains(['=', '\0'])) {
+            context.wrong(name.place, "not the name of a variable (not empty, without = and NUL)");
+        }
+        if value.value.as_ref().is_some_and(|value| value.0.contains('\0')) {
+            context.wrong(value.place, "a NUL cannot be passed to a program");
+        }
+    }
+}
+
+fn check_restart(context: &mut CheckContext<'_>, raw: raw::Restart) -> Restart {
+    let defaults = Restart::default();
+    let backoff = written(raw.backoff).map(|(place, range)| {
+        if *range.0.start() < MIN_RESTART_BACKOFF {
+            context.wrong(place, format!("{range} begins too low (at least {})", DurationText(MIN_RESTART_BACKOFF)));
+        }
+        range.0
+    });
+    Restart {
+        when: value(raw.when).unwrap_or(defaults.when),
+        backoff: backoff.unwrap_or(defaults.backoff),
+        limit: value(raw.limit).map(|rate| (rate.times, rate.per)),
+    }
+}

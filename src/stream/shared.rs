@@ -1,0 +1,61 @@
+//! The parts of a log that its appender and all its readers share.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::watch;
+
+use crate::event::{StreamName, lock};
+use crate::history::HistoryReader;
+
+use super::private::PrivateFlag;
+use super::ring::Ring;
+use super::view::Views;
+
+/// Everything that the appender and the readers of one log share in addition to its ring.
+#[derive(Debug)]
+pub(super) struct LogShared {
+    pub(super) name: StreamName,
+    pub(super) private: PrivateFlag,
+    /// The events on disk; `None` if nothing is recorded.
+    pub(super) history: Option<HistoryReader>,
+    views: Mutex<Views>,
+    /// The number of readers that ever came and demanded the source.
+    demands: watch::Sender<u64>,
+}
+
+impl LogShared {
+    pub(super) fn new(name: StreamName, private: PrivateFlag, history: Option<HistoryReader>) -> Self {
+        Self { name, private, history, views: Mutex::default(), demands: watch::Sender::new(0) }
+    }
+
+    /// The views, locked. The guard must not be held across an await.
+    pub(super) fn views(&self) -> MutexGuard<'_, Views> {
+        lock(&self.views)
+    }
+
+    /// The number of readers that ever came and demanded the source.
+    pub(super) fn readers(&self) -> watch::Receiver<u64> {
+        self.demands.subscribe()
+    }
+
+    /// Notes a reader that demands the source.
+    pub(super) fn add_demand(&self) {
+        self.demands.send_modify(|demands| *demands += 1);
+    }
+}
+
+/// Read access to a log, as a [`Log`](super::Log) and each of its cursors hold it.
+#[derive(Debug, Clone)]
+pub(super) struct LogAccess {
+    pub(super) shared: Arc<LogShared>,
+    pub(super) ring: watch::Receiver<Ring>,
+    /// Whether the access ends when the stream turns private.
+    pub(super) public: bool,
+}
+
+impl LogAccess {
+    /// Whether the log may not be read any more: the access is public, and the stream is private.
+    pub(super) fn is_denied(&self) -> bool {
+        self.public && self.shared.private.is_set()
+    }
+}
