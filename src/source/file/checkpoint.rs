@@ -151,8 +151,8 @@ impl Checkpoint {
         Fingerprint { at: self.at, head: self.head.0, before: self.before.0 }
     }
 
-    /// It, and what is read after it, each by itself.
-    pub(super) fn row(mut self) -> Vec<Self> {
+    /// The checkpoints of this generation and of the later ones, each by itself.
+    pub(super) fn generations(mut self) -> Vec<Self> {
         let next = std::mem::take(&mut self.next);
         std::iter::once(self).chain(next).collect()
     }

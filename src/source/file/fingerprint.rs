@@ -1,5 +1,6 @@
 //! Is it the same file? An open file is by device and inode; across names and time its content decides.
 
+use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -12,6 +13,9 @@ const HEAD_SIZE: u64 = 1 << 10;
 
 /// How many bytes before a place tell that the file was only appended to: a line with its time, at least.
 const TAIL_SIZE: usize = 256;
+
+/// A file of which fewer bytes were read is never recognised as the origin of a copy: many logs begin with the same banner.
+pub(super) const MIN_COPY_SIZE: u64 = 32;
 
 /// Device and inode, and when the file was made, where the file system knows. Device and inode stand for one file only as
 /// long as it is open.
@@ -139,6 +143,35 @@ impl Fingerprint {
     /// from it, or both are copies.
     pub(super) fn read_point_in(self, file: &File) -> io::Result<Option<ReadPoint>> {
         Ok(ReadPoint::of(file, self.at)?.filter(|trace| trace.fingerprint() == self))
+    }
+}
+
+/// Most files that [`GoneFingerprints`] remembers.
+const MAX_GONE_FINGERPRINTS: usize = 4;
+
+/// How far the last files were read that are gone; the oldest first, at most [`MAX_GONE_FINGERPRINTS`].
+#[derive(Debug, Default)]
+pub(super) struct GoneFingerprints(VecDeque<Fingerprint>);
+
+impl GoneFingerprints {
+    /// Remembers how far a file was read, unless that is too short to recognise a copy (see [`MIN_COPY_SIZE`]).
+    pub(super) fn remember(&mut self, read: Fingerprint) {
+        if read.at >= MIN_COPY_SIZE {
+            self.0.push_back(read);
+            if self.0.len() > MAX_GONE_FINGERPRINTS {
+                self.0.pop_front();
+            }
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Fingerprint> {
+        self.0.iter().copied()
+    }
+}
+
+impl FromIterator<Fingerprint> for GoneFingerprints {
+    fn from_iter<I: IntoIterator<Item = Fingerprint>>(fingerprints: I) -> Self {
+        Self(fingerprints.into_iter().collect())
     }
 }
 

@@ -10,17 +10,15 @@ mod open_file;
 mod open_limit;
 mod reader;
 mod checkpoint;
-mod discover;
 mod claims;
+mod target;
+mod pass;
 mod path;
-mod current;
-mod resume;
 mod glob;
 mod status;
 mod scheduler;
 mod tailer;
 mod fifo;
-mod paths;
 
 pub(crate) use crate::source::file::watch::watcher::Watcher;
 

@@ -1,15 +1,12 @@
-//! One path: growth, rotation, truncation, and that it is not there. Blocks; knows no task and no other path.
-//!
-//! Its files stand in a row, the oldest in front: that one is read, to its end and for a while longer; then it is left for
-//! the next. [`resolve`](PathTail::resolve) looks at the path, [`read`](PathTail::read) reads a chunk.
+//! One path of a stream: growth, rotation, truncation, and that it names nothing. Blocks; knows no task and no other path.
 
-use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use log::warn;
 use tokio::time::Instant;
 
 use crate::config::ReadFrom;
@@ -18,386 +15,358 @@ use crate::source::pipeline::MAX_KEY_LOOKBACK;
 
 use super::checkpoint::Checkpoint;
 use super::claims::Claims;
-use super::current::MIN_COPY_SIZE;
 use super::denied::OpenDenied;
-use super::fingerprint::{Fingerprint, Identity};
+use super::fingerprint::Identity;
+use super::pass::PassContext;
 use super::reader::{FileRead, FileReader, ReadOptions};
-use super::resume::ResumeResult;
-use crate::source::file::rotation::generation::{
-    Generation, PassContext, PathTarget, RecordedCheckpoint, Refusal, is_missing, refusal, special_file,
-};
-use crate::source::file::rotation::watermark::Watermark;
-
-/// Most files in the row. What has no room is found again by its name once there is some.
-pub(super) const MAX_GENERATIONS: usize = 64;
-
-/// With more than this, those in front are not read on for late writers.
-const MAX_GENERATIONS_WITH_WAIT: usize = 48;
-
-/// What the system refused is tried again after this time.
-pub(super) const REOPEN_INTERVAL: Duration = Duration::from_secs(5);
+use super::rotation::{REOPEN_INTERVAL, ResumeResult, Rotation};
+use super::target::{PathTarget, is_missing};
 
 /// A file that grew within this time is active.
 const ACTIVE_PERIOD: Duration = Duration::from_mins(1);
 
 /// A path that is followed.
+///
+/// Each pass calls [`resolve`](Self::resolve), which looks at what the path names, then [`read`](Self::read), which reads a
+/// chunk of the current generation of its [`Rotation`], then [`record_checkpoint`](Self::record_checkpoint).
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "five facts that are known apart from each other")]
 pub(super) struct PathTail {
-    pub(super) path: PathBuf,
-    pub(super) origin: Origin,
-    /// Its number among the paths of the stream, and that of its lane.
-    pub(super) id: usize,
-    /// It was named by itself, and not found by a pattern.
+    origin: Origin,
+    /// The path is in the configuration; otherwise a pattern found it.
     named: bool,
-    /// Where to begin in a file that is there at the start; `None` once the path was looked at.
-    pub(super) from: Option<ReadFrom>,
-    /// The front is read; the back is what the path names, unless it was replaced.
-    pub(super) row: VecDeque<Generation>,
-    /// What the path named at the last look.
-    pub(super) found: PathTarget,
-    /// Which of the files beside it are done with; `None` until it was looked at.
-    pub(super) watermark: Option<Watermark>,
-    /// What the path names that is not in the row, or that it names nothing, and since when.
-    pub(super) newest_seen: Option<(Option<Identity>, Instant)>,
-    /// As the directory is, all that a rotation left is in the row: its [`stamp`](crate::source::file::rotation::siblings::stamp).
-    pub(super) discovered_stamp: Option<u64>,
-    /// Whether rotations count up, as far as is known.
-    pub(super) counts_up: Option<bool>,
-    /// The row had no room for all of them.
-    pub(super) overflowed: bool,
-    /// Since when copies may stand beside it that are not to be read.
-    pub(super) truncated_at: Option<Instant>,
-    /// There is more to do, but not in this turn.
-    pub(super) later: bool,
-    /// When there was something new.
-    pub(super) last_growth: Option<Instant>,
-    /// Something was written since the last read, as far as is heard.
-    pub(super) written: bool,
-    /// Changes may go unheard.
-    pub(super) unwatched: bool,
-    /// How far a file was read whose copy it may be: then only what is behind is new.
-    pub(super) copy_candidates: Vec<Fingerprint>,
-    /// How far files were read that are deleted or were truncated: a copy of them goes on there.
-    pub(super) gone_fingerprints: VecDeque<Fingerprint>,
-    /// A file of the row was put over another.
-    pub(super) over: bool,
-    /// Its place changed.
-    pub(super) checkpoint_changed: bool,
-    pub(super) last_checkpoint: RecordedCheckpoint,
+    /// Where to begin in a file that exists at the start; `None` once a file was opened.
+    from: Option<ReadFrom>,
+    /// What the path named during the last pass.
+    found: PathTarget,
+    rotation: Rotation,
+    last_growth: Option<Instant>,
+    /// A write was notified since the last read.
+    written: bool,
+    /// Changes are not notified: writes may go unnoticed.
+    unwatched: bool,
+    last_checkpoint: RecordedCheckpoint,
+}
+
+/// The kind of the checkpoint that was recorded last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RecordedCheckpoint {
+    Nothing,
+    Gone,
+    File,
 }
 
 impl PathTail {
     pub(super) fn new(path: PathBuf, id: usize, named: bool, from: ReadFrom) -> Self {
         Self {
             origin: Origin::file(&path),
-            path,
-            id,
             named,
             from: Some(from),
-            row: VecDeque::new(),
             found: PathTarget::Unknown,
-            watermark: None,
-            newest_seen: None,
-            discovered_stamp: None,
-            counts_up: None,
-            overflowed: false,
-            truncated_at: None,
-            later: false,
+            rotation: Rotation::new(path, id),
             last_growth: None,
             written: false,
             unwatched: false,
-            copy_candidates: Vec::new(),
-            gone_fingerprints: VecDeque::new(),
-            over: false,
-            checkpoint_changed: false,
             last_checkpoint: RecordedCheckpoint::Nothing,
         }
     }
 
-    /// Goes on from a recorded place.
-    pub(super) fn resume_from(&mut self, saved: Checkpoint, owners: &mut Claims) {
+    /// Continues from a checkpoint.
+    pub(super) fn resume_from(&mut self, saved: Checkpoint, claims: &mut Claims) {
         self.from = Some(ReadFrom::Beginning);
-        self.gone_fingerprints = saved.gone_fingerprints().collect();
-        (self.watermark, self.counts_up) = (Some(saved.watermark()), saved.counts_up());
-        if saved.is_gone() {
-            self.last_checkpoint = RecordedCheckpoint::Gone;
-            return;
-        }
-        self.last_checkpoint = RecordedCheckpoint::File;
-        for saved in saved.row() {
-            owners.claim(saved.identity(), self.id);
-            let reader = FileReader::parked(saved.identity(), 0);
-            self.row.push_back(Generation { saved: Some(saved), ..Generation::new(reader) });
-        }
+        self.last_checkpoint = if saved.is_gone() { RecordedCheckpoint::Gone } else { RecordedCheckpoint::File };
+        self.rotation.load(saved, claims);
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.rotation.path()
     }
 
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// What the path named at the last look.
+    /// What the path named during the last pass.
     pub(super) fn found(&self) -> &PathTarget {
         &self.found
     }
 
-    /// Why its file cannot be read, if it cannot.
-    pub(super) fn refused(&self) -> Option<&Refusal> {
-        self.row.front()?.refused.as_ref().map(|(refusal, _)| refusal)
-    }
-
-    /// Whether it was named by itself, and not found by a pattern.
+    /// Whether the path is in the configuration; otherwise a pattern found it.
     pub(super) fn is_named(&self) -> bool {
         self.named
     }
 
-    /// Whether it is to go on from a recorded place, and its file was not found yet.
-    pub(super) fn is_resuming(&self) -> bool {
-        self.row.front().is_some_and(|front| front.saved.is_some())
+    pub(super) fn rotation(&self) -> &Rotation {
+        &self.rotation
     }
 
-    /// The last file of the row.
-    pub(super) fn newest(&self) -> Option<Identity> {
-        self.row.back().map(|opened| opened.reader.identity())
+    pub(super) fn rotation_mut(&mut self) -> &mut Rotation {
+        &mut self.rotation
     }
 
-    /// Whether the path names the last file of the row.
-    pub(super) fn names_newest(&self) -> bool {
-        let named = fs::metadata(&self.path).map(|metadata| Identity::from(&metadata)).ok();
-        named.is_some() && named == self.newest()
+    /// Notes that a write was notified.
+    pub(super) fn note_written(&mut self) {
+        self.written = true;
     }
 
-    /// How far its files are read, and were that are gone; of each enough to tell a copy of it.
-    pub(super) fn fingerprints(&self) -> Vec<Fingerprint> {
-        let now = self.row.iter().map(Generation::fingerprint);
-        now.chain(self.gone_fingerprints.iter().copied()).filter(|read| read.at >= MIN_COPY_SIZE).collect()
+    /// Whether changes of the path are not notified.
+    pub(super) fn is_unwatched(&self) -> bool {
+        self.unwatched
     }
 
-    /// Whether there is a file that is read.
-    pub(super) fn is_open(&self) -> bool {
-        self.row.front().is_some_and(|front| front.saved.is_none())
+    pub(super) fn set_unwatched(&mut self, unwatched: bool) {
+        self.unwatched = unwatched;
     }
 
-    /// How many bytes are known to be there and unread.
-    pub(super) fn lag(&self) -> u64 {
-        self.row.iter().map(|opened| opened.reader.unread()).sum()
-    }
-
+    /// Whether the path grew within [`ACTIVE_PERIOD`].
     pub(super) fn is_active(&self, now: Instant) -> bool {
         self.last_growth.is_some_and(|grew| now < grew + ACTIVE_PERIOD)
     }
 
-    /// When there is something to do, whatever is heard.
-    pub(super) fn due(&self, now: Instant, wait: Duration) -> Option<Instant> {
-        let front = self.row.front();
-        let over = front.and_then(|front| front.replaced_at).map(|replaced| replaced + self.wait(wait));
-        let retry = front.and_then(|front| front.refused.as_ref()).map(|(_, retry)| *retry);
+    /// When the next pass is due even if no change is notified.
+    pub(super) fn due(&self, now: Instant, rotate_wait: Duration) -> Option<Instant> {
         let again = matches!(self.found, PathTarget::Refused(_) | PathTarget::Other(_)).then(|| now + REOPEN_INTERVAL);
-        if let Some(retry) = retry {
-            return Some(retry);
-        }
-        over.into_iter().chain(again).min()
+        let leave = self.rotation.leave_at(rotate_wait);
+        self.rotation.retry_at().or_else(|| leave.into_iter().chain(again).min())
     }
 
-    pub(crate) fn wait(&self, wait: Duration) -> Duration {
-        if self.row.len() > MAX_GENERATIONS_WITH_WAIT { Duration::ZERO } else { wait }
-    }
-
-    /// Opens what the path names, if it is a file and not open yet; notes when it names another.
-    pub(super) fn resolve(&mut self, turn: &mut PassContext<'_>) {
-        self.found = match self.find_checkpointed(turn) {
-            Ok(ResumeResult::Done) => self.look(turn).unwrap_or_else(|error| self.open_failed(&error, turn)),
-            // Whether the file is still there shows only when the path names one.
-            Ok(ResumeResult::Waiting) => PathTarget::Missing,
-            Ok(ResumeResult::Deferred) => {
-                self.later = true;
+    /// Looks at what the path names, and opens it if it is a file and not open yet.
+    pub(super) fn resolve(&mut self, pass: &mut PassContext<'_>) {
+        match self.rotation.resume(pass) {
+            Ok(ResumeResult::Done) => {}
+            Ok(ResumeResult::Lost { offset }) => self.begin_from_scratch(offset, pass),
+            Ok(ResumeResult::Waiting) => {
+                self.found = PathTarget::Missing;
                 return;
             }
-            Err(error) => self.missing_or_refused("read", &error),
-        };
+            Ok(ResumeResult::Deferred) => return self.rotation.defer(),
+            Err(error) => {
+                self.found = PathTarget::of_error(self.path(), "read", &error);
+                return;
+            }
+        }
+        self.found = self.look(pass).unwrap_or_else(|error| self.open_failed(&error, pass));
     }
 
-    fn look(&mut self, turn: &mut PassContext<'_>) -> io::Result<PathTarget> {
-        let metadata = match self.metadata(turn) {
+    /// The file of the checkpoint is gone.
+    fn begin_from_scratch(&mut self, offset: u64, pass: &mut PassContext<'_>) {
+        self.from = Some(ReadFrom::Beginning);
+        warn!(path:% = self.path().display(), offset; "the file that was read before the restart is gone");
+        self.report_loss(None, None, "the file that was read before the restart is gone, or was overwritten", pass);
+    }
+
+    fn look(&mut self, pass: &mut PassContext<'_>) -> io::Result<PathTarget> {
+        let metadata = match self.metadata(pass) {
             Ok(metadata) if metadata.is_file() => metadata,
             Err(error) if OpenDenied::of(&error).is_some() => return Err(error),
             other => {
                 let found = match &other {
-                    Ok(metadata) => special_file(metadata),
+                    Ok(metadata) => PathTarget::special(metadata),
                     Err(error) if is_missing(error) => PathTarget::Missing,
-                    // What is open stays what it is.
-                    Err(error) => return Ok(self.missing_or_refused("look at", error)),
+                    // A file that is open stays open.
+                    Err(error) => return Ok(PathTarget::of_error(self.path(), "look at", error)),
                 };
                 self.from = Some(ReadFrom::Beginning);
-                self.mark_replaced(turn.now.instant, false);
-                self.discover(None, turn);
-                self.checkpoint_changed |= self.row.is_empty();
+                self.rotation.note_missing(pass);
                 return Ok(found);
             }
         };
-        let identity = Identity::from(&metadata);
-        if let Some(at) = self.row.iter().position(|opened| opened.reader.identity() == identity) {
-            let changed = self.row[at].reader.note_metadata(&metadata);
-            self.row[at].changed |= changed;
-            if at + 1 < self.row.len() {
-                self.reinstate(at, turn);
-            } else {
-                self.row[at].replaced_at = None;
-            }
-            self.skip_copies(turn);
+        if self.rotation.note_named(&metadata, pass) {
             return Ok(PathTarget::File);
         }
         if let PathTarget::Compressed(known, kind) = self.found
-            && known == identity
+            && known == Identity::from(&metadata)
         {
             return Ok(PathTarget::Compressed(known, kind));
         }
-        self.begin(turn)
+        self.begin(pass)
     }
 
-    /// The path names a file that is not in the row.
-    fn begin(&mut self, turn: &mut PassContext<'_>) -> io::Result<PathTarget> {
-        let mut reader = FileReader::open(&self.path, turn.open_limit)?;
+    /// The metadata of what the path names. Whose symlinks lead to a file is judged when it is opened; for anything else,
+    /// also for nothing, the opener judges at once, so that a forbidden symlink does not reveal what exists.
+    fn metadata(&self, pass: &PassContext<'_>) -> io::Result<Metadata> {
+        let file = fs::metadata(self.path()).ok().filter(Metadata::is_file);
+        file.map_or_else(|| pass.open_limit.opener().look(self.path()), Ok)
+    }
+
+    /// What the path names cannot be opened. If it is forbidden, it replaced the file that was read, which is then read to its
+    /// end as after a rotation.
+    fn open_failed(&mut self, error: &io::Error, pass: &mut PassContext<'_>) -> PathTarget {
+        if OpenDenied::of(error).is_some() {
+            self.rotation.note_missing(pass);
+        }
+        PathTarget::of_error(self.path(), "open", error)
+    }
+
+    /// The path names a file that is not one of the generations.
+    fn begin(&mut self, pass: &mut PassContext<'_>) -> io::Result<PathTarget> {
+        let mut reader = FileReader::open(self.path(), pass.open_limit)?;
         let identity = reader.identity();
-        if self.row.iter().any(|opened| opened.reader.identity() == identity) {
+        if self.rotation.contains(identity) {
             return Ok(PathTarget::File);
         }
-        let other = if turn.claims.is_claimed_by_other(identity, self.id) {
+        let other = if pass.claims.is_claimed_by_other(identity, self.rotation.id()) {
             Some(PathTarget::Alias(identity))
         } else {
             reader.compressed()?.map(|kind| PathTarget::Compressed(identity, kind))
         };
+        self.rotation.mark_replaced(pass.now.instant, other.is_none());
         if let Some(found) = other {
-            self.mark_replaced(turn.now.instant, false);
             return Ok(found);
         }
-        self.mark_replaced(turn.now.instant, true);
-        if !self.discover(Some(identity), turn) {
-            // What came before it has its turn first.
+        if !self.rotation.discover(Some(identity), pass) {
+            // The generations before it come first.
             return Ok(PathTarget::File);
         }
-        let copied = mem::take(&mut self.copy_candidates);
-        let left = turn.claims.left(identity);
-        let goes_on =
-            left.is_some_and(|left| reader.resume_at(left).unwrap_or(false)) || reader.resume_at_farthest(copied);
-        let from = self.from.take();
-        if !goes_on && from == Some(ReadFrom::End) {
-            reader.seek_last_lines(turn.settings.initial_lines, turn.settings.is_utf16)?;
+        let continues = self.rotation.continue_copy(&mut reader, pass);
+        if self.from.take() == Some(ReadFrom::End) && !continues {
+            reader.seek_last_lines(pass.settings.initial_lines, pass.settings.is_utf16)?;
         }
-        turn.claims.claim(identity, self.id);
-        self.checkpoint_changed |= self.row.is_empty() || goes_on;
-        self.row.push_back(Generation::new(reader));
+        self.rotation.push(reader, continues, pass);
         Ok(PathTarget::File)
     }
 
-    /// The path does not name what it did, but another file, if there is one `by` now.
-    pub(super) fn mark_replaced(&mut self, now: Instant, by: bool) {
-        if let Some(last) = self.row.back_mut().filter(|last| last.replaced_at.is_none() && last.saved.is_none()) {
-            (last.replaced_at, last.changed) = (Some(now), true);
-            last.replaced_atomically = by;
-        }
-    }
-
-    /// The path names again what it named before, and what is still in the row.
-    fn reinstate(&mut self, at: usize, turn: &mut PassContext<'_>) {
-        self.mark_replaced(turn.now.instant, false);
-        if at == 0 {
-            self.finish(turn);
-        }
-        if let Some(opened) = self.row.remove(at) {
-            self.row.push_back(Generation { replaced_at: None, ..opened });
-        }
-        self.checkpoint_changed = true;
-    }
-
-    /// Reads a chunk of the front; gives back how many bytes it was, and whether there is more to do.
-    pub(super) fn read(&mut self, turn: &mut PassContext<'_>) -> (usize, bool) {
-        match self.open_current(turn) {
+    /// Reads a chunk of the current generation. Returns the number of bytes, and whether there is more to do.
+    pub(super) fn read(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
+        match self.rotation.open_current(self.written, pass) {
             Ok(true) => {}
             Ok(false) => return (0, false),
             Err(error) if is_missing(&error) => {
-                self.lose_current(turn);
+                self.lose_current(pass);
                 return (0, true);
             }
-            Err(error) => return self.record_refusal(&error, turn.now.instant),
+            Err(error) => return self.record_refusal(&error, pass.now.instant),
         }
-        let Some(front) = self.row.front_mut() else { return (0, false) };
+        let id = self.rotation.id();
+        let Some(current) = self.rotation.current_mut() else { return (0, false) };
         self.written = false;
-        if turn.feed.needs_lookback(self.id) {
-            match front.reader.behind(MAX_KEY_LOOKBACK) {
-                Ok(bytes) => turn.feed.look_back(self.id, &bytes, turn.now),
-                Err(error) => return self.record_refusal(&error, turn.now.instant),
+        if pass.feed.needs_lookback(id) {
+            match current.reader.behind(MAX_KEY_LOOKBACK) {
+                Ok(bytes) => pass.feed.look_back(id, &bytes, pass.now),
+                Err(error) => return self.record_refusal(&error, pass.now.instant),
             }
         }
-        let how = ReadOptions { line_start: turn.feed.at_line_start(self.id), is_utf16: turn.settings.is_utf16 };
-        match front.reader.read(how) {
-            Ok(FileRead::Bytes { bytes, more }) => {
-                let before = turn.batch.len();
-                turn.feed.push(self.id, &bytes, turn.now, turn.batch);
-                self.checkpoint_changed |= turn.batch.len() > before;
-                self.last_growth = Some(turn.now.instant);
-                let more = more || front.replaced_at.is_some();
+        let options = ReadOptions { line_start: pass.feed.at_line_start(id), is_utf16: pass.settings.is_utf16 };
+        let read = current.reader.read(options);
+        let (identity, replaced) = (current.reader.identity(), current.replaced_at.is_some());
+        match read {
+            Ok(read) => self.process(read, identity, replaced, pass),
+            Err(error) => self.record_refusal(&error, pass.now.instant),
+        }
+    }
+
+    /// Processes what was read of the current generation. Returns as [`read`](Self::read) does.
+    fn process(
+        &mut self,
+        read: FileRead,
+        identity: Identity,
+        replaced: bool,
+        pass: &mut PassContext<'_>,
+    ) -> (usize, bool) {
+        let id = self.rotation.id();
+        match read {
+            FileRead::Bytes { bytes, more } => {
+                let before = pass.batch.len();
+                pass.feed.push(id, &bytes, pass.now, pass.batch);
+                self.rotation.mark_checkpoint(pass.batch.len() > before);
+                self.last_growth = Some(pass.now.instant);
+                let more = more || replaced;
                 if !more {
-                    self.park_current(turn);
+                    self.rotation.park_current(true, pass);
                 }
                 (bytes.len(), more)
             }
-            Ok(FileRead::Hole { bytes }) => {
-                self.finish(turn);
+            FileRead::Hole { bytes } => {
+                pass.finish(id);
                 let reason = "NUL bytes, left by a writer that did not notice a truncation";
-                self.report_loss(Some(0), Some(bytes), reason, turn);
+                self.report_loss(Some(0), Some(bytes), reason, pass);
                 (0, true)
             }
-            Ok(FileRead::CaughtUp) => (0, self.current_at_end(turn)),
-            Ok(FileRead::Truncated { unread }) => {
-                let read = front.reader.trace().fingerprint();
-                front.reader.restart();
-                self.truncated_at = Some(Instant::now());
-                self.remember_gone(read);
-                self.finish(turn);
-                self.report_loss(None, unread, "the file was truncated or overwritten", turn);
+            FileRead::CaughtUp => {
+                let active = self.is_active(pass.now.instant);
+                (0, self.rotation.current_at_end(active, pass))
+            }
+            FileRead::Truncated { unread } => {
+                self.rotation.restart_current();
+                pass.finish(id);
+                self.report_loss(None, unread, "the file was truncated or overwritten", pass);
                 (0, true)
             }
-            Ok(FileRead::Shortened) => {
-                self.finish(turn);
-                self.report_loss(Some(0), None, "lines that were read already were cut off its end", turn);
+            FileRead::Shortened => {
+                pass.finish(id);
+                self.report_loss(Some(0), None, "the file was shortened by lines that had already been read", pass);
                 (0, true)
             }
-            Ok(FileRead::Compressed(kind)) => {
-                let identity = front.reader.identity();
-                let replaced = front.replaced_at.is_some();
-                self.leave_current(turn);
+            FileRead::Compressed(kind) => {
+                self.rotation.leave_current(pass);
                 if !replaced {
                     self.found = PathTarget::Compressed(identity, kind);
                 }
-                (0, !self.row.is_empty())
+                (0, !self.rotation.is_empty())
             }
-            Err(error) => self.record_refusal(&error, turn.now.instant),
         }
     }
 
-    /// The half line is at its end, and a new file begins.
-    pub(super) fn finish(&mut self, turn: &mut PassContext<'_>) {
-        turn.feed.finish(self.id, turn.now, turn.batch);
+    /// The current generation was deleted while it was closed.
+    fn lose_current(&mut self, pass: &mut PassContext<'_>) {
+        let unsure = mem::take(&mut self.written) || self.unwatched;
+        if let Some(unread) = self.rotation.lose_current(unsure, pass) {
+            let unread = Some(unread).filter(|&unread| unread > 0);
+            self.report_loss(None, unread, "the file was deleted before it could be read", pass);
+        }
     }
 
-    pub(super) fn report_loss(
-        &mut self,
-        missed: Option<u64>,
-        bytes: Option<u64>,
-        reason: &str,
-        turn: &mut PassContext<'_>,
-    ) {
+    /// Notes that the current generation could not be read. Returns as [`read`](Self::read) does.
+    pub(super) fn record_refusal(&mut self, error: &io::Error, now: Instant) -> (usize, bool) {
+        self.rotation.record_refusal(error, now);
+        (0, false)
+    }
+
+    fn report_loss(&mut self, missed: Option<u64>, bytes: Option<u64>, reason: &str, pass: &mut PassContext<'_>) {
         let reason = format!("{}: {reason}", self.origin.as_str());
-        turn.batch.loss(turn.now.time, &Loss { missed, bytes, reason });
-        self.checkpoint_changed = true;
+        pass.batch.loss(pass.now.time, &Loss { missed, bytes, reason });
+        self.rotation.mark_checkpoint(true);
     }
 
-    pub(super) fn missing_or_refused(&self, verb: &str, error: &io::Error) -> PathTarget {
-        if is_missing(error) { PathTarget::Missing } else { PathTarget::Refused(refusal(&self.path, verb, error)) }
+    /// Records how far the path was read, if that changed or `always`.
+    pub(super) fn record_checkpoint(&mut self, always: bool, pass: &mut PassContext<'_>) {
+        if !self.rotation.take_checkpoint_changed() && !always {
+            return;
+        }
+        let (checkpoint, kind) = if !self.rotation.is_empty() {
+            let Some(checkpoint) = self.rotation.checkpoint(pass) else { return };
+            (Some(checkpoint), RecordedCheckpoint::File)
+        } else if self.is_gone() {
+            (Some(self.rotation.gone_checkpoint(pass.now.time.millis())), RecordedCheckpoint::Gone)
+        } else {
+            (None, RecordedCheckpoint::Nothing)
+        };
+        if kind == RecordedCheckpoint::File || kind != self.last_checkpoint {
+            pass.batch.place(self.origin.as_str(), checkpoint.map(|checkpoint| checkpoint.written()));
+        }
+        self.last_checkpoint = kind;
+    }
+
+    /// Whether the path names nothing, or its file was replaced by something that cannot be opened.
+    fn is_gone(&self) -> bool {
+        match self.found {
+            PathTarget::Missing => true,
+            PathTarget::Refused(_) => self.last_checkpoint != RecordedCheckpoint::Nothing,
+            PathTarget::Unknown
+            | PathTarget::File
+            | PathTarget::Alias(_)
+            | PathTarget::Fifo(_)
+            | PathTarget::Other(_)
+            | PathTarget::Compressed(..) => false,
+        }
+    }
+
+    /// The last checkpoint of a path that is not followed any more, since it names nothing: how far its files were read, and
+    /// which siblings were. It is recorded as long as there are siblings.
+    pub(super) fn take_gone_checkpoint(&mut self, pass: &mut PassContext<'_>) -> Checkpoint {
+        let (checkpoint, has_siblings) = self.rotation.last_checkpoint(pass);
+        if has_siblings || self.last_checkpoint != RecordedCheckpoint::Nothing {
+            pass.batch.place(self.origin.as_str(), has_siblings.then(|| checkpoint.written()));
+        }
+        checkpoint
     }
 }

@@ -12,7 +12,7 @@ use crate::stream::Batch;
 
 use super::glob::Globs;
 use super::path::PathTail;
-use crate::source::file::rotation::generation::PathTarget;
+use super::target::PathTarget;
 
 /// That only the number of files changed is not said sooner than this after the last time.
 const MIN_STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,11 +33,11 @@ pub(super) enum PathStatus {
 impl PathStatus {
     pub(crate) fn of(follow: &PathTail) -> Self {
         let path = follow.path().display();
-        if let Some(refusal) = follow.refused() {
+        if let Some(refusal) = follow.rotation().refused() {
             return Self::Trouble(SourceState::Denied { errno: refusal.errno, error: refusal.error.clone() });
         }
-        if follow.is_open() {
-            return Self::Following { lag: follow.lag() };
+        if follow.rotation().is_open() {
+            return Self::Following { lag: follow.rotation().lag() };
         }
         match follow.found() {
             PathTarget::Unknown => Self::Unknown,

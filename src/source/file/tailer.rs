@@ -12,19 +12,21 @@ use log::warn;
 use tokio::time::Instant;
 
 use crate::config::{FileSelector as Named, FileSourceConfig, ReadFrom, Stream};
+use crate::event::Origin;
 use crate::source::ClockReading;
 use crate::source::pipeline::LinePipeline;
 use crate::stream::{Batch, Checkpoints};
 
 use super::checkpoint::Checkpoint;
 use super::claims::Claims;
-use super::fingerprint::Identity;
+use super::fingerprint::{Fingerprint, Identity, unix_nanos};
 use super::glob::Globs;
+use super::pass::{PassContext, TailSettings};
 use super::path::PathTail;
+use super::rotation::siblings::{DirectoryIndex, originals};
 use super::scheduler::Scheduler;
 use super::status::{PathStatus, StatusReporter};
-use crate::source::file::rotation::generation::{PassContext, PathTarget, TailSettings};
-use crate::source::file::rotation::siblings::DirectoryIndex;
+use super::target::PathTarget;
 use crate::source::file::watch::watch_set::WatchSet;
 use crate::source::file::watch::watcher::{Mailbox, Watcher};
 
@@ -46,6 +48,9 @@ const UNWATCHED_POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(250), Dur
 /// Where none come for many files, each costs the quiet ones this much more: ten thousand are looked at in 20 s.
 const UNWATCHED_POLL_PER_FILE: Duration = Duration::from_millis(2);
 
+/// Most paths found by a pattern and now gone of which the checkpoint is kept.
+const MAX_GONE_PATHS: usize = 256;
+
 /// When to look again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NextPass {
@@ -58,32 +63,32 @@ pub(super) enum NextPass {
 /// The files of one stream.
 #[derive(Debug)]
 pub(super) struct Tailer {
-    pub(super) settings: TailSettings,
-    pub(super) from: ReadFrom,
+    settings: TailSettings,
+    from: ReadFrom,
     pub(super) wakes: Watcher,
-    pub(super) ear: Arc<Mailbox>,
-    pub(super) globs: Globs,
+    ear: Arc<Mailbox>,
+    globs: Globs,
     /// When all directories are looked through again.
-    pub(super) scan_at: Option<Instant>,
+    scan_at: Option<Instant>,
     /// What is followed, by number; a free number is given again.
-    pub(super) follows: Vec<Option<PathTail>>,
-    pub(super) free_ids: Vec<usize>,
-    pub(super) by_path: HashMap<PathBuf, usize>,
-    pub(super) watch_set: WatchSet,
+    follows: Vec<Option<PathTail>>,
+    free_ids: Vec<usize>,
+    by_path: HashMap<PathBuf, usize>,
+    watch_set: WatchSet,
     /// Who waits for another to leave a file.
-    pub(super) aliases: HashMap<Identity, BTreeSet<usize>>,
-    pub(super) fifos: BTreeMap<usize, Identity>,
-    pub(super) scheduler: Scheduler,
-    pub(super) feed: LinePipeline,
-    pub(super) claims: Claims,
-    pub(super) index: DirectoryIndex,
-    pub(super) report: StatusReporter,
+    aliases: HashMap<Identity, BTreeSet<usize>>,
+    fifos: BTreeMap<usize, Identity>,
+    scheduler: Scheduler,
+    feed: LinePipeline,
+    claims: Claims,
+    index: DirectoryIndex,
+    report: StatusReporter,
     /// Recorded places of files that were not found yet or are gone, and when the last of all was recorded, in nanoseconds
     /// since the Unix epoch.
-    pub(super) saved: BTreeMap<String, Checkpoint>,
-    pub(super) recorded: Option<u64>,
+    saved: BTreeMap<String, Checkpoint>,
+    recorded: Option<u64>,
     /// When the last look was, in nanoseconds since the Unix epoch.
-    pub(super) looked: Option<u64>,
+    looked: Option<u64>,
 }
 
 impl Tailer {
@@ -173,7 +178,7 @@ impl Tailer {
             reads += usize::from(read > 0);
             looks += 1;
             let follow = self.follows[id].as_mut();
-            if follow.is_some_and(|follow| std::mem::take(&mut follow.later)) {
+            if follow.is_some_and(|follow| follow.rotation_mut().take_deferred()) {
                 later.push(id);
             } else if more {
                 self.scheduler.wake(id);
@@ -183,7 +188,7 @@ impl Tailer {
             self.scheduler.wake(id);
         }
         for id in self.feed.show(now.instant, batch) {
-            self.with(id, now, batch, |follow, turn| follow.place(true, turn));
+            self.with(id, now, batch, |follow, turn| follow.record_checkpoint(true, turn));
         }
         self.report.finish(&self.globs, now, batch);
         self.looked = Some(u64::try_from(now.time.0).unwrap_or(0) * 1000);
@@ -199,9 +204,9 @@ impl Tailer {
         self.listen(id, now.instant);
         self.note_copies(id);
         let moved = self.with(id, now, batch, |follow, turn| {
-            let before = follow.newest();
+            let before = follow.rotation().newest();
             follow.resolve(turn);
-            follow.newest() != before
+            follow.rotation().newest() != before
         });
         if moved && self.watch_set.expire(id) {
             // It may lead elsewhere now.
@@ -211,7 +216,7 @@ impl Tailer {
         self.report.now(&self.globs, now, batch);
         let (bytes, more) = self.with(id, now, batch, |follow, turn| {
             let outcome = follow.read(turn);
-            follow.place(false, turn);
+            follow.record_checkpoint(false, turn);
             outcome
         });
         self.record_status(id);
@@ -227,7 +232,7 @@ impl Tailer {
         (bytes, more)
     }
 
-    pub(super) fn with<T>(
+    fn with<T>(
         &mut self,
         id: usize,
         now: ClockReading,
@@ -262,8 +267,8 @@ impl Tailer {
             let known = self.by_path.get(&path).copied();
             let others = self.watch_set.whose(&path);
             for id in known.into_iter().chain(others) {
-                if let Some(follow) = self.follows[id].as_mut() {
-                    follow.written |= written;
+                if let Some(follow) = self.follows[id].as_mut().filter(|_| written) {
+                    follow.note_written();
                 }
                 self.scheduler.wake(id);
             }
@@ -295,12 +300,112 @@ impl Tailer {
             }
         }
         if first {
-            self.sort_out_unclaimed(batch);
+            self.drop_unclaimed(batch);
             // Whoever has a place takes its file first: another path may name it by now.
             let follows = &self.follows;
-            self.scheduler.sort_by_key(|id| follows[id].as_ref().is_none_or(|follow| !follow.is_resuming()));
+            self.scheduler.sort_by_key(|id| follows[id].as_ref().is_none_or(|follow| !follow.rotation().is_resuming()));
         }
         self.scheduler.wake_due(now.instant);
+    }
+
+    // The paths of the stream: how one is added, and how it is dropped.
+
+    /// Where to begin in a file that a pattern found at the start, and that has no place. One that was made after the last
+    /// place was recorded is new.
+    fn start_for(&self, path: &Path) -> ReadFrom {
+        let born = std::fs::metadata(path).and_then(|metadata| metadata.created());
+        let is_new = born.is_ok_and(|born| self.recorded.is_some_and(|recorded| unix_nanos(born) > recorded));
+        if is_new { ReadFrom::Beginning } else { self.from }
+    }
+
+    /// Recorded places of files that no path names now: they were rotated away, deleted, or are not configured any more.
+    fn drop_unclaimed(&mut self, batch: &mut Batch) {
+        for key in self.saved.keys().cloned().collect::<Vec<_>>() {
+            let path = Origin::from(key.as_str()).path();
+            if self.globs.names(&path) {
+                if !self.saved[&key].is_gone() {
+                    self.add(path, false, ReadFrom::Beginning);
+                }
+            } else {
+                self.saved.remove(&key);
+                batch.place(&key, None);
+            }
+        }
+    }
+
+    fn add(&mut self, path: PathBuf, named: bool, from: ReadFrom) {
+        let id = self.free_ids.pop().unwrap_or_else(|| {
+            self.follows.push(None);
+            self.follows.len() - 1
+        });
+        let mut follow = PathTail::new(path.clone(), id, named, from);
+        if let Some(saved) = self.saved.remove(follow.origin().as_str()) {
+            follow.resume_from(saved, &mut self.claims);
+        }
+        // What was made and rotated away since then was not seen under this path.
+        let since = if self.looked.is_some() || named || from == ReadFrom::End { self.looked } else { self.recorded };
+        follow.rotation_mut().start_watermark(since);
+        if named || std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
+            self.watch_set.add(id);
+        }
+        self.feed.add(id, follow.origin().clone());
+        self.by_path.insert(path, id);
+        self.follows[id] = Some(follow);
+        self.report.set_status(id, PathStatus::Unknown);
+        self.scheduler.wake(id);
+    }
+
+    /// A file under a rotated name may be a copy of one that is read (copytruncate): then only what was not read is new.
+    fn note_copies(&mut self, id: usize) {
+        let Some(follow) = self.follows[id].as_ref().filter(|follow| !follow.is_named()) else { return };
+        let reads: Vec<_> = originals(follow.path()).iter().flat_map(|path| self.fingerprints(path)).collect();
+        if !reads.is_empty()
+            && !follow.rotation().names_newest()
+            && let Some(follow) = self.follows[id].as_mut()
+        {
+            follow.rotation_mut().set_copy_candidates(reads);
+        }
+    }
+
+    /// How far the files of a path are read, and were that are gone.
+    fn fingerprints(&self, path: &Path) -> Vec<Fingerprint> {
+        let follow = self.by_path.get(path).and_then(|id| self.follows[*id].as_ref());
+        let gone = || self.saved.get(Origin::file(path).as_str()).map(|saved| saved.gone_fingerprints().collect());
+        follow.map(|follow| follow.rotation().fingerprints()).or_else(gone).unwrap_or_default()
+    }
+
+    /// A file that a pattern found is not followed any more once it is gone.
+    fn drop_if_gone(&mut self, id: usize, now: ClockReading, batch: &mut Batch) {
+        let gone = |follow: &PathTail| {
+            let missing = matches!(follow.found(), PathTarget::Missing | PathTarget::Other(_));
+            missing && !follow.is_named() && !follow.rotation().is_open() && follow.rotation().len() < 2
+        };
+        if !self.follows[id].as_ref().is_some_and(gone) {
+            return;
+        }
+        let kept = self.with(id, now, batch, |follow, turn| Some(follow.take_gone_checkpoint(turn)));
+        let Some(follow) = self.follows[id].take() else { return };
+        if let Some(kept) = kept {
+            self.keep(follow.origin().as_str(), kept, batch);
+        }
+        self.by_path.remove(follow.path());
+        self.watch_set.remove(id);
+        self.scheduler.remove(id);
+        self.fifos.remove(&id);
+        self.feed.remove(id);
+        self.report.remove(id);
+        self.free_ids.push(id);
+    }
+
+    /// What is known of a path that is not followed any more.
+    fn keep(&mut self, origin: &str, gone: Checkpoint, batch: &mut Batch) {
+        self.saved.insert(origin.to_owned(), gone);
+        while self.saved.len() > MAX_GONE_PATHS {
+            let oldest = self.saved.iter().min_by_key(|(_, saved)| saved.time());
+            let Some(oldest) = oldest.map(|(origin, _)| origin.clone()) else { return };
+            self.saved.remove(&oldest);
+            batch.place(&oldest, None);
+        }
     }
 
     #[cfg(test)]
@@ -311,7 +416,7 @@ impl Tailer {
     #[cfg(test)]
     pub(super) fn mark_written(&mut self, path: &Path) {
         if let Some(follow) = self.by_path.get(path).and_then(|id| self.follows[*id].as_mut()) {
-            follow.written = true;
+            follow.note_written();
         }
     }
 
@@ -335,11 +440,11 @@ impl Tailer {
     fn listen(&mut self, id: usize, now: Instant) {
         let Some(follow) = self.follows[id].as_mut() else { return };
         if self.watch_set.has(id) {
-            let deaf = self.watch_set.listen(id, follow.path(), follow.is_open(), now);
-            follow.unwatched = deaf.is_some();
+            let deaf = self.watch_set.listen(id, follow.path(), follow.rotation().is_open(), now);
+            follow.set_unwatched(deaf.is_some());
             self.report.set_unwatched(id, deaf);
         } else {
-            follow.unwatched = self.globs.unwatched().is_some();
+            follow.set_unwatched(self.globs.unwatched().is_some());
         }
     }
 
@@ -351,7 +456,7 @@ impl Tailer {
             PathTarget::Alias(identity) => {
                 self.aliases.entry(*identity).or_default().insert(id);
             }
-            PathTarget::Fifo(identity) if !follow.is_open() => {
+            PathTarget::Fifo(identity) if !follow.rotation().is_open() => {
                 self.fifos.insert(id, *identity);
             }
             // The reason may name what a symlink leads to.
@@ -370,7 +475,7 @@ impl Tailer {
     fn schedule(&mut self, id: usize, now: Instant) {
         let Some(follow) = self.follows[id].as_ref() else { return };
         let active = follow.is_active(now);
-        let mut at = if follow.unwatched {
+        let mut at = if follow.is_unwatched() {
             now + self.unwatched_poll_interval(active)
         } else if active || self.fifos.contains_key(&id) {
             self.scheduler.on_grid(now, WATCHED_POLL_INTERVALS[0])

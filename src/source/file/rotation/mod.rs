@@ -1,6 +1,589 @@
-//! What a rotation does to a followed file: `siblings` finds the other files of its log and their order, `generation` is one of them that is
-//! still to be read, and `watermark` says which have been read.
+//! The generations of one log: the files that a rotation has moved away and that are still to be read, and the file that the
+//! path names now.
+//!
+//! [`Rotation`] holds them; [`generation`] is one of them; [`siblings`] lists the other files of the log in the directory, in
+//! their order; [`watermark`] says which of those have been read; [`discovery`] decides when to list them; [`checkpoint_search`] finds the file that was read before a
+//! restart.
 
-pub(super) mod generation;
+mod checkpoint_search;
+mod discovery;
+mod generation;
 pub(super) mod siblings;
 pub(super) mod watermark;
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::checkpoint::Checkpoint;
+use super::claims::Claims;
+use super::fingerprint::{Fingerprint, GoneFingerprints, Identity, MIN_COPY_SIZE, ReadPoint};
+use super::pass::PassContext;
+use super::reader::FileReader;
+use super::target::Refusal;
+use checkpoint_search::{CheckpointSearch, SearchOutcome};
+use discovery::{Discovery, Listing};
+use generation::{Generation, OpenResult, is_copy};
+use siblings::{Sibling, Siblings};
+
+/// Most generations that are held. Further ones are found again by their names once there is room.
+const MAX_GENERATIONS: usize = 64;
+
+/// With more generations than this, the current one is left at its end without waiting for late writers.
+const MAX_GENERATIONS_WITH_WAIT: usize = 48;
+
+/// The time after which a file that could not be opened or read is tried again.
+pub(super) const REOPEN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The generations of the log at one path, oldest first.
+///
+/// The front is the *current* generation: the only one that is read. The back is the file that the path names, unless that
+/// was replaced. A generation is left at its end, some time after it was replaced.
+#[derive(Debug)]
+pub(super) struct Rotation {
+    path: PathBuf,
+    /// The number of the path among the paths of its stream.
+    id: usize,
+    /// At most [`MAX_GENERATIONS`], and one more while a rewritten file is added.
+    generations: VecDeque<Generation>,
+    discovery: Discovery,
+    /// When the file was truncated, as long as copies of it may appear that are not to be read.
+    truncated_at: Option<Instant>,
+    /// Fingerprints of files of which the path's first file may be a copy: then only the rest of it is new.
+    copy_candidates: Vec<Fingerprint>,
+    /// How far deleted and truncated files were read, so that a copy of one continues there.
+    gone: GoneFingerprints,
+    /// A generation was left that a file with other content had replaced atomically: the next ones may be copies of it.
+    after_atomic_replacement: bool,
+    /// Work is left for the next pass, since names are changing.
+    deferred: bool,
+    /// The checkpoint is to be recorded again.
+    checkpoint_changed: bool,
+}
+
+/// The result of looking for the file of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ResumeResult {
+    /// There is no checkpoint left to look for.
+    Done,
+    /// The file was read up to `offset` and is gone: the path begins from scratch.
+    Lost { offset: u64 },
+    /// The path names nothing, so that the file may still come back.
+    Waiting,
+    /// Names are changing: the next pass looks again.
+    Deferred,
+}
+
+impl Rotation {
+    pub(super) fn new(path: PathBuf, id: usize) -> Self {
+        Self {
+            path,
+            id,
+            generations: VecDeque::new(),
+            discovery: Discovery::default(),
+            truncated_at: None,
+            copy_candidates: Vec::new(),
+            gone: GoneFingerprints::default(),
+            after_atomic_replacement: false,
+            deferred: false,
+            checkpoint_changed: false,
+        }
+    }
+
+    /// Loads a checkpoint; [`resume`](Self::resume) then looks for its files.
+    pub(super) fn load(&mut self, saved: Checkpoint, claims: &mut Claims) {
+        self.gone = saved.gone_fingerprints().collect();
+        self.discovery = Discovery::resume(&saved);
+        if saved.is_gone() {
+            return;
+        }
+        for saved in saved.generations() {
+            claims.claim(saved.identity(), self.id);
+            let reader = FileReader::parked(saved.identity(), 0);
+            self.generations.push_back(Generation { saved: Some(saved), ..Generation::new(reader) });
+        }
+    }
+
+    /// Unless there is a checkpoint, only siblings that were made after `since` are new; in nanoseconds since the Unix epoch.
+    pub(super) fn start_watermark(&mut self, since: Option<u64>) {
+        self.discovery.start_watermark(since);
+    }
+
+    /// Sets the fingerprints of files of which the path's first file may be a copy.
+    pub(super) fn set_copy_candidates(&mut self, candidates: Vec<Fingerprint>) {
+        self.copy_candidates = candidates;
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn id(&self) -> usize {
+        self.id
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.generations.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.generations.is_empty()
+    }
+
+    pub(super) fn current_mut(&mut self) -> Option<&mut Generation> {
+        self.generations.front_mut()
+    }
+
+    /// Why the current generation cannot be read, if it cannot.
+    pub(super) fn refused(&self) -> Option<&Refusal> {
+        self.generations.front()?.refused.as_ref().map(|(refusal, _)| refusal)
+    }
+
+    /// Whether the file of the checkpoint has not been found yet.
+    pub(super) fn is_resuming(&self) -> bool {
+        self.generations.front().is_some_and(|current| current.saved.is_some())
+    }
+
+    /// Whether there is a file that is read.
+    pub(super) fn is_open(&self) -> bool {
+        self.generations.front().is_some_and(|current| current.saved.is_none())
+    }
+
+    /// The newest generation.
+    pub(super) fn newest(&self) -> Option<Identity> {
+        self.generations.back().map(|newest| newest.reader.identity())
+    }
+
+    /// Whether the path names the newest generation.
+    pub(super) fn names_newest(&self) -> bool {
+        let named = fs::metadata(&self.path).map(|metadata| Identity::from(&metadata)).ok();
+        named.is_some() && named == self.newest()
+    }
+
+    fn position(&self, identity: Identity) -> Option<usize> {
+        self.generations.iter().position(|generation| generation.reader.identity() == identity)
+    }
+
+    pub(super) fn contains(&self, identity: Identity) -> bool {
+        self.position(identity).is_some()
+    }
+
+    /// How far the generations and the deleted files were read; only those that are long enough to recognise a copy.
+    pub(super) fn fingerprints(&self) -> Vec<Fingerprint> {
+        let now = self.generations.iter().map(Generation::fingerprint);
+        now.chain(self.gone.iter()).filter(|read| read.at >= MIN_COPY_SIZE).collect()
+    }
+
+    /// The number of bytes that are known to be unread.
+    pub(super) fn lag(&self) -> u64 {
+        self.generations.iter().map(|generation| generation.reader.unread()).sum()
+    }
+
+    /// When to try the current generation again, if it could not be read.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.generations.front()?.refused.as_ref().map(|(_, retry)| *retry)
+    }
+
+    /// When to leave the current generation, if it was replaced.
+    pub(super) fn leave_at(&self, rotate_wait: Duration) -> Option<Instant> {
+        Some(self.generations.front()?.replaced_at? + self.wait(rotate_wait))
+    }
+
+    fn wait(&self, rotate_wait: Duration) -> Duration {
+        if self.generations.len() > MAX_GENERATIONS_WITH_WAIT { Duration::ZERO } else { rotate_wait }
+    }
+
+    /// Whether work is left for the next pass; forgets it.
+    pub(super) fn take_deferred(&mut self) -> bool {
+        mem::take(&mut self.deferred)
+    }
+
+    /// Leaves work for the next pass.
+    pub(super) fn defer(&mut self) {
+        self.deferred = true;
+    }
+
+    /// Whether the checkpoint is to be recorded again; forgets it.
+    pub(super) fn take_checkpoint_changed(&mut self) -> bool {
+        mem::take(&mut self.checkpoint_changed)
+    }
+
+    /// Has the checkpoint recorded again if `changed`.
+    pub(super) fn mark_checkpoint(&mut self, changed: bool) {
+        self.checkpoint_changed |= changed;
+    }
+
+    // The path, as each pass finds it.
+
+    /// Notes that the path names this file; `false` if it is not one of the generations.
+    pub(super) fn note_named(&mut self, metadata: &Metadata, pass: &mut PassContext<'_>) -> bool {
+        let Some(at) = self.position(Identity::from(metadata)) else { return false };
+        let named = &mut self.generations[at];
+        named.changed |= named.reader.note_metadata(metadata);
+        if at + 1 < self.generations.len() {
+            self.reinstate(at, pass);
+        } else {
+            self.generations[at].replaced_at = None;
+        }
+        self.skip_copies(pass);
+        true
+    }
+
+    /// Notes that the path names no file that can be followed.
+    pub(super) fn note_missing(&mut self, pass: &mut PassContext<'_>) {
+        self.mark_replaced(pass.now.instant, false);
+        self.discover(None, pass);
+        self.checkpoint_changed |= self.generations.is_empty();
+    }
+
+    /// Notes that the path does not name the newest generation any more; `by_file` if it names another file instead.
+    pub(super) fn mark_replaced(&mut self, now: Instant, by_file: bool) {
+        let newest = self.generations.back_mut();
+        if let Some(newest) = newest.filter(|newest| newest.replaced_at.is_none() && newest.saved.is_none()) {
+            (newest.replaced_at, newest.changed) = (Some(now), true);
+            newest.replaced_atomically = by_file;
+        }
+    }
+
+    /// The path names an older generation again.
+    fn reinstate(&mut self, at: usize, pass: &mut PassContext<'_>) {
+        self.mark_replaced(pass.now.instant, false);
+        if at == 0 {
+            pass.finish(self.id);
+        }
+        if let Some(generation) = self.generations.remove(at) {
+            self.generations.push_back(Generation { replaced_at: None, ..generation });
+        }
+        self.checkpoint_changed = true;
+    }
+
+    /// Moves a new file to where a copy of a file that was read continues; `false` if it is no copy.
+    pub(super) fn continue_copy(&mut self, reader: &mut FileReader, pass: &PassContext<'_>) -> bool {
+        let copied = mem::take(&mut self.copy_candidates);
+        let left = pass.claims.left(reader.identity());
+        left.is_some_and(|left| reader.resume_at(left).unwrap_or(false)) || reader.resume_at_farthest(copied)
+    }
+
+    /// Adds the file that the path names; `continues` as [`continue_copy`](Self::continue_copy) said.
+    pub(super) fn push(&mut self, reader: FileReader, continues: bool, pass: &mut PassContext<'_>) {
+        pass.claims.claim(reader.identity(), self.id);
+        self.checkpoint_changed |= self.generations.is_empty() || continues;
+        self.generations.push_back(Generation::new(reader));
+    }
+
+    // Discovery: generations that were rotated away before they were seen under the path.
+
+    /// Adds the files that were rotated away before the path named `newest`, or named nothing. Returns whether these are all.
+    pub(super) fn discover(&mut self, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
+        let has_room = self.generations.len() <= MAX_GENERATIONS / 2;
+        match self.discovery.list(&self.path, newest, has_room, pass.index) {
+            Listing::Known => true,
+            Listing::NoRoom => false,
+            Listing::Unclear => {
+                self.deferred = true;
+                false
+            }
+            Listing::Siblings(siblings) => {
+                let is_all = self.add_siblings(&siblings, newest, pass);
+                self.discovery.finish(&siblings, is_all);
+                is_all
+            }
+        }
+    }
+
+    /// Returns `false` if there is no room for all of them.
+    fn add_siblings(&mut self, siblings: &Siblings, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
+        // If the newest was rotated meanwhile, the files behind it are found with the one that the path names then.
+        let end = newest.and_then(|newest| siblings.position(newest)).unwrap_or(siblings.files.len());
+        let mut before: Option<&Sibling> = None;
+        for sibling in &siblings.files[..end] {
+            let is_known = pass.claims.is_known(sibling.identity);
+            if is_known {
+                before = Some(sibling);
+                continue;
+            }
+            if !self.discovery.is_new(sibling) || (pass.named)(&sibling.path) {
+                continue;
+            }
+            let open_limit = pass.open_limit;
+            let is_copy_of = |file: Option<&File>| is_copy(&sibling.path, file, open_limit);
+            let is_read = self.generations.front().is_some_and(|current| is_copy_of(current.reader.file().ok()));
+            let is_copy_of_older = |before: &Sibling| {
+                !siblings.follows(sibling, before)
+                    || is_copy_of(open_limit.open(&before.path).ok().as_ref().map(|(file, _)| &**file))
+            };
+            if is_read || before.is_some_and(is_copy_of_older) {
+                continue;
+            }
+            let at = self.generation_index(sibling, siblings);
+            if at == self.generations.len() && at >= MAX_GENERATIONS {
+                return false;
+            }
+            if self.insert(at, sibling, pass) {
+                before = Some(sibling);
+            }
+        }
+        true
+    }
+
+    /// The position of a sibling among the generations by its age: behind those that are being read, and before the file
+    /// that the path names.
+    fn generation_index(&self, sibling: &Sibling, siblings: &Siblings) -> usize {
+        let is_newer = |generation: &&Generation| {
+            let identity = generation.reader.identity();
+            let order = match (siblings.position(identity), siblings.position(sibling.identity)) {
+                (Some(other), Some(this)) => other.cmp(&this),
+                _ => generation.reader.age().cmp(&sibling.age).then(Ordering::Greater),
+            };
+            generation.is_unread() && (generation.replaced_at.is_none() || order == Ordering::Greater)
+        };
+        self.generations.len() - self.generations.iter().rev().take_while(is_newer).count()
+    }
+
+    /// Returns `false` if the sibling is compressed.
+    fn insert(&mut self, at: usize, sibling: &Sibling, pass: &mut PassContext<'_>) -> bool {
+        let identity = sibling.identity;
+        let opened =
+            FileReader::open(&sibling.path, pass.open_limit).ok().filter(|reader| reader.identity() == identity);
+        let mut reader = match opened {
+            Some(reader) if reader.compressed().is_ok_and(|kind| kind.is_some()) => return false,
+            Some(reader) => reader,
+            // The name belongs to another file by now. The sibling is looked for when it becomes the current generation.
+            None => FileReader::parked(identity, sibling.size),
+        };
+        if pass.open_limit.are_scarce(true) {
+            reader.park();
+        }
+        pass.claims.claim(identity, self.id);
+        self.checkpoint_changed |= self.generations.is_empty();
+        let name = Some(sibling.path.clone());
+        let generation = Generation { replaced_at: Some(pass.now.instant), name, ..Generation::new(reader) };
+        self.generations.insert(at, generation);
+        true
+    }
+
+    /// After a truncation, while the path names the same file: the siblings are copies of it, and not to be read.
+    fn skip_copies(&mut self, pass: &mut PassContext<'_>) {
+        let Some(since) = self.truncated_at.filter(|_| self.generations.len() == 1) else { return };
+        let Some(siblings) = pass.index.rotated(&self.path, Some(since)) else {
+            self.deferred = true;
+            return;
+        };
+        self.truncated_at = None;
+        if self.names_newest() {
+            self.checkpoint_changed |= self.discovery.skip(&siblings);
+        }
+    }
+
+    // The current generation: how it is opened, and how it is left.
+
+    /// Opens the current generation; `false` if there is nothing to read in it. `written` if a write was notified.
+    pub(super) fn open_current(&mut self, written: bool, pass: &mut PassContext<'_>) -> io::Result<bool> {
+        let Some(current) = self.generations.front_mut() else { return Ok(false) };
+        match current.open(&self.path, written, pass)? {
+            OpenResult::Open => {
+                self.skip_copied();
+                return Ok(true);
+            }
+            OpenResult::NothingToRead => {}
+            OpenResult::Unclear => self.deferred = true,
+        }
+        Ok(false)
+    }
+
+    /// If the current generation may be a copy of a deleted file, moves to where that was read.
+    fn skip_copied(&mut self) {
+        let is_last = self.generations.len() == 1;
+        let after_atomic =
+            if is_last { mem::take(&mut self.after_atomic_replacement) } else { self.after_atomic_replacement };
+        let current = self.generations.front_mut();
+        let Some(current) = current.filter(|current| current.replaced_at.is_some() || after_atomic) else { return };
+        if current.is_unread() {
+            self.checkpoint_changed |= current.reader.resume_at_farthest(self.gone.iter().collect());
+        }
+    }
+
+    /// Called at the end of the current generation: leaves it if it was replaced long enough ago, and returns whether there is
+    /// more to do. `active` if the path grew a short time ago.
+    pub(super) fn current_at_end(&mut self, active: bool, pass: &mut PassContext<'_>) -> bool {
+        let wait = self.wait(pass.settings.rotate_wait);
+        let Some(current) = self.generations.front_mut() else { return false };
+        if current.replaced_at.is_some_and(|replaced| pass.now.instant >= replaced + wait) {
+            // The next generation must be known before this one is left.
+            self.discover(self.discovery.newest(), pass);
+            if !self.deferred {
+                self.leave_current(pass);
+            }
+            return true;
+        }
+        self.park_current(active, pass);
+        false
+    }
+
+    /// Closes the current generation, which was read to its end, if too many files are open.
+    pub(super) fn park_current(&mut self, active: bool, pass: &mut PassContext<'_>) {
+        if !pass.feed.is_open(self.id)
+            && pass.open_limit.are_scarce(active)
+            && let Some(current) = self.generations.front_mut()
+        {
+            current.reader.park();
+            current.changed = false;
+        }
+    }
+
+    /// Goes back to the start of the current generation, which was truncated.
+    pub(super) fn restart_current(&mut self) {
+        let Some(current) = self.generations.front_mut() else { return };
+        let read = current.reader.trace().fingerprint();
+        current.reader.restart();
+        self.truncated_at = Some(Instant::now());
+        self.gone.remember(read);
+    }
+
+    /// Leaves the current generation for the next one.
+    pub(super) fn leave_current(&mut self, pass: &mut PassContext<'_>) {
+        let Some(old) = self.generations.pop_front() else { return };
+        self.discovery.leave(old.reader.age(), old.reader.identity());
+        let (identity, read) = (old.reader.identity(), old.reader.trace().fingerprint());
+        let deleted = old.reader.is_parked() || old.reader.is_deleted();
+        // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that an
+        // overlay file system makes before the first write.
+        let same = self.generations.front_mut().is_some_and(|next| {
+            let copied = next.reader.identity().same_inode(identity);
+            ((old.replaced_atomically && deleted) || copied) && next.reader.resume_at(read).unwrap_or(false)
+        });
+        if !same {
+            pass.finish(self.id);
+        }
+        if deleted {
+            self.gone.remember(read);
+        }
+        pass.claims.release(identity, self.id, Some(read).filter(|_| !deleted));
+        if let Some(next) = self.generations.front_mut() {
+            next.changed = true;
+        }
+        self.after_atomic_replacement |= !same && deleted && old.replaced_atomically;
+        self.checkpoint_changed = true;
+    }
+
+    /// Leaves the current generation, which was deleted while it was closed. Returns the number of its unread bytes (0 if it
+    /// is not known) if something may be lost; `unsure` if writes may have gone unnoticed.
+    pub(super) fn lose_current(&mut self, unsure: bool, pass: &mut PassContext<'_>) -> Option<u64> {
+        let current = self.generations.front()?;
+        let unread = current.reader.unread();
+        let read = current.reader.trace().fingerprint();
+        let atomic = current.replaced_atomically;
+        self.leave_current(pass);
+        let continues =
+            atomic && self.generations.front().is_some_and(|next| next.reader.trace().fingerprint() == read);
+        ((unsure || unread > 0) && !continues).then_some(unread)
+    }
+
+    /// Notes that the current generation could not be read; it is tried again after [`REOPEN_INTERVAL`].
+    pub(super) fn record_refusal(&mut self, error: &io::Error, now: Instant) {
+        let refusal = Refusal::new(&self.path, "read", error);
+        if let Some(current) = self.generations.front_mut() {
+            current.reader.park();
+            (current.refused, current.changed) = (Some((refusal, now + REOPEN_INTERVAL)), true);
+        }
+    }
+
+    // The checkpoint: how it is found again, and what is recorded.
+
+    /// Looks for the file of the checkpoint, under any of the log's names.
+    ///
+    /// # Errors
+    /// If the file at the path cannot be opened or read.
+    pub(super) fn resume(&mut self, pass: &mut PassContext<'_>) -> io::Result<ResumeResult> {
+        let Some(current) = self.generations.front_mut() else { return Ok(ResumeResult::Done) };
+        let Some(saved) = current.saved.clone() else { return Ok(ResumeResult::Done) };
+        let since = *current.sought_since.get_or_insert_with(Instant::now);
+        let is_new = |sibling: &Sibling| self.discovery.is_new(sibling);
+        let (found, rewritten) = match CheckpointSearch::new(&self.path, self.id, &saved).run(since, &is_new, pass)? {
+            SearchOutcome::Found { reader, point, at_path, rewritten } => (Some((reader, point, at_path)), rewritten),
+            SearchOutcome::Lost { rewritten } => (None, rewritten),
+            SearchOutcome::Waiting => return Ok(ResumeResult::Waiting),
+            SearchOutcome::Unclear => return Ok(ResumeResult::Deferred),
+        };
+        let result = if let Some((reader, point, at_path)) = found {
+            self.resume_in(reader, point, at_path, pass);
+            ResumeResult::Done
+        } else {
+            self.generations.pop_front();
+            pass.claims.release(saved.identity(), self.id, None);
+            ResumeResult::Lost { offset: saved.at() }
+        };
+        if let Some(path) = rewritten {
+            self.add_rewritten(&path, saved.identity(), pass);
+        }
+        Ok(result)
+    }
+
+    /// The file of the checkpoint was truncated, and rotated away after that: its new content comes after the old one.
+    fn add_rewritten(&mut self, path: &Path, identity: Identity, pass: &mut PassContext<'_>) {
+        let opened = FileReader::open(path, pass.open_limit).ok();
+        let is_ours =
+            |reader: &FileReader| reader.identity() == identity && !pass.claims.is_claimed_by_other(identity, self.id);
+        if let Some(reader) = opened.filter(is_ours) {
+            pass.claims.claim(identity, self.id);
+            let at = self.generations.len().min(1);
+            let generation = Generation { replaced_at: Some(pass.now.instant), ..Generation::new(reader) };
+            self.generations.insert(at, generation);
+            self.checkpoint_changed = true;
+        }
+    }
+
+    /// Continues at `point` of the file that was found, which is `at_path` or was rotated away.
+    fn resume_in(&mut self, reader: FileReader, point: ReadPoint, at_path: bool, pass: &mut PassContext<'_>) {
+        let Some(current) = self.generations.front_mut() else { return };
+        pass.claims.release(current.reader.identity(), self.id, None);
+        pass.claims.claim(reader.identity(), self.id);
+        current.reader.continue_in(reader, point);
+        (current.saved, current.sought_since, current.changed) = (None, None, true);
+        current.replaced_at = (!at_path).then_some(pass.now.instant);
+        self.checkpoint_changed = true;
+    }
+
+    /// The checkpoint of the current generation and those after it. `None` if its file was not found yet, or was changed
+    /// meanwhile: then the next read notices the change.
+    pub(super) fn checkpoint(&self, pass: &PassContext<'_>) -> Option<Checkpoint> {
+        let current = self.generations.front().filter(|current| current.saved.is_none())?;
+        let point = current.reader.before(pass.feed.held(self.id)).ok()??;
+        let checkpoint = |generation: &Generation| {
+            let point = generation.reader.trace();
+            let new = || Checkpoint::new(generation.reader.identity(), point, pass.now.time);
+            // An unread generation is discovered again, unless it is older than the current one and was truncated.
+            let is_discovered = point.offset() == 0 && generation.reader.age() >= current.reader.age();
+            generation.saved.clone().or_else(|| (!is_discovered).then(new))
+        };
+        let later = self.generations.iter().skip(1).take(MAX_GENERATIONS).filter_map(checkpoint).collect();
+        let saved = Checkpoint::new(current.reader.identity(), &point, pass.now.time);
+        Some(self.complete(saved).with_later_generations(later))
+    }
+
+    /// The checkpoint of a path that has named nothing since `since`, in milliseconds since the Unix epoch.
+    pub(super) fn gone_checkpoint(&self, since: u64) -> Checkpoint {
+        self.complete(Checkpoint::gone(since))
+    }
+
+    fn complete(&self, checkpoint: Checkpoint) -> Checkpoint {
+        self.discovery.complete(checkpoint).with_gone_fingerprints(self.gone.iter())
+    }
+
+    /// The checkpoint to keep of a path that is not followed any more, and whether the log has other files.
+    pub(super) fn last_checkpoint(&mut self, pass: &mut PassContext<'_>) -> (Checkpoint, bool) {
+        let mut since = pass.now.time.millis();
+        if let Some(saved) = self.generations.front().and_then(|current| current.saved.as_ref()) {
+            since = saved.time();
+            self.gone.remember(saved.fingerprint());
+        }
+        let siblings = pass.index.rotated(&self.path, None).unwrap_or_default();
+        (self.gone_checkpoint(since), !siblings.files.is_empty())
+    }
+}

@@ -112,7 +112,7 @@ impl Sibling {
 /// All that rotations left beside a path; the oldest first, as far as the system knows. See [`order`](Self::order).
 #[derive(Debug, Default)]
 pub(crate) struct Siblings {
-    pub(crate) row: Vec<Sibling>,
+    pub(crate) files: Vec<Sibling>,
     /// The directory's [`stamp`], if none can have been missed.
     pub(crate) settled_stamp: Option<u64>,
     /// Whether of two numbers the higher is of the newer file; `None` where nothing tells.
@@ -120,17 +120,17 @@ pub(crate) struct Siblings {
 }
 
 impl Siblings {
-    fn new(mut row: Vec<Sibling>, calm: Option<u64>) -> Self {
-        row.sort_by(|one, other| (one.age, &one.path).cmp(&(other.age, &other.path)));
-        row.dedup_by_key(|sibling| sibling.identity);
-        let apart = row.windows(2).filter(|pair| pair[0].age < pair[1].age);
+    fn new(mut files: Vec<Sibling>, calm: Option<u64>) -> Self {
+        files.sort_by(|one, other| (one.age, &one.path).cmp(&(other.age, &other.path)));
+        files.dedup_by_key(|sibling| sibling.identity);
+        let apart = files.windows(2).filter(|pair| pair[0].age < pair[1].age);
         let (mut up, mut down) = (0, 0);
         for (older, newer) in apart.filter_map(|pair| pair[0].number.zip(pair[1].number)) {
             up += u32::from(older < newer);
             down += u32::from(older > newer);
         }
         let counts_up = (up != down).then_some(up > down);
-        Self { row, settled_stamp: calm, counts_up }
+        Self { files, settled_stamp: calm, counts_up }
     }
 
     /// Sets in order what was made within one tick of the file system's clock: the numbers decide. What they mean is known of
@@ -144,13 +144,13 @@ impl Siblings {
             let written = number.filter(|_| self.counts_up.is_none()).map(|_| sibling.written);
             (sibling.age, written, number)
         };
-        self.row.sort_by_key(in_order);
+        self.files.sort_by_key(in_order);
         self.counts_up
     }
 
     /// Where in the row a file stands.
     pub(crate) fn position(&self, identity: Identity) -> Option<usize> {
-        self.row.iter().position(|sibling| sibling.identity == identity)
+        self.files.iter().position(|sibling| sibling.identity == identity)
     }
 
     /// Whether `sibling`, which is not older than `old`, was at the path after it. A copy of `old` was made after it too, and
@@ -339,7 +339,7 @@ mod tests {
     fn names(index: &mut DirectoryIndex, place: &TestDirectory) -> Vec<String> {
         let mut siblings = index.rotated(&place.path("log"), Some(Instant::now())).unwrap();
         siblings.order(None);
-        siblings.row.iter().map(|it| it.path.extension().unwrap().to_str().unwrap().to_owned()).collect()
+        siblings.files.iter().map(|it| it.path.extension().unwrap().to_str().unwrap().to_owned()).collect()
     }
 
     #[test]

@@ -1,0 +1,43 @@
+//! What all paths of a stream share during one pass of its [`tailer`](super::tailer).
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::source::ClockReading;
+use crate::source::pipeline::LinePipeline;
+use crate::stream::Batch;
+
+use super::claims::Claims;
+use super::open_limit::OpenLimit;
+use super::rotation::siblings::DirectoryIndex;
+
+/// What all paths of a stream share during one pass.
+pub(super) struct PassContext<'a> {
+    pub(super) now: ClockReading,
+    pub(super) batch: &'a mut Batch,
+    pub(super) feed: &'a mut LinePipeline,
+    pub(super) index: &'a mut DirectoryIndex,
+    pub(super) claims: &'a mut Claims,
+    pub(super) open_limit: &'a OpenLimit,
+    pub(super) settings: TailSettings,
+    /// Whether a path is one of the stream's own, so that it reads its files itself.
+    pub(super) named: &'a dyn Fn(&Path) -> bool,
+}
+
+impl PassContext<'_> {
+    /// Ends the unfinished line of a path, since another file begins.
+    pub(super) fn finish(&mut self, id: usize) {
+        self.feed.finish(id, self.now, self.batch);
+    }
+}
+
+/// How a stream reads its files.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TailSettings {
+    /// How long a file that was rotated away is still read.
+    pub(super) rotate_wait: Duration,
+    /// The files are in UTF-16.
+    pub(super) is_utf16: bool,
+    /// How many of the last lines are emitted of a file that exists at the start.
+    pub(super) initial_lines: usize,
+}

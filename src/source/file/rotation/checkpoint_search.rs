@@ -1,0 +1,130 @@
+//! The search for the file of a checkpoint, under any of the log's names.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::time::Instant;
+
+use super::siblings::{SearchResult, Sibling, Siblings};
+use crate::source::file::checkpoint::Checkpoint;
+use crate::source::file::denied::OpenDenied;
+use crate::source::file::fingerprint::ReadPoint;
+use crate::source::file::pass::PassContext;
+use crate::source::file::reader::FileReader;
+use crate::source::file::target::is_missing;
+
+/// The search for the file of one checkpoint.
+///
+/// The content decides, and the inode says where to look first: at the path, then at the name that the inode has now, then
+/// at the siblings, which may be copies.
+#[derive(Debug)]
+pub(super) struct CheckpointSearch<'a> {
+    path: &'a Path,
+    id: usize,
+    saved: &'a Checkpoint,
+}
+
+/// The outcome of a search.
+#[derive(Debug)]
+pub(super) enum SearchOutcome {
+    /// Reading continues at `point` of this file, which stands at the path or was rotated away.
+    Found {
+        reader: FileReader,
+        point: ReadPoint,
+        at_path: bool,
+        /// The name of the file with the checkpoint's inode, if that has other content by now.
+        rewritten: Option<PathBuf>,
+    },
+    /// The content is gone.
+    Lost { rewritten: Option<PathBuf> },
+    /// The path names nothing and nothing new stands beside it, so that the file may still come back.
+    Waiting,
+    /// Names are changing: the next pass searches again.
+    Unclear,
+}
+
+impl<'a> CheckpointSearch<'a> {
+    /// A search on behalf of the path with the number `id`.
+    pub(super) fn new(path: &'a Path, id: usize, saved: &'a Checkpoint) -> Self {
+        Self { path, id, saved }
+    }
+
+    /// Searches once; the first search was at `since`. `is_new` tells the siblings that have not been read.
+    ///
+    /// # Errors
+    /// If the file at the path cannot be opened or read.
+    pub(super) fn run(
+        &self,
+        since: Instant,
+        is_new: &dyn Fn(&Sibling) -> bool,
+        pass: &mut PassContext<'_>,
+    ) -> io::Result<SearchOutcome> {
+        let mut denied = None;
+        let named = match FileReader::open(self.path, pass.open_limit) {
+            Ok(reader) => Some(reader),
+            // The file may stand under another name.
+            Err(error) if OpenDenied::of(&error).is_some() => {
+                denied = Some(error);
+                None
+            }
+            Err(error) if error.raw_os_error().is_none() || is_missing(&error) => None,
+            Err(error) => return Err(error),
+        };
+        let exists = named.is_some();
+        let mut same_content = None;
+        if let Some(reader) = named
+            && let Some(point) = self.point_in(&reader, pass)?
+        {
+            if reader.identity().same_inode(self.saved.identity()) {
+                return Ok(SearchOutcome::Found { reader, point, at_path: true, rewritten: None });
+            }
+            same_content = Some((reader, point));
+        }
+        let rewritten = match pass.index.find(self.path, self.saved.identity(), since) {
+            SearchResult::Found(path) => {
+                if let Some((reader, point)) = self.point_at(&path, pass)? {
+                    return Ok(SearchOutcome::Found { reader, point, at_path: false, rewritten: None });
+                }
+                Some(path).filter(|path| path != self.path)
+            }
+            SearchResult::Unclear => return Ok(SearchOutcome::Unclear),
+            SearchResult::Gone => None,
+        };
+        if let Some((reader, point)) = same_content {
+            return Ok(SearchOutcome::Found { reader, point, at_path: true, rewritten });
+        }
+        let siblings = pass.index.rotated(self.path, None).unwrap_or_default();
+        if let Some((reader, point)) = self.find_copy(&siblings, pass)? {
+            return Ok(SearchOutcome::Found { reader, point, at_path: false, rewritten });
+        }
+        if exists || rewritten.is_some() || siblings.files.iter().any(is_new) {
+            return Ok(SearchOutcome::Lost { rewritten });
+        }
+        denied.map_or(Ok(SearchOutcome::Waiting), Err)
+    }
+
+    /// The newest sibling with the content of the checkpoint: a copy of its file, or its file with another inode.
+    fn find_copy(&self, siblings: &Siblings, pass: &PassContext<'_>) -> io::Result<Option<(FileReader, ReadPoint)>> {
+        for sibling in siblings.files.iter().rev() {
+            let found = self.point_at(&sibling.path, pass)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    fn point_at(&self, path: &Path, pass: &PassContext<'_>) -> io::Result<Option<(FileReader, ReadPoint)>> {
+        let Ok(reader) = FileReader::open(path, pass.open_limit) else { return Ok(None) };
+        let point = self.point_in(&reader, pass)?;
+        Ok(point.map(|point| (reader, point)))
+    }
+
+    /// Where to continue in a file; `None` if its content is not that of the checkpoint, or another path reads it.
+    fn point_in(&self, reader: &FileReader, pass: &PassContext<'_>) -> io::Result<Option<ReadPoint>> {
+        if pass.claims.is_claimed_by_other(reader.identity(), self.id) {
+            return Ok(None);
+        }
+        self.saved.read_point_in(reader.file()?, reader.identity())
+    }
+}

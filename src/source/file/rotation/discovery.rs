@@ -1,0 +1,129 @@
+//! When the siblings of a path are listed, and which of them are new.
+//!
+//! A writer renames a file before it makes the next one. So a listing that begins after the newest file was seen shows every
+//! older one, except that names may move from one file to another while it runs: then the next pass lists again.
+
+use std::path::Path;
+
+use tokio::time::Instant;
+
+use super::siblings::{DirectoryIndex, Sibling, Siblings, stamp};
+use super::watermark::Watermark;
+use crate::source::file::checkpoint::Checkpoint;
+use crate::source::file::fingerprint::Identity;
+
+/// What is known of the siblings of one path.
+#[derive(Debug, Default)]
+pub(super) struct Discovery {
+    /// Which siblings have been read; `None` until the directory was listed for the first time.
+    watermark: Option<Watermark>,
+    /// Whether a higher number means a newer file; `None` while unknown.
+    counts_up: Option<bool>,
+    /// The file that the path names and that is not a generation yet (or that it names nothing), and since when.
+    newest_seen: Option<(Option<Identity>, Instant)>,
+    progress: DiscoveryProgress,
+}
+
+/// How many of the siblings are generations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum DiscoveryProgress {
+    /// The directory may hold more.
+    #[default]
+    Open,
+    /// All of them, as long as the directory has this [`stamp`].
+    Settled(u64),
+    /// There was no room for all.
+    Overflowed,
+}
+
+/// The result of [`Discovery::list`].
+#[derive(Debug)]
+pub(super) enum Listing {
+    /// The directory has not changed since all siblings were added.
+    Known,
+    /// There is no room for more generations.
+    NoRoom,
+    /// Names are changing: the next pass lists again.
+    Unclear,
+    /// The siblings, oldest first; [`Discovery::finish`] follows once the new ones are added.
+    Siblings(Siblings),
+}
+
+impl Discovery {
+    /// Continues from a checkpoint.
+    pub(super) fn resume(saved: &Checkpoint) -> Self {
+        Self { watermark: Some(saved.watermark()), counts_up: saved.counts_up(), ..Self::default() }
+    }
+
+    /// Unless there is a watermark, only siblings that were made after `since` are new; in nanoseconds since the Unix epoch.
+    pub(super) fn start_watermark(&mut self, since: Option<u64>) {
+        self.watermark = self.watermark.take().or_else(|| since.map(Watermark::at));
+    }
+
+    /// The file that the path named when the siblings were listed last.
+    pub(super) fn newest(&self) -> Option<Identity> {
+        self.newest_seen.and_then(|(newest, _)| newest)
+    }
+
+    /// Lists the siblings if there may be new ones; `newest` is the file that the path names.
+    pub(super) fn list(
+        &mut self,
+        path: &Path,
+        newest: Option<Identity>,
+        has_room: bool,
+        index: &mut DirectoryIndex,
+    ) -> Listing {
+        match self.progress {
+            DiscoveryProgress::Overflowed if !has_room => return Listing::NoRoom,
+            DiscoveryProgress::Settled(settled) if path.parent().and_then(stamp) == Some(settled) => {
+                return Listing::Known;
+            }
+            DiscoveryProgress::Overflowed | DiscoveryProgress::Settled(_) | DiscoveryProgress::Open => {}
+        }
+        let since = match self.newest_seen {
+            Some((seen, since)) if seen == newest => since,
+            _ => Instant::now(),
+        };
+        self.newest_seen = Some((newest, since));
+        // The files of the first listing are not to be read, so that its time does not matter.
+        let since = self.watermark.as_ref().map(|_| since);
+        let Some(mut siblings) = index.rotated(path, since) else { return Listing::Unclear };
+        self.counts_up = siblings.order(self.counts_up);
+        self.watermark.get_or_insert_with(|| Watermark::behind(&siblings.files));
+        Listing::Siblings(siblings)
+    }
+
+    /// Notes that the new siblings of a listing were added, or, unless `is_all`, those for which there was room.
+    pub(super) fn finish(&mut self, siblings: &Siblings, is_all: bool) {
+        self.progress = match siblings.settled_stamp {
+            _ if !is_all => DiscoveryProgress::Overflowed,
+            Some(settled) => DiscoveryProgress::Settled(settled),
+            None => DiscoveryProgress::Open,
+        };
+    }
+
+    /// Whether a sibling has not been read.
+    pub(super) fn is_new(&self, sibling: &Sibling) -> bool {
+        self.watermark.as_ref().is_none_or(|mark| !mark.is_done(sibling))
+    }
+
+    /// Notes that a generation was read to its end, and so were all older ones.
+    pub(super) fn leave(&mut self, age: u64, identity: Identity) {
+        if let Some(mark) = &mut self.watermark {
+            mark.raise(age, identity);
+        }
+    }
+
+    /// Skips these siblings, which are copies of what was read. Returns `false` before the first listing.
+    pub(super) fn skip(&mut self, siblings: &Siblings) -> bool {
+        if let Some(mark) = &mut self.watermark {
+            mark.raise_to_all(&siblings.files);
+        }
+        self.watermark.is_some()
+    }
+
+    /// Adds to a checkpoint which siblings have been read.
+    pub(super) fn complete(&self, checkpoint: Checkpoint) -> Checkpoint {
+        checkpoint.with_watermark(self.watermark.as_ref()).with_counts_up(self.counts_up)
+    }
+}
