@@ -212,7 +212,7 @@ fn a_reader_that_was_killed_is_started_again_where_it_was() {
     let seen = reader.until("entry 3", |message| message.data == "entry 3");
     assert_eq!(lines(&seen), ["entry 3"], "{seen:#?}");
     let state = seen.iter().find(|message| message.is_state("backing-off")).unwrap().json();
-    assert_eq!(state["error"], "journalctl was ended by the signal KILL");
+    assert_eq!(state["error"], "journalctl was killed by signal KILL");
     assert!(follower(&daemon).1.contains("--cursor=s=a;i=2"));
 }
 

@@ -1,7 +1,7 @@
-//! Keeps one source running until it is told to stop, and says how it is.
+//! The driver of one source: runs it until the daemon stops, and appends its batches.
 //!
-//! It owns the appender, and is with the [`supervisor`](crate::source::process::supervisor) of processes the only one in this layer that hears of
-//! stopping.
+//! The driver owns the appender. Only the driver and the [`supervisor`](crate::source::process::supervisor) of a process know about
+//! stopping; for everything below them, input ends.
 
 use std::time::Duration;
 
@@ -21,16 +21,17 @@ use super::writer::StreamWriter;
 use super::{SourceError, SourceOptions};
 use crate::source::process::supervisor::Supervisor;
 
-/// What was written to a file before we were told to stop is still read, for at most this long.
+/// The longest time for which files are still read after the daemon was asked to stop.
 const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Runs the source of one stream until `stopping`, or with [`SourceOptions::end_stream`] until its process is not started again.
 ///
-/// Then the appender is dropped, so that readers get what is left and their end. Gives back how the last run of a process
-/// ended, `None` if there was none. Do not drop it: a process would be killed without a chance to end, and no end event.
+/// Then the appender is closed, so that readers receive the remaining events and the end of the stream. Returns how the last run
+/// of a process ended, `None` if there was none. The future must not be dropped: a process would be killed without a chance
+/// to end, and the stream would have no end event.
 ///
 /// # Errors
-/// If a process could not be started, and that is not tried again. The stream's state said so.
+/// If a process could not be started, and is not tried again. The stream's state says so, too.
 pub(crate) async fn run(
     spec: Stream,
     appender: Appender,
@@ -49,7 +50,7 @@ pub(crate) async fn run(
             Supervisor::new(&spec, process, options, &stopping).keep(&places, &mut writer).await
         }
         SourceKind::Journal(journal) => {
-            // What it has then, it has the next time.
+            // Entries that are not read now are read after the next start.
             read(&mut JournalSource::new(&spec, journal, &places, options.children), &mut writer, &stopping).await;
             writer.say(SourceState::Stopping).await;
             Ok(None)
@@ -63,9 +64,9 @@ pub(crate) async fn run(
     outcome
 }
 
-/// What is read until somebody says that it is enough.
+/// A source that is polled until the daemon stops.
 trait PollSource {
-    /// Adds what comes next to `batch`. May be dropped at any time.
+    /// Waits for events, and adds them to `batch`. May be dropped at any time.
     async fn next(&mut self, batch: &mut Batch);
 }
 
@@ -95,7 +96,7 @@ async fn read(source: &mut impl PollSource, writer: &mut StreamWriter, stopping:
 /// Follows a file until `stopping`.
 async fn follow(mut file: FileSource, writer: &mut StreamWriter, stopping: &CancellationToken) {
     read(&mut file, writer, stopping).await;
-    // What is not there in time stays in the file.
+    // Lines that are not read in time are read after the next start.
     let last = Instant::now() + FINAL_READ_TIMEOUT;
     while timeout_at(last, file.last(&mut writer.batch)).await.unwrap_or(false) {
         writer.flush().await;
@@ -103,7 +104,7 @@ async fn follow(mut file: FileSource, writer: &mut StreamWriter, stopping: &Canc
     writer.say(SourceState::Stopping).await;
 }
 
-/// Takes what is sent until `stopping`.
+/// Receives pushed lines until `stopping`.
 async fn take(mut push: PushSource, writer: &mut StreamWriter, stopping: &CancellationToken) {
     writer.say(SourceState::Receiving).await;
     loop {
@@ -112,7 +113,7 @@ async fn take(mut push: PushSource, writer: &mut StreamWriter, stopping: &Cancel
                 let lines = writer.batch.len();
                 writer.flush().await;
                 push.appended(turn, lines, writer.appender.last());
-                // One who sends without end is always ready.
+                // A client that never stops sending is always ready.
                 yield_now().await;
             }
             mut due = writer.appender.maintain_history() => writer.appender.append(&mut due).await,

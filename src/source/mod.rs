@@ -1,8 +1,12 @@
-//! Where lines come from. A source reads, cuts into lines and hands batches to its supervisor, which appends them.
+//! The sources of lines: files, processes, the journal and pushed lines. A source reads bytes, sends them through the
+//! [`pipeline`], and fills a batch, which the [`driver`] appends.
 //!
-//! What each source promises: it is read whatever readers do, in bounded memory and time; a finished line is given out
-//! once and in order; a half line is shown while it grows, and is given out when nothing more can come; what could not be
-//! delivered is a loss event; how the source is, its state events say. None of them ends the daemon.
+//! Each source keeps these promises. It is read independently of its readers, in bounded memory and time. A finished line is
+//! emitted once and in order. An unfinished line is shown while it grows, and is emitted when nothing can follow it. Lines
+//! that could not be delivered are a loss event. State events say how the source is doing. A failing source never ends the
+//! daemon.
+//!
+//! Reading order: `driver`, `writer`, `pipeline`, `emit`, `progress`; then the sources `file`, `process`, `journal`, `push`.
 
 mod driver;
 mod writer;
@@ -34,24 +38,24 @@ use tokio::time::{Instant, sleep_until};
 use crate::control::CommandReceiver;
 use crate::event::Time;
 
-/// What of a source its configuration does not say. The default is what the daemon wants; `rtlogd run` differs.
+/// The options of a source that are not configured. The daemon uses the defaults; `rtlogd run` does not.
 #[derive(Debug, Default)]
 pub(crate) struct SourceOptions {
-    /// Pass on what a process writes, unchanged, after it was appended. Its reader then slows the process.
+    /// Passes the output of a process on, unchanged, after it was appended. A slow reader then slows the process.
     pub(crate) tee: Option<Tee>,
-    /// The process reads our standard input, instead of none.
+    /// The process inherits the standard input of rtlogd; otherwise it has none.
     pub(crate) inherit_stdin: bool,
-    /// The process stays in our process group: one of its own may not read from our terminal. Then it alone is sent
-    /// signals, and not what it started.
+    /// The process stays in the process group of rtlogd, since another group may not read from the terminal. Then only the
+    /// process receives signals, not its descendants.
     pub(crate) same_group: bool,
-    /// End the stream when the process is not started again; otherwise it stays, so that its readers do. What leaves the
-    /// process's group on purpose then lives on, as it does behind a shell.
+    /// Ends the stream when the process is not restarted; otherwise the stream stays open. Descendants that leave the process
+    /// group on purpose then survive, as under a shell.
     pub(crate) end_stream: bool,
     /// Signals for the process.
     pub(crate) signals: Option<mpsc::Receiver<Signal>>,
     /// Commands for the process.
     pub(crate) inbox: Option<CommandReceiver>,
-    /// Where the process is entered as one of ours.
+    /// The set of child processes to which the process is added.
     pub(crate) children: Children,
 }
 
@@ -67,7 +71,7 @@ pub(crate) enum SourceError {
 }
 
 impl SourceError {
-    /// What the system said.
+    /// The error of the operating system.
     pub(crate) fn io(&self) -> &io::Error {
         match self {
             Self::Start { source, .. } | Self::Directory { source, .. } | Self::User { source, .. } => source,
@@ -80,7 +84,7 @@ impl SourceError {
     }
 }
 
-/// A moment by both clocks: the one for waiting, and the one for people.
+/// A moment by both clocks: the monotonic one for waiting, and the wall clock for time stamps.
 #[derive(Debug, Clone, Copy)]
 struct ClockReading {
     instant: Instant,
@@ -88,13 +92,13 @@ struct ClockReading {
 }
 
 impl ClockReading {
-    /// The only look at the clocks.
+    /// Reads both clocks; the only function of this layer that does.
     fn read() -> Self {
         Self { instant: Instant::now(), time: SystemTime::now().into() }
     }
 }
 
-/// Until then; for ever without a time.
+/// Waits until `time`; forever if there is none.
 async fn until(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,

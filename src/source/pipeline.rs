@@ -1,4 +1,4 @@
-//! From the bytes that a source read to a batch: its lines, and which unfinished line is shown. Does no IO.
+//! The line pipeline: turns the bytes that a source read into events of a batch: lines, and the unfinished line that is shown. No I/O.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

@@ -1,15 +1,15 @@
-//! Takes secrets out of lines before anything else sees them. Each becomes [`REDACTION_MARK`]; the rest of the line stays, and a
-//! line that is JSON stays JSON.
+//! Redaction: secrets are removed from lines before anything else sees them. Each is replaced by [`REDACTION_MARK`]; the rest of
+//! the line is unchanged, and JSON stays JSON.
 //!
 //! A line goes through these steps:
-//! 1. `stems` looks in one pass for words at which a closer look is worth it. Most lines have none, and are done.
-//! 2. `view` makes the readings of the line: its visible text, and that with one level of escapes after the other undone.
+//! 1. `stems` searches the line once for words that may begin a secret. Most lines have none, and are done.
+//! 2. `decoded` makes the readings of the line: its visible text, and the same with one level of escapes after the other undone.
 //! 3. `finder` finds the secrets of each reading: behind a name (`names`, `value`, `harmless`; over several lines `block`), in an
 //!    element of XML (`xml`), in a header of HTTP (`header`), in a URL (`url`), in the arguments of a program (`command`), or by
 //!    their form (`formats`).
-//! 4. What was found is carried back to the bytes of the line. `carry` says what goes on in the next line.
+//! 4. The secrets are mapped back to the bytes of the line. `carry` says what continues in the next line.
 //!
-//! It is a net and no wall: a secret of no known form, without a name before it, passes.
+//! Redaction is a safety net, not a guarantee: a secret of unknown form that has no name before it is not recognised.
 
 mod block;
 mod carry;

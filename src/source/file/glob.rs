@@ -156,7 +156,7 @@ impl Globs {
             }
         }
         for (path, reason) in self.denied.iter().filter(|(path, _)| !denied.contains_key(*path)) {
-            warn!(directory:% = path.display(), error = reason.as_str(); "cannot be looked through");
+            warn!(directory:% = path.display(), error = reason.as_str(); "cannot list a directory");
         }
         let scan = self.scan;
         self.directories.retain(|_, node| node.scan == scan);
@@ -202,7 +202,7 @@ impl Globs {
         }
         for (name, kind) in names_in(opened) {
             if found.len() >= MAX_FILES_PER_STREAM {
-                warn!(pattern:? = self.patterns[pattern].written; "more than {MAX_FILES_PER_STREAM} files; the others are not followed");
+                warn!(pattern:? = self.patterns[pattern].written; "the pattern matches more than {MAX_FILES_PER_STREAM} files; the others are not followed");
                 return;
             }
             self.visit(&directory.join(name), kind, spot, depth, found);

@@ -1,5 +1,46 @@
-//! Files to follow. All that blocks is one function, [`Tailer::look`], which runs on a thread for blocking work, so that a
-//! stalled disk stalls nothing else; between looks a [`FileSource`] waits for wakes and times. Fifos are read here.
+//! Files to follow. A [`FileSource`] emits each line of its files once and in order, whatever rotates, truncates or deletes them.
+//!
+//! # Theory of operation
+//! ```text
+//!   inotify ──▶ watch::Mailbox ──wakes──▶ FileSource ──one pass──▶ Tailer (on a blocking thread)
+//!                                          │  ▲                      │ Scheduler: which path is next
+//!               fifos ──bytes──────────────┘  └── batch, next pass ──┤ Globs, WatchSet, Claims, DirectoryIndex
+//!                                                                    ▼
+//!       PathTail ── resolve, read, record_checkpoint ──▶ Rotation ──▶ [ current | rotated | … | newest ]
+//!                                                        Generations, oldest first; only the current one is read
+//! ```
+//! **Passes.** Everything that blocks is [`Tailer::look`], a *pass* on a thread for blocking work, so that a stalled disk stalls
+//! nothing else. The tailer is either here or in a pass, never both, and needs no lock. A pass examines the paths that are due
+//! or were notified, reads about a mebibyte, and says when the next one is due. Fifos are read here, between passes, since a
+//! fifo can be waited for.
+//!
+//! **One path.** A pass over a path first updates its watch, then looks at what the path names, then reads: a change between
+//! two of these steps is notified again. [`PathTail`](path::PathTail) knows what the path names; its
+//! [`Rotation`](rotation::Rotation) knows the *generations* of the log that are still to be read. The path's file is the newest;
+//! a file that was rotated away stays a generation until it was read to its end and `rotate_wait` has passed. The line
+//! that is unfinished at the end of a generation is emitted when the generation is left, unless the next one is a copy that
+//! continues it.
+//!
+//! **Identity.** While a file is open, device and inode identify it. Across a close or a restart they do not, since inodes are
+//! reused: then the content decides, by a [fingerprint](fingerprint::Fingerprint) of the first bytes and of those before the
+//! offset. A file belongs to one path of a stream at a time ([`Claims`](claims::Claims)), so that a hard link or a second name
+//! is not read twice.
+//!
+//! **Finding rotated files.** A writer renames the old file before it makes the new one. A directory listing that begins after
+//! the new file was seen therefore shows every older file. A [watermark](rotation::watermark::Watermark) (the birth time of the
+//! newest file that was read) says which of them are new. A listing may still miss names that change while it runs; it is
+//! repeated in the next pass until the directory's time stamp stood still.
+//!
+//! **Checkpoints.** The offset of a file travels in the same batch as its lines, so that history never holds one without the
+//! other. After a restart, the file is searched at its path, then by its inode, then among its siblings by content.
+//!
+//! **Rejected alternatives.** Acting on the kind of an inotify event: events are merged, overflow, and name a path that means
+//! something else by now; here they only wake. One task for each file: ten thousand files mean ten thousand timers, and a
+//! rotation of all of them lists the directory as often. Following the inode alone: `copytruncate`, editors and overlay file systems
+//! change it, and a reused inode looks like the old file.
+//!
+//! Reading order: `tailer`, `path`, `rotation`, `reader`, `fingerprint`, `checkpoint`; then `claims`, `scheduler`, `status`,
+//! `glob`, `watch`, `fifo`; opening files: `open_file`, `open_limit`, `protected`, `denied`.
 
 mod rotation;
 mod watch;
@@ -44,8 +85,8 @@ use fifo::Fifos;
 use open_file::FileOpener;
 use tailer::{NextPass, Tailer};
 
-/// Files that have grown are not looked at again before this time: a busy writer costs a thousand looks a second and not
-/// one for each line, and a lone line waits for nothing.
+/// The least time between two passes after one that found something: a busy writer costs at most a thousand passes a
+/// second instead of one for each line, and a single line does not wait.
 const MIN_PASS_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Whether a path names a file that not everybody may read, if a stream may open it at all. `own` are the daemon's own files.
@@ -76,22 +117,22 @@ fn examine(path: &Path, follow_symlinks: bool, own: OwnPaths) -> io::Result<Meta
     outcome.or_else(|error| if OpenDenied::of(&error).is_some() { Err(error) } else { Ok(()) }).map(|()| found)
 }
 
-/// The files of one stream.
+/// The file source of one stream.
 #[derive(Debug)]
 pub(super) struct FileSource {
-    /// Between looks they are here; `None` while one is under way.
+    /// `None` during a pass, which owns the tailer.
     files: Option<Box<Tailer>>,
     look: Option<JoinHandle<PassResult>>,
     next: NextPass,
-    /// No wake counts before.
+    /// Wakes have no effect before this time.
     earliest_wake: Instant,
     ear: Arc<Mailbox>,
     fifos: Fifos,
-    /// No more is waited for.
+    /// Nothing is waited for any more: the source is stopping.
     is_last: bool,
 }
 
-/// What comes back from a look.
+/// The result of a pass.
 #[derive(Debug)]
 struct PassResult {
     files: Box<Tailer>,
@@ -100,7 +141,7 @@ struct PassResult {
 }
 
 impl FileSource {
-    /// Goes on from `places`, where a file has one.
+    /// Continues each file from its checkpoint in `places`, if it has one.
     pub(super) fn new(spec: &Stream, source: &FileSourceConfig, places: &Checkpoints, wakes: Watcher) -> Self {
         let ear = Arc::new(Mailbox::default());
         let files = Box::new(Tailer::new(spec, source, places, wakes, ear.clone()));
@@ -109,7 +150,7 @@ impl FileSource {
         Self { files: Some(files), look: None, next, earliest_wake: pace, ear, fifos, is_last: false }
     }
 
-    /// Waits until there is something, and puts it into `batch`, which is empty. May be dropped at any time.
+    /// Waits until there are events, and adds them to `batch`, which is empty. May be dropped at any time.
     pub(crate) async fn next(&mut self, batch: &mut Batch) {
         while batch.is_empty() {
             if self.look.is_none() {
@@ -133,7 +174,8 @@ impl FileSource {
         }
     }
 
-    /// Looks once more at everything, without waiting; says whether there may be more to see. May be dropped at any time.
+    /// Makes another pass without waiting, the first time over all paths. Returns whether there may be more to read. May be
+    /// dropped at any time.
     pub(super) async fn last(&mut self, batch: &mut Batch) -> bool {
         if self.look.is_some() {
             self.look(batch).await;
@@ -148,7 +190,7 @@ impl FileSource {
         !batch.is_empty() || self.next == NextPass::Now
     }
 
-    /// One look, begun or to be begun.
+    /// Waits for the pass that is running, or makes one.
     async fn look(&mut self, batch: &mut Batch) {
         if let Some(mut files) = self.files.take() {
             self.look = Some(spawn_blocking(move || {
@@ -163,7 +205,7 @@ impl FileSource {
         match looked {
             Ok(looked) => self.looked(looked, batch),
             Err(error) if error.is_panic() => panic::resume_unwind(error.into_panic()),
-            // The runtime is at its end.
+            // The runtime is shutting down.
             Err(_) => std::future::pending().await,
         }
     }
@@ -180,7 +222,7 @@ impl FileSource {
     }
 }
 
-/// What comes first.
+/// The earlier of a pass and a time.
 fn earlier_pass(next: NextPass, due: Option<Instant>) -> NextPass {
     match (next, due) {
         (NextPass::At(at), Some(due)) => NextPass::At(at.min(due)),
@@ -188,7 +230,7 @@ fn earlier_pass(next: NextPass, due: Option<Instant>) -> NextPass {
     }
 }
 
-/// Waits until it is time to look.
+/// Waits until the next pass is due, or a wake makes it due.
 async fn wait_for_pass(next: NextPass, pace: Instant, ear: &Mailbox) {
     match next {
         NextPass::Now => {}

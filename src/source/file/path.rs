@@ -163,7 +163,7 @@ impl PathTail {
                     Ok(metadata) => PathTarget::special(metadata),
                     Err(error) if is_missing(error) => PathTarget::Missing,
                     // A file that is open stays open.
-                    Err(error) => return Ok(PathTarget::of_error(self.path(), "look at", error)),
+                    Err(error) => return Ok(PathTarget::of_error(self.path(), "examine", error)),
                 };
                 self.from = Some(ReadFrom::Beginning);
                 self.rotation.note_missing(pass);

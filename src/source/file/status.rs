@@ -88,7 +88,7 @@ impl StatusReporter {
         self.count(&status, true);
         if let PathStatus::Trouble(state) = status {
             if self.troubles.get(&id) != Some(&state) {
-                tell(&state);
+                log_trouble(&state);
                 self.troubles.insert(id, state);
             }
         } else {
@@ -177,7 +177,7 @@ impl StatusReporter {
             return SourceState::Denied { errno: None, error: error.to_owned() };
         }
         let patterns: Vec<_> = globs.written().map(|pattern| pattern.display().to_string()).collect();
-        SourceState::Waiting { reason: format!("no file is there for {}", patterns.join(", ")) }
+        SourceState::Waiting { reason: format!("no file matches {}", patterns.join(", ")) }
     }
 }
 
@@ -190,9 +190,13 @@ fn differ_in_count_only(a: &SourceState, b: &SourceState) -> bool {
     }
 }
 
-fn tell(state: &SourceState) {
+/// Logs why nothing is read.
+fn log_trouble(state: &SourceState) {
     if let SourceState::Denied { error, errno } = state {
-        warn!(errno = *errno, error = error.as_str(); "cannot be followed");
+        match *errno {
+            Some(errno) => warn!(errno, error = error.as_str(); "cannot follow a file"),
+            None => warn!(error = error.as_str(); "cannot follow a file"),
+        }
     } else if let SourceState::Waiting { reason } = state {
         info!(reason = reason.as_str(); "waiting for a file");
     }

@@ -207,7 +207,7 @@ impl JournalSource {
         self.phase = JournalPhase::Waiting(now.instant + wait);
         let state = match fault {
             JournalError::Missing => SourceState::Waiting {
-                reason: "for journalctl, which is not there (it is in Debian's package systemd)".to_owned(),
+                reason: "for journalctl, which is not installed (it is in Debian's package systemd)".to_owned(),
             },
             JournalError::Denied(error) => SourceState::Denied { errno: Some(Errno::ACCESS.raw_os_error()), error },
             JournalError::Failed(error) => {
@@ -220,10 +220,14 @@ impl JournalSource {
             let (stream, retry) = (self.stream.as_str(), wait);
             match &state {
                 SourceState::Waiting { reason } => {
-                    warn!(stream, retry_in:? = retry; "the journal is not read: waits {reason}");
+                    warn!(stream, retry_in:? = retry; "the journal is not read: waiting {reason}");
                 }
                 SourceState::Denied { error, errno } => {
-                    warn!(stream, errno = errno, error = error.as_str(), retry_in:? = retry; "the journal is not read");
+                    let error = error.as_str();
+                    match *errno {
+                        Some(errno) => warn!(stream, errno, error, retry_in:? = retry; "the journal is not read"),
+                        None => warn!(stream, error, retry_in:? = retry; "the journal is not read"),
+                    }
                 }
                 SourceState::BackingOff { error, failures, .. } => {
                     warn!(stream, error = error.as_str(), failures, retry_in:? = retry; "the journal is not read");
@@ -246,7 +250,7 @@ impl JournalSource {
             return;
         }
         let note = tool.said().contains(PARTLY_DENIED_MESSAGE).then(|| {
-            "only what this user may see of it: the groups adm and systemd-journal may read all of the journal"
+            "but only the entries that this user may see; to read all, add the user to the group systemd-journal"
                 .to_owned()
         });
         if let Some(note) = &note {
@@ -270,7 +274,7 @@ impl JournalSource {
         let long = rest.len() > MAX_ENTRY_SIZE;
         if long && !self.skipping {
             self.skipping = true;
-            let reason = format!("an entry of the journal is longer than {} MiB", MAX_ENTRY_SIZE >> 20);
+            let reason = format!("a journal entry is longer than {} MiB", MAX_ENTRY_SIZE >> 20);
             batch.loss(ClockReading::read().time, &Loss { missed: Some(1), bytes: None, reason });
         }
         self.buffer = if self.skipping { Vec::new() } else { rest.to_vec() };
@@ -287,7 +291,7 @@ impl JournalSource {
             Ok(None) => {}
             Err(error) => {
                 let reason = error.to_string();
-                warn!(stream = self.stream.as_str(), error = reason.as_str(); "an entry of the journal is lost");
+                warn!(stream = self.stream.as_str(), error = reason.as_str(); "a journal entry cannot be parsed and is lost");
                 batch.loss(ClockReading::read().time, &Loss { missed: Some(1), bytes: None, reason });
             }
         }
@@ -298,9 +302,9 @@ impl JournalSource {
             // It was given out before.
             Some(expected) if expected == entry.cursor => return,
             Some(_) => {
-                warn!(stream = self.stream.as_str(); "what was read last is no longer in the journal");
-                let reason = "what was read last is no longer in the journal, which was rotated or cleaned up: entries behind \
-                    it may be lost";
+                warn!(stream = self.stream.as_str(); "the last entry read is no longer in the journal");
+                let reason = "the last entry read is no longer in the journal, which was rotated or vacuumed: entries after it \
+                    may be lost";
                 batch.loss(ClockReading::read().time, &Loss { missed: None, bytes: None, reason: reason.to_owned() });
             }
             None => {}

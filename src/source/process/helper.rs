@@ -93,8 +93,8 @@ impl Helper {
         self.group.leader_ended();
         let how = match (status.and_then(|status| status.code()), status.and_then(|status| status.signal())) {
             (Some(code), _) => format!("exited with code {code}"),
-            (None, Some(signal)) => format!("was ended by the signal {}", signal_name(signal)),
-            (None, None) => "ended in an unknown way".to_owned(),
+            (None, Some(signal)) => format!("was killed by signal {}", signal_name(signal)),
+            (None, None) => "ended with an unknown status".to_owned(),
         };
         (how, self.said())
     }

@@ -99,7 +99,7 @@ impl ProcessInput {
                 return;
             } else if let Err(error) = keyboard.write_some().await {
                 // Who closed its input does not want it (EPIPE); a terminal that nobody has open any more says EIO.
-                log::debug!(bytes = keyboard.waiting.len(), error:% = error; "input was not read");
+                log::debug!(bytes = keyboard.waiting.len(), error:% = error; "the process did not read its input");
                 *self = Self::Ended;
             }
         }

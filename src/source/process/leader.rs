@@ -60,7 +60,7 @@ impl Children {
     /// Adopts what our children leave behind, and waits for it when it ends, for ever.
     pub(crate) async fn adopt(self) {
         if let Err(error) = set_child_subreaper(Some(getpid())) {
-            warn!(errno = error.raw_os_error(), error:% = error; "what leaves the group of its process will not be found");
+            warn!(errno = error.raw_os_error(), error:% = error; "cannot become a subreaper: processes that leave their process group will not be stopped");
         }
         let Ok(mut ended) = signal(SignalKind::child()) else { return };
         loop {
@@ -106,10 +106,10 @@ impl Children {
             if left.is_empty() {
                 return;
             }
-            info!(processes:? = left; "killed what left the group of its process");
+            info!(processes:? = left; "killed processes that had left their process group");
             sleep(SWEEP_INTERVAL).await;
         }
-        warn!("something that our processes left behind goes on");
+        warn!("processes that left their process group are still running");
     }
 }
 

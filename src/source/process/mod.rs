@@ -1,6 +1,36 @@
-//! A child process: what it writes to its two pipes or its terminal are lines, and how it ended is an end event.
+//! A child process: each line of its two pipes or its terminal is an event, and so is its end.
 //!
-//! Knows nothing of restarts: a [`ProcessRun`] is one run, from its start until nothing more of it can come.
+//! # Theory of operation
+//! ```text
+//!   Supervisor ──start──▶ ProcessRun ──spawn──▶ child (this program) ──exec──▶ the program
+//!    │ Idle: Start,        │ RunPhase:                                          │ stdout, stderr or a terminal
+//!    │ BackingOff,         │   Running ──exit──▶ Draining ──quiet──▶ Ended      ▼
+//!    │ OnReader, Manual    │        ◀── lines, then one end event ───────────  Pipes
+//!    └◀── RunEnd ──────────┘   Leader: waits for the process │ ProcessGroup, RunRecord: who gets signals
+//! ```
+//! **Two levels.** A [`ProcessRun`] is one run: it knows nothing of restarts. The [`supervisor`] decides when there is a next
+//! run, and carries out commands. At most one run of a stream exists at a time.
+//!
+//! **Start.** This program starts itself as a *child*, receives the descriptors over a socket, changes user, directory and
+//! limits, and executes the program; a failing step is reported over the same socket with its name.
+//!
+//! **End.** The exit of the leader ends the phase `Running`. Its descendants may still hold the pipes, so that these are drained
+//! until nothing came for [`DRAIN_QUIET_TIME`], for at most [`MAX_DRAIN_WAIT`]. Then the remaining processes of the run are
+//! killed; if the run was asked to end, they first have the rest of its grace period. The end event is the last event of a run.
+//!
+//! **Who is killed.** The process group, and processes that left it on purpose: these inherit the *mark* of the run in their
+//! environment, by which they are found. The daemon is the subreaper of its descendants, so that none is lost to init.
+//!
+//! **After a crash.** The [`RunRecord`] travels in the stream's batches. The next daemon finds there what outlived its
+//! predecessor, ends it, and emits the missing end event. A process id alone is not enough, since it is reused: the start time
+//! and the mark must match.
+//!
+//! **Rejected alternatives.** `pre_exec`: it needs unsafe code between `fork` and `exec`. Starting the child on a thread for
+//! blocking work: with `PR_SET_PDEATHSIG` the child dies when that idle thread ends. Reading until the pipes are closed: a daemon
+//! that was started in the background keeps them open for ever.
+//!
+//! Reading order: `supervisor`, this file, `spawn`, `child`, `leader`, `pipes`, `pty`, `input`, `stop`, `run_record`, `procfs`;
+//! `helper` runs tools for other sources.
 
 mod child;
 mod spawn;
@@ -42,25 +72,25 @@ use leader::{Leader, LeaderExit};
 use pipes::{HeldBack, PipeRead, Pipes};
 use stop::ProcessGroup;
 
-/// After the process ended, its pipes are read until nothing came for this long: what it started may still write.
+/// After the process ended, its pipes are read until nothing came for this long: its descendants may still write.
 const DRAIN_QUIET_TIME: Duration = Duration::from_millis(300);
 
-/// But for no longer than this in all: a daemon that it left behind may write for ever.
+/// The longest time for which pipes are drained: a daemon that the process left behind may write for ever.
 const MAX_DRAIN_WAIT: Duration = Duration::from_secs(5);
 
-/// While those of a group have time to end, they are looked after this often.
+/// The interval at which a group that was asked to end is checked.
 const GROUP_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A process that wrote nothing at all for this long may hold its output back: people are told, once a run.
+/// A process that wrote nothing for this long may be buffering its output: its state says so, once in a run.
 const SILENCE_NOTE_AFTER: Duration = Duration::from_mins(1);
 
-/// The same where what it wrote ends as only a full buffer does.
+/// The same if its output so far ends in the middle of a line at the size of a full buffer.
 const BLOCK_SILENCE_NOTE_AFTER: Duration = Duration::from_secs(10);
 
-/// How much memory it holds is looked at after this time, then after twice as long, and so on.
+/// The time after which the memory of a process is measured first; the interval then doubles.
 const MIN_MEMORY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// But at least this often.
+/// The longest interval between two measurements of memory.
 const MAX_MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// One run of a process.
@@ -71,18 +101,18 @@ pub(super) struct ProcessRun {
     leader: Leader,
     known: RunRecord,
     group: ProcessGroup,
-    /// Nobody is shown what it writes as it is.
+    /// Secrets are redacted, so that the raw output is shown to nobody.
     is_redacted: bool,
     pipes: Pipes,
     input: ProcessInput,
     stop: Stop,
-    /// Why it was asked to end, and when it is killed.
+    /// Why it was asked to end, and when it will be killed; `None` unless it was asked.
     stopping: Option<(EndCause, Instant)>,
-    /// Whether those that left the group are ended, too.
+    /// Processes that left the group are ended, too.
     ends_escaped: bool,
-    /// The most memory it was seen to hold, in bytes, and when to look again.
+    /// The peak memory measured so far, in bytes, and when to measure again.
     memory: (Option<u64>, Instant),
-    /// When it wrote last; `None` once it was said that it is silent.
+    /// When it wrote last; `None` once its silence was reported.
     last_output: Option<Instant>,
     phase: RunPhase,
 }
@@ -100,7 +130,7 @@ enum RunPhase {
     Ended,
 }
 
-/// What a running process woke us for.
+/// The next event of a running process.
 enum RunEvent {
     Read(PipeRead),
     Exit(LeaderExit),
@@ -110,7 +140,7 @@ enum RunEvent {
 }
 
 impl ProcessRun {
-    /// Starts it, as run `number`. Do not drop it before it is done.
+    /// Starts the process, as run `number`. Must not be dropped before it returns.
     pub(super) async fn start(
         spec: &Stream,
         source: &ProcessSourceConfig,
@@ -155,13 +185,13 @@ impl ProcessRun {
         self.known.pid.cast_unsigned()
     }
 
-    /// What is known of it now.
+    /// The current run record.
     pub(super) fn known(&self) -> RunRecord {
         let half = [0, 1].map(|lane| run_record::half(self.pipes.half(lane)));
         RunRecord { half, ended: matches!(self.phase, RunPhase::Ended), ..self.known.clone() }
     }
 
-    /// Adds what comes next to `batch`; the end of the run, once nothing more can come. May be dropped at any time.
+    /// Adds the next events to `batch`; returns the end of the run once there are no more. May be dropped at any time.
     pub(crate) async fn next(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<RunEnd> {
         loop {
             let done = match self.phase {
@@ -175,7 +205,7 @@ impl ProcessRun {
         }
     }
 
-    /// One wake while it runs. `Some` if there is something to tell.
+    /// Handles one event in the phase `Running`. `Some` if there may be events in the batch.
     async fn poll_running(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
         let open = !self.pipes.is_ended();
         let kill = self.stopping.map(|(_, kill)| kill);
@@ -206,12 +236,12 @@ impl ProcessRun {
         None
     }
 
-    /// One wake after the process ended. `Some` if there is something to tell.
+    /// Handles one event in the phase `Draining`. `Some` if there may be events in the batch.
     async fn poll_draining(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
         let open = !self.pipes.is_ended();
         let patient = self.stopping.is_none() && tee.is_some();
         let RunPhase::Draining { quiet_until: quiet, last, .. } = &mut self.phase else { return None };
-        // What is passed on waits for its reader, as long as nobody wants an end.
+        // The tee waits for its reader as long as the process was not asked to end.
         let waits = tee.as_ref().is_some_and(Tee::waits);
         let last = Some(*last).filter(|_| !patient);
         let rest = Some(*quiet).filter(|_| !(patient && waits));
@@ -231,26 +261,26 @@ impl ProcessRun {
         }
     }
 
-    /// Asks it to end; `KILL` follows when its time is over.
+    /// Asks the process to end; `KILL` follows after the grace period.
     pub(super) fn stop(&mut self, cause: EndCause) {
         let signal = Signal::from_named_raw(self.stop.signal.number()).unwrap_or(Signal::TERM);
         self.stopping = Some((cause, Instant::now() + self.stop.grace));
         self.signal_all(signal);
-        // One that is stopped would not hear of it.
+        // A suspended process handles no signal but this one.
         self.signal_all(Signal::CONT);
     }
 
-    /// Whether it was asked to end.
+    /// Whether the process was asked to end.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.is_some()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process group.
     pub(super) fn signal(&self, signal: Signal) {
         self.group.signal(signal);
     }
 
-    /// Carries out what concerns the running process alone.
+    /// Carries out a command that concerns the running process only.
     pub(super) fn command(&mut self, command: Command) -> Result<CommandReply, CommandError> {
         if !matches!(self.phase, RunPhase::Running) {
             return Err(CommandError::NotRunning);
@@ -288,25 +318,25 @@ impl ProcessRun {
         }
     }
 
-    /// Sends `signal` to the group and to those that left it; whether there was anybody.
+    /// Sends `signal` to the group and to those that left it. Returns whether there was a process left.
     fn signal_all(&self, signal: Signal) -> bool {
         let escaped = if self.ends_escaped { self.known.signal_escaped(signal) } else { 0 };
         self.group.signal(signal) || escaped > 0
     }
 
-    /// Whether anybody of the group, or of those that left it, is left.
+    /// Whether a process of the group, or one that left it, is alive.
     fn is_alive(&self) -> bool {
         self.group.is_alive() || (self.ends_escaped && !self.known.alive().is_empty())
     }
 
-    /// Looks how much memory it holds: when it has ended, nobody can tell any more.
+    /// Measures the peak memory, which cannot be read once the process has ended.
     fn look(&mut self) {
         self.memory.0 = self.memory.0.max(procfs::peak_memory(self.leader.pid()));
         let now = Instant::now();
         self.memory.1 = now + now.duration_since(self.started).clamp(MIN_MEMORY_INTERVAL, MAX_MEMORY_INTERVAL);
     }
 
-    /// When to say that it is silent.
+    /// When to report that the process is silent.
     fn silence_due(&self) -> Option<Instant> {
         let wrote = self.last_output.filter(|_| self.stopping.is_none())?;
         Some(match self.pipes.looks_held_back()? {
@@ -317,8 +347,8 @@ impl ProcessRun {
 
     fn note_silence(&mut self, batch: &mut Batch) {
         self.last_output = None;
-        let note = "no output for a while; most programs write into a pipe in blocks: if there should be some, give it \
-            a terminal with `pty: true`, or start it with `stdbuf -oL`";
+        let note = "no output for a while; most programs write to a pipe in blocks: if output is missing, set `pty: true` to \
+            give it a terminal, or start it with `stdbuf -oL`";
         warn!(stream = self.stream.as_str(), run = self.known.run, pid = self.known.pid; "{note}");
         let state = SourceState::Running { run: self.known.run, pid: Some(self.pid()), note: Some(note.to_owned()) };
         batch.state(ClockReading::read().time, state);

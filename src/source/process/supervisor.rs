@@ -1,4 +1,4 @@
-//! Keeps one process: starts it when it is time, waits, backs off, and does what it is told by commands.
+//! The supervisor of one process: starts it, restarts it after a back-off, and carries out commands.
 
 use std::time::Duration;
 
@@ -20,19 +20,19 @@ use crate::source::process::{ProcessRun, RunRecord, Tee};
 use crate::source::writer::StreamWriter;
 use crate::source::{ClockReading, SourceError, SourceOptions};
 
-/// The part of a process's stream under which its run is recorded.
+/// The key of the run record among the checkpoints of a stream.
 const RUN_RECORD_KEY: &str = "run";
 
-/// While those that an earlier daemon left have time to end, they are looked after this often.
+/// The interval at which processes that outlived the previous daemon are checked until they have ended.
 const CRASH_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Longest time for the system to take away whom it was told to kill.
+/// The longest time to wait until killed processes are gone.
 const MAX_KILL_WAIT: Duration = Duration::from_secs(5);
 
-/// Most commands that wait for a start or an end at once: more are a flood.
+/// Most commands that may wait for a start or an end at a time; further ones are refused.
 const MAX_WAITING_COMMANDS: usize = 64;
 
-/// Keeps a process running.
+/// Runs one process as its policy and its operators say.
 pub(crate) struct Supervisor<'a> {
     spec: &'a Stream,
     process: &'a ProcessSourceConfig,
@@ -41,32 +41,32 @@ pub(crate) struct Supervisor<'a> {
     inbox: Option<CommandReceiver>,
     tee: Option<Tee>,
     backoff: Backoff,
-    /// Commands that are done once it runs, and those that are done once it does not.
+    /// Commands that are answered once the process runs, and those that are answered once it has ended.
     starts: Vec<CommandRequest>,
     stops: Vec<CommandRequest>,
-    /// What an operator said last during this run.
+    /// The last wish of an operator during this run.
     desired: DesiredState,
 }
 
-/// What is to be when the run has ended.
+/// What happens when the run has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DesiredState {
-    /// What its configuration says.
+    /// As the restart policy says.
     AsConfigured,
     Stopped,
     Started,
 }
 
-/// Why a process does not run now.
+/// Why a process does not run, and until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Idle {
-    /// It is to be started.
+    /// It is started now.
     Start,
-    /// It failed: until this time.
+    /// It failed, and is restarted at this time.
     BackingOff(Instant),
-    /// Until a reader comes beyond so many.
+    /// Until the number of readers that ever came exceeds this one.
     OnReader(u64),
-    /// Until it is told to start.
+    /// Until a command starts it.
     Manual,
 }
 
@@ -83,8 +83,8 @@ impl<'a> Supervisor<'a> {
         Self { spec, process, options, stopping, inbox, tee, backoff, starts, stops, desired: wish }
     }
 
-    /// Runs the process as often as its policy and its operators say, until it is told to stop; with
-    /// [`SourceOptions::end_stream`] until it is not started again. When this returns, it is stopped, and the stream says why.
+    /// Runs the process as often as its policy and its operators say, until the daemon stops; with
+    /// [`SourceOptions::end_stream`] until the process is not restarted. On return the process has ended, and the stream says why.
     pub(in crate::source) async fn keep(
         mut self,
         places: &Checkpoints,
@@ -98,8 +98,7 @@ impl<'a> Supervisor<'a> {
             StartWhen::Manual => Idle::Manual,
         };
         if idle != Idle::Start {
-            let reason =
-                if idle == Idle::Manual { "starts when it is told to" } else { "starts with its first reader" };
+            let reason = if idle == Idle::Manual { "starts on command" } else { "starts with the first reader" };
             writer.say(SourceState::Stopped { reason: reason.to_owned(), last: None }).await;
         }
         let mut last = Ok(None);
@@ -127,7 +126,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Ends what a daemon that was killed left behind, and tells of it. Gives back the number of the last run.
+    /// Ends the processes that outlived a killed daemon, and emits the missing end event. Returns the number of the last run.
     async fn after_crash(&mut self, places: &Checkpoints, writer: &mut StreamWriter) -> u64 {
         let Some(mut known) = places.get(RUN_RECORD_KEY).and_then(|written| RunRecord::read(written)) else { return 0 };
         if known.ended {
@@ -135,8 +134,8 @@ impl<'a> Supervisor<'a> {
         }
         let left = known.alive();
         if !left.is_empty() {
-            warn!(stream = writer.stream.as_str(), run = known.run, processes:? = left; "ends what outlived the daemon");
-            writer.say(SourceState::Waiting { reason: "for the end of what outlived the daemon".to_owned() }).await;
+            warn!(stream = writer.stream.as_str(), run = known.run, processes:? = left; "stopping processes that outlived the previous daemon");
+            writer.say(SourceState::Waiting { reason: "for processes of the previous run to end".to_owned() }).await;
             let signal = Signal::from_named_raw(self.process.stop.signal.number()).unwrap_or(Signal::TERM);
             known.signal_all(signal);
             known.signal_all(Signal::CONT);
@@ -146,7 +145,7 @@ impl<'a> Supervisor<'a> {
             }
         }
         let now = ClockReading::read().time;
-        let reason = "the daemon was killed: what the process wrote and we had not read is lost".to_owned();
+        let reason = "rtlogd was killed: output that it had not read is lost".to_owned();
         writer.batch.loss(now, &Loss { missed: None, bytes: None, reason });
         let end = RunEnd {
             run: known.run,
@@ -163,7 +162,7 @@ impl<'a> Supervisor<'a> {
         known.run
     }
 
-    /// Whether all of that run are gone within `time`. Nobody waits longer once the daemon is to stop.
+    /// Waits until all processes of that run are gone. Returns `false` if they are not within `time`, or the daemon stops.
     async fn gone(&mut self, known: &RunRecord, time: Duration) -> bool {
         let end = Instant::now() + time;
         while !known.alive().is_empty() {
@@ -175,7 +174,7 @@ impl<'a> Supervisor<'a> {
         true
     }
 
-    /// Waits until it is to be started; `false` once the daemon is to stop.
+    /// Waits until the process is to be started. Returns `false` when the daemon stops.
     async fn wait(
         &mut self,
         mut idle: Idle,
@@ -219,7 +218,7 @@ impl<'a> Supervisor<'a> {
         true
     }
 
-    /// One run, from its start to its end.
+    /// Makes one run, from its start to its end.
     async fn once(&mut self, number: u64, writer: &mut StreamWriter) -> Result<RunEnd, SourceError> {
         self.desired = DesiredState::AsConfigured;
         let started = ProcessRun::start(self.spec, self.process, &self.options, number).await;
@@ -293,13 +292,13 @@ impl<'a> Supervisor<'a> {
             }
         }
         if !run.is_stopping() {
-            info!(stream = writer.stream.as_str(); "process is stopped by a command");
+            info!(stream = writer.stream.as_str(); "stopping the process on command");
             run.stop(EndCause::Stopped);
             writer.say(SourceState::Stopping).await;
         }
     }
 
-    /// What comes after a run, or an attempt at one. Says it.
+    /// Decides what follows a run, or an attempt at one, and reports it as the state of the stream.
     async fn after_run(
         &mut self,
         ended: &Result<RunEnd, SourceError>,
@@ -317,7 +316,7 @@ impl<'a> Supervisor<'a> {
                 return Idle::Start;
             }
             DesiredState::Stopped => {
-                info!(stream; "process was stopped by a command");
+                info!(stream; "process stopped on command");
                 writer.say(SourceState::Stopped { reason: "stopped by a command".to_owned(), last }).await;
                 return Idle::Manual;
             }
@@ -329,36 +328,42 @@ impl<'a> Supervisor<'a> {
             RestartWhen::Always => true,
         };
         if !wanted {
-            info!(stream, error = error.as_str(); "process ended, and is not started again");
+            info!(stream, error = error.as_str(); "process ended and is not restarted");
             writer.say(SourceState::Stopped { reason: error, last }).await;
             return if self.process.start == StartWhen::Demand { Idle::OnReader(readers) } else { Idle::Manual };
         }
         let now = ClockReading::read();
         let Some(wait) = self.backoff.wait(failed, ran, now.instant) else {
-            warn!(stream, errno = errno, error = error.as_str(); "process ended too often");
-            let reason = format!("restarted too often; the last time it {error}");
+            match errno {
+                Some(errno) => warn!(stream, errno, error = error.as_str(); "process ended too often"),
+                None => warn!(stream, error = error.as_str(); "process ended too often"),
+            }
+            let reason = format!("restarted too often; the last run {error}");
             writer.say(SourceState::Stopped { reason, last }).await;
             return Idle::Manual;
         };
         let failures = self.backoff.failures();
-        warn!(stream, errno = errno, error = error.as_str(), failures, retry_in:? = wait; "process ended");
+        match errno {
+            Some(errno) => warn!(stream, errno, error = error.as_str(), failures, retry_in:? = wait; "process ended"),
+            None => warn!(stream, error = error.as_str(), failures, retry_in:? = wait; "process ended"),
+        }
         let until = Time(now.time.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)));
         writer.say(SourceState::BackingOff { until, failures, error, last }).await;
         Idle::BackingOff(now.instant + wait)
     }
 }
 
-/// Whether a run failed, and how it ended in words.
+/// Whether a run failed, and a description of how it ended.
 fn outcome(ended: &Result<RunEnd, SourceError>) -> (bool, String) {
     match ended {
-        Ok(RunEnd { signal: Some(signal), .. }) => (true, format!("was ended by the signal {signal}")),
+        Ok(RunEnd { signal: Some(signal), .. }) => (true, format!("was killed by signal {signal}")),
         Ok(RunEnd { code: Some(code), .. }) => (*code != 0, format!("exited with code {code}")),
-        Ok(RunEnd { .. }) => (true, "ended in an unknown way".to_owned()),
+        Ok(RunEnd { .. }) => (true, "ended with an unknown status".to_owned()),
         Err(error) => (true, error.with_cause()),
     }
 }
 
-/// Until it is time; never, if it waits for something else.
+/// Waits until the back-off is over; forever in other states.
 async fn due(idle: Idle) {
     match idle {
         Idle::BackingOff(time) => sleep_until(time).await,
@@ -366,7 +371,7 @@ async fn due(idle: Idle) {
     }
 }
 
-/// Until a reader comes, if it waits for one.
+/// Waits for a reader; forever in other states.
 async fn wait_for_reader(idle: Idle, readers: &mut watch::Receiver<u64>) {
     match idle {
         Idle::OnReader(before) if readers.wait_for(|count| *count > before).await.is_ok() => {}
@@ -374,7 +379,7 @@ async fn wait_for_reader(idle: Idle, readers: &mut watch::Receiver<u64>) {
     }
 }
 
-/// The next command; never, once nobody can send one.
+/// Waits for the next command; forever once the channel is closed.
 async fn next_command(inbox: &mut Option<CommandReceiver>) -> CommandRequest {
     if let Some(receiver) = inbox {
         if let Some(order) = receiver.recv().await {
@@ -385,7 +390,7 @@ async fn next_command(inbox: &mut Option<CommandReceiver>) -> CommandRequest {
     std::future::pending().await
 }
 
-/// The next signal for the process; never, once nobody can send one.
+/// Waits for the next signal for the process; forever once the channel is closed.
 async fn next_signal(signals: &mut Option<mpsc::Receiver<Signal>>) -> Signal {
     if let Some(receiver) = signals {
         if let Some(signal) = receiver.recv().await {
@@ -489,7 +494,7 @@ mod tests {
         let mut source = with_restart(process(&["sleep", "1000"]), RestartWhen::Always, None);
         source.start = StartWhen::Manual;
         let mut bench = SourceHarness::process(source);
-        assert_eq!(bench.state("stopped").await["reason"], "starts when it is told to");
+        assert_eq!(bench.state("stopped").await["reason"], "starts on command");
         let control = bench.control.clone();
         assert_eq!(control.send(Command::Pause).await.unwrap_err(), CommandError::NotRunning);
         assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Already)));

@@ -29,7 +29,7 @@ pub(super) struct CheckpointSearch<'a> {
 pub(super) enum SearchOutcome {
     /// Reading continues at `point` of this file, which stands at the path or was rotated away.
     Found {
-        reader: FileReader,
+        reader: Box<FileReader>,
         point: ReadPoint,
         at_path: bool,
         /// The name of the file with the checkpoint's inode, if that has other content by now.
@@ -76,14 +76,19 @@ impl<'a> CheckpointSearch<'a> {
             && let Some(point) = self.point_in(&reader, pass)?
         {
             if reader.identity().same_inode(self.saved.identity()) {
-                return Ok(SearchOutcome::Found { reader, point, at_path: true, rewritten: None });
+                return Ok(SearchOutcome::Found { reader: Box::new(reader), point, at_path: true, rewritten: None });
             }
             same_content = Some((reader, point));
         }
         let rewritten = match pass.index.find(self.path, self.saved.identity(), since) {
             SearchResult::Found(path) => {
                 if let Some((reader, point)) = self.point_at(&path, pass)? {
-                    return Ok(SearchOutcome::Found { reader, point, at_path: false, rewritten: None });
+                    return Ok(SearchOutcome::Found {
+                        reader: Box::new(reader),
+                        point,
+                        at_path: false,
+                        rewritten: None,
+                    });
                 }
                 Some(path).filter(|path| path != self.path)
             }
@@ -91,11 +96,11 @@ impl<'a> CheckpointSearch<'a> {
             SearchResult::Gone => None,
         };
         if let Some((reader, point)) = same_content {
-            return Ok(SearchOutcome::Found { reader, point, at_path: true, rewritten });
+            return Ok(SearchOutcome::Found { reader: Box::new(reader), point, at_path: true, rewritten });
         }
         let siblings = pass.index.rotated(self.path, None).unwrap_or_default();
         if let Some((reader, point)) = self.find_copy(&siblings, pass)? {
-            return Ok(SearchOutcome::Found { reader, point, at_path: false, rewritten });
+            return Ok(SearchOutcome::Found { reader: Box::new(reader), point, at_path: false, rewritten });
         }
         if exists || rewritten.is_some() || siblings.files.iter().any(is_new) {
             return Ok(SearchOutcome::Lost { rewritten });

@@ -512,7 +512,7 @@ impl Rotation {
             SearchOutcome::Unclear => return Ok(ResumeResult::Deferred),
         };
         let result = if let Some((reader, point, at_path)) = found {
-            self.resume_in(reader, point, at_path, pass);
+            self.resume_in(*reader, point, at_path, pass);
             ResumeResult::Done
         } else {
             self.generations.pop_front();

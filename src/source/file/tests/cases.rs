@@ -509,5 +509,5 @@ fn a_pattern_without_files_waits() {
     let mut desk = TailerHarness::new(&["*.log"], ReadFrom::End);
     desk.look();
     let reason = desk.state["reason"].as_str().unwrap();
-    assert!(reason.starts_with("no file is there for ") && reason.ends_with("/*.log"), "{}", desk.state);
+    assert!(reason.starts_with("no file matches ") && reason.ends_with("/*.log"), "{}", desk.state);
 }

@@ -148,13 +148,13 @@ impl Watcher {
         if let Err(reason) = &outcome
             && lock(&self.logged_reasons).insert(reason.clone())
         {
-            warn!(directory:% = directory.display(), reason = reason.as_str(); "no news of changes: looking at intervals");
+            warn!(directory:% = directory.display(), reason = reason.as_str(); "no inotify events: polling");
         }
         outcome
     }
 
     fn try_watch(&self, directory: &Path, name: Option<&OsStr>, ear: &Arc<Mailbox>) -> Result<WatchGuard, String> {
-        let gone = |error: std::io::Error| format!("cannot look at {}: {error}", directory.display());
+        let gone = |error: std::io::Error| format!("cannot examine {}: {error}", directory.display());
         let real = fs::canonicalize(directory).map_err(gone)?;
         let metadata = fs::metadata(&real).map_err(gone)?;
         if let Some(reason) = unwatchable_reason(&real) {
