@@ -1,7 +1,7 @@
-//! All files of one stream: which of them to look at when, each in its turn. Blocks; has no task of its own.
+//! All files of one stream: which of them is examined when. Blocks; has no task of its own.
 //!
-//! All of it is one function, [`Tailer::look`]: it looks at what is due or was heard of, reads about a mebibyte, and says when
-//! to look again.
+//! The work is one function, [`Tailer::look`]: a pass over the paths that are due or were notified, which reads about a
+//! mebibyte and says when the next pass is due.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -30,31 +30,31 @@ use super::target::PathTarget;
 use crate::source::file::watch::watch_set::WatchSet;
 use crate::source::file::watch::watcher::{Mailbox, Watcher};
 
-/// Of what is there at the start, so many last lines are given out: enough to see what it is about.
+/// The number of last lines that are emitted of the files that exist at the start: enough to see what they are about.
 const INITIAL_LINES: usize = 100;
 
-/// In one turn at most this many bytes are read, of this many files, and this many are looked at: then what was read goes
-/// out, and a reader need not wait for all of it.
+/// The limits of one pass: bytes read, files read, and paths examined. Then the batch is appended, so that readers need not
+/// wait for the rest.
 const MAX_BYTES_PER_PASS: usize = 1 << 20;
 const MAX_READS_PER_PASS: usize = 256;
 const MAX_CHECKS_PER_PASS: usize = 4 << 10;
 
-/// Where wakes come, looks at intervals are but a safety net: one for active files, and one for others, which is spread.
+/// The poll intervals of watched files, active ones and others (spread): only a safety net for lost notifications.
 const WATCHED_POLL_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
 
-/// Where none come, these intervals are what readers wait for.
+/// The poll intervals of unwatched files, active ones and others: readers wait this long for a line.
 const UNWATCHED_POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 
-/// Where none come for many files, each costs the quiet ones this much more: ten thousand are looked at in 20 s.
+/// Each unwatched file adds this much to the interval of the inactive ones: ten thousand are polled in 20 s.
 const UNWATCHED_POLL_PER_FILE: Duration = Duration::from_millis(2);
 
 /// Most paths found by a pattern and now gone of which the checkpoint is kept.
 const MAX_GONE_PATHS: usize = 256;
 
-/// When to look again.
+/// When the next pass is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NextPass {
-    /// At once: there is more.
+    /// At once: there is more to do.
     Now,
     /// On a wake, or at this time.
     At(Instant),
@@ -68,14 +68,14 @@ pub(super) struct Tailer {
     pub(super) wakes: Watcher,
     ear: Arc<Mailbox>,
     globs: Globs,
-    /// When all directories are looked through again.
+    /// When all directories are listed again.
     scan_at: Option<Instant>,
-    /// What is followed, by number; a free number is given again.
+    /// The paths, by their numbers; a free number is used again.
     follows: Vec<Option<PathTail>>,
     free_ids: Vec<usize>,
     by_path: HashMap<PathBuf, usize>,
     watch_set: WatchSet,
-    /// Who waits for another to leave a file.
+    /// Paths that wait until another path leaves a file that they name, too.
     aliases: HashMap<Identity, BTreeSet<usize>>,
     fifos: BTreeMap<usize, Identity>,
     scheduler: Scheduler,
@@ -150,7 +150,7 @@ impl Tailer {
         files
     }
 
-    /// What bytes go through; those of a fifo go there from outside.
+    /// The line pipeline; [`FileSource`](super::FileSource) sends the bytes of fifos through it.
     pub(super) fn feed(&mut self) -> &mut LinePipeline {
         &mut self.feed
     }
@@ -160,12 +160,12 @@ impl Tailer {
         self.fifos.iter().filter_map(|(id, identity)| Some((*id, *identity, self.follows[*id].as_ref()?.path())))
     }
 
-    /// The half line of a fifo is at its end.
+    /// Ends the unfinished line of a fifo.
     pub(super) fn finish(&mut self, id: usize, now: ClockReading, batch: &mut Batch) {
         self.feed.finish(id, now, batch);
     }
 
-    /// Looks at what is due, and reads about [`MAX_BYTES_PER_PASS`] into `batch`.
+    /// Makes a pass: examines the paths that are due, and reads about [`MAX_BYTES_PER_PASS`] into `batch`.
     pub(super) fn look(&mut self, now: ClockReading, batch: &mut Batch) -> NextPass {
         self.index.clear();
         self.collect_ready(now, batch);
@@ -195,12 +195,12 @@ impl Tailer {
         if self.scheduler.is_idle() { NextPass::At(self.next(now.instant)) } else { NextPass::Now }
     }
 
-    /// One path: looks at it, and reads a chunk. Gives back how many bytes, and whether there is more to do.
+    /// Examines one path, and reads a chunk. Returns the number of bytes, and whether there is more to do.
     fn one(&mut self, id: usize, now: ClockReading, batch: &mut Batch) -> (usize, bool) {
         if self.follows.get(id).is_none_or(Option::is_none) {
             return (0, false);
         }
-        // First the ears, then the eyes: what happens in between is heard.
+        // The watch comes first: a change after it is notified.
         self.listen(id, now.instant);
         self.note_copies(id);
         let moved = self.with(id, now, batch, |follow, turn| {
@@ -257,7 +257,7 @@ impl Tailer {
         follows[id].as_mut().map(|follow| work(follow, &mut turn)).unwrap_or_default()
     }
 
-    /// Puts what is to be looked at into `ready`.
+    /// Hands the paths that are due or were notified to the scheduler.
     fn collect_ready(&mut self, now: ClockReading, batch: &mut Batch) {
         let heard = self.ear.take();
         let mut found = BTreeSet::new();
@@ -367,14 +367,14 @@ impl Tailer {
         }
     }
 
-    /// How far the files of a path are read, and were that are gone.
+    /// How far the files of a path were read, also of those that are gone.
     fn fingerprints(&self, path: &Path) -> Vec<Fingerprint> {
         let follow = self.by_path.get(path).and_then(|id| self.follows[*id].as_ref());
         let gone = || self.saved.get(Origin::file(path).as_str()).map(|saved| saved.gone_fingerprints().collect());
         follow.map(|follow| follow.rotation().fingerprints()).or_else(gone).unwrap_or_default()
     }
 
-    /// A file that a pattern found is not followed any more once it is gone.
+    /// Drops a path that a pattern found once its file is gone.
     fn drop_if_gone(&mut self, id: usize, now: ClockReading, batch: &mut Batch) {
         let gone = |follow: &PathTail| {
             let missing = matches!(follow.found(), PathTarget::Missing | PathTarget::Other(_));
@@ -397,7 +397,7 @@ impl Tailer {
         self.free_ids.push(id);
     }
 
-    /// What is known of a path that is not followed any more.
+    /// Keeps the checkpoint of a path that is not followed any more.
     fn keep(&mut self, origin: &str, gone: Checkpoint, batch: &mut Batch) {
         self.saved.insert(origin.to_owned(), gone);
         while self.saved.len() > MAX_GONE_PATHS {
@@ -427,7 +427,7 @@ impl Tailer {
         });
     }
 
-    /// Everything is to be looked at.
+    /// Makes all paths due.
     pub(super) fn wake_all(&mut self) {
         let mut all: Vec<_> = self.by_path.iter().collect();
         all.sort();
@@ -436,7 +436,7 @@ impl Tailer {
         }
     }
 
-    /// Sees to it that changes of a path are heard of.
+    /// Updates the watch of a path.
     fn listen(&mut self, id: usize, now: Instant) {
         let Some(follow) = self.follows[id].as_mut() else { return };
         if self.watch_set.has(id) {
@@ -448,7 +448,7 @@ impl Tailer {
         }
     }
 
-    /// Takes note of how a path is.
+    /// Records the status of a path.
     fn record_status(&mut self, id: usize) {
         let Some(follow) = self.follows[id].as_ref() else { return };
         self.fifos.remove(&id);
@@ -471,7 +471,7 @@ impl Tailer {
         self.report.set_status(id, PathStatus::of(follow));
     }
 
-    /// When to look at a path again, if nothing is heard of it before.
+    /// Schedules the next poll of a path, in case no change is notified before.
     fn schedule(&mut self, id: usize, now: Instant) {
         let Some(follow) = self.follows[id].as_ref() else { return };
         let active = follow.is_active(now);
