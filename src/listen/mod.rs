@@ -41,7 +41,7 @@ use io::set_tcp_options;
 use limits::{ConnectionClass, ConnectionLimiter, ConnectionPermit};
 use protocol::connection;
 
-/// What somebody is told who speaks HTTP where TLS is spoken.
+/// The response to a client that speaks HTTP where TLS is spoken.
 const PLAIN_HTTP_REFUSAL: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 34\r\nConnection: close\r\n\r\n\
     this address speaks TLS: https://\n";
@@ -61,7 +61,7 @@ pub(crate) enum ListeningSocket {
     InheritedUnix(UnixListener, PathBuf),
 }
 
-/// Why we cannot listen.
+/// Why rtlogd cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     #[error("{0} is in use by another program; stop it, or give another address with --listen or `listen:`")]
@@ -153,45 +153,49 @@ async fn remove_stale_socket(path: &Path, listen: &ListenAddress) -> Result<(), 
 pub(crate) struct ServerContext<S> {
     /// The service that answers all requests.
     pub(crate) service: Arc<S>,
-    /// Bounds, as they are now: a connection has those of when it began.
+    /// The current limits. A connection keeps those of when it began.
     pub(crate) limits: watch::Receiver<Arc<Limits>>,
     /// The proxies that are believed about their clients.
     pub(crate) trusted_proxies: TrustedProxies,
-    /// What connections from other machines must speak, if anything.
+    /// The TLS that connections from other machines must speak, if any.
     pub(crate) tls: Option<TlsServer>,
-    /// Where connections run.
+    /// The tasks of all connections.
     pub(crate) connection_tasks: TaskTracker,
-    /// Asks connections to finish what they are at.
+    /// Cancelled when connections have to finish their responses and end.
     pub(crate) finish: CancellationToken,
 }
 
 /// Accepts on all sockets until `stop`; connections run on as tasks.
-pub(crate) fn serve<S: Service>(sockets: Vec<ListeningSocket>, rules: ServerContext<S>, stop: &CancellationToken) {
-    let seats = Arc::new(ConnectionLimiter::default());
-    let rules = Arc::new(rules);
+pub(crate) fn serve<S: Service>(sockets: Vec<ListeningSocket>, context: ServerContext<S>, stop: &CancellationToken) {
+    let limiter = Arc::new(ConnectionLimiter::default());
+    let context = Arc::new(context);
     for socket in sockets {
-        let loop_ = accept_loop(socket, rules.clone(), seats.clone());
+        let loop_ = accept_loop(socket, context.clone(), limiter.clone());
         let stop = stop.clone();
-        rules.connection_tasks.spawn(async move { stop.run_until_cancelled(loop_).await });
+        context.connection_tasks.spawn(async move { stop.run_until_cancelled(loop_).await });
     }
 }
 
-async fn accept_loop<S: Service>(socket: ListeningSocket, rules: Arc<ServerContext<S>>, seats: Arc<ConnectionLimiter>) {
+async fn accept_loop<S: Service>(
+    socket: ListeningSocket,
+    context: Arc<ServerContext<S>>,
+    limiter: Arc<ConnectionLimiter>,
+) {
     let mut logged = None;
     loop {
         let accepted = match &socket {
             ListeningSocket::Tcp(listener, _) => listener.accept().await.map(|(stream, peer)| {
                 set_tcp_options(&stream);
-                spawn_connection(Peer::tcp(peer), &rules, &seats, async |guest, rules| {
-                    serve_tcp(stream, guest, &rules).await
+                spawn_connection(Peer::tcp(peer), &context, &limiter, async |info, context| {
+                    serve_tcp(stream, info, &context).await
                 });
             }),
             ListeningSocket::Unix(listener, _) | ListeningSocket::InheritedUnix(listener, _) => {
                 listener.accept().await.and_then(|(stream, _)| {
                     let user = stream.peer_cred()?;
                     let pid = user.pid().and_then(|pid| u32::try_from(pid).ok());
-                    spawn_connection(Peer::Unix { uid: user.uid(), pid }, &rules, &seats, async |guest, rules| {
-                        connection(Box::new(stream), guest, &rules).await
+                    spawn_connection(Peer::Unix { uid: user.uid(), pid }, &context, &limiter, async |info, context| {
+                        connection(Box::new(stream), info, &context).await
                     });
                     Ok(())
                 })
@@ -208,7 +212,7 @@ async fn accept_loop<S: Service>(socket: ListeningSocket, rules: Arc<ServerConte
     }
 }
 
-/// Whose seat a connection takes.
+/// The class of permits that a connection takes from.
 fn connection_class(peer: Peer, trusted: &TrustedProxies) -> ConnectionClass {
     match peer {
         _ if trusted.is_proxy(peer) => ConnectionClass::Local,
@@ -218,7 +222,7 @@ fn connection_class(peer: Peer, trusted: &TrustedProxies) -> ConnectionClass {
     }
 }
 
-/// Who sent a request. As long as a copy is held, so is the connection's seat.
+/// The connection that a request came over. As long as a copy is held, so is the connection's permit.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionInfo {
     pub(crate) peer: Peer,
@@ -226,7 +230,7 @@ pub(crate) struct ConnectionInfo {
     pub(super) is_secure: bool,
     /// The bounds of its connection.
     pub(super) limits: Arc<Limits>,
-    /// When its connection has lived its time; `None` for never.
+    /// When its connection reaches its age limit; `None` for never.
     pub(super) until: Option<Instant>,
     permit: Arc<ConnectionPermit>,
     tasks: TaskTracker,
@@ -238,7 +242,7 @@ impl ConnectionInfo {
         matches!(*self.permit, ConnectionPermit::OverLimit(_))
     }
 
-    /// Goes on with `work` when the request is answered; the seat stays taken, and the daemon waits for it when it stops.
+    /// Continues with `work` after the response. The permit stays taken, and a daemon that stops waits for it.
     pub(super) fn spawn_after_response(self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.clone().spawn(async move {
             work.await;
@@ -247,37 +251,37 @@ impl ConnectionInfo {
     }
 }
 
-/// Gives a connection its seat, and serves it as a task.
+/// Gives a connection its permit, and serves it as a task.
 fn spawn_connection<S, F>(
     peer: Peer,
-    rules: &Arc<ServerContext<S>>,
-    seats: &Arc<ConnectionLimiter>,
+    context: &Arc<ServerContext<S>>,
+    limiter: &Arc<ConnectionLimiter>,
     serve: impl FnOnce(ConnectionInfo, Arc<ServerContext<S>>) -> F,
 ) where
     S: Service,
     F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
 {
-    // Without even a seat to refuse from, the connection is closed.
-    let limits = rules.limits.borrow().clone();
-    let Some(seat) = seats.take(connection_class(peer, &rules.trusted_proxies), &limits) else { return };
+    // Without even a permit for a refusal, the connection is closed.
+    let limits = context.limits.borrow().clone();
+    let Some(permit) = limiter.take(connection_class(peer, &context.trusted_proxies), &limits) else { return };
     let until = limits.lifetime.map(|lifetime| Instant::now() + jittered(lifetime));
-    let guest = ConnectionInfo {
+    let info = ConnectionInfo {
         peer,
         is_secure: false,
         limits,
         until,
-        permit: Arc::new(seat),
-        tasks: rules.connection_tasks.clone(),
+        permit: Arc::new(permit),
+        tasks: context.connection_tasks.clone(),
     };
-    let served = serve(guest, rules.clone());
-    rules.connection_tasks.spawn(async move {
+    let served = serve(info, context.clone());
+    context.connection_tasks.spawn(async move {
         if let Err(error) = served.await {
             debug!(error:% = error; "a connection failed");
         }
     });
 }
 
-/// A lifetime, of which up to a tenth is left away: those who came together are not to come back together.
+/// A lifetime, shortened by up to a tenth, so that clients that connected together do not all return together.
 fn jittered(lifetime: Duration) -> Duration {
     lifetime.mul_f64(1.0 - fastrand::f64() / 10.0)
 }
@@ -288,24 +292,24 @@ pub(crate) type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 /// Serves a connection over TCP: where there is TLS it is spoken, but by this machine with itself.
 async fn serve_tcp<S: Service>(
     stream: TcpStream,
-    mut guest: ConnectionInfo,
-    rules: &Arc<ServerContext<S>>,
+    mut info: ConnectionInfo,
+    context: &Arc<ServerContext<S>>,
 ) -> Result<(), ConnectionError> {
-    let Some(tls) = &rules.tls else { return connection(Box::new(stream), guest, rules).await };
+    let Some(tls) = &context.tls else { return connection(Box::new(stream), info, context).await };
     let shake = async {
         if TlsServer::is_spoken(&stream).await? {
             return tls.accept(stream).await.map(Ok);
         }
         Ok(Err(stream))
     };
-    let shaken = rules.finish.run_until_cancelled(tokio::time::timeout(guest.limits.head, shake)).await;
+    let shaken = context.finish.run_until_cancelled(tokio::time::timeout(info.limits.head, shake)).await;
     match shaken.ok_or("the daemon stops")??? {
         Ok(stream) => {
-            guest.is_secure = true;
-            connection(Box::new(stream), guest, rules).await
+            info.is_secure = true;
+            connection(Box::new(stream), info, context).await
         }
-        Err(stream) if matches!(guest.peer, Peer::Tcp(peer) if tls::is_same_host(peer.ip())) => {
-            connection(Box::new(stream), guest, rules).await
+        Err(stream) if matches!(info.peer, Peer::Tcp(peer) if tls::is_same_host(peer.ip())) => {
+            connection(Box::new(stream), info, context).await
         }
         Err(mut stream) => {
             stream.write_all(PLAIN_HTTP_REFUSAL).await?;

@@ -32,7 +32,7 @@ const MAX_H2_RESETS: usize = 100;
 /// What one HTTP/2 connection may send ahead, in bytes: for all its streams together, as bodies are small.
 const H2_WINDOW_SIZE: u32 = 256 << 10;
 
-/// What a connection is made of: a socket, or TLS over one. Without its type, so that both protocols are made once.
+/// The transport of a connection: a socket, or TLS over one. Without its type, so that both protocols are made once.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}
@@ -40,32 +40,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}
 /// Serves one connection to its end.
 pub(super) async fn connection<S: Service>(
     stream: Box<dyn Transport>,
-    guest: ConnectionInfo,
-    rules: &Arc<ServerContext<S>>,
+    info: ConnectionInfo,
+    context: &Arc<ServerContext<S>>,
 ) -> Result<(), ConnectionError> {
-    let limits = guest.limits.clone();
+    let limits = info.limits.clone();
     let peeked = tokio::time::timeout(limits.head, WriteTimeoutStream::detect_protocol(stream, limits.stalled_write));
-    let (mut stream, is_h2) = rules.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
-    let overfull = guest.is_over_limit();
-    let patience = ConnectionTimeouts {
+    let (mut stream, is_h2) = context.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
+    let is_over_limit = info.is_over_limit();
+    let timeouts = ConnectionTimeouts {
         head: limits.head,
-        // Seats from which is refused are few.
-        idle: if overfull { Duration::ZERO } else { limits.idle },
-        until: guest.until,
+        // There are few permits for refusals.
+        idle: if is_over_limit { Duration::ZERO } else { limits.idle },
+        until: info.until,
         close_timeout: limits.stalled_write,
     };
-    let pulse = ConnectionActivity::new(Instant::now());
-    let (responder, answered) = (rules.service.clone(), pulse.clone());
+    let activity = ConnectionActivity::new(Instant::now());
+    let (responder, answered) = (context.service.clone(), activity.clone());
     let service = service_fn(move |request| {
-        let (responder, guest, answering) = (responder.clone(), guest.clone(), answered.begin_response());
+        let (responder, info, answering) = (responder.clone(), info.clone(), answered.begin_response());
         // Boxed, since a connection keeps the room of what answered it for as long as its body lasts.
         Box::pin(async move {
-            let response = responder.respond(request, guest).await;
+            let response = responder.respond(request, info).await;
             Ok::<_, Infallible>(response.map(|body| GuardedBody { body, _guard: answering }))
         })
     });
     if is_h2 {
-        let mut server = http2::Builder::new(TrackedExecutor(rules.connection_tasks.clone()));
+        let mut server = http2::Builder::new(TrackedExecutor(context.connection_tasks.clone()));
         server
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_H2_STREAMS)
@@ -85,7 +85,7 @@ pub(super) async fn connection<S: Service>(
         });
         let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
-            ended = keep(connection.as_mut(), &pulse, patience, &rules.finish, http2::Connection::graceful_shutdown) => ended,
+            ended = keep(connection.as_mut(), &activity, timeouts, &context.finish, http2::Connection::graceful_shutdown) => ended,
             () = flow.stalled(limits.stalled_write) => Err("a reader took nothing of an answer for too long".into()),
         }
     } else {
@@ -96,11 +96,11 @@ pub(super) async fn connection<S: Service>(
             .max_headers(MAX_HEADERS)
             .max_header_size(limits.head_size)
             .max_buf_size(WRITE_BUFFER_SIZE.max(limits.head_size))
-            .keep_alive(!overfull);
-        // Of HTTP/2 pings and windows come too, which ask for nothing.
-        stream.tell(pulse.clone());
+            .keep_alive(!is_over_limit);
+        // Over HTTP/2, pings and window updates arrive too, which are no requests.
+        stream.tell(activity.clone());
         let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
-        keep(connection.as_mut(), &pulse, patience, &rules.finish, http1::UpgradeableConnection::graceful_shutdown)
+        keep(connection.as_mut(), &activity, timeouts, &context.finish, http1::UpgradeableConnection::graceful_shutdown)
             .await
     }
 }
