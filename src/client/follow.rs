@@ -339,7 +339,7 @@ impl StreamFollower<'_> {
             return u8::try_from(code).unwrap_or(u8::MAX);
         }
         let Some(signal) = &ended.signal else { return EXIT_DAEMON_GONE };
-        self.print_notice(&format!("the process was ended by the signal {signal}"));
+        self.print_notice(&format!("the process was killed by signal {signal}"));
         128u8.saturating_add(crate::event::signal_number(signal).unwrap_or(0))
     }
 

@@ -206,7 +206,8 @@ impl RecordWriter {
         out.extend_from_slice(&time.0.to_le_bytes());
         debug_assert_eq!(out.len() - at, RECORD_HEADER_SIZE, "a head has its length");
         body(out);
-        let length = u32::try_from(out.len() - at - RECORD_HEADER_SIZE).expect("a record is shorter than LONGEST");
+        let length =
+            u32::try_from(out.len() - at - RECORD_HEADER_SIZE).expect("a record is at most MAX_RECORD_SIZE long");
         self.bytes[at + 4..at + 8].copy_from_slice(&length.to_le_bytes());
         self.write_checksum(at);
         self.last = Some(at);

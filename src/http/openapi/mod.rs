@@ -101,14 +101,14 @@ impl Operation {
     fn command(path: &'static str, id: &'static str, summary: &'static str) -> Self {
         let done = json!({
             "type": "object",
-            "properties": { "already": { "type": "boolean", "description": "It was so before." } },
+            "properties": { "already": { "type": "boolean", "description": "The process already was in the requested state." } },
             "required": ["already"],
         });
         let refusals = &[404, 409, 429, 500];
         Self {
             method: "post",
             refusals,
-            ..Self::of_stream(path, id, summary, json_content("It was carried out.", &done))
+            ..Self::of_stream(path, id, summary, json_content("The command was carried out.", &done))
         }
     }
 
@@ -122,16 +122,16 @@ impl Operation {
         });
         let mut parameters = parameters(&["name"]);
         let origin = json!({ "type": "string", "minLength": 1, "maxLength": 128, "default": "push" });
-        parameters.push(parameter("origin", &origin, "Who sends them."));
+        parameters.push(parameter("origin", &origin, "The origin of the lines."));
         Self {
             method,
             parameters,
             body: Some(any_body(
-                "Lines, each with a newline behind it; what is behind the last one is a line, too. They are \
-                taken as they come, and there may be any number.",
+                "Lines, each ending with a newline; text after the last newline is a line, too. They are \
+                accepted as they arrive, in any number.",
             )),
             refusals: &[404, 405],
-            ..Self::of_stream("/streams/{name}", id, summary, json_content("All of them are in the stream.", &taken))
+            ..Self::of_stream("/streams/{name}", id, summary, json_content("All lines are in the stream.", &taken))
         }
     }
 
@@ -164,20 +164,19 @@ fn operations() -> Vec<Operation> {
 
 /// Streams as they come.
 fn readers() -> Vec<Operation> {
-    const END_DESCRIPTION: &str =
-        "Nothing more can come: what a reader that came back had asked for is complete, or the stream is gone.";
+    const END_DESCRIPTION: &str = "No further events can follow: the answer that the reader asked for is complete, or the stream no longer exists.";
     let several = json!({ "type": "array", "items": { "type": "string" }, "maxItems": 64 });
     let several =
-        parameter("stream", &several, "Streams to follow on one connection. The other parameters are for these.");
+        parameter("stream", &several, "Streams to follow on one connection. The other parameters apply to these.");
     let wait = json!({ "type": "string", "pattern": "^[0-9]{1,3}(ms|s)$", "default": "30s" });
-    let wait = parameter("wait", &wait, "How long to wait, 55s at most.");
+    let wait = parameter("wait", &wait, "The longest time to wait, at most 55s.");
     vec![
         Operation {
             refusals: &[404, 406, 429],
             ..Operation::get(
                 "/streams",
                 "listStreams",
-                "Every stream as it is now; with `stream`, several of them on one connection",
+                "The current state of every stream; with `stream`, the events of several streams on one connection",
                 schemas::list_or_event_formats(),
             )
         }
@@ -189,19 +188,20 @@ fn readers() -> Vec<Operation> {
             ..Operation::of_stream(
                 "/streams/{name}",
                 "followStream",
-                "The stream: server-sent events, unless Accept or `format` says otherwise; it does not end by itself",
+                "The events of the stream: server-sent events, unless Accept or `format` says otherwise; the answer does not end by itself",
                 schemas::event_formats(),
             )
         }
         .with(parameters(&READER_PARAMETERS))
+        .with(parameters(&["before"]))
         .or(204, END_DESCRIPTION),
         Operation {
             refusals: &[404, 406, 429],
             ..Operation::of_stream(
                 "/streams/{name}/poll",
                 "pollStream",
-                "The next events, as soon as there are some",
-                json_content("What came; nothing if the time is over.", &schemas::poll_response()),
+                "The next events, as soon as there are any",
+                json_content("The events, or none after the time to wait.", &schemas::poll_response()),
             )
         }
         .with(parameters(&READER_PARAMETERS))
@@ -209,7 +209,7 @@ fn readers() -> Vec<Operation> {
     ]
 }
 
-/// Lines for streams.
+/// Operations that push lines.
 fn pushing_operations() -> Vec<Operation> {
     vec![
         Operation::push("post", "pushLines", "Appends lines to a stream that has `push: true`"),
@@ -217,41 +217,44 @@ fn pushing_operations() -> Vec<Operation> {
     ]
 }
 
-/// A stream as it is now.
+/// Operations that describe one stream.
 fn stream_operations() -> Vec<Operation> {
     vec![
         Operation::of_stream(
             "/streams/{name}/state",
             "streamState",
-            "The stream as it is now",
+            "The current state of the stream",
             json_content("As in the list.", &reference("Stream")),
         ),
         Operation::of_stream(
             "/streams/{name}/progress",
             "streamProgress",
-            "How far its source is",
-            json_content("Null if nobody can tell.", &json!({ "anyOf": [reference("Progress"), { "type": "null" }] })),
+            "The progress of its source",
+            json_content(
+                "Null if no progress is known.",
+                &json!({ "anyOf": [reference("Progress"), { "type": "null" }] }),
+            ),
         ),
         Operation::of_stream(
             "/streams/{name}/badge.svg",
             "streamBadge",
-            "The same as a picture",
+            "The progress as an image",
             text_content("A badge.", &["image/svg+xml; charset=utf-8"]),
         )
-        .or(304, "It is still the one of If-None-Match."),
+        .or(304, "The badge has not changed since If-None-Match."),
     ]
 }
 
-/// Commands.
+/// Commands to a process.
 fn process_operations() -> Vec<Operation> {
-    let eof = parameter("eof", &json!({ "type": "boolean", "default": false }), "End the input behind it.");
+    let eof = parameter("eof", &json!({ "type": "boolean", "default": false }), "End the input after the body.");
     vec![
         Operation {
-            body: Some(any_body("What is typed, at most 64 KiB; nothing only with `eof`.")),
+            body: Some(any_body("The input, at most 64 KiB; empty only with `eof`.")),
             responses: vec![(
                 200,
                 json_content(
-                    "It is in line.",
+                    "The input is queued.",
                     &json!({
                         "type": "object",
                         "properties": { "bytes": { "type": "integer", "minimum": 0 } },
@@ -262,7 +265,7 @@ fn process_operations() -> Vec<Operation> {
             ..Operation::command("/streams/{name}/input", "typeInput", "Types the body into the process")
         }
         .with(vec![eof]),
-        Operation::command("/streams/{name}/signal", "sendSignal", "Sends a signal to all of the process's group")
+        Operation::command("/streams/{name}/signal", "sendSignal", "Sends a signal to the process and its group")
             .with(parameters(&["signal"])),
         Operation::command("/streams/{name}/start", "startProcess", "Starts the process; answers once it runs"),
         Operation::command("/streams/{name}/stop", "stopProcess", "Ends the process; answers once it has ended"),
@@ -270,30 +273,30 @@ fn process_operations() -> Vec<Operation> {
     ]
 }
 
-/// A token as a cookie.
+/// Operations that store a token in a cookie.
 fn token_operations() -> Vec<Operation> {
     let operation = |path, id, summary, answer: &str| Operation {
         method: "post",
         responses: vec![(204, json!({ "description": answer }))],
         ..Operation::get(path, id, summary, json!({}))
     };
-    let login = "Makes a token a cookie, that this browser sends with each request, and its scripts cannot read";
+    let login = "Stores a token in a cookie that the browser sends with each request and that scripts cannot read";
     vec![
         Operation {
-            body: Some(any_body("The token; or a form (application/x-www-form-urlencoded) with it as `token`.")),
-            ..operation("/login", "login", login, "The cookie is set, for as long as the token counts.")
+            body: Some(any_body("The token, or a form (application/x-www-form-urlencoded) with the field `token`.")),
+            ..operation("/login", "login", login, "The cookie is set for as long as the token is valid.")
         },
-        operation("/logout", "logout", "Takes the cookie back; the token counts on", "The cookie is gone."),
+        operation("/logout", "logout", "Removes the cookie; the token stays valid", "The cookie is removed."),
     ]
 }
 
-/// What is about no stream.
+/// Operations on the daemon.
 fn daemon_operations() -> Vec<Operation> {
     vec![
         Operation {
             responses: vec![(
                 101,
-                json!({ "description": "It is open; `rtlogd schema control` prints what it speaks." }),
+                json!({ "description": "The channel is open; `rtlogd schema control` prints the schema of its messages." }),
             )],
             refusals: &[426, 429],
             ..Operation::get(
@@ -306,9 +309,9 @@ fn daemon_operations() -> Vec<Operation> {
         Operation::get(
             "/metrics",
             "metrics",
-            "What there is to watch of the streams, of HTTP and of the process",
+            "Metrics of the streams, of HTTP and of the process",
             text_content(
-                "OpenMetrics; the older text for who accepts that alone.",
+                "OpenMetrics, or the older Prometheus format for clients that accept only that.",
                 &[
                     "application/openmetrics-text; version=1.0.0; charset=utf-8",
                     "text/plain; version=0.0.4; charset=utf-8",
@@ -318,14 +321,14 @@ fn daemon_operations() -> Vec<Operation> {
         Operation::get(
             "/health/live",
             "isAlive",
-            "Whether the daemon lives",
-            text_content("It does.", &[schemas::PLAIN_TEXT_TYPE]),
+            "Whether the daemon is alive",
+            text_content("The daemon is alive.", &[schemas::PLAIN_TEXT_TYPE]),
         ),
         Operation::get(
             "/health/ready",
             "isReady",
             "Whether requests are served",
-            text_content("They are.", &[schemas::PLAIN_TEXT_TYPE]),
+            text_content("Requests are served.", &[schemas::PLAIN_TEXT_TYPE]),
         ),
         Operation::get(
             "/openapi.json",
@@ -336,24 +339,24 @@ fn daemon_operations() -> Vec<Operation> {
     ]
 }
 
-/// What people look at.
+/// The pages.
 fn page_operations() -> Vec<Operation> {
-    const NOT_MODIFIED_DESCRIPTION: &str = "It is still that of If-None-Match.";
+    const NOT_MODIFIED_DESCRIPTION: &str = "The content has not changed since If-None-Match.";
     let html = || text_content("A page.", &["text/html; charset=utf-8"]);
     let script = text_content("A script.", &["text/javascript; charset=utf-8"]);
     let part = text_content("A part.", &["text/css; charset=utf-8", "text/javascript; charset=utf-8", "image/svg+xml"]);
     let named = |name: &str, about: &str| json!({ "name": name, "in": "path", "required": true, "description": about, "schema": { "type": "string" } });
     vec![
         Operation::get("/", "page", "The page that shows all streams", html()).or(304, NOT_MODIFIED_DESCRIPTION),
-        Operation::of_stream("/embed/{name}", "embed", "A stream, for a frame of another page", html())
+        Operation::of_stream("/embed/{name}", "embed", "One stream, for a frame on another page", html())
             .or(304, NOT_MODIFIED_DESCRIPTION),
         Operation::get("/rtlogd.js", "element", "The custom element `rtlogd-stream`", script)
             .or(304, NOT_MODIFIED_DESCRIPTION),
         Operation {
             refusals: &[404],
-            ..Operation::get("/page/{version}/{file}", "part", "What the pages are made of", part)
+            ..Operation::get("/page/{version}/{file}", "part", "The scripts and styles of the pages", part)
         }
-        .with(vec![named("version", "As the page has it."), named("file", "Its name.")])
+        .with(vec![named("version", "The version that the page names."), named("file", "The name of the file.")])
         .or(304, NOT_MODIFIED_DESCRIPTION),
     ]
 }
@@ -368,7 +371,7 @@ fn text_content(description: &str, media_types: &[&str]) -> Value {
     json!({ "description": description, "content": content })
 }
 
-/// Bytes, whatever they are said to be.
+/// A request body of any media type.
 fn any_body(description: &str) -> Value {
     json!({ "description": description, "content": { "*/*": {} } })
 }

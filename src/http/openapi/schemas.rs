@@ -53,13 +53,13 @@ pub(super) fn event_formats() -> Value {
     let frames = json!({ "schema": { "type": "string" } });
     // A stream of events has no one shape: each is of its own.
     let content = json!({ "text/event-stream": {}, "application/x-ndjson": frames, PLAIN_TEXT_TYPE: frames });
-    json!({ "description": "The events, as they come.", "content": content })
+    json!({ "description": "The events, as they occur.", "content": content })
 }
 
 /// The list of streams, or the events of some.
 pub(super) fn list_or_event_formats() -> Value {
     let mut answer = event_formats();
-    answer["description"] = "The list; or with `stream` the events, as they come.".into();
+    answer["description"] = "The list of streams, or with `stream` the events of these streams as they occur.".into();
     answer["content"]["application/json"] = json!({ "schema": {
         "type": "object",
         "properties": { "streams": { "type": "array", "items": reference("Stream") } },
@@ -74,7 +74,7 @@ pub(super) fn poll_response() -> Value {
         "type": "object",
         "properties": {
             "events": { "type": "array", "items": reference("Event") },
-            "next": { "allOf": [id()], "description": "What to send as `after` next." },
+            "next": { "allOf": [id()], "description": "The value for `after` in the next request." },
             "gap": reference("Gap"),
             "progress": reference("Progress"),
         },
@@ -86,15 +86,15 @@ pub(super) fn components() -> Value {
     json!({
         "parameters": parameter_components(),
         "responses": { "Problem": {
-            "description": "What was asked, and what would be right.",
+            "description": "Why the request was refused, and what would be accepted.",
             "content": { "application/problem+json": { "schema": reference("Problem") } },
         } },
         "securitySchemes": {
             "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
-            "cookie": { "type": "apiKey", "in": "cookie", "name": COOKIE_NAME, "description": "As `POST /login` sets it; behind the name stands the port at which the browser reached rtlogd, as in `rtlogd-7070`, but for the ports of http and https." },
+            "cookie": { "type": "apiKey", "in": "cookie", "name": COOKIE_NAME, "description": "Set by `POST /login`. The name ends with the port at which the browser reached rtlogd, as in `rtlogd-7070`, unless that is the default port of http or https." },
             "query": {
                 "type": "apiKey", "in": "query", "name": TOKEN_PARAMETER,
-                "description": "To read alone, and if it lives at most 12 hours.",
+                "description": "Only for reading, and only for tokens that are valid for at most 12 hours.",
             },
         },
         "schemas": {
@@ -105,7 +105,7 @@ pub(super) fn components() -> Value {
             "Event": event(),
             "Gap": {
                 "type": "object",
-                "description": "Events that were kept and dropped before the reader had them.",
+                "description": "Events that were dropped before this reader received them.",
                 "properties": { "missed": { "type": ["integer", "null"] }, "resume": id() },
                 "required": ["missed", "resume"],
             },
@@ -122,53 +122,67 @@ fn parameter_components() -> Value {
         (
             "after",
             text.clone(),
-            "Go on strictly behind the event of this id; with several streams it is a list such as \
-            a:ID,b:ID. It counts before `since` and `tail`, and Last-Event-ID before it.",
+            "Continue strictly after the event with this id. For several streams, a list such as a:ID,b:ID. It takes \
+            precedence over `since` and `tail`, and Last-Event-ID over it.",
         ),
+        ("before", text.clone(), "End before the event with this id; `tail` then counts back from there."),
         (
             "tail",
             json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "const": "all" }], "default": 100 }),
-            "Begin with so many of the last lines, or with all.",
+            "Begin with this many of the last lines, or with all of them.",
         ),
         (
             "since",
             text.clone(),
-            "Begin with what was read since then: a length of time such as 5m, or a time (RFC 3339).",
+            "Begin with the first event of this time or later: a duration such as 5m (before now), or a time (RFC 3339).",
         ),
         (
             "run",
             json!({ "const": "current" }),
-            "The run of the process that is or was last, from its start to its end.",
+            "The current run of the process, or its last one, from its start to its end.",
         ),
-        ("follow", json!({ "type": "boolean", "default": true }), "False ends the answer where the stream is now."),
-        ("limit", json!({ "type": "integer", "minimum": 1 }), "End behind so many lines."),
+        ("follow", json!({ "type": "boolean", "default": true }), "If false, the answer ends where the stream is now."),
+        ("limit", json!({ "type": "integer", "minimum": 1 }), "End after this many lines."),
         (
             "grep",
             texts.clone(),
-            "Lines that match each of these regular expressions (those of the Rust crate regex); at most 16 with those of exclude.",
+            "Only lines that match all of these regular expressions (in the syntax of the Rust crate regex); at most 16 together with `exclude`.",
         ),
-        ("exclude", texts.clone(), "Not those that match one of these."),
-        ("origin", texts, "Lines from one of these: stdout, stderr, the path of a file, who wrote into the journal."),
-        ("level", json!({ "enum": levels }), "Lines that are at least so serious."),
-        ("data", json!({ "enum": ["text", "json"], "default": "text" }), "What server-sent events hold."),
-        ("format", json!({ "enum": ["sse", "ndjson", "text"] }), "The form of the answer; it counts before Accept."),
+        ("exclude", texts.clone(), "Only lines that match none of these."),
+        (
+            "origin",
+            texts,
+            "Only lines of these origins: stdout, stderr, the path of a file, or the program that wrote to the journal.",
+        ),
+        ("level", json!({ "enum": levels }), "Only lines of this level or a more serious one."),
+        (
+            "data",
+            json!({ "enum": ["text", "json"], "default": "text" }),
+            "What the data of server-sent events contains.",
+        ),
+        (
+            "format",
+            json!({ "enum": ["sse", "ndjson", "text"] }),
+            "The format of the answer; it takes precedence over Accept.",
+        ),
         (
             "session",
             json!({ "type": "string", "minLength": least, "maxLength": most, "pattern": "^[!-~]+$" }),
-            "By what the control channel finds this connection; nobody should be able to guess it.",
+            "A name by which the control channel finds this connection. It must be hard to guess.",
         ),
     ];
     let mut all: serde_json::Map<_, _> =
         query.into_iter().map(|(name, schema, about)| (name.to_owned(), parameter(name, &schema, about))).collect();
     let signals = "^(SIG)?(HUP|INT|QUIT|KILL|USR1|USR2|ALRM|TERM|CONT|STOP|TSTP|WINCH)$";
-    let mut signal = parameter("signal", &json!({ "type": "string", "pattern": signals }), "Its name, such as TERM.");
+    let mut signal =
+        parameter("signal", &json!({ "type": "string", "pattern": signals }), "The name of the signal, such as TERM.");
     signal["required"] = true.into();
     all.insert("signal".to_owned(), signal);
     all.insert(
         "Last-Event-ID".to_owned(),
         json!({
             "name": "Last-Event-ID", "in": "header", "schema": text,
-            "description": "The same as `after`, as browsers send it when they come back.",
+            "description": "The same as `after`; browsers send it when they reconnect.",
         }),
     );
     let name = format!("^[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{}}}$", StreamName::MAX_LENGTH - 1);
@@ -214,17 +228,17 @@ fn stream() -> Value {
             "first": or_null(id()),
             "last": id(),
             "rate": { "type": "number", "description": "Events a second." },
-            "readers": count("Readers that are connected."),
+            "readers": count("Connected readers."),
             "memory": count("Bytes in memory."),
-            "disk": count("Bytes on disk, if it is recorded."),
-            "degraded": { "type": "string", "description": "Why nothing is recorded at the moment." },
-            "filtered": count("Lines that were held against a filter."),
-            "redacted": count("Secrets that were taken out of its lines; not there if there were none."),
-            "ended": { "type": "boolean", "description": "Nothing more can come." },
+            "disk": count("Bytes on disk, if the stream has a history."),
+            "degraded": { "type": "string", "description": "Why the history is not written at the moment." },
+            "filtered": count("Lines that were matched against a filter."),
+            "redacted": count("Secrets that were removed from lines; absent if there were none."),
+            "ended": { "type": "boolean", "description": "No further events can follow." },
             "may": {
                 "type": "array",
                 "items": { "enum": ["input", "admin"] },
-                "description": "What who asks may do beside reading.",
+                "description": "What the caller may do in addition to reading.",
             },
         },
         "required":
@@ -235,13 +249,13 @@ fn stream() -> Value {
 fn state() -> Value {
     json!({
         "type": "object",
-        "description": "How a source is; the other members depend on the state.",
+        "description": "The state of a source; the other members depend on it.",
         "properties": {
             "state": { "enum": [
                 "following", "reading", "receiving", "running", "waiting", "denied", "polling", "backing-off", "degraded",
                 "stopping", "stopped",
             ] },
-            "lag": { "type": "integer", "minimum": 0, "description": "Bytes that are there and were not read yet." },
+            "lag": { "type": "integer", "minimum": 0, "description": "Bytes that exist and have not been read yet." },
         },
         "required": ["state"],
     })
@@ -253,14 +267,14 @@ fn event() -> Value {
         "properties": {
             "id": id(),
             "time": { "type": "string", "format": "date-time" },
-            "stream": { "type": "string", "description": "Where several are on one connection." },
+            "stream": { "type": "string", "description": "Present if the connection carries several streams." },
             "origin": { "type": "string" },
             "kind": {
                 "enum": ["state", "loss", "end"],
-                "description": "Not there for a line; the members of such an event stand beside it.",
+                "description": "Absent for a line. The other kinds of events have further members.",
             },
             "text": { "type": "string" },
-            "bytes": { "type": "string", "contentEncoding": "base64", "description": "The line, if it is not UTF-8." },
+            "bytes": { "type": "string", "contentEncoding": "base64", "description": "The line, if it is not valid UTF-8." },
             "level": { "type": "string" },
             "continued": { "const": true },
             "partial": { "const": true },
