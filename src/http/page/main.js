@@ -108,7 +108,7 @@ const copy = () => {
   const text = viewer.view.textOf();
   navigator.clipboard.writeText(text).then(
     () => viewer.say(`${text.split("\n").length - 1} lines are copied.`),
-    () => viewer.say("This browser lets no page copy over plain HTTP; mark the lines and press Ctrl-C."),
+    () => viewer.say("Browsers do not let pages copy over plain HTTP. Select the lines and press Ctrl+C."),
   );
 };
 const copyLink = () => {
@@ -137,9 +137,9 @@ part("div", "tools").append(
   wrap,
   times,
   origins,
-  button("copy", "Copy the chosen lines, or all that are loaded", copy),
-  button("link", "Copy a link to the chosen line", copyLink),
-  button("download", "Download all that is kept", save),
+  button("copy", "Copy the selected lines, or all loaded lines", copy),
+  button("link", "Copy a link to the selected line", copyLink),
+  button("download", "Download everything that is kept", save),
   button("help", "Keys", help),
 );
 document.querySelector(".back")?.append(icon("back"));
@@ -224,7 +224,7 @@ function askForToken(why) {
   part("p", "refused").textContent = why;
   if (!dialog.open) dialog.showModal();
 }
-const key = button("key", "Use a token", () => askForToken("It says what you may read, type and command here."));
+const key = button("key", "Use a token", () => askForToken("It decides what you may read, type and control here."));
 theme.before(key);
 
 let asked = 0;

@@ -227,7 +227,7 @@ export class Viewer {
       return () => {
         const error = found.find(({ kind }) => !kind);
         if (error) this.goTo(error.id).then(() => this.onplace());
-        else this.say("No line says that it is an error.");
+        else this.say("No line is marked as an error.");
       };
     });
   }
