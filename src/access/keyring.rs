@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::config::{self, Grant};
+use crate::event::with_causes;
 
 use super::issuers::{IssuerError, TrustedIssuer};
 use super::keys::{KeyError, SigningKey, SigningKeys, TokenClaims};
@@ -62,13 +63,13 @@ impl Keyring {
         if let Some(directory) = &spec.keys {
             ring.keys = SigningKeys::load_after(directory, &before.keys);
             for error in ring.keys.load_errors() {
-                ring.load_warnings.push(format!("{}; tokens by it are refused", error_with_cause(error)));
+                ring.load_warnings.push(format!("{}; tokens by it are refused", with_causes(error)));
             }
             let (revoked, fault) = Revoked::load(directory, &before.revoked);
             ring.revoked = revoked;
             ring.load_warnings.extend(fault.map(|error| match ring.revoked.count() {
-                Some(count) => format!("{}; {count} tokens on it are known to be revoked", error_with_cause(&error)),
-                None => format!("{}; until it can be read, no token is valid", error_with_cause(&error)),
+                Some(count) => format!("{}; {count} tokens on it are known to be revoked", with_causes(&error)),
+                None => format!("{}; until it can be read, no token is valid", with_causes(&error)),
             }));
         }
         for spec in &spec.issuers {
@@ -88,7 +89,7 @@ impl Keyring {
         };
         let known = TrustedIssuer::with_previous_keys(spec, &before.issuers).filter(|_| error.keeps_previous_keys());
         let effect = if known.is_some() { "its previous keys stay valid" } else { "its tokens are refused" };
-        self.load_warnings.push(format!("{}; {effect}", error_with_cause(&error)));
+        self.load_warnings.push(format!("{}; {effect}", with_causes(&error)));
         self.issuers.extend(known);
     }
 
@@ -245,10 +246,6 @@ fn token_lifetime(
         Some(made) if made.duration_since(now).is_ok_and(|ahead| ahead > MAX_CLOCK_SKEW) => Err(BadToken::NotYetValid),
         made => Ok(made.and_then(|made| expires.duration_since(made).ok())),
     }
-}
-
-fn error_with_cause(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 /// A `NumericDate` may have a fraction (RFC 7519, section 2).

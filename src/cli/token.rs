@@ -8,6 +8,7 @@ use crate::access::{self, KeyError, KeyKind, SigningKeys};
 use crate::client::terminal;
 use crate::client::terminal::SafeText;
 use crate::config::{self, Grant};
+use crate::event::with_causes;
 
 use super::arguments::{AlgorithmArgument, TokenArguments};
 use super::{CliFailure, DEFAULT_CONFIG_PATH, EXIT_USAGE, load, print};
@@ -123,6 +124,5 @@ fn print_note(text: &str) {
 }
 
 fn print_warning(error: &dyn std::error::Error) {
-    let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
-    terminal::print_error(&SafeText::message(&format!("rtlogd: warning: {error}{cause}")));
+    terminal::print_error(&SafeText::message(&format!("rtlogd: warning: {}", with_causes(error))));
 }

@@ -17,7 +17,7 @@ pub(crate) use lock::lock;
 pub use position::{BadPosition, Epoch, Position};
 pub use progress::{Progress, ProgressGroup, ProgressState};
 pub(crate) use signal::{signal_name, signal_number};
-pub(crate) use visible_text::{is_unsafe, one_line};
+pub(crate) use visible_text::{is_unsafe, one_line, with_causes};
 
 use std::ffi::OsString;
 use std::fmt;

@@ -16,9 +16,30 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
+/// The error and all its causes, outermost first, on one line: `cannot read "x": permission denied`.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.extend([": ", &error.to_string()]);
+        cause = error.source();
+    }
+    one_line(&text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_followed_by_its_causes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read the key")]
+        struct Unreadable(#[source] std::io::Error);
+        let error = Unreadable(std::io::Error::other("the disk\nis gone"));
+        assert_eq!(with_causes(&error), "cannot read the key: the disk\\nis gone");
+        assert_eq!(with_causes(&std::io::Error::other("alone")), "alone");
+    }
 
     #[test]
     fn a_name_is_one_line_that_does_nothing_to_a_terminal() {
