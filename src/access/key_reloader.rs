@@ -182,7 +182,7 @@ impl KeyReloader {
             let Ok(back) = looked.await else { return };
             self = back;
             if self.keyring.borrow().generation != generation {
-                info!("the keys of tokens changed, and are read");
+                info!("the keys of tokens changed and are read again");
             }
             self.requests.polls_done.send_modify(|done| *done += 1);
         }
@@ -202,7 +202,7 @@ impl KeyReloader {
             warn!("keys of tokens: {fault}");
         }
         if told.is_empty() && !self.logged_faults.is_empty() {
-            info!("all keys of tokens can be read again");
+            info!("all keys of tokens are readable again");
         }
         self.logged_faults = told;
         // What cannot be read may be readable at any time, without a change that shows.

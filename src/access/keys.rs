@@ -55,7 +55,7 @@ pub(crate) enum KeyError {
         "users other than its owner can read or write {0:?} (mode {1:o}); they may know the key: make a new one, or chmod {2}"
     )]
     InsecurePermissions(PathBuf, u32, &'static str),
-    #[error("{0:?} is no key (rtlogd token --init makes one)")]
+    #[error("{0:?} is not a key (rtlogd token --init makes one)")]
     NotAKey(PathBuf),
     #[error("{0:?} has more than {MAX_SIGNING_KEYS} keys, and only the newest are used; remove the others")]
     TooMany(PathBuf),
@@ -447,8 +447,8 @@ mod tests {
                 |path| fs::set_permissions(path, fs::Permissions::from_mode(0o620)).unwrap(),
                 "chmod 600",
             ),
-            ("it is no key", |path| fs::write(path, "hello").unwrap(), "is no key"),
-            ("it is empty", |path| fs::write(path, "").unwrap(), "is no key"),
+            ("it is no key", |path| fs::write(path, "hello").unwrap(), "is not a key"),
+            ("it is empty", |path| fs::write(path, "").unwrap(), "is not a key"),
             ("it is not text", |path| fs::write(path, [0xff; 64]).unwrap(), "cannot read"),
             ("it is too long", |path| fs::write(path, vec![b'A'; 5000]).unwrap(), "cannot read"),
             (

@@ -41,9 +41,7 @@ impl Revoked {
         match Self::read(directory) {
             Ok((list, fits)) => {
                 let too_long = || {
-                    let why = format!(
-                        "it is longer than {MAX_REVOCATION_LIST_SIZE} bytes, and what is behind them is not read"
-                    );
+                    let why = format!("it is longer than {MAX_REVOCATION_LIST_SIZE} bytes, and the rest is ignored");
                     KeyError::Read(
                         directory.join(REVOCATION_LIST_NAME),
                         io::Error::new(io::ErrorKind::FileTooLarge, why),

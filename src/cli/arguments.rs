@@ -11,7 +11,7 @@ use crate::config::{self, ListenAddress, NamePattern, Right};
 use crate::daemon::logging;
 use crate::event::StreamName;
 
-/// Follows files and processes and republishes each as a live stream over HTTP.
+/// Serves files, processes, the journal and pushed lines as live streams over HTTP.
 #[derive(Debug, Parser)]
 #[command(name = "rtlogd", version, arg_required_else_help = true)]
 pub(super) struct Arguments {

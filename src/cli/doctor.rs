@@ -253,7 +253,7 @@ impl Doctor {
             self.report(
                 format!("stream {name}: {who} may not run a command as the user {user}"),
                 "systemctl edit rtlogd, and add: [Service] User=root CapabilityBoundingSet=~ SystemCallFilter=@privileged, a \
-                    line each (see SANDBOX in rtlogd(1)); or run the command as the user of rtlogd",
+                    line each (see SANDBOX in rtlogd-operation(7)); or run the command as the user of rtlogd",
             );
         }
     }

@@ -267,10 +267,19 @@ impl StreamFollower<'_> {
             "" if !self.json => self.line(parse(message.data.as_bytes())?, out),
             "gap" | "loss" => {
                 let fields: Value = parse(message.data.as_bytes())?;
-                let missed = fields["missed"].as_u64().map_or("an unknown number of".to_owned(), |n| n.to_string());
-                match fields["reason"].as_str() {
-                    Some(reason) => self.print_notice(&format!("{missed} lines were lost: {reason}")),
-                    None => self.print_notice(&format!("{missed} events were missed here: they are not kept any more")),
+                let missed = |one: &str, several: &str| match fields["missed"].as_u64() {
+                    Some(1) => format!("1 {one} is"),
+                    Some(count) => format!("{count} {several} are"),
+                    None => format!("an unknown number of {several} is"),
+                };
+                match (fields["reason"].as_str(), fields["missed"].as_u64()) {
+                    // A hole or a shortened file: the reason says what happened, and no line is known to be lost.
+                    (Some(reason), Some(0)) => self.print_notice(reason),
+                    (Some(reason), _) => self.print_notice(&format!("{} lost: {reason}", missed("line", "lines"))),
+                    (None, _) => self.print_notice(&format!(
+                        "{} missing here, because rtlogd no longer keeps them",
+                        missed("event", "events")
+                    )),
                 }
             }
             "state" => {

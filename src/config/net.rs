@@ -34,7 +34,7 @@ pub enum BadListenAddress {
     )]
     Other(String),
     /// A path for a Unix socket that the system cannot use.
-    #[error("the path of a Unix socket has 1 to {MAX_SOCKET_PATH} bytes: {0:?}")]
+    #[error("the path of a Unix socket must have 1 to {MAX_SOCKET_PATH} bytes: {0:?}")]
     Path(PathBuf),
 }
 
@@ -107,7 +107,7 @@ pub enum BadNetworkAddress {
     #[error("not an IP address or network: {0:?} (such as 127.0.0.1, 10.0.0.0/8 or fd00::/8)")]
     Form(String),
     /// The address has more bits than the prefix covers.
-    #[error("{0} is neither one machine nor a network (the network is {1}, the machine {2})")]
+    #[error("{0} has host bits set (write {1} for the network or {2} for the machine)")]
     HostBitsSet(String, Network, IpAddr),
 }
 
@@ -343,7 +343,7 @@ mod tests {
         let message = "10.0.0.1/8".parse::<Network>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "10.0.0.1/8 is neither one machine nor a network (the network is 10.0.0.0/8, the machine 10.0.0.1)"
+            "10.0.0.1/8 has host bits set (write 10.0.0.0/8 for the network or 10.0.0.1 for the machine)"
         );
     }
 

@@ -34,7 +34,7 @@ pub struct ProgressRegex(Regex);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadProgressPattern {
     /// The pattern is too long.
-    #[error("the pattern has {0} bytes; the most is {MAX_PROGRESS_PATTERN_SIZE}")]
+    #[error("the pattern has {0} bytes; the limit is {MAX_PROGRESS_PATTERN_SIZE}")]
     TooLong(usize),
     /// The pattern is not an expression, or grows too large when it is compiled.
     #[error("not a regular expression: {0}")]
@@ -43,7 +43,7 @@ pub enum BadProgressPattern {
     #[error("unknown group {0:?} (use percent, current, total, phase or message)")]
     Group(String),
     /// No group gives the progress.
-    #[error("no group gives the progress (name one percent, current or phase, as in (?P<percent>[0-9]+)%)")]
+    #[error("the pattern needs a group named percent, current or phase (as in (?P<percent>[0-9]+)%)")]
     NoProgressGroup,
 }
 
@@ -93,8 +93,8 @@ mod tests {
         let table = [
             (r"step (?P<current>\d+) of (?P<total>\d+)", None),
             (r"^== (?P<phase>.+) ==$", None),
-            (r"\d+%", Some("no group gives")),
-            (r"(?P<total>\d+)", Some("no group gives")),
+            (r"\d+%", Some("needs a group named")),
+            (r"(?P<total>\d+)", Some("needs a group named")),
             (r"(?P<per_cent>\d+)%", Some("unknown group \"per_cent\"")),
             (r"(?P<percent>\d+", Some("unclosed group")),
         ];

@@ -40,7 +40,7 @@ pub(crate) struct ServeOptions {
 
 impl fmt::Debug for ServeOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Order").field("config", &self.config).field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("ServeOptions").field("config", &self.config).field("file", &self.file).finish_non_exhaustive()
     }
 }
 
@@ -287,8 +287,8 @@ fn restart_needed_for(before: &Config, after: &Config) -> Option<String> {
         ("access: insecure", before.insecure != after.insecure),
     ];
     let named: Vec<_> = settings.iter().filter(|(_, differs)| *differs).map(|(name, _)| format!("`{name}`")).collect();
-    let named = if named.is_empty() { "what is not about streams".to_owned() } else { named.join(", ") };
-    Some(format!("{named} changed, which needs a restart of rtlogd to be in force"))
+    let named = if named.is_empty() { "a setting outside `streams`".to_owned() } else { named.join(", ") };
+    Some(format!("{named} changed; this takes effect only after a restart of rtlogd"))
 }
 
 /// Whether the runtime still accepts new tasks, and no lock that every request needs is stuck.
@@ -316,6 +316,6 @@ mod tests {
         assert_eq!(restart_needed_for(&before, &Config { limits, streams, ..before.clone() }), None);
         let after = Config { memory: before.memory + 1, hosts: vec!["a".into()], ..before.clone() };
         let named = restart_needed_for(&before, &after).unwrap();
-        assert_eq!(named, "`memory`, `hosts` changed, which needs a restart of rtlogd to be in force");
+        assert_eq!(named, "`memory`, `hosts` changed; this takes effect only after a restart of rtlogd");
     }
 }

@@ -132,7 +132,7 @@ impl RecordWriter {
         for (key, place) in places {
             let length = key.len() + place.map_or(0, String::len);
             if length > MAX_CHECKPOINT_SIZE {
-                log::warn!(key = key.as_str(), bytes = length; "a place is too long to be recorded");
+                log::warn!(key = key.as_str(), bytes = length; "a checkpoint is too long to be recorded");
                 continue;
             }
             if encoded.len() + length > MAX_RECORD_SIZE / 2 {

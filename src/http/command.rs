@@ -155,7 +155,7 @@ pub(super) async fn input(name: &str, ask: &HttpRequest) -> Result<Response, Pro
 /// `POST /streams/NAME/signal?signal=TERM`.
 pub(super) async fn signal(name: &str, ask: &HttpRequest) -> Result<Response, Problem> {
     ask.expect_no_body()?;
-    let signal = ask.only_parameter("signal")?.ok_or_else(|| Problem::bad("which signal? Write ?signal=TERM"))?;
+    let signal = ask.only_parameter("signal")?.ok_or_else(|| Problem::bad("no signal is given; use ?signal=TERM"))?;
     let signal: SignalName = signal.parse().map_err(|error| Problem::bad(format!("signal={signal}: {error}")))?;
     respond_to_command(ask, name, Command::Signal(signal.number())).await
 }

@@ -122,7 +122,7 @@ fn summarize<'a>(app: &App, caller: &Caller, entry: &'a CatalogEntry, now: Time)
 /// Every stream that `caller` may read, each an object as in the list.
 pub(super) async fn all(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
     let rendering = app.render_cache.rendering(caller, RenderKind::List, || render(app, caller)).await?;
-    rendering.streams.clone().ok_or_else(|| Problem::bad("this is no list"))
+    rendering.streams.clone().ok_or_else(|| Problem::bad("the list could not be made"))
 }
 
 fn render(app: &App, caller: &Caller) -> Rendering {
@@ -145,7 +145,7 @@ pub(super) async fn streams(request: &HttpRequest) -> Result<Response, Problem> 
     }
     if let Some((name, _)) = request.parameters.first() {
         return Err(Problem::bad(format!(
-            "the list of streams has no parameter {name:?}; with stream=NAME it is a stream"
+            "the list of streams has no parameter {name:?}; add stream=NAME to read a stream"
         )));
     }
     let (app, caller) = (&request.app, &request.caller);

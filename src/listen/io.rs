@@ -58,7 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WriteTimeoutStream<S> {
         let stalled = self.write_timeout;
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + stalled)));
         ready!(waiting.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the reader took nothing for too long")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client accepted no data for too long")))
     }
 }
 

@@ -40,11 +40,13 @@ pub(crate) enum TlsError {
     Read(PathBuf, #[source] io::Error),
     #[error("{0:?} has no {1} as PEM")]
     Empty(PathBuf, &'static str),
-    #[error("everybody on this machine may read the key {0:?} (mode {1:o}); chmod o-r it, and better get a new one")]
+    #[error(
+        "everybody on this machine may read the key {0:?} (mode {1:o}); run chmod o-r, and replace the key, since others may have read it"
+    )]
     InsecureKeyPermissions(PathBuf, u32),
-    #[error("{0:?} and {1:?} do not go together, or cannot be used")]
+    #[error("{0:?} and {1:?} do not match, or cannot be used")]
     Unusable(PathBuf, PathBuf, #[source] rustls::Error),
-    #[error("{0:?} cannot be used to prove clients")]
+    #[error("{0:?} cannot be used to verify the certificates of clients")]
     ClientCa(PathBuf, #[source] rustls::server::VerifierBuilderError),
 }
 
@@ -107,7 +109,7 @@ impl CertReloader {
                 Some(Err(error)) => {
                     let cause =
                         std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
-                    warn!(error:% = error; "the certificate changed and cannot be used; the one from before stays{cause}");
+                    warn!(error:% = error; "the certificate changed and cannot be used; the previous one stays in use{cause}");
                 }
             }
         }

@@ -40,10 +40,10 @@ pub struct Filter {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadFilter {
     /// It is longer than an expression may be.
-    #[error("the expression has {0} bytes; the most is {MAX_EXPRESSION_SIZE}")]
+    #[error("the expression has {0} bytes; the limit is {MAX_EXPRESSION_SIZE}")]
     TooLong(usize),
     /// There are more than a filter may have.
-    #[error("{0} expressions; the most is {MAX_EXPRESSIONS_PER_FILTER} (put several into one: a|b|c)")]
+    #[error("{0} expressions; the limit is {MAX_EXPRESSIONS_PER_FILTER} (put several into one: a|b|c)")]
     TooMany(usize),
     /// It is not an expression.
     #[error("not a regular expression: {0}")]

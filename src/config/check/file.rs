@@ -61,7 +61,7 @@ fn check_exclude(
 ) -> Vec<String> {
     let Some((place, list)) = written(field) else { return Vec::new() };
     if !files.is_empty() && files.iter().all(|file| matches!(file, FileSelector::Path(_))) {
-        context.wrong(place, "`exclude` is for patterns such as /var/log/*.log, this stream names its files");
+        context.wrong(place, "`exclude` applies to patterns such as /var/log/*.log; this stream names its files");
     }
     let mut exclude = Vec::new();
     for Located { place, value } in list.0 {
@@ -98,8 +98,10 @@ pub(super) fn check_multiline(
         (Some(start), None) => (true, start),
         (None, Some(other)) => (false, other),
         (None, None) => {
-            context
-                .wrong(place, "does not say which lines belong together (write `start: REGEX` or `continue: REGEX`)");
+            context.wrong(
+                place,
+                "`multiline` must say which lines belong together (write `start: REGEX` or `continue: REGEX`)",
+            );
             return None;
         }
     };

@@ -120,8 +120,8 @@ fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::S
     ];
     for (key, fits, place) in keys {
         if let Some(place) = place.filter(|_| !fits.contains(&by)) {
-            let fits = fits.iter().map(|by| format!("`{}`", by.key())).collect::<Vec<_>>().join(" or a ");
-            context.wrong(place, format!("`{key}` is for a {fits}, this stream {}", by.does()));
+            let fits = fits.iter().map(|by| format!("`{}`", by.key())).collect::<Vec<_>>().join(" or ");
+            context.wrong(place, format!("`{key}` applies only to streams with {fits}; this stream {}", by.does()));
         }
     }
 }

@@ -95,7 +95,7 @@ impl<'t> NodeDeserializer<'t> {
             let (key, value) = (self.child(key), self.child(value));
             match key.words() {
                 None => key.report_error(key.expected("text as a key").0),
-                Some("<<") => key.report_error("`<<` (a merge of YAML 1.1) is not understood (write the keys out)"),
+                Some("<<") => key.report_error("YAML merge keys (`<<`) are not supported (write the keys out)"),
                 Some(name) => {
                     let before = *first.entry(name).or_insert(key.place());
                     if before != key.place() {

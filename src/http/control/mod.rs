@@ -78,7 +78,7 @@ fn check_handshake(ask: &HttpRequest, upgrade: Option<OnUpgrade>) -> Result<(Str
         bytes.is_ok_and(|bytes| bytes.len() == 16)
     });
     let Some(key) = key else {
-        return Err(Problem::bad("Sec-WebSocket-Key must be there once, and 16 bytes in base64"));
+        return Err(Problem::bad("the request needs exactly one Sec-WebSocket-Key: 16 bytes in base64"));
     };
     ask.check_origin()?;
     Ok((derive_accept_key(key.as_bytes()), upgrade))

@@ -45,7 +45,7 @@ impl RouteService {
 
 impl fmt::Debug for RouteService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Routes")
+        f.write_str("RouteService")
     }
 }
 

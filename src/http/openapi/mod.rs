@@ -36,7 +36,7 @@ fn document(base_path: &str) -> Value {
             "title": "rtlogd",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": env!("CARGO_PKG_DESCRIPTION"),
-            "description": "What GET answers, HEAD answers without a body. Every refusal is a problem (RFC 9457). Who has a token \
+            "description": "What GET answers, HEAD answers without a body. Every refusal is a problem (RFC 9457). A caller with a token \
                 (`rtlogd token`) sends it as `Authorization: Bearer TOKEN`, or logs in, or has a short one for reading as \
                 `access_token=TOKEN` in the query.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub(super) enum OpenDenied {
     /// A symlink of somebody who could not read what it leads to.
     #[error(
-        "the symlink {link} belongs to {owner} and leads to nothing of that user, so it is not followed (let root own it: \
+        "the symlink {link} belongs to {owner}, who does not own its target, so it is not followed (let root own it: \
         chown -h root {link}; or write `follow_symlinks: true` if everybody who can write there may choose what the stream \
         shows)",
         link = .link.display()

@@ -200,7 +200,7 @@ pub fn read(text: &str) -> Result<IncomingMessage, RpcError> {
         }
         count => Err(RpcError::new(
             RpcErrorCode::Request,
-            format!("{count} requests in one batch; the most is {MAX_BATCH_REQUESTS}"),
+            format!("{count} requests in one batch; the limit is {MAX_BATCH_REQUESTS}"),
         )),
     }
 }
