@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The bytes at the start of a line that are searched for a level. Programs write the level near the start, and with this
-/// limit a long line costs no more than a short one.
+/// The bytes at the start of a line that are searched for a level. Programs write the level near the start, and with
+/// this limit a long line costs no more than a short one.
 const LEVEL_SCAN_LENGTH: usize = 256;
 
 /// The priorities of syslog and the journal (RFC 5424, section 6.2.1), most serious first.
@@ -63,10 +63,12 @@ impl Level {
         LEVELS_BY_NUMBER.get(usize::from(number)).copied()
     }
 
-    /// The level that a line names: that of the first of these words, in any case, in the first 256 bytes. A word ends before
-    /// the first character that is not a letter, a digit or `_`; colours (ECMA-48 control sequences) separate words.
+    /// The level that a line names: that of the first of these words, in any case, in the first 256 bytes. A word ends
+    /// before the first character that is not a letter, a digit or `_`; colours (ECMA-48 control sequences) separate
+    /// words.
     ///
-    /// `emerg emergency`, `alert`, `crit critical fatal panic`, `err error`, `warn warning`, `notice`, `info`, `debug trace`.
+    /// `emerg emergency`, `alert`, `crit critical fatal panic`, `err error`, `warn warning`, `notice`, `info`,
+    /// `debug trace`.
     pub fn detect(line: &[u8]) -> Option<Self> {
         let line = &line[..line.len().min(LEVEL_SCAN_LENGTH)];
         let mut at = 0;

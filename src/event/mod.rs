@@ -1,8 +1,9 @@
 //! The vocabulary that all layers share: an event and its parts. The types hold data only and have no access to clocks,
 //! files or sockets.
 //!
-//! Events of all four [`EventKind`]s are numbered and recorded. A recorded event consists of its text and a few bytes of
-//! metadata. The text of a line is the line itself; the text of a state, a loss or an end is the JSON object of its fields.
+//! Events of all four [`EventKind`]s are numbered and recorded. A recorded event consists of its text and a few bytes
+//! of metadata. The text of a line is the line itself; the text of a state, a loss or an end is the JSON object of its
+//! fields.
 
 mod flags;
 mod level;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest text of one event, in bytes; a longer line continues in the next event. The smallest log still holds four.
+/// The longest text of one event, in bytes; a longer line continues in the next event. The smallest log holds four.
 pub const MAX_LINE: usize = 256 << 10;
 
 /// One numbered event as read from a log, from which its text is borrowed.
@@ -141,7 +142,7 @@ impl fmt::Display for StreamName {
     }
 }
 
-/// The part of a source that a line came from: `stdout`, `stderr`, the path of a file, or the writer of a journal entry.
+/// The part of a source that a line came from: `stdout`, `stderr`, a file's path, or the writer of a journal entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(Arc<str>);
 
@@ -385,7 +386,8 @@ pub enum EndCause {
     DaemonKilled,
 }
 
-/// Recorded events that were dropped before a reader reached them. A gap has no number, and only that reader receives it.
+/// Recorded events that were dropped before a reader reached them. A gap has no number, and is sent to that reader
+/// alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Gap {
     /// The number of events, if known.

@@ -81,8 +81,8 @@ impl FromStr for Epoch {
     }
 }
 
-/// A position in a stream, `EPOCH-NUMBER`: the id of an event, which as a position means just after that event. Number 0 is
-/// the position before the first event of its epoch.
+/// A position in a stream, `EPOCH-NUMBER`: the id of an event, which as a position means just after that event. Number
+/// 0 is the position before the first event of its epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Position {

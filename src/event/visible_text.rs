@@ -1,13 +1,13 @@
 //! Text from outside that appears in messages of rtlogd.
 
-/// Returns whether the character would begin a new line, control a terminal, or change the direction of writing (UAX #9). A
-/// name or a reason with such a character could pass for something else.
+/// Returns whether the character would begin a new line, control a terminal, or change the direction of writing
+/// (UAX #9). A name or a reason with such a character could pass for something else.
 pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{61C}')
 }
 
-/// The text with escapes such as `\n` in place of each character that [`is_unsafe`] names.
+/// The text with escapes such as `\n` in place of each character for which [`is_unsafe`] returns `true`.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {

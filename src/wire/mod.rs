@@ -51,8 +51,8 @@ impl Encoding {
         }
     }
 
-    /// The encoding that an `Accept` header prefers (RFC 9110, section 12.5.1), with event streams first among equals. `None` if
-    /// the header accepts none of them.
+    /// The encoding that an `Accept` header prefers (RFC 9110, section 12.5.1), with event streams first among equals.
+    /// `None` if the header accepts none of them.
     pub fn from_accept(accept: &str, data: SseData) -> Option<Self> {
         let offers = [
             ("text", "event-stream", Self::Sse(data)),
@@ -97,8 +97,8 @@ fn quality(accept: &str, kind: &str, subtype: &str) -> u32 {
 #[derive(Debug)]
 pub struct Encoder<'a> {
     encoding: Encoding,
-    /// The name of the stream if several share a connection. JSON then includes the name, and frames have no `id:` line,
-    /// since each connection writes its own before the frame.
+    /// The name of the stream if several share a connection. JSON then includes the name, and frames have no `id:`
+    /// line, since each connection writes its own before the frame.
     stream: Option<&'a StreamName>,
     epoch: Option<(Epoch, String)>,
     time: Option<(Time, String)>,

@@ -22,7 +22,8 @@ pub(super) fn push(encoder: &mut Encoder<'_>, data: SseData, event: &Event<'_>, 
         out.extend_from_slice(event.kind.name().as_bytes());
         out.push(b'\n');
     }
-    // "data: " with the space: a client strips one space after the colon (HTML 9.2.6), so an indented line would lose its own.
+    // "data: " with the space: a client strips one space after the colon (HTML 9.2.6), so an indented line would lose
+    // its own.
     out.extend_from_slice(b"data: ");
     if data == SseData::Json || event.kind != EventKind::Line {
         ndjson::push_object(encoder, event, out);
@@ -79,8 +80,8 @@ pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
     named("progress", None, &ndjson::StreamFields { stream, kind: None, fields: progress })
 }
 
-/// The reason why the reader receives no more events: its token is no longer valid, or the stream became private. With a
-/// `stream`, only that one of several streams ends.
+/// The reason why the reader receives no more events: its token is no longer valid, or the stream became private. With
+/// a `stream`, only that one of several streams ends.
 pub fn denied(why: &str, stream: Option<&str>) -> String {
     named("denied", None, &ndjson::StreamFields { stream, kind: None, fields: &ndjson::DenialFields { reason: why } })
 }
@@ -173,7 +174,8 @@ mod tests {
         out
     }
 
-    /// The specified text form of a line: U+FFFD for bytes that are not UTF-8, U+240D for a CR, everything else unchanged.
+    /// The specified text form of a line: U+FFFD for bytes that are not UTF-8, U+240D for a CR, everything else
+    /// unchanged.
     fn as_text(line: &[u8]) -> String {
         String::from_utf8_lossy(line).replace('\r', "\u{240D}")
     }

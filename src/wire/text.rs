@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::event::{Event, EventKind, Flags, Gap, one_line};
 
-/// Appends a line and its newline, or a message for other kinds that a reader must know of. A line that is continued gets
-/// no newline, so that the next event continues it.
+/// Appends a line and its newline, or a message for other kinds that a reader must know of. A line that is continued
+/// gets no newline, so that the next event continues it.
 pub(super) fn push(event: &Event<'_>, out: &mut Vec<u8>) {
     match event.kind {
         EventKind::Line => {
