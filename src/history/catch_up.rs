@@ -1,7 +1,8 @@
-//! The backlog of a stream's history: everything that memory holds and the disk does not, since the disk refused a write.
+//! The backlog of a stream's history: everything that memory holds and the disk does not, since the disk refused a
+//! write.
 //!
-//! The backlog is written as one transaction, however many writes it takes, so that a crash meanwhile leaves all of it out.
-//! This file decides what is written next; the [`Recorder`](super::Recorder) submits it and waits.
+//! The backlog is written as one transaction, however many writes it takes, so that a crash meanwhile leaves all of it
+//! out. This file decides what is written next; the [`Recorder`](super::Recorder) submits it and waits.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,8 +32,8 @@ impl<F: Fn(u64) -> (Vec<Arc<Segment>>, Numbering) + Send + Sync> SegmentsInMemor
 #[derive(Debug)]
 pub(super) struct Backlog {
     reason: String,
-    /// The numbering before the first event that is not recorded, with which a new file is to begin; `None` once there is
-    /// that file.
+    /// The numbering before the first event that is not recorded, with which a new file is to begin; `None` once there
+    /// is that file.
     numbering: Option<Numbering>,
     /// Changed checkpoints that no submitted write contains.
     checkpoints: BTreeMap<String, Option<String>>,
@@ -120,7 +121,8 @@ impl Backlog {
         self.begin(WriteContent::NewFile)
     }
 
-    /// The records to write next, about [`CATCH_UP_WRITE_SIZE`] bytes of them. The result of the write goes into the sender.
+    /// The records to write next, about [`CATCH_UP_WRITE_SIZE`] bytes of them. The result of the write goes into the
+    /// sender.
     pub(super) fn next_chunk(
         &mut self,
         memory: &impl SegmentsInMemory,
@@ -158,8 +160,8 @@ impl Backlog {
         sender
     }
 
-    /// Waits for the result of the submitted write. `recorded_end` is the sequence number after the last recorded event:
-    /// after a failure the transaction begins there again. May be dropped at any time.
+    /// Waits for the result of the submitted write. `recorded_end` is the sequence number after the last recorded
+    /// event: after a failure the transaction begins there again. May be dropped at any time.
     pub(super) async fn written(&mut self, recorded_end: u64) -> BacklogWriteOutcome {
         let Some(write) = &mut self.in_flight else { return std::future::pending().await };
         let result = (&mut write.done).await.unwrap_or_else(|_| Err(writer_gone()));

@@ -11,8 +11,9 @@
 //!                                                                                    HistoryReader ──▶ readers
 //! ```
 //!
-//! Each stream has a folder with files of [records](self::record), named after the sequence number of their first event. A
-//! file begins with a snapshot (numbering, checkpoints, boot id), so the newest file alone says where the stream continues.
+//! Each stream has a folder with files of [records](self::record), named after the sequence number of their first
+//! event. A file begins with a snapshot (numbering, checkpoints, boot id), so the newest file alone says where the
+//! stream continues.
 //!
 //! - **Order.** A batch is recorded together with the source's checkpoints after it, in one transaction, and only then
 //!   published to readers. So no reader has seen an event that a restart numbers differently, and after a crash of the daemon
@@ -26,11 +27,11 @@
 //!   works again. Events that memory dropped meanwhile are a gap.
 //! - **Reading.** Readers open the files themselves ([`reader`]), at most four at a time, and only up to what is committed.
 //!
-//! Rejected: a database (its files cannot be repaired record by record), mmap (a full or failing disk is a signal instead of
-//! an error), and a sync for each batch (milliseconds of latency for every line).
+//! Rejected: a database (its files cannot be repaired record by record), mmap (a full or failing disk is a signal
+//! instead of an error), and a sync for each batch (milliseconds of latency for every line).
 //!
-//! Reading order: `record` (the format), `files` (the index), `recover` (the start), `writer` (the threads), `transaction`,
-//! `recorder`, `catch_up`, `reader`, `inspect` (`rtlogd history`).
+//! Reading order: `record` (the format), `files` (the index), `recover` (the start), `writer` (the threads),
+//! `transaction`, `recorder`, `catch_up`, `reader`, `inspect` (`rtlogd history`).
 
 mod record_reader;
 mod files;
@@ -197,8 +198,8 @@ impl History {
         Ok(StreamHistory { numbering, checkpoints: found.places, recorder, reader, damaged })
     }
 
-    /// Waits until all submitted records are written and synced, and unlocks the directory. All appenders must be closed
-    /// before. Blocks.
+    /// Waits until all submitted records are written and synced, and unlocks the directory. All appenders must be
+    /// closed before. Blocks.
     pub fn close(self) {
         self.writers.join();
     }
@@ -551,8 +552,8 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
-        /// Whatever happens to the daemon, what is there is a beginning of what was written, whole appends of it, with the
-        /// place behind it; a reader goes on from any id without a gap.
+        /// Whatever happens to the daemon, what is there is a beginning of what was written, whole appends of it, with
+        /// the place behind it; a reader goes on from any id without a gap.
         #[test]
         fn what_was_recorded_comes_back_as_it_was(acts in history_actions()) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

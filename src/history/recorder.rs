@@ -112,8 +112,9 @@ impl Recorder {
         self.end
     }
 
-    /// Records segments together with the checkpoints after them. The segments begin with `next`; `memory` has only what
-    /// is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The future must not be dropped before it is done.
+    /// Records segments together with the checkpoints after them. The segments begin with `next`; `memory` has only
+    /// what is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The future must not be dropped before it
+    /// is done.
     pub(crate) async fn record(
         &mut self,
         next: NextEvent,
@@ -222,8 +223,8 @@ impl Recorder {
     /// Waits until maintenance is due, and does it: writes the backlog once the disk works again, and drops old files.
     /// `memory` gives the segments from a sequence number on, and the numbering of all.
     ///
-    /// Returns `true` when a backlog has been written completely, `false` after each of its steps. May be dropped at any
-    /// time.
+    /// Returns `true` when a backlog has been written completely, `false` after each of its steps. May be dropped at
+    /// any time.
     pub(crate) async fn maintain(&mut self, memory: impl SegmentsInMemory) -> bool {
         loop {
             if self.backlog.is_some() {
@@ -238,8 +239,8 @@ impl Recorder {
         }
     }
 
-    /// One step of writing the backlog: submits the next write, or waits for the one that was submitted. True when nothing
-    /// is left. May be dropped at any time.
+    /// One step of writing the backlog: submits the next write, or waits for the one that was submitted. True when
+    /// nothing is left. May be dropped at any time.
     async fn catch_up(&mut self, memory: &impl SegmentsInMemory) -> bool {
         let Some(backlog) = &mut self.backlog else { return true };
         if !backlog.is_writing() {
@@ -293,8 +294,8 @@ impl Recorder {
         }
     }
 
-    /// Writes the backlog and records that the daemon stops, within [`HISTORY_CLOSE_TIMEOUT`]. The record is on the disk
-    /// once the history is closed.
+    /// Writes the backlog and records that the daemon stops, within [`HISTORY_CLOSE_TIMEOUT`]. The record is on the
+    /// disk once the history is closed.
     ///
     /// # Errors
     /// If the disk refuses the record or takes too long.

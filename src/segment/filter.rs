@@ -76,8 +76,8 @@ impl Filter {
     /// Cost: a lookup for each expression that is already in use, and a compilation for each other one.
     ///
     /// # Errors
-    /// If an expression is too long, is invalid (syntax of the `regex` crate) or takes too much memory, or if there are too
-    /// many expressions.
+    /// If an expression is too long, is invalid (syntax of the `regex` crate) or takes too much memory, or if there are
+    /// too many expressions.
     pub fn new(grep: &[String], exclude: &[String], origins: Vec<String>, most: usize) -> Result<Self, BadFilter> {
         let count = grep.len() + exclude.len();
         if count > MAX_EXPRESSIONS_PER_FILTER {

@@ -1,5 +1,6 @@
-//! The one writer of a log. With a history, a batch is recorded before readers see it. If the disk refuses it, a new epoch
-//! begins in memory with the state `degraded`, and the events that memory still holds are recorded once the disk works again.
+//! The one writer of a log. With a history, a batch is recorded before readers see it. If the disk refuses it, a new
+//! epoch begins in memory with the state `degraded`, and the events that memory still holds are recorded once the disk
+//! works again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -83,8 +84,8 @@ impl Appender {
         self
     }
 
-    /// Whether the history says that the stream is private. The next batch records what [`Log::private`](super::Log::private)
-    /// says then.
+    /// Whether the history says that the stream is private. The next batch records what
+    /// [`Log::private`](super::Log::private) says then.
     pub fn was_private(&self) -> bool {
         self.private_recorded
     }
@@ -96,8 +97,8 @@ impl Appender {
 
     /// Appends all of `batch` with the next numbers, and leaves it empty.
     ///
-    /// With a history, this waits until the batch is recorded, for half a second at most. The future must not be dropped
-    /// before it is done.
+    /// With a history, this waits until the batch is recorded, for half a second at most. The future must not be
+    /// dropped before it is done.
     pub async fn append(&mut self, batch: &mut Batch) {
         if self.queued.has_events() {
             let mut owed = std::mem::take(&mut self.queued);
@@ -110,9 +111,9 @@ impl Appender {
 
     /// Appends all of `batch` with the ids that it has elsewhere, from `first` on, and leaves it empty.
     ///
-    /// Readers receive a gap for numbers that were skipped. If `first` is in another epoch, `missed` events are missing before
-    /// it, or an unknown number with `None`. Returns `false`, and changes nothing, if the log already has `first`. The future
-    /// must not be dropped before it is done.
+    /// Readers receive a gap for numbers that were skipped. If `first` is in another epoch, `missed` events are missing
+    /// before it, or an unknown number with `None`. Returns `false`, and changes nothing, if the log already has
+    /// `first`. The future must not be dropped before it is done.
     pub async fn append_numbered(&mut self, first: Position, missed: Option<u64>, batch: &mut Batch) -> bool {
         let mut taken = false;
         self.ring.send_if_modified(|ring| {
@@ -202,7 +203,8 @@ impl Appender {
                 ring.push(segment);
             }
             update_history_range(ring, range);
-            // Slots may have more than a quarter of a very small memory until the next batch; then only the newest segment stays.
+            // Slots may have more than a quarter of a very small memory until the next batch; then only the newest
+            // segment stays.
             ring.trim(self.memory.saturating_sub(slots));
             bytes += ring.bytes();
         });
@@ -214,8 +216,8 @@ impl Appender {
         self.shared.readers()
     }
 
-    /// Waits until maintenance of the history is due, and does it; without a history, this waits for ever. The returned batch
-    /// is to be appended. May be dropped at any time.
+    /// Waits until maintenance of the history is due, and does it; without a history, this waits for ever. The returned
+    /// batch is to be appended. May be dropped at any time.
     pub async fn maintain_history(&mut self) -> Batch {
         let Some(recorder) = &mut self.recorder else { return std::future::pending().await };
         let ring = &self.ring;
@@ -234,7 +236,8 @@ impl Appender {
         batch
     }
 
-    /// Ends the log, and writes what the history lacks. It is on the disk once the [`History`](super::History) is closed.
+    /// Ends the log, and writes what the history lacks. It is on the disk once the [`History`](super::History) is
+    /// closed.
     pub async fn close(mut self) {
         if let Some(recorder) = self.recorder.take() {
             let ring = self.ring.clone();

@@ -39,8 +39,8 @@ pub struct CursorEnd {
     pub run: bool,
     /// After this many lines.
     pub lines: Option<u64>,
-    /// Before the event with this id; [`CursorStart::Tail`] then counts back from there. If the id is unknown or forgotten, the
-    /// reader ends at once, with a gap.
+    /// Before the event with this id; [`CursorStart::Tail`] then counts back from there. If the id is unknown or
+    /// forgotten, the reader ends at once, with a gap.
     pub before: Option<Position>,
 }
 
@@ -549,7 +549,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn equal_filters_are_evaluated_once_for_all_their_readers() {
-        /// Lines held against a filter for so many readers with ten filters, some of which come late and read at odd times.
+        /// Lines held against a filter for so many readers with ten filters, some of which come late and read at odd
+        /// times.
         async fn cost(readers: usize) -> u64 {
             let (mut appender, log) = log(4 << 20);
             let mut all = Vec::new();
@@ -637,8 +638,8 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
-        /// Readers that come and read at any time, some with a filter: each sees every line from its start on, once and in
-        /// order, or a gap that counts what is missing.
+        /// Readers that come and read at any time, some with a filter: each sees every line from its start on, once and
+        /// in order, or a gap that counts what is missing.
         #[test]
         fn each_reader_sees_each_line_once_or_counted(acts in reader_actions()) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

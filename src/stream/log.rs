@@ -1,7 +1,7 @@
 //! The read side of a log, which gives readers their cursors.
 //!
-//! The ring is in a watch channel: publishing wakes the readers that wait, and dropping the appender ends the readers once
-//! they have received the rest.
+//! The ring is in a watch channel: publishing wakes the readers that wait, and dropping the appender ends the readers
+//! once they have received the rest.
 
 use std::sync::Arc;
 
@@ -140,8 +140,8 @@ impl Log {
 
     /// A new reader with this view, from `start` to `end`.
     ///
-    /// Cost: a lock. [`CursorStart::Tail`] and [`CursorStart::Since`] also search backwards through memory, and through the
-    /// disk if memory does not reach far enough.
+    /// Cost: a lock. [`CursorStart::Tail`] and [`CursorStart::Since`] also search backwards through memory, and through
+    /// the disk if memory does not reach far enough.
     pub async fn cursor(&self, view: View, start: CursorStart, end: CursorEnd) -> Cursor {
         if self.demands_source {
             self.access.shared.add_demand();
@@ -192,8 +192,8 @@ impl Log {
         }
     }
 
-    /// The sequence number of the `lines`-th last line before `bound` that passes the filter, or of the oldest event if there
-    /// are fewer.
+    /// The sequence number of the `lines`-th last line before `bound` that passes the filter, or of the oldest event if
+    /// there are fewer.
     async fn start_of_tail(&self, lines: u64, filter: Filter, bound: u64) -> u64 {
         let (segments, oldest) = {
             let ring = self.access.ring.borrow();

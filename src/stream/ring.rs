@@ -22,8 +22,8 @@ const MAX_UNMERGED_SEGMENTS: usize = 64;
 /// The events in memory, their numbering, and the newest state of the source.
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// In ascending order, without empty ones. Between two there may be a hole in the sequence numbers; the last one ends
-    /// at `numbering.next()` or before.
+    /// In ascending order, without empty ones. Between two there may be a hole in the sequence numbers; the last one
+    /// ends at `numbering.next()` or before.
     segments: VecDeque<Arc<Segment>>,
     numbering: Numbering,
     /// The sequence numbers that the history on disk holds; empty without a history. May overlap `segments`.
@@ -270,8 +270,8 @@ impl Ring {
 
     /// The events from `place` to before `bound`, about `bytes` of text, and never beyond the end of a run.
     ///
-    /// [`RingRead::Gap`] if the event at `place` was dropped, [`RingRead::CaughtUp`] if it is yet to come. Cost: one binary
-    /// search, and a reference count for each segment.
+    /// [`RingRead::Gap`] if the event at `place` was dropped, [`RingRead::CaughtUp`] if it is yet to come. Cost: one
+    /// binary search, and a reference count for each segment.
     pub(super) fn read(&self, place: u64, bound: u64, bytes: usize) -> RingRead {
         let bound = bound.min(self.end()).min(self.numbering.first_run_end_from(place).map_or(u64::MAX, |end| end + 1));
         if place >= bound {
@@ -406,7 +406,8 @@ mod tests {
     }
 
     proptest! {
-        /// The model keeps every event ever appended; the ring gives each of them once and in order, or counts it in a gap.
+        /// The model keeps every event ever appended; the ring gives each of them once and in order, or counts it in a
+        /// gap.
         #[test]
         fn each_event_comes_once_or_in_a_gap(acts in ring_actions(), late in any::<prop::sample::Index>()) {
             let mut ring = ring();

@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! Equal views of a log are one `ViewState`. The sequence of events is divided into *slots* at *cuts*, and each slot is
-//! encoded once, by the first reader that takes it. The bytes are reference-counted, so a thousand readers cost a thousand
-//! cursors and one encoding.
+//! encoded once, by the first reader that takes it. The bytes are reference-counted, so a thousand readers cost a
+//! thousand cursors and one encoding.
 //!
 //! ```text
 //! events of the log   ──────────────────────────────────────────────▶ seq
@@ -23,10 +23,10 @@
 //! 4. The encoding happens outside the lock of the views; other readers of the slot wait in its `OnceLock`. Afterwards the
 //!    bytes are counted ([`Views::count`]), unless the slot was dropped meanwhile.
 //!
-//! Slots are only a cache: the oldest are dropped beyond [`MAX_SLOTS_PER_VIEW`] and [`MAX_KEPT_SLOT_BYTES`] and when the log
-//! needs the memory for events, and a reader that comes too late encodes again. A reader with a bound inside a slot encodes
-//! for itself. Rejected: a queue for each reader (memory grows with slow readers), and one encoding for each reader (CPU
-//! grows with readers).
+//! Slots are only a cache: the oldest are dropped beyond [`MAX_SLOTS_PER_VIEW`] and [`MAX_KEPT_SLOT_BYTES`] and when
+//! the log needs the memory for events, and a reader that comes too late encodes again. A reader with a bound inside a
+//! slot encodes for itself. Rejected: a queue for each reader (memory grows with slow readers), and one encoding for
+//! each reader (CPU grows with readers).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,7 +64,8 @@ pub struct View {
     pub encoding: Encoding,
     /// The events to show.
     pub filter: Filter,
-    /// Whether the reader reads several streams on one connection: JSON then names the stream, and frames can be separated.
+    /// Whether the reader reads several streams on one connection: JSON then names the stream, and frames can be
+    /// separated.
     pub several: bool,
 }
 
@@ -252,8 +253,8 @@ impl Views {
         }
     }
 
-    /// Enters a slot and returns it, or the one that another reader has entered meanwhile. With `end`, the slot ends at the
-    /// end of the log, which sets the time of the next cut.
+    /// Enters a slot and returns it, or the one that another reader has entered meanwhile. With `end`, the slot ends at
+    /// the end of the log, which sets the time of the next cut.
     pub(crate) fn cut(&mut self, at: usize, slot: Slot, end: bool, now: Instant) -> Arc<Slot> {
         let shared = self.shared(at);
         if let Some(known) = shared.slots.iter().rev().find(|known| known.from == slot.from) {

@@ -186,8 +186,8 @@ impl RpcError {
 /// Parses a message.
 ///
 /// # Errors
-/// If the message is not JSON, or is a list of no requests or of more than [`MAX_BATCH_REQUESTS`]. The error is then the
-/// reply to the message as a whole.
+/// If the message is not JSON, or is a list of no requests or of more than [`MAX_BATCH_REQUESTS`]. The error is then
+/// the reply to the message as a whole.
 pub fn read(text: &str) -> Result<IncomingMessage, RpcError> {
     let raw: &RawValue =
         serde_json::from_str(text).map_err(|error| RpcError::new(RpcErrorCode::Parse, error.to_string()))?;
