@@ -20,15 +20,15 @@ use super::writer::{RecordChunk, writer_gone};
 /// The bytes after which one write of the backlog ends.
 const CATCH_UP_WRITE_SIZE: usize = 4 << 20;
 
-/// A disk that refused a write is tried again after this time.
+/// The time after which a disk that refused a write is tried again.
 const RECORD_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Gives the segments in memory from a sequence number on, and the numbering of all events.
+/// Returns the segments in memory from a sequence number on, and the numbering of all events.
 pub(crate) trait SegmentsInMemory: Fn(u64) -> (Vec<Arc<Segment>>, Numbering) + Send + Sync {}
 
 impl<F: Fn(u64) -> (Vec<Arc<Segment>>, Numbering) + Send + Sync> SegmentsInMemory for F {}
 
-/// What is not recorded, and the write that is under way.
+/// The events and checkpoints that are not recorded, and the write that is in progress.
 #[derive(Debug)]
 pub(super) struct Backlog {
     reason: String,
@@ -91,7 +91,7 @@ impl Backlog {
         }
     }
 
-    /// Why the last write failed.
+    /// The reason why the last write failed.
     pub(super) fn reason(&self) -> &str {
         &self.reason
     }
@@ -101,7 +101,7 @@ impl Backlog {
         self.checkpoints.extend(changes);
     }
 
-    /// Whether a write was submitted and its result is not known yet.
+    /// Returns whether a write was submitted whose result is not known yet.
     pub(super) fn is_writing(&self) -> bool {
         self.in_flight.is_some()
     }
@@ -147,7 +147,8 @@ impl Backlog {
         let checkpoints = std::mem::take(&mut self.checkpoints);
         transaction.places(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
         if transaction.is_empty() {
-            // Memory dropped all of it meanwhile; the parts that were written still need the end of their transaction.
+            // Memory has dropped all of these events; the parts that were written still need the end of their
+            // transaction.
             transaction.opened(next, boot);
         }
         let done = self.begin(WriteContent::Last { end: numbering.next(), checkpoints });
@@ -192,7 +193,8 @@ impl Backlog {
         }
     }
 
-    /// Whether neither a new file nor a checkpoint is left to write; events are the recorder's to compare.
+    /// Returns whether neither a new file nor a checkpoint is left to write. Events are not considered, since the
+    /// recorder compares them.
     pub(super) fn is_empty(&self) -> bool {
         self.numbering.is_none() && self.checkpoints.is_empty()
     }

@@ -40,7 +40,7 @@ struct NumberRange {
     first: Position,
     /// The sequence number of the first event.
     seq: u64,
-    /// Whether an unknown number of events is missing before the range. Together they take one sequence number.
+    /// `true` if an unknown number of events is missing before the range. Together they take one sequence number.
     after_unknown: bool,
 }
 

@@ -20,7 +20,8 @@ use crate::segment::PRIVATE_CHECKPOINT_KEY;
 pub(crate) use crate::segment::StatusChange;
 use crate::segment::{Batch, OpenLineChange, Segment};
 
-/// At most this part of a log's memory holds encoded bytes, which can be made again; dropped events are gone.
+/// The divisor for the share of a log's memory that encoded bytes may take. They can be encoded again, but dropped
+/// events are lost.
 const SLOT_MEMORY_DIVISOR: usize = 4;
 
 /// The one writer of a log. Dropping it ends the log: readers receive the rest, then their end.
@@ -36,7 +37,7 @@ pub struct Appender {
     state: Option<Arc<SourceState>>,
     /// Losses to report before the next batch.
     queued: Batch,
-    /// Whether the history records that the stream is private, or will do so with the next batch.
+    /// `true` if the history records that the stream is private, or will do so with the next batch.
     private_recorded: bool,
 }
 
@@ -46,7 +47,7 @@ struct Publication {
     segments: Vec<Segment>,
     state: Option<Arc<SourceState>>,
     open: OpenLineChange,
-    /// How many bytes of the source are unread, if the batch says so.
+    /// The number of unread bytes of the source, if the batch contains it.
     lag: Option<u64>,
     status_changes: Vec<StatusChange>,
     /// The number of secrets that were removed from the lines.
@@ -84,7 +85,7 @@ impl Appender {
         self
     }
 
-    /// Whether the history says that the stream is private. The next batch records what
+    /// Returns whether the history says that the stream is private. The next batch records what
     /// [`Log::private`](super::Log::private) says then.
     pub fn was_private(&self) -> bool {
         self.private_recorded
@@ -109,7 +110,7 @@ impl Appender {
         }
     }
 
-    /// Appends all of `batch` with the ids that it has elsewhere, from `first` on, and leaves it empty.
+    /// Appends all of `batch` with ids given from outside, from `first` on, and leaves it empty.
     ///
     /// Readers receive a gap for numbers that were skipped. If `first` is in another epoch, `missed` events are missing
     /// before it, or an unknown number with `None`. Returns `false`, and changes nothing, if the log already has
@@ -249,7 +250,8 @@ impl Appender {
     }
 }
 
-/// The state again, now that the history is written again. A repeated `running` carries a note, so that no run begins.
+/// The state to repeat once the history is written again. A repeated `running` carries a note, so that no new run
+/// begins.
 fn again(state: &SourceState) -> SourceState {
     match state.clone() {
         SourceState::Running { run, pid, note: None } => {

@@ -8,7 +8,8 @@
 //!
 //! Reading order: `ring` (the events), `appender` (the writer), `log` (the read side), `cursor` (one reader), `view`
 //! (the encoded bytes that readers share), `shared` (the parts that all of these share), `budget` (the memory of all
-//! streams together), `status` and `counts` (facts beside the events), `private`, `catalog` (all streams by name).
+//! streams together), `status` and `counts` (facts in addition to the events), `private`, `catalog` (all streams by
+//! name).
 
 mod counts;
 pub(crate) mod status;

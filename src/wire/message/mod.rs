@@ -47,7 +47,7 @@ pub struct RpcRequest {
 /// The content of one message.
 #[derive(Debug)]
 pub struct IncomingMessage {
-    /// Whether the message is a list, and is answered by a list.
+    /// `true` if the message is a list, and is answered by a list.
     pub is_batch: bool,
     /// The requests in the order written; at least one.
     pub requests: Vec<RpcRequest>,
