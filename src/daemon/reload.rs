@@ -165,7 +165,7 @@ fn listen(place: &Path) -> io::Result<UnixListener> {
 pub(crate) struct ReloadRequest(Option<unix::OwnedWriteHalf>);
 
 impl ReloadRequest {
-    /// A request that came as a signal.
+    /// A request by a signal, which expects no reply.
     pub(crate) fn by_signal() -> Self {
         Self(None)
     }

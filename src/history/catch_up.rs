@@ -23,7 +23,7 @@ const CATCH_UP_WRITE_SIZE: usize = 4 << 20;
 /// The time after which a disk that refused a write is tried again.
 const RECORD_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Returns the segments in memory from a sequence number on, and the numbering of all events.
+/// A function that returns the segments in memory from a sequence number on, and the numbering of all events.
 pub(crate) trait SegmentsInMemory: Fn(u64) -> (Vec<Arc<Segment>>, Numbering) + Send + Sync {}
 
 impl<F: Fn(u64) -> (Vec<Arc<Segment>>, Numbering) + Send + Sync> SegmentsInMemory for F {}
@@ -116,7 +116,7 @@ impl Backlog {
         self.numbering.clone()
     }
 
-    /// Notes that a new file is being written. Its result goes into the sender.
+    /// Records that a new file is being written. Its result goes into the sender.
     pub(super) fn begin_file(&mut self) -> oneshot::Sender<io::Result<()>> {
         self.begin(WriteContent::NewFile)
     }

@@ -117,7 +117,7 @@ impl WriterThreads {
         self.jobs.clone()
     }
 
-    /// Waits until all jobs are done and synced. Waits for ever while another sender of jobs exists.
+    /// Waits until all jobs are done and synced. Waits forever while another sender of jobs exists.
     pub(super) fn join(self) {
         let [writer, syncer] = self.threads;
         drop(self.jobs);

@@ -217,7 +217,7 @@ impl Appender {
         self.shared.readers()
     }
 
-    /// Waits until maintenance of the history is due, and does it; without a history, this waits for ever. The returned
+    /// Waits until maintenance of the history is due, and does it; without a history, this waits forever. The returned
     /// batch is to be appended. May be dropped at any time.
     pub async fn maintain_history(&mut self) -> Batch {
         let Some(recorder) = &mut self.recorder else { return std::future::pending().await };
