@@ -1,8 +1,8 @@
-//! `rtlogd doctor`: finds problems that would keep a configuration from working, and names a fix for each. Changes
-//! nothing.
+//! `rtlogd doctor`: finds problems that would keep a configuration from working, and names a fix for each. The command
+//! changes nothing.
 //!
-//! The checks use the rights of the calling user, so for the service they should run as the user `rtlogd`. The settings
-//! of the systemd unit are taken into account.
+//! The checks use the rights of the calling user. For the service they should therefore run as the user `rtlogd`. The
+//! settings of the systemd unit are taken into account.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -178,7 +178,7 @@ impl Doctor {
                 );
             }
         }
-        // A file that does not exist yet is waited for.
+        // A file may appear later; the source waits for it.
         if let Err(error) = File::open(path)
             && error.kind() == ErrorKind::PermissionDenied
         {
@@ -313,7 +313,7 @@ impl Doctor {
     fn check_state_directory(&mut self, config: &Config) {
         let Some(directory) = &config.state_directory else { return };
         if !directory.exists() {
-            // The first start creates it, if that is possible.
+            // The first start creates the directory, if that is possible.
             let above = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
             if check_access(above, Access::WRITE_OK).is_err() {
                 self.report(
@@ -368,7 +368,7 @@ fn remote_file_system(path: &Path) -> Option<&'static str> {
     REMOTE_FILE_SYSTEMS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
 }
 
-/// Whether an rtlogd listens there.
+/// Returns whether an rtlogd listens on the address.
 fn is_rtlogd(address: SocketAddr) -> bool {
     let asked = || -> io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, PORT_PROBE_TIMEOUT)?;

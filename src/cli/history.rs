@@ -1,5 +1,5 @@
-//! `rtlogd history`: what a state directory holds, in words, and the events of a stream as NDJSON. Needs no daemon, and
-//! disturbs none.
+//! `rtlogd history`: describes the content of a state directory, and prints the events of a stream as NDJSON. The
+//! command needs no daemon, and does not disturb a running one.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::event::{StreamName, one_line};
 use crate::stream::{HistoryError, StreamInspection, inspect, read_events};
 use crate::wire::{Encoder, Encoding};
 
-/// How much is printed at once, in bytes.
+/// The size of the text that is printed at once, in bytes.
 const PRINT_BATCH_SIZE: usize = 64 << 10;
 
-/// What the state directory holds, some lines for each stream.
+/// Describes the content of the state directory, with some lines for each stream.
 pub(crate) fn describe(directory: &Path) -> Result<String, HistoryError> {
     let streams = inspect(directory)?;
     if streams.is_empty() {
@@ -45,7 +45,7 @@ fn describe_stream(stream: &StreamInspection) -> String {
     text
 }
 
-/// Prints all events of a stream, a JSON object each line.
+/// Prints all events of a stream, one JSON object on each line.
 pub(crate) fn print(directory: &Path, name: &StreamName) -> Result<(), HistoryError> {
     let terminal = terminal::is_terminal();
     let mut text = SafeText::default();

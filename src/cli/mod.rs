@@ -1,7 +1,8 @@
-//! The command line: one enum of commands, one match that runs them.
+//! The command line: one enum of commands, and one match that runs them.
 //!
-//! `arguments` declares the commands; `token`, `history` and `doctor` are the commands that are more than a call of another
-//! layer. A failure is an error with its exit code: [`EXIT_USAGE`] for a mistake of the user, 1 for everything else.
+//! `arguments` declares the commands. `token`, `history` and `doctor` implement the commands that are more than a call
+//! into another layer. A failure is an error with its exit code: [`EXIT_USAGE`] for a mistake of the user, 1 for
+//! everything else.
 
 mod arguments;
 mod token;
@@ -32,7 +33,7 @@ use crate::event::{lock, one_line};
 
 use arguments::{Arguments, CliCommand, DaemonArguments, DetachArguments, SchemaKind, StreamArguments};
 
-/// The configuration that is read without `--config`.
+/// The configuration that is used without `--config`.
 const DEFAULT_CONFIG_PATH: &str = "/etc/rtlogd/rtlogd.yaml";
 
 /// The exit code for a mistake on the command line or in a configuration.
@@ -41,7 +42,7 @@ const EXIT_USAGE: u8 = 2;
 /// The argument with which rtlogd starts itself to become a child process. Not a command for users, and not documented.
 const CHILD_COMMAND: &str = "__child";
 
-/// Why a command failed, and the code to exit with.
+/// The error of a command that failed, and the exit code.
 type CliFailure = (Box<dyn std::error::Error>, u8);
 
 /// The command line as data, from which the manual and the completions are generated.
@@ -118,8 +119,8 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
     }
 }
 
-/// The options of `rtlogd serve`, with a loader that reads the configuration again for a reload. If the process `moves` to
-/// another directory, as a detached daemon does, paths become absolute first.
+/// The options of `rtlogd serve`, with a loader that reads the configuration again for a reload. If the process `moves`
+/// to another directory, as a detached daemon does, paths become absolute first.
 fn serve_options(
     config: Option<PathBuf>,
     listen: Vec<ListenAddress>,
@@ -179,7 +180,7 @@ fn serve_detached(
     })
 }
 
-/// Makes the daemon that serves this configuration apply it.
+/// Makes the daemon that serves this configuration apply its changes.
 fn reload(config: &Path) -> Result<ExitCode, CliFailure> {
     match reload::request_reload(config).map_err(|error| -> CliFailure { (error.into(), 1) })? {
         ReloadResult::Applied(text) => print(&(text + "\n")),
@@ -205,7 +206,7 @@ fn usage_failure(error: impl std::error::Error + 'static) -> CliFailure {
     (error.into(), 1)
 }
 
-/// Runs a command that a running rtlogd answers.
+/// Runs a command as a client of a running rtlogd.
 fn run_client(at: DaemonArguments, task: ClientCommand) -> Result<ExitCode, CliFailure> {
     let DaemonArguments { url, token_file, token } = at;
     let token = match token_file {
@@ -214,7 +215,7 @@ fn run_client(at: DaemonArguments, task: ClientCommand) -> Result<ExitCode, CliF
     };
     let server = url.unwrap_or_else(RemoteDaemon::default_local).with_token(token);
     match client::run(&server, task) {
-        // The reader of the output has seen enough (`rtlogd follow x | head`).
+        // The reader of the output has closed it, as in `rtlogd follow x | head`.
         Err(ClientError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         done => done.map_err(|error| -> CliFailure { (error.into(), 1) }),
     }
@@ -248,23 +249,23 @@ fn print(text: &str) -> Result<ExitCode, CliFailure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints a note that is no error.
+/// Prints a note, which is not an error.
 fn note_to_user(note: &str) {
     terminal::print_error(&SafeText::message(&format!("rtlogd: note: {note}")));
 }
 
-/// Prints the error and its causes, each on a line.
+/// Prints the error and its causes, one on each line.
 fn print_failure(error: &(dyn std::error::Error + 'static)) {
     terminal::print_error(&SafeText::lines(&format!("rtlogd: {}", error_lines(error))));
 }
 
-/// An error of several lines, each of them a sentence of its own.
+/// An error of several lines, each of which is a complete sentence.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct MultilineError(String);
 
 fn error_lines(error: &(dyn std::error::Error + 'static)) -> String {
-    // Errors of several lines keep them; in other errors a line break comes from a name, and is escaped.
+    // Errors of several lines keep their line breaks. In other errors a line break comes from a name, and is escaped.
     let several = error.is::<MultilineError>() || error.is::<config::ConfigErrors>();
     let mut lines = if several { format!("{error}\n") } else { one_line(&error.to_string()) + "\n" };
     let mut cause = error.source();

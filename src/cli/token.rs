@@ -1,4 +1,5 @@
-//! `rtlogd token`: makes tokens, and the keys that sign them. Needs no daemon; a running one notices new keys.
+//! `rtlogd token`: creates tokens, and the keys that sign them. The command needs no daemon; a running one notices new
+//! keys.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use crate::event::with_causes;
 use super::arguments::{AlgorithmArgument, TokenArguments};
 use super::{CliFailure, DEFAULT_CONFIG_PATH, EXIT_USAGE, load, print};
 
-/// Does what is asked for. The token alone goes to standard output, what there is to say of it to standard error.
+/// Runs the command. Only the token or a path goes to standard output; notes and warnings go to standard error.
 pub(super) fn token(arguments: TokenArguments) -> Result<ExitCode, CliFailure> {
     let TokenArguments { config, keys, stream, allow, expires, name, init, rotate, revoke, algorithm } = arguments;
     let keys_given = keys.is_some();
@@ -52,7 +53,7 @@ pub(super) fn token(arguments: TokenArguments) -> Result<ExitCode, CliFailure> {
     print(&(made.token + "\n"))
 }
 
-/// Puts a token, or its id, on the list, and says what that achieves.
+/// Adds a token, or its id, to the list of revoked tokens, and reports the effect.
 fn revoke_token(spec: &config::AccessConfig, given: &str) -> Result<ExitCode, CliFailure> {
     let directory = spec.keys.as_deref().unwrap_or(Path::new(""));
     let given = given.trim();
@@ -64,7 +65,7 @@ fn revoke_token(spec: &config::AccessConfig, given: &str) -> Result<ExitCode, Cl
             "this is neither a complete token nor the id of a token (`rtlogd token` prints the id when it makes one)";
         return Err((why.into(), EXIT_USAGE));
     }
-    // Before it is on the list, since then it would not be proved.
+    // The token is verified before it is on the list, since it would no longer be valid afterwards.
     let proved = from_token
         .is_some()
         .then(|| access::Keyring::load(spec, &access::Keyring::default()).verify(given, SystemTime::now()));
@@ -90,12 +91,12 @@ fn revoke_token(spec: &config::AccessConfig, given: &str) -> Result<ExitCode, Cl
     print(&format!("{}\n", path.display()))
 }
 
-/// When a token expires, for people.
+/// The expiry time of a token, for people.
 fn expiry_text(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_| "the end of time".to_owned(), |time| time.to_string())
 }
 
-/// The directory that the configuration names.
+/// The key directory that the configuration names.
 fn key_directory(config: Option<&Path>) -> Result<PathBuf, CliFailure> {
     access_of(config)?.keys.ok_or_else(|| {
         let why = format!(
@@ -110,7 +111,7 @@ fn access_of(config: Option<&Path>) -> Result<config::AccessConfig, CliFailure> 
     Ok(load(config)?.access)
 }
 
-/// The token in a file, without the end of its line.
+/// The token in a file, without surrounding white space.
 pub(super) fn read_token_file(path: &Path) -> Result<String, CliFailure> {
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|error| -> CliFailure {

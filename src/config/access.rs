@@ -1,4 +1,5 @@
-//! Access as it is configured: rights, the names of streams they are for, and whose tokens are accepted.
+//! The access settings of a configuration: rights, patterns for the names of streams, and the accepted issuers of
+//! tokens.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,7 +38,7 @@ impl Right {
     }
 }
 
-/// A pattern for names of streams or values of claims: `*` stands for any characters, also none, `?` for one.
+/// A pattern for names of streams or values of claims: `*` stands for any number of characters, `?` for one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NamePattern(String);
 
@@ -49,11 +50,12 @@ pub struct NamePattern(String);
 pub struct BadNamePattern(String);
 
 impl NamePattern {
-    /// Whether `text` matches. Cost: at most the product of both lengths.
+    /// Returns whether `text` matches. Cost: at most the product of both lengths.
     pub fn matches(&self, text: &str) -> bool {
         let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
         let (mut p, mut t) = (0, 0);
-        // Behind the last star, and the place in the text where it ends for now.
+        // The index in the pattern after the last star, and the index in the text up to which that star matches at
+        // present.
         let mut star: Option<(usize, usize)> = None;
         while t < text.len() {
             match pattern.get(p) {
@@ -99,7 +101,7 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Whether it gives this right for a stream of this name; `None` asks for any stream.
+    /// Returns whether the grant gives this right for a stream of this name; `None` asks for any stream.
     pub fn gives(&self, right: Right, stream: Option<&str>) -> bool {
         self.allow.contains(&right) && stream.is_none_or(|name| self.streams.iter().any(|p| p.matches(name)))
     }
@@ -115,7 +117,7 @@ pub struct AccessConfig {
 }
 
 impl AccessConfig {
-    /// Whether no tokens are accepted.
+    /// Returns whether no tokens are accepted.
     pub fn accepts_no_tokens(&self) -> bool {
         self.keys.is_none() && self.issuers.is_empty()
     }

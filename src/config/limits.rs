@@ -38,7 +38,7 @@ pub struct Limits {
     /// The most memory for the compiled expressions of one filter, in bytes. 256 KiB: ten times what people write.
     pub filter_size: usize,
     /// The longest time in which a reader accepts no data. 60 s: a laptop may sleep a little, but not hold a connection
-    /// for ever.
+    /// forever.
     pub stalled_write: Duration,
     /// The longest life of a connection, up to a tenth less. `None` for no limit: a reader that accepts no data is cut
     /// off anyway, and others do not gain by connecting again.

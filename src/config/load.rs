@@ -1,4 +1,4 @@
-//! Finds, reads and merges the files of a configuration. The only file of this layer that opens files.
+//! Finds, reads and merges the files of a configuration. No other file of this layer opens files.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -18,7 +18,7 @@ const MAX_CONFIG_FILE_SIZE: u64 = 1 << 20;
 /// Paths in a file are relative to its directory.
 ///
 /// # Errors
-/// All mistakes in any of the files.
+/// If there are mistakes in any of the files; the error contains all of them.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let mut report = ErrorReport::default();
     let mut documents = Vec::new();
@@ -60,7 +60,7 @@ fn absolute(path: &Path) -> PathBuf {
 fn join(first: raw::Config, second: raw::Config) -> raw::Config {
     let streams = match (first.streams, second.streams) {
         (Some(mut first), Some(second)) => {
-            // What is wrong with one of them is noted already.
+            // Mistakes in either of them have been reported already.
             if let (Some(all), Some(more)) = (&mut first.value, second.value) {
                 all.0.extend(more.0);
             }
@@ -84,8 +84,8 @@ fn join(first: raw::Config, second: raw::Config) -> raw::Config {
     }
 }
 
-/// The files in `conf.d` next to the main one, sorted, without hidden ones, which belong to editors. Empty without that
-/// directory.
+/// The files in `conf.d` next to the main file, sorted by name. Hidden files are left out, since they belong to
+/// editors. Without that directory, the result is empty.
 fn conf_d_files(main: &Path, report: &mut ErrorReport) -> Vec<PathBuf> {
     let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
     let is_ours = |path: &PathBuf| {
@@ -106,7 +106,7 @@ fn conf_d_files(main: &Path, report: &mut ErrorReport) -> Vec<PathBuf> {
     files
 }
 
-/// The text of a file, or why it cannot be read, and where.
+/// The text of a file, or the position and the reason of the failure to read it.
 fn text(path: &Path) -> Result<String, (Option<(usize, usize)>, String)> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_CONFIG_FILE_SIZE + 1).read_to_end(&mut bytes));
@@ -139,7 +139,7 @@ mod tests {
     use crate::config::units::Rate;
     use crate::event::Level;
 
-    /// What these texts say, as files `0.yaml`, `1.yaml` and so on in `/etc`.
+    /// The configuration of these texts, read as files `0.yaml`, `1.yaml` and so on in `/etc`.
     fn config(texts: &[&str]) -> Result<Config, ConfigErrors> {
         let document = |(index, text): (usize, &&str)| Document {
             path: format!("/etc/{index}.yaml").into(),
@@ -151,7 +151,7 @@ mod tests {
         report.finish(&documents).map(|()| config)
     }
 
-    /// All mistakes of one file, without its name.
+    /// All mistakes of one file, without the name of the file.
     fn mistakes(text: &str) -> Vec<String> {
         let error = config(&[text]).expect_err(text).to_string();
         error.replace("/etc/0.yaml:", "").lines().map(str::to_owned).collect()
@@ -672,8 +672,8 @@ streams:
     const SHIPPED_CONFIG: &str = include_str!("../../config/rtlogd.yaml");
     const DEMO_CONFIG: &str = include_str!("../../config/demo.yaml");
 
-    /// The file that is shipped, with all its settings in force: they stand behind a `#` and no space, or as many spaces
-    /// as the line is to be indented.
+    /// The shipped file with all its settings enabled. Disabled settings follow a `#` with no space, or with as many
+    /// spaces as the line is to be indented.
     fn in_force() -> String {
         let line = |line: &str| match line.strip_prefix('#') {
             Some(setting) if setting.starts_with("  ") || setting.starts_with(char::is_alphabetic) => {
@@ -694,7 +694,7 @@ streams:
         );
         let full = config(&[&in_force()]).unwrap();
         let [all, part, shown, apps, build, deploy] = full.streams.clone().try_into().unwrap();
-        // A default that is not there cannot be shown: this is where the package has it.
+        // These settings have no default that the file could show, so it shows the paths of the package.
         assert_eq!(full.state_directory, Some("/var/lib/rtlogd".into()));
         assert_eq!(full.access.keys, Some("/etc/rtlogd/keys".into()));
         assert_eq!(full.limits.lifetime, Some(Duration::from_hours(24)));

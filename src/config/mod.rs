@@ -1,8 +1,8 @@
-//! The configuration: parsed, and checked once into types that all other layers rely on.
+//! The configuration: parsed, and then checked once into types that all other layers rely on.
 //!
 //! [`load()`] reads the file and those in `conf.d`, `parse` turns YAML into the structs of `raw`, and `check` turns
-//! these into a [`Config`]. Each step writes what is wrong into one `report`, so that [`ConfigErrors`] has all
-//! mistakes, with file, line and column. Nothing here follows a file or starts a process.
+//! these into a [`Config`]. Each step adds its mistakes to one `report`, so that [`ConfigErrors`] has all mistakes,
+//! with file, line and column. Nothing here follows a file or starts a process.
 //!
 //! Reading order: this file (the model), `load`, `parse`, `raw`, `check`. The other files hold the types of values:
 //! `units`, `net`, `signal`, `limits`, `access`, `file`, `journal`, `progress`; `paths` makes a configuration from
@@ -56,19 +56,21 @@ pub use signal::{BadSignalName, SignalName};
 /// The default memory of all streams together, in bytes: 32 streams of [`DEFAULT_STREAM_MEMORY`].
 pub const DEFAULT_MEMORY: usize = 256 << 20;
 
-/// The default memory of one stream, in bytes: some fifty thousand lines to come back to.
+/// The default memory of one stream, in bytes: about fifty thousand lines.
 pub const DEFAULT_STREAM_MEMORY: usize = 8 << 20;
 
-/// The least memory of one stream, in bytes: four of the longest lines, so that a reader of one finds the next.
+/// The least memory of one stream, in bytes: four of the longest lines, so that a reader of one line finds the next
+/// one.
 pub const MIN_STREAM_MEMORY: usize = 4 * MAX_LINE;
 
-/// The default size of one stream on disk, in bytes: some million lines, and thirty streams on a small disk.
+/// The default size of one stream on disk, in bytes: about a million lines; thirty streams fit on a small disk.
 pub const DEFAULT_STREAM_DISK: u64 = 256 << 20;
 
-/// The least size of one stream on disk, in bytes: it holds what memory holds, in files that are not too small.
+/// The least size of one stream on disk, in bytes: large enough for the events in memory, in files of a reasonable
+/// size.
 pub const MIN_STREAM_DISK: u64 = 4 << 20;
 
-/// The default age of events on disk: a week, so that last Friday's build can still be looked at.
+/// The default age of events on disk: a week, so that last Friday's build is still available.
 pub const DEFAULT_STREAM_AGE: Duration = Duration::from_hours(7 * 24);
 
 /// The least age that can be configured: files are checked once a minute.
@@ -100,7 +102,7 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// The keys and issuers whose tokens are accepted.
     pub access: AccessConfig,
-    /// Whether other machines may connect although everybody can then read everything.
+    /// `true` if other machines may connect without TLS or tokens, although everybody can then read everything.
     pub insecure: bool,
     /// The bounds on connections and waiting.
     pub limits: Limits,
@@ -149,8 +151,8 @@ impl Config {
         OwnPaths { directories, files }
     }
 
-    /// Whether other machines may be able to connect: connections are encrypted and need a token, or the configuration
-    /// says that this does not matter.
+    /// Returns whether other machines may be able to connect: connections are encrypted and need a token, or the
+    /// configuration explicitly allows insecure access.
     pub fn is_safe_to_expose(&self) -> bool {
         self.insecure || self.tls.is_some() && !self.access.accepts_no_tokens()
     }
@@ -171,13 +173,13 @@ pub struct Stream {
     pub carriage_return: CarriageReturn,
     /// The encoding of its bytes.
     pub encoding: TextEncoding,
-    /// Which lines are joined; `None` for none.
+    /// The rule by which lines are joined; `None` if no lines are joined.
     pub multiline: Option<MultilineConfig>,
-    /// Whether its progress is detected, and by which patterns.
+    /// The detection of progress: off, or on with patterns.
     pub progress: ProgressDetection,
     /// The patterns of secrets that are removed from lines, in addition to the known ones; `None` if none are removed.
     pub redact: Option<Vec<ConfigRegex>>,
-    /// Whether reading it needs a token; `None` if the source decides.
+    /// `true` if reading the stream needs a token; `None` if the source decides.
     pub private: Option<bool>,
     /// A description for people.
     pub description: Option<String>,
@@ -256,13 +258,13 @@ pub struct ProcessSourceConfig {
     pub user: Option<String>,
     /// The initial size of its terminal; `None` for pipes.
     pub pty: Option<TerminalSize>,
-    /// Whether clients with the right may type into it.
+    /// `true` if clients with the right may type into the program.
     pub input: bool,
-    /// When it is first started.
+    /// The time of the first start.
     pub start: StartWhen,
-    /// Whether and when to start it again.
+    /// The ends after which the program is started again, and the waits before that.
     pub restart: Restart,
-    /// How to stop it.
+    /// The way in which the program is stopped.
     pub stop: Stop,
 }
 
@@ -298,14 +300,14 @@ pub struct TerminalSize {
 }
 
 impl Default for TerminalSize {
-    /// Wider than the traditional 80 columns: text that a program wraps at the edge of the terminal stays wrapped in
-    /// the log.
+    /// Returns a size that is wider than the traditional 80 columns, so that fewer long lines are wrapped by the
+    /// program. Text that a program wraps at the edge of the terminal stays wrapped in the log.
     fn default() -> Self {
         Self { columns: 120, rows: 30 }
     }
 }
 
-/// Whether and when to start a program again.
+/// The conditions and the waits under which a program is started again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Restart {
     /// The ends after which it is started again.
@@ -317,7 +319,7 @@ pub struct Restart {
 }
 
 impl Default for Restart {
-    /// After a failure, one second to a minute later, without a limit.
+    /// Restarts after a failure, one second to a minute later, without a limit.
     fn default() -> Self {
         let backoff = Duration::from_secs(1)..=Duration::from_mins(1);
         Self { when: RestartWhen::default(), backoff, limit: None }
@@ -337,7 +339,7 @@ pub enum RestartWhen {
     Always,
 }
 
-/// How to stop a program.
+/// The way in which a program is stopped.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stop {
     /// The signal that asks it to end.
@@ -347,7 +349,7 @@ pub struct Stop {
 }
 
 impl Default for Stop {
-    /// `TERM`, and ten seconds.
+    /// `TERM`, with ten seconds before `KILL`.
     fn default() -> Self {
         Self { signal: SignalName::TERM, grace: Duration::from_secs(10) }
     }

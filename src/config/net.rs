@@ -1,11 +1,11 @@
-//! Addresses to listen on, trusted proxies, and origins of web pages. Resolves no name and opens no socket.
+//! Addresses to listen on, trusted proxies, and origins of web pages. Nothing here resolves names or opens sockets.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The longest path of a Unix socket, in bytes: `sun_path` holds 108 on Linux, with the zero at the end (unix(7)).
+/// The longest path of a Unix socket, in bytes: `sun_path` holds 108 on Linux, including the zero at the end (unix(7)).
 pub const MAX_SOCKET_PATH: usize = 107;
 
 /// An address to listen on: `127.0.0.1:7070`, `[::1]:7070`, `localhost:7070` or `unix:/run/rtlogd/rtlogd.sock`.
@@ -42,7 +42,7 @@ pub enum BadListenAddress {
 const EXAMPLE_PORT: u16 = 7070;
 
 impl ListenAddress {
-    /// Whether only this machine can connect: a Unix socket or a loopback address.
+    /// Returns whether only this machine can connect: a Unix socket or a loopback address.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
@@ -112,7 +112,7 @@ pub enum BadNetworkAddress {
 }
 
 impl Network {
-    /// Whether the network contains `address`.
+    /// Returns whether the network contains `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
         masked(address.to_canonical(), self.prefix) == Some(self.address)
     }
@@ -219,7 +219,7 @@ impl fmt::Display for TrustedProxy {
 
 /// The origin of a web page as a browser writes it (RFC 6454, section 6.1): `https://dash.example.com`.
 ///
-/// In lower case, without the port where it is the scheme's own.
+/// The text is in lower case, and without the port if it is the default port of the scheme.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WebOrigin(String);
 
@@ -236,7 +236,7 @@ impl WebOrigin {
         &self.0
     }
 
-    /// Host and port, as they stand in `Host`.
+    /// The host and port, as in the `Host` header.
     pub fn authority(&self) -> &str {
         self.0.split_once("://").map_or("", |(_, authority)| authority)
     }

@@ -9,10 +9,11 @@ use crate::event::StreamName;
 use super::report::{ConfigError, ConfigErrors};
 use super::{Config, FileSourceConfig, SourceKind, Stream};
 
-/// Defaults, with one stream for each file, in the order given; a file that is named twice is one stream.
+/// The default configuration with one stream for each file, in the order given; a file that is named twice is one
+/// stream.
 ///
 /// A stream has the name of its file, with `_` for characters that are not valid in a name. Files of the same name are
-/// distinguished by their directories (`a.out.log`, `b.out.log`). Of a name that is too long, the end is kept.
+/// distinguished by their directories (`a.out.log`, `b.out.log`). A name that is too long is cut at its start.
 ///
 /// # Errors
 /// If a path is empty or a directory.
@@ -47,7 +48,7 @@ fn to_stream_name(name: &str) -> StreamName {
     name.parse().expect("1 to 64 of the letters a name may hold, and no dot in front")
 }
 
-/// A name for each path, no two equal.
+/// A unique name for each path.
 fn names(paths: &[PathBuf]) -> Vec<StreamName> {
     let parts: Vec<Vec<String>> = paths.iter().map(|path| parts(path)).collect();
     let mut depths = vec![1; paths.len()];
@@ -89,7 +90,7 @@ fn candidate(parts: &[String], depth: usize) -> String {
     fit(&names.join("."), "")
 }
 
-/// The end of `name`, as much as fits before `suffix`, and the suffix.
+/// The end of `name` that fits before `suffix`, and then the suffix.
 fn fit(name: &str, suffix: &str) -> String {
     let name: Vec<char> = name.chars().collect();
     let over = (name.len() + suffix.len()).saturating_sub(StreamName::MAX_LENGTH);

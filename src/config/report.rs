@@ -7,8 +7,8 @@ use crate::event::one_line;
 
 use crate::config::parse::yaml;
 
-/// The most mistakes that are reported at once. More of them usually have one cause, and each costs a reading of its
-/// file.
+/// The most mistakes that are reported at once. More of them usually have one common cause, and finding the line of
+/// each requires reading its file again.
 const MAX_REPORTED_ERRORS: usize = 100;
 
 /// The most characters of a name that a mistake repeats.
@@ -28,18 +28,18 @@ pub(super) struct Document {
     pub(super) text: String,
 }
 
-/// One mistake: where it is, what is wrong, and what would be right.
+/// One mistake: its position, a description, and the expected form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// The file, named as the caller named it.
     pub file: PathBuf,
-    /// Line and column, counted from 1 (columns in characters); `None` if it is about the file as a whole.
+    /// The line and column, counted from 1 (columns in characters); `None` if the mistake concerns the file as a whole.
     pub place: Option<(usize, usize)>,
-    /// What is wrong, and in parentheses what would be right.
+    /// The description, with the expected form in parentheses.
     pub text: String,
 }
 
-/// All mistakes of a configuration; at least one. Shown one on each line, in the order of files and lines.
+/// All mistakes of a configuration; at least one. Displayed one on each line, in the order of files and lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
     told: Vec<ConfigError>,
@@ -81,7 +81,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// A mistake whose line is not looked up yet.
+/// A mistake whose line has not been looked up yet.
 #[derive(Debug)]
 struct PendingError {
     at: NodeLocation,
@@ -102,7 +102,7 @@ impl ErrorReport {
         self.pending.push(PendingError { at, text: text.into(), first: None });
     }
 
-    /// Reports that a name was given before.
+    /// Reports that a name was already used at `first`.
     pub(super) fn add_duplicate(&mut self, name: &str, at: NodeLocation, first: NodeLocation) {
         let name: String = name.chars().take(MAX_REPORTED_NAME_LENGTH).collect();
         self.pending.push(PendingError { at, text: format!("{name:?} is given twice"), first: Some(first) });
@@ -131,7 +131,7 @@ impl ErrorReport {
             told.push(ConfigError { file: path(note.at), place: spot(note.at), text: one_line(&text) });
         }
         let untold = all - told.len();
-        // Sorted again by line: the value of an alias is written elsewhere, and its mistake is reported for each use.
+        // Sorted again by line: an alias has its value elsewhere, and a mistake in that value is reported for each use.
         let order = |path: &Path| documents.iter().position(|document| document.path == path);
         told.sort_by_cached_key(|mistake| (order(&mistake.file), mistake.file.clone(), mistake.place));
         told.dedup();

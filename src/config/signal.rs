@@ -1,11 +1,11 @@
-//! Signals by their names. Sends none.
+//! Signals by name. Nothing here sends a signal.
 
 use std::fmt;
 use std::str::FromStr;
 
 use rustix::process::Signal;
 
-/// The signals that have a name here: those that people send to programs.
+/// The signals that can be named: those that people send to programs.
 const NAMED_SIGNALS: [(&str, Signal); 12] = [
     ("HUP", Signal::HUP),
     ("INT", Signal::INT),
@@ -21,7 +21,7 @@ const NAMED_SIGNALS: [(&str, Signal); 12] = [
     ("WINCH", Signal::WINCH),
 ];
 
-/// A signal by its name without `SIG` (signal(7)), such as `TERM`; read with `SIG` in front, too.
+/// A signal by its name without `SIG` (signal(7)), such as `TERM`. A name with the prefix `SIG` is accepted, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SignalName {
     name: &'static str,
@@ -34,7 +34,7 @@ pub struct SignalName {
 pub struct BadSignalName(pub String);
 
 impl SignalName {
-    /// What asks a program to end.
+    /// The signal that asks a program to end.
     pub const TERM: Self = Self { name: "TERM", number: Signal::TERM.as_raw() };
 
     /// The name without `SIG`.

@@ -74,7 +74,7 @@ impl StartReporter {
         self.tell(&format!("{code}\n{why}"));
     }
 
-    /// If the parent is gone, nobody waits for the report.
+    /// Sends the report. An error is ignored, since nobody waits for the report once the parent is gone.
     fn tell(mut self, text: &str) {
         self.0.write_all(text.as_bytes()).unwrap_or_default();
     }
@@ -135,7 +135,7 @@ fn fail_in_child(start: StartReporter, error: &DetachError) -> ForkSide {
     ForkSide::Parent(ExitCode::FAILURE, String::new())
 }
 
-/// Opens the log without following links: root may be told to keep it in a directory of another user.
+/// Opens the log without following links, since root may be asked to keep it in a directory of another user.
 fn open(path: &Path) -> Result<File, DetachError> {
     /// The owner may write, the group may read.
     const LOG_FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP);

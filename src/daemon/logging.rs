@@ -31,7 +31,7 @@ pub(crate) fn start(level: Option<&str>) {
     };
     builder.format(|out, record| {
         let mut fields = LogFields(String::new());
-        // A field that cannot be shown is left out; the line stays.
+        // A field that cannot be displayed is omitted, and the line is still logged.
         let shown = record.key_values().visit(&mut fields);
         let fields = if shown.is_ok() { fields.0.as_str() } else { "" };
         let level = record.level().as_str().to_lowercase();

@@ -46,7 +46,8 @@ use crate::stream::{
     self, Appender, Budget, Catalog, CatalogEntry, Checkpoints, History, HistoryError, Log, Retention,
 };
 
-/// What readers of a file or a journal are told when it is followed in another way, and its place was kept nowhere.
+/// The message to readers of a file or a journal that is followed in another way while its checkpoint was recorded
+/// nowhere.
 const CHECKPOINT_LOST: &str = "the configuration of the stream was changed, and without a state_directory rtlogd does not \
     remember how far the source was read; lines may be missing or repeated here";
 
@@ -94,7 +95,7 @@ fn show_login_url(url: &str) {
     }
 }
 
-/// Runs the daemon. A read from a stalled disk, or a write to a paused terminal, does not delay its end.
+/// Runs the daemon. A read from a stalled disk, or a write to a paused terminal, does not delay its exit.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, DaemonError>>) -> Result<T, DaemonError> {
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)?;
     let done = runtime.block_on(work);
@@ -120,7 +121,7 @@ impl TerminationSignals {
         Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, quit]))
     }
 
-    /// Waits for one of them. May be dropped at any time.
+    /// Waits for one of the signals. May be dropped at any time.
     pub(crate) async fn wait(&mut self) {
         let [terminate, interrupt, quit] = &mut self.0;
         tokio::select! {
@@ -131,9 +132,10 @@ impl TerminationSignals {
     }
 }
 
-/// Signals that have no meaning for rtlogd and would end it at once, without notice to its readers and with its
-/// commands left behind: those for users, timers and devices. A file that exceeds its maximum size (`XFSZ`) is an error
-/// of the write. Signals that report a fault of the program, or that its processor time is used up, still end it.
+/// Signals that have no meaning for rtlogd and by default end it at once, without notice to its readers and with its
+/// commands left running: those for users, timers and devices. `XFSZ` is included, since a file that exceeds its
+/// maximum size is reported as an error of the write. Signals that report a fault of the program, or that its processor
+/// time is used up, still end it.
 const IGNORED_SIGNALS: [rustix::process::Signal; 9] = {
     use rustix::process::Signal;
     [
@@ -189,7 +191,7 @@ pub(crate) struct Daemon {
     pub(crate) catalog: Catalog,
     pub(crate) commands: CommandRouter,
     budget: Budget,
-    /// Where streams are recorded.
+    /// The histories in which streams are recorded; `None` if there is no state directory.
     history: Option<History>,
     pub(crate) children: Children,
     pub(crate) source_tasks: TaskTracker,
@@ -215,7 +217,7 @@ impl Daemon {
         Self::with_key_reloader(config, KeyReloader::new(config.access.clone())?, None)
     }
 
-    /// The same without the keys of the configuration, but with a token for the user who started it.
+    /// A daemon without the keys of the configuration, but with a token for the user who started it.
     pub(crate) fn with_token(config: &Config) -> Result<Self, DaemonError> {
         let (warden, made) = KeyReloader::with_ephemeral_key()?;
         Self::with_key_reloader(config, warden, Some(made.token))

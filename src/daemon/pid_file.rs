@@ -1,7 +1,7 @@
 //! The pid file of a detached daemon: locked as long as the daemon runs, and removed when it ends.
 //!
-//! Root may be told to keep the file in a directory of another user, so it is opened without following links, and a
-//! file that is not a pid file is left alone. The file is removed only if its name still refers to it.
+//! Root may be asked to keep the file in a directory of another user. The file is therefore opened without following
+//! links, and a file that is not a pid file is left alone. The file is removed only if its name still refers to it.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,7 +17,7 @@ use crate::access::directory::{Directory, FileId};
 /// The longest pid file, in bytes: more digits than a process id has, and a newline.
 const MAX_PID_FILE_SIZE: u64 = 16;
 
-/// How often to open the file again if another daemon, which is ending, removes it at the same moment.
+/// The number of attempts to open the file, since another daemon that is ending may remove it at the same moment.
 const MAX_OPEN_ATTEMPTS: usize = 10;
 
 /// Everybody may read the process id.
@@ -90,7 +90,7 @@ fn open(directory: &Directory, name: &str) -> io::Result<File> {
     }
 }
 
-/// Whether this is a pid file, of a daemon that could have been a former one of this user.
+/// Checks that the file is a pid file that an earlier daemon of this user may have written.
 fn check_pid_file(file: &File, found: &Stat) -> io::Result<()> {
     if found.st_nlink > 1 {
         return Err(io::Error::other("it has another name too (a hard link), and so may be somebody else's file"));
@@ -179,7 +179,7 @@ mod tests {
         for (what, lay, said) in traps {
             let place = tempfile::tempdir().unwrap();
             let (precious, path) = (place.path().join("precious"), place.path().join("pid"));
-            // Its content could be a process id.
+            // The content looks like a process id.
             fs::write(&precious, "1").unwrap();
             lay(&precious, &path);
             let before = fs::symlink_metadata(&path).unwrap();

@@ -1,7 +1,7 @@
 //! `rtlogd reload`: asks the daemon to read its configuration again, and receives the result.
 //!
-//! Reloads have a socket of their own. The addresses of `listen` would not do: they are in the configuration, which may
-//! be the one that is wrong. The socket is named after the path of the configuration, in a directory that both sides
+//! Reloads have a separate socket. The addresses of `listen` are not suitable: they are in the configuration, which may
+//! be the part that is wrong. The socket is named after the path of the configuration, in a directory that both sides
 //! can find. Only the daemon's user and root may connect. The reply is one word and lines for people.
 
 use std::env;
@@ -151,7 +151,7 @@ fn listen(place: &Path) -> io::Result<UnixListener> {
     }
     match UnixStream::connect(place) {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        // The daemon that made it is gone.
+        // The daemon that created the socket no longer runs.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(place)?,
         Err(_) => {}
     }
@@ -165,7 +165,7 @@ fn listen(place: &Path) -> io::Result<UnixListener> {
 pub(crate) struct ReloadRequest(Option<unix::OwnedWriteHalf>);
 
 impl ReloadRequest {
-    /// A request by a signal.
+    /// A request by a signal, which expects no reply.
     pub(crate) fn by_signal() -> Self {
         Self(None)
     }

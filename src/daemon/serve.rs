@@ -23,12 +23,12 @@ use crate::listen::ListeningSocket;
 use crate::source::{self, Watcher};
 use crate::stream::{Catalog, HistoryError};
 
-/// Loads the configuration, at first and for each reload. The error is for people, one mistake on each line.
+/// Loads the configuration at the start and for each reload. The error is for people, one mistake on each line.
 pub(crate) type ConfigLoader = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
 /// The options of `rtlogd serve`.
 pub(crate) struct ServeOptions {
-    /// The configuration as loaded at first.
+    /// The configuration as first loaded.
     pub(crate) config: Config,
     /// The configuration file; `None` if there is none.
     pub(crate) file: Option<PathBuf>,
@@ -103,7 +103,7 @@ struct Server {
     /// The configuration at the start; its streams are in `sources`.
     config: Config,
     load: ConfigLoader,
-    /// Whether the daemon was started at a terminal, without a configuration to reload.
+    /// `true` if the daemon was started at a terminal, without a configuration to reload.
     is_interactive: bool,
     /// The addresses, for the service manager.
     status: String,
@@ -153,7 +153,7 @@ impl Server {
         loop {
             let asked = tokio::select! {
                 () = end.wait() => return,
-                // Its terminal was closed.
+                // SIGHUP of an interactive daemon means that its terminal was closed.
                 _ = hangup.recv() => if self.is_interactive { return } else { ReloadRequest::by_signal() },
                 asked = door.accept() => asked,
             };
@@ -291,7 +291,7 @@ fn restart_needed_for(before: &Config, after: &Config) -> Option<String> {
     Some(format!("{named} changed; this takes effect only after a restart of rtlogd"))
 }
 
-/// Whether the runtime still accepts new tasks, and no lock that every request needs is stuck.
+/// Returns whether the runtime still accepts new tasks, and no lock that every request needs is stuck.
 async fn is_alive(tasks: &tokio_util::task::TaskTracker, catalog: &Catalog) -> bool {
     let catalog = catalog.clone();
     tasks.spawn(async move { catalog.list().len() }).await.is_ok()

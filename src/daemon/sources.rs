@@ -95,7 +95,7 @@ impl RunningSources {
     }
 }
 
-/// Whether two specifications differ only in description and labels.
+/// Returns whether two specifications differ only in description and labels.
 fn differs_only_in_labels(before: &Stream, after: &Stream) -> bool {
     let mut same = after.clone();
     same.description.clone_from(&before.description);

@@ -40,10 +40,10 @@ pub(crate) struct WrapOptions {
     pub(crate) stream: Stream,
     /// Everything else; its streams are ignored.
     pub(crate) config: Config,
-    /// Whether another port will do if the wanted one is taken.
+    /// `true` if another port is acceptable when the wanted one is taken.
     pub(crate) any_port: bool,
-    /// How long the stream is served after the command has ended; `None` for as long as readers need, at most five
-    /// seconds.
+    /// The time for which the stream is served after the command has ended; `None` for as long as readers need, at most
+    /// five seconds.
     pub(crate) linger: Option<Duration>,
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn wrap(job: WrapOptions) -> Result<ExitCode, DaemonError> {
         let code = exit_code(ended);
         let mut end = TerminationSignals::new().map_err(DaemonError::Signals)?;
         if let Some(linger) = job.linger {
-            // A signal also ends the wait.
+            // A signal also ends this wait.
             timeout(linger, end.wait()).await.unwrap_or_default();
         }
         house.shut_down(READER_DRAIN_TIMEOUT).await;
@@ -91,7 +91,7 @@ fn forward_signals(house: &Daemon, terminal: bool) -> io::Result<mpsc::Receiver<
         let mut heard = signal(SignalKind::from_raw(passed.as_raw()))?;
         let sender = sender.clone();
         house.connection_tasks.spawn(async move {
-            // Ends with the source, which drops the receiver.
+            // The loop ends with the source, which drops the receiver.
             while let Some(Some(())) = until_closed(&sender, heard.recv()).await {
                 if !(terminal && by_terminal) && sender.send(passed).await.is_err() {
                     break;

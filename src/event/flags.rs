@@ -1,49 +1,49 @@
-//! Small facts about an event.
+//! Facts about an event, stored as bits.
 
 use super::Level;
 
-/// Facts about one event beside its text, as a set of bits.
+/// Facts about one event in addition to its text, as a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Flags(u8);
 
 impl Flags {
     /// None of the facts below.
     pub const NONE: Self = Self(0);
-    /// The line was longer than the limit: it goes on in the next event of the same origin.
+    /// The line was longer than the limit, and continues in the next event of the same origin.
     pub const CONTINUED: Self = Self(1);
-    /// The line ended without a newline: at the end of a file that went away, or at a process's exit.
+    /// The line ended without a newline: at the end of a file that was removed, or at the exit of a process.
     pub const PARTIAL: Self = Self(2);
-    /// A [`EventKind::State`](super::EventKind::State) with which a run of a process begins.
+    /// The [`EventKind::State`](super::EventKind::State) event begins a run of a process.
     pub const RUN_START: Self = Self(4);
-    /// The source said how serious the line is: the three bits above say how.
+    /// The source gave the level of the line, which the three bits above this one contain.
     const LEVEL: Self = Self(8);
 
-    /// The fact that the source calls the line so serious.
+    /// The flags of a line whose source gave this level.
     pub fn from_level(level: Level) -> Self {
         Self::LEVEL.with(Self((level as u8) << 4))
     }
 
-    /// How serious the line is, if its source said so.
+    /// The level of the line, if its source gave one.
     pub fn level(self) -> Option<Level> {
         self.has(Self::LEVEL).then(|| Level::from_number(self.0 >> 4 & 7)).flatten()
     }
 
-    /// As they are kept.
+    /// The bits as they are recorded.
     pub(crate) fn bits(self) -> u8 {
         self.0
     }
 
-    /// The set that is kept as these bits.
+    /// The set that is recorded as these bits.
     pub(crate) fn from_bits(bits: u8) -> Self {
         Self(bits)
     }
 
-    /// Whether all bits of `other` are set.
+    /// Returns whether all bits of `other` are set.
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// These and those of `other`.
+    /// The union of both sets.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)

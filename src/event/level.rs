@@ -1,29 +1,30 @@
-//! How serious a line is, by the first word in it that says so.
+//! The level of a line, detected from the first word in it that names one.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Looked at in one line, in bytes: whoever writes a level writes it in front, and a long line costs no more than a short one.
+/// The bytes at the start of a line that are searched for a level. Programs write the level near the start, and with
+/// this limit a long line costs no more than a short one.
 const LEVEL_SCAN_LENGTH: usize = 256;
 
-/// The priorities of syslog and the journal (RFC 5424, section 6.2.1), the most serious first.
+/// The priorities of syslog and the journal (RFC 5424, section 6.2.1), most serious first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// Nothing works.
+    /// The system is unusable.
     Emergency,
-    /// Somebody must act now.
+    /// Someone must act immediately.
     Alert,
-    /// Something that matters broke.
+    /// Something essential failed.
     Critical,
-    /// Something failed.
+    /// An operation failed.
     Error,
-    /// Something is not as it should be.
+    /// A condition that may need attention.
     Warning,
-    /// Worth a look.
+    /// A normal but significant event.
     Notice,
-    /// What goes on.
+    /// Normal operation.
     Info,
-    /// For those who look for a mistake.
+    /// Details for debugging.
     Debug,
 }
 
@@ -62,10 +63,12 @@ impl Level {
         LEVELS_BY_NUMBER.get(usize::from(number)).copied()
     }
 
-    /// The level that a line names: that of the first of these words, in any case, in its first 256 bytes. A word ends where
-    /// neither letters, digits nor `_` go on; colours (ECMA-48 control sequences) stand between words.
+    /// The level that a line names: that of the first of these words, in any case, in the first 256 bytes. A word ends
+    /// before the first character that is not a letter, a digit or `_`; colours (ECMA-48 control sequences) separate
+    /// words.
     ///
-    /// `emerg emergency`, `alert`, `crit critical fatal panic`, `err error`, `warn warning`, `notice`, `info`, `debug trace`.
+    /// `emerg emergency`, `alert`, `crit critical fatal panic`, `err error`, `warn warning`, `notice`, `info`,
+    /// `debug trace`.
     pub fn detect(line: &[u8]) -> Option<Self> {
         let line = &line[..line.len().min(LEVEL_SCAN_LENGTH)];
         let mut at = 0;
@@ -105,7 +108,7 @@ impl Level {
     }
 }
 
-/// Whether the byte belongs to a word; those of other alphabets do.
+/// Returns whether the byte belongs to a word; bytes of letters in other alphabets do.
 fn in_word(c: u8) -> bool {
     c.is_ascii_alphanumeric() || c == b'_' || c >= 0x80
 }

@@ -1,7 +1,9 @@
-//! The words all layers share: an event and its parts. Data only; knows no clock, no file, no socket.
+//! The vocabulary that all layers share: an event and its parts. The types hold data only and have no access to clocks,
+//! files or sockets.
 //!
-//! Events of all four [`EventKind`]s are numbered and kept. What is kept of one is its text and a few bytes beside it: of a
-//! line the line, of a state, a loss or an end the JSON object of its fields.
+//! Events of all four [`EventKind`]s are numbered and recorded. A recorded event consists of its text and a few bytes
+//! of metadata. The text of a line is the line itself; the text of a state, a loss or an end is the JSON object of its
+//! fields.
 
 mod flags;
 mod level;
@@ -28,34 +30,34 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Longest text of one event, in bytes; a longer line goes on in the next event. The smallest log still holds four.
+/// The longest text of one event, in bytes; a longer line continues in the next event. The smallest log holds four.
 pub const MAX_LINE: usize = 256 << 10;
 
-/// One numbered event as it is read from a log; borrows its text from there.
+/// One numbered event as read from a log, from which its text is borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// Its place in the stream.
+    /// The position of the event in the stream.
     pub id: Position,
-    /// When it was read from its source.
+    /// The time at which the event was read from its source.
     pub time: Time,
-    /// Where in the source it came from; `Cleared` for what the daemon itself says.
+    /// The part of the source that the event came from; `None` for events of the daemon itself.
     pub origin: Option<&'a Origin>,
-    /// What it is.
+    /// The kind of the event.
     pub kind: EventKind,
-    /// How its line began and ended.
+    /// Facts about the event, such as how its line began and ended.
     pub flags: Flags,
     /// The line without its newline, or the JSON object of the fields of a [`SourceState`], [`Loss`] or [`RunEnd`].
     pub text: &'a [u8],
 }
 
 impl Event<'_> {
-    /// How serious a line is: as its source said, else as its first words do.
+    /// The level of a line: the one that its source gave, or else the one that its first words name.
     pub fn level(&self) -> Option<Level> {
         self.flags.level().or_else(|| Level::detect(self.text))
     }
 }
 
-/// What a numbered event says.
+/// The kind of a numbered event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum EventKind {
@@ -70,7 +72,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// The kind that is kept as this number; `Cleared` if there is none.
+    /// The kind that is recorded as this number, or `None` if there is none.
     pub(crate) fn from_u8(byte: u8) -> Option<Self> {
         [Self::Line, Self::State, Self::Loss, Self::End].into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -97,7 +99,7 @@ pub struct StreamName(Arc<str>);
 pub struct BadStreamName(pub String);
 
 impl StreamName {
-    /// Most bytes in a name.
+    /// The most bytes in a name.
     pub const MAX_LENGTH: usize = 64;
 
     /// The name as text.
@@ -105,7 +107,7 @@ impl StreamName {
         &self.0
     }
 
-    /// Whether a name may hold this character.
+    /// Returns whether a name may contain this character.
     pub fn is_valid_char(c: char) -> bool {
         c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
     }
@@ -140,22 +142,22 @@ impl fmt::Display for StreamName {
     }
 }
 
-/// Where in its source a line came from: `stdout`, `stderr`, the path of a file, or who wrote it into the journal.
+/// The part of a source that a line came from: `stdout`, `stderr`, a file's path, or the writer of a journal entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(Arc<str>);
 
 impl Origin {
-    /// A process's standard output.
+    /// The standard output of a process.
     pub fn stdout() -> Self {
         Self("stdout".into())
     }
 
-    /// A process's standard error.
+    /// The standard error of a process.
     pub fn stderr() -> Self {
         Self("stderr".into())
     }
 
-    /// A file. Paths are bytes: `%` and bytes that are no UTF-8 are percent-encoded (RFC 3986, section 2.1).
+    /// A file. Paths are bytes: `%` and bytes that are not UTF-8 are percent-encoded (RFC 3986, section 2.1).
     pub fn file(path: &Path) -> Self {
         let mut text = String::new();
         for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
@@ -167,7 +169,7 @@ impl Origin {
         Self(text.into())
     }
 
-    /// The path that [`file`](Self::file) made it of.
+    /// The path from which [`file`](Self::file) made this origin.
     pub fn path(&self) -> PathBuf {
         let mut bytes = Vec::new();
         let mut rest = self.0.as_bytes();
@@ -202,17 +204,17 @@ fn hex(value: u8) -> char {
 pub struct Time(pub i64);
 
 impl Time {
-    /// This many milliseconds since the Unix epoch; zero for a clock that stands before it.
+    /// The number of milliseconds since the Unix epoch; zero for a clock set before it.
     pub fn millis(self) -> u64 {
         u64::try_from(self.0 / 1000).unwrap_or(0)
     }
 
-    /// Seconds from `earlier` to this; zero if that is later, as a clock may be set back.
+    /// The seconds from `earlier` to this time; zero if `earlier` is later, since a clock may be set back.
     pub fn seconds_since(self, earlier: Self) -> f64 {
         std::time::Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)).as_secs_f64()
     }
 
-    /// The point in time so much later.
+    /// The point in time that is later by `time`.
     #[must_use]
     pub fn plus(self, time: std::time::Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
@@ -239,78 +241,78 @@ impl Serialize for Time {
     }
 }
 
-/// How a source is; the fields of a `state` event, and `source` in the list of streams.
+/// The state of a source: the fields of a `state` event, and `source` in the list of streams.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum SourceState {
-    /// Files are open and read as they grow.
+    /// Files are open and are read as they grow.
     Following {
-        /// How many.
+        /// The number of files.
         files: usize,
     },
     /// The journal is read as it grows.
     Reading {
-        /// What is remarkable about it, in words.
+        /// A remark about this state, in words.
         #[serde(skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },
-    /// Lines are taken from whoever sends some.
+    /// Lines are accepted from clients that push them.
     Receiving,
     /// The process runs.
     Running {
-        /// Counts the runs of this process from 1.
+        /// The number of this run of the process, counted from 1.
         run: u64,
-        /// Its process id.
+        /// The process id.
         #[serde(skip_serializing_if = "Option::is_none")]
         pid: Option<u32>,
-        /// What is remarkable about it, in words. With it, it is no new run.
+        /// A remark about this state, in words. A state with a note does not begin a new run.
         #[serde(skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },
-    /// What is to be followed is not there yet.
+    /// The target to follow does not exist yet.
     Waiting {
-        /// What is missed, in words.
+        /// The reason for waiting, in words.
         reason: String,
     },
-    /// The system refuses; tried again by itself.
+    /// The system denies access; the source retries automatically.
     Denied {
         /// The system's error number.
         #[serde(skip_serializing_if = "Option::is_none")]
         errno: Option<i32>,
-        /// What was tried and why it failed.
+        /// The operation that was tried, and why it failed.
         error: String,
     },
-    /// Followed by looking at intervals, since the system cannot tell of changes there.
+    /// Files are polled at intervals, since the system cannot report changes to them.
     Polling {
-        /// How many files.
+        /// The number of files.
         files: usize,
-        /// Why.
+        /// The reason for polling.
         reason: String,
     },
-    /// It failed, and is started again later.
+    /// The source failed, and is started again later.
     BackingOff {
-        /// When, at the earliest.
+        /// The earliest time of the next start.
         until: Time,
-        /// How often it failed in a row.
+        /// The number of consecutive failures.
         failures: u32,
-        /// How it failed the last time.
+        /// The most recent failure.
         error: String,
-        /// How its last run ended, if there was one.
+        /// The end of the last run, if there was one.
         #[serde(skip_serializing_if = "Option::is_none")]
         last: Option<RunEnd>,
     },
-    /// Shown to readers, but not recorded.
+    /// Events are shown to readers, but not recorded.
     Degraded {
-        /// Why.
+        /// The reason why they are not recorded.
         reason: String,
     },
-    /// About to end, since the daemon or an operator said so.
+    /// The source is about to end at the request of the daemon or an operator.
     Stopping,
-    /// At its end, and not started again by itself.
+    /// The source has ended, and is not started again automatically.
     Stopped {
-        /// Why.
+        /// The reason for the end.
         reason: String,
-        /// How its last run ended, if there was one.
+        /// The end of the last run, if there was one.
         #[serde(skip_serializing_if = "Option::is_none")]
         last: Option<RunEnd>,
     },
@@ -335,72 +337,73 @@ impl SourceState {
     }
 }
 
-/// Something the source could not deliver; the fields of a `loss` event.
+/// Data that the source could not deliver; the fields of a `loss` event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Loss {
-    /// How many lines, where that is known.
+    /// The number of lines, if known.
     pub missed: Option<u64>,
-    /// How many bytes, where that is known.
+    /// The number of bytes, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Why, in words.
+    /// The reason, in words.
     pub reason: String,
 }
 
-/// How one run of a process ended; the fields of an `end` event.
+/// The end of one run of a process; the fields of an `end` event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunEnd {
-    /// Which run, counted from 1.
+    /// The number of the run, counted from 1.
     pub run: u64,
-    /// The exit code, where it exited.
+    /// The exit code, if the process exited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<i32>,
-    /// The signal's name without `SIG`, where one ended it.
+    /// The name, without `SIG`, of the signal that ended the process, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
-    /// How long it ran, in seconds, where that is known.
+    /// The duration of the run in seconds, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
-    /// Most memory that one process of it held, in bytes, as far as that is known.
+    /// The peak memory of any one process of the run, in bytes, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
-    /// Why it ended.
+    /// The cause of the end.
     pub cause: EndCause,
 }
 
-/// Why a run ended.
+/// The cause of the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EndCause {
-    /// By itself.
+    /// The process exited on its own.
     Exited,
-    /// By a signal from outside the daemon.
+    /// A signal from outside the daemon ended the process.
     Signalled,
-    /// An operator stopped it.
+    /// An operator stopped the process.
     Stopped,
-    /// The daemon stopped, and its children with it.
+    /// The daemon stopped, and stopped its child processes.
     DaemonStopped,
-    /// The daemon was killed, and could not wait for it.
+    /// The daemon was killed, and could not wait for the process.
     DaemonKilled,
 }
 
-/// What a reader missed: events that were kept and then dropped. Not numbered, and this reader's alone.
+/// Recorded events that were dropped before a reader reached them. A gap has no number, and is sent to that reader
+/// alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Gap {
-    /// How many events, where that is known.
+    /// The number of events, if known.
     pub missed: Option<u64>,
-    /// The id just before the event with which the reader goes on.
+    /// The id just before the event from which the reader continues.
     pub resume: Position,
 }
 
-/// A line that is not finished: the newest is shown, none is kept.
+/// A line that is not finished yet. Only the newest is shown, and none is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenLine {
-    /// When its last byte was read.
+    /// The time at which its last byte was read.
     pub time: Time,
-    /// Where in the source it grows.
+    /// The part of the source in which the line grows.
     pub origin: Origin,
-    /// What there is of it; empty when it was finished or taken back.
+    /// The text so far; empty once the line was finished or withdrawn.
     pub text: Vec<u8>,
 }
 

@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One run of numbering: a new epoch means that numbers began again.
+/// One epoch of numbering. A new epoch means that numbering started again from 1.
 ///
-/// Eight or nine base-36 digits of milliseconds since 1970, and four more that are random where nothing is kept on disk.
+/// The text form has eight or nine base-36 digits for the milliseconds since 1970, and four random ones if nothing is
+/// recorded on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch {
     millis: u64,
@@ -18,27 +19,27 @@ const BASE36_DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const EPOCH_SALT_COUNT: u32 = 36 * 36 * 36 * 36;
 
 impl Epoch {
-    /// An epoch that is greater than any before it on disk: the caller sees to that.
+    /// An epoch of a log on disk. The caller makes sure that it is greater than all earlier ones.
     pub const fn persistent(millis: u64) -> Self {
         Self { millis: millis % 36u64.pow(9), salt: None }
     }
 
-    /// An epoch of a log that nothing keeps: `random` tells it from others of the same millisecond.
+    /// An epoch of a log that is not recorded; `random` distinguishes it from others of the same millisecond.
     pub fn ephemeral(millis: u64, random: u32) -> Self {
         Self { millis: millis % 36u64.pow(9), salt: Some(random % EPOCH_SALT_COUNT) }
     }
 
-    /// The milliseconds in it.
+    /// The milliseconds of the epoch.
     pub fn millis(self) -> u64 {
         self.millis
     }
 
-    /// Its random part, where it has one.
+    /// The random part, if the epoch has one.
     pub fn salt(self) -> Option<u32> {
         self.salt
     }
 
-    /// The epoch that begins at `now` behind this one: greater, whatever the clock says.
+    /// The epoch that follows this one and begins at `now`. It is greater than this one even if the clock was set back.
     #[must_use]
     pub fn successor(self, now: u64) -> Self {
         Self::persistent(now.max(self.millis + 1))
@@ -75,19 +76,19 @@ impl FromStr for Epoch {
         let value = |digits: &str| u64::from_str_radix(digits, 36).map_err(|_| BadPosition);
         let salt = if salt.is_empty() { None } else { u32::try_from(value(salt)?).ok() };
         let epoch = Self { millis: value(millis)?, salt };
-        // One spelling for each epoch: no zero in front of nine digits.
+        // Each epoch has one spelling: nine digits do not begin with a zero.
         if millis.len() == 9 && millis.starts_with('0') { Err(BadPosition) } else { Ok(epoch) }
     }
 }
 
-/// A place in a stream, `EPOCH-NUMBER`: the id of an event, and as such the place just behind it. Number 0 is the place
-/// before the first event of its epoch.
+/// A position in a stream, `EPOCH-NUMBER`: the id of an event, which as a position means just after that event. Number
+/// 0 is the position before the first event of its epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Position {
-    /// Which numbering.
+    /// The epoch of the number.
     pub epoch: Epoch,
-    /// Counts up by one from 1.
+    /// The number within the epoch, counted from 1.
     pub number: u64,
 }
 

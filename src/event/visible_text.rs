@@ -1,13 +1,13 @@
-//! Text from elsewhere within sentences of rtlogd.
+//! Text from outside that appears in messages of rtlogd.
 
-/// Whether the character would begin a new line, steer a terminal, or turn the direction of writing (UAX #9), so that a name
-/// or a reason with it could pass for something else.
+/// Returns whether the character would begin a new line, control a terminal, or change the direction of writing
+/// (UAX #9). A name or a reason with such a character could pass for something else.
 pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{61C}')
 }
 
-/// The text with `\n` and the like for what would begin a new line, steer a terminal or turn the direction of writing.
+/// The text with escapes such as `\n` in place of each character for which [`is_unsafe`] returns `true`.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,7 +1,8 @@
-//! The backlog of a stream's history: everything that memory holds and the disk does not, since the disk refused a write.
+//! The backlog of a stream's history: everything that memory holds and the disk does not, since the disk refused a
+//! write.
 //!
-//! The backlog is written as one transaction, however many writes it takes, so that a crash meanwhile leaves all of it out.
-//! This file decides what is written next; the [`Recorder`](super::Recorder) submits it and waits.
+//! The backlog is written as one transaction, however many writes it takes, so that a crash meanwhile leaves all of it
+//! out. This file decides what is written next; the [`Recorder`](super::Recorder) submits it and waits.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,20 +20,20 @@ use super::writer::{RecordChunk, writer_gone};
 /// The bytes after which one write of the backlog ends.
 const CATCH_UP_WRITE_SIZE: usize = 4 << 20;
 
-/// A disk that refused a write is tried again after this time.
+/// The time after which a disk that refused a write is tried again.
 const RECORD_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Gives the segments in memory from a sequence number on, and the numbering of all events.
+/// A function that returns the segments in memory from a sequence number on, and the numbering of all events.
 pub(crate) trait SegmentsInMemory: Fn(u64) -> (Vec<Arc<Segment>>, Numbering) + Send + Sync {}
 
 impl<F: Fn(u64) -> (Vec<Arc<Segment>>, Numbering) + Send + Sync> SegmentsInMemory for F {}
 
-/// What is not recorded, and the write that is under way.
+/// The events and checkpoints that are not recorded, and the write that is in progress.
 #[derive(Debug)]
 pub(super) struct Backlog {
     reason: String,
-    /// The numbering before the first event that is not recorded, with which a new file is to begin; `None` once there is
-    /// that file.
+    /// The numbering before the first event that is not recorded, with which a new file is to begin; `None` once there
+    /// is that file.
     numbering: Option<Numbering>,
     /// Changed checkpoints that no submitted write contains.
     checkpoints: BTreeMap<String, Option<String>>,
@@ -90,7 +91,7 @@ impl Backlog {
         }
     }
 
-    /// Why the last write failed.
+    /// The reason why the last write failed.
     pub(super) fn reason(&self) -> &str {
         &self.reason
     }
@@ -100,7 +101,7 @@ impl Backlog {
         self.checkpoints.extend(changes);
     }
 
-    /// Whether a write was submitted and its result is not known yet.
+    /// Returns whether a write was submitted whose result is not known yet.
     pub(super) fn is_writing(&self) -> bool {
         self.in_flight.is_some()
     }
@@ -115,12 +116,13 @@ impl Backlog {
         self.numbering.clone()
     }
 
-    /// Notes that a new file is being written. Its result goes into the sender.
+    /// Records that a new file is being written. Its result goes into the sender.
     pub(super) fn begin_file(&mut self) -> oneshot::Sender<io::Result<()>> {
         self.begin(WriteContent::NewFile)
     }
 
-    /// The records to write next, about [`CATCH_UP_WRITE_SIZE`] bytes of them. The result of the write goes into the sender.
+    /// The records to write next, about [`CATCH_UP_WRITE_SIZE`] bytes of them. The result of the write goes into the
+    /// sender.
     pub(super) fn next_chunk(
         &mut self,
         memory: &impl SegmentsInMemory,
@@ -145,7 +147,8 @@ impl Backlog {
         let checkpoints = std::mem::take(&mut self.checkpoints);
         transaction.places(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
         if transaction.is_empty() {
-            // Memory dropped all of it meanwhile; the parts that were written still need the end of their transaction.
+            // Memory has dropped all of these events; the parts that were written still need the end of their
+            // transaction.
             transaction.opened(next, boot);
         }
         let done = self.begin(WriteContent::Last { end: numbering.next(), checkpoints });
@@ -158,8 +161,8 @@ impl Backlog {
         sender
     }
 
-    /// Waits for the result of the submitted write. `recorded_end` is the sequence number after the last recorded event:
-    /// after a failure the transaction begins there again. May be dropped at any time.
+    /// Waits for the result of the submitted write. `recorded_end` is the sequence number after the last recorded
+    /// event: after a failure the transaction begins there again. May be dropped at any time.
     pub(super) async fn written(&mut self, recorded_end: u64) -> BacklogWriteOutcome {
         let Some(write) = &mut self.in_flight else { return std::future::pending().await };
         let result = (&mut write.done).await.unwrap_or_else(|_| Err(writer_gone()));
@@ -190,7 +193,8 @@ impl Backlog {
         }
     }
 
-    /// Whether neither a new file nor a checkpoint is left to write; events are the recorder's to compare.
+    /// Returns whether neither a new file nor a checkpoint is left to write. Events are not considered, since the
+    /// recorder compares them.
     pub(super) fn is_empty(&self) -> bool {
         self.numbering.is_none() && self.checkpoints.is_empty()
     }

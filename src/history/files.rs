@@ -1,4 +1,5 @@
-//! The files of one stream and the sequence numbers that each holds. The writer changes the table, readers search it.
+//! The files of one stream and the sequence numbers that each contains. The writer changes the table, and readers
+//! search it.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::File;
@@ -19,7 +20,7 @@ use super::record_reader::RecordReader;
 /// event.
 const OFFSET_INTERVAL: u64 = 64 << 10;
 
-/// The most reports of damage for one history; after that many, another one helps nobody.
+/// The most reports of damage for one history; further ones would be of no use.
 const MAX_DAMAGE_REPORTS: usize = 1000;
 
 /// The files of one stream.
@@ -43,7 +44,7 @@ pub(super) struct FileTable {
     /// The length of the newest file on disk; always >= its [`HistoryFile::bytes`]. The bytes between the two are not
     /// committed.
     pub(super) length: u64,
-    /// Whether uncommitted bytes could not be cut off yet.
+    /// `true` if uncommitted bytes could not be removed yet.
     pub(super) truncate_pending: bool,
 }
 
@@ -56,7 +57,7 @@ pub(super) struct HistoryFile {
     pub(super) end: u64,
     /// The committed bytes.
     pub(super) bytes: u64,
-    /// When the newest event was read, as far as known.
+    /// The time at which the newest event was read, if known.
     pub(super) newest: Time,
     /// The offsets of some records, ascending; `None` until they are needed.
     pub(super) marks: Option<Arc<Vec<RecordOffset>>>,
@@ -178,7 +179,7 @@ impl MissingEvents<'_> {
         self.last = Some(Position { number: last, ..head.first });
     }
 
-    /// Reports a gap before `place`, at which the next event of this or another file is.
+    /// Reports a gap before the sequence number `place`, where the next event of this or another file is.
     fn expect_seq(&mut self, place: u64) {
         // At a discontinuity of the numbering, sequence numbers may have no events; nothing is known about those before
         // it.

@@ -19,7 +19,7 @@ pub struct StreamInspection {
     pub name: StreamName,
     /// The ids of the oldest and the newest event; `None` if there is no event.
     pub id_range: Option<(Position, Position)>,
-    /// When the newest event was read, as far as known.
+    /// The time at which the newest event was read, if known.
     pub newest: Time,
     /// The number of files, and their size in bytes.
     pub files: usize,
@@ -27,9 +27,9 @@ pub struct StreamInspection {
     pub bytes: u64,
     /// The source's checkpoints.
     pub places: Checkpoints,
-    /// Whether reading the stream needs a token.
+    /// `true` if reading the stream needs a token.
     pub private: bool,
-    /// Whether the daemon that wrote it stopped cleanly; false while it runs.
+    /// `true` if the daemon that wrote it stopped cleanly; false while it runs.
     pub cleanly_closed: bool,
     /// The damage, one sentence for each.
     pub damage: Vec<String>,

@@ -11,26 +11,30 @@
 //!                                                                                    HistoryReader ──▶ readers
 //! ```
 //!
-//! Each stream has a folder with files of [records](self::record), named after the sequence number of their first event. A
-//! file begins with a snapshot (numbering, checkpoints, boot id), so the newest file alone says where the stream continues.
+//! Each stream has a folder with files of [records](self::record), named after the sequence number of their first
+//! event. A file begins with a snapshot (numbering, checkpoints, boot id), so the newest file alone says where the
+//! stream continues.
 //!
 //! - **Order.** A batch is recorded together with the source's checkpoints after it, in one transaction, and only then
-//!   published to readers. So no reader has seen an event that a restart numbers differently, and after a crash of the daemon
-//!   the source is read on from exactly where the recorded events end.
-//! - **Transactions.** Records of a transaction are valid only if its last one was written: [`recover`] leaves out the rest.
-//! - **Threads.** One thread writes ([`writer`]), since a write to a stalled disk cannot be cancelled: a job whose sender has
-//!   stopped waiting is taken back by truncation. Another thread syncs each second, since a sync may take longer than readers
-//!   want to wait. A crash of the machine may thus lose a second of events; the boot id shows that, and a new epoch begins.
-//! - **A disk that fails.** Appending never waits longer than half a second. Then the log continues in memory under a new
-//!   epoch, readers receive the state `degraded`, and the [`Backlog`](catch_up) writes what memory still holds once the disk
-//!   works again. Events that memory dropped meanwhile are a gap.
-//! - **Reading.** Readers open the files themselves ([`reader`]), at most four at a time, and only up to what is committed.
+//!   published to readers. So no reader has seen an event that a restart numbers differently, and after a crash of the
+//!   daemon the source is read from exactly where the recorded events end.
+//! - **Transactions.** Records of a transaction are valid only if its last one was written: [`recover`] leaves out the
+//!   rest.
+//! - **Threads.** One thread writes ([`writer`]), since a write to a stalled disk cannot be cancelled: a job whose
+//!   sender has stopped waiting is undone by truncation. Another thread syncs each second, since a sync may take longer
+//!   than readers want to wait. A crash of the machine may thus lose a second of events; the boot id shows that, and a
+//!   new epoch begins.
+//! - **A disk that fails.** Appending never waits longer than half a second. Then the log continues in memory under a
+//!   new epoch, readers receive the state `degraded`, and the [`Backlog`](catch_up) writes what memory still holds once
+//!   the disk works again. Events that memory dropped meanwhile are a gap.
+//! - **Reading.** Readers open the files themselves ([`reader`]), at most four at a time, and only up to what is
+//!   committed.
 //!
-//! Rejected: a database (its files cannot be repaired record by record), mmap (a full or failing disk is a signal instead of
-//! an error), and a sync for each batch (milliseconds of latency for every line).
+//! Rejected: a database (its files cannot be repaired record by record), mmap (a full or failing disk is a signal
+//! instead of an error), and a sync for each batch (milliseconds of latency for every line).
 //!
-//! Reading order: `record` (the format), `files` (the index), `recover` (the start), `writer` (the threads), `transaction`,
-//! `recorder`, `catch_up`, `reader`, `inspect` (`rtlogd history`).
+//! Reading order: `record` (the format), `files` (the index), `recover` (the start), `writer` (the threads),
+//! `transaction`, `recorder`, `catch_up`, `reader`, `inspect` (`rtlogd history`).
 
 mod record_reader;
 mod files;
@@ -116,7 +120,7 @@ impl HistoryError {
         }
     }
 
-    /// Makes an error of what the system refused at `path`.
+    /// Converts an error of the system at `path`.
     fn at(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
         move |source| Self::Directory { path: path.to_owned(), source }
     }
@@ -141,7 +145,7 @@ pub struct StreamHistory {
     pub(super) checkpoints: Checkpoints,
     pub(super) recorder: Recorder,
     pub(super) reader: HistoryReader,
-    /// Whether something on disk was damaged.
+    /// `true` if something on disk was damaged.
     pub(super) damaged: bool,
 }
 
@@ -197,8 +201,8 @@ impl History {
         Ok(StreamHistory { numbering, checkpoints: found.places, recorder, reader, damaged })
     }
 
-    /// Waits until all submitted records are written and synced, and unlocks the directory. All appenders must be closed
-    /// before. Blocks.
+    /// Waits until all submitted records are written and synced, and unlocks the directory. All appenders must be
+    /// closed before. Blocks.
     pub fn close(self) {
         self.writers.join();
     }
@@ -223,7 +227,7 @@ mod tests {
 
     const TEST_RETENTION_AGE: Duration = Duration::from_hours(7 * 24);
 
-    /// A state directory and the daemon that has it.
+    /// A state directory and the daemon that uses it.
     struct HistoryBench {
         directory: TempDir,
         keep: Retention,
@@ -271,7 +275,7 @@ mod tests {
             history.close();
         }
 
-        /// As `kill -9` does it.
+        /// Ends the daemon as `kill -9` does.
         fn kill(&mut self) {
             drop(self.open.take());
         }
@@ -305,7 +309,7 @@ mod tests {
         }
     }
 
-    /// The id and number of a line, the text of another event, or how many a gap said were missed.
+    /// The id and the number of a line, the text of another event, or the number of missed events in a gap.
     #[derive(Debug, Clone, PartialEq)]
     enum SeenEvent {
         Line(Position, u64),
@@ -480,7 +484,7 @@ mod tests {
         bench.write(0..10).await;
         let before = bench.log().info(Time(0)).last;
         bench.stop().await;
-        // A file in the place of the folder: nothing can be written there.
+        // With a file in place of the folder, nothing can be written there.
         let folder = bench.directory.path().join(STREAMS_DIRECTORY);
         fs::rename(&folder, bench.directory.path().join("away")).unwrap();
         bench.start();
@@ -533,7 +537,7 @@ mod tests {
         Write(u64),
         Stop,
         Kill,
-        /// The end of the newest file is not on the disk: so many bytes.
+        /// This many bytes at the end of the newest file are not on the disk.
         Tear(u64),
         Read(prop::sample::Index),
     }
@@ -551,8 +555,8 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
-        /// Whatever happens to the daemon, what is there is a beginning of what was written, whole appends of it, with the
-        /// place behind it; a reader goes on from any id without a gap.
+        /// Whatever happens to the daemon, the history is a beginning of what was written: whole appends, with the
+        /// checkpoint after them. A reader continues from any id without a gap.
         #[test]
         fn what_was_recorded_comes_back_as_it_was(acts in history_actions()) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -1,4 +1,4 @@
-//! Reads events back from disk. Readers do not hold up the writer: each read opens the file for itself.
+//! Reads events back from disk. Readers do not delay the writer: each read opens the file separately.
 
 use std::io;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::segment::Slice;
 use super::files::{HistoryFile, StreamFiles};
 use super::record_reader::RecordReader;
 
-/// Read access to the events of one stream on disk; a clone is the same.
+/// Read access to the events of one stream on disk; clones share the same files.
 #[derive(Debug, Clone)]
 pub(crate) struct HistoryReader {
     volume: Arc<StreamFiles>,
@@ -48,7 +48,7 @@ impl HistoryReader {
         self.volume.bytes()
     }
 
-    /// The events from `place` to before `bound`, about `bytes` of text.
+    /// The events from the sequence number `place` to before `bound`, about `bytes` of text.
     pub(crate) async fn read(&self, place: u64, bound: u64, bytes: usize) -> HistoryRead {
         let got = self.ask(move |volume| read(volume, place, bound, bytes)).await;
         got.unwrap_or(HistoryRead::Hole(bound))
@@ -65,7 +65,7 @@ impl HistoryReader {
         self.ask(move |volume| since(volume, time)).await.flatten()
     }
 
-    /// Runs blocking work on a thread for it; `None` if the disk or the runtime fails.
+    /// Runs blocking work on a thread for such work; `None` if the disk or the runtime fails.
     async fn ask<T: Send + 'static>(
         &self,
         look: impl FnOnce(&StreamFiles) -> io::Result<T> + Send + 'static,
@@ -84,12 +84,12 @@ impl HistoryReader {
     }
 }
 
-/// The files with events from `place` on, oldest first.
+/// The files with events from the sequence number `place` on, oldest first.
 fn files_from(volume: &StreamFiles, place: u64) -> Vec<HistoryFile> {
     volume.files().list.iter().filter(|file| file.end > place && file.end > file.first).cloned().collect()
 }
 
-/// Passes the segments from the one at `place` on to `take`, until it wants no more.
+/// Passes the segments from the sequence number `place` on to `take`, until it wants no more.
 pub(super) fn for_each_segment_from(
     volume: &StreamFiles,
     place: u64,

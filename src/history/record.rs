@@ -42,16 +42,16 @@ const FLAG_CONTINUED: u8 = 1;
 /// Flag: an unknown number of events is missing before the first one.
 const FLAG_UNKNOWN_LOSS: u8 = 2;
 
-/// Stands for the random part of an epoch that has none.
+/// The stored value for an epoch without a random part.
 const NO_EPOCH_SALT: u32 = u32::MAX;
 
 /// The header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RecordHeader {
     pub(super) kind: RecordKind,
-    /// Whether the transaction continues in the next record.
+    /// `true` if the transaction continues in the next record.
     pub(super) more: bool,
-    /// Whether an unknown number of events is missing before the first one.
+    /// `true` if an unknown number of events is missing before the first one.
     pub(super) unknown: bool,
     /// The size of the body, in bytes.
     pub(super) length: usize,

@@ -35,7 +35,7 @@ const FILES_PER_HISTORY: u64 = 32;
 const MIN_HISTORY_FILE_SIZE: u64 = 64 << 10;
 const MAX_HISTORY_FILE_SIZE: u64 = 8 << 20;
 
-/// How often files are checked for their age.
+/// The interval at which files are checked for their age.
 const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The writing side of one stream's history.
@@ -48,11 +48,11 @@ pub(crate) struct Recorder {
     retention: Retention,
     /// The source's checkpoints as they are recorded; changes that are not recorded are in `backlog`.
     checkpoints: Checkpoints,
-    /// Whether an `Opened` record or a snapshot of this daemon is in the newest file.
+    /// `true` if an `Opened` record or a snapshot of this daemon is in the newest file.
     opened: bool,
     /// The sequence number after the last event that is recorded; at most that of the next event of the log.
     end: u64,
-    /// When the oldest event in the newest file was read; `None` while that file has no event.
+    /// The time at which the oldest event in the newest file was read; `None` while that file has no event.
     newest_file_start: Option<Time>,
     /// The size of the snapshot at the start of the newest file, in bytes; 0 if another daemon wrote it.
     snapshot_size: u64,
@@ -102,7 +102,7 @@ impl Recorder {
         self.files.seq_range()
     }
 
-    /// Why nothing is recorded at the moment; `None` while the disk takes each batch.
+    /// The reason why nothing is recorded at present; `None` while the disk accepts each batch.
     pub(crate) fn degraded_reason(&self) -> Option<&str> {
         self.backlog.as_ref().map(Backlog::reason)
     }
@@ -112,8 +112,9 @@ impl Recorder {
         self.end
     }
 
-    /// Records segments together with the checkpoints after them. The segments begin with `next`; `memory` has only what
-    /// is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The future must not be dropped before it is done.
+    /// Records segments together with the checkpoints after them. The segments begin with `next`; `memory` has only
+    /// what is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The future must not be dropped before it
+    /// is done.
     pub(crate) async fn record(
         &mut self,
         next: NextEvent,
@@ -177,7 +178,7 @@ impl Recorder {
         };
         let waited = timeout(RECORD_TIMEOUT, wait).await;
         waited.unwrap_or_else(|_| {
-            // The job may have been done just now. Once the channel is closed, the writer takes back what it writes.
+            // The job may have finished in the meantime. Once the channel is closed, the writer undoes what it writes.
             outcome.close();
             outcome.try_recv().unwrap_or_else(|_| Err(late()))
         })
@@ -207,14 +208,14 @@ impl Recorder {
             .max(4 * self.snapshot_size)
     }
 
-    /// Whether there is no file yet, or the newest one is full or too old to be dropped in time as a whole.
+    /// Returns whether there is no file yet, or the newest one is full or too old to be dropped in time as a whole.
     fn wants_new_file(&self) -> bool {
         let files = self.files.files();
         let Some(newest) = files.list.back() else { return true };
         newest.bytes >= self.file_capacity() + self.snapshot_size || self.is_newest_file_old()
     }
 
-    /// Whether the newest file is so old that the next event should begin another one.
+    /// Returns whether the newest file is so old that the next event should begin another one.
     fn is_newest_file_old(&self) -> bool {
         self.newest_file_start.is_some_and(|began| began < time_before_now(self.retention.age / 8))
     }
@@ -222,8 +223,8 @@ impl Recorder {
     /// Waits until maintenance is due, and does it: writes the backlog once the disk works again, and drops old files.
     /// `memory` gives the segments from a sequence number on, and the numbering of all.
     ///
-    /// Returns `true` when a backlog has been written completely, `false` after each of its steps. May be dropped at any
-    /// time.
+    /// Returns `true` when a backlog has been written completely, `false` after each of its steps. May be dropped at
+    /// any time.
     pub(crate) async fn maintain(&mut self, memory: impl SegmentsInMemory) -> bool {
         loop {
             if self.backlog.is_some() {
@@ -238,8 +239,8 @@ impl Recorder {
         }
     }
 
-    /// One step of writing the backlog: submits the next write, or waits for the one that was submitted. True when nothing
-    /// is left. May be dropped at any time.
+    /// One step of writing the backlog: submits the next write, or waits for the one that was submitted. True when
+    /// nothing is left. May be dropped at any time.
     async fn catch_up(&mut self, memory: &impl SegmentsInMemory) -> bool {
         let Some(backlog) = &mut self.backlog else { return true };
         if !backlog.is_writing() {
@@ -274,7 +275,7 @@ impl Recorder {
         done
     }
 
-    /// Drops files that are too old. A failure shows at the next append.
+    /// Drops files that are too old. A failure is reported at the next append.
     async fn prune(&mut self, memory: &impl SegmentsInMemory) {
         let before = time_before_now(self.retention.age);
         let (only_file_old, oldest_old) = {
@@ -293,8 +294,8 @@ impl Recorder {
         }
     }
 
-    /// Writes the backlog and records that the daemon stops, within [`HISTORY_CLOSE_TIMEOUT`]. The record is on the disk
-    /// once the history is closed.
+    /// Writes the backlog and records that the daemon stops, within [`HISTORY_CLOSE_TIMEOUT`]. The record is on the
+    /// disk once the history is closed.
     ///
     /// # Errors
     /// If the disk refuses the record or takes too long.
@@ -305,7 +306,7 @@ impl Recorder {
             }
             let numbering = memory(u64::MAX).1;
             if !self.opened {
-                // Nothing was written since the start, so the last daemon's end is still right.
+                // Nothing was written since the start, so the end that the last daemon recorded is still correct.
                 return Ok(());
             }
             let mut transaction = Transaction::new(self.end);

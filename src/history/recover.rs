@@ -27,7 +27,7 @@ pub(super) struct RecoveredHistory {
     /// The numbering after the last event; `None` without a readable snapshot.
     pub(super) numbering: Option<Numbering>,
     pub(super) places: Checkpoints,
-    /// Whether the last daemon stopped cleanly.
+    /// `true` if the last daemon stopped cleanly.
     pub(super) cleanly_closed: bool,
     /// The boot id of the machine on which the last daemon ran.
     pub(super) boot: String,
@@ -66,7 +66,7 @@ pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, Hist
     scanned.damage = replay.damage;
     (scanned.epoch, scanned.end) = (replay.epoch, replay.end);
     let Some(numbering) = replay.numbering else {
-        // Files of which nothing reached the disk are treated as missing.
+        // Files without any data on the disk are treated as missing.
         if scanned.epoch.is_some() {
             let found = format!("{} has no file with a readable beginning; it is left as it is", directory.display());
             scanned.damage.push(found);
@@ -104,7 +104,7 @@ pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, HistoryError
     Ok(files)
 }
 
-/// Whether the file begins with a snapshot, as it should.
+/// Returns whether the file begins with a snapshot, as a valid file does.
 fn starts_with_snapshot(path: &Path) -> Result<bool, HistoryError> {
     let mut file = File::open(path).map_err(HistoryError::at(path))?;
     let mut magic = [0; FILE_MAGIC.len()];

@@ -1,6 +1,7 @@
 //! The two threads that do the disk I/O for appenders: one writes, in the order of the jobs; one syncs each second.
 //!
-//! The sender of a job may stop waiting for it. Such a job must not take effect: the writer cuts off what it wrote.
+//! The sender of a job may stop waiting for it. Such a job must not take effect, so the writer cuts off the bytes that
+//! it wrote.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -23,7 +24,7 @@ use super::recover::file_name;
 /// The most jobs that wait for the writer; each stream has one or two at a time.
 const MAX_QUEUED_WRITE_JOBS: usize = 256;
 
-/// Written data is synced to the disk after this time.
+/// The time after which written data is synced to the disk.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One job for one stream. `done` receives the result; if its receiver is gone before, the job must not take effect.
@@ -51,9 +52,9 @@ pub(super) struct RecordChunk {
     pub(super) bytes: Vec<u8>,
     /// The offsets in `bytes` of some records.
     pub(super) marks: Vec<RecordOffset>,
-    /// Whether the transaction ends with them; before its end, a transaction is not committed.
+    /// `true` if the transaction ends with these records; before its end, a transaction is not committed.
     pub(super) whole: bool,
-    /// The sequence number after the last event, and when that event was read.
+    /// The sequence number after the last event, and the time at which that event was read.
     pub(super) end: u64,
     pub(super) newest: Time,
 }
@@ -116,7 +117,7 @@ impl WriterThreads {
         self.jobs.clone()
     }
 
-    /// Waits until all jobs are done and synced. Waits for ever while another sender of jobs exists.
+    /// Waits until all jobs are done and synced. Waits forever while another sender of jobs exists.
     pub(super) fn join(self) {
         let [writer, syncer] = self.threads;
         drop(self.jobs);
@@ -166,7 +167,7 @@ fn begin_file(volume: &StreamFiles, seq: u64, bytes: &[u8]) -> io::Result<Arc<Fi
     super::make_directory(&volume.directory)?;
     let path = volume.directory.join(file_name(seq));
     if volume.files().current.is_none() && !volume.files().list.is_empty() {
-        // If somebody has removed the file, there is nothing to cut off.
+        // If the file has been removed, there is nothing to cut off.
         reopen(volume).map_or_else(drop, drop);
     }
     truncate_uncommitted(volume);
@@ -188,7 +189,7 @@ fn begin_file(volume: &StreamFiles, seq: u64, bytes: &[u8]) -> io::Result<Arc<Fi
     Ok(file)
 }
 
-/// Makes the name of a new file survive a crash, too.
+/// Syncs the directory, so that the name of a new file survives a crash, too.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
@@ -224,7 +225,7 @@ fn reopen(volume: &StreamFiles) -> io::Result<Arc<File>> {
     Ok(file)
 }
 
-/// Commits what was written, unless the sender stopped waiting or the write failed; then it is cut off.
+/// Commits the written bytes, unless the sender stopped waiting or the write failed; in that case they are cut off.
 fn commit_or_truncate(
     volume: &StreamFiles,
     added: RecordChunk,

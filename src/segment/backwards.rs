@@ -8,10 +8,10 @@ use super::segment::Segment;
 /// A search for the last lines that pass a filter, from the newest back.
 #[derive(Debug)]
 pub(crate) struct BackwardSearch {
-    /// How many lines are still to be found; at least one.
+    /// The number of lines that are still to be found; at least one.
     left: u64,
     filter: Filter,
-    /// How many lines were matched against the filter.
+    /// The number of lines that were matched against the filter.
     pub(crate) filter_checks: u64,
 }
 

@@ -1,5 +1,5 @@
-//! Which lines a reader wants. Expressions are compiled once for all who write the same, and what they hold is bounded: those of
-//! one filter, and all that are in use.
+//! The filter that chooses the lines of a reader. Readers that use the same expression share one compiled copy. The
+//! memory of expressions is bounded for one filter, and for all that are in use.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
@@ -8,26 +8,27 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use crate::event::{Event, EventKind, Level, Origin, lock};
 
-/// Longest expression, in bytes, and most of them in one filter: more go into one, with `|` between them.
+/// The longest expression, in bytes, and the most expressions in one filter; several can be joined into one with `|`.
 const MAX_EXPRESSION_SIZE: usize = 4 << 10;
 const MAX_EXPRESSIONS_PER_FILTER: usize = 16;
 
-/// What expressions may hold compiled, in bytes, from the usual to the most. One is built for the smallest that it fits, and counts
-/// for that: words fit the first, `^\d{4}-\d\d` the third, `\w{9}` the last.
+/// The bounds for the memory of one compiled expression, in bytes. Each expression is compiled with the smallest bound
+/// that suffices, and that bound is taken as its size: plain words need the first, `^\d{4}-\d\d` the third, `\w{9}` the
+/// last.
 const COMPILED_SIZE_STEPS: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, MAX_COMPILED_SIZE];
 const MAX_COMPILED_SIZE: usize = 1 << 20;
 
-/// The largest of which hundreds may be in use.
+/// The largest size of which hundreds of expressions may be in use.
 const USUAL_COMPILED_SIZE: usize = 64 << 10;
 
-/// Most that one may hold beside it while it is used, in bytes: four times its size, within these.
+/// The bounds, in bytes, for the cache that an expression needs while it is matched; the cache is four times its size.
 const MATCH_CACHE_BOUNDS: [usize; 2] = [64 << 10, MAX_COMPILED_SIZE];
 
-/// Most that all expressions in use may hold, in bytes. Those of the two larger sizes share half of it, so that a few of them leave
-/// room for hundreds of the usual.
+/// The most memory of all expressions in use, in bytes. Expressions of the two larger sizes are refused beyond half of
+/// it, so that a few of them leave room for hundreds of the usual size.
 const MAX_TOTAL_EXPRESSION_MEMORY: usize = 256 << 20;
 
-/// Which lines a reader wants. All other kinds of events pass.
+/// The conditions for the lines that a reader receives. Events of all other kinds pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     grep: Vec<Arc<SharedRegex>>,
@@ -36,25 +37,25 @@ pub struct Filter {
     level: Option<Level>,
 }
 
-/// An expression that cannot be used.
+/// The reason why an expression cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadFilter {
-    /// It is longer than an expression may be.
+    /// The expression is too long.
     #[error("the expression has {0} bytes; the limit is {MAX_EXPRESSION_SIZE}")]
     TooLong(usize),
-    /// There are more than a filter may have.
+    /// The filter has too many expressions.
     #[error("{0} expressions; the limit is {MAX_EXPRESSIONS_PER_FILTER} (put several into one: a|b|c)")]
     TooMany(usize),
-    /// It is not an expression.
+    /// The text is not a regular expression.
     #[error("not a regular expression: {0}")]
     Syntax(String),
-    /// It grows too large when it is compiled, or all of the filter together do; so many bytes they may have.
+    /// The expressions of the filter need more than this many bytes when they are compiled.
     #[error(
         "the expressions of this filter may take {0} bytes of memory together, and need more; repeat less in them (a{{1000}}), or use \
         [0-9A-Za-z_] for \\w"
     )]
     TooLarge(usize),
-    /// Those of all readers together hold as much as they may.
+    /// The expressions of all readers together have reached their memory limit.
     #[error(
         "the expressions of all readers together take as much memory as they may; try again later, or use a simpler one"
     )]
@@ -62,20 +63,21 @@ pub enum BadFilter {
 }
 
 impl BadFilter {
-    /// Whether the same may be taken later.
+    /// Returns whether the same filter may be accepted later.
     pub fn is_temporary(&self) -> bool {
         *self == Self::NoRoom
     }
 }
 
 impl Filter {
-    /// Lines that match each of `grep` and none of `exclude`, and came from one of `origins` if there are any. The expressions
-    /// may take `most` bytes together, at most 1 MiB each.
+    /// A filter for lines that match each of `grep` and none of `exclude`, and that came from one of `origins` unless
+    /// that is empty. The expressions may take `most` bytes together, and at most 1 MiB each.
     ///
-    /// Costs a look-up for each expression that is in use already, and a compilation for others.
+    /// Cost: a lookup for each expression that is already in use, and a compilation for each other one.
     ///
     /// # Errors
-    /// If an expression is too long, is none (syntax of the `regex` crate), or takes too much memory; or there are too many.
+    /// If an expression is too long, is invalid (syntax of the `regex` crate) or takes too much memory, or if there are
+    /// too many expressions.
     pub fn new(grep: &[String], exclude: &[String], origins: Vec<String>, most: usize) -> Result<Self, BadFilter> {
         let count = grep.len() + exclude.len();
         if count > MAX_EXPRESSIONS_PER_FILTER {
@@ -93,18 +95,18 @@ impl Filter {
         Ok(Self { grep, exclude, origins, level: None })
     }
 
-    /// And of these, lines that say they are at least as serious as `level`.
+    /// Restricts the filter to lines whose level is known and at least as serious as `level`.
     #[must_use]
     pub fn with_level(self, level: Option<Level>) -> Self {
         Self { level, ..self }
     }
 
-    /// Whether every event passes.
+    /// Returns whether every event passes.
     pub fn is_empty(&self) -> bool {
         self.grep.is_empty() && self.exclude.is_empty() && self.origins.is_empty() && self.level.is_none()
     }
 
-    /// Whether a line passes; `level` is that of the line if its source said one.
+    /// Returns whether a line passes; `level` is the level that its source gave, if any.
     pub(crate) fn takes(&self, origin: Option<&str>, level: Option<Level>, text: &[u8]) -> bool {
         (self.origins.is_empty() || self.origins.iter().any(|wanted| Some(wanted.as_str()) == origin))
             && self.level.is_none_or(|least| level.or_else(|| Level::detect(text)).is_some_and(|level| level <= least))
@@ -112,7 +114,7 @@ impl Filter {
             && !self.exclude.iter().any(|expression| expression.regex.is_match(text))
     }
 
-    /// Whether an event passes; `count` counts what had to be looked at.
+    /// Returns whether an event passes; increments `count` if its line had to be matched.
     pub(crate) fn matches_event(&self, event: &Event<'_>, count: &mut u64) -> bool {
         if event.kind != EventKind::Line || self.is_empty() {
             return true;
@@ -122,15 +124,15 @@ impl Filter {
     }
 }
 
-/// An expression in use; equal to another with the same text.
+/// An expression in use. Two of them are equal if their texts are.
 #[derive(Debug)]
 struct SharedRegex {
     regex: Regex,
-    /// What it was built for, of [`COMPILED_SIZE_STEPS`].
+    /// The bound with which it was compiled, one of [`COMPILED_SIZE_STEPS`].
     size: usize,
 }
 
-/// The expressions in use, by their texts, and what they hold together. An expression that is dropped takes itself out.
+/// The expressions in use, by text, and their total memory. An expression removes itself when it is dropped.
 #[derive(Debug, Default)]
 struct RegexPool {
     by_text: HashMap<String, Weak<SharedRegex>>,
@@ -140,12 +142,12 @@ struct RegexPool {
 static REGEX_POOL: LazyLock<Mutex<RegexPool>> = LazyLock::new(Mutex::default);
 
 fn lock_regex_pool() -> MutexGuard<'static, RegexPool> {
-    // The sum is right after each step, so a panic elsewhere does not spoil it.
+    // The sum is correct after each step, so a panic elsewhere does not corrupt it.
     lock(&REGEX_POOL)
 }
 
 impl SharedRegex {
-    /// The expression of a text: the one in use, or a new one; none if it takes more than `most` bytes.
+    /// The expression with this text: the one in use, or a new one. `None` if it takes more than `most` bytes.
     fn of(text: &str, most: usize) -> Result<Option<Arc<Self>>, BadFilter> {
         if text.len() > MAX_EXPRESSION_SIZE {
             return Err(BadFilter::TooLong(text.len()));
@@ -160,12 +162,12 @@ impl SharedRegex {
         let mut all = lock_regex_pool();
         all.memory += new.memory();
         if all.memory > room {
-            // To be dropped it takes what it counts for out again.
+            // Dropping the new expression takes this lock to subtract its memory again.
             drop(all);
             return Err(BadFilter::NoRoom);
         }
         let new = Arc::new(new);
-        // If another reader was quicker there are two for a while, and the newer is found.
+        // If another thread was faster, two copies exist for a while, and lookups find the newer one.
         all.by_text.insert(text.to_owned(), Arc::downgrade(&new));
         Ok(Some(new))
     }
@@ -181,7 +183,7 @@ impl SharedRegex {
         Ok(None)
     }
 
-    /// What it counts for, in bytes.
+    /// The memory that is reserved for the expression, in bytes.
     fn memory(&self) -> usize {
         self.size + match_cache_size(self.size)
     }
@@ -192,7 +194,7 @@ impl Drop for SharedRegex {
         let mut all = lock_regex_pool();
         all.memory -= self.memory();
         let text = self.regex.as_str();
-        // Another with the same text may be found there by now.
+        // Another expression with the same text may be registered by now.
         if all.by_text.get(text).is_some_and(|known| known.strong_count() == 0) {
             all.by_text.remove(text);
         }
@@ -207,7 +209,7 @@ impl PartialEq for SharedRegex {
 
 impl Eq for SharedRegex {}
 
-/// Most that an expression of this size may hold while it is used.
+/// The most memory that the match cache of an expression of this size may take.
 fn match_cache_size(size: usize) -> usize {
     (4 * size).clamp(MATCH_CACHE_BOUNDS[0], MATCH_CACHE_BOUNDS[1])
 }
@@ -250,7 +252,7 @@ mod tests {
     fn all_expressions_of_a_filter_take_no_more_than_they_may() {
         let most = 32 << 10;
         assert!(within(most, &["error|warning", "(?i)one"], &["^debug"]).is_ok());
-        // Each alone would do, also when it is in use already.
+        // Each expression alone would be accepted, even if it is in use already.
         let classes = ["[a-z]{200}"; 16];
         let alone = within(most, &classes[..1], &[]);
         assert!(alone.is_ok());
@@ -280,7 +282,7 @@ mod tests {
 
     #[test]
     fn all_together_hold_no_more_than_they_may() {
-        // The largest that fit: two megabytes each, so that the half for such is full after 64.
+        // The largest that are accepted: two megabytes each, so the half that they share is full after 64.
         let large = |at: usize| of(&[&format!(r"\w{{9}} {at}")]);
         let (held, refused): (Vec<_>, Vec<_>) = (0..80).map(large).partition(Result::is_ok);
         let most = MAX_TOTAL_EXPRESSION_MEMORY / 2 / (2 * MAX_COMPILED_SIZE);

@@ -1,9 +1,9 @@
 //! The numbering of a log: which ids the sequence numbers have, and where runs began and ended. It covers all events,
 //! whether they are kept or dropped.
 //!
-//! In addition to its id (an epoch and a number) each event has a *sequence number*, which counts over all epochs of the log.
-//! Events that are known to be missed take sequence numbers too, so the difference of two is the number of events between
-//! them. (The serialised form calls a range a chapter; the name stays for the files on disk.)
+//! In addition to its id (an epoch and a number) each event has a *sequence number*, which counts over all epochs of
+//! the log. Events that are known to be missed take sequence numbers too, so the difference of two is the number of
+//! events between them. (The serialised form calls a range a chapter; the name stays for the files on disk.)
 
 use std::collections::VecDeque;
 
@@ -13,11 +13,12 @@ use crate::event::{EventKind, Flags, Gap, Position};
 
 use super::segment::Segment;
 
-/// The number of ranges and runs that are remembered although their events are dropped, so that a late reader learns how many
-/// events it missed; some hundred bytes in all.
+/// The number of ranges and runs that are remembered after their events were dropped, so that a late reader learns how
+/// many events it missed; a few hundred bytes in all.
 const REMEMBERED_WITHOUT_EVENTS: usize = 64;
 
-/// The most ranges that are remembered, whatever is kept: some hundred kilobytes for a log with thousands of breaks.
+/// The most ranges that are remembered in any case: a few hundred kilobytes for a log with thousands of
+/// discontinuities.
 const MAX_NUMBER_RANGES: usize = 4096;
 
 /// The ids and the runs of a log.
@@ -35,11 +36,11 @@ pub(crate) struct Numbering {
 /// A range of sequence numbers whose ids count up by one. A new epoch begins a range, and so does a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct NumberRange {
-    /// The id of its first event; its number is at least 1.
+    /// The id of the first event; its number is at least 1.
     first: Position,
-    /// The sequence number of its first event.
+    /// The sequence number of the first event.
     seq: u64,
-    /// Whether an unknown number of events is missing before it. Together they take one sequence number.
+    /// `true` if an unknown number of events is missing before the range. Together they take one sequence number.
     after_unknown: bool,
 }
 
@@ -75,8 +76,8 @@ impl Numbering {
         Self { ranges, runs: VecDeque::new(), next }
     }
 
-    /// Whether the invariants hold and no sequence number or id is beyond `most`. For what was read from a file, which may be
-    /// damaged.
+    /// Returns whether the invariants hold and no sequence number or id exceeds `most`. The check is for data read from
+    /// a file, which may be damaged.
     pub(crate) fn is_valid(&self, most: u64) -> bool {
         let ascending = self.ranges.iter().is_sorted_by(|one, next| one.seq < next.seq);
         let known = |place: u64| place < self.next;
@@ -102,13 +103,13 @@ impl Numbering {
         self.id(self.next)
     }
 
-    /// Whether an unknown number of events is missing between `from` and `to`.
+    /// Returns whether an unknown number of events is missing between `from` and `to`.
     pub(crate) fn has_unknown_loss(&self, from: u64, to: u64) -> bool {
         self.ranges.iter().any(|range| range.after_unknown && range.seq > from && range.seq <= to)
     }
 
-    /// Continues at `first` instead of the next number. Skipped numbers of the same epoch count as missed; before another
-    /// epoch, `missed` events are missing, or an unknown number with `None`.
+    /// Continues at `first` instead of the next number. Skipped numbers of the same epoch count as missed; before
+    /// another epoch, `missed` events are missing, or an unknown number with `None`.
     ///
     /// Returns `false`, and changes nothing, if `first` is not ahead of what the log holds of that epoch.
     pub(crate) fn continue_at(&mut self, first: Position, missed: Option<u64>) -> bool {
@@ -134,8 +135,8 @@ impl Numbering {
         true
     }
 
-    /// Continues at `first` with the sequence number `seq`, as it was recorded; `unknown` is whether an unknown number of
-    /// events is missing before it. Returns `false`, and changes nothing, if that sequence number was used before.
+    /// Continues at `first` with the sequence number `seq`, as it was recorded; `unknown` is whether an unknown number
+    /// of events is missing before it. Returns `false`, and changes nothing, if that sequence number was used before.
     pub(crate) fn replay_to(&mut self, first: Position, seq: u64, unknown: bool) -> bool {
         if seq < self.next {
             return false;
@@ -181,33 +182,34 @@ impl Numbering {
         }
     }
 
-    /// The gap of a reader at `place` that can only continue at `to`.
+    /// The gap of a reader whose next event was `place`, and that can only continue at `to`.
     pub(crate) fn gap(&self, place: u64, to: u64) -> Gap {
         let forgotten = place < self.ranges[0].seq;
         let missed = if forgotten || self.has_unknown_loss(place, to) { None } else { Some(to - place) };
         Gap { missed, resume: self.before(to) }
     }
 
-    /// The id that the event at `place` has or will have. Before the first range, whose ids are forgotten, the first id of
-    /// that range: both subtractions clamp there.
+    /// The id that the event with the sequence number `place` has or will have. Before the first range, whose ids are
+    /// forgotten, the result is the first id of that range: both subtractions clamp there.
     pub(crate) fn id(&self, place: u64) -> Position {
         let at = self.ranges.partition_point(|range| range.seq <= place);
         let range = &self.ranges[at.saturating_sub(1)];
         Position { number: range.first.number + place.saturating_sub(range.seq), ..range.first }
     }
 
-    /// The id before the event at `place`, in the epoch of that event; its number may be 0.
+    /// The id before that of the event with the sequence number `place`, in the epoch of that event; its number may be
+    /// 0.
     pub(crate) fn before(&self, place: u64) -> Position {
         let id = self.id(place);
         Position { number: id.number.saturating_sub(1), ..id }
     }
 
-    /// The id of the event before `place`: the last one of a reader that has seen all of them.
+    /// The id of the last event before the sequence number `place`: the last one of a reader that has seen all of them.
     pub(crate) fn seen(&self, place: u64) -> Position {
         if place <= self.ranges[0].seq { self.before(place) } else { self.id(place - 1) }
     }
 
-    /// Where a reader continues that saw `id` last.
+    /// The sequence number from which a reader continues whose last event was `id`.
     pub(crate) fn find(&self, id: Position) -> IdLookup {
         let begun = |range: &NumberRange| range.first.epoch == id.epoch && id.number >= range.first.number - 1;
         let Some(at) = self.ranges.iter().rposition(begun) else { return IdLookup::Unknown };
@@ -222,17 +224,17 @@ impl Numbering {
         self.runs.back().map(|run| run.start)
     }
 
-    /// The sequence number of the first end of a run at `place` or after.
+    /// The sequence number of the first end of a run at or after `place`.
     pub(crate) fn first_run_end_from(&self, place: u64) -> Option<u64> {
         self.runs.iter().filter_map(|run| run.end).find(|&end| end >= place)
     }
 
-    /// Whether a run ended from `start` to before `place`.
+    /// Returns whether a run ended from `start` to before `place`.
     pub(crate) fn run_ended_between(&self, start: u64, place: u64) -> bool {
         self.first_run_end_from(start).is_some_and(|end| end < place)
     }
 
-    /// Whether the last run that began before `place` also ended before it.
+    /// Returns whether the last run that began before `place` also ended before it.
     pub(crate) fn run_ended_before(&self, place: u64) -> bool {
         let run = self.runs.iter().rev().find(|run| run.start < place);
         run.is_some_and(|run| run.end.is_some_and(|end| end < place))

@@ -8,7 +8,7 @@ use crate::event::{Event, EventKind, Flags, Loss, OpenLine, Origin, Position, Pr
 
 use super::status_change::StatusChange;
 
-/// The index entry of one event; its text ends at `end` and begins where that of the event before ends.
+/// The index entry of one event. Its text ends at `end`, and begins where the text of the previous event ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
     pub(crate) time: Time,
@@ -21,26 +21,26 @@ pub(crate) struct IndexEntry {
 /// The change of the open line in a batch.
 #[derive(Debug, Default)]
 pub(crate) enum OpenLineChange {
-    /// The open line stays as it is.
+    /// The open line does not change.
     #[default]
     Unchanged,
-    /// There is no open line any more.
+    /// The open line is withdrawn.
     Cleared,
-    /// This is the open line now.
+    /// The open line is replaced by this one.
     Set(Arc<OpenLine>),
 }
 
-/// Stands for the daemon itself in [`IndexEntry::origin`].
+/// The value of [`IndexEntry::origin`] for events of the daemon itself.
 pub(crate) const NO_ORIGIN: u16 = u16::MAX;
 
-/// The most bytes of one segment as it is recorded, beyond which a batch is cut: with one more event of the greatest
-/// length, a segment still fits a record of 512 KiB on disk.
+/// The recorded size of a segment, in bytes, from which a batch is cut. With one more event of the greatest length, a
+/// segment still fits into a record of 512 KiB on disk.
 const MAX_SEGMENT_RECORD_SIZE: usize = 192 << 10;
 
 /// The most bytes that the index entry of one event takes in a record: time, length, origin, kind and flags.
 const INDEX_ENTRY_RECORD_SIZE: usize = 20;
 
-/// Events on their way into a log, without numbers yet. A source appends what it found at one wake-up as one batch.
+/// Events that are not in a log yet and have no numbers. A source appends all that it read at one wake-up as one batch.
 #[derive(Default)]
 pub struct Batch {
     text: Vec<u8>,
@@ -55,9 +55,9 @@ pub struct Batch {
     pub(crate) state: Option<Arc<SourceState>>,
     /// The change of the open line.
     pub(crate) open: OpenLineChange,
-    /// How many bytes of the source are known to be unread.
+    /// The number of bytes of the source that are known to be unread.
     pub(crate) lag: Option<u64>,
-    /// How many secrets were removed from the lines.
+    /// The number of secrets that were removed from lines.
     pub(crate) redacted: u64,
     /// Changes of the run and the progress, in order.
     pub(crate) status_changes: Vec<StatusChange>,
@@ -95,7 +95,7 @@ impl Batch {
         self.state = Some(Arc::new(state));
     }
 
-    /// Counts secrets that were removed from lines.
+    /// Adds to the number of secrets that were removed from lines.
     pub fn redacted(&mut self, count: u64) {
         self.redacted += count;
     }
@@ -111,7 +111,8 @@ impl Batch {
         self.status_changes.push(StatusChange::RunEnded(time, end.clone()));
     }
 
-    /// Sets the progress of the source after the events of this batch; the newest applies. Not numbered, and not kept.
+    /// Sets the progress of the source after the events of this batch; the newest one applies. Progress is neither
+    /// numbered nor recorded.
     pub fn progress(&mut self, progress: Progress) {
         if let Some(StatusChange::Progress(last)) = self.status_changes.last_mut() {
             *last = progress;
@@ -120,7 +121,8 @@ impl Batch {
         }
     }
 
-    /// Sets the open line after the events of this batch; `None` withdraws it. Not numbered, and not kept.
+    /// Sets the open line after the events of this batch; `None` withdraws it. The open line is neither numbered nor
+    /// recorded.
     pub fn open(&mut self, line: Option<OpenLine>) {
         self.open = line.map_or(OpenLineChange::Cleared, |line| OpenLineChange::Set(Arc::new(line)));
     }
@@ -132,7 +134,8 @@ impl Batch {
         self.places.push((key.to_owned(), place));
     }
 
-    /// Sets how many bytes of the source are known to be unread. Shown with its state, and not an event.
+    /// Sets the number of bytes of the source that are known to be unread. The number is shown with the state, and is
+    /// no event.
     pub fn lag(&mut self, bytes: u64) {
         self.lag = Some(bytes);
     }
@@ -176,14 +179,14 @@ impl Batch {
         self.index.iter().filter(|entry| entry.kind == EventKind::Loss).count()
     }
 
-    /// Whether appending the batch would change nothing.
+    /// Returns whether appending the batch would change nothing.
     pub fn is_empty(&self) -> bool {
         let quiet =
             matches!(self.open, OpenLineChange::Unchanged) && self.lag.is_none() && self.status_changes.is_empty();
         self.index.is_empty() && self.places.is_empty() && quiet
     }
 
-    /// Whether the batch has numbered events.
+    /// Returns whether the batch has numbered events.
     pub(crate) fn has_events(&self) -> bool {
         !self.index.is_empty()
     }
@@ -249,7 +252,7 @@ impl Batch {
             segments.push(Segment { first, seq: seq + from as u64, text, index, origins: origins.clone() });
             from = to;
         }
-        // Everything that is no event stays for the caller to take.
+        // Everything except the events remains in the batch for the caller to take.
         let Self { state, open, lag, redacted, status_changes, places, .. } = std::mem::take(self);
         *self = Self { state, open, lag, redacted, status_changes, places, ..Self::default() };
         segments
@@ -266,7 +269,7 @@ fn json(fields: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(fields).expect("states, losses and ends have text keys and finite numbers")
 }
 
-/// An immutable run of events of one epoch, whose numbers count up by one. At least one event.
+/// An immutable run of events of one epoch, whose numbers are consecutive. At least one event.
 pub(crate) struct Segment {
     /// The id of the first event.
     pub(crate) first: Position,
@@ -332,7 +335,7 @@ impl Segment {
         self.index.partition_point(|entry| entry.time < time)
     }
 
-    /// When event `at` was read.
+    /// The time at which event `at` was read.
     pub(crate) fn time(&self, at: usize) -> Time {
         self.index[at].time
     }
@@ -342,12 +345,12 @@ impl Segment {
         (self.index[at].kind, self.index[at].flags)
     }
 
-    /// Whether `next` continues this segment in the same epoch.
+    /// Returns whether `next` continues this segment in the same epoch.
     pub(crate) fn is_continued_by(&self, next: &Self) -> bool {
         self.id(self.len()) == next.first && self.end() == next.seq
     }
 
-    /// One segment of several consecutive ones. Copies their text once.
+    /// Merges consecutive segments into one, and copies their text once.
     pub(crate) fn merge(parts: &[Arc<Self>]) -> Self {
         let mut merged = Batch::new();
         merged.text.reserve_exact(parts.iter().map(|part| part.text.len()).sum());

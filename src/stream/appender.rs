@@ -1,5 +1,6 @@
-//! The one writer of a log. With a history, a batch is recorded before readers see it. If the disk refuses it, a new epoch
-//! begins in memory with the state `degraded`, and the events that memory still holds are recorded once the disk works again.
+//! The one writer of a log. With a history, a batch is recorded before readers see it. If the disk refuses it, a new
+//! epoch begins in memory with the state `degraded`, and the events that memory still holds are recorded once the disk
+//! works again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use crate::segment::PRIVATE_CHECKPOINT_KEY;
 pub(crate) use crate::segment::StatusChange;
 use crate::segment::{Batch, OpenLineChange, Segment};
 
-/// At most this part of a log's memory holds encoded bytes, which can be made again; dropped events are gone.
+/// The divisor for the share of a log's memory that encoded bytes may take. They can be encoded again, but dropped
+/// events are lost.
 const SLOT_MEMORY_DIVISOR: usize = 4;
 
 /// The one writer of a log. Dropping it ends the log: readers receive the rest, then their end.
@@ -35,7 +37,7 @@ pub struct Appender {
     state: Option<Arc<SourceState>>,
     /// Losses to report before the next batch.
     queued: Batch,
-    /// Whether the history records that the stream is private, or will do so with the next batch.
+    /// `true` if the history records that the stream is private, or will do so with the next batch.
     private_recorded: bool,
 }
 
@@ -45,7 +47,7 @@ struct Publication {
     segments: Vec<Segment>,
     state: Option<Arc<SourceState>>,
     open: OpenLineChange,
-    /// How many bytes of the source are unread, if the batch says so.
+    /// The number of unread bytes of the source, if the batch contains it.
     lag: Option<u64>,
     status_changes: Vec<StatusChange>,
     /// The number of secrets that were removed from the lines.
@@ -83,8 +85,8 @@ impl Appender {
         self
     }
 
-    /// Whether the history says that the stream is private. The next batch records what [`Log::private`](super::Log::private)
-    /// says then.
+    /// Returns whether the history says that the stream is private. The next batch records what
+    /// [`Log::private`](super::Log::private) says then.
     pub fn was_private(&self) -> bool {
         self.private_recorded
     }
@@ -96,8 +98,8 @@ impl Appender {
 
     /// Appends all of `batch` with the next numbers, and leaves it empty.
     ///
-    /// With a history, this waits until the batch is recorded, for half a second at most. The future must not be dropped
-    /// before it is done.
+    /// With a history, this waits until the batch is recorded, for half a second at most. The future must not be
+    /// dropped before it is done.
     pub async fn append(&mut self, batch: &mut Batch) {
         if self.queued.has_events() {
             let mut owed = std::mem::take(&mut self.queued);
@@ -108,11 +110,11 @@ impl Appender {
         }
     }
 
-    /// Appends all of `batch` with the ids that it has elsewhere, from `first` on, and leaves it empty.
+    /// Appends all of `batch` with ids given from outside, from `first` on, and leaves it empty.
     ///
-    /// Readers receive a gap for numbers that were skipped. If `first` is in another epoch, `missed` events are missing before
-    /// it, or an unknown number with `None`. Returns `false`, and changes nothing, if the log already has `first`. The future
-    /// must not be dropped before it is done.
+    /// Readers receive a gap for numbers that were skipped. If `first` is in another epoch, `missed` events are missing
+    /// before it, or an unknown number with `None`. Returns `false`, and changes nothing, if the log already has
+    /// `first`. The future must not be dropped before it is done.
     pub async fn append_numbered(&mut self, first: Position, missed: Option<u64>, batch: &mut Batch) -> bool {
         let mut taken = false;
         self.ring.send_if_modified(|ring| {
@@ -202,7 +204,8 @@ impl Appender {
                 ring.push(segment);
             }
             update_history_range(ring, range);
-            // Slots may have more than a quarter of a very small memory until the next batch; then only the newest segment stays.
+            // Slots may have more than a quarter of a very small memory until the next batch; then only the newest
+            // segment stays.
             ring.trim(self.memory.saturating_sub(slots));
             bytes += ring.bytes();
         });
@@ -214,8 +217,8 @@ impl Appender {
         self.shared.readers()
     }
 
-    /// Waits until maintenance of the history is due, and does it; without a history, this waits for ever. The returned batch
-    /// is to be appended. May be dropped at any time.
+    /// Waits until maintenance of the history is due, and does it; without a history, this waits forever. The returned
+    /// batch is to be appended. May be dropped at any time.
     pub async fn maintain_history(&mut self) -> Batch {
         let Some(recorder) = &mut self.recorder else { return std::future::pending().await };
         let ring = &self.ring;
@@ -234,7 +237,8 @@ impl Appender {
         batch
     }
 
-    /// Ends the log, and writes what the history lacks. It is on the disk once the [`History`](super::History) is closed.
+    /// Ends the log, and writes what the history lacks. It is on the disk once the [`History`](super::History) is
+    /// closed.
     pub async fn close(mut self) {
         if let Some(recorder) = self.recorder.take() {
             let ring = self.ring.clone();
@@ -246,7 +250,8 @@ impl Appender {
     }
 }
 
-/// The state again, now that the history is written again. A repeated `running` carries a note, so that no run begins.
+/// The state to repeat once the history is written again. A repeated `running` carries a note, so that no new run
+/// begins.
 fn again(state: &SourceState) -> SourceState {
     match state.clone() {
         SourceState::Running { run, pid, note: None } => {

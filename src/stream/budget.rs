@@ -1,7 +1,7 @@
 //! The bound on the memory of all streams together.
 //!
-//! Each appender reports what its log holds. While all logs together hold too much, the one that holds most drops its
-//! oldest events: a busy stream never costs a small one its events.
+//! Each appender reports the memory of its log. While all logs together take too much, the largest one drops its oldest
+//! events, so a busy stream never costs a small one its events.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
@@ -80,8 +80,8 @@ impl BudgetState {
         }
     }
 
-    /// Makes the log that holds most drop the excess, and a little more so that this is rare. `false` if nothing could
-    /// be dropped.
+    /// Makes the largest log drop the excess, and a little more so that this happens rarely. Returns `false` if nothing
+    /// could be dropped.
     fn shrink_largest(&mut self) -> bool {
         let held = |holder: &Option<BudgetMember>| holder.as_ref().map_or(0, |holder| holder.bytes);
         let Some(at) = (0..self.members.len()).max_by_key(|&at| held(&self.members[at])) else { return false };
@@ -90,7 +90,7 @@ impl BudgetState {
         let ring = self.members[at].as_ref().and_then(|holder| holder.ring.upgrade());
         let mut freed = 0;
         if let Some(ring) = ring {
-            // Readers are not woken: they receive their gap when they come to it.
+            // Readers are not woken: they receive their gap when they reach it.
             ring.send_if_modified(|ring| {
                 let before = ring.bytes();
                 ring.trim(before.saturating_sub(too_much));

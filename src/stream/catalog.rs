@@ -7,14 +7,14 @@ use crate::event::StreamName;
 
 use super::log::Log;
 
-/// A stream as readers find it: its log, and facts about its source.
+/// A stream as readers see it: its log, and facts about its source.
 #[derive(Debug, Clone)]
 pub struct CatalogEntry {
     /// The log with its events.
     pub log: Log,
     /// The kind of its source: `file`, `process`, `journal` or `push`.
     pub kind: &'static str,
-    /// Whether its process accepts input.
+    /// `true` if its process accepts input.
     pub takes_input: bool,
     /// The description for people.
     pub description: Option<String>,
@@ -40,14 +40,14 @@ impl Catalog {
         self.write().insert(name, CatalogSlot { entry, being_replaced: false });
     }
 
-    /// Marks the stream of that name as one that ends to be started again: its log ends, but its readers may come back.
+    /// Marks the stream of that name as ending to be started again: its log ends, but its readers may come back.
     pub fn hold(&self, name: &StreamName) {
         if let Some(shown) = self.write().get_mut(name) {
             shown.being_replaced = true;
         }
     }
 
-    /// Whether the stream of that name ends to be started again; see [`hold`](Self::hold).
+    /// Returns whether the stream of that name is ending to be started again; see [`hold`](Self::hold).
     pub fn is_being_replaced(&self, name: &StreamName) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).is_some_and(|shown| shown.being_replaced)
     }
@@ -59,7 +59,7 @@ impl Catalog {
         }
     }
 
-    /// Removes a stream. Its readers continue to its end.
+    /// Removes a stream. Its readers still receive the remaining events.
     pub fn remove(&self, name: &StreamName) {
         self.write().remove(name);
     }

@@ -7,15 +7,15 @@ use crate::segment::Segment;
 /// Counts that only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StreamCounts {
-    /// Lines; each piece of a line that was cut counts.
+    /// The number of lines; each piece of a line that was cut is counted.
     pub lines: u64,
-    /// Bytes of the lines, without newlines.
+    /// The number of bytes in lines, without newlines.
     pub bytes: u64,
-    /// Losses: how often the source could not deliver.
+    /// The number of losses, each of which means that the source could not deliver data.
     pub losses: u64,
-    /// Runs of the process.
+    /// The number of runs of the process.
     pub runs: u64,
-    /// Gaps: how often a reader missed events.
+    /// The number of gaps that readers received.
     pub gaps: u64,
 }
 

@@ -13,7 +13,7 @@ use super::view::{EncodedEvents, NextSlot, SLOT_TEXT_SIZE, Slot, View};
 use crate::history::HistoryRead;
 use crate::segment::Slice;
 
-/// Where a reader starts.
+/// The start of a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CursorStart {
     /// After the event with this id; if it is unknown or dropped, at the oldest event kept, with a gap.
@@ -22,7 +22,7 @@ pub enum CursorStart {
     AfterUnknown,
     /// At the first event read at this time or later.
     Since(Time),
-    /// At the last this many lines that pass the filter.
+    /// At the last lines that pass the filter, this many of them.
     Tail(u64),
     /// At the oldest event kept.
     Oldest,
@@ -30,17 +30,17 @@ pub enum CursorStart {
     Run,
 }
 
-/// Where a reader ends. By default it ends with the log.
+/// The end of a reader. By default it is the end of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CursorEnd {
     /// At the present end of the log.
     pub head: bool,
-    /// At the end of the run that it starts in.
+    /// At the end of the run in which the reader starts.
     pub run: bool,
     /// After this many lines.
     pub lines: Option<u64>,
-    /// Before the event with this id; [`CursorStart::Tail`] then counts back from there. If the id is unknown or forgotten, the
-    /// reader ends at once, with a gap.
+    /// Before the event with this id; [`CursorStart::Tail`] then counts back from there. If the id is unknown or
+    /// forgotten, the reader ends at once, with a gap.
     pub before: Option<Position>,
 }
 
@@ -65,16 +65,17 @@ pub struct Cursor {
     start: u64,
     /// The sequence number of the next event; never decreases.
     next: u64,
-    /// The sequence number after the last event that the reader saw or that a gap told it of; always <= `next`.
+    /// The sequence number after the last event that the reader has received or that a gap has reported; always <=
+    /// `next`.
     shown: u64,
     bounds: CursorBounds,
-    /// Whether the run that the reader asked for had ended before it came.
+    /// `true` if the run that the reader asked for had already ended when the reader came.
     run_ended: bool,
-    /// A gap that is the first item; `None` once it was given.
+    /// The gap that is the first item; `None` once it was returned.
     gap: Option<Gap>,
-    /// The version of the open line that was looked at last; 0 for none.
+    /// The version of the open line that was checked last; 0 for none.
     open_line_version: u64,
-    /// The version of the progress that was looked at last; 0 for none.
+    /// The version of the progress that was checked last; 0 for none.
     progress_version: u64,
 }
 
@@ -95,7 +96,7 @@ pub enum CursorItem {
     OpenLine(Option<Arc<OpenLine>>),
     /// The progress of the source. Not numbered.
     Progress(Arc<Progress>),
-    /// Nothing came before the deadline.
+    /// No item came before the deadline.
     TimedOut,
 }
 
@@ -108,10 +109,10 @@ pub struct EncodedFrames {
     pub ends: Vec<(usize, Position)>,
 }
 
-/// What a cursor does next.
+/// The next step of a cursor.
 enum CursorStep {
     Item(CursorItem),
-    /// Nothing: events were passed that the filter rejects.
+    /// Continue: the cursor advanced past events that the filter rejects.
     Advanced,
     /// Wait until this time.
     WaitUntil(Instant),
@@ -174,11 +175,11 @@ impl Cursor {
     /// [is denied](Self::is_denied). May be dropped at any time.
     pub async fn next(&mut self, deadline: Instant) -> Option<CursorItem> {
         let item = self.advance(deadline).await;
-        // Checked after the item was read, so a line that came after the stream turned private is never returned.
+        // Checked after the item was read, so that a line that came after the stream became private is never returned.
         item.filter(|_| !self.is_denied())
     }
 
-    /// Whether the stream turned private and its reader may not read it any more.
+    /// Returns whether the stream became private and its reader may not read it any more.
     pub fn is_denied(&self) -> bool {
         self.log.is_denied()
     }
@@ -187,7 +188,7 @@ impl Cursor {
         while !self.is_denied() {
             match self.step(Instant::now()) {
                 CursorStep::Item(item) => return Some(item),
-                // A filter may skip a whole history, so other tasks must get their turn.
+                // A filter may skip a whole history, so other tasks must get a chance to run.
                 CursorStep::Advanced => tokio::task::coop::consume_budget().await,
                 CursorStep::WaitUntil(tick) => sleep_until(tick).await,
                 CursorStep::WaitForChange => match timeout_at(deadline, self.log.ring.changed()).await {
@@ -236,7 +237,7 @@ impl Cursor {
         CursorStep::Item(CursorItem::Gap(gap))
     }
 
-    /// Whether nothing more can come: a bound is reached, or the log has ended and everything was read.
+    /// Returns whether nothing more can come: a bound is reached, or the log has ended and everything was read.
     pub fn is_done(&mut self) -> bool {
         if self.gap.is_some() {
             return false;
@@ -263,12 +264,13 @@ impl Cursor {
         self.open_line_version = 0;
     }
 
-    /// Whether the filter has rejected events since the last call, so that the position changed without a frame.
+    /// Returns whether the filter has rejected events since the last call, so that the position changed without a
+    /// frame.
     pub fn take_skipped(&mut self) -> bool {
         std::mem::replace(&mut self.shown, self.next) != self.next
     }
 
-    /// Whether one of the bounds is reached.
+    /// Returns whether one of the bounds is reached.
     fn is_at_bound(&self) -> bool {
         self.next >= self.bounds.seq
             || self.bounds.lines == Some(0)
@@ -320,7 +322,7 @@ impl Cursor {
         }
     }
 
-    /// Whether a slot up to `to` contains nothing beyond the bounds of this reader.
+    /// Returns whether a slot up to `to` contains nothing beyond the bounds of this reader.
     fn can_share_slot(&self, to: u64) -> bool {
         self.bounds.lines.is_none() && to <= self.bounds.seq
     }
@@ -377,7 +379,7 @@ impl Cursor {
         }
     }
 
-    /// Whether this version of the open line passes the filter; matched once for all readers of the view.
+    /// Returns whether this version of the open line passes the filter; matched once for all readers of the view.
     fn open_line_passes(&self, line: &OpenLine, version: u64) -> bool {
         if self.view.filter.is_empty() {
             return true;
@@ -419,7 +421,7 @@ mod tests {
         appender.append(&mut batch).await;
     }
 
-    /// Lines as numbers, gaps as negative counts; until nothing comes at once any more.
+    /// Reads until nothing is immediately available. Lines are returned as numbers, gaps as negative counts.
     async fn drain(cursor: &mut Cursor) -> Vec<i64> {
         let mut seen = Vec::new();
         while let Some(item) = cursor.next(Instant::now() + Duration::from_secs(1)).await {
@@ -549,7 +551,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn equal_filters_are_evaluated_once_for_all_their_readers() {
-        /// Lines held against a filter for so many readers with ten filters, some of which come late and read at odd times.
+        /// The number of filter matches for this many readers with ten filters, some of which come late and read at
+        /// irregular times.
         async fn cost(readers: usize) -> u64 {
             let (mut appender, log) = log(4 << 20);
             let mut all = Vec::new();
@@ -610,7 +613,7 @@ mod tests {
         prop::collection::vec(act, 0..60)
     }
 
-    /// One reader of the model: what it must see next, and whether it wants only lines with a 7.
+    /// One reader of the model: the number that it must see next, and whether it wants only lines with a 7.
     struct ModelReader {
         cursor: Cursor,
         next: i64,
@@ -621,7 +624,8 @@ mod tests {
         async fn read(&mut self) -> Result<(), TestCaseError> {
             for seen in drain(&mut self.cursor).await {
                 if seen < 0 {
-                    // What a filter skipped in front of a gap is not known; the next line says where it goes on.
+                    // The number of lines that a filter skipped before a gap is unknown; the next line determines where
+                    // the reader continues.
                     self.next = if self.filtered { i64::MIN } else { self.next - seen };
                     continue;
                 }
@@ -637,8 +641,8 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
-        /// Readers that come and read at any time, some with a filter: each sees every line from its start on, once and in
-        /// order, or a gap that counts what is missing.
+        /// Readers that come and read at any time, some with a filter: each sees every line from its start on, once and
+        /// in order, or a gap that counts what is missing.
         #[test]
         fn each_reader_sees_each_line_once_or_counted(acts in reader_actions()) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

@@ -1,7 +1,7 @@
 //! The read side of a log, which gives readers their cursors.
 //!
-//! The ring is in a watch channel: publishing wakes the readers that wait, and dropping the appender ends the readers once
-//! they have received the rest.
+//! The ring is in a watch channel: publishing wakes the readers that wait, and dropping the appender ends the readers
+//! once they have received the rest.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use super::view::View;
 #[derive(Debug, Clone)]
 pub struct Log {
     pub(super) access: LogAccess,
-    /// Whether a new reader starts a source that waits for its first one.
+    /// `true` if a new reader starts a source that waits for its first one.
     demands_source: bool,
 }
 
@@ -34,7 +34,7 @@ pub struct LogInfo {
     pub progress: Option<Arc<Progress>>,
     /// The last run, if the source is a process.
     pub run: Option<RunInfo>,
-    /// The bytes that the source has and has not read yet, as far as is known.
+    /// The number of bytes of the source that are known to be unread.
     pub lag: u64,
     /// The id of the oldest event kept; `None` if there is none.
     pub first: Option<Position>,
@@ -48,15 +48,15 @@ pub struct LogInfo {
     pub memory: usize,
     /// The size of the history on disk, in bytes; `None` if the stream is not recorded.
     pub disk: Option<u64>,
-    /// Why nothing is recorded at the moment; `None` if there is no history or it is written.
+    /// The reason why nothing is recorded at present; `None` if there is no history, or if it is being written.
     pub degraded: Option<String>,
-    /// How often a line was matched against a filter, for all readers together.
+    /// The number of times that a line was matched against a filter, for all readers together.
     pub filter_checks: u64,
     /// The events since the log was opened, by kind.
     pub counts: StreamCounts,
     /// The number of secrets that were removed from lines since the log was opened.
     pub redacted: u64,
-    /// Whether the appender is gone, so that no more events can come.
+    /// `true` if the appender is gone, so that no more events can come.
     pub ended: bool,
 }
 
@@ -70,19 +70,20 @@ impl Log {
         &self.access.shared.name
     }
 
-    /// The same log, but its readers do not start a source that waits for its first one.
+    /// Returns the same log, with readers that do not start a source that waits for its first one.
     #[must_use]
     pub fn without_demand(self) -> Self {
         Self { demands_source: false, ..self }
     }
 
-    /// The same log for readers that may read it only as long as it is not private.
+    /// Returns the same log for readers that may read it only as long as it is not private.
     #[must_use]
     pub fn for_public(self) -> Self {
         Self { access: LogAccess { public: true, ..self.access }, ..self }
     }
 
-    /// Whether this log may not be read any more: it is [for the public](Self::for_public), and the stream is private.
+    /// Returns whether this log may not be read any more: it is [for the public](Self::for_public), and the stream is
+    /// private.
     pub fn is_denied(&self) -> bool {
         self.access.is_denied()
     }
@@ -100,7 +101,7 @@ impl Log {
         self.access.shared.private.wait_until_set().await;
     }
 
-    /// Whether the stream may be read only with the right to do so.
+    /// Returns whether the stream may be read only with the right to do so.
     pub fn private(&self) -> &PrivateFlag {
         &self.access.shared.private
     }
@@ -140,8 +141,8 @@ impl Log {
 
     /// A new reader with this view, from `start` to `end`.
     ///
-    /// Cost: a lock. [`CursorStart::Tail`] and [`CursorStart::Since`] also search backwards through memory, and through the
-    /// disk if memory does not reach far enough.
+    /// Cost: a lock. [`CursorStart::Tail`] and [`CursorStart::Since`] also search backwards through memory, and through
+    /// the disk if memory does not reach far enough.
     pub async fn cursor(&self, view: View, start: CursorStart, end: CursorEnd) -> Cursor {
         if self.demands_source {
             self.access.shared.add_demand();
@@ -153,7 +154,7 @@ impl Log {
             (ring.end(), end.before.map(|id| ring.find(id)))
         };
         let bound = match before {
-            // The cursor ends before the event itself. The event of number 0, which never was, is before all.
+            // The cursor ends before the event itself. Number 0 stands for no event, and is before all events.
             Some(ResumePoint::Known(after)) => after.saturating_sub(1),
             Some(ResumePoint::Unknown(_)) => head,
             None if end.head => head,
@@ -192,8 +193,8 @@ impl Log {
         }
     }
 
-    /// The sequence number of the `lines`-th last line before `bound` that passes the filter, or of the oldest event if there
-    /// are fewer.
+    /// The sequence number of the `lines`-th last line before `bound` that passes the filter, or of the oldest event if
+    /// there are fewer.
     async fn start_of_tail(&self, lines: u64, filter: Filter, bound: u64) -> u64 {
         let (segments, oldest) = {
             let ring = self.access.ring.borrow();

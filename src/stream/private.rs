@@ -6,7 +6,8 @@ use tokio::sync::{Notify, watch};
 
 use super::ring::Ring;
 
-/// Whether a stream is private. The flag is never unset, since the private lines are kept. A clone is the same flag.
+/// The flag that says whether a stream is private. The flag is never unset, since the private lines are kept. A clone
+/// is the same flag.
 ///
 /// A source sets the flag before it appends the first line that not everybody may read. From then on, no
 /// [`Cursor`](super::Cursor) of [`Log::for_public`](super::Log::for_public) returns anything, and the history remembers
@@ -40,7 +41,7 @@ impl PrivateFlag {
         }
     }
 
-    /// Whether the stream is private.
+    /// Returns whether the stream is private.
     pub fn is_set(&self) -> bool {
         self.0.set.get().is_some()
     }

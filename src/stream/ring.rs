@@ -1,4 +1,4 @@
-//! The events of a log in memory: append, drop, read. Plain data without a clock and without waiting.
+//! The events of a log in memory: append, drop, read. The ring is plain data: no method uses a clock or waits.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -22,31 +22,31 @@ const MAX_UNMERGED_SEGMENTS: usize = 64;
 /// The events in memory, their numbering, and the newest state of the source.
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// In ascending order, without empty ones. Between two there may be a hole in the sequence numbers; the last one ends
-    /// at `numbering.next()` or before.
+    /// In ascending order, without empty ones. Between two there may be a hole in the sequence numbers; the last one
+    /// ends at `numbering.next()` or before.
     segments: VecDeque<Arc<Segment>>,
     numbering: Numbering,
     /// The sequence numbers that the history on disk holds; empty without a history. May overlap `segments`.
     recorded: Range<u64>,
     /// The memory of all segments, in bytes: always the sum of their `memory_size`.
     bytes: usize,
-    /// How many segments at the end have not been merged yet; always <= `segments.len()`.
+    /// The number of segments at the end that have not been merged yet; always <= `segments.len()`.
     unmerged: usize,
     /// The state that the source reported last; `None` before its first report.
     state: Option<Arc<SourceState>>,
-    /// How many bytes of the source are known to be unread.
+    /// The number of bytes of the source that are known to be unread.
     lag: u64,
     /// The unfinished line at the end; `None` if the last line is complete.
     open: Option<Arc<OpenLine>>,
-    /// Grows with each change of `open` that readers must see.
+    /// The version of `open`, which grows with each change that readers must receive.
     open_line_version: u64,
     /// The last run and the progress of the source.
     pub(super) status: SourceStatus,
-    /// Without its runs and gaps, which are counted elsewhere.
+    /// The counts of the log, except for its runs and gaps, which are counted elsewhere.
     counts: StreamCounts,
     /// The number of secrets that were removed from lines.
     redacted: u64,
-    /// Why nothing is recorded at the moment; `None` if there is no history or it is written.
+    /// The reason why nothing is recorded at present; `None` if there is no history, or if it is being written.
     degraded: Option<String>,
 }
 
@@ -59,16 +59,16 @@ pub(super) enum RingRead {
     InHistory { bound: u64 },
     /// The events before `to` were dropped or never came; reading continues there.
     Gap { to: u64 },
-    /// The event is yet to come.
+    /// The event has not come yet.
     CaughtUp,
 }
 
-/// Where a reader that has seen an id continues.
+/// The point from which a reader continues that has seen an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResumePoint {
     /// After the event with that id, which may have been dropped since.
     Known(u64),
-    /// Here, with a gap of unknown length: the id is unknown, or ahead of the end of its epoch.
+    /// At this sequence number, with a gap of unknown length: the id is unknown, or ahead of the end of its epoch.
     Unknown(u64),
 }
 
@@ -115,7 +115,7 @@ impl Ring {
         match open {
             OpenLineChange::Unchanged => {}
             OpenLineChange::Cleared => {
-                // Readers replace the open line by the next event; only without one do they need to hear of it.
+                // Readers replace the open line when the next event comes; only if there is none must they be notified.
                 let taken_back = self.open.is_some() && !events;
                 self.open_line_version += u64::from(taken_back);
                 self.open = None;
@@ -165,7 +165,7 @@ impl Ring {
         self.unmerged = 0;
     }
 
-    /// Puts consecutive segments back as one.
+    /// Puts consecutive segments back, merged into one.
     fn keep(&mut self, group: &mut Vec<Arc<Segment>>) {
         let merged = match group.as_slice() {
             [] => return,
@@ -181,7 +181,7 @@ impl Ring {
         group.clear();
     }
 
-    /// Drops the oldest segments until they cost at most `bytes`; the newest always stays.
+    /// Drops the oldest segments until all together take at most `bytes`; the newest always stays.
     pub(super) fn trim(&mut self, bytes: usize) {
         while self.bytes > bytes && self.segments.len() > 1 {
             let Some(dropped) = self.segments.pop_front() else { break };
@@ -233,7 +233,7 @@ impl Ring {
         self.state.as_ref()
     }
 
-    /// How many bytes of the source are known to be unread.
+    /// The number of bytes of the source that are known to be unread.
     pub(super) fn lag(&self) -> u64 {
         self.lag
     }
@@ -251,7 +251,7 @@ impl Ring {
         self.redacted += count;
     }
 
-    /// Why nothing is recorded at the moment; `None` if there is no history or it is written.
+    /// The reason why nothing is recorded at present; `None` if there is no history, or if it is being written.
     pub(super) fn degraded(&self) -> Option<&str> {
         self.degraded.as_deref()
     }
@@ -268,10 +268,11 @@ impl Ring {
         (self.open.as_ref(), self.open_line_version)
     }
 
-    /// The events from `place` to before `bound`, about `bytes` of text, and never beyond the end of a run.
+    /// The events from the sequence number `place` to before `bound`, about `bytes` of text, and never beyond the end
+    /// of a run.
     ///
-    /// [`RingRead::Gap`] if the event at `place` was dropped, [`RingRead::CaughtUp`] if it is yet to come. Cost: one binary
-    /// search, and a reference count for each segment.
+    /// [`RingRead::Gap`] if the event at `place` was dropped, [`RingRead::CaughtUp`] if it has not come yet. Cost: one
+    /// binary search, and a reference count for each segment.
     pub(super) fn read(&self, place: u64, bound: u64, bytes: usize) -> RingRead {
         let bound = bound.min(self.end()).min(self.numbering.first_run_end_from(place).map_or(u64::MAX, |end| end + 1));
         if place >= bound {
@@ -297,7 +298,8 @@ impl Ring {
         RingRead::Events(slices)
     }
 
-    /// The result of a read at `place`, which memory does not hold; the next event in memory is `first`.
+    /// The result of a read at the sequence number `place`, which is not in memory; the next event in memory is
+    /// `first`.
     fn read_older(&self, place: u64, bound: u64, first: Option<u64>) -> RingRead {
         if self.recorded.contains(&place) {
             return RingRead::InHistory { bound: bound.min(first.unwrap_or(u64::MAX)) };
@@ -309,7 +311,7 @@ impl Ring {
         }
     }
 
-    /// Where a reader continues that saw `id` last.
+    /// The point from which a reader continues whose last event was `id`.
     pub(crate) fn find(&self, id: Position) -> ResumePoint {
         match self.numbering.find(id) {
             numbering::IdLookup::At(place) => ResumePoint::Known(place),
@@ -348,10 +350,10 @@ mod tests {
         }
     }
 
-    /// An event, or how many a gap said were missed.
+    /// An event, or the number of missed events in a gap.
     type ReadResult = Result<(Position, Vec<u8>), Option<u64>>;
 
-    /// Reads all that can be had from `place`.
+    /// Reads everything that is available from the sequence number `place`.
     fn read_all(ring: &Ring, mut place: u64) -> Vec<ReadResult> {
         let mut seen = Vec::new();
         loop {
@@ -406,12 +408,14 @@ mod tests {
     }
 
     proptest! {
-        /// The model keeps every event ever appended; the ring gives each of them once and in order, or counts it in a gap.
+        /// The model keeps every event ever appended. The ring returns each of them once and in order, or counts it in
+        /// a gap.
         #[test]
         fn each_event_comes_once_or_in_a_gap(acts in ring_actions(), late in any::<prop::sample::Index>()) {
             let mut ring = ring();
             let mut epoch = 7;
-            // What the model holds for each place: an event, one missing event, or missing events of unknown number.
+            // The model holds for each sequence number an event, one missing event, or missing events of unknown
+            // number.
             let mut model: Vec<Result<(Position, Vec<u8>), bool>> = Vec::new();
             let mut next = Position { number: 1, ..start() };
             for act in acts {
@@ -447,7 +451,8 @@ mod tests {
             for seen in read_all(&ring, place as u64) {
                 match seen {
                     Ok((id, text)) => {
-                        // Ids that were skipped just before were told by a gap; this one is the next of the model.
+                        // Ids that were skipped just before were reported by a gap; this event is the next one of the
+                        // model.
                         prop_assert_eq!(rest.next(), Some(&Ok((id, text))));
                         prop_assert_eq!(ring.find(id), ResumePoint::Known((model.len() - rest.len()) as u64));
                         whole = true;
@@ -467,7 +472,7 @@ mod tests {
                     }
                 }
             }
-            // What is left is only what never came, behind the last event.
+            // Only events that never came remain after the last event.
             prop_assert!(rest.all(Result::is_err));
         }
     }

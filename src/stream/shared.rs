@@ -38,7 +38,7 @@ impl LogShared {
         self.demands.subscribe()
     }
 
-    /// Notes a reader that demands the source.
+    /// Counts a reader that demands the source.
     pub(super) fn add_demand(&self) {
         self.demands.send_modify(|demands| *demands += 1);
     }
@@ -49,12 +49,12 @@ impl LogShared {
 pub(super) struct LogAccess {
     pub(super) shared: Arc<LogShared>,
     pub(super) ring: watch::Receiver<Ring>,
-    /// Whether the access ends when the stream turns private.
+    /// `true` if the access ends when the stream becomes private.
     pub(super) public: bool,
 }
 
 impl LogAccess {
-    /// Whether the log may not be read any more: the access is public, and the stream is private.
+    /// Returns whether the log may not be read any more: the access is public, and the stream is private.
     pub(super) fn is_denied(&self) -> bool {
         self.public && self.shared.private.is_set()
     }

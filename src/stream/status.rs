@@ -9,9 +9,9 @@ use crate::segment::StatusChange;
 /// The last run of a process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunInfo {
-    /// When the run began.
+    /// The start time of the run.
     pub started: Time,
-    /// When and how the run ended; `None` while it lasts.
+    /// The time and the kind of the end; `None` while the run lasts.
     pub ended: Option<(Time, RunEnd)>,
 }
 
@@ -20,7 +20,8 @@ pub struct RunInfo {
 pub(super) struct SourceStatus {
     run: Option<RunInfo>,
     progress: Option<Arc<Progress>>,
-    /// Grows with each change of the progress that readers must receive; 0 while the source has never reported any.
+    /// The version of the progress, which grows with each change that readers must receive; 0 if the source has never
+    /// reported any.
     progress_version: u64,
     /// The number of runs that began.
     runs: u64,

@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! Equal views of a log are one `ViewState`. The sequence of events is divided into *slots* at *cuts*, and each slot is
-//! encoded once, by the first reader that takes it. The bytes are reference-counted, so a thousand readers cost a thousand
-//! cursors and one encoding.
+//! encoded once, by the first reader that takes it. The bytes are reference-counted, so a thousand readers cost a
+//! thousand cursors and one encoding.
 //!
 //! ```text
 //! events of the log   ──────────────────────────────────────────────▶ seq
@@ -15,18 +15,19 @@
 //!   before them it cuts its own, up to the next kept slot)
 //! ```
 //!
-//! 1. A reader at `seq` asks for the slot that begins there ([`Views::next_slot`]). If there is one, the reader takes it.
-//! 2. A reader at or behind the last cut waits until `next_cut_at`, so that a busy stream is written to sockets in batches.
-//!    The first event after a quiet time is cut at once: `next_cut_at` has passed by then.
-//! 3. Otherwise the reader reads events from the ring or the history, not beyond the beginning of the next slot, and enters
-//!    them as a slot ([`Views::cut`]). If two readers do so at once, the first slot wins and both use it.
-//! 4. The encoding happens outside the lock of the views; other readers of the slot wait in its `OnceLock`. Afterwards the
-//!    bytes are counted ([`Views::count`]), unless the slot was dropped meanwhile.
+//! 1. A reader at `seq` asks for the slot that begins there ([`Views::next_slot`]). If there is one, the reader takes
+//!    it.
+//! 2. A reader at or after the last cut waits until `next_cut_at`, so that a busy stream is written to sockets in
+//!    batches. The first event after a quiet time is cut at once: `next_cut_at` has passed by then.
+//! 3. Otherwise the reader reads events from the ring or the history, not beyond the beginning of the next slot, and
+//!    enters them as a slot ([`Views::cut`]). If two readers do so at once, the first slot wins and both use it.
+//! 4. The encoding happens outside the lock of the views; other readers of the slot wait in its `OnceLock`. Afterwards
+//!    the bytes are counted ([`Views::count`]), unless the slot was dropped meanwhile.
 //!
-//! Slots are only a cache: the oldest are dropped beyond [`MAX_SLOTS_PER_VIEW`] and [`MAX_KEPT_SLOT_BYTES`] and when the log
-//! needs the memory for events, and a reader that comes too late encodes again. A reader with a bound inside a slot encodes
-//! for itself. Rejected: a queue for each reader (memory grows with slow readers), and one encoding for each reader (CPU
-//! grows with readers).
+//! Slots are only a cache: the oldest are dropped beyond [`MAX_SLOTS_PER_VIEW`] and [`MAX_KEPT_SLOT_BYTES`] and when
+//! the log needs the memory for events, and a reader that comes too late encodes again. A reader with a bound inside a
+//! slot encodes for itself. Rejected: a queue for each reader (memory grows with slow readers), and one encoding for
+//! each reader (CPU grows with readers).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +46,7 @@ use crate::segment::Slice;
 /// The approximate text in one slot, in bytes: a reader holds one slot while it waits for its socket.
 pub(super) const SLOT_TEXT_SIZE: usize = 128 << 10;
 
-/// The most encoded bytes and the most slots that a view keeps for readers that are a little behind.
+/// The most encoded bytes and the most slots that a view keeps for readers that are slightly late.
 const MAX_KEPT_SLOT_BYTES: usize = 1 << 20;
 const MAX_SLOTS_PER_VIEW: usize = 32;
 
@@ -64,7 +65,8 @@ pub struct View {
     pub encoding: Encoding,
     /// The events to show.
     pub filter: Filter,
-    /// Whether the reader reads several streams on one connection: JSON then names the stream, and frames can be separated.
+    /// `true` if the reader reads several streams on one connection: JSON then names the stream, and frames can be
+    /// separated.
     pub several: bool,
 }
 
@@ -78,7 +80,7 @@ pub(super) struct EncodedEvents {
     pub(super) to: u64,
     /// The sequence number after the last event in `bytes`, always <= `to`; `None` if no event passed the filter.
     pub(super) shown: Option<u64>,
-    /// How many lines were matched against the filter.
+    /// The number of lines that were matched against the filter.
     pub(super) filter_checks: u64,
     /// The end of each frame in `bytes` and the id of its event; empty unless the view is of several streams.
     pub(super) frame_ends: Vec<(usize, Position)>,
@@ -133,7 +135,7 @@ pub(super) struct Slot {
     /// counted anywhere.
     slices: Mutex<Vec<Slice>>,
     encoded: OnceLock<EncodedEvents>,
-    /// Whether [`Views`] counts its bytes. Changes only while the views are locked.
+    /// `true` if [`Views`] counts its bytes. Changes only while the views are locked.
     counted: AtomicBool,
 }
 
@@ -153,7 +155,8 @@ impl Slot {
         (encoded, made)
     }
 
-    /// The bytes that [`Views`] counts for it: 0 from the encoding until [`Views::count`], which takes another lock.
+    /// The bytes that [`Views`] counts for the slot: 0 from the encoding until [`Views::count`], which takes another
+    /// lock.
     fn counted_bytes(&self) -> usize {
         let encoded = self.encoded.get().filter(|_| self.counted.load(Ordering::Relaxed));
         encoded.map_or(0, |encoded| encoded.bytes.len() + encoded.frame_ends.len() * size_of::<(usize, Position)>())
@@ -167,7 +170,7 @@ struct ViewState {
     readers: usize,
     /// The sequence number of the last cut at the end of the log.
     cut: u64,
-    /// When the next cut may be made; `None` before the first.
+    /// The time from which the next cut may be made; `None` before the first.
     next_cut_at: Option<Instant>,
     /// The version of the open line that was matched against the filter last, and whether it passed.
     open: (u64, bool),
@@ -181,15 +184,15 @@ struct ViewState {
 pub(super) struct Views {
     /// `None` where a view has lost its last reader; the index is reused.
     views: Vec<Option<ViewState>>,
-    /// The sum of [`Slot::counted_bytes`] over all slots of all views.
+    /// The sum of [`Slot::counted_bytes`] over the slots of all views.
     bytes: usize,
-    /// How often a line was matched against a filter.
+    /// The number of times that a line was matched against a filter.
     filter_checks: u64,
-    /// How many gaps readers received.
+    /// The number of gaps that readers received.
     gaps: u64,
 }
 
-/// The next thing for a reader to do.
+/// The next step of a reader.
 #[derive(Debug)]
 pub(super) enum NextSlot {
     /// Take this slot.
@@ -235,7 +238,7 @@ impl Views {
         self.views[at].as_mut().expect("a view exists while it has readers")
     }
 
-    /// What comes next for a reader at `seq`, which takes slots that end at `shareable_to` or before.
+    /// The next step of a reader at `seq`, which can use slots that end at `shareable_to` or before.
     pub(super) fn next_slot(&mut self, at: usize, seq: u64, shareable_to: u64, now: Instant) -> NextSlot {
         let shared = self.shared(at);
         let slot = shared.slots.iter().rev().find(|slot| slot.from == seq);
@@ -244,7 +247,7 @@ impl Views {
         }
         match shared.next_cut_at {
             Some(tick) if slot.is_none() && seq >= shared.cut && now < tick => NextSlot::WaitUntil(tick),
-            // A reader that is behind meets the others where their next slot begins.
+            // A late reader joins the others where their next slot begins.
             _ => {
                 let starts = shared.slots.iter().map(|slot| slot.from);
                 NextSlot::CutNow { before: starts.filter(|&from| from > seq).min().unwrap_or(u64::MAX) }
@@ -252,8 +255,8 @@ impl Views {
         }
     }
 
-    /// Enters a slot and returns it, or the one that another reader has entered meanwhile. With `end`, the slot ends at the
-    /// end of the log, which sets the time of the next cut.
+    /// Enters a slot and returns it, or the one that another reader has entered meanwhile. With `end`, the slot ends at
+    /// the end of the log, which sets the time of the next cut.
     pub(crate) fn cut(&mut self, at: usize, slot: Slot, end: bool, now: Instant) -> Arc<Slot> {
         let shared = self.shared(at);
         if let Some(known) = shared.slots.iter().rev().find(|known| known.from == slot.from) {
@@ -281,17 +284,17 @@ impl Views {
         self.gaps += 1;
     }
 
-    /// How many gaps readers received.
+    /// The number of gaps that readers received.
     pub(super) fn gaps(&self) -> u64 {
         self.gaps
     }
 
-    /// How often a line was matched against a filter, for all readers together.
+    /// The number of times that a line was matched against a filter, for all readers together.
     pub(super) fn filter_checks(&self) -> u64 {
         self.filter_checks
     }
 
-    /// Whether this version of the open line passes the filter; `None` if it has not been matched yet.
+    /// Returns whether this version of the open line passes the filter; `None` if it has not been matched yet.
     pub(super) fn cached_open_line_match(&mut self, at: usize, version: u64) -> Option<bool> {
         let (seen, passes) = self.shared(at).open;
         (seen == version).then_some(passes)
@@ -338,7 +341,7 @@ impl Views {
         }
     }
 
-    /// Takes the bytes of dropped slots off the sum.
+    /// Subtracts the bytes of dropped slots from the sum.
     fn subtract(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.bytes, "only counted slots are subtracted");
         self.bytes = self.bytes.saturating_sub(bytes);

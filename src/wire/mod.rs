@@ -1,6 +1,7 @@
-//! How events look on the wire: one [`Encoding`] for each media type, and the choice among them.
+//! The wire formats of events: one [`Encoding`] for each media type, and the choice among them.
 //!
-//! Takes events one by one and appends bytes; knows neither logs nor connections. Each encoding is one file.
+//! An [`Encoder`] takes events one by one and appends bytes. This layer has no knowledge of logs or connections. Each
+//! encoding has its own file.
 
 pub mod sse;
 pub mod ndjson;
@@ -9,21 +10,21 @@ pub mod message;
 
 use crate::event::{Epoch, Event, StreamName, Time};
 
-/// What a body of a stream consists of.
+/// The format of a response body of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// `text/event-stream` (HTML, section 9.2).
     Sse(SseData),
-    /// `application/x-ndjson`: a JSON object a line.
+    /// `application/x-ndjson`: one JSON object on each line.
     Ndjson,
-    /// `text/plain`: the lines.
+    /// `text/plain`: the lines alone.
     Text,
 }
 
-/// What stands behind `data:` in a line's frame.
+/// The content of the `data:` field in the frame of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SseData {
-    /// The line as it is.
+    /// The line as text.
     #[default]
     Text,
     /// The event as JSON.
@@ -31,7 +32,7 @@ pub enum SseData {
 }
 
 impl Encoding {
-    /// The `Content-Type`.
+    /// The value of the `Content-Type` header.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Sse(_) => "text/event-stream",
@@ -50,8 +51,8 @@ impl Encoding {
         }
     }
 
-    /// The encoding that an `Accept` header likes best (RFC 9110, section 12.5.1), event streams first among equals.
-    /// `None` if it likes none of them.
+    /// The encoding that an `Accept` header prefers (RFC 9110, section 12.5.1), with event streams first among equals.
+    /// `None` if the header accepts none of them.
     pub fn from_accept(accept: &str, data: SseData) -> Option<Self> {
         let offers = [
             ("text", "event-stream", Self::Sse(data)),
@@ -69,7 +70,7 @@ impl Encoding {
     }
 }
 
-/// The weight in thousandths that `accept` gives the type, by its most specific range.
+/// The weight, in thousandths, that `accept` gives the type by its most specific media range.
 fn quality(accept: &str, kind: &str, subtype: &str) -> u32 {
     let mut found = (0, 0);
     for range in accept.split(',') {
@@ -92,24 +93,24 @@ fn quality(accept: &str, kind: &str, subtype: &str) -> u32 {
     found.1
 }
 
-/// Turns events of one stream into bytes; remembers what neighbours have in common.
+/// Encodes the events of one stream, and reuses the text that consecutive events have in common.
 #[derive(Debug)]
 pub struct Encoder<'a> {
     encoding: Encoding,
-    /// Set where several streams share a connection: JSON then names the stream, and frames carry no `id:` line, since
-    /// each connection puts its own in front.
+    /// The name of the stream if several share a connection. JSON then includes the name, and frames have no `id:`
+    /// line, since each connection writes its own before the frame.
     stream: Option<&'a StreamName>,
     epoch: Option<(Epoch, String)>,
     time: Option<(Time, String)>,
 }
 
 impl<'a> Encoder<'a> {
-    /// `stream` is given where several streams share a connection.
+    /// Creates an encoder; `stream` is given if several streams share a connection.
     pub fn new(encoding: Encoding, stream: Option<&'a StreamName>) -> Self {
         Self { encoding, stream, epoch: None, time: None }
     }
 
-    /// Appends `event` to `out`; nothing for a kind that this encoding does not show.
+    /// Appends `event` to `out`, or nothing if this encoding does not show events of its kind.
     pub fn push(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match self.encoding {
             Encoding::Sse(data) => sse::push(self, data, event, out),
@@ -121,7 +122,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Appends `EPOCH-NUMBER`.
+    /// Appends the id, `EPOCH-NUMBER`.
     fn push_id(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         let epoch = event.id.epoch;
         if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
@@ -131,7 +132,7 @@ impl<'a> Encoder<'a> {
         out.extend_from_slice(itoa::Buffer::new().format(event.id.number).as_bytes());
     }
 
-    /// Appends the time in RFC 3339.
+    /// Appends the time in the format of RFC 3339.
     fn push_time(&mut self, time: Time, out: &mut Vec<u8>) {
         if self.time.as_ref().is_none_or(|(known, _)| *known != time) {
             self.time = Some((time, time.to_string()));
@@ -177,7 +178,7 @@ mod tests {
             ("", None),
             ("text/plain;q=nonsense", None),
             ("image/*", None),
-            // Of two weights for one type, the first counts.
+            // Of two weights for one type, the first applies.
             ("text/plain;q=0.9, text/plain;q=0.1, text/event-stream;q=0.5", Some(Encoding::Text)),
         ];
         for (accept, encoding) in table {

@@ -1,4 +1,4 @@
-//! An event as one JSON object, the same wherever JSON is spoken; as a body, one a line.
+//! An event as one JSON object, in the same form in all JSON outputs; in an NDJSON body, each object is one line.
 
 use base64::Engine as _;
 use serde::Serialize;
@@ -28,7 +28,7 @@ pub(super) fn push_object(encoder: &mut Encoder<'_>, event: &Event<'_>, out: &mu
         out.extend_from_slice(b",\"kind\":\"");
         out.extend_from_slice(event.kind.name().as_bytes());
         out.push(b'"');
-        // The text of these kinds is the JSON object of their fields; they go on in ours.
+        // The text of these kinds is the JSON object of their fields, which are appended to this object.
         if let [b'{', fields @ .., b'}'] = event.text
             && !fields.is_empty()
         {
@@ -67,7 +67,7 @@ fn push_json_string(text: &str, out: &mut Vec<u8>) {
     serde_json::to_writer(out, text).expect("text can be written into memory");
 }
 
-/// Fields of something that is not numbered, with the names that tell what it is.
+/// The fields of an event without a number, with the names of its stream and its kind.
 #[derive(Debug, Serialize)]
 pub(super) struct StreamFields<'a, F> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,13 +78,13 @@ pub(super) struct StreamFields<'a, F> {
     pub(super) fields: &'a F,
 }
 
-/// What this reader missed, as a line.
+/// The gap of this reader, as a line.
 pub fn gap(gap: &Gap, stream: Option<&str>) -> String {
     let fields = StreamFields { stream, kind: Some("gap"), fields: gap };
     to_line(&fields)
 }
 
-/// What there is of an unfinished line, as a line.
+/// The current text of an unfinished line, as a line; `None` if there is none.
 pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     #[derive(Serialize)]
     struct NdjsonOpenLine<'a> {
@@ -98,24 +98,24 @@ pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     to_line(&fields)
 }
 
-/// Why a reader is sent nothing more.
+/// The reason why a reader receives no more events.
 #[derive(Serialize)]
 pub(super) struct DenialFields<'a> {
     #[serde(rename = "why")]
     pub(super) reason: &'a str,
 }
 
-/// Why the reader is sent nothing more, as a line; with a `stream`, nothing more of it alone.
+/// The reason why the reader receives no more events, as a line. With a `stream`, only that stream ends.
 pub fn denied(why: &str, stream: Option<&str>) -> String {
     to_line(&StreamFields { stream, kind: Some("denied"), fields: &DenialFields { reason: why } })
 }
 
-/// Why the reader is sent nothing more on this connection, as a line; one that connects again goes on.
+/// The reason why this connection ends, as a line; a reader that connects again can continue.
 pub fn closing(why: &str) -> String {
     to_line(&StreamFields { stream: None, kind: Some("over"), fields: &DenialFields { reason: why } })
 }
 
-/// How far the source is, as a line.
+/// The progress of the source, as a line.
 pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
     to_line(&StreamFields { stream, kind: Some("progress"), fields: progress })
 }
@@ -131,7 +131,7 @@ pub(super) mod tests {
     use crate::event::{Epoch, Origin, Position, Time};
     use crate::wire::Encoding;
 
-    /// The bytes that were written, as a reader gets them from the JSON of a line.
+    /// The bytes that the source wrote, as a reader recovers them from the JSON of a line.
     pub(in crate::wire) fn bytes_of(json: &serde_json::Value) -> Vec<u8> {
         let text = json["text"].as_str().unwrap();
         json["bytes"]

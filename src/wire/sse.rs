@@ -1,6 +1,6 @@
-//! Server-Sent Events (HTML, section 9.2): frames that no line can end or forge.
+//! Server-Sent Events (HTML, section 9.2). No line can end a frame early or forge one.
 //!
-//! Lines are unnamed messages; all else is named. An event that has an id gives it in its frame.
+//! Lines are unnamed messages; all other events are named. An event that has an id includes it in its frame.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use crate::event::{Event, EventKind, Gap, OpenLine, Progress, Time};
 
 use super::{Encoder, SseData, ndjson};
 
-/// The frame of a numbered event.
+/// Appends the frame of a numbered event.
 pub(super) fn push(encoder: &mut Encoder<'_>, data: SseData, event: &Event<'_>, out: &mut Vec<u8>) {
     if encoder.stream.is_none() {
         out.extend_from_slice(b"id: ");
@@ -22,7 +22,8 @@ pub(super) fn push(encoder: &mut Encoder<'_>, data: SseData, event: &Event<'_>, 
         out.extend_from_slice(event.kind.name().as_bytes());
         out.push(b'\n');
     }
-    // "data: " with the space: a client strips one after the colon (HTML 9.2.6); an indented line would lose its first.
+    // "data: " with the space: a client strips one space after the colon (HTML 9.2.6), so an indented line would lose
+    // its own.
     out.extend_from_slice(b"data: ");
     if data == SseData::Json || event.kind != EventKind::Line {
         ndjson::push_object(encoder, event, out);
@@ -36,7 +37,7 @@ pub(super) fn push(encoder: &mut Encoder<'_>, data: SseData, event: &Event<'_>, 
     out.extend_from_slice(b"\n\n");
 }
 
-/// Gives each line of the text behind `begin` a `data: ` of its own, as the standard wants.
+/// Puts `data: ` before each line of the text after `begin`, as the standard requires.
 fn split_data(begin: usize, out: &mut Vec<u8>) {
     let text = out.split_off(begin);
     for (at, line) in text.split(|&c| c == b'\n').enumerate() {
@@ -47,19 +48,19 @@ fn split_data(begin: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// A named frame with JSON data and, where the reader's place moves with it, an id.
+/// A named frame with JSON data and, if the position of the reader changes with it, an id.
 fn named(name: &str, id: Option<&dyn Display>, fields: &impl Serialize) -> String {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     let data = serde_json::to_string(fields).expect("the fields have text keys and finite numbers");
     format!("{id}event: {name}\ndata: {data}\n\n")
 }
 
-/// What this reader missed. `id` is this connection's id with the place after the gap.
+/// The gap of this reader. `id` is the connection's id for the position after the gap.
 pub fn gap(gap: &Gap, id: &dyn Display, stream: Option<&str>) -> String {
     named("gap", Some(id), &ndjson::StreamFields { stream, kind: None, fields: gap })
 }
 
-/// What there is of an unfinished line; empty if it was taken back.
+/// The current text of an unfinished line; empty if it was withdrawn.
 pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     #[derive(Serialize)]
     struct SseOpenLine<'a> {
@@ -74,36 +75,36 @@ pub fn open(line: Option<&OpenLine>, stream: Option<&str>) -> String {
     named("open", None, &ndjson::StreamFields { stream, kind: None, fields: &fields })
 }
 
-/// How far the source is.
+/// The progress of the source.
 pub fn progress(progress: &Progress, stream: Option<&str>) -> String {
     named("progress", None, &ndjson::StreamFields { stream, kind: None, fields: progress })
 }
 
-/// Why the reader is sent nothing more: its token is no longer valid, or the stream turned private. With a `stream`, that is the
-/// only one of several that ends.
+/// The reason why the reader receives no more events: its token is no longer valid, or the stream became private. With
+/// a `stream`, only that one of several streams ends.
 pub fn denied(why: &str, stream: Option<&str>) -> String {
     named("denied", None, &ndjson::StreamFields { stream, kind: None, fields: &ndjson::DenialFields { reason: why } })
 }
 
-/// Why the reader is sent nothing more on this connection; one that connects again goes on, so only people need to know.
+/// The reason why this connection ends. A client that connects again can continue, so only people need this text.
 pub fn closing(why: &str) -> String {
     format!(": {why}\n\n")
 }
 
-/// Moves the reader's place without an event: past what its filter skipped.
+/// Moves the position of the reader without an event, past the events that its filter skipped.
 pub fn position(id: &dyn Display) -> String {
     format!("id: {id}\n\n")
 }
 
-/// What the last id of a reader ends with that has got all it asked for; no other id does.
+/// The last character of the final id of a reader that has received everything it asked for. No other id ends with it.
 pub const COMPLETED_MARK: char = '!';
 
-/// The first bytes of a body: how long to wait before connecting again, in milliseconds.
+/// The first bytes of a body: the time to wait before reconnecting, in milliseconds.
 pub fn retry_frame(retry: u32) -> String {
     format!("retry: {retry}\n\n")
 }
 
-/// Keeps a quiet connection from being taken for dead.
+/// A comment that keeps intermediaries from closing a quiet connection.
 pub const SSE_KEEP_ALIVE: &str = ":\n\n";
 
 #[cfg(test)]
@@ -173,7 +174,8 @@ mod tests {
         out
     }
 
-    /// What the design says of a line as text: U+FFFD for what is not UTF-8, U+240D for a CR, all else as it is.
+    /// The specified text form of a line: U+FFFD for bytes that are not UTF-8, U+240D for a CR, everything else
+    /// unchanged.
     fn as_text(line: &[u8]) -> String {
         String::from_utf8_lossy(line).replace('\r', "\u{240D}")
     }

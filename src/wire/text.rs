@@ -1,4 +1,4 @@
-//! Plain text: the lines as they are. What rtlogd itself has to say stands between dashes.
+//! Plain text: the lines as they are. Messages from rtlogd itself stand between dashes.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use crate::event::{Event, EventKind, Flags, Gap, one_line};
 
-/// Appends a line and its newline; of the other kinds what a reader must know. A continued line goes on behind it.
+/// Appends a line and its newline, or a message for other kinds that a reader must know of. A line that is continued
+/// gets no newline, so that the next event continues it.
 pub(super) fn push(event: &Event<'_>, out: &mut Vec<u8>) {
     match event.kind {
         EventKind::Line => {
@@ -21,7 +22,7 @@ pub(super) fn push(event: &Event<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a line such that it is UTF-8 and holds no CR: U+FFFD and U+240D stand in their places.
+/// Appends a line as UTF-8 without CRs: U+FFFD replaces invalid bytes, and U+240D replaces each CR.
 pub(super) fn push_sanitized(line: &[u8], out: &mut Vec<u8>) {
     let text = String::from_utf8_lossy(line);
     let text = match memchr::memchr(b'\r', line) {
@@ -31,12 +32,12 @@ pub(super) fn push_sanitized(line: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// A line between dashes. It may name a file, and so hold whatever names may.
+/// A line between dashes. The text may contain the name of a file, and therefore any character.
 fn dashed_line(what: &str) -> String {
     format!("--- rtlogd: {} ---\n", one_line(what))
 }
 
-/// What this reader missed, as a line.
+/// The gap of this reader, as a line.
 pub fn gap(gap: &Gap) -> String {
     dashed_line(&match gap.missed {
         Some(1) => "1 event missed here".to_owned(),
@@ -45,12 +46,12 @@ pub fn gap(gap: &Gap) -> String {
     })
 }
 
-/// Why the reader is sent nothing more, as a line.
+/// The reason why the reader receives no more events, as a line.
 pub fn denied(why: &str) -> String {
     dashed_line(why)
 }
 
-/// Why the reader is sent nothing more on this connection, as a line; one that connects again goes on.
+/// The reason why this connection ends, as a line; a reader that connects again can continue.
 pub fn closing(why: &str) -> String {
     dashed_line(why)
 }
@@ -120,9 +121,9 @@ mod tests {
                 br#"{"run":1,"signal":"KILL","duration":1.0,"cause":"signalled"}"#,
                 "--- rtlogd: run 1 ended by signal KILL after 1.0 s ---\n",
             ),
-            // After the daemon was killed, nobody knows how long it ran.
+            // The duration is unknown after the daemon was killed.
             (EventKind::End, Flags::NONE, br#"{"run":1,"cause":"daemon-killed"}"#, "--- rtlogd: run 1 ended ---\n"),
-            // A file's name may hold anything.
+            // The name of a file may contain any character.
             (
                 EventKind::Loss,
                 Flags::NONE,

@@ -1,4 +1,5 @@
-//! An event stream as a browser reads it: written from the standard (HTML, section 9.2.6), without reconnection.
+//! A decoder that reads an event stream as a browser does. It is written from the standard (HTML, section 9.2.6),
+//! without reconnection.
 
 use std::collections::VecDeque;
 
@@ -6,12 +7,12 @@ use std::collections::VecDeque;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Message {
     pub(crate) id: String,
-    /// Empty for a message without a name: a line.
+    /// The name of the event; empty for a message without a name, which is a line.
     pub(crate) event: String,
     pub(crate) data: String,
 }
 
-/// Bytes to messages.
+/// Decodes bytes into messages.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     rest: Vec<u8>,
@@ -20,9 +21,9 @@ pub(crate) struct Decoder {
     id: String,
     /// The id that a reconnect would send.
     pub(crate) last_id: String,
-    /// The wait before connecting again that was asked for, in milliseconds.
+    /// The requested wait before a reconnection, in milliseconds.
     pub(crate) retry: Option<u64>,
-    /// What came and was not taken.
+    /// Messages that were received and not taken yet.
     pub(crate) ready: VecDeque<Message>,
 }
 

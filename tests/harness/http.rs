@@ -1,4 +1,4 @@
-//! As much of an HTTP/1.1 client as the tests need, with nothing hidden: RFC 9112.
+//! An HTTP/1.1 client (RFC 9112) with only what the tests need, and nothing hidden.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,17 +11,19 @@ use rustix::net::{AddressFamily, SocketType};
 
 use super::{Deadline, PATIENCE};
 
-/// Where a server is.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Address {
     Tcp(SocketAddr),
-    /// The same, but the connection comes from another address of this machine, as one of a proxy does.
+    /// A TCP address to which the connection comes from another address of this machine, as the connection of a proxy
+    /// does.
     TcpFrom(Ipv4Addr, SocketAddr),
     Unix(PathBuf),
 }
 
 impl Address {
-    /// Reads what the daemon says of itself: `http://127.0.0.1:7070`, `unix:/path`. This machine may leave TLS away.
+    /// Parses an address as the daemon reports it: `http://127.0.0.1:7070` or `unix:/path`. Connections on this machine
+    /// may omit TLS.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Some(Self::Unix(path.into()));
@@ -30,7 +32,7 @@ impl Address {
         Some(Self::Tcp(rest.split('/').next()?.parse().ok()?))
     }
 
-    /// What stands in `Host`.
+    /// The value of the `Host` header.
     pub(crate) fn host(&self) -> String {
         match self {
             Self::Tcp(address) | Self::TcpFrom(_, address) => address.to_string(),
@@ -85,7 +87,7 @@ impl Socket for UnixStream {
     }
 }
 
-/// A response whose body is yet to be read.
+/// A response whose body has not been read yet.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -109,7 +111,7 @@ impl Response {
         Self::of(address, &[(head + "\r\n").as_bytes(), body].concat())
     }
 
-    /// The answer to these bytes.
+    /// The response to these bytes.
     pub(crate) fn of(address: &Address, request: &[u8]) -> Self {
         let mut socket = address.connect();
         socket.patience(PATIENCE);
@@ -117,7 +119,7 @@ impl Response {
         Self::read(socket).unwrap_or_else(|error| panic!("no answer to {}: {error}", String::from_utf8_lossy(request)))
     }
 
-    /// Reads a head.
+    /// Reads the head of a response.
     pub(crate) fn read(socket: Box<dyn Socket>) -> io::Result<Self> {
         let mut socket = BufReader::with_capacity(64 << 10, socket);
         let first = line(&mut socket)?;
@@ -174,20 +176,20 @@ fn line(socket: &mut impl BufRead) -> io::Result<String> {
     }
 }
 
-/// A body, read as it comes.
+/// A body that is read as it comes.
 pub(crate) struct Body {
     socket: BufReader<Box<dyn Socket>>,
     left: Left,
     first: bool,
 }
 
-/// What is still to come.
+/// The part of the body that has not been read yet.
 #[derive(Debug, Clone, Copy)]
 enum Left {
-    /// So much of this chunk.
+    /// This many bytes of the current chunk.
     Chunk(usize),
     Length(usize),
-    /// All until the connection ends.
+    /// All bytes until the connection ends.
     Close,
 }
 
@@ -198,12 +200,13 @@ impl fmt::Debug for Body {
 }
 
 impl Body {
-    /// The connection, once it is no HTTP any more.
+    /// The connection, once it no longer carries HTTP.
     pub(crate) fn into_socket(self) -> BufReader<Box<dyn Socket>> {
         self.socket
     }
 
-    /// What comes next; `None` at its proper end. A connection that was cut is an error, and so is a deadline that is over.
+    /// The next bytes; `None` at the proper end of the body. A connection that was cut is an error, and so is an
+    /// expired deadline.
     pub(crate) fn some(&mut self, deadline: Deadline) -> io::Result<Option<Vec<u8>>> {
         let left = deadline.left().ok_or(io::ErrorKind::TimedOut)?;
         self.socket.get_ref().patience(left);
@@ -244,7 +247,7 @@ impl Body {
         Ok(Some(some))
     }
 
-    /// All that is left, up to its proper end.
+    /// The rest of the body, up to its proper end.
     pub(crate) fn all(mut self) -> Vec<u8> {
         let deadline = Deadline::new();
         let mut all = Vec::new();

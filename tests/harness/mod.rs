@@ -1,6 +1,6 @@
-//! Starts the real program in a directory of its own, plays systemd to it, and reads what it serves.
+//! Starts the real program in a temporary directory, acts as its service manager, and reads what it serves.
 //!
-//! Waiting is for a fact, with a deadline that says what was seen instead.
+//! Tests wait for a fact, with a deadline whose failure says what was expected.
 
 pub(crate) mod event_stream;
 pub(crate) mod http;
@@ -29,20 +29,20 @@ use http::{Address, Response};
 pub(crate) use skip::{is_root_or_skip, skip};
 use sse::{Message, Reader};
 
-/// How long a fact may take to come true, on a machine under load.
+/// The time within which a fact must come true, on a machine under load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Between two looks at what nothing tells of.
+/// The interval between two checks of a condition that is not signalled.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Lets `time` pass. This is for a test whose subject is the passing of time itself, as `reason` says; everything else waits for
-/// a fact, by [`Deadline::until`].
+/// Lets `time` pass. Only a test of time itself may use this, with its `reason`; all others wait for a fact with
+/// [`Deadline::until`].
 pub(crate) fn pause(reason: &str, time: Duration) {
     let (_sender, never) = sync_channel::<()>(0);
     assert_eq!(never.recv_timeout(time), Err(RecvTimeoutError::Timeout), "while pausing: {reason}");
 }
 
-/// When patience is over.
+/// The time at which waiting ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline(Instant);
 
@@ -55,18 +55,18 @@ impl Deadline {
         Self(Instant::now() + patience)
     }
 
-    /// What is left of it; `None` if nothing is.
+    /// The remaining time; `None` if there is none.
     pub(crate) fn left(self) -> Option<Duration> {
         let left = self.0.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
-    /// Looks until `look` finds something; panics with `what` was waited for.
+    /// Calls `look` until it returns a value. Panics with `what` at the deadline.
     pub(crate) fn until<T>(self, what: &str, look: impl FnMut() -> Option<T>) -> T {
         self.find(look).unwrap_or_else(|| panic!("waited in vain for: {what}"))
     }
 
-    /// Looks until `look` finds something; `None` if there is no time left.
+    /// Calls `look` until it returns a value; `None` at the deadline.
     pub(crate) fn find<T>(self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
         loop {
             if let Some(found) = look() {
@@ -91,13 +91,13 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// Appends to a file, and makes it if it is not there.
+    /// Appends to a file, which is created if it does not exist.
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         let mut file = OpenOptions::new().create(true).append(true).open(self.path(name)).unwrap();
         file.write_all(text.as_ref()).unwrap();
     }
 
-    /// Makes a named pipe, at which a command waits once, by `read x <NAME`, until [`Self::release`].
+    /// Creates a named pipe, at which a command waits once with `read x <NAME` until [`Self::release`].
     pub(crate) fn fifo(&self, name: &str) {
         mknodat(CWD, self.path(name), FileType::Fifo, 0o600.into(), 0).unwrap();
     }
@@ -105,7 +105,7 @@ impl Place {
     /// Lets the command continue that waits at this named pipe, or soon will.
     pub(crate) fn release(&self, fifo: &str) {
         let open = || {
-            // It fails as long as nobody reads from the pipe.
+            // Opening the pipe fails as long as nobody reads from it.
             OpenOptions::new()
                 .write(true)
                 .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
@@ -120,7 +120,7 @@ impl Place {
         fs::rename(self.path(from), self.path(to)).unwrap();
     }
 
-    /// Starts the daemon with this configuration; it listens on any free port unless the configuration says otherwise.
+    /// Starts the daemon with this configuration. It listens on any free port unless the configuration names addresses.
     pub(crate) fn start(self, yaml: &str) -> Daemon {
         self.configure(yaml);
         self.launch(&["serve", "--config", "rtlogd.yaml"], Stdio::null())
@@ -132,7 +132,7 @@ impl Place {
         fs::write(self.path("rtlogd.yaml"), format!("{listen}{yaml}\n")).unwrap();
     }
 
-    /// The program, in this directory.
+    /// The command that runs the program in this directory.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtlogd"));
         command.args(arguments).current_dir(self.0.path());
@@ -148,7 +148,7 @@ impl Place {
         Program::start(self.command(arguments).stdin(Stdio::null())).ended()
     }
 
-    /// Starts the program by way of another, such as `unshare`, and waits until it serves.
+    /// Starts the program through another one, such as `unshare`, and waits until it serves.
     pub(crate) fn launch_by(self, wrapper: &[&str], arguments: &[&str]) -> Daemon {
         let mut command = Command::new(wrapper[0]);
         command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_rtlogd")).args(arguments).current_dir(self.0.path());
@@ -163,7 +163,7 @@ impl Place {
         self.launch_command(command)
     }
 
-    /// Starts a command that becomes the program, and waits until it serves.
+    /// Starts a command that executes the program, and waits until it serves.
     pub(crate) fn launch_command(self, mut command: Command) -> Daemon {
         let notify = self.path("notify");
         if let Err(error) = fs::remove_file(&notify) {
@@ -179,7 +179,7 @@ impl Place {
     }
 }
 
-/// A running program and what it printed.
+/// A running program and its output.
 #[derive(Debug)]
 pub(crate) struct Program {
     child: Child,
@@ -187,7 +187,7 @@ pub(crate) struct Program {
     err: Printed,
 }
 
-/// How a program ended, and all it printed.
+/// The end of a program, and its complete output.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
@@ -207,7 +207,7 @@ impl Program {
         Self { child, out, err }
     }
 
-    /// Waits for `READY=1`, and gives back the status.
+    /// Waits for `READY=1`, and returns the status.
     fn ready(&mut self, socket: &UnixDatagram) -> String {
         let deadline = Deadline::new();
         let mut told = String::new();
@@ -249,7 +249,8 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // A program that is killed does not write down which of its lines it executed. Where these are counted, it is asked to end.
+        // A program that is killed does not write its coverage data. If coverage is measured, the program is asked to
+        // end.
         let is_counted = std::env::var_os("LLVM_PROFILE_FILE").is_some();
         if is_counted && !thread::panicking() && self.child.try_wait().unwrap().is_none() {
             self.signal(Signal::TERM);
@@ -268,7 +269,7 @@ impl Drop for Program {
     }
 }
 
-/// What comes out of a pipe, read as it comes.
+/// The output of a pipe, read as it comes.
 #[derive(Debug)]
 struct Printed {
     bytes: Arc<Mutex<Vec<u8>>>,
@@ -294,14 +295,14 @@ impl Printed {
         String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
-    /// Everything, up to the end of the pipe.
+    /// The complete output, up to the end of the pipe.
     fn all(&self) -> Vec<u8> {
         assert_eq!(self.end.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected), "the output is still open");
         std::mem::take(&mut self.bytes.lock().unwrap())
     }
 }
 
-/// A daemon that serves.
+/// A daemon that is serving.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     program: Program,
@@ -323,7 +324,7 @@ impl Daemon {
         Place::new().start(yaml)
     }
 
-    /// What it tells the service manager next.
+    /// The next message of the daemon to the service manager.
     pub(crate) fn told(&self) -> String {
         self.notify.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut message = [0; 4096];
@@ -331,12 +332,12 @@ impl Daemon {
         String::from_utf8_lossy(&message[..count]).into_owned()
     }
 
-    /// Its first address.
+    /// The first address of the daemon.
     pub(crate) fn address(&self) -> &Address {
         self.addresses.first().expect("STATUS= names an address")
     }
 
-    /// All of them.
+    /// All addresses of the daemon.
     pub(crate) fn addresses(&self) -> &[Address] {
         &self.addresses
     }
@@ -345,7 +346,7 @@ impl Daemon {
         format!("http://{}{path}", self.address().host())
     }
 
-    /// The stream, to be asked for.
+    /// A request for the stream.
     pub(crate) fn follow(&self, name: &str) -> Follow<'_> {
         self.request(&format!("/streams/{name}"))
     }
@@ -354,13 +355,13 @@ impl Daemon {
         Follow { address: self.address(), path: path.to_owned(), headers: Vec::new() }
     }
 
-    /// A whole reply.
+    /// The complete reply: status, headers and body.
     pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> (u16, Vec<(String, String)>, Vec<u8>) {
         let response = Response::get(self.address(), path, headers);
         (response.status, response.headers, response.body.all())
     }
 
-    /// What it answers at `path`, as JSON.
+    /// The reply to a request for `path`, as JSON.
     pub(crate) fn json(&self, path: &str) -> Value {
         let (status, _, body) = self.get(path, &[]);
         assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
@@ -378,23 +379,23 @@ impl Daemon {
         Deadline::new().until(&what, || (self.state(stream)["readers"] == count).then_some(()));
     }
 
-    /// Its Unix socket.
+    /// The Unix socket of the daemon.
     pub(crate) fn unix(&self) -> &Address {
         let unix = self.addresses.iter().find(|address| matches!(address, Address::Unix(_)));
         unix.expect("STATUS= names a Unix socket")
     }
 
-    /// What it logged up to now.
+    /// The log so far.
     pub(crate) fn logged(&self) -> String {
         self.program.err.text()
     }
 
-    /// Writes to its standard input.
+    /// Writes to the standard input of the daemon.
     pub(crate) fn input(&self, bytes: &[u8]) {
         self.program.child.stdin.as_ref().expect("its input is a pipe").write_all(bytes).unwrap();
     }
 
-    /// Its process id.
+    /// The process id of the daemon.
     pub(crate) fn pid(&self) -> i32 {
         self.program.pid().as_raw_nonzero().get()
     }
@@ -407,7 +408,7 @@ impl Daemon {
         self.program.signal(Signal::TERM);
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the daemon.
     pub(crate) fn ended(self) -> Ended {
         self.ended_by(Deadline::new()).0
     }
@@ -416,12 +417,12 @@ impl Daemon {
         (self.program.ended_by(deadline), self.place)
     }
 
-    /// What it printed so far, to wherever.
+    /// The output so far, on standard output and standard error.
     pub(crate) fn printed(&self) -> String {
         self.program.out.text() + &self.program.err.text()
     }
 
-    /// Ends it without a word; its directory stays.
+    /// Kills the daemon without a chance to clean up; its directory stays.
     pub(crate) fn kill(self) -> Place {
         self.program.signal(Signal::KILL);
         self.ended_by(Deadline::new()).1
@@ -457,7 +458,7 @@ impl Follow<'_> {
         self.header("Last-Event-ID", id)
     }
 
-    /// The response, its body yet to be read.
+    /// The response, whose body has not been read yet.
     pub(crate) fn response(&self) -> Response {
         let headers: Vec<_> = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         Response::get(self.address, &self.path, &headers)
@@ -487,7 +488,7 @@ impl Follow<'_> {
         self.open().until_end()
     }
 
-    /// The whole body.
+    /// The complete body.
     pub(crate) fn body(&self) -> Vec<u8> {
         let response = self.response();
         assert_eq!(response.status, 200, "{response:?}");
@@ -495,18 +496,18 @@ impl Follow<'_> {
     }
 }
 
-/// Whether a process runs; one that ended and that nobody waited for does not.
+/// Returns whether a process runs. A process that has ended does not, even if it has not been reaped.
 pub(crate) fn runs(pid: u64) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// The lines `PREFIX1`, `PREFIX2` and on.
+/// The lines `PREFIX1`, `PREFIX2` and so on.
 pub(crate) fn numbered(prefix: &str, count: usize) -> String {
     (1..=count).flat_map(|number| [prefix.to_owned(), number.to_string(), "\n".to_owned()]).collect()
 }
 
-/// Where the package's sources are.
+/// The path of a file or directory in the package's sources.
 pub(crate) fn sources(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }

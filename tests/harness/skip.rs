@@ -1,4 +1,4 @@
-//! Reports a test that this machine cannot carry out, so that it does not look as if it had passed.
+//! Reports a test that cannot run on this machine, so that it is not counted as passed.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -6,11 +6,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::thread;
 
-/// Reports that the running test, or a part of it, is not carried out, and why. The caller then returns.
+/// Reports that the running test, or a part of it, is skipped, and why. The caller then returns.
 ///
-/// `tests/check` collects the reports in the file named by `RTLOGD_SKIPPED`, prints and counts them, and fails if there is one
-/// on a machine that can run every test. Each report also goes to standard error directly, which the test runner does not
-/// capture.
+/// `tests/check` collects the reports in the file named by `RTLOGD_SKIPPED`, prints and counts them, and fails if there
+/// is one on a machine that can run every test. Each report also goes to standard error directly, which the test runner
+/// does not capture.
 pub(crate) fn skip(reason: &str) {
     let test = thread::current().name().unwrap_or("a test").to_owned();
     let report = format!("{test}: {reason}\n");
@@ -23,7 +23,8 @@ pub(crate) fn skip(reason: &str) {
     }
 }
 
-/// Whether the running test has the rights of root; without them it is reported as skipped, with what it needs them for.
+/// Returns whether the running test has the rights of root. Without them it is reported as skipped, with the reason why
+/// it needs them.
 pub(crate) fn is_root_or_skip(need: &str) -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {

@@ -1,4 +1,4 @@
-//! A reader of an event stream that comes on a connection.
+//! A reader of an event stream on a connection.
 
 use std::collections::VecDeque;
 
@@ -13,17 +13,17 @@ impl Message {
         self.event.is_empty()
     }
 
-    /// Its data as JSON.
+    /// The data of the message as JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Whether it is a `state` of that name.
+    /// Returns whether the message is a `state` event of that name.
     pub(crate) fn is_state(&self, state: &str) -> bool {
         self.event == "state" && self.json()["state"] == state
     }
 
-    /// The number in its id.
+    /// The number in the id of the message.
     pub(crate) fn number(&self) -> u64 {
         self.id
             .rsplit_once('-')
@@ -42,11 +42,11 @@ pub(crate) fn lines(messages: &[Message]) -> Vec<&str> {
 pub(crate) struct Reader {
     body: Body,
     decoder: Decoder,
-    /// What it gave last, for the report.
+    /// The last messages that were returned, for the failure report.
     seen: VecDeque<Message>,
 }
 
-/// Messages that a report shows.
+/// The number of messages that a failure report shows.
 const SHOWN: usize = 30;
 
 impl Reader {
@@ -73,7 +73,7 @@ impl Reader {
         Some(message)
     }
 
-    /// The next lines; states may stand between them, but neither a gap nor a loss.
+    /// The next `count` lines. State events may come between them, but neither a gap nor a loss.
     pub(crate) fn take(&mut self, count: usize) -> Vec<Message> {
         self.take_by(Deadline::new(), count)
     }
@@ -92,7 +92,7 @@ impl Reader {
         lines
     }
 
-    /// All messages up to the first that `is_last`.
+    /// All messages up to and including the first for which `is_last` is true.
     pub(crate) fn until(&mut self, what: &str, is_last: impl FnMut(&Message) -> bool) -> Vec<Message> {
         self.until_by(Deadline::new(), what, is_last)
     }
@@ -115,13 +115,13 @@ impl Reader {
         }
     }
 
-    /// All messages up to the body's end.
+    /// All messages up to the end of the body.
     pub(crate) fn until_end(&mut self) -> Vec<Message> {
         let deadline = Deadline::new();
         std::iter::from_fn(|| self.next_by(deadline)).collect()
     }
 
-    /// All messages up to the body's end, or to where it was cut.
+    /// All messages up to the end of the body, or up to the point at which it was cut.
     pub(crate) fn until_cut(&mut self) -> Vec<Message> {
         let deadline = Deadline::new();
         while let Ok(Some(bytes)) = self.body.some(deadline) {
@@ -131,7 +131,7 @@ impl Reader {
         self.decoder.ready.drain(..).collect()
     }
 
-    /// What came so far, without waiting for more than that.
+    /// The messages received so far, after one more read from the connection.
     pub(crate) fn some(&mut self) -> Vec<Message> {
         if let Ok(Some(bytes)) = self.body.some(Deadline::new()) {
             self.decoder.push(&bytes);
@@ -139,12 +139,12 @@ impl Reader {
         self.decoder.ready.drain(..).collect()
     }
 
-    /// The id that a browser would send when it connects again.
+    /// The id that a browser would send when it reconnects.
     pub(crate) fn last_id(&self) -> &str {
         &self.decoder.last_id
     }
 
-    /// The wait before connecting again that the body asked for, in milliseconds.
+    /// The wait before a reconnection that the body asked for, in milliseconds.
     pub(crate) fn retry(&self) -> Option<u64> {
         self.decoder.retry
     }

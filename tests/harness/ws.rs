@@ -1,5 +1,5 @@
-//! As much of a WebSocket client (RFC 6455) and of JSON-RPC as the tests need, with nothing hidden: a test sends any bytes it
-//! likes, and sees each frame that comes.
+//! A client for WebSocket (RFC 6455) and JSON-RPC with only what the tests need, and nothing hidden: a test can send
+//! any bytes, and sees each frame that it receives.
 
 use std::collections::VecDeque;
 use std::io::{BufReader, Read, Write};
@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use super::Deadline;
 use super::http::{Address, Response, Socket, header};
 
-/// The key of RFC 6455, section 1.3, and what must come back for it.
+/// The key of RFC 6455, section 1.3, and the reply that it requires.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 pub(crate) const PROTOCOL: &str = "rtlogd.v1";
 
-/// The header lines of a proper handshake but for `Host`, to be changed by the test.
+/// The header lines of a proper handshake except `Host`, for a test to change.
 pub(crate) fn handshake() -> Vec<(&'static str, &'static str)> {
     vec![
         ("Upgrade", "websocket"),
@@ -26,13 +26,13 @@ pub(crate) fn handshake() -> Vec<(&'static str, &'static str)> {
     ]
 }
 
-/// What came.
+/// A received frame, or the end of the connection.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Frame {
     Text(String),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
-    /// A code and a reason, if it has them.
+    /// A code and a reason, if the frame has them.
     Close(Option<(u16, String)>),
     /// The connection ended.
     End,
@@ -52,12 +52,12 @@ impl Channel {
         channel
     }
 
-    /// A WebSocket at another path.
+    /// Opens a WebSocket at another path.
     pub(crate) fn open_at(address: &Address, path: &str) -> Self {
         Self::open_with(address, path, &[])
     }
 
-    /// A WebSocket whose handshake has more header lines.
+    /// Opens a WebSocket with additional header lines in the handshake.
     pub(crate) fn open_with(address: &Address, path: &str, headers: &[(&str, &str)]) -> Self {
         let response = Response::get(address, path, &[&handshake(), headers].concat());
         assert_eq!(response.status, 101, "{}", String::from_utf8_lossy(&response.body.all()));
@@ -66,17 +66,17 @@ impl Channel {
         Self { protocol, socket: response.body.into_socket(), talked: Talked::default() }
     }
 
-    /// Sends bytes as they are. The other side may be gone already.
+    /// Sends bytes unchanged. The other side may have closed the connection already.
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.socket.get_mut().write_all(bytes)
     }
 
-    /// How long a write may wait.
+    /// Sets the time for which a write may wait.
     pub(crate) fn patience(&self, patience: std::time::Duration) {
         self.socket.get_ref().patience(patience);
     }
 
-    /// The next frame; an end by a reset counts as an end.
+    /// The next frame. A reset of the connection is treated as its end.
     pub(crate) fn frame(&mut self, deadline: Deadline) -> Frame {
         let left = deadline.left().unwrap_or_else(|| panic!("no frame in time; told before: {:#?}", self.talked));
         self.socket.get_ref().patience(left);
@@ -118,7 +118,7 @@ impl Channel {
         }
     }
 
-    /// How it is closed; messages before that are skipped.
+    /// The code with which the channel is closed; messages before that are skipped.
     pub(crate) fn closed(&mut self) -> Option<u16> {
         let deadline = Deadline::new();
         loop {
@@ -140,7 +140,7 @@ impl Talk for Channel {
         self.send_raw(&frame(0x81, text.as_bytes())).unwrap();
     }
 
-    /// The next message; pings are answered.
+    /// The next message. Pings are answered.
     fn message(&mut self, deadline: Deadline) -> Value {
         loop {
             match self.frame(deadline) {
@@ -153,15 +153,15 @@ impl Talk for Channel {
     }
 }
 
-/// What a client remembers of its talk.
+/// The state of a JSON-RPC client.
 #[derive(Debug, Default)]
 pub(crate) struct Talked {
-    /// Notifications that came before the reply that was waited for.
+    /// Notifications and replies that came before the awaited one.
     told: VecDeque<Value>,
     last_id: u64,
 }
 
-/// Who speaks JSON-RPC over a control channel, whatever carries it.
+/// A client that speaks JSON-RPC on a control channel, over any transport.
 pub(crate) trait Talk {
     fn talked(&mut self) -> &mut Talked;
 
@@ -170,7 +170,7 @@ pub(crate) trait Talk {
     /// The next message.
     fn message(&mut self, deadline: Deadline) -> Value;
 
-    /// Sends a request, and gives its number.
+    /// Sends a request, and returns its id.
     fn ask(&mut self, method: &str, params: &Value) -> u64 {
         self.talked().last_id += 1;
         let id = self.talked().last_id;
@@ -179,7 +179,7 @@ pub(crate) trait Talk {
         id
     }
 
-    /// The reply to a request. Those to others may come before it: they are kept for whoever waits for them.
+    /// The reply to a request. Other messages that come before it are kept for later calls.
     fn reply(&mut self, id: u64) -> Value {
         let deadline = Deadline::new();
         let told = &mut self.talked().told;
@@ -203,7 +203,7 @@ pub(crate) trait Talk {
         reply["result"].take()
     }
 
-    /// The code of a call that is refused, and what is said to it.
+    /// The error code and the detail of a call that is refused.
     fn refused(&mut self, method: &str, params: &Value) -> (i64, String) {
         let id = self.ask(method, params);
         let reply = self.reply(id);
@@ -213,7 +213,7 @@ pub(crate) trait Talk {
         (reply["error"]["code"].as_i64().unwrap(), data["detail"].as_str().unwrap().to_owned())
     }
 
-    /// Subscribes, and gives the subscription's number.
+    /// Subscribes, and returns the number of the subscription.
     fn subscribe(&mut self, params: &Value) -> u64 {
         self.call("stream.subscribe", params)["subscription"].as_u64().unwrap()
     }
@@ -257,7 +257,7 @@ pub(crate) trait Talk {
         lines
     }
 
-    /// As many lines of one subscription; what comes for others is kept for them.
+    /// The texts of the next `count` lines of one subscription. Messages for others are kept for them.
     fn lines_of(&mut self, subscription: u64, count: usize) -> Vec<String> {
         let mut lines = Vec::new();
         let mut others = VecDeque::new();
@@ -276,13 +276,13 @@ pub(crate) trait Talk {
         lines
     }
 
-    /// What was told already, without waiting.
+    /// The messages that were received already, without waiting.
     fn told_before(&mut self) -> Vec<Value> {
         self.talked().told.drain(..).collect()
     }
 }
 
-/// A masked frame: `first` is its first byte, the end mark, the reserved bits and the kind.
+/// A masked frame. `first` is its first byte: the FIN bit, the reserved bits and the opcode.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match u16::try_from(payload.len()) {

@@ -50,7 +50,8 @@ fn check_claims(context: &mut CheckContext<'_>, at: Located<raw::access::RawClai
     let claims: BTreeMap<_, _> =
         claims.into_iter().filter_map(|(name, pattern)| Some((name.value?, pattern.value?))).collect();
     if claims.is_empty() {
-        // Whoever the issuer gives a token would be let in: with a public CI that is everybody.
+        // Without this check, every token of the issuer would be accepted; those of a public CI are available to
+        // everybody.
         context.wrong(at.place, "a grant needs `claims`, all of which a token must have (such as {sub: '*'})");
     }
     let streams = values(raw.stream);

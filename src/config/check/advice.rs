@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::{Config, TrustedProxy};
 
-/// One sentence for each surprise; `rtlogd check` prints them.
+/// One sentence for each such consequence; `rtlogd check` prints them.
 pub fn advice(config: &Config) -> Vec<String> {
     let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
     let note = |proxy: &TrustedProxy| match proxy {
@@ -23,8 +23,8 @@ pub fn advice(config: &Config) -> Vec<String> {
     config.trusted_proxies.iter().filter_map(note).collect()
 }
 
-/// The key that hints at a proxy in front of rtlogd, although none is trusted. Without trust, everybody behind the proxy has
-/// the proxy's address; a proxy on this machine that writes no header makes everybody a local user.
+/// The key that suggests a proxy in front of rtlogd, although no proxy is trusted. Without trust, all clients behind
+/// the proxy have its address, and a proxy on this machine that writes no header makes all of them local users.
 pub fn hints_at_proxy(config: &Config) -> Option<&'static str> {
     if !config.trusted_proxies.is_empty() {
         None

@@ -1,4 +1,4 @@
-//! The context of a check: where relative paths begin, and the report of everything that is wrong.
+//! The context of a check: the base directories of relative paths, and the report of all mistakes.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -15,12 +15,12 @@ pub(super) struct CheckContext<'r> {
     report: &'r mut ErrorReport,
 }
 
-/// A value that was written and fits its type, with its location.
+/// A value that was written and is valid for its type, with its location.
 pub(super) fn written<T>(field: Setting<T>) -> Option<(NodeLocation, T)> {
     field.and_then(|at| Some((at.place, at.value?)))
 }
 
-/// A value that was written and fits its type.
+/// A value that was written and is valid for its type.
 pub(super) fn value<T>(field: Setting<T>) -> Option<T> {
     written(field).map(|(_, value)| value)
 }
@@ -35,12 +35,12 @@ impl<'r> CheckContext<'r> {
         self.report.wrong(at, text);
     }
 
-    /// Reports that a name was given before, at `first`.
+    /// Reports that a name was already used at `first`.
     pub(super) fn duplicate(&mut self, name: &str, at: NodeLocation, first: NodeLocation) {
         self.report.add_duplicate(name, at, first);
     }
 
-    /// The path, resolved against the directory of the file that it is written in.
+    /// The path, resolved against the directory of the file that contains it.
     pub(super) fn resolve_path(&mut self, place: NodeLocation, path: &str) -> Option<PathBuf> {
         if path.is_empty() {
             self.wrong(place, "empty path");
@@ -75,14 +75,14 @@ impl<'r> CheckContext<'r> {
         }
     }
 
-    /// The same for a size, in bytes.
+    /// Like [`in_range`](Self::in_range), for a size in bytes.
     pub(super) fn size(&mut self, field: Setting<Size>, default: usize, least: usize, most: usize) -> usize {
         let size = |bytes: usize| Size(u64::try_from(bytes).unwrap_or(u64::MAX));
         let chosen = self.in_range(field, size(default), size(least), size(most));
         usize::try_from(chosen.0).unwrap_or(usize::MAX)
     }
 
-    /// The same for a duration without an upper bound.
+    /// Like [`in_range`](Self::in_range), for a duration without an upper bound.
     pub(super) fn duration_at_least(
         &mut self,
         field: Setting<DurationText>,
@@ -92,7 +92,7 @@ impl<'r> CheckContext<'r> {
         self.in_range(field, DurationText(default), DurationText(least), DurationText(Duration::MAX)).0
     }
 
-    /// The same for a duration without a lower bound.
+    /// Like [`in_range`](Self::in_range), for a duration without a lower bound.
     pub(super) fn duration_at_most(
         &mut self,
         field: Setting<DurationText>,

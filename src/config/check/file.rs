@@ -1,4 +1,4 @@
-//! Checks a stream that follows files, and how its lines are joined.
+//! Checks a stream that follows files, and the rules by which its lines are joined.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::config::{DEFAULT_MULTILINE_TIMEOUT, DEFAULT_ROTATE_WAIT, FileSelector
 
 use super::context::{CheckContext, value, written};
 
-/// The longest `rotate_wait` and multiline `timeout`: lines that wait cost memory, and an open file its disk space.
+/// The longest `rotate_wait` and multiline `timeout`: waiting lines take memory, and an open file takes disk space.
 const MAX_FILE_WAIT: Duration = Duration::from_hours(1);
 
-/// A stream of files.
+/// Checks a stream that follows files.
 pub(super) fn check_files(
     context: &mut CheckContext<'_>,
     file: Located<OneOrMany<String>>,
@@ -66,7 +66,7 @@ fn check_exclude(
     let mut exclude = Vec::new();
     for Located { place, value } in list.0 {
         let Some(pattern) = value else { continue };
-        // A pattern with a slash is one of a path, and seen from the configuration as other paths are.
+        // A pattern with a slash is matched against whole paths, and is resolved like any other path.
         let pattern = if pattern.contains('/') {
             context.resolve_path(place, &pattern).map(|path| path.to_string_lossy().into_owned())
         } else {
@@ -82,7 +82,7 @@ fn check_exclude(
     exclude
 }
 
-/// Which lines are joined.
+/// Checks the rules by which lines are joined.
 pub(super) fn check_multiline(
     context: &mut CheckContext<'_>,
     field: Setting<raw::MultilineConfig>,

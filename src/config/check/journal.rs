@@ -7,10 +7,10 @@ use crate::config::report::NodeLocation;
 
 use super::context::{CheckContext, value, written};
 
-/// Longest name of a field in the journal, in bytes (systemd.journal-fields(7)).
+/// The longest name of a field in the journal, in bytes (systemd.journal-fields(7)).
 const MAX_JOURNAL_FIELD_LENGTH: usize = 64;
 
-/// A stream of the journal.
+/// Checks a stream that follows the journal.
 pub(super) fn check_journal(
     context: &mut CheckContext<'_>,
     journal: Located<raw::JournalFilter>,
@@ -32,7 +32,7 @@ pub(super) fn check_journal(
     Some(JournalSourceConfig { units, identifiers, priority, kernel, matches, from })
 }
 
-/// One text or several, each of which has to name something.
+/// Checks one text or several, none of which may be empty.
 fn check_words(
     context: &mut CheckContext<'_>,
     what: &str,
@@ -61,7 +61,7 @@ fn check_word(
     Some(word)
 }
 
-/// Whether it is `FIELD=VALUE`.
+/// Returns whether the word has the form `FIELD=VALUE`.
 fn is_match(word: &str) -> bool {
     let letter = |c: u8| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_';
     let name = |name: &str| {

@@ -1,4 +1,4 @@
-//! Checks the addresses that rtlogd listens on, and the names and paths under which clients reach it.
+//! Checks the addresses that rtlogd listens on, and the host names and paths that clients use.
 
 use std::net::IpAddr;
 
@@ -50,7 +50,7 @@ pub(super) fn check_listen(
     all.into_iter().map(|(listen, _)| listen).collect()
 }
 
-/// A name as a client writes it into `Host`, without the port.
+/// A host name as a client sends it in `Host`, without the port.
 pub(super) fn check_host(context: &mut CheckContext<'_>, host: Located<String>) -> Option<String> {
     let name = host.value?.to_ascii_lowercase();
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
@@ -71,7 +71,7 @@ pub(super) fn check_host(context: &mut CheckContext<'_>, host: Located<String>) 
     None
 }
 
-/// The path with a slash in front and none at the end, but for `/` itself.
+/// The path with a slash at its start and none at its end, except for `/` itself.
 pub(super) fn check_base_path(context: &mut CheckContext<'_>, place: NodeLocation, path: &str) -> Option<String> {
     let plain = |segment: &str| {
         let letter = |c: u8| c.is_ascii_alphanumeric() || b"-._~".contains(&c);

@@ -1,8 +1,8 @@
 //! Checks a configuration: turns raw values into a [`Config`] with defaults and bounds, and finds contradictions.
 //!
-//! The check knows no YAML and opens no files. A value that does not fit its type was reported before and is treated as if it
-//! were not written. Each part of the configuration has a file: `listen`, `access`, `source` with `file`, `process` and
-//! `journal`; `context` is what they all share, and `advice` comments on valid configurations.
+//! The check does not know YAML and opens no files. A value that does not fit its type has been reported before, and is
+//! treated as missing. Each part of the configuration has its own file: `listen`, `access`, `source` with `file`,
+//! `process` and `journal`; `context` is what they all share, and `advice` comments on valid configurations.
 
 pub(super) mod advice;
 mod access;
@@ -35,7 +35,7 @@ use file::check_multiline;
 use listen::{check_base_path, check_host, check_listen};
 use source::check_source;
 
-/// The shortest time that a client is given for anything.
+/// The shortest timeout for a client.
 const MIN_CLIENT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The configuration that `raw` describes. `directories` holds the directory of each file, for the paths in it.
@@ -45,13 +45,13 @@ pub(super) fn check(raw: raw::Config, directories: Vec<PathBuf>, report: &mut Er
 
 fn check_config(context: &mut CheckContext<'_>, raw: raw::Config) -> Config {
     let defaults = Config::default();
-    // What is written, but no truth, is one mistake; without this, each address to listen on would be one more.
+    // An `insecure` that is not a boolean is one mistake. Treating it as true avoids another mistake for each address.
     let insecure = raw.access.as_ref().is_some_and(|access| match &access.value {
         Some(access) => access.insecure.as_ref().is_some_and(|insecure| insecure.value.unwrap_or(true)),
         None => true,
     });
     let access = value(raw.access).map_or(defaults.access, |access| check_access(context, access));
-    // A `tls` that is wrong is one mistake, too.
+    // An invalid `tls` is also only one mistake.
     let open = insecure || raw.tls.is_some() && !access.accepts_no_tokens();
     let tls = raw.tls.and_then(|tls| check_tls(context, tls));
     let listen = written(raw.listen).map(|(place, listen)| check_listen(context, place, listen.0, open));
@@ -123,7 +123,7 @@ fn check_streams(context: &mut CheckContext<'_>, entries: Entries<raw::Stream>, 
         let Some(name) = key.value else { continue };
         let before = *first.entry(name.clone()).or_insert(key.place);
         if before.file != key.place.file {
-            // Within one file it was noted by whoever read the map.
+            // Duplicates within one file were reported when the map was read.
             context.duplicate(&name, key.place, before);
         }
         match name.parse::<StreamName>() {
@@ -164,7 +164,7 @@ fn check_stream(
     })
 }
 
-/// The patterns of secrets beside those that are known; `None` if nothing is taken out.
+/// The patterns of secrets in addition to the known ones; `None` if no secrets are removed.
 fn check_redact(
     context: &mut CheckContext<'_>,
     field: Setting<SwitchOrList<SecretPattern>>,
@@ -181,7 +181,7 @@ fn check_redact(
     }
 }
 
-/// Whether progress is looked for; patterns that did not fit were noted.
+/// The detection of progress; invalid patterns have been reported.
 fn check_progress(raw: SwitchOrList<raw::ProgressPattern>) -> ProgressDetection {
     match raw {
         SwitchOrList::Switch(Switch::Off) => ProgressDetection::Off,
@@ -192,7 +192,7 @@ fn check_progress(raw: SwitchOrList<raw::ProgressPattern>) -> ProgressDetection 
     }
 }
 
-/// Names and words; those that did not fit were noted.
+/// The valid entries, as names and texts; invalid ones have been reported.
 fn words(field: Setting<Entries<ScalarText>>) -> BTreeMap<String, String> {
     let entries = value(field).map_or_else(Vec::new, |entries| entries.0);
     entries.into_iter().filter_map(|(name, word)| Some((name.value?, word.value?.0))).collect()

@@ -12,7 +12,7 @@ use crate::config::{ProcessSourceConfig, Restart, Stop};
 use super::context::{CheckContext, value, written};
 use super::words;
 
-/// The shortest wait before a command is started again: a command that fails at once must not use up the machine.
+/// The shortest wait before a command is started again, so that a command that fails at once does not use up the CPU.
 const MIN_RESTART_BACKOFF: Duration = Duration::from_millis(100);
 
 pub(super) fn check_process(
@@ -80,7 +80,7 @@ fn check_argv(
     words.into_iter().map(|word| Some(word.value?.0.into())).collect()
 }
 
-/// What a shell is to run.
+/// The command that makes a shell run the script.
 fn check_script(context: &mut CheckContext<'_>, place: NodeLocation, line: &str) -> Option<Vec<OsString>> {
     if line.trim().is_empty() {
         context.wrong(place, "empty command (write what the shell is to run)");

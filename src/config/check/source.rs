@@ -1,4 +1,4 @@
-//! Checks that a stream has one source, and only keys that belong to it.
+//! Checks that a stream has exactly one source, and only keys that apply to that source.
 
 use crate::event::StreamName;
 
@@ -11,7 +11,7 @@ use super::file::check_files;
 use super::journal::check_journal;
 use super::process::check_process;
 
-/// What a stream can be filled by.
+/// The sources that a stream can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SourceKey {
     File,
@@ -21,7 +21,7 @@ enum SourceKey {
 }
 
 impl SourceKey {
-    /// The key that says so.
+    /// The configuration key of the source.
     fn key(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -31,7 +31,7 @@ impl SourceKey {
         }
     }
 
-    /// What such a stream does.
+    /// The action of a stream with this source, for messages.
     fn does(self) -> &'static str {
         match self {
             Self::File => "follows a file",
@@ -42,7 +42,7 @@ impl SourceKey {
     }
 }
 
-/// The one source of a stream.
+/// Checks the one source of a stream.
 pub(super) fn check_source(
     context: &mut CheckContext<'_>,
     name: &StreamName,
@@ -94,11 +94,11 @@ pub(super) fn check_source(
     push?.value.map(|_| SourceKind::Push)
 }
 
-/// Notes what does not belong to a stream that is filled so.
+/// Reports the keys that do not apply to a stream with this source.
 fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::Stream) {
     const COMMAND_ONLY: &[SourceKey] = &[SourceKey::Command];
     const FILE_ONLY: &[SourceKey] = &[SourceKey::File];
-    /// An entry of the journal is one line already, and its text is UTF-8.
+    /// An entry of the journal is already one line, and its text is UTF-8.
     const BYTE_SOURCES: &[SourceKey] = &[SourceKey::File, SourceKey::Command, SourceKey::Push];
     let keys = [
         ("directory", COMMAND_ONLY, raw.directory.as_ref().map(|at| at.place)),

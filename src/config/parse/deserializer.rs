@@ -1,8 +1,8 @@
 //! Reads a YAML tree into the structs of `raw`. A value that does not fit is reported with its location, and reading
 //! continues.
 //!
-//! A value that is wrong is reported by the [`Located`] around it. Only keys can be wrong in addition, and they are
-//! checked before serde sees a map.
+//! An invalid value is reported by the [`Located`] around it. Only keys need a separate check, which runs before serde
+//! sees a map.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -61,7 +61,7 @@ impl<'t> NodeDeserializer<'t> {
         self.report.borrow_mut().wrong(self.place(), text);
     }
 
-    /// The text of a scalar.
+    /// The text of a scalar; `None` for other values.
     fn words(self) -> Option<&'t str> {
         match &self.node.value {
             YamlValue::Bool(words) | YamlValue::Number(words) | YamlValue::Text(words) => Some(words),
@@ -83,7 +83,7 @@ impl<'t> NodeDeserializer<'t> {
         NodeReadError(format!("expected {what}, found {found}"))
     }
 
-    /// The entries of a map whose keys are texts. Reports other keys, merge keys, and duplicate keys.
+    /// The entries of a map whose keys are texts. Other keys, merge keys and duplicate keys are reported.
     fn entries(
         self,
         expected: impl fmt::Display,
@@ -109,13 +109,15 @@ impl<'t> NodeDeserializer<'t> {
     }
 }
 
-/// The one of `known` that was probably meant by `word`: at most two edits away, and fewer than half of its characters.
+/// The word of `known` that `word` was probably meant to be: at most two edits away, and fewer than half of its
+/// characters.
 fn closest_word<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let best = known.iter().map(|known| (distance(word, known), *known)).min()?;
     (best.0 <= 2 && best.0 * 2 < best.1.len()).then_some(best.1)
 }
 
-/// The number of characters to insert, remove or change to make `b` of `a`; swapping two neighbours is 1.
+/// The number of characters to insert, remove or change in order to turn `a` into `b`; swapping two neighbours counts
+/// as 1.
 fn distance(a: &str, b: &str) -> usize {
     let letters = |word: &str| word.chars().map(|c| (c, word.matches(c).count())).collect::<BTreeMap<_, _>>();
     if a.len() == b.len() && a != b && letters(a) == letters(b) {
@@ -241,7 +243,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
                 );
                 key.report_error(format!("unknown key `{}` ({advice})", name.chars().take(60).collect::<String>()));
             } else if !matches!(value.node.value, YamlValue::Null) {
-                // A key without a value is treated as missing: its lines were commented out.
+                // A key without a value is treated as missing: the lines of its value are probably commented out.
                 kept.entry(name).or_insert((key, value));
             }
         }
@@ -265,7 +267,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 }
 
-/// A value with its location, as the sequence that [`Located`] asks for: file, number, and the value if it fits.
+/// A value with its location, as the sequence that [`Located`] expects: file, number, and the value if it is valid.
 struct LocatedParts<'t> {
     source: NodeDeserializer<'t>,
     given: u8,

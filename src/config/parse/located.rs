@@ -1,7 +1,7 @@
-//! The types of the fields of `raw`: values that know their location.
+//! The types of the fields of `raw`: values with their location.
 //!
-//! Serde stops at the first error and knows no locations. So each value is wrapped in a [`Located`]: the deserializer
-//! reports a mistake inside, and leaves the `Located` without a value.
+//! Serde stops at the first error and has no locations. Each value is therefore wrapped in a [`Located`]: the
+//! deserializer reports a mistake inside it, and leaves the `Located` without a value.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 
 use crate::config::report::NodeLocation;
 
-/// A value and its location; without a value if it was wrong, which was reported.
+/// A value and its location. An invalid value has been reported and is `None`.
 #[derive(Debug, Clone)]
 pub(crate) struct Located<T> {
     pub(crate) place: NodeLocation,
@@ -23,7 +23,7 @@ pub(crate) struct Located<T> {
 /// An optional value.
 pub(crate) type Setting<T> = Option<Located<T>>;
 
-/// A map whose keys are names that people choose, in the order written. A name may come twice, which was reported.
+/// A map whose keys are names chosen by people, in the order written. A duplicate name has been reported.
 #[derive(Debug, Clone)]
 pub(crate) struct Entries<T>(pub(crate) Vec<(Located<String>, Located<T>)>);
 

@@ -1,7 +1,7 @@
-//! A YAML text as a tree, in which each value can be located by line and column. The only file that uses `serde_yaml`.
+//! A YAML text as a tree, in which each value can be located by line and column. No other file uses `serde_yaml`.
 //!
-//! `serde_yaml` gives locations only in errors. So values are numbered in the order in which they are read, and a value
-//! is located by reading the text again and failing at its number.
+//! `serde_yaml` gives locations only in errors. Values are therefore numbered in the order in which they are read, and
+//! a value is located by reading the text again and failing at its number.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,12 +9,12 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-/// The most values in one file. An alias counts with everything it stands for: a few lines of them could stand for any
-/// number.
+/// The most values in one file. An alias counts as everything that it stands for, since a few lines of aliases could
+/// stand for any number of values.
 const MAX_YAML_NODES: usize = 100_000;
 
-/// The deepest nesting that is looked at, far beyond what is accepted: finding its end takes time that grows with the
-/// square.
+/// The deepest nesting that is scanned, far beyond the accepted depth: the time to find the end of nested values grows
+/// with the square of the depth.
 const MAX_YAML_SCAN_DEPTH: usize = 1000;
 
 /// One value, and its number in the order of reading.
@@ -24,7 +24,7 @@ pub(crate) struct YamlNode {
     pub(crate) value: YamlValue,
 }
 
-/// A value. Numbers and booleans keep their text, since a word of a command may look like one.
+/// A value. Numbers and booleans keep their text, since an argument of a command may look like one.
 #[derive(Debug)]
 pub(crate) enum YamlValue {
     Null,
@@ -32,7 +32,7 @@ pub(crate) enum YamlValue {
     Number(String),
     Text(String),
     List(Vec<YamlNode>),
-    /// The entries in the order written; keys may come twice.
+    /// The entries in the order written; keys may be repeated.
     Map(Vec<(YamlNode, YamlNode)>),
     /// A value with its own `!tag`.
     Tagged(String),
@@ -53,7 +53,7 @@ pub(crate) fn parse(text: &str) -> Result<YamlNode, (LineColumn, String)> {
     let mut walk = TreeReader::default();
     let mut tree = walk.run(text).map_err(|error| explain(&error))?;
     if !walk.plain.borrow().is_empty() {
-        // Numbers and booleans come without their text: the file is read again, asking for text where one was found.
+        // Numbers and booleans are returned without their text. A second pass requests the text at those values.
         walk.next.set(0);
         walk.words = true;
         tree = walk.run(text).map_err(|error| explain(&error))?;
@@ -71,9 +71,9 @@ fn find_excessive_depth(text: &str) -> Option<LineColumn> {
         if lists.count() > MAX_YAML_SCAN_DEPTH {
             return Some((line + 1, 1));
         }
-        // What came before on this line: nothing yet, or something that may have a value after it.
+        // True at the start of a line, and after anything that a value may follow.
         let mut begins = true;
-        // An anchor or a tag may come between.
+        // True after an anchor or a tag, which may come before a value.
         let mut named = false;
         for (column, letter) in written.chars().enumerate() {
             match letter {
@@ -117,7 +117,7 @@ enum PlainScalar {
     Number,
 }
 
-/// One reading of a text.
+/// One pass over a text.
 #[derive(Debug, Default)]
 struct TreeReader {
     /// The number of the next value.
@@ -126,7 +126,7 @@ struct TreeReader {
     stop: Option<usize>,
     /// The values that were found to be numbers and booleans.
     plain: RefCell<BTreeMap<usize, PlainScalar>>,
-    /// Whether to read those as text.
+    /// `true` if those values are read as text.
     words: bool,
 }
 
@@ -158,7 +158,7 @@ impl<'de> DeserializeSeed<'de> for &TreeReader {
     }
 }
 
-/// Refuses every value, since an error tells the location.
+/// Rejects every value, since the error contains the location.
 struct RefusingVisitor;
 
 impl Visitor<'_> for RefusingVisitor {
@@ -175,7 +175,7 @@ struct NodeVisitor<'w> {
 }
 
 impl NodeVisitor<'_> {
-    /// Notes the type of this value; its text comes with the second reading.
+    /// Records the type of this value, whose text is read in the second pass.
     fn plain(&self, plain: PlainScalar) -> YamlValue {
         self.reader.plain.borrow_mut().insert(self.id, plain);
         YamlValue::Null
@@ -311,7 +311,7 @@ mod tests {
             let (place, error) = parse(&format!("a: 1\n{}", piece.repeat(most / piece.len()))).unwrap_err();
             assert_eq!((place, error.contains("1000 nested values")), ((2, 1), true), "{piece}: {error}");
         }
-        // Many brackets that nobody closes, but as the text of patterns.
+        // Many brackets that are never closed, but only as the text of patterns.
         let patterns = "- ^\\[ [0-9\n- 'it [\"'\n- x[\n".repeat(2000);
         assert!(matches!(parse(&patterns).unwrap().value, YamlValue::List(items) if items.len() == 6000));
         let flat = "- [{a: [1]}]\n".repeat(2000);

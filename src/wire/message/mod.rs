@@ -1,6 +1,8 @@
-//! The control channel's messages (JSON-RPC 2.0): from text to a checked [`Call`], and back. Knows no socket.
+//! The messages of the control channel (JSON-RPC 2.0): text is parsed into a checked [`Call`], and replies are written
+//! as text. Nothing here uses a socket.
 //!
-//! Each method is one line of the table in [`requests`]; what it reads is also what the published schema says.
+//! Each method is one line of the table in [`requests`]. The types that read its parameters also define the published
+//! schema.
 
 mod requests;
 mod schema;
@@ -20,70 +22,70 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-/// Most requests in one batch: more would be a queue.
+/// The most requests in one batch. A larger batch would be used as a queue.
 pub const MAX_BATCH_REQUESTS: usize = 32;
 
-/// Longest id of a request, in bytes: it is sent back with the reply.
+/// The longest id of a request, in bytes, since it is sent back with the reply.
 const MAX_REQUEST_ID_SIZE: usize = 128;
 
-/// The version that every message names.
+/// The JSON-RPC version in every message.
 const JSON_RPC_VERSION: &str = "2.0";
 
-/// The id of a request, as it was written: a number, a text or null.
+/// The id of a request exactly as it was written: a number, a text or null.
 #[derive(Debug, Clone)]
 pub struct RequestId(Box<RawValue>);
 
-/// One request; without an id nobody waits for a reply.
+/// One request. A request without an id gets no reply.
 #[derive(Debug)]
 pub struct RpcRequest {
-    /// What the reply must name.
+    /// The id that the reply must have.
     pub id: Option<RequestId>,
-    /// What is to be done.
+    /// The call, or the reason why it is refused.
     pub call: Result<Call, RpcError>,
 }
 
-/// What a message holds.
+/// The content of one message.
 #[derive(Debug)]
 pub struct IncomingMessage {
-    /// Whether it is a list, and so answered by one.
+    /// `true` if the message is a list, and is answered by a list.
     pub is_batch: bool,
-    /// In their order; at least one.
+    /// The requests in the order written; at least one.
     pub requests: Vec<RpcRequest>,
 }
 
-/// What went wrong: the codes of JSON-RPC (section 5.1), and ours from -32000 down.
+/// The kind of an error: the codes of JSON-RPC (section 5.1), and those of rtlogd from -32000 down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RpcErrorCode {
-    /// It is not JSON.
+    /// The message is not JSON.
     Parse,
-    /// It is JSON, but not a request.
+    /// The message is JSON, but not a request.
     Request,
-    /// There is no such method.
+    /// The method does not exist.
     Method,
-    /// What it needs is missing, or something else is there.
+    /// Parameters are missing, unknown or of the wrong type.
     Parameters,
     /// The daemon failed.
     Internal,
-    /// No such stream, subscription, session or attachment.
+    /// The stream, subscription, session or attachment does not exist.
     NotFound,
     /// The peer does not have the right.
     Denied,
-    /// It cannot be done with this stream, or not now; another try changes nothing.
+    /// The stream does not support the call, or not in its present state; a repetition has the same result.
     Refused,
-    /// Another holds the lease to type.
+    /// Another client holds the lease for input.
     Leased,
-    /// Too much is under way; try again.
+    /// Too many operations are in progress; the client may try again.
     Busy,
-    /// More than this channel may have.
+    /// The channel already has as many as it may have.
     TooMany,
-    /// The daemon stops.
+    /// The daemon is stopping.
     Stopping,
-    /// Requests come faster than they are taken; later it goes.
+    /// Requests arrive faster than they are accepted; the client may try again later.
     TooFast,
 }
 
 impl RpcErrorCode {
-    /// All of them, in order.
+    /// All codes, in order.
     pub const ALL: [Self; 13] = [
         Self::Parse,
         Self::Request,
@@ -138,7 +140,7 @@ impl RpcErrorCode {
         }
     }
 
-    /// What it means.
+    /// The meaning of the code, as the `message` of the error.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Parse => "the message is not JSON",
@@ -158,33 +160,34 @@ impl RpcErrorCode {
     }
 }
 
-/// A refusal: what went wrong, and what would be right.
+/// An error reply: the failure, and how to correct the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RpcError {
-    /// Which kind.
+    /// The kind of the error.
     pub code: RpcErrorCode,
-    /// What exactly, in words.
+    /// The details, in words.
     pub detail: String,
-    /// After how long it goes, if that is known.
+    /// The time after which the client may try again, if known.
     pub retry_after: Option<Duration>,
 }
 
 impl RpcError {
-    /// A refusal of this kind.
+    /// An error of this kind.
     pub fn new(code: RpcErrorCode, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), retry_after: None }
     }
 
-    /// A refusal of what goes `after` some time.
+    /// An error for a request that is accepted again `after` some time.
     pub fn too_fast(detail: impl Into<String>, after: Duration) -> Self {
         Self { retry_after: Some(after), ..Self::new(RpcErrorCode::TooFast, detail) }
     }
 }
 
-/// Reads a message.
+/// Parses a message.
 ///
 /// # Errors
-/// If it is not JSON, or a list of no requests or of more than [`MAX_BATCH_REQUESTS`]: the error is the reply to all of it.
+/// If the message is not JSON, or is a list of no requests or of more than [`MAX_BATCH_REQUESTS`]. The error is then
+/// the reply to the message as a whole.
 pub fn read(text: &str) -> Result<IncomingMessage, RpcError> {
     let raw: &RawValue =
         serde_json::from_str(text).map_err(|error| RpcError::new(RpcErrorCode::Parse, error.to_string()))?;
@@ -205,7 +208,7 @@ pub fn read(text: &str) -> Result<IncomingMessage, RpcError> {
     }
 }
 
-/// A request's members, each of any type.
+/// The members of a request, each of any type.
 #[derive(Deserialize)]
 struct RawRequest<'a> {
     #[serde(borrow, default, deserialize_with = "deserialize_present")]
@@ -218,7 +221,7 @@ struct RawRequest<'a> {
     params: Option<&'a RawValue>,
 }
 
-/// What is written, `null` included.
+/// Returns the value as written, so that `null` is distinguished from a missing member.
 fn deserialize_present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
@@ -228,7 +231,7 @@ fn parse_request(raw: &RawValue) -> RpcRequest {
         id: Some(RequestId::null()),
         call: Err(RpcError::new(RpcErrorCode::Request, detail)),
     };
-    // Serde would read a list as the members in their order.
+    // Serde would accept a list as the members in order.
     if !raw.get().starts_with('{') {
         return bad("a request is an object".to_owned());
     }
@@ -267,13 +270,13 @@ impl RequestId {
         Ok(Self(raw.to_owned()))
     }
 
-    /// The id of a reply to something that had none.
+    /// The id of the reply to a request whose id is missing or cannot be read.
     pub fn null() -> Self {
         Self(RawValue::NULL.to_owned())
     }
 }
 
-/// What came of a request: JSON, as text.
+/// The reply to a request, as JSON text.
 pub fn reply(id: &RequestId, outcome: Result<&MethodResponse, &RpcError>) -> String {
     #[derive(Serialize)]
     struct ReplyMessage<'a> {
@@ -323,7 +326,7 @@ struct ErrorData<'a> {
 mod tests {
     use super::*;
 
-    /// What is answered to a message: codes, 0 for a call that was read, and ids.
+    /// The replies to a message: each as the code, or 0 for a valid call, and the id.
     fn answers(text: &str) -> Vec<(i32, String)> {
         let one = |request: RpcRequest| {
             let id = request.id.map_or("none".to_owned(), |id| id.0.get().to_owned());

@@ -1,4 +1,4 @@
-//! The published schema of the control channel: made of the types that read and write the messages.
+//! The published schema of the control channel, generated from the types that read and write the messages.
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use super::outgoing::{MethodResponse, Notification};
 use super::requests::CONTROL_METHODS;
 use super::{JSON_RPC_VERSION, MAX_BATCH_REQUESTS, RpcErrorCode};
 
-/// The JSON Schema (draft 2020-12) of every message, in and out. `$defs` has one entry for each method.
+/// The JSON Schema (draft 2020-12) of all messages in both directions. `$defs` has one entry for each method.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let mut requests = Vec::new();
@@ -57,7 +57,7 @@ pub fn schema() -> Value {
     })
 }
 
-/// Whether a call without parameters lacks something.
+/// Returns whether the schema has required parameters, so that a call cannot omit `params`.
 fn needs_parameters(schema: &Value, definitions: &Map<String, Value>) -> bool {
     let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next());
     let schema = name.and_then(|name| definitions.get(name)).unwrap_or(schema);
@@ -109,7 +109,7 @@ fn error_schema() -> Value {
 mod tests {
     use super::*;
 
-    /// Every `$ref` in it.
+    /// Collects every `$ref` in the schema.
     fn references(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(members) => {
