@@ -34,8 +34,7 @@ const KEY_POLL_TIMEOUT: Duration = Duration::from_secs(2);
 /// file system ticks 100 times a second or more, but some file systems store whole seconds.
 const MTIME_SETTLE_TIME: Duration = Duration::from_secs(2);
 
-/// The identity of a file's content: its path, its inode, and the time of the last change of its content or
-/// permissions.
+/// The identity of a file's content: its path, inode, change time and size.
 type KeyFileStamp = (PathBuf, Option<(u64, i64, i64, u64)>);
 
 /// The task that reloads the files and notifies everything that holds a token of changes.
@@ -63,7 +62,7 @@ pub(crate) struct KeyringHandle {
 struct PollRequests {
     spec: watch::Sender<Arc<config::AccessConfig>>,
     requested: Notify,
-    /// The number of checks that were started; another counter has those that are done.
+    /// The number of checks that were started; `polls_done` is the number of those that are complete.
     polls_begun: AtomicU64,
     polls_done: watch::Sender<u64>,
 }
