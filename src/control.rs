@@ -255,7 +255,7 @@ impl CommandHandle {
     }
 }
 
-/// The command handles of all sources, by the names of their streams. Clones share the table.
+/// The command handles of all sources that accept commands, by the names of their streams. Clones share the table.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CommandRouter(Arc<RwLock<BTreeMap<StreamName, CommandHandle>>>);
 

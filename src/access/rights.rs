@@ -32,7 +32,7 @@ pub(crate) enum ProxiedClient {
     Unnamed { proxy: Option<IpAddr>, why: UnnamedReason },
 }
 
-/// Why the client behind a proxy is unknown.
+/// The reason why the client behind a proxy is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UnnamedReason {
     /// The proxy is trusted, but sends no header that names the client.

@@ -109,7 +109,7 @@ impl RenderCache {
     }
 
     fn known(&self) -> MutexGuard<'_, RenderTable> {
-        // Each change is whole, so a panic elsewhere does not spoil it.
+        // Each change leaves the table consistent, so a panic elsewhere does not affect it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -23,7 +23,7 @@ struct WaitingBodies {
 
 impl StallDetector {
     fn waiting(&self) -> MutexGuard<'_, WaitingBodies> {
-        // Each change is whole, so a panic elsewhere does not spoil it.
+        // Each change leaves the entries consistent, so a panic elsewhere does not affect them.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

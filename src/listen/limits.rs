@@ -10,8 +10,8 @@ use super::quota::{Quota, QuotaLimits, QuotaShare};
 /// are served.
 const MAX_REFUSED_CONNECTIONS: usize = 64;
 
-/// Number of connections that are reserved for the owner, so that an administrator can connect when all others are in
-/// use.
+/// Number of connections beyond the limit that are reserved for the owner, so that an administrator can connect when
+/// all others are in use.
 const OWNER_RESERVE: usize = 16;
 
 /// The permits of connections.

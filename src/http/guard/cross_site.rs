@@ -9,7 +9,7 @@ use http::{HeaderMap, header};
 use crate::access::WebOrigins;
 
 /// Returns true if the request comes from a page that is neither rtlogd's own nor one of `origins`. Programs other than
-/// browsers do not send these headers.
+/// browsers do not send the headers that name the origin.
 ///
 /// A browser sends `Origin` with requests whose response a script can read and with every command (Fetch, section 3.2),
 /// and `Sec-Fetch-Site` with all others (Fetch Metadata, section 2.3) if rtlogd is reached by TLS or as `localhost`;

@@ -1,5 +1,5 @@
-//! The checks that every request passes before it reaches the routes: its connection, its host, its length, its path and its
-//! sender. The headers that every response carries are set here, and every response is counted.
+//! The checks that every request passes before it reaches the routes: its connection, its host, its length, its path
+//! and its sender. The headers that every response carries are set here, and every response is counted.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -107,7 +107,7 @@ impl Lifetime {
 }
 
 impl LifetimeEnd {
-    /// The last bytes of a response.
+    /// The last bytes of a response, which state the reason for its end.
     fn told(&self, encoding: Encoding) -> Bytes {
         match (self, encoding) {
             (Self::TokenInvalid(why), Encoding::Sse(_)) => sse::denied(&why.to_string(), None),

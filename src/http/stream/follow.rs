@@ -149,7 +149,7 @@ fn cursor_spec(request: &HttpRequest, log: Log, view: View, ask: &StreamQuery) -
 enum Admission {
     /// The reader is served for this lifetime.
     Granted(Lifetime),
-    /// The reader reconnects, and must be told to do so again later.
+    /// The caller is reconnecting, and must be told to reconnect later.
     RetryLater,
 }
 

@@ -210,7 +210,7 @@ pub(crate) struct SessionEntry {
 
 impl SteeringSessions {
     fn found(&self) -> MutexGuard<'_, SessionTable> {
-        // Each change leaves the entries consistent, so a panic elsewhere does not spoil them.
+        // Each change leaves the entries consistent, so a panic elsewhere does not affect them.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
