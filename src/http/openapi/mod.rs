@@ -211,7 +211,7 @@ fn readers() -> Vec<Operation> {
     ]
 }
 
-/// The operations that append lines to streams.
+/// Operations that push lines.
 fn pushing_operations() -> Vec<Operation> {
     vec![
         Operation::push("post", "pushLines", "Appends lines to a stream that has `push: true`"),
@@ -219,7 +219,7 @@ fn pushing_operations() -> Vec<Operation> {
     ]
 }
 
-/// The operations that return the current state of a stream.
+/// Operations that describe one stream.
 fn stream_operations() -> Vec<Operation> {
     vec![
         Operation::of_stream(
@@ -244,7 +244,7 @@ fn stream_operations() -> Vec<Operation> {
     ]
 }
 
-/// The commands to processes.
+/// Commands to a process.
 fn process_operations() -> Vec<Operation> {
     let eof = parameter("eof", &json!({ "type": "boolean", "default": false }), "End the input behind it.");
     vec![
@@ -272,7 +272,7 @@ fn process_operations() -> Vec<Operation> {
     ]
 }
 
-/// The operations that store a token in a cookie and remove it.
+/// Operations that store a token in a cookie.
 fn token_operations() -> Vec<Operation> {
     let operation = |path, id, summary, answer: &str| Operation {
         method: "post",
@@ -289,7 +289,7 @@ fn token_operations() -> Vec<Operation> {
     ]
 }
 
-/// The operations on the daemon.
+/// Operations on the daemon.
 fn daemon_operations() -> Vec<Operation> {
     vec![
         Operation {
@@ -338,7 +338,7 @@ fn daemon_operations() -> Vec<Operation> {
     ]
 }
 
-/// The pages for people.
+/// The pages.
 fn page_operations() -> Vec<Operation> {
     const NOT_MODIFIED_DESCRIPTION: &str = "It is still that of If-None-Match.";
     let html = || text_content("A page.", &["text/html; charset=utf-8"]);
@@ -370,7 +370,7 @@ fn text_content(description: &str, media_types: &[&str]) -> Value {
     json!({ "description": description, "content": content })
 }
 
-/// A body of bytes, whatever its media type.
+/// A request body of any media type.
 fn any_body(description: &str) -> Value {
     json!({ "description": description, "content": { "*/*": {} } })
 }
