@@ -1,7 +1,6 @@
-//! Commands to a source, and what comes of them. A [`CommandHandle`] carries them from whoever may send them to the source that
-//! carries them out.
+//! Commands to a source, and their replies. A [`CommandHandle`] carries commands to the source that executes them.
 //!
-//! Who may send what was asked before. Knows neither how commands arrive nor what a process is.
+//! The sender's rights are checked before. This module knows neither how commands arrive nor what a process is.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,53 +10,55 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::event::{Origin, Position, StreamName};
 
-/// Most commands on their way to one source: it takes them at once, so that more are a flood.
+/// Maximum number of queued commands of one source. A source takes commands at once, so a longer queue is a flood.
 const MAX_QUEUED_COMMANDS: usize = 64;
 
-/// Most bytes in one input: what is longer is sent in pieces.
+/// Maximum number of bytes in one input; longer input is sent in pieces.
 pub(crate) const MAX_INPUT_SIZE: usize = 64 << 10;
 
-/// Most pieces of a terminal's output that who is attached may be behind; each is at most what one read gives.
+/// Maximum number of pieces of terminal output that an attachment may lag behind; a piece is at most the result of one
+/// read.
 const MAX_ATTACHMENT_LAG: usize = 256;
 
-/// What a source can be told to do.
+/// A command to a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Types this. At most [`MAX_INPUT_SIZE`] bytes. Done once it is in line behind what was typed before.
+    /// Types these bytes, at most [`MAX_INPUT_SIZE`]. Done once they are queued after earlier input.
     Input(Bytes),
-    /// Nothing more is typed: standard input ends; on a terminal it is what Ctrl-D means at the start of a line.
+    /// Ends standard input; on a terminal this is the effect of Ctrl-D at the start of a line.
     EndOfInput,
-    /// Sends this signal, by its number on this machine, to the process and all of its group.
+    /// Sends this signal, by its number on this machine, to the process group.
     Signal(i32),
-    /// Stops the group where it is (`SIGSTOP`).
+    /// Stops the process group temporarily (`SIGSTOP`).
     Pause,
-    /// Lets it go on (`SIGCONT`).
+    /// Continues the process group (`SIGCONT`).
     Resume,
-    /// Starts the process if it does not run. Done once it does.
+    /// Starts the process unless it is running. Done once it runs.
     Start,
-    /// Ends the process as `stop` of its configuration says. Done once it has ended; it stays so until it is told to start.
+    /// Ends the process as `stop` of its configuration says. Done once it has ended; it is not started again without a
+    /// command.
     Stop,
-    /// Ends it if it runs, and starts it. Done once it runs again.
+    /// Ends the process if it is running, and starts it. Done once it runs again.
     Restart,
-    /// The terminal has this size now.
+    /// Sets the size of the terminal.
     Resize {
-        /// Lines of text.
+        /// Number of lines.
         rows: u16,
-        /// Characters in each.
+        /// Number of characters in a line.
         columns: u16,
     },
-    /// Gives the terminal's output, from now on, as it is.
+    /// Attaches to the terminal: its raw output is delivered from now on.
     Attach,
-    /// Takes lines for a stream that is filled by whoever sends some; they are shown as coming from there.
+    /// Opens a sender for a stream that accepts lines; the lines have this origin.
     Push(Origin),
 }
 
-/// What a command that was carried out came to.
+/// The result of a command that was executed.
 #[derive(Debug)]
 pub(crate) enum CommandReply {
-    /// It is done.
+    /// The command was executed.
     Done,
-    /// It was so already: started where it runs, stopped where it does not.
+    /// The state was reached already: started while running, or stopped while not running.
     Already,
     /// See [`Command::Attach`].
     Attached(Attachment),
@@ -65,7 +66,7 @@ pub(crate) enum CommandReply {
     Pushing(PushSender),
 }
 
-/// Why a command was not carried out; nothing of it was.
+/// The reasons why a command was not executed; it had no effect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CommandError {
     #[error("this stream is not a process, and only a process takes commands")]
@@ -100,21 +101,22 @@ pub(crate) enum CommandError {
     Gone,
 }
 
-/// A terminal's output, live. Who is too slow misses some and is told; the process never waits.
+/// The live output of a terminal. An attachment that is too slow misses pieces and is notified; the process never
+/// waits.
 #[derive(Debug)]
 pub(crate) struct Attachment(broadcast::Receiver<Bytes>);
 
-/// What an attachment gives.
+/// An item from an attachment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RawOutput {
     /// Bytes as the process wrote them.
     Bytes(Bytes),
-    /// So many pieces were missed here.
+    /// The number of pieces that were missed at this point.
     Missed(u64),
 }
 
 impl Attachment {
-    /// What comes next; `None` at the end of the run. May be dropped at any time.
+    /// The next item; `None` at the end of the run. May be dropped at any time.
     pub(crate) async fn next(&mut self) -> Option<RawOutput> {
         match self.0.recv().await {
             Ok(bytes) => Some(RawOutput::Bytes(bytes)),
@@ -124,7 +126,7 @@ impl Attachment {
     }
 }
 
-/// The side of the terminal: what all attachments of one run get.
+/// The terminal's side: sends output to all attachments of one run.
 #[derive(Debug, Clone)]
 pub(crate) struct TerminalOutput(broadcast::Sender<Bytes>);
 
@@ -135,21 +137,21 @@ impl Default for TerminalOutput {
 }
 
 impl TerminalOutput {
-    /// Gives `bytes` to all that are attached. Costs nothing where nobody is.
+    /// Sends `bytes` to all attachments. Costs nothing if there are none.
     pub(crate) fn publish(&self, bytes: &[u8]) {
         if self.0.receiver_count() > 0 {
-            // The last one may have left just now.
+            // The last attachment may have been dropped in the meantime.
             self.0.send(Bytes::copy_from_slice(bytes)).unwrap_or_default();
         }
     }
 
-    /// One more that sees it.
+    /// Adds an attachment.
     pub(crate) fn attach(&self) -> Attachment {
         Attachment(self.0.subscribe())
     }
 }
 
-/// One who sends lines into a stream. Dropped, it sends no more: a half line is at its end then.
+/// A sender of lines to a stream. Dropping it ends its input, and an incomplete last line is completed.
 #[derive(Debug)]
 pub(crate) struct PushSender(mpsc::Sender<PushedChunk>);
 
@@ -157,52 +159,52 @@ pub(crate) struct PushSender(mpsc::Sender<PushedChunk>);
 #[derive(Debug)]
 pub(crate) struct PushedChunk {
     pub(crate) bytes: Bytes,
-    /// Nothing comes behind them.
+    /// True if no more bytes follow.
     pub(crate) last: bool,
     on_written: oneshot::Sender<PushTally>,
 }
 
-/// What became of all that one sender sent.
+/// The result of everything that one sender has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct PushTally {
-    /// How many lines.
+    /// Number of lines.
     pub(crate) lines: u64,
-    /// The ids of the first and the last of them. Those of others may lie between.
+    /// The ids of the first and the last line. Lines of other senders may lie between them.
     pub(crate) ids: Option<(Position, Position)>,
 }
 
-/// A sender, and the end that the source holds.
+/// A sender, and the receiver for the source.
 pub(crate) fn push_channel() -> (PushSender, mpsc::Receiver<PushedChunk>) {
     let (sender, receiver) = mpsc::channel(1);
     (PushSender(sender), receiver)
 }
 
 impl PushSender {
-    /// Sends `bytes`, `last` if nothing comes behind them, and waits until their lines are in the stream; gives what became
-    /// of all so far.
+    /// Sends `bytes`, and waits until their lines are in the stream; `last` is true if no more bytes follow. Returns
+    /// the result of everything that was sent so far.
     ///
     /// # Errors
-    /// If the stream takes no more.
+    /// If the stream accepts no more lines.
     pub(crate) async fn send(&self, bytes: Bytes, last: bool) -> Result<PushTally, CommandError> {
         let (taken, answer) = oneshot::channel();
         self.0.send(PushedChunk { bytes, last, on_written: taken }).await.map_err(|_| CommandError::Gone)?;
         answer.await.map_err(|_| CommandError::Gone)
     }
 
-    /// Waits until the stream takes no more. May be dropped at any time.
+    /// Waits until the stream accepts no more lines. May be dropped at any time.
     pub(crate) async fn closed(&self) {
         self.0.closed().await;
     }
 }
 
 impl PushedChunk {
-    /// Says what became of it. Whoever sent it may be gone.
+    /// Reports the result to the sender, which may be gone.
     pub(crate) fn acknowledge(self, tally: PushTally) {
         self.on_written.send(tally).unwrap_or_default();
     }
 }
 
-/// A command with the way back.
+/// A command with the channel for its answer.
 #[derive(Debug)]
 pub(crate) struct CommandRequest {
     pub(crate) command: Command,
@@ -210,35 +212,35 @@ pub(crate) struct CommandRequest {
 }
 
 impl CommandRequest {
-    /// Answers it. Whoever asked may be gone.
+    /// Answers the command. The sender may be gone.
     pub(crate) fn answer(self, answer: Result<CommandReply, CommandError>) {
         self.reply.send(answer).map_or_else(drop, drop);
     }
 }
 
-/// The source's end: what it is told.
+/// The source's end of the command channel.
 pub(crate) type CommandReceiver = mpsc::Receiver<CommandRequest>;
 
-/// Carries commands to one source; a clone goes to the same.
+/// Sends commands to one source; clones send to the same source.
 #[derive(Debug, Clone)]
 pub(crate) struct CommandHandle(mpsc::Sender<CommandRequest>);
 
-/// A handle, and the end that its source holds.
+/// A handle, and the receiver for its source.
 pub(crate) fn command_channel() -> (CommandHandle, CommandReceiver) {
     let (sender, inbox) = mpsc::channel(MAX_QUEUED_COMMANDS);
     (CommandHandle(sender), inbox)
 }
 
 impl CommandHandle {
-    /// Has `command` carried out. May be dropped: it is carried out all the same.
+    /// Sends `command` and waits until it is executed. May be dropped: the command is executed nevertheless.
     ///
-    /// It takes as long as its [`Command`] says: most of them no time, [`Command::Stop`] the grace that the process has.
+    /// The time depends on the [`Command`]: most take none, [`Command::Stop`] takes the grace period of the process.
     ///
     /// # Errors
-    /// Says why nothing was done.
+    /// The reason why the command had no effect.
     pub(crate) async fn send(&self, command: Command) -> Result<CommandReply, CommandError> {
         let (reply, answer) = oneshot::channel();
-        // Who sends lines waits for what it sent anyhow.
+        // A sender of lines waits for its lines to be appended anyway.
         let waits = matches!(command, Command::Push(_));
         let order = CommandRequest { command, reply };
         if waits {
@@ -253,25 +255,26 @@ impl CommandHandle {
     }
 }
 
-/// Where the handles of all processes lie, by the names of their streams. A clone is the same desk.
+/// The command handles of all sources that accept commands, by the names of their streams. Clones share the table.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CommandRouter(Arc<RwLock<BTreeMap<StreamName, CommandHandle>>>);
 
 impl CommandRouter {
-    /// Enters the handle of a stream; one of the same name is replaced.
+    /// Registers the handle of a stream, and replaces an earlier one of the same name.
     pub(crate) fn insert(&self, name: StreamName, handle: CommandHandle) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, handle);
     }
 
-    /// Forgets a stream.
+    /// Removes the handle of a stream.
     pub(crate) fn remove(&self, name: &StreamName) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    /// Has `command` carried out by the stream of that name; see [`CommandHandle::send`]. That the stream exists, the catalog says.
+    /// Sends `command` to the stream of that name; see [`CommandHandle::send`]. The catalog, not this table, decides
+    /// whether the stream exists.
     ///
     /// # Errors
-    /// [`CommandError::NotAProcess`] if there is no handle, and what the handle says.
+    /// [`CommandError::NotAProcess`] if there is no handle, and the errors of the handle.
     pub(crate) async fn send(&self, name: &StreamName, command: Command) -> Result<CommandReply, CommandError> {
         let handle = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         handle.ok_or(CommandError::NotAProcess)?.send(command).await

@@ -1,8 +1,8 @@
-//! Files in a directory that may belong to somebody else, such as the keys of the daemon's user that root looks after.
+//! Files in a directory that may belong to another user, such as the keys of the daemon's user, which root manages.
 //!
-//! The owner of a directory can exchange any name in it at any moment. So nothing here trusts a path twice: directories and
-//! files are opened relative to a descriptor, links of others are not followed, and what was opened is judged, and given
-//! to its owner, on its own descriptor.
+//! The owner of a directory can replace any name in it at any moment. So no path is resolved twice: directories and
+//! files are opened relative to a descriptor, symbolic links of other users are not followed, and a file is checked,
+//! and given to its owner, through its own descriptor.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -19,14 +19,15 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-/// Most symbolic links on the way to a directory: as many as the system follows (`path_resolution(7)`).
+/// Maximum number of symbolic links in the path of a directory, the same as that of the kernel (`path_resolution(7)`).
 const MAX_SYMLINKS: usize = 40;
 
-/// Mode of what is made here: for its owner alone.
+/// Mode of created files: only the owner has access.
 const PRIVATE_FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const PRIVATE_DIRECTORY_MODE: Mode = Mode::RWXU;
 
-/// Flags of every open: the descriptor is for no child, a FIFO does not block, and a terminal does not become ours.
+/// Flags of every open: children do not inherit the descriptor, a FIFO does not block, and a terminal does not become
+/// the controlling terminal.
 const OPEN_FLAGS: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// An open directory.
@@ -39,7 +40,7 @@ pub(crate) struct Directory {
     mode: u32,
 }
 
-/// Which file it is, whatever its names are.
+/// The identity of a file, independent of its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileId {
     device: u64,
@@ -53,8 +54,8 @@ impl From<&Stat> for FileId {
 }
 
 impl Directory {
-    /// Opens a directory to read what is in it. Links on the way to it are followed, as for any program; but root follows
-    /// only those of root, since it may read what whoever made them may not.
+    /// Opens a directory to read its entries. Symbolic links in its path are followed, as in any program; but root
+    /// follows only links that root made, since it can read files that the creator of another link cannot.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         if geteuid().is_root() {
             return Self::open_for_writing(path);
@@ -63,17 +64,19 @@ impl Directory {
         Self::of(opened, path)
     }
 
-    /// Opens a directory to change what is in it; a link on the way to it is followed only if root or the caller made it.
+    /// Opens a directory to change its entries; a symbolic link in its path is followed only if root or the caller made
+    /// it.
     pub(crate) fn open_for_writing(path: &Path) -> io::Result<Self> {
         Self::of(open_without_foreign_links(path, false)?, path)
     }
 
-    /// Does the same, and makes the directories that are not there, for their owner alone.
+    /// Opens a directory as [`open_for_writing`](Self::open_for_writing) does, and creates missing directories,
+    /// accessible by their owner only.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         Self::of(open_without_foreign_links(path, true)?, path)
     }
 
-    /// Opens the directory of a file to change what is in it, and gives the name of the file.
+    /// Opens the directory of a file to change its entries, and returns the name of the file.
     pub(crate) fn of_file(path: &Path) -> io::Result<(Self, String)> {
         let name = path.file_name().and_then(OsStr::to_str);
         let name = name.ok_or_else(|| io::Error::other("it does not end with the name of a file"))?;
@@ -87,7 +90,7 @@ impl Directory {
         Ok(Self { fd: opened, path: path.to_owned(), owner, group, mode })
     }
 
-    /// The path of a file in it, for people.
+    /// The path of an entry, for messages.
     pub(crate) fn display_path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
@@ -97,12 +100,12 @@ impl Directory {
         self.mode
     }
 
-    /// The user it belongs to.
+    /// The user that the directory belongs to.
     pub(crate) fn owner(&self) -> u32 {
         self.owner
     }
 
-    /// The names in it, in no order, without `.` and `..`.
+    /// The names of the entries in no particular order, without `.` and `..`.
     pub(crate) fn names(&self) -> io::Result<impl Iterator<Item = io::Result<OsString>>> {
         let entries = Dir::read_from(&self.fd)?;
         Ok(entries.filter_map(|entry| match entry {
@@ -114,18 +117,19 @@ impl Directory {
         }))
     }
 
-    /// Opens a regular file to read it. A link is followed only if the directory is root's or the caller's own: in that
-    /// of another user it could name what that user may not read.
+    /// Opens a regular file for reading. A symbolic link is followed only if the directory belongs to root or the
+    /// caller: another user could make it point to a file that this user cannot read.
     pub(crate) fn read(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
         let is_trusted = self.owner() == 0 || self.owner() == geteuid().as_raw();
         let links = if is_trusted { OFlags::empty() } else { OFlags::NOFOLLOW };
         self.open_file(name.as_ref(), OFlags::RDONLY | links).map(|(file, _)| file)
     }
 
-    /// Opens a file to append to it, and makes it, for the owner of the directory, if there is none.
+    /// Opens a file for appending, and creates it for the owner of the directory if it does not exist.
     ///
     /// # Errors
-    /// If it is a link or no regular file, has another name too, or belongs to somebody else than the directory.
+    /// If the file is a symbolic link, is not a regular file, has another hard link, or belongs to another user than
+    /// the directory.
     pub(crate) fn append(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::APPEND;
         loop {
@@ -135,30 +139,30 @@ impl Directory {
                 Ok((file, found)) => return self.check_appendable(&found).map(|()| file),
             }
             match self.create_new(name, flags, PRIVATE_FILE_MODE) {
-                // Somebody else made it just now.
+                // Another process has created it in the meantime.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => return made.and_then(|file| self.give_to_owner(&file).map(|()| file)),
             }
         }
     }
 
-    /// Makes a file with this content, for the owner of the directory. It is there as a whole or not at all.
+    /// Creates a file with this content for the owner of the directory, atomically.
     ///
     /// # Errors
-    /// Also if there is something of that name.
+    /// If the name exists, among other reasons.
     pub(crate) fn write_new(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let temporary = format!(".{name}.{:08x}.new", fastrand::u32(..));
         let mut file = self.create_new(&temporary, OFlags::WRONLY, PRIVATE_FILE_MODE)?;
         let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| self.give_to_owner(&file));
         let done = written.and_then(|()| self.rename_new(&temporary, name));
         if done.is_err() {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             self.remove(&temporary).unwrap_or_default();
         }
         done
     }
 
-    /// Removes a name from it; what a link points to stays.
+    /// Removes an entry; the target of a symbolic link stays.
     pub(crate) fn remove(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         unlinkat(&self.fd, name.as_ref(), AtFlags::empty())?;
         Ok(fsync(&self.fd)?)
@@ -167,42 +171,43 @@ impl Directory {
     fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
         let renamed = renameat_with(&self.fd, from, &self.fd, to, RenameFlags::NOREPLACE);
         match renamed {
-            // Some file systems cannot; a name that is chosen by the time and by chance is replaced by no accident.
+            // Some file systems do not support this flag. The name consists of the time and a random part, so replacing
+            // an existing file by accident is not a concern.
             Err(Errno::INVAL | Errno::NOSYS) => renameat(&self.fd, from, &self.fd, to)?,
             renamed => renamed?,
         }
         Ok(fsync(&self.fd)?)
     }
 
-    /// Makes a file of the caller's; `mode` is subject to the umask.
+    /// Creates a file that belongs to the caller; `mode` is subject to the umask.
     ///
     /// # Errors
-    /// Also if there is something of that name, be it a link to nothing.
+    /// If the name exists, even as a dangling symbolic link, among other reasons.
     pub(crate) fn create_new(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<File> {
         let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OPEN_FLAGS;
         Ok(openat(&self.fd, name, flags, mode)?.into())
     }
 
-    /// Opens a regular file that is there, and says what was opened.
+    /// Opens an existing regular file, and returns its status.
     ///
     /// # Errors
-    /// Also if it is a link, or something else.
+    /// If it is a symbolic link or not a regular file, among other reasons.
     pub(crate) fn open_existing(&self, name: &str, flags: OFlags) -> io::Result<(File, Stat)> {
         self.open_file(OsStr::new(name), flags | OFlags::NOFOLLOW)
     }
 
-    /// Whether a name in it stands for this file.
+    /// Returns true if this name in the directory refers to this file.
     pub(crate) fn has(&self, name: &str, file: FileId) -> bool {
         let found = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
         found.is_ok_and(|found| FileId::from(&found) == file)
     }
 
-    /// Opens what has to be a regular file, and says what was opened.
+    /// Opens a regular file, and returns its status.
     fn open_file(&self, name: &OsStr, flags: OFlags) -> io::Result<(File, Stat)> {
         open_regular(&self.fd, Path::new(name), flags)
     }
 
-    /// Whether a file may be appended to in the name of the directory's owner.
+    /// Checks that appending to the file on behalf of the directory's owner is safe.
     fn check_appendable(&self, found: &Stat) -> io::Result<()> {
         if found.st_nlink > 1 {
             return Err(io::Error::other("it has another name too (a hard link), and so may be somebody else's file"));
@@ -218,7 +223,8 @@ impl Directory {
         Ok(())
     }
 
-    /// What root makes in a directory of another user is that user's.
+    /// Gives a new file to the owner of the directory: files that root creates in the directory of another user belong
+    /// to that user.
     fn give_to_owner(&self, file: &File) -> io::Result<()> {
         if self.owner() == geteuid().as_raw() {
             return Ok(());
@@ -228,10 +234,10 @@ impl Directory {
     }
 }
 
-/// Opens a regular file relative to a directory, and says what was opened. Does not wait for the writer of a FIFO.
+/// Opens a regular file relative to a directory, and returns its status. Does not wait for the writer of a FIFO.
 ///
 /// # Errors
-/// Also if it is something else, or, with `NOFOLLOW`, a link.
+/// If it is not a regular file, or is a symbolic link and `flags` contains `NOFOLLOW`, among other reasons.
 pub(crate) fn open_regular(at: impl std::os::fd::AsFd, path: &Path, flags: OFlags) -> io::Result<(File, Stat)> {
     let opened = openat(at, path, flags | OPEN_FLAGS, PRIVATE_FILE_MODE).map_err(|error| match error {
         Errno::LOOP => io::Error::other("it is a symbolic link, which is not followed here"),
@@ -245,7 +251,8 @@ pub(crate) fn open_regular(at: impl std::os::fd::AsFd, path: &Path, flags: OFlag
     Ok((opened.into(), found))
 }
 
-/// Opens a directory step by step. A link on the way is followed only if root or the caller made it.
+/// Opens a directory component by component. A symbolic link in the path is followed only if root or the caller made
+/// it.
 fn open_without_foreign_links(path: &Path, make: bool) -> io::Result<OwnedFd> {
     let pass = OFlags::PATH | OFlags::CLOEXEC;
     let parts = |path: &Path| path.components().map(|part| part.as_os_str().to_owned()).collect::<VecDeque<_>>();
@@ -296,7 +303,7 @@ mod tests {
     use std::io::Read;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-    /// A file that nobody may change, and a directory in which it is laid as a trap.
+    /// A directory whose entry `name` is made by `lay`, and a file outside it that must not change.
     fn directory_with_trap(lay: impl FnOnce(&Path, &Path)) -> (tempfile::TempDir, Directory) {
         let place = tempfile::tempdir().unwrap();
         let precious = place.path().join("precious");
@@ -359,7 +366,7 @@ mod tests {
         assert_eq!(made.mode(), 0o700);
     }
 
-    /// What another user owns, only root can try.
+    /// Files of another user can be created only by root.
     #[test]
     fn links_and_files_of_another_user_are_not_trusted_and_new_files_are_given_to_it() {
         const NOBODY_UID: u32 = 65534;

@@ -1,8 +1,9 @@
-//! Others who give out tokens, such as a CI: their public keys, and what the claims of their tokens give.
+//! Other issuers of tokens, such as a CI system: their public keys, and the rights that the claims of their tokens
+//! grant.
 //!
-//! The file of an issuer is often fetched by a timer, which may leave half of it, or the page of an error. So an issuer whose
-//! file cannot be read keeps the keys that were read before, alone; keys are taken from it by a file that reads well and has
-//! them no longer, by removing the file, or by removing the issuer from the configuration.
+//! The file of an issuer is often fetched by a timer, which may leave half of it, or an error page. So an issuer whose
+//! file cannot be read keeps the keys that were read before, and only those. A key is removed by a readable file that
+//! no longer contains it, by removing the file, or by removing the issuer from the configuration.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -19,13 +20,13 @@ use crate::config::{self, Grant};
 
 use super::keys::{KeyDigest, key_digest};
 
-/// Longest file of keys, in bytes: a JWKS with some hundred keys.
+/// Maximum size of a key file, in bytes: a JWKS with several hundred keys.
 const MAX_JWKS_SIZE: u64 = 256 << 10;
 
-/// Most keys of one issuer.
+/// Maximum number of keys of one issuer.
 const MAX_KEYS_PER_ISSUER: usize = 64;
 
-/// Why an issuer's keys cannot be used.
+/// The reasons why an issuer's keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IssuerError {
     #[error("cannot read the keys of {issuer} in {path:?}")]
@@ -37,7 +38,8 @@ pub(crate) enum IssuerError {
 }
 
 impl IssuerError {
-    /// Whether it leaves open which keys the issuer has now, so that those from before stay.
+    /// Returns true if the error says nothing about which keys the issuer has now, so that the previous ones stay in
+    /// use.
     pub(super) fn keeps_previous_keys(&self) -> bool {
         match self {
             Self::Read { source, .. } => source.kind() != io::ErrorKind::NotFound,
@@ -60,7 +62,7 @@ pub(super) struct PublicKey {
 pub(super) struct TrustedIssuer {
     pub(super) spec: config::IssuerConfig,
     keys: Arc<[PublicKey]>,
-    /// Of the file that they are from.
+    /// The digest of the file that the keys were read from.
     digest: KeyDigest,
 }
 
@@ -80,19 +82,19 @@ impl TrustedIssuer {
         }
     }
 
-    /// With the keys that were read from the same file before, of the same issuer; the rest is as `spec` has it.
+    /// The issuer as `spec` configures it, with the keys that were read before from the same file for the same issuer.
     pub(super) fn with_previous_keys(spec: &config::IssuerConfig, before: &[Self]) -> Option<Self> {
         let same = |old: &&Self| old.spec.issuer == spec.issuer && old.spec.keys == spec.keys;
         let old = before.iter().find(same)?;
         Some(Self { spec: spec.clone(), keys: old.keys.clone(), digest: old.digest })
     }
 
-    /// Whether both prove the same tokens and give them the same.
+    /// Returns true if both verify the same tokens and grant them the same rights.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.spec == other.spec && self.digest == other.digest
     }
 
-    /// The keys that may have signed a token with this header, at most all of them.
+    /// The keys that may have signed a token with this header; possibly all of them.
     pub(super) fn keys_for<'a>(
         &'a self,
         algorithm: Algorithm,
@@ -108,7 +110,7 @@ impl TrustedIssuer {
         self.keys.iter().filter(fits)
     }
 
-    /// What a token with these claims gives.
+    /// The rights that a token with these claims has.
     pub(super) fn grants(&self, claims: &BTreeMap<String, Value>) -> Vec<Grant> {
         let fits = |entry: &&config::ClaimGrant| {
             entry
@@ -120,7 +122,8 @@ impl TrustedIssuer {
     }
 }
 
-/// Of a list one value has to match, such as of groups.
+/// Returns true if the pattern matches the claim. If the claim is a list, such as of groups, one of its values must
+/// match.
 fn claim_matches(pattern: &config::NamePattern, value: &Value) -> bool {
     match value {
         Value::String(text) => pattern.matches(text),
@@ -131,13 +134,13 @@ fn claim_matches(pattern: &config::NamePattern, value: &Value) -> bool {
     }
 }
 
-/// The keys of a JWKS, or of one JWK; `None` if it is neither. Keys of other kinds are for others.
+/// The keys of a JWKS, or of a single JWK; `None` if the text is neither. Keys of unsupported kinds are skipped.
 fn parse_jwks(text: &str) -> Option<Vec<PublicKey>> {
     let value: Value = serde_json::from_str(text).ok()?;
     let set = if value.get("keys").is_some_and(Value::is_array) {
         serde_json::from_value(value).ok()?
     } else {
-        // An answer that tells of an error is JSON, too.
+        // An error response can be JSON, too, so the text must have a `kty` to be a key.
         value.get("kty")?;
         JwkSet { keys: vec![serde_json::from_value(value).ok()?] }
     };
@@ -145,12 +148,12 @@ fn parse_jwks(text: &str) -> Option<Vec<PublicKey>> {
 }
 
 fn parse_jwk(jwk: &Jwk) -> Option<PublicKey> {
-    // What is said to be for another algorithm of the family is not for this one.
+    // A key that is declared for another algorithm of the family is not used with this one.
     let algorithm = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RS256,
         AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => Algorithm::ES256,
         AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
-        // A secret in a file of public keys is none.
+        // A secret in a file of public keys is not secret, so it is not used.
         _ => return None,
     };
     if jwk.common.key_algorithm.as_ref().is_some_and(|said| said.to_string() != format!("{algorithm:?}")) {
@@ -164,7 +167,7 @@ fn parse_jwk(jwk: &Jwk) -> Option<PublicKey> {
 
 fn parse_pem(text: &str) -> Option<Vec<PublicKey>> {
     type PemDecoder = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
-    // A private key is none of ours to have, and would be read as a public one.
+    // A private key does not belong here, and the parser would take it for a public key.
     if text.contains("PRIVATE KEY") {
         return None;
     }
@@ -287,7 +290,7 @@ pub(super) mod tests {
         }
         let other = Header { kid: Some("k2".into()), ..header.clone() };
         assert_eq!(prove(&other, &claims()), Err(BadToken::UnknownKey));
-        // The secret that stands in the file proves nothing.
+        // A secret that is in the file must not verify anything.
         let secret = EncodingKey::from_secret(b"not for anybody to know, and no public key");
         let header = Header { kid: Some("k1".into()), ..Header::new(Algorithm::HS256) };
         let forged = jsonwebtoken::encode(&header, &claims(), &secret).unwrap();
@@ -308,7 +311,7 @@ pub(super) mod tests {
             let token = jsonwebtoken::encode(&Header::new(algorithm), &claims(), &signs).unwrap();
             assert_eq!(ring.verify(&token, SystemTime::now()).is_ok(), proved, "{algorithm:?}");
         }
-        // Signed with the public key as a secret (RFC 8725, section 2.1).
+        // The token is signed with the public key as the secret (RFC 8725, section 2.1).
         let text = std::fs::read(&path).unwrap();
         let forged = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims(), &EncodingKey::from_secret(&text));
         assert_eq!(ring.verify(&forged.unwrap(), SystemTime::now()), Err(BadToken::UnknownKey));

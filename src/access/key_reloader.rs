@@ -1,6 +1,5 @@
-//! Looks after the files of keys while the daemon runs: loads them again when one changes, when the configuration names
-//! others, and when a token comes by a key that is not known yet; and ends what a token opened when it does not count any
-//! more.
+//! Reloads the key files while the daemon runs: when a file changes, when the configuration changes, and when a client
+//! presents a token whose key is unknown. It also ends the responses of a token that is no longer valid.
 
 use std::collections::HashSet;
 use std::fs;
@@ -22,78 +21,80 @@ use super::keys::{IssuedToken, KeyKind, SigningKeys};
 use super::revoked::Revoked;
 use super::token::{BadToken, MAX_URL_TOKEN_LIFETIME, Token};
 
-/// How often the files are looked at: what is revoked ends so much later, at most.
+/// Interval at which the files are checked. A revoked token stops working after this time at the latest.
 const KEY_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shortest time between two looks that tokens of unknown keys ask for.
+/// Minimum time between two checks that tokens with unknown keys trigger.
 const MIN_KEY_POLL_PAUSE: Duration = Duration::from_millis(100);
 
-/// Longest time that a token of an unknown key waits for a look.
+/// Maximum time that a token with an unknown key waits for a check.
 const KEY_POLL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A file that changed less than this before it was read may change once more and look the same: the clock of a file system
-/// ticks 100 times a second or more, and some count whole seconds.
+/// A file that changed less than this before it was read may change again without a visible difference: the clock of a
+/// file system ticks 100 times a second or more, but some file systems store whole seconds.
 const MTIME_SETTLE_TIME: Duration = Duration::from_secs(2);
 
-/// What a file is known by: which it is, and when it or its permissions changed.
+/// The identity of a file's content: its path, inode, change time and size.
 type KeyFileStamp = (PathBuf, Option<(u64, i64, i64, u64)>);
 
-/// Looks after the files, and tells all who hold a token when one changes.
+/// The task that reloads the files and notifies everything that holds a token of changes.
 #[derive(Debug)]
 pub(crate) struct KeyReloader {
     spec: watch::Receiver<Arc<config::AccessConfig>>,
-    /// What the ring was made of; `None` if that may have changed since in a way that does not show.
+    /// The configuration and the file stamps that the keyring was loaded from; `None` if a file may have changed since
+    /// without a visible difference.
     loaded_from: Option<(Arc<config::AccessConfig>, Vec<KeyFileStamp>)>,
     keyring: watch::Sender<Arc<Keyring>>,
     requests: Arc<PollRequests>,
-    /// Those that the log has.
+    /// The problems that have been logged.
     logged_faults: HashSet<String>,
 }
 
-/// The keys as they are now, always, and the way to have their files looked at again. A clone is the same.
+/// The current keyring, and a way to request a check of its files. Clones share the same keyring.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyringHandle {
     keyring: watch::Receiver<Arc<Keyring>>,
     requests: Arc<PollRequests>,
 }
 
-/// What the warden is to do next.
+/// Requests for checks of the files.
 #[derive(Debug)]
 struct PollRequests {
     spec: watch::Sender<Arc<config::AccessConfig>>,
     requested: Notify,
-    /// How many looks were begun, and how many are done.
+    /// The number of checks that were started; `polls_done` is the number of those that are complete.
     polls_begun: AtomicU64,
     polls_done: watch::Sender<u64>,
 }
 
 impl KeyringHandle {
-    /// The keys as they are now.
+    /// The current keyring.
     pub(super) fn keyring(&self) -> Arc<Keyring> {
         self.keyring.borrow().clone()
     }
 
-    /// Waits until the files were looked at; whatever was in them before the call is in force then. Many calls at once wait
-    /// for the same look, and not longer than [`KEY_POLL_TIMEOUT`].
+    /// Waits until the files have been checked; changes that were made before the call are in effect then. Concurrent
+    /// calls share one check, and each waits at most [`KEY_POLL_TIMEOUT`].
     pub(crate) async fn poll_files(&self) {
         let mut done = self.requests.polls_done.subscribe();
         let next = self.requests.polls_begun.load(Ordering::SeqCst) + 1;
         self.requests.requested.notify_one();
-        // If the warden is gone, or the disk stands still, the keys are those there are.
+        // If the reloader is gone or the disk does not respond, the current keys stay in use.
         let looked = timeout(KEY_POLL_TIMEOUT, done.wait_for(|done| *done >= next)).await;
         drop(looked);
     }
 
-    /// Has other keys and issuers believed from now on, and gives what is wrong with which of them.
+    /// Applies a new configuration of keys and issuers, and returns the problems with each of them.
     pub(crate) async fn set_spec_and_wait(&self, spec: config::AccessConfig) -> Vec<String> {
         self.requests.spec.send_replace(Arc::new(spec));
         self.poll_files().await;
         self.keyring().load_warnings.clone()
     }
 
-    /// Waits until the token does not count any more, and says why. May be dropped at any time.
+    /// Waits until the token is no longer valid, and returns the reason. May be dropped at any time.
     pub(super) async fn until_invalid(mut self, token: Arc<Token>) -> BadToken {
-        /// The machine may sleep, and its clock be set; neither moves the timer.
+        /// Maximum time between two comparisons with the wall clock. The machine may be suspended and its clock may be
+        /// set; neither affects a timer.
         const MAX_EXPIRY_SLEEP: Duration = Duration::from_mins(1);
         let mut generation = token.generation;
         loop {
@@ -111,7 +112,7 @@ impl KeyringHandle {
                     tokio::select! {
                         () = tokio::time::sleep(left.min(MAX_EXPIRY_SLEEP)) => {}
                         changed = self.keyring.changed() => if changed.is_err() {
-                            // Nobody changes them any more.
+                            // The reloader is gone, so the keys no longer change.
                             tokio::time::sleep(left.min(MAX_EXPIRY_SLEEP)).await;
                         },
                     }
@@ -123,10 +124,10 @@ impl KeyringHandle {
 }
 
 impl KeyReloader {
-    /// Reads the files. A source that cannot be used is logged; the others are in force.
+    /// Reads the files. A source that cannot be used is logged; the others are used.
     ///
     /// # Errors
-    /// If keys were expected and there is none that can be used.
+    /// If keys were expected and none can be used.
     pub(crate) fn new(spec: config::AccessConfig) -> Result<Self, AccessError> {
         let mut warden = Self::with_keyring(spec, Keyring { revoked: Revoked::Unknown, ..Keyring::default() });
         warden.poll();
@@ -134,14 +135,14 @@ impl KeyReloader {
         ring.no_usable_key(&spec).map_or(Ok(warden), Err)
     }
 
-    /// A key in no file, and a token by it for whoever started us: all rights, on all streams, for as long as a URL may
-    /// give any.
+    /// A reloader with a key that is in no file, and a token by it for the user who started rtlogd: all rights on all
+    /// streams, with the longest lifetime that a token in a URL may have.
     pub(crate) fn with_ephemeral_key() -> Result<(Self, IssuedToken), AccessError> {
         let keys = SigningKeys::ephemeral(KeyKind::Hs256)?;
         let all = "*".parse().expect("a pattern");
         let made = keys.sign(&Grant { streams: vec![all], allow: Right::ALL.into() }, MAX_URL_TOKEN_LIFETIME, None)?;
         let mut warden = Self::with_keyring(config::AccessConfig::default(), Keyring { keys, ..Keyring::default() });
-        // There are no files, now or later.
+        // There are no files to watch.
         warden.loaded_from = Some((warden.spec.borrow().clone(), Vec::new()));
         Ok((warden, made))
     }
@@ -158,12 +159,12 @@ impl KeyReloader {
         Self { spec, loaded_from: None, keyring: ring, requests: Arc::new(wish), logged_faults: HashSet::new() }
     }
 
-    /// The keys as they are now, always.
+    /// A handle to the current keyring.
     pub(crate) fn handle(&self) -> KeyringHandle {
         KeyringHandle { keyring: self.keyring.subscribe(), requests: self.requests.clone() }
     }
 
-    /// Reads the files again whenever one changes.
+    /// Checks the files at intervals and on request, and reads them again when one has changed.
     pub(crate) async fn watch(mut self) {
         let mut tick = tokio::time::interval(KEY_POLL_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -188,7 +189,7 @@ impl KeyReloader {
         }
     }
 
-    /// Reads the files, if one changed or the configuration did.
+    /// Reads the files if one of them or the configuration has changed.
     pub(super) fn poll(&mut self) {
         let spec = self.spec.borrow().clone();
         let (stamps, settled) = key_file_stamps(&spec);
@@ -205,15 +206,15 @@ impl KeyReloader {
             info!("all keys of tokens are readable again");
         }
         self.logged_faults = told;
-        // What cannot be read may be readable at any time, without a change that shows.
+        // A source that could not be read may become readable at any time without a visible change.
         self.loaded_from = (settled && ring.load_warnings.is_empty()).then_some((spec, stamps));
         self.keyring.send_replace(Arc::new(ring));
     }
 }
 
-/// How all files are now, and whether each change from now on will show.
+/// The current stamps of all files, and whether every later change will be visible in them.
 fn key_file_stamps(spec: &config::AccessConfig) -> (Vec<KeyFileStamp>, bool) {
-    /// More than keys need; a directory with more is read each time.
+    /// Maximum number of entries whose stamps are compared, more than keys need; a larger directory is read each time.
     const MAX_STAMPED_ENTRIES: usize = 1000;
     let mut paths: Vec<PathBuf> = spec.issuers.iter().map(|issuer| issuer.keys.clone()).collect();
     if let Some(directory) = &spec.keys {
@@ -236,7 +237,7 @@ fn key_file_stamps(spec: &config::AccessConfig) -> (Vec<KeyFileStamp>, bool) {
 
 fn file_stamp(path: &Path) -> Option<(u64, i64, i64, u64)> {
     let found = fs::metadata(path).ok()?;
-    // The time of change is that of the content and of the permissions.
+    // The change time (ctime) covers both the content and the permissions.
     Some((found.ino(), found.ctime(), found.ctime_nsec(), found.len()))
 }
 
@@ -249,7 +250,7 @@ impl KeyReloader {
 
 #[cfg(test)]
 impl KeyringHandle {
-    /// Of keys that nobody looks after.
+    /// A handle to keys that nothing reloads.
     pub(super) fn fixed(ring: Arc<Keyring>) -> Self {
         let watch = KeyReloader::with_keyring(config::AccessConfig::default(), Keyring::default());
         watch.keyring.send_replace(ring);

@@ -1,15 +1,16 @@
-//! All keys that are believed, as their files have them now. A token is proved against them, and those proved before are
-//! proved again when a file, or what the configuration says of issuers, changes.
+//! The keyring: all keys that verify tokens, as their files are now. A token is verified against it when a client
+//! presents it, and again whenever a key file or the configuration of issuers changes.
 //!
 //! # Theory of operation
-//! Each source is loaded by itself: each file of the directory of our own keys, the list of revoked tokens in it, and the
-//! file of each issuer. A source that fails is logged once, with its reason, and affects its own tokens alone: a key of
-//! ours that cannot be used proves nothing, an issuer keeps the keys it had ([`issuers`](super::issuers)), and the list keeps
-//! what was on it ([`revoked`](super::revoked)).
+//! Each source is loaded separately: each file in the directory of rtlogd's own keys, the list of revoked tokens in
+//! that directory, and the key file of each issuer. A source that fails is logged once, with its reason, and affects
+//! its own tokens only: one of rtlogd's keys that cannot be used verifies nothing, an issuer keeps the keys that it had
+//! ([`issuers`](super::issuers)), and the list keeps the entries that it had ([`revoked`](super::revoked)).
 //!
-//! A ring never changes; the [`KeyReloader`](super::key_reloader::KeyReloader) makes a new one and shows it to all who hold a token. Rings that prove the same and
-//! give the same have the same generation, so that a token is proved again, which costs a signature, only where the
-//! outcome may differ; whether it is revoked is looked up each time.
+//! A keyring never changes; the [`KeyReloader`](super::key_reloader::KeyReloader) builds a new one and publishes it to
+//! everything that holds a token. Keyrings that verify the same tokens and grant the same rights have the same
+//! generation. A token is therefore verified again, which costs the check of a signature, only if the result may
+//! differ; the list of revoked tokens is consulted each time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,12 +31,12 @@ use super::keys::{KeyError, SigningKey, SigningKeys, TokenClaims};
 use super::revoked::Revoked;
 use super::token::{BadToken, MAX_TOKEN_SIZE, OWN_ISSUER, Token, TokenText, id_of};
 
-/// How far the clock of another issuer may be from ours. It is allowed for in `exp`, `nbf` and `iat` of its tokens. Ours
-/// are made by the clock of this machine, so their `exp` and `nbf` are exact; their `iat` has the same allowance, as that
-/// clock may have been set back since.
+/// Allowed difference between the clock of another issuer and this machine's, applied to `exp`, `nbf` and `iat` of its
+/// tokens. rtlogd's own tokens are issued by the clock of this machine, so their `exp` and `nbf` are exact; their `iat`
+/// has the same allowance, since the clock may have been set back after they were issued.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(30);
 
-/// Why the keys cannot be used.
+/// The reasons why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AccessError {
     #[error(transparent)]
@@ -44,20 +45,20 @@ pub(crate) enum AccessError {
     Issuer(#[from] IssuerError),
 }
 
-/// The keys that are believed.
+/// The keys that verify tokens.
 #[derive(Debug, Default)]
 pub(crate) struct Keyring {
-    /// Grows with each change of what is proved or given.
+    /// The generation, which grows whenever the keys or the granted rights change.
     pub(super) generation: u64,
     pub(super) keys: SigningKeys,
     pub(super) issuers: Vec<TrustedIssuer>,
     pub(super) revoked: Revoked,
-    /// What is wrong with which source, and what that means.
+    /// One message for each source that has a problem, with its consequence.
     pub(super) load_warnings: Vec<String>,
 }
 
 impl Keyring {
-    /// Reads all files. Of what cannot be read, some stays as it was `before`.
+    /// Reads all files. Sources that cannot be read keep what they had in `before`, where that is safe.
     pub(crate) fn load(spec: &config::AccessConfig, before: &Self) -> Self {
         let mut ring = Self::default();
         if let Some(directory) = &spec.keys {
@@ -93,7 +94,7 @@ impl Keyring {
         self.issuers.extend(known);
     }
 
-    /// Why no token at all can be proved, where keys were expected.
+    /// The reason why no token at all can be verified, if keys were expected.
     pub(super) fn no_usable_key(&self, spec: &config::AccessConfig) -> Option<AccessError> {
         if !self.keys.is_empty() || !self.issuers.is_empty() || self.load_warnings.is_empty() {
             return None;
@@ -115,7 +116,7 @@ impl Keyring {
         }
         check_critical(text)?;
         let header = jsonwebtoken::decode_header(text).map_err(|_| BadToken::Malformed)?;
-        // The issuer that it names decides which keys it is verified with, and nothing else.
+        // The unverified issuer only selects the keys that the token is verified with.
         let named: UnverifiedIssuer =
             jsonwebtoken::dangerous::insecure_decode_claims(text).map_err(|_| BadToken::Malformed)?;
         let token = if named.iss == OWN_ISSUER {
@@ -175,7 +176,7 @@ impl Keyring {
                 why = BadToken::UnknownKey;
             }
             for key in issuer.keys_for(algorithm, key) {
-                // The algorithm is the key's, not what the token says.
+                // The algorithm is that of the key, not the one that the token claims.
                 let mut validation = Validation::new(key.algorithm);
                 validation.leeway = MAX_CLOCK_SKEW.as_secs();
                 validation.validate_nbf = true;
@@ -216,8 +217,8 @@ impl Keyring {
         })
     }
 
-    /// Whether a token that was proved once would be now, and would give what it gave. What it gives beyond that does
-    /// not matter: it gave less when it was shown.
+    /// Returns `Ok` if a token that was verified before is still valid and still has at least the rights that it had.
+    /// Rights that it would gain do not matter, since it was accepted with fewer.
     pub(super) fn verify_again(&self, token: &Token, now: SystemTime) -> Result<(), BadToken> {
         let again = self.verify(&token.text.0, now)?;
         if token.grants.iter().all(|grant| again.grants.contains(grant)) {
@@ -228,15 +229,15 @@ impl Keyring {
     }
 }
 
-/// Refuses what asks for an extension (RFC 7515, section 4.1.11): rtlogd knows none.
+/// Refuses a token that requires an extension (RFC 7515, section 4.1.11): rtlogd supports none.
 fn check_critical(text: &str) -> Result<(), BadToken> {
     let header = text.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let header = header.and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok());
     if header.ok_or(BadToken::Malformed)?.contains_key("crit") { Err(BadToken::UnknownExtension) } else { Ok(()) }
 }
 
-/// How long a token lives that was made then, if it says when. One from the future is refused: it would live longer than it
-/// says.
+/// The lifetime of a token from its time of issue, if it has one. A token that was issued in the future is refused,
+/// since it would be valid for longer than its lifetime.
 fn token_lifetime(
     made: Option<SystemTime>,
     expires: SystemTime,

@@ -1,9 +1,9 @@
-//! Our own keys: files in one directory, that only its owner may read. Each is named after its id; the newest signs, all
-//! are believed, so that tokens outlive the change to a new key. Each file is loaded by itself: one that cannot be used
-//! costs its own tokens and no others.
+//! rtlogd's own keys: files in one directory, readable by their owner only. Each file is named after the id of its key.
+//! The newest key signs; all keys verify, so that tokens stay valid after a rotation. Each file is loaded separately:
+//! one that cannot be used affects the tokens of that key and no others.
 //!
-//! `ID.ed25519` is a private key as PEM (PKCS #8, RFC 8410), `ID.hs256` a secret in base64. `revoked` lists the tokens that
-//! are no longer valid; see [`revoked`](super::revoked).
+//! `ID.ed25519` is a private key as PEM (PKCS #8, RFC 8410), `ID.hs256` a secret in base64. `revoked` lists the tokens
+//! that are no longer valid; see [`revoked`](super::revoked).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -24,25 +24,26 @@ use crate::config::{Grant, Right};
 
 use super::token::OWN_ISSUER;
 
-/// Most keys that are believed: two, and room for a rotation that was repeated. Of more, the newest are.
+/// Maximum number of keys in use: two, and room for repeated rotations. If there are more, the newest are used.
 const MAX_SIGNING_KEYS: usize = 8;
 
-/// Most files that are tried as keys, the newest first by name; beyond them nobody keeps keys, but something went wrong.
+/// Maximum number of files that are tried as keys, the newest first by name. More files than this are a mistake, not
+/// keys.
 const MAX_KEY_FILES: usize = 64;
 
-/// How many keys are believed behind a change: the new one and the one before.
+/// Number of keys that remain after a rotation: the new one and its predecessor.
 const KEYS_AFTER_ROTATION: usize = 2;
 
-/// Longest file of a key, in bytes.
+/// Maximum size of a key file, in bytes.
 const MAX_KEY_FILE_SIZE: u64 = 4 << 10;
 
-/// Length of a secret, in bytes: as long as what it makes (RFC 7518, section 3.2).
+/// Length of a secret, in bytes: the length of the HMAC that it makes (RFC 7518, section 3.2).
 const SECRET_SIZE: usize = 32;
 
-/// How PEM begins and ends (RFC 7468).
+/// The first and the last line of a key in PEM (RFC 7468).
 const PEM_DELIMITERS: [&str; 2] = ["-----BEGIN PRIVATE KEY-----\n", "-----END PRIVATE KEY-----\n"];
 
-/// Why keys cannot be used.
+/// The reasons why keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyError {
     #[error("cannot read {0:?}")]
@@ -69,7 +70,7 @@ pub(crate) enum KeyError {
     Sign(#[source] jsonwebtoken::errors::Error),
 }
 
-/// Which kind of key.
+/// The kind of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum KeyKind {
     /// A key pair (RFC 8037).
@@ -86,7 +87,7 @@ impl KeyKind {
         }
     }
 
-    /// What a file with this name has to be; `None` if it is not for a key.
+    /// The kind of key that a file of this name must contain; `None` if the name is not that of a key.
     fn of_file(name: &Path) -> Option<Self> {
         let extension = name.extension()?;
         [Self::Ed25519, Self::Hs256].into_iter().find(|kind| extension == kind.extension())
@@ -100,7 +101,7 @@ impl KeyKind {
     }
 }
 
-/// What tells one content of a key file from another.
+/// The digest of a key file, which tells one content from another.
 pub(super) type KeyDigest = [u8; 32];
 
 pub(super) fn key_digest(text: &[u8]) -> KeyDigest {
@@ -108,7 +109,7 @@ pub(super) fn key_digest(text: &[u8]) -> KeyDigest {
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
-/// One key.
+/// One signing key.
 #[derive(Debug)]
 pub(super) struct SigningKey {
     pub(super) id: String,
@@ -118,14 +119,14 @@ pub(super) struct SigningKey {
     digest: KeyDigest,
 }
 
-/// The keys that can be used, the newest last, and why others cannot.
+/// The usable keys, the newest last, and the reasons why other keys cannot be used.
 #[derive(Debug, Default)]
 pub(crate) struct SigningKeys {
     pub(super) all: Vec<Arc<SigningKey>>,
     load_errors: Vec<KeyError>,
 }
 
-/// What a token of ours says.
+/// The claims of rtlogd's own tokens.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct TokenClaims {
     pub(super) iss: String,
@@ -139,7 +140,7 @@ pub(super) struct TokenClaims {
     pub(super) allow: Vec<Right>,
 }
 
-/// A token that was made.
+/// A token that was just issued.
 #[derive(Debug)]
 pub(crate) struct IssuedToken {
     pub(crate) token: String,
@@ -148,8 +149,8 @@ pub(crate) struct IssuedToken {
 }
 
 impl KeyError {
-    /// Whether the machine, and not the file, is the reason: then nothing is known of the file, and what was read of it
-    /// before is still the best there is.
+    /// Returns true if the cause is a shortage of the machine's resources and not the file. The content of the file is
+    /// then unknown, so the key that was read from it before stays in use.
     fn is_transient(&self) -> bool {
         const TRANSIENT_ERRORS: [Errno; 7] =
             [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::INTR, Errno::AGAIN, Errno::STALE];
@@ -158,12 +159,13 @@ impl KeyError {
 }
 
 impl SigningKeys {
-    /// Reads the directory. One that is not there has no keys.
+    /// Reads the keys of a directory. A directory that does not exist has no keys.
     pub(crate) fn load(directory: &Path) -> Self {
         Self::load_after(directory, &Self::default())
     }
 
-    /// The same. Of what cannot be read only now, for want of descriptors or memory, the keys `before` stay.
+    /// Reads the keys as [`load`](Self::load) does. If a file cannot be read for lack of descriptors or memory, its key
+    /// is taken from `before`.
     pub(super) fn load_after(directory: &Path, before: &Self) -> Self {
         match Directory::open(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
@@ -172,7 +174,7 @@ impl SigningKeys {
         }
     }
 
-    /// The directory as a whole cannot be used.
+    /// The result of loading a directory that cannot be read at all.
     fn unreadable(error: KeyError, before: &Self) -> Self {
         let all = if error.is_transient() { before.all.clone() } else { Vec::new() };
         Self { all, load_errors: vec![error] }
@@ -211,26 +213,26 @@ impl SigningKeys {
             }
             keys.all.push(key);
         }
-        // Ids begin with when they were made.
+        // An id begins with the time at which its key was made.
         keys.all.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(keys)
     }
 
-    /// Whether both prove the same tokens.
+    /// Returns true if both sets verify the same tokens.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let known = |keys: &Self| keys.all.iter().map(|key| (key.id.clone(), key.kind, key.digest)).collect::<Vec<_>>();
         known(self) == known(other)
     }
 
-    /// Why some of the keys, or all, cannot be used. Each names its file.
+    /// The reasons why some or all keys cannot be used. Each names its file.
     pub(crate) fn load_errors(&self) -> &[KeyError] {
         &self.load_errors
     }
 
-    /// The same keys, if there is one that can be used.
+    /// Returns the keys unchanged if at least one of them can be used.
     ///
     /// # Errors
-    /// If there is none: the reason, if one is known.
+    /// If no key can be used: the reason, if one is known.
     pub(crate) fn usable(mut self, directory: &Path) -> Result<Self, KeyError> {
         if !self.all.is_empty() {
             return Ok(self);
@@ -238,18 +240,18 @@ impl SigningKeys {
         Err(self.load_errors.drain(..).next().unwrap_or_else(|| KeyError::Empty(directory.to_owned())))
     }
 
-    /// One new key that is in no file: what it signs counts as long as this is held.
+    /// One new key that is kept in memory only. Its tokens are valid as long as this object exists.
     pub(super) fn ephemeral(kind: KeyKind) -> Result<Self, KeyError> {
         let key = SigningKey::parse("0", kind, &SigningKey::generate(kind)?).ok_or(KeyError::Random)?;
         Ok(Self { all: vec![Arc::new(key)], load_errors: Vec::new() })
     }
 
-    /// Whether there is none.
+    /// Returns true if there is no usable key.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Makes a token: what it allows, on which streams, for how long, and for whom.
+    /// Issues a token for `who` with these rights, valid for `lifetime`.
     pub(crate) fn sign(&self, grant: &Grant, lifetime: Duration, who: Option<String>) -> Result<IssuedToken, KeyError> {
         let key = self.all.last().ok_or(KeyError::Random)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -290,7 +292,7 @@ impl SigningKey {
         name.file_stem().is_some_and(|stem| stem == self.id.as_str())
     }
 
-    /// The name of its file.
+    /// The name of the key's file.
     fn file_name(&self) -> String {
         format!("{}.{}", self.id, self.kind.extension())
     }
@@ -313,7 +315,7 @@ impl SigningKey {
         Some(Self { id: id.to_owned(), kind, encoding_key: signs, verifying_key: proves, digest: key_digest(&bytes) })
     }
 
-    /// The text of a new one.
+    /// The file content of a new key.
     fn generate(kind: KeyKind) -> Result<String, KeyError> {
         match kind {
             KeyKind::Ed25519 => {
@@ -331,10 +333,10 @@ impl SigningKey {
     }
 }
 
-/// Makes the first key, and the directory if there is none. Gives the path of the key.
+/// Creates the first key, and the directory if it does not exist. Returns the path of the key.
 ///
 /// # Errors
-/// If there is a key already, also one that cannot be used: it would be the second.
+/// If there is a key already, even one that cannot be used, since the new key would be the second.
 pub(crate) fn create_first_key(directory: &Path, kind: KeyKind) -> Result<PathBuf, KeyError> {
     let mut keys = SigningKeys::load(directory);
     if let Some(fault) = keys.load_errors.drain(..).next() {
@@ -347,7 +349,8 @@ pub(crate) fn create_first_key(directory: &Path, kind: KeyKind) -> Result<PathBu
     add_key(&opened, kind, None)
 }
 
-/// Makes a new key that signs from now on; of the others the newest stays. Gives the new one, and those that are removed.
+/// Creates a new key, which signs from now on. Of the other keys, only the newest is kept. Returns the path of the new
+/// key and the paths of the removed ones.
 pub(crate) fn rotate_keys(directory: &Path, kind: Option<KeyKind>) -> Result<(PathBuf, Vec<PathBuf>), KeyError> {
     let opened = Directory::open_for_writing(directory).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => KeyError::Empty(directory.to_owned()),
@@ -366,12 +369,13 @@ pub(crate) fn rotate_keys(directory: &Path, kind: Option<KeyKind>) -> Result<(Pa
     Ok((made, removed))
 }
 
-/// Makes a key that is newer than `last`, also where the clock was set back since.
+/// Creates a key whose id sorts after `last`, even if the clock was set back in the meantime.
 fn add_key(directory: &Directory, kind: KeyKind, last: Option<&Arc<SigningKey>>) -> Result<PathBuf, KeyError> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let made = last.and_then(|key| key.id.split_once('-')?.0.parse::<u128>().ok());
     let made = made.map_or(now.as_millis(), |made| now.as_millis().max(made.saturating_add(1)));
-    // As many digits as until the year 2286, so that they sort; and a part that tells two apart that are made at once.
+    // The time has the number of digits that it needs until the year 2286, so that names sort by time; the random part
+    // tells apart two keys that are made at the same moment.
     let name = format!("{made:013}-{:04x}.{}", fastrand::u16(..), kind.extension());
     let path = directory.display_path(&name);
     let text = SigningKey::generate(kind)?;
@@ -379,7 +383,7 @@ fn add_key(directory: &Directory, kind: KeyKind, last: Option<&Arc<SigningKey>>)
     Ok(path)
 }
 
-/// The text of a file that is not longer than this.
+/// Reads the text of a file, which may be at most `most` bytes long.
 fn read_limited(file: File, most: u64) -> io::Result<String> {
     let mut text = String::new();
     file.take(most + 1).read_to_string(&mut text)?;

@@ -1,9 +1,10 @@
-//! Who may do what; no HTTP in it. Whom a request may be addressed to, from whose page it may come, and what the peer at the
-//! other end may do.
+//! Access control, independent of HTTP: the hosts that a request may be addressed to, the origins of pages that may
+//! send it, and the rights of its sender.
 //!
-//! A page on the web can let its own name point to our address, and its browser then sends us that name as `Host` (DNS
-//! rebinding). So a name must be one of ours. An address is none that anybody could have bound to us. And any page can let its
-//! visitor's browser connect to us: what is more than reading asks from whose page it comes.
+//! A page on the web can make its own name resolve to the address of this server, and its browser then sends that name
+//! as `Host` (DNS rebinding). So a host name must be one of the configured names. An IP address is always accepted,
+//! since nobody else can make one point here. In addition, any page can make its visitor's browser connect to this
+//! server, so requests that do more than read are checked for the origin of the page that sent them.
 
 mod rights;
 mod proxies;
@@ -32,7 +33,7 @@ use std::net::IpAddr;
 
 use crate::config::WebOrigin;
 
-/// The id by which a token is revoked, whatever else it says; `Cleared` for what is no token. Nothing is proved.
+/// The id by which a token is revoked, taken from its text; `None` if the text is not a token. Nothing is verified.
 pub(crate) fn token_id_in(text: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct IdClaim {
@@ -42,17 +43,17 @@ pub(crate) fn token_id_in(text: &str) -> Option<String> {
     Some(token::id_of(claims.jti.as_deref(), text))
 }
 
-/// The names we answer to, beside addresses and `localhost`.
+/// The host names of this server, in addition to IP addresses and `localhost`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AllowedHosts(Vec<String>);
 
 impl AllowedHosts {
-    /// The configured names.
+    /// A list with the configured names.
     pub(crate) fn new(names: &[String]) -> Self {
         Self(names.iter().map(|name| name.to_ascii_lowercase()).collect())
     }
 
-    /// Whether a request to this host, port included, is for us.
+    /// Returns true if a request with this `Host` (port included) is addressed to this server.
     pub(crate) fn is_ours(&self, authority: &str) -> bool {
         let host = match authority.rsplit_once(':') {
             Some((host, port)) if port.bytes().all(|c| c.is_ascii_digit()) && !host.ends_with(':') => host,
@@ -64,17 +65,19 @@ impl AllowedHosts {
     }
 }
 
-/// The pages that may read and do what their readers may: our own, and those of these origins.
+/// The origins whose pages have the rights of the people who view them: this server's own pages, and the configured
+/// origins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WebOrigins(Vec<WebOrigin>);
 
 impl WebOrigins {
-    /// The configured ones.
+    /// A list with the configured origins.
     pub(crate) fn new(origins: &[WebOrigin]) -> Self {
         Self(origins.to_vec())
     }
 
-    /// Whose pages may show ours in a frame, as `frame-ancestors` has it (Content Security Policy 3, section 6.4.2).
+    /// The origins whose pages may show rtlogd's pages in a frame, as a `frame-ancestors` list (Content Security Policy
+    /// 3, section 6.4.2).
     pub(crate) fn frame_ancestors(&self) -> String {
         let mut framers = "'self'".to_owned();
         for origin in &self.0 {
@@ -84,8 +87,9 @@ impl WebOrigins {
         framers
     }
 
-    /// Whether a page of `origin` may, as it says in a request to `host`, port included. A page's own host is ours, since
-    /// `host` is one of ours; whether it came by TLS a proxy knows, we do not, so the scheme does not count.
+    /// Returns true if a page of `origin` is allowed, given that its request is addressed to `host`, port included. A
+    /// page whose host equals `host` is rtlogd's own, since `host` was checked before. The scheme is ignored: behind a
+    /// proxy, rtlogd does not know whether the page was loaded by TLS.
     pub(crate) fn allow(&self, origin: &str, host: &str) -> bool {
         origin.parse::<WebOrigin>().is_ok_and(|origin| {
             let scheme = if origin.as_str().starts_with("https:") { "https" } else { "http" };

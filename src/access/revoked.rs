@@ -1,8 +1,9 @@
-//! The list of revoked tokens: the file `revoked` in the directory of our own keys, an id each line; what follows a `#` is
-//! for people.
+//! The list of revoked tokens: the file `revoked` in the directory of rtlogd's own keys, with one id per line; `#`
+//! begins a comment.
 //!
-//! The list is its own source, since a revocation applies whatever else is broken. What is on it once stays known while the
-//! list cannot be read; until it was read for the first time, no token counts, since any may be on it.
+//! The list is loaded separately from the keys, since a revocation must apply even if other files are broken. Ids that
+//! were on the list stay revoked while the list cannot be read. Until it has been read for the first time, no token is
+//! valid, since any token may be on it.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
@@ -14,18 +15,18 @@ use crate::access::directory::Directory;
 use super::keys::KeyError;
 use super::token::BadToken;
 
-/// The name of the list.
+/// The file name of the list.
 const REVOCATION_LIST_NAME: &str = "revoked";
 
-/// Longest list, in bytes: some hundred thousand ids.
+/// Maximum size of the list, in bytes: several hundred thousand ids.
 const MAX_REVOCATION_LIST_SIZE: u64 = 4 << 20;
 
-/// Which tokens are revoked, as far as it is known.
+/// The revoked tokens, as far as they are known.
 #[derive(Debug, Clone)]
 pub(super) enum Revoked {
-    /// These.
+    /// The ids on the list.
     Listed(Arc<HashSet<Box<[u8]>>>),
-    /// The list was never read.
+    /// The list has never been read.
     Unknown,
 }
 
@@ -36,7 +37,8 @@ impl Default for Revoked {
 }
 
 impl Revoked {
-    /// Reads the list of a directory, and says why it cannot be read as a whole; what was on it `before` stays then.
+    /// Reads the list of a directory. If it cannot be read completely, the error says why, and the entries of `before`
+    /// stay revoked.
     pub(super) fn load(directory: &Path, before: &Self) -> (Self, Option<KeyError>) {
         match Self::read(directory) {
             Ok((list, fits)) => {
@@ -49,7 +51,7 @@ impl Revoked {
                 };
                 (list, (!fits).then(too_long))
             }
-            // Without its directory there is no list to have been shortened.
+            // The directory is gone, so this does not mean that entries were removed from the list.
             Err(error) if error.kind() == io::ErrorKind::NotFound => match before {
                 Self::Listed(_) => (before.clone(), None),
                 Self::Unknown => (Self::default(), None),
@@ -58,7 +60,7 @@ impl Revoked {
         }
     }
 
-    /// The list, and whether that is all of it. An error of `NotFound` is about the directory.
+    /// Reads the list, and returns whether it is complete. The error `NotFound` refers to the directory.
     fn read(directory: &Path) -> io::Result<(Self, bool)> {
         let directory = Directory::open(directory)?;
         let file = match directory.read(REVOCATION_LIST_NAME) {
@@ -71,14 +73,14 @@ impl Revoked {
         Ok((Self::parse(&text), fits))
     }
 
-    /// Lines that are no text are ids that nothing has; they spoil no other line.
+    /// Parses the list. A line that is not UTF-8 is an id that no token has; it does not affect other lines.
     fn parse(text: &[u8]) -> Self {
         let ids = text.split(|byte| *byte == b'\n' || *byte == b'\r');
         let ids = ids.map(|line| line.split(|byte| *byte == b'#').next().unwrap_or_default().trim_ascii());
         Self::Listed(Arc::new(ids.filter(|id| !id.is_empty()).map(Into::into).collect()))
     }
 
-    /// Whether a token of this id may count.
+    /// Checks that the token with this id is not revoked.
     pub(super) fn check(&self, id: &str) -> Result<(), BadToken> {
         match self {
             Self::Listed(ids) if ids.contains(id.as_bytes()) => Err(BadToken::Revoked),
@@ -87,7 +89,7 @@ impl Revoked {
         }
     }
 
-    /// How many are revoked.
+    /// The number of revoked ids; `None` if the list has never been read.
     pub(crate) fn count(&self) -> Option<usize> {
         match self {
             Self::Listed(ids) => Some(ids.len()),
@@ -96,7 +98,8 @@ impl Revoked {
     }
 }
 
-/// Adds an id to the list, and makes the list if there is none. Gives its path, and whether the id was on it already.
+/// Adds an id to the list, and creates the list if it does not exist. Returns its path, and whether the id was on it
+/// already.
 pub(crate) fn revoke(directory: &Path, id: &str) -> Result<(PathBuf, bool), KeyError> {
     let path = directory.join(REVOCATION_LIST_NAME);
     let failed = |error| KeyError::Write(path.clone(), error);
@@ -107,7 +110,7 @@ pub(crate) fn revoke(directory: &Path, id: &str) -> Result<(PathBuf, bool), KeyE
     if Revoked::parse(&text).check(id).is_err() {
         return Ok((path, true));
     }
-    // Somebody may have written the last line without its end.
+    // The last line may have been written without a line end.
     let mut line = if text.last().is_some_and(|last| *last != b'\n') { "\n".to_owned() } else { String::new() };
     line.extend([id, "\n"]);
     if text.len() as u64 + line.len() as u64 > MAX_REVOCATION_LIST_SIZE {

@@ -1,5 +1,5 @@
-//! The table of rights: what a credential lets its holder do. To be this machine's, to be somebody on its Unix socket, of
-//! whom the system says who it is, or to show a token.
+//! The table of rights: what each credential permits. A credential is being on this machine, being a certain user on
+//! the Unix socket (the kernel tells which), or a token.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,12 +12,12 @@ use crate::event::StreamName;
 use super::key_reloader::KeyringHandle;
 use super::token::{BadToken, Token};
 
-/// Who sends a request, as far as the connection tells: the other end itself, or the client that a proxy speaks for.
+/// The sender of a request, as known from the connection: the peer itself, or the client behind a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// A direct connection over TCP.
     Tcp(SocketAddr),
-    /// A direct connection to the Unix socket: the user and, where it is known, the process (`SO_PEERCRED`).
+    /// A direct connection to the Unix socket: the user and, if known, the process (`SO_PEERCRED`).
     Unix { uid: u32, pid: Option<u32> },
     /// A client behind a proxy. It is never local, whatever address it claims.
     Proxied(ProxiedClient),
@@ -28,125 +28,128 @@ pub(crate) enum Peer {
 pub(crate) enum ProxiedClient {
     /// The client that the trusted proxies name.
     Named(IpAddr),
-    /// A client that nobody trustworthy names; `proxy` is the address at the other end, `None` on the Unix socket.
+    /// A client that no trusted proxy names; `proxy` is the address of the peer, `None` on the Unix socket.
     Unnamed { proxy: Option<IpAddr>, why: UnnamedReason },
 }
 
-/// Why the client behind a proxy is unknown.
+/// The reason why the client behind a proxy is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UnnamedReason {
     /// The proxy is trusted, but sends no header that names the client.
     NoHeader,
-    /// The headers name different clients, or no address.
+    /// The headers name different clients, or something that is not an address.
     Ambiguous,
     /// The request carries a header that only proxies write, and its sender is not a trusted proxy.
     UntrustedProxy,
 }
 
-/// What somebody can show for itself. Equal ones are one person to us: who holds the one may steer what came by the other.
+/// The credential of a caller. Callers with equal credentials are treated as the same person: one may control what
+/// another has opened.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Credential {
-    /// To be root or the daemon's own user, over the Unix socket.
+    /// Root or the daemon's own user, on the Unix socket.
     Owner,
-    /// To be another user that may open the Unix socket.
+    /// Another user who may open the Unix socket.
     User(u32),
-    /// To be on this machine.
+    /// A direct connection from this machine.
     Loopback,
-    /// To be another machine, or the client that a proxy speaks for.
+    /// Another machine, or the client behind a proxy.
     Network(IpAddr),
-    /// To come through a proxy on the Unix socket that does not name its client.
+    /// A client that a proxy on the Unix socket does not name.
     Unnamed,
-    /// To hold a token: whose, and which.
+    /// A token: its issuer and its id.
     Token(Arc<str>, Arc<str>),
 }
 
-/// Callers who see the same streams, and may do the same with them.
+/// Callers who see the same streams and have the same rights on them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Audience {
-    /// Those without a token who may read what is public.
+    /// Callers without a token who may read public streams.
     Public,
-    /// Those with this credential; the second is whether its token may only read.
+    /// Callers with this credential; the second field is true if their token permits reading only.
     Credential(Credential, bool),
 }
 
-/// A token as it came.
+/// A token as it was presented.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum PresentedToken<'a> {
     /// In a header (RFC 6750, section 2.1).
     Bearer(&'a str),
-    /// In a cookie, which browsers send by themselves: one that does not count is as none.
+    /// In a cookie. Browsers send cookies without being asked, so one that is not valid is ignored.
     Cookie(&'a str),
-    /// In a URL (RFC 6750, section 2.3): only to read.
+    /// In a URL (RFC 6750, section 2.3); it permits reading only.
     Url(&'a str),
 }
 
-/// Who sends a request, and what it shows for itself.
+/// The sender of a request and its credential.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
     credential: Credential,
     token: Option<Arc<Token>>,
-    /// Whether the token came by a cookie, so that a page may have sent it without knowing.
+    /// True if the token came in a cookie, so that a page may have sent it without the user's knowledge.
     pub(crate) from_cookie: bool,
     read_only: bool,
 }
 
-/// Who may do what.
+/// The access control of the daemon: decides which caller has which rights.
 #[derive(Debug, Clone)]
 pub(crate) struct AccessControl {
-    /// The user the daemon runs as.
+    /// The user that the daemon runs as.
     own_uid: u32,
-    /// Whether other machines may read without a token.
+    /// True if other machines may read without a token.
     is_public: bool,
     keys: KeyringHandle,
 }
 
-/// What is asked about.
+/// The stream that access is requested to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AccessTarget<'a> {
     pub(crate) name: &'a StreamName,
-    /// Whether it is only for those with a token.
+    /// True if the stream requires a token.
     pub(crate) is_private: bool,
 }
 
-/// Why a request is not allowed, and what would allow it.
+/// The reasons why a request is not permitted, and what would permit it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AccessDenied {
-    /// Without a token nothing at all. Behind a proxy the caller learns why it is a stranger.
+    /// Access requires a token. Behind a proxy, the message explains why the caller is not known.
     #[error("{}this needs a token: send it as `Authorization: Bearer TOKEN` (`rtlogd token` makes one)", unnamed_reason_text(*.0))]
     TokenNeeded(Peer),
-    /// Not this right.
+    /// The caller lacks this right.
     #[error(
         "{deed} needs a token that allows it, or the Unix socket as root or the daemon's own user; this request came as {credential}, which does not have \
         that right",
         deed = right_text(*right)
     )]
     Right { right: Right, credential: Credential },
-    /// No right for this stream, which is as if it were not there.
+    /// The caller has no right on this stream; the answer is the same as for a stream that does not exist.
     #[error("no stream is named {0:?}")]
     NoSuchStream(String),
 }
 
 impl Peer {
-    /// A peer over TCP. An IPv4 address that was mapped into IPv6 is the IPv4 address.
+    /// A peer over TCP. An IPv4-mapped IPv6 address becomes the IPv4 address.
     pub(crate) fn tcp(address: SocketAddr) -> Self {
         Self::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 }
 
 impl AccessControl {
-    /// `own` is the user that the daemon runs as; `open` lets other machines read without a token.
+    /// An access control for a daemon that runs as the user `own`; if `open` is true, other machines may read without a
+    /// token.
     pub(crate) fn new(own: u32, open: bool, keys: KeyringHandle) -> Self {
         Self { own_uid: own, is_public: open, keys }
     }
 
-    /// The keys, so that others can be believed.
+    /// The keyring handle, through which other keys and issuers can be set.
     pub(crate) fn keys(&self) -> &KeyringHandle {
         &self.keys
     }
 
-    /// The same as [`identify_now`](Self::identify_now), but a token by a key that is not known yet has the files looked at first, so that
-    /// a new key works at once. A cookie has not: its token was proved when it became one.
+    /// Identifies the caller as [`identify_now`](Self::identify_now) does, but for a token with an unknown key the key
+    /// files are checked first, so that a new key works at once. This does not apply to cookies: their token was
+    /// verified when the cookie was set.
     pub(crate) async fn identify(&self, peer: Peer, shown: Option<PresentedToken<'_>>) -> Result<Caller, BadToken> {
         match self.identify_now(peer, shown) {
             Err(BadToken::UnknownKey | BadToken::UnknownIssuer) => {
@@ -157,7 +160,7 @@ impl AccessControl {
         }
     }
 
-    /// Who sends a request, by the connection it came on and the token that came with it. With a token, that alone counts.
+    /// Identifies the sender of a request by its connection and its token. If there is a token, only the token matters.
     pub(crate) fn identify_now(&self, peer: Peer, shown: Option<PresentedToken<'_>>) -> Result<Caller, BadToken> {
         let nobody = Caller {
             peer,
@@ -198,12 +201,13 @@ impl AccessControl {
         }
     }
 
-    /// Whether `caller` may do this with any stream at all.
+    /// Checks that `caller` has this right on at least one stream.
     pub(crate) fn check_any_stream(&self, caller: &Caller, right: Right) -> Result<(), AccessDenied> {
         if self.allows(caller, right, None) { Ok(()) } else { Err(self.denied(caller, right)) }
     }
 
-    /// Whether `caller` may do this with the stream. Who may do nothing with it does not learn that it is there.
+    /// Checks that `caller` has this right on the stream. A caller without any right on it does not learn that it
+    /// exists.
     pub(crate) fn check(&self, caller: &Caller, right: Right, stream: AccessTarget<'_>) -> Result<(), AccessDenied> {
         if self.allows(caller, right, Some(stream)) {
             return Ok(());
@@ -211,7 +215,7 @@ impl AccessControl {
         if Right::ALL.into_iter().any(|right| self.allows(caller, right, Some(stream))) {
             return Err(self.denied(caller, right));
         }
-        // In the order of `check_any`, which is asked where there is no stream of this name.
+        // The order of the checks is that of `check_any_stream`, which is used if no stream has this name.
         self.check_any_stream(caller, right)?;
         Err(AccessDenied::NoSuchStream(stream.name.to_string()))
     }
@@ -238,12 +242,12 @@ impl AccessControl {
             (Credential::Owner, None) => true,
             (Credential::User(_) | Credential::Loopback, None) => right == Right::Read && is_open,
             (Credential::Network(_) | Credential::Unnamed, None) => right == Right::Read && is_open && self.is_public,
-            // Without the token itself it is worth nothing.
+            // A token credential without the token itself gives no rights.
             (Credential::Token(..), None) => false,
         }
     }
 
-    /// Waits until what the caller shows does not count any more, and says why; `None` if it always does.
+    /// Waits until the caller's credential is no longer valid, and returns the reason; `None` if it is valid for ever.
     pub(crate) fn until_invalid(
         &self,
         caller: &Caller,
@@ -254,24 +258,25 @@ impl AccessControl {
 }
 
 impl Credential {
-    /// Whether its holder is root or the daemon's own user, who take nothing from anybody but themselves.
+    /// Returns true for root and the daemon's own user. Quotas do not apply to them, since they can only harm
+    /// themselves.
     pub(crate) fn is_owner(&self) -> bool {
         *self == Self::Owner
     }
 
-    /// Whether it shows no more than to be on this machine: then many people may share it.
+    /// Returns true if the only credential is being on this machine, which many people may share.
     pub(crate) fn is_local(&self) -> bool {
         matches!(self, Self::Owner | Self::User(_) | Self::Loopback)
     }
 }
 
 impl Caller {
-    /// What it shows for itself.
+    /// The caller's credential.
     pub(crate) fn credential(&self) -> &Credential {
         &self.credential
     }
 
-    /// With whom it sees the same.
+    /// The audience that the caller belongs to.
     pub(crate) fn audience(&self) -> Audience {
         match &self.credential {
             Credential::User(_) | Credential::Loopback | Credential::Network(_) | Credential::Unnamed => {
@@ -281,7 +286,7 @@ impl Caller {
         }
     }
 
-    /// Its token.
+    /// The caller's token.
     pub(crate) fn token(&self) -> Option<&Token> {
         self.token.as_deref()
     }
@@ -313,7 +318,7 @@ impl fmt::Display for Credential {
     }
 }
 
-/// As it stands in the log: where it is, and which token of whose it shows.
+/// The caller as the log shows it: the peer, and the token with its subject.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.token {
@@ -323,7 +328,7 @@ impl fmt::Display for Caller {
     }
 }
 
-/// Why a stranger is one, where a proxy is the reason; with a colon at the end.
+/// The reason why a client behind a proxy is not known, ending with a colon; empty for other peers.
 fn unnamed_reason_text(peer: Peer) -> &'static str {
     let Peer::Proxied(ProxiedClient::Unnamed { why, .. }) = peer else { return "" };
     match why {
@@ -341,7 +346,7 @@ fn unnamed_reason_text(peer: Peer) -> &'static str {
     }
 }
 
-/// What a right lets one do.
+/// A right, as a phrase for error messages.
 fn right_text(right: Right) -> &'static str {
     match right {
         Right::Read => "to read",
@@ -358,7 +363,7 @@ mod tests {
     use crate::config::Grant;
     use std::time::Duration;
 
-    /// Keys of which nobody looks after files.
+    /// An access control whose keys are not reloaded from files.
     fn access(open: bool) -> (AccessControl, Arc<Keyring>) {
         let ring = Arc::new(Keyring::with_keys(SigningKeys::ephemeral(KeyKind::Ed25519).unwrap()));
         (AccessControl::new(990, open, KeyringHandle::fixed(ring.clone())), ring)
@@ -372,7 +377,7 @@ mod tests {
         access.identify_now(tcp("127.0.0.1:9"), Some(shown)).unwrap_err()
     }
 
-    /// What may be done with an open stream, and with a private one.
+    /// The rights on an open stream and on a private one.
     fn rights_of(access: &AccessControl, caller: &Caller, name: &str) -> [[bool; 3]; 2] {
         let name = name.parse().unwrap();
         [false, true].map(|is_private| {
@@ -398,7 +403,7 @@ mod tests {
             (tcp("[::ffff:127.0.0.1]:9"), Credential::Loopback, false, [read, none]),
             (tcp("10.0.0.1:9"), network([10, 0, 0, 1]), false, [none, none]),
             (tcp("10.0.0.1:9"), network([10, 0, 0, 1]), true, [read, none]),
-            // Behind a proxy nobody is local, whatever address is claimed.
+            // A client behind a proxy is never local, whatever address it claims.
             (named([127, 0, 0, 1]), network([127, 0, 0, 1]), false, [none, none]),
             (named([203, 0, 113, 9]), network([203, 0, 113, 9]), true, [read, none]),
             (unnamed(Some([127, 0, 0, 1])), network([127, 0, 0, 1]), false, [none, none]),
@@ -437,7 +442,7 @@ mod tests {
         let read = sign(&["build-*"], &[Right::Read], 3600);
         let caller = access.identify_now(peer, Some(PresentedToken::Bearer(&read))).unwrap();
         assert_eq!(rights_of(&access, &caller, "build-1"), [[true, false, false]; 2]);
-        // Although without the token it could be read.
+        // Without the token, the stream could be read.
         assert_eq!(rights_of(&access, &caller, "web"), [none; 2]);
         let name = "web".parse().unwrap();
         let hidden = access.check(&caller, Right::Read, AccessTarget { name: &name, is_private: false });
@@ -451,7 +456,7 @@ mod tests {
             let caller = access.identify_now(peer, Some(shown)).unwrap();
             assert_eq!(rights_of(&access, &caller, "web"), [allowed; 2], "{shown:?}");
         }
-        // From elsewhere, and as the owner, it is worth the same.
+        // The token gives the same rights to callers from elsewhere and to the owner.
         let caller =
             access.identify_now(Peer::Unix { uid: 0, pid: None }, Some(PresentedToken::Bearer(&read))).unwrap();
         assert_eq!(rights_of(&access, &caller, "web"), [none; 2]);
@@ -479,13 +484,13 @@ mod tests {
         assert_eq!(refuse(&access, PresentedToken::Url(&sign(3600 * 24))), BadToken::LongInUrl);
         let (other, _ring) = super::tests::access(true);
         assert_eq!(other.identify_now(peer, Some(PresentedToken::Bearer(&good))).unwrap_err(), BadToken::UnknownKey);
-        // Unsigned, and signed with the public key as if it were a secret (RFC 8725, section 3.1).
+        // The tokens are unsigned, and signed with the public key as if it were a secret (RFC 8725, section 3.1).
         let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", body.split_once('.').unwrap().1);
         assert_eq!(refuse(&access, PresentedToken::Bearer(&unsigned)), BadToken::Malformed);
         let as_secret = format!("eyJhbGciOiJIUzI1NiJ9.{}.{signature}", body.split_once('.').unwrap().1);
         assert_eq!(refuse(&access, PresentedToken::Bearer(&as_secret)), BadToken::UnknownKey);
         assert!(!head.is_empty());
-        // A cookie that does not count is as none: the browser cannot take it back.
+        // A cookie that is not valid is ignored, since the browser cannot take it back.
         let caller = access.identify_now(peer, Some(PresentedToken::Cookie(&forged))).unwrap();
         assert_eq!(caller.credential(), &Credential::Loopback);
     }

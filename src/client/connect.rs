@@ -1,4 +1,4 @@
-//! Where a daemon is, and one request to it.
+//! The address of a daemon, and a single request to it.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -20,24 +20,24 @@ use tokio::time::timeout;
 
 use super::{ClientError, refusal, tls};
 
-/// Where the daemon listens on a machine where it was installed.
+/// The socket of an installed daemon.
 const DEFAULT_DAEMON_SOCKET: &str = "/run/rtlogd/rtlogd.sock";
 
-/// Longest time to connect.
+/// Maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A daemon, and what to show it.
+/// A daemon, and the token for it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RemoteDaemon {
     endpoint: Endpoint,
     token: Option<String>,
 }
 
-/// Where a daemon is.
+/// The address of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Endpoint {
     Unix(PathBuf),
-    /// Host and port, and the path under which a proxy shows it, without a slash at the end.
+    /// Host and port, and the path under which a proxy serves the daemon, without a slash at the end.
     Tcp {
         secure: bool,
         authority: String,
@@ -45,13 +45,13 @@ enum Endpoint {
     },
 }
 
-/// A text that is not where a daemon could be.
+/// The error for a text that is not the address of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an address of rtlogd: {0:?} (such as http://127.0.0.1:7070 or unix:/run/rtlogd/rtlogd.sock)")]
 pub(crate) struct BadUrl(String);
 
 impl RemoteDaemon {
-    /// The Unix socket where there is one, else the usual port of this machine.
+    /// The Unix socket if it exists, otherwise the default port of this machine.
     pub(crate) fn default_local() -> Self {
         if Path::new(DEFAULT_DAEMON_SOCKET).exists() {
             return Endpoint::Unix(DEFAULT_DAEMON_SOCKET.into()).into();
@@ -59,12 +59,12 @@ impl RemoteDaemon {
         Endpoint::Tcp { secure: false, authority: "127.0.0.1:7070".to_owned(), base: String::new() }.into()
     }
 
-    /// The same, and this token is shown to it.
+    /// The same daemon, with this token.
     pub(crate) fn with_token(self, token: Option<String>) -> Self {
         Self { token, ..self }
     }
 
-    /// Sends a request, and waits for the head of the answer as long as it takes.
+    /// Sends a request, and waits without limit for the head of the response.
     pub(super) async fn send_request(
         &self,
         method: Method,
@@ -106,7 +106,7 @@ impl From<Endpoint> for RemoteDaemon {
     }
 }
 
-/// Without the token.
+/// The debug output omits the token.
 impl fmt::Debug for RemoteDaemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("place", &self.endpoint).finish_non_exhaustive()
@@ -170,7 +170,7 @@ async fn exchange(
     let response = loop {
         select! {
             response = &mut sent => break response.map_err(ClientError::Connection)?,
-            // The sender tells of its end.
+            // The sender reports the error when the connection ends.
             ended = &mut connection => connection = Box::pin(async { ended?; std::future::pending().await }),
         }
     };
@@ -184,10 +184,10 @@ async fn exchange(
     Err(refusal(status, &body))
 }
 
-/// What drives the exchange.
+/// The future that drives the exchange.
 type ConnectionDriver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
 
-/// An answer whose body is yet to be read.
+/// A response whose body has not been read yet.
 pub(super) struct ClientResponse {
     pub(super) status: StatusCode,
     body: Incoming,
@@ -195,14 +195,14 @@ pub(super) struct ClientResponse {
 }
 
 impl ClientResponse {
-    /// What comes next of the body; `None` at its proper end.
+    /// The next part of the body; `None` at its regular end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
             let frame = select! {
                 biased;
                 frame = self.body.frame() => frame,
                 ended = &mut self.driver => {
-                    // The body knows whether that was its end.
+                    // The body knows whether its end was regular.
                     self.driver = Box::pin(async { ended?; std::future::pending().await });
                     continue;
                 }
@@ -219,7 +219,7 @@ impl ClientResponse {
         }
     }
 
-    /// All of it, up to `most` bytes.
+    /// Reads the whole body, up to `most` bytes.
     pub(super) async fn read_all(mut self, most: usize) -> Result<Vec<u8>, ClientError> {
         let mut all = Vec::new();
         while let Some(bytes) = self.next().await? {
@@ -232,7 +232,7 @@ impl ClientResponse {
     }
 }
 
-/// As a part of a path or of a query (RFC 3986, section 2.3).
+/// Encodes a text as a part of a path or of a query (RFC 3986, section 2.3).
 pub(super) fn percent_encode(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {

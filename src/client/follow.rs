@@ -1,4 +1,5 @@
-//! `rtlogd follow`: prints streams as they grow, whatever happens to the connection, and ends as the process does.
+//! `rtlogd follow`: prints streams as they grow, reconnects when the connection breaks, and exits with the status of
+//! the process.
 
 use std::fmt::Write as _;
 use std::io;
@@ -23,22 +24,23 @@ use super::connect::{RemoteDaemon, percent_encode};
 use super::sse_decoder::{ParsedSseMessage, SseDecoder};
 use super::{ClientError, MAX_RESPONSE_SIZE, RemoteRunEnd, RemoteStream, parse};
 
-/// The daemon says something at least every 15 seconds; after three of them in silence the connection is taken for dead.
+/// The time without data after which a connection is considered dead. The daemon sends something at least every 15
+/// seconds, so three of these are missing then.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Wait before connecting again, unless the daemon named another.
+/// Delay before a reconnect, unless the daemon has specified another.
 const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
-/// Longest time in which a daemon that was there may be away: to be upgraded takes less.
+/// Maximum time that a daemon which was reachable before may be unreachable; an upgrade takes less.
 const MAX_DAEMON_ABSENCE: Duration = Duration::from_mins(1);
 
-/// What is said where nothing more can come.
+/// The message for a stream that can have no more lines.
 const STREAM_GONE: &str = "the stream is gone";
 
-/// Exit code where nobody knows how the process would have ended (`EX_TEMPFAIL` of sysexits.h).
+/// Exit code if the exit status of the process is unknown (`EX_TEMPFAIL` of sysexits.h).
 const EXIT_DAEMON_GONE: u8 = 75;
 
-/// What to follow, and what of it.
+/// The streams to follow, and the part of them to print.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FollowOptions {
     pub(crate) names: Vec<String>,
@@ -50,7 +52,8 @@ pub(crate) struct FollowOptions {
     pub(crate) json: bool,
 }
 
-/// Follows all of them until each is over; the code is that of the first, in the order given, that did not succeed.
+/// Follows all streams until each has ended. The exit code is that of the first stream, in the given order, that
+/// failed.
 pub(super) async fn follow(server: &RemoteDaemon, wanted: FollowOptions) -> Result<ExitCode, ClientError> {
     let several = wanted.names.len() > 1;
     let longest = wanted.names.iter().map(String::len).max().unwrap_or(0);
@@ -88,31 +91,31 @@ impl FollowOptions {
     }
 }
 
-/// With the end of which run it is over.
+/// The run whose end also ends following.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FollowUntil {
-    /// Of none: it is no process.
+    /// No run: the source is not a process.
     Never,
-    /// Of this one, or of a later one.
+    /// This run, or a later one.
     RunEnd(u64),
 }
 
-/// One stream.
+/// The follower of one stream.
 struct StreamFollower<'a> {
     server: &'a RemoteDaemon,
     name: &'a str,
     query: String,
     json: bool,
-    /// Before each of its lines, if there are several streams.
+    /// The prefix of each line, if there are several streams.
     prefix: Option<SafeText>,
-    /// What makes its lines safe to print.
+    /// The sanitizer that makes lines safe to print.
     sanitizer: terminal::LineSanitizer,
-    /// The last line printed goes on.
+    /// True if the last printed line is incomplete.
     line_open: bool,
     until: FollowUntil,
 }
 
-/// What of an event is printed.
+/// The fields of an event that are printed.
 #[derive(Deserialize)]
 struct LineEvent {
     text: String,
@@ -121,21 +124,21 @@ struct LineEvent {
     continued: bool,
 }
 
-/// Why a connection is done with.
+/// The reason why a connection has ended.
 enum Disconnect {
-    /// It ended properly; the daemon said before that it stops.
+    /// The connection ended regularly, after the daemon had announced that it stops.
     Stopping,
     Ended,
-    /// Nothing more can come.
+    /// The stream can have no more events.
     NothingLeft,
     Failed(ClientError),
 }
 
 impl StreamFollower<'_> {
-    /// Gives back the code to exit with.
+    /// Follows the stream to its end, and returns the exit code.
     async fn run(mut self) -> Result<u8, ClientError> {
         if let Some(ended) = self.check_state().await? {
-            // It was over before we came: what there is, and how it ended.
+            // The last run had ended before the start, so the existing lines and its exit status are printed.
             self.query += "&follow=false";
             let mut decoder = SseDecoder::default();
             self.until = FollowUntil::Never;
@@ -143,11 +146,11 @@ impl StreamFollower<'_> {
                 match self.connection(&mut decoder, &mut Instant::now()).await? {
                     ControlFlow::Continue(Disconnect::Failed(error)) => return Err(error),
                     ControlFlow::Continue(Disconnect::Ended) if !decoder.last_id.ends_with(COMPLETED_MARK) => {
-                        // The connection had lived its time before all was told.
+                        // The connection had reached its age limit before all events were sent.
                         decoder.reconnect();
                         sleep(decoder.retry.map_or(DEFAULT_RECONNECT_DELAY, Duration::from_millis)).await;
                     }
-                    // With a last id, all was told.
+                    // If there is a last id, all events were received; otherwise the stream is gone.
                     ControlFlow::Continue(Disconnect::NothingLeft) if decoder.last_id.is_empty() => {
                         return Ok(self.report_gone(STREAM_GONE));
                     }
@@ -170,9 +173,9 @@ impl StreamFollower<'_> {
                     return Ok(self.report_gone("the daemon was stopped"));
                 }
                 Disconnect::NothingLeft => return Ok(self.report_gone(STREAM_GONE)),
-                // If it was only this stream, its configuration changed.
+                // If only this stream ended and the daemon runs, its configuration was changed.
                 Disconnect::Stopping | Disconnect::Ended => {}
-                // What it does not allow now it will not allow later.
+                // A request that is refused now will be refused later, too.
                 Disconnect::Failed(error @ (ClientError::Refused(_) | ClientError::UnexpectedResponse(_))) => {
                     return Err(error);
                 }
@@ -187,7 +190,7 @@ impl StreamFollower<'_> {
         }
     }
 
-    /// Looks how the stream is. Gives back how its last run ended, if nothing more comes by itself.
+    /// Queries the state of the stream. Returns the end of its last run if no more events will come without a command.
     async fn check_state(&mut self) -> Result<Option<RemoteRunEnd>, ClientError> {
         let path = format!("/streams/{}/state", percent_encode(self.name));
         let answer = self.server.send_request(Method::GET, &path, &[], Bytes::new());
@@ -197,14 +200,14 @@ impl StreamFollower<'_> {
         if stream.kind != "process" {
             return Ok(None);
         }
-        // One that said nothing yet has its first run before it.
+        // A process without any output yet is before its first run.
         self.until = FollowUntil::RunEnd(0);
         let Some(source) = stream.source else { return Ok(None) };
         self.until = FollowUntil::RunEnd(source.run.or(source.last.as_ref().map(|last| last.run + 1)).unwrap_or(0));
         Ok(source.last.filter(|_| source.state == "stopped"))
     }
 
-    /// One connection, from the place that was reached. Breaks with the code to exit with.
+    /// Reads one connection, from the current position on. Breaks with the exit code.
     async fn connection(
         &mut self,
         decoder: &mut SseDecoder,
@@ -253,7 +256,7 @@ impl StreamFollower<'_> {
         }
     }
 
-    /// Prints one message. Gives back how the run ended, if it is over with it.
+    /// Prints one message. Returns the end of the run if following is complete.
     fn message(
         &mut self,
         message: &ParsedSseMessage,
@@ -301,7 +304,7 @@ impl StreamFollower<'_> {
         if let Some(prefix) = self.prefix.as_ref().filter(|_| !self.line_open) {
             out.push(prefix);
         }
-        // Between the pieces of one stream's line may come lines of others.
+        // Lines of other streams may come between the pieces of one stream's line.
         self.line_open = line.continued && self.prefix.is_none();
         let bytes = line.bytes.and_then(|bytes| BASE64.decode(bytes).ok());
         out.push(&self.sanitizer.sanitize(bytes.as_deref().unwrap_or(line.text.as_bytes()), self.line_open));
@@ -325,7 +328,7 @@ impl StreamFollower<'_> {
         Ok(())
     }
 
-    /// Whether the daemon goes on.
+    /// Returns true if the daemon is ready and not about to stop.
     async fn is_daemon_ready(&self) -> bool {
         let asked = self.server.send_request(Method::GET, "/health/ready", &[], Bytes::new());
         matches!(timeout(SILENCE_TIMEOUT, asked).await, Ok(Ok(answer)) if answer.status == StatusCode::OK)
@@ -342,7 +345,7 @@ impl StreamFollower<'_> {
         }
     }
 
-    /// The status that a shell would give.
+    /// The exit status that a shell would return.
     fn exit_code_of(&self, ended: &RemoteRunEnd) -> u8 {
         if let Some(code) = ended.code {
             return u8::try_from(code).unwrap_or(u8::MAX);
@@ -357,7 +360,7 @@ impl StreamFollower<'_> {
         EXIT_DAEMON_GONE
     }
 
-    /// Tells people something that is not in the stream.
+    /// Prints a notice that is not part of the stream.
     fn print_notice(&self, what: &str) {
         terminal::print_error(&SafeText::message(&format!("rtlogd: {}: {what}", self.name)));
     }

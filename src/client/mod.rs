@@ -1,4 +1,5 @@
-//! `rtlogd ls`, `follow`, `send` and their like: the other end of our own HTTP. Knows what the daemon says, not how it is made.
+//! The commands that talk to a daemon, such as `rtlogd ls`, `follow` and `send`, as clients of its HTTP interface. This
+//! module depends on the format of the responses only, not on the daemon's code.
 
 mod connect;
 mod sse_decoder;
@@ -20,10 +21,10 @@ use crate::event::one_line;
 pub(crate) use connect::RemoteDaemon;
 pub(crate) use follow::FollowOptions;
 
-/// Longest answer that is read whole, in bytes: the list of some ten thousand streams.
+/// Maximum size of a response that is read completely, in bytes: the list of about ten thousand streams.
 const MAX_RESPONSE_SIZE: usize = 16 << 20;
 
-/// Why the daemon could not be asked, or what it said.
+/// The reasons why a request to the daemon failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     #[error("no rtlogd answers at {0} (is it running? --url or RTLOGD_URL names another)")]
@@ -40,12 +41,12 @@ pub(crate) enum ClientError {
     Runtime(#[source] io::Error),
 }
 
-/// What is asked of the daemon.
+/// A command that talks to the daemon.
 #[derive(Debug)]
 pub(crate) enum ClientCommand {
     List,
     Follow(FollowOptions),
-    /// Types it; then ends the input.
+    /// Types the text, then ends the input.
     Send {
         name: String,
         text: String,
@@ -60,7 +61,7 @@ pub(crate) enum ClientCommand {
     },
 }
 
-/// Does it, and gives back the code to exit with.
+/// Executes the command, and returns the exit code.
 pub(crate) fn run(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode, ClientError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(ClientError::Runtime)?;
     runtime.block_on(async {
@@ -92,7 +93,7 @@ pub(crate) fn run(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode
     })
 }
 
-/// A stream as the list has it.
+/// A stream, as the list has it.
 #[derive(Debug, Deserialize)]
 struct RemoteStream {
     name: String,
@@ -104,7 +105,7 @@ struct RemoteStream {
     readers: usize,
 }
 
-/// How a source is, as far as it matters here.
+/// The state of a source, as far as the client needs it.
 #[derive(Debug, Deserialize)]
 struct RemoteSource {
     state: String,
@@ -112,7 +113,7 @@ struct RemoteSource {
     last: Option<RemoteRunEnd>,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug, Clone, Deserialize)]
 struct RemoteRunEnd {
     run: u64,
@@ -133,7 +134,7 @@ async fn list(server: &RemoteDaemon) -> Result<ExitCode, ClientError> {
         format!("{:longest$}  {:7}  {:12}  {:>8}  {:>7}  DESCRIPTION\n", "NAME", "KIND", "STATE", "LINES/S", "READERS");
     for stream in streams {
         let state = stream.source.map_or("-".to_owned(), |source| source.state);
-        // Each by itself, so that none begins a line.
+        // Each field is escaped separately, so that none of them can begin a line.
         let [name, kind, state, description] =
             [stream.name, stream.kind, state, stream.description].map(|field| one_line(&field));
         let line = format!(
@@ -150,7 +151,7 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, ClientError> {
     serde_json::from_slice(text).map_err(|error| ClientError::UnexpectedResponse(error.to_string()))
 }
 
-/// What a refusal says (RFC 9457), or its status if it says nothing.
+/// The error for a refused request: its problem details (RFC 9457), or its status if there are none.
 fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
     #[derive(Deserialize)]
     struct ProblemDetail {

@@ -1,33 +1,34 @@
-//! An event stream as it comes, cut into messages (HTML, section 9.2.6): as much of it as our own daemon sends.
+//! A decoder that cuts an event stream into messages (HTML, section 9.2.6), limited to the features that rtlogd uses.
 
-/// Longest message, in bytes: JSON of the longest line, every byte of it escaped, twice over.
+/// Maximum size of a message, in bytes: the JSON of the longest line with every byte escaped, twice over.
 const MAX_SSE_MESSAGE_SIZE: usize = 4 << 20;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ParsedSseMessage {
-    /// Its name; empty for a line.
+    /// The event name; empty for a line.
     pub(super) event: String,
     pub(super) data: String,
 }
 
-/// Bytes to messages, and the place to come back to.
+/// A decoder from bytes to messages, which keeps the position for a reconnect.
 #[derive(Debug, Default)]
 pub(super) struct SseDecoder {
     rest: Vec<u8>,
     id: String,
     message: ParsedSseMessage,
-    /// What to send as `Last-Event-ID`; empty if there is nothing yet.
+    /// The value of `Last-Event-ID` for a reconnect; empty before the first id.
     pub(super) last_id: String,
-    /// The wait before connecting again, in milliseconds.
+    /// The delay before a reconnect, in milliseconds.
     pub(super) retry: Option<u64>,
 }
 
 impl SseDecoder {
-    /// Gives `sink` each message that `bytes` completes. The place has moved past it when `sink` is called.
+    /// Passes each message that `bytes` completes to `sink`. The position is already after the message when `sink` is
+    /// called.
     ///
     /// # Errors
-    /// If a message is longer than any the daemon sends.
+    /// If a message is longer than any message of the daemon.
     pub(super) fn push(&mut self, bytes: &[u8], mut sink: impl FnMut(ParsedSseMessage)) -> Result<(), String> {
         let searched = self.rest.len();
         self.rest.extend_from_slice(bytes);
@@ -48,7 +49,7 @@ impl SseDecoder {
         Ok(())
     }
 
-    /// What was begun on a connection that broke is forgotten; the place stays.
+    /// Discards the incomplete message of a broken connection; the position is kept.
     pub(super) fn reconnect(&mut self) {
         self.rest.clear();
         self.id.clone_from(&self.last_id);
@@ -73,7 +74,7 @@ impl SseDecoder {
                 self.message.data.push_str(value);
             }
             "retry" => self.retry = value.parse().ok(),
-            // A comment, or what a later daemon says besides.
+            // The line is a comment, or a field that a later version of the daemon adds.
             _ => {}
         }
         None

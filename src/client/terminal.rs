@@ -1,60 +1,63 @@
-//! What rtlogd prints: nothing reaches standard output or standard error but through here.
+//! The output of rtlogd: all writes to standard output and standard error go through this module.
 //!
-//! Names, reasons and lines come from elsewhere, and a terminal obeys what is in them: it takes a title, a clipboard, a
-//! place to draw at. So only a [`SafeText`] can be printed, and only these functions make one:
-//! - [`SafeText::message`] is one line, in which everything that could steer a terminal or begin a new line is escaped;
-//! - [`SafeText::lines`] is the same for several lines, of which rtlogd itself wrote the line ends;
+//! Names, reasons and lines come from elsewhere, and terminals execute the escape sequences in them: a sequence may set
+//! the title, write to the clipboard or move the cursor. So only a [`SafeText`] can be printed, and only these
+//! functions make one:
+//! - [`SafeText::message`] is one line, in which everything that could control a terminal or begin a new line is
+//!   escaped;
+//! - [`SafeText::lines`] does the same for several lines whose line ends were written by rtlogd itself;
 //! - [`SafeText::json`] escapes as JSON does;
-//! - [`LineSanitizer`] makes lines of a stream safe: colours and links stay, all else becomes visible.
+//! - [`LineSanitizer`] makes lines of a stream safe: colours and links stay, everything else becomes visible.
 //!
-//! Into a pipe or a file the lines of a stream go as they are. What rtlogd itself says never does.
+//! The lines of a stream are written to pipes and files unchanged. rtlogd's own messages are always escaped.
 
 use std::io::{self, IsTerminal, Write};
 
 use crate::event::{is_unsafe, one_line};
 
-/// Longest sequence that is kept, in bytes: no browser takes longer links, and no colour has that many numbers.
+/// Maximum size of a sequence that is kept, in bytes: browsers accept no longer links, and colours need far fewer
+/// numbers.
 const MAX_ESCAPE_SIZE: usize = 2083;
 
-/// Links that a click may follow.
+/// The schemes of links that may be clicked.
 const CLICKABLE_SCHEMES: [&str; 3] = ["http://", "https://", "mailto:"];
 
-/// Closes a link, and ends colours.
+/// The sequence that closes a link, and the one that ends colours.
 const END_LINK: &[u8] = b"\x1b]8;;\x1b\\";
 const RESET_COLOUR: &[u8] = b"\x1b[0m";
 
-/// Text that may be printed.
+/// Text that is safe to print.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct SafeText(Vec<u8>);
 
 impl SafeText {
-    /// One line that says something.
+    /// A message of one line.
     pub(crate) fn message(text: &str) -> Self {
         Self((one_line(text) + "\n").into_bytes())
     }
 
-    /// Several lines.
+    /// A text of several lines.
     pub(crate) fn lines(text: &str) -> Self {
         let lines: Vec<_> = text.split('\n').map(one_line).collect();
         Self(lines.join("\n").into_bytes())
     }
 
-    /// What stands before each line of a stream where there are several, with the name in one of six colours.
+    /// The prefix of a stream's lines when several streams are printed: the name in one of six colours.
     pub(crate) fn prefix(name: &str, width: usize, colour: Option<u8>) -> Self {
         let name = one_line(name);
         Self(match colour {
-            // The six that are neither black nor white (ECMA-48).
+            // The six colours that are neither black nor white (ECMA-48).
             Some(number) => format!("\x1b[3{}m{name:width$} |\x1b[0m ", 1 + number % 6).into_bytes(),
             None => format!("{name:width$} | ").into_bytes(),
         })
     }
 
-    /// The end of a line.
+    /// A line end.
     pub(crate) fn newline() -> Self {
         Self(b"\n".to_vec())
     }
 
-    /// An object of JSON on a line, as it is into a pipe; on a terminal with escapes for what would steer it.
+    /// A JSON object on one line: unchanged for a pipe; for a terminal, control characters are written as JSON escapes.
     pub(crate) fn json(json: &[u8], terminal: bool) -> Self {
         if !terminal {
             return Self([json, b"\n"].concat());
@@ -74,12 +77,12 @@ impl SafeText {
         Self(text.into_bytes())
     }
 
-    /// How many bytes it has.
+    /// The length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Adds another text.
+    /// Appends another text.
     pub(crate) fn push(&mut self, other: &Self) {
         self.0.extend_from_slice(&other.0);
     }
@@ -94,35 +97,35 @@ pub(crate) fn print(text: &SafeText) -> io::Result<()> {
     out.write_all(&text.0).and_then(|()| out.flush())
 }
 
-/// Prints to standard error. With that gone there is nobody left to tell.
+/// Prints to standard error. Errors are ignored, since there is nowhere left to report them.
 pub(crate) fn print_error(text: &SafeText) {
     io::stderr().write_all(&text.0).unwrap_or_default();
 }
 
-/// Whether standard output is a terminal.
+/// Returns true if standard output is a terminal.
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Makes the lines of one stream safe, piece by piece. On a terminal colours (SGR) and links stay; every other escape and
-/// control character becomes visible: `␛[2J`, `␇`, `\x9b`.
+/// Makes the lines of one stream safe, piece by piece. On a terminal, colours (SGR) and links stay; all other escape
+/// sequences and control characters become visible: `␛[2J`, `␇`, `\x9b`.
 #[derive(Debug, Default)]
 pub(crate) struct LineSanitizer {
-    /// Where lines go; into anything else than a terminal they go as they are.
+    /// True if the lines go to a terminal; otherwise they are passed on unchanged.
     terminal: bool,
-    /// The begin of a sequence or a character whose end is in the next piece.
+    /// The beginning of a sequence or a character whose end is in the next piece.
     partial: Vec<u8>,
     coloured: bool,
     linked: bool,
 }
 
 impl LineSanitizer {
-    /// For lines that go to a terminal, or not.
+    /// A sanitizer for lines that go to a terminal, or elsewhere.
     pub(crate) fn new(terminal: bool) -> Self {
         Self { terminal, ..Self::default() }
     }
 
-    /// A piece of a line, to which more will come if it is `continued`; without the line's end.
+    /// Makes a piece of a line safe, without the line's end. More pieces of the line follow if it is `continued`.
     pub(crate) fn sanitize(&mut self, piece: &[u8], continued: bool) -> SafeText {
         if !self.terminal {
             return SafeText(piece.to_vec());
@@ -131,7 +134,7 @@ impl LineSanitizer {
         let mut out = Vec::with_capacity(text.len());
         let mut rest = &text[..];
         while !rest.is_empty() {
-            // Most of a line is plain.
+            // Most of a line is plain text.
             let plain = rest.iter().take_while(|byte| matches!(byte, 0x20..=0x7E | b'\t' | b'\n')).count();
             out.extend_from_slice(&rest[..plain]);
             rest = &rest[plain..];
@@ -172,7 +175,7 @@ impl LineSanitizer {
             }
         }
         if !continued {
-            // What a line leaves behind would be upon the next one, and upon what rtlogd says.
+            // Colours and links end with the line, or they would affect the next line and rtlogd's own messages.
             out.extend(if std::mem::take(&mut self.linked) { END_LINK } else { b"" });
             out.extend(if std::mem::take(&mut self.coloured) { RESET_COLOUR } else { b"" });
         }
@@ -180,23 +183,23 @@ impl LineSanitizer {
     }
 }
 
-/// With what a text begins that is not plain.
+/// The kind of a text's first part that is not plain.
 enum SequenceKind<'a> {
-    /// A character of this many bytes that may be shown.
+    /// A printable character of this many bytes.
     Char(usize),
-    /// A control character of C1, or one that has no width, in UTF-8.
+    /// A C1 control character in UTF-8.
     Control(usize),
     /// `ESC [ ... m` of this many bytes.
     Colour(usize),
-    /// `ESC ] 8 ; ... ; LINK`, with its end.
+    /// `ESC ] 8 ; ... ; LINK`, including its end.
     Link { link: &'a [u8], length: usize },
-    /// Its end is not there.
+    /// A sequence or character whose end is missing.
     Incomplete,
-    /// Its first byte is to be shown, and no more than that.
+    /// A single byte that has to be made visible.
     Unsafe,
 }
 
-/// The escape sequence with which the text begins.
+/// The escape sequence at the beginning of the text.
 fn sequence(text: &[u8]) -> SequenceKind<'_> {
     match text {
         [0x1B, b'[', rest @ ..] => {
@@ -213,7 +216,7 @@ fn sequence(text: &[u8]) -> SequenceKind<'_> {
     }
 }
 
-/// A link (OSC 8), behind `ESC ] 8 ;`.
+/// A link (OSC 8), after `ESC ] 8 ;`.
 fn link(text: &[u8]) -> SequenceKind<'_> {
     const LINK_INTRODUCER_SIZE: usize = 4;
     let end = text.iter().take(MAX_ESCAPE_SIZE).position(|byte| !matches!(byte, 0x21..=0x7E));
@@ -235,7 +238,7 @@ fn link(text: &[u8]) -> SequenceKind<'_> {
     }
 }
 
-/// The character with which the text begins.
+/// The character at the beginning of the text.
 fn character(text: &[u8]) -> SequenceKind<'_> {
     let length = match text {
         [0xC2..=0xDF, ..] => 2,
@@ -244,12 +247,13 @@ fn character(text: &[u8]) -> SequenceKind<'_> {
         _ => return SequenceKind::Unsafe,
     };
     let Some(bytes) = text.get(..length) else {
-        // The begin of one, or bytes that are none.
+        // The text is the beginning of a character, or is not UTF-8.
         let cut = std::str::from_utf8(text).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none());
         return if cut { SequenceKind::Incomplete } else { SequenceKind::Unsafe };
     };
     match std::str::from_utf8(bytes).ok().and_then(|text| text.chars().next()) {
-        // Text may be written from the right to the left: that ends with its line.
+        // Bidirectional controls are kept, since text may be written from right to left: their effect ends with the
+        // line.
         Some(c) if c.is_control() => SequenceKind::Control(length),
         Some(_) => SequenceKind::Char(length),
         None => SequenceKind::Unsafe,
@@ -279,13 +283,13 @@ mod tests {
             (b"\x1b]8;;https://a/b\x1b\\x\x1b]8;;\x1b\\", "\x1b]8;;https://a/b\x1b\\x\x1b]8;;\x1b\\"),
             (b"\x1b]8;id=1;HTTP://a\x07x", "\x1b]8;;HTTP://a\x1b\\x\x1b]8;;\x1b\\"),
             (b"\x1b]8;;mailto:a@b\x07x\x1b]8;;\x07", "\x1b]8;;mailto:a@b\x1b\\x\x1b]8;;\x1b\\"),
-            // Links elsewhere.
+            // Links with other schemes.
             (b"\x1b]8;;file:///etc/passwd\x07x", "␛]8;;file:///etc/passwd␇x"),
             (b"\x1b]8;;javascript:x\x1b\\x", "␛]8;;javascript:x␛\\x"),
             (b"\x1b]8;;https\x07x", "␛]8;;https␇x"),
             (b"\x1b]8;;https://a b\x07x", "␛]8;;https://a b␇x"),
             (b"\x1b]8;;https://a\x1b[2J", "␛]8;;https://a␛[2J"),
-            // The clipboard, the title, notices, and what else begins so.
+            // The clipboard, the title, notifications, and similar sequences.
             (b"\x1b]52;c;aGk=\x07", "␛]52;c;aGk=␇"),
             (b"\x1b]0;title\x07", "␛]0;title␇"),
             (b"\x1b]2;title\x1b\\", "␛]2;title␛\\"),
@@ -300,14 +304,14 @@ mod tests {
             (b"\x1b7\x1b8\x1bc\x1b(0", "␛7␛8␛c␛(0"),
             (b"\x1bP$q\"p\x1b\\", "␛P$q\"p␛\\"),
             (b"\x1b_apc\x1b\\\x1b^pm\x1b\\\x1bXsos\x1b\\", "␛_apc␛\\␛^pm␛\\␛Xsos␛\\"),
-            // Single characters, also of C1 and of no UTF-8.
+            // Single characters, including C1 and bytes that are not UTF-8.
             (b"a\x07b\x08c\rd\x0be\0f\x7f", "a␇b␈c␍d␋e␀f␡"),
             (b"\x0e\x0f\x05", "␎␏␅"),
             ("\u{9b}2J\u{9d}0;t\u{9c}\u{85}".as_bytes(), "\\u{9b}2J\\u{9d}0;t\\u{9c}\\u{85}"),
             (b"\x9b2J\xff", "\\x9b2J\\xff"),
             (b"\xc3(\xe2\x82", "\\xc3(\\xe2\\x82"),
             (b"\xed\xa0\x80", "\\xed\\xa0\\x80"),
-            // What a line begins and does not end.
+            // Sequences that a line begins and does not end.
             (b"a\x1b", "a␛"),
             (b"a\x1b[", "a␛["),
             (b"a\x1b[31", "a␛[31"),
@@ -317,7 +321,7 @@ mod tests {
         ];
         for (line, expected) in table {
             assert_eq!(shown(&[line]), expected, "{line:?}");
-            // Wherever a long line is cut.
+            // The result does not depend on where a long line is cut.
             for at in 0..line.len() {
                 assert_eq!(shown(&[&line[..at], &line[at..]]), expected, "{line:?} cut at {at}");
             }

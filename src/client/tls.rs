@@ -1,4 +1,4 @@
-//! TLS as a client: the server is believed by the roots that this system has, or that `SSL_CERT_FILE` names.
+//! TLS as a client: the server's certificate is verified with the system's roots, or those that `SSL_CERT_FILE` names.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Shakes hands with the server of this name and port.
+/// Performs the TLS handshake with the server of this name and port.
 pub(super) async fn connect(stream: TcpStream, authority: &str) -> io::Result<TlsStream<TcpStream>> {
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

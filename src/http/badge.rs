@@ -1,5 +1,5 @@
-//! `GET /streams/NAME/badge.svg`: one stream in one small picture, for pages that others write: how it is, how far, how
-//! long. A picture without script, and always asked for anew: caches may keep it, but not show it unasked.
+//! `GET /streams/NAME/badge.svg`: the state, progress and duration of one stream as a small picture, for use in other
+//! pages. The picture has no script and is always revalidated: caches may store it, but must ask before they show it.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -15,28 +15,29 @@ use super::problem::Problem;
 use super::request::HttpRequest;
 use super::response::{entity_tag, matches_entity_tag};
 
-/// White text on each of these has a contrast of at least 4.5 (WCAG 2.2, 1.4.3), and each is seen on white and on black.
+/// White text on each of these colours has a contrast of at least 4.5 (WCAG 2.2, 1.4.3), and each colour is visible on
+/// white and on black.
 const BADGE_BLUE: &str = "#0969da";
 const BADGE_GREEN: &str = "#1a7f37";
 const BADGE_RED: &str = "#cf222e";
 const BADGE_AMBER: &str = "#9a6700";
 const BADGE_GREY: &str = "#57606a";
 
-/// The picture's height, the space beside each text, and the corners' radius, in pixels.
+/// The height of the picture, the padding of each text, and the radius of the corners, in pixels.
 const BADGE_HEIGHT: u32 = 20;
 const BADGE_PADDING: u32 = 7;
 const BADGE_CORNER_RADIUS: u32 = 4;
 
-/// What the picture says.
+/// The content of the picture.
 #[derive(Debug, PartialEq)]
 struct Badge {
     text: String,
     color: &'static str,
-    /// How much of the bar is full, in percent; `None` without a bar.
+    /// The filled part of the bar, in percent; `None` without a bar.
     bar: Option<f64>,
 }
 
-/// The picture as it is now, or 304 for one who has it.
+/// The current picture, or 304 for a client that already has it.
 pub(super) fn badge(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
     let entry = request.stream(name)?;
     let now = SystemTime::now().into();
@@ -48,11 +49,12 @@ pub(super) fn badge(name: &str, request: &HttpRequest) -> Result<Response, Probl
     if !known {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml; charset=utf-8"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        // Opened by itself it is a page of ours.
+        // A picture that is opened directly is a page of this server.
         let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    // Revalidated each time (RFC 9111, 5.2.2.4), which the tag makes cheap; else a proxy would show how it was.
+    // Each use is revalidated (RFC 9111, 5.2.2.4), which the tag makes cheap; without this, a proxy could show an old
+    // state.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0"));
     headers.insert(header::ETAG, tag);
     if known {
@@ -91,14 +93,14 @@ fn badge_of_ended_run(end: &RunEnd) -> Badge {
     Badge { text: words, color, bar: None }
 }
 
-/// Of what goes on since `seconds`.
+/// The badge of a task that has been running for `seconds`.
 fn badge_of_running(progress: Option<&Progress>, seconds: f64) -> Badge {
     let since = duration(seconds);
     let percent = progress.and_then(|progress| progress.percent);
     let far = percent.map(|percent| format!("{}%", percent.floor()));
     let stale = progress.is_some_and(|progress| progress.stale);
     let (words, color) = match progress.map_or(ProgressState::Indeterminate, |progress| progress.state) {
-        // What is over took until then, however late it is now.
+        // The duration of a finished task ends with the task, not now.
         ProgressState::Done => ("done".to_owned(), BADGE_GREEN),
         ProgressState::Error => ("failed".to_owned(), BADGE_RED),
         ProgressState::Paused => {
@@ -132,7 +134,7 @@ fn badge_of_state(state: &SourceState) -> Badge {
     Badge { text: words.into(), color, bar: None }
 }
 
-/// Two units at most: `7s`, `3m 12s`, `2h 5m`, `4d 3h`.
+/// A duration in at most two units: `7s`, `3m 12s`, `2h 5m`, `4d 3h`.
 fn duration(seconds: f64) -> String {
     let seconds = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -144,7 +146,8 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// About how wide a text of 11 pixels is; the picture then makes it exactly so, whatever letters the reader has.
+/// The approximate width of a text of 11 pixels; `textLength` stretches the text to this width, whatever font the
+/// reader has.
 fn text_width(text: &str) -> u32 {
     let tenths: u32 = text
         .chars()
@@ -197,7 +200,7 @@ fn draw(name: &str, badge: &Badge) -> String {
     svg
 }
 
-/// Such that it ends neither an element nor an attribute (XML 1.0, section 2.4).
+/// Escapes the characters that end an element or an attribute (XML 1.0, section 2.4).
 fn escape_xml(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

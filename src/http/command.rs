@@ -1,6 +1,7 @@
-//! Commands to processes: what scripts send by `POST /streams/NAME/...`, and the checks that the control channel shares.
+//! Commands to processes: the handlers of `POST /streams/NAME/...`, and the checks that they share with the control
+//! channel.
 //!
-//! Every input is logged with who, when and how many bytes; what was typed is nobody's business.
+//! Each input is logged with its sender, time and number of bytes, but never with its content.
 
 use std::time::Duration;
 
@@ -23,21 +24,21 @@ use super::problem::Problem;
 use super::request::HttpRequest;
 use super::response::json;
 
-/// Who sends commands.
+/// The sender of commands.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CommandSender<'a> {
     pub(super) app: &'a App,
     pub(super) caller: &'a Caller,
-    /// The number of its channel, if it can hold a lease.
+    /// The number of the sender's control channel, if it can hold a lease.
     pub(super) channel: Option<u64>,
 }
 
-/// What somebody is told whose commands come too often.
+/// The message for a caller who sends commands too often.
 pub(super) fn rate_limit_text(rate: Rate, wait: Duration) -> String {
     format!("there were more than {rate}; the next is accepted in {} ms", wait.as_millis().max(1))
 }
 
-/// What a command comes to, once it does.
+/// The pending result of a command.
 pub(super) type CommandFuture = BoxFuture<'static, Result<CommandReply, CallError>>;
 
 /// The right that a command needs.
@@ -52,7 +53,8 @@ pub(super) fn required_right(command: &Command) -> Right {
 }
 
 impl CommandSender<'_> {
-    /// Sends a command. It is on its way when this returns, so that commands arrive in the order in which they are sent.
+    /// Sends a command. The command has been queued when this returns, so commands arrive in the order in which they
+    /// are sent.
     pub(super) fn send(self, stream: &StreamName, command: Command) -> Result<CommandFuture, CallError> {
         self.app.stream(self.caller, required_right(&command), stream)?;
         if self.app.catalog.is_being_replaced(stream) {
@@ -68,7 +70,7 @@ impl CommandSender<'_> {
             what.log(&stream, &caller, done.as_ref().err());
             Ok(done?)
         });
-        // The first look puts it in line.
+        // The first poll of the future queues the command.
         Ok(match (&mut coming).now_or_never() {
             Some(done) => Box::pin(std::future::ready(done)),
             None => coming,
@@ -76,7 +78,7 @@ impl CommandSender<'_> {
     }
 }
 
-/// What of a command is logged.
+/// The part of a command that is logged.
 enum LoggedCommand {
     Input(usize),
     Command(&'static str),
@@ -94,7 +96,7 @@ impl LoggedCommand {
             Command::Start => Self::Command("start"),
             Command::Stop => Self::Command("stop"),
             Command::Restart => Self::Command("restart"),
-            // A sender may come for each line.
+            // A client may open a sender for each line, so senders are not logged.
             Command::Resize { .. } | Command::Attach | Command::Push(_) => Self::Nothing,
         }
     }
@@ -114,14 +116,15 @@ impl LoggedCommand {
     }
 }
 
-/// Carries a command out. `true` if there was nothing to do.
+/// Executes a command. Returns true if there was nothing to do.
 async fn send_command(request: &HttpRequest, stream: &StreamName, command: Command) -> Result<bool, Problem> {
     let sender = CommandSender { app: &request.app, caller: &request.caller, channel: None };
     let reply = sender.send(stream, command)?.await?;
     Ok(matches!(reply, CommandReply::Already))
 }
 
-/// The stream of that name, for one more command: if the caller has the right to it, and did not send too many.
+/// The stream for one more command, after checking that it exists, and that the caller has the right to command it and
+/// is within the rate limit.
 fn check_command(request: &HttpRequest, name: &str) -> Result<StreamName, Problem> {
     let stream = request.stream(name)?.log.name().clone();
     let rate = request.connection.limits.control_rate;
@@ -130,7 +133,7 @@ fn check_command(request: &HttpRequest, name: &str) -> Result<StreamName, Proble
     Ok(stream)
 }
 
-/// `POST /streams/NAME/input`: types the body, and with `eof=true` ends the input behind it.
+/// `POST /streams/NAME/input`: types the body, and with `eof=true` ends the input after it.
 pub(super) async fn input(name: &str, ask: &HttpRequest) -> Result<Response, Problem> {
     let eof = match ask.only_parameter("eof")? {
         None | Some("false") => false,

@@ -1,4 +1,5 @@
-//! `GET /streams`: each stream as it stands now. With `stream=` it is several of them on one connection.
+//! `GET /streams`: the current state of each stream. With `stream=`, the same path serves several streams on one
+//! connection.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,56 +32,56 @@ struct StreamSummary<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
     source: Option<SourceSummary>,
-    /// How far it is, if it said so, or if it is a process.
+    /// The current progress, if the stream reports one or comes from a process.
     progress: Option<Arc<Progress>>,
     first: Option<Position>,
     last: Position,
-    /// Events a second, with one digit behind the point.
+    /// Events per second, rounded to one decimal.
     rate: f64,
     readers: usize,
     /// Bytes in memory.
     memory: usize,
-    /// Bytes on disk, if it is recorded.
+    /// Bytes on disk, if the stream is recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     disk: Option<u64>,
-    /// Why nothing is recorded at the moment.
+    /// The reason why nothing is recorded at the moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     degraded: Option<String>,
-    /// Lines held against a filter, for all readers together.
+    /// Number of lines matched against a filter, for all readers together.
     filtered: u64,
-    /// How many secrets were taken out of its lines; not shown if there were none.
+    /// Number of secrets that were removed from lines; omitted if zero.
     #[serde(skip_serializing_if = "is_zero")]
     redacted: u64,
-    /// Whether nothing more can come.
+    /// True if the stream has ended for good.
     ended: bool,
-    /// What the asker may do beside reading, where the source can do it: `input`, `admin`.
+    /// The rights of the caller in addition to reading, if the source supports them: `input`, `admin`.
     may: Vec<&'static str>,
 }
 
-/// How a source is.
+/// The state of a source.
 #[derive(Serialize)]
 struct SourceSummary {
     #[serde(flatten)]
     state: Arc<SourceState>,
-    /// Bytes that are there and were not read yet; not shown if there are none.
+    /// Number of available bytes that have not been read yet; omitted if zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag: Option<u64>,
 }
 
-/// Serde wants a reference.
+/// A predicate for serde, which passes a reference.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives one")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// What `caller` may do with the stream beside reading.
+/// The rights of `caller` on the stream in addition to reading.
 fn may(app: &App, caller: &Caller, entry: &CatalogEntry) -> Vec<&'static str> {
     let offered = [("input", Right::Input, entry.takes_input), ("admin", Right::Admin, entry.kind == "process")];
     let allowed = |right| app.access.check(caller, right, access_target(entry)).is_ok();
     offered.into_iter().filter(|(_, right, has)| *has && allowed(*right)).map(|(name, ..)| name).collect()
 }
 
-/// The stream as it stands now; `Cleared` if it turned private since it was looked up.
+/// The current state of the stream; `None` if it has become private since it was looked up.
 fn summarize<'a>(app: &App, caller: &Caller, entry: &'a CatalogEntry, now: Time) -> Option<StreamSummary<'a>> {
     let LogInfo {
         state,
@@ -119,7 +120,7 @@ fn summarize<'a>(app: &App, caller: &Caller, entry: &'a CatalogEntry, now: Time)
     })
 }
 
-/// Every stream that `caller` may read, each an object as in the list.
+/// All streams that `caller` may read, as JSON objects of the list.
 pub(super) async fn all(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
     let rendering = app.render_cache.rendering(caller, RenderKind::List, || render(app, caller)).await?;
     rendering.streams.clone().ok_or_else(|| Problem::bad("the list could not be made"))
@@ -160,7 +161,7 @@ pub(super) fn state(name: &str, request: &HttpRequest) -> Result<Response, Probl
     Ok(json(&listed.ok_or_else(|| Problem::no_stream(name))?))
 }
 
-/// `GET /streams/NAME/progress`: how far it is; `null` if nobody can tell.
+/// `GET /streams/NAME/progress`: the current progress; `null` if it is unknown.
 pub(super) fn progress(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
     let entry = request.stream(name)?;
     Ok(json(&readable_info(&entry, SystemTime::now().into())?.progress))

@@ -1,7 +1,8 @@
-//! `GET /metrics`: what there is to watch, as `OpenMetrics`, or as the older text of Prometheus for who takes no other.
+//! `GET /metrics`: metrics as `OpenMetrics`, or in the older text format of Prometheus for clients that accept no
+//! other.
 //!
-//! Of streams they are those that the reader may see. Everything is gathered when it is asked for; only answers are counted
-//! before.
+//! The metrics include the streams that the reader may see. All values are collected when they are requested; only
+//! responses are counted as they occur.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,13 +28,13 @@ use super::response_counter::ResponseCounter;
 const OPEN_METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Of which stream it is.
+/// The label of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StreamLabels {
     stream: String,
 }
 
-/// Of which stream it is, and in which state.
+/// The labels of a stream and its state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StreamStateLabels {
     stream: String,
@@ -68,7 +69,7 @@ fn render(ask: &HttpRequest, kind: RenderKind) -> Rendering {
     Rendering { body: written(&registry, kind).into(), streams: None, public_streams: public }
 }
 
-/// The older text for clients that name it, and not the newer one.
+/// The older text format for clients that accept it and not the newer one.
 fn wanted(headers: &HeaderMap) -> RenderKind {
     let named = |media_type: &str| {
         let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -93,7 +94,7 @@ fn written(registry: &Registry, kind: RenderKind) -> String {
 
 type StreamInfos = [(StreamLabels, LogInfo)];
 
-/// A name, what it means, and where it comes from.
+/// The name of a metric, its description, and the function that computes it.
 type MetricRow<T> = (&'static str, &'static str, fn(&LogInfo) -> T);
 
 fn register_streams(registry: &mut Registry, streams: &StreamInfos) {
@@ -172,7 +173,7 @@ fn register_http(registry: &mut Registry, answers: &ResponseCounter) {
     registry.register("rtlogd_build", "Which rtlogd this is", InfoMetric::new(version));
 }
 
-/// What Prometheus expects of each process ("Writing client libraries", process metrics).
+/// Registers the metrics that Prometheus expects of each process ("Writing client libraries", process metrics).
 fn register_process(registry: &mut Registry, usage: &ProcessUsage) {
     let started = usage.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = |time: Duration| time.as_secs_f64();

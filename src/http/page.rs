@@ -1,7 +1,8 @@
-//! The page at `/`, its frame for dashboards at `/embed/NAME`, and the custom element at `/rtlogd.js`. They are plain files in
-//! `page/`, served as they are: no build step, nothing from elsewhere. What they show is got by the same requests as anybody's.
+//! The page at `/`, its frame for dashboards at `/embed/NAME`, and the custom element at `/rtlogd.js`. They are plain
+//! files in `page/`, served unchanged: there is no build step, and nothing is loaded from other servers. The page gets
+//! its data by the same requests as any other client.
 //!
-//! The files' addresses hold their hash, so a browser keeps them for ever and never mixes two versions.
+//! The URLs of the files contain their hash, so a browser can cache them for ever and never mixes two versions.
 
 use std::sync::LazyLock;
 
@@ -15,18 +16,18 @@ use crate::event::StreamName;
 use super::problem::{AllowedMethods, Problem};
 use super::response::{entity_tag, matches_entity_tag};
 
-/// Stands in the pages where the hash belongs.
+/// The placeholder for the hash in the pages.
 const HASH_PLACEHOLDER: &str = "{hash}";
 
 const INDEX_HTML: &str = include_str!("page/index.html");
 const EMBED_HTML: &str = include_str!("page/embed.html");
 
-/// A file in `page/`.
+/// Builds the table of files in `page/`.
 macro_rules! files {
     ($($name:literal,)+) => { &[$(($name, include_str!(concat!("page/", $name))),)+] };
 }
 
-/// What the pages refer to.
+/// The files that the pages refer to.
 const PAGE_FILES: &[(&str, &str)] = files![
     "main.js",
     "streams.js",
@@ -48,7 +49,7 @@ const PAGE_FILES: &[(&str, &str)] = files![
     "icon.svg",
 ];
 
-/// The modules that make the custom element, each behind those it uses.
+/// The modules of the custom element, each after those it imports.
 const ELEMENT_MODULES: &[&str] = &["ansi.js", "channel.js", "progress.js", "rows.js", "look.js", "element.js"];
 
 /// The hash of all files together.
@@ -67,8 +68,8 @@ fn file(name: &str) -> Option<&'static str> {
     PAGE_FILES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
-/// The element's modules as one script. They use each other by name only, so without their imports and exports they fit
-/// together; comments and indentation are left out.
+/// The element's modules as one script. They refer to each other only by name, so they form one script once their
+/// imports and exports are removed; comments and indentation are removed, too.
 fn element_script() -> String {
     let comments = Regex::new(r"(?s)/\*\*.*?\*/ ?").expect("it is a pattern");
     let mut script = String::from("// <rtlogd-stream>, as rtlogd serves it.\n{\n");
@@ -83,23 +84,24 @@ fn element_script() -> String {
     script + "}\n"
 }
 
-/// How long a browser may keep what it got.
+/// How long a browser may cache a response.
 #[derive(Clone, Copy)]
 enum CachePolicy {
-    /// Revalidated each time, which its tag makes cheap.
+    /// Revalidate each time, which the entity tag makes cheap.
     Revalidate,
-    /// For a year: another version has another address.
+    /// Cache for a year: another version has another URL.
     Immutable,
 }
 
-/// A request for a page. Everybody may have the pages, so the sender is not authenticated: what a page shows, it has to ask for.
+/// A request for a page. The pages are public, so the sender is not authenticated; the data that a page shows is
+/// requested separately.
 #[derive(Debug)]
 pub(super) struct PageRequest<'a> {
     pub(super) method: &'a Method,
     pub(super) headers: &'a HeaderMap,
-    /// The origins whose pages may show ours in a frame.
+    /// The origins whose pages may show these pages in a frame.
     pub(super) origins: &'a WebOrigins,
-    /// The names in the path.
+    /// The variable segments of the path.
     pub(super) names: &'a [&'a str],
 }
 
@@ -150,7 +152,7 @@ pub(super) fn asset(request: &PageRequest<'_>) -> Result<Response, Problem> {
 const HTML_TYPE: &str = "text/html; charset=utf-8";
 const JAVASCRIPT_TYPE: &str = "text/javascript; charset=utf-8";
 
-/// A text as it is served.
+/// A text that is served as a file.
 struct PageAsset {
     text: String,
     media_type: &'static str,
@@ -183,7 +185,8 @@ impl PageAsset {
     }
 }
 
-/// A page that runs our scripts and speaks with us alone, and that only `framers` may show in a frame.
+/// Adds the policy of a page: it runs only this server's scripts, connects only to this server, and only `framers` may
+/// show it in a frame.
 fn with_page_policy(mut response: Response, framers: &str) -> Response {
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
@@ -195,7 +198,7 @@ fn with_page_policy(mut response: Response, framers: &str) -> Response {
     response
 }
 
-/// The element is for pages of any origin to load; what it may then read is another question.
+/// Lets pages of any origin load the element; the access to data is decided separately.
 fn allow_all_origins(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

@@ -1,4 +1,4 @@
-//! Refusals, all in one shape: problem details (RFC 9457) that say what to do.
+//! Error responses, all in one format: problem details (RFC 9457) that say what to do.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use serde::Serialize;
 use warp::reject::Rejection;
 use warp::reply::Response;
 
-/// The methods that an address answers to.
+/// The methods that a resource supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AllowedMethods {
-    /// GET, and so HEAD.
+    /// GET, and therefore HEAD.
     Get,
     Post,
-    /// GET, and so HEAD, and to append lines POST or, as some clients have it, PUT: for a stream that takes lines.
+    /// GET and HEAD, and for a stream that accepts lines also POST, or PUT, which some clients use instead.
     Stream {
-        /// It does.
+        /// True if the stream accepts lines.
         takes_lines: bool,
     },
 }
 
-/// A refusal.
+/// An error response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
-    /// Header lines that this status needs.
+    /// The headers that this status requires.
     headers: &'static [(&'static str, &'static str)],
-    /// After how long to try again (RFC 9110, section 10.2.3).
+    /// The time after which to retry (RFC 9110, section 10.2.3).
     retry_after: Option<Duration>,
 }
 
 impl Problem {
-    /// `detail` says what was asked and what would be right.
+    /// A problem whose `detail` says what was requested and what would be correct.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), headers: &[], retry_after: None }
     }
@@ -42,38 +42,38 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// 429: it may be asked again `after` some time (RFC 6585, section 4).
+    /// 429: the client may retry `after` this time (RFC 6585, section 4).
     pub(super) fn too_many(detail: impl Into<String>, after: Duration) -> Self {
         Self { retry_after: Some(after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
-    /// 503: the server has too much to do, and may be asked again `after` some time.
+    /// 503: the server is overloaded, and the client may retry `after` this time.
     pub(super) fn overloaded(detail: impl Into<String>, after: Duration) -> Self {
         Self { retry_after: Some(after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
-    /// The same with another `detail`.
+    /// The same problem with another `detail`.
     #[must_use]
     pub(super) fn with_detail(self, detail: String) -> Self {
         Self { detail, ..self }
     }
 
-    /// What was asked and what would be right.
+    /// The detail: what was requested and what would be correct.
     pub(super) fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// Whether the same may be answered later.
+    /// Returns true if the same request may succeed later.
     pub(super) fn is_temporary(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
-    /// Its status, and what was asked and what would be right.
+    /// The status and the detail.
     pub(crate) fn told(self) -> (u16, String) {
         (self.status.as_u16(), self.detail)
     }
 
-    /// 405: the methods that would be right are `allowed`.
+    /// 405: the request must use one of the `allowed` methods.
     pub(super) fn method(allowed: AllowedMethods) -> Self {
         let headers: &[_] = match allowed {
             AllowedMethods::Get | AllowedMethods::Stream { takes_lines: false } => &[("allow", "GET, HEAD")],
@@ -84,20 +84,21 @@ impl Problem {
         Self { headers, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
-    /// 415: a body is compressed, or coded otherwise (RFC 9110, section 15.5.16). None is unpacked: a kilobyte may stand for a megabyte.
+    /// 415: the body is compressed or otherwise encoded (RFC 9110, section 15.5.16). Nothing is decompressed, since a
+    /// kilobyte may expand to a megabyte.
     pub(crate) fn unsupported_encoding() -> Self {
         let headers = &[("accept-encoding", "identity")];
         let detail = "the body is compressed; send it uncompressed, without Content-Encoding";
         Self { headers, ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail) }
     }
 
-    /// 401: what is needed is a token (RFC 6750, section 3).
+    /// 401: the request needs a token (RFC 6750, section 3).
     pub(super) fn token(detail: impl Into<String>) -> Self {
         let headers = &[("www-authenticate", "Bearer realm=\"rtlogd\"")];
         Self { headers, ..Self::new(StatusCode::UNAUTHORIZED, detail) }
     }
 
-    /// 426: only a WebSocket of version 13 may come here (RFC 6455, section 4.4).
+    /// 426: the resource accepts only WebSockets of version 13 (RFC 6455, section 4.4).
     pub(super) fn upgrade_required(detail: &str) -> Self {
         let headers = &[("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13")];
         Self { headers, ..Self::new(StatusCode::UPGRADE_REQUIRED, detail) }
@@ -134,7 +135,7 @@ impl warp::Reply for Problem {
             headers.insert(*name, HeaderValue::from_static(value));
         }
         if let Some(after) = self.retry_after {
-            // Whole seconds, and not too few.
+            // The header has whole seconds, so the time is rounded up.
             headers
                 .insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)));
         }
@@ -142,7 +143,7 @@ impl warp::Reply for Problem {
     }
 }
 
-/// The response to a request that the router could not take.
+/// The response to a request that the router rejected.
 pub(super) async fn from_rejection(rejection: Rejection) -> Result<Problem, std::convert::Infallible> {
     Ok(if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         Problem::bad("the query is not of the form name=value&name=value")
@@ -170,7 +171,7 @@ mod tests {
             (Problem::method(AllowedMethods::Stream { takes_lines: true }), 405, &[("allow", "GET, HEAD, POST, PUT")]),
             (Problem::unsupported_encoding(), 415, &[("accept-encoding", "identity")]),
             (Problem::upgrade_required("x"), 426, &[("upgrade", "websocket"), ("sec-websocket-version", "13")]),
-            // Whole seconds, and not too few.
+            // The header has whole seconds, so the time is rounded up.
             (Problem::too_many("x", second), 429, &[("retry-after", "1")]),
             (Problem::overloaded("x", second + Duration::from_nanos(1)), 503, &[("retry-after", "2")]),
         ];

@@ -1,4 +1,5 @@
-//! Answers whose cost grows with the number of streams: the list and the metrics. Many callers who ask at once share one.
+//! A cache of the responses whose cost grows with the number of streams: the list and the metrics. Concurrent callers
+//! share one rendering.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,23 +16,23 @@ use crate::stream::PrivateFlag;
 use super::problem::Problem;
 use crate::http::guard::rate_limit::RateLimiter;
 
-/// How often one kind of answer is made for callers who see the same. Whoever asks more often waits for the next one, a tenth of
-/// a second at most, and shares it.
+/// Maximum rate at which one kind of response is rendered for callers who see the same streams. A caller who asks more
+/// often waits for the next rendering, for a tenth of a second at most, and shares it.
 const RENDER_RATE_PER_AUDIENCE: Rate = Rate { times: 10, per: Duration::from_secs(1) };
 
-/// How often answers are made for all callers but the owner, together.
+/// Maximum rate at which responses are rendered for all callers together, except the owner.
 const TOTAL_RENDER_RATE: Rate = Rate { times: 100, per: Duration::from_secs(1) };
 
-/// How long one who waits sleeps at most before another look, since somebody else may have made the answer meanwhile.
+/// Interval at which a waiting caller checks whether another caller has rendered the response in the meantime.
 const RENDER_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long one waits in all.
+/// Maximum time that a caller waits.
 const MAX_RENDER_WAIT: Duration = Duration::from_secs(2);
 
-/// So many are kept before a first look at which were not asked for lately.
+/// Number of cached renderings from which on those without recent requests are removed.
 const MIN_RENDERINGS_BEFORE_SWEEP: usize = 64;
 
-/// What is rendered.
+/// The kind of a rendering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum RenderKind {
     List,
@@ -39,17 +40,18 @@ pub(super) enum RenderKind {
     Prometheus,
 }
 
-/// A rendered answer.
+/// A rendered response.
 #[derive(Debug)]
 pub(super) struct Rendering {
     pub(super) body: Bytes,
     /// The streams of a list, for the control channel.
     pub(super) streams: Option<Arc<RawValue>>,
-    /// The streams that it tells of to the public. If one of them turned private, it may not be shown any more.
+    /// The public streams that the rendering contains. If one of them has become private, the rendering may not be used
+    /// any more.
     pub(super) public_streams: Vec<PrivateFlag>,
 }
 
-/// The answers that were rendered last. A clone is the same.
+/// The latest renderings. Clones share the cache.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RenderCache(Arc<Mutex<RenderTable>>);
 
@@ -62,24 +64,24 @@ struct RenderTable {
 #[derive(Debug)]
 struct LatestRendering {
     rate_limiter: RateLimiter,
-    /// The newest one, and when its making began.
+    /// The newest rendering, and the time at which it was begun.
     rendering: Option<(Instant, Arc<Rendering>)>,
 }
 
-/// What one who asks does next.
+/// The next step of a caller.
 #[derive(Debug)]
 enum RenderStep {
-    /// It makes the answer.
+    /// The caller renders the response.
     Render,
-    /// It gives this one, which somebody else began to make after it had asked.
+    /// The caller uses this rendering, which another caller began after this caller's request.
     Serve(Arc<Rendering>),
-    /// It waits for so long.
+    /// The caller waits for this time.
     Wait(Duration),
 }
 
 impl RenderCache {
-    /// The rendering that `render` makes for this caller, or made for another one who sees the same, while many ask. May be
-    /// dropped at any time.
+    /// Returns a rendering for this caller, made by `render` or by a concurrent request of a caller who sees the same
+    /// streams. May be dropped at any time.
     pub(super) async fn rendering(
         &self,
         caller: &Caller,
@@ -107,11 +109,12 @@ impl RenderCache {
     }
 
     fn known(&self) -> MutexGuard<'_, RenderTable> {
-        // Each change is whole, so a panic elsewhere does not spoil it.
+        // Each change leaves the table consistent, so a panic elsewhere does not affect it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is next for one who asked at the time `asked`. No answer is older than that, so everybody sees what they did.
+    /// The next step of a caller whose request came at the time `asked`. A rendering is never older than the request,
+    /// so callers see the effect of their own earlier requests.
     fn next(&self, key: &(Audience, RenderKind), is_owner: bool, asked: Instant, now: Instant) -> RenderStep {
         let mut known = self.known();
         if known.last.len() >= MIN_RENDERINGS_BEFORE_SWEEP {
@@ -127,7 +130,8 @@ impl RenderCache {
         {
             return RenderStep::Serve(rendering.clone());
         }
-        // Both count it, or neither does: who waits for all others loses nothing of its own.
+        // Both limiters count the rendering, or neither does: a caller who waits for the common limit loses nothing of
+        // its own.
         let (mut of_each, mut of_all) = (last.rate_limiter, all.unwrap_or_else(|| RateLimiter::new(now)));
         if let Err(wait) = of_each.take(RENDER_RATE_PER_AUDIENCE, now) {
             return RenderStep::Wait(wait.min(RENDER_POLL_INTERVAL));
@@ -195,7 +199,7 @@ mod tests {
         );
         let owner = (Audience::Credential(Credential::Owner, false), RenderKind::List);
         assert!(matches!(renderings.next(&owner, true, now, now), RenderStep::Render));
-        // Nobody is remembered for long.
+        // Renderings are not kept for long.
         for user in 0..1000 {
             let later = now + Duration::from_secs(u64::from(user) + 2);
             assert!(matches!(renderings.next(&key(user), false, later, later), RenderStep::Render));

@@ -1,5 +1,6 @@
-//! Whether the answers of an HTTP/2 connection are taken. One that is not has no window (RFC 9113, section 5.2), while the
-//! connection itself writes pings and other answers: no write stalls, and nothing but this ends it.
+//! Detection of HTTP/2 connections whose responses are not read. Such a response has no flow-control window (RFC 9113,
+//! section 5.2), while the connection itself still writes pings and other responses: no write stalls, so only this
+//! check ends it.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// The answers of one connection that wait for their reader, each since when. A clone is the same.
+/// The responses of one connection that wait for their reader, each with the time since when. Clones share the list.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StallDetector(Arc<Mutex<WaitingBodies>>);
 
@@ -22,11 +23,11 @@ struct WaitingBodies {
 
 impl StallDetector {
     fn waiting(&self) -> MutexGuard<'_, WaitingBodies> {
-        // Each change is whole, so a panic elsewhere does not spoil it.
+        // Each change leaves the entries consistent, so a panic elsewhere does not affect them.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches an answer.
+    /// Adds a response to the watched ones.
     pub(crate) fn watch<B>(&self, body: B) -> WatchedBody<B> {
         let mut waiting = self.waiting();
         waiting.last += 1;
@@ -35,7 +36,7 @@ impl StallDetector {
         WatchedBody { body, detector: self.clone(), number }
     }
 
-    /// Until one of them has waited for `stalled`. May be dropped at any time.
+    /// Waits until one of the responses has waited for `stalled`. May be dropped at any time.
     pub(super) async fn stalled(&self, stalled: Duration) {
         loop {
             let first = self.waiting().since.values().min().copied();
@@ -48,7 +49,8 @@ impl StallDetector {
     }
 }
 
-/// The body of an answer. It waits for its reader from when it was made, or gave something, until more is asked for.
+/// The body of a response. It waits for its reader from its creation, or from its last frame, until the next frame is
+/// requested.
 #[derive(Debug)]
 pub(super) struct WatchedBody<B> {
     body: B,

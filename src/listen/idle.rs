@@ -1,7 +1,8 @@
-//! How long a connection is kept without a request, and how it is brought to its end: with the answers that are under way.
+//! Idle connections: how long a connection may stay open without a request, and how it is closed once the responses in
+//! progress are complete.
 //!
-//! HTTP/1 and HTTP/2 alike. hyper's own clock counts the wait for a request as part of its head; to browsers that reuse
-//! connections that is too short, and for heads that trickle it would be too long.
+//! This applies to HTTP/1 and HTTP/2 alike. hyper's own timer counts the wait for a request as part of the request's
+//! head; that is too short for browsers, which reuse connections, and too long for heads that arrive slowly.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -16,26 +17,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::ConnectionError;
 
-/// What a connection is at; shared by what reads it, what answers, and what watches over it.
+/// The activity of a connection, shared by its reader, its responses and its timer.
 #[derive(Debug)]
 pub(super) struct ConnectionActivity {
     state: Mutex<ActivityState>,
-    /// Wakes who watches: the answers of HTTP/2 end in tasks of their own.
+    /// Wakes the timer, since the responses of HTTP/2 end in tasks of their own.
     watcher: AtomicWaker,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ActivityState {
-    /// A head is to come, or comes, since then.
+    /// The head of a request is expected or incomplete since this time.
     ReadingHead(Instant),
-    /// So many requests are being answered.
+    /// This many requests are being answered.
     Answering(usize),
-    /// Nothing is asked, since then.
+    /// There has been no request since this time.
     Idle(Instant),
 }
 
 impl ConnectionActivity {
-    /// A connection that has just begun: who connects has something to ask.
+    /// A new connection, whose first request is expected at once.
     pub(super) fn new(now: Instant) -> Arc<Self> {
         Arc::new(Self { state: Mutex::new(ActivityState::ReadingHead(now)), watcher: AtomicWaker::new() })
     }
@@ -45,12 +46,13 @@ impl ConnectionActivity {
         *state = to(*state);
     }
 
-    /// Something came: if nothing was asked, the head of a request begins. What comes while answers go on is not looked at.
+    /// Records that data arrived. If no request is in progress, the head of one begins. Data that arrives during
+    /// responses is ignored.
     pub(super) fn heard(&self, now: Instant) {
         self.change(|state| if let ActivityState::Idle(_) = state { ActivityState::ReadingHead(now) } else { state });
     }
 
-    /// A request has come, and is being answered until what this gives is dropped.
+    /// Records that a request has arrived. The request is in progress until the returned guard is dropped.
     pub(super) fn begin_response(self: &Arc<Self>) -> ResponseGuard {
         self.change(|state| match state {
             ActivityState::Answering(count) => ActivityState::Answering(count + 1),
@@ -80,7 +82,7 @@ impl Drop for ResponseGuard {
     }
 }
 
-/// The body of an answer, under way until it is dropped.
+/// The body of a response, in progress until it is dropped.
 #[derive(Debug)]
 pub(super) struct GuardedBody<B> {
     pub(super) body: B,
@@ -104,21 +106,22 @@ impl<B: Body + Unpin> Body for GuardedBody<B> {
     }
 }
 
-/// How long what may take.
+/// The timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConnectionTimeouts {
-    /// For a head to come.
+    /// Maximum time for the head of a request.
     pub(super) head: Duration,
-    /// Without a request.
+    /// Maximum time without a request.
     pub(super) idle: Duration,
-    /// When the connection has lived its time; `None` for never.
+    /// The time at which the connection reaches its age limit; `None` for never.
     pub(super) until: Option<Instant>,
-    /// How long it may take to leave once its time is over.
+    /// Maximum time for closing a connection that has reached its age limit.
     pub(super) close_timeout: Duration,
 }
 
-/// Runs a connection to its end. Asked to by `finish`, once nothing was asked for too long, or once its time is over, it ends
-/// with the answers that are under way, and `ask` begins that.
+/// Runs a connection to its end. When `finish` is cancelled, when there was no request for too long, or when the
+/// connection reaches its age limit, `ask` starts a graceful shutdown, and the connection ends after the responses in
+/// progress.
 pub(crate) async fn keep<C, E>(
     mut connection: Pin<&mut C>,
     pulse: &ConnectionActivity,
@@ -157,7 +160,7 @@ where
             ready!(timer.as_mut().poll(cx));
             match (leaving, state) {
                 (CloseState::ClosingBy(_), _) => return Poll::Ready(Err("it took too long to end".into())),
-                // Nobody would read an answer to half a request.
+                // The client would not read a response to an incomplete request.
                 (CloseState::Open | CloseState::DaemonStopping, ActivityState::ReadingHead(since))
                     if until == since + patience.head =>
                 {
@@ -176,18 +179,18 @@ where
     .await
 }
 
-/// Whether a connection is about to end.
+/// The state of closing a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CloseState {
     Open,
-    /// It has to be gone by then.
+    /// The connection must be closed by this time.
     ClosingBy(Instant),
-    /// The daemon stops, which has a clock of its own.
+    /// The daemon stops, which has a timeout of its own.
     DaemonStopping,
 }
 
 impl CloseState {
-    /// When something must happen, if nothing else does before.
+    /// The time of the next timeout, unless the state changes before.
     fn until(self, state: ActivityState, patience: ConnectionTimeouts) -> Option<Instant> {
         let by_state = match state {
             ActivityState::ReadingHead(since) => Some(since + patience.head),
@@ -213,7 +216,7 @@ mod tests {
         close_timeout: Duration::from_mins(1),
     };
 
-    /// A connection that ends when it is asked to, or stays.
+    /// A test connection that ends when it is asked to, or stays open.
     struct FakeConnection {
         asked: bool,
         stays: bool,
@@ -227,7 +230,7 @@ mod tests {
         }
     }
 
-    /// Keeps a connection to its end, and gives back after how many seconds that was, and how.
+    /// Runs a connection to its end, and returns the number of seconds that this took, and the result.
     async fn kept(
         pulse: Arc<ConnectionActivity>,
         patience: ConnectionTimeouts,
@@ -251,7 +254,7 @@ mod tests {
         let pulse = ConnectionActivity::new(Instant::now());
         drop(pulse.begin_response());
         assert_eq!(kept(pulse, TEST_TIMEOUTS, false, CancellationToken::new()).await, (75, None));
-        // An answer that takes its time, another, then a half head.
+        // The connection has a slow response, another one, and then half a head.
         let pulse = ConnectionActivity::new(Instant::now());
         let asks = {
             let pulse = pulse.clone();
@@ -281,7 +284,7 @@ mod tests {
         assert_eq!(kept(pulse.clone(), patience, false, CancellationToken::new()).await, (5, None));
         let ended = kept(pulse.clone(), patience, true, CancellationToken::new()).await;
         assert_eq!(ended, (60, Some("it took too long to end".to_owned())));
-        // Of a daemon that stops, others bound the wait.
+        // When the daemon stops, its own timeout bounds the wait.
         let finish = CancellationToken::new();
         finish.cancel();
         let staying = kept(pulse.clone(), TEST_TIMEOUTS, true, finish.clone());

@@ -1,4 +1,5 @@
-//! A connection's bytes: what was read to tell its protocol is given back, and a write that stalls ends it.
+//! The byte stream of a connection: bytes that were read to detect the protocol are returned to the reader, and a
+//! stalled write ends the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -11,25 +12,26 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::idle::ConnectionActivity;
 
-/// How HTTP/2 with prior knowledge begins (RFC 9113, section 3.4); no method of HTTP/1.1 begins so.
+/// The first bytes of HTTP/2 with prior knowledge (RFC 9113, section 3.4); no method of HTTP/1.1 begins with them.
 const H2_PREFACE_START: [u8; 3] = *b"PRI";
 
-/// A connection whose writes must get on.
+/// A connection whose writes fail when they make no progress for too long.
 #[derive(Debug)]
 pub(super) struct WriteTimeoutStream<S> {
     stream: S,
-    /// Read already, and not given out yet: `read[given..]`.
+    /// The bytes that were read to detect the protocol; `read[given..]` has not been returned yet.
     read: Vec<u8>,
     given: usize,
-    /// How long a write may wait.
+    /// Maximum time that a write may wait.
     write_timeout: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
-    /// Who hears that something came.
+    /// The activity that is notified of arriving data.
     activity: Option<Arc<ConnectionActivity>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WriteTimeoutStream<S> {
-    /// Reads as much as tells the protocol: whether it is HTTP/2. At the end of input it is HTTP/1.1 with no request.
+    /// Reads enough to detect the protocol, and returns true for HTTP/2. If the input ends early, the connection counts
+    /// as HTTP/1.1 without a request.
     pub(super) async fn detect_protocol(mut stream: S, stalled: Duration) -> io::Result<(Self, bool)> {
         let mut read = Vec::with_capacity(H2_PREFACE_START.len());
         while read.len() < H2_PREFACE_START.len() && H2_PREFACE_START.starts_with(&read) {
@@ -44,12 +46,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WriteTimeoutStream<S> {
         Ok((Self { stream, read, given: 0, write_timeout: stalled, waiting: None, activity: None }, is_h2))
     }
 
-    /// Tells `pulse` whenever something comes.
+    /// Notifies `pulse` whenever data arrives.
     pub(super) fn tell(&mut self, pulse: Arc<ConnectionActivity>) {
         self.activity = Some(pulse);
     }
 
-    /// Passes a write's outcome on, unless it waits for too long.
+    /// Passes on the result of a write, or an error if the write has waited for too long.
     fn watch<T>(&mut self, outcome: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.waiting = None;
@@ -68,7 +70,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeoutStream<S> {
             let end = self.read.len().min(self.given + out.remaining());
             out.put_slice(&self.read[self.given..end]);
             self.given = end;
-            // And what follows, in the same read: after one of three bytes the reader's buffer would double its room.
+            // The same read also returns the data that follows: after a read of three bytes, the reader's buffer would
+            // double in size.
             return match Pin::new(&mut self.stream).poll_read(cx, out) {
                 Poll::Pending => Poll::Ready(Ok(())),
                 read @ Poll::Ready(_) => read,
@@ -113,10 +116,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteTimeoutStream<S> {
     }
 }
 
-/// A peer that says nothing for this long is asked whether it is there.
+/// The time without data after which TCP probes whether the peer still exists.
 const TCP_KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 
-/// Small writes go out at once, and a peer that vanished without a word is noticed.
+/// Sets the options of a socket: small writes are sent at once, and a peer that vanished is detected.
 pub(super) fn set_tcp_options(stream: &tokio::net::TcpStream) {
     use rustix::net::sockopt;
     let tuned = stream

@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and from one address.
+//! The limits on connections, in total and per address.
 
 use std::net::IpAddr;
 
@@ -6,41 +6,43 @@ use crate::config::Limits;
 
 use super::quota::{Quota, QuotaLimits, QuotaShare};
 
-/// Most connections beyond the limit that are still told so, rather than closed without a word; never more than are served.
+/// Maximum number of connections above the limit that get an error response instead of being closed; never more than
+/// are served.
 const MAX_REFUSED_CONNECTIONS: usize = 64;
 
-/// Connections that the owner may have beyond the limit, so that whoever can mend things gets in when all else is taken.
+/// Number of connections beyond the limit that are reserved for the owner, so that an administrator can connect when
+/// all others are in use.
 const OWNER_RESERVE: usize = 16;
 
-/// The seats.
+/// The permits of connections.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionLimiter {
     taken: Quota<IpAddr>,
     refused: Quota<()>,
 }
 
-/// For whom a seat is.
+/// The class of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectionClass {
     /// Root or the daemon's own user on the Unix socket.
     Owner,
-    /// Somebody of this machine, or a trusted proxy: not counted by address.
+    /// A local client or a trusted proxy, which is not limited by address.
     Local,
     /// Another machine.
     Address(IpAddr),
 }
 
-/// A seat; free again when it is dropped.
+/// A permit for a connection, released when it is dropped.
 #[derive(Debug)]
 pub(super) enum ConnectionPermit {
-    /// To be served.
+    /// The connection is served.
     Served(#[expect(dead_code, reason = "held for its drop")] QuotaShare<IpAddr>),
-    /// To be told that there is no seat.
+    /// The connection gets an error response, since the limit is reached.
     OverLimit(#[expect(dead_code, reason = "held for its drop")] QuotaShare<()>),
 }
 
 impl ConnectionLimiter {
-    /// A seat for a connection; `None` if there is not even one to refuse it from.
+    /// Takes a permit for a connection; `None` if the connection cannot even get an error response.
     pub(crate) fn take(&self, sitter: ConnectionClass, limits: &Limits) -> Option<ConnectionPermit> {
         let (address, extra) = match sitter {
             ConnectionClass::Owner => (None, OWNER_RESERVE),

@@ -1,4 +1,5 @@
-//! TLS: certificate and key as their files have them now. New connections take what is new; those that are open stay.
+//! TLS: the certificate and the key are reloaded from their files. New connections use the new certificate; open
+//! connections are not affected.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -21,19 +22,20 @@ use tokio_rustls::server::TlsStream;
 
 use crate::config;
 
-/// How often the files are looked at: a new certificate is in use so much later, at most.
+/// Interval at which the files are checked. A new certificate is in use after this time at the latest.
 const CERT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Longest file of certificates or of a key, in bytes: a chain has a few kilobytes, a bundle of roots some hundred.
+/// Maximum size of a file of certificates or a key, in bytes: a chain has a few kilobytes, a bundle of roots several
+/// hundred.
 const MAX_PEM_FILE_SIZE: u64 = 1 << 20;
 
-/// What a connection may speak (RFC 7301), the better first.
+/// The protocols of a connection (RFC 7301), in order of preference.
 const ALPN_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// How a TLS connection begins: a record with a handshake (RFC 8446, section 5.1). No method of HTTP begins so.
+/// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1). No method of HTTP begins with it.
 const TLS_HANDSHAKE_RECORD: u8 = 0x16;
 
-/// Why TLS cannot be spoken.
+/// The reasons why TLS cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     #[error("cannot read {0:?}")]
@@ -50,11 +52,11 @@ pub(crate) enum TlsError {
     ClientCa(PathBuf, #[source] rustls::server::VerifierBuilderError),
 }
 
-/// What new connections are met with. A clone is the same.
+/// The TLS configuration of new connections. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct TlsServer(watch::Receiver<Arc<ServerConfig>>);
 
-/// Looks after the files.
+/// The task that reloads the files.
 #[derive(Debug)]
 pub(crate) struct CertReloader {
     spec: config::TlsConfig,
@@ -62,7 +64,7 @@ pub(crate) struct CertReloader {
     current: watch::Sender<Arc<ServerConfig>>,
 }
 
-/// What a file is known by.
+/// The identity of a file's content: inode, time of change and size.
 type CertFileStamp = Option<(u64, i64, i64, u64)>;
 
 impl TlsServer {
@@ -73,13 +75,13 @@ impl TlsServer {
         Ok((Self(current.subscribe()), CertReloader { spec: spec.clone(), seen, current }))
     }
 
-    /// Whether a connection begins as TLS does; waits for its first byte.
+    /// Returns true if the connection begins with TLS; waits for its first byte.
     pub(super) async fn is_spoken(stream: &TcpStream) -> io::Result<bool> {
         let mut first = [0];
         Ok(stream.peek(&mut first).await? == 1 && first == [TLS_HANDSHAKE_RECORD])
     }
 
-    /// Shakes hands.
+    /// Performs the TLS handshake.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let current = self.0.borrow().clone();
         TlsAcceptor::from(current).accept(stream).await
@@ -87,7 +89,7 @@ impl TlsServer {
 }
 
 impl CertReloader {
-    /// Reads the files again whenever one changes. After an error those that were read before stay in force.
+    /// Reads the files again whenever one changes. After an error, the previous certificate stays in use.
     pub(crate) async fn watch(mut self) {
         let mut tick = tokio::time::interval(CERT_POLL_INTERVAL);
         loop {
@@ -116,12 +118,13 @@ impl CertReloader {
     }
 }
 
-/// Whether an address is this machine's: what does not leave it needs no TLS.
+/// Returns true for a loopback address: traffic that does not leave the machine needs no TLS.
 pub(super) fn is_same_host(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// TLS 1.2 and 1.3 with what rustls has for them: no suite of it is known to be weak.
+/// Loads a configuration for TLS 1.2 and 1.3 with the defaults of rustls, none of whose cipher suites is known to be
+/// weak.
 fn load(spec: &config::TlsConfig) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())

@@ -1,4 +1,4 @@
-//! Who sends a request, by the token in its headers, its cookie or its query (RFC 6750).
+//! Authentication: the caller of a request, from the token in its headers, its cookie or its query (RFC 6750).
 
 use http::{HeaderMap, StatusCode, header};
 
@@ -6,13 +6,14 @@ use crate::access::{AccessControl, BadToken, Caller, Peer, PresentedToken};
 
 use crate::http::problem::Problem;
 
-/// The cookie that `POST /login` sets where rtlogd is reached at the port of the scheme; elsewhere see [`cookie_name`].
+/// The cookie that `POST /login` sets if rtlogd is reached at the default port of the scheme; otherwise see
+/// [`cookie_name`].
 pub(crate) const COOKIE_NAME: &str = "rtlogd";
 
-/// The parameter for those who can set no header, such as `EventSource`.
+/// The query parameter for clients that cannot set headers, such as `EventSource`.
 pub(crate) const TOKEN_PARAMETER: &str = "access_token";
 
-/// The caller; takes its token out of the parameters, so that nothing else sees it.
+/// Identifies the caller. The token is removed from the parameters, so that no handler sees it.
 pub(crate) async fn caller(
     access: &AccessControl,
     peer: Peer,
@@ -37,7 +38,7 @@ pub(crate) async fn caller(
     access.identify(peer, shown).await.map_err(|why| refused(&why))
 }
 
-/// 401: the token does not count (RFC 6750, section 3.1).
+/// 401: the token is not valid (RFC 6750, section 3.1).
 pub(crate) fn refused(why: &BadToken) -> Problem {
     Problem::token(why.to_string())
 }
@@ -57,7 +58,8 @@ fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 
 /// The name of the cookie, with the port at which the browser reached rtlogd: `rtlogd-7070`.
 ///
-/// Browsers send cookies to all ports of a host (RFC 6265, section 8.5), so two servers on one host would overwrite each other's.
+/// Browsers send cookies to all ports of a host (RFC 6265, section 8.5), so two servers on one host would overwrite
+/// each other's.
 pub(super) fn cookie_name(headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let port = host.rsplit_once(':').map(|(_, port)| port);
@@ -67,8 +69,8 @@ pub(super) fn cookie_name(headers: &HeaderMap) -> String {
     }
 }
 
-/// The first cookie with the name for this port; else the first with the plain name, which a proxy that changes `Host` may have
-/// let us set.
+/// The first cookie whose name has the port of this request; otherwise the first with the plain name, which rtlogd may
+/// have set behind a proxy that changes `Host`.
 fn cookie_token(headers: &HeaderMap) -> Option<&str> {
     let pairs = || {
         let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -78,7 +80,7 @@ fn cookie_token(headers: &HeaderMap) -> Option<&str> {
     named(&cookie_name(headers)).or_else(|| named(COOKIE_NAME))
 }
 
-/// A refusal of who has not the right.
+/// The response to a caller who lacks the right.
 impl From<crate::access::AccessDenied> for Problem {
     fn from(denied: crate::access::AccessDenied) -> Self {
         use crate::access::AccessDenied;
@@ -102,7 +104,7 @@ mod tests {
         assert_eq!(cookie_token(&headers), None);
         headers.append(header::COOKIE, "c=d; rtlogd=x.y.z; rtlogd=2".parse().unwrap());
         assert_eq!(cookie_token(&headers), Some("x.y.z"));
-        // The one for this port goes first, and those for other ports are somebody else's.
+        // The cookie for this port takes precedence, and cookies for other ports belong to other servers.
         headers.append(header::COOKIE, "rtlogd-8080=other; rtlogd-7070=ours".parse().unwrap());
         for (host, expected) in [
             ("localhost:7070", "ours"),

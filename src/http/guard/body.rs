@@ -1,4 +1,5 @@
-//! The body of a request. Nothing of it is read before its sender was authenticated and may do what the request asks for.
+//! The body of a request. Nothing of it is read before the sender is authenticated and known to have the right that the
+//! request needs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,34 +17,35 @@ use crate::http::app::App;
 use crate::http::problem::Problem;
 use crate::listen::quota::{QuotaExceeded, QuotaLimits};
 
-/// Most bytes of bodies in memory at once, over all callers and for one of them: 256 bodies of commands, and a quarter of that.
+/// Maximum number of bytes of bodies in memory, for one caller and for all of them: 64 and 256 bodies of commands.
 const MAX_BUFFERED_BODIES: QuotaLimits = QuotaLimits { each: 4 << 20, all: 16 << 20 };
 
-/// Largest body of `POST /login`, in bytes: twice the longest token, as a form may have it.
+/// Maximum size of the body of `POST /login`, in bytes: twice the longest token, which leaves room for form encoding.
 const MAX_LOGIN_BODY_SIZE: usize = 8 << 10;
 
-/// Most bodies of `POST /login` at once, since nobody is authenticated by then.
+/// Maximum number of concurrent bodies of `POST /login`, since their senders are not authenticated yet.
 const MAX_CONCURRENT_LOGINS: QuotaLimits = QuotaLimits { each: usize::MAX, all: 16 };
 
-/// How soon to come again where too many bodies are under way.
+/// Time after which a client may retry if too many bodies are being read.
 const BODY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What a refused body is read on, in bytes and for how long: many clients look at the answer only once they have sent all.
+/// Limits in bytes and in time for draining a refused body: many clients read the response only after they have sent
+/// all.
 const MAX_DRAINED_SIZE: usize = 256 << 10;
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// A body that nobody has read yet. Whoever takes it has it; a clone is the same.
+/// A body that has not been read yet. Clones share the body, and the first to take it gets it.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestBody(Arc<Mutex<Option<Incoming>>>);
 
-/// What a request's body is for.
+/// The kind of body that a route expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExpectedBody {
-    /// There should be none. One that comes all the same is read and dropped.
+    /// No body. If there is one, it is read and dropped.
     Nothing,
-    /// A command, read as a whole.
+    /// A command, read completely.
     Command,
-    /// A token, read as a whole, although nobody is authenticated.
+    /// A token, read completely although the sender is not authenticated.
     Token,
 }
 
@@ -56,17 +58,18 @@ impl RequestBody {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The body, the first time.
+    /// Takes the body; `None` if it was taken before.
     pub(crate) fn take(&self) -> Option<Incoming> {
         self.slot().take()
     }
 
-    /// Gives back what was not read to its end.
+    /// Puts back a body that was not read to its end.
     pub(crate) fn put_back(&self, body: Incoming) {
         *self.slot() = Some(body);
     }
 
-    /// Reads on for a while what nobody took, so that its sender comes to look at the answer. It is dropped piece by piece.
+    /// Reads the rest of a body that no handler took, within limits, so that its sender gets to read the response. The
+    /// data is dropped piece by piece.
     pub(crate) async fn drain(&self) {
         let Some(mut body) = self.take() else { return };
         let drained = async {
@@ -78,17 +81,17 @@ impl RequestBody {
                 }
             }
         };
-        // That it took too long is nothing more to tell.
+        // The response is the same if draining takes too long.
         timeout(MAX_DRAIN_TIME, drained).await.unwrap_or_default();
     }
 }
 
-/// Whether a body is something else than its bytes.
+/// Returns true if a body is compressed or otherwise encoded.
 pub(crate) fn has_content_encoding(headers: &HeaderMap) -> bool {
     headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Reads the body as the route takes it. Memory: what the quotas of bodies allow, and nothing for a body that is dropped.
+/// Reads the body as the route expects it. The memory is bounded by the body quotas; a dropped body takes none.
 pub(crate) async fn read_body(
     body: Option<RequestBody>,
     takes: ExpectedBody,
@@ -124,7 +127,7 @@ pub(crate) async fn read_body(
     }
 }
 
-/// Reads a body that nobody wants, and drops it. Gives back a byte if there was any.
+/// Reads an unexpected body and drops it. Returns one byte if the body was not empty.
 async fn discard(mut body: Incoming, limits: &Limits) -> Result<Bytes, Problem> {
     let discarded = async {
         let mut read = 0;

@@ -1,17 +1,19 @@
-//! Which pages may read what is answered (Fetch, section 3.2): our own, and those of `origins`. To all others a browser shows
-//! nothing, since nothing says that it may. Cookies are none of their business: they show a token themselves.
+//! Cross-origin resource sharing (Fetch, section 3.2): rtlogd's own pages and those of `origins` may read responses.
+//! For all other pages the headers are missing, so the browser withholds the response. Cookies are not shared across
+//! origins: pages of `origins` send a token of their own.
 
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 
 use crate::access::WebOrigins;
 
-/// What a page may send, beside what every page may: its token, and its place.
+/// Request headers that a page may set in addition to those that every page may set: its token, and its position.
 const CORS_REQUEST_HEADERS: &str = "authorization, content-type, last-event-id";
 
-/// How long a browser may remember the answer to its question, in seconds: shorter than it takes to change one's mind.
+/// Time in seconds for which a browser may cache the response to a preflight; short, so that configuration changes take
+/// effect soon.
 const PREFLIGHT_MAX_AGE: &str = "600";
 
-/// A page that may read the answer.
+/// The origin of a page that may read the response.
 #[derive(Debug)]
 pub(crate) struct CorsOrigin {
     origin: HeaderValue,
@@ -19,7 +21,7 @@ pub(crate) struct CorsOrigin {
 }
 
 impl CorsOrigin {
-    /// The page that sent the request, if it may read the answer.
+    /// The origin of the page that sent the request, if it may read the response.
     pub(crate) fn of<B>(request: &Request<B>, origins: &WebOrigins) -> Option<Self> {
         let mut given = request.headers().get_all(header::ORIGIN).iter();
         let (Some(origin), None) = (given.next(), given.next()) else { return None };
@@ -30,12 +32,12 @@ impl CorsOrigin {
         origins.allow(origin.to_str().ok()?, host).then(|| Self { origin: origin.clone(), is_preflight: asks })
     }
 
-    /// Whether it asks only what it may send (Fetch, section 3.2.2).
+    /// Returns true if the request is a preflight (Fetch, section 3.2.2).
     pub(crate) fn is_preflight(&self) -> bool {
         self.is_preflight
     }
 
-    /// Lets it read the answer with these headers, which may let all pages read it.
+    /// Adds the headers that let the page read the response. The response may already be readable by all pages.
     pub(crate) fn open(self, headers: &mut HeaderMap) {
         if self.is_preflight {
             let methods = HeaderValue::from_static("GET, HEAD, POST, PUT");

@@ -1,17 +1,19 @@
-//! Whose page sent a request: the one decision about pages of other sites.
+//! Requests from pages of other sites: the only place that recognises them.
 //!
-//! Any page can let its visitor's browser send requests to rtlogd. Such a page cannot read the answers, but an answer may have
-//! effects: a first reader starts a process. So a request of a foreign page commands nothing and starts nothing.
+//! Any page can make its visitor's browser send requests to rtlogd. Such a page cannot read the responses, but a
+//! request may have effects: the first reader of a stream may start a process. So a request of a foreign page can
+//! neither send commands nor start anything.
 
 use http::{HeaderMap, header};
 
 use crate::access::WebOrigins;
 
-/// Whether the request comes from a page that is neither ours nor one of `origins`. Programs that are no browsers send none of
-/// the headers that tell.
+/// Returns true if the request comes from a page that is neither rtlogd's own nor one of `origins`. Programs other than
+/// browsers do not send the headers that name the origin.
 ///
-/// A browser sends `Origin` with what a script may read and with every command (Fetch, section 3.2), and `Sec-Fetch-Site` with
-/// all else (Fetch Metadata, section 2.3) where rtlogd is reached by TLS or as `localhost`; elsewhere only `Referer` remains.
+/// A browser sends `Origin` with requests whose response a script can read and with every command (Fetch, section 3.2),
+/// and `Sec-Fetch-Site` with all others (Fetch Metadata, section 2.3) if rtlogd is reached by TLS or as `localhost`;
+/// otherwise only `Referer` remains.
 pub(crate) fn is_cross_site(headers: &HeaderMap, origins: &WebOrigins) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let mut given = headers.get_all(header::ORIGIN).iter();
@@ -30,11 +32,11 @@ pub(crate) fn is_cross_site(headers: &HeaderMap, origins: &WebOrigins) -> bool {
     })
 }
 
-/// The origin of a page by its address: scheme, host and port.
+/// The origin of a page, from its URL: scheme, host and port.
 fn origin_of(address: &str) -> Option<String> {
     let (scheme, rest) = address.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
-    // A browser leaves the user out; whoever writes one hides the host behind it.
+    // Browsers remove the user information; a URL that has it may hide its real host.
     (!authority.contains('@')).then(|| format!("{scheme}://{authority}"))
 }
 

@@ -1,8 +1,9 @@
-//! Who is local: the one decision, made from the connection and the headers that proxies write.
+//! The origin of a request: the only place that decides whether a client is local, from the connection and the headers
+//! that proxies write.
 //!
-//! A request is local only if it came directly. If it carries a header that only proxies write, or comes from a trusted proxy, it
-//! is the client that trusted proxies name, and otherwise a stranger. Several headers may name the client; since most proxies set
-//! one of them and pass on what the client wrote into the others, they must agree.
+//! A request is local only if it came directly. If it has a header that only proxies write, or comes from a trusted
+//! proxy, its client is the one that trusted proxies name, or else unknown. Several headers may name the client. Most
+//! proxies set one of them and pass on what the client wrote into the others, so all of them must agree.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
@@ -39,21 +40,22 @@ const PROXY_HEADERS: [&str; 21] = [
     "cf-ray",
 ];
 
-/// `X-Forwarded-For`, `-Host`, `-Proto`, `-Port`, `-Server`, `-Prefix` and whatever else a proxy forwards, also `X-Forward-For`.
+/// The prefix of `X-Forwarded-For`, `-Host`, `-Proto`, `-Port`, `-Server`, `-Prefix` and similar headers, including
+/// `X-Forward-For`.
 const FORWARDED_PREFIX: &str = "x-forward";
 
-/// How often rtlogd logs that a proxy is not trusted.
+/// Minimum interval between log messages about proxies that are not trusted.
 const UNTRUSTED_LOG_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Where a request came from.
+/// The resolved sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ResolvedPeer {
     pub(crate) peer: Peer,
-    /// Whether the trusted proxies say that their client came by TLS. Always `false` for a direct connection.
+    /// True if the trusted proxies report that their client used TLS. Always `false` for a direct connection.
     pub(crate) https: bool,
 }
 
-/// Decides where a request came from: the only place that does.
+/// Resolves the sender of a request. No other code decides this.
 pub(crate) fn resolve_peer(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> ResolvedPeer {
     if proxies.is_proxy(peer) {
         return proxied_peer(peer, headers, proxies);
@@ -80,7 +82,7 @@ fn proxied_peer(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> Re
         }),
     ];
     let [by_forwarded, by_list, by_real_ip] = chains.map(|chain| chain.map(|chain| client(&chain, proxies)));
-    // The innermost of two proxies writes the address of the outer one into X-Real-IP, which names no client.
+    // The inner one of two proxies writes the address of the outer one into X-Real-IP, which does not name the client.
     let names_proxy = |named: &Option<ForwardingHop>| matches!(named, Some(ForwardingHop { client: Some(client), .. }) if proxies.contains(*client));
     let by_real_ip =
         by_real_ip.filter(|_| !(names_proxy(&by_real_ip) && (by_forwarded.is_some() || by_list.is_some())));
@@ -106,23 +108,24 @@ fn unnamed_client(peer: Peer, why: UnnamedReason) -> Peer {
     Peer::Proxied(ProxiedClient::Unnamed { proxy, why })
 }
 
-/// Whom a chain of hops names as the client.
+/// One hop of a forwarding chain.
 #[derive(Debug, Clone, Copy)]
 struct ForwardingHop {
-    /// `None` if it is no address.
+    /// The address; `None` if the text is not an address.
     client: Option<IpAddr>,
-    /// Which hop of the chain this is.
+    /// The index of the hop in the chain.
     at: usize,
 }
 
-/// The hop nearest to us that is not a trusted proxy; the first of all if they all are.
+/// The hop nearest to this server that is not a trusted proxy; the first hop if all are trusted.
 fn client(chain: &[Option<IpAddr>], proxies: &TrustedProxies) -> ForwardingHop {
     let is_client = |hop: &Option<IpAddr>| hop.is_none_or(|address| !proxies.contains(address));
     let at = chain.iter().rposition(is_client).unwrap_or(0);
     ForwardingHop { client: chain.get(at).copied().flatten(), at }
 }
 
-/// Whether everybody who says how the client came says `https`. `element` is the one of `Forwarded` that names the client.
+/// Returns true if every header that states the protocol says `https`. `element` is the element of `Forwarded` that
+/// names the client.
 fn was_https(headers: &HeaderMap, element: Option<&ForwardedElement>) -> bool {
     let said = list(headers, "x-forwarded-proto").unwrap_or_default();
     let mut said =
@@ -130,7 +133,7 @@ fn was_https(headers: &HeaderMap, element: Option<&ForwardedElement>) -> bool {
     said.peek().is_some() && said.all(|proto| proto.eq_ignore_ascii_case("https"))
 }
 
-/// All values of a header that is a comma-separated list, over all its lines; `None` if there is none.
+/// All values of a header that is a comma-separated list, over all its lines; `None` if the header is missing.
 fn list(headers: &HeaderMap, name: &str) -> Option<Vec<String>> {
     let mut lines = headers.get_all(name).iter().peekable();
     lines.peek()?;
@@ -139,7 +142,7 @@ fn list(headers: &HeaderMap, name: &str) -> Option<Vec<String>> {
     Some(values.iter().flat_map(|line| line.split(',')).map(|value| value.trim().to_owned()).collect())
 }
 
-/// One element of `Forwarded` (RFC 7239, section 4): what one proxy says.
+/// One element of `Forwarded` (RFC 7239, section 4), written by one proxy.
 #[derive(Debug, Default)]
 struct ForwardedElement {
     /// The value of `for=`.
@@ -148,11 +151,11 @@ struct ForwardedElement {
     proto: Option<String>,
 }
 
-/// A `Forwarded` header that does not follow the grammar.
+/// The error for a `Forwarded` header that does not follow the grammar.
 #[derive(Debug)]
 struct MalformedForwarded;
 
-/// The elements of all `Forwarded` headers, in their order; `None` if there is none.
+/// The elements of all `Forwarded` headers, in order; `None` if there is no such header.
 fn forwarded(headers: &HeaderMap) -> Option<Result<Vec<ForwardedElement>, MalformedForwarded>> {
     let mut lines = headers.get_all("forwarded").iter().peekable();
     lines.peek()?;
@@ -166,7 +169,8 @@ fn forwarded(headers: &HeaderMap) -> Option<Result<Vec<ForwardedElement>, Malfor
     Some(if elements.is_empty() { Err(MalformedForwarded) } else { Ok(elements) })
 }
 
-/// The elements of one header line. A quoted value may hold commas and semicolons, so the line is read from left to right.
+/// The elements of one header line. A quoted value may contain commas and semicolons, so the line is parsed from left
+/// to right.
 fn parse_elements(line: &str) -> Result<Vec<ForwardedElement>, MalformedForwarded> {
     let mut elements = Vec::new();
     let mut rest = line;
@@ -182,7 +186,7 @@ fn parse_elements(line: &str) -> Result<Vec<ForwardedElement>, MalformedForwarde
     }
 }
 
-/// The first element of `text`, and what follows it: nothing, or a comma. An empty element of the list is `None`.
+/// The first element of `text`, and the rest: nothing, or text that begins with a comma. An empty element is `None`.
 fn parse_element(text: &str) -> Result<(Option<ForwardedElement>, &str), MalformedForwarded> {
     let mut names: Vec<String> = Vec::new();
     let mut element = ForwardedElement::default();
@@ -215,12 +219,12 @@ fn parse_element(text: &str) -> Result<(Option<ForwardedElement>, &str), Malform
     }
 }
 
-/// A token or a quoted string, and what follows it.
+/// A token or a quoted string, and the rest of the text.
 fn parse_value(text: &str) -> Result<(String, &str), MalformedForwarded> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ';', ' ', '\t']).unwrap_or(text.len());
         let (value, rest) = text.split_at(end);
-        // Ports and IPv6 addresses must be quoted, and often are not.
+        // Ports and IPv6 addresses have to be quoted, but often are not.
         let plain = value.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\=".contains(&byte));
         return if plain && !value.is_empty() { Ok((value.to_owned(), rest)) } else { Err(MalformedForwarded) };
     };
@@ -240,8 +244,8 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// The address of a node, with or without a port (RFC 7239, section 6). `None` for `unknown`, a name that a proxy made up, and
-/// anything that is no address.
+/// The address of a node, with or without a port (RFC 7239, section 6). `None` for `unknown`, for an obfuscated name,
+/// and for anything else that is not an address.
 fn parse_node(text: &str) -> Option<IpAddr> {
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     let address = match text.strip_prefix('[') {
@@ -262,12 +266,13 @@ fn parse_node(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// Logs that a request came through a proxy that is not trusted, at most once an hour: the header may be anybody's.
+/// Logs requests that came through a proxy that is not trusted, at most once an hour, since anyone can send such a
+/// header.
 #[derive(Debug, Default)]
 pub(crate) struct UntrustedLog(Mutex<Option<Instant>>);
 
 impl UntrustedLog {
-    /// Logs it if the request is one, and if that was not logged within the last hour.
+    /// Logs the request if its proxy is not trusted and no such request was logged within the last hour.
     pub(crate) fn note(&self, connection: Peer, arrival: ResolvedPeer) {
         let Peer::Proxied(ProxiedClient::Unnamed { why: UnnamedReason::UntrustedProxy, .. }) = arrival.peer else {
             return;
@@ -291,8 +296,8 @@ impl UntrustedLog {
     }
 }
 
-/// Reads what headers say about a client. A door for `tests/fuzz`, and no part of what this crate promises: whether the request
-/// is local, the client that is named, and whether it came by TLS.
+/// Reads what headers say about a client: whether the request is local, the named client, and whether it used TLS. For
+/// `tests/fuzz` only; not part of the crate's stable interface.
 #[doc(hidden)]
 pub fn resolve_for_fuzz(
     peer: SocketAddr,
@@ -312,7 +317,7 @@ pub fn resolve_for_fuzz(
 mod tests {
     use super::*;
 
-    /// What comes of a request: it is direct, its client is this one, or it is a stranger for this reason.
+    /// The expected result: a direct request, this client, or an unnamed client for this reason.
     #[derive(Debug, PartialEq)]
     enum ExpectedPeer {
         Direct,
@@ -361,7 +366,7 @@ mod tests {
         for peer in [tcp("127.0.0.2"), tcp("::1"), tcp("192.0.2.1"), unix(0), unix(1000)] {
             check(peer, &[], &Direct);
             check(peer, &[("x-other", "127.0.0.1"), ("host", "localhost"), ("x-real-ips", "1.2.3.4")], &Direct);
-            // Whoever writes such a header without being trusted is a stranger, whatever it says.
+            // A sender that writes such a header without being trusted is not local, whatever the header says.
             for (name, value) in [
                 ("forwarded", "for=127.0.0.1"),
                 ("forwarded", ""),
@@ -402,7 +407,7 @@ mod tests {
             (&[("x-forwarded-for", "[2001:db8::1]:4711")], Client("2001:db8::1")),
             (&[("x-forwarded-for", "2001:db8::1")], Client("2001:db8::1")),
             (&[("x-forwarded-for", "::ffff:203.0.113.9")], Client("203.0.113.9")),
-            // All of them are proxies: the first is as good a client as any, and not local all the same.
+            // All hops are trusted proxies: the first is used as the client, but is still not local.
             (&[("x-forwarded-for", "10.1.1.1")], Client("10.1.1.1")),
             (&[("x-forwarded-for", "127.0.0.1")], Client("127.0.0.1")),
             (&[("x-forwarded-for", "nonsense")], Stranger(Ambiguous)),
@@ -430,7 +435,7 @@ mod tests {
             (&[("x-real-ip", "203.0.113.9")], Client("203.0.113.9")),
             (&[("x-real-ip", "203.0.113.9"), ("x-real-ip", "127.0.0.1")], Stranger(Ambiguous)),
             (&[("x-real-ip", "203.0.113.9, 127.0.0.1")], Stranger(Ambiguous)),
-            // What one proxy sets, and what it passes on.
+            // The header that the proxy sets contradicts the one that it passes on.
             (&[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=127.0.0.1")], Stranger(Ambiguous)),
             (&[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=\"[::1]\"")], Stranger(Ambiguous)),
             (&[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=_x")], Stranger(Ambiguous)),
@@ -438,7 +443,7 @@ mod tests {
             (&[("x-forwarded-for", "198.51.100.4"), ("x-real-ip", "203.0.113.9")], Stranger(Ambiguous)),
             (&[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=203.0.113.9")], Client("203.0.113.9")),
             (&[("x-forwarded-for", "9.9.9.9, 203.0.113.9"), ("x-real-ip", "203.0.113.9")], Client("203.0.113.9")),
-            // Two layers that both set X-Real-IP: the inner one names the outer one.
+            // Both layers of proxies set X-Real-IP: the inner one names the outer one.
             (&[("x-forwarded-for", "203.0.113.9, 10.0.0.7"), ("x-real-ip", "10.0.0.7")], Client("203.0.113.9")),
         ];
         for (lines, expected) in table {

@@ -1,5 +1,5 @@
-//! The checks that every request passes before it reaches the routes: its connection, its host, its length, its path and its
-//! sender. The headers that every response carries are set here, and every response is counted.
+//! The checks that every request passes before it reaches the routes: its connection, its host, its length, its path
+//! and its sender. The headers that every response carries are set here, and every response is counted.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -25,7 +25,8 @@ use super::body::{self, RequestBody};
 use super::cors;
 use super::forwarded::{self, UntrustedLog};
 
-/// The routes behind a pointer: their own type is as large as all of them, and would be part of every type that serves connections.
+/// The routes behind a pointer: their concrete type is very large, and would be part of every type that serves
+/// connections.
 #[derive(Clone)]
 pub(crate) struct RouteService(Arc<dyn Fn(hyper::Request<Empty<Bytes>>) -> BoxFuture<'static, Response> + Send + Sync>);
 
@@ -49,7 +50,7 @@ impl fmt::Debug for RouteService {
     }
 }
 
-/// The service that stands before the routes.
+/// The service in front of the routes.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) routes: RouteService,
@@ -57,10 +58,10 @@ pub(crate) struct Gateway {
     pub(crate) hosts: AllowedHosts,
     /// The origins whose pages may read.
     pub(crate) origins: Arc<WebOrigins>,
-    /// The proxies that are believed about their clients.
+    /// The proxies whose information about clients is trusted.
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) untrusted_log: UntrustedLog,
-    /// The path below which all routes are; empty, or without the slash at its end.
+    /// The path under which all routes are served; empty, or without a slash at its end.
     pub(crate) base_path: String,
     pub(crate) response_counter: ResponseCounter,
 }
@@ -88,7 +89,7 @@ async fn route(request: hyper::Request<Incoming>, gateway: &Gateway, connection:
     let mut response = match check_request(request, gateway, connection) {
         Ok(_) if page.as_ref().is_some_and(cors::CorsOrigin::is_preflight) => StatusCode::NO_CONTENT.into_response(),
         Ok(request) => {
-            // HTTP/2 resets a body that nobody reads, and the client reads the response all the same. HTTP/1 has to drain it.
+            // HTTP/2 resets a body that is not read, and the client still reads the response. HTTP/1 has to drain it.
             let body =
                 request.extensions().get::<RequestBody>().filter(|_| request.version() < Version::HTTP_2).cloned();
             let body = body.filter(|_| !request.headers().contains_key(header::EXPECT));
@@ -126,7 +127,7 @@ fn check_request(
         return Err(Problem::new(StatusCode::URI_TOO_LONG, detail));
     }
     let (mut head, body) = request.into_parts();
-    // HTTP/2 has the name in `:authority` alone (RFC 9113, section 8.3.1); later checks look only at `Host`.
+    // HTTP/2 has the name only in `:authority` (RFC 9113, section 8.3.1); later checks use only `Host`.
     if let (false, Some(authority)) = (head.headers.contains_key(header::HOST), head.uri.authority())
         && let Ok(host) = authority.as_str().parse()
     {
@@ -161,7 +162,8 @@ fn strip_base_path(head: &mut Parts, base_path: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Refuses a request without exactly one `Host` (RFC 9112, section 3.2), or whose host is not one of this server.
+/// Refuses a request that does not have exactly one `Host` (RFC 9112, section 3.2), or whose host is not one of this
+/// server's.
 fn check_host(authority: Option<&str>, headers: &HeaderMap, hosts: &AllowedHosts) -> Result<(), Problem> {
     let mut given = headers.get_all(header::HOST).iter();
     let host = match (given.next(), given.next(), authority) {

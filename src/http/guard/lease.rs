@@ -1,5 +1,5 @@
-//! Who may type: at most one connection at a time holds the lease of a stream, for a time. While nobody does, all may type that
-//! have the right.
+//! Leases for input: at most one connection at a time holds the lease of a stream, for a limited time. While there is
+//! no lease, everyone with the right may type.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use tokio::time::Instant;
 use crate::access::Peer;
 use crate::event::StreamName;
 
-/// Longest lease, in seconds: who forgets to give it back holds others up no longer.
+/// Maximum duration of a lease, in seconds, which bounds the delay if its holder forgets to release it.
 pub(crate) const MAX_LEASE_SECONDS: u32 = 3600;
 
-/// A lease as it was taken.
+/// A lease that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeldLease {
-    /// The number of the channel that holds it.
+    /// The number of the control channel that holds it.
     pub(crate) by: u64,
     pub(crate) peer: Peer,
     pub(crate) until: Instant,
 }
 
-/// All leases that were taken and not given back; some may be over. A clone is the same.
+/// All leases that were taken and not released; some may have expired. Clones share the leases.
 #[derive(Debug, Clone)]
 pub(crate) struct Leases(Arc<watch::Sender<BTreeMap<StreamName, HeldLease>>>);
 
@@ -34,12 +34,13 @@ impl Default for Leases {
 }
 
 impl Leases {
-    /// What changes when a lease does. An end by time changes nothing: see [`HeldLease::until`].
+    /// A receiver that is notified when a lease is taken or released. Expiry sends no notification: see
+    /// [`HeldLease::until`].
     pub(crate) fn watch(&self) -> watch::Receiver<BTreeMap<StreamName, HeldLease>> {
         self.0.subscribe()
     }
 
-    /// Takes the lease, or keeps it from now on; an error is another that holds it.
+    /// Takes or renews the lease. The error is the lease of another holder.
     pub(crate) fn take(&self, stream: &StreamName, by: u64, peer: Peer, time: Duration) -> Result<(), HeldLease> {
         let now = Instant::now();
         let mut taken = Ok(());
@@ -55,7 +56,7 @@ impl Leases {
         taken
     }
 
-    /// Gives back the lease, if it is this channel's.
+    /// Releases the lease if this channel holds it.
     pub(crate) fn release(&self, stream: &StreamName, by: u64) {
         self.0.send_if_modified(|leases| {
             let holds = leases.get(stream).is_some_and(|held| held.by == by);
@@ -63,7 +64,7 @@ impl Leases {
         });
     }
 
-    /// Gives back all leases of a channel.
+    /// Releases all leases of a channel.
     pub(crate) fn release_all(&self, by: u64) {
         self.0.send_if_modified(|leases| {
             let before = leases.len();
@@ -72,7 +73,8 @@ impl Leases {
         });
     }
 
-    /// Whether this channel may type; `None` is a request that holds none. An error is who else may.
+    /// Checks that this channel may type; `None` is a request without a channel, which cannot hold a lease. The error
+    /// is the lease of another holder.
     pub(crate) fn check_input(&self, stream: &StreamName, by: Option<u64>) -> Result<(), HeldLease> {
         match self.0.borrow().get(stream) {
             Some(held) if Some(held.by) != by && held.until > Instant::now() => Err(*held),
@@ -82,12 +84,12 @@ impl Leases {
 }
 
 impl HeldLease {
-    /// How long it lasts still.
+    /// The remaining time of the lease.
     pub(crate) fn left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
 
-    /// What one is told who wanted to type or to have the lease.
+    /// The message for a caller who wanted to type or to take the lease.
     pub(crate) fn refusal_text(&self) -> String {
         let (peer, seconds) = (self.peer, self.left().as_secs_f64());
         format!("{peer} holds the lease for {seconds:.0} s more; wait for process.leased, or until then")

@@ -1,4 +1,5 @@
-//! How long a response may last: until the caller's token is no longer valid, or until the connection has reached its age limit.
+//! The lifetime of a response: until the caller's token is no longer valid, or until the connection has reached its age
+//! limit.
 
 use std::pin::Pin;
 
@@ -19,12 +20,12 @@ use crate::listen::quota::QuotaShare;
 /// The last text that a reader receives when its connection has reached its age limit.
 pub(super) const LIFETIME_OVER_TEXT: &str = "this connection has reached its age limit; connect again with the last id";
 
-/// The last text that a reader without a token receives when a stream turned private.
+/// The last text that a reader without a token receives when a stream becomes private.
 pub(crate) const TURNED_PRIVATE_TEXT: &str = "the stream has become private; reading it needs a token";
 
-/// The reasons for which a response ends, and its share of the quotas until then.
+/// The conditions that end a response, and its share of the quotas until then.
 pub(crate) struct Lifetime {
-    /// Boxed, since most callers need none.
+    /// The timers, boxed since most callers need none.
     ends: Option<Box<LifetimeTimers>>,
     _stream: Option<QuotaShare<Credential>>,
     _readers: Option<ReaderShare>,
@@ -35,7 +36,7 @@ struct LifetimeTimers {
     max_age: OptionFuture<Pin<Box<Sleep>>>,
 }
 
-/// Why a response ends.
+/// The reasons why a response ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LifetimeEnd {
     /// The token is no longer valid.
@@ -45,7 +46,10 @@ pub(crate) enum LifetimeEnd {
 }
 
 impl Lifetime {
-    /// The lifetime of a response to this caller with this many `readers`. An error if too many are open already.
+    /// The lifetime of a response to this caller with this many `readers`.
+    ///
+    /// # Errors
+    /// If the caller has too many readers already.
     pub(crate) fn new(
         app: &App,
         caller: &Caller,
@@ -65,7 +69,8 @@ impl Lifetime {
         Ok(Self { ends, _stream: stream, _readers: readers })
     }
 
-    /// Waits for the end; for ever if there is none. May be dropped and called again, but not after it returned.
+    /// Waits for the end of the lifetime, for ever if there is none. May be dropped and called again, but not after it
+    /// has returned.
     pub(crate) async fn over(&mut self) -> LifetimeEnd {
         let Some(ends) = &mut self.ends else { return std::future::pending().await };
         tokio::select! {
@@ -76,14 +81,14 @@ impl Lifetime {
         }
     }
 
-    /// The body, up to the end of the lifetime; its last bytes tell the reader the reason.
+    /// The body, cut off at the end of the lifetime; its last bytes state the reason.
     pub(crate) fn of(
         self,
         body: impl Stream<Item = Bytes> + Send + Sync + 'static,
         encoding: Encoding,
     ) -> impl Stream<Item = Bytes> + Send + Sync + 'static {
         if self.ends.is_none() {
-            // The quotas are held as long as the body.
+            // The quotas are held as long as the body exists.
             return Either::Left(body.map(move |bytes| {
                 let _held = &self;
                 bytes
@@ -102,7 +107,7 @@ impl Lifetime {
 }
 
 impl LifetimeEnd {
-    /// The last bytes of a response.
+    /// The last bytes of a response, which state the reason for its end.
     fn told(&self, encoding: Encoding) -> Bytes {
         match (self, encoding) {
             (Self::TokenInvalid(why), Encoding::Sse(_)) => sse::denied(&why.to_string(), None),

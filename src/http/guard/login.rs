@@ -1,5 +1,5 @@
-//! `POST /login` and `/logout`: a token becomes a cookie that pages cannot read, and is taken back. Browsers send it by
-//! themselves, so what is more than reading asks from whose page it comes.
+//! `POST /login` and `/logout`: a token is stored in a cookie that scripts cannot read, and removed from it. Browsers
+//! send cookies without being asked, so requests that do more than read are checked for the origin of their page.
 
 use std::time::SystemTime;
 
@@ -12,11 +12,11 @@ use super::authenticate::{cookie_name, refused};
 use crate::http::problem::Problem;
 use crate::http::request::HttpRequest;
 
-/// `POST /login`: the body is the token, or a form with it as `token`.
+/// `POST /login`: the body is the token, or a form with the field `token`.
 pub(crate) async fn login(ask: &HttpRequest) -> Result<Response, Problem> {
     let form = ask.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/x-www-form-urlencoded");
     let text = std::str::from_utf8(&ask.body).map_err(|_| Problem::bad("the token is not text"))?.trim();
-    // A JWT has nothing that a form would escape.
+    // A JWT has no character that a form would escape.
     let token = if form {
         let mut pairs = text.split('&').filter_map(|pair| pair.split_once('='));
         pairs.find(|(name, _)| *name == "token").map_or("", |(_, value)| value)
@@ -33,7 +33,7 @@ pub(crate) async fn login(ask: &HttpRequest) -> Result<Response, Problem> {
     Ok(cookie_response(ask, token, left))
 }
 
-/// `POST /logout`: the cookie is gone. The token counts on, until it ends or is revoked.
+/// `POST /logout`: removes the cookie. The token stays valid until it expires or is revoked.
 pub(crate) fn logout(ask: &HttpRequest) -> Response {
     cookie_response(ask, "", 0)
 }

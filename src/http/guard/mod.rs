@@ -1,8 +1,10 @@
-//! What stands between a connection and a handler: who asks, from where, how often, for how long, and with how much of a body.
+//! The checks between a connection and a handler: the sender of a request, its page, its rate, its lifetime and its
+//! body.
 //!
-//! `forwarded` finds out who sent a request through which proxies, `authenticate` reads its token, `cross_site` and `cors` judge the
-//! page that sent it. `lifetime` ends an answer with its token, `rate_limit` and `body` bound what one caller may ask for, `lease`
-//! decides who may type, and `login` keeps a token in a cookie.
+//! `gateway` runs the checks that every request passes first. `forwarded` finds the sender behind proxies,
+//! `authenticate` reads the token, `cross_site` and `cors` check the page that sent the request. `lifetime` ends a
+//! response with its token, `quota`, `rate_limit` and `body` limit the resources of one caller, `lease` decides who may
+//! type, and `login` stores a token in a cookie.
 
 pub(super) mod authenticate;
 pub(crate) mod body;

@@ -7,17 +7,17 @@ use crate::config::Limits;
 use crate::http::problem::Problem;
 use crate::listen::quota::{Quota, QuotaExceeded, QuotaLimits, QuotaShare};
 
-/// Most streams on one connection: its id lists a position in each, and must fit in a header.
+/// Maximum number of streams on one connection: its id lists a position in each, and must fit in a header.
 pub(crate) const MAX_STREAMS_PER_CONNECTION: usize = 64;
 
-/// When to try again after a quota was exceeded: by then a reader may have left.
+/// Time after which a client may retry when a quota was exceeded; a reader may have left by then.
 const QUOTA_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The readers that each caller has open.
 #[derive(Debug, Default)]
 pub(crate) struct ReaderQuotas {
     all: Quota<Credential>,
-    /// Those of them that share a request with others.
+    /// The readers that share a request with others.
     joined: Quota<Credential>,
 }
 
@@ -25,12 +25,12 @@ pub(crate) struct ReaderQuotas {
 #[derive(Debug)]
 pub(crate) struct ReaderShare {
     _all: QuotaShare<Credential>,
-    /// `None` for a reader that has its request for itself.
+    /// The share of readers that share a request; `None` for a reader that has its own request.
     _joined: Option<QuotaShare<Credential>>,
 }
 
-/// Counts one more stream or channel of this caller, of which it may have `most`. Callers of this machine without a token are not
-/// told apart, and not counted: the limits of connections and readers apply to them.
+/// Counts one more stream or channel of this caller, who may have at most `most`. Callers on this machine without a
+/// token cannot be told apart, so they are not counted here; the limits on connections and readers apply to them.
 pub(super) fn open_stream_share(
     quota: &Quota<Credential>,
     caller: &Caller,
@@ -52,7 +52,8 @@ pub(super) fn open_stream_share(
 }
 
 impl ReaderQuotas {
-    /// Counts this many more readers of the caller. The owner is not counted, and so cannot be shut out by others.
+    /// Counts this many more readers of the caller. The owner is not counted, and therefore cannot be locked out by
+    /// others.
     pub(crate) fn take(
         &self,
         caller: &Caller,
@@ -81,7 +82,7 @@ impl ReaderQuotas {
         };
         let bounds = QuotaLimits { each: (limits.readers / 2).max(1), all: limits.readers };
         let all = take(&self.all, bounds)?;
-        // One short request may ask for many readers, so of these there may be less.
+        // One short request may ask for many readers, so the quota of such readers is lower.
         let joined = QuotaLimits {
             each: (limits.readers / 8).max(MAX_STREAMS_PER_CONNECTION),
             all: (limits.readers / 2).max(MAX_STREAMS_PER_CONNECTION),

@@ -1,4 +1,5 @@
-//! How often somebody may send commands: all that the time allows at once after a pause, and evenly from then on.
+//! Rate limits for commands: after a pause, a caller may send a burst of the full rate at once, and evenly from then
+//! on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,32 +10,34 @@ use tokio::time::Instant;
 use crate::access::Credential;
 use crate::config::units::Rate;
 
-/// So many are remembered before a first look at who may be forgotten.
+/// Number of remembered limiters from which on full ones are removed.
 const MIN_LIMITERS_BEFORE_SWEEP: usize = 64;
 
-/// The pace of one: a token bucket, kept as the time at which it is full (the generic cell rate algorithm of ITU-T I.371).
+/// The rate limiter of one caller: a token bucket, stored as the time at which it is full (the generic cell rate
+/// algorithm of ITU-T I.371).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RateLimiter {
     full_at: Instant,
 }
 
 impl RateLimiter {
-    /// One that has all before it.
+    /// A limiter with a full bucket.
     pub(crate) fn new(now: Instant) -> Self {
         Self { full_at: now }
     }
 
-    /// Whether it has all before it again, as one that was never asked.
+    /// Returns true if the bucket is full again, so that the limiter equals a new one.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }
 
-    /// Counts one more; the error is how long to wait for it.
+    /// Takes one token; the error is the time to wait for it.
     pub(crate) fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
         self.take_many(1, rate, now)
     }
 
-    /// Counts `amount` more at once; the error is how long to wait for them. More than the rate allows at once never comes.
+    /// Takes `amount` tokens at once; the error is the time to wait for them. An amount above the burst size is never
+    /// granted.
     pub(crate) fn take_many(&mut self, amount: u32, rate: Rate, now: Instant) -> Result<(), Duration> {
         let full = self.full_at.max(now) + rate.per / rate.times * amount;
         match (full - now).checked_sub(rate.per) {
@@ -47,24 +50,24 @@ impl RateLimiter {
     }
 }
 
-/// The paces of those who can be told apart. A clone is the same.
+/// The rate limiters by credential. Clones share the limiters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RateLimiters(Arc<Mutex<RateLimiterTable>>);
 
 #[derive(Debug, Default)]
 struct RateLimiterTable {
     limiters: HashMap<Credential, RateLimiter>,
-    /// How many there were after the last look.
+    /// Number of limiters after the last removal of full ones.
     left: usize,
 }
 
 impl RateLimiters {
-    /// Counts one more of who shows `credential`; the error is how long to wait for it.
+    /// Takes one token of the caller with `credential`; the error is the time to wait for it.
     pub(crate) fn take(&self, credential: &Credential, rate: Rate, now: Instant) -> Result<(), Duration> {
         self.take_many(credential, 1, rate, now)
     }
 
-    /// Counts `amount` more of who shows `credential`; see [`RateLimiter::take_many`].
+    /// Takes `amount` tokens of the caller with `credential`; see [`RateLimiter::take_many`].
     pub(crate) fn take_many(
         &self,
         credential: &Credential,
@@ -74,7 +77,7 @@ impl RateLimiters {
     ) -> Result<(), Duration> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.limiters.len() >= 2 * known.left.max(MIN_LIMITERS_BEFORE_SWEEP) {
-            // Who has all before it again is as one who never came.
+            // A full limiter is the same as a new one, so it need not be kept.
             known.limiters.retain(|_, pace| !pace.is_full(now));
             known.left = known.limiters.len();
         }
@@ -97,14 +100,14 @@ mod tests {
             assert_eq!(take(0), Ok(()));
         }
         assert_eq!(take(0), Err(Duration::from_millis(500)));
-        // What was refused does not count.
+        // A refused call takes no token.
         assert_eq!(take(100), Err(Duration::from_millis(400)));
         assert_eq!((take(500), take(500)), (Ok(()), Err(Duration::from_millis(500))));
-        // What costs more counts for as much, and is not begun.
+        // A call that costs more takes that many tokens, and takes none if there are too few.
         let mut many = |millis| pace.take_many(3, TEST_RATE, start + Duration::from_millis(millis));
         assert_eq!((many(10_000), many(10_000)), (Ok(()), Err(Duration::from_secs(1))));
         let mut take = |millis| pace.take(TEST_RATE, start + Duration::from_millis(millis));
-        // After a pause, all again, but no more.
+        // After a pause the bucket is full again, and not more than full.
         for _ in 0..4 {
             assert_eq!(take(60_000), Ok(()));
         }

@@ -1,6 +1,6 @@
-//! `GET /openapi.json`: every route, as `OpenAPI` 3.1. That none is missing, and that it is true, tests say.
+//! `GET /openapi.json`: every route, as `OpenAPI` 3.1. Tests check that the document is complete and correct.
 //!
-//! HEAD is not named: what GET answers, HEAD answers without a body.
+//! HEAD is not listed: it is supported wherever GET is, and returns no body.
 
 mod schemas;
 
@@ -14,20 +14,21 @@ use super::response::json as answer;
 
 use schemas::{READER_PARAMETERS, parameter, parameters, reference};
 
-/// Refusals that any request may meet: a query that is none, a token that does not count, no right, a body that is slow, long or
-/// coded, a query that is long, a host that is not ours, no seat or no readiness.
+/// Statuses of errors that any request may get: a malformed query, an invalid token, a missing right, a body that is
+/// too slow, too long or encoded, a query that is too long, a foreign host, and a daemon that is overloaded or not
+/// ready.
 const COMMON_REFUSALS: [u16; 9] = [400, 401, 403, 408, 413, 414, 415, 421, 503];
 
 /// `GET /openapi.json`.
 pub(super) fn openapi(ask: &HttpRequest) -> Result<Response, Problem> {
     ask.only_parameter("")?;
     let mut response = answer(&document(&ask.app.base_path));
-    // Pages that show it come from elsewhere, and it says nothing that is not public.
+    // Tools that show the document are loaded from other origins, and it contains nothing that is not public.
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     Ok(response)
 }
 
-/// The document, for a server that is seen under `base_path`.
+/// The document of a server that is reached under `base_path`.
 fn document(base_path: &str) -> Value {
     let server = if base_path.is_empty() { "/" } else { base_path };
     json!({
@@ -42,7 +43,8 @@ fn document(base_path: &str) -> Value {
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": server }],
-        // Each of these, or none: this machine may read, and the owner do all, without.
+        // Any one of these, or none: requests from this machine may read without a token, and the owner may do
+        // everything.
         "security": [{}, { "bearer": [] }, { "cookie": [] }, { "query": [] }],
         "paths": paths(),
         "components": schemas::components(),
@@ -71,7 +73,7 @@ fn paths() -> Value {
     paths.into()
 }
 
-/// What one method does at one address.
+/// One method of one path.
 struct Operation {
     path: &'static str,
     method: &'static str,
@@ -80,12 +82,12 @@ struct Operation {
     parameters: Vec<Value>,
     body: Option<Value>,
     responses: Vec<(u16, Value)>,
-    /// Statuses of problems, beside those of [`COMMON_REFUSALS`].
+    /// Statuses of problems, in addition to [`COMMON_REFUSALS`].
     refusals: &'static [u16],
 }
 
 impl Operation {
-    /// A GET with this answer.
+    /// A GET with this response.
     fn get(path: &'static str, id: &'static str, summary: &'static str, answer: Value) -> Self {
         let (parameters, answers) = (Vec::new(), vec![(200, answer)]);
         Self { path, method: "get", id, summary, parameters, body: None, responses: answers, refusals: &[] }
@@ -112,7 +114,7 @@ impl Operation {
         }
     }
 
-    /// Lines for a stream.
+    /// An operation that appends lines to a stream.
     fn push(method: &'static str, id: &'static str, summary: &'static str) -> Self {
         let id_or_null = json!({ "anyOf": [schemas::id(), { "type": "null" }] });
         let taken = json!({
@@ -146,7 +148,7 @@ impl Operation {
     }
 }
 
-/// Every method of every route.
+/// All methods of all routes.
 fn operations() -> Vec<Operation> {
     [
         readers(),
@@ -162,7 +164,7 @@ fn operations() -> Vec<Operation> {
     .collect()
 }
 
-/// Streams as they come.
+/// The operations that read streams.
 fn readers() -> Vec<Operation> {
     const END_DESCRIPTION: &str = "No further events can follow: the answer that the reader asked for is complete, or the stream no longer exists.";
     let several = json!({ "type": "array", "items": { "type": "string" }, "maxItems": 64 });

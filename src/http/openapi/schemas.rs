@@ -1,4 +1,4 @@
-//! What the operations share: parameters, and the shapes of what is answered.
+//! The parts that operations share: parameters, and the schemas of responses.
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use crate::event::{Level, Progress, StreamName};
 use crate::http::guard::authenticate::{COOKIE_NAME, TOKEN_PARAMETER};
 use crate::http::stream::steering::SESSION_TOKEN_SIZE;
 
-/// Plain text as we answer with it.
+/// The media type of rtlogd's plain text responses.
 pub(super) const PLAIN_TEXT_TYPE: &str = "text/plain; charset=utf-8";
 
-/// What a reader of streams may say.
+/// The parameters of a request that reads streams.
 pub(super) const READER_PARAMETERS: [&str; 14] = [
     "after",
     "Last-Event-ID",
@@ -28,22 +28,22 @@ pub(super) const READER_PARAMETERS: [&str; 14] = [
     "session",
 ];
 
-/// An id: the epoch, a hyphen and the number.
+/// An event id: the epoch, a hyphen and the sequence number.
 pub(crate) fn id() -> Value {
     json!({ "type": "string", "pattern": "^[0-9a-z]+-[0-9]+$" })
 }
 
-/// A shape of [`components`].
+/// A reference to a schema of [`components`].
 pub(super) fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
-/// Parameters of [`components`].
+/// References to parameters of [`components`].
 pub(super) fn parameters(names: &[&str]) -> Vec<Value> {
     names.iter().map(|name| json!({ "$ref": format!("#/components/parameters/{name}") })).collect()
 }
 
-/// One in the query.
+/// A query parameter.
 pub(super) fn parameter(name: &str, schema: &Value, description: &str) -> Value {
     json!({ "name": name, "in": "query", "description": description, "schema": schema })
 }
@@ -51,12 +51,12 @@ pub(super) fn parameter(name: &str, schema: &Value, description: &str) -> Value 
 /// The events of streams in each format.
 pub(super) fn event_formats() -> Value {
     let frames = json!({ "schema": { "type": "string" } });
-    // A stream of events has no one shape: each is of its own.
+    // A stream of events has no single schema: each event has its own.
     let content = json!({ "text/event-stream": {}, "application/x-ndjson": frames, PLAIN_TEXT_TYPE: frames });
     json!({ "description": "The events, as they occur.", "content": content })
 }
 
-/// The list of streams, or the events of some.
+/// The list of streams, or the events of several streams.
 pub(super) fn list_or_event_formats() -> Value {
     let mut answer = event_formats();
     answer["description"] = "The list of streams, or with `stream` the events of these streams as they occur.".into();
@@ -68,7 +68,7 @@ pub(super) fn list_or_event_formats() -> Value {
     answer
 }
 
-/// What a poll gives.
+/// The response to a poll.
 pub(super) fn poll_response() -> Value {
     json!({
         "type": "object",

@@ -1,5 +1,5 @@
-//! `GET` a stream: a cursor becomes a body. One stream's frames pass as they are; several share one connection, whose id
-//! is the list of all their places.
+//! `GET` of streams: a cursor becomes a response body. The frames of a single stream are passed on unchanged; several
+//! streams share one connection, whose id is the list of their positions.
 
 use std::fmt;
 use std::io::Write as _;
@@ -26,16 +26,17 @@ use crate::http::query::StreamQuery;
 use crate::http::request::HttpRequest;
 use crate::http::response::answer;
 
-/// Wait before connecting again, in milliseconds: spread, so that a restart does not bring all readers at once.
+/// Delay before a client reconnects, in milliseconds: randomised, so that a restart does not make all readers reconnect
+/// at once.
 const RECONNECT_DELAY_MILLIS: std::ops::Range<u32> = 1000..3000;
 
-/// The same where the daemon is not ready or has no seat.
+/// The reconnect delay if the daemon is not ready or the caller has too many readers.
 const BUSY_RECONNECT_DELAY_MILLIS: u32 = 10_000;
 
-/// Bytes of several streams that are given at once.
+/// Number of bytes of several streams that are sent at once.
 const MULTI_STREAM_CHUNK_SIZE: usize = 16 << 10;
 
-/// Longest id of a connection with several streams, in bytes: it comes back in one header line.
+/// Maximum size of the id of a connection with several streams, in bytes: the client sends it back in one header line.
 const MAX_CONNECTION_ID_SIZE: usize = 4 << 10;
 
 /// `GET /streams/NAME`.
@@ -51,7 +52,7 @@ pub(super) async fn one(name: &str, request: &HttpRequest) -> Result<Response, P
         Admission::RetryLater => return Ok(retry_later()),
     };
     let entry = match entry {
-        // It was there once, so it is gone: anything but 204 would let a browser ask for ever.
+        // The stream existed once, so it was removed: any status but 204 would make a browser reconnect for ever.
         Err(_) if ask.is_reconnect && name.parse::<StreamName>().is_ok() => return Ok(no_content()),
         entry => entry?,
     };
@@ -78,7 +79,7 @@ pub(super) async fn one(name: &str, request: &HttpRequest) -> Result<Response, P
     Ok(stream_response(ask.encoding, term.of(body, ask.encoding)))
 }
 
-/// What is asked for; nothing where a browser comes back, and there is no room for its filter now.
+/// The parsed query; `None` if a browser reconnects and there is no room for its filter now.
 fn asked(request: &HttpRequest) -> Result<Option<StreamQuery>, Problem> {
     match StreamQuery::from_request(request, SystemTime::now()) {
         Err(problem) if problem.is_temporary() && request.headers.contains_key("last-event-id") => Ok(None),
@@ -95,7 +96,7 @@ pub(in crate::http) async fn several(request: &HttpRequest) -> Result<Response, 
     let mut names = ask.streams.clone();
     names.sort();
     names.dedup();
-    // Name, colon, epoch, hyphen, number and comma, at their longest.
+    // The longest form of name, colon, epoch, hyphen, number and comma.
     let longest: usize = names.iter().map(|name| name.as_str().len() + 1 + 13 + 1 + 20 + 1).sum();
     if names.len() > MAX_STREAMS_PER_CONNECTION || longest > MAX_CONNECTION_ID_SIZE {
         let fit = format!(
@@ -110,7 +111,7 @@ pub(in crate::http) async fn several(request: &HttpRequest) -> Result<Response, 
     let mut cursors = Vec::new();
     for name in names {
         let entry = match request.stream(name.as_str()) {
-            // One that is gone does not end the others; a refusal would stop a browser for good.
+            // A removed stream does not end the others; an error response would stop a browser for good.
             Err(_) if ask.is_reconnect => continue,
             entry => entry?,
         };
@@ -139,21 +140,21 @@ pub(in crate::http) async fn several(request: &HttpRequest) -> Result<Response, 
     Ok(stream_response(ask.encoding, term.of(body, ask.encoding)))
 }
 
-/// What a reader needs that its session steers.
+/// The data that a steered reader needs to open its cursor again.
 fn cursor_spec(request: &HttpRequest, log: Log, view: View, ask: &StreamQuery) -> CursorSpec {
     CursorSpec { log, view, until: ask.until, ready: request.app.ready.clone() }
 }
 
-/// Whether a reader is served.
+/// The decision about a reader.
 enum Admission {
-    /// For so long.
+    /// The reader is served for this lifetime.
     Granted(Lifetime),
-    /// It was before, and must be told to come again.
+    /// The caller is reconnecting, and must be told to reconnect later.
     RetryLater,
 }
 
-/// Admits one answer with this many `readers`. None is admitted while the daemon starts or stops, while the stream is `held` (it
-/// starts again after a change), or where the caller has as many readers as it may have.
+/// Admits one response with this many `readers`. None is admitted while the daemon starts or stops, while the stream is
+/// `held` (it restarts after a change of its configuration), or if the caller has as many readers as it may have.
 fn admit(request: &HttpRequest, ask: &StreamQuery, held: bool, readers: usize) -> Result<Admission, Problem> {
     let term = match *request.app.ready.borrow() {
         true if held => Err(CallError::Reconfiguring.into()),
@@ -169,7 +170,7 @@ fn admit(request: &HttpRequest, ask: &StreamQuery, held: bool, readers: usize) -
     }
 }
 
-/// The answer to a browser that must come again: any status but 200 would stop it for good.
+/// The response to a browser that must reconnect later: any status but 200 would stop it for good.
 pub(crate) fn retry_later() -> Response {
     let body = sse::retry_frame(BUSY_RECONNECT_DELAY_MILLIS);
     stream_response(Encoding::Sse(crate::wire::SseData::Text), tokio_stream::once(Bytes::from(body)))
@@ -197,11 +198,11 @@ struct StreamReader {
     reading: SteerableCursor,
     encoding: Encoding,
     keep_alive: Duration,
-    /// Whether its end is told, so that a browser that comes back is let go.
+    /// True if the reader receives a final message at the end, so that a reconnecting browser stops.
     reports_satisfied: bool,
 }
 
-/// How far a body is.
+/// The progress of a body.
 enum BodyStage {
     Preamble(StreamReader),
     Events(StreamReader),
@@ -251,7 +252,7 @@ impl StreamReader {
     }
 }
 
-/// What the reader of a stream that turned private is told last; `stream` names it if there are others.
+/// The last message to the reader of a stream that became private; `stream` is its name if there are several streams.
 fn denied(encoding: Encoding, stream: Option<&str>) -> String {
     match encoding {
         Encoding::Sse(_) => sse::denied(TURNED_PRIVATE_TEXT, stream),
@@ -260,7 +261,7 @@ fn denied(encoding: Encoding, stream: Option<&str>) -> String {
     }
 }
 
-/// A gap, progress or an open line; `None` where the encoding does not show it.
+/// A gap, progress or an open line; `None` if the encoding does not show it.
 fn encode_notice(item: &CursorItem, encoding: Encoding, id: &dyn fmt::Display, stream: Option<&str>) -> Option<String> {
     match (item, encoding) {
         (CursorItem::Gap(gap), Encoding::Sse(_)) => Some(sse::gap(gap, id, stream)),
@@ -278,22 +279,22 @@ fn encode_notice(item: &CursorItem, encoding: Encoding, id: &dyn fmt::Display, s
 /// One reader of several streams.
 struct MultiStreamReader {
     deliveries: StreamMap<usize, ReaderDeliveries>,
-    /// All places, in the order of the names.
+    /// The positions in all streams, in the order of their names.
     places: Vec<(StreamName, Position)>,
     encoding: Encoding,
     keep_alive: Duration,
     said: Option<Instant>,
     reports_satisfied: bool,
-    /// Frames of which a part was given.
+    /// Frames that were sent in part.
     pending: Option<PendingFrames>,
 }
 
-/// Frames of one of several streams, and how many of them were given.
+/// Frames of one of several streams, and the number of them that were sent.
 struct PendingFrames {
     at: usize,
     frames: EncodedFrames,
     given: usize,
-    /// The stream's place behind all of them.
+    /// The position in the stream after all of these frames.
     place: Position,
 }
 
@@ -358,7 +359,7 @@ impl MultiStreamReader {
         let text = match item {
             CursorItem::TimedOut if !sse => String::new(),
             CursorItem::TimedOut if skipped => sse::position(&ConnectionId(&self.places)),
-            // Each stream's silence ends by itself; one comment serves all.
+            // Each stream times out separately; one comment serves all of them.
             CursorItem::TimedOut if self.said.is_some_and(|said| said.elapsed() < self.keep_alive / 2) => String::new(),
             CursorItem::TimedOut => sse::SSE_KEEP_ALIVE.to_owned(),
             item => {
@@ -369,8 +370,8 @@ impl MultiStreamReader {
         text.into_bytes()
     }
 
-    /// The next of the pending frames, each behind this connection's own id, about [`MULTI_STREAM_CHUNK_SIZE`] bytes of them. The ids may be
-    /// longer than the frames, and a connection that is slow to take them is to hold little.
+    /// The next pending frames, each after this connection's own id, about [`MULTI_STREAM_CHUNK_SIZE`] bytes in total.
+    /// The ids may be longer than the frames, and a slow connection must not hold much memory.
     fn piece(&mut self) -> Option<Vec<u8>> {
         let PendingFrames { at, frames, given, place } = self.pending.take()?;
         let mut begin = given.checked_sub(1).map_or(0, |last| frames.ends[last].0);
@@ -384,7 +385,7 @@ impl MultiStreamReader {
             begin = *end;
             if out.len() >= MULTI_STREAM_CHUNK_SIZE && number + 1 < frames.ends.len() {
                 self.pending = Some(PendingFrames { at, frames, given: number + 1, place });
-                // The connection holds it until it is taken, with all that was reserved.
+                // The connection holds the buffer, with its unused capacity, until it is sent.
                 out.shrink_to_fit();
                 return Some(out);
             }

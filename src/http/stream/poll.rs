@@ -1,4 +1,4 @@
-//! `GET /streams/NAME/poll`: the same cursor as one reply, `{events, next, gap?, progress?}`.
+//! `GET /streams/NAME/poll`: a cursor as a single response, `{events, next, gap?, progress?}`.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,33 +18,34 @@ use crate::http::query::StreamQuery;
 use crate::http::request::HttpRequest;
 use crate::http::response::json;
 
-/// How long a poll waits for an event unless it says so, and at most: proxies give up on silence after a minute.
+/// The default time that a poll waits for an event, and the maximum: proxies close a silent connection after a minute.
 const DEFAULT_POLL_WAIT: Duration = Duration::from_secs(30);
 const MAX_POLL_WAIT: Duration = Duration::from_secs(55);
 
-/// Most lines in one reply; the rest comes with the next.
+/// Maximum number of lines in one response; further lines come with the next one.
 const MAX_LINES_PER_POLL: u64 = 1000;
 
-/// After the first event, how long others may join it.
+/// Time that a response waits for further events after the first one.
 const POLL_COALESCE_TIME: Duration = Duration::from_millis(5);
 
 #[derive(Serialize)]
 struct PollResponse {
     events: Vec<Box<RawValue>>,
-    /// What to send as `after` next.
+    /// The value of `after` in the next request.
     next: Position,
     #[serde(skip_serializing_if = "Option::is_none")]
     gap: Option<Gap>,
-    /// How far the source is; it does not end the wait.
+    /// The current progress; a change of it does not end the wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Arc<Progress>>,
 }
 
-/// The events after `after`, at once if there are some, else as soon as one comes or the time is over.
+/// The events after `after`: at once if there are any, otherwise when one arrives or the wait ends.
 pub(crate) async fn poll(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
     let ask = StreamQuery::from_request(request, SystemTime::now())?;
     let log = request.stream(name)?.log;
-    // It would come back at once, with nothing, for as long as the stream takes to end.
+    // The response would be empty and immediate for as long as the stream takes to end, so the client would poll in a
+    // tight loop.
     if request.app.catalog.is_being_replaced(log.name()) {
         return Err(CallError::Reconfiguring.into());
     }
@@ -53,7 +54,7 @@ pub(crate) async fn poll(name: &str, request: &HttpRequest) -> Result<Response, 
     let view = View { encoding: Encoding::Ndjson, ..ask.view(false) };
     let until = CursorEnd { lines: Some(lines), ..ask.until };
     let mut cursor = log.cursor(view, ask.start_of_only()?, until).await;
-    // A HEAD asks what the answer would look like, which nothing has to be waited for.
+    // A HEAD request asks for the headers only, so there is nothing to wait for.
     let wait =
         if request.is_head() { Duration::ZERO } else { ask.wait.unwrap_or(DEFAULT_POLL_WAIT).min(MAX_POLL_WAIT) };
     let mut deadline = Instant::now() + wait;
@@ -63,9 +64,9 @@ pub(crate) async fn poll(name: &str, request: &HttpRequest) -> Result<Response, 
     loop {
         let item = tokio::select! {
             item = cursor.next(deadline) => item,
-            // The daemon stops: what there is goes out.
+            // The daemon stops, so the events so far are sent.
             _ = ready.wait_for(|ready| !ready) => None,
-            // What there is goes out; the next poll is refused, or comes by another connection.
+            // The events so far are sent; the next poll is refused, or comes by another connection.
             _ = term.over() => None,
         };
         match item {
@@ -75,7 +76,7 @@ pub(crate) async fn poll(name: &str, request: &HttpRequest) -> Result<Response, 
                 }
                 deadline = deadline.min(Instant::now() + POLL_COALESCE_TIME);
             }
-            // What was missed comes first; behind events it is for the next reply to tell.
+            // A gap comes first in its response; after events it is left to the next response.
             Some(CursorItem::Gap(missed)) if events.is_empty() => {
                 gap = Some(missed);
                 deadline = deadline.min(Instant::now() + POLL_COALESCE_TIME);

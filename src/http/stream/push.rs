@@ -1,7 +1,7 @@
-//! `POST /streams/NAME`: appends the lines of the body to a stream that takes some, as the body arrives.
+//! `POST /streams/NAME`: appends the lines of the body to a stream that accepts lines, as the body arrives.
 //!
-//! What a sender sends is in the stream, and recorded, before more of it is read: so one that is too fast waits, and what is
-//! on its way is bounded by one read for each sender.
+//! Data is in the stream, and recorded, before more of the body is read. A sender that is too fast therefore waits, and
+//! the memory in use is bounded by one read per sender.
 
 use bytes::{Buf, Bytes};
 use http::{Method, StatusCode};
@@ -23,16 +23,16 @@ use crate::http::problem::{AllowedMethods, Problem};
 use crate::http::request::{HttpRequest, changes_state};
 use crate::http::response::json;
 
-/// Most bytes that go into a stream at once: the others are to have their turn.
+/// Maximum number of bytes that are appended at once, so that other senders get their turn.
 const PUSH_CHUNK_SIZE: usize = 64 << 10;
 
-/// Longest name of an origin, in bytes: it stands in each line's JSON.
+/// Maximum length of an origin, in bytes: it is part of the JSON of each line.
 const MAX_ORIGIN_SIZE: usize = 128;
 
-/// Where lines come from if their sender does not say.
+/// The origin of lines whose sender names none.
 const DEFAULT_PUSH_ORIGIN: &str = "push";
 
-/// What is asked of a stream by its own address: to be read, or to take lines.
+/// The handler of a stream's own path: reads the stream, or appends lines to it.
 pub(crate) async fn push_or_follow(
     name: &str,
     ask: HttpRequest,
@@ -64,7 +64,7 @@ async fn append(name: &str, ask: &HttpRequest, mut body: Option<&mut Incoming>) 
     let mut term = ask.lifetime(0)?;
     let pusher = open(ask, entry.log.name(), origin).await?;
     let mut tally = PushTally::default();
-    // Without a body there are no lines.
+    // A request without a body has no lines.
     while let Some(body) = &mut body {
         let frame = tokio::select! {
             frame = body.frame() => frame,
@@ -93,7 +93,7 @@ fn gone(refused: &CommandError, before: PushTally) -> Problem {
     push_interrupted(StatusCode::SERVICE_UNAVAILABLE, &refused.to_string(), before)
 }
 
-/// One more that sends lines into the stream.
+/// Opens a sender of lines to the stream.
 async fn open(ask: &HttpRequest, stream: &StreamName, origin: Origin) -> Result<PushSender, CallError> {
     let sender = CommandSender { app: &ask.app, caller: &ask.caller, channel: None };
     match sender.send(stream, Command::Push(origin))?.await? {
@@ -104,12 +104,13 @@ async fn open(ask: &HttpRequest, stream: &StreamName, origin: Origin) -> Result<
     }
 }
 
-/// What could not be taken to its end: so that the rest can be sent again, how far it was.
+/// The problem for a body that could not be appended completely. It reports how far the body got, so that the rest can
+/// be sent again.
 fn push_interrupted(status: StatusCode, why: &str, tally: PushTally) -> Problem {
     Problem::new(status, progress_text(why, tally))
 }
 
-/// A body that may go on no longer.
+/// The problem for a body whose lifetime has ended.
 fn ended(over: &LifetimeEnd, tally: PushTally) -> Problem {
     match over {
         LifetimeEnd::TokenInvalid(why) => refused(why).with_detail(progress_text(&why.to_string(), tally)),

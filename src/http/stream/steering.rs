@@ -1,5 +1,5 @@
-//! A cursor that can be steered while it is read: paused, resumed, given another filter. Its place is held by nothing but
-//! itself, so a pause costs no queue.
+//! A cursor that can be steered while it is read: paused, resumed, given another filter. The reader holds only its
+//! position, so a pause needs no queue.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -14,33 +14,33 @@ use crate::access::Credential;
 use crate::event::Position;
 use crate::stream::{Cursor, CursorEnd, CursorItem, CursorStart, Filter, Log, View};
 
-/// Shortest and longest `session`, in bytes: long enough that nobody guesses it, short enough to keep.
+/// Minimum and maximum length of `session`, in bytes: long enough not to be guessed, short enough to store.
 pub(crate) const SESSION_TOKEN_SIZE: std::ops::RangeInclusive<usize> = 16..=128;
 
-/// Most readers that can be steered by one `session`: those of a connection with 64 streams, and as many of its reconnect. All of
-/// them together are bounded as readers are, for each caller and over all.
+/// Maximum number of readers of one `session`: those of a connection with 64 streams, and as many for its reconnect.
+/// All readers together are limited separately, per caller and in total.
 const READERS_PER_SESSION: usize = 128;
 
-/// What a reader is to do.
+/// The requested state of a reader.
 #[derive(Debug, Clone, Default)]
 struct SteeringState {
     paused: bool,
-    /// Counts the changes of the filter.
+    /// The number of changes of the filter.
     filter_changes: u64,
     filter_change: Option<(Filter, Option<CursorStart>)>,
 }
 
-/// The wheel of one reader. When it is dropped, the reader ends.
+/// The control of one reader. The reader ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct ReaderControl(watch::Sender<SteeringState>);
 
 impl ReaderControl {
-    /// Holds the place, or goes on there.
+    /// Pauses the reader at its position, or resumes it there.
     pub(crate) fn pause(&self, paused: bool) {
         self.0.send_modify(|wish| wish.paused = paused);
     }
 
-    /// Another filter from the next line on, or from `from`.
+    /// Sets another filter, from the next line on or from `from`.
     pub(crate) fn filter(&self, filter: Filter, from: Option<CursorStart>) {
         self.0.send_modify(|wish| {
             wish.filter_changes += 1;
@@ -49,15 +49,16 @@ impl ReaderControl {
     }
 }
 
-/// A cursor, and who steers it, if anybody does.
+/// A cursor, and its control if it is steered.
 #[derive(Debug)]
 pub(crate) struct SteerableCursor {
     cursor: Cursor,
-    /// Boxed, since few readers are steered, and there are many of the others.
+    /// The control, boxed since few readers are steered and most should stay small.
     steered: Option<Box<Steering>>,
 }
 
-/// What it takes to make a reader's cursor anew, and how it learns that the daemon stops, which a paused one would not notice.
+/// The data for opening a reader's cursor again, and the signal that the daemon stops, which a paused reader would not
+/// notice.
 #[derive(Debug)]
 pub(crate) struct CursorSpec {
     pub(crate) log: Log,
@@ -72,17 +73,17 @@ struct Steering {
     state: watch::Receiver<SteeringState>,
     paused: bool,
     changes: u64,
-    /// Keeps it findable by its session.
+    /// The entry by which the session finds the reader.
     _session_entry: Option<SessionEntry>,
 }
 
 impl SteerableCursor {
-    /// A reader that nobody steers.
+    /// A reader that is not steered.
     pub(super) fn new(cursor: Cursor) -> Self {
         Self { cursor, steered: None }
     }
 
-    /// A reader and its wheel.
+    /// A reader and its control.
     pub(crate) fn with_control(cursor: Cursor, course: CursorSpec) -> (Self, ReaderControl) {
         let (wheel, wishes) = watch::channel(SteeringState::default());
         let steered = Steering { spec: course, state: wishes, paused: false, changes: 0, _session_entry: None };
@@ -96,10 +97,10 @@ impl SteerableCursor {
         Self { cursor, steered: Some(Box::new(steered)) }
     }
 
-    /// What comes next, as [`Cursor::next`]; while it is paused, nothing but [`CursorItem::TimedOut`].
+    /// The next item, as [`Cursor::next`]; while the reader is paused, only [`CursorItem::TimedOut`].
     pub(crate) async fn next(&mut self, deadline: Instant) -> Option<CursorItem> {
         match &mut self.steered {
-            // Boxed, since its state is large, and each reader of many would have room for it.
+            // The future is boxed, since its state is large and readers that are not steered would reserve room for it.
             Some(steered) => Box::pin(steered.next(&mut self.cursor, deadline)).await,
             None => self.cursor.next(deadline).await,
         }
@@ -120,13 +121,13 @@ impl SteerableCursor {
         !self.is_paused() && self.cursor.take_skipped()
     }
 
-    /// Whether it was held when it ended, and so did not get what it asked for.
+    /// Returns true if the reader was paused when it ended, and so did not receive everything it asked for.
     pub(super) fn is_paused(&self) -> bool {
         self.steered.as_ref().is_some_and(|steered| steered.paused)
     }
 
-    /// All it gives, each with the place behind it, and whether it moved there past what it does not show. At the end it may
-    /// be denied.
+    /// All items of the reader, each with the position after it, and whether the reader skipped events there that the
+    /// filter hides. The last item may be a denial.
     pub(crate) fn told(self, quiet: Duration) -> ReaderDeliveries {
         Box::pin(stream::unfold(Some(self), move |reading| async move {
             let mut reading = reading?;
@@ -173,22 +174,22 @@ impl Steering {
     }
 }
 
-/// What a reader gives.
+/// An item from a reader.
 #[derive(Debug)]
 pub(crate) enum ReaderItem {
-    /// What comes next.
+    /// The next item of the cursor.
     Item(CursorItem),
-    /// The stream turned private; nothing more comes.
+    /// The stream became private; nothing more follows.
     Denied,
 }
 
-/// A reader as a stream of what it gave and where it stood then.
+/// A reader as a stream of its items and positions.
 pub(super) type ReaderDeliveries = Pin<Box<dyn Stream<Item = (ReaderItem, Position, bool)> + Send + Sync>>;
 
-/// A session is found by its token, by those alone who show the same for themselves.
+/// The key of a session: its token, and the credential of its callers, so that nobody else finds it.
 type SessionKey = (Credential, String);
 
-/// The readers that can be found by their session. A clone is the same.
+/// The readers by session. Clones share the table.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SteeringSessions(Arc<Mutex<SessionTable>>);
 
@@ -198,7 +199,7 @@ struct SessionTable {
     next: u64,
 }
 
-/// A reader's entry; dropping it takes it out.
+/// A reader's entry, which is removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct SessionEntry {
     sessions: SteeringSessions,
@@ -209,11 +210,11 @@ pub(crate) struct SessionEntry {
 
 impl SteeringSessions {
     fn found(&self) -> MutexGuard<'_, SessionTable> {
-        // Each change leaves the entries consistent, so a panic elsewhere does not spoil them.
+        // Each change leaves the entries consistent, so a panic elsewhere does not affect them.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters as many readers as share a connection; `None` if the session has too many then.
+    /// Registers the readers of one connection; `None` if the session would have too many.
     pub(crate) fn register(&self, credential: Credential, token: &str, readers: usize) -> Option<Vec<SessionEntry>> {
         let key = (credential, token.to_owned());
         let mut found = self.found();
@@ -231,7 +232,7 @@ impl SteeringSessions {
         Some(known.collect())
     }
 
-    /// The wheels of all readers of a session.
+    /// The controls of all readers of a session.
     pub(crate) fn controls(&self, credential: &Credential, token: &str) -> Vec<Arc<ReaderControl>> {
         let found = self.found();
         let readers = found.by_key.get(&(credential.clone(), token.to_owned()));
@@ -322,7 +323,7 @@ mod tests {
         let view = View { encoding: Encoding::Text, filter: Filter::default(), several: true };
         let cursor = log.cursor(view, CursorStart::Tail(0), CursorEnd::default()).await;
         let told = SteerableCursor::new(cursor).told(Duration::from_secs(1));
-        // One connection may have 64 of them, and one caller half of all readers.
+        // One connection may have 64 readers, and one caller half of all readers.
         assert!(size_of_val(&*told) < 1024, "{} bytes", size_of_val(&*told));
     }
 
