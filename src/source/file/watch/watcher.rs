@@ -42,7 +42,8 @@ type WatchedDirectories = HashMap<PathBuf, WatchedInode>;
 #[derive(Debug)]
 struct WatchedInode {
     identity: Identity,
-    /// It was removed or renamed: the system watches another one than this path names.
+    /// The directory was removed or renamed: the system watches a different directory from the one that this path
+    /// names.
     stale: bool,
     /// The listeners for single names.
     names: HashMap<OsString, Vec<WatchListener>>,
