@@ -1,5 +1,5 @@
 //! The last step of a line before it is stored: secrets are redacted, and the result is passed to the progress
-//! recognizers.
+//! recognisers.
 
 use crate::config::Stream;
 use crate::event::{Flags, Origin, Time};

@@ -45,11 +45,11 @@ pub(super) struct LinePipeline {
     spec: Stream,
     origins: Vec<Option<OriginState>>,
     progress: SourceProgress,
-    /// The origin whose unfinished line is shown.
+    /// The times at which origins are due.
     waits: BTreeSet<(Instant, usize)>,
-    /// The time at which an unfinished line was last shown.
+    /// The origin whose unfinished line is shown.
     shown: Option<usize>,
-    /// When one was shown last.
+    /// The time at which an unfinished line was last shown.
     shown_at: Option<Instant>,
 }
 
@@ -354,7 +354,7 @@ impl OriginState {
         let Self { at, origin, decoder, lines, max, joined, redact, max_line: longest, first, read, .. } = self;
         let redact = &mut Redaction { redact, max_line: *longest };
         let mut give = |line: Line<'_>| {
-            // The progress of a block was recognized while its lines were drawn.
+            // The progress of a block was recognised while its lines were drawn.
             let progress = (what != PipelineInput::Settle).then_some(&mut *progress);
             emit(*at, line, *read, origin, redact, progress, batch);
         };

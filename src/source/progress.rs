@@ -1,4 +1,4 @@
-//! Passes the lines of a source to the progress recognizers, and adds their results to the batch.
+//! Passes the lines of a source to the progress recognisers, and adds their results to the batch.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Secrets that are recognized by their format, whatever precedes them.
+//! Secrets that are recognised by their format, whatever precedes them.
 //!
 //! The formats are those that their issuers document; gitleaks, detect-secrets and GitHub's own scanning look for the
 //! same ones.

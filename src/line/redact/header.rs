@@ -167,7 +167,7 @@ fn value_bounds(
     }
 }
 
-/// Returns whether the byte is neither a quotation mark nor in a further level of escapes.
+/// Returns whether the value is neither a redaction mark nor in a further level of escapes.
 fn is_unescaped(text: &[u8], at: usize) -> bool {
     let escaped = text[at..].iter().find(|byte| **byte != b'\\').is_some_and(|byte| is_quote(*byte));
     !(text[at..].starts_with(super::REDACTION_MARK) || text[at] == b'\\' && escaped)

@@ -6,8 +6,8 @@ use super::harmless::{ValueSeparator, is_harmless};
 use super::names::SecretKind;
 use super::value::{is_blank, line_end};
 
-/// The distance in bytes within which the end of an element is searched for; without an end, everything up to there is
-/// redacted.
+/// The distance in bytes within which the end of an element is searched for. An element without an end in it is
+/// redacted, too.
 const MAX_ELEMENT_SIZE: usize = 4 << 10;
 
 /// Returns whether the name at `begin`, which follows a colon, is that of an element with a prefix.

@@ -65,7 +65,7 @@ struct ProtectedPaths {
 /// The directories and files that the protected paths lead to.
 #[derive(Debug, Default)]
 struct ResolvedPaths {
-    /// Directories with a descriptor, so that a directory is still recognized after it was renamed.
+    /// Directories with a descriptor, so that a directory is still recognised after it was renamed.
     directories: BTreeMap<DeviceInode, (PathBuf, Arc<OwnedFd>)>,
     files: HashMap<DeviceInode, PathBuf>,
     /// Directories that are not below any of these.

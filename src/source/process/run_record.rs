@@ -56,7 +56,7 @@ impl RunRecord {
 
     /// The living processes of this run, without zombies.
     ///
-    /// The leader is recognized by its id and start time, the others by the variable that they inherited. A process
+    /// The leader is recognised by its id and start time, the others by the variable that they inherited. A process
     /// that left the group and cleared its environment is not found.
     pub(in crate::source) fn alive(&self) -> Vec<Pid> {
         let leader = Pid::from_raw(self.pid);
