@@ -6,7 +6,8 @@ use std::str::FromStr;
 /// The maximum number of lines of one private key or YAML block that are redacted: a key of 16384 bits has 200.
 pub const MAX_SECRET_LINES: usize = 400;
 
-/// Whether the next lines are part of a secret that began before them. Its text form is part of a recorded checkpoint.
+/// The state after a line: whether the next lines are part of a secret that began before. Its text form is part of a
+/// recorded checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Carry {
     /// The next lines are not part of a secret.

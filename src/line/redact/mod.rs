@@ -1,12 +1,13 @@
-//! Redaction: secrets are removed from lines before anything else sees them. Each is replaced by [`REDACTION_MARK`]; the rest of
-//! the line is unchanged, and JSON stays JSON.
+//! Redaction: secrets are removed from lines before anything else sees them. Each is replaced by [`REDACTION_MARK`];
+//! the rest of the line is unchanged, and JSON stays JSON.
 //!
 //! A line goes through these steps:
 //! 1. `stems` searches the line once for words that may begin a secret. Most lines have none, and are done.
-//! 2. `decoded` makes the readings of the line: its visible text, and the same with one level of escapes after the other undone.
-//! 3. `finder` finds the secrets of each reading: behind a name (`names`, `value`, `harmless`; over several lines `block`), in an
-//!    element of XML (`xml`), in a header of HTTP (`header`), in a URL (`url`), in the arguments of a program (`command`), or by
-//!    their form (`formats`).
+//! 2. `decoded` makes the readings of the line: its visible text, and the same with one level of escapes after the
+//!    other undone.
+//! 3. `finder` finds the secrets of each reading: behind a name (`names`, `value`, `harmless`; over several lines
+//!    `block`), in an XML element (`xml`), in an HTTP header (`header`), in a URL (`url`), in the arguments of a program
+//!    (`command`), or by their format (`formats`).
 //! 4. The secrets are mapped back to the bytes of the line. `carry` says what continues in the next line.
 //!
 //! Redaction is a safety net, not a guarantee: a secret of unknown form that has no name before it is not recognised.

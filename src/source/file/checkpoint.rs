@@ -38,7 +38,7 @@ pub(super) struct Checkpoint {
     done: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     beside: Vec<u64>,
-    /// Whether rotations count upwards (the highest number is the newest file), if that is known.
+    /// The direction of rotation numbers: whether the highest number is the newest file, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     up: Option<bool>,
     /// Checkpoints of files that are read after this one, and were partly read under another name.
@@ -109,7 +109,7 @@ impl Checkpoint {
         Self { up, ..self }
     }
 
-    /// Whether rotations count upwards, if that is known.
+    /// The direction of rotation numbers, if it is known.
     pub(super) fn counts_up(&self) -> Option<bool> {
         self.up
     }

@@ -60,7 +60,7 @@ struct LineEndMark {
     before: u64,
 }
 
-/// How the bytes that are read are interpreted.
+/// The interpretation of the bytes that are read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ReadOptions {
     /// The next byte begins a line.

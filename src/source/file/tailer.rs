@@ -33,8 +33,8 @@ use crate::source::file::watch::watcher::{Mailbox, Watcher};
 /// The number of last lines that are emitted of the files that exist at the start: enough to see what they are about.
 const INITIAL_LINES: usize = 100;
 
-/// The limits of one pass: bytes read, files read, and paths examined. Then the batch is appended, so that readers need not
-/// wait for the rest.
+/// The limits of one pass: bytes read, files read, and paths examined. Then the batch is appended, so that readers need
+/// not wait for the rest.
 const MAX_BYTES_PER_PASS: usize = 1 << 20;
 const MAX_READS_PER_PASS: usize = 256;
 const MAX_CHECKS_PER_PASS: usize = 4 << 10;

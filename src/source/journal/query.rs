@@ -25,7 +25,7 @@ pub(super) enum JournalCheckpoint {
         cursor: String,
         /// The entry belongs to the current selection; if not, the configuration has changed.
         same_query: bool,
-        /// Whether the next lines are part of a secret that began before them.
+        /// The redaction state: whether the next lines are part of a secret that began before them.
         carry: Carry,
     },
 }

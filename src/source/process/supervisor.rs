@@ -127,7 +127,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Ends the processes that outlived a killed daemon, and emits the missing end event. Returns the number of the last run.
+    /// Ends the processes that outlived a killed daemon, and emits the missing end event. Returns the number of the
+    /// last run.
     async fn after_crash(&mut self, places: &Checkpoints, writer: &mut StreamWriter) -> u64 {
         let Some(mut known) = places.get(RUN_RECORD_KEY).and_then(|written| RunRecord::read(written)) else { return 0 };
         if known.ended {

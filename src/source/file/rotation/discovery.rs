@@ -18,7 +18,7 @@ use crate::source::file::fingerprint::Identity;
 pub(super) struct Discovery {
     /// The siblings that have been read; `None` until the directory was listed for the first time.
     watermark: Option<Watermark>,
-    /// Whether a higher number means a newer file; `None` while unknown.
+    /// The direction of numbers: whether a higher one means a newer file; `None` while it is not known.
     counts_up: Option<bool>,
     /// The file that the path names and that is not a generation yet (or that it names nothing), and the time since
     /// when.

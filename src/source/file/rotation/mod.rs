@@ -43,8 +43,8 @@ pub(super) const REOPEN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The generations of the log at one path, oldest first.
 ///
-/// The front is the *current* generation: the only one that is read. The back is the file that the path names, unless that
-/// was replaced. A generation is left at its end, some time after it was replaced.
+/// The front is the *current* generation: the only one that is read. The back is the file that the path names, unless
+/// that was replaced. A generation is left at its end, some time after it was replaced.
 #[derive(Debug)]
 pub(super) struct Rotation {
     path: PathBuf,
@@ -70,13 +70,13 @@ pub(super) struct Rotation {
 /// The result of looking for the file of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResumeResult {
-    /// There is no checkpoint left to look for.
+    /// No checkpoint is left to search for.
     Done,
     /// The file was read up to `offset` and is gone: the path begins from scratch.
     Lost { offset: u64 },
     /// The path names nothing, so that the file may still come back.
     Waiting,
-    /// Names are changing: the next pass looks again.
+    /// Names are changing: the next pass searches again.
     Deferred,
 }
 
@@ -96,7 +96,7 @@ impl Rotation {
         }
     }
 
-    /// Loads a checkpoint; [`resume`](Self::resume) then looks for its files.
+    /// Loads a checkpoint; [`resume`](Self::resume) then searches for its files.
     pub(super) fn load(&mut self, saved: Checkpoint, claims: &mut Claims) {
         self.gone = saved.gone_fingerprints().collect();
         self.discovery = Discovery::resume(&saved);
@@ -334,8 +334,8 @@ impl Rotation {
         true
     }
 
-    /// The position of a sibling among the generations by its age: behind those that are being read, and before the file
-    /// that the path names.
+    /// The position of a sibling among the generations by its age: behind those that are being read, and before the
+    /// file that the path names.
     fn generation_index(&self, sibling: &Sibling, siblings: &Siblings) -> usize {
         let is_newer = |generation: &&Generation| {
             let identity = generation.reader.identity();
@@ -356,7 +356,8 @@ impl Rotation {
         let mut reader = match opened {
             Some(reader) if reader.compressed().is_ok_and(|kind| kind.is_some()) => return false,
             Some(reader) => reader,
-            // The name belongs to another file by now. The sibling is looked for when it becomes the current generation.
+            // The name belongs to another file by now. The sibling is searched for when it becomes the current
+            // generation.
             None => FileReader::parked(identity, sibling.size),
         };
         if pass.open_limit.are_scarce(true) {
@@ -456,8 +457,8 @@ impl Rotation {
         self.discovery.leave(old.reader.age(), old.reader.identity());
         let (identity, read) = (old.reader.identity(), old.reader.trace().fingerprint());
         let deleted = old.reader.is_parked() || old.reader.is_deleted();
-        // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that an
-        // overlay file system makes before the first write.
+        // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that
+        // an overlay file system makes before the first write.
         let same = self.generations.front_mut().is_some_and(|next| {
             let copied = next.reader.identity().same_inode(identity);
             ((old.replaced_atomically && deleted) || copied) && next.reader.resume_at(read).unwrap_or(false)

@@ -119,7 +119,7 @@ pub(crate) struct Siblings {
     pub(crate) files: Vec<Sibling>,
     /// The [`stamp`] of the directory, if no file can have been missed.
     pub(crate) settled_stamp: Option<u64>,
-    /// Whether the higher of two numbers belongs to the newer file; `None` if nothing tells.
+    /// The direction of numbers: whether a higher one belongs to the newer file; `None` if it is not known.
     counts_up: Option<bool>,
 }
 
