@@ -33,8 +33,8 @@
 //! change while it runs; it is repeated in the next pass until the directory's time stamp stood still.
 //!
 //! **Checkpoints.** The offset of a file travels in the same batch as its lines, so that history never holds one
-//! without the other. After a restart, the file is searched at its path, then by its inode, then among its siblings by
-//! content.
+//! without the other. After a restart, the file is searched for at its path, then by its inode, then among its siblings
+//! by content.
 //!
 //! **Rejected alternatives.** Acting on the kind of an inotify event: events are merged, overflow, and name a path that
 //! leads to something else by now; here they only cause a pass. One task for each file: ten thousand files mean ten
