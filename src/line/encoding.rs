@@ -1,4 +1,4 @@
-//! Encodings of old: from bytes to UTF-8. The tables are those of the Encoding Standard (WHATWG).
+//! Legacy encodings: converts bytes to UTF-8. The tables are those of the Encoding Standard (WHATWG).
 
 use std::borrow::Cow;
 
@@ -6,11 +6,11 @@ use encoding_rs::{CoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
 use super::split::{Line, SourceUnit};
 
-/// Makes UTF-8 of one source's bytes.
+/// Converts the bytes of one source to UTF-8.
 ///
-/// UTF-16 is decoded before lines are cut, since its line end is a code unit and no byte ([`decode_utf16`](Self::decode_utf16)); in all
-/// other encodings a line end is the byte it is in ASCII, so their lines are cut first and then decoded
-/// ([`decode_line`](Self::decode_line)). UTF-8 passes as it is, valid or not.
+/// UTF-16 is decoded before lines are split, since its line end is a code unit and not a byte
+/// ([`decode_utf16`](Self::decode_utf16)). In all other encodings a line end is the same byte as in ASCII, so lines are
+/// split first and then decoded ([`decode_line`](Self::decode_line)). UTF-8 passes through unchanged, valid or not.
 #[derive(Debug, Default)]
 pub struct Decoder {
     kind: DecoderKind,
@@ -20,14 +20,14 @@ pub struct Decoder {
 enum DecoderKind {
     #[default]
     Utf8,
-    /// UTF-16, and the bytes of the character at the end that is not whole yet.
+    /// UTF-16, with the bytes of an incomplete character at the end.
     Utf16 { big: bool, rest: Vec<u8> },
-    /// One of the others. The decoder holds the character that was cut between two pieces of a line.
+    /// Another encoding. The decoder holds a character that was split between two pieces of a line.
     Other(Box<encoding_rs::Decoder>),
 }
 
 impl Decoder {
-    /// For this encoding.
+    /// Creates a decoder for this encoding.
     pub fn new(encoding: &'static Encoding) -> Self {
         let kind = if encoding == UTF_16LE || encoding == UTF_16BE {
             DecoderKind::Utf16 { big: encoding == UTF_16BE, rest: Vec::new() }
@@ -39,7 +39,7 @@ impl Decoder {
         Self { kind }
     }
 
-    /// How bytes of the text that lines are cut from count in the source.
+    /// The unit by which bytes of the text that is split into lines are counted in the source.
     pub fn source_unit(&self) -> SourceUnit {
         match self.kind {
             DecoderKind::Utf16 { .. } => SourceUnit::Utf16,
@@ -47,7 +47,7 @@ impl Decoder {
         }
     }
 
-    /// How many bytes of the source came in and did not go on to the lines.
+    /// The number of source bytes that were received and not yet passed on.
     pub fn held(&self) -> u64 {
         match &self.kind {
             DecoderKind::Utf16 { rest, .. } => rest.len() as u64,
@@ -55,7 +55,7 @@ impl Decoder {
         }
     }
 
-    /// What of `chunk` lines are to be cut from: UTF-16 as UTF-8, all else as it is. With `last` nothing follows.
+    /// Prepares `chunk` for line splitting: UTF-16 becomes UTF-8, all else is unchanged. With `last`, nothing follows.
     pub fn decode_utf16<'a>(&mut self, chunk: &'a [u8], last: bool) -> Cow<'a, [u8]> {
         let DecoderKind::Utf16 { big, rest } = &mut self.kind else { return Cow::Borrowed(chunk) };
         let mut bytes = std::mem::take(rest);
@@ -81,7 +81,7 @@ impl Decoder {
         Cow::Owned(text.into_bytes())
     }
 
-    /// Gives `sink` the line in UTF-8, in pieces of at most `max` bytes where it became longer.
+    /// Passes the line in UTF-8 to `sink`, in pieces of at most `max` bytes if it became longer.
     pub fn decode_line(&mut self, line: Line<'_>, max: usize, sink: &mut impl FnMut(Line<'_>)) {
         let DecoderKind::Other(decoder) = &mut self.kind else { return sink(line) };
         let mut text = String::new();
@@ -125,7 +125,7 @@ mod tests {
     use encoding_rs::{SHIFT_JIS, WINDOWS_1252};
     use proptest::prelude::*;
 
-    /// All lines of `chunks`, and what they took of the source.
+    /// All lines of `chunks`, with the source bytes that each took.
     fn lines<'a>(encoding: &'static Encoding, max: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
         let mut decoder = Decoder::new(encoding);
         let mut lines = LineSplitter::new(max, CarriageReturnMode::Fold).with_source_unit(decoder.source_unit());

@@ -1,15 +1,15 @@
-//! Lines that belong together, such as a stack trace, become one.
+//! Joins lines that belong together, such as a stack trace.
 
 use regex::bytes::Regex;
 
 use super::split::Line;
 
-/// Which lines belong together.
+/// The rule that says which lines belong together.
 #[derive(Debug, Clone)]
 pub enum MultilineRule {
-    /// A line that matches begins; all others go on.
+    /// A matching line starts a new group; all others continue the current one.
     Start(Regex),
-    /// A line that matches goes on; all others begin.
+    /// A matching line continues the current group; all others start a new one.
     Continue(Regex),
 }
 
@@ -22,31 +22,31 @@ impl MultilineRule {
     }
 }
 
-/// Joins lines, with a newline between. Holds what is joined until the next line begins anew, or until it is told that
-/// none will come ([`flush`](Self::flush)).
+/// Joins lines with a newline between them. The result is held until a line starts a new group, or until
+/// [`flush`](Self::flush) says that none will come.
 ///
-/// What is longer than the limit is given out in pieces, each but the last `continued`; joined again they are what was
-/// written. A piece ends where a line ends, or a piece of one.
+/// A result that is longer than the limit is emitted in pieces, each but the last `continued`; together they are the
+/// original text. A piece ends where a line or a piece of a line ends.
 #[derive(Debug)]
 pub struct LineJoiner {
     rule: MultilineRule,
     max: usize,
     text: Vec<u8>,
-    /// Bytes of the source behind `text`.
+    /// The number of source bytes that `text` took.
     held: u64,
     /// Something is held, though it may be an empty line.
     is_open: bool,
-    /// The last line goes on: its next piece is not looked at.
+    /// The last line is continued: its next piece is not matched against the rule.
     mid_line: bool,
 }
 
 impl LineJoiner {
-    /// Joins to at most `max` bytes lines of at most `max - 1`.
+    /// Joins lines of at most `max - 1` bytes to results of at most `max` bytes.
     pub fn new(rule: MultilineRule, max: usize) -> Self {
         Self { rule, max, text: Vec::new(), held: 0, is_open: false, mid_line: false }
     }
 
-    /// Takes a line; gives `sink` what is complete.
+    /// Adds a line; passes complete results to `sink`.
     pub fn push(&mut self, line: Line<'_>, sink: &mut impl FnMut(Line<'_>)) {
         let newline = !self.mid_line;
         if newline && self.is_open && !self.rule.is_continuation(line.text) {
@@ -72,14 +72,14 @@ impl LineJoiner {
         }
     }
 
-    /// Gives out what is held, since nothing that belongs to it is to be expected. Not in the middle of a line.
+    /// Emits the held lines, since no line that belongs to them is expected. Does nothing in the middle of a line.
     pub fn flush(&mut self, sink: &mut impl FnMut(Line<'_>)) {
         if self.is_open && !self.mid_line {
             self.emit(false, false, sink);
         }
     }
 
-    /// The same at the end of the source.
+    /// Emits the held lines at the end of the source.
     pub fn finish(&mut self, sink: &mut impl FnMut(Line<'_>)) {
         if self.is_open {
             self.emit(false, self.mid_line, sink);
@@ -87,12 +87,12 @@ impl LineJoiner {
         self.mid_line = false;
     }
 
-    /// What is held; `None` if nothing is.
+    /// The held lines; `None` if there are none.
     pub fn open(&self) -> Option<&[u8]> {
         self.is_open.then_some(&self.text)
     }
 
-    /// Bytes of the source behind what is held.
+    /// The number of source bytes that the held lines took.
     pub fn held(&self) -> u64 {
         self.held
     }
@@ -114,7 +114,7 @@ mod tests {
         MultilineRule::Start(Regex::new("^[0-9]").unwrap())
     }
 
-    /// All events of `text`; a piece that goes on is shown with `+` behind it, a partial line with `...`.
+    /// All results for `text`: a continued piece is followed by `+`, a partial line by `...`.
     fn joined(rule: MultilineRule, max: usize, text: &str) -> Vec<String> {
         let mut lines = LineSplitter::new(max - 1, CarriageReturnMode::Keep);
         let mut multiline = LineJoiner::new(rule, max);

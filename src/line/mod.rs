@@ -1,7 +1,8 @@
-//! From bytes to lines, without IO: what a source read goes in as it was read, and comes out as lines.
+//! Bytes to lines, without I/O: the bytes that a source read go in, and lines come out.
 //!
-//! Knows nothing of files, pipes and time. Where a read ended never shows in what comes out. The order: what is UTF-16
-//! becomes UTF-8, [`LineSplitter`] cuts, a [`Decoder`] makes UTF-8 of other encodings, [`LineJoiner`] joins, [`Redactor`] takes secrets out.
+//! This layer knows nothing of files, pipes and time. The boundaries of reads never affect the result. The steps are:
+//! UTF-16 becomes UTF-8, [`LineSplitter`] splits lines, a [`Decoder`] converts other encodings to UTF-8, [`LineJoiner`]
+//! joins lines, and [`Redactor`] removes secrets.
 
 mod split;
 mod redraw;
@@ -17,10 +18,10 @@ pub use redraw::{Redraw, RedrawOutput};
 pub use screen::Screen;
 pub use split::{Line, LineSplitter, SourceUnit};
 
-/// What a carriage return that does not belong to a line end means.
+/// The meaning of a carriage return that is not part of a line end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CarriageReturnMode {
-    /// A redraw, as a terminal would show it: what follows replaces the text before it. A progress bar is one line.
+    /// A redraw, as on a terminal: the text after it replaces the text before it. A progress bar is one line.
     #[default]
     Fold,
     /// A line end: each state of a progress bar is a line.

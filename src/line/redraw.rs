@@ -1,61 +1,62 @@
-//! What a terminal is told beside text, as far as it draws lines anew: a CR folds in [`LineSplitter`](super::LineSplitter), and this
-//! makes the same of "erase the line", "go to its first column" and "go up".
+//! Terminal control sequences that redraw lines. A CR is handled by [`LineSplitter`](super::LineSplitter); this module
+//! translates "erase the line", "go to the first column" and "go up" to the same effect.
 //!
-//! A program that goes up draws a block of lines again and again. The block is held as it stands, like the rows of a small
-//! screen, and given out once nothing more is drawn there: so each of its lines is a line of the log once, not at each
-//! drawing. What was given out before it first went up stays.
+//! A program that moves up redraws a block of lines again and again. The block is held as it stands, like the rows of a
+//! small screen, and is emitted once it is not redrawn any more, so that each of its lines is in the log once and not
+//! once for each redraw. Lines that were emitted before the program first moved up stay.
 
 use std::collections::VecDeque;
 
 use memchr::memchr;
 
-/// Rows of a block at most: no terminal shows more, and what scrolled out at the top cannot be drawn anew.
+/// The maximum number of rows of a block: no terminal shows more, and rows that scrolled out at the top cannot be
+/// redrawn.
 const MAX_BLOCK_ROWS: usize = 100;
 
-/// Longest row, in bytes. What is longer was no drawing: the block is given out as it stands.
+/// The longest row, in bytes. A longer one is not a drawing: the block is emitted as it stands.
 const MAX_ROW_SIZE: usize = 8 << 10;
 
-/// Longest order to a terminal, in bytes; a longer one is text.
+/// The longest control sequence, in bytes; a longer one is text.
 const MAX_SEQUENCE_SIZE: usize = 32;
 
-/// How lines of a section begin that GitLab folds; there a CR ends the title's name, and nothing is drawn anew.
+/// The prefix of foldable sections in GitLab logs. In them a CR ends the name of the title, and nothing is redrawn.
 const GITLAB_SECTION_PREFIX: &[u8] = b"section_";
 
-/// What comes out.
+/// The output of [`Redraw`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedrawOutput<'a> {
-    /// Bytes, to be cut into lines.
+    /// Bytes, to be split into lines.
     Bytes(&'a [u8]),
-    /// The line that is not finished was erased.
+    /// The unfinished line was erased.
     Erase,
 }
 
-/// Follows what one output of a process draws. Holds at most [`MAX_BLOCK_ROWS`] rows of [`MAX_ROW_SIZE`] bytes.
+/// Tracks the redraws in one output of a process. Holds at most [`MAX_BLOCK_ROWS`] rows of [`MAX_ROW_SIZE`] bytes.
 #[derive(Debug, Default)]
 pub struct Redraw {
-    /// The beginning of an order whose end is yet to come.
+    /// The beginning of an incomplete control sequence.
     partial_sequence: Vec<u8>,
-    /// The last thing given out was a CR or an erasure: the cursor is in the first column.
+    /// The last output was a CR or an erasure, so the cursor is in the first column.
     first_column: bool,
-    /// The line that is not finished was begun, and names a section.
+    /// The unfinished line has text, and names a section.
     line_started: bool,
     in_section: bool,
     block: Option<RedrawBlock>,
 }
 
-/// The rows that are being drawn anew.
+/// The rows that are being redrawn.
 #[derive(Debug, Default)]
 struct RedrawBlock {
     rows: VecDeque<Vec<u8>>,
-    /// Where the cursor is.
+    /// The row of the cursor.
     cursor_row: usize,
-    /// The next text replaces what is in the row.
+    /// The next text replaces the content of the row.
     replaces_row: bool,
     /// The row that was drawn last.
     last_drawn_row: usize,
 }
 
-/// An order that draws, and how far.
+/// A control sequence that affects drawing, with its parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ControlSequence {
     Up(usize),
@@ -64,14 +65,14 @@ enum ControlSequence {
     EraseLine,
     EraseRest,
     EraseBelow,
-    /// Not for the eye.
+    /// A sequence without a visible effect.
     Ignored,
-    /// Colours and all else: part of the text.
+    /// Colours and all other sequences, which are part of the text.
     Other,
 }
 
 impl Redraw {
-    /// Passes `chunk` on, with what draws a line anew turned into [`RedrawOutput`]s. What has no orders in it is not copied.
+    /// Passes `chunk` on, with redraws turned into [`RedrawOutput`]s. Text without control sequences is not copied.
     pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(RedrawOutput<'_>)) {
         let joined;
         let mut rest = chunk;
@@ -82,7 +83,8 @@ impl Redraw {
         while let Some(at) = memchr(0x1b, rest) {
             let (before, order) = rest.split_at(at);
             self.text(before, &mut sink);
-            // As if a read ended behind each of its bytes: what is too long to be held is text in one piece, too.
+            // A sequence that is too long to be held across reads is text in one piece, too, so that read boundaries
+            // have no effect.
             rest = match parse_sequence(order).filter(|(_, length)| *length <= MAX_SEQUENCE_SIZE) {
                 Some((what, length)) => {
                     let (order, after) = order.split_at(length);
@@ -102,20 +104,20 @@ impl Redraw {
         self.text(rest, &mut sink);
     }
 
-    /// What there is of the line that was drawn last in the block; `None` without a block.
+    /// The text of the line that was drawn last in the block; `None` without a block.
     pub fn open(&self) -> Option<&[u8]> {
         let block = self.block.as_ref()?;
         block.rows.get(block.last_drawn_row).map(Vec::as_slice)
     }
 
-    /// Gives out the block, since nothing was drawn in it for long enough, or nothing more can come.
+    /// Emits the block, since it was not redrawn for long enough, or nothing more can come.
     pub fn settle(&mut self, mut sink: impl FnMut(RedrawOutput<'_>)) {
         let Some(block) = self.block.take() else { return };
         let last = block.rows.len().saturating_sub(1);
         for (at, row) in block.rows.iter().enumerate() {
             if !row.is_empty() {
                 sink(RedrawOutput::Bytes(row));
-                // The cursor's own row, if it is the last, is not finished.
+                // The row of the cursor is unfinished if it is the last one.
                 if at != last || at != block.cursor_row {
                     sink(RedrawOutput::Bytes(b"\n"));
                 }
@@ -128,7 +130,7 @@ impl Redraw {
         }
     }
 
-    /// Text, in which CR and LF are the only orders.
+    /// Handles text, in which CR and LF are the only control characters.
     fn text(&mut self, text: &[u8], sink: &mut impl FnMut(RedrawOutput<'_>)) {
         if text.is_empty() {
             return;
@@ -137,7 +139,7 @@ impl Redraw {
             if block.write(text, sink) {
                 return;
             }
-            // Too long a row to be a drawing.
+            // A row that is too long is not a drawing.
             self.settle(&mut *sink);
             return;
         }
@@ -162,10 +164,10 @@ impl Redraw {
         }
     }
 
-    /// Does what an order says.
+    /// Carries out a control sequence.
     fn apply(&mut self, what: ControlSequence, order: &[u8], sink: &mut impl FnMut(RedrawOutput<'_>)) {
         if let (None, ControlSequence::Up(rows)) = (&self.block, what) {
-            // What is on the rows above was given out; this row's line, if it was begun, is drawn again with them.
+            // The rows above were emitted already. The line of this row, if it has text, is drawn again with them.
             sink(RedrawOutput::Erase);
             (self.line_started, self.in_section) = (false, false);
             let rows = std::iter::repeat_n(Vec::new(), rows.min(MAX_BLOCK_ROWS - 1) + 1).collect();
@@ -202,10 +204,10 @@ impl Redraw {
 }
 
 impl RedrawBlock {
-    /// Writes where the cursor is; `false` if a row grew too long.
+    /// Writes text at the cursor; `false` if a row became too long.
     fn write(&mut self, text: &[u8], sink: &mut impl FnMut(RedrawOutput<'_>)) -> bool {
         for (line, last) in lines(text) {
-            // A CR in front of a line end belongs to it.
+            // A CR before a line end is part of it.
             let line = if last { line } else { line.strip_suffix(b"\r").unwrap_or(line) };
             for (at, drawing) in line.split(|byte| *byte == b'\r').enumerate() {
                 self.replaces_row |= at > 0;
@@ -229,7 +231,7 @@ impl RedrawBlock {
         self.last_drawn_row = self.cursor_row;
     }
 
-    /// To the beginning of the next row, which may be a new one.
+    /// Moves to the beginning of the next row, which may be a new one.
     fn line_feed(&mut self, sink: &mut impl FnMut(RedrawOutput<'_>)) {
         self.replaces_row = true;
         self.cursor_row += 1;
@@ -281,7 +283,7 @@ impl RedrawBlock {
     }
 }
 
-/// The lines of a text without their LF, and whether it is what stands behind the last one.
+/// The lines of a text without their LF, each with a flag that marks the text after the last LF.
 fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -296,7 +298,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
     })
 }
 
-/// The order at the beginning of `text`, which begins with ESC, and its length; `None` if its end is yet to come.
+/// The control sequence at the beginning of `text`, which begins with ESC, and its length; `None` if it is incomplete.
 fn parse_sequence(text: &[u8]) -> Option<(ControlSequence, usize)> {
     let second = *text.get(1)?;
     if second != b'[' {
@@ -330,7 +332,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Lines, and behind three dots what is left open; the block settles at the end where `settles`.
+    /// Lines, followed by three dots and the unfinished line; with `settles`, the block is settled at the end.
     fn folded(chunks: &[&[u8]], settles: bool) -> Vec<String> {
         let (mut redraw, mut lines) = (Redraw::default(), LineSplitter::new(1000, CarriageReturnMode::Fold));
         let mut seen = Vec::new();
@@ -425,7 +427,7 @@ mod tests {
             ends in prop::collection::vec(1usize..5, 1..30),
         ) {
             let text = bits.concat();
-            // A section's CR and its order come in one write, which this leaves out.
+            // Sections are not among the samples, since their CR and control sequence come in one write.
             let mut chunks = Vec::new();
             let mut rest = text.as_bytes();
             for end in ends.iter().cycle() {

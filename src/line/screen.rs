@@ -2,7 +2,7 @@
 
 use super::{Line, LineSplitter, Redraw, RedrawOutput};
 
-/// Bytes to lines, drawings folded.
+/// Splits bytes into lines, with redraws folded.
 #[derive(Debug)]
 pub struct Screen {
     lines: LineSplitter,
@@ -10,13 +10,13 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// `draws` says that this is the output of a program, which may draw; a file is never read on from amid a drawing, so
-    /// there only CR folds, as `lines` says.
+    /// Creates the model. `draws` says that the bytes are the output of a program, which may redraw. A file is never
+    /// continued from the middle of a redraw, so in a file only CR folds, as set in `lines`.
     pub fn new(lines: LineSplitter, draws: bool) -> Self {
         Self { lines, redraw: draws.then(Redraw::default) }
     }
 
-    /// Gives `sink` each line that `chunk` completes.
+    /// Passes each line that `chunk` completes to `sink`.
     pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Line<'_>)) {
         let lines = &mut self.lines;
         match &mut self.redraw {
@@ -25,12 +25,12 @@ impl Screen {
         }
     }
 
-    /// Whether a block of lines is being drawn anew; it is held until [`settle`](Self::settle).
+    /// Returns whether a block of lines is being redrawn; it is held until [`settle`](Self::settle).
     pub fn is_drawing(&self) -> bool {
         self.redraw.as_ref().is_some_and(|redraw| redraw.open().is_some())
     }
 
-    /// Gives out the block that was drawn.
+    /// Emits the block that was drawn.
     pub fn settle(&mut self, mut sink: impl FnMut(Line<'_>)) {
         let lines = &mut self.lines;
         if let Some(redraw) = &mut self.redraw {
@@ -38,18 +38,18 @@ impl Screen {
         }
     }
 
-    /// Gives out what there is, since nothing more can come.
+    /// Emits everything held, since nothing more can come.
     pub fn finish(&mut self, mut sink: impl FnMut(Line<'_>)) {
         self.settle(&mut sink);
         self.lines.finish(sink);
     }
 
-    /// What is to be seen of the line that is not finished.
+    /// The visible text of the unfinished line.
     pub fn open(&self) -> &[u8] {
         self.redraw.as_ref().and_then(Redraw::open).unwrap_or(self.lines.open())
     }
 
-    /// See [`LineSplitter::held`]; exact where nothing draws.
+    /// The same as [`LineSplitter::held`]; exact only if nothing is redrawn.
     pub fn held(&self) -> u64 {
         self.lines.held() + u64::from(self.is_drawing())
     }

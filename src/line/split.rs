@@ -1,35 +1,36 @@
-//! Bytes to lines: line ends, the length limit, redraws, and the half line at the end.
+//! Bytes to lines: line ends, the length limit, redraws, and the unfinished line at the end.
 
 use memchr::{memchr_iter, memchr2_iter};
 
 use super::CarriageReturnMode;
 
-/// Shortest length limit, in bytes: the longest UTF-8 character, so that a piece can end at a character's boundary.
+/// The smallest length limit, in bytes: the longest UTF-8 character, so that a piece can end at a character boundary.
 const MIN_LINE_LIMIT: usize = 4;
 
-/// Most memory kept for the next half line, in bytes: one long line must not cost its length for ever.
+/// The maximum capacity kept for the next unfinished line, in bytes, so that one long line does not occupy its size
+/// forever.
 const MAX_KEPT_CAPACITY: usize = 64 << 10;
 
 /// A line, or a piece of one, without its line end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Its bytes, whatever they are.
+    /// The bytes of the line, whatever they are.
     pub text: &'a [u8],
-    /// The line was longer than the limit: it goes on in the next one.
+    /// The line was longer than the limit, and continues in the next one.
     pub continued: bool,
-    /// It ended without a line end.
+    /// The line ended without a line end.
     pub partial: bool,
-    /// How many bytes of the source it took: from behind what was given out before it to its own end.
+    /// The number of source bytes that the line took: from the end of the previous output to its own end.
     pub source: u64,
 }
 
-/// How many bytes of the source stand behind the bytes of a text.
+/// The number of source bytes for the bytes of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SourceUnit {
-    /// As many: the text is as it was read.
+    /// The same number: the text is unchanged.
     #[default]
     Bytes,
-    /// The text was UTF-16: two for each code unit.
+    /// The text was UTF-16: two bytes for each code unit.
     Utf16,
 }
 
@@ -49,31 +50,33 @@ impl SourceUnit {
     }
 }
 
-/// Cuts bytes into lines. Holds the half line at the end, at most the length limit and one read.
+/// Splits bytes into lines. Holds the unfinished line at the end, which is at most the length limit and one read.
 ///
-/// A line ends with LF; one CR before it is dropped. What a bare CR means, [`CarriageReturnMode`] says. A line longer than the
-/// limit is given out in pieces, each but the last `continued`; a piece ends at the boundary of a UTF-8 character where
-/// there is one in its last three bytes. A redraw replaces only what was not given out yet: after a piece was, the line
-/// ends at the CR.
+/// A line ends with LF; one CR before it is dropped. [`CarriageReturnMode`] gives the meaning of a bare CR. A line that
+/// is longer than the limit is emitted in pieces, each but the last `continued`; a piece ends at the boundary of a
+/// UTF-8 character if there is one in its last three bytes. A redraw replaces only text that was not emitted yet: after
+/// a piece was emitted, the line ends at the CR.
 #[derive(Debug)]
 pub struct LineSplitter {
     max: usize,
     mode: CarriageReturnMode,
-    /// The half line; in `Fold`, what is seen of it.
+    /// The unfinished line; in `Fold`, its visible text.
     text: Vec<u8>,
     source_unit: SourceUnit,
-    /// Where in the source, counted in its bytes, what came in ends, `text` ends, and what was given out ends.
+    /// Offsets in the source, in its bytes: the end of the received bytes, the end of `text`, and the end of the
+    /// output.
     received: u64,
     text_end: u64,
     emitted: u64,
-    /// The last byte was a CR. `Fold`: what follows replaces `text`, if it is not LF. `Split`: an LF belongs to it.
+    /// The last byte was a CR. `Fold`: the next text replaces `text`, unless it is LF. `Split`: an LF belongs to the
+    /// CR.
     after_cr: bool,
-    /// A piece of this line was given out.
+    /// A piece of this line was emitted.
     piece_emitted: bool,
 }
 
 impl LineSplitter {
-    /// Lines of at most `max_line` bytes (and at least 4).
+    /// Splits lines of at most `max_line` bytes (and at least 4).
     pub fn new(max_line: usize, mode: CarriageReturnMode) -> Self {
         Self {
             max: max_line.max(MIN_LINE_LIMIT),
@@ -88,13 +91,13 @@ impl LineSplitter {
         }
     }
 
-    /// The same, of text that is not as it was read: places in the source are counted by `weight`.
+    /// The same splitter for decoded text, whose source offsets are counted by `weight`.
     #[must_use]
     pub fn with_source_unit(self, weight: SourceUnit) -> Self {
         Self { source_unit: weight, ..self }
     }
 
-    /// Gives `sink` each line that `chunk` completes. A line that lies in `chunk` as a whole is not copied.
+    /// Passes each line that `chunk` completes to `sink`. A line that lies entirely in `chunk` is not copied.
     pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Line<'_>)) {
         let mut from = 0;
         match self.mode {
@@ -119,7 +122,7 @@ impl LineSplitter {
         self.extend(&chunk[from..], &mut sink);
     }
 
-    /// Gives out the half line, if there is one, as `partial`. The next byte begins a new line.
+    /// Emits the unfinished line, if there is one, as `partial`. The next byte begins a new line.
     pub fn finish(&mut self, mut sink: impl FnMut(Line<'_>)) {
         if self.text.is_empty() {
             (self.emitted, self.after_cr) = (self.received, false);
@@ -128,10 +131,10 @@ impl LineSplitter {
         }
     }
 
-    /// The unfinished line was erased: what follows takes its place, even if nothing does. For [`CarriageReturnMode::Fold`].
+    /// Erases the unfinished line: the next text replaces it, even if that is empty. For [`CarriageReturnMode::Fold`].
     pub fn erase(&mut self) {
         if self.piece_emitted {
-            // Its first pieces were given out: the line ends there, as at a CR.
+            // The first pieces were emitted, so the line ends there, as at a CR.
             self.after_cr = true;
         } else {
             self.text.clear();
@@ -139,13 +142,14 @@ impl LineSplitter {
         }
     }
 
-    /// What there is of the unfinished line and was not given out; in [`CarriageReturnMode::Fold`], what a terminal would show.
+    /// The unfinished line without emitted pieces; in [`CarriageReturnMode::Fold`], the text that a terminal would
+    /// show.
     pub fn open(&self) -> &[u8] {
         &self.text
     }
 
-    /// How many bytes went in since the last one that was given out: the source read again from there gives the same
-    /// lines. (Except in [`CarriageReturnMode::Split`] from between a CR and its LF.)
+    /// The number of source bytes since the last emitted byte: reading the source again from there gives the same
+    /// lines. (Except in [`CarriageReturnMode::Split`] between a CR and its LF.)
     pub fn held(&self) -> u64 {
         self.received - self.emitted
     }
@@ -174,7 +178,7 @@ impl LineSplitter {
         self.after_cr = true;
     }
 
-    /// The bytes after a CR turned out not to be a line end: in `Fold` they take the place of what was there.
+    /// Handles bytes after a CR that was not a line end: in `Fold` they replace the text before it.
     fn redraw(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
         if text.is_empty() || !self.after_cr {
             return;
@@ -186,7 +190,7 @@ impl LineSplitter {
         self.after_cr = false;
     }
 
-    /// More of a line whose end is yet to come.
+    /// Adds text to a line whose end has not come.
     fn extend(&mut self, text: &[u8], sink: &mut impl FnMut(Line<'_>)) {
         if text.is_empty() {
             return;
@@ -195,7 +199,7 @@ impl LineSplitter {
         self.text.extend_from_slice(text);
         self.received += self.source_unit.source_bytes(text);
         self.text_end = self.received;
-        // A CR at the end may belong to a line end, and then it does not count.
+        // A CR at the end may be part of a line end, and then is not part of the text.
         let sure = self.text.len() - usize::from(self.mode == CarriageReturnMode::Keep && text.ends_with(b"\r"));
         let mut given = 0;
         while sure - given > self.max {
@@ -211,11 +215,11 @@ impl LineSplitter {
         }
     }
 
-    /// The line ends behind `text`, with a newline unless it is `partial`.
+    /// Ends the line after `text`, with a newline unless it is `partial`.
     fn end(&mut self, text: &[u8], partial: bool, sink: &mut impl FnMut(Line<'_>)) {
         let newline = if partial { 0 } else { self.source_unit.source_bytes(b"\n") };
         if self.text.is_empty() {
-            // Not copied: `text` is all there is.
+            // The text is not copied, since nothing is held.
             if !text.is_empty() {
                 self.received += self.source_unit.source_bytes(text);
                 self.text_end = self.received;
@@ -232,7 +236,7 @@ impl LineSplitter {
         }
     }
 
-    /// The line ends behind what is held and `newline` bytes more.
+    /// Ends the line after the held text and `newline` more bytes.
     fn end_line(&mut self, newline: u64, partial: bool, sink: &mut impl FnMut(Line<'_>)) {
         self.received += newline;
         let text = std::mem::take(&mut self.text);
@@ -242,7 +246,7 @@ impl LineSplitter {
         self.text.shrink_to(MAX_KEPT_CAPACITY);
     }
 
-    /// Gives out a whole line, whose text ends at `text_end` in the source, and its line end at `came`.
+    /// Emits a whole line, whose text ends at `text_end` in the source, and its line end at `received`.
     fn emit_pieces(&mut self, mut rest: &[u8], partial: bool, sink: &mut impl FnMut(Line<'_>)) {
         let mut text_end = self.text_end.max(self.emitted);
         if self.mode == CarriageReturnMode::Keep
@@ -265,7 +269,7 @@ impl LineSplitter {
     }
 }
 
-/// The first `max` bytes of `text`, which is longer; fewer by up to three, if that keeps a UTF-8 character whole.
+/// The first `max` bytes of `text`, which is longer; up to three fewer if that keeps a UTF-8 character whole.
 fn prefix_at_character(text: &[u8], max: usize) -> &[u8] {
     let is_inside = |at: usize| text[at] & 0xC0 == 0x80;
     if !is_inside(max) {
@@ -294,7 +298,7 @@ mod tests {
         |line| given.push((line.text.to_vec(), line.continued, line.partial))
     }
 
-    /// All lines of `chunks`; a piece that goes on is shown with `+` behind it, a partial line with `...`.
+    /// All lines of `chunks`: a continued piece is followed by `+`, a partial line by `...`.
     fn lines(max: usize, mode: CarriageReturnMode, chunks: &[&str]) -> Vec<String> {
         let mut lines = LineSplitter::new(max, mode);
         let mut given = Vec::new();
@@ -389,7 +393,7 @@ mod tests {
         assert!(lines.text.capacity() < 1000);
     }
 
-    /// The same by the definition: the whole text at hand, a byte at a time.
+    /// The same result by definition: from the whole text, one byte at a time.
     fn model(max: usize, mode: CarriageReturnMode, text: &[u8]) -> Vec<EmittedLine> {
         let mut ended: Vec<(Vec<u8>, bool)> = Vec::new();
         let (mut line, mut at) = (Vec::new(), 0);
@@ -459,7 +463,7 @@ mod tests {
                 let (chunk, after) = rest.split_at((*end).min(rest.len()));
                 lines.push(chunk, collect_into(&mut given));
                 rest = after;
-                // Memory: the limit, one read, and a CR that may not count.
+                // Memory: the limit, one read, and a CR that may not be part of the text.
                 prop_assert!(lines.open().len() <= max + 1);
             }
             lines.finish(collect_into(&mut given));
@@ -488,7 +492,7 @@ mod tests {
             for chunk in text.chunks(step) {
                 lines.push(chunk, |line| took += line.source);
             }
-            // In `Split`, an LF that belongs to a CR before it comes after its line.
+            // In `Split`, an LF that belongs to the CR before it comes after its line.
             let late = if mode == Split { text.windows(2).filter(|two| two == b"\r\n").count() } else { 0 };
             let all = took + lines.held();
             prop_assert!(all <= text.len() as u64 && all + late as u64 >= text.len() as u64);

@@ -1,5 +1,5 @@
-//! What is written for build servers: Azure Pipelines' logging commands, `TeamCity`'s service messages, GitHub's groups
-//! and GitLab's sections.
+//! Messages for build servers: Azure Pipelines logging commands, `TeamCity` service messages, GitHub groups and GitLab
+//! sections.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::event::{ProgressState, Time};
 use super::Recogniser;
 use super::report::{GroupBoundary, ObservedLine, ProgressReport, words};
 
-/// Looks at the beginning of a line; build servers put a time in front of it at most.
+/// Examines the beginning of a line; build servers add at most a time stamp before it.
 #[derive(Debug)]
 pub(super) struct CiRecogniser;
 
 impl Recogniser for CiRecogniser {
     fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport> {
-        // What is not finished may yet go on, and a title be cut.
+        // An unfinished line may continue, and a title would be cut off.
         if seen.open {
             return None;
         }
@@ -40,7 +40,8 @@ fn end(key: Option<&str>, at: Time) -> ProgressReport {
     ProgressReport { group: Some(GroupBoundary::End { key: key.map(str::to_owned), at }), ..ProgressReport::default() }
 }
 
-/// `##vso[task.setprogress value=75;]Upload`, `##vso[task.complete result=Failed;]`, `##[group]Title`, `##[endgroup]`.
+/// Recognises `##vso[task.setprogress value=75;]Upload`, `##vso[task.complete result=Failed;]`, `##[group]Title`,
+/// `##[endgroup]`.
 fn azure(text: &str, now: Time) -> Option<ProgressReport> {
     if let Some(title) = text.strip_prefix("##[group]") {
         return begin(title, now);
@@ -68,7 +69,8 @@ fn azure(text: &str, now: Time) -> Option<ProgressReport> {
     }
 }
 
-/// `##teamcity[progressMessage 'text']`, `[progressStart 'text']`, `[blockOpened name='x']`, `[buildProblem ...]` and theirs.
+/// Recognises `##teamcity[progressMessage 'text']`, `[progressStart 'text']`, `[blockOpened name='x']`, `[buildProblem
+/// ...]` and their counterparts.
 fn teamcity(text: &str, now: Time) -> Option<ProgressReport> {
     let inside = text.strip_prefix("##teamcity[")?.strip_suffix(']')?;
     let (name, rest) = inside.split_once(' ')?;
@@ -97,7 +99,7 @@ fn teamcity(text: &str, now: Time) -> Option<ProgressReport> {
     }
 }
 
-/// The value of `name='value'`, in which `|` escapes.
+/// The value of `name='value'`, in which `|` is the escape character.
 fn attribute(text: &str, name: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("{name}='"))?;
     let mut escaped = false;
@@ -122,7 +124,7 @@ fn unescaped(text: &str) -> String {
     plain
 }
 
-/// `::group::Title` and `::endgroup::`.
+/// Recognises `::group::Title` and `::endgroup::`.
 fn github(text: &str, now: Time) -> Option<ProgressReport> {
     match text.strip_prefix("::group::") {
         Some(title) => begin(title, now),
@@ -130,14 +132,14 @@ fn github(text: &str, now: Time) -> Option<ProgressReport> {
     }
 }
 
-/// `section_start:1560896352:my_section[collapsed=true]\rTitle` and `section_end:1560896353:my_section\r`.
+/// Recognises `section_start:1560896352:my_section[collapsed=true]\rTitle` and `section_end:1560896353:my_section\r`.
 fn gitlab(text: &str, now: Time) -> Option<ProgressReport> {
     let (is_begin, rest) = match text.strip_prefix("section_start:") {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix("section_end:")?),
     };
     let (seconds, rest) = rest.split_once(':')?;
-    // Their own clock says it best, since lines may come late; but not another day's.
+    // The time in the message is the most precise, since lines may arrive late; a time from another day is ignored.
     let said = seconds.parse::<u64>().ok().map(|seconds| Time::default().plus(Duration::from_secs(seconds)));
     let at = said.filter(|said| (said.0 - now.0).abs() < 86_400_000_000).unwrap_or(now);
     let key_end =

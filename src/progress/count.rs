@@ -1,5 +1,5 @@
-//! Counts: so many of so many. `[12/340]` may as well be a date, so such a count must begin at the start, be too large for
-//! a date, or go on.
+//! Counts such as 12 of 340. `[12/340]` may also be a date, so a bare count must start at the beginning, be too large
+//! for a date, or continue an earlier one.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use regex::Regex;
 use super::Recogniser;
 use super::report::{ObservedLine, ProgressReport};
 
-/// Counts that speak for themselves: the words or the bar around them say what they are.
+/// Counts that are unambiguous: the words or the bar around them show that they are counts.
 const COUNT_SHAPES: [&str; 6] = [
     // Cargo: "    Building [=====>      ] 12/340: serde, syn".
     r"^\s*(?P<phase>[A-Z][a-z]+)?\s*\[[=#>\-. ]{5,}\] (?P<current>\d+)/(?P<total>\d+)(?:: *(?P<message>.*))?$",
@@ -24,10 +24,10 @@ const COUNT_SHAPES: [&str; 6] = [
     r"^\[ *(?P<current>\d+) of (?P<total>\d+)\] (?P<message>\w.*)",
 ];
 
-/// Ninja and others: "[12/340] Building C object x.o", "(3/7) Installing x".
+/// Bare counts of Ninja and others: "[12/340] Building C object x.o", "(3/7) Installing x".
 const BARE_COUNT_SHAPE: &str = r"^(?:\[ *(?P<a>\d+)/(?P<b>\d+)\]|\( *(?P<c>\d+)/(?P<d>\d+)\)) (?P<message>\S.*)";
 
-/// A count of more than this is no day of a month; the years below are no counts.
+/// A count above this is not a day of a month; the numbers of the years below are not counts.
 const MAX_DAY_OF_MONTH: u64 = 31;
 const CALENDAR_YEARS: std::ops::RangeInclusive<u64> = 1900..=2100;
 
@@ -36,11 +36,11 @@ static COUNT_REGEXES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
 });
 static BARE_COUNT_REGEX: LazyLock<Regex> = LazyLock::new(|| Regex::new(BARE_COUNT_SHAPE).expect("it is an expression"));
 
-/// Remembers the last bare count, to see whether it goes on.
+/// Remembers the last bare count, to determine whether the next one continues it.
 #[derive(Debug, Default)]
 pub(super) struct CountRecogniser {
     last: Option<(u64, u64)>,
-    /// Whether counts of this total were taken.
+    /// The total of counts that were accepted.
     accepted_total: Option<u64>,
 }
 
@@ -55,14 +55,14 @@ impl Recogniser for CountRecogniser {
         {
             return self.bare_count(&found);
         }
-        // A bar, or one of three words.
+        // The start of the line shows a bar, or one of the words of the shapes.
         let telling = text.starts_with(['#', '[', ' ']) || text.starts_with("Step ") || text.contains('━');
         let report = COUNT_REGEXES.iter().filter(|_| telling).find_map(|shape| match_with_units(text, shape));
         report.map(|report| ProgressReport { out_of_order: true, ..report })
     }
 }
 
-/// What a shape says; where only the total has a unit, it is that of both.
+/// The report of a matching shape. If only the total has a unit, the unit applies to both numbers.
 fn match_with_units(text: &str, shape: &Regex) -> Option<ProgressReport> {
     let found = shape.captures(text)?;
     let unit = found.name("total").and_then(|total| total.as_str().split_once(' '));

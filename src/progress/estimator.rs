@@ -1,35 +1,39 @@
-//! When it will be done: from how fast it went, lately more than at first, and shown such that it does not jump.
+//! Estimates the end of the work from its pace, with recent steps weighted more, and smoothed so that the displayed
+//! time does not jump.
 
 use std::time::Duration;
 
 use crate::event::Time;
 
-/// Steps closer together than this are one: many come at once when a pipe is read, and their distance says nothing.
+/// Steps closer together than this are merged: many arrive at once when a pipe is read, and their distance has no
+/// meaning.
 const MIN_STEP_SECONDS: f64 = 0.5;
 
-/// Before so many seconds and percent, nobody can tell.
+/// The time in seconds and the percentage before which no estimate is made.
 const MIN_ELAPSED_SECONDS: f64 = 2.0;
 const MIN_PERCENT_DONE: f64 = 2.0;
 
-/// The pace is that of so many seconds at least; later, that of the last half of the time so far, up to so many.
+/// The window in seconds for the pace: at least the minimum, later the last half of the elapsed time, up to the
+/// maximum.
 const MIN_WINDOW_SECONDS: f64 = 5.0;
 const MAX_WINDOW_SECONDS: f64 = 120.0;
 
-/// What is shown follows the best guess within this part of the time left, and no faster than in so many seconds.
+/// The displayed time approaches the estimate within this share of the remaining time, and within at least this many
+/// seconds.
 const SMOOTHING_SHARE: f64 = 0.1;
 const SMOOTHING_SECONDS: f64 = 2.0;
 
-/// Nothing takes longer than a month; whatever says so is about to stand still.
+/// The maximum estimate is a month; a longer one means that the work is about to stop.
 const MAX_ETA_SECONDS: f64 = 30.0 * 86_400.0;
 
-/// One bar, from its beginning.
+/// The estimator of one bar, from its beginning.
 #[derive(Debug)]
 pub(super) struct EtaEstimator {
     begun: (Time, f64),
     last: (Time, f64),
-    /// Percent a second.
+    /// The pace in percent per second.
     rate: Option<f64>,
-    /// When the end was shown to be, and when that was said.
+    /// The displayed end time, and the time when it was calculated.
     shown: Option<(Time, Time)>,
 }
 
@@ -38,7 +42,7 @@ impl EtaEstimator {
         Self { begun: (now, percent), last: (now, percent), rate: None, shown: None }
     }
 
-    /// When the end is to be expected, now that it stands at `percent`.
+    /// The estimated end of the work, which is now at `percent`.
     pub(super) fn eta(&mut self, now: Time, percent: f64) -> Option<Time> {
         let elapsed = now.seconds_since(self.begun.0);
         let since = now.seconds_since(self.last.0);
@@ -55,7 +59,7 @@ impl EtaEstimator {
         if elapsed < MIN_ELAPSED_SECONDS || percent - self.begun.1 < MIN_PERCENT_DONE || percent >= 100.0 {
             return None;
         }
-        // A long step is part of the pace, too: what is left counts from the last one.
+        // A long step is part of the pace, too: the remaining time is counted from the last step.
         let left = ((100.0 - self.last.1) / rate).min(MAX_ETA_SECONDS);
         let guess = self.last.0.plus(Duration::from_secs_f64(left)).max(now);
         let eta = match self.shown {
@@ -71,7 +75,7 @@ impl EtaEstimator {
     }
 }
 
-/// The time that lies `weight` of the way from `a` to `b`.
+/// The time at the fraction `weight` of the way from `a` to `b`.
 fn interpolate(a: Time, b: Time, weight: f64) -> Time {
     if b >= a {
         a.plus(Duration::from_secs_f64(b.seconds_since(a) * weight))
@@ -88,7 +92,7 @@ mod tests {
         Time::default().plus(Duration::from_secs_f64(1e9 + seconds))
     }
 
-    /// Percent for each tenth of a second to the end, what is shown, and what is true.
+    /// Runs a bar with a step each tenth of a second. Returns each time with the displayed end.
     fn run(total: f64, percent: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
         let mut pace = EtaEstimator::new(at(0.0), 0.0);
         let mut shown = Vec::new();
@@ -117,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_bar_in_whole_and_uneven_steps_does_not_jump() {
-        // 40 objects, of which each third takes five times as long.
+        // The case: 40 objects, of which each third takes five times as long.
         let ends: Vec<f64> = (0..40)
             .scan(0.0, |at, n| {
                 *at += if n % 3 == 0 { 5.0 } else { 1.0 };

@@ -1,25 +1,25 @@
-//! The groups that a source names: which are open, and how long each took.
+//! Groups that a source names: those that are open, and how long each took.
 
 use crate::event::ProgressGroup;
 
 use super::report::GroupBoundary;
 
-/// Most groups that are shown; older ones that ended go first. A pipeline has some dozens.
+/// The maximum number of groups that are shown; the oldest ended ones are dropped first. A pipeline has some dozens.
 const MAX_PROGRESS_GROUPS: usize = 64;
 
-/// Deepest nesting; what lies deeper belongs to the group around it.
+/// The maximum nesting depth; a deeper group is part of the group around it.
 const MAX_GROUP_DEPTH: usize = 16;
 
-/// All that were named, and which of them are open.
+/// All groups that were named, and those that are open.
 #[derive(Debug, Default)]
 pub(super) struct GroupTracker {
     all: Vec<ProgressGroup>,
-    /// Keys of the open ones, the outermost first, and where they are in `all`.
+    /// The keys of the open groups, the outermost first, with their indexes in `all`.
     open: Vec<(String, usize)>,
 }
 
 impl GroupTracker {
-    /// Takes what a line says of groups.
+    /// Applies the start or end of a group.
     pub(super) fn apply(&mut self, edge: GroupBoundary) {
         match edge {
             GroupBoundary::Begin { key, title, at } => {
@@ -32,7 +32,7 @@ impl GroupTracker {
             }
             GroupBoundary::End { key, at } => {
                 let from = match key {
-                    // Its end may be lost, so those inside end with it.
+                    // The end of an inner group may be lost, so the groups inside end with this one.
                     Some(key) => self.open.iter().rposition(|(open, _)| *open == key),
                     None => self.open.len().checked_sub(1),
                 };
@@ -50,7 +50,7 @@ impl GroupTracker {
         if self.all.len() < MAX_PROGRESS_GROUPS {
             return;
         }
-        // Fewer are open than there are, so one of them ended.
+        // The number of open groups is below the limit, so that at least one group has ended.
         if let Some(oldest) = self.all.iter().position(|group| group.duration.is_some()) {
             self.all.remove(oldest);
             for (_, place) in &mut self.open {
@@ -59,24 +59,24 @@ impl GroupTracker {
         }
     }
 
-    /// The open ones' titles, the outermost first.
+    /// The titles of the open groups, the outermost first.
     pub(super) fn phase(&self) -> Option<String> {
         let titles: Vec<_> = self.open.iter().map(|(_, place)| self.all[*place].name.as_str()).collect();
         (!titles.is_empty()).then(|| titles.join(" / "))
     }
 
-    /// All of them, in the order they began.
+    /// All groups, in the order in which they began.
     pub(super) fn all(&self) -> Vec<ProgressGroup> {
         self.all.clone()
     }
 
-    /// Whether none was named.
+    /// Returns whether no group was named.
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 }
 
-/// Seconds with three digits behind the point.
+/// Rounds seconds to three decimal places.
 fn round(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }

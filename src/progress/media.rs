@@ -1,14 +1,14 @@
-//! ffmpeg: the length of what goes in is said once, and how much of it is done again and again.
+//! ffmpeg reports the length of its input once, and the processed time repeatedly.
 
 use crate::event::ProgressState;
 
 use super::Recogniser;
 use super::report::{ObservedLine, ProgressReport, words};
 
-/// Holds the longest input that was named since the last output.
+/// Holds the length of the longest input that was named since the last output.
 #[derive(Debug, Default)]
 pub(super) struct MediaRecogniser {
-    /// In hundredths of a second.
+    /// The length in hundredths of a second.
     length: Option<u64>,
 }
 
@@ -33,7 +33,7 @@ impl Recogniser for MediaRecogniser {
             .and_then(|(_, speed)| words(&format!("speed {}", speed.trim().split(' ').next()?)));
         match self.length.filter(|length| *length > 0) {
             Some(length) => {
-                // The end may lie a little behind the length that was said.
+                // The end may be slightly after the reported length.
                 let percent = super::report::percent_of(time.min(length), length);
                 Some(ProgressReport { percent: Some(percent), message, ..ProgressReport::default() })
             }
@@ -44,7 +44,7 @@ impl Recogniser for MediaRecogniser {
     }
 }
 
-/// `HH:MM:SS.CC`.
+/// The hundredths of a second in `HH:MM:SS.CC`.
 fn hundredths(text: &str) -> Option<u64> {
     let mut parts = text.trim().split([':', '.']);
     let mut next = || parts.next()?.parse::<u64>().ok();

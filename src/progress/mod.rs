@@ -1,8 +1,8 @@
-//! From lines to [`Progress`]: a [`Tracker`] shows each line, finished or not, to the recognisers in the order of
-//! [`recognisers`], and what the first of them says goes into one model.
+//! From lines to [`Progress`]: a [`Tracker`] passes each line, finished or not, to the recognisers in the order of
+//! [`recognisers`], and applies the report of the first match to one model.
 //!
-//! Knows nothing of files, pipes and clocks: the time is an argument. Ordinary text never counts as progress; where that is
-//! in doubt, nothing is said.
+//! This layer knows nothing of files, pipes and clocks: the time is an argument. Ordinary text never counts as
+//! progress; in case of doubt, nothing is reported.
 
 mod report;
 mod user_patterns;
@@ -26,26 +26,27 @@ use estimator::EtaEstimator;
 use group::GroupTracker;
 use report::{ObservedLine, ProgressReport};
 
-/// Longest line that is looked at, in bytes: a bar is as wide as a terminal, with some colours.
+/// The longest line that is examined, in bytes: a bar is as wide as a terminal, with some colours.
 const MAX_PROGRESS_LINE_SIZE: usize = 4 << 10;
 
-/// After so long without news, progress is stale: most programs say something each second.
+/// The time without an update after which progress is stale: most programs report each second.
 pub const STALE_AFTER: Duration = Duration::from_secs(15);
 
-/// News come at least so far apart: ten a second are as many as an eye can use.
+/// The minimum time between two updates: ten a second are as many as an eye can use.
 const MIN_UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A bar that falls back by more than so many percent begins anew; by less, workers said their numbers out of order.
+/// A bar that falls by more than this percentage begins again; a smaller fall means that concurrent workers reported
+/// out of order.
 const MAX_PERCENT_FALL: f64 = 5.0;
 const MAX_SHUFFLED_PERCENT_FALL: f64 = 50.0;
 
-/// What looks for one kind of progress.
+/// A recogniser of one kind of progress.
 trait Recogniser: fmt::Debug + Send {
-    /// What the line says, if it is of that kind.
+    /// The report of a line, if the line is of this kind.
     fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport>;
 }
 
-/// Whom to believe: what is said on purpose counts more than what was guessed from text.
+/// The confidence in a report: an explicit report outranks one guessed from text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Confidence {
     Guessed,
@@ -53,7 +54,7 @@ enum Confidence {
     Configured,
 }
 
-/// All recognisers, in the order they are asked.
+/// All recognisers, in the order in which they are asked.
 fn recognisers(patterns: Vec<Regex>) -> Vec<(Confidence, Box<dyn Recogniser>)> {
     vec![
         (Confidence::Configured, Box::new(user_patterns::UserPatterns(patterns))),
@@ -69,8 +70,8 @@ fn recognisers(patterns: Vec<Regex>) -> Vec<(Confidence, Box<dyn Recogniser>)> {
     ]
 }
 
-/// How finished lines begin, behind blanks, in which some recogniser finds something although they have neither a percent
-/// sign nor orders to a terminal.
+/// Prefixes (after blanks) of finished lines in which a recogniser may find progress although they contain neither a
+/// percent sign nor control sequences.
 const TELLING_PREFIXES: [&[u8]; 18] = [
     b"[",
     b"(",
@@ -92,7 +93,8 @@ const TELLING_PREFIXES: [&[u8]; 18] = [
     b"\xe2",
 ];
 
-/// Whether a finished line may say something: most lines of most logs do not, and this costs them little.
+/// Returns whether a finished line may contain progress. Most lines of most logs do not, and the check is cheap for
+/// them.
 fn may_show_progress(raw: &[u8]) -> bool {
     if memchr::memchr3(0x1b, 0x08, b'%', raw).is_some() {
         return true;
@@ -101,7 +103,7 @@ fn may_show_progress(raw: &[u8]) -> bool {
     let Some(first) = text.first() else { return false };
     let behind =
         |end: Option<usize>, words: &[u8]| end.and_then(|at| text.get(at..)).is_some_and(|t| t.starts_with(words));
-    // A row of a table, a sum of bytes, a layer of an image, and what heads the layers.
+    // The prefix of a table row, a byte count, an image layer, or the heading of the layers.
     (first.is_ascii_digit()
         && (text.len() < raw.len() || behind(text.iter().position(|byte| !byte.is_ascii_digit()), b" bytes")))
         || raw.get(12) == Some(&b':')
@@ -109,40 +111,40 @@ fn may_show_progress(raw: &[u8]) -> bool {
         || TELLING_PREFIXES.iter().any(|words| words[0] == *first && text.starts_with(words))
 }
 
-/// Follows the progress of one source.
+/// Tracks the progress of one source.
 #[derive(Debug)]
 pub struct Tracker {
     recognisers: Vec<(Confidence, Box<dyn Recogniser>)>,
-    /// The user gave patterns: any line may be one of theirs.
+    /// The user configured patterns, which may match any line.
     has_user_patterns: bool,
-    /// A bar that is full means that all is done; else only the source's end says so.
+    /// A full bar means that all work is done; otherwise only the end of the source means that.
     full_is_done: bool,
     groups: GroupTracker,
     bar: Option<ProgressBar>,
     progress: Option<Progress>,
-    /// What was seen last of an unfinished line, and of which lane.
+    /// The text of the last unfinished line, and its origin.
     open_line: Option<(usize, String)>,
-    /// Something is to be told; when something was told last, and whether it was over then.
+    /// An update is pending; the time of the last update, and whether the work was finished then.
     has_update: bool,
     told: Option<(Time, bool)>,
 }
 
-/// What is being counted at the moment.
+/// The bar that is being counted.
 #[derive(Debug)]
 struct ProgressBar {
-    /// Which recogniser speaks of it.
+    /// The index of the recogniser that reports it.
     from: usize,
     confidence: Confidence,
     total: Option<u64>,
-    /// The letters of its phase: the numbers in it may change.
+    /// The letters of its phase, since the numbers in it may change.
     phase: String,
     percent: f64,
     eta_estimator: EtaEstimator,
 }
 
 impl Tracker {
-    /// One with the user's `patterns`, whose groups are named percent, current, total, phase and message. `full_is_done` is for sources that never end,
-    /// such as files: there a full bar means that all is done.
+    /// Creates a tracker with the user's `patterns`, whose groups are named percent, current, total, phase and message.
+    /// `full_is_done` is for sources that never end, such as files: for them a full bar means that all work is done.
     pub fn new(patterns: Vec<Regex>, full_is_done: bool) -> Self {
         Self {
             has_user_patterns: !patterns.is_empty(),
@@ -157,7 +159,8 @@ impl Tracker {
         }
     }
 
-    /// Looks at a finished line of one of the source's outputs. Cost: some hundred nanoseconds for a line that says nothing, and for each pattern.
+    /// Examines a finished line of one of the source's outputs. Costs some hundred nanoseconds for a line without
+    /// progress, and for each pattern.
     pub fn line(&mut self, lane: usize, text: &[u8], now: Time) {
         if self.open_line.as_ref().is_some_and(|(of, _)| *of == lane) {
             self.open_line = None;
@@ -165,7 +168,7 @@ impl Tracker {
         self.look(text, false, false, now);
     }
 
-    /// Looks at what there is of an unfinished line.
+    /// Examines the text of an unfinished line.
     pub fn open(&mut self, lane: usize, text: &[u8], now: Time) {
         if text.is_empty() || text.len() > MAX_PROGRESS_LINE_SIZE {
             return;
@@ -175,18 +178,20 @@ impl Tracker {
         if before == Some(&plain) {
             return;
         }
-        // A line that merely grows begins as before; another drawing may begin alike, but changes what was there.
+        // A line that merely grows still begins with the earlier text; a redraw may begin alike, but changes the text
+        // that was there.
         let redrawn = before.is_some_and(|before| !before.is_empty() && !plain.starts_with(before));
         self.open_line = Some((lane, plain));
         self.look(text, true, redrawn, now);
     }
 
-    /// How far it is, as of the last line.
+    /// The progress as of the last line.
     pub fn progress(&self) -> Option<&Progress> {
         self.progress.as_ref()
     }
 
-    /// What is to be told now: it changed, and the last time was long enough ago, or now it is over.
+    /// The update that is due now: the progress changed, and the last update was long enough ago or the work is
+    /// finished.
     pub fn take_update(&mut self, now: Time) -> Option<Progress> {
         let late = now >= self.stale_at()?;
         if let Some(progress) = &mut self.progress
@@ -195,7 +200,7 @@ impl Tracker {
             (progress.stale, progress.eta) = (true, None);
             self.has_update = true;
         }
-        // A clock that was set back must not silence it.
+        // A clock that was set back must not suppress updates.
         let last = self.told.filter(|(told, _)| (*told..told.plus(MIN_UPDATE_INTERVAL)).contains(&now));
         let over = self.progress.as_ref().is_some_and(|progress| progress.state.is_finished());
         if !self.has_update || last.is_some_and(|(_, was_over)| was_over || !over) {
@@ -205,7 +210,7 @@ impl Tracker {
         self.progress.clone()
     }
 
-    /// When to ask for [`take_update`](Self::take_update) again, though no line came.
+    /// The time at which to call [`take_update`](Self::take_update) again if no line comes.
     pub fn due(&self) -> Option<Time> {
         match (self.has_update, self.told) {
             (true, Some((told, _))) => Some(told.plus(MIN_UPDATE_INTERVAL)),
@@ -214,7 +219,7 @@ impl Tracker {
         }
     }
 
-    /// When it is stale; never, if it is over or stale already; `None` if there is none.
+    /// The time at which the progress becomes stale; `None` if it is finished or stale, or there is none.
     fn stale_at(&self) -> Option<Time> {
         let progress = self.progress.as_ref()?;
         let never = progress.stale || progress.state.is_finished() || progress.state == ProgressState::Paused;
@@ -227,7 +232,7 @@ impl Tracker {
             return;
         }
         let text = report::plain(raw);
-        // Colours alone say nothing.
+        // Colours alone are not progress.
         if !(any || may_show_progress(text.as_bytes()) || osc::is_in(raw)) {
             return;
         }
@@ -239,12 +244,12 @@ impl Tracker {
         }
     }
 
-    /// Takes what a recogniser said into the model.
+    /// Applies the report of a recogniser to the model.
     fn apply(&mut self, from: usize, rank: Confidence, report: ProgressReport, now: Time) {
         let fresh = self.progress.as_ref().is_some_and(|progress| {
             !progress.state.is_finished() && now.seconds_since(progress.updated) < STALE_AFTER.as_secs_f64()
         });
-        // Who speaks on purpose is not interrupted by guesses, unless it fell silent.
+        // A guess does not replace an explicit report, unless that is stale.
         let outranked = fresh && self.bar.as_ref().is_some_and(|bar| bar.confidence > rank);
         if outranked || (report.needs_prior_progress && self.progress.is_none()) {
             return;
@@ -252,7 +257,7 @@ impl Tracker {
         let known = self.progress.take();
         let mut progress = match known.clone() {
             Some(last) if !last.state.is_finished() || report.percent.is_none() || report.needs_prior_progress => last,
-            // What is done is done: this is another one. A process goes on since its start.
+            // Finished work stays finished, so this is new work. A process counts the time from its own start.
             Some(last) => {
                 self.bar = None;
                 let started = if self.full_is_done { now } else { last.started };
@@ -268,7 +273,7 @@ impl Tracker {
         progress.phase = match report.phase {
             Some(phase) => Some(phase),
             None if !self.groups.is_empty() => self.groups.phase(),
-            // Another bar is another part of the work; but who gives patterns says himself when a part ends.
+            // A different bar is a different part of the work; a user's pattern reports the end of a phase itself.
             None => progress.phase.filter(|_| goes_on || rank == Confidence::Configured),
         };
         progress.message = report.message.or(progress.message.filter(|_| report.percent.is_none()));
@@ -278,13 +283,14 @@ impl Tracker {
         }
         progress.groups = if self.groups.is_empty() { Vec::new() } else { self.groups.all() };
         (progress.updated, progress.stale) = (now, false);
-        // By what was known, even where another one began: who says again that it is over tells nothing new.
+        // The comparison is with the earlier progress, even where new work begins: a repeated report of the end is not
+        // an update.
         let same = known.is_some_and(|known| Progress { eta: progress.eta, updated: now, ..known } == progress);
         self.has_update |= !same || self.told.is_none();
         self.progress = Some(progress);
     }
 
-    /// How it goes, by what was said now, what was true before, and how far it is.
+    /// The state that follows from the report, the state before, and the percentage.
     fn state(
         &self,
         said: Option<ProgressState>,
@@ -300,7 +306,7 @@ impl Tracker {
         }
     }
 
-    /// Takes the numbers of a report: into the bar they belong to, or a new one. Whether it is the same bar as before.
+    /// Applies the numbers of a report to their bar or to a new one. Returns whether it is the same bar as before.
     fn count(
         &mut self,
         from: usize,

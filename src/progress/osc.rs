@@ -1,4 +1,4 @@
-//! OSC 9;4, by which programs tell a terminal their progress (`ESC ] 9 ; 4 ; STATE ; PERCENT BEL`, from `ConEmu`).
+//! OSC 9;4, by which programs report progress to a terminal (`ESC ] 9 ; 4 ; STATE ; PERCENT BEL`, from `ConEmu`).
 
 use memchr::memmem;
 
@@ -9,12 +9,12 @@ use super::report::{ObservedLine, ProgressReport};
 
 const OSC_PROGRESS_PREFIX: &[u8] = b"\x1b]9;4;";
 
-/// Whether there is one in the line.
+/// Returns whether the line contains such a sequence.
 pub(super) fn is_in(raw: &[u8]) -> bool {
     memmem::find(raw, OSC_PROGRESS_PREFIX).is_some()
 }
 
-/// Takes the last one in the line.
+/// Recognises the last sequence in a line.
 #[derive(Debug)]
 pub(super) struct OscRecogniser;
 

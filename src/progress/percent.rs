@@ -1,5 +1,5 @@
-//! Percentages as known programs draw them. A number with a percent sign is not enough: its surroundings must be those of
-//! a bar, a table of transfers, or a redrawn line.
+//! Percentages as known programs draw them. A number with a percent sign is not enough: it must be part of a bar, a
+//! table of transfers, or a redrawn line.
 
 use std::sync::LazyLock;
 
@@ -8,27 +8,28 @@ use regex::{Regex, RegexSet};
 use super::Recogniser;
 use super::report::{ObservedLine, ProgressReport, percent_of};
 
-/// When a shape counts.
+/// The condition under which a shape is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ShapeCondition {
     Always,
-    /// Its numbers come out of order, since workers run side by side.
+    /// The numbers may be out of order, since workers run concurrently.
     Shuffled,
     /// The percentage and the count behind it must agree.
     Agreeing,
-    /// Only on lines that are not finished.
+    /// The line must be unfinished.
     Open,
-    /// Only on lines that took another drawing's place.
+    /// The line must be a redraw.
     Redrawn,
 }
 
-/// What programs write, the most telling first. `P` stands for a percentage, `BAR` for what bars are drawn with.
+/// The output of known programs, the most specific first. `P` stands for a percentage, `BAR` for the characters of
+/// bars.
 const PERCENT_SHAPES: [(ShapeCondition, &str); 16] = [
     // CMake's makefiles: "[ 45%] Building C object x.o", always three columns wide.
     (ShapeCondition::Shuffled, r"^\[(?P<percent> \d\d|  \d|100)%\] (?P<message>.+)"),
     // pytest, at the right edge.
     (ShapeCondition::Always, r"\s\[(?P<percent> \d\d|  \d|100)%\]$"),
-    // apt's bar at the foot of a terminal; and what people print.
+    // The bar of apt at the bottom of a terminal, and messages that people print.
     (ShapeCondition::Always, r"(?i)^\s*progress\s*[:=]\s*\[? *P%"),
     // dpkg: "(Reading database ... 45%".
     (ShapeCondition::Always, r"^\((?P<phase>Reading database) \.\.\. P%$"),
@@ -37,11 +38,11 @@ const PERCENT_SHAPES: [(ShapeCondition, &str); 16] = [
         ShapeCondition::Always,
         r"^(?:(?P<phase>[^|%]*?): +|\s*)P%\|[^|]*\| *(?P<current>[\d.]+[kMGT]?)/(?P<total>[\d.]+[kMGT]?)(?:[A-Za-z]*) \[(?P<message>[^\]]*)",
     ),
-    // A bar in brackets in front of the percentage, or behind it, as wget has it.
+    // A bar in brackets in front of the percentage, or behind it, as in wget.
     (ShapeCondition::Always, r"^(?P<phase>[^\[\]%|]*?)[:\s]*P% ?[\[|(]BAR{5,}[\]|)]"),
     (ShapeCondition::Always, r"^(?P<phase>[^\[\]%|]*?)[:\s]*[\[(]BAR{5,}[\])] *P%"),
     (ShapeCondition::Always, r"\|[█▏▎▍▌▋▊▉░▒▓#=> ]{5,}\| *P%"),
-    // The same without brackets, drawn with blocks.
+    // The same without brackets, drawn with block characters.
     (ShapeCondition::Always, r"[█▉▊▋▌▍▎▏░▒▓━╸╺]{3,}\s+P%"),
     // curl -#, as wide as the terminal.
     (ShapeCondition::Always, r"^#+ +(?P<percent>\d+\.\d)%$"),
@@ -54,15 +55,15 @@ const PERCENT_SHAPES: [(ShapeCondition, &str); 16] = [
     // apt: "Reading package lists... 45%", " 45% [3 hello 12.3 kB/53.1 kB 23%]".
     (ShapeCondition::Open, r"^(?P<phase>[^%]*?)\.\.\. ?P%$"),
     (ShapeCondition::Open, r"^ *P% \["),
-    // Whatever redraws itself and has one percentage standing free.
+    // Any redrawn line with a single, separate percentage.
     (ShapeCondition::Redrawn, r"^(?:(?P<phase>[^%\d]*?)[:\s]*)?(?:^|[\s\[(|:])P%(?:$|[\s\])|,:;…])"),
 ];
 
-/// In front of a percentage these words say that it is a level, which rises and falls, even where it is redrawn.
+/// Words before a percentage that make it a level, which rises and falls, even in a redrawn line.
 const LEVEL_WORDS: [&str; 13] =
     ["battery", "capacity", "cpu", "disk", "free", "idle", "load", "mem", "memory", "swap", "usage", "used", "volume"];
 
-/// The narrowest bar that curl draws: a smaller one is a heading in some text.
+/// The narrowest bar that curl draws: a smaller one is a heading in a text.
 const MIN_CURL_BAR_WIDTH: usize = 30;
 
 static PERCENT_REGEXES: LazyLock<Vec<(ShapeCondition, Regex)>> = LazyLock::new(|| {
@@ -74,12 +75,12 @@ static PERCENT_REGEXES: LazyLock<Vec<(ShapeCondition, Regex)>> = LazyLock::new(|
     PERCENT_SHAPES.iter().map(|(when, pattern)| (*when, compile(pattern))).collect()
 });
 
-/// All of them at once, to know which to try.
+/// All shapes in one set, which tells which of them to try.
 static PERCENT_REGEX_SET: LazyLock<RegexSet> = LazyLock::new(|| {
     RegexSet::new(PERCENT_REGEXES.iter().map(|(_, shape)| shape.as_str())).expect("each of them was compiled before")
 });
 
-/// Whether there is a number in front of a percent sign. In URLs and formats there mostly is none.
+/// Returns whether there is a number before a percent sign. In URLs and format strings there usually is none.
 fn has_percentage(text: &[u8]) -> bool {
     memchr::memchr_iter(b'%', text).any(|at| {
         let before = text[..at].strip_suffix(b" ").unwrap_or(&text[..at]);
@@ -87,7 +88,7 @@ fn has_percentage(text: &[u8]) -> bool {
     })
 }
 
-/// One shape after another.
+/// Tries the shapes in order.
 #[derive(Debug)]
 pub(super) struct PercentRecogniser;
 
@@ -124,7 +125,7 @@ fn one(when: ShapeCondition, shape: &Regex, text: &str, seen: &ObservedLine<'_>)
     Some(ProgressReport { out_of_order: when == ShapeCondition::Shuffled, ..report })
 }
 
-/// Whether the words in front of the percentage say that it is a level.
+/// Returns whether the words before the percentage make it a level.
 fn is_level(text: &str) -> bool {
     let (before, _) = text.split_once('%').unwrap_or((text, ""));
     let mut words = before.split(|c: char| !c.is_alphabetic());

@@ -1,4 +1,4 @@
-//! What a recogniser is shown and what it says.
+//! The input and output of a recogniser.
 
 use std::borrow::Cow;
 
@@ -6,22 +6,22 @@ use regex::{Captures, Regex};
 
 use crate::event::{ProgressState, Time};
 
-/// A line, or what there is of one.
+/// A line, finished or not.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ObservedLine<'a> {
-    /// Its bytes as they came.
+    /// The bytes of the line as they were read.
     pub(super) raw: &'a [u8],
-    /// Its text without colours and other orders to a terminal.
+    /// The text without colours and other control sequences.
     pub(super) text: &'a str,
-    /// It is not finished: more may come, or another drawing.
+    /// The line is unfinished: more text or a redraw may follow.
     pub(super) open: bool,
-    /// It took the place of another drawing, as only bars and spinners do.
+    /// The line replaced another drawing, as only bars and spinners do.
     pub(super) is_redrawn: bool,
-    /// When it was read.
+    /// The time when the line was read.
     pub(super) now: Time,
 }
 
-/// What one line says of progress.
+/// The progress that one line reports.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct ProgressReport {
     pub(super) percent: Option<f64>,
@@ -29,17 +29,17 @@ pub(super) struct ProgressReport {
     pub(super) total: Option<u64>,
     pub(super) phase: Option<String>,
     pub(super) message: Option<String>,
-    /// How it goes, where it says so; else it runs.
+    /// The reported state; `None` means that the work is running.
     pub(super) state: Option<ProgressState>,
-    /// A group that begins or ends here.
+    /// A group that begins or ends with this line.
     pub(super) group: Option<GroupBoundary>,
-    /// Workers that run side by side say their numbers out of order: a smaller one is no new beginning.
+    /// Concurrent workers report numbers out of order: a smaller number is not a new beginning.
     pub(super) out_of_order: bool,
-    /// The line means something only where progress was seen before.
+    /// The line has a meaning only after other progress.
     pub(super) needs_prior_progress: bool,
 }
 
-/// Where a group begins or ends.
+/// The beginning or end of a group.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum GroupBoundary {
     Begin {
@@ -47,7 +47,7 @@ pub(super) enum GroupBoundary {
         title: String,
         at: Time,
     },
-    /// The one of that key, with those in it; without a key the innermost.
+    /// Ends the group with this key and those inside it; without a key, the innermost one.
     End {
         key: Option<String>,
         at: Time,
@@ -55,12 +55,12 @@ pub(super) enum GroupBoundary {
 }
 
 impl ProgressReport {
-    /// One that says only how it goes.
+    /// A report that has only a state.
     pub(super) fn of_state(state: ProgressState) -> Self {
         Self { state: Some(state), ..Self::default() }
     }
 
-    /// What is meant by the named groups `percent`, `current`, `total`, `phase` and `message` of a match; `None` if the
+    /// The report of the named groups `percent`, `current`, `total`, `phase` and `message` of a match; `None` if the
     /// numbers make no sense.
     pub(super) fn of_match(pattern: &Regex, found: &Captures<'_>) -> Option<Self> {
         let mut report = Self::default();
@@ -80,7 +80,7 @@ impl ProgressReport {
         report.checked()
     }
 
-    /// The same with the percentage that its count means, where it has none; `None` if its numbers make no sense.
+    /// The same report, with a missing percentage calculated from the count; `None` if its numbers make no sense.
     pub(super) fn checked(mut self) -> Option<Self> {
         if let (Some(current), Some(total)) = (self.current, self.total) {
             if total == 0 || current > total {
@@ -92,18 +92,18 @@ impl ProgressReport {
     }
 }
 
-/// `current` of `total` in percent.
+/// The percentage of `current` in `total`.
 #[expect(clippy::cast_precision_loss, reason = "a percentage has few digits")]
 pub(super) fn percent_of(current: u64, total: u64) -> f64 {
     if total == 0 { 0.0 } else { 100.0 * current as f64 / total as f64 }
 }
 
-/// A number from 0 to 100.
+/// Parses a number from 0 to 100.
 fn percent(text: &str) -> Option<f64> {
     text.replace(',', ".").parse().ok().filter(|percent| (0.0..=100.0).contains(percent))
 }
 
-/// A number with or without a unit: `340`, `1,234,567`, `1.2M`, `12.5 MB`, `4MiB`.
+/// Parses a number with or without a unit: `340`, `1,234,567`, `1.2M`, `12.5 MB`, `4MiB`.
 pub(super) fn parse_amount(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',').unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(digits)?;
@@ -123,10 +123,10 @@ pub(super) fn parse_amount(text: &str) -> Option<u64> {
     (0.0..1e18).contains(&value).then_some(value as u64)
 }
 
-/// Longest phase or message, in letters: one line of a page.
+/// The longest phase or message, in characters: one line of a page.
 const MAX_LABEL_LETTERS: usize = 160;
 
-/// A title or message, made short.
+/// Shortens a title or message.
 pub(super) fn words(text: &str) -> Option<String> {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let text = text.trim();
@@ -136,7 +136,7 @@ pub(super) fn words(text: &str) -> Option<String> {
     }
 }
 
-/// The text without what only orders a terminal about: CSI and OSC sequences (ECMA-48, 5.4 and 8.3.89), other escapes,
+/// The text without control characters of a terminal: CSI and OSC sequences (ECMA-48, 5.4 and 8.3.89), other escapes,
 /// backspaces.
 pub(super) fn plain(raw: &[u8]) -> Cow<'_, str> {
     if memchr::memchr2(0x1b, 0x08, raw).is_none() {

@@ -1,13 +1,14 @@
-//! What the recordings in `tests/progress.rs` do not show: ordinary text, build servers' words, patterns, and time.
+//! Cases that the recordings in `tests/progress.rs` do not cover: ordinary text, build server messages, patterns, and
+//! time.
 
 use super::*;
 
-/// A thousand million seconds and so many milliseconds.
+/// A time: a thousand million seconds and this many milliseconds.
 fn at(millis: i64) -> Time {
     Time(1_000_000_000_000_000 + millis * 1000)
 }
 
-/// What is known after these lines, which come a second apart.
+/// The progress after these lines, which come a second apart.
 fn after(tracker: &mut Tracker, lines: &[&str]) -> Option<Progress> {
     for (second, line) in (0..).zip(lines) {
         tracker.line(0, line.as_bytes(), at(second * 1000));
@@ -19,7 +20,7 @@ fn tracker() -> Tracker {
     Tracker::new(Vec::new(), false)
 }
 
-/// State, percent and count in few letters.
+/// State, percentage and count in short form.
 fn short(progress: Option<&Progress>) -> String {
     let Some(progress) = progress else { return "-".to_owned() };
     let mut text = format!("{:?}", progress.state).to_lowercase();
@@ -105,7 +106,7 @@ fn ordinary_text_is_no_progress() {
         let mut tracker = tracker();
         tracker.line(0, trap.as_bytes(), at(0));
         assert_eq!(short(tracker.progress()), "-", "{trap:?}");
-        // Shown while it is written, it is none either.
+        // The same text is not progress while it is unfinished, either.
         tracker.open(0, &trap.as_bytes()[..trap.len() / 2], at(1000));
         tracker.open(0, trap.as_bytes(), at(1100));
         assert_eq!(short(tracker.progress()), "-", "{trap:?}, growing");
@@ -226,7 +227,7 @@ fn news_come_ten_times_a_second_and_the_last_one_always() {
 
 #[test]
 fn an_end_that_is_said_again_and_again_is_told_ten_times_a_second_at_most() {
-    // Of a file, each full bar is an end of its own; a process that says again that it failed says nothing new.
+    // In a file, each full bar is an end of its own; a process that reports its failure again causes no update.
     for (line, full_is_done, most) in [("[100%] Built target demo", true, 11), ("\x1b]9;4;2;90\x07", false, 1)] {
         let mut tracker = Tracker::new(Vec::new(), full_is_done);
         let mut told = 0;

@@ -1,4 +1,4 @@
-//! Transfers that have no percent sign: curl's table, dd, and the layers that Docker pulls.
+//! Transfers without a percent sign: the table of curl, dd, and image layers that Docker pulls.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -10,10 +10,10 @@ use crate::event::ProgressState;
 use super::Recogniser;
 use super::report::{ObservedLine, ProgressReport, parse_amount, percent_of, words};
 
-/// Most layers of one image that are told apart; no image has more than 127.
+/// The maximum number of layers of one image that are tracked; no image has more than 127.
 const MAX_IMAGE_LAYERS: usize = 128;
 
-/// curl without `-#`: a heading, then rows of twelve columns.
+/// curl without `-#`: a heading, followed by rows of twelve columns.
 #[derive(Debug, Default)]
 pub(super) struct CurlRecogniser {
     heading_seen: bool,
@@ -45,7 +45,7 @@ impl Recogniser for CurlRecogniser {
                 ..ProgressReport::default()
             });
         }
-        // What it shows of bytes is rounded.
+        // The byte counts that curl shows are rounded.
         Some(ProgressReport {
             percent: Some(percent),
             current: Some(current.min(total)),
@@ -61,7 +61,7 @@ static DD_REGEX: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(shape).expect("it is an expression")
 });
 
-/// `dd status=progress`: how much, but not of how much.
+/// `dd status=progress`: reports the amount, but not the total.
 #[derive(Debug)]
 pub(super) struct DdRecogniser;
 
@@ -80,10 +80,10 @@ impl Recogniser for DdRecogniser {
     }
 }
 
-/// `docker pull` and its like: `a3ed95caeb02: Downloading [==>   ] 2.5MB/12.5MB`.
+/// `docker pull` and similar programs: `a3ed95caeb02: Downloading [==>   ] 2.5MB/12.5MB`.
 #[derive(Debug, Default)]
 pub(super) struct DockerLayersRecogniser {
-    /// How much of each is done, 0 to 1: half for fetching, half for unpacking.
+    /// The share of each layer that is done, 0 to 1: half for the download, half for unpacking.
     layers: BTreeMap<u64, f64>,
 }
 
@@ -132,7 +132,7 @@ impl Recogniser for DockerLayersRecogniser {
     }
 }
 
-/// `2.5MB/12.5MB` as a number from 0 to 1.
+/// The fraction `2.5MB/12.5MB` as a number from 0 to 1.
 fn fraction(counts: &str) -> Option<f64> {
     let (current, total) = counts.trim().split_once('/')?;
     let (current, total) = (parse_amount(current)?, parse_amount(total.split(' ').next()?)?);

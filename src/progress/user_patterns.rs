@@ -1,11 +1,11 @@
-//! The user's own patterns: expressions whose named groups say what is what.
+//! User patterns: regular expressions whose named groups say what they match.
 
 use regex::Regex;
 
 use super::Recogniser;
 use super::report::{ObservedLine, ProgressReport};
 
-/// The patterns in the order written; the first that matches speaks.
+/// The patterns in the configured order; the first one that matches is used.
 #[derive(Debug)]
 pub(super) struct UserPatterns(pub(super) Vec<Regex>);
 

@@ -1,5 +1,5 @@
-//! How it went, in the words of the programs whose progress was seen: a build that stopped, tests that passed. And what
-//! only turns, to say that it is not stuck.
+//! The result of a program whose progress was seen, in the program's own words: a build that failed, tests that passed.
+//! Spinners are recognised here, too, since they show that the program is not stuck.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ static PYTEST_REGEX: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^=+ (.*\d+ (?:passed|failed|errors?).*) in [\d.]+s.* =+$").expect("it is an expression")
 });
 
-/// These words count only where progress was seen before.
+/// These words are recognised only after other progress.
 #[derive(Debug)]
 pub(super) struct VerdictRecogniser;
 
@@ -36,12 +36,12 @@ impl Recogniser for VerdictRecogniser {
     }
 }
 
-/// `make: *** [Makefile:7: x.o] Error 1`.
+/// Recognises `make: *** [Makefile:7: x.o] Error 1`.
 fn make_failed(text: &str) -> bool {
     text.starts_with("make") && text.contains(": *** [") && text.contains("] Error ")
 }
 
-/// Cargo: "    Finished `dev` profile [unoptimized + debuginfo] target(s) in 2.31s".
+/// Recognises Cargo: "    Finished `dev` profile [unoptimized + debuginfo] target(s) in 2.31s".
 fn cargo_finished(text: &str) -> bool {
     text.trim_start().starts_with("Finished ") && text.contains(" target(s) in ")
 }
@@ -53,7 +53,7 @@ fn pytest(text: &str) -> Option<ProgressReport> {
     Some(ProgressReport { message: Some(words_of), needs_prior_progress: true, ..ProgressReport::of_state(state) })
 }
 
-/// Whether it is a spinner of Braille dots, as npm and many others draw it, with some words at most.
+/// Returns whether the line is a spinner of Braille dots, as npm and many others draw it, with at most a few words.
 fn is_spinner(text: &str) -> bool {
     text.trim_start().starts_with(|c| ('\u{2801}'..='\u{28ff}').contains(&c))
 }

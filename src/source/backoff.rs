@@ -1,4 +1,4 @@
-//! How long to wait before a source is started again. Knows no clock.
+//! The delay before a source is restarted. Has no clock of its own.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub(super) struct Backoff {
     max: Duration,
     limit: Option<(u32, Duration)>,
     failures: u32,
-    /// When it was started again, within the window of the limit.
+    /// The times of restarts within the window of the limit.
     restarts: VecDeque<Instant>,
 }
 
@@ -24,15 +24,15 @@ impl Backoff {
         Self { first, max: longest, limit: restart.limit, failures: 0, restarts: VecDeque::new() }
     }
 
-    /// How often it failed in a row.
+    /// The number of consecutive failures.
     pub(super) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// How long to wait after a run that ended at `now`, having lasted for `ran`; `None` if it was started too often.
+    /// The delay after a run that ended at `now` and lasted for `ran`; `None` if there were too many restarts.
     ///
-    /// The first time, then twice as long after each further failure. Success, or to run for longer than the longest
-    /// wait, begins anew.
+    /// The delay doubles after each further failure. A success, or a run that is longer than the longest delay, resets
+    /// it.
     pub(crate) fn wait(&mut self, failed: bool, ran: Duration, now: Instant) -> Option<Duration> {
         if !failed || ran > self.max {
             self.failures = 0;

@@ -1,7 +1,7 @@
 //! The driver of one source: runs it until the daemon stops, and appends its batches.
 //!
-//! The driver owns the appender. Only the driver and the [`supervisor`](crate::source::process::supervisor) of a process know about
-//! stopping; for everything below them, input ends.
+//! The driver owns the appender. Only the driver and the [`supervisor`](crate::source::process::supervisor) of a
+//! process know about stopping; for everything below them, input ends.
 
 use std::time::Duration;
 
@@ -24,11 +24,12 @@ use crate::source::process::supervisor::Supervisor;
 /// The longest time for which files are still read after the daemon was asked to stop.
 const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Runs the source of one stream until `stopping`, or with [`SourceOptions::end_stream`] until its process is not started again.
+/// Runs the source of one stream until `stopping`, or with [`SourceOptions::end_stream`] until its process is not
+/// started again.
 ///
-/// Then the appender is closed, so that readers receive the remaining events and the end of the stream. Returns how the last run
-/// of a process ended, `None` if there was none. The future must not be dropped: a process would be killed without a chance
-/// to end, and the stream would have no end event.
+/// Then the appender is closed, so that readers receive the remaining events and the end of the stream. Returns how the
+/// last run of a process ended, `None` if there was none. The future must not be dropped: a process would be killed
+/// without a chance to end, and the stream would have no end event.
 ///
 /// # Errors
 /// If a process could not be started, and is not tried again. The stream's state says so, too.

@@ -1,5 +1,5 @@
-//! The last step of a line before it is kept: its secrets are taken out, and what is left is shown to those who look for
-//! progress.
+//! The last step of a line before it is stored: secrets are redacted, and the result is passed to the progress
+//! recognisers.
 
 use crate::config::Stream;
 use crate::event::{Flags, Origin, Time};
@@ -8,25 +8,25 @@ use crate::stream::Batch;
 
 use super::progress::SourceProgress;
 
-/// What takes secrets out, if it is wanted.
+/// The redaction of a line, if it is configured.
 pub(super) struct Redaction<'a> {
     pub(super) redact: &'a mut Option<Redactor>,
     pub(super) max_line: usize,
 }
 
-/// What takes secrets out of this stream's lines, if that is wanted, and how long a piece may be that comes in.
+/// The redactor of this stream if redaction is configured, and the maximum size of a piece of input for it.
 pub(crate) fn redact(spec: &Stream) -> Option<(Redactor, usize)> {
     let own = spec.redact.as_ref()?.iter().map(|pattern| pattern.0.clone()).collect();
     Some(Redactor::new(own, spec.max_line))
 }
 
-/// The name of an origin without its secrets: who pushes lines chooses it.
+/// The name of an origin without secrets, since a client that pushes lines chooses it.
 pub(super) fn redact_origin(redact: Option<&Redactor>, origin: Origin) -> Origin {
     let name = redact.map(|redact| redact.redact_name(origin.as_str())).filter(|name| name != origin.as_str());
     name.map_or(origin, |name| Origin::from(&*name))
 }
 
-/// Gives a line to the batch without its secrets, and shows it to `progress`.
+/// Redacts a line, adds it to the batch, and passes it to `progress`.
 pub(super) fn emit(
     at: usize,
     line: Line<'_>,

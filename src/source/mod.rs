@@ -1,12 +1,13 @@
 //! The sources of lines: files, processes, the journal and pushed lines. A source reads bytes, sends them through the
 //! [`pipeline`], and fills a batch, which the [`driver`] appends.
 //!
-//! Each source keeps these promises. It is read independently of its readers, in bounded memory and time. A finished line is
-//! emitted once and in order. An unfinished line is shown while it grows, and is emitted when nothing can follow it. Lines
-//! that could not be delivered are a loss event. State events say how the source is doing. A failing source never ends the
-//! daemon.
+//! Each source keeps these promises. It is read independently of its readers, in bounded memory and time. A finished
+//! line is emitted once and in order. An unfinished line is shown while it grows, and is emitted when nothing can
+//! follow it. Lines that could not be delivered are a loss event. State events say how the source is doing. A failing
+//! source never ends the daemon.
 //!
-//! Reading order: `driver`, `writer`, `pipeline`, `emit`, `progress`; then the sources `file`, `process`, `journal`, `push`.
+//! Reading order: `driver`, `writer`, `pipeline`, `emit`, `progress`; then the sources `file`, `process`, `journal`,
+//! `push`.
 
 mod driver;
 mod writer;
@@ -45,11 +46,11 @@ pub(crate) struct SourceOptions {
     pub(crate) tee: Option<Tee>,
     /// The process inherits the standard input of rtlogd; otherwise it has none.
     pub(crate) inherit_stdin: bool,
-    /// The process stays in the process group of rtlogd, since another group may not read from the terminal. Then only the
-    /// process receives signals, not its descendants.
+    /// The process stays in the process group of rtlogd, since another group may not read from the terminal. Then only
+    /// the process receives signals, not its descendants.
     pub(crate) same_group: bool,
-    /// Ends the stream when the process is not restarted; otherwise the stream stays open. Descendants that leave the process
-    /// group on purpose then survive, as under a shell.
+    /// Ends the stream when the process is not restarted; otherwise the stream stays open. Descendants that leave the
+    /// process group on purpose then survive, as under a shell.
     pub(crate) end_stream: bool,
     /// Signals for the process.
     pub(crate) signals: Option<mpsc::Receiver<Signal>>,
@@ -59,7 +60,7 @@ pub(crate) struct SourceOptions {
     pub(crate) children: Children,
 }
 
-/// Why a process could not be run.
+/// The reason why a process could not be run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
     #[error("cannot start {program:?}")]

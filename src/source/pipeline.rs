@@ -1,4 +1,5 @@
-//! The line pipeline: turns the bytes that a source read into events of a batch: lines, and the unfinished line that is shown. No I/O.
+//! The line pipeline: turns the bytes that a source read into events of a batch, which are lines and the visible
+//! unfinished line. No I/O.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -18,36 +19,37 @@ use super::ClockReading;
 use super::emit::{Redaction, emit, redact, redact_origin};
 use super::progress::SourceProgress;
 
-/// An unfinished line is shown after this time: most are finished sooner, and then it would only flicker.
+/// The time after which an unfinished line is shown: most are finished sooner, and would only flicker.
 const OPEN_LINE_DELAY: Duration = Duration::from_millis(200);
 
-/// And shown again not sooner than this after the last time: ten a second are as many as an eye can use.
+/// The minimum time between two updates of an unfinished line: ten a second are as many as an eye can use.
 const MIN_OPEN_LINE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A block of lines that a program draws again and again is taken as final when nothing was drawn for so long: most draw
+/// A block of lines that a program redraws is considered final after this time without a redraw: most programs redraw
 /// several times a second.
 const REDRAW_SETTLE_TIME: Duration = Duration::from_secs(1);
 
-/// A private key may begin so far before what is read first, in bytes: its lines have 64 letters (RFC 7468, section 2), or
-/// 76, and it may be in UTF-16.
+/// The distance in bytes at which a private key may begin before the first byte that is read: its lines have 64
+/// characters (RFC 7468, section 2) or 76, and it may be in UTF-16.
 pub(super) const MAX_KEY_LOOKBACK: usize = 160 * MAX_SECRET_LINES;
 
-/// What stands in front of some files in UTF-8; UTF-16 has it too, and it was decoded.
+/// The byte order mark at the start of some UTF-8 files. UTF-16 files have one, too, which is decoded to the same
+/// bytes.
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
-/// What all of a source's bytes go through. A lane is one origin, with its half line.
+/// The pipeline for all bytes of a source, which may have several origins, each with an unfinished line.
 ///
-/// Of all lanes one unfinished line is shown, the one that was due last.
+/// Only one unfinished line of all origins is shown: the one that was due last.
 #[derive(Debug)]
 pub(super) struct LinePipeline {
     spec: Stream,
     origins: Vec<Option<OriginState>>,
     progress: SourceProgress,
-    /// When lanes want to be seen to.
+    /// The times at which origins are due.
     waits: BTreeSet<(Instant, usize)>,
-    /// Whose unfinished line is shown.
+    /// The origin whose unfinished line is shown.
     shown: Option<usize>,
-    /// When one was shown last.
+    /// The time at which an unfinished line was last shown.
     shown_at: Option<Instant>,
 }
 
@@ -58,39 +60,39 @@ struct OriginState {
     decoder: Decoder,
     lines: Screen,
     max: usize,
-    /// Takes secrets out, last of all.
+    /// Redacts secrets, as the last step.
     redact: Option<Redactor>,
-    /// Nothing came yet, nor is known what stood before it.
+    /// Nothing was read yet, and the content before it is not known.
     nothing_read: bool,
-    /// Longest line that is given out.
+    /// The longest line that is emitted.
     max_line: usize,
-    /// Lines that belong together, and how long the next is waited for.
+    /// Joins lines that belong together, with the time to wait for the next one.
     joined: Option<(LineJoiner, Duration)>,
     /// The next line is the first of its file.
     first: bool,
-    /// When its last byte was read.
+    /// The time at which the last byte was read.
     read: Time,
-    /// When its unfinished line is to be shown.
+    /// The time at which the unfinished line is to be shown.
     due: Option<Instant>,
-    /// When no more lines that belong together are waited for.
+    /// The time at which waiting for further lines that belong together ends.
     over: Option<Instant>,
-    /// When the block that it draws is taken as final.
+    /// The time at which the block that is being redrawn is considered final.
     settle_due: Option<Instant>,
 }
 
-/// What makes lines complete.
+/// The causes that complete a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PipelineInput<'a> {
-    /// More came.
+    /// More bytes arrived.
     Bytes(&'a [u8]),
-    /// Nothing more is drawn in the block.
+    /// The block is not redrawn any more.
     Settle,
     /// Nothing more can come.
     End,
 }
 
 impl LinePipeline {
-    /// A feed for a stream, with a lane for each of `origins`.
+    /// Creates the pipeline of a stream with these origins.
     pub(super) fn new(spec: &Stream, origins: impl IntoIterator<Item = Origin>) -> Self {
         let mut feed = Self {
             spec: spec.clone(),
@@ -107,7 +109,7 @@ impl LinePipeline {
         feed
     }
 
-    /// Adds a lane as number `at`.
+    /// Adds an origin as number `at`.
     pub(crate) fn add(&mut self, at: usize, origin: Origin) {
         if self.origins.len() <= at {
             self.origins.resize_with(at + 1, || None);
@@ -115,7 +117,7 @@ impl LinePipeline {
         self.origins[at] = Some(OriginState::new(&self.spec, at, origin));
     }
 
-    /// Removes a lane, which has nothing unfinished.
+    /// Removes an origin, which has nothing unfinished.
     pub(crate) fn remove(&mut self, at: usize) {
         if let Some(lane) = self.origins[at].take() {
             if let Some(next) = lane.next() {
@@ -136,12 +138,13 @@ impl LinePipeline {
         });
     }
 
-    /// Whether it matters what stands before the first byte that comes: a secret may go on there.
+    /// Returns whether the content before the first byte matters, since a secret may continue from there.
     pub(super) fn needs_lookback(&self, lane: usize) -> bool {
         self.origins[lane].as_ref().is_some_and(|lane| lane.nothing_read && lane.redact.is_some())
     }
 
-    /// Looks whether a secret of several lines begins before the first byte that comes, in these [`MAX_KEY_LOOKBACK`] bytes.
+    /// Checks whether a secret of several lines begins in these [`MAX_KEY_LOOKBACK`] bytes, which precede the first
+    /// byte that is read.
     pub(super) fn look_back(&mut self, lane: usize, bytes: &[u8], now: ClockReading) {
         let Some(lane) = &mut self.origins[lane] else { return };
         lane.nothing_read = false;
@@ -152,7 +155,8 @@ impl LinePipeline {
         }
     }
 
-    /// Adds the half line, since nothing more can come: a new line begins, which may be the first of another file.
+    /// Emits the unfinished line, since nothing more can come. A new line begins, which may be the first of another
+    /// file.
     pub(super) fn finish(&mut self, lane: usize, now: ClockReading, batch: &mut Batch) {
         self.with(lane, now, batch, |lane, progress, batch| {
             lane.finish(now, progress, batch);
@@ -161,35 +165,36 @@ impl LinePipeline {
         });
     }
 
-    /// How many bytes of the source came in since the last one that was given out.
+    /// The number of source bytes since the last byte that was emitted.
     pub(super) fn held(&self, lane: usize) -> u64 {
         self.origins[lane].as_ref().map_or(0, OriginState::held)
     }
 
-    /// Whether the next byte begins a line.
+    /// Returns whether the next byte begins a line.
     pub(super) fn at_line_start(&self, lane: usize) -> bool {
         self.origins[lane].as_ref().is_none_or(|lane| lane.decoder.held() + lane.lines.held() == 0)
     }
 
-    /// Whether a line was begun and not finished.
+    /// Returns whether there is an unfinished line.
     pub(super) fn is_open(&self, lane: usize) -> bool {
         self.held(lane) > 0
     }
 
-    /// What there is of the line that was begun.
+    /// The unfinished line.
     pub(super) fn half(&self, lane: usize) -> &[u8] {
-        // It is recorded, and may hold a secret: then it is lost with the daemon.
+        // This line is recorded, and might contain a secret: with redaction it is not returned, and is lost with the
+        // daemon.
         let lane = self.origins[lane].as_ref().filter(|lane| lane.redact.is_none());
         lane.map_or(&[], |lane| lane.lines.open())
     }
 
-    /// When to call [`show`](Self::show).
+    /// The time at which to call [`show`](Self::show).
     pub(super) fn due(&self) -> Option<Instant> {
         self.waits.first().map(|(due, _)| *due).into_iter().chain(self.progress.due()).min()
     }
 
-    /// Adds the unfinished line and the progress that are to be shown now, and lines whose followers were waited for long
-    /// enough; gives back the lanes of these.
+    /// Adds the unfinished line and the progress that are due, and joined lines whose waiting time has ended. Returns
+    /// the origins of those lines.
     pub(super) fn show(&mut self, now: Instant, batch: &mut Batch) -> Vec<usize> {
         let mut gave = Vec::new();
         while let Some(&(due, at)) = self.waits.first().filter(|(due, _)| *due <= now) {
@@ -222,8 +227,8 @@ impl LinePipeline {
         gave
     }
 
-    /// Does `work`, which says whether the line has ended. Takes back what is shown if it has, or lines were given out, and
-    /// sees to it that what came since is shown in time.
+    /// Runs `work`, which returns whether the line has ended. Withdraws the visible unfinished line if it has ended or
+    /// lines were emitted, and schedules the display of newer bytes.
     fn with(
         &mut self,
         at: usize,
@@ -244,7 +249,7 @@ impl LinePipeline {
         }
     }
 
-    /// Takes back what is shown if that line has `ended`, and sees to it that what came since is shown in time.
+    /// Withdraws the visible unfinished line if it has `ended`, and schedules the display of newer bytes.
     fn update_open_line(&mut self, at: usize, ended: bool, now: Instant, batch: &mut Batch) {
         let Some(lane) = &mut self.origins[at] else { return };
         if ended {
@@ -278,7 +283,7 @@ impl OriginState {
                 if multiline.begins { MultilineRule::Start(expression) } else { MultilineRule::Continue(expression) };
             (LineJoiner::new(rule, longest), multiline.timeout)
         });
-        // Two lines that are joined have a newline between them.
+        // Two joined lines have a newline between them.
         let max = longest - usize::from(joined.is_some());
         let lines = LineSplitter::new(max, mode).with_source_unit(decoder.source_unit());
         let draws = mode == CarriageReturnMode::Fold && matches!(spec.source, SourceKind::Process(_));
@@ -318,7 +323,7 @@ impl OriginState {
         (self.over, self.settle_due, self.first) = (None, None, true);
     }
 
-    /// Gives out what is joined.
+    /// Emits the joined lines.
     fn flush(&mut self, progress: &mut SourceProgress, batch: &mut Batch) {
         let Self { at, origin, joined, redact, max_line: longest, read, .. } = self;
         if let Some((joined, _)) = joined {
@@ -327,19 +332,19 @@ impl OriginState {
         }
     }
 
-    /// Gives out the block in which nothing is drawn any more.
+    /// Emits the block that is not redrawn any more.
     fn settle(&mut self, now: Instant, progress: &mut SourceProgress, batch: &mut Batch) {
         self.settle_due = None;
         self.cut(PipelineInput::Settle, progress, batch);
         self.wait(now);
     }
 
-    /// Waits from now on for what belongs to the lines that are joined.
+    /// Restarts the wait for lines that belong to the joined ones.
     fn wait(&mut self, now: Instant) {
         self.over = self.joined.as_ref().filter(|(joined, _)| joined.open().is_some()).map(|(_, time)| now + *time);
     }
 
-    /// Gives out the lines that are complete.
+    /// Emits the lines that are complete.
     fn cut(&mut self, what: PipelineInput<'_>, progress: &mut SourceProgress, batch: &mut Batch) {
         let text = match what {
             PipelineInput::Bytes(chunk) => self.decoder.decode_utf16(chunk, false),
@@ -349,7 +354,7 @@ impl OriginState {
         let Self { at, origin, decoder, lines, max, joined, redact, max_line: longest, first, read, .. } = self;
         let redact = &mut Redaction { redact, max_line: *longest };
         let mut give = |line: Line<'_>| {
-            // A block's lines were looked at as they were drawn.
+            // The progress of a block was recognised while its lines were drawn.
             let progress = (what != PipelineInput::Settle).then_some(&mut *progress);
             emit(*at, line, *read, origin, redact, progress, batch);
         };
@@ -375,7 +380,7 @@ impl OriginState {
         self.decoder.held() + self.lines.held() + self.joined.as_ref().map_or(0, |(joined, _)| joined.held()) + redacted
     }
 
-    /// What is to be shown of the line that is not finished.
+    /// The visible text of the unfinished line.
     fn open(&self) -> Vec<u8> {
         let mut text = Vec::new();
         if let Some(joined) = self.joined.as_ref().and_then(|(joined, _)| joined.open()) {
@@ -422,7 +427,7 @@ mod tests {
             self.feed.push(0, text.as_bytes(), self.now, &mut self.batch);
         }
 
-        /// Time goes by; the feed is called when it wants to be.
+        /// Advances the time, and calls the pipeline whenever it is due.
         fn wait(&mut self, time: Duration) {
             let end = self.now.instant + time;
             while let Some(due) = self.feed.due().filter(|due| *due <= end) {

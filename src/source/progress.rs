@@ -1,4 +1,4 @@
-//! Shows a source's lines to the recognisers of progress, and gives what they found to the batch.
+//! Passes the lines of a source to the progress recognisers, and adds their results to the batch.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::stream::Batch;
 
 use super::ClockReading;
 
-/// The progress of one source, if it is wanted.
+/// The progress of one source, if it is enabled.
 #[derive(Debug)]
 pub(super) struct SourceProgress {
     tracker: Option<Tracker>,
     due: Option<Instant>,
-    /// When it was called last, by both clocks.
+    /// The time of the last call, by both clocks.
     last: Option<ClockReading>,
 }
 
@@ -35,7 +35,7 @@ impl SourceProgress {
         Self { tracker, due: None, last: None }
     }
 
-    /// Looks at a finished line of a lane. A piece of one that is longer than any bar is none.
+    /// Examines a finished line of an origin. A piece of a line that is longer than any progress bar is ignored.
     pub(super) fn line(&mut self, lane: usize, text: &[u8], flags: Flags, time: Time) {
         if let Some(tracker) = &mut self.tracker
             && !flags.has(Flags::CONTINUED)
@@ -44,7 +44,7 @@ impl SourceProgress {
         }
     }
 
-    /// Looks at what there is of an unfinished line, and adds to `batch` what is to be told by now.
+    /// Examines an unfinished line, and adds the reports that are due to `batch`.
     pub(crate) fn open(&mut self, lane: usize, text: &[u8], now: ClockReading, batch: &mut Batch) {
         if let Some(tracker) = &mut self.tracker {
             tracker.open(lane, text, now.time);
@@ -52,12 +52,13 @@ impl SourceProgress {
         }
     }
 
-    /// When to call [`show`](Self::show).
+    /// The time at which to call [`show`](Self::show).
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Adds what is to be told by now, though nothing came; `looked` says that a line was looked at since.
+    /// Adds the reports that are due even though nothing was read; `looked` says that a line was examined since the
+    /// last call.
     pub(super) fn show(&mut self, now: Instant, looked: bool, batch: &mut Batch) {
         if let Some(last) = self.last
             && (looked || self.due.is_some_and(|due| due <= now))

@@ -1,6 +1,6 @@
-//! Lines that others send: those of each sender stay in their order, and half a line of one is no part of another's.
+//! Pushed lines: those of each sender keep their order, and the unfinished lines of different senders are never mixed.
 //!
-//! Knows nothing of how they come, and has no queue: who sends waits until what it sent is in the stream.
+//! The transport is not known here, and there is no queue: a sender waits until its lines are in the stream.
 
 use std::future::pending;
 
@@ -21,23 +21,23 @@ use crate::stream::Batch;
 use super::pipeline::LinePipeline;
 use super::{ClockReading, until};
 
-/// Most senders at once. Each holds at most half a line and what one read of its connection gave.
+/// The maximum number of concurrent senders. Each holds at most one unfinished line and one read of its connection.
 const MAX_SENDERS: usize = 256;
 
-/// What came from a sender, by its lane.
+/// A chunk that arrived from a sender, with the number of its origin.
 type ReceivedPush = (usize, Option<PushedChunk>, mpsc::Receiver<PushedChunk>);
 
-/// A stream that is filled by whoever sends lines.
+/// A stream that is filled by clients that push lines.
 pub(super) struct PushSource {
     feed: LinePipeline,
     inbox: Option<CommandReceiver>,
-    /// What each sender sends next.
+    /// The next chunk of each sender.
     receivers: FuturesUnordered<BoxFuture<'static, ReceivedPush>>,
-    /// What became of what each sent; `None` where a lane is free.
+    /// The result for each sender; `None` where a number is free.
     tallies: Vec<Option<PushTally>>,
 }
 
-/// Whose lines were added to a batch, and who waits for them.
+/// The sender whose lines were added to a batch, and the reply that it waits for.
 #[derive(Debug, Default)]
 pub(super) struct PushedBatch {
     lane: Option<usize>,
@@ -50,8 +50,8 @@ impl PushSource {
         Self { feed: LinePipeline::new(spec, []), inbox, receivers: coming, tallies }
     }
 
-    /// Adds what comes next, from one sender, to `batch`; then it is to be appended, and [`appended`](Self::appended) is to be
-    /// told. May be dropped at any time.
+    /// Adds the next chunk of one sender to `batch`. The batch must then be appended, and [`appended`](Self::appended)
+    /// be called. May be dropped at any time.
     pub(crate) async fn next(&mut self, batch: &mut Batch) -> PushedBatch {
         loop {
             let due = self.feed.due();
@@ -59,7 +59,7 @@ impl PushSource {
                 Some(came) = self.receivers.next() => return self.take(came, batch),
                 order = next_command(&mut self.inbox) => self.order(order),
                 () = until(due) => {
-                    // No later: then it is about one sender alone.
+                    // The time is the due time and no later one, so that only one sender is affected.
                     let gave = self.feed.show(due.unwrap_or_else(Instant::now), batch);
                     return PushedBatch { lane: gave.first().copied(), waits: None };
                 }
@@ -67,7 +67,7 @@ impl PushSource {
         }
     }
 
-    /// Nothing more is taken: half lines are at their end.
+    /// Stops receiving, and ends the unfinished lines.
     pub(super) fn finish(&mut self, batch: &mut Batch) {
         self.receivers.clear();
         for lane in 0..self.tallies.len() {
@@ -75,7 +75,7 @@ impl PushSource {
         }
     }
 
-    /// The `lines` of a turn are in the stream, the last of them as `last`.
+    /// Records that the `lines` of a batch are in the stream, the last of them at `last`.
     pub(super) fn appended(&mut self, turn: PushedBatch, lines: usize, last: Position) {
         let PushedBatch { lane, waits } = turn;
         let mut tally = lane.and_then(|lane| self.tallies.get(lane).copied().flatten()).unwrap_or_default();
@@ -96,7 +96,7 @@ impl PushSource {
     fn take(&mut self, (lane, came, from): ReceivedPush, batch: &mut Batch) -> PushedBatch {
         let now = ClockReading::read();
         let Some(pushed) = came else {
-            // It went away without a word.
+            // The sender disconnected without a closing chunk.
             self.drop_sender(lane, batch);
             return PushedBatch::default();
         };
@@ -150,7 +150,7 @@ impl PushSource {
     }
 }
 
-/// The next command; never, once nobody can send one.
+/// The next command; waits forever once no sender of commands is left.
 async fn next_command(inbox: &mut Option<CommandReceiver>) -> CommandRequest {
     match inbox {
         Some(receiver) => match receiver.recv().await {

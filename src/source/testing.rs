@@ -1,4 +1,5 @@
-//! For tests: a source at work, and what its readers see. Waits for facts, and says what it saw when they do not come.
+//! Test harness: runs a source and shows what its readers see. Waits for facts, and prints what it saw if they do not
+//! come.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::wire::Encoding;
 
 use super::{SourceError, SourceOptions, Watcher, run};
 
-/// However slow the machine is, by then it has come or never will.
+/// The longest wait: however slow the machine is, an event that has not come by then never will.
 const TEST_DEADLINE: Duration = Duration::from_secs(20);
 
 pub(super) struct SourceHarness {
@@ -45,7 +46,7 @@ pub(super) fn spec(source: SourceKind) -> Stream {
     Stream::new("test".parse().unwrap(), source)
 }
 
-/// Lines that hold `prefix` and a number.
+/// Lines that consist of `prefix` and a number.
 pub(super) fn numbered_lines(prefix: &str, numbers: impl Iterator<Item = u32>) -> String {
     numbers.flat_map(|n| [prefix.to_owned(), n.to_string(), "\n".to_owned()]).collect()
 }
@@ -55,7 +56,7 @@ impl SourceHarness {
         Self::restart(spec, options, Checkpoints::new())
     }
 
-    /// Starts it with what an earlier one had recorded.
+    /// Starts the source with the checkpoints of an earlier one.
     pub(super) fn restart(spec: Stream, mut options: SourceOptions, places: Checkpoints) -> Self {
         let (control, inbox) = control::command_channel();
         options.inbox = Some(inbox);
@@ -81,7 +82,7 @@ impl SourceHarness {
         Self::start(spec(SourceKind::Process(source)), SourceOptions::default())
     }
 
-    /// A process that is run once and ends its stream.
+    /// Starts a process that runs once and ends its stream.
     pub(super) fn once(mut source: ProcessSourceConfig, options: SourceOptions) -> Self {
         source.restart.when = crate::config::RestartWhen::Never;
         Self::start(spec(SourceKind::Process(source)), SourceOptions { end_stream: true, ..options })
@@ -98,7 +99,7 @@ impl SourceHarness {
         }
     }
 
-    /// Waits for something.
+    /// Waits for the next item of the cursor.
     async fn wait(&mut self) -> Option<()> {
         let item = timeout(TEST_DEADLINE, self.cursor.next(Instant::now() + 2 * TEST_DEADLINE)).await;
         match item.unwrap_or_else(|_| panic!("nothing more came after {:#?}", self.seen))? {
@@ -124,7 +125,7 @@ impl SourceHarness {
         }
     }
 
-    /// The next state of this name.
+    /// The next state with this name.
     pub(super) async fn state(&mut self, name: &str) -> Value {
         loop {
             let event = self.next("state").await;
@@ -134,7 +135,7 @@ impl SourceHarness {
         }
     }
 
-    /// The text of the next line, with `+` behind it if it goes on, and `...` if it is partial.
+    /// The text of the next line, followed by `+` if it is continued, and by `...` if it is partial.
     pub(super) async fn line(&mut self) -> String {
         let line = self.next("line").await;
         let mark = if line["continued"] == true {
@@ -155,14 +156,14 @@ impl SourceHarness {
         lines
     }
 
-    /// Waits until this is shown as the unfinished line.
+    /// Waits until this text is shown as the unfinished line.
     pub(super) async fn shown(&mut self, text: Option<&str>) {
         while self.open.as_ref().map(|line| &*line.text) != text.map(str::as_bytes) {
             self.wait().await.unwrap_or_else(|| panic!("the stream ended after {:#?}", self.seen));
         }
     }
 
-    /// Waits until another unfinished line is shown than before.
+    /// Waits until the visible unfinished line changes.
     pub(super) async fn wait_for_new_open_line(&mut self) {
         let before = self.open.clone();
         while self.open == before || self.open.is_none() {
@@ -170,24 +171,24 @@ impl SourceHarness {
         }
     }
 
-    /// The process id that the last run told.
+    /// The process id of the last run.
     pub(super) fn last_pid(&self) -> Option<u64> {
         self.seen.iter().rev().find_map(|event| event["pid"].as_u64())
     }
 
-    /// One more reader.
+    /// Adds a reader.
     pub(super) fn come(&self) {
         let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false };
         let cursor = self.log.cursor(view, stream::CursorStart::Oldest, CursorEnd::default()).now_or_never();
         drop(cursor.expect("without history there is nothing to wait for"));
     }
 
-    /// Tells the source to stop.
+    /// Asks the source to stop.
     pub(super) fn stop(&self) {
         self.stopping.cancel();
     }
 
-    /// All that is left until the stream ends by itself, and what the run came to.
+    /// The remaining events until the stream ends, and the result of the run.
     pub(super) async fn rest(mut self) -> (Vec<Value>, Result<Option<RunEnd>, SourceError>) {
         let mut rest = Vec::new();
         while let Some(event) = self.event().await {
@@ -197,7 +198,7 @@ impl SourceHarness {
     }
 }
 
-/// A directory, removed at the end, and files in it.
+/// A temporary directory, removed at the end, with files in it.
 pub(super) struct TestDirectory(pub(super) tempfile::TempDir);
 
 impl TestDirectory {
@@ -214,7 +215,7 @@ impl TestDirectory {
         self.path(name)
     }
 
-    /// Waits until this program holds the file open that has this name now.
+    /// Waits until this program has the file open that currently has this name.
     pub(super) async fn wait_until_open(&self, name: &str) {
         let path = self.path(name);
         let held = || {

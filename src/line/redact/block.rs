@@ -1,22 +1,23 @@
-//! Blocks of YAML (1.2.2, section 8.1): a head such as `password: |`, and deeper lines behind it.
+//! YAML block scalars (1.2.2, section 8.1): a header such as `password: |`, followed by lines with a deeper
+//! indentation.
 
 use super::carry::Carry;
 use super::value::{SecretSpan, is_blank, line_end};
 
-/// A block whose head was found.
+/// A block whose header was found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct YamlBlock {
-    /// Where its name begins in its line: its own lines are indented deeper.
+    /// The column at which its name begins; the lines of the block are indented deeper.
     pub(super) column: usize,
-    /// Something other than white space stands before the name, and before the lines.
+    /// Text other than white space precedes the name, and precedes the lines of the block.
     pub(super) prefixed: bool,
-    /// At most this many lines are to come.
+    /// The maximum number of lines that follow.
     pub(super) lines: usize,
-    /// It stands in quotation marks, and ends with them.
+    /// The block is inside quotation marks, and ends with them.
     pub(super) quoted: bool,
 }
 
-/// Whether a line ends with this head of a block: `|`, `>-`, `|2 # comment`.
+/// Returns whether the rest of a line is the header of a block: `|`, `>-`, `|2 # comment`.
 pub(super) fn is_head(text: &[u8]) -> bool {
     let [b'|' | b'>', head @ ..] = text.trim_ascii_end() else { return false };
     let indicators = head.iter().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-')).count();
@@ -24,8 +25,8 @@ pub(super) fn is_head(text: &[u8]) -> bool {
     rest.is_empty() || rest.starts_with(b"#")
 }
 
-/// Whether the text begins with the head of a block, and the end of its line is an escape: then it is another reading of the
-/// line in which it is one.
+/// Returns whether the text begins with the header of a block whose line ends with an escape. The block is then found
+/// in another reading of the line.
 pub(super) fn is_escaped_head(text: &[u8]) -> bool {
     let head = text.iter().take_while(|byte| b"|>+-0123456789".contains(byte)).count();
     let rest = text[head..].trim_ascii_start();
@@ -34,8 +35,8 @@ pub(super) fn is_escaped_head(text: &[u8]) -> bool {
 }
 
 impl YamlBlock {
-    /// Adds the text of the block's lines, which begin at `at`. Returns where the block ends, and whether it goes on behind
-    /// the text.
+    /// Adds the text of the block's lines, which begin at `at`. Returns the end of the block, and the state for the
+    /// lines after the text.
     pub(super) fn find_secrets(self, text: &[u8], mut at: usize, found: &mut Vec<SecretSpan>) -> (usize, Carry) {
         let Self { column, prefixed, lines, quoted } = self;
         for left in (0..lines).rev() {

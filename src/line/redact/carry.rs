@@ -1,26 +1,27 @@
-//! What a line says of those behind it.
+//! State that is carried from a line to the next ones.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Most lines of one private key or block of YAML that are taken out: those of a key of 16384 bits have 200.
+/// The maximum number of lines of one private key or YAML block that are redacted: a key of 16384 bits has 200.
 pub const MAX_SECRET_LINES: usize = 400;
 
-/// Whether the next lines are part of a secret that began before them. As text, it is part of a recorded place.
+/// The state after a line: whether the next lines are part of a secret that began before. Its text form is part of a
+/// recorded checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Carry {
-    /// They are not.
+    /// The next lines are not part of a secret.
     #[default]
     Nothing,
-    /// A private key has begun: at most this many lines of it are to come.
+    /// A private key has begun: at most this many of its lines follow.
     Key(usize),
-    /// A block of YAML has begun (`password: |`): the lines that are indented deeper than this column, at most so many.
+    /// A YAML block has begun (`password: |`), which contains the lines that are indented deeper than `column`.
     Block {
-        /// Where the name of the block began.
+        /// The column at which the name of the block begins.
         column: usize,
-        /// Something other than white space stands before the name, and before the block's lines.
+        /// Text other than white space precedes the name, and precedes the lines of the block.
         prefixed: bool,
-        /// At most this many lines are to come.
+        /// The maximum number of lines that follow.
         lines: usize,
     },
     /// The line was `name: DB_PASSWORD`: the next one may be its `value:`.
@@ -28,7 +29,7 @@ pub enum Carry {
 }
 
 impl Carry {
-    /// The same, of a text from elsewhere: not more lines than there can be.
+    /// The same state with its number of lines limited, for a state that was parsed from text.
     #[must_use]
     pub fn bounded(self) -> Self {
         match self {
@@ -55,7 +56,7 @@ impl fmt::Display for Carry {
     }
 }
 
-/// The text is not what was written.
+/// The text is not a valid state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this does not say which lines are secret")]
 pub struct BadCarry;

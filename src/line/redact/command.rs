@@ -1,23 +1,23 @@
-//! Secrets in the arguments of well-known programs, whose options do not say that they are.
+//! Secrets in the arguments of well-known programs, whose options have no names that reveal them.
 
 use super::value::{SecretSpan, closing_quote, is_blank, is_quote};
 
-/// Most words of a command that are looked at.
+/// The maximum number of words of a command that are examined.
 const MAX_COMMAND_WORDS: usize = 64;
 
-/// How an option takes its secret.
+/// The ways in which an option takes its secret.
 #[derive(Clone, Copy)]
 enum OptionValue {
-    /// As the next word, or right behind it.
+    /// The next word, or text attached to the option.
     NextOrAttached,
-    /// Only right behind it: a blank means that it is asked for.
+    /// Only text attached to the option: without it, the program asks for the secret.
     Attached,
-    /// As `user:secret`, or with another byte between them.
+    /// The second half of `user:secret`, possibly with another separator.
     AfterSeparator(u8),
 }
 
 struct ProgramOptions {
-    /// Its names: those that begin so.
+    /// Prefixes of the program's names.
     names: &'static [&'static str],
     options: &'static [(&'static str, OptionValue)],
 }
@@ -61,11 +61,11 @@ const PROGRAMS_WITH_SECRETS: [ProgramOptions; 14] = [
     ProgramOptions { names: &["xfreerdp", "wfreerdp"], options: &[("/p:", OptionValue::Attached)] },
 ];
 
-/// Programs that log in somewhere by their command `login`.
+/// Programs whose command `login` takes credentials.
 const LOGIN_PROGRAMS: [&[u8]; 11] =
     [b"docker", b"podman", b"helm", b"registry", b"oc", b"az", b"skopeo", b"buildah", b"nerdctl", b"crane", b"oras"];
 
-/// How the programs begin that are looked for.
+/// Prefixes of the program names that are searched for.
 pub(super) const PROGRAM_NAMES: [&str; 19] = [
     "curl",
     "mysql",
@@ -108,7 +108,7 @@ pub(crate) fn find(text: &[u8], at: usize, found: &mut Vec<SecretSpan>) {
     }
     let words = words(text, end);
     if name == b"htpasswd" {
-        // With -b: file, user, password; with -n no file.
+        // With -b the arguments are file, user and password; with -n there is no file.
         let has =
             |flag: u8| words.iter().any(|(begin, end)| text[*begin] == b'-' && text[*begin..*end].contains(&flag));
         let mut places = words.iter().filter(|(begin, _)| text[*begin] != b'-');
@@ -153,7 +153,7 @@ fn option_secret(
     next: Option<(usize, usize)>,
 ) -> Option<SecretSpan> {
     let long = option.starts_with("--");
-    // Of several short options in one word the last takes what follows: -sSu.
+    // Of several short options in one word, the last one takes the value: -sSu.
     let cluster = !long
         && word.len() > 2
         && word.starts_with(b"-")
@@ -182,7 +182,7 @@ fn option_secret(
     (!odd && !super::harmless::is_reference(secret)).then_some(SecretSpan::new(secret_begin, end))
 }
 
-/// `echo user:secret | chpasswd`
+/// Finds the secret in `echo user:secret | chpasswd`.
 fn find_piped(text: &[u8], at: usize, found: &mut Vec<SecretSpan>) {
     let Some(echo) = memchr::memmem::rfind(&text[..at], b"echo ") else { return };
     let words = words(&text[..at], echo + 5);
@@ -193,11 +193,11 @@ fn find_piped(text: &[u8], at: usize, found: &mut Vec<SecretSpan>) {
     }
 }
 
-/// The words behind `from`, without quotation marks around them, as a shell takes them; or those of a list of texts.
+/// The words after `from` without their quotation marks, split as by a shell; or the elements of a list of strings.
 fn words(text: &[u8], from: usize) -> Vec<(usize, usize)> {
     let mut words = Vec::new();
     let mut at = from;
-    // The end of the quotation that the program's own name stands in.
+    // The quotation mark that closes the name of the program.
     if text.get(at).is_some_and(|byte| is_quote(*byte)) {
         at += 1;
     }
@@ -223,7 +223,7 @@ fn words(text: &[u8], from: usize) -> Vec<(usize, usize)> {
             if is_quote(byte) {
                 let opens = at == begin + 2 || text.get(at.wrapping_sub(1)) == Some(&b'=');
                 let Some(end) = closing_quote(text, at).filter(|_| opens) else {
-                    // It closes what began before this command.
+                    // The quotation mark closes a quotation that began before this command.
                     words.extend((begin < at).then_some((begin, at)));
                     return words;
                 };

@@ -1,21 +1,23 @@
-//! One reading of a line: its text as a person or a program would take it, and where each byte of that stands in the line.
+//! A reading of a line: its text as a person or a program would understand it, with the position of each byte in the
+//! line.
 //!
-//! A secret may hide in a line from a search in its bytes: a colour stands within it, or the line is JSON within JSON, or a
-//! query whose `=` is `%3D`. So secrets are looked for in each reading of the line, and what is found is carried back.
+//! A search in the bytes of a line may miss a secret: a colour sequence stands within it, or the line is JSON within
+//! JSON, or a query whose `=` is `%3D`. Secrets are therefore searched for in each reading of the line, and mapped back
+//! to its bytes.
 
 use std::borrow::Cow;
 
-/// How escapes begin: backslashes as in JSON, percent signs as in URLs, and the entities of HTML.
+/// The first bytes of escapes: backslashes as in JSON, percent signs as in URLs, and the entities of HTML.
 pub(super) const ESCAPE_INTRODUCERS: [u8; 3] = *b"\\%&";
 
-/// Backslashes alone: within JSON, `%22` in a value is no quotation mark that ends it.
+/// Backslashes alone: within JSON, `%22` in a value is not a quotation mark that ends it.
 pub(super) const BACKSLASH_INTRODUCERS: [u8; 3] = [b'\\'; 3];
 
-/// A text that was read from a line.
+/// A text that was decoded from a line.
 #[derive(Debug)]
 pub(super) struct DecodedText<'a> {
     pub(super) text: Cow<'a, [u8]>,
-    /// Where each byte of `text` begins and ends in the line; `None` if `text` is the line.
+    /// The range in the line for each byte of `text`; `None` if `text` is the line.
     line_ranges: Option<Vec<(u32, u32)>>,
 }
 
@@ -37,7 +39,7 @@ impl<'a> DecodedText<'a> {
         }
     }
 
-    /// Where a part of the text stands in the line. An empty part stands before what follows it.
+    /// The range in the line of a part of the text. An empty part lies before the byte that follows it.
     pub(super) fn line_range(&self, begin: usize, end: usize) -> (usize, usize) {
         let Some(places) = &self.line_ranges else { return (begin, end) };
         let first = places.get(begin).map(|place| place.0);
@@ -48,8 +50,8 @@ impl<'a> DecodedText<'a> {
         (first, places.get(end - 1).map_or(first, |place| place.1 as usize))
     }
 
-    /// The text with one level of those escapes undone that begin with one of these marks: [`ESCAPE_INTRODUCERS`] or [`BACKSLASH_INTRODUCERS`];
-    /// `None` if there are none.
+    /// Undoes one level of the escapes that begin with one of these bytes ([`ESCAPE_INTRODUCERS`] or
+    /// [`BACKSLASH_INTRODUCERS`]); `None` if there are none.
     pub(super) fn unescaped(&self, [first, second, third]: [u8; 3]) -> Option<DecodedText<'static>> {
         let text = &self.text[..];
         let mut view = DecodedText::empty();
@@ -82,12 +84,12 @@ impl<'a> DecodedText<'a> {
     }
 }
 
-/// Lines are shorter than that by far.
+/// Converts an offset. Lines are far shorter than the limit.
 fn saturating_u32(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// What an escape stands for.
+/// The meaning of an escape.
 enum DecodedEscape {
     Byte(u8),
     Char(char),
@@ -105,7 +107,7 @@ impl DecodedEscape {
     }
 }
 
-/// The escape with which the text begins, and its length.
+/// The escape at the beginning of the text, and its length.
 fn escape(text: &[u8]) -> Option<(DecodedEscape, usize)> {
     match *text.first()? {
         b'\\' => match *text.get(1)? {
@@ -148,9 +150,9 @@ fn parse_digits(digits: &[u8], radix: u32) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()
 }
 
-/// Whether a line has bytes that are not seen where it is shown: then its [visible](DecodedText::visible_text) text is another.
+/// Returns whether a line has invisible bytes, so that its [visible](DecodedText::visible_text) text differs from it.
 pub(super) fn has_invisible(line: &[u8]) -> bool {
-    // In blocks and without an early exit, so that the compiler looks at all bytes of one at once.
+    // The loop works on blocks without an early exit, so that the compiler can vectorize it.
     let (blocks, rest) = line.as_chunks::<SCAN_BLOCK_SIZE>();
     let suspects = blocks.iter().fold([0; SCAN_BLOCK_SIZE], |suspects, block| mark_suspects(suspects, *block));
     let mut end = [b' '; SCAN_BLOCK_SIZE];
@@ -159,10 +161,10 @@ pub(super) fn has_invisible(line: &[u8]) -> bool {
     suspects & 1 != 0 || suspects & 2 != 0 && (0..line.len()).any(|at| invisible_length(&line[at..]) > 0)
 }
 
-/// How many bytes are looked at at once.
+/// The number of bytes that are examined at once.
 const SCAN_BLOCK_SIZE: usize = 32;
 
-/// Adds to `suspects` which bytes are not seen (1), and with which such characters may begin (2).
+/// Adds to `suspects` which bytes are invisible (1), and which may begin an invisible character (2).
 fn mark_suspects(mut suspects: [u8; SCAN_BLOCK_SIZE], block: [u8; SCAN_BLOCK_SIZE]) -> [u8; SCAN_BLOCK_SIZE] {
     for (suspect, byte) in suspects.iter_mut().zip(block) {
         let control = u8::from(byte < 0x20) & u8::from(byte != b'\t') & u8::from(byte != b'\n');
@@ -172,8 +174,8 @@ fn mark_suspects(mut suspects: [u8; SCAN_BLOCK_SIZE], block: [u8; SCAN_BLOCK_SIZ
     suspects
 }
 
-/// The length of the character with which the text begins if it is a control of C1, has no width, or turns the direction of
-/// writing; else 0.
+/// The length of the character at the beginning of the text if it is a C1 control, has no width, or changes the writing
+/// direction; otherwise 0.
 fn invisible_length(text: &[u8]) -> usize {
     match text {
         [0xC2, 0x80..=0x9F | 0xAD, ..] => 2,
@@ -183,18 +185,19 @@ fn invisible_length(text: &[u8]) -> usize {
 }
 
 impl DecodedText<'_> {
-    /// The visible text, and the control strings within it (ECMA-48, 8.3.89 and its like: titles, links), each as a text of
-    /// its own. A control string is reduced to its visible text, too: it may lack an end and so hold the rest of the line.
+    /// The visible text, and the control strings in it (ECMA-48, 8.3.89 and similar: titles, links), each as a separate
+    /// text. A control string is reduced to its visible text, too: it may lack an end and therefore contain the rest of
+    /// the line.
     ///
-    /// All of them together are no longer than this text.
+    /// Together they are no longer than this text.
     pub(super) fn visible_text(&self) -> (DecodedText<'static>, Vec<DecodedText<'static>>) {
         let mut strings = Vec::new();
         let seen = self.without_controls(Some(&mut strings));
         (seen, strings)
     }
 
-    /// The text without what a terminal does not show. Control strings go to `strings`; if that is `None`, this text is a
-    /// control string itself, in which no other begins.
+    /// The text without invisible parts. Control strings are added to `strings`; with `None`, this text is itself a
+    /// control string, in which no other one begins.
     fn without_controls(&self, mut strings: Option<&mut Vec<DecodedText<'static>>>) -> DecodedText<'static> {
         let line = &self.text[..];
         let mut seen = DecodedText::empty();
@@ -238,19 +241,19 @@ impl DecodedText<'_> {
     }
 }
 
-/// The length of an escape that is neither a control sequence nor a string (ECMA-35, 13.2).
+/// The length of an escape that is neither a control sequence nor a control string (ECMA-35, 13.2).
 fn simple_escape_length(text: &[u8]) -> usize {
     let middle = text[1..].iter().take_while(|byte| matches!(byte, 0x20..=0x2F)).count();
     1 + middle + usize::from(matches!(text.get(1 + middle), Some(0x30..=0x7E)))
 }
 
-/// The length of what follows `ESC [` (ECMA-48, 5.4).
+/// The length of the text that follows `ESC [` (ECMA-48, 5.4).
 fn control_sequence_length(text: &[u8]) -> usize {
     let length = text.iter().take_while(|byte| matches!(byte, 0x20..=0x3F)).count();
     length + usize::from(matches!(text.get(length), Some(0x40..=0x7E)))
 }
 
-/// The length of the string for a terminal with which the text begins, without and with its end.
+/// The length of the control string at the beginning of the text, without and with its terminator.
 fn control_string_length(text: &[u8]) -> (usize, usize) {
     let mut at = 0;
     while let Some(next) = memchr::memchr3(0x07, 0x1B, 0xC2, &text[at..]) {
@@ -258,7 +261,7 @@ fn control_string_length(text: &[u8]) -> (usize, usize) {
         match &text[at..] {
             [0x07, ..] => return (at, at + 1),
             [0x1B, b'\\', ..] | [0xC2, 0x9C, ..] => return (at, at + 2),
-            // Any other escape ends it, too.
+            // Any other escape ends the string, too.
             [0x1B, ..] => return (at, at),
             _ => at += 1,
         }
@@ -266,7 +269,7 @@ fn control_string_length(text: &[u8]) -> (usize, usize) {
     (text.len(), text.len())
 }
 
-/// The parts of a line between `begin` and `end` that are not seen: they stay where a secret is taken out around them.
+/// The invisible parts of a line between `begin` and `end`, which are kept when the secret around them is removed.
 pub(super) fn invisible_within(line: &[u8], begin: usize, end: usize) -> Vec<u8> {
     let part = &line[begin..end];
     if !part.contains(&0x1B) {
@@ -277,7 +280,7 @@ pub(super) fn invisible_within(line: &[u8], begin: usize, end: usize) -> Vec<u8>
     while let Some(next) = memchr::memchr(0x1B, &part[at..]) {
         at += next;
         let length = match &part[at..] {
-            // Only colours and their like: a string might hold the secret.
+            // Only colours and similar sequences are kept, since a control string might contain the secret.
             [0x1B, b'[', rest @ ..] => {
                 let length = 2 + control_sequence_length(rest);
                 kept.extend_from_slice(&part[at..at + length]);

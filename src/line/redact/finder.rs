@@ -1,4 +1,4 @@
-//! Finds the secrets of one text: values behind the names of secrets, known formats, and credentials in URLs.
+//! Finds the secrets of one text: values after the names of secrets, known formats, and credentials in URLs.
 
 use super::block::{self, YamlBlock};
 use super::carry::{Carry, MAX_SECRET_LINES};
@@ -10,35 +10,36 @@ use super::value::{
 };
 use super::{command, formats, header, url, xml};
 
-/// Most programs of one text whose arguments are looked at: a long line of nothing else would take a second.
+/// The maximum number of programs in one text whose arguments are examined: a long line of program names would take a
+/// second.
 const MAX_PROGRAMS_PER_TEXT: usize = 256;
 
-/// What is known of a text so far.
+/// The state of the search in a text.
 struct SecretFinder<'a> {
     text: &'a [u8],
     found: FoundSecrets,
-    /// Up to here names were looked at.
+    /// The offset up to which names were examined.
     named_until: usize,
-    /// What the text says of what follows it.
+    /// The state for the text after this one.
     carry: Carry,
-    /// Its begin is that of a line.
+    /// The text begins at the start of a line.
     at_line_start: bool,
 }
 
-/// A name and what stands around it.
+/// A name and its surroundings.
 #[derive(Clone, Copy)]
 struct NameContext {
     kind: SecretKind,
     begin: usize,
     end: usize,
-    /// The quotation mark behind it.
+    /// The quotation mark behind the name.
     quote: Option<(usize, usize)>,
-    /// It is an option of a command: a hyphen stands before it.
+    /// The name is an option of a command, with a hyphen before it.
     is_option: bool,
 }
 
-/// The secrets of a text, of which `carry` says how it begins, and `begins` whether that is the begin of a line; returns how
-/// what follows begins.
+/// Finds the secrets of a text. `carry` is the state from before it, and `begins` says whether it starts at the start
+/// of a line. Returns the state for what follows, too.
 pub(crate) fn find(text: &[u8], carry: Carry, begins: bool) -> (Vec<SecretSpan>, Carry) {
     let mut finder = SecretFinder {
         text,
@@ -56,8 +57,8 @@ pub(crate) fn find(text: &[u8], carry: Carry, begins: bool) -> (Vec<SecretSpan>,
     }
     let mut programs = 0;
     for (begin, end, stem) in stems::find(text) {
-        // A name within a value that was judged already is part of that value, except near its end, where another may begin that only
-        // seems to be in it. Whatever is known by its form is a secret wherever it stands, also within a value that is harmless.
+        // A name within a value that was examined already is part of that value, except near its end, where a name may
+        // begin that only appears to be in it. A known format is a secret wherever it is, even within a harmless value.
         if stem == Stem::Name && begin + MAX_SECRET_NAME_SIZE < finder.found.decided_until {
             continue;
         }
@@ -107,13 +108,13 @@ impl SecretFinder<'_> {
         at.checked_sub(1).and_then(|before| self.byte(before))
     }
 
-    /// Looks at the name that has a stem between `begin` and `end`.
+    /// Examines the name that has a stem between `begin` and `end`.
     fn examine_name(&mut self, begin: usize, end: usize) {
         let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
         if end <= self.named_until {
             return;
         }
-        // A stem may be no name alone: `pw=`.
+        // The stem may be longer than the name: `pw=`.
         let end = begin + self.text[begin..end].iter().take_while(|byte| is_name(byte)).count();
         let limit = begin.saturating_sub(MAX_SECRET_NAME_SIZE);
         let begin = begin - self.text[limit..begin].iter().rev().take_while(|byte| is_name(byte)).count();
@@ -139,21 +140,21 @@ impl SecretFinder<'_> {
         }
     }
 
-    /// Takes what is in an XML element whose name ends at `end`; `false` if it is none.
+    /// Redacts the content of the XML element whose name ends at `end`; `false` if there is no such element.
     fn take_element(&mut self, end: usize) -> bool {
         let Some(begin) = xml::content_begins(self.text, end) else { return false };
         self.take_content(begin);
         true
     }
 
-    /// Takes what is in an XML element from `begin` on.
+    /// Redacts the content of an XML element from `begin` on.
     fn take_content(&mut self, begin: usize) {
         if let Some((begin, end)) = xml::content_secret(self.text, begin) {
             self.found.take(begin, end);
         }
     }
 
-    /// Finds where the value of a name begins, and takes it.
+    /// Finds the start of the value of a name, and redacts it.
     fn examine_value(&mut self, mut name: NameContext) {
         let mut at = name.end;
         if self.byte(at).is_some_and(is_quote) {
@@ -183,11 +184,11 @@ impl SecretFinder<'_> {
             (Some(first), ..) if after > at && self.value_may_follow(name, first) => (ValueSeparator::Word, after),
             _ => return,
         };
-        // A user in a URL.
+        // The name is a user in a URL.
         if join == ValueSeparator::Colon && self.text[..name.begin].ends_with(b"://") && name.quote.is_none() {
             return;
         }
-        // The name and tag of an image: org/token:latest.
+        // The name and tag of a container image: org/token:latest.
         let is_image = join == ValueSeparator::Colon && begin == after + 1 && self.before(name.begin) == Some(b'/');
         if is_image
             && self.before(name.begin - 1).is_some_and(|before| before.is_ascii_alphanumeric())
@@ -214,7 +215,7 @@ impl SecretFinder<'_> {
         self.take_value(name, join, value, value > begin);
     }
 
-    /// Takes the value that begins at `at`, with a blank before it if it `stands_off`.
+    /// Redacts the value that begins at `at`; `stands_off` says that a blank precedes it.
     fn take_value(&mut self, name: NameContext, join: ValueSeparator, at: usize, stands_off: bool) {
         let whole_line =
             join == ValueSeparator::Colon && stands_off && name.quote.is_none() && self.begins_line(name.begin);
@@ -225,7 +226,7 @@ impl SecretFinder<'_> {
             SecretKind::Cookie => return header::cookies(self.text, join, at, whole_line, name.quote, &mut self.found),
             _ => {}
         }
-        // The letter before a text in Python.
+        // The prefix letter of a Python string.
         let prefixed = b"bruBRU@".contains(&self.text[at]) && self.byte(at + 1).is_some_and(is_quote);
         let some = self.text[at..].starts_with(b"Some(") && self.byte(at + 5).is_some_and(is_quote);
         let at = at + usize::from(prefixed) + if some { 5 } else { 0 };
@@ -242,14 +243,15 @@ impl SecretFinder<'_> {
                     ValueSeparator::Quoted
                 };
                 if is_harmless(name.kind, join, &self.text[begin..end]) {
-                    // Without a closing quotation mark, the value seems to be the rest of the line, and only that is harmless.
+                    // Without a closing quotation mark, the value seems to be the rest of the line, and only that is
+                    // harmless.
                     let closed = self.byte(end).is_some_and(is_quote);
                     self.found.decide(if closed { end } else { begin });
                 } else {
                     self.found.take(begin, end);
                 }
             }
-            // A further level of escapes: it is another reading of the line.
+            // A further level of escapes is handled in another reading of the line.
             b'\\' if rest.iter().find(|byte| **byte != b'\\').is_some_and(|byte| is_quote(*byte)) => {}
             b'[' | b'{'
                 if rest.starts_with(super::REDACTION_MARK) || rest.starts_with(b"{{") || rest.starts_with(b"{%") => {}
@@ -257,7 +259,7 @@ impl SecretFinder<'_> {
                 self.found.take_nested(self.text, at, name.quote);
             }
             b'{' => {
-                // Those of a `secret` are of Kubernetes, and say which it is.
+                // The braces after `secret` are a Kubernetes reference, which names the secret without containing it.
                 if name.kind == SecretKind::Password {
                     self.found.take_nested(self.text, at, name.quote);
                 }
@@ -283,7 +285,7 @@ impl SecretFinder<'_> {
         }
     }
 
-    /// Whether `pass: x` says how a test went, or which pass it is.
+    /// Returns whether `pass: x` is the verdict of a test, or the number of a pass.
     fn is_test_verdict(&self, name: NameContext, value: &[u8]) -> bool {
         let word = &self.text[name.begin..name.end];
         let first = value.split(|byte| is_blank(*byte)).next().unwrap_or_default();
@@ -293,7 +295,8 @@ impl SecretFinder<'_> {
         word == b"PASS" || digits || letters && word.len() == 4 && !self.begins_line(name.begin)
     }
 
-    /// Whether a value follows its name without anything between them: behind an option, in SQL, and where a setting is set.
+    /// Returns whether a value may follow its name without a separator: after an option, in SQL, and where a setting is
+    /// assigned.
     fn value_may_follow(&self, name: NameContext, first: u8) -> bool {
         let text = &self.text[..name.begin];
         let word = self.text[name.begin..name.end].to_ascii_lowercase();
@@ -306,7 +309,7 @@ impl SecretFinder<'_> {
         set || directive || sql && name.quote.is_none()
     }
 
-    /// Where the second of two texts in brackets begins, of which the name is the first: `("password", "x")`.
+    /// The start of the second of two strings in brackets, if the name is the first: `("password", "x")`.
     fn second_of_pair(&self, name: NameContext, at: usize) -> Option<usize> {
         let opens = self.before(name.begin.checked_sub(1 + usize::from(name.is_option) * 2)?)?;
         let header = matches!(name.kind, SecretKind::Authorization | SecretKind::Cookie);
@@ -315,7 +318,8 @@ impl SecretFinder<'_> {
         (pair && self.byte(begin).is_some_and(is_quote)).then_some(begin)
     }
 
-    /// Takes the value of a name that is itself a value: `{"name": "DB_PASSWORD", "value": "x"}`. `false` if it is none.
+    /// Redacts the value of a name that is itself a value: `{"name": "DB_PASSWORD", "value": "x"}`. `false` if there is
+    /// none.
     fn take_sibling(&mut self, name: NameContext, at: usize) -> bool {
         let begin = name.begin.saturating_sub(12);
         let before = self.text[begin..name.begin].to_ascii_lowercase();
@@ -345,7 +349,7 @@ impl SecretFinder<'_> {
         self.take_sibling_value(rest)
     }
 
-    /// What is at `at` may be `value: x`.
+    /// Redacts the value if the text at `at` is `value: x`.
     fn take_sibling_value(&mut self, at: usize) -> bool {
         let at = skip_blanks(self.text, at);
         let quote = usize::from(self.byte(at).is_some_and(is_quote));
@@ -363,21 +367,21 @@ impl SecretFinder<'_> {
         true
     }
 
-    /// Whether nothing but marks of lists and quotations stands before it in its line.
+    /// Returns whether only list markers and quotation marks precede `at` in its line.
     fn begins_line(&self, at: usize) -> bool {
         let end = memchr::memrchr(b'\n', &self.text[..at]);
         let begin = end.map_or(0, |end| end + 1);
         (end.is_some() || self.at_line_start) && self.text[begin..at].iter().all(|byte| b" \t<>*+-".contains(byte))
     }
 
-    /// Takes the lines of a block of YAML from `at` on.
+    /// Redacts the lines of a YAML block from `at` on.
     fn take_block(&mut self, at: usize, block: YamlBlock) {
         let (end, carry) = block.find_secrets(self.text, at, &mut self.found.spans);
         self.found.decide(end);
         self.carry = carry;
     }
 
-    /// Takes the block of YAML whose head is at `at`; `false` if it is none.
+    /// Redacts the YAML block whose header is at `at`; `false` if there is none.
     fn take_block_at_head(&mut self, name: NameContext, at: usize) -> bool {
         let end = line_end(self.text, at);
         if !block::is_head(&self.text[at..end]) {
@@ -385,7 +389,7 @@ impl SecretFinder<'_> {
         }
         let begin = name.begin - usize::from(name.quote.is_some());
         let line = memchr::memrchr(b'\n', &self.text[..begin]).map_or(0, |end| end + 1);
-        // A text of several lines may stand in quotation marks.
+        // A text of several lines may be in quotation marks.
         let text = memchr::memrchr(b'"', &self.text[line..begin]).filter(|_| end < self.text.len());
         let quoted = text.is_some();
         let line = line + text.map_or(0, |quote| quote + 1);

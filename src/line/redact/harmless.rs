@@ -1,11 +1,11 @@
-//! Which values are no secrets, though they stand behind the name of one.
+//! Values that are not secrets although they follow the name of one.
 
 use std::ops::Range;
 
 use super::names::SecretKind;
 use super::value::{EMPTY_VALUES, is_quote, line_end};
 
-/// Words with which a sentence goes on about a secret, rather than the secret itself.
+/// Words with which a sentence about a secret continues, as opposed to the secret itself.
 const PROSE_WORDS: [&str; 78] = [
     "a",
     "accepted",
@@ -87,7 +87,8 @@ const PROSE_WORDS: [&str; 78] = [
     "wrong",
 ];
 
-/// A reference to a value that stands elsewhere: `${NAME}`, `$(command)`, `{{ .Values.x }}`, `<password>`.
+/// Returns whether the value is a reference to one stored elsewhere: `${NAME}`, `$(command)`, `{{ .Values.x }}`,
+/// `<password>`.
 pub(super) fn is_reference(value: &[u8]) -> bool {
     let inside =
         |begin: &[u8], end: &[u8]| value.len() > begin.len() && value.starts_with(begin) && value.ends_with(end);
@@ -105,20 +106,20 @@ pub(super) fn is_reference(value: &[u8]) -> bool {
     variable || matches!(value, b"%s" | b"%v" | b"%q" | b"%d" | b"{}" | b"?" | b"$1" | b"$2" | b"$?")
 }
 
-/// How the value stands behind its name.
+/// The separator between a name and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ValueSeparator {
-    /// `=`, and all that means the same.
+    /// `=` or an equivalent.
     Equals,
     /// `:`
     Colon,
-    /// `is`, or a blank: what follows may be a sentence.
+    /// `is`, or a blank: the rest may be a sentence.
     Word,
-    /// It stands in quotation marks.
+    /// The value is in quotation marks.
     Quoted,
 }
 
-/// Whether the value is no secret, though it stands behind the name of one.
+/// Returns whether the value is not a secret although it follows the name of one.
 pub(super) fn is_harmless(kind: SecretKind, join: ValueSeparator, value: &[u8]) -> bool {
     let lower = value.to_ascii_lowercase();
     let word = std::str::from_utf8(&lower).unwrap_or("\u{fffd}");
@@ -138,7 +139,7 @@ pub(super) fn is_harmless(kind: SecretKind, join: ValueSeparator, value: &[u8]) 
                 && PROSE_WORDS.contains(&word)
         }
     };
-    // How a browser sends credentials (Fetch, 5.3).
+    // The credentials modes of a browser request (Fetch, 5.3).
     if sentence || kind == SecretKind::Secret && matches!(word, "include" | "omit" | "same-origin") {
         return true;
     }
@@ -162,7 +163,7 @@ pub(super) fn is_harmless(kind: SecretKind, join: ValueSeparator, value: &[u8]) 
     }
 }
 
-/// Whether it looks like Base64 of something, or a hash: letters and digits, and no word.
+/// Returns whether the value looks like Base64 or a hash: letters and digits, and not a word.
 fn looks_encoded(value: &[u8]) -> bool {
     let mixed = value.iter().any(u8::is_ascii_digit)
         || value.iter().any(u8::is_ascii_uppercase) && value.iter().any(u8::is_ascii_lowercase);
@@ -170,7 +171,8 @@ fn looks_encoded(value: &[u8]) -> bool {
     value.len() >= 12 && mixed && encoded || value.len() >= 8 && value.ends_with(b"=") && encoded
 }
 
-/// Whether it is the path of a file, where a key may be one. Base64 begins with a slash, too, but not with these.
+/// Returns whether the value is a file path, where a key may be one. Base64 may begin with a slash, too, but not with
+/// these paths.
 fn is_path(value: &[u8]) -> bool {
     const PATH_ROOTS: [&[u8]; 19] = [
         b"/etc/",
@@ -207,7 +209,7 @@ fn is_file(value: &[u8]) -> bool {
         || value.ends_with(b"id_rsa")
 }
 
-/// Whether the word before a token, which begins at `begin`, says that it is one of a parser.
+/// Returns whether the word before a token, which begins at `begin`, identifies it as a token of a parser.
 pub(super) fn is_parser_token(text: &[u8], begin: usize) -> bool {
     let before = text[..begin].trim_ascii_end();
     let word = before.rsplit(|byte| !byte.is_ascii_alphabetic()).next().unwrap_or_default();
@@ -215,7 +217,7 @@ pub(super) fn is_parser_token(text: &[u8], begin: usize) -> bool {
     known.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
-/// Whether a reference in brackets begins at `at`, which may have blanks in it.
+/// Returns whether a reference in brackets, which may contain blanks, begins at `at`.
 pub(super) fn is_reference_at(text: &[u8], at: usize) -> bool {
     let line = &text[at..line_end(text, at)];
     let Some(end) = memchr::memchr3(b'}', b')', b'>', line) else { return false };
@@ -225,7 +227,7 @@ pub(super) fn is_reference_at(text: &[u8], at: usize) -> bool {
     ends && is_reference(&line[..=end])
 }
 
-/// Whether the word behind an option only says what may stand there: `[--password PASSWORD]`.
+/// Returns whether the word after an option is a placeholder: `[--password PASSWORD]`.
 pub(super) fn is_placeholder(text: &[u8], name: Range<usize>, value: Range<usize>) -> bool {
     let (after, name, value) = (text.get(value.end), &text[name], &text[value]);
     let shouted = value.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
@@ -233,7 +235,7 @@ pub(super) fn is_placeholder(text: &[u8], name: Range<usize>, value: Range<usize
     shouted && (after == Some(&b']') || name.eq_ignore_ascii_case(value)) || described
 }
 
-/// Whether the value is a call in a program: `lexer.next()`.
+/// Returns whether the value is a function call in a program: `lexer.next()`.
 pub(super) fn is_call(value: &[u8]) -> bool {
     let name = value.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"_.:".contains(byte)).count();
     let end = value.trim_ascii_end();

@@ -1,4 +1,4 @@
-//! Headers of HTTP: credentials behind any scheme, and cookies.
+//! HTTP headers: credentials with any scheme, and cookies.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
@@ -8,7 +8,7 @@ use super::names::SecretKind;
 use super::stems::Stem;
 use super::value::{FoundSecrets, is_blank, is_quote, line_end, quoted_span, skip_blanks, unquoted_end};
 
-/// Schemes that are well known: they may stay.
+/// Well-known schemes, which are not redacted.
 const KNOWN_AUTH_SCHEMES: [&[u8]; 24] = [
     b"bearer",
     b"basic",
@@ -36,11 +36,11 @@ const KNOWN_AUTH_SCHEMES: [&[u8]; 24] = [
     b"bot",
 ];
 
-/// What a server says of a cookie (RFC 6265, section 4.1.1).
+/// Cookie attributes that a server sends (RFC 6265, section 4.1.1).
 const COOKIE_ATTRIBUTES: [&str; 9] =
     ["path", "domain", "expires", "max-age", "httponly", "secure", "samesite", "priority", "partitioned"];
 
-/// The credentials behind a scheme that stands between `begin` and `end`, where no header is named.
+/// The credentials after a scheme between `begin` and `end`, where no header is named.
 pub(super) fn scheme(text: &[u8], begin: usize, end: usize, stem: Stem) -> Option<(usize, usize)> {
     let at = skip_blanks(text, end);
     if at == end || begin > 0 && text[begin - 1].is_ascii_alphanumeric() {
@@ -52,13 +52,13 @@ pub(super) fn scheme(text: &[u8], begin: usize, end: usize, stem: Stem) -> Optio
     }
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
     let token = &text[at..at + text[at..].iter().take_while(|byte| is_token(byte)).count()];
-    // Only its end may be filled up; else it is another field.
+    // A `=` is allowed only as padding at the end; elsewhere it marks another field.
     if token.iter().skip_while(|byte| **byte != b'=').any(|byte| *byte != b'=') {
         return None;
     }
     let has = |what: fn(&u8) -> bool| token.iter().any(what);
     let digits = has(u8::is_ascii_digit);
-    // As words are written: all small, but for the first letter.
+    // The token is written like a word: lower case after the first letter.
     let word = token.iter().skip(1).all(|byte| byte.is_ascii_lowercase() || b"-./=".contains(byte));
     let secret = match stem {
         Stem::Basic => {
@@ -70,7 +70,7 @@ pub(super) fn scheme(text: &[u8], begin: usize, end: usize, stem: Stem) -> Optio
     secret.then_some((at, at + token.len()))
 }
 
-/// Where the parameters of a scheme end, which are divided by commas and may be in quotation marks.
+/// The end of the parameters of a scheme, which are separated by commas and may be in quotation marks.
 fn parameters_end(text: &[u8], mut at: usize) -> usize {
     let end = line_end(text, at);
     while at < end {
@@ -102,14 +102,14 @@ fn is_known_scheme(scheme: &[u8]) -> bool {
     KNOWN_AUTH_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
 }
 
-/// Where credentials begin that may have a scheme before them.
+/// The start of credentials that may have a scheme before them.
 fn credentials_begin(text: &[u8], begin: usize, end: usize) -> usize {
     let word = begin + text[begin..end].iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
     let next = skip_blanks(text, word);
     if next < end && is_known_scheme(&text[begin..word]) { next } else { begin }
 }
 
-/// Takes the value of an `Authorization` that begins at `at`.
+/// Redacts the value of an `Authorization` header that begins at `at`.
 pub(super) fn authorization(
     text: &[u8],
     join: ValueSeparator,
@@ -147,7 +147,8 @@ pub(super) fn authorization(
     }
 }
 
-/// A value in quotation marks, or to the end of the line, or in brackets, which are taken at once: then it is empty.
+/// The bounds of a value in quotation marks, or up to the end of the line. A value in brackets is redacted at once; the
+/// result is then empty.
 fn value_bounds(
     text: &[u8],
     at: usize,
@@ -166,13 +167,13 @@ fn value_bounds(
     }
 }
 
-/// Whether it is no mark, and in no further level of escapes.
+/// Returns whether the value is neither a redaction mark nor in a further level of escapes.
 fn is_unescaped(text: &[u8], at: usize) -> bool {
     let escaped = text[at..].iter().find(|byte| **byte != b'\\').is_some_and(|byte| is_quote(*byte));
     !(text[at..].starts_with(super::REDACTION_MARK) || text[at] == b'\\' && escaped)
 }
 
-/// Takes the values of all cookies of a header that begins at `at`.
+/// Redacts the values of all cookies of a header that begins at `at`.
 pub(super) fn cookies(
     text: &[u8],
     join: ValueSeparator,
@@ -196,7 +197,7 @@ pub(super) fn cookies(
     found.decide(end);
 }
 
-/// Where a header with cookies ends in the middle of a line.
+/// The end of a cookie header in the middle of a line.
 fn header_end(text: &[u8], mut at: usize) -> usize {
     loop {
         let end = unquoted_end(text, at, false);
@@ -208,7 +209,7 @@ fn header_end(text: &[u8], mut at: usize) -> usize {
         if name == 0 || text.get(next + name) != Some(&b'=') && !attribute {
             return end;
         }
-        // A date has blanks.
+        // A date contains blanks.
         at = if word == b"expires" {
             memchr::memchr(b';', &text[next..line_end(text, next)]).map_or(next, |at| next + at)
         } else {
@@ -220,7 +221,7 @@ fn header_end(text: &[u8], mut at: usize) -> usize {
     }
 }
 
-/// A byte of a token (RFC 9110, section 5.6.2).
+/// Returns whether a byte may be in a token (RFC 9110, section 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -250,7 +251,7 @@ fn take_cookie_pairs(text: &[u8], begin: usize, end: usize, found: &mut FoundSec
     }
 }
 
-/// Whether the byte at `at` divides two cookies, or two headers that were joined.
+/// Returns whether the byte at `at` separates two cookies, or two headers that were joined.
 fn is_cookie_separator(text: &[u8], at: usize, end: usize, byte: u8) -> bool {
     if byte != b',' {
         return byte == b';';

@@ -1,17 +1,17 @@
-//! A line that is JSON stays JSON, whatever is taken out of it.
+//! Keeps a line that is JSON valid, whatever is removed from it.
 
 use serde::de::IgnoredAny;
 
 use super::value::SecretSpan;
 
-/// Whether the text is an object or a list of JSON.
+/// Returns whether the text is a JSON object or array.
 pub(super) fn is_json(text: &[u8]) -> bool {
     let trimmed = text.trim_ascii();
     let bracketed = matches!((trimmed.first(), trimmed.last()), (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')));
     bracketed && serde_json::from_slice::<IgnoredAny>(trimmed).is_ok()
 }
 
-/// Instead of `found`, whole texts and numbers of `text`, which is JSON: those in which something was found.
+/// Extends `found` to the whole strings and numbers of `text`, which is JSON, in which something was found.
 pub(super) fn within_strings(text: &[u8], found: &[SecretSpan]) -> Vec<SecretSpan> {
     let mark = memchr::memchr(b'"', text).map(|at| (at, at + 1));
     let mut whole = Vec::new();

@@ -1,12 +1,13 @@
-//! Redaction: secrets are removed from lines before anything else sees them. Each is replaced by [`REDACTION_MARK`]; the rest of
-//! the line is unchanged, and JSON stays JSON.
+//! Redaction: secrets are removed from lines before anything else sees them. Each is replaced by [`REDACTION_MARK`];
+//! the rest of the line is unchanged, and JSON stays JSON.
 //!
 //! A line goes through these steps:
 //! 1. `stems` searches the line once for words that may begin a secret. Most lines have none, and are done.
-//! 2. `decoded` makes the readings of the line: its visible text, and the same with one level of escapes after the other undone.
-//! 3. `finder` finds the secrets of each reading: behind a name (`names`, `value`, `harmless`; over several lines `block`), in an
-//!    element of XML (`xml`), in a header of HTTP (`header`), in a URL (`url`), in the arguments of a program (`command`), or by
-//!    their form (`formats`).
+//! 2. `decoded` makes the readings of the line: its visible text, and the same with one level of escapes after the
+//!    other undone.
+//! 3. `finder` finds the secrets of each reading: behind a name (`names`, `value`, `harmless`; over several lines
+//!    `block`), in an XML element (`xml`), in an HTTP header (`header`), in a URL (`url`), in the arguments of a program
+//!    (`command`), or by their format (`formats`).
 //! 4. The secrets are mapped back to the bytes of the line. `carry` says what continues in the next line.
 //!
 //! Redaction is a safety net, not a guarantee: a secret of unknown form that has no name before it is not recognised.
@@ -39,17 +40,18 @@ use value::SecretSpan;
 
 pub use carry::{BadCarry, Carry, MAX_SECRET_LINES};
 
-/// What stands in place of a secret.
+/// The text that replaces a secret.
 pub const REDACTION_MARK: &[u8] = b"[redacted]";
 
-/// How much of a line that is cut is held back, in bytes, so that a secret is not cut with it; a secret that goes over a cut
-/// may have four times as much. Longer lines are cut so much sooner.
+/// The number of bytes at the end of a piece that are held back, so that a secret is not split; a secret across the
+/// split may have four times as many. Longer lines are split earlier by this number.
 const MAX_HELD_BYTES: usize = 1 << 10;
 
-/// Most levels of escapes that are undone, each of which halves the backslashes: a line has at most 2^18 bytes by default.
+/// The maximum number of escape levels that are undone. Each level halves the backslashes, and a line has at most 2^18
+/// bytes by default.
 const MAX_ESCAPE_LEVELS: usize = 20;
 
-/// A private key (RFC 7468, and that of SSH2); its end may stand in a later line.
+/// A private key (RFC 7468, and the format of SSH2); its end may be in a later line.
 const PRIVATE_KEY_BEGIN: &str = r"(?-u)-----?\s?BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?\s?-----?";
 const PRIVATE_KEY_END: &str = r"(?-u)-----?\s?END [A-Z0-9 ]*PRIVATE KEY( BLOCK)?\s?-----?";
 
@@ -57,26 +59,27 @@ static PRIVATE_KEY_BOUNDS: LazyLock<[Regex; 2]> = LazyLock::new(|| {
     [PRIVATE_KEY_BEGIN, PRIVATE_KEY_END].map(|pattern| Regex::new(pattern).expect("the pattern is right"))
 });
 
-/// Takes secrets out of the lines of one source. Holds at most four kilobytes of a line that is cut.
+/// Redacts the lines of one source. Holds at most four kilobytes of a line that is split.
 #[derive(Debug, Clone)]
 pub struct Redactor {
     user_patterns: Arc<[Regex]>,
     carry: Carry,
-    /// What was held back of a line that goes on.
+    /// The bytes held back of a line that is continued.
     tail: Vec<u8>,
-    /// The piece to come is not the first of its line.
+    /// The next piece is not the first of its line.
     continues: bool,
     max_held: usize,
     redacted: u64,
-    /// Memory to look for stems in; it holds nothing between two lines.
+    /// Memory for the search of stems; it holds nothing between two lines.
     scratch: Vec<u8>,
 }
 
 impl Redactor {
-    /// With these patterns in addition to what is known; of a pattern with a group named `secret` that alone is taken out.
+    /// Creates a redactor with these patterns in addition to the known formats. If a pattern has a group named
+    /// `secret`, only the group is redacted.
     ///
-    /// Also returns how long a piece may be that comes in, so that what goes out has at most `max` bytes. A mark may be longer
-    /// than the secret was: then a piece is cut at its end.
+    /// Also returns the maximum size of an input piece, such that output has at most `max` bytes. A mark may be longer
+    /// than the secret that it replaces: then a piece is cut off at its end.
     pub fn new(own: Vec<Regex>, max: usize) -> (Self, usize) {
         let room = (4 * MAX_HELD_BYTES).min(max / 2);
         let carry = Carry::Nothing;
@@ -86,34 +89,34 @@ impl Redactor {
         (new, max - room)
     }
 
-    /// How many secrets were taken out since this was last asked.
+    /// The number of secrets redacted since the last call.
     pub fn take_count(&mut self) -> u64 {
         std::mem::take(&mut self.redacted)
     }
 
-    /// What is known of the lines to come.
+    /// The state for the next lines.
     pub fn carry(&self) -> Carry {
         self.carry
     }
 
-    /// Continues where another left off whose [`carry`](Self::carry) was this.
+    /// Continues from the [`carry`](Self::carry) of another redactor.
     pub fn resume(&mut self, carry: Carry) {
         self.carry = carry.bounded();
     }
 
-    /// How many bytes are held back.
+    /// The number of bytes that are held back.
     pub fn held(&self) -> usize {
         self.tail.len()
     }
 
-    /// A short text without its secrets, such as the name of who sent the lines. It is no part of them.
+    /// Redacts a short text that is not part of the lines, such as the name of the sender of lines.
     pub fn redact_name(&self, text: &str) -> String {
         let mut own = Self { carry: Carry::Nothing, tail: Vec::new(), continues: false, ..self.clone() };
         let found = own.find(text.as_bytes());
         String::from_utf8_lossy(&replace_secrets(text.as_bytes(), &found)).into_owned()
     }
 
-    /// Passes the line on to `give` without its secrets. The end of one that is continued comes with the next piece.
+    /// Passes the redacted line to `give`. The end of a continued line comes with the next piece.
     pub fn redact_line(&mut self, line: Line<'_>, max: usize, give: &mut impl FnMut(Line<'_>)) {
         if !self.continues && !line.continued {
             let found = self.find(line.text);
@@ -129,7 +132,7 @@ impl Redactor {
         self.continues = line.continued;
         let in_block = |carry: Carry| matches!(carry, Carry::Block { .. } | Carry::Value);
         if line.continued && in_block(self.carry) && !in_block(before) {
-            // What ends this piece does not end the line.
+            // The end of this piece is not the end of the line.
             self.carry = before;
         }
         let mut end = joined.len();
@@ -164,17 +167,18 @@ impl Redactor {
         give(Line { text: &out, ..line });
     }
 
-    /// What may be shown of a line that is not finished: up to its last white space, since what follows may be half a secret.
+    /// The part of an unfinished line that may be shown: up to its last white space, since the rest may be the
+    /// beginning of a secret.
     pub fn redact_open(&self, text: &[u8]) -> Vec<u8> {
         let whole = [self.tail.as_slice(), text].concat();
         let end = whole.iter().rposition(u8::is_ascii_whitespace).map_or(0, |at| at + 1);
         let shown = &whole[..end];
-        // A copy, so that nothing is counted twice, and no key is taken for begun before its line is finished.
+        // A copy is searched, so that nothing is counted twice, and no key begins before its line is finished.
         let found = self.clone().find(shown);
         replace_secrets(shown, &found)
     }
 
-    /// Where the secrets of a line are: in order, none within another.
+    /// The secrets of a line: in order, and not overlapping.
     fn find(&mut self, line: &[u8]) -> Vec<SecretSpan> {
         let hides = decoded::has_invisible(line);
         if !hides
@@ -192,15 +196,15 @@ impl Redactor {
             self.scan(&string, Carry::Nothing, &mut found);
         }
         if hides {
-            // An escape may have taken the first letter of a name.
+            // An escape may have consumed the first letter of a name.
             self.scan(&DecodedText::of(line), Carry::Nothing, &mut found);
         }
         self.carry = after;
         merge_overlapping(found)
     }
 
-    /// Adds the secrets of a reading of the line, and of what it says with its escapes undone. `carry` is how it begins;
-    /// returns how what follows begins.
+    /// Adds the secrets of a reading of the line, and of the same text with its escapes undone. `carry` is the state
+    /// before it; returns the state after it.
     fn scan(&mut self, view: &DecodedText<'_>, carry: Carry, found: &mut Vec<SecretSpan>) -> Carry {
         let text = &view.text[..];
         for pattern in self.user_patterns.iter() {
@@ -212,7 +216,7 @@ impl Redactor {
             return Carry::Nothing;
         }
         let (secrets, mut after) = match carry {
-            // More of a line that was in the block.
+            // The text continues a line that was in the block.
             Carry::Block { .. } if self.continues => (vec![SecretSpan::new(0, text.len())], carry),
             _ => finder::find(text, carry, !self.continues),
         };
@@ -231,7 +235,7 @@ impl Redactor {
 }
 
 impl Redactor {
-    /// Adds the secrets of what a reading says with those escapes undone that begin with one of `marks`, level after level.
+    /// Adds the secrets of a reading with the escapes undone that begin with one of `marks`, level after level.
     fn scan_unescaped(&self, view: &DecodedText<'_>, marks: [u8; 3], found: &mut Vec<SecretSpan>) {
         let mut level: Vec<_> = view.unescaped(marks).into_iter().collect();
         for _ in 0..MAX_ESCAPE_LEVELS {
@@ -242,8 +246,8 @@ impl Redactor {
                     next.extend(view.unescaped(marks));
                     continue;
                 }
-                // A colour may stand within an escape of the next level, and a string for a terminal that has no end may hold
-                // the rest of the line. Together they are no longer than what they were taken from.
+                // A colour may be within an escape of the next level, and a control string without an end may contain
+                // the rest of the line. Together they are no longer than the text from which they were taken.
                 let (seen, strings) = view.visible_text();
                 for view in std::iter::once(&seen).chain(&strings) {
                     self.scan_json_strings(view, found);
@@ -254,14 +258,14 @@ impl Redactor {
         }
     }
 
-    /// Adds the secrets of what a line says with its escapes undone.
+    /// Adds the secrets of a line with its escapes undone.
     fn scan_json_strings(&self, view: &DecodedText<'_>, found: &mut Vec<SecretSpan>) {
         add_secrets(view, finder::find(&view.text, Carry::Nothing, !self.continues).0, found);
         add_secrets(view, private_keys(&view.text, Carry::Nothing).0, found);
     }
 }
 
-/// The private keys of a text, and how many lines of one are to come.
+/// The private keys of a text, and the state with the number of lines that may follow.
 fn private_keys(text: &[u8], carry: Carry) -> (Vec<SecretSpan>, Carry) {
     let mut found = Vec::new();
     let mut left = if let Carry::Key(lines) = carry { lines } else { 0 };
@@ -284,7 +288,7 @@ fn private_keys(text: &[u8], carry: Carry) -> (Vec<SecretSpan>, Carry) {
     (found, Carry::Key(left).bounded())
 }
 
-/// Adds what was found in a reading of the line, as places in the line.
+/// Adds secrets found in a reading of the line, as positions in the line.
 fn add_secrets(view: &DecodedText<'_>, secrets: impl IntoIterator<Item = SecretSpan>, found: &mut Vec<SecretSpan>) {
     found.extend(secrets.into_iter().filter(|secret| secret.begin < secret.end).map(|secret| {
         let (begin, end) = view.line_range(secret.begin, secret.end);
@@ -293,7 +297,7 @@ fn add_secrets(view: &DecodedText<'_>, secrets: impl IntoIterator<Item = SecretS
     }));
 }
 
-/// The same in order, those joined that overlap.
+/// Sorts the secrets, and joins those that overlap.
 fn merge_overlapping(mut found: Vec<SecretSpan>) -> Vec<SecretSpan> {
     found.sort_unstable();
     found.dedup_by(|next, before| {

@@ -1,32 +1,32 @@
-//! Which names say that what follows is a secret.
+//! Names whose value is a secret.
 
-/// What a name says of its value.
+/// The kind of value that a name has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SecretKind {
     /// A password.
     Password,
-    /// `pass` and its like, which is a verdict as well.
+    /// `pass` and similar names, which may also be a verdict.
     Pass,
-    /// `pwd`, which is a directory as well.
+    /// `pwd`, which may also be a directory.
     Pwd,
-    /// A key, a secret, a token of some kind.
+    /// A key, secret or token of some kind.
     Secret,
-    /// `token` alone, which is also a word of a parser.
+    /// `token` alone, which may also be a token of a parser.
     Token,
-    /// `auth` and its like: only what looks random is one.
+    /// `auth` and similar names: only a value that looks random is a secret.
     Auth,
     /// A header with a scheme and credentials (RFC 9110, section 11.6.2).
     Authorization,
     /// A header with cookies (RFC 6265).
     Cookie,
-    /// A file with a secret; what is no path is taken for the secret.
+    /// A file with a secret; a value that is not a path is treated as the secret.
     File,
 }
 
-/// Longest name that is looked at, in bytes. Of longer ones the end decides.
+/// The longest name that is examined, in bytes. Of a longer one only the end is examined.
 pub(super) const MAX_SECRET_NAME_SIZE: usize = 128;
 
-/// Words behind a name that do not change what it says.
+/// Words after a name that do not change its meaning.
 const NAME_QUALIFIERS: [&str; 21] = [
     "value",
     "val",
@@ -97,7 +97,7 @@ const SECRET_KEY_PREFIXES: [&str; 42] = [
     "ingest",
 ];
 
-/// Words before `token` after which it is none: positions, counts, and what parsers and language models deal with.
+/// Words before `token` that make it harmless: positions, counts, and the vocabulary of parsers and language models.
 const HARMLESS_TOKEN_PREFIXES: [&str; 36] = [
     "max",
     "min",
@@ -137,7 +137,7 @@ const HARMLESS_TOKEN_PREFIXES: [&str; 36] = [
     "current",
 ];
 
-/// Endings of names in one word.
+/// Endings of names that are written as one word.
 const PASSWORD_NAME_ENDINGS: [&str; 18] = [
     "password",
     "passwd",
@@ -180,7 +180,7 @@ const ONE_WORD_KEY_NAMES: [&str; 19] = [
     "masterauth",
 ];
 
-/// What a name says; `None` if nothing.
+/// The kind of a name; `None` if its value is no secret.
 pub(super) fn classify(name: &[u8]) -> Option<SecretKind> {
     let words = split_words(&name[name.len().saturating_sub(MAX_SECRET_NAME_SIZE)..]);
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -229,7 +229,7 @@ fn classify_words(words: &[&str]) -> Option<SecretKind> {
     }
 }
 
-/// The words of a name in lower case, told apart by `_`, `-`, `.` and by capitals: `apiKey`, `APIKey`, `DB_PASS`.
+/// The words of a name in lower case, separated by `_`, `-`, `.` and capitals: `apiKey`, `APIKey`, `DB_PASS`.
 fn split_words(name: &[u8]) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();

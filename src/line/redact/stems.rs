@@ -1,4 +1,4 @@
-//! The words at which a closer look is worth it. Most lines have none, and are told from the others in one pass.
+//! Stems: words that may begin a secret. Most lines have none, which one fast pass determines.
 
 use std::sync::LazyLock;
 
@@ -7,20 +7,20 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, packed};
 use super::command;
 use super::formats::SECRET_FORMATS;
 
-/// Parts of names that say that what follows is a secret.
+/// Parts of names whose value is a secret.
 const NAME_STEMS: [&str; 13] =
     ["pass", "pwd", "pw=", "pw:", "pw\"", "secret", "token", "key", "auth", "cookie", "cred", "-signature", "sig="];
 
-/// Schemes of HTTP authentication, where no header is named, and what SQL says.
+/// HTTP authentication schemes, which may appear without a header name, and keywords of SQL.
 const SCHEME_STEMS: [(&str, Stem); 4] =
     [("bearer", Stem::Bearer), ("basic", Stem::Basic), ("digest", Stem::Digest), ("identified by", Stem::Identified)];
 
-/// What was found.
+/// The kind of a stem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stem {
     /// A part of a name.
     Name,
-    /// The begin of the form with this number.
+    /// The prefix of the format with this number.
     Format(usize),
     Bearer,
     Basic,
@@ -30,8 +30,8 @@ pub(super) enum Stem {
     Program,
 }
 
-/// Parts of names, schemes and programs, as few as possible: a line that has none of them has no such stem. Each has four
-/// letters at least, by which the search tells most others at once.
+/// Substrings of names, schemes and programs, as few as possible: a line without any of them has no such stem. Each has
+/// at least four letters, by which the search rules out most lines at once.
 const STEM_HINTS: [&str; 26] = [
     "pass",
     "secret",
@@ -61,10 +61,10 @@ const STEM_HINTS: [&str; 26] = [
     "freerdp",
 ];
 
-/// The same, of three letters: few enough for another search to tell them.
+/// Hints of three letters: few enough for a separate search.
 const SHORT_STEM_HINTS: [&str; 6] = ["key", "pwd", "pw=", "pw:", "pw\"", "7z "];
 
-/// Parts of the begins of all forms. These are looked for only where a word is long enough to be a token.
+/// Substrings of the prefixes of all formats. They are searched for only if a word is long enough to be a token.
 const FORMAT_HINTS: [&str; 64] = [
     "akia",
     "asia",
@@ -132,13 +132,13 @@ const FORMAT_HINTS: [&str; 64] = [
     "eyj",
 ];
 
-/// Shortest token of a known form, in bytes.
+/// The shortest token of a known format, in bytes.
 const MIN_TOKEN_SIZE: usize = 16;
 
 /// A search for hints in a text in lower case.
 enum HintSearcher {
     Vectors(packed::Searcher),
-    /// Where the processor has no vectors.
+    /// The fallback for a processor without vector instructions.
     Automaton(AhoCorasick),
 }
 
@@ -178,8 +178,8 @@ fn stems() -> impl Iterator<Item = (&'static str, Stem)> {
     names.chain(SCHEME_STEMS).chain(programs).chain(formats)
 }
 
-/// Whether the text may have a stem, or a URL with credentials, or an escape within a stem. `scratch` is memory to work in. A
-/// few instructions for each eight bytes.
+/// Returns whether the text may have a stem, a URL with credentials, or an escape within a stem. `scratch` is working
+/// memory. Takes a few instructions for each eight bytes.
 pub(super) fn may_have(text: &[u8], scratch: &mut Vec<u8>) -> bool {
     if memchr::memchr3(b'@', b'\\', b'%', text).is_some_and(|at| has_escape(&text[at..])) {
         return true;
@@ -192,7 +192,8 @@ pub(super) fn may_have(text: &[u8], scratch: &mut Vec<u8>) -> bool {
         || has_long_word(scratch) && FORMAT_HINT_SEARCHER.matches(scratch)
 }
 
-/// Whether the text has an `@`, as it is or encoded, or an escape that may stand within a stem: a colour, or its letters.
+/// Returns whether the text has an `@`, plain or encoded, or an escape that may be within a stem: a colour, or its
+/// letters.
 fn has_escape(text: &[u8]) -> bool {
     const ENCODED_SEPARATORS: [&[u8]; 5] = [b"\\u00", b"\\x1b", b"\\033", b"%40", b"%1b"];
     memchr::memchr3_iter(b'@', b'\\', b'%', text).any(|at| {
@@ -203,8 +204,8 @@ fn has_escape(text: &[u8]) -> bool {
     })
 }
 
-/// Whether the text has a word as long as a token. Only every eighth byte is looked at, unless all between two of these are in
-/// a word.
+/// Returns whether the text has a word as long as a token. Only every eighth byte is examined, unless all bytes between
+/// two of these may be in a word.
 fn has_long_word(text: &[u8]) -> bool {
     const LONG_WORD_STEP: usize = MIN_TOKEN_SIZE / 2;
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
@@ -218,7 +219,7 @@ fn has_long_word(text: &[u8]) -> bool {
     })
 }
 
-/// All stems of the text with where they begin and end, in the order in which they begin.
+/// All stems of the text with their bounds, in the order in which they begin.
 pub(crate) fn find(text: &[u8]) -> Vec<(usize, usize, Stem)> {
     let (automaton, stems) = &*STEM_AUTOMATON;
     let found = automaton.find_overlapping_iter(text);
@@ -237,7 +238,7 @@ mod tests {
         for (stem, what) in stems() {
             assert_eq!(stem, stem.to_lowercase());
             let hints = if matches!(what, Stem::Format(_)) { &FORMAT_HINTS[..] } else { &STEM_HINTS[..] };
-            // In a name any hint will do: `age-secret-key-1`.
+            // In a name, a hint may be anywhere: `age-secret-key-1`.
             let has = |hints: &[&str]| hints.iter().any(|hint| stem.contains(hint));
             assert!(has(hints) || has(&STEM_HINTS) || has(&SHORT_STEM_HINTS), "{stem}");
         }

@@ -1,4 +1,4 @@
-//! Tables of lines with secrets in them, and of lines without.
+//! Tables of lines with and without secrets.
 
 use super::*;
 use crate::line::{CarriageReturnMode, LineSplitter};
@@ -16,7 +16,7 @@ fn first(text: &str, count: usize) -> &str {
     text.get(..count).unwrap()
 }
 
-/// Put together here, so that nobody who looks for secrets in sources finds these.
+/// The examples are assembled at run time, so that secret scanners do not find them in the source.
 fn planted() -> Vec<String> {
     let letters = "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8";
     vec![
@@ -41,7 +41,7 @@ fn secrets_by_their_form_are_taken_out() {
 
 #[test]
 fn a_known_form_is_taken_out_of_a_harmless_value() {
-    // Each begins a value that is harmless by itself, and most of them have no end.
+    // Each of these begins a value that is harmless by itself, and most of them have no end.
     let filler = "x ".repeat(200);
     let values = [
         "Auth:\"",
@@ -63,7 +63,7 @@ fn a_known_form_is_taken_out_of_a_harmless_value() {
     }
 }
 
-/// Lines in which `§` is the secret. It alone becomes the mark.
+/// Lines in which `§` is the secret, which alone is replaced by the mark.
 fn covered() -> Vec<String> {
     let lines = include_str!("../../../tests/redact/secrets.txt").lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| line.trim_start_matches('^').replace('␛', "\x1b").replace('␇', "\x07")).collect()
@@ -75,7 +75,7 @@ fn secrets_are_known_by_what_stands_before_them() {
     let mut wrong = Vec::new();
     for secret in ["hunter2pass", "Zx9-kQ_42.v7", "tr0ub4dor&3x", "s3cr3t!$word"] {
         for template in covered() {
-            // Where these end a value or stand for something else, a person would encode them.
+            // Where these end a value or have another meaning, a person would encode them.
             let special = secret.contains(['&', '!', '$']);
             let taken = ["&quot;", "%", "?", "&x=", "&password=", "`", "://", "@tcp", ".blob", "1&sig"];
             if special && taken.iter().any(|what| template.contains(what)) {
@@ -97,7 +97,7 @@ fn secrets_are_known_by_what_stands_before_them() {
 #[test]
 fn where_a_secret_begins_and_ends() {
     let table = [
-        // No half of one stays.
+        // No part of a secret remains.
         ("password=AAA;rest", "password=[redacted]"),
         ("password=AAA,rest x", "password=[redacted] x"),
         ("passwd: hunter2,pass", "passwd: [redacted]"),
@@ -125,15 +125,15 @@ fn where_a_secret_begins_and_ends() {
         ("using Basic dXNlcjpwYXNz now", "using Basic [redacted] now"),
         ("sent bearer abcdefgh12345", "sent bearer [redacted]"),
         ("pass\x1b[1mword=hun\x1b[32mter2\x1b[0m x", "pass\x1b[1mword=[redacted]\x1b[32m\x1b[0m x"),
-        // A number becomes a text, also where the JSON stands in another.
+        // A number becomes a string, also in JSON within another string.
         ("{\"password\": 12345}", "{\"password\": \"[redacted]\"}"),
         ("{\"password\":[123456,null],\"a\":1}", "{\"password\":[\"[redacted]\",null],\"a\":1}"),
         (r#"{"a":"{\"password\":12345,\"b\":1}"}"#, r#"{"a":"{\"password\":\"[redacted]\",\"b\":1}"}"#),
-        // References are none, nor is what says that there is none.
+        // References are not secrets, and neither are values that mean "none".
         ("{\"password\":null,\"token\":\"\"}", "{\"password\":null,\"token\":\"\"}"),
         ("password=${DB_PASSWORD} token: {{ .Values.token }}", "password=${DB_PASSWORD} token: {{ .Values.token }}"),
         ("POSTGRES_PASSWORD_FILE=/run/secrets/db", "POSTGRES_PASSWORD_FILE=/run/secrets/db"),
-        // A second time nothing changes.
+        // A second redaction changes nothing.
         ("password=[redacted] {\"token\":\"[redacted]\"}", "password=[redacted] {\"token\":\"[redacted]\"}"),
         ("Authorization: Bearer [redacted]", "Authorization: Bearer [redacted]"),
         ("Cookie: a=[redacted]; b=[redacted]", "Cookie: a=[redacted]; b=[redacted]"),
@@ -144,12 +144,12 @@ fn where_a_secret_begins_and_ends() {
     }
 }
 
-/// What comes out of these lines, one after the other.
+/// The output for these lines, in order.
 fn all(lines: &[&str]) -> Vec<String> {
     let (mut redact, _) = Redactor::new(Vec::new(), 1 << 18);
     let mut out = Vec::new();
     for line in lines {
-        // As over a restart: what is known of the next line goes through its text.
+        // The state goes through its text form, as in a restart.
         let carry = redact.carry().to_string();
         redact = Redactor::new(Vec::new(), 1 << 18).0;
         redact.resume(carry.parse().unwrap());
@@ -196,7 +196,7 @@ fn blocks_of_yaml_are_taken_out_to_their_end() {
     for (lines, expected) in table {
         assert_eq!(all(lines), *expected, "{lines:?}");
     }
-    // One that never ends does, some day.
+    // A key without an end ends after the maximum number of lines.
     let lines: Vec<_> =
         std::iter::once("password: |").chain(std::iter::repeat_n("  x", MAX_SECRET_LINES + 1)).collect();
     let out = all(&lines);
@@ -212,7 +212,7 @@ fn harmless_lines_stay_as_they_are() {
     assert!(lines.len() >= 200, "{}", lines.len());
     let changed: Vec<_> = lines.iter().filter(|line| redacted(line) != **line).map(|line| redacted(line)).collect();
     assert!(changed.is_empty(), "{changed:#?}");
-    // Nor do they make their neighbours secret.
+    // The neighbours do not become secret, either.
     assert_eq!(all(&lines), lines);
 }
 
@@ -314,12 +314,12 @@ proptest! {
         if depth == 0 || serde_json::from_str::<serde_json::Value>(&out).is_ok() {
             let inner: serde_json::Value = serde_json::from_str(&out).unwrap();
             for name in names {
-                // A value with an escape of a terminal in it may take the next members with it, as it would there.
+                // A value with a terminal escape in it may take the next members with it, as it would in a terminal.
                 let is_gone = inner[&name] == "[redacted]" || inner[&name].is_null();
                 prop_assert!(is_gone, "{} in {} is {}", name, text, inner[&name]);
             }
         } else {
-            // A text that only seemed to go on took more with it.
+            // A text that only seemed to continue took more with it.
             prop_assert!(out.contains("[redacted]"));
         }
     }

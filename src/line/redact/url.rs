@@ -1,26 +1,26 @@
-//! Credentials in URLs (RFC 3986, section 3.2.1), also where a password has characters that it should not have.
+//! Credentials in URLs (RFC 3986, section 3.2.1), including passwords with characters that are not allowed there.
 
 use memchr::memmem;
 
-/// Users that are no secret where there is no password.
+/// User names that are not secret if there is no password.
 const HARMLESS_USERS: [&[u8]; 4] = [b"git", b"hg", b"svn", b"anonymous"];
 
-/// Schemes in which a lone name before the `@` may well be a token.
+/// Schemes in which a name without a password before the `@` may be a token.
 const SCHEMES_WITH_LONE_TOKENS: [&[u8]; 6] = [b"http", b"https", b"ws", b"wss", b"git+https", b"git+http"];
 
-/// Longest user and password that are looked for before a network, in bytes.
+/// The longest user and password that are searched for before a network name, in bytes.
 const MAX_USERINFO_SIZE: usize = 256;
 
 /// Finds the secrets of all URLs in the text.
 pub(crate) fn find(text: &[u8], found: &mut Vec<(usize, usize)>) {
     let mut urls = memmem::find_iter(text, b"://").map(|at| at + 3).peekable();
     while let Some(begin) = urls.next() {
-        // A URL within another begins with its own scheme.
+        // A URL within another one begins with its own scheme.
         let limit = urls.peek().map_or(text.len(), |next| next - 3);
         let end = begin + text[begin..limit].iter().position(|byte| is_end(*byte)).unwrap_or(limit - begin);
         userinfo(text, begin, end, found);
     }
-    // As the driver of MySQL for Go takes it: user:password@tcp(host).
+    // The format of the MySQL driver for Go: user:password@tcp(host).
     for network in [&b"@tcp("[..], b"@unix(", b"@tcp6("] {
         for at in memmem::find_iter(text, network) {
             let limit = at.saturating_sub(MAX_USERINFO_SIZE);
@@ -44,10 +44,10 @@ fn userinfo(text: &[u8], begin: usize, end: usize, found: &mut Vec<(usize, usize
     let authority = url.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(url.len());
     let colon = memchr::memchr(b':', url).filter(|colon| *colon <= authority);
     let at = if let Some(within) = memchr::memrchr(b'@', &url[..authority]) {
-        // More of it may follow: user:pa@ss/word@host.
+        // The password may continue: user:pa@ss/word@host.
         if colon.is_some() { last_host(url, within, authority) } else { within }
     } else {
-        // A password with a slash, but no port with a path behind it.
+        // A password may contain a slash; a port followed by a path is not a password.
         let Some(colon) = colon else { return };
         let first = &url[colon + 1..authority];
         let is_port = first.iter().all(u8::is_ascii_digit) && (colon > 0 || !first.is_empty());
@@ -65,14 +65,14 @@ fn userinfo(text: &[u8], begin: usize, end: usize, found: &mut Vec<(usize, usize
         return;
     };
     let (user, password) = (&url[..colon], &url[colon + 1..at]);
-    // The user is the secret, where no password is.
+    // Without a password, the user is the secret.
     let lone = password.is_empty() || password == b"x-oauth-basic";
     found.extend((!user.is_empty() && (lone || looks_random(user))).then_some((begin, begin + colon)));
     found.extend((!lone).then_some((begin + colon + 1, begin + at)));
 }
 
-/// The last `@` behind which a host stands; `within`, if there is none after it. Only a password with a slash goes on behind
-/// the first slash, and an `@` in a path has no host and path behind it.
+/// The last `@` that is followed by a host; `within` if there is none after it. Only a password with a slash continues
+/// after the first slash, and an `@` in a path is not followed by a host and a path.
 fn last_host(url: &[u8], within: usize, authority: usize) -> usize {
     let mut last = within;
     for at in memchr::memchr_iter(b'@', url) {
@@ -85,7 +85,7 @@ fn last_host(url: &[u8], within: usize, authority: usize) -> usize {
             None => true,
             Some(byte) => matches!(byte, b'/' | b'?' | b'#' | b',' | b';' | b')' | b']' | b'}' | b'\\'),
         };
-        // Behind the first slash of a URL whose host is known, it is a path.
+        // The text after the first slash is a path if the host of the URL is known.
         if length > 0 && ends && (within == 0 || at < authority || host.get(length) == Some(&b'/')) {
             last = at;
         }
@@ -104,7 +104,7 @@ fn scheme(text: &[u8], end: usize) -> &[u8] {
     &text[begin..end]
 }
 
-/// Whether it is long and mixed, as no login name is.
+/// Returns whether the text is long and mixed, unlike a login name.
 pub(super) fn looks_random(text: &[u8]) -> bool {
     let has = |what: fn(&u8) -> bool| text.iter().any(what);
     text.len() >= 16 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic) && !text.contains(&b'.')

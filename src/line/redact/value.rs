@@ -1,4 +1,4 @@
-//! The value behind a name: where it begins and where it ends.
+//! The bounds of the value that follows a name.
 
 /// Values that mean "there is no value".
 pub(super) const EMPTY_VALUES: [&str; 22] = [
@@ -26,8 +26,8 @@ pub(super) const EMPTY_VALUES: [&str; 22] = [
     "unset",
 ];
 
-/// A secret in a text. `quote` is where a quotation mark stands that the mark is to have on both sides: in JSON, in place of
-/// a number.
+/// A secret in a text. `quote` is the position of a quotation mark that is to enclose the mark: in JSON, where it
+/// replaces a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SecretSpan {
     pub(super) begin: usize,
@@ -41,7 +41,7 @@ impl SecretSpan {
     }
 }
 
-/// The secrets found in a text so far, and how much of the text is decided.
+/// The secrets found in a text so far, and the part of the text that is decided.
 #[derive(Debug, Default)]
 pub(super) struct FoundSecrets {
     pub(super) spans: Vec<SecretSpan>,
@@ -70,10 +70,10 @@ impl FoundSecrets {
     }
 }
 
-/// How far the end of a quotation is looked for over line ends, in bytes.
+/// The distance in bytes within which the end of a quotation is searched for across line ends.
 const MAX_QUOTED_SIZE: usize = 16 << 10;
 
-/// Longest nested value that is looked at, in bytes.
+/// The longest nested value that is examined, in bytes.
 const MAX_NESTED_SIZE: usize = 64 << 10;
 
 pub(super) fn is_blank(byte: u8) -> bool {
@@ -87,12 +87,12 @@ pub(super) fn skip_blanks(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Where the line ends that `at` is in.
+/// The end of the line that contains `at`.
 pub(super) fn line_end(text: &[u8], at: usize) -> usize {
     memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |end| at + end)
 }
 
-/// Where the quotation ends that begins behind the mark at `at`; `None` if it is not closed.
+/// The end of the quotation whose opening mark precedes `at`; `None` if it is not closed.
 pub(super) fn closing_quote(text: &[u8], at: usize) -> Option<usize> {
     let quote = *text.get(at)?;
     let limit = text.len().min(at + MAX_QUOTED_SIZE).max(line_end(text, at));
@@ -100,7 +100,7 @@ pub(super) fn closing_quote(text: &[u8], at: usize) -> Option<usize> {
     while let Some(next) = memchr::memchr(quote, &text[from..limit]) {
         let end = from + next;
         let backslashes = text[at + 1..end].iter().rev().take_while(|byte| **byte == b'\\').count();
-        // As SQL and YAML write it. A `""` may be the end of a text in another.
+        // SQL and YAML double a quotation mark. A `""` may be the end of a text within another one.
         let doubled = quote == b'\'' && end > at + 1 && text.get(end + 1) == Some(&quote);
         if backslashes % 2 == 1 || doubled {
             from = end + 1 + usize::from(doubled);
@@ -111,7 +111,7 @@ pub(super) fn closing_quote(text: &[u8], at: usize) -> Option<usize> {
     None
 }
 
-/// The inside of the quotation at `at`; to the end of its line if it is not closed.
+/// The inside of the quotation at `at`; up to the end of its line if it is not closed.
 pub(super) fn quoted_span(text: &[u8], at: usize) -> (usize, usize) {
     (at + 1, closing_quote(text, at).unwrap_or_else(|| line_end(text, at).max(at + 1)))
 }
@@ -120,7 +120,7 @@ pub(super) fn is_quote(byte: u8) -> bool {
     matches!(byte, b'"' | b'\'' | b'`')
 }
 
-/// Whether the quotation mark at `at` ends what it stands behind, since no word goes on behind it.
+/// Returns whether the quotation mark at `at` closes a quotation, since no word continues behind it.
 fn is_closing_quote(text: &[u8], at: usize) -> bool {
     text.get(at + 1).is_none_or(|after| {
         after.is_ascii_whitespace()
@@ -129,7 +129,7 @@ fn is_closing_quote(text: &[u8], at: usize) -> bool {
     })
 }
 
-/// Where a value without quotation marks ends, that may have white space in it only if it is the `whole_line`.
+/// The end of a value without quotation marks. It may contain white space only if it is the `whole_line`.
 pub(super) fn unquoted_end(text: &[u8], begin: usize, whole_line: bool) -> usize {
     let in_json = memchr::memrchr(b'"', &text[..begin]).is_some();
     let mut end = begin;
@@ -154,7 +154,7 @@ pub(super) fn unquoted_end(text: &[u8], begin: usize, whole_line: bool) -> usize
             }
             b'<' => after == Some(b'/'),
             b',' | b';' | b'&' | b'|' if !whole_line => is_field_separator(text, end),
-            // The end of a line that stands in JSON.
+            // An escaped line end within JSON.
             b'\\' if in_json && matches!(after, Some(b'n' | b'r' | b't')) => {
                 let run = text[begin..end].iter().rev().take_while(|byte| **byte == b'\\').count();
                 run % 2 == 0
@@ -169,7 +169,7 @@ pub(super) fn unquoted_end(text: &[u8], begin: usize, whole_line: bool) -> usize
     while end > begin && text[end - 1].is_ascii_whitespace() {
         end -= 1;
     }
-    // Brackets that were opened before it.
+    // Closing brackets that belong to brackets opened before the value.
     while end > begin {
         let (opens, closes) = match text[end - 1] {
             b')' => (b'(', b')'),
@@ -191,7 +191,7 @@ pub(super) fn unquoted_end(text: &[u8], begin: usize, whole_line: bool) -> usize
     end
 }
 
-/// Whether the comma or its like at `at` divides two fields, and is no part of a value.
+/// Returns whether the comma or similar byte at `at` separates two fields, and is not part of a value.
 fn is_field_separator(text: &[u8], at: usize) -> bool {
     let rest = &text[at + 1..];
     let name = rest
@@ -204,7 +204,7 @@ fn is_field_separator(text: &[u8], at: usize) -> bool {
         Some(first) if first.is_ascii_alphabetic() || *first == b'_' => match rest.get(name) {
             Some(b'=') => !rest[..name].contains(&b' ') || text[at] == b';',
             Some(b':') => text[at] == b',' && !rest[..name].contains(&b' '),
-            // `&amp;`, and the next in a query without a value.
+            // `&amp;`, or the next field of a query after one without a value.
             Some(b';') => text[at] == b'&',
             _ => false,
         },
@@ -212,8 +212,8 @@ fn is_field_separator(text: &[u8], at: usize) -> bool {
     }
 }
 
-/// Where nested values are secret: those in the brackets that begin at `at`, but no names. With `quote`, where a quotation
-/// mark stands, numbers are to become texts. Gives back where it ends.
+/// Adds the secret values in the brackets that begin at `at`, but not the names. `quote` is the position of a quotation
+/// mark; with it, numbers become strings. Returns the end of the brackets.
 fn take_nested(text: &[u8], at: usize, quote: Option<(usize, usize)>, found: &mut Vec<SecretSpan>) -> usize {
     let (mut depth, mut from) = (0usize, at);
     let limit = text.len().min(at + MAX_NESTED_SIZE);
@@ -252,7 +252,7 @@ fn take_nested(text: &[u8], at: usize, quote: Option<(usize, usize)>, found: &mu
     from
 }
 
-/// Where a text in three quotation marks ends, as Python has them.
+/// The end of a string in three quotation marks, as in Python.
 pub(super) fn triple_quoted_end(text: &[u8]) -> Option<usize> {
     let marks = text.get(..3).filter(|marks| marks.iter().all(|mark| *mark == text[0]))?;
     memchr::memmem::find(&text[3..], marks).map(|end| end + 3)

@@ -1,4 +1,4 @@
-//! Elements of XML whose name says that their content is secret.
+//! XML elements whose name says that their content is secret.
 
 use memchr::memmem;
 
@@ -6,17 +6,18 @@ use super::harmless::{ValueSeparator, is_harmless};
 use super::names::SecretKind;
 use super::value::{is_blank, line_end};
 
-/// How far the end of an element is looked for, in bytes: behind it, what is not ended is taken.
+/// The distance in bytes within which the end of an element is searched for. An element without an end in it is
+/// redacted, too.
 const MAX_ELEMENT_SIZE: usize = 4 << 10;
 
-/// Whether the name that begins at `begin`, behind a colon, is that of an element with a prefix.
+/// Returns whether the name at `begin`, which follows a colon, is that of an element with a prefix.
 pub(super) fn is_prefixed(text: &[u8], begin: usize) -> bool {
     let before = &text[..begin - 1];
     let prefix = before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     prefix > 0 && before[..before.len() - prefix].last() == Some(&b'<')
 }
 
-/// Where the content of the element begins whose name ends at `end`; `None` if it is none.
+/// The start of the content of the element whose name ends at `end`; `None` if there is no element.
 pub(super) fn content_begins(text: &[u8], end: usize) -> Option<usize> {
     text.get(end).filter(|after| **after == b'>' || after.is_ascii_whitespace())?;
     let tag = &text[end..text.len().min(end + MAX_ELEMENT_SIZE)];
@@ -26,13 +27,13 @@ pub(super) fn content_begins(text: &[u8], end: usize) -> Option<usize> {
     }
     let begin = open + 1;
     let inside = &text[begin..line_end(text, begin).min(begin + MAX_ELEMENT_SIZE)];
-    // Its end may stand in another line, unless this is a sentence with a placeholder.
+    // The end of the element may be in another line, unless this is a sentence with a placeholder.
     let is_text =
         !inside.starts_with(b"<") && memmem::find(inside, b"</").is_none() && inside.iter().any(|byte| is_blank(*byte));
     (!is_text).then_some(begin)
 }
 
-/// The secret in an element whose content begins at `begin`; `None` if there are other elements in it.
+/// The secret in an element whose content begins at `begin`; `None` if it contains other elements.
 pub(super) fn content_secret(text: &[u8], begin: usize) -> Option<(usize, usize)> {
     let rest = &text[begin..];
     let (begin, rest) = match rest.strip_prefix(b"<![CDATA[") {

@@ -1,4 +1,5 @@
-//! How far a file was read, as one line of text: what history records with each batch, and gives back at the next start.
+//! Checkpoints: the offset up to which a file was read, as one line of text. History records it with each batch and
+//! returns it at the next start.
 
 use std::fs::File;
 use std::io;
@@ -11,10 +12,11 @@ use super::fingerprint::{Fingerprint, Identity, ReadPoint};
 use crate::source::file::rotation::siblings::FILE_CLOCK_TICK_NANOS;
 use crate::source::file::rotation::watermark::Watermark;
 
-/// The recorded place of one path. Its content decides whether a file is the one; the identity says where to look.
+/// The checkpoint of one path. The content decides whether a file is the recorded one; the identity says where to look
+/// for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
-    /// There was no file when it was recorded: what comes is new.
+    /// No file existed when the checkpoint was recorded, so a file that appears is new.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     gone: bool,
     #[serde(rename = "dev")]
@@ -25,23 +27,25 @@ pub(super) struct Checkpoint {
     born: u64,
     /// The offset behind the last byte that was delivered.
     at: u64,
-    /// Hashes of the first bytes, and of those before the offset, in hexadecimal.
+    /// Hashes of the first bytes of the file, and of the bytes before the offset, in hexadecimal.
     head: HexHash,
     before: HexHash,
-    /// When it was recorded, in milliseconds since the Unix epoch.
+    /// The time of the record, in milliseconds since the Unix epoch.
     time: u64,
-    /// Which files beside it are done with, where that is not told by when it was made itself: see [`Watermark`].
+    /// The age up to which sibling files are done, if it differs from the birth time of the file itself: see
+    /// [`Watermark`].
     #[serde(default, skip_serializing_if = "is_zero")]
     done: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     beside: Vec<u64>,
-    /// Whether the numbers of rotated files count up, as far as is known.
+    /// The direction of rotation numbers: whether the highest number is the newest file, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     up: Option<bool>,
-    /// Files that are read after it and were read in part already, under another name.
+    /// Checkpoints of files that are read after this one, and were partly read under another name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     next: Vec<Checkpoint>,
-    /// How far files were read that are gone, each as `at`, `head` and `before`: what goes on from there is a copy.
+    /// The read points of files that no longer exist, each as `at`, `head` and `before`: a file that continues from one
+    /// is a copy.
     #[serde(rename = "past", default, skip_serializing_if = "Vec::is_empty")]
     gone_fingerprints: Vec<(u64, HexHash, HexHash)>,
 }
@@ -51,7 +55,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// A hash; as text, since JSON numbers are exact only up to 53 bits everywhere.
+/// A hash, stored as text, since JSON numbers are exact only up to 53 bits everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 struct HexHash(u64);
@@ -70,7 +74,7 @@ impl From<HexHash> for String {
 }
 
 impl Checkpoint {
-    /// Of a file that was delivered up to `trace`.
+    /// The checkpoint of a file that was delivered up to `trace`.
     pub(super) fn new(identity: Identity, trace: &ReadPoint, time: Time) -> Self {
         let Fingerprint { at, head, before } = trace.fingerprint();
         let Identity { device, inode, born } = identity;
@@ -93,23 +97,24 @@ impl Checkpoint {
         }
     }
 
-    /// Of a path that names nothing since `time`, in milliseconds: whatever it names later is read from its start.
+    /// The checkpoint of a path that has named nothing since `time`, in milliseconds: any later file is read from its
+    /// start.
     pub(super) fn gone(time: u64) -> Self {
         let identity = Identity { device: 0, inode: 0, born: 0 };
         Self { gone: true, time, ..Self::new(identity, &ReadPoint::new(), Time(0)) }
     }
 
-    /// The same, and how its rotated files are numbered.
+    /// The same checkpoint, with the numbering direction of the rotated files.
     pub(super) fn with_counts_up(self, up: Option<bool>) -> Self {
         Self { up, ..self }
     }
 
-    /// Whether the numbers of rotated files count up.
+    /// The direction of rotation numbers, if it is known.
     pub(super) fn counts_up(&self) -> Option<bool> {
         self.up
     }
 
-    /// The same, and which files beside it are done with.
+    /// The same checkpoint, with the siblings that are done.
     pub(super) fn with_watermark(self, mark: Option<&Watermark>) -> Self {
         let Some(mark) = mark.filter(|mark| mark.age() >= self.born) else { return self };
         let done = if mark.age() > self.born { mark.age() } else { 0 };
@@ -117,7 +122,7 @@ impl Checkpoint {
         Self { done, beside, ..self }
     }
 
-    /// Which files beside it are done with.
+    /// The siblings that are done.
     pub(super) fn watermark(&self) -> Watermark {
         if self.done > 0 {
             return Watermark::new(self.done, self.beside.clone());
@@ -130,39 +135,39 @@ impl Checkpoint {
         Watermark::new(self.born, self.beside.iter().copied().chain([self.inode]).collect())
     }
 
-    /// The same, and what is read after it.
+    /// The same checkpoint, with those of the files that are read after it.
     pub(super) fn with_later_generations(self, next: Vec<Self>) -> Self {
         Self { next, ..self }
     }
 
-    /// The same, and how far files were read that are gone.
+    /// The same checkpoint, with the fingerprints of files that no longer exist.
     pub(super) fn with_gone_fingerprints(self, past: impl IntoIterator<Item = Fingerprint>) -> Self {
         let past = past.into_iter().map(|read| (read.at, HexHash(read.head), HexHash(read.before))).collect();
         Self { gone_fingerprints: past, ..self }
     }
 
-    /// How far files were read that are gone; the oldest first.
+    /// The fingerprints of files that no longer exist, the oldest first.
     pub(super) fn gone_fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
         self.gone_fingerprints.iter().map(|&(at, head, before)| Fingerprint { at, head: head.0, before: before.0 })
     }
 
-    /// How far it was read.
+    /// The fingerprint of the file up to the offset.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         Fingerprint { at: self.at, head: self.head.0, before: self.before.0 }
     }
 
-    /// The checkpoints of this generation and of the later ones, each by itself.
+    /// The checkpoint of this generation and those of the later ones, as separate checkpoints.
     pub(super) fn generations(mut self) -> Vec<Self> {
         let next = std::mem::take(&mut self.next);
         std::iter::once(self).chain(next).collect()
     }
 
-    /// From what was recorded; `None` if it is damaged.
+    /// Parses a recorded checkpoint; `None` if it is damaged.
     pub(super) fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
-    /// What to record.
+    /// The text to record.
     pub(super) fn written(&self) -> String {
         serde_json::to_string(self).expect("numbers and texts")
     }
@@ -171,7 +176,7 @@ impl Checkpoint {
         self.gone
     }
 
-    /// Which file it was.
+    /// The identity of the file.
     pub(super) fn identity(&self) -> Identity {
         Identity { device: self.device, inode: self.inode, born: self.born }
     }
@@ -181,12 +186,13 @@ impl Checkpoint {
         self.at
     }
 
-    /// When it was recorded, in milliseconds since the Unix epoch.
+    /// The time of the record, in milliseconds since the Unix epoch.
     pub(crate) fn time(&self) -> u64 {
         self.time
     }
 
-    /// The place in `file`, if its content is what it was. Of an empty one nothing can be told: only its identity says so.
+    /// The read point in `file`, if its content is unchanged. An empty checkpoint has no content to compare, so that
+    /// only the identity decides.
     pub(super) fn read_point_in(&self, file: &File, identity: Identity) -> io::Result<Option<ReadPoint>> {
         if self.at == 0 && identity != self.identity() {
             return Ok(None);

@@ -1,40 +1,41 @@
-//! Which path of a stream reads which file: one reader for each file, however many names lead to it.
+//! The claims of paths on files: each file has one reader in a stream, however many names lead to it.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::fingerprint::{Fingerprint, Identity};
 
-/// Files that were left and are remembered: one that comes back under another name goes on where it was.
+/// The maximum number of released files that are remembered. A file that returns under another name is continued from
+/// its offset.
 const MAX_RELEASED_FILES: usize = 4 << 10;
 
-/// Who reads what.
+/// The readers of the files of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     readers: HashMap<Identity, usize>,
     left: HashMap<Identity, Fingerprint>,
     order: VecDeque<Identity>,
-    /// What was left since one last asked.
+    /// The files released since the last call of [`Claims::take_released`].
     newly_released: Vec<Identity>,
 }
 
 impl Claims {
-    /// `id` reads the file from now on.
+    /// Makes the path `id` the reader of the file.
     pub(super) fn claim(&mut self, identity: Identity, id: usize) {
         self.readers.insert(identity, id);
         self.left.remove(&identity);
     }
 
-    /// Whether another than `id` reads the file.
+    /// Returns whether a path other than `id` reads the file.
     pub(super) fn is_claimed_by_other(&self, identity: Identity, id: usize) -> bool {
         self.readers.get(&identity).is_some_and(|owner| *owner != id)
     }
 
-    /// Whether the file is read, or was read.
+    /// Returns whether the file is being read, or was read before.
     pub(super) fn is_known(&self, identity: Identity) -> bool {
         self.readers.contains_key(&identity) || self.left.contains_key(&identity)
     }
 
-    /// `id` reads it no more; it was read up to there.
+    /// Releases the claim of `id` on the file, which was read up to `at`.
     pub(crate) fn release(&mut self, identity: Identity, id: usize, at: Option<Fingerprint>) {
         if self.readers.get(&identity) != Some(&id) {
             return;
@@ -51,12 +52,12 @@ impl Claims {
         }
     }
 
-    /// How far the file was read before it was left.
+    /// The fingerprint up to which the file was read before it was released.
     pub(crate) fn left(&self, identity: Identity) -> Option<Fingerprint> {
         self.left.get(&identity).copied()
     }
 
-    /// What was left since the last call.
+    /// The files released since the last call.
     pub(super) fn take_released(&mut self) -> Vec<Identity> {
         std::mem::take(&mut self.newly_released)
     }

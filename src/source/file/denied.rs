@@ -1,12 +1,13 @@
-//! Why a file is not opened although the system would allow it: as an [`io::Error`] that can be told from those of the system.
+//! The reasons to refuse a file that the system would open, as an [`io::Error`] that can be told apart from errors of
+//! the system.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a file is not opened although the system would allow it.
+/// The reason to refuse a file that the system would open.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenDenied {
-    /// A symlink of somebody who could not read what it leads to.
+    /// A symlink whose owner could not read its target.
     #[error(
         "the symlink {link} belongs to {owner}, who does not own its target, so it is not followed (let root own it: \
         chown -h root {link}; or write `follow_symlinks: true` if everybody who can write there may choose what the stream \
@@ -20,7 +21,7 @@ pub(super) enum OpenDenied {
 }
 
 impl OpenDenied {
-    /// The refusal in an error, if it is one.
+    /// The refusal in an error, if the error is one.
     pub(crate) fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }

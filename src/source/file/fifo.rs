@@ -1,4 +1,4 @@
-//! Fifos: what their writers write is read as from a pipe, and goes on when the next writer comes.
+//! FIFOs are read like pipes, and continue to be read when another writer opens them.
 
 use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
@@ -14,10 +14,10 @@ use tokio::net::unix::pipe::Receiver;
 use super::fingerprint::Identity;
 use super::open_limit::OpenLimit;
 
-/// Most bytes in one read: what a pipe holds.
+/// The maximum size of one read in bytes: the capacity of a pipe.
 const FIFO_READ_SIZE: usize = 64 << 10;
 
-/// The fifos of one stream, by the number of their path.
+/// The FIFOs of one stream, by the number of their path.
 #[derive(Debug)]
 pub(super) struct Fifos {
     open_limit: OpenLimit,
@@ -33,7 +33,7 @@ struct Fifo {
 }
 
 impl Fifo {
-    /// Opens a FIFO; does not wait for a writer.
+    /// Opens a FIFO without waiting for a writer.
     fn open(path: &Path, handles: &OpenLimit) -> io::Result<Self> {
         let (file, metadata) = handles.opener().open(path)?;
         let receiver = Receiver::from_file(file)?;
@@ -46,12 +46,12 @@ impl Fifos {
         Self { open_limit: handles, open: BTreeMap::new(), buffer: Vec::new() }
     }
 
-    /// Opens those that are `wanted` and closes all others; gives back the numbers of those that were closed.
+    /// Opens the FIFOs in `wanted` and closes all others. Returns the numbers of those that were closed.
     pub(crate) fn keep<'a>(&mut self, wanted: impl Iterator<Item = (usize, Identity, &'a Path)>) -> Vec<usize> {
         let mut before = std::mem::take(&mut self.open);
         for (id, identity, path) in wanted {
             let known = before.remove(&id).filter(|fifo| fifo.identity.same_inode(identity));
-            // If it was replaced meanwhile, the next look sees by what.
+            // If the FIFO was replaced meanwhile, the next pass finds its replacement.
             if let Some(fifo) = known.or_else(|| Fifo::open(path, &self.open_limit).ok()) {
                 self.open.insert(id, fifo);
             }
@@ -59,8 +59,8 @@ impl Fifos {
         before.into_keys().collect()
     }
 
-    /// Waits until there is something in one of them: its number and the bytes, none at its end. For ever without one. May
-    /// be dropped at any time.
+    /// Waits until a FIFO has bytes. Returns its number and the bytes, which are empty at its end. Waits forever if
+    /// there is no FIFO. May be dropped at any time.
     pub(super) async fn read(&mut self) -> (usize, &[u8]) {
         if self.open.is_empty() {
             return pending().await;
@@ -80,7 +80,7 @@ impl Fifos {
             Ok(count @ 1..) => (id, &self.buffer[..count]),
             end => {
                 if end.is_err() || !self.open.get_mut(&id).is_some_and(|fifo| fifo.again(&self.open_limit)) {
-                    // The next look sees why.
+                    // The next pass finds the reason.
                     self.open.remove(&id);
                 }
                 (id, &[])
@@ -100,7 +100,8 @@ impl Fifo {
         read.map_ok(|()| count)
     }
 
-    /// Its last writer is gone: it is opened again. The old end stays open until then, so what is written meanwhile is kept.
+    /// Opens the FIFO again after its last writer closed it. The old end stays open until then, so that bytes written
+    /// meanwhile are kept.
     fn again(&mut self, handles: &OpenLimit) -> bool {
         match Self::open(&self.path, handles) {
             Ok(fifo) => {

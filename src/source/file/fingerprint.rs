@@ -1,4 +1,4 @@
-//! Is it the same file? An open file is by device and inode; across names and time its content decides.
+//! File identity: an open file is identified by device and inode; across names and time, the content decides.
 
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
@@ -8,27 +8,27 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Statx, StatxFlags, StatxTimestamp, makedev};
 
-/// How many bytes at the start of a file tell it from others.
+/// The number of bytes at the start of a file that distinguish it from others.
 const HEAD_SIZE: u64 = 1 << 10;
 
-/// How many bytes before a place tell that the file was only appended to: a line with its time, at least.
+/// The number of bytes before an offset that show that the file was only appended to: at least one line with its time.
 const TAIL_SIZE: usize = 256;
 
-/// A file of which fewer bytes were read is never recognised as the origin of a copy: many logs begin with the same banner.
+/// The minimum number of read bytes for recognising a copy of a file, since many logs begin with the same banner.
 pub(super) const MIN_COPY_SIZE: u64 = 32;
 
-/// Device and inode, and when the file was made, where the file system knows. Device and inode stand for one file only as
-/// long as it is open.
+/// Device and inode, and the birth time if the file system knows it. Device and inode identify a file only while it is
+/// open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Identity {
     pub(super) device: u64,
     pub(super) inode: u64,
-    /// In nanoseconds since the Unix epoch; 0 where it is not known.
+    /// The birth time in nanoseconds since the Unix epoch; 0 if it is not known.
     pub(super) born: u64,
 }
 
 impl Identity {
-    /// Whether device and inode are the same.
+    /// Returns whether device and inode are the same.
     pub(super) fn same_inode(self, other: Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
@@ -41,44 +41,45 @@ impl From<&Metadata> for Identity {
     }
 }
 
-/// Nanoseconds since the Unix epoch; 0 for a time that stands before it.
+/// Nanoseconds since the Unix epoch; 0 for an earlier time.
 pub(super) fn unix_nanos(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl From<&Statx> for Identity {
-    /// The same as that of the [`Metadata`] of the file.
+    /// The same identity as from the [`Metadata`] of the file.
     fn from(stat: &Statx) -> Self {
         let born = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { 0 } else { statx_nanos(&stat.stx_btime) };
         Self { device: makedev(stat.stx_dev_major, stat.stx_dev_minor), inode: stat.stx_ino, born }
     }
 }
 
-/// Nanoseconds since the Unix epoch; 0 for a time that stands before it.
+/// Nanoseconds since the Unix epoch; 0 for an earlier time.
 pub(super) fn statx_nanos(time: &StatxTimestamp) -> u64 {
     let nanos = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
     u64::try_from(nanos.max(0)).unwrap_or(u64::MAX)
 }
 
-/// What is known of the content of a file up to a place: enough to tell whether another has the same there.
+/// An offset in a file, with enough of the content before it to determine whether another file has the same content
+/// there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReadPoint {
-    /// The place.
+    /// The offset.
     offset: u64,
-    /// The hash of the first bytes up to the place, at most [`HEAD_SIZE`].
+    /// The hash of the first bytes before the offset, at most [`HEAD_SIZE`].
     head: u64,
-    /// The last bytes before the place, at most [`TAIL_SIZE`].
+    /// The last bytes before the offset, at most [`TAIL_SIZE`].
     before: Vec<u8>,
 }
 
 impl ReadPoint {
-    /// Of the start of a file: there is nothing before it.
+    /// The point at the start of a file, with nothing before it.
     pub(super) fn new() -> Self {
         Self { offset: 0, head: FNV_OFFSET_BASIS, before: Vec::new() }
     }
 
-    /// Of the place `offset` in `file`; two small reads. `None` if the file ends before it.
+    /// The point at `offset` in `file`; takes two small reads. `None` if the file is shorter.
     pub(crate) fn of(file: &File, offset: u64) -> io::Result<Option<Self>> {
         let mut trace = Self::new();
         let head = read_at(file, 0, to_usize(offset.min(HEAD_SIZE)))?;
@@ -91,34 +92,35 @@ impl ReadPoint {
         Ok(Some(trace))
     }
 
-    /// The place.
+    /// The offset.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The bytes that must stand before the place.
+    /// The bytes that must precede the offset.
     pub(crate) fn before(&self) -> &[u8] {
         &self.before
     }
 
-    /// Whether `file` still begins with what it began with. What is [before](Self::before) the place is not looked at.
+    /// Returns whether `file` still has the same first bytes. The bytes [before](Self::before) the offset are not
+    /// compared.
     pub(super) fn head_matches(&self, file: &File) -> io::Result<bool> {
         let is_all_before = self.offset <= TAIL_SIZE as u64;
         Ok(is_all_before || head_of(file, self.offset)? == self.head)
     }
 
-    /// What is recorded of it.
+    /// The fingerprint to record.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         Fingerprint { at: self.offset, head: self.head, before: fnv(FNV_OFFSET_BASIS, &self.before) }
     }
 
-    /// The hash of the first bytes up to behind `bytes`, which follow it.
+    /// The hash of the first bytes, extended by `bytes`, which follow the offset.
     pub(super) fn head_with(&self, bytes: &[u8]) -> u64 {
         let of_head = to_usize(HEAD_SIZE.saturating_sub(self.offset)).min(bytes.len());
         fnv(self.head, &bytes[..of_head])
     }
 
-    /// Moves the place behind `bytes`, which follow it.
+    /// Moves the offset behind `bytes`, which follow it.
     pub(super) fn advance(&mut self, bytes: &[u8]) {
         self.head = self.head_with(bytes);
         self.offset += bytes.len() as u64;
@@ -128,33 +130,33 @@ impl ReadPoint {
     }
 }
 
-/// A trace as it is remembered and recorded: enough to find its place in another file, or at another time.
+/// A read point as it is remembered and recorded: enough to find its offset in another file, or at another time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fingerprint {
-    /// The place.
+    /// The offset.
     pub(super) at: u64,
-    /// The hash of the first bytes, and that of the bytes before the place.
+    /// The hash of the first bytes, and that of the bytes before the offset.
     pub(super) head: u64,
     pub(super) before: u64,
 }
 
 impl Fingerprint {
-    /// The place in `file`, if that has the same content up to there, as far as can be told: it is the same file, or goes on
-    /// from it, or both are copies.
+    /// The read point in `file`, if that has the same content up to the offset, as far as can be determined: it is the
+    /// same file, or continues it, or both are copies.
     pub(super) fn read_point_in(self, file: &File) -> io::Result<Option<ReadPoint>> {
         Ok(ReadPoint::of(file, self.at)?.filter(|trace| trace.fingerprint() == self))
     }
 }
 
-/// Most files that [`GoneFingerprints`] remembers.
+/// The maximum number of files that [`GoneFingerprints`] remembers.
 const MAX_GONE_FINGERPRINTS: usize = 4;
 
-/// How far the last files were read that are gone; the oldest first, at most [`MAX_GONE_FINGERPRINTS`].
+/// The fingerprints of the last files that no longer exist; the oldest first, at most [`MAX_GONE_FINGERPRINTS`].
 #[derive(Debug, Default)]
 pub(super) struct GoneFingerprints(VecDeque<Fingerprint>);
 
 impl GoneFingerprints {
-    /// Remembers how far a file was read, unless that is too short to recognise a copy (see [`MIN_COPY_SIZE`]).
+    /// Remembers the fingerprint of a file, unless that is too short for recognising a copy (see [`MIN_COPY_SIZE`]).
     pub(super) fn remember(&mut self, read: Fingerprint) {
         if read.at >= MIN_COPY_SIZE {
             self.0.push_back(read);
@@ -175,7 +177,7 @@ impl FromIterator<Fingerprint> for GoneFingerprints {
     }
 }
 
-/// At most `count` bytes from `offset` on; fewer only at the end of the file.
+/// Reads at most `count` bytes from `offset` on; fewer only at the end of the file.
 pub(super) fn read_at(file: &File, offset: u64, count: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; count];
     let mut filled = 0;
@@ -191,12 +193,12 @@ pub(super) fn read_at(file: &File, offset: u64, count: usize) -> io::Result<Vec<
     Ok(bytes)
 }
 
-/// The hash of the first bytes of a file up to `offset`.
+/// The hash of the first bytes of a file before `offset`.
 pub(super) fn head_of(file: &File, offset: u64) -> io::Result<u64> {
     Ok(hash(&read_at(file, 0, to_usize(offset.min(HEAD_SIZE)))?))
 }
 
-/// A hash of some bytes.
+/// Hashes some bytes.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
     fnv(FNV_OFFSET_BASIS, bytes)
 }
@@ -207,7 +209,7 @@ fn to_usize(count: u64) -> usize {
 
 const FNV_OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// FNV-1a: the same on each machine and in each version, since saved places hold it.
+/// FNV-1a: the result is the same on each machine and in each version, since recorded checkpoints contain it.
 fn fnv(hash: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -1,4 +1,5 @@
-//! Patterns of paths: which files there are, and which directories to listen to for new ones. Opens no file; blocks.
+//! Path patterns: the files that match them, and the directories to watch for new files. No file is opened here; calls
+//! block.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -19,13 +20,13 @@ use super::open_file::FileOpener;
 use crate::source::file::watch::path_watch::nearest_existing_directory;
 use crate::source::file::watch::watcher::{Mailbox, WatchGuard, Watcher};
 
-/// Most files of one stream: with more, the pattern is wider than it was meant.
+/// The maximum number of files of one stream. A pattern that matches more is wider than intended.
 const MAX_FILES_PER_STREAM: usize = 200_000;
 
-/// How deep `**` looks.
+/// The maximum directory depth that `**` matches.
 const MAX_GLOB_DEPTH: usize = 32;
 
-/// Most directories of which it is told that they may not be looked through.
+/// The maximum number of directories that are reported as not searchable.
 const MAX_DENIED_DIRECTORIES: usize = 100;
 
 /// The patterns of one stream.
@@ -35,21 +36,21 @@ pub(super) struct Globs {
     exclude: ExcludeRules,
     wakes: Watcher,
     ear: Arc<Mailbox>,
-    /// The directories that patterns look into.
+    /// The directories in which the patterns are searched for.
     directories: HashMap<PathBuf, WatchedDirectory>,
-    /// What is heard of where a directory is not there yet.
+    /// Watches for directories that do not exist yet.
     missing_watches: Vec<WatchGuard>,
     unwatched: Option<String>,
-    /// The directories that may not be looked through, and why.
+    /// The directories that may not be searched, each with the reason.
     denied: BTreeMap<PathBuf, String>,
-    /// Counts the scans: a node of an earlier one is gone.
+    /// The number of the current scan: a directory with a lower number no longer exists.
     scan: u64,
 }
 
 #[derive(Debug)]
 struct GlobPattern {
     written: PathBuf,
-    /// The directories before the first part with a wildcard.
+    /// The directories before the first component with a wildcard.
     base: PathBuf,
     parts: Vec<PatternPart>,
 }
@@ -57,24 +58,24 @@ struct GlobPattern {
 #[derive(Debug)]
 enum PatternPart {
     Name(OsString),
-    /// Whether names with a dot in front count, as in a shell.
+    /// A name pattern. The flag says whether `*` also matches names that start with a dot (in a shell it does not).
     Glob(GlobMatcher, bool),
-    /// `**`: any directories, or none.
+    /// `**`: any number of directories, including none.
     AnyDirectories,
 }
 
-/// A part of a pattern: which one, and of which.
+/// A component of a pattern: the index of the pattern, and the index of the component in it.
 type PatternPosition = (usize, usize);
 
 #[derive(Debug)]
 struct WatchedDirectory {
     watch: Option<WatchGuard>,
-    /// Which parts of which patterns the names in it are held against.
+    /// The pattern components that the names in this directory are matched against.
     positions: Vec<PatternPosition>,
     scan: u64,
 }
 
-/// What is left out: patterns of names, and of paths.
+/// Exclusions: patterns of file names, and patterns of whole paths.
 #[derive(Debug, Default)]
 struct ExcludeRules {
     names: Vec<GlobMatcher>,
@@ -108,22 +109,22 @@ impl Globs {
         self.patterns.is_empty()
     }
 
-    /// The patterns as they were written.
+    /// The patterns as they are written in the configuration.
     pub(super) fn written(&self) -> impl Iterator<Item = &Path> {
         self.patterns.iter().map(|pattern| &*pattern.written)
     }
 
-    /// Why some new files, or changes of those that are found, are not heard of.
+    /// The reason why some new files, or changes of known files, are not notified.
     pub(super) fn unwatched(&self) -> Option<&str> {
         self.unwatched.as_deref()
     }
 
-    /// Why some directory is not looked through.
+    /// The reason why one of the directories is not searched.
     pub(super) fn denied(&self) -> Option<&str> {
         self.denied.values().next().map(String::as_str)
     }
 
-    /// Whether a pattern stands for this path, if there was a file.
+    /// Returns whether a pattern would match this path if a file existed there.
     pub(super) fn names(&self, path: &Path) -> bool {
         let named = |pattern: &GlobPattern| {
             let below = path.strip_prefix(&pattern.base).ok();
@@ -133,7 +134,7 @@ impl Globs {
         self.patterns.iter().any(named) && !self.exclude.takes(path, name)
     }
 
-    /// All files there are, and from now on the new ones are heard of.
+    /// Returns all files that exist. From now on, new files are notified.
     pub(super) fn scan(&mut self) -> BTreeSet<PathBuf> {
         let mut found = BTreeSet::new();
         self.scan += 1;
@@ -167,7 +168,8 @@ impl Globs {
         self.wakes.open_limit.opener()
     }
 
-    /// Adds to `found` what files came with this path, of which something was heard; `false` if only a scan can tell.
+    /// Adds to `found` the files that appeared with `path`, for which a change was notified. Returns `false` if only a
+    /// scan can find them.
     pub(super) fn handle_change(&mut self, path: &Path, found: &mut BTreeSet<PathBuf>) -> bool {
         let is_it = |watch: &WatchGuard| path.parent() == Some(watch.directory()) && path.file_name() == watch.name();
         if self.missing_watches.iter().any(is_it) {
@@ -189,7 +191,7 @@ impl Globs {
             Ok(opened) => opened,
             Err(error) => return self.deny(directory, &error),
         };
-        // First the watch, then the list: what is made in between is heard of.
+        // The watch comes before the listing, so that a file created in between is notified.
         if !self.enter(directory, spot) {
             return;
         }
@@ -209,15 +211,15 @@ impl Globs {
         }
     }
 
-    /// Notes that a directory may not be looked through. What the system does not let us list has no files for us; it is tried
-    /// again with the next scan.
+    /// Records that a directory may not be searched. A directory that the system does not let us list contains no files
+    /// for us; the next scan tries it again.
     fn deny(&mut self, path: &Path, error: &io::Error) {
         if OpenDenied::of(error).is_some() && self.denied.len() < MAX_DENIED_DIRECTORIES {
             self.denied.insert(path.to_owned(), format!("cannot look through {}: {error}", path.display()));
         }
     }
 
-    /// Matches one name against a part of a pattern. `kind` is what the name stood for when its directory was listed.
+    /// Matches one name against a component of a pattern. `kind` is the file type from the directory listing.
     fn visit(
         &mut self,
         path: &Path,
@@ -230,7 +232,7 @@ impl Globs {
         let parts = &self.patterns[pattern].parts;
         let part = &parts[at];
         if matches!(part, PatternPart::AnyDirectories) {
-            // Not through symlinks, which may lead back.
+            // Symlinks are not descended into, since they may lead back to a parent directory.
             let is_directory = kind.map_or_else(
                 || fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()),
                 |kind| kind == FileType::Directory,
@@ -251,7 +253,7 @@ impl Globs {
         }
     }
 
-    /// Whether a name stands for a file, or for a symlink that may not be followed: whoever follows it tells why not.
+    /// Returns whether a name is a file, or a symlink that may not be followed: the code that follows it reports why.
     fn is_to_follow(&self, path: &Path, kind: Option<FileType>) -> bool {
         match self.kind(path, kind, FileType::RegularFile) {
             Ok(kind) => kind == FileType::RegularFile,
@@ -259,8 +261,9 @@ impl Globs {
         }
     }
 
-    /// What a name stands for, symlinks followed. If that is what is `wanted`, whose symlinks they are is judged when it is
-    /// opened; else it is judged here, so that nobody learns what there is instead.
+    /// The type of the file that a name leads to, with symlinks followed. If the type is `wanted`, the owners of the
+    /// symlinks are checked when the file is opened; otherwise they are checked here, so that a refusal does not reveal
+    /// what exists there.
     fn kind(&self, path: &Path, listed: Option<FileType>, wanted: FileType) -> io::Result<FileType> {
         let kind = |found: fs::Metadata| FileType::from_raw_mode(found.mode());
         match listed {
@@ -272,7 +275,7 @@ impl Globs {
         }
     }
 
-    /// Listens to a directory; `false` if it was looked through already.
+    /// Watches a directory. Returns `false` if this scan has searched it already.
     fn enter(&mut self, directory: &Path, spot: PatternPosition) -> bool {
         let scan = self.scan;
         let node = self.directories.entry(directory.to_owned());
@@ -319,7 +322,7 @@ impl GlobPattern {
     }
 }
 
-/// The names in a directory, and for what each stands, where the file system tells.
+/// The names in a directory, each with its file type if the file system reports it.
 fn names_in(directory: OwnedFd) -> impl Iterator<Item = (OsString, Option<FileType>)> {
     let entries = Dir::new(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
@@ -329,7 +332,7 @@ fn names_in(directory: OwnedFd) -> impl Iterator<Item = (OsString, Option<FileTy
     })
 }
 
-/// Whether the parts of a pattern stand for these names.
+/// Returns whether the components of a pattern match these names.
 fn takes(parts: &[PatternPart], names: &[&OsStr]) -> bool {
     match (parts.split_first(), names.split_first()) {
         (None, None) => true,
@@ -357,7 +360,7 @@ impl ExcludeRules {
     }
 }
 
-/// The configuration was checked: what does not compile is not there.
+/// Compiles a name pattern. The configuration was validated before, so a pattern that does not compile does not occur.
 fn matcher(text: &str) -> Option<GlobMatcher> {
     GlobBuilder::new(text).literal_separator(true).build().ok().map(|glob| glob.compile_matcher())
 }

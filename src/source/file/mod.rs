@@ -1,4 +1,5 @@
-//! Files to follow. A [`FileSource`] emits each line of its files once and in order, whatever rotates, truncates or deletes them.
+//! File sources. A [`FileSource`] emits each line of its files once and in order, whatever rotates, truncates or
+//! deletes the files.
 //!
 //! # Theory of operation
 //! ```text
@@ -9,38 +10,39 @@
 //!       PathTail ── resolve, read, record_checkpoint ──▶ Rotation ──▶ [ current | rotated | … | newest ]
 //!                                                        Generations, oldest first; only the current one is read
 //! ```
-//! **Passes.** Everything that blocks is [`Tailer::look`], a *pass* on a thread for blocking work, so that a stalled disk stalls
-//! nothing else. The tailer is either here or in a pass, never both, and needs no lock. A pass examines the paths that are due
-//! or were notified, reads about a mebibyte, and says when the next one is due. Fifos are read here, between passes, since a
-//! fifo can be waited for.
+//! **Passes.** Everything that blocks is [`Tailer::look`], a *pass* on a thread for blocking work, so that a stalled
+//! disk stalls nothing else. The tailer is either here or in a pass, never both, and needs no lock. A pass examines the
+//! paths that are due or were notified, reads about a mebibyte, and says when the next one is due. FIFOs are read here,
+//! between passes, since a FIFO can be waited for.
 //!
-//! **One path.** A pass over a path first updates its watch, then looks at what the path names, then reads: a change between
-//! two of these steps is notified again. [`PathTail`](path::PathTail) knows what the path names; its
-//! [`Rotation`](rotation::Rotation) knows the *generations* of the log that are still to be read. The path's file is the newest;
-//! a file that was rotated away stays a generation until it was read to its end and `rotate_wait` has passed. The line
-//! that is unfinished at the end of a generation is emitted when the generation is left, unless the next one is a copy that
-//! continues it.
+//! **One path.** A pass over a path first updates its watch, then examines what the path names, then reads: a change
+//! between two of these steps is notified again. [`PathTail`](path::PathTail) knows what the path names; its
+//! [`Rotation`](rotation::Rotation) knows the *generations* of the log that are still to be read. The path's file is
+//! the newest; a file that was rotated away stays a generation until it was read to its end and `rotate_wait` has
+//! passed. The line that is unfinished at the end of a generation is emitted when the generation is left, unless the
+//! next one is a copy that continues it.
 //!
-//! **Identity.** While a file is open, device and inode identify it. Across a close or a restart they do not, since inodes are
-//! reused: then the content decides, by a [fingerprint](fingerprint::Fingerprint) of the first bytes and of those before the
-//! offset. A file belongs to one path of a stream at a time ([`Claims`](claims::Claims)), so that a hard link or a second name
-//! is not read twice.
+//! **Identity.** While a file is open, device and inode identify it. Across a close or a restart they do not, since
+//! inodes are reused: then the content decides, by a [fingerprint](fingerprint::Fingerprint) of the first bytes and of
+//! those before the offset. A file belongs to one path of a stream at a time ([`Claims`](claims::Claims)), so that a
+//! hard link or a second name is not read twice.
 //!
-//! **Finding rotated files.** A writer renames the old file before it makes the new one. A directory listing that begins after
-//! the new file was seen therefore shows every older file. A [watermark](rotation::watermark::Watermark) (the birth time of the
-//! newest file that was read) says which of them are new. A listing may still miss names that change while it runs; it is
-//! repeated in the next pass until the directory's time stamp stood still.
+//! **Finding rotated files.** A writer renames the old file before it makes the new one. A directory listing that
+//! begins after the new file was seen therefore shows every older file. A [watermark](rotation::watermark::Watermark)
+//! (the birth time of the newest file that was read) says which of them are new. A listing may still miss names that
+//! change while it runs; it is repeated in the next pass until the directory's time stamp stood still.
 //!
-//! **Checkpoints.** The offset of a file travels in the same batch as its lines, so that history never holds one without the
-//! other. After a restart, the file is searched at its path, then by its inode, then among its siblings by content.
+//! **Checkpoints.** The offset of a file travels in the same batch as its lines, so that history never holds one
+//! without the other. After a restart, the file is searched for at its path, then by its inode, then among its siblings
+//! by content.
 //!
-//! **Rejected alternatives.** Acting on the kind of an inotify event: events are merged, overflow, and name a path that means
-//! something else by now; here they only wake. One task for each file: ten thousand files mean ten thousand timers, and a
-//! rotation of all of them lists the directory as often. Following the inode alone: `copytruncate`, editors and overlay file systems
-//! change it, and a reused inode looks like the old file.
+//! **Rejected alternatives.** Acting on the kind of an inotify event: events are merged, overflow, and name a path that
+//! leads to something else by now; here they only cause a pass. One task for each file: ten thousand files mean ten
+//! thousand timers, and a rotation of all of them lists the directory as often. Following the inode alone:
+//! `copytruncate`, editors and overlay file systems change it, and a reused inode resembles the old file.
 //!
-//! Reading order: `tailer`, `path`, `rotation`, `reader`, `fingerprint`, `checkpoint`; then `claims`, `scheduler`, `status`,
-//! `glob`, `watch`, `fifo`; opening files: `open_file`, `open_limit`, `protected`, `denied`.
+//! Reading order: `tailer`, `path`, `rotation`, `reader`, `fingerprint`, `checkpoint`; then `claims`, `scheduler`,
+//! `status`, `glob`, `watch`, `fifo`; opening files: `open_file`, `open_limit`, `protected`, `denied`.
 
 mod rotation;
 mod watch;
@@ -85,23 +87,24 @@ use fifo::Fifos;
 use open_file::FileOpener;
 use tailer::{NextPass, Tailer};
 
-/// The least time between two passes after one that found something: a busy writer costs at most a thousand passes a
-/// second instead of one for each line, and a single line does not wait.
+/// The minimum time between two passes after one that found something: a busy writer causes at most a thousand passes a
+/// second instead of one for each line, and a single line is not delayed.
 const MIN_PASS_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Whether a path names a file that not everybody may read, if a stream may open it at all. `own` are the daemon's own files.
+/// Returns whether a path names a file that not everybody may read, if a stream may open it at all. `own` are the
+/// daemon's own files.
 pub(crate) fn is_hidden(path: &Path, follow_symlinks: bool, own: OwnPaths) -> bool {
     examine(path, follow_symlinks, own).is_ok_and(|found| open_limit::is_hidden(found.mode()))
 }
 
-/// Why a stream may not open a path, or look through the directory that it names, if that is because of whose symlinks lead
-/// there or because it is one of the daemon's own files.
+/// The reason why a stream may not open a path, or search the directory that it names, if the reason is an untrusted
+/// symlink on the way or that it is one of the daemon's own files.
 pub(crate) fn denied(path: &Path, follow_symlinks: bool, own: OwnPaths) -> Option<String> {
     let error = examine(path, follow_symlinks, own).err()?;
     OpenDenied::of(&error).map(ToString::to_string)
 }
 
-/// What a path names. The same errors as if it was opened, but for what the system does not let us read.
+/// The metadata of what a path names. The errors are the same as for opening it, except for missing permissions.
 fn examine(path: &Path, follow_symlinks: bool, own: OwnPaths) -> io::Result<Metadata> {
     let opener = FileOpener::default().with_follow_symlinks(follow_symlinks);
     opener.protected().set(own.directories, own.files);
@@ -111,7 +114,7 @@ fn examine(path: &Path, follow_symlinks: bool, own: OwnPaths) -> io::Result<Meta
     } else if found.is_file() {
         opener.open(path).map(drop)
     } else {
-        // To open a fifo would be noticed by its writer.
+        // A FIFO is not opened, since its writer would notice that.
         Ok(())
     };
     outcome.or_else(|error| if OpenDenied::of(&error).is_some() { Err(error) } else { Ok(()) }).map(|()| found)
@@ -124,11 +127,11 @@ pub(super) struct FileSource {
     files: Option<Box<Tailer>>,
     look: Option<JoinHandle<PassResult>>,
     next: NextPass,
-    /// Wakes have no effect before this time.
+    /// The time before which wakes have no effect.
     earliest_wake: Instant,
     ear: Arc<Mailbox>,
     fifos: Fifos,
-    /// Nothing is waited for any more: the source is stopping.
+    /// The source is stopping, and does not wait for anything.
     is_last: bool,
 }
 
@@ -174,8 +177,8 @@ impl FileSource {
         }
     }
 
-    /// Makes another pass without waiting, the first time over all paths. Returns whether there may be more to read. May be
-    /// dropped at any time.
+    /// Makes another pass without waiting, the first time over all paths. Returns whether there may be more to read.
+    /// May be dropped at any time.
     pub(super) async fn last(&mut self, batch: &mut Batch) -> bool {
         if self.look.is_some() {
             self.look(batch).await;
@@ -190,7 +193,7 @@ impl FileSource {
         !batch.is_empty() || self.next == NextPass::Now
     }
 
-    /// Waits for the pass that is running, or makes one.
+    /// Waits for the current pass, or makes one.
     async fn look(&mut self, batch: &mut Batch) {
         if let Some(mut files) = self.files.take() {
             self.look = Some(spawn_blocking(move || {

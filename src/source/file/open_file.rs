@@ -1,26 +1,27 @@
-//! Opens what a stream follows. All files and directories of this folder are opened here.
+//! Opens the files and directories that a stream follows. Every open in this folder goes through here.
 //!
 //! # Theory of operation
-//! Whoever may write to a followed directory chooses what its names lead to, and would reach with a symlink whatever the
-//! daemon may read. So a symlink is followed only if
+//! Somebody who may write to a followed directory chooses what its names lead to, and could use a symlink to reach any
+//! file that the daemon may read. A symlink is therefore followed only if
 //! - its owner is root or the daemon's user, or
-//! - nobody but these two may write to the directory it is in, nor to one above that, or
-//! - its owner also owns what it leads to, or
+//! - nobody but these two may write to the directory that contains it, or to one above that, or
+//! - its owner also owns its target, or
 //! - the stream says `follow_symlinks: true`.
 //!
-//! This holds for each part of a path, and for each part of the path that a symlink stands for. It is what
-//! `fs.protected_symlinks` does for /tmp, for all directories that others may write to.
+//! The rule applies to each component of a path, and to each component of a symlink's target. It extends the protection
+//! of `fs.protected_symlinks`, which covers directories such as /tmp, to all directories that others may write to.
 //!
 //! ```text
 //! path ──▶ openat2(RESOLVE_NO_SYMLINKS) ──opened──────────────▶ Protected::check ──▶ file
 //!                    └──there is a symlink──▶ walk, part by part ──▶┘
 //! ```
-//! Most paths have no symlink, and are opened by one system call that fails if there is one. Any other is walked with a
-//! descriptor for each part, so that what was judged is what is opened, whatever is renamed meanwhile. A check of the path
-//! before it is opened would leave a moment for a symlink to be put there.
+//! Most paths contain no symlink, and are opened by one system call that fails if there is one. Any other path is
+//! walked with a descriptor for each component, so that the file that is opened is the one that was checked, whatever
+//! is renamed meanwhile. Checking the path before opening it would leave a moment in which a symlink could be put
+//! there.
 //!
-//! A symlink that may not be followed is refused whether it leads anywhere or not: a refusal tells nothing about files that
-//! its owner cannot see.
+//! A symlink that may not be followed is refused whether or not its target exists, so that a refusal reveals nothing
+//! about files that its owner cannot see.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -38,28 +39,28 @@ use rustix::io::Errno;
 use super::denied::OpenDenied;
 use super::protected::{ProtectedFiles, ancestors};
 
-/// Most symlinks on the way to a file: as many as the kernel follows (`path_resolution(7)`).
+/// The maximum number of symlinks on the way to a file, the same as in the kernel (`path_resolution(7)`).
 const MAX_SYMLINKS_FOLLOWED: u32 = 40;
 
-/// Most users whose names are remembered for refusals.
+/// The maximum number of user names that are cached for error messages.
 const MAX_CACHED_USER_NAMES: usize = 256;
 
 const READ_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 const DIRECTORY_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const PATH_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
-/// Opens files for one stream. A clone shares what is known of the daemon's own files.
+/// Opens files for one stream. Clones share the list of the daemon's own files.
 #[derive(Debug, Clone)]
 pub(crate) struct FileOpener {
     follow_symlinks: bool,
     own: TrustedOwner,
     protected: ProtectedFiles,
-    /// The names of users, by uid.
+    /// User names by uid.
     user_names: Arc<Mutex<BTreeMap<u32, String>>>,
 }
 
 impl Default for FileOpener {
-    /// Follows only symlinks that it trusts, as the user of this process.
+    /// Follows only trusted symlinks, as the user of this process.
     fn default() -> Self {
         Self {
             follow_symlinks: false,
@@ -71,7 +72,7 @@ impl Default for FileOpener {
 }
 
 impl FileOpener {
-    /// The same for a stream that says `follow_symlinks: true`, or does not.
+    /// The same opener for a stream whose configuration sets `follow_symlinks` to this value.
     pub(crate) fn with_follow_symlinks(self, follow_symlinks: bool) -> Self {
         Self { follow_symlinks, ..self }
     }
@@ -81,10 +82,10 @@ impl FileOpener {
         &self.protected
     }
 
-    /// Opens the file that `path` names, to read it; does not wait for the writer of a FIFO.
+    /// Opens the file that `path` names for reading. Does not wait for the writer of a FIFO.
     ///
     /// # Errors
-    /// What the system says, or [`OpenDenied`].
+    /// The error of the system, or [`OpenDenied`].
     pub(crate) fn open(&self, path: &Path) -> io::Result<(File, Metadata)> {
         let (opened, walked) = match self.reach(CWD, path, READ_FLAGS) {
             Ok(opened) => (opened, false),
@@ -97,8 +98,8 @@ impl FileOpener {
         Ok((file, metadata))
     }
 
-    /// Tells what `path` names, without opening it: the same as [`fs::metadata`](std::fs::metadata), under the same rule as
-    /// [`open`](Self::open) for symlinks.
+    /// The metadata of what `path` names, without opening it: the same as [`fs::metadata`](std::fs::metadata), with the
+    /// rule of [`open`](Self::open) for symlinks.
     pub(super) fn look(&self, path: &Path) -> io::Result<Metadata> {
         let found = match open_without_symlinks(CWD, path, PATH_FLAGS) {
             Err(error) if needs_walk(error) => self.walk(path)?.fd,
@@ -117,8 +118,8 @@ impl FileOpener {
         Ok(directory)
     }
 
-    /// Opens a path that has no symlink, seen from `from`. Where there are files to protect, the directory is opened first, and
-    /// stays open: where it is shows whether the file is one of them.
+    /// Opens a path without symlinks, relative to `from`. If there are files to protect, the directory is opened first
+    /// and stays open, since its location shows whether the file is one of them.
     fn reach(&self, from: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OpenedPath, Errno> {
         let parts = path.parent().zip(path.file_name()).filter(|_| !self.protected.is_empty());
         let Some((directory, name)) = parts else {
@@ -129,7 +130,7 @@ impl FileOpener {
         Ok(OpenedPath { fd: open_without_symlinks(parent.as_fd(), Path::new(name), flags)?, parent: Some(parent) })
     }
 
-    /// Reaches what `path` names part by part.
+    /// Opens `path` component by component.
     fn walk(&self, path: &Path) -> io::Result<OpenedPath> {
         let start = if path.is_absolute() { Path::new("/") } else { Path::new(".") };
         let from = rustix::fs::open(start, PATH_FLAGS | OFlags::DIRECTORY, Mode::empty())?;
@@ -155,22 +156,23 @@ fn open_without_symlinks(from: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Re
     rustix::fs::openat2(from, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
 }
 
-/// Whether there is a symlink on the way, or no openat2: before Linux 5.6, or because a container's filter of system calls
-/// does not know it.
+/// Returns whether the path contains a symlink, or openat2 is not available: before Linux 5.6, or because the system
+/// call filter of a container does not know it.
 fn needs_walk(error: Errno) -> bool {
     matches!(error, Errno::LOOP | Errno::NOSYS | Errno::PERM)
 }
 
-/// What a path led to.
+/// An opened path.
 #[derive(Debug)]
 struct OpenedPath {
     fd: OwnedFd,
-    /// The directory it is in, where that is known.
+    /// The directory that contains it, if it is known.
     parent: Option<OwnedFd>,
 }
 
 impl OpenedPath {
-    /// Opens the same once more, by its descriptor: to read it. Devices are not touched; opening one may have effects.
+    /// Opens the same file again by its descriptor, for reading. Devices are left alone, since opening one may have
+    /// effects.
     fn reopen(self, flags: OFlags) -> io::Result<Self> {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&self.fd)?.st_mode);
         if !matches!(kind, FileType::RegularFile | FileType::Fifo | FileType::Directory) {
@@ -182,18 +184,18 @@ impl OpenedPath {
     }
 }
 
-/// What a walk led to so far, and the path by which it is shown.
+/// The part of a path that was walked so far, and the path that error messages show.
 struct WalkedPath {
     opened: OpenedPath,
     path: PathBuf,
 }
 
-/// One path on its way.
+/// The walk along a path.
 struct PathWalk<'a> {
     opener: &'a FileOpener,
-    /// How many more symlinks may be followed.
+    /// The number of symlinks that may still be followed.
     left: u32,
-    /// A symlink was followed that only `follow_symlinks: true` allows, or that will be judged by what it leads to.
+    /// A symlink was followed that only `follow_symlinks: true` allows, or that will be judged by its target.
     via_untrusted_link: bool,
 }
 
@@ -239,10 +241,10 @@ impl PathWalk<'_> {
         target.ok().filter(is_owners).ok_or_else(|| OpenDenied::Symlink { link: path, owner: owner() }.into())
     }
 
-    /// Reaches what a symlink leads to, which is called `name` in the directory `from`.
+    /// Opens the target of a symlink that is called `name` in the directory `from`.
     fn target(&mut self, link: &OwnedFd, from: WalkedPath, name: &OsStr) -> io::Result<WalkedPath> {
-        // The descriptors of a process are links whose text is no path (proc_pid_fd(5)): /dev/stdin is one. A stranger must
-        // not choose among ours.
+        // The descriptors of a process are symlinks whose text is not a path (proc_pid_fd(5)); /dev/stdin is one.
+        // Another user must not be able to choose among those of the daemon.
         if !self.via_untrusted_link && is_procfs(&from.opened.fd) {
             let fd = rustix::fs::openat(&from.opened.fd, name, PATH_FLAGS, Mode::empty())?;
             return Ok(WalkedPath { opened: OpenedPath { fd, parent: None }, path: from.path.join(name) });
@@ -262,11 +264,11 @@ fn is_procfs(directory: &OwnedFd) -> bool {
     rustix::fs::fstatfs(directory).is_ok_and(|system| i128::from(system.f_type) == PROC_SUPER_MAGIC)
 }
 
-/// Whom the daemon trusts beside root.
+/// The user whom the daemon trusts in addition to root.
 #[derive(Debug, Clone, Copy)]
 struct TrustedOwner {
     user: u32,
-    /// The group of this user alone.
+    /// The private group of this user.
     group: Option<u32>,
 }
 
@@ -276,7 +278,7 @@ impl TrustedOwner {
         Self { user, group: Self::private_group(user) }
     }
 
-    /// The effective group, if it is one that has the user's name and no other members, as distributions make it for each
+    /// The effective group, if it has the name of the user and no other members, as distributions create it for each
     /// user.
     fn private_group(user: u32) -> Option<u32> {
         let gid = rustix::process::getegid().as_raw();
@@ -289,17 +291,18 @@ impl TrustedOwner {
         user == 0 || user == self.user
     }
 
-    /// Whether somebody else may put names into the directory, or put another directory in its place. What cannot be told
-    /// counts as yes.
+    /// Returns whether somebody else may create names in the directory, or put another directory in its position. An
+    /// error is treated as yes.
     fn is_exposed(self, directory: &OwnedFd) -> bool {
         let mut above = ancestors(directory);
         above
             .any(|above| above.map_or(true, |(path, stat)| self.is_open_to_others(&stat, || has_acl(directory, &path))))
     }
 
-    /// Whether somebody else may write to a directory. Its owner may always give himself the right. A group is somebody else,
-    /// unless it is root's or the user's own; but where there is an access control list, the group's bits stand for all whom
-    /// it names (acl(5)). In a sticky directory (/tmp) everybody may make names.
+    /// Returns whether somebody else may write to a directory. Its owner can always gain that right. A group is
+    /// somebody else, unless it is the group of root or the private group of the user; with an access control list, the
+    /// group bits cover everybody whom the list names (acl(5)). In a sticky directory (/tmp) everybody may create
+    /// names.
     fn is_open_to_others(self, stat: &Stat, has_acl: impl FnOnce() -> bool) -> bool {
         let mode = Mode::from_raw_mode(stat.st_mode);
         let is_own_group = stat.st_gid == 0 || Some(stat.st_gid) == self.group;
@@ -309,7 +312,7 @@ impl TrustedOwner {
     }
 }
 
-/// Whether a directory, seen from another, has an access control list. What cannot be told counts as yes.
+/// Returns whether the directory `path`, relative to `from`, has an access control list. An error is treated as yes.
 fn has_acl(from: &OwnedFd, path: &Path) -> bool {
     let path = Path::new("/proc/self/fd").join(from.as_raw_fd().to_string()).join(path);
     let mut nothing: [u8; 0] = [];
@@ -329,7 +332,7 @@ mod tests {
     const TEST_OTHER_UID: u32 = 2;
     const TEST_STRANGER_UID: u32 = 65534;
 
-    /// Whether we may give files to others; without that right there is nothing to test.
+    /// Returns whether the tests may give files to other users; without that right there is nothing to test.
     fn is_root() -> bool {
         rustix::process::geteuid().is_root()
     }
@@ -355,7 +358,7 @@ mod tests {
         lchown(path, Some(owner), Some(owner)).unwrap();
     }
 
-    /// What comes of a path, in each of the ways to reach it.
+    /// The result of opening a path, the same for each way to open it.
     fn outcome(opener: &FileOpener, path: &Path) -> &'static str {
         let word = |error: Option<io::Error>| match error {
             None => "ok",
@@ -391,7 +394,7 @@ mod tests {
             make(at, &format!("of_{name}/x.log"), name, TEST_ROOT_UID);
             lchown(at.join(format!("of_{name}")), Some(owner), None).unwrap();
         }
-        // Who made the symlink, what it leads to, and what comes of it.
+        // The owner of the symlink, its target, and the result.
         let table = [
             (TEST_ROOT_UID, "root.log", "ok"),
             (TEST_ROOT_UID, "other.log", "ok"),
@@ -404,12 +407,12 @@ mod tests {
             (TEST_OTHER_UID, "stranger.log", "denied"),
             (TEST_STRANGER_UID, "$/root.log", "denied"),
             (TEST_STRANGER_UID, "of_other/../daemon.log", "denied"),
-            // A link to a link is judged by where it ends, and so is each of them.
+            // A link to a link is judged by its final target, and so is each link on the way.
             (TEST_STRANGER_UID, "by_root", "ok"),
             (TEST_STRANGER_UID, "by_root_to_root", "denied"),
             (TEST_ROOT_UID, "by_stranger_to_root", "denied"),
             (TEST_ROOT_UID, "by_stranger", "ok"),
-            // Nobody learns what is there.
+            // A refusal does not reveal whether the target exists.
             (TEST_ROOT_UID, "nowhere", "missing"),
             (TEST_STRANGER_UID, "nowhere", "denied"),
             (TEST_STRANGER_UID, "root.log/nowhere", "denied"),
@@ -433,7 +436,7 @@ mod tests {
             assert!(all.contains(&trusting), "{owner} to {to} with follow_symlinks: {trusting}");
             fs::remove_file(at.join("link")).unwrap();
         }
-        // A directory on the way.
+        // A symlink to a directory on the way.
         for (owner, to, expected) in [
             (TEST_ROOT_UID, "of_other", "ok"),
             (TEST_DAEMON_UID, "$/of_other", "ok"),
@@ -521,7 +524,7 @@ mod tests {
         }
     }
 
-    /// Exchanges two names as fast as it can, until it is dropped.
+    /// Swaps two names as fast as it can, until it is dropped.
     struct SymlinkSwapper(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
 
     impl SymlinkSwapper {
@@ -575,10 +578,10 @@ mod tests {
                         opened += 1;
                     }
                     Err(error) if OpenDenied::of(&error).is_some() => denied += 1,
-                    // It was found as a symlink and read as a file.
+                    // The name was found as a symlink and read as a file.
                     Err(error) => assert!(error.raw_os_error().is_some(), "{error}"),
                 }
-                // A directory is listed by its descriptor too.
+                // A directory is also listed by its descriptor.
                 if path.contains('/')
                     && let Ok(listed) = opener().directory(&at.join("logs/d"))
                 {

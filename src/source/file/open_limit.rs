@@ -1,4 +1,4 @@
-//! How many files are open in the whole program, so that descriptors are left for clients.
+//! Counts the open files of the whole program, so that descriptors are left for clients.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -11,20 +11,20 @@ use crate::stream::PrivateFlag;
 
 use super::open_file::FileOpener;
 
-/// So many files may stay open although nothing is written to them. Beyond it a file is closed once it was read to its
-/// end, and found again when it changes; half of them are kept for those that are written to.
+/// The maximum number of open files that nothing is written to. Beyond it, a file is closed once it was read to its
+/// end, and is opened again when it changes. Half of the number is reserved for files that were written to recently.
 const MAX_IDLE_OPEN_FILES: usize = 128;
 
-/// The program's count; clones are the same.
+/// The count of open files in the program. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct OpenLimit {
     open: Arc<Mutex<usize>>,
     opener: FileOpener,
-    /// Set when a file is read that not everybody may read.
+    /// The flag to set when a file is read that not everybody may read.
     private: Option<PrivateFlag>,
 }
 
-/// An open file, counted as long as it is.
+/// An open file, which is counted until it is dropped.
 #[derive(Debug)]
 pub(super) struct CountedFile {
     file: File,
@@ -32,7 +32,7 @@ pub(super) struct CountedFile {
 }
 
 impl OpenLimit {
-    /// Opens a file to read, and tells what it is; see [`FileOpener::open`].
+    /// Opens a file for reading, and returns its metadata; see [`FileOpener::open`].
     pub(crate) fn open(&self, path: &Path) -> io::Result<(CountedFile, Metadata)> {
         let (file, metadata) = self.opener.open(path)?;
         self.count(|open| *open += 1);
@@ -43,22 +43,23 @@ impl OpenLimit {
         &self.opener
     }
 
-    /// The same for a stream that is private once it reads a file that not everybody may read.
+    /// The same limit for a stream that becomes private once it reads a file that not everybody may read.
     pub(super) fn marking_private(self, private: PrivateFlag) -> Self {
         Self { private: Some(private), ..self }
     }
 
-    /// The same for a stream that follows all symlinks, or does not.
+    /// The same limit for a stream that follows all symlinks, or only trusted ones.
     pub(crate) fn with_follow_symlinks(self, follow_symlinks: bool) -> Self {
         Self { opener: self.opener.with_follow_symlinks(follow_symlinks), ..self }
     }
 
-    /// Whether a file that was read to its end should be closed; of one that was `active` lately only when there are many.
+    /// Returns whether a file that was read to its end should be closed. A recently `active` file is closed only if
+    /// many are open.
     pub(super) fn are_scarce(&self, active: bool) -> bool {
         self.count(|open| *open) > if active { MAX_IDLE_OPEN_FILES } else { MAX_IDLE_OPEN_FILES / 2 }
     }
 
-    /// Lines were or will be read from a file of this mode.
+    /// Records the mode of a file from which lines were or will be read.
     pub(super) fn note_mode(&self, mode: u32) {
         if let Some(private) = &self.private
             && is_hidden(mode)
@@ -73,8 +74,8 @@ impl OpenLimit {
 }
 
 impl CountedFile {
-    /// What the file is now. Called before each read, so that the stream is private before it has a line that was written
-    /// when not everybody could read the file.
+    /// The current metadata of the file. Called before each read, so that the stream is private before it contains a
+    /// line that was written while not everybody could read the file.
     pub(super) fn metadata(&self) -> io::Result<Metadata> {
         let metadata = self.file.metadata()?;
         self.limit.note_mode(metadata.mode());
@@ -82,7 +83,7 @@ impl CountedFile {
     }
 }
 
-/// Whether not everybody may read a file, but only its owner, or also its group (inode(7)): `o+r` is not set.
+/// Returns whether a file is readable only by its owner, or also its group (inode(7)): `o+r` is not set.
 pub(super) fn is_hidden(mode: u32) -> bool {
     mode & 0o004 == 0
 }

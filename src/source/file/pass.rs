@@ -1,4 +1,4 @@
-//! What all paths of a stream share during one pass of its [`tailer`](super::tailer).
+//! The state that all paths of a stream share during one pass of its [`tailer`](super::tailer).
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::claims::Claims;
 use super::open_limit::OpenLimit;
 use super::rotation::siblings::DirectoryIndex;
 
-/// What all paths of a stream share during one pass.
+/// The state that all paths of a stream share during one pass.
 pub(super) struct PassContext<'a> {
     pub(super) now: ClockReading,
     pub(super) batch: &'a mut Batch,
@@ -20,7 +20,7 @@ pub(super) struct PassContext<'a> {
     pub(super) claims: &'a mut Claims,
     pub(super) open_limit: &'a OpenLimit,
     pub(super) settings: TailSettings,
-    /// Whether a path is one of the stream's own, so that it reads its files itself.
+    /// Returns whether a path is one of the stream's own, which reads its files itself.
     pub(super) named: &'a dyn Fn(&Path) -> bool,
 }
 
@@ -31,13 +31,13 @@ impl PassContext<'_> {
     }
 }
 
-/// How a stream reads its files.
+/// The settings by which a stream reads its files.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TailSettings {
-    /// How long a file that was rotated away is still read.
+    /// The time for which a file that was rotated away is still read.
     pub(super) rotate_wait: Duration,
     /// The files are in UTF-16.
     pub(super) is_utf16: bool,
-    /// How many of the last lines are emitted of a file that exists at the start.
+    /// The number of last lines that are emitted from a file that exists at the start.
     pub(super) initial_lines: usize,
 }

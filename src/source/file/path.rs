@@ -1,4 +1,4 @@
-//! One path of a stream: growth, rotation, truncation, and that it names nothing. Blocks; knows no task and no other path.
+//! One path of a stream: growth, rotation, truncation, and a missing file. Blocks; knows no task and no other path.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -27,16 +27,16 @@ const ACTIVE_PERIOD: Duration = Duration::from_mins(1);
 
 /// A path that is followed.
 ///
-/// Each pass calls [`resolve`](Self::resolve), which looks at what the path names, then [`read`](Self::read), which reads a
-/// chunk of the current generation of its [`Rotation`], then [`record_checkpoint`](Self::record_checkpoint).
+/// Each pass calls [`resolve`](Self::resolve), which examines what the path names, then [`read`](Self::read), which
+/// reads a chunk of the current generation of its [`Rotation`], then [`record_checkpoint`](Self::record_checkpoint).
 #[derive(Debug)]
 pub(super) struct PathTail {
     origin: Origin,
     /// The path is in the configuration; otherwise a pattern found it.
     named: bool,
-    /// Where to begin in a file that exists at the start; `None` once a file was opened.
+    /// The start position in a file that exists at the start; `None` once a file was opened.
     from: Option<ReadFrom>,
-    /// What the path named during the last pass.
+    /// The target of the path during the last pass.
     found: PathTarget,
     rotation: Rotation,
     last_growth: Option<Instant>,
@@ -85,12 +85,12 @@ impl PathTail {
         &self.origin
     }
 
-    /// What the path named during the last pass.
+    /// The target of the path during the last pass.
     pub(super) fn found(&self) -> &PathTarget {
         &self.found
     }
 
-    /// Whether the path is in the configuration; otherwise a pattern found it.
+    /// Returns whether the path is in the configuration; otherwise a pattern found it.
     pub(super) fn is_named(&self) -> bool {
         self.named
     }
@@ -108,7 +108,7 @@ impl PathTail {
         self.written = true;
     }
 
-    /// Whether changes of the path are not notified.
+    /// Returns whether changes of the path are not notified.
     pub(super) fn is_unwatched(&self) -> bool {
         self.unwatched
     }
@@ -117,19 +117,19 @@ impl PathTail {
         self.unwatched = unwatched;
     }
 
-    /// Whether the path grew within [`ACTIVE_PERIOD`].
+    /// Returns whether the path grew within [`ACTIVE_PERIOD`].
     pub(super) fn is_active(&self, now: Instant) -> bool {
         self.last_growth.is_some_and(|grew| now < grew + ACTIVE_PERIOD)
     }
 
-    /// When the next pass is due even if no change is notified.
+    /// The time of the next pass if no change is notified before.
     pub(super) fn due(&self, now: Instant, rotate_wait: Duration) -> Option<Instant> {
         let again = matches!(self.found, PathTarget::Refused(_) | PathTarget::Other(_)).then(|| now + REOPEN_INTERVAL);
         let leave = self.rotation.leave_at(rotate_wait);
         self.rotation.retry_at().or_else(|| leave.into_iter().chain(again).min())
     }
 
-    /// Looks at what the path names, and opens it if it is a file and not open yet.
+    /// Examines what the path names, and opens it if it is a file and not open yet.
     pub(super) fn resolve(&mut self, pass: &mut PassContext<'_>) {
         match self.rotation.resume(pass) {
             Ok(ResumeResult::Done) => {}
@@ -147,7 +147,7 @@ impl PathTail {
         self.found = self.look(pass).unwrap_or_else(|error| self.open_failed(&error, pass));
     }
 
-    /// The file of the checkpoint is gone.
+    /// Starts again, since the file of the checkpoint is gone.
     fn begin_from_scratch(&mut self, offset: u64, pass: &mut PassContext<'_>) {
         self.from = Some(ReadFrom::Beginning);
         warn!(path:% = self.path().display(), offset; "the file that was read before the restart is gone");
@@ -181,15 +181,16 @@ impl PathTail {
         self.begin(pass)
     }
 
-    /// The metadata of what the path names. Whose symlinks lead to a file is judged when it is opened; for anything else,
-    /// also for nothing, the opener judges at once, so that a forbidden symlink does not reveal what exists.
+    /// The metadata of what the path names. If it is a file, the owners of the symlinks are checked when it is opened;
+    /// for anything else, including nothing, the opener checks at once, so that a forbidden symlink does not reveal
+    /// what exists.
     fn metadata(&self, pass: &PassContext<'_>) -> io::Result<Metadata> {
         let file = fs::metadata(self.path()).ok().filter(Metadata::is_file);
         file.map_or_else(|| pass.open_limit.opener().look(self.path()), Ok)
     }
 
-    /// What the path names cannot be opened. If it is forbidden, it replaced the file that was read, which is then read to its
-    /// end as after a rotation.
+    /// Handles a failure to open what the path names. If it is forbidden, it replaced the file that was read, which is
+    /// then read to its end as after a rotation.
     fn open_failed(&mut self, error: &io::Error, pass: &mut PassContext<'_>) -> PathTarget {
         if OpenDenied::of(error).is_some() {
             self.rotation.note_missing(pass);
@@ -197,7 +198,7 @@ impl PathTail {
         PathTarget::of_error(self.path(), "open", error)
     }
 
-    /// The path names a file that is not one of the generations.
+    /// Begins with a file that is not one of the generations.
     fn begin(&mut self, pass: &mut PassContext<'_>) -> io::Result<PathTarget> {
         let mut reader = FileReader::open(self.path(), pass.open_limit)?;
         let identity = reader.identity();
@@ -254,7 +255,7 @@ impl PathTail {
         }
     }
 
-    /// Processes what was read of the current generation. Returns as [`read`](Self::read) does.
+    /// Processes the result of a read of the current generation. Returns the same as [`read`](Self::read).
     fn process(
         &mut self,
         read: FileRead,
@@ -306,7 +307,7 @@ impl PathTail {
         }
     }
 
-    /// The current generation was deleted while it was closed.
+    /// Handles that the current generation was deleted while it was closed.
     fn lose_current(&mut self, pass: &mut PassContext<'_>) {
         let unsure = mem::take(&mut self.written) || self.unwatched;
         if let Some(unread) = self.rotation.lose_current(unsure, pass) {
@@ -315,7 +316,7 @@ impl PathTail {
         }
     }
 
-    /// Notes that the current generation could not be read. Returns as [`read`](Self::read) does.
+    /// Records that the current generation could not be read. Returns the same as [`read`](Self::read).
     pub(super) fn record_refusal(&mut self, error: &io::Error, now: Instant) -> (usize, bool) {
         self.rotation.record_refusal(error, now);
         (0, false)
@@ -327,7 +328,7 @@ impl PathTail {
         self.rotation.mark_checkpoint(true);
     }
 
-    /// Records how far the path was read, if that changed or `always`.
+    /// Records the checkpoint of the path, if that changed or `always`.
     pub(super) fn record_checkpoint(&mut self, always: bool, pass: &mut PassContext<'_>) {
         if !self.rotation.take_checkpoint_changed() && !always {
             return;
@@ -346,7 +347,7 @@ impl PathTail {
         self.last_checkpoint = kind;
     }
 
-    /// Whether the path names nothing, or its file was replaced by something that cannot be opened.
+    /// Returns whether the path names nothing, or its file was replaced by something that cannot be opened.
     fn is_gone(&self) -> bool {
         match self.found {
             PathTarget::Missing => true,
@@ -360,8 +361,8 @@ impl PathTail {
         }
     }
 
-    /// The last checkpoint of a path that is not followed any more, since it names nothing: how far its files were read, and
-    /// which siblings were. It is recorded as long as there are siblings.
+    /// The last checkpoint of a path that is not followed any more because it names nothing: how far its files were
+    /// read, and which siblings were read. It is recorded as long as there are siblings.
     pub(super) fn take_gone_checkpoint(&mut self, pass: &mut PassContext<'_>) -> Checkpoint {
         let (checkpoint, has_siblings) = self.rotation.last_checkpoint(pass);
         if has_siblings || self.last_checkpoint != RecordedCheckpoint::Nothing {

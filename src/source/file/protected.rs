@@ -1,8 +1,9 @@
-//! The daemon's own files, which no stream may show, whatever leads there: keys, certificates, histories, the configuration.
+//! The daemon's own files, which no stream may show, whatever leads to them: keys, certificates, histories, the
+//! configuration.
 //!
-//! A file is judged by its descriptors, and not by a path: it is one of them if it is a protected file, if the directory it
-//! was opened in is a protected directory or is below one, or if it has more than one link and one of them is below a
-//! protected directory.
+//! A file is checked by its descriptors rather than by a path. A file is protected if it is one of the listed files, if
+//! the directory in which it was opened is a protected directory or below one, or if it has more than one link and one
+//! of them is below a protected directory.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::Metadata;
@@ -19,37 +20,38 @@ use tokio::time::Instant;
 use super::denied::OpenDenied;
 use super::fingerprint::unix_nanos;
 
-/// How long it is taken for granted which files the protected paths name. Where symlinks are involved it is looked anew.
+/// The time for which the resolved paths are reused. If a symlink was on the way, they are resolved again.
 const RESOLVED_PATHS_LIFETIME: Duration = Duration::from_secs(1);
 
-/// Most directories that were at protected paths and are remembered, each with a descriptor.
+/// The maximum number of directories that were at protected paths and are remembered, each with an open descriptor.
 const MAX_REMEMBERED_DIRECTORIES: usize = 16;
 
-/// Most directories that are known to be outside, and most files that are known to be inside.
+/// The maximum number of directories known to be outside, and of files known to be inside.
 const MAX_OUTSIDE_DIRECTORIES: usize = 4 << 10;
 const MAX_PROTECTED_FILES: usize = 1 << 20;
 
-/// How deep histories and keys lie below their directories, at most.
+/// The maximum depth of histories and keys below their directories.
 const MAX_PROTECTED_DEPTH: usize = 8;
 
-/// Most directories above a file: a path has 4,096 bytes, of which each takes two.
+/// The maximum number of directories above a file: a path has 4,096 bytes, and each directory takes at least two.
 const MAX_ANCESTORS: usize = 2048;
 
-/// A time that a file system gives may be this much too early, in nanoseconds: its clock moves in steps.
+/// The time stamp of a file may be this much too early, in nanoseconds, since the clock of a file system moves in
+/// steps.
 const FILE_CLOCK_STEP_NANOS: u64 = 10_000_000;
 
 /// Device and inode.
 type DeviceInode = (u64, u64);
 
-/// The list; a clone is the same.
+/// The list of protected files. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ProtectedFiles(Arc<Mutex<ProtectedState>>);
 
-/// Nothing here is locked while the system is asked: a disk that stands still stalls only those who follow files on it.
+/// The lock is never held during a system call, so that a stalled disk stalls only the streams that follow files on it.
 #[derive(Debug, Default)]
 struct ProtectedState {
     paths: Arc<ProtectedPaths>,
-    /// What the paths named, and when that was.
+    /// The files that the paths led to, and when they were resolved.
     known: Option<(Instant, Arc<ResolvedPaths>)>,
     tree: Option<Arc<ProtectedTree>>,
 }
@@ -60,39 +62,39 @@ struct ProtectedPaths {
     files: Vec<PathBuf>,
 }
 
-/// What the protected paths name.
+/// The directories and files that the protected paths lead to.
 #[derive(Debug, Default)]
 struct ResolvedPaths {
-    /// With a descriptor, so that a directory stays known when it is renamed.
+    /// Directories with a descriptor, so that a directory is still recognised after it was renamed.
     directories: BTreeMap<DeviceInode, (PathBuf, Arc<OwnedFd>)>,
     files: HashMap<DeviceInode, PathBuf>,
     /// Directories that are not below any of these.
     outside: Mutex<HashSet<DeviceInode>>,
 }
 
-/// All that is below the protected directories, as it was listed once.
+/// All files below the protected directories, from one listing.
 #[derive(Debug)]
 struct ProtectedTree {
-    /// In nanoseconds since the Unix epoch.
+    /// The time when the listing began, in nanoseconds since the Unix epoch.
     began: u64,
     files: HashMap<DeviceInode, PathBuf>,
 }
 
 impl ProtectedFiles {
-    /// Protects these instead of those before: files, and all files below directories. None of them need exist.
+    /// Replaces the protected paths: files, and directories with all files below them. They do not have to exist.
     pub(super) fn set(&self, directories: Vec<PathBuf>, files: Vec<PathBuf>) {
         *lock(&self.0) =
             ProtectedState { paths: Arc::new(ProtectedPaths { directories, files }), known: None, tree: None };
     }
 
-    /// Whether there is nothing to protect.
+    /// Returns whether there is nothing to protect.
     pub(super) fn is_empty(&self) -> bool {
         let paths = &lock(&self.0).paths;
         paths.directories.is_empty() && paths.files.is_empty()
     }
 
-    /// Fails if a file that was opened is protected. `parent` is the directory it was opened in; `walked` says that there were
-    /// symlinks on the way, which somebody may just have pointed at what is protected since a moment ago.
+    /// Fails if an opened file is protected. `parent` is the directory in which it was opened. `walked` says that there
+    /// were symlinks on the way, which somebody may have pointed at a protected file a moment ago.
     pub(super) fn check(&self, file: &Metadata, parent: Option<&OwnedFd>, walked: bool) -> io::Result<()> {
         if self.is_empty() {
             return Ok(());
@@ -105,7 +107,7 @@ impl ProtectedFiles {
         let since = match parent {
             Some(parent) => {
                 known.check_below(parent)?;
-                // A link was made or removed at this time, at the latest.
+                // The last link was made or removed at this time or earlier.
                 (file.nlink() > 1).then(|| nanos_of(file.ctime(), file.ctime_nsec()))
             }
             None => Some(unix_nanos(SystemTime::now())),
@@ -117,7 +119,7 @@ impl ProtectedFiles {
         }
     }
 
-    /// Fails if a directory that was opened is protected, or below one that is.
+    /// Fails if an opened directory is protected, or below a protected one.
     pub(super) fn check_directory(&self, directory: &OwnedFd) -> io::Result<()> {
         if self.is_empty() { Ok(()) } else { self.known(false).check_below(directory) }
     }
@@ -141,7 +143,7 @@ impl ProtectedFiles {
         known
     }
 
-    /// All that is below the protected directories, as it was after `since`.
+    /// All files below the protected directories, listed after `since`.
     fn tree(&self, known: &ResolvedPaths, since: u64) -> Arc<ProtectedTree> {
         let listed = lock(&self.0).tree.clone();
         if let Some(listed) = listed.filter(|listed| listed.began > since.saturating_add(FILE_CLOCK_STEP_NANOS)) {
@@ -205,7 +207,7 @@ impl ProtectedTree {
         inside
     }
 
-    /// Adds what is in a directory. What cannot be listed has no files that the daemon could open.
+    /// Adds the files in a directory. A directory that cannot be listed holds no files that the daemon could open.
     fn add(&mut self, path: &Path, directory: &impl AsFd, depth: usize) {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(directory, ".", flags, Mode::empty());
@@ -227,7 +229,8 @@ impl ProtectedTree {
     }
 }
 
-/// The directory, and those above it up to the root; each with its path from the directory. Each costs one system call.
+/// The directory and those above it up to the root, each with its path relative to the directory. Each costs one system
+/// call.
 pub(super) fn ancestors(directory: &OwnedFd) -> impl Iterator<Item = io::Result<(PathBuf, Stat)>> {
     let mut last: Option<(u64, u64)> = None;
     let mut path = PathBuf::new();
@@ -242,7 +245,7 @@ pub(super) fn ancestors(directory: &OwnedFd) -> impl Iterator<Item = io::Result<
             Ok(stat) => stat,
             Err(error) => return Some(Err(error.into())),
         };
-        // Above the root is the root.
+        // The parent of the root is the root.
         let inode = (stat.st_dev, stat.st_ino);
         let is_root = last.replace(inode) == Some(inode);
         (!is_root).then(|| Ok((path.clone(), stat)))
@@ -253,13 +256,13 @@ fn device_inode(stat: &Stat) -> DeviceInode {
     (stat.st_dev, stat.st_ino)
 }
 
-/// A time as the system gives it, in nanoseconds since the Unix epoch.
+/// A time from the system, in nanoseconds since the Unix epoch.
 fn nanos_of(seconds: i64, nanoseconds: i64) -> u64 {
     let nanos = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     u64::try_from(nanos.max(0)).unwrap_or(u64::MAX)
 }
 
-/// Each change leaves the lists consistent, so a panic elsewhere does not spoil them.
+/// Locks a mutex. Each change leaves the lists consistent, so a panic elsewhere does no damage.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -341,7 +344,7 @@ mod tests {
         // The directory of histories is renamed while the daemon writes into it.
         rename(at.join("state"), at.join("renamed")).unwrap();
         refused(&opener, &at.join("renamed/streams/vault/0.rlog"));
-        // A key is renewed; a directory is made; a history begins, and gets another name.
+        // A key is renewed, a directory is created, and a history begins and is renamed.
         fs::write(at.join("tls/new"), "new").unwrap();
         rename(at.join("tls/new"), at.join("tls/key.pem")).unwrap();
         refused(&opener, &at.join("logs/t"));

@@ -1,4 +1,5 @@
-//! One file: what is new in it, and whether it still is what was read. Knows nothing of rotation; blocks.
+//! One file: reads its new bytes, and detects that it is no longer the file that was read. Knows nothing of rotation;
+//! blocks.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -12,21 +13,22 @@ use rustix::fs::{SeekFrom, seek};
 use super::fingerprint::{Fingerprint, Identity, ReadPoint, hash, head_of, read_at, unix_nanos};
 use super::open_limit::{CountedFile, OpenLimit};
 
-/// Most bytes in one read.
+/// The maximum size of one read, in bytes.
 pub(super) const FILE_READ_SIZE: usize = 256 << 10;
 
-/// To find the last lines, the file is read backwards in blocks of this many bytes, and at most so far.
+/// To find the last lines, the file is read backwards in blocks of this size, up to this distance (both in bytes).
 const BACKWARD_BLOCK_SIZE: usize = 64 << 10;
 const MAX_BACKWARD_SEARCH: u64 = 8 << 20;
 
-/// So many NUL at the start of a line, in bytes, are a hole that a writer left, and no text.
+/// At least this many NUL bytes at the start of a line are a hole that a writer left, not text.
 const MIN_HOLE_SIZE: usize = 64;
 
-/// So many line ends are remembered, each with so many bytes before it: more than people cut off by hand.
+/// The ends of this many lines are remembered, each with a hash of the bytes before it: more than people cut off by
+/// hand.
 const MAX_REMEMBERED_LINE_ENDS: usize = 32;
 const LINE_END_HASH_SIZE: usize = 16;
 
-/// What compressed files begin with.
+/// The first bytes of compressed files.
 const COMPRESSION_MAGIC: [(&[u8], &str); 6] = [
     (b"\x1f\x8b", "gzip"),
     (b"\xfd7zXZ\0", "xz"),
@@ -36,21 +38,21 @@ const COMPRESSION_MAGIC: [(&[u8], &str); 6] = [
     (b"\x04\x22\x4d\x18", "lz4"),
 ];
 
-/// A file that is read. While nothing is new it may be closed: then it is parked, and attached again.
+/// A file that is read. It may be closed ("parked") while it has nothing new, and is opened again later.
 #[derive(Debug)]
 pub(super) struct FileReader {
     file: Option<CountedFile>,
     identity: Identity,
-    /// How far it was read, and what stands there.
+    /// The offset up to which the file was read, and the fingerprint of the content up to there.
     trace: ReadPoint,
-    /// How large it was at the last look, and when it was written to, in nanoseconds since the Unix epoch.
+    /// The size of the file when it was last examined, and its modification time in nanoseconds since the Unix epoch.
     size: u64,
     written: u64,
-    /// Where the last lines ended: an editor may cut the file there.
+    /// The ends of the last lines: an editor may cut the file off there.
     ends: VecDeque<LineEndMark>,
 }
 
-/// Where a line ended, and the hashes of the first bytes up to there and of the last before.
+/// The offset of the end of a line, with hashes of the first bytes of the file and of the last bytes before the offset.
 #[derive(Debug)]
 struct LineEndMark {
     offset: u64,
@@ -58,29 +60,30 @@ struct LineEndMark {
     before: u64,
 }
 
-/// How to look at what is read.
+/// The interpretation of the bytes that are read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ReadOptions {
     /// The next byte begins a line.
     pub(super) line_start: bool,
-    /// It is UTF-16, where NUL are part of the text.
+    /// The file is UTF-16, in which NUL bytes are part of the text.
     pub(super) is_utf16: bool,
 }
 
-/// What a read came to.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FileRead {
-    /// These bytes are new; `more` of them are there.
+    /// New bytes. `more` says whether there are more.
     Bytes { bytes: Vec<u8>, more: bool },
-    /// Here stood this many NUL that a writer left who did not notice a truncation: they were skipped.
+    /// This many NUL bytes were skipped. A writer that did not notice a truncation leaves them.
     Hole { bytes: u64 },
-    /// Nothing is new.
+    /// The file has nothing new.
     CaughtUp,
-    /// It is not what was read any more, but shorter or other. So many bytes were there and not read, if that is known.
+    /// The file is not the one that was read: it is shorter, or has different content. `unread` is the number of bytes
+    /// that were there and had not been read, if it is known.
     Truncated { unread: Option<u64> },
-    /// Lines that were read already were cut off its end; it goes on from there.
+    /// Lines that had been read were cut off the end of the file; reading continues there.
     Shortened,
-    /// It is compressed in this way, and no text.
+    /// The file is compressed in this format, and is not text.
     Compressed(&'static str),
 }
 
@@ -102,17 +105,17 @@ impl FileReader {
         })
     }
 
-    /// A file that is not open yet, to be read from its start; `size` is known of it.
+    /// A file that is not open yet, to be read from its start. `size` is its known size.
     pub(super) fn parked(identity: Identity, size: u64) -> Self {
         Self { file: None, identity, trace: ReadPoint::new(), size, written: 0, ends: VecDeque::new() }
     }
 
-    /// Which file it is.
+    /// The identity of the file.
     pub(super) fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// How far it was read.
+    /// The point up to which the file was read.
     pub(super) fn trace(&self) -> &ReadPoint {
         &self.trace
     }
@@ -121,7 +124,7 @@ impl FileReader {
         self.file.is_none()
     }
 
-    /// Closes it.
+    /// Closes the file.
     pub(super) fn park(&mut self) {
         self.file = None;
     }
@@ -135,7 +138,7 @@ impl FileReader {
         self.file.as_ref().ok_or_else(|| io::Error::other("the file is not open"))
     }
 
-    /// Opens what `path` names, and goes on in it if it is this file; says whether it is.
+    /// Opens the file at `path`, and continues in it if it is this file. Returns whether it is.
     pub(super) fn reopen(&mut self, path: &Path, handles: &OpenLimit) -> io::Result<bool> {
         let (file, metadata) = handles.open(path)?;
         let same = Identity::from(&metadata) == self.identity;
@@ -145,28 +148,28 @@ impl FileReader {
         Ok(same)
     }
 
-    /// Goes on in `other` at `trace`, which was found there.
+    /// Continues in `other` at `trace`, a point that was found there.
     pub(super) fn continue_in(&mut self, other: Self, trace: ReadPoint) {
         *self = Self { trace, ..other };
     }
 
-    /// Whether its last name is gone.
+    /// Returns whether the file has no name any more.
     pub(super) fn is_deleted(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         self.file().and_then(File::metadata).is_ok_and(|metadata: Metadata| metadata.nlink() == 0)
     }
 
-    /// When it was made, or written to where that is not known.
+    /// The birth time of the file, or its modification time if the birth time is not known.
     pub(crate) fn age(&self) -> u64 {
         if self.identity.born == 0 { self.written } else { self.identity.born }
     }
 
-    /// How many bytes were seen and not read.
+    /// The number of bytes that were seen and not read.
     pub(super) fn unread(&self) -> u64 {
         self.size.saturating_sub(self.trace.offset())
     }
 
-    /// Takes note of how it is now; says whether it changed since it was read.
+    /// Records the size and modification time. Returns whether the file changed since it was read.
     pub(super) fn note_metadata(&mut self, metadata: &Metadata) -> bool {
         let written = metadata.modified().map_or(0, unix_nanos);
         let changed = metadata.len() != self.trace.offset() || written != self.written;
@@ -174,12 +177,12 @@ impl FileReader {
         changed
     }
 
-    /// How it is compressed, if it is.
+    /// The compression format of the file, if it is compressed.
     pub(super) fn compressed(&self) -> io::Result<Option<&'static str>> {
         Ok(compressed(&read_at(self.file()?, 0, 6)?))
     }
 
-    /// Goes on at `place`, if the content up to there is what it was.
+    /// Continues at `place` if the content up to there is unchanged. Returns whether it is.
     pub(super) fn resume_at(&mut self, place: Fingerprint) -> io::Result<bool> {
         let found = place.read_point_in(self.file()?)?;
         let same = found.is_some();
@@ -189,27 +192,27 @@ impl FileReader {
         Ok(same)
     }
 
-    /// Goes on at the farthest of these places that are found in it; says whether there is one. A file that was put over
-    /// another begins with what that had, so that more than one may be.
+    /// Continues at the farthest of these fingerprints that the file matches. Returns whether it matches one. It may
+    /// match several, since a file that was put over another begins with the content of that.
     pub(super) fn resume_at_farthest(&mut self, mut places: Vec<Fingerprint>) -> bool {
         places.sort_by_key(|place| Reverse(place.at));
         places.into_iter().any(|place| self.resume_at(place).unwrap_or(false))
     }
 
-    /// Goes on where the last `count` whole lines begin, which is sought at most [`MAX_BACKWARD_SEARCH`] back.
+    /// Moves to the start of the last `count` whole lines. The search goes back at most [`MAX_BACKWARD_SEARCH`] bytes.
     pub(super) fn seek_last_lines(&mut self, count: usize, wide: bool) -> io::Result<()> {
         let start = self.start_of_last(count, wide)?;
         self.trace = ReadPoint::of(self.file()?, start)?.unwrap_or_else(ReadPoint::new);
         Ok(())
     }
 
-    /// Begins again at the start.
+    /// Moves to the start of the file.
     pub(super) fn restart(&mut self) {
         self.trace = ReadPoint::new();
         self.ends.clear();
     }
 
-    /// The place so many bytes before the one it was read to; `None` if the file changed meanwhile.
+    /// The point `held` bytes before the one up to which the file was read; `None` if the file changed meanwhile.
     pub(crate) fn before(&self, held: u64) -> io::Result<Option<ReadPoint>> {
         if held == 0 {
             return Ok(Some(self.trace.clone()));
@@ -217,14 +220,14 @@ impl FileReader {
         ReadPoint::of(self.file()?, self.trace.offset().saturating_sub(held))
     }
 
-    /// What stands before what is read next: at most so many bytes. An even number keeps UTF-16 whole.
+    /// The last bytes before the offset, at most this many. An even number keeps UTF-16 characters whole.
     pub(super) fn behind(&self, most: usize) -> io::Result<Vec<u8>> {
         let offset = self.trace.offset();
         let count = usize::try_from(offset).unwrap_or(most).min(most);
         read_at(self.file()?, offset - count as u64, count)
     }
 
-    /// Reads what is new, at most [`FILE_READ_SIZE`], and goes on behind it.
+    /// Reads new bytes, at most [`FILE_READ_SIZE`], and moves behind them.
     pub(super) fn read(&mut self, how: ReadOptions) -> io::Result<FileRead> {
         let offset = self.trace.offset();
         let before = self.trace.before().len();
@@ -239,10 +242,12 @@ impl FileReader {
             return Ok(FileRead::Shortened);
         }
         if size < offset || !bytes.starts_with(self.trace.before()) {
-            // What was there at the last look and not read is lost; what was written since, nobody knows.
+            // The bytes that were seen at the last examination and not read are lost. The number of those written since
+            // is unknown.
             return Ok(FileRead::Truncated { unread: Some(last.saturating_sub(offset)).filter(|&unread| unread > 0) });
         }
-        // Bytes that are all the same, or a banner, may stand there by chance.
+        // Equal bytes before the offset do not prove that the file is the same: a run of one byte, or a banner, may
+        // match by chance.
         if !self.trace.head_matches(self.file()?)? {
             return Ok(FileRead::Truncated { unread: None });
         }
@@ -268,7 +273,7 @@ impl FileReader {
         Ok(FileRead::Bytes { bytes: fresh, more })
     }
 
-    /// Remembers where the last lines of `fresh` end, but for the very end, which the trace knows.
+    /// Remembers where the last lines of `fresh` end, except at its very end, which `trace` records.
     fn note_line_ends(&mut self, fresh: &[u8]) {
         let offset = self.trace.offset();
         let ends: Vec<usize> =
@@ -286,7 +291,7 @@ impl FileReader {
         }
     }
 
-    /// Whether a line that was read ended there, and what is before it still stands in the file.
+    /// Returns whether a line that was read ended at `offset`, and the content before it is unchanged.
     fn was_line_end(&self, offset: u64) -> io::Result<bool> {
         let Some(end) = self.ends.iter().find(|end| end.offset == offset) else { return Ok(false) };
         let before = read_at(self.file()?, offset - LINE_END_HASH_SIZE as u64, LINE_END_HASH_SIZE)?;
@@ -295,7 +300,8 @@ impl FileReader {
             && head_of(self.file()?, offset)? == end.head)
     }
 
-    /// Goes on behind the NUL, `run` of which were seen; what the file system knows to be a hole is not read.
+    /// Moves behind a run of NUL bytes, `run` of which were read. Ranges that the file system reports as holes are not
+    /// read.
     fn skip_hole(&mut self, run: usize, wide: bool) -> io::Result<FileRead> {
         let begin = self.trace.offset();
         let mut end = begin + run as u64;
@@ -309,21 +315,21 @@ impl FileReader {
             }
         }
         if wide {
-            // The last NUL may belong to the first character.
+            // The last NUL may be half of the first character.
             end -= (end - begin) % 2;
         }
         self.trace = ReadPoint::of(file, end)?.unwrap_or_else(ReadPoint::new);
         Ok(FileRead::Hole { bytes: end - begin })
     }
 
-    /// Where the last `count` whole lines begin; the half line behind them does not count.
+    /// The offset at which the last `count` whole lines begin; an unfinished line after them is not counted.
     fn start_of_last(&self, count: usize, wide: bool) -> io::Result<u64> {
         let file = self.file()?;
         let size = file.metadata()?.len();
         let size = if wide { size - size % 2 } else { size };
         let mut begin = size;
         let mut seen = 0;
-        // The start of the earliest line found.
+        // The start of the earliest line found so far.
         let mut start = size;
         while begin > 0 && size - begin < MAX_BACKWARD_SEARCH {
             let length = usize::try_from(begin).unwrap_or(BACKWARD_BLOCK_SIZE).min(BACKWARD_BLOCK_SIZE);
@@ -340,7 +346,8 @@ impl FileReader {
     }
 }
 
-/// Where lines end in `block`, the last first. In UTF-16 of either order; what is a line end in the other is no letter.
+/// The offsets behind the line ends in `block`, the last first. Both byte orders of UTF-16 are accepted, since the
+/// bytes of a line end in one order are no letter in the other.
 fn line_ends(block: &[u8], wide: bool) -> Vec<usize> {
     if wide {
         let units = block.chunks_exact(2).enumerate().rev();
@@ -354,12 +361,12 @@ fn compressed(start: &[u8]) -> Option<&'static str> {
     COMPRESSION_MAGIC.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, name)| *name)
 }
 
-/// How many NUL stand at the start.
+/// The number of NUL bytes at the start.
 fn count_nuls(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|&&byte| byte == 0).count()
 }
 
-/// How much of `fresh` there is before a line that begins with a hole.
+/// The length of the part of `fresh` before a line that begins with a hole.
 fn length_before_hole(fresh: &[u8], wide: bool) -> usize {
     let is_hole = |at: &usize| {
         let run = count_nuls(&fresh[*at..]);

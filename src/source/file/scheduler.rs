@@ -1,33 +1,34 @@
-//! Which path has its turn: those of which something was heard, then those that are due. Knows no files.
+//! The order in which paths are examined: first those that were notified, then those that are due. Knows no files.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Looks of the safety net come together, at most once in this time: a turn for each would cost more than its look.
+/// The interval of the grid on which polls are aligned, so that paths are polled together: a separate pass for each
+/// would cost more than the poll itself.
 const POLL_GRID: Duration = Duration::from_secs(1);
 
-/// The turns of the paths of one stream, by their numbers.
+/// The schedule of the paths of one stream, by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Scheduler {
     ready: VecDeque<usize>,
     is_ready: HashSet<usize>,
     deadlines: BTreeSet<(Instant, usize)>,
     deadline_of: HashMap<usize, Instant>,
-    /// Where the grid begins.
+    /// The start of the grid.
     began: Option<Instant>,
 }
 
 impl Scheduler {
-    /// It is to be looked at, behind those that wait already.
+    /// Queues a path, behind those that are waiting.
     pub(super) fn wake(&mut self, id: usize) {
         if self.is_ready.insert(id) {
             self.ready.push_back(id);
         }
     }
 
-    /// All that are due by `now` are to be looked at.
+    /// Queues all paths that are due by `now`.
     pub(super) fn wake_due(&mut self, now: Instant) {
         while let Some(&(due, id)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
             self.deadlines.remove(&(due, id));
@@ -36,24 +37,24 @@ impl Scheduler {
         }
     }
 
-    /// Whose turn it is.
+    /// Takes the next path from the queue.
     pub(super) fn pop(&mut self) -> Option<usize> {
         let id = self.ready.pop_front()?;
         self.is_ready.remove(&id);
         Some(id)
     }
 
-    /// Puts those that wait into this order.
+    /// Sorts the queue by this key.
     pub(super) fn sort_by_key<K: Ord>(&mut self, key: impl Fn(usize) -> K) {
         self.ready.make_contiguous().sort_by_key(|id| key(*id));
     }
 
-    /// Whether nobody waits for a turn.
+    /// Returns whether the queue is empty.
     pub(super) fn is_idle(&self) -> bool {
         self.ready.is_empty()
     }
 
-    /// It is to be looked at then, and not at the time that was said before.
+    /// Sets the time at which a path is due, in place of an earlier setting.
     pub(super) fn due(&mut self, id: usize, at: Instant) {
         if let Some(before) = self.deadline_of.insert(id, at) {
             self.deadlines.remove(&(before, id));
@@ -61,19 +62,19 @@ impl Scheduler {
         self.deadlines.insert((at, id));
     }
 
-    /// When the next is due.
+    /// The time at which the next path is due.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.deadlines.first().map(|(due, _)| *due)
     }
 
-    /// It is gone.
+    /// Removes a path.
     pub(crate) fn remove(&mut self, id: usize) {
         if let Some(due) = self.deadline_of.remove(&id) {
             self.deadlines.remove(&(due, id));
         }
     }
 
-    /// The time when looks of the net come, about `wait` from now.
+    /// The next time on the grid that is about `wait` from now.
     pub(super) fn on_grid(&mut self, now: Instant, wait: Duration) -> Instant {
         let began = *self.began.get_or_insert(now);
         let steps = (now + wait).duration_since(began).as_secs() / POLL_GRID.as_secs();

@@ -1,4 +1,5 @@
-//! How the files of a stream are, as one state: it is said when it changes, but not more often than people can read.
+//! Summarizes the files of a stream in one state. The state is reported when it changes, but not more often than people
+//! can read it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -14,19 +15,19 @@ use super::glob::Globs;
 use super::path::PathTail;
 use super::target::PathTarget;
 
-/// That only the number of files changed is not said sooner than this after the last time.
+/// The minimum time between two reports if only the number of files changed.
 const MIN_STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How one path is.
+/// The state of one path.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum PathStatus {
-    /// It was not looked at.
+    /// The path was not examined yet.
     Unknown,
-    /// It is read, and so many bytes are known to be unread.
+    /// The file is read, and this many of its bytes are known to be unread.
     Following { lag: u64 },
-    /// Another path reads its file, or it holds no text: it is not counted.
+    /// Another path reads the file, or it holds no text: it is not counted.
     Uncounted,
-    /// It is as this state says.
+    /// The path has this problem.
     Trouble(SourceState),
 }
 
@@ -59,11 +60,11 @@ impl PathStatus {
     }
 }
 
-/// The state of all.
+/// The state of all paths.
 #[derive(Debug, Default)]
 pub(super) struct StatusReporter {
     statuses: HashMap<usize, PathStatus>,
-    /// How many are read, were not looked at, and how many bytes are unread.
+    /// The number of paths that are read, the number not examined yet, and the number of unread bytes.
     following: usize,
     unknown: usize,
     lag: u64,
@@ -71,12 +72,12 @@ pub(super) struct StatusReporter {
     unwatched: BTreeMap<usize, String>,
     said: Option<(SourceState, Instant)>,
     reported_lag: u64,
-    /// The number of files changed, which is to be said then.
+    /// The time at which a changed number of files is to be reported.
     due: Option<Instant>,
 }
 
 impl StatusReporter {
-    /// Whether nothing was said yet.
+    /// Returns whether nothing was reported yet.
     pub(super) fn is_new(&self) -> bool {
         self.said.is_none()
     }
@@ -104,7 +105,7 @@ impl StatusReporter {
         self.unwatched.remove(&id);
     }
 
-    /// Why changes of a path may go unheard.
+    /// Sets the reason why changes of a path may not be notified.
     pub(super) fn set_unwatched(&mut self, id: usize, reason: Option<&str>) {
         match reason {
             Some(reason) => self.unwatched.insert(id, reason.to_owned()),
@@ -124,14 +125,14 @@ impl StatusReporter {
         }
     }
 
-    /// Says how it is before lines come; what was not looked at yet counts as it will most likely be.
+    /// Reports the state before lines are emitted. Paths that were not examined yet count as what they most likely are.
     pub(super) fn now(&mut self, globs: &Globs, now: ClockReading, batch: &mut Batch) {
         if self.following > 0 || self.unknown == 0 {
             self.say(globs, now, batch);
         }
     }
 
-    /// Says how it is at the end of a turn, and how many bytes are unread.
+    /// Reports the state at the end of a pass, and the number of unread bytes.
     pub(super) fn finish(&mut self, globs: &Globs, now: ClockReading, batch: &mut Batch) {
         self.say(globs, now, batch);
         if self.lag != self.reported_lag && (!batch.is_empty() || self.lag == 0) {
@@ -181,7 +182,7 @@ impl StatusReporter {
     }
 }
 
-/// Whether the two differ only in the number of files.
+/// Returns whether two states differ only in the number of files.
 fn differ_in_count_only(a: &SourceState, b: &SourceState) -> bool {
     match (a, b) {
         (SourceState::Following { .. }, SourceState::Following { .. }) => true,
@@ -190,7 +191,7 @@ fn differ_in_count_only(a: &SourceState, b: &SourceState) -> bool {
     }
 }
 
-/// Logs why nothing is read.
+/// Logs the reason why nothing is read.
 fn log_trouble(state: &SourceState) {
     if let SourceState::Denied { error, errno } = state {
         match *errno {

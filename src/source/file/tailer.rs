@@ -1,4 +1,4 @@
-//! All files of one stream: which of them is examined when. Blocks; has no task of its own.
+//! All files of one stream, and the schedule in which they are examined. Blocks; has no task of its own.
 //!
 //! The work is one function, [`Tailer::look`]: a pass over the paths that are due or were notified, which reads about a
 //! mebibyte and says when the next pass is due.
@@ -33,8 +33,8 @@ use crate::source::file::watch::watcher::{Mailbox, Watcher};
 /// The number of last lines that are emitted of the files that exist at the start: enough to see what they are about.
 const INITIAL_LINES: usize = 100;
 
-/// The limits of one pass: bytes read, files read, and paths examined. Then the batch is appended, so that readers need not
-/// wait for the rest.
+/// The limits of one pass: bytes read, files read, and paths examined. Then the batch is appended, so that readers need
+/// not wait for the rest.
 const MAX_BYTES_PER_PASS: usize = 1 << 20;
 const MAX_READS_PER_PASS: usize = 256;
 const MAX_CHECKS_PER_PASS: usize = 4 << 10;
@@ -48,10 +48,10 @@ const UNWATCHED_POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(250), Dur
 /// Each unwatched file adds this much to the interval of the inactive ones: ten thousand are polled in 20 s.
 const UNWATCHED_POLL_PER_FILE: Duration = Duration::from_millis(2);
 
-/// Most paths found by a pattern and now gone of which the checkpoint is kept.
+/// The maximum number of checkpoints kept of paths that a pattern found and that no longer exist.
 const MAX_GONE_PATHS: usize = 256;
 
-/// When the next pass is due.
+/// The time of the next pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NextPass {
     /// At once: there is more to do.
@@ -68,7 +68,7 @@ pub(super) struct Tailer {
     pub(super) wakes: Watcher,
     ear: Arc<Mailbox>,
     globs: Globs,
-    /// When all directories are listed again.
+    /// The time at which all directories are listed again.
     scan_at: Option<Instant>,
     /// The paths, by their numbers; a free number is used again.
     follows: Vec<Option<PathTail>>,
@@ -83,16 +83,16 @@ pub(super) struct Tailer {
     claims: Claims,
     index: DirectoryIndex,
     report: StatusReporter,
-    /// Recorded places of files that were not found yet or are gone, and when the last of all was recorded, in nanoseconds
-    /// since the Unix epoch.
+    /// Checkpoints of files that were not found yet or no longer exist, and the time of the latest record, in
+    /// nanoseconds since the Unix epoch.
     saved: BTreeMap<String, Checkpoint>,
     recorded: Option<u64>,
-    /// When the last look was, in nanoseconds since the Unix epoch.
+    /// The time of the last pass, in nanoseconds since the Unix epoch.
     looked: Option<u64>,
 }
 
 impl Tailer {
-    /// `ear` is woken when it is time to [`look`](Self::look).
+    /// Creates the tailer. `ear` is woken when it is time to [`look`](Self::look).
     pub(super) fn new(
         spec: &Stream,
         source: &FileSourceConfig,
@@ -155,7 +155,7 @@ impl Tailer {
         &mut self.feed
     }
 
-    /// The paths that are fifos, and which.
+    /// The paths that are FIFOs, with the identity of each.
     pub(super) fn fifos(&self) -> impl Iterator<Item = (usize, Identity, &Path)> {
         self.fifos.iter().filter_map(|(id, identity)| Some((*id, *identity, self.follows[*id].as_ref()?.path())))
     }
@@ -209,7 +209,7 @@ impl Tailer {
             follow.rotation().newest() != before
         });
         if moved && self.watch_set.expire(id) {
-            // It may lead elsewhere now.
+            // The path may lead elsewhere now.
             self.scheduler.wake(id);
         }
         self.record_status(id);
@@ -301,7 +301,7 @@ impl Tailer {
         }
         if first {
             self.drop_unclaimed(batch);
-            // Whoever has a place takes its file first: another path may name it by now.
+            // A path with a checkpoint claims its file first, since another path may name that file by now.
             let follows = &self.follows;
             self.scheduler.sort_by_key(|id| follows[id].as_ref().is_none_or(|follow| !follow.rotation().is_resuming()));
         }
@@ -310,15 +310,16 @@ impl Tailer {
 
     // The paths of the stream: how one is added, and how it is dropped.
 
-    /// Where to begin in a file that a pattern found at the start, and that has no place. One that was made after the last
-    /// place was recorded is new.
+    /// The start position in a file that a pattern found at the start, and that has no checkpoint. A file that was
+    /// created after the last checkpoint was recorded is new.
     fn start_for(&self, path: &Path) -> ReadFrom {
         let born = std::fs::metadata(path).and_then(|metadata| metadata.created());
         let is_new = born.is_ok_and(|born| self.recorded.is_some_and(|recorded| unix_nanos(born) > recorded));
         if is_new { ReadFrom::Beginning } else { self.from }
     }
 
-    /// Recorded places of files that no path names now: they were rotated away, deleted, or are not configured any more.
+    /// Drops checkpoints of files that no path names now: they were rotated away, deleted, or are not configured any
+    /// more.
     fn drop_unclaimed(&mut self, batch: &mut Batch) {
         for key in self.saved.keys().cloned().collect::<Vec<_>>() {
             let path = Origin::from(key.as_str()).path();
@@ -342,7 +343,7 @@ impl Tailer {
         if let Some(saved) = self.saved.remove(follow.origin().as_str()) {
             follow.resume_from(saved, &mut self.claims);
         }
-        // What was made and rotated away since then was not seen under this path.
+        // A file that was created and rotated away since then was not seen under this path.
         let since = if self.looked.is_some() || named || from == ReadFrom::End { self.looked } else { self.recorded };
         follow.rotation_mut().start_watermark(since);
         if named || std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
@@ -355,7 +356,8 @@ impl Tailer {
         self.scheduler.wake(id);
     }
 
-    /// A file under a rotated name may be a copy of one that is read (copytruncate): then only what was not read is new.
+    /// Finds copies: a file under a rotated name may be a copy of one that is read (copytruncate), and then only its
+    /// unread part is new.
     fn note_copies(&mut self, id: usize) {
         let Some(follow) = self.follows[id].as_ref().filter(|follow| !follow.is_named()) else { return };
         let reads: Vec<_> = originals(follow.path()).iter().flat_map(|path| self.fingerprints(path)).collect();
@@ -367,7 +369,7 @@ impl Tailer {
         }
     }
 
-    /// How far the files of a path were read, also of those that are gone.
+    /// The fingerprints of the files of a path, including those that no longer exist.
     fn fingerprints(&self, path: &Path) -> Vec<Fingerprint> {
         let follow = self.by_path.get(path).and_then(|id| self.follows[*id].as_ref());
         let gone = || self.saved.get(Origin::file(path).as_str()).map(|saved| saved.gone_fingerprints().collect());

@@ -1,4 +1,4 @@
-//! What a path names.
+//! The target of a path: a file, or another object that the path names.
 
 use std::fs::Metadata;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::fingerprint::Identity;
 
-/// An operation that the system refused, and why.
+/// An operation that the system refused, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) errno: Option<i32>,
@@ -16,13 +16,13 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// `verb` is the operation, such as `open`.
+    /// Describes a refusal; `verb` is the operation, such as `open`.
     pub(crate) fn new(path: &Path, verb: &str, error: &io::Error) -> Self {
         Self { errno: error.raw_os_error(), error: format!("cannot {verb} {}: {error}", path.display()) }
     }
 }
 
-/// What a path names.
+/// The object that a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PathTarget {
     /// The path was not examined yet.
@@ -40,7 +40,7 @@ pub(crate) enum PathTarget {
 }
 
 impl PathTarget {
-    /// What is neither a file nor missing.
+    /// The target if it is neither a file nor missing.
     pub(crate) fn special(metadata: &Metadata) -> Self {
         let kind = metadata.file_type();
         if kind.is_fifo() {
@@ -54,13 +54,13 @@ impl PathTarget {
         }
     }
 
-    /// What a path names where the operation `verb` failed.
+    /// The target if the operation `verb` failed.
     pub(crate) fn of_error(path: &Path, verb: &str, error: &io::Error) -> Self {
         if is_missing(error) { Self::Missing } else { Self::Refused(Refusal::new(path, verb, error)) }
     }
 }
 
-/// Whether an error says that a path names nothing.
+/// Returns whether an error says that a path names nothing.
 pub(crate) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

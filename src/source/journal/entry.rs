@@ -1,4 +1,4 @@
-//! One entry of the journal, as `journalctl --output=json` writes it (systemd's "Journal JSON Format"). Does no IO.
+//! One entry of the journal, as `journalctl --output=json` writes it (systemd's "Journal JSON Format"). No I/O.
 
 use std::borrow::Cow;
 
@@ -6,21 +6,21 @@ use serde::Deserialize;
 
 use crate::event::{Level, Origin, Time};
 
-/// The fields that we ask for, beside those that come with every entry.
+/// The requested fields, in addition to those that every entry has.
 pub(super) const JOURNAL_FIELDS: &str = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_COMM,_SYSTEMD_UNIT";
 
 /// An entry.
 #[derive(Debug, PartialEq)]
 pub(super) struct JournalEntry {
-    /// Its place in the journal.
+    /// The position of the entry in the journal.
     pub(super) cursor: String,
-    /// When it came to the journal.
+    /// The time at which the journal received the entry.
     pub(super) time: Time,
-    /// Who wrote it.
+    /// The origin of the entry.
     pub(super) origin: Origin,
-    /// How serious it is, if that was said.
+    /// The priority, if the entry has one.
     pub(super) level: Option<Level>,
-    /// What it says; `None` if it says nothing.
+    /// The message; `None` if the entry has none.
     pub(super) message: Option<Vec<u8>>,
 }
 
@@ -46,13 +46,13 @@ struct RawEntry<'a> {
 #[derive(Deserialize, Default)]
 #[serde(untagged)]
 enum FieldValue {
-    /// It is not there, or was too long to be written.
+    /// The field is missing, or was too long to be written.
     #[default]
     None,
     Text(String),
-    /// It is no UTF-8, or has control characters in it.
+    /// The value is not UTF-8, or contains control characters.
     Bytes(Vec<u8>),
-    /// The field is there several times.
+    /// The field occurs several times.
     Multiple(Vec<FieldValue>),
 }
 
@@ -75,15 +75,15 @@ impl FieldValue {
     }
 }
 
-/// What is no entry, and why.
+/// The reason why a line is not an entry.
 #[derive(Debug, thiserror::Error)]
 #[error("journalctl wrote what is no entry: {0}")]
 pub(super) struct InvalidEntry(String);
 
 impl JournalEntry {
-    /// Reads a line that journalctl wrote; `None` if it is a remark of its own.
+    /// Parses a line of journalctl; `None` if the line is a remark of journalctl itself.
     pub(super) fn read(line: &[u8]) -> Result<Option<Self>, InvalidEntry> {
-        // Where the machine was started anew, even between entries in JSON.
+        // Such a line marks a reboot, even between JSON entries.
         if line.is_empty() || line.starts_with(b"-- ") {
             return Ok(None);
         }

@@ -1,8 +1,8 @@
-//! Follows the journal of systemd: `journalctl` reads it for us, and each entry is one line.
+//! Follows the systemd journal: `journalctl` reads it, and each entry is one line.
 //!
-//! The cursor of the last entry is recorded with it, so that nothing is lost or repeated whoever of us is started anew. An
-//! entry is asked for once more before those behind it: if it is no longer there, what came next may be gone, too, and that
-//! is told.
+//! The cursor of the last entry is recorded with it, so that nothing is lost or repeated when rtlogd or journalctl is
+//! restarted. That entry is requested again before those after it: if it no longer exists, the next ones may be
+//! missing, too, and a loss is reported.
 
 mod entry;
 mod query;
@@ -32,60 +32,60 @@ use super::{ClockReading, SourceError, until};
 use entry::JournalEntry;
 use query::{JournalCheckpoint, JournalQuery};
 
-/// The part of the stream under which the place in the journal is recorded.
+/// The key under which the position in the journal is recorded.
 const CHECKPOINT_KEY: &str = "journal";
 
-/// Where a machine's id stands (machine-id(5)).
+/// The file with the id of the machine (machine-id(5)).
 const MACHINE_ID_PATH: &str = "/etc/machine-id";
 
-/// journalctl is taken to be well once it ran for so long: one that may not read says so sooner.
+/// journalctl is considered healthy after this time: one without permission reports that sooner.
 const STARTUP_GRACE: Duration = Duration::from_millis(500);
 
-/// Longest entry that is read, in bytes as JSON: what is no text is four times as long there. It is held in memory.
+/// The longest entry that is read, in bytes of JSON, where binary data is four times as long. It is held in memory.
 const MAX_ENTRY_SIZE: usize = 16 << 20;
 
-/// What journalctl says if it may not read anything, and if it may not read all.
+/// The messages of journalctl if it may read nothing, and if it may not read everything.
 const DENIED_MESSAGE: &str = "insufficient permissions";
 const PARTLY_DENIED_MESSAGE: &str = "not seeing messages from other users";
 
-/// The journal, as it is followed.
+/// A source that follows the journal.
 pub(super) struct JournalSource {
     stream: String,
     query: JournalQuery,
     children: Children,
-    /// `None`: where the journal ends.
+    /// The recorded position; `None` for the end of the journal.
     place: Option<JournalCheckpoint>,
-    /// The entry that comes first, since it is the last one that was given out.
+    /// The entry that is expected first, since it was the last one emitted.
     expected: Option<String>,
     phase: JournalPhase,
-    /// What was read of an entry whose end was not.
+    /// The beginning of an entry that is not complete yet.
     buffer: Vec<u8>,
     /// The entry is too long, and the rest of it is skipped.
     skipping: bool,
     backoff: Backoff,
     watch: SourceProgress,
     max_line: usize,
-    /// Takes secrets out of each entry, before it is cut.
+    /// Redacts secrets in each entry before it is split.
     redact: Option<Redactor>,
-    /// What was said last.
+    /// The state that was reported last.
     state: Option<SourceState>,
 }
 
 enum JournalPhase {
-    /// Begins at this time.
+    /// Waiting for this time before the next start.
     Waiting(Instant),
     Starting(BoxFuture<'static, Result<(Helper, JournalCheckpoint), JournalError>>),
-    /// Since this time.
+    /// Reading, since this time.
     Following(Helper, Instant),
     Ending(BoxFuture<'static, (String, String)>),
 }
 
-/// Why the journal is not read.
+/// The reason why the journal is not read.
 #[derive(Debug, PartialEq)]
 enum JournalError {
-    /// There is no journalctl.
+    /// journalctl is not installed.
     Missing,
-    /// We may not read the journal.
+    /// The journal may not be read.
     Denied(String),
     Failed(String),
 }
@@ -101,7 +101,7 @@ impl From<SourceError> for JournalError {
 }
 
 impl JournalError {
-    /// journalctl ended so, having said this.
+    /// The error if journalctl ended in this way, having written `said`.
     fn ended(how: &str, said: &str) -> Self {
         let last = said.lines().last().unwrap_or_default();
         if said.contains(DENIED_MESSAGE) {
@@ -115,7 +115,7 @@ impl JournalError {
 }
 
 impl JournalSource {
-    /// Goes on where `places` say.
+    /// Continues from the checkpoint in `places`, if there is one.
     pub(super) fn new(spec: &Stream, source: &JournalSourceConfig, places: &Checkpoints, children: Children) -> Self {
         let query = JournalQuery::new(source, fs::read_to_string(MACHINE_ID_PATH).ok().as_deref());
         let place = query.read(places.get(CHECKPOINT_KEY).map(String::as_str), source.from);
@@ -140,7 +140,7 @@ impl JournalSource {
         }
     }
 
-    /// Adds what comes next to `batch`. May be dropped at any time.
+    /// Adds the next entries to `batch`. May be dropped at any time.
     pub(crate) async fn next(&mut self, batch: &mut Batch) {
         while batch.is_empty() {
             let due = self.watch.due();
@@ -156,7 +156,7 @@ impl JournalSource {
                     Err(fault) => self.failed(fault, Duration::ZERO, batch),
                 },
                 JournalPhase::Following(tool, since) => {
-                    // Said already, if it is: an entry came.
+                    // No deadline is needed if an entry has already led to the report.
                     let well =
                         (!matches!(self.state, Some(SourceState::Reading { .. }))).then_some(*since + STARTUP_GRACE);
                     select! {
@@ -167,7 +167,8 @@ impl JournalSource {
                 }
                 JournalPhase::Ending(ending) => {
                     let (how, said) = ending.await;
-                    // How long it ran, its state says: it is said only of one that is well.
+                    // The state `Reading` is reported only of a healthy journalctl, so it also says whether the run was
+                    // long enough.
                     let well = matches!(self.state, Some(SourceState::Reading { .. }));
                     let ran = if well { Duration::MAX } else { Duration::ZERO };
                     self.failed(JournalError::ended(&how, &said), ran, batch);
@@ -176,7 +177,7 @@ impl JournalSource {
         }
     }
 
-    /// journalctl runs, and will begin at `place`.
+    /// journalctl runs, and begins at `place`.
     fn begun(&mut self, tool: Helper, place: JournalCheckpoint, batch: &mut Batch) {
         info!(stream = self.stream.as_str(), pid = tool.pid(); "journalctl started");
         self.expected = match &place {
@@ -192,7 +193,7 @@ impl JournalSource {
         self.phase = JournalPhase::Following(tool, Instant::now());
     }
 
-    /// journalctl writes no more.
+    /// Handles the end of journalctl's output.
     fn end(&mut self) {
         let idle = JournalPhase::Waiting(Instant::now());
         if let JournalPhase::Following(tool, _) = mem::replace(&mut self.phase, idle) {
@@ -200,7 +201,7 @@ impl JournalSource {
         }
     }
 
-    /// Says why the journal is not read, and when it is tried again.
+    /// Reports why the journal is not read, and when it is tried again.
     fn failed(&mut self, fault: JournalError, ran: Duration, batch: &mut Batch) {
         let now = ClockReading::read();
         let wait = self.backoff.wait(true, ran, now.instant).unwrap_or_default();
@@ -215,7 +216,7 @@ impl JournalSource {
                 SourceState::BackingOff { until: now.time.plus(wait), failures, error, last: None }
             }
         };
-        // What stays as it was is said once.
+        // An unchanged reason is reported once.
         if self.state.as_ref() != Some(&state) {
             let (stream, retry) = (self.stream.as_str(), wait);
             match &state {
@@ -243,7 +244,7 @@ impl JournalSource {
         batch.state(ClockReading::read().time, state);
     }
 
-    /// Says that the journal is read, unless that was said.
+    /// Reports that the journal is read, unless that was reported.
     fn report_reading(&mut self, batch: &mut Batch) {
         let JournalPhase::Following(tool, _) = &self.phase else { return };
         if matches!(self.state, Some(SourceState::Reading { .. })) {
@@ -259,7 +260,7 @@ impl JournalSource {
         self.say(SourceState::Reading { note }, batch);
     }
 
-    /// Takes all entries that are complete.
+    /// Handles all complete entries.
     fn take(&mut self, batch: &mut Batch) {
         self.report_reading(batch);
         let buffer = mem::take(&mut self.buffer);
@@ -299,7 +300,7 @@ impl JournalSource {
 
     fn entry(&mut self, entry: JournalEntry, batch: &mut Batch) {
         match self.expected.take() {
-            // It was given out before.
+            // The entry was emitted before.
             Some(expected) if expected == entry.cursor => return,
             Some(_) => {
                 warn!(stream = self.stream.as_str(); "the last entry read is no longer in the journal");
@@ -310,7 +311,7 @@ impl JournalSource {
             None => {}
         }
         let JournalEntry { cursor, time, origin, level, message } = entry;
-        // Some are there for their other fields.
+        // Some entries have no message, only other fields.
         let message = message.map(|message| self.redacted(message, batch));
         let carry = self.redact.as_ref().map_or(Carry::Nothing, Redactor::carry);
         self.place = Some(JournalCheckpoint::At { cursor, same_query: true, carry });
@@ -340,15 +341,17 @@ impl JournalSource {
     }
 }
 
-/// Where a message is cut that has more than `max` bytes: not within a character, if it is text.
+/// The index at which a message of more than `max` bytes is split: not within a UTF-8 character, if the message is
+/// text.
 fn cut(message: &[u8], max: usize) -> usize {
-    /// Most bytes of a character behind its first (UTF-8, RFC 3629).
+    /// The maximum number of bytes of a character after its first (UTF-8, RFC 3629).
     const MAX_CONTINUATION_BYTES: usize = 3;
     let inside = |at: &usize| message.get(*at).is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000);
     (max - MAX_CONTINUATION_BYTES..=max).rev().find(|at| !inside(at)).unwrap_or(max)
 }
 
-/// Starts journalctl where it is to begin. Do not drop it before it is done: it would be killed.
+/// Starts journalctl at the recorded position. The future must not be dropped before it is done: journalctl would be
+/// killed.
 async fn begin(
     stream: String,
     query: JournalQuery,
@@ -363,7 +366,7 @@ async fn begin(
     Ok((tool, place))
 }
 
-/// Where the journal ends now.
+/// The position of the current end of the journal.
 async fn end_of_journal(
     stream: &str,
     query: &JournalQuery,
@@ -374,7 +377,7 @@ async fn end_of_journal(
     while newest.len() < MAX_ENTRY_SIZE && tool.read(&mut newest).await {}
     if newest.is_empty() {
         let (how, said) = tool.ended().await;
-        // Nothing there is wanted, so all that comes is.
+        // No entry matches yet, so all that come later are wanted.
         return if said.contains(DENIED_MESSAGE) {
             Err(JournalError::ended(&how, &said))
         } else {

@@ -1,4 +1,4 @@
-//! What journalctl is asked, and the place in the journal that is recorded. Does no IO.
+//! The arguments of journalctl, and the recorded position in the journal. No I/O.
 
 use std::ffi::OsString;
 
@@ -7,54 +7,55 @@ use crate::line::Carry;
 
 use super::entry;
 
-/// Which entries are wanted, as the words of a command.
+/// The selection of entries as command-line arguments.
 #[derive(Debug, Clone)]
 pub(super) struct JournalQuery {
     words: Vec<String>,
-    /// That of this machine alone, as a word; none if the machine has no id.
+    /// The match that selects entries of this machine; `None` if the machine has no id.
     machine: Option<String>,
 }
 
-/// How far the journal was read.
+/// The point up to which the journal was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum JournalCheckpoint {
-    /// Not at all, and all that is in it is wanted.
+    /// Nothing was read yet, and all existing entries are wanted.
     Start,
-    /// Up to this entry.
+    /// The journal was read up to this entry.
     At {
         cursor: String,
-        /// It is one of those that are wanted now; else the configuration was another.
+        /// The entry belongs to the current selection; if not, the configuration has changed.
         same_query: bool,
-        /// Whether the next lines are part of a secret that began before them.
+        /// The redaction state: whether the next lines are part of a secret that began before them.
         carry: Carry,
     },
 }
 
 impl JournalQuery {
-    /// What picks the entries that `source` is about, of the machine with this id (machine-id(5)).
+    /// The query for the entries of `source`, on the machine with this id (machine-id(5)).
     pub(super) fn new(source: &JournalSourceConfig, machine: Option<&str>) -> Self {
         let JournalSourceConfig { units, identifiers, priority, kernel, matches, from: _ } = source;
         let mut words = Vec::new();
         words.extend(units.iter().map(|unit| format!("--unit={unit}")));
         words.extend(identifiers.iter().map(|identifier| format!("--identifier={identifier}")));
         words.extend(priority.map(|level| format!("--priority={}", level as u8)));
-        // Not `--dmesg`, which is about the last start of the machine alone.
+        // The option `--dmesg` is not used, since it shows only the current boot.
         words.extend(kernel.then(|| "_TRANSPORT=kernel".to_owned()));
         words.extend(matches.iter().cloned());
         Self { words, machine: machine.map(|id| format!("_MACHINE_ID={}", id.trim())) }
     }
 
-    /// Asks for the newest entry.
+    /// The command that prints the newest entry.
     pub(super) fn newest(&self) -> Vec<OsString> {
-        // Quiet: that there is none is nothing to talk about.
+        // The option suppresses the note that there are no entries.
         self.command(&["--quiet", "--lines=1"])
     }
 
-    /// Asks for all entries from a place on, also for those to come. The one at the place comes first, if it is there still.
+    /// The command that prints all entries from a position on, including future ones. The entry at the position comes
+    /// first, if it still exists.
     pub(super) fn follow(&self, place: &JournalCheckpoint) -> Vec<OsString> {
         match place {
             JournalCheckpoint::Start => self.command(&["--follow", "--no-tail"]),
-            // Not `--after-cursor`: if its entry is gone, that skips another one.
+            // The option `--after-cursor` is not used: if its entry is gone, it skips a different one.
             JournalCheckpoint::At { cursor, .. } => {
                 self.command(&["--follow", "--no-tail", &format!("--cursor={cursor}")])
             }
@@ -63,15 +64,16 @@ impl JournalQuery {
 
     fn command(&self, options: &[&str]) -> Vec<OsString> {
         let fields = format!("--output-fields={}", entry::JOURNAL_FIELDS);
-        // All: a field of more than 4096 bytes would be left out. Merge: else who follows gets only what was written since
-        // the machine was started; of other machines' journals, which it would add, the match keeps us.
+        // `--all`: otherwise fields of more than 4096 bytes are left out. `--merge`: otherwise only entries of the
+        // current boot are followed. It adds the journals of other machines, which the match of the machine id
+        // excludes.
         let fixed = ["journalctl", "--no-pager", "--output=json", "--all", "--merge", &fields];
         let picked = self.words.iter().chain(&self.machine).map(String::as_str);
         let words = fixed.iter().chain(options).copied().chain(picked);
         words.map(Into::into).collect()
     }
 
-    /// A place as it is recorded.
+    /// The text in which a position is recorded.
     pub(super) fn written(&self, place: &JournalCheckpoint) -> String {
         match place {
             JournalCheckpoint::Start => "start".to_owned(),
@@ -80,7 +82,7 @@ impl JournalQuery {
         }
     }
 
-    /// The place that was recorded; where nothing was, `None` if the journal is to be read from its end.
+    /// Parses a recorded position. If nothing was recorded, returns `None` if the journal is to be read from its end.
     pub(super) fn read(&self, written: Option<&str>, from: ReadFrom) -> Option<JournalCheckpoint> {
         let Some(written) = written else { return (from == ReadFrom::Beginning).then_some(JournalCheckpoint::Start) };
         let mut words = written.split(' ');
@@ -90,7 +92,7 @@ impl JournalQuery {
         Some(JournalCheckpoint::At { cursor: cursor.to_owned(), same_query: ours, carry })
     }
 
-    /// Tells it from most others.
+    /// A checksum that distinguishes this query from most others.
     fn mark(&self) -> u32 {
         crc32fast::hash(self.words.join("\0").as_bytes())
     }

@@ -1,8 +1,9 @@
-//! `rtlogd __child`: the way from us to the program that is to run. A fresh process, with one thread, that has all that is
-//! to be different made so, step by step, and then becomes the program.
+//! `rtlogd __child`: the step between the daemon and the program to run. A new process with one thread sets everything
+//! that is to differ from the daemon, and then executes the program.
 //!
-//! What to do comes over the socket that is its standard input, together with the descriptors the program is to have.
-//! The socket goes with the exec, so its end says that the program runs; before it, a [`ExecFailure`] says which step failed.
+//! The task arrives over the socket that is the standard input of the child, together with the descriptors for the
+//! program. The exec closes the socket, so that its end means that the program runs; before that, an [`ExecFailure`]
+//! says which step failed.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -25,16 +26,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::process::descriptors::{close_other_descriptors, set_open_file_limit};
 
-/// Exit code of the child where nothing was executed. It is told nowhere: the [`ExecFailure`] is.
+/// The exit code of a child that executed nothing. It is not reported: the [`ExecFailure`] is.
 const EXIT_NOT_EXECUTED: u8 = 126;
 
-/// Most descriptors that come: standard input, output and error.
+/// The maximum number of descriptors that are passed: standard input, output and error.
 pub(super) const MAX_PASSED_DESCRIPTORS: usize = 3;
 
-/// Variables that are about the daemon and not about the program: with them it would speak to a service manager in the
-/// daemon's name, find directories, sockets and credentials of the daemon's, or take another terminal's size for its own.
-/// All that a service manager sets for a unit (systemd.exec(5), "Environment Variables Set or Propagated by the Service
-/// Manager", up to systemd 258), but for those that are about the user: `PATH`, `LANG`, `HOME` and their like.
+/// Variables that describe the daemon and not the program. With them, the program would talk to a service manager in
+/// the name of the daemon, find its directories, sockets and credentials, or use the size of another terminal. The list
+/// has all variables that a service manager sets for a unit (systemd.exec(5), "Environment Variables Set or Propagated
+/// by the Service Manager", up to systemd 258), except those that describe the user, such as `PATH`, `LANG` and `HOME`.
 const DAEMON_VARIABLES: [&str; 23] = [
     "CREDENTIALS_DIRECTORY",
     "RUNTIME_DIRECTORY",
@@ -61,12 +62,12 @@ const DAEMON_VARIABLES: [&str; 23] = [
     "LINES",
 ];
 
-/// How the names of further such variables begin; `RTLOGD_TOKEN` is one of them. What a program is to have of `RTLOGD_`, it
-/// gets after these are removed.
+/// Prefixes of further such variables; `RTLOGD_TOKEN` is one of them. Variables with `RTLOGD_` that the program is to
+/// have are set after these are removed.
 const DAEMON_VARIABLE_PREFIXES: [&str; 7] =
     ["RTLOGD_", "LISTEN_", "WATCHDOG_", "SYSTEMD_", "MEMORY_PRESSURE_", "MONITOR_", "TRIGGER_"];
 
-/// Variables that are about the session of the daemon's user, and not for a program that runs as another.
+/// Variables that describe the session of the daemon's user, which a program of another user must not have.
 const USER_SESSION_VARIABLES: [&str; 8] = [
     "XDG_RUNTIME_DIR",
     "XDG_SESSION_ID",
@@ -84,45 +85,45 @@ fn is_daemon_variable(name: &OsStr) -> bool {
         || DAEMON_VARIABLE_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
 }
 
-/// What the child is to become.
+/// The task of the child.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ExecTask {
     pub(super) argv: Vec<OsString>,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) directory: Option<PathBuf>,
     pub(super) user: Option<String>,
-    /// A session and a group of its own.
+    /// Start a new session and process group.
     pub(super) session: bool,
-    /// Its standard output is a terminal, and is to be the terminal of its session.
+    /// Standard output is a terminal, which becomes the controlling terminal of the session.
     pub(super) terminal: bool,
-    /// The first descriptor is its standard input; without, it has an empty one.
+    /// The first descriptor is standard input; otherwise standard input is empty.
     pub(super) input: bool,
-    /// The soft limit on open files, if the daemon has another.
+    /// The soft limit on open files, if it differs from that of the daemon.
     pub(super) open_files: Option<u64>,
-    /// Who starts it: it is not to live longer.
+    /// The process that starts the child, which the child must not outlive.
     pub(super) parent: i32,
-    /// The signal that it gets when its parent dies.
+    /// The signal that the child receives when its parent dies.
     pub(super) parent_death_signal: i32,
 }
 
-/// The steps, as far as they can fail for reasons that people can change.
+/// The steps that can fail for a reason that an administrator can fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ExecStep {
-    /// To take what it was given, to begin a session, to have a terminal.
+    /// Receive the descriptors, start a session, and acquire a terminal.
     Prepare,
-    /// To become the user.
+    /// Switch to the user.
     User,
-    /// To go to the directory.
+    /// Change to the directory.
     Directory,
-    /// To become the program.
+    /// Execute the program.
     Execute,
 }
 
-/// Why nothing was executed.
+/// The reason why nothing was executed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ExecFailure {
     pub(super) step: ExecStep,
-    /// The system's error number, if it had one.
+    /// The error number of the system, if there is one.
     pub(super) errno: Option<i32>,
     pub(super) error: String,
 }
@@ -133,14 +134,14 @@ impl ExecFailure {
     }
 }
 
-/// Becomes the program; comes back only if that cannot be.
+/// Executes the program; returns only if that fails.
 pub(crate) fn become_child() -> ExitCode {
     let Ok(mut socket) = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3).map(UnixStream::from) else {
         return ExitCode::from(EXIT_NOT_EXECUTED);
     };
     let Err(failure) = prepare(&mut socket);
     let report = serde_json::to_vec(&failure).unwrap_or_default();
-    // If who started us is gone, there is nobody to tell.
+    // If the parent is gone, nobody can receive the report.
     socket.write_all(&report).unwrap_or_default();
     ExitCode::from(EXIT_NOT_EXECUTED)
 }
@@ -153,13 +154,13 @@ fn prepare(socket: &mut UnixStream) -> Result<Infallible, ExecFailure> {
     }
     task.open_files.map_or(Ok(()), set_open_file_limit).map_err(at(ExecStep::Prepare))?;
     take(&task, descriptors).map_err(at(ExecStep::Prepare))?;
-    // Before users are looked up, for which a library may open more.
+    // Descriptors are closed before the user is looked up, since a library may open more for that.
     close_other_descriptors(&[socket.as_raw_fd()]).map_err(at(ExecStep::Prepare))?;
     let user = task.user.as_deref().map(find_user).transpose().map_err(at(ExecStep::User))?;
     if let Some(user) = &user {
         switch_user(user, task.terminal).map_err(at(ExecStep::User))?;
     }
-    // To become another user takes this back, so it comes after.
+    // Switching the user clears this setting, so it comes after that.
     die_with_parent(&task).map_err(at(ExecStep::Prepare))?;
     if let Some(directory) = &task.directory {
         std::env::set_current_dir(directory).map_err(at(ExecStep::Directory))?;
@@ -167,12 +168,12 @@ fn prepare(socket: &mut UnixStream) -> Result<Infallible, ExecFailure> {
     Err(ExecFailure::new(ExecStep::Execute, &execute(&task, user.as_ref())))
 }
 
-/// Reads all that there is until the other side has said everything.
+/// Reads until the other side has sent everything.
 fn receive(socket: &mut UnixStream) -> io::Result<(ExecTask, Vec<OwnedFd>)> {
     let mut text = vec![0; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PASSED_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    // The descriptors come with the first byte (unix(7)).
+    // The descriptors arrive with the first byte (unix(7)).
     let came = recvmsg(&*socket, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     text.truncate(came.bytes);
     let rights = control.drain().filter_map(|message| match message {
@@ -184,7 +185,7 @@ fn receive(socket: &mut UnixStream) -> io::Result<(ExecTask, Vec<OwnedFd>)> {
     Ok((serde_json::from_slice(&text)?, descriptors))
 }
 
-/// Puts the descriptors where the program looks for them.
+/// Moves the descriptors to the numbers at which the program expects them.
 fn take(task: &ExecTask, descriptors: Vec<OwnedFd>) -> io::Result<()> {
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or_else(|| io::Error::other("a descriptor is missing"));
@@ -205,14 +206,14 @@ fn find_user(name: &str) -> io::Result<User> {
     User::from_name(name)?.ok_or_else(|| io::Error::other("there is no such user"))
 }
 
-/// Becomes the user, with all groups that the user is in. Whoever is it already needs no right for it.
+/// Switches to the user, with all groups of the user. If the process already has that user, no privilege is needed.
 fn switch_user(user: &User, terminal: bool) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid.as_raw()), Gid::from_raw(user.gid.as_raw()));
     if geteuid() == uid && getegid() == gid {
         return Ok(());
     }
     if terminal {
-        // So that it can be opened again by its name.
+        // The terminal must belong to the user, so that the program can open it again by its name.
         rustix::fs::fchown(io::stdout(), Some(uid), None)?;
     }
     initgroups(&CString::new(user.name.as_str())?, user.gid)?;
@@ -224,7 +225,7 @@ fn switch_user(user: &User, terminal: bool) -> io::Result<()> {
 fn die_with_parent(task: &ExecTask) -> io::Result<()> {
     let signal = Signal::from_named_raw(task.parent_death_signal).unwrap_or(Signal::TERM);
     set_parent_process_death_signal(Some(signal))?;
-    // Should the parent have died just before, no signal comes.
+    // If the parent died just before, no signal comes.
     if getppid().map(|parent| parent.as_raw_nonzero().get()) == Some(task.parent) {
         Ok(())
     } else {
@@ -232,7 +233,7 @@ fn die_with_parent(task: &ExecTask) -> io::Result<()> {
     }
 }
 
-/// Becomes the program.
+/// Executes the program.
 fn execute(task: &ExecTask, user: Option<&User>) -> io::Error {
     let Some((program, arguments)) = task.argv.split_first() else { return io::ErrorKind::InvalidInput.into() };
     let mut command = Command::new(program);
@@ -244,18 +245,19 @@ fn execute(task: &ExecTask, user: Option<&User>) -> io::Error {
         for name in USER_SESSION_VARIABLES {
             command.env_remove(name);
         }
-        // As a login would set them (login(1)); what the configuration says comes after.
+        // The same variables as a login sets (login(1)); those of the configuration follow and override them.
         command.env("HOME", &user.dir).env("SHELL", &user.shell);
         command.env("USER", &user.name).env("LOGNAME", &user.name);
     }
     command.envs(&task.environment);
-    // It sets the signals back to what programs expect: what Rust ignores for itself (SIGPIPE) would be inherited.
+    // `exec` restores the default signal handling; otherwise the program would inherit the ignored SIGPIPE of Rust
+    // programs.
     command.exec()
 }
 
 #[cfg(test)]
 mod tests {
-    /// What a test's child runs instead of `rtlogd __child`: the program that has the tests has no such command.
+    /// The command that a test runs instead of `rtlogd __child`, which the test binary does not have.
     #[test]
     fn is_the_child_of_another_test() {
         if std::env::var_os(super::super::spawn::TEST_CHILD_VARIABLE).is_some() {

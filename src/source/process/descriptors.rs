@@ -1,7 +1,8 @@
-//! File descriptors of this process: how many there may be, and those that it was started with.
+//! File descriptors of this process: their limit, and those that it was started with.
 //!
-//! A descriptor that this process was started with is an open file, pipe or lock of whoever started rtlogd. A process that keeps
-//! one open keeps its pipe from ending and its lock from being released, and hands it on.
+//! A descriptor that this process was started with is an open file, pipe or lock of the program that started rtlogd. A
+//! process that keeps one open keeps the pipe from ending and the lock from being released, and passes it on to its
+//! children.
 
 use std::fs;
 use std::io;
@@ -12,11 +13,11 @@ use nix::errno::Errno;
 use nix::unistd::close;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The soft limit on open files that this process was started with, once it was raised.
+/// The soft limit on open files that this process was started with, set when the limit is raised.
 static INITIAL_OPEN_FILE_LIMIT: OnceLock<Option<u64>> = OnceLock::new();
 
-/// Raises the soft limit on open files to the hard one. That is safe for a program that never uses `select(2)`; commands may, and
-/// get the limit that this process was started with.
+/// Raises the soft limit on open files to the hard one. That is safe for a program that never uses `select(2)`.
+/// Commands may use it, and therefore get the limit that this process was started with.
 pub(crate) fn raise_open_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     INITIAL_OPEN_FILE_LIMIT.get_or_init(|| limit.current);
@@ -27,12 +28,12 @@ pub(crate) fn raise_open_file_limit() {
     }
 }
 
-/// The soft limit that commands are to have; `Cleared` if it was not changed.
+/// The soft limit for commands; `None` if it was not changed.
 pub(crate) fn open_file_limit_for_commands() -> Option<u64> {
     INITIAL_OPEN_FILE_LIMIT.get().copied().flatten()
 }
 
-/// Sets the soft limit on open files, to the hard one at most.
+/// Sets the soft limit on open files, to at most the hard one.
 ///
 /// # Errors
 /// If the system refuses it.
@@ -42,11 +43,11 @@ pub(crate) fn set_open_file_limit(current: u64) -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit })?)
 }
 
-/// Closes all descriptors but standard input, output and error, and those of `keep`. For a process with one thread, which owns
-/// no other descriptor.
+/// Closes all descriptors except standard input, output and error, and those in `keep`. For a process with one thread
+/// that owns no other descriptor.
 ///
 /// # Errors
-/// If the system does not tell which there are (`/proc/self/fd`).
+/// If the system does not list the descriptors (`/proc/self/fd`).
 pub(crate) fn close_other_descriptors(keep: &[RawFd]) -> io::Result<()> {
     let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")?
         .map(|entry| Ok(entry?.file_name().to_str().and_then(|name| name.parse().ok())))
@@ -54,7 +55,7 @@ pub(crate) fn close_other_descriptors(keep: &[RawFd]) -> io::Result<()> {
         .collect::<io::Result<_>>()?;
     for descriptor in open.into_iter().filter(|number| *number > 2 && !keep.contains(number)) {
         match close(descriptor) {
-            // The list itself was read through one, which is closed by now.
+            // The descriptor of the listing itself is closed by now.
             Ok(()) | Err(Errno::EBADF) => {}
             Err(error) => return Err(error.into()),
         }

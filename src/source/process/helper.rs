@@ -1,5 +1,5 @@
-//! A program that works for a source: what it writes is read as it is, and is no line of the stream. It is started, reaped
-//! and ended as those are that a stream runs, but it has no runs of its own.
+//! A program that works for a source: its output is read as it is and is not emitted as lines of the stream. It is
+//! started, reaped and killed like the process of a stream, but is no run of one.
 
 use std::ffi::OsString;
 use std::future::pending;
@@ -19,13 +19,13 @@ use super::leader::{Children, Leader};
 use super::spawn::{self, StartedProgram};
 use super::stop::ProcessGroup;
 
-/// Most bytes in one read: what a pipe holds.
+/// The maximum size of one read in bytes: the capacity of a pipe.
 const HELPER_READ_SIZE: usize = 64 << 10;
 
-/// Most bytes kept of what it says on standard error: the first of it, where programs name their trouble.
+/// The maximum number of bytes of standard error that are kept: the first ones, in which programs name the problem.
 const MAX_HELPER_STDERR: usize = 4 << 10;
 
-/// A program at work.
+/// A running helper program.
 #[derive(Debug)]
 pub(in crate::source) struct Helper {
     out: Receiver,
@@ -36,7 +36,7 @@ pub(in crate::source) struct Helper {
 }
 
 impl Helper {
-    /// Starts it. Do not drop it before it is done.
+    /// Starts the program. The future must not be dropped before it is done.
     pub(in crate::source) async fn start(
         stream: &str,
         argv: Vec<OsString>,
@@ -44,7 +44,7 @@ impl Helper {
     ) -> Result<Self, SourceError> {
         let options = SourceOptions { children: children.clone(), ..SourceOptions::default() };
         let mut spec = ProcessSourceConfig::new(argv);
-        // What it says is looked at by us.
+        // The messages of the program are parsed, so they must not be translated.
         spec.environment.insert("LC_ALL".to_owned(), "C".to_owned());
         let started = spawn::spawn(stream, &spec, &options, &spawn::mark(stream, 0)).await?;
         let StartedProgram { leader, ends: [Some(out), err], .. } = started else {
@@ -59,7 +59,7 @@ impl Helper {
         self.leader.pid().as_raw_nonzero().get()
     }
 
-    /// Waits until it writes to standard output, and adds that to `buffer`; `false` once nothing more can come. May be
+    /// Waits for standard output, and appends it to `buffer`. Returns `false` once nothing more can come. May be
     /// dropped at any time.
     pub(in crate::source) async fn read(&mut self, buffer: &mut Vec<u8>) -> bool {
         loop {
@@ -76,12 +76,13 @@ impl Helper {
         }
     }
 
-    /// What it said on standard error, without the space around it.
+    /// The text that was written to standard error, trimmed.
     pub(in crate::source) fn said(&self) -> String {
         String::from_utf8_lossy(&self.said).trim().to_owned()
     }
 
-    /// Waits until it has ended, and gives how, in words, and what it said. Once nothing more can come.
+    /// Waits for the end of the program, and describes it in words. Also returns the text of standard error. Call it
+    /// once nothing more can come.
     pub(in crate::source) async fn ended(mut self) -> (String, String) {
         while self.stderr.is_some() {
             if read_some(self.stderr.as_mut(), &mut self.said).await == 0 {
@@ -101,7 +102,7 @@ impl Helper {
 }
 
 impl Drop for Helper {
-    /// Nobody reads what it writes: it is of no more use.
+    /// Kills the program: nobody reads its output any more.
     fn drop(&mut self) {
         self.group.signal(Signal::KILL);
     }

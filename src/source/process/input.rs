@@ -1,4 +1,5 @@
-//! What is typed into a process. What it does not read yet waits here, in bounded memory; what does not fit is refused.
+//! The standard input of a process. Bytes that the process has not read yet wait here in bounded memory; more than that
+//! is refused.
 
 use std::future::pending;
 use std::io;
@@ -9,15 +10,16 @@ use crate::control::{CommandError, MAX_INPUT_SIZE};
 
 use super::pty;
 
-/// Most bytes that wait for a process to read, beside what its pipe or terminal holds: one of the longest inputs.
+/// The maximum number of waiting bytes, in addition to the contents of the pipe or terminal: the size of one longest
+/// input.
 const MAX_WAITING_INPUT: usize = MAX_INPUT_SIZE;
 
-/// A process's standard input, as far as it is ours.
+/// The daemon's end of the standard input of a process.
 #[derive(Debug)]
 pub(super) enum ProcessInput {
-    /// Nobody may type.
+    /// The process has no input from clients.
     None,
-    /// It is at its end: ended by us, or closed by the process.
+    /// The input has ended: it was ended here, or closed by the process.
     Ended,
     Open(OpenInput),
 }
@@ -26,22 +28,22 @@ pub(super) enum ProcessInput {
 #[derive(Debug)]
 pub(super) struct OpenInput {
     to: Sender,
-    /// It is a terminal.
+    /// The input is a terminal.
     terminal: bool,
     waiting: Vec<u8>,
-    /// Nothing comes behind what waits.
+    /// The input ends behind the waiting bytes.
     last: bool,
-    /// On a terminal: the last byte was a line's end, or there was none.
+    /// On a terminal: the last byte ended a line, or there was none.
     at_line_start: bool,
 }
 
 impl ProcessInput {
-    /// What is written to `to`, the process reads; `terminal` says that it is the master of one.
+    /// Opens an input that is written to `to`; `terminal` says that `to` is the master of one.
     pub(crate) fn open(to: Sender, terminal: bool) -> Self {
         Self::Open(OpenInput { to, terminal, waiting: Vec::new(), last: false, at_line_start: true })
     }
 
-    /// Types `bytes` behind what was typed before.
+    /// Appends `bytes` to the input.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
         let keyboard = self.open_input()?;
         if bytes.len() > MAX_INPUT_SIZE {
@@ -57,14 +59,14 @@ impl ProcessInput {
         Ok(())
     }
 
-    /// Ends it behind what was typed. A terminal stays, as for a user who pressed Ctrl-D.
+    /// Ends the input behind the waiting bytes. A terminal stays open, as for a user who pressed Ctrl-D.
     pub(crate) fn end(&mut self) -> Result<(), CommandError> {
         let keyboard = self.open_input()?;
         if !keyboard.terminal {
             keyboard.last = true;
             return Ok(());
         }
-        // Behind a begun line the first one only gives out what there is of it.
+        // After an unfinished line, the first Ctrl-D only submits that line.
         let keys = vec![pty::end_of_input(&keyboard.to); if keyboard.at_line_start { 1 } else { 2 }];
         if keyboard.waiting.len() + keys.len() > MAX_WAITING_INPUT {
             return Err(CommandError::Busy);
@@ -74,7 +76,7 @@ impl ProcessInput {
         Ok(())
     }
 
-    /// Writes as [`write_all`](Self::write_all) does, and then waits for ever: there is nothing to tell.
+    /// Writes as [`write_all`](Self::write_all) does, and then waits forever, since there is nothing to report.
     pub(super) async fn write(&mut self) {
         self.write_all().await;
         pending::<()>().await;
@@ -88,7 +90,7 @@ impl ProcessInput {
         }
     }
 
-    /// Writes what waits, as the process reads it, and comes back once nothing is left to do. May be dropped at any time.
+    /// Writes the waiting bytes as the process reads them, and returns once none are left. May be dropped at any time.
     async fn write_all(&mut self) {
         loop {
             let Self::Open(keyboard) = self else { return };
@@ -98,7 +100,8 @@ impl ProcessInput {
                 }
                 return;
             } else if let Err(error) = keyboard.write_some().await {
-                // Who closed its input does not want it (EPIPE); a terminal that nobody has open any more says EIO.
+                // A process that closed its input does not want it (EPIPE); a terminal that no process has open returns
+                // EIO.
                 log::debug!(bytes = keyboard.waiting.len(), error:% = error; "the process did not read its input");
                 *self = Self::Ended;
             }
@@ -138,7 +141,7 @@ mod tests {
         let (mut input, mut read) = pipe();
         let piece = vec![b'x'; 10_000];
         let mut taken = 0;
-        // Each round gives the pipe time to take what it can; then all that is left waits here.
+        // Each round gives the pipe time to take as much as it can; then the rest waits here.
         while input.push(&piece).is_ok() {
             taken += piece.len();
             timeout(Duration::from_millis(20), input.write()).await.unwrap_err();

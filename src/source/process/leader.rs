@@ -1,6 +1,6 @@
-//! Our children: started here, waited for here, and nowhere else.
+//! Child processes are started and waited for here, and nowhere else.
 //!
-//! The daemon also adopts what its children leave behind (`PR_SET_CHILD_SUBREAPER`), so that nothing of it outlives us.
+//! The daemon adopts orphaned descendants (`PR_SET_CHILD_SUBREAPER`), so that none of them outlives it.
 
 use std::collections::HashSet;
 use std::io;
@@ -18,46 +18,49 @@ use wait4::try_wait4_pid;
 
 use super::procfs;
 
-/// Between two looks at what ends by itself.
+/// The interval between two checks for adopted processes that ended.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often what was left behind is looked for at the end: each time, what those left behind whom it killed comes up.
+/// The maximum number of rounds in which orphans are killed at the end. Each round exposes the children of those it
+/// killed.
 const MAX_SWEEP_ROUNDS: usize = 250;
 
-/// What the system may count too much or too little, in bytes, where memory is counted for each processor.
+/// The error of the system's memory count in bytes, since it is kept for each processor.
 const MEMORY_COUNT_ERROR: u64 = 4 << 20;
 
-/// Those that were started and not waited for yet. A clone is the same set.
+/// The processes that were started and not waited for yet. Clones share the set.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Children(Arc<Mutex<HashSet<Pid>>>);
 
-/// How a process ended.
+/// The exit of a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct LeaderExit {
-    /// `None` if somebody else waited for it.
+    /// The exit status; `None` if another part of the program waited for the process.
     pub(super) status: Option<ExitStatus>,
-    /// Most memory that one process of it held, in bytes, where the system knew: those it waited for count, too.
+    /// The peak memory of a single process, in bytes, where the system knows it. Descendants that it waited for are
+    /// included.
     pub(super) memory: Option<u64>,
 }
 
 impl Children {
     fn set(&self) -> MutexGuard<'_, HashSet<Pid>> {
-        // A set is never left half changed.
+        // The set is never left half changed, so a poisoned lock is harmless.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts it.
+    /// Starts a command.
     pub(super) fn start(&self, command: &mut Command) -> io::Result<Leader> {
-        // What it held before the exec counts for it (getrusage(2)), and that is what we hold.
+        // The memory of the process before the exec counts as its own (getrusage(2)), and is as large as that of the
+        // daemon.
         let floor = procfs::peak_memory(getpid()).map_or(u64::MAX, |held| held + MEMORY_COUNT_ERROR);
-        // Locked, so that nobody takes it for one that was left behind.
+        // The lock is held meanwhile, so that the new process is not taken for an orphan.
         let mut set = self.set();
         let pid = pid_of(&command.spawn()?)?;
         set.insert(pid);
         Ok(Leader { pid, children: self.clone(), memory_floor: floor })
     }
 
-    /// Adopts what our children leave behind, and waits for it when it ends, for ever.
+    /// Adopts orphaned descendants, and reaps them when they end. Never returns.
     pub(crate) async fn adopt(self) {
         if let Err(error) = set_child_subreaper(Some(getpid())) {
             warn!(errno = error.raw_os_error(), error:% = error; "cannot become a subreaper: processes that leave their process group will not be stopped");
@@ -65,14 +68,15 @@ impl Children {
         let Ok(mut ended) = signal(SignalKind::child()) else { return };
         loop {
             while self.reap() {
-                // One that somebody is about to wait for hides those behind it.
+                // A leader that is about to be waited for hides the processes behind it.
                 sleep(SWEEP_INTERVAL).await;
             }
             ended.recv().await;
         }
     }
 
-    /// Waits for those that ended and are no leader of a run. Whether a leader is among those that ended.
+    /// Reaps ended processes that are not the leader of a run. Returns whether a leader is among the processes that
+    /// ended.
     fn reap(&self) -> bool {
         let set = self.set();
         loop {
@@ -91,7 +95,7 @@ impl Children {
         }
     }
 
-    /// Kills what our children left behind, and what that left behind, until nothing is left. For the end.
+    /// Kills orphaned descendants, and those that their death exposes, until none is left. Called when the daemon ends.
     pub(crate) async fn sweep(&self) {
         for _ in 0..MAX_SWEEP_ROUNDS {
             let left: Vec<Pid> = {
@@ -99,7 +103,7 @@ impl Children {
                 let us = getpid().as_raw_nonzero().get();
                 let ours = |pid: &Pid| procfs::stat(*pid).is_some_and(|stat| stat.parent == us && !stat.zombie);
                 let left = procfs::others().filter(|pid| !set.contains(pid)).filter(ours);
-                // Nobody else gets the number of one: only we wait for it, and not while this is locked.
+                // The process ids cannot be reused: only this program waits for them, and not while the lock is held.
                 left.filter(|pid| kill_process(*pid, Signal::KILL).is_ok()).collect()
             };
             self.reap();
@@ -113,7 +117,7 @@ impl Children {
     }
 }
 
-/// The process that a run began with. Drop it only when it was killed, or is to live on.
+/// The first process of a run. Drop it only after it was killed, or if it is to live on.
 #[derive(Debug)]
 pub(super) struct Leader {
     pid: Pid,
@@ -126,9 +130,9 @@ impl Leader {
         self.pid
     }
 
-    /// Waits for its end. May be dropped at any time, and then called again; not again once it was told.
+    /// Waits for the end of the process. May be dropped at any time and called again, but not after it returned.
     pub(super) async fn ended(&self) -> LeaderExit {
-        // Asked for before the look, so that no end comes between.
+        // The signal is subscribed before the check, so that an end in between is not missed.
         let mut ended = signal(SignalKind::child());
         loop {
             if let Some(exit) = self.look() {
@@ -141,9 +145,9 @@ impl Leader {
         }
     }
 
-    /// Waits for one that was killed just now. Blocks.
+    /// Waits for a process that was just killed. Blocks.
     pub(super) fn wait_killed(self) {
-        // If there is nothing to wait for, it is over.
+        // An error means that the process was waited for already.
         waitpid(Some(self.pid), WaitOptions::empty()).map(drop).unwrap_or_default();
     }
 
@@ -166,7 +170,7 @@ impl Leader {
 }
 
 impl Drop for Leader {
-    /// Whoever is left is left to be reaped.
+    /// Leaves a remaining process to [`Children::adopt`].
     fn drop(&mut self) {
         self.children.set().remove(&self.pid);
     }

@@ -8,29 +8,31 @@
 //!    │ OnReader, Manual    │        ◀── lines, then one end event ───────────  Pipes
 //!    └◀── RunEnd ──────────┘   Leader: waits for the process │ ProcessGroup, RunRecord: who gets signals
 //! ```
-//! **Two levels.** A [`ProcessRun`] is one run: it knows nothing of restarts. The [`supervisor`] decides when there is a next
-//! run, and carries out commands. At most one run of a stream exists at a time.
+//! **Two levels.** A [`ProcessRun`] is one run: it knows nothing of restarts. The [`supervisor`] decides when there is
+//! a next run, and carries out commands. At most one run of a stream exists at a time.
 //!
-//! **Start.** This program starts itself as a *child*, receives the descriptors over a socket, changes user, directory and
-//! limits, and executes the program; a failing step is reported over the same socket with its name.
+//! **Start.** This program starts itself as a *child*, receives the descriptors over a socket, changes user, directory
+//! and limits, and executes the program; a failing step is reported over the same socket with its name.
 //!
-//! **End.** The exit of the leader ends the phase `Running`. Its descendants may still hold the pipes, so that these are drained
-//! until nothing came for [`DRAIN_QUIET_TIME`], for at most [`MAX_DRAIN_WAIT`]. Then the remaining processes of the run are
-//! killed; if the run was asked to end, they first have the rest of its grace period. The end event is the last event of a run.
+//! **End.** The exit of the leader ends the phase `Running`. Its descendants may still hold the pipes, so that these
+//! are drained until nothing came for [`DRAIN_QUIET_TIME`], for at most [`MAX_DRAIN_WAIT`]. Then the remaining
+//! processes of the run are killed; if the run was asked to end, they first have the rest of its grace period. The end
+//! event is the last event of a run.
 //!
-//! **Who is killed.** The process group, and processes that left it on purpose: these inherit the *mark* of the run in their
-//! environment, by which they are found. The daemon is the subreaper of its descendants, so that none is lost to init.
+//! **Killed processes.** The process group, and processes that left it on purpose: these inherit the *mark* of the run
+//! in their environment, by which they are found. The daemon is the subreaper of its descendants, so that none is lost
+//! to init.
 //!
 //! **After a crash.** The [`RunRecord`] travels in the stream's batches. The next daemon finds there what outlived its
-//! predecessor, ends it, and emits the missing end event. A process id alone is not enough, since it is reused: the start time
-//! and the mark must match.
+//! predecessor, ends it, and emits the missing end event. A process id alone is not enough, since it is reused: the
+//! start time and the mark must match.
 //!
-//! **Rejected alternatives.** `pre_exec`: it needs unsafe code between `fork` and `exec`. Starting the child on a thread for
-//! blocking work: with `PR_SET_PDEATHSIG` the child dies when that idle thread ends. Reading until the pipes are closed: a daemon
-//! that was started in the background keeps them open for ever.
+//! **Rejected alternatives.** `pre_exec`: it needs unsafe code between `fork` and `exec`. Starting the child on a
+//! thread for blocking work: with `PR_SET_PDEATHSIG` the child dies when that idle thread ends. Reading until the pipes
+//! are closed: a daemon that was started in the background keeps them open forever.
 //!
-//! Reading order: `supervisor`, this file, `spawn`, `child`, `leader`, `pipes`, `pty`, `input`, `stop`, `run_record`, `procfs`;
-//! `helper` runs tools for other sources.
+//! Reading order: `supervisor`, this file, `spawn`, `child`, `leader`, `pipes`, `pty`, `input`, `stop`, `run_record`,
+//! `procfs`; `helper` runs tools for other sources.
 
 mod child;
 mod spawn;
@@ -72,10 +74,10 @@ use leader::{Leader, LeaderExit};
 use pipes::{HeldBack, PipeRead, Pipes};
 use stop::ProcessGroup;
 
-/// After the process ended, its pipes are read until nothing came for this long: its descendants may still write.
+/// The time for which pipes must be quiet after the end of the process: its descendants may still write.
 const DRAIN_QUIET_TIME: Duration = Duration::from_millis(300);
 
-/// The longest time for which pipes are drained: a daemon that the process left behind may write for ever.
+/// The longest time for which pipes are drained: a background process that was left behind may write forever.
 const MAX_DRAIN_WAIT: Duration = Duration::from_secs(5);
 
 /// The interval at which a group that was asked to end is checked.
@@ -84,7 +86,7 @@ const GROUP_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// A process that wrote nothing for this long may be buffering its output: its state says so, once in a run.
 const SILENCE_NOTE_AFTER: Duration = Duration::from_mins(1);
 
-/// The same if its output so far ends in the middle of a line at the size of a full buffer.
+/// The same time if the output so far ends in the middle of a line at the size of a full buffer.
 const BLOCK_SILENCE_NOTE_AFTER: Duration = Duration::from_secs(10);
 
 /// The time after which the memory of a process is measured first; the interval then doubles.
@@ -101,18 +103,18 @@ pub(super) struct ProcessRun {
     leader: Leader,
     known: RunRecord,
     group: ProcessGroup,
-    /// Secrets are redacted, so that the raw output is shown to nobody.
+    /// Secrets are redacted, and therefore the raw output is not shown to anybody.
     is_redacted: bool,
     pipes: Pipes,
     input: ProcessInput,
     stop: Stop,
-    /// Why it was asked to end, and when it will be killed; `None` unless it was asked.
+    /// The reason why the process was asked to end, and the time when it will be killed; `None` unless it was asked.
     stopping: Option<(EndCause, Instant)>,
     /// Processes that left the group are ended, too.
     ends_escaped: bool,
     /// The peak memory measured so far, in bytes, and when to measure again.
     memory: (Option<u64>, Instant),
-    /// When it wrote last; `None` once its silence was reported.
+    /// The time of the last output; `None` once the silence was reported.
     last_output: Option<Instant>,
     phase: RunPhase,
 }
@@ -120,7 +122,7 @@ pub(super) struct ProcessRun {
 #[derive(Debug)]
 enum RunPhase {
     Running,
-    /// The process ended; its pipes are read until `quiet`, at most until `last`.
+    /// The process has ended; its pipes are read until `quiet`, at most until `last`.
     Draining {
         end: RunEnd,
         quiet_until: Instant,
@@ -205,7 +207,7 @@ impl ProcessRun {
         }
     }
 
-    /// Handles one event in the phase `Running`. `Some` if there may be events in the batch.
+    /// Handles one event in the phase `Running`. Returns `Some` if there may be events in the batch.
     async fn poll_running(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
         let open = !self.pipes.is_ended();
         let kill = self.stopping.map(|(_, kill)| kill);
@@ -236,7 +238,7 @@ impl ProcessRun {
         None
     }
 
-    /// Handles one event in the phase `Draining`. `Some` if there may be events in the batch.
+    /// Handles one event in the phase `Draining`. Returns `Some` if there may be events in the batch.
     async fn poll_draining(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
         let open = !self.pipes.is_ended();
         let patient = self.stopping.is_none() && tee.is_some();
@@ -270,7 +272,7 @@ impl ProcessRun {
         self.signal_all(Signal::CONT);
     }
 
-    /// Whether the process was asked to end.
+    /// Returns whether the process was asked to end.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.is_some()
     }
@@ -280,7 +282,7 @@ impl ProcessRun {
         self.group.signal(signal);
     }
 
-    /// Carries out a command that concerns the running process only.
+    /// Carries out a command that concerns only the running process.
     pub(super) fn command(&mut self, command: Command) -> Result<CommandReply, CommandError> {
         if !matches!(self.phase, RunPhase::Running) {
             return Err(CommandError::NotRunning);
@@ -313,18 +315,18 @@ impl ProcessRun {
     fn kill(&mut self) {
         self.signal_all(Signal::KILL);
         if let Some((_, kill)) = &mut self.stopping {
-            // Should it not be enough, again later.
+            // The kill is repeated later, in case it was not enough.
             *kill = Instant::now() + MAX_DRAIN_WAIT;
         }
     }
 
-    /// Sends `signal` to the group and to those that left it. Returns whether there was a process left.
+    /// Sends `signal` to the group and to the processes that left it. Returns whether a process was left.
     fn signal_all(&self, signal: Signal) -> bool {
         let escaped = if self.ends_escaped { self.known.signal_escaped(signal) } else { 0 };
         self.group.signal(signal) || escaped > 0
     }
 
-    /// Whether a process of the group, or one that left it, is alive.
+    /// Returns whether a process of the group, or one that left it, is alive.
     fn is_alive(&self) -> bool {
         self.group.is_alive() || (self.ends_escaped && !self.known.alive().is_empty())
     }
@@ -336,7 +338,7 @@ impl ProcessRun {
         self.memory.1 = now + now.duration_since(self.started).clamp(MIN_MEMORY_INTERVAL, MAX_MEMORY_INTERVAL);
     }
 
-    /// When to report that the process is silent.
+    /// The time at which to report that the process is silent.
     fn silence_due(&self) -> Option<Instant> {
         let wrote = self.last_output.filter(|_| self.stopping.is_none())?;
         Some(match self.pipes.looks_held_back()? {
@@ -354,7 +356,7 @@ impl ProcessRun {
         batch.state(ClockReading::read().time, state);
     }
 
-    /// The process ended.
+    /// Begins draining after the end of the process.
     fn begin_draining(&mut self, exit: LeaderExit) {
         self.group.leader_ended();
         self.input = ProcessInput::Ended;
@@ -378,7 +380,8 @@ impl ProcessRun {
             RunPhase::Draining { end, quiet_until: now + DRAIN_QUIET_TIME, last: now + MAX_DRAIN_WAIT, killed: false };
     }
 
-    /// The pipes are at their end, or their time is over: the end of the run, if nothing is left of it.
+    /// Returns the end of the run once its pipes are closed or their time has expired, if none of its processes is
+    /// left.
     fn over(&mut self, batch: &mut Batch) -> Option<RunEnd> {
         let now = Instant::now();
         let waits = self.stopping.is_some_and(|(_, kill)| now < kill) && self.is_alive();
@@ -389,7 +392,7 @@ impl ProcessRun {
         let kills = !waits && !killed && self.signal_all(Signal::KILL) && !self.pipes.is_ended();
         let RunPhase::Draining { end, quiet_until: quiet, last, .. } = &mut self.phase else { return None };
         if let Some((_, kill)) = self.stopping.filter(|_| waits) {
-            // All of the run were asked to end, and have as long for it as the process itself.
+            // All processes of the run were asked to end, and have as much time as the process itself.
             (*quiet, *last) = ((now + GROUP_POLL_INTERVAL).min(kill), (now + GROUP_POLL_INTERVAL).min(kill));
             return None;
         }
@@ -405,7 +408,7 @@ impl ProcessRun {
 }
 
 impl Drop for ProcessRun {
-    /// What was not waited for is killed: nothing may go on that nobody reads.
+    /// Kills a process that was not waited for: no process may continue whose output is not read.
     fn drop(&mut self) {
         if !matches!(self.phase, RunPhase::Ended) {
             self.signal_all(Signal::KILL);
@@ -526,7 +529,7 @@ mod tests {
         assert!(is_gone(pid).await, "the grandchild lives");
     }
 
-    /// Whether the process ends within 20 seconds, or has ended.
+    /// Returns whether the process ends within 20 seconds, or has ended.
     async fn is_gone(pid: rustix::process::Pid) -> bool {
         let stat = format!("/proc/{}/stat", pid.as_raw_nonzero());
         for _ in 0..1000 {
@@ -574,7 +577,7 @@ mod tests {
         );
         bench.line().await;
         send.send(Signal::USR1).await.unwrap();
-        // The shell may say first that its `sleep` was told, too.
+        // The shell may first report that its `sleep` received the signal, too.
         while bench.line().await != "got" {}
         assert_eq!(bench.rest().await.1.unwrap().unwrap().code, Some(7));
     }
@@ -586,11 +589,11 @@ mod tests {
         let options = SourceOptions { tee: Some(Tee::new(out, err)), ..SourceOptions::default() };
         let mut bench = SourceHarness::once(shell("seq 1 5000; printf 'a\\rb\\r\\n\\0'; printf oops >&2"), options);
         let pid = bench.state("running").await["pid"].as_i64().and_then(|pid| pid.try_into().ok()).unwrap();
-        // Its output fits into a pipe, so the process ends although nobody reads what is passed on.
+        // The output fits into a pipe, so the process ends although nobody reads the copy.
         assert!(is_gone(rustix::process::Pid::from_raw(pid).unwrap()).await);
         let end = tokio::spawn(bench.rest());
-        // The output of a process without a tee would be read for a shorter time after its end. The clock moves as soon as there
-        // is nothing else to do.
+        // Without a tee, the output of a process would be read for a shorter time after its end. The paused clock
+        // advances as soon as there is nothing else to do.
         tokio::time::pause();
         tokio::time::sleep(DRAIN_QUIET_TIME * 2).await;
         tokio::time::resume();
@@ -615,11 +618,11 @@ mod tests {
 
     #[tokio::test]
     async fn who_seems_to_hold_output_back_is_told_of_once() {
-        // One block as the C library writes it, with half a line at its end.
+        // One block as the C library writes it, with an unfinished line at its end.
         let block = "x".repeat(4096);
         let mut bench = SourceHarness::process(shell(&format!("printf {block}; exec sleep 1000")));
         bench.shown(Some(&block)).await;
-        // Time goes on by itself as long as there is nothing else to do.
+        // The paused clock advances as long as there is nothing else to do.
         tokio::time::pause();
         let state = bench.state("running").await;
         assert!(state["note"].is_null(), "{state}");
@@ -657,7 +660,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_types_on_a_terminal_sees_the_answer_and_its_size_can_change() {
-        // The signal that tells of the size interrupts the first `read`, if the shell is there already.
+        // The signal for the new size interrupts the first `read`, if the shell has reached it.
         let script =
             "trap 'stty size' WINCH; printf 'name: '; read name; echo hello $name; cat; echo over; read x || read x";
         let mut bench = SourceHarness::once(on_terminal(shell(script), true), SourceOptions::default());
@@ -666,7 +669,7 @@ mod tests {
         bench.control.send(typing("world\n")).await.unwrap();
         assert_eq!(bench.lines(2).await, ["name: world", "hello world"]);
         bench.control.send(Command::EndOfInput).await.unwrap();
-        // What is shown of a Ctrl-D, if anything, is on the same line.
+        // The echo of Ctrl-D, if there is one, is on the same line.
         assert!(bench.line().await.ends_with("over"));
         bench.control.send(Command::Resize { rows: 50, columns: 132 }).await.unwrap();
         assert_eq!(bench.line().await, "50 132");
@@ -684,7 +687,7 @@ mod tests {
         let place = TestDirectory::new();
         let fifo = place.path("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        // It outlives the end of its input, until it is let go.
+        // The process outlives the end of its input until the FIFO is opened.
         let mut source = shell(&format!("cat; exec cat {fifo:?}"));
         source.input = true;
         let mut bench = SourceHarness::once(source, SourceOptions::default());
@@ -727,7 +730,7 @@ mod tests {
     async fn what_escapes_the_group_ends_with_the_run_or_the_daemon() {
         let script = "setsid sh -c 'setsid sleep 1000 & echo $!; exec sleep 1000' & wait";
         let mut source = shell(script);
-        // Who is just being started when all are told to end is killed after the grace.
+        // A process that was just being started when all were asked to end is killed after the grace period.
         source.stop.grace = Duration::from_millis(500);
         let mut bench = SourceHarness::process(source);
         let pid = rustix::process::Pid::from_raw(bench.line().await.parse().unwrap()).unwrap();
@@ -743,7 +746,7 @@ mod tests {
         let script = "echo $RTLOGD_STREAM; head -c 100000000 /dev/zero | tail -c 100000000 >/dev/null";
         let (events, end) = SourceHarness::once(shell(script), SourceOptions::default()).rest().await;
         assert_eq!(texts(&events, "stdout"), "test");
-        // What this process itself holds is a floor, and one run of many tests may hold more than that.
+        // The memory of this process is a floor, and one run of many tests may use more than that.
         let (end, ours) = (end.unwrap().unwrap(), procfs::peak_memory(rustix::process::getpid()).unwrap());
         assert!(end.peak_memory.is_none_or(|peak| peak > 90_000_000 || ours > 90_000_000), "{end:?}");
     }

@@ -1,4 +1,5 @@
-//! Reads what a process writes, both pipes at once or its terminal, and passes it on where that is wanted. Always drains.
+//! Reads the output of a process from both pipes at once or from its terminal, and copies it to a [`Tee`] if there is
+//! one. The pipes are always drained.
 
 use std::fmt;
 use std::future::pending;
@@ -17,49 +18,49 @@ use crate::source::ClockReading;
 use crate::source::pipeline::LinePipeline;
 use crate::stream::Batch;
 
-/// Most bytes in one read: what a pipe holds.
+/// The maximum size of one read in bytes: the capacity of a pipe.
 const PIPE_READ_SIZE: usize = 64 << 10;
 
-/// Most bytes from one pipe before the other gets its turn, and the batch is appended.
+/// The maximum number of bytes read from one pipe before the other one is read, and the batch is appended.
 const MAX_PIPE_TURN_BYTES: usize = 4 * PIPE_READ_SIZE;
 
-/// What a call of [`Pipes::read`] came to.
+/// The result of a call of [`Pipes::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PipeRead {
     /// Bytes were read.
     Bytes,
-    /// None, but an unfinished line is to be shown.
+    /// No bytes were read, but an unfinished line is to be shown.
     OpenLineDue,
     /// Both pipes are at their end.
     End,
 }
 
-/// What seems to wait in a program's own memory.
+/// The output that the program seems to hold in a buffer of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeldBack {
-    /// All that it wrote, if it wrote.
+    /// All output of the program, if it wrote any.
     All,
-    /// What is behind the last whole block.
+    /// The output behind the last whole block.
     PartialBlock,
 }
 
 /// The pipes of one run.
 #[derive(Debug)]
 pub(super) struct Pipes {
-    /// Standard output and standard error, as long as they are open; the index is the lane. A terminal is the first.
+    /// Standard output and standard error while they are open, indexed by origin. A terminal is the first.
     ends: [Option<Receiver>; 2],
-    /// Who sees the terminal as it is.
+    /// The viewers of the raw terminal output.
     terminal_viewers: Option<TerminalOutput>,
     feed: LinePipeline,
-    /// Bytes read from each.
+    /// The number of bytes read from each.
     written: [u64; 2],
     buffer: Box<[u8]>,
-    /// Both are closed, and all was passed on.
+    /// Both pipes are closed, and everything was passed on.
     ended: bool,
 }
 
 impl Pipes {
-    /// A terminal is one end alone.
+    /// Creates the reader of these pipes. A terminal is a single end.
     pub(super) fn new(spec: &Stream, ends: [Option<Receiver>; 2]) -> Self {
         let feed = LinePipeline::new(spec, [Origin::stdout(), Origin::stderr()]);
         let screen = ends[1].is_none().then(TerminalOutput::default);
@@ -73,20 +74,20 @@ impl Pipes {
         }
     }
 
-    /// One more that sees the terminal; `None` if there is none.
+    /// Adds a viewer of the terminal; `None` if there is no terminal.
     pub(super) fn attach(&self) -> Option<Attachment> {
         self.terminal_viewers.as_ref().map(TerminalOutput::attach)
     }
 
-    /// The terminal, if it is one and open.
+    /// The terminal, if there is one and it is open.
     pub(super) fn terminal(&self) -> Option<BorrowedFd<'_>> {
         self.terminal_viewers.as_ref().and(self.ends[0].as_ref()).map(AsFd::as_fd)
     }
 
-    /// Whether standard output looks as if a program held it back: nothing came at all, or whole blocks of what the C
-    /// library writes at once, with half a line at the end.
+    /// Returns whether the program seems to buffer its standard output: either there was no output at all, or it
+    /// consists of whole blocks as the C library writes them, and ends with an unfinished line.
     pub(super) fn looks_held_back(&self) -> Option<HeldBack> {
-        /// What the C library writes into a pipe at once, in bytes.
+        /// The size of a block that the C library writes into a pipe, in bytes.
         const LIBC_BLOCK_SIZE: u64 = 4096;
         match self.written {
             _ if self.terminal_viewers.is_some() || self.ends[0].is_none() => None,
@@ -98,20 +99,21 @@ impl Pipes {
         }
     }
 
-    /// The half line of each output.
+    /// The unfinished line of an output.
     pub(super) fn half(&self, lane: usize) -> &[u8] {
         self.feed.half(lane)
     }
 
-    /// Waits until there is something, and adds what there is to `batch`. May be dropped at any time.
+    /// Waits for output, and adds its events to `batch`. May be dropped at any time.
     ///
-    /// What `tee` was given before is written first, so what is passed on was appended.
+    /// Bytes that `tee` received before are written first, so that everything it passes on was appended.
     pub(super) async fn read(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> PipeRead {
         if let Some(tee) = tee
             && tee.waits()
         {
             for lane in tee.flush().await {
-                // Who read from us is gone: so is who reads from the process, and it is told in the usual way.
+                // The reader of rtlogd's output is gone. The pipe is closed, from which the process learns that in the
+                // usual way.
                 self.close(lane, batch);
             }
             return PipeRead::Bytes;
@@ -133,18 +135,18 @@ impl Pipes {
         PipeRead::Bytes
     }
 
-    /// Whether nothing more can come.
+    /// Returns whether no more output can come.
     pub(super) fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// Nothing more is read: half lines are at their end.
+    /// Stops reading, and ends the unfinished lines.
     pub(super) fn finish(&mut self, batch: &mut Batch) {
         self.close(0, batch);
         self.close(1, batch);
     }
 
-    /// Reads what is there, up to a turn.
+    /// Reads available bytes, up to [`MAX_PIPE_TURN_BYTES`].
     fn take(&mut self, lane: usize, tee: &mut Option<Tee>, batch: &mut Batch) {
         let mut taken = 0;
         while taken < MAX_PIPE_TURN_BYTES
@@ -166,7 +168,7 @@ impl Pipes {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A terminal that nobody has open any more says EIO; a pipe has no other errors.
+                // A terminal that no process has open any more returns EIO; a pipe has no other errors.
                 Err(_) => self.close(lane, batch),
             }
         }
@@ -181,27 +183,27 @@ impl Pipes {
 
 async fn readable(end: Option<&Receiver>) {
     match end {
-        // An error shows again in the read.
+        // An error occurs again in the read.
         Some(end) => end.readable().await.unwrap_or_default(),
         None => pending().await,
     }
 }
 
-/// Passes on what a process writes, byte by byte as it was, to where our own output goes.
+/// Copies the output of a process, byte for byte, to the output of rtlogd.
 pub(crate) struct Tee {
-    /// For standard output and standard error; `None` once writing failed.
+    /// The copies of standard output and standard error; `None` once writing failed.
     outs: [Option<TeeOutput>; 2],
 }
 
 struct TeeOutput {
     to: Box<dyn AsyncWrite + Send + Sync + Unpin>,
-    /// Yet to be written, from `at` on; at most a turn.
+    /// The bytes to be written, from index `at` on; at most [`MAX_PIPE_TURN_BYTES`].
     waiting: Vec<u8>,
     at: usize,
 }
 
 impl Tee {
-    /// To `out` what it writes to standard output, and to `err` what it writes to standard error.
+    /// Copies standard output to `out`, and standard error to `err`.
     pub(crate) fn new(
         out: impl AsyncWrite + Send + Sync + Unpin + 'static,
         err: impl AsyncWrite + Send + Sync + Unpin + 'static,
@@ -211,7 +213,7 @@ impl Tee {
         Self { outs: [Some(out), Some(err)] }
     }
 
-    /// Whether something is yet to be written.
+    /// Returns whether bytes are waiting to be written.
     pub(super) fn waits(&self) -> bool {
         self.outs.iter().flatten().any(|out| !out.waiting.is_empty())
     }
@@ -222,7 +224,7 @@ impl Tee {
         }
     }
 
-    /// Writes all that waits, and gives the lanes where nobody reads any more. May be dropped at any time.
+    /// Writes all waiting bytes. Returns the origins whose copy has no reader any more. May be dropped at any time.
     async fn flush(&mut self) -> Vec<usize> {
         let mut broken = Vec::new();
         for (lane, slot) in self.outs.iter_mut().enumerate() {

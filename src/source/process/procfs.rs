@@ -1,27 +1,27 @@
-//! What the system tells of processes (proc(5): `stat`, `status` and `environ` of each). Changes nothing.
+//! Reads facts about processes from proc(5): `stat`, `status` and `environ`. Changes nothing.
 
 use std::fs;
 
 use memchr::memmem;
 use rustix::process::{Pid, getpid};
 
-/// What of `/proc/PID/stat` is needed here.
+/// The fields of `/proc/PID/stat` that are needed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ProcStat {
-    /// It ended, and nobody waited for it yet.
+    /// The process ended, and was not waited for yet.
     pub(super) zombie: bool,
     pub(super) parent: i32,
-    /// When it started, in clock ticks after the machine did: with its id it names one process, until the next start.
+    /// The start time in clock ticks since boot. Together with the id it identifies one process until the next boot.
     pub(super) started: u64,
 }
 
-/// The process as it is now; `None` if there is none.
+/// The current state of a process; `None` if there is no such process.
 pub(super) fn stat(pid: Pid) -> Option<ProcStat> {
     parse(&fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?)
 }
 
 fn parse(stat: &str) -> Option<ProcStat> {
-    // The name in parentheses may hold spaces and parentheses itself.
+    // The name in parentheses may contain spaces and parentheses.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
@@ -29,7 +29,8 @@ fn parse(stat: &str) -> Option<ProcStat> {
     Some(ProcStat { zombie, parent, started })
 }
 
-/// Whether it was started with this variable, written `NAME=value`. Not for those whose memory we may not see.
+/// Returns whether a process was started with this variable, written `NAME=value`; `false` if its memory may not be
+/// read.
 pub(super) fn has_variable(pid: Pid, variable: &str) -> bool {
     let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
     let mut found = memmem::find_iter(&environment, variable);
@@ -39,7 +40,7 @@ pub(super) fn has_variable(pid: Pid, variable: &str) -> bool {
     })
 }
 
-/// The most memory that the program it runs now held at once, in bytes; `None` once it ended.
+/// The peak memory of the program that the process executes now, in bytes; `None` once it ended.
 pub(super) fn peak_memory(pid: Pid) -> Option<u64> {
     parse_peak_memory(&fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?)
 }
@@ -50,7 +51,7 @@ fn parse_peak_memory(status: &str) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// All processes but this one. Some may be gone when they are looked at.
+/// All processes except this one. Some may be gone when they are examined.
 pub(super) fn others() -> impl Iterator<Item = Pid> {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     all.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)).filter(|pid| *pid != getpid())

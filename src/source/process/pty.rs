@@ -1,4 +1,4 @@
-//! A terminal of our making (pty(7)): we hold the master, the program has the other end.
+//! Pseudoterminals (pty(7)): the daemon holds the master, and the program has the other end.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,7 +8,7 @@ use rustix::termios::{SpecialCodeIndex, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::config::TerminalSize;
 
-/// Both ends of a new terminal of this size: the master, which does not block, and the program's.
+/// Opens a terminal of this size. Returns the master, which is nonblocking, and the program's end.
 pub(crate) fn open(size: TerminalSize) -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = openpt(flags)?;
@@ -20,15 +20,15 @@ pub(crate) fn open(size: TerminalSize) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((master, slave))
 }
 
-/// Changes its size; the system tells the program by `SIGWINCH`.
+/// Changes the size of a terminal; the system notifies the program with `SIGWINCH`.
 pub(super) fn resize(terminal: impl AsFd, size: TerminalSize) -> io::Result<()> {
     let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     Ok(tcsetwinsize(terminal, size)?)
 }
 
-/// The byte that a user types to end the input: Ctrl-D, unless the program chose another.
+/// The byte that a user types to end the input: Ctrl-D, unless the program chose another one.
 pub(super) fn end_of_input(terminal: impl AsFd) -> u8 {
-    /// What Ctrl-D sends.
+    /// The byte of Ctrl-D.
     const CONTROL_D: u8 = 4;
     tcgetattr(terminal).map_or(CONTROL_D, |attributes| attributes.special_codes[SpecialCodeIndex::VEOF])
 }

@@ -1,5 +1,5 @@
-//! What is known of a run, as one plain struct that can be written down: for a daemon that is started after a crash, and
-//! for a successor that takes a running child over.
+//! The record of a run as a plain struct that can be stored: for a daemon that starts after a crash, and for a
+//! successor that takes over a running child.
 
 use std::os::fd::RawFd;
 
@@ -10,26 +10,26 @@ use serde::{Deserialize, Serialize};
 
 use super::procfs;
 
-/// The variable by which those that a run started are found again, wherever they went.
+/// The environment variable by which the descendants of a run are found, wherever they went.
 pub(super) const RUN_MARK_VARIABLE: &str = "RTLOGD_RUN";
 
-/// A run, its process, and what of it was not given out.
+/// A run, its process, and its output that was not emitted yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::source) struct RunRecord {
-    /// Counts from 1.
+    /// The number of the run, from 1.
     pub(in crate::source) run: u64,
     pub(super) pid: i32,
-    /// See [`procfs::ProcStat::started`].
+    /// The start time of the process, see [`procfs::ProcStat::started`].
     pub(super) started: u64,
-    /// The value of [`RUN_MARK_VARIABLE`]: no other run has it.
+    /// The value of [`RUN_MARK_VARIABLE`], unique to this run.
     pub(super) mark: String,
-    /// Its end was told.
+    /// The end of the run was reported.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::source) ended: bool,
-    /// Our ends of what it reads and writes.
+    /// The daemon's ends of the standard streams.
     #[serde(default)]
     pub(super) descriptors: RunDescriptors,
-    /// The half lines of standard output and standard error, in base64.
+    /// The unfinished lines of standard output and standard error, in base64.
     #[serde(default)]
     pub(super) half: [String; 2],
 }
@@ -44,27 +44,27 @@ pub(super) struct RunDescriptors {
 }
 
 impl RunRecord {
-    /// What an earlier daemon wrote down; `None` if it cannot be read.
+    /// Parses the record of an earlier daemon; `None` if it is damaged.
     pub(in crate::source) fn read(written: &str) -> Option<Self> {
         serde_json::from_str(written).ok()
     }
 
-    /// One line of text, for [`read`](Self::read).
+    /// The record as one line of text, for [`read`](Self::read).
     pub(in crate::source) fn written(&self) -> String {
         serde_json::to_string(self).expect("numbers and texts can be written")
     }
 
-    /// Those of this run that are there, zombies not counted.
+    /// The living processes of this run, without zombies.
     ///
-    /// The process that it began with is told by its id and start, the others by the variable that they inherited. One
-    /// that left the group and threw its variables away is not found.
+    /// The leader is recognised by its id and start time, the others by the variable that they inherited. A process
+    /// that left the group and cleared its environment is not found.
     pub(in crate::source) fn alive(&self) -> Vec<Pid> {
         let leader = Pid::from_raw(self.pid);
         let is_leader = |pid: Pid, stat: &procfs::ProcStat| Some(pid) == leader && stat.started == self.started;
         let variable = format!("{RUN_MARK_VARIABLE}={}", self.mark);
         let ours = |pid: &Pid| {
             let Some(stat) = procfs::stat(*pid) else { return false };
-            // What is older is looked at no further: to read its variables costs more.
+            // Older processes are skipped, since reading their environment costs more.
             !stat.zombie
                 && stat.started >= self.started
                 && (is_leader(*pid, &stat) || procfs::has_variable(*pid, &variable))
@@ -72,19 +72,19 @@ impl RunRecord {
         procfs::others().filter(ours).collect()
     }
 
-    /// Sends `signal` to those of this run that left its group, and says how many there were.
+    /// Sends `signal` to the processes of this run that left its group. Returns their number.
     pub(super) fn signal_escaped(&self, signal: Signal) -> usize {
         let group = Pid::from_raw(self.pid);
         let escaped = |pid: &Pid| getpgid(Some(*pid)).is_ok_and(|of| Some(of) != group);
         self.alive().into_iter().filter(escaped).filter(|pid| self.send(*pid, signal)).count()
     }
 
-    /// Sends `signal` to all of this run, and says how many there were.
+    /// Sends `signal` to all processes of this run. Returns their number.
     pub(in crate::source) fn signal_all(&self, signal: Signal) -> usize {
         self.alive().into_iter().filter(|pid| self.send(*pid, signal)).count()
     }
 
-    /// Sends it to that process and to no other that got its number meanwhile.
+    /// Sends a signal to that process, and to no other that got its number meanwhile.
     fn send(&self, pid: Pid, signal: Signal) -> bool {
         let Ok(held) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
         let variable = format!("{RUN_MARK_VARIABLE}={}", self.mark);
@@ -94,7 +94,7 @@ impl RunRecord {
     }
 }
 
-/// A half line as it is written down.
+/// An unfinished line in its stored form.
 pub(super) fn half(line: &[u8]) -> String {
     BASE64.encode(line)
 }

@@ -1,4 +1,4 @@
-//! Starts a program: makes what it reads from and writes to, and has a fresh [`child`](super::child) become it.
+//! Starts a program: creates its standard streams, and starts a [`child`](super::child) process that executes it.
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice, Read, Write};
@@ -26,40 +26,41 @@ use super::leader::Leader;
 use super::pty;
 use super::run_record::{RUN_MARK_VARIABLE, RunDescriptors};
 
-/// Longest time from the start of the child until it executes the program: only to find a user's groups may take time.
+/// The longest time from the start of the child to the exec of the program. Only the lookup of a user's groups may take
+/// long.
 const MAX_SPAWN_TIME: Duration = Duration::from_secs(30);
 
-/// Tells a test's child that it is one.
+/// Marks the child of a test.
 #[cfg(test)]
 pub(super) const TEST_CHILD_VARIABLE: &str = "RTLOGD_TEST_CHILD";
 
-/// What programs on a terminal look for if nothing is said: all do colours with it.
+/// The default value of `TERM`. Programs on a terminal look for it, and all of them use colours with this one.
 const DEFAULT_TERM: &str = "xterm-256color";
 
 /// A program that was started.
 #[derive(Debug)]
 pub(super) struct StartedProgram {
     pub(super) leader: Leader,
-    /// What it writes to standard output, and to standard error; with a terminal the first is both.
+    /// The program's standard output and standard error; with a terminal, the first is both.
     pub(super) ends: [Option<pipe::Receiver>; 2],
     pub(super) input: ProcessInput,
     pub(super) descriptors: RunDescriptors,
 }
 
-/// Our ends of what the program reads and writes, and its ends in the order of their numbers.
+/// The daemon's ends of the program's standard streams, and the program's ends in the order of their numbers.
 struct ProgramEnds {
     ends: [Option<pipe::Receiver>; 2],
     input: ProcessInput,
     descriptors: RunDescriptors,
     given: Vec<ProgramEnd>,
-    /// The first of `given` is its standard input.
+    /// The first of `given` is the standard input of the program.
     has_input: bool,
 }
 
-/// An end that the program gets.
+/// An end that the program receives.
 enum ProgramEnd {
     Created(OwnedFd),
-    /// Our own standard input.
+    /// The standard input of rtlogd.
     InheritedStdin,
 }
 
@@ -72,10 +73,10 @@ impl AsFd for ProgramEnd {
     }
 }
 
-/// Starts it, with `mark` among its variables, and comes back when it runs. Do not drop it before.
+/// Starts the program with `mark` in its environment, and returns when it runs. The future must not be dropped before.
 ///
 /// # Errors
-/// Names the program, and the user or the directory where that is the reason.
+/// The error names the program, and the user or the directory if that is the reason.
 pub(super) async fn spawn(
     stream: &str,
     spec: &ProcessSourceConfig,
@@ -86,7 +87,7 @@ pub(super) async fn spawn(
     start(stream, spec, options, mark).await.map_err(|error| error.of(spec, program))
 }
 
-/// Why it did not start.
+/// The reason why the program did not start.
 enum SpawnFailure {
     InDaemon(io::Error),
     InChild(ExecFailure),
@@ -125,7 +126,8 @@ async fn start(
     let wires = create_ends(spec, options)?;
     let task = task(stream, spec, options, mark, &wires);
     let (ours, childs) = UnixStream::pair()?;
-    // Not on a thread for blocking work: such a thread ends when it is idle, and the child with it (PR_SET_PDEATHSIG).
+    // The child is not started on a thread for blocking work: an idle one ends, and the child would die with it
+    // (PR_SET_PDEATHSIG).
     let leader = options.children.start(&mut own_program(childs))?;
     let ProgramEnds { ends, input, descriptors, given, .. } = wires;
     let told = spawn_blocking(move || send_task(ours, &task, &given)).await.map_err(io::Error::other)?;
@@ -134,7 +136,7 @@ async fn start(
         Ok(Some(failure)) => SpawnFailure::InChild(failure),
         Err(error) => SpawnFailure::InDaemon(error),
     };
-    // Whatever it hangs on, it is nobody's.
+    // Whatever blocks the child, no run owns it yet.
     kill_process(leader.pid(), Signal::KILL).unwrap_or_default();
     spawn_blocking(move || leader.wait_killed()).await.unwrap_or_default();
     Err(failure)
@@ -167,7 +169,7 @@ fn task(
     }
 }
 
-/// This program once more, as it is now, even if its file was replaced since.
+/// This program, as it runs now, even if its file was replaced since.
 fn own_program(socket: UnixStream) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("rtlogd").arg("__child");
@@ -182,7 +184,7 @@ fn own_program(socket: UnixStream) -> Command {
     command
 }
 
-/// Tells the child what to do, and waits until it did. Blocks.
+/// Sends the task to the child, and waits until the child has carried it out. Blocks.
 fn send_task(mut socket: UnixStream, task: &ExecTask, given: &[ProgramEnd]) -> io::Result<Option<ExecFailure>> {
     socket.set_read_timeout(Some(MAX_SPAWN_TIME))?;
     socket.set_write_timeout(Some(MAX_SPAWN_TIME))?;
@@ -214,7 +216,7 @@ fn create_ends(spec: &ProcessSourceConfig, options: &SourceOptions) -> io::Resul
         descriptors.outputs[0] = Some(master.as_raw_fd());
         descriptors.terminal = true;
         if spec.input {
-            // To tokio a terminal that does not block is as good as a pipe, and the way to have it without `unsafe`.
+            // tokio treats a nonblocking terminal like a pipe, which is the way to use one without `unsafe`.
             input = ProcessInput::open(pipe::Sender::from_owned_fd_unchecked(master.try_clone()?)?, true);
             given.push(ProgramEnd::Created(slave.try_clone()?));
         }
@@ -241,7 +243,7 @@ fn create_ends(spec: &ProcessSourceConfig, options: &SourceOptions) -> io::Resul
     Ok(ProgramEnds { ends, input, descriptors, given, has_input })
 }
 
-/// The mark of a run: told apart from all others by chance.
+/// The mark of a run, made unique by a random number.
 pub(super) fn mark(stream: &str, run: u64) -> String {
     format!("{stream}-{run}-{:016x}", fastrand::u64(..))
 }

@@ -1,14 +1,14 @@
-//! Ends a process and all it started: a signal to its group, and `KILL` when its time is over.
+//! Ends a process and its descendants: a signal to the group, and `KILL` after the grace period.
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
-/// The process that a run began with, and where it has one, its group.
+/// The first process of a run, and its group if it has one.
 #[derive(Debug)]
 pub(super) struct ProcessGroup {
     pid: Pid,
-    /// The process leads a group of its own, which holds all it started that did not leave on purpose.
+    /// The process leads its own group, which contains all descendants that did not leave it on purpose.
     own: bool,
-    /// The process was waited for: the system may give its number to another, but not as long as its group has members.
+    /// The process was waited for. The system may reuse its number, but not while the group has members.
     gone: bool,
 }
 
@@ -17,17 +17,17 @@ impl ProcessGroup {
         Self { pid, own, gone: false }
     }
 
-    /// The process was waited for.
+    /// Records that the leader was waited for.
     pub(super) fn leader_ended(&mut self) {
         self.gone = true;
     }
 
-    /// Whether anybody of the group is left.
+    /// Returns whether a process of the group is left.
     pub(super) fn is_alive(&self) -> bool {
         if self.own { test_kill_process_group(self.pid).is_ok() } else { !self.gone }
     }
 
-    /// Sends `signal`, and says whether there was anybody to send it to.
+    /// Sends `signal`. Returns whether there was a process to receive it.
     pub(super) fn signal(&self, signal: Signal) -> bool {
         if self.own {
             kill_process_group(self.pid, signal).is_ok()

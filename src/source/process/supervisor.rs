@@ -29,10 +29,10 @@ const CRASH_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest time to wait until killed processes are gone.
 const MAX_KILL_WAIT: Duration = Duration::from_secs(5);
 
-/// Most commands that may wait for a start or an end at a time; further ones are refused.
+/// The maximum number of commands that wait for a start or an end at a time; further ones are refused.
 const MAX_WAITING_COMMANDS: usize = 64;
 
-/// Runs one process as its policy and its operators say.
+/// Runs one process according to its policy and to commands.
 pub(crate) struct Supervisor<'a> {
     spec: &'a Stream,
     process: &'a ProcessSourceConfig,
@@ -44,29 +44,29 @@ pub(crate) struct Supervisor<'a> {
     /// Commands that are answered once the process runs, and those that are answered once it has ended.
     starts: Vec<CommandRequest>,
     stops: Vec<CommandRequest>,
-    /// The last wish of an operator during this run.
+    /// The last request of an operator during this run.
     desired: DesiredState,
 }
 
-/// What happens when the run has ended.
+/// The action after the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DesiredState {
-    /// As the restart policy says.
+    /// The action of the restart policy.
     AsConfigured,
     Stopped,
     Started,
 }
 
-/// Why a process does not run, and until when.
+/// The reason why a process does not run, and the event that ends this state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Idle {
-    /// It is started now.
+    /// The process is started now.
     Start,
-    /// It failed, and is restarted at this time.
+    /// The process failed, and is restarted at this time.
     BackingOff(Instant),
-    /// Until the number of readers that ever came exceeds this one.
+    /// The process is started when the total number of readers exceeds this one.
     OnReader(u64),
-    /// Until a command starts it.
+    /// The process is started by a command.
     Manual,
 }
 
@@ -83,8 +83,9 @@ impl<'a> Supervisor<'a> {
         Self { spec, process, options, stopping, inbox, tee, backoff, starts, stops, desired: wish }
     }
 
-    /// Runs the process as often as its policy and its operators say, until the daemon stops; with
-    /// [`SourceOptions::end_stream`] until the process is not restarted. On return the process has ended, and the stream says why.
+    /// Runs the process as often as its policy and commands require, until the daemon stops; with
+    /// [`SourceOptions::end_stream`] until the process is not restarted. On return the process has ended, and the
+    /// stream says why.
     pub(in crate::source) async fn keep(
         mut self,
         places: &Checkpoints,
@@ -126,7 +127,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Ends the processes that outlived a killed daemon, and emits the missing end event. Returns the number of the last run.
+    /// Ends the processes that outlived a killed daemon, and emits the missing end event. Returns the number of the
+    /// last run.
     async fn after_crash(&mut self, places: &Checkpoints, writer: &mut StreamWriter) -> u64 {
         let Some(mut known) = places.get(RUN_RECORD_KEY).and_then(|written| RunRecord::read(written)) else { return 0 };
         if known.ended {
@@ -162,7 +164,8 @@ impl<'a> Supervisor<'a> {
         known.run
     }
 
-    /// Waits until all processes of that run are gone. Returns `false` if they are not within `time`, or the daemon stops.
+    /// Waits until all processes of that run are gone. Returns `false` if they are not within `time`, or if the daemon
+    /// stops.
     async fn gone(&mut self, known: &RunRecord, time: Duration) -> bool {
         let end = Instant::now() + time;
         while !known.alive().is_empty() {
@@ -242,7 +245,8 @@ impl<'a> Supervisor<'a> {
                         return Ok(end);
                     }
                     writer.flush().await;
-                    // One that writes without end is always ready: without this, all else waits for dozens of its turns.
+                    // A process that writes without end is always ready: without this, everything else would wait for
+                    // dozens of its reads.
                     yield_now().await;
                 }
                 signal = next_signal(&mut self.options.signals) => run.signal(signal),
@@ -260,7 +264,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// A command while it runs.
+    /// Handles a command while the process runs.
     async fn order(&mut self, order: CommandRequest, run: &mut ProcessRun, writer: &mut StreamWriter) {
         let (wish, waiting) = match order.command {
             Command::Start if !run.is_stopping() => return order.answer(Ok(CommandReply::Already)),
@@ -353,7 +357,7 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-/// Whether a run failed, and a description of how it ended.
+/// Returns whether a run failed, and a description of its end.
 fn outcome(ended: &Result<RunEnd, SourceError>) -> (bool, String) {
     match ended {
         Ok(RunEnd { signal: Some(signal), .. }) => (true, format!("was killed by signal {signal}")),
@@ -363,7 +367,7 @@ fn outcome(ended: &Result<RunEnd, SourceError>) -> (bool, String) {
     }
 }
 
-/// Waits until the back-off is over; forever in other states.
+/// Waits until the back-off has ended; forever in other states.
 async fn due(idle: Idle) {
     match idle {
         Idle::BackingOff(time) => sleep_until(time).await,
@@ -478,7 +482,7 @@ mod tests {
     async fn it_starts_with_its_first_reader_and_once_over_with_the_next() {
         let mut source = with_restart(shell("echo hello"), RestartWhen::Never, None);
         source.start = StartWhen::Demand;
-        // The bench itself is a reader.
+        // The harness itself is a reader.
         let mut bench = SourceHarness::process(source);
         for run in 1..=3 {
             assert_eq!(bench.state("running").await["run"], run);
@@ -509,7 +513,7 @@ mod tests {
         assert!(matches!(control.send(Command::Start).await, Ok(CommandReply::Done)));
         assert!(matches!(control.send(Command::Signal(9)).await, Ok(CommandReply::Done)));
         assert_eq!(bench.next("end").await["signal"], "KILL");
-        // It waits before it starts again; told to stop, it does not.
+        // The supervisor waits before the restart; when asked to stop, it does not.
         bench.state("backing-off").await;
         assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Done)));
         bench.state("stopped").await;
@@ -530,7 +534,7 @@ mod tests {
 
     #[tokio::test]
     async fn paused_it_stands_still_and_stopped_it_ends_all_the_same() {
-        // Built into the shell: one that waits for what it started is not seen to stand still.
+        // The loop is built into the shell: a shell that waits for a child is not seen to be suspended.
         let mut bench = SourceHarness::process(shell("while :; do echo x; done"));
         bench.lines(3).await;
         let stat = format!("/proc/{}/stat", bench.last_pid().unwrap());
@@ -557,7 +561,7 @@ mod tests {
             with_restart(shell("trap '' TERM; echo $$; sleep 1000 & wait; sleep 1000"), RestartWhen::Never, None);
         source.stop.grace = Duration::from_millis(200);
         let spec = crate::source::testing::spec(crate::config::SourceKind::Process(source.clone()));
-        // A run that nobody ends.
+        // A run that is not ended by its supervisor.
         let run = ProcessRun::start(&spec, &source, &SourceOptions::default(), 41).await.unwrap();
         let known = run.known();
         std::mem::forget(run);

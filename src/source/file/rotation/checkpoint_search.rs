@@ -15,8 +15,8 @@ use crate::source::file::target::is_missing;
 
 /// The search for the file of one checkpoint.
 ///
-/// The content decides, and the inode says where to look first: at the path, then at the name that the inode has now, then
-/// at the siblings, which may be copies.
+/// The content decides, and the inode says where to look first: at the path, then under the current name of the inode,
+/// then among the siblings, which may be copies.
 #[derive(Debug)]
 pub(super) struct CheckpointSearch<'a> {
     path: &'a Path,
@@ -27,7 +27,7 @@ pub(super) struct CheckpointSearch<'a> {
 /// The outcome of a search.
 #[derive(Debug)]
 pub(super) enum SearchOutcome {
-    /// Reading continues at `point` of this file, which stands at the path or was rotated away.
+    /// Reading continues at `point` of this file, which is at the path or was rotated away.
     Found {
         reader: Box<FileReader>,
         point: ReadPoint,
@@ -37,19 +37,19 @@ pub(super) enum SearchOutcome {
     },
     /// The content is gone.
     Lost { rewritten: Option<PathBuf> },
-    /// The path names nothing and nothing new stands beside it, so that the file may still come back.
+    /// The path names nothing and has no new sibling, so that the file may still come back.
     Waiting,
     /// Names are changing: the next pass searches again.
     Unclear,
 }
 
 impl<'a> CheckpointSearch<'a> {
-    /// A search on behalf of the path with the number `id`.
+    /// Creates a search on behalf of the path with the number `id`.
     pub(super) fn new(path: &'a Path, id: usize, saved: &'a Checkpoint) -> Self {
         Self { path, id, saved }
     }
 
-    /// Searches once; the first search was at `since`. `is_new` tells the siblings that have not been read.
+    /// Searches once; the first search was at `since`. `is_new` says which siblings have not been read.
     ///
     /// # Errors
     /// If the file at the path cannot be opened or read.
@@ -62,7 +62,7 @@ impl<'a> CheckpointSearch<'a> {
         let mut denied = None;
         let named = match FileReader::open(self.path, pass.open_limit) {
             Ok(reader) => Some(reader),
-            // The file may stand under another name.
+            // The file may exist under another name.
             Err(error) if OpenDenied::of(&error).is_some() => {
                 denied = Some(error);
                 None
@@ -108,7 +108,7 @@ impl<'a> CheckpointSearch<'a> {
         denied.map_or(Ok(SearchOutcome::Waiting), Err)
     }
 
-    /// The newest sibling with the content of the checkpoint: a copy of its file, or its file with another inode.
+    /// Finds the newest sibling with the content of the checkpoint: a copy of its file, or its file with another inode.
     fn find_copy(&self, siblings: &Siblings, pass: &PassContext<'_>) -> io::Result<Option<(FileReader, ReadPoint)>> {
         for sibling in siblings.files.iter().rev() {
             let found = self.point_at(&sibling.path, pass)?;
@@ -125,7 +125,8 @@ impl<'a> CheckpointSearch<'a> {
         Ok(point.map(|point| (reader, point)))
     }
 
-    /// Where to continue in a file; `None` if its content is not that of the checkpoint, or another path reads it.
+    /// The point at which to continue in a file; `None` if its content is not that of the checkpoint, or another path
+    /// reads it.
     fn point_in(&self, reader: &FileReader, pass: &PassContext<'_>) -> io::Result<Option<ReadPoint>> {
         if pass.claims.is_claimed_by_other(reader.identity(), self.id) {
             return Ok(None);

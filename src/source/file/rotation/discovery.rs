@@ -1,7 +1,8 @@
-//! When the siblings of a path are listed, and which of them are new.
+//! Discovery of siblings: when those of a path are listed, and which of them are new.
 //!
-//! A writer renames a file before it makes the next one. So a listing that begins after the newest file was seen shows every
-//! older one, except that names may move from one file to another while it runs: then the next pass lists again.
+//! A writer renames a file before it creates the next one. A listing that begins after the newest file was seen
+//! therefore shows every older one, except that names may move from one file to another while it runs: then the next
+//! pass lists again.
 
 use std::path::Path;
 
@@ -12,27 +13,28 @@ use super::watermark::Watermark;
 use crate::source::file::checkpoint::Checkpoint;
 use crate::source::file::fingerprint::Identity;
 
-/// What is known of the siblings of one path.
+/// The discovery state of the siblings of one path.
 #[derive(Debug, Default)]
 pub(super) struct Discovery {
-    /// Which siblings have been read; `None` until the directory was listed for the first time.
+    /// The siblings that have been read; `None` until the directory was listed for the first time.
     watermark: Option<Watermark>,
-    /// Whether a higher number means a newer file; `None` while unknown.
+    /// The direction of numbers: whether a higher one means a newer file; `None` while it is not known.
     counts_up: Option<bool>,
-    /// The file that the path names and that is not a generation yet (or that it names nothing), and since when.
+    /// The file that the path names and that is not a generation yet (or that it names nothing), and the time since
+    /// when.
     newest_seen: Option<(Option<Identity>, Instant)>,
     progress: DiscoveryProgress,
 }
 
-/// How many of the siblings are generations.
+/// The state of the siblings in the generations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum DiscoveryProgress {
-    /// The directory may hold more.
+    /// The directory may contain more siblings.
     #[default]
     Open,
-    /// All of them, as long as the directory has this [`stamp`].
+    /// All siblings are generations, as long as the directory has this [`stamp`].
     Settled(u64),
-    /// There was no room for all.
+    /// There was no room for all siblings.
     Overflowed,
 }
 
@@ -55,7 +57,8 @@ impl Discovery {
         Self { watermark: Some(saved.watermark()), counts_up: saved.counts_up(), ..Self::default() }
     }
 
-    /// Unless there is a watermark, only siblings that were made after `since` are new; in nanoseconds since the Unix epoch.
+    /// Sets the watermark if there is none: only siblings created after `since` are new; in nanoseconds since the Unix
+    /// epoch.
     pub(super) fn start_watermark(&mut self, since: Option<u64>) {
         self.watermark = self.watermark.take().or_else(|| since.map(Watermark::at));
     }
@@ -85,7 +88,7 @@ impl Discovery {
             _ => Instant::now(),
         };
         self.newest_seen = Some((newest, since));
-        // The files of the first listing are not to be read, so that its time does not matter.
+        // The files of the first listing are not read, so that its time does not matter.
         let since = self.watermark.as_ref().map(|_| since);
         let Some(mut siblings) = index.rotated(path, since) else { return Listing::Unclear };
         self.counts_up = siblings.order(self.counts_up);
@@ -93,7 +96,7 @@ impl Discovery {
         Listing::Siblings(siblings)
     }
 
-    /// Notes that the new siblings of a listing were added, or, unless `is_all`, those for which there was room.
+    /// Records that the new siblings of a listing were added, or, unless `is_all`, those for which there was room.
     pub(super) fn finish(&mut self, siblings: &Siblings, is_all: bool) {
         self.progress = match siblings.settled_stamp {
             _ if !is_all => DiscoveryProgress::Overflowed,
@@ -102,12 +105,12 @@ impl Discovery {
         };
     }
 
-    /// Whether a sibling has not been read.
+    /// Returns whether a sibling has not been read.
     pub(super) fn is_new(&self, sibling: &Sibling) -> bool {
         self.watermark.as_ref().is_none_or(|mark| !mark.is_done(sibling))
     }
 
-    /// Notes that a generation was read to its end, and so were all older ones.
+    /// Records that a generation and all older ones were read to the end.
     pub(super) fn leave(&mut self, age: u64, identity: Identity) {
         if let Some(mark) = &mut self.watermark {
             mark.raise(age, identity);
@@ -122,7 +125,7 @@ impl Discovery {
         self.watermark.is_some()
     }
 
-    /// Adds to a checkpoint which siblings have been read.
+    /// Adds the siblings that have been read to a checkpoint.
     pub(super) fn complete(&self, checkpoint: Checkpoint) -> Checkpoint {
         checkpoint.with_watermark(self.watermark.as_ref()).with_counts_up(self.counts_up)
     }

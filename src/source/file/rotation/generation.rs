@@ -1,4 +1,4 @@
-//! One generation of a log: a file that is read, or is to be read after those before it.
+//! One generation of a log: a file that is being read, or is to be read after those before it.
 
 use std::fs::File;
 use std::io;
@@ -15,23 +15,23 @@ use crate::source::file::pass::PassContext;
 use crate::source::file::reader::FileReader;
 use crate::source::file::target::{Refusal, is_missing};
 
-/// A file of a log, and what is known of it.
+/// A file of a log, and its state.
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) reader: FileReader,
-    /// The checkpoint from which it continues; `None` once its file was found. Until then `reader` is parked.
+    /// The checkpoint from which the file continues; `None` once the file was found. Until then `reader` is parked.
     pub(crate) saved: Option<Checkpoint>,
-    /// When the path was first seen to name something else; `None` while the path names this file.
+    /// The time when the path was first seen to name something else; `None` while the path names this file.
     pub(crate) replaced_at: Option<Instant>,
-    /// The path named another file at once, as if that was renamed over this one: it may be an edited copy.
+    /// The path named another file at once, as if that had been renamed over this one: it may be an edited copy.
     pub(crate) replaced_atomically: bool,
     /// The file changed since it was read last.
     pub(crate) changed: bool,
-    /// The name under which it was seen last, if that is not the path.
+    /// The last known name of the file, if that is not the path.
     pub(crate) name: Option<PathBuf>,
-    /// Since when its name is looked for.
+    /// The time since which the name is searched for.
     pub(crate) sought_since: Option<Instant>,
-    /// Why it cannot be read, and when to try again.
+    /// The reason why the file cannot be read, and the time to try again.
     pub(crate) refused: Option<(Refusal, Instant)>,
 }
 
@@ -49,8 +49,8 @@ impl Generation {
         }
     }
 
-    /// Opens the file of the log at `path`, if it is closed and there may be something to read; `written` if a write was
-    /// notified.
+    /// Opens the file of the log at `path`, if it is closed and there may be something to read. `written` says that a
+    /// write was notified.
     ///
     /// # Errors
     /// If the file is gone, or cannot be opened.
@@ -90,7 +90,7 @@ impl Generation {
         Ok(OpenResult::Unclear)
     }
 
-    /// Returns `false` if the name belongs to another file, or to none.
+    /// Opens the file under a name. Returns `false` if the name belongs to another file, or to none.
     fn reopen(&mut self, name: &Path, pass: &PassContext<'_>) -> io::Result<bool> {
         match self.reader.reopen(name, pass.open_limit) {
             Err(error) if is_missing(&error) => Ok(false),
@@ -98,12 +98,12 @@ impl Generation {
         }
     }
 
-    /// Whether nothing of it was read yet.
+    /// Returns whether nothing of the file was read yet.
     pub(crate) fn is_unread(&self) -> bool {
         self.saved.is_none() && self.reader.trace().offset() == 0
     }
 
-    /// How far it was read, as far as that is known.
+    /// The fingerprint up to which the file was read, as far as it is known.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.saved.as_ref().map_or_else(|| self.reader.trace().fingerprint(), Checkpoint::fingerprint)
     }
@@ -113,15 +113,15 @@ impl Generation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OpenResult {
     Open,
-    /// It has not changed, its file was not found yet, or it was refused a short time ago.
+    /// The file has not changed, was not found yet, or was refused a short time ago.
     NothingToRead,
     /// Names are changing: the next pass tries again.
     Unclear,
 }
 
-/// Whether one file is a copy of the start of another, as far as its first and its last bytes tell.
+/// Returns whether one file is a copy of the start of another, judged by its first and its last bytes.
 ///
-/// Files below [`MIN_COPY_SIZE`], and files that cannot be read, are no copies.
+/// Files below [`MIN_COPY_SIZE`], and files that cannot be read, are not copies.
 pub(crate) fn is_copy(copy: &Path, of: Option<&File>, open_limit: &OpenLimit) -> bool {
     let is_copy = || -> io::Result<bool> {
         let ((copy, metadata), of) = (open_limit.open(copy)?, of.ok_or(io::ErrorKind::NotFound)?);

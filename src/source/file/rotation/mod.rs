@@ -1,9 +1,9 @@
-//! The generations of one log: the files that a rotation has moved away and that are still to be read, and the file that the
-//! path names now.
+//! The generations of one log: the files that a rotation has moved away and that are still to be read, and the file
+//! that the path names now.
 //!
-//! [`Rotation`] holds them; [`generation`] is one of them; [`siblings`] lists the other files of the log in the directory, in
-//! their order; [`watermark`] says which of those have been read; [`discovery`] decides when to list them; [`checkpoint_search`] finds the file that was read before a
-//! restart.
+//! [`Rotation`] holds them, and [`generation`] is one of them. [`siblings`] lists the other files of the log in the
+//! directory, in order; [`watermark`] says which of those have been read, and [`discovery`] decides when to list them.
+//! [`checkpoint_search`] finds the file that was read before a restart.
 
 mod checkpoint_search;
 mod discovery;
@@ -32,7 +32,7 @@ use discovery::{Discovery, Listing};
 use generation::{Generation, OpenResult, is_copy};
 use siblings::{Sibling, Siblings};
 
-/// Most generations that are held. Further ones are found again by their names once there is room.
+/// The maximum number of generations. Further files are found by their names once there is room.
 const MAX_GENERATIONS: usize = 64;
 
 /// With more generations than this, the current one is left at its end without waiting for late writers.
@@ -43,8 +43,8 @@ pub(super) const REOPEN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The generations of the log at one path, oldest first.
 ///
-/// The front is the *current* generation: the only one that is read. The back is the file that the path names, unless that
-/// was replaced. A generation is left at its end, some time after it was replaced.
+/// The front is the *current* generation: the only one that is read. The back is the file that the path names, unless
+/// that was replaced. A generation is left at its end, some time after it was replaced.
 #[derive(Debug)]
 pub(super) struct Rotation {
     path: PathBuf,
@@ -53,13 +53,13 @@ pub(super) struct Rotation {
     /// At most [`MAX_GENERATIONS`], and one more while a rewritten file is added.
     generations: VecDeque<Generation>,
     discovery: Discovery,
-    /// When the file was truncated, as long as copies of it may appear that are not to be read.
+    /// The time of a truncation, as long as copies of the file may appear that are not to be read.
     truncated_at: Option<Instant>,
     /// Fingerprints of files of which the path's first file may be a copy: then only the rest of it is new.
     copy_candidates: Vec<Fingerprint>,
-    /// How far deleted and truncated files were read, so that a copy of one continues there.
+    /// The fingerprints of deleted and truncated files, so that a copy of one is continued.
     gone: GoneFingerprints,
-    /// A generation was left that a file with other content had replaced atomically: the next ones may be copies of it.
+    /// The last generation was replaced atomically by a file with other content: the next ones may be copies of it.
     after_atomic_replacement: bool,
     /// Work is left for the next pass, since names are changing.
     deferred: bool,
@@ -70,13 +70,13 @@ pub(super) struct Rotation {
 /// The result of looking for the file of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResumeResult {
-    /// There is no checkpoint left to look for.
+    /// No checkpoint is left to search for.
     Done,
     /// The file was read up to `offset` and is gone: the path begins from scratch.
     Lost { offset: u64 },
     /// The path names nothing, so that the file may still come back.
     Waiting,
-    /// Names are changing: the next pass looks again.
+    /// Names are changing: the next pass searches again.
     Deferred,
 }
 
@@ -96,7 +96,7 @@ impl Rotation {
         }
     }
 
-    /// Loads a checkpoint; [`resume`](Self::resume) then looks for its files.
+    /// Loads a checkpoint; [`resume`](Self::resume) then searches for its files.
     pub(super) fn load(&mut self, saved: Checkpoint, claims: &mut Claims) {
         self.gone = saved.gone_fingerprints().collect();
         self.discovery = Discovery::resume(&saved);
@@ -110,7 +110,8 @@ impl Rotation {
         }
     }
 
-    /// Unless there is a checkpoint, only siblings that were made after `since` are new; in nanoseconds since the Unix epoch.
+    /// Sets the start of discovery: without a checkpoint, only siblings created after `since` are new; in nanoseconds
+    /// since the Unix epoch.
     pub(super) fn start_watermark(&mut self, since: Option<u64>) {
         self.discovery.start_watermark(since);
     }
@@ -140,17 +141,17 @@ impl Rotation {
         self.generations.front_mut()
     }
 
-    /// Why the current generation cannot be read, if it cannot.
+    /// The reason why the current generation cannot be read, if it cannot.
     pub(super) fn refused(&self) -> Option<&Refusal> {
         self.generations.front()?.refused.as_ref().map(|(refusal, _)| refusal)
     }
 
-    /// Whether the file of the checkpoint has not been found yet.
+    /// Returns whether the file of the checkpoint has not been found yet.
     pub(super) fn is_resuming(&self) -> bool {
         self.generations.front().is_some_and(|current| current.saved.is_some())
     }
 
-    /// Whether there is a file that is read.
+    /// Returns whether there is a file that is read.
     pub(super) fn is_open(&self) -> bool {
         self.generations.front().is_some_and(|current| current.saved.is_none())
     }
@@ -160,7 +161,7 @@ impl Rotation {
         self.generations.back().map(|newest| newest.reader.identity())
     }
 
-    /// Whether the path names the newest generation.
+    /// Returns whether the path names the newest generation.
     pub(super) fn names_newest(&self) -> bool {
         let named = fs::metadata(&self.path).map(|metadata| Identity::from(&metadata)).ok();
         named.is_some() && named == self.newest()
@@ -174,7 +175,7 @@ impl Rotation {
         self.position(identity).is_some()
     }
 
-    /// How far the generations and the deleted files were read; only those that are long enough to recognise a copy.
+    /// The fingerprints of the generations and the deleted files, if they are long enough for recognising a copy.
     pub(super) fn fingerprints(&self) -> Vec<Fingerprint> {
         let now = self.generations.iter().map(Generation::fingerprint);
         now.chain(self.gone.iter()).filter(|read| read.at >= MIN_COPY_SIZE).collect()
@@ -185,12 +186,12 @@ impl Rotation {
         self.generations.iter().map(|generation| generation.reader.unread()).sum()
     }
 
-    /// When to try the current generation again, if it could not be read.
+    /// The time to try the current generation again, if it could not be read.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.generations.front()?.refused.as_ref().map(|(_, retry)| *retry)
     }
 
-    /// When to leave the current generation, if it was replaced.
+    /// The time to leave the current generation, if it was replaced.
     pub(super) fn leave_at(&self, rotate_wait: Duration) -> Option<Instant> {
         Some(self.generations.front()?.replaced_at? + self.wait(rotate_wait))
     }
@@ -199,7 +200,7 @@ impl Rotation {
         if self.generations.len() > MAX_GENERATIONS_WITH_WAIT { Duration::ZERO } else { rotate_wait }
     }
 
-    /// Whether work is left for the next pass; forgets it.
+    /// Returns whether work is left for the next pass, and clears the flag.
     pub(super) fn take_deferred(&mut self) -> bool {
         mem::take(&mut self.deferred)
     }
@@ -209,19 +210,19 @@ impl Rotation {
         self.deferred = true;
     }
 
-    /// Whether the checkpoint is to be recorded again; forgets it.
+    /// Returns whether the checkpoint is to be recorded again, and clears the flag.
     pub(super) fn take_checkpoint_changed(&mut self) -> bool {
         mem::take(&mut self.checkpoint_changed)
     }
 
-    /// Has the checkpoint recorded again if `changed`.
+    /// Requests that the checkpoint is recorded again if `changed`.
     pub(super) fn mark_checkpoint(&mut self, changed: bool) {
         self.checkpoint_changed |= changed;
     }
 
-    // The path, as each pass finds it.
+    // The target of the path, as each pass finds it.
 
-    /// Notes that the path names this file; `false` if it is not one of the generations.
+    /// Records that the path names this file; `false` if it is not one of the generations.
     pub(super) fn note_named(&mut self, metadata: &Metadata, pass: &mut PassContext<'_>) -> bool {
         let Some(at) = self.position(Identity::from(metadata)) else { return false };
         let named = &mut self.generations[at];
@@ -235,14 +236,14 @@ impl Rotation {
         true
     }
 
-    /// Notes that the path names no file that can be followed.
+    /// Records that the path names no file that can be followed.
     pub(super) fn note_missing(&mut self, pass: &mut PassContext<'_>) {
         self.mark_replaced(pass.now.instant, false);
         self.discover(None, pass);
         self.checkpoint_changed |= self.generations.is_empty();
     }
 
-    /// Notes that the path does not name the newest generation any more; `by_file` if it names another file instead.
+    /// Records that the path does not name the newest generation any more; `by_file` if it names another file instead.
     pub(super) fn mark_replaced(&mut self, now: Instant, by_file: bool) {
         let newest = self.generations.back_mut();
         if let Some(newest) = newest.filter(|newest| newest.replaced_at.is_none() && newest.saved.is_none()) {
@@ -251,7 +252,7 @@ impl Rotation {
         }
     }
 
-    /// The path names an older generation again.
+    /// Handles that the path names an older generation again.
     fn reinstate(&mut self, at: usize, pass: &mut PassContext<'_>) {
         self.mark_replaced(pass.now.instant, false);
         if at == 0 {
@@ -263,14 +264,14 @@ impl Rotation {
         self.checkpoint_changed = true;
     }
 
-    /// Moves a new file to where a copy of a file that was read continues; `false` if it is no copy.
+    /// Moves to the offset in a new file up to which it is a copy of a file that was read; `false` if it is not a copy.
     pub(super) fn continue_copy(&mut self, reader: &mut FileReader, pass: &PassContext<'_>) -> bool {
         let copied = mem::take(&mut self.copy_candidates);
         let left = pass.claims.left(reader.identity());
         left.is_some_and(|left| reader.resume_at(left).unwrap_or(false)) || reader.resume_at_farthest(copied)
     }
 
-    /// Adds the file that the path names; `continues` as [`continue_copy`](Self::continue_copy) said.
+    /// Adds the file that the path names; `continues` is the result of [`continue_copy`](Self::continue_copy).
     pub(super) fn push(&mut self, reader: FileReader, continues: bool, pass: &mut PassContext<'_>) {
         pass.claims.claim(reader.identity(), self.id);
         self.checkpoint_changed |= self.generations.is_empty() || continues;
@@ -279,7 +280,7 @@ impl Rotation {
 
     // Discovery: generations that were rotated away before they were seen under the path.
 
-    /// Adds the files that were rotated away before the path named `newest`, or named nothing. Returns whether these are all.
+    /// Adds the files that were rotated away before the path named `newest`, or nothing. Returns whether these are all.
     pub(super) fn discover(&mut self, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
         let has_room = self.generations.len() <= MAX_GENERATIONS / 2;
         match self.discovery.list(&self.path, newest, has_room, pass.index) {
@@ -297,9 +298,10 @@ impl Rotation {
         }
     }
 
-    /// Returns `false` if there is no room for all of them.
+    /// Adds the new siblings. Returns `false` if there is no room for all of them.
     fn add_siblings(&mut self, siblings: &Siblings, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
-        // If the newest was rotated meanwhile, the files behind it are found with the one that the path names then.
+        // If the newest file was rotated meanwhile, the files behind it are found together with the one that the path
+        // names then.
         let end = newest.and_then(|newest| siblings.position(newest)).unwrap_or(siblings.files.len());
         let mut before: Option<&Sibling> = None;
         for sibling in &siblings.files[..end] {
@@ -332,8 +334,8 @@ impl Rotation {
         true
     }
 
-    /// The position of a sibling among the generations by its age: behind those that are being read, and before the file
-    /// that the path names.
+    /// The position of a sibling among the generations by its age: behind those that are being read, and before the
+    /// file that the path names.
     fn generation_index(&self, sibling: &Sibling, siblings: &Siblings) -> usize {
         let is_newer = |generation: &&Generation| {
             let identity = generation.reader.identity();
@@ -346,7 +348,7 @@ impl Rotation {
         self.generations.len() - self.generations.iter().rev().take_while(is_newer).count()
     }
 
-    /// Returns `false` if the sibling is compressed.
+    /// Inserts a sibling as a generation. Returns `false` if it is compressed.
     fn insert(&mut self, at: usize, sibling: &Sibling, pass: &mut PassContext<'_>) -> bool {
         let identity = sibling.identity;
         let opened =
@@ -354,7 +356,8 @@ impl Rotation {
         let mut reader = match opened {
             Some(reader) if reader.compressed().is_ok_and(|kind| kind.is_some()) => return false,
             Some(reader) => reader,
-            // The name belongs to another file by now. The sibling is looked for when it becomes the current generation.
+            // The name belongs to another file by now. The sibling is searched for when it becomes the current
+            // generation.
             None => FileReader::parked(identity, sibling.size),
         };
         if pass.open_limit.are_scarce(true) {
@@ -368,7 +371,8 @@ impl Rotation {
         true
     }
 
-    /// After a truncation, while the path names the same file: the siblings are copies of it, and not to be read.
+    /// Skips copies after a truncation, while the path names the same file: the siblings are copies of it that are not
+    /// to be read.
     fn skip_copies(&mut self, pass: &mut PassContext<'_>) {
         let Some(since) = self.truncated_at.filter(|_| self.generations.len() == 1) else { return };
         let Some(siblings) = pass.index.rotated(&self.path, Some(since)) else {
@@ -383,7 +387,8 @@ impl Rotation {
 
     // The current generation: how it is opened, and how it is left.
 
-    /// Opens the current generation; `false` if there is nothing to read in it. `written` if a write was notified.
+    /// Opens the current generation; `false` if there is nothing to read in it. `written` says that a write was
+    /// notified.
     pub(super) fn open_current(&mut self, written: bool, pass: &mut PassContext<'_>) -> io::Result<bool> {
         let Some(current) = self.generations.front_mut() else { return Ok(false) };
         match current.open(&self.path, written, pass)? {
@@ -397,7 +402,7 @@ impl Rotation {
         Ok(false)
     }
 
-    /// If the current generation may be a copy of a deleted file, moves to where that was read.
+    /// If the current generation may be a copy of a deleted file, moves to the offset up to which that was read.
     fn skip_copied(&mut self) {
         let is_last = self.generations.len() == 1;
         let after_atomic =
@@ -409,8 +414,8 @@ impl Rotation {
         }
     }
 
-    /// Called at the end of the current generation: leaves it if it was replaced long enough ago, and returns whether there is
-    /// more to do. `active` if the path grew a short time ago.
+    /// Handles the end of the current generation: leaves it if it was replaced long enough ago, and returns whether
+    /// there is more to do. `active` says that the path grew a short time ago.
     pub(super) fn current_at_end(&mut self, active: bool, pass: &mut PassContext<'_>) -> bool {
         let wait = self.wait(pass.settings.rotate_wait);
         let Some(current) = self.generations.front_mut() else { return false };
@@ -452,8 +457,8 @@ impl Rotation {
         self.discovery.leave(old.reader.age(), old.reader.identity());
         let (identity, read) = (old.reader.identity(), old.reader.trace().fingerprint());
         let deleted = old.reader.is_parked() || old.reader.is_deleted();
-        // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that an
-        // overlay file system makes before the first write.
+        // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that
+        // an overlay file system makes before the first write.
         let same = self.generations.front_mut().is_some_and(|next| {
             let copied = next.reader.identity().same_inode(identity);
             ((old.replaced_atomically && deleted) || copied) && next.reader.resume_at(read).unwrap_or(false)
@@ -472,8 +477,8 @@ impl Rotation {
         self.checkpoint_changed = true;
     }
 
-    /// Leaves the current generation, which was deleted while it was closed. Returns the number of its unread bytes (0 if it
-    /// is not known) if something may be lost; `unsure` if writes may have gone unnoticed.
+    /// Leaves the current generation, which was deleted while it was closed. Returns the number of its unread bytes (0
+    /// if it is not known) if something may be lost. `unsure` says that writes may have gone unnoticed.
     pub(super) fn lose_current(&mut self, unsure: bool, pass: &mut PassContext<'_>) -> Option<u64> {
         let current = self.generations.front()?;
         let unread = current.reader.unread();
@@ -485,7 +490,7 @@ impl Rotation {
         ((unsure || unread > 0) && !continues).then_some(unread)
     }
 
-    /// Notes that the current generation could not be read; it is tried again after [`REOPEN_INTERVAL`].
+    /// Records that the current generation could not be read; it is tried again after [`REOPEN_INTERVAL`].
     pub(super) fn record_refusal(&mut self, error: &io::Error, now: Instant) {
         let refusal = Refusal::new(&self.path, "read", error);
         if let Some(current) = self.generations.front_mut() {
@@ -525,7 +530,8 @@ impl Rotation {
         Ok(result)
     }
 
-    /// The file of the checkpoint was truncated, and rotated away after that: its new content comes after the old one.
+    /// Adds the new content of the checkpoint's file, which was truncated and then rotated away: it comes after the old
+    /// content.
     fn add_rewritten(&mut self, path: &Path, identity: Identity, pass: &mut PassContext<'_>) {
         let opened = FileReader::open(path, pass.open_limit).ok();
         let is_ours =
@@ -550,8 +556,8 @@ impl Rotation {
         self.checkpoint_changed = true;
     }
 
-    /// The checkpoint of the current generation and those after it. `None` if its file was not found yet, or was changed
-    /// meanwhile: then the next read notices the change.
+    /// The checkpoint of the current generation and those after it. `None` if its file was not found yet, or was
+    /// changed meanwhile: then the next read detects the change.
     pub(super) fn checkpoint(&self, pass: &PassContext<'_>) -> Option<Checkpoint> {
         let current = self.generations.front().filter(|current| current.saved.is_none())?;
         let point = current.reader.before(pass.feed.held(self.id)).ok()??;

@@ -1,7 +1,8 @@
-//! The files beside one: under which name a rotated file stands now, and which came between it and the newest.
+//! The siblings of a file: the current name of a rotated file, and the files that came between it and the newest one.
 //!
-//! A directory is listed name by name while others rename in it, so that a listing may lack a file that was there all the
-//! time. It says whether it was [settled](Siblings::settled_stamp); who must not miss anything asks again until it was.
+//! A directory is listed name by name while others rename in it, so that a listing may lack a file that existed all the
+//! time. [`Siblings::settled_stamp`] says whether the listing was complete; a caller that must not miss a file lists
+//! again until it is.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -18,41 +19,43 @@ use tokio::time::Instant;
 use crate::source::file::fingerprint::{Identity, statx_nanos, unix_nanos};
 use crate::source::file::open_file::FileOpener;
 
-/// What directories hold, each as it was at one moment of a stream's turn: 2,000 files that rotate at once need one look.
+/// Directory listings, each taken at one moment of a pass over a stream: 2,000 files that rotate at once need one
+/// listing.
 #[derive(Debug, Default)]
 pub(crate) struct DirectoryIndex {
     opener: FileOpener,
     directories: HashMap<PathBuf, DirectoryListing>,
-    /// How often a large one was listed again in this turn.
+    /// The number of times that a large directory was listed again in this pass.
     again: u32,
 }
 
-/// So often at most is a large directory listed again in one turn; who needs it once more waits for the next.
+/// The maximum number of repeated listings of large directories in one pass; a further one waits for the next pass.
 const MAX_RELISTS_PER_PASS: u32 = 4;
 
-/// With more names than this a directory is large.
+/// A directory with more names than this is large.
 const LARGE_DIRECTORY_NAMES: usize = 512;
 
-/// The clock of a file system stands still for so long, in nanoseconds.
+/// The time for which the clock of a file system may stand still, in nanoseconds.
 pub(crate) const FILE_CLOCK_TICK_NANOS: u64 = 10_000_000;
 
-/// Who is not found for so long is taken to be gone, though the directory was never calm.
+/// A file that is not found for this long is considered gone, even if its directory never stopped changing.
 const MAX_SEARCH_TIME: Duration = Duration::from_millis(50);
 
-/// Most names in one directory that are looked through.
+/// The maximum number of names in one directory that are examined.
 const MAX_DIRECTORY_NAMES: usize = 200_000;
 
 #[derive(Debug)]
 struct DirectoryListing {
     began: Instant,
-    /// When the directory was changed last, in nanoseconds since the Unix epoch, if nothing was while it was listed.
+    /// The modification time of the directory in nanoseconds since the Unix epoch, if nothing changed during the
+    /// listing.
     stamp: Option<u64>,
     names: BTreeMap<OsString, u64>,
     inodes: HashMap<u64, OsString>,
 }
 
 impl DirectoryListing {
-    /// What cannot be listed is empty.
+    /// Lists a directory. One that cannot be listed is treated as empty.
     fn of(directory: &Path, opener: &FileOpener) -> Self {
         let began = Instant::now();
         let before = stamp(directory);
@@ -70,28 +73,28 @@ impl DirectoryListing {
     }
 }
 
-/// When a directory was changed last, if that is so long ago that the next change would show.
+/// The modification time of a directory, if it is old enough that another change would alter it.
 pub(crate) fn stamp(directory: &Path) -> Option<u64> {
     let changed = unix_nanos(fs::metadata(directory).ok()?.modified().ok()?);
     (unix_nanos(SystemTime::now()) > changed + FILE_CLOCK_TICK_NANOS).then_some(changed)
 }
 
-/// A file that a rotation left beside another.
+/// A file that a rotation left next to another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sibling {
-    /// When it was made, or last written to where that is not known; in nanoseconds since the Unix epoch.
+    /// The birth time, or the modification time if that is not known; in nanoseconds since the Unix epoch.
     pub(crate) age: u64,
-    /// Where its name ends with a number, that.
+    /// The number at the end of the name, if there is one.
     number: Option<u64>,
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,
-    /// When it was last written to.
+    /// The modification time.
     pub(super) written: u64,
     pub(crate) size: u64,
 }
 
 impl Sibling {
-    /// The file of this name in a directory; `None` if it is none, or gone.
+    /// The file with this name in a directory; `None` if the name is not a regular file, or is gone.
     fn of(directory: &OwnedFd, name: &OsStr, path: PathBuf) -> Option<Self> {
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
         let stat = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
@@ -109,13 +112,14 @@ impl Sibling {
     }
 }
 
-/// All that rotations left beside a path; the oldest first, as far as the system knows. See [`order`](Self::order).
+/// All files that rotations left next to a path, the oldest first as far as the system knows. See
+/// [`order`](Self::order).
 #[derive(Debug, Default)]
 pub(crate) struct Siblings {
     pub(crate) files: Vec<Sibling>,
-    /// The directory's [`stamp`], if none can have been missed.
+    /// The [`stamp`] of the directory, if no file can have been missed.
     pub(crate) settled_stamp: Option<u64>,
-    /// Whether of two numbers the higher is of the newer file; `None` where nothing tells.
+    /// The direction of numbers: whether a higher one belongs to the newer file; `None` if it is not known.
     counts_up: Option<bool>,
 }
 
@@ -133,9 +137,9 @@ impl Siblings {
         Self { files, settled_stamp: calm, counts_up }
     }
 
-    /// Sets in order what was made within one tick of the file system's clock: the numbers decide. What they mean is known of
-    /// others, or from `before`, or taken to be as usual: a higher one is older. Of dates a later one is newer. Gives back what
-    /// is known now.
+    /// Sorts files that were created within one tick of the file system's clock by their numbers. The direction of the
+    /// numbers is known from other files or from `before`, or is assumed to be the usual one: a higher number is older.
+    /// A later date is newer. Returns the direction that is known now.
     pub(crate) fn order(&mut self, before: Option<bool>) -> Option<bool> {
         self.counts_up = self.counts_up.or(before);
         let in_order = |sibling: &Sibling| {
@@ -148,13 +152,14 @@ impl Siblings {
         self.counts_up
     }
 
-    /// Where in the row a file stands.
+    /// The index of a file among the siblings.
     pub(crate) fn position(&self, identity: Identity) -> Option<usize> {
         self.files.iter().position(|sibling| sibling.identity == identity)
     }
 
-    /// Whether `sibling`, which is not older than `old`, was at the path after it. A copy of `old` was made after it too, and
-    /// was not: either its name says that it is older, or `old` was written to after the copy was made.
+    /// Returns whether `sibling`, which is not older than `old`, was at the path after it. A copy of `old` was also
+    /// created after it but was never at the path: either its name says that it is older, or `old` was written to after
+    /// the copy was made.
     pub(crate) fn follows(&self, sibling: &Sibling, old: &Sibling) -> bool {
         let by_name = match (sibling.number, old.number) {
             (Some(number), Some(old)) if self.counts_up == Some(true) => number > old,
@@ -166,12 +171,12 @@ impl Siblings {
     }
 }
 
-/// Where a file stands that was sought.
+/// The result of a search for a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SearchResult {
     Found(PathBuf),
     Gone,
-    /// Names are changing: it is to be sought again in the next turn.
+    /// Names are changing: the search must be repeated in the next pass.
     Unclear,
 }
 
@@ -180,13 +185,13 @@ impl DirectoryIndex {
         Self { opener, ..Self::default() }
     }
 
-    /// A new turn begins: all may have changed.
+    /// Starts a new pass, in which everything may have changed.
     pub(crate) fn clear(&mut self) {
         self.directories.clear();
         self.again = 0;
     }
 
-    /// Under which name the file stands beside `path`; it is sought since that time.
+    /// Finds the current name of a file next to `path`. `since` is the time at which the search began.
     pub(crate) fn find(&mut self, path: &Path, identity: Identity, since: Instant) -> SearchResult {
         let Some(directory) = path.parent() else { return SearchResult::Gone };
         let mut fresh = None;
@@ -207,8 +212,8 @@ impl DirectoryIndex {
         }
     }
 
-    /// The names beside `path` that a rotation gives, with their files, as they were after `since`; `None` if that cannot be
-    /// said in this turn.
+    /// The files next to `path` whose names a rotation gives, as they were after `since`; `None` if this pass cannot
+    /// determine them.
     pub(crate) fn rotated(&mut self, path: &Path, since: Option<Instant>) -> Option<Siblings> {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Some(Siblings::default()) };
         let stem = Path::new(name).file_stem().unwrap_or(name);
@@ -218,13 +223,13 @@ impl DirectoryIndex {
         let named = named.take_while(|other| other.as_bytes().starts_with(stem.as_bytes()));
         let rotated: Vec<OsString> = named.filter(|other| is_rotated(name, other)).cloned().collect();
         let listed = listing.stamp;
-        // By a descriptor: another directory may be at the path by now.
+        // The directory is opened once, since a different directory may be at the path by now.
         let opened = if rotated.is_empty() { None } else { self.opener.directory(directory).ok() };
         let found = opened.iter().flat_map(|opened| {
             rotated.iter().filter_map(move |other| Sibling::of(opened, other, directory.join(other)))
         });
         let found = found.collect();
-        // Names may have gone from one file to another since it was listed.
+        // Names may have moved from one file to another since the listing.
         let calm = listed.filter(|listed| stamp(directory) == Some(*listed));
         Some(Siblings::new(found, calm))
     }
@@ -246,14 +251,14 @@ impl DirectoryIndex {
     }
 }
 
-/// The number that counts rotations, if a name ends with one: `app.log.12`, but not a date.
+/// The rotation number at the end of a name, if there is one: `app.log.12`, but not a date.
 fn count(name: &OsStr) -> Option<u64> {
     let mark = Path::new(name).extension()?.to_str()?;
     if mark.len() < 6 { mark.parse().ok() } else { None }
 }
 
-/// Whether `other` is a name that a rotation gives to the file `name`: `app.log.1`, `app.log-20261124`, `app-2026-11-24.log`,
-/// `app.log.old`.
+/// Returns whether `other` is a name that a rotation gives to the file `name`: `app.log.1`, `app.log-20261124`,
+/// `app-2026-11-24.log`, `app.log.old`.
 fn is_rotated(name: &OsStr, other: &OsStr) -> bool {
     let (name, other) = (name.as_bytes(), other.as_bytes());
     if let Some(suffix) = other.strip_prefix(name) {
@@ -265,7 +270,7 @@ fn is_rotated(name: &OsStr, other: &OsStr) -> bool {
     between.is_some_and(is_rotation_mark)
 }
 
-/// The paths that would be rotated to `path`, by its name.
+/// The paths whose files a rotation would rename to `path`, judged by the name.
 pub(crate) fn originals(path: &Path) -> Vec<PathBuf> {
     let name = path.file_name().unwrap_or_default().as_bytes();
     let stem = path.file_stem().unwrap_or_default().as_bytes();
@@ -279,7 +284,7 @@ pub(crate) fn originals(path: &Path) -> Vec<PathBuf> {
     whole.chain(inner).map(|name| path.with_file_name(OsStr::from_bytes(&name))).collect()
 }
 
-/// A separator and a number or date, or one of the words that stand for the file before.
+/// Returns whether a suffix is a separator with a number or date, or a word for the previous file.
 fn is_rotation_mark(mark: &[u8]) -> bool {
     let word = matches!(mark, b".old" | b".bak" | b".prev" | b"~" | b"-old" | b"_old");
     let dated = matches!(mark.first(), Some(b'.' | b'-' | b'_'))

@@ -1,19 +1,19 @@
-//! Which of the files beside a path are done with: those that were made before a moment. So none of a rotation is missed,
-//! however late it is found, and none is read twice.
+//! The watermark of a path: all sibling files created before it are done. No file of a rotation is missed, however late
+//! it is found, and none is read twice.
 
 use super::siblings::{FILE_CLOCK_TICK_NANOS, Sibling};
 use crate::source::file::fingerprint::Identity;
 
-/// Files are done with up to this age.
+/// The age up to which files are done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Watermark {
-    /// When the newest was made that is done with, in nanoseconds since the Unix epoch.
+    /// The birth time of the newest file that is done, in nanoseconds since the Unix epoch.
     age: u64,
-    /// Of the files that were made within the same tick, those that are done with, by their inodes.
+    /// The inodes of the files that are done, of those created within the same clock tick.
     inodes: Vec<u64>,
 }
 
-/// Of so many files that were made within one tick it is known.
+/// The maximum number of files of one tick that are remembered.
 const MAX_INODES_PER_TICK: usize = 64;
 
 impl Watermark {
@@ -21,7 +21,7 @@ impl Watermark {
         Self { age, inodes }
     }
 
-    /// What was made since a time is not done with; in nanoseconds since the Unix epoch.
+    /// A watermark under which no file created since `time` is done; in nanoseconds since the Unix epoch.
     pub(crate) fn at(time: u64) -> Self {
         Self::new(time.saturating_sub(FILE_CLOCK_TICK_NANOS), Vec::new())
     }
@@ -38,7 +38,7 @@ impl Watermark {
         sibling.age < self.age || (sibling.age == self.age && self.inodes.contains(&sibling.identity.inode))
     }
 
-    /// A file of that age is done with, and so are older ones.
+    /// Marks a file of this age, and all older ones, as done.
     pub(crate) fn raise(&mut self, age: u64, identity: Identity) {
         if age > self.age {
             (self.age, self.inodes) = (age, vec![identity.inode]);
@@ -50,7 +50,7 @@ impl Watermark {
         }
     }
 
-    /// All of these are done with.
+    /// A watermark under which all of these files are done.
     pub(crate) fn behind(siblings: &[Sibling]) -> Self {
         let mut mark = Self::new(0, Vec::new());
         mark.raise_to_all(siblings);

@@ -1,4 +1,4 @@
-//! Cases that need a hand on the clock, or a start from recorded places: a source at work, look by look.
+//! Cases that need control of the clock, or a start from recorded checkpoints: a source is run pass by pass.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -56,7 +56,7 @@ impl TailerHarness {
         (batch.lines().into_iter().map(|(_, _, text)| text).collect(), next)
     }
 
-    /// Everything that is new.
+    /// Makes passes, and returns everything that is new.
     fn look(&mut self) -> Vec<String> {
         if let Some(files) = &mut self.files {
             files.wake_all();
@@ -77,7 +77,7 @@ impl TailerHarness {
         self.look()
     }
 
-    /// Drops the source where it stands; the next look begins a new one from the recorded places.
+    /// Drops the source in its current state; the next pass starts a new one from the recorded checkpoints.
     fn restart(&mut self) {
         self.files = None;
     }
@@ -148,7 +148,7 @@ fn a_copy_of_a_file_that_is_gone_is_not_read_again_after_a_restart() {
         desk.now += Duration::from_millis(700);
         desk.place.write("log", "new\n");
         assert_eq!(desk.look(), [""; 0]);
-        // The file that is gone, and the copy, stood in front of the new one.
+        // The lines of the deleted file and of the copy come before those of the new one.
         let mut all = desk.later();
         desk.restart();
         all.extend([desk.look(), desk.later()].concat());
@@ -174,7 +174,7 @@ fn a_copy_is_not_read_again_when_a_path_of_a_pattern_comes_back() {
         desk.place.write("log", "new\n");
         desk.now += Duration::from_secs(61);
         assert_eq!([desk.look(), desk.later()].concat(), ["new"]);
-        // Once nothing stands beside it, nothing is kept of it.
+        // Once the file has no siblings, its checkpoint is dropped.
         fs::remove_file(desk.place.path("log.1")).unwrap();
         fs::remove_file(desk.place.path("log")).unwrap();
         desk.later();
@@ -240,7 +240,7 @@ fn a_rotated_name_that_the_pattern_matches_is_no_new_file() {
         all.extend(desk.later());
         assert_eq!(all, [n.to_string()]);
     }
-    // The last name of all is found, by the net where nothing is heard.
+    // The last name of all is found; polling finds it where changes are not notified.
     desk.now += Duration::from_secs(61);
     assert_eq!(desk.look(), [""; 0]);
     desk.restart();
@@ -249,12 +249,12 @@ fn a_rotated_name_that_the_pattern_matches_is_no_new_file() {
     assert_eq!(desk.losses, 0);
 }
 
-/// Long enough to tell a copy.
+/// A text that is long enough for recognising a copy.
 fn long(n: u32) -> String {
     format!("{n} is the number of this line\n")
 }
 
-/// Rotates so often, with a line each, without a look in between.
+/// Rotates repeatedly, with one line each, and without a pass in between.
 fn rotate_quickly(desk: &TailerHarness, rotations: std::ops::Range<u32>, counts_up: bool) {
     for n in rotations {
         desk.place.append("log", &long(n));
@@ -275,7 +275,7 @@ fn rotations_that_nobody_could_see_are_read_in_order() {
         let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
         desk.place.write("log", &long(0));
         let mut all = desk.look();
-        // The numbers of some that were made apart tell what numbers mean.
+        // Files that were created at different times tell the direction of the numbers.
         for n in 1..4 {
             std::thread::park_timeout(Duration::from_millis(12));
             rotate_quickly(&desk, n..n + 1, counts_up);

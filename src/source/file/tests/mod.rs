@@ -84,7 +84,7 @@ async fn many_rotations_at_once_come_in_order() {
     for n in 1..=5 {
         fs::rename(place.path("log"), place.path(&format!("log.{n}"))).unwrap();
         place.append("log", &format!("{n}\n"));
-        // Held open, though it is not read yet.
+        // The file is held open, although it is not read yet.
         place.wait_until_open("log").await;
     }
     assert_eq!(bench.lines(5).await, ["1", "2", "3", "4", "5"]);
@@ -238,7 +238,7 @@ async fn an_idle_file_is_heard_of_at_once() {
     let place = TestDirectory::new();
     let mut bench = SourceHarness::file(&place.write("log", "0\n"), Beginning);
     bench.line().await;
-    // By the slow look alone, one a second, they would take longer than this.
+    // Polling alone, once a second, would take longer than this.
     let all = async {
         for n in 1..50 {
             place.append("log", &format!("{n}\n"));
@@ -270,7 +270,7 @@ async fn long_lines_and_carriage_returns_are_as_the_stream_says() {
     assert_eq!(bench.lines(4).await, ["abcdefghij+", "kl", "a", "b"]);
 }
 
-/// A writer that does what writers do, at random; each line is numbered, and none may be missing, twice or out of order.
+/// A writer that performs random operations; each line is numbered, and none may be missing, repeated or out of order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_writing_and_rotating_loses_nothing() {
     let place = TestDirectory::new();
@@ -292,7 +292,7 @@ async fn random_writing_and_rotating_loses_nothing() {
         if random.u8(0..50) == 0 {
             rotations += 1;
             fs::rename(place.path("log"), place.path(&format!("log.{rotations}"))).unwrap();
-            // A rotation that nobody could see, since the next came before, is found from the next issue on.
+            // A rotation that could not be seen, since the next one came first, is found from the next generation on.
             place.append("log", "");
             place.wait_until_open("log").await;
         }

@@ -1,8 +1,8 @@
-//! A model of what writers and rotations do, at random, and of what must arrive.
+//! A model of random writers and rotations, and of the lines that must arrive.
 //!
-//! Before each step it marks the few lines that nobody can deliver: those that were overwritten, or deleted while nobody had
-//! their file open. All else that is lost or comes twice is a failure. `RTLOGD_MODEL_SEEDS=20 RTLOGD_MODEL_STEPS=10000
-//! cargo test --release --lib model -- --nocapture` is the long run.
+//! Before each step, the model marks the few lines that cannot be delivered: those that were overwritten, or deleted
+//! while their file was not open. Any other line that is lost or repeated is a failure. The long run is
+//! `RTLOGD_MODEL_SEEDS=20 RTLOGD_MODEL_STEPS=10000 cargo test --release --lib model -- --nocapture`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
@@ -22,34 +22,34 @@ use crate::stream::{Batch, Checkpoints};
 use crate::source::file::tailer::{NextPass, Tailer};
 use crate::source::file::watch::watcher::{Mailbox, Watcher};
 
-/// Rotated files that are kept.
+/// The number of rotated files that are kept.
 const MODEL_KEPT_ROTATIONS: usize = 12;
 
 /// One file of the model, whatever its name.
 struct ModelFile {
     writer: File,
-    /// Where it stands; `None` once it is deleted, or out of reach.
+    /// The path of the file; `None` once it is deleted, or out of reach.
     name: Option<PathBuf>,
-    /// Its lines that were not seen to arrive.
+    /// The lines that have not arrived yet.
     waiting: Vec<u64>,
-    /// The source had it open at a look.
+    /// The source had the file open in a pass.
     held: bool,
-    /// When it was first looked at under another name than the path.
+    /// The time of the first pass in which the file had another name than the path.
     replaced: Option<Instant>,
-    /// It may not be read any more, or ends with a half line: nobody writes to it.
+    /// The file may not be readable any more, or ends with an unfinished line: nothing is written to it.
     left: bool,
 }
 
 struct ModelLine {
     text: String,
     file: usize,
-    /// Nobody can know it, or only a part of it.
+    /// The line may be lost, wholly or in part.
     may_be_lost: bool,
     unfinished: bool,
-    /// It was written after another file had taken the place of its own.
+    /// The line was written after another file had replaced its file at the path.
     late: bool,
     came: u32,
-    /// So much of it came as a partial line.
+    /// The number of bytes that arrived as a partial line.
     cut: usize,
 }
 
@@ -64,7 +64,7 @@ struct ModelCounts {
     steps: BTreeMap<&'static str, u32>,
 }
 
-/// How rotated files are named.
+/// The numbering of rotated files.
 #[derive(Debug, Clone, Copy)]
 enum RotationScheme {
     /// `log.1` is the newest.
@@ -86,15 +86,15 @@ struct RotationModel {
     made: Vec<ModelFile>,
     current: Option<usize>,
     lines: Vec<ModelLine>,
-    /// The line whose end is yet to be written to the current file.
+    /// The line whose end has not been written to the current file.
     half: Option<(u64, String)>,
     last_of: HashMap<usize, u64>,
-    /// The newest file of which lines came that could have come in order.
+    /// The newest file of which lines arrived that could have come in order.
     newest: usize,
-    /// How rotated files are named, and how many were.
+    /// The numbering of rotated files, and their number.
     scheme: RotationScheme,
     rotated: usize,
-    /// And how many of them since the directory was made anew.
+    /// The number of those since the directory was last created.
     beside: usize,
     counts: ModelCounts,
     log: Vec<String>,
@@ -162,7 +162,7 @@ impl RotationModel {
         step(self);
     }
 
-    /// Files that are made one after the other have different ages: the clock of a file system is coarse.
+    /// Waits so that files created one after the other have different ages: the clock of a file system is coarse.
     fn advance_file_clock() {
         std::thread::park_timeout(Duration::from_millis(12));
     }
@@ -186,7 +186,7 @@ impl RotationModel {
     fn line(&mut self, file: usize) -> (u64, String) {
         let id = self.lines.len() as u64;
         let long = self.random.u8(0..20) == 0;
-        // As long as lines are: of files with less than a line nobody tells copies.
+        // The text is as long as a line, since copies of files shorter than a line cannot be recognised.
         let filling = "x".repeat(self.random.usize(30..if long { 3000 } else { 60 }));
         let text = format!("{id} {filling}.");
         self.lines.push(ModelLine {
@@ -219,7 +219,7 @@ impl RotationModel {
         self.made[at].writer.write_all(text.as_bytes()).unwrap();
     }
 
-    /// The unfinished line is finished, or never will be.
+    /// Finishes the unfinished line, unless it stays unfinished.
     fn finish_half(&mut self, may_stay: bool) {
         let (Some((id, end)), Some(at)) = (self.half.take(), self.current) else { return };
         if may_stay && self.random.bool() {
@@ -236,7 +236,7 @@ impl RotationModel {
         }
     }
 
-    /// The file is deleted, or moved where nobody looks.
+    /// Handles that the file was deleted, or moved out of reach.
     fn gone(&mut self, at: usize) {
         if !self.made[at].held {
             self.allow_loss(at);
@@ -248,7 +248,7 @@ impl RotationModel {
         self.made.iter().position(|made| made.name.as_deref() == Some(name))
     }
 
-    /// The name for what is rotated next; the oldest goes.
+    /// The name for the next rotated file; the oldest file is deleted.
     fn next_rotated_name(&mut self) -> PathBuf {
         self.rotated += 1;
         self.beside += 1;
@@ -304,7 +304,8 @@ impl RotationModel {
         }
     }
 
-    /// Faster than anybody looks, and than the clock goes: what numbers mean must be known of files that were made apart.
+    /// Rotates faster than passes and clock ticks: the direction of the numbers must be known from files created at
+    /// different times.
     fn burst(&mut self) {
         if self.beside < 4 {
             return self.rotate(false);
@@ -323,7 +324,7 @@ impl RotationModel {
         }
     }
 
-    /// Mostly all that there is was read before something is destroyed.
+    /// Usually reads everything before something is destroyed.
     fn maybe_run_before(&mut self) {
         match self.random.u8(0..8) {
             0 => {}
@@ -370,7 +371,7 @@ impl RotationModel {
         }
     }
 
-    /// As an editor does: a copy with more lines is put over the file.
+    /// Replaces the file as an editor does, with a copy that has more lines.
     fn replace(&mut self) {
         self.finish_half(false);
         let Some(old) = self.current else { return };
@@ -390,7 +391,7 @@ impl RotationModel {
         self.write();
     }
 
-    /// A writer that did not notice the rotation yet.
+    /// Writes to a rotated file, as a writer that did not notice the rotation.
     fn write_late(&mut self) {
         let old = self.made.len().checked_sub(2).filter(|old| Some(*old) != self.current && !self.made[*old].left);
         let Some(old) = old.filter(|old| self.made[*old].name.is_some()) else { return };
@@ -431,7 +432,7 @@ impl RotationModel {
         files.get_or_insert_with(|| Tailer::new(spec, source, places, wakes.clone(), Arc::new(Mailbox::default())))
     }
 
-    /// One turn of the source, and what comes of it; says whether there is more.
+    /// Makes one pass of the source, and checks its result. Returns whether there is more.
     fn turn(&mut self) -> bool {
         let mut batch = Batch::new();
         let now = ClockReading { instant: self.now, time: SystemTime::now().into() };
@@ -467,7 +468,7 @@ impl RotationModel {
         let partial = flags.has(Flags::PARTIAL);
         let known = usize::try_from(id).ok().and_then(|at| self.lines.get_mut(at));
         let Some(line) = known.filter(|line| line.text == text || (partial && line.text.starts_with(text))) else {
-            // The rest of a line that was read in part before a truncation, and is whole in the copy.
+            // The rest of a line that was partly read before a truncation, and is complete in the copy.
             let is_rest =
                 |line: &&mut ModelLine| line.came == 0 && line.cut > 0 && line.text.get(line.cut..) == Some(text);
             if let Some(line) = self.lines.iter_mut().find(is_rest) {
@@ -483,7 +484,7 @@ impl RotationModel {
         let (came, file, excused, late) = (line.came, line.file, line.may_be_lost, line.late);
         assert!(came <= 1, "{id} came {came} times: {:#?}", self.tail());
         if excused {
-            // From a copy, whenever that was found.
+            // The line is from a copy, whenever that was found.
             return;
         }
         let last = self.last_of.insert(file, id);
@@ -496,7 +497,7 @@ impl RotationModel {
 
     fn run_until_idle(&mut self) {
         while self.turn() {}
-        // A path of a pattern is heard of, which may take its time.
+        // Changes of a path that a pattern found are notified, which may take some time.
         let is_held = fs::metadata(self.path()).is_ok_and(|metadata| self.files().holds(&metadata));
         let lines = &self.lines;
         for made in &mut self.made {
@@ -516,7 +517,7 @@ impl RotationModel {
         self.turn();
     }
 
-    /// The source is dropped where it stands, and begins anew from what it recorded.
+    /// Drops the source in its current state, and starts a new one from its records.
     fn restart(&mut self) {
         self.counts.restarts += 1;
         self.files = None;
@@ -533,7 +534,7 @@ impl RotationModel {
         &self.log[self.log.len().saturating_sub(60)..]
     }
 
-    /// Until nothing more can come; then all must have come.
+    /// Runs until nothing more can come; then every line must have arrived.
     fn end(mut self) -> ModelCounts {
         self.finish_half(false);
         for _ in 0..40 {
@@ -581,5 +582,5 @@ fn whatever_writers_do_each_line_comes_once() {
     }
 }
 
-/// Seeds that failed once in a short run. Of what only a long one found, there is a case in `cases`.
+/// Seeds that failed once in a short run. A failure that only a long run found has a case in `cases`.
 const FAILED_SEEDS: [u64; 0] = [];

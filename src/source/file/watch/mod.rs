@@ -1,5 +1,5 @@
-//! Notices that something changed: `watcher` holds the one inotify instance, `watch_set` chooses the directories of a pattern, and
-//! `path_watch` follows one path.
+//! Change notification: `watcher` owns the one inotify instance, `watch_set` holds the watches of single paths, and
+//! `path_watch` watches one path.
 
 pub(super) mod path_watch;
 pub(super) mod watch_set;

@@ -1,4 +1,4 @@
-//! How one path is heard of: which directories to watch for it.
+//! The watch of one path: the directories to watch for it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -7,35 +7,35 @@ use std::sync::Arc;
 
 use super::watcher::{Mailbox, WatchGuard, Watcher};
 
-/// What one path is heard by: the directory of its name, those of symlinks on the way, and that of the file, where it
-/// leads elsewhere.
+/// The watches of one path: the directory that holds its name, the directories of the symlinks on the way, and the
+/// directory of the file if the path leads elsewhere.
 #[derive(Debug)]
 pub(super) struct PathWatch {
     wakes: Watcher,
     ear: Arc<Mailbox>,
     guards: Vec<WatchGuard>,
-    /// Why some changes are not heard of.
+    /// The reason why some changes are not notified.
     unwatched: Option<String>,
 }
 
 impl PathWatch {
-    /// `ear` is woken when something happened.
+    /// Creates a watch that wakes `ear` at each change.
     pub(super) fn new(wakes: Watcher, ear: Arc<Mailbox>) -> Self {
         Self { wakes, ear, guards: Vec::new(), unwatched: None }
     }
 
-    /// Why some changes are not heard of; `None` if all are.
+    /// The reason why some changes are not notified; `None` if all are.
     pub(super) fn unwatched(&self) -> Option<&str> {
         self.unwatched.as_deref()
     }
 
-    /// The paths that are heard of.
+    /// The paths that are watched.
     pub(super) fn watched_paths(&self) -> impl Iterator<Item = PathBuf> {
         self.guards.iter().filter_map(|watch| Some(watch.directory().join(watch.name()?)))
     }
 
-    /// Sees to it that changes of `path` are heard of, whatever was put in its place; says whether what is heard of is
-    /// other than before. Blocks.
+    /// Updates the watches, so that changes of `path` are notified whatever the path leads to now. Returns whether the
+    /// watches changed. Blocks.
     pub(crate) fn listen(&mut self, path: &Path) -> bool {
         let mut wanted: Vec<(PathBuf, OsString)> = Vec::new();
         let mut want = |path: &Path| {
@@ -76,7 +76,7 @@ impl PathWatch {
     }
 }
 
-/// The nearest directory above `path` that exists, and what in it leads to the path.
+/// The nearest existing directory above `path`, and the name in it that leads to the path.
 pub(crate) fn nearest_existing_directory(path: &Path) -> Option<(&Path, &OsStr)> {
     path.ancestors().find_map(|below| {
         let (directory, name) = (below.parent()?, below.file_name()?);

@@ -1,4 +1,4 @@
-//! What is listened to for paths that are not heard of by their directory as a whole: those that were named, and symlinks.
+//! Watches of the paths that no directory watch of a pattern covers: paths named in the configuration, and symlinks.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -10,16 +10,17 @@ use tokio::time::Instant;
 use super::path_watch::PathWatch;
 use super::watcher::{Mailbox, Watcher};
 
-/// It is seen to that an open file is heard of at most once in this time: with each look would cost more than the look.
+/// The minimum time between two refreshes of the watch of an open file. A refresh in every pass would cost more than
+/// the pass.
 const WATCH_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The ears of one stream's paths, by their numbers.
+/// The watches of single paths of one stream, by the number of the path.
 #[derive(Debug)]
 pub(crate) struct WatchSet {
     wakes: Watcher,
     ear: Arc<Mailbox>,
     watches: HashMap<usize, (PathWatch, Option<Instant>)>,
-    /// Whom a sound concerns.
+    /// The numbers of the paths that a notification of this path concerns.
     ids_by_path: HashMap<PathBuf, BTreeSet<usize>>,
 }
 
@@ -28,22 +29,22 @@ impl WatchSet {
         Self { wakes, ear, watches: HashMap::new(), ids_by_path: HashMap::new() }
     }
 
-    /// This path is listened for by itself.
+    /// Adds a watch for this path alone.
     pub(crate) fn add(&mut self, id: usize) {
         self.watches.insert(id, (PathWatch::new(self.wakes.clone(), self.ear.clone()), None));
     }
 
-    /// Whether the path is listened for by itself.
+    /// Returns whether the path has a watch of its own.
     pub(crate) fn has(&self, id: usize) -> bool {
         self.watches.contains_key(&id)
     }
 
-    /// Whom it concerns that something happened at `path`.
+    /// The numbers of the paths that a change at `path` concerns.
     pub(crate) fn whose(&self, path: &Path) -> Vec<usize> {
         self.ids_by_path.get(path).into_iter().flatten().copied().collect()
     }
 
-    /// Sees to it that changes of `path` are heard of. Gives back why some are not.
+    /// Updates the watch of `path`. Returns the reason if some changes are not notified.
     pub(crate) fn listen(&mut self, id: usize, path: &Path, is_open: bool, now: Instant) -> Option<&str> {
         let (ears, last) = self.watches.get_mut(&id)?;
         let soon = is_open && last.is_some_and(|last| now < last + WATCH_REFRESH_INTERVAL);
@@ -62,7 +63,7 @@ impl WatchSet {
         self.watches.get(&id)?.0.unwatched()
     }
 
-    /// With the next look it is seen to it again; says whether it is listened for.
+    /// Makes the next call of [`listen`](Self::listen) refresh the watch. Returns whether the path has a watch.
     pub(crate) fn expire(&mut self, id: usize) -> bool {
         let ears = self.watches.get_mut(&id);
         ears.is_some_and(|(_, last)| last.take().is_some())

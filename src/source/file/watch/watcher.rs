@@ -1,7 +1,8 @@
-//! Tells what to look at again: inotify on the directories (by `notify`), one for the whole program.
+//! One inotify instance (the `notify` crate) for the whole program, which says what to examine again.
 //!
-//! Directories and not files, since a file that is rotated away or not there yet has none. A wake says only "look": it may
-//! come for nothing, and where inotify cannot see, none comes. So who waits also looks at intervals.
+//! Directories are watched rather than files, since a file that was rotated away or does not exist yet has no path to
+//! watch. A wake means only "examine this": it may be spurious, and it does not come where inotify cannot see the
+//! change. Every waiter therefore also polls at intervals.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -20,55 +21,56 @@ use crate::stream::PrivateFlag;
 use crate::source::file::fingerprint::Identity;
 use crate::source::file::open_limit::OpenLimit;
 
-/// Most paths that are remembered for one ear; with more, it is to look at everything.
+/// The maximum number of paths remembered for one mailbox; if there are more, everything is examined.
 const MAX_PENDING_CHANGES: usize = 64 << 10;
 
-/// What all that follow files share: the program's one watcher, and its count of open files. Clones are the same.
+/// The state that all file sources share: the watcher of the program, and its count of open files. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Watcher {
-    /// Held while directories are added and removed, so that this and the system's list stay the same. Never taken in
-    /// the watcher's own thread, which has to answer meanwhile.
+    /// The lock is held while directories are added and removed, so that this list and the system's list stay the same.
+    /// The watcher's own thread never takes it, since that thread has to answer meanwhile.
     inotify: Arc<Mutex<Result<RecommendedWatcher, String>>>,
     directories: Arc<Mutex<WatchedDirectories>>,
-    /// Reasons that were told: one warning for each in the whole program.
+    /// The reasons that were logged: each is one warning in the whole program.
     logged_reasons: Arc<Mutex<HashSet<String>>>,
     pub(in crate::source::file) open_limit: OpenLimit,
 }
 
-/// Who wants to hear of what, by the real path of a directory: the system knows each but once, whatever leads there.
+/// Listeners by the real path of the directory: the system knows each directory once, whatever path leads to it.
 type WatchedDirectories = HashMap<PathBuf, WatchedInode>;
 
 #[derive(Debug)]
 struct WatchedInode {
     identity: Identity,
-    /// It was removed or renamed: the system watches another one than this path names.
+    /// The directory was removed or renamed: the system watches a different directory from the one that this path
+    /// names.
     stale: bool,
-    /// Who wants to hear of a name.
+    /// The listeners for single names.
     names: HashMap<OsString, Vec<WatchListener>>,
-    /// Who wants to hear of every name.
+    /// The listeners for every name.
     all: Vec<WatchListener>,
 }
 
-/// An ear, and the path by which it knows the directory.
+/// A mailbox, and the path by which it knows the directory.
 #[derive(Debug, Clone)]
 struct WatchListener {
     ear: Arc<Mailbox>,
     directory: Arc<Path>,
 }
 
-/// Where one stream hears what happened.
+/// The changes that were notified to one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     notify: Notify,
     changes: Mutex<PathChanges>,
 }
 
-/// What happened since one last asked.
+/// The changes since the last call of [`Mailbox::take`].
 #[derive(Debug, Default)]
 pub(crate) struct PathChanges {
-    /// Everything is to be looked at.
+    /// Everything must be examined.
     pub(crate) all: bool,
-    /// These paths; `true` if something was written there.
+    /// The changed paths; `true` if the file was written to.
     pub(crate) paths: HashMap<PathBuf, bool>,
 }
 
@@ -78,7 +80,7 @@ impl Mailbox {
         self.notify.notified().await;
     }
 
-    /// What happened.
+    /// Takes the changes since the last call.
     pub(crate) fn take(&self) -> PathChanges {
         std::mem::take(&mut lock(&self.changes))
     }
@@ -101,7 +103,7 @@ impl Mailbox {
 }
 
 impl Watcher {
-    /// Never fails: without a watcher, each [`watch`](Self::watch) says why there is none.
+    /// Starts the watcher. Never fails: without inotify, each call of [`watch`](Self::watch) returns the reason.
     pub(crate) fn new() -> Self {
         let heard = Arc::new(Mutex::new(WatchedDirectories::new()));
         let list = heard.clone();
@@ -115,17 +117,18 @@ impl Watcher {
         }
     }
 
-    /// The same for one stream, which is private once a file is opened that not everybody may read.
+    /// The same watcher for one stream, which becomes private once it opens a file that not everybody may read.
     pub(crate) fn marking_private(self, private: PrivateFlag) -> Self {
         Self { open_limit: self.open_limit.marking_private(private), ..self }
     }
 
-    /// The same for one stream, which follows all symlinks or does not.
+    /// The same watcher for one stream, which follows all symlinks or only trusted ones.
     pub(crate) fn with_follow_symlinks(self, follow_symlinks: bool) -> Self {
         Self { open_limit: self.open_limit.with_follow_symlinks(follow_symlinks), ..self }
     }
 
-    /// From now on no stream opens these files, nor any below these directories; see [`Config::own_paths`].
+    /// Protects the daemon's own files: from now on no stream opens them, or anything below these directories; see
+    /// [`Config::own_paths`].
     ///
     /// [`Config::own_paths`]: crate::config::Config::own_paths
     pub(crate) fn protect(&self, OwnPaths { directories, files }: OwnPaths) {
@@ -134,10 +137,9 @@ impl Watcher {
 
     /// Wakes `ear` when something happens to `name` in `directory` (`None`: to any name), or to the directory itself.
     ///
-    /// Blocks. What happened is told as a path below `directory` as it is given here.
-    ///
+    /// Blocks. A change is reported as a path below `directory`, as that is given here.
     /// # Errors
-    /// Says why there will be no wakes.
+    /// Returns the reason why there will be no wakes.
     pub(crate) fn watch(
         &self,
         directory: &Path,
@@ -168,7 +170,7 @@ impl Watcher {
             WatchGuard { wakes: self.clone(), real_path: real.clone(), name: name.map(OsStr::to_owned), listener };
         let mut outcome = Ok(());
         if !known {
-            // It may be there from another directory of this name; mostly it is not.
+            // Another directory of this name may still be watched; usually none is, and the error is ignored.
             system.unwatch(&real).unwrap_or_default();
             outcome = system.watch(&real, RecursiveMode::NonRecursive);
         }
@@ -177,12 +179,12 @@ impl Watcher {
         {
             directory.stale = true;
         }
-        // Dropping the watch, which undoes what was done, needs the lock.
+        // Dropping the watch after a failure undoes the registration, and needs the lock.
         drop(watcher);
         outcome.map(|()| watch).map_err(|error| reason(&error, "fs.inotify.max_user_watches"))
     }
 
-    /// Adds an ear; says whether the directory is watched already.
+    /// Adds a listener. Returns whether the directory is watched already.
     fn listen(&self, real: &Path, identity: Identity, name: Option<&OsStr>, listener: WatchListener) -> bool {
         let mut directories = lock(&self.directories);
         let known = directories.get(real).is_some_and(|known| known.identity == identity && !known.stale);
@@ -198,7 +200,7 @@ impl Watcher {
     }
 }
 
-/// As long as it is there, its ear is woken.
+/// A registered watch: its mailbox is woken until the guard is dropped.
 #[derive(Debug)]
 pub(crate) struct WatchGuard {
     wakes: Watcher,
@@ -217,7 +219,7 @@ impl WatchGuard {
         self.name.as_deref()
     }
 
-    /// Whether its directory is still the one that is watched.
+    /// Returns whether the path still names the directory that is watched.
     pub(crate) fn is_current(&self) -> bool {
         let now = fs::canonicalize(self.directory()).and_then(|real| Ok((fs::metadata(&real)?, real)));
         let Ok((metadata, real)) = now else { return false };
@@ -225,7 +227,7 @@ impl WatchGuard {
         real == self.real_path && lock(&self.wakes.directories).get(&self.real_path).is_some_and(known)
     }
 
-    /// Takes its ear from the list; says whether it was the last of the directory.
+    /// Removes the listener. Returns whether it was the last one of the directory.
     fn remove_listener(&self) -> bool {
         let mut heard = lock(&self.wakes.directories);
         let Some(directory) = heard.get_mut(&self.real_path) else { return false };
@@ -260,19 +262,19 @@ impl Drop for WatchGuard {
         if self.remove_listener()
             && let Ok(watcher) = watcher.as_mut()
         {
-            // It is gone with its directory, or now.
+            // The watch was removed with its directory, or is removed now.
             watcher.unwatch(&self.real_path).unwrap_or_default();
         }
     }
 }
 
-/// Runs in the watcher's thread: never waits, and fills nothing but sets.
+/// Delivers an event to the mailboxes. Runs in the watcher's thread: never waits, and fills nothing but sets.
 fn dispatch(heard: &mut WatchedDirectories, event: notify::Result<Event>) {
     let all = |heard: &WatchedDirectories| heard.values().for_each(WatchedInode::post_all);
     match event {
-        // Reading a file, as we do, is no news.
+        // Reading a file, which this program does itself, is not a change.
         Ok(Event { kind: EventKind::Access(_), .. }) => {}
-        // More happened than the system could remember.
+        // The event queue of the system overflowed.
         Ok(event) if event.need_rescan() => all(heard),
         Ok(event) => {
             let written = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any));
@@ -300,8 +302,8 @@ impl WatchedInode {
     }
 }
 
-/// Why changes below `directory` may not be heard of: others write there without our kernel's knowledge, or it is not known
-/// that they do not (statfs(2)).
+/// The reason why changes below `directory` may not be notified: on some file systems others write without the
+/// knowledge of our kernel, and of unknown ones nothing can be assumed (statfs(2)).
 fn unwatchable_reason(directory: &Path) -> Option<String> {
     const UNWATCHABLE_FILE_SYSTEMS: [(u32, &str); 9] = [
         (0x6969, "NFS"),
@@ -344,7 +346,7 @@ fn unwatchable_reason(directory: &Path) -> Option<String> {
     ))
 }
 
-/// Why the system does not watch; `sysctl` is what the administrator can raise.
+/// The reason why the system does not watch; `sysctl` is the limit that the administrator can raise.
 fn reason(error: &notify::Error, sysctl: &str) -> String {
     match &error.kind {
         ErrorKind::MaxFilesWatch => format!("the limit of watches is reached (sysctl {sysctl})"),
@@ -355,7 +357,7 @@ fn reason(error: &notify::Error, sysctl: &str) -> String {
     }
 }
 
-/// Each change leaves the lists consistent, so a panic elsewhere does not spoil them.
+/// Locks a mutex. Each change leaves the lists consistent, so a panic elsewhere does no damage.
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
