@@ -465,7 +465,10 @@ mod tests {
         link(place.path(), "a/b", "..", TEST_STRANGER_UID);
         link(place.path(), "c", "a/b/secret", TEST_ROOT_UID);
         let error = opener().open(&place.path().join("c")).unwrap_err().to_string();
-        let named = format!("the symlink {}/a/b belongs to nobody (uid 65534) and leads to", place.path().display());
+        let named = format!(
+            "the symlink {}/a/b belongs to nobody (uid 65534), who does not own its target",
+            place.path().display()
+        );
         assert!(error.starts_with(&named) && error.contains("chown -h root"), "{error}");
     }
 
