@@ -63,7 +63,7 @@ fn an_expression_that_grows_is_refused() {
     }
     let many = "&grep=a".repeat(17);
     let refused = Response::get(daemon.address(), &format!("/streams/app?follow=false{many}"), &[]).problem();
-    assert!(refused["detail"].as_str().unwrap().starts_with("17 expressions; the most is 16"), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().starts_with("17 expressions; the limit is 16"), "{refused}");
     let (code, _) = channel.refused("stream.subscribe", &json!({ "stream": "app", "exclude": vec!["a"; 17] }));
     assert_eq!(code, PARAMETERS);
     survives(&daemon, before);

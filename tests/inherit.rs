@@ -86,8 +86,10 @@ fn path(place: &Place) -> String {
 /// Looks at a process that became `sleep`: its descriptors, and its variables but for those of [`KEPT`].
 fn seen(place: &Place, pid: u64) -> (BTreeMap<i32, String>, BTreeMap<String, String>) {
     let directory = format!("/proc/{pid}");
-    Deadline::new().until("that it sleeps", || {
-        fs::read_to_string(format!("{directory}/comm")).ok().filter(|name| name == "sleep\n")
+    // The kernel names a process before it has laid out the memory in which the variables of the new program stand.
+    let text = Deadline::new().until("a process that sleeps, and its variables", || {
+        fs::read_to_string(format!("{directory}/comm")).ok().filter(|name| name == "sleep\n")?;
+        fs::read_to_string(format!("{directory}/environ")).ok().filter(|variables| !variables.is_empty())
     });
     let descriptors = fs::read_dir(format!("{directory}/fd")).unwrap().filter_map(|entry| {
         let path = entry.unwrap().path();
@@ -97,7 +99,6 @@ fn seen(place: &Place, pid: u64) -> (BTreeMap<i32, String>, BTreeMap<String, Str
         // What is in brackets is the number of the pipe.
         Some((number, target.split(':').next().unwrap().to_owned()))
     });
-    let text = fs::read_to_string(format!("{directory}/environ")).unwrap();
     let mut variables: BTreeMap<_, _> = text
         .split_terminator('\0')
         .map(|pair| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap())

@@ -163,7 +163,10 @@ fn a_hangup_reloads_too_and_what_needs_a_restart_is_said() {
     Deadline::new().until("the new stream", there);
     let ended = daemon.execute(&RELOAD);
     let said = String::from_utf8_lossy(&ended.out).into_owned();
-    assert!(said.starts_with("streams: 1 as before\n`memory` changed, which needs a restart"), "{said}");
+    assert!(
+        said.starts_with("streams: 1 as before\n`memory` changed; this takes effect only after a restart"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Problem {
         Self { headers, ..Self::new(StatusCode::UNAUTHORIZED, detail) }
     }
 
-    /// 426: the resource accepts only WebSockets of version 13 (RFC 6455, section 4.4).
+    /// 426: the resource accepts only web sockets of version 13 (RFC 6455, section 4.4).
     pub(super) fn upgrade_required(detail: &str) -> Self {
         let headers = &[("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13")];
         Self { headers, ..Self::new(StatusCode::UPGRADE_REQUIRED, detail) }
