@@ -63,6 +63,26 @@ fn a_known_form_is_taken_out_of_a_harmless_value() {
     }
 }
 
+#[test]
+fn a_name_is_examined_behind_brackets_without_an_end() {
+    // The quotation that follows the brackets looks like the name of a member, and contains a header.
+    let filler = "x ".repeat(100);
+    for open in ["token\":[a\\\"", "password: [", "{\"secrets\": [1, ", "authorization: ["] {
+        for named in [
+            "Set-Cookie: a=SECRETxyz0; Path=/",
+            "password=SECRETxyz0",
+            "Authorization: Bearer SECRETxyz0",
+            "api_key: SECRETxyz0",
+        ] {
+            for (before, after) in [("", ""), (&*filler, ""), (&*filler, &*filler)] {
+                let line = format!("{open} \"{before} {named} {after} \": [b");
+                let out = redacted(&line);
+                assert!(!out.contains("SECRETxyz0"), "{line}: {out}");
+            }
+        }
+    }
+}
+
 /// Lines in which `§` is the secret, which alone is replaced by the mark.
 fn covered() -> Vec<String> {
     let lines = include_str!("../../../tests/redact/secrets.txt").lines().filter(|line| !line.starts_with('#'));

@@ -66,7 +66,10 @@ impl FoundSecrets {
     /// Adds the values in the brackets that begin at `at`, see [`take_nested`].
     pub(super) fn take_nested(&mut self, text: &[u8], at: usize, quote: Option<(usize, usize)>) {
         let end = take_nested(text, at, quote, &mut self.spans);
-        self.decide(end);
+        // Brackets without an end seem to contain the rest of the line. What follows in it is judged by itself, too.
+        if matches!(end.checked_sub(1).and_then(|last| text.get(last)), Some(b']' | b'}')) {
+            self.decide(end);
+        }
     }
 }
 
