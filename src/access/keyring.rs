@@ -250,7 +250,7 @@ fn token_lifetime(
 }
 
 /// A `NumericDate` may have a fraction (RFC 7519, section 2).
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is held against both ends first")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "both bounds are checked first")]
 fn numeric_date(date: f64) -> Option<u64> {
     (0.0..=1e15).contains(&date).then_some(date as u64)
 }

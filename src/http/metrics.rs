@@ -103,7 +103,7 @@ fn register_streams(registry: &mut Registry, streams: &StreamInfos) {
         ("losses", "Times the source could not deliver something", |info| info.counts.losses),
         ("gaps", "Times a reader was told that it missed something", |info| info.counts.gaps),
         ("restarts", "Times the process was started again", |info| info.counts.runs.saturating_sub(1)),
-        ("filtered_lines", "Lines that were held against a filter, for all readers together", |info| {
+        ("filtered_lines", "Lines that were matched against a filter, for all readers together", |info| {
             info.filter_checks
         }),
     ];

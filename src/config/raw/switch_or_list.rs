@@ -26,7 +26,7 @@ pub(crate) enum Switch {
     Off,
 }
 
-/// Most patterns in one list: each line is held against each of them.
+/// Most patterns in one list: each line is matched against each of them.
 const MAX_PATTERNS_PER_LIST: usize = 64;
 
 /// A pattern, and how a list of them is written.
