@@ -73,13 +73,13 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await page.hover('.log');
   await page.mouse.wheel(0, -600);
   await page.waitForSelector('#jump:not([hidden])');
-  // The wheel rolls on for a while.
-  await until(page, async () => {
-    const log = document.querySelector('.log');
-    const before = log.scrollTop;
-    for (let frame = 0; frame < 20; frame += 1) await new Promise(requestAnimationFrame);
-    return log.scrollTop === before;
-  });
+  // Scrolling by the wheel is animated: it has ended when the log stands still for 20 frames.
+  await until(page, () => {
+    const { scrollTop } = document.querySelector('.log');
+    const still = window.still?.scrollTop === scrollTop ? window.still.frames + 1 : 0;
+    window.still = { scrollTop, frames: still };
+    return still >= 20;
+  }, null, 'the end of scrolling');
   const before = await top();
   append('app.log', 'new 1\nnew 2\nnew 3\n');
   await until(page, () => document.querySelector('#jump').textContent === '3 new lines');
@@ -163,7 +163,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   // Copy what is chosen; with Shift, up to there.
   await page.click('.row:has-text("line 2501") .number');
   await page.click('.row:has-text("line 2503") .number', { modifiers: ['Shift'] });
-  await page.click('[aria-label^="Copy the chosen"]');
+  await page.click('[aria-label^="Copy the selected"]');
   await until(page, () => document.querySelector('#said').textContent === '3 lines are copied.');
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), 'line 2501\nline 2502\nline 2503\n');
   await page.click('[aria-label^="Copy a link"]');
