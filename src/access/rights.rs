@@ -334,11 +334,11 @@ fn unnamed_reason_text(peer: Peer) -> &'static str {
     match why {
         UnnamedReason::NoHeader => {
             "the request comes from a proxy in `trusted_proxies` that does not name its client (let it send \
-            X-Forwarded-For; programs on this machine use the Unix socket or a token): "
+            X-Forwarded-For; programs on this machine must use the Unix socket or a token): "
         }
         UnnamedReason::Ambiguous => {
             "the headers of the request (Forwarded, X-Forwarded-For, X-Real-IP) do not agree on the client (let the proxy \
-            overwrite those that it does not set itself): "
+            remove those that it does not set): "
         }
         UnnamedReason::UntrustedProxy => {
             "the request came through a proxy, and the address or user that sent it is not in `trusted_proxies`: "
