@@ -199,7 +199,7 @@ fn what_is_not_a_socket_is_no_socket_of_systemd() {
     command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", "0").stdin(Stdio::null());
     let ended = crate::harness::Program::start(&mut command).ended();
     assert_eq!(ended.status.code(), Some(1));
-    assert!(ended.err.contains("a socket of systemd is neither"), "{}", ended.err);
+    assert!(ended.err.contains("a socket from systemd is not a listening"), "{}", ended.err);
 }
 
 #[test]
