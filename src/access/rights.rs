@@ -118,8 +118,8 @@ pub(crate) enum AccessDenied {
     TokenNeeded(Peer),
     /// The caller lacks this right.
     #[error(
-        "{deed} needs a token that allows it, or the Unix socket as root or the daemon's own user; this request came as {credential}, which does not have \
-        that right",
+        "{deed} needs a token with that right, or a connection by root or the daemon's own user to the Unix socket; this request \
+        came as {credential}, which does not have that right",
         deed = right_text(*right)
     )]
     Right { right: Right, credential: Credential },
@@ -349,9 +349,9 @@ fn unnamed_reason_text(peer: Peer) -> &'static str {
 /// A right, as a phrase for error messages.
 fn right_text(right: Right) -> &'static str {
     match right {
-        Right::Read => "to read",
-        Right::Input => "to type into a process or to send lines",
-        Right::Admin => "to start, stop or signal a process",
+        Right::Read => "reading",
+        Right::Input => "typing into a process or sending lines",
+        Right::Admin => "starting, stopping or signalling a process",
     }
 }
 
