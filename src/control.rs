@@ -4,12 +4,12 @@
 //! The sender's rights are checked before. This module knows neither how requests arrive nor what a process is.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::event::{Origin, Position, StreamName};
+use crate::event::{Origin, Position, StreamName, lock_exclusive, lock_shared};
 
 /// Maximum number of queued requests to one source. A source takes requests at once, so a longer queue is a flood.
 const MAX_QUEUED_REQUESTS: usize = 64;
@@ -332,12 +332,12 @@ pub(crate) struct CommandRouter(Arc<RwLock<BTreeMap<StreamName, SourceHandle>>>)
 impl CommandRouter {
     /// Registers the handle of a stream, and replaces an earlier one of the same name.
     pub(crate) fn insert(&self, name: StreamName, handle: SourceHandle) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, handle);
+        lock_exclusive(&self.0).insert(name, handle);
     }
 
     /// Removes the handle of a stream.
     pub(crate) fn remove(&self, name: &StreamName) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        lock_exclusive(&self.0).remove(name);
     }
 
     /// Sends `command` to the process of that name; see [`ProcessHandle::send`].
@@ -375,7 +375,7 @@ impl CommandRouter {
     }
 
     fn handle(&self, name: &StreamName) -> Option<SourceHandle> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        lock_shared(&self.0).get(name).cloned()
     }
 }
 
