@@ -166,7 +166,7 @@ impl ProcessRun {
                 mark,
                 ended: false,
                 descriptors,
-                half: <[String; 2]>::default(),
+                open_lines: <[String; 2]>::default(),
             },
             group: ProcessGroup::new(pid, !options.same_group),
             leader,
@@ -189,8 +189,8 @@ impl ProcessRun {
 
     /// The current run record.
     pub(super) fn known(&self) -> RunRecord {
-        let half = [0, 1].map(|lane| run_record::half(self.pipes.half(lane)));
-        RunRecord { half, ended: matches!(self.phase, RunPhase::Ended), ..self.known.clone() }
+        let open_lines = [0, 1].map(|number| run_record::encode_open_line(self.pipes.half(number)));
+        RunRecord { open_lines, ended: matches!(self.phase, RunPhase::Ended), ..self.known.clone() }
     }
 
     /// Adds the next events to `batch`; returns the end of the run once there are no more. May be dropped at any time.
@@ -777,7 +777,7 @@ mod tests {
         run.next(&mut None, &mut batch).await;
         let known = known_in(&run.known().written());
         assert_eq!((known.run, known.pid.cast_unsigned(), known.ended), (7, run.pid(), false));
-        assert_eq!(known.half, [run_record::half(b"ab"), String::new()]);
+        assert_eq!(known.open_lines, [run_record::encode_open_line(b"ab"), String::new()]);
         assert_eq!(known.alive().len(), 1);
         assert!(known.descriptors.outputs.iter().all(Option::is_some));
         run.stop(EndCause::Stopped);
