@@ -15,7 +15,7 @@ mod signal;
 
 pub use flags::Flags;
 pub use level::{BadLevel, Level};
-pub(crate) use lock::lock;
+pub(crate) use lock::{lock, lock_exclusive, lock_shared};
 pub use position::{BadPosition, Epoch, Position};
 pub use progress::{Progress, ProgressGroup, ProgressState};
 pub(crate) use signal::{signal_name, signal_number};
