@@ -37,6 +37,9 @@ pub(super) struct Backlog {
     numbering: Option<Numbering>,
     /// Changed checkpoints that no submitted write contains.
     checkpoints: BTreeMap<String, Option<String>>,
+    /// `true` if a record must be written even if there are neither events nor checkpoints: it says whether the stream
+    /// is private, which has changed.
+    record_required: bool,
     /// The sequence number after the last event that was written; at least what the recorder has recorded.
     written_end: u64,
     retry_at: Instant,
@@ -85,6 +88,7 @@ impl Backlog {
             reason: unwritable(error),
             numbering: Some(numbering),
             checkpoints: BTreeMap::new(),
+            record_required: false,
             written_end: end,
             retry_at: Instant::now() + RECORD_RETRY_INTERVAL,
             in_flight: None,
@@ -99,6 +103,11 @@ impl Backlog {
     /// Adds checkpoints that changed; newer ones replace older ones.
     pub(super) fn add_checkpoints(&mut self, changes: impl IntoIterator<Item = (String, Option<String>)>) {
         self.checkpoints.extend(changes);
+    }
+
+    /// Makes sure that at least one more record is written, which says what every record says about the stream.
+    pub(super) fn require_record(&mut self) {
+        self.record_required = true;
     }
 
     /// Returns whether a write was submitted whose result is not known yet.
@@ -127,10 +136,11 @@ impl Backlog {
         &mut self,
         memory: &impl SegmentsInMemory,
         boot: &str,
+        private: bool,
     ) -> (RecordChunk, oneshot::Sender<io::Result<()>>) {
         let from = self.written_end;
         let (segments, numbering) = memory(from);
-        let mut transaction = Transaction::new(from);
+        let mut transaction = Transaction::new(from, private);
         let (mut size, mut end) = (0, from);
         for segment in &segments {
             if size > CATCH_UP_WRITE_SIZE {
@@ -145,6 +155,7 @@ impl Backlog {
         }
         let next = NextEvent::of(&numbering, from);
         let checkpoints = std::mem::take(&mut self.checkpoints);
+        self.record_required = false;
         transaction.places(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
         if transaction.is_empty() {
             // Memory has dropped all of these events; the parts that were written still need the end of their
@@ -173,6 +184,7 @@ impl Backlog {
                 self.retry_at = Instant::now() + RECORD_RETRY_INTERVAL;
                 self.written_end = recorded_end;
                 if let Some(WriteContent::Last { checkpoints, .. }) = content {
+                    self.record_required = true;
                     let newer = std::mem::replace(&mut self.checkpoints, checkpoints);
                     self.checkpoints.extend(newer);
                 }
@@ -193,10 +205,10 @@ impl Backlog {
         }
     }
 
-    /// Returns whether neither a new file nor a checkpoint is left to write. Events are not considered, since the
+    /// Returns whether neither a new file nor a checkpoint nor a required record is left to write. Events are not considered, since the
     /// recorder compares them.
     pub(super) fn is_empty(&self) -> bool {
-        self.numbering.is_none() && self.checkpoints.is_empty()
+        self.numbering.is_none() && self.checkpoints.is_empty() && !self.record_required
     }
 }
 

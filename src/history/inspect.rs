@@ -6,7 +6,6 @@ use std::path::Path;
 
 use crate::event::{Event, Position, StreamName, Time};
 use crate::segment::Checkpoints;
-use crate::segment::PRIVATE_CHECKPOINT_KEY;
 
 use super::files::StreamFiles;
 use super::reader::for_each_segment_from;
@@ -52,8 +51,7 @@ pub fn inspect(root: &Path) -> Result<Vec<StreamInspection>, HistoryError> {
 }
 
 fn look(folder: &Path, name: StreamName) -> Result<StreamInspection, HistoryError> {
-    let mut found = scan::recover_history(&folder.join(name.as_str()))?;
-    let private = found.places.remove(PRIVATE_CHECKPOINT_KEY).is_some();
+    let found = scan::recover_history(&folder.join(name.as_str()))?;
     let oldest = found.files.iter().find(|file| file.first < file.end);
     let ids = found.numbering.as_ref().zip(oldest).map(|(n, oldest)| (n.id(oldest.first), n.seen(n.next())));
     Ok(StreamInspection {
@@ -63,7 +61,7 @@ fn look(folder: &Path, name: StreamName) -> Result<StreamInspection, HistoryErro
         files: found.files.len(),
         bytes: found.files.iter().map(|file| file.bytes).sum(),
         places: found.places,
-        private,
+        private: found.private,
         cleanly_closed: found.cleanly_closed,
         damage: found.damage,
     })

@@ -47,6 +47,7 @@ mod inspect;
 mod recover;
 mod byte_codec;
 mod record;
+mod summary;
 
 pub use inspect::{StreamInspection, inspect, read_events};
 pub(super) use reader::{HistoryRead, HistoryReader};
@@ -70,6 +71,7 @@ use crate::event::{Epoch, Position, StreamName, Time};
 use crate::segment::Checkpoints;
 use crate::segment::Numbering;
 use files::StreamFiles;
+use recorder::RecoveredState;
 use writer::WriterThreads;
 
 /// The directory of all streams in the state directory.
@@ -195,7 +197,9 @@ impl History {
         }
         let volume = Arc::new(StreamFiles::new(directory, found.files, Some(&numbering)));
         let (jobs, boot) = (self.writers.jobs(), self.boot.clone());
-        let recorder = Recorder::new(volume.clone(), jobs, boot, keep, found.places.clone(), end);
+        let (private, is_old_format) = (found.private, found.is_old_format);
+        let recovered = RecoveredState { checkpoints: found.places.clone(), private, is_old_format, end };
+        let recorder = Recorder::new(volume.clone(), jobs, boot, keep, recovered);
         let reader = HistoryReader::new(volume, self.read_permits.clone());
         let damaged = !found.damage.is_empty();
         Ok(StreamHistory { numbering, checkpoints: found.places, recorder, reader, damaged })
@@ -507,6 +511,45 @@ mod tests {
         let again = bench.seen(CursorStart::After(id_of(&seen[15])), &[]).await;
         assert_eq!(numbers(&again), (25..40).collect::<Vec<_>>(), "all that memory held was recorded");
         assert_eq!(bench.seen(CursorStart::After(before), &[]).await[0], SeenEvent::Gap(None), "that folder is lost");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_turned_private_stays_so_after_a_restart() {
+        for (with_events, disk_fails) in [(true, false), (false, false), (true, true), (false, true)] {
+            let mut bench = HistoryBench::new(1 << 20, 1 << 30);
+            bench.write(0..5).await;
+            let folder = bench.directory.path().join(STREAMS_DIRECTORY);
+            if disk_fails {
+                bench.stop().await;
+                fs::rename(&folder, bench.directory.path().join("away")).unwrap();
+                bench.start();
+                fs::write(&folder, "").unwrap();
+                bench.write(5..10).await;
+            }
+            assert!(!bench.appender().was_private());
+            bench.log().private().set();
+            if with_events {
+                bench.write(10..11).await;
+            } else {
+                // The change of a state that is not recorded.
+                let mut batch = Batch::new();
+                batch.lag(7);
+                bench.appender().append(&mut batch).await;
+            }
+            if disk_fails {
+                fs::remove_file(&folder).unwrap();
+                let mut due = bench.appender().maintain_history().await;
+                bench.appender().append(&mut due).await;
+            }
+            bench.kill();
+            bench.start();
+            assert!(bench.appender().was_private(), "with events: {with_events}, the disk fails: {disk_fails}");
+            // A stream that the configuration calls public again stays so as well.
+            bench.write(20..21).await;
+            bench.kill();
+            bench.start();
+            assert!(!bench.appender().was_private());
+        }
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::event::{Epoch, Time};
-use crate::history::record::{FILE_MAGIC, RecordBody, RecordHeader};
+use crate::history::record::{FILE_MAGIC, FORMAT_VERSION, RecordBody, RecordHeader};
 use crate::segment::Checkpoints;
 use crate::segment::Numbering;
 
@@ -27,6 +27,10 @@ pub(super) struct RecoveredHistory {
     /// The numbering after the last event; `None` without a readable snapshot.
     pub(super) numbering: Option<Numbering>,
     pub(super) places: Checkpoints,
+    /// Whether the newest record says that the stream is private.
+    pub(super) private: bool,
+    /// `true` if the newest file is of an older format.
+    pub(super) is_old_format: bool,
     /// `true` if the last daemon stopped cleanly.
     pub(super) cleanly_closed: bool,
     /// The boot id of the machine on which the last daemon ran.
@@ -53,8 +57,9 @@ pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, Hist
     // The newest file with a snapshot says everything about the older ones, so only the files from it on are replayed.
     let mut begin = None;
     for (at, (_, path)) in files.iter().enumerate().rev() {
-        if starts_with_snapshot(path)? {
+        if let Some(version) = version_with_snapshot(path)? {
             begin = Some(at);
+            scanned.is_old_format = version < FORMAT_VERSION;
             break;
         }
     }
@@ -75,7 +80,8 @@ pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, Hist
         return Ok(scanned);
     };
     scanned.numbering = Some(numbering);
-    (scanned.places, scanned.cleanly_closed, scanned.boot) = (replay.places, replay.cleanly_closed, replay.boot);
+    (scanned.places, scanned.private) = (replay.places, replay.private);
+    (scanned.cleanly_closed, scanned.boot) = (replay.cleanly_closed, replay.boot);
     for (first, path) in files.get(..begin.unwrap_or(0)).unwrap_or_default().iter().rev() {
         let end = scanned.files.front().map_or(*first, |next| next.first);
         let metadata = fs::metadata(path).map_err(HistoryError::at(path))?;
@@ -104,22 +110,23 @@ pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, HistoryError
     Ok(files)
 }
 
-/// Returns whether the file begins with a snapshot, as a valid file does.
-fn starts_with_snapshot(path: &Path) -> Result<bool, HistoryError> {
+/// The version of the format of a file that begins with a snapshot, as a valid file does; `None` for others.
+fn version_with_snapshot(path: &Path) -> Result<Option<u8>, HistoryError> {
     let mut file = File::open(path).map_err(HistoryError::at(path))?;
     let mut magic = [0; FILE_MAGIC.len()];
     match file.read_exact(&mut magic) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(HistoryError::at(path)(error)),
     }
     let (ours, version) = (FILE_MAGIC[..7] == magic[..7], magic[7]);
-    if ours && version > FILE_MAGIC[7] {
+    if ours && version > FORMAT_VERSION {
         return Err(HistoryError::Newer(path.to_owned()));
     }
     let length = file.metadata().map_err(HistoryError::at(path))?.len();
     let first = RecordReader::new(&file, 0, length).next().map_err(HistoryError::at(path))?;
-    Ok(first.is_some_and(|(at, _, body)| at == FILE_MAGIC.len() as u64 && matches!(body, RecordBody::Snapshot(_))))
+    let starts_well = |(at, _, body)| at == FILE_MAGIC.len() as u64 && matches!(body, RecordBody::Snapshot(_));
+    Ok(first.is_some_and(starts_well).then_some(version))
 }
 
 /// The state that the records so far add up to.
@@ -127,6 +134,7 @@ fn starts_with_snapshot(path: &Path) -> Result<bool, HistoryError> {
 struct RecordReplay {
     numbering: Option<Numbering>,
     places: Checkpoints,
+    private: bool,
     cleanly_closed: bool,
     boot: String,
     epoch: Option<Epoch>,
@@ -183,6 +191,7 @@ impl RecordReplay {
         self.epoch = self.epoch.max(Some(head.first.epoch));
         self.end = self.end.max(head.seq + u64::from(head.count));
         self.cleanly_closed = matches!(body, RecordBody::Closed);
+        self.private = head.private.unwrap_or(self.private);
         match body {
             RecordBody::Snapshot(snapshot) => {
                 if self.numbering.is_none() {
@@ -196,8 +205,9 @@ impl RecordReplay {
                     numbering.replay_to(head.first, head.seq, head.unknown);
                 }
             }
-            RecordBody::Closed => {}
-            RecordBody::Events { segment, places } => {
+            RecordBody::Closed | RecordBody::Run(_) | RecordBody::Senders(_) => {}
+            RecordBody::Events { segment, mut places } => {
+                self.private = head.take_privacy(&mut places).unwrap_or(self.private);
                 for (key, place) in places {
                     match place {
                         Some(place) => self.places.insert(key, place),

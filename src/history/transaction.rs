@@ -40,9 +40,9 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    /// An empty transaction, whose events follow those before `end`.
-    pub(super) fn new(end: u64) -> Self {
-        Self { writer: RecordWriter::default(), marks: Vec::new(), end, newest: Time::default() }
+    /// An empty transaction of a stream that is private or not, whose events follow those before `end`.
+    pub(super) fn new(end: u64, private: bool) -> Self {
+        Self { writer: RecordWriter::new(private), marks: Vec::new(), end, newest: Time::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -70,6 +70,11 @@ impl Transaction {
         places: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
     ) {
         self.writer.places(next.id, next.seq, places);
+    }
+
+    /// Adds a record that says only whether the stream is private, as every record does.
+    pub(super) fn add_privacy(&mut self, next: NextEvent) {
+        self.writer.put_privacy(next.id, next.seq);
     }
 
     /// Adds that the daemon stops cleanly.

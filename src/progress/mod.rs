@@ -41,8 +41,14 @@ const MAX_PERCENT_FALL: f64 = 5.0;
 const MAX_SHUFFLED_PERCENT_FALL: f64 = 50.0;
 
 /// A recogniser of one kind of progress.
+///
+/// A recogniser sees every unfinished line, but only some of the finished ones: those with a percent sign or a control
+/// sequence, and those that [`may_show_progress`] knows by their beginning. A recogniser of other finished lines needs
+/// an entry in [`EXAMINED_LINE_PREFIXES`]. Lines longer than [`MAX_PROGRESS_LINE_SIZE`] are never examined, and with
+/// patterns of the user every line is.
 trait Recogniser: fmt::Debug + Send {
-    /// The report of a line, if the line is of this kind.
+    /// The report of a line, if the line is of this kind. Called only if no recogniser before this one reported
+    /// something.
     fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport>;
 }
 
@@ -54,7 +60,7 @@ enum Confidence {
     Configured,
 }
 
-/// All recognisers, in the order in which they are asked.
+/// All recognisers, in the order in which they are called.
 fn recognisers(patterns: Vec<Regex>) -> Vec<(Confidence, Box<dyn Recogniser>)> {
     vec![
         (Confidence::Configured, Box::new(user_patterns::UserPatterns(patterns))),
@@ -70,9 +76,9 @@ fn recognisers(patterns: Vec<Regex>) -> Vec<(Confidence, Box<dyn Recogniser>)> {
     ]
 }
 
-/// Prefixes (after blanks) of finished lines in which a recogniser may find progress although they contain neither a
-/// percent sign nor control sequences.
-const TELLING_PREFIXES: [&[u8]; 18] = [
+/// The prefixes (after blanks) of finished lines that are examined although they contain neither a percent sign nor
+/// control sequences. Other finished lines reach no [`Recogniser`], so a recogniser that needs them adds its prefix.
+const EXAMINED_LINE_PREFIXES: [&[u8]; 18] = [
     b"[",
     b"(",
     b"#",
@@ -93,8 +99,8 @@ const TELLING_PREFIXES: [&[u8]; 18] = [
     b"\xe2",
 ];
 
-/// Returns whether a finished line may contain progress. Most lines of most logs do not, and the check is cheap for
-/// them.
+/// Returns whether a finished line may contain progress, and is passed to the recognisers. Most lines of most logs do
+/// not, and the check is cheap for them.
 fn may_show_progress(raw: &[u8]) -> bool {
     if memchr::memchr3(0x1b, 0x08, b'%', raw).is_some() {
         return true;
@@ -108,7 +114,7 @@ fn may_show_progress(raw: &[u8]) -> bool {
         && (text.len() < raw.len() || behind(text.iter().position(|byte| !byte.is_ascii_digit()), b" bytes")))
         || raw.get(12) == Some(&b':')
         || behind(memchr::memchr(b':', text), b": Pulling from ")
-        || TELLING_PREFIXES.iter().any(|words| words[0] == *first && text.starts_with(words))
+        || EXAMINED_LINE_PREFIXES.iter().any(|words| words[0] == *first && text.starts_with(words))
 }
 
 /// Tracks the progress of one source.

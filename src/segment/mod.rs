@@ -16,6 +16,6 @@ pub(crate) use backwards::BackwardSearch;
 pub use filter::{BadFilter, Filter};
 pub(crate) use numbering::Numbering;
 pub use segment::{Batch, Checkpoints};
-pub(crate) use segment::{IndexEntry, NO_ORIGIN, OpenLineChange, PRIVATE_CHECKPOINT_KEY, Segment};
+pub(crate) use segment::{IndexEntry, NO_ORIGIN, OpenLineChange, Segment};
 pub(crate) use slice::Slice;
 pub(crate) use status_change::StatusChange;

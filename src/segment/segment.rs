@@ -8,15 +8,38 @@ use crate::event::{Event, EventKind, Flags, Loss, OpenLine, Origin, Position, Pr
 
 use super::status_change::StatusChange;
 
-/// The index entry of one event. Its text ends at `end`, and begins where the text of the previous event ends.
+/// The index entry of one event, in 16 bytes. Its text ends at `end`, and begins where the text of the previous event
+/// ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
     pub(crate) time: Time,
     pub(crate) end: u32,
     pub(crate) origin: u16,
-    pub(crate) kind: EventKind,
-    pub(crate) flags: Flags,
+    /// The kind in the upper four bits, and the flags in the lower twelve.
+    kind_and_flags: u16,
 }
+
+impl IndexEntry {
+    /// The bits of `kind_and_flags` that contain the flags.
+    const FLAG_BITS: u32 = 12;
+
+    pub(crate) fn new(time: Time, end: u32, origin: u16, kind: EventKind, flags: Flags) -> Self {
+        debug_assert!(flags.bits() >> Self::FLAG_BITS == 0, "flags fit into the lower bits");
+        Self { time, end, origin, kind_and_flags: u16::from(kind as u8) << Self::FLAG_BITS | flags.bits() }
+    }
+
+    pub(crate) fn kind(&self) -> EventKind {
+        let kind = (self.kind_and_flags >> Self::FLAG_BITS).to_le_bytes()[0];
+        EventKind::from_u8(kind).expect("an entry is made of a kind")
+    }
+
+    pub(crate) fn flags(&self) -> Flags {
+        Flags::from_bits(self.kind_and_flags)
+    }
+}
+
+/// The times that lines declare themselves, by the index of the event in its batch or segment, ascending.
+pub(crate) type LoggedTimes = Vec<(u32, Time)>;
 
 /// The change of the open line in a batch.
 #[derive(Debug, Default)]
@@ -37,14 +60,16 @@ pub(crate) const NO_ORIGIN: u16 = u16::MAX;
 /// segment still fits into a record of 512 KiB on disk.
 const MAX_SEGMENT_RECORD_SIZE: usize = 192 << 10;
 
-/// The most bytes that the index entry of one event takes in a record: time, length, origin, kind and flags.
-const INDEX_ENTRY_RECORD_SIZE: usize = 20;
+/// The most bytes that the index entry of one event takes in a record: time, length, origin, kind, flags and
+/// logged time.
+const INDEX_ENTRY_RECORD_SIZE: usize = 32;
 
 /// Events that are not in a log yet and have no numbers. A source appends all that it read at one wake-up as one batch.
 #[derive(Default)]
 pub struct Batch {
     text: Vec<u8>,
     index: Vec<IndexEntry>,
+    logged: LoggedTimes,
     origins: Vec<Origin>,
     /// The ends of complete pieces: ascending indexes into `index`.
     cut_points: Vec<usize>,
@@ -65,9 +90,6 @@ pub struct Batch {
     pub(crate) places: Vec<(String, Option<String>)>,
 }
 
-/// The reserved checkpoint key that records in the history that a stream is private.
-pub(crate) const PRIVATE_CHECKPOINT_KEY: &str = "private";
-
 /// The checkpoints of a source: for each of its parts, such as a file, what the source needs to continue after the
 /// recorded events. Keys and values are the source's own; a value is one line of text.
 pub type Checkpoints = BTreeMap<String, String>;
@@ -82,6 +104,12 @@ impl Batch {
     pub fn line(&mut self, time: Time, origin: &Origin, flags: Flags, text: &[u8]) {
         let origin = self.intern(origin);
         self.push(time, origin, EventKind::Line, flags, text);
+    }
+
+    /// Adds a line that declares a time itself, which is `logged`.
+    pub fn logged_line(&mut self, time: Time, logged: Time, origin: &Origin, flags: Flags, text: &[u8]) {
+        self.logged.push((index(self.index.len()), logged));
+        self.line(time, origin, flags, text);
     }
 
     /// Adds a change of the source's state. [`SourceState::Running`] without a note begins a run of a process.
@@ -153,7 +181,7 @@ impl Batch {
             let entry = self.index[at];
             let text = String::from_utf8_lossy(&self.text[self.text_end_of(at)..entry.end as usize]).into_owned();
             let origin = self.origins.get(usize::from(entry.origin)).map_or("", Origin::as_str).to_owned();
-            (entry.kind == EventKind::Line).then_some((origin, entry.flags, text))
+            (entry.kind() == EventKind::Line).then_some((origin, entry.flags(), text))
         };
         (0..self.index.len()).filter_map(line).collect()
     }
@@ -176,7 +204,7 @@ impl Batch {
     /// The number of losses in the batch.
     #[cfg(test)]
     pub(crate) fn losses(&self) -> usize {
-        self.index.iter().filter(|entry| entry.kind == EventKind::Loss).count()
+        self.index.iter().filter(|entry| entry.kind() == EventKind::Loss).count()
     }
 
     /// Returns whether appending the batch would change nothing.
@@ -214,7 +242,7 @@ impl Batch {
         self.size += text.len() + INDEX_ENTRY_RECORD_SIZE + self.name(origin);
         self.text.extend_from_slice(text);
         let end = u32::try_from(self.text.len()).expect("a batch is far below 4 GiB: a source reads 1 MiB at once");
-        self.index.push(IndexEntry { time, end, origin, kind, flags });
+        self.index.push(IndexEntry::new(time, end, origin, kind, flags));
     }
 
     /// The size of an origin's name in the incomplete piece, which contains each name once.
@@ -249,7 +277,8 @@ impl Batch {
                 self.index[from..to].iter().map(|entry| IndexEntry { end: entry.end - shift, ..*entry }).collect();
             let text = self.text[begin..end].into();
             let first = Position { number: first.number + from as u64, ..first };
-            segments.push(Segment { first, seq: seq + from as u64, text, index, origins: origins.clone() });
+            let logged = logged_between(&self.logged, from, to);
+            segments.push(Segment { first, seq: seq + from as u64, text, index, logged, origins: origins.clone() });
             from = to;
         }
         // Everything except the events remains in the batch for the caller to take.
@@ -277,6 +306,7 @@ pub(crate) struct Segment {
     pub(crate) seq: u64,
     pub(crate) text: Box<[u8]>,
     pub(crate) index: Box<[IndexEntry]>,
+    pub(crate) logged: Box<[(u32, Time)]>,
     pub(crate) origins: Arc<[Origin]>,
 }
 
@@ -308,7 +338,7 @@ impl Segment {
 
     /// The memory of the segment, in bytes: text, index, and itself.
     pub(crate) fn memory_size(&self) -> usize {
-        self.text.len() + size_of_val(&*self.index) + size_of::<Self>() + 64
+        self.text.len() + size_of_val(&*self.index) + size_of_val(&*self.logged) + size_of::<Self>() + 64
     }
 
     /// The id of event `at`, counted from 0.
@@ -324,10 +354,17 @@ impl Segment {
             id: self.id(at),
             time: entry.time,
             origin: self.origins.get(usize::from(entry.origin)),
-            kind: entry.kind,
-            flags: entry.flags,
+            kind: entry.kind(),
+            flags: entry.flags(),
+            logged: self.logged_at(at),
             text: &self.text[begin as usize..entry.end as usize],
         }
+    }
+
+    /// The time that event `at` declares itself, if it does. Cost: one binary search among those that do.
+    pub(crate) fn logged_at(&self, at: usize) -> Option<Time> {
+        let found = self.logged.binary_search_by_key(&at, |(index, _)| *index as usize).ok()?;
+        Some(self.logged[found].1)
     }
 
     /// The number of events that were read before `time`, from the start.
@@ -342,7 +379,7 @@ impl Segment {
 
     /// The kind and the flags of event `at`.
     pub(crate) fn kind(&self, at: usize) -> (EventKind, Flags) {
-        (self.index[at].kind, self.index[at].flags)
+        (self.index[at].kind(), self.index[at].flags())
     }
 
     /// Returns whether `next` continues this segment in the same epoch.
@@ -358,7 +395,9 @@ impl Segment {
         for part in parts {
             let origins: Vec<u16> = part.origins.iter().map(|origin| merged.intern(origin)).collect();
             let shift = u32::try_from(merged.text.len()).expect("merged segments are small");
+            let before = index(merged.index.len());
             merged.text.extend_from_slice(&part.text);
+            merged.logged.extend(part.logged.iter().map(|(at, time)| (at + before, *time)));
             merged.index.extend(part.index.iter().map(|entry| {
                 let origin = origins.get(usize::from(entry.origin)).copied().unwrap_or(NO_ORIGIN);
                 IndexEntry { end: entry.end + shift, origin, ..*entry }
@@ -369,9 +408,22 @@ impl Segment {
             seq: parts[0].seq,
             text: merged.text.into(),
             index: merged.index.into(),
+            logged: merged.logged.into(),
             origins: merged.origins.into(),
         }
     }
+}
+
+/// The index of an event as it is kept in [`LoggedTimes`].
+fn index(at: usize) -> u32 {
+    u32::try_from(at).expect("a batch is far below 4 Gi events: a source reads 1 MiB at once")
+}
+
+/// The logged times of the events `from` to before `to`, counted from `from`.
+fn logged_between(logged: &[(u32, Time)], from: usize, to: usize) -> Box<[(u32, Time)]> {
+    let first = logged.partition_point(|(at, _)| (*at as usize) < from);
+    let end = logged.partition_point(|(at, _)| (*at as usize) < to);
+    logged[first..end].iter().map(|(at, time)| (at - index(from), *time)).collect()
 }
 
 impl fmt::Debug for Segment {

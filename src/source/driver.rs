@@ -57,7 +57,7 @@ pub(crate) async fn run(
             Ok(None)
         }
         SourceKind::Push => {
-            take(PushSource::new(&spec, options.inbox), &mut writer, &stopping).await;
+            take(PushSource::new(&spec, options.push_requests), &mut writer, &stopping).await;
             Ok(None)
         }
     };

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use crate::config::{self, SourceKind, Stream};
 use crate::event::{OpenLine, Origin, Time};
 use crate::line::{
-    CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MAX_SECRET_LINES, MultilineRule, Redactor, Screen,
+    CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MAX_SECRET_LINES, MultilineRule, Screen,
 };
 use crate::stream::Batch;
 
 use super::ClockReading;
-use super::emit::{Redaction, emit, redact, redact_origin};
+use super::emit::{OriginOutput, redact, redact_origin};
 use super::progress::SourceProgress;
 
 /// The time after which an unfinished line is shown: most are finished sooner, and would only flicker.
@@ -55,23 +55,17 @@ pub(super) struct LinePipeline {
 
 #[derive(Debug)]
 struct OriginState {
-    at: usize,
-    origin: Origin,
     decoder: Decoder,
     lines: Screen,
+    /// The longest piece of a line that is decoded, in bytes.
     max: usize,
-    /// Redacts secrets, as the last step.
-    redact: Option<Redactor>,
+    output: OriginOutput,
     /// Nothing was read yet, and the content before it is not known.
     nothing_read: bool,
-    /// The longest line that is emitted.
-    max_line: usize,
     /// Joins lines that belong together, with the time to wait for the next one.
     joined: Option<(LineJoiner, Duration)>,
     /// The next line is the first of its file.
     first: bool,
-    /// The time at which the last byte was read.
-    read: Time,
     /// The time at which the unfinished line is to be shown.
     due: Option<Instant>,
     /// The time at which waiting for further lines that belong together ends.
@@ -133,14 +127,14 @@ impl LinePipeline {
     pub(super) fn push(&mut self, lane: usize, chunk: &[u8], now: ClockReading, batch: &mut Batch) {
         self.with(lane, now, batch, |lane, progress, batch| {
             lane.push(chunk, now, progress, batch);
-            progress.open(lane.at, &lane.open(), now, batch);
+            progress.open(lane.output.number, &lane.open(), now, batch);
             false
         });
     }
 
     /// Returns whether the content before the first byte matters, since a secret may continue from there.
     pub(super) fn needs_lookback(&self, lane: usize) -> bool {
-        self.origins[lane].as_ref().is_some_and(|lane| lane.nothing_read && lane.redact.is_some())
+        self.origins[lane].as_ref().is_some_and(|lane| lane.nothing_read && lane.output.redact.is_some())
     }
 
     /// Checks whether a secret of several lines begins in these [`MAX_KEY_LOOKBACK`] bytes, which precede the first
@@ -148,9 +142,9 @@ impl LinePipeline {
     pub(super) fn look_back(&mut self, lane: usize, bytes: &[u8], now: ClockReading) {
         let Some(lane) = &mut self.origins[lane] else { return };
         lane.nothing_read = false;
-        let mut before = OriginState::new(&self.spec, lane.at, lane.origin.clone());
+        let mut before = OriginState::new(&self.spec, lane.output.number, lane.output.origin.clone());
         before.push(bytes, now, &mut SourceProgress::new(&self.spec), &mut Batch::new());
-        if let (Some(redact), Some(before)) = (&mut lane.redact, before.redact) {
+        if let (Some(redact), Some(before)) = (&mut lane.output.redact, before.output.redact) {
             redact.resume(before.carry());
         }
     }
@@ -160,7 +154,7 @@ impl LinePipeline {
     pub(super) fn finish(&mut self, lane: usize, now: ClockReading, batch: &mut Batch) {
         self.with(lane, now, batch, |lane, progress, batch| {
             lane.finish(now, progress, batch);
-            progress.open(lane.at, &[], now, batch);
+            progress.open(lane.output.number, &[], now, batch);
             true
         });
     }
@@ -184,7 +178,7 @@ impl LinePipeline {
     pub(super) fn half(&self, lane: usize) -> &[u8] {
         // This line is recorded, and might contain a secret: with redaction it is not returned, and is lost with the
         // daemon.
-        let lane = self.origins[lane].as_ref().filter(|lane| lane.redact.is_none());
+        let lane = self.origins[lane].as_ref().filter(|lane| lane.output.redact.is_none());
         lane.map_or(&[], |lane| lane.lines.open())
     }
 
@@ -217,7 +211,7 @@ impl LinePipeline {
                 lane.due = None;
                 let text = lane.open();
                 if !text.is_empty() {
-                    batch.open(Some(OpenLine { time: lane.read, origin: lane.origin.clone(), text }));
+                    batch.open(Some(OpenLine { time: lane.output.read, origin: lane.output.origin.clone(), text }));
                     (self.shown, self.shown_at) = (Some(at), Some(now));
                 }
             }
@@ -288,17 +282,19 @@ impl OriginState {
         let lines = LineSplitter::new(max, mode).with_source_unit(decoder.source_unit());
         let draws = mode == CarriageReturnMode::Fold && matches!(spec.source, SourceKind::Process(_));
         Self {
-            at,
-            origin: redact_origin(redact.as_ref(), origin),
             decoder,
             lines: Screen::new(lines, draws),
             max,
-            redact,
+            output: OriginOutput {
+                number: at,
+                origin: redact_origin(redact.as_ref(), origin),
+                read: Time::default(),
+                redact,
+                max_line: spec.max_line,
+            },
             nothing_read: true,
-            max_line: spec.max_line,
             joined,
             first: true,
-            read: Time::default(),
             due: None,
             over: None,
             settle_due: None,
@@ -306,29 +302,27 @@ impl OriginState {
     }
 
     fn push(&mut self, chunk: &[u8], now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
-        (self.read, self.nothing_read) = (now.time, false);
+        (self.output.read, self.nothing_read) = (now.time, false);
         self.cut(PipelineInput::Bytes(chunk), progress, batch);
         self.settle_due = self.lines.is_drawing().then(|| now.instant + REDRAW_SETTLE_TIME);
         self.wait(now.instant);
     }
 
     fn finish(&mut self, now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
-        self.read = now.time;
+        self.output.read = now.time;
         self.cut(PipelineInput::End, progress, batch);
-        let Self { at, origin, joined, redact, max_line: longest, read, .. } = self;
+        let Self { joined, output, .. } = self;
         if let Some((joined, _)) = joined {
-            let redact = &mut Redaction { redact, max_line: *longest };
-            joined.finish(&mut |line| emit(*at, line, *read, origin, redact, Some(progress), batch));
+            joined.finish(&mut |line| output.emit(line, Some(progress), batch));
         }
         (self.over, self.settle_due, self.first) = (None, None, true);
     }
 
     /// Emits the joined lines.
     fn flush(&mut self, progress: &mut SourceProgress, batch: &mut Batch) {
-        let Self { at, origin, joined, redact, max_line: longest, read, .. } = self;
+        let Self { joined, output, .. } = self;
         if let Some((joined, _)) = joined {
-            let redact = &mut Redaction { redact, max_line: *longest };
-            joined.flush(&mut |line| emit(*at, line, *read, origin, redact, Some(progress), batch));
+            joined.flush(&mut |line| output.emit(line, Some(progress), batch));
         }
     }
 
@@ -351,12 +345,11 @@ impl OriginState {
             PipelineInput::Settle => Cow::Borrowed(&[][..]),
             PipelineInput::End => self.decoder.decode_utf16(&[], true),
         };
-        let Self { at, origin, decoder, lines, max, joined, redact, max_line: longest, first, read, .. } = self;
-        let redact = &mut Redaction { redact, max_line: *longest };
+        let Self { decoder, lines, max, joined, first, output, .. } = self;
         let mut give = |line: Line<'_>| {
             // The progress of a block was recognised while its lines were drawn.
             let progress = (what != PipelineInput::Settle).then_some(&mut *progress);
-            emit(*at, line, *read, origin, redact, progress, batch);
+            output.emit(line, progress, batch);
         };
         let mut whole = |mut line: Line<'_>| {
             if mem::replace(first, false) {
@@ -376,7 +369,7 @@ impl OriginState {
     }
 
     fn held(&self) -> u64 {
-        let redacted = self.redact.as_ref().map_or(0, |redact| redact.held() as u64);
+        let redacted = self.output.redact.as_ref().map_or(0, |redact| redact.held() as u64);
         self.decoder.held() + self.lines.held() + self.joined.as_ref().map_or(0, |(joined, _)| joined.held()) + redacted
     }
 
@@ -391,7 +384,7 @@ impl OriginState {
         }
         let line = self.lines.open();
         text.extend_from_slice(if self.first { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line });
-        match &self.redact {
+        match &self.output.redact {
             Some(redact) => redact.redact_open(&text),
             None => text,
         }

@@ -12,9 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::Stream;
-use crate::control::{
-    Command, CommandError, CommandReceiver, CommandReply, CommandRequest, PushTally, PushedChunk, push_channel,
-};
+use crate::control::{CommandError, PushRequest, PushTally, PushedChunk, push_channel};
 use crate::event::Position;
 use crate::stream::Batch;
 
@@ -30,7 +28,7 @@ type ReceivedPush = (usize, Option<PushedChunk>, mpsc::Receiver<PushedChunk>);
 /// A stream that is filled by clients that push lines.
 pub(super) struct PushSource {
     feed: LinePipeline,
-    inbox: Option<CommandReceiver>,
+    requests: Option<mpsc::Receiver<PushRequest>>,
     /// The next chunk of each sender.
     receivers: FuturesUnordered<BoxFuture<'static, ReceivedPush>>,
     /// The result for each sender; `None` where a number is free.
@@ -45,9 +43,9 @@ pub(super) struct PushedBatch {
 }
 
 impl PushSource {
-    pub(super) fn new(spec: &Stream, inbox: Option<CommandReceiver>) -> Self {
+    pub(super) fn new(spec: &Stream, requests: Option<mpsc::Receiver<PushRequest>>) -> Self {
         let (coming, tallies) = (FuturesUnordered::new(), Vec::new());
-        Self { feed: LinePipeline::new(spec, []), inbox, receivers: coming, tallies }
+        Self { feed: LinePipeline::new(spec, []), requests, receivers: coming, tallies }
     }
 
     /// Adds the next chunk of one sender to `batch`. The batch must then be appended, and [`appended`](Self::appended)
@@ -57,7 +55,7 @@ impl PushSource {
             let due = self.feed.due();
             select! {
                 Some(came) = self.receivers.next() => return self.take(came, batch),
-                order = next_command(&mut self.inbox) => self.order(order),
+                request = next_request(&mut self.requests) => self.open_sender(request),
                 () = until(due) => {
                     // The time is the due time and no later one, so that only one sender is affected.
                     let gave = self.feed.show(due.unwrap_or_else(Instant::now), batch);
@@ -121,40 +119,27 @@ impl PushSource {
         self.receivers.push(Box::pin(async move { (lane, from.recv().await, from) }));
     }
 
-    fn order(&mut self, order: CommandRequest) {
-        let origin = match &order.command {
-            Command::Push(origin) => origin.clone(),
-            Command::Input(_)
-            | Command::EndOfInput
-            | Command::Signal(_)
-            | Command::Pause
-            | Command::Resume
-            | Command::Start
-            | Command::Stop
-            | Command::Restart
-            | Command::Resize { .. }
-            | Command::Attach => return order.answer(Err(CommandError::NotAProcess)),
-        };
+    fn open_sender(&mut self, PushRequest { origin, reply }: PushRequest) {
         let lane = self.tallies.iter().position(Option::is_none).unwrap_or(self.tallies.len());
         if lane >= MAX_SENDERS {
-            return order.answer(Err(CommandError::TooManySenders));
+            return reply.send(Err(CommandError::TooManySenders));
         }
         if lane == self.tallies.len() {
             self.tallies.push(None);
         }
         self.tallies[lane] = Some(PushTally::default());
         self.feed.add(lane, origin);
-        let (pusher, from) = push_channel();
-        self.listen(lane, from);
-        order.answer(Ok(CommandReply::Pushing(pusher)));
+        let (sender, chunks) = push_channel();
+        self.listen(lane, chunks);
+        reply.send(Ok(sender));
     }
 }
 
-/// The next command; waits forever once no sender of commands is left.
-async fn next_command(inbox: &mut Option<CommandReceiver>) -> CommandRequest {
-    match inbox {
+/// The next request; waits forever once nobody can send one.
+async fn next_request(requests: &mut Option<mpsc::Receiver<PushRequest>>) -> PushRequest {
+    match requests {
         Some(receiver) => match receiver.recv().await {
-            Some(order) => order,
+            Some(request) => request,
             None => pending().await,
         },
         None => pending().await,

@@ -25,7 +25,7 @@ const TEST_DEADLINE: Duration = Duration::from_secs(20);
 pub(super) struct SourceHarness {
     cursor: Cursor,
     log: Log,
-    pub(super) control: control::CommandHandle,
+    pub(super) control: control::ProcessHandle,
     stopping: CancellationToken,
     task: JoinHandle<Result<Option<RunEnd>, SourceError>>,
     came: VecDeque<Value>,
@@ -58,8 +58,8 @@ impl SourceHarness {
 
     /// Starts the source with the checkpoints of an earlier one.
     pub(super) fn restart(spec: Stream, mut options: SourceOptions, places: Checkpoints) -> Self {
-        let (control, inbox) = control::command_channel();
-        options.inbox = Some(inbox);
+        let (control, requests) = control::process_requests();
+        options.process_requests = Some(requests);
         let last = Position { epoch: Epoch::ephemeral(1, 1), number: 0 };
         let (appender, log) = stream::open(spec.name.clone(), last, 256 << 20, &Budget::new(1 << 30));
         let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false };

@@ -17,6 +17,7 @@ use rustix::fs::{Dir, FileType};
 
 use super::denied::OpenDenied;
 use super::open_file::FileOpener;
+use crate::event::StreamName;
 use crate::source::file::watch::path_watch::nearest_existing_directory;
 use crate::source::file::watch::watcher::{Mailbox, WatchGuard, Watcher};
 
@@ -32,6 +33,7 @@ const MAX_DENIED_DIRECTORIES: usize = 100;
 /// The patterns of one stream.
 #[derive(Debug)]
 pub(super) struct Globs {
+    stream: StreamName,
     patterns: Vec<GlobPattern>,
     exclude: ExcludeRules,
     wakes: Watcher,
@@ -83,24 +85,29 @@ struct ExcludeRules {
 }
 
 impl Globs {
-    pub(super) fn new(patterns: Vec<PathBuf>, exclude: &[String], wakes: Watcher, ear: Arc<Mailbox>) -> Self {
+    pub(super) fn new(
+        stream: StreamName,
+        patterns: Vec<PathBuf>,
+        exclude: &[String],
+        wakes: Watcher,
+        ear: Arc<Mailbox>,
+    ) -> Self {
         let patterns = patterns.into_iter().map(GlobPattern::new).collect();
         let mut left_out = ExcludeRules::default();
         for text in exclude {
             let list = if text.contains('/') { &mut left_out.paths } else { &mut left_out.names };
             list.extend(matcher(text));
         }
-        let (nodes, missing) = (HashMap::new(), Vec::new());
-        let denied = BTreeMap::new();
         Self {
+            stream,
             patterns,
             exclude: left_out,
             wakes,
             ear,
-            directories: nodes,
-            missing_watches: missing,
+            directories: HashMap::new(),
+            missing_watches: Vec::new(),
             unwatched: None,
-            denied,
+            denied: BTreeMap::new(),
             scan: 0,
         }
     }
@@ -157,7 +164,7 @@ impl Globs {
             }
         }
         for (path, reason) in self.denied.iter().filter(|(path, _)| !denied.contains_key(*path)) {
-            warn!(directory:% = path.display(), error = reason.as_str(); "cannot list a directory");
+            warn!(stream:% = self.stream, directory:% = path.display(), error = reason.as_str(); "cannot list a directory");
         }
         let scan = self.scan;
         self.directories.retain(|_, node| node.scan == scan);
@@ -204,7 +211,7 @@ impl Globs {
         }
         for (name, kind) in names_in(opened) {
             if found.len() >= MAX_FILES_PER_STREAM {
-                warn!(pattern:? = self.patterns[pattern].written; "the pattern matches more than {MAX_FILES_PER_STREAM} files; the others are not followed");
+                warn!(stream:% = self.stream, pattern:? = self.patterns[pattern].written; "the pattern matches more than {MAX_FILES_PER_STREAM} files; the others are not followed");
                 return;
             }
             self.visit(&directory.join(name), kind, spot, depth, found);
@@ -377,7 +384,7 @@ mod tests {
     fn globs(place: &TestDirectory, patterns: &[&str], exclude: &[&str]) -> Globs {
         let patterns = patterns.iter().map(|pattern| place.path(pattern)).collect();
         let exclude: Vec<String> = exclude.iter().map(|text| (*text).to_owned()).collect();
-        Globs::new(patterns, &exclude, Watcher::new(), Arc::default())
+        Globs::new("test".parse().unwrap(), patterns, &exclude, Watcher::new(), Arc::default())
     }
 
     fn names(place: &TestDirectory, found: &BTreeSet<PathBuf>) -> Vec<String> {

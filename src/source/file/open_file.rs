@@ -30,11 +30,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use nix::unistd::{Gid, Group, Uid, User};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+
+use crate::event::lock;
 
 use super::denied::OpenDenied;
 use super::protected::{ProtectedFiles, ancestors};
@@ -139,7 +141,7 @@ impl FileOpener {
     }
 
     fn user(&self, uid: u32) -> String {
-        let mut users = self.user_names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = lock(&self.user_names);
         if users.len() >= MAX_CACHED_USER_NAMES {
             users.clear();
         }

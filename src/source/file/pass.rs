@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::event::StreamName;
 use crate::source::ClockReading;
 use crate::source::pipeline::LinePipeline;
 use crate::stream::Batch;
@@ -13,6 +14,7 @@ use super::rotation::siblings::DirectoryIndex;
 
 /// The state that all paths of a stream share during one pass.
 pub(super) struct PassContext<'a> {
+    pub(super) stream: &'a StreamName,
     pub(super) now: ClockReading,
     pub(super) batch: &'a mut Batch,
     pub(super) feed: &'a mut LinePipeline,

@@ -150,7 +150,7 @@ impl PathTail {
     /// Starts again, since the file of the checkpoint is gone.
     fn begin_from_scratch(&mut self, offset: u64, pass: &mut PassContext<'_>) {
         self.from = Some(ReadFrom::Beginning);
-        warn!(path:% = self.path().display(), offset; "the file that was read before the restart is gone");
+        warn!(stream:% = pass.stream, path:% = self.path().display(), offset; "the file that was read before the restart is gone");
         self.report_loss(None, None, "the file that was read before the restart is gone, or was overwritten", pass);
     }
 

@@ -11,11 +11,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use tokio::time::Instant;
+
+use crate::event::lock;
 
 use super::denied::OpenDenied;
 use super::fingerprint::unix_nanos;
@@ -260,11 +262,6 @@ fn device_inode(stat: &Stat) -> DeviceInode {
 fn nanos_of(seconds: i64, nanoseconds: i64) -> u64 {
     let nanos = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     u64::try_from(nanos.max(0)).unwrap_or(u64::MAX)
-}
-
-/// Locks a mutex. Each change leaves the lists consistent, so a panic elsewhere does no damage.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::{info, warn};
 use tokio::time::Instant;
 
-use crate::event::SourceState;
+use crate::event::{SourceState, StreamName};
 use crate::source::ClockReading;
 use crate::stream::Batch;
 
@@ -61,8 +61,9 @@ impl PathStatus {
 }
 
 /// The state of all paths.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct StatusReporter {
+    stream: StreamName,
     statuses: HashMap<usize, PathStatus>,
     /// The number of paths that are read, the number not examined yet, and the number of unread bytes.
     following: usize,
@@ -77,6 +78,21 @@ pub(super) struct StatusReporter {
 }
 
 impl StatusReporter {
+    pub(super) fn new(stream: StreamName) -> Self {
+        Self {
+            stream,
+            statuses: HashMap::new(),
+            following: 0,
+            unknown: 0,
+            lag: 0,
+            troubles: BTreeMap::new(),
+            unwatched: BTreeMap::new(),
+            said: None,
+            reported_lag: 0,
+            due: None,
+        }
+    }
+
     /// Returns whether nothing was reported yet.
     pub(super) fn is_new(&self) -> bool {
         self.said.is_none()
@@ -89,7 +105,7 @@ impl StatusReporter {
         self.count(&status, true);
         if let PathStatus::Trouble(state) = status {
             if self.troubles.get(&id) != Some(&state) {
-                log_trouble(&state);
+                log_trouble(&self.stream, &state);
                 self.troubles.insert(id, state);
             }
         } else {
@@ -192,13 +208,13 @@ fn differ_in_count_only(a: &SourceState, b: &SourceState) -> bool {
 }
 
 /// Logs the reason why nothing is read.
-fn log_trouble(state: &SourceState) {
+fn log_trouble(stream: &StreamName, state: &SourceState) {
     if let SourceState::Denied { error, errno } = state {
         match *errno {
-            Some(errno) => warn!(errno, error = error.as_str(); "cannot follow a file"),
-            None => warn!(error = error.as_str(); "cannot follow a file"),
+            Some(errno) => warn!(stream:% = stream, errno, error = error.as_str(); "cannot follow a file"),
+            None => warn!(stream:% = stream, error = error.as_str(); "cannot follow a file"),
         }
     } else if let SourceState::Waiting { reason } = state {
-        info!(reason = reason.as_str(); "waiting for a file");
+        info!(stream:% = stream, reason = reason.as_str(); "waiting for a file");
     }
 }

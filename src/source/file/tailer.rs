@@ -12,7 +12,7 @@ use log::warn;
 use tokio::time::Instant;
 
 use crate::config::{FileSelector as Named, FileSourceConfig, ReadFrom, Stream};
-use crate::event::Origin;
+use crate::event::{Origin, StreamName};
 use crate::source::ClockReading;
 use crate::source::pipeline::LinePipeline;
 use crate::stream::{Batch, Checkpoints};
@@ -63,6 +63,7 @@ pub(super) enum NextPass {
 /// The files of one stream.
 #[derive(Debug)]
 pub(super) struct Tailer {
+    stream: StreamName,
     settings: TailSettings,
     from: ReadFrom,
     pub(super) wakes: Watcher,
@@ -116,9 +117,10 @@ impl Tailer {
             Named::Pattern(pattern) => Some(pattern.clone()),
             Named::Path(_) => None,
         });
-        let globs = Globs::new(patterns.collect(), &source.exclude, wakes.clone(), ear.clone());
+        let globs = Globs::new(spec.name.clone(), patterns.collect(), &source.exclude, wakes.clone(), ear.clone());
         let index = DirectoryIndex::new(wakes.open_limit.opener().clone());
         let mut files = Self {
+            stream: spec.name.clone(),
             settings: TailSettings { rotate_wait: source.rotate_wait, is_utf16: wide, initial_lines: INITIAL_LINES },
             from: source.from,
             watch_set: WatchSet::new(wakes.clone(), ear.clone()),
@@ -135,7 +137,7 @@ impl Tailer {
             feed: LinePipeline::new(spec, []),
             claims: Claims::default(),
             index,
-            report: StatusReporter::default(),
+            report: StatusReporter::new(spec.name.clone()),
             saved,
             recorded,
             looked: None,
@@ -242,9 +244,10 @@ impl Tailer {
     where
         T: Default,
     {
-        let Self { follows, feed, index, claims: owners, wakes, settings: rules, globs, .. } = self;
+        let Self { stream, follows, feed, index, claims: owners, wakes, settings: rules, globs, .. } = self;
         let named = |path: &Path| globs.names(path);
         let mut turn = PassContext {
+            stream,
             now,
             batch,
             feed,

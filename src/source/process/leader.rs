@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use log::{info, warn};
@@ -15,6 +15,8 @@ use rustix::process::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use wait4::try_wait4_pid;
+
+use crate::event::lock;
 
 use super::procfs;
 
@@ -44,8 +46,7 @@ pub(super) struct LeaderExit {
 
 impl Children {
     fn set(&self) -> MutexGuard<'_, HashSet<Pid>> {
-        // The set is never left half changed, so a poisoned lock is harmless.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Starts a command.

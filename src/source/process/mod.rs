@@ -64,7 +64,7 @@ use tokio::select;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::{ProcessSourceConfig, Stop, Stream, TerminalSize};
-use crate::control::{Command, CommandError, CommandReply};
+use crate::control::{Attachment, CommandError, RunCommand};
 use crate::event::{EndCause, RunEnd, SourceState, signal_name};
 use crate::stream::Batch;
 
@@ -166,7 +166,7 @@ impl ProcessRun {
                 mark,
                 ended: false,
                 descriptors,
-                half: <[String; 2]>::default(),
+                open_lines: <[String; 2]>::default(),
             },
             group: ProcessGroup::new(pid, !options.same_group),
             leader,
@@ -189,8 +189,8 @@ impl ProcessRun {
 
     /// The current run record.
     pub(super) fn known(&self) -> RunRecord {
-        let half = [0, 1].map(|lane| run_record::half(self.pipes.half(lane)));
-        RunRecord { half, ended: matches!(self.phase, RunPhase::Ended), ..self.known.clone() }
+        let open_lines = [0, 1].map(|number| run_record::encode_open_line(self.pipes.half(number)));
+        RunRecord { open_lines, ended: matches!(self.phase, RunPhase::Ended), ..self.known.clone() }
     }
 
     /// Adds the next events to `batch`; returns the end of the run once there are no more. May be dropped at any time.
@@ -282,34 +282,39 @@ impl ProcessRun {
         self.group.signal(signal);
     }
 
-    /// Carries out a command that concerns only the running process.
-    pub(super) fn command(&mut self, command: Command) -> Result<CommandReply, CommandError> {
-        if !matches!(self.phase, RunPhase::Running) {
-            return Err(CommandError::NotRunning);
-        }
+    /// Carries out a command.
+    pub(super) fn command(&mut self, command: RunCommand) -> Result<(), CommandError> {
+        self.check_running()?;
         match command {
-            Command::Input(bytes) => self.input.push(&bytes)?,
-            Command::EndOfInput => self.input.end()?,
-            Command::Signal(number) => {
+            RunCommand::Input(bytes) => self.input.push(&bytes)?,
+            RunCommand::EndOfInput => self.input.end()?,
+            RunCommand::Signal(number) => {
                 let signal = Signal::from_named_raw(number).ok_or(CommandError::NoSignal(number))?;
                 info!(stream = self.stream.as_str(), signal = signal_name(number).as_str(); "signal");
                 self.signal(signal);
             }
-            Command::Pause => self.signal(Signal::STOP),
-            Command::Resume => self.signal(Signal::CONT),
-            Command::Resize { rows, columns } => {
+            RunCommand::Pause => self.signal(Signal::STOP),
+            RunCommand::Resume => self.signal(Signal::CONT),
+            RunCommand::Resize { rows, columns } => {
                 let terminal = self.pipes.terminal().ok_or(CommandError::NoPty)?;
                 pty::resize(terminal, TerminalSize { columns, rows })
                     .map_err(|error| CommandError::Failed(format!("the terminal cannot have this size: {error}")))?;
             }
-            Command::Attach if self.is_redacted => return Err(CommandError::Redacted),
-            Command::Push(_) => return Err(CommandError::NotAPushStream),
-            Command::Attach => return self.pipes.attach().map(CommandReply::Attached).ok_or(CommandError::NoPty),
-            Command::Start | Command::Stop | Command::Restart => {
-                return Err(CommandError::Failed("the process cannot do this itself".to_owned()));
-            }
         }
-        Ok(CommandReply::Done)
+        Ok(())
+    }
+
+    /// Attaches to the terminal.
+    pub(super) fn attach(&mut self) -> Result<Attachment, CommandError> {
+        self.check_running()?;
+        if self.is_redacted {
+            return Err(CommandError::Redacted);
+        }
+        self.pipes.attach().ok_or(CommandError::NoPty)
+    }
+
+    fn check_running(&self) -> Result<(), CommandError> {
+        if matches!(self.phase, RunPhase::Running) { Ok(()) } else { Err(CommandError::NotRunning) }
     }
 
     fn kill(&mut self) {
@@ -644,8 +649,8 @@ mod tests {
         source
     }
 
-    fn typing(text: &'static str) -> Command {
-        Command::Input(text.into())
+    fn typing(text: &'static str) -> RunCommand {
+        RunCommand::Input(text.into())
     }
 
     #[tokio::test]
@@ -665,13 +670,13 @@ mod tests {
             "trap 'stty size' WINCH; printf 'name: '; read name; echo hello $name; cat; echo over; read x || read x";
         let mut bench = SourceHarness::once(on_terminal(shell(script), true), SourceOptions::default());
         bench.shown(Some("name: ")).await;
-        let Ok(CommandReply::Attached(mut screen)) = bench.control.send(Command::Attach).await else { panic!() };
+        let Ok(mut screen) = bench.control.attach().await else { panic!() };
         bench.control.send(typing("world\n")).await.unwrap();
         assert_eq!(bench.lines(2).await, ["name: world", "hello world"]);
-        bench.control.send(Command::EndOfInput).await.unwrap();
+        bench.control.send(RunCommand::EndOfInput).await.unwrap();
         // The echo of Ctrl-D, if there is one, is on the same line.
         assert!(bench.line().await.ends_with("over"));
-        bench.control.send(Command::Resize { rows: 50, columns: 132 }).await.unwrap();
+        bench.control.send(RunCommand::Resize { rows: 50, columns: 132 }).await.unwrap();
         assert_eq!(bench.line().await, "50 132");
         bench.control.send(typing("\n")).await.unwrap();
         bench.rest().await.1.unwrap();
@@ -695,9 +700,9 @@ mod tests {
         bench.control.send(typing("one\ntw")).await.unwrap();
         assert_eq!(bench.line().await, "one");
         bench.control.send(typing("o")).await.unwrap();
-        bench.control.send(Command::EndOfInput).await.unwrap();
+        bench.control.send(RunCommand::EndOfInput).await.unwrap();
         assert_eq!(bench.control.send(typing("x")).await.unwrap_err(), CommandError::InputEnded);
-        assert_eq!(bench.control.send(Command::Attach).await.unwrap_err(), CommandError::NoPty);
+        assert_eq!(bench.control.attach().await.unwrap_err(), CommandError::NoPty);
         std::fs::write(&fifo, "").unwrap();
         assert_eq!(bench.line().await, "two...");
         assert_eq!(bench.rest().await.1.unwrap().unwrap().code, Some(0));
@@ -716,7 +721,7 @@ mod tests {
         let piece = vec![b'x'; 60_000];
         let mut taken = 0;
         let refused = loop {
-            match bench.control.send(Command::Input(piece.clone().into())).await {
+            match bench.control.send(RunCommand::Input(piece.clone().into())).await {
                 Ok(_) => taken += piece.len(),
                 Err(refused) => break refused,
             }
@@ -772,7 +777,7 @@ mod tests {
         run.next(&mut None, &mut batch).await;
         let known = known_in(&run.known().written());
         assert_eq!((known.run, known.pid.cast_unsigned(), known.ended), (7, run.pid(), false));
-        assert_eq!(known.half, [run_record::half(b"ab"), String::new()]);
+        assert_eq!(known.open_lines, [run_record::encode_open_line(b"ab"), String::new()]);
         assert_eq!(known.alive().len(), 1);
         assert!(known.descriptors.outputs.iter().all(Option::is_some));
         run.stop(EndCause::Stopped);

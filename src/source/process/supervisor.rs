@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ProcessSourceConfig, RestartWhen, StartWhen, Stream};
-use crate::control::{Command, CommandError, CommandReceiver, CommandReply, CommandRequest};
+use crate::control::{CommandError, CommandReply, LifecycleCommand, ProcessRequest, ReplySender};
 use crate::event::{EndCause, Loss, RunEnd, SourceState, Time};
 use crate::stream::Checkpoints;
 
@@ -38,12 +38,13 @@ pub(crate) struct Supervisor<'a> {
     process: &'a ProcessSourceConfig,
     options: SourceOptions,
     stopping: &'a CancellationToken,
-    inbox: Option<CommandReceiver>,
+    requests: Option<mpsc::Receiver<ProcessRequest>>,
     tee: Option<Tee>,
     backoff: Backoff,
-    /// Commands that are answered once the process runs, and those that are answered once it has ended.
-    starts: Vec<CommandRequest>,
-    stops: Vec<CommandRequest>,
+    /// The replies to commands that are answered once the process runs, and to those that are answered once it has
+    /// ended.
+    starts: Vec<ReplySender<CommandReply>>,
+    stops: Vec<ReplySender<CommandReply>>,
     /// The last request of an operator during this run.
     desired: DesiredState,
 }
@@ -77,10 +78,10 @@ impl<'a> Supervisor<'a> {
         mut options: SourceOptions,
         stopping: &'a CancellationToken,
     ) -> Self {
-        let (inbox, tee) = (options.inbox.take(), options.tee.take());
+        let (requests, tee) = (options.process_requests.take(), options.tee.take());
         let backoff = Backoff::new(&process.restart);
-        let (starts, stops, wish) = (Vec::new(), Vec::new(), DesiredState::AsConfigured);
-        Self { spec, process, options, stopping, inbox, tee, backoff, starts, stops, desired: wish }
+        let (starts, stops, desired) = (Vec::new(), Vec::new(), DesiredState::AsConfigured);
+        Self { spec, process, options, stopping, requests, tee, backoff, starts, stops, desired }
     }
 
     /// Runs the process as often as its policy and commands require, until the daemon stops; with
@@ -118,8 +119,8 @@ impl<'a> Supervisor<'a> {
             let came = *readers.borrow_and_update();
             idle = self.after_run(&ended, ran, came, writer).await;
             last = ended.map(Some);
-            for order in self.stops.drain(..) {
-                order.answer(Ok(CommandReply::Done));
+            for reply in self.stops.drain(..) {
+                reply.send(Ok(CommandReply::Done));
             }
             if self.options.end_stream && matches!(idle, Idle::Manual | Idle::OnReader(_)) {
                 return last;
@@ -194,27 +195,23 @@ impl<'a> Supervisor<'a> {
                 () = due(idle) => return true,
                 () = wait_for_reader(idle, readers) => return true,
                 mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,
-                order = next_command(&mut self.inbox) => match order.command {
-                    Command::Start | Command::Restart => {
+                request = next_request(&mut self.requests) => match request {
+                    ProcessRequest::Lifecycle(LifecycleCommand::Start | LifecycleCommand::Restart, reply) => {
                         self.backoff = Backoff::new(&self.process.restart);
-                        self.starts.push(order);
+                        self.starts.push(reply);
                         return true;
                     }
-                    Command::Stop if idle == Idle::Manual => order.answer(Ok(CommandReply::Already)),
-                    Command::Stop => {
+                    ProcessRequest::Lifecycle(LifecycleCommand::Stop, reply) if idle == Idle::Manual => {
+                        reply.send(Ok(CommandReply::Already));
+                    }
+                    ProcessRequest::Lifecycle(LifecycleCommand::Stop, reply) => {
                         idle = Idle::Manual;
                         let last = last.as_ref().ok().cloned().flatten();
                         writer.say(SourceState::Stopped { reason: "stopped on request".to_owned(), last }).await;
-                        order.answer(Ok(CommandReply::Done));
+                        reply.send(Ok(CommandReply::Done));
                     }
-                    Command::Input(_)
-                    | Command::EndOfInput
-                    | Command::Signal(_)
-                    | Command::Pause
-                    | Command::Resume
-                    | Command::Resize { .. }
-                    | Command::Attach => order.answer(Err(CommandError::NotRunning)),
-                    Command::Push(_) => order.answer(Err(CommandError::NotAPushStream)),
+                    ProcessRequest::Run(_, reply) => reply.send(Err(CommandError::NotRunning)),
+                    ProcessRequest::Attach(reply) => reply.send(Err(CommandError::NotRunning)),
                 },
             }
         }
@@ -225,8 +222,8 @@ impl<'a> Supervisor<'a> {
     async fn once(&mut self, number: u64, writer: &mut StreamWriter) -> Result<RunEnd, SourceError> {
         self.desired = DesiredState::AsConfigured;
         let started = ProcessRun::start(self.spec, self.process, &self.options, number).await;
-        for order in self.starts.drain(..) {
-            order.answer(match &started {
+        for reply in self.starts.drain(..) {
+            reply.send(match &started {
                 Ok(_) => Ok(CommandReply::Done),
                 Err(error) => Err(CommandError::Failed(error.with_cause())),
             });
@@ -250,7 +247,13 @@ impl<'a> Supervisor<'a> {
                     yield_now().await;
                 }
                 signal = next_signal(&mut self.options.signals) => run.signal(signal),
-                order = next_command(&mut self.inbox) => self.order(order, &mut run, writer).await,
+                request = next_request(&mut self.requests) => match request {
+                    ProcessRequest::Lifecycle(command, reply) => {
+                        self.control_run(command, reply, &mut run, writer).await;
+                    }
+                    ProcessRequest::Run(command, reply) => reply.send(run.command(command)),
+                    ProcessRequest::Attach(reply) => reply.send(run.attach()),
+                },
                 mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,
                 () = self.stopping.cancelled(), if !run.is_stopping() || self.desired != DesiredState::AsConfigured => {
                     self.desired = DesiredState::AsConfigured;
@@ -264,35 +267,30 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Handles a command while the process runs.
-    async fn order(&mut self, order: CommandRequest, run: &mut ProcessRun, writer: &mut StreamWriter) {
-        let (wish, waiting) = match order.command {
-            Command::Start if !run.is_stopping() => return order.answer(Ok(CommandReply::Already)),
-            Command::Start | Command::Restart => (DesiredState::Started, &mut self.starts),
-            Command::Stop => (DesiredState::Stopped, &mut self.stops),
-            Command::Input(_)
-            | Command::EndOfInput
-            | Command::Signal(_)
-            | Command::Pause
-            | Command::Resume
-            | Command::Resize { .. }
-            | Command::Attach
-            | Command::Push(_) => {
-                let answer = run.command(order.command.clone());
-                return order.answer(answer);
-            }
+    /// Starts, stops or restarts the process while it runs.
+    async fn control_run(
+        &mut self,
+        command: LifecycleCommand,
+        reply: ReplySender<CommandReply>,
+        run: &mut ProcessRun,
+        writer: &mut StreamWriter,
+    ) {
+        let (desired, waiting) = match command {
+            LifecycleCommand::Start if !run.is_stopping() => return reply.send(Ok(CommandReply::Already)),
+            LifecycleCommand::Start | LifecycleCommand::Restart => (DesiredState::Started, &mut self.starts),
+            LifecycleCommand::Stop => (DesiredState::Stopped, &mut self.stops),
         };
         if self.stopping.is_cancelled() {
-            return order.answer(Err(CommandError::Gone));
+            return reply.send(Err(CommandError::Gone));
         }
         if waiting.len() >= MAX_WAITING_COMMANDS {
-            return order.answer(Err(CommandError::TooManyCommands));
+            return reply.send(Err(CommandError::TooManyCommands));
         }
-        waiting.push(order);
-        self.desired = wish;
-        if wish == DesiredState::Stopped {
-            for order in self.starts.drain(..) {
-                order.answer(Err(CommandError::Failed("it was stopped in the meantime".to_owned())));
+        waiting.push(reply);
+        self.desired = desired;
+        if desired == DesiredState::Stopped {
+            for reply in self.starts.drain(..) {
+                reply.send(Err(CommandError::Failed("it was stopped in the meantime".to_owned())));
             }
         }
         if !run.is_stopping() {
@@ -383,13 +381,13 @@ async fn wait_for_reader(idle: Idle, readers: &mut watch::Receiver<u64>) {
     }
 }
 
-/// Waits for the next command; forever once the channel is closed.
-async fn next_command(inbox: &mut Option<CommandReceiver>) -> CommandRequest {
-    if let Some(receiver) = inbox {
-        if let Some(order) = receiver.recv().await {
-            return order;
+/// Waits for the next request; forever once the channel is closed.
+async fn next_request(requests: &mut Option<mpsc::Receiver<ProcessRequest>>) -> ProcessRequest {
+    if let Some(receiver) = requests {
+        if let Some(request) = receiver.recv().await {
+            return request;
         }
-        *inbox = None;
+        *requests = None;
     }
     std::future::pending().await
 }
@@ -409,6 +407,7 @@ async fn next_signal(signals: &mut Option<mpsc::Receiver<Signal>>) -> Signal {
 mod tests {
     use super::*;
     use crate::config::Restart;
+    use crate::control::RunCommand;
     use crate::source::testing::{SourceHarness, process, shell};
     use tokio::time::timeout;
 
@@ -489,7 +488,7 @@ mod tests {
             assert_eq!(bench.state("stopped").await["last"]["run"], run);
             bench.come();
         }
-        bench.control.send(Command::Stop).await.unwrap();
+        bench.control.send(LifecycleCommand::Stop).await.unwrap();
         bench.stop();
     }
 
@@ -500,26 +499,26 @@ mod tests {
         let mut bench = SourceHarness::process(source);
         assert_eq!(bench.state("stopped").await["reason"], "starts on request");
         let control = bench.control.clone();
-        assert_eq!(control.send(Command::Pause).await.unwrap_err(), CommandError::NotRunning);
-        assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Already)));
-        assert!(matches!(control.send(Command::Start).await, Ok(CommandReply::Done)));
-        assert!(matches!(control.send(Command::Start).await, Ok(CommandReply::Already)));
-        assert!(matches!(control.send(Command::Restart).await, Ok(CommandReply::Done)));
+        assert_eq!(control.send(RunCommand::Pause).await.unwrap_err(), CommandError::NotRunning);
+        assert!(matches!(control.send(LifecycleCommand::Stop).await, Ok(CommandReply::Already)));
+        assert!(matches!(control.send(LifecycleCommand::Start).await, Ok(CommandReply::Done)));
+        assert!(matches!(control.send(LifecycleCommand::Start).await, Ok(CommandReply::Already)));
+        assert!(matches!(control.send(LifecycleCommand::Restart).await, Ok(CommandReply::Done)));
         assert_eq!(bench.next("end").await["cause"], "stopped");
         assert_eq!(bench.state("running").await["run"], 2);
-        assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Done)));
+        assert!(matches!(control.send(LifecycleCommand::Stop).await, Ok(CommandReply::Done)));
         let stopped = bench.state("stopped").await;
         assert_eq!((&stopped["reason"], &stopped["last"]["run"]), (&"stopped on request".into(), &2.into()));
-        assert!(matches!(control.send(Command::Start).await, Ok(CommandReply::Done)));
-        assert!(matches!(control.send(Command::Signal(9)).await, Ok(CommandReply::Done)));
+        assert!(matches!(control.send(LifecycleCommand::Start).await, Ok(CommandReply::Done)));
+        assert!(matches!(control.send(RunCommand::Signal(9)).await, Ok(CommandReply::Done)));
         assert_eq!(bench.next("end").await["signal"], "KILL");
         // The supervisor waits before the restart; when asked to stop, it does not.
         bench.state("backing-off").await;
-        assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Done)));
+        assert!(matches!(control.send(LifecycleCommand::Stop).await, Ok(CommandReply::Done)));
         bench.state("stopped").await;
         bench.stop();
         assert_eq!(bench.rest().await.0.last().unwrap()["state"], "stopping");
-        assert_eq!(control.send(Command::Start).await.unwrap_err(), CommandError::Gone);
+        assert_eq!(control.send(LifecycleCommand::Start).await.unwrap_err(), CommandError::Gone);
     }
 
     #[tokio::test]
@@ -527,7 +526,7 @@ mod tests {
         let mut source = with_restart(process(&["/no/such"]), RestartWhen::Never, None);
         source.start = StartWhen::Manual;
         let bench = SourceHarness::process(source);
-        let refused = bench.control.send(Command::Start).await.unwrap_err();
+        let refused = bench.control.send(LifecycleCommand::Start).await.unwrap_err();
         let reason = "cannot start \"/no/such\": No such file or directory (os error 2)";
         assert_eq!(refused, CommandError::Failed(reason.to_owned()));
     }
@@ -546,12 +545,12 @@ mod tests {
             };
             timeout(Duration::from_secs(20), wait).await.expect("it does as it is told");
         };
-        bench.control.send(Command::Pause).await.unwrap();
+        bench.control.send(RunCommand::Pause).await.unwrap();
         stands(true).await;
-        bench.control.send(Command::Resume).await.unwrap();
+        bench.control.send(RunCommand::Resume).await.unwrap();
         stands(false).await;
-        bench.control.send(Command::Pause).await.unwrap();
-        bench.control.send(Command::Stop).await.unwrap();
+        bench.control.send(RunCommand::Pause).await.unwrap();
+        bench.control.send(LifecycleCommand::Stop).await.unwrap();
         assert_eq!(bench.next("end").await["signal"], "TERM");
     }
 

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use log::warn;
 use notify::event::ModifyKind;
@@ -16,6 +16,7 @@ use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Wat
 use tokio::sync::Notify;
 
 use crate::config::OwnPaths;
+use crate::event::lock;
 use crate::stream::PrivateFlag;
 
 use crate::source::file::fingerprint::Identity;
@@ -355,11 +356,6 @@ fn reason(error: &notify::Error, sysctl: &str) -> String {
         }
         _ => format!("inotify: {error}"),
     }
-}
-
-/// Locks a mutex. Each change leaves the lists consistent, so a panic elsewhere does no damage.
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
