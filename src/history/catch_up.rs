@@ -145,7 +145,7 @@ impl Backlog {
         }
         let next = NextEvent::of(&numbering, from);
         let checkpoints = std::mem::take(&mut self.checkpoints);
-        transaction.places(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
+        transaction.put_checkpoints(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
         if transaction.is_empty() {
             // Memory has dropped all of these events; the parts that were written still need the end of their
             // transaction.

@@ -179,14 +179,14 @@ impl MissingEvents<'_> {
         self.last = Some(Position { number: last, ..head.first });
     }
 
-    /// Reports a gap before the sequence number `place`, where the next event of this or another file is.
-    fn expect_seq(&mut self, place: u64) {
+    /// Reports a gap before the sequence number `seq`, where the next event of this or another file is.
+    fn expect_seq(&mut self, seq: u64) {
         // At a discontinuity of the numbering, sequence numbers may have no events; nothing is known about those before
         // it.
         let is_step =
-            self.discontinuities.contains(&place) || self.discontinuities.first().is_none_or(|first| *first > place);
-        if place > self.next && !is_step && self.found.len() < MAX_DAMAGE_REPORTS {
-            let count = place - self.next;
+            self.discontinuities.contains(&seq) || self.discontinuities.first().is_none_or(|first| *first > seq);
+        if seq > self.next && !is_step && self.found.len() < MAX_DAMAGE_REPORTS {
+            let count = seq - self.next;
             self.found.push(match self.last {
                 Some(last) => format!("the {count} events after {last} are lost"),
                 None => format!("its first {count} events are lost"),

@@ -26,7 +26,7 @@ pub struct StreamInspection {
     /// See `files`.
     pub bytes: u64,
     /// The source's checkpoints.
-    pub places: Checkpoints,
+    pub checkpoints: Checkpoints,
     /// `true` if reading the stream needs a token.
     pub private: bool,
     /// `true` if the daemon that wrote it stopped cleanly; false while it runs.
@@ -48,12 +48,12 @@ pub fn inspect(root: &Path) -> Result<Vec<StreamInspection>, HistoryError> {
         names.extend(name.to_str().and_then(|name| name.parse::<StreamName>().ok()));
     }
     names.sort();
-    names.into_iter().map(|name| look(&folder, name)).collect()
+    names.into_iter().map(|name| inspect_stream(&folder, name)).collect()
 }
 
-fn look(folder: &Path, name: StreamName) -> Result<StreamInspection, HistoryError> {
+fn inspect_stream(folder: &Path, name: StreamName) -> Result<StreamInspection, HistoryError> {
     let mut found = scan::recover_history(&folder.join(name.as_str()))?;
-    let private = found.places.remove(PRIVATE_CHECKPOINT_KEY).is_some();
+    let private = found.checkpoints.remove(PRIVATE_CHECKPOINT_KEY).is_some();
     let oldest = found.files.iter().find(|file| file.first < file.end);
     let ids = found.numbering.as_ref().zip(oldest).map(|(n, oldest)| (n.id(oldest.first), n.seen(n.next())));
     Ok(StreamInspection {
@@ -62,7 +62,7 @@ fn look(folder: &Path, name: StreamName) -> Result<StreamInspection, HistoryErro
         newest: found.files.iter().map(|file| file.newest).max().unwrap_or_default(),
         files: found.files.len(),
         bytes: found.files.iter().map(|file| file.bytes).sum(),
-        places: found.places,
+        checkpoints: found.checkpoints,
         private,
         cleanly_closed: found.cleanly_closed,
         damage: found.damage,

@@ -80,7 +80,7 @@ pub(super) enum RecordKind {
 /// The content of a record.
 #[derive(Debug)]
 pub(super) enum RecordBody {
-    Events { segment: Option<Segment>, places: Vec<(String, Option<String>)> },
+    Events { segment: Option<Segment>, checkpoints: Vec<(String, Option<String>)> },
     Snapshot(Snapshot),
     Opened(OpenedRecord),
     Closed,
@@ -121,16 +121,16 @@ impl RecordWriter {
     }
 
     /// Adds checkpoints that the source reached before the event `first`.
-    pub(super) fn places<'a>(
+    pub(super) fn put_checkpoints<'a>(
         &mut self,
         first: Position,
         seq: u64,
-        places: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
+        checkpoints: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
     ) {
         let mut encoded = Vec::new();
         let mut count = 0;
-        for (key, place) in places {
-            let length = key.len() + place.map_or(0, String::len);
+        for (key, value) in checkpoints {
+            let length = key.len() + value.map_or(0, String::len);
             if length > MAX_CHECKPOINT_SIZE {
                 log::warn!(key = key.as_str(), bytes = length; "a checkpoint is too long to be recorded");
                 continue;
@@ -140,8 +140,8 @@ impl RecordWriter {
                 (encoded, count) = (Vec::new(), 0);
             }
             put_text(key, &mut encoded);
-            encoded.push(place.is_some().into());
-            place.inspect(|place| put_text(place, &mut encoded));
+            encoded.push(value.is_some().into());
+            value.inspect(|value| put_text(value, &mut encoded));
             count += 1;
         }
         if count > 0 {
@@ -260,9 +260,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<(RecordHeader, RecordBody), RecordErr
     let body = match head.kind {
         RecordKind::Events => {
             let mut from = ByteReader(body);
-            let places = get_checkpoints(&mut from)?;
+            let checkpoints = get_checkpoints(&mut from)?;
             let segment = if head.count == 0 { None } else { Some(get_segment(&head, &mut from)?) };
-            RecordBody::Events { segment, places }
+            RecordBody::Events { segment, checkpoints }
         }
         RecordKind::Snapshot => {
             let snapshot: Snapshot = serde_json::from_slice(body).map_err(|_| RecordError::Damaged)?;
@@ -333,13 +333,13 @@ fn get_segment(head: &RecordHeader, from: &mut ByteReader<'_>) -> Result<Segment
 
 fn get_checkpoints(from: &mut ByteReader<'_>) -> Result<Vec<(String, Option<String>)>, RecordError> {
     let count = from.number()?;
-    let mut places = Vec::new();
+    let mut checkpoints = Vec::new();
     for _ in 0..count {
         let key = from.text()?.to_owned();
-        let place = if from.byte()? == 0 { None } else { Some(from.text()?.to_owned()) };
-        places.push((key, place));
+        let value = if from.byte()? == 0 { None } else { Some(from.text()?.to_owned()) };
+        checkpoints.push((key, value));
     }
-    Ok(places)
+    Ok(checkpoints)
 }
 
 #[cfg(test)]
@@ -385,12 +385,12 @@ mod tests {
             for segment in &segments {
                 writer.events(segment, unknown);
             }
-            let place = "place".to_owned();
-            writer.places(first(), 200, keys.iter().zip([Some(&place), None].into_iter().cycle()));
+            let value = "value".to_owned();
+            writer.put_checkpoints(first(), 200, keys.iter().zip([Some(&value), None].into_iter().cycle()));
             writer.end();
             let mut bytes = &writer.bytes[..];
             let mut seen = Vec::new();
-            let mut places = Vec::new();
+            let mut checkpoints = Vec::new();
             let mut more = true;
             while !bytes.is_empty() {
                 prop_assert!(more, "what belongs together ended too early");
@@ -398,16 +398,16 @@ mod tests {
                 prop_assert!(RECORD_HEADER_SIZE + head.length <= MAX_RECORD_SIZE);
                 bytes = &bytes[RECORD_HEADER_SIZE + head.length..];
                 more = head.more;
-                let RecordBody::Events { segment, places: some } = body else { panic!() };
+                let RecordBody::Events { segment, checkpoints: some } = body else { panic!() };
                 prop_assert_eq!(head.unknown, unknown && segment.is_some());
                 seen.extend(segment);
-                places.extend(some);
+                checkpoints.extend(some);
             }
             prop_assert!(!more);
             prop_assert!(seen.iter().flat_map(events).eq(segments.iter().flat_map(events)));
             prop_assert!(seen.iter().map(Segment::seq).eq(segments.iter().map(Segment::seq)));
-            prop_assert!(places.iter().map(|(key, _)| key).eq(&keys));
-            prop_assert!(places.iter().zip([true, false].into_iter().cycle()).all(|((_, place), is)| place.is_some() == is));
+            prop_assert!(checkpoints.iter().map(|(key, _)| key).eq(&keys));
+            prop_assert!(checkpoints.iter().zip([true, false].into_iter().cycle()).all(|((_, value), is)| value.is_some() == is));
         }
 
         #[test]
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_lines_costs_little_beside_their_text() {
+    fn a_record_of_lines_costs_little_more_than_their_text() {
         let lines: Vec<_> = (0..1000).map(|at| (1_763_874_672_123_456 + at, 1, 0, vec![b'x'; 100])).collect();
         let mut writer = RecordWriter::default();
         writer.events(&segments(&lines)[0], false);

@@ -190,7 +190,7 @@ impl Recorder {
         let mut writer = RecordWriter::default();
         let snapshot = Snapshot { numbering: numbering.clone(), boot: self.boot.to_string() };
         writer.put_snapshot(first, seq, &snapshot);
-        writer.places(first, seq, self.checkpoints.iter().map(|(key, value)| (key, Some(value))));
+        writer.put_checkpoints(first, seq, self.checkpoints.iter().map(|(key, value)| (key, Some(value))));
         writer.end();
         self.snapshot_size = writer.bytes.len() as u64;
         // A small retention may be less than one file: then only the newest file stays.

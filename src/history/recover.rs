@@ -26,7 +26,7 @@ pub(super) struct RecoveredHistory {
     pub(super) files: VecDeque<HistoryFile>,
     /// The numbering after the last event; `None` without a readable snapshot.
     pub(super) numbering: Option<Numbering>,
-    pub(super) places: Checkpoints,
+    pub(super) checkpoints: Checkpoints,
     /// `true` if the last daemon stopped cleanly.
     pub(super) cleanly_closed: bool,
     /// The boot id of the machine on which the last daemon ran.
@@ -75,7 +75,8 @@ pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, Hist
         return Ok(scanned);
     };
     scanned.numbering = Some(numbering);
-    (scanned.places, scanned.cleanly_closed, scanned.boot) = (replay.places, replay.cleanly_closed, replay.boot);
+    (scanned.checkpoints, scanned.cleanly_closed, scanned.boot) =
+        (replay.checkpoints, replay.cleanly_closed, replay.boot);
     for (first, path) in files.get(..begin.unwrap_or(0)).unwrap_or_default().iter().rev() {
         let end = scanned.files.front().map_or(*first, |next| next.first);
         let metadata = fs::metadata(path).map_err(HistoryError::at(path))?;
@@ -126,7 +127,7 @@ fn starts_with_snapshot(path: &Path) -> Result<bool, HistoryError> {
 #[derive(Debug, Default)]
 struct RecordReplay {
     numbering: Option<Numbering>,
-    places: Checkpoints,
+    checkpoints: Checkpoints,
     cleanly_closed: bool,
     boot: String,
     epoch: Option<Epoch>,
@@ -160,9 +161,9 @@ impl RecordReplay {
         self.group.clear();
         if damaged > 0 {
             let stretches = records.damaged_ranges.iter().take(stretches);
-            let places: Vec<_> = stretches.map(|stretch| format!("{} to {}", stretch.start, stretch.end)).collect();
-            let places = places.join(", ");
-            let what = format!("{} has {damaged} damaged bytes ({places}), their events are lost", path.display());
+            let ranges: Vec<_> = stretches.map(|stretch| format!("{} to {}", stretch.start, stretch.end)).collect();
+            let ranges = ranges.join(", ");
+            let what = format!("{} has {damaged} damaged bytes ({ranges}), their events are lost", path.display());
             self.damage.push(what);
         }
         if stored.bytes < length {
@@ -197,11 +198,11 @@ impl RecordReplay {
                 }
             }
             RecordBody::Closed => {}
-            RecordBody::Events { segment, places } => {
-                for (key, place) in places {
-                    match place {
-                        Some(place) => self.places.insert(key, place),
-                        None => self.places.remove(&key),
+            RecordBody::Events { segment, checkpoints } => {
+                for (key, value) in checkpoints {
+                    match value {
+                        Some(value) => self.checkpoints.insert(key, value),
+                        None => self.checkpoints.remove(&key),
                     };
                 }
                 let (Some(segment), Some(numbering)) = (segment, &mut self.numbering) else { return };

@@ -64,12 +64,12 @@ impl Transaction {
     }
 
     /// Adds the source's checkpoints before the event `next`.
-    pub(super) fn places<'a>(
+    pub(super) fn put_checkpoints<'a>(
         &mut self,
         next: NextEvent,
-        places: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
+        checkpoints: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
     ) {
-        self.writer.places(next.id, next.seq, places);
+        self.writer.put_checkpoints(next.id, next.seq, checkpoints);
     }
 
     /// Adds that the daemon stops cleanly.
@@ -78,12 +78,12 @@ impl Transaction {
     }
 
     /// Adds a batch: its segments, and the checkpoints after them.
-    pub(super) fn append(&mut self, next: NextEvent, segments: &[Segment], places: &[(String, Option<String>)]) {
+    pub(super) fn append(&mut self, next: NextEvent, segments: &[Segment], checkpoints: &[(String, Option<String>)]) {
         let mut unknown = next.unknown;
         for segment in segments {
             self.events(segment, std::mem::take(&mut unknown));
         }
-        self.places(next.after(segments), places.iter().map(|(key, place)| (key, place.as_ref())));
+        self.put_checkpoints(next.after(segments), checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
     }
 
     /// The records up to the end of the transaction.

@@ -140,7 +140,7 @@ impl WriteJob {
             WriteOperation::Roll { seq, bytes, most } => {
                 let outcome = begin_file(&volume, seq, &bytes).map(|file| dirty.add(file));
                 let rolled = outcome.is_ok();
-                tell(done, outcome);
+                send_outcome(done, outcome);
                 if rolled {
                     drop_oldest_files(&volume, |total, _| total > most);
                 }
@@ -151,14 +151,14 @@ impl WriteJob {
             }
             WriteOperation::Prune { before } => {
                 drop_oldest_files(&volume, |_, oldest| oldest.newest < before);
-                tell(done, Ok(()));
+                send_outcome(done, Ok(()));
             }
         }
     }
 }
 
 /// Sends the result, unless the receiver is gone.
-fn tell(done: oneshot::Sender<io::Result<()>>, outcome: io::Result<()>) {
+fn send_outcome(done: oneshot::Sender<io::Result<()>>, outcome: io::Result<()>) {
     drop(done.send(outcome));
 }
 

@@ -62,7 +62,7 @@ pub struct Batch {
     /// Changes of the run and the progress, in order.
     pub(crate) status_changes: Vec<StatusChange>,
     /// Changed checkpoints; a value of `None` removes one.
-    pub(crate) places: Vec<(String, Option<String>)>,
+    pub(crate) checkpoints: Vec<(String, Option<String>)>,
 }
 
 /// The reserved checkpoint key that records in the history that a stream is private.
@@ -130,8 +130,8 @@ impl Batch {
     /// Sets the checkpoint of the part `key` of the source after the events of this batch; `None` removes it. The
     /// checkpoint is recorded together with the events or not at all, so a source that is started with it continues
     /// exactly there.
-    pub fn place(&mut self, key: &str, place: Option<String>) {
-        self.places.push((key.to_owned(), place));
+    pub fn checkpoint(&mut self, key: &str, value: Option<String>) {
+        self.checkpoints.push((key.to_owned(), value));
     }
 
     /// Sets the number of bytes of the source that are known to be unread. The number is shown with the state, and is
@@ -142,8 +142,8 @@ impl Batch {
 
     /// The changed checkpoints.
     #[cfg(test)]
-    pub(crate) fn places(&self) -> &[(String, Option<String>)] {
-        &self.places
+    pub(crate) fn checkpoint_changes(&self) -> &[(String, Option<String>)] {
+        &self.checkpoints
     }
 
     /// The lines: origin, flags and text.
@@ -167,7 +167,7 @@ impl Batch {
     /// The newest progress in the batch.
     #[cfg(test)]
     pub(crate) fn last_progress(&self) -> Option<&Progress> {
-        self.status_changes.iter().rev().find_map(|turn| match turn {
+        self.status_changes.iter().rev().find_map(|change| match change {
             StatusChange::Progress(progress) => Some(progress),
             StatusChange::RunStarted(_) | StatusChange::RunEnded(..) => None,
         })
@@ -183,7 +183,7 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         let quiet =
             matches!(self.open, OpenLineChange::Unchanged) && self.lag.is_none() && self.status_changes.is_empty();
-        self.index.is_empty() && self.places.is_empty() && quiet
+        self.index.is_empty() && self.checkpoints.is_empty() && quiet
     }
 
     /// Returns whether the batch has numbered events.
@@ -253,8 +253,8 @@ impl Batch {
             from = to;
         }
         // Everything except the events remains in the batch for the caller to take.
-        let Self { state, open, lag, redacted, status_changes, places, .. } = std::mem::take(self);
-        *self = Self { state, open, lag, redacted, status_changes, places, ..Self::default() };
+        let Self { state, open, lag, redacted, status_changes, checkpoints, .. } = std::mem::take(self);
+        *self = Self { state, open, lag, redacted, status_changes, checkpoints, ..Self::default() };
         segments
     }
 }

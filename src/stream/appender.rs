@@ -138,9 +138,9 @@ impl Appender {
             let ring = self.ring.borrow();
             (ring.numbering().next_id(), ring.numbering().next())
         };
-        let mut places = std::mem::take(&mut batch.places);
+        let mut checkpoints = std::mem::take(&mut batch.checkpoints);
         if self.recorder.is_some() {
-            places.extend(self.private_checkpoint());
+            checkpoints.extend(self.private_checkpoint());
         }
         let mut news = Publication {
             state: batch.state.take(),
@@ -154,12 +154,12 @@ impl Appender {
         if news.state.is_some() {
             self.state.clone_from(&news.state);
         }
-        if self.recorder.is_some() && !(news.segments.is_empty() && places.is_empty()) {
+        if self.recorder.is_some() && !(news.segments.is_empty() && checkpoints.is_empty()) {
             let recorded = match &mut self.recorder {
                 Some(recorder) => {
                     let next = NextEvent::of(self.ring.borrow().numbering(), recorder.end());
                     let memory = |from| segments_in_memory(&self.ring, from);
-                    recorder.record(next, memory, &news.segments, places).await
+                    recorder.record(next, memory, &news.segments, checkpoints).await
                 }
                 None => RecordOutcome::Recorded,
             };

@@ -248,7 +248,7 @@ impl Cursor {
     }
 
     /// The id of the event before the next one: the last one that the reader has seen or its filter rejected.
-    pub fn place(&self) -> Position {
+    pub fn position(&self) -> Position {
         self.log.ring.borrow().numbering().seen(self.next)
     }
 
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_is_told_exactly_how_much_it_missed() {
+    async fn a_slow_reader_learns_exactly_how_much_it_missed() {
         let (mut appender, log) = log(200_000);
         write(&mut appender, 0..1).await;
         let mut slow = log.cursor(view(&[]), CursorStart::Oldest, CursorEnd::default()).await;
@@ -523,7 +523,7 @@ mod tests {
         let ends: Vec<_> = seen.lines().map(|line| line.contains("\"end\"")).collect();
         assert_eq!(ends, [false, false, true], "{seen}");
         let id = |number| Position { number, ..LAST_ID };
-        assert_eq!(reader.place(), id(3));
+        assert_eq!(reader.position(), id(3));
         assert!(log.cursor(view.clone(), CursorStart::After(id(3)), until).await.is_done());
         assert!(!log.cursor(view.clone(), CursorStart::After(id(2)), until).await.is_done());
         assert!(!log.cursor(view, CursorStart::After(id(4)), until).await.is_done(), "the next run is another one");

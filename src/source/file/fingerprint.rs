@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_that_was_advanced_is_that_of_the_place() {
+    fn an_advanced_read_point_equals_one_computed_at_the_offset() {
         let content: Vec<u8> = (0..5000u32).map(|at| (at * 7 % 251) as u8).collect();
         let file = file(&content);
         for step in [1, 100, 255, 256, 257, 1000, 5000] {

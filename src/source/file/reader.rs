@@ -182,9 +182,9 @@ impl FileReader {
         Ok(compressed(&read_at(self.file()?, 0, 6)?))
     }
 
-    /// Continues at `place` if the content up to there is unchanged. Returns whether it is.
-    pub(super) fn resume_at(&mut self, place: Fingerprint) -> io::Result<bool> {
-        let found = place.read_point_in(self.file()?)?;
+    /// Continues at `fingerprint` if the content up to there is unchanged. Returns whether it is.
+    pub(super) fn resume_at(&mut self, fingerprint: Fingerprint) -> io::Result<bool> {
+        let found = fingerprint.read_point_in(self.file()?)?;
         let same = found.is_some();
         if let Some(trace) = found {
             self.trace = trace;
@@ -194,9 +194,9 @@ impl FileReader {
 
     /// Continues at the farthest of these fingerprints that the file matches. Returns whether it matches one. It may
     /// match several, since a file that was put over another begins with the content of that.
-    pub(super) fn resume_at_farthest(&mut self, mut places: Vec<Fingerprint>) -> bool {
-        places.sort_by_key(|place| Reverse(place.at));
-        places.into_iter().any(|place| self.resume_at(place).unwrap_or(false))
+    pub(super) fn resume_at_farthest(&mut self, mut fingerprints: Vec<Fingerprint>) -> bool {
+        fingerprints.sort_by_key(|fingerprint| Reverse(fingerprint.at));
+        fingerprints.into_iter().any(|fingerprint| self.resume_at(fingerprint).unwrap_or(false))
     }
 
     /// Moves to the start of the last `count` whole lines. The search goes back at most [`MAX_BACKWARD_SEARCH`] bytes.
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compressed_is_told_by_its_first_bytes() {
+    fn compression_is_recognised_by_the_first_bytes() {
         for (magic, kind) in COMPRESSION_MAGIC {
             let (_file, mut reader) = reader(&[magic, b"\n\n\n"].concat());
             assert_eq!(reader.compressed().unwrap(), Some(kind));

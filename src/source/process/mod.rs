@@ -101,7 +101,7 @@ pub(super) struct ProcessRun {
     stream: String,
     started: Instant,
     leader: Leader,
-    known: RunRecord,
+    record: RunRecord,
     group: ProcessGroup,
     /// Secrets are redacted, and therefore the raw output is not shown to anybody.
     is_redacted: bool,
@@ -159,7 +159,7 @@ impl ProcessRun {
         Ok(Self {
             stream,
             started: now,
-            known: RunRecord {
+            record: RunRecord {
                 run: number,
                 pid: pid.as_raw_nonzero().get(),
                 started: began,
@@ -184,13 +184,13 @@ impl ProcessRun {
 
     /// The process id.
     pub(super) fn pid(&self) -> u32 {
-        self.known.pid.cast_unsigned()
+        self.record.pid.cast_unsigned()
     }
 
     /// The current run record.
-    pub(super) fn known(&self) -> RunRecord {
-        let open_lines = [0, 1].map(|number| run_record::encode_open_line(self.pipes.half(number)));
-        RunRecord { open_lines, ended: matches!(self.phase, RunPhase::Ended), ..self.known.clone() }
+    pub(super) fn record(&self) -> RunRecord {
+        let open_lines = [0, 1].map(|number| run_record::encode_open_line(self.pipes.open_line(number)));
+        RunRecord { open_lines, ended: matches!(self.phase, RunPhase::Ended), ..self.record.clone() }
     }
 
     /// Adds the next events to `batch`; returns the end of the run once there are no more. May be dropped at any time.
@@ -212,7 +212,7 @@ impl ProcessRun {
         let open = !self.pipes.is_ended();
         let kill = self.stopping.map(|(_, kill)| kill);
         let silent = self.silence_due();
-        let woke = select! {
+        let event = select! {
             read = self.pipes.read(tee, batch), if open => RunEvent::Read(read),
             exit = self.leader.ended() => RunEvent::Exit(exit),
             () = self.input.write() => return None,
@@ -220,7 +220,7 @@ impl ProcessRun {
             () = sleep_until(self.memory.1) => RunEvent::Memory,
             () = until(silent) => RunEvent::Silent,
         };
-        match woke {
+        match event {
             RunEvent::Read(read) => {
                 if read == PipeRead::Bytes && self.last_output.is_some() {
                     self.last_output = Some(Instant::now());
@@ -229,7 +229,7 @@ impl ProcessRun {
             }
             RunEvent::Exit(exit) => self.begin_draining(exit),
             RunEvent::Kill => self.kill(),
-            RunEvent::Memory => self.look(),
+            RunEvent::Memory => self.measure_memory(),
             RunEvent::Silent => {
                 self.note_silence(batch);
                 return Some(None);
@@ -259,7 +259,7 @@ impl ProcessRun {
                 Some(None)
             }
             PipeRead::OpenLineDue => Some(None),
-            PipeRead::End => self.over(batch).map(Some),
+            PipeRead::End => self.try_finish(batch).map(Some),
         }
     }
 
@@ -327,17 +327,17 @@ impl ProcessRun {
 
     /// Sends `signal` to the group and to the processes that left it. Returns whether a process was left.
     fn signal_all(&self, signal: Signal) -> bool {
-        let escaped = if self.ends_escaped { self.known.signal_escaped(signal) } else { 0 };
+        let escaped = if self.ends_escaped { self.record.signal_escaped(signal) } else { 0 };
         self.group.signal(signal) || escaped > 0
     }
 
     /// Returns whether a process of the group, or one that left it, is alive.
     fn is_alive(&self) -> bool {
-        self.group.is_alive() || (self.ends_escaped && !self.known.alive().is_empty())
+        self.group.is_alive() || (self.ends_escaped && !self.record.alive().is_empty())
     }
 
     /// Measures the peak memory, which cannot be read once the process has ended.
-    fn look(&mut self) {
+    fn measure_memory(&mut self) {
         self.memory.0 = self.memory.0.max(procfs::peak_memory(self.leader.pid()));
         let now = Instant::now();
         self.memory.1 = now + now.duration_since(self.started).clamp(MIN_MEMORY_INTERVAL, MAX_MEMORY_INTERVAL);
@@ -356,8 +356,8 @@ impl ProcessRun {
         self.last_output = None;
         let note = "no output for a while; most programs write to a pipe in blocks: if output is missing, set `pty: true` to \
             give it a terminal, or start it with `stdbuf -oL`";
-        warn!(stream = self.stream.as_str(), run = self.known.run, pid = self.known.pid; "{note}");
-        let state = SourceState::Running { run: self.known.run, pid: Some(self.pid()), note: Some(note.to_owned()) };
+        warn!(stream = self.stream.as_str(), run = self.record.run, pid = self.record.pid; "{note}");
+        let state = SourceState::Running { run: self.record.run, pid: Some(self.pid()), note: Some(note.to_owned()) };
         batch.state(ClockReading::read().time, state);
     }
 
@@ -374,7 +374,7 @@ impl ProcessRun {
             (None, None) => EndCause::Exited,
         };
         let end = RunEnd {
-            run: self.known.run,
+            run: self.record.run,
             code,
             signal: signal.map(signal_name),
             duration: Some(now.duration_since(self.started).as_secs_f64()),
@@ -387,7 +387,7 @@ impl ProcessRun {
 
     /// Returns the end of the run once its pipes are closed or their time has expired, if none of its processes is
     /// left.
-    fn over(&mut self, batch: &mut Batch) -> Option<RunEnd> {
+    fn try_finish(&mut self, batch: &mut Batch) -> Option<RunEnd> {
         let now = Instant::now();
         let waits = self.stopping.is_some_and(|(_, kill)| now < kill) && self.is_alive();
         let killed = match &mut self.phase {
@@ -437,7 +437,7 @@ mod tests {
     #[tokio::test]
     async fn both_pipes_the_last_half_line_and_the_exit_code_come() {
         let script = "echo one; echo two >&2; printf three; printf four >&2; exit 3";
-        let (events, end) = SourceHarness::once(shell(script), SourceOptions::default()).rest().await;
+        let (events, end) = SourceHarness::run_once(shell(script), SourceOptions::default()).remaining_events().await;
         assert_eq!(texts(&events, "stdout"), "one|three");
         assert_eq!(texts(&events, "stderr"), "two|four");
         assert_eq!((&events[0]["state"], &events[0]["run"]), (&"running".into(), &1.into()));
@@ -451,10 +451,11 @@ mod tests {
 
     #[tokio::test]
     async fn no_shell_sees_the_arguments_and_standard_input_is_empty() {
-        let (events, _) =
-            SourceHarness::once(process(&["echo", "$HOME", "a  b", "*"]), SourceOptions::default()).rest().await;
+        let (events, _) = SourceHarness::run_once(process(&["echo", "$HOME", "a  b", "*"]), SourceOptions::default())
+            .remaining_events()
+            .await;
         assert_eq!(texts(&events, "stdout"), "$HOME a  b *");
-        let (events, _) = SourceHarness::once(process(&["cat"]), SourceOptions::default()).rest().await;
+        let (events, _) = SourceHarness::run_once(process(&["cat"]), SourceOptions::default()).remaining_events().await;
         assert_eq!(texts(&events, "stdout"), "");
     }
 
@@ -463,26 +464,28 @@ mod tests {
         let mut source = shell("echo $GREETING; echo $PATH; pwd");
         source.environment.insert("GREETING".to_owned(), "hello".to_owned());
         source.directory = Some("/usr".into());
-        let (events, _) = SourceHarness::once(source, SourceOptions::default()).rest().await;
+        let (events, _) = SourceHarness::run_once(source, SourceOptions::default()).remaining_events().await;
         assert_eq!(texts(&events, "stdout"), format!("hello|{}|/usr", std::env::var("PATH").unwrap()));
     }
 
     #[tokio::test]
     async fn what_cannot_be_started_is_named() {
-        let (events, end) = SourceHarness::once(process(&["no-such-program"]), SourceOptions::default()).rest().await;
+        let (events, end) =
+            SourceHarness::run_once(process(&["no-such-program"]), SourceOptions::default()).remaining_events().await;
         let reason = "cannot start \"no-such-program\": No such file or directory (os error 2)";
         assert_eq!((&events[0]["state"], &events[0]["reason"]), (&"stopped".into(), &reason.into()));
         assert_eq!(end.unwrap_err().io().kind(), std::io::ErrorKind::NotFound);
         let mut source = process(&["true"]);
         source.directory = Some("/no/such".into());
-        let (events, _) = SourceHarness::once(source, SourceOptions::default()).rest().await;
+        let (events, _) = SourceHarness::run_once(source, SourceOptions::default()).remaining_events().await;
         let reason = "cannot start \"true\" in the directory \"/no/such\": No such file or directory (os error 2)";
         assert_eq!(events[0]["reason"], reason);
     }
 
     #[tokio::test]
     async fn a_signal_from_outside_is_named() {
-        let (events, _) = SourceHarness::once(shell("kill -SEGV $$"), SourceOptions::default()).rest().await;
+        let (events, _) =
+            SourceHarness::run_once(shell("kill -SEGV $$"), SourceOptions::default()).remaining_events().await;
         let end = events.iter().find(|event| event["kind"] == "end").unwrap();
         assert_eq!((&end["signal"], &end["cause"]), (&"SEGV".into(), &"signalled".into()));
         assert_eq!(end.get("code"), None);
@@ -491,44 +494,46 @@ mod tests {
     #[tokio::test]
     async fn a_megabyte_on_standard_error_comes_whole_and_in_pieces() {
         let script = "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo done";
-        let (events, _) = SourceHarness::once(shell(script), SourceOptions::default()).rest().await;
+        let (events, _) = SourceHarness::run_once(shell(script), SourceOptions::default()).remaining_events().await;
         assert_eq!(texts(&events, "stderr").replace('|', "").len(), 1_000_000);
         assert_eq!(texts(&events, "stdout"), "done");
     }
 
     #[tokio::test]
     async fn an_unfinished_line_is_shown_and_taken_back() {
-        let place = TestDirectory::new();
-        let fifo = place.path("fifo");
+        let directory = TestDirectory::new();
+        let fifo = directory.path("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         let script = format!("printf 'one t'; cat {fifo:?}; exec sleep 60");
-        let mut bench = SourceHarness::once(shell(&script), SourceOptions::default());
-        bench.shown(Some("one t")).await;
+        let mut harness = SourceHarness::run_once(shell(&script), SourceOptions::default());
+        harness.wait_for_open_line(Some("one t")).await;
         std::fs::write(&fifo, "wo\n").unwrap();
-        assert_eq!(bench.line().await, "one two");
-        bench.stop();
+        assert_eq!(harness.line().await, "one two");
+        harness.stop();
     }
 
     #[tokio::test]
     async fn a_redrawn_line_is_shown_as_it_is_now_and_kept_once() {
         let script = "for i in 1 2 3 4 5 6 7 8; do printf '\\r%s0%%' $i; sleep 0.1; done; echo";
-        let mut bench = SourceHarness::once(shell(script), SourceOptions::default());
+        let mut harness = SourceHarness::run_once(shell(script), SourceOptions::default());
         let mut seen = Vec::new();
         while seen.last().is_none_or(|text| text != "80%") && seen.len() < 5 {
-            bench.wait_for_new_open_line().await;
-            seen.push(String::from_utf8(bench.open.clone().unwrap().text).unwrap());
+            harness.wait_for_new_open_line().await;
+            seen.push(String::from_utf8(harness.open.clone().unwrap().text).unwrap());
         }
         assert!(seen.windows(2).all(|two| two[0] < two[1]), "{seen:?}");
-        assert_eq!(bench.line().await, "80%");
+        assert_eq!(harness.line().await, "80%");
     }
 
     #[tokio::test]
     async fn a_grandchild_that_holds_the_pipe_is_read_for_a_while_and_killed() {
-        let mut bench =
-            SourceHarness::once(shell("(sleep 0.1; echo late; exec sleep 1000) & echo $!"), SourceOptions::default());
-        let pid = bench.line().await.parse().unwrap();
+        let mut harness = SourceHarness::run_once(
+            shell("(sleep 0.1; echo late; exec sleep 1000) & echo $!"),
+            SourceOptions::default(),
+        );
+        let pid = harness.line().await.parse().unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        let (events, end) = timeout(Duration::from_secs(10), bench.rest()).await.unwrap();
+        let (events, end) = timeout(Duration::from_secs(10), harness.remaining_events()).await.unwrap();
         assert_eq!(texts(&events, "stdout"), "late");
         assert!(end.unwrap().unwrap().duration < Some(5.0));
         assert!(is_gone(pid).await, "the grandchild lives");
@@ -549,10 +554,10 @@ mod tests {
     #[tokio::test]
     async fn stopping_asks_the_whole_group_and_waits_for_the_last_words() {
         let script = "trap 'echo bye; exit 0' TERM; sleep 1000 & echo $!; wait";
-        let mut bench = SourceHarness::process(shell(script));
-        let pid = rustix::process::Pid::from_raw(bench.line().await.parse().unwrap()).unwrap();
-        bench.stop();
-        let (events, end) = bench.rest().await;
+        let mut harness = SourceHarness::process(shell(script));
+        let pid = rustix::process::Pid::from_raw(harness.line().await.parse().unwrap()).unwrap();
+        harness.stop();
+        let (events, end) = harness.remaining_events().await;
         let kinds: Vec<_> = events.iter().map(|event| event["kind"].as_str().unwrap_or("line")).collect();
         assert_eq!((kinds, texts(&events, "stdout")), (vec!["state", "line", "end"], "bye".to_owned()));
         assert_eq!(events[0]["state"], "stopping");
@@ -561,13 +566,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_does_not_listen_is_killed_after_the_grace() {
+    async fn a_process_that_ignores_the_signal_is_killed_after_the_grace_period() {
         let mut source = shell("trap '' TERM; echo deaf; while true; do sleep 0.05; done");
         source.stop.grace = Duration::from_millis(300);
-        let mut bench = SourceHarness::process(source);
-        bench.line().await;
-        bench.stop();
-        let (events, end) = timeout(Duration::from_secs(10), bench.rest()).await.unwrap();
+        let mut harness = SourceHarness::process(source);
+        harness.line().await;
+        harness.stop();
+        let (events, end) = timeout(Duration::from_secs(10), harness.remaining_events()).await.unwrap();
         assert_eq!(events.last().unwrap()["signal"], "KILL");
         assert_eq!(end.unwrap().unwrap().cause, EndCause::DaemonStopped);
     }
@@ -576,15 +581,15 @@ mod tests {
     async fn a_signal_is_passed_on() {
         let (send, signals) = mpsc::channel(1);
         let options = SourceOptions { signals: Some(signals), ..SourceOptions::default() };
-        let mut bench = SourceHarness::once(
+        let mut harness = SourceHarness::run_once(
             shell("trap 'echo got; exit 7' USR1; echo ready; while true; do sleep 0.05; done"),
             options,
         );
-        bench.line().await;
+        harness.line().await;
         send.send(Signal::USR1).await.unwrap();
         // The shell may first report that its `sleep` received the signal, too.
-        while bench.line().await != "got" {}
-        assert_eq!(bench.rest().await.1.unwrap().unwrap().code, Some(7));
+        while harness.line().await != "got" {}
+        assert_eq!(harness.remaining_events().await.1.unwrap().unwrap().code, Some(7));
     }
 
     #[tokio::test]
@@ -592,11 +597,12 @@ mod tests {
         let (out, mut seen) = tokio::io::duplex(1000);
         let (err, mut seen_err) = tokio::io::duplex(1000);
         let options = SourceOptions { tee: Some(Tee::new(out, err)), ..SourceOptions::default() };
-        let mut bench = SourceHarness::once(shell("seq 1 5000; printf 'a\\rb\\r\\n\\0'; printf oops >&2"), options);
-        let pid = bench.state("running").await["pid"].as_i64().and_then(|pid| pid.try_into().ok()).unwrap();
+        let mut harness =
+            SourceHarness::run_once(shell("seq 1 5000; printf 'a\\rb\\r\\n\\0'; printf oops >&2"), options);
+        let pid = harness.state("running").await["pid"].as_i64().and_then(|pid| pid.try_into().ok()).unwrap();
         // The output fits into a pipe, so the process ends although nobody reads the copy.
         assert!(is_gone(rustix::process::Pid::from_raw(pid).unwrap()).await);
-        let end = tokio::spawn(bench.rest());
+        let end = tokio::spawn(harness.remaining_events());
         // Without a tee, the output of a process would be read for a shorter time after its end. The paused clock
         // advances as soon as there is nothing else to do.
         tokio::time::pause();
@@ -613,35 +619,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_nobody_reads_us_any_more_the_process_is_told() {
+    async fn the_process_learns_that_the_output_has_no_reader() {
         let (out, seen) = tokio::io::duplex(1000);
         let options = SourceOptions { tee: Some(Tee::new(out, tokio::io::sink())), ..SourceOptions::default() };
         drop(seen);
-        let (_, end) = SourceHarness::once(process(&["yes"]), options).rest().await;
+        let (_, end) = SourceHarness::run_once(process(&["yes"]), options).remaining_events().await;
         assert_eq!(end.unwrap().unwrap().signal.as_deref(), Some("PIPE"));
     }
 
     #[tokio::test]
-    async fn who_seems_to_hold_output_back_is_told_of_once() {
+    async fn held_back_output_is_reported_once() {
         // One block as the C library writes it, with an unfinished line at its end.
         let block = "x".repeat(4096);
-        let mut bench = SourceHarness::process(shell(&format!("printf {block}; exec sleep 1000")));
-        bench.shown(Some(&block)).await;
+        let mut harness = SourceHarness::process(shell(&format!("printf {block}; exec sleep 1000")));
+        harness.wait_for_open_line(Some(&block)).await;
         // The paused clock advances as long as there is nothing else to do.
         tokio::time::pause();
-        let state = bench.state("running").await;
+        let state = harness.state("running").await;
         assert!(state["note"].is_null(), "{state}");
-        let note = bench.state("running").await["note"].to_string();
+        let note = harness.state("running").await["note"].to_string();
         assert!(note.contains("`pty: true`"), "{note}");
         tokio::time::advance(10 * SILENCE_NOTE_AFTER).await;
         tokio::time::resume();
-        bench.stop();
-        let (events, _) = bench.rest().await;
+        harness.stop();
+        let (events, _) = harness.remaining_events().await;
         assert!(events.iter().all(|event| event["note"].is_null()), "{events:#?}");
     }
 
-    fn known_in(place: &str) -> RunRecord {
-        RunRecord::read(place).unwrap()
+    fn known_in(directory: &str) -> RunRecord {
+        RunRecord::read(directory).unwrap()
     }
 
     fn on_terminal(mut source: ProcessSourceConfig, input: bool) -> ProcessSourceConfig {
@@ -656,30 +662,31 @@ mod tests {
     #[tokio::test]
     async fn on_a_terminal_it_has_a_size_and_a_kind_and_one_output() {
         let script = "test -t 1 && test -t 2 && ! test -t 0 && tty >/dev/tty; stty size </dev/tty; echo $TERM; echo err >&2; cat";
-        let (events, end) =
-            SourceHarness::once(on_terminal(shell(script), false), SourceOptions::default()).rest().await;
+        let (events, end) = SourceHarness::run_once(on_terminal(shell(script), false), SourceOptions::default())
+            .remaining_events()
+            .await;
         assert_eq!(texts(&events, "stdout"), "not a tty|11 77|xterm-256color|err");
         assert_eq!(texts(&events, "stderr"), "");
         assert_eq!(end.unwrap().unwrap().code, Some(0));
     }
 
     #[tokio::test]
-    async fn who_types_on_a_terminal_sees_the_answer_and_its_size_can_change() {
+    async fn input_on_a_terminal_is_echoed_and_its_size_can_change() {
         // The signal for the new size interrupts the first `read`, if the shell has reached it.
         let script =
             "trap 'stty size' WINCH; printf 'name: '; read name; echo hello $name; cat; echo over; read x || read x";
-        let mut bench = SourceHarness::once(on_terminal(shell(script), true), SourceOptions::default());
-        bench.shown(Some("name: ")).await;
-        let Ok(mut screen) = bench.control.attach().await else { panic!() };
-        bench.control.send(typing("world\n")).await.unwrap();
-        assert_eq!(bench.lines(2).await, ["name: world", "hello world"]);
-        bench.control.send(RunCommand::EndOfInput).await.unwrap();
+        let mut harness = SourceHarness::run_once(on_terminal(shell(script), true), SourceOptions::default());
+        harness.wait_for_open_line(Some("name: ")).await;
+        let Ok(mut screen) = harness.control.attach().await else { panic!() };
+        harness.control.send(typing("world\n")).await.unwrap();
+        assert_eq!(harness.lines(2).await, ["name: world", "hello world"]);
+        harness.control.send(RunCommand::EndOfInput).await.unwrap();
         // The echo of Ctrl-D, if there is one, is on the same line.
-        assert!(bench.line().await.ends_with("over"));
-        bench.control.send(RunCommand::Resize { rows: 50, columns: 132 }).await.unwrap();
-        assert_eq!(bench.line().await, "50 132");
-        bench.control.send(typing("\n")).await.unwrap();
-        bench.rest().await.1.unwrap();
+        assert!(harness.line().await.ends_with("over"));
+        harness.control.send(RunCommand::Resize { rows: 50, columns: 132 }).await.unwrap();
+        assert_eq!(harness.line().await, "50 132");
+        harness.control.send(typing("\n")).await.unwrap();
+        harness.remaining_events().await.1.unwrap();
         let mut raw = Vec::new();
         while let Some(crate::control::RawOutput::Bytes(bytes)) = screen.next().await {
             raw.extend(bytes);
@@ -689,46 +696,46 @@ mod tests {
 
     #[tokio::test]
     async fn input_goes_through_a_pipe_until_its_end() {
-        let place = TestDirectory::new();
-        let fifo = place.path("fifo");
+        let directory = TestDirectory::new();
+        let fifo = directory.path("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         // The process outlives the end of its input until the FIFO is opened.
         let mut source = shell(&format!("cat; exec cat {fifo:?}"));
         source.input = true;
-        let mut bench = SourceHarness::once(source, SourceOptions::default());
-        bench.state("running").await;
-        bench.control.send(typing("one\ntw")).await.unwrap();
-        assert_eq!(bench.line().await, "one");
-        bench.control.send(typing("o")).await.unwrap();
-        bench.control.send(RunCommand::EndOfInput).await.unwrap();
-        assert_eq!(bench.control.send(typing("x")).await.unwrap_err(), CommandError::InputEnded);
-        assert_eq!(bench.control.attach().await.unwrap_err(), CommandError::NoPty);
+        let mut harness = SourceHarness::run_once(source, SourceOptions::default());
+        harness.state("running").await;
+        harness.control.send(typing("one\ntw")).await.unwrap();
+        assert_eq!(harness.line().await, "one");
+        harness.control.send(typing("o")).await.unwrap();
+        harness.control.send(RunCommand::EndOfInput).await.unwrap();
+        assert_eq!(harness.control.send(typing("x")).await.unwrap_err(), CommandError::InputEnded);
+        assert_eq!(harness.control.attach().await.unwrap_err(), CommandError::NoPty);
         std::fs::write(&fifo, "").unwrap();
-        assert_eq!(bench.line().await, "two...");
-        assert_eq!(bench.rest().await.1.unwrap().unwrap().code, Some(0));
+        assert_eq!(harness.line().await, "two...");
+        assert_eq!(harness.remaining_events().await.1.unwrap().unwrap().code, Some(0));
     }
 
     #[tokio::test]
-    async fn who_may_not_type_and_who_types_too_much_is_told() {
-        let mut bench = SourceHarness::once(process(&["sleep", "1000"]), SourceOptions::default());
-        bench.state("running").await;
-        assert_eq!(bench.control.send(typing("x")).await.unwrap_err(), CommandError::NoInput);
-        bench.stop();
+    async fn input_without_permission_and_too_much_input_are_refused() {
+        let mut harness = SourceHarness::run_once(process(&["sleep", "1000"]), SourceOptions::default());
+        harness.state("running").await;
+        assert_eq!(harness.control.send(typing("x")).await.unwrap_err(), CommandError::NoInput);
+        harness.stop();
         let mut source = process(&["sleep", "1000"]);
         source.input = true;
-        let mut bench = SourceHarness::once(source, SourceOptions::default());
-        bench.state("running").await;
+        let mut harness = SourceHarness::run_once(source, SourceOptions::default());
+        harness.state("running").await;
         let piece = vec![b'x'; 60_000];
         let mut taken = 0;
         let refused = loop {
-            match bench.control.send(RunCommand::Input(piece.clone().into())).await {
+            match harness.control.send(RunCommand::Input(piece.clone().into())).await {
                 Ok(_) => taken += piece.len(),
                 Err(refused) => break refused,
             }
         };
         assert_eq!(refused, CommandError::Busy);
         assert!(taken < 300_000, "{taken}");
-        bench.stop();
+        harness.stop();
     }
 
     #[tokio::test]
@@ -737,11 +744,11 @@ mod tests {
         let mut source = shell(script);
         // A process that was just being started when all were asked to end is killed after the grace period.
         source.stop.grace = Duration::from_millis(500);
-        let mut bench = SourceHarness::process(source);
-        let pid = rustix::process::Pid::from_raw(bench.line().await.parse().unwrap()).unwrap();
+        let mut harness = SourceHarness::process(source);
+        let pid = rustix::process::Pid::from_raw(harness.line().await.parse().unwrap()).unwrap();
         assert!(procfs::stat(pid).is_some());
-        bench.stop();
-        let (_, end) = timeout(Duration::from_secs(10), bench.rest()).await.unwrap();
+        harness.stop();
+        let (_, end) = timeout(Duration::from_secs(10), harness.remaining_events()).await.unwrap();
         assert_eq!(end.unwrap().unwrap().cause, EndCause::DaemonStopped);
         assert!(is_gone(pid).await, "what escaped lives");
     }
@@ -749,7 +756,7 @@ mod tests {
     #[tokio::test]
     async fn it_knows_its_stream_and_the_peak_of_its_memory() {
         let script = "echo $RTLOGD_STREAM; head -c 100000000 /dev/zero | tail -c 100000000 >/dev/null";
-        let (events, end) = SourceHarness::once(shell(script), SourceOptions::default()).rest().await;
+        let (events, end) = SourceHarness::run_once(shell(script), SourceOptions::default()).remaining_events().await;
         assert_eq!(texts(&events, "stdout"), "test");
         // The memory of this process is a floor, and one run of many tests may use more than that.
         let (end, ours) = (end.unwrap().unwrap(), procfs::peak_memory(rustix::process::getpid()).unwrap());
@@ -760,7 +767,7 @@ mod tests {
     async fn an_unknown_user_is_named() {
         let mut source = process(&["true"]);
         source.user = Some("no-such-user".to_owned());
-        let (events, _) = SourceHarness::once(source, SourceOptions::default()).rest().await;
+        let (events, _) = SourceHarness::run_once(source, SourceOptions::default()).remaining_events().await;
         let reason = events[0]["reason"].as_str().unwrap();
         assert!(reason.contains("\"no-such-user\"") && reason.ends_with("there is no such user"), "{reason}");
     }
@@ -775,13 +782,13 @@ mod tests {
         let mut run = ProcessRun::start(&spec, &source, &options, 7).await.unwrap();
         let mut batch = Batch::new();
         run.next(&mut None, &mut batch).await;
-        let known = known_in(&run.known().written());
+        let known = known_in(&run.record().written());
         assert_eq!((known.run, known.pid.cast_unsigned(), known.ended), (7, run.pid(), false));
         assert_eq!(known.open_lines, [run_record::encode_open_line(b"ab"), String::new()]);
         assert_eq!(known.alive().len(), 1);
         assert!(known.descriptors.outputs.iter().all(Option::is_some));
         run.stop(EndCause::Stopped);
         while run.next(&mut None, &mut batch).await.is_none() {}
-        assert!(run.known().ended && known.alive().is_empty());
+        assert!(run.record().ended && known.alive().is_empty());
     }
 }

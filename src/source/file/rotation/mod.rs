@@ -433,7 +433,7 @@ impl Rotation {
 
     /// Closes the current generation, which was read to its end, if too many files are open.
     pub(super) fn park_current(&mut self, active: bool, pass: &mut PassContext<'_>) {
-        if !pass.feed.is_open(self.id)
+        if !pass.pipeline.is_open(self.id)
             && pass.open_limit.are_scarce(active)
             && let Some(current) = self.generations.front_mut()
         {
@@ -560,7 +560,7 @@ impl Rotation {
     /// changed meanwhile: then the next read detects the change.
     pub(super) fn checkpoint(&self, pass: &PassContext<'_>) -> Option<Checkpoint> {
         let current = self.generations.front().filter(|current| current.saved.is_none())?;
-        let point = current.reader.before(pass.feed.held(self.id)).ok()??;
+        let point = current.reader.before(pass.pipeline.held(self.id)).ok()??;
         let checkpoint = |generation: &Generation| {
             let point = generation.reader.trace();
             let new = || Checkpoint::new(generation.reader.identity(), point, pass.now.time);
