@@ -211,7 +211,7 @@ fn the_commands_show_a_token() {
     assert!(run(&["restart", "app"], true).status.success());
     let refused = run(&["send", "app", "hello"], true);
     assert!(
-        !refused.status.success() && refused.err.contains("to type into a process or to send lines needs a token"),
+        !refused.status.success() && refused.err.contains("typing into a process or sending lines needs a token"),
         "{}",
         refused.err
     );

@@ -109,7 +109,7 @@ impl Tailer {
             if let Some(checkpoint) = Checkpoint::read(text) {
                 saved.insert(path.clone(), checkpoint);
             } else {
-                warn!(stream:% = spec.name, path = path.as_str(); "the checkpoint is damaged and ignored");
+                warn!(stream:% = spec.name, path = path.as_str(); "the checkpoint is damaged and is ignored");
             }
         }
         let recorded = saved.values().map(|saved| saved.time().saturating_add(1).saturating_mul(1_000_000)).max();

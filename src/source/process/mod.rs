@@ -354,8 +354,8 @@ impl ProcessRun {
 
     fn note_silence(&mut self, batch: &mut Batch) {
         self.last_output = None;
-        let note = "no output for a while; most programs write to a pipe in blocks: if output is missing, set `pty: true` to \
-            give it a terminal, or start it with `stdbuf -oL`";
+        let note = "no output for a while; most programs write to a pipe in blocks: if output is missing, give the program a \
+            terminal with `pty: true`, or start it with `stdbuf -oL`";
         warn!(stream = self.stream.as_str(), run = self.record.run, pid = self.record.pid; "{note}");
         let state = SourceState::Running { run: self.record.run, pid: Some(self.pid()), note: Some(note.to_owned()) };
         batch.state(ClockReading::read().time, state);

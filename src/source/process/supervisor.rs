@@ -100,7 +100,7 @@ impl<'a> Supervisor<'a> {
             StartWhen::Manual => Idle::Manual,
         };
         if idle != Idle::Start {
-            let reason = if idle == Idle::Manual { "starts on command" } else { "starts with the first reader" };
+            let reason = if idle == Idle::Manual { "starts on request" } else { "starts with the first reader" };
             writer.say(SourceState::Stopped { reason: reason.to_owned(), last: None }).await;
         }
         let mut last = Ok(None);
@@ -139,7 +139,7 @@ impl<'a> Supervisor<'a> {
         }
         let left = record.alive();
         if !left.is_empty() {
-            warn!(stream = writer.stream.as_str(), run = record.run, processes:? = left; "stopping processes that outlived the previous daemon");
+            warn!(stream = writer.stream.as_str(), run = record.run, processes:? = left; "stopping processes that the previous daemon left running");
             writer.say(SourceState::Waiting { reason: "for processes of the previous run to end".to_owned() }).await;
             let signal = Signal::from_named_raw(self.process.stop.signal.number()).unwrap_or(Signal::TERM);
             record.signal_all(signal);
@@ -209,7 +209,7 @@ impl<'a> Supervisor<'a> {
                     ProcessRequest::Lifecycle(LifecycleCommand::Stop, reply) => {
                         idle = Idle::Manual;
                         let last = last.as_ref().ok().cloned().flatten();
-                        writer.say(SourceState::Stopped { reason: "stopped by a command".to_owned(), last }).await;
+                        writer.say(SourceState::Stopped { reason: "stopped on request".to_owned(), last }).await;
                         reply.send(Ok(CommandReply::Done));
                     }
                     ProcessRequest::Run(_, reply) => reply.send(Err(CommandError::NotRunning)),
@@ -292,11 +292,11 @@ impl<'a> Supervisor<'a> {
         self.desired = desired;
         if desired == DesiredState::Stopped {
             for reply in self.starts.drain(..) {
-                reply.send(Err(CommandError::Failed("it was told to stop meanwhile".to_owned())));
+                reply.send(Err(CommandError::Failed("it was stopped in the meantime".to_owned())));
             }
         }
         if !run.is_stopping() {
-            info!(stream = writer.stream.as_str(); "stopping the process on command");
+            info!(stream = writer.stream.as_str(); "stopping the process on request");
             run.stop(EndCause::Stopped);
             writer.say(SourceState::Stopping).await;
         }
@@ -320,8 +320,8 @@ impl<'a> Supervisor<'a> {
                 return Idle::Start;
             }
             DesiredState::Stopped => {
-                info!(stream; "process stopped on command");
-                writer.say(SourceState::Stopped { reason: "stopped by a command".to_owned(), last }).await;
+                info!(stream; "process stopped on request");
+                writer.say(SourceState::Stopped { reason: "stopped on request".to_owned(), last }).await;
                 return Idle::Manual;
             }
             DesiredState::AsConfigured => {}
@@ -499,7 +499,7 @@ mod tests {
         let mut source = with_restart(process(&["sleep", "1000"]), RestartWhen::Always, None);
         source.start = StartWhen::Manual;
         let mut harness = SourceHarness::process(source);
-        assert_eq!(harness.state("stopped").await["reason"], "starts on command");
+        assert_eq!(harness.state("stopped").await["reason"], "starts on request");
         let control = harness.control.clone();
         assert_eq!(control.send(RunCommand::Pause).await.unwrap_err(), CommandError::NotRunning);
         assert!(matches!(control.send(LifecycleCommand::Stop).await, Ok(CommandReply::Already)));
@@ -510,7 +510,7 @@ mod tests {
         assert_eq!(harness.state("running").await["run"], 2);
         assert!(matches!(control.send(LifecycleCommand::Stop).await, Ok(CommandReply::Done)));
         let stopped = harness.state("stopped").await;
-        assert_eq!((&stopped["reason"], &stopped["last"]["run"]), (&"stopped by a command".into(), &2.into()));
+        assert_eq!((&stopped["reason"], &stopped["last"]["run"]), (&"stopped on request".into(), &2.into()));
         assert!(matches!(control.send(LifecycleCommand::Start).await, Ok(CommandReply::Done)));
         assert!(matches!(control.send(RunCommand::Signal(9)).await, Ok(CommandReply::Done)));
         assert_eq!(harness.next("end").await["signal"], "KILL");
