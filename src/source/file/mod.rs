@@ -42,7 +42,7 @@
 //! `copytruncate`, editors and overlay file systems change it, and a reused inode resembles the old file.
 //!
 //! Reading order: `tailer`, `path`, `rotation`, `reader`, `fingerprint`, `checkpoint`; then `claims`, `scheduler`,
-//! `status`, `glob`, `watch`, `fifo`; opening files: `open_file`, `open_limit`, `protected`, `denied`.
+//! `status`, `glob`, `watch`, `fifo`; opening files: `open_file`, `trusted_owner`, `open_limit`, `protected`, `denied`.
 
 mod rotation;
 mod watch;
@@ -50,6 +50,7 @@ mod fingerprint;
 mod denied;
 mod protected;
 mod open_file;
+mod trusted_owner;
 mod open_limit;
 mod reader;
 mod checkpoint;

@@ -32,14 +32,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use nix::unistd::{Gid, Group, Uid, User};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use nix::unistd::{Uid, User};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::event::lock;
 
 use super::denied::OpenDenied;
-use super::protected::{ProtectedFiles, ancestors};
+use super::protected::ProtectedFiles;
+use super::trusted_owner::TrustedOwner;
 
 /// The maximum number of symlinks on the way to a file, the same as in the kernel (`path_resolution(7)`).
 const MAX_SYMLINKS_FOLLOWED: u32 = 40;
@@ -266,62 +267,6 @@ fn is_procfs(directory: &OwnedFd) -> bool {
     rustix::fs::fstatfs(directory).is_ok_and(|system| i128::from(system.f_type) == PROC_SUPER_MAGIC)
 }
 
-/// The user whom the daemon trusts in addition to root.
-#[derive(Debug, Clone, Copy)]
-struct TrustedOwner {
-    user: u32,
-    /// The private group of this user.
-    group: Option<u32>,
-}
-
-impl TrustedOwner {
-    fn of_process() -> Self {
-        let user = rustix::process::geteuid().as_raw();
-        Self { user, group: Self::private_group(user) }
-    }
-
-    /// The effective group, if it has the name of the user and no other members, as distributions create it for each
-    /// user.
-    fn private_group(user: u32) -> Option<u32> {
-        let gid = rustix::process::getegid().as_raw();
-        let name = User::from_uid(Uid::from_raw(user)).ok()??.name;
-        let group = Group::from_gid(Gid::from_raw(gid)).ok()??;
-        (group.name == name && group.mem.iter().all(|member| *member == name)).then_some(gid)
-    }
-
-    fn trusts(self, user: u32) -> bool {
-        user == 0 || user == self.user
-    }
-
-    /// Returns whether somebody else may create names in the directory, or put another directory in its position. An
-    /// error is treated as yes.
-    fn is_exposed(self, directory: &OwnedFd) -> bool {
-        let mut above = ancestors(directory);
-        above
-            .any(|above| above.map_or(true, |(path, stat)| self.is_open_to_others(&stat, || has_acl(directory, &path))))
-    }
-
-    /// Returns whether somebody else may write to a directory. Its owner can always gain that right. A group is
-    /// somebody else, unless it is the group of root or the private group of the user; with an access control list, the
-    /// group bits cover everybody whom the list names (acl(5)). In a sticky directory (/tmp) everybody may create
-    /// names.
-    fn is_open_to_others(self, stat: &Stat, has_acl: impl FnOnce() -> bool) -> bool {
-        let mode = Mode::from_raw_mode(stat.st_mode);
-        let is_own_group = stat.st_gid == 0 || Some(stat.st_gid) == self.group;
-        !self.trusts(stat.st_uid)
-            || mode.contains(Mode::WOTH)
-            || (mode.contains(Mode::WGRP) && (!is_own_group || has_acl()))
-    }
-}
-
-/// Returns whether the directory `path`, relative to `from`, has an access control list. An error is treated as yes.
-fn has_acl(from: &OwnedFd, path: &Path) -> bool {
-    let path = Path::new("/proc/self/fd").join(from.as_raw_fd().to_string()).join(path);
-    let mut nothing: [u8; 0] = [];
-    let size = rustix::fs::getxattr(&path, "system.posix_acl_access", &mut nothing);
-    !matches!(size, Err(Errno::NODATA | Errno::OPNOTSUPP))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,10 +286,7 @@ mod tests {
 
     /// An opener of a daemon that runs as [`TEST_DAEMON_UID`].
     fn opener() -> FileOpener {
-        FileOpener {
-            own: TrustedOwner { user: TEST_DAEMON_UID, group: Some(TEST_DAEMON_UID) },
-            ..FileOpener::default()
-        }
+        FileOpener { own: TrustedOwner::new(TEST_DAEMON_UID, Some(TEST_DAEMON_UID)), ..FileOpener::default() }
     }
 
     fn make(directory: &Path, path: &str, text: &str, owner: u32) {

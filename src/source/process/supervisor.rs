@@ -16,7 +16,8 @@ use crate::event::{EndCause, Loss, RunEnd, SourceState, Time};
 use crate::stream::Checkpoints;
 
 use crate::source::backoff::Backoff;
-use crate::source::process::{ProcessRun, RunRecord, Tee};
+use crate::source::process::run::ProcessRun;
+use crate::source::process::{RunRecord, Tee};
 use crate::source::writer::StreamWriter;
 use crate::source::{ClockReading, SourceError, SourceOptions};
 
