@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::segment::{Numbering, Segment};
+use crate::segment::{CheckpointChange, Numbering, Segment};
 
 use super::transaction::{NextEvent, Transaction};
 use super::writer::{RecordChunk, writer_gone};
@@ -35,7 +35,7 @@ pub(super) struct Backlog {
     /// The numbering before the first event that is not recorded, with which a new file is to begin; `None` once there
     /// is that file.
     numbering: Option<Numbering>,
-    /// Changed checkpoints that no submitted write contains.
+    /// The newest value of each changed checkpoint that no submitted write contains; `None` removes it.
     checkpoints: BTreeMap<String, Option<String>>,
     /// The sequence number after the last event that was written; at least what the recorder has recorded.
     written_end: u64,
@@ -74,7 +74,7 @@ pub(super) enum BacklogWriteOutcome {
     /// Some events were written, which are valid only after the rest of their transaction.
     PartWritten,
     /// A transaction was completed: all events before `end` are recorded, and these checkpoints after them.
-    Committed { end: u64, checkpoints: BTreeMap<String, Option<String>> },
+    Committed { end: u64, checkpoints: Vec<CheckpointChange> },
 }
 
 impl Backlog {
@@ -97,8 +97,8 @@ impl Backlog {
     }
 
     /// Adds checkpoints that changed; newer ones replace older ones.
-    pub(super) fn add_checkpoints(&mut self, changes: impl IntoIterator<Item = (String, Option<String>)>) {
-        self.checkpoints.extend(changes);
+    pub(super) fn add_checkpoints(&mut self, changes: impl IntoIterator<Item = CheckpointChange>) {
+        self.checkpoints.extend(changes.into_iter().map(|change| (change.key, change.value)));
     }
 
     /// Returns whether a write was submitted whose result is not known yet.
@@ -188,7 +188,8 @@ impl Backlog {
             }
             (Ok(()), Some(WriteContent::Last { end, checkpoints })) => {
                 self.written_end = end;
-                BacklogWriteOutcome::Committed { end, checkpoints }
+                let changes = checkpoints.into_iter().map(|(key, value)| CheckpointChange { key, value });
+                BacklogWriteOutcome::Committed { end, checkpoints: changes.collect() }
             }
         }
     }

@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Epoch, EventKind, Flags, Origin, Position, Time};
 
 use super::byte_codec::{ByteReader, RecordError, put_number, put_text, unzigzag, zigzag};
-use crate::segment::Numbering;
-use crate::segment::{IndexEntry, NO_ORIGIN, Segment};
+use crate::segment::{CheckpointChange, IndexEntry, NO_ORIGIN, Numbering, Segment};
 
 /// The first bytes of each file; the last one is the version of the format.
 pub(super) const FILE_MAGIC: [u8; 8] = *b"rtlogd\n\x01";
@@ -80,7 +79,7 @@ pub(super) enum RecordKind {
 /// The content of a record.
 #[derive(Debug)]
 pub(super) enum RecordBody {
-    Events { segment: Option<Segment>, checkpoints: Vec<(String, Option<String>)> },
+    Events { segment: Option<Segment>, checkpoints: Vec<CheckpointChange> },
     Snapshot(Snapshot),
     Opened(OpenedRecord),
     Closed,
@@ -331,13 +330,13 @@ fn get_segment(head: &RecordHeader, from: &mut ByteReader<'_>) -> Result<Segment
     Ok(Segment { first: head.first, seq: head.seq, text: text.into(), index: index.into(), origins })
 }
 
-fn get_checkpoints(from: &mut ByteReader<'_>) -> Result<Vec<(String, Option<String>)>, RecordError> {
+fn get_checkpoints(from: &mut ByteReader<'_>) -> Result<Vec<CheckpointChange>, RecordError> {
     let count = from.number()?;
     let mut checkpoints = Vec::new();
     for _ in 0..count {
         let key = from.text()?.to_owned();
         let value = if from.byte()? == 0 { None } else { Some(from.text()?.to_owned()) };
-        checkpoints.push((key, value));
+        checkpoints.push(CheckpointChange { key, value });
     }
     Ok(checkpoints)
 }
@@ -406,8 +405,8 @@ mod tests {
             prop_assert!(!more);
             prop_assert!(seen.iter().flat_map(events).eq(segments.iter().flat_map(events)));
             prop_assert!(seen.iter().map(Segment::seq).eq(segments.iter().map(Segment::seq)));
-            prop_assert!(checkpoints.iter().map(|(key, _)| key).eq(&keys));
-            prop_assert!(checkpoints.iter().zip([true, false].into_iter().cycle()).all(|((_, value), is)| value.is_some() == is));
+            prop_assert!(checkpoints.iter().map(|change| &change.key).eq(&keys));
+            prop_assert!(checkpoints.iter().zip([true, false].into_iter().cycle()).all(|(change, is)| change.value.is_some() == is));
         }
 
         #[test]

@@ -12,8 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::event::Time;
 use crate::history::record::{RecordWriter, Snapshot};
-use crate::segment::Numbering;
-use crate::segment::{Checkpoints, Segment};
+use crate::segment::{CheckpointChange, Checkpoints, Numbering, Segment};
 
 use super::Retention;
 use super::catch_up::{Backlog, BacklogWriteOutcome, SegmentsInMemory};
@@ -120,7 +119,7 @@ impl Recorder {
         next: NextEvent,
         memory: impl SegmentsInMemory,
         segments: &[Segment],
-        checkpoints: Vec<(String, Option<String>)>,
+        checkpoints: Vec<CheckpointChange>,
     ) -> RecordOutcome {
         if let Some(backlog) = &mut self.backlog {
             backlog.add_checkpoints(checkpoints);
@@ -128,7 +127,7 @@ impl Recorder {
         }
         match self.try_record(next, &memory, segments, &checkpoints).await {
             Ok(()) => {
-                apply_checkpoints(&mut self.checkpoints, checkpoints);
+                checkpoints.into_iter().for_each(|change| change.apply_to(&mut self.checkpoints));
                 self.end = segments.last().map_or(self.end, Segment::end);
                 self.newest_file_start =
                     self.newest_file_start.or_else(|| segments.first().map(|segment| segment.time(0)));
@@ -149,7 +148,7 @@ impl Recorder {
         next: NextEvent,
         memory: &impl SegmentsInMemory,
         segments: &[Segment],
-        checkpoints: &[(String, Option<String>)],
+        checkpoints: &[CheckpointChange],
     ) -> io::Result<()> {
         if self.wants_new_file() {
             let roll = self.roll_file(&memory(u64::MAX).1);
@@ -264,7 +263,7 @@ impl Recorder {
             BacklogWriteOutcome::PartWritten => {}
             BacklogWriteOutcome::Committed { end, checkpoints } => {
                 self.end = end;
-                apply_checkpoints(&mut self.checkpoints, checkpoints);
+                checkpoints.into_iter().for_each(|change| change.apply_to(&mut self.checkpoints));
             }
         }
         let done = backlog.is_empty() && self.end == memory(u64::MAX).1.next();
@@ -325,14 +324,4 @@ impl Recorder {
 
 fn time_before_now(span: Duration) -> Time {
     SystemTime::now().checked_sub(span).map(Time::from).unwrap_or_default()
-}
-
-/// Applies changes to checkpoints; a change without a value removes the checkpoint.
-fn apply_checkpoints(known: &mut Checkpoints, changes: impl IntoIterator<Item = (String, Option<String>)>) {
-    for (key, value) in changes {
-        match value {
-            Some(value) => known.insert(key, value),
-            None => known.remove(&key),
-        };
-    }
 }

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use crate::event::{Epoch, Time};
 use crate::history::record::{FILE_MAGIC, RecordBody, RecordHeader};
-use crate::segment::Checkpoints;
-use crate::segment::Numbering;
+use crate::segment::{Checkpoints, Numbering};
 
 use super::HistoryError;
 use super::files::{HistoryFile, RecordOffset, mark};
@@ -199,11 +198,8 @@ impl RecordReplay {
             }
             RecordBody::Closed => {}
             RecordBody::Events { segment, checkpoints } => {
-                for (key, value) in checkpoints {
-                    match value {
-                        Some(value) => self.checkpoints.insert(key, value),
-                        None => self.checkpoints.remove(&key),
-                    };
+                for change in checkpoints {
+                    change.apply_to(&mut self.checkpoints);
                 }
                 let (Some(segment), Some(numbering)) = (segment, &mut self.numbering) else { return };
                 if !numbering.replay_to(head.first, head.seq, head.unknown) {

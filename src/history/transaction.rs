@@ -2,8 +2,7 @@
 
 use crate::event::{Position, Time};
 use crate::history::record::RecordWriter;
-use crate::segment::Numbering;
-use crate::segment::Segment;
+use crate::segment::{CheckpointChange, Numbering, Segment};
 
 use super::files::RecordOffset;
 use super::writer::RecordChunk;
@@ -78,12 +77,15 @@ impl Transaction {
     }
 
     /// Adds a batch: its segments, and the checkpoints after them.
-    pub(super) fn append(&mut self, next: NextEvent, segments: &[Segment], checkpoints: &[(String, Option<String>)]) {
+    pub(super) fn append(&mut self, next: NextEvent, segments: &[Segment], checkpoints: &[CheckpointChange]) {
         let mut unknown = next.unknown;
         for segment in segments {
             self.events(segment, std::mem::take(&mut unknown));
         }
-        self.put_checkpoints(next.after(segments), checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
+        self.put_checkpoints(
+            next.after(segments),
+            checkpoints.iter().map(|change| (&change.key, change.value.as_ref())),
+        );
     }
 
     /// The records up to the end of the transaction.

@@ -1,11 +1,11 @@
 //! An immutable run of events: their text in one buffer, and an index. A [`Batch`] becomes segments.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::event::{Event, EventKind, Flags, Loss, OpenLine, Origin, Position, Progress, RunEnd, SourceState, Time};
 
+use super::checkpoint::CheckpointChange;
 use super::status_change::StatusChange;
 
 /// The index entry of one event. Its text ends at `end`, and begins where the text of the previous event ends.
@@ -61,16 +61,9 @@ pub struct Batch {
     pub(crate) redacted: u64,
     /// Changes of the run and the progress, in order.
     pub(crate) status_changes: Vec<StatusChange>,
-    /// Changed checkpoints; a value of `None` removes one.
-    pub(crate) checkpoints: Vec<(String, Option<String>)>,
+    /// Changed checkpoints, in order.
+    pub(crate) checkpoints: Vec<CheckpointChange>,
 }
-
-/// The reserved checkpoint key that records in the history that a stream is private.
-pub(crate) const PRIVATE_CHECKPOINT_KEY: &str = "private";
-
-/// The checkpoints of a source: for each of its parts, such as a file, what the source needs to continue after the
-/// recorded events. Keys and values are the source's own; a value is one line of text.
-pub type Checkpoints = BTreeMap<String, String>;
 
 impl Batch {
     /// An empty batch.
@@ -131,7 +124,7 @@ impl Batch {
     /// checkpoint is recorded together with the events or not at all, so a source that is started with it continues
     /// exactly there.
     pub fn checkpoint(&mut self, key: &str, value: Option<String>) {
-        self.checkpoints.push((key.to_owned(), value));
+        self.checkpoints.push(CheckpointChange { key: key.to_owned(), value });
     }
 
     /// Sets the number of bytes of the source that are known to be unread. The number is shown with the state, and is
@@ -142,7 +135,7 @@ impl Batch {
 
     /// The changed checkpoints.
     #[cfg(test)]
-    pub(crate) fn checkpoint_changes(&self) -> &[(String, Option<String>)] {
+    pub(crate) fn checkpoint_changes(&self) -> &[CheckpointChange] {
         &self.checkpoints
     }
 

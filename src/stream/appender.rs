@@ -15,10 +15,8 @@ use super::budget::BudgetShare;
 use super::ring::Ring;
 use super::shared::LogShared;
 use crate::history::{NextEvent, RecordOutcome, Recorder};
-use crate::segment::Numbering;
-use crate::segment::PRIVATE_CHECKPOINT_KEY;
 pub(crate) use crate::segment::StatusChange;
-use crate::segment::{Batch, OpenLineChange, Segment};
+use crate::segment::{Batch, CheckpointChange, Numbering, OpenLineChange, PRIVATE_CHECKPOINT_KEY, Segment};
 
 /// The divisor for the share of a log's memory that encoded bytes may take. They can be encoded again, but dropped
 /// events are lost.
@@ -174,10 +172,13 @@ impl Appender {
     /// The checkpoint that records whether the stream is private, if that has changed.
     ///
     /// The checkpoint goes into the same write as the events, so no private line is recorded without it.
-    fn private_checkpoint(&mut self) -> Option<(String, Option<String>)> {
+    fn private_checkpoint(&mut self) -> Option<CheckpointChange> {
         let private = self.shared.private.is_set();
         let before = std::mem::replace(&mut self.private_recorded, private);
-        (before != private).then(|| (PRIVATE_CHECKPOINT_KEY.to_owned(), private.then(|| "true".to_owned())))
+        (before != private).then(|| CheckpointChange {
+            key: PRIVATE_CHECKPOINT_KEY.to_owned(),
+            value: private.then(|| "true".to_owned()),
+        })
     }
 
     fn publish(&mut self, news: Publication) {

@@ -53,11 +53,8 @@ impl TailerHarness {
         });
         let mut batch = Batch::new();
         let next = files.run_pass(ClockReading { instant: *now, time: SystemTime::now().into() }, &mut batch);
-        for (key, value) in batch.checkpoint_changes() {
-            match value {
-                Some(value) => checkpoints.insert(key.clone(), value.clone()),
-                None => checkpoints.remove(key),
-            };
+        for change in batch.checkpoint_changes() {
+            change.clone().apply_to(checkpoints);
         }
         self.losses += batch.losses();
         if let Some(state) = batch.last_state() {

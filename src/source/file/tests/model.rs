@@ -454,23 +454,15 @@ impl RotationModel {
             let replaced = *created.replaced.get_or_insert(self.now);
             created.left |= self.now >= replaced + wait;
         }
-        for (key, value) in batch.checkpoint_changes() {
-            match value {
-                Some(value) => self.checkpoints.insert(key.clone(), value.clone()),
-                None => self.checkpoints.remove(key),
-            };
+        for change in batch.checkpoint_changes() {
+            change.clone().apply_to(&mut self.checkpoints);
         }
         self.counts.losses += batch.losses();
         let lines = batch.lines();
         let any = !lines.is_empty();
         if any || batch.losses() > 0 {
             let ids: Vec<&str> = lines.iter().filter_map(|(_, _, text)| text.split(' ').next()).collect();
-            self.log.push(format!(
-                "{}: received {} and {} losses",
-                self.lines.len(),
-                ids.join(" "),
-                batch.losses()
-            ));
+            self.log.push(format!("{}: received {} and {} losses", self.lines.len(), ids.join(" "), batch.losses()));
         }
         for (_, flags, text) in lines {
             self.check_line(&text, flags);
@@ -506,7 +498,12 @@ impl RotationModel {
         let last = self.last_of.insert(file, id);
         assert!(last.is_none_or(|last| last < id), "{id} was received behind {last:?}: {:#?}", self.tail());
         if !late {
-            assert!(self.newest <= file, "{id} of file {file} was received behind file {}: {:#?}", self.newest, self.tail());
+            assert!(
+                self.newest <= file,
+                "{id} of file {file} was received behind file {}: {:#?}",
+                self.newest,
+                self.tail()
+            );
             self.newest = file;
         }
     }
