@@ -27,7 +27,7 @@ use group::GroupTracker;
 use report::{ObservedLine, ProgressReport};
 
 /// The longest line that is examined, in bytes: a bar is as wide as a terminal, with some colours.
-const MAX_PROGRESS_LINE_SIZE: usize = 4 << 10;
+pub(crate) const MAX_PROGRESS_LINE_SIZE: usize = 4 << 10;
 
 /// The time without an update after which progress is stale: most programs report each second.
 pub const STALE_AFTER: Duration = Duration::from_secs(15);

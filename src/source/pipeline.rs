@@ -13,6 +13,7 @@ use crate::event::{OpenLine, Origin, Time};
 use crate::line::{
     CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MAX_SECRET_LINES, MultilineRule, Screen,
 };
+use crate::progress::MAX_PROGRESS_LINE_SIZE;
 use crate::stream::Batch;
 
 use super::ClockReading;
@@ -127,7 +128,7 @@ impl LinePipeline {
     pub(super) fn push(&mut self, origin: usize, chunk: &[u8], now: ClockReading, batch: &mut Batch) {
         self.update(origin, now, batch, |state, progress, batch| {
             state.push(chunk, now, progress, batch);
-            progress.open(state.output.number, &state.open(), now, batch);
+            progress.open(state.output.number, &state.open_for_progress(), now, batch);
             false
         });
     }
@@ -392,6 +393,13 @@ impl OriginState {
             Some(redact) => redact.redact_open(&text),
             None => text,
         }
+    }
+
+    /// The same if it may be a progress bar; otherwise empty. Called for each chunk: a long line that arrives in small
+    /// pieces must not be copied for each of them.
+    fn open_for_progress(&self) -> Vec<u8> {
+        let joined = self.joined.as_ref().and_then(|(joined, _)| joined.open()).map_or(0, <[u8]>::len);
+        if joined + self.lines.open().len() <= MAX_PROGRESS_LINE_SIZE { self.open() } else { Vec::new() }
     }
 
     fn is_empty(&self) -> bool {

@@ -7,6 +7,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
 
+use bytes::Bytes;
 use memchr::memmem;
 use rustix::fs::{SeekFrom, seek};
 
@@ -73,7 +74,7 @@ pub(super) struct ReadOptions {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FileRead {
     /// New bytes. `more` says whether there are more.
-    Bytes { bytes: Vec<u8>, more: bool },
+    Bytes { bytes: Bytes, more: bool },
     /// This many NUL bytes were skipped. A writer that did not notice a truncation leaves them.
     Hole { bytes: u64 },
     /// The file has nothing new.
@@ -265,8 +266,9 @@ impl FileReader {
         if run == FILE_READ_SIZE || (run >= shortest && (how.line_start || offset == 0)) {
             return self.skip_hole(run, how.is_utf16);
         }
-        let fresh = &fresh[..length_before_hole(fresh, how.is_utf16)];
-        let fresh = fresh.to_vec();
+        let end = before + length_before_hole(fresh, how.is_utf16);
+        // The bytes are not copied: the ones before them stay in the same buffer.
+        let fresh = Bytes::from(bytes).slice(before..end);
         self.note_line_ends(&fresh);
         self.trace.advance(&fresh);
         let more = self.trace.offset() < size;
@@ -393,7 +395,7 @@ mod tests {
     }
 
     fn bytes(text: &[u8]) -> FileRead {
-        FileRead::Bytes { bytes: text.to_vec(), more: false }
+        FileRead::Bytes { bytes: text.to_vec().into(), more: false }
     }
 
     #[test]
@@ -474,7 +476,10 @@ mod tests {
     fn a_hole_in_the_middle_is_skipped_at_the_start_of_a_line() {
         let (file, mut reader) = reader(b"one\n");
         file.as_file().write_all_at(b"two\n", 100_000).unwrap();
-        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Bytes { bytes: b"one\n".to_vec(), more: true });
+        assert_eq!(
+            reader.read(TEST_READ_OPTIONS).unwrap(),
+            FileRead::Bytes { bytes: b"one\n".to_vec().into(), more: true }
+        );
         assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Hole { bytes: 99_996 });
         assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"two\n"));
         let (_file, mut reader) = self::reader(b"a\n\0\0b\n");
