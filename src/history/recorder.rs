@@ -127,7 +127,9 @@ impl Recorder {
         }
         match self.try_record(next, &memory, segments, &checkpoints).await {
             Ok(()) => {
-                checkpoints.into_iter().for_each(|change| change.apply_to(&mut self.checkpoints));
+                for change in checkpoints {
+                    change.apply_to(&mut self.checkpoints);
+                }
                 self.end = segments.last().map_or(self.end, Segment::end);
                 self.newest_file_start =
                     self.newest_file_start.or_else(|| segments.first().map(|segment| segment.time(0)));
@@ -263,7 +265,9 @@ impl Recorder {
             BacklogWriteOutcome::PartWritten => {}
             BacklogWriteOutcome::Committed { end, checkpoints } => {
                 self.end = end;
-                checkpoints.into_iter().for_each(|change| change.apply_to(&mut self.checkpoints));
+                for change in checkpoints {
+                    change.apply_to(&mut self.checkpoints);
+                }
             }
         }
         let done = backlog.is_empty() && self.end == memory(u64::MAX).1.next();

@@ -10,8 +10,8 @@
 //!       PathTail ── resolve, read, record_checkpoint ──▶ Rotation ──▶ [ current | rotated | … | newest ]
 //!                                                        Generations, oldest first; only the current one is read
 //! ```
-//! **Passes.** Everything that blocks is [`Tailer::look`], a *pass* on a thread for blocking work, so that a stalled
-//! disk stalls nothing else. The tailer is either here or in a pass, never both, and needs no lock. A pass examines the
+//! **Passes.** Everything that blocks is [`Tailer::run_pass`], on a thread for blocking work, so that a stalled disk
+//! stalls nothing else. The tailer is either here or in a pass, never both, and needs no lock. A pass examines the
 //! paths that are due or were notified, reads about a mebibyte, and says when the next one is due. FIFOs are read here,
 //! between passes, since a FIFO can be waited for.
 //!

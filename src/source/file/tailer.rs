@@ -1,7 +1,7 @@
 //! All files of one stream, and the schedule in which they are examined. Blocks; has no task of its own.
 //!
-//! The work is one function, [`Tailer::look`]: a pass over the paths that are due or were notified, which reads about a
-//! mebibyte and says when the next pass is due.
+//! The work is one function, [`Tailer::run_pass`]: a pass over the paths that are due or were notified, which reads
+//! about a mebibyte and says when the next pass is due.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
