@@ -137,22 +137,22 @@ impl Backlog {
                 break;
             }
             size += segment.memory_size();
-            transaction.events(segment, numbering.has_unknown_loss(end, segment.seq()));
+            transaction.add_events(segment, numbering.has_unknown_loss(end, segment.seq()));
             end = segment.end();
         }
         if segments.last().is_some_and(|last| last.end() > end) {
-            return (transaction.part(), self.begin(WriteContent::Part { end }));
+            return (transaction.finish_part(), self.begin(WriteContent::Part { end }));
         }
         let next = NextEvent::of(&numbering, from);
         let checkpoints = std::mem::take(&mut self.checkpoints);
-        transaction.put_checkpoints(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
+        transaction.add_checkpoints(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
         if transaction.is_empty() {
             // Memory has dropped all of these events; the parts that were written still need the end of their
             // transaction.
-            transaction.opened(next, boot);
+            transaction.add_opened(next, boot);
         }
         let done = self.begin(WriteContent::Last { end: numbering.next(), checkpoints });
-        (transaction.whole(), done)
+        (transaction.finish(), done)
     }
 
     fn begin(&mut self, content: WriteContent) -> oneshot::Sender<io::Result<()>> {

@@ -55,7 +55,7 @@ fn inspect_stream(folder: &Path, name: StreamName) -> Result<StreamInspection, H
     let mut found = scan::recover_history(&folder.join(name.as_str()))?;
     let private = found.checkpoints.remove(PRIVATE_CHECKPOINT_KEY).is_some();
     let oldest = found.files.iter().find(|file| file.first < file.end);
-    let ids = found.numbering.as_ref().zip(oldest).map(|(n, oldest)| (n.id(oldest.first), n.seen(n.next())));
+    let ids = found.numbering.as_ref().zip(oldest).map(|(n, oldest)| (n.id(oldest.first), n.last_seen_id(n.next())));
     Ok(StreamInspection {
         name,
         id_range: ids,
@@ -84,9 +84,9 @@ pub fn read_events(
         return Err(HistoryError::NoStream(root.to_owned(), name.clone()));
     }
     let found = scan::recover_history(&directory)?;
-    let volume = StreamFiles::new(directory.clone(), found.files, found.numbering.as_ref());
+    let files = StreamFiles::new(directory.clone(), found.files, found.numbering.as_ref());
     let mut outcome = Ok(());
-    for_each_segment_from(&volume, 0, |segment| {
+    for_each_segment_from(&files, 0, |segment| {
         outcome = (0..segment.len()).try_for_each(|at| each(&segment.event(at)));
         outcome.is_ok()
     })

@@ -97,9 +97,9 @@ pub(super) fn for_each_segment_from(
 ) -> io::Result<()> {
     for stored in files_from(files, seq) {
         let Some(file) = files.open(&stored)? else { continue };
-        let marks = files.marks(&stored)?;
-        let at = marks.partition_point(|mark| mark.seq <= seq);
-        let offset = at.checked_sub(1).map_or(0, |at| marks[at].offset);
+        let offsets = files.offsets(&stored)?;
+        let at = offsets.partition_point(|record| record.seq <= seq);
+        let offset = at.checked_sub(1).map_or(0, |at| offsets[at].offset);
         let mut records = RecordReader::new(&file, offset, stored.bytes);
         let mut wants_more = true;
         while wants_more && let Some((_, _, body)) = records.next()? {
@@ -140,13 +140,13 @@ fn find_backwards_in(files: &StreamFiles, mut search: BackwardSearch, bound: u64
     let mut oldest = None;
     for stored in files_from(files, 0).into_iter().rev() {
         let Some(file) = files.open(&stored)? else { continue };
-        let marks = files.marks(&stored)?;
+        let offsets = files.offsets(&stored)?;
         let mut until = stored.bytes;
-        for mark in marks.iter().rev() {
-            let limit = std::mem::replace(&mut until, mark.offset);
+        for record in offsets.iter().rev() {
+            let limit = std::mem::replace(&mut until, record.offset);
             let mut segments = Vec::new();
-            let mut records = RecordReader::new(&file, mark.offset, limit);
-            while mark.seq < bound
+            let mut records = RecordReader::new(&file, record.offset, limit);
+            while record.seq < bound
                 && let Some((_, _, body)) = records.next()?
             {
                 let RecordBody::Events { segment, .. } = body else { continue };
@@ -168,9 +168,9 @@ fn since(files: &StreamFiles, time: Time) -> io::Result<Option<u64>> {
         if stored.newest < time {
             continue;
         }
-        let marks = files.marks(&stored)?;
-        let at = marks.partition_point(|mark| mark.time < time);
-        from = Some(at.checked_sub(1).map_or(stored.first, |at| marks[at].seq));
+        let offsets = files.offsets(&stored)?;
+        let at = offsets.partition_point(|record| record.time < time);
+        from = Some(at.checked_sub(1).map_or(stored.first, |at| offsets[at].seq));
         break;
     }
     let Some(from) = from else { return Ok(None) };

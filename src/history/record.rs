@@ -110,7 +110,7 @@ pub(super) struct RecordWriter {
 
 impl RecordWriter {
     /// Adds the events of a segment.
-    pub(super) fn events(&mut self, segment: &Segment, unknown: bool) {
+    pub(super) fn put_events(&mut self, segment: &Segment, unknown: bool) {
         let (first, seq, time) = (segment.first, segment.seq, segment.time(0));
         let count = u32::try_from(segment.len()).expect("bounded by the length of a record");
         self.put_record(RecordKind::Events, unknown, count, (first, seq, time), |out| {
@@ -162,7 +162,7 @@ impl RecordWriter {
     }
 
     /// Adds that a daemon began to write, whose next event is `first`.
-    pub(super) fn opened(&mut self, first: Position, seq: u64, unknown: bool, boot: &str) {
+    pub(super) fn put_opened(&mut self, first: Position, seq: u64, unknown: bool, boot: &str) {
         self.json(RecordKind::Opened, unknown, first, seq, &OpenedRecord { boot: boot.to_owned() });
     }
 
@@ -382,7 +382,7 @@ mod tests {
             let segments = segments(&lines);
             let mut writer = RecordWriter::default();
             for segment in &segments {
-                writer.events(segment, unknown);
+                writer.put_events(segment, unknown);
             }
             let value = "value".to_owned();
             writer.put_checkpoints(first(), 200, keys.iter().zip([Some(&value), None].into_iter().cycle()));
@@ -412,7 +412,7 @@ mod tests {
         #[test]
         fn one_wrong_byte_is_noticed(at in any::<prop::sample::Index>(), other in 1u8..=255) {
             let mut writer = RecordWriter::default();
-            writer.events(&segments(&[(5, 1, 0, b"a line".to_vec()), (6, 2, 0, b"another".to_vec())])[0], false);
+            writer.put_events(&segments(&[(5, 1, 0, b"a line".to_vec()), (6, 2, 0, b"another".to_vec())])[0], false);
             writer.end();
             let at = at.index(writer.bytes.len());
             writer.bytes[at] ^= other;
@@ -475,7 +475,7 @@ mod tests {
     fn a_record_of_lines_costs_little_more_than_their_text() {
         let lines: Vec<_> = (0..1000).map(|at| (1_763_874_672_123_456 + at, 1, 0, vec![b'x'; 100])).collect();
         let mut writer = RecordWriter::default();
-        writer.events(&segments(&lines)[0], false);
+        writer.put_events(&segments(&lines)[0], false);
         assert!(writer.bytes.len() < 1000 * 106 + 200, "{}", writer.bytes.len());
     }
 }

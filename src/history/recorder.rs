@@ -80,7 +80,8 @@ impl Recorder {
         checkpoints: Checkpoints,
         end: u64,
     ) -> Self {
-        let newest_file_start = files.files().list.back().and_then(|newest| Some(newest.marks.as_ref()?.first()?.time));
+        let newest_file_start =
+            files.files().list.back().and_then(|newest| Some(newest.offsets.as_ref()?.first()?.time));
         Self {
             files,
             jobs,
@@ -159,10 +160,10 @@ impl Recorder {
         }
         let mut transaction = Transaction::new(self.end);
         if !self.opened {
-            transaction.opened(next, &self.boot);
+            transaction.add_opened(next, &self.boot);
         }
         transaction.append(next, segments, checkpoints);
-        self.submit(WriteOperation::Append(transaction.whole())).await?;
+        self.submit(WriteOperation::Append(transaction.finish())).await?;
         self.opened = true;
         Ok(())
     }
@@ -171,7 +172,7 @@ impl Recorder {
     async fn submit(&self, operation: WriteOperation) -> io::Result<()> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, format!("the disk took longer than {RECORD_TIMEOUT:?}"));
         let (done, mut outcome) = oneshot::channel();
-        let job = WriteJob { volume: self.files.clone(), operation, done };
+        let job = WriteJob { stream_files: self.files.clone(), operation, done };
         let wait = async {
             let sent = self.jobs.send(job).await;
             sent.map_err(|_| writer_gone())?;
@@ -256,7 +257,7 @@ impl Recorder {
                 let (chunk, done) = backlog.next_chunk(memory, &self.boot);
                 (WriteOperation::Append(chunk), done)
             };
-            permit.send(WriteJob { volume: self.files.clone(), operation, done });
+            permit.send(WriteJob { stream_files: self.files.clone(), operation, done });
             return false;
         }
         match backlog.written(self.end).await {
@@ -315,8 +316,8 @@ impl Recorder {
             let mut transaction = Transaction::new(self.end);
             transaction.add_closed(NextEvent::of(&numbering, self.end));
             let (done, outcome) = oneshot::channel();
-            let operation = WriteOperation::Append(transaction.whole());
-            let sent = self.jobs.send(WriteJob { volume: self.files.clone(), operation, done }).await;
+            let operation = WriteOperation::Append(transaction.finish());
+            let sent = self.jobs.send(WriteJob { stream_files: self.files.clone(), operation, done }).await;
             sent.map_err(|_| writer_gone())?;
             outcome.await.map_err(|_| writer_gone())?
         };

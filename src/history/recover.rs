@@ -12,7 +12,7 @@ use crate::history::record::{FILE_MAGIC, RecordBody, RecordHeader};
 use crate::segment::{Checkpoints, Numbering};
 
 use super::HistoryError;
-use super::files::{HistoryFile, RecordOffset, mark};
+use super::files::{HistoryFile, RecordOffset, push_offset};
 use super::record_reader::RecordReader;
 
 /// The extension of each file, after the sequence number of its first event in sixteen hexadecimal digits.
@@ -80,7 +80,8 @@ pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, Hist
         let end = scanned.files.front().map_or(*first, |next| next.first);
         let metadata = fs::metadata(path).map_err(HistoryError::at(path))?;
         let newest = metadata.modified().map(Time::from).unwrap_or_default();
-        let stored = HistoryFile { path: path.clone(), first: *first, end, bytes: metadata.len(), newest, marks: None };
+        let stored =
+            HistoryFile { path: path.clone(), first: *first, end, bytes: metadata.len(), newest, offsets: None };
         scanned.files.push_front(stored);
     }
     Ok(scanned)
@@ -142,15 +143,15 @@ impl RecordReplay {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let mut stored =
-            HistoryFile { path: path.to_owned(), first, end: first, bytes: 0, newest: Time::default(), marks: None };
-        let mut marks = Vec::new();
+            HistoryFile { path: path.to_owned(), first, end: first, bytes: 0, newest: Time::default(), offsets: None };
+        let mut offsets = Vec::new();
         let mut records = RecordReader::new(&file, 0, length);
         let (mut damaged, mut stretches) = (0, 0);
         while let Some((at, head, body)) = records.next()? {
             self.group.push((at, head, body));
             if !head.more {
                 for (at, head, body) in std::mem::take(&mut self.group) {
-                    self.apply_record(at, &head, body, &mut stored, &mut marks);
+                    self.apply_record(at, &head, body, &mut stored, &mut offsets);
                 }
                 stored.bytes = records.at();
                 (damaged, stretches) = (records.skipped_bytes, records.damaged_ranges.len());
@@ -168,7 +169,7 @@ impl RecordReplay {
         if stored.bytes < length {
             log::info!(path:% = path.display(), bytes = length - stored.bytes; "the history ends with an incomplete record, which is cut off");
         }
-        stored.marks = Some(Arc::new(marks));
+        stored.offsets = Some(Arc::new(offsets));
         Ok(stored)
     }
 
@@ -178,7 +179,7 @@ impl RecordReplay {
         head: &RecordHeader,
         body: RecordBody,
         stored: &mut HistoryFile,
-        marks: &mut Vec<RecordOffset>,
+        offsets: &mut Vec<RecordOffset>,
     ) {
         self.epoch = self.epoch.max(Some(head.first.epoch));
         self.end = self.end.max(head.seq + u64::from(head.count));
@@ -209,7 +210,7 @@ impl RecordReplay {
                 numbering.add_segment(&segment);
                 stored.end = segment.end();
                 stored.newest = segment.time(segment.len() - 1);
-                mark(marks, RecordOffset { seq: head.seq, offset: at, time: head.time });
+                push_offset(offsets, RecordOffset { seq: head.seq, offset: at, time: head.time });
             }
         }
     }

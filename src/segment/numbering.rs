@@ -186,7 +186,7 @@ impl Numbering {
     pub(crate) fn gap(&self, seq: u64, to: u64) -> Gap {
         let forgotten = seq < self.ranges[0].seq;
         let missed = if forgotten || self.has_unknown_loss(seq, to) { None } else { Some(to - seq) };
-        Gap { missed, resume: self.before(to) }
+        Gap { missed, resume: self.id_before(to) }
     }
 
     /// The id that the event with the sequence number `seq` has or will have. Before the first range, whose ids are
@@ -199,14 +199,14 @@ impl Numbering {
 
     /// The id before that of the event with the sequence number `seq`, in the epoch of that event; its number may be
     /// 0.
-    pub(crate) fn before(&self, seq: u64) -> Position {
+    pub(crate) fn id_before(&self, seq: u64) -> Position {
         let id = self.id(seq);
         Position { number: id.number.saturating_sub(1), ..id }
     }
 
     /// The id of the last event before the sequence number `seq`: the last one of a reader that has seen all of them.
-    pub(crate) fn seen(&self, seq: u64) -> Position {
-        if seq <= self.ranges[0].seq { self.before(seq) } else { self.id(seq - 1) }
+    pub(crate) fn last_seen_id(&self, seq: u64) -> Position {
+        if seq <= self.ranges[0].seq { self.id_before(seq) } else { self.id(seq - 1) }
     }
 
     /// The sequence number from which a reader continues whose last event was `id`.

@@ -128,7 +128,7 @@ impl Appender {
     /// The id of the newest event; of number 0 if there was none yet.
     pub fn last(&self) -> Position {
         let ring = self.ring.borrow();
-        ring.numbering().seen(ring.end())
+        ring.numbering().last_seen_id(ring.end())
     }
 
     async fn append_batch(&mut self, batch: &mut Batch) {

@@ -1,7 +1,7 @@
 //! A reading of a line: its text as a person or a program would understand it, with the position of each byte in the
 //! line.
 //!
-//! A search in the bytes of a line may miss a secret: a colour sequence stands within it, or the line is JSON within
+//! A search in the bytes of a line may miss a secret: a colour sequence is within it, or the line is JSON within
 //! JSON, or a query whose `=` is `%3D`. Secrets are therefore searched for in each reading of the line, and mapped back
 //! to its bytes.
 

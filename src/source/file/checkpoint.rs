@@ -75,9 +75,9 @@ impl From<HexHash> for String {
 }
 
 impl Checkpoint {
-    /// The checkpoint of a file that was delivered up to `trace`.
-    pub(super) fn new(identity: Identity, trace: &ReadPoint, time: Time) -> Self {
-        let Fingerprint { at, head, before } = trace.fingerprint();
+    /// The checkpoint of a file that was delivered up to `read_point`.
+    pub(super) fn new(identity: Identity, read_point: &ReadPoint, time: Time) -> Self {
+        let Fingerprint { at, head, before } = read_point.fingerprint();
         let Identity { device, inode, born } = identity;
         let (head, before, time) = (HexHash(head), HexHash(before), time.millis());
         Self {
@@ -211,13 +211,13 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"one\ntwo\nthree\n").unwrap();
         let identity = Identity::from(&file.metadata().unwrap());
-        let trace = ReadPoint::of(&file, 8).unwrap().unwrap();
-        let saved = Checkpoint::new(identity, &trace, Time(1_000_000));
+        let read_point = ReadPoint::of(&file, 8).unwrap().unwrap();
+        let saved = Checkpoint::new(identity, &read_point, Time(1_000_000));
         let text = saved.written();
         assert!(!text.contains('\n') && text.len() < 200, "{text}");
         let read = Checkpoint::read(&text).unwrap();
         assert_eq!((&read, read.identity(), read.at(), read.time()), (&saved, identity, 8, 1000));
-        assert_eq!(read.read_point_in(&file, identity).unwrap(), Some(trace));
+        assert_eq!(read.read_point_in(&file, identity).unwrap(), Some(read_point));
         file.set_len(7).unwrap();
         assert_eq!(read.read_point_in(&file, identity).unwrap(), None);
         for damaged in ["", "{}", "8", &text.replace('}', ""), &text.replace("\"at\":8", "\"at\":-8")] {

@@ -241,7 +241,7 @@ impl PathTail {
         let Some(current) = self.rotation.current_mut() else { return (0, false) };
         self.written = false;
         if pass.pipeline.needs_lookback(id) {
-            match current.reader.behind(MAX_KEY_LOOKBACK) {
+            match current.reader.bytes_before(MAX_KEY_LOOKBACK) {
                 Ok(bytes) => pass.pipeline.look_back(id, &bytes, pass.now),
                 Err(error) => return self.record_refusal(&error, pass.now.instant),
             }

@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_beside_them_is_opened() {
+    fn other_files_of_the_directory_are_opened() {
         let (directory, opener) = protected_directory();
         let at = directory.path();
         hard_link(at.join("logs/x.log"), at.join("logs/x.log.1")).unwrap();
