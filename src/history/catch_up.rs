@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::segment::{Numbering, Segment};
+use crate::segment::{CheckpointChange, Numbering, Segment};
 
 use super::transaction::{NextEvent, Transaction};
 use super::writer::{RecordChunk, writer_gone};
@@ -35,7 +35,7 @@ pub(super) struct Backlog {
     /// The numbering before the first event that is not recorded, with which a new file is to begin; `None` once there
     /// is that file.
     numbering: Option<Numbering>,
-    /// Changed checkpoints that no submitted write contains.
+    /// The newest value of each changed checkpoint that no submitted write contains; `None` removes it.
     checkpoints: BTreeMap<String, Option<String>>,
     /// `true` if a record must be written even if there are neither events nor checkpoints: it says whether the stream
     /// is private, which has changed.
@@ -77,7 +77,7 @@ pub(super) enum BacklogWriteOutcome {
     /// Some events were written, which are valid only after the rest of their transaction.
     PartWritten,
     /// A transaction was completed: all events before `end` are recorded, and these checkpoints after them.
-    Committed { end: u64, checkpoints: BTreeMap<String, Option<String>> },
+    Committed { end: u64, checkpoints: Vec<CheckpointChange> },
 }
 
 impl Backlog {
@@ -101,8 +101,8 @@ impl Backlog {
     }
 
     /// Adds checkpoints that changed; newer ones replace older ones.
-    pub(super) fn add_checkpoints(&mut self, changes: impl IntoIterator<Item = (String, Option<String>)>) {
-        self.checkpoints.extend(changes);
+    pub(super) fn add_checkpoints(&mut self, changes: impl IntoIterator<Item = CheckpointChange>) {
+        self.checkpoints.extend(changes.into_iter().map(|change| (change.key, change.value)));
     }
 
     /// Makes sure that at least one more record is written, which says what every record says about the stream.
@@ -147,23 +147,23 @@ impl Backlog {
                 break;
             }
             size += segment.memory_size();
-            transaction.events(segment, numbering.has_unknown_loss(end, segment.seq()));
+            transaction.add_events(segment, numbering.has_unknown_loss(end, segment.seq()));
             end = segment.end();
         }
         if segments.last().is_some_and(|last| last.end() > end) {
-            return (transaction.part(), self.begin(WriteContent::Part { end }));
+            return (transaction.finish_part(), self.begin(WriteContent::Part { end }));
         }
         let next = NextEvent::of(&numbering, from);
         let checkpoints = std::mem::take(&mut self.checkpoints);
         self.record_required = false;
-        transaction.places(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
+        transaction.add_checkpoints(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
         if transaction.is_empty() {
             // Memory has dropped all of these events; the parts that were written still need the end of their
             // transaction.
-            transaction.opened(next, boot);
+            transaction.add_opened(next, boot);
         }
         let done = self.begin(WriteContent::Last { end: numbering.next(), checkpoints });
-        (transaction.whole(), done)
+        (transaction.finish(), done)
     }
 
     fn begin(&mut self, content: WriteContent) -> oneshot::Sender<io::Result<()>> {
@@ -200,7 +200,8 @@ impl Backlog {
             }
             (Ok(()), Some(WriteContent::Last { end, checkpoints })) => {
                 self.written_end = end;
-                BacklogWriteOutcome::Committed { end, checkpoints }
+                let changes = checkpoints.into_iter().map(|(key, value)| CheckpointChange { key, value });
+                BacklogWriteOutcome::Committed { end, checkpoints: changes.collect() }
             }
         }
     }

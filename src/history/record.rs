@@ -33,8 +33,7 @@ use crate::event::{Epoch, EventKind, Flags, Origin, Position, Time};
 
 use super::byte_codec::{ByteReader, RecordError, put_number, put_text, unzigzag, zigzag};
 use super::summary::{RunSummary, SenderProgress, are_valid_senders};
-use crate::segment::Numbering;
-use crate::segment::{IndexEntry, NO_ORIGIN, Segment};
+use crate::segment::{CheckpointChange, IndexEntry, NO_ORIGIN, Numbering, Segment};
 
 /// The version of the format that is written. Older ones can be read.
 pub(super) const FORMAT_VERSION: u8 = 2;
@@ -131,7 +130,7 @@ pub(super) enum RecordBody {
     /// A record of events has a segment, and one of checkpoints has checkpoints; a record of version 1 may have both.
     Events {
         segment: Option<Segment>,
-        places: Vec<(String, Option<String>)>,
+        checkpoints: Vec<CheckpointChange>,
     },
     Snapshot(Snapshot),
     Opened(OpenedRecord),
@@ -176,7 +175,7 @@ impl RecordWriter {
     }
 
     /// Adds the events of a segment.
-    pub(super) fn events(&mut self, segment: &Segment, unknown: bool) {
+    pub(super) fn put_events(&mut self, segment: &Segment, unknown: bool) {
         let (first, seq, time) = (segment.first, segment.seq, segment.time(0));
         let count = u32::try_from(segment.len()).expect("bounded by the length of a record");
         self.put_record(RecordKind::Events, unknown, count, (first, seq, time), |out| {
@@ -185,16 +184,16 @@ impl RecordWriter {
     }
 
     /// Adds checkpoints that the source reached before the event `first`.
-    pub(super) fn places<'a>(
+    pub(super) fn put_checkpoints<'a>(
         &mut self,
         first: Position,
         seq: u64,
-        places: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
+        checkpoints: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
     ) {
         let mut encoded = Vec::new();
         let mut count = 0;
-        for (key, place) in places {
-            let length = key.len() + place.map_or(0, String::len);
+        for (key, value) in checkpoints {
+            let length = key.len() + value.map_or(0, String::len);
             if length > MAX_CHECKPOINT_SIZE {
                 log::warn!(key = key.as_str(), bytes = length; "a checkpoint is too long to be recorded");
                 continue;
@@ -204,8 +203,8 @@ impl RecordWriter {
                 (encoded, count) = (Vec::new(), 0);
             }
             put_text(key, &mut encoded);
-            encoded.push(place.is_some().into());
-            place.inspect(|place| put_text(place, &mut encoded));
+            encoded.push(value.is_some().into());
+            value.inspect(|value| put_text(value, &mut encoded));
             count += 1;
         }
         if count > 0 {
@@ -246,7 +245,7 @@ impl RecordWriter {
     }
 
     /// Adds that a daemon began to write, whose next event is `first`.
-    pub(super) fn opened(&mut self, first: Position, seq: u64, unknown: bool, boot: &str) {
+    pub(super) fn put_opened(&mut self, first: Position, seq: u64, unknown: bool, boot: &str) {
         self.json(RecordKind::Opened, unknown, first, seq, &OpenedRecord { boot: boot.to_owned() });
     }
 
@@ -349,15 +348,17 @@ pub(super) fn read(bytes: &[u8]) -> Result<(RecordHeader, RecordBody), RecordErr
     let body = match head.kind {
         RecordKind::Events if head.is_version_1() => {
             let mut from = ByteReader(body);
-            let places = get_checkpoints(&mut from)?;
+            let checkpoints = get_checkpoints(&mut from)?;
             let segment = if head.count == 0 { None } else { Some(get_segment(&head, &mut from)?) };
-            RecordBody::Events { segment, places }
+            RecordBody::Events { segment, checkpoints }
         }
         RecordKind::Events if head.count == 0 => return Err(RecordError::Damaged),
         RecordKind::Events => {
-            RecordBody::Events { segment: Some(get_segment(&head, &mut ByteReader(body))?), places: Vec::new() }
+            RecordBody::Events { segment: Some(get_segment(&head, &mut ByteReader(body))?), checkpoints: Vec::new() }
         }
-        RecordKind::Checkpoint => RecordBody::Events { segment: None, places: get_checkpoints(&mut ByteReader(body))? },
+        RecordKind::Checkpoint => {
+            RecordBody::Events { segment: None, checkpoints: get_checkpoints(&mut ByteReader(body))? }
+        }
         RecordKind::Run => {
             let summary: RunSummary = from_json(body)?;
             if !summary.is_valid(MAX_SEQ) {
@@ -392,12 +393,13 @@ impl RecordHeader {
     }
 
     /// Takes what version 1 says about privacy out of the checkpoints of a record: `Some` if it says something.
-    pub(super) fn take_privacy(&self, checkpoints: &mut Vec<(String, Option<String>)>) -> Option<bool> {
+    pub(super) fn take_privacy(&self, checkpoints: &mut Vec<CheckpointChange>) -> Option<bool> {
         if !self.is_version_1() {
             return self.private;
         }
-        let said = checkpoints.iter().rfind(|(key, _)| key == VERSION_1_PRIVATE_KEY).map(|(_, value)| value.is_some());
-        checkpoints.retain(|(key, _)| key != VERSION_1_PRIVATE_KEY);
+        let change = checkpoints.iter().rfind(|change| change.key == VERSION_1_PRIVATE_KEY);
+        let said = change.map(|change| change.value.is_some());
+        checkpoints.retain(|change| change.key != VERSION_1_PRIVATE_KEY);
         said
     }
 }
@@ -477,15 +479,15 @@ fn get_segment(head: &RecordHeader, from: &mut ByteReader<'_>) -> Result<Segment
     })
 }
 
-fn get_checkpoints(from: &mut ByteReader<'_>) -> Result<Vec<(String, Option<String>)>, RecordError> {
+fn get_checkpoints(from: &mut ByteReader<'_>) -> Result<Vec<CheckpointChange>, RecordError> {
     let count = from.number()?;
-    let mut places = Vec::new();
+    let mut checkpoints = Vec::new();
     for _ in 0..count {
         let key = from.text()?.to_owned();
-        let place = if from.byte()? == 0 { None } else { Some(from.text()?.to_owned()) };
-        places.push((key, place));
+        let value = if from.byte()? == 0 { None } else { Some(from.text()?.to_owned()) };
+        checkpoints.push(CheckpointChange { key, value });
     }
-    Ok(places)
+    Ok(checkpoints)
 }
 
 #[cfg(test)]
@@ -539,14 +541,14 @@ mod tests {
             let segments = segments(&lines);
             let mut writer = RecordWriter::new(private);
             for segment in &segments {
-                writer.events(segment, unknown);
+                writer.put_events(segment, unknown);
             }
-            let place = "place".to_owned();
-            writer.places(first(), 200, keys.iter().zip([Some(&place), None].into_iter().cycle()));
+            let value = "value".to_owned();
+            writer.put_checkpoints(first(), 200, keys.iter().zip([Some(&value), None].into_iter().cycle()));
             writer.end();
             let mut bytes = &writer.bytes[..];
             let mut seen = Vec::new();
-            let mut places = Vec::new();
+            let mut checkpoints = Vec::new();
             let mut more = true;
             while !bytes.is_empty() {
                 prop_assert!(more, "what belongs together ended too early");
@@ -554,27 +556,27 @@ mod tests {
                 prop_assert!(RECORD_HEADER_SIZE + head.length <= MAX_RECORD_SIZE);
                 bytes = &bytes[RECORD_HEADER_SIZE + head.length..];
                 more = head.more;
-                let RecordBody::Events { segment, places: some } = body else { panic!() };
+                let RecordBody::Events { segment, checkpoints: some } = body else { panic!() };
                 let kind = if segment.is_some() { RecordKind::Events } else { RecordKind::Checkpoint };
                 prop_assert_eq!((head.kind, head.private), (kind, Some(private)));
                 prop_assert!(segment.is_none() || some.is_empty(), "a record of events has nothing else in it");
                 prop_assert_eq!(head.unknown, unknown && segment.is_some());
                 seen.extend(segment);
-                places.extend(some);
+                checkpoints.extend(some);
             }
             prop_assert!(!more);
             prop_assert!(seen.iter().flat_map(events).eq(segments.iter().flat_map(events)));
             let logged = lines.iter().map(|(_, origin, _, logged, _)| logged.filter(|_| *origin > 0).map(Time));
             prop_assert!(seen.iter().flat_map(events).map(|event| event.logged).eq(logged));
             prop_assert!(seen.iter().map(Segment::seq).eq(segments.iter().map(Segment::seq)));
-            prop_assert!(places.iter().map(|(key, _)| key).eq(&keys));
-            prop_assert!(places.iter().zip([true, false].into_iter().cycle()).all(|((_, place), is)| place.is_some() == is));
+            prop_assert!(checkpoints.iter().map(|change| &change.key).eq(&keys));
+            prop_assert!(checkpoints.iter().zip([true, false].into_iter().cycle()).all(|(change, is)| change.value.is_some() == is));
         }
 
         #[test]
         fn one_wrong_byte_is_noticed(at in any::<prop::sample::Index>(), other in 1u8..=255) {
             let mut writer = RecordWriter::default();
-            writer.events(&segments(&[(5, 1, 0, Some(4), b"a line".to_vec()), (6, 2, 0, None, b"another".to_vec())])[0], false);
+            writer.put_events(&segments(&[(5, 1, 0, Some(4), b"a line".to_vec()), (6, 2, 0, None, b"another".to_vec())])[0], false);
             writer.end();
             let at = at.index(writer.bytes.len());
             writer.bytes[at] ^= other;
@@ -716,11 +718,11 @@ mod tests {
             7,
             &Snapshot { numbering: Numbering::starting_at(first(), 7), boot: boot.clone() },
         );
-        writer.places(first(), 7, [(&"key".to_owned(), Some(&"value".to_owned()))]);
+        writer.put_checkpoints(first(), 7, [(&"key".to_owned(), Some(&"value".to_owned()))]);
         writer.end();
-        writer.opened(first(), 7, true, &boot);
-        writer.events(&batch.cut(first(), 7)[0], false);
-        writer.places(first(), 9, [(&"key".to_owned(), None)]);
+        writer.put_opened(first(), 7, true, &boot);
+        writer.put_events(&batch.cut(first(), 7)[0], false);
+        writer.put_checkpoints(first(), 9, [(&"key".to_owned(), None)]);
         writer.put_run(first(), 9, &summary());
         writer.put_senders(first(), 9, &[sender(5)]);
         writer.put_closed(first(), 9);
@@ -776,10 +778,10 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_lines_costs_little_beside_their_text() {
+    fn a_record_of_lines_costs_little_more_than_their_text() {
         let lines: Vec<_> = (0..1000).map(|at| (1_763_874_672_123_456 + at, 1, 0, None, vec![b'x'; 100])).collect();
         let mut writer = RecordWriter::default();
-        writer.events(&segments(&lines)[0], false);
+        writer.put_events(&segments(&lines)[0], false);
         assert!(writer.bytes.len() < 1000 * 106 + 200, "{}", writer.bytes.len());
     }
 }

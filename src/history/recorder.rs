@@ -12,8 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::event::Time;
 use crate::history::record::{RecordWriter, Snapshot};
-use crate::segment::Numbering;
-use crate::segment::{Checkpoints, Segment};
+use crate::segment::{CheckpointChange, Checkpoints, Numbering, Segment};
 
 use super::Retention;
 use super::catch_up::{Backlog, BacklogWriteOutcome, SegmentsInMemory};
@@ -96,7 +95,8 @@ impl Recorder {
         recovered: RecoveredState,
     ) -> Self {
         let RecoveredState { checkpoints, private, is_old_format, end } = recovered;
-        let newest_file_start = files.files().list.back().and_then(|newest| Some(newest.marks.as_ref()?.first()?.time));
+        let newest_file_start =
+            files.files().list.back().and_then(|newest| Some(newest.offsets.as_ref()?.first()?.time));
         Self {
             files,
             jobs,
@@ -142,7 +142,7 @@ impl Recorder {
         next: NextEvent,
         memory: impl SegmentsInMemory,
         segments: &[Segment],
-        checkpoints: Vec<(String, Option<String>)>,
+        checkpoints: Vec<CheckpointChange>,
         private: bool,
     ) -> RecordOutcome {
         let privacy_changed = std::mem::replace(&mut self.private, private) != private;
@@ -155,7 +155,9 @@ impl Recorder {
         }
         match self.try_record(next, &memory, segments, &checkpoints, privacy_changed).await {
             Ok(()) => {
-                apply_checkpoints(&mut self.checkpoints, checkpoints);
+                for change in checkpoints {
+                    change.apply_to(&mut self.checkpoints);
+                }
                 self.end = segments.last().map_or(self.end, Segment::end);
                 self.newest_file_start =
                     self.newest_file_start.or_else(|| segments.first().map(|segment| segment.time(0)));
@@ -179,7 +181,7 @@ impl Recorder {
         next: NextEvent,
         memory: &impl SegmentsInMemory,
         segments: &[Segment],
-        checkpoints: &[(String, Option<String>)],
+        checkpoints: &[CheckpointChange],
         privacy_changed: bool,
     ) -> io::Result<()> {
         if self.wants_new_file() {
@@ -189,13 +191,13 @@ impl Recorder {
         }
         let mut transaction = Transaction::new(self.end, self.private);
         if !self.opened {
-            transaction.opened(next, &self.boot);
+            transaction.add_opened(next, &self.boot);
         }
         transaction.append(next, segments, checkpoints);
         if privacy_changed && transaction.is_empty() {
             transaction.add_privacy(next);
         }
-        self.submit(WriteOperation::Append(transaction.whole())).await?;
+        self.submit(WriteOperation::Append(transaction.finish())).await?;
         self.opened = true;
         Ok(())
     }
@@ -209,7 +211,7 @@ impl Recorder {
     async fn submit(&self, operation: WriteOperation) -> io::Result<()> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, format!("the disk took longer than {RECORD_TIMEOUT:?}"));
         let (done, mut outcome) = oneshot::channel();
-        let job = WriteJob { volume: self.files.clone(), operation, done };
+        let job = WriteJob { stream_files: self.files.clone(), operation, done };
         let wait = async {
             let sent = self.jobs.send(job).await;
             sent.map_err(|_| writer_gone())?;
@@ -229,7 +231,7 @@ impl Recorder {
         let mut writer = RecordWriter::new(self.private);
         let snapshot = Snapshot { numbering: numbering.clone(), boot: self.boot.to_string() };
         writer.put_snapshot(first, seq, &snapshot);
-        writer.places(first, seq, self.checkpoints.iter().map(|(key, value)| (key, Some(value))));
+        writer.put_checkpoints(first, seq, self.checkpoints.iter().map(|(key, value)| (key, Some(value))));
         writer.end();
         self.snapshot_size = writer.bytes.len() as u64;
         // A small retention may be less than one file: then only the newest file stays.
@@ -296,7 +298,7 @@ impl Recorder {
                 let (chunk, done) = backlog.next_chunk(memory, &self.boot, self.private);
                 (WriteOperation::Append(chunk), done)
             };
-            permit.send(WriteJob { volume: self.files.clone(), operation, done });
+            permit.send(WriteJob { stream_files: self.files.clone(), operation, done });
             return false;
         }
         match backlog.written(self.end).await {
@@ -305,7 +307,9 @@ impl Recorder {
             BacklogWriteOutcome::PartWritten => {}
             BacklogWriteOutcome::Committed { end, checkpoints } => {
                 self.end = end;
-                apply_checkpoints(&mut self.checkpoints, checkpoints);
+                for change in checkpoints {
+                    change.apply_to(&mut self.checkpoints);
+                }
             }
         }
         let done = self.backlog.as_ref().is_none_or(Backlog::is_empty) && self.end == memory(u64::MAX).1.next();
@@ -353,8 +357,8 @@ impl Recorder {
             let mut transaction = Transaction::new(self.end, self.private);
             transaction.add_closed(NextEvent::of(&numbering, self.end));
             let (done, outcome) = oneshot::channel();
-            let operation = WriteOperation::Append(transaction.whole());
-            let sent = self.jobs.send(WriteJob { volume: self.files.clone(), operation, done }).await;
+            let operation = WriteOperation::Append(transaction.finish());
+            let sent = self.jobs.send(WriteJob { stream_files: self.files.clone(), operation, done }).await;
             sent.map_err(|_| writer_gone())?;
             outcome.await.map_err(|_| writer_gone())?
         };
@@ -366,14 +370,4 @@ impl Recorder {
 
 fn time_before_now(span: Duration) -> Time {
     SystemTime::now().checked_sub(span).map(Time::from).unwrap_or_default()
-}
-
-/// Applies changes to checkpoints; a change without a value removes the checkpoint.
-fn apply_checkpoints(known: &mut Checkpoints, changes: impl IntoIterator<Item = (String, Option<String>)>) {
-    for (key, value) in changes {
-        match value {
-            Some(value) => known.insert(key, value),
-            None => known.remove(&key),
-        };
-    }
 }

@@ -27,7 +27,7 @@ use group::GroupTracker;
 use report::{ObservedLine, ProgressReport};
 
 /// The longest line that is examined, in bytes: a bar is as wide as a terminal, with some colours.
-const MAX_PROGRESS_LINE_SIZE: usize = 4 << 10;
+pub(crate) const MAX_PROGRESS_LINE_SIZE: usize = 4 << 10;
 
 /// The time without an update after which progress is stale: most programs report each second.
 pub const STALE_AFTER: Duration = Duration::from_secs(15);
@@ -132,14 +132,14 @@ pub struct Tracker {
     open_line: Option<(usize, String)>,
     /// An update is pending; the time of the last update, and whether the work was finished then.
     has_update: bool,
-    told: Option<(Time, bool)>,
+    last_update: Option<(Time, bool)>,
 }
 
 /// The bar that is being counted.
 #[derive(Debug)]
 struct ProgressBar {
     /// The index of the recogniser that reports it.
-    from: usize,
+    recogniser: usize,
     confidence: Confidence,
     total: Option<u64>,
     /// The letters of its phase, since the numbers in it may change.
@@ -161,34 +161,34 @@ impl Tracker {
             progress: None,
             open_line: None,
             has_update: false,
-            told: None,
+            last_update: None,
         }
     }
 
     /// Examines a finished line of one of the source's outputs. Costs some hundred nanoseconds for a line without
     /// progress, and for each pattern.
-    pub fn line(&mut self, lane: usize, text: &[u8], now: Time) {
-        if self.open_line.as_ref().is_some_and(|(of, _)| *of == lane) {
+    pub fn line(&mut self, origin: usize, text: &[u8], now: Time) {
+        if self.open_line.as_ref().is_some_and(|(of, _)| *of == origin) {
             self.open_line = None;
         }
-        self.look(text, false, false, now);
+        self.examine(text, false, false, now);
     }
 
     /// Examines the text of an unfinished line.
-    pub fn open(&mut self, lane: usize, text: &[u8], now: Time) {
+    pub fn open(&mut self, origin: usize, text: &[u8], now: Time) {
         if text.is_empty() || text.len() > MAX_PROGRESS_LINE_SIZE {
             return;
         }
         let plain = report::plain(text).into_owned();
-        let before = self.open_line.as_ref().filter(|(of, _)| *of == lane).map(|(_, text)| text);
+        let before = self.open_line.as_ref().filter(|(of, _)| *of == origin).map(|(_, text)| text);
         if before == Some(&plain) {
             return;
         }
         // A line that merely grows still begins with the earlier text; a redraw may begin alike, but changes the text
         // that was there.
         let redrawn = before.is_some_and(|before| !before.is_empty() && !plain.starts_with(before));
-        self.open_line = Some((lane, plain));
-        self.look(text, true, redrawn, now);
+        self.open_line = Some((origin, plain));
+        self.examine(text, true, redrawn, now);
     }
 
     /// The progress as of the last line.
@@ -207,19 +207,19 @@ impl Tracker {
             self.has_update = true;
         }
         // A clock that was set back must not suppress updates.
-        let last = self.told.filter(|(told, _)| (*told..told.plus(MIN_UPDATE_INTERVAL)).contains(&now));
+        let last = self.last_update.filter(|(last, _)| (*last..last.plus(MIN_UPDATE_INTERVAL)).contains(&now));
         let over = self.progress.as_ref().is_some_and(|progress| progress.state.is_finished());
         if !self.has_update || last.is_some_and(|(_, was_over)| was_over || !over) {
             return None;
         }
-        (self.has_update, self.told) = (false, Some((now, over)));
+        (self.has_update, self.last_update) = (false, Some((now, over)));
         self.progress.clone()
     }
 
     /// The time at which to call [`take_update`](Self::take_update) again if no line comes.
     pub fn due(&self) -> Option<Time> {
-        match (self.has_update, self.told) {
-            (true, Some((told, _))) => Some(told.plus(MIN_UPDATE_INTERVAL)),
+        match (self.has_update, self.last_update) {
+            (true, Some((last, _))) => Some(last.plus(MIN_UPDATE_INTERVAL)),
             (true, None) => Some(Time::default()),
             (false, _) => self.stale_at().filter(|at| at.0 < i64::MAX),
         }
@@ -232,7 +232,7 @@ impl Tracker {
         Some(if never { Time(i64::MAX) } else { progress.updated.plus(STALE_AFTER) })
     }
 
-    fn look(&mut self, raw: &[u8], open: bool, redrawn: bool, now: Time) {
+    fn examine(&mut self, raw: &[u8], open: bool, redrawn: bool, now: Time) {
         let any = open || self.has_user_patterns;
         if raw.is_empty() || raw.len() > MAX_PROGRESS_LINE_SIZE || !(any || may_show_progress(raw)) {
             return;
@@ -245,13 +245,13 @@ impl Tracker {
         let seen = ObservedLine { raw, text: &text, open, is_redrawn: redrawn, now };
         let mut found = self.recognisers.iter_mut().enumerate();
         let said = found.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.recognise(&seen)?)));
-        if let Some((from, rank, report)) = said {
-            self.apply(from, rank, report, now);
+        if let Some((recogniser, rank, report)) = said {
+            self.apply(recogniser, rank, report, now);
         }
     }
 
     /// Applies the report of a recogniser to the model.
-    fn apply(&mut self, from: usize, rank: Confidence, report: ProgressReport, now: Time) {
+    fn apply(&mut self, recogniser: usize, rank: Confidence, report: ProgressReport, now: Time) {
         let fresh = self.progress.as_ref().is_some_and(|progress| {
             !progress.state.is_finished() && now.seconds_since(progress.updated) < STALE_AFTER.as_secs_f64()
         });
@@ -275,12 +275,12 @@ impl Tracker {
         if let Some(edge) = report.group.clone() {
             self.groups.apply(edge);
         }
-        let goes_on = self.count(from, rank, &report, &mut progress, now);
+        let continues = self.apply_count(recogniser, rank, &report, &mut progress, now);
         progress.phase = match report.phase {
             Some(phase) => Some(phase),
             None if !self.groups.is_empty() => self.groups.phase(),
             // A different bar is a different part of the work; a user's pattern reports the end of a phase itself.
-            None => progress.phase.filter(|_| goes_on || rank == Confidence::Configured),
+            None => progress.phase.filter(|_| continues || rank == Confidence::Configured),
         };
         progress.message = report.message.or(progress.message.filter(|_| report.percent.is_none()));
         progress.state = self.state(report.state, report.percent, before, progress.percent);
@@ -292,7 +292,7 @@ impl Tracker {
         // The comparison is with the earlier progress, even where new work begins: a repeated report of the end is not
         // an update.
         let same = known.is_some_and(|known| Progress { eta: progress.eta, updated: now, ..known } == progress);
-        self.has_update |= !same || self.told.is_none();
+        self.has_update |= !same || self.last_update.is_none();
         self.progress = Some(progress);
     }
 
@@ -313,9 +313,9 @@ impl Tracker {
     }
 
     /// Applies the numbers of a report to their bar or to a new one. Returns whether it is the same bar as before.
-    fn count(
+    fn apply_count(
         &mut self,
-        from: usize,
+        recogniser: usize,
         rank: Confidence,
         report: &ProgressReport,
         progress: &mut Progress,
@@ -334,14 +334,14 @@ impl Tracker {
             return true;
         };
         let fall = if report.out_of_order { MAX_SHUFFLED_PERCENT_FALL } else { MAX_PERCENT_FALL };
-        let goes_on = self.bar.as_ref().is_some_and(|bar| {
+        let continues = self.bar.as_ref().is_some_and(|bar| {
             let one = bar.total == report.total && bar.phase == letters(report.phase.as_deref());
-            let same = bar.from == from && (report.out_of_order || one);
+            let same = bar.recogniser == recogniser && (report.out_of_order || one);
             same && (said >= bar.percent
                 || (bar.percent - said <= fall && (bar.percent < 100.0 || report.out_of_order)))
         });
         let held = match &mut self.bar {
-            Some(bar) if goes_on => {
+            Some(bar) if continues => {
                 let held = said < bar.percent;
                 bar.percent = bar.percent.max(said);
                 bar.total = report.total;
@@ -351,7 +351,7 @@ impl Tracker {
                 let pace = EtaEstimator::new(now, said);
                 let phase = letters(report.phase.as_deref());
                 self.bar = Some(ProgressBar {
-                    from,
+                    recogniser,
                     confidence: rank,
                     total: report.total,
                     phase,
@@ -367,7 +367,7 @@ impl Tracker {
             (progress.current, progress.total) = (report.current, report.total);
         }
         progress.eta = bar.eta_estimator.eta(now, bar.percent);
-        goes_on
+        continues
     }
 }
 

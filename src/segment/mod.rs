@@ -9,13 +9,16 @@ mod segment;
 pub(crate) mod numbering;
 mod filter;
 mod slice;
+mod checkpoint;
 mod status_change;
 mod backwards;
 
 pub(crate) use backwards::BackwardSearch;
+pub(crate) use checkpoint::CheckpointChange;
+pub use checkpoint::Checkpoints;
 pub use filter::{BadFilter, Filter};
 pub(crate) use numbering::Numbering;
-pub use segment::{Batch, Checkpoints};
+pub use segment::Batch;
 pub(crate) use segment::{IndexEntry, NO_ORIGIN, OpenLineChange, Segment};
 pub(crate) use slice::Slice;
 pub(crate) use status_change::StatusChange;

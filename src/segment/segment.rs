@@ -1,11 +1,11 @@
 //! An immutable run of events: their text in one buffer, and an index. A [`Batch`] becomes segments.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::event::{Event, EventKind, Flags, Loss, OpenLine, Origin, Position, Progress, RunEnd, SourceState, Time};
 
+use super::checkpoint::CheckpointChange;
 use super::status_change::StatusChange;
 
 /// The index entry of one event, in 16 bytes. Its text ends at `end`, and begins where the text of the previous event
@@ -86,13 +86,9 @@ pub struct Batch {
     pub(crate) redacted: u64,
     /// Changes of the run and the progress, in order.
     pub(crate) status_changes: Vec<StatusChange>,
-    /// Changed checkpoints; a value of `None` removes one.
-    pub(crate) places: Vec<(String, Option<String>)>,
+    /// Changed checkpoints, in order.
+    pub(crate) checkpoints: Vec<CheckpointChange>,
 }
-
-/// The checkpoints of a source: for each of its parts, such as a file, what the source needs to continue after the
-/// recorded events. Keys and values are the source's own; a value is one line of text.
-pub type Checkpoints = BTreeMap<String, String>;
 
 impl Batch {
     /// An empty batch.
@@ -158,8 +154,8 @@ impl Batch {
     /// Sets the checkpoint of the part `key` of the source after the events of this batch; `None` removes it. The
     /// checkpoint is recorded together with the events or not at all, so a source that is started with it continues
     /// exactly there.
-    pub fn place(&mut self, key: &str, place: Option<String>) {
-        self.places.push((key.to_owned(), place));
+    pub fn checkpoint(&mut self, key: &str, value: Option<String>) {
+        self.checkpoints.push(CheckpointChange { key: key.to_owned(), value });
     }
 
     /// Sets the number of bytes of the source that are known to be unread. The number is shown with the state, and is
@@ -170,8 +166,8 @@ impl Batch {
 
     /// The changed checkpoints.
     #[cfg(test)]
-    pub(crate) fn places(&self) -> &[(String, Option<String>)] {
-        &self.places
+    pub(crate) fn checkpoint_changes(&self) -> &[CheckpointChange] {
+        &self.checkpoints
     }
 
     /// The lines: origin, flags and text.
@@ -195,7 +191,7 @@ impl Batch {
     /// The newest progress in the batch.
     #[cfg(test)]
     pub(crate) fn last_progress(&self) -> Option<&Progress> {
-        self.status_changes.iter().rev().find_map(|turn| match turn {
+        self.status_changes.iter().rev().find_map(|change| match change {
             StatusChange::Progress(progress) => Some(progress),
             StatusChange::RunStarted(_) | StatusChange::RunEnded(..) => None,
         })
@@ -211,7 +207,7 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         let quiet =
             matches!(self.open, OpenLineChange::Unchanged) && self.lag.is_none() && self.status_changes.is_empty();
-        self.index.is_empty() && self.places.is_empty() && quiet
+        self.index.is_empty() && self.checkpoints.is_empty() && quiet
     }
 
     /// Returns whether the batch has numbered events.
@@ -282,8 +278,8 @@ impl Batch {
             from = to;
         }
         // Everything except the events remains in the batch for the caller to take.
-        let Self { state, open, lag, redacted, status_changes, places, .. } = std::mem::take(self);
-        *self = Self { state, open, lag, redacted, status_changes, places, ..Self::default() };
+        let Self { state, open, lag, redacted, status_changes, checkpoints, .. } = std::mem::take(self);
+        *self = Self { state, open, lag, redacted, status_changes, checkpoints, ..Self::default() };
         segments
     }
 }

@@ -15,9 +15,8 @@ use super::budget::BudgetShare;
 use super::ring::Ring;
 use super::shared::LogShared;
 use crate::history::{NextEvent, RecordOutcome, Recorder};
-use crate::segment::Numbering;
 pub(crate) use crate::segment::StatusChange;
-use crate::segment::{Batch, OpenLineChange, Segment};
+use crate::segment::{Batch, Numbering, OpenLineChange, Segment};
 
 /// The divisor for the share of a log's memory that encoded bytes may take. They can be encoded again, but dropped
 /// events are lost.
@@ -117,7 +116,7 @@ impl Appender {
     /// The id of the newest event; of number 0 if there was none yet.
     pub fn last(&self) -> Position {
         let ring = self.ring.borrow();
-        ring.numbering().seen(ring.end())
+        ring.numbering().last_seen_id(ring.end())
     }
 
     async fn append_batch(&mut self, batch: &mut Batch) {
@@ -125,7 +124,7 @@ impl Appender {
             let ring = self.ring.borrow();
             (ring.numbering().next_id(), ring.numbering().next())
         };
-        let places = std::mem::take(&mut batch.places);
+        let checkpoints = std::mem::take(&mut batch.checkpoints);
         let private = self.shared.private.is_set();
         let mut news = Publication {
             state: batch.state.take(),
@@ -140,11 +139,11 @@ impl Appender {
             self.state.clone_from(&news.state);
         }
         if let Some(recorder) = &mut self.recorder
-            && !(news.segments.is_empty() && places.is_empty() && recorder.is_private() == private)
+            && !(news.segments.is_empty() && checkpoints.is_empty() && recorder.is_private() == private)
         {
             let next = NextEvent::of(self.ring.borrow().numbering(), recorder.end());
             let memory = |from| segments_in_memory(&self.ring, from);
-            let recorded = recorder.record(next, memory, &news.segments, places, private).await;
+            let recorded = recorder.record(next, memory, &news.segments, checkpoints, private).await;
             if let RecordOutcome::Failed(reason) = recorded {
                 warn!(stream:% = self.shared.name, reason = reason.as_str(); "the history cannot be written: new events are kept only in memory");
                 news = begin_memory_epoch(id, seq, news, reason);

@@ -185,7 +185,7 @@ impl ControlSession {
         let until = CursorEnd { run, ..CursorEnd::default() };
         let view = View { encoding: Encoding::Ndjson, filter, several: false };
         let cursor = entry.log.cursor(view.clone(), start, until).await;
-        let position = cursor.place();
+        let position = cursor.position();
         let spec = CursorSpec { log: entry.log, view, until, ready: self.app.ready.clone() };
         let (reader, control) = SteerableCursor::with_control(cursor, spec);
         let number = self.next_number();

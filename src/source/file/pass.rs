@@ -17,7 +17,7 @@ pub(super) struct PassContext<'a> {
     pub(super) stream: &'a StreamName,
     pub(super) now: ClockReading,
     pub(super) batch: &'a mut Batch,
-    pub(super) feed: &'a mut LinePipeline,
+    pub(super) pipeline: &'a mut LinePipeline,
     pub(super) index: &'a mut DirectoryIndex,
     pub(super) claims: &'a mut Claims,
     pub(super) open_limit: &'a OpenLimit,
@@ -29,7 +29,7 @@ pub(super) struct PassContext<'a> {
 impl PassContext<'_> {
     /// Ends the unfinished line of a path, since another file begins.
     pub(super) fn finish(&mut self, id: usize) {
-        self.feed.finish(id, self.now, self.batch);
+        self.pipeline.finish(id, self.now, self.batch);
     }
 }
 

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_its_turn_once_and_in_order() {
+    fn each_path_is_due_once_and_in_order() {
         let (mut plan, now) = (Scheduler::default(), Instant::now());
         for id in [3, 1, 3] {
             plan.wake(id);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_of_the_net_come_together() {
+    fn polls_are_made_together() {
         let (mut plan, now) = (Scheduler::default(), Instant::now());
         plan.on_grid(now, POLL_GRID);
         let times: BTreeSet<_> =

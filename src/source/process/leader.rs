@@ -81,8 +81,8 @@ impl Children {
     fn reap(&self) -> bool {
         let set = self.set();
         loop {
-            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            let Ok(Some(_)) = waitid(rustix::process::WaitId::All, look) else { return false };
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            let Ok(Some(_)) = waitid(rustix::process::WaitId::All, options) else { return false };
             let ours = |pid: &Pid| {
                 procfs::stat(*pid).is_some_and(|stat| stat.zombie && stat.parent == getpid().as_raw_nonzero().get())
             };
@@ -136,7 +136,7 @@ impl Leader {
         // The signal is subscribed before the check, so that an end in between is not missed.
         let mut ended = signal(SignalKind::child());
         loop {
-            if let Some(exit) = self.look() {
+            if let Some(exit) = self.try_wait() {
                 return exit;
             }
             match &mut ended {
@@ -152,7 +152,7 @@ impl Leader {
         waitpid(Some(self.pid), WaitOptions::empty()).map(drop).unwrap_or_default();
     }
 
-    fn look(&self) -> Option<LeaderExit> {
+    fn try_wait(&self) -> Option<LeaderExit> {
         let mut set = self.children.set();
         match try_wait4_pid(self.pid.as_raw_nonzero().get().cast_unsigned()) {
             Ok(None) => None,

@@ -109,7 +109,7 @@ mod tests {
     fn what_was_written_down_is_read_again() {
         let descriptors = RunDescriptors { input: Some(9), outputs: [Some(10), None], terminal: true };
         let open_lines = [encode_open_line(b"\xff half"), String::new()];
-        let known = RunRecord {
+        let record = RunRecord {
             run: 3,
             pid: 4711,
             started: 99,
@@ -118,8 +118,8 @@ mod tests {
             descriptors,
             open_lines,
         };
-        assert_eq!(RunRecord::read(&known.written()), Some(known.clone()));
-        let ended = RunRecord { ended: true, ..known };
+        assert_eq!(RunRecord::read(&record.written()), Some(record.clone()));
+        let ended = RunRecord { ended: true, ..record };
         assert_eq!(RunRecord::read(&ended.written()), Some(ended));
         assert_eq!(RunRecord::read("{}"), None);
         assert_eq!(RunRecord::read("nonsense"), None);
@@ -129,7 +129,7 @@ mod tests {
     fn a_process_of_the_same_number_and_another_start_is_not_ours() {
         let pid = rustix::process::getppid().unwrap();
         let started = procfs::stat(pid).unwrap().started;
-        let known = |started| RunRecord {
+        let record = |started| RunRecord {
             run: 1,
             pid: pid.as_raw_nonzero().get(),
             started,
@@ -138,7 +138,7 @@ mod tests {
             descriptors: RunDescriptors::default(),
             open_lines: Default::default(),
         };
-        assert_eq!(known(started).alive(), [pid]);
-        assert_eq!(known(started + 1).alive(), []);
+        assert_eq!(record(started).alive(), [pid]);
+        assert_eq!(record(started + 1).alive(), []);
     }
 }

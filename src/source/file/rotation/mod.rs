@@ -433,7 +433,7 @@ impl Rotation {
 
     /// Closes the current generation, which was read to its end, if too many files are open.
     pub(super) fn park_current(&mut self, active: bool, pass: &mut PassContext<'_>) {
-        if !pass.feed.is_open(self.id)
+        if !pass.pipeline.is_open(self.id)
             && pass.open_limit.are_scarce(active)
             && let Some(current) = self.generations.front_mut()
         {
@@ -445,7 +445,7 @@ impl Rotation {
     /// Goes back to the start of the current generation, which was truncated.
     pub(super) fn restart_current(&mut self) {
         let Some(current) = self.generations.front_mut() else { return };
-        let read = current.reader.trace().fingerprint();
+        let read = current.reader.read_point().fingerprint();
         current.reader.restart();
         self.truncated_at = Some(Instant::now());
         self.gone.remember(read);
@@ -455,7 +455,7 @@ impl Rotation {
     pub(super) fn leave_current(&mut self, pass: &mut PassContext<'_>) {
         let Some(old) = self.generations.pop_front() else { return };
         self.discovery.leave(old.reader.age(), old.reader.identity());
-        let (identity, read) = (old.reader.identity(), old.reader.trace().fingerprint());
+        let (identity, read) = (old.reader.identity(), old.reader.read_point().fingerprint());
         let deleted = old.reader.is_parked() || old.reader.is_deleted();
         // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that
         // an overlay file system makes before the first write.
@@ -482,11 +482,11 @@ impl Rotation {
     pub(super) fn lose_current(&mut self, unsure: bool, pass: &mut PassContext<'_>) -> Option<u64> {
         let current = self.generations.front()?;
         let unread = current.reader.unread();
-        let read = current.reader.trace().fingerprint();
+        let read = current.reader.read_point().fingerprint();
         let atomic = current.replaced_atomically;
         self.leave_current(pass);
         let continues =
-            atomic && self.generations.front().is_some_and(|next| next.reader.trace().fingerprint() == read);
+            atomic && self.generations.front().is_some_and(|next| next.reader.read_point().fingerprint() == read);
         ((unsure || unread > 0) && !continues).then_some(unread)
     }
 
@@ -560,9 +560,9 @@ impl Rotation {
     /// changed meanwhile: then the next read detects the change.
     pub(super) fn checkpoint(&self, pass: &PassContext<'_>) -> Option<Checkpoint> {
         let current = self.generations.front().filter(|current| current.saved.is_none())?;
-        let point = current.reader.before(pass.feed.held(self.id)).ok()??;
+        let point = current.reader.read_point_before(pass.pipeline.held(self.id)).ok()??;
         let checkpoint = |generation: &Generation| {
-            let point = generation.reader.trace();
+            let point = generation.reader.read_point();
             let new = || Checkpoint::new(generation.reader.identity(), point, pass.now.time);
             // An unread generation is discovered again, unless it is older than the current one and was truncated.
             let is_discovered = point.offset() == 0 && generation.reader.age() >= current.reader.age();
