@@ -323,6 +323,7 @@ fn has_acl(from: &OwnedFd, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skip::is_root_or_skip;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, lchown, symlink};
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -331,11 +332,6 @@ mod tests {
     const TEST_DAEMON_UID: u32 = 1;
     const TEST_OTHER_UID: u32 = 2;
     const TEST_STRANGER_UID: u32 = 65534;
-
-    /// Returns whether the tests may give files to other users; without that right there is nothing to test.
-    fn is_root() -> bool {
-        rustix::process::geteuid().is_root()
-    }
 
     /// An opener of a daemon that runs as [`TEST_DAEMON_UID`].
     fn opener() -> FileOpener {
@@ -379,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_symlink_is_followed_for_whom_it_cannot_show_more_than_it_may() {
-        if !is_root() {
+        if !is_root_or_skip("give files to other users") {
             return;
         }
         let place = tempfile::tempdir().unwrap();
@@ -456,7 +452,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_symlink_and_its_owner() {
-        if !is_root() {
+        if !is_root_or_skip("give files to other users") {
             return;
         }
         let place = tempfile::tempdir().unwrap();
@@ -474,7 +470,7 @@ mod tests {
 
     #[test]
     fn where_strangers_may_not_write_every_symlink_is_followed() {
-        if !is_root() {
+        if !is_root_or_skip("give files to other users") {
             return;
         }
         let place = tempfile::tempdir_in("/run").unwrap();
@@ -554,7 +550,7 @@ mod tests {
     #[test]
     fn no_moment_is_left_to_put_a_symlink_in_place_of_what_was_checked() {
         use std::io::Read;
-        if !is_root() {
+        if !is_root_or_skip("give files to other users") {
             return;
         }
         let place = tempfile::tempdir().unwrap();
@@ -598,7 +594,7 @@ mod tests {
 
     #[test]
     fn descriptors_of_the_daemon_are_opened_for_the_administrator_alone() {
-        if !is_root() {
+        if !is_root_or_skip("give files to other users") {
             return;
         }
         let place = tempfile::tempdir().unwrap();
