@@ -52,3 +52,8 @@ pub mod cli;
 // The fuzz targets in `tests/fuzz` call these.
 #[doc(hidden)]
 pub use http::{CheckedQuery, check_query, resolve_for_fuzz};
+
+// Unit tests report what they cannot test on this machine in the same way as the tests of the program.
+#[cfg(test)]
+#[path = "../tests/harness/skip.rs"]
+mod skip;

@@ -299,6 +299,7 @@ fn open_without_foreign_links(path: &Path, make: bool) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skip::is_root_or_skip;
     use std::fs;
     use std::io::Read;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -366,12 +367,10 @@ mod tests {
         assert_eq!(made.mode(), 0o700);
     }
 
-    /// Files of another user can be created only by root.
     #[test]
     fn links_and_files_of_another_user_are_not_trusted_and_new_files_are_given_to_it() {
         const NOBODY_UID: u32 = 65534;
-        if !geteuid().is_root() {
-            eprintln!("skipped: only root can give files to another user");
+        if !is_root_or_skip("give files to another user") {
             return;
         }
         let place = tempfile::tempdir().unwrap();

@@ -229,6 +229,50 @@ mod tests {
     }
 
     #[test]
+    fn a_line_passes_if_it_meets_every_condition() {
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let filter = |grep, exclude, origins, level| {
+            Filter::new(&words(grep), &words(exclude), words(origins), MAX_COMPILED_SIZE).unwrap().with_level(level)
+        };
+        let (stdout, warning, error) = (Some("stdout"), Some(Level::Warning), Some(Level::Error));
+        // Whether the filter is empty, the line's origin, level and text, and whether it passes.
+        let table = [
+            (filter(&[], &[], &[], None), true, None, None, "x", true),
+            (filter(&["a", "b"], &[], &[], None), false, stdout, None, "a b", true),
+            (filter(&["a", "b"], &[], &[], None), false, stdout, None, "a", false),
+            (filter(&[], &["a", "b"], &[], None), false, stdout, None, "b", false),
+            (filter(&[], &["a", "b"], &[], None), false, stdout, None, "c", true),
+            (filter(&["a"], &["b"], &[], None), false, stdout, None, "a b", false),
+            (filter(&[], &[], &["stderr", "stdout"], None), false, stdout, None, "x", true),
+            (filter(&[], &[], &["stderr"], None), false, stdout, None, "x", false),
+            (filter(&[], &[], &["stderr"], None), false, None, None, "x", false),
+            (filter(&[], &[], &[], warning), false, stdout, error, "x", true),
+            (filter(&[], &[], &[], warning), false, stdout, warning, "x", true),
+            (filter(&[], &[], &[], error), false, stdout, warning, "error: x", false),
+            (filter(&[], &[], &[], error), false, stdout, None, "error: x", true),
+            (filter(&[], &[], &[], error), false, stdout, None, "x", false),
+            (filter(&["x"], &[], &[], error), false, stdout, error, "a", false),
+            (filter(&["x"], &[], &["stderr"], None), false, stdout, None, "x", false),
+        ];
+        for (filter, is_empty, origin, level, text, passes) in table {
+            assert_eq!(filter.is_empty(), is_empty, "{filter:?}");
+            assert_eq!(filter.takes(origin, level, text.as_bytes()), passes, "{text} by {filter:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_shortage_of_memory_is_temporary() {
+        assert!(BadFilter::NoRoom.is_temporary());
+        assert!(!BadFilter::TooMany(17).is_temporary() && !BadFilter::TooLarge(1).is_temporary());
+    }
+
+    #[test]
+    fn filters_are_equal_if_their_expressions_are() {
+        assert_eq!(of(&["a"]), of(&["a"]));
+        assert_ne!(of(&["a"]), of(&["b"]));
+    }
+
+    #[test]
     fn what_grows_when_it_is_compiled_is_refused() {
         let deep = "(".repeat(2000) + &")".repeat(2000);
         let table = [

@@ -240,3 +240,310 @@ impl Numbering {
         run.is_some_and(|run| run.end.is_some_and(|end| end < seq))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{EndCause, Epoch, Origin, RunEnd, SourceState, Time};
+    use crate::segment::Batch;
+    use proptest::prelude::*;
+
+    const EPOCH: Epoch = Epoch::persistent(7);
+
+    fn id(number: u64) -> Position {
+        Position { epoch: EPOCH, number }
+    }
+
+    fn in_epoch(epoch: u64, number: u64) -> Position {
+        Position { epoch: Epoch::persistent(epoch), number }
+    }
+
+    fn add(numbering: &mut Numbering, mut batch: Batch) {
+        for segment in batch.cut(numbering.next_id(), numbering.next()) {
+            numbering.add_segment(&segment);
+        }
+    }
+
+    fn add_lines(numbering: &mut Numbering, count: u64) {
+        let mut batch = Batch::new();
+        for _ in 0..count {
+            batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"");
+        }
+        add(numbering, batch);
+    }
+
+    fn add_run_start(numbering: &mut Numbering) {
+        let mut batch = Batch::new();
+        batch.state(Time(0), SourceState::Running { run: 1, pid: None, note: None });
+        add(numbering, batch);
+    }
+
+    fn add_run_end(numbering: &mut Numbering) {
+        let mut batch = Batch::new();
+        let end =
+            RunEnd { run: 1, code: None, signal: None, duration: None, peak_memory: None, cause: EndCause::Exited };
+        batch.end(Time(0), &end);
+        add(numbering, batch);
+    }
+
+    /// What happens to a log.
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Lines(u64),
+        /// This many numbers of the same epoch are skipped.
+        Skip(u64),
+        /// The next epoch begins with this number, after this many missed events or an unknown number.
+        NewEpoch(u64, Option<u64>),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0u64..4).prop_map(Step::Lines),
+            (0u64..3).prop_map(Step::Skip),
+            (1u64..4, prop::option::of(0u64..3)).prop_map(|(number, missed)| Step::NewEpoch(number, missed)),
+        ];
+        prop::collection::vec(step, 0..12)
+    }
+
+    /// The id of each sequence number, one by one.
+    struct NumberingModel {
+        ids: Vec<Position>,
+        next_id: Position,
+        /// The sequence numbers before which an unknown number of events is missing.
+        after_unknown: Vec<u64>,
+    }
+
+    impl NumberingModel {
+        fn next(&self) -> u64 {
+            self.ids.len() as u64
+        }
+
+        fn take(&mut self, count: u64) {
+            for _ in 0..count {
+                self.ids.push(self.next_id);
+                self.next_id.number += 1;
+            }
+        }
+
+        fn apply(&mut self, step: Step) {
+            match step {
+                Step::Lines(count) | Step::Skip(count) => self.take(count),
+                Step::NewEpoch(number, missed) => {
+                    self.take(missed.unwrap_or(1));
+                    if missed.is_none() {
+                        self.after_unknown.push(self.next());
+                    }
+                    self.next_id = in_epoch(self.next_id.epoch.millis() + 1, number);
+                }
+            }
+        }
+
+        /// The sequence number after the event with this id.
+        fn find(&self, id: Position) -> IdLookup {
+            match self.ids.iter().rposition(|known| *known == id) {
+                Some(at) => IdLookup::At(at as u64 + 1),
+                None => panic!("{id} is in the log"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ids_follow_a_model_that_lists_them(steps in steps()) {
+            let mut numbering = Numbering::new(id(4));
+            let mut model = NumberingModel { ids: Vec::new(), next_id: id(5), after_unknown: Vec::new() };
+            for step in steps {
+                let next = numbering.next_id();
+                match step {
+                    Step::Lines(count) => add_lines(&mut numbering, count),
+                    Step::Skip(count) => {
+                        let first = Position { number: next.number + count, ..next };
+                        prop_assert!(numbering.continue_at(first, None));
+                    }
+                    Step::NewEpoch(number, missed) => {
+                        prop_assert!(numbering.continue_at(in_epoch(next.epoch.millis() + 1, number), missed));
+                    }
+                }
+                model.apply(step);
+                prop_assert_eq!((numbering.next(), numbering.next_id()), (model.next(), model.next_id));
+                prop_assert!(numbering.is_valid(1000));
+            }
+            for (seq, &id) in (0u64..).zip(&model.ids) {
+                prop_assert_eq!(numbering.id(seq), id);
+                prop_assert_eq!(numbering.before(seq), Position { number: id.number - 1, ..id });
+                prop_assert_eq!(numbering.find(id), model.find(id));
+                prop_assert_eq!(numbering.seen(seq + 1), id);
+            }
+            // After the end of an epoch, and in one that is unknown.
+            let last = Position { number: model.next_id.number + 1, ..model.next_id };
+            prop_assert_eq!(numbering.find(last), IdLookup::Ahead(model.next()));
+            prop_assert_eq!(numbering.find(in_epoch(1000, 1)), IdLookup::Unknown);
+            prop_assert_eq!(numbering.find(id(0)), IdLookup::Unknown);
+            for from in 0..=model.next() {
+                for to in from..=model.next() {
+                    let is_unknown = model.after_unknown.iter().any(|&seq| from < seq && seq <= to);
+                    prop_assert_eq!(numbering.has_unknown_loss(from, to), is_unknown);
+                    let missed = (!is_unknown).then_some(to - from);
+                    prop_assert_eq!(numbering.gap(from, to), Gap { missed, resume: numbering.before(to) });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_ahead_of_an_old_epoch_is_found_at_its_end() {
+        let mut numbering = Numbering::new(id(0));
+        add_lines(&mut numbering, 3);
+        assert!(numbering.continue_at(in_epoch(8, 1), Some(0)));
+        add_lines(&mut numbering, 2);
+        let table = [
+            (id(0), IdLookup::At(0)),
+            (id(3), IdLookup::At(3)),
+            (id(4), IdLookup::Ahead(3)),
+            (id(u64::MAX), IdLookup::Ahead(3)),
+            (in_epoch(8, 0), IdLookup::At(3)),
+            (in_epoch(8, 2), IdLookup::At(5)),
+            (in_epoch(8, 3), IdLookup::Ahead(5)),
+        ];
+        for (id, expected) in table {
+            assert_eq!(numbering.find(id), expected, "{id}");
+        }
+        assert_eq!(numbering.seen(0), id(0));
+        assert_eq!(numbering.discontinuities().collect::<Vec<_>>(), [0, 3]);
+    }
+
+    #[test]
+    fn numbers_never_go_back() {
+        let mut numbering = Numbering::new(id(0));
+        add_lines(&mut numbering, 3);
+        let before = numbering.clone();
+        assert!(!numbering.continue_at(id(3), None) && numbering == before);
+        assert!(numbering.continue_at(id(4), None) && numbering == before);
+        assert!(!numbering.replay_to(id(3), 2, false) && numbering == before);
+        assert!(!numbering.replay_to(id(3), 2, true) && numbering == before);
+    }
+
+    #[test]
+    fn a_recorded_numbering_is_replayed() {
+        let mut numbering = Numbering::starting_at(id(5), 100);
+        assert_eq!((numbering.next(), numbering.next_id(), numbering.before(100)), (100, id(5), id(4)));
+        // The first id, its sequence number, whether an unknown number is missing before it, and where ranges begin.
+        let table = [
+            (id(5), 100, false, &[100][..]),
+            (id(8), 103, false, &[100]),
+            (id(9), 103, false, &[100, 103]),
+            (id(9), 103, true, &[100, 103]),
+            (id(10), 104, false, &[100, 103]),
+            (id(11), 105, true, &[100, 103, 105]),
+            (in_epoch(8, 1), 106, false, &[100, 103, 105, 106]),
+        ];
+        for (first, seq, unknown, ranges) in table {
+            assert!(numbering.replay_to(first, seq, unknown));
+            assert_eq!((numbering.next(), numbering.next_id()), (seq, first));
+            assert_eq!(numbering.discontinuities().collect::<Vec<_>>(), ranges, "{first}");
+            assert_eq!(numbering.has_unknown_loss(seq - 1, seq), unknown, "{first}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_ranges_are_forgotten() {
+        let mut numbering = Numbering::new(id(0));
+        for epoch in 8..88 {
+            add_lines(&mut numbering, 1);
+            assert!(numbering.continue_at(in_epoch(epoch, 1), Some(0)));
+        }
+        let all = numbering.clone();
+        assert_eq!(all.discontinuities().count(), 81);
+        // The first sequence number that is kept, and the first range.
+        for (kept, first) in [(0, 0), (1, 1), (9, 9), (16, 16), (17, 17), (18, 17), (80, 17)] {
+            let mut numbering = all.clone();
+            numbering.forget_before(kept);
+            assert_eq!(numbering.discontinuities().next(), Some(first), "{kept}");
+            assert_eq!(numbering.discontinuities().count() as u64, 81 - first, "{kept}");
+        }
+        numbering.forget_before(80);
+        assert_eq!(numbering.gap(16, 20).missed, None, "some may be missing before the first range that is known");
+        assert_eq!(numbering.gap(17, 20).missed, Some(3));
+        assert_eq!(numbering.id(16), in_epoch(24, 1));
+        assert_eq!(numbering.seen(17), in_epoch(24, 0));
+        assert_eq!(numbering.seen(18), in_epoch(24, 1));
+        assert_eq!(numbering.find(id(1)), IdLookup::Unknown);
+
+        for epoch in 88..88 + MAX_NUMBER_RANGES as u64 {
+            add_lines(&mut numbering, 1);
+            assert!(numbering.continue_at(in_epoch(epoch, 1), Some(0)));
+        }
+        numbering.forget_before(0);
+        assert_eq!(numbering.discontinuities().count(), MAX_NUMBER_RANGES);
+    }
+
+    #[test]
+    fn runs_are_found_by_their_first_and_last_events() {
+        let mut numbering = Numbering::new(id(0));
+        assert_eq!((numbering.last_run_start(), numbering.first_run_end_from(0)), (None, None));
+        assert!(!numbering.run_ended_before(9));
+        // Lines 0 and 1, a run from 2 to 5, and one from 6 that lasts.
+        add_lines(&mut numbering, 2);
+        add_run_start(&mut numbering);
+        add_lines(&mut numbering, 2);
+        assert_eq!((numbering.last_run_start(), numbering.first_run_end_from(0)), (Some(2), None));
+        add_run_end(&mut numbering);
+        add_run_start(&mut numbering);
+        add_lines(&mut numbering, 1);
+        assert_eq!(numbering.last_run_start(), Some(6));
+        assert_eq!([0, 5, 6].map(|seq| numbering.first_run_end_from(seq)), [Some(5), Some(5), None]);
+        let table = [(0, 5, false), (0, 6, true), (5, 6, true), (6, 9, false)];
+        for (start, seq, ended) in table {
+            assert_eq!(numbering.run_ended_between(start, seq), ended, "{start} {seq}");
+        }
+        for (seq, ended) in [(2, false), (3, false), (5, false), (6, true), (7, false)] {
+            assert_eq!(numbering.run_ended_before(seq), ended, "{seq}");
+        }
+        // The end of a run whose start was not seen.
+        add_run_end(&mut numbering);
+        add_run_end(&mut numbering);
+        assert_eq!((numbering.last_run_start(), numbering.first_run_end_from(9)), (Some(9), Some(9)));
+        assert!(numbering.is_valid(1000));
+
+        for _ in 0..REMEMBERED_WITHOUT_EVENTS {
+            add_run_start(&mut numbering);
+            add_run_end(&mut numbering);
+        }
+        assert_eq!(numbering.runs.len(), REMEMBERED_WITHOUT_EVENTS);
+        assert_eq!(numbering.first_run_end_from(0), Some(11));
+    }
+
+    type Damage = fn(&mut Numbering);
+
+    #[test]
+    fn a_damaged_numbering_is_invalid() {
+        let mut numbering = Numbering::new(id(0));
+        add_run_start(&mut numbering);
+        add_run_end(&mut numbering);
+        assert!(numbering.continue_at(id(10), None));
+        add_lines(&mut numbering, 1);
+        // The number of the last event is 10, as is the next sequence number, since 7 numbers were skipped.
+        assert_eq!(numbering.next(), 10);
+        assert!(numbering.is_valid(10) && !numbering.is_valid(9));
+        let damages: [(&str, Damage); 10] = [
+            ("no range", |it| it.ranges.clear()),
+            ("a range twice", |it| it.ranges[1].seq = it.ranges[0].seq),
+            ("ranges in the wrong order", |it| it.ranges.swap(0, 1)),
+            ("a range after the next event", |it| it.ranges[1].seq = it.next + 1),
+            ("the number 0", |it| it.ranges[0].first.number = 0),
+            ("a number beyond all bounds", |it| it.ranges[1].first.number = 11),
+            ("a run that begins with the next event", |it| it.runs[0].start = it.next),
+            ("a run that ends with the next event", |it| it.runs[0].end = Some(it.next)),
+            ("a next event beyond all bounds", |it| it.next = 11),
+            ("a next event before the last range", |it| it.next = 8),
+        ];
+        for (damage, make) in damages {
+            let mut copy = numbering.clone();
+            make(&mut copy);
+            assert!(!copy.is_valid(10), "{damage}");
+        }
+        numbering.runs[0].end = None;
+        numbering.ranges[1].seq = numbering.next;
+        assert!(numbering.is_valid(10));
+    }
+}

@@ -427,3 +427,230 @@ impl fmt::Debug for Segment {
         write!(f, "Segment({} + {}, {} bytes)", self.first, self.index.len(), self.text.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{EndCause, Epoch};
+    use proptest::prelude::*;
+
+    fn first_id() -> Position {
+        Position { epoch: Epoch::persistent(7), number: 100 }
+    }
+
+    fn origin(number: usize) -> Origin {
+        Origin::from(["stdout", "/var/log/syslog", "x"][number])
+    }
+
+    /// The parts of an event that do not depend on its position.
+    fn facts(event: &Event<'_>) -> (Time, Option<Origin>, EventKind, Flags, Vec<u8>) {
+        (event.time, event.origin.cloned(), event.kind, event.flags, event.text.to_vec())
+    }
+
+    /// The numbers of events in the pieces of a batch, computed from the origins and sizes of its lines.
+    fn expected_pieces(lines: &[(usize, usize)]) -> Vec<usize> {
+        let (mut pieces, mut size, mut named): (Vec<usize>, usize, Vec<usize>) = (Vec::new(), 0, Vec::new());
+        for &(from, length) in lines {
+            if pieces.is_empty() || size >= MAX_SEGMENT_RECORD_SIZE {
+                pieces.push(0);
+                (size, named) = (0, Vec::new());
+            }
+            if !named.contains(&from) {
+                named.push(from);
+                size += origin(from).as_str().len() + 20;
+            }
+            size += length + 20;
+            *pieces.last_mut().unwrap() += 1;
+        }
+        pieces
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_batch_reads_back_from_its_segments(lines in prop::collection::vec((0usize..3, 0usize..90_000), 0..16)) {
+            let mut batch = Batch::new();
+            let mut written = Vec::new();
+            for (at, &(from, length)) in lines.iter().enumerate() {
+                let (time, letter) = (Time(i64::try_from(at).unwrap() * 10), b'a' + u8::try_from(at).unwrap());
+                let flags = if at % 2 == 0 { Flags::NONE } else { Flags::CONTINUED };
+                let text = vec![letter; length];
+                batch.line(time, &origin(from), flags, &text);
+                written.push((time, Some(origin(from)), EventKind::Line, flags, text));
+            }
+            prop_assert_eq!(batch.len(), lines.len());
+            let segments: Vec<_> = batch.cut(first_id(), 5).into_iter().map(Arc::new).collect();
+            prop_assert_eq!(batch.len(), 0);
+            prop_assert_eq!(segments.iter().map(|segment| segment.len()).collect::<Vec<_>>(), expected_pieces(&lines));
+
+            let (mut read, mut id, mut seq) = (Vec::new(), first_id(), 5);
+            for segment in &segments {
+                prop_assert_eq!((segment.first, segment.seq()), (id, seq));
+                for at in 0..segment.len() {
+                    let event = segment.event(at);
+                    prop_assert_eq!(event.id, id);
+                    prop_assert_eq!(segment.id(at), id);
+                    prop_assert_eq!((segment.time(at), segment.kind(at)), (event.time, (event.kind, event.flags)));
+                    read.push(facts(&event));
+                    id.number += 1;
+                    seq += 1;
+                }
+                prop_assert_eq!(segment.end(), seq);
+            }
+            prop_assert!(segments.windows(2).all(|pair| pair[0].is_continued_by(&pair[1])));
+            if !segments.is_empty() {
+                let merged = Segment::merge(&segments);
+                prop_assert_eq!((merged.first, merged.seq()), (first_id(), 5));
+                let events: Vec<_> = (0..merged.len()).map(|at| facts(&merged.event(at))).collect();
+                prop_assert_eq!(&events, &written);
+            }
+            prop_assert!(read == written);
+        }
+    }
+
+    /// A batch to which one thing was added.
+    fn batch_with(add: impl FnOnce(&mut Batch)) -> Batch {
+        let mut batch = Batch::new();
+        add(&mut batch);
+        batch
+    }
+
+    fn run_end() -> RunEnd {
+        RunEnd { run: 1, code: Some(0), signal: None, duration: None, peak_memory: None, cause: EndCause::Exited }
+    }
+
+    fn running(note: Option<&str>) -> SourceState {
+        SourceState::Running { run: 1, pid: None, note: note.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_batch_is_empty_until_something_is_added() {
+        let line = |batch: &mut Batch| batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"");
+        let loss = Loss { missed: None, bytes: None, reason: "x".into() };
+        let open_line = OpenLine { time: Time(0), origin: Origin::stdout(), text: b"x".to_vec() };
+        // The number of events, and whether the batch is empty.
+        let table = [
+            ("nothing", batch_with(|_| ()), 0, true),
+            ("removed secrets", batch_with(|batch| batch.redacted(1)), 0, true),
+            ("a line", batch_with(line), 1, false),
+            ("a state", batch_with(|batch| batch.state(Time(0), SourceState::Receiving)), 1, false),
+            ("a loss", batch_with(|batch| batch.loss(Time(0), &loss)), 1, false),
+            ("an end", batch_with(|batch| batch.end(Time(0), &run_end())), 1, false),
+            ("an open line", batch_with(|batch| batch.open(Some(open_line))), 0, false),
+            ("no open line", batch_with(|batch| batch.open(None)), 0, false),
+            ("a checkpoint", batch_with(|batch| batch.place("file", Some("7".into()))), 0, false),
+            ("unread bytes", batch_with(|batch| batch.lag(0)), 0, false),
+        ];
+        for (what, batch, events, is_empty) in table {
+            assert_eq!((batch.len(), batch.has_events()), (events, events > 0), "{what}");
+            assert_eq!(batch.is_empty(), is_empty, "{what}");
+        }
+    }
+
+    #[test]
+    fn states_losses_and_ends_are_events_of_the_daemon() {
+        let mut batch = Batch::new();
+        batch.state(Time(1), running(None));
+        batch.state(Time(2), running(Some("a remark")));
+        batch.state(Time(3), SourceState::Receiving);
+        batch.loss(Time(4), &Loss { missed: Some(2), bytes: None, reason: "x".into() });
+        batch.end(Time(5), &run_end());
+        assert_eq!(format!("{batch:?}"), "Batch(5 events, 153 bytes)");
+        let changes = [
+            StatusChange::RunStarted(Time(1)),
+            StatusChange::RunStarted(Time(2)),
+            StatusChange::RunEnded(Time(5), run_end()),
+        ];
+        assert_eq!(batch.status_changes, changes);
+
+        let segment = &batch.cut(first_id(), 0)[0];
+        let expected = [
+            (EventKind::State, Flags::RUN_START, r#"{"state":"running","run":1}"#),
+            (EventKind::State, Flags::NONE, r#"{"state":"running","run":1,"note":"a remark"}"#),
+            (EventKind::State, Flags::NONE, r#"{"state":"receiving"}"#),
+            (EventKind::Loss, Flags::NONE, r#"{"missed":2,"reason":"x"}"#),
+            (EventKind::End, Flags::NONE, r#"{"run":1,"code":0,"cause":"exited"}"#),
+        ];
+        for (at, (kind, flags, text)) in expected.into_iter().enumerate() {
+            let time = Time(i64::try_from(at).unwrap() + 1);
+            assert_eq!(facts(&segment.event(at)), (time, None, kind, flags, text.as_bytes().to_vec()));
+        }
+        // The daemon's own events stay without an origin when segments are merged.
+        let receiving = batch_with(|batch| batch.state(Time(0), SourceState::Receiving)).cut(first_id(), 0).remove(0);
+        let line = batch_with(|batch| batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"a line"));
+        let line = { line }.cut(receiving.id(1), 1).remove(0);
+        let merged = Segment::merge(&[receiving.into(), line.into()]);
+        assert_eq!([0, 1].map(|at| merged.event(at).origin.cloned()), [None, Some(Origin::stdout())]);
+    }
+
+    #[test]
+    fn everything_but_the_events_stays_in_the_batch() {
+        let mut batch = Batch::new();
+        batch.state(Time(0), running(None));
+        batch.open(Some(OpenLine { time: Time(0), origin: Origin::stdout(), text: b"half".to_vec() }));
+        batch.lag(9);
+        batch.redacted(2);
+        batch.redacted(3);
+        batch.place("file", Some("7".into()));
+        batch.place("other", None);
+        assert_eq!(batch.cut(first_id(), 0).len(), 1);
+        assert!(!batch.has_events());
+        assert_eq!((batch.last_state(), batch.lag, batch.redacted), (Some(&running(None)), Some(9), 5));
+        assert_eq!(batch.status_changes, [StatusChange::RunStarted(Time(0))]);
+        assert_eq!(batch.places, [("file".to_owned(), Some("7".to_owned())), ("other".to_owned(), None)]);
+        assert!(matches!(&batch.open, OpenLineChange::Set(line) if line.text == b"half"));
+        batch.open(None);
+        assert!(matches!(batch.open, OpenLineChange::Cleared));
+        // Events that are added later begin again at 0.
+        batch.line(Time(1), &Origin::stderr(), Flags::NONE, b"later");
+        let segments = batch.cut(first_id(), 1);
+        assert_eq!((segments.len(), segments[0].event(0).text), (1, &b"later"[..]));
+        assert_eq!(segments[0].event(0).origin, Some(&Origin::stderr()));
+    }
+
+    #[test]
+    fn a_segment_tells_its_size_and_finds_times() {
+        let mut batch = Batch::new();
+        for (time, text) in [(10, "one"), (10, "two"), (20, "three")] {
+            batch.line(Time(time), &Origin::stdout(), Flags::NONE, text.as_bytes());
+        }
+        let mut segment = batch.cut(first_id(), 5).remove(0);
+        assert_eq!(format!("{segment:?}"), format!("Segment({} + 3, 11 bytes)", first_id()));
+        for (time, events) in [(0, 0), (10, 0), (11, 2), (20, 2), (21, 3)] {
+            assert_eq!(segment.before(Time(time)), events, "{time}");
+        }
+        assert_eq!(segment.text_len(), 11);
+        let parts = 11 + 3 * size_of::<IndexEntry>() + size_of::<Segment>();
+        assert!((parts..parts + 100).contains(&segment.memory_size()), "{}", segment.memory_size());
+
+        let part = |id: Position, seq| {
+            let mut batch = Batch::new();
+            batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"x");
+            batch.cut(id, seq).remove(0)
+        };
+        let after = |number| Position { number, ..first_id() };
+        // The next segment, and whether it continues this one.
+        for (number, seq, continues) in [(103, 8, true), (104, 8, false), (103, 9, false), (102, 7, false)] {
+            assert_eq!(segment.is_continued_by(&part(after(number), seq)), continues, "{number} {seq}");
+        }
+        segment.renumber(after(200), 50);
+        assert_eq!((segment.id(2), segment.seq(), segment.end()), (after(202), 50, 53));
+    }
+
+    #[test]
+    fn only_the_newest_progress_in_a_row_is_kept() {
+        let progress = |current| Progress { current: Some(current), ..Progress::begun(Time(0)) };
+        let mut batch = Batch::new();
+        batch.progress(progress(1));
+        batch.progress(progress(2));
+        batch.state(Time(0), running(None));
+        batch.progress(progress(3));
+        let changes = [
+            StatusChange::Progress(progress(2)),
+            StatusChange::RunStarted(Time(0)),
+            StatusChange::Progress(progress(3)),
+        ];
+        assert_eq!(batch.status_changes, changes);
+    }
+}

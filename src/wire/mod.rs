@@ -144,6 +144,7 @@ impl<'a> Encoder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{EventKind, Flags, Position};
 
     #[test]
     fn each_encoding_has_its_names_and_its_media_type() {
@@ -183,6 +184,21 @@ mod tests {
         ];
         for (accept, encoding) in table {
             assert_eq!(Encoding::from_accept(accept, SseData::Text), encoding, "{accept}");
+        }
+    }
+    #[test]
+    fn each_event_has_its_own_id_and_time() {
+        let mut encoder = Encoder::new(Encoding::Ndjson, None);
+        let (one, other) = (Epoch::persistent(1), Epoch::persistent(2));
+        // Consecutive events have the epoch or the time in common, or neither.
+        for (epoch, number, time) in [(one, 1, 0), (one, 2, 0), (one, 3, 1), (other, 1, 1), (one, 4, 2), (other, 2, 0)]
+        {
+            let (id, time) = (Position { epoch, number }, Time(time));
+            let event = Event { id, time, origin: None, kind: EventKind::Line, flags: Flags::NONE, text: b"x" };
+            let mut out = Vec::new();
+            encoder.push(&event, &mut out);
+            let expected = format!("{{\"id\":\"{id}\",\"time\":\"{time}\",\"text\":\"x\"}}\n");
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
 }

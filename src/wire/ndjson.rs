@@ -189,4 +189,27 @@ pub(super) mod tests {
             (&"2025-11-23T05:11:11.000000Z".into(), &"2025-11-23T05:11:12.123456Z".into())
         );
     }
+    #[test]
+    fn lines_without_an_id_have_a_kind() {
+        let id = Position { epoch: Epoch::persistent(1), number: 9 };
+        let lost = Gap { missed: Some(3), resume: id };
+        let line = OpenLine { time: Time(0), origin: Origin::stdout(), text: b"50\xff".to_vec() };
+        let begun = Progress::begun(Time(0));
+        let table = [
+            (gap(&lost, None), format!(r#"{{"kind":"gap","missed":3,"resume":"{id}"}}"#)),
+            (gap(&lost, Some("s")), format!(r#"{{"stream":"s","kind":"gap","missed":3,"resume":"{id}"}}"#)),
+            (open(Some(&line), Some("s")), r#"{"stream":"s","kind":"open","origin":"stdout","text":"50�"}"#.to_owned()),
+            (open(None, None), r#"{"kind":"open","text":""}"#.to_owned()),
+            (denied("why", Some("s")), r#"{"stream":"s","kind":"denied","why":"why"}"#.to_owned()),
+            (closing("why"), r#"{"kind":"over","why":"why"}"#.to_owned()),
+            (
+                progress(&begun, None),
+                r#"{"kind":"progress","state":"indeterminate","started":"1970-01-01T00:00:00.000000Z","#.to_owned()
+                    + r#""updated":"1970-01-01T00:00:00.000000Z"}"#,
+            ),
+        ];
+        for (line, expected) in table {
+            assert_eq!(line, expected + "\n");
+        }
+    }
 }

@@ -217,6 +217,13 @@ mod tests {
             (denied("why", None), "event: denied\ndata: {\"why\":\"why\"}\n\n".to_owned()),
             (denied("why", Some("s")), "event: denied\ndata: {\"stream\":\"s\",\"why\":\"why\"}\n\n".to_owned()),
             (closing("why"), ": why\n\n".to_owned()),
+            (
+                progress(&Progress::begun(time), Some("s")),
+                format!(
+                    "event: progress\ndata: {{\"stream\":\"s\",\"state\":\"indeterminate\",\"started\":\"{time}\",\
+                    \"updated\":\"{time}\"}}\n\n"
+                ),
+            ),
             (retry_frame(1500), "retry: 1500\n\n".to_owned()),
             (super::position(&"a-7"), "id: a-7\n\n".to_owned()),
         ];

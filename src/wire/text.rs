@@ -137,9 +137,20 @@ mod tests {
             push(&Event { id, time: Time(0), origin: None, kind, flags, logged: None, text }, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
-        assert_eq!(
-            gap(&Gap { missed: Some(2), resume: Position { epoch: Epoch::persistent(1), number: 1 } }),
-            "--- rtlogd: 2 events missed here ---\n"
-        );
+    }
+
+    #[test]
+    fn messages_stand_between_dashes() {
+        let resume = Position { epoch: Epoch::persistent(1), number: 1 };
+        let table = [
+            (gap(&Gap { missed: Some(1), resume }), "1 event missed here"),
+            (gap(&Gap { missed: Some(2), resume }), "2 events missed here"),
+            (gap(&Gap { missed: None, resume }), "events missed here, their number is not known"),
+            (denied("the token has expired"), "the token has expired"),
+            (closing("the server stops"), "the server stops"),
+        ];
+        for (line, expected) in table {
+            assert_eq!(line, format!("--- rtlogd: {expected} ---\n"));
+        }
     }
 }

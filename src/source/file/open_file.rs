@@ -270,6 +270,7 @@ fn is_procfs(directory: &OwnedFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skip::is_root_or_skip;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, lchown, symlink};
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -278,11 +279,6 @@ mod tests {
     const TEST_DAEMON_UID: u32 = 1;
     const TEST_OTHER_UID: u32 = 2;
     const TEST_STRANGER_UID: u32 = 65534;
-
-    /// Returns whether the tests may give files to other users; without that right there is nothing to test.
-    fn is_root() -> bool {
-        rustix::process::geteuid().is_root()
-    }
 
     /// An opener of a daemon that runs as [`TEST_DAEMON_UID`].
     fn opener() -> FileOpener {
@@ -323,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_symlink_is_followed_for_whom_it_cannot_show_more_than_it_may() {
-        if !is_root() {
+        if !is_root_or_skip("give files to other users") {
             return;
         }
         let temporary = tempfile::tempdir().unwrap();
@@ -400,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_symlink_and_its_owner() {
-        if !is_root() {
+        if !is_root_or_skip("give files to other users") {
             return;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -418,7 +414,7 @@ mod tests {
 
     #[test]
     fn where_strangers_may_not_write_every_symlink_is_followed() {
-        if !is_root() {
+        if !is_root_or_skip("give files to other users") {
             return;
         }
         let temporary = tempfile::tempdir_in("/run").unwrap();
@@ -498,7 +494,7 @@ mod tests {
     #[test]
     fn no_moment_is_left_to_put_a_symlink_in_place_of_what_was_checked() {
         use std::io::Read;
-        if !is_root() {
+        if !is_root_or_skip("give files to other users") {
             return;
         }
         let temporary = tempfile::tempdir().unwrap();
@@ -542,7 +538,7 @@ mod tests {
 
     #[test]
     fn descriptors_of_the_daemon_are_opened_for_the_administrator_alone() {
-        if !is_root() {
+        if !is_root_or_skip("give files to other users") {
             return;
         }
         let directory = tempfile::tempdir().unwrap();

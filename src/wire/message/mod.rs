@@ -325,6 +325,7 @@ struct ErrorData<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     /// The replies to a message: each as the code, or 0 for a valid call, and the id.
     fn answers(text: &str) -> Vec<(i32, String)> {
@@ -390,5 +391,46 @@ mod tests {
         assert_eq!(shown["error"]["code"], -32005);
         assert_eq!(shown["error"]["data"], serde_json::json!({ "reason": "busy", "detail": "why" }));
         assert!(shown["id"].is_null() && shown.get("result").is_none());
+    }
+    #[test]
+    fn every_error_has_its_own_number_reason_and_meaning() {
+        let published = [
+            (-32700, "not-json"),
+            (-32600, "not-a-request"),
+            (-32601, "no-such-method"),
+            (-32602, "wrong-parameters"),
+            (-32603, "failed"),
+            (-32001, "not-found"),
+            (-32002, "denied"),
+            (-32003, "refused"),
+            (-32004, "leased"),
+            (-32005, "busy"),
+            (-32006, "too-many"),
+            (-32007, "stopping"),
+            (-32008, "too-fast"),
+        ];
+        assert_eq!(RpcErrorCode::ALL.map(|code| (code.number(), code.reason())), published);
+        let meanings: HashSet<_> = RpcErrorCode::ALL.map(RpcErrorCode::meaning).into();
+        assert_eq!(meanings.len(), published.len());
+    }
+
+    #[test]
+    fn a_client_that_is_too_fast_learns_when_to_try_again() {
+        let error = RpcError::too_fast("why", Duration::from_millis(2500));
+        let shown: serde_json::Value = serde_json::from_str(&reply(&RequestId::null(), Err(&error))).unwrap();
+        let data = serde_json::json!({ "reason": "too-fast", "detail": "why", "retry": 2.5 });
+        assert_eq!((&shown["error"]["code"], &shown["error"]["data"]), (&(-32008).into(), &data));
+    }
+
+    #[test]
+    fn a_condition_is_one_text_or_several() {
+        for (parameters, expected) in [
+            (r#"{"stream":"s"}"#, &[][..]),
+            (r#"{"stream":"s","grep":"a"}"#, &["a"]),
+            (r#"{"stream":"s","grep":["a","b"]}"#, &["a", "b"]),
+        ] {
+            let parsed: SubscribeParameters = serde_json::from_str(parameters).unwrap();
+            assert_eq!(parsed.grep.all(), expected, "{parameters}");
+        }
     }
 }

@@ -286,6 +286,7 @@ mod tests {
         let expected: Vec<_> =
             lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap().to_string() + "\n").collect();
         assert!(seen == expected, "{} of {}", seen.len(), expected.len());
+        assert!(events(9, lines.as_bytes()).count() < 20, "short events share a message");
         assert_eq!(events(9, b"").count(), 0);
     }
 }

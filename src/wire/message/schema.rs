@@ -144,6 +144,10 @@ mod tests {
         {
             assert!(schema.to_string().contains(&format!("\"const\":\"{notification}\"")), "{notification}");
         }
+        let replies = defs["Reply"]["oneOf"].as_array().unwrap();
+        assert_eq!(replies[0]["required"], json!(["jsonrpc", "id", "result"]));
+        assert_eq!(replies[1]["required"], json!(["jsonrpc", "id", "error"]));
+        assert_eq!(defs["Error"]["required"], json!(["code", "message", "data"]));
         let progress = &defs["Progress"];
         assert_eq!(progress["required"], json!(["state", "started", "updated"]));
         assert_eq!(progress["properties"]["eta"]["type"], json!(["string", "null"]));
