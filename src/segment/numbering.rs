@@ -370,9 +370,9 @@ mod tests {
             }
             for (seq, &id) in (0u64..).zip(&model.ids) {
                 prop_assert_eq!(numbering.id(seq), id);
-                prop_assert_eq!(numbering.before(seq), Position { number: id.number - 1, ..id });
+                prop_assert_eq!(numbering.id_before(seq), Position { number: id.number - 1, ..id });
                 prop_assert_eq!(numbering.find(id), model.find(id));
-                prop_assert_eq!(numbering.seen(seq + 1), id);
+                prop_assert_eq!(numbering.last_seen_id(seq + 1), id);
             }
             // After the end of an epoch, and in one that is unknown.
             let last = Position { number: model.next_id.number + 1, ..model.next_id };
@@ -384,7 +384,7 @@ mod tests {
                     let is_unknown = model.after_unknown.iter().any(|&seq| from < seq && seq <= to);
                     prop_assert_eq!(numbering.has_unknown_loss(from, to), is_unknown);
                     let missed = (!is_unknown).then_some(to - from);
-                    prop_assert_eq!(numbering.gap(from, to), Gap { missed, resume: numbering.before(to) });
+                    prop_assert_eq!(numbering.gap(from, to), Gap { missed, resume: numbering.id_before(to) });
                 }
             }
         }
@@ -408,7 +408,7 @@ mod tests {
         for (id, expected) in table {
             assert_eq!(numbering.find(id), expected, "{id}");
         }
-        assert_eq!(numbering.seen(0), id(0));
+        assert_eq!(numbering.last_seen_id(0), id(0));
         assert_eq!(numbering.discontinuities().collect::<Vec<_>>(), [0, 3]);
     }
 
@@ -426,7 +426,7 @@ mod tests {
     #[test]
     fn a_recorded_numbering_is_replayed() {
         let mut numbering = Numbering::starting_at(id(5), 100);
-        assert_eq!((numbering.next(), numbering.next_id(), numbering.before(100)), (100, id(5), id(4)));
+        assert_eq!((numbering.next(), numbering.next_id(), numbering.id_before(100)), (100, id(5), id(4)));
         // The first id, its sequence number, whether an unknown number is missing before it, and where ranges begin.
         let table = [
             (id(5), 100, false, &[100][..]),
@@ -465,8 +465,8 @@ mod tests {
         assert_eq!(numbering.gap(16, 20).missed, None, "some may be missing before the first range that is known");
         assert_eq!(numbering.gap(17, 20).missed, Some(3));
         assert_eq!(numbering.id(16), in_epoch(24, 1));
-        assert_eq!(numbering.seen(17), in_epoch(24, 0));
-        assert_eq!(numbering.seen(18), in_epoch(24, 1));
+        assert_eq!(numbering.last_seen_id(17), in_epoch(24, 0));
+        assert_eq!(numbering.last_seen_id(18), in_epoch(24, 1));
         assert_eq!(numbering.find(id(1)), IdLookup::Unknown);
 
         for epoch in 88..88 + MAX_NUMBER_RANGES as u64 {
