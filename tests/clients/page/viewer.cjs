@@ -49,7 +49,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await see(page, 'line 2999');
   const shown = async (name) => (await page.$(`.log .row ${name}`)) !== null;
   assert.equal(await shown('.time'), false);
-  await page.click('[aria-label=Times]');
+  await page.click('[aria-label="Show times"]');
   await page.click('[aria-label="Show origins"]');
   await until(page, () => document.querySelector('.log .row .time') && document.querySelector('.log .row .origin'), null, 'times and origins');
   assert.match(await page.$eval('.log .row .time', (time) => time.textContent), /^\d\d:\d\d:\d\d\.\d{3}$/);
