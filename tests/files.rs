@@ -107,6 +107,21 @@ fn the_files_of_a_pattern_are_one_stream() {
 }
 
 #[test]
+fn messages_about_files_name_their_stream() {
+    let place = Place::new();
+    fs::create_dir(place.path("folder")).unwrap();
+    let daemon = place.start("streams: { absent: { file: missing.log }, refused: { file: folder } }");
+    let logged = Deadline::new().until("both streams are in the log", || {
+        let logged = daemon.logged();
+        (logged.contains("cannot follow a file") && logged.contains("waiting for a file")).then_some(logged)
+    });
+    for (message, stream) in [("waiting for a file", "stream=absent "), ("cannot follow a file", "stream=refused ")] {
+        let line = logged.lines().find(|line| line.contains(message)).unwrap();
+        assert!(line.contains(stream), "{line}");
+    }
+}
+
+#[test]
 fn lines_that_belong_together_are_one_event() {
     let place = Place::new();
     place.write("app.log", "1 a\n  at b\n  at c\n2 d\n");

@@ -499,7 +499,7 @@ mod tests {
         let info = harness.log().info(Time(0));
         assert!(info.degraded.unwrap().starts_with("the history cannot be written: "));
         let seen = harness.seen(CursorStart::Oldest, &[]).await;
-        assert_eq!(seen[0], SeenEvent::Other("state".to_owned()), "it is said before the first event");
+        assert_eq!(seen[0], SeenEvent::Other("state".to_owned()), "the state is reported before the first event");
         assert_eq!(numbers(&seen[1..]), (10..30).collect::<Vec<_>>());
         fs::remove_file(&folder).unwrap();
         let mut due = harness.appender().maintain_history().await;

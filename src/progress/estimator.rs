@@ -63,9 +63,9 @@ impl EtaEstimator {
         let left = ((100.0 - self.last.1) / rate).min(MAX_ETA_SECONDS);
         let guess = self.last.0.plus(Duration::from_secs_f64(left)).max(now);
         let eta = match self.shown {
-            Some((eta, said)) => {
+            Some((eta, shown_at)) => {
                 let span = (left * SMOOTHING_SHARE).max(SMOOTHING_SECONDS);
-                let weight = 1.0 - (-now.seconds_since(said) / span).exp();
+                let weight = 1.0 - (-now.seconds_since(shown_at) / span).exp();
                 interpolate(eta, guess, weight).max(now)
             }
             None => guess,

@@ -244,8 +244,8 @@ impl Tracker {
         }
         let seen = ObservedLine { raw, text: &text, open, is_redrawn: redrawn, now };
         let mut found = self.recognisers.iter_mut().enumerate();
-        let said = found.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.recognise(&seen)?)));
-        if let Some((recogniser, rank, report)) = said {
+        let first = found.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.recognise(&seen)?)));
+        if let Some((recogniser, rank, report)) = first {
             self.apply(recogniser, rank, report, now);
         }
     }
@@ -299,12 +299,12 @@ impl Tracker {
     /// The state that follows from the report, the state before, and the percentage.
     fn state(
         &self,
-        said: Option<ProgressState>,
+        reported: Option<ProgressState>,
         counted: Option<f64>,
         before: ProgressState,
         percent: Option<f64>,
     ) -> ProgressState {
-        match said {
+        match reported {
             Some(state) => state,
             None if counted.is_some() && self.full_is_done && percent == Some(100.0) => ProgressState::Done,
             None if counted.is_some() => ProgressState::Running,
@@ -321,7 +321,7 @@ impl Tracker {
         progress: &mut Progress,
         now: Time,
     ) -> bool {
-        let Some(said) = report.percent else {
+        let Some(percent) = report.percent else {
             if report.state == Some(ProgressState::Indeterminate) {
                 (progress.percent, progress.total, progress.eta) = (None, None, None);
                 progress.current = report.current;
@@ -337,26 +337,26 @@ impl Tracker {
         let continues = self.bar.as_ref().is_some_and(|bar| {
             let one = bar.total == report.total && bar.phase == letters(report.phase.as_deref());
             let same = bar.recogniser == recogniser && (report.out_of_order || one);
-            same && (said >= bar.percent
-                || (bar.percent - said <= fall && (bar.percent < 100.0 || report.out_of_order)))
+            same && (percent >= bar.percent
+                || (bar.percent - percent <= fall && (bar.percent < 100.0 || report.out_of_order)))
         });
         let held = match &mut self.bar {
             Some(bar) if continues => {
-                let held = said < bar.percent;
-                bar.percent = bar.percent.max(said);
+                let held = percent < bar.percent;
+                bar.percent = bar.percent.max(percent);
                 bar.total = report.total;
                 held
             }
             _ => {
-                let pace = EtaEstimator::new(now, said);
+                let eta_estimator = EtaEstimator::new(now, percent);
                 let phase = letters(report.phase.as_deref());
                 self.bar = Some(ProgressBar {
                     recogniser,
                     confidence: rank,
                     total: report.total,
                     phase,
-                    percent: said,
-                    eta_estimator: pace,
+                    percent,
+                    eta_estimator,
                 });
                 false
             }

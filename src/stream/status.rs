@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_are_not_told_of_progress_where_there_never_was_any() {
+    fn no_progress_is_shown_where_there_never_was_any() {
         let mut status = SourceStatus::default();
         status.apply(vec![
             StatusChange::RunStarted(Time(1)),

@@ -494,7 +494,7 @@ impl Tailer {
             self.scheduler.on_grid(now, WATCHED_POLL_INTERVALS[1].mul_f64(spread))
         };
         at = tail.due(now, self.settings.rotate_wait).into_iter().fold(at, Instant::min);
-        self.scheduler.due(id, at);
+        self.scheduler.set_deadline(id, at);
     }
 
     fn unwatched_poll_interval(&self, active: bool) -> Duration {
@@ -505,7 +505,7 @@ impl Tailer {
 
     fn next_pass_at(&self, now: Instant) -> Instant {
         let scan = self.scan_at.filter(|_| !self.globs.is_empty());
-        let all = [self.scheduler.next(), scan, self.pipeline.due(), self.status.due()];
+        let all = [self.scheduler.next_deadline(), scan, self.pipeline.due(), self.status.due()];
         all.into_iter().flatten().fold(now + WATCHED_POLL_INTERVALS[1], Instant::min)
     }
 }

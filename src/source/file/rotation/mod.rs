@@ -193,10 +193,11 @@ impl Rotation {
 
     /// The time to leave the current generation, if it was replaced.
     pub(super) fn leave_at(&self, rotate_wait: Duration) -> Option<Instant> {
-        Some(self.generations.front()?.replaced_at? + self.wait(rotate_wait))
+        Some(self.generations.front()?.replaced_at? + self.effective_wait(rotate_wait))
     }
 
-    fn wait(&self, rotate_wait: Duration) -> Duration {
+    /// The wait for a late writer: none while many generations are held.
+    fn effective_wait(&self, rotate_wait: Duration) -> Duration {
         if self.generations.len() > MAX_GENERATIONS_WITH_WAIT { Duration::ZERO } else { rotate_wait }
     }
 
@@ -267,8 +268,9 @@ impl Rotation {
     /// Moves to the offset in a new file up to which it is a copy of a file that was read; `false` if it is not a copy.
     pub(super) fn continue_copy(&mut self, reader: &mut FileReader, pass: &PassContext<'_>) -> bool {
         let copied = mem::take(&mut self.copy_candidates);
-        let left = pass.claims.left(reader.identity());
-        left.is_some_and(|left| reader.resume_at(left).unwrap_or(false)) || reader.resume_at_farthest(copied)
+        let released_at = pass.claims.released_at(reader.identity());
+        released_at.is_some_and(|fingerprint| reader.resume_at(fingerprint).unwrap_or(false))
+            || reader.resume_at_farthest(copied)
     }
 
     /// Adds the file that the path names; `continues` is the result of [`continue_copy`](Self::continue_copy).
@@ -417,7 +419,7 @@ impl Rotation {
     /// Handles the end of the current generation: leaves it if it was replaced long enough ago, and returns whether
     /// there is more to do. `active` says that the path grew a short time ago.
     pub(super) fn current_at_end(&mut self, active: bool, pass: &mut PassContext<'_>) -> bool {
-        let wait = self.wait(pass.settings.rotate_wait);
+        let wait = self.effective_wait(pass.settings.rotate_wait);
         let Some(current) = self.generations.front_mut() else { return false };
         if current.replaced_at.is_some_and(|replaced| pass.now.instant >= replaced + wait) {
             // The next generation must be known before this one is left.
