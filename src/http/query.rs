@@ -196,16 +196,25 @@ fn last_event_id(headers: &HeaderMap) -> Option<String> {
 fn encoding(format: Option<&str>, headers: &HeaderMap, data: SseData) -> Result<Encoding, Problem> {
     if let Some(name) = format {
         let known = Encoding::from_name(name, data);
-        return known.ok_or_else(|| Problem::bad(format!("format={name} is not known; use sse, ndjson or text")));
+        return known.ok_or_else(|| {
+            let names = alternatives(&Encoding::all(data).map(|encoding| encoding.names().name), "or");
+            Problem::bad(format!("format={name} is not known; use {names}"))
+        });
     }
     let accept: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     if accept.is_empty() {
         return Ok(Encoding::Sse(data));
     }
     Encoding::from_accept(&accept.join(","), data).ok_or_else(|| {
-        let offers = "text/event-stream, application/x-ndjson and text/plain";
+        let offers = alternatives(&Encoding::all(data).map(|encoding| encoding.names().media_type), "and");
         Problem::new(StatusCode::NOT_ACCEPTABLE, format!("a stream is available as {offers}; accept one of them"))
     })
+}
+
+/// The names as a list for people, such as `a, b or c`. There are at least two.
+fn alternatives(names: &[&str], conjunction: &str) -> String {
+    let (last, others) = names.split_last().expect("there are several encodings");
+    format!("{} {conjunction} {last}", others.join(", "))
 }
 
 /// The pairs of a query.

@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::access::{BadToken, Caller, Credential};
-use crate::wire::{Encoding, ndjson, sse, text};
+use crate::wire::Encoding;
 
 use super::quota::{self, ReaderShare};
 use crate::http::app::App;
@@ -99,7 +99,7 @@ impl Lifetime {
             let (mut body, mut term) = open?;
             tokio::select! {
                 biased;
-                why = term.over() => Some((why.told(encoding), None)),
+                why = term.over() => Some((why.encode(encoding), None)),
                 bytes = body.next() => bytes.map(|bytes| (bytes, Some((body, term)))),
             }
         }))
@@ -108,14 +108,10 @@ impl Lifetime {
 
 impl LifetimeEnd {
     /// The last bytes of a response, which state the reason for its end.
-    fn told(&self, encoding: Encoding) -> Bytes {
-        match (self, encoding) {
-            (Self::TokenInvalid(why), Encoding::Sse(_)) => sse::denied(&why.to_string(), None),
-            (Self::TokenInvalid(why), Encoding::Ndjson) => ndjson::denied(&why.to_string(), None),
-            (Self::TokenInvalid(why), Encoding::Text) => text::denied(&why.to_string()),
-            (Self::MaxAge, Encoding::Sse(_)) => sse::closing(LIFETIME_OVER_TEXT),
-            (Self::MaxAge, Encoding::Ndjson) => ndjson::closing(LIFETIME_OVER_TEXT),
-            (Self::MaxAge, Encoding::Text) => text::closing(LIFETIME_OVER_TEXT),
+    fn encode(&self, encoding: Encoding) -> Bytes {
+        match self {
+            Self::TokenInvalid(why) => encoding.denied(&why.to_string(), None),
+            Self::MaxAge => encoding.closing(LIFETIME_OVER_TEXT),
         }
         .into()
     }

@@ -15,7 +15,7 @@ use warp::reply::{Reply, Response};
 use crate::event::{Position, StreamName};
 use crate::stream::{CursorItem, EncodedFrames, Log, View};
 use crate::wire::sse::COMPLETED_MARK;
-use crate::wire::{Encoding, ndjson, sse, text};
+use crate::wire::{Encoding, SseData};
 
 use super::steering::{CursorSpec, ReaderDeliveries, ReaderItem, SteerableCursor};
 use crate::http::call_error::CallError;
@@ -172,8 +172,9 @@ fn admit(request: &HttpRequest, ask: &StreamQuery, held: bool, readers: usize) -
 
 /// The response to a browser that must reconnect later: any status but 200 would stop it for good.
 pub(crate) fn retry_later() -> Response {
-    let body = sse::retry_frame(BUSY_RECONNECT_DELAY_MILLIS);
-    stream_response(Encoding::Sse(crate::wire::SseData::Text), tokio_stream::once(Bytes::from(body)))
+    let encoding = Encoding::Sse(SseData::Text);
+    let body = encoding.retry(BUSY_RECONNECT_DELAY_MILLIS).map(Bytes::from);
+    stream_response(encoding, stream::iter(body))
 }
 
 fn no_content() -> Response {
@@ -184,7 +185,7 @@ fn stream_response(encoding: Encoding, body: impl Stream<Item = Bytes> + Send + 
     let body = body.map(Ok::<_, std::convert::Infallible>);
     let mut response = warp::reply::stream(body).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(encoding.media_type()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(encoding.names().content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -211,68 +212,51 @@ enum BodyStage {
 
 impl BodyStage {
     async fn next(self) -> Option<(Bytes, Self)> {
-        match self {
-            Self::Preamble(reader) if matches!(reader.encoding, Encoding::Sse(_)) => {
-                Some((sse::retry_frame(fastrand::u32(RECONNECT_DELAY_MILLIS)).into(), Self::Events(reader)))
-            }
-            Self::Preamble(mut reader) | Self::Events(mut reader) => loop {
-                let Some(item) = reader.reading.next(Instant::now() + reader.keep_alive).await else {
-                    if reader.reading.is_denied() {
-                        return Some((denied(reader.encoding, None).into(), Self::End));
-                    }
-                    let last = reader.reports_satisfied
-                        && !reader.reading.is_paused()
-                        && matches!(reader.encoding, Encoding::Sse(_));
-                    let id = format!("{}{COMPLETED_MARK}", reader.reading.place());
-                    return last.then(|| (sse::position(&id).into(), Self::End));
-                };
-                if let Some(bytes) = reader.bytes(item) {
-                    return Some((bytes, Self::Events(reader)));
-                }
+        let mut reader = match self {
+            Self::Preamble(reader) => match reader.encoding.retry(fastrand::u32(RECONNECT_DELAY_MILLIS)) {
+                Some(retry) => return Some((retry.into(), Self::Events(reader))),
+                None => reader,
             },
-            Self::End => None,
+            Self::Events(reader) => reader,
+            Self::End => return None,
+        };
+        loop {
+            let Some(item) = reader.reading.next(Instant::now() + reader.keep_alive).await else {
+                if reader.reading.is_denied() {
+                    return Some((reader.encoding.denied(TURNED_PRIVATE_TEXT, None).into(), Self::End));
+                }
+                if !reader.reports_satisfied || reader.reading.is_paused() {
+                    return None;
+                }
+                let id = format!("{}{COMPLETED_MARK}", reader.reading.place());
+                return reader.encoding.position(&id).map(|last| (last.into(), Self::End));
+            };
+            if let Some(bytes) = reader.bytes(item) {
+                return Some((bytes, Self::Events(reader)));
+            }
         }
     }
 }
 
 impl StreamReader {
     fn bytes(&mut self, item: CursorItem) -> Option<Bytes> {
-        let text = match (item, self.encoding) {
-            (CursorItem::Frames(frames), _) => return Some(frames.bytes),
-            (CursorItem::TimedOut, Encoding::Sse(_)) if self.reading.has_skipped() => {
-                sse::position(&self.reading.place())
-            }
-            (CursorItem::TimedOut, Encoding::Sse(_)) => {
-                return Some(Bytes::from_static(sse::SSE_KEEP_ALIVE.as_bytes()));
-            }
-            (CursorItem::TimedOut, _) => return None,
-            (item, encoding) => encode_notice(&item, encoding, &self.reading.place(), None)?,
+        let text = match item {
+            CursorItem::Frames(frames) => return Some(frames.bytes),
+            CursorItem::TimedOut if self.reading.has_skipped() => self.encoding.position(&self.reading.place())?,
+            CursorItem::TimedOut => return Some(Bytes::from_static(self.encoding.keep_alive()?.as_bytes())),
+            item => encode_notice(&item, self.encoding, &self.reading.place(), None)?,
         };
         Some(text.into())
     }
 }
 
-/// The last message to the reader of a stream that became private; `stream` is its name if there are several streams.
-fn denied(encoding: Encoding, stream: Option<&str>) -> String {
-    match encoding {
-        Encoding::Sse(_) => sse::denied(TURNED_PRIVATE_TEXT, stream),
-        Encoding::Ndjson => ndjson::denied(TURNED_PRIVATE_TEXT, stream),
-        Encoding::Text => text::denied(TURNED_PRIVATE_TEXT),
-    }
-}
-
 /// A gap, progress or an open line; `None` if the encoding does not show it.
 fn encode_notice(item: &CursorItem, encoding: Encoding, id: &dyn fmt::Display, stream: Option<&str>) -> Option<String> {
-    match (item, encoding) {
-        (CursorItem::Gap(gap), Encoding::Sse(_)) => Some(sse::gap(gap, id, stream)),
-        (CursorItem::Gap(gap), Encoding::Ndjson) => Some(ndjson::gap(gap, stream)),
-        (CursorItem::Gap(gap), Encoding::Text) => Some(text::gap(gap)),
-        (CursorItem::OpenLine(line), Encoding::Sse(_)) => Some(sse::open(line.as_deref(), stream)),
-        (CursorItem::OpenLine(line), Encoding::Ndjson) => Some(ndjson::open(line.as_deref(), stream)),
-        (CursorItem::Progress(progress), Encoding::Sse(_)) => Some(sse::progress(progress, stream)),
-        (CursorItem::Progress(progress), Encoding::Ndjson) => Some(ndjson::progress(progress, stream)),
-        (CursorItem::OpenLine(_) | CursorItem::Progress(_), Encoding::Text)
-        | (CursorItem::Frames(_) | CursorItem::TimedOut, _) => None,
+    match item {
+        CursorItem::Gap(gap) => Some(encoding.gap(gap, id, stream)),
+        CursorItem::OpenLine(line) => encoding.open(line.as_deref(), stream),
+        CursorItem::Progress(progress) => encoding.progress(progress, stream),
+        CursorItem::Frames(_) | CursorItem::TimedOut => None,
     }
 }
 
@@ -320,10 +304,11 @@ impl MultiStreamReader {
 
     async fn next(this: Option<Self>) -> Option<(Bytes, Option<Self>)> {
         let mut this = this?;
-        let sse = matches!(this.encoding, Encoding::Sse(_));
-        if this.said.is_none() && sse {
+        if this.said.is_none()
+            && let Some(retry) = this.encoding.retry(fastrand::u32(RECONNECT_DELAY_MILLIS))
+        {
             this.said = Some(Instant::now());
-            return Some((sse::retry_frame(fastrand::u32(RECONNECT_DELAY_MILLIS)).into(), Some(this)));
+            return Some((retry.into(), Some(this)));
         }
         loop {
             if let Some(piece) = this.piece() {
@@ -331,16 +316,22 @@ impl MultiStreamReader {
                 return Some((piece.into(), Some(this)));
             }
             let Some((at, (given, place, skipped))) = this.deliveries.next().await else {
+                if !this.reports_satisfied {
+                    return None;
+                }
                 let id = format!("{}{COMPLETED_MARK}", ConnectionId(&this.places));
-                return (this.reports_satisfied && sse).then(|| (sse::position(&id).into(), None));
+                return this.encoding.position(&id).map(|last| (last.into(), None));
             };
             let bytes = match given {
-                ReaderItem::Item(CursorItem::Frames(frames)) if sse => {
+                ReaderItem::Item(CursorItem::Frames(frames)) if this.encoding.has_ids() => {
                     this.pending = Some(PendingFrames { at, frames, given: 0, place });
                     continue;
                 }
                 ReaderItem::Item(item) => this.bytes(at, &item, place, skipped),
-                ReaderItem::Denied => denied(this.encoding, Some(this.places[at].0.as_str())).into_bytes(),
+                ReaderItem::Denied => {
+                    let name = this.places[at].0.as_str();
+                    this.encoding.denied(TURNED_PRIVATE_TEXT, Some(name)).into_bytes()
+                }
             };
             if !bytes.is_empty() {
                 this.said = Some(Instant::now());
@@ -350,18 +341,16 @@ impl MultiStreamReader {
     }
 
     fn bytes(&mut self, at: usize, item: &CursorItem, place: Position, skipped: bool) -> Vec<u8> {
-        let sse = matches!(self.encoding, Encoding::Sse(_));
         match item {
             CursorItem::Frames(frames) => return frames.bytes.to_vec(),
             CursorItem::Gap(_) | CursorItem::OpenLine(_) | CursorItem::Progress(_) | CursorItem::TimedOut => {}
         }
         self.places[at].1 = place;
         let text = match item {
-            CursorItem::TimedOut if !sse => String::new(),
-            CursorItem::TimedOut if skipped => sse::position(&ConnectionId(&self.places)),
+            CursorItem::TimedOut if skipped => self.encoding.position(&ConnectionId(&self.places)).unwrap_or_default(),
             // Each stream times out separately; one comment serves all of them.
             CursorItem::TimedOut if self.said.is_some_and(|said| said.elapsed() < self.keep_alive / 2) => String::new(),
-            CursorItem::TimedOut => sse::SSE_KEEP_ALIVE.to_owned(),
+            CursorItem::TimedOut => self.encoding.keep_alive().unwrap_or_default().to_owned(),
             item => {
                 let name = self.places[at].0.as_str();
                 encode_notice(item, self.encoding, &ConnectionId(&self.places), Some(name)).unwrap_or_default()
