@@ -61,9 +61,9 @@ pub fn check_query(
     headers: &HeaderMap,
     now: SystemTime,
 ) -> Result<CheckedQuery, (u16, String)> {
-    let ask =
-        StreamQuery::parse(parameters, headers, config::Limits::default().filter_size, now).map_err(Problem::told)?;
-    let told = |start: Result<CursorStart, Problem>| start.map_err(|problem| problem.told().1);
+    let ask = StreamQuery::parse(parameters, headers, config::Limits::default().filter_size, now)
+        .map_err(Problem::into_parts)?;
+    let told = |start: Result<CursorStart, Problem>| start.map_err(|problem| problem.into_parts().1);
     let streams = ask.streams.iter().map(|name| (name.clone(), told(ask.start_of(name)))).collect();
     let (view, start) = (ask.view(!ask.streams.is_empty()), told(ask.start_of_only()));
     Ok(CheckedQuery {

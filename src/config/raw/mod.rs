@@ -83,7 +83,7 @@ pub(super) struct Limits {
     /// How many connections one address may have. This machine and trusted proxies are not counted. Default: 256.
     pub(super) per_address: Setting<usize>,
     /// How many readers there may be, over all connections: each stream of a connection and each subscription of a control
-    /// channel is one. One caller may have half of them, and an eighth on connections with several streams. Root and the
+    /// channel is one. One caller may have half of them, and a sixteenth on connections with several streams. Root and the
     /// user of the daemon are not counted on the Unix socket. Default: 32768.
     pub(super) readers: Setting<usize>,
     /// How many streams, polls, pushes and control channels one token may have open, or another machine without a token.

@@ -176,7 +176,7 @@ impl ControlSession {
                 format!("{MAX_SUBSCRIPTIONS} subscriptions are the most for one channel; end some, or open another");
             return Err(RpcError::new(RpcErrorCode::TooMany, most));
         }
-        let share = self.app.reader_quotas.take(&self.caller, 1, &self.limits);
+        let share = self.app.reader_quotas.take(self.caller.credential(), 1, &self.limits);
         let share = share.map_err(|problem| RpcError::new(RpcErrorCode::TooMany, problem.detail()))?;
         let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
         let run = grammar::is_current_run(ask.run.as_deref())?;

@@ -57,7 +57,7 @@ impl Lifetime {
         readers: usize,
     ) -> Result<Self, Problem> {
         let stream = quota::open_stream_share(&app.open_streams_quota, caller, connection.limits.per_token)?;
-        let readers = app.reader_quotas.take(caller, readers, &connection.limits)?;
+        let readers = app.reader_quotas.take(caller.credential(), readers, &connection.limits)?;
         let denied = app.access.until_invalid(caller);
         let ends = (denied.is_some() || connection.until.is_some()).then(|| {
             let denied = denied.map(|denied| -> Pin<Box<dyn Future<Output = _> + Send + Sync>> { Box::pin(denied) });
