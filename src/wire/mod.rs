@@ -239,7 +239,10 @@ impl<'a> Encoder<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::event::{EndCause, EventKind, Flags, Level, Loss, Origin, Position, ProgressGroup, RunEnd, SourceState};
 
     #[test]
     fn each_encoding_has_its_names_and_its_media_type() {
@@ -257,6 +260,102 @@ mod tests {
         }
         assert_eq!(table.map(|(encoding, ..)| encoding), Encoding::all(SseData::Json));
         assert_eq!(Encoding::from_name("SSE", SseData::Json), None);
+    }
+
+    /// One event of each kind, and of each form that its members can have.
+    fn samples() -> Vec<(EventKind, String)> {
+        let end = |code, signal| RunEnd {
+            run: 1,
+            code,
+            signal,
+            duration: Some(1.0),
+            peak_memory: Some(1),
+            cause: EndCause::Exited,
+        };
+        let (reason, error, note) = ("why".to_owned(), "failed".to_owned(), Some("a remark".to_owned()));
+        let last = Some(end(Some(1), None));
+        let states = [
+            SourceState::Following { files: 1 },
+            SourceState::Reading { note: note.clone() },
+            SourceState::Receiving,
+            SourceState::Running { run: 1, pid: Some(1), note },
+            SourceState::Waiting { reason: reason.clone() },
+            SourceState::Denied { errno: Some(13), error: error.clone() },
+            SourceState::Polling { files: 1, reason: reason.clone() },
+            SourceState::BackingOff { until: Time(0), failures: 1, error, last: last.clone() },
+            SourceState::Degraded { reason: reason.clone() },
+            SourceState::Stopping,
+            SourceState::Stopped { reason: reason.clone(), last },
+        ];
+        let state = |state| (EventKind::State, serde_json::to_string(state).unwrap());
+        let mut samples: Vec<_> = states.iter().map(state).collect();
+        samples.push((EventKind::Line, "\u{fffd}".to_owned()));
+        let loss = Loss { missed: Some(1), bytes: Some(1), reason };
+        samples.push((EventKind::Loss, serde_json::to_string(&loss).unwrap()));
+        for end in [end(Some(0), None), end(None, Some("TERM".to_owned()))] {
+            samples.push((EventKind::End, serde_json::to_string(&end).unwrap()));
+        }
+        samples
+    }
+
+    /// Adds the names of all members, at any depth, and the kinds and states.
+    fn words(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            found.insert(name.clone());
+            if let (true, Some(word)) = (matches!(name.as_str(), "kind" | "state"), value.as_str()) {
+                found.insert(word.to_owned());
+            }
+            words(value, found);
+        }
+        value.as_array().into_iter().flatten().for_each(|item| words(item, found));
+    }
+
+    #[test]
+    fn the_manual_names_every_kind_and_every_member_of_an_event() {
+        let page = include_str!("../../packaging/man/rtlogd-http.7.md");
+        let stream: StreamName = "build".parse().unwrap();
+        let id = Position { epoch: Epoch::persistent(1), number: 1 };
+        let origin = Origin::stdout();
+        let mut lines = Vec::new();
+        let flags = Flags::from_level(Level::Error).with(Flags::CONTINUED).with(Flags::PARTIAL);
+        for (kind, text) in samples() {
+            let text = if kind == EventKind::Line { b"\xff" } else { text.as_bytes() };
+            let event = Event { id, time: Time(0), origin: Some(&origin), kind, flags, text };
+            Encoder::new(Encoding::Ndjson, Some(&stream)).push(&event, &mut lines);
+        }
+        let line = OpenLine { time: Time(0), origin: origin.clone(), text: b"50%".to_vec() };
+        let group = ProgressGroup { name: "test".into(), depth: 1, started: Time(0), duration: Some(1.0) };
+        let progress = Progress {
+            percent: Some(50.0),
+            current: Some(1),
+            total: Some(2),
+            phase: Some("link".into()),
+            message: Some("a.o".into()),
+            eta: Some(Time(1)),
+            stale: true,
+            groups: vec![group],
+            ..Progress::begun(Time(0))
+        };
+        let others = [
+            Some(Encoding::Ndjson.gap(&Gap { missed: None, resume: id }, &id, Some("build"))),
+            Encoding::Ndjson.open(Some(&line), None),
+            Encoding::Ndjson.progress(&progress, None),
+            Some(Encoding::Ndjson.denied("why", None)),
+            Some(Encoding::Ndjson.closing("why")),
+        ];
+        let text = String::from_utf8(lines).unwrap() + &others.into_iter().flatten().collect::<String>();
+        let mut found = BTreeSet::new();
+        for line in text.lines() {
+            words(&serde_json::from_str(line).unwrap(), &mut found);
+        }
+        let known =
+            ["bytes", "level", "continued", "partial", "why", "over", "denied", "backing-off", "peak_memory", "depth"];
+        assert!(known.iter().all(|word| found.contains(*word)), "{found:?}");
+        let missing: Vec<_> = found.iter().filter(|word| !page.contains(&format!("`{word}`"))).collect();
+        assert!(missing.is_empty(), "rtlogd-http(7) does not mention {missing:?}");
+        for names in Encoding::all(SseData::Text).map(Encoding::names) {
+            assert!(page.contains(&format!("`{}`", names.name)), "{names:?}");
+        }
     }
 
     #[test]
