@@ -1,6 +1,6 @@
-//! The configuration file word for word. What stands here is also the JSON Schema, so the comments are for users.
+//! The configuration file as it is written. These types are also the JSON Schema, so their comments are for users.
 //!
-//! Knows how a value is written, not what makes sense: that is `check`.
+//! A type here defines how a value is written. `check` decides whether it makes sense.
 
 pub(super) mod access;
 pub(crate) mod switch_or_list;
@@ -193,7 +193,7 @@ pub(super) struct Stream {
     pub(super) history: Setting<HistoryLimits>,
 }
 
-/// Which entries of the journal: those that all of these keys select.
+/// The entries of the journal that satisfy all of these keys.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Journal")]
@@ -212,7 +212,7 @@ pub(super) struct JournalFilter {
     pub(super) r#match: Setting<OneOrMany<String>>,
 }
 
-/// Which lines are joined into one event: `start` or `continue`.
+/// The rule by which lines are joined into one event: `start` or `continue`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Multiline")]
@@ -230,11 +230,11 @@ pub(super) struct MultilineConfig {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Restart {
-    /// After which ends. Default: on-failure.
+    /// After which ends of a run the command is started again. Default: on-failure.
     pub(super) when: Setting<RestartWhen>,
     /// How long to wait: the first time, and at most. The time doubles with each failure. Default: 1s..60s.
     pub(super) backoff: Setting<DurationRange>,
-    /// How often in a time, such as `5 per 10m`. After that, the command stays stopped. Default: no limit.
+    /// How often it is started again within a time, such as `5 per 10m`. After that, it stays stopped. Default: no limit.
     pub(super) limit: Setting<Rate>,
 }
 
@@ -248,7 +248,7 @@ pub(super) struct Stop {
     pub(super) grace: Setting<DurationText>,
 }
 
-/// A word of any look: `8080` and `true` are taken as they are written.
+/// A scalar of any kind as text: `8080` and `true` are taken as they are written.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct ScalarText(pub(super) String);
 
@@ -266,7 +266,7 @@ impl JsonSchema for ScalarText {
     }
 }
 
-/// Whether there is a terminal, and its size.
+/// The terminal of a command: `None` for no terminal.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pty(pub(super) Option<TerminalSize>);
 
@@ -289,7 +289,7 @@ impl std::str::FromStr for Pty {
     }
 }
 
-/// A program and its arguments, or what a shell is to make of a text.
+/// A program and its arguments, or one text for a shell.
 #[derive(Debug, JsonSchema)]
 #[schemars(untagged)]
 #[schemars(rename = "Argv")]
@@ -298,7 +298,7 @@ pub(super) enum CommandLine {
     Line(String),
 }
 
-/// Why a text is no list of words, and which list it would be.
+/// The message for a command that is a text: why that is wrong, and which list it would be.
 pub(super) fn list_advice(line: &str) -> String {
     let shell = line.contains(|c: char| "\"'`$&|;<>()*?#~\\".contains(c));
     let words = if shell { vec!["sh", "-c", line] } else { line.split_whitespace().collect() };
@@ -315,7 +315,7 @@ impl<'de> Deserialize<'de> for CommandLine {
     }
 }
 
-/// Longest command that a message repeats as a list, in letters.
+/// The longest command that a message repeats as a list, in characters.
 const MAX_ADVICE_COMMAND_LENGTH: usize = 200;
 
 struct CommandLineVisitor;
@@ -340,7 +340,7 @@ impl<'de> de::Visitor<'de> for CommandLineVisitor {
     }
 }
 
-/// Makes a type that is read from a text one that serde reads, and describes how it is written.
+/// Implements `Deserialize` for a type that is parsed from a text, and its schema.
 macro_rules! written {
     ($type:ident, $name:literal, $schema:tt) => {
         impl<'de> Deserialize<'de> for $type {
