@@ -64,16 +64,16 @@ impl CommandSender<'_> {
             self.app.leases.check_input(stream, self.channel).map_err(CallError::LeasedByOther)?;
         }
         let (router, caller, stream) = (self.app.commands.clone(), self.caller.clone(), stream.clone());
-        let mut coming: CommandFuture = Box::pin(async move {
+        let mut pending: CommandFuture = Box::pin(async move {
             let what = LoggedCommand::new(&command);
             let done = router.send(&stream, command).await;
             what.log(&stream, &caller, done.as_ref().err());
             Ok(done?)
         });
         // The first poll of the future queues the command.
-        Ok(match (&mut coming).now_or_never() {
+        Ok(match (&mut pending).now_or_never() {
             Some(done) => Box::pin(std::future::ready(done)),
-            None => coming,
+            None => pending,
         })
     }
 }
@@ -101,16 +101,16 @@ impl LoggedCommand {
         }
     }
 
-    fn log(self, stream: &StreamName, peer: &Caller, refused: Option<&CommandError>) {
+    fn log(self, stream: &StreamName, caller: &Caller, refused: Option<&CommandError>) {
         match (self, refused) {
             (Self::Nothing, _) => {}
-            (Self::Input(bytes), None) => info!(stream:% = stream, peer:% = peer, bytes; "input"),
-            (Self::Command(command), None) => info!(stream:% = stream, peer:% = peer, command; "command"),
+            (Self::Input(bytes), None) => info!(stream:% = stream, caller:% = caller, bytes; "input"),
+            (Self::Command(command), None) => info!(stream:% = stream, caller:% = caller, command; "command"),
             (Self::Input(bytes), Some(error)) => {
-                info!(stream:% = stream, peer:% = peer, bytes, error:% = error; "input refused");
+                info!(stream:% = stream, caller:% = caller, bytes, error:% = error; "input refused");
             }
             (Self::Command(command), Some(error)) => {
-                info!(stream:% = stream, peer:% = peer, command, error:% = error; "command refused");
+                info!(stream:% = stream, caller:% = caller, command, error:% = error; "command refused");
             }
         }
     }
@@ -134,43 +134,44 @@ fn check_command(request: &HttpRequest, name: &str) -> Result<StreamName, Proble
 }
 
 /// `POST /streams/NAME/input`: types the body, and with `eof=true` ends the input after it.
-pub(super) async fn input(name: &str, ask: &HttpRequest) -> Result<Response, Problem> {
-    let eof = match ask.only_parameter("eof")? {
+pub(super) async fn input(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
+    let eof = match request.only_parameter("eof")? {
         None | Some("false") => false,
         Some("true") => true,
         Some(other) => return Err(Problem::bad(format!("eof={other} is not known; use true or false"))),
     };
-    let body: Bytes = ask.body.clone();
+    let body: Bytes = request.body.clone();
     let bytes = body.len();
     if bytes == 0 && !eof {
         return Err(Problem::bad("nothing to type: send it as the body, or eof=true to end the input"));
     }
-    let stream = check_command(ask, name)?;
+    let stream = check_command(request, name)?;
     if bytes > 0 {
-        send_command(ask, &stream, Command::Input(body)).await?;
+        send_command(request, &stream, Command::Input(body)).await?;
     }
     if eof {
-        send_command(ask, &stream, Command::EndOfInput).await?;
+        send_command(request, &stream, Command::EndOfInput).await?;
     }
     Ok(json(&json!({ "bytes": bytes })))
 }
 
 /// `POST /streams/NAME/signal?signal=TERM`.
-pub(super) async fn signal(name: &str, ask: &HttpRequest) -> Result<Response, Problem> {
-    ask.expect_no_body()?;
-    let signal = ask.only_parameter("signal")?.ok_or_else(|| Problem::bad("no signal is given; use ?signal=TERM"))?;
+pub(super) async fn signal(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
+    request.expect_no_body()?;
+    let signal =
+        request.only_parameter("signal")?.ok_or_else(|| Problem::bad("no signal is given; use ?signal=TERM"))?;
     let signal: SignalName = signal.parse().map_err(|error| Problem::bad(format!("signal={signal}: {error}")))?;
-    respond_to_command(ask, name, Command::Signal(signal.number())).await
+    respond_to_command(request, name, Command::Signal(signal.number())).await
 }
 
 /// `POST /streams/NAME/start`, `/stop` and `/restart`.
-pub(super) async fn lifecycle(name: &str, ask: &HttpRequest, command: Command) -> Result<Response, Problem> {
-    ask.expect_no_body()?;
-    ask.only_parameter("")?;
-    respond_to_command(ask, name, command).await
+pub(super) async fn lifecycle(name: &str, request: &HttpRequest, command: Command) -> Result<Response, Problem> {
+    request.expect_no_body()?;
+    request.only_parameter("")?;
+    respond_to_command(request, name, command).await
 }
 
-async fn respond_to_command(ask: &HttpRequest, name: &str, command: Command) -> Result<Response, Problem> {
-    let already = send_command(ask, &check_command(ask, name)?, command).await?;
+async fn respond_to_command(request: &HttpRequest, name: &str, command: Command) -> Result<Response, Problem> {
+    let already = send_command(request, &check_command(request, name)?, command).await?;
     Ok(json(&json!({ "already": already })))
 }

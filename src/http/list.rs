@@ -75,7 +75,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// The rights of `caller` on the stream in addition to reading.
-fn may(app: &App, caller: &Caller, entry: &CatalogEntry) -> Vec<&'static str> {
+fn extra_rights(app: &App, caller: &Caller, entry: &CatalogEntry) -> Vec<&'static str> {
     let offered = [("input", Right::Input, entry.takes_input), ("admin", Right::Admin, entry.kind == "process")];
     let allowed = |right| app.access.check(caller, right, access_target(entry)).is_ok();
     offered.into_iter().filter(|(_, right, has)| *has && allowed(*right)).map(|(name, ..)| name).collect()
@@ -116,12 +116,12 @@ fn summarize<'a>(app: &App, caller: &Caller, entry: &'a CatalogEntry, now: Time)
         filtered,
         redacted,
         ended,
-        may: may(app, caller, entry),
+        may: extra_rights(app, caller, entry),
     })
 }
 
 /// All streams that `caller` may read, as JSON objects of the list.
-pub(super) async fn all(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
+pub(super) async fn list_json(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
     let rendering = app.render_cache.rendering(caller, RenderKind::List, || render(app, caller)).await?;
     rendering.streams.clone().ok_or_else(|| Problem::bad("the list could not be made"))
 }
@@ -142,7 +142,7 @@ fn render(app: &App, caller: &Caller) -> Rendering {
 /// `GET /streams`.
 pub(super) async fn streams(request: &HttpRequest) -> Result<Response, Problem> {
     if request.parameters.iter().any(|(name, _)| name == "stream") {
-        return follow::several(request).await;
+        return follow::follow_several(request).await;
     }
     if let Some((name, _)) = request.parameters.first() {
         return Err(Problem::bad(format!(

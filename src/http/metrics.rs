@@ -42,10 +42,10 @@ struct StreamStateLabels {
 }
 
 /// `GET /metrics`.
-pub(super) async fn metrics(ask: &HttpRequest) -> Result<Response, Problem> {
-    ask.only_parameter("")?;
-    let kind = wanted(&ask.headers);
-    let rendering = ask.app.render_cache.rendering(&ask.caller, kind, || render(ask, kind)).await?;
+pub(super) async fn metrics(request: &HttpRequest) -> Result<Response, Problem> {
+    request.only_parameter("")?;
+    let kind = wanted(&request.headers);
+    let rendering = request.app.render_cache.rendering(&request.caller, kind, || render(request, kind)).await?;
     let media_type = if kind == RenderKind::Prometheus { PROMETHEUS_TYPE } else { OPEN_METRICS_TYPE };
     let mut response = Response::new(rendering.body.clone().into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -54,16 +54,16 @@ pub(super) async fn metrics(ask: &HttpRequest) -> Result<Response, Problem> {
     Ok(response)
 }
 
-fn render(ask: &HttpRequest, kind: RenderKind) -> Rendering {
+fn render(request: &HttpRequest, kind: RenderKind) -> Rendering {
     let now = SystemTime::now().into();
-    let entries = ask.app.readable_streams(&ask.caller);
+    let entries = request.app.readable_streams(&request.caller);
     let known = |entry: &CatalogEntry| {
         Some((StreamLabels { stream: entry.log.name().to_string() }, readable_info(entry, now).ok()?))
     };
     let streams: Vec<_> = entries.iter().filter_map(known).collect();
     let mut registry = Registry::default();
     register_streams(&mut registry, &streams);
-    register_http(&mut registry, &ask.app.response_counter);
+    register_http(&mut registry, &request.app.response_counter);
     register_process(&mut registry, &ProcessUsage::now());
     let public = entries.iter().filter_map(|entry| entry.log.privacy_if_public()).collect();
     Rendering { body: written(&registry, kind).into(), streams: None, public_streams: public }

@@ -1,5 +1,5 @@
-//! The session of a control channel: its methods, and the subscriptions and attachments that they make. Each method checks its
-//! right first.
+//! The session of a control channel: its methods, and the subscriptions and attachments that they create. Each method checks
+//! its right first.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -33,36 +33,38 @@ use crate::http::guard::lease::MAX_LEASE_SECONDS;
 use crate::http::guard::quota::ReaderShare;
 use crate::http::stream::steering::{CursorSpec, ReaderControl, ReaderItem, SESSION_TOKEN_SIZE, SteerableCursor};
 
-/// Most subscriptions of one socket: as many as streams on one connection.
+/// The maximum number of subscriptions of one channel: as many as streams on one connection.
 const MAX_SUBSCRIPTIONS: usize = 64;
 
-/// Most attachments of one socket: a person looks at one terminal, and a page shows a few.
+/// The maximum number of attachments of one channel: a person uses one terminal, and a page shows a few.
 const MAX_ATTACHMENTS: usize = 8;
 
-/// The state behind a socket, without the socket.
+/// The state of a control channel, without its socket.
 pub(super) struct ControlSession {
     pub(super) app: Arc<App>,
     pub(super) caller: Caller,
     pub(super) limits: Arc<Limits>,
-    /// Identifies this channel where leases are held.
+    /// The number that identifies this channel as the holder of leases.
     pub(super) number: u64,
     pub(super) subscriptions: BTreeMap<u64, Subscription>,
     pub(super) attachments: BTreeMap<u64, ActiveAttachment>,
     /// The deliveries of all subscriptions and attachments.
     pub(super) deliveries: SelectAll<DeliveryStream>,
     permits: RequestPermits,
-    /// The number of the last subscription or attachment.
+    /// The number of the newest subscription or attachment; they share one count.
     last_number: u64,
 }
 
 /// The deliveries of a subscription or an attachment, with its number.
 type DeliveryStream = Pin<Box<dyn Stream<Item = (u64, Delivery)> + Send>>;
 
-/// What a subscription or an attachment delivers.
+/// An item of a subscription or an attachment.
 pub(super) enum Delivery {
+    /// An item of a subscription's cursor, the position after it, and whether the filter removed events before it.
     Item(CursorItem, Position, bool),
+    /// Output of an attached terminal.
     Raw(RawOutput),
-    /// The stream turned private; `Ended` comes next.
+    /// The stream became private; `Ended` comes next.
     Denied,
     Ended,
 }
@@ -71,9 +73,9 @@ pub(super) enum Delivery {
 pub(super) struct Subscription {
     pub(super) stream: StreamName,
     control: ReaderControl,
-    /// The position behind the last delivery.
+    /// The position after the last delivery.
     pub(super) position: Position,
-    /// Its share of the readers that its caller may have.
+    /// The subscription's share of its caller's readers.
     _share: Option<ReaderShare>,
 }
 
@@ -85,7 +87,8 @@ pub(super) struct ActiveAttachment {
 
 type MethodResult = Result<MethodResponse, RpcError>;
 
-fn now(done: MethodResult) -> PendingCall {
+/// A call that is complete.
+fn completed(done: MethodResult) -> PendingCall {
     PendingCall::Ready(done.map(CallResult::Completed))
 }
 
@@ -110,48 +113,60 @@ impl ControlSession {
         self.last_number
     }
 
-    /// Whether the daemon is stopping. Then the channel delivers what is left, and takes no more calls.
+    /// Whether the daemon is stopping. The channel then delivers the remaining events, and refuses calls.
     fn is_stopping(&self) -> bool {
         !*self.app.ready.borrow()
     }
 
-    /// Does what a call asks for, or begins to.
+    /// Carries out a call, or begins to. May not be dropped before it returns.
     pub(super) async fn call(&mut self, call: Call) -> PendingCall {
         if self.is_stopping() {
-            return now(Err(RpcError::new(RpcErrorCode::Stopping, "the daemon is stopping")));
+            return completed(Err(RpcError::new(RpcErrorCode::Stopping, "the daemon is stopping")));
         }
         let command = match call {
-            Call::List(_) => return now(self.list().await),
-            Call::Subscribe(ask) => return now(self.subscribe(ask).await),
-            Call::Filter(ask) => return now(self.filter(ask)),
-            Call::Pause(ask) => return now(self.steer(ask.subscription, ask.session, |reader| reader.pause(true))),
-            Call::Resume(ask) => return now(self.steer(ask.subscription, ask.session, |reader| reader.pause(false))),
-            Call::Unsubscribe(ask) => return now(self.unsubscribe(ask.subscription)),
-            Call::Lease(ask) => return now(self.lease(&ask.stream, ask.seconds)),
-            Call::Detach(ask) => return now(self.detach(ask.attachment)),
-            Call::Input(ask) => return self.input(ask).unwrap_or_else(|error| now(Err(error))),
-            Call::Attach(ask) => return self.attach(ask.stream).unwrap_or_else(|error| now(Err(error))),
-            Call::Signal(ask) => match ask.signal.parse::<SignalName>() {
-                Ok(signal) => (ask.stream, Command::Signal(signal.number())),
-                Err(error) => return now(Err(RpcError::new(RpcErrorCode::Parameters, format!("signal: {error}")))),
+            Call::List(_) => return completed(self.list().await),
+            Call::Subscribe(parameters) => return completed(self.subscribe(parameters).await),
+            Call::Filter(parameters) => return completed(self.filter(parameters)),
+            Call::Pause(parameters) => {
+                return completed(self.steer(parameters.subscription, parameters.session, |reader| reader.pause(true)));
+            }
+            Call::Resume(parameters) => {
+                return completed(
+                    self.steer(parameters.subscription, parameters.session, |reader| reader.pause(false)),
+                );
+            }
+            Call::Unsubscribe(parameters) => return completed(self.unsubscribe(parameters.subscription)),
+            Call::Lease(parameters) => return completed(self.lease(&parameters.stream, parameters.seconds)),
+            Call::Detach(parameters) => return completed(self.detach(parameters.attachment)),
+            Call::Input(parameters) => return self.input(parameters).unwrap_or_else(|error| completed(Err(error))),
+            Call::Attach(parameters) => {
+                return self.attach(parameters.stream).unwrap_or_else(|error| completed(Err(error)));
+            }
+            Call::Signal(parameters) => match parameters.signal.parse::<SignalName>() {
+                Ok(signal) => (parameters.stream, Command::Signal(signal.number())),
+                Err(error) => {
+                    return completed(Err(RpcError::new(RpcErrorCode::Parameters, format!("signal: {error}"))));
+                }
             },
-            Call::PauseProcess(ask) => (ask.stream, Command::Pause),
-            Call::ResumeProcess(ask) => (ask.stream, Command::Resume),
-            Call::Start(ask) => (ask.stream, Command::Start),
-            Call::Stop(ask) => (ask.stream, Command::Stop),
-            Call::Restart(ask) => (ask.stream, Command::Restart),
-            Call::Resize(ask) if ask.columns == 0 || ask.rows == 0 => {
-                return now(Err(RpcError::new(
+            Call::PauseProcess(parameters) => (parameters.stream, Command::Pause),
+            Call::ResumeProcess(parameters) => (parameters.stream, Command::Resume),
+            Call::Start(parameters) => (parameters.stream, Command::Start),
+            Call::Stop(parameters) => (parameters.stream, Command::Stop),
+            Call::Restart(parameters) => (parameters.stream, Command::Restart),
+            Call::Resize(parameters) if parameters.columns == 0 || parameters.rows == 0 => {
+                return completed(Err(RpcError::new(
                     RpcErrorCode::Parameters,
                     "a terminal has at least one column and one row",
                 )));
             }
-            Call::Resize(ask) => (ask.stream, Command::Resize { rows: ask.rows, columns: ask.columns }),
+            Call::Resize(parameters) => {
+                (parameters.stream, Command::Resize { rows: parameters.rows, columns: parameters.columns })
+            }
         };
-        self.command(&command.0, command.1).unwrap_or_else(|error| now(Err(error)))
+        self.command(&command.0, command.1).unwrap_or_else(|error| completed(Err(error)))
     }
 
-    fn may(&self, right: Right) -> Result<(), RpcError> {
+    fn check_right(&self, right: Right) -> Result<(), RpcError> {
         self.app.access.check_any_stream(&self.caller, right).map_err(|denied| CallError::from(denied).into())
     }
 
@@ -160,15 +175,15 @@ impl ControlSession {
     }
 
     async fn list(&mut self) -> MethodResult {
-        self.may(Right::Read)?;
-        let streams = list::all(&self.app, &self.caller).await;
+        self.check_right(Right::Read)?;
+        let streams = list::list_json(&self.app, &self.caller).await;
         let streams = streams.map_err(|problem| RpcError::new(RpcErrorCode::Busy, problem.detail()))?;
         Ok(MethodResponse::Streams { streams })
     }
 
-    async fn subscribe(&mut self, ask: SubscribeParameters) -> MethodResult {
-        let entry = self.app.stream(&self.caller, Right::Read, &ask.stream)?;
-        if self.app.catalog.is_being_replaced(&ask.stream) {
+    async fn subscribe(&mut self, parameters: SubscribeParameters) -> MethodResult {
+        let entry = self.app.stream(&self.caller, Right::Read, &parameters.stream)?;
+        if self.app.catalog.is_being_replaced(&parameters.stream) {
             return Err(CallError::Reconfiguring.into());
         }
         if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
@@ -178,9 +193,14 @@ impl ControlSession {
         }
         let share = self.app.reader_quotas.take(self.caller.credential(), 1, &self.limits);
         let share = share.map_err(|problem| RpcError::new(RpcErrorCode::TooMany, problem.detail()))?;
-        let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
-        let run = grammar::is_current_run(ask.run.as_deref())?;
-        let named = start(&StartParameters { after: ask.after, since: ask.since, tail: ask.tail })?;
+        let filter = filter(
+            &self.limits,
+            [&parameters.grep, &parameters.exclude, &parameters.origin],
+            parameters.level.as_deref(),
+        )?;
+        let run = grammar::is_current_run(parameters.run.as_deref())?;
+        let named =
+            start(&StartParameters { after: parameters.after, since: parameters.since, tail: parameters.tail })?;
         let start = named.unwrap_or_else(|| grammar::default_start(run));
         let until = CursorEnd { run, ..CursorEnd::default() };
         let view = View { encoding: Encoding::Ndjson, filter, several: false };
@@ -189,29 +209,33 @@ impl ControlSession {
         let spec = CursorSpec { log: entry.log, view, until, ready: self.app.ready.clone() };
         let (reader, control) = SteerableCursor::with_control(cursor, spec);
         let number = self.next_number();
-        let told = reader.told(self.limits.keep_alive);
-        let told = told.map(|(given, place, skipped)| match given {
-            ReaderItem::Item(item) => Delivery::Item(item, place, skipped),
+        let deliveries = reader.into_deliveries(self.limits.keep_alive);
+        let deliveries = deliveries.map(|(item, position, skipped)| match item {
+            ReaderItem::Item(item) => Delivery::Item(item, position, skipped),
             ReaderItem::Denied => Delivery::Denied,
         });
-        let told = told.chain(stream::iter([Delivery::Ended])).map(move |told| (number, told));
-        self.deliveries.push(Box::pin(told));
-        self.subscriptions.insert(number, Subscription { stream: ask.stream, control, position, _share: share });
+        let deliveries = deliveries.chain(stream::iter([Delivery::Ended])).map(move |delivery| (number, delivery));
+        self.deliveries.push(Box::pin(deliveries));
+        self.subscriptions.insert(number, Subscription { stream: parameters.stream, control, position, _share: share });
         Ok(MethodResponse::Subscribed { subscription: number, position })
     }
 
     fn unsubscribe(&mut self, number: u64) -> MethodResult {
-        // Without its control the reader ends.
+        // The reader ends when its control is dropped.
         match self.subscriptions.remove(&number) {
             Some(_) => Ok(MethodResponse::Nothing {}),
             None => Err(no_subscription(number)),
         }
     }
 
-    fn filter(&mut self, ask: FilterParameters) -> MethodResult {
-        let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
-        let from = ask.from.map_or(Ok(None), |from| start(&from))?;
-        self.steer(ask.subscription, ask.session, |reader| reader.filter(filter.clone(), from))
+    fn filter(&mut self, parameters: FilterParameters) -> MethodResult {
+        let filter = filter(
+            &self.limits,
+            [&parameters.grep, &parameters.exclude, &parameters.origin],
+            parameters.level.as_deref(),
+        )?;
+        let from = parameters.from.map_or(Ok(None), |from| start(&from))?;
+        self.steer(parameters.subscription, parameters.session, |reader| reader.filter(filter.clone(), from))
     }
 
     /// Steers the readers of a subscription or of a session.
@@ -228,7 +252,7 @@ impl ControlSession {
                 return Ok(MethodResponse::Steered { readers: 1 });
             }
             (None, Some(session)) if SESSION_TOKEN_SIZE.contains(&session.len()) => {
-                self.may(Right::Read)?;
+                self.check_right(Right::Read)?;
                 self.app.sessions.controls(self.caller.credential(), &session)
             }
             (None, Some(_)) => Vec::new(),
@@ -262,16 +286,16 @@ impl ControlSession {
 
     fn command(&mut self, stream: &StreamName, command: Command) -> Result<PendingCall, RpcError> {
         let permit = self.permits.acquire()?;
-        let coming = self.sender().send(stream, command)?;
+        let pending = self.sender().send(stream, command)?;
         Ok(PendingCall::Pending(Box::pin(async move {
-            let reply = coming.await;
+            let reply = pending.await;
             drop(permit);
             Ok(CallResult::Completed(MethodResponse::Carried { already: matches!(reply?, CommandReply::Already) }))
         })))
     }
 
-    fn input(&mut self, ask: InputParameters) -> Result<PendingCall, RpcError> {
-        let bytes = match (ask.text, ask.base64) {
+    fn input(&mut self, parameters: InputParameters) -> Result<PendingCall, RpcError> {
+        let bytes = match (parameters.text, parameters.base64) {
             (Some(_), Some(_)) => return Err(invalid_parameter("give one of `text` and `base64`")),
             (Some(text), None) => text.into_bytes(),
             (None, Some(base64)) => {
@@ -281,20 +305,23 @@ impl ControlSession {
             (None, None) => Vec::new(),
         };
         let count = bytes.len();
-        if count == 0 && !ask.eof {
+        if count == 0 && !parameters.eof {
             return Err(invalid_parameter("nothing to type: give `text`, `base64` or `eof`"));
         }
         let permit = self.permits.acquire()?;
-        let typed =
-            if count > 0 { Some(self.sender().send(&ask.stream, Command::Input(Bytes::from(bytes)))?) } else { None };
+        let typed = if count > 0 {
+            Some(self.sender().send(&parameters.stream, Command::Input(Bytes::from(bytes)))?)
+        } else {
+            None
+        };
         let (app, caller, number) = (self.app.clone(), self.caller.clone(), self.number);
         Ok(PendingCall::Pending(Box::pin(async move {
             if let Some(typed) = typed {
                 typed.await?;
             }
-            if ask.eof {
+            if parameters.eof {
                 let sender = CommandSender { app: &app, caller: &caller, channel: Some(number) };
-                sender.send(&ask.stream, Command::EndOfInput)?.await?;
+                sender.send(&parameters.stream, Command::EndOfInput)?.await?;
             }
             drop(permit);
             Ok(CallResult::Completed(MethodResponse::Taken { bytes: count }))
@@ -304,9 +331,9 @@ impl ControlSession {
     fn attach(&mut self, stream: StreamName) -> Result<PendingCall, RpcError> {
         self.check_attachment_limit()?;
         let permit = self.permits.acquire()?;
-        let coming = self.sender().send(&stream, Command::Attach)?;
+        let pending = self.sender().send(&stream, Command::Attach)?;
         Ok(PendingCall::Pending(Box::pin(async move {
-            let reply = coming.await;
+            let reply = pending.await;
             drop(permit);
             match reply? {
                 CommandReply::Attached(attachment) => Ok(CallResult::Attached(stream, attachment)),
@@ -325,20 +352,21 @@ impl ControlSession {
         Err(RpcError::new(RpcErrorCode::TooMany, most))
     }
 
-    /// Begins to deliver what an attachment gives.
+    /// Adds an attachment, whose output is delivered from now on.
     pub(super) fn add_attachment(&mut self, stream: StreamName, attachment: Attachment) -> MethodResult {
         self.check_attachment_limit()?;
         let number = self.next_number();
-        let (hold, over) = oneshot::channel::<()>();
+        let (end_on_drop, over) = oneshot::channel::<()>();
         let raw = stream::unfold(attachment, async |mut attachment| {
             let raw = attachment.next().await?;
             Some((Delivery::Raw(raw), attachment))
         });
         let log = self.app.stream(&self.caller, Right::Read, &stream)?.log;
         let raw = raw.take_until(async move { log.denied().await });
-        let told = raw.chain(stream::iter([Delivery::Ended])).take_until(over).map(move |told| (number, told));
-        self.deliveries.push(Box::pin(told));
-        self.attachments.insert(number, ActiveAttachment { stream, _end_on_drop: hold });
+        let deliveries =
+            raw.chain(stream::iter([Delivery::Ended])).take_until(over).map(move |delivery| (number, delivery));
+        self.deliveries.push(Box::pin(deliveries));
+        self.attachments.insert(number, ActiveAttachment { stream, _end_on_drop: end_on_drop });
         Ok(MethodResponse::Attached { attachment: number })
     }
 
@@ -363,7 +391,7 @@ fn filter(limits: &Limits, of: [&OneOrManyStrings; 3], level: Option<&str>) -> R
     grammar::filter(grep, exclude, origin.to_vec(), level, limits.filter_size)
 }
 
-/// The start that the parameters name, if they name one.
+/// The start in the parameters, if there is one.
 fn start(from: &StartParameters) -> Result<Option<CursorStart>, RpcError> {
     let start = match (&from.after, &from.since, &from.tail) {
         (None, None, None) => return Ok(None),

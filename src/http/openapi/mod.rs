@@ -20,9 +20,9 @@ use schemas::{READER_PARAMETERS, parameter, parameters, reference};
 const COMMON_REFUSALS: [u16; 9] = [400, 401, 403, 408, 413, 414, 415, 421, 503];
 
 /// `GET /openapi.json`.
-pub(super) fn openapi(ask: &HttpRequest) -> Result<Response, Problem> {
-    ask.only_parameter("")?;
-    let mut response = answer(&document(&ask.app.base_path));
+pub(super) fn openapi(request: &HttpRequest) -> Result<Response, Problem> {
+    request.only_parameter("")?;
+    let mut response = answer(&document(&request.app.base_path));
     // Tools that show the document are loaded from other origins, and it contains nothing that is not public.
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     Ok(response)

@@ -40,109 +40,109 @@ const MULTI_STREAM_CHUNK_SIZE: usize = 16 << 10;
 const MAX_CONNECTION_ID_SIZE: usize = 4 << 10;
 
 /// `GET /streams/NAME`.
-pub(super) async fn one(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
-    let Some(ask) = asked(request)? else { return Ok(retry_later()) };
-    if !ask.streams.is_empty() {
+pub(super) async fn follow_one(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
+    let Some(query) = parse_query(request)? else { return Ok(retry_later()) };
+    if !query.streams.is_empty() {
         return Err(Problem::bad("stream= goes with GET /streams; here the path names the stream"));
     }
     let entry = request.stream(name);
     let held = entry.as_ref().is_ok_and(|entry| request.app.catalog.is_being_replaced(entry.log.name()));
-    let term = match admit(request, &ask, held, 1)? {
-        Admission::Granted(term) => term,
+    let lifetime = match admit(request, &query, held, 1)? {
+        Admission::Granted(lifetime) => lifetime,
         Admission::RetryLater => return Ok(retry_later()),
     };
     let entry = match entry {
         // The stream existed once, so it was removed: any status but 204 would make a browser reconnect for ever.
-        Err(_) if ask.is_reconnect && name.parse::<StreamName>().is_ok() => return Ok(no_content()),
+        Err(_) if query.is_reconnect && name.parse::<StreamName>().is_ok() => return Ok(no_content()),
         entry => entry?,
     };
-    let view = ask.view(false);
-    let mut cursor = entry.log.cursor(view.clone(), ask.start_of_only()?, ask.until).await;
-    if ask.is_reconnect && (ask.satisfied || cursor.is_done()) {
+    let view = query.view(false);
+    let mut cursor = entry.log.cursor(view.clone(), query.start_of_only()?, query.until).await;
+    if query.is_reconnect && (query.satisfied || cursor.is_done()) {
         return Ok(no_content());
     }
-    let ends = ask.until.head || ask.until.lines.is_some() || ask.until.before.is_some();
-    let reading = match ask.session.as_deref() {
+    let ends = query.until.head || query.until.lines.is_some() || query.until.before.is_some();
+    let cursor = match query.session.as_deref() {
         Some(token) => {
             let known = request.register_session(token, 1)?.remove(0);
-            SteerableCursor::of_session(cursor, cursor_spec(request, entry.log, view, &ask), known)
+            SteerableCursor::of_session(cursor, cursor_spec(request, entry.log, view, &query), known)
         }
         None => SteerableCursor::new(cursor),
     };
     let reader = StreamReader {
-        reading,
-        encoding: ask.encoding,
+        cursor,
+        encoding: query.encoding,
         keep_alive: request.connection.limits.keep_alive,
         reports_satisfied: ends,
     };
     let body = stream::unfold(BodyStage::Preamble(reader), BodyStage::next);
-    Ok(stream_response(ask.encoding, term.of(body, ask.encoding)))
+    Ok(stream_response(query.encoding, lifetime.limit(body, query.encoding)))
 }
 
 /// The parsed query; `None` if a browser reconnects and there is no room for its filter now.
-fn asked(request: &HttpRequest) -> Result<Option<StreamQuery>, Problem> {
+fn parse_query(request: &HttpRequest) -> Result<Option<StreamQuery>, Problem> {
     match StreamQuery::from_request(request, SystemTime::now()) {
         Err(problem) if problem.is_temporary() && request.headers.contains_key("last-event-id") => Ok(None),
-        asked => asked.map(Some),
+        parse_query => parse_query.map(Some),
     }
 }
 
 /// `GET /streams?stream=A&stream=B`.
-pub(in crate::http) async fn several(request: &HttpRequest) -> Result<Response, Problem> {
-    let Some(ask) = asked(request)? else { return Ok(retry_later()) };
+pub(in crate::http) async fn follow_several(request: &HttpRequest) -> Result<Response, Problem> {
+    let Some(query) = parse_query(request)? else { return Ok(retry_later()) };
     let is_held =
         |name: &StreamName| request.app.catalog.is_being_replaced(name) && request.stream(name.as_str()).is_ok();
-    let held = ask.streams.iter().any(is_held);
-    let mut names = ask.streams.clone();
+    let held = query.streams.iter().any(is_held);
+    let mut names = query.streams.clone();
     names.sort();
     names.dedup();
     // The longest form of name, colon, epoch, hyphen, number and comma.
     let longest: usize = names.iter().map(|name| name.as_str().len() + 1 + 13 + 1 + 20 + 1).sum();
     if names.len() > MAX_STREAMS_PER_CONNECTION || longest > MAX_CONNECTION_ID_SIZE {
         let fit = format!(
-            "at most {MAX_STREAMS_PER_CONNECTION}, and their names and places in {MAX_CONNECTION_ID_SIZE} bytes"
+            "at most {MAX_STREAMS_PER_CONNECTION}, and their names and positions in {MAX_CONNECTION_ID_SIZE} bytes"
         );
         return Err(Problem::bad(format!("too many streams for one connection ({fit}); use several connections")));
     }
-    let term = match admit(request, &ask, held, names.len())? {
-        Admission::Granted(term) => term,
+    let lifetime = match admit(request, &query, held, names.len())? {
+        Admission::Granted(lifetime) => lifetime,
         Admission::RetryLater => return Ok(retry_later()),
     };
     let mut cursors = Vec::new();
     for name in names {
         let entry = match request.stream(name.as_str()) {
             // A removed stream does not end the others; an error response would stop a browser for good.
-            Err(_) if ask.is_reconnect => continue,
+            Err(_) if query.is_reconnect => continue,
             entry => entry?,
         };
-        let cursor = entry.log.cursor(ask.view(true), ask.start_of(&name)?, ask.until).await;
+        let cursor = entry.log.cursor(query.view(true), query.start_of(&name)?, query.until).await;
         cursors.push((name, entry.log, cursor));
     }
-    if ask.is_reconnect && (ask.satisfied || cursors.iter_mut().all(|(_, _, cursor)| cursor.is_done())) {
+    if query.is_reconnect && (query.satisfied || cursors.iter_mut().all(|(_, _, cursor)| cursor.is_done())) {
         return Ok(no_content());
     }
-    let mut known = match ask.session.as_deref() {
+    let mut known = match query.session.as_deref() {
         Some(token) => request.register_session(token, cursors.len())?,
         None => Vec::new(),
     };
     let cursors = cursors.into_iter().map(|(name, log, cursor)| match known.pop() {
         Some(known) => {
-            (name, SteerableCursor::of_session(cursor, cursor_spec(request, log, ask.view(true), &ask), known))
+            (name, SteerableCursor::of_session(cursor, cursor_spec(request, log, query.view(true), &query), known))
         }
         None => (name, SteerableCursor::new(cursor)),
     });
     let cursors = cursors.collect();
-    let ends = ask.until.head || ask.until.lines.is_some();
+    let ends = query.until.head || query.until.lines.is_some();
     let body = stream::unfold(
-        Some(MultiStreamReader::new(cursors, ask.encoding, request.connection.limits.keep_alive, ends)),
+        Some(MultiStreamReader::new(cursors, query.encoding, request.connection.limits.keep_alive, ends)),
         MultiStreamReader::next,
     );
-    Ok(stream_response(ask.encoding, term.of(body, ask.encoding)))
+    Ok(stream_response(query.encoding, lifetime.limit(body, query.encoding)))
 }
 
 /// The data that a steered reader needs to open its cursor again.
-fn cursor_spec(request: &HttpRequest, log: Log, view: View, ask: &StreamQuery) -> CursorSpec {
-    CursorSpec { log, view, until: ask.until, ready: request.app.ready.clone() }
+fn cursor_spec(request: &HttpRequest, log: Log, view: View, query: &StreamQuery) -> CursorSpec {
+    CursorSpec { log, view, until: query.until, ready: request.app.ready.clone() }
 }
 
 /// The decision about a reader.
@@ -155,8 +155,8 @@ enum Admission {
 
 /// Admits one response with this many `readers`. None is admitted while the daemon starts or stops, while the stream is
 /// `held` (it restarts after a change of its configuration), or if the caller has as many readers as it may have.
-fn admit(request: &HttpRequest, ask: &StreamQuery, held: bool, readers: usize) -> Result<Admission, Problem> {
-    let term = match *request.app.ready.borrow() {
+fn admit(request: &HttpRequest, query: &StreamQuery, held: bool, readers: usize) -> Result<Admission, Problem> {
+    let lifetime = match *request.app.ready.borrow() {
         true if held => Err(CallError::Reconfiguring.into()),
         true => request.lifetime(readers),
         false => {
@@ -164,9 +164,9 @@ fn admit(request: &HttpRequest, ask: &StreamQuery, held: bool, readers: usize) -
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
         }
     };
-    match term {
-        Err(_) if ask.is_reconnect => Ok(Admission::RetryLater),
-        term => Ok(Admission::Granted(term?)),
+    match lifetime {
+        Err(_) if query.is_reconnect => Ok(Admission::RetryLater),
+        lifetime => Ok(Admission::Granted(lifetime?)),
     }
 }
 
@@ -196,7 +196,7 @@ fn stream_response(encoding: Encoding, body: impl Stream<Item = Bytes> + Send + 
 /// One reader of one stream.
 #[derive(Debug)]
 struct StreamReader {
-    reading: SteerableCursor,
+    cursor: SteerableCursor,
     encoding: Encoding,
     keep_alive: Duration,
     /// True if the reader receives a final message at the end, so that a reconnecting browser stops.
@@ -221,17 +221,17 @@ impl BodyStage {
             Self::End => return None,
         };
         loop {
-            let Some(item) = reader.reading.next(Instant::now() + reader.keep_alive).await else {
-                if reader.reading.is_denied() {
+            let Some(item) = reader.cursor.next(Instant::now() + reader.keep_alive).await else {
+                if reader.cursor.is_denied() {
                     return Some((reader.encoding.denied(TURNED_PRIVATE_TEXT, None).into(), Self::End));
                 }
-                if !reader.reports_satisfied || reader.reading.is_paused() {
+                if !reader.reports_satisfied || reader.cursor.is_paused() {
                     return None;
                 }
-                let id = format!("{}{COMPLETED_MARK}", reader.reading.place());
+                let id = format!("{}{COMPLETED_MARK}", reader.cursor.position());
                 return reader.encoding.position(&id).map(|last| (last.into(), Self::End));
             };
-            if let Some(bytes) = reader.bytes(item) {
+            if let Some(bytes) = reader.encode(item) {
                 return Some((bytes, Self::Events(reader)));
             }
         }
@@ -239,12 +239,12 @@ impl BodyStage {
 }
 
 impl StreamReader {
-    fn bytes(&mut self, item: CursorItem) -> Option<Bytes> {
+    fn encode(&mut self, item: CursorItem) -> Option<Bytes> {
         let text = match item {
             CursorItem::Frames(frames) => return Some(frames.bytes),
-            CursorItem::TimedOut if self.reading.has_skipped() => self.encoding.position(&self.reading.place())?,
+            CursorItem::TimedOut if self.cursor.has_skipped() => self.encoding.position(&self.cursor.position())?,
             CursorItem::TimedOut => return Some(Bytes::from_static(self.encoding.keep_alive()?.as_bytes())),
-            item => encode_notice(&item, self.encoding, &self.reading.place(), None)?,
+            item => encode_notice(&item, self.encoding, &self.cursor.position(), None)?,
         };
         Some(text.into())
     }
@@ -263,11 +263,12 @@ fn encode_notice(item: &CursorItem, encoding: Encoding, id: &dyn fmt::Display, s
 /// One reader of several streams.
 struct MultiStreamReader {
     deliveries: StreamMap<usize, ReaderDeliveries>,
-    /// The positions in all streams, in the order of their names.
-    places: Vec<(StreamName, Position)>,
+    /// The positions in all streams, in the order of their names. A delivery's key is the index here.
+    positions: Vec<(StreamName, Position)>,
     encoding: Encoding,
     keep_alive: Duration,
-    said: Option<Instant>,
+    /// The time of the last bytes of the body; `None` until the first.
+    last_sent: Option<Instant>,
     reports_satisfied: bool,
     /// Frames that were sent in part.
     pending: Option<PendingFrames>,
@@ -277,83 +278,87 @@ struct MultiStreamReader {
 struct PendingFrames {
     at: usize,
     frames: EncodedFrames,
-    given: usize,
+    sent: usize,
     /// The position in the stream after all of these frames.
-    place: Position,
+    position: Position,
 }
 
 impl MultiStreamReader {
     fn new(
         cursors: Vec<(StreamName, SteerableCursor)>,
         encoding: Encoding,
-        quiet: Duration,
-        says_satisfied: bool,
+        keep_alive: Duration,
+        reports_satisfied: bool,
     ) -> Self {
-        let places = cursors.iter().map(|(name, reading)| (name.clone(), reading.place())).collect();
-        let cursors = cursors.into_iter().map(|(_, reading)| reading.told(quiet)).enumerate().collect();
+        let positions = cursors.iter().map(|(name, cursor)| (name.clone(), cursor.position())).collect();
+        let cursors = cursors.into_iter().map(|(_, cursor)| cursor.into_deliveries(keep_alive)).enumerate().collect();
         Self {
             deliveries: cursors,
-            places,
+            positions,
             encoding,
-            keep_alive: quiet,
-            said: None,
-            reports_satisfied: says_satisfied,
+            keep_alive: keep_alive,
+            last_sent: None,
+            reports_satisfied: reports_satisfied,
             pending: None,
         }
     }
 
     async fn next(this: Option<Self>) -> Option<(Bytes, Option<Self>)> {
         let mut this = this?;
-        if this.said.is_none()
+        if this.last_sent.is_none()
             && let Some(retry) = this.encoding.retry(fastrand::u32(RECONNECT_DELAY_MILLIS))
         {
-            this.said = Some(Instant::now());
+            this.last_sent = Some(Instant::now());
             return Some((retry.into(), Some(this)));
         }
         loop {
-            if let Some(piece) = this.piece() {
-                this.said = Some(Instant::now());
-                return Some((piece.into(), Some(this)));
+            if let Some(next_chunk) = this.next_chunk() {
+                this.last_sent = Some(Instant::now());
+                return Some((next_chunk.into(), Some(this)));
             }
-            let Some((at, (given, place, skipped))) = this.deliveries.next().await else {
+            let Some((at, (item, position, skipped))) = this.deliveries.next().await else {
                 if !this.reports_satisfied {
                     return None;
                 }
-                let id = format!("{}{COMPLETED_MARK}", ConnectionId(&this.places));
+                let id = format!("{}{COMPLETED_MARK}", ConnectionId(&this.positions));
                 return this.encoding.position(&id).map(|last| (last.into(), None));
             };
-            let bytes = match given {
+            let bytes = match item {
                 ReaderItem::Item(CursorItem::Frames(frames)) if this.encoding.has_ids() => {
-                    this.pending = Some(PendingFrames { at, frames, given: 0, place });
+                    this.pending = Some(PendingFrames { at, frames, sent: 0, position });
                     continue;
                 }
-                ReaderItem::Item(item) => this.bytes(at, &item, place, skipped),
+                ReaderItem::Item(item) => this.encode(at, &item, position, skipped),
                 ReaderItem::Denied => {
-                    let name = this.places[at].0.as_str();
+                    let name = this.positions[at].0.as_str();
                     this.encoding.denied(TURNED_PRIVATE_TEXT, Some(name)).into_bytes()
                 }
             };
             if !bytes.is_empty() {
-                this.said = Some(Instant::now());
+                this.last_sent = Some(Instant::now());
                 return Some((bytes.into(), Some(this)));
             }
         }
     }
 
-    fn bytes(&mut self, at: usize, item: &CursorItem, place: Position, skipped: bool) -> Vec<u8> {
+    fn encode(&mut self, at: usize, item: &CursorItem, position: Position, skipped: bool) -> Vec<u8> {
         match item {
             CursorItem::Frames(frames) => return frames.bytes.to_vec(),
             CursorItem::Gap(_) | CursorItem::OpenLine(_) | CursorItem::Progress(_) | CursorItem::TimedOut => {}
         }
-        self.places[at].1 = place;
+        self.positions[at].1 = position;
         let text = match item {
-            CursorItem::TimedOut if skipped => self.encoding.position(&ConnectionId(&self.places)).unwrap_or_default(),
+            CursorItem::TimedOut if skipped => {
+                self.encoding.position(&ConnectionId(&self.positions)).unwrap_or_default()
+            }
             // Each stream times out separately; one comment serves all of them.
-            CursorItem::TimedOut if self.said.is_some_and(|said| said.elapsed() < self.keep_alive / 2) => String::new(),
+            CursorItem::TimedOut if self.last_sent.is_some_and(|sent| sent.elapsed() < self.keep_alive / 2) => {
+                String::new()
+            }
             CursorItem::TimedOut => self.encoding.keep_alive().unwrap_or_default().to_owned(),
             item => {
-                let name = self.places[at].0.as_str();
-                encode_notice(item, self.encoding, &ConnectionId(&self.places), Some(name)).unwrap_or_default()
+                let name = self.positions[at].0.as_str();
+                encode_notice(item, self.encoding, &ConnectionId(&self.positions), Some(name)).unwrap_or_default()
             }
         };
         text.into_bytes()
@@ -361,25 +366,25 @@ impl MultiStreamReader {
 
     /// The next pending frames, each after this connection's own id, about [`MULTI_STREAM_CHUNK_SIZE`] bytes in total.
     /// The ids may be longer than the frames, and a slow connection must not hold much memory.
-    fn piece(&mut self) -> Option<Vec<u8>> {
-        let PendingFrames { at, frames, given, place } = self.pending.take()?;
-        let mut begin = given.checked_sub(1).map_or(0, |last| frames.ends[last].0);
+    fn next_chunk(&mut self) -> Option<Vec<u8>> {
+        let PendingFrames { at, frames, sent, position } = self.pending.take()?;
+        let mut begin = sent.checked_sub(1).map_or(0, |last| frames.ends[last].0);
         let mut out = Vec::with_capacity(MULTI_STREAM_CHUNK_SIZE + MAX_CONNECTION_ID_SIZE);
-        for (number, (end, id)) in frames.ends.iter().enumerate().skip(given) {
-            self.places[at].1 = *id;
+        for (number, (end, id)) in frames.ends.iter().enumerate().skip(sent) {
+            self.positions[at].1 = *id;
             out.extend_from_slice(b"id: ");
-            write!(out, "{}", ConnectionId(&self.places)).expect("a Vec takes all that is written to it");
+            write!(out, "{}", ConnectionId(&self.positions)).expect("a Vec takes all that is written to it");
             out.push(b'\n');
             out.extend_from_slice(&frames.bytes[begin..*end]);
             begin = *end;
             if out.len() >= MULTI_STREAM_CHUNK_SIZE && number + 1 < frames.ends.len() {
-                self.pending = Some(PendingFrames { at, frames, given: number + 1, place });
+                self.pending = Some(PendingFrames { at, frames, sent: number + 1, position });
                 // The connection holds the buffer, with its unused capacity, until it is sent.
                 out.shrink_to_fit();
                 return Some(out);
             }
         }
-        self.places[at].1 = place;
+        self.positions[at].1 = position;
         out.shrink_to_fit();
         (!out.is_empty()).then_some(out)
     }
