@@ -129,10 +129,10 @@ impl KeyReloader {
     /// # Errors
     /// If keys were expected and none can be used.
     pub(crate) fn new(spec: config::AccessConfig) -> Result<Self, AccessError> {
-        let mut warden = Self::with_keyring(spec, Keyring { revoked: Revoked::Unknown, ..Keyring::default() });
-        warden.poll();
-        let (ring, spec) = (warden.keyring.borrow().clone(), warden.spec.borrow().clone());
-        ring.no_usable_key(&spec).map_or(Ok(warden), Err)
+        let mut reloader = Self::with_keyring(spec, Keyring { revoked: Revoked::Unknown, ..Keyring::default() });
+        reloader.poll();
+        let (ring, spec) = (reloader.keyring.borrow().clone(), reloader.spec.borrow().clone());
+        ring.no_usable_key(&spec).map_or(Ok(reloader), Err)
     }
 
     /// A reloader with a key that is in no file, and a token by it for the user who started rtlogd: all rights on all
@@ -141,10 +141,10 @@ impl KeyReloader {
         let keys = SigningKeys::ephemeral(KeyKind::Hs256)?;
         let all = "*".parse().expect("a pattern");
         let made = keys.sign(&Grant { streams: vec![all], allow: Right::ALL.into() }, MAX_URL_TOKEN_LIFETIME, None)?;
-        let mut warden = Self::with_keyring(config::AccessConfig::default(), Keyring { keys, ..Keyring::default() });
+        let mut reloader = Self::with_keyring(config::AccessConfig::default(), Keyring { keys, ..Keyring::default() });
         // There are no files to watch.
-        warden.loaded_from = Some((warden.spec.borrow().clone(), Vec::new()));
-        Ok((warden, made))
+        reloader.loaded_from = Some((reloader.spec.borrow().clone(), Vec::new()));
+        Ok((reloader, made))
     }
 
     fn with_keyring(spec: config::AccessConfig, ring: Keyring) -> Self {

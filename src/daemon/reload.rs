@@ -68,7 +68,7 @@ pub(crate) enum ReloadError {
 pub(crate) fn request_reload(path: &Path) -> Result<ReloadResult, ReloadError> {
     let mut cause = None;
     let connected =
-        socket_paths(path).find_map(|place| UnixStream::connect(place).map_err(|error| cause = Some(error)).ok());
+        socket_paths(path).find_map(|path| UnixStream::connect(path).map_err(|error| cause = Some(error)).ok());
     let stream = connected.ok_or_else(|| ReloadError::NotRunning(path.to_owned(), cause))?;
     let mut answer = String::new();
     let read = stream.take(MAX_RELOAD_REPLY_SIZE).read_to_string(&mut answer);
@@ -89,8 +89,8 @@ fn socket_directories() -> Vec<PathBuf> {
     if let Some(given) = env::var_os("RUNTIME_DIRECTORY") {
         return env::split_paths(&given).take(1).collect();
     }
-    let own = env::var_os("XDG_RUNTIME_DIR").map(|own| Path::new(&own).join("rtlogd"));
-    own.into_iter().chain([PathBuf::from(SYSTEM_RUNTIME_DIRECTORY)]).collect()
+    let user_directory = env::var_os("XDG_RUNTIME_DIR").map(|user_directory| Path::new(&user_directory).join("rtlogd"));
+    user_directory.into_iter().chain([PathBuf::from(SYSTEM_RUNTIME_DIRECTORY)]).collect()
 }
 
 /// The runtime directory of a daemon that root or systemd started.
@@ -110,10 +110,10 @@ impl ReloadListener {
     /// works.
     pub(crate) fn open(path: &Path) -> Self {
         let mut causes = Vec::new();
-        for place in socket_paths(path) {
-            match listen(&place) {
-                Ok(listener) => return Self(Some((listener, place))),
-                Err(error) => causes.push(format!("{}: {error}", place.display())),
+        for path in socket_paths(path) {
+            match listen(&path) {
+                Ok(listener) => return Self(Some((listener, path))),
+                Err(error) => causes.push(format!("{}: {error}", path.display())),
             }
         }
         debug!(error = causes.join("; ").as_str(); "`rtlogd reload` cannot ask this daemon, only SIGHUP can");
@@ -140,23 +140,23 @@ impl Drop for ReloadListener {
         if let Some((_, path)) = &self.0
             && let Err(error) = fs::remove_file(path)
         {
-            debug!(path:? = path, error:% = error; "cannot remove our socket");
+            debug!(path:? = path, error:% = error; "cannot remove the socket");
         }
     }
 }
 
-fn listen(place: &Path) -> io::Result<UnixListener> {
-    if let Some(directory) = place.parent().filter(|directory| !directory.exists()) {
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
         fs::create_dir(directory)?;
     }
-    match UnixStream::connect(place) {
+    match UnixStream::connect(path) {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
         // The daemon that created the socket no longer runs.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(place)?,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
         Err(_) => {}
     }
-    let listener = UnixListener::bind(place)?;
-    fs::set_permissions(place, fs::Permissions::from_mode(0o600))?;
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
@@ -171,9 +171,9 @@ impl ReloadRequest {
     }
 
     /// Sends the result.
-    pub(crate) async fn answer(self, outcome: &ReloadResult) {
+    pub(crate) async fn answer(self, result: &ReloadResult) {
         let Some(mut stream) = self.0 else { return };
-        let (word, text) = outcome.parts();
+        let (word, text) = result.parts();
         let answer = format!("{word}\n{text}");
         if !matches!(timeout(REPLY_WRITE_TIMEOUT, stream.write_all(answer.as_bytes())).await, Ok(Ok(()))) {
             debug!("the client that asked for the reload did not wait for the result");
@@ -186,15 +186,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outcome_comes_across() {
+    fn a_result_is_sent_and_parsed() {
         let text = "a.yaml:1:2: wrong\na.yaml:3:4: wrong too".to_owned();
-        for outcome in [
+        for result in [
             ReloadResult::Applied(text.clone()),
             ReloadResult::Refused(text.clone()),
             ReloadResult::PartlyApplied(text),
         ] {
-            let (word, text) = outcome.parts();
-            assert_eq!(ReloadResult::parse(&format!("{word}\n{text}")), Some(outcome));
+            let (word, text) = result.parts();
+            assert_eq!(ReloadResult::parse(&format!("{word}\n{text}")), Some(result));
         }
         assert_eq!(ReloadResult::parse(""), None);
         assert_eq!(ReloadResult::parse("done"), None);
@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn each_configuration_has_a_socket_of_its_own() {
-        let place = |path: &str| socket_paths(Path::new(path)).last().unwrap();
-        assert_eq!(place("/etc/rtlogd/rtlogd.yaml"), place("/etc/rtlogd/rtlogd.yaml"));
-        assert_ne!(place("/etc/rtlogd/rtlogd.yaml"), place("/etc/rtlogd/a/rtlogd.yaml"));
+        let path = |path: &str| socket_paths(Path::new(path)).last().unwrap();
+        assert_eq!(path("/etc/rtlogd/rtlogd.yaml"), path("/etc/rtlogd/rtlogd.yaml"));
+        assert_ne!(path("/etc/rtlogd/rtlogd.yaml"), path("/etc/rtlogd/a/rtlogd.yaml"));
     }
 }
