@@ -28,6 +28,8 @@ mod metrics;
 mod process_usage;
 mod openapi;
 mod page;
+#[cfg(test)]
+mod testing;
 
 pub use guard::forwarded::resolve_for_fuzz;
 pub use query::{CheckedQuery, check_query};

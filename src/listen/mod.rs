@@ -255,6 +255,16 @@ impl ConnectionInfo {
     }
 }
 
+#[cfg(test)]
+impl ConnectionInfo {
+    /// A connection of this peer that no socket belongs to.
+    pub(crate) fn without_socket(peer: Peer, limits: Limits) -> Self {
+        let permit = ConnectionLimiter::default().take(ConnectionClass::Local, &limits).expect("nothing is taken yet");
+        let (permit, limits) = (Arc::new(permit), Arc::new(limits));
+        Self { peer, is_secure: false, limits, until: None, permit, tasks: TaskTracker::new() }
+    }
+}
+
 /// Takes a permit for a connection, and serves it as a task.
 fn spawn_connection<S, F>(
     peer: Peer,

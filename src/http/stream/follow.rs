@@ -402,3 +402,195 @@ impl fmt::Display for ConnectionId<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::testing::{TestServer, id, next_piece, read};
+
+    async fn server() -> TestServer {
+        let mut server = TestServer::new(&[("a", "file"), ("b", "file")]);
+        server.write("a", &["one", "two", "three"]).await;
+        server.write("b", &["other"]).await;
+        server
+    }
+
+    /// The body without its first message, whose reconnect delay is random.
+    fn without_retry(body: &str) -> &str {
+        let (retry, rest) = body.split_once("\n\n").unwrap();
+        let millis: u32 = retry.strip_prefix("retry: ").unwrap().parse().unwrap();
+        assert!(RECONNECT_DELAY_MILLIS.contains(&millis), "{retry}");
+        rest
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_receives_what_its_query_chooses_in_the_format_that_it_names() {
+        let server = server().await;
+        let table = [
+            ("follow=false&format=text", "one\ntwo\nthree\n"),
+            ("follow=false&format=text&tail=1", "three\n"),
+            ("follow=false&format=text&grep=t", "two\nthree\n"),
+            ("limit=2&tail=all&format=text", "one\ntwo\n"),
+            ("follow=false&format=text&tail=0", ""),
+        ];
+        for (query, expected) in table {
+            assert_eq!(read(follow_one("a", &server.get(query)).await).await, (200, expected.to_owned()), "{query}");
+        }
+        let (status, body) = read(follow_one("a", &server.get("follow=false&tail=1")).await).await;
+        // The last id tells a browser that it has everything.
+        let expected = format!("id: {}\ndata: three\n\nid: {}!\n\n", id(3), id(3));
+        assert_eq!((status, without_retry(&body)), (200, expected.as_str()));
+        let (_, body) = read(follow_one("a", &server.get("follow=false&tail=1&format=ndjson")).await).await;
+        assert!(
+            body.starts_with(&format!("{{\"id\":\"{}\",", id(3))) && body.ends_with("\"text\":\"three\"}\n"),
+            "{body}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_streams_share_a_connection_whose_ids_list_the_positions_in_all() {
+        let server = server().await;
+        let query = "stream=b&stream=a&stream=a&tail=2&follow=false";
+        let (status, body) = read(follow_several(&server.get(query)).await).await;
+        assert_eq!(status, 200);
+        let messages: Vec<_> = without_retry(&body).split_terminator("\n\n").collect();
+        let mut data: Vec<_> = messages.iter().filter_map(|message| message.split_once("\ndata: ")).collect();
+        data.sort_by_key(|(_, data)| *data);
+        let data: Vec<_> = data.into_iter().map(|(_, data)| data).collect();
+        assert_eq!(data, ["other", "three", "two"]);
+        assert_eq!(messages.last(), Some(&format!("id: a:{},b:{}!", id(3), id(1)).as_str()));
+        let text = read(follow_several(&server.get(&format!("{query}&format=ndjson"))).await).await.1;
+        let mut streams: Vec<_> = text.lines().filter_map(|line| line.split('"').nth(7)).collect();
+        streams.sort_unstable();
+        assert_eq!(streams, ["a", "a", "b"], "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_of_several_streams_are_sent_in_chunks() {
+        let mut server = TestServer::new(&[("a", "file"), ("b", "file")]);
+        let line = "x".repeat(1000);
+        server.write("a", &vec![line.as_str(); 100]).await;
+        let mut response = follow_several(&server.get("stream=a&stream=b&tail=all&follow=false")).await.unwrap();
+        let (mut sizes, mut lines) = (Vec::new(), 0);
+        while let Some(piece) = next_piece(&mut response).await {
+            sizes.push(piece.len());
+            lines += piece.matches(&line).count();
+        }
+        assert_eq!(lines, 100);
+        let limit = MULTI_STREAM_CHUNK_SIZE + MAX_CONNECTION_ID_SIZE + line.len();
+        assert!(sizes.len() > 6 && sizes.iter().all(|size| *size <= limit), "{sizes:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_connection_shows_that_it_lives_and_where_it_is() {
+        let mut server = server().await;
+        for (query, keeps_alive) in [("tail=0", true), ("tail=0&format=ndjson", false), ("tail=0&format=text", false)] {
+            let mut response = follow_one("a", &server.get(query)).await.unwrap();
+            if keeps_alive {
+                next_piece(&mut response).await.unwrap();
+                assert_eq!(next_piece(&mut response).await.as_deref(), Some(":\n\n"), "{query}");
+            } else {
+                let quiet = tokio::time::timeout(10 * server.limits.keep_alive, next_piece(&mut response)).await;
+                assert!(quiet.is_err(), "{query}: {quiet:?}");
+            }
+        }
+        let mut one = follow_one("a", &server.get("tail=0&grep=never")).await.unwrap();
+        let mut both = follow_several(&server.get("stream=a&stream=b&tail=0&grep=never")).await.unwrap();
+        next_piece(&mut one).await.unwrap();
+        next_piece(&mut both).await.unwrap();
+        server.write("a", &["four"]).await;
+        // The filter removed the line, and the reader need not see it again after a reconnect.
+        let moved = async |response: &mut Response| loop {
+            let piece = next_piece(response).await.unwrap();
+            if piece != ":\n\n" {
+                return piece;
+            }
+        };
+        assert_eq!(moved(&mut one).await, format!("id: {}\n\n", id(4)));
+        assert_eq!(moved(&mut both).await, format!("id: a:{},b:{}\n\n", id(4), id(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_becomes_private_ends_its_readers_with_the_reason() {
+        let why = TURNED_PRIVATE_TEXT;
+        let table = [
+            ("sse", format!("event: denied\ndata: {{\"why\":\"{why}\"}}\n\n")),
+            ("ndjson", format!("{{\"kind\":\"denied\",\"why\":\"{why}\"}}\n")),
+            ("text", format!("--- rtlogd: {why} ---\n")),
+        ];
+        for (format, expected) in table {
+            let server = server().await;
+            let response = follow_one("a", &server.get(&format!("tail=0&format={format}"))).await;
+            let query = format!("tail=0&stream=a&stream=b&format={format}");
+            let mut both = follow_several(&server.get(&query)).await.unwrap();
+            server.app.catalog.get(&"a".parse().unwrap()).unwrap().log.private().set();
+            let (_, body) = read(response).await;
+            assert!(body.ends_with(&expected), "{format}: {body}");
+            // Of several streams, only that one ends.
+            let denied = loop {
+                let piece = next_piece(&mut both).await.unwrap();
+                if piece.contains(why) {
+                    break piece;
+                }
+            };
+            assert!(format == "text" || denied.contains("\"stream\":\"a\""), "{denied}");
+            let again = read(follow_one("a", &server.get("follow=false")).await).await;
+            assert_eq!(again, (404, "no stream is named \"a\"; GET /streams lists them".to_owned()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_followed_is_refused_but_a_browser_is_told_to_come_back_or_to_stop() {
+        /// What a server does to the stream before the request.
+        type Change = fn(&mut TestServer);
+        let (gone, done) = (String::new(), format!("{}!", id(3)));
+        let hold: Change = |server| server.app.catalog.hold(&"a".parse().unwrap());
+        let remove: Change = |server| server.app.catalog.remove(&"a".parse().unwrap());
+        let stop: Change = |server| server.stop();
+        let fill: Change = |server| server.limits.readers = 0;
+        let end: Change = |server| server.end("a");
+        let nothing: Change = |_| {};
+        let later = format!("retry: {BUSY_RECONNECT_DELAY_MILLIS}\n\n");
+        // The query, the refusal of a program, and the response to a browser that reconnects with its last id.
+        let table = [
+            ("starting or stopping", stop, "", 503, (200, &later)),
+            ("being restarted", hold, "", 503, (200, &later)),
+            ("no stream is named", remove, "", 404, (204, &gone)),
+            ("is the limit", fill, "", 503, (200, &later)),
+            ("", end, "tail=0&format=text", 200, (204, &gone)),
+            ("", nothing, "follow=false&tail=0&format=text", 200, (204, &gone)),
+        ];
+        for (detail, change, query, status, reconnected) in table {
+            let mut server = server().await;
+            change(&mut server);
+            let refused = read(follow_one("a", &server.get(query)).await).await;
+            assert!(refused.0 == status && refused.1.contains(detail), "{detail}: {refused:?}");
+            let again = read(follow_one("a", &server.reconnect(query, &done)).await).await;
+            assert_eq!((again.0, &again.1), reconnected, "{detail}");
+        }
+        let server = server().await;
+        let table =
+            [("stream=a", "stream= goes with GET /streams"), ("tail=x", "tail=x is neither"), ("after=x", "after=x: ")];
+        for (query, detail) in table {
+            let refused = read(follow_one("a", &server.get(query)).await).await;
+            assert!(refused.0 == 400 && refused.1.contains(detail), "{query}: {refused:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_streams_one_that_is_missing_is_refused_at_first_and_left_out_later() {
+        let server = server().await;
+        let query = "stream=a&stream=nowhere&follow=false&tail=all&format=text";
+        assert_eq!(read(follow_several(&server.get(query)).await).await.0, 404);
+        let last_id = format!("a:{},nowhere:{}", id(1), id(9));
+        let again = read(follow_several(&server.reconnect(query, &last_id)).await).await;
+        assert_eq!(again, (200, "two\nthree\n".to_owned()));
+        let names = |count: usize, length: usize| {
+            (0..count).map(|at| format!("stream={at:0length$}")).collect::<Vec<_>>().join("&")
+        };
+        for query in [names(MAX_STREAMS_PER_CONNECTION + 1, 4), names(MAX_STREAMS_PER_CONNECTION, 60)] {
+            let refused = read(follow_several(&server.get(&query)).await).await;
+            assert!(refused.0 == 400 && refused.1.contains("too many streams"), "{refused:?}");
+        }
+    }
+}
