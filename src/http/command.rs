@@ -175,3 +175,154 @@ async fn respond_to_command(request: &HttpRequest, name: &str, command: Command)
     let already = send_command(request, &check_command(request, name)?, command).await?;
     Ok(json(&json!({ "already": already })))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::event::Origin;
+    use crate::http::testing::{OWNER, TestServer, USER, read};
+
+    /// A process that gives this answer to every command, and the commands that it received.
+    fn process(
+        server: &TestServer,
+        answer: impl Fn() -> Result<CommandReply, CommandError> + Send + 'static,
+    ) -> tokio::sync::mpsc::Receiver<Command> {
+        let mut inbox = server.commands("job");
+        let (sender, received) = tokio::sync::mpsc::channel(100);
+        tokio::spawn(async move {
+            while let Some(request) = inbox.recv().await {
+                sender.send(request.command.clone()).await.unwrap();
+                request.answer(answer());
+            }
+        });
+        received
+    }
+
+    fn post(server: &TestServer, right: Right, query: &str, body: &'static str) -> HttpRequest {
+        HttpRequest { body: Bytes::from_static(body.as_bytes()), ..server.request(OWNER, Method::POST, right, query) }
+    }
+
+    #[test]
+    fn each_command_needs_its_right() {
+        let size = Command::Resize { rows: 1, columns: 1 };
+        let table = [
+            (Right::Read, vec![Command::Attach]),
+            (
+                Right::Input,
+                vec![Command::Input(Bytes::new()), Command::EndOfInput, size, Command::Push(Origin::stdout())],
+            ),
+            (
+                Right::Admin,
+                vec![
+                    Command::Signal(1),
+                    Command::Pause,
+                    Command::Resume,
+                    Command::Start,
+                    Command::Stop,
+                    Command::Restart,
+                ],
+            ),
+        ];
+        for (right, commands) in table {
+            for command in commands {
+                assert_eq!(required_right(&command), right, "{command:?}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn input_is_typed_and_then_ended() {
+        let server = TestServer::new(&[("job", "process")]);
+        let mut received = process(&server, || Ok(CommandReply::Done));
+        let hello = || Command::Input(Bytes::from_static(b"hello"));
+        let table = [
+            ("", "hello", 200, "{\"bytes\":5}", vec![hello()]),
+            ("eof=false", "hello", 200, "{\"bytes\":5}", vec![hello()]),
+            ("eof=true", "hello", 200, "{\"bytes\":5}", vec![hello(), Command::EndOfInput]),
+            ("eof=true", "", 200, "{\"bytes\":0}", vec![Command::EndOfInput]),
+            ("", "", 400, "nothing to type", vec![]),
+            ("eof=false", "", 400, "nothing to type", vec![]),
+            ("eof=1", "hello", 400, "eof=1 is not known", vec![]),
+            ("end=true", "hello", 400, "this takes one parameter, eof", vec![]),
+        ];
+        for (query, body, status, expected, commands) in table {
+            let answer = read(input("job", &post(&server, Right::Input, query, body)).await).await;
+            assert!(answer.0 == status && answer.1.starts_with(expected), "{query} {body}: {answer:?}");
+            for command in commands {
+                assert_eq!(received.try_recv(), Ok(command), "{query} {body}");
+            }
+            assert!(received.try_recv().is_err(), "{query} {body}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signal_is_named_and_a_lifecycle_command_says_whether_there_was_something_to_do() {
+        let server = TestServer::new(&[("job", "process")]);
+        let mut received = process(&server, || Ok(CommandReply::Already));
+        let table = [
+            ("signal=TERM", "", 200, "{\"already\":true}", Some(Command::Signal(15))),
+            ("signal=SIGHUP", "", 200, "{\"already\":true}", Some(Command::Signal(1))),
+            ("signal=term", "", 400, "signal=term: not a signal", None),
+            ("", "", 400, "no signal is given", None),
+            ("signal=TERM", "body", 400, "this takes no body", None),
+        ];
+        for (query, body, status, expected, command) in table {
+            let answer = read(signal("job", &post(&server, Right::Admin, query, body)).await).await;
+            assert!(answer.0 == status && answer.1.starts_with(expected), "{query} {body}: {answer:?}");
+            assert_eq!(received.try_recv().ok(), command, "{query} {body}");
+        }
+        for command in [Command::Start, Command::Stop, Command::Restart] {
+            let request = post(&server, Right::Admin, "", "");
+            let answer = read(lifecycle("job", &request, command.clone()).await).await;
+            assert_eq!(answer, (200, "{\"already\":true}\n".to_owned()));
+            assert_eq!(received.try_recv(), Ok(command));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_cannot_be_carried_out_is_refused_with_the_reason() {
+        let table = [
+            (CommandError::NotRunning, 409),
+            (CommandError::NoSignal(99), 400),
+            (CommandError::TooLong(1 << 20), 413),
+            (CommandError::TooManyCommands, 503),
+            (CommandError::Failed("no such program".into()), 500),
+            (CommandError::Gone, 503),
+        ];
+        for (error, status) in table {
+            let server = TestServer::new(&[("job", "process")]);
+            let reported = error.clone();
+            let _received = process(&server, move || Err(reported.clone()));
+            let request = post(&server, Right::Admin, "", "");
+            let answer = read(lifecycle("job", &request, Command::Start).await).await;
+            assert_eq!(answer, (status, error.to_string()));
+        }
+        let mut server = TestServer::new(&[("job", "process"), ("log", "file")]);
+        let _received = process(&server, || Ok(CommandReply::Done));
+        let start = async |server: &TestServer, name: &str, peer| {
+            let request = server.request(peer, Method::POST, Right::Admin, "");
+            read(lifecycle(name, &request, Command::Start).await).await
+        };
+        assert_eq!(start(&server, "log", OWNER).await.0, 409, "it is not a process");
+        assert_eq!(start(&server, "nowhere", OWNER).await.0, 404);
+        let (status, detail) = start(&server, "job", USER).await;
+        assert!(
+            status == 403 && detail.contains("to start, stop or signal a process needs a token"),
+            "{status} {detail}"
+        );
+        // Another channel holds the lease, which input needs and other commands do not.
+        let name: StreamName = "job".parse().unwrap();
+        server.app.leases.take(&name, 1, USER, Duration::from_secs(60)).unwrap();
+        let (status, detail) = read(input("job", &post(&server, Right::Input, "", "x")).await).await;
+        assert!(status == 409 && detail.contains("holds the lease for 60 s more"), "{status} {detail}");
+        assert_eq!(start(&server, "job", OWNER).await.0, 200);
+        server.limits.control_rate = Rate { times: 1, per: Duration::from_secs(60) };
+        let (status, detail) = start(&server, "job", OWNER).await;
+        assert!(status == 429 && detail.contains("there were more than 1 per 1m"), "{status} {detail}");
+        server.limits.control_rate = Rate { times: 100, per: Duration::from_secs(1) };
+        server.app.catalog.hold(&name);
+        assert_eq!(start(&server, "job", OWNER).await.0, 503, "its configuration changes");
+    }
+}

@@ -403,3 +403,210 @@ fn start(from: &StartParameters) -> Result<Option<CursorStart>, RpcError> {
     };
     Ok(Some(start))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::control::{CommandError, CommandReceiver, TerminalOutput};
+    use crate::http::testing::{OWNER, TestServer, USER, id};
+    use crate::wire::message::read;
+
+    fn session(server: &TestServer, peer: crate::access::Peer) -> ControlSession {
+        let caller = server.app.access.identify_now(peer, None).unwrap();
+        ControlSession::new(server.app.clone(), caller, Arc::new(server.limits.clone()))
+    }
+
+    async fn begin(session: &mut ControlSession, method: &str, parameters: Value) -> PendingCall {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": parameters });
+        let mut message = read(&request.to_string()).unwrap();
+        session.call(message.requests.remove(0).call.unwrap()).await
+    }
+
+    /// The result of a call: the JSON of its response, or the reason and the text of its error.
+    async fn call(session: &mut ControlSession, method: &str, parameters: Value) -> Result<Value, String> {
+        let result = match begin(session, method, parameters).await {
+            PendingCall::Ready(result) => result,
+            PendingCall::Pending(result) => result.await,
+        };
+        let response = match result {
+            Ok(CallResult::Completed(response)) => Ok(response),
+            Ok(CallResult::Attached(stream, attachment)) => session.add_attachment(stream, attachment),
+            Err(error) => Err(error),
+        };
+        match response {
+            Ok(response) => Ok(serde_json::to_value(&response).unwrap()),
+            Err(error) => {
+                let reply: Value = serde_json::from_str(&crate::wire::message::reply(
+                    &crate::wire::message::RequestId::null(),
+                    Err(&error),
+                ))
+                .unwrap();
+                let data = &reply["error"]["data"];
+                Err(format!("{}: {}", data["reason"].as_str().unwrap(), data["detail"].as_str().unwrap()))
+            }
+        }
+    }
+
+    /// Answers all commands with this.
+    fn serve(mut inbox: CommandReceiver, answer: impl Fn() -> Result<CommandReply, CommandError> + Send + 'static) {
+        tokio::spawn(async move {
+            while let Some(request) = inbox.recv().await {
+                request.answer(answer());
+            }
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_are_wrong_are_refused_with_what_would_be_right() {
+        let server = TestServer::new(&[("log", "file"), ("job", "process")]);
+        serve(server.commands("job"), || Err(CommandError::NotRunning));
+        let mut owner = session(&server, OWNER);
+        let table = [
+            ("stream.subscribe", json!({ "stream": "nowhere" }), "not-found: no stream is named"),
+            ("stream.subscribe", json!({ "stream": "log", "after": "x" }), "wrong-parameters: after=x: "),
+            ("stream.subscribe", json!({ "stream": "log", "tail": "some" }), "wrong-parameters: tail=some is neither"),
+            ("stream.subscribe", json!({ "stream": "log", "tail": 1, "since": "1h" }), "wrong-parameters: give one of"),
+            ("stream.subscribe", json!({ "stream": "log", "grep": "(" }), "wrong-parameters: "),
+            ("stream.subscribe", json!({ "stream": "log", "run": "last" }), "wrong-parameters: run=last is not known"),
+            ("stream.subscribe", json!({ "stream": "log", "level": "loud" }), "wrong-parameters: level=loud: "),
+            ("subscription.pause", json!({ "subscription": 7 }), "not-found: this channel has no subscription 7"),
+            ("subscription.pause", json!({}), "wrong-parameters: name one of"),
+            (
+                "subscription.pause",
+                json!({ "subscription": 7, "session": "0123456789abcdef" }),
+                "wrong-parameters: name one of",
+            ),
+            ("subscription.resume", json!({ "session": "0123456789abcdef" }), "not-found: no stream of yours"),
+            ("subscription.resume", json!({ "session": "short" }), "not-found: no stream of yours"),
+            ("subscription.filter", json!({ "subscription": 7, "grep": "(" }), "wrong-parameters: "),
+            ("subscription.unsubscribe", json!({ "subscription": 7 }), "not-found: this channel has no subscription 7"),
+            ("process.input", json!({ "stream": "job" }), "wrong-parameters: nothing to type"),
+            (
+                "process.input",
+                json!({ "stream": "job", "text": "a", "base64": "YQ==" }),
+                "wrong-parameters: give one of `text` and `base64`",
+            ),
+            ("process.input", json!({ "stream": "job", "base64": "?" }), "wrong-parameters: base64: "),
+            ("process.input", json!({ "stream": "job", "text": "a" }), "refused: the process is not running"),
+            ("process.signal", json!({ "stream": "job", "signal": "term" }), "wrong-parameters: signal: not a signal"),
+            (
+                "process.resize",
+                json!({ "stream": "job", "columns": 0, "rows": 1 }),
+                "wrong-parameters: a terminal has at least",
+            ),
+            ("process.lease", json!({ "stream": "job", "seconds": 3601 }), "wrong-parameters: seconds: at most 3600"),
+            ("process.start", json!({ "stream": "log" }), "refused: this stream is not a process"),
+            ("process.attach", json!({ "stream": "job" }), "refused: the process is not running"),
+            ("process.detach", json!({ "attachment": 7 }), "not-found: this channel has no attachment 7"),
+        ];
+        for (method, parameters, expected) in table {
+            let refused = call(&mut owner, method, parameters.clone()).await.unwrap_err();
+            assert!(refused.starts_with(expected), "{method} {parameters}: {refused}");
+        }
+        assert!(owner.subscriptions.is_empty() && owner.attachments.is_empty());
+        let mut user = session(&server, USER);
+        for (method, parameters) in [
+            ("process.input", json!({ "stream": "job", "text": "a" })),
+            ("process.stop", json!({ "stream": "job" })),
+            ("process.lease", json!({ "stream": "job", "seconds": 1 })),
+        ] {
+            let refused = call(&mut user, method, parameters).await.unwrap_err();
+            assert!(refused.starts_with("denied: "), "{method}: {refused}");
+        }
+        server.app.catalog.hold(&"log".parse().unwrap());
+        let held = call(&mut owner, "stream.subscribe", json!({ "stream": "log" })).await.unwrap_err();
+        assert!(held.starts_with("busy: the stream is being restarted"), "{held}");
+        server.stop();
+        let stopping = call(&mut owner, "streams.list", json!({})).await.unwrap_err();
+        assert_eq!(stopping, "stopping: the daemon is stopping");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_subscription_delivers_events_until_it_is_paused_or_ended() {
+        let mut server = TestServer::new(&[("log", "file")]);
+        server.write("log", &["one", "two", "three"]).await;
+        let mut session = session(&server, USER);
+        let subscribed = call(&mut session, "stream.subscribe", json!({ "stream": "log", "tail": 2 })).await;
+        assert_eq!(subscribed, Ok(json!({ "subscription": 1, "place": id(1).to_string() })));
+        let (number, delivery) = session.deliveries.next().await.unwrap();
+        let Delivery::Item(CursorItem::Frames(frames), position, false) = delivery else { panic!("no events") };
+        let text = String::from_utf8(frames.bytes.to_vec()).unwrap();
+        assert_eq!((number, position, text.lines().count()), (1, id(3), 2), "{text}");
+        let pause = json!({ "subscription": 1 });
+        assert_eq!(call(&mut session, "subscription.pause", pause.clone()).await, Ok(json!({ "readers": 1 })));
+        server.write("log", &["four"]).await;
+        let quiet = session.deliveries.next().await.unwrap().1;
+        assert!(matches!(quiet, Delivery::Item(CursorItem::TimedOut, position, false) if position == id(3)));
+        // From the next delivery on, only lines that match.
+        let filter = json!({ "subscription": 1, "grep": "e$", "from": { "tail": "all" } });
+        assert_eq!(call(&mut session, "subscription.filter", filter).await, Ok(json!({ "readers": 1 })));
+        assert_eq!(call(&mut session, "subscription.resume", pause.clone()).await, Ok(json!({ "readers": 1 })));
+        let Delivery::Item(CursorItem::Frames(frames), ..) = session.deliveries.next().await.unwrap().1 else {
+            panic!("no events")
+        };
+        let text = String::from_utf8(frames.bytes.to_vec()).unwrap();
+        assert!(text.contains("\"one\"") && text.contains("\"three\"") && !text.contains("\"four\""), "{text}");
+        assert_eq!(call(&mut session, "subscription.unsubscribe", pause).await, Ok(json!({})));
+        while let Some((number, delivery)) = session.deliveries.next().await {
+            assert!(number == 1 && matches!(delivery, Delivery::Item(CursorItem::TimedOut, ..) | Delivery::Ended));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn subscriptions_attachments_and_commands_have_limits() {
+        let server = TestServer::new(&[("log", "file"), ("job", "process")]);
+        let output = TerminalOutput::default();
+        let terminal = output.clone();
+        serve(server.commands("job"), move || Ok(CommandReply::Attached(terminal.attach())));
+        let mut channel = session(&server, OWNER);
+        for _ in 0..MAX_SUBSCRIPTIONS {
+            call(&mut channel, "stream.subscribe", json!({ "stream": "log" })).await.unwrap();
+        }
+        let refused = call(&mut channel, "stream.subscribe", json!({ "stream": "log" })).await.unwrap_err();
+        assert!(refused.starts_with("too-many: 64 subscriptions are the most"), "{refused}");
+        for number in 65..65 + MAX_ATTACHMENTS {
+            let attached = call(&mut channel, "process.attach", json!({ "stream": "job" })).await;
+            assert_eq!(attached, Ok(json!({ "attachment": number })));
+        }
+        let refused = call(&mut channel, "process.attach", json!({ "stream": "job" })).await.unwrap_err();
+        assert!(refused.starts_with("too-many: 8 attachments are the most"), "{refused}");
+        assert_eq!(call(&mut channel, "process.detach", json!({ "attachment": 65 })).await, Ok(json!({})));
+        call(&mut channel, "process.attach", json!({ "stream": "job" })).await.unwrap();
+        // A process that does not answer.
+        let _inbox = server.commands("job");
+        let mut pending = Vec::new();
+        let refused = loop {
+            match begin(&mut channel, "process.pause", json!({ "stream": "job" })).await {
+                PendingCall::Pending(command) => pending.push(command),
+                PendingCall::Ready(result) => break result.err().unwrap(),
+            }
+        };
+        let text = crate::wire::message::reply(&crate::wire::message::RequestId::null(), Err(&refused));
+        assert!(pending.len() == 32 && text.contains("32 commands are in flight"), "{} {text}", pending.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_taken_by_one_channel_and_given_back() {
+        let server = TestServer::new(&[("job", "process")]);
+        serve(server.commands("job"), || Ok(CommandReply::Done));
+        let (mut first, mut second) = (session(&server, OWNER), session(&server, OWNER));
+        let lease = |seconds: u32| json!({ "stream": "job", "seconds": seconds });
+        let input = json!({ "stream": "job", "text": "abc", "eof": true });
+        assert_eq!(call(&mut first, "process.lease", lease(60)).await, Ok(json!({ "yours": true, "seconds": 60.0 })));
+        for (method, parameters) in [("process.lease", lease(60)), ("process.input", input.clone())] {
+            let refused = call(&mut second, method, parameters).await.unwrap_err();
+            assert!(refused.starts_with("leased: ") && refused.contains("holds the lease"), "{refused}");
+        }
+        assert_eq!(call(&mut first, "process.input", input.clone()).await, Ok(json!({ "bytes": 3 })));
+        // Giving back what one does not hold changes nothing.
+        assert_eq!(call(&mut second, "process.lease", lease(0)).await, Ok(json!({ "yours": false, "seconds": 0.0 })));
+        call(&mut second, "process.input", input.clone()).await.unwrap_err();
+        assert_eq!(call(&mut first, "process.lease", lease(0)).await, Ok(json!({ "yours": false, "seconds": 0.0 })));
+        assert_eq!(call(&mut second, "process.input", input.clone()).await, Ok(json!({ "bytes": 3 })));
+        assert!(call(&mut second, "process.lease", lease(60)).await.is_ok());
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(call(&mut first, "process.input", input).await, Ok(json!({ "bytes": 3 })), "the lease has expired");
+    }
+}
