@@ -7,7 +7,7 @@
 use std::env;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,10 +66,14 @@ pub(crate) enum ReloadError {
 
 /// Asks the daemon that serves the configuration at `path` to reload it, and waits for the result. Blocks.
 pub(crate) fn request_reload(path: &Path) -> Result<ReloadResult, ReloadError> {
+    request_by(socket_paths(path), path)
+}
+
+/// Sends the request by the first of these sockets that a daemon serves.
+fn request_by(mut sockets: impl Iterator<Item = PathBuf>, config: &Path) -> Result<ReloadResult, ReloadError> {
     let mut cause = None;
-    let connected =
-        socket_paths(path).find_map(|path| UnixStream::connect(path).map_err(|error| cause = Some(error)).ok());
-    let stream = connected.ok_or_else(|| ReloadError::NotRunning(path.to_owned(), cause))?;
+    let connected = sockets.find_map(|socket| UnixStream::connect(socket).map_err(|error| cause = Some(error)).ok());
+    let stream = connected.ok_or_else(|| ReloadError::NotRunning(config.to_owned(), cause))?;
     let mut answer = String::new();
     let read = stream.take(MAX_RELOAD_REPLY_SIZE).read_to_string(&mut answer);
     read.map_err(|error| ReloadError::Disconnected(Some(error)))?;
@@ -109,11 +113,16 @@ impl ReloadListener {
     /// The listener for the configuration at `path`. Without a directory for its socket there is none, but SIGHUP still
     /// works.
     pub(crate) fn open(path: &Path) -> Self {
+        Self::open_first(socket_paths(path))
+    }
+
+    /// The listener at the first of these paths that is usable.
+    fn open_first(sockets: impl Iterator<Item = PathBuf>) -> Self {
         let mut causes = Vec::new();
-        for path in socket_paths(path) {
-            match listen(&path) {
-                Ok(listener) => return Self(Some((listener, path))),
-                Err(error) => causes.push(format!("{}: {error}", path.display())),
+        for socket in sockets {
+            match listen(&socket) {
+                Ok(listener) => return Self(Some((listener, socket))),
+                Err(error) => causes.push(format!("{}: {error}", socket.display())),
             }
         }
         debug!(error = causes.join("; ").as_str(); "`rtlogd reload` cannot ask this daemon, only SIGHUP can");
@@ -151,8 +160,13 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     }
     match UnixStream::connect(path) {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        // The daemon that created the socket no longer runs.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+        // The daemon that created the socket no longer runs. A connection to a file that is not a socket is refused, too.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            if !fs::symlink_metadata(path)?.file_type().is_socket() {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is not a socket"));
+            }
+            fs::remove_file(path)?;
+        }
         Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
@@ -198,6 +212,85 @@ mod tests {
         }
         assert_eq!(ReloadResult::parse(""), None);
         assert_eq!(ReloadResult::parse("done"), None);
+    }
+
+    /// Requests a reload by these sockets.
+    async fn request(sockets: &[PathBuf]) -> Result<ReloadResult, ReloadError> {
+        let sockets = sockets.to_vec();
+        tokio::task::spawn_blocking(move || request_by(sockets.into_iter(), Path::new("a.yaml"))).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_receives_the_result_of_its_own_reload() {
+        let directory = tempfile::tempdir().unwrap();
+        // The directory of the first socket cannot be created, and that of the second is.
+        let sockets = [directory.path().join("a/b/reload.sock"), directory.path().join("c/reload.sock")];
+        let listener = ReloadListener::open_first(sockets.iter().cloned());
+        assert_eq!(fs::metadata(&sockets[1]).unwrap().permissions().mode() & 0o777, 0o600);
+        for result in [
+            ReloadResult::Applied("streams: 1 added".to_owned()),
+            ReloadResult::Refused(format!("a.yaml:1:2: wrong\n{}", "x".repeat(100_000))),
+            ReloadResult::PartlyApplied(String::new()),
+        ] {
+            let (received, ()) =
+                tokio::join!(request(&sockets), async { listener.accept().await.answer(&result).await });
+            assert_eq!(received.unwrap(), result);
+        }
+        // A daemon that ends before the reload is done.
+        let (received, ()) = tokio::join!(request(&sockets), async { drop(listener.accept().await) });
+        assert!(matches!(received, Err(ReloadError::Disconnected(None))), "{received:?}");
+        // A reply to a signal goes nowhere, and a listener that is disabled receives nothing.
+        ReloadRequest::by_signal().answer(&ReloadResult::Applied(String::new())).await;
+        let disabled = ReloadListener::disabled();
+        tokio::select! {
+            biased;
+            request = disabled.accept() => panic!("{request:?}"),
+            () = std::future::ready(()) => {}
+        }
+        drop(listener);
+        assert!(!sockets[1].exists(), "the listener removes its socket");
+        let missing = request(&sockets).await.unwrap_err();
+        assert!(
+            matches!(&missing, ReloadError::NotRunning(path, Some(_)) if path == Path::new("a.yaml")),
+            "{missing:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_socket_in_use_is_not_taken_over_and_a_stale_one_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("reload.sock");
+        let first = ReloadListener::open_first([socket.clone()].into_iter());
+        assert_eq!(listen(&socket).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        // A second daemon with the same configuration has no socket, and leaves that of the first alone.
+        let second = ReloadListener::open_first([socket.clone()].into_iter());
+        assert!(second.0.is_none());
+        drop(second);
+        let result = ReloadResult::Applied("as before".to_owned());
+        // The connection attempts of the second daemon are requests, too, and are gone.
+        let serve = async {
+            loop {
+                first.accept().await.answer(&result).await;
+            }
+        };
+        tokio::select! {
+            received = request(std::slice::from_ref(&socket)) => assert_eq!(received.unwrap(), result),
+            () = serve => {}
+        }
+        // A daemon that was killed leaves its socket behind.
+        let (listener, path) = leave_socket(first);
+        drop(listener);
+        assert!(path.exists() && UnixStream::connect(&path).is_err());
+        assert!(ReloadListener::open_first([socket.clone()].into_iter()).0.is_some());
+        let file = directory.path().join("a file");
+        fs::write(&file, "text").unwrap();
+        assert_eq!(listen(&file).unwrap_err().to_string(), "exists and is not a socket");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "text", "a file that is not a socket is left alone");
+    }
+
+    /// The parts of a listener, which then does not remove its socket.
+    fn leave_socket(mut listener: ReloadListener) -> (UnixListener, PathBuf) {
+        listener.0.take().unwrap()
     }
 
     #[test]
