@@ -19,18 +19,20 @@ use crate::harness::{Daemon, Deadline, Place, Program, skip, sources};
 /// A browser starts slowly, and waits up to three seconds before each of five reconnects.
 const CLIENT: Duration = Duration::from_mins(2);
 
-/// The path of a client that `tests/check` installed; without it, the running test is reported as skipped.
-fn told(variable: &str) -> Option<PathBuf> {
-    let found = env::var_os(variable).map(PathBuf::from);
-    if found.is_none() {
-        skip(&format!("{variable} is not set; tests/check installs the clients in tests/clients/ and sets it"));
+/// A file or directory below `target/clients/`, where `tests/check` installs clients; if it is missing, the running test is reported as
+/// skipped.
+fn installed(path: &str) -> Option<PathBuf> {
+    let found = sources("target/clients").join(path);
+    let exists = found.exists();
+    if !exists {
+        skip(&format!("{} does not exist; tests/check installs what is listed in tests/clients/", found.display()));
     }
-    found
+    exists.then_some(found)
 }
 
 /// A script below `tests/clients/` for Node.js.
 fn node(script: &str) -> Option<Command> {
-    let modules = told("RTLOGD_NODE_MODULES")?;
+    let modules = installed("node_modules")?;
     let mut command = Command::new("node");
     command.arg(sources("tests/clients").join(script)).env("NODE_PATH", modules);
     Some(command)
@@ -46,7 +48,7 @@ fn httpx_sse() -> Option<Command> {
 
 /// A script below `tests/clients/` for Python.
 pub(crate) fn python_by(script: &str) -> Option<Command> {
-    let mut command = Command::new(told("RTLOGD_PYTHON")?);
+    let mut command = Command::new(installed("python/bin/python")?);
     command.arg(sources("tests/clients").join(script));
     Some(command)
 }

@@ -380,7 +380,7 @@ fn a_reload_applies_limits_to_new_connections() {
     daemon.configure(&yaml("control_rate: 100 per 1h"));
     let ended = daemon.execute(&["reload", "--config", "rtlogd.yaml"]);
     let said = String::from_utf8_lossy(&ended.out).into_owned();
-    assert_eq!(said, "streams: 3 as before; new limits, for new connections\n", "{}", ended.err);
+    assert_eq!(said, "streams: 3 unchanged; new limits apply to new connections\n", "{}", ended.err);
     assert_eq!(before.refused("streams.list", &json!({})).0, -32008, "it has the limits that it began with");
     let mut after = Channel::open(daemon.address());
     for _ in 0..3 {

@@ -37,7 +37,7 @@ fn streams_come_and_go_and_the_others_are_not_touched() {
     let mut goes = daemon.follow("goes").query("tail=all").open();
     let ended = reload(&daemon, &format!("streams: {{ {stays}, comes: {{ command: [echo, three] }} }}"));
     assert_eq!((ended.status.code(), ended.err.as_str()), (Some(0), ""));
-    assert_eq!(String::from_utf8_lossy(&ended.out), "streams: 1 added, 1 removed, 1 as before\n");
+    assert_eq!(String::from_utf8_lossy(&ended.out), "streams: 1 added, 1 removed, 1 unchanged\n");
     assert_eq!(names(&daemon), ["comes", "stays"]);
     let seen = goes.until_end();
     assert_eq!(lines(&seen), ["two"]);
@@ -59,7 +59,7 @@ fn a_changed_stream_goes_on_where_it_was() {
     let mut reader = daemon.follow("a").query("tail=all").open();
     let last = reader.take(10).pop().unwrap();
     let ended = reload(&daemon, &yaml("32KiB"));
-    assert_eq!(String::from_utf8_lossy(&ended.out), "streams: 1 changed, 0 as before\n", "{}", ended.err);
+    assert_eq!(String::from_utf8_lossy(&ended.out), "streams: 1 changed, 0 unchanged\n", "{}", ended.err);
     let rest = reader.until_end();
     assert!(rest.iter().any(|message| message.is_state("stopping")), "{rest:#?}");
     daemon.write("a.log", "eleven\n");
@@ -100,7 +100,7 @@ fn commands_reach_the_process_that_runs_now_and_none_that_was_taken_away() {
         &daemon,
         &format!("{LISTEN}streams: {{ p: {{ command: [sed, -u, s/^/again/], input: true }}, r: {{ file: a.log }} }}"),
     );
-    assert_eq!(String::from_utf8_lossy(&ended.out), "streams: 2 changed, 1 removed, 0 as before\n", "{}", ended.err);
+    assert_eq!(String::from_utf8_lossy(&ended.out), "streams: 2 changed, 1 removed, 0 unchanged\n", "{}", ended.err);
     assert_eq!((type_in("p").status, type_in("q").status), (200, 404));
     let refused = type_in("r");
     assert_eq!(refused.status, 409);
@@ -164,7 +164,7 @@ fn a_hangup_reloads_too_and_what_needs_a_restart_is_said() {
     let ended = daemon.execute(&RELOAD);
     let said = String::from_utf8_lossy(&ended.out).into_owned();
     assert!(
-        said.starts_with("streams: 1 as before\n`memory` changed; this takes effect only after a restart"),
+        said.starts_with("streams: 1 unchanged\n`memory` changed; this takes effect only after a restart"),
         "{said}"
     );
 }
@@ -199,7 +199,7 @@ fn what_is_not_a_socket_is_no_socket_of_systemd() {
     command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", "0").stdin(Stdio::null());
     let ended = crate::harness::Program::start(&mut command).ended();
     assert_eq!(ended.status.code(), Some(1));
-    assert!(ended.err.contains("a socket of systemd is neither"), "{}", ended.err);
+    assert!(ended.err.contains("a socket from systemd is not a listening"), "{}", ended.err);
 }
 
 #[test]

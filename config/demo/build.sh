@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 mkdir -p target
 log=target/demo.log
 
-# Each build adds to the log; at 1 MB it is put aside, as logrotate would do.
+# Each build appends to the log. At 1 MB, the log is rotated, as logrotate would do.
 if [ -f "$log" ] && [ "$(wc -c < "$log")" -gt 1000000 ]; then
     mv "$log" "$log.1"
 fi

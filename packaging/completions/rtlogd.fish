@@ -26,13 +26,13 @@ end
 
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -s h -l help -d 'Print help'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -s V -l version -d 'Print version'
-complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "serve" -d 'Serve the streams of a configuration, or a few files without one'
+complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "serve" -d 'Serve the streams of a configuration, or the given files'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "run" -d 'Run one command, serve its output, and exit with its status'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "check" -d 'Find mistakes in a configuration'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "reload" -d 'Make the daemon apply its changed configuration, and report the result'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "doctor" -d 'Find what keeps a configuration from working, and how to fix it'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "schema" -d 'Print the JSON Schema of the configuration, or of the control channel\'s messages'
-complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "history" -d 'Show what a state directory holds, or print the events of one of its streams'
+complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "history" -d 'Show the contents of a state directory, or print the events of one of its streams'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "token" -d 'Make a token, or manage the keys that sign tokens'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "ls" -d 'List the streams of a running rtlogd'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "follow" -d 'Print streams as they grow, and exit with the status of the process when it ends'
@@ -42,34 +42,34 @@ complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "stop" -d 'Stop a proc
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "restart" -d 'Stop a process and start it again'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "signal" -d 'Send a signal to a process and its group'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l config -d 'The configuration [default: /etc/rtlogd/rtlogd.yaml]' -r -F
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l listen -d 'Listen on this address instead, such as 127.0.0.1:7070 or `unix:/path`; may be repeated' -r
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l log-level -d 'Log messages of this level and more serious ones; `RTLOGD_LOG` sets levels for parts' -r -f -a "error\t''
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l config -d 'The configuration file [default: /etc/rtlogd/rtlogd.yaml]' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l listen -d 'Listen on this address instead of those in the configuration, such as 127.0.0.1:7070 or `unix:/path`; may be repeated' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l log-level -d 'Log messages of this level and more serious ones; `RTLOGD_LOG` can set a level for each module' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
 trace\t''"
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l pid-file -d 'Write the daemon\'s process id to this file, which is locked while the daemon runs and removed when it ends' -r -F
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l log-file -d 'Append the log to this file, which must not be a link; without this option, the log is lost' -r -F
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l user -d 'Run as this user, in no group but --group, instead of root' -r
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l group -d 'The group to run in; see --user' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l log-file -d 'Append the log to this file, which must not be a symbolic link; without this option, the log is lost' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l user -d 'Run as this user instead of root, with --group as the only group' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l group -d 'The group to run as; see --user' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -l daemon -d 'Detach from the terminal, and exit with 0 once the daemon serves; not for use under systemd'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand serve" -s h -l help -d 'Print help'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand run" -l name -d 'The name of the stream [default: the name of the program]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand run" -l listen -d 'Listen on this address, such as 127.0.0.1:7070 or `unix:/path` [default: 127.0.0.1:7070, or any free port if that one is taken]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand run" -l memory -d 'Keep this much of the output in memory' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand run" -l linger -d 'Keep serving readers for this long after the command has ended' -r
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand run" -l log-level -d 'Log messages of this level and more serious ones; `RTLOGD_LOG` sets levels for parts' -r -f -a "error\t''
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand run" -l log-level -d 'Log messages of this level and more serious ones; `RTLOGD_LOG` can set a level for each module' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
 trace\t''"
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand run" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand check" -l config -d 'The configuration [default: /etc/rtlogd/rtlogd.yaml]' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand check" -l config -d 'The configuration file [default: /etc/rtlogd/rtlogd.yaml]' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand check" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand reload" -l config -d 'The configuration [default: /etc/rtlogd/rtlogd.yaml]' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand reload" -l config -d 'The configuration file [default: /etc/rtlogd/rtlogd.yaml]' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand reload" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand doctor" -l config -d 'The configuration [default: /etc/rtlogd/rtlogd.yaml]' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand doctor" -l config -d 'The configuration file [default: /etc/rtlogd/rtlogd.yaml]' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand schema" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand history" -s h -l help -d 'Print help'
@@ -77,57 +77,57 @@ complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l config -d 'The c
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l keys -d 'The directory of the keys, instead of the one that the configuration names' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l stream -d 'The streams that the token is for; `*` stands for any characters, `?` for one; may be repeated' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l allow -d 'What the token permits: `read`, `input` (type and push), `admin` (start, stop and signal); may be repeated' -r
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l expires -d 'How long the token is valid; at most 12h if it is for URLs' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l expires -d 'How long the token is valid; at most 12h for a token in a URL' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l name -d 'Who the token is for; shown in logs' -r
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l revoke -d 'Revoke a token, given as it is or by its id' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l revoke -d 'Revoke a token; give the token itself or its id' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l algorithm -d 'The kind of key to make [default: ed25519, or that of the previous key]' -r -f -a "ed25519\t'A key pair'
 hs256\t'A secret'"
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l init -d 'Make the first key'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l rotate -d 'Make a new key; tokens signed with the previous key stay valid, older ones do not'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: its usual socket, or else port 7070 of this machine]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: its usual socket, or else port 7070 of this machine]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l tail -d 'Begin with this many of the last lines, or with `all` [default: 100]' -r
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l since -d 'Begin at a time, such as 2026-11-23T05:00:00Z, or this long ago, such as 5m' -r
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l grep -d 'Only lines that match; may be repeated' -r
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l exclude -d 'No lines that match; may be repeated' -r
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l run -d 'Only one run of the process: `current`, from its start' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l since -d 'Begin at this time, such as 2026-11-23T05:00:00Z, or this long ago, such as 5m' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l grep -d 'Print only lines that match; may be repeated, and then all must match' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l exclude -d 'Leave out lines that match; may be repeated' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l run -d 'With `current`, print only the current run of the process, or the last one if none is in progress' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l json -d 'Print each event as a line of JSON'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: its usual socket, or else port 7070 of this machine]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l eof -d 'End the input, after the text if there is one'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l eof -d 'End the input of the process, after the text if there is one'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l raw -d 'Send the text without a newline after it'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand start" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: its usual socket, or else port 7070 of this machine]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand start" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand start" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand start" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand start" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand stop" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: its usual socket, or else port 7070 of this machine]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand stop" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand stop" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand stop" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand stop" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand restart" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: its usual socket, or else port 7070 of this machine]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand restart" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand restart" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand restart" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand restart" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand signal" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: its usual socket, or else port 7070 of this machine]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand signal" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand signal" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand signal" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand signal" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "serve" -d 'Serve the streams of a configuration, or a few files without one'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "serve" -d 'Serve the streams of a configuration, or the given files'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "run" -d 'Run one command, serve its output, and exit with its status'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "check" -d 'Find mistakes in a configuration'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "reload" -d 'Make the daemon apply its changed configuration, and report the result'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "doctor" -d 'Find what keeps a configuration from working, and how to fix it'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "schema" -d 'Print the JSON Schema of the configuration, or of the control channel\'s messages'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "history" -d 'Show what a state directory holds, or print the events of one of its streams'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "history" -d 'Show the contents of a state directory, or print the events of one of its streams'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "token" -d 'Make a token, or manage the keys that sign tokens'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "ls" -d 'List the streams of a running rtlogd'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "follow" -d 'Print streams as they grow, and exit with the status of the process when it ends'

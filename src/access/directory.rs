@@ -79,7 +79,7 @@ impl Directory {
     /// Opens the directory of a file to change its entries, and returns the name of the file.
     pub(crate) fn of_file(path: &Path) -> io::Result<(Self, String)> {
         let name = path.file_name().and_then(OsStr::to_str);
-        let name = name.ok_or_else(|| io::Error::other("it does not end with the name of a file"))?;
+        let name = name.ok_or_else(|| io::Error::other("the path does not end with the name of a file"))?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok((Self::open_for_writing(parent)?, name.to_owned()))
     }
@@ -210,11 +210,11 @@ impl Directory {
     /// Checks that appending to the file on behalf of the directory's owner is safe.
     fn check_appendable(&self, found: &Stat) -> io::Result<()> {
         if found.st_nlink > 1 {
-            return Err(io::Error::other("it has another name too (a hard link), and so may be somebody else's file"));
+            return Err(io::Error::other("it has a second hard link, so it may be another user's file"));
         }
         if found.st_uid != self.owner() {
             let why = format!(
-                "it belongs to the user {}, and its directory to the user {}; chown it",
+                "it belongs to the user {}, but its directory belongs to the user {}; chown it",
                 found.st_uid,
                 self.owner()
             );

@@ -31,9 +31,9 @@ const MAX_KEYS_PER_ISSUER: usize = 64;
 pub(crate) enum IssuerError {
     #[error("cannot read the keys of {issuer} in {path:?}")]
     Read { issuer: String, path: PathBuf, source: io::Error },
-    #[error("{path:?} is neither a JWKS nor a PEM with a public key, so there are no keys of {issuer} in it")]
+    #[error("{path:?} contains no keys of {issuer}: it is neither a JWKS nor a PEM with a public key")]
     InvalidKeys { issuer: String, path: PathBuf },
-    #[error("{path:?} has no key of {issuer} that can be used (a public key for RS256, ES256 or EdDSA)")]
+    #[error("{path:?} contains no usable key of {issuer} (a public key for RS256, ES256 or EdDSA)")]
     NoUsableKey { issuer: String, path: PathBuf },
 }
 

@@ -183,7 +183,7 @@ impl KeyReloader {
             let Ok(back) = looked.await else { return };
             self = back;
             if self.keyring.borrow().generation != generation {
-                info!("the keys of tokens changed and are read again");
+                info!("the keys for tokens have changed and are read again");
             }
             self.requests.polls_done.send_modify(|done| *done += 1);
         }
@@ -200,10 +200,10 @@ impl KeyReloader {
         let ring = Keyring::load(&spec, &before);
         let told: HashSet<String> = ring.load_warnings.iter().cloned().collect();
         for fault in ring.load_warnings.iter().filter(|fault| !self.logged_faults.contains(*fault)) {
-            warn!("keys of tokens: {fault}");
+            warn!("keys for tokens: {fault}");
         }
         if told.is_empty() && !self.logged_faults.is_empty() {
-            info!("all keys of tokens are readable again");
+            info!("all keys for tokens can be read again");
         }
         self.logged_faults = told;
         // A source that could not be read may become readable at any time without a visible change.

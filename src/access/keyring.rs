@@ -64,13 +64,13 @@ impl Keyring {
         if let Some(directory) = &spec.keys {
             ring.keys = SigningKeys::load_after(directory, &before.keys);
             for error in ring.keys.load_errors() {
-                ring.load_warnings.push(format!("{}; tokens by it are refused", with_causes(error)));
+                ring.load_warnings.push(format!("{}; tokens signed with it are refused", with_causes(error)));
             }
             let (revoked, fault) = Revoked::load(directory, &before.revoked);
             ring.revoked = revoked;
             ring.load_warnings.extend(fault.map(|error| match ring.revoked.count() {
-                Some(count) => format!("{}; {count} tokens on it are known to be revoked", with_causes(&error)),
-                None => format!("{}; until it can be read, no token is valid", with_causes(&error)),
+                Some(count) => format!("{}; the {count} tokens read from it before stay revoked", with_causes(&error)),
+                None => format!("{}; until it can be read, no token is accepted", with_causes(&error)),
             }));
         }
         for spec in &spec.issuers {

@@ -53,7 +53,7 @@ pub(crate) enum KeyError {
     #[error("cannot remove {0:?}")]
     Remove(PathBuf, #[source] io::Error),
     #[error(
-        "users other than its owner can read or write {0:?} (mode {1:o}); they may know the key: make a new one, or chmod {2}"
+        "users other than its owner can read or write {0:?} (mode {1:o}), and may know the key; make a new key, or chmod {2}"
     )]
     InsecurePermissions(PathBuf, u32, &'static str),
     #[error("{0:?} is not a key (rtlogd token --init makes one)")]
@@ -64,7 +64,7 @@ pub(crate) enum KeyError {
     AlreadyExists(PathBuf),
     #[error("{0:?} has no key; rtlogd token --init makes one")]
     Empty(PathBuf),
-    #[error("the system gives no random numbers")]
+    #[error("the system does not provide random numbers")]
     Random,
     #[error("the token cannot be signed")]
     Sign(#[source] jsonwebtoken::errors::Error),

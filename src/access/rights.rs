@@ -118,8 +118,8 @@ pub(crate) enum AccessDenied {
     TokenNeeded(Peer),
     /// The caller lacks this right.
     #[error(
-        "{deed} needs a token that allows it, or the Unix socket as root or the daemon's own user; this request came as {credential}, which does not have \
-        that right",
+        "{deed} needs a token with that right, or a connection by root or the daemon's own user to the Unix socket; this request \
+        came as {credential}, which does not have that right",
         deed = right_text(*right)
     )]
     Right { right: Right, credential: Credential },
@@ -334,11 +334,11 @@ fn unnamed_reason_text(peer: Peer) -> &'static str {
     match why {
         UnnamedReason::NoHeader => {
             "the request comes from a proxy in `trusted_proxies` that does not name its client (let it send \
-            X-Forwarded-For; programs on this machine use the Unix socket or a token): "
+            X-Forwarded-For; programs on this machine must use the Unix socket or a token): "
         }
         UnnamedReason::Ambiguous => {
             "the headers of the request (Forwarded, X-Forwarded-For, X-Real-IP) do not agree on the client (let the proxy \
-            overwrite those that it does not set itself): "
+            remove those that it does not set): "
         }
         UnnamedReason::UntrustedProxy => {
             "the request came through a proxy, and the address or user that sent it is not in `trusted_proxies`: "
@@ -349,9 +349,9 @@ fn unnamed_reason_text(peer: Peer) -> &'static str {
 /// A right, as a phrase for error messages.
 fn right_text(right: Right) -> &'static str {
     match right {
-        Right::Read => "to read",
-        Right::Input => "to type into a process or to send lines",
-        Right::Admin => "to start, stop or signal a process",
+        Right::Read => "reading",
+        Right::Input => "typing into a process or sending lines",
+        Right::Admin => "starting, stopping or signalling a process",
     }
 }
 

@@ -100,7 +100,7 @@ impl Token {
 /// The reason why a token is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadToken {
-    #[error("the token is not a JWT, or longer than {MAX_TOKEN_SIZE} bytes")]
+    #[error("the token is not a JWT, or it is longer than {MAX_TOKEN_SIZE} bytes")]
     Malformed,
     #[error("rtlogd does not trust the issuer of the token")]
     UnknownIssuer,
@@ -112,11 +112,13 @@ pub(crate) enum BadToken {
     Expired,
     #[error("the token is not valid yet (nbf, or issued in the future)")]
     NotYetValid,
-    #[error("the header of the token has `crit`, and rtlogd knows no extension (RFC 7515, section 4.1.11)")]
+    #[error(
+        "the header of the token has `crit`, which asks for an extension that rtlogd does not support (RFC 7515, section 4.1.11)"
+    )]
     UnknownExtension,
     #[error("the rights of the token have changed; connect again")]
     GrantsChanged,
-    #[error("the list of revoked tokens cannot be read, so no token is valid until it can")]
+    #[error("the list of revoked tokens cannot be read, and no token is accepted until it can be")]
     RevocationListUnreadable,
     #[error("the token was revoked; get a new one")]
     Revoked,

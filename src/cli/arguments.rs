@@ -21,15 +21,15 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CliCommand {
-    /// Serve the streams of a configuration, or a few files without one
+    /// Serve the streams of a configuration, or the given files
     Serve {
-        /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
+        /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE", conflicts_with = "paths")]
         config: Option<PathBuf>,
-        /// Listen on this address instead, such as 127.0.0.1:7070 or `unix:/path`; may be repeated
+        /// Listen on this address instead of those in the configuration, such as 127.0.0.1:7070 or `unix:/path`; may be repeated
         #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
         listen: Vec<ListenAddress>,
-        /// Log messages of this level and more serious ones; `RTLOGD_LOG` sets levels for parts
+        /// Log messages of this level and more serious ones; `RTLOGD_LOG` can set a level for each module
         #[arg(long, value_name = "LEVEL", value_parser = logging::LOG_LEVEL_NAMES)]
         log_level: Option<String>,
         #[command(flatten)]
@@ -51,7 +51,7 @@ pub(super) enum CliCommand {
         /// Keep serving readers for this long after the command has ended
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         linger: Option<Duration>,
-        /// Log messages of this level and more serious ones; `RTLOGD_LOG` sets levels for parts
+        /// Log messages of this level and more serious ones; `RTLOGD_LOG` can set a level for each module
         #[arg(long, value_name = "LEVEL", value_parser = logging::LOG_LEVEL_NAMES)]
         log_level: Option<String>,
         /// The command and its arguments
@@ -60,31 +60,31 @@ pub(super) enum CliCommand {
     },
     /// Find mistakes in a configuration
     Check {
-        /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
+        /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
     /// Make the daemon apply its changed configuration, and report the result
     Reload {
-        /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
+        /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
     /// Find what keeps a configuration from working, and how to fix it
     Doctor {
-        /// The configuration [default: /etc/rtlogd/rtlogd.yaml]
+        /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
     /// Print the JSON Schema of the configuration, or of the control channel's messages
     Schema {
-        /// What to describe
+        /// The schema to print
         #[arg(value_enum, default_value_t = SchemaKind::Config)]
         of: SchemaKind,
     },
-    /// Show what a state directory holds, or print the events of one of its streams
+    /// Show the contents of a state directory, or print the events of one of its streams
     History {
-        /// The state directory, as the configuration names it
+        /// The state directory that the configuration names
         directory: PathBuf,
         /// Print all events of this stream, one JSON object on each line
         name: Option<StreamName>,
@@ -103,16 +103,16 @@ pub(super) enum CliCommand {
         /// Begin with this many of the last lines, or with `all` [default: 100]
         #[arg(long, value_name = "LINES")]
         tail: Option<String>,
-        /// Begin at a time, such as 2026-11-23T05:00:00Z, or this long ago, such as 5m
+        /// Begin at this time, such as 2026-11-23T05:00:00Z, or this long ago, such as 5m
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
-        /// Only lines that match; may be repeated
+        /// Print only lines that match; may be repeated, and then all must match
         #[arg(long, value_name = "REGEX")]
         grep: Vec<String>,
-        /// No lines that match; may be repeated
+        /// Leave out lines that match; may be repeated
         #[arg(long, value_name = "REGEX")]
         exclude: Vec<String>,
-        /// Only one run of the process: `current`, from its start
+        /// With `current`, print only the current run of the process, or the last one if none is in progress
         #[arg(long, value_name = "RUN")]
         run: Option<String>,
         /// Print each event as a line of JSON
@@ -126,7 +126,7 @@ pub(super) enum CliCommand {
     Send {
         #[command(flatten)]
         at: DaemonArguments,
-        /// End the input, after the text if there is one
+        /// End the input of the process, after the text if there is one
         #[arg(long)]
         eof: bool,
         /// Send the text without a newline after it
@@ -134,7 +134,7 @@ pub(super) enum CliCommand {
         raw: bool,
         /// The stream
         name: String,
-        /// What to type
+        /// The text to type
         #[arg(required_unless_present = "eof")]
         text: Option<String>,
     },
@@ -167,7 +167,7 @@ pub(super) enum SchemaKind {
 /// The address of a running daemon, and the token for it.
 #[derive(Debug, clap::Args)]
 pub(super) struct DaemonArguments {
-    /// The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: its usual socket, or else port 7070 of this machine]
+    /// The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]
     #[arg(long, env = "RTLOGD_URL", value_name = "URL")]
     pub(super) url: Option<RemoteDaemon>,
     /// Send the token in this file
@@ -193,7 +193,7 @@ pub(super) struct TokenArguments {
     /// What the token permits: `read`, `input` (type and push), `admin` (start, stop and signal); may be repeated
     #[arg(long, value_name = "RIGHT", value_parser = parse_right, default_value = "read", value_delimiter = ',')]
     pub(super) allow: Vec<Right>,
-    /// How long the token is valid; at most 12h if it is for URLs
+    /// How long the token is valid; at most 12h for a token in a URL
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30d")]
     pub(super) expires: Duration,
     /// Who the token is for; shown in logs
@@ -205,7 +205,7 @@ pub(super) struct TokenArguments {
     /// Make a new key; tokens signed with the previous key stay valid, older ones do not
     #[arg(long, group = "deed", conflicts_with = "stream")]
     pub(super) rotate: bool,
-    /// Revoke a token, given as it is or by its id
+    /// Revoke a token; give the token itself or its id
     // One id in 64 begins with a hyphen.
     #[arg(long, value_name = "ID", group = "deed", conflicts_with = "stream", allow_hyphen_values = true)]
     pub(super) revoke: Option<String>,
@@ -241,13 +241,13 @@ pub(super) struct DetachArguments {
     /// Write the daemon's process id to this file, which is locked while the daemon runs and removed when it ends
     #[arg(long, value_name = "FILE", requires = "daemon")]
     pub(super) pid_file: Option<PathBuf>,
-    /// Append the log to this file, which must not be a link; without this option, the log is lost
+    /// Append the log to this file, which must not be a symbolic link; without this option, the log is lost
     #[arg(long, value_name = "FILE", requires = "daemon")]
     pub(super) log_file: Option<PathBuf>,
-    /// Run as this user, in no group but --group, instead of root
+    /// Run as this user instead of root, with --group as the only group
     #[arg(long, value_name = "USER", requires = "daemon", requires = "group")]
     pub(super) user: Option<String>,
-    /// The group to run in; see --user
+    /// The group to run as; see --user
     #[arg(long, value_name = "GROUP", requires = "user")]
     pub(super) group: Option<String>,
 }

@@ -117,11 +117,11 @@ impl Doctor {
             ),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => self.report(
                 format!("only privileged programs may listen on {address}"),
-                "listen on 1024 or above, or let systemd listen: systemctl edit rtlogd.socket",
+                "use a port of 1024 or above, or let systemd listen: systemctl edit rtlogd.socket",
             ),
             Err(error) => self.report(
                 format!("cannot listen on {address}: {error}"),
-                "ip address shows the addresses of this machine; write one of them as `listen`",
+                "ip address shows the addresses of this machine; use one of them in `listen`",
             ),
         }
     }
@@ -142,8 +142,8 @@ impl Doctor {
         if let Some(key) = config::hints_at_proxy(config) {
             self.report(
                 format!("`{key}` suggests a proxy in front of rtlogd, but `trusted_proxies` names none"),
-                "name the proxy, such as `trusted_proxies: [127.0.0.1]`, and let it send X-Forwarded-For; a proxy that is not \
-                    named and sends no such header makes its clients users of this machine",
+                "name the proxy, such as `trusted_proxies: [127.0.0.1]`, and let it send X-Forwarded-For; otherwise, rtlogd may \
+                    take its clients for users of this machine",
             );
         }
     }
@@ -159,7 +159,7 @@ impl Doctor {
             if let Some(reason) = source::denied(&path, source.follow_symlinks, config.own_paths()) {
                 self.report(
                     format!("stream {name}: {} is not followed: {reason}", path.display()),
-                    "use a path whose symlinks all belong to root",
+                    "use a path in which all symlinks belong to root",
                 );
             }
         }
@@ -174,7 +174,7 @@ impl Doctor {
             if hides && roots.iter().any(|root| path.starts_with(root)) {
                 self.report(
                     format!("stream {name}: {setting}= of the service hides {}", path.display()),
-                    format!("systemctl edit rtlogd, and add: [Service] {mend}"),
+                    format!("systemctl edit rtlogd, add {mend} below [Service], and restart rtlogd"),
                 );
             }
         }
@@ -187,13 +187,16 @@ impl Doctor {
             let wanted = if path.is_dir() { "rx" } else { "r" };
             let (at, right) = closed.map_or((path, wanted), |directory| (directory, "x"));
             self.report(
-                format!("stream {name}: {} may not be read by {}", path.display(), whoami()),
+                format!("stream {name}: {} may not read {}", whoami(), path.display()),
                 format!("setfacl -m u:rtlogd:{right} {}, or add rtlogd to its group", at.display()),
             );
         }
         if let Some(kind) = remote_file_system(path) {
             self.report(
-                format!("stream {name}: {} is on {kind}, where rtlogd notices changes late", path.display()),
+                format!(
+                    "stream {name}: {} is on {kind}, where changes by other machines are noticed late",
+                    path.display()
+                ),
                 "run rtlogd on the machine that writes the file",
             );
         }
@@ -205,7 +208,7 @@ impl Doctor {
         {
             self.report(
                 format!("stream {name}: the directory {} cannot be used: {error}", directory.display()),
-                format!("mkdir -p {0}, or let rtlogd into it: setfacl -m u:rtlogd:rx {0}", directory.display()),
+                format!("mkdir -p {0}, or give rtlogd access: setfacl -m u:rtlogd:rx {0}", directory.display()),
             );
         }
         if let Some(user) = &process.user {
@@ -223,7 +226,10 @@ impl Doctor {
         if !found {
             self.report(
                 format!("stream {name}: there is no program {} that {} may run", program.display(), whoami()),
-                format!("apt-file search bin/{} names the package; or write its full path", program.display()),
+                format!(
+                    "apt-file search bin/{} finds its package; or write the full path of the program",
+                    program.display()
+                ),
             );
         }
     }
@@ -232,7 +238,7 @@ impl Doctor {
     fn check_user(&mut self, name: &str, user: &str) {
         let Ok(Some(found)) = User::from_name(user) else {
             let what = format!("stream {name}: there is no user {user}");
-            return self.report(what, format!("adduser --system --group {user}, or name another one"));
+            return self.report(what, format!("adduser --system --group {user}, or name another user"));
         };
         let (who, may) = if self.unit.is_empty() {
             let own = rustix::process::geteuid();
@@ -252,8 +258,8 @@ impl Doctor {
         if !may {
             self.report(
                 format!("stream {name}: {who} may not run a command as the user {user}"),
-                "systemctl edit rtlogd, and add: [Service] User=root CapabilityBoundingSet=~ SystemCallFilter=@privileged, a \
-                    line each (see SANDBOX in rtlogd-operation(7)); or run the command as the user of rtlogd",
+                "systemctl edit rtlogd, and add below [Service] the lines User=root, CapabilityBoundingSet=~ and \
+                    SystemCallFilter=@privileged (see SANDBOX in rtlogd-operation(7)); or remove `user` from the stream",
             );
         }
     }
@@ -286,7 +292,9 @@ impl Doctor {
             let most: Option<u64> = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
             if most.is_some_and(|most| most < least) {
                 self.report(
-                    format!("the kernel gives each user fewer inotify {limit} than the {least} that are needed"),
+                    format!(
+                        "the kernel's inotify limit {limit} is lower than the {least} that the configuration needs"
+                    ),
                     format!("sysctl -w fs.inotify.{limit}={}", (least * 2).max(8192)),
                 );
             }
@@ -305,7 +313,7 @@ impl Doctor {
                 format!(
                     "the limit of {most} open files is lower than the {wanted} that `limits: connections` may need"
                 ),
-                format!("systemctl edit rtlogd, and add: [Service] LimitNOFILE={wanted}; or ulimit -n {wanted}"),
+                format!("systemctl edit rtlogd, and add LimitNOFILE={wanted} below [Service]; or ulimit -n {wanted}"),
             );
         }
     }

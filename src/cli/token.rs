@@ -49,7 +49,7 @@ pub(super) fn token(arguments: TokenArguments) -> Result<ExitCode, CliFailure> {
     let keys = keys.usable(&directory).map_err(failed)?;
     let grant = Grant { streams: stream, allow };
     let made = keys.sign(&grant, expires, name).map_err(failed)?;
-    print_note(&format!("token {}, until {}\n", made.id, expiry_text(made.expires)));
+    print_note(&format!("token {}, valid until {}\n", made.id, expiry_text(made.expires)));
     print(&(made.token + "\n"))
 }
 

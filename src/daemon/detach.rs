@@ -46,7 +46,7 @@ pub(crate) enum DetachError {
     Fork(#[source] daemonize::Error),
     #[error("cannot become a daemon")]
     PidFile(#[from] PidFileError),
-    #[error("cannot give up the groups of root")]
+    #[error("cannot leave the groups of root")]
     Groups(#[source] io::Error),
 }
 
@@ -147,10 +147,10 @@ fn open(path: &Path) -> Result<File, DetachError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
             Ok((_, found)) if found.st_nlink > 1 => {
-                return Err(failed(io::Error::other("it has another name too (a hard link)")));
+                return Err(failed(io::Error::other("it has a second hard link; remove it, or choose another name")));
             }
             Ok((_, found)) if found.st_uid != directory.owner() && found.st_uid != geteuid().as_raw() => {
-                return Err(failed(io::Error::other(format!("it belongs to the user {}", found.st_uid))));
+                return Err(failed(io::Error::other(format!("it belongs to the user {}; chown it", found.st_uid))));
             }
             Ok((file, _)) => return Ok(file),
         }
@@ -171,6 +171,6 @@ fn wait_until_ready(mut heard: PipeReader) -> ForkSide {
     }
     match text.split_once('\n').and_then(|(code, why)| Some((code.parse::<u8>().ok()?, why))) {
         Some((code, why)) => ForkSide::Parent(code.into(), why.to_owned()),
-        None => ForkSide::Parent(ExitCode::FAILURE, "the daemon ended before it served".to_owned()),
+        None => ForkSide::Parent(ExitCode::FAILURE, "the daemon ended before it was ready".to_owned()),
     }
 }

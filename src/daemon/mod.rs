@@ -68,9 +68,7 @@ pub(crate) enum DaemonError {
     Runtime(#[source] io::Error),
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
-    #[error(
-        "a socket of systemd is neither a TCP nor a Unix socket that listens (see ListenStream= in systemd.socket(5))"
-    )]
+    #[error("a socket from systemd is not a listening TCP or Unix socket (see ListenStream= in systemd.socket(5))")]
     SystemdSocket(#[source] io::Error),
     #[error(
         "systemd listens on {0}, which other machines can reach without a token; let it listen on 127.0.0.1, or \
@@ -89,7 +87,7 @@ fn show_login_url(url: &str) {
     if io::stderr().is_terminal() {
         let hours = access::MAX_URL_TOKEN_LIFETIME.as_secs() / 3600;
         let text = format!(
-            "open {url}\nDo not share this URL: for {hours} h it permits reading, typing into, stopping and starting every stream here.\n"
+            "open {url}\nDo not share this URL: for {hours} h, it permits reading, typing into, stopping and starting all streams here.\n"
         );
         terminal::print_error(&SafeText::lines(&text));
     }
@@ -164,11 +162,11 @@ pub(crate) fn ignore_unused_signals(passed_on: impl Fn(i32) -> bool) {
             Ok(mut came) => {
                 tokio::spawn(async move {
                     if came.recv().await.is_some() {
-                        info!(signal = number; "the signal {number} means nothing to rtlogd; it is ignored");
+                        info!(signal = number; "rtlogd does not use signal {number} and ignores it");
                     }
                 });
             }
-            Err(error) => log::debug!(signal = number, error:% = error; "the signal {number} cannot be ignored"),
+            Err(error) => log::debug!(signal = number, error:% = error; "signal {number} cannot be ignored"),
         }
     }
 }
@@ -307,7 +305,7 @@ impl Daemon {
             log.private().set();
         }
         if spec.private.is_none() && was_private && !by_source {
-            info!(stream:% = spec.name; "the stream stays private, since it holds private lines; `private: false` makes it public");
+            info!(stream:% = spec.name; "the stream stays private because its history contains private lines; `private: false` makes it public");
         }
     }
 
@@ -403,7 +401,7 @@ impl Daemon {
         self.finish_connections.cancel();
         self.connection_tasks.close();
         if timeout(patience, self.connection_tasks.wait()).await.is_err() {
-            warn!(connections = self.connection_tasks.len(); "readers did not read the rest in time; their connections are closed");
+            warn!(connections = self.connection_tasks.len(); "readers did not receive the remaining events in time; their connections are closed");
         }
     }
 }

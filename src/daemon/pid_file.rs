@@ -52,7 +52,7 @@ impl PidFile {
             let file = open(&directory, &name).map_err(failed)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Err(failed(io::Error::other("another daemon runs with it"))),
+                Err(Errno::WOULDBLOCK) => return Err(failed(io::Error::other("another running daemon uses it"))),
                 Err(error) => return Err(failed(error.into())),
             }
             let found = fstat(&file).map_err(|error| failed(error.into()))?;
@@ -65,7 +65,7 @@ impl PidFile {
             pid_file.write().map_err(failed)?;
             return Ok(pid_file);
         }
-        Err(failed(io::Error::other("it is removed again and again")))
+        Err(failed(io::Error::other("another process keeps removing it")))
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -93,7 +93,7 @@ fn open(directory: &Directory, name: &str) -> io::Result<File> {
 /// Checks that the file is a pid file that an earlier daemon of this user may have written.
 fn check_pid_file(file: &File, found: &Stat) -> io::Result<()> {
     if found.st_nlink > 1 {
-        return Err(io::Error::other("it has another name too (a hard link), and so may be somebody else's file"));
+        return Err(io::Error::other("it has a second hard link, so it may be another user's file"));
     }
     if found.st_uid != geteuid().as_raw() {
         return Err(io::Error::other(format!("it belongs to the user {}; remove it", found.st_uid)));
@@ -102,7 +102,7 @@ fn check_pid_file(file: &File, found: &Stat) -> io::Result<()> {
     file.take(MAX_PID_FILE_SIZE + 1).read_to_end(&mut text)?;
     let digits = text.strip_suffix(b"\n").unwrap_or(&text);
     if text.len() as u64 > MAX_PID_FILE_SIZE || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(io::Error::other("it is there and is no pid file; choose another name, or remove it"));
+        return Err(io::Error::other("it exists and is not a pid file; choose another name, or remove it"));
     }
     Ok(())
 }
@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), own_pid(), "{left_behind:?}");
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o644);
             let second = PidFile::create(&path).unwrap_err();
-            assert!(second.to_string().contains("another daemon runs with it"), "{second}");
+            assert!(second.to_string().contains("another running daemon uses it"), "{second}");
             drop(file);
             assert!(!path.exists());
         }
@@ -156,9 +156,9 @@ mod tests {
     fn what_is_no_pid_file_is_left_as_it_is() {
         type PidFileTrap = (&'static str, fn(&Path, &Path), &'static str);
         let traps: [PidFileTrap; 8] = [
-            ("another file", |_, path| fs::write(path, "data").unwrap(), "no pid file"),
-            ("a longer number", |_, path| fs::write(path, "1".repeat(20)).unwrap(), "no pid file"),
-            ("two lines", |_, path| fs::write(path, "1\n2\n").unwrap(), "no pid file"),
+            ("another file", |_, path| fs::write(path, "data").unwrap(), "not a pid file"),
+            ("a longer number", |_, path| fs::write(path, "1".repeat(20)).unwrap(), "not a pid file"),
+            ("two lines", |_, path| fs::write(path, "1\n2\n").unwrap(), "not a pid file"),
             ("a link", |precious, path| symlink(precious, path).unwrap(), "symbolic link"),
             (
                 "a link to nothing",

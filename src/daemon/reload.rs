@@ -58,9 +58,11 @@ impl ReloadResult {
 /// The reason why there is no result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
-    #[error("no rtlogd with the configuration {0:?} can be reached (is it running, and may you reload it?)")]
+    #[error(
+        "no rtlogd with the configuration {0:?} can be reached (check that it is running, and that you may reload it)"
+    )]
     NotRunning(PathBuf, #[source] Option<io::Error>),
-    #[error("the daemon ended before the reload was done")]
+    #[error("the daemon ended before the reload was complete")]
     Disconnected(#[source] Option<io::Error>),
 }
 
@@ -125,7 +127,7 @@ impl ReloadListener {
                 Err(error) => causes.push(format!("{}: {error}", socket.display())),
             }
         }
-        debug!(error = causes.join("; ").as_str(); "`rtlogd reload` cannot ask this daemon, only SIGHUP can");
+        debug!(error = causes.join("; ").as_str(); "`rtlogd reload` cannot reach this daemon; use SIGHUP");
         Self(None)
     }
 
@@ -136,7 +138,7 @@ impl ReloadListener {
             match listener.accept().await {
                 Ok((stream, _)) => return ReloadRequest(Some(stream.into_split().1)),
                 Err(error) => {
-                    warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a request to reload");
+                    warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a reload request");
                     tokio::time::sleep(REPLY_WRITE_TIMEOUT).await;
                 }
             }
@@ -149,7 +151,7 @@ impl Drop for ReloadListener {
         if let Some((_, path)) = &self.0
             && let Err(error) = fs::remove_file(path)
         {
-            debug!(path:? = path, error:% = error; "cannot remove the socket");
+            debug!(path:? = path, error:% = error; "cannot remove the socket for reload requests");
         }
     }
 }

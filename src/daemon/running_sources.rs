@@ -50,7 +50,7 @@ impl ReconcilePlan {
         let counts = [(self.add.len(), "added"), (changed, "changed"), (self.remove.len(), "removed")];
         let mut parts: Vec<_> =
             counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-        parts.push(format!("{} as before", self.unchanged));
+        parts.push(format!("{} unchanged", self.unchanged));
         format!("streams: {}", parts.join(", "))
     }
 }
@@ -137,7 +137,7 @@ mod tests {
             unchanged: 1,
         };
         assert_eq!(plan, expected);
-        assert_eq!(plan.summary(), "streams: 1 added, 2 changed, 1 removed, 1 as before");
+        assert_eq!(plan.summary(), "streams: 1 added, 2 changed, 1 removed, 1 unchanged");
         assert_eq!(sources.plan(Vec::new()).remove.len(), 4);
     }
 

@@ -201,7 +201,7 @@ impl Server {
         if self.config.limits != config.limits {
             self.daemon.set_limits(&config.limits, streams);
             self.config.limits = config.limits;
-            summary += "; new limits, for new connections";
+            summary += "; new limits apply to new connections";
         }
         let mut failures = self.apply_access(config.access, &mut summary).await;
         failures.extend(self.execute(plan).await);
@@ -222,7 +222,7 @@ impl Server {
             return Vec::new();
         }
         self.config.access = access.clone();
-        *summary += "; new keys and issuers of tokens";
+        *summary += "; changed keys and issuers of tokens";
         self.daemon.access.keys().set_spec_and_wait(access).await
     }
 

@@ -67,7 +67,9 @@ pub(crate) enum SourceError {
     Start { program: OsString, source: io::Error },
     #[error("cannot start {program:?} in the directory {directory:?}")]
     Directory { program: OsString, directory: PathBuf, source: io::Error },
-    #[error("cannot start {program:?} as the user {user:?} (rtlogd must be that user, or may change its own)")]
+    #[error(
+        "cannot start {program:?} as the user {user:?} (rtlogd must run as that user, as root, or with CAP_SETUID and CAP_SETGID)"
+    )]
     User { program: OsString, user: String, source: io::Error },
 }
 

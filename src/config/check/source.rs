@@ -3,7 +3,7 @@
 use crate::event::StreamName;
 
 use crate::config::SourceKind;
-use crate::config::parse::located::Setting;
+use crate::config::parse::located::Located;
 use crate::config::raw;
 use crate::config::report::NodeLocation;
 
@@ -53,10 +53,10 @@ pub(super) fn check_source(
     let (file, command, journal) = (raw.file.take(), raw.command.take(), raw.journal.take());
     let push = raw.push.take().filter(|at| at.value != Some(false));
     let mut written: Vec<_> = [
-        (SourceKey::File, location(&file)),
-        (SourceKey::Command, location(&command)),
-        (SourceKey::Journal, location(&journal)),
-        (SourceKey::Push, location(&push)),
+        (SourceKey::File, location(file.as_ref())),
+        (SourceKey::Command, location(command.as_ref())),
+        (SourceKey::Journal, location(journal.as_ref())),
+        (SourceKey::Push, location(push.as_ref())),
     ]
     .into_iter()
     .filter_map(|(by, at)| Some((at?, by)))
@@ -137,22 +137,22 @@ fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::S
         multiline,
     } = raw;
     let keys = [
-        ("directory", COMMAND_ONLY, location(directory)),
-        ("environment", COMMAND_ONLY, location(environment)),
-        ("shell", COMMAND_ONLY, location(shell)),
-        ("user", COMMAND_ONLY, location(user)),
-        ("pty", COMMAND_ONLY, location(pty)),
-        ("input", COMMAND_ONLY, location(input)),
-        ("start", COMMAND_ONLY, location(start)),
-        ("restart", COMMAND_ONLY, location(restart)),
-        ("stop", COMMAND_ONLY, location(stop)),
-        ("exclude", FILE_ONLY, location(exclude)),
-        ("rotate_wait", FILE_ONLY, location(rotate_wait)),
-        ("follow_symlinks", FILE_ONLY, location(follow_symlinks)),
-        ("from", STORED_SOURCES, location(from)),
-        ("carriage_return", BYTE_SOURCES, location(carriage_return)),
-        ("encoding", BYTE_SOURCES, location(encoding)),
-        ("multiline", BYTE_SOURCES, location(multiline)),
+        ("directory", COMMAND_ONLY, location(directory.as_ref())),
+        ("environment", COMMAND_ONLY, location(environment.as_ref())),
+        ("shell", COMMAND_ONLY, location(shell.as_ref())),
+        ("user", COMMAND_ONLY, location(user.as_ref())),
+        ("pty", COMMAND_ONLY, location(pty.as_ref())),
+        ("input", COMMAND_ONLY, location(input.as_ref())),
+        ("start", COMMAND_ONLY, location(start.as_ref())),
+        ("restart", COMMAND_ONLY, location(restart.as_ref())),
+        ("stop", COMMAND_ONLY, location(stop.as_ref())),
+        ("exclude", FILE_ONLY, location(exclude.as_ref())),
+        ("rotate_wait", FILE_ONLY, location(rotate_wait.as_ref())),
+        ("follow_symlinks", FILE_ONLY, location(follow_symlinks.as_ref())),
+        ("from", STORED_SOURCES, location(from.as_ref())),
+        ("carriage_return", BYTE_SOURCES, location(carriage_return.as_ref())),
+        ("encoding", BYTE_SOURCES, location(encoding.as_ref())),
+        ("multiline", BYTE_SOURCES, location(multiline.as_ref())),
     ];
     for (key, fits, at) in keys {
         if let Some(at) = at.filter(|_| !fits.contains(&by)) {
@@ -163,6 +163,6 @@ fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::S
 }
 
 /// The location of a key that is written, whether or not its value is valid.
-fn location<T>(field: &Setting<T>) -> Option<NodeLocation> {
-    field.as_ref().map(|at| at.place)
+fn location<T>(field: Option<&Located<T>>) -> Option<NodeLocation> {
+    field.map(|at| at.place)
 }

@@ -242,7 +242,7 @@ export function channelTo(base, tokenUrl = "") {
   if (tokenUrl) {
     channel.getToken = async () => {
       const answer = await fetch(tokenUrl, { cache: "no-store" });
-      if (!answer.ok) throw new Error(`${tokenUrl}: ${answer.status}`);
+      if (!answer.ok) throw new Error(`no token from ${tokenUrl}: status ${answer.status}`);
       return (await answer.text()).trim();
     };
   }

@@ -139,7 +139,7 @@ class RtlogdStream extends HTMLElement {
 
   watch = (/** @type {boolean} */ up) => {
     if (up) this.say("", "live");
-    else this.say(`no connection to ${new URL(this.channel?.base ?? "").host}; trying again`, "");
+    else this.say(`no connection to ${new URL(this.channel?.base ?? "").host}; retrying`, "");
   };
 
   /** @param {string} text @param {string} is */

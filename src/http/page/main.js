@@ -107,15 +107,15 @@ function toggle(name, sign, label) {
 const copy = () => {
   const text = viewer.view.textOf();
   navigator.clipboard.writeText(text).then(
-    () => viewer.say(`${text.split("\n").length - 1} lines are copied.`),
+    () => viewer.say(`Copied ${text.split("\n").length - 1} lines.`),
     () => viewer.say("Browsers do not let pages copy over plain HTTP. Select the lines and press Ctrl+C."),
   );
 };
 const copyLink = () => {
   if (!viewer.chosen) viewer.step(0);
   navigator.clipboard.writeText(location.href).then(
-    () => viewer.say("The link to this line is copied."),
-    () => viewer.say(`The link is in the address bar: ${location.href}`),
+    () => viewer.say("Copied the link to this line."),
+    () => viewer.say(`Browsers do not let pages copy over plain HTTP. Copy the link from the address bar: ${location.href}`),
   );
 };
 const save = () => download(viewer.name, viewer.filters);
@@ -128,19 +128,19 @@ viewer.onfollow = (follow) => {
   pause.replaceChildren(icon(follow ? "pause" : "follow"));
 };
 const wrap = toggle("wrap", "wrap", "Wrap lines");
-const times = toggle("times", "clock", "Times");
-const origins = toggle("origins", "origin", "Origins");
+const times = toggle("times", "clock", "Show times");
+const origins = toggle("origins", "origin", "Show origins");
 part("div", "tools").append(
   pause,
-  button("error", "First error", () => viewer.firstError()),
+  button("error", "Go to the first error", () => viewer.firstError()),
   button("find", "Search the history", () => finder.open()),
   wrap,
   times,
   origins,
   button("copy", "Copy the selected lines, or all loaded lines", copy),
   button("link", "Copy a link to the selected line", copyLink),
-  button("download", "Download everything that is kept", save),
-  button("help", "Keys", help),
+  button("download", "Download all lines that are kept", save),
+  button("help", "Keyboard shortcuts", help),
 );
 document.querySelector(".back")?.append(icon("back"));
 
@@ -191,7 +191,7 @@ function dress(wanted) {
   const name = THEMES.find((one) => one === wanted) ?? "auto";
   document.documentElement.dataset.theme = name;
   theme.replaceChildren(icon(name));
-  theme.title = `Colours: ${{ auto: "as the system", light: "light", dark: "dark" }[name]}`;
+  theme.title = `Colours: ${{ auto: "like the system", light: "light", dark: "dark" }[name]}`;
   theme.setAttribute("aria-label", theme.title);
 }
 theme.addEventListener("click", () => {
@@ -224,7 +224,7 @@ function askForToken(why) {
   part("p", "refused").textContent = why;
   if (!dialog.open) dialog.showModal();
 }
-const key = button("key", "Use a token", () => askForToken("It decides what you may read, type and control here."));
+const key = button("key", "Log in with a token", () => askForToken("A token says which streams you may read, type into and control."));
 theme.before(key);
 
 let asked = 0;
@@ -237,7 +237,7 @@ async function refresh() {
     if (viewer.name) showKnown(viewer.name);
   } catch (error) {
     const refused = error instanceof Refused && (error.status === 401 || error.status === 403);
-    connected(refused ? "" : "no connection; trying again");
+    connected(refused ? "" : "no connection; retrying");
     if (refused) return askForToken(error.message);
   }
   clearTimeout(asked);

@@ -38,10 +38,10 @@ export function told(event) {
     const took = typeof event.duration === "number" ? ` after ${duration(event.duration)}` : "";
     if (cause === "stopped" || cause === "daemon-stopped") return [`stopped${took}`, null];
     if (code === 0) return [`finished${took}`, true];
-    return [signal ? `killed by ${signal}${took}` : `failed${typeof code === "number" ? ` with ${code}` : ""}${took}`, false];
+    return [signal ? `killed by signal ${signal}${took}` : `failed${typeof code === "number" ? ` with exit code ${code}` : ""}${took}`, false];
   }
   if (state === "running") return [note ?? `run ${event.run} started${event.pid ? `, process ${event.pid}` : ""}`, null];
-  const word = state === "backing-off" ? "starts again soon" : state;
+  const word = state === "backing-off" ? "restarts soon" : state;
   return [[word, event.reason ?? event.error ?? note].filter(Boolean).join(": "), state === "denied" ? false : null];
 }
 

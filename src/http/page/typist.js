@@ -50,7 +50,7 @@ export class Typist {
     }
     const typing = may.includes("input") && running;
     this.form.hidden = !typing;
-    this.input.placeholder = `Type to ${name}`;
+    this.input.placeholder = `Type a line to ${name}`;
     part("button", "interrupt").hidden = !may.includes("admin");
     const offered = !may.includes("admin") ? "" : running || stream?.source?.state === "backing-off" ? "restart stop" : "start";
     if (offered === this.shown) return;
@@ -102,7 +102,7 @@ export class Typist {
 
   /** @param {Holder | null} holder */
   showHolder(holder) {
-    this.lease.textContent = !holder ? "" : holder.yours ? "only you type now" : `${holder.peer} types now`;
+    this.lease.textContent = !holder ? "" : holder.yours ? "only you can type" : `${holder.peer} is typing`;
     this.lease.dataset.yours = String(holder?.yours ?? true);
     clearTimeout(this.over);
     if (holder) this.over = window.setTimeout(() => this.showHolder(null), holder.seconds * 1000);

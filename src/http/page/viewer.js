@@ -209,7 +209,7 @@ export class Viewer {
     }
     if (!found) {
       this.live();
-      this.say("That line is no longer kept; these are the newest.");
+      this.say("That line is no longer kept; these are the newest lines.");
       return;
     }
     this.oldest = false;
@@ -295,7 +295,7 @@ export class Viewer {
   /** @param {Stream | undefined} stream */
   showStream(stream) {
     const state = part("span", "state");
-    const { word, is } = stream ? how(stream) : { word: "not there", is: "" };
+    const { word, is } = stream ? how(stream) : { word: "no such stream", is: "" };
     state.textContent = word;
     state.dataset.is = is;
     const failed = stream?.source?.error ?? (is === "" ? stream?.source?.reason : undefined);

@@ -292,15 +292,7 @@ impl MultiStreamReader {
     ) -> Self {
         let positions = cursors.iter().map(|(name, cursor)| (name.clone(), cursor.position())).collect();
         let cursors = cursors.into_iter().map(|(_, cursor)| cursor.into_deliveries(keep_alive)).enumerate().collect();
-        Self {
-            deliveries: cursors,
-            positions,
-            encoding,
-            keep_alive: keep_alive,
-            last_sent: None,
-            reports_satisfied: reports_satisfied,
-            pending: None,
-        }
+        Self { deliveries: cursors, positions, encoding, keep_alive, last_sent: None, reports_satisfied, pending: None }
     }
 
     async fn next(this: Option<Self>) -> Option<(Bytes, Option<Self>)> {

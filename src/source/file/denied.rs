@@ -9,8 +9,8 @@ use std::path::PathBuf;
 pub(super) enum OpenDenied {
     /// A symlink whose owner could not read its target.
     #[error(
-        "the symlink {link} belongs to {owner}, who does not own its target, so it is not followed (let root own it: \
-        chown -h root {link}; or write `follow_symlinks: true` if everybody who can write there may choose what the stream \
+        "the symlink {link} belongs to {owner}, who does not own its target, so it is not followed (give it to root: \
+        chown -h root {link}; or set `follow_symlinks: true` if everybody who can write there may choose what the stream \
         shows)",
         link = .link.display()
     )]

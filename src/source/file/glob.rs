@@ -215,7 +215,7 @@ impl Globs {
     /// for us; the next scan tries it again.
     fn deny(&mut self, path: &Path, error: &io::Error) {
         if OpenDenied::of(error).is_some() && self.denied.len() < MAX_DENIED_DIRECTORIES {
-            self.denied.insert(path.to_owned(), format!("cannot look through {}: {error}", path.display()));
+            self.denied.insert(path.to_owned(), format!("cannot list {}: {error}", path.display()));
         }
     }
 

@@ -176,7 +176,7 @@ impl OpenedPath {
     fn reopen(self, flags: OFlags) -> io::Result<Self> {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&self.fd)?.st_mode);
         if !matches!(kind, FileType::RegularFile | FileType::Fifo | FileType::Directory) {
-            return Err(io::Error::other("neither a file nor a fifo"));
+            return Err(io::Error::other("it is neither a file nor a fifo"));
         }
         let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let fd = rustix::fs::open(path, flags, Mode::empty())?;

@@ -294,7 +294,7 @@ impl PathTail {
             }
             FileRead::Shortened => {
                 pass.finish(id);
-                self.report_loss(Some(0), None, "the file was shortened by lines that had already been read", pass);
+                self.report_loss(Some(0), None, "lines that had already been read were removed from the file", pass);
                 (0, true)
             }
             FileRead::Compressed(kind) => {

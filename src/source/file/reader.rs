@@ -92,7 +92,7 @@ impl FileReader {
     pub(crate) fn open(path: &Path, handles: &OpenLimit) -> io::Result<Self> {
         let (file, metadata) = handles.open(path)?;
         if !metadata.is_file() {
-            return Err(io::Error::other("not a regular file any more"));
+            return Err(io::Error::other("it is no longer a regular file"));
         }
         let identity = Identity::from(&metadata);
         Ok(Self {

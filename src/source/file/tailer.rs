@@ -108,7 +108,7 @@ impl Tailer {
             if let Some(place) = Checkpoint::read(text) {
                 saved.insert(path.clone(), place);
             } else {
-                warn!(stream:% = spec.name, path = path.as_str(); "the checkpoint is damaged and ignored");
+                warn!(stream:% = spec.name, path = path.as_str(); "the checkpoint is damaged and is ignored");
             }
         }
         let recorded = saved.values().map(|saved| saved.time().saturating_add(1).saturating_mul(1_000_000)).max();

@@ -77,7 +77,7 @@ impl FieldValue {
 
 /// The reason why a line is not an entry.
 #[derive(Debug, thiserror::Error)]
-#[error("journalctl wrote what is no entry: {0}")]
+#[error("journalctl wrote something that is not an entry: {0}")]
 pub(super) struct InvalidEntry(String);
 
 impl JournalEntry {

@@ -105,7 +105,7 @@ impl JournalError {
     fn ended(how: &str, said: &str) -> Self {
         let last = said.lines().last().unwrap_or_default();
         if said.contains(DENIED_MESSAGE) {
-            Self::Denied(format!("{last} (the groups adm and systemd-journal may read the journal)"))
+            Self::Denied(format!("{last} (add the user to the group adm or systemd-journal)"))
         } else if last.is_empty() {
             Self::Failed(format!("journalctl {how}"))
         } else {
@@ -292,7 +292,7 @@ impl JournalSource {
             Ok(None) => {}
             Err(error) => {
                 let reason = error.to_string();
-                warn!(stream = self.stream.as_str(), error = reason.as_str(); "a journal entry cannot be parsed and is lost");
+                warn!(stream = self.stream.as_str(), error = reason.as_str(); "a journal entry cannot be parsed and is skipped");
                 batch.loss(ClockReading::read().time, &Loss { missed: Some(1), bytes: None, reason });
             }
         }
@@ -304,7 +304,7 @@ impl JournalSource {
             Some(expected) if expected == entry.cursor => return,
             Some(_) => {
                 warn!(stream = self.stream.as_str(); "the last entry read is no longer in the journal");
-                let reason = "the last entry read is no longer in the journal, which was rotated or vacuumed: entries after it \
+                let reason = "the last entry read is no longer in the journal, which was rotated or vacuumed; entries after it \
                     may be lost";
                 batch.loss(ClockReading::read().time, &Loss { missed: None, bytes: None, reason: reason.to_owned() });
             }

@@ -229,7 +229,7 @@ fn die_with_parent(task: &ExecTask) -> io::Result<()> {
     if getppid().map(|parent| parent.as_raw_nonzero().get()) == Some(task.parent) {
         Ok(())
     } else {
-        Err(io::Error::other("the daemon is gone"))
+        Err(io::Error::other("the daemon has ended"))
     }
 }
 

@@ -63,7 +63,7 @@ impl Children {
     /// Adopts orphaned descendants, and reaps them when they end. Never returns.
     pub(crate) async fn adopt(self) {
         if let Err(error) = set_child_subreaper(Some(getpid())) {
-            warn!(errno = error.raw_os_error(), error:% = error; "cannot become a subreaper: processes that leave their process group will not be stopped");
+            warn!(errno = error.raw_os_error(), error:% = error; "cannot become a subreaper; processes that leave their process group will not be stopped");
         }
         let Ok(mut ended) = signal(SignalKind::child()) else { return };
         loop {

@@ -306,7 +306,7 @@ impl ProcessRun {
             Command::Push(_) => return Err(CommandError::NotAPushStream),
             Command::Attach => return self.pipes.attach().map(CommandReply::Attached).ok_or(CommandError::NoPty),
             Command::Start | Command::Stop | Command::Restart => {
-                return Err(CommandError::Failed("only who keeps the process can do that".to_owned()));
+                return Err(CommandError::Failed("the process cannot do this itself".to_owned()));
             }
         }
         Ok(CommandReply::Done)
@@ -349,8 +349,8 @@ impl ProcessRun {
 
     fn note_silence(&mut self, batch: &mut Batch) {
         self.last_output = None;
-        let note = "no output for a while; most programs write to a pipe in blocks: if output is missing, set `pty: true` to \
-            give it a terminal, or start it with `stdbuf -oL`";
+        let note = "no output for a while; most programs write to a pipe in blocks: if output is missing, give the program a \
+            terminal with `pty: true`, or start it with `stdbuf -oL`";
         warn!(stream = self.stream.as_str(), run = self.known.run, pid = self.known.pid; "{note}");
         let state = SourceState::Running { run: self.known.run, pid: Some(self.pid()), note: Some(note.to_owned()) };
         batch.state(ClockReading::read().time, state);

@@ -99,7 +99,7 @@ impl<'a> Supervisor<'a> {
             StartWhen::Manual => Idle::Manual,
         };
         if idle != Idle::Start {
-            let reason = if idle == Idle::Manual { "starts on command" } else { "starts with the first reader" };
+            let reason = if idle == Idle::Manual { "starts on request" } else { "starts with the first reader" };
             writer.say(SourceState::Stopped { reason: reason.to_owned(), last: None }).await;
         }
         let mut last = Ok(None);
@@ -136,7 +136,7 @@ impl<'a> Supervisor<'a> {
         }
         let left = known.alive();
         if !left.is_empty() {
-            warn!(stream = writer.stream.as_str(), run = known.run, processes:? = left; "stopping processes that outlived the previous daemon");
+            warn!(stream = writer.stream.as_str(), run = known.run, processes:? = left; "stopping processes that the previous daemon left running");
             writer.say(SourceState::Waiting { reason: "for processes of the previous run to end".to_owned() }).await;
             let signal = Signal::from_named_raw(self.process.stop.signal.number()).unwrap_or(Signal::TERM);
             known.signal_all(signal);
@@ -204,7 +204,7 @@ impl<'a> Supervisor<'a> {
                     Command::Stop => {
                         idle = Idle::Manual;
                         let last = last.as_ref().ok().cloned().flatten();
-                        writer.say(SourceState::Stopped { reason: "stopped by a command".to_owned(), last }).await;
+                        writer.say(SourceState::Stopped { reason: "stopped on request".to_owned(), last }).await;
                         order.answer(Ok(CommandReply::Done));
                     }
                     Command::Input(_)
@@ -292,11 +292,11 @@ impl<'a> Supervisor<'a> {
         self.desired = wish;
         if wish == DesiredState::Stopped {
             for order in self.starts.drain(..) {
-                order.answer(Err(CommandError::Failed("it was told to stop meanwhile".to_owned())));
+                order.answer(Err(CommandError::Failed("it was stopped in the meantime".to_owned())));
             }
         }
         if !run.is_stopping() {
-            info!(stream = writer.stream.as_str(); "stopping the process on command");
+            info!(stream = writer.stream.as_str(); "stopping the process on request");
             run.stop(EndCause::Stopped);
             writer.say(SourceState::Stopping).await;
         }
@@ -320,8 +320,8 @@ impl<'a> Supervisor<'a> {
                 return Idle::Start;
             }
             DesiredState::Stopped => {
-                info!(stream; "process stopped on command");
-                writer.say(SourceState::Stopped { reason: "stopped by a command".to_owned(), last }).await;
+                info!(stream; "process stopped on request");
+                writer.say(SourceState::Stopped { reason: "stopped on request".to_owned(), last }).await;
                 return Idle::Manual;
             }
             DesiredState::AsConfigured => {}
@@ -498,7 +498,7 @@ mod tests {
         let mut source = with_restart(process(&["sleep", "1000"]), RestartWhen::Always, None);
         source.start = StartWhen::Manual;
         let mut bench = SourceHarness::process(source);
-        assert_eq!(bench.state("stopped").await["reason"], "starts on command");
+        assert_eq!(bench.state("stopped").await["reason"], "starts on request");
         let control = bench.control.clone();
         assert_eq!(control.send(Command::Pause).await.unwrap_err(), CommandError::NotRunning);
         assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Already)));
@@ -509,7 +509,7 @@ mod tests {
         assert_eq!(bench.state("running").await["run"], 2);
         assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Done)));
         let stopped = bench.state("stopped").await;
-        assert_eq!((&stopped["reason"], &stopped["last"]["run"]), (&"stopped by a command".into(), &2.into()));
+        assert_eq!((&stopped["reason"], &stopped["last"]["run"]), (&"stopped on request".into(), &2.into()));
         assert!(matches!(control.send(Command::Start).await, Ok(CommandReply::Done)));
         assert!(matches!(control.send(Command::Signal(9)).await, Ok(CommandReply::Done)));
         assert_eq!(bench.next("end").await["signal"], "KILL");

@@ -65,16 +65,23 @@ const test = async (options, play) => {
     assert.deepEqual(complaints, [], 'the page complained');
   } catch (error) {
     console.error(error, complaints);
+    // The short form comes last, where a report that keeps only the end of the output still shows it.
+    console.error(`failed: ${String(error.message).slice(0, 500)}\n${String(error.stack).match(/[a-z]+\.cjs:\d+/g)?.join(' ') ?? ''}`);
     process.exitCode = 1;
   } finally {
     await browser.close();
   }
 };
 
-/** Waits until `look` in the page gives what is truthy, and gives that. */
+/**
+ * Waits until `look` in the page returns something truthy, and returns that. A page that is drawing has elements missing for a moment,
+ * so a `look` that fails with a TypeError has not found anything yet. `look` is not async: Playwright would take its promise for a result.
+ */
 const until = async (page, look, argument, what = String(look), patience = 30_000) => {
+  const patient = new Function('argument', `
+    try { return (${look})(argument); } catch (error) { if (error instanceof TypeError) return undefined; throw error; }`);
   try {
-    return await (await page.waitForFunction(look, argument, { timeout: patience })).jsonValue();
+    return await (await page.waitForFunction(patient, argument, { timeout: patience })).jsonValue();
   } catch (error) {
     const seen = await page.evaluate(() => document.body.innerText.slice(-2000)).catch(() => '?');
     throw new Error(`never came: ${what}; the page shows: ${seen}`, { cause: error });

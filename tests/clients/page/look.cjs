@@ -39,7 +39,7 @@ test({ viewport: { width: 1200, height: 800 } }, async ({ page }) => {
   await page.keyboard.press('Enter');
   await until(page, () => document.querySelector('.log')?.textContent.includes('plain after'));
   await page.keyboard.press('t');
-  await until(page, () => document.querySelector('[aria-label=Times]').getAttribute('aria-pressed') === 'true');
+  await until(page, () => document.querySelector('[aria-label="Show times"]').getAttribute('aria-pressed') === 'true');
   await page.keyboard.press('k');
   await until(page, () => document.querySelector('.row.selected .text')?.textContent === 'plain after');
   await until(page, () => document.querySelector('#said').textContent === 'plain after', null, 'the chosen line is read out');

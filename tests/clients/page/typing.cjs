@@ -15,8 +15,8 @@ test({ viewport: { width: 1200, height: 800 } }, async ({ page, context }) => {
   await see(other, 'ready');
   await other.waitForSelector('#typed');
   await page.click('#typed');
-  await until(page, () => document.querySelector('#lease').textContent === 'only you type now');
-  await until(other, () => document.querySelector('#lease').textContent.endsWith('types now'));
+  await until(page, () => document.querySelector('#lease').textContent === 'only you can type');
+  await until(other, () => document.querySelector('#lease').textContent.endsWith('is typing'));
   await page.keyboard.type('hello there');
   await page.keyboard.press('Enter');
   await see(page, 'typed: hello there');

@@ -49,8 +49,8 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await see(page, 'line 2999');
   const shown = async (name) => (await page.$(`.log .row ${name}`)) !== null;
   assert.equal(await shown('.time'), false);
-  await page.click('[aria-label=Times]');
-  await page.click('[aria-label=Origins]');
+  await page.click('[aria-label="Show times"]');
+  await page.click('[aria-label="Show origins"]');
   await until(page, () => document.querySelector('.log .row .time') && document.querySelector('.log .row .origin'), null, 'times and origins');
   assert.match(await page.$eval('.log .row .time', (time) => time.textContent), /^\d\d:\d\d:\d\d\.\d{3}$/);
   assert.equal(await page.$eval('.log .row .origin', (origin) => origin.textContent), 'app.log');
@@ -64,7 +64,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await page.reload();
   await see(page, 'long long');
   await until(page, () => document.querySelector('.log .row .time'), null, 'what was switched on stays on');
-  for (const label of ['Times', 'Origins', 'Wrap lines']) await page.click(`[aria-label="${label}"]`);
+  for (const label of ['Show times', 'Show origins', 'Wrap lines']) await page.click(`[aria-label="${label}"]`);
 
   // Follow, pause, and how many came meanwhile.
   const top = () => page.$eval('.log', (log) => log.scrollTop);
@@ -73,13 +73,13 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await page.hover('.log');
   await page.mouse.wheel(0, -600);
   await page.waitForSelector('#jump:not([hidden])');
-  // The wheel rolls on for a while.
-  await until(page, async () => {
-    const log = document.querySelector('.log');
-    const before = log.scrollTop;
-    for (let frame = 0; frame < 20; frame += 1) await new Promise(requestAnimationFrame);
-    return log.scrollTop === before;
-  });
+  // Scrolling by the wheel is animated: it has ended when the log stands still for 20 frames.
+  await until(page, () => {
+    const { scrollTop } = document.querySelector('.log');
+    const still = window.still?.scrollTop === scrollTop ? window.still.frames + 1 : 0;
+    window.still = { scrollTop, frames: still };
+    return still >= 20;
+  }, null, 'the end of scrolling');
   const before = await top();
   append('app.log', 'new 1\nnew 2\nnew 3\n');
   await until(page, () => document.querySelector('#jump').textContent === '3 new lines');
@@ -113,7 +113,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await see(page, 'new 4');
 
   // The first error, far above; the address is a link to it.
-  await page.click('[aria-label="First error"]');
+  await page.click('[aria-label="Go to the first error"]');
   await until(page, () => document.querySelector('.row.selected .text')?.textContent === 'line 1234 error: the first');
   const link = page.url();
   assert.match(link, /#[a-z0-9]+-\d+$/);
@@ -163,8 +163,8 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   // Copy what is chosen; with Shift, up to there.
   await page.click('.row:has-text("line 2501") .number');
   await page.click('.row:has-text("line 2503") .number', { modifiers: ['Shift'] });
-  await page.click('[aria-label^="Copy the chosen"]');
-  await until(page, () => document.querySelector('#said').textContent === '3 lines are copied.');
+  await page.click('[aria-label^="Copy the selected"]');
+  await until(page, () => document.querySelector('#said').textContent === 'Copied 3 lines.');
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), 'line 2501\nline 2502\nline 2503\n');
   await page.click('[aria-label^="Copy a link"]');
   await until(page, () => document.querySelector('#said').textContent.includes('link'));

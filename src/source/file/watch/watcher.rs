@@ -150,7 +150,7 @@ impl Watcher {
         if let Err(reason) = &outcome
             && lock(&self.logged_reasons).insert(reason.clone())
         {
-            warn!(directory:% = directory.display(), reason = reason.as_str(); "no inotify events: polling");
+            warn!(directory:% = directory.display(), reason = reason.as_str(); "the system does not report changes; the directory is polled");
         }
         outcome
     }
@@ -341,17 +341,17 @@ fn unwatchable_reason(directory: &Path) -> Option<String> {
     }
     let name = UNWATCHABLE_FILE_SYSTEMS.iter().find(|(silent, _)| i128::from(*silent) == magic).map(|(_, name)| *name);
     Some(name.map_or_else(
-        || format!("the file system (type {magic:#x}) is not known to tell of changes"),
-        |name| format!("{name} does not tell of changes"),
+        || format!("the file system (type {magic:#x}) is not known to report changes"),
+        |name| format!("{name} does not report changes"),
     ))
 }
 
 /// The reason why the system does not watch; `sysctl` is the limit that the administrator can raise.
 fn reason(error: &notify::Error, sysctl: &str) -> String {
     match &error.kind {
-        ErrorKind::MaxFilesWatch => format!("the limit of watches is reached (sysctl {sysctl})"),
+        ErrorKind::MaxFilesWatch => format!("the limit of inotify watches is reached (raise it with sysctl {sysctl})"),
         ErrorKind::Io(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
-            format!("the limit of inotify instances is reached (sysctl {sysctl})")
+            format!("the limit of inotify instances is reached (raise it with sysctl {sysctl})")
         }
         _ => format!("inotify: {error}"),
     }
@@ -460,6 +460,6 @@ mod tests {
     fn a_file_system_that_is_not_known_to_tell_is_polled() {
         assert_eq!(unwatchable_reason(TestDirectory::new().0.path()), None);
         let reason = unwatchable_reason(Path::new("/proc")).unwrap();
-        assert_eq!(reason, "the file system (type 0x9fa0) is not known to tell of changes");
+        assert_eq!(reason, "the file system (type 0x9fa0) is not known to report changes");
     }
 }
