@@ -161,10 +161,10 @@ fn serve_detached(
         }
     };
     logging::start(log_level);
-    let told = start.clone();
+    let reporter = start.clone();
     let take = |start: &Mutex<Option<detach::StartReporter>>| lock(start).take();
     options.on_ready = Box::new(move || {
-        if let Some(start) = take(&told) {
+        if let Some(start) = take(&reporter) {
             start.report_ready();
         }
     });

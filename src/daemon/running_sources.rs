@@ -126,14 +126,14 @@ mod tests {
     #[tokio::test]
     async fn a_plan_touches_only_what_changed() {
         let sources = running_sources(&[spec("same", "1"), spec("gone", "1"), spec("other", "1"), spec("told", "1")]);
-        let told = Stream { description: Some("new words".into()), ..spec("told", "1") };
-        let wanted = vec![spec("new", "1"), spec("same", "1"), spec("other", "2"), told.clone()];
+        let relabelled = Stream { description: Some("new words".into()), ..spec("told", "1") };
+        let wanted = vec![spec("new", "1"), spec("same", "1"), spec("other", "2"), relabelled.clone()];
         let plan = sources.plan(wanted);
         let expected = ReconcilePlan {
             remove: vec!["gone".parse().unwrap()],
             restart: vec![spec("other", "2")],
             add: vec![spec("new", "1")],
-            relabel: vec![told],
+            relabel: vec![relabelled],
             unchanged: 1,
         };
         assert_eq!(plan, expected);

@@ -218,7 +218,7 @@ mod tests {
 
     /// A test connection that ends when it is asked to, or stays open.
     struct FakeConnection {
-        asked: bool,
+        shut_down: bool,
         stays: bool,
     }
 
@@ -226,20 +226,20 @@ mod tests {
         type Output = Result<(), ConnectionError>;
 
         fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-            if self.asked && !self.stays { Poll::Ready(Ok(())) } else { Poll::Pending }
+            if self.shut_down && !self.stays { Poll::Ready(Ok(())) } else { Poll::Pending }
         }
     }
 
     /// Runs a connection to its end, and returns the number of seconds that this took, and the result.
-    async fn kept(
+    async fn drive_fake(
         activity: Arc<ConnectionActivity>,
         timeouts: ConnectionTimeouts,
         stays: bool,
         finish: CancellationToken,
     ) -> (u64, Option<String>) {
-        let (start, mut fake) = (Instant::now(), FakeConnection { asked: false, stays });
+        let (start, mut fake) = (Instant::now(), FakeConnection { shut_down: false, stays });
         let ended =
-            drive_connection(Pin::new(&mut fake), &activity, timeouts, &finish, |mut fake| fake.asked = true).await;
+            drive_connection(Pin::new(&mut fake), &activity, timeouts, &finish, |mut fake| fake.shut_down = true).await;
         (start.elapsed().as_secs(), ended.err().map(|error| error.to_string()))
     }
 
@@ -251,10 +251,10 @@ mod tests {
     async fn a_head_is_waited_for_and_so_is_the_next() {
         let late = Some("the head of a request took too long".to_owned());
         let activity = ConnectionActivity::new(Instant::now());
-        assert_eq!(kept(activity, TEST_TIMEOUTS, false, CancellationToken::new()).await, (10, late.clone()));
+        assert_eq!(drive_fake(activity, TEST_TIMEOUTS, false, CancellationToken::new()).await, (10, late.clone()));
         let activity = ConnectionActivity::new(Instant::now());
         drop(activity.begin_response());
-        assert_eq!(kept(activity, TEST_TIMEOUTS, false, CancellationToken::new()).await, (75, None));
+        assert_eq!(drive_fake(activity, TEST_TIMEOUTS, false, CancellationToken::new()).await, (75, None));
         // The connection has a slow response, another one, and then half a head.
         let activity = ConnectionActivity::new(Instant::now());
         let asks = {
@@ -271,7 +271,7 @@ mod tests {
             })
         };
         tokio::task::yield_now().await;
-        let ended = kept(activity, TEST_TIMEOUTS, false, CancellationToken::new()).await;
+        let ended = drive_fake(activity, TEST_TIMEOUTS, false, CancellationToken::new()).await;
         assert_eq!(ended, (2080, late), "answers have their time, and a head has its own");
         asks.await.unwrap();
     }
@@ -282,14 +282,14 @@ mod tests {
         let timeouts = ConnectionTimeouts { until, ..TEST_TIMEOUTS };
         let activity = ConnectionActivity::new(Instant::now());
         let _answering = activity.begin_response();
-        assert_eq!(kept(activity.clone(), timeouts, false, CancellationToken::new()).await, (5, None));
-        let ended = kept(activity.clone(), timeouts, true, CancellationToken::new()).await;
+        assert_eq!(drive_fake(activity.clone(), timeouts, false, CancellationToken::new()).await, (5, None));
+        let ended = drive_fake(activity.clone(), timeouts, true, CancellationToken::new()).await;
         assert_eq!(ended, (60, Some("it took too long to end".to_owned())));
         // When the daemon stops, its own timeout bounds the wait.
         let finish = CancellationToken::new();
         finish.cancel();
-        let staying = kept(activity.clone(), TEST_TIMEOUTS, true, finish.clone());
+        let staying = drive_fake(activity.clone(), TEST_TIMEOUTS, true, finish.clone());
         assert!(tokio::time::timeout(Duration::from_hours(24), staying).await.is_err());
-        assert_eq!(kept(activity, TEST_TIMEOUTS, false, finish).await, (0, None));
+        assert_eq!(drive_fake(activity, TEST_TIMEOUTS, false, finish).await, (0, None));
     }
 }

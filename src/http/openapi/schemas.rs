@@ -106,10 +106,10 @@ pub(super) fn components() -> Value {
         },
         "schemas": {
             "Problem": problem_schema(),
-            "Stream": stream(),
-            "State": state(),
-            "Progress": progress(),
-            "Event": event(),
+            "Stream": stream_schema(),
+            "State": state_schema(),
+            "Progress": progress_schema(),
+            "Event": event_schema(),
             "Gap": {
                 "type": "object",
                 "description": "Events that were dropped before this reader received them.",
@@ -215,12 +215,12 @@ fn problem_schema() -> Value {
     })
 }
 
-fn progress() -> Value {
+fn progress_schema() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     settings.into_generator().into_root_schema_for::<Progress>().to_value()
 }
 
-fn stream() -> Value {
+fn stream_schema() -> Value {
     let count = |about: &str| json!({ "type": "integer", "minimum": 0, "description": about });
     let or_null = |schema: Value| json!({ "anyOf": [schema, { "type": "null" }] });
     json!({
@@ -253,7 +253,7 @@ fn stream() -> Value {
     })
 }
 
-fn state() -> Value {
+fn state_schema() -> Value {
     json!({
         "type": "object",
         "description": "The state of a source; the other members depend on it.",
@@ -268,7 +268,7 @@ fn state() -> Value {
     })
 }
 
-fn event() -> Value {
+fn event_schema() -> Value {
     json!({
         "type": "object",
         "properties": {
