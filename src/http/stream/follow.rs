@@ -533,7 +533,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_followed_is_refused_but_a_browser_is_told_to_come_back_or_to_stop() {
-        /// What a server does to the stream before the request.
+        /// A change of the server before the request.
         type Change = fn(&mut TestServer);
         let (gone, done) = (String::new(), format!("{}!", id(3)));
         let hold: Change = |server| server.app.catalog.hold(&"a".parse().unwrap());
