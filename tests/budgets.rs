@@ -266,3 +266,24 @@ fn a_storm_of_lists_does_not_hold_others_up() {
         storm.wait().unwrap();
     }
 }
+
+#[test]
+fn pages_with_many_streams_have_a_budget_that_leaves_room_for_other_readers() {
+    let place = Place::new();
+    let streams: Vec<_> = (0..64).map(|at| format!("  s{at}: {{ push: true }}\n")).collect();
+    let daemon = place.start(&format!("limits: {{ readers: 2048 }}\nstreams:\n{}", streams.concat()));
+    let names = |count: usize| (0..count).map(|at| format!("stream=s{at}")).collect::<Vec<_>>().join("&");
+    let read = |count: usize| daemon.request(&format!("/streams?{}", names(count))).response();
+    // A sixteenth of all readers: two tabs, and a small third one.
+    let tabs = [read(50), read(64), read(14)];
+    assert!(tabs.iter().all(|answer| answer.status == 200));
+    let refused = read(2);
+    assert_eq!((refused.status, refused.header("retry-after")), (429, "10"));
+    let detail = refused.problem()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("has 128 readers open on connections with several streams"), "{detail}");
+    // One stream at a time is another matter.
+    let single: Vec<_> = (0..64).map(|at| daemon.follow(&format!("s{at}")).response()).collect();
+    assert!(single.iter().all(|answer| answer.status == 200));
+    drop(tabs);
+    Deadline::new().until("room", || (read(64).status == 200).then_some(()));
+}

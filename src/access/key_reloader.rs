@@ -129,10 +129,10 @@ impl KeyReloader {
     /// # Errors
     /// If keys were expected and none can be used.
     pub(crate) fn new(spec: config::AccessConfig) -> Result<Self, AccessError> {
-        let mut warden = Self::with_keyring(spec, Keyring { revoked: Revoked::Unknown, ..Keyring::default() });
-        warden.poll();
-        let (ring, spec) = (warden.keyring.borrow().clone(), warden.spec.borrow().clone());
-        ring.no_usable_key(&spec).map_or(Ok(warden), Err)
+        let mut reloader = Self::with_keyring(spec, Keyring { revoked: Revoked::Unknown, ..Keyring::default() });
+        reloader.poll();
+        let (ring, spec) = (reloader.keyring.borrow().clone(), reloader.spec.borrow().clone());
+        ring.no_usable_key(&spec).map_or(Ok(reloader), Err)
     }
 
     /// A reloader with a key that is in no file, and a token by it for the user who started rtlogd: all rights on all
@@ -141,22 +141,22 @@ impl KeyReloader {
         let keys = SigningKeys::ephemeral(KeyKind::Hs256)?;
         let all = "*".parse().expect("a pattern");
         let made = keys.sign(&Grant { streams: vec![all], allow: Right::ALL.into() }, MAX_URL_TOKEN_LIFETIME, None)?;
-        let mut warden = Self::with_keyring(config::AccessConfig::default(), Keyring { keys, ..Keyring::default() });
+        let mut reloader = Self::with_keyring(config::AccessConfig::default(), Keyring { keys, ..Keyring::default() });
         // There are no files to watch.
-        warden.loaded_from = Some((warden.spec.borrow().clone(), Vec::new()));
-        Ok((warden, made))
+        reloader.loaded_from = Some((reloader.spec.borrow().clone(), Vec::new()));
+        Ok((reloader, made))
     }
 
     fn with_keyring(spec: config::AccessConfig, ring: Keyring) -> Self {
         let (sender, spec) = watch::channel(Arc::new(spec));
-        let wish = PollRequests {
+        let requests = PollRequests {
             spec: sender,
             requested: Notify::new(),
             polls_begun: AtomicU64::new(0),
             polls_done: watch::Sender::new(0),
         };
         let ring = watch::Sender::new(Arc::new(ring));
-        Self { spec, loaded_from: None, keyring: ring, requests: Arc::new(wish), logged_faults: HashSet::new() }
+        Self { spec, loaded_from: None, keyring: ring, requests: Arc::new(requests), logged_faults: HashSet::new() }
     }
 
     /// A handle to the current keyring.
@@ -198,14 +198,14 @@ impl KeyReloader {
         }
         let before = self.keyring.borrow().clone();
         let ring = Keyring::load(&spec, &before);
-        let told: HashSet<String> = ring.load_warnings.iter().cloned().collect();
+        let warnings: HashSet<String> = ring.load_warnings.iter().cloned().collect();
         for fault in ring.load_warnings.iter().filter(|fault| !self.logged_faults.contains(*fault)) {
             warn!("keys for tokens: {fault}");
         }
-        if told.is_empty() && !self.logged_faults.is_empty() {
+        if warnings.is_empty() && !self.logged_faults.is_empty() {
             info!("all keys for tokens can be read again");
         }
-        self.logged_faults = told;
+        self.logged_faults = warnings;
         // A source that could not be read may become readable at any time without a visible change.
         self.loaded_from = (settled && ring.load_warnings.is_empty()).then_some((spec, stamps));
         self.keyring.send_replace(Arc::new(ring));

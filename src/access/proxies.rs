@@ -1,4 +1,4 @@
-//! The proxies in front of rtlogd, with their users looked up.
+//! The trusted proxies in front of rtlogd, whose user names were resolved.
 
 use std::net::IpAddr;
 
@@ -8,11 +8,11 @@ use crate::config::{Network, TrustedProxy};
 
 use super::rights::Peer;
 
-/// The proxies that are believed about the client they speak for.
+/// The proxies whose statements about their clients are trusted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TrustedProxies {
     networks: Vec<Network>,
-    /// The users on the Unix socket, by number.
+    /// The users on the Unix socket, by their numbers.
     users: Vec<u32>,
 }
 
@@ -27,7 +27,8 @@ pub(crate) struct UnknownProxyUser(String);
 impl TrustedProxies {
     /// The configured proxies. Blocks: users are looked up in the system's databases (NSS).
     ///
-    /// A user that cannot be found is an error and not ignored: its requests would count as those of a local user.
+    /// # Errors
+    /// If a user cannot be found. It is not ignored, since the requests of its proxy would count as those of a local user.
     pub(crate) fn new(configured: &[TrustedProxy]) -> Result<Self, UnknownProxyUser> {
         let mut proxies = Self::default();
         for proxy in configured {
@@ -45,7 +46,7 @@ impl TrustedProxies {
         Ok(proxies)
     }
 
-    /// Proxies that are known by their addresses alone.
+    /// Proxies that are identified by their addresses only.
     pub(crate) fn from_networks(networks: &[Network]) -> Self {
         Self { networks: networks.to_vec(), users: Vec::new() }
     }

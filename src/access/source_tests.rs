@@ -1,4 +1,4 @@
-//! Tokens against keys that are on a disk: what is broken, removed, replaced or changed, and whose tokens that ends.
+//! Tests of tokens and of keys in files: which tokens stay valid when a file is broken, removed, replaced or changed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +20,7 @@ use super::token::Token;
 use super::{BadToken, KeyKind, SigningKeys};
 use crate::config::{self, Grant, Right};
 
-/// Two keys of our own, two issuers, and a token by each.
+/// Two own keys, two issuers, and a token of each.
 struct TokenSources {
     directory: tempfile::TempDir,
     spec: config::AccessConfig,
@@ -40,8 +40,8 @@ fn signed_by(key: &EncodingKey, kid: &str, issuer: &str) -> String {
 
 impl TokenSources {
     fn new() -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let directory = place.path().join("keys");
+        let directory_guard = tempfile::tempdir().unwrap();
+        let directory = directory_guard.path().join("keys");
         super::create_first_key(&directory, KeyKind::Hs256).unwrap();
         let grant = Grant { streams: vec!["*".parse().unwrap()], allow: vec![Right::Read] };
         let sign = || SigningKeys::load(&directory).sign(&grant, Duration::from_hours(1), None).unwrap().token;
@@ -50,7 +50,7 @@ impl TokenSources {
         let second = sign();
         let issuer = |name: &str, file: &str, kid: &str| {
             let (key, point) = ecdsa();
-            let path = place.path().join(file);
+            let path = directory_guard.path().join(file);
             fs::write(&path, jwks(&point, kid)).unwrap();
             let issuer = config::IssuerConfig { issuer: name.into(), ..spec(&path) };
             (issuer, signed_by(&key, kid, name))
@@ -58,9 +58,14 @@ impl TokenSources {
         let (ci, third) = issuer(CI_ISSUER, "ci.jwks", "k1");
         let (other, fourth) = issuer(OTHER_ISSUER, "other.jwks", "o1");
         let spec = config::AccessConfig { keys: Some(directory), issuers: vec![ci, other] };
-        let warden = KeyReloader::new(spec.clone()).unwrap();
-        let tokens = [("our first", first), ("our second", second), ("the CI's", third), ("another's", fourth)];
-        let sources = Self { directory: place, spec, reloader: warden, tokens };
+        let reloader = KeyReloader::new(spec.clone()).unwrap();
+        let tokens = [
+            ("of our first key", first),
+            ("of our second key", second),
+            ("of the CI", third),
+            ("of another issuer", fourth),
+        ];
+        let sources = Self { directory: directory_guard, spec, reloader, tokens };
         assert_eq!(sources.refused(), [None, None, None, None]);
         sources
     }
@@ -69,7 +74,7 @@ impl TokenSources {
         self.directory.path().join(name)
     }
 
-    /// The files of our own keys, the older first.
+    /// The files of the own keys, the older first.
     fn key_files(&self) -> Vec<PathBuf> {
         let all = fs::read_dir(self.path("keys")).unwrap().map(|entry| entry.unwrap().path());
         let mut keys: Vec<_> = all.filter(|path| path.file_name().unwrap() != "revoked").collect();
@@ -77,25 +82,25 @@ impl TokenSources {
         keys
     }
 
-    fn prove(&self, number: usize) -> Result<Token, BadToken> {
+    fn verify(&self, number: usize) -> Result<Token, BadToken> {
         self.reloader.handle().keyring().verify(&self.tokens[number].1, SystemTime::now())
     }
 
-    /// Why each token is refused.
+    /// The reason why each token is refused, if it is.
     fn refused(&self) -> [Option<BadToken>; 4] {
-        [0, 1, 2, 3].map(|number| self.prove(number).err())
+        [0, 1, 2, 3].map(|number| self.verify(number).err())
     }
 }
 
-/// A file with this content, replaced at once.
+/// Writes a file with this content.
 fn write(path: &Path, text: impl AsRef<[u8]>) {
     fs::write(path, text).unwrap();
 }
 
 #[test]
-fn a_broken_source_affects_nobody_else_and_revocations_apply() {
+fn a_broken_source_affects_no_other_tokens_and_revocations_apply() {
     type BrokenSourceCase = (&'static str, fn(&TokenSources), [bool; 4]);
-    /// What goes on: of the CI whose file is broken, its own keys from before.
+    /// All tokens stay valid: a CI whose file is broken keeps the keys that were read before.
     const ALL_ACCEPTED: [bool; 4] = [true; 4];
     let table: [BrokenSourceCase; 12] = [
         ("half a JWKS", |sources| write(&sources.path("ci.jwks"), "{"), ALL_ACCEPTED),
@@ -136,52 +141,53 @@ fn a_broken_source_affects_nobody_else_and_revocations_apply() {
             [false, false, true, true],
         ),
     ];
-    for (what, spoil, proved) in table {
+    for (what, spoil, accepted) in table {
         let mut sources = TokenSources::new();
-        let id = sources.prove(3).unwrap().id;
+        let id = sources.verify(3).unwrap().id;
         spoil(&sources);
         sources.reloader.poll();
-        assert_eq!(sources.refused().map(|why| why.is_none()), proved, "{what}");
+        assert_eq!(sources.refused().map(|why| why.is_none()), accepted, "{what}");
         write(&sources.path("keys/revoked"), format!("{id}\n"));
         sources.reloader.poll();
-        let still = [proved[0], proved[1], proved[2], false];
+        let still = [accepted[0], accepted[1], accepted[2], false];
         assert_eq!(sources.refused().map(|why| why.is_none()), still, "{what}: {id} is revoked");
-        assert_eq!(sources.prove(3), Err(BadToken::Revoked), "{what}");
+        assert_eq!(sources.verify(3), Err(BadToken::Revoked), "{what}");
     }
 }
 
 #[test]
-fn a_source_that_is_broken_at_the_start_stops_nobody_else() {
+fn a_source_that_is_broken_at_the_start_affects_no_other_tokens() {
     let sources = TokenSources::new();
     write(&sources.path("ci.jwks"), "{");
     write(&sources.key_files()[1], "x");
-    let warden = KeyReloader::new(sources.spec.clone()).unwrap();
-    let proved = |number: usize| warden.handle().keyring().verify(&sources.tokens[number].1, SystemTime::now()).is_ok();
-    assert_eq!([0, 1, 2, 3].map(proved), [true, false, false, true]);
+    let reloader = KeyReloader::new(sources.spec.clone()).unwrap();
+    let accepted =
+        |number: usize| reloader.handle().keyring().verify(&sources.tokens[number].1, SystemTime::now()).is_ok();
+    assert_eq!([0, 1, 2, 3].map(accepted), [true, false, false, true]);
     write(&sources.path("other.jwks"), "{");
     write(&sources.key_files()[0], "x");
     assert!(KeyReloader::new(sources.spec.clone()).is_err(), "with no key at all it does not start");
 }
 
 #[test]
-fn until_the_list_of_the_revoked_can_be_read_no_token_counts() {
+fn no_token_is_valid_while_the_list_of_revoked_tokens_cannot_be_read() {
     let sources = TokenSources::new();
     fs::create_dir(sources.path("keys/revoked")).unwrap();
-    let mut warden = KeyReloader::new(sources.spec.clone()).unwrap();
-    let prove = |warden: &KeyReloader, number: usize| {
-        warden.handle().keyring().verify(&sources.tokens[number].1, SystemTime::now())
+    let mut reloader = KeyReloader::new(sources.spec.clone()).unwrap();
+    let prove = |reloader: &KeyReloader, number: usize| {
+        reloader.handle().keyring().verify(&sources.tokens[number].1, SystemTime::now())
     };
     assert_eq!(
-        [prove(&warden, 0), prove(&warden, 2)],
+        [prove(&reloader, 0), prove(&reloader, 2)],
         [Err(BadToken::RevocationListUnreadable), Err(BadToken::RevocationListUnreadable)]
     );
     fs::remove_dir(sources.path("keys/revoked")).unwrap();
-    warden.poll();
-    assert!(prove(&warden, 0).is_ok() && prove(&warden, 2).is_ok());
+    reloader.poll();
+    assert!(prove(&reloader, 0).is_ok() && prove(&reloader, 2).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_begun_with_a_token_ends_with_what_proved_it() {
+async fn a_response_ends_when_the_key_or_the_grant_of_its_token_is_removed() {
     type SourceChangeCase = (&'static str, fn(&mut TokenSources), [Option<BadToken>; 4]);
     let gone = || Some(BadToken::UnknownKey);
     let table: [SourceChangeCase; 10] = [
@@ -245,7 +251,7 @@ async fn what_was_begun_with_a_token_ends_with_what_proved_it() {
     for (what, change, ended) in table {
         let mut sources = TokenSources::new();
         let watches = [0, 1, 2, 3].map(|number| {
-            let token = Arc::new(sources.prove(number).unwrap());
+            let token = Arc::new(sources.verify(number).unwrap());
             tokio::spawn(sources.reloader.handle().until_invalid(token))
         });
         tokio::task::yield_now().await;
@@ -260,10 +266,10 @@ async fn what_was_begun_with_a_token_ends_with_what_proved_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_begun_with_a_token_ends_when_it_is_revoked() {
+async fn a_response_ends_when_its_token_is_revoked() {
     let mut sources = TokenSources::new();
     for number in 0..4 {
-        let token = Arc::new(sources.prove(number).unwrap());
+        let token = Arc::new(sources.verify(number).unwrap());
         let mut over = pin!(sources.reloader.handle().until_invalid(token.clone()));
         assert!(tokio::time::timeout(Duration::from_mins(10), &mut over).await.is_err(), "it goes on by itself");
         super::revoke(&sources.path("keys"), &token.id).unwrap();
@@ -272,15 +278,15 @@ async fn what_was_begun_with_a_token_ends_when_it_is_revoked() {
     }
 }
 
-/// What is asked of the files when a token of an unknown key comes.
+/// A token with an unknown key makes the key files be read again.
 #[tokio::test]
-async fn a_new_key_is_known_as_soon_as_a_token_by_it_is_shown() {
+async fn a_new_key_is_accepted_with_the_first_token_that_it_signed() {
     let sources = TokenSources::new();
     let keys = sources.reloader.handle();
     let access = super::AccessControl::new(990, false, keys);
-    let (place, tokens) = (sources.directory, sources.tokens);
+    let (directory_guard, tokens) = (sources.directory, sources.tokens);
     tokio::spawn(sources.reloader.watch());
-    let directory = place.path().join("keys");
+    let directory = directory_guard.path().join("keys");
     let grant = Grant { streams: vec!["*".parse().unwrap()], allow: vec![Right::Read] };
     let peer = super::Peer::Unix { uid: 1, pid: None };
     for _ in 0..3 {
@@ -302,9 +308,9 @@ fn sign_any(key: &Path, header: &Value, claims: &Value) -> String {
 }
 
 #[test]
-fn a_token_of_ours_counts_only_if_all_that_it_asks_for_is_understood_and_due() {
-    let place = tempfile::tempdir().unwrap();
-    let directory = place.path().join("keys");
+fn an_own_token_is_valid_only_if_its_header_is_understood_and_its_times_apply() {
+    let directory_guard = tempfile::tempdir().unwrap();
+    let directory = directory_guard.path().join("keys");
     let file = super::create_first_key(&directory, KeyKind::Hs256).unwrap();
     let ring = Keyring::with_keys(SigningKeys::load(&directory));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();

@@ -12,11 +12,12 @@ use crate::config::{Grant, Right};
 /// The `iss` of rtlogd's own tokens.
 pub(super) const OWN_ISSUER: &str = "rtlogd";
 
-/// Longest token, in bytes: a cookie has no more (RFC 6265, section 6.1), and those of a CI are half of it.
+/// The maximum size of a token, in bytes: a cookie cannot be longer (RFC 6265, section 6.1), and the tokens of CI systems are half
+/// as long.
 pub(super) const MAX_TOKEN_SIZE: usize = 4 << 10;
 
-/// Longest life of a token that comes in a URL, from when it was made: URLs are kept in histories and logs, so what is in
-/// one must soon be worth nothing. A working day.
+/// The maximum time between the issue and the expiry of a token that is sent in a URL: a working day. URLs are kept in histories
+/// and logs, so that a token in one must soon be worthless.
 pub(crate) const MAX_URL_TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 
 /// A token that was verified.
@@ -25,22 +26,22 @@ pub(crate) struct Token {
     pub(super) issuer: Arc<str>,
     /// The id by which it is revoked: see [`id_of`].
     pub(super) id: Arc<str>,
-    /// The id of the key that proved it, if that has one.
+    /// The id of the key that signed it, if the key has one.
     pub(super) key: Option<Box<str>>,
     /// The person or program that it was issued to, if it says so.
     pub(super) subject: Option<String>,
-    /// When it expires, with the allowed skew of its issuer's clock.
+    /// The time of its expiry, including the allowed skew of its issuer's clock.
     pub(super) expires: SystemTime,
     /// The time between its issue and its expiry, if it says when it was issued.
     pub(super) lifetime: Option<Duration>,
     pub(super) grants: Vec<Grant>,
     /// The token itself, so that it can be verified again when keys or grants change.
     pub(super) text: TokenText,
-    /// The generation of keys and grants by which it was verified: see [`Keyring`](super::keyring::Keyring).
+    /// The generation of the keys and grants that it was verified with: see [`Keyring`](super::keyring::Keyring).
     pub(super) generation: u64,
 }
 
-/// The text of a token. Whoever has it has its rights, so nothing prints it.
+/// The text of a token. Its holder has its rights, so it is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct TokenText(pub(super) Box<str>);
 
@@ -50,8 +51,8 @@ impl fmt::Debug for TokenText {
     }
 }
 
-/// The id by which a token is revoked: its `jti`. Where it has none, or one that fits no line of a list, the SHA-256 of
-/// what is signed; not of the signature, since whoever has one of ECDSA can make a second of it.
+/// The id by which a token is revoked: its `jti`. If it has none, or one that does not fit a line of the list, the id is the
+/// SHA-256 of the signed part. The signature is left out, since a second valid one can be derived from an ECDSA signature.
 pub(super) fn id_of(jti: Option<&str>, text: &str) -> String {
     match jti {
         Some(jti) if is_valid_token_id(jti) => jti.to_owned(),
@@ -62,7 +63,7 @@ pub(super) fn id_of(jti: Option<&str>, text: &str) -> String {
     }
 }
 
-/// Whether the id is a word that fits a line of the list of revoked tokens. Each id that [`id_of`] gives does.
+/// Whether the id is one word that fits a line of the list of revoked tokens, as every result of [`id_of`] does.
 pub(crate) fn is_valid_token_id(id: &str) -> bool {
     !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
 }
@@ -72,31 +73,31 @@ impl Token {
         self.grants.iter().any(|grant| grant.gives(right, stream))
     }
 
-    /// When it expires.
+    /// The time of its expiry.
     pub(crate) fn expires(&self) -> SystemTime {
         self.expires
     }
 
-    /// The id of the key that proved it, if that has one.
+    /// The id of the key that signed it, if the key has one.
     pub(crate) fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 
-    /// Its name in logs.
+    /// The name of the token in logs: its id and, if it has one, its subject.
     pub(crate) fn display_name(&self) -> String {
         match &self.subject {
-            Some(who) => format!("token {:?} of {who:?}", self.id),
+            Some(subject) => format!("token {:?} of {subject:?}", self.id),
             None => format!("token {:?}", self.id),
         }
     }
 
-    /// Whether it may come in a URL.
+    /// Whether the token may be sent in a URL.
     pub(super) fn is_allowed_in_url(&self) -> bool {
         self.lifetime.is_some_and(|life| life <= MAX_URL_TOKEN_LIFETIME)
     }
 }
 
-/// Why a token is not valid.
+/// The reason why a token is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadToken {
     #[error("the token is not a JWT, or it is longer than {MAX_TOKEN_SIZE} bytes")]

@@ -69,9 +69,9 @@ const UNIT_PROPERTIES: &str =
 
 /// The settings of the systemd service by name; empty without one.
 fn unit_settings() -> BTreeMap<String, String> {
-    let asked = Command::new("systemctl").args(["show", UNIT_PROPERTIES, "rtlogd.service"]).output();
-    let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    parse_settings(&said)
+    let output = Command::new("systemctl").args(["show", UNIT_PROPERTIES, "rtlogd.service"]).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    parse_settings(&text)
 }
 
 fn parse_settings(said: &str) -> BTreeMap<String, String> {
@@ -378,7 +378,7 @@ fn remote_file_system(path: &Path) -> Option<&'static str> {
 
 /// Returns whether an rtlogd listens on the address.
 fn is_rtlogd(address: SocketAddr) -> bool {
-    let asked = || -> io::Result<String> {
+    let probe = || -> io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, PORT_PROBE_TIMEOUT)?;
         stream.set_read_timeout(Some(PORT_PROBE_TIMEOUT))?;
         stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
@@ -386,7 +386,7 @@ fn is_rtlogd(address: SocketAddr) -> bool {
         stream.take(4096).read_to_string(&mut answer)?;
         Ok(answer)
     };
-    asked().is_ok_and(|answer| answer.ends_with("alive\n"))
+    probe().is_ok_and(|answer| answer.ends_with("alive\n"))
 }
 
 fn first_line(text: &str) -> &str {

@@ -69,12 +69,12 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
     let failed = |error: daemon::DaemonError| -> CliFailure { (error.into(), 1) };
     match command {
         CliCommand::Serve { config, listen, log_level, detach, paths } => {
-            let order = serve_options(config, listen, paths, detach.daemon)?;
+            let options = serve_options(config, listen, paths, detach.daemon)?;
             if detach.daemon {
-                return serve_detached(order, detach, log_level.as_deref());
+                return serve_detached(options, detach, log_level.as_deref());
             }
             logging::start(log_level.as_deref());
-            serve::serve(order).map_err(failed)?;
+            serve::serve(options).map_err(failed)?;
             Ok(ExitCode::SUCCESS)
         }
         CliCommand::Run { name, listen, memory, linger, log_level, argv } => {
@@ -146,7 +146,7 @@ fn serve_options(
 
 /// Serves as a detached daemon. The parent process waits, and exits with the result of the start.
 fn serve_detached(
-    mut order: serve::ServeOptions,
+    mut options: serve::ServeOptions,
     arguments: DetachArguments,
     log_level: Option<&str>,
 ) -> Result<ExitCode, CliFailure> {
@@ -161,14 +161,14 @@ fn serve_detached(
         }
     };
     logging::start(log_level);
-    let told = start.clone();
+    let reporter = start.clone();
     let take = |start: &Mutex<Option<detach::StartReporter>>| lock(start).take();
-    order.on_ready = Box::new(move || {
-        if let Some(start) = take(&told) {
+    options.on_ready = Box::new(move || {
+        if let Some(start) = take(&reporter) {
             start.report_ready();
         }
     });
-    let served = serve::serve(order);
+    let served = serve::serve(options);
     // The pid file is removed before the parent process reports the failure.
     drop(pid_file);
     served.map(|()| ExitCode::SUCCESS).map_err(|error| {

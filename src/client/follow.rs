@@ -330,8 +330,8 @@ impl StreamFollower<'_> {
 
     /// Returns true if the daemon is ready and not about to stop.
     async fn is_daemon_ready(&self) -> bool {
-        let asked = self.server.send_request(Method::GET, "/health/ready", &[], Bytes::new());
-        matches!(timeout(SILENCE_TIMEOUT, asked).await, Ok(Ok(answer)) if answer.status == StatusCode::OK)
+        let response = self.server.send_request(Method::GET, "/health/ready", &[], Bytes::new());
+        matches!(timeout(SILENCE_TIMEOUT, response).await, Ok(Ok(answer)) if answer.status == StatusCode::OK)
     }
 
     async fn report_end(&self, ended: &RemoteRunEnd) -> u8 {

@@ -25,9 +25,9 @@ pub struct FileSourceConfig {
     /// Patterns of files that are not followed although `files` has them; each matches a name, or a path if it contains
     /// a slash.
     pub exclude: Vec<String>,
-    /// Where to begin in existing files.
+    /// The start in existing files.
     pub from: ReadFrom,
-    /// How long a file is read on after it was rotated away or deleted.
+    /// The time for which a file is still read after it was rotated away or deleted.
     pub rotate_wait: Duration,
     /// Whether symlinks are followed whoever made them. Otherwise, in directories in which others than root and the
     /// daemon's user may write, only symlinks of these two are followed, and those whose owner also owns their target.
@@ -60,7 +60,7 @@ impl FileSelector {
     }
 }
 
-/// Where to begin in an existing file.
+/// The start in an existing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Start")]
@@ -97,14 +97,14 @@ impl std::str::FromStr for TextEncoding {
     }
 }
 
-/// Which lines are joined to one event.
+/// The rule by which lines are joined into one event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MultilineConfig {
     /// Whether a matching line begins an event and others continue it, or the other way round.
     pub begins: bool,
     /// The expression that lines are matched against.
     pub expression: ConfigRegex,
-    /// How long to wait for the next line that may continue the event.
+    /// The time to wait for the next line that may continue the event.
     pub timeout: Duration,
 }
 

@@ -19,7 +19,7 @@ pub struct JournalSourceConfig {
     pub kernel: bool,
     /// Only entries with these fields, each `FIELD=VALUE`; of several values for one field, one is enough.
     pub matches: Vec<String>,
-    /// Where to begin if the journal was never read.
+    /// The start if the journal was never read.
     pub from: ReadFrom,
 }
 

@@ -12,8 +12,8 @@ pub struct Limits {
     /// The most connections at once from one address. 256: one address cannot take all connections, and an office still
     /// fits.
     pub per_address: usize,
-    /// The most readers at once, over all connections; one caller may have half of them, and readers that share a
-    /// request an eighth. 32768: more than connections, with some that read several streams, in less than 64 MiB.
+    /// The most readers at once, over all connections; one caller may have half of them, and a sixteenth on connections
+    /// with several streams. 32768: more than connections, with some that read several streams, in less than 64 MiB.
     pub readers: usize,
     /// The most streams, polls, senders and channels at once for one token, or for another machine without one. 1000: a
     /// twentieth of all connections, and enough for the users who share the token of a dashboard.

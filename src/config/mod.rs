@@ -34,6 +34,8 @@ mod net;
 mod progress;
 mod signal;
 pub mod units;
+#[cfg(test)]
+mod tests;
 
 pub use access::{AccessConfig, BadNamePattern, ClaimGrant, Grant, IssuerConfig, NamePattern, Right, TlsConfig};
 pub use check::advice::{advice, hints_at_proxy};

@@ -42,20 +42,20 @@ pub struct ConfigError {
 /// All mistakes of a configuration; at least one. Displayed one on each line, in the order of files and lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
-    told: Vec<ConfigError>,
+    mistakes: Vec<ConfigError>,
     omitted: usize,
 }
 
 impl ConfigErrors {
     /// The mistakes: at least one, and at most 100.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
-        self.told.iter()
+        self.mistakes.iter()
     }
 }
 
 impl From<ConfigError> for ConfigErrors {
     fn from(mistake: ConfigError) -> Self {
-        Self { told: vec![mistake], omitted: 0 }
+        Self { mistakes: vec![mistake], omitted: 0 }
     }
 }
 
@@ -63,7 +63,7 @@ impl std::error::Error for ConfigErrors {}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.told.iter().enumerate() {
+        for (index, mistake) in self.mistakes.iter().enumerate() {
             write!(f, "{}{mistake}", if index > 0 { "\n" } else { "" })?;
         }
         if self.omitted > 0 { write!(f, "\nand {} more", self.omitted) } else { Ok(()) }
@@ -122,19 +122,19 @@ impl ErrorReport {
             |place: NodeLocation| documents.get(place.file).map(|document| yaml::find(&document.text, place.node));
         let path =
             |place: NodeLocation| documents.get(place.file).map_or(PathBuf::new(), |document| document.path.clone());
-        let mut told: Vec<ConfigError> = self.files.into_iter().take(MAX_REPORTED_ERRORS).collect();
+        let mut mistakes: Vec<ConfigError> = self.files.into_iter().take(MAX_REPORTED_ERRORS).collect();
         for note in self.pending.into_iter().take(room) {
             let text = match note.first.and_then(|first| Some((path(first), spot(first)?))) {
                 Some((file, (line, column))) => format!("{} (first at {}:{line}:{column})", note.text, file.display()),
                 None => note.text,
             };
-            told.push(ConfigError { file: path(note.at), place: spot(note.at), text: one_line(&text) });
+            mistakes.push(ConfigError { file: path(note.at), place: spot(note.at), text: one_line(&text) });
         }
-        let untold = all - told.len();
+        let omitted = all - mistakes.len();
         // Sorted again by line: an alias has its value elsewhere, and a mistake in that value is reported for each use.
         let order = |path: &Path| documents.iter().position(|document| document.path == path);
-        told.sort_by_cached_key(|mistake| (order(&mistake.file), mistake.file.clone(), mistake.place));
-        told.dedup();
-        if told.is_empty() { Ok(()) } else { Err(ConfigErrors { told, omitted: untold }) }
+        mistakes.sort_by_cached_key(|mistake| (order(&mistake.file), mistake.file.clone(), mistake.place));
+        mistakes.dedup();
+        if mistakes.is_empty() { Ok(()) } else { Err(ConfigErrors { mistakes, omitted }) }
     }
 }

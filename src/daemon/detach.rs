@@ -85,15 +85,15 @@ impl StartReporter {
 ///
 /// # Errors
 /// In the parent, if detaching failed before the fork.
-pub(crate) fn detach(how: &DetachOptions) -> Result<ForkSide, DetachError> {
+pub(crate) fn detach(options: &DetachOptions) -> Result<ForkSide, DetachError> {
     close_other_descriptors(&[]).map_err(DetachError::Inherited)?;
-    let (heard, told) = io::pipe().map_err(DetachError::Pipe)?;
-    let stderr = how.log_file.as_deref().map(open).transpose()?;
+    let (reader, writer) = io::pipe().map_err(DetachError::Pipe)?;
+    let stderr = options.log_file.as_deref().map(open).transpose()?;
     let mut daemon = Daemonize::new().umask(DAEMON_UMASK).stderr(stderr.map_or_else(Stdio::devnull, Stdio::from));
     // The daemon changes its directory.
-    let pid_file = how.pid_file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
-    let owned = how.owner.is_some();
-    if let Some((user, group)) = &how.owner {
+    let pid_file = options.pid_file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+    let owned = options.owner.is_some();
+    if let Some((user, group)) = &options.owner {
         daemon = match user.parse::<u32>() {
             Ok(id) => daemon.user(id),
             Err(_) => daemon.user(user.as_str()),
@@ -112,19 +112,19 @@ pub(crate) fn detach(how: &DetachOptions) -> Result<ForkSide, DetachError> {
     };
     match daemon.privileged_action(last).execute() {
         Outcome::Parent(Ok(_)) => {
-            drop(told);
-            Ok(wait_until_ready(heard))
+            drop(writer);
+            Ok(wait_until_ready(reader))
         }
         Outcome::Parent(Err(error)) => Err(DetachError::Fork(error)),
         Outcome::Child(Ok(child)) => {
-            drop(heard);
-            let start = StartReporter(told);
+            drop(reader);
+            let start = StartReporter(writer);
             match child.privileged_action_result {
                 Ok(pid_file) => Ok(ForkSide::Child(start, pid_file)),
                 Err(error) => Ok(fail_in_child(start, &error)),
             }
         }
-        Outcome::Child(Err(error)) => Ok(fail_in_child(StartReporter(told), &DetachError::Fork(error))),
+        Outcome::Child(Err(error)) => Ok(fail_in_child(StartReporter(writer), &DetachError::Fork(error))),
     }
 }
 
@@ -162,10 +162,10 @@ fn open(path: &Path) -> Result<File, DetachError> {
 }
 
 /// Waits until the daemon serves or fails.
-fn wait_until_ready(mut heard: PipeReader) -> ForkSide {
+fn wait_until_ready(mut reader: PipeReader) -> ForkSide {
     let mut text = String::new();
     // A report that came before the pipe broke is valid.
-    heard.read_to_string(&mut text).unwrap_or_default();
+    reader.read_to_string(&mut text).unwrap_or_default();
     if text == READY_MESSAGE {
         return ForkSide::Parent(ExitCode::SUCCESS, String::new());
     }

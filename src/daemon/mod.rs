@@ -1,16 +1,16 @@
 //! Assembles the daemon: configuration, histories, sources, catalog, server and signals, and stops them in the order in
 //! which data flows.
 //!
-//! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `sources` compares the sources that run with those that a
-//! configuration asks for, `reload` is the socket of `rtlogd reload`, `detach` and `pid_file` are for machines without
-//! systemd, `systemd` is for those with it, and `logging` sets up the log.
+//! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `running_sources` holds the sources that run, and plans how they become
+//! those of another configuration. `reload` is the socket of `rtlogd reload`, `detach` and `pid_file` are for machines
+//! without systemd, `systemd` is for those with it, and `logging` sets up the log.
 
 pub(crate) mod detach;
 pub(crate) mod logging;
 mod pid_file;
 pub(crate) mod reload;
 pub(crate) mod serve;
-mod sources;
+mod running_sources;
 mod systemd;
 pub(crate) mod wrap;
 use std::io::{self, IsTerminal};
@@ -217,17 +217,21 @@ impl Daemon {
 
     /// A daemon without the keys of the configuration, but with a token for the user who started it.
     pub(crate) fn with_token(config: &Config) -> Result<Self, DaemonError> {
-        let (warden, made) = KeyReloader::with_ephemeral_key()?;
-        Self::with_key_reloader(config, warden, Some(made.token))
+        let (key_reloader, made) = KeyReloader::with_ephemeral_key()?;
+        Self::with_key_reloader(config, key_reloader, Some(made.token))
     }
 
-    fn with_key_reloader(config: &Config, warden: KeyReloader, token: Option<String>) -> Result<Self, DaemonError> {
+    fn with_key_reloader(
+        config: &Config,
+        key_reloader: KeyReloader,
+        token: Option<String>,
+    ) -> Result<Self, DaemonError> {
         descriptors::raise_open_file_limit();
         let own = rustix::process::geteuid().as_raw();
         Ok(Self {
-            access: AccessControl::new(own, config.insecure, warden.handle()),
+            access: AccessControl::new(own, config.insecure, key_reloader.handle()),
             limits: watch::Sender::new(Arc::new(listen::within_descriptors(&config.limits, config.streams.len()))),
-            key_reloader: Some(warden),
+            key_reloader: Some(key_reloader),
             token,
             own_paths: config.own_paths(),
             catalog: Catalog::default(),
@@ -341,7 +345,7 @@ impl Daemon {
         config: &Config,
     ) -> Result<String, DaemonError> {
         let tls = config.tls.as_ref().map(TlsServer::open).transpose()?;
-        let (tls, keeper) = tls.unzip();
+        let (tls, cert_reloader) = tls.unzip();
         let addresses: Vec<_> = sockets.iter().map(|socket| socket.address(tls.is_some())).collect();
         let base = config.base_path.trim_end_matches('/');
         let origins = Arc::new(WebOrigins::new(&config.origins));
@@ -366,13 +370,13 @@ impl Daemon {
             finish: self.finish_connections.clone(),
         };
         listen::serve(sockets, rules, &self.stop_accepting);
-        if let Some(warden) = self.key_reloader.take() {
+        if let Some(key_reloader) = self.key_reloader.take() {
             let finish = self.finish_connections.clone();
-            self.connection_tasks.spawn(async move { finish.run_until_cancelled(warden.watch()).await });
+            self.connection_tasks.spawn(async move { finish.run_until_cancelled(key_reloader.watch()).await });
         }
-        if let Some(keeper) = keeper {
+        if let Some(cert_reloader) = cert_reloader {
             let finish = self.finish_connections.clone();
-            self.connection_tasks.spawn(async move { finish.run_until_cancelled(keeper.watch()).await });
+            self.connection_tasks.spawn(async move { finish.run_until_cancelled(cert_reloader.watch()).await });
         }
         self.ready.send_replace(true);
         for address in &addresses {

@@ -7,7 +7,7 @@
 use std::env;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,10 +68,14 @@ pub(crate) enum ReloadError {
 
 /// Asks the daemon that serves the configuration at `path` to reload it, and waits for the result. Blocks.
 pub(crate) fn request_reload(path: &Path) -> Result<ReloadResult, ReloadError> {
+    request_by(socket_paths(path), path)
+}
+
+/// Sends the request by the first of these sockets that a daemon serves.
+fn request_by(mut sockets: impl Iterator<Item = PathBuf>, config: &Path) -> Result<ReloadResult, ReloadError> {
     let mut cause = None;
-    let connected =
-        socket_paths(path).find_map(|place| UnixStream::connect(place).map_err(|error| cause = Some(error)).ok());
-    let stream = connected.ok_or_else(|| ReloadError::NotRunning(path.to_owned(), cause))?;
+    let connected = sockets.find_map(|socket| UnixStream::connect(socket).map_err(|error| cause = Some(error)).ok());
+    let stream = connected.ok_or_else(|| ReloadError::NotRunning(config.to_owned(), cause))?;
     let mut answer = String::new();
     let read = stream.take(MAX_RELOAD_REPLY_SIZE).read_to_string(&mut answer);
     read.map_err(|error| ReloadError::Disconnected(Some(error)))?;
@@ -91,8 +95,8 @@ fn socket_directories() -> Vec<PathBuf> {
     if let Some(given) = env::var_os("RUNTIME_DIRECTORY") {
         return env::split_paths(&given).take(1).collect();
     }
-    let own = env::var_os("XDG_RUNTIME_DIR").map(|own| Path::new(&own).join("rtlogd"));
-    own.into_iter().chain([PathBuf::from(SYSTEM_RUNTIME_DIRECTORY)]).collect()
+    let user_directory = env::var_os("XDG_RUNTIME_DIR").map(|user_directory| Path::new(&user_directory).join("rtlogd"));
+    user_directory.into_iter().chain([PathBuf::from(SYSTEM_RUNTIME_DIRECTORY)]).collect()
 }
 
 /// The runtime directory of a daemon that root or systemd started.
@@ -111,11 +115,16 @@ impl ReloadListener {
     /// The listener for the configuration at `path`. Without a directory for its socket there is none, but SIGHUP still
     /// works.
     pub(crate) fn open(path: &Path) -> Self {
+        Self::open_first(socket_paths(path))
+    }
+
+    /// The listener at the first of these paths that is usable.
+    fn open_first(sockets: impl Iterator<Item = PathBuf>) -> Self {
         let mut causes = Vec::new();
-        for place in socket_paths(path) {
-            match listen(&place) {
-                Ok(listener) => return Self(Some((listener, place))),
-                Err(error) => causes.push(format!("{}: {error}", place.display())),
+        for socket in sockets {
+            match listen(&socket) {
+                Ok(listener) => return Self(Some((listener, socket))),
+                Err(error) => causes.push(format!("{}: {error}", socket.display())),
             }
         }
         debug!(error = causes.join("; ").as_str(); "`rtlogd reload` cannot reach this daemon; use SIGHUP");
@@ -147,18 +156,23 @@ impl Drop for ReloadListener {
     }
 }
 
-fn listen(place: &Path) -> io::Result<UnixListener> {
-    if let Some(directory) = place.parent().filter(|directory| !directory.exists()) {
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
         fs::create_dir(directory)?;
     }
-    match UnixStream::connect(place) {
+    match UnixStream::connect(path) {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        // The daemon that created the socket no longer runs.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(place)?,
+        // The daemon that created the socket no longer runs. A connection to a file that is not a socket is refused, too.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            if !fs::symlink_metadata(path)?.file_type().is_socket() {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is not a socket"));
+            }
+            fs::remove_file(path)?;
+        }
         Err(_) => {}
     }
-    let listener = UnixListener::bind(place)?;
-    fs::set_permissions(place, fs::Permissions::from_mode(0o600))?;
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
@@ -173,9 +187,9 @@ impl ReloadRequest {
     }
 
     /// Sends the result.
-    pub(crate) async fn answer(self, outcome: &ReloadResult) {
+    pub(crate) async fn answer(self, result: &ReloadResult) {
         let Some(mut stream) = self.0 else { return };
-        let (word, text) = outcome.parts();
+        let (word, text) = result.parts();
         let answer = format!("{word}\n{text}");
         if !matches!(timeout(REPLY_WRITE_TIMEOUT, stream.write_all(answer.as_bytes())).await, Ok(Ok(()))) {
             debug!("the client that asked for the reload did not wait for the result");
@@ -188,24 +202,103 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outcome_comes_across() {
+    fn a_result_is_sent_and_parsed() {
         let text = "a.yaml:1:2: wrong\na.yaml:3:4: wrong too".to_owned();
-        for outcome in [
+        for result in [
             ReloadResult::Applied(text.clone()),
             ReloadResult::Refused(text.clone()),
             ReloadResult::PartlyApplied(text),
         ] {
-            let (word, text) = outcome.parts();
-            assert_eq!(ReloadResult::parse(&format!("{word}\n{text}")), Some(outcome));
+            let (word, text) = result.parts();
+            assert_eq!(ReloadResult::parse(&format!("{word}\n{text}")), Some(result));
         }
         assert_eq!(ReloadResult::parse(""), None);
         assert_eq!(ReloadResult::parse("done"), None);
     }
 
+    /// Requests a reload by these sockets.
+    async fn request(sockets: &[PathBuf]) -> Result<ReloadResult, ReloadError> {
+        let sockets = sockets.to_vec();
+        tokio::task::spawn_blocking(move || request_by(sockets.into_iter(), Path::new("a.yaml"))).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_receives_the_result_of_its_own_reload() {
+        let directory = tempfile::tempdir().unwrap();
+        // The directory of the first socket cannot be created, and that of the second is.
+        let sockets = [directory.path().join("a/b/reload.sock"), directory.path().join("c/reload.sock")];
+        let listener = ReloadListener::open_first(sockets.iter().cloned());
+        assert_eq!(fs::metadata(&sockets[1]).unwrap().permissions().mode() & 0o777, 0o600);
+        for result in [
+            ReloadResult::Applied("streams: 1 added".to_owned()),
+            ReloadResult::Refused(format!("a.yaml:1:2: wrong\n{}", "x".repeat(100_000))),
+            ReloadResult::PartlyApplied(String::new()),
+        ] {
+            let (received, ()) =
+                tokio::join!(request(&sockets), async { listener.accept().await.answer(&result).await });
+            assert_eq!(received.unwrap(), result);
+        }
+        // A daemon that ends before the reload is done.
+        let (received, ()) = tokio::join!(request(&sockets), async { drop(listener.accept().await) });
+        assert!(matches!(received, Err(ReloadError::Disconnected(None))), "{received:?}");
+        // A reply to a signal goes nowhere, and a listener that is disabled receives nothing.
+        ReloadRequest::by_signal().answer(&ReloadResult::Applied(String::new())).await;
+        let disabled = ReloadListener::disabled();
+        tokio::select! {
+            biased;
+            request = disabled.accept() => panic!("{request:?}"),
+            () = std::future::ready(()) => {}
+        }
+        drop(listener);
+        assert!(!sockets[1].exists(), "the listener removes its socket");
+        let missing = request(&sockets).await.unwrap_err();
+        assert!(
+            matches!(&missing, ReloadError::NotRunning(path, Some(_)) if path == Path::new("a.yaml")),
+            "{missing:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_socket_in_use_is_not_taken_over_and_a_stale_one_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("reload.sock");
+        let first = ReloadListener::open_first([socket.clone()].into_iter());
+        assert_eq!(listen(&socket).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        // A second daemon with the same configuration has no socket, and leaves that of the first alone.
+        let second = ReloadListener::open_first([socket.clone()].into_iter());
+        assert!(second.0.is_none());
+        drop(second);
+        let result = ReloadResult::Applied("as before".to_owned());
+        // The connection attempts of the second daemon are requests, too, and are gone.
+        let serve = async {
+            loop {
+                first.accept().await.answer(&result).await;
+            }
+        };
+        tokio::select! {
+            received = request(std::slice::from_ref(&socket)) => assert_eq!(received.unwrap(), result),
+            () = serve => {}
+        }
+        // A daemon that was killed leaves its socket behind.
+        let (listener, path) = leave_socket(first);
+        drop(listener);
+        assert!(path.exists() && UnixStream::connect(&path).is_err());
+        assert!(ReloadListener::open_first([socket.clone()].into_iter()).0.is_some());
+        let file = directory.path().join("a file");
+        fs::write(&file, "text").unwrap();
+        assert_eq!(listen(&file).unwrap_err().to_string(), "exists and is not a socket");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "text", "a file that is not a socket is left alone");
+    }
+
+    /// The parts of a listener, which then does not remove its socket.
+    fn leave_socket(mut listener: ReloadListener) -> (UnixListener, PathBuf) {
+        listener.0.take().unwrap()
+    }
+
     #[test]
     fn each_configuration_has_a_socket_of_its_own() {
-        let place = |path: &str| socket_paths(Path::new(path)).last().unwrap();
-        assert_eq!(place("/etc/rtlogd/rtlogd.yaml"), place("/etc/rtlogd/rtlogd.yaml"));
-        assert_ne!(place("/etc/rtlogd/rtlogd.yaml"), place("/etc/rtlogd/a/rtlogd.yaml"));
+        let path = |path: &str| socket_paths(Path::new(path)).last().unwrap();
+        assert_eq!(path("/etc/rtlogd/rtlogd.yaml"), path("/etc/rtlogd/rtlogd.yaml"));
+        assert_ne!(path("/etc/rtlogd/rtlogd.yaml"), path("/etc/rtlogd/a/rtlogd.yaml"));
     }
 }

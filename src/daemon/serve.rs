@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 
 use crate::config::{self, Config, Stream};
 use crate::daemon::reload::{ReloadListener, ReloadRequest, ReloadResult};
-use crate::daemon::sources::{ReconcilePlan, RunningSources};
+use crate::daemon::running_sources::{ReconcilePlan, RunningSources};
 use crate::daemon::systemd;
 use crate::daemon::systemd::InheritedSocket;
 use crate::daemon::{Daemon, DaemonError, TerminationSignals, block_on, ignore_unused_signals, open_all, reap_orphans};
@@ -45,57 +45,57 @@ impl fmt::Debug for ServeOptions {
 }
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) fn serve(order: ServeOptions) -> Result<(), DaemonError> {
+pub(crate) fn serve(options: ServeOptions) -> Result<(), DaemonError> {
     // Must come before the runtime has threads, since it changes the environment.
-    let given = systemd::inherited_sockets().map_err(DaemonError::SystemdSocket)?;
+    let inherited = systemd::inherited_sockets().map_err(DaemonError::SystemdSocket)?;
     block_on(async {
         ignore_unused_signals(|_| false);
-        let ServeOptions { config, file, load, on_ready: served } = order;
-        let mut end = TerminationSignals::new().map_err(DaemonError::Signals)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
-        let sockets = if given.is_empty() {
+        let ServeOptions { config, file, load, on_ready } = options;
+        let mut termination = TerminationSignals::new().map_err(DaemonError::Signals)?;
+        let mut sighup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
+        let sockets = if inherited.is_empty() {
             open_all(&config.listen).await?
         } else {
-            adopt_systemd_sockets(given, config.is_safe_to_expose())?
+            adopt_systemd_sockets(inherited, config.is_safe_to_expose())?
         };
-        let house = if file.is_some() { Daemon::new(&config) } else { Daemon::with_token(&config) };
-        let by_hand = file.is_none() && io::stderr().is_terminal();
-        let mut keeper = Server::new(house?, config, load, by_hand);
-        let house = &keeper.daemon;
-        house.connection_tasks.spawn(reap_orphans(house.children.clone(), house.finish_connections.clone()));
-        for spec in keeper.config.streams.clone() {
-            keeper.start_source(spec)?;
+        let daemon = if file.is_some() { Daemon::new(&config) } else { Daemon::with_token(&config) };
+        let is_interactive = file.is_none() && io::stderr().is_terminal();
+        let mut server = Server::new(daemon?, config, load, is_interactive);
+        let daemon = &server.daemon;
+        daemon.connection_tasks.spawn(reap_orphans(daemon.children.clone(), daemon.finish_connections.clone()));
+        for spec in server.config.streams.clone() {
+            server.start_source(spec)?;
         }
-        let door = file.map_or_else(ReloadListener::disabled, |file| ReloadListener::open(&file));
-        keeper.status = keeper.daemon.start_serving(sockets, &keeper.config)?;
-        keeper.start_watchdog();
-        served();
-        keeper.run_until(&mut end, &mut hangup, &door).await;
-        keeper.daemon.shut_down(keeper.config.limits.shutdown).await;
-        keeper.daemon.children.sweep().await;
+        let reload_listener = file.map_or_else(ReloadListener::disabled, |file| ReloadListener::open(&file));
+        server.status = server.daemon.start_serving(sockets, &server.config)?;
+        server.start_watchdog();
+        on_ready();
+        server.run_until(&mut termination, &mut sighup, &reload_listener).await;
+        server.daemon.shut_down(server.config.limits.shutdown).await;
+        server.daemon.children.sweep().await;
         Ok(())
     })
 }
 
 /// Adopts the sockets that systemd opened, under the same rule as for `listen`: addresses that other machines can reach
 /// must be wanted.
-fn adopt_systemd_sockets(given: Vec<InheritedSocket>, open: bool) -> Result<Vec<ListeningSocket>, DaemonError> {
+fn adopt_systemd_sockets(inherited: Vec<InheritedSocket>, open: bool) -> Result<Vec<ListeningSocket>, DaemonError> {
     let mut sockets = Vec::new();
-    for given in given {
-        let socket = match given {
+    for inherited in inherited {
+        let socket = match inherited {
             InheritedSocket::Tcp(listener) => ListeningSocket::inherited_tcp(listener),
             InheritedSocket::Unix(listener) => ListeningSocket::inherited_unix(listener),
         };
         let socket = socket.map_err(DaemonError::SystemdSocket)?;
-        if !open && !socket.place().is_local() {
-            return Err(DaemonError::InsecureSystemdSocket(socket.place()));
+        if !open && !socket.configured_address().is_local() {
+            return Err(DaemonError::InsecureSystemdSocket(socket.configured_address()));
         }
         sockets.push(socket);
     }
     Ok(sockets)
 }
 
-/// Keeps the sources in the state that the configuration asks for.
+/// The daemon with its sources, which are kept as the configuration describes them.
 struct Server {
     daemon: Daemon,
     sources: RunningSources,
@@ -110,19 +110,19 @@ struct Server {
 }
 
 impl Server {
-    fn new(house: Daemon, config: Config, load: ConfigLoader, by_hand: bool) -> Self {
-        let (fleet, wakes, status) = (RunningSources::default(), Watcher::new(), String::new());
-        wakes.protect(config.own_paths());
-        Self { daemon: house, sources: fleet, watcher: wakes, config, load, is_interactive: by_hand, status }
+    fn new(daemon: Daemon, config: Config, load: ConfigLoader, is_interactive: bool) -> Self {
+        let (sources, watcher, status) = (RunningSources::default(), Watcher::new(), String::new());
+        watcher.protect(config.own_paths());
+        Self { daemon, sources, watcher, config, load, is_interactive, status }
     }
 
     /// Starts a source.
     fn start_source(&mut self, spec: Stream) -> Result<(), HistoryError> {
-        let (appender, places) = self.daemon.open_stream(&spec)?;
+        let (appender, checkpoints) = self.daemon.open_stream(&spec)?;
         let stop = self.daemon.stop_sources.child_token();
         let options = self.daemon.source_options(&spec);
-        let wakes = self.daemon.watcher_for(&spec, &self.watcher);
-        let run = source::run(spec.clone(), appender, places, options, wakes, stop.clone());
+        let watcher = self.daemon.watcher_for(&spec, &self.watcher);
+        let run = source::run(spec.clone(), appender, checkpoints, options, watcher, stop.clone());
         // The stream itself has reported how its last run ended.
         let task = self.daemon.source_tasks.spawn(async move { drop(run.await) });
         self.sources.insert(spec, stop, task);
@@ -149,16 +149,21 @@ impl Server {
     }
 
     /// Applies changes until a signal ends the daemon.
-    async fn run_until(&mut self, end: &mut TerminationSignals, hangup: &mut Signal, door: &ReloadListener) {
+    async fn run_until(
+        &mut self,
+        termination: &mut TerminationSignals,
+        sighup: &mut Signal,
+        reload_listener: &ReloadListener,
+    ) {
         loop {
-            let asked = tokio::select! {
-                () = end.wait() => return,
+            let request = tokio::select! {
+                () = termination.wait() => return,
                 // SIGHUP of an interactive daemon means that its terminal was closed.
-                _ = hangup.recv() => if self.is_interactive { return } else { ReloadRequest::by_signal() },
-                asked = door.accept() => asked,
+                _ = sighup.recv() => if self.is_interactive { return } else { ReloadRequest::by_signal() },
+                request = reload_listener.accept() => request,
             };
-            let outcome = self.reload().await;
-            asked.answer(&outcome).await;
+            let result = self.reload().await;
+            request.answer(&result).await;
         }
     }
 

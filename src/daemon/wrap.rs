@@ -57,42 +57,42 @@ pub(crate) fn wrap(job: WrapOptions) -> Result<ExitCode, DaemonError> {
             }
             sockets => sockets?,
         };
-        let mut house = Daemon::with_token(&job.config)?;
-        let (appender, places) = house.open_stream(&job.stream)?;
-        house.start_serving(sockets, &job.config)?;
+        let mut daemon = Daemon::with_token(&job.config)?;
+        let (appender, checkpoints) = daemon.open_stream(&job.stream)?;
+        daemon.start_serving(sockets, &job.config)?;
         let terminal = io::stdin().is_terminal();
-        let signals = forward_signals(&house, terminal).map_err(DaemonError::Signals)?;
+        let signals = forward_signals(&daemon, terminal).map_err(DaemonError::Signals)?;
         let options = SourceOptions {
             tee: Some(Tee::new(tokio::io::stdout(), tokio::io::stderr())),
             inherit_stdin: true,
             same_group: terminal,
             end_stream: true,
             signals: Some(signals),
-            ..house.source_options(&job.stream)
+            ..daemon.source_options(&job.stream)
         };
         let ended =
-            source::run(job.stream, appender, places, options, Watcher::new(), house.stop_sources.clone()).await;
+            source::run(job.stream, appender, checkpoints, options, Watcher::new(), daemon.stop_sources.clone()).await;
         let code = exit_code(ended);
         let mut end = TerminationSignals::new().map_err(DaemonError::Signals)?;
         if let Some(linger) = job.linger {
             // A signal also ends this wait.
             timeout(linger, end.wait()).await.unwrap_or_default();
         }
-        house.shut_down(READER_DRAIN_TIMEOUT).await;
+        daemon.shut_down(READER_DRAIN_TIMEOUT).await;
         Ok(ExitCode::from(code))
     })
 }
 
 /// The signals for the command of `rtlogd run`. A terminal sends some of them to its whole process group, and so to the
 /// command.
-fn forward_signals(house: &Daemon, terminal: bool) -> io::Result<mpsc::Receiver<Signal>> {
+fn forward_signals(daemon: &Daemon, terminal: bool) -> io::Result<mpsc::Receiver<Signal>> {
     let (sender, receiver) = mpsc::channel(16);
     for (passed, by_terminal) in FORWARDED_SIGNALS {
-        let mut heard = signal(SignalKind::from_raw(passed.as_raw()))?;
+        let mut signals = signal(SignalKind::from_raw(passed.as_raw()))?;
         let sender = sender.clone();
-        house.connection_tasks.spawn(async move {
+        daemon.connection_tasks.spawn(async move {
             // The loop ends with the source, which drops the receiver.
-            while let Some(Some(())) = until_closed(&sender, heard.recv()).await {
+            while let Some(Some(())) = until_closed(&sender, signals.recv()).await {
                 if !(terminal && by_terminal) && sender.send(passed).await.is_err() {
                     break;
                 }

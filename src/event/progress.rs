@@ -1,45 +1,45 @@
-//! The progress of the work of a source, as far as its output reports it.
+//! The progress that a source reports.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Time;
 
-/// The progress of the work of a source; the data of a `progress` event. Only the newest is shown, and none is kept.
+/// The progress of a source: the data of a `progress` event. Only the newest is shown, and none is recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Progress {
     /// The state of the work.
     pub state: ProgressState,
-    /// The part that is done, in percent, from 0 to 100 with one decimal; `None` if it is unknown.
+    /// The part that is done, from 0 to 100 with one decimal; `None` if it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
-    /// The number of objects, tests or bytes that are done, of `total`.
+    /// The number of objects, tests or bytes that are done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<u64>,
-    /// The number of objects, tests or bytes in all.
+    /// The number of all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// The part of the work that is being done.
+    /// The current part of the work, in the words of the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// The current activity.
+    /// The current step, in the words of the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The time when the work began; for a process, its run.
+    /// The time at which the work began; for a process, the start of its run.
     #[schemars(with = "String")]
     pub started: Time,
     /// The time of the last report.
     #[schemars(with = "String")]
     pub updated: Time,
-    /// The time when the work will be done at the current rate.
+    /// The time at which the work will be done at this rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub eta: Option<Time>,
-    /// The work is not done, but nothing was reported for a while.
+    /// Whether the source has reported nothing for a while, although it is not done.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(default)]
     pub stale: bool,
-    /// The groups or sections that the source named, in the order in which they began.
+    /// The groups or sections that the program named, in the order in which they began.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub groups: Vec<ProgressGroup>,
@@ -55,7 +55,7 @@ pub enum ProgressState {
     Indeterminate,
     /// The work waits for something.
     Paused,
-    /// The work failed.
+    /// The work has failed.
     Error,
     /// The work is done.
     Done,
@@ -71,24 +71,24 @@ impl ProgressState {
     }
 }
 
-/// A part of the work whose beginning, and mostly whose end, the source reported by name.
+/// A part of the work that the program named when it began.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(rename = "Group")]
 pub struct ProgressGroup {
     /// The title of the group.
     pub name: String,
-    /// The number of groups that contain this one.
+    /// The number of groups around it.
     pub depth: usize,
-    /// The time when the group began.
+    /// The time at which it began.
     #[schemars(with = "String")]
     pub started: Time,
-    /// The duration in seconds; `None` while the group is open.
+    /// The duration in seconds; `None` until it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
 }
 
 impl Progress {
-    /// The progress of work that began at `started`, and of which nothing more is known.
+    /// Progress that has just begun, of which nothing more is known.
     pub fn begun(started: Time) -> Self {
         Self {
             state: ProgressState::Indeterminate,
@@ -105,7 +105,7 @@ impl Progress {
         }
     }
 
-    /// The same progress after the end of its source: done if it ended `well`, failed otherwise.
+    /// The progress after its source has ended: complete if it ended `well`, and otherwise an error at the point it reached.
     #[must_use]
     pub fn into_ended(mut self, now: Time, well: bool) -> Self {
         if well {

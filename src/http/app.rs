@@ -1,4 +1,4 @@
-//! The state that all requests share, and the streams as one caller may see them.
+//! The state that all requests share, and the streams that a caller may read.
 
 use std::sync::Arc;
 
@@ -20,15 +20,15 @@ use super::render_cache::RenderCache;
 use super::response_counter::ResponseCounter;
 use super::stream::steering::SteeringSessions;
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) catalog: Catalog,
     pub(crate) commands: CommandRouter,
-    /// `true` from when all sources were started until the daemon stops.
+    /// `true` from the start of all sources until the daemon stops.
     pub(crate) ready: watch::Receiver<bool>,
     pub(crate) access: AccessControl,
-    /// The origins whose pages may read, and do what their readers may.
+    /// The origins whose pages may read, and do what the people who view them may do.
     pub(crate) origins: Arc<WebOrigins>,
     /// The readers that the control channel can steer.
     pub(crate) sessions: SteeringSessions,
@@ -36,7 +36,7 @@ pub(crate) struct App {
     /// The streams and channels that each token, and each other machine, has open.
     pub(super) open_streams_quota: Quota<Credential>,
     pub(super) reader_quotas: ReaderQuotas,
-    /// The list of streams and the metrics as they were rendered last.
+    /// The last rendered list of streams and metrics, for each group of callers who see the same.
     pub(super) render_cache: RenderCache,
     /// The bytes of bodies that each caller is sending.
     pub(super) bodies_quota: Quota<Credential>,
@@ -77,7 +77,10 @@ impl App {
         }
     }
 
-    /// The stream of that name, if the caller may do this with it.
+    /// The stream with this name, if the caller has the right on it.
+    ///
+    /// # Errors
+    /// If the caller has no such right, or there is no such stream as far as the caller may know.
     pub(super) fn stream(&self, caller: &Caller, right: Right, name: &StreamName) -> Result<CatalogEntry, CallError> {
         self.access.check_any_stream(caller, right)?;
         let entry = self.catalog.get(name).ok_or_else(|| CallError::NoStream(name.to_string()))?;
@@ -85,8 +88,8 @@ impl App {
         Ok(self.restrict_to(caller, entry))
     }
 
-    /// The stream as the caller may read it: if the caller may not read it once it is private, its log ends when it becomes so.
-    /// Every reader gets its log from here.
+    /// The stream as this caller may read it: for a caller who may not read private streams, the log ends when the stream
+    /// becomes private. Every reader receives its log from here.
     fn restrict_to(&self, caller: &Caller, entry: CatalogEntry) -> CatalogEntry {
         let private = AccessTarget { is_private: true, ..access_target(&entry) };
         match self.access.check(caller, Right::Read, private) {
@@ -103,13 +106,16 @@ impl App {
     }
 }
 
-/// The state of the stream now. An error if the stream turned private since it was looked up.
+/// The current state of the stream.
+///
+/// # Errors
+/// If the stream has become private since `entry` was looked up for a public reader.
 pub(super) fn readable_info(entry: &CatalogEntry, now: Time) -> Result<LogInfo, Problem> {
     let info = entry.log.info(now);
     if entry.log.is_denied() { Err(Problem::no_stream(entry.log.name().as_str())) } else { Ok(info) }
 }
 
-/// The stream as the rights see it.
+/// The properties of the stream that decide about rights.
 pub(super) fn access_target(entry: &CatalogEntry) -> AccessTarget<'_> {
     AccessTarget { name: entry.log.name(), is_private: entry.log.private().is_set() }
 }

@@ -9,7 +9,7 @@ use crate::wire::message::{RpcError, RpcErrorCode};
 use super::guard::lease::HeldLease;
 use super::problem::Problem;
 
-/// Why a command was not carried out.
+/// The reason why a call was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     #[error(transparent)]
@@ -34,7 +34,7 @@ impl From<AccessDenied> for CallError {
 }
 
 impl CallError {
-    /// How an error is reported: by its status over HTTP, by its JSON-RPC code over the control channel.
+    /// The status of the error over HTTP, and its JSON-RPC code over the control channel.
     fn codes(&self) -> (StatusCode, RpcErrorCode) {
         match self {
             Self::Denied(_) => (StatusCode::FORBIDDEN, RpcErrorCode::Denied),
@@ -64,7 +64,7 @@ impl CallError {
 impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         match &error {
-            // Without a token it is 401.
+            // The status is 401 if a token would help.
             CallError::Denied(denied) => denied.clone().into(),
             CallError::NoStream(name) => Self::no_stream(name),
             CallError::Reconfiguring | CallError::LeasedByOther(_) | CallError::Command(_) => {

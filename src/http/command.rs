@@ -136,16 +136,16 @@ impl LoggedCommand {
         }
     }
 
-    fn log(self, stream: &StreamName, peer: &Caller, refused: Option<&CommandError>) {
+    fn log(self, stream: &StreamName, caller: &Caller, refused: Option<&CommandError>) {
         match (self, refused) {
             (Self::Nothing, _) => {}
-            (Self::Input(bytes), None) => info!(stream:% = stream, peer:% = peer, bytes; "input"),
-            (Self::Command(command), None) => info!(stream:% = stream, peer:% = peer, command; "command"),
+            (Self::Input(bytes), None) => info!(stream:% = stream, caller:% = caller, bytes; "input"),
+            (Self::Command(command), None) => info!(stream:% = stream, caller:% = caller, command; "command"),
             (Self::Input(bytes), Some(error)) => {
-                info!(stream:% = stream, peer:% = peer, bytes, error:% = error; "input refused");
+                info!(stream:% = stream, caller:% = caller, bytes, error:% = error; "input refused");
             }
             (Self::Command(command), Some(error)) => {
-                info!(stream:% = stream, peer:% = peer, command, error:% = error; "command refused");
+                info!(stream:% = stream, caller:% = caller, command, error:% = error; "command refused");
             }
         }
     }
@@ -173,47 +173,182 @@ fn check_command(request: &HttpRequest, name: &str) -> Result<StreamName, Proble
 }
 
 /// `POST /streams/NAME/input`: types the body, and with `eof=true` ends the input after it.
-pub(super) async fn input(name: &str, ask: &HttpRequest) -> Result<Response, Problem> {
-    let eof = match ask.only_parameter("eof")? {
+pub(super) async fn input(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
+    let eof = match request.only_parameter("eof")? {
         None | Some("false") => false,
         Some("true") => true,
         Some(other) => return Err(Problem::bad(format!("eof={other} is not known; use true or false"))),
     };
-    let body: Bytes = ask.body.clone();
+    let body: Bytes = request.body.clone();
     let bytes = body.len();
     if bytes == 0 && !eof {
         return Err(Problem::bad("nothing to type: send it as the body, or eof=true to end the input"));
     }
-    let stream = check_command(ask, name)?;
+    let stream = check_command(request, name)?;
     if bytes > 0 {
-        send_command(ask, &stream, RunCommand::Input(body)).await?;
+        send_command(request, &stream, RunCommand::Input(body)).await?;
     }
     if eof {
-        send_command(ask, &stream, RunCommand::EndOfInput).await?;
+        send_command(request, &stream, RunCommand::EndOfInput).await?;
     }
     Ok(json(&json!({ "bytes": bytes })))
 }
 
 /// `POST /streams/NAME/signal?signal=TERM`.
-pub(super) async fn signal(name: &str, ask: &HttpRequest) -> Result<Response, Problem> {
-    ask.expect_no_body()?;
-    let signal = ask.only_parameter("signal")?.ok_or_else(|| Problem::bad("no signal is given; use ?signal=TERM"))?;
+pub(super) async fn signal(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
+    request.expect_no_body()?;
+    let signal =
+        request.only_parameter("signal")?.ok_or_else(|| Problem::bad("no signal is given; use ?signal=TERM"))?;
     let signal: SignalName = signal.parse().map_err(|error| Problem::bad(format!("signal={signal}: {error}")))?;
-    respond_to_command(ask, name, RunCommand::Signal(signal.number())).await
+    respond_to_command(request, name, RunCommand::Signal(signal.number())).await
 }
 
 /// `POST /streams/NAME/start`, `/stop` and `/restart`.
-pub(super) async fn lifecycle(name: &str, ask: &HttpRequest, command: LifecycleCommand) -> Result<Response, Problem> {
-    ask.expect_no_body()?;
-    ask.only_parameter("")?;
-    respond_to_command(ask, name, command).await
+pub(super) async fn lifecycle(
+    name: &str,
+    request: &HttpRequest,
+    command: LifecycleCommand,
+) -> Result<Response, Problem> {
+    request.expect_no_body()?;
+    request.only_parameter("")?;
+    respond_to_command(request, name, command).await
 }
 
 async fn respond_to_command(
-    ask: &HttpRequest,
+    request: &HttpRequest,
     name: &str,
     command: impl Into<ProcessCommand>,
 ) -> Result<Response, Problem> {
-    let already = send_command(ask, &check_command(ask, name)?, command).await?;
+    let already = send_command(request, &check_command(request, name)?, command).await?;
     Ok(json(&json!({ "already": already })))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::http::testing::{OWNER, TestServer, USER, read};
+
+    fn post(server: &TestServer, right: Right, query: &str, body: &'static str) -> HttpRequest {
+        HttpRequest { body: Bytes::from_static(body.as_bytes()), ..server.request(OWNER, Method::POST, right, query) }
+    }
+
+    #[test]
+    fn each_command_needs_its_right() {
+        let size = RunCommand::Resize { rows: 1, columns: 1 };
+        let table: [(Right, Vec<ProcessCommand>); 2] = [
+            (Right::Input, vec![RunCommand::Input(Bytes::new()).into(), RunCommand::EndOfInput.into(), size.into()]),
+            (
+                Right::Admin,
+                vec![
+                    RunCommand::Signal(1).into(),
+                    RunCommand::Pause.into(),
+                    RunCommand::Resume.into(),
+                    LifecycleCommand::Start.into(),
+                    LifecycleCommand::Stop.into(),
+                    LifecycleCommand::Restart.into(),
+                ],
+            ),
+        ];
+        for (right, commands) in table {
+            for command in commands {
+                assert_eq!(required_right(&command), right, "{command:?}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn input_is_typed_and_then_ended() {
+        let server = TestServer::new(&[("job", "process")]);
+        let mut received = server.process("job", || Ok(CommandReply::Done));
+        let hello = || RunCommand::Input(Bytes::from_static(b"hello"));
+        let table = [
+            ("", "hello", 200, "{\"bytes\":5}", vec![hello()]),
+            ("eof=false", "hello", 200, "{\"bytes\":5}", vec![hello()]),
+            ("eof=true", "hello", 200, "{\"bytes\":5}", vec![hello(), RunCommand::EndOfInput]),
+            ("eof=true", "", 200, "{\"bytes\":0}", vec![RunCommand::EndOfInput]),
+            ("", "", 400, "nothing to type", vec![]),
+            ("eof=false", "", 400, "nothing to type", vec![]),
+            ("eof=1", "hello", 400, "eof=1 is not known", vec![]),
+            ("end=true", "hello", 400, "this takes one parameter, eof", vec![]),
+        ];
+        for (query, body, status, expected, commands) in table {
+            let answer = read(input("job", &post(&server, Right::Input, query, body)).await).await;
+            assert!(answer.0 == status && answer.1.starts_with(expected), "{query} {body}: {answer:?}");
+            for command in commands {
+                assert_eq!(received.try_recv(), Ok(command.into()), "{query} {body}");
+            }
+            assert!(received.try_recv().is_err(), "{query} {body}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signal_is_named_and_a_lifecycle_command_says_whether_there_was_something_to_do() {
+        let server = TestServer::new(&[("job", "process")]);
+        let mut received = server.process("job", || Ok(CommandReply::Already));
+        let table = [
+            ("signal=TERM", "", 200, "{\"already\":false}", Some(RunCommand::Signal(15))),
+            ("signal=SIGHUP", "", 200, "{\"already\":false}", Some(RunCommand::Signal(1))),
+            ("signal=term", "", 400, "signal=term: not a signal", None),
+            ("", "", 400, "no signal is given", None),
+            ("signal=TERM", "body", 400, "this takes no body", None),
+        ];
+        for (query, body, status, expected, command) in table {
+            let answer = read(signal("job", &post(&server, Right::Admin, query, body)).await).await;
+            assert!(answer.0 == status && answer.1.starts_with(expected), "{query} {body}: {answer:?}");
+            assert_eq!(received.try_recv().ok(), command.map(ProcessCommand::from), "{query} {body}");
+        }
+        for command in [LifecycleCommand::Start, LifecycleCommand::Stop, LifecycleCommand::Restart] {
+            let request = post(&server, Right::Admin, "", "");
+            let answer = read(lifecycle("job", &request, command).await).await;
+            assert_eq!(answer, (200, "{\"already\":true}\n".to_owned()));
+            assert_eq!(received.try_recv(), Ok(command.into()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_cannot_be_carried_out_is_refused_with_the_reason() {
+        let table = [
+            (CommandError::NotRunning, 409),
+            (CommandError::NoSignal(99), 400),
+            (CommandError::TooLong(1 << 20), 413),
+            (CommandError::TooManyCommands, 503),
+            (CommandError::Failed("no such program".into()), 500),
+            (CommandError::Gone, 503),
+        ];
+        for (error, status) in table {
+            let server = TestServer::new(&[("job", "process")]);
+            let reported = error.clone();
+            let _received = server.process("job", move || Err(reported.clone()));
+            let request = post(&server, Right::Admin, "", "");
+            let answer = read(lifecycle("job", &request, LifecycleCommand::Start).await).await;
+            assert_eq!(answer, (status, error.to_string()));
+        }
+        let mut server = TestServer::new(&[("job", "process"), ("log", "file")]);
+        let _received = server.process("job", || Ok(CommandReply::Done));
+        let start = async |server: &TestServer, name: &str, peer| {
+            let request = server.request(peer, Method::POST, Right::Admin, "");
+            read(lifecycle(name, &request, LifecycleCommand::Start).await).await
+        };
+        assert_eq!(start(&server, "log", OWNER).await.0, 409, "it is not a process");
+        assert_eq!(start(&server, "nowhere", OWNER).await.0, 404);
+        let (status, detail) = start(&server, "job", USER).await;
+        assert!(
+            status == 403 && detail.starts_with("starting, stopping or signalling a process needs"),
+            "{status} {detail}"
+        );
+        // Another channel holds the lease, which input needs and other commands do not.
+        let name: StreamName = "job".parse().unwrap();
+        server.app.leases.take(&name, 1, USER, Duration::from_mins(1)).unwrap();
+        let (status, detail) = read(input("job", &post(&server, Right::Input, "", "x")).await).await;
+        assert!(status == 409 && detail.contains("holds the lease for 60 s more"), "{status} {detail}");
+        assert_eq!(start(&server, "job", OWNER).await.0, 200);
+        server.limits.control_rate = Rate { times: 1, per: Duration::from_mins(1) };
+        let (status, detail) = start(&server, "job", OWNER).await;
+        assert!(status == 429 && detail.contains("there were more than 1 per 1m"), "{status} {detail}");
+        server.limits.control_rate = Rate { times: 100, per: Duration::from_secs(1) };
+        server.app.catalog.hold(&name);
+        assert_eq!(start(&server, "job", OWNER).await.0, 503, "its configuration changes");
+    }
 }

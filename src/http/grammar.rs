@@ -1,4 +1,4 @@
-//! The grammar of what a reader asks for: one for the parameters of a query and for those of the control channel.
+//! The grammar of the values that choose events: the same for the parameters of a query and of the control channel.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use crate::wire::message::{RpcError, RpcErrorCode};
 
 use super::problem::Problem;
 
-/// The lines that a reader receives first, unless it asks otherwise.
+/// The number of lines that a reader receives first by default.
 pub(super) const DEFAULT_TAIL: u64 = 100;
 
 /// A value that does not follow the grammar, or cannot be served.
@@ -57,20 +57,21 @@ impl From<BadValue> for RpcError {
     }
 }
 
-/// The filter of these expressions, origins and level, in at most `most` bytes of memory. Costs the compilation of the expressions.
+/// The filter of these expressions, origins and level, whose compiled expressions may use `max_size` bytes. Cost: the
+/// compilation of the expressions.
 pub(super) fn filter(
     grep: &[String],
     exclude: &[String],
     origin: Vec<String>,
     level: Option<&str>,
-    most: usize,
+    max_size: usize,
 ) -> Result<Filter, BadValue> {
     let level = level.map(|text| text.parse::<Level>().map_err(|error| BadValue::invalid("level", text, &error)));
     let level = level.transpose()?;
-    Ok(Filter::new(grep, exclude, origin, most)?.with_level(level))
+    Ok(Filter::new(grep, exclude, origin, max_size)?.with_level(level))
 }
 
-/// Whether `run` asks for the current run alone.
+/// Whether `run` restricts the reader to the current run.
 pub(super) fn is_current_run(run: Option<&str>) -> Result<bool, BadValue> {
     match run {
         None => Ok(false),
@@ -79,12 +80,12 @@ pub(super) fn is_current_run(run: Option<&str>) -> Result<bool, BadValue> {
     }
 }
 
-/// The position behind which to begin.
+/// The position after which to begin.
 pub(super) fn after(text: &str) -> Result<Position, BadValue> {
     text.parse().map_err(|error| BadValue::invalid("after", text, &error))
 }
 
-/// The number of lines to begin with, or `all`.
+/// The start with a number of lines, or with `all`.
 pub(super) fn tail(text: &str) -> Result<CursorStart, BadValue> {
     match text {
         "all" => Ok(CursorStart::Oldest),
@@ -97,12 +98,12 @@ pub(super) fn default_start(run: bool) -> CursorStart {
     if run { CursorStart::Run } else { CursorStart::Tail(DEFAULT_TAIL) }
 }
 
-/// A time, or how long ago it was, counted from `now`.
+/// The start at a time, which is given itself or as a duration before `now`.
 pub(super) fn since(text: &str, now: SystemTime) -> Result<CursorStart, BadValue> {
     if let Ok(ago) = parse_duration(text) {
         return Ok(CursorStart::Since(now.checked_sub(ago).map(Time::from).unwrap_or_default()));
     }
-    // In a query a plus is a space, and so is the one of a time zone that was not escaped.
+    // In a query, a plus that was not escaped is a space, such as the plus of a time zone.
     let time = text.replace(' ', "+").parse::<jiff::Timestamp>();
     let time = time.map_err(|_| BadValue::Since(text.to_owned()))?;
     Ok(CursorStart::Since(Time(time.as_microsecond())))

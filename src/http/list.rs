@@ -75,7 +75,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// The rights of `caller` on the stream in addition to reading.
-fn may(app: &App, caller: &Caller, entry: &CatalogEntry) -> Vec<&'static str> {
+fn extra_rights(app: &App, caller: &Caller, entry: &CatalogEntry) -> Vec<&'static str> {
     let offered = [("input", Right::Input, entry.takes_input), ("admin", Right::Admin, entry.kind == "process")];
     let allowed = |right| app.access.check(caller, right, access_target(entry)).is_ok();
     offered.into_iter().filter(|(_, right, has)| *has && allowed(*right)).map(|(name, ..)| name).collect()
@@ -116,12 +116,12 @@ fn summarize<'a>(app: &App, caller: &Caller, entry: &'a CatalogEntry, now: Time)
         filtered,
         redacted,
         ended,
-        may: may(app, caller, entry),
+        may: extra_rights(app, caller, entry),
     })
 }
 
 /// All streams that `caller` may read, as JSON objects of the list.
-pub(super) async fn all(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
+pub(super) async fn list_json(app: &App, caller: &Caller) -> Result<Arc<RawValue>, Problem> {
     let rendering = app.render_cache.rendering(caller, RenderKind::List, || render(app, caller)).await?;
     rendering.streams.clone().ok_or_else(|| Problem::bad("the list could not be made"))
 }
@@ -142,7 +142,7 @@ fn render(app: &App, caller: &Caller) -> Rendering {
 /// `GET /streams`.
 pub(super) async fn streams(request: &HttpRequest) -> Result<Response, Problem> {
     if request.parameters.iter().any(|(name, _)| name == "stream") {
-        return follow::several(request).await;
+        return follow::follow_several(request).await;
     }
     if let Some((name, _)) = request.parameters.first() {
         return Err(Problem::bad(format!(
@@ -165,4 +165,86 @@ pub(super) fn state(name: &str, request: &HttpRequest) -> Result<Response, Probl
 pub(super) fn progress(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
     let entry = request.stream(name)?;
     Ok(json(&readable_info(&entry, SystemTime::now().into())?.progress))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::access::Peer;
+    use crate::http::testing::{OWNER, TestServer, USER, id, read};
+
+    fn get(server: &TestServer, peer: Peer, query: &str) -> HttpRequest {
+        server.request(peer, Method::GET, Right::Read, query)
+    }
+
+    async fn listed(server: &TestServer, peer: Peer) -> Vec<Value> {
+        let (status, body) = read(streams(&get(server, peer, "")).await).await;
+        assert_eq!(status, 200);
+        serde_json::from_str::<Value>(&body).unwrap()["streams"].as_array().unwrap().clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_listed_with_its_events_and_what_the_caller_may_do_with_it() {
+        let mut server = TestServer::new(&[("job", "process"), ("log", "file"), ("in", "push")]);
+        server.write("log", &["one", "two"]).await;
+        let table = [
+            (USER, "job", json!([])),
+            (OWNER, "job", json!(["input", "admin"])),
+            (OWNER, "log", json!([])),
+            (OWNER, "in", json!([])),
+        ];
+        for (peer, name, may) in table {
+            let (status, body) = read(state(name, &get(&server, peer, ""))).await;
+            let one: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((status, &one["name"], &one["may"]), (200, &json!(name), &may), "{peer} {body}");
+            // The list has the same.
+            assert!(listed(&server, peer).await.contains(&one), "{peer} {name}");
+        }
+        let (_, body) = read(state("log", &server.get(""))).await;
+        let one: Value = serde_json::from_str(&body).unwrap();
+        let (first, last) = (json!(id(1).to_string()), json!(id(2).to_string()));
+        assert_eq!(
+            (&one["first"], &one["last"], &one["readers"], &one["ended"]),
+            (&first, &last, &json!(0), &json!(false))
+        );
+        for absent in ["description", "labels", "disk", "degraded", "redacted"] {
+            assert!(one.get(absent).is_none(), "{absent}: {one}");
+        }
+        server.end("log");
+        let (_, body) = read(state("log", &server.get(""))).await;
+        assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["ended"], json!(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_private_stream_is_there_only_for_those_who_may_read_it() {
+        let server = TestServer::new(&[("open", "file"), ("secret", "file")]);
+        // Lists that were rendered before must not be used any more.
+        assert_eq!((listed(&server, USER).await.len(), listed(&server, OWNER).await.len()), (2, 2));
+        server.app.catalog.get(&"secret".parse().unwrap()).unwrap().log.private().set();
+        let names = |streams: Vec<Value>| streams.iter().map(|one| one["name"].clone()).collect::<Vec<_>>();
+        assert_eq!(names(listed(&server, USER).await), [json!("open")]);
+        assert_eq!(names(listed(&server, OWNER).await), [json!("open"), json!("secret")]);
+        let hidden = (404, "no stream is named \"secret\"; GET /streams lists them".to_owned());
+        assert_eq!(read(state("secret", &get(&server, USER, ""))).await, hidden);
+        assert_eq!(read(progress("secret", &get(&server, USER, ""))).await, hidden);
+        assert_eq!(read(state("secret", &get(&server, OWNER, ""))).await.0, 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unknown_streams_and_parameters_are_refused_and_unknown_progress_is_null() {
+        let server = TestServer::new(&[("log", "file")]);
+        assert_eq!(read(progress("log", &server.get(""))).await, (200, "null\n".to_owned()));
+        for name in ["nowhere", "", "..", "a b"] {
+            let (status, detail) = read(state(name, &server.get(""))).await;
+            assert!(status == 404 && detail.contains(&format!("no stream is named {name:?}")), "{name}: {detail}");
+        }
+        let (status, detail) = read(streams(&server.get("tail=1")).await).await;
+        assert!(status == 400 && detail.contains("has no parameter \"tail\"; add stream=NAME"), "{status} {detail}");
+        // With `stream`, the same path is a reader.
+        let (status, body) = read(streams(&server.get("stream=log&follow=false&format=text")).await).await;
+        assert_eq!((status, body.as_str()), (200, ""));
+    }
 }

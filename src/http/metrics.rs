@@ -42,10 +42,10 @@ struct StreamStateLabels {
 }
 
 /// `GET /metrics`.
-pub(super) async fn metrics(ask: &HttpRequest) -> Result<Response, Problem> {
-    ask.only_parameter("")?;
-    let kind = wanted(&ask.headers);
-    let rendering = ask.app.render_cache.rendering(&ask.caller, kind, || render(ask, kind)).await?;
+pub(super) async fn metrics(request: &HttpRequest) -> Result<Response, Problem> {
+    request.only_parameter("")?;
+    let kind = negotiate_format(&request.headers);
+    let rendering = request.app.render_cache.rendering(&request.caller, kind, || render(request, kind)).await?;
     let media_type = if kind == RenderKind::Prometheus { PROMETHEUS_TYPE } else { OPEN_METRICS_TYPE };
     let mut response = Response::new(rendering.body.clone().into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -54,23 +54,23 @@ pub(super) async fn metrics(ask: &HttpRequest) -> Result<Response, Problem> {
     Ok(response)
 }
 
-fn render(ask: &HttpRequest, kind: RenderKind) -> Rendering {
+fn render(request: &HttpRequest, kind: RenderKind) -> Rendering {
     let now = SystemTime::now().into();
-    let entries = ask.app.readable_streams(&ask.caller);
-    let known = |entry: &CatalogEntry| {
+    let entries = request.app.readable_streams(&request.caller);
+    let labelled = |entry: &CatalogEntry| {
         Some((StreamLabels { stream: entry.log.name().to_string() }, readable_info(entry, now).ok()?))
     };
-    let streams: Vec<_> = entries.iter().filter_map(known).collect();
+    let streams: Vec<_> = entries.iter().filter_map(labelled).collect();
     let mut registry = Registry::default();
     register_streams(&mut registry, &streams);
-    register_http(&mut registry, &ask.app.response_counter);
+    register_http(&mut registry, &request.app.response_counter);
     register_process(&mut registry, &ProcessUsage::now());
     let public = entries.iter().filter_map(|entry| entry.log.privacy_if_public()).collect();
-    Rendering { body: written(&registry, kind).into(), streams: None, public_streams: public }
+    Rendering { body: encode(&registry, kind).into(), streams: None, public_streams: public }
 }
 
 /// The older text format for clients that accept it and not the newer one.
-fn wanted(headers: &HeaderMap) -> RenderKind {
+fn negotiate_format(headers: &HeaderMap) -> RenderKind {
     let named = |media_type: &str| {
         let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         accept.any(|value| value.contains(media_type))
@@ -82,7 +82,8 @@ fn wanted(headers: &HeaderMap) -> RenderKind {
     }
 }
 
-fn written(registry: &Registry, kind: RenderKind) -> String {
+/// The text of all metrics in this format.
+fn encode(registry: &Registry, kind: RenderKind) -> String {
     let mut body = String::new();
     let done = match kind {
         RenderKind::Prometheus => prometheus_text::encode(&mut body, registry),
@@ -99,9 +100,9 @@ type MetricRow<T> = (&'static str, &'static str, fn(&LogInfo) -> T);
 
 fn register_streams(registry: &mut Registry, streams: &StreamInfos) {
     let counts: [MetricRow<u64>; 5] = [
-        ("lines", "Lines that came", |info| info.counts.lines),
-        ("losses", "Times the source could not deliver something", |info| info.counts.losses),
-        ("gaps", "Times a reader was told that it missed something", |info| info.counts.gaps),
+        ("lines", "Lines that were read", |info| info.counts.lines),
+        ("losses", "Times a part of the source could not be read or recorded", |info| info.counts.losses),
+        ("gaps", "Times a reader missed events", |info| info.counts.gaps),
         ("restarts", "Times the process was started again", |info| info.counts.runs.saturating_sub(1)),
         ("filtered_lines", "Lines that were matched against a filter, for all readers together", |info| {
             info.filter_checks
@@ -217,14 +218,14 @@ mod tests {
         register_http(&mut registry, &answers);
         for (accept, kind) in [("*/*", RenderKind::OpenMetrics), ("text/plain", RenderKind::Prometheus)] {
             let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
-            assert_eq!(wanted(&headers), kind);
-            let body = written(&registry, kind);
+            assert_eq!(negotiate_format(&headers), kind);
+            let body = encode(&registry, kind);
             for line in [
                 r#"rtlogd_http_requests_total{method="GET",code="200"} 2"#,
                 r#"rtlogd_http_requests_total{method="POST",code="403"} 1"#,
                 r#"rtlogd_http_requests_total{method="other",code="405"} 2"#,
             ] {
-                assert!(body.lines().any(|written| written == line), "{body}");
+                assert!(body.lines().any(|encode| encode == line), "{body}");
             }
         }
     }

@@ -1,11 +1,12 @@
-//! HTTP: the route table on one screen. Each endpoint is one file, and each stream is a loop over a cursor.
+//! HTTP: the route table, and the handler of each endpoint. Every response with events is a loop over a cursor.
 //!
-//! A request comes from `listen` to the gateway ([`guard::gateway`]), which checks its host, length and sender. The `router` finds its
-//! row in [`ROUTES`], and `request` authenticates the caller and checks its right before the body is read. Then the handler
-//! answers: `stream` reads logs, `control` is the WebSocket, `command`, `list`, `badge`, `metrics`, `openapi` and `page` are the rest.
-//! Every refusal is a `problem`. What all requests share is in `app`.
+//! `listen` hands a request to the gateway ([`guard::gateway`]), which checks its host, length and sender. The `router` finds the
+//! row of the request in [`ROUTES`]. `request` authenticates the caller and checks its right before the body is read. The handler
+//! then creates the response: `stream` reads logs, `control` is the WebSocket, `command` sends commands to processes, and `list`,
+//! `badge`, `metrics`, `openapi` and `page` are the other endpoints. Every refusal is a `problem`. `app` is the state that all
+//! requests share.
 //!
-//! Streams have no queues here: a body asks its cursor, and the socket asks the body.
+//! No layer here queues events: the connection polls the body, and the body polls its cursor.
 
 mod app;
 mod router;
@@ -27,6 +28,8 @@ mod metrics;
 mod process_usage;
 mod openapi;
 mod page;
+#[cfg(test)]
+mod testing;
 
 pub use guard::forwarded::resolve_for_fuzz;
 pub use query::{CheckedQuery, check_query};
@@ -50,10 +53,10 @@ pub(crate) use process_usage::note_process_start;
 use router::{CallFuture, Route, RoutedCall};
 use stream::{poll, push};
 
-/// The right that a route needs where anybody may.
+/// The right that a route for all callers needs: none.
 const ANYBODY: Option<Right> = None;
 
-/// Every route: path, right, handler.
+/// Every route: the path, the right that it needs, the handler.
 const ROUTES: &[Route] = &[
     Route::get("/streams", Some(Read), |call| Box::pin(async move { list::streams(&call.request).await })),
     Route::stream("/streams/NAME", |call| {
@@ -90,7 +93,7 @@ const ROUTES: &[Route] = &[
     Route::get("/metrics", Some(Read), |call| Box::pin(async move { metrics::metrics(&call.request).await })),
     Route::get("/openapi.json", Some(Read), |call| Box::pin(now(openapi::openapi(&call.request)))),
     Route::get("/health/live", ANYBODY, |_| Box::pin(now(Ok(response::plain("alive\n"))))),
-    Route::get("/health/ready", ANYBODY, |call| Box::pin(now(ready(&call.request.app)))),
+    Route::get("/health/ready", ANYBODY, |call| Box::pin(now(health_ready(&call.request.app)))),
     Route::page("/", page::index),
     Route::page("/embed/NAME", page::embed),
     Route::page("/rtlogd.js", page::element),
@@ -108,7 +111,7 @@ fn lifecycle(call: RoutedCall, command: LifecycleCommand) -> CallFuture {
     Box::pin(async move { command::lifecycle(&call.name, &call.request, command).await })
 }
 
-fn ready(app: &App) -> Result<Response, Problem> {
+fn health_ready(app: &App) -> Result<Response, Problem> {
     if *app.ready.borrow() {
         Ok(response::plain("ready\n"))
     } else {

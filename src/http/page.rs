@@ -84,7 +84,7 @@ fn element_script() -> String {
     script + "}\n"
 }
 
-/// How long a browser may cache a response.
+/// The time for which a browser may cache a response.
 #[derive(Clone, Copy)]
 enum CachePolicy {
     /// Revalidate each time, which the entity tag makes cheap.

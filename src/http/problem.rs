@@ -69,7 +69,7 @@ impl Problem {
     }
 
     /// The status and the detail.
-    pub(crate) fn told(self) -> (u16, String) {
+    pub(crate) fn into_parts(self) -> (u16, String) {
         (self.status.as_u16(), self.detail)
     }
 

@@ -1,4 +1,4 @@
-//! What this process uses of the machine, for the metrics.
+//! The resources that this process uses, for the metrics.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-/// When the program started, as [`note_process_start`] recorded it.
+/// The start of the program, as [`note_process_start`] recorded it.
 static START_TIME: OnceLock<SystemTime> = OnceLock::new();
 
 /// Records the time of the start. The program calls it once, before it does anything else.
@@ -18,7 +18,7 @@ pub(crate) fn note_process_start() {
 /// The resources of this process, as far as proc(5) reports them.
 #[derive(Debug)]
 pub(crate) struct ProcessUsage {
-    /// When the process started.
+    /// The start of the process.
     pub(crate) started: SystemTime,
     /// CPU time, user and system together.
     pub(crate) cpu_time: Duration,

@@ -1,4 +1,4 @@
-//! What a reader asks for: query and headers, checked once, become a start, an end and a view.
+//! The query of a reader: its parameters and headers are checked once, and become a start, an end and a view.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::request::HttpRequest;
 use crate::http::stream::steering::SESSION_TOKEN_SIZE;
 
-/// Parameters that a stream answers to, for the message about others.
+/// The parameters of requests that read streams.
 const STREAM_PARAMETERS: &str =
     "stream, after, before, tail, since, run, follow, limit, grep, exclude, origin, level, data, format, wait, session";
 
@@ -27,18 +27,18 @@ pub(super) struct StreamQuery {
     pub(super) until: CursorEnd,
     /// Streams named in the query, in its order.
     pub(super) streams: Vec<StreamName>,
-    /// How long a poll waits.
+    /// The time that a poll waits for an event.
     pub(super) wait: Option<Duration>,
-    /// Whether it is a reconnect, and so what refuses it may stop a browser for good.
+    /// Whether the client reconnects. A refusal would make a browser give up for good.
     pub(super) is_reconnect: bool,
-    /// Whether the reader said that it got all it asked for.
+    /// Whether the reader reports that it has received everything it requested.
     pub(super) satisfied: bool,
-    /// What the control channel finds this reader by.
+    /// The session under which the control channel finds this reader.
     pub(super) session: Option<String>,
     requested_start: RequestedStart,
 }
 
-/// What is asked for, without a daemon to ask.
+/// A checked query, for tests that have no daemon.
 #[derive(Debug, PartialEq, Eq)]
 #[doc(hidden)]
 pub struct CheckedQuery {
@@ -51,50 +51,54 @@ pub struct CheckedQuery {
     pub satisfied: bool,
 }
 
-/// Reads a query alone. A door for `tests/fuzz`, and no part of what this crate promises.
+/// Checks a query by itself. This exists for `tests/fuzz`, and is not part of the crate's interface.
 ///
 /// # Errors
-/// The status of the refusal, and what it says.
+/// The status and the detail of the refusal.
 #[doc(hidden)]
 pub fn check_query(
     parameters: &[(String, String)],
     headers: &HeaderMap,
     now: SystemTime,
 ) -> Result<CheckedQuery, (u16, String)> {
-    let ask =
-        StreamQuery::parse(parameters, headers, config::Limits::default().filter_size, now).map_err(Problem::told)?;
-    let told = |start: Result<CursorStart, Problem>| start.map_err(|problem| problem.told().1);
-    let streams = ask.streams.iter().map(|name| (name.clone(), told(ask.start_of(name)))).collect();
-    let (view, start) = (ask.view(!ask.streams.is_empty()), told(ask.start_of_only()));
+    let query = StreamQuery::parse(parameters, headers, config::Limits::default().filter_size, now)
+        .map_err(Problem::into_parts)?;
+    let detail = |start: Result<CursorStart, Problem>| start.map_err(|problem| problem.into_parts().1);
+    let streams = query.streams.iter().map(|name| (name.clone(), detail(query.start_of(name)))).collect();
+    let (view, start) = (query.view(!query.streams.is_empty()), detail(query.start_of_only()));
     Ok(CheckedQuery {
         view,
         start,
-        until: ask.until,
+        until: query.until,
         streams,
-        wait: ask.wait,
-        session: ask.session,
-        satisfied: ask.satisfied,
+        wait: query.wait,
+        session: query.session,
+        satisfied: query.satisfied,
     })
 }
 
-/// Where to begin, in the words of the request.
+/// The start as the request gives it.
 #[derive(Debug)]
 enum RequestedStart {
-    Ids { text: String, header: bool },
+    /// An id, or a list of ids of several streams; `header` is true if it came as `Last-Event-ID`.
+    Ids {
+        text: String,
+        header: bool,
+    },
     Start(CursorStart),
 }
 
 impl StreamQuery {
-    /// Reads a request; `now` is what `since=5m` counts from.
+    /// Parses the query of a request; `since=5m` is counted back from `now`.
     pub(super) fn from_request(request: &HttpRequest, now: SystemTime) -> Result<Self, Problem> {
         Self::parse(&request.parameters, &request.headers, request.connection.limits.filter_size, now)
     }
 
-    /// Its filter may take `most` bytes.
+    /// Parses a query whose filter may use `max_filter_size` bytes.
     fn parse(
         parameters: &[(String, String)],
         headers: &HeaderMap,
-        most: usize,
+        max_filter_size: usize,
         now: SystemTime,
     ) -> Result<Self, Problem> {
         let query = QueryParameters(parameters);
@@ -105,7 +109,7 @@ impl StreamQuery {
             Some(other) => return Err(Problem::bad(format!("data={other} is not known; use text or json"))),
         };
         let run = grammar::is_current_run(query.one("run")?)?;
-        let head = match query.one("follow")? {
+        let ends_at_head = match query.one("follow")? {
             None | Some("true") => false,
             Some("false") => true,
             Some(other) => return Err(Problem::bad(format!("follow={other} is not known; use true or false"))),
@@ -114,16 +118,16 @@ impl StreamQuery {
         if lines == Some(0) {
             return Err(Problem::bad("limit=0 asks for nothing; use a number from 1 on"));
         }
-        let last = last_event_id(headers);
-        let ids = match &last {
+        let last_id = last_event_id(headers);
+        let ids = match &last_id {
             Some(text) => Some((text.clone(), true)),
             None => query.one("after")?.map(|text| (text.to_owned(), false)),
         };
-        // Looked at even where it does not count: what is wrong is wrong.
+        // Parsed even if an id takes precedence, so that a mistake is always reported.
         let start = query.start(run, now)?;
-        let satisfied = last.as_deref().is_some_and(|text| text.ends_with(COMPLETED_MARK))
-            && (head || lines.is_some() || query.one("before")?.is_some());
-        let from = match ids {
+        let satisfied = last_id.as_deref().is_some_and(|text| text.ends_with(COMPLETED_MARK))
+            && (ends_at_head || lines.is_some() || query.one("before")?.is_some());
+        let requested_start = match ids {
             Some((text, header)) => {
                 RequestedStart::Ids { text: text.trim_end_matches(COMPLETED_MARK).to_owned(), header }
             }
@@ -132,41 +136,41 @@ impl StreamQuery {
         let streams = query.all("stream").map(|name| name.parse().map_err(|e| Problem::bad(format!("{e}"))));
         Ok(Self {
             encoding: encoding(query.one("format")?, headers, data)?,
-            filter: query.filter(most)?,
-            until: CursorEnd { head, run, lines, before: query.before()? },
+            filter: query.filter(max_filter_size)?,
+            until: CursorEnd { head: ends_at_head, run, lines, before: query.before()? },
             streams: streams.collect::<Result<_, _>>()?,
             wait: query.duration("wait")?,
-            is_reconnect: last.is_some(),
+            is_reconnect: last_id.is_some(),
             satisfied,
             session: query.session()?,
-            requested_start: from,
+            requested_start,
         })
     }
 
-    /// Where to begin in the only stream.
+    /// The start in a stream that has the connection to itself.
     pub(super) fn start_of_only(&self) -> Result<CursorStart, Problem> {
         match &self.requested_start {
             RequestedStart::Start(start) => Ok(*start),
             RequestedStart::Ids { text, header } => match grammar::after(text) {
                 Ok(id) => Ok(CursorStart::After(id)),
-                // A refusal of what a browser sends unasked would stop it for good.
+                // A browser sends this header by itself, and a refusal would make it give up for good.
                 Err(_) if *header => Ok(CursorStart::AfterUnknown),
                 Err(error) => Err(error.into()),
             },
         }
     }
 
-    /// Where to begin in `stream`, one of several: ids are a list `NAME:ID,NAME:ID`.
+    /// The start in `stream`, one of several on the connection: ids are a list `NAME:ID,NAME:ID`.
     pub(super) fn start_of(&self, stream: &StreamName) -> Result<CursorStart, Problem> {
         match &self.requested_start {
             RequestedStart::Start(start) => Ok(*start),
             RequestedStart::Ids { text, header } => {
-                let places = text.split(',').map(|place| {
-                    let (name, id) = place.split_once(':')?;
+                let positions = text.split(',').map(|entry| {
+                    let (name, id) = entry.split_once(':')?;
                     Some((name, id.parse::<Position>().ok()?))
                 });
-                match places.collect::<Option<Vec<_>>>() {
-                    Some(places) => Ok(match places.iter().find(|(name, _)| *name == stream.as_str()) {
+                match positions.collect::<Option<Vec<_>>>() {
+                    Some(positions) => Ok(match positions.iter().find(|(name, _)| *name == stream.as_str()) {
                         Some((_, id)) => CursorStart::After(*id),
                         None => CursorStart::Tail(DEFAULT_TAIL),
                     }),
@@ -179,33 +183,42 @@ impl StreamQuery {
         }
     }
 
-    /// The view of the stream; `several` if other streams share the connection.
+    /// The view of a stream; `several` is true if other streams share the connection.
     pub(super) fn view(&self, several: bool) -> View {
         View { encoding: self.encoding, filter: self.filter.clone(), several }
     }
 }
 
-/// `Last-Event-ID`; what is no text is an id that is not known.
+/// The value of `Last-Event-ID`. A value that is not text becomes an id that is not known.
 fn last_event_id(headers: &HeaderMap) -> Option<String> {
     let value = headers.get("last-event-id")?;
     let text = value.to_str().unwrap_or("?").trim();
-    // A browser that saw no id yet sends none; other clients may send an empty one.
+    // A browser that has seen no id sends no header; other clients may send an empty one.
     (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn encoding(format: Option<&str>, headers: &HeaderMap, data: SseData) -> Result<Encoding, Problem> {
     if let Some(name) = format {
         let known = Encoding::from_name(name, data);
-        return known.ok_or_else(|| Problem::bad(format!("format={name} is not known; use sse, ndjson or text")));
+        return known.ok_or_else(|| {
+            let names = alternatives(&Encoding::all(data).map(|encoding| encoding.names().name), "or");
+            Problem::bad(format!("format={name} is not known; use {names}"))
+        });
     }
     let accept: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     if accept.is_empty() {
         return Ok(Encoding::Sse(data));
     }
     Encoding::from_accept(&accept.join(","), data).ok_or_else(|| {
-        let offers = "text/event-stream, application/x-ndjson and text/plain";
+        let offers = alternatives(&Encoding::all(data).map(|encoding| encoding.names().media_type), "and");
         Problem::new(StatusCode::NOT_ACCEPTABLE, format!("a stream is available as {offers}; accept one of them"))
     })
+}
+
+/// The names as a list for people, such as `a, b or c`. There are at least two.
+fn alternatives(names: &[&str], conjunction: &str) -> String {
+    let (last, others) = names.split_last().expect("there are several encodings");
+    format!("{} {conjunction} {last}", others.join(", "))
 }
 
 /// The pairs of a query.
@@ -272,9 +285,9 @@ impl<'a> QueryParameters<'a> {
         })
     }
 
-    fn filter(&self, most: usize) -> Result<Filter, Problem> {
+    fn filter(&self, max_size: usize) -> Result<Filter, Problem> {
         let texts = |name| self.all(name).map(str::to_owned).collect::<Vec<_>>();
-        Ok(grammar::filter(&texts("grep"), &texts("exclude"), texts("origin"), self.one("level")?, most)?)
+        Ok(grammar::filter(&texts("grep"), &texts("exclude"), texts("origin"), self.one("level")?, max_size)?)
     }
 }
 
@@ -312,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_begins_where_the_first_of_id_time_and_tail_says() {
+    fn an_id_takes_precedence_over_a_time_and_a_time_over_a_tail() {
         let since = |micros: i64| CursorStart::Since(Time(micros));
         let hour_ago = since(i64::try_from(NOW.as_micros()).unwrap() - 3_600_000_000);
         let table = [
@@ -327,7 +340,7 @@ mod tests {
             ("after=mib3k2x9-7&since=1h&tail=7", "", after("mib3k2x9-7")),
             ("after=mib3k2x9-7", "mib3k2x9-8", after("mib3k2x9-8")),
             ("", " mib3k2x9-8 ", after("mib3k2x9-8")),
-            // A refusal of what a browser sends would stop it for good.
+            // A browser that is refused gives up for good.
             ("after=mib3k2x9-7", "no id", CursorStart::AfterUnknown),
         ];
         for (query, last_event_id, expected) in table {
@@ -336,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn several_streams_begin_each_at_its_own_id() {
+    fn each_of_several_streams_begins_at_its_own_id() {
         let query = "stream=a&stream=b&stream=c&after=b:mib3k2x9-7,a:mib3k2x9-1";
         let streams = read(query, "", "").unwrap().streams;
         let starts: Vec<_> = streams.iter().map(|(name, start)| (name.as_str(), start.clone().unwrap())).collect();
@@ -362,7 +375,7 @@ mod tests {
             ("follow=no", "use true or false"),
             ("format=xml", "use sse, ndjson or text"),
             ("since=yesterday", "neither a time (2026-11-23T05:11:12Z) nor how long ago (5m)"),
-            // What is wrong is refused even where it would not count.
+            // A mistake is refused even in a value that would not be used.
             ("since=yesterday&after=mib3k2x9-7", "since=yesterday"),
             ("before=7", "before=7: "),
             ("stream=a&before=mib3k2x9-7", "ask for it at /streams/NAME"),
@@ -398,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_got_all_it_asked_for_says_so_when_it_comes_back() {
+    fn a_reader_that_has_received_everything_reports_it_when_it_reconnects() {
         let last = format!("mib3k2x9-7{COMPLETED_MARK}");
         for (query, expected) in [("", false), ("follow=false", true), ("limit=3", true), ("before=mib3k2x9-9", true)] {
             let read = read(query, &last, "").unwrap();

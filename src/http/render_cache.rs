@@ -89,17 +89,17 @@ impl RenderCache {
         render: impl FnOnce() -> Rendering,
     ) -> Result<Arc<Rendering>, Problem> {
         let (key, is_owner) = ((caller.audience(), kind), caller.credential().is_owner());
-        let asked = Instant::now();
+        let requested_at = Instant::now();
         loop {
             let now = Instant::now();
-            match self.next(&key, is_owner, asked, now) {
+            match self.next_step(&key, is_owner, requested_at, now) {
                 RenderStep::Render => {
                     let rendering = Arc::new(render());
-                    self.keep(&key, now, rendering.clone());
+                    self.store(&key, now, rendering.clone());
                     return Ok(rendering);
                 }
                 RenderStep::Serve(rendering) => return Ok(rendering),
-                RenderStep::Wait(_) if now - asked > MAX_RENDER_WAIT => {
+                RenderStep::Wait(_) if now - requested_at > MAX_RENDER_WAIT => {
                     let detail = "too many clients ask for the list of streams or the metrics; try again";
                     return Err(Problem::overloaded(detail, MAX_RENDER_WAIT));
                 }
@@ -108,24 +108,30 @@ impl RenderCache {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, RenderTable> {
+    fn table(&self) -> MutexGuard<'_, RenderTable> {
         // Each change leaves the table consistent, so a panic elsewhere does not affect it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next step of a caller whose request came at the time `asked`. A rendering is never older than the request,
     /// so callers see the effect of their own earlier requests.
-    fn next(&self, key: &(Audience, RenderKind), is_owner: bool, asked: Instant, now: Instant) -> RenderStep {
-        let mut known = self.known();
-        if known.last.len() >= MIN_RENDERINGS_BEFORE_SWEEP {
-            known.last.retain(|_, last| !last.rate_limiter.is_full(now));
+    fn next_step(
+        &self,
+        key: &(Audience, RenderKind),
+        is_owner: bool,
+        requested_at: Instant,
+        now: Instant,
+    ) -> RenderStep {
+        let mut table = self.table();
+        if table.last.len() >= MIN_RENDERINGS_BEFORE_SWEEP {
+            table.last.retain(|_, last| !last.rate_limiter.is_full(now));
         }
-        let RenderTable { last: table, all } = &mut *known;
-        let last = table
+        let RenderTable { last: latest, all } = &mut *table;
+        let last = latest
             .entry(key.clone())
             .or_insert_with(|| LatestRendering { rate_limiter: RateLimiter::new(now), rendering: None });
         if let Some((made, rendering)) = &last.rendering
-            && *made >= asked
+            && *made >= requested_at
             && !rendering.public_streams.iter().any(PrivateFlag::is_set)
         {
             return RenderStep::Serve(rendering.clone());
@@ -144,8 +150,8 @@ impl RenderCache {
         RenderStep::Render
     }
 
-    fn keep(&self, key: &(Audience, RenderKind), began: Instant, rendering: Arc<Rendering>) {
-        if let Some(last) = self.known().last.get_mut(key) {
+    fn store(&self, key: &(Audience, RenderKind), began: Instant, rendering: Arc<Rendering>) {
+        if let Some(last) = self.table().last.get_mut(key) {
             last.rendering = Some((began, rendering));
         }
     }
@@ -165,19 +171,19 @@ mod tests {
         let (renderings, start) = (RenderCache::default(), Instant::now());
         let key = (Audience::Public, RenderKind::List);
         let at = |millis| start + Duration::from_millis(millis);
-        let next = |asked, now| renderings.next(&key, false, at(asked), at(now));
+        let next = |requested_at, now| renderings.next_step(&key, false, at(requested_at), at(now));
         for millis in 0..u64::from(RENDER_RATE_PER_AUDIENCE.times) {
             assert!(
                 matches!(next(millis, millis), RenderStep::Render),
                 "everybody gets a fresh one, as long as few ask"
             );
-            renderings.keep(&key, at(millis), rendering("a"));
+            renderings.store(&key, at(millis), rendering("a"));
         }
         assert!(matches!(next(9, 9), RenderStep::Serve(_)), "no older than the question");
         assert!(matches!(next(10, 10), RenderStep::Wait(RENDER_POLL_INTERVAL)));
         assert!(matches!(next(20, 20), RenderStep::Wait(RENDER_POLL_INTERVAL)));
         assert!(matches!(next(10, 100), RenderStep::Render), "ten times a second");
-        renderings.keep(&key, at(100), rendering("b"));
+        renderings.store(&key, at(100), rendering("b"));
         assert!(matches!(next(20, 101), RenderStep::Serve(shared) if shared.body == "b"));
         assert!(matches!(next(101, 101), RenderStep::Wait(_)), "one who asked later does not see what was before");
     }
@@ -187,23 +193,23 @@ mod tests {
         let (renderings, now) = (RenderCache::default(), Instant::now());
         let key = |user| (Audience::Credential(Credential::User(user), false), RenderKind::List);
         for user in 0..TOTAL_RENDER_RATE.times {
-            assert!(matches!(renderings.next(&key(user), false, now, now), RenderStep::Render));
+            assert!(matches!(renderings.next_step(&key(user), false, now, now), RenderStep::Render));
         }
         for _ in 0..20 {
-            assert!(matches!(renderings.next(&key(1000), false, now, now), RenderStep::Wait(_)));
+            assert!(matches!(renderings.next_step(&key(1000), false, now, now), RenderStep::Wait(_)));
         }
         let later = now + Duration::from_millis(20);
         assert!(
-            matches!(renderings.next(&key(1000), false, later, later), RenderStep::Render),
+            matches!(renderings.next_step(&key(1000), false, later, later), RenderStep::Render),
             "waiting cost it nothing"
         );
         let owner = (Audience::Credential(Credential::Owner, false), RenderKind::List);
-        assert!(matches!(renderings.next(&owner, true, now, now), RenderStep::Render));
+        assert!(matches!(renderings.next_step(&owner, true, now, now), RenderStep::Render));
         // Renderings are not kept for long.
         for user in 0..1000 {
             let later = now + Duration::from_secs(u64::from(user) + 2);
-            assert!(matches!(renderings.next(&key(user), false, later, later), RenderStep::Render));
+            assert!(matches!(renderings.next_step(&key(user), false, later, later), RenderStep::Render));
         }
-        assert!(renderings.known().last.len() <= 2 * MIN_RENDERINGS_BEFORE_SWEEP);
+        assert!(renderings.table().last.len() <= 2 * MIN_RENDERINGS_BEFORE_SWEEP);
     }
 }

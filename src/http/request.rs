@@ -1,4 +1,4 @@
-//! A request, from its head to what the handlers see. Its rights are checked here, before its body is read.
+//! A request as the handlers receive it. The rights of its caller are checked here, before the body is read.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use crate::http::guard::{authenticate, cross_site};
 use crate::http::stream::steering::SessionEntry;
 use crate::listen::ConnectionInfo;
 
-/// One request, as the handlers see it.
+/// A request that has passed the checks of its route.
 #[derive(Debug)]
 pub(super) struct HttpRequest {
     pub(super) app: Arc<App>,
-    /// The right that it uses.
+    /// The right that the request uses.
     pub(super) right: Right,
     pub(super) method: Method,
     pub(super) parameters: Vec<(String, String)>,
@@ -33,16 +33,16 @@ pub(super) struct HttpRequest {
     pub(super) caller: Caller,
 }
 
-/// What a route demands of its requests.
+/// The demands of a route on its requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Demands {
     pub(super) methods: AllowedMethods,
-    /// `None` where anybody may.
+    /// The right that the caller needs on some stream; `None` for all callers.
     pub(super) right: Option<Right>,
     pub(super) body: ExpectedBody,
 }
 
-/// The head of a request, and the connection that it came over.
+/// The head of a request, and its connection.
 #[derive(Debug)]
 pub(super) struct RequestHead {
     pub(super) method: Method,
@@ -52,8 +52,11 @@ pub(super) struct RequestHead {
 }
 
 impl HttpRequest {
-    /// The request, once its head shows that it may be answered, and its body was read. The body of lines for a stream is left to
-    /// the handler.
+    /// Checks the head of a request, and then reads its body. The handler reads the body itself if it consists of lines for a
+    /// stream.
+    ///
+    /// # Errors
+    /// If the token, the right, the method, the origin or the body is not accepted.
     pub(super) async fn accept(
         app: Arc<App>,
         demands: Demands,
@@ -68,13 +71,13 @@ impl HttpRequest {
         Ok(request)
     }
 
-    /// The request without its body, if it may be answered by its head alone.
+    /// Checks the head of a request; the returned request has no body yet.
     async fn authorize(app: Arc<App>, demands: Demands, head: RequestHead) -> Result<Self, Problem> {
         let RequestHead { method, mut parameters, headers, connection } = head;
         let caller = authenticate::caller(&app.access, connection.peer, &headers, &mut parameters).await?;
         let (right, body) = (demands.right.unwrap_or(Right::Read), Bytes::new());
         let mut request = Self { app, right, method, parameters, headers, body, connection, caller };
-        // At the path of a stream the method says what is done.
+        // At the path of a stream, the method decides between reading and appending.
         if request.appends(demands.methods) {
             request.right = Right::Input;
         }
@@ -85,11 +88,11 @@ impl HttpRequest {
         Ok(request)
     }
 
-    /// The value of the only parameter that the route has; with an empty `name` it has none.
+    /// The value of the only parameter that the route accepts. With an empty `name`, the route accepts none.
     pub(super) fn only_parameter(&self, name: &str) -> Result<Option<&str>, Problem> {
         match self.parameters.as_slice() {
             [] => Ok(None),
-            [(known, value)] if known == name => Ok(Some(value)),
+            [(given, value)] if given == name => Ok(Some(value)),
             _ if name.is_empty() => Err(Problem::bad("this takes no parameters")),
             _ => Err(Problem::bad(format!("this takes one parameter, {name}"))),
         }
@@ -99,7 +102,7 @@ impl HttpRequest {
         if self.body.is_empty() { Ok(()) } else { Err(Problem::bad("this takes no body; send none")) }
     }
 
-    /// Whether it sends lines to a stream. The handler reads its body as it arrives.
+    /// Whether the request appends lines to a stream. The handler reads its body as it arrives.
     fn appends(&self, allowed: AllowedMethods) -> bool {
         matches!(allowed, AllowedMethods::Stream { .. }) && changes_state(&self.method)
     }
@@ -143,11 +146,10 @@ impl HttpRequest {
         cross_site::is_cross_site(&self.headers, &self.app.origins)
     }
 
-    /// The stream of that name, if the caller has the right to it.
+    /// The stream with this name, if the caller has the right of this request on it.
     pub(super) fn stream(&self, name: &str) -> Result<CatalogEntry, Problem> {
-        let known = name.parse::<StreamName>().ok();
-        let known = known.ok_or_else(|| Problem::no_stream(name))?;
-        let mut entry = self.app.stream(&self.caller, self.right, &known)?;
+        let parsed = name.parse::<StreamName>().map_err(|_| Problem::no_stream(name))?;
+        let mut entry = self.app.stream(&self.caller, self.right, &parsed)?;
         // The response to a HEAD has no body, and a foreign page cannot read it: neither starts a source on demand.
         if self.is_head() || self.is_foreign() {
             entry.log = entry.log.without_demand();
@@ -155,20 +157,26 @@ impl HttpRequest {
         Ok(entry)
     }
 
-    /// The lifetime of a response with this many `readers`. An error if too many are open already.
+    /// The lifetime of a response with this many `readers`.
+    ///
+    /// # Errors
+    /// If the caller has too many readers already.
     pub(super) fn lifetime(&self, readers: usize) -> Result<Lifetime, Problem> {
         Lifetime::new(&self.app, &self.caller, &self.connection, readers)
     }
 
-    /// Registers the readers of this connection, so that the control channel finds them.
+    /// Registers this many readers under a session, so that control channels of the same caller can steer them.
+    ///
+    /// # Errors
+    /// If the session has too many readers.
     pub(super) fn register_session(&self, token: &str, readers: usize) -> Result<Vec<SessionEntry>, Problem> {
-        let known = self.app.sessions.register(self.caller.credential().clone(), token, readers);
+        let entries = self.app.sessions.register(self.caller.credential().clone(), token, readers);
         let detail = "this session has too many readers; close some, or choose another session";
-        known.ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, detail))
+        entries.ok_or_else(|| Problem::new(StatusCode::TOO_MANY_REQUESTS, detail))
     }
 }
 
-/// Whether the method does more than read.
+/// Whether the method changes something.
 pub(super) fn changes_state(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT)
 }

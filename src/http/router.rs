@@ -1,4 +1,4 @@
-//! From a request to its row of the route table, and through its checks to its handler.
+//! Finds the row of a request in the route table, checks the request, and calls its handler.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,13 +25,13 @@ pub(super) struct RoutedCall {
     pub(super) request: HttpRequest,
     /// The first name in the path; empty where the path has none.
     pub(super) name: String,
-    /// The connection, if the client asks to upgrade it.
+    /// The connection, if the client wants to upgrade it.
     pub(super) upgrade: Option<OnUpgrade>,
     /// The body, if the handler reads it.
     pub(super) body: Option<RequestBody>,
 }
 
-/// The response of a handler, or its refusal.
+/// The future of a handler: its response, or its refusal.
 pub(super) type CallFuture = BoxFuture<'static, Result<Response, Problem>>;
 
 /// A row of the route table.
@@ -44,9 +44,9 @@ pub(super) struct Route {
 
 #[derive(Debug, Clone, Copy)]
 enum Handler {
-    /// For requests that meet the demands.
+    /// A handler of requests that meet the demands.
     Call(Demands, fn(RoutedCall) -> CallFuture),
-    /// For everybody, who is not even authenticated.
+    /// A handler of a public page; the caller is not authenticated.
     Page(fn(&PageRequest<'_>) -> Result<Response, Problem>),
 }
 
@@ -61,18 +61,19 @@ impl Route {
         Self { path, handler: Handler::Call(Demands { methods, right, body }, handler) }
     }
 
-    /// GET and HEAD, for callers with the right, or for anybody.
+    /// A route for GET and HEAD, for callers with the right, or for all callers.
     pub(super) const fn get(path: &'static str, right: Option<Right>, handler: fn(RoutedCall) -> CallFuture) -> Self {
         Self::new(AllowedMethods::Get, path, right, ExpectedBody::Nothing, handler)
     }
 
-    /// GET and HEAD to read a stream, and POST and PUT to append the lines of a body, which needs the right [`Right::Input`].
+    /// A route for GET and HEAD, which read a stream, and for POST and PUT, which append the lines of a body and need
+    /// [`Right::Input`].
     pub(super) const fn stream(path: &'static str, handler: fn(RoutedCall) -> CallFuture) -> Self {
         let methods = AllowedMethods::Stream { takes_lines: true };
         Self::new(methods, path, Some(Right::Read), ExpectedBody::Nothing, handler)
     }
 
-    /// POST, for callers with the right, or for anybody.
+    /// A route for POST, for callers with the right, or for all callers.
     pub(super) const fn post(
         path: &'static str,
         right: Option<Right>,
@@ -82,12 +83,12 @@ impl Route {
         Self::new(AllowedMethods::Post, path, right, body, handler)
     }
 
-    /// GET and HEAD of a page, for everybody.
+    /// A route for GET and HEAD of a page, for all callers.
     pub(super) const fn page(path: &'static str, handler: fn(&PageRequest<'_>) -> Result<Response, Problem>) -> Self {
         Self { path, handler: Handler::Page(handler) }
     }
 
-    /// The names in the path, if it is this route's. A slash at the end makes no difference.
+    /// The names in `path` if it belongs to this route. A slash at the end makes no difference.
     fn names<'p>(&self, path: &'p str) -> Option<Vec<&'p str>> {
         let path = path.strip_prefix('/')?;
         let path = path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path);
@@ -106,7 +107,7 @@ impl Route {
     }
 }
 
-/// The service of these routes. Handlers answer for themselves; only a request without a route is a rejection.
+/// The service of these routes. A handler returns its own refusals; only a request that warp cannot parse is a rejection.
 pub(super) fn service(
     app: Arc<App>,
     routes: &'static [Route],

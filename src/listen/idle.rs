@@ -48,7 +48,7 @@ impl ConnectionActivity {
 
     /// Records that data arrived. If no request is in progress, the head of one begins. Data that arrives during
     /// responses is ignored.
-    pub(super) fn heard(&self, now: Instant) {
+    pub(super) fn received(&self, now: Instant) {
         self.change(|state| if let ActivityState::Idle(_) = state { ActivityState::ReadingHead(now) } else { state });
     }
 
@@ -120,14 +120,14 @@ pub(super) struct ConnectionTimeouts {
 }
 
 /// Runs a connection to its end. When `finish` is cancelled, when there was no request for too long, or when the
-/// connection reaches its age limit, `ask` starts a graceful shutdown, and the connection ends after the responses in
+/// connection reaches its age limit, `shut_down` starts a graceful shutdown, and the connection ends after the responses in
 /// progress.
-pub(crate) async fn keep<C, E>(
+pub(crate) async fn drive_connection<C, E>(
     mut connection: Pin<&mut C>,
-    pulse: &ConnectionActivity,
-    patience: ConnectionTimeouts,
+    activity: &ConnectionActivity,
+    timeouts: ConnectionTimeouts,
     finish: &CancellationToken,
-    ask: fn(Pin<&mut C>),
+    shut_down: fn(Pin<&mut C>),
 ) -> Result<(), ConnectionError>
 where
     C: Future<Output = Result<(), E>>,
@@ -135,21 +135,21 @@ where
 {
     let mut finished = pin!(finish.cancelled());
     let mut timer: Option<Pin<Box<Sleep>>> = None;
-    let mut leaving = CloseState::Open;
+    let mut close_state = CloseState::Open;
     poll_fn(|cx| {
-        pulse.watcher.register(cx.waker());
+        activity.watcher.register(cx.waker());
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(ended.map_err(Into::into));
             }
-            if leaving != CloseState::DaemonStopping && finished.as_mut().poll(cx).is_ready() {
-                leaving = CloseState::DaemonStopping;
+            if close_state != CloseState::DaemonStopping && finished.as_mut().poll(cx).is_ready() {
+                close_state = CloseState::DaemonStopping;
                 timer = None;
-                ask(connection.as_mut());
+                shut_down(connection.as_mut());
                 continue;
             }
-            let state = pulse.state();
-            let Some(until) = leaving.until(state, patience) else {
+            let state = activity.state();
+            let Some(until) = close_state.until(state, timeouts) else {
                 timer = None;
                 return Poll::Pending;
             };
@@ -158,11 +158,11 @@ where
                 other => other.insert(Box::pin(sleep_until(until))),
             };
             ready!(timer.as_mut().poll(cx));
-            match (leaving, state) {
+            match (close_state, state) {
                 (CloseState::ClosingBy(_), _) => return Poll::Ready(Err("it took too long to end".into())),
                 // The client would not read a response to an incomplete request.
                 (CloseState::Open | CloseState::DaemonStopping, ActivityState::ReadingHead(since))
-                    if until == since + patience.head =>
+                    if until == since + timeouts.head =>
                 {
                     return Poll::Ready(Err("the head of a request took too long".into()));
                 }
@@ -170,8 +170,8 @@ where
                     CloseState::Open | CloseState::DaemonStopping,
                     ActivityState::ReadingHead(_) | ActivityState::Answering(_) | ActivityState::Idle(_),
                 ) => {
-                    leaving = CloseState::ClosingBy(Instant::now() + patience.close_timeout);
-                    ask(connection.as_mut());
+                    close_state = CloseState::ClosingBy(Instant::now() + timeouts.close_timeout);
+                    shut_down(connection.as_mut());
                 }
             }
         }
@@ -191,14 +191,14 @@ enum CloseState {
 
 impl CloseState {
     /// The time of the next timeout, unless the state changes before.
-    fn until(self, state: ActivityState, patience: ConnectionTimeouts) -> Option<Instant> {
+    fn until(self, state: ActivityState, timeouts: ConnectionTimeouts) -> Option<Instant> {
         let by_state = match state {
-            ActivityState::ReadingHead(since) => Some(since + patience.head),
-            ActivityState::Idle(since) => Some(since + patience.idle),
+            ActivityState::ReadingHead(since) => Some(since + timeouts.head),
+            ActivityState::Idle(since) => Some(since + timeouts.idle),
             ActivityState::Answering(_) => None,
         };
         match self {
-            Self::Open => by_state.into_iter().chain(patience.until).min(),
+            Self::Open => by_state.into_iter().chain(timeouts.until).min(),
             Self::ClosingBy(by) => Some(by),
             Self::DaemonStopping => None,
         }
@@ -218,7 +218,7 @@ mod tests {
 
     /// A test connection that ends when it is asked to, or stays open.
     struct FakeConnection {
-        asked: bool,
+        shut_down: bool,
         stays: bool,
     }
 
@@ -226,19 +226,20 @@ mod tests {
         type Output = Result<(), ConnectionError>;
 
         fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-            if self.asked && !self.stays { Poll::Ready(Ok(())) } else { Poll::Pending }
+            if self.shut_down && !self.stays { Poll::Ready(Ok(())) } else { Poll::Pending }
         }
     }
 
     /// Runs a connection to its end, and returns the number of seconds that this took, and the result.
-    async fn kept(
-        pulse: Arc<ConnectionActivity>,
-        patience: ConnectionTimeouts,
+    async fn drive_fake(
+        activity: Arc<ConnectionActivity>,
+        timeouts: ConnectionTimeouts,
         stays: bool,
         finish: CancellationToken,
     ) -> (u64, Option<String>) {
-        let (start, mut fake) = (Instant::now(), FakeConnection { asked: false, stays });
-        let ended = keep(Pin::new(&mut fake), &pulse, patience, &finish, |mut fake| fake.asked = true).await;
+        let (start, mut fake) = (Instant::now(), FakeConnection { shut_down: false, stays });
+        let ended =
+            drive_connection(Pin::new(&mut fake), &activity, timeouts, &finish, |mut fake| fake.shut_down = true).await;
         (start.elapsed().as_secs(), ended.err().map(|error| error.to_string()))
     }
 
@@ -249,28 +250,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_is_waited_for_and_so_is_the_next() {
         let late = Some("the head of a request took too long".to_owned());
-        let pulse = ConnectionActivity::new(Instant::now());
-        assert_eq!(kept(pulse, TEST_TIMEOUTS, false, CancellationToken::new()).await, (10, late.clone()));
-        let pulse = ConnectionActivity::new(Instant::now());
-        drop(pulse.begin_response());
-        assert_eq!(kept(pulse, TEST_TIMEOUTS, false, CancellationToken::new()).await, (75, None));
+        let activity = ConnectionActivity::new(Instant::now());
+        assert_eq!(drive_fake(activity, TEST_TIMEOUTS, false, CancellationToken::new()).await, (10, late.clone()));
+        let activity = ConnectionActivity::new(Instant::now());
+        drop(activity.begin_response());
+        assert_eq!(drive_fake(activity, TEST_TIMEOUTS, false, CancellationToken::new()).await, (75, None));
         // The connection has a slow response, another one, and then half a head.
-        let pulse = ConnectionActivity::new(Instant::now());
+        let activity = ConnectionActivity::new(Instant::now());
         let asks = {
-            let pulse = pulse.clone();
+            let activity = activity.clone();
             tokio::spawn(async move {
-                let (first, second) = (pulse.begin_response(), pulse.begin_response());
+                let (first, second) = (activity.begin_response(), activity.begin_response());
                 after(1000).await;
-                pulse.heard(Instant::now());
+                activity.received(Instant::now());
                 drop(first);
                 after(1000).await;
                 drop(second);
                 after(70).await;
-                pulse.heard(Instant::now());
+                activity.received(Instant::now());
             })
         };
         tokio::task::yield_now().await;
-        let ended = kept(pulse, TEST_TIMEOUTS, false, CancellationToken::new()).await;
+        let ended = drive_fake(activity, TEST_TIMEOUTS, false, CancellationToken::new()).await;
         assert_eq!(ended, (2080, late), "answers have their time, and a head has its own");
         asks.await.unwrap();
     }
@@ -278,17 +279,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_ends_when_its_time_is_over_and_may_not_stay() {
         let until = Some(Instant::now() + Duration::from_secs(5));
-        let patience = ConnectionTimeouts { until, ..TEST_TIMEOUTS };
-        let pulse = ConnectionActivity::new(Instant::now());
-        let _answering = pulse.begin_response();
-        assert_eq!(kept(pulse.clone(), patience, false, CancellationToken::new()).await, (5, None));
-        let ended = kept(pulse.clone(), patience, true, CancellationToken::new()).await;
+        let timeouts = ConnectionTimeouts { until, ..TEST_TIMEOUTS };
+        let activity = ConnectionActivity::new(Instant::now());
+        let _answering = activity.begin_response();
+        assert_eq!(drive_fake(activity.clone(), timeouts, false, CancellationToken::new()).await, (5, None));
+        let ended = drive_fake(activity.clone(), timeouts, true, CancellationToken::new()).await;
         assert_eq!(ended, (60, Some("it took too long to end".to_owned())));
         // When the daemon stops, its own timeout bounds the wait.
         let finish = CancellationToken::new();
         finish.cancel();
-        let staying = kept(pulse.clone(), TEST_TIMEOUTS, true, finish.clone());
+        let staying = drive_fake(activity.clone(), TEST_TIMEOUTS, true, finish.clone());
         assert!(tokio::time::timeout(Duration::from_hours(24), staying).await.is_err());
-        assert_eq!(kept(pulse, TEST_TIMEOUTS, false, finish).await, (0, None));
+        assert_eq!(drive_fake(activity, TEST_TIMEOUTS, false, finish).await, (0, None));
     }
 }

@@ -19,12 +19,12 @@ const H2_PREFACE_START: [u8; 3] = *b"PRI";
 #[derive(Debug)]
 pub(super) struct WriteTimeoutStream<S> {
     stream: S,
-    /// The bytes that were read to detect the protocol; `read[given..]` has not been returned yet.
-    read: Vec<u8>,
-    given: usize,
+    /// The bytes that were read to detect the protocol; `peeked[consumed..]` has not been returned yet.
+    peeked: Vec<u8>,
+    consumed: usize,
     /// Maximum time that a write may wait.
     write_timeout: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
     /// The activity that is notified of arriving data.
     activity: Option<Arc<ConnectionActivity>>,
 }
@@ -32,44 +32,44 @@ pub(super) struct WriteTimeoutStream<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> WriteTimeoutStream<S> {
     /// Reads enough to detect the protocol, and returns true for HTTP/2. If the input ends early, the connection counts
     /// as HTTP/1.1 without a request.
-    pub(super) async fn detect_protocol(mut stream: S, stalled: Duration) -> io::Result<(Self, bool)> {
-        let mut read = Vec::with_capacity(H2_PREFACE_START.len());
-        while read.len() < H2_PREFACE_START.len() && H2_PREFACE_START.starts_with(&read) {
+    pub(super) async fn detect_protocol(mut stream: S, write_timeout: Duration) -> io::Result<(Self, bool)> {
+        let mut peeked = Vec::with_capacity(H2_PREFACE_START.len());
+        while peeked.len() < H2_PREFACE_START.len() && H2_PREFACE_START.starts_with(&peeked) {
             let mut rest = [0; H2_PREFACE_START.len()];
-            let count = stream.read(&mut rest[..H2_PREFACE_START.len() - read.len()]).await?;
+            let count = stream.read(&mut rest[..H2_PREFACE_START.len() - peeked.len()]).await?;
             if count == 0 {
                 break;
             }
-            read.extend_from_slice(&rest[..count]);
+            peeked.extend_from_slice(&rest[..count]);
         }
-        let is_h2 = read == H2_PREFACE_START;
-        Ok((Self { stream, read, given: 0, write_timeout: stalled, waiting: None, activity: None }, is_h2))
+        let is_h2 = peeked == H2_PREFACE_START;
+        Ok((Self { stream, peeked, consumed: 0, write_timeout, write_timer: None, activity: None }, is_h2))
     }
 
-    /// Notifies `pulse` whenever data arrives.
-    pub(super) fn tell(&mut self, pulse: Arc<ConnectionActivity>) {
-        self.activity = Some(pulse);
+    /// Notifies `activity` whenever data arrives.
+    pub(super) fn report_to(&mut self, activity: Arc<ConnectionActivity>) {
+        self.activity = Some(activity);
     }
 
     /// Passes on the result of a write, or an error if the write has waited for too long.
-    fn watch<T>(&mut self, outcome: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.waiting = None;
-            return outcome;
+    fn apply_timeout<T>(&mut self, result: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.write_timer = None;
+            return result;
         }
-        let stalled = self.write_timeout;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + stalled)));
-        ready!(waiting.as_mut().poll(cx));
+        let write_timeout = self.write_timeout;
+        let write_timer = self.write_timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + write_timeout)));
+        ready!(write_timer.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client accepted no data for too long")))
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeoutStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.given < self.read.len() {
-            let end = self.read.len().min(self.given + out.remaining());
-            out.put_slice(&self.read[self.given..end]);
-            self.given = end;
+        if self.consumed < self.peeked.len() {
+            let end = self.peeked.len().min(self.consumed + out.remaining());
+            out.put_slice(&self.peeked[self.consumed..end]);
+            self.consumed = end;
             // The same read also returns the data that follows: after a read of three bytes, the reader's buffer would
             // double in size.
             return match Pin::new(&mut self.stream).poll_read(cx, out) {
@@ -79,10 +79,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeoutStream<S> {
         }
         let before = out.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, out);
-        if let Some(pulse) = &self.activity
+        if let Some(activity) = &self.activity
             && out.filled().len() > before
         {
-            pulse.heard(Instant::now());
+            activity.received(Instant::now());
         }
         read
     }
@@ -90,8 +90,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeoutStream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteTimeoutStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.watch(outcome, cx)
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.apply_timeout(result, cx)
     }
 
     fn poll_write_vectored(
@@ -99,8 +99,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteTimeoutStream<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.watch(outcome, cx)
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.apply_timeout(result, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

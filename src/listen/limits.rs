@@ -43,14 +43,14 @@ pub(super) enum ConnectionPermit {
 
 impl ConnectionLimiter {
     /// Takes a permit for a connection; `None` if the connection cannot even get an error response.
-    pub(crate) fn take(&self, sitter: ConnectionClass, limits: &Limits) -> Option<ConnectionPermit> {
-        let (address, extra) = match sitter {
+    pub(crate) fn take(&self, class: ConnectionClass, limits: &Limits) -> Option<ConnectionPermit> {
+        let (address, extra) = match class {
             ConnectionClass::Owner => (None, OWNER_RESERVE),
             ConnectionClass::Local => (None, 0),
             ConnectionClass::Address(address) => (Some(address), 0),
         };
-        let bounds = QuotaLimits { each: limits.per_address, all: limits.connections.saturating_add(extra) };
-        if let Ok(share) = self.taken.take(address.as_ref(), 1, bounds) {
+        let quota = QuotaLimits { each: limits.per_address, all: limits.connections.saturating_add(extra) };
+        if let Ok(share) = self.taken.take(address.as_ref(), 1, quota) {
             return Some(ConnectionPermit::Served(share));
         }
         let refused =
@@ -64,12 +64,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seats_are_limited_in_all_and_by_address_and_come_back() {
-        let (seats, limits) =
+    fn permits_are_limited_in_total_and_by_address_and_are_released() {
+        let (limiter, limits) =
             (ConnectionLimiter::default(), Limits { connections: 3, per_address: 2, ..Limits::default() });
-        let take = |sitter| seats.take(sitter, &limits);
+        let take = |class| limiter.take(class, &limits);
         let address = |last| ConnectionClass::Address(IpAddr::from([10, 0, 0, last]));
-        let served = |seat: &Option<ConnectionPermit>| matches!(seat, Some(ConnectionPermit::Served { .. }));
+        let served = |permit: &Option<ConnectionPermit>| matches!(permit, Some(ConnectionPermit::Served { .. }));
         let first = take(address(1));
         let second = take(address(1));
         assert!(served(&first) && served(&second));
@@ -78,15 +78,15 @@ mod tests {
         assert!(served(&third), "not counted by address");
         assert!(!served(&take(address(2))), "a fourth in all");
         let more = Limits { connections: 4, ..limits.clone() };
-        assert!(served(&seats.take(address(2), &more)), "once there may be more");
+        assert!(served(&limiter.take(address(2), &more)), "once there may be more");
         let owner: Vec<_> = (0..OWNER_RESERVE).map(|_| take(ConnectionClass::Owner)).collect();
         assert!(owner.iter().all(served), "the owner gets in");
         assert!(!served(&take(ConnectionClass::Owner)), "but not for ever");
         drop((owner, first));
         assert!(served(&take(address(2))));
-        let told: Vec<_> = (0..MAX_REFUSED_CONNECTIONS + 9)
+        let refused: Vec<_> = (0..MAX_REFUSED_CONNECTIONS + 9)
             .filter_map(|_| take(address(1)).filter(|s| matches!(s, ConnectionPermit::OverLimit(_))))
             .collect();
-        assert!(told.len() <= MAX_REFUSED_CONNECTIONS);
+        assert!(refused.len() <= MAX_REFUSED_CONNECTIONS);
     }
 }

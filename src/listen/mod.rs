@@ -1,8 +1,9 @@
 //! Sockets: they accept connections, limit them, serve them with timeouts, and drain them when the daemon stops.
 //!
-//! A connection comes from a [`ListeningSocket`] and receives a permit from `limits`. `tls` decrypts it where TLS is spoken, `io`
-//! detects its protocol and bounds its writes, and `protocol` serves it as HTTP/1.1 or HTTP/2 while `idle` and `h2_stall` watch over
-//! it. Every request goes to the one [`Service`] that the daemon hands in: nothing here knows a route or the text of a refusal.
+//! A [`ListeningSocket`] accepts a connection, which receives a permit from `limits`. `tls` decrypts it if it speaks TLS, `io`
+//! detects its protocol and ends stalled writes, and `protocol` serves it as HTTP/1.1 or HTTP/2. `idle` and `h2_stall` end idle and
+//! stalled connections, `quota` counts resources, and `open_file_limit` leaves descriptors for other purposes. Every request goes to
+//! the [`Service`] that the daemon passes in: this layer knows neither routes nor the texts of refusals.
 
 mod service;
 mod open_file_limit;
@@ -39,29 +40,29 @@ pub(crate) use tls::{TlsError, TlsServer};
 
 use io::set_tcp_options;
 use limits::{ConnectionClass, ConnectionLimiter, ConnectionPermit};
-use protocol::connection;
+use protocol::serve_connection;
 
 /// The response to a client that speaks HTTP where TLS is spoken.
 const PLAIN_HTTP_REFUSAL: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 34\r\nConnection: close\r\n\r\n\
     this address speaks TLS: https://\n";
 
-/// After a failure to accept (no descriptors left), how long until the next try.
+/// The time between a failure to accept a connection, such as the lack of a descriptor, and the next attempt.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often such failures are logged at most.
+/// The minimum time between log messages about such failures.
 const ACCEPT_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// A socket that is open, and where.
+/// An open socket, and its address.
 #[derive(Debug)]
 pub(crate) enum ListeningSocket {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener, PathBuf),
-    /// One that systemd made, and keeps.
+    /// A Unix socket that systemd opened. Its file belongs to systemd.
     InheritedUnix(UnixListener, PathBuf),
 }
 
-/// Why rtlogd cannot listen.
+/// The reason why rtlogd cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     #[error("{0} is in use by another program; stop it, or give another address with --listen or `listen:`")]
@@ -73,7 +74,10 @@ pub(crate) enum ListenError {
 }
 
 impl ListeningSocket {
-    /// Opens the socket. A Unix socket that nobody serves any more is replaced; ours is for owner and group (0660).
+    /// Opens a socket. A stale Unix socket, which no process serves, is replaced; the new one is for owner and group (0660).
+    ///
+    /// # Errors
+    /// If the address is in use or not available, or the path is not a socket.
     pub(crate) async fn open(listen: &ListenAddress) -> Result<Self, ListenError> {
         let failed = |source: std::io::Error| match source.kind() {
             ErrorKind::AddrInUse => ListenError::InUse(listen.clone()),
@@ -94,29 +98,29 @@ impl ListeningSocket {
         }
     }
 
-    /// One that systemd made.
+    /// A TCP socket that systemd opened.
     pub(crate) fn inherited_tcp(listener: std::net::TcpListener) -> std::io::Result<Self> {
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;
         Ok(Self::Tcp(TcpListener::from_std(listener)?, bound))
     }
 
-    /// The same as a Unix socket; its file is not ours to remove.
+    /// A Unix socket that systemd opened; its file is not removed.
     pub(crate) fn inherited_unix(listener: std::os::unix::net::UnixListener) -> std::io::Result<Self> {
         listener.set_nonblocking(true)?;
         let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
         Ok(Self::InheritedUnix(UnixListener::from_std(listener)?, path))
     }
 
-    /// Where it listens, as it is written in a configuration.
-    pub(crate) fn place(&self) -> ListenAddress {
+    /// The address, as it is written in a configuration.
+    pub(crate) fn configured_address(&self) -> ListenAddress {
         match self {
             Self::Tcp(_, address) => ListenAddress::Tcp(*address),
             Self::Unix(_, path) | Self::InheritedUnix(_, path) => ListenAddress::Unix(path.clone()),
         }
     }
 
-    /// Where to find it; over TCP it is `secure` with TLS.
+    /// The address for people: a URL, or the path of a Unix socket. `secure` is true if TCP connections speak TLS.
     pub(crate) fn address(&self, secure: bool) -> String {
         match self {
             Self::Tcp(_, address) if secure => format!("https://{address}"),
@@ -131,12 +135,12 @@ impl Drop for ListeningSocket {
         if let Self::Unix(_, path) = self
             && let Err(error) = std::fs::remove_file(&path)
         {
-            debug!(path:% = path.display(), error:% = error; "cannot remove our socket");
+            debug!(path:% = path.display(), error:% = error; "cannot remove the socket");
         }
     }
 }
 
-/// Removes a socket that nobody serves.
+/// Removes a socket that no process serves.
 async fn remove_stale_socket(path: &Path, listen: &ListenAddress) -> Result<(), ListenError> {
     let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !found.file_type().is_socket() {
@@ -148,14 +152,14 @@ async fn remove_stale_socket(path: &Path, listen: &ListenAddress) -> Result<(), 
     std::fs::remove_file(path).map_err(|source| ListenError::Bind { listen: listen.clone(), source })
 }
 
-/// What all connections share.
+/// The context that all connections share.
 #[derive(Debug)]
 pub(crate) struct ServerContext<S> {
     /// The service that answers all requests.
     pub(crate) service: Arc<S>,
-    /// The current limits. A connection keeps those of when it began.
+    /// The current limits. A connection keeps those that were in force when it began.
     pub(crate) limits: watch::Receiver<Arc<Limits>>,
-    /// The proxies that are believed about their clients.
+    /// The proxies whose statements about their clients are trusted.
     pub(crate) trusted_proxies: TrustedProxies,
     /// The TLS that connections from other machines must speak, if any.
     pub(crate) tls: Option<TlsServer>,
@@ -165,7 +169,7 @@ pub(crate) struct ServerContext<S> {
     pub(crate) finish: CancellationToken,
 }
 
-/// Accepts on all sockets until `stop`; connections run on as tasks.
+/// Accepts connections on all sockets until `stop` is cancelled. The connections continue as tasks.
 pub(crate) fn serve<S: Service>(sockets: Vec<ListeningSocket>, context: ServerContext<S>, stop: &CancellationToken) {
     let limiter = Arc::new(ConnectionLimiter::default());
     let context = Arc::new(context);
@@ -195,14 +199,14 @@ async fn accept_loop<S: Service>(
                     let user = stream.peer_cred()?;
                     let pid = user.pid().and_then(|pid| u32::try_from(pid).ok());
                     spawn_connection(Peer::Unix { uid: user.uid(), pid }, &context, &limiter, async |info, context| {
-                        connection(Box::new(stream), info, &context).await
+                        serve_connection(Box::new(stream), info, &context).await
                     });
                     Ok(())
                 })
             }
         };
         if let Err(error) = accepted {
-            // While there are no descriptors left, each try fails.
+            // Every attempt fails while there are no descriptors left.
             if logged.is_none_or(|last: Instant| last.elapsed() >= ACCEPT_LOG_INTERVAL) {
                 logged = Some(Instant::now());
                 warn!(errno = error.raw_os_error(), error:% = error; "cannot accept a connection: {error}");
@@ -226,11 +230,11 @@ fn connection_class(peer: Peer, trusted: &TrustedProxies) -> ConnectionClass {
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionInfo {
     pub(crate) peer: Peer,
-    /// Whether nobody on the way can read along.
+    /// Whether the connection is encrypted.
     pub(super) is_secure: bool,
-    /// The bounds of its connection.
+    /// The limits of the connection.
     pub(super) limits: Arc<Limits>,
-    /// When its connection reaches its age limit; `None` for never.
+    /// The time at which the connection reaches its age limit; `None` for never.
     pub(super) until: Option<Instant>,
     permit: Arc<ConnectionPermit>,
     tasks: TaskTracker,
@@ -251,7 +255,17 @@ impl ConnectionInfo {
     }
 }
 
-/// Gives a connection its permit, and serves it as a task.
+#[cfg(test)]
+impl ConnectionInfo {
+    /// A connection of this peer that no socket belongs to.
+    pub(crate) fn without_socket(peer: Peer, limits: Limits) -> Self {
+        let permit = ConnectionLimiter::default().take(ConnectionClass::Local, &limits).expect("nothing is taken yet");
+        let (permit, limits) = (Arc::new(permit), Arc::new(limits));
+        Self { peer, is_secure: false, limits, until: None, permit, tasks: TaskTracker::new() }
+    }
+}
+
+/// Takes a permit for a connection, and serves it as a task.
 fn spawn_connection<S, F>(
     peer: Peer,
     context: &Arc<ServerContext<S>>,
@@ -286,30 +300,30 @@ fn jittered(lifetime: Duration) -> Duration {
     lifetime.mul_f64(1.0 - fastrand::f64() / 10.0)
 }
 
-/// Why a connection failed.
+/// The reason why a connection failed.
 pub(crate) type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves a connection over TCP: where there is TLS it is spoken, but by this machine with itself.
+/// Serves a connection over TCP. If TLS is configured, connections from other machines must speak it.
 async fn serve_tcp<S: Service>(
     stream: TcpStream,
     mut info: ConnectionInfo,
     context: &Arc<ServerContext<S>>,
 ) -> Result<(), ConnectionError> {
-    let Some(tls) = &context.tls else { return connection(Box::new(stream), info, context).await };
-    let shake = async {
+    let Some(tls) = &context.tls else { return serve_connection(Box::new(stream), info, context).await };
+    let handshake = async {
         if TlsServer::is_spoken(&stream).await? {
             return tls.accept(stream).await.map(Ok);
         }
         Ok(Err(stream))
     };
-    let shaken = context.finish.run_until_cancelled(tokio::time::timeout(info.limits.head, shake)).await;
-    match shaken.ok_or("the daemon stops")??? {
+    let handshake_result = context.finish.run_until_cancelled(tokio::time::timeout(info.limits.head, handshake)).await;
+    match handshake_result.ok_or("the daemon stops")??? {
         Ok(stream) => {
             info.is_secure = true;
-            connection(Box::new(stream), info, context).await
+            serve_connection(Box::new(stream), info, context).await
         }
         Err(stream) if matches!(info.peer, Peer::Tcp(peer) if tls::is_same_host(peer.ip())) => {
-            connection(Box::new(stream), info, context).await
+            serve_connection(Box::new(stream), info, context).await
         }
         Err(mut stream) => {
             stream.write_all(PLAIN_HTTP_REFUSAL).await?;

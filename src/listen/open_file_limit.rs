@@ -1,24 +1,26 @@
-//! How many file descriptors there are for connections, so that some are left for files, processes and the owner.
+//! The number of connections that the limit on open files permits, so that descriptors are left for files, processes and the
+//! owner.
 
 use log::warn;
 use rustix::process::{Resource, getrlimit};
 
 use crate::config::Limits;
 
-/// Descriptors that are kept back whatever is configured: files that stay open, the state directory, the runtime, the log, the
-/// seats of the owner, and the connections that are refused.
+/// The descriptors that are reserved in any configuration: for files that stay open, the state directory, the runtime, the log,
+/// the connections of the owner, and the connections that are refused.
 const RESERVED_DESCRIPTORS: u64 = 256;
 
-/// Descriptors that are kept back for each stream: the pipes of a process and its start, or a file with its rotated siblings.
+/// The descriptors that are reserved for each stream: for the pipes of a process and its start, or for a file and its rotated
+/// generations.
 const RESERVED_DESCRIPTORS_PER_STREAM: u64 = 8;
 
-/// Fewer connections than these are worth a warning; more are as good as what was configured, on most machines.
+/// The number of connections below which a warning is logged. More are sufficient on most machines, whatever is configured.
 const CONNECTIONS_WORTH_A_WARNING: usize = 1024;
 
-/// The same limits, with no more connections than there are descriptors for beside those of so many streams.
+/// The limits, with no more connections than there are descriptors for, given this many streams.
 pub(crate) fn within_descriptors(limits: &Limits, streams: usize) -> Limits {
     let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let connections = connections(limits.connections, open_files, streams);
+    let connections = connections_within(limits.connections, open_files, streams);
     if connections < limits.connections && connections < CONNECTIONS_WORTH_A_WARNING {
         warn!(
             "rtlogd may have {open_files} files open, so it serves {connections} connections at once and not {}; raise the \
@@ -29,12 +31,13 @@ pub(crate) fn within_descriptors(limits: &Limits, streams: usize) -> Limits {
     Limits { connections, ..limits.clone() }
 }
 
-fn connections(wanted: usize, open_files: u64, streams: usize) -> usize {
+/// The number of connections out of `configured`, if there may be `open_files` and there are this many streams; at least 1.
+fn connections_within(configured: usize, open_files: u64, streams: usize) -> usize {
     let reserved = RESERVED_DESCRIPTORS.saturating_add(RESERVED_DESCRIPTORS_PER_STREAM.saturating_mul(streams as u64));
-    // With a limit that is hardly larger than what is kept back, a quarter of it is for connections, as many more are refused, and
-    // half is left.
+    // If the limit is hardly larger than the reserve, a quarter of it is for connections, up to another quarter for connections that
+    // are refused, and half is left.
     let free = open_files.saturating_sub(reserved).max(open_files / 4).max(1);
-    wanted.min(usize::try_from(free).unwrap_or(usize::MAX))
+    configured.min(usize::try_from(free).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]
@@ -42,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn descriptors_are_kept_back_for_what_is_not_a_connection() {
+    fn descriptors_are_reserved_for_files_and_processes() {
         let table = [
             (20_000, 1_048_576, 10, 20_000),
             (20_000, 20_000, 10, 20_000 - 256 - 80),
@@ -53,8 +56,12 @@ mod tests {
             (20_000, 1, 0, 1),
             (20_000, u64::MAX, usize::MAX, 20_000),
         ];
-        for (wanted, open_files, streams, expected) in table {
-            assert_eq!(connections(wanted, open_files, streams), expected, "{wanted} of {open_files} with {streams}");
+        for (configured, open_files, streams, expected) in table {
+            assert_eq!(
+                connections_within(configured, open_files, streams),
+                expected,
+                "{configured} of {open_files} with {streams}"
+            );
         }
     }
 }

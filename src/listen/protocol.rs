@@ -1,4 +1,4 @@
-//! One connection, by the protocol that it speaks: HTTP/1.1, or HTTP/2 with its own bounds.
+//! Serves one connection with its protocol: HTTP/1.1, or HTTP/2 with limits of its own.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,55 +13,60 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::h2_stall::StallDetector;
-use super::idle::{ConnectionActivity, ConnectionTimeouts, GuardedBody, keep};
+use super::idle::{ConnectionActivity, ConnectionTimeouts, GuardedBody, drive_connection};
 use super::io::WriteTimeoutStream;
 use super::{ConnectionError, ConnectionInfo, ServerContext, Service};
 
-/// Most of a response that waits in one connection's buffer, in bytes, beyond the frame that overran it.
+/// The size of a connection's write buffer, in bytes. The frame that fills it may exceed it.
 const WRITE_BUFFER_SIZE: usize = 32 << 10;
 
-/// Most header lines: a browser sends a quarter of it.
+/// The maximum number of header lines. Browsers send a quarter of it.
 const MAX_HEADERS: usize = 100;
 
-/// Streams on one HTTP/2 connection at once; a browser asks for 100 at most.
+/// The maximum number of concurrent streams of one HTTP/2 connection. Browsers open 100 at most.
 const MAX_H2_STREAMS: u32 = 100;
 
-/// Streams of one HTTP/2 connection that may be reset unanswered: a browser has no more open (CVE-2023-44487).
+/// The maximum number of streams of one HTTP/2 connection that are reset before they are answered (CVE-2023-44487). Browsers have
+/// no more streams open.
 const MAX_H2_RESETS: usize = 100;
 
-/// What one HTTP/2 connection may send ahead, in bytes: for all its streams together, as bodies are small.
+/// The flow-control window of one HTTP/2 connection, in bytes, for all its streams together: bodies are small.
 const H2_WINDOW_SIZE: u32 = 256 << 10;
 
-/// The transport of a connection: a socket, or TLS over one. Without its type, so that both protocols are made once.
+/// The transport of a connection: a socket, or TLS over one. A trait object, so that the code of both protocols exists once.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}
 
 /// Serves one connection to its end.
-pub(super) async fn connection<S: Service>(
+///
+/// # Errors
+/// If the protocol is broken, a timeout expires, or the connection breaks.
+pub(super) async fn serve_connection<S: Service>(
     stream: Box<dyn Transport>,
     info: ConnectionInfo,
     context: &Arc<ServerContext<S>>,
 ) -> Result<(), ConnectionError> {
     let limits = info.limits.clone();
-    let peeked = tokio::time::timeout(limits.head, WriteTimeoutStream::detect_protocol(stream, limits.stalled_write));
-    let (mut stream, is_h2) = context.finish.run_until_cancelled(peeked).await.ok_or("the daemon stops")???;
+    let detection =
+        tokio::time::timeout(limits.head, WriteTimeoutStream::detect_protocol(stream, limits.stalled_write));
+    let (mut stream, is_h2) = context.finish.run_until_cancelled(detection).await.ok_or("the daemon stops")???;
     let is_over_limit = info.is_over_limit();
     let timeouts = ConnectionTimeouts {
         head: limits.head,
-        // There are few permits for refusals.
+        // The permits for refused connections are few.
         idle: if is_over_limit { Duration::ZERO } else { limits.idle },
         until: info.until,
         close_timeout: limits.stalled_write,
     };
     let activity = ConnectionActivity::new(Instant::now());
-    let (responder, answered) = (context.service.clone(), activity.clone());
+    let (responder, reported_activity) = (context.service.clone(), activity.clone());
     let service = service_fn(move |request| {
-        let (responder, info, answering) = (responder.clone(), info.clone(), answered.begin_response());
-        // Boxed, since a connection keeps the room of what answered it for as long as its body lasts.
+        let (responder, info, response_guard) = (responder.clone(), info.clone(), reported_activity.begin_response());
+        // Boxed, since a connection would otherwise reserve the size of this future for as long as the response lasts.
         Box::pin(async move {
             let response = responder.respond(request, info).await;
-            Ok::<_, Infallible>(response.map(|body| GuardedBody { body, _guard: answering }))
+            Ok::<_, Infallible>(response.map(|body| GuardedBody { body, _guard: response_guard }))
         })
     });
     if is_h2 {
@@ -77,16 +82,16 @@ pub(super) async fn connection<S: Service>(
             .max_send_buf_size(WRITE_BUFFER_SIZE * 2)
             .keep_alive_interval(limits.keep_alive)
             .keep_alive_timeout(limits.stalled_write);
-        let flow = StallDetector::default();
-        let watched = flow.clone();
+        let stall_detector = StallDetector::default();
+        let detector = stall_detector.clone();
         let service = service_fn(move |request| {
-            let (answer, flow) = (service.call(request), watched.clone());
-            async move { answer.await.map(|response| response.map(|body| flow.watch(body))) }
+            let (response, detector) = (service.call(request), detector.clone());
+            async move { response.await.map(|response| response.map(|body| detector.watch(body))) }
         });
         let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
-            ended = keep(connection.as_mut(), &activity, timeouts, &context.finish, http2::Connection::graceful_shutdown) => ended,
-            () = flow.stalled(limits.stalled_write) => Err("a reader took nothing of an answer for too long".into()),
+            ended = drive_connection(connection.as_mut(), &activity, timeouts, &context.finish, http2::Connection::graceful_shutdown) => ended,
+            () = stall_detector.stalled(limits.stalled_write) => Err("a reader took nothing of an answer for too long".into()),
         }
     } else {
         let mut server = http1::Builder::new();
@@ -97,15 +102,21 @@ pub(super) async fn connection<S: Service>(
             .max_header_size(limits.head_size)
             .max_buf_size(WRITE_BUFFER_SIZE.max(limits.head_size))
             .keep_alive(!is_over_limit);
-        // Over HTTP/2, pings and window updates arrive too, which are no requests.
-        stream.tell(activity.clone());
+        // Only over HTTP/1.1, since over HTTP/2 pings and window updates arrive that are not requests.
+        stream.report_to(activity.clone());
         let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
-        keep(connection.as_mut(), &activity, timeouts, &context.finish, http1::UpgradeableConnection::graceful_shutdown)
-            .await
+        drive_connection(
+            connection.as_mut(),
+            &activity,
+            timeouts,
+            &context.finish,
+            http1::UpgradeableConnection::graceful_shutdown,
+        )
+        .await
     }
 }
 
-/// Lets HTTP/2 start its tasks where all tasks run.
+/// Runs the tasks of HTTP/2 connections in the tracker of all connections.
 #[derive(Debug, Clone)]
 struct TrackedExecutor(TaskTracker);
 

@@ -1,40 +1,40 @@
-//! How much of something is in use, in all and by each: connections, readers, bytes of bodies.
+//! Counts of resources in use, in total and for each key: connections, readers, bytes of bodies.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What is in use, and by whom. A clone is the same.
+/// The amounts of one resource in use. Clones share the counts.
 #[derive(Debug)]
 pub(crate) struct Quota<K>(Arc<Mutex<QuotaUsage<K>>>);
 
 #[derive(Debug)]
 struct QuotaUsage<K> {
-    all: usize,
-    by: HashMap<K, usize>,
+    total: usize,
+    by_key: HashMap<K, usize>,
 }
 
-/// How much may be in use.
+/// The maximum amounts in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QuotaLimits {
-    /// By one of those who are told apart.
+    /// The maximum for each key.
     pub(crate) each: usize,
-    /// By all together.
+    /// The maximum for all keys together.
     pub(crate) all: usize,
 }
 
-/// Which bound was reached.
+/// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum QuotaExceeded {
     PerKey,
     Total,
 }
 
-/// What one has in use; free again when it is dropped.
+/// An amount in use, which is released when this is dropped.
 #[derive(Debug)]
 pub(crate) struct QuotaShare<K: Eq + Hash> {
     quota: Quota<K>,
-    of: Option<K>,
+    key: Option<K>,
     amount: usize,
 }
 
@@ -46,7 +46,7 @@ impl<K> Clone for Quota<K> {
 
 impl<K> Default for Quota<K> {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(QuotaUsage { all: 0, by: HashMap::new() })))
+        Self(Arc::new(Mutex::new(QuotaUsage { total: 0, by_key: HashMap::new() })))
     }
 }
 
@@ -58,40 +58,43 @@ impl<K> Quota<K> {
 }
 
 impl<K: Eq + Hash + Clone> Quota<K> {
-    /// Takes `amount` for `of`; with `None` it is counted only in all. Cost: a lock.
+    /// Takes `amount` for `key`; with `None` it is counted only in the total. Cost: a lock.
+    ///
+    /// # Errors
+    /// If a limit would be exceeded. Nothing is taken then.
     pub(crate) fn take(
         &self,
-        of: Option<&K>,
+        key: Option<&K>,
         amount: usize,
-        bounds: QuotaLimits,
+        limits: QuotaLimits,
     ) -> Result<QuotaShare<K>, QuotaExceeded> {
         let mut in_use = self.usage();
-        let has = of.and_then(|of| in_use.by.get(of)).copied().unwrap_or(0);
-        if of.is_some() && has.saturating_add(amount) > bounds.each {
+        let has = key.and_then(|key| in_use.by_key.get(key)).copied().unwrap_or(0);
+        if key.is_some() && has.saturating_add(amount) > limits.each {
             return Err(QuotaExceeded::PerKey);
         }
-        if in_use.all.saturating_add(amount) > bounds.all {
+        if in_use.total.saturating_add(amount) > limits.all {
             return Err(QuotaExceeded::Total);
         }
-        in_use.all += amount;
-        if let Some(of) = of {
-            in_use.by.insert(of.clone(), has + amount);
+        in_use.total += amount;
+        if let Some(key) = key {
+            in_use.by_key.insert(key.clone(), has + amount);
         }
         drop(in_use);
-        Ok(QuotaShare { quota: self.clone(), of: of.cloned(), amount })
+        Ok(QuotaShare { quota: self.clone(), key: key.cloned(), amount })
     }
 }
 
 impl<K: Eq + Hash> Drop for QuotaShare<K> {
     fn drop(&mut self) {
         let mut in_use = self.quota.usage();
-        in_use.all -= self.amount;
-        if let Some(of) = &self.of
-            && let Some(count) = in_use.by.get_mut(of)
+        in_use.total -= self.amount;
+        if let Some(key) = &self.key
+            && let Some(count) = in_use.by_key.get_mut(key)
         {
             *count -= self.amount;
             if *count == 0 {
-                in_use.by.remove(of);
+                in_use.by_key.remove(key);
             }
         }
     }
@@ -102,31 +105,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_its_own_and_all_together_have_a_bound() {
+    fn each_key_has_a_limit_and_so_has_the_total() {
         let quota = Quota::default();
-        let bounds = QuotaLimits { each: 3, all: 5 };
-        let take = |of, amount| quota.take(Some(&of), amount, bounds);
+        let limits = QuotaLimits { each: 3, all: 5 };
+        let take = |key, amount| quota.take(Some(&key), amount, limits);
         let first = take("a", 2).unwrap();
         assert_eq!(take("a", 2).unwrap_err(), QuotaExceeded::PerKey);
         let second = take("a", 1).unwrap();
         let other = take("b", 2).unwrap();
         assert_eq!(take("c", 1).unwrap_err(), QuotaExceeded::Total);
-        assert_eq!(quota.take(None, 1, bounds).unwrap_err(), QuotaExceeded::Total);
-        let more = quota.take(None, 1, QuotaLimits { all: 6, ..bounds }).unwrap();
+        assert_eq!(quota.take(None, 1, limits).unwrap_err(), QuotaExceeded::Total);
+        let more = quota.take(None, 1, QuotaLimits { all: 6, ..limits }).unwrap();
         drop((first, more));
-        // Less is allowed now: what is in use stays so.
+        // A lower limit does not affect amounts in use.
         assert_eq!(quota.take(Some(&"b"), 1, QuotaLimits { each: 2, all: 9 }).unwrap_err(), QuotaExceeded::PerKey);
         let again = take("a", 2).unwrap();
         drop((second, other, again));
         let in_use = quota.usage();
-        assert!(in_use.all == 0 && in_use.by.is_empty(), "nothing is kept of who has nothing: {in_use:?}");
+        assert!(in_use.total == 0 && in_use.by_key.is_empty(), "a key without an amount has no entry: {in_use:?}");
     }
 
     #[test]
     fn no_amount_overflows() {
         let quota = Quota::default();
-        let bounds = QuotaLimits { each: usize::MAX, all: 10 };
-        let _some = quota.take(Some(&1), 1, bounds).unwrap();
-        assert_eq!(quota.take(Some(&1), usize::MAX, bounds).unwrap_err(), QuotaExceeded::Total);
+        let limits = QuotaLimits { each: usize::MAX, all: 10 };
+        let _some = quota.take(Some(&1), 1, limits).unwrap();
+        assert_eq!(quota.take(Some(&1), usize::MAX, limits).unwrap_err(), QuotaExceeded::Total);
     }
 }

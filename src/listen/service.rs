@@ -1,4 +1,4 @@
-//! The service that answers the requests of all connections. `listen` knows nothing else of it: no route, no refusal.
+//! The interface of the service that answers the requests of all connections. `listen` knows neither routes nor refusals.
 
 use std::fmt;
 use std::future::Future;
@@ -12,8 +12,8 @@ use super::{ConnectionError, ConnectionInfo};
 
 /// A service that answers requests.
 pub(crate) trait Service: fmt::Debug + Send + Sync + 'static {
-    /// Answers one request. Requests of connections over the limit come here too, see [`ConnectionInfo::is_over_limit`].
-    /// The future is dropped when the client closes the connection.
+    /// Answers one request. Requests of connections over the limit are also passed on, see
+    /// [`ConnectionInfo::is_over_limit`]. The future is dropped when the client closes the connection.
     fn respond(
         self: Arc<Self>,
         request: Request<Incoming>,

@@ -1,14 +1,19 @@
 //! The wire formats of events: one [`Encoding`] for each media type, and the choice among them.
 //!
-//! An [`Encoder`] takes events one by one and appends bytes. This layer has no knowledge of logs or connections. Each
-//! encoding has its own file.
+//! An [`Encoder`] takes events one by one and appends bytes; the methods of [`Encoding`] write everything else that a
+//! body contains. This layer has no knowledge of logs or connections. Each encoding has its own file.
+//!
+//! A new encoding is a file here, a variant of [`Encoding`] and an entry of [`Encoding::all`]. The compiler then asks for
+//! its part in each method below, and the choice by `?format=` and `Accept`, the errors and `/openapi.json` follow.
 
 pub mod sse;
 pub mod ndjson;
 pub mod text;
 pub mod message;
 
-use crate::event::{Epoch, Event, StreamName, Time};
+use std::fmt::Display;
+
+use crate::event::{Epoch, Event, Gap, OpenLine, Progress, StreamName, Time};
 
 /// The format of a response body of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,47 +36,138 @@ pub enum SseData {
     Json,
 }
 
+/// The names by which requests choose an encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodingNames {
+    /// The short name for `?format=`.
+    pub name: &'static str,
+    /// A second short name.
+    pub alias: Option<&'static str>,
+    /// The media type without parameters, as in `Accept`: a type, one slash and a subtype.
+    pub media_type: &'static str,
+    /// The value of the `Content-Type` header: the media type and its parameters.
+    pub content_type: &'static str,
+}
+
 impl Encoding {
-    /// The value of the `Content-Type` header.
-    pub fn media_type(self) -> &'static str {
+    /// All encodings, the one that is preferred among equals first; `data` is the content of the first one.
+    pub fn all(data: SseData) -> [Self; 3] {
+        [Self::Sse(data), Self::Ndjson, Self::Text]
+    }
+
+    /// The names of the encoding.
+    pub fn names(self) -> EncodingNames {
         match self {
-            Self::Sse(_) => "text/event-stream",
-            Self::Ndjson => "application/x-ndjson",
-            Self::Text => "text/plain; charset=utf-8",
+            Self::Sse(_) => sse::NAMES,
+            Self::Ndjson => ndjson::NAMES,
+            Self::Text => text::NAMES,
         }
     }
 
     /// The encoding that `?format=` names: a short name or the media type.
     pub fn from_name(name: &str, data: SseData) -> Option<Self> {
-        match name {
-            "sse" | "text/event-stream" => Some(Self::Sse(data)),
-            "ndjson" | "json" | "application/x-ndjson" => Some(Self::Ndjson),
-            "text" | "plain" | "text/plain" => Some(Self::Text),
-            _ => None,
-        }
+        Self::all(data).into_iter().find(|encoding| {
+            let names = encoding.names();
+            name == names.name || names.alias == Some(name) || name == names.media_type
+        })
     }
 
-    /// The encoding that an `Accept` header prefers (RFC 9110, section 12.5.1), with event streams first among equals.
-    /// `None` if the header accepts none of them.
+    /// The encoding that an `Accept` header prefers (RFC 9110, section 12.5.1), with the first of [`Self::all`] first
+    /// among equals. `None` if the header accepts none of them.
     pub fn from_accept(accept: &str, data: SseData) -> Option<Self> {
-        let offers = [
-            ("text", "event-stream", Self::Sse(data)),
-            ("application", "x-ndjson", Self::Ndjson),
-            ("text", "plain", Self::Text),
-        ];
         let mut best = None;
-        for (kind, subtype, encoding) in offers {
-            let quality = quality(accept, kind, subtype);
+        for encoding in Self::all(data) {
+            let quality = quality(accept, encoding.names().media_type);
             if quality > best.map_or(0, |(most, _)| most) {
                 best = Some((quality, encoding));
             }
         }
         best.map(|(_, encoding)| encoding)
     }
+
+    /// Whether each frame of a numbered event contains the id of the connection. The id of a connection with several
+    /// streams changes with each frame, so such frames cannot be shared as they are.
+    pub fn has_ids(self) -> bool {
+        match self {
+            Self::Sse(_) => true,
+            Self::Ndjson | Self::Text => false,
+        }
+    }
+
+    /// The first bytes of a body: the time to wait before reconnecting, in milliseconds.
+    pub fn retry(self, delay: u32) -> Option<String> {
+        match self {
+            Self::Sse(_) => Some(sse::retry_frame(delay)),
+            Self::Ndjson | Self::Text => None,
+        }
+    }
+
+    /// The bytes that keep intermediaries from closing a quiet connection.
+    pub fn keep_alive(self) -> Option<&'static str> {
+        match self {
+            Self::Sse(_) => Some(sse::SSE_KEEP_ALIVE),
+            Self::Ndjson | Self::Text => None,
+        }
+    }
+
+    /// Moves the position of the reader without an event: `id` is the connection's id.
+    pub fn position(self, id: &dyn Display) -> Option<String> {
+        match self {
+            Self::Sse(_) => Some(sse::position(id)),
+            Self::Ndjson | Self::Text => None,
+        }
+    }
+
+    /// The gap of this reader. `id` is the connection's id for the position after the gap; `stream` is the name of the
+    /// stream if several share the connection, here and in the methods below.
+    pub fn gap(self, gap: &Gap, id: &dyn Display, stream: Option<&str>) -> String {
+        match self {
+            Self::Sse(_) => sse::gap(gap, id, stream),
+            Self::Ndjson => ndjson::gap(gap, stream),
+            Self::Text => text::gap(gap),
+        }
+    }
+
+    /// The current text of an unfinished line; no `line` if it was withdrawn.
+    pub fn open(self, line: Option<&OpenLine>, stream: Option<&str>) -> Option<String> {
+        match self {
+            Self::Sse(_) => Some(sse::open(line, stream)),
+            Self::Ndjson => Some(ndjson::open(line, stream)),
+            Self::Text => None,
+        }
+    }
+
+    /// The progress of the source.
+    pub fn progress(self, progress: &Progress, stream: Option<&str>) -> Option<String> {
+        match self {
+            Self::Sse(_) => Some(sse::progress(progress, stream)),
+            Self::Ndjson => Some(ndjson::progress(progress, stream)),
+            Self::Text => None,
+        }
+    }
+
+    /// The reason why the reader receives no more events; with a `stream`, only that one of several streams ends.
+    pub fn denied(self, why: &str, stream: Option<&str>) -> String {
+        match self {
+            Self::Sse(_) => sse::denied(why, stream),
+            Self::Ndjson => ndjson::denied(why, stream),
+            Self::Text => text::denied(why),
+        }
+    }
+
+    /// The reason why this connection ends. A reader that connects again can continue.
+    pub fn closing(self, why: &str) -> String {
+        match self {
+            Self::Sse(_) => sse::closing(why),
+            Self::Ndjson => ndjson::closing(why),
+            Self::Text => text::closing(why),
+        }
+    }
 }
 
-/// The weight, in thousandths, that `accept` gives the type by its most specific media range.
-fn quality(accept: &str, kind: &str, subtype: &str) -> u32 {
+/// The weight, in thousandths, that `accept` gives the media type by its most specific range.
+fn quality(accept: &str, media_type: &str) -> u32 {
+    let (kind, subtype) = media_type.split_once('/').expect("a media type has a slash");
     let mut found = (0, 0);
     for range in accept.split(',') {
         let mut parts = range.split(';').map(str::trim);
@@ -143,8 +239,10 @@ impl<'a> Encoder<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
-    use crate::event::{EventKind, Flags, Position};
+    use crate::event::{EndCause, EventKind, Flags, Level, Loss, Origin, Position, ProgressGroup, RunEnd, SourceState};
 
     #[test]
     fn each_encoding_has_its_names_and_its_media_type() {
@@ -154,12 +252,122 @@ mod tests {
             (Encoding::Text, "text/plain; charset=utf-8", &["text", "plain", "text/plain"]),
         ];
         for (encoding, media_type, names) in table {
-            assert_eq!(encoding.media_type(), media_type);
+            assert_eq!(encoding.names().content_type, media_type);
+            assert!(media_type.starts_with(encoding.names().media_type), "{media_type}");
             for name in names {
                 assert_eq!(Encoding::from_name(name, SseData::Json), Some(encoding), "{name}");
             }
         }
+        assert_eq!(table.map(|(encoding, ..)| encoding), Encoding::all(SseData::Json));
         assert_eq!(Encoding::from_name("SSE", SseData::Json), None);
+    }
+
+    /// One event of each kind, and of each form that its members can have.
+    fn samples() -> Vec<(EventKind, String)> {
+        let end = |code, signal| RunEnd {
+            run: 1,
+            code,
+            signal,
+            duration: Some(1.0),
+            peak_memory: Some(1),
+            cause: EndCause::Exited,
+        };
+        let (reason, error, note) = ("why".to_owned(), "failed".to_owned(), Some("a remark".to_owned()));
+        let last = Some(end(Some(1), None));
+        let states = [
+            SourceState::Following { files: 1 },
+            SourceState::Reading { note: note.clone() },
+            SourceState::Receiving,
+            SourceState::Running { run: 1, pid: Some(1), note },
+            SourceState::Waiting { reason: reason.clone() },
+            SourceState::Denied { errno: Some(13), error: error.clone() },
+            SourceState::Polling { files: 1, reason: reason.clone() },
+            SourceState::BackingOff { until: Time(0), failures: 1, error, last: last.clone() },
+            SourceState::Degraded { reason: reason.clone() },
+            SourceState::Stopping,
+            SourceState::Stopped { reason: reason.clone(), last },
+        ];
+        let state = |state| (EventKind::State, serde_json::to_string(state).unwrap());
+        let mut samples: Vec<_> = states.iter().map(state).collect();
+        samples.push((EventKind::Line, "\u{fffd}".to_owned()));
+        let loss = Loss { missed: Some(1), bytes: Some(1), reason };
+        samples.push((EventKind::Loss, serde_json::to_string(&loss).unwrap()));
+        for end in [end(Some(0), None), end(None, Some("TERM".to_owned()))] {
+            samples.push((EventKind::End, serde_json::to_string(&end).unwrap()));
+        }
+        samples
+    }
+
+    /// Adds the names of all members, at any depth, and the kinds and states.
+    fn words(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            found.insert(name.clone());
+            if let (true, Some(word)) = (matches!(name.as_str(), "kind" | "state"), value.as_str()) {
+                found.insert(word.to_owned());
+            }
+            words(value, found);
+        }
+        value.as_array().into_iter().flatten().for_each(|item| words(item, found));
+    }
+
+    #[test]
+    fn the_manual_names_every_kind_and_every_member_of_an_event() {
+        let page = include_str!("../../packaging/man/rtlogd-http.7.md");
+        let stream: StreamName = "build".parse().unwrap();
+        let id = Position { epoch: Epoch::persistent(1), number: 1 };
+        let origin = Origin::stdout();
+        let mut lines = Vec::new();
+        let flags = Flags::from_level(Level::Error).with(Flags::CONTINUED).with(Flags::PARTIAL).with(Flags::NEW);
+        for (kind, text) in samples() {
+            let text = if kind == EventKind::Line { b"\xff" } else { text.as_bytes() };
+            let event = Event { id, time: Time(0), origin: Some(&origin), kind, flags, logged: Some(Time(0)), text };
+            Encoder::new(Encoding::Ndjson, Some(&stream)).push(&event, &mut lines);
+        }
+        let line = OpenLine { time: Time(0), origin: origin.clone(), text: b"50%".to_vec() };
+        let group = ProgressGroup { name: "test".into(), depth: 1, started: Time(0), duration: Some(1.0) };
+        let progress = Progress {
+            percent: Some(50.0),
+            current: Some(1),
+            total: Some(2),
+            phase: Some("link".into()),
+            message: Some("a.o".into()),
+            eta: Some(Time(1)),
+            stale: true,
+            groups: vec![group],
+            ..Progress::begun(Time(0))
+        };
+        let others = [
+            Some(Encoding::Ndjson.gap(&Gap { missed: None, resume: id }, &id, Some("build"))),
+            Encoding::Ndjson.open(Some(&line), None),
+            Encoding::Ndjson.progress(&progress, None),
+            Some(Encoding::Ndjson.denied("why", None)),
+            Some(Encoding::Ndjson.closing("why")),
+        ];
+        let text = String::from_utf8(lines).unwrap() + &others.into_iter().flatten().collect::<String>();
+        let mut found = BTreeSet::new();
+        for line in text.lines() {
+            words(&serde_json::from_str(line).unwrap(), &mut found);
+        }
+        let known = [
+            "bytes",
+            "level",
+            "continued",
+            "partial",
+            "new",
+            "logged",
+            "why",
+            "over",
+            "denied",
+            "backing-off",
+            "peak_memory",
+            "depth",
+        ];
+        assert!(known.iter().all(|word| found.contains(*word)), "{found:?}");
+        let missing: Vec<_> = found.iter().filter(|word| !page.contains(&format!("`{word}`"))).collect();
+        assert!(missing.is_empty(), "rtlogd-http(7) does not mention {missing:?}");
+        for names in Encoding::all(SseData::Text).map(Encoding::names) {
+            assert!(page.contains(&format!("`{}`", names.name)), "{names:?}");
+        }
     }
 
     #[test]

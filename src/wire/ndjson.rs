@@ -7,7 +7,15 @@ use serde::Serialize;
 
 use crate::event::{Event, EventKind, Flags, Gap, OpenLine, Progress};
 
-use super::Encoder;
+use super::{Encoder, EncodingNames};
+
+/// The names of this encoding.
+pub(super) const NAMES: EncodingNames = EncodingNames {
+    name: "ndjson",
+    alias: Some("json"),
+    media_type: "application/x-ndjson",
+    content_type: "application/x-ndjson",
+};
 
 /// Appends the object of a numbered event, without a newline.
 pub(super) fn push_object(encoder: &mut Encoder<'_>, event: &Event<'_>, out: &mut Vec<u8>) {

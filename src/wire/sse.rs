@@ -8,7 +8,11 @@ use serde::Serialize;
 
 use crate::event::{Event, EventKind, Gap, OpenLine, Progress, Time};
 
-use super::{Encoder, SseData, ndjson};
+use super::{Encoder, EncodingNames, SseData, ndjson};
+
+/// The names of this encoding.
+pub(super) const NAMES: EncodingNames =
+    EncodingNames { name: "sse", alias: None, media_type: "text/event-stream", content_type: "text/event-stream" };
 
 /// Appends the frame of a numbered event.
 pub(super) fn push(encoder: &mut Encoder<'_>, data: SseData, event: &Event<'_>, out: &mut Vec<u8>) {

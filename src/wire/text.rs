@@ -6,6 +6,16 @@ use serde::Deserialize;
 
 use crate::event::{Event, EventKind, Flags, Gap, one_line};
 
+use super::EncodingNames;
+
+/// The names of this encoding.
+pub(super) const NAMES: EncodingNames = EncodingNames {
+    name: "text",
+    alias: Some("plain"),
+    media_type: "text/plain",
+    content_type: "text/plain; charset=utf-8",
+};
+
 /// Appends a line and its newline, or a message for other kinds that a reader must know of. A line that is continued
 /// gets no newline, so that the next event continues it.
 pub(super) fn push(event: &Event<'_>, out: &mut Vec<u8>) {

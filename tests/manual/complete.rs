@@ -9,6 +9,20 @@ use crate::harness::{Daemon, Deadline, Place};
 
 use super::Page;
 
+/// The names of all members that objects of this JSON Schema may have, at any depth.
+fn members(schema: &Value, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(properties) = object.get("properties").and_then(Value::as_object) {
+                found.extend(properties.keys().cloned());
+            }
+            object.values().for_each(|inner| members(inner, found));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| members(inner, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// That each of `names` stands in the page as code.
 fn names_all(page: &Page, names: impl IntoIterator<Item = String>) {
     let names: BTreeSet<_> = names.into_iter().collect();
@@ -46,7 +60,12 @@ fn endpoints_parameters_and_statuses_are_in_the_manual() {
     let schemas = &document["components"]["schemas"];
     let states = schemas["State"]["properties"]["state"]["enum"].as_array().unwrap();
     names_all(&page, states.iter().map(|state| state.as_str().unwrap().to_owned()));
-    names_all(&page, schemas["Event"]["properties"].as_object().unwrap().keys().cloned());
+    let mut events = BTreeSet::new();
+    for schema in ["Event", "Gap", "Progress"] {
+        members(&schemas[schema], &mut events);
+    }
+    assert!(["text", "resume", "percent", "depth"].iter().all(|known| events.contains(*known)), "{events:?}");
+    names_all(&page, events);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::event::StreamName;
 
 use crate::config::SourceKind;
+use crate::config::parse::located::Located;
 use crate::config::raw;
 use crate::config::report::NodeLocation;
 
@@ -42,29 +43,29 @@ impl SourceKey {
     }
 }
 
-/// Checks the one source of a stream.
+/// Checks the one source of the stream that is written at `stream`.
 pub(super) fn check_source(
     context: &mut CheckContext<'_>,
     name: &StreamName,
-    place: NodeLocation,
+    stream: NodeLocation,
     raw: &mut raw::Stream,
 ) -> Option<SourceKind> {
     let (file, command, journal) = (raw.file.take(), raw.command.take(), raw.journal.take());
     let push = raw.push.take().filter(|at| at.value != Some(false));
     let mut written: Vec<_> = [
-        (SourceKey::File, file.as_ref().map(|at| at.place)),
-        (SourceKey::Command, command.as_ref().map(|at| at.place)),
-        (SourceKey::Journal, journal.as_ref().map(|at| at.place)),
-        (SourceKey::Push, push.as_ref().map(|at| at.place)),
+        (SourceKey::File, location(file.as_ref())),
+        (SourceKey::Command, location(command.as_ref())),
+        (SourceKey::Journal, location(journal.as_ref())),
+        (SourceKey::Push, location(push.as_ref())),
     ]
     .into_iter()
-    .filter_map(|(by, place)| Some((place?, by)))
+    .filter_map(|(by, at)| Some((at?, by)))
     .collect();
-    written.sort_by_key(|(place, _)| *place);
+    written.sort_by_key(|(at, _)| *at);
     match written.as_slice() {
         [] => {
             context.wrong(
-                place,
+                stream,
                 format!(
                     "stream {:?} has no source (write `file: PATH`, `command: [PROGRAM, ...]`, `journal: {{}}` or \
                     `push: true`)",
@@ -98,30 +99,70 @@ pub(super) fn check_source(
 fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::Stream) {
     const COMMAND_ONLY: &[SourceKey] = &[SourceKey::Command];
     const FILE_ONLY: &[SourceKey] = &[SourceKey::File];
+    /// Sources that have a position to begin at.
+    const STORED_SOURCES: &[SourceKey] = &[SourceKey::File, SourceKey::Journal];
     /// An entry of the journal is already one line, and its text is UTF-8.
     const BYTE_SOURCES: &[SourceKey] = &[SourceKey::File, SourceKey::Command, SourceKey::Push];
+    // Every key is named here, so that a new one cannot be accepted everywhere by mistake.
+    let raw::Stream {
+        // The sources, of which the stream has exactly one.
+        file: _,
+        command: _,
+        journal: _,
+        push: _,
+        // Keys for every source.
+        max_line: _,
+        progress: _,
+        redact: _,
+        private: _,
+        description: _,
+        labels: _,
+        history: _,
+        // Keys for some sources.
+        shell,
+        from,
+        exclude,
+        rotate_wait,
+        follow_symlinks,
+        directory,
+        environment,
+        user,
+        pty,
+        input,
+        start,
+        restart,
+        stop,
+        carriage_return,
+        encoding,
+        multiline,
+    } = raw;
     let keys = [
-        ("directory", COMMAND_ONLY, raw.directory.as_ref().map(|at| at.place)),
-        ("environment", COMMAND_ONLY, raw.environment.as_ref().map(|at| at.place)),
-        ("shell", COMMAND_ONLY, raw.shell.as_ref().map(|at| at.place)),
-        ("user", COMMAND_ONLY, raw.user.as_ref().map(|at| at.place)),
-        ("pty", COMMAND_ONLY, raw.pty.as_ref().map(|at| at.place)),
-        ("input", COMMAND_ONLY, raw.input.as_ref().map(|at| at.place)),
-        ("start", COMMAND_ONLY, raw.start.as_ref().map(|at| at.place)),
-        ("restart", COMMAND_ONLY, raw.restart.as_ref().map(|at| at.place)),
-        ("stop", COMMAND_ONLY, raw.stop.as_ref().map(|at| at.place)),
-        ("exclude", FILE_ONLY, raw.exclude.as_ref().map(|at| at.place)),
-        ("rotate_wait", FILE_ONLY, raw.rotate_wait.as_ref().map(|at| at.place)),
-        ("follow_symlinks", FILE_ONLY, raw.follow_symlinks.as_ref().map(|at| at.place)),
-        ("from", &[SourceKey::File, SourceKey::Journal], raw.from.as_ref().map(|at| at.place)),
-        ("carriage_return", BYTE_SOURCES, raw.carriage_return.as_ref().map(|at| at.place)),
-        ("encoding", BYTE_SOURCES, raw.encoding.as_ref().map(|at| at.place)),
-        ("multiline", BYTE_SOURCES, raw.multiline.as_ref().map(|at| at.place)),
+        ("directory", COMMAND_ONLY, location(directory.as_ref())),
+        ("environment", COMMAND_ONLY, location(environment.as_ref())),
+        ("shell", COMMAND_ONLY, location(shell.as_ref())),
+        ("user", COMMAND_ONLY, location(user.as_ref())),
+        ("pty", COMMAND_ONLY, location(pty.as_ref())),
+        ("input", COMMAND_ONLY, location(input.as_ref())),
+        ("start", COMMAND_ONLY, location(start.as_ref())),
+        ("restart", COMMAND_ONLY, location(restart.as_ref())),
+        ("stop", COMMAND_ONLY, location(stop.as_ref())),
+        ("exclude", FILE_ONLY, location(exclude.as_ref())),
+        ("rotate_wait", FILE_ONLY, location(rotate_wait.as_ref())),
+        ("follow_symlinks", FILE_ONLY, location(follow_symlinks.as_ref())),
+        ("from", STORED_SOURCES, location(from.as_ref())),
+        ("carriage_return", BYTE_SOURCES, location(carriage_return.as_ref())),
+        ("encoding", BYTE_SOURCES, location(encoding.as_ref())),
+        ("multiline", BYTE_SOURCES, location(multiline.as_ref())),
     ];
-    for (key, fits, place) in keys {
-        if let Some(place) = place.filter(|_| !fits.contains(&by)) {
+    for (key, fits, at) in keys {
+        if let Some(at) = at.filter(|_| !fits.contains(&by)) {
             let fits = fits.iter().map(|by| format!("`{}`", by.key())).collect::<Vec<_>>().join(" or ");
-            context.wrong(place, format!("`{key}` applies only to streams with {fits}; this stream {}", by.does()));
+            context.wrong(at, format!("`{key}` applies only to streams with {fits}; this stream {}", by.does()));
         }
     }
+}
+
+/// The location of a key that is written, whether or not its value is valid.
+fn location<T>(field: Option<&Located<T>>) -> Option<NodeLocation> {
+    field.map(|at| at.place)
 }

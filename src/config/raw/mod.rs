@@ -1,6 +1,6 @@
-//! The configuration file word for word. What stands here is also the JSON Schema, so the comments are for users.
+//! The configuration file as it is written. These types are also the JSON Schema, so their comments are for users.
 //!
-//! Knows how a value is written, not what makes sense: that is `check`.
+//! A type here defines how a value is written. `check` decides whether it makes sense.
 
 pub(super) mod access;
 pub(crate) mod switch_or_list;
@@ -30,12 +30,13 @@ pub(super) struct Config {
     /// a Unix socket, such as `unix:/run/rtlogd/rtlogd.sock`. Addresses that other machines can reach need tokens
     /// (`access`) and `tls`, or `access: { insecure: true }`. Default: 127.0.0.1:7070.
     pub(super) listen: Setting<OneOrMany<ListenAddress>>,
-    /// How much memory all streams together may use. Default: 256MiB.
+    /// The memory that all streams together may use. Default: 256MiB.
     pub(super) memory: Setting<Size>,
     /// The directory for histories and for how far each source was read. With it, a restart neither loses nor repeats
     /// anything. Only one rtlogd may use it. Default: none; everything is kept in memory only.
     pub(super) state_directory: Setting<String>,
-    /// How much each stream keeps for readers that come late or return. A stream may have a `history` of its own.
+    /// The amount of events that each stream keeps for readers that connect late or return. A stream may have a
+    /// `history` of its own.
     pub(super) history: Setting<HistoryLimits>,
     /// Host names under which clients reach rtlogd, in addition to the addresses it listens on. Requests for other names
     /// are refused, so that no foreign web page can reach rtlogd under a name of its own (DNS rebinding).
@@ -53,7 +54,7 @@ pub(super) struct Config {
     pub(super) tls: Setting<TlsConfig>,
     /// Who may read and control streams.
     pub(super) access: Setting<AccessConfig>,
-    /// Limits that keep one client from taking what all need.
+    /// Limits, so that no client can use up what all clients share.
     pub(super) limits: Setting<Limits>,
     /// The streams: for each a name and a source. A name consists of 1 to 64 of the characters A-Z, a-z, 0-9, `.`, `-` and
     /// `_`, and does not begin with a dot.
@@ -61,16 +62,16 @@ pub(super) struct Config {
     pub(super) streams: Setting<Entries<Stream>>,
 }
 
-/// How much a stream keeps.
+/// The amount of events that a stream keeps.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "History")]
 pub(super) struct HistoryLimits {
-    /// How much memory one stream may use, at least 1MiB (four lines of the greatest length). Default: 8MiB.
+    /// The memory that one stream may use, at least 1MiB (four lines of the greatest length). Default: 8MiB.
     pub(super) memory: Setting<Size>,
-    /// How much disk space one stream may use, at least 4MiB. Needs a `state_directory`. Default: 256MiB.
+    /// The disk space that one stream may use, at least 4MiB. Needs a `state_directory`. Default: 256MiB.
     pub(super) disk: Setting<Size>,
-    /// How long events are kept on disk, at least 1m. Default: 7d.
+    /// The time for which events are kept on disk, at least 1m. Default: 7d.
     pub(super) age: Setting<DurationText>,
 }
 
@@ -78,46 +79,51 @@ pub(super) struct HistoryLimits {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
-    /// How many connections there may be. Each needs a file descriptor and some kilobytes. Default: 20000.
+    /// The maximum number of connections. Each needs a file descriptor and some kilobytes. Default: 20000.
     pub(super) connections: Setting<usize>,
-    /// How many connections one address may have. This machine and trusted proxies are not counted. Default: 256.
+    /// The maximum number of connections from one address. This machine and trusted proxies are not counted. Default:
+    /// 256.
     pub(super) per_address: Setting<usize>,
-    /// How many readers there may be, over all connections: each stream of a connection and each subscription of a control
-    /// channel is one. One caller may have half of them, and an eighth on connections with several streams. Root and the
-    /// user of the daemon are not counted on the Unix socket. Default: 32768.
+    /// The maximum number of readers on all connections together. Each stream on a connection is one reader, and so is
+    /// each subscription of a control channel. One caller may have half of them, and a sixteenth on connections with
+    /// several streams. Root and the user of the daemon are not counted on the Unix socket. Default: 32768.
     pub(super) readers: Setting<usize>,
-    /// How many streams, polls, pushes and control channels one token may have open, or another machine without a token.
-    /// Requests that are answered at once do not count. Over HTTP/2, each stream counts. Default: 1000.
+    /// The maximum number of streams, polls, pushes and control channels that are open at once with one token or,
+    /// without a token, from one other machine. Requests that are answered at once do not count. Over HTTP/2, each
+    /// stream counts. Default: 1000.
     pub(super) per_token: Setting<usize>,
-    /// How long the head of a request may take to arrive. Default: 10s.
+    /// The time in which the head of a request must arrive. Default: 10s.
     pub(super) head: Setting<DurationText>,
-    /// How long a connection is kept without a request. Use more than the proxies in front of rtlogd, which otherwise send
-    /// requests into connections that are being closed. Default: 75s.
+    /// The time for which a connection stays open without a request. It should be longer than that of the proxies in
+    /// front of rtlogd, which could otherwise send requests into connections that are being closed. Default: 75s.
     pub(super) idle: Setting<DurationText>,
-    /// How long the body of a request may take to arrive. Default: 30s.
+    /// The time in which the body of a request must arrive. Default: 30s.
     pub(super) body: Setting<DurationText>,
-    /// How large the head of a request may be, 8KiB to 256KiB. Default: 32KiB.
+    /// The maximum size of the head of a request, 8KiB to 256KiB. Default: 32KiB.
     pub(super) head_size: Setting<Size>,
-    /// How long the path and the query of a request may be, 1KiB to 64KiB. They are part of the head. Default: 16KiB.
+    /// The maximum size of the path and the query of a request, 1KiB to 64KiB. They are part of the head. Default:
+    /// 16KiB.
     pub(super) query_size: Setting<Size>,
-    /// How large the body of a command may be, 1KiB to 64KiB. Pushed lines are not limited by it. Default: 64KiB.
+    /// The maximum size of the body of a command, 1KiB to 64KiB. Pushed lines are not limited by it. Default: 64KiB.
     pub(super) body_size: Setting<Size>,
-    /// How large a message on the control channel may be, 4KiB to 1MiB. Default: 128KiB.
+    /// The maximum size of a message on the control channel, 4KiB to 1MiB. Default: 128KiB.
     pub(super) message_size: Setting<Size>,
-    /// How much memory the compiled expressions of one filter may use, 16KiB to 1MiB. Default: 256KiB.
+    /// The memory that the compiled expressions of one filter may use, 16KiB to 1MiB. Default: 256KiB.
     pub(super) filter_size: Setting<Size>,
-    /// How long a reader may take nothing of what rtlogd sends before its connection is closed. Default: 60s.
+    /// The time after which a connection is closed if its client accepts none of the data that rtlogd has to send.
+    /// Default: 60s.
     pub(super) stalled_write: Setting<DurationText>,
-    /// How many commands may be sent in a time: this many at once, and evenly from then on. Commands are counted for each
-    /// token and, without a token, for each control channel. Default: 1000 per 1s.
+    /// The number of commands that may be sent in a time: this many at once, and then at this rate. Commands are
+    /// counted for each token and, without a token, for each control channel. Default: 1000 per 1s.
     pub(super) control_rate: Setting<Rate>,
-    /// How long a connection may live, with everything on it. Its readers connect again and resume where they were. Up to a
-    /// tenth is subtracted at random, so that clients that connected together do not return together. Use it to move
-    /// clients to other machines behind a load balancer. Default: no limit.
+    /// The maximum lifetime of a connection. Its readers then connect again and resume where they were. Up to a tenth
+    /// is subtracted at random, so that clients that connected together do not return together. This moves clients to
+    /// other machines behind a load balancer. Default: no limit.
     pub(super) lifetime: Setting<DurationText>,
-    /// How often a quiet stream sends a comment, so that no proxy takes it for dead. Default: 15s.
+    /// The interval at which a stream without events sends a comment, so that no proxy closes the connection. Default:
+    /// 15s.
     pub(super) keep_alive: Setting<DurationText>,
-    /// How long readers may take to finish when the daemon stops. Default: 5s.
+    /// The time that readers have to receive the remaining events when the daemon stops. Default: 5s.
     pub(super) shutdown: Setting<DurationText>,
 }
 
@@ -136,13 +142,13 @@ pub(super) struct Stream {
     pub(super) push: Setting<bool>,
     /// Whether `command` is one text for `/bin/sh`. Default: false.
     pub(super) shell: Setting<bool>,
-    /// Where to begin in a file or a journal when it is read for the first time. Default: end.
+    /// The start in a file or a journal that is read for the first time. Default: end.
     pub(super) from: Setting<ReadFrom>,
     /// Files that are not followed although a pattern matches them, such as `*.gz`: one pattern or a list. A pattern with a
     /// slash is matched against the whole path.
     pub(super) exclude: Setting<OneOrMany<String>>,
-    /// How long a file that was rotated away or deleted is still read, because its writer may not have noticed. Default:
-    /// 1s.
+    /// The time for which a file is still read after it was rotated away or deleted, because its writer may not have
+    /// noticed. Default: 1s.
     pub(super) rotate_wait: Setting<DurationText>,
     /// Whether symbolic links are followed regardless of who made them. By default, below the first directory that others
     /// than root and the daemon's user may write to, only links of root, of the daemon's user and of the owner of their
@@ -161,20 +167,20 @@ pub(super) struct Stream {
     pub(super) pty: Setting<Pty>,
     /// Whether callers with the right `input` may type into the command. Default: false.
     pub(super) input: Setting<bool>,
-    /// When the command is started. Default: boot.
+    /// The event that starts the command. Default: boot.
     pub(super) start: Setting<StartWhen>,
     /// Whether and when the command is started again after it has ended.
     pub(super) restart: Setting<Restart>,
-    /// How the command is stopped.
+    /// The way in which the command is stopped.
     pub(super) stop: Setting<Stop>,
-    /// How long a line may be, 1KiB to 256KiB. A longer one continues in the next event. Default: 256KiB.
+    /// The maximum length of a line, 1KiB to 256KiB. A longer one continues in the next event. Default: 256KiB.
     pub(super) max_line: Setting<Size>,
-    /// What a carriage return within a line means. Default: fold.
+    /// The meaning of a carriage return within a line. Default: fold.
     pub(super) carriage_return: Setting<CarriageReturn>,
     /// The encoding of the bytes: `utf-8`, `utf-16le`, `utf-16be`, `latin1`, `windows-1252`, `shift_jis` or another name of
     /// the Encoding Standard. Readers always receive UTF-8. Default: utf-8.
     pub(super) encoding: Setting<TextEncoding>,
-    /// Which lines belong together and become one event, such as those of a stack trace. Default: none.
+    /// The rule by which lines become one event, such as those of a stack trace. Default: none.
     pub(super) multiline: Setting<MultilineConfig>,
     /// Whether to look for progress in the output: `on`, `off`, or a list of up to 64 patterns, which are tried before the
     /// built-in ones. Default: on.
@@ -189,11 +195,11 @@ pub(super) struct Stream {
     pub(super) description: Setting<ScalarText>,
     /// Labels for programs: any names and values.
     pub(super) labels: Setting<Entries<ScalarText>>,
-    /// How much this stream keeps. Default: as the `history` for all streams.
+    /// The amount of events that this stream keeps. Default: as the `history` for all streams.
     pub(super) history: Setting<HistoryLimits>,
 }
 
-/// Which entries of the journal: those that all of these keys select.
+/// The entries of the journal that satisfy all of these keys.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Journal")]
@@ -212,7 +218,7 @@ pub(super) struct JournalFilter {
     pub(super) r#match: Setting<OneOrMany<String>>,
 }
 
-/// Which lines are joined into one event: `start` or `continue`.
+/// The rule by which lines are joined into one event: `start` or `continue`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Multiline")]
@@ -222,7 +228,7 @@ pub(super) struct MultilineConfig {
     /// A line that matches this expression is joined to the line before it. All others begin an event.
     #[serde(rename = "continue")]
     pub(super) r#continue: Setting<String>,
-    /// How long to wait for a further line of the same event. Default: 1s.
+    /// The time to wait for a further line of the same event. Default: 1s.
     pub(super) timeout: Setting<DurationText>,
 }
 
@@ -230,25 +236,26 @@ pub(super) struct MultilineConfig {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Restart {
-    /// After which ends. Default: on-failure.
+    /// After which ends of a run the command is started again. Default: on-failure.
     pub(super) when: Setting<RestartWhen>,
-    /// How long to wait: the first time, and at most. The time doubles with each failure. Default: 1s..60s.
+    /// The time to wait before the first restart, and the longest one. It doubles with each failure. Default: 1s..60s.
     pub(super) backoff: Setting<DurationRange>,
-    /// How often in a time, such as `5 per 10m`. After that, the command stays stopped. Default: no limit.
+    /// The number of restarts within a time, such as `5 per 10m`. After that, the command stays stopped. Default: no
+    /// limit.
     pub(super) limit: Setting<Rate>,
 }
 
-/// How a command is stopped.
+/// The way in which a command is stopped.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stop {
     /// The signal that asks it to end. Default: TERM.
     pub(super) signal: Setting<SignalName>,
-    /// How long it may take before it receives KILL. Default: 10s.
+    /// The time after which it receives KILL. Default: 10s.
     pub(super) grace: Setting<DurationText>,
 }
 
-/// A word of any look: `8080` and `true` are taken as they are written.
+/// A scalar of any kind as text: `8080` and `true` are taken as they are written.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct ScalarText(pub(super) String);
 
@@ -266,7 +273,7 @@ impl JsonSchema for ScalarText {
     }
 }
 
-/// Whether there is a terminal, and its size.
+/// The terminal of a command: `None` for no terminal.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pty(pub(super) Option<TerminalSize>);
 
@@ -289,7 +296,7 @@ impl std::str::FromStr for Pty {
     }
 }
 
-/// A program and its arguments, or what a shell is to make of a text.
+/// A program and its arguments, or one text for a shell.
 #[derive(Debug, JsonSchema)]
 #[schemars(untagged)]
 #[schemars(rename = "Argv")]
@@ -298,7 +305,7 @@ pub(super) enum CommandLine {
     Line(String),
 }
 
-/// Why a text is no list of words, and which list it would be.
+/// The message for a command that is a text: why that is wrong, and which list it would be.
 pub(super) fn list_advice(line: &str) -> String {
     let shell = line.contains(|c: char| "\"'`$&|;<>()*?#~\\".contains(c));
     let words = if shell { vec!["sh", "-c", line] } else { line.split_whitespace().collect() };
@@ -315,7 +322,7 @@ impl<'de> Deserialize<'de> for CommandLine {
     }
 }
 
-/// Longest command that a message repeats as a list, in letters.
+/// The longest command that a message repeats as a list, in characters.
 const MAX_ADVICE_COMMAND_LENGTH: usize = 200;
 
 struct CommandLineVisitor;
@@ -340,7 +347,7 @@ impl<'de> de::Visitor<'de> for CommandLineVisitor {
     }
 }
 
-/// Makes a type that is read from a text one that serde reads, and describes how it is written.
+/// Implements `Deserialize` for a type that is parsed from a text, and its schema.
 macro_rules! written {
     ($type:ident, $name:literal, $schema:tt) => {
         impl<'de> Deserialize<'de> for $type {

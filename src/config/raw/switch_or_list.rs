@@ -26,16 +26,16 @@ pub(crate) enum Switch {
     Off,
 }
 
-/// Most patterns in one list: each line is matched against each of them.
+/// The maximum number of patterns in one list: each line is matched against all of them.
 const MAX_PATTERNS_PER_LIST: usize = 64;
 
 /// A pattern, and how a list of them is written.
 pub(crate) trait ListItem {
-    /// What was expected, in words.
+    /// The description of the expected form.
     const EXPECTED: &'static str;
 }
 
-/// What a secret looks like.
+/// The pattern of a secret.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Secret")]
@@ -49,7 +49,7 @@ impl ListItem for SecretPattern {
     const EXPECTED: &'static str = "on, off or a list of patterns, such as [{ pattern: 'pin (?P<secret>[0-9]+)' }]";
 }
 
-/// What the progress of a program looks like.
+/// The pattern of a line with the progress of a program.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ProgressPattern {

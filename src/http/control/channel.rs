@@ -1,5 +1,5 @@
-//! A WebSocket from its handshake to its end: one loop that reads requests, writes replies and notifications, and notices when
-//! nobody is there any more.
+//! A control channel from its handshake to its end: one loop that reads requests, writes replies and notifications, and pings
+//! the client.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,42 +30,44 @@ use crate::http::guard::lease::HeldLease;
 use crate::http::guard::lifetime::{Lifetime, LifetimeEnd, TURNED_PRIVATE_TEXT};
 use crate::http::guard::rate_limit::RateLimiter;
 
-/// Longest time that a channel which sends too much is not read from: to read and refuse is work too, and pings wait.
+/// The maximum time for which a channel that sends too many requests is not read: refusing requests is work, too. A longer pause
+/// would delay the answers to pings.
 const MAX_READ_PAUSE: Duration = Duration::from_millis(100);
 
-/// This many streams in a list cost as much as one request.
+/// The number of streams in a list that cost as much as one request.
 const LISTED_STREAMS_PER_REQUEST: usize = 4;
 
-/// A client that does not answer this many pings is gone. They are the keep-alive interval apart.
+/// The number of pings without an answer after which a client is considered gone. They are one keep-alive interval apart.
 const MAX_UNANSWERED_PINGS: u32 = 3;
 
 /// A socket with its session: it reads requests, writes replies and notifications, and sends pings.
 pub(super) struct ControlChannel {
     session: ControlSession,
-    /// The messages that are not answered yet.
+    /// The messages whose calls have not all completed.
     in_flight: FuturesUnordered<BoxFuture<'static, FinishedMessage>>,
-    /// The rate of requests, where no token tells to whom they belong.
+    /// The rate of requests, if the caller has no token by which they could be counted over several channels.
     rate_limiter: RateLimiter,
-    /// Set once the connection has reached its age limit: requests in flight are answered until then, and none are read.
+    /// The deadline for requests in flight once the connection has reached its age limit; no others are read then.
     closes_by: Option<Instant>,
-    /// No message is read until then.
+    /// The time until which no message is read.
     read_paused_until: Option<Instant>,
-    /// The leases of the session's streams as the client knows them; none where nobody holds one.
+    /// The leases of the session's streams that were reported to the client: holder and expiry. A stream without a lease has no
+    /// entry.
     reported_leases: BTreeMap<StreamName, (u64, Instant)>,
     lease_changes: watch::Receiver<BTreeMap<StreamName, HeldLease>>,
 }
 
-/// What happened.
+/// An event in the life of a channel.
 enum ChannelEvent {
     Received(Option<Result<Message, tungstenite::Error>>),
     Delivery(u64, Delivery),
     Finished(FinishedMessage),
-    /// Somebody took or gave back a lease.
+    /// A lease was taken or given back.
     LeasesChanged,
-    /// It is time to look at pings and leases, or to listen again.
+    /// The time has come for a ping, for the expiry of a lease, or for reading again.
     Tick,
     Stopping,
-    /// It may go on no longer.
+    /// The lifetime of the channel has ended.
     LifetimeOver(LifetimeEnd),
 }
 
@@ -83,19 +85,19 @@ impl ControlChannel {
         }
     }
 
-    /// Runs it to its end.
-    pub(super) async fn run(mut self, mut socket: WebSocket, term: Lifetime) {
+    /// Runs the channel to its end.
+    pub(super) async fn run(mut self, mut socket: WebSocket, lifetime: Lifetime) {
         debug!(peer:% = self.session.caller.peer; "a control channel opens");
-        let ending = self.serve(&mut socket, term).await;
+        let ending = self.serve(&mut socket, lifetime).await;
         self.session.app.leases.release_all(self.session.number);
         let peer = self.session.caller.peer;
-        // Its readers end before the farewell: they would only hold others up.
+        // The readers end before the closing handshake, so that they no longer count in the caller's quota.
         drop(self);
         debug!(peer:% = peer, ending:? = ending; "a control channel ends");
         ending.close(socket).await;
     }
 
-    async fn serve(&mut self, socket: &mut WebSocket, mut term: Lifetime) -> ChannelEnd {
+    async fn serve(&mut self, socket: &mut WebSocket, mut lifetime: Lifetime) -> ChannelEnd {
         let interval = self.session.limits.keep_alive;
         let mut ping = Instant::now() + interval;
         let mut unanswered = 0;
@@ -108,13 +110,13 @@ impl ControlChannel {
             if self.closes_by.is_some_and(|by| self.in_flight.is_empty() || by <= Instant::now()) {
                 return ChannelEnd::Ours(close::CLOSE_LIFETIME_OVER);
             }
-            let sent = match self.next_event(socket, &mut term, ping, stopping).await {
+            let sent = match self.next_event(socket, &mut lifetime, ping, stopping).await {
                 ChannelEvent::Received(None) => return ChannelEnd::Closed,
                 ChannelEvent::Received(Some(Err(error))) => return error.into(),
                 ChannelEvent::Received(Some(Ok(message))) => {
                     unanswered = 0;
                     match message {
-                        Message::Text(text) => self.answer(socket, text.as_str()).await,
+                        Message::Text(text) => self.handle_text(socket, text.as_str()).await,
                         Message::Binary(_) => return ChannelEnd::Ours(close::CLOSE_BINARY_MESSAGE),
                         Message::Close(_) => return ChannelEnd::Closed,
                         // The pong is written before anything else is read, so that pongs which a peer does not read never queue up.
@@ -122,8 +124,8 @@ impl ControlChannel {
                         Message::Pong(_) | Message::Frame(_) => Ok(()),
                     }
                 }
-                ChannelEvent::Delivery(number, told) => self.tell(socket, number, told).await,
-                ChannelEvent::Finished(finished) => match self.finish(finished) {
+                ChannelEvent::Delivery(number, delivery) => self.deliver(socket, number, delivery).await,
+                ChannelEvent::Finished(finished) => match self.reply_to(finished) {
                     Some(reply) => send(socket, reply).await,
                     None => Ok(()),
                 },
@@ -163,47 +165,53 @@ impl ControlChannel {
     async fn next_event(
         &mut self,
         socket: &mut WebSocket,
-        term: &mut Lifetime,
+        lifetime: &mut Lifetime,
         ping: Instant,
         stopping: bool,
     ) -> ChannelEvent {
-        let over = self.reported_leases.values().map(|(_, until)| *until).min();
+        let first_expiry = self.reported_leases.values().map(|(_, until)| *until).min();
         self.read_paused_until = self.read_paused_until.filter(|until| *until > Instant::now());
-        let look = over.into_iter().chain(self.read_paused_until).chain(self.closes_by).fold(ping, Instant::min);
+        let next_check =
+            first_expiry.into_iter().chain(self.read_paused_until).chain(self.closes_by).fold(ping, Instant::min);
         let mut ready = self.session.app.ready.clone();
         tokio::select! {
-            over = term.over(), if self.closes_by.is_none() => ChannelEvent::LifetimeOver(over),
-            heard = socket.next(), if self.read_paused_until.is_none() && self.closes_by.is_none() => ChannelEvent::Received(heard),
-            Some((number, told)) = self.session.deliveries.next() => ChannelEvent::Delivery(number, told),
+            end = lifetime.ended(), if self.closes_by.is_none() => ChannelEvent::LifetimeOver(end),
+            received = socket.next(), if self.read_paused_until.is_none() && self.closes_by.is_none() => ChannelEvent::Received(received),
+            Some((number, delivery)) = self.session.deliveries.next() => ChannelEvent::Delivery(number, delivery),
             Some(finished) = self.in_flight.next() => ChannelEvent::Finished(finished),
-            // The sender lives in the app, which is ours.
+            // The sender is in the app, which the session keeps alive.
             _ = self.lease_changes.changed() => ChannelEvent::LeasesChanged,
-            () = sleep_until(look) => ChannelEvent::Tick,
+            () = sleep_until(next_check) => ChannelEvent::Tick,
             _ = ready.wait_for(|ready| !ready), if !stopping => ChannelEvent::Stopping,
         }
     }
 
-    async fn answer(&mut self, socket: &mut WebSocket, text: &str) -> Result<(), tungstenite::Error> {
-        if let Some(reply) = self.message(text).await {
+    async fn handle_text(&mut self, socket: &mut WebSocket, text: &str) -> Result<(), tungstenite::Error> {
+        if let Some(reply) = self.handle_message(text).await {
             send(socket, reply).await?;
         }
-        // A new subscription may be of a stream that somebody types into.
+        // The stream of a new subscription may have a lease.
         self.send_lease_changes(socket).await
     }
 
-    async fn tell(&mut self, socket: &mut WebSocket, number: u64, told: Delivery) -> Result<(), tungstenite::Error> {
-        let (item, place, skipped) = match told {
+    async fn deliver(
+        &mut self,
+        socket: &mut WebSocket,
+        number: u64,
+        delivery: Delivery,
+    ) -> Result<(), tungstenite::Error> {
+        let (item, place, skipped) = match delivery {
             Delivery::Item(item, place, skipped) => (item, place, skipped),
             Delivery::Raw(raw) => {
-                // One that was ended gives nothing more, but that was under way.
+                // Output of a detached terminal may still be in the queue.
                 if !self.session.attachments.contains_key(&number) {
                     return Ok(());
                 }
-                let tell = match &raw {
+                let notification = match &raw {
                     RawOutput::Bytes(bytes) => Notification::output(number, bytes),
                     RawOutput::Missed(missed) => Notification::Lost { attachment: number, missed: *missed },
                 };
-                return send(socket, tell.to_text()).await;
+                return send(socket, notification.to_text()).await;
             }
             Delivery::Denied => return self.send_end(socket, number, Some(TURNED_PRIVATE_TEXT)).await,
             Delivery::Ended => return self.send_end(socket, number, None).await,
@@ -248,7 +256,7 @@ impl ControlChannel {
         Ok(())
     }
 
-    /// Tells of the leases that are not as they were told last, of all streams that this channel looks at.
+    /// Reports the leases that have changed since they were last reported, of all streams with a subscription or an attachment.
     async fn send_lease_changes(&mut self, socket: &mut WebSocket) -> Result<(), tungstenite::Error> {
         let now = Instant::now();
         let streams = self.session.subscriptions.values().map(|subscription| &subscription.stream);
@@ -260,8 +268,8 @@ impl ControlChannel {
         };
         self.reported_leases.retain(|stream, _| held.contains_key(stream));
         for (stream, held) in held {
-            let told = self.reported_leases.get(&stream).copied();
-            if told == held.map(|held| (held.by, held.until)) {
+            let delivery = self.reported_leases.get(&stream).copied();
+            if delivery == held.map(|held| (held.by, held.until)) {
                 continue;
             }
             match held {
@@ -278,8 +286,8 @@ impl ControlChannel {
         Ok(())
     }
 
-    /// Does what a message asks for; the reply, if there is one already.
-    async fn message(&mut self, text: &str) -> Option<String> {
+    /// Carries out the calls of a message. Returns the reply if all calls are complete and there is one.
+    async fn handle_message(&mut self, text: &str) -> Option<String> {
         let IncomingMessage { is_batch, requests } = match message::read(text) {
             Ok(incoming) => incoming,
             Err(error) => {
@@ -287,36 +295,36 @@ impl ControlChannel {
                 return Some(message::reply(&RequestId::null(), Err(&error)));
             }
         };
-        let mut parts = Vec::with_capacity(requests.len());
-        let mut late = false;
+        let mut calls = Vec::with_capacity(requests.len());
+        let mut has_pending = false;
         for request in requests {
             let cost = request.call.as_ref().map_or(1, |call| self.cost(call));
             let outcome = match self.check_rate(cost).and(request.call) {
                 Ok(call) => self.session.call(call).await,
                 Err(error) => PendingCall::Ready(Err(error)),
             };
-            // Other connections get their turn, however many requests one message brings.
+            // Other connections are served between the requests of a batch.
             tokio::task::yield_now().await;
-            late |= matches!(outcome, PendingCall::Pending(_));
-            parts.push((request.id, outcome));
+            has_pending |= matches!(outcome, PendingCall::Pending(_));
+            calls.push((request.id, outcome));
         }
         let finished = async move {
-            let mut done = Vec::with_capacity(parts.len());
-            for (id, outcome) in parts {
-                let came = match outcome {
-                    PendingCall::Ready(came) => came,
-                    PendingCall::Pending(coming) => coming.await,
+            let mut done = Vec::with_capacity(calls.len());
+            for (id, outcome) in calls {
+                let result = match outcome {
+                    PendingCall::Ready(result) => result,
+                    PendingCall::Pending(pending) => pending.await,
                 };
-                done.push((id, came));
+                done.push((id, result));
             }
             FinishedMessage { is_batch, results: done }
         };
-        if late {
+        if has_pending {
             self.in_flight.push(Box::pin(finished));
             return None;
         }
         let finished = finished.await;
-        self.finish(finished)
+        self.reply_to(finished)
     }
 
     /// For how many requests a call counts: a list for as many as its length is worth.
@@ -340,11 +348,11 @@ impl ControlChannel {
         })
     }
 
-    /// The reply to a message, if anybody waits for one.
-    fn finish(&mut self, finished: FinishedMessage) -> Option<String> {
+    /// The reply to a message; `None` if all of its calls are notifications.
+    fn reply_to(&mut self, finished: FinishedMessage) -> Option<String> {
         let mut replies = Vec::new();
-        for (id, came) in finished.results {
-            let done = came.and_then(|came| match came {
+        for (id, result) in finished.results {
+            let done = result.and_then(|result| match result {
                 CallResult::Completed(done) => Ok(done),
                 CallResult::Attached(stream, attachment) => self.session.add_attachment(stream, attachment),
             });
@@ -358,7 +366,7 @@ impl ControlChannel {
     }
 }
 
-/// Sends a text, and waits until the connection has taken it.
+/// Sends a text message, and waits until the connection has accepted it.
 async fn send(socket: &mut WebSocket, text: String) -> Result<(), tungstenite::Error> {
     socket.send(Message::text(text)).await
 }

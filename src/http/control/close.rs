@@ -1,4 +1,4 @@
-//! How a socket ends: with which code and reason (RFC 6455, section 7.4), and so that the peer learns of it.
+//! The ends of a socket: the code and reason of each (RFC 6455, section 7.4), and the closing handshake.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::WebSocket;
 
-/// How long the peer may take to read why, and to close.
+/// The maximum time that the peer has to read the reason and to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why a socket ends.
+/// The reason why a socket ends.
 #[derive(Debug)]
 pub(super) enum ChannelEnd {
     /// The peer closed it.
     Closed,
     /// The connection broke.
     Broken(String),
-    /// We close it.
+    /// The daemon closes it.
     Ours(Close),
 }
 
-/// A code and what to say.
+/// The code and the reason of a close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Close(pub(super) CloseCode, pub(super) &'static str);
 
@@ -54,14 +54,14 @@ impl From<Error> for ChannelEnd {
                 return Self::Broken(error.to_string());
             }
             Error::ConnectionClosed | Error::AlreadyClosed => return Self::Closed,
-            // It sent a Close, and more behind it.
+            // The peer sent a Close, and more data after it.
             Error::Protocol(ProtocolError::ReceivedAfterClosing | ProtocolError::SendAfterClosing) => {
                 return Self::Closed;
             }
             Error::Protocol(_) => Close(CloseCode::Protocol, "a frame breaks the protocol (RFC 6455)"),
             Error::Utf8(_) => Close(CloseCode::Invalid, "a text message is not UTF-8"),
             Error::Capacity(_) => Close(CloseCode::Size, "a message is larger than `limits: message_size` allows"),
-            _ => Close(CloseCode::Error, "the daemon cannot go on with this connection"),
+            _ => Close(CloseCode::Error, "the daemon cannot continue this connection"),
         };
         debug!(error:% = error; "a WebSocket failed");
         Self::Ours(close)
@@ -69,8 +69,8 @@ impl From<Error> for ChannelEnd {
 }
 
 impl ChannelEnd {
-    /// Says why, and waits a little until the peer has read it: what it sent meanwhile must be read too, or the system takes
-    /// back what it was not given yet.
+    /// Sends the reason, and waits up to [`CLOSE_TIMEOUT`] until the peer has closed. Data that still arrives is read, since the
+    /// system would otherwise reset the connection and discard the close frame.
     pub(super) async fn close(self, mut socket: WebSocket) {
         let frame = match self {
             Self::Broken(error) => return debug!(error:% = error; "a WebSocket broke"),
@@ -81,7 +81,7 @@ impl ChannelEnd {
             if frame.is_some() && socket.close(frame).await.is_err() {
                 return;
             }
-            // The rest of the closing handshake; after an error there is none.
+            // The peer's part of the closing handshake; after an error there is none.
             while let Some(Ok(_)) = socket.next().await {}
             let connection = socket.get_mut();
             if connection.shutdown().await.is_err() {
@@ -90,7 +90,7 @@ impl ChannelEnd {
             let mut rest = [0; 4096];
             while let Ok(1..) = connection.read(&mut rest).await {}
         };
-        // Whoever does not read it has lost nothing else.
+        // A peer that does not read the reason in time loses nothing else.
         timeout(CLOSE_TIMEOUT, farewell).await.unwrap_or_default();
     }
 }

@@ -1,9 +1,9 @@
-//! `GET /echo`, in builds with debug assertions alone: sends back what comes, over the very stack of the control channel, so that
-//! suites for RFC 6455 can judge that.
+//! `GET /echo`, only in builds with debug assertions: sends every message back. It uses the same WebSocket code as the control
+//! channel, so that test suites for RFC 6455 can check that.
 //!
 //! Autobahn|Testsuite 25.10.1 (`wstest -m fuzzingclient` with the url `ws://127.0.0.1:7070/echo`) has 517 cases: none fails, 6.4.3 and
-//! 6.4.4 are not strict (text that is no UTF-8 is noticed with its frame, not with its byte), and all of 12 and 13, which compress,
-//! are not implemented.
+//! 6.4.4 are not strict (text that is not UTF-8 is detected at the end of its frame, not at the byte), and those of 12 and 13, about
+//! compression, are not implemented.
 
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::OnUpgrade;
@@ -16,16 +16,16 @@ use super::super::request::HttpRequest;
 use super::close::ChannelEnd;
 use super::{WebSocket, check_handshake, into_websocket, switching_protocols};
 
-/// Largest message, in bytes: the largest that such suites send.
+/// The maximum size of a message, in bytes: the largest that such suites send.
 const MAX_ECHO_MESSAGE_SIZE: usize = 16 << 20;
 
-/// Answers a handshake, and then every message with itself.
-pub(crate) fn open(ask: HttpRequest, upgrade: Option<OnUpgrade>) -> Result<Response, Problem> {
-    let (accept, upgrade) = check_handshake(&ask, upgrade)?;
-    ask.connection.spawn_after_response(async move {
+/// Answers a handshake, and then sends every message back.
+pub(crate) fn open(request: HttpRequest, upgrade: Option<OnUpgrade>) -> Result<Response, Problem> {
+    let (accept, upgrade) = check_handshake(&request, upgrade)?;
+    request.connection.spawn_after_response(async move {
         match into_websocket(upgrade, MAX_ECHO_MESSAGE_SIZE).await {
             Ok(mut socket) => serve(&mut socket).await.close(socket).await,
-            Err(error) => debug!(error:% = error; "a WebSocket did not come to be"),
+            Err(error) => debug!(error:% = error; "a connection could not be upgraded to a WebSocket"),
         }
     });
     Ok(switching_protocols(&accept, None))

@@ -1,4 +1,4 @@
-//! Calls and their results: some are done at once, some take their time, and a batch is answered when all of it is done.
+//! Calls and their results. Some calls complete at once and others later; a batch is answered when all of its calls are complete.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::control::Attachment;
 use crate::event::StreamName;
 use crate::wire::message::{MethodResponse, RequestId, RpcError, RpcErrorCode};
 
-/// Most commands of one socket in flight at once; a client that sends more receives the error `busy`.
+/// The maximum number of commands of one channel in flight; further commands receive the error `busy`.
 const MAX_REQUESTS_IN_FLIGHT: usize = 32;
 
 /// The result of a call that succeeded.

@@ -1,5 +1,5 @@
-//! The session of a control channel: its methods, and the subscriptions and attachments that they make. Each method checks its
-//! right first.
+//! The session of a control channel: its methods, and the subscriptions and attachments that they create. Each method checks
+//! its right first.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -33,36 +33,38 @@ use crate::http::guard::lease::MAX_LEASE_SECONDS;
 use crate::http::guard::quota::ReaderShare;
 use crate::http::stream::steering::{CursorSpec, ReaderControl, ReaderItem, SESSION_TOKEN_SIZE, SteerableCursor};
 
-/// Most subscriptions of one socket: as many as streams on one connection.
+/// The maximum number of subscriptions of one channel: as many as streams on one connection.
 const MAX_SUBSCRIPTIONS: usize = 64;
 
-/// Most attachments of one socket: a person looks at one terminal, and a page shows a few.
+/// The maximum number of attachments of one channel: a person uses one terminal, and a page shows a few.
 const MAX_ATTACHMENTS: usize = 8;
 
-/// The state behind a socket, without the socket.
+/// The state of a control channel, without its socket.
 pub(super) struct ControlSession {
     pub(super) app: Arc<App>,
     pub(super) caller: Caller,
     pub(super) limits: Arc<Limits>,
-    /// Identifies this channel where leases are held.
+    /// The number that identifies this channel as the holder of leases.
     pub(super) number: u64,
     pub(super) subscriptions: BTreeMap<u64, Subscription>,
     pub(super) attachments: BTreeMap<u64, ActiveAttachment>,
     /// The deliveries of all subscriptions and attachments.
     pub(super) deliveries: SelectAll<DeliveryStream>,
     permits: RequestPermits,
-    /// The number of the last subscription or attachment.
+    /// The number of the newest subscription or attachment; they share one count.
     last_number: u64,
 }
 
 /// The deliveries of a subscription or an attachment, with its number.
 type DeliveryStream = Pin<Box<dyn Stream<Item = (u64, Delivery)> + Send>>;
 
-/// What a subscription or an attachment delivers.
+/// An item of a subscription or an attachment.
 pub(super) enum Delivery {
+    /// An item of a subscription's cursor, the position after it, and whether the filter removed events before it.
     Item(CursorItem, Position, bool),
+    /// Output of an attached terminal.
     Raw(RawOutput),
-    /// The stream turned private; `Ended` comes next.
+    /// The stream became private; `Ended` comes next.
     Denied,
     Ended,
 }
@@ -71,9 +73,9 @@ pub(super) enum Delivery {
 pub(super) struct Subscription {
     pub(super) stream: StreamName,
     control: ReaderControl,
-    /// The position behind the last delivery.
+    /// The position after the last delivery.
     pub(super) position: Position,
-    /// Its share of the readers that its caller may have.
+    /// The subscription's share of its caller's readers.
     _share: Option<ReaderShare>,
 }
 
@@ -85,7 +87,8 @@ pub(super) struct ActiveAttachment {
 
 type MethodResult = Result<MethodResponse, RpcError>;
 
-fn now(done: MethodResult) -> PendingCall {
+/// A call that is complete.
+fn completed(done: MethodResult) -> PendingCall {
     PendingCall::Ready(done.map(CallResult::Completed))
 }
 
@@ -110,48 +113,60 @@ impl ControlSession {
         self.last_number
     }
 
-    /// Whether the daemon is stopping. Then the channel delivers what is left, and takes no more calls.
+    /// Whether the daemon is stopping. The channel then delivers the remaining events, and refuses calls.
     fn is_stopping(&self) -> bool {
         !*self.app.ready.borrow()
     }
 
-    /// Does what a call asks for, or begins to.
+    /// Carries out a call, or begins to. May not be dropped before it returns.
     pub(super) async fn call(&mut self, call: Call) -> PendingCall {
         if self.is_stopping() {
-            return now(Err(RpcError::new(RpcErrorCode::Stopping, "the daemon is stopping")));
+            return completed(Err(RpcError::new(RpcErrorCode::Stopping, "the daemon is stopping")));
         }
         let (stream, command): (_, ProcessCommand) = match call {
-            Call::List(_) => return now(self.list().await),
-            Call::Subscribe(ask) => return now(self.subscribe(ask).await),
-            Call::Filter(ask) => return now(self.filter(ask)),
-            Call::Pause(ask) => return now(self.steer(ask.subscription, ask.session, |reader| reader.pause(true))),
-            Call::Resume(ask) => return now(self.steer(ask.subscription, ask.session, |reader| reader.pause(false))),
-            Call::Unsubscribe(ask) => return now(self.unsubscribe(ask.subscription)),
-            Call::Lease(ask) => return now(self.lease(&ask.stream, ask.seconds)),
-            Call::Detach(ask) => return now(self.detach(ask.attachment)),
-            Call::Input(ask) => return self.input(ask).unwrap_or_else(|error| now(Err(error))),
-            Call::Attach(ask) => return self.attach(ask.stream).unwrap_or_else(|error| now(Err(error))),
-            Call::Signal(ask) => match ask.signal.parse::<SignalName>() {
-                Ok(signal) => (ask.stream, RunCommand::Signal(signal.number()).into()),
-                Err(error) => return now(Err(RpcError::new(RpcErrorCode::Parameters, format!("signal: {error}")))),
+            Call::List(_) => return completed(self.list().await),
+            Call::Subscribe(parameters) => return completed(self.subscribe(parameters).await),
+            Call::Filter(parameters) => return completed(self.filter(parameters)),
+            Call::Pause(parameters) => {
+                return completed(self.steer(parameters.subscription, parameters.session, |reader| reader.pause(true)));
+            }
+            Call::Resume(parameters) => {
+                return completed(
+                    self.steer(parameters.subscription, parameters.session, |reader| reader.pause(false)),
+                );
+            }
+            Call::Unsubscribe(parameters) => return completed(self.unsubscribe(parameters.subscription)),
+            Call::Lease(parameters) => return completed(self.lease(&parameters.stream, parameters.seconds)),
+            Call::Detach(parameters) => return completed(self.detach(parameters.attachment)),
+            Call::Input(parameters) => return self.input(parameters).unwrap_or_else(|error| completed(Err(error))),
+            Call::Attach(parameters) => {
+                return self.attach(parameters.stream).unwrap_or_else(|error| completed(Err(error)));
+            }
+            Call::Signal(parameters) => match parameters.signal.parse::<SignalName>() {
+                Ok(signal) => (parameters.stream, RunCommand::Signal(signal.number()).into()),
+                Err(error) => {
+                    return completed(Err(RpcError::new(RpcErrorCode::Parameters, format!("signal: {error}"))));
+                }
             },
-            Call::PauseProcess(ask) => (ask.stream, RunCommand::Pause.into()),
-            Call::ResumeProcess(ask) => (ask.stream, RunCommand::Resume.into()),
-            Call::Start(ask) => (ask.stream, LifecycleCommand::Start.into()),
-            Call::Stop(ask) => (ask.stream, LifecycleCommand::Stop.into()),
-            Call::Restart(ask) => (ask.stream, LifecycleCommand::Restart.into()),
-            Call::Resize(ask) if ask.columns == 0 || ask.rows == 0 => {
-                return now(Err(RpcError::new(
+            Call::PauseProcess(parameters) => (parameters.stream, RunCommand::Pause.into()),
+            Call::ResumeProcess(parameters) => (parameters.stream, RunCommand::Resume.into()),
+            Call::Start(parameters) => (parameters.stream, LifecycleCommand::Start.into()),
+            Call::Stop(parameters) => (parameters.stream, LifecycleCommand::Stop.into()),
+            Call::Restart(parameters) => (parameters.stream, LifecycleCommand::Restart.into()),
+            Call::Resize(parameters) if parameters.columns == 0 || parameters.rows == 0 => {
+                return completed(Err(RpcError::new(
                     RpcErrorCode::Parameters,
                     "a terminal has at least one column and one row",
                 )));
             }
-            Call::Resize(ask) => (ask.stream, RunCommand::Resize { rows: ask.rows, columns: ask.columns }.into()),
+            Call::Resize(parameters) => {
+                (parameters.stream, RunCommand::Resize { rows: parameters.rows, columns: parameters.columns }.into())
+            }
         };
-        self.command(&stream, command).unwrap_or_else(|error| now(Err(error)))
+        self.command(&stream, command).unwrap_or_else(|error| completed(Err(error)))
     }
 
-    fn may(&self, right: Right) -> Result<(), RpcError> {
+    fn check_right(&self, right: Right) -> Result<(), RpcError> {
         self.app.access.check_any_stream(&self.caller, right).map_err(|denied| CallError::from(denied).into())
     }
 
@@ -160,15 +175,15 @@ impl ControlSession {
     }
 
     async fn list(&mut self) -> MethodResult {
-        self.may(Right::Read)?;
-        let streams = list::all(&self.app, &self.caller).await;
+        self.check_right(Right::Read)?;
+        let streams = list::list_json(&self.app, &self.caller).await;
         let streams = streams.map_err(|problem| RpcError::new(RpcErrorCode::Busy, problem.detail()))?;
         Ok(MethodResponse::Streams { streams })
     }
 
-    async fn subscribe(&mut self, ask: SubscribeParameters) -> MethodResult {
-        let entry = self.app.stream(&self.caller, Right::Read, &ask.stream)?;
-        if self.app.catalog.is_being_replaced(&ask.stream) {
+    async fn subscribe(&mut self, parameters: SubscribeParameters) -> MethodResult {
+        let entry = self.app.stream(&self.caller, Right::Read, &parameters.stream)?;
+        if self.app.catalog.is_being_replaced(&parameters.stream) {
             return Err(CallError::Reconfiguring.into());
         }
         if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
@@ -176,11 +191,16 @@ impl ControlSession {
                 format!("{MAX_SUBSCRIPTIONS} subscriptions are the most for one channel; end some, or open another");
             return Err(RpcError::new(RpcErrorCode::TooMany, most));
         }
-        let share = self.app.reader_quotas.take(&self.caller, 1, &self.limits);
+        let share = self.app.reader_quotas.take(self.caller.credential(), 1, &self.limits);
         let share = share.map_err(|problem| RpcError::new(RpcErrorCode::TooMany, problem.detail()))?;
-        let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
-        let run = grammar::is_current_run(ask.run.as_deref())?;
-        let named = start(&StartParameters { after: ask.after, since: ask.since, tail: ask.tail })?;
+        let filter = filter(
+            &self.limits,
+            [&parameters.grep, &parameters.exclude, &parameters.origin],
+            parameters.level.as_deref(),
+        )?;
+        let run = grammar::is_current_run(parameters.run.as_deref())?;
+        let named =
+            start(&StartParameters { after: parameters.after, since: parameters.since, tail: parameters.tail })?;
         let start = named.unwrap_or_else(|| grammar::default_start(run));
         let until = CursorEnd { run, ..CursorEnd::default() };
         let view = View { encoding: Encoding::Ndjson, filter, several: false };
@@ -189,29 +209,33 @@ impl ControlSession {
         let spec = CursorSpec { log: entry.log, view, until, ready: self.app.ready.clone() };
         let (reader, control) = SteerableCursor::with_control(cursor, spec);
         let number = self.next_number();
-        let told = reader.told(self.limits.keep_alive);
-        let told = told.map(|(given, place, skipped)| match given {
-            ReaderItem::Item(item) => Delivery::Item(item, place, skipped),
+        let deliveries = reader.into_deliveries(self.limits.keep_alive);
+        let deliveries = deliveries.map(|(item, position, skipped)| match item {
+            ReaderItem::Item(item) => Delivery::Item(item, position, skipped),
             ReaderItem::Denied => Delivery::Denied,
         });
-        let told = told.chain(stream::iter([Delivery::Ended])).map(move |told| (number, told));
-        self.deliveries.push(Box::pin(told));
-        self.subscriptions.insert(number, Subscription { stream: ask.stream, control, position, _share: share });
+        let deliveries = deliveries.chain(stream::iter([Delivery::Ended])).map(move |delivery| (number, delivery));
+        self.deliveries.push(Box::pin(deliveries));
+        self.subscriptions.insert(number, Subscription { stream: parameters.stream, control, position, _share: share });
         Ok(MethodResponse::Subscribed { subscription: number, position })
     }
 
     fn unsubscribe(&mut self, number: u64) -> MethodResult {
-        // Without its control the reader ends.
+        // The reader ends when its control is dropped.
         match self.subscriptions.remove(&number) {
             Some(_) => Ok(MethodResponse::Nothing {}),
             None => Err(no_subscription(number)),
         }
     }
 
-    fn filter(&mut self, ask: FilterParameters) -> MethodResult {
-        let filter = filter(&self.limits, [&ask.grep, &ask.exclude, &ask.origin], ask.level.as_deref())?;
-        let from = ask.from.map_or(Ok(None), |from| start(&from))?;
-        self.steer(ask.subscription, ask.session, |reader| reader.filter(filter.clone(), from))
+    fn filter(&mut self, parameters: FilterParameters) -> MethodResult {
+        let filter = filter(
+            &self.limits,
+            [&parameters.grep, &parameters.exclude, &parameters.origin],
+            parameters.level.as_deref(),
+        )?;
+        let from = parameters.from.map_or(Ok(None), |from| start(&from))?;
+        self.steer(parameters.subscription, parameters.session, |reader| reader.filter(filter.clone(), from))
     }
 
     /// Steers the readers of a subscription or of a session.
@@ -228,7 +252,7 @@ impl ControlSession {
                 return Ok(MethodResponse::Steered { readers: 1 });
             }
             (None, Some(session)) if SESSION_TOKEN_SIZE.contains(&session.len()) => {
-                self.may(Right::Read)?;
+                self.check_right(Right::Read)?;
                 self.app.sessions.controls(self.caller.credential(), &session)
             }
             (None, Some(_)) => Vec::new(),
@@ -262,16 +286,16 @@ impl ControlSession {
 
     fn command(&mut self, stream: &StreamName, command: ProcessCommand) -> Result<PendingCall, RpcError> {
         let permit = self.permits.acquire()?;
-        let coming = self.sender().send(stream, command)?;
+        let pending = self.sender().send(stream, command)?;
         Ok(PendingCall::Pending(Box::pin(async move {
-            let reply = coming.await;
+            let reply = pending.await;
             drop(permit);
             Ok(CallResult::Completed(MethodResponse::Carried { already: matches!(reply?, CommandReply::Already) }))
         })))
     }
 
-    fn input(&mut self, ask: InputParameters) -> Result<PendingCall, RpcError> {
-        let bytes = match (ask.text, ask.base64) {
+    fn input(&mut self, parameters: InputParameters) -> Result<PendingCall, RpcError> {
+        let bytes = match (parameters.text, parameters.base64) {
             (Some(_), Some(_)) => return Err(invalid_parameter("give one of `text` and `base64`")),
             (Some(text), None) => text.into_bytes(),
             (None, Some(base64)) => {
@@ -281,12 +305,12 @@ impl ControlSession {
             (None, None) => Vec::new(),
         };
         let count = bytes.len();
-        if count == 0 && !ask.eof {
+        if count == 0 && !parameters.eof {
             return Err(invalid_parameter("nothing to type: give `text`, `base64` or `eof`"));
         }
         let permit = self.permits.acquire()?;
         let typed = if count > 0 {
-            Some(self.sender().send(&ask.stream, RunCommand::Input(Bytes::from(bytes)))?)
+            Some(self.sender().send(&parameters.stream, RunCommand::Input(Bytes::from(bytes)))?)
         } else {
             None
         };
@@ -295,9 +319,9 @@ impl ControlSession {
             if let Some(typed) = typed {
                 typed.await?;
             }
-            if ask.eof {
+            if parameters.eof {
                 let sender = CommandSender { app: &app, caller: &caller, channel: Some(number) };
-                sender.send(&ask.stream, RunCommand::EndOfInput)?.await?;
+                sender.send(&parameters.stream, RunCommand::EndOfInput)?.await?;
             }
             drop(permit);
             Ok(CallResult::Completed(MethodResponse::Taken { bytes: count }))
@@ -307,9 +331,9 @@ impl ControlSession {
     fn attach(&mut self, stream: StreamName) -> Result<PendingCall, RpcError> {
         self.check_attachment_limit()?;
         let permit = self.permits.acquire()?;
-        let coming = self.sender().attach(&stream)?;
+        let pending = self.sender().attach(&stream)?;
         Ok(PendingCall::Pending(Box::pin(async move {
-            let attached = coming.await;
+            let attached = pending.await;
             drop(permit);
             Ok(CallResult::Attached(stream, attached?))
         })))
@@ -323,20 +347,21 @@ impl ControlSession {
         Err(RpcError::new(RpcErrorCode::TooMany, most))
     }
 
-    /// Begins to deliver what an attachment gives.
+    /// Adds an attachment, whose output is delivered from now on.
     pub(super) fn add_attachment(&mut self, stream: StreamName, attachment: Attachment) -> MethodResult {
         self.check_attachment_limit()?;
         let number = self.next_number();
-        let (hold, over) = oneshot::channel::<()>();
+        let (end_on_drop, over) = oneshot::channel::<()>();
         let raw = stream::unfold(attachment, async |mut attachment| {
             let raw = attachment.next().await?;
             Some((Delivery::Raw(raw), attachment))
         });
         let log = self.app.stream(&self.caller, Right::Read, &stream)?.log;
         let raw = raw.take_until(async move { log.denied().await });
-        let told = raw.chain(stream::iter([Delivery::Ended])).take_until(over).map(move |told| (number, told));
-        self.deliveries.push(Box::pin(told));
-        self.attachments.insert(number, ActiveAttachment { stream, _end_on_drop: hold });
+        let deliveries =
+            raw.chain(stream::iter([Delivery::Ended])).take_until(over).map(move |delivery| (number, delivery));
+        self.deliveries.push(Box::pin(deliveries));
+        self.attachments.insert(number, ActiveAttachment { stream, _end_on_drop: end_on_drop });
         Ok(MethodResponse::Attached { attachment: number })
     }
 
@@ -361,7 +386,7 @@ fn filter(limits: &Limits, of: [&OneOrManyStrings; 3], level: Option<&str>) -> R
     grammar::filter(grep, exclude, origin.to_vec(), level, limits.filter_size)
 }
 
-/// The start that the parameters name, if they name one.
+/// The start in the parameters, if there is one.
 fn start(from: &StartParameters) -> Result<Option<CursorStart>, RpcError> {
     let start = match (&from.after, &from.since, &from.tail) {
         (None, None, None) => return Ok(None),
@@ -372,4 +397,200 @@ fn start(from: &StartParameters) -> Result<Option<CursorStart>, RpcError> {
         _ => return Err(invalid_parameter("give one of `after`, `since` and `tail`")),
     };
     Ok(Some(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::control::CommandError;
+    use crate::http::testing::{OWNER, TestServer, USER, id};
+    use crate::wire::message::read;
+
+    fn session(server: &TestServer, peer: crate::access::Peer) -> ControlSession {
+        let caller = server.app.access.identify_now(peer, None).unwrap();
+        ControlSession::new(server.app.clone(), caller, Arc::new(server.limits.clone()))
+    }
+
+    async fn begin(session: &mut ControlSession, method: &str, parameters: Value) -> PendingCall {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": parameters });
+        let mut message = read(&request.to_string()).unwrap();
+        session.call(message.requests.remove(0).call.unwrap()).await
+    }
+
+    /// The result of a call: the JSON of its response, or the reason and the text of its error.
+    async fn call(session: &mut ControlSession, method: &str, parameters: Value) -> Result<Value, String> {
+        let result = match begin(session, method, parameters).await {
+            PendingCall::Ready(result) => result,
+            PendingCall::Pending(result) => result.await,
+        };
+        let response = match result {
+            Ok(CallResult::Completed(response)) => Ok(response),
+            Ok(CallResult::Attached(stream, attachment)) => session.add_attachment(stream, attachment),
+            Err(error) => Err(error),
+        };
+        match response {
+            Ok(response) => Ok(serde_json::to_value(&response).unwrap()),
+            Err(error) => {
+                let reply: Value = serde_json::from_str(&crate::wire::message::reply(
+                    &crate::wire::message::RequestId::null(),
+                    Err(&error),
+                ))
+                .unwrap();
+                let data = &reply["error"]["data"];
+                Err(format!("{}: {}", data["reason"].as_str().unwrap(), data["detail"].as_str().unwrap()))
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_are_wrong_are_refused_with_what_would_be_right() {
+        let server = TestServer::new(&[("log", "file"), ("job", "process")]);
+        let _received = server.process("job", || Err(CommandError::NotRunning));
+        let mut owner = session(&server, OWNER);
+        let table = [
+            ("stream.subscribe", json!({ "stream": "nowhere" }), "not-found: no stream is named"),
+            ("stream.subscribe", json!({ "stream": "log", "after": "x" }), "wrong-parameters: after=x: "),
+            ("stream.subscribe", json!({ "stream": "log", "tail": "some" }), "wrong-parameters: tail=some is neither"),
+            ("stream.subscribe", json!({ "stream": "log", "tail": 1, "since": "1h" }), "wrong-parameters: give one of"),
+            ("stream.subscribe", json!({ "stream": "log", "grep": "(" }), "wrong-parameters: "),
+            ("stream.subscribe", json!({ "stream": "log", "run": "last" }), "wrong-parameters: run=last is not known"),
+            ("stream.subscribe", json!({ "stream": "log", "level": "loud" }), "wrong-parameters: level=loud: "),
+            ("subscription.pause", json!({ "subscription": 7 }), "not-found: this channel has no subscription 7"),
+            ("subscription.pause", json!({}), "wrong-parameters: name one of"),
+            (
+                "subscription.pause",
+                json!({ "subscription": 7, "session": "0123456789abcdef" }),
+                "wrong-parameters: name one of",
+            ),
+            ("subscription.resume", json!({ "session": "0123456789abcdef" }), "not-found: no stream of yours"),
+            ("subscription.resume", json!({ "session": "short" }), "not-found: no stream of yours"),
+            ("subscription.filter", json!({ "subscription": 7, "grep": "(" }), "wrong-parameters: "),
+            ("subscription.unsubscribe", json!({ "subscription": 7 }), "not-found: this channel has no subscription 7"),
+            ("process.input", json!({ "stream": "job" }), "wrong-parameters: nothing to type"),
+            (
+                "process.input",
+                json!({ "stream": "job", "text": "a", "base64": "YQ==" }),
+                "wrong-parameters: give one of `text` and `base64`",
+            ),
+            ("process.input", json!({ "stream": "job", "base64": "?" }), "wrong-parameters: base64: "),
+            ("process.input", json!({ "stream": "job", "text": "a" }), "refused: the process is not running"),
+            ("process.signal", json!({ "stream": "job", "signal": "term" }), "wrong-parameters: signal: not a signal"),
+            (
+                "process.resize",
+                json!({ "stream": "job", "columns": 0, "rows": 1 }),
+                "wrong-parameters: a terminal has at least",
+            ),
+            ("process.lease", json!({ "stream": "job", "seconds": 3601 }), "wrong-parameters: seconds: at most 3600"),
+            ("process.start", json!({ "stream": "log" }), "refused: this stream is not a process"),
+            ("process.attach", json!({ "stream": "job" }), "refused: the process is not running"),
+            ("process.detach", json!({ "attachment": 7 }), "not-found: this channel has no attachment 7"),
+        ];
+        for (method, parameters, expected) in table {
+            let refused = call(&mut owner, method, parameters.clone()).await.unwrap_err();
+            assert!(refused.starts_with(expected), "{method} {parameters}: {refused}");
+        }
+        assert!(owner.subscriptions.is_empty() && owner.attachments.is_empty());
+        let mut user = session(&server, USER);
+        for (method, parameters) in [
+            ("process.input", json!({ "stream": "job", "text": "a" })),
+            ("process.stop", json!({ "stream": "job" })),
+            ("process.lease", json!({ "stream": "job", "seconds": 1 })),
+        ] {
+            let refused = call(&mut user, method, parameters).await.unwrap_err();
+            assert!(refused.starts_with("denied: "), "{method}: {refused}");
+        }
+        server.app.catalog.hold(&"log".parse().unwrap());
+        let held = call(&mut owner, "stream.subscribe", json!({ "stream": "log" })).await.unwrap_err();
+        assert!(held.starts_with("busy: the stream is being restarted"), "{held}");
+        server.stop();
+        let stopping = call(&mut owner, "streams.list", json!({})).await.unwrap_err();
+        assert_eq!(stopping, "stopping: the daemon is stopping");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_subscription_delivers_events_until_it_is_paused_or_ended() {
+        let mut server = TestServer::new(&[("log", "file")]);
+        server.write("log", &["one", "two", "three"]).await;
+        let mut session = session(&server, USER);
+        let subscribed = call(&mut session, "stream.subscribe", json!({ "stream": "log", "tail": 2 })).await;
+        assert_eq!(subscribed, Ok(json!({ "subscription": 1, "place": id(1).to_string() })));
+        let (number, delivery) = session.deliveries.next().await.unwrap();
+        let Delivery::Item(CursorItem::Frames(frames), position, false) = delivery else { panic!("no events") };
+        let text = String::from_utf8(frames.bytes.to_vec()).unwrap();
+        assert_eq!((number, position, text.lines().count()), (1, id(3), 2), "{text}");
+        let pause = json!({ "subscription": 1 });
+        assert_eq!(call(&mut session, "subscription.pause", pause.clone()).await, Ok(json!({ "readers": 1 })));
+        server.write("log", &["four"]).await;
+        let quiet = session.deliveries.next().await.unwrap().1;
+        assert!(matches!(quiet, Delivery::Item(CursorItem::TimedOut, position, false) if position == id(3)));
+        // From the next delivery on, only lines that match.
+        let filter = json!({ "subscription": 1, "grep": "e$", "from": { "tail": "all" } });
+        assert_eq!(call(&mut session, "subscription.filter", filter).await, Ok(json!({ "readers": 1 })));
+        assert_eq!(call(&mut session, "subscription.resume", pause.clone()).await, Ok(json!({ "readers": 1 })));
+        let Delivery::Item(CursorItem::Frames(frames), ..) = session.deliveries.next().await.unwrap().1 else {
+            panic!("no events")
+        };
+        let text = String::from_utf8(frames.bytes.to_vec()).unwrap();
+        assert!(text.contains("\"one\"") && text.contains("\"three\"") && !text.contains("\"four\""), "{text}");
+        assert_eq!(call(&mut session, "subscription.unsubscribe", pause).await, Ok(json!({})));
+        while let Some((number, delivery)) = session.deliveries.next().await {
+            assert!(number == 1 && matches!(delivery, Delivery::Item(CursorItem::TimedOut, ..) | Delivery::Ended));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn subscriptions_attachments_and_commands_have_limits() {
+        let server = TestServer::new(&[("log", "file"), ("job", "process")]);
+        let _received = server.process("job", || Ok(CommandReply::Done));
+        let mut channel = session(&server, OWNER);
+        for _ in 0..MAX_SUBSCRIPTIONS {
+            call(&mut channel, "stream.subscribe", json!({ "stream": "log" })).await.unwrap();
+        }
+        let refused = call(&mut channel, "stream.subscribe", json!({ "stream": "log" })).await.unwrap_err();
+        assert!(refused.starts_with("too-many: 64 subscriptions are the most"), "{refused}");
+        for number in 65..65 + MAX_ATTACHMENTS {
+            let attached = call(&mut channel, "process.attach", json!({ "stream": "job" })).await;
+            assert_eq!(attached, Ok(json!({ "attachment": number })));
+        }
+        let refused = call(&mut channel, "process.attach", json!({ "stream": "job" })).await.unwrap_err();
+        assert!(refused.starts_with("too-many: 8 attachments are the most"), "{refused}");
+        assert_eq!(call(&mut channel, "process.detach", json!({ "attachment": 65 })).await, Ok(json!({})));
+        call(&mut channel, "process.attach", json!({ "stream": "job" })).await.unwrap();
+        // A process that does not answer.
+        let _requests = server.requests("job");
+        let mut pending = Vec::new();
+        let refused = loop {
+            match begin(&mut channel, "process.pause", json!({ "stream": "job" })).await {
+                PendingCall::Pending(command) => pending.push(command),
+                PendingCall::Ready(result) => break result.err().unwrap(),
+            }
+        };
+        let text = crate::wire::message::reply(&crate::wire::message::RequestId::null(), Err(&refused));
+        assert!(pending.len() == 32 && text.contains("32 commands are in flight"), "{} {text}", pending.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_taken_by_one_channel_and_given_back() {
+        let server = TestServer::new(&[("job", "process")]);
+        let _received = server.process("job", || Ok(CommandReply::Done));
+        let (mut first, mut second) = (session(&server, OWNER), session(&server, OWNER));
+        let lease = |seconds: u32| json!({ "stream": "job", "seconds": seconds });
+        let input = json!({ "stream": "job", "text": "abc", "eof": true });
+        assert_eq!(call(&mut first, "process.lease", lease(60)).await, Ok(json!({ "yours": true, "seconds": 60.0 })));
+        for (method, parameters) in [("process.lease", lease(60)), ("process.input", input.clone())] {
+            let refused = call(&mut second, method, parameters).await.unwrap_err();
+            assert!(refused.starts_with("leased: ") && refused.contains("holds the lease"), "{refused}");
+        }
+        assert_eq!(call(&mut first, "process.input", input.clone()).await, Ok(json!({ "bytes": 3 })));
+        // Giving back what one does not hold changes nothing.
+        assert_eq!(call(&mut second, "process.lease", lease(0)).await, Ok(json!({ "yours": false, "seconds": 0.0 })));
+        call(&mut second, "process.input", input.clone()).await.unwrap_err();
+        assert_eq!(call(&mut first, "process.lease", lease(0)).await, Ok(json!({ "yours": false, "seconds": 0.0 })));
+        assert_eq!(call(&mut second, "process.input", input.clone()).await, Ok(json!({ "bytes": 3 })));
+        assert!(call(&mut second, "process.lease", lease(60)).await.is_ok());
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(call(&mut first, "process.input", input).await, Ok(json!({ "bytes": 3 })), "the lease has expired");
+    }
 }

@@ -22,14 +22,14 @@ pub(crate) struct CorsOrigin {
 
 impl CorsOrigin {
     /// The origin of the page that sent the request, if it may read the response.
-    pub(crate) fn of<B>(request: &Request<B>, origins: &WebOrigins) -> Option<Self> {
-        let mut given = request.headers().get_all(header::ORIGIN).iter();
-        let (Some(origin), None) = (given.next(), given.next()) else { return None };
+    pub(crate) fn from_request<B>(request: &Request<B>, origins: &WebOrigins) -> Option<Self> {
+        let mut values = request.headers().get_all(header::ORIGIN).iter();
+        let (Some(origin), None) = (values.next(), values.next()) else { return None };
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str)).unwrap_or_default();
-        let asks = request.method() == Method::OPTIONS
+        let is_preflight = request.method() == Method::OPTIONS
             && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        origins.allow(origin.to_str().ok()?, host).then(|| Self { origin: origin.clone(), is_preflight: asks })
+        origins.allow(origin.to_str().ok()?, host).then(|| Self { origin: origin.clone(), is_preflight })
     }
 
     /// Returns true if the request is a preflight (Fetch, section 3.2.2).
@@ -38,7 +38,7 @@ impl CorsOrigin {
     }
 
     /// Adds the headers that let the page read the response. The response may already be readable by all pages.
-    pub(crate) fn open(self, headers: &mut HeaderMap) {
+    pub(crate) fn allow(self, headers: &mut HeaderMap) {
         if self.is_preflight {
             let methods = HeaderValue::from_static("GET, HEAD, POST, PUT");
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);

@@ -69,19 +69,21 @@ pub(crate) fn resolve_peer(peer: Peer, headers: &HeaderMap, proxies: &TrustedPro
 
 /// The sender of a request that a trusted proxy passed on.
 fn proxied_peer(peer: Peer, headers: &HeaderMap, proxies: &TrustedProxies) -> ResolvedPeer {
-    let forwarded = forwarded(headers);
+    let forwarded = forwarded_elements(headers);
     let chains = [
         forwarded.as_ref().map(|elements| match elements {
             Ok(elements) => elements.iter().map(|element| element.client.as_deref().and_then(parse_node)).collect(),
             Err(MalformedForwarded) => vec![None],
         }),
-        list(headers, "x-forwarded-for").map(|nodes| nodes.iter().map(|text| parse_node(text)).collect::<Vec<_>>()),
-        list(headers, "x-real-ip").map(|nodes| match nodes.as_slice() {
+        header_list(headers, "x-forwarded-for")
+            .map(|nodes| nodes.iter().map(|text| parse_node(text)).collect::<Vec<_>>()),
+        header_list(headers, "x-real-ip").map(|nodes| match nodes.as_slice() {
             [text] => vec![parse_node(text)],
             _ => vec![None],
         }),
     ];
-    let [by_forwarded, by_list, by_real_ip] = chains.map(|chain| chain.map(|chain| client(&chain, proxies)));
+    let [by_forwarded, by_list, by_real_ip] =
+        chains.map(|chain| chain.map(|chain| nearest_untrusted_hop(&chain, proxies)));
     // The inner one of two proxies writes the address of the outer one into X-Real-IP, which does not name the client.
     let names_proxy = |named: &Option<ForwardingHop>| matches!(named, Some(ForwardingHop { client: Some(client), .. }) if proxies.contains(*client));
     let by_real_ip =
@@ -118,7 +120,7 @@ struct ForwardingHop {
 }
 
 /// The hop nearest to this server that is not a trusted proxy; the first hop if all are trusted.
-fn client(chain: &[Option<IpAddr>], proxies: &TrustedProxies) -> ForwardingHop {
+fn nearest_untrusted_hop(chain: &[Option<IpAddr>], proxies: &TrustedProxies) -> ForwardingHop {
     let is_client = |hop: &Option<IpAddr>| hop.is_none_or(|address| !proxies.contains(address));
     let at = chain.iter().rposition(is_client).unwrap_or(0);
     ForwardingHop { client: chain.get(at).copied().flatten(), at }
@@ -127,14 +129,14 @@ fn client(chain: &[Option<IpAddr>], proxies: &TrustedProxies) -> ForwardingHop {
 /// Returns true if every header that states the protocol says `https`. `element` is the element of `Forwarded` that
 /// names the client.
 fn was_https(headers: &HeaderMap, element: Option<&ForwardedElement>) -> bool {
-    let said = list(headers, "x-forwarded-proto").unwrap_or_default();
-    let mut said =
-        said.iter().map(String::as_str).chain(element.and_then(|element| element.proto.as_deref())).peekable();
-    said.peek().is_some() && said.all(|proto| proto.eq_ignore_ascii_case("https"))
+    let protocols = header_list(headers, "x-forwarded-proto").unwrap_or_default();
+    let mut protocols =
+        protocols.iter().map(String::as_str).chain(element.and_then(|element| element.proto.as_deref())).peekable();
+    protocols.peek().is_some() && protocols.all(|proto| proto.eq_ignore_ascii_case("https"))
 }
 
 /// All values of a header that is a comma-separated list, over all its lines; `None` if the header is missing.
-fn list(headers: &HeaderMap, name: &str) -> Option<Vec<String>> {
+fn header_list(headers: &HeaderMap, name: &str) -> Option<Vec<String>> {
     let mut lines = headers.get_all(name).iter().peekable();
     lines.peek()?;
     let text = |line: &http::HeaderValue| line.to_str().unwrap_or("?").to_owned();
@@ -156,7 +158,7 @@ struct ForwardedElement {
 struct MalformedForwarded;
 
 /// The elements of all `Forwarded` headers, in order; `None` if there is no such header.
-fn forwarded(headers: &HeaderMap) -> Option<Result<Vec<ForwardedElement>, MalformedForwarded>> {
+fn forwarded_elements(headers: &HeaderMap) -> Option<Result<Vec<ForwardedElement>, MalformedForwarded>> {
     let mut lines = headers.get_all("forwarded").iter().peekable();
     lines.peek()?;
     let mut elements = Vec::new();

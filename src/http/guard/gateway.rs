@@ -85,7 +85,7 @@ async fn route(request: hyper::Request<Incoming>, gateway: &Gateway, connection:
                 .into_response()
         };
     }
-    let page = cors::CorsOrigin::of(&request, &gateway.origins);
+    let page = cors::CorsOrigin::from_request(&request, &gateway.origins);
     let mut response = match check_request(request, gateway, connection) {
         Ok(_) if page.as_ref().is_some_and(cors::CorsOrigin::is_preflight) => StatusCode::NO_CONTENT.into_response(),
         Ok(request) => {
@@ -106,7 +106,7 @@ async fn route(request: hyper::Request<Incoming>, gateway: &Gateway, connection:
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(page) = page {
-        page.open(headers);
+        page.allow(headers);
     }
     response
 }
@@ -118,11 +118,11 @@ fn check_request(
 ) -> Result<hyper::Request<Empty<Bytes>>, Problem> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     check_host(authority, request.headers(), &gateway.hosts)?;
-    let asked = request.uri().path_and_query().map_or(0, |asked| asked.as_str().len());
-    if asked > connection.limits.query_size {
+    let length = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if length > connection.limits.query_size {
         let most = connection.limits.query_size;
         let detail = format!(
-            "path and query have {asked} bytes, more than the limit of {most} bytes; send long filters over the control channel"
+            "path and query have {length} bytes, more than the limit of {most} bytes; send long filters over the control channel"
         );
         return Err(Problem::new(StatusCode::URI_TOO_LONG, detail));
     }

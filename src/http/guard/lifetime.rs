@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::access::{BadToken, Caller, Credential};
-use crate::wire::{Encoding, ndjson, sse, text};
+use crate::wire::Encoding;
 
 use super::quota::{self, ReaderShare};
 use crate::http::app::App;
@@ -26,13 +26,13 @@ pub(crate) const TURNED_PRIVATE_TEXT: &str = "the stream has become private; rea
 /// The conditions that end a response, and its share of the quotas until then.
 pub(crate) struct Lifetime {
     /// The timers, boxed since most callers need none.
-    ends: Option<Box<LifetimeTimers>>,
+    timers: Option<Box<LifetimeTimers>>,
     _stream: Option<QuotaShare<Credential>>,
     _readers: Option<ReaderShare>,
 }
 
 struct LifetimeTimers {
-    denied: OptionFuture<Pin<Box<dyn Future<Output = BadToken> + Send + Sync>>>,
+    token_invalid: OptionFuture<Pin<Box<dyn Future<Output = BadToken> + Send + Sync>>>,
     max_age: OptionFuture<Pin<Box<Sleep>>>,
 }
 
@@ -57,37 +57,37 @@ impl Lifetime {
         readers: usize,
     ) -> Result<Self, Problem> {
         let stream = quota::open_stream_share(&app.open_streams_quota, caller, connection.limits.per_token)?;
-        let readers = app.reader_quotas.take(caller, readers, &connection.limits)?;
+        let readers = app.reader_quotas.take(caller.credential(), readers, &connection.limits)?;
         let denied = app.access.until_invalid(caller);
-        let ends = (denied.is_some() || connection.until.is_some()).then(|| {
+        let timers = (denied.is_some() || connection.until.is_some()).then(|| {
             let denied = denied.map(|denied| -> Pin<Box<dyn Future<Output = _> + Send + Sync>> { Box::pin(denied) });
             Box::new(LifetimeTimers {
-                denied: denied.into(),
+                token_invalid: denied.into(),
                 max_age: connection.until.map(|until| Box::pin(sleep_until(until))).into(),
             })
         });
-        Ok(Self { ends, _stream: stream, _readers: readers })
+        Ok(Self { timers, _stream: stream, _readers: readers })
     }
 
     /// Waits for the end of the lifetime, for ever if there is none. May be dropped and called again, but not after it
     /// has returned.
-    pub(crate) async fn over(&mut self) -> LifetimeEnd {
-        let Some(ends) = &mut self.ends else { return std::future::pending().await };
+    pub(crate) async fn ended(&mut self) -> LifetimeEnd {
+        let Some(timers) = &mut self.timers else { return std::future::pending().await };
         tokio::select! {
             biased;
-            Some(why) = &mut ends.denied => LifetimeEnd::TokenInvalid(why),
-            Some(()) = &mut ends.max_age => LifetimeEnd::MaxAge,
+            Some(why) = &mut timers.token_invalid => LifetimeEnd::TokenInvalid(why),
+            Some(()) = &mut timers.max_age => LifetimeEnd::MaxAge,
             else => std::future::pending().await,
         }
     }
 
     /// The body, cut off at the end of the lifetime; its last bytes state the reason.
-    pub(crate) fn of(
+    pub(crate) fn limit(
         self,
         body: impl Stream<Item = Bytes> + Send + Sync + 'static,
         encoding: Encoding,
     ) -> impl Stream<Item = Bytes> + Send + Sync + 'static {
-        if self.ends.is_none() {
+        if self.timers.is_none() {
             // The quotas are held as long as the body exists.
             return Either::Left(body.map(move |bytes| {
                 let _held = &self;
@@ -96,11 +96,11 @@ impl Lifetime {
         }
         let open = Some((Box::pin(body), self));
         Either::Right(stream::unfold(open, move |open| async move {
-            let (mut body, mut term) = open?;
+            let (mut body, mut lifetime) = open?;
             tokio::select! {
                 biased;
-                why = term.over() => Some((why.told(encoding), None)),
-                bytes = body.next() => bytes.map(|bytes| (bytes, Some((body, term)))),
+                why = lifetime.ended() => Some((why.encode(encoding), None)),
+                bytes = body.next() => bytes.map(|bytes| (bytes, Some((body, lifetime)))),
             }
         }))
     }
@@ -108,14 +108,10 @@ impl Lifetime {
 
 impl LifetimeEnd {
     /// The last bytes of a response, which state the reason for its end.
-    fn told(&self, encoding: Encoding) -> Bytes {
-        match (self, encoding) {
-            (Self::TokenInvalid(why), Encoding::Sse(_)) => sse::denied(&why.to_string(), None),
-            (Self::TokenInvalid(why), Encoding::Ndjson) => ndjson::denied(&why.to_string(), None),
-            (Self::TokenInvalid(why), Encoding::Text) => text::denied(&why.to_string()),
-            (Self::MaxAge, Encoding::Sse(_)) => sse::closing(LIFETIME_OVER_TEXT),
-            (Self::MaxAge, Encoding::Ndjson) => ndjson::closing(LIFETIME_OVER_TEXT),
-            (Self::MaxAge, Encoding::Text) => text::closing(LIFETIME_OVER_TEXT),
+    fn encode(&self, encoding: Encoding) -> Bytes {
+        match self {
+            Self::TokenInvalid(why) => encoding.denied(&why.to_string(), None),
+            Self::MaxAge => encoding.closing(LIFETIME_OVER_TEXT),
         }
         .into()
     }

@@ -20,9 +20,9 @@ use schemas::{READER_PARAMETERS, parameter, parameters, reference};
 const COMMON_REFUSALS: [u16; 9] = [400, 401, 403, 408, 413, 414, 415, 421, 503];
 
 /// `GET /openapi.json`.
-pub(super) fn openapi(ask: &HttpRequest) -> Result<Response, Problem> {
-    ask.only_parameter("")?;
-    let mut response = answer(&document(&ask.app.base_path));
+pub(super) fn openapi(request: &HttpRequest) -> Result<Response, Problem> {
+    request.only_parameter("")?;
+    let mut response = answer(&document(&request.app.base_path));
     // Tools that show the document are loaded from other origins, and it contains nothing that is not public.
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     Ok(response)
@@ -137,12 +137,12 @@ impl Operation {
         }
     }
 
-    fn with(mut self, more: Vec<Value>) -> Self {
+    fn with_parameters(mut self, more: Vec<Value>) -> Self {
         self.parameters.extend(more);
         self
     }
 
-    fn or(mut self, status: u16, description: &str) -> Self {
+    fn or_response(mut self, status: u16, description: &str) -> Self {
         self.responses.push((status, json!({ "description": description })));
         self
     }
@@ -151,7 +151,7 @@ impl Operation {
 /// All methods of all routes.
 fn operations() -> Vec<Operation> {
     [
-        readers(),
+        reading_operations(),
         pushing_operations(),
         stream_operations(),
         process_operations(),
@@ -165,7 +165,7 @@ fn operations() -> Vec<Operation> {
 }
 
 /// The operations that read streams.
-fn readers() -> Vec<Operation> {
+fn reading_operations() -> Vec<Operation> {
     const END_DESCRIPTION: &str = "No further events can follow: the answer that the reader asked for is complete, or the stream no longer exists.";
     let several = json!({ "type": "array", "items": { "type": "string" }, "maxItems": 64 });
     let several =
@@ -182,9 +182,9 @@ fn readers() -> Vec<Operation> {
                 schemas::list_or_event_formats(),
             )
         }
-        .with(vec![several])
-        .with(parameters(&READER_PARAMETERS))
-        .or(204, END_DESCRIPTION),
+        .with_parameters(vec![several])
+        .with_parameters(parameters(&READER_PARAMETERS))
+        .or_response(204, END_DESCRIPTION),
         Operation {
             refusals: &[404, 406, 429],
             ..Operation::of_stream(
@@ -194,9 +194,9 @@ fn readers() -> Vec<Operation> {
                 schemas::event_formats(),
             )
         }
-        .with(parameters(&READER_PARAMETERS))
-        .with(parameters(&["before"]))
-        .or(204, END_DESCRIPTION),
+        .with_parameters(parameters(&READER_PARAMETERS))
+        .with_parameters(parameters(&["before"]))
+        .or_response(204, END_DESCRIPTION),
         Operation {
             refusals: &[404, 406, 429],
             ..Operation::of_stream(
@@ -206,8 +206,8 @@ fn readers() -> Vec<Operation> {
                 json_content("The events, or none after the time to wait.", &schemas::poll_response()),
             )
         }
-        .with(parameters(&READER_PARAMETERS))
-        .with(vec![wait]),
+        .with_parameters(parameters(&READER_PARAMETERS))
+        .with_parameters(vec![wait]),
     ]
 }
 
@@ -243,7 +243,7 @@ fn stream_operations() -> Vec<Operation> {
             "The progress as an image",
             text_content("A badge.", &["image/svg+xml; charset=utf-8"]),
         )
-        .or(304, "The badge has not changed since If-None-Match."),
+        .or_response(304, "The badge has not changed since If-None-Match."),
     ]
 }
 
@@ -266,9 +266,9 @@ fn process_operations() -> Vec<Operation> {
             )],
             ..Operation::command("/streams/{name}/input", "typeInput", "Types the body into the process")
         }
-        .with(vec![eof]),
+        .with_parameters(vec![eof]),
         Operation::command("/streams/{name}/signal", "sendSignal", "Sends a signal to the process and its group")
-            .with(parameters(&["signal"])),
+            .with_parameters(parameters(&["signal"])),
         Operation::command("/streams/{name}/start", "startProcess", "Starts the process; answers once it runs"),
         Operation::command("/streams/{name}/stop", "stopProcess", "Ends the process; answers once it has ended"),
         Operation::command("/streams/{name}/restart", "restartProcess", "Ends the process and starts it again"),
@@ -349,17 +349,21 @@ fn page_operations() -> Vec<Operation> {
     let part = text_content("A part.", &["text/css; charset=utf-8", "text/javascript; charset=utf-8", "image/svg+xml"]);
     let named = |name: &str, about: &str| json!({ "name": name, "in": "path", "required": true, "description": about, "schema": { "type": "string" } });
     vec![
-        Operation::get("/", "page", "The page that shows all streams", html()).or(304, NOT_MODIFIED_DESCRIPTION),
+        Operation::get("/", "page", "The page that shows all streams", html())
+            .or_response(304, NOT_MODIFIED_DESCRIPTION),
         Operation::of_stream("/embed/{name}", "embed", "One stream, for a frame on another page", html())
-            .or(304, NOT_MODIFIED_DESCRIPTION),
+            .or_response(304, NOT_MODIFIED_DESCRIPTION),
         Operation::get("/rtlogd.js", "element", "The custom element `rtlogd-stream`", script)
-            .or(304, NOT_MODIFIED_DESCRIPTION),
+            .or_response(304, NOT_MODIFIED_DESCRIPTION),
         Operation {
             refusals: &[404],
             ..Operation::get("/page/{version}/{file}", "part", "The scripts and styles of the pages", part)
         }
-        .with(vec![named("version", "The version that the page names."), named("file", "The name of the file.")])
-        .or(304, NOT_MODIFIED_DESCRIPTION),
+        .with_parameters(vec![
+            named("version", "The version that the page names."),
+            named("file", "The name of the file."),
+        ])
+        .or_response(304, NOT_MODIFIED_DESCRIPTION),
     ]
 }
 

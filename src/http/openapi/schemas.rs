@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::event::{Level, Progress, StreamName};
 use crate::http::guard::authenticate::{COOKIE_NAME, TOKEN_PARAMETER};
 use crate::http::stream::steering::SESSION_TOKEN_SIZE;
+use crate::wire::{Encoding, SseData};
 
 /// The media type of rtlogd's plain text responses.
 pub(super) const PLAIN_TEXT_TYPE: &str = "text/plain; charset=utf-8";
@@ -50,9 +51,15 @@ pub(super) fn parameter(name: &str, schema: &Value, description: &str) -> Value 
 
 /// The events of streams in each format.
 pub(super) fn event_formats() -> Value {
-    let frames = json!({ "schema": { "type": "string" } });
-    // A stream of events has no single schema: each event has its own.
-    let content = json!({ "text/event-stream": {}, "application/x-ndjson": frames, PLAIN_TEXT_TYPE: frames });
+    let mut content = serde_json::Map::new();
+    for encoding in Encoding::all(SseData::Text) {
+        let schema = match encoding {
+            // A stream of events has no single schema: each event has its own.
+            Encoding::Sse(_) => json!({}),
+            Encoding::Ndjson | Encoding::Text => json!({ "schema": { "type": "string" } }),
+        };
+        content.insert(encoding.names().content_type.to_owned(), schema);
+    }
     json!({ "description": "The events, as they occur.", "content": content })
 }
 
@@ -99,10 +106,10 @@ pub(super) fn components() -> Value {
         },
         "schemas": {
             "Problem": problem_schema(),
-            "Stream": stream(),
-            "State": state(),
-            "Progress": progress(),
-            "Event": event(),
+            "Stream": stream_schema(),
+            "State": state_schema(),
+            "Progress": progress_schema(),
+            "Event": event_schema(),
             "Gap": {
                 "type": "object",
                 "description": "Events that were dropped before this reader received them.",
@@ -162,7 +169,7 @@ fn parameter_components() -> Value {
         ),
         (
             "format",
-            json!({ "enum": ["sse", "ndjson", "text"] }),
+            json!({ "enum": Encoding::all(SseData::Text).map(|encoding| encoding.names().name) }),
             "The format of the answer; it takes precedence over Accept.",
         ),
         (
@@ -208,12 +215,12 @@ fn problem_schema() -> Value {
     })
 }
 
-fn progress() -> Value {
+fn progress_schema() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     settings.into_generator().into_root_schema_for::<Progress>().to_value()
 }
 
-fn stream() -> Value {
+fn stream_schema() -> Value {
     let count = |about: &str| json!({ "type": "integer", "minimum": 0, "description": about });
     let or_null = |schema: Value| json!({ "anyOf": [schema, { "type": "null" }] });
     json!({
@@ -246,7 +253,7 @@ fn stream() -> Value {
     })
 }
 
-fn state() -> Value {
+fn state_schema() -> Value {
     json!({
         "type": "object",
         "description": "The state of a source; the other members depend on it.",
@@ -261,7 +268,7 @@ fn state() -> Value {
     })
 }
 
-fn event() -> Value {
+fn event_schema() -> Value {
     json!({
         "type": "object",
         "properties": {
@@ -278,6 +285,8 @@ fn event() -> Value {
             "level": { "type": "string" },
             "continued": { "const": true },
             "partial": { "const": true },
+            "new": { "const": true, "description": "No line of the earlier runs that were compared has this shape." },
+            "logged": { "type": "string", "format": "date-time", "description": "The time that the line itself declares." },
         },
         "required": ["id", "time"],
         "anyOf": [{ "required": ["text"] }, { "required": ["kind"] }],

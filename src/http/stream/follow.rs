@@ -15,7 +15,7 @@ use warp::reply::{Reply, Response};
 use crate::event::{Position, StreamName};
 use crate::stream::{CursorItem, EncodedFrames, Log, View};
 use crate::wire::sse::COMPLETED_MARK;
-use crate::wire::{Encoding, ndjson, sse, text};
+use crate::wire::{Encoding, SseData};
 
 use super::steering::{CursorSpec, ReaderDeliveries, ReaderItem, SteerableCursor};
 use crate::http::call_error::CallError;
@@ -40,109 +40,109 @@ const MULTI_STREAM_CHUNK_SIZE: usize = 16 << 10;
 const MAX_CONNECTION_ID_SIZE: usize = 4 << 10;
 
 /// `GET /streams/NAME`.
-pub(super) async fn one(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
-    let Some(ask) = asked(request)? else { return Ok(retry_later()) };
-    if !ask.streams.is_empty() {
+pub(super) async fn follow_one(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
+    let Some(query) = parse_query(request)? else { return Ok(retry_later()) };
+    if !query.streams.is_empty() {
         return Err(Problem::bad("stream= goes with GET /streams; here the path names the stream"));
     }
     let entry = request.stream(name);
     let held = entry.as_ref().is_ok_and(|entry| request.app.catalog.is_being_replaced(entry.log.name()));
-    let term = match admit(request, &ask, held, 1)? {
-        Admission::Granted(term) => term,
+    let lifetime = match admit(request, &query, held, 1)? {
+        Admission::Granted(lifetime) => lifetime,
         Admission::RetryLater => return Ok(retry_later()),
     };
     let entry = match entry {
         // The stream existed once, so it was removed: any status but 204 would make a browser reconnect for ever.
-        Err(_) if ask.is_reconnect && name.parse::<StreamName>().is_ok() => return Ok(no_content()),
+        Err(_) if query.is_reconnect && name.parse::<StreamName>().is_ok() => return Ok(no_content()),
         entry => entry?,
     };
-    let view = ask.view(false);
-    let mut cursor = entry.log.cursor(view.clone(), ask.start_of_only()?, ask.until).await;
-    if ask.is_reconnect && (ask.satisfied || cursor.is_done()) {
+    let view = query.view(false);
+    let mut cursor = entry.log.cursor(view.clone(), query.start_of_only()?, query.until).await;
+    if query.is_reconnect && (query.satisfied || cursor.is_done()) {
         return Ok(no_content());
     }
-    let ends = ask.until.head || ask.until.lines.is_some() || ask.until.before.is_some();
-    let reading = match ask.session.as_deref() {
+    let ends = query.until.head || query.until.lines.is_some() || query.until.before.is_some();
+    let cursor = match query.session.as_deref() {
         Some(token) => {
             let known = request.register_session(token, 1)?.remove(0);
-            SteerableCursor::of_session(cursor, cursor_spec(request, entry.log, view, &ask), known)
+            SteerableCursor::of_session(cursor, cursor_spec(request, entry.log, view, &query), known)
         }
         None => SteerableCursor::new(cursor),
     };
     let reader = StreamReader {
-        reading,
-        encoding: ask.encoding,
+        cursor,
+        encoding: query.encoding,
         keep_alive: request.connection.limits.keep_alive,
         reports_satisfied: ends,
     };
     let body = stream::unfold(BodyStage::Preamble(reader), BodyStage::next);
-    Ok(stream_response(ask.encoding, term.of(body, ask.encoding)))
+    Ok(stream_response(query.encoding, lifetime.limit(body, query.encoding)))
 }
 
 /// The parsed query; `None` if a browser reconnects and there is no room for its filter now.
-fn asked(request: &HttpRequest) -> Result<Option<StreamQuery>, Problem> {
+fn parse_query(request: &HttpRequest) -> Result<Option<StreamQuery>, Problem> {
     match StreamQuery::from_request(request, SystemTime::now()) {
         Err(problem) if problem.is_temporary() && request.headers.contains_key("last-event-id") => Ok(None),
-        asked => asked.map(Some),
+        parse_query => parse_query.map(Some),
     }
 }
 
 /// `GET /streams?stream=A&stream=B`.
-pub(in crate::http) async fn several(request: &HttpRequest) -> Result<Response, Problem> {
-    let Some(ask) = asked(request)? else { return Ok(retry_later()) };
+pub(in crate::http) async fn follow_several(request: &HttpRequest) -> Result<Response, Problem> {
+    let Some(query) = parse_query(request)? else { return Ok(retry_later()) };
     let is_held =
         |name: &StreamName| request.app.catalog.is_being_replaced(name) && request.stream(name.as_str()).is_ok();
-    let held = ask.streams.iter().any(is_held);
-    let mut names = ask.streams.clone();
+    let held = query.streams.iter().any(is_held);
+    let mut names = query.streams.clone();
     names.sort();
     names.dedup();
     // The longest form of name, colon, epoch, hyphen, number and comma.
     let longest: usize = names.iter().map(|name| name.as_str().len() + 1 + 13 + 1 + 20 + 1).sum();
     if names.len() > MAX_STREAMS_PER_CONNECTION || longest > MAX_CONNECTION_ID_SIZE {
         let fit = format!(
-            "at most {MAX_STREAMS_PER_CONNECTION}, and their names and places in {MAX_CONNECTION_ID_SIZE} bytes"
+            "at most {MAX_STREAMS_PER_CONNECTION}, and their names and positions in {MAX_CONNECTION_ID_SIZE} bytes"
         );
         return Err(Problem::bad(format!("too many streams for one connection ({fit}); use several connections")));
     }
-    let term = match admit(request, &ask, held, names.len())? {
-        Admission::Granted(term) => term,
+    let lifetime = match admit(request, &query, held, names.len())? {
+        Admission::Granted(lifetime) => lifetime,
         Admission::RetryLater => return Ok(retry_later()),
     };
     let mut cursors = Vec::new();
     for name in names {
         let entry = match request.stream(name.as_str()) {
             // A removed stream does not end the others; an error response would stop a browser for good.
-            Err(_) if ask.is_reconnect => continue,
+            Err(_) if query.is_reconnect => continue,
             entry => entry?,
         };
-        let cursor = entry.log.cursor(ask.view(true), ask.start_of(&name)?, ask.until).await;
+        let cursor = entry.log.cursor(query.view(true), query.start_of(&name)?, query.until).await;
         cursors.push((name, entry.log, cursor));
     }
-    if ask.is_reconnect && (ask.satisfied || cursors.iter_mut().all(|(_, _, cursor)| cursor.is_done())) {
+    if query.is_reconnect && (query.satisfied || cursors.iter_mut().all(|(_, _, cursor)| cursor.is_done())) {
         return Ok(no_content());
     }
-    let mut known = match ask.session.as_deref() {
+    let mut known = match query.session.as_deref() {
         Some(token) => request.register_session(token, cursors.len())?,
         None => Vec::new(),
     };
     let cursors = cursors.into_iter().map(|(name, log, cursor)| match known.pop() {
         Some(known) => {
-            (name, SteerableCursor::of_session(cursor, cursor_spec(request, log, ask.view(true), &ask), known))
+            (name, SteerableCursor::of_session(cursor, cursor_spec(request, log, query.view(true), &query), known))
         }
         None => (name, SteerableCursor::new(cursor)),
     });
     let cursors = cursors.collect();
-    let ends = ask.until.head || ask.until.lines.is_some();
+    let ends = query.until.head || query.until.lines.is_some();
     let body = stream::unfold(
-        Some(MultiStreamReader::new(cursors, ask.encoding, request.connection.limits.keep_alive, ends)),
+        Some(MultiStreamReader::new(cursors, query.encoding, request.connection.limits.keep_alive, ends)),
         MultiStreamReader::next,
     );
-    Ok(stream_response(ask.encoding, term.of(body, ask.encoding)))
+    Ok(stream_response(query.encoding, lifetime.limit(body, query.encoding)))
 }
 
 /// The data that a steered reader needs to open its cursor again.
-fn cursor_spec(request: &HttpRequest, log: Log, view: View, ask: &StreamQuery) -> CursorSpec {
-    CursorSpec { log, view, until: ask.until, ready: request.app.ready.clone() }
+fn cursor_spec(request: &HttpRequest, log: Log, view: View, query: &StreamQuery) -> CursorSpec {
+    CursorSpec { log, view, until: query.until, ready: request.app.ready.clone() }
 }
 
 /// The decision about a reader.
@@ -155,8 +155,8 @@ enum Admission {
 
 /// Admits one response with this many `readers`. None is admitted while the daemon starts or stops, while the stream is
 /// `held` (it restarts after a change of its configuration), or if the caller has as many readers as it may have.
-fn admit(request: &HttpRequest, ask: &StreamQuery, held: bool, readers: usize) -> Result<Admission, Problem> {
-    let term = match *request.app.ready.borrow() {
+fn admit(request: &HttpRequest, query: &StreamQuery, held: bool, readers: usize) -> Result<Admission, Problem> {
+    let lifetime = match *request.app.ready.borrow() {
         true if held => Err(CallError::Reconfiguring.into()),
         true => request.lifetime(readers),
         false => {
@@ -164,16 +164,17 @@ fn admit(request: &HttpRequest, ask: &StreamQuery, held: bool, readers: usize) -
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
         }
     };
-    match term {
-        Err(_) if ask.is_reconnect => Ok(Admission::RetryLater),
-        term => Ok(Admission::Granted(term?)),
+    match lifetime {
+        Err(_) if query.is_reconnect => Ok(Admission::RetryLater),
+        lifetime => Ok(Admission::Granted(lifetime?)),
     }
 }
 
 /// The response to a browser that must reconnect later: any status but 200 would stop it for good.
 pub(crate) fn retry_later() -> Response {
-    let body = sse::retry_frame(BUSY_RECONNECT_DELAY_MILLIS);
-    stream_response(Encoding::Sse(crate::wire::SseData::Text), tokio_stream::once(Bytes::from(body)))
+    let encoding = Encoding::Sse(SseData::Text);
+    let body = encoding.retry(BUSY_RECONNECT_DELAY_MILLIS).map(Bytes::from);
+    stream_response(encoding, stream::iter(body))
 }
 
 fn no_content() -> Response {
@@ -184,7 +185,7 @@ fn stream_response(encoding: Encoding, body: impl Stream<Item = Bytes> + Send + 
     let body = body.map(Ok::<_, std::convert::Infallible>);
     let mut response = warp::reply::stream(body).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(encoding.media_type()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(encoding.names().content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -195,7 +196,7 @@ fn stream_response(encoding: Encoding, body: impl Stream<Item = Bytes> + Send + 
 /// One reader of one stream.
 #[derive(Debug)]
 struct StreamReader {
-    reading: SteerableCursor,
+    cursor: SteerableCursor,
     encoding: Encoding,
     keep_alive: Duration,
     /// True if the reader receives a final message at the end, so that a reconnecting browser stops.
@@ -211,79 +212,63 @@ enum BodyStage {
 
 impl BodyStage {
     async fn next(self) -> Option<(Bytes, Self)> {
-        match self {
-            Self::Preamble(reader) if matches!(reader.encoding, Encoding::Sse(_)) => {
-                Some((sse::retry_frame(fastrand::u32(RECONNECT_DELAY_MILLIS)).into(), Self::Events(reader)))
-            }
-            Self::Preamble(mut reader) | Self::Events(mut reader) => loop {
-                let Some(item) = reader.reading.next(Instant::now() + reader.keep_alive).await else {
-                    if reader.reading.is_denied() {
-                        return Some((denied(reader.encoding, None).into(), Self::End));
-                    }
-                    let last = reader.reports_satisfied
-                        && !reader.reading.is_paused()
-                        && matches!(reader.encoding, Encoding::Sse(_));
-                    let id = format!("{}{COMPLETED_MARK}", reader.reading.place());
-                    return last.then(|| (sse::position(&id).into(), Self::End));
-                };
-                if let Some(bytes) = reader.bytes(item) {
-                    return Some((bytes, Self::Events(reader)));
-                }
+        let mut reader = match self {
+            Self::Preamble(reader) => match reader.encoding.retry(fastrand::u32(RECONNECT_DELAY_MILLIS)) {
+                Some(retry) => return Some((retry.into(), Self::Events(reader))),
+                None => reader,
             },
-            Self::End => None,
+            Self::Events(reader) => reader,
+            Self::End => return None,
+        };
+        loop {
+            let Some(item) = reader.cursor.next(Instant::now() + reader.keep_alive).await else {
+                if reader.cursor.is_denied() {
+                    return Some((reader.encoding.denied(TURNED_PRIVATE_TEXT, None).into(), Self::End));
+                }
+                if !reader.reports_satisfied || reader.cursor.is_paused() {
+                    return None;
+                }
+                let id = format!("{}{COMPLETED_MARK}", reader.cursor.position());
+                return reader.encoding.position(&id).map(|last| (last.into(), Self::End));
+            };
+            if let Some(bytes) = reader.encode(item) {
+                return Some((bytes, Self::Events(reader)));
+            }
         }
     }
 }
 
 impl StreamReader {
-    fn bytes(&mut self, item: CursorItem) -> Option<Bytes> {
-        let text = match (item, self.encoding) {
-            (CursorItem::Frames(frames), _) => return Some(frames.bytes),
-            (CursorItem::TimedOut, Encoding::Sse(_)) if self.reading.has_skipped() => {
-                sse::position(&self.reading.place())
-            }
-            (CursorItem::TimedOut, Encoding::Sse(_)) => {
-                return Some(Bytes::from_static(sse::SSE_KEEP_ALIVE.as_bytes()));
-            }
-            (CursorItem::TimedOut, _) => return None,
-            (item, encoding) => encode_notice(&item, encoding, &self.reading.place(), None)?,
+    fn encode(&mut self, item: CursorItem) -> Option<Bytes> {
+        let text = match item {
+            CursorItem::Frames(frames) => return Some(frames.bytes),
+            CursorItem::TimedOut if self.cursor.has_skipped() => self.encoding.position(&self.cursor.position())?,
+            CursorItem::TimedOut => return Some(Bytes::from_static(self.encoding.keep_alive()?.as_bytes())),
+            item => encode_notice(&item, self.encoding, &self.cursor.position(), None)?,
         };
         Some(text.into())
     }
 }
 
-/// The last message to the reader of a stream that became private; `stream` is its name if there are several streams.
-fn denied(encoding: Encoding, stream: Option<&str>) -> String {
-    match encoding {
-        Encoding::Sse(_) => sse::denied(TURNED_PRIVATE_TEXT, stream),
-        Encoding::Ndjson => ndjson::denied(TURNED_PRIVATE_TEXT, stream),
-        Encoding::Text => text::denied(TURNED_PRIVATE_TEXT),
-    }
-}
-
 /// A gap, progress or an open line; `None` if the encoding does not show it.
 fn encode_notice(item: &CursorItem, encoding: Encoding, id: &dyn fmt::Display, stream: Option<&str>) -> Option<String> {
-    match (item, encoding) {
-        (CursorItem::Gap(gap), Encoding::Sse(_)) => Some(sse::gap(gap, id, stream)),
-        (CursorItem::Gap(gap), Encoding::Ndjson) => Some(ndjson::gap(gap, stream)),
-        (CursorItem::Gap(gap), Encoding::Text) => Some(text::gap(gap)),
-        (CursorItem::OpenLine(line), Encoding::Sse(_)) => Some(sse::open(line.as_deref(), stream)),
-        (CursorItem::OpenLine(line), Encoding::Ndjson) => Some(ndjson::open(line.as_deref(), stream)),
-        (CursorItem::Progress(progress), Encoding::Sse(_)) => Some(sse::progress(progress, stream)),
-        (CursorItem::Progress(progress), Encoding::Ndjson) => Some(ndjson::progress(progress, stream)),
-        (CursorItem::OpenLine(_) | CursorItem::Progress(_), Encoding::Text)
-        | (CursorItem::Frames(_) | CursorItem::TimedOut, _) => None,
+    match item {
+        CursorItem::Gap(gap) => Some(encoding.gap(gap, id, stream)),
+        CursorItem::OpenLine(line) => encoding.open(line.as_deref(), stream),
+        CursorItem::Progress(progress) => encoding.progress(progress, stream),
+        CursorItem::Frames(_) | CursorItem::TimedOut => None,
     }
 }
 
 /// One reader of several streams.
 struct MultiStreamReader {
     deliveries: StreamMap<usize, ReaderDeliveries>,
-    /// The positions in all streams, in the order of their names.
-    places: Vec<(StreamName, Position)>,
+    /// The positions in all streams, in the order of their names. A delivery's key is the index here.
+    positions: Vec<(StreamName, Position)>,
     encoding: Encoding,
     keep_alive: Duration,
-    said: Option<Instant>,
+    /// The time of the last bytes of the body; `None` until the first.
+    last_sent: Option<Instant>,
     reports_satisfied: bool,
     /// Frames that were sent in part.
     pending: Option<PendingFrames>,
@@ -293,78 +278,79 @@ struct MultiStreamReader {
 struct PendingFrames {
     at: usize,
     frames: EncodedFrames,
-    given: usize,
+    sent: usize,
     /// The position in the stream after all of these frames.
-    place: Position,
+    position: Position,
 }
 
 impl MultiStreamReader {
     fn new(
         cursors: Vec<(StreamName, SteerableCursor)>,
         encoding: Encoding,
-        quiet: Duration,
-        says_satisfied: bool,
+        keep_alive: Duration,
+        reports_satisfied: bool,
     ) -> Self {
-        let places = cursors.iter().map(|(name, reading)| (name.clone(), reading.place())).collect();
-        let cursors = cursors.into_iter().map(|(_, reading)| reading.told(quiet)).enumerate().collect();
-        Self {
-            deliveries: cursors,
-            places,
-            encoding,
-            keep_alive: quiet,
-            said: None,
-            reports_satisfied: says_satisfied,
-            pending: None,
-        }
+        let positions = cursors.iter().map(|(name, cursor)| (name.clone(), cursor.position())).collect();
+        let cursors = cursors.into_iter().map(|(_, cursor)| cursor.into_deliveries(keep_alive)).enumerate().collect();
+        Self { deliveries: cursors, positions, encoding, keep_alive, last_sent: None, reports_satisfied, pending: None }
     }
 
     async fn next(this: Option<Self>) -> Option<(Bytes, Option<Self>)> {
         let mut this = this?;
-        let sse = matches!(this.encoding, Encoding::Sse(_));
-        if this.said.is_none() && sse {
-            this.said = Some(Instant::now());
-            return Some((sse::retry_frame(fastrand::u32(RECONNECT_DELAY_MILLIS)).into(), Some(this)));
+        if this.last_sent.is_none()
+            && let Some(retry) = this.encoding.retry(fastrand::u32(RECONNECT_DELAY_MILLIS))
+        {
+            this.last_sent = Some(Instant::now());
+            return Some((retry.into(), Some(this)));
         }
         loop {
-            if let Some(piece) = this.piece() {
-                this.said = Some(Instant::now());
-                return Some((piece.into(), Some(this)));
+            if let Some(next_chunk) = this.next_chunk() {
+                this.last_sent = Some(Instant::now());
+                return Some((next_chunk.into(), Some(this)));
             }
-            let Some((at, (given, place, skipped))) = this.deliveries.next().await else {
-                let id = format!("{}{COMPLETED_MARK}", ConnectionId(&this.places));
-                return (this.reports_satisfied && sse).then(|| (sse::position(&id).into(), None));
+            let Some((at, (item, position, skipped))) = this.deliveries.next().await else {
+                if !this.reports_satisfied {
+                    return None;
+                }
+                let id = format!("{}{COMPLETED_MARK}", ConnectionId(&this.positions));
+                return this.encoding.position(&id).map(|last| (last.into(), None));
             };
-            let bytes = match given {
-                ReaderItem::Item(CursorItem::Frames(frames)) if sse => {
-                    this.pending = Some(PendingFrames { at, frames, given: 0, place });
+            let bytes = match item {
+                ReaderItem::Item(CursorItem::Frames(frames)) if this.encoding.has_ids() => {
+                    this.pending = Some(PendingFrames { at, frames, sent: 0, position });
                     continue;
                 }
-                ReaderItem::Item(item) => this.bytes(at, &item, place, skipped),
-                ReaderItem::Denied => denied(this.encoding, Some(this.places[at].0.as_str())).into_bytes(),
+                ReaderItem::Item(item) => this.encode(at, &item, position, skipped),
+                ReaderItem::Denied => {
+                    let name = this.positions[at].0.as_str();
+                    this.encoding.denied(TURNED_PRIVATE_TEXT, Some(name)).into_bytes()
+                }
             };
             if !bytes.is_empty() {
-                this.said = Some(Instant::now());
+                this.last_sent = Some(Instant::now());
                 return Some((bytes.into(), Some(this)));
             }
         }
     }
 
-    fn bytes(&mut self, at: usize, item: &CursorItem, place: Position, skipped: bool) -> Vec<u8> {
-        let sse = matches!(self.encoding, Encoding::Sse(_));
+    fn encode(&mut self, at: usize, item: &CursorItem, position: Position, skipped: bool) -> Vec<u8> {
         match item {
             CursorItem::Frames(frames) => return frames.bytes.to_vec(),
             CursorItem::Gap(_) | CursorItem::OpenLine(_) | CursorItem::Progress(_) | CursorItem::TimedOut => {}
         }
-        self.places[at].1 = place;
+        self.positions[at].1 = position;
         let text = match item {
-            CursorItem::TimedOut if !sse => String::new(),
-            CursorItem::TimedOut if skipped => sse::position(&ConnectionId(&self.places)),
+            CursorItem::TimedOut if skipped => {
+                self.encoding.position(&ConnectionId(&self.positions)).unwrap_or_default()
+            }
             // Each stream times out separately; one comment serves all of them.
-            CursorItem::TimedOut if self.said.is_some_and(|said| said.elapsed() < self.keep_alive / 2) => String::new(),
-            CursorItem::TimedOut => sse::SSE_KEEP_ALIVE.to_owned(),
+            CursorItem::TimedOut if self.last_sent.is_some_and(|sent| sent.elapsed() < self.keep_alive / 2) => {
+                String::new()
+            }
+            CursorItem::TimedOut => self.encoding.keep_alive().unwrap_or_default().to_owned(),
             item => {
-                let name = self.places[at].0.as_str();
-                encode_notice(item, self.encoding, &ConnectionId(&self.places), Some(name)).unwrap_or_default()
+                let name = self.positions[at].0.as_str();
+                encode_notice(item, self.encoding, &ConnectionId(&self.positions), Some(name)).unwrap_or_default()
             }
         };
         text.into_bytes()
@@ -372,25 +358,25 @@ impl MultiStreamReader {
 
     /// The next pending frames, each after this connection's own id, about [`MULTI_STREAM_CHUNK_SIZE`] bytes in total.
     /// The ids may be longer than the frames, and a slow connection must not hold much memory.
-    fn piece(&mut self) -> Option<Vec<u8>> {
-        let PendingFrames { at, frames, given, place } = self.pending.take()?;
-        let mut begin = given.checked_sub(1).map_or(0, |last| frames.ends[last].0);
+    fn next_chunk(&mut self) -> Option<Vec<u8>> {
+        let PendingFrames { at, frames, sent, position } = self.pending.take()?;
+        let mut begin = sent.checked_sub(1).map_or(0, |last| frames.ends[last].0);
         let mut out = Vec::with_capacity(MULTI_STREAM_CHUNK_SIZE + MAX_CONNECTION_ID_SIZE);
-        for (number, (end, id)) in frames.ends.iter().enumerate().skip(given) {
-            self.places[at].1 = *id;
+        for (number, (end, id)) in frames.ends.iter().enumerate().skip(sent) {
+            self.positions[at].1 = *id;
             out.extend_from_slice(b"id: ");
-            write!(out, "{}", ConnectionId(&self.places)).expect("a Vec takes all that is written to it");
+            write!(out, "{}", ConnectionId(&self.positions)).expect("a Vec takes all that is written to it");
             out.push(b'\n');
             out.extend_from_slice(&frames.bytes[begin..*end]);
             begin = *end;
             if out.len() >= MULTI_STREAM_CHUNK_SIZE && number + 1 < frames.ends.len() {
-                self.pending = Some(PendingFrames { at, frames, given: number + 1, place });
+                self.pending = Some(PendingFrames { at, frames, sent: number + 1, position });
                 // The connection holds the buffer, with its unused capacity, until it is sent.
                 out.shrink_to_fit();
                 return Some(out);
             }
         }
-        self.places[at].1 = place;
+        self.positions[at].1 = position;
         out.shrink_to_fit();
         (!out.is_empty()).then_some(out)
     }
@@ -406,5 +392,197 @@ impl fmt::Display for ConnectionId<'_> {
             write!(f, "{comma}{name}:{id}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::testing::{TestServer, id, next_piece, read};
+
+    async fn server() -> TestServer {
+        let mut server = TestServer::new(&[("a", "file"), ("b", "file")]);
+        server.write("a", &["one", "two", "three"]).await;
+        server.write("b", &["other"]).await;
+        server
+    }
+
+    /// The body without its first message, whose reconnect delay is random.
+    fn without_retry(body: &str) -> &str {
+        let (retry, rest) = body.split_once("\n\n").unwrap();
+        let millis: u32 = retry.strip_prefix("retry: ").unwrap().parse().unwrap();
+        assert!(RECONNECT_DELAY_MILLIS.contains(&millis), "{retry}");
+        rest
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_receives_what_its_query_chooses_in_the_format_that_it_names() {
+        let server = server().await;
+        let table = [
+            ("follow=false&format=text", "one\ntwo\nthree\n"),
+            ("follow=false&format=text&tail=1", "three\n"),
+            ("follow=false&format=text&grep=t", "two\nthree\n"),
+            ("limit=2&tail=all&format=text", "one\ntwo\n"),
+            ("follow=false&format=text&tail=0", ""),
+        ];
+        for (query, expected) in table {
+            assert_eq!(read(follow_one("a", &server.get(query)).await).await, (200, expected.to_owned()), "{query}");
+        }
+        let (status, body) = read(follow_one("a", &server.get("follow=false&tail=1")).await).await;
+        // The last id tells a browser that it has everything.
+        let expected = format!("id: {}\ndata: three\n\nid: {}!\n\n", id(3), id(3));
+        assert_eq!((status, without_retry(&body)), (200, expected.as_str()));
+        let (_, body) = read(follow_one("a", &server.get("follow=false&tail=1&format=ndjson")).await).await;
+        assert!(
+            body.starts_with(&format!("{{\"id\":\"{}\",", id(3))) && body.ends_with("\"text\":\"three\"}\n"),
+            "{body}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_streams_share_a_connection_whose_ids_list_the_positions_in_all() {
+        let server = server().await;
+        let query = "stream=b&stream=a&stream=a&tail=2&follow=false";
+        let (status, body) = read(follow_several(&server.get(query)).await).await;
+        assert_eq!(status, 200);
+        let messages: Vec<_> = without_retry(&body).split_terminator("\n\n").collect();
+        let mut data: Vec<_> = messages.iter().filter_map(|message| message.split_once("\ndata: ")).collect();
+        data.sort_by_key(|(_, data)| *data);
+        let data: Vec<_> = data.into_iter().map(|(_, data)| data).collect();
+        assert_eq!(data, ["other", "three", "two"]);
+        assert_eq!(messages.last(), Some(&format!("id: a:{},b:{}!", id(3), id(1)).as_str()));
+        let text = read(follow_several(&server.get(&format!("{query}&format=ndjson"))).await).await.1;
+        let mut streams: Vec<_> = text.lines().filter_map(|line| line.split('"').nth(7)).collect();
+        streams.sort_unstable();
+        assert_eq!(streams, ["a", "a", "b"], "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_of_several_streams_are_sent_in_chunks() {
+        let mut server = TestServer::new(&[("a", "file"), ("b", "file")]);
+        let line = "x".repeat(1000);
+        server.write("a", &vec![line.as_str(); 100]).await;
+        let mut response = follow_several(&server.get("stream=a&stream=b&tail=all&follow=false")).await.unwrap();
+        let (mut sizes, mut lines) = (Vec::new(), 0);
+        while let Some(piece) = next_piece(&mut response).await {
+            sizes.push(piece.len());
+            lines += piece.matches(&line).count();
+        }
+        assert_eq!(lines, 100);
+        let limit = MULTI_STREAM_CHUNK_SIZE + MAX_CONNECTION_ID_SIZE + line.len();
+        assert!(sizes.len() > 6 && sizes.iter().all(|size| *size <= limit), "{sizes:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_connection_shows_that_it_lives_and_where_it_is() {
+        let mut server = server().await;
+        for (query, keeps_alive) in [("tail=0", true), ("tail=0&format=ndjson", false), ("tail=0&format=text", false)] {
+            let mut response = follow_one("a", &server.get(query)).await.unwrap();
+            if keeps_alive {
+                next_piece(&mut response).await.unwrap();
+                assert_eq!(next_piece(&mut response).await.as_deref(), Some(":\n\n"), "{query}");
+            } else {
+                let quiet = tokio::time::timeout(10 * server.limits.keep_alive, next_piece(&mut response)).await;
+                assert!(quiet.is_err(), "{query}: {quiet:?}");
+            }
+        }
+        let mut one = follow_one("a", &server.get("tail=0&grep=never")).await.unwrap();
+        let mut both = follow_several(&server.get("stream=a&stream=b&tail=0&grep=never")).await.unwrap();
+        next_piece(&mut one).await.unwrap();
+        next_piece(&mut both).await.unwrap();
+        server.write("a", &["four"]).await;
+        // The filter removed the line, and the reader need not see it again after a reconnect.
+        let moved = async |response: &mut Response| loop {
+            let piece = next_piece(response).await.unwrap();
+            if piece != ":\n\n" {
+                return piece;
+            }
+        };
+        assert_eq!(moved(&mut one).await, format!("id: {}\n\n", id(4)));
+        assert_eq!(moved(&mut both).await, format!("id: a:{},b:{}\n\n", id(4), id(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_becomes_private_ends_its_readers_with_the_reason() {
+        let why = TURNED_PRIVATE_TEXT;
+        let table = [
+            ("sse", format!("event: denied\ndata: {{\"why\":\"{why}\"}}\n\n")),
+            ("ndjson", format!("{{\"kind\":\"denied\",\"why\":\"{why}\"}}\n")),
+            ("text", format!("--- rtlogd: {why} ---\n")),
+        ];
+        for (format, expected) in table {
+            let server = server().await;
+            let response = follow_one("a", &server.get(&format!("tail=0&format={format}"))).await;
+            let query = format!("tail=0&stream=a&stream=b&format={format}");
+            let mut both = follow_several(&server.get(&query)).await.unwrap();
+            server.app.catalog.get(&"a".parse().unwrap()).unwrap().log.private().set();
+            let (_, body) = read(response).await;
+            assert!(body.ends_with(&expected), "{format}: {body}");
+            // Of several streams, only that one ends.
+            let denied = loop {
+                let piece = next_piece(&mut both).await.unwrap();
+                if piece.contains(why) {
+                    break piece;
+                }
+            };
+            assert!(format == "text" || denied.contains("\"stream\":\"a\""), "{denied}");
+            let again = read(follow_one("a", &server.get("follow=false")).await).await;
+            assert_eq!(again, (404, "no stream is named \"a\"; GET /streams lists them".to_owned()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_followed_is_refused_but_a_browser_is_told_to_come_back_or_to_stop() {
+        /// A change of the server before the request.
+        type Change = fn(&mut TestServer);
+        let (gone, done) = (String::new(), format!("{}!", id(3)));
+        let hold: Change = |server| server.app.catalog.hold(&"a".parse().unwrap());
+        let remove: Change = |server| server.app.catalog.remove(&"a".parse().unwrap());
+        let stop: Change = |server| server.stop();
+        let fill: Change = |server| server.limits.readers = 0;
+        let end: Change = |server| server.end("a");
+        let nothing: Change = |_| {};
+        let later = format!("retry: {BUSY_RECONNECT_DELAY_MILLIS}\n\n");
+        // The query, the refusal of a program, and the response to a browser that reconnects with its last id.
+        let table = [
+            ("starting or stopping", stop, "", 503, (200, &later)),
+            ("being restarted", hold, "", 503, (200, &later)),
+            ("no stream is named", remove, "", 404, (204, &gone)),
+            ("is the limit", fill, "", 503, (200, &later)),
+            ("", end, "tail=0&format=text", 200, (204, &gone)),
+            ("", nothing, "follow=false&tail=0&format=text", 200, (204, &gone)),
+        ];
+        for (detail, change, query, status, reconnected) in table {
+            let mut server = server().await;
+            change(&mut server);
+            let refused = read(follow_one("a", &server.get(query)).await).await;
+            assert!(refused.0 == status && refused.1.contains(detail), "{detail}: {refused:?}");
+            let again = read(follow_one("a", &server.reconnect(query, &done)).await).await;
+            assert_eq!((again.0, &again.1), reconnected, "{detail}");
+        }
+        let server = server().await;
+        let table =
+            [("stream=a", "stream= goes with GET /streams"), ("tail=x", "tail=x is neither"), ("after=x", "after=x: ")];
+        for (query, detail) in table {
+            let refused = read(follow_one("a", &server.get(query)).await).await;
+            assert!(refused.0 == 400 && refused.1.contains(detail), "{query}: {refused:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_streams_one_that_is_missing_is_refused_at_first_and_left_out_later() {
+        let server = server().await;
+        let query = "stream=a&stream=nowhere&follow=false&tail=all&format=text";
+        assert_eq!(read(follow_several(&server.get(query)).await).await.0, 404);
+        let last_id = format!("a:{},nowhere:{}", id(1), id(9));
+        let again = read(follow_several(&server.reconnect(query, &last_id)).await).await;
+        assert_eq!(again, (200, "two\nthree\n".to_owned()));
+        let names = |count: usize, length: usize| {
+            (0..count).map(|at| format!("stream={at:0length$}")).collect::<Vec<_>>().join("&")
+        };
+        for query in [names(MAX_STREAMS_PER_CONNECTION + 1, 4), names(MAX_STREAMS_PER_CONNECTION, 60)] {
+            let refused = read(follow_several(&server.get(&query)).await).await;
+            assert!(refused.0 == 400 && refused.1.contains("too many streams"), "{refused:?}");
+        }
     }
 }

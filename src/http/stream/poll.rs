@@ -42,21 +42,21 @@ struct PollResponse {
 
 /// The events after `after`: at once if there are any, otherwise when one arrives or the wait ends.
 pub(crate) async fn poll(name: &str, request: &HttpRequest) -> Result<Response, Problem> {
-    let ask = StreamQuery::from_request(request, SystemTime::now())?;
+    let query = StreamQuery::from_request(request, SystemTime::now())?;
     let log = request.stream(name)?.log;
     // The response would be empty and immediate for as long as the stream takes to end, so the client would poll in a
     // tight loop.
     if request.app.catalog.is_being_replaced(log.name()) {
         return Err(CallError::Reconfiguring.into());
     }
-    let mut term = request.lifetime(1)?;
-    let lines = ask.until.lines.map_or(MAX_LINES_PER_POLL, |lines| lines.min(MAX_LINES_PER_POLL));
-    let view = View { encoding: Encoding::Ndjson, ..ask.view(false) };
-    let until = CursorEnd { lines: Some(lines), ..ask.until };
-    let mut cursor = log.cursor(view, ask.start_of_only()?, until).await;
+    let mut lifetime = request.lifetime(1)?;
+    let lines = query.until.lines.map_or(MAX_LINES_PER_POLL, |lines| lines.min(MAX_LINES_PER_POLL));
+    let view = View { encoding: Encoding::Ndjson, ..query.view(false) };
+    let until = CursorEnd { lines: Some(lines), ..query.until };
+    let mut cursor = log.cursor(view, query.start_of_only()?, until).await;
     // A HEAD request asks for the headers only, so there is nothing to wait for.
     let wait =
-        if request.is_head() { Duration::ZERO } else { ask.wait.unwrap_or(DEFAULT_POLL_WAIT).min(MAX_POLL_WAIT) };
+        if request.is_head() { Duration::ZERO } else { query.wait.unwrap_or(DEFAULT_POLL_WAIT).min(MAX_POLL_WAIT) };
     let mut deadline = Instant::now() + wait;
     let mut events: Vec<Box<RawValue>> = Vec::new();
     let (mut gap, mut progress) = (None, None);
@@ -67,7 +67,7 @@ pub(crate) async fn poll(name: &str, request: &HttpRequest) -> Result<Response, 
             // The daemon stops, so the events so far are sent.
             _ = ready.wait_for(|ready| !ready) => None,
             // The events so far are sent; the next poll is refused, or comes by another connection.
-            _ = term.over() => None,
+            _ = lifetime.ended() => None,
         };
         match item {
             Some(CursorItem::Frames(frames)) => {

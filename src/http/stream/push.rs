@@ -35,24 +35,24 @@ const DEFAULT_PUSH_ORIGIN: &str = "push";
 /// The handler of a stream's own path: reads the stream, or appends lines to it.
 pub(crate) async fn push_or_follow(
     name: &str,
-    ask: HttpRequest,
+    request: HttpRequest,
     body: Option<RequestBody>,
 ) -> Result<Response, Problem> {
-    if ask.method == Method::GET || ask.is_head() {
-        return follow::one(name, &ask).await;
+    if request.method == Method::GET || request.is_head() {
+        return follow::follow_one(name, &request).await;
     }
     let mut incoming = body.as_ref().and_then(RequestBody::take);
-    let done = append(name, &ask, incoming.as_mut()).await;
+    let done = append(name, &request, incoming.as_mut()).await;
     if let (Err(_), Some(body), Some(incoming)) = (&done, body, incoming) {
         body.put_back(incoming);
     }
     done
 }
 
-async fn append(name: &str, ask: &HttpRequest, mut body: Option<&mut Incoming>) -> Result<Response, Problem> {
-    let entry = ask.stream(name)?;
+async fn append(name: &str, request: &HttpRequest, mut body: Option<&mut Incoming>) -> Result<Response, Problem> {
+    let entry = request.stream(name)?;
     let takes = entry.kind == "push";
-    let sends = changes_state(&ask.method);
+    let sends = changes_state(&request.method);
     let problem = Problem::method(AllowedMethods::Stream { takes_lines: takes });
     if !sends {
         return Err(problem);
@@ -60,16 +60,16 @@ async fn append(name: &str, ask: &HttpRequest, mut body: Option<&mut Incoming>) 
     if !takes {
         return Err(problem.with_detail(CommandError::NotAPushStream.to_string()));
     }
-    let origin = origin(ask.only_parameter("origin")?)?;
-    let mut term = ask.lifetime(0)?;
-    let pusher = open(ask, entry.log.name(), origin).await?;
+    let origin = parse_origin(request.only_parameter("origin")?)?;
+    let mut lifetime = request.lifetime(0)?;
+    let pusher = open_push(request, entry.log.name(), origin).await?;
     let mut tally = PushTally::default();
     // A request without a body has no lines.
     while let Some(body) = &mut body {
         let frame = tokio::select! {
             frame = body.frame() => frame,
-            () = pusher.closed() => return Err(gone(&CommandError::Gone, tally)),
-            over = term.over() => return Err(ended(&over, tally)),
+            () = pusher.closed() => return Err(stream_gone(&CommandError::Gone, tally)),
+            end = lifetime.ended() => return Err(push_lifetime_over(&end, tally)),
         };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| push_interrupted(StatusCode::BAD_REQUEST, "the body broke off", tally))?;
@@ -86,16 +86,16 @@ async fn append(name: &str, ask: &HttpRequest, mut body: Option<&mut Incoming>) 
 
 async fn send(pusher: &PushSender, bytes: Bytes, last: bool, before: PushTally) -> Result<PushTally, Problem> {
     let sent = pusher.send(bytes, last).await;
-    sent.map_err(|refused| gone(&refused, before))
+    sent.map_err(|refused| stream_gone(&refused, before))
 }
 
-fn gone(refused: &CommandError, before: PushTally) -> Problem {
+fn stream_gone(refused: &CommandError, before: PushTally) -> Problem {
     push_interrupted(StatusCode::SERVICE_UNAVAILABLE, &refused.to_string(), before)
 }
 
 /// Opens a sender of lines to the stream.
-async fn open(ask: &HttpRequest, stream: &StreamName, origin: Origin) -> Result<PushSender, CallError> {
-    let sender = CommandSender { app: &ask.app, caller: &ask.caller, channel: None };
+async fn open_push(request: &HttpRequest, stream: &StreamName, origin: Origin) -> Result<PushSender, CallError> {
+    let sender = CommandSender { app: &request.app, caller: &request.caller, channel: None };
     sender.open_sender(stream, origin)?.await
 }
 
@@ -106,8 +106,8 @@ fn push_interrupted(status: StatusCode, why: &str, tally: PushTally) -> Problem 
 }
 
 /// The problem for a body whose lifetime has ended.
-fn ended(over: &LifetimeEnd, tally: PushTally) -> Problem {
-    match over {
+fn push_lifetime_over(end: &LifetimeEnd, tally: PushTally) -> Problem {
+    match end {
         LifetimeEnd::TokenInvalid(why) => refused(why).with_detail(progress_text(&why.to_string(), tally)),
         LifetimeEnd::MaxAge => {
             push_interrupted(StatusCode::SERVICE_UNAVAILABLE, "this connection has reached its age limit", tally)
@@ -122,7 +122,7 @@ fn progress_text(why: &str, tally: PushTally) -> String {
     }
 }
 
-fn origin(name: Option<&str>) -> Result<Origin, Problem> {
+fn parse_origin(name: Option<&str>) -> Result<Origin, Problem> {
     let name = name.unwrap_or(DEFAULT_PUSH_ORIGIN);
     if name.is_empty() || name.len() > MAX_ORIGIN_SIZE || name.chars().any(char::is_control) {
         let detail =
@@ -138,10 +138,10 @@ mod tests {
 
     #[test]
     fn an_origin_is_a_short_name() {
-        assert_eq!(origin(None).unwrap().as_str(), "push");
-        assert_eq!(origin(Some("runner 7")).unwrap().as_str(), "runner 7");
+        assert_eq!(parse_origin(None).unwrap().as_str(), "push");
+        assert_eq!(parse_origin(Some("runner 7")).unwrap().as_str(), "runner 7");
         for name in ["", "a\nb", &"x".repeat(MAX_ORIGIN_SIZE + 1)] {
-            assert!(origin(Some(name)).is_err(), "{name:?}");
+            assert!(parse_origin(Some(name)).is_err(), "{name:?}");
         }
     }
 }

@@ -37,14 +37,14 @@ pub(crate) struct ReaderControl(watch::Sender<SteeringState>);
 impl ReaderControl {
     /// Pauses the reader at its position, or resumes it there.
     pub(crate) fn pause(&self, paused: bool) {
-        self.0.send_modify(|wish| wish.paused = paused);
+        self.0.send_modify(|wanted| wanted.paused = paused);
     }
 
     /// Sets another filter, from the next line on or from `from`.
     pub(crate) fn filter(&self, filter: Filter, from: Option<CursorStart>) {
-        self.0.send_modify(|wish| {
-            wish.filter_changes += 1;
-            wish.filter_change = Some((filter, from));
+        self.0.send_modify(|wanted| {
+            wanted.filter_changes += 1;
+            wanted.filter_change = Some((filter, from));
         });
     }
 }
@@ -84,16 +84,16 @@ impl SteerableCursor {
     }
 
     /// A reader and its control.
-    pub(crate) fn with_control(cursor: Cursor, course: CursorSpec) -> (Self, ReaderControl) {
-        let (wheel, wishes) = watch::channel(SteeringState::default());
-        let steered = Steering { spec: course, state: wishes, paused: false, changes: 0, _session_entry: None };
-        (Self { cursor, steered: Some(Box::new(steered)) }, ReaderControl(wheel))
+    pub(crate) fn with_control(cursor: Cursor, spec: CursorSpec) -> (Self, ReaderControl) {
+        let (control, state) = watch::channel(SteeringState::default());
+        let steered = Steering { spec, state, paused: false, changes: 0, _session_entry: None };
+        (Self { cursor, steered: Some(Box::new(steered)) }, ReaderControl(control))
     }
 
     /// A reader that is steered by its session.
-    pub(super) fn of_session(cursor: Cursor, course: CursorSpec, known: SessionEntry) -> Self {
-        let wishes = known.state.clone();
-        let steered = Steering { spec: course, state: wishes, paused: false, changes: 0, _session_entry: Some(known) };
+    pub(super) fn of_session(cursor: Cursor, spec: CursorSpec, entry: SessionEntry) -> Self {
+        let state = entry.state.clone();
+        let steered = Steering { spec, state, paused: false, changes: 0, _session_entry: Some(entry) };
         Self { cursor, steered: Some(Box::new(steered)) }
     }
 
@@ -107,7 +107,7 @@ impl SteerableCursor {
     }
 
     /// See [`Cursor::position`].
-    pub(super) fn place(&self) -> Position {
+    pub(super) fn position(&self) -> Position {
         self.cursor.position()
     }
 
@@ -128,15 +128,15 @@ impl SteerableCursor {
 
     /// All items of the reader, each with the position after it, and whether the reader skipped events there that the
     /// filter hides. The last item may be a denial.
-    pub(crate) fn told(self, quiet: Duration) -> ReaderDeliveries {
-        Box::pin(stream::unfold(Some(self), move |reading| async move {
-            let mut reading = reading?;
-            let item = reading.next(Instant::now() + quiet).await;
-            let skipped = matches!(item, Some(CursorItem::TimedOut)) && reading.has_skipped();
-            let place = reading.place();
+    pub(crate) fn into_deliveries(self, timeout: Duration) -> ReaderDeliveries {
+        Box::pin(stream::unfold(Some(self), move |reader| async move {
+            let mut reader = reader?;
+            let item = reader.next(Instant::now() + timeout).await;
+            let skipped = matches!(item, Some(CursorItem::TimedOut)) && reader.has_skipped();
+            let place = reader.position();
             match item {
-                Some(item) => Some(((ReaderItem::Item(item), place, skipped), Some(reading))),
-                None => reading.is_denied().then_some(((ReaderItem::Denied, place, false), None)),
+                Some(item) => Some(((ReaderItem::Item(item), place, skipped), Some(reader))),
+                None => reader.is_denied().then_some(((ReaderItem::Denied, place, false), None)),
             }
         }))
     }
@@ -158,18 +158,18 @@ impl Steering {
     }
 
     async fn apply_state(&mut self, cursor: &mut Cursor) {
-        let wish = self.state.borrow_and_update().clone();
-        self.paused = wish.paused;
-        if wish.filter_changes == self.changes {
+        let wanted = self.state.borrow_and_update().clone();
+        self.paused = wanted.paused;
+        if wanted.filter_changes == self.changes {
             return;
         }
-        self.changes = wish.filter_changes;
-        let Some((filter, from)) = wish.filter_change else { return };
-        let course = &mut self.spec;
-        course.view.filter = filter;
+        self.changes = wanted.filter_changes;
+        let Some((filter, from)) = wanted.filter_change else { return };
+        let spec = &mut self.spec;
+        spec.view.filter = filter;
         match from {
-            Some(start) => *cursor = course.log.cursor(course.view.clone(), start, course.until).await,
-            None => cursor.change_view(course.view.clone()),
+            Some(start) => *cursor = spec.log.cursor(spec.view.clone(), start, spec.until).await,
+            None => cursor.change_view(spec.view.clone()),
         }
     }
 }
@@ -209,7 +209,7 @@ pub(crate) struct SessionEntry {
 }
 
 impl SteeringSessions {
-    fn found(&self) -> MutexGuard<'_, SessionTable> {
+    fn table(&self) -> MutexGuard<'_, SessionTable> {
         // Each change leaves the entries consistent, so a panic elsewhere does not affect them.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -217,36 +217,36 @@ impl SteeringSessions {
     /// Registers the readers of one connection; `None` if the session would have too many.
     pub(crate) fn register(&self, credential: Credential, token: &str, readers: usize) -> Option<Vec<SessionEntry>> {
         let key = (credential, token.to_owned());
-        let mut found = self.found();
-        let same = found.by_key.get(&key).map_or(0, Vec::len);
+        let mut table = self.table();
+        let same = table.by_key.get(&key).map_or(0, Vec::len);
         if same + readers > READERS_PER_SESSION {
             return None;
         }
-        let known = (0..readers).map(|_| {
-            found.next += 1;
-            let number = found.next;
-            let (wheel, wishes) = watch::channel(SteeringState::default());
-            found.by_key.entry(key.clone()).or_default().push((number, Arc::new(ReaderControl(wheel))));
-            SessionEntry { sessions: self.clone(), key: key.clone(), number, state: wishes }
+        let entries = (0..readers).map(|_| {
+            table.next += 1;
+            let number = table.next;
+            let (control, state) = watch::channel(SteeringState::default());
+            table.by_key.entry(key.clone()).or_default().push((number, Arc::new(ReaderControl(control))));
+            SessionEntry { sessions: self.clone(), key: key.clone(), number, state }
         });
-        Some(known.collect())
+        Some(entries.collect())
     }
 
     /// The controls of all readers of a session.
     pub(crate) fn controls(&self, credential: &Credential, token: &str) -> Vec<Arc<ReaderControl>> {
-        let found = self.found();
-        let readers = found.by_key.get(&(credential.clone(), token.to_owned()));
-        readers.map_or_else(Vec::new, |readers| readers.iter().map(|(_, wheel)| wheel.clone()).collect())
+        let table = self.table();
+        let readers = table.by_key.get(&(credential.clone(), token.to_owned()));
+        readers.map_or_else(Vec::new, |readers| readers.iter().map(|(_, control)| control.clone()).collect())
     }
 }
 
 impl Drop for SessionEntry {
     fn drop(&mut self) {
-        let mut found = self.sessions.found();
-        if let Some(readers) = found.by_key.get_mut(&self.key) {
+        let mut table = self.sessions.table();
+        if let Some(readers) = table.by_key.get_mut(&self.key) {
             readers.retain(|(number, _)| *number != self.number);
             if readers.is_empty() {
-                found.by_key.remove(&self.key);
+                table.by_key.remove(&self.key);
             }
         }
     }
@@ -267,9 +267,9 @@ mod tests {
         appender.append(&mut batch).await;
     }
 
-    async fn drain(reading: &mut SteerableCursor) -> Vec<u32> {
+    async fn drain(reader: &mut SteerableCursor) -> Vec<u32> {
         let mut seen = Vec::new();
-        while let Some(item) = reading.next(Instant::now() + Duration::from_secs(1)).await {
+        while let Some(item) = reader.next(Instant::now() + Duration::from_secs(1)).await {
             match item {
                 CursorItem::Frames(frames) => {
                     let text = String::from_utf8(frames.bytes.to_vec()).unwrap();
@@ -284,36 +284,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_paused_reader_holds_its_place_and_goes_on_there() {
+    async fn a_paused_reader_holds_its_position_and_continues_there() {
         let last = Position { epoch: Epoch::persistent(7), number: 0 };
         let (mut appender, log) = open("s".parse().unwrap(), last, 1 << 20, &Budget::new(usize::MAX));
         let ready = watch::Sender::new(true);
         let view = View { encoding: Encoding::Text, filter: Filter::default(), several: false };
         let until = CursorEnd::default();
         let cursor = log.cursor(view.clone(), CursorStart::Tail(0), until).await;
-        let (mut reading, wheel) =
+        let (mut reader, control) =
             SteerableCursor::with_control(cursor, CursorSpec { log, view, until, ready: ready.subscribe() });
         write(&mut appender, 0..3).await;
-        assert_eq!(drain(&mut reading).await, [0, 1, 2]);
-        wheel.pause(true);
+        assert_eq!(drain(&mut reader).await, [0, 1, 2]);
+        control.pause(true);
         write(&mut appender, 3..1000).await;
-        assert!(drain(&mut reading).await.is_empty());
-        assert!(!reading.has_skipped());
-        wheel.pause(false);
-        assert_eq!(drain(&mut reading).await, (3..1000).collect::<Vec<_>>());
+        assert!(drain(&mut reader).await.is_empty());
+        assert!(!reader.has_skipped());
+        control.pause(false);
+        assert_eq!(drain(&mut reader).await, (3..1000).collect::<Vec<_>>());
         let eights = Filter::new(&["8$".to_owned()], &[], vec![], 1 << 20).unwrap();
-        wheel.filter(eights.clone(), None);
+        control.filter(eights.clone(), None);
         write(&mut appender, 1000..1010).await;
-        assert_eq!(drain(&mut reading).await, [1008]);
-        wheel.filter(eights, Some(CursorStart::Tail(2)));
-        assert_eq!(drain(&mut reading).await, [998, 1008]);
-        wheel.pause(true);
-        assert!(drain(&mut reading).await.is_empty());
+        assert_eq!(drain(&mut reader).await, [1008]);
+        control.filter(eights, Some(CursorStart::Tail(2)));
+        assert_eq!(drain(&mut reader).await, [998, 1008]);
+        control.pause(true);
+        assert!(drain(&mut reader).await.is_empty());
         ready.send_replace(false);
-        assert!(reading.next(Instant::now() + Duration::from_secs(1)).await.is_none(), "the daemon stops");
-        wheel.pause(false);
-        drop(wheel);
-        assert!(reading.next(Instant::now() + Duration::from_secs(1)).await.is_none(), "unsubscribed");
+        assert!(reader.next(Instant::now() + Duration::from_secs(1)).await.is_none(), "the daemon stops");
+        control.pause(false);
+        drop(control);
+        assert!(reader.next(Instant::now() + Duration::from_secs(1)).await.is_none(), "unsubscribed");
     }
 
     #[tokio::test]
@@ -322,9 +322,9 @@ mod tests {
         let (_appender, log) = open("s".parse().unwrap(), last, 1 << 20, &Budget::new(usize::MAX));
         let view = View { encoding: Encoding::Text, filter: Filter::default(), several: true };
         let cursor = log.cursor(view, CursorStart::Tail(0), CursorEnd::default()).await;
-        let told = SteerableCursor::new(cursor).told(Duration::from_secs(1));
+        let deliveries = SteerableCursor::new(cursor).into_deliveries(Duration::from_secs(1));
         // One connection may have 64 readers, and one caller half of all readers.
-        assert!(size_of_val(&*told) < 1024, "{} bytes", size_of_val(&*told));
+        assert!(size_of_val(&*deliveries) < 1024, "{} bytes", size_of_val(&*deliveries));
     }
 
     #[test]
@@ -343,6 +343,6 @@ mod tests {
         assert!(sessions.register(Credential::Loopback, token, 1).is_none());
         drop((known, more));
         assert!(sessions.controls(&Credential::Loopback, token).is_empty());
-        assert!(sessions.found().by_key.is_empty(), "nothing is kept of a session that nobody has");
+        assert!(sessions.table().by_key.is_empty(), "nothing is kept of a session that nobody has");
     }
 }

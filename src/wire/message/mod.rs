@@ -310,12 +310,12 @@ fn to_json_text(message: &impl Serialize) -> String {
     serde_json::to_string(message).expect("messages have text keys and finite numbers")
 }
 
-/// What an error says beside its code.
+/// The members of an error in addition to its code.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ErrorData<'a> {
     /// The kind of the error, as a word.
     reason: &'static str,
-    /// What exactly, and what would be right.
+    /// The exact problem, and what would be right.
     detail: &'a str,
     /// After how many seconds it goes.
     #[serde(rename = "retry", skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! What is sent: replies, and notifications that nobody asked for one by one.
+//! The messages to clients: the results of calls, and notifications.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,70 +12,70 @@ use crate::event::{Gap, OpenLine, Position, Progress};
 
 use super::{JSON_RPC_VERSION, to_json_text};
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(rename = "Done")]
 pub enum MethodResponse {
-    /// It was done; there is nothing to say.
+    /// The call was carried out, and returns nothing.
     Nothing {},
     /// Every stream, as `GET /streams` shows it.
     Streams {
-        /// In the order of their names.
+        /// The streams in the order of their names.
         #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
         streams: Arc<RawValue>,
     },
-    /// A subscription was made.
+    /// The subscription was created.
     Subscribed {
-        /// Its number, in every notification of it.
+        /// The number of the subscription, which its notifications contain.
         subscription: u64,
-        /// The id just before what it begins with.
+        /// The id just before the first event of the subscription.
         #[schemars(with = "String")]
         #[serde(rename = "place")]
         position: Position,
     },
-    /// Readers were paused, resumed or given a filter.
+    /// Readers were paused or resumed, or received a filter.
     Steered {
-        /// How many: one subscription, or all event streams of the session.
+        /// The number of readers: one for a subscription, or all readers of the session.
         readers: usize,
     },
-    /// A command was carried out.
+    /// The command was carried out.
     Carried {
-        /// Whether it was so before: started where it runs, stopped where it does not.
+        /// Whether there was nothing to do, such as starting a process that runs.
         already: bool,
     },
-    /// Input was taken.
+    /// The input was accepted.
     Taken {
-        /// How much of it, in bytes.
+        /// The size of the input in bytes.
         bytes: usize,
     },
-    /// How the lease stands.
+    /// The lease was taken, extended or given back.
     Leased {
-        /// Whether this channel holds it now.
+        /// Whether this channel holds the lease now.
         yours: bool,
-        /// For how long, in seconds.
+        /// The remaining time in seconds.
         seconds: f64,
     },
-    /// The terminal's bytes follow.
+    /// The attachment was created; the bytes of the terminal follow.
     Attached {
-        /// The number in every notification of it.
+        /// The number of the attachment, which its notifications contain.
         attachment: u64,
     },
 }
 
-/// Who holds a lease.
+/// The holder of a lease.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[schemars(rename = "Holder")]
 pub struct LeaseHolder {
-    /// Where it came from: a user of this machine, or an address.
+    /// The holder's origin: a user of this machine, or an address.
     pub peer: String,
-    /// Whether it is this channel.
+    /// Whether the holder is this channel.
     pub yours: bool,
-    /// For how long still, in seconds.
+    /// The remaining time in seconds.
     pub seconds: f64,
 }
 
-/// What the other side is told.
+/// A notification.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "method", content = "params")]
 #[schemars(rename = "Tell")]
@@ -83,104 +83,104 @@ pub enum Notification<'a> {
     /// Events of a subscription, each an object as in NDJSON.
     #[serde(rename = "stream.events")]
     Events {
-        /// Whose.
+        /// The number of the subscription.
         subscription: u64,
-        /// In order.
+        /// The events in their order.
         #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
         events: &'a RawValue,
     },
-    /// Events were missed; the next ones come after them.
+    /// Events were missed. The next events follow them.
     #[serde(rename = "stream.gap")]
     Gap {
-        /// Whose.
+        /// The number of the subscription.
         subscription: u64,
-        /// How many events, where that is known.
+        /// The number of events, if it is known.
         missed: Option<u64>,
-        /// The id just before what comes next.
+        /// The id just before the next event.
         #[schemars(with = "String")]
         resume: Position,
     },
-    /// The unfinished line as it is now; without a text it was taken back.
+    /// The current text of an unfinished line. An empty text withdraws it.
     #[serde(rename = "stream.open")]
     Open {
-        /// Whose.
+        /// The number of the subscription.
         subscription: u64,
-        /// Where it grows.
+        /// The origin of the line.
         #[serde(skip_serializing_if = "Option::is_none")]
         origin: Option<String>,
-        /// What there is of it.
+        /// The text so far.
         text: String,
     },
-    /// How far the source is now; told also to who has just subscribed.
+    /// The current progress of the source; a new subscription receives the newest one.
     #[serde(rename = "stream.progress")]
     Progress {
-        /// Whose.
+        /// The number of the subscription.
         subscription: u64,
-        /// How far.
+        /// The progress.
         progress: &'a Progress,
     },
-    /// A quiet subscription moved past events that its filter skipped.
+    /// The subscription has moved past events that its filter removed, and has had no other event for a while.
     #[serde(rename = "stream.place")]
     Position {
-        /// Whose.
+        /// The number of the subscription.
         subscription: u64,
-        /// What to give as `after` to go on there.
+        /// The value of `after` with which a new subscription continues.
         #[schemars(with = "String")]
         #[serde(rename = "place")]
         position: Position,
     },
-    /// Nothing more comes: the stream is gone, or the run that was asked for is over.
+    /// No more events follow: the stream was removed, the requested run has ended, or the stream may no longer be read.
     #[serde(rename = "subscription.ended")]
     Ended {
-        /// Whose.
+        /// The number of the subscription.
         subscription: u64,
-        /// What to give as `after` to go on there.
+        /// The value of `after` with which a new subscription continues.
         #[schemars(with = "String")]
         #[serde(rename = "place")]
         position: Position,
-        /// Why, if the subscriber may not read the stream any more.
+        /// The reason, if the stream may no longer be read.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// Who may type changed. Told to all that have a subscription or an attachment of the stream.
+    /// The lease of a stream has changed. Channels with a subscription or an attachment of the stream receive this.
     #[serde(rename = "process.leased")]
     Leased {
-        /// Which stream.
+        /// The name of the stream.
         stream: &'a str,
-        /// Who holds the lease; nobody: all may type that have the right.
+        /// The holder of the lease; null if nobody holds it, so that all clients with the right may type.
         holder: Option<LeaseHolder>,
     },
-    /// Bytes that the process wrote on its terminal.
+    /// Bytes that the process wrote to its terminal.
     #[serde(rename = "process.output")]
     Output {
-        /// Whose.
+        /// The number of the attachment.
         attachment: u64,
-        /// In base64.
+        /// The bytes in base64.
         base64: String,
     },
-    /// Bytes were dropped, since they were not taken quickly enough: draw anew.
+    /// Output of the terminal was dropped, because it was not read quickly enough. The client should draw the screen again.
     #[serde(rename = "process.lost")]
     Lost {
-        /// Whose.
+        /// The number of the attachment.
         attachment: u64,
-        /// How many pieces of output.
+        /// The number of dropped pieces of output.
         missed: u64,
     },
-    /// An attachment is over: the stream is gone.
+    /// The attachment has ended: the terminal or the stream is gone, or the stream may no longer be read.
     #[serde(rename = "process.detached")]
     Detached {
-        /// Whose.
+        /// The number of the attachment.
         attachment: u64,
     },
 }
 
 impl Notification<'_> {
-    /// A gap of a subscription.
+    /// The gap of a subscription.
     pub fn gap(subscription: u64, gap: &Gap) -> Self {
         Self::Gap { subscription, missed: gap.missed, resume: gap.resume }
     }
 
-    /// An unfinished line of a subscription.
+    /// The unfinished line of a subscription; none withdraws it.
     pub fn open(subscription: u64, line: Option<&OpenLine>) -> Self {
         let text = line.map(|line| String::from_utf8_lossy(&line.text).into_owned()).unwrap_or_default();
         Self::Open { subscription, origin: line.map(|line| line.origin.as_str().to_owned()), text }
@@ -191,7 +191,7 @@ impl Notification<'_> {
         Self::Output { attachment, base64: base64::engine::general_purpose::STANDARD.encode(bytes) }
     }
 
-    /// The message.
+    /// The notification as the text of one message.
     pub fn to_text(&self) -> String {
         #[derive(Serialize)]
         struct NotificationMessage<'a> {
@@ -203,11 +203,11 @@ impl Notification<'_> {
     }
 }
 
-/// Text in one message of events, in bytes, about; a longer event is alone in its message.
+/// The approximate maximum size of a message of events, in bytes. A longer event has a message of its own.
 const MAX_EVENTS_MESSAGE_SIZE: usize = 64 << 10;
 
-/// The messages that bring these events, NDJSON as all its readers share it. A message is made when it is asked for, so that
-/// only one is in memory.
+/// The messages with these events; `lines` is the NDJSON that all readers of the view share. Each message is created when
+/// the iterator is polled, so that only one is in memory.
 pub fn events(subscription: u64, lines: &[u8]) -> impl Iterator<Item = String> {
     let mut left = lines;
     std::iter::from_fn(move || {
@@ -225,7 +225,7 @@ fn events_message(subscription: u64, lines: &[u8]) -> String {
     text.reserve(lines.len() + 4);
     let begin = text.len();
     text.extend_from_slice(lines.strip_suffix(b"\n").unwrap_or(lines));
-    // A newline within JSON is written \n, so these stand between the objects.
+    // A newline within a JSON string is escaped, so every newline here separates two objects.
     for c in text[begin..].iter_mut().filter(|c| **c == b'\n') {
         *c = b',';
     }
@@ -233,7 +233,7 @@ fn events_message(subscription: u64, lines: &[u8]) -> String {
     String::from_utf8(text).expect("JSON is UTF-8")
 }
 
-/// As many whole lines as go into one message; `None` if there are none.
+/// The range of the whole lines that fit into one message; `None` if no lines are left.
 fn next_chunk(lines: &[u8]) -> Option<Range<usize>> {
     if lines.is_empty() {
         return None;
@@ -254,11 +254,11 @@ mod tests {
 
     #[test]
     fn notifications_look_like_this() {
-        let place = Position { epoch: Epoch::persistent(1_763_874_672_123), number: 7 };
-        let shown = |tell: &Notification<'_>| serde_json::from_str::<Value>(&tell.to_text()).unwrap();
-        let gap = Gap { missed: None, resume: place };
+        let resume = Position { epoch: Epoch::persistent(1_763_874_672_123), number: 7 };
+        let shown = |notification: &Notification<'_>| serde_json::from_str::<Value>(&notification.to_text()).unwrap();
+        let gap = Gap { missed: None, resume };
         let expected = json!({ "jsonrpc": "2.0", "method": "stream.gap",
-            "params": { "subscription": 1, "missed": null, "resume": place.to_string() } });
+            "params": { "subscription": 1, "missed": null, "resume": resume.to_string() } });
         assert_eq!(shown(&Notification::gap(1, &gap)), expected);
         let line = OpenLine { time: Time(0), origin: Origin::stdout(), text: b"50\xff".to_vec() };
         assert_eq!(shown(&Notification::open(2, Some(&line)))["params"]["text"], "50\u{fffd}");
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn events_go_in_pieces_and_none_is_torn() {
+    fn events_are_split_between_messages_and_never_within_one() {
         let line = |number: usize| format!("{{\"id\":\"{number}\",\"text\":\"{}\"}}\n", "x".repeat(number * 37 % 5000));
         let long = format!("{{\"text\":\"{}\"}}\n", "y".repeat(3 * MAX_EVENTS_MESSAGE_SIZE));
         let lines: String = (0..200).map(line).chain([long.clone(), line(1)]).collect();

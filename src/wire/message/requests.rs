@@ -1,4 +1,4 @@
-//! What can be asked for: one line of the table for each method, one struct for what it reads.
+//! The methods: one line of the table for each, and one struct for the parameters of each kind.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use crate::event::StreamName;
 
 use super::{RpcError, RpcErrorCode};
 
-/// Makes the enum, its reader and its list of one table.
+/// Defines the enum of calls, its parser and the list of methods from one table.
 macro_rules! calls {
     ($($(#[doc = $doc:literal])+ $name:literal => $call:ident($parameters:ty) -> $result:literal,)+) => {
         /// A checked request. The names of the methods are in [`CONTROL_METHODS`].
@@ -19,7 +19,7 @@ macro_rules! calls {
         }
 
         impl Call {
-            /// Reads what belongs to `method`.
+            /// Parses the parameters of `method`.
             pub(super) fn read(method: &str, parameters: Option<&RawValue>) -> Result<Self, RpcError> {
                 match method {
                     $($name => parse_parameters(parameters).map(Self::$call),)+
@@ -43,41 +43,41 @@ macro_rules! calls {
 calls! {
     /// All streams, as `GET /streams` lists them.
     "streams.list" => List(ListParameters) -> "Streams",
-    /// Begins to send a stream's events in `stream.events`, from where the parameters say; by default after the last 100 lines.
+    /// Sends a stream's events in `stream.events`, from the start that the parameters give; by default, from the last 100 lines on.
     "stream.subscribe" => Subscribe(SubscribeParameters) -> "Subscribed",
-    /// Changes the filter from the next line on; with `from` it begins anew there.
+    /// Replaces the filter from the next line on; with `from`, the events are sent again from there.
     "subscription.filter" => Filter(FilterParameters) -> "Steered",
-    /// Holds the place: nothing is sent until it is resumed.
+    /// Holds the position: nothing is sent until it is resumed.
     "subscription.pause" => Pause(SubscriptionTarget) -> "Steered",
-    /// Goes on at the place that was held. What is gone by then is told by a `stream.gap`.
+    /// Continues from the held position. If events were dropped meanwhile, a `stream.gap` says so.
     "subscription.resume" => Resume(SubscriptionTarget) -> "Steered",
     /// Ends a subscription.
     "subscription.unsubscribe" => Unsubscribe(UnsubscribeParameters) -> "Nothing",
-    /// Types into a process: a text, bytes in base64, the end of its input, or one of the first two and the end.
+    /// Types a text or bytes in base64 into a process, ends its input, or both.
     "process.input" => Input(InputParameters) -> "Taken",
-    /// Sends a signal to all of the process's group.
+    /// Sends a signal to the process and its group.
     "process.signal" => Signal(SignalParameters) -> "Carried",
-    /// Stops the process's group where it is (SIGSTOP).
+    /// Suspends the process and its group (SIGSTOP).
     "process.pause" => PauseProcess(StreamParameters) -> "Carried",
-    /// Lets it go on (SIGCONT).
+    /// Lets the process and its group continue (SIGCONT).
     "process.resume" => ResumeProcess(StreamParameters) -> "Carried",
     /// Starts the process, if it does not run.
     "process.start" => Start(StreamParameters) -> "Carried",
-    /// Ends the process, and it stays ended.
+    /// Ends the process. It is not started again by itself.
     "process.stop" => Stop(StreamParameters) -> "Carried",
     /// Ends the process and starts it again.
     "process.restart" => Restart(StreamParameters) -> "Carried",
-    /// Tells the process's terminal its size.
+    /// Sets the size of the process's terminal.
     "process.resize" => Resize(ResizeParameters) -> "Carried",
-    /// Takes, keeps or gives back the lease to type: while one connection holds it, no other can.
+    /// Takes, extends or gives back the lease for typing: while one channel holds it, no other client can type.
     "process.lease" => Lease(LeaseParameters) -> "Leased",
-    /// Begins to send what the process writes on its terminal, byte for byte, in `process.output`. Live only.
+    /// Sends the bytes that the process writes to its terminal from now on, in `process.output`.
     "process.attach" => Attach(StreamParameters) -> "Attached",
-    /// Ends that.
+    /// Ends an attachment.
     "process.detach" => Detach(DetachParameters) -> "Nothing",
 }
 
-/// One line of the table.
+/// One method of the table.
 pub(super) struct ControlMethod {
     pub(super) name: &'static str,
     pub(super) description: &'static str,
@@ -100,7 +100,7 @@ fn unknown_method(method: &str) -> RpcError {
     RpcError::new(RpcErrorCode::Method, format!("{shown:?} is not a method; there are {}", known.join(", ")))
 }
 
-/// Nothing.
+/// No parameters.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "List")]
@@ -111,9 +111,9 @@ pub struct ListParameters {}
 #[serde(untagged, expecting = "a text or a list of texts")]
 #[schemars(rename = "Words")]
 pub enum OneOrManyStrings {
-    /// One.
+    /// One text.
     One(String),
-    /// Any number.
+    /// Any number of texts.
     Many(Vec<String>),
 }
 
@@ -124,7 +124,7 @@ impl Default for OneOrManyStrings {
 }
 
 impl OneOrManyStrings {
-    /// All of them.
+    /// The texts as a list.
     pub fn all(&self) -> &[String] {
         match self {
             Self::One(word) => std::slice::from_ref(word),
@@ -133,92 +133,92 @@ impl OneOrManyStrings {
     }
 }
 
-/// A number of lines, or all there are.
+/// A number of lines, or `all`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a number of lines or \"all\"")]
 #[schemars(rename = "Number")]
 pub enum TailLines {
-    /// So many.
+    /// This many lines.
     Lines(u64),
-    /// `all`.
+    /// The word `all`; any other word is refused.
     All(String),
 }
 
-/// Which stream, where to begin and which lines to send; everything but the stream may be left out. Of `after`, `since` and
-/// `tail` at most one.
+/// The stream, the start and the filter of a subscription; only the stream is required. At most one of `after`, `since`
+/// and `tail` may be given.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Subscribe")]
 pub struct SubscribeParameters {
-    /// The stream's name.
+    /// The name of the stream.
     #[schemars(with = "String")]
     pub stream: StreamName,
     /// Begin strictly after the event with this id.
     pub after: Option<String>,
-    /// Begin at this time (RFC 3339), or so long ago (`5m`).
+    /// Begin at this time (RFC 3339), or this long ago (`5m`).
     pub since: Option<String>,
-    /// Begin with the last so many lines that pass the filter, or with `all`. Default: 100.
+    /// Begin with this many of the last lines that pass the filter, or with `all`. Default: 100.
     pub tail: Option<TailLines>,
-    /// `current`: this run of the process, from its start to its end.
+    /// `current`: only the current run of the process, or the last one, from its start to its end.
     pub run: Option<String>,
-    /// Only lines that match each of these regular expressions.
+    /// Only lines that match all of these regular expressions.
     #[serde(default)]
     pub grep: OneOrManyStrings,
-    /// No lines that match one of these.
+    /// No lines that match one of these regular expressions.
     #[serde(default)]
     pub exclude: OneOrManyStrings,
-    /// Only lines from one of these: `stdout`, `stderr`, a file's path.
+    /// Only lines of these origins: `stdout`, `stderr`, the path of a file, or the sender of a pushed or journal line.
     #[serde(default)]
     pub origin: OneOrManyStrings,
-    /// Only lines that say they are at least as serious: `error`, `warning`, ...
+    /// Only lines of this level, such as `error` or `warning`, or a more serious one.
     pub level: Option<String>,
 }
 
-/// Where to begin: at most one of them.
+/// A start; at most one member may be given.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Begin")]
 pub struct StartParameters {
     /// Strictly after the event with this id.
     pub after: Option<String>,
-    /// At this time (RFC 3339), or so long ago (`5m`).
+    /// At this time (RFC 3339), or this long ago (`5m`).
     pub since: Option<String>,
-    /// With the last so many lines that pass the filter, or with `all`.
+    /// With this many of the last lines that pass the filter, or with `all`.
     pub tail: Option<TailLines>,
 }
 
-/// A subscription of this channel, or the event streams that were opened with this `session`; one of the two.
+/// A subscription of this channel, or all readers that were opened over HTTP with this `session`; one of the two.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Target")]
 pub struct SubscriptionTarget {
     /// The number that `stream.subscribe` gave.
     pub subscription: Option<u64>,
-    /// What the reader gave as `?session=`.
+    /// The `session=` with which the readers were opened.
     pub session: Option<String>,
 }
 
-/// A new filter, whole: what is left out does not filter.
+/// A complete filter: criteria that are left out no longer apply.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Filter")]
 pub struct FilterParameters {
     /// The number that `stream.subscribe` gave.
     pub subscription: Option<u64>,
-    /// What the reader gave as `?session=`.
+    /// The `session=` with which the readers were opened.
     pub session: Option<String>,
-    /// Only lines that match each of these regular expressions.
+    /// Only lines that match all of these regular expressions.
     #[serde(default)]
     pub grep: OneOrManyStrings,
-    /// No lines that match one of these.
+    /// No lines that match one of these regular expressions.
     #[serde(default)]
     pub exclude: OneOrManyStrings,
-    /// Only lines from one of these: `stdout`, `stderr`, a file's path.
+    /// Only lines of these origins: `stdout`, `stderr`, the path of a file, or the sender of a pushed or journal line.
     #[serde(default)]
     pub origin: OneOrManyStrings,
-    /// Only lines that say they are at least as serious: `error`, `warning`, ...
+    /// Only lines of this level, such as `error` or `warning`, or a more serious one.
     pub level: Option<String>,
-    /// Searches back: goes on from there. By default at the next line.
+    /// The start from which the events are sent again. By default, the filter applies from the next line on.
     pub from: Option<StartParameters>,
 }
 
@@ -231,29 +231,29 @@ pub struct UnsubscribeParameters {
     pub subscription: u64,
 }
 
-/// A stream that is a process.
+/// A stream whose source is a process.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "OnStream")]
 pub struct StreamParameters {
-    /// The stream's name.
+    /// The name of the stream.
     #[schemars(with = "String")]
     pub stream: StreamName,
 }
 
-/// What to type. Nothing is added: a line needs its `\n`.
+/// The input. Nothing is added to it: a line needs its `\n`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Input")]
 pub struct InputParameters {
-    /// The stream's name.
+    /// The name of the stream.
     #[schemars(with = "String")]
     pub stream: StreamName,
-    /// A text.
+    /// The input as text.
     pub text: Option<String>,
-    /// Bytes in base64, instead of `text`.
+    /// The input in base64, instead of `text`.
     pub base64: Option<String>,
-    /// Whether the input ends behind it: a pipe is closed, a terminal gets its end-of-file character.
+    /// Whether the input ends after it: a pipe is closed, and a terminal receives its end-of-file character.
     #[serde(default)]
     pub eof: bool,
 }
@@ -263,10 +263,10 @@ pub struct InputParameters {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Signal")]
 pub struct SignalParameters {
-    /// The stream's name.
+    /// The name of the stream.
     #[schemars(with = "String")]
     pub stream: StreamName,
-    /// The signal's name, such as `TERM`.
+    /// The name of the signal, such as `TERM`.
     pub signal: String,
 }
 
@@ -275,26 +275,26 @@ pub struct SignalParameters {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Resize")]
 pub struct ResizeParameters {
-    /// The stream's name.
+    /// The name of the stream.
     #[schemars(with = "String")]
     pub stream: StreamName,
-    /// How wide.
+    /// The width.
     #[schemars(range(min = 1))]
     pub columns: u16,
-    /// How high.
+    /// The height.
     #[schemars(range(min = 1))]
     pub rows: u16,
 }
 
-/// For how long to be the only one who types.
+/// The lease for typing, and its duration.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Lease")]
 pub struct LeaseParameters {
-    /// The stream's name.
+    /// The name of the stream.
     #[schemars(with = "String")]
     pub stream: StreamName,
-    /// For so long, from now on; 0 gives it back.
+    /// The duration in seconds, from now on; 0 gives the lease back.
     #[schemars(range(max = 3600))]
     pub seconds: u32,
 }

@@ -95,8 +95,8 @@ fn error_schema() -> Value {
                 "type": "object",
                 "properties": {
                     "reason": { "enum": RpcErrorCode::ALL.map(RpcErrorCode::reason), "description": "The kind of the error, as a word." },
-                    "detail": { "type": "string", "description": "What exactly, and what would be right." },
-                    "retry": { "type": "number", "description": "After how many seconds it goes; with `too-fast`." },
+                    "detail": { "type": "string", "description": "The exact problem, and what would be right." },
+                    "retry": { "type": "number", "description": "The number of seconds to wait; with `too-fast`." },
                 },
                 "required": ["reason", "detail"],
             },
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn it_names_every_method_and_refers_to_nothing_that_is_not_there() {
+    fn the_schema_has_every_method_and_no_dangling_reference() {
         let schema = schema();
         let defs = schema["$defs"].as_object().unwrap();
         for method in CONTROL_METHODS {

@@ -1,5 +1,7 @@
-//! The running sources, each with the specification that it was started with, so that a changed configuration affects
-//! only what it changes.
+//! The tasks of the running sources, and the plan by which a reload turns them into the sources of another configuration.
+//!
+//! Each source is kept with the specification that it was started with. A source whose specification did not change is left
+//! alone, and a change of its description or labels does not restart it.
 
 use std::collections::BTreeMap;
 
@@ -112,39 +114,39 @@ mod tests {
     }
 
     fn running_sources(specs: &[Stream]) -> RunningSources {
-        let mut fleet = RunningSources::default();
+        let mut sources = RunningSources::default();
         for spec in specs {
             let stop = CancellationToken::new();
             let task = tokio::spawn(stop.clone().cancelled_owned());
-            fleet.insert(spec.clone(), stop, task);
+            sources.insert(spec.clone(), stop, task);
         }
-        fleet
+        sources
     }
 
     #[tokio::test]
     async fn a_plan_touches_only_what_changed() {
-        let fleet = running_sources(&[spec("same", "1"), spec("gone", "1"), spec("other", "1"), spec("told", "1")]);
-        let told = Stream { description: Some("new words".into()), ..spec("told", "1") };
-        let wanted = vec![spec("new", "1"), spec("same", "1"), spec("other", "2"), told.clone()];
-        let plan = fleet.plan(wanted);
+        let sources = running_sources(&[spec("same", "1"), spec("gone", "1"), spec("other", "1"), spec("told", "1")]);
+        let relabelled = Stream { description: Some("new words".into()), ..spec("told", "1") };
+        let wanted = vec![spec("new", "1"), spec("same", "1"), spec("other", "2"), relabelled.clone()];
+        let plan = sources.plan(wanted);
         let expected = ReconcilePlan {
             remove: vec!["gone".parse().unwrap()],
             restart: vec![spec("other", "2")],
             add: vec![spec("new", "1")],
-            relabel: vec![told],
+            relabel: vec![relabelled],
             unchanged: 1,
         };
         assert_eq!(plan, expected);
         assert_eq!(plan.summary(), "streams: 1 added, 2 changed, 1 removed, 1 unchanged");
-        assert_eq!(fleet.plan(Vec::new()).remove.len(), 4);
+        assert_eq!(sources.plan(Vec::new()).remove.len(), 4);
     }
 
     #[tokio::test]
-    async fn those_that_end_are_no_longer_there() {
-        let mut fleet = running_sources(&[spec("a", "1"), spec("b", "1")]);
+    async fn a_stopped_source_is_started_again_by_the_next_plan() {
+        let mut sources = running_sources(&[spec("a", "1"), spec("b", "1")]);
         let names = ["a".parse().unwrap(), "nobody".parse().unwrap()];
-        fleet.stop(names.iter()).await;
-        let plan = fleet.plan(vec![spec("a", "1"), spec("b", "1")]);
+        sources.stop(names.iter()).await;
+        let plan = sources.plan(vec![spec("a", "1"), spec("b", "1")]);
         assert_eq!((plan.add.len(), plan.unchanged), (1, 1));
     }
 }
