@@ -29,7 +29,7 @@ fn a_large_output_passes_through_whole() {
 }
 
 #[test]
-fn its_status_is_that_of_the_command() {
+fn rtlogd_run_exits_with_the_status_of_its_command() {
     let table = [
         ("exit 0", 0),
         ("exit 7", 7),
@@ -44,7 +44,7 @@ fn its_status_is_that_of_the_command() {
 }
 
 #[test]
-fn a_command_that_is_not_there_is_an_error() {
+fn rtlogd_run_of_a_missing_command_is_an_error() {
     let ended = Place::new().execute(&["run", "--listen", "127.0.0.1:0", "--", "/no/such/program"]);
     assert_eq!(ended.status.code(), Some(127), "{}", ended.err);
     assert!(ended.err.contains("/no/such/program"), "{}", ended.err);
@@ -142,6 +142,6 @@ fn a_mistake_on_the_command_line_is_one_error() {
 
 /// Every command in `tests/cli/` prints what stands there.
 #[test]
-fn commands_print_what_is_written_down() {
+fn commands_print_what_the_snapshots_show() {
     trycmd::TestCases::new().case("tests/cli/*.trycmd");
 }

@@ -57,14 +57,14 @@ fn a_daemon_that_is_missing_is_one_clear_error() {
 }
 
 #[test]
-fn a_stream_that_is_not_there_is_told_in_the_daemons_words() {
+fn a_missing_stream_is_reported_with_the_words_of_the_daemon() {
     let ended = run(&Daemon::start("streams: {}"), &["follow", "nothing"]);
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.err.contains("no stream is named \"nothing\""), "{}", ended.err);
 }
 
 #[test]
-fn it_prints_what_came_and_exits_as_the_process_did() {
+fn follow_prints_the_output_and_exits_with_the_status_of_the_process() {
     for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137)] {
         // It is over by then, or not: what is printed is the same.
         let daemon = shell(&format!("printf 'a\\377b\\n  c'; {script}"), "restart: { when: never }");
@@ -74,7 +74,7 @@ fn it_prints_what_came_and_exits_as_the_process_did() {
 }
 
 #[test]
-fn only_the_end_of_the_present_run_counts() {
+fn only_the_end_of_the_current_run_decides_the_status() {
     let script = "test -e second && { echo two; read x <go; exit 5; }; touch second; mkfifo go; echo one; exit 3";
     let daemon = shell(script, "directory: ., restart: { when: on-failure, backoff: 100ms..100ms, limit: 1 per 1h }");
     daemon.follow("p").query("tail=all").until("the second run", |message| message.data == "two");
@@ -86,7 +86,7 @@ fn only_the_end_of_the_present_run_counts() {
 }
 
 #[test]
-fn several_streams_are_told_apart_and_filtered() {
+fn lines_of_several_streams_are_labelled_and_filtered() {
     let yaml = "streams: { a: { command: [printf, '1\\n22\\n'], restart: { when: never } },
         long: { command: [sh, -c, 'echo 2; echo 23; exit 4'], restart: { when: never } } }";
     let daemon = Daemon::start(yaml);
@@ -107,7 +107,7 @@ fn json_is_each_event_on_a_line() {
 }
 
 #[test]
-fn when_the_daemon_stops_it_says_so_and_exits_with_75() {
+fn follow_exits_with_75_when_the_daemon_stops() {
     let daemon = shell("echo here; exec sleep 1000", "");
     daemon.follow("p").query("tail=all").take(1);
     daemon.until_readers("p", 0);
@@ -120,7 +120,7 @@ fn when_the_daemon_stops_it_says_so_and_exits_with_75() {
 }
 
 #[test]
-fn a_file_that_is_begun_anew_is_followed_on() {
+fn follow_continues_with_a_file_that_starts_again() {
     let place = Place::new();
     place.write("a.log", "one\n");
     let yaml = |line: &str| {
@@ -179,7 +179,7 @@ fn cutting(to: SocketAddr, cut: Receiver<()>) -> (SocketAddr, Arc<AtomicUsize>) 
 }
 
 #[test]
-fn a_connection_that_is_cut_and_a_daemon_that_stands_still_lose_and_repeat_nothing() {
+fn a_cut_connection_or_a_stalled_daemon_loses_and_repeats_nothing() {
     let script =
         "echo $$ >pid; i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; read x <go; seq 3001 6000; exit 9";
     let place = Place::new();
@@ -210,7 +210,7 @@ fn a_connection_that_is_cut_and_a_daemon_that_stands_still_lose_and_repeat_nothi
 }
 
 #[test]
-fn a_process_is_driven_from_the_command_line_over_the_unix_socket() {
+fn a_process_is_controlled_from_the_command_line_over_the_unix_socket() {
     let script =
         "echo ready; trap 'echo hup' HUP; while true; do if read line; then echo got $line; else sleep 0.05; fi; done";
     let yaml = format!(

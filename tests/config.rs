@@ -14,7 +14,7 @@ fn a_good_configuration_is_ok() {
 }
 
 #[test]
-fn all_mistakes_are_told_with_file_line_and_column() {
+fn all_mistakes_are_reported_with_file_line_and_column() {
     let place = Place::new();
     let yaml = "listen: [\"127.0.0.1:0\"]\n\
                 memroy: 1MiB\n\
@@ -39,7 +39,7 @@ fn all_mistakes_are_told_with_file_line_and_column() {
 }
 
 #[test]
-fn words_that_yaml_once_took_for_others_get_a_message() {
+fn words_that_older_yaml_read_as_booleans_get_a_message() {
     let place = Place::new();
     place.configure("access: { insecure: yes }\nstreams: { app: { file: app.log } }");
     let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
@@ -57,14 +57,14 @@ fn a_daemon_with_mistakes_does_not_start() {
 }
 
 #[test]
-fn a_configuration_that_is_not_there_is_named() {
+fn a_missing_configuration_is_named() {
     let ended = Place::new().execute(&["check", "--config", "nowhere.yaml"]);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
     assert!(ended.err.contains("nowhere.yaml"), "{}", ended.err);
 }
 
 #[test]
-fn files_beside_it_add_streams() {
+fn files_in_the_drop_in_directory_add_streams() {
     let place = Place::new();
     place.configure("streams: { a: { file: a.log, from: start } }");
     fs::create_dir(place.path("conf.d")).unwrap();
@@ -77,7 +77,7 @@ fn files_beside_it_add_streams() {
 }
 
 #[test]
-fn a_base_path_stands_in_front() {
+fn every_address_begins_with_the_base_path() {
     let place = Place::new();
     place.write("app.log", "one\n");
     let daemon = place.start("base_path: /logs\nstreams: { app: { file: app.log, from: start } }");
@@ -99,7 +99,7 @@ fn yamls(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn every_file_that_we_ship_passes() {
+fn every_shipped_configuration_passes_the_check() {
     let mut found = Vec::new();
     yamls(&sources("config"), &mut found);
     assert!(!found.is_empty());

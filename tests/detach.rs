@@ -48,7 +48,7 @@ impl Drop for Detached {
 }
 
 #[test]
-fn success_means_that_it_serves() {
+fn detach_succeeds_once_the_daemon_serves() {
     let (daemon, started) = Detached::start(&["--log-file", "log"]);
     assert!(started.status.success() && started.err.is_empty(), "{started:?}");
     let health = Response::get(&Address::Unix(daemon.0.path("s")), "/health/ready", &[]);
@@ -68,7 +68,7 @@ fn success_means_that_it_serves() {
 }
 
 #[test]
-fn a_second_one_with_the_same_pid_file_does_not_start() {
+fn a_second_daemon_with_the_same_pid_file_does_not_start() {
     let (daemon, started) = Detached::start(&[]);
     assert!(started.status.success(), "{started:?}");
     let pid = daemon.pid();
@@ -79,7 +79,7 @@ fn a_second_one_with_the_same_pid_file_does_not_start() {
 }
 
 #[test]
-fn one_that_cannot_serve_says_why() {
+fn a_detached_daemon_that_cannot_serve_says_why() {
     let place = Place::new();
     place.write("precious", "data");
     place.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", place.path("precious").display()));
@@ -94,7 +94,7 @@ fn one_that_cannot_serve_says_why() {
 }
 
 #[test]
-fn the_pid_file_is_gone_when_the_daemon_is() {
+fn the_pid_file_is_removed_when_the_daemon_ends() {
     for (signal, stays) in [(Signal::TERM, false), (Signal::INT, false), (Signal::QUIT, false), (Signal::KILL, true)] {
         let (daemon, started) = Detached::start(&[]);
         assert!(started.status.success(), "{started:?}");
@@ -143,7 +143,7 @@ fn no_file_is_written_through_a_link_or_over_another() {
 }
 
 #[test]
-fn the_pid_file_of_somebody_else_stays() {
+fn the_pid_file_of_another_user_is_not_removed() {
     let (daemon, started) = Detached::start(&[]);
     assert!(started.status.success(), "{started:?}");
     let pid = daemon.pid().unwrap();
@@ -173,7 +173,7 @@ fn a_pid_file_that_cannot_be_removed_names_no_process() {
 }
 
 #[test]
-fn root_is_given_up_with_all_its_groups() {
+fn a_daemon_that_gives_up_root_gives_up_all_its_groups() {
     if !is_root_or_skip("give up being root") {
         let (_, refused) = Detached::start(&["--user", "nobody", "--group", "nogroup"]);
         assert_eq!(refused.status.code(), Some(1), "only root can: {refused:?}");

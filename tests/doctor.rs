@@ -7,7 +7,7 @@ use crate::harness::Place;
 const DOCTOR: [&str; 3] = ["doctor", "--config", "rtlogd.yaml"];
 
 #[test]
-fn problems_are_found_with_their_fixes() {
+fn doctor_reports_problems_with_their_fixes() {
     let place = Place::new();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
@@ -33,7 +33,7 @@ fn problems_are_found_with_their_fixes() {
 }
 
 #[test]
-fn a_daemon_that_serves_is_in_nobodys_way() {
+fn doctor_reports_no_problem_with_a_daemon_that_serves() {
     let place = Place::new();
     place.write("a.log", "");
     let daemon =
@@ -48,7 +48,7 @@ fn a_daemon_that_serves_is_in_nobodys_way() {
 }
 
 #[test]
-fn mistakes_come_first() {
+fn doctor_reports_mistakes_in_the_configuration_first() {
     let place = Place::new();
     place.configure("streams: { a: {} }");
     let ended = place.execute(&DOCTOR);

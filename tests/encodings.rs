@@ -112,7 +112,7 @@ fn json_data_gives_back_exactly_the_bytes() {
 }
 
 #[test]
-fn text_data_is_the_line_but_for_what_would_break_the_frame() {
+fn text_data_is_the_line_except_for_what_would_break_the_frame() {
     let expected = nasty();
     let daemon = daemon_with(&expected);
     let seen = daemon.follow("n").query("tail=all&follow=false").until_end();
@@ -154,7 +154,7 @@ fn plain_text_is_the_lines() {
 }
 
 #[test]
-fn text_says_what_a_reader_must_know() {
+fn plain_text_shows_the_end_of_a_run() {
     let yaml = "streams: { p: { command: [sh, -c, 'echo one; exit 3'], restart: { when: never } } }";
     let daemon = Daemon::start(yaml);
     let body = daemon.follow("p").query("run=current&format=text").body();
@@ -166,7 +166,7 @@ fn text_says_what_a_reader_must_know() {
 }
 
 #[test]
-fn a_carriage_return_before_a_newline_is_no_part_of_the_line() {
+fn a_carriage_return_before_a_newline_is_not_part_of_the_line() {
     let place = Place::new();
     place.write("app.log", "one\r\ntwo\r\n");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
@@ -212,7 +212,7 @@ fn a_quiet_stream_is_kept_alive() {
 }
 
 #[test]
-fn what_cannot_be_had_is_refused_in_one_shape() {
+fn every_refusal_is_a_problem_document() {
     let daemon = daemon_with(&[LAST.into()]);
     let table: [(&str, &str, u16, &str); 18] = [
         ("/streams/n", "image/png", 406, "text/event-stream"),
@@ -258,7 +258,7 @@ fn accept_decides_the_format() {
 }
 
 #[test]
-fn filters_pick_lines() {
+fn filters_choose_lines() {
     let all: Vec<Vec<u8>> =
         (1..=200).map(|number| format!("line {number}").into_bytes()).chain([LAST.into()]).collect();
     let daemon = daemon_with(&all);
@@ -281,7 +281,7 @@ fn filters_pick_lines() {
 }
 
 #[test]
-fn a_filtered_reader_sees_what_comes_and_resumes() {
+fn a_filtered_reader_receives_new_lines_and_resumes() {
     let place = Place::new();
     place.write("app.log", "");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
@@ -296,7 +296,7 @@ fn a_filtered_reader_sees_what_comes_and_resumes() {
 }
 
 #[test]
-fn origin_picks_an_output() {
+fn origin_chooses_an_output() {
     let yaml = "streams: { p: { command: [sh, -c, 'echo out; echo err >&2'], restart: { when: never } } }";
     let daemon = Daemon::start(yaml);
     daemon.follow("p").query("run=current").until_end();
@@ -307,7 +307,7 @@ fn origin_picks_an_output() {
 }
 
 #[test]
-fn since_begins_at_a_time() {
+fn since_starts_at_a_time() {
     let place = Place::new();
     place.write("app.log", "one\n");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
@@ -330,7 +330,7 @@ fn since_begins_at_a_time() {
 }
 
 #[test]
-fn the_list_of_streams_tells_how_they_are() {
+fn the_list_of_streams_shows_their_state() {
     let place = Place::new();
     place.write("app.log", "one\n");
     let daemon =

@@ -5,7 +5,7 @@
 //! | # | test |
 //! |---|---|
 //! | 1 | `rotation_loses_nothing_not_even_of_a_late_writer` |
-//! | 2 | `a_file_that_is_copied_and_truncated_under_a_writer_goes_on` |
+//! | 2 | `a_file_copied_and_truncated_during_writes_is_still_followed` |
 //! | 3 | `truncation_is_seen_even_when_it_grew_again` |
 //! | 4 | `truncation_is_a_loss_and_begins_again` |
 //! | 5 | `a_hole_in_the_middle_is_skipped_at_the_start_of_a_line` |
@@ -21,14 +21,14 @@
 //! | 15 | `a_redrawn_line_is_shown_as_it_is_now_and_kept_once` |
 //! | 16 | `bytes_that_are_no_utf_8_are_cut_at_the_limit` |
 //! | 17 | `encodings_of_old_become_utf_8` |
-//! | 18 | `text_says_what_a_reader_must_know` |
+//! | 18 | `plain_text_shows_the_end_of_a_run` |
 //! | 19 | `closed_files_that_are_rotated_are_found_by_their_identity` |
 //! | 20 | `a_busy_file_does_not_keep_others_waiting` |
 //! | 21 | `a_file_system_that_is_not_known_to_tell_is_polled` |
-//! | 22 | `without_room_for_watches_files_are_still_followed` |
+//! | 22 | `files_are_followed_even_without_free_watches` |
 //! | 23 | `an_overflow_wakes_all` |
 //! | 24 | `a_file_that_appears_later_is_read_from_its_start` |
-//! | 25 | `a_file_that_may_not_be_read_is_denied_until_it_may` |
+//! | 25 | `an_unreadable_file_is_denied_until_it_becomes_readable` |
 //! | 26 | `a_deleted_file_is_read_to_its_end_and_let_go` |
 //! | 27 | `a_rotated_name_that_the_pattern_matches_is_no_new_file` |
 //! | 28 | `compressed_files_are_never_read_as_text` |
@@ -40,7 +40,7 @@
 //! | 34 | `a_name_that_is_not_utf_8_is_followed_and_encoded` |
 //! | 35 | `one_reader_for_a_file_by_many_names` |
 //! | 36 | `from_the_end_come_the_last_hundred` |
-//! | 37 | `a_file_is_read_whatever_its_readers_do` |
+//! | 37 | `a_file_is_read_regardless_of_its_readers` |
 //! | 38 | `what_has_no_lines_is_denied_and_says_why` |
 
 use std::collections::BTreeMap;
@@ -127,7 +127,7 @@ fn a_file_in_utf_16_is_served_in_utf_8() {
 }
 
 #[test]
-fn after_a_restart_the_stream_goes_on_exactly_through_rotations() {
+fn a_stream_resumes_exactly_after_a_restart_with_rotations() {
     let place = Place::new();
     let config = "state_directory: state\nstreams: { app: { file: app.log } }";
     place.write("app.log", "1\n2\nha");
@@ -145,7 +145,7 @@ fn after_a_restart_the_stream_goes_on_exactly_through_rotations() {
 }
 
 #[test]
-fn a_file_is_read_whatever_its_readers_do() {
+fn a_file_is_read_regardless_of_its_readers() {
     let place = Place::new();
     place.write("app.log", "");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
@@ -161,7 +161,7 @@ fn a_file_is_read_whatever_its_readers_do() {
 }
 
 #[test]
-fn a_file_that_may_not_be_read_is_denied_until_it_may() {
+fn an_unreadable_file_is_denied_until_it_becomes_readable() {
     let place = Place::new();
     place.write("app.log", "one\n");
     let file = place.path("app.log");
@@ -184,7 +184,7 @@ fn a_file_that_may_not_be_read_is_denied_until_it_may() {
 }
 
 #[test]
-fn without_room_for_watches_files_are_still_followed() {
+fn files_are_followed_even_without_free_watches() {
     let place = Place::new();
     place.write("app.log", "one\n");
     place.write("other.log", "other\n");
@@ -266,7 +266,7 @@ fn logrotate(options: &str, reopen: bool) -> (u64, Vec<u64>, usize) {
 }
 
 #[test]
-fn logrotate_with_create_loses_and_doubles_nothing() {
+fn logrotate_with_create_loses_and_repeats_nothing() {
     for options in ["create", "create\n compress\n delaycompress", "create\n dateext\n dateformat -%Y%m%d-%s"] {
         let (written, came, losses) = logrotate(options, true);
         assert_eq!((came.len() as u64, losses), (written, 0), "{options}");
@@ -276,7 +276,7 @@ fn logrotate_with_create_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn logrotate_with_copytruncate_gives_what_could_be_read() {
+fn logrotate_with_copytruncate_shows_every_line_that_could_be_read() {
     let (written, came, losses) = logrotate("copytruncate", false);
     assert!(came.is_sorted_by(|a, b| a < b), "twice, or out of order");
     let missing = written - came.len() as u64;

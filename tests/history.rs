@@ -28,7 +28,7 @@ fn number(message: &Message) -> u64 {
 }
 
 #[test]
-fn a_restart_goes_on_with_the_numbers_and_the_file() {
+fn numbers_and_files_continue_after_a_restart() {
     let place = Place::new();
     place.write("app.log", "one\ntwo\n");
     let mut daemon = place.start(APP);
@@ -54,7 +54,7 @@ fn a_restart_goes_on_with_the_numbers_and_the_file() {
 }
 
 #[test]
-fn a_second_daemon_is_told_that_the_directory_is_in_use() {
+fn a_second_daemon_reports_that_the_directory_is_in_use() {
     let daemon = Daemon::start(APP);
     let ended = daemon.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(1));
@@ -62,7 +62,7 @@ fn a_second_daemon_is_told_that_the_directory_is_in_use() {
 }
 
 #[test]
-fn readers_of_what_memory_dropped_get_it_from_the_disk() {
+fn events_dropped_from_memory_are_read_from_disk() {
     let place = Place::new();
     let line = "x".repeat(200);
     place.write("app.log", from_to(&line, 0..20_000));
@@ -88,7 +88,7 @@ fn readers_of_what_memory_dropped_get_it_from_the_disk() {
 }
 
 #[test]
-fn a_state_directory_can_be_looked_into() {
+fn a_state_directory_can_be_inspected() {
     let place = Place::new();
     place.write("app.log", "one\ntwo\n");
     let daemon = place.start(APP);
@@ -163,7 +163,7 @@ impl Returning {
 }
 
 #[test]
-fn killed_at_any_moment_each_reader_sees_each_line_once() {
+fn each_reader_sees_each_line_once_after_a_kill_at_any_moment() {
     let mut place = Place::new();
     place.write("app.log", "");
     let stop = Arc::new(AtomicBool::new(false));
@@ -200,7 +200,7 @@ fn killed_at_any_moment_each_reader_sees_each_line_once() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_forgotten_once_there_is_room() {
+fn a_full_disk_is_reported_until_there_is_room_again() {
     let place = Place::new();
     place.write("app.log", "line 0\n");
     place.configure(APP);
@@ -342,7 +342,7 @@ fn cut(path: &Path, length: u64) {
 }
 
 #[test]
-fn an_undamaged_history_with_a_hole_is_not_taken_for_damaged() {
+fn an_undamaged_history_with_a_gap_is_not_reported_as_damaged() {
     let (place, files) = many_files();
     let mut place = place;
     for round in 0..3 {

@@ -181,7 +181,7 @@ fn check_all(place: &Place, how: &str) {
 }
 
 #[test]
-fn commands_and_helpers_of_a_daemon_in_the_foreground_inherit_nothing_of_it() {
+fn children_of_a_foreground_daemon_inherit_nothing_from_it() {
     let place = place();
     let command = command(&place, &["serve", "--config", "rtlogd.yaml"]);
     let daemon = place.launch_command(command);
@@ -201,7 +201,7 @@ impl Drop for Detached {
 }
 
 #[test]
-fn commands_and_helpers_of_a_detached_daemon_inherit_nothing_of_it() {
+fn children_of_a_detached_daemon_inherit_nothing_from_it() {
     let place = place();
     let mut command = command(&place, &["serve", "--config", "rtlogd.yaml", "--daemon", "--pid-file", "pid"]);
     let started = Program::start(&mut command).ended();
@@ -217,7 +217,7 @@ fn commands_and_helpers_of_a_detached_daemon_inherit_nothing_of_it() {
 }
 
 #[test]
-fn the_command_of_run_inherits_nothing_of_rtlogd() {
+fn the_command_of_rtlogd_run_inherits_nothing_from_it() {
     let place = Place::new();
     fs::create_dir(place.path("bin")).unwrap();
     let script = "echo $$ >pid; exec sleep 600";

@@ -84,14 +84,14 @@ fn loss(message: &Message) -> bool {
 }
 
 #[test]
-fn it_is_not_for_everybody_on_this_machine() {
+fn a_journal_stream_is_private_by_default() {
     let daemon = launch(place(), "listen: [\"127.0.0.1:0\", \"unix:rtlogd.sock\"]\nstreams: { j: { journal: {} } }");
     assert_eq!(daemon.get("/streams/j/state", &[]).0, 404);
     assert_eq!(Response::get(daemon.unix(), "/streams/j/state", &[]).status, 200);
 }
 
 #[test]
-fn secrets_are_taken_out_of_entries_however_long() {
+fn secrets_are_removed_from_entries_of_any_length() {
     let daemon = launch(place(), "streams: { j: { journal: {}, private: false, redact: on, max_line: 1KiB } }");
     let mut reader = reading(&daemon);
     let secret = format!("AKIA{}", "PLANTED0PLANTED0");
@@ -134,7 +134,7 @@ fn an_entry_is_a_line_with_its_time_level_and_who_wrote_it() {
 }
 
 #[test]
-fn what_was_there_before_is_read_only_when_it_is_wanted() {
+fn older_entries_are_read_only_when_configured() {
     for (from, expected) in [("end", &["entry 3"][..]), ("start", &["entry 1", "entry 2", "entry 3"])] {
         let place = place();
         write(&place, 1..=2);
@@ -148,7 +148,7 @@ fn what_was_there_before_is_read_only_when_it_is_wanted() {
 }
 
 #[test]
-fn it_is_asked_for_what_the_keys_pick() {
+fn journalctl_is_asked_for_the_configured_entries() {
     let yaml = "streams: { j: { journal: { unit: [a.service, b*], identifier: su, priority: err, match: _UID=0 }, private: false } }";
     let daemon = launch(place(), yaml);
     reading(&daemon);
@@ -158,7 +158,7 @@ fn it_is_asked_for_what_the_keys_pick() {
 }
 
 #[test]
-fn after_a_restart_it_is_read_on_and_nothing_comes_twice() {
+fn the_journal_resumes_after_a_restart_without_repetition() {
     let place = place();
     write(&place, 1..=2);
     let daemon = launch(place, KEPT);
@@ -184,7 +184,7 @@ fn after_a_restart_it_is_read_on_and_nothing_comes_twice() {
 }
 
 #[test]
-fn a_place_that_is_gone_is_told() {
+fn a_journal_position_that_is_gone_is_a_loss() {
     let daemon = launch(place(), KEPT);
     reading(&daemon);
     write(&daemon, 1..=3);
@@ -201,7 +201,7 @@ fn a_place_that_is_gone_is_told() {
 }
 
 #[test]
-fn a_reader_that_was_killed_is_started_again_where_it_was() {
+fn a_killed_journalctl_is_restarted_at_its_position() {
     let daemon = launch(place(), ALL);
     let mut reader = reading(&daemon);
     write(&daemon, 1..=2);
@@ -217,7 +217,7 @@ fn a_reader_that_was_killed_is_started_again_where_it_was() {
 }
 
 #[test]
-fn why_it_cannot_be_read_is_told_and_it_is_tried_again() {
+fn an_unreadable_journal_is_reported_and_retried() {
     let place = place();
     place.write("trouble", "Hint: a\nNo journal files were opened due to insufficient permissions.\n");
     let daemon = launch(place, ALL);
@@ -249,7 +249,7 @@ fn a_machine_without_journalctl_says_so() {
 }
 
 #[test]
-fn it_ends_with_the_daemon() {
+fn journalctl_ends_with_the_daemon() {
     let daemon = launch(place(), ALL);
     reading(&daemon);
     let (pid, _) = follower(&daemon);

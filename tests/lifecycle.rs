@@ -11,7 +11,7 @@ use crate::harness::sse::{Reader, lines};
 use crate::harness::{Daemon, Deadline, PATIENCE, Place, numbered};
 
 #[test]
-fn sigterm_ends_a_body_properly() {
+fn sigterm_ends_response_bodies_cleanly() {
     let place = Place::new();
     place.write("app.log", "one\n");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
@@ -30,7 +30,7 @@ fn sigterm_ends_a_body_properly() {
 }
 
 #[test]
-fn what_was_written_before_sigterm_is_delivered() {
+fn lines_written_before_sigterm_are_delivered() {
     let place = Place::new();
     place.write("app.log", "");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
@@ -43,7 +43,7 @@ fn what_was_written_before_sigterm_is_delivered() {
 }
 
 #[test]
-fn a_reader_that_takes_nothing_does_not_hold_the_end() {
+fn a_reader_that_reads_nothing_does_not_delay_the_shutdown() {
     let flood = "streams: { p: { command: [sh, -c, 'exec yes $(printf %010000d 0)'] } }";
     let daemon = Daemon::start(&format!("limits: {{ shutdown: 2s }}\n{flood}"));
     let stuck = TcpStream::connect(daemon.address().tcp()).unwrap();
@@ -67,7 +67,7 @@ fn a_reader_that_takes_nothing_does_not_hold_the_end() {
 }
 
 #[test]
-fn a_poll_does_not_hold_the_end() {
+fn a_waiting_poll_does_not_delay_the_shutdown() {
     let place = Place::new();
     place.write("app.log", "one\n");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
@@ -95,7 +95,7 @@ fn a_port_in_use_is_one_clear_error() {
 }
 
 #[test]
-fn a_unix_socket_serves_and_goes_with_the_daemon() {
+fn a_unix_socket_is_served_and_removed_with_the_daemon() {
     let place = Place::new();
     place.write("app.log", "one\n");
     let path = place.path("rtlogd.sock");
@@ -113,7 +113,7 @@ fn a_unix_socket_serves_and_goes_with_the_daemon() {
 }
 
 #[test]
-fn a_socket_that_nobody_serves_is_replaced_and_a_served_one_is_not() {
+fn a_stale_socket_is_replaced_but_not_one_in_use() {
     let place = Place::new();
     place.write("app.log", "one\n");
     let path = place.path("rtlogd.sock");
@@ -129,7 +129,7 @@ fn a_socket_that_nobody_serves_is_replaced_and_a_served_one_is_not() {
 }
 
 #[test]
-fn a_file_in_the_place_of_the_socket_is_left_alone() {
+fn a_file_at_the_path_of_the_socket_is_not_touched() {
     let place = Place::new();
     place.write("precious", "data");
     place.configure(&format!("listen: [\"unix:{}\"]\nstreams: {{}}", place.path("precious").display()));
@@ -154,7 +154,7 @@ fn several_addresses_serve_the_same() {
 }
 
 #[test]
-fn health_is_told() {
+fn the_health_endpoint_reports_the_state() {
     let daemon = Daemon::start("streams: {}");
     for (path, body) in [("/health/live", "alive\n"), ("/health/ready", "ready\n")] {
         let (status, _, seen) = daemon.get(path, &[]);
@@ -163,7 +163,7 @@ fn health_is_told() {
 }
 
 #[test]
-fn serving_paths_needs_no_configuration() {
+fn paths_on_the_command_line_need_no_configuration() {
     let place = Place::new();
     place.write("app.log", "one\n");
     place.write("other.log", "two\n");
@@ -174,7 +174,7 @@ fn serving_paths_needs_no_configuration() {
 }
 
 #[test]
-fn a_signal_that_nobody_means_ends_nothing_and_commands_get_it_as_they_expect() {
+fn other_signals_do_not_end_the_daemon_and_children_have_the_defaults() {
     /// 32 and 33, which the C library keeps for itself, and which whoever started the tests may ignore.
     const OF_THE_LIBRARY: u64 = 0b11 << 31;
     let place = Place::new();

@@ -22,7 +22,7 @@ fn samples(daemon: &Daemon) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn what_a_stream_did_is_counted() {
+fn metrics_count_the_activity_of_a_stream() {
     let place = Place::new();
     place.write("app.log", "one\ntwo\n");
     let yaml = "state_directory: state
@@ -66,7 +66,7 @@ streams:
 }
 
 #[test]
-fn who_takes_only_the_older_text_gets_it() {
+fn clients_that_accept_only_the_older_metrics_format_get_it() {
     let daemon = Daemon::start("streams: { app: { file: app.log } }");
     let (status, headers, body) = daemon.get("/metrics", &[("Accept", "text/plain;version=0.0.4;q=0.5, */*;q=0.1")]);
     assert_eq!(status, 200);

@@ -57,7 +57,7 @@ fn nameless(path: &str) -> String {
 }
 
 #[test]
-fn it_has_every_route_and_no_other() {
+fn the_openapi_document_has_every_route_and_no_other() {
     let document = document(&daemon());
     let paths: BTreeSet<_> = document["paths"].as_object().unwrap().keys().map(|path| nameless(path)).collect();
     assert_eq!(paths, routes());
@@ -65,7 +65,7 @@ fn it_has_every_route_and_no_other() {
 }
 
 #[test]
-fn its_methods_are_those_that_are_answered() {
+fn the_openapi_document_lists_the_allowed_methods() {
     let daemon = daemon();
     let page = String::from_utf8(daemon.get("/", &[]).2).unwrap();
     let part = page.split('"').find(|text| text.contains("/page.css")).unwrap();
@@ -88,7 +88,7 @@ fn its_methods_are_those_that_are_answered() {
 }
 
 #[test]
-fn it_says_where_it_is_behind_a_proxy() {
+fn the_openapi_document_names_the_server_behind_a_proxy() {
     let daemon = Daemon::start("base_path: /logs/\nstreams: { app: { file: app.log } }");
     let (_, _, body) = daemon.get("/logs/openapi.json", &[]);
     let document: Value = serde_json::from_slice(&body).unwrap();
@@ -120,7 +120,7 @@ fn pass_on(mut from: impl io::Read, mut to: UnixStream) {
 }
 
 #[test]
-fn schemathesis_finds_nothing_that_is_not_as_it_says() {
+fn schemathesis_finds_no_deviation_from_the_openapi_document() {
     let Some(python) = python_by("openapi.py") else { return };
     // Its program is beside that of Python; the script has its hooks.
     let schemathesis = Path::new(python.get_program()).with_file_name("schemathesis");

@@ -58,7 +58,7 @@ fn lines(count: usize, more: impl Fn(usize) -> &'static str) -> String {
 }
 
 #[test]
-fn a_viewer_shows_and_finds_what_a_stream_said() {
+fn the_viewer_shows_and_searches_a_stream() {
     let place = Place::new();
     let more = |number| match number {
         1234 => " error: the first",
@@ -79,7 +79,7 @@ fn a_viewer_shows_and_finds_what_a_stream_said() {
 }
 
 #[test]
-fn a_log_that_means_harm_does_none() {
+fn a_malicious_log_does_no_harm_in_the_page() {
     let place = Place::new();
     let mut bad = "<script>alert(1)</script>\n<img src=x onerror=alert(2)> <a href=javascript:alert(3)>x</a>\n\
         \x1b]8;;javascript:alert(3)\x1b\\click me\x1b]8;;\x1b\\ \x1b]8;;data:text/html,x\x07or me\x1b]8;;\x07 https://example.com/good\n\
@@ -98,7 +98,7 @@ fn a_log_that_means_harm_does_none() {
 }
 
 #[test]
-fn who_may_types_and_commands_from_the_page() {
+fn clients_with_the_right_type_and_control_from_the_page() {
     let script = "trap 'echo interrupted' INT; echo ready; while :; do if read -r line; then echo \"typed: $line\"; \
         elif [ $? -lt 128 ]; then exit 0; fi; done";
     let daemon = daemon(
@@ -111,7 +111,7 @@ fn who_may_types_and_commands_from_the_page() {
 }
 
 #[test]
-fn no_line_is_lost_or_doubled_in_the_page_when_the_daemon_is_killed() {
+fn the_page_loses_and_repeats_no_line_when_the_daemon_is_killed() {
     let place = Place::new();
     place.write("app.log", lines(10, |_| ""));
     let yaml = "state_directory: state\nstreams: { app: { file: app.log, from: start } }";
@@ -138,7 +138,7 @@ fn no_line_is_lost_or_doubled_in_the_page_when_the_daemon_is_killed() {
 }
 
 #[test]
-fn an_element_works_on_the_pages_that_are_allowed_and_on_no_others() {
+fn an_element_works_on_allowed_pages_only() {
     let place = Place::new();
     place.write("app.log", lines(50, |_| ""));
     keys(&place, "keys");
@@ -192,7 +192,7 @@ fn a_million_lines_and_a_fast_stream_cost_little() {
 
 /// The parts of the page, as they come: what may keep them, who may show and use them.
 #[test]
-fn the_page_says_who_may_keep_show_and_use_it() {
+fn the_headers_of_the_page_restrict_caching_and_embedding() {
     let daemon = Daemon::start("origins: [\"https://dash.example.com\"]\nstreams: { app: { file: app.log } }");
     let header = |headers: &[(String, String)], name: &str| {
         headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())

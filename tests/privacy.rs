@@ -48,7 +48,7 @@ fn read_by_owner(daemon: &Daemon) {
 }
 
 #[test]
-fn bodies_of_those_without_a_token_end_before_the_first_private_line() {
+fn bodies_of_clients_without_a_token_end_before_the_first_private_line() {
     let daemon = daemon();
     let bearer = format!("Bearer {}", token(&daemon, "keys", &["--stream", "s", "--expires", "1h"]));
     let session = "session=0123456789abcdef";
@@ -93,7 +93,7 @@ fn bodies_of_those_without_a_token_end_before_the_first_private_line() {
 }
 
 #[test]
-fn a_poll_that_waits_is_answered_as_if_the_stream_were_not_there() {
+fn a_waiting_poll_of_a_stream_turned_private_is_not_found() {
     let daemon = daemon();
     let last = daemon.follow("s").query("tail=all").open().until("one", |message| message.data == "one");
     let id = last.last().unwrap().id.clone();
@@ -117,7 +117,7 @@ fn a_poll_that_waits_is_answered_as_if_the_stream_were_not_there() {
 }
 
 #[test]
-fn what_the_control_channel_steers_ends_too() {
+fn readers_controlled_over_the_channel_end_too() {
     let daemon = daemon();
     let session = "0123456789abcdef";
     let mut channel = Channel::open(daemon.address());
@@ -158,7 +158,7 @@ fn what_the_control_channel_steers_ends_too() {
 }
 
 #[test]
-fn nothing_tells_of_a_stream_that_turned_private() {
+fn nothing_reveals_a_stream_that_turned_private() {
     let daemon = daemon();
     turn_private(&daemon);
     read_by_owner(&daemon);
@@ -184,7 +184,7 @@ fn nothing_tells_of_a_stream_that_turned_private() {
 }
 
 #[test]
-fn readers_that_come_all_the_time_see_no_private_line() {
+fn readers_that_keep_connecting_see_no_private_line() {
     let daemon = place().start(STREAMS);
     let address = daemon.address().clone();
     let hammer = |path: &'static str| {

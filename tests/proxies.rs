@@ -67,7 +67,7 @@ fn a_proxy_that_is_not_named_has_no_local_clients() {
 }
 
 #[test]
-fn a_user_that_is_not_there_stops_the_start() {
+fn a_missing_proxy_user_prevents_the_start() {
     let place = Place::new();
     place.write("rtlogd.yaml", "trusted_proxies: [\"unix:no-such-user\"]\nlisten: [\"127.0.0.1:0\"]\n");
     let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
@@ -76,7 +76,7 @@ fn a_user_that_is_not_there_stops_the_start() {
 }
 
 #[test]
-fn check_refuses_networks_of_clients_and_mentions_this_machine() {
+fn check_refuses_wide_networks_as_proxies_and_warns_about_loopback() {
     let place = Place::new();
     let check = |proxies: &str| {
         place.configure(&format!("trusted_proxies: [{proxies}]\n"));

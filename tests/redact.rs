@@ -160,7 +160,7 @@ fn planted_secrets_are_found_nowhere() {
 }
 
 #[test]
-fn a_private_key_that_began_before_a_restart_is_taken_out_to_its_end() {
+fn a_private_key_that_began_before_a_restart_is_removed_to_its_end() {
     let place = Place::new();
     let secret = |line: usize| format!("TUlJRXBBSUJBQUtDQVFFQTdwbGFudGVk{line}\n");
     let marks = ["BEGIN", "END"].map(|word| format!("-----{word} {}-----\n", ["PRIVATE", "KEY"].join(" ")));
@@ -195,7 +195,7 @@ fn examples(name: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_form_that_is_covered_is_taken_out_and_harmless_lines_are_not_touched() {
+fn every_covered_form_is_removed_and_harmless_lines_are_unchanged() {
     let place = Place::new();
     let secret = "hunter2pass";
     let covered: Vec<_> =
@@ -217,7 +217,7 @@ fn every_form_that_is_covered_is_taken_out_and_harmless_lines_are_not_touched() 
 }
 
 #[test]
-fn a_block_of_yaml_that_began_before_a_restart_is_taken_out_to_its_end() {
+fn a_yaml_block_that_began_before_a_restart_is_removed_to_its_end() {
     let place = Place::new();
     place.write("app.log", "one\n  password: |\n    planted-one\n");
     let yaml = "state_directory: state\nstreams: { app: { file: app.log, redact: on, from: start } }";

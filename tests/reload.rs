@@ -26,7 +26,7 @@ fn names(daemon: &Daemon) -> Vec<String> {
 }
 
 #[test]
-fn streams_come_and_go_and_the_others_are_not_touched() {
+fn a_reload_adds_and_removes_streams_without_touching_others() {
     let place = Place::new();
     place.write("a.log", "one\n");
     place.write("b.log", "two\n");
@@ -49,7 +49,7 @@ fn streams_come_and_go_and_the_others_are_not_touched() {
 }
 
 #[test]
-fn a_changed_stream_goes_on_where_it_was() {
+fn a_changed_stream_continues_where_it_was() {
     let place = Place::new();
     place.write("a.log", numbered("", 10));
     let yaml = |extra: &str| {
@@ -71,7 +71,7 @@ fn a_changed_stream_goes_on_where_it_was() {
 }
 
 #[test]
-fn without_a_state_directory_numbers_go_on_and_the_doubt_is_told() {
+fn without_a_state_directory_a_reload_continues_the_numbers_after_an_unknown_loss() {
     let place = Place::new();
     place.write("a.log", "one\n");
     let daemon = place.start("streams: { a: { file: a.log, from: start } }");
@@ -86,7 +86,7 @@ fn without_a_state_directory_numbers_go_on_and_the_doubt_is_told() {
 }
 
 #[test]
-fn commands_reach_the_process_that_runs_now_and_none_that_was_taken_away() {
+fn commands_reach_the_current_process_and_no_removed_one() {
     let place = Place::new();
     place.write("a.log", "");
     let before =
@@ -109,7 +109,7 @@ fn commands_reach_the_process_that_runs_now_and_none_that_was_taken_away() {
 }
 
 #[test]
-fn new_words_for_a_stream_do_not_touch_it() {
+fn a_new_description_does_not_restart_a_stream() {
     let place = Place::new();
     place.write("a.log", "one\n");
     let daemon = place.start("streams: { a: { file: a.log, from: start } }");
@@ -123,7 +123,7 @@ fn new_words_for_a_stream_do_not_touch_it() {
 }
 
 #[test]
-fn a_bad_configuration_changes_nothing_and_says_where_it_is_bad() {
+fn a_reload_of_a_bad_configuration_changes_nothing_and_names_the_mistake() {
     let place = Place::new();
     place.write("a.log", "one\n");
     let daemon = place.start("streams: { a: { file: a.log, from: start } }");
@@ -154,7 +154,7 @@ fn a_bad_configuration_changes_nothing_and_says_where_it_is_bad() {
 }
 
 #[test]
-fn a_hangup_reloads_too_and_what_needs_a_restart_is_said() {
+fn sighup_reloads_and_reports_what_needs_a_restart() {
     let place = Place::new();
     let daemon = place.start("streams: {}");
     daemon.configure("memory: 64MiB\nstreams: { a: { command: [echo, hello] } }");
@@ -170,7 +170,7 @@ fn a_hangup_reloads_too_and_what_needs_a_restart_is_said() {
 }
 
 #[test]
-fn a_reload_of_nobody_fails() {
+fn a_reload_without_a_daemon_fails() {
     let place = Place::new();
     place.configure("streams: {}");
     let ended = place.execute(&RELOAD);
@@ -192,7 +192,7 @@ fn the_watchdog_is_fed_while_the_daemon_lives() {
 
 /// That the sockets of systemd are served, the tests of the package show.
 #[test]
-fn what_is_not_a_socket_is_no_socket_of_systemd() {
+fn a_descriptor_from_systemd_that_is_not_a_socket_is_refused() {
     let place = Place::new();
     place.configure("streams: {}");
     let mut command = place.command(&["serve", "--config", "rtlogd.yaml"]);
@@ -203,7 +203,7 @@ fn what_is_not_a_socket_is_no_socket_of_systemd() {
 }
 
 #[test]
-fn readers_of_a_stream_that_is_begun_anew_are_not_sent_away() {
+fn readers_of_a_restarted_stream_stay_connected() {
     let place = Place::new();
     place.fifo("end");
     // The process ends only when the test says so, so that requests arrive while it is stopping.

@@ -337,12 +337,12 @@ fn ask(asks: &Asks, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
 }
 
 #[test]
-fn every_address_gives_each_what_is_its_own() {
+fn every_address_gives_each_caller_what_it_may_see() {
     each_gets_what_is_its_own(&daemon(), ADDRESSES);
 }
 
 #[test]
-fn every_address_gives_each_what_is_its_own_after_a_stream_turned_private() {
+fn every_address_gives_each_caller_what_it_may_see_after_a_stream_turned_private() {
     let daemon = daemon_of_files();
     turn_private(&daemon);
     each_gets_what_is_its_own(&daemon, &of_files());
@@ -350,7 +350,7 @@ fn every_address_gives_each_what_is_its_own_after_a_stream_turned_private() {
 }
 
 #[test]
-fn lines_are_taken_of_those_who_may_send_some() {
+fn lines_are_accepted_from_callers_with_the_right_to_send() {
     each_gets_what_is_its_own(&daemon_of("push: true"), PUSHES);
 }
 
@@ -406,13 +406,13 @@ fn each_gets_what_is_its_own(daemon: &Daemon, addresses: &[Route]) {
 }
 
 #[test]
-fn every_method_does_for_each_what_is_its_own() {
+fn every_method_does_for_each_caller_what_it_may_do() {
     each_method_does_what_is_its_own(&daemon(), None, |_| {});
     each_method_does_what_is_its_own(&daemon_that_was_private(), None, |_| {});
 }
 
 #[test]
-fn every_method_does_for_each_what_is_its_own_after_a_stream_turned_private() {
+fn every_method_does_for_each_caller_what_it_may_do_after_a_stream_turned_private() {
     // The channels are open by then.
     each_method_does_what_is_its_own(&daemon_of_files(), Some(-32003), turn_private);
 }

@@ -80,7 +80,7 @@ fn secrets(place: &Place) {
 const SECRETS: [&str; 4] = ["hidden/readable.log", "secret.log", "group.log", "app/app.log"];
 
 #[test]
-fn a_symlink_of_a_stranger_shows_no_file_that_is_not_his() {
+fn a_symlink_of_another_user_reveals_no_foreign_file() {
     if !is_root_or_skip("give files to other users") {
         return;
     }
@@ -144,7 +144,7 @@ fn a_symlink_of_a_stranger_shows_no_file_that_is_not_his() {
 }
 
 #[test]
-fn keys_and_histories_are_shown_by_no_stream() {
+fn no_stream_shows_keys_or_histories() {
     if !is_root_or_skip("give files to other users") {
         return;
     }
@@ -246,7 +246,7 @@ fn symlinks_of_root_are_followed_as_on_every_node_of_kubernetes() {
 }
 
 #[test]
-fn a_user_may_switch_symlinks_between_files_of_his_own() {
+fn a_user_may_switch_symlinks_between_their_own_files() {
     if !is_root_or_skip("give files to other users") {
         return;
     }
@@ -273,7 +273,7 @@ fn a_user_may_switch_symlinks_between_files_of_his_own() {
 }
 
 #[test]
-fn what_an_administrator_allows_is_followed_without_a_restart() {
+fn an_allowed_symlink_is_followed_without_a_restart() {
     if !is_root_or_skip("give files to other users") {
         return;
     }
@@ -306,7 +306,7 @@ fn what_an_administrator_allows_is_followed_without_a_restart() {
 }
 
 #[test]
-fn a_file_that_is_closed_to_others_makes_its_stream_private_before_its_next_line() {
+fn a_file_made_unreadable_to_others_turns_its_stream_private_before_the_next_line() {
     if !is_root_or_skip("give files to other users") {
         return;
     }

@@ -13,7 +13,7 @@ fn data(messages: &[Message]) -> Vec<&str> {
 }
 
 #[test]
-fn a_file_that_is_there_is_shown_from_its_last_lines_on() {
+fn an_existing_file_is_shown_from_its_last_lines() {
     let place = Place::new();
     place.write("app.log", "one\ntwo\nthree\n");
     let daemon = place.start(APP);
@@ -34,7 +34,7 @@ fn from_start_shows_all_of_a_file() {
 }
 
 #[test]
-fn a_file_may_come_later() {
+fn a_file_created_later_is_followed() {
     let daemon = Daemon::start(APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     reader.until("waiting", |message| message.is_state("waiting"));
@@ -44,7 +44,7 @@ fn a_file_may_come_later() {
 }
 
 #[test]
-fn a_file_in_a_directory_that_comes_later() {
+fn a_file_in_a_directory_created_later_is_followed() {
     let daemon = Daemon::start("streams: { app: { file: logs/today/app.log } }");
     let mut reader = daemon.follow("app").query("tail=all").open();
     reader.until("waiting", |message| message.is_state("waiting"));
@@ -54,7 +54,7 @@ fn a_file_in_a_directory_that_comes_later() {
 }
 
 #[test]
-fn lines_come_as_they_are_written() {
+fn lines_appear_as_they_are_written() {
     let place = Place::new();
     place.write("app.log", "");
     let daemon = place.start(ALL_OF_APP);
@@ -128,7 +128,7 @@ fn the_half_line_of_a_rotated_file_is_partial() {
 }
 
 #[test]
-fn a_truncated_file_is_read_from_its_start_behind_a_loss() {
+fn a_truncated_file_is_read_from_its_start_after_a_loss() {
     let place = Place::new();
     place.write("app.log", "one\ntwo\nthree\n");
     let daemon = place.start(ALL_OF_APP);
@@ -145,7 +145,7 @@ fn a_truncated_file_is_read_from_its_start_behind_a_loss() {
 }
 
 #[test]
-fn a_file_that_is_copied_and_truncated_under_a_writer_goes_on() {
+fn a_file_copied_and_truncated_during_writes_is_still_followed() {
     let place = Place::new();
     place.write("app.log", "one\n");
     let daemon = place.start(ALL_OF_APP);
@@ -171,7 +171,7 @@ fn a_deleted_file_that_comes_back_is_followed() {
 }
 
 #[test]
-fn a_directory_as_the_file_is_told_and_harms_nothing_else() {
+fn a_directory_instead_of_a_file_is_reported_and_disturbs_no_other_stream() {
     let place = Place::new();
     std::fs::create_dir(place.path("folder")).unwrap();
     place.write("app.log", "one\n");

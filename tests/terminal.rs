@@ -65,7 +65,7 @@ const LINES: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn lines_bring_colours_and_links_to_a_terminal_and_nothing_else() {
+fn lines_send_only_colours_and_links_to_a_terminal() {
     let place = Place::new();
     let text = LINES.map(|(line, _)| line.to_owned() + "\n").concat();
     place.write("app.log", format!("{text}done\n"));
@@ -94,7 +94,7 @@ fn lines_bring_colours_and_links_to_a_terminal_and_nothing_else() {
 const NAME: &[u8] = b"\x1b]0;NAME\x07\n\rrtlogd: g: forged \xe2\x80\xae.log";
 
 #[test]
-fn names_and_reasons_are_one_line_that_does_nothing() {
+fn names_and_reasons_are_one_line_without_control_characters() {
     let place = Place::new();
     let path = place.path("").join(std::ffi::OsStr::from_bytes(NAME));
     std::fs::write(&path, "id: 1\nanother line of some length\n").unwrap();

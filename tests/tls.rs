@@ -66,7 +66,7 @@ fn curl(daemon: &Daemon, arguments: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn streams_come_over_tls_by_either_version_of_http() {
+fn streams_are_served_over_tls_with_both_versions_of_http() {
     let (daemon, _authority) = daemon("");
     let url = format!("https://localhost:{}/streams/app?follow=false&format=text", port(&daemon));
     for (arguments, version) in [
@@ -83,7 +83,7 @@ fn streams_come_over_tls_by_either_version_of_http() {
 }
 
 #[test]
-fn nothing_older_than_tls_1_2_is_spoken() {
+fn versions_before_tls_1_2_are_refused() {
     let (daemon, _authority) = daemon("");
     // A ClientHello of TLS 1.1 (RFC 4346, section 7.4.1.2) with one suite, TLS_RSA_WITH_AES_128_CBC_SHA.
     let body = [&[3, 2][..], &[7; 32], &[0, 0, 2, 0, 0x2f, 1, 0]].concat();
@@ -129,7 +129,7 @@ fn outer() -> Option<IpAddr> {
 }
 
 #[test]
-fn from_elsewhere_nobody_speaks_without_tls_nor_reads_without_a_token() {
+fn other_machines_need_tls_to_connect_and_a_token_to_read() {
     let (daemon, _authority) = daemon("");
     assert_eq!(daemon.get("/streams", &[]).0, 200, "this machine may");
     let Some(outer) = outer() else { return skip("this machine has no address other than loopback") };
@@ -173,7 +173,7 @@ fn a_new_certificate_is_used_and_a_wrong_one_is_not() {
 }
 
 #[test]
-fn clients_show_a_certificate_where_it_is_asked_for() {
+fn clients_present_a_certificate_where_it_is_required() {
     let (daemon, authority) = daemon(", client_ca: ca.pem");
     authority.certify(&daemon, "client");
     let other = Authority::new(&daemon, "other.pem");
@@ -188,7 +188,7 @@ fn clients_show_a_certificate_where_it_is_asked_for() {
 }
 
 #[test]
-fn the_commands_speak_it() {
+fn the_commands_connect_over_tls() {
     let (daemon, _authority) = daemon("");
     let list = |roots: &str| {
         let mut command = daemon.command(&["ls", "--url", &format!("https://localhost:{}", port(&daemon))]);
@@ -203,7 +203,7 @@ fn the_commands_speak_it() {
 }
 
 #[test]
-fn what_others_can_reach_needs_both_tls_and_tokens() {
+fn an_address_that_others_can_reach_needs_tls_and_tokens() {
     let place = Place::new();
     let (tls, keys) = ("tls: { certificate: a.pem, key: a.key }", "access: { keys: keys }");
     for (yaml, fits) in [
@@ -220,7 +220,7 @@ fn what_others_can_reach_needs_both_tls_and_tokens() {
 }
 
 #[test]
-fn a_key_that_all_may_read_is_refused() {
+fn a_world_readable_tls_key_is_refused() {
     let place = Place::new();
     Authority::new(&place, "ca.pem").certify(&place, "tls");
     std::fs::set_permissions(place.path("tls.key"), std::fs::Permissions::from_mode(0o644)).unwrap();

@@ -55,7 +55,7 @@ fn invited(daemon: &Daemon) -> String {
 }
 
 #[test]
-fn whoever_starts_it_at_a_terminal_has_a_url_that_lets_in() {
+fn a_daemon_started_at_a_terminal_prints_a_url_with_a_token() {
     let place = Place::new();
     place.write("hidden.log", "one\n");
     std::fs::set_permissions(place.path("hidden.log"), std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -78,7 +78,7 @@ fn whoever_starts_it_at_a_terminal_has_a_url_that_lets_in() {
 }
 
 #[test]
-fn what_keeps_its_output_gets_no_url() {
+fn no_url_is_printed_where_the_output_is_stored() {
     let place = Place::new();
     place.write("hidden.log", "one\n");
     std::fs::set_permissions(place.path("hidden.log"), std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -93,7 +93,7 @@ fn bearer(token: &str) -> String {
 }
 
 #[test]
-fn a_token_lets_in_until_it_is_revoked_and_its_streams_end() {
+fn a_token_is_valid_until_it_is_revoked_and_its_streams_end() {
     let daemon = private();
     let token = token(&daemon, "keys", &["--stream", "app"]);
     assert_eq!(daemon.follow("app").status(), 404, "without one it is not there");
@@ -118,7 +118,7 @@ fn a_token_lets_in_until_it_is_revoked_and_its_streams_end() {
 }
 
 #[test]
-fn a_stream_ends_when_its_token_does() {
+fn a_stream_ends_when_its_token_expires() {
     let daemon = private();
     for (format, marker) in
         [("sse", "event: denied\n"), ("ndjson", "\"kind\":\"denied\""), ("text", "--- rtlogd: the token")]
@@ -136,7 +136,7 @@ fn a_stream_ends_when_its_token_does() {
 }
 
 #[test]
-fn keys_are_changed_while_tokens_of_the_one_before_count_on() {
+fn keys_are_rotated_while_tokens_of_the_previous_key_stay_valid() {
     let daemon = private();
     let status =
         |token: &str| daemon.follow("app").query("follow=false").header("Authorization", &bearer(token)).status();
@@ -156,7 +156,7 @@ fn keys_are_changed_while_tokens_of_the_one_before_count_on() {
 }
 
 #[test]
-fn a_token_becomes_a_cookie_and_is_taken_back() {
+fn a_login_stores_the_token_in_a_cookie_and_a_logout_removes_it() {
     let daemon = private();
     let token = token(&daemon, "keys", &["--stream", "app"]);
     let own = daemon.url("");
@@ -187,7 +187,7 @@ fn a_token_becomes_a_cookie_and_is_taken_back() {
 }
 
 #[test]
-fn the_commands_show_a_token() {
+fn the_commands_send_a_token() {
     let place = Place::new();
     keys(&place, "keys");
     let daemon = place.start(
@@ -220,7 +220,7 @@ fn the_commands_show_a_token() {
 }
 
 #[test]
-fn keys_that_others_may_read_are_refused() {
+fn keys_readable_by_others_are_refused() {
     let place = Place::new();
     keys(&place, "keys");
     let key = std::fs::read_dir(place.path("keys")).unwrap().next().unwrap().unwrap().path();
@@ -233,7 +233,7 @@ fn keys_that_others_may_read_are_refused() {
 }
 
 #[test]
-fn a_file_that_not_all_may_read_is_private() {
+fn a_file_not_readable_by_all_is_private() {
     let place = Place::new();
     keys(&place, "keys");
     let daemon = place.start(
@@ -266,7 +266,7 @@ fn revoke(place: &Place, given: &str) -> String {
 }
 
 #[test]
-fn to_revoke_says_what_it_achieves() {
+fn token_revoke_says_what_it_achieves() {
     let place = Place::new();
     keys(&place, "keys");
     keys(&place, "others");
@@ -346,7 +346,7 @@ fn a_token_of_a_new_key_works_at_once() {
 }
 
 #[test]
-fn whose_tokens_count_is_changed_by_a_reload() {
+fn a_reload_changes_whose_tokens_are_valid() {
     let place = Place::new();
     keys(&place, "keys");
     keys(&place, "others");
@@ -376,7 +376,7 @@ fn whose_tokens_count_is_changed_by_a_reload() {
 
 /// What the daemon's user, who owns the directory of the keys, lays there for root.
 #[test]
-fn root_writes_keys_through_no_link_of_the_user_who_owns_them() {
+fn root_writes_keys_through_no_link_of_their_owner() {
     type Trap = (&'static str, fn(&Path, &Path));
     const NOBODY: u32 = 65534;
     if !is_root_or_skip("write into the directory of another user") {
@@ -446,7 +446,7 @@ fn ci(kid: &str) -> (String, String) {
 }
 
 #[test]
-fn what_a_token_of_a_ci_opened_ends_with_its_key_and_its_grant() {
+fn streams_of_a_ci_token_end_with_its_key_and_its_grant() {
     let place = Place::new();
     let (first, token) = ci("k1");
     let (second, other) = ci("k2");
