@@ -390,8 +390,9 @@ mod tests {
         Position { epoch: Epoch::persistent(7), number: 100 }
     }
 
+    /// The first name is long enough to matter for the size of a piece.
     fn origin(number: usize) -> Origin {
-        Origin::from(["stdout", "/var/log/syslog", "x"][number])
+        Origin::from([&"x".repeat(70_000), "stdout", "/var/log/syslog"][number])
     }
 
     /// The parts of an event that do not depend on its position.
