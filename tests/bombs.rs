@@ -9,7 +9,7 @@ use crate::flood::{resident, survives};
 use crate::harness::http::{Response, header};
 use crate::harness::sse::Reader;
 use crate::harness::ws::{Channel, Talk, handshake};
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 
 /// What all expressions in use may take, and the daemon beside them, in bytes.
 const EXPRESSIONS: u64 = 320 << 20;
@@ -21,7 +21,7 @@ const PARAMETERS: i64 = -32602;
 const BUSY: i64 = -32005;
 
 fn daemon() -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     place.start(
         "listen: [\"127.0.0.1:0\", \"unix:rtlogd.sock\"]\nlimits: { filter_size: 1MiB }\nstreams: { app: { file: app.log, from: start }, in: { push: true } }",
@@ -71,7 +71,7 @@ fn an_expression_that_grows_is_refused() {
 
 #[test]
 fn expressions_that_exhaust_other_engines_finish_quickly() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "a".repeat(60_000) + "\none\n");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
     let before = resident(&daemon);
@@ -158,7 +158,7 @@ fn configurations() -> Vec<(&'static str, String, &'static str)> {
 #[test]
 fn a_reload_of_a_yaml_bomb_is_refused_and_the_daemon_keeps_running() {
     let good = "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams: { app: { file: app.log, from: start } }\n";
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let daemon = place.start(good);
     let before = resident(&daemon);

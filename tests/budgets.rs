@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::harness::http::{Address, Response, Socket};
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, PATIENCE, Place};
+use crate::harness::{Daemon, Deadline, PATIENCE, TestDir};
 use crate::tokens::{keys, token};
 
 const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 fn with(limits: &str, more: &str) -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     place.write("a.log", "one\n");
     place.start(&format!(
@@ -184,7 +184,7 @@ fn a_list_requested_often_shows_the_newest_event() {
 
 /// A daemon that may have so many files open, at once and at most.
 fn with_descriptors(soft: u32, hard: u32) -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write(
         "rtlogd.yaml",
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams:\n  a: { file: a.log, from: start, private: false }\n  \

@@ -10,7 +10,7 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use crate::harness::{Daemon, Deadline, Ended, Place, Program, numbered, runs};
+use crate::harness::{Daemon, Deadline, Ended, Program, TestDir, numbered, runs};
 
 /// A stream `p` of this shell script, with further keys.
 fn shell(script: &str, keys: &str) -> Daemon {
@@ -33,7 +33,7 @@ fn text(ended: &Ended) -> &str {
 
 #[test]
 fn the_list_shows_each_stream() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "");
     let yaml = "streams: { app: { file: app.log, description: What it does }, p: { command: [sleep, '1000'] } }";
     let daemon = place.start(yaml);
@@ -47,7 +47,7 @@ fn the_list_shows_each_stream() {
 
 #[test]
 fn a_daemon_that_is_missing_is_one_clear_error() {
-    let place = Place::new();
+    let place = TestDir::new();
     for arguments in [&["ls"][..], &["follow", "p"], &["send", "p", "x"], &["stop", "p"], &["signal", "p", "HUP"]] {
         let ended = Program::start(place.command(arguments).env("RTLOGD_URL", "unix:/no/such.sock")).ended();
         assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
@@ -121,7 +121,7 @@ fn follow_exits_with_75_when_the_daemon_stops() {
 
 #[test]
 fn follow_continues_with_a_file_that_starts_again() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("a.log", "one\n");
     let yaml = |line: &str| {
         format!("state_directory: state\nstreams: {{ p: {{ file: a.log, from: start, max_line: {line} }} }}")
@@ -182,7 +182,7 @@ fn cutting(to: SocketAddr, cut: Receiver<()>) -> (SocketAddr, Arc<AtomicUsize>) 
 fn a_cut_connection_or_a_stalled_daemon_loses_and_repeats_nothing() {
     let script =
         "echo $$ >pid; i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; read x <go; seq 3001 6000; exit 9";
-    let place = Place::new();
+    let place = TestDir::new();
     place.fifo("go");
     let daemon = place.start(&format!(
         "streams: {{ p: {{ command: [sh, -c, {script:?}], directory: ., restart: {{ when: never }} }} }}"

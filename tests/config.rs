@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Place, sources};
+use crate::harness::{TestDir, sources};
 
 #[test]
 fn a_good_configuration_is_ok() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.configure("streams: { app: { file: app.log } }");
     let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
     assert_eq!((ended.status.code(), ended.out.as_slice()), (Some(0), &b"ok\n"[..]), "{}", ended.err);
@@ -15,7 +15,7 @@ fn a_good_configuration_is_ok() {
 
 #[test]
 fn all_mistakes_are_reported_with_file_line_and_column() {
-    let place = Place::new();
+    let place = TestDir::new();
     let yaml = "listen: [\"127.0.0.1:0\"]\n\
                 memroy: 1MiB\n\
                 limits:\n\
@@ -40,7 +40,7 @@ fn all_mistakes_are_reported_with_file_line_and_column() {
 
 #[test]
 fn words_that_older_yaml_read_as_booleans_get_a_message() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.configure("access: { insecure: yes }\nstreams: { app: { file: app.log } }");
     let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
@@ -49,7 +49,7 @@ fn words_that_older_yaml_read_as_booleans_get_a_message() {
 
 #[test]
 fn a_daemon_with_mistakes_does_not_start() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.configure("streams: { app: { file: app.log, colour: red } }");
     let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
@@ -58,14 +58,14 @@ fn a_daemon_with_mistakes_does_not_start() {
 
 #[test]
 fn a_missing_configuration_is_named() {
-    let ended = Place::new().execute(&["check", "--config", "nowhere.yaml"]);
+    let ended = TestDir::new().execute(&["check", "--config", "nowhere.yaml"]);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
     assert!(ended.err.contains("nowhere.yaml"), "{}", ended.err);
 }
 
 #[test]
 fn files_in_the_drop_in_directory_add_streams() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.configure("streams: { a: { file: a.log, from: start } }");
     fs::create_dir(place.path("conf.d")).unwrap();
     place.write("conf.d/10-b.yaml", "streams: { b: { file: ../b.log, from: start } }\n");
@@ -78,7 +78,7 @@ fn files_in_the_drop_in_directory_add_streams() {
 
 #[test]
 fn every_address_begins_with_the_base_path() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let daemon = place.start("base_path: /logs\nstreams: { app: { file: app.log, from: start } }");
     assert_eq!(daemon.request("/logs/streams/app").take(1)[0].data, "one");
@@ -104,14 +104,14 @@ fn every_shipped_configuration_passes_the_check() {
     yamls(&sources("config"), &mut found);
     assert!(!found.is_empty());
     for path in found {
-        let ended = Place::new().execute(&["check", "--config", path.to_str().unwrap()]);
+        let ended = TestDir::new().execute(&["check", "--config", path.to_str().unwrap()]);
         assert_eq!(ended.status.code(), Some(0), "{}: {}", path.display(), ended.err);
     }
 }
 
 #[test]
 fn the_schema_is_json() {
-    let ended = Place::new().execute(&["schema"]);
+    let ended = TestDir::new().execute(&["schema"]);
     assert!(ended.status.success(), "{}", ended.err);
     let schema: serde_json::Value = serde_json::from_slice(&ended.out).unwrap();
     assert!(schema["$schema"].as_str().unwrap().contains("json-schema.org"), "{schema}");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::http::Response;
 use crate::harness::sse::Message;
 use crate::harness::ws::{Channel, Frame, Talk, frame, handshake};
-use crate::harness::{Daemon, Deadline, Place, numbered};
+use crate::harness::{Daemon, Deadline, TestDir, numbered};
 
 /// A daemon with `count` lines in the file stream `app`, reached by TCP and by a Unix socket.
 fn counted(count: usize) -> Daemon {
@@ -15,7 +15,7 @@ fn counted(count: usize) -> Daemon {
 }
 
 fn with(count: usize, yaml: &str) -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", numbered("", count));
     let daemon = place.start(&format!(
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\n{yaml}\nstreams: {{ app: {{ file: app.log, from: start }} }}"
@@ -160,7 +160,7 @@ fn an_event_stream_is_controlled_through_its_session() {
 
 #[test]
 fn several_streams_on_one_connection_are_controlled_together() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("a", "a1\n");
     place.write("b", "b1\n");
     let daemon = place.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
@@ -182,7 +182,7 @@ fn several_streams_on_one_connection_are_controlled_together() {
 
 #[test]
 fn a_paused_reader_receives_a_gap_for_dropped_events() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "0\n");
     let daemon = place.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
     let mut channel = channel(&daemon);
@@ -501,7 +501,7 @@ fn a_channel_counts_as_a_reader_while_it_is_open() {
 
 #[test]
 fn the_published_schema_describes_the_methods() {
-    let ended = Place::new().execute(&["schema", "control"]);
+    let ended = TestDir::new().execute(&["schema", "control"]);
     assert!(ended.status.success(), "{}", ended.err);
     let schema: Value = serde_json::from_slice(&ended.out).unwrap();
     for method in ["streams.list", "stream.subscribe", "subscription.filter", "process.input", "process.lease"] {

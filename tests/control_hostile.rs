@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::harness::ws::{Channel, Frame, Talk, frame};
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 
 fn daemon() -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     place.start("listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams: { app: { file: app.log, from: start } }")
 }
@@ -267,7 +267,7 @@ fn a_message_in_many_fragments_with_pings_in_between_is_one_message() {
 
 #[test]
 fn a_channel_that_reads_nothing_does_not_slow_others() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "0\n");
     let yaml =
         "limits: { stalled_write: 2s }\nstreams: { app: { file: app.log, from: start, history: { memory: 64MiB } } }";

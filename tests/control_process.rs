@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::clients::{chromium_by, python_by};
 use crate::harness::http::Address;
 use crate::harness::ws::{Channel, Talk, Talked};
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 
 /// A browser starts slowly.
 const CLIENT: Duration = Duration::from_mins(1);
@@ -31,7 +31,7 @@ curses.wrapper(main)";
 
 /// A daemon with processes that take input, on a Unix socket.
 fn daemon() -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("keys.py", CURSES);
     place.start(
         r#"

@@ -8,17 +8,17 @@ use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::http::{Address, Response};
-use crate::harness::{Deadline, Ended, Place, is_root_or_skip, runs};
+use crate::harness::{Deadline, Ended, TestDir, is_root_or_skip, runs};
 
 const START: [&str; 6] = ["serve", "--config", "rtlogd.yaml", "--daemon", "--pid-file", "pid"];
 
 /// A daemon that nobody waits for; ended by its pid file.
-struct Detached(Place);
+struct Detached(TestDir);
 
 impl Detached {
     /// Starts one that follows `a.log`, and listens on the socket `s`.
     fn start(more: &[&str]) -> (Self, Ended) {
-        let place = Place::new();
+        let place = TestDir::new();
         fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o777)).unwrap();
         place.write("a.log", "one\n");
         let socket = place.path("s").display().to_string();
@@ -80,7 +80,7 @@ fn a_second_daemon_with_the_same_pid_file_does_not_start() {
 
 #[test]
 fn a_detached_daemon_that_cannot_serve_says_why() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("precious", "data");
     place.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", place.path("precious").display()));
     let ended = place.execute(&START);
@@ -124,7 +124,7 @@ fn no_file_is_written_through_a_link_or_over_another() {
     ];
     for option in ["--pid-file", "--log-file"] {
         for (what, lay) in traps {
-            let place = Place::new();
+            let place = TestDir::new();
             place.write("precious", "precious");
             place.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", place.path("s").display()));
             lay(&place.path("precious"), &place.path("file"));

@@ -2,13 +2,13 @@
 
 use std::net::TcpListener;
 
-use crate::harness::Place;
+use crate::harness::TestDir;
 
 const DOCTOR: [&str; 3] = ["doctor", "--config", "rtlogd.yaml"];
 
 #[test]
 fn doctor_reports_problems_with_their_fixes() {
-    let place = Place::new();
+    let place = TestDir::new();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
     place.configure(&format!(
@@ -34,7 +34,7 @@ fn doctor_reports_problems_with_their_fixes() {
 
 #[test]
 fn doctor_reports_no_problem_with_a_daemon_that_serves() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("a.log", "");
     let daemon =
         place.start("limits: { connections: 10 }\nstreams: { a: { file: a.log }, b: { command: [sleep, 1000] } }");
@@ -49,7 +49,7 @@ fn doctor_reports_no_problem_with_a_daemon_that_serves() {
 
 #[test]
 fn doctor_reports_mistakes_in_the_configuration_first() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.configure("streams: { a: {} }");
     let ended = place.execute(&DOCTOR);
     assert_eq!(ended.status.code(), Some(2));

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::harness::http::header;
 use crate::harness::sse::{Message, lines};
-use crate::harness::{Daemon, Place};
+use crate::harness::{Daemon, TestDir};
 
 /// Longest text of one event, in bytes.
 const MAX_LINE: usize = 256 << 10;
@@ -49,7 +49,7 @@ pub(crate) fn nasty() -> Vec<Vec<u8>> {
 
 /// A file `nasty.log` with these lines, whose stream `n` shows all of it.
 pub(crate) fn daemon_with(lines: &[Vec<u8>]) -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     for line in lines {
         place.write("nasty.log", line);
         place.write("nasty.log", "\n");
@@ -167,7 +167,7 @@ fn plain_text_shows_the_end_of_a_run() {
 
 #[test]
 fn a_carriage_return_before_a_newline_is_not_part_of_the_line() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\r\ntwo\r\n");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
     assert_eq!(daemon.follow("app").take(2).iter().map(|m| m.data.clone()).collect::<Vec<_>>(), ["one", "two"]);
@@ -175,7 +175,7 @@ fn a_carriage_return_before_a_newline_is_not_part_of_the_line() {
 
 #[test]
 fn a_redrawn_line_is_one_line_or_many_as_configured() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "10%\r50%\r100%\n");
     let daemon = place.start(
         "streams: { fold: { file: app.log, from: start }, \
@@ -200,7 +200,7 @@ fn a_stream_has_the_headers_that_keep_it_flowing() {
 
 #[test]
 fn a_quiet_stream_is_kept_alive() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let daemon = place.start("limits: { keep_alive: 1s }\nstreams: { app: { file: app.log, from: start } }");
     let mut body = daemon.follow("app").query("tail=0").response().body;
@@ -282,7 +282,7 @@ fn filters_choose_lines() {
 
 #[test]
 fn a_filtered_reader_receives_new_lines_and_resumes() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
     let follow = daemon.follow("app").query("grep=^yes&tail=all");
@@ -308,7 +308,7 @@ fn origin_chooses_an_output() {
 
 #[test]
 fn since_starts_at_a_time() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
     let mut reader = daemon.follow("app").query("tail=all&data=json").open();
@@ -331,7 +331,7 @@ fn since_starts_at_a_time() {
 
 #[test]
 fn the_list_of_streams_shows_their_state() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let daemon =
         place.start("streams: { app: { file: app.log, from: start, description: An app, labels: { team: a } } }");

@@ -51,7 +51,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Daemon, Deadline, Place, pause, sources};
+use crate::harness::{Daemon, Deadline, TestDir, pause, sources};
 
 fn all_sources(folder: &Path, text: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -81,11 +81,9 @@ fn each_case_has_its_test() {
     }
 }
 
-/// The `source` of a stream in the list.
-
 #[test]
 fn the_files_of_a_pattern_are_one_stream() {
-    let place = Place::new();
+    let place = TestDir::new();
     fs::create_dir_all(place.path("a/b")).unwrap();
     place.write("a/one.log", "one\n");
     place.write("a/b/two.log", "two\n");
@@ -108,7 +106,7 @@ fn the_files_of_a_pattern_are_one_stream() {
 
 #[test]
 fn lines_that_belong_together_are_one_event() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "1 a\n  at b\n  at c\n2 d\n");
     let daemon =
         place.start("streams: { app: { file: app.log, from: start, multiline: { start: '^\\d', timeout: 200ms } } }");
@@ -118,7 +116,7 @@ fn lines_that_belong_together_are_one_event() {
 
 #[test]
 fn a_file_in_utf_16_is_served_in_utf_8() {
-    let place = Place::new();
+    let place = TestDir::new();
     let bytes: Vec<u8> = "\u{feff}größe\r\nĊ\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     place.write("app.log", bytes);
     let daemon = place.start("streams: { app: { file: app.log, from: start, encoding: utf-16le } }");
@@ -128,7 +126,7 @@ fn a_file_in_utf_16_is_served_in_utf_8() {
 
 #[test]
 fn a_stream_resumes_exactly_after_a_restart_with_rotations() {
-    let place = Place::new();
+    let place = TestDir::new();
     let config = "state_directory: state\nstreams: { app: { file: app.log } }";
     place.write("app.log", "1\n2\nha");
     let daemon = place.start(config);
@@ -146,7 +144,7 @@ fn a_stream_resumes_exactly_after_a_restart_with_rotations() {
 
 #[test]
 fn a_file_is_read_regardless_of_its_readers() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
     // Nobody reads from this connection.
@@ -162,7 +160,7 @@ fn a_file_is_read_regardless_of_its_readers() {
 
 #[test]
 fn an_unreadable_file_is_denied_until_it_becomes_readable() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let file = place.path("app.log");
     let is_root = fs::metadata(&file).unwrap().uid() == 0;
@@ -185,7 +183,7 @@ fn an_unreadable_file_is_denied_until_it_becomes_readable() {
 
 #[test]
 fn files_are_followed_even_without_free_watches() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     place.write("other.log", "other\n");
     place.configure("streams: { app: { file: app.log, from: start }, other: { file: 'o*.log', from: start } }");
@@ -207,7 +205,7 @@ fn files_are_followed_even_without_free_watches() {
 /// again after each rotation; gives back how many lines were written, and those that came.
 fn logrotate(options: &str, reopen: bool) -> (u64, Vec<u64>, usize) {
     let rotations = std::env::var("RTLOGD_ROTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(5u32);
-    let place = Place::new();
+    let place = TestDir::new();
     fs::set_permissions(place.path("."), fs::Permissions::from_mode(0o755)).unwrap();
     place.write("app.log", "");
     let file = place.path("app.log");
@@ -303,7 +301,7 @@ fn cost(daemon: &Daemon) -> (u64, u64, usize) {
 fn many_thousand_files_are_followed_with_few_descriptors() {
     let full = std::env::var_os("RTLOGD_FILES").is_some();
     let (count, rotated) = if full { (20_000, 2000) } else { (1500, 300) };
-    let place = Place::new();
+    let place = TestDir::new();
     fs::create_dir(place.path("d")).unwrap();
     for n in 0..count {
         place.write(&format!("d/{n}.log"), "old\n");

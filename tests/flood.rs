@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::harness::{Daemon, Deadline, PATIENCE, Place};
+use crate::harness::{Daemon, Deadline, PATIENCE, TestDir};
 
 /// How much one flood may add to the daemon's memory at its peak, in bytes. Each flood would send several times as much, if the
 /// daemon took all of it.
@@ -29,7 +29,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 fn daemon() -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     place.start("limits: { head: 2s, body: 2s, stalled_write: 2s }\nstreams: { app: { file: app.log, from: start } }")
 }

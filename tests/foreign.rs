@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::clients::{chromium_by, output};
 use crate::harness::http::Response;
-use crate::harness::{Daemon, Place};
+use crate::harness::{Daemon, TestDir};
 use crate::tokens::{keys, token};
 
 /// A server of pages that are empty.
@@ -39,7 +39,7 @@ struct Scene {
 impl Scene {
     /// A token that reads `hidden`, and reads and types into `open`.
     fn new() -> Self {
-        let place = Place::new();
+        let place = TestDir::new();
         keys(&place, "keys");
         let (ours, theirs) = (pages(), pages());
         let daemon = place.start(&format!(

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::sse::{Message, Reader, lines};
-use crate::harness::{Daemon, Deadline, Place, numbered, pause};
+use crate::harness::{Daemon, Deadline, TestDir, numbered, pause};
 
 const APP: &str = "state_directory: state\nstreams: { app: { file: app.log, from: start } }";
 
@@ -29,7 +29,7 @@ fn number(message: &Message) -> u64 {
 
 #[test]
 fn numbers_and_files_continue_after_a_restart() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\ntwo\n");
     let mut daemon = place.start(APP);
     let seen = daemon.follow("app").query("tail=all").take(2);
@@ -63,7 +63,7 @@ fn a_second_daemon_reports_that_the_directory_is_in_use() {
 
 #[test]
 fn events_dropped_from_memory_are_read_from_disk() {
-    let place = Place::new();
+    let place = TestDir::new();
     let line = "x".repeat(200);
     place.write("app.log", from_to(&line, 0..20_000));
     let yaml = "state_directory: state\nhistory: { memory: 1MiB }\nstreams: { app: { file: app.log, from: start } }";
@@ -89,7 +89,7 @@ fn events_dropped_from_memory_are_read_from_disk() {
 
 #[test]
 fn a_state_directory_can_be_inspected() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\ntwo\n");
     let daemon = place.start(APP);
     let seen = daemon.follow("app").query("tail=all").take(2);
@@ -164,7 +164,7 @@ impl Returning {
 
 #[test]
 fn each_reader_sees_each_line_once_after_a_kill_at_any_moment() {
-    let mut place = Place::new();
+    let mut place = TestDir::new();
     place.write("app.log", "");
     let stop = Arc::new(AtomicBool::new(false));
     let (path, stopped) = (place.path("app.log"), stop.clone());
@@ -201,7 +201,7 @@ fn each_reader_sees_each_line_once_after_a_kill_at_any_moment() {
 
 #[test]
 fn a_full_disk_is_reported_until_there_is_room_again() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "line 0\n");
     place.configure(APP);
     // The state lies on a disk of its own, 2 MiB large; what fills it can be reached by the daemon's own root.
@@ -244,7 +244,7 @@ fn a_full_disk_is_reported_until_there_is_room_again() {
 
 #[test]
 fn a_stream_without_a_state_directory_leaves_nothing() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", numbered("line ", 10));
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
     daemon.follow("app").query("tail=all").take(10);
@@ -256,8 +256,8 @@ fn a_stream_without_a_state_directory_leaves_nothing() {
 }
 
 /// A state directory with a history of many files, and its files, oldest first.
-fn many_files() -> (Place, Vec<std::path::PathBuf>) {
-    let place = Place::new();
+fn many_files() -> (TestDir, Vec<std::path::PathBuf>) {
+    let place = TestDir::new();
     place.write("app.log", "");
     let daemon = place.start(MANY);
     let mut reader = daemon.follow("app").query("tail=0").open();

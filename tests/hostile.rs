@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::harness::http::{Response, Socket};
 use crate::harness::sse::Reader;
-use crate::harness::{Daemon, Deadline, PATIENCE, Place};
+use crate::harness::{Daemon, Deadline, PATIENCE, TestDir};
 
 /// A daemon with one line in the stream `app`, and further keys.
 fn with(yaml: &str) -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     place.start(&format!("{yaml}\nstreams: {{ app: {{ file: app.log, from: start }} }}"))
 }

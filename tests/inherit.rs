@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::http::{Address, Response};
-use crate::harness::{Daemon, Deadline, PATIENCE, Place, Program, is_root_or_skip, runs};
+use crate::harness::{Daemon, Deadline, PATIENCE, Program, TestDir, is_root_or_skip, runs};
 
 /// What a service manager, a shell and a user may have set for the daemon.
 const OF_THE_DAEMON: [&str; 40] = [
@@ -64,7 +64,7 @@ const KEPT: [(&str, &str); 5] = [
 ];
 
 /// The program with all of that, and with open files that are nobody's here.
-fn command(place: &Place, arguments: &[&str]) -> Command {
+fn command(place: &TestDir, arguments: &[&str]) -> Command {
     place.write("inherited", "");
     let mut command = Command::new("bash");
     let script =
@@ -79,12 +79,12 @@ fn command(place: &Place, arguments: &[&str]) -> Command {
     command
 }
 
-fn path(place: &Place) -> String {
+fn path(place: &TestDir) -> String {
     format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap())
 }
 
 /// Looks at a process that became `sleep`: its descriptors, and its variables but for those of [`KEPT`].
-fn seen(place: &Place, pid: u64) -> (BTreeMap<i32, String>, BTreeMap<String, String>) {
+fn seen(place: &TestDir, pid: u64) -> (BTreeMap<i32, String>, BTreeMap<String, String>) {
     let directory = format!("/proc/{pid}");
     // The kernel names a process before it has laid out the memory in which the variables of the new program stand.
     let text = Deadline::new().until("a process that sleeps, and its variables", || {
@@ -117,7 +117,7 @@ fn seen(place: &Place, pid: u64) -> (BTreeMap<i32, String>, BTreeMap<String, Str
 }
 
 /// Checks that it has the three descriptors that it is to have, and these variables.
-fn check(place: &Place, what: &str, pid: u64, descriptors: [&str; 3], names: &[&str]) {
+fn check(place: &TestDir, what: &str, pid: u64, descriptors: [&str; 3], names: &[&str]) {
     // It may still read what a program reads to begin with, such as its locale.
     let deadline = Deadline::new();
     let (open, variables) = deadline.until(what, || {
@@ -147,8 +147,8 @@ const STREAMS: &str = "  pipe: { command: [sh, -c, 'echo $$ >DIR/pipe; exec slee
 const JOURNALCTL: &str =
     "#!/bin/sh\ncase $* in *--follow*) cd \"${0%/*}/..\"; echo $$ >journal; exec sleep 600 ;; esac\n";
 
-fn place() -> Place {
-    let place = Place::new();
+fn place() -> TestDir {
+    let place = TestDir::new();
     fs::create_dir(place.path("bin")).unwrap();
     fs::write(place.path("bin/journalctl"), JOURNALCTL).unwrap();
     fs::set_permissions(place.path("bin/journalctl"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -158,11 +158,11 @@ fn place() -> Place {
     place
 }
 
-fn pid(place: &Place, name: &str) -> u64 {
+fn pid(place: &TestDir, name: &str) -> u64 {
     Deadline::new().until(name, || fs::read_to_string(place.path(name)).ok()?.trim().parse().ok())
 }
 
-fn check_all(place: &Place, how: &str) {
+fn check_all(place: &TestDir, how: &str) {
     let run = ["RTLOGD_RUN", "RTLOGD_STREAM"];
     let table: [(&str, [&str; 3], &[&str]); 5] = [
         ("pipe", ["/dev/null", "pipe", "pipe"], &run),
@@ -218,7 +218,7 @@ fn children_of_a_detached_daemon_inherit_nothing_from_it() {
 
 #[test]
 fn the_command_of_rtlogd_run_inherits_nothing_from_it() {
-    let place = Place::new();
+    let place = TestDir::new();
     fs::create_dir(place.path("bin")).unwrap();
     let script = "echo $$ >pid; exec sleep 600";
     let socket = format!("unix:{}", place.path("s").display());
@@ -233,7 +233,7 @@ fn a_command_of_another_user_has_nothing_of_the_daemons_session() {
     if !is_root_or_skip("run a command as another user") {
         return;
     }
-    let place = Place::new();
+    let place = TestDir::new();
     fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o777)).unwrap();
     place.configure("streams: { p: { command: [sh, -c, 'env; echo end; exec sleep 600'], user: nobody } }");
     let mut command = place.command(&["serve", "--config", "rtlogd.yaml"]);

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::http::Response;
 use crate::harness::sse::{Message, Reader, lines};
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 
 /// Gives what stands in `entries` as journalctl would, and notes in `asked` how it was called.
 const JOURNALCTL: &str = r#"#!/bin/sh
@@ -30,8 +30,8 @@ exec tail -n "+${from:-1}" -F entries 2>/dev/null
 "#;
 
 /// A directory with such a journalctl, whose journal is empty.
-fn place() -> Place {
-    let place = Place::new();
+fn place() -> TestDir {
+    let place = TestDir::new();
     fs::create_dir(place.path("bin")).unwrap();
     fs::write(place.path("bin/journalctl"), JOURNALCTL).unwrap();
     fs::set_permissions(place.path("bin/journalctl"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -40,7 +40,7 @@ fn place() -> Place {
 }
 
 /// A daemon that finds it.
-fn launch(place: Place, yaml: &str) -> Daemon {
+fn launch(place: TestDir, yaml: &str) -> Daemon {
     place.configure(yaml);
     let path = format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap());
     let mut command = place.command(&["serve", "--config", "rtlogd.yaml"]);
@@ -60,7 +60,7 @@ fn entry(n: u64, message: &str) -> String {
     )
 }
 
-fn write(place: &Place, numbers: std::ops::RangeInclusive<u64>) {
+fn write(place: &TestDir, numbers: std::ops::RangeInclusive<u64>) {
     let entries: String = numbers.map(|n| entry(n, &format!("\"entry {n}\""))).collect();
     place.write("entries", entries);
 }

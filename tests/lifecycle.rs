@@ -8,11 +8,11 @@ use std::process::Command;
 
 use crate::harness::http::{Address, Response, Socket};
 use crate::harness::sse::{Reader, lines};
-use crate::harness::{Daemon, Deadline, PATIENCE, Place, numbered};
+use crate::harness::{Daemon, Deadline, PATIENCE, TestDir, numbered};
 
 #[test]
 fn sigterm_ends_response_bodies_cleanly() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
     let mut sse = daemon.follow("app").query("tail=all").open();
@@ -31,7 +31,7 @@ fn sigterm_ends_response_bodies_cleanly() {
 
 #[test]
 fn lines_written_before_sigterm_are_delivered() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
     let mut reader = daemon.follow("app").query("tail=all").open();
@@ -68,7 +68,7 @@ fn a_reader_that_reads_nothing_does_not_delay_the_shutdown() {
 
 #[test]
 fn a_waiting_poll_does_not_delay_the_shutdown() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
     daemon.follow("app").query("tail=all").take(1);
@@ -84,7 +84,7 @@ fn a_waiting_poll_does_not_delay_the_shutdown() {
 #[test]
 fn a_port_in_use_is_one_clear_error() {
     let first = Daemon::start("streams: {}");
-    let second = Place::new();
+    let second = TestDir::new();
     let address = first.address().host();
     second.configure(&format!("listen: [\"{address}\"]\nstreams: {{}}"));
     let ended = second.execute(&["serve", "--config", "rtlogd.yaml"]);
@@ -96,7 +96,7 @@ fn a_port_in_use_is_one_clear_error() {
 
 #[test]
 fn a_unix_socket_is_served_and_removed_with_the_daemon() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let path = place.path("rtlogd.sock");
     let daemon = place
@@ -114,7 +114,7 @@ fn a_unix_socket_is_served_and_removed_with_the_daemon() {
 
 #[test]
 fn a_stale_socket_is_replaced_but_not_one_in_use() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let path = place.path("rtlogd.sock");
     let yaml = format!("listen: [\"unix:{}\"]\nstreams: {{ app: {{ file: app.log, from: start }} }}", path.display());
@@ -130,7 +130,7 @@ fn a_stale_socket_is_replaced_but_not_one_in_use() {
 
 #[test]
 fn a_file_at_the_path_of_the_socket_is_not_touched() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("precious", "data");
     place.configure(&format!("listen: [\"unix:{}\"]\nstreams: {{}}", place.path("precious").display()));
     let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
@@ -140,7 +140,7 @@ fn a_file_at_the_path_of_the_socket_is_not_touched() {
 
 #[test]
 fn several_addresses_serve_the_same() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let path = place.path("s").display().to_string();
     let yaml = format!(
@@ -164,7 +164,7 @@ fn the_health_endpoint_reports_the_state() {
 
 #[test]
 fn paths_on_the_command_line_need_no_configuration() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     place.write("other.log", "two\n");
     let daemon =
@@ -177,7 +177,7 @@ fn paths_on_the_command_line_need_no_configuration() {
 fn other_signals_do_not_end_the_daemon_and_children_have_the_defaults() {
     /// 32 and 33, which the C library keeps for itself, and which whoever started the tests may ignore.
     const OF_THE_LIBRARY: u64 = 0b11 << 31;
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "");
     let streams = "app: { file: app.log, from: start }\n  p: { command: [sh, -c, 'echo $$; exec sleep 600'] }";
     let daemon = place.start(&format!("streams:\n  {streams}"));

@@ -9,12 +9,12 @@ use crate::flood::{H2, resident, survives};
 use crate::harness::http::{Address, Response, Socket};
 use crate::harness::sse::Reader;
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, PATIENCE, Place};
+use crate::harness::{Daemon, Deadline, PATIENCE, TestDir};
 use crate::tokens::{keys, token};
 
 /// A daemon with tokens, a file `app` with one line in it, a process `cat`, a stream `pushed`, and these limits.
 fn with(limits: &str) -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     place.write("app.log", "one\n");
     place.start(&yaml(limits))
@@ -307,7 +307,7 @@ fn a_connection_of_maximum_age_ends_as_its_protocol_specifies() {
 
 #[test]
 fn the_follow_command_continues_over_connections_of_maximum_age() {
-    let place = Place::new();
+    let place = TestDir::new();
     let daemon = place.start(
         "limits: { lifetime: 1s }\nstreams: { slow: { restart: { when: never }, \
          command: [sh, -c, 'for i in 1 2 3; do echo $i; sleep 2; done; exit 3'] } }",

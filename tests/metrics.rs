@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 
 /// All samples, by name and labels as they are written.
 fn samples(daemon: &Daemon) -> BTreeMap<String, f64> {
@@ -23,7 +23,7 @@ fn samples(daemon: &Daemon) -> BTreeMap<String, f64> {
 
 #[test]
 fn metrics_count_the_activity_of_a_stream() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\ntwo\n");
     let yaml = "state_directory: state
 streams:

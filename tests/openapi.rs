@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::clients::python_by;
 use crate::harness::http::{Address, Response};
-use crate::harness::{Daemon, Deadline, Place, Program, sources};
+use crate::harness::{Daemon, Deadline, Program, TestDir, sources};
 
 /// Schemathesis asks some thousand times.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -27,7 +27,7 @@ streams:
 ";
 
 fn daemon() -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", b"one\n[ 50%] two\n\xff\nerror: three\n");
     place.start(YAML)
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clients::chromium_by;
-use crate::harness::{Daemon, Deadline, Place, Program};
+use crate::harness::{Daemon, Deadline, Program, TestDir};
 use crate::tokens::{keys, token};
 
 /// A browser starts slowly, and some scripts let many lines pass.
@@ -24,7 +24,7 @@ fn play(script: &str, daemon: &Daemon, more: &str) -> Option<String> {
 }
 
 /// A daemon with these streams, which is also behind a Unix socket.
-fn daemon(place: Place, yaml: &str) -> Daemon {
+fn daemon(place: TestDir, yaml: &str) -> Daemon {
     place.start(&format!("listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\n{yaml}"))
 }
 
@@ -59,7 +59,7 @@ fn lines(count: usize, more: impl Fn(usize) -> &'static str) -> String {
 
 #[test]
 fn the_viewer_shows_and_searches_a_stream() {
-    let place = Place::new();
+    let place = TestDir::new();
     let more = |number| match number {
         1234 => " error: the first",
         500 | 2500 => " needle",
@@ -80,7 +80,7 @@ fn the_viewer_shows_and_searches_a_stream() {
 
 #[test]
 fn a_malicious_log_does_no_harm_in_the_page() {
-    let place = Place::new();
+    let place = TestDir::new();
     let mut bad = "<script>alert(1)</script>\n<img src=x onerror=alert(2)> <a href=javascript:alert(3)>x</a>\n\
         \x1b]8;;javascript:alert(3)\x1b\\click me\x1b]8;;\x1b\\ \x1b]8;;data:text/html,x\x07or me\x1b]8;;\x07 https://example.com/good\n\
         user\u{202e}gnp.exe\nzero\u{200b}width\u{2066}\nbell\x07 and back\x08space\n\x1b]0;owned\x07title\x1b[2J\x1b[999;999H\n"
@@ -102,7 +102,7 @@ fn clients_with_the_right_type_and_control_from_the_page() {
     let script = "trap 'echo interrupted' INT; echo ready; while :; do if read -r line; then echo \"typed: $line\"; \
         elif [ $? -lt 128 ]; then exit 0; fi; done";
     let daemon = daemon(
-        Place::new(),
+        TestDir::new(),
         &format!(
             "streams: {{ shell: {{ command: [bash, -c, {script:?}], input: true, restart: {{ when: never }} }} }}"
         ),
@@ -112,7 +112,7 @@ fn clients_with_the_right_type_and_control_from_the_page() {
 
 #[test]
 fn the_page_loses_and_repeats_no_line_when_the_daemon_is_killed() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", lines(10, |_| ""));
     let yaml = "state_directory: state\nstreams: { app: { file: app.log, from: start } }";
     let mut running = daemon(place, yaml);
@@ -139,7 +139,7 @@ fn the_page_loses_and_repeats_no_line_when_the_daemon_is_killed() {
 
 #[test]
 fn an_element_works_on_allowed_pages_only() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", lines(50, |_| ""));
     keys(&place, "keys");
     let tokens: Vec<_> = (0..20).map(|_| token(&place, "keys", &["--stream", "*", "--expires", "1h"])).collect();
@@ -157,7 +157,7 @@ fn an_element_works_on_allowed_pages_only() {
 
 #[test]
 fn axe_and_a_keyboard_find_nothing_serious() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("colours.log", COLOURS);
     let daemon = daemon(
         place,
@@ -172,7 +172,7 @@ fn axe_and_a_keyboard_find_nothing_serious() {
 
 #[test]
 fn a_million_lines_and_a_fast_stream_cost_little() {
-    let place = Place::new();
+    let place = TestDir::new();
     let more = |number| if number == 4321 { " the needle" } else { " and what else there is to say of it" };
     place.write("million.log", lines(1_000_000, more));
     place.write("live.log", "");

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::Value;
 
 use crate::harness::http::Response;
-use crate::harness::{Daemon, PATIENCE, Place, numbered};
+use crate::harness::{Daemon, PATIENCE, TestDir, numbered};
 
 fn poll(daemon: &Daemon, query: &str) -> Value {
     let (status, headers, body) = daemon.get(&format!("/streams/app/poll?{query}"), &[]);
@@ -19,7 +19,7 @@ fn texts(reply: &Value) -> Vec<&str> {
 
 /// A daemon whose stream `app` has these lines.
 fn with(lines: &str) -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", lines);
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
     daemon.follow("app").query("tail=all").take(lines.lines().count());

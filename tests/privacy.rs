@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::http::{Address, Response};
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 use crate::tokens::{keys, token};
 
 const SECRET: &str = "the secret line";
@@ -16,8 +16,8 @@ const SECRET: &str = "the secret line";
 const STREAMS: &str = "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: { keys: keys }\nstreams:\n  \
     s: { file: \"logs/*.log\", from: start }\n  other: { file: other.log, from: start }\n";
 
-fn place() -> Place {
-    let place = Place::new();
+fn place() -> TestDir {
+    let place = TestDir::new();
     keys(&place, "keys");
     fs::create_dir(place.path("logs")).unwrap();
     place.write("logs/public.log", "one\n");
@@ -33,7 +33,7 @@ fn daemon() -> Daemon {
 }
 
 /// Lets the pattern find a file that not everybody may read.
-fn turn_private(place: &Place) {
+fn turn_private(place: &TestDir) {
     place.write("new", format!("{SECRET}\n"));
     fs::set_permissions(place.path("new"), Permissions::from_mode(0o600)).unwrap();
     place.rename("new", "logs/secret.log");

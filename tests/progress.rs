@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::harness::http::header;
 use crate::harness::sse::lines;
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, Place, sources};
+use crate::harness::{Daemon, Deadline, TestDir, sources};
 
 /// What a person would say at a moment: state, percent, count, `<phase>`, message.
 fn said(progress: Option<&Progress>) -> String {
@@ -364,7 +364,7 @@ fn progress_can_be_switched_off_or_read_by_patterns() {
     let seen =
         told.follow("p").query("tail=all").until("progress", |m| m.event == "progress" && m.json()["total"] == 12);
     assert_eq!(seen.last().unwrap().json()["percent"], 25.0);
-    let place = Place::new();
+    let place = TestDir::new();
     place.configure(
         "streams:\n  a: { file: a, progress: [{ pattern: '(' }] }\n  b: { file: b, progress: [{ pattern: '(?P<x>a)' }] }\n  c: { file: c, progress: maybe }",
     );
@@ -423,7 +423,7 @@ fn a_badge_is_an_image_that_caches_keep_only_briefly() {
 
 #[test]
 fn a_file_has_progress_too() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("a.log", "[ 10%] Building a\n");
     let daemon = place.start("streams: { f: { file: a.log, from: start } }");
     let mut reader = daemon.follow("f").query("tail=all").open();

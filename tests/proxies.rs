@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use crate::harness::http::Response;
-use crate::harness::{Daemon, Place};
+use crate::harness::{Daemon, TestDir};
 use crate::tokens::{keys, token};
 
 fn daemon(trusted: &str) -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     place.write("a.log", "one\n");
     place.start(&format!(
@@ -68,7 +68,7 @@ fn a_proxy_that_is_not_named_has_no_local_clients() {
 
 #[test]
 fn a_missing_proxy_user_prevents_the_start() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("rtlogd.yaml", "trusted_proxies: [\"unix:no-such-user\"]\nlisten: [\"127.0.0.1:0\"]\n");
     let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
@@ -77,7 +77,7 @@ fn a_missing_proxy_user_prevents_the_start() {
 
 #[test]
 fn check_refuses_wide_networks_as_proxies_and_warns_about_loopback() {
-    let place = Place::new();
+    let place = TestDir::new();
     let check = |proxies: &str| {
         place.configure(&format!("trusted_proxies: [{proxies}]\n"));
         place.execute(&["check", "--config", "rtlogd.yaml"])

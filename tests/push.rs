@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::http::{Address, Response};
 use crate::harness::sse::lines;
-use crate::harness::{Daemon, Place, numbered};
+use crate::harness::{Daemon, TestDir, numbered};
 
 const YAML: &str =
     "listen: [\"127.0.0.1:0\", \"unix:rtlogd.sock\"]\nstreams:\n  in: { push: true }\n  app: { file: app.log }\n";
@@ -165,7 +165,7 @@ fn joined_lines_are_one_event_also_at_the_end_of_the_body() {
 #[test]
 fn acknowledged_lines_survive_a_kill_and_senders_learn_of_the_shutdown() {
     let kept = format!("state_directory: state\n{YAML}");
-    let daemon = Place::new().start(&kept);
+    let daemon = TestDir::new().start(&kept);
     let mut sender = sending(&daemon, "");
     chunk(&mut sender, "one\n");
     daemon.follow("in").query("tail=all").until("one", |message| message.data == "one");

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::sse::lines;
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, Place, sources};
+use crate::harness::{Daemon, Deadline, TestDir, sources};
 
 /// Put together here, so that nobody who looks for secrets in sources finds these.
 fn planted() -> Vec<(&'static str, String)> {
@@ -60,7 +60,7 @@ fn begin(number: usize) -> String {
 
 /// A daemon whose log has all there is to log, with a file that is written to and a process with a terminal.
 fn daemon() -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     // Each secret is written in two halves, the second when the test says so, then drawn over, coloured, and typed back by the
     // terminal.
     let mut script = vec!["stty -echo; echo no echo; read go; ".to_owned()];
@@ -161,7 +161,7 @@ fn planted_secrets_are_found_nowhere() {
 
 #[test]
 fn a_private_key_that_began_before_a_restart_is_removed_to_its_end() {
-    let place = Place::new();
+    let place = TestDir::new();
     let secret = |line: usize| format!("TUlJRXBBSUJBQUtDQVFFQTdwbGFudGVk{line}\n");
     let marks = ["BEGIN", "END"].map(|word| format!("-----{word} {}-----\n", ["PRIVATE", "KEY"].join(" ")));
     place.write("app.log", format!("one\n{}{}", marks[0], secret(0)));
@@ -175,7 +175,7 @@ fn a_private_key_that_began_before_a_restart_is_removed_to_its_end() {
     assert_eq!(lines(&seen), [&["one"][..], &["[redacted]"; 5], &["two"]].concat());
 
     // Nor does it show where only the last lines are wanted.
-    let place = Place::new();
+    let place = TestDir::new();
     let key = (0..150).map(secret).collect::<String>();
     place.write("app.log", format!("{}{key}", marks[0]));
     let daemon = place.start("streams: { app: { file: app.log, redact: on } }");
@@ -196,7 +196,7 @@ fn examples(name: &str) -> Vec<String> {
 
 #[test]
 fn every_covered_form_is_removed_and_harmless_lines_are_unchanged() {
-    let place = Place::new();
+    let place = TestDir::new();
     let secret = "hunter2pass";
     let covered: Vec<_> =
         examples("secrets.txt").iter().map(|line| line.trim_start_matches('^').replace('§', secret)).collect();
@@ -218,7 +218,7 @@ fn every_covered_form_is_removed_and_harmless_lines_are_unchanged() {
 
 #[test]
 fn a_yaml_block_that_began_before_a_restart_is_removed_to_its_end() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n  password: |\n    planted-one\n");
     let yaml = "state_directory: state\nstreams: { app: { file: app.log, redact: on, from: start } }";
     let daemon = place.start(yaml);

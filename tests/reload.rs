@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::harness::http::Response;
 use crate::harness::sse::lines;
-use crate::harness::{Daemon, Deadline, Ended, Place, numbered};
+use crate::harness::{Daemon, Deadline, Ended, TestDir, numbered};
 
 /// Commands need a Unix socket.
 const LISTEN: &str = "listen: ['127.0.0.1:0', 'unix:control.sock']\n";
@@ -27,7 +27,7 @@ fn names(daemon: &Daemon) -> Vec<String> {
 
 #[test]
 fn a_reload_adds_and_removes_streams_without_touching_others() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("a.log", "one\n");
     place.write("b.log", "two\n");
     let stays = "stays: { file: a.log, from: start }";
@@ -50,7 +50,7 @@ fn a_reload_adds_and_removes_streams_without_touching_others() {
 
 #[test]
 fn a_changed_stream_continues_where_it_was() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("a.log", numbered("", 10));
     let yaml = |extra: &str| {
         format!("state_directory: state\nstreams: {{ a: {{ file: a.log, from: start, max_line: {extra} }} }}")
@@ -72,7 +72,7 @@ fn a_changed_stream_continues_where_it_was() {
 
 #[test]
 fn without_a_state_directory_a_reload_continues_the_numbers_after_an_unknown_loss() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("a.log", "one\n");
     let daemon = place.start("streams: { a: { file: a.log, from: start } }");
     let mut reader = daemon.follow("a").query("tail=all").open();
@@ -87,7 +87,7 @@ fn without_a_state_directory_a_reload_continues_the_numbers_after_an_unknown_los
 
 #[test]
 fn commands_reach_the_current_process_and_no_removed_one() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("a.log", "");
     let before =
         "p: { command: [cat], input: true }, q: { command: [cat], input: true }, r: { command: [cat], input: true }";
@@ -110,7 +110,7 @@ fn commands_reach_the_current_process_and_no_removed_one() {
 
 #[test]
 fn a_new_description_does_not_restart_a_stream() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("a.log", "one\n");
     let daemon = place.start("streams: { a: { file: a.log, from: start } }");
     let mut reader = daemon.follow("a").query("tail=all").open();
@@ -124,7 +124,7 @@ fn a_new_description_does_not_restart_a_stream() {
 
 #[test]
 fn a_reload_of_a_bad_configuration_changes_nothing_and_names_the_mistake() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("a.log", "one\n");
     let daemon = place.start("streams: { a: { file: a.log, from: start } }");
     let mut reader = daemon.follow("a").query("tail=all").open();
@@ -155,7 +155,7 @@ fn a_reload_of_a_bad_configuration_changes_nothing_and_names_the_mistake() {
 
 #[test]
 fn sighup_reloads_and_reports_what_needs_a_restart() {
-    let place = Place::new();
+    let place = TestDir::new();
     let daemon = place.start("streams: {}");
     daemon.configure("memory: 64MiB\nstreams: { a: { command: [echo, hello] } }");
     daemon.signal(Signal::HUP);
@@ -171,7 +171,7 @@ fn sighup_reloads_and_reports_what_needs_a_restart() {
 
 #[test]
 fn a_reload_without_a_daemon_fails() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.configure("streams: {}");
     let ended = place.execute(&RELOAD);
     assert_eq!(ended.status.code(), Some(1));
@@ -180,7 +180,7 @@ fn a_reload_without_a_daemon_fails() {
 
 #[test]
 fn the_watchdog_is_fed_while_the_daemon_lives() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.configure("streams: {}");
     let mut command = place.command(&["serve", "--config", "rtlogd.yaml"]);
     command.env("WATCHDOG_USEC", "200000").stdin(Stdio::null());
@@ -193,7 +193,7 @@ fn the_watchdog_is_fed_while_the_daemon_lives() {
 /// That the sockets of systemd are served, the tests of the package show.
 #[test]
 fn a_descriptor_from_systemd_that_is_not_a_socket_is_refused() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.configure("streams: {}");
     let mut command = place.command(&["serve", "--config", "rtlogd.yaml"]);
     command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", "0").stdin(Stdio::null());
@@ -204,7 +204,7 @@ fn a_descriptor_from_systemd_that_is_not_a_socket_is_refused() {
 
 #[test]
 fn readers_of_a_restarted_stream_stay_connected() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.fifo("end");
     // The process ends only when the test says so, so that requests arrive while it is stopping.
     let slow = |text: &str| {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::harness::sse::{Message, lines};
-use crate::harness::{Daemon, Deadline, Place, numbered};
+use crate::harness::{Daemon, Deadline, TestDir, numbered};
 
 /// A daemon with `count` lines, `1` and on, in a file's stream `app`; and these lines.
 fn counted(count: usize) -> (Daemon, Vec<Message>) {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", numbered("", count));
     let daemon = place.start("streams: { app: { file: app.log, from: start } }");
     let seen = daemon.follow("app").query("tail=all").take(count);
@@ -129,7 +129,7 @@ fn last_event_id_takes_precedence_over_after_since_and_tail() {
 
 #[test]
 fn two_streams_on_one_connection_resume_from_any_frame() {
-    let place = Place::new();
+    let place = TestDir::new();
     for name in ["a", "b"] {
         place.write(name, numbered(name, 25));
     }
@@ -166,7 +166,7 @@ fn two_streams_on_one_connection_resume_from_any_frame() {
 
 #[test]
 fn several_streams_on_one_connection_show_new_lines() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("a", "");
     place.write("b", "");
     let daemon = place.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
@@ -234,7 +234,7 @@ fn a_removed_stream_ends_browsers_and_is_not_found_by_others() {
 
 #[test]
 fn the_memory_of_readers_does_not_displace_events() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", numbered("", 9000));
     let daemon = place.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
     let mut readers: Vec<_> = ["data=text", "data=json", "data=json&exclude=x", "data=json&exclude=y"]
@@ -254,7 +254,7 @@ fn the_memory_of_readers_does_not_displace_events() {
 /// `before=` counts back from an event, in memory and on disk, and tells where the event is not known.
 #[test]
 fn lines_before_an_event_are_found_by_its_id() {
-    let place = Place::new();
+    let place = TestDir::new();
     let line = |number: usize| format!("line {number}{}\n", if number % 1000 == 7 { " seven" } else { "" });
     place.write("app.log", (0..60_000).map(line).collect::<String>());
     let daemon = place

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::http::{Address, Response};
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, Place, sources};
+use crate::harness::{Daemon, Deadline, TestDir, sources};
 use crate::tokens::{keys, token};
 
 /// What an address needs.
@@ -199,7 +199,7 @@ fn daemon() -> Daemon {
 
 /// A daemon with this source as `open` and as `hidden`.
 fn daemon_of(source: &str) -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     place.start(&format!(
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\ntrusted_proxies: [{PROXY}]\nstreams:\n  \
@@ -218,7 +218,7 @@ fn of_files() -> Vec<Route> {
 
 /// A daemon of files, whose stream `hidden` everybody may read; see [`turn_private`].
 fn daemon_of_files() -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     for stream in ["open", "hidden"] {
         fs::create_dir(place.path(stream)).unwrap();
@@ -243,7 +243,7 @@ fn turn_private(daemon: &Daemon) {
 
 /// A daemon whose process `hidden` was private before it was started again, and is not configured so any more.
 fn daemon_that_was_private() -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     let yaml = |private: &str| {
         let source = "command: [cat], input: true, pty: true";
@@ -269,7 +269,7 @@ struct Asks {
 }
 
 fn credentials(daemon: &Daemon) -> BTreeMap<&'static str, Asks> {
-    let foreign = Place::new();
+    let foreign = TestDir::new();
     keys(&foreign, "keys");
     let bearer = |token: String| vec![("Authorization", format!("Bearer {token}"))];
     let tcp = |headers| Asks { address: daemon.address().clone(), headers, query: None };
@@ -490,7 +490,7 @@ fn every_address_and_every_method_has_its_row() {
     quoted(&sources("src/http"), "warp::path", ')', &mut others);
     assert!(others.iter().all(|other| other == "::full(" || other.starts_with("::FullPath;")), "{others:?}");
 
-    let schema = Place::new().execute(&["schema", "control"]);
+    let schema = TestDir::new().execute(&["schema", "control"]);
     let text = String::from_utf8(schema.out).unwrap();
     for (method, _, _) in methods() {
         assert!(text.contains(&format!("\"{method}\"")), "{method} is in the table and not in the schema");

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 
 use crate::flood::{END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, frame, greeted, resident, survives};
 use crate::harness::ws::{Channel, Frame, frame as message};
-use crate::harness::{Daemon, Deadline, PATIENCE, Place};
+use crate::harness::{Daemon, Deadline, PATIENCE, TestDir};
 
 const DATA: u8 = 0;
 const ACK: u8 = 1;
@@ -15,7 +15,7 @@ const ACK: u8 = 1;
 const INITIAL_WINDOW: [u8; 2] = [0, 4];
 
 fn daemon() -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     place.start("limits: { stalled_write: 1s, keep_alive: 1s }\nstreams: { app: { file: app.log, from: start } }")
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Daemon, Deadline, Place, is_root_or_skip};
+use crate::harness::{Daemon, Deadline, TestDir, is_root_or_skip};
 use crate::tokens::{keys, token};
 
 const DAEMON: u32 = 1;
@@ -18,35 +18,35 @@ const DEPLOY: u32 = 2;
 const NOBODY: u32 = 65534;
 
 /// A directory that the daemon may use, and in it `logs` of nobody.
-fn place() -> Place {
-    let place = Place::new();
+fn place() -> TestDir {
+    let place = TestDir::new();
     directory(&place, "", DAEMON, 0o755);
     directory(&place, "logs", NOBODY, 0o755);
     place
 }
 
-fn directory(place: &Place, path: &str, owner: u32, mode: u32) {
+fn directory(place: &TestDir, path: &str, owner: u32, mode: u32) {
     let path = place.path(path);
     fs::create_dir_all(&path).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
     chown(path, Some(owner), Some(owner)).unwrap();
 }
 
-fn file(place: &Place, path: &str, owner: u32, mode: u32, text: &str) {
+fn file(place: &TestDir, path: &str, owner: u32, mode: u32, text: &str) {
     place.write(path, text);
     fs::set_permissions(place.path(path), Permissions::from_mode(mode)).unwrap();
     chown(place.path(path), Some(owner), Some(owner)).unwrap();
 }
 
 /// Makes a symlink that is nobody else's for any moment.
-fn link(place: &Place, path: &str, to: impl AsRef<Path>, owner: u32) {
+fn link(place: &TestDir, path: &str, to: impl AsRef<Path>, owner: u32) {
     symlink(to, place.path("new link")).unwrap();
     lchown(place.path("new link"), Some(owner), Some(owner)).unwrap();
     place.rename("new link", path);
 }
 
 /// Starts the daemon as its user.
-fn start(place: Place, yaml: &str) -> Daemon {
+fn start(place: TestDir, yaml: &str) -> Daemon {
     place.configure(yaml);
     let user = format!("--reuid={DAEMON}");
     place.launch_by(&["setpriv", &user, "--regid=1", "--clear-groups"], &["serve", "--config", "rtlogd.yaml"])
@@ -68,7 +68,7 @@ fn denied(daemon: &Daemon, name: &str) -> String {
     Deadline::new().until(name, denied)["error"].as_str().unwrap().to_owned()
 }
 
-fn secrets(place: &Place) {
+fn secrets(place: &TestDir) {
     directory(place, "hidden", DAEMON, 0o700);
     file(place, "hidden/readable.log", DAEMON, 0o644, "SECRET of a hidden directory\n");
     file(place, "secret.log", DAEMON, 0o600, "SECRET of the daemon's user\n");

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 
 use crate::harness::sse::{Message, lines};
-use crate::harness::{Daemon, Place};
+use crate::harness::{Daemon, TestDir};
 
 const APP: &str = "streams: { app: { file: app.log } }";
 const ALL_OF_APP: &str = "streams: { app: { file: app.log, from: start } }";
@@ -14,7 +14,7 @@ fn data(messages: &[Message]) -> Vec<&str> {
 
 #[test]
 fn an_existing_file_is_shown_from_its_last_lines() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\ntwo\nthree\n");
     let daemon = place.start(APP);
     assert_eq!(data(&daemon.follow("app").take(3)), ["one", "two", "three"]);
@@ -26,7 +26,7 @@ fn an_existing_file_is_shown_from_its_last_lines() {
 
 #[test]
 fn from_start_shows_all_of_a_file() {
-    let place = Place::new();
+    let place = TestDir::new();
     let all: Vec<_> = (1..=3000).map(|number| number.to_string()).collect();
     place.write("app.log", all.join("\n") + "\n");
     let daemon = place.start(ALL_OF_APP);
@@ -55,7 +55,7 @@ fn a_file_in_a_directory_created_later_is_followed() {
 
 #[test]
 fn lines_appear_as_they_are_written() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "");
     let daemon = place.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
@@ -71,7 +71,7 @@ fn lines_appear_as_they_are_written() {
 
 #[test]
 fn a_half_line_is_held_and_delivered_once() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\nhalf");
     let daemon = place.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
@@ -84,7 +84,7 @@ fn a_half_line_is_held_and_delivered_once() {
 
 #[test]
 fn a_rotated_file_is_read_to_its_end_before_the_new_one() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let daemon = place.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
@@ -99,7 +99,7 @@ fn a_rotated_file_is_read_to_its_end_before_the_new_one() {
 
 #[test]
 fn a_file_rotated_many_times_loses_and_repeats_nothing() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "0\n");
     let daemon = place.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
@@ -115,7 +115,7 @@ fn a_file_rotated_many_times_loses_and_repeats_nothing() {
 
 #[test]
 fn the_half_line_of_a_rotated_file_is_partial() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\nhalf");
     let daemon = place.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all&data=json").open();
@@ -129,7 +129,7 @@ fn the_half_line_of_a_rotated_file_is_partial() {
 
 #[test]
 fn a_truncated_file_is_read_from_its_start_after_a_loss() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\ntwo\nthree\n");
     let daemon = place.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
@@ -146,7 +146,7 @@ fn a_truncated_file_is_read_from_its_start_after_a_loss() {
 
 #[test]
 fn a_file_copied_and_truncated_during_writes_is_still_followed() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let daemon = place.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
@@ -160,7 +160,7 @@ fn a_file_copied_and_truncated_during_writes_is_still_followed() {
 
 #[test]
 fn a_deleted_file_that_comes_back_is_followed() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let daemon = place.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
@@ -172,7 +172,7 @@ fn a_deleted_file_that_comes_back_is_followed() {
 
 #[test]
 fn a_directory_instead_of_a_file_is_reported_and_disturbs_no_other_stream() {
-    let place = Place::new();
+    let place = TestDir::new();
     std::fs::create_dir(place.path("folder")).unwrap();
     place.write("app.log", "one\n");
     let daemon = place.start("streams: { bad: { file: folder }, app: { file: app.log, from: start } }");

@@ -9,7 +9,7 @@ use std::thread;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 
-use crate::harness::{Daemon, Deadline, Place, Program};
+use crate::harness::{Daemon, Deadline, Program, TestDir};
 
 /// What a command writes to a terminal that is its standard output, and its standard error too. The terminal changes nothing.
 fn on_a_terminal(command: &mut Command, until: &str) -> String {
@@ -66,7 +66,7 @@ const LINES: [(&str, &str); 8] = [
 
 #[test]
 fn lines_send_only_colours_and_links_to_a_terminal() {
-    let place = Place::new();
+    let place = TestDir::new();
     let text = LINES.map(|(line, _)| line.to_owned() + "\n").concat();
     place.write("app.log", format!("{text}done\n"));
     let daemon = place.start("streams: { app: { file: app.log, from: start, carriage_return: keep } }");
@@ -95,7 +95,7 @@ const NAME: &[u8] = b"\x1b]0;NAME\x07\n\rrtlogd: g: forged \xe2\x80\xae.log";
 
 #[test]
 fn names_and_reasons_are_one_line_without_control_characters() {
-    let place = Place::new();
+    let place = TestDir::new();
     let path = place.path("").join(std::ffi::OsStr::from_bytes(NAME));
     std::fs::write(&path, "id: 1\nanother line of some length\n").unwrap();
     let daemon = place.start("streams: { g: { file: '*.log', from: start } }");

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-use crate::harness::{Daemon, Deadline, PATIENCE, Place, Program, skip};
+use crate::harness::{Daemon, Deadline, PATIENCE, Program, TestDir, skip};
 use crate::tokens::{keys, token};
 
 /// An authority, and certificates of it.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(place: &Place, file: &str) -> Self {
+    fn new(place: &TestDir, file: &str) -> Self {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.distinguished_name.push(DnType::CommonName, file);
@@ -25,7 +25,7 @@ impl Authority {
     }
 
     /// Writes `NAME.pem` and `NAME.key`, in the way of those who change certificates: put in place whole.
-    fn certify(&self, place: &Place, name: &str) {
+    fn certify(&self, place: &TestDir, name: &str) {
         let parameters = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.signed_by(&key, &self.0).unwrap();
@@ -41,7 +41,7 @@ impl Authority {
 
 /// A daemon that speaks TLS, and its authority.
 fn daemon(more: &str) -> (Daemon, Authority) {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     let authority = Authority::new(&place, "ca.pem");
     authority.certify(&place, "tls");
@@ -204,7 +204,7 @@ fn the_commands_connect_over_tls() {
 
 #[test]
 fn an_address_that_others_can_reach_needs_tls_and_tokens() {
-    let place = Place::new();
+    let place = TestDir::new();
     let (tls, keys) = ("tls: { certificate: a.pem, key: a.key }", "access: { keys: keys }");
     for (yaml, fits) in [
         (String::new(), false),
@@ -221,7 +221,7 @@ fn an_address_that_others_can_reach_needs_tls_and_tokens() {
 
 #[test]
 fn a_world_readable_tls_key_is_refused() {
-    let place = Place::new();
+    let place = TestDir::new();
     Authority::new(&place, "ca.pem").certify(&place, "tls");
     std::fs::set_permissions(place.path("tls.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
     place.configure("tls: { certificate: tls.pem, key: tls.key }");

@@ -13,16 +13,16 @@ use serde_json::json;
 
 use crate::harness::http::Response;
 use crate::harness::ws::{Channel, Frame, Talk};
-use crate::harness::{Daemon, Deadline, Ended, Place, is_root_or_skip};
+use crate::harness::{Daemon, Deadline, Ended, TestDir, is_root_or_skip};
 
 /// Makes a directory with a key.
-pub(crate) fn keys(place: &Place, directory: &str) {
+pub(crate) fn keys(place: &TestDir, directory: &str) {
     let made = place.execute(&["token", "--init", "--keys", directory]);
     assert!(made.status.success(), "{}", made.err);
 }
 
 /// A token of these keys.
-pub(crate) fn token(place: &Place, directory: &str, arguments: &[&str]) -> String {
+pub(crate) fn token(place: &TestDir, directory: &str, arguments: &[&str]) -> String {
     let made = place.execute(&[&["token", "--keys", directory], arguments].concat());
     assert!(made.status.success(), "{}", made.err);
     String::from_utf8(made.out).unwrap().trim().to_owned()
@@ -30,14 +30,14 @@ pub(crate) fn token(place: &Place, directory: &str, arguments: &[&str]) -> Strin
 
 /// A daemon with keys, and one private stream with a line in it.
 fn private() -> Daemon {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     place.write("app.log", "one\n");
     place.start("access: { keys: keys }\nstreams: { app: { file: app.log, from: start, private: true } }")
 }
 
 /// The program at a terminal; what it writes there is what it printed.
-fn at_a_terminal(place: Place, arguments: &str) -> Daemon {
+fn at_a_terminal(place: TestDir, arguments: &str) -> Daemon {
     let mut script = Command::new("script");
     let line = format!("exec $RTLOGD {arguments}");
     script.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]).stdin(Stdio::piped());
@@ -56,7 +56,7 @@ fn invited(daemon: &Daemon) -> String {
 
 #[test]
 fn a_daemon_started_at_a_terminal_prints_a_url_with_a_token() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("hidden.log", "one\n");
     std::fs::set_permissions(place.path("hidden.log"), std::fs::Permissions::from_mode(0o600)).unwrap();
     let daemon = at_a_terminal(place, "serve hidden.log --listen 127.0.0.1:0");
@@ -67,7 +67,7 @@ fn a_daemon_started_at_a_terminal_prints_a_url_with_a_token() {
     daemon.kill();
     Deadline::new().until("its end with the terminal's", || TcpStream::connect(address).err());
 
-    let daemon = at_a_terminal(Place::new(), "run --name job --listen 127.0.0.1:0 -- sleep 600");
+    let daemon = at_a_terminal(TestDir::new(), "run --name job --listen 127.0.0.1:0 -- sleep 600");
     let token = invited(&daemon);
     let stop = |headers: &[(&str, &str)]| {
         Response::request(daemon.address(), "POST", "/streams/job/stop", headers, b"").status
@@ -79,7 +79,7 @@ fn a_daemon_started_at_a_terminal_prints_a_url_with_a_token() {
 
 #[test]
 fn no_url_is_printed_where_the_output_is_stored() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("hidden.log", "one\n");
     std::fs::set_permissions(place.path("hidden.log"), std::fs::Permissions::from_mode(0o600)).unwrap();
     let daemon = place.launch(&["serve", "hidden.log", "--listen", "127.0.0.1:0"], Stdio::null());
@@ -188,7 +188,7 @@ fn a_login_stores_the_token_in_a_cookie_and_a_logout_removes_it() {
 
 #[test]
 fn the_commands_send_a_token() {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     let daemon = place.start(
         "access: { keys: keys }\nstreams: { app: { command: [sh, -c, 'echo one; sleep 1000'], private: true } }",
@@ -221,7 +221,7 @@ fn the_commands_send_a_token() {
 
 #[test]
 fn keys_readable_by_others_are_refused() {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     let key = std::fs::read_dir(place.path("keys")).unwrap().next().unwrap().unwrap().path();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -234,7 +234,7 @@ fn keys_readable_by_others_are_refused() {
 
 #[test]
 fn a_file_not_readable_by_all_is_private() {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     let daemon = place.start(
         "access: { keys: keys }\nstreams:\n  some: { file: some.log, from: start }\n  \
@@ -258,7 +258,7 @@ fn id_in(token: &str) -> String {
 }
 
 /// Revokes what is given, and gives what was said of it.
-fn revoke(place: &Place, given: &str) -> String {
+fn revoke(place: &TestDir, given: &str) -> String {
     let done = place.execute(&["token", "--keys", "keys", "--revoke", given]);
     assert!(done.status.success(), "{}", done.err);
     assert!(String::from_utf8(done.out).unwrap().ends_with("keys/revoked\n"));
@@ -267,7 +267,7 @@ fn revoke(place: &Place, given: &str) -> String {
 
 #[test]
 fn token_revoke_says_what_it_achieves() {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     keys(&place, "others");
     let good = token(&place, "keys", &["--stream", "app", "--name", "ann"]);
@@ -329,7 +329,7 @@ fn a_token_is_revoked_although_another_key_is_broken() {
 
 #[test]
 fn a_token_of_a_new_key_works_at_once() {
-    let place = Place::new();
+    let place = TestDir::new();
     place.write("app.log", "one\n");
     let daemon = place.start("access: { keys: keys }\nstreams: { app: { file: app.log, from: start, private: true } }");
     let status =
@@ -347,7 +347,7 @@ fn a_token_of_a_new_key_works_at_once() {
 
 #[test]
 fn a_reload_changes_whose_tokens_are_valid() {
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     keys(&place, "others");
     place.write("app.log", "one\n");
@@ -382,7 +382,7 @@ fn root_writes_keys_through_no_link_of_their_owner() {
     if !is_root_or_skip("write into the directory of another user") {
         return;
     }
-    let place = Place::new();
+    let place = TestDir::new();
     keys(&place, "keys");
     let chown = |name: &str| std::os::unix::fs::lchown(place.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
     let made = |name: &str| std::fs::symlink_metadata(place.path(name)).unwrap();
@@ -447,7 +447,7 @@ fn ci(kid: &str) -> (String, String) {
 
 #[test]
 fn streams_of_a_ci_token_end_with_its_key_and_its_grant() {
-    let place = Place::new();
+    let place = TestDir::new();
     let (first, token) = ci("k1");
     let (second, other) = ci("k2");
     place.write("ci.jwks", &first);
