@@ -21,9 +21,9 @@ const PARAMETERS: i64 = -32602;
 const BUSY: i64 = -32005;
 
 fn daemon() -> Daemon {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    place.start(
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.start(
         "listen: [\"127.0.0.1:0\", \"unix:rtlogd.sock\"]\nlimits: { filter_size: 1MiB }\nstreams: { app: { file: app.log, from: start }, in: { push: true } }",
     )
 }
@@ -71,9 +71,9 @@ fn an_expression_that_grows_is_refused() {
 
 #[test]
 fn expressions_that_exhaust_other_engines_finish_quickly() {
-    let place = TestDir::new();
-    place.write("app.log", "a".repeat(60_000) + "\none\n");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "a".repeat(60_000) + "\none\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     let before = resident(&daemon);
     for expression in ["((a*)*)*b", "(a+a+)+b", "(a|a)*b", "(.*a){20}b"] {
         let reader = Response::get(daemon.address(), &filtered("exclude", expression), &[]);
@@ -158,9 +158,9 @@ fn configurations() -> Vec<(&'static str, String, &'static str)> {
 #[test]
 fn a_reload_of_a_yaml_bomb_is_refused_and_the_daemon_keeps_running() {
     let good = "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams: { app: { file: app.log, from: start } }\n";
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start(good);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start(good);
     let before = resident(&daemon);
     let mut reader = daemon.follow("app").query("tail=all").open();
     assert_eq!(reader.take(1)[0].data, "one");

@@ -14,10 +14,10 @@ use crate::tokens::{keys, token};
 const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 fn with(limits: &str, more: &str) -> Daemon {
-    let place = TestDir::new();
-    keys(&place, "keys");
-    place.write("a.log", "one\n");
-    place.start(&format!(
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    dir.write("a.log", "one\n");
+    dir.start(&format!(
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys{more} }}\ntrusted_proxies: [{PROXY}]\n\
          limits: {{ {limits} }}\nstreams:\n  a: {{ file: a.log, from: start }}\n  b: {{ file: b.log }}\n  \
          cat: {{ command: [cat], input: true }}\n  in: {{ push: true }}\n"
@@ -184,15 +184,15 @@ fn a_list_requested_often_shows_the_newest_event() {
 
 /// A daemon that may have so many files open, at once and at most.
 fn with_descriptors(soft: u32, hard: u32) -> Daemon {
-    let place = TestDir::new();
-    place.write(
+    let dir = TestDir::new();
+    dir.write(
         "rtlogd.yaml",
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams:\n  a: { file: a.log, from: start, private: false }\n  \
          limit: { command: [sh, -c, 'ulimit -n; exec sleep 1000'], start: manual, restart: { when: never } }\n",
     );
-    place.write("a.log", "one\n");
+    dir.write("a.log", "one\n");
     let limit = format!("--nofile={soft}:{hard}");
-    place.launch_by(&["prlimit", &limit], &["serve", "--config", "rtlogd.yaml"])
+    dir.launch_by(&["prlimit", &limit], &["serve", "--config", "rtlogd.yaml"])
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::harness::{Ended, Program, TestDir, numbered};
 
 /// The end of `rtlogd run -- sh -c SCRIPT`, logging nothing.
 fn run(script: &str) -> Ended {
-    let place = TestDir::new();
-    let mut command = place.command(&["run", "--listen", "127.0.0.1:0", "--", "sh", "-c", script]);
+    let dir = TestDir::new();
+    let mut command = dir.command(&["run", "--listen", "127.0.0.1:0", "--", "sh", "-c", script]);
     Program::start(command.env("RTLOGD_LOG", "off").stdin(Stdio::null())).ended()
 }
 
@@ -52,8 +52,8 @@ fn rtlogd_run_of_a_missing_command_is_an_error() {
 
 #[test]
 fn a_reader_of_a_run_gets_all_of_it_and_its_end() {
-    let place = TestDir::new();
-    let daemon = place.launch(
+    let dir = TestDir::new();
+    let daemon = dir.launch(
         &["run", "--listen", "127.0.0.1:0", "--name", "n", "--", "sh", "-c", "echo one; read line; echo $line; exit 4"],
         Stdio::piped(),
     );

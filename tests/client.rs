@@ -33,10 +33,10 @@ fn text(ended: &Ended) -> &str {
 
 #[test]
 fn the_list_shows_each_stream() {
-    let place = TestDir::new();
-    place.write("app.log", "");
+    let dir = TestDir::new();
+    dir.write("app.log", "");
     let yaml = "streams: { app: { file: app.log, description: What it does }, p: { command: [sleep, '1000'] } }";
-    let daemon = place.start(yaml);
+    let daemon = dir.start(yaml);
     let listed = run(&daemon, &["ls"]);
     let lines: Vec<Vec<_>> = text(&listed).lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["NAME", "KIND", "STATE", "LINES/S", "READERS", "DESCRIPTION"], "{lines:?}");
@@ -47,9 +47,9 @@ fn the_list_shows_each_stream() {
 
 #[test]
 fn a_daemon_that_is_missing_is_one_clear_error() {
-    let place = TestDir::new();
+    let dir = TestDir::new();
     for arguments in [&["ls"][..], &["follow", "p"], &["send", "p", "x"], &["stop", "p"], &["signal", "p", "HUP"]] {
-        let ended = Program::start(place.command(arguments).env("RTLOGD_URL", "unix:/no/such.sock")).ended();
+        let ended = Program::start(dir.command(arguments).env("RTLOGD_URL", "unix:/no/such.sock")).ended();
         assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
         assert!(ended.err.starts_with("rtlogd: no rtlogd answers at unix:/no/such.sock"), "{}", ended.err);
         assert!(ended.err.contains("No such file"), "{}", ended.err);
@@ -121,12 +121,12 @@ fn follow_exits_with_75_when_the_daemon_stops() {
 
 #[test]
 fn follow_continues_with_a_file_that_starts_again() {
-    let place = TestDir::new();
-    place.write("a.log", "one\n");
+    let dir = TestDir::new();
+    dir.write("a.log", "one\n");
     let yaml = |line: &str| {
         format!("state_directory: state\nstreams: {{ p: {{ file: a.log, from: start, max_line: {line} }} }}")
     };
-    let daemon = place.start(&yaml("64KiB"));
+    let daemon = dir.start(&yaml("64KiB"));
     let program = Program::start(&mut client(&daemon, &["follow", "p", "--tail", "all"]));
     daemon.until_readers("p", 1);
     daemon.configure(&yaml("32KiB"));
@@ -182,9 +182,9 @@ fn cutting(to: SocketAddr, cut: Receiver<()>) -> (SocketAddr, Arc<AtomicUsize>) 
 fn a_cut_connection_or_a_stalled_daemon_loses_and_repeats_nothing() {
     let script =
         "echo $$ >pid; i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; read x <go; seq 3001 6000; exit 9";
-    let place = TestDir::new();
-    place.fifo("go");
-    let daemon = place.start(&format!(
+    let dir = TestDir::new();
+    dir.fifo("go");
+    let daemon = dir.start(&format!(
         "streams: {{ p: {{ command: [sh, -c, {script:?}], directory: ., restart: {{ when: never }} }} }}"
     ));
     let (cut, cuts) = sync_channel(10);

@@ -15,9 +15,9 @@ fn counted(count: usize) -> Daemon {
 }
 
 fn with(count: usize, yaml: &str) -> Daemon {
-    let place = TestDir::new();
-    place.write("app.log", numbered("", count));
-    let daemon = place.start(&format!(
+    let dir = TestDir::new();
+    dir.write("app.log", numbered("", count));
+    let daemon = dir.start(&format!(
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\n{yaml}\nstreams: {{ app: {{ file: app.log, from: start }} }}"
     ));
     if count > 0 {
@@ -160,10 +160,10 @@ fn an_event_stream_is_controlled_through_its_session() {
 
 #[test]
 fn several_streams_on_one_connection_are_controlled_together() {
-    let place = TestDir::new();
-    place.write("a", "a1\n");
-    place.write("b", "b1\n");
-    let daemon = place.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
+    let dir = TestDir::new();
+    dir.write("a", "a1\n");
+    dir.write("b", "b1\n");
+    let daemon = dir.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
     let both = "/streams?stream=a&stream=b&tail=all&session=0123456789abcdef";
     let mut reader = daemon.request(both).open();
     reader.take(2);
@@ -182,9 +182,9 @@ fn several_streams_on_one_connection_are_controlled_together() {
 
 #[test]
 fn a_paused_reader_receives_a_gap_for_dropped_events() {
-    let place = TestDir::new();
-    place.write("app.log", "0\n");
-    let daemon = place.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "0\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
     let mut channel = channel(&daemon);
     let held = channel.subscribe(&json!({ "stream": "app", "tail": "all" }));
     channel.lines(held, 1);
@@ -475,8 +475,8 @@ fn a_daemon_that_stops_sends_the_remaining_events_and_closes() {
     daemon.terminate();
     let ended = reads.until("subscription.ended");
     assert_eq!(ended["subscription"], number);
-    let place = ended["place"].as_str().unwrap().to_owned();
-    assert!(place.contains('-'), "{place}");
+    let position = ended["place"].as_str().unwrap().to_owned();
+    assert!(position.contains('-'), "{position}");
     for channel in [&mut reads, &mut held, &mut idle] {
         assert_eq!(channel.closed(), Some(1001));
     }

@@ -6,9 +6,9 @@ use crate::harness::ws::{Channel, Frame, Talk, frame};
 use crate::harness::{Daemon, Deadline, TestDir};
 
 fn daemon() -> Daemon {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    place.start("listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams: { app: { file: app.log, from: start } }")
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.start("listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams: { app: { file: app.log, from: start } }")
 }
 
 /// That it serves as if nothing had been.
@@ -267,11 +267,11 @@ fn a_message_in_many_fragments_with_pings_in_between_is_one_message() {
 
 #[test]
 fn a_channel_that_reads_nothing_does_not_slow_others() {
-    let place = TestDir::new();
-    place.write("app.log", "0\n");
+    let dir = TestDir::new();
+    dir.write("app.log", "0\n");
     let yaml =
         "limits: { stalled_write: 2s }\nstreams: { app: { file: app.log, from: start, history: { memory: 64MiB } } }";
-    let daemon = place.start(yaml);
+    let daemon = dir.start(yaml);
     let mut stuck = Channel::open(daemon.address());
     let asks = stuck.ask("stream.subscribe", &json!({ "stream": "app", "tail": "all" }));
     stuck.reply(asks);

@@ -31,9 +31,9 @@ curses.wrapper(main)";
 
 /// A daemon with processes that take input, on a Unix socket.
 fn daemon() -> Daemon {
-    let place = TestDir::new();
-    place.write("keys.py", CURSES);
-    place.start(
+    let dir = TestDir::new();
+    dir.write("keys.py", CURSES);
+    dir.start(
         r#"
 listen: ["127.0.0.1:0", "unix:control.sock"]
 streams:

@@ -18,13 +18,13 @@ struct Detached(TestDir);
 impl Detached {
     /// Starts one that follows `a.log`, and listens on the socket `s`.
     fn start(more: &[&str]) -> (Self, Ended) {
-        let place = TestDir::new();
-        fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o777)).unwrap();
-        place.write("a.log", "one\n");
-        let socket = place.path("s").display().to_string();
-        place.configure(&format!("listen: \"unix:{socket}\"\nstreams: {{ a: {{ file: a.log, from: start }} }}"));
-        let ended = place.execute(&[&START, more].concat());
-        (Self(place), ended)
+        let dir = TestDir::new();
+        fs::set_permissions(dir.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+        dir.write("a.log", "one\n");
+        let socket = dir.path("s").display().to_string();
+        dir.configure(&format!("listen: \"unix:{socket}\"\nstreams: {{ a: {{ file: a.log, from: start }} }}"));
+        let ended = dir.execute(&[&START, more].concat());
+        (Self(dir), ended)
     }
 
     fn pid(&self) -> Option<i32> {
@@ -80,17 +80,17 @@ fn a_second_daemon_with_the_same_pid_file_does_not_start() {
 
 #[test]
 fn a_detached_daemon_that_cannot_serve_says_why() {
-    let place = TestDir::new();
-    place.write("precious", "data");
-    place.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", place.path("precious").display()));
-    let ended = place.execute(&START);
+    let dir = TestDir::new();
+    dir.write("precious", "data");
+    dir.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", dir.path("precious").display()));
+    let ended = dir.execute(&START);
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.err.contains("exists and is not a socket"), "{}", ended.err);
-    place.configure("streams: { a: {} }");
-    let ended = place.execute(&START);
+    dir.configure("streams: { a: {} }");
+    let ended = dir.execute(&START);
     assert_eq!(ended.status.code(), Some(2));
     assert!(ended.err.contains("rtlogd.yaml:2:"), "{}", ended.err);
-    assert!(!place.path("pid").exists(), "no pid file is left behind");
+    assert!(!dir.path("pid").exists(), "no pid file is left behind");
 }
 
 #[test]
@@ -124,20 +124,20 @@ fn no_file_is_written_through_a_link_or_over_another() {
     ];
     for option in ["--pid-file", "--log-file"] {
         for (what, lay) in traps {
-            let place = TestDir::new();
-            place.write("precious", "precious");
-            place.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", place.path("s").display()));
-            lay(&place.path("precious"), &place.path("file"));
+            let dir = TestDir::new();
+            dir.write("precious", "precious");
+            dir.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", dir.path("s").display()));
+            lay(&dir.path("precious"), &dir.path("file"));
             let needs_root = what == "a file of somebody" && option == "--log-file";
             if needs_root && !is_root_or_skip("give a file to another user") {
                 continue;
             }
-            let ended = place.execute(&["serve", "--config", "rtlogd.yaml", "--daemon", option, "file"]);
+            let ended = dir.execute(&["serve", "--config", "rtlogd.yaml", "--daemon", option, "file"]);
             assert_eq!(ended.status.code(), Some(1), "{option}, {what}: {}", ended.err);
             assert!(ended.err.contains("/file\"") || ended.err.contains("\"file\""), "{option}, {what}: {}", ended.err);
-            let whole = |name: &str| fs::read_to_string(place.path(name)).unwrap() == "precious";
-            assert!(whole("precious") && !place.path("precious.new").exists(), "{option}, {what}");
-            assert!(!place.path("file").is_file() || whole("file"), "{option}, {what}");
+            let whole = |name: &str| fs::read_to_string(dir.path(name)).unwrap() == "precious";
+            assert!(whole("precious") && !dir.path("precious.new").exists(), "{option}, {what}");
+            assert!(!dir.path("file").is_file() || whole("file"), "{option}, {what}");
         }
     }
 }

@@ -8,16 +8,16 @@ const DOCTOR: [&str; 3] = ["doctor", "--config", "rtlogd.yaml"];
 
 #[test]
 fn doctor_reports_problems_with_their_fixes() {
-    let place = TestDir::new();
+    let dir = TestDir::new();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
-    place.configure(&format!(
+    dir.configure(&format!(
         "listen: \"127.0.0.1:{port}\"\nlimits: {{ connections: 1000000000 }}\n\
         streams: {{ a: {{ command: [no-such-program] }}, b: {{ command: [sh], directory: nowhere }} }}"
     ));
     // It asks who listens there, and gets no answer that is one of ours.
     let answer = std::thread::spawn(move || drop(other.accept()));
-    let ended = place.execute(&DOCTOR);
+    let ended = dir.execute(&DOCTOR);
     answer.join().unwrap();
     assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
     let said = String::from_utf8(ended.out).unwrap();
@@ -34,10 +34,10 @@ fn doctor_reports_problems_with_their_fixes() {
 
 #[test]
 fn doctor_reports_no_problem_with_a_daemon_that_serves() {
-    let place = TestDir::new();
-    place.write("a.log", "");
+    let dir = TestDir::new();
+    dir.write("a.log", "");
     let daemon =
-        place.start("limits: { connections: 10 }\nstreams: { a: { file: a.log }, b: { command: [sleep, 1000] } }");
+        dir.start("limits: { connections: 10 }\nstreams: { a: { file: a.log }, b: { command: [sleep, 1000] } }");
     let address = daemon.address().host();
     daemon.configure(&format!(
         "listen: \"{address}\"\nlimits: {{ connections: 10 }}\nstreams: {{ a: {{ file: a.log }}, b: {{ command: [sleep, 1000] }} }}"
@@ -49,9 +49,9 @@ fn doctor_reports_no_problem_with_a_daemon_that_serves() {
 
 #[test]
 fn doctor_reports_mistakes_in_the_configuration_first() {
-    let place = TestDir::new();
-    place.configure("streams: { a: {} }");
-    let ended = place.execute(&DOCTOR);
+    let dir = TestDir::new();
+    dir.configure("streams: { a: {} }");
+    let ended = dir.execute(&DOCTOR);
     assert_eq!(ended.status.code(), Some(2));
     assert!(ended.err.contains("rtlogd.yaml:2:"), "{}", ended.err);
 }

@@ -49,12 +49,12 @@ pub(crate) fn nasty() -> Vec<Vec<u8>> {
 
 /// A file `nasty.log` with these lines, whose stream `n` shows all of it.
 pub(crate) fn daemon_with(lines: &[Vec<u8>]) -> Daemon {
-    let place = TestDir::new();
+    let dir = TestDir::new();
     for line in lines {
-        place.write("nasty.log", line);
-        place.write("nasty.log", "\n");
+        dir.write("nasty.log", line);
+        dir.write("nasty.log", "\n");
     }
-    let daemon = place.start("streams: { n: { file: nasty.log, from: start, carriage_return: keep } }");
+    let daemon = dir.start("streams: { n: { file: nasty.log, from: start, carriage_return: keep } }");
     daemon.follow("n").query("tail=all").until("the last line", |message| message.data == LAST);
     daemon
 }
@@ -167,17 +167,17 @@ fn plain_text_shows_the_end_of_a_run() {
 
 #[test]
 fn a_carriage_return_before_a_newline_is_not_part_of_the_line() {
-    let place = TestDir::new();
-    place.write("app.log", "one\r\ntwo\r\n");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "one\r\ntwo\r\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     assert_eq!(daemon.follow("app").take(2).iter().map(|m| m.data.clone()).collect::<Vec<_>>(), ["one", "two"]);
 }
 
 #[test]
 fn a_redrawn_line_is_one_line_or_many_as_configured() {
-    let place = TestDir::new();
-    place.write("app.log", "10%\r50%\r100%\n");
-    let daemon = place.start(
+    let dir = TestDir::new();
+    dir.write("app.log", "10%\r50%\r100%\n");
+    let daemon = dir.start(
         "streams: { fold: { file: app.log, from: start }, \
         split: { file: app.log, from: start, carriage_return: split } }",
     );
@@ -200,9 +200,9 @@ fn a_stream_has_the_headers_that_keep_it_flowing() {
 
 #[test]
 fn a_quiet_stream_is_kept_alive() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start("limits: { keep_alive: 1s }\nstreams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("limits: { keep_alive: 1s }\nstreams: { app: { file: app.log, from: start } }");
     let mut body = daemon.follow("app").query("tail=0").response().body;
     let mut seen = Vec::new();
     crate::harness::Deadline::new().until("two comments", || {
@@ -282,9 +282,9 @@ fn filters_choose_lines() {
 
 #[test]
 fn a_filtered_reader_receives_new_lines_and_resumes() {
-    let place = TestDir::new();
-    place.write("app.log", "");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     let follow = daemon.follow("app").query("grep=^yes&tail=all");
     let mut reader = follow.open();
     daemon.write("app.log", "no 1\nyes 1\nno 2\nyes 2\n");
@@ -308,9 +308,9 @@ fn origin_chooses_an_output() {
 
 #[test]
 fn since_starts_at_a_time() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     let mut reader = daemon.follow("app").query("tail=all&data=json").open();
     let one = reader.take(1)[0].json();
     // Later by the clock, not only by order.
@@ -331,10 +331,10 @@ fn since_starts_at_a_time() {
 
 #[test]
 fn the_list_of_streams_shows_their_state() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
     let daemon =
-        place.start("streams: { app: { file: app.log, from: start, description: An app, labels: { team: a } } }");
+        dir.start("streams: { app: { file: app.log, from: start, description: An app, labels: { team: a } } }");
     let mut reader = daemon.follow("app").query("tail=all").open();
     let line = reader.take(1).remove(0);
     let (status, headers, body) = daemon.get("/streams", &[]);

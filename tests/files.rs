@@ -83,12 +83,12 @@ fn each_case_has_its_test() {
 
 #[test]
 fn the_files_of_a_pattern_are_one_stream() {
-    let place = TestDir::new();
-    fs::create_dir_all(place.path("a/b")).unwrap();
-    place.write("a/one.log", "one\n");
-    place.write("a/b/two.log", "two\n");
-    place.write("a/b/not.log", "not\n");
-    let daemon = place.start("streams: { app: { file: 'a/**/*.log', exclude: 'not.*', from: start } }");
+    let dir = TestDir::new();
+    fs::create_dir_all(dir.path("a/b")).unwrap();
+    dir.write("a/one.log", "one\n");
+    dir.write("a/b/two.log", "two\n");
+    dir.write("a/b/not.log", "not\n");
+    let daemon = dir.start("streams: { app: { file: 'a/**/*.log', exclude: 'not.*', from: start } }");
     let mut reader = daemon.follow("app").query("tail=all&data=json").open();
     let seen: BTreeMap<_, _> = reader
         .take(2)
@@ -106,37 +106,37 @@ fn the_files_of_a_pattern_are_one_stream() {
 
 #[test]
 fn lines_that_belong_together_are_one_event() {
-    let place = TestDir::new();
-    place.write("app.log", "1 a\n  at b\n  at c\n2 d\n");
+    let dir = TestDir::new();
+    dir.write("app.log", "1 a\n  at b\n  at c\n2 d\n");
     let daemon =
-        place.start("streams: { app: { file: app.log, from: start, multiline: { start: '^\\d', timeout: 200ms } } }");
+        dir.start("streams: { app: { file: app.log, from: start, multiline: { start: '^\\d', timeout: 200ms } } }");
     let lines = daemon.follow("app").query("tail=all&data=json").take(2);
     assert_eq!((&lines[0].json()["text"], &lines[1].json()["text"]), (&"1 a\n  at b\n  at c".into(), &"2 d".into()));
 }
 
 #[test]
 fn a_file_in_utf_16_is_served_in_utf_8() {
-    let place = TestDir::new();
+    let dir = TestDir::new();
     let bytes: Vec<u8> = "\u{feff}größe\r\nĊ\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    place.write("app.log", bytes);
-    let daemon = place.start("streams: { app: { file: app.log, from: start, encoding: utf-16le } }");
+    dir.write("app.log", bytes);
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, encoding: utf-16le } }");
     let lines = daemon.follow("app").query("tail=all").take(2);
     assert_eq!((lines[0].data.as_str(), lines[1].data.as_str()), ("größe", "Ċ"));
 }
 
 #[test]
 fn a_stream_resumes_exactly_after_a_restart_with_rotations() {
-    let place = TestDir::new();
+    let dir = TestDir::new();
     let config = "state_directory: state\nstreams: { app: { file: app.log } }";
-    place.write("app.log", "1\n2\nha");
-    let daemon = place.start(config);
+    dir.write("app.log", "1\n2\nha");
+    let daemon = dir.start(config);
     let first = daemon.follow("app").query("tail=all").take(2);
-    let place = daemon.kill();
-    place.write("app.log", "lf\n3\n");
-    place.rename("app.log", "app.log.2");
-    place.write("app.log.1", "4\n");
-    place.write("app.log", "5\n");
-    let daemon = place.start(config);
+    let dir = daemon.kill();
+    dir.write("app.log", "lf\n3\n");
+    dir.rename("app.log", "app.log.2");
+    dir.write("app.log.1", "4\n");
+    dir.write("app.log", "5\n");
+    let daemon = dir.start(config);
     let seen = daemon.follow("app").after(&first[1].id).take(4);
     let lines: Vec<_> = seen.iter().map(|line| line.data.as_str()).collect();
     assert_eq!(lines, ["half", "3", "4", "5"]);
@@ -144,9 +144,9 @@ fn a_stream_resumes_exactly_after_a_restart_with_rotations() {
 
 #[test]
 fn a_file_is_read_regardless_of_its_readers() {
-    let place = TestDir::new();
-    place.write("app.log", "");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     // Nobody reads from this connection.
     let _slow = daemon.follow("app").query("tail=all").open();
     for _ in 0..20 {
@@ -160,19 +160,19 @@ fn a_file_is_read_regardless_of_its_readers() {
 
 #[test]
 fn an_unreadable_file_is_denied_until_it_becomes_readable() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    let file = place.path("app.log");
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let file = dir.path("app.log");
     let is_root = fs::metadata(&file).unwrap().uid() == 0;
-    place.configure("streams: { app: { file: app.log, from: start, private: false } }");
+    dir.configure("streams: { app: { file: app.log, from: start, private: false } }");
     let arguments = ["serve", "--config", "rtlogd.yaml"];
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     let daemon = if is_root {
         // Within a namespace of its own, root may not read what belongs to others.
         std::os::unix::fs::chown(&file, Some(12345), Some(12345)).unwrap();
-        place.launch_by(&["unshare", "-Ur"], &arguments)
+        dir.launch_by(&["unshare", "-Ur"], &arguments)
     } else {
-        place.launch(&arguments, std::process::Stdio::null())
+        dir.launch(&arguments, std::process::Stdio::null())
     };
     let mut reader = daemon.follow("app").query("tail=all").open();
     let denied = reader.until("denied", |message| message.is_state("denied"));
@@ -183,12 +183,12 @@ fn an_unreadable_file_is_denied_until_it_becomes_readable() {
 
 #[test]
 fn files_are_followed_even_without_free_watches() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    place.write("other.log", "other\n");
-    place.configure("streams: { app: { file: app.log, from: start }, other: { file: 'o*.log', from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.write("other.log", "other\n");
+    dir.configure("streams: { app: { file: app.log, from: start }, other: { file: 'o*.log', from: start } }");
     let none = "echo 0 > /proc/sys/user/max_inotify_watches; exec \"$@\"";
-    let daemon = place.launch_by(&["unshare", "-Ur", "sh", "-c", none, "sh"], &["serve", "--config", "rtlogd.yaml"]);
+    let daemon = dir.launch_by(&["unshare", "-Ur", "sh", "-c", none, "sh"], &["serve", "--config", "rtlogd.yaml"]);
     let mut reader = daemon.follow("app").query("tail=all").open();
     let seen = reader.until("polling", |message| message.is_state("polling"));
     let reason = seen.last().unwrap().json()["reason"].clone();
@@ -205,13 +205,13 @@ fn files_are_followed_even_without_free_watches() {
 /// again after each rotation; gives back how many lines were written, and those that came.
 fn logrotate(options: &str, reopen: bool) -> (u64, Vec<u64>, usize) {
     let rotations = std::env::var("RTLOGD_ROTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(5u32);
-    let place = TestDir::new();
-    fs::set_permissions(place.path("."), fs::Permissions::from_mode(0o755)).unwrap();
-    place.write("app.log", "");
-    let file = place.path("app.log");
-    fs::write(place.path("rotate.conf"), format!("{:?} {{\n rotate 1000\n {options}\n}}\n", file.to_str().unwrap()))
+    let dir = TestDir::new();
+    fs::set_permissions(dir.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    dir.write("app.log", "");
+    let file = dir.path("app.log");
+    fs::write(dir.path("rotate.conf"), format!("{:?} {{\n rotate 1000\n {options}\n}}\n", file.to_str().unwrap()))
         .unwrap();
-    let daemon = place.start("streams: { app: { file: app.log, from: start, history: { memory: 64MiB } } }");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, history: { memory: 64MiB } } }");
     let mut reader = daemon.follow("app").query("tail=all").open();
     reader.until("following", |message| message.is_state("following"));
     let open = || OpenOptions::new().append(true).create(true).open(&file).unwrap();
@@ -301,12 +301,12 @@ fn cost(daemon: &Daemon) -> (u64, u64, usize) {
 fn many_thousand_files_are_followed_with_few_descriptors() {
     let full = std::env::var_os("RTLOGD_FILES").is_some();
     let (count, rotated) = if full { (20_000, 2000) } else { (1500, 300) };
-    let place = TestDir::new();
-    fs::create_dir(place.path("d")).unwrap();
+    let dir = TestDir::new();
+    fs::create_dir(dir.path("d")).unwrap();
     for n in 0..count {
-        place.write(&format!("d/{n}.log"), "old\n");
+        dir.write(&format!("d/{n}.log"), "old\n");
     }
-    let daemon = place.start("streams: { all: { file: 'd/*.log', history: { memory: 64MiB } } }");
+    let daemon = dir.start("streams: { all: { file: 'd/*.log', history: { memory: 64MiB } } }");
     let deadline = Deadline::after(Duration::from_mins(2));
     deadline.until("all files in the list", || (daemon.state("all")["source"]["files"] == count).then_some(()));
     let mut reader = daemon.follow("all").query("tail=0").open();

@@ -29,9 +29,9 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 fn daemon() -> Daemon {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    place.start("limits: { head: 2s, body: 2s, stalled_write: 2s }\nstreams: { app: { file: app.log, from: start } }")
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.start("limits: { head: 2s, body: 2s, stalled_write: 2s }\nstreams: { app: { file: app.log, from: start } }")
 }
 
 /// A connection that has begun to speak HTTP/2.

@@ -39,10 +39,10 @@ struct Scene {
 impl Scene {
     /// A token that reads `hidden`, and reads and types into `open`.
     fn new() -> Self {
-        let place = TestDir::new();
-        keys(&place, "keys");
+        let dir = TestDir::new();
+        keys(&dir, "keys");
         let (ours, theirs) = (pages(), pages());
-        let daemon = place.start(&format!(
+        let daemon = dir.start(&format!(
             "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\norigins: [\"http://{ours}\"]\nstreams:\n  \
              open: {{ command: [sh, -c, 'echo one; exec cat'], input: true }}\n  \
              hidden: {{ command: [sh, -c, 'echo two; exec cat'], private: true }}"

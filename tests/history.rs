@@ -29,19 +29,19 @@ fn number(message: &Message) -> u64 {
 
 #[test]
 fn numbers_and_files_continue_after_a_restart() {
-    let place = TestDir::new();
-    place.write("app.log", "one\ntwo\n");
-    let mut daemon = place.start(APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\ntwo\n");
+    let mut daemon = dir.start(APP);
     let seen = daemon.follow("app").query("tail=all").take(2);
     for stop in [true, false, true] {
-        let place = if stop {
+        let dir = if stop {
             daemon.terminate();
             daemon.ended_by(Deadline::new()).1
         } else {
             daemon.kill()
         };
-        place.write("app.log", "more\n");
-        daemon = place.start(APP);
+        dir.write("app.log", "more\n");
+        daemon = dir.start(APP);
     }
     let rest = daemon.follow("app").last_event_id(&seen[1].id).take(3);
     assert_eq!(lines(&rest), ["more", "more", "more"]);
@@ -63,11 +63,11 @@ fn a_second_daemon_reports_that_the_directory_is_in_use() {
 
 #[test]
 fn events_dropped_from_memory_are_read_from_disk() {
-    let place = TestDir::new();
+    let dir = TestDir::new();
     let line = "x".repeat(200);
-    place.write("app.log", from_to(&line, 0..20_000));
+    dir.write("app.log", from_to(&line, 0..20_000));
     let yaml = "state_directory: state\nhistory: { memory: 1MiB }\nstreams: { app: { file: app.log, from: start } }";
-    let daemon = place.start(yaml);
+    let daemon = dir.start(yaml);
     let mut reader = daemon.follow("app").query("tail=all").open();
     let seen = reader.take(20_000);
     assert!(seen.iter().map(number).eq(0..20_000));
@@ -89,9 +89,9 @@ fn events_dropped_from_memory_are_read_from_disk() {
 
 #[test]
 fn a_state_directory_can_be_inspected() {
-    let place = TestDir::new();
-    place.write("app.log", "one\ntwo\n");
-    let daemon = place.start(APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\ntwo\n");
+    let daemon = dir.start(APP);
     let seen = daemon.follow("app").query("tail=all").take(2);
     let told = String::from_utf8(daemon.execute(&["history", "state"]).out).unwrap();
     assert!(told.starts_with(&format!("app: {}", seen[0].id.split('-').next().unwrap())), "{told}");
@@ -164,30 +164,30 @@ impl Returning {
 
 #[test]
 fn each_reader_sees_each_line_once_after_a_kill_at_any_moment() {
-    let mut place = TestDir::new();
-    place.write("app.log", "");
+    let mut dir = TestDir::new();
+    dir.write("app.log", "");
     let stop = Arc::new(AtomicBool::new(false));
-    let (path, stopped) = (place.path("app.log"), stop.clone());
+    let (path, stopped) = (dir.path("app.log"), stop.clone());
     let writer = thread::spawn(move || write_and_rotate(&path, &stopped));
     let mut random = fastrand::Rng::new();
     let mut readers: Vec<Returning> = (0..3).map(|_| Returning::default()).collect();
     for _ in 0..rounds(4) {
-        let daemon = place.start(APP);
+        let daemon = dir.start(APP);
         let mut open: Vec<_> = readers.iter().map(|reader| reader.come(&daemon)).collect();
         for _ in 0..random.u32(1..60) {
             let at = random.usize(0..open.len());
             let seen = open[at].some();
             readers[at].see(&seen);
         }
-        place = daemon.kill();
+        dir = daemon.kill();
         for (reader, open) in readers.iter_mut().zip(&mut open) {
             reader.see(&open.until_cut());
         }
     }
     stop.store(true, Ordering::Relaxed);
     let written = writer.join().unwrap();
-    place.write("app.log", "");
-    let daemon = place.start(APP);
+    dir.write("app.log", "");
+    let daemon = dir.start(APP);
     for reader in &mut readers {
         let mut open = reader.come(&daemon);
         let deadline = Deadline::after(Duration::from_mins(1));
@@ -201,15 +201,15 @@ fn each_reader_sees_each_line_once_after_a_kill_at_any_moment() {
 
 #[test]
 fn a_full_disk_is_reported_until_there_is_room_again() {
-    let place = TestDir::new();
-    place.write("app.log", "line 0\n");
-    place.configure(APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "line 0\n");
+    dir.configure(APP);
     // The state lies on a disk of its own, 2 MiB large; what fills it can be reached by the daemon's own root.
     let script = "mkdir -p state && mount -t tmpfs -o size=2m none state && exec \"$0\" serve --config rtlogd.yaml";
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_rtlogd")]);
-    command.current_dir(place.path(".")).stdin(Stdio::null());
-    let daemon = place.launch_command(command);
+    command.current_dir(dir.path(".")).stdin(Stdio::null());
+    let daemon = dir.launch_command(command);
     let state = format!("/proc/{}/root{}", daemon.pid(), daemon.path("state").display());
     let mut reader = daemon.follow("app").query("tail=all").open();
     let mut seen = reader.take(1);
@@ -244,22 +244,22 @@ fn a_full_disk_is_reported_until_there_is_room_again() {
 
 #[test]
 fn a_stream_without_a_state_directory_leaves_nothing() {
-    let place = TestDir::new();
-    place.write("app.log", numbered("line ", 10));
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", numbered("line ", 10));
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     daemon.follow("app").query("tail=all").take(10);
     daemon.terminate();
-    let (_, place) = daemon.ended_by(Deadline::new());
-    let mut names: Vec<_> = fs::read_dir(place.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let (_, dir) = daemon.ended_by(Deadline::new());
+    let mut names: Vec<_> = fs::read_dir(dir.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["app.log", "notify", "rtlogd.yaml"]);
 }
 
 /// A state directory with a history of many files, and its files, oldest first.
 fn many_files() -> (TestDir, Vec<std::path::PathBuf>) {
-    let place = TestDir::new();
-    place.write("app.log", "");
-    let daemon = place.start(MANY);
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start(MANY);
     let mut reader = daemon.follow("app").query("tail=0").open();
     // One append goes into one file.
     for portion in 0..72 {
@@ -268,12 +268,12 @@ fn many_files() -> (TestDir, Vec<std::path::PathBuf>) {
         reader.until("the last line", |message| message.data.ends_with(&last));
     }
     daemon.terminate();
-    let place = daemon.ended_by(Deadline::new()).1;
+    let dir = daemon.ended_by(Deadline::new()).1;
     let mut files: Vec<_> =
-        fs::read_dir(place.path("state/streams/app")).unwrap().map(|file| file.unwrap().path()).collect();
+        fs::read_dir(dir.path("state/streams/app")).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     assert!(files.len() > 6, "{files:?}");
-    (place, files)
+    (dir, files)
 }
 
 const MANY: &str =
@@ -293,13 +293,13 @@ fn damage_in_any_file_of_a_history_is_logged_once_with_its_extent() {
         ("its end, overwritten", |path| overwrite(path, 60_000, usize::MAX, b'x'), &["are damaged", "events after"]),
         ("a file of something else", |path| fs::write(path, "hello\n".repeat(9000)).unwrap(), &["its first"]),
     ];
-    let (mut place, files) = many_files();
+    let (mut dir, files) = many_files();
     for (what, damage, said) in table {
         for number in [0, 3] {
             let path = &files[number];
             let kept = fs::read(path).unwrap();
             damage(path);
-            let daemon = place.start(MANY);
+            let daemon = dir.start(MANY);
             for _ in 0..2 {
                 let all = daemon.follow("app").query("tail=all&follow=false").until_end();
                 assert!(lines(&all).len() > 10_000, "{what}: what is left is read");
@@ -315,13 +315,13 @@ fn damage_in_any_file_of_a_history_is_logged_once_with_its_extent() {
                 about.iter().map(|line| line.split("the history").last().unwrap()).collect();
             assert_eq!(distinct.len(), about.len(), "{what} of file {number} is logged once: {logged}");
             assert_eq!(logged.matches("the history is damaged").count(), about.len(), "no other file: {logged}");
-            place = daemon.kill();
+            dir = daemon.kill();
             fs::write(path, kept).unwrap();
         }
     }
     // One that is gone altogether.
     fs::remove_file(&files[3]).unwrap();
-    let daemon = place.start(MANY);
+    let daemon = dir.start(MANY);
     daemon.follow("app").query("tail=all&follow=false").until_end();
     let logged = daemon.logged();
     assert!(
@@ -343,16 +343,16 @@ fn cut(path: &Path, length: u64) {
 
 #[test]
 fn an_undamaged_history_with_a_gap_is_not_reported_as_damaged() {
-    let (place, files) = many_files();
-    let mut place = place;
+    let (dir, files) = many_files();
+    let mut dir = dir;
     for round in 0..3 {
         // After kill -9 a new epoch may begin, and an old file may be dropped.
-        place.write("app.log", from_to("more", round * 1000..(round + 1) * 1000));
-        let daemon = place.start(MANY);
+        dir.write("app.log", from_to("more", round * 1000..(round + 1) * 1000));
+        let daemon = dir.start(MANY);
         let all = daemon.follow("app").query("tail=all&follow=false").until_end();
         assert!(lines(&all).len() > 10_000);
         assert!(!daemon.logged().contains("damaged"), "{}", daemon.logged());
-        place = daemon.kill();
+        dir = daemon.kill();
         fs::remove_file(&files[usize::try_from(round).unwrap()]).unwrap();
     }
 }

@@ -11,9 +11,9 @@ use crate::harness::{Daemon, Deadline, PATIENCE, TestDir};
 
 /// A daemon with one line in the stream `app`, and further keys.
 fn with(yaml: &str) -> Daemon {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    place.start(&format!("{yaml}\nstreams: {{ app: {{ file: app.log, from: start }} }}"))
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.start(&format!("{yaml}\nstreams: {{ app: {{ file: app.log, from: start }} }}"))
 }
 
 /// That it serves as if nothing had been.

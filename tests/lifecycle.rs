@@ -12,9 +12,9 @@ use crate::harness::{Daemon, Deadline, PATIENCE, TestDir, numbered};
 
 #[test]
 fn sigterm_ends_response_bodies_cleanly() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     let mut sse = daemon.follow("app").query("tail=all").open();
     sse.take(1);
     let ndjson = daemon.follow("app").query("tail=all&format=ndjson").response();
@@ -31,9 +31,9 @@ fn sigterm_ends_response_bodies_cleanly() {
 
 #[test]
 fn lines_written_before_sigterm_are_delivered() {
-    let place = TestDir::new();
-    place.write("app.log", "");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     let mut reader = daemon.follow("app").query("tail=all").open();
     reader.until("following", |message| message.is_state("following"));
     daemon.write("app.log", numbered("", 1000));
@@ -68,9 +68,9 @@ fn a_reader_that_reads_nothing_does_not_delay_the_shutdown() {
 
 #[test]
 fn a_waiting_poll_does_not_delay_the_shutdown() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     daemon.follow("app").query("tail=all").take(1);
     let mut socket = daemon.address().connect();
     socket.patience(PATIENCE);
@@ -96,10 +96,10 @@ fn a_port_in_use_is_one_clear_error() {
 
 #[test]
 fn a_unix_socket_is_served_and_removed_with_the_daemon() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    let path = place.path("rtlogd.sock");
-    let daemon = place
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let path = dir.path("rtlogd.sock");
+    let daemon = dir
         .start(&format!("listen: [\"unix:{}\"]\nstreams: {{ app: {{ file: app.log, from: start }} }}", path.display()));
     assert_eq!(daemon.address(), &Address::Unix(path.clone()));
     assert_eq!(daemon.follow("app").take(1)[0].data, "one");
@@ -114,13 +114,13 @@ fn a_unix_socket_is_served_and_removed_with_the_daemon() {
 
 #[test]
 fn a_stale_socket_is_replaced_but_not_one_in_use() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    let path = place.path("rtlogd.sock");
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let path = dir.path("rtlogd.sock");
     let yaml = format!("listen: [\"unix:{}\"]\nstreams: {{ app: {{ file: app.log, from: start }} }}", path.display());
-    let place = place.start(&yaml).kill();
+    let dir = dir.start(&yaml).kill();
     assert!(path.exists(), "a killed daemon leaves its socket");
-    let daemon = place.start(&yaml);
+    let daemon = dir.start(&yaml);
     assert_eq!(daemon.follow("app").take(1)[0].data, "one");
     let ended = daemon.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
@@ -130,23 +130,23 @@ fn a_stale_socket_is_replaced_but_not_one_in_use() {
 
 #[test]
 fn a_file_at_the_path_of_the_socket_is_not_touched() {
-    let place = TestDir::new();
-    place.write("precious", "data");
-    place.configure(&format!("listen: [\"unix:{}\"]\nstreams: {{}}", place.path("precious").display()));
-    let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
+    let dir = TestDir::new();
+    dir.write("precious", "data");
+    dir.configure(&format!("listen: [\"unix:{}\"]\nstreams: {{}}", dir.path("precious").display()));
+    let ended = dir.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
-    assert_eq!(fs::read(place.path("precious")).unwrap(), b"data");
+    assert_eq!(fs::read(dir.path("precious")).unwrap(), b"data");
 }
 
 #[test]
 fn several_addresses_serve_the_same() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    let path = place.path("s").display().to_string();
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let path = dir.path("s").display().to_string();
     let yaml = format!(
         "listen: [\"127.0.0.1:0\", \"unix:{path}\", \"[::1]:0\"]\nstreams: {{ app: {{ file: app.log, from: start }} }}"
     );
-    let daemon = place.start(&yaml);
+    let daemon = dir.start(&yaml);
     assert_eq!(daemon.addresses().len(), 3);
     for address in daemon.addresses() {
         assert_eq!(Reader::new(Response::get(address, "/streams/app", &[])).take(1)[0].data, "one");
@@ -164,11 +164,10 @@ fn the_health_endpoint_reports_the_state() {
 
 #[test]
 fn paths_on_the_command_line_need_no_configuration() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    place.write("other.log", "two\n");
-    let daemon =
-        place.launch(&["serve", "--listen", "127.0.0.1:0", "app.log", "other.log"], std::process::Stdio::null());
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.write("other.log", "two\n");
+    let daemon = dir.launch(&["serve", "--listen", "127.0.0.1:0", "app.log", "other.log"], std::process::Stdio::null());
     assert_eq!(daemon.follow("app.log").take(1)[0].data, "one");
     assert_eq!(daemon.follow("other.log").take(1)[0].data, "two");
 }
@@ -177,10 +176,10 @@ fn paths_on_the_command_line_need_no_configuration() {
 fn other_signals_do_not_end_the_daemon_and_children_have_the_defaults() {
     /// 32 and 33, which the C library keeps for itself, and which whoever started the tests may ignore.
     const OF_THE_LIBRARY: u64 = 0b11 << 31;
-    let place = TestDir::new();
-    place.write("app.log", "");
+    let dir = TestDir::new();
+    dir.write("app.log", "");
     let streams = "app: { file: app.log, from: start }\n  p: { command: [sh, -c, 'echo $$; exec sleep 600'] }";
-    let daemon = place.start(&format!("streams:\n  {streams}"));
+    let daemon = dir.start(&format!("streams:\n  {streams}"));
     let pid = daemon.follow("p").take(1)[0].data.clone();
     let status = Deadline::new().until("the command behind the shell", || {
         fs::read_to_string(format!("/proc/{pid}/status")).ok().filter(|status| status.starts_with("Name:\tsleep\n"))

@@ -14,10 +14,10 @@ use crate::tokens::{keys, token};
 
 /// A daemon with tokens, a file `app` with one line in it, a process `cat`, a stream `pushed`, and these limits.
 fn with(limits: &str) -> Daemon {
-    let place = TestDir::new();
-    keys(&place, "keys");
-    place.write("app.log", "one\n");
-    place.start(&yaml(limits))
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    dir.write("app.log", "one\n");
+    dir.start(&yaml(limits))
 }
 
 fn yaml(limits: &str) -> String {
@@ -307,8 +307,8 @@ fn a_connection_of_maximum_age_ends_as_its_protocol_specifies() {
 
 #[test]
 fn the_follow_command_continues_over_connections_of_maximum_age() {
-    let place = TestDir::new();
-    let daemon = place.start(
+    let dir = TestDir::new();
+    let daemon = dir.start(
         "limits: { lifetime: 1s }\nstreams: { slow: { restart: { when: never }, \
          command: [sh, -c, 'for i in 1 2 3; do echo $i; sleep 2; done; exit 3'] } }",
     );

@@ -23,14 +23,14 @@ fn samples(daemon: &Daemon) -> BTreeMap<String, f64> {
 
 #[test]
 fn metrics_count_the_activity_of_a_stream() {
-    let place = TestDir::new();
-    place.write("app.log", "one\ntwo\n");
+    let dir = TestDir::new();
+    dir.write("app.log", "one\ntwo\n");
     let yaml = "state_directory: state
 streams:
   app: { file: app.log, from: start }
   job: { command: [sh, -c, 'echo \"[ 50%] half\"; exit 1'], restart: { when: always, backoff: 100ms..100ms } }
   idle: { push: true }";
-    let daemon = place.start(yaml);
+    let daemon = dir.start(yaml);
     let mut reader = daemon.follow("app").query("tail=all").open();
     reader.until("two", |message| message.data == "two");
     daemon.follow("app").after("nonsense1-7").until("a gap", |message| message.event == "gap");

@@ -27,9 +27,9 @@ streams:
 ";
 
 fn daemon() -> Daemon {
-    let place = TestDir::new();
-    place.write("app.log", b"one\n[ 50%] two\n\xff\nerror: three\n");
-    place.start(YAML)
+    let dir = TestDir::new();
+    dir.write("app.log", b"one\n[ 50%] two\n\xff\nerror: three\n");
+    dir.start(YAML)
 }
 
 fn document(daemon: &Daemon) -> Value {

@@ -19,9 +19,9 @@ fn texts(reply: &Value) -> Vec<&str> {
 
 /// A daemon whose stream `app` has these lines.
 fn with(lines: &str) -> Daemon {
-    let place = TestDir::new();
-    place.write("app.log", lines);
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", lines);
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     daemon.follow("app").query("tail=all").take(lines.lines().count());
     daemon
 }

@@ -364,11 +364,11 @@ fn progress_can_be_switched_off_or_read_by_patterns() {
     let seen =
         told.follow("p").query("tail=all").until("progress", |m| m.event == "progress" && m.json()["total"] == 12);
     assert_eq!(seen.last().unwrap().json()["percent"], 25.0);
-    let place = TestDir::new();
-    place.configure(
+    let dir = TestDir::new();
+    dir.configure(
         "streams:\n  a: { file: a, progress: [{ pattern: '(' }] }\n  b: { file: b, progress: [{ pattern: '(?P<x>a)' }] }\n  c: { file: c, progress: maybe }",
     );
-    let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
+    let ended = dir.execute(&["check", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
     for (line, words) in [(3, "unclosed group"), (4, "unknown group \"x\""), (5, "on, off or a list of patterns")] {
         let told = ended.err.lines().any(|told| told.contains(&format!("rtlogd.yaml:{line}:")) && told.contains(words));
@@ -423,9 +423,9 @@ fn a_badge_is_an_image_that_caches_keep_only_briefly() {
 
 #[test]
 fn a_file_has_progress_too() {
-    let place = TestDir::new();
-    place.write("a.log", "[ 10%] Building a\n");
-    let daemon = place.start("streams: { f: { file: a.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("a.log", "[ 10%] Building a\n");
+    let daemon = dir.start("streams: { f: { file: a.log, from: start } }");
     let mut reader = daemon.follow("f").query("tail=all").open();
     reader.until("the first tenth", |m| m.event == "progress" && m.json()["percent"] == 10.0);
     daemon.write("a.log", "[100%] Built target a\n");

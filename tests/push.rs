@@ -174,8 +174,8 @@ fn acknowledged_lines_survive_a_kill_and_senders_learn_of_the_shutdown() {
     assert_eq!(response.status, 503);
     let detail = response.problem()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("1 lines of it are in the stream"), "{detail}");
-    let (_, place) = daemon.ended_by(crate::harness::Deadline::new());
-    let daemon = place.start(&kept);
+    let (_, dir) = daemon.ended_by(crate::harness::Deadline::new());
+    let daemon = dir.start(&kept);
     assert_eq!(answer(daemon.unix().post("/streams/in", b"two\n"))["lines"], 1);
     let daemon = daemon.kill().start(&kept);
     let seen = daemon.follow("in").query("tail=all&follow=false").until_end();

@@ -7,9 +7,9 @@ use crate::harness::{Daemon, Deadline, TestDir, numbered};
 
 /// A daemon with `count` lines, `1` and on, in a file's stream `app`; and these lines.
 fn counted(count: usize) -> (Daemon, Vec<Message>) {
-    let place = TestDir::new();
-    place.write("app.log", numbered("", count));
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", numbered("", count));
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     let seen = daemon.follow("app").query("tail=all").take(count);
     (daemon, seen)
 }
@@ -129,11 +129,11 @@ fn last_event_id_takes_precedence_over_after_since_and_tail() {
 
 #[test]
 fn two_streams_on_one_connection_resume_from_any_frame() {
-    let place = TestDir::new();
+    let dir = TestDir::new();
     for name in ["a", "b"] {
-        place.write(name, numbered(name, 25));
+        dir.write(name, numbered(name, 25));
     }
-    let daemon = place.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
+    let daemon = dir.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
     for name in ["a", "b"] {
         daemon.follow(name).query("tail=all").take(25);
     }
@@ -166,10 +166,10 @@ fn two_streams_on_one_connection_resume_from_any_frame() {
 
 #[test]
 fn several_streams_on_one_connection_show_new_lines() {
-    let place = TestDir::new();
-    place.write("a", "");
-    place.write("b", "");
-    let daemon = place.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
+    let dir = TestDir::new();
+    dir.write("a", "");
+    dir.write("b", "");
+    let daemon = dir.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
     let both = daemon.request("/streams?stream=a&stream=b");
     let mut reader = both.clone().query("tail=all").open();
     daemon.write("a", "a1\n");
@@ -234,9 +234,9 @@ fn a_removed_stream_ends_browsers_and_is_not_found_by_others() {
 
 #[test]
 fn the_memory_of_readers_does_not_displace_events() {
-    let place = TestDir::new();
-    place.write("app.log", numbered("", 9000));
-    let daemon = place.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
+    let dir = TestDir::new();
+    dir.write("app.log", numbered("", 9000));
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
     let mut readers: Vec<_> = ["data=text", "data=json", "data=json&exclude=x", "data=json&exclude=y"]
         .map(|query| daemon.follow("app").query("tail=all").query(query).open())
         .into();
@@ -254,10 +254,10 @@ fn the_memory_of_readers_does_not_displace_events() {
 /// `before=` counts back from an event, in memory and on disk, and tells where the event is not known.
 #[test]
 fn lines_before_an_event_are_found_by_its_id() {
-    let place = TestDir::new();
+    let dir = TestDir::new();
     let line = |number: usize| format!("line {number}{}\n", if number % 1000 == 7 { " seven" } else { "" });
-    place.write("app.log", (0..60_000).map(line).collect::<String>());
-    let daemon = place
+    dir.write("app.log", (0..60_000).map(line).collect::<String>());
+    let daemon = dir
         .start("state_directory: state\nhistory: { memory: 1MiB }\nstreams: { app: { file: app.log, from: start } }");
     let all = daemon.follow("app").query("tail=all").until("the last", |message| message.data == "line 59999");
     let id = |text: &str| all.iter().find(|message| message.data == text).unwrap().id.clone();

@@ -199,9 +199,9 @@ fn daemon() -> Daemon {
 
 /// A daemon with this source as `open` and as `hidden`.
 fn daemon_of(source: &str) -> Daemon {
-    let place = TestDir::new();
-    keys(&place, "keys");
-    place.start(&format!(
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    dir.start(&format!(
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\ntrusted_proxies: [{PROXY}]\nstreams:\n  \
          open: {{ {source} }}\n  hidden: {{ {source}, private: true }}",
     ))
@@ -218,13 +218,13 @@ fn of_files() -> Vec<Route> {
 
 /// A daemon of files, whose stream `hidden` everybody may read; see [`turn_private`].
 fn daemon_of_files() -> Daemon {
-    let place = TestDir::new();
-    keys(&place, "keys");
+    let dir = TestDir::new();
+    keys(&dir, "keys");
     for stream in ["open", "hidden"] {
-        fs::create_dir(place.path(stream)).unwrap();
-        place.write(&format!("{stream}/a.log"), "one\n");
+        fs::create_dir(dir.path(stream)).unwrap();
+        dir.write(&format!("{stream}/a.log"), "one\n");
     }
-    let daemon = place.start(&format!(
+    let daemon = dir.start(&format!(
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\ntrusted_proxies: [{PROXY}]\nstreams:\n  \
          open: {{ file: \"open/*.log\", from: start }}\n  hidden: {{ file: \"hidden/*.log\", from: start }}",
     ));
@@ -243,8 +243,8 @@ fn turn_private(daemon: &Daemon) {
 
 /// A daemon whose process `hidden` was private before it was started again, and is not configured so any more.
 fn daemon_that_was_private() -> Daemon {
-    let place = TestDir::new();
-    keys(&place, "keys");
+    let dir = TestDir::new();
+    keys(&dir, "keys");
     let yaml = |private: &str| {
         let source = "command: [cat], input: true, pty: true";
         format!(
@@ -252,7 +252,7 @@ fn daemon_that_was_private() -> Daemon {
              trusted_proxies: [{PROXY}]\nstreams:\n  open: {{ {source} }}\n  hidden: {{ {source}{private} }}",
         )
     };
-    let daemon = place.start(&yaml(", private: true"));
+    let daemon = dir.start(&yaml(", private: true"));
     Deadline::new().until("its first event", || {
         let state = Response::get(daemon.unix(), "/streams/hidden/state", &[]).body.all();
         (serde_json::from_slice::<Value>(&state).unwrap()["source"]["state"] == "running").then_some(())

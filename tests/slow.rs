@@ -15,9 +15,9 @@ const ACK: u8 = 1;
 const INITIAL_WINDOW: [u8; 2] = [0, 4];
 
 fn daemon() -> Daemon {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    place.start("limits: { stalled_write: 1s, keep_alive: 1s }\nstreams: { app: { file: app.log, from: start } }")
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.start("limits: { stalled_write: 1s, keep_alive: 1s }\nstreams: { app: { file: app.log, from: start } }")
 }
 
 #[test]

@@ -14,9 +14,9 @@ fn data(messages: &[Message]) -> Vec<&str> {
 
 #[test]
 fn an_existing_file_is_shown_from_its_last_lines() {
-    let place = TestDir::new();
-    place.write("app.log", "one\ntwo\nthree\n");
-    let daemon = place.start(APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\ntwo\nthree\n");
+    let daemon = dir.start(APP);
     assert_eq!(data(&daemon.follow("app").take(3)), ["one", "two", "three"]);
     assert_eq!(data(&daemon.follow("app").query("tail=2").take(2)), ["two", "three"]);
     let mut reader = daemon.follow("app").query("tail=0").open();
@@ -26,10 +26,10 @@ fn an_existing_file_is_shown_from_its_last_lines() {
 
 #[test]
 fn from_start_shows_all_of_a_file() {
-    let place = TestDir::new();
+    let dir = TestDir::new();
     let all: Vec<_> = (1..=3000).map(|number| number.to_string()).collect();
-    place.write("app.log", all.join("\n") + "\n");
-    let daemon = place.start(ALL_OF_APP);
+    dir.write("app.log", all.join("\n") + "\n");
+    let daemon = dir.start(ALL_OF_APP);
     assert_eq!(data(&daemon.follow("app").query("tail=all").take(3000)), all);
 }
 
@@ -55,9 +55,9 @@ fn a_file_in_a_directory_created_later_is_followed() {
 
 #[test]
 fn lines_appear_as_they_are_written() {
-    let place = TestDir::new();
-    place.write("app.log", "");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     for number in 0..50 {
         daemon.write("app.log", format!("line {number}\n"));
@@ -71,9 +71,9 @@ fn lines_appear_as_they_are_written() {
 
 #[test]
 fn a_half_line_is_held_and_delivered_once() {
-    let place = TestDir::new();
-    place.write("app.log", "one\nhalf");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\nhalf");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     assert_eq!(data(&reader.take(1)), ["one"]);
     daemon.write("app.log", " a line");
@@ -84,9 +84,9 @@ fn a_half_line_is_held_and_delivered_once() {
 
 #[test]
 fn a_rotated_file_is_read_to_its_end_before_the_new_one() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     assert_eq!(data(&reader.take(1)), ["one"]);
     daemon.rename("app.log", "app.log.1");
@@ -99,9 +99,9 @@ fn a_rotated_file_is_read_to_its_end_before_the_new_one() {
 
 #[test]
 fn a_file_rotated_many_times_loses_and_repeats_nothing() {
-    let place = TestDir::new();
-    place.write("app.log", "0\n");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "0\n");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     let mut seen = reader.take(1);
     for number in 1..6 {
@@ -115,9 +115,9 @@ fn a_file_rotated_many_times_loses_and_repeats_nothing() {
 
 #[test]
 fn the_half_line_of_a_rotated_file_is_partial() {
-    let place = TestDir::new();
-    place.write("app.log", "one\nhalf");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\nhalf");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all&data=json").open();
     assert_eq!(reader.take(1)[0].json()["text"], "one");
     daemon.rename("app.log", "app.log.1");
@@ -129,9 +129,9 @@ fn the_half_line_of_a_rotated_file_is_partial() {
 
 #[test]
 fn a_truncated_file_is_read_from_its_start_after_a_loss() {
-    let place = TestDir::new();
-    place.write("app.log", "one\ntwo\nthree\n");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\ntwo\nthree\n");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     assert_eq!(data(&reader.take(3)), ["one", "two", "three"]);
     OpenOptions::new().write(true).truncate(true).open(daemon.path("app.log")).unwrap();
@@ -146,9 +146,9 @@ fn a_truncated_file_is_read_from_its_start_after_a_loss() {
 
 #[test]
 fn a_file_copied_and_truncated_during_writes_is_still_followed() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     assert_eq!(data(&reader.take(1)), ["one"]);
     std::fs::copy(daemon.path("app.log"), daemon.path("app.log.1")).unwrap();
@@ -160,9 +160,9 @@ fn a_file_copied_and_truncated_during_writes_is_still_followed() {
 
 #[test]
 fn a_deleted_file_that_comes_back_is_followed() {
-    let place = TestDir::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     assert_eq!(data(&reader.take(1)), ["one"]);
     std::fs::remove_file(daemon.path("app.log")).unwrap();
@@ -172,10 +172,10 @@ fn a_deleted_file_that_comes_back_is_followed() {
 
 #[test]
 fn a_directory_instead_of_a_file_is_reported_and_disturbs_no_other_stream() {
-    let place = TestDir::new();
-    std::fs::create_dir(place.path("folder")).unwrap();
-    place.write("app.log", "one\n");
-    let daemon = place.start("streams: { bad: { file: folder }, app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    std::fs::create_dir(dir.path("folder")).unwrap();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("streams: { bad: { file: folder }, app: { file: app.log, from: start } }");
     assert_eq!(data(&daemon.follow("app").take(1)), ["one"]);
     let seen = daemon.follow("bad").query("tail=all").until("a state", |message| message.event == "state");
     assert!(!seen[0].is_state("following"), "{seen:?}");

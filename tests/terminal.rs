@@ -66,10 +66,10 @@ const LINES: [(&str, &str); 8] = [
 
 #[test]
 fn lines_send_only_colours_and_links_to_a_terminal() {
-    let place = TestDir::new();
+    let dir = TestDir::new();
     let text = LINES.map(|(line, _)| line.to_owned() + "\n").concat();
-    place.write("app.log", format!("{text}done\n"));
-    let daemon = place.start("streams: { app: { file: app.log, from: start, carriage_return: keep } }");
+    dir.write("app.log", format!("{text}done\n"));
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, carriage_return: keep } }");
     daemon.follow("app").query("tail=all").until("done", |message| message.data == "done");
     let expected = LINES.map(|(_, shown)| shown.to_owned() + "\n").concat();
     let seen = on_a_terminal(&mut client(&daemon, &["follow", "app", "--tail", "all"]), "done\n");
@@ -95,10 +95,10 @@ const NAME: &[u8] = b"\x1b]0;NAME\x07\n\rrtlogd: g: forged \xe2\x80\xae.log";
 
 #[test]
 fn names_and_reasons_are_one_line_without_control_characters() {
-    let place = TestDir::new();
-    let path = place.path("").join(std::ffi::OsStr::from_bytes(NAME));
+    let dir = TestDir::new();
+    let path = dir.path("").join(std::ffi::OsStr::from_bytes(NAME));
     std::fs::write(&path, "id: 1\nanother line of some length\n").unwrap();
-    let daemon = place.start("streams: { g: { file: '*.log', from: start } }");
+    let daemon = dir.start("streams: { g: { file: '*.log', from: start } }");
     daemon.follow("g").query("tail=all").take(2);
     // A loss, whose reason has the name in it.
     std::fs::File::create(&path).unwrap().write_all(b"x\n").unwrap();
@@ -117,13 +117,13 @@ fn names_and_reasons_are_one_line_without_control_characters() {
         assert!(!wrong(&all), "{arguments:?}: {all:?}");
     }
     daemon.terminate();
-    let (ended, place) = daemon.ended_by(Deadline::new());
+    let (ended, dir) = daemon.ended_by(Deadline::new());
     assert!(!wrong(&ended.err), "{:?}", ended.err);
     // A configuration that cannot be read, and one that names such a file.
     for arguments in
         [&["check", "--config", "no\nrtlogd: g: forged\x1b[2J"][..], &["doctor", "--config", "no\x1b]0;x\x07"]]
     {
-        let ended = place.execute(arguments);
+        let ended = dir.execute(arguments);
         assert!(!wrong(&ended.err) && ended.status.code() == Some(2), "{arguments:?}: {:?}", ended.err);
     }
 }

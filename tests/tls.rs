@@ -15,22 +15,22 @@ use crate::tokens::{keys, token};
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(place: &TestDir, file: &str) -> Self {
+    fn new(dir: &TestDir, file: &str) -> Self {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.distinguished_name.push(DnType::CommonName, file);
         let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
-        std::fs::write(place.path(file), issuer.pem()).unwrap();
+        std::fs::write(dir.path(file), issuer.pem()).unwrap();
         Self(issuer)
     }
 
     /// Writes `NAME.pem` and `NAME.key`, in the way of those who change certificates: put in place whole.
-    fn certify(&self, place: &TestDir, name: &str) {
+    fn certify(&self, dir: &TestDir, name: &str) {
         let parameters = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.signed_by(&key, &self.0).unwrap();
         for (extension, text) in [("pem", certificate.pem()), ("key", key.serialize_pem())] {
-            let path = place.path(&format!("{name}.{extension}"));
+            let path = dir.path(&format!("{name}.{extension}"));
             let new = path.with_extension("new");
             std::fs::write(&new, text).unwrap();
             std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -41,16 +41,16 @@ impl Authority {
 
 /// A daemon that speaks TLS, and its authority.
 fn daemon(more: &str) -> (Daemon, Authority) {
-    let place = TestDir::new();
-    keys(&place, "keys");
-    let authority = Authority::new(&place, "ca.pem");
-    authority.certify(&place, "tls");
-    place.write("app.log", "one\n");
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    let authority = Authority::new(&dir, "ca.pem");
+    authority.certify(&dir, "tls");
+    dir.write("app.log", "one\n");
     let yaml = format!(
         "tls: {{ certificate: tls.pem, key: tls.key{more} }}\naccess: {{ keys: keys }}\nlisten: [\"0.0.0.0:0\"]\n\
          streams: {{ app: {{ file: app.log, from: start }} }}"
     );
-    (place.start(&yaml), authority)
+    (dir.start(&yaml), authority)
 }
 
 fn port(daemon: &Daemon) -> u16 {
@@ -204,7 +204,7 @@ fn the_commands_connect_over_tls() {
 
 #[test]
 fn an_address_that_others_can_reach_needs_tls_and_tokens() {
-    let place = TestDir::new();
+    let dir = TestDir::new();
     let (tls, keys) = ("tls: { certificate: a.pem, key: a.key }", "access: { keys: keys }");
     for (yaml, fits) in [
         (String::new(), false),
@@ -213,18 +213,18 @@ fn an_address_that_others_can_reach_needs_tls_and_tokens() {
         (format!("{tls}\n{keys}"), true),
         ("access: { insecure: true }".to_owned(), true),
     ] {
-        place.configure(&format!("listen: [\"0.0.0.0:0\"]\n{yaml}"));
-        let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
+        dir.configure(&format!("listen: [\"0.0.0.0:0\"]\n{yaml}"));
+        let ended = dir.execute(&["check", "--config", "rtlogd.yaml"]);
         assert_eq!(ended.status.success(), fits, "{yaml}: {}", ended.err);
     }
 }
 
 #[test]
 fn a_world_readable_tls_key_is_refused() {
-    let place = TestDir::new();
-    Authority::new(&place, "ca.pem").certify(&place, "tls");
-    std::fs::set_permissions(place.path("tls.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
-    place.configure("tls: { certificate: tls.pem, key: tls.key }");
-    let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
+    let dir = TestDir::new();
+    Authority::new(&dir, "ca.pem").certify(&dir, "tls");
+    std::fs::set_permissions(dir.path("tls.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    dir.configure("tls: { certificate: tls.pem, key: tls.key }");
+    let ended = dir.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert!(!ended.status.success() && ended.err.contains("chmod o-r"), "{}", ended.err);
 }

@@ -175,7 +175,7 @@ impl TestDir {
         let mut program = Program::start(command.env("NOTIFY_SOCKET", &notify));
         let status = program.ready(&socket);
         let addresses = status.split_whitespace().filter_map(Address::parse).collect();
-        Daemon { program, addresses, notify: socket, place: self }
+        Daemon { program, addresses, notify: socket, dir: self }
     }
 }
 
@@ -308,14 +308,14 @@ pub(crate) struct Daemon {
     program: Program,
     addresses: Vec<Address>,
     notify: UnixDatagram,
-    place: TestDir,
+    dir: TestDir,
 }
 
 impl Deref for Daemon {
     type Target = TestDir;
 
     fn deref(&self) -> &TestDir {
-        &self.place
+        &self.dir
     }
 }
 
@@ -414,7 +414,7 @@ impl Daemon {
     }
 
     pub(crate) fn ended_by(self, deadline: Deadline) -> (Ended, TestDir) {
-        (self.program.ended_by(deadline), self.place)
+        (self.program.ended_by(deadline), self.dir)
     }
 
     /// The output so far, on standard output and standard error.
