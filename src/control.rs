@@ -1,17 +1,18 @@
-//! Commands to a source, and their replies. A [`CommandHandle`] carries commands to the source that executes them.
+//! Requests to a source, and their replies: commands to a process, and senders of lines to a stream that accepts them.
+//! The [`CommandRouter`] finds the handle of a stream, and the handle carries requests to its source.
 //!
-//! The sender's rights are checked before. This module knows neither how commands arrive nor what a process is.
+//! The sender's rights are checked before. This module knows neither how requests arrive nor what a process is.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::event::{Origin, Position, StreamName};
+use crate::event::{Origin, Position, StreamName, lock_exclusive, lock_shared};
 
-/// Maximum number of queued commands of one source. A source takes commands at once, so a longer queue is a flood.
-const MAX_QUEUED_COMMANDS: usize = 64;
+/// Maximum number of queued requests to one source. A source takes requests at once, so a longer queue is a flood.
+const MAX_QUEUED_REQUESTS: usize = 64;
 
 /// Maximum number of bytes in one input; longer input is sent in pieces.
 pub(crate) const MAX_INPUT_SIZE: usize = 64 << 10;
@@ -20,9 +21,28 @@ pub(crate) const MAX_INPUT_SIZE: usize = 64 << 10;
 /// read.
 const MAX_ATTACHMENT_LAG: usize = 256;
 
-/// A command to a source.
+/// A command to a process. The supervisor executes the commands of its life cycle; a run executes the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Command {
+pub(crate) enum ProcessCommand {
+    Lifecycle(LifecycleCommand),
+    Run(RunCommand),
+}
+
+/// A command to the supervisor of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LifecycleCommand {
+    /// Starts the process unless it is running. Done once it runs.
+    Start,
+    /// Ends the process as `stop` of its configuration says. Done once it has ended; it is not started again without a
+    /// command.
+    Stop,
+    /// Ends the process if it is running, and starts it. Done once it runs again.
+    Restart,
+}
+
+/// A command to a running process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RunCommand {
     /// Types these bytes, at most [`MAX_INPUT_SIZE`]. Done once they are queued after earlier input.
     Input(Bytes),
     /// Ends standard input; on a terminal this is the effect of Ctrl-D at the start of a line.
@@ -33,13 +53,6 @@ pub(crate) enum Command {
     Pause,
     /// Continues the process group (`SIGCONT`).
     Resume,
-    /// Starts the process unless it is running. Done once it runs.
-    Start,
-    /// Ends the process as `stop` of its configuration says. Done once it has ended; it is not started again without a
-    /// command.
-    Stop,
-    /// Ends the process if it is running, and starts it. Done once it runs again.
-    Restart,
     /// Sets the size of the terminal.
     Resize {
         /// Number of lines.
@@ -47,23 +60,27 @@ pub(crate) enum Command {
         /// Number of characters in a line.
         columns: u16,
     },
-    /// Attaches to the terminal: its raw output is delivered from now on.
-    Attach,
-    /// Opens a sender for a stream that accepts lines; the lines have this origin.
-    Push(Origin),
+}
+
+impl From<LifecycleCommand> for ProcessCommand {
+    fn from(command: LifecycleCommand) -> Self {
+        Self::Lifecycle(command)
+    }
+}
+
+impl From<RunCommand> for ProcessCommand {
+    fn from(command: RunCommand) -> Self {
+        Self::Run(command)
+    }
 }
 
 /// The result of a command that was executed.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CommandReply {
     /// The command was executed.
     Done,
     /// The state was reached already: started while running, or stopped while not running.
     Already,
-    /// See [`Command::Attach`].
-    Attached(Attachment),
-    /// See [`Command::Push`].
-    Pushing(PushSender),
 }
 
 /// The reasons why a command was not executed; it had no effect.
@@ -186,8 +203,8 @@ impl PushSender {
     /// # Errors
     /// If the stream accepts no more lines.
     pub(crate) async fn send(&self, bytes: Bytes, last: bool) -> Result<PushTally, CommandError> {
-        let (taken, answer) = oneshot::channel();
-        self.0.send(PushedChunk { bytes, last, on_written: taken }).await.map_err(|_| CommandError::Gone)?;
+        let (on_written, answer) = oneshot::channel();
+        self.0.send(PushedChunk { bytes, last, on_written }).await.map_err(|_| CommandError::Gone)?;
         answer.await.map_err(|_| CommandError::Gone)
     }
 
@@ -204,80 +221,161 @@ impl PushedChunk {
     }
 }
 
-/// A command with the channel for its answer.
+/// The sender of the reply to one request. Dropping it reports that the source is gone.
 #[derive(Debug)]
-pub(crate) struct CommandRequest {
-    pub(crate) command: Command,
-    reply: oneshot::Sender<Result<CommandReply, CommandError>>,
-}
+pub(crate) struct ReplySender<T>(oneshot::Sender<Result<T, CommandError>>);
 
-impl CommandRequest {
-    /// Answers the command. The sender may be gone.
-    pub(crate) fn answer(self, answer: Result<CommandReply, CommandError>) {
-        self.reply.send(answer).map_or_else(drop, drop);
+impl<T> ReplySender<T> {
+    /// Sends the reply to the sender of the request, which may be gone.
+    pub(crate) fn send(self, reply: Result<T, CommandError>) {
+        self.0.send(reply).map_or_else(drop, drop);
     }
 }
 
-/// The source's end of the command channel.
-pub(crate) type CommandReceiver = mpsc::Receiver<CommandRequest>;
-
-/// Sends commands to one source; clones send to the same source.
-#[derive(Debug, Clone)]
-pub(crate) struct CommandHandle(mpsc::Sender<CommandRequest>);
-
-/// A handle, and the receiver for its source.
-pub(crate) fn command_channel() -> (CommandHandle, CommandReceiver) {
-    let (sender, inbox) = mpsc::channel(MAX_QUEUED_COMMANDS);
-    (CommandHandle(sender), inbox)
+/// A request to a process, with the sender of its reply.
+#[derive(Debug)]
+pub(crate) enum ProcessRequest {
+    Lifecycle(LifecycleCommand, ReplySender<CommandReply>),
+    Run(RunCommand, ReplySender<()>),
+    /// Attaches to the terminal: its raw output is delivered from now on.
+    Attach(ReplySender<Attachment>),
 }
 
-impl CommandHandle {
+/// A request to a stream that accepts lines: opens a sender, whose lines have this origin.
+#[derive(Debug)]
+pub(crate) struct PushRequest {
+    pub(crate) origin: Origin,
+    pub(crate) reply: ReplySender<PushSender>,
+}
+
+/// Sends requests to one process; clones send to the same process. Requests arrive in the order in which they are sent.
+#[derive(Debug, Clone)]
+pub(crate) struct ProcessHandle(mpsc::Sender<ProcessRequest>);
+
+/// A handle, and the receiver for its process.
+pub(crate) fn process_requests() -> (ProcessHandle, mpsc::Receiver<ProcessRequest>) {
+    let (sender, receiver) = mpsc::channel(MAX_QUEUED_REQUESTS);
+    (ProcessHandle(sender), receiver)
+}
+
+impl ProcessHandle {
     /// Sends `command` and waits until it is executed. May be dropped: the command is executed nevertheless.
     ///
-    /// The time depends on the [`Command`]: most take none, [`Command::Stop`] takes the grace period of the process.
+    /// The time depends on the command: most take none, [`LifecycleCommand::Stop`] takes the grace period of the
+    /// process.
     ///
     /// # Errors
     /// The reason why the command had no effect.
-    pub(crate) async fn send(&self, command: Command) -> Result<CommandReply, CommandError> {
-        let (reply, answer) = oneshot::channel();
-        // A sender of lines waits for its lines to be appended anyway.
-        let waits = matches!(command, Command::Push(_));
-        let order = CommandRequest { command, reply };
-        if waits {
-            self.0.send(order).await.map_err(|_| CommandError::Gone)?;
-        } else {
-            self.0.try_send(order).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => CommandError::TooManyCommands,
-                mpsc::error::TrySendError::Closed(_) => CommandError::Gone,
-            })?;
+    pub(crate) async fn send(&self, command: impl Into<ProcessCommand>) -> Result<CommandReply, CommandError> {
+        match command.into() {
+            ProcessCommand::Lifecycle(command) => self.request(|reply| ProcessRequest::Lifecycle(command, reply)).await,
+            ProcessCommand::Run(command) => {
+                self.request(|reply| ProcessRequest::Run(command, reply)).await.map(|()| CommandReply::Done)
+            }
         }
+    }
+
+    /// Attaches to the terminal of the process.
+    ///
+    /// # Errors
+    /// If the process is not running, has no terminal, or has secrets that are redacted.
+    pub(crate) async fn attach(&self) -> Result<Attachment, CommandError> {
+        self.request(ProcessRequest::Attach).await
+    }
+
+    async fn request<T>(&self, request: impl FnOnce(ReplySender<T>) -> ProcessRequest) -> Result<T, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.try_send(request(ReplySender(reply))).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => CommandError::TooManyCommands,
+            mpsc::error::TrySendError::Closed(_) => CommandError::Gone,
+        })?;
         answer.await.unwrap_or(Err(CommandError::Gone))
     }
 }
 
-/// The command handles of all sources that accept commands, by the names of their streams. Clones share the table.
+/// Opens senders of lines to one stream; clones open them to the same stream.
+#[derive(Debug, Clone)]
+pub(crate) struct PushHandle(mpsc::Sender<PushRequest>);
+
+/// A handle, and the receiver for its source.
+pub(crate) fn push_requests() -> (PushHandle, mpsc::Receiver<PushRequest>) {
+    let (sender, receiver) = mpsc::channel(MAX_QUEUED_REQUESTS);
+    (PushHandle(sender), receiver)
+}
+
+impl PushHandle {
+    /// Opens a sender whose lines have this origin. Waits while too many requests are queued: a sender of lines waits
+    /// for its lines to be appended anyway.
+    ///
+    /// # Errors
+    /// If the stream has too many senders, or is gone.
+    pub(crate) async fn open(&self, origin: Origin) -> Result<PushSender, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        let request = PushRequest { origin, reply: ReplySender(reply) };
+        self.0.send(request).await.map_err(|_| CommandError::Gone)?;
+        answer.await.unwrap_or(Err(CommandError::Gone))
+    }
+}
+
+/// The handle of a source that accepts requests.
+#[derive(Debug, Clone)]
+pub(crate) enum SourceHandle {
+    Process(ProcessHandle),
+    Push(PushHandle),
+}
+
+/// The handles of all sources that accept requests, by the names of their streams. Clones share the table. The catalog,
+/// not this table, decides whether a stream exists.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct CommandRouter(Arc<RwLock<BTreeMap<StreamName, CommandHandle>>>);
+pub(crate) struct CommandRouter(Arc<RwLock<BTreeMap<StreamName, SourceHandle>>>);
 
 impl CommandRouter {
     /// Registers the handle of a stream, and replaces an earlier one of the same name.
-    pub(crate) fn insert(&self, name: StreamName, handle: CommandHandle) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, handle);
+    pub(crate) fn insert(&self, name: StreamName, handle: SourceHandle) {
+        lock_exclusive(&self.0).insert(name, handle);
     }
 
     /// Removes the handle of a stream.
     pub(crate) fn remove(&self, name: &StreamName) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        lock_exclusive(&self.0).remove(name);
     }
 
-    /// Sends `command` to the stream of that name; see [`CommandHandle::send`]. The catalog, not this table, decides
-    /// whether the stream exists.
+    /// Sends `command` to the process of that name; see [`ProcessHandle::send`].
     ///
     /// # Errors
-    /// [`CommandError::NotAProcess`] if there is no handle, and the errors of the handle.
-    pub(crate) async fn send(&self, name: &StreamName, command: Command) -> Result<CommandReply, CommandError> {
-        let handle = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        handle.ok_or(CommandError::NotAProcess)?.send(command).await
+    /// [`CommandError::NotAProcess`] if the stream is none, and the errors of the handle.
+    pub(crate) async fn send(&self, name: &StreamName, command: ProcessCommand) -> Result<CommandReply, CommandError> {
+        self.process(name)?.send(command).await
+    }
+
+    /// Attaches to the terminal of the process of that name; see [`ProcessHandle::attach`].
+    ///
+    /// # Errors
+    /// [`CommandError::NotAProcess`] if the stream is none, and the errors of the handle.
+    pub(crate) async fn attach(&self, name: &StreamName) -> Result<Attachment, CommandError> {
+        self.process(name)?.attach().await
+    }
+
+    /// Opens a sender of lines to the stream of that name; see [`PushHandle::open`].
+    ///
+    /// # Errors
+    /// [`CommandError::NotAPushStream`] if the stream accepts no lines, and the errors of the handle.
+    pub(crate) async fn open_sender(&self, name: &StreamName, origin: Origin) -> Result<PushSender, CommandError> {
+        match self.handle(name) {
+            Some(SourceHandle::Push(handle)) => handle.open(origin).await,
+            Some(SourceHandle::Process(_)) | None => Err(CommandError::NotAPushStream),
+        }
+    }
+
+    fn process(&self, name: &StreamName) -> Result<ProcessHandle, CommandError> {
+        match self.handle(name) {
+            Some(SourceHandle::Process(handle)) => Ok(handle),
+            Some(SourceHandle::Push(_)) | None => Err(CommandError::NotAProcess),
+        }
+    }
+
+    fn handle(&self, name: &StreamName) -> Option<SourceHandle> {
+        lock_shared(&self.0).get(name).cloned()
     }
 }
 
@@ -287,54 +385,70 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_is_answered_or_its_source_is_gone() {
-        let (desk, name) = (CommandRouter::default(), "a".parse::<StreamName>().unwrap());
-        assert_eq!(desk.send(&name, Command::Start).await.unwrap_err(), CommandError::NotAProcess);
-        let (handle, mut inbox) = command_channel();
-        desk.insert(name.clone(), handle);
+        let (router, name) = (CommandRouter::default(), "a".parse::<StreamName>().unwrap());
+        let (start, stop) = (LifecycleCommand::Start.into(), ProcessCommand::from(LifecycleCommand::Stop));
+        assert_eq!(router.send(&name, start).await.unwrap_err(), CommandError::NotAProcess);
+        let (handle, mut requests) = process_requests();
+        router.insert(name.clone(), SourceHandle::Process(handle));
         let source = tokio::spawn(async move {
-            let order = inbox.recv().await.unwrap();
-            assert_eq!(order.command, Command::Start);
-            order.answer(Ok(CommandReply::Already));
-            drop(inbox.recv().await.unwrap());
+            let Some(ProcessRequest::Lifecycle(LifecycleCommand::Start, reply)) = requests.recv().await else {
+                panic!("the command was not sent")
+            };
+            reply.send(Ok(CommandReply::Already));
+            drop(requests.recv().await.unwrap());
         });
-        assert!(matches!(desk.send(&name, Command::Start).await, Ok(CommandReply::Already)));
-        assert_eq!(desk.send(&name, Command::Stop).await.unwrap_err(), CommandError::Gone);
+        assert_eq!(router.send(&name, LifecycleCommand::Start.into()).await, Ok(CommandReply::Already));
+        assert_eq!(router.send(&name, stop.clone()).await.unwrap_err(), CommandError::Gone);
         source.await.unwrap();
-        assert_eq!(desk.send(&name, Command::Stop).await.unwrap_err(), CommandError::Gone);
-        desk.remove(&name);
-        assert_eq!(desk.send(&name, Command::Stop).await.unwrap_err(), CommandError::NotAProcess);
+        assert_eq!(router.send(&name, stop.clone()).await.unwrap_err(), CommandError::Gone);
+        router.remove(&name);
+        assert_eq!(router.send(&name, stop).await.unwrap_err(), CommandError::NotAProcess);
+    }
+
+    #[tokio::test]
+    async fn a_request_to_another_kind_of_source_is_refused() {
+        let (router, name) = (CommandRouter::default(), "a".parse::<StreamName>().unwrap());
+        let origin = || Origin::from("push");
+        assert_eq!(router.open_sender(&name, origin()).await.unwrap_err(), CommandError::NotAPushStream);
+        let (handle, _process) = process_requests();
+        router.insert(name.clone(), SourceHandle::Process(handle));
+        assert_eq!(router.open_sender(&name, origin()).await.unwrap_err(), CommandError::NotAPushStream);
+        let (handle, _pushes) = push_requests();
+        router.insert(name.clone(), SourceHandle::Push(handle));
+        assert_eq!(router.attach(&name).await.unwrap_err(), CommandError::NotAProcess);
+        assert_eq!(router.send(&name, RunCommand::Pause.into()).await.unwrap_err(), CommandError::NotAProcess);
     }
 
     #[tokio::test]
     async fn more_commands_than_a_source_takes_are_refused() {
-        let (handle, inbox) = command_channel();
-        let waiting: Vec<_> = (0..MAX_QUEUED_COMMANDS)
+        let (handle, requests) = process_requests();
+        let waiting: Vec<_> = (0..MAX_QUEUED_REQUESTS)
             .map(|_| {
                 tokio::spawn({
                     let handle = handle.clone();
-                    async move { handle.send(Command::Pause).await.map(drop) }
+                    async move { handle.send(RunCommand::Pause).await }
                 })
             })
             .collect();
-        while inbox.len() < MAX_QUEUED_COMMANDS {
+        while requests.len() < MAX_QUEUED_REQUESTS {
             tokio::task::yield_now().await;
         }
-        assert_eq!(handle.send(Command::Pause).await.unwrap_err(), CommandError::TooManyCommands);
-        drop(inbox);
+        assert_eq!(handle.send(RunCommand::Pause).await.unwrap_err(), CommandError::TooManyCommands);
+        drop(requests);
         for waiting in waiting {
             assert_eq!(waiting.await.unwrap(), Err(CommandError::Gone));
         }
     }
 
     #[tokio::test]
-    async fn who_is_attached_and_slow_is_told_what_it_missed() {
-        let screen = TerminalOutput::default();
-        screen.publish(b"before");
-        let mut attachment = screen.attach();
+    async fn a_slow_attachment_is_notified_of_what_it_missed() {
+        let output = TerminalOutput::default();
+        output.publish(b"before");
+        let mut attachment = output.attach();
         for _ in 0..MAX_ATTACHMENT_LAG + 3 {
-            screen.publish(b"x");
+            output.publish(b"x");
         }
-        drop(screen);
+        drop(output);
         assert_eq!(attachment.next().await, Some(RawOutput::Missed(3)));
         for _ in 0..MAX_ATTACHMENT_LAG {
             assert_eq!(attachment.next().await, Some(RawOutput::Bytes(Bytes::from_static(b"x"))));

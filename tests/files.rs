@@ -10,7 +10,7 @@
 //! | 4 | `truncation_is_a_loss_and_begins_again` |
 //! | 5 | `a_hole_in_the_middle_is_skipped_at_the_start_of_a_line` |
 //! | 6 | `another_content_under_the_same_inode_is_a_loss_and_read_from_its_start` |
-//! | 7 | `the_same_content_under_another_inode_goes_on` |
+//! | 7 | `the_same_content_under_another_inode_is_continued` |
 //! | 8 | `an_edited_copy_put_over_the_file_is_the_same_file` |
 //! | 9 | `the_same_first_lines_do_not_make_a_rotated_file_the_same` |
 //! | 10 | `a_symlink_is_followed_and_its_change_is_a_rotation` |
@@ -26,16 +26,16 @@
 //! | 20 | `a_busy_file_does_not_keep_others_waiting` |
 //! | 21 | `a_file_system_that_is_not_known_to_tell_is_polled` |
 //! | 22 | `files_are_followed_even_without_free_watches` |
-//! | 23 | `an_overflow_wakes_all` |
+//! | 23 | `an_overflow_wakes_every_mailbox` |
 //! | 24 | `a_file_that_appears_later_is_read_from_its_start` |
 //! | 25 | `an_unreadable_file_is_denied_until_it_becomes_readable` |
 //! | 26 | `a_deleted_file_is_read_to_its_end_and_let_go` |
 //! | 27 | `a_rotated_name_that_the_pattern_matches_is_no_new_file` |
 //! | 28 | `compressed_files_are_never_read_as_text` |
-//! | 29 | `a_damaged_place_is_as_none` |
+//! | 29 | `a_damaged_checkpoint_is_ignored` |
 //! | 30 | `rotations_during_a_restart_are_read_in_order` |
 //! | 31 | `a_file_that_comes_and_goes_quickly_is_read_once_it_was_seen` |
-//! | 32 | `an_io_error_is_told_and_the_file_goes_on_where_it_was` |
+//! | 32 | `an_io_error_is_reported_and_the_file_continues_where_it_was` |
 //! | 33 | `lines_that_an_editor_cut_are_not_read_again` |
 //! | 34 | `a_name_that_is_not_utf_8_is_followed_and_encoded` |
 //! | 35 | `one_reader_for_a_file_by_many_names` |
@@ -102,6 +102,21 @@ fn the_files_of_a_pattern_are_one_stream() {
     daemon.write("a/c/d/three.log", "three\n");
     assert_eq!(reader.take(1)[0].json()["text"], "three");
     Deadline::new().until("three files in the list", || (daemon.state("app")["source"]["files"] == 3).then_some(()));
+}
+
+#[test]
+fn messages_about_files_name_their_stream() {
+    let dir = TestDir::new();
+    fs::create_dir(dir.path("folder")).unwrap();
+    let daemon = dir.start("streams: { absent: { file: missing.log }, refused: { file: folder } }");
+    let logged = Deadline::new().until("both streams are in the log", || {
+        let logged = daemon.logged();
+        (logged.contains("cannot follow a file") && logged.contains("waiting for a file")).then_some(logged)
+    });
+    for (message, stream) in [("waiting for a file", "stream=absent "), ("cannot follow a file", "stream=refused ")] {
+        let line = logged.lines().find(|line| line.contains(message)).unwrap();
+        assert!(line.contains(stream), "{line}");
+    }
 }
 
 #[test]

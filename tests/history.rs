@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::harness::http::Response;
 use crate::harness::sse::{Message, Reader, lines};
-use crate::harness::{Daemon, Deadline, TestDir, numbered, pause};
+use crate::harness::{Daemon, Deadline, TestDir, numbered, pause, sources};
 
 const APP: &str = "state_directory: state\nstreams: { app: { file: app.log, from: start } }";
 
@@ -103,6 +104,46 @@ fn a_state_directory_can_be_inspected() {
     let wrong = daemon.execute(&["history", "state", "other"]);
     assert_eq!(wrong.status.code(), Some(1));
     assert!(wrong.err.contains("there is no stream other in \"state\""), "{}", wrong.err);
+}
+
+#[test]
+fn a_history_of_the_previous_format_is_continued() {
+    const FILE: &str = "state/streams/build/0000000000000000.rlog";
+    let golden = fs::read(sources("tests/history/version-1/streams/build/0000000000000000.rlog")).unwrap();
+    let events = fs::read_to_string(sources("tests/history/version-1.ndjson")).unwrap();
+    let dir = TestDir::new();
+    fs::create_dir_all(dir.path("state/streams/build")).unwrap();
+    dir.write(FILE, &golden);
+    let inspected = |dir: &TestDir| String::from_utf8(dir.execute(&["history", "state", "build"]).out).unwrap();
+    assert_eq!(inspected(&dir), events);
+
+    let daemon = dir.start(
+        "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\nstate_directory: state\nstreams:\n  \
+         build: { command: [echo, more], restart: { when: never } }",
+    );
+    let owner = |path: &str| Response::get(daemon.unix(), path, &[]).body.all();
+    Deadline::new().until("the second run has ended", || {
+        String::from_utf8(owner("/streams/build?tail=all&follow=false"))
+            .unwrap()
+            .contains("\"run\":2,\"code\":0")
+            .then_some(())
+    });
+    assert_eq!(daemon.follow("build").status(), 404, "the stream was private, and stays so");
+    let all = String::from_utf8(owner("/streams/build?tail=all&follow=false&format=ndjson")).unwrap();
+    assert!(all.starts_with(&events), "{all}");
+    daemon.terminate();
+    let dir = daemon.ended_by(Deadline::new()).1;
+
+    assert!(fs::read(dir.path(FILE)).unwrap() == golden, "the old file is not written to");
+    let newest =
+        fs::read_dir(dir.path("state/streams/build")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    assert!(fs::read(newest).unwrap().starts_with(b"rtlogd\n\x02"), "new events are in a file of the new format");
+    let (all, overview) = (inspected(&dir), dir.execute(&["history", "state"]).out);
+    let ids: Vec<_> = all.lines().map(|line| line.split('"').nth(3).unwrap()).collect();
+    assert!(all.starts_with(&events) && all.contains("\"text\":\"more\""), "{all}");
+    let epoch = ids[0].split_once('-').unwrap().0;
+    assert!(ids.iter().zip(1..).all(|(id, number)| *id == format!("{epoch}-{number}")), "{ids:?}");
+    assert!(String::from_utf8(overview).unwrap().contains("private: reading it needs a token"));
 }
 
 /// Writes numbered lines, and rotates now and then, until it is told to stop; says how many lines there are.

@@ -23,8 +23,17 @@ pub(crate) fn describe(directory: &Path) -> Result<String, HistoryError> {
 }
 
 fn describe_stream(stream: &StreamInspection) -> String {
-    let StreamInspection { name, id_range: ids, newest, files, bytes, places, private, cleanly_closed: closed, damage } =
-        stream;
+    let StreamInspection {
+        name,
+        id_range: ids,
+        newest,
+        files,
+        bytes,
+        checkpoints,
+        private,
+        cleanly_closed: closed,
+        damage,
+    } = stream;
     let mut text = match ids {
         Some((first, last)) => format!("{name}: {first} to {last}, newest {newest}"),
         None => format!("{name}: no events"),
@@ -36,8 +45,8 @@ fn describe_stream(stream: &StreamInspection) -> String {
     if *private {
         line("  private: reading it needs a token");
     }
-    for (key, place) in places {
-        line(&format!("  checkpoint: {key} {place}"));
+    for (key, value) in checkpoints {
+        line(&format!("  checkpoint: {key} {value}"));
     }
     for damage in damage {
         line(&format!("  damaged: {damage}"));

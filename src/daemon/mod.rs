@@ -33,7 +33,7 @@ use crate::access::{
 use crate::client::terminal;
 use crate::client::terminal::SafeText;
 use crate::config::{Config, FileSelector, FileSourceConfig, Limits, ListenAddress, OwnPaths, SourceKind, Stream};
-use crate::control::{self, CommandRouter};
+use crate::control::{self, CommandRouter, SourceHandle};
 use crate::event::{Epoch, Position, Time};
 use crate::http::guard::forwarded::UntrustedLog;
 use crate::http::guard::gateway::{Gateway, RouteService};
@@ -313,16 +313,25 @@ impl Daemon {
         }
     }
 
-    /// The options of a source. Registers its command handle, and the handle for pushed lines.
+    /// The options of a source. Registers the handle of a source that accepts requests.
     pub(crate) fn source_options(&self, spec: &Stream) -> SourceOptions {
         // A former stream of this name may have been a process.
         self.commands.remove(&spec.name);
-        let inbox = matches!(spec.source, SourceKind::Process(_) | SourceKind::Push).then(|| {
-            let (handle, inbox) = control::command_channel();
-            self.commands.insert(spec.name.clone(), handle);
-            inbox
-        });
-        SourceOptions { inbox, children: self.children.clone(), ..SourceOptions::default() }
+        let mut options = SourceOptions { children: self.children.clone(), ..SourceOptions::default() };
+        match &spec.source {
+            SourceKind::Process(_) => {
+                let (handle, requests) = control::process_requests();
+                self.commands.insert(spec.name.clone(), SourceHandle::Process(handle));
+                options.process_requests = Some(requests);
+            }
+            SourceKind::Push => {
+                let (handle, requests) = control::push_requests();
+                self.commands.insert(spec.name.clone(), SourceHandle::Push(handle));
+                options.push_requests = Some(requests);
+            }
+            SourceKind::File(_) | SourceKind::Journal(_) => {}
+        }
+        options
     }
 
     /// Begins to serve, and logs the addresses. Returns them as the status for the service manager.

@@ -4,7 +4,7 @@ use super::Level;
 
 /// Facts about one event in addition to its text, as a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub struct Flags(u8);
+pub struct Flags(u16);
 
 impl Flags {
     /// None of the facts below.
@@ -17,25 +17,33 @@ impl Flags {
     pub const RUN_START: Self = Self(4);
     /// The source gave the level of the line, which the three bits above this one contain.
     const LEVEL: Self = Self(8);
+    /// The text contains escape sequences, so its visible text is shorter.
+    pub const HAS_ESCAPES: Self = Self(1 << 7);
+    /// The line was compared with the lines of earlier runs.
+    pub const JUDGED: Self = Self(1 << 8);
+    /// The line is judged, and no earlier run that was compared has one of its shape.
+    pub const NEW: Self = Self(1 << 9);
+    /// All bits that have a meaning. An index entry in memory has no room for more than twelve.
+    const KNOWN: Self = Self((1 << 10) - 1);
 
     /// The flags of a line whose source gave this level.
     pub fn from_level(level: Level) -> Self {
-        Self::LEVEL.with(Self((level as u8) << 4))
+        Self::LEVEL.with(Self(u16::from(level as u8) << 4))
     }
 
     /// The level of the line, if its source gave one.
     pub fn level(self) -> Option<Level> {
-        self.has(Self::LEVEL).then(|| Level::from_number(self.0 >> 4 & 7)).flatten()
+        self.has(Self::LEVEL).then(|| Level::from_number(self.0.to_le_bytes()[0] >> 4 & 7)).flatten()
     }
 
     /// The bits as they are recorded.
-    pub(crate) fn bits(self) -> u8 {
+    pub(crate) fn bits(self) -> u16 {
         self.0
     }
 
-    /// The set that is recorded as these bits.
-    pub(crate) fn from_bits(bits: u8) -> Self {
-        Self(bits)
+    /// The set that is recorded as these bits. Bits without a meaning are left out.
+    pub(crate) fn from_bits(bits: u16) -> Self {
+        Self(bits & Self::KNOWN.0)
     }
 
     /// Returns whether all bits of `other` are set.
@@ -58,7 +66,15 @@ mod tests {
     #[test]
     fn a_level_that_the_source_said_counts_before_the_words() {
         let id = Position { epoch: Epoch::persistent(1), number: 1 };
-        let event = |flags| Event { id, time: Time(0), origin: None, kind: EventKind::Line, flags, text: b"error" };
+        let event = |flags| Event {
+            id,
+            time: Time(0),
+            origin: None,
+            kind: EventKind::Line,
+            flags,
+            logged: None,
+            text: b"error",
+        };
         assert_eq!(event(Flags::PARTIAL).level(), Some(Level::Error));
         for number in 0..8 {
             let level = Level::from_number(number).unwrap();
@@ -66,5 +82,20 @@ mod tests {
             assert_eq!(event(flags).level(), Some(level));
             assert!(flags.has(Flags::CONTINUED) && !flags.has(Flags::RUN_START) && !flags.has(Flags::PARTIAL));
         }
+    }
+
+    #[test]
+    fn each_fact_has_bits_of_its_own() {
+        let levels = (0..8).map(|number| Flags::from_level(Level::from_number(number).unwrap()));
+        let facts = [Flags::CONTINUED, Flags::PARTIAL, Flags::RUN_START, Flags::HAS_ESCAPES, Flags::JUDGED, Flags::NEW];
+        for level in levels {
+            let mut all = level;
+            for fact in facts {
+                assert!(!all.has(fact), "{fact:?}");
+                all = all.with(fact);
+                assert_eq!((all.level(), Flags::from_bits(all.bits())), (level.level(), all));
+            }
+        }
+        assert_eq!(Flags::from_bits(u16::MAX).bits(), 0x3FF, "bits without a meaning are not kept");
     }
 }

@@ -15,7 +15,7 @@ mod signal;
 
 pub use flags::Flags;
 pub use level::{BadLevel, Level};
-pub(crate) use lock::lock;
+pub(crate) use lock::{lock, lock_exclusive, lock_shared};
 pub use position::{BadPosition, Epoch, Position};
 pub use progress::{Progress, ProgressGroup, ProgressState};
 pub(crate) use signal::{signal_name, signal_number};
@@ -46,6 +46,8 @@ pub struct Event<'a> {
     pub kind: EventKind,
     /// Facts about the event, such as how its line began and ended.
     pub flags: Flags,
+    /// The time that the line itself declares, if it declares one.
+    pub logged: Option<Time>,
     /// The line without its newline, or the JSON object of the fields of a [`SourceState`], [`Loss`] or [`RunEnd`].
     pub text: &'a [u8],
 }
@@ -74,7 +76,13 @@ pub enum EventKind {
 impl EventKind {
     /// The kind that is recorded as this number, or `None` if there is none.
     pub(crate) fn from_u8(byte: u8) -> Option<Self> {
-        [Self::Line, Self::State, Self::Loss, Self::End].into_iter().find(|kind| *kind as u8 == byte)
+        Some(match byte {
+            0 => Self::Line,
+            1 => Self::State,
+            2 => Self::Loss,
+            3 => Self::End,
+            _ => return None,
+        })
     }
 
     /// The name on the wire: the SSE event type and the JSON `kind`.

@@ -1,68 +1,68 @@
-//! How far a source is, as far as it says so.
+//! The progress of the work of a source, as far as its output reports it.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Time;
 
-/// How far a source is; the data of a `progress` event. The newest is shown, none is kept.
+/// The progress of the work of a source; the data of a `progress` event. Only the newest is shown, and none is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Progress {
-    /// How it goes.
+    /// The state of the work.
     pub state: ProgressState,
-    /// How much is done, 0 to 100, with one digit behind the point; `None` where nobody can tell.
+    /// The part that is done, in percent, from 0 to 100 with one decimal; `None` if it is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
-    /// How many of `total` are done: objects, tests, bytes.
+    /// The number of objects, tests or bytes that are done, of `total`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<u64>,
-    /// How many there are.
+    /// The number of objects, tests or bytes in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// Which part of the work it is at.
+    /// The part of the work that is being done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// What it does at the moment.
+    /// The current activity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// When it began: of a process, its run.
+    /// The time when the work began; for a process, its run.
     #[schemars(with = "String")]
     pub started: Time,
-    /// When it said so last.
+    /// The time of the last report.
     #[schemars(with = "String")]
     pub updated: Time,
-    /// When it will be done, if it goes on like this.
+    /// The time when the work will be done at the current rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub eta: Option<Time>,
-    /// Nothing was heard of it for a while, though it is not done.
+    /// The work is not done, but nothing was reported for a while.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(default)]
     pub stale: bool,
-    /// The groups or sections that it named, in the order they began.
+    /// The groups or sections that the source named, in the order in which they began.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub groups: Vec<ProgressGroup>,
 }
 
-/// How it goes.
+/// The state of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProgressState {
-    /// It gets on.
+    /// The work advances.
     Running,
-    /// It gets on, and does not say how far it is.
+    /// The work advances, and its extent is not known.
     Indeterminate,
-    /// It waits for something.
+    /// The work waits for something.
     Paused,
-    /// Something failed.
+    /// The work failed.
     Error,
-    /// All is done.
+    /// The work is done.
     Done,
 }
 
 impl ProgressState {
-    /// Whether nothing more is to come.
+    /// Returns whether no more progress can follow.
     pub fn is_finished(self) -> bool {
         match self {
             Self::Error | Self::Done => true,
@@ -71,24 +71,24 @@ impl ProgressState {
     }
 }
 
-/// A part of the work that the source began and, mostly, ended by name.
+/// A part of the work whose beginning, and mostly whose end, the source reported by name.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(rename = "Group")]
 pub struct ProgressGroup {
-    /// Its title.
+    /// The title of the group.
     pub name: String,
-    /// In how many others it lies.
+    /// The number of groups that contain this one.
     pub depth: usize,
-    /// When it began.
+    /// The time when the group began.
     #[schemars(with = "String")]
     pub started: Time,
-    /// How long it took, in seconds; `None` while it lasts.
+    /// The duration in seconds; `None` while the group is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
 }
 
 impl Progress {
-    /// One that just began, of which nothing more is known.
+    /// The progress of work that began at `started`, and of which nothing more is known.
     pub fn begun(started: Time) -> Self {
         Self {
             state: ProgressState::Indeterminate,
@@ -105,7 +105,7 @@ impl Progress {
         }
     }
 
-    /// The same once its source ended, well or not: what was done is done.
+    /// The same progress after the end of its source: done if it ended `well`, failed otherwise.
     #[must_use]
     pub fn into_ended(mut self, now: Time, well: bool) -> Self {
         if well {

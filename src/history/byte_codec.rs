@@ -49,6 +49,10 @@ impl<'a> ByteReader<'a> {
         Ok(self.take(1)?[0])
     }
 
+    pub(super) fn u16(&mut self) -> Result<u16, RecordError> {
+        self.take(2)?.try_into().map(u16::from_le_bytes).map_err(|_| RecordError::Damaged)
+    }
+
     pub(super) fn u32(&mut self) -> Result<u32, RecordError> {
         self.take(4)?.try_into().map(u32::from_le_bytes).map_err(|_| RecordError::Damaged)
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::segment::{Numbering, Segment};
+use crate::segment::{CheckpointChange, Numbering, Segment};
 
 use super::transaction::{NextEvent, Transaction};
 use super::writer::{RecordChunk, writer_gone};
@@ -35,8 +35,11 @@ pub(super) struct Backlog {
     /// The numbering before the first event that is not recorded, with which a new file is to begin; `None` once there
     /// is that file.
     numbering: Option<Numbering>,
-    /// Changed checkpoints that no submitted write contains.
+    /// The newest value of each changed checkpoint that no submitted write contains; `None` removes it.
     checkpoints: BTreeMap<String, Option<String>>,
+    /// `true` if a record must be written even if there are neither events nor checkpoints: it says whether the stream
+    /// is private, which has changed.
+    record_required: bool,
     /// The sequence number after the last event that was written; at least what the recorder has recorded.
     written_end: u64,
     retry_at: Instant,
@@ -74,7 +77,7 @@ pub(super) enum BacklogWriteOutcome {
     /// Some events were written, which are valid only after the rest of their transaction.
     PartWritten,
     /// A transaction was completed: all events before `end` are recorded, and these checkpoints after them.
-    Committed { end: u64, checkpoints: BTreeMap<String, Option<String>> },
+    Committed { end: u64, checkpoints: Vec<CheckpointChange> },
 }
 
 impl Backlog {
@@ -85,6 +88,7 @@ impl Backlog {
             reason: unwritable(error),
             numbering: Some(numbering),
             checkpoints: BTreeMap::new(),
+            record_required: false,
             written_end: end,
             retry_at: Instant::now() + RECORD_RETRY_INTERVAL,
             in_flight: None,
@@ -97,8 +101,13 @@ impl Backlog {
     }
 
     /// Adds checkpoints that changed; newer ones replace older ones.
-    pub(super) fn add_checkpoints(&mut self, changes: impl IntoIterator<Item = (String, Option<String>)>) {
-        self.checkpoints.extend(changes);
+    pub(super) fn add_checkpoints(&mut self, changes: impl IntoIterator<Item = CheckpointChange>) {
+        self.checkpoints.extend(changes.into_iter().map(|change| (change.key, change.value)));
+    }
+
+    /// Makes sure that at least one more record is written, which says what every record says about the stream.
+    pub(super) fn require_record(&mut self) {
+        self.record_required = true;
     }
 
     /// Returns whether a write was submitted whose result is not known yet.
@@ -127,32 +136,34 @@ impl Backlog {
         &mut self,
         memory: &impl SegmentsInMemory,
         boot: &str,
+        private: bool,
     ) -> (RecordChunk, oneshot::Sender<io::Result<()>>) {
         let from = self.written_end;
         let (segments, numbering) = memory(from);
-        let mut transaction = Transaction::new(from);
+        let mut transaction = Transaction::new(from, private);
         let (mut size, mut end) = (0, from);
         for segment in &segments {
             if size > CATCH_UP_WRITE_SIZE {
                 break;
             }
             size += segment.memory_size();
-            transaction.events(segment, numbering.has_unknown_loss(end, segment.seq()));
+            transaction.add_events(segment, numbering.has_unknown_loss(end, segment.seq()));
             end = segment.end();
         }
         if segments.last().is_some_and(|last| last.end() > end) {
-            return (transaction.part(), self.begin(WriteContent::Part { end }));
+            return (transaction.finish_part(), self.begin(WriteContent::Part { end }));
         }
         let next = NextEvent::of(&numbering, from);
         let checkpoints = std::mem::take(&mut self.checkpoints);
-        transaction.places(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
+        self.record_required = false;
+        transaction.add_checkpoints(next, checkpoints.iter().map(|(key, value)| (key, value.as_ref())));
         if transaction.is_empty() {
             // Memory has dropped all of these events; the parts that were written still need the end of their
             // transaction.
-            transaction.opened(next, boot);
+            transaction.add_opened(next, boot);
         }
         let done = self.begin(WriteContent::Last { end: numbering.next(), checkpoints });
-        (transaction.whole(), done)
+        (transaction.finish(), done)
     }
 
     fn begin(&mut self, content: WriteContent) -> oneshot::Sender<io::Result<()>> {
@@ -173,6 +184,7 @@ impl Backlog {
                 self.retry_at = Instant::now() + RECORD_RETRY_INTERVAL;
                 self.written_end = recorded_end;
                 if let Some(WriteContent::Last { checkpoints, .. }) = content {
+                    self.record_required = true;
                     let newer = std::mem::replace(&mut self.checkpoints, checkpoints);
                     self.checkpoints.extend(newer);
                 }
@@ -188,15 +200,16 @@ impl Backlog {
             }
             (Ok(()), Some(WriteContent::Last { end, checkpoints })) => {
                 self.written_end = end;
-                BacklogWriteOutcome::Committed { end, checkpoints }
+                let changes = checkpoints.into_iter().map(|(key, value)| CheckpointChange { key, value });
+                BacklogWriteOutcome::Committed { end, checkpoints: changes.collect() }
             }
         }
     }
 
-    /// Returns whether neither a new file nor a checkpoint is left to write. Events are not considered, since the
+    /// Returns whether neither a new file nor a checkpoint nor a required record is left to write. Events are not considered, since the
     /// recorder compares them.
     pub(super) fn is_empty(&self) -> bool {
-        self.numbering.is_none() && self.checkpoints.is_empty()
+        self.numbering.is_none() && self.checkpoints.is_empty() && !self.record_required
     }
 }
 

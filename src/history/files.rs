@@ -60,7 +60,7 @@ pub(super) struct HistoryFile {
     /// The time at which the newest event was read, if known.
     pub(super) newest: Time,
     /// The offsets of some records, ascending; `None` until they are needed.
-    pub(super) marks: Option<Arc<Vec<RecordOffset>>>,
+    pub(super) offsets: Option<Arc<Vec<RecordOffset>>>,
 }
 
 /// The offset of a record, for a fast search.
@@ -134,18 +134,18 @@ impl StreamFiles {
     }
 
     /// The offsets of a file, which are collected if there are none yet. Blocks.
-    pub(super) fn marks(&self, file: &HistoryFile) -> io::Result<Arc<Vec<RecordOffset>>> {
-        if let Some(marks) = &file.marks {
-            return Ok(marks.clone());
+    pub(super) fn offsets(&self, file: &HistoryFile) -> io::Result<Arc<Vec<RecordOffset>>> {
+        if let Some(offsets) = &file.offsets {
+            return Ok(offsets.clone());
         }
-        let mut marks = Vec::new();
+        let mut offsets = Vec::new();
         let open = File::open(&file.path)?;
         let mut records = RecordReader::new(&open, 0, file.bytes);
         let mut lost =
             MissingEvents { discontinuities: &self.discontinuities, next: file.first, last: None, found: Vec::new() };
         while let Some((offset, head, body)) = records.next()? {
             if let RecordBody::Events { segment: Some(_), .. } = body {
-                mark(&mut marks, RecordOffset { seq: head.seq, offset, time: head.time });
+                push_offset(&mut offsets, RecordOffset { seq: head.seq, offset, time: head.time });
                 lost.add_record(&head);
             }
         }
@@ -154,11 +154,11 @@ impl StreamFiles {
         for what in lost.found {
             self.report_once(file, &what);
         }
-        let marks = Arc::new(marks);
+        let offsets = Arc::new(offsets);
         if let Some(known) = self.files().list.iter_mut().find(|known| known.path == file.path) {
-            known.marks = Some(marks.clone());
+            known.offsets = Some(offsets.clone());
         }
-        Ok(marks)
+        Ok(offsets)
     }
 }
 
@@ -179,14 +179,14 @@ impl MissingEvents<'_> {
         self.last = Some(Position { number: last, ..head.first });
     }
 
-    /// Reports a gap before the sequence number `place`, where the next event of this or another file is.
-    fn expect_seq(&mut self, place: u64) {
+    /// Reports a gap before the sequence number `seq`, where the next event of this or another file is.
+    fn expect_seq(&mut self, seq: u64) {
         // At a discontinuity of the numbering, sequence numbers may have no events; nothing is known about those before
         // it.
         let is_step =
-            self.discontinuities.contains(&place) || self.discontinuities.first().is_none_or(|first| *first > place);
-        if place > self.next && !is_step && self.found.len() < MAX_DAMAGE_REPORTS {
-            let count = place - self.next;
+            self.discontinuities.contains(&seq) || self.discontinuities.first().is_none_or(|first| *first > seq);
+        if seq > self.next && !is_step && self.found.len() < MAX_DAMAGE_REPORTS {
+            let count = seq - self.next;
             self.found.push(match self.last {
                 Some(last) => format!("the {count} events after {last} are lost"),
                 None => format!("its first {count} events are lost"),
@@ -196,8 +196,8 @@ impl MissingEvents<'_> {
 }
 
 /// Adds an offset if the last one is far enough away.
-pub(super) fn mark(marks: &mut Vec<RecordOffset>, next: RecordOffset) {
-    if marks.last().is_none_or(|last| next.offset >= last.offset + OFFSET_INTERVAL) {
-        marks.push(next);
+pub(super) fn push_offset(offsets: &mut Vec<RecordOffset>, next: RecordOffset) {
+    if offsets.last().is_none_or(|last| next.offset >= last.offset + OFFSET_INTERVAL) {
+        offsets.push(next);
     }
 }

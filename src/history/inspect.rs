@@ -6,11 +6,10 @@ use std::path::Path;
 
 use crate::event::{Event, Position, StreamName, Time};
 use crate::segment::Checkpoints;
-use crate::segment::PRIVATE_CHECKPOINT_KEY;
 
 use super::files::StreamFiles;
 use super::reader::for_each_segment_from;
-use super::{HistoryError, STREAMS_DIRECTORY, recover as scan};
+use super::{HistoryError, STREAMS_DIRECTORY, recover};
 
 /// The stored state of one stream.
 #[derive(Debug)]
@@ -26,7 +25,7 @@ pub struct StreamInspection {
     /// See `files`.
     pub bytes: u64,
     /// The source's checkpoints.
-    pub places: Checkpoints,
+    pub checkpoints: Checkpoints,
     /// `true` if reading the stream needs a token.
     pub private: bool,
     /// `true` if the daemon that wrote it stopped cleanly; false while it runs.
@@ -48,22 +47,21 @@ pub fn inspect(root: &Path) -> Result<Vec<StreamInspection>, HistoryError> {
         names.extend(name.to_str().and_then(|name| name.parse::<StreamName>().ok()));
     }
     names.sort();
-    names.into_iter().map(|name| look(&folder, name)).collect()
+    names.into_iter().map(|name| inspect_stream(&folder, name)).collect()
 }
 
-fn look(folder: &Path, name: StreamName) -> Result<StreamInspection, HistoryError> {
-    let mut found = scan::recover_history(&folder.join(name.as_str()))?;
-    let private = found.places.remove(PRIVATE_CHECKPOINT_KEY).is_some();
+fn inspect_stream(folder: &Path, name: StreamName) -> Result<StreamInspection, HistoryError> {
+    let found = recover::recover_history(&folder.join(name.as_str()))?;
     let oldest = found.files.iter().find(|file| file.first < file.end);
-    let ids = found.numbering.as_ref().zip(oldest).map(|(n, oldest)| (n.id(oldest.first), n.seen(n.next())));
+    let ids = found.numbering.as_ref().zip(oldest).map(|(n, oldest)| (n.id(oldest.first), n.last_seen_id(n.next())));
     Ok(StreamInspection {
         name,
         id_range: ids,
         newest: found.files.iter().map(|file| file.newest).max().unwrap_or_default(),
         files: found.files.len(),
         bytes: found.files.iter().map(|file| file.bytes).sum(),
-        places: found.places,
-        private,
+        checkpoints: found.checkpoints,
+        private: found.private,
         cleanly_closed: found.cleanly_closed,
         damage: found.damage,
     })
@@ -83,10 +81,10 @@ pub fn read_events(
     if !directory.is_dir() {
         return Err(HistoryError::NoStream(root.to_owned(), name.clone()));
     }
-    let found = scan::recover_history(&directory)?;
-    let volume = StreamFiles::new(directory.clone(), found.files, found.numbering.as_ref());
+    let found = recover::recover_history(&directory)?;
+    let files = StreamFiles::new(directory.clone(), found.files, found.numbering.as_ref());
     let mut outcome = Ok(());
-    for_each_segment_from(&volume, 0, |segment| {
+    for_each_segment_from(&files, 0, |segment| {
         outcome = (0..segment.len()).try_for_each(|at| each(&segment.event(at)));
         outcome.is_ok()
     })

@@ -47,6 +47,7 @@ mod inspect;
 mod recover;
 mod byte_codec;
 mod record;
+mod summary;
 
 pub use inspect::{StreamInspection, inspect, read_events};
 pub(super) use reader::{HistoryRead, HistoryReader};
@@ -70,6 +71,7 @@ use crate::event::{Epoch, Position, StreamName, Time};
 use crate::segment::Checkpoints;
 use crate::segment::Numbering;
 use files::StreamFiles;
+use recorder::RecoveredState;
 use writer::WriterThreads;
 
 /// The directory of all streams in the state directory.
@@ -174,7 +176,7 @@ impl History {
     ///
     /// # Errors
     /// If its files cannot be read, or a newer version wrote them.
-    pub fn stream(&self, name: &StreamName, keep: Retention) -> Result<StreamHistory, HistoryError> {
+    pub fn stream(&self, name: &StreamName, retention: Retention) -> Result<StreamHistory, HistoryError> {
         let directory = self.root.join(STREAMS_DIRECTORY).join(name.as_str());
         let found = recover::recover_history(&directory)?;
         let now = Time::from(SystemTime::now()).millis();
@@ -193,12 +195,14 @@ impl History {
         for damage in &found.damage {
             warn!(stream = name.as_str(); "the history is damaged: {damage}");
         }
-        let volume = Arc::new(StreamFiles::new(directory, found.files, Some(&numbering)));
+        let files = Arc::new(StreamFiles::new(directory, found.files, Some(&numbering)));
         let (jobs, boot) = (self.writers.jobs(), self.boot.clone());
-        let recorder = Recorder::new(volume.clone(), jobs, boot, keep, found.places.clone(), end);
-        let reader = HistoryReader::new(volume, self.read_permits.clone());
+        let (private, is_old_format) = (found.private, found.is_old_format);
+        let recovered = RecoveredState { checkpoints: found.checkpoints.clone(), private, is_old_format, end };
+        let recorder = Recorder::new(files.clone(), jobs, boot, retention, recovered);
+        let reader = HistoryReader::new(files, self.read_permits.clone());
         let damaged = !found.damage.is_empty();
-        Ok(StreamHistory { numbering, checkpoints: found.places, recorder, reader, damaged })
+        Ok(StreamHistory { numbering, checkpoints: found.checkpoints, recorder, reader, damaged })
     }
 
     /// Waits until all submitted records are written and synced, and unlocks the directory. All appenders must be
@@ -228,26 +232,26 @@ mod tests {
     const TEST_RETENTION_AGE: Duration = Duration::from_hours(7 * 24);
 
     /// A state directory and the daemon that uses it.
-    struct HistoryBench {
+    struct HistoryHarness {
         directory: TempDir,
-        keep: Retention,
+        retention: Retention,
         memory: usize,
         open: Option<(History, Appender, Log)>,
-        places: Checkpoints,
+        checkpoints: Checkpoints,
     }
 
-    impl HistoryBench {
+    impl HistoryHarness {
         fn new(memory: usize, bytes: u64) -> Self {
             let directory = TempDir::new().unwrap();
-            let mut bench = Self {
+            let mut harness = Self {
                 directory,
-                keep: Retention { bytes, age: TEST_RETENTION_AGE },
+                retention: Retention { bytes, age: TEST_RETENTION_AGE },
                 memory,
                 open: None,
-                places: Checkpoints::new(),
+                checkpoints: Checkpoints::new(),
             };
-            bench.start();
-            bench
+            harness.start();
+            harness
         }
 
         fn name() -> StreamName {
@@ -256,9 +260,10 @@ mod tests {
 
         fn start(&mut self) {
             let history = History::open(self.directory.path()).unwrap();
-            let kept = history.stream(&Self::name(), self.keep).unwrap();
-            let (appender, log, places) = open_with_history(Self::name(), kept, self.memory, &Budget::new(usize::MAX));
-            (self.open, self.places) = (Some((history, appender, log)), places);
+            let kept = history.stream(&Self::name(), self.retention).unwrap();
+            let (appender, log, checkpoints) =
+                open_with_history(Self::name(), kept, self.memory, &Budget::new(usize::MAX));
+            (self.open, self.checkpoints) = (Some((history, appender, log)), checkpoints);
         }
 
         fn appender(&mut self) -> &mut Appender {
@@ -282,7 +287,7 @@ mod tests {
 
         async fn write(&mut self, lines: std::ops::Range<u64>) {
             let mut batch = Batch::new();
-            batch.place("file", Some(lines.end.to_string()));
+            batch.checkpoint("file", Some(lines.end.to_string()));
             for line in lines {
                 batch.line(SystemTime::now().into(), &Origin::stdout(), Flags::NONE, format!("line {line}").as_bytes());
             }
@@ -355,179 +360,218 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn numbers_places_and_readers_go_on_after_a_restart() {
-        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
-        bench.write(0..10).await;
-        let before = bench.seen(CursorStart::Oldest, &[]).await;
+    async fn numbers_checkpoints_and_readers_continue_after_a_restart() {
+        let mut harness = HistoryHarness::new(1 << 20, 1 << 30);
+        harness.write(0..10).await;
+        let before = harness.seen(CursorStart::Oldest, &[]).await;
         let last = id_of(before.last().unwrap());
         for (restart, lines) in [(true, 10..20), (false, 20..30), (true, 30..40)] {
             if restart {
-                bench.stop().await;
+                harness.stop().await;
             } else {
-                bench.kill();
+                harness.kill();
             }
-            bench.start();
-            assert_eq!(bench.places["file"], lines.start.to_string());
-            bench.write(lines).await;
+            harness.start();
+            assert_eq!(harness.checkpoints["file"], lines.start.to_string());
+            harness.write(lines).await;
         }
-        let seen = bench.seen(CursorStart::After(last), &[]).await;
+        let seen = harness.seen(CursorStart::After(last), &[]).await;
         assert_eq!(numbers(&seen), (10..40).collect::<Vec<_>>());
         let ids: Vec<_> = seen.iter().map(id_of).collect();
         assert!(ids.iter().all(|id| id.epoch == last.epoch), "the epoch stays");
         assert!(ids.windows(2).all(|two| two[0].number + 1 == two[1].number));
-        assert_eq!(numbers(&bench.seen(CursorStart::Tail(25), &[]).await), (15..40).collect::<Vec<_>>());
-        assert_eq!(numbers(&bench.seen(CursorStart::Tail(3), &["7$"]).await).first(), Some(&17));
-        assert_eq!(bench.log().info(Time(0)).first, Some(id_of(&before[0])));
+        assert_eq!(numbers(&harness.seen(CursorStart::Tail(25), &[]).await), (15..40).collect::<Vec<_>>());
+        assert_eq!(numbers(&harness.seen(CursorStart::Tail(3), &["7$"]).await).first(), Some(&17));
+        assert_eq!(harness.log().info(Time(0)).first, Some(id_of(&before[0])));
     }
 
     #[tokio::test]
     async fn memory_that_is_too_small_costs_no_reader_an_event() {
-        let mut bench = HistoryBench::new(100_000, 1 << 30);
+        let mut harness = HistoryHarness::new(100_000, 1 << 30);
         for at in 0..200 {
-            bench.write(at * 100..(at + 1) * 100).await;
+            harness.write(at * 100..(at + 1) * 100).await;
         }
-        assert!(bench.log().info(Time(0)).memory < 150_000);
-        let seen = bench.seen(CursorStart::Oldest, &[]).await;
+        assert!(harness.log().info(Time(0)).memory < 150_000);
+        let seen = harness.seen(CursorStart::Oldest, &[]).await;
         assert_eq!(numbers(&seen), (0..20_000).collect::<Vec<_>>());
         let some = id_of(&seen[777]);
-        assert_eq!(numbers(&bench.seen(CursorStart::After(some), &["99$"]).await).len(), 200 - 7);
-        assert_eq!(numbers(&bench.seen(CursorStart::Tail(15_000), &[]).await)[0], 5000);
+        assert_eq!(numbers(&harness.seen(CursorStart::After(some), &["99$"]).await).len(), 200 - 7);
+        assert_eq!(numbers(&harness.seen(CursorStart::Tail(15_000), &[]).await)[0], 5000);
     }
 
     #[tokio::test]
     async fn what_is_too_much_is_dropped_and_counted() {
-        let mut bench = HistoryBench::new(50_000, 600_000);
+        let mut harness = HistoryHarness::new(50_000, 600_000);
         for at in 0..400 {
-            bench.write(at * 100..(at + 1) * 100).await;
+            harness.write(at * 100..(at + 1) * 100).await;
         }
-        let first = Position { number: 0, ..bench.log().info(Time(0)).last };
-        let disk: u64 = bench.files().iter().map(|path| path.metadata().unwrap().len()).sum();
+        let first = Position { number: 0, ..harness.log().info(Time(0)).last };
+        let disk: u64 = harness.files().iter().map(|path| path.metadata().unwrap().len()).sum();
         assert!((300_000..700_000).contains(&disk), "{disk}");
-        let seen = numbers(&bench.seen(CursorStart::After(first), &[]).await);
+        let seen = numbers(&harness.seen(CursorStart::After(first), &[]).await);
         let missed = -seen[0];
         assert!(missed > 1000);
         assert_eq!(seen[1..], (missed..40_000).collect::<Vec<_>>());
-        bench.stop().await;
-        bench.start();
-        assert_eq!(numbers(&bench.seen(CursorStart::After(first), &[]).await), seen, "the same after a restart");
-        assert_eq!(bench.places["file"], "40000");
+        harness.stop().await;
+        harness.start();
+        assert_eq!(numbers(&harness.seen(CursorStart::After(first), &[]).await), seen, "the same after a restart");
+        assert_eq!(harness.checkpoints["file"], "40000");
     }
 
     #[tokio::test]
     async fn a_damaged_middle_is_a_gap_of_known_length() {
         use std::os::unix::fs::FileExt;
-        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
+        let mut harness = HistoryHarness::new(1 << 20, 1 << 30);
         for at in 0..100 {
-            bench.write(at * 10..(at + 1) * 10).await;
+            harness.write(at * 10..(at + 1) * 10).await;
         }
-        bench.stop().await;
-        let path = bench.files().remove(0);
+        harness.stop().await;
+        let path = harness.files().remove(0);
         let middle = memchr::memmem::find(&fs::read(&path).unwrap(), b"line 505").unwrap();
         let file = fs::OpenOptions::new().write(true).open(path).unwrap();
         file.write_all_at(b"damaged", middle as u64).unwrap();
-        bench.start();
-        bench.write(1000..1010).await;
-        let seen = bench.seen(CursorStart::Oldest, &[]).await;
+        harness.start();
+        harness.write(1000..1010).await;
+        let seen = harness.seen(CursorStart::Oldest, &[]).await;
         let at = seen.iter().position(|seen| matches!(seen, SeenEvent::Gap(_))).unwrap();
         assert_eq!(seen[at], SeenEvent::Gap(Some(10)));
-        assert!(seen.contains(&SeenEvent::Other("loss".to_owned())), "what is damaged is told in the stream");
+        assert!(seen.contains(&SeenEvent::Other("loss".to_owned())), "damage is reported in the stream");
         let lines: Vec<_> = seen.into_iter().filter(|seen| matches!(seen, SeenEvent::Line(..))).collect();
         assert_eq!(lines.len(), 1000);
         assert_eq!(numbers(&lines)[at], i64::try_from(at).unwrap() + 10);
     }
 
     #[tokio::test]
-    async fn a_second_daemon_and_a_newer_format_are_told() {
-        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
-        bench.write(0..1).await;
-        let second = History::open(bench.directory.path()).unwrap_err();
+    async fn a_second_daemon_and_a_newer_format_are_refused() {
+        let mut harness = HistoryHarness::new(1 << 20, 1 << 30);
+        harness.write(0..1).await;
+        let second = History::open(harness.directory.path()).unwrap_err();
         assert!(second.to_string().contains("is in use by another rtlogd"), "{second}");
-        bench.stop().await;
-        let path = bench.files().remove(0);
+        harness.stop().await;
+        let path = harness.files().remove(0);
         let mut bytes = fs::read(&path).unwrap();
         bytes[7] += 1;
         fs::write(&path, bytes).unwrap();
-        let history = History::open(bench.directory.path()).unwrap();
-        let newer = history.stream(&HistoryBench::name(), bench.keep).unwrap_err();
+        let history = History::open(harness.directory.path()).unwrap();
+        let newer = history.stream(&HistoryHarness::name(), harness.retention).unwrap_err();
         assert!(newer.to_string().contains("was written by a newer rtlogd"), "{newer}");
     }
 
     #[tokio::test]
     async fn after_the_machine_stopped_without_warning_a_new_epoch_begins() {
-        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
-        bench.write(0..10).await;
-        let last = bench.log().info(Time(0)).last;
-        bench.kill();
-        let mut history = History::open(bench.directory.path()).unwrap();
+        let mut harness = HistoryHarness::new(1 << 20, 1 << 30);
+        harness.write(0..10).await;
+        let last = harness.log().info(Time(0)).last;
+        harness.kill();
+        let mut history = History::open(harness.directory.path()).unwrap();
         history.boot = "another".into();
-        let kept = history.stream(&HistoryBench::name(), bench.keep).unwrap();
-        let (appender, log, _) = open_with_history(HistoryBench::name(), kept, 1 << 20, &Budget::new(usize::MAX));
-        bench.open = Some((history, appender, log));
-        bench.write(10..20).await;
+        let kept = history.stream(&HistoryHarness::name(), harness.retention).unwrap();
+        let (appender, log, _) = open_with_history(HistoryHarness::name(), kept, 1 << 20, &Budget::new(usize::MAX));
+        harness.open = Some((history, appender, log));
+        harness.write(10..20).await;
         let ahead = Position { number: last.number + 5, ..last };
         assert_eq!(
-            numbers(&bench.seen(CursorStart::After(ahead), &[]).await),
+            numbers(&harness.seen(CursorStart::After(ahead), &[]).await),
             [&[-1_000_000][..], &(10..20).collect::<Vec<_>>()].concat()
         );
-        let seen = bench.seen(CursorStart::After(last), &[]).await;
+        let seen = harness.seen(CursorStart::After(last), &[]).await;
         assert_eq!(seen[0], SeenEvent::Gap(None), "what the last second held nobody knows");
         assert!(id_of(&seen[1]).epoch > last.epoch);
-        let all = numbers(&bench.seen(CursorStart::Oldest, &[]).await);
-        bench.stop().await;
-        bench.start();
-        assert_eq!(numbers(&bench.seen(CursorStart::Oldest, &[]).await), all);
+        let all = numbers(&harness.seen(CursorStart::Oldest, &[]).await);
+        harness.stop().await;
+        harness.start();
+        assert_eq!(numbers(&harness.seen(CursorStart::Oldest, &[]).await), all);
     }
 
     #[tokio::test]
-    async fn without_a_disk_it_goes_on_in_memory_and_catches_up() {
-        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
-        bench.write(0..10).await;
-        let before = bench.log().info(Time(0)).last;
-        bench.stop().await;
+    async fn without_a_disk_the_stream_continues_in_memory_and_catches_up() {
+        let mut harness = HistoryHarness::new(1 << 20, 1 << 30);
+        harness.write(0..10).await;
+        let before = harness.log().info(Time(0)).last;
+        harness.stop().await;
         // With a file in place of the folder, nothing can be written there.
-        let folder = bench.directory.path().join(STREAMS_DIRECTORY);
-        fs::rename(&folder, bench.directory.path().join("away")).unwrap();
-        bench.start();
+        let folder = harness.directory.path().join(STREAMS_DIRECTORY);
+        fs::rename(&folder, harness.directory.path().join("away")).unwrap();
+        harness.start();
         fs::write(&folder, "").unwrap();
-        bench.write(10..20).await;
-        bench.write(20..30).await;
-        let info = bench.log().info(Time(0));
+        harness.write(10..20).await;
+        harness.write(20..30).await;
+        let info = harness.log().info(Time(0));
         assert!(info.degraded.unwrap().starts_with("the history cannot be written: "));
-        let seen = bench.seen(CursorStart::Oldest, &[]).await;
-        assert_eq!(seen[0], SeenEvent::Other("state".to_owned()), "it is said before the first event");
+        let seen = harness.seen(CursorStart::Oldest, &[]).await;
+        assert_eq!(seen[0], SeenEvent::Other("state".to_owned()), "the state is reported before the first event");
         assert_eq!(numbers(&seen[1..]), (10..30).collect::<Vec<_>>());
         fs::remove_file(&folder).unwrap();
-        let mut due = bench.appender().maintain_history().await;
-        bench.appender().append(&mut due).await;
-        bench.write(30..40).await;
-        assert_eq!(bench.log().info(Time(0)).degraded, None);
-        bench.kill();
-        bench.start();
-        assert_eq!(bench.places["file"], "40");
-        let again = bench.seen(CursorStart::After(id_of(&seen[15])), &[]).await;
+        let mut due = harness.appender().maintain_history().await;
+        harness.appender().append(&mut due).await;
+        harness.write(30..40).await;
+        assert_eq!(harness.log().info(Time(0)).degraded, None);
+        harness.kill();
+        harness.start();
+        assert_eq!(harness.checkpoints["file"], "40");
+        let again = harness.seen(CursorStart::After(id_of(&seen[15])), &[]).await;
         assert_eq!(numbers(&again), (25..40).collect::<Vec<_>>(), "all that memory held was recorded");
-        assert_eq!(bench.seen(CursorStart::After(before), &[]).await[0], SeenEvent::Gap(None), "that folder is lost");
+        assert_eq!(harness.seen(CursorStart::After(before), &[]).await[0], SeenEvent::Gap(None), "that folder is lost");
     }
 
     #[tokio::test]
-    async fn a_run_does_not_begin_anew_when_its_disk_is_back() {
-        let mut bench = HistoryBench::new(1 << 20, 1 << 30);
-        bench.write(0..1).await;
-        bench.stop().await;
-        let folder = bench.directory.path().join(STREAMS_DIRECTORY);
-        fs::rename(&folder, bench.directory.path().join("away")).unwrap();
-        bench.start();
+    async fn a_stream_that_turned_private_stays_so_after_a_restart() {
+        for (with_events, disk_fails) in [(true, false), (false, false), (true, true), (false, true)] {
+            let mut harness = HistoryHarness::new(1 << 20, 1 << 30);
+            harness.write(0..5).await;
+            let folder = harness.directory.path().join(STREAMS_DIRECTORY);
+            if disk_fails {
+                harness.stop().await;
+                fs::rename(&folder, harness.directory.path().join("away")).unwrap();
+                harness.start();
+                fs::write(&folder, "").unwrap();
+                harness.write(5..10).await;
+            }
+            assert!(!harness.appender().was_private());
+            harness.log().private().set();
+            if with_events {
+                harness.write(10..11).await;
+            } else {
+                // The change of a state that is not recorded.
+                let mut batch = Batch::new();
+                batch.lag(7);
+                harness.appender().append(&mut batch).await;
+            }
+            if disk_fails {
+                fs::remove_file(&folder).unwrap();
+                let mut due = harness.appender().maintain_history().await;
+                harness.appender().append(&mut due).await;
+            }
+            harness.kill();
+            harness.start();
+            assert!(harness.appender().was_private(), "with events: {with_events}, the disk fails: {disk_fails}");
+            // A stream that the configuration calls public again stays so as well.
+            harness.write(20..21).await;
+            harness.kill();
+            harness.start();
+            assert!(!harness.appender().was_private());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_does_not_begin_again_when_its_disk_is_back() {
+        let mut harness = HistoryHarness::new(1 << 20, 1 << 30);
+        harness.write(0..1).await;
+        harness.stop().await;
+        let folder = harness.directory.path().join(STREAMS_DIRECTORY);
+        fs::rename(&folder, harness.directory.path().join("away")).unwrap();
+        harness.start();
         fs::write(&folder, "").unwrap();
         let mut begun = Batch::new();
         begun.state(Time(0), SourceState::Running { run: 1, pid: None, note: None });
-        bench.appender().append(&mut begun).await;
-        bench.write(0..5).await;
+        harness.appender().append(&mut begun).await;
+        harness.write(0..5).await;
         fs::remove_file(&folder).unwrap();
-        let mut due = bench.appender().maintain_history().await;
-        bench.appender().append(&mut due).await;
-        bench.write(5..10).await;
-        assert_eq!(bench.log().info(Time(0)).degraded, None);
-        let mut run = bench.seen(CursorStart::Run, &[]).await;
+        let mut due = harness.appender().maintain_history().await;
+        harness.appender().append(&mut due).await;
+        harness.write(5..10).await;
+        assert_eq!(harness.log().info(Time(0)).degraded, None);
+        let mut run = harness.seen(CursorStart::Run, &[]).await;
         run.retain(|seen| *seen != SeenEvent::Other("state".to_owned()));
         assert_eq!(numbers(&run), (0..10).collect::<Vec<_>>());
     }
@@ -561,40 +605,40 @@ mod tests {
         fn what_was_recorded_comes_back_as_it_was(acts in history_actions()) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
-                let mut bench = HistoryBench::new(60_000, 1 << 30);
+                let mut harness = HistoryHarness::new(60_000, 1 << 30);
                 let mut ends = vec![0u64];
                 for act in acts {
                     let written = *ends.last().unwrap();
                     match act {
                         HistoryAction::Write(lines) => {
-                            bench.write(written..written + lines).await;
+                            harness.write(written..written + lines).await;
                             ends.push(written + lines);
                         }
                         HistoryAction::Stop => {
-                            bench.stop().await;
-                            bench.start();
+                            harness.stop().await;
+                            harness.start();
                         }
                         HistoryAction::Kill => {
-                            bench.kill();
-                            bench.start();
+                            harness.kill();
+                            harness.start();
                         }
                         HistoryAction::Tear(bytes) => {
-                            bench.kill();
-                            if let Some(path) = bench.files().pop() {
+                            harness.kill();
+                            if let Some(path) = harness.files().pop() {
                                 let length = path.metadata().unwrap().len();
                                 fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length.saturating_sub(bytes)).unwrap();
                             }
-                            bench.start();
-                            let end = bench.places.get("file").map_or(0, |place| place.parse().unwrap());
+                            harness.start();
+                            let end = harness.checkpoints.get("file").map_or(0, |directory| directory.parse().unwrap());
                             prop_assert!(ends.contains(&end), "half an append came back: {end} of {ends:?}");
                             ends.retain(|&known| known <= end);
                         }
                         HistoryAction::Read(from) => {
-                            let all = bench.seen(CursorStart::Oldest, &[]).await;
+                            let all = harness.seen(CursorStart::Oldest, &[]).await;
                             prop_assert_eq!(numbers(&all), (0..written.cast_signed()).collect::<Vec<_>>());
                             if !all.is_empty() {
                                 let from = from.index(all.len());
-                                let rest = bench.seen(CursorStart::After(id_of(&all[from])), &[]).await;
+                                let rest = harness.seen(CursorStart::After(id_of(&all[from])), &[]).await;
                                 prop_assert_eq!(&rest[..], &all[from + 1..]);
                             }
                         }

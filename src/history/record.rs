@@ -3,6 +3,27 @@
 //! A file of a history is [`FILE_MAGIC`] and then records. A record is a [`RecordHeader`] of fixed length, its numbers
 //! little-endian, and a body of at most [`MAX_RECORD_SIZE`] bytes. A record with [`FLAG_CONTINUED`] belongs to the same
 //! transaction as the next one; a transaction without its last record is invalid as a whole.
+//!
+//! ```text
+//! offset  0       4       8      12    13     14       15  16     20    24     32      40   48    56
+//!         marker  length  crc32  kind  flags  version  0   count  salt  epoch  number  seq  time  body …
+//! ```
+//!
+//! | kind | body |
+//! |---|---|
+//! | 1 `Events` | the names of the origins; for each event its time, length, origin, kind, flags and logged time; the text |
+//! | 2 `Snapshot` | JSON: what a reader of this file must know about earlier files |
+//! | 3 `Opened` | JSON: a daemon begins to write |
+//! | 4 `Closed` | nothing: a daemon stopped cleanly |
+//! | 5 `Checkpoint` | keys, each with the new value or none |
+//! | 6 `Run` | JSON: the summary of a run |
+//! | 7 `Senders` | JSON: how far each sender has pushed |
+//!
+//! Checkpoints are records of their own, so that a record of events is the same wherever it is kept.
+//!
+//! **Version 1** has the kinds up to 4. Its `Events` begin with checkpoints and may have no event, their flags have eight
+//! bits, and no event has a logged time. That a stream is private is a checkpoint with the key
+//! [`VERSION_1_PRIVATE_KEY`], where version 2 has [`FLAG_PRIVATE`] in each header. Version 1 is read, and never written.
 
 use std::sync::Arc;
 
@@ -11,11 +32,23 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Epoch, EventKind, Flags, Origin, Position, Time};
 
 use super::byte_codec::{ByteReader, RecordError, put_number, put_text, unzigzag, zigzag};
-use crate::segment::Numbering;
-use crate::segment::{IndexEntry, NO_ORIGIN, Segment};
+use super::summary::{RunSummary, SenderProgress, are_valid_senders};
+use crate::segment::{CheckpointChange, IndexEntry, NO_ORIGIN, Numbering, Segment};
+
+/// The version of the format that is written. Older ones can be read.
+pub(super) const FORMAT_VERSION: u8 = 2;
 
 /// The first bytes of each file; the last one is the version of the format.
-pub(super) const FILE_MAGIC: [u8; 8] = *b"rtlogd\n\x01";
+pub(super) const FILE_MAGIC: [u8; 8] = *b"rtlogd\n\x02";
+
+/// The version in the header of a record of version 1, which has no such field.
+const VERSION_1: u8 = 0;
+
+/// The flags of an event that version 1 has.
+const VERSION_1_EVENT_FLAGS: u16 = 0x7F;
+
+/// The checkpoint key that says in version 1 that the stream is private.
+const VERSION_1_PRIVATE_KEY: &str = "private";
 
 /// The first bytes of each record, by which the next one is found after damage.
 const RECORD_MARKER: [u8; 4] = *b"\xE7RL\n";
@@ -42,6 +75,12 @@ const FLAG_CONTINUED: u8 = 1;
 /// Flag: an unknown number of events is missing before the first one.
 const FLAG_UNKNOWN_LOSS: u8 = 2;
 
+/// Flag: the stream was private when the record was written.
+const FLAG_PRIVATE: u8 = 4;
+
+/// Flag of an event as it is recorded: its logged time follows, as the difference from the time at which it was read.
+const EVENT_HAS_LOGGED_TIME: u16 = 1 << 15;
+
 /// The stored value for an epoch without a random part.
 const NO_EPOCH_SALT: u32 = u32::MAX;
 
@@ -53,6 +92,8 @@ pub(super) struct RecordHeader {
     pub(super) more: bool,
     /// `true` if an unknown number of events is missing before the first one.
     pub(super) unknown: bool,
+    /// Whether the stream was private when the record was written; `None` in version 1, which says so elsewhere.
+    pub(super) private: Option<bool>,
     /// The size of the body, in bytes.
     pub(super) length: usize,
     /// The number of events in the body.
@@ -67,7 +108,7 @@ pub(super) struct RecordHeader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum RecordKind {
-    /// Events, and the source's checkpoints after them.
+    /// Events; in version 1 also the source's checkpoints after them.
     Events = 1,
     /// Everything that a reader must know about earlier files.
     Snapshot = 2,
@@ -75,15 +116,31 @@ pub(super) enum RecordKind {
     Opened = 3,
     /// A daemon stopped cleanly: everything before is complete.
     Closed = 4,
+    /// The source's checkpoints after the events before it in the same transaction.
+    Checkpoint = 5,
+    /// The summary of a run.
+    Run = 6,
+    /// How far each sender has pushed.
+    Senders = 7,
 }
 
 /// The content of a record.
 #[derive(Debug)]
 pub(super) enum RecordBody {
-    Events { segment: Option<Segment>, places: Vec<(String, Option<String>)> },
+    /// A record of events has a segment, and one of checkpoints has checkpoints; a record of version 1 may have both.
+    Events {
+        segment: Option<Segment>,
+        checkpoints: Vec<CheckpointChange>,
+    },
     Snapshot(Snapshot),
     Opened(OpenedRecord),
     Closed,
+    /// A summary that is valid.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the format has room for what is recorded later"))]
+    Run(RunSummary),
+    /// Senders that are valid.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the format has room for what is recorded later"))]
+    Senders(Vec<SenderProgress>),
 }
 
 /// Everything that a reader of one file must know about the files before it. The checkpoints follow as a record of
@@ -105,32 +162,38 @@ pub(super) struct OpenedRecord {
 #[derive(Debug, Default)]
 pub(super) struct RecordWriter {
     pub(super) bytes: Vec<u8>,
+    /// Whether the stream is private, which each record says.
+    private: bool,
     /// The offset of the last record.
     last: Option<usize>,
 }
 
 impl RecordWriter {
+    /// A writer of records of a stream that is private or not.
+    pub(super) fn new(private: bool) -> Self {
+        Self { private, ..Self::default() }
+    }
+
     /// Adds the events of a segment.
-    pub(super) fn events(&mut self, segment: &Segment, unknown: bool) {
+    pub(super) fn put_events(&mut self, segment: &Segment, unknown: bool) {
         let (first, seq, time) = (segment.first, segment.seq, segment.time(0));
         let count = u32::try_from(segment.len()).expect("bounded by the length of a record");
         self.put_record(RecordKind::Events, unknown, count, (first, seq, time), |out| {
-            put_number(0, out);
             put_segment(segment, out);
         });
     }
 
     /// Adds checkpoints that the source reached before the event `first`.
-    pub(super) fn places<'a>(
+    pub(super) fn put_checkpoints<'a>(
         &mut self,
         first: Position,
         seq: u64,
-        places: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
+        checkpoints: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
     ) {
         let mut encoded = Vec::new();
         let mut count = 0;
-        for (key, place) in places {
-            let length = key.len() + place.map_or(0, String::len);
+        for (key, value) in checkpoints {
+            let length = key.len() + value.map_or(0, String::len);
             if length > MAX_CHECKPOINT_SIZE {
                 log::warn!(key = key.as_str(), bytes = length; "a checkpoint is too long to be recorded");
                 continue;
@@ -140,8 +203,8 @@ impl RecordWriter {
                 (encoded, count) = (Vec::new(), 0);
             }
             put_text(key, &mut encoded);
-            encoded.push(place.is_some().into());
-            place.inspect(|place| put_text(place, &mut encoded));
+            encoded.push(value.is_some().into());
+            value.inspect(|value| put_text(value, &mut encoded));
             count += 1;
         }
         if count > 0 {
@@ -149,8 +212,27 @@ impl RecordWriter {
         }
     }
 
+    /// Adds a record without checkpoints, which says only whether the stream is private.
+    pub(super) fn put_privacy(&mut self, first: Position, seq: u64) {
+        self.put_checkpoint_record(first, seq, 0, &[]);
+    }
+
+    /// Adds the summary of a run.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the format has room for what is recorded later"))]
+    pub(super) fn put_run(&mut self, first: Position, seq: u64, summary: &RunSummary) {
+        debug_assert!(summary.is_valid(MAX_SEQ), "what is written can be read");
+        self.json(RecordKind::Run, false, first, seq, summary);
+    }
+
+    /// Adds how far each sender has pushed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the format has room for what is recorded later"))]
+    pub(super) fn put_senders(&mut self, first: Position, seq: u64, senders: &[SenderProgress]) {
+        debug_assert!(are_valid_senders(senders), "what is written can be read");
+        self.json(RecordKind::Senders, false, first, seq, &senders);
+    }
+
     fn put_checkpoint_record(&mut self, first: Position, seq: u64, count: u64, encoded: &[u8]) {
-        self.put_record(RecordKind::Events, false, 0, (first, seq, Time::default()), |out| {
+        self.put_record(RecordKind::Checkpoint, false, 0, (first, seq, Time::default()), |out| {
             put_number(count, out);
             out.extend_from_slice(encoded);
         });
@@ -163,7 +245,7 @@ impl RecordWriter {
     }
 
     /// Adds that a daemon began to write, whose next event is `first`.
-    pub(super) fn opened(&mut self, first: Position, seq: u64, unknown: bool, boot: &str) {
+    pub(super) fn put_opened(&mut self, first: Position, seq: u64, unknown: bool, boot: &str) {
         self.json(RecordKind::Opened, unknown, first, seq, &OpenedRecord { boot: boot.to_owned() });
     }
 
@@ -194,10 +276,12 @@ impl RecordWriter {
         body: impl FnOnce(&mut Vec<u8>),
     ) {
         let at = self.bytes.len();
+        let unknown = if unknown { FLAG_UNKNOWN_LOSS } else { 0 };
+        let private = if self.private { FLAG_PRIVATE } else { 0 };
         let out = &mut self.bytes;
         out.extend_from_slice(&RECORD_MARKER);
         out.extend_from_slice(&[0; 8]);
-        out.extend_from_slice(&[kind as u8, FLAG_CONTINUED | if unknown { FLAG_UNKNOWN_LOSS } else { 0 }, 0, 0]);
+        out.extend_from_slice(&[kind as u8, FLAG_CONTINUED | unknown | private, FORMAT_VERSION, 0]);
         out.extend_from_slice(&count.to_le_bytes());
         out.extend_from_slice(&first.epoch.salt().unwrap_or(NO_EPOCH_SALT).to_le_bytes());
         out.extend_from_slice(&first.epoch.millis().to_le_bytes());
@@ -229,12 +313,15 @@ pub(super) fn head(bytes: &[u8]) -> Result<RecordHeader, RecordError> {
     let mut from = ByteReader(bytes.get(4..RECORD_HEADER_SIZE).ok_or(RecordError::Incomplete)?);
     let length = from.u32()? as usize;
     from.u32()?;
-    let [kind, flags, _, _] = from.u32()?.to_le_bytes();
-    let kind = match kind {
-        1 => RecordKind::Events,
-        2 => RecordKind::Snapshot,
-        3 => RecordKind::Opened,
-        4 => RecordKind::Closed,
+    let [kind, flags, version, _] = from.u32()?.to_le_bytes();
+    let kind = match (kind, version) {
+        (1, VERSION_1 | FORMAT_VERSION) => RecordKind::Events,
+        (2, VERSION_1 | FORMAT_VERSION) => RecordKind::Snapshot,
+        (3, VERSION_1 | FORMAT_VERSION) => RecordKind::Opened,
+        (4, VERSION_1 | FORMAT_VERSION) => RecordKind::Closed,
+        (5, FORMAT_VERSION) => RecordKind::Checkpoint,
+        (6, FORMAT_VERSION) => RecordKind::Run,
+        (7, FORMAT_VERSION) => RecordKind::Senders,
         _ => return Err(RecordError::Damaged),
     };
     let (count, salt, millis, number, seq) = (from.u32()?, from.u32()?, from.u64()?, from.u64()?, from.u64()?);
@@ -244,8 +331,9 @@ pub(super) fn head(bytes: &[u8]) -> Result<RecordHeader, RecordError> {
     if length > longest || seq > MAX_SEQ || !(1..=MAX_SEQ).contains(&number) {
         return Err(RecordError::Damaged);
     }
-    let (more, unknown) = (flags & FLAG_CONTINUED != 0, flags & FLAG_UNKNOWN_LOSS != 0);
-    Ok(RecordHeader { kind, more, unknown, length, count, seq, first: Position { epoch, number }, time })
+    let [more, unknown, private] = [FLAG_CONTINUED, FLAG_UNKNOWN_LOSS, FLAG_PRIVATE].map(|flag| flags & flag != 0);
+    let private = (version != VERSION_1).then_some(private);
+    Ok(RecordHeader { kind, more, unknown, private, length, count, seq, first: Position { epoch, number }, time })
 }
 
 /// The record at the start of `bytes`.
@@ -258,23 +346,66 @@ pub(super) fn read(bytes: &[u8]) -> Result<(RecordHeader, RecordBody), RecordErr
     }
     let body = &whole[RECORD_HEADER_SIZE..];
     let body = match head.kind {
-        RecordKind::Events => {
+        RecordKind::Events if head.is_version_1() => {
             let mut from = ByteReader(body);
-            let places = get_checkpoints(&mut from)?;
+            let checkpoints = get_checkpoints(&mut from)?;
             let segment = if head.count == 0 { None } else { Some(get_segment(&head, &mut from)?) };
-            RecordBody::Events { segment, places }
+            RecordBody::Events { segment, checkpoints }
+        }
+        RecordKind::Events if head.count == 0 => return Err(RecordError::Damaged),
+        RecordKind::Events => {
+            RecordBody::Events { segment: Some(get_segment(&head, &mut ByteReader(body))?), checkpoints: Vec::new() }
+        }
+        RecordKind::Checkpoint => {
+            RecordBody::Events { segment: None, checkpoints: get_checkpoints(&mut ByteReader(body))? }
+        }
+        RecordKind::Run => {
+            let summary: RunSummary = from_json(body)?;
+            if !summary.is_valid(MAX_SEQ) {
+                return Err(RecordError::Damaged);
+            }
+            RecordBody::Run(summary)
+        }
+        RecordKind::Senders => {
+            let senders: Vec<SenderProgress> = from_json(body)?;
+            if !are_valid_senders(&senders) {
+                return Err(RecordError::Damaged);
+            }
+            RecordBody::Senders(senders)
         }
         RecordKind::Snapshot => {
-            let snapshot: Snapshot = serde_json::from_slice(body).map_err(|_| RecordError::Damaged)?;
+            let snapshot: Snapshot = from_json(body)?;
             if !snapshot.numbering.is_valid(MAX_SEQ) {
                 return Err(RecordError::Damaged);
             }
             RecordBody::Snapshot(snapshot)
         }
-        RecordKind::Opened => RecordBody::Opened(serde_json::from_slice(body).map_err(|_| RecordError::Damaged)?),
+        RecordKind::Opened => RecordBody::Opened(from_json(body)?),
         RecordKind::Closed => RecordBody::Closed,
     };
     Ok((head, body))
+}
+
+impl RecordHeader {
+    /// Returns whether the record is of version 1.
+    fn is_version_1(&self) -> bool {
+        self.private.is_none()
+    }
+
+    /// Takes what version 1 says about privacy out of the checkpoints of a record: `Some` if it says something.
+    pub(super) fn take_privacy(&self, checkpoints: &mut Vec<CheckpointChange>) -> Option<bool> {
+        if !self.is_version_1() {
+            return self.private;
+        }
+        let change = checkpoints.iter().rfind(|change| change.key == VERSION_1_PRIVATE_KEY);
+        let said = change.map(|change| change.value.is_some());
+        checkpoints.retain(|change| change.key != VERSION_1_PRIVATE_KEY);
+        said
+    }
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, RecordError> {
+    serde_json::from_slice(body).map_err(|_| RecordError::Damaged)
 }
 
 /// The offset in `bytes`, after the first byte, at which the next record may begin.
@@ -296,11 +427,17 @@ fn put_segment(segment: &Segment, out: &mut Vec<u8>) {
         put_text(segment.origins[usize::from(origin)].as_str(), out);
     }
     let (mut time, mut end) = (0, 0);
-    for entry in &segment.index {
+    for (at, entry) in segment.index.iter().enumerate() {
+        let logged = segment.logged_at(at);
+        let logged_bit = if logged.is_some() { EVENT_HAS_LOGGED_TIME } else { 0 };
         put_number(zigzag(entry.time.0.wrapping_sub(time)), out);
         put_number(u64::from(entry.end - end), out);
         put_number(known.get(usize::from(entry.origin)).copied().flatten().unwrap_or(0), out);
-        out.extend_from_slice(&[entry.kind as u8, entry.flags.bits()]);
+        out.push(entry.kind() as u8);
+        out.extend_from_slice(&(entry.flags().bits() | logged_bit).to_le_bytes());
+        if let Some(logged) = logged {
+            put_number(zigzag(logged.0.wrapping_sub(entry.time.0)), out);
+        }
         (time, end) = (entry.time.0, entry.end);
     }
     out.extend_from_slice(&segment.text);
@@ -310,8 +447,9 @@ fn get_segment(head: &RecordHeader, from: &mut ByteReader<'_>) -> Result<Segment
     let origins = from.number()?;
     let origins = (0..origins).map(|_| Ok(Origin::from(from.text()?))).collect::<Result<Vec<_>, RecordError>>()?;
     let mut index = Vec::with_capacity((head.count as usize).min(from.0.len()));
+    let mut logged = Vec::new();
     let (mut time, mut end) = (0i64, 0u32);
-    for _ in 0..head.count {
+    for at in 0..head.count {
         time = time.wrapping_add(unzigzag(from.number()?));
         end = u32::try_from(from.number()?)
             .ok()
@@ -322,30 +460,41 @@ fn get_segment(head: &RecordHeader, from: &mut ByteReader<'_>) -> Result<Segment
             at if at <= origins.len() as u64 => u16::try_from(at - 1).map_err(|_| RecordError::Damaged)?,
             _ => return Err(RecordError::Damaged),
         };
-        let [kind, flags] = [from.byte()?, from.byte()?];
-        let kind = EventKind::from_u8(kind).ok_or(RecordError::Damaged)?;
-        index.push(IndexEntry { time: Time(time), end, origin, kind, flags: Flags::from_bits(flags) });
+        let kind = EventKind::from_u8(from.byte()?).ok_or(RecordError::Damaged)?;
+        let bits = if head.is_version_1() { u16::from(from.byte()?) & VERSION_1_EVENT_FLAGS } else { from.u16()? };
+        if bits & EVENT_HAS_LOGGED_TIME != 0 {
+            logged.push((at, Time(time.wrapping_add(unzigzag(from.number()?)))));
+        }
+        index.push(IndexEntry::new(Time(time), end, origin, kind, Flags::from_bits(bits)));
     }
     let text = from.0.get(..end as usize).ok_or(RecordError::Damaged)?;
     let origins: Arc<[Origin]> = origins.into();
-    Ok(Segment { first: head.first, seq: head.seq, text: text.into(), index: index.into(), origins })
+    Ok(Segment {
+        first: head.first,
+        seq: head.seq,
+        text: text.into(),
+        index: index.into(),
+        logged: logged.into(),
+        origins,
+    })
 }
 
-fn get_checkpoints(from: &mut ByteReader<'_>) -> Result<Vec<(String, Option<String>)>, RecordError> {
+fn get_checkpoints(from: &mut ByteReader<'_>) -> Result<Vec<CheckpointChange>, RecordError> {
     let count = from.number()?;
-    let mut places = Vec::new();
+    let mut checkpoints = Vec::new();
     for _ in 0..count {
         let key = from.text()?.to_owned();
-        let place = if from.byte()? == 0 { None } else { Some(from.text()?.to_owned()) };
-        places.push((key, place));
+        let value = if from.byte()? == 0 { None } else { Some(from.text()?.to_owned()) };
+        checkpoints.push(CheckpointChange { key, value });
     }
-    Ok(places)
+    Ok(checkpoints)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, Loss, MAX_LINE};
+    use crate::event::{Event, Level, Loss, MAX_LINE};
+    use crate::history::summary::{GroupSummary, NewLines};
     use crate::segment::Batch;
     use proptest::prelude::*;
 
@@ -353,19 +502,28 @@ mod tests {
         Position { epoch: Epoch::persistent(1_763_874_672_123), number: 7 }
     }
 
-    fn lines() -> impl Strategy<Value = Vec<(i64, u8, u8, Vec<u8>)>> {
+    /// A line to record: the time at which it was read, the number of its origin (0 for a loss), its flags, its logged
+    /// time and its text.
+    type RecordedLine = (i64, u8, u16, Option<i64>, Vec<u8>);
+
+    fn lines() -> impl Strategy<Value = Vec<RecordedLine>> {
         let text = prop_oneof![9 => prop::collection::vec(any::<u8>(), 0..60), 1 => Just(vec![b'x'; MAX_LINE])];
-        prop::collection::vec((any::<i64>(), 0u8..4, 0u8..4, text), 1..40)
+        prop::collection::vec((any::<i64>(), 0u8..4, any::<u16>(), any::<Option<i64>>(), text), 1..40)
     }
 
-    fn segments(lines: &[(i64, u8, u8, Vec<u8>)]) -> Vec<Segment> {
+    fn segments(lines: &[RecordedLine]) -> Vec<Segment> {
         let mut batch = Batch::new();
-        for (time, origin, flags, text) in lines {
+        for (time, origin, flags, logged, text) in lines {
             match origin {
                 0 => batch.loss(Time(*time), &Loss { missed: None, bytes: Some(3), reason: "x".to_owned() }),
                 origin => {
                     let origin = Origin::from(format!("/origin/{origin}").as_str());
-                    batch.line(Time(*time), &origin, Flags::from_bits(*flags), text);
+                    match logged {
+                        Some(logged) => {
+                            batch.logged_line(Time(*time), Time(*logged), &origin, Flags::from_bits(*flags), text);
+                        }
+                        None => batch.line(Time(*time), &origin, Flags::from_bits(*flags), text),
+                    }
                 }
             }
         }
@@ -379,18 +537,18 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
         #[test]
-        fn what_is_written_reads_back_and_is_short(lines in lines(), unknown: bool, keys in prop::collection::vec("\\PC{0,9}", 0..5)) {
+        fn what_is_written_reads_back_and_is_short(lines in lines(), unknown: bool, private: bool, keys in prop::collection::vec("\\PC{0,9}", 0..5)) {
             let segments = segments(&lines);
-            let mut writer = RecordWriter::default();
+            let mut writer = RecordWriter::new(private);
             for segment in &segments {
-                writer.events(segment, unknown);
+                writer.put_events(segment, unknown);
             }
-            let place = "place".to_owned();
-            writer.places(first(), 200, keys.iter().zip([Some(&place), None].into_iter().cycle()));
+            let value = "value".to_owned();
+            writer.put_checkpoints(first(), 200, keys.iter().zip([Some(&value), None].into_iter().cycle()));
             writer.end();
             let mut bytes = &writer.bytes[..];
             let mut seen = Vec::new();
-            let mut places = Vec::new();
+            let mut checkpoints = Vec::new();
             let mut more = true;
             while !bytes.is_empty() {
                 prop_assert!(more, "what belongs together ended too early");
@@ -398,22 +556,27 @@ mod tests {
                 prop_assert!(RECORD_HEADER_SIZE + head.length <= MAX_RECORD_SIZE);
                 bytes = &bytes[RECORD_HEADER_SIZE + head.length..];
                 more = head.more;
-                let RecordBody::Events { segment, places: some } = body else { panic!() };
+                let RecordBody::Events { segment, checkpoints: some } = body else { panic!() };
+                let kind = if segment.is_some() { RecordKind::Events } else { RecordKind::Checkpoint };
+                prop_assert_eq!((head.kind, head.private), (kind, Some(private)));
+                prop_assert!(segment.is_none() || some.is_empty(), "a record of events has nothing else in it");
                 prop_assert_eq!(head.unknown, unknown && segment.is_some());
                 seen.extend(segment);
-                places.extend(some);
+                checkpoints.extend(some);
             }
             prop_assert!(!more);
             prop_assert!(seen.iter().flat_map(events).eq(segments.iter().flat_map(events)));
+            let logged = lines.iter().map(|(_, origin, _, logged, _)| logged.filter(|_| *origin > 0).map(Time));
+            prop_assert!(seen.iter().flat_map(events).map(|event| event.logged).eq(logged));
             prop_assert!(seen.iter().map(Segment::seq).eq(segments.iter().map(Segment::seq)));
-            prop_assert!(places.iter().map(|(key, _)| key).eq(&keys));
-            prop_assert!(places.iter().zip([true, false].into_iter().cycle()).all(|((_, place), is)| place.is_some() == is));
+            prop_assert!(checkpoints.iter().map(|change| &change.key).eq(&keys));
+            prop_assert!(checkpoints.iter().zip([true, false].into_iter().cycle()).all(|(change, is)| change.value.is_some() == is));
         }
 
         #[test]
         fn one_wrong_byte_is_noticed(at in any::<prop::sample::Index>(), other in 1u8..=255) {
             let mut writer = RecordWriter::default();
-            writer.events(&segments(&[(5, 1, 0, b"a line".to_vec()), (6, 2, 0, b"another".to_vec())])[0], false);
+            writer.put_events(&segments(&[(5, 1, 0, Some(4), b"a line".to_vec()), (6, 2, 0, None, b"another".to_vec())])[0], false);
             writer.end();
             let at = at.index(writer.bytes.len());
             writer.bytes[at] ^= other;
@@ -421,24 +584,166 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300), count in 0u32..9) {
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), count in 0u32..9, version in 0u8..4) {
             prop_assert!(read(&bytes).is_err());
             // Behind a right head and checksum, too.
-            let mut writer = RecordWriter::default();
-            writer.put_record(RecordKind::Events, false, count, (first(), 1, Time(0)), |out| out.append(&mut bytes));
-            if let Ok((head, _)) = read(&writer.bytes) {
-                prop_assert_eq!(head.count, count);
+            for kind in KINDS {
+                let mut writer = RecordWriter::default();
+                writer.put_record(kind, false, count, (first(), 1, Time(0)), |out| out.extend_from_slice(&bytes));
+                writer.bytes[14] = version;
+                writer.write_checksum(0);
+                if let Ok((head, _)) = read(&writer.bytes) {
+                    prop_assert_eq!((head.kind, head.count), (kind, count));
+                    prop_assert_eq!(head.is_version_1(), version == VERSION_1);
+                }
             }
         }
+    }
+
+    const KINDS: [RecordKind; 7] = [
+        RecordKind::Events,
+        RecordKind::Snapshot,
+        RecordKind::Opened,
+        RecordKind::Closed,
+        RecordKind::Checkpoint,
+        RecordKind::Run,
+        RecordKind::Senders,
+    ];
+
+    #[test]
+    fn a_version_has_its_own_kinds() {
+        for (version, kinds) in [(0, 1..=4), (1, 0..=0), (2, 1..=7), (3, 0..=0)] {
+            for kind in KINDS {
+                let mut writer = RecordWriter::default();
+                writer.put_record(kind, false, 0, (first(), 1, Time(0)), |out| out.push(0));
+                writer.bytes[14] = version;
+                assert_eq!(head(&writer.bytes).is_ok(), kinds.contains(&(kind as u8)), "{kind:?} in version {version}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_of_events_without_one_is_damage() {
+        let mut writer = RecordWriter::default();
+        writer.put_record(RecordKind::Events, false, 0, (first(), 1, Time(0)), |out| out.push(0));
+        assert_eq!(read(&writer.bytes).unwrap_err(), RecordError::Damaged);
+    }
+
+    fn summary() -> RunSummary {
+        RunSummary {
+            run: 41,
+            started: 1_763_874_672_000_000,
+            ended: Some(1_763_874_690_500_000),
+            code: Some(2),
+            signal: None,
+            cause: None,
+            lines: 3182,
+            errors: 2,
+            warnings: 17,
+            new: Some(NewLines { shapes: 3, lines: 12, judged: 3182 }),
+            first: 7,
+            end: 3189,
+            peak_memory: Some(64 << 20),
+            groups: vec![GroupSummary { name: "Install dependencies".to_owned(), duration: 4.25 }],
+        }
+    }
+
+    fn sender(id: u128) -> SenderProgress {
+        let owner = "https://ci.example.com ada".to_owned();
+        SenderProgress { id, owner, next: 3190, run: Some(41), seen: 1_763_874_690_500_000 }
+    }
+
+    #[test]
+    fn a_run_and_its_senders_read_back() {
+        let quiet = RunSummary { ended: None, code: None, new: None, peak_memory: None, groups: vec![], ..summary() };
+        let none: [SenderProgress; 0] = [];
+        for (run, senders) in [(summary(), &[sender(0), sender(u128::MAX)][..]), (quiet, &none)] {
+            let mut writer = RecordWriter::default();
+            writer.put_run(first(), 9, &run);
+            writer.put_senders(first(), 9, senders);
+            writer.end();
+            let (head, body) = read(&writer.bytes).unwrap();
+            assert!(matches!(body, RecordBody::Run(read) if read == run));
+            let (_, body) = read(&writer.bytes[RECORD_HEADER_SIZE + head.length..]).unwrap();
+            assert!(matches!(body, RecordBody::Senders(read) if read == senders));
+        }
+    }
+
+    #[test]
+    fn runs_and_senders_that_cannot_be_are_damage() {
+        let group = |name: &str, duration| GroupSummary { name: name.to_owned(), duration };
+        let runs = [
+            RunSummary { run: 0, ..summary() },
+            RunSummary { first: 9, end: 8, ..summary() },
+            RunSummary { end: MAX_SEQ + 1, ..summary() },
+            RunSummary { new: Some(NewLines { shapes: 1, lines: 2, judged: 1 }), ..summary() },
+            RunSummary { groups: vec![group("x", -1.0)], ..summary() },
+            RunSummary { groups: vec![group(&"x".repeat(81), 1.0)], ..summary() },
+            RunSummary { groups: vec![group("x", 1.0); 65], ..summary() },
+        ];
+        for run in runs {
+            let mut writer = RecordWriter::default();
+            writer.json(RecordKind::Run, false, first(), 9, &run);
+            assert_eq!(read(&writer.bytes).unwrap_err(), RecordError::Damaged, "{run:?}");
+        }
+        let senders = [
+            vec![sender(1), sender(2), sender(1)],
+            vec![SenderProgress { next: 0, ..sender(1) }],
+            vec![SenderProgress { owner: "x".repeat(1025), ..sender(1) }],
+            (0..1001).map(sender).collect(),
+        ];
+        for senders in senders {
+            let mut writer = RecordWriter::default();
+            writer.json(RecordKind::Senders, false, first(), 9, &senders);
+            assert_eq!(read(&writer.bytes).unwrap_err(), RecordError::Damaged, "{} senders", senders.len());
+        }
+        let most: Vec<_> = (0..1000).map(sender).collect();
+        let mut writer = RecordWriter::default();
+        writer.put_senders(first(), 9, &most);
+        assert!(read(&writer.bytes).is_ok() && writer.bytes.len() < MAX_RECORD_SIZE);
+    }
+
+    /// The bytes of the format as they were published; a change of the format needs a new version.
+    #[test]
+    fn the_bytes_of_version_2_stay_as_they_are() {
+        let mut batch = Batch::new();
+        let times = (Time(1_763_874_672_123_456), Time(1_763_874_672_000_000));
+        batch.logged_line(times.0, times.1, &Origin::stdout(), Flags::CONTINUED, b"one");
+        let flags = Flags::from_level(Level::Error).with(Flags::HAS_ESCAPES).with(Flags::JUDGED).with(Flags::NEW);
+        batch.line(Time(1_763_874_672_123_457), &Origin::stderr(), flags, b"t\xFFo");
+        let mut writer = RecordWriter::new(true);
+        let boot = "b".to_owned();
+        writer.put_snapshot(
+            first(),
+            7,
+            &Snapshot { numbering: Numbering::starting_at(first(), 7), boot: boot.clone() },
+        );
+        writer.put_checkpoints(first(), 7, [(&"key".to_owned(), Some(&"value".to_owned()))]);
+        writer.end();
+        writer.put_opened(first(), 7, true, &boot);
+        writer.put_events(&batch.cut(first(), 7)[0], false);
+        writer.put_checkpoints(first(), 9, [(&"key".to_owned(), None)]);
+        writer.put_run(first(), 9, &summary());
+        writer.put_senders(first(), 9, &[sender(5)]);
+        writer.put_closed(first(), 9);
+        writer.end();
+        let golden = include_bytes!("../../tests/history/version-2.records");
+        assert!(writer.bytes == golden, "{}", writer.bytes.escape_ascii());
     }
 
     #[test]
     fn numbers_that_no_log_reaches_are_damage() {
         let at = |number, seq| {
             let mut writer = RecordWriter::default();
-            writer.put_record(RecordKind::Events, false, 0, (Position { number, ..first() }, seq, Time(0)), |out| {
-                out.push(0);
-            });
+            writer.put_record(
+                RecordKind::Checkpoint,
+                false,
+                0,
+                (Position { number, ..first() }, seq, Time(0)),
+                |out| {
+                    out.push(0);
+                },
+            );
             read(&writer.bytes).is_ok()
         };
         assert!(at(1, 0) && at(MAX_SEQ, MAX_SEQ));
@@ -473,10 +778,10 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_lines_costs_little_beside_their_text() {
-        let lines: Vec<_> = (0..1000).map(|at| (1_763_874_672_123_456 + at, 1, 0, vec![b'x'; 100])).collect();
+    fn a_record_of_lines_costs_little_more_than_their_text() {
+        let lines: Vec<_> = (0..1000).map(|at| (1_763_874_672_123_456 + at, 1, 0, None, vec![b'x'; 100])).collect();
         let mut writer = RecordWriter::default();
-        writer.events(&segments(&lines)[0], false);
+        writer.put_events(&segments(&lines)[0], false);
         assert!(writer.bytes.len() < 1000 * 106 + 200, "{}", writer.bytes.len());
     }
 }

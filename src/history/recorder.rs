@@ -12,8 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::event::Time;
 use crate::history::record::{RecordWriter, Snapshot};
-use crate::segment::Numbering;
-use crate::segment::{Checkpoints, Segment};
+use crate::segment::{CheckpointChange, Checkpoints, Numbering, Segment};
 
 use super::Retention;
 use super::catch_up::{Backlog, BacklogWriteOutcome, SegmentsInMemory};
@@ -48,6 +47,10 @@ pub(crate) struct Recorder {
     retention: Retention,
     /// The source's checkpoints as they are recorded; changes that are not recorded are in `backlog`.
     checkpoints: Checkpoints,
+    /// Whether the stream is private, as each new record says.
+    private: bool,
+    /// `true` if the newest file is of an older format, to which nothing can be appended.
+    is_newest_file_old_format: bool,
     /// `true` if an `Opened` record or a snapshot of this daemon is in the newest file.
     opened: bool,
     /// The sequence number after the last event that is recorded; at most that of the next event of the log.
@@ -59,6 +62,17 @@ pub(crate) struct Recorder {
     /// Everything that memory holds and the disk does not; `None` while each batch is recorded as it comes.
     backlog: Option<Backlog>,
     last_prune: Instant,
+}
+
+/// What a recorder continues from.
+#[derive(Debug)]
+pub(super) struct RecoveredState {
+    pub(super) checkpoints: Checkpoints,
+    pub(super) private: bool,
+    /// `true` if the newest file is of an older format.
+    pub(super) is_old_format: bool,
+    /// The sequence number after the last event that is recorded.
+    pub(super) end: u64,
 }
 
 /// The result of recording a batch.
@@ -78,16 +92,19 @@ impl Recorder {
         jobs: mpsc::Sender<WriteJob>,
         boot: Arc<str>,
         retention: Retention,
-        checkpoints: Checkpoints,
-        end: u64,
+        recovered: RecoveredState,
     ) -> Self {
-        let newest_file_start = files.files().list.back().and_then(|newest| Some(newest.marks.as_ref()?.first()?.time));
+        let RecoveredState { checkpoints, private, is_old_format, end } = recovered;
+        let newest_file_start =
+            files.files().list.back().and_then(|newest| Some(newest.offsets.as_ref()?.first()?.time));
         Self {
             files,
             jobs,
             boot,
             retention,
             checkpoints,
+            private,
+            is_newest_file_old_format: is_old_format,
             opened: false,
             end,
             newest_file_start,
@@ -112,7 +129,12 @@ impl Recorder {
         self.end
     }
 
-    /// Records segments together with the checkpoints after them. The segments begin with `next`; `memory` has only
+    /// Returns whether the records say that the stream is private.
+    pub(crate) fn is_private(&self) -> bool {
+        self.private
+    }
+
+    /// Records segments together with the checkpoints after them, and that the stream is private or not. The segments begin with `next`; `memory` has only
     /// what is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The future must not be dropped before it
     /// is done.
     pub(crate) async fn record(
@@ -120,15 +142,22 @@ impl Recorder {
         next: NextEvent,
         memory: impl SegmentsInMemory,
         segments: &[Segment],
-        checkpoints: Vec<(String, Option<String>)>,
+        checkpoints: Vec<CheckpointChange>,
+        private: bool,
     ) -> RecordOutcome {
+        let privacy_changed = std::mem::replace(&mut self.private, private) != private;
         if let Some(backlog) = &mut self.backlog {
             backlog.add_checkpoints(checkpoints);
+            if privacy_changed {
+                backlog.require_record();
+            }
             return RecordOutcome::Deferred;
         }
-        match self.try_record(next, &memory, segments, &checkpoints).await {
+        match self.try_record(next, &memory, segments, &checkpoints, privacy_changed).await {
             Ok(()) => {
-                apply_checkpoints(&mut self.checkpoints, checkpoints);
+                for change in checkpoints {
+                    change.apply_to(&mut self.checkpoints);
+                }
                 self.end = segments.last().map_or(self.end, Segment::end);
                 self.newest_file_start =
                     self.newest_file_start.or_else(|| segments.first().map(|segment| segment.time(0)));
@@ -137,6 +166,9 @@ impl Recorder {
             Err(error) => {
                 let mut backlog = Backlog::new(&error, memory(u64::MAX).1, self.end);
                 backlog.add_checkpoints(checkpoints);
+                if privacy_changed {
+                    backlog.require_record();
+                }
                 let reason = backlog.reason().to_owned();
                 self.backlog = Some(backlog);
                 RecordOutcome::Failed(reason)
@@ -149,28 +181,37 @@ impl Recorder {
         next: NextEvent,
         memory: &impl SegmentsInMemory,
         segments: &[Segment],
-        checkpoints: &[(String, Option<String>)],
+        checkpoints: &[CheckpointChange],
+        privacy_changed: bool,
     ) -> io::Result<()> {
         if self.wants_new_file() {
             let roll = self.roll_file(&memory(u64::MAX).1);
             self.submit(roll).await?;
-            (self.opened, self.newest_file_start) = (true, None);
+            self.file_begun();
         }
-        let mut transaction = Transaction::new(self.end);
+        let mut transaction = Transaction::new(self.end, self.private);
         if !self.opened {
-            transaction.opened(next, &self.boot);
+            transaction.add_opened(next, &self.boot);
         }
         transaction.append(next, segments, checkpoints);
-        self.submit(WriteOperation::Append(transaction.whole())).await?;
+        if privacy_changed && transaction.is_empty() {
+            transaction.add_privacy(next);
+        }
+        self.submit(WriteOperation::Append(transaction.finish())).await?;
         self.opened = true;
         Ok(())
+    }
+
+    /// Takes note of a new file, which begins with a snapshot of this daemon.
+    fn file_begun(&mut self) {
+        (self.opened, self.newest_file_start, self.is_newest_file_old_format) = (true, None, false);
     }
 
     /// Submits a job and waits until it is done, for at most [`RECORD_TIMEOUT`].
     async fn submit(&self, operation: WriteOperation) -> io::Result<()> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, format!("the disk took longer than {RECORD_TIMEOUT:?}"));
         let (done, mut outcome) = oneshot::channel();
-        let job = WriteJob { volume: self.files.clone(), operation, done };
+        let job = WriteJob { stream_files: self.files.clone(), operation, done };
         let wait = async {
             let sent = self.jobs.send(job).await;
             sent.map_err(|_| writer_gone())?;
@@ -187,10 +228,10 @@ impl Recorder {
     /// The operation that begins a new file, with a snapshot of everything known up to `numbering`.
     fn roll_file(&mut self, numbering: &Numbering) -> WriteOperation {
         let (first, seq) = (numbering.next_id(), numbering.next());
-        let mut writer = RecordWriter::default();
+        let mut writer = RecordWriter::new(self.private);
         let snapshot = Snapshot { numbering: numbering.clone(), boot: self.boot.to_string() };
         writer.put_snapshot(first, seq, &snapshot);
-        writer.places(first, seq, self.checkpoints.iter().map(|(key, value)| (key, Some(value))));
+        writer.put_checkpoints(first, seq, self.checkpoints.iter().map(|(key, value)| (key, Some(value))));
         writer.end();
         self.snapshot_size = writer.bytes.len() as u64;
         // A small retention may be less than one file: then only the newest file stays.
@@ -212,7 +253,9 @@ impl Recorder {
     fn wants_new_file(&self) -> bool {
         let files = self.files.files();
         let Some(newest) = files.list.back() else { return true };
-        newest.bytes >= self.file_capacity() + self.snapshot_size || self.is_newest_file_old()
+        self.is_newest_file_old_format
+            || newest.bytes >= self.file_capacity() + self.snapshot_size
+            || self.is_newest_file_old()
     }
 
     /// Returns whether the newest file is so old that the next event should begin another one.
@@ -252,22 +295,24 @@ impl Recorder {
             let (operation, done) = if let Some(operation) = operation {
                 (operation, backlog.begin_file())
             } else {
-                let (chunk, done) = backlog.next_chunk(memory, &self.boot);
+                let (chunk, done) = backlog.next_chunk(memory, &self.boot, self.private);
                 (WriteOperation::Append(chunk), done)
             };
-            permit.send(WriteJob { volume: self.files.clone(), operation, done });
+            permit.send(WriteJob { stream_files: self.files.clone(), operation, done });
             return false;
         }
         match backlog.written(self.end).await {
             BacklogWriteOutcome::Failed => return false,
-            BacklogWriteOutcome::FileBegun => (self.opened, self.newest_file_start) = (true, None),
+            BacklogWriteOutcome::FileBegun => self.file_begun(),
             BacklogWriteOutcome::PartWritten => {}
             BacklogWriteOutcome::Committed { end, checkpoints } => {
                 self.end = end;
-                apply_checkpoints(&mut self.checkpoints, checkpoints);
+                for change in checkpoints {
+                    change.apply_to(&mut self.checkpoints);
+                }
             }
         }
-        let done = backlog.is_empty() && self.end == memory(u64::MAX).1.next();
+        let done = self.backlog.as_ref().is_none_or(Backlog::is_empty) && self.end == memory(u64::MAX).1.next();
         if done {
             info!(directory:% = self.files.directory.display(); "the history is written again");
             self.backlog = None;
@@ -286,7 +331,7 @@ impl Recorder {
         if only_file_old || self.is_newest_file_old() {
             let roll = self.roll_file(&memory(u64::MAX).1);
             if self.submit(roll).await.is_ok() {
-                (self.opened, self.newest_file_start) = (true, None);
+                self.file_begun();
             }
         }
         if oldest_old {
@@ -309,11 +354,11 @@ impl Recorder {
                 // Nothing was written since the start, so the end that the last daemon recorded is still correct.
                 return Ok(());
             }
-            let mut transaction = Transaction::new(self.end);
+            let mut transaction = Transaction::new(self.end, self.private);
             transaction.add_closed(NextEvent::of(&numbering, self.end));
             let (done, outcome) = oneshot::channel();
-            let operation = WriteOperation::Append(transaction.whole());
-            let sent = self.jobs.send(WriteJob { volume: self.files.clone(), operation, done }).await;
+            let operation = WriteOperation::Append(transaction.finish());
+            let sent = self.jobs.send(WriteJob { stream_files: self.files.clone(), operation, done }).await;
             sent.map_err(|_| writer_gone())?;
             outcome.await.map_err(|_| writer_gone())?
         };
@@ -325,14 +370,4 @@ impl Recorder {
 
 fn time_before_now(span: Duration) -> Time {
     SystemTime::now().checked_sub(span).map(Time::from).unwrap_or_default()
-}
-
-/// Applies changes to checkpoints; a change without a value removes the checkpoint.
-fn apply_checkpoints(known: &mut Checkpoints, changes: impl IntoIterator<Item = (String, Option<String>)>) {
-    for (key, value) in changes {
-        match value {
-            Some(value) => known.insert(key, value),
-            None => known.remove(&key),
-        };
-    }
 }

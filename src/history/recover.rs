@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::event::{Epoch, Time};
-use crate::history::record::{FILE_MAGIC, RecordBody, RecordHeader};
-use crate::segment::Checkpoints;
-use crate::segment::Numbering;
+use crate::history::record::{FILE_MAGIC, FORMAT_VERSION, RecordBody, RecordHeader};
+use crate::segment::{Checkpoints, Numbering};
 
 use super::HistoryError;
-use super::files::{HistoryFile, RecordOffset, mark};
+use super::files::{HistoryFile, RecordOffset, push_offset};
 use super::record_reader::RecordReader;
 
 /// The extension of each file, after the sequence number of its first event in sixteen hexadecimal digits.
@@ -26,7 +25,11 @@ pub(super) struct RecoveredHistory {
     pub(super) files: VecDeque<HistoryFile>,
     /// The numbering after the last event; `None` without a readable snapshot.
     pub(super) numbering: Option<Numbering>,
-    pub(super) places: Checkpoints,
+    pub(super) checkpoints: Checkpoints,
+    /// Whether the newest record says that the stream is private.
+    pub(super) private: bool,
+    /// `true` if the newest file is of an older format.
+    pub(super) is_old_format: bool,
     /// `true` if the last daemon stopped cleanly.
     pub(super) cleanly_closed: bool,
     /// The boot id of the machine on which the last daemon ran.
@@ -53,8 +56,9 @@ pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, Hist
     // The newest file with a snapshot says everything about the older ones, so only the files from it on are replayed.
     let mut begin = None;
     for (at, (_, path)) in files.iter().enumerate().rev() {
-        if starts_with_snapshot(path)? {
+        if let Some(version) = version_with_snapshot(path)? {
             begin = Some(at);
+            scanned.is_old_format = version < FORMAT_VERSION;
             break;
         }
     }
@@ -75,12 +79,14 @@ pub(super) fn recover_history(directory: &Path) -> Result<RecoveredHistory, Hist
         return Ok(scanned);
     };
     scanned.numbering = Some(numbering);
-    (scanned.places, scanned.cleanly_closed, scanned.boot) = (replay.places, replay.cleanly_closed, replay.boot);
+    (scanned.checkpoints, scanned.private) = (replay.checkpoints, replay.private);
+    (scanned.cleanly_closed, scanned.boot) = (replay.cleanly_closed, replay.boot);
     for (first, path) in files.get(..begin.unwrap_or(0)).unwrap_or_default().iter().rev() {
         let end = scanned.files.front().map_or(*first, |next| next.first);
         let metadata = fs::metadata(path).map_err(HistoryError::at(path))?;
         let newest = metadata.modified().map(Time::from).unwrap_or_default();
-        let stored = HistoryFile { path: path.clone(), first: *first, end, bytes: metadata.len(), newest, marks: None };
+        let stored =
+            HistoryFile { path: path.clone(), first: *first, end, bytes: metadata.len(), newest, offsets: None };
         scanned.files.push_front(stored);
     }
     Ok(scanned)
@@ -104,29 +110,31 @@ pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, HistoryError
     Ok(files)
 }
 
-/// Returns whether the file begins with a snapshot, as a valid file does.
-fn starts_with_snapshot(path: &Path) -> Result<bool, HistoryError> {
+/// The version of the format of a file that begins with a snapshot, as a valid file does; `None` for others.
+fn version_with_snapshot(path: &Path) -> Result<Option<u8>, HistoryError> {
     let mut file = File::open(path).map_err(HistoryError::at(path))?;
     let mut magic = [0; FILE_MAGIC.len()];
     match file.read_exact(&mut magic) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(HistoryError::at(path)(error)),
     }
     let (ours, version) = (FILE_MAGIC[..7] == magic[..7], magic[7]);
-    if ours && version > FILE_MAGIC[7] {
+    if ours && version > FORMAT_VERSION {
         return Err(HistoryError::Newer(path.to_owned()));
     }
     let length = file.metadata().map_err(HistoryError::at(path))?.len();
     let first = RecordReader::new(&file, 0, length).next().map_err(HistoryError::at(path))?;
-    Ok(first.is_some_and(|(at, _, body)| at == FILE_MAGIC.len() as u64 && matches!(body, RecordBody::Snapshot(_))))
+    let starts_well = |(at, _, body)| at == FILE_MAGIC.len() as u64 && matches!(body, RecordBody::Snapshot(_));
+    Ok(first.is_some_and(starts_well).then_some(version))
 }
 
 /// The state that the records so far add up to.
 #[derive(Debug, Default)]
 struct RecordReplay {
     numbering: Option<Numbering>,
-    places: Checkpoints,
+    checkpoints: Checkpoints,
+    private: bool,
     cleanly_closed: bool,
     boot: String,
     epoch: Option<Epoch>,
@@ -142,15 +150,15 @@ impl RecordReplay {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let mut stored =
-            HistoryFile { path: path.to_owned(), first, end: first, bytes: 0, newest: Time::default(), marks: None };
-        let mut marks = Vec::new();
+            HistoryFile { path: path.to_owned(), first, end: first, bytes: 0, newest: Time::default(), offsets: None };
+        let mut offsets = Vec::new();
         let mut records = RecordReader::new(&file, 0, length);
         let (mut damaged, mut stretches) = (0, 0);
         while let Some((at, head, body)) = records.next()? {
             self.group.push((at, head, body));
             if !head.more {
                 for (at, head, body) in std::mem::take(&mut self.group) {
-                    self.apply_record(at, &head, body, &mut stored, &mut marks);
+                    self.apply_record(at, &head, body, &mut stored, &mut offsets);
                 }
                 stored.bytes = records.at();
                 (damaged, stretches) = (records.skipped_bytes, records.damaged_ranges.len());
@@ -160,15 +168,15 @@ impl RecordReplay {
         self.group.clear();
         if damaged > 0 {
             let stretches = records.damaged_ranges.iter().take(stretches);
-            let places: Vec<_> = stretches.map(|stretch| format!("{} to {}", stretch.start, stretch.end)).collect();
-            let places = places.join(", ");
-            let what = format!("{} has {damaged} damaged bytes ({places}), their events are lost", path.display());
+            let ranges: Vec<_> = stretches.map(|stretch| format!("{} to {}", stretch.start, stretch.end)).collect();
+            let ranges = ranges.join(", ");
+            let what = format!("{} has {damaged} damaged bytes ({ranges}), their events are lost", path.display());
             self.damage.push(what);
         }
         if stored.bytes < length {
             log::info!(path:% = path.display(), bytes = length - stored.bytes; "the history ends with an incomplete record, which is cut off");
         }
-        stored.marks = Some(Arc::new(marks));
+        stored.offsets = Some(Arc::new(offsets));
         Ok(stored)
     }
 
@@ -178,11 +186,12 @@ impl RecordReplay {
         head: &RecordHeader,
         body: RecordBody,
         stored: &mut HistoryFile,
-        marks: &mut Vec<RecordOffset>,
+        offsets: &mut Vec<RecordOffset>,
     ) {
         self.epoch = self.epoch.max(Some(head.first.epoch));
         self.end = self.end.max(head.seq + u64::from(head.count));
         self.cleanly_closed = matches!(body, RecordBody::Closed);
+        self.private = head.private.unwrap_or(self.private);
         match body {
             RecordBody::Snapshot(snapshot) => {
                 if self.numbering.is_none() {
@@ -196,13 +205,11 @@ impl RecordReplay {
                     numbering.replay_to(head.first, head.seq, head.unknown);
                 }
             }
-            RecordBody::Closed => {}
-            RecordBody::Events { segment, places } => {
-                for (key, place) in places {
-                    match place {
-                        Some(place) => self.places.insert(key, place),
-                        None => self.places.remove(&key),
-                    };
+            RecordBody::Closed | RecordBody::Run(_) | RecordBody::Senders(_) => {}
+            RecordBody::Events { segment, mut checkpoints } => {
+                self.private = head.take_privacy(&mut checkpoints).unwrap_or(self.private);
+                for change in checkpoints {
+                    change.apply_to(&mut self.checkpoints);
                 }
                 let (Some(segment), Some(numbering)) = (segment, &mut self.numbering) else { return };
                 if !numbering.replay_to(head.first, head.seq, head.unknown) {
@@ -212,7 +219,7 @@ impl RecordReplay {
                 numbering.add_segment(&segment);
                 stored.end = segment.end();
                 stored.newest = segment.time(segment.len() - 1);
-                mark(marks, RecordOffset { seq: head.seq, offset: at, time: head.time });
+                push_offset(offsets, RecordOffset { seq: head.seq, offset: at, time: head.time });
             }
         }
     }

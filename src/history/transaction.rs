@@ -2,8 +2,7 @@
 
 use crate::event::{Position, Time};
 use crate::history::record::RecordWriter;
-use crate::segment::Numbering;
-use crate::segment::Segment;
+use crate::segment::{CheckpointChange, Numbering, Segment};
 
 use super::files::RecordOffset;
 use super::writer::RecordChunk;
@@ -33,16 +32,16 @@ impl NextEvent {
 #[derive(Debug)]
 pub(super) struct Transaction {
     writer: RecordWriter,
-    marks: Vec<RecordOffset>,
+    offsets: Vec<RecordOffset>,
     /// The sequence number after the last event: first the last one before the transaction, then the last one in it.
     end: u64,
     newest: Time,
 }
 
 impl Transaction {
-    /// An empty transaction, whose events follow those before `end`.
-    pub(super) fn new(end: u64) -> Self {
-        Self { writer: RecordWriter::default(), marks: Vec::new(), end, newest: Time::default() }
+    /// An empty transaction of a stream that is private or not, whose events follow those before `end`.
+    pub(super) fn new(end: u64, private: bool) -> Self {
+        Self { writer: RecordWriter::new(private), offsets: Vec::new(), end, newest: Time::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -50,26 +49,31 @@ impl Transaction {
     }
 
     /// Adds that a daemon begins to write, whose next event is `next`.
-    pub(super) fn opened(&mut self, next: NextEvent, boot: &str) {
-        self.writer.opened(next.id, next.seq, next.unknown, boot);
+    pub(super) fn add_opened(&mut self, next: NextEvent, boot: &str) {
+        self.writer.put_opened(next.id, next.seq, next.unknown, boot);
     }
 
     /// Adds events; `unknown` is whether an unknown number of events is missing before them.
-    pub(super) fn events(&mut self, segment: &Segment, unknown: bool) {
+    pub(super) fn add_events(&mut self, segment: &Segment, unknown: bool) {
         let (seq, offset, time) = (segment.seq(), self.writer.bytes.len() as u64, segment.time(0));
-        self.writer.events(segment, unknown);
-        self.marks.push(RecordOffset { seq, offset, time });
+        self.writer.put_events(segment, unknown);
+        self.offsets.push(RecordOffset { seq, offset, time });
         self.end = segment.end();
         self.newest = self.newest.max(segment.time(segment.len() - 1));
     }
 
     /// Adds the source's checkpoints before the event `next`.
-    pub(super) fn places<'a>(
+    pub(super) fn add_checkpoints<'a>(
         &mut self,
         next: NextEvent,
-        places: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
+        checkpoints: impl IntoIterator<Item = (&'a String, Option<&'a String>)>,
     ) {
-        self.writer.places(next.id, next.seq, places);
+        self.writer.put_checkpoints(next.id, next.seq, checkpoints);
+    }
+
+    /// Adds a record that says only whether the stream is private, as every record does.
+    pub(super) fn add_privacy(&mut self, next: NextEvent) {
+        self.writer.put_privacy(next.id, next.seq);
     }
 
     /// Adds that the daemon stops cleanly.
@@ -78,23 +82,26 @@ impl Transaction {
     }
 
     /// Adds a batch: its segments, and the checkpoints after them.
-    pub(super) fn append(&mut self, next: NextEvent, segments: &[Segment], places: &[(String, Option<String>)]) {
+    pub(super) fn append(&mut self, next: NextEvent, segments: &[Segment], checkpoints: &[CheckpointChange]) {
         let mut unknown = next.unknown;
         for segment in segments {
-            self.events(segment, std::mem::take(&mut unknown));
+            self.add_events(segment, std::mem::take(&mut unknown));
         }
-        self.places(next.after(segments), places.iter().map(|(key, place)| (key, place.as_ref())));
+        self.add_checkpoints(
+            next.after(segments),
+            checkpoints.iter().map(|change| (&change.key, change.value.as_ref())),
+        );
     }
 
     /// The records up to the end of the transaction.
-    pub(super) fn whole(mut self) -> RecordChunk {
+    pub(super) fn finish(mut self) -> RecordChunk {
         self.writer.end();
-        RecordChunk { whole: true, ..self.part() }
+        RecordChunk { whole: true, ..self.finish_part() }
     }
 
     /// The records so far; more of the same transaction follow.
-    pub(super) fn part(self) -> RecordChunk {
-        let Self { writer, marks, end, newest } = self;
-        RecordChunk { bytes: writer.bytes, marks, whole: false, end, newest }
+    pub(super) fn finish_part(self) -> RecordChunk {
+        let Self { writer, offsets, end, newest } = self;
+        RecordChunk { bytes: writer.bytes, offsets, whole: false, end, newest }
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::event::{Time, lock};
 
-use super::files::{HistoryFile, RecordOffset, StreamFiles, mark};
+use super::files::{HistoryFile, RecordOffset, StreamFiles, push_offset};
 use super::recover::file_name;
 
 /// The most jobs that wait for the writer; each stream has one or two at a time.
@@ -30,7 +30,7 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// One job for one stream. `done` receives the result; if its receiver is gone before, the job must not take effect.
 #[derive(Debug)]
 pub(super) struct WriteJob {
-    pub(super) volume: Arc<StreamFiles>,
+    pub(super) stream_files: Arc<StreamFiles>,
     pub(super) operation: WriteOperation,
     pub(super) done: oneshot::Sender<io::Result<()>>,
 }
@@ -51,7 +51,7 @@ pub(super) enum WriteOperation {
 pub(super) struct RecordChunk {
     pub(super) bytes: Vec<u8>,
     /// The offsets in `bytes` of some records.
-    pub(super) marks: Vec<RecordOffset>,
+    pub(super) offsets: Vec<RecordOffset>,
     /// `true` if the transaction ends with these records; before its end, a transaction is not committed.
     pub(super) whole: bool,
     /// The sequence number after the last event, and the time at which that event was read.
@@ -131,48 +131,48 @@ impl WriterThreads {
 
 impl WriteJob {
     fn perform(self, dirty: &UnsyncedFiles) {
-        let Self { volume, operation: act, done } = self;
+        let Self { stream_files, operation: act, done } = self;
         // The sender stopped waiting while the job was queued.
         if done.is_closed() {
             return;
         }
         match act {
             WriteOperation::Roll { seq, bytes, most } => {
-                let outcome = begin_file(&volume, seq, &bytes).map(|file| dirty.add(file));
+                let outcome = begin_file(&stream_files, seq, &bytes).map(|file| dirty.add(file));
                 let rolled = outcome.is_ok();
-                tell(done, outcome);
+                send_outcome(done, outcome);
                 if rolled {
-                    drop_oldest_files(&volume, |total, _| total > most);
+                    drop_oldest_files(&stream_files, |total, _| total > most);
                 }
             }
             WriteOperation::Append(added) => {
-                let written = append_records(&volume, &added, dirty);
-                commit_or_truncate(&volume, added, &written, done);
+                let written = append_records(&stream_files, &added, dirty);
+                commit_or_truncate(&stream_files, added, &written, done);
             }
             WriteOperation::Prune { before } => {
-                drop_oldest_files(&volume, |_, oldest| oldest.newest < before);
-                tell(done, Ok(()));
+                drop_oldest_files(&stream_files, |_, oldest| oldest.newest < before);
+                send_outcome(done, Ok(()));
             }
         }
     }
 }
 
 /// Sends the result, unless the receiver is gone.
-fn tell(done: oneshot::Sender<io::Result<()>>, outcome: io::Result<()>) {
+fn send_outcome(done: oneshot::Sender<io::Result<()>>, outcome: io::Result<()>) {
     drop(done.send(outcome));
 }
 
 /// Begins a new file. The file before it is cut to its committed bytes.
-fn begin_file(volume: &StreamFiles, seq: u64, bytes: &[u8]) -> io::Result<Arc<File>> {
-    super::make_directory(&volume.directory)?;
-    let path = volume.directory.join(file_name(seq));
-    if volume.files().current.is_none() && !volume.files().list.is_empty() {
+fn begin_file(stream_files: &StreamFiles, seq: u64, bytes: &[u8]) -> io::Result<Arc<File>> {
+    super::make_directory(&stream_files.directory)?;
+    let path = stream_files.directory.join(file_name(seq));
+    if stream_files.files().current.is_none() && !stream_files.files().list.is_empty() {
         // If the file has been removed, there is nothing to cut off.
-        reopen(volume).map_or_else(drop, drop);
+        reopen(stream_files).map_or_else(drop, drop);
     }
-    truncate_uncommitted(volume);
+    truncate_uncommitted(stream_files);
     let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(&path)?;
-    let written = file.write_all_at(bytes, 0).and_then(|()| sync_directory(&volume.directory));
+    let written = file.write_all_at(bytes, 0).and_then(|()| sync_directory(&stream_files.directory));
     if let Err(error) = written {
         // A file without its beginning is also skipped at the next start.
         drop(fs::remove_file(&path));
@@ -180,10 +180,10 @@ fn begin_file(volume: &StreamFiles, seq: u64, bytes: &[u8]) -> io::Result<Arc<Fi
     }
     let file = Arc::new(file);
     let bytes = bytes.len() as u64;
-    let mut files = volume.files();
+    let mut files = stream_files.files();
     files.list.retain(|known| known.path != path);
-    let marks = Some(Arc::default());
-    files.list.push_back(HistoryFile { path, first: seq, end: seq, bytes, newest: Time::default(), marks });
+    let offsets = Some(Arc::default());
+    files.list.push_back(HistoryFile { path, first: seq, end: seq, bytes, newest: Time::default(), offsets });
     files.current = Some(file.clone());
     files.length = bytes;
     Ok(file)
@@ -195,18 +195,18 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Appends records after the committed bytes, and after the earlier records of the same transaction.
-fn append_records(volume: &StreamFiles, added: &RecordChunk, dirty: &UnsyncedFiles) -> io::Result<u64> {
+fn append_records(stream_files: &StreamFiles, added: &RecordChunk, dirty: &UnsyncedFiles) -> io::Result<u64> {
     let (file, from) = {
-        let files = volume.files();
+        let files = stream_files.files();
         (files.current.clone(), files.length)
     };
     let file = match file {
         Some(file) => file,
-        None => reopen(volume)?,
+        None => reopen(stream_files)?,
     };
-    if volume.files().truncate_pending {
+    if stream_files.files().truncate_pending {
         file.set_len(from)?;
-        volume.files().truncate_pending = false;
+        stream_files.files().truncate_pending = false;
     }
     file.write_all_at(&added.bytes, from)?;
     dirty.add(file);
@@ -214,12 +214,12 @@ fn append_records(volume: &StreamFiles, added: &RecordChunk, dirty: &UnsyncedFil
 }
 
 /// Opens the newest file of an earlier daemon, and cuts off uncommitted bytes.
-fn reopen(volume: &StreamFiles) -> io::Result<Arc<File>> {
-    let newest = volume.files().list.back().map(|stored| (stored.path.clone(), stored.bytes));
+fn reopen(stream_files: &StreamFiles) -> io::Result<Arc<File>> {
+    let newest = stream_files.files().list.back().map(|stored| (stored.path.clone(), stored.bytes));
     let Some((path, bytes)) = newest else { return Err(io::Error::other("there is no file to write to")) };
     let file = Arc::new(OpenOptions::new().read(true).write(true).open(path)?);
     file.set_len(bytes)?;
-    let mut files = volume.files();
+    let mut files = stream_files.files();
     files.current = Some(file.clone());
     files.length = bytes;
     Ok(file)
@@ -227,13 +227,13 @@ fn reopen(volume: &StreamFiles) -> io::Result<Arc<File>> {
 
 /// Commits the written bytes, unless the sender stopped waiting or the write failed; in that case they are cut off.
 fn commit_or_truncate(
-    volume: &StreamFiles,
+    stream_files: &StreamFiles,
     added: RecordChunk,
     written: &io::Result<u64>,
     done: oneshot::Sender<io::Result<()>>,
 ) {
     {
-        let mut files = volume.files();
+        let mut files = stream_files.files();
         let outcome = written.as_ref().map(|_| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
         // Sent under the lock: the receiver finds the records in the table.
         let counts = done.send(outcome).is_ok();
@@ -241,9 +241,9 @@ fn commit_or_truncate(
             files.length = from + added.bytes.len() as u64;
             let length = files.length;
             if let Some(newest) = files.list.back_mut() {
-                let marks = newest.marks.get_or_insert_default();
-                for next in added.marks {
-                    mark(Arc::make_mut(marks), RecordOffset { offset: from + next.offset, ..next });
+                let offsets = newest.offsets.get_or_insert_default();
+                for next in added.offsets {
+                    push_offset(Arc::make_mut(offsets), RecordOffset { offset: from + next.offset, ..next });
                 }
                 if added.whole {
                     newest.end = added.end;
@@ -254,17 +254,17 @@ fn commit_or_truncate(
             return;
         }
     }
-    truncate_uncommitted(volume);
+    truncate_uncommitted(stream_files);
 }
 
 /// Cuts off uncommitted bytes. If that fails, it is tried again before the next write.
-fn truncate_uncommitted(volume: &StreamFiles) {
+fn truncate_uncommitted(stream_files: &StreamFiles) {
     let (file, bytes) = {
-        let mut files = volume.files();
+        let mut files = stream_files.files();
         let newest = files.list.back_mut();
         let bytes = newest.map_or(0, |newest| {
-            if let Some(marks) = &mut newest.marks {
-                Arc::make_mut(marks).retain(|mark| mark.offset < newest.bytes);
+            if let Some(offsets) = &mut newest.offsets {
+                Arc::make_mut(offsets).retain(|record| record.offset < newest.bytes);
             }
             newest.bytes
         });
@@ -274,17 +274,17 @@ fn truncate_uncommitted(volume: &StreamFiles) {
     if let Some(file) = file
         && let Err(error) = file.set_len(bytes)
     {
-        let (directory, errno) = (volume.directory.display(), error.raw_os_error());
+        let (directory, errno) = (stream_files.directory.display(), error.raw_os_error());
         warn!(directory:%, errno = errno, error:% = error; "cannot cut off records that were not committed; trying again before the next write");
-        volume.files().truncate_pending = true;
+        stream_files.files().truncate_pending = true;
     }
 }
 
 /// Removes the oldest file while `too_much` is true for the size of all files and that file; never the newest file.
-fn drop_oldest_files(volume: &StreamFiles, too_much: impl Fn(u64, &HistoryFile) -> bool) {
+fn drop_oldest_files(stream_files: &StreamFiles, too_much: impl Fn(u64, &HistoryFile) -> bool) {
     loop {
         let oldest = {
-            let mut files = volume.files();
+            let mut files = stream_files.files();
             let total = files.list.iter().map(|file| file.bytes).sum();
             let old = files.list.len() > 1 && files.list.front().is_some_and(|oldest| too_much(total, oldest));
             if old { files.list.pop_front() } else { None }

@@ -15,8 +15,10 @@ use warp::reply::Response;
 use crate::access::Caller;
 use crate::config::units::Rate;
 use crate::config::{Right, SignalName};
-use crate::control::{Command, CommandError, CommandReply};
-use crate::event::StreamName;
+use crate::control::{
+    Attachment, CommandError, CommandReply, LifecycleCommand, ProcessCommand, PushSender, RunCommand,
+};
+use crate::event::{Origin, StreamName};
 
 use super::app::App;
 use super::call_error::CallError;
@@ -38,43 +40,75 @@ pub(super) fn rate_limit_text(rate: Rate, wait: Duration) -> String {
     format!("there were more than {rate}; the next is accepted in {} ms", wait.as_millis().max(1))
 }
 
-/// The pending result of a command.
-pub(super) type CommandFuture = BoxFuture<'static, Result<CommandReply, CallError>>;
+/// The pending result of a request that was queued.
+pub(super) type CommandFuture<T> = BoxFuture<'static, Result<T, CallError>>;
 
 /// The right that a command needs.
-pub(super) fn required_right(command: &Command) -> Right {
+fn required_right(command: &ProcessCommand) -> Right {
     match command {
-        Command::Attach => Right::Read,
-        Command::Input(_) | Command::EndOfInput | Command::Resize { .. } | Command::Push(_) => Right::Input,
-        Command::Signal(_) | Command::Pause | Command::Resume | Command::Start | Command::Stop | Command::Restart => {
-            Right::Admin
-        }
+        ProcessCommand::Lifecycle(_) => Right::Admin,
+        ProcessCommand::Run(command) => match command {
+            RunCommand::Input(_) | RunCommand::EndOfInput | RunCommand::Resize { .. } => Right::Input,
+            RunCommand::Signal(_) | RunCommand::Pause | RunCommand::Resume => Right::Admin,
+        },
     }
 }
 
 impl CommandSender<'_> {
     /// Sends a command. The command has been queued when this returns, so commands arrive in the order in which they
     /// are sent.
-    pub(super) fn send(self, stream: &StreamName, command: Command) -> Result<CommandFuture, CallError> {
-        self.app.stream(self.caller, required_right(&command), stream)?;
-        if self.app.catalog.is_being_replaced(stream) {
-            return Err(CallError::Reconfiguring);
-        }
-        if matches!(command, Command::Input(_) | Command::EndOfInput) {
+    pub(super) fn send(
+        self,
+        stream: &StreamName,
+        command: impl Into<ProcessCommand>,
+    ) -> Result<CommandFuture<CommandReply>, CallError> {
+        let command = command.into();
+        self.check(stream, required_right(&command))?;
+        if matches!(command, ProcessCommand::Run(RunCommand::Input(_) | RunCommand::EndOfInput)) {
             self.app.leases.check_input(stream, self.channel).map_err(CallError::LeasedByOther)?;
         }
         let (router, caller, stream) = (self.app.commands.clone(), self.caller.clone(), stream.clone());
-        let mut coming: CommandFuture = Box::pin(async move {
+        Ok(queued(async move {
             let what = LoggedCommand::new(&command);
             let done = router.send(&stream, command).await;
             what.log(&stream, &caller, done.as_ref().err());
-            Ok(done?)
-        });
-        // The first poll of the future queues the command.
-        Ok(match (&mut coming).now_or_never() {
-            Some(done) => Box::pin(std::future::ready(done)),
-            None => coming,
-        })
+            done
+        }))
+    }
+
+    /// Attaches to the terminal of a process.
+    pub(super) fn attach(self, stream: &StreamName) -> Result<CommandFuture<Attachment>, CallError> {
+        self.check(stream, Right::Read)?;
+        let (router, stream) = (self.app.commands.clone(), stream.clone());
+        Ok(queued(async move { router.attach(&stream).await }))
+    }
+
+    /// Opens a sender of lines to a stream that accepts them. A client may open a sender for each line, so senders are
+    /// not logged.
+    pub(super) fn open_sender(
+        self,
+        stream: &StreamName,
+        origin: Origin,
+    ) -> Result<CommandFuture<PushSender>, CallError> {
+        self.check(stream, Right::Input)?;
+        let (router, stream) = (self.app.commands.clone(), stream.clone());
+        Ok(queued(async move { router.open_sender(&stream, origin).await }))
+    }
+
+    fn check(self, stream: &StreamName, right: Right) -> Result<(), CallError> {
+        self.app.stream(self.caller, right, stream)?;
+        if self.app.catalog.is_being_replaced(stream) { Err(CallError::Reconfiguring) } else { Ok(()) }
+    }
+}
+
+/// Queues a request: the first poll of its future does.
+fn queued<T: Send + 'static>(
+    request: impl Future<Output = Result<T, CommandError>> + Send + 'static,
+) -> CommandFuture<T> {
+    let mut coming: CommandFuture<T> = Box::pin(async move { Ok(request.await?) });
+    match (&mut coming).now_or_never() {
+        Some(done) => Box::pin(std::future::ready(done)),
+        None => coming,
     }
 }
 
@@ -86,18 +120,19 @@ enum LoggedCommand {
 }
 
 impl LoggedCommand {
-    fn new(command: &Command) -> Self {
+    fn new(command: &ProcessCommand) -> Self {
         match command {
-            Command::Input(bytes) => Self::Input(bytes.len()),
-            Command::EndOfInput => Self::Command("end of input"),
-            Command::Signal(_) => Self::Command("signal"),
-            Command::Pause => Self::Command("pause"),
-            Command::Resume => Self::Command("resume"),
-            Command::Start => Self::Command("start"),
-            Command::Stop => Self::Command("stop"),
-            Command::Restart => Self::Command("restart"),
-            // A client may open a sender for each line, so senders are not logged.
-            Command::Resize { .. } | Command::Attach | Command::Push(_) => Self::Nothing,
+            ProcessCommand::Lifecycle(LifecycleCommand::Start) => Self::Command("start"),
+            ProcessCommand::Lifecycle(LifecycleCommand::Stop) => Self::Command("stop"),
+            ProcessCommand::Lifecycle(LifecycleCommand::Restart) => Self::Command("restart"),
+            ProcessCommand::Run(command) => match command {
+                RunCommand::Input(bytes) => Self::Input(bytes.len()),
+                RunCommand::EndOfInput => Self::Command("end of input"),
+                RunCommand::Signal(_) => Self::Command("signal"),
+                RunCommand::Pause => Self::Command("pause"),
+                RunCommand::Resume => Self::Command("resume"),
+                RunCommand::Resize { .. } => Self::Nothing,
+            },
         }
     }
 
@@ -117,7 +152,11 @@ impl LoggedCommand {
 }
 
 /// Executes a command. Returns true if there was nothing to do.
-async fn send_command(request: &HttpRequest, stream: &StreamName, command: Command) -> Result<bool, Problem> {
+async fn send_command(
+    request: &HttpRequest,
+    stream: &StreamName,
+    command: impl Into<ProcessCommand>,
+) -> Result<bool, Problem> {
     let sender = CommandSender { app: &request.app, caller: &request.caller, channel: None };
     let reply = sender.send(stream, command)?.await?;
     Ok(matches!(reply, CommandReply::Already))
@@ -147,10 +186,10 @@ pub(super) async fn input(name: &str, ask: &HttpRequest) -> Result<Response, Pro
     }
     let stream = check_command(ask, name)?;
     if bytes > 0 {
-        send_command(ask, &stream, Command::Input(body)).await?;
+        send_command(ask, &stream, RunCommand::Input(body)).await?;
     }
     if eof {
-        send_command(ask, &stream, Command::EndOfInput).await?;
+        send_command(ask, &stream, RunCommand::EndOfInput).await?;
     }
     Ok(json(&json!({ "bytes": bytes })))
 }
@@ -160,17 +199,21 @@ pub(super) async fn signal(name: &str, ask: &HttpRequest) -> Result<Response, Pr
     ask.expect_no_body()?;
     let signal = ask.only_parameter("signal")?.ok_or_else(|| Problem::bad("no signal is given; use ?signal=TERM"))?;
     let signal: SignalName = signal.parse().map_err(|error| Problem::bad(format!("signal={signal}: {error}")))?;
-    respond_to_command(ask, name, Command::Signal(signal.number())).await
+    respond_to_command(ask, name, RunCommand::Signal(signal.number())).await
 }
 
 /// `POST /streams/NAME/start`, `/stop` and `/restart`.
-pub(super) async fn lifecycle(name: &str, ask: &HttpRequest, command: Command) -> Result<Response, Problem> {
+pub(super) async fn lifecycle(name: &str, ask: &HttpRequest, command: LifecycleCommand) -> Result<Response, Problem> {
     ask.expect_no_body()?;
     ask.only_parameter("")?;
     respond_to_command(ask, name, command).await
 }
 
-async fn respond_to_command(ask: &HttpRequest, name: &str, command: Command) -> Result<Response, Problem> {
+async fn respond_to_command(
+    ask: &HttpRequest,
+    name: &str,
+    command: impl Into<ProcessCommand>,
+) -> Result<Response, Problem> {
     let already = send_command(ask, &check_command(ask, name)?, command).await?;
     Ok(json(&json!({ "already": already })))
 }

@@ -40,7 +40,7 @@ use warp::Filter;
 use warp::reply::{Reply, Response};
 
 use crate::config::Right::{self, Admin, Input, Read};
-use crate::control::Command;
+use crate::control::LifecycleCommand;
 
 pub(crate) use app::App;
 use guard::body::ExpectedBody;
@@ -71,9 +71,15 @@ const ROUTES: &[Route] = &[
     Route::post("/streams/NAME/signal", Some(Admin), ExpectedBody::Nothing, |call| {
         Box::pin(async move { command::signal(&call.name, &call.request).await })
     }),
-    Route::post("/streams/NAME/start", Some(Admin), ExpectedBody::Nothing, |call| lifecycle(call, Command::Start)),
-    Route::post("/streams/NAME/stop", Some(Admin), ExpectedBody::Nothing, |call| lifecycle(call, Command::Stop)),
-    Route::post("/streams/NAME/restart", Some(Admin), ExpectedBody::Nothing, |call| lifecycle(call, Command::Restart)),
+    Route::post("/streams/NAME/start", Some(Admin), ExpectedBody::Nothing, |call| {
+        lifecycle(call, LifecycleCommand::Start)
+    }),
+    Route::post("/streams/NAME/stop", Some(Admin), ExpectedBody::Nothing, |call| {
+        lifecycle(call, LifecycleCommand::Stop)
+    }),
+    Route::post("/streams/NAME/restart", Some(Admin), ExpectedBody::Nothing, |call| {
+        lifecycle(call, LifecycleCommand::Restart)
+    }),
     Route::get("/control", Some(Read), |call| Box::pin(now(control::open(call.request, call.upgrade)))),
     #[cfg(debug_assertions)]
     Route::get("/echo", Some(Read), |call| Box::pin(now(control::echo::open(call.request, call.upgrade)))),
@@ -98,7 +104,7 @@ pub(crate) fn routes(
     router::service(app, ROUTES)
 }
 
-fn lifecycle(call: RoutedCall, command: Command) -> CallFuture {
+fn lifecycle(call: RoutedCall, command: LifecycleCommand) -> CallFuture {
     Box::pin(async move { command::lifecycle(&call.name, &call.request, command).await })
 }
 

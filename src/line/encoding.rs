@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_byte_at_the_end_is_told() {
+    fn an_odd_byte_at_the_end_is_shown() {
         let mut decoder = Decoder::new(UTF_16LE);
         assert_eq!(&*decoder.decode_utf16(b"a\0b", false), b"a");
         assert_eq!((decoder.held(), &*decoder.decode_utf16(b"", true)), (1, "\u{FFFD}".as_bytes()));

@@ -471,20 +471,20 @@ mod tests {
         }
 
         #[test]
-        fn from_the_place_of_the_held_bytes_the_rest_reads_the_same(text in text(), max in 4usize..12, at in 0usize..60) {
+        fn from_the_first_held_byte_on_the_rest_reads_the_same(text in text(), max in 4usize..12, at in 0usize..60) {
             let at = at.min(text.len());
             let mut given = Vec::new();
             let mut lines = LineSplitter::new(max, Keep);
             lines.push(&text[..at], collect_into(&mut given));
-            let place = at - usize::try_from(lines.held()).unwrap();
+            let directory = at - usize::try_from(lines.held()).unwrap();
             let mut lines = LineSplitter::new(max, Keep);
-            lines.push(&text[place..], collect_into(&mut given));
+            lines.push(&text[directory..], collect_into(&mut given));
             lines.finish(collect_into(&mut given));
             prop_assert_eq!(&given, &model(max, Keep, &text));
         }
 
         #[test]
-        fn what_lines_took_and_what_is_held_is_all_that_came(
+        fn consumed_and_held_bytes_are_all_that_arrived(
             text in text(), max in 4usize..12, mode in prop_oneof![Just(Fold), Just(Split), Just(Keep)], step in 1usize..9,
         ) {
             let mut lines = LineSplitter::new(max, mode);

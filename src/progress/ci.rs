@@ -140,8 +140,8 @@ fn gitlab(text: &str, now: Time) -> Option<ProgressReport> {
     };
     let (seconds, rest) = rest.split_once(':')?;
     // The time in the message is the most precise, since lines may arrive late; a time from another day is ignored.
-    let said = seconds.parse::<u64>().ok().map(|seconds| Time::default().plus(Duration::from_secs(seconds)));
-    let at = said.filter(|said| (said.0 - now.0).abs() < 86_400_000_000).unwrap_or(now);
+    let reported = seconds.parse::<u64>().ok().map(|seconds| Time::default().plus(Duration::from_secs(seconds)));
+    let at = reported.filter(|reported| (reported.0 - now.0).abs() < 86_400_000_000).unwrap_or(now);
     let key_end =
         rest.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '.' | '-')).unwrap_or(rest.len());
     let (key, rest) = rest.split_at_checked(key_end)?;

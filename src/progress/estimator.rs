@@ -29,7 +29,7 @@ const MAX_ETA_SECONDS: f64 = 30.0 * 86_400.0;
 /// The estimator of one bar, from its beginning.
 #[derive(Debug)]
 pub(super) struct EtaEstimator {
-    begun: (Time, f64),
+    start: (Time, f64),
     last: (Time, f64),
     /// The pace in percent per second.
     rate: Option<f64>,
@@ -39,16 +39,16 @@ pub(super) struct EtaEstimator {
 
 impl EtaEstimator {
     pub(super) fn new(now: Time, percent: f64) -> Self {
-        Self { begun: (now, percent), last: (now, percent), rate: None, shown: None }
+        Self { start: (now, percent), last: (now, percent), rate: None, shown: None }
     }
 
     /// The estimated end of the work, which is now at `percent`.
     pub(super) fn eta(&mut self, now: Time, percent: f64) -> Option<Time> {
-        let elapsed = now.seconds_since(self.begun.0);
+        let elapsed = now.seconds_since(self.start.0);
         let since = now.seconds_since(self.last.0);
         if since >= MIN_STEP_SECONDS && percent > self.last.1 {
             let latest = (percent - self.last.1) / since;
-            let whole = (percent - self.begun.1) / elapsed;
+            let whole = (percent - self.start.1) / elapsed;
             let window = (elapsed / 2.0).clamp(MIN_WINDOW_SECONDS, MAX_WINDOW_SECONDS);
             let weight = 1.0 - (-since / window).exp();
             let before = self.rate.unwrap_or(whole);
@@ -56,16 +56,16 @@ impl EtaEstimator {
             self.last = (now, percent);
         }
         let rate = self.rate.filter(|rate| *rate > 0.0)?;
-        if elapsed < MIN_ELAPSED_SECONDS || percent - self.begun.1 < MIN_PERCENT_DONE || percent >= 100.0 {
+        if elapsed < MIN_ELAPSED_SECONDS || percent - self.start.1 < MIN_PERCENT_DONE || percent >= 100.0 {
             return None;
         }
         // A long step is part of the pace, too: the remaining time is counted from the last step.
         let left = ((100.0 - self.last.1) / rate).min(MAX_ETA_SECONDS);
         let guess = self.last.0.plus(Duration::from_secs_f64(left)).max(now);
         let eta = match self.shown {
-            Some((eta, said)) => {
+            Some((eta, shown_at)) => {
                 let span = (left * SMOOTHING_SHARE).max(SMOOTHING_SECONDS);
-                let weight = 1.0 - (-now.seconds_since(said) / span).exp();
+                let weight = 1.0 - (-now.seconds_since(shown_at) / span).exp();
                 interpolate(eta, guess, weight).max(now)
             }
             None => guess,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_too_early() {
+    fn no_estimate_is_made_too_early() {
         assert_eq!(EtaEstimator::new(at(0.0), 0.0).eta(at(1.0), 50.0), None);
         assert_eq!(EtaEstimator::new(at(0.0), 0.0).eta(at(100.0), 1.0), None);
         let mut stopped = EtaEstimator::new(at(10.0), 0.0);

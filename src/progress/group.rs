@@ -37,8 +37,8 @@ impl GroupTracker {
                     None => self.open.len().checked_sub(1),
                 };
                 if let Some(from) = from {
-                    for (_, place) in self.open.drain(from..) {
-                        let group = &mut self.all[place];
+                    for (_, index) in self.open.drain(from..) {
+                        let group = &mut self.all[index];
                         group.duration = Some(round(at.seconds_since(group.started)));
                     }
                 }
@@ -53,15 +53,15 @@ impl GroupTracker {
         // The number of open groups is below the limit, so that at least one group has ended.
         if let Some(oldest) = self.all.iter().position(|group| group.duration.is_some()) {
             self.all.remove(oldest);
-            for (_, place) in &mut self.open {
-                *place -= usize::from(*place > oldest);
+            for (_, index) in &mut self.open {
+                *index -= usize::from(*index > oldest);
             }
         }
     }
 
     /// The titles of the open groups, the outermost first.
     pub(super) fn phase(&self) -> Option<String> {
-        let titles: Vec<_> = self.open.iter().map(|(_, place)| self.all[*place].name.as_str()).collect();
+        let titles: Vec<_> = self.open.iter().map(|(_, index)| self.all[*index].name.as_str()).collect();
         (!titles.is_empty()).then(|| titles.join(" / "))
     }
 

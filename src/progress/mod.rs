@@ -27,7 +27,7 @@ use group::GroupTracker;
 use report::{ObservedLine, ProgressReport};
 
 /// The longest line that is examined, in bytes: a bar is as wide as a terminal, with some colours.
-const MAX_PROGRESS_LINE_SIZE: usize = 4 << 10;
+pub(crate) const MAX_PROGRESS_LINE_SIZE: usize = 4 << 10;
 
 /// The time without an update after which progress is stale: most programs report each second.
 pub const STALE_AFTER: Duration = Duration::from_secs(15);
@@ -41,8 +41,14 @@ const MAX_PERCENT_FALL: f64 = 5.0;
 const MAX_SHUFFLED_PERCENT_FALL: f64 = 50.0;
 
 /// A recogniser of one kind of progress.
+///
+/// A recogniser sees every unfinished line, but only some of the finished ones: those with a percent sign or a control
+/// sequence, and those that [`may_show_progress`] knows by their beginning. A recogniser of other finished lines needs
+/// an entry in [`EXAMINED_LINE_PREFIXES`]. Lines longer than [`MAX_PROGRESS_LINE_SIZE`] are never examined, and with
+/// patterns of the user every line is.
 trait Recogniser: fmt::Debug + Send {
-    /// The report of a line, if the line is of this kind.
+    /// The report of a line, if the line is of this kind. Called only if no recogniser before this one reported
+    /// something.
     fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport>;
 }
 
@@ -54,7 +60,7 @@ enum Confidence {
     Configured,
 }
 
-/// All recognisers, in the order in which they are asked.
+/// All recognisers, in the order in which they are called.
 fn recognisers(patterns: Vec<Regex>) -> Vec<(Confidence, Box<dyn Recogniser>)> {
     vec![
         (Confidence::Configured, Box::new(user_patterns::UserPatterns(patterns))),
@@ -70,9 +76,9 @@ fn recognisers(patterns: Vec<Regex>) -> Vec<(Confidence, Box<dyn Recogniser>)> {
     ]
 }
 
-/// Prefixes (after blanks) of finished lines in which a recogniser may find progress although they contain neither a
-/// percent sign nor control sequences.
-const TELLING_PREFIXES: [&[u8]; 18] = [
+/// The prefixes (after blanks) of finished lines that are examined although they contain neither a percent sign nor
+/// control sequences. Other finished lines reach no [`Recogniser`], so a recogniser that needs them adds its prefix.
+const EXAMINED_LINE_PREFIXES: [&[u8]; 18] = [
     b"[",
     b"(",
     b"#",
@@ -93,8 +99,8 @@ const TELLING_PREFIXES: [&[u8]; 18] = [
     b"\xe2",
 ];
 
-/// Returns whether a finished line may contain progress. Most lines of most logs do not, and the check is cheap for
-/// them.
+/// Returns whether a finished line may contain progress, and is passed to the recognisers. Most lines of most logs do
+/// not, and the check is cheap for them.
 fn may_show_progress(raw: &[u8]) -> bool {
     if memchr::memchr3(0x1b, 0x08, b'%', raw).is_some() {
         return true;
@@ -108,7 +114,7 @@ fn may_show_progress(raw: &[u8]) -> bool {
         && (text.len() < raw.len() || behind(text.iter().position(|byte| !byte.is_ascii_digit()), b" bytes")))
         || raw.get(12) == Some(&b':')
         || behind(memchr::memchr(b':', text), b": Pulling from ")
-        || TELLING_PREFIXES.iter().any(|words| words[0] == *first && text.starts_with(words))
+        || EXAMINED_LINE_PREFIXES.iter().any(|words| words[0] == *first && text.starts_with(words))
 }
 
 /// Tracks the progress of one source.
@@ -126,14 +132,14 @@ pub struct Tracker {
     open_line: Option<(usize, String)>,
     /// An update is pending; the time of the last update, and whether the work was finished then.
     has_update: bool,
-    told: Option<(Time, bool)>,
+    last_update: Option<(Time, bool)>,
 }
 
 /// The bar that is being counted.
 #[derive(Debug)]
 struct ProgressBar {
     /// The index of the recogniser that reports it.
-    from: usize,
+    recogniser: usize,
     confidence: Confidence,
     total: Option<u64>,
     /// The letters of its phase, since the numbers in it may change.
@@ -155,34 +161,34 @@ impl Tracker {
             progress: None,
             open_line: None,
             has_update: false,
-            told: None,
+            last_update: None,
         }
     }
 
     /// Examines a finished line of one of the source's outputs. Costs some hundred nanoseconds for a line without
     /// progress, and for each pattern.
-    pub fn line(&mut self, lane: usize, text: &[u8], now: Time) {
-        if self.open_line.as_ref().is_some_and(|(of, _)| *of == lane) {
+    pub fn line(&mut self, origin: usize, text: &[u8], now: Time) {
+        if self.open_line.as_ref().is_some_and(|(of, _)| *of == origin) {
             self.open_line = None;
         }
-        self.look(text, false, false, now);
+        self.examine(text, false, false, now);
     }
 
     /// Examines the text of an unfinished line.
-    pub fn open(&mut self, lane: usize, text: &[u8], now: Time) {
+    pub fn open(&mut self, origin: usize, text: &[u8], now: Time) {
         if text.is_empty() || text.len() > MAX_PROGRESS_LINE_SIZE {
             return;
         }
         let plain = report::plain(text).into_owned();
-        let before = self.open_line.as_ref().filter(|(of, _)| *of == lane).map(|(_, text)| text);
+        let before = self.open_line.as_ref().filter(|(of, _)| *of == origin).map(|(_, text)| text);
         if before == Some(&plain) {
             return;
         }
         // A line that merely grows still begins with the earlier text; a redraw may begin alike, but changes the text
         // that was there.
         let redrawn = before.is_some_and(|before| !before.is_empty() && !plain.starts_with(before));
-        self.open_line = Some((lane, plain));
-        self.look(text, true, redrawn, now);
+        self.open_line = Some((origin, plain));
+        self.examine(text, true, redrawn, now);
     }
 
     /// The progress as of the last line.
@@ -201,19 +207,19 @@ impl Tracker {
             self.has_update = true;
         }
         // A clock that was set back must not suppress updates.
-        let last = self.told.filter(|(told, _)| (*told..told.plus(MIN_UPDATE_INTERVAL)).contains(&now));
+        let last = self.last_update.filter(|(last, _)| (*last..last.plus(MIN_UPDATE_INTERVAL)).contains(&now));
         let over = self.progress.as_ref().is_some_and(|progress| progress.state.is_finished());
         if !self.has_update || last.is_some_and(|(_, was_over)| was_over || !over) {
             return None;
         }
-        (self.has_update, self.told) = (false, Some((now, over)));
+        (self.has_update, self.last_update) = (false, Some((now, over)));
         self.progress.clone()
     }
 
     /// The time at which to call [`take_update`](Self::take_update) again if no line comes.
     pub fn due(&self) -> Option<Time> {
-        match (self.has_update, self.told) {
-            (true, Some((told, _))) => Some(told.plus(MIN_UPDATE_INTERVAL)),
+        match (self.has_update, self.last_update) {
+            (true, Some((last, _))) => Some(last.plus(MIN_UPDATE_INTERVAL)),
             (true, None) => Some(Time::default()),
             (false, _) => self.stale_at().filter(|at| at.0 < i64::MAX),
         }
@@ -226,7 +232,7 @@ impl Tracker {
         Some(if never { Time(i64::MAX) } else { progress.updated.plus(STALE_AFTER) })
     }
 
-    fn look(&mut self, raw: &[u8], open: bool, redrawn: bool, now: Time) {
+    fn examine(&mut self, raw: &[u8], open: bool, redrawn: bool, now: Time) {
         let any = open || self.has_user_patterns;
         if raw.is_empty() || raw.len() > MAX_PROGRESS_LINE_SIZE || !(any || may_show_progress(raw)) {
             return;
@@ -238,14 +244,14 @@ impl Tracker {
         }
         let seen = ObservedLine { raw, text: &text, open, is_redrawn: redrawn, now };
         let mut found = self.recognisers.iter_mut().enumerate();
-        let said = found.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.recognise(&seen)?)));
-        if let Some((from, rank, report)) = said {
-            self.apply(from, rank, report, now);
+        let first = found.find_map(|(at, (rank, recogniser))| Some((at, *rank, recogniser.recognise(&seen)?)));
+        if let Some((recogniser, rank, report)) = first {
+            self.apply(recogniser, rank, report, now);
         }
     }
 
     /// Applies the report of a recogniser to the model.
-    fn apply(&mut self, from: usize, rank: Confidence, report: ProgressReport, now: Time) {
+    fn apply(&mut self, recogniser: usize, rank: Confidence, report: ProgressReport, now: Time) {
         let fresh = self.progress.as_ref().is_some_and(|progress| {
             !progress.state.is_finished() && now.seconds_since(progress.updated) < STALE_AFTER.as_secs_f64()
         });
@@ -269,12 +275,12 @@ impl Tracker {
         if let Some(edge) = report.group.clone() {
             self.groups.apply(edge);
         }
-        let goes_on = self.count(from, rank, &report, &mut progress, now);
+        let continues = self.apply_count(recogniser, rank, &report, &mut progress, now);
         progress.phase = match report.phase {
             Some(phase) => Some(phase),
             None if !self.groups.is_empty() => self.groups.phase(),
             // A different bar is a different part of the work; a user's pattern reports the end of a phase itself.
-            None => progress.phase.filter(|_| goes_on || rank == Confidence::Configured),
+            None => progress.phase.filter(|_| continues || rank == Confidence::Configured),
         };
         progress.message = report.message.or(progress.message.filter(|_| report.percent.is_none()));
         progress.state = self.state(report.state, report.percent, before, progress.percent);
@@ -286,19 +292,19 @@ impl Tracker {
         // The comparison is with the earlier progress, even where new work begins: a repeated report of the end is not
         // an update.
         let same = known.is_some_and(|known| Progress { eta: progress.eta, updated: now, ..known } == progress);
-        self.has_update |= !same || self.told.is_none();
+        self.has_update |= !same || self.last_update.is_none();
         self.progress = Some(progress);
     }
 
     /// The state that follows from the report, the state before, and the percentage.
     fn state(
         &self,
-        said: Option<ProgressState>,
+        reported: Option<ProgressState>,
         counted: Option<f64>,
         before: ProgressState,
         percent: Option<f64>,
     ) -> ProgressState {
-        match said {
+        match reported {
             Some(state) => state,
             None if counted.is_some() && self.full_is_done && percent == Some(100.0) => ProgressState::Done,
             None if counted.is_some() => ProgressState::Running,
@@ -307,15 +313,15 @@ impl Tracker {
     }
 
     /// Applies the numbers of a report to their bar or to a new one. Returns whether it is the same bar as before.
-    fn count(
+    fn apply_count(
         &mut self,
-        from: usize,
+        recogniser: usize,
         rank: Confidence,
         report: &ProgressReport,
         progress: &mut Progress,
         now: Time,
     ) -> bool {
-        let Some(said) = report.percent else {
+        let Some(percent) = report.percent else {
             if report.state == Some(ProgressState::Indeterminate) {
                 (progress.percent, progress.total, progress.eta) = (None, None, None);
                 progress.current = report.current;
@@ -328,29 +334,29 @@ impl Tracker {
             return true;
         };
         let fall = if report.out_of_order { MAX_SHUFFLED_PERCENT_FALL } else { MAX_PERCENT_FALL };
-        let goes_on = self.bar.as_ref().is_some_and(|bar| {
+        let continues = self.bar.as_ref().is_some_and(|bar| {
             let one = bar.total == report.total && bar.phase == letters(report.phase.as_deref());
-            let same = bar.from == from && (report.out_of_order || one);
-            same && (said >= bar.percent
-                || (bar.percent - said <= fall && (bar.percent < 100.0 || report.out_of_order)))
+            let same = bar.recogniser == recogniser && (report.out_of_order || one);
+            same && (percent >= bar.percent
+                || (bar.percent - percent <= fall && (bar.percent < 100.0 || report.out_of_order)))
         });
         let held = match &mut self.bar {
-            Some(bar) if goes_on => {
-                let held = said < bar.percent;
-                bar.percent = bar.percent.max(said);
+            Some(bar) if continues => {
+                let held = percent < bar.percent;
+                bar.percent = bar.percent.max(percent);
                 bar.total = report.total;
                 held
             }
             _ => {
-                let pace = EtaEstimator::new(now, said);
+                let eta_estimator = EtaEstimator::new(now, percent);
                 let phase = letters(report.phase.as_deref());
                 self.bar = Some(ProgressBar {
-                    from,
+                    recogniser,
                     confidence: rank,
                     total: report.total,
                     phase,
-                    percent: said,
-                    eta_estimator: pace,
+                    percent,
+                    eta_estimator,
                 });
                 false
             }
@@ -361,7 +367,7 @@ impl Tracker {
             (progress.current, progress.total) = (report.current, report.total);
         }
         progress.eta = bar.eta_estimator.eta(now, bar.percent);
-        goes_on
+        continues
     }
 }
 

@@ -184,7 +184,7 @@ fn the_patterns_of_the_user_come_first() {
 }
 
 #[test]
-fn a_bar_that_falls_back_a_little_is_held_and_one_that_begins_anew_is_not() {
+fn a_bar_that_falls_back_a_little_is_held_and_one_that_starts_again_is_not() {
     let table: [(&[&str], &str); 5] = [
         (&["[ 50%] Building a", "[ 40%] Building b"], "running 50% Building b"),
         (&["[100%] Built target a", "[ 20%] Building b"], "running 20% Building b"),
@@ -211,31 +211,31 @@ fn a_file_is_done_when_its_bar_is_full_and_begins_again_with_the_next() {
 fn news_come_ten_times_a_second_and_the_last_one_always() {
     let mut tracker = tracker();
     assert_eq!((tracker.take_update(at(0)), tracker.due()), (None, None));
-    let mut told = Vec::new();
+    let mut updates = Vec::new();
     for tick in 0..1000 {
         tracker.line(0, format!("[{tick}/2000] x").as_bytes(), at(tick));
-        told.extend(tracker.take_update(at(tick)).map(|progress| progress.current));
+        updates.extend(tracker.take_update(at(tick)).map(|progress| progress.current));
     }
-    assert_eq!(told.len(), 10, "{told:?}");
+    assert_eq!(updates.len(), 10, "{updates:?}");
     let due = tracker.due().unwrap();
     assert!(due <= at(1000), "{due}");
     assert_eq!(tracker.take_update(due).unwrap().current, Some(999));
     assert_eq!(tracker.take_update(due.plus(MIN_UPDATE_INTERVAL)), None);
     tracker.line(0, b"ninja: build stopped: subcommand failed.", due);
-    assert_eq!(tracker.take_update(due).unwrap().state, ProgressState::Error, "the end is told at once");
+    assert_eq!(tracker.take_update(due).unwrap().state, ProgressState::Error, "the end is reported at once");
 }
 
 #[test]
-fn an_end_that_is_said_again_and_again_is_told_ten_times_a_second_at_most() {
+fn a_repeated_end_is_reported_ten_times_a_second_at_most() {
     // In a file, each full bar is an end of its own; a process that reports its failure again causes no update.
     for (line, full_is_done, most) in [("[100%] Built target demo", true, 11), ("\x1b]9;4;2;90\x07", false, 1)] {
         let mut tracker = Tracker::new(Vec::new(), full_is_done);
-        let mut told = 0;
+        let mut updates = 0;
         for tick in 0..1000 {
             tracker.line(0, line.as_bytes(), at(tick));
-            told += usize::from(tracker.take_update(at(tick)).is_some());
+            updates += usize::from(tracker.take_update(at(tick)).is_some());
         }
-        assert!((1..=most).contains(&told), "{line:?} was told {told} times");
+        assert!((1..=most).contains(&updates), "{line:?} was reported {updates} times");
     }
 }
 
@@ -282,7 +282,7 @@ fn a_level_that_is_redrawn_is_no_progress() {
 }
 
 #[test]
-fn whatever_comes_it_neither_panics_nor_grows() {
+fn no_input_makes_the_tracker_panic_or_grow() {
     let mut tracker = tracker();
     let mut random = 7u64;
     for round in 0..20_000 {

@@ -1,21 +1,26 @@
 //! An immutable run of events, and the operations on it that the layers above share: numbering, status changes,
 //! filtering, reading backwards.
 //!
-//! The files, in reading order: [`segment`](self) builds and reads a segment, `numbering` maps ids to sequence numbers,
+//! The files, in reading order: `batch` collects events, [`segment`](self) keeps and reads them, `numbering` maps ids to sequence numbers,
 //! and `filter` chooses events.
 
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod segment;
+mod batch;
 pub(crate) mod numbering;
 mod filter;
 mod slice;
+mod checkpoint;
 mod status_change;
 mod backwards;
 
 pub(crate) use backwards::BackwardSearch;
+pub use batch::Batch;
+pub(crate) use batch::OpenLineChange;
+pub(crate) use checkpoint::CheckpointChange;
+pub use checkpoint::Checkpoints;
 pub use filter::{BadFilter, Filter};
 pub(crate) use numbering::Numbering;
-pub use segment::{Batch, Checkpoints};
-pub(crate) use segment::{IndexEntry, NO_ORIGIN, OpenLineChange, PRIVATE_CHECKPOINT_KEY, Segment};
+pub(crate) use segment::{IndexEntry, NO_ORIGIN, Segment};
 pub(crate) use slice::Slice;
 pub(crate) use status_change::StatusChange;

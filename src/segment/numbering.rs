@@ -80,7 +80,7 @@ impl Numbering {
     /// a file, which may be damaged.
     pub(crate) fn is_valid(&self, most: u64) -> bool {
         let ascending = self.ranges.iter().is_sorted_by(|one, next| one.seq < next.seq);
-        let known = |place: u64| place < self.next;
+        let known = |seq: u64| seq < self.next;
         ascending
             && self.next <= most
             && self.ranges.back().is_some_and(|last| last.seq <= self.next)
@@ -155,14 +155,14 @@ impl Numbering {
     /// Adds a segment that begins with the next event.
     pub(crate) fn add_segment(&mut self, segment: &Segment) {
         for at in 0..segment.len() {
-            let place = segment.seq() + at as u64;
+            let seq = segment.seq() + at as u64;
             match segment.kind(at) {
                 (EventKind::State, flags) if flags.has(Flags::RUN_START) => {
-                    self.runs.push_back(RunRange { start: place, end: None });
+                    self.runs.push_back(RunRange { start: seq, end: None });
                 }
                 (EventKind::End, _) => match self.runs.back_mut() {
-                    Some(run) if run.end.is_none() => run.end = Some(place),
-                    _ => self.runs.push_back(RunRange { start: place, end: Some(place) }),
+                    Some(run) if run.end.is_none() => run.end = Some(seq),
+                    _ => self.runs.push_back(RunRange { start: seq, end: Some(seq) }),
                 },
                 (EventKind::Line | EventKind::State | EventKind::Loss, _) => {}
             }
@@ -182,31 +182,31 @@ impl Numbering {
         }
     }
 
-    /// The gap of a reader whose next event was `place`, and that can only continue at `to`.
-    pub(crate) fn gap(&self, place: u64, to: u64) -> Gap {
-        let forgotten = place < self.ranges[0].seq;
-        let missed = if forgotten || self.has_unknown_loss(place, to) { None } else { Some(to - place) };
-        Gap { missed, resume: self.before(to) }
+    /// The gap of a reader whose next event was `seq`, and that can only continue at `to`.
+    pub(crate) fn gap(&self, seq: u64, to: u64) -> Gap {
+        let forgotten = seq < self.ranges[0].seq;
+        let missed = if forgotten || self.has_unknown_loss(seq, to) { None } else { Some(to - seq) };
+        Gap { missed, resume: self.id_before(to) }
     }
 
-    /// The id that the event with the sequence number `place` has or will have. Before the first range, whose ids are
+    /// The id that the event with the sequence number `seq` has or will have. Before the first range, whose ids are
     /// forgotten, the result is the first id of that range: both subtractions clamp there.
-    pub(crate) fn id(&self, place: u64) -> Position {
-        let at = self.ranges.partition_point(|range| range.seq <= place);
+    pub(crate) fn id(&self, seq: u64) -> Position {
+        let at = self.ranges.partition_point(|range| range.seq <= seq);
         let range = &self.ranges[at.saturating_sub(1)];
-        Position { number: range.first.number + place.saturating_sub(range.seq), ..range.first }
+        Position { number: range.first.number + seq.saturating_sub(range.seq), ..range.first }
     }
 
-    /// The id before that of the event with the sequence number `place`, in the epoch of that event; its number may be
+    /// The id before that of the event with the sequence number `seq`, in the epoch of that event; its number may be
     /// 0.
-    pub(crate) fn before(&self, place: u64) -> Position {
-        let id = self.id(place);
+    pub(crate) fn id_before(&self, seq: u64) -> Position {
+        let id = self.id(seq);
         Position { number: id.number.saturating_sub(1), ..id }
     }
 
-    /// The id of the last event before the sequence number `place`: the last one of a reader that has seen all of them.
-    pub(crate) fn seen(&self, place: u64) -> Position {
-        if place <= self.ranges[0].seq { self.before(place) } else { self.id(place - 1) }
+    /// The id of the last event before the sequence number `seq`: the last one of a reader that has seen all of them.
+    pub(crate) fn last_seen_id(&self, seq: u64) -> Position {
+        if seq <= self.ranges[0].seq { self.id_before(seq) } else { self.id(seq - 1) }
     }
 
     /// The sequence number from which a reader continues whose last event was `id`.
@@ -214,9 +214,9 @@ impl Numbering {
         let begun = |range: &NumberRange| range.first.epoch == id.epoch && id.number >= range.first.number - 1;
         let Some(at) = self.ranges.iter().rposition(begun) else { return IdLookup::Unknown };
         let range = &self.ranges[at];
-        let place = range.seq.saturating_add(id.number - (range.first.number - 1));
+        let seq = range.seq.saturating_add(id.number - (range.first.number - 1));
         let end = self.ranges.get(at + 1).map_or(self.next, |next| next.seq);
-        if place > end { IdLookup::Ahead(end) } else { IdLookup::At(place) }
+        if seq > end { IdLookup::Ahead(end) } else { IdLookup::At(seq) }
     }
 
     /// The sequence number at which the current run, or else the last one, begins.
@@ -224,20 +224,20 @@ impl Numbering {
         self.runs.back().map(|run| run.start)
     }
 
-    /// The sequence number of the first end of a run at or after `place`.
-    pub(crate) fn first_run_end_from(&self, place: u64) -> Option<u64> {
-        self.runs.iter().filter_map(|run| run.end).find(|&end| end >= place)
+    /// The sequence number of the first end of a run at or after `seq`.
+    pub(crate) fn first_run_end_from(&self, seq: u64) -> Option<u64> {
+        self.runs.iter().filter_map(|run| run.end).find(|&end| end >= seq)
     }
 
-    /// Returns whether a run ended from `start` to before `place`.
-    pub(crate) fn run_ended_between(&self, start: u64, place: u64) -> bool {
-        self.first_run_end_from(start).is_some_and(|end| end < place)
+    /// Returns whether a run ended from `start` to before `seq`.
+    pub(crate) fn run_ended_between(&self, start: u64, seq: u64) -> bool {
+        self.first_run_end_from(start).is_some_and(|end| end < seq)
     }
 
-    /// Returns whether the last run that began before `place` also ended before it.
-    pub(crate) fn run_ended_before(&self, place: u64) -> bool {
-        let run = self.runs.iter().rev().find(|run| run.start < place);
-        run.is_some_and(|run| run.end.is_some_and(|end| end < place))
+    /// Returns whether the last run that began before `seq` also ended before it.
+    pub(crate) fn run_ended_before(&self, seq: u64) -> bool {
+        let run = self.runs.iter().rev().find(|run| run.start < seq);
+        run.is_some_and(|run| run.end.is_some_and(|end| end < seq))
     }
 }
 
@@ -370,9 +370,9 @@ mod tests {
             }
             for (seq, &id) in (0u64..).zip(&model.ids) {
                 prop_assert_eq!(numbering.id(seq), id);
-                prop_assert_eq!(numbering.before(seq), Position { number: id.number - 1, ..id });
+                prop_assert_eq!(numbering.id_before(seq), Position { number: id.number - 1, ..id });
                 prop_assert_eq!(numbering.find(id), model.find(id));
-                prop_assert_eq!(numbering.seen(seq + 1), id);
+                prop_assert_eq!(numbering.last_seen_id(seq + 1), id);
             }
             // After the end of an epoch, and in one that is unknown.
             let last = Position { number: model.next_id.number + 1, ..model.next_id };
@@ -384,7 +384,7 @@ mod tests {
                     let is_unknown = model.after_unknown.iter().any(|&seq| from < seq && seq <= to);
                     prop_assert_eq!(numbering.has_unknown_loss(from, to), is_unknown);
                     let missed = (!is_unknown).then_some(to - from);
-                    prop_assert_eq!(numbering.gap(from, to), Gap { missed, resume: numbering.before(to) });
+                    prop_assert_eq!(numbering.gap(from, to), Gap { missed, resume: numbering.id_before(to) });
                 }
             }
         }
@@ -408,7 +408,7 @@ mod tests {
         for (id, expected) in table {
             assert_eq!(numbering.find(id), expected, "{id}");
         }
-        assert_eq!(numbering.seen(0), id(0));
+        assert_eq!(numbering.last_seen_id(0), id(0));
         assert_eq!(numbering.discontinuities().collect::<Vec<_>>(), [0, 3]);
     }
 
@@ -426,7 +426,7 @@ mod tests {
     #[test]
     fn a_recorded_numbering_is_replayed() {
         let mut numbering = Numbering::starting_at(id(5), 100);
-        assert_eq!((numbering.next(), numbering.next_id(), numbering.before(100)), (100, id(5), id(4)));
+        assert_eq!((numbering.next(), numbering.next_id(), numbering.id_before(100)), (100, id(5), id(4)));
         // The first id, its sequence number, whether an unknown number is missing before it, and where ranges begin.
         let table = [
             (id(5), 100, false, &[100][..]),
@@ -465,8 +465,8 @@ mod tests {
         assert_eq!(numbering.gap(16, 20).missed, None, "some may be missing before the first range that is known");
         assert_eq!(numbering.gap(17, 20).missed, Some(3));
         assert_eq!(numbering.id(16), in_epoch(24, 1));
-        assert_eq!(numbering.seen(17), in_epoch(24, 0));
-        assert_eq!(numbering.seen(18), in_epoch(24, 1));
+        assert_eq!(numbering.last_seen_id(17), in_epoch(24, 0));
+        assert_eq!(numbering.last_seen_id(18), in_epoch(24, 1));
         assert_eq!(numbering.find(id(1)), IdLookup::Unknown);
 
         for epoch in 88..88 + MAX_NUMBER_RANGES as u64 {

@@ -1,273 +1,50 @@
-//! An immutable run of events: their text in one buffer, and an index. A [`Batch`] becomes segments.
+//! An immutable run of events: their text in one buffer, and an index.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::event::{Event, EventKind, Flags, Loss, OpenLine, Origin, Position, Progress, RunEnd, SourceState, Time};
+use crate::event::{Event, EventKind, Flags, Origin, Position, Time};
 
-use super::status_change::StatusChange;
-
-/// The index entry of one event. Its text ends at `end`, and begins where the text of the previous event ends.
+/// The index entry of one event, in 16 bytes. Its text ends at `end`, and begins where the text of the previous event
+/// ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
     pub(crate) time: Time,
     pub(crate) end: u32,
     pub(crate) origin: u16,
-    pub(crate) kind: EventKind,
-    pub(crate) flags: Flags,
+    /// The kind in the upper four bits, and the flags in the lower twelve.
+    kind_and_flags: u16,
 }
 
-/// The change of the open line in a batch.
-#[derive(Debug, Default)]
-pub(crate) enum OpenLineChange {
-    /// The open line does not change.
-    #[default]
-    Unchanged,
-    /// The open line is withdrawn.
-    Cleared,
-    /// The open line is replaced by this one.
-    Set(Arc<OpenLine>),
+impl IndexEntry {
+    /// The bits of `kind_and_flags` that contain the flags.
+    const FLAG_BITS: u32 = 12;
+
+    pub(crate) fn new(time: Time, end: u32, origin: u16, kind: EventKind, flags: Flags) -> Self {
+        debug_assert!(flags.bits() >> Self::FLAG_BITS == 0, "flags fit into the lower bits");
+        Self { time, end, origin, kind_and_flags: u16::from(kind as u8) << Self::FLAG_BITS | flags.bits() }
+    }
+
+    pub(crate) fn kind(&self) -> EventKind {
+        let kind = (self.kind_and_flags >> Self::FLAG_BITS).to_le_bytes()[0];
+        EventKind::from_u8(kind).expect("an entry is made of a kind")
+    }
+
+    /// The same entry of a text that ends at `end`.
+    pub(super) fn ending_at(self, end: u32) -> Self {
+        Self { end, ..self }
+    }
+
+    pub(crate) fn flags(&self) -> Flags {
+        Flags::from_bits(self.kind_and_flags)
+    }
 }
+
+/// The times that lines declare themselves, by the index of the event in its batch or segment, ascending.
+pub(crate) type LoggedTimes = Vec<(u32, Time)>;
 
 /// The value of [`IndexEntry::origin`] for events of the daemon itself.
 pub(crate) const NO_ORIGIN: u16 = u16::MAX;
-
-/// The recorded size of a segment, in bytes, from which a batch is cut. With one more event of the greatest length, a
-/// segment still fits into a record of 512 KiB on disk.
-const MAX_SEGMENT_RECORD_SIZE: usize = 192 << 10;
-
-/// The most bytes that the index entry of one event takes in a record: time, length, origin, kind and flags.
-const INDEX_ENTRY_RECORD_SIZE: usize = 20;
-
-/// Events that are not in a log yet and have no numbers. A source appends all that it read at one wake-up as one batch.
-#[derive(Default)]
-pub struct Batch {
-    text: Vec<u8>,
-    index: Vec<IndexEntry>,
-    origins: Vec<Origin>,
-    /// The ends of complete pieces: ascending indexes into `index`.
-    cut_points: Vec<usize>,
-    /// The size of the incomplete piece as it is recorded, in bytes, and the origins that it names.
-    size: usize,
-    named: Vec<bool>,
-    /// The newest state in the batch.
-    pub(crate) state: Option<Arc<SourceState>>,
-    /// The change of the open line.
-    pub(crate) open: OpenLineChange,
-    /// The number of bytes of the source that are known to be unread.
-    pub(crate) lag: Option<u64>,
-    /// The number of secrets that were removed from lines.
-    pub(crate) redacted: u64,
-    /// Changes of the run and the progress, in order.
-    pub(crate) status_changes: Vec<StatusChange>,
-    /// Changed checkpoints; a value of `None` removes one.
-    pub(crate) places: Vec<(String, Option<String>)>,
-}
-
-/// The reserved checkpoint key that records in the history that a stream is private.
-pub(crate) const PRIVATE_CHECKPOINT_KEY: &str = "private";
-
-/// The checkpoints of a source: for each of its parts, such as a file, what the source needs to continue after the
-/// recorded events. Keys and values are the source's own; a value is one line of text.
-pub type Checkpoints = BTreeMap<String, String>;
-
-impl Batch {
-    /// An empty batch.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a line without its newline, of at most [`MAX_LINE`](crate::event::MAX_LINE) bytes.
-    pub fn line(&mut self, time: Time, origin: &Origin, flags: Flags, text: &[u8]) {
-        let origin = self.intern(origin);
-        self.push(time, origin, EventKind::Line, flags, text);
-    }
-
-    /// Adds a change of the source's state. [`SourceState::Running`] without a note begins a run of a process.
-    pub fn state(&mut self, time: Time, state: SourceState) {
-        let flags =
-            if matches!(state, SourceState::Running { note: None, .. }) { Flags::RUN_START } else { Flags::NONE };
-        self.push(time, NO_ORIGIN, EventKind::State, flags, &json(&state));
-        if matches!(state, SourceState::Running { .. }) {
-            self.status_changes.push(StatusChange::RunStarted(time));
-        }
-        self.state = Some(Arc::new(state));
-    }
-
-    /// Adds to the number of secrets that were removed from lines.
-    pub fn redacted(&mut self, count: u64) {
-        self.redacted += count;
-    }
-
-    /// Adds a loss: events that the source could not deliver.
-    pub fn loss(&mut self, time: Time, loss: &Loss) {
-        self.push(time, NO_ORIGIN, EventKind::Loss, Flags::NONE, &json(loss));
-    }
-
-    /// Adds the end of a run.
-    pub fn end(&mut self, time: Time, end: &RunEnd) {
-        self.push(time, NO_ORIGIN, EventKind::End, Flags::NONE, &json(end));
-        self.status_changes.push(StatusChange::RunEnded(time, end.clone()));
-    }
-
-    /// Sets the progress of the source after the events of this batch; the newest one applies. Progress is neither
-    /// numbered nor recorded.
-    pub fn progress(&mut self, progress: Progress) {
-        if let Some(StatusChange::Progress(last)) = self.status_changes.last_mut() {
-            *last = progress;
-        } else {
-            self.status_changes.push(StatusChange::Progress(progress));
-        }
-    }
-
-    /// Sets the open line after the events of this batch; `None` withdraws it. The open line is neither numbered nor
-    /// recorded.
-    pub fn open(&mut self, line: Option<OpenLine>) {
-        self.open = line.map_or(OpenLineChange::Cleared, |line| OpenLineChange::Set(Arc::new(line)));
-    }
-
-    /// Sets the checkpoint of the part `key` of the source after the events of this batch; `None` removes it. The
-    /// checkpoint is recorded together with the events or not at all, so a source that is started with it continues
-    /// exactly there.
-    pub fn place(&mut self, key: &str, place: Option<String>) {
-        self.places.push((key.to_owned(), place));
-    }
-
-    /// Sets the number of bytes of the source that are known to be unread. The number is shown with the state, and is
-    /// no event.
-    pub fn lag(&mut self, bytes: u64) {
-        self.lag = Some(bytes);
-    }
-
-    /// The changed checkpoints.
-    #[cfg(test)]
-    pub(crate) fn places(&self) -> &[(String, Option<String>)] {
-        &self.places
-    }
-
-    /// The lines: origin, flags and text.
-    #[cfg(test)]
-    pub(crate) fn lines(&self) -> Vec<(String, Flags, String)> {
-        let line = |at: usize| {
-            let entry = self.index[at];
-            let text = String::from_utf8_lossy(&self.text[self.text_end_of(at)..entry.end as usize]).into_owned();
-            let origin = self.origins.get(usize::from(entry.origin)).map_or("", Origin::as_str).to_owned();
-            (entry.kind == EventKind::Line).then_some((origin, entry.flags, text))
-        };
-        (0..self.index.len()).filter_map(line).collect()
-    }
-
-    /// The newest state in the batch.
-    #[cfg(test)]
-    pub(crate) fn last_state(&self) -> Option<&SourceState> {
-        self.state.as_deref()
-    }
-
-    /// The newest progress in the batch.
-    #[cfg(test)]
-    pub(crate) fn last_progress(&self) -> Option<&Progress> {
-        self.status_changes.iter().rev().find_map(|turn| match turn {
-            StatusChange::Progress(progress) => Some(progress),
-            StatusChange::RunStarted(_) | StatusChange::RunEnded(..) => None,
-        })
-    }
-
-    /// The number of losses in the batch.
-    #[cfg(test)]
-    pub(crate) fn losses(&self) -> usize {
-        self.index.iter().filter(|entry| entry.kind == EventKind::Loss).count()
-    }
-
-    /// Returns whether appending the batch would change nothing.
-    pub fn is_empty(&self) -> bool {
-        let quiet =
-            matches!(self.open, OpenLineChange::Unchanged) && self.lag.is_none() && self.status_changes.is_empty();
-        self.index.is_empty() && self.places.is_empty() && quiet
-    }
-
-    /// Returns whether the batch has numbered events.
-    pub(crate) fn has_events(&self) -> bool {
-        !self.index.is_empty()
-    }
-
-    /// The number of numbered events.
-    pub fn len(&self) -> usize {
-        self.index.len()
-    }
-
-    fn intern(&mut self, origin: &Origin) -> u16 {
-        let known = self.origins.iter().rposition(|known| known == origin);
-        let at = known.unwrap_or_else(|| {
-            self.origins.push(origin.clone());
-            self.origins.len() - 1
-        });
-        u16::try_from(at).unwrap_or(NO_ORIGIN)
-    }
-
-    fn push(&mut self, time: Time, origin: u16, kind: EventKind, flags: Flags, text: &[u8]) {
-        if self.size >= MAX_SEGMENT_RECORD_SIZE {
-            self.cut_points.push(self.index.len());
-            self.size = 0;
-            self.named.clear();
-        }
-        self.size += text.len() + INDEX_ENTRY_RECORD_SIZE + self.name(origin);
-        self.text.extend_from_slice(text);
-        let end = u32::try_from(self.text.len()).expect("a batch is far below 4 GiB: a source reads 1 MiB at once");
-        self.index.push(IndexEntry { time, end, origin, kind, flags });
-    }
-
-    /// The size of an origin's name in the incomplete piece, which contains each name once.
-    fn name(&mut self, origin: u16) -> usize {
-        let at = usize::from(origin);
-        if origin == NO_ORIGIN || self.named.get(at) == Some(&true) {
-            return 0;
-        }
-        self.named.resize(self.origins.len(), false);
-        self.named[at] = true;
-        self.origins[at].as_str().len() + INDEX_ENTRY_RECORD_SIZE
-    }
-
-    /// The end of the text of the first `count` events.
-    fn text_end_of(&self, count: usize) -> usize {
-        if count == 0 { 0 } else { self.index[count - 1].end as usize }
-    }
-
-    /// Takes the events out as segments, the first of which begins with the id `first` and the sequence number `seq`.
-    pub(crate) fn cut(&mut self, first: Position, seq: u64) -> Vec<Segment> {
-        if self.index.is_empty() {
-            return Vec::new();
-        }
-        self.cut_points.push(self.index.len());
-        let origins: Arc<[Origin]> = self.origins.as_slice().into();
-        let mut segments = Vec::with_capacity(self.cut_points.len());
-        let mut from = 0;
-        for &to in self.cut_points.iter().filter(|&&to| to > 0) {
-            let (begin, end) = (self.text_end_of(from), self.text_end_of(to));
-            let shift = u32::try_from(begin).expect("checked when it was pushed");
-            let index =
-                self.index[from..to].iter().map(|entry| IndexEntry { end: entry.end - shift, ..*entry }).collect();
-            let text = self.text[begin..end].into();
-            let first = Position { number: first.number + from as u64, ..first };
-            segments.push(Segment { first, seq: seq + from as u64, text, index, origins: origins.clone() });
-            from = to;
-        }
-        // Everything except the events remains in the batch for the caller to take.
-        let Self { state, open, lag, redacted, status_changes, places, .. } = std::mem::take(self);
-        *self = Self { state, open, lag, redacted, status_changes, places, ..Self::default() };
-        segments
-    }
-}
-
-impl fmt::Debug for Batch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Batch({} events, {} bytes)", self.index.len(), self.text.len())
-    }
-}
-
-fn json(fields: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(fields).expect("states, losses and ends have text keys and finite numbers")
-}
 
 /// An immutable run of events of one epoch, whose numbers are consecutive. At least one event.
 pub(crate) struct Segment {
@@ -277,6 +54,7 @@ pub(crate) struct Segment {
     pub(crate) seq: u64,
     pub(crate) text: Box<[u8]>,
     pub(crate) index: Box<[IndexEntry]>,
+    pub(crate) logged: Box<[(u32, Time)]>,
     pub(crate) origins: Arc<[Origin]>,
 }
 
@@ -308,7 +86,7 @@ impl Segment {
 
     /// The memory of the segment, in bytes: text, index, and itself.
     pub(crate) fn memory_size(&self) -> usize {
-        self.text.len() + size_of_val(&*self.index) + size_of::<Self>() + 64
+        self.text.len() + size_of_val(&*self.index) + size_of_val(&*self.logged) + size_of::<Self>() + 64
     }
 
     /// The id of event `at`, counted from 0.
@@ -324,10 +102,17 @@ impl Segment {
             id: self.id(at),
             time: entry.time,
             origin: self.origins.get(usize::from(entry.origin)),
-            kind: entry.kind,
-            flags: entry.flags,
+            kind: entry.kind(),
+            flags: entry.flags(),
+            logged: self.logged_at(at),
             text: &self.text[begin as usize..entry.end as usize],
         }
+    }
+
+    /// The time that event `at` declares itself, if it does. Cost: one binary search among those that do.
+    pub(crate) fn logged_at(&self, at: usize) -> Option<Time> {
+        let found = self.logged.binary_search_by_key(&at, |(index, _)| *index as usize).ok()?;
+        Some(self.logged[found].1)
     }
 
     /// The number of events that were read before `time`, from the start.
@@ -342,7 +127,7 @@ impl Segment {
 
     /// The kind and the flags of event `at`.
     pub(crate) fn kind(&self, at: usize) -> (EventKind, Flags) {
-        (self.index[at].kind, self.index[at].flags)
+        (self.index[at].kind(), self.index[at].flags())
     }
 
     /// Returns whether `next` continues this segment in the same epoch.
@@ -352,263 +137,48 @@ impl Segment {
 
     /// Merges consecutive segments into one, and copies their text once.
     pub(crate) fn merge(parts: &[Arc<Self>]) -> Self {
-        let mut merged = Batch::new();
-        merged.text.reserve_exact(parts.iter().map(|part| part.text.len()).sum());
-        merged.index.reserve_exact(parts.iter().map(|part| part.index.len()).sum());
+        let mut text = Vec::with_capacity(parts.iter().map(|part| part.text.len()).sum());
+        let mut index = Vec::with_capacity(parts.iter().map(|part| part.index.len()).sum());
+        let (mut logged, mut origins) = (LoggedTimes::new(), Vec::new());
         for part in parts {
-            let origins: Vec<u16> = part.origins.iter().map(|origin| merged.intern(origin)).collect();
-            let shift = u32::try_from(merged.text.len()).expect("merged segments are small");
-            merged.text.extend_from_slice(&part.text);
-            merged.index.extend(part.index.iter().map(|entry| {
-                let origin = origins.get(usize::from(entry.origin)).copied().unwrap_or(NO_ORIGIN);
+            let interned: Vec<u16> = part.origins.iter().map(|origin| intern(&mut origins, origin)).collect();
+            let shift = u32::try_from(text.len()).expect("merged segments are small");
+            let before = event_index(index.len());
+            text.extend_from_slice(&part.text);
+            logged.extend(part.logged.iter().map(|(at, time)| (at + before, *time)));
+            index.extend(part.index.iter().map(|entry| {
+                let origin = interned.get(usize::from(entry.origin)).copied().unwrap_or(NO_ORIGIN);
                 IndexEntry { end: entry.end + shift, origin, ..*entry }
             }));
         }
         Self {
             first: parts[0].first,
             seq: parts[0].seq,
-            text: merged.text.into(),
-            index: merged.index.into(),
-            origins: merged.origins.into(),
+            text: text.into(),
+            index: index.into(),
+            logged: logged.into(),
+            origins: origins.into(),
         }
     }
+}
+
+/// The index of an origin among `origins`, to which it is added if it is not there.
+pub(super) fn intern(origins: &mut Vec<Origin>, origin: &Origin) -> u16 {
+    let known = origins.iter().rposition(|known| known == origin);
+    let at = known.unwrap_or_else(|| {
+        origins.push(origin.clone());
+        origins.len() - 1
+    });
+    u16::try_from(at).unwrap_or(NO_ORIGIN)
+}
+
+/// The index of an event as it is kept in [`LoggedTimes`].
+pub(super) fn event_index(at: usize) -> u32 {
+    u32::try_from(at).expect("a batch is far below 4 Gi events: a source reads 1 MiB at once")
 }
 
 impl fmt::Debug for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Segment({} + {}, {} bytes)", self.first, self.index.len(), self.text.len())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{EndCause, Epoch};
-    use proptest::prelude::*;
-
-    fn first_id() -> Position {
-        Position { epoch: Epoch::persistent(7), number: 100 }
-    }
-
-    /// The first name is long enough to matter for the size of a piece.
-    fn origin(number: usize) -> Origin {
-        Origin::from([&"x".repeat(70_000), "stdout", "/var/log/syslog"][number])
-    }
-
-    /// The parts of an event that do not depend on its position.
-    fn facts(event: &Event<'_>) -> (Time, Option<Origin>, EventKind, Flags, Vec<u8>) {
-        (event.time, event.origin.cloned(), event.kind, event.flags, event.text.to_vec())
-    }
-
-    /// The numbers of events in the pieces of a batch, computed from the origins and sizes of its lines.
-    fn expected_pieces(lines: &[(usize, usize)]) -> Vec<usize> {
-        let (mut pieces, mut size, mut named): (Vec<usize>, usize, Vec<usize>) = (Vec::new(), 0, Vec::new());
-        for &(from, length) in lines {
-            if pieces.is_empty() || size >= MAX_SEGMENT_RECORD_SIZE {
-                pieces.push(0);
-                (size, named) = (0, Vec::new());
-            }
-            if !named.contains(&from) {
-                named.push(from);
-                size += origin(from).as_str().len() + 20;
-            }
-            size += length + 20;
-            *pieces.last_mut().unwrap() += 1;
-        }
-        pieces
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        #[test]
-        fn a_batch_reads_back_from_its_segments(lines in prop::collection::vec((0usize..3, 0usize..90_000), 0..16)) {
-            let mut batch = Batch::new();
-            let mut written = Vec::new();
-            for (at, &(from, length)) in lines.iter().enumerate() {
-                let (time, letter) = (Time(i64::try_from(at).unwrap() * 10), b'a' + u8::try_from(at).unwrap());
-                let flags = if at % 2 == 0 { Flags::NONE } else { Flags::CONTINUED };
-                let text = vec![letter; length];
-                batch.line(time, &origin(from), flags, &text);
-                written.push((time, Some(origin(from)), EventKind::Line, flags, text));
-            }
-            prop_assert_eq!(batch.len(), lines.len());
-            let segments: Vec<_> = batch.cut(first_id(), 5).into_iter().map(Arc::new).collect();
-            prop_assert_eq!(batch.len(), 0);
-            prop_assert_eq!(segments.iter().map(|segment| segment.len()).collect::<Vec<_>>(), expected_pieces(&lines));
-
-            let (mut read, mut id, mut seq) = (Vec::new(), first_id(), 5);
-            for segment in &segments {
-                prop_assert_eq!((segment.first, segment.seq()), (id, seq));
-                for at in 0..segment.len() {
-                    let event = segment.event(at);
-                    prop_assert_eq!(event.id, id);
-                    prop_assert_eq!(segment.id(at), id);
-                    prop_assert_eq!((segment.time(at), segment.kind(at)), (event.time, (event.kind, event.flags)));
-                    read.push(facts(&event));
-                    id.number += 1;
-                    seq += 1;
-                }
-                prop_assert_eq!(segment.end(), seq);
-            }
-            prop_assert!(segments.windows(2).all(|pair| pair[0].is_continued_by(&pair[1])));
-            if !segments.is_empty() {
-                let merged = Segment::merge(&segments);
-                prop_assert_eq!((merged.first, merged.seq()), (first_id(), 5));
-                let events: Vec<_> = (0..merged.len()).map(|at| facts(&merged.event(at))).collect();
-                prop_assert_eq!(&events, &written);
-            }
-            prop_assert!(read == written);
-        }
-    }
-
-    /// A batch to which one thing was added.
-    fn batch_with(add: impl FnOnce(&mut Batch)) -> Batch {
-        let mut batch = Batch::new();
-        add(&mut batch);
-        batch
-    }
-
-    fn run_end() -> RunEnd {
-        RunEnd { run: 1, code: Some(0), signal: None, duration: None, peak_memory: None, cause: EndCause::Exited }
-    }
-
-    fn running(note: Option<&str>) -> SourceState {
-        SourceState::Running { run: 1, pid: None, note: note.map(str::to_owned) }
-    }
-
-    #[test]
-    fn a_batch_is_empty_until_something_is_added() {
-        let line = |batch: &mut Batch| batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"");
-        let loss = Loss { missed: None, bytes: None, reason: "x".into() };
-        let open_line = OpenLine { time: Time(0), origin: Origin::stdout(), text: b"x".to_vec() };
-        // The number of events, and whether the batch is empty.
-        let table = [
-            ("nothing", batch_with(|_| ()), 0, true),
-            ("removed secrets", batch_with(|batch| batch.redacted(1)), 0, true),
-            ("a line", batch_with(line), 1, false),
-            ("a state", batch_with(|batch| batch.state(Time(0), SourceState::Receiving)), 1, false),
-            ("a loss", batch_with(|batch| batch.loss(Time(0), &loss)), 1, false),
-            ("an end", batch_with(|batch| batch.end(Time(0), &run_end())), 1, false),
-            ("an open line", batch_with(|batch| batch.open(Some(open_line))), 0, false),
-            ("no open line", batch_with(|batch| batch.open(None)), 0, false),
-            ("a checkpoint", batch_with(|batch| batch.place("file", Some("7".into()))), 0, false),
-            ("unread bytes", batch_with(|batch| batch.lag(0)), 0, false),
-        ];
-        for (what, batch, events, is_empty) in table {
-            assert_eq!((batch.len(), batch.has_events()), (events, events > 0), "{what}");
-            assert_eq!(batch.is_empty(), is_empty, "{what}");
-        }
-    }
-
-    #[test]
-    fn states_losses_and_ends_are_events_of_the_daemon() {
-        let mut batch = Batch::new();
-        batch.state(Time(1), running(None));
-        batch.state(Time(2), running(Some("a remark")));
-        batch.state(Time(3), SourceState::Receiving);
-        batch.loss(Time(4), &Loss { missed: Some(2), bytes: None, reason: "x".into() });
-        batch.end(Time(5), &run_end());
-        assert_eq!(format!("{batch:?}"), "Batch(5 events, 153 bytes)");
-        let changes = [
-            StatusChange::RunStarted(Time(1)),
-            StatusChange::RunStarted(Time(2)),
-            StatusChange::RunEnded(Time(5), run_end()),
-        ];
-        assert_eq!(batch.status_changes, changes);
-
-        let segment = &batch.cut(first_id(), 0)[0];
-        let expected = [
-            (EventKind::State, Flags::RUN_START, r#"{"state":"running","run":1}"#),
-            (EventKind::State, Flags::NONE, r#"{"state":"running","run":1,"note":"a remark"}"#),
-            (EventKind::State, Flags::NONE, r#"{"state":"receiving"}"#),
-            (EventKind::Loss, Flags::NONE, r#"{"missed":2,"reason":"x"}"#),
-            (EventKind::End, Flags::NONE, r#"{"run":1,"code":0,"cause":"exited"}"#),
-        ];
-        for (at, (kind, flags, text)) in expected.into_iter().enumerate() {
-            let time = Time(i64::try_from(at).unwrap() + 1);
-            assert_eq!(facts(&segment.event(at)), (time, None, kind, flags, text.as_bytes().to_vec()));
-        }
-    }
-
-    #[test]
-    fn merged_segments_keep_the_origins_of_their_events() {
-        let line = |origin: Origin| batch_with(|batch| batch.line(Time(0), &origin, Flags::NONE, b"x"));
-        let state = batch_with(|batch| batch.state(Time(0), SourceState::Receiving));
-        let parts = [state, line(Origin::stdout()), line(Origin::stderr()), line(Origin::stdout())];
-        let segments = parts.map(|mut batch| Arc::new(batch.cut(first_id(), 0).remove(0)));
-        let merged = Segment::merge(&segments);
-        let origins = [0, 1, 2, 3].map(|at| merged.event(at).origin.map(Origin::as_str));
-        assert_eq!(origins, [None, Some("stdout"), Some("stderr"), Some("stdout")]);
-    }
-
-    #[test]
-    fn everything_but_the_events_stays_in_the_batch() {
-        let mut batch = Batch::new();
-        batch.state(Time(0), running(None));
-        batch.open(Some(OpenLine { time: Time(0), origin: Origin::stdout(), text: b"half".to_vec() }));
-        batch.lag(9);
-        batch.redacted(2);
-        batch.redacted(3);
-        batch.place("file", Some("7".into()));
-        batch.place("other", None);
-        assert_eq!(batch.cut(first_id(), 0).len(), 1);
-        assert!(!batch.has_events());
-        assert_eq!((batch.last_state(), batch.lag, batch.redacted), (Some(&running(None)), Some(9), 5));
-        assert_eq!(batch.status_changes, [StatusChange::RunStarted(Time(0))]);
-        assert_eq!(batch.places, [("file".to_owned(), Some("7".to_owned())), ("other".to_owned(), None)]);
-        assert!(matches!(&batch.open, OpenLineChange::Set(line) if line.text == b"half"));
-        batch.open(None);
-        assert!(matches!(batch.open, OpenLineChange::Cleared));
-        // Events that are added later begin again at 0.
-        batch.line(Time(1), &Origin::stderr(), Flags::NONE, b"later");
-        let segments = batch.cut(first_id(), 1);
-        assert_eq!((segments.len(), segments[0].event(0).text), (1, &b"later"[..]));
-        assert_eq!(segments[0].event(0).origin, Some(&Origin::stderr()));
-    }
-
-    #[test]
-    fn a_segment_tells_its_size_and_finds_times() {
-        let mut batch = Batch::new();
-        for (time, text) in [(10, "one"), (10, "two"), (20, "three")] {
-            batch.line(Time(time), &Origin::stdout(), Flags::NONE, text.as_bytes());
-        }
-        let mut segment = batch.cut(first_id(), 5).remove(0);
-        assert_eq!(format!("{segment:?}"), format!("Segment({} + 3, 11 bytes)", first_id()));
-        for (time, events) in [(0, 0), (10, 0), (11, 2), (20, 2), (21, 3)] {
-            assert_eq!(segment.before(Time(time)), events, "{time}");
-        }
-        assert_eq!(segment.text_len(), 11);
-        let parts = 11 + 3 * size_of::<IndexEntry>() + size_of::<Segment>();
-        assert!((parts..parts + 100).contains(&segment.memory_size()), "{}", segment.memory_size());
-
-        let part = |id: Position, seq| {
-            let mut batch = Batch::new();
-            batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"x");
-            batch.cut(id, seq).remove(0)
-        };
-        let after = |number| Position { number, ..first_id() };
-        // The next segment, and whether it continues this one.
-        for (number, seq, continues) in [(103, 8, true), (104, 8, false), (103, 9, false), (102, 7, false)] {
-            assert_eq!(segment.is_continued_by(&part(after(number), seq)), continues, "{number} {seq}");
-        }
-        segment.renumber(after(200), 50);
-        assert_eq!((segment.id(2), segment.seq(), segment.end()), (after(202), 50, 53));
-    }
-
-    #[test]
-    fn only_the_newest_progress_in_a_row_is_kept() {
-        let progress = |current| Progress { current: Some(current), ..Progress::begun(Time(0)) };
-        let mut batch = Batch::new();
-        batch.progress(progress(1));
-        batch.progress(progress(2));
-        batch.state(Time(0), running(None));
-        batch.progress(progress(3));
-        let changes = [
-            StatusChange::Progress(progress(2)),
-            StatusChange::RunStarted(Time(0)),
-            StatusChange::Progress(progress(3)),
-        ];
-        assert_eq!(batch.status_changes, changes);
     }
 }

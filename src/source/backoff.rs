@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn success_or_a_long_run_begins_anew() {
+    fn success_or_a_long_run_resets_the_backoff() {
         let (mut backoff, now) = (backoff(None), Instant::now());
         for (failed, ran, wait, failures) in
             [(true, 1, 1, 1), (true, 1, 2, 2), (false, 1, 1, 0), (true, 1, 1, 1), (true, 10, 2, 2), (true, 11, 1, 1)]

@@ -36,28 +36,29 @@ const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) async fn run(
     spec: Stream,
     appender: Appender,
-    places: Checkpoints,
+    checkpoints: Checkpoints,
     options: SourceOptions,
-    wakes: Watcher,
+    watcher: Watcher,
     stopping: CancellationToken,
 ) -> Result<Option<RunEnd>, SourceError> {
     let mut writer = StreamWriter::new(&spec.name, appender);
     let outcome = match &spec.source {
         SourceKind::File(file) => {
-            follow(FileSource::new(&spec, file, &places, wakes), &mut writer, &stopping).await;
+            run_file(FileSource::new(&spec, file, &checkpoints, watcher), &mut writer, &stopping).await;
             Ok(None)
         }
         SourceKind::Process(process) => {
-            Supervisor::new(&spec, process, options, &stopping).keep(&places, &mut writer).await
+            Supervisor::new(&spec, process, options, &stopping).run(&checkpoints, &mut writer).await
         }
         SourceKind::Journal(journal) => {
             // Entries that are not read now are read after the next start.
-            read(&mut JournalSource::new(&spec, journal, &places, options.children), &mut writer, &stopping).await;
+            run_polled(&mut JournalSource::new(&spec, journal, &checkpoints, options.children), &mut writer, &stopping)
+                .await;
             writer.say(SourceState::Stopping).await;
             Ok(None)
         }
         SourceKind::Push => {
-            take(PushSource::new(&spec, options.inbox), &mut writer, &stopping).await;
+            run_push(PushSource::new(&spec, options.push_requests), &mut writer, &stopping).await;
             Ok(None)
         }
     };
@@ -84,7 +85,7 @@ impl PollSource for JournalSource {
 }
 
 /// Reads until `stopping`.
-async fn read(source: &mut impl PollSource, writer: &mut StreamWriter, stopping: &CancellationToken) {
+async fn run_polled(source: &mut impl PollSource, writer: &mut StreamWriter, stopping: &CancellationToken) {
     loop {
         select! {
             () = source.next(&mut writer.batch) => writer.flush().await,
@@ -95,8 +96,8 @@ async fn read(source: &mut impl PollSource, writer: &mut StreamWriter, stopping:
 }
 
 /// Follows a file until `stopping`.
-async fn follow(mut file: FileSource, writer: &mut StreamWriter, stopping: &CancellationToken) {
-    read(&mut file, writer, stopping).await;
+async fn run_file(mut file: FileSource, writer: &mut StreamWriter, stopping: &CancellationToken) {
+    run_polled(&mut file, writer, stopping).await;
     // Lines that are not read in time are read after the next start.
     let last = Instant::now() + FINAL_READ_TIMEOUT;
     while timeout_at(last, file.last(&mut writer.batch)).await.unwrap_or(false) {
@@ -106,14 +107,14 @@ async fn follow(mut file: FileSource, writer: &mut StreamWriter, stopping: &Canc
 }
 
 /// Receives pushed lines until `stopping`.
-async fn take(mut push: PushSource, writer: &mut StreamWriter, stopping: &CancellationToken) {
+async fn run_push(mut push: PushSource, writer: &mut StreamWriter, stopping: &CancellationToken) {
     writer.say(SourceState::Receiving).await;
     loop {
         select! {
-            turn = push.next(&mut writer.batch) => {
+            pushed = push.next(&mut writer.batch) => {
                 let lines = writer.batch.len();
                 writer.flush().await;
-                push.appended(turn, lines, writer.appender.last());
+                push.appended(pushed, lines, writer.appender.last());
                 // A client that never stops sending is always ready.
                 yield_now().await;
             }

@@ -8,12 +8,6 @@ use crate::stream::Batch;
 
 use super::progress::SourceProgress;
 
-/// The redaction of a line, if it is configured.
-pub(super) struct Redaction<'a> {
-    pub(super) redact: &'a mut Option<Redactor>,
-    pub(super) max_line: usize,
-}
-
 /// The redactor of this stream if redaction is configured, and the maximum size of a piece of input for it.
 pub(crate) fn redact(spec: &Stream) -> Option<(Redactor, usize)> {
     let own = spec.redact.as_ref()?.iter().map(|pattern| pattern.0.clone()).collect();
@@ -26,35 +20,39 @@ pub(super) fn redact_origin(redact: Option<&Redactor>, origin: Origin) -> Origin
     name.map_or(origin, |name| Origin::from(&*name))
 }
 
-/// Redacts a line, adds it to the batch, and passes it to `progress`.
-pub(super) fn emit(
-    at: usize,
-    line: Line<'_>,
-    read: Time,
-    origin: &Origin,
-    cleaner: &mut Redaction<'_>,
-    mut progress: Option<&mut SourceProgress>,
-    batch: &mut Batch,
-) {
-    let Some(redact) = cleaner.redact else { return append(at, line, read, origin, progress, batch) };
-    redact.redact_line(line, cleaner.max_line, &mut |line| {
-        append(at, line, read, origin, progress.as_deref_mut(), batch);
-    });
-    batch.redacted(redact.take_count());
+/// The output of one origin of a source.
+#[derive(Debug)]
+pub(super) struct OriginOutput {
+    /// The number of the origin within its source.
+    pub(super) number: usize,
+    /// The name of the origin, without secrets.
+    pub(super) origin: Origin,
+    /// The time at which the last byte was read.
+    pub(super) read: Time,
+    /// Redacts secrets, if redaction is configured.
+    pub(super) redact: Option<Redactor>,
+    /// The longest line that is emitted, in bytes.
+    pub(super) max_line: usize,
 }
 
-fn append(
-    at: usize,
-    line: Line<'_>,
-    read: Time,
-    origin: &Origin,
-    progress: Option<&mut SourceProgress>,
-    batch: &mut Batch,
-) {
-    let continued = if line.continued { Flags::CONTINUED } else { Flags::NONE };
-    let flags = if line.partial { continued.with(Flags::PARTIAL) } else { continued };
-    if let Some(progress) = progress {
-        progress.line(at, line.text, flags, read);
+impl OriginOutput {
+    /// Redacts a line, adds it to the batch, and passes it to `progress`.
+    pub(super) fn emit(&mut self, line: Line<'_>, mut progress: Option<&mut SourceProgress>, batch: &mut Batch) {
+        let Self { number, origin, read, redact, max_line } = self;
+        let mut append = |line: Line<'_>| {
+            let continued = if line.continued { Flags::CONTINUED } else { Flags::NONE };
+            let flags = if line.partial { continued.with(Flags::PARTIAL) } else { continued };
+            if let Some(progress) = &mut progress {
+                progress.line(*number, line.text, flags, *read);
+            }
+            batch.line(*read, origin, flags, line.text);
+        };
+        match redact {
+            Some(redact) => {
+                redact.redact_line(line, *max_line, &mut append);
+                batch.redacted(redact.take_count());
+            }
+            None => append(line),
+        }
     }
-    batch.line(read, origin, flags, line.text);
 }

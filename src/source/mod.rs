@@ -36,7 +36,7 @@ use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::control::CommandReceiver;
+use crate::control::{ProcessRequest, PushRequest};
 use crate::event::Time;
 
 /// The options of a source that are not configured. The daemon uses the defaults; `rtlogd run` does not.
@@ -54,8 +54,10 @@ pub(crate) struct SourceOptions {
     pub(crate) end_stream: bool,
     /// Signals for the process.
     pub(crate) signals: Option<mpsc::Receiver<Signal>>,
-    /// Commands for the process.
-    pub(crate) inbox: Option<CommandReceiver>,
+    /// Requests to the process.
+    pub(crate) process_requests: Option<mpsc::Receiver<ProcessRequest>>,
+    /// Requests to open a sender of lines.
+    pub(crate) push_requests: Option<mpsc::Receiver<PushRequest>>,
     /// The set of child processes to which the process is added.
     pub(crate) children: Children,
 }

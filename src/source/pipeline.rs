@@ -11,12 +11,13 @@ use tokio::time::Instant;
 use crate::config::{self, SourceKind, Stream};
 use crate::event::{OpenLine, Origin, Time};
 use crate::line::{
-    CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MAX_SECRET_LINES, MultilineRule, Redactor, Screen,
+    CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MAX_SECRET_LINES, MultilineRule, Screen,
 };
+use crate::progress::MAX_PROGRESS_LINE_SIZE;
 use crate::stream::Batch;
 
 use super::ClockReading;
-use super::emit::{Redaction, emit, redact, redact_origin};
+use super::emit::{OriginOutput, redact, redact_origin};
 use super::progress::SourceProgress;
 
 /// The time after which an unfinished line is shown: most are finished sooner, and would only flicker.
@@ -46,7 +47,7 @@ pub(super) struct LinePipeline {
     origins: Vec<Option<OriginState>>,
     progress: SourceProgress,
     /// The times at which origins are due.
-    waits: BTreeSet<(Instant, usize)>,
+    deadlines: BTreeSet<(Instant, usize)>,
     /// The origin whose unfinished line is shown.
     shown: Option<usize>,
     /// The time at which an unfinished line was last shown.
@@ -55,27 +56,21 @@ pub(super) struct LinePipeline {
 
 #[derive(Debug)]
 struct OriginState {
-    at: usize,
-    origin: Origin,
     decoder: Decoder,
     lines: Screen,
-    max: usize,
-    /// Redacts secrets, as the last step.
-    redact: Option<Redactor>,
+    /// The longest piece of a line that is decoded, in bytes.
+    max_piece: usize,
+    output: OriginOutput,
     /// Nothing was read yet, and the content before it is not known.
     nothing_read: bool,
-    /// The longest line that is emitted.
-    max_line: usize,
     /// Joins lines that belong together, with the time to wait for the next one.
     joined: Option<(LineJoiner, Duration)>,
     /// The next line is the first of its file.
-    first: bool,
-    /// The time at which the last byte was read.
-    read: Time,
+    at_file_start: bool,
     /// The time at which the unfinished line is to be shown.
     due: Option<Instant>,
     /// The time at which waiting for further lines that belong together ends.
-    over: Option<Instant>,
+    join_due: Option<Instant>,
     /// The time at which the block that is being redrawn is considered final.
     settle_due: Option<Instant>,
 }
@@ -94,19 +89,19 @@ enum PipelineInput<'a> {
 impl LinePipeline {
     /// Creates the pipeline of a stream with these origins.
     pub(super) fn new(spec: &Stream, origins: impl IntoIterator<Item = Origin>) -> Self {
-        let mut feed = Self {
+        let mut pipeline = Self {
             spec: spec.clone(),
             origins: Vec::new(),
             progress: SourceProgress::new(spec),
-            waits: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
             shown: None,
             shown_at: None,
         };
         for origin in origins {
-            let at = feed.origins.len();
-            feed.add(at, origin);
+            let at = pipeline.origins.len();
+            pipeline.add(at, origin);
         }
-        feed
+        pipeline
     }
 
     /// Adds an origin as number `at`.
@@ -119,9 +114,9 @@ impl LinePipeline {
 
     /// Removes an origin, which has nothing unfinished.
     pub(crate) fn remove(&mut self, at: usize) {
-        if let Some(lane) = self.origins[at].take() {
-            if let Some(next) = lane.next() {
-                self.waits.remove(&(next, at));
+        if let Some(state) = self.origins[at].take() {
+            if let Some(next) = state.next_due() {
+                self.deadlines.remove(&(next, at));
             }
             if self.shown == Some(at) {
                 self.shown = None;
@@ -130,140 +125,140 @@ impl LinePipeline {
     }
 
     /// Adds the lines that `chunk` completes to `batch`.
-    pub(super) fn push(&mut self, lane: usize, chunk: &[u8], now: ClockReading, batch: &mut Batch) {
-        self.with(lane, now, batch, |lane, progress, batch| {
-            lane.push(chunk, now, progress, batch);
-            progress.open(lane.at, &lane.open(), now, batch);
+    pub(super) fn push(&mut self, origin: usize, chunk: &[u8], now: ClockReading, batch: &mut Batch) {
+        self.update(origin, now, batch, |state, progress, batch| {
+            state.push(chunk, now, progress, batch);
+            progress.open(state.output.number, &state.open_for_progress(), now, batch);
             false
         });
     }
 
     /// Returns whether the content before the first byte matters, since a secret may continue from there.
-    pub(super) fn needs_lookback(&self, lane: usize) -> bool {
-        self.origins[lane].as_ref().is_some_and(|lane| lane.nothing_read && lane.redact.is_some())
+    pub(super) fn needs_lookback(&self, origin: usize) -> bool {
+        self.origins[origin].as_ref().is_some_and(|state| state.nothing_read && state.output.redact.is_some())
     }
 
     /// Checks whether a secret of several lines begins in these [`MAX_KEY_LOOKBACK`] bytes, which precede the first
     /// byte that is read.
-    pub(super) fn look_back(&mut self, lane: usize, bytes: &[u8], now: ClockReading) {
-        let Some(lane) = &mut self.origins[lane] else { return };
-        lane.nothing_read = false;
-        let mut before = OriginState::new(&self.spec, lane.at, lane.origin.clone());
+    pub(super) fn look_back(&mut self, origin: usize, bytes: &[u8], now: ClockReading) {
+        let Some(state) = &mut self.origins[origin] else { return };
+        state.nothing_read = false;
+        let mut before = OriginState::new(&self.spec, state.output.number, state.output.origin.clone());
         before.push(bytes, now, &mut SourceProgress::new(&self.spec), &mut Batch::new());
-        if let (Some(redact), Some(before)) = (&mut lane.redact, before.redact) {
+        if let (Some(redact), Some(before)) = (&mut state.output.redact, before.output.redact) {
             redact.resume(before.carry());
         }
     }
 
     /// Emits the unfinished line, since nothing more can come. A new line begins, which may be the first of another
     /// file.
-    pub(super) fn finish(&mut self, lane: usize, now: ClockReading, batch: &mut Batch) {
-        self.with(lane, now, batch, |lane, progress, batch| {
-            lane.finish(now, progress, batch);
-            progress.open(lane.at, &[], now, batch);
+    pub(super) fn finish(&mut self, origin: usize, now: ClockReading, batch: &mut Batch) {
+        self.update(origin, now, batch, |state, progress, batch| {
+            state.finish(now, progress, batch);
+            progress.open(state.output.number, &[], now, batch);
             true
         });
     }
 
     /// The number of source bytes since the last byte that was emitted.
-    pub(super) fn held(&self, lane: usize) -> u64 {
-        self.origins[lane].as_ref().map_or(0, OriginState::held)
+    pub(super) fn held(&self, origin: usize) -> u64 {
+        self.origins[origin].as_ref().map_or(0, OriginState::held)
     }
 
     /// Returns whether the next byte begins a line.
-    pub(super) fn at_line_start(&self, lane: usize) -> bool {
-        self.origins[lane].as_ref().is_none_or(|lane| lane.decoder.held() + lane.lines.held() == 0)
+    pub(super) fn at_line_start(&self, origin: usize) -> bool {
+        self.origins[origin].as_ref().is_none_or(|state| state.decoder.held() + state.lines.held() == 0)
     }
 
     /// Returns whether there is an unfinished line.
-    pub(super) fn is_open(&self, lane: usize) -> bool {
-        self.held(lane) > 0
+    pub(super) fn is_open(&self, origin: usize) -> bool {
+        self.held(origin) > 0
     }
 
     /// The unfinished line.
-    pub(super) fn half(&self, lane: usize) -> &[u8] {
+    pub(super) fn open_line(&self, origin: usize) -> &[u8] {
         // This line is recorded, and might contain a secret: with redaction it is not returned, and is lost with the
         // daemon.
-        let lane = self.origins[lane].as_ref().filter(|lane| lane.redact.is_none());
-        lane.map_or(&[], |lane| lane.lines.open())
+        let state = self.origins[origin].as_ref().filter(|state| state.output.redact.is_none());
+        state.map_or(&[], |state| state.lines.open())
     }
 
     /// The time at which to call [`show`](Self::show).
     pub(super) fn due(&self) -> Option<Instant> {
-        self.waits.first().map(|(due, _)| *due).into_iter().chain(self.progress.due()).min()
+        self.deadlines.first().map(|(due, _)| *due).into_iter().chain(self.progress.due()).min()
     }
 
     /// Adds the unfinished line and the progress that are due, and joined lines whose waiting time has ended. Returns
     /// the origins of those lines.
     pub(super) fn show(&mut self, now: Instant, batch: &mut Batch) -> Vec<usize> {
-        let mut gave = Vec::new();
-        while let Some(&(due, at)) = self.waits.first().filter(|(due, _)| *due <= now) {
-            self.waits.remove(&(due, at));
-            let Some(lane) = &mut self.origins[at] else { continue };
+        let mut flushed = Vec::new();
+        while let Some(&(due, at)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
+            self.deadlines.remove(&(due, at));
+            let Some(state) = &mut self.origins[at] else { continue };
             let before = batch.len();
-            if lane.over.is_some_and(|over| over <= now) {
-                lane.over = None;
-                lane.flush(&mut self.progress, batch);
-                gave.push(at);
+            if state.join_due.is_some_and(|due| due <= now) {
+                state.join_due = None;
+                state.flush(&mut self.progress, batch);
+                flushed.push(at);
             }
-            if lane.settle_due.is_some_and(|calm| calm <= now) {
-                lane.settle(now, &mut self.progress, batch);
+            if state.settle_due.is_some_and(|due| due <= now) {
+                state.settle(now, &mut self.progress, batch);
             }
             if batch.len() > before {
                 self.update_open_line(at, true, now, batch);
             }
-            let Some(lane) = &mut self.origins[at] else { continue };
-            if lane.due.is_some_and(|due| due <= now) {
-                lane.due = None;
-                let text = lane.open();
+            let Some(state) = &mut self.origins[at] else { continue };
+            if state.due.is_some_and(|due| due <= now) {
+                state.due = None;
+                let text = state.open();
                 if !text.is_empty() {
-                    batch.open(Some(OpenLine { time: lane.read, origin: lane.origin.clone(), text }));
+                    batch.open(Some(OpenLine { time: state.output.read, origin: state.output.origin.clone(), text }));
                     (self.shown, self.shown_at) = (Some(at), Some(now));
                 }
             }
-            self.waits.extend(lane.next().map(|next| (next, at)));
+            self.deadlines.extend(state.next_due().map(|next| (next, at)));
         }
-        self.progress.show(now, !gave.is_empty(), batch);
-        gave
+        self.progress.show(now, !flushed.is_empty(), batch);
+        flushed
     }
 
     /// Runs `work`, which returns whether the line has ended. Withdraws the visible unfinished line if it has ended or
     /// lines were emitted, and schedules the display of newer bytes.
-    fn with(
+    fn update(
         &mut self,
         at: usize,
         now: ClockReading,
         batch: &mut Batch,
         work: impl FnOnce(&mut OriginState, &mut SourceProgress, &mut Batch) -> bool,
     ) {
-        let Some(lane) = &mut self.origins[at] else { return };
-        let before = (batch.len(), lane.next());
-        let ended = work(lane, &mut self.progress, batch) || batch.len() > before.0;
+        let Some(state) = &mut self.origins[at] else { return };
+        let before = (batch.len(), state.next_due());
+        let ended = work(state, &mut self.progress, batch) || batch.len() > before.0;
         self.update_open_line(at, ended, now.instant, batch);
-        let next = self.origins[at].as_ref().and_then(OriginState::next);
+        let next = self.origins[at].as_ref().and_then(OriginState::next_due);
         if next != before.1 {
             if let Some(next) = before.1 {
-                self.waits.remove(&(next, at));
+                self.deadlines.remove(&(next, at));
             }
-            self.waits.extend(next.map(|next| (next, at)));
+            self.deadlines.extend(next.map(|next| (next, at)));
         }
     }
 
     /// Withdraws the visible unfinished line if it has `ended`, and schedules the display of newer bytes.
     fn update_open_line(&mut self, at: usize, ended: bool, now: Instant, batch: &mut Batch) {
-        let Some(lane) = &mut self.origins[at] else { return };
+        let Some(state) = &mut self.origins[at] else { return };
         if ended {
-            lane.due = None;
+            state.due = None;
             if self.shown == Some(at) {
                 self.shown = None;
                 batch.open(None);
             }
         }
-        if lane.is_empty() {
-            lane.due = None;
-        } else if lane.due.is_none() {
+        if state.is_empty() {
+            state.due = None;
+        } else if state.due.is_none() {
             let soonest = if self.shown == Some(at) { now } else { now + OPEN_LINE_DELAY };
-            lane.due = Some(self.shown_at.map_or(soonest, |shown| soonest.max(shown + MIN_OPEN_LINE_INTERVAL)));
+            state.due = Some(self.shown_at.map_or(soonest, |shown| soonest.max(shown + MIN_OPEN_LINE_INTERVAL)));
         }
     }
 }
@@ -284,99 +279,98 @@ impl OriginState {
             (LineJoiner::new(rule, longest), multiline.timeout)
         });
         // Two joined lines have a newline between them.
-        let max = longest - usize::from(joined.is_some());
-        let lines = LineSplitter::new(max, mode).with_source_unit(decoder.source_unit());
+        let max_piece = longest - usize::from(joined.is_some());
+        let lines = LineSplitter::new(max_piece, mode).with_source_unit(decoder.source_unit());
         let draws = mode == CarriageReturnMode::Fold && matches!(spec.source, SourceKind::Process(_));
         Self {
-            at,
-            origin: redact_origin(redact.as_ref(), origin),
             decoder,
             lines: Screen::new(lines, draws),
-            max,
-            redact,
+            max_piece,
+            output: OriginOutput {
+                number: at,
+                origin: redact_origin(redact.as_ref(), origin),
+                read: Time::default(),
+                redact,
+                max_line: spec.max_line,
+            },
             nothing_read: true,
-            max_line: spec.max_line,
             joined,
-            first: true,
-            read: Time::default(),
+            at_file_start: true,
             due: None,
-            over: None,
+            join_due: None,
             settle_due: None,
         }
     }
 
     fn push(&mut self, chunk: &[u8], now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
-        (self.read, self.nothing_read) = (now.time, false);
-        self.cut(PipelineInput::Bytes(chunk), progress, batch);
+        (self.output.read, self.nothing_read) = (now.time, false);
+        self.process(PipelineInput::Bytes(chunk), progress, batch);
         self.settle_due = self.lines.is_drawing().then(|| now.instant + REDRAW_SETTLE_TIME);
-        self.wait(now.instant);
+        self.set_join_due(now.instant);
     }
 
     fn finish(&mut self, now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
-        self.read = now.time;
-        self.cut(PipelineInput::End, progress, batch);
-        let Self { at, origin, joined, redact, max_line: longest, read, .. } = self;
+        self.output.read = now.time;
+        self.process(PipelineInput::End, progress, batch);
+        let Self { joined, output, .. } = self;
         if let Some((joined, _)) = joined {
-            let redact = &mut Redaction { redact, max_line: *longest };
-            joined.finish(&mut |line| emit(*at, line, *read, origin, redact, Some(progress), batch));
+            joined.finish(&mut |line| output.emit(line, Some(progress), batch));
         }
-        (self.over, self.settle_due, self.first) = (None, None, true);
+        (self.join_due, self.settle_due, self.at_file_start) = (None, None, true);
     }
 
     /// Emits the joined lines.
     fn flush(&mut self, progress: &mut SourceProgress, batch: &mut Batch) {
-        let Self { at, origin, joined, redact, max_line: longest, read, .. } = self;
+        let Self { joined, output, .. } = self;
         if let Some((joined, _)) = joined {
-            let redact = &mut Redaction { redact, max_line: *longest };
-            joined.flush(&mut |line| emit(*at, line, *read, origin, redact, Some(progress), batch));
+            joined.flush(&mut |line| output.emit(line, Some(progress), batch));
         }
     }
 
     /// Emits the block that is not redrawn any more.
     fn settle(&mut self, now: Instant, progress: &mut SourceProgress, batch: &mut Batch) {
         self.settle_due = None;
-        self.cut(PipelineInput::Settle, progress, batch);
-        self.wait(now);
+        self.process(PipelineInput::Settle, progress, batch);
+        self.set_join_due(now);
     }
 
     /// Restarts the wait for lines that belong to the joined ones.
-    fn wait(&mut self, now: Instant) {
-        self.over = self.joined.as_ref().filter(|(joined, _)| joined.open().is_some()).map(|(_, time)| now + *time);
+    fn set_join_due(&mut self, now: Instant) {
+        self.join_due = self.joined.as_ref().filter(|(joined, _)| joined.open().is_some()).map(|(_, time)| now + *time);
     }
 
     /// Emits the lines that are complete.
-    fn cut(&mut self, what: PipelineInput<'_>, progress: &mut SourceProgress, batch: &mut Batch) {
-        let text = match what {
+    fn process(&mut self, input: PipelineInput<'_>, progress: &mut SourceProgress, batch: &mut Batch) {
+        let text = match input {
             PipelineInput::Bytes(chunk) => self.decoder.decode_utf16(chunk, false),
             PipelineInput::Settle => Cow::Borrowed(&[][..]),
             PipelineInput::End => self.decoder.decode_utf16(&[], true),
         };
-        let Self { at, origin, decoder, lines, max, joined, redact, max_line: longest, first, read, .. } = self;
-        let redact = &mut Redaction { redact, max_line: *longest };
-        let mut give = |line: Line<'_>| {
+        let Self { decoder, lines, max_piece, joined, at_file_start, output, .. } = self;
+        let mut emit = |line: Line<'_>| {
             // The progress of a block was recognised while its lines were drawn.
-            let progress = (what != PipelineInput::Settle).then_some(&mut *progress);
-            emit(*at, line, *read, origin, redact, progress, batch);
+            let progress = (input != PipelineInput::Settle).then_some(&mut *progress);
+            output.emit(line, progress, batch);
         };
-        let mut whole = |mut line: Line<'_>| {
-            if mem::replace(first, false) {
+        let mut join = |mut line: Line<'_>| {
+            if mem::replace(at_file_start, false) {
                 line.text = line.text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line.text);
             }
             match joined {
-                Some((joined, _)) => joined.push(line, &mut give),
-                None => give(line),
+                Some((joined, _)) => joined.push(line, &mut emit),
+                None => emit(line),
             }
         };
-        lines.push(&text, |line| decoder.decode_line(line, *max, &mut whole));
-        match what {
+        lines.push(&text, |line| decoder.decode_line(line, *max_piece, &mut join));
+        match input {
             PipelineInput::Bytes(_) => {}
-            PipelineInput::Settle => lines.settle(|line| decoder.decode_line(line, *max, &mut whole)),
-            PipelineInput::End => lines.finish(|line| decoder.decode_line(line, *max, &mut whole)),
+            PipelineInput::Settle => lines.settle(|line| decoder.decode_line(line, *max_piece, &mut join)),
+            PipelineInput::End => lines.finish(|line| decoder.decode_line(line, *max_piece, &mut join)),
         }
     }
 
     fn held(&self) -> u64 {
-        let redacted = self.redact.as_ref().map_or(0, |redact| redact.held() as u64);
+        let redacted = self.output.redact.as_ref().map_or(0, |redact| redact.held() as u64);
         self.decoder.held() + self.lines.held() + self.joined.as_ref().map_or(0, |(joined, _)| joined.held()) + redacted
     }
 
@@ -390,19 +384,30 @@ impl OriginState {
             }
         }
         let line = self.lines.open();
-        text.extend_from_slice(if self.first { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line });
-        match &self.redact {
+        text.extend_from_slice(if self.at_file_start {
+            line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
+        } else {
+            line
+        });
+        match &self.output.redact {
             Some(redact) => redact.redact_open(&text),
             None => text,
         }
+    }
+
+    /// The same if it may be a progress bar; otherwise empty. Called for each chunk: a long line that arrives in small
+    /// pieces must not be copied for each of them.
+    fn open_for_progress(&self) -> Vec<u8> {
+        let joined = self.joined.as_ref().and_then(|(joined, _)| joined.open()).map_or(0, <[u8]>::len);
+        if joined + self.lines.open().len() <= MAX_PROGRESS_LINE_SIZE { self.open() } else { Vec::new() }
     }
 
     fn is_empty(&self) -> bool {
         self.lines.open().is_empty() && self.joined.as_ref().is_none_or(|(joined, _)| joined.open().is_none())
     }
 
-    fn next(&self) -> Option<Instant> {
-        self.due.into_iter().chain(self.over).chain(self.settle_due).min()
+    fn next_due(&self) -> Option<Instant> {
+        self.due.into_iter().chain(self.join_due).chain(self.settle_due).min()
     }
 }
 
@@ -413,27 +418,31 @@ mod tests {
     use crate::source::testing::{process, spec};
 
     struct TestPipeline {
-        feed: LinePipeline,
+        pipeline: LinePipeline,
         now: ClockReading,
         batch: Batch,
     }
 
     impl TestPipeline {
         fn new(spec: &Stream) -> Self {
-            Self { feed: LinePipeline::new(spec, [Origin::stdout()]), now: ClockReading::read(), batch: Batch::new() }
+            Self {
+                pipeline: LinePipeline::new(spec, [Origin::stdout()]),
+                now: ClockReading::read(),
+                batch: Batch::new(),
+            }
         }
 
         fn push(&mut self, text: &str) {
-            self.feed.push(0, text.as_bytes(), self.now, &mut self.batch);
+            self.pipeline.push(0, text.as_bytes(), self.now, &mut self.batch);
         }
 
         /// Advances the time, and calls the pipeline whenever it is due.
         fn wait(&mut self, time: Duration) {
             let end = self.now.instant + time;
-            while let Some(due) = self.feed.due().filter(|due| *due <= end) {
+            while let Some(due) = self.pipeline.due().filter(|due| *due <= end) {
                 self.at(due);
-                self.feed.show(due, &mut self.batch);
-                assert!(self.feed.due().is_none_or(|next| next > due), "it would be called for ever");
+                self.pipeline.show(due, &mut self.batch);
+                assert!(self.pipeline.due().is_none_or(|next| next > due), "it would be called for ever");
             }
             self.at(end);
         }
@@ -463,69 +472,69 @@ mod tests {
 
     #[test]
     fn a_drawn_block_goes_through_multiline_once_it_is_calm() {
-        let mut fed = TestPipeline::new(&Stream { multiline: Some(indented()), ..commanded() });
-        fed.push("x\n");
+        let mut test = TestPipeline::new(&Stream { multiline: Some(indented()), ..commanded() });
+        test.push("x\n");
         for percent in 1..9 {
-            fed.push(&format!("\x1b[2A\x1b[2K\ra\n\x1b[2K\r {percent}0%\n"));
-            fed.wait(REDRAW_SETTLE_TIME / 2);
+            test.push(&format!("\x1b[2A\x1b[2K\ra\n\x1b[2K\r {percent}0%\n"));
+            test.wait(REDRAW_SETTLE_TIME / 2);
         }
-        assert_eq!(fed.lines(), Vec::<String>::new(), "it is drawn still, and x waits for what may go on");
-        assert!(fed.feed.is_open(0) && fed.feed.held(0) > 0);
-        fed.wait(REDRAW_SETTLE_TIME);
-        assert_eq!(fed.lines(), ["x"]);
-        fed.wait(Duration::from_secs(5));
-        assert_eq!(fed.lines(), ["x", "a\n 80%"]);
-        assert!(!fed.feed.is_open(0));
-        assert!(fed.feed.waits.is_empty());
+        assert_eq!(test.lines(), Vec::<String>::new(), "it is drawn still, and x waits for what may go on");
+        assert!(test.pipeline.is_open(0) && test.pipeline.held(0) > 0);
+        test.wait(REDRAW_SETTLE_TIME);
+        assert_eq!(test.lines(), ["x"]);
+        test.wait(Duration::from_secs(5));
+        assert_eq!(test.lines(), ["x", "a\n 80%"]);
+        assert!(!test.pipeline.is_open(0));
+        assert!(test.pipeline.deadlines.is_empty());
     }
 
     #[test]
     fn what_is_left_of_a_calm_block_is_shown() {
-        let mut fed = TestPipeline::new(&commanded());
-        fed.push("a\nb\n\x1b[1A\x1b[2Kc\nhalf");
-        fed.wait(REDRAW_SETTLE_TIME * 2);
-        assert_eq!(fed.lines(), ["a", "b", "c"]);
-        assert_eq!(fed.feed.half(0), b"half");
-        assert_eq!(fed.feed.shown, Some(0));
-        fed.feed.finish(0, fed.now, &mut fed.batch);
-        assert_eq!(fed.lines(), ["a", "b", "c", "half"]);
+        let mut test = TestPipeline::new(&commanded());
+        test.push("a\nb\n\x1b[1A\x1b[2Kc\nhalf");
+        test.wait(REDRAW_SETTLE_TIME * 2);
+        assert_eq!(test.lines(), ["a", "b", "c"]);
+        assert_eq!(test.pipeline.open_line(0), b"half");
+        assert_eq!(test.pipeline.shown, Some(0));
+        test.pipeline.finish(0, test.now, &mut test.batch);
+        assert_eq!(test.lines(), ["a", "b", "c", "half"]);
     }
 
     #[test]
     fn files_are_not_drawn_and_every_byte_held_is_counted() {
-        let mut fed = TestPipeline::new(&spec(SourceKind::File(FileSourceConfig::new("/x".into()))));
+        let mut test = TestPipeline::new(&spec(SourceKind::File(FileSourceConfig::new("/x".into()))));
         let drawing = "\x1b[1A\x1b[2K\rb";
-        fed.push(&format!("a\n{drawing}"));
-        assert_eq!((fed.lines(), fed.feed.held(0)), (vec!["a".to_owned()], drawing.len() as u64));
-        fed.wait(REDRAW_SETTLE_TIME * 2);
-        fed.push("c\n");
-        assert_eq!((fed.lines(), fed.feed.held(0)), (vec!["a".to_owned(), "bc".to_owned()], 0));
+        test.push(&format!("a\n{drawing}"));
+        assert_eq!((test.lines(), test.pipeline.held(0)), (vec!["a".to_owned()], drawing.len() as u64));
+        test.wait(REDRAW_SETTLE_TIME * 2);
+        test.push("c\n");
+        assert_eq!((test.lines(), test.pipeline.held(0)), (vec!["a".to_owned(), "bc".to_owned()], 0));
     }
 
     #[test]
-    fn progress_is_told_of_each_line_and_of_what_is_not_finished() {
-        let mut fed = TestPipeline::new(&commanded());
-        fed.push("[ 10%] a\n");
-        assert_eq!(fed.percent(), Some(10.0));
-        fed.push("[ 20%] b");
-        assert_eq!(fed.percent(), Some(10.0), "ten times a second at most");
-        fed.wait(MIN_OPEN_LINE_INTERVAL);
-        assert_eq!(fed.percent(), Some(20.0));
-        fed.wait(Duration::from_mins(1));
-        assert!(fed.batch.last_progress().unwrap().stale);
+    fn progress_sees_each_line_and_the_unfinished_one() {
+        let mut test = TestPipeline::new(&commanded());
+        test.push("[ 10%] a\n");
+        assert_eq!(test.percent(), Some(10.0));
+        test.push("[ 20%] b");
+        assert_eq!(test.percent(), Some(10.0), "ten times a second at most");
+        test.wait(MIN_OPEN_LINE_INTERVAL);
+        assert_eq!(test.percent(), Some(20.0));
+        test.wait(Duration::from_mins(1));
+        assert!(test.batch.last_progress().unwrap().stale);
         let mut off = TestPipeline::new(&Stream { progress: config::ProgressDetection::Off, ..commanded() });
         off.push("[ 10%] a\n");
-        assert_eq!((off.percent(), off.feed.due()), (None, None));
+        assert_eq!((off.percent(), off.pipeline.due()), (None, None));
     }
 
     #[test]
     fn progress_is_seen_in_lines_that_are_joined() {
-        let mut fed = TestPipeline::new(&Stream { multiline: Some(indented()), ..commanded() });
-        fed.push("[ 10%] a\n");
-        assert_eq!(fed.percent(), Some(10.0), "it is not waited for");
-        fed.push("[ 20%] b\n");
-        fed.wait(Duration::from_secs(5));
-        assert_eq!(fed.percent(), Some(20.0));
-        assert_eq!(fed.lines(), ["[ 10%] a", "[ 20%] b"]);
+        let mut test = TestPipeline::new(&Stream { multiline: Some(indented()), ..commanded() });
+        test.push("[ 10%] a\n");
+        assert_eq!(test.percent(), Some(10.0), "it is not waited for");
+        test.push("[ 20%] b\n");
+        test.wait(Duration::from_secs(5));
+        assert_eq!(test.percent(), Some(20.0));
+        assert_eq!(test.lines(), ["[ 10%] a", "[ 20%] b"]);
     }
 }

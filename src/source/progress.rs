@@ -36,19 +36,19 @@ impl SourceProgress {
     }
 
     /// Examines a finished line of an origin. A piece of a line that is longer than any progress bar is ignored.
-    pub(super) fn line(&mut self, lane: usize, text: &[u8], flags: Flags, time: Time) {
+    pub(super) fn line(&mut self, origin: usize, text: &[u8], flags: Flags, time: Time) {
         if let Some(tracker) = &mut self.tracker
             && !flags.has(Flags::CONTINUED)
         {
-            tracker.line(lane, text, time);
+            tracker.line(origin, text, time);
         }
     }
 
     /// Examines an unfinished line, and adds the reports that are due to `batch`.
-    pub(crate) fn open(&mut self, lane: usize, text: &[u8], now: ClockReading, batch: &mut Batch) {
+    pub(crate) fn open(&mut self, origin: usize, text: &[u8], now: ClockReading, batch: &mut Batch) {
         if let Some(tracker) = &mut self.tracker {
-            tracker.open(lane, text, now.time);
-            self.tell(now, batch);
+            tracker.open(origin, text, now.time);
+            self.append_update(now, batch);
         }
     }
 
@@ -57,18 +57,18 @@ impl SourceProgress {
         self.due
     }
 
-    /// Adds the reports that are due even though nothing was read; `looked` says that a line was examined since the
+    /// Adds the reports that are due even though nothing was read; `examined` says that a line was examined since the
     /// last call.
-    pub(super) fn show(&mut self, now: Instant, looked: bool, batch: &mut Batch) {
+    pub(super) fn show(&mut self, now: Instant, examined: bool, batch: &mut Batch) {
         if let Some(last) = self.last
-            && (looked || self.due.is_some_and(|due| due <= now))
+            && (examined || self.due.is_some_and(|due| due <= now))
         {
             let time = last.time.plus(now.saturating_duration_since(last.instant));
-            self.tell(ClockReading { instant: now, time }, batch);
+            self.append_update(ClockReading { instant: now, time }, batch);
         }
     }
 
-    fn tell(&mut self, now: ClockReading, batch: &mut Batch) {
+    fn append_update(&mut self, now: ClockReading, batch: &mut Batch) {
         let Some(tracker) = &mut self.tracker else { return };
         if let Some(progress) = tracker.take_update(now.time) {
             batch.progress(progress);

@@ -12,9 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::Stream;
-use crate::control::{
-    Command, CommandError, CommandReceiver, CommandReply, CommandRequest, PushTally, PushedChunk, push_channel,
-};
+use crate::control::{CommandError, PushRequest, PushTally, PushedChunk, push_channel};
 use crate::event::Position;
 use crate::stream::Batch;
 
@@ -29,8 +27,8 @@ type ReceivedPush = (usize, Option<PushedChunk>, mpsc::Receiver<PushedChunk>);
 
 /// A stream that is filled by clients that push lines.
 pub(super) struct PushSource {
-    feed: LinePipeline,
-    inbox: Option<CommandReceiver>,
+    pipeline: LinePipeline,
+    requests: Option<mpsc::Receiver<PushRequest>>,
     /// The next chunk of each sender.
     receivers: FuturesUnordered<BoxFuture<'static, ReceivedPush>>,
     /// The result for each sender; `None` where a number is free.
@@ -40,28 +38,33 @@ pub(super) struct PushSource {
 /// The sender whose lines were added to a batch, and the reply that it waits for.
 #[derive(Debug, Default)]
 pub(super) struct PushedBatch {
-    lane: Option<usize>,
-    waits: Option<PushedChunk>,
+    /// The number of the sender's origin.
+    origin: Option<usize>,
+    unacknowledged: Option<PushedChunk>,
 }
 
 impl PushSource {
-    pub(super) fn new(spec: &Stream, inbox: Option<CommandReceiver>) -> Self {
-        let (coming, tallies) = (FuturesUnordered::new(), Vec::new());
-        Self { feed: LinePipeline::new(spec, []), inbox, receivers: coming, tallies }
+    pub(super) fn new(spec: &Stream, requests: Option<mpsc::Receiver<PushRequest>>) -> Self {
+        Self {
+            pipeline: LinePipeline::new(spec, []),
+            requests,
+            receivers: FuturesUnordered::new(),
+            tallies: Vec::new(),
+        }
     }
 
     /// Adds the next chunk of one sender to `batch`. The batch must then be appended, and [`appended`](Self::appended)
     /// be called. May be dropped at any time.
     pub(crate) async fn next(&mut self, batch: &mut Batch) -> PushedBatch {
         loop {
-            let due = self.feed.due();
+            let due = self.pipeline.due();
             select! {
-                Some(came) = self.receivers.next() => return self.take(came, batch),
-                order = next_command(&mut self.inbox) => self.order(order),
+                Some(received) = self.receivers.next() => return self.take_chunk(received, batch),
+                request = next_request(&mut self.requests) => self.open_sender(request),
                 () = until(due) => {
                     // The time is the due time and no later one, so that only one sender is affected.
-                    let gave = self.feed.show(due.unwrap_or_else(Instant::now), batch);
-                    return PushedBatch { lane: gave.first().copied(), waits: None };
+                    let flushed = self.pipeline.show(due.unwrap_or_else(Instant::now), batch);
+                    return PushedBatch { origin: flushed.first().copied(), unacknowledged: None };
                 }
             }
         }
@@ -70,91 +73,78 @@ impl PushSource {
     /// Stops receiving, and ends the unfinished lines.
     pub(super) fn finish(&mut self, batch: &mut Batch) {
         self.receivers.clear();
-        for lane in 0..self.tallies.len() {
-            self.drop_sender(lane, batch);
+        for origin in 0..self.tallies.len() {
+            self.drop_sender(origin, batch);
         }
     }
 
     /// Records that the `lines` of a batch are in the stream, the last of them at `last`.
-    pub(super) fn appended(&mut self, turn: PushedBatch, lines: usize, last: Position) {
-        let PushedBatch { lane, waits } = turn;
-        let mut tally = lane.and_then(|lane| self.tallies.get(lane).copied().flatten()).unwrap_or_default();
+    pub(super) fn appended(&mut self, pushed: PushedBatch, lines: usize, last: Position) {
+        let PushedBatch { origin, unacknowledged } = pushed;
+        let mut tally = origin.and_then(|origin| self.tallies.get(origin).copied().flatten()).unwrap_or_default();
         if let Some(before) = (lines as u64).checked_sub(1) {
             let first = Position { number: last.number.saturating_sub(before), ..last };
             tally.lines += lines as u64;
             tally.ids = Some((tally.ids.map_or(first, |ids| ids.0), last));
         }
-        let over = waits.as_ref().is_some_and(|pushed| pushed.last);
-        if let Some(slot) = lane.and_then(|lane| self.tallies.get_mut(lane)) {
-            *slot = slot.and(Some(tally)).filter(|_| !over);
+        let is_last = unacknowledged.as_ref().is_some_and(|chunk| chunk.last);
+        if let Some(slot) = origin.and_then(|origin| self.tallies.get_mut(origin)) {
+            *slot = slot.and(Some(tally)).filter(|_| !is_last);
         }
-        if let Some(pushed) = waits {
-            pushed.acknowledge(tally);
+        if let Some(chunk) = unacknowledged {
+            chunk.acknowledge(tally);
         }
     }
 
-    fn take(&mut self, (lane, came, from): ReceivedPush, batch: &mut Batch) -> PushedBatch {
+    fn take_chunk(&mut self, (origin, chunk, receiver): ReceivedPush, batch: &mut Batch) -> PushedBatch {
         let now = ClockReading::read();
-        let Some(pushed) = came else {
+        let Some(pushed) = chunk else {
             // The sender disconnected without a closing chunk.
-            self.drop_sender(lane, batch);
+            self.drop_sender(origin, batch);
             return PushedBatch::default();
         };
-        self.feed.push(lane, &pushed.bytes, now, batch);
+        self.pipeline.push(origin, &pushed.bytes, now, batch);
         if pushed.last {
-            self.feed.finish(lane, now, batch);
-            self.feed.remove(lane);
+            self.pipeline.finish(origin, now, batch);
+            self.pipeline.remove(origin);
         } else {
-            self.listen(lane, from);
+            self.receive_next(origin, receiver);
         }
-        PushedBatch { lane: Some(lane), waits: Some(pushed) }
+        PushedBatch { origin: Some(origin), unacknowledged: Some(pushed) }
     }
 
-    fn drop_sender(&mut self, lane: usize, batch: &mut Batch) {
-        if self.tallies.get_mut(lane).and_then(Option::take).is_some() {
-            self.feed.finish(lane, ClockReading::read(), batch);
-            self.feed.remove(lane);
+    fn drop_sender(&mut self, origin: usize, batch: &mut Batch) {
+        if self.tallies.get_mut(origin).and_then(Option::take).is_some() {
+            self.pipeline.finish(origin, ClockReading::read(), batch);
+            self.pipeline.remove(origin);
         }
     }
 
-    fn listen(&mut self, lane: usize, mut from: mpsc::Receiver<PushedChunk>) {
-        self.receivers.push(Box::pin(async move { (lane, from.recv().await, from) }));
+    fn receive_next(&mut self, origin: usize, mut receiver: mpsc::Receiver<PushedChunk>) {
+        self.receivers.push(Box::pin(async move { (origin, receiver.recv().await, receiver) }));
     }
 
-    fn order(&mut self, order: CommandRequest) {
-        let origin = match &order.command {
-            Command::Push(origin) => origin.clone(),
-            Command::Input(_)
-            | Command::EndOfInput
-            | Command::Signal(_)
-            | Command::Pause
-            | Command::Resume
-            | Command::Start
-            | Command::Stop
-            | Command::Restart
-            | Command::Resize { .. }
-            | Command::Attach => return order.answer(Err(CommandError::NotAProcess)),
-        };
-        let lane = self.tallies.iter().position(Option::is_none).unwrap_or(self.tallies.len());
-        if lane >= MAX_SENDERS {
-            return order.answer(Err(CommandError::TooManySenders));
+    fn open_sender(&mut self, PushRequest { origin: name, reply }: PushRequest) {
+        let origin = self.tallies.iter().position(Option::is_none).unwrap_or(self.tallies.len());
+        if origin >= MAX_SENDERS {
+            return reply.send(Err(CommandError::TooManySenders));
         }
-        if lane == self.tallies.len() {
+        if origin == self.tallies.len() {
             self.tallies.push(None);
         }
-        self.tallies[lane] = Some(PushTally::default());
-        self.feed.add(lane, origin);
-        let (pusher, from) = push_channel();
-        self.listen(lane, from);
-        order.answer(Ok(CommandReply::Pushing(pusher)));
+        self.tallies[origin] = Some(PushTally::default());
+        self.pipeline.add(origin, name);
+        let (sender, chunks) = push_channel();
+        self.receive_next(origin, chunks);
+        reply.send(Ok(sender));
     }
 }
 
-/// The next command; waits forever once no sender of commands is left.
-async fn next_command(inbox: &mut Option<CommandReceiver>) -> CommandRequest {
-    match inbox {
+/// The next request; waits forever once nobody can send one.
+async fn next_request(requests: &mut Option<mpsc::Receiver<PushRequest>>) -> PushRequest {
+    match requests {
         Some(receiver) => match receiver.recv().await {
-            Some(order) => order,
+            Some(request) => request,
             None => pending().await,
         },
         None => pending().await,

@@ -25,11 +25,11 @@ const TEST_DEADLINE: Duration = Duration::from_secs(20);
 pub(super) struct SourceHarness {
     cursor: Cursor,
     log: Log,
-    pub(super) control: control::CommandHandle,
+    pub(super) control: control::ProcessHandle,
     stopping: CancellationToken,
     task: JoinHandle<Result<Option<RunEnd>, SourceError>>,
-    came: VecDeque<Value>,
-    seen: Vec<Value>,
+    pending: VecDeque<Value>,
+    events: Vec<Value>,
     pub(super) open: Option<OpenLine>,
     pub(super) progress: Option<Progress>,
 }
@@ -57,9 +57,9 @@ impl SourceHarness {
     }
 
     /// Starts the source with the checkpoints of an earlier one.
-    pub(super) fn restart(spec: Stream, mut options: SourceOptions, places: Checkpoints) -> Self {
-        let (control, inbox) = control::command_channel();
-        options.inbox = Some(inbox);
+    pub(super) fn restart(spec: Stream, mut options: SourceOptions, checkpoints: Checkpoints) -> Self {
+        let (control, requests) = control::process_requests();
+        options.process_requests = Some(requests);
         let last = Position { epoch: Epoch::ephemeral(1, 1), number: 0 };
         let (appender, log) = stream::open(spec.name.clone(), last, 256 << 20, &Budget::new(1 << 30));
         let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false };
@@ -68,9 +68,9 @@ impl SourceHarness {
             .now_or_never()
             .expect("without history there is nothing to wait for");
         let stopping = CancellationToken::new();
-        let task = tokio::spawn(run(spec, appender, places, options, Watcher::new(), stopping.clone()));
-        let (came, seen) = (VecDeque::new(), Vec::new());
-        Self { cursor, log, control, stopping, task, came, seen, open: None, progress: None }
+        let task = tokio::spawn(run(spec, appender, checkpoints, options, Watcher::new(), stopping.clone()));
+        let (pending, events) = (VecDeque::new(), Vec::new());
+        Self { cursor, log, control, stopping, task, pending, events, open: None, progress: None }
     }
 
     pub(super) fn file(path: &Path, from: ReadFrom) -> Self {
@@ -83,7 +83,7 @@ impl SourceHarness {
     }
 
     /// Starts a process that runs once and ends its stream.
-    pub(super) fn once(mut source: ProcessSourceConfig, options: SourceOptions) -> Self {
+    pub(super) fn run_once(mut source: ProcessSourceConfig, options: SourceOptions) -> Self {
         source.restart.when = crate::config::RestartWhen::Never;
         Self::start(spec(SourceKind::Process(source)), SourceOptions { end_stream: true, ..options })
     }
@@ -91,8 +91,8 @@ impl SourceHarness {
     /// The next event; `None` at the end of the stream.
     pub(crate) async fn event(&mut self) -> Option<Value> {
         loop {
-            if let Some(event) = self.came.pop_front() {
-                self.seen.push(event.clone());
+            if let Some(event) = self.pending.pop_front() {
+                self.events.push(event.clone());
                 return Some(event);
             }
             self.wait().await?;
@@ -102,14 +102,14 @@ impl SourceHarness {
     /// Waits for the next item of the cursor.
     async fn wait(&mut self) -> Option<()> {
         let item = timeout(TEST_DEADLINE, self.cursor.next(Instant::now() + 2 * TEST_DEADLINE)).await;
-        match item.unwrap_or_else(|_| panic!("nothing more came after {:#?}", self.seen))? {
+        match item.unwrap_or_else(|_| panic!("nothing more came after {:#?}", self.events))? {
             CursorItem::Frames(frames) => {
                 let text = String::from_utf8(frames.bytes.to_vec()).unwrap();
-                self.came.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+                self.pending.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
             }
             CursorItem::Progress(progress) => self.progress = Some((*progress).clone()),
             CursorItem::OpenLine(open) => self.open = open.map(|line| (*line).clone()),
-            other => panic!("{other:?} after {:#?}", self.seen),
+            other => panic!("{other:?} after {:#?}", self.events),
         }
         Some(())
     }
@@ -118,7 +118,7 @@ impl SourceHarness {
     pub(crate) async fn next(&mut self, kind: &str) -> Value {
         loop {
             let event = self.event().await;
-            let event = event.unwrap_or_else(|| panic!("the stream ended before a {kind} came: {:#?}", self.seen));
+            let event = event.unwrap_or_else(|| panic!("the stream ended before a {kind} came: {:#?}", self.events));
             if event["kind"].as_str().unwrap_or("line") == kind {
                 return event;
             }
@@ -157,9 +157,9 @@ impl SourceHarness {
     }
 
     /// Waits until this text is shown as the unfinished line.
-    pub(super) async fn shown(&mut self, text: Option<&str>) {
+    pub(super) async fn wait_for_open_line(&mut self, text: Option<&str>) {
         while self.open.as_ref().map(|line| &*line.text) != text.map(str::as_bytes) {
-            self.wait().await.unwrap_or_else(|| panic!("the stream ended after {:#?}", self.seen));
+            self.wait().await.unwrap_or_else(|| panic!("the stream ended after {:#?}", self.events));
         }
     }
 
@@ -167,17 +167,17 @@ impl SourceHarness {
     pub(super) async fn wait_for_new_open_line(&mut self) {
         let before = self.open.clone();
         while self.open == before || self.open.is_none() {
-            self.wait().await.unwrap_or_else(|| panic!("the stream ended after {:#?}", self.seen));
+            self.wait().await.unwrap_or_else(|| panic!("the stream ended after {:#?}", self.events));
         }
     }
 
     /// The process id of the last run.
     pub(super) fn last_pid(&self) -> Option<u64> {
-        self.seen.iter().rev().find_map(|event| event["pid"].as_u64())
+        self.events.iter().rev().find_map(|event| event["pid"].as_u64())
     }
 
     /// Adds a reader.
-    pub(super) fn come(&self) {
+    pub(super) fn add_reader(&self) {
         let view = View { encoding: Encoding::Ndjson, filter: Filter::default(), several: false };
         let cursor = self.log.cursor(view, stream::CursorStart::Oldest, CursorEnd::default()).now_or_never();
         drop(cursor.expect("without history there is nothing to wait for"));
@@ -189,7 +189,7 @@ impl SourceHarness {
     }
 
     /// The remaining events until the stream ends, and the result of the run.
-    pub(super) async fn rest(mut self) -> (Vec<Value>, Result<Option<RunEnd>, SourceError>) {
+    pub(super) async fn remaining_events(mut self) -> (Vec<Value>, Result<Option<RunEnd>, SourceError>) {
         let mut rest = Vec::new();
         while let Some(event) = self.event().await {
             rest.push(event);

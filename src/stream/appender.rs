@@ -15,10 +15,8 @@ use super::budget::BudgetShare;
 use super::ring::Ring;
 use super::shared::LogShared;
 use crate::history::{NextEvent, RecordOutcome, Recorder};
-use crate::segment::Numbering;
-use crate::segment::PRIVATE_CHECKPOINT_KEY;
 pub(crate) use crate::segment::StatusChange;
-use crate::segment::{Batch, OpenLineChange, Segment};
+use crate::segment::{Batch, Numbering, OpenLineChange, Segment};
 
 /// The divisor for the share of a log's memory that encoded bytes may take. They can be encoded again, but dropped
 /// events are lost.
@@ -37,8 +35,6 @@ pub struct Appender {
     state: Option<Arc<SourceState>>,
     /// Losses to report before the next batch.
     queued: Batch,
-    /// `true` if the history records that the stream is private, or will do so with the next batch.
-    private_recorded: bool,
 }
 
 /// Everything of a batch that is published together.
@@ -63,21 +59,11 @@ impl Appender {
         memory: usize,
         share: BudgetShare,
     ) -> Self {
-        Self {
-            ring,
-            shared,
-            memory,
-            budget_share: share,
-            recorder: None,
-            state: None,
-            queued: Batch::new(),
-            private_recorded: false,
-        }
+        Self { ring, shared, memory, budget_share: share, recorder: None, state: None, queued: Batch::new() }
     }
 
     /// The same appender with a recorder for its batches.
-    pub(super) fn recorded(mut self, recorder: Recorder, damaged: bool, was_private: bool) -> Self {
-        self.private_recorded = was_private;
+    pub(super) fn recorded(mut self, recorder: Recorder, damaged: bool) -> Self {
         if damaged {
             self.queue_loss("the history on disk is damaged");
         }
@@ -88,7 +74,7 @@ impl Appender {
     /// Returns whether the history says that the stream is private. The next batch records what
     /// [`Log::private`](super::Log::private) says then.
     pub fn was_private(&self) -> bool {
-        self.private_recorded
+        self.recorder.as_ref().is_some_and(|recorder| recorder.is_private())
     }
 
     /// Reports, before the next batch, the loss of an unknown number of lines.
@@ -130,7 +116,7 @@ impl Appender {
     /// The id of the newest event; of number 0 if there was none yet.
     pub fn last(&self) -> Position {
         let ring = self.ring.borrow();
-        ring.numbering().seen(ring.end())
+        ring.numbering().last_seen_id(ring.end())
     }
 
     async fn append_batch(&mut self, batch: &mut Batch) {
@@ -138,10 +124,8 @@ impl Appender {
             let ring = self.ring.borrow();
             (ring.numbering().next_id(), ring.numbering().next())
         };
-        let mut places = std::mem::take(&mut batch.places);
-        if self.recorder.is_some() {
-            places.extend(self.private_checkpoint());
-        }
+        let checkpoints = std::mem::take(&mut batch.checkpoints);
+        let private = self.shared.private.is_set();
         let mut news = Publication {
             state: batch.state.take(),
             open: std::mem::take(&mut batch.open),
@@ -154,30 +138,18 @@ impl Appender {
         if news.state.is_some() {
             self.state.clone_from(&news.state);
         }
-        if self.recorder.is_some() && !(news.segments.is_empty() && places.is_empty()) {
-            let recorded = match &mut self.recorder {
-                Some(recorder) => {
-                    let next = NextEvent::of(self.ring.borrow().numbering(), recorder.end());
-                    let memory = |from| segments_in_memory(&self.ring, from);
-                    recorder.record(next, memory, &news.segments, places).await
-                }
-                None => RecordOutcome::Recorded,
-            };
+        if let Some(recorder) = &mut self.recorder
+            && !(news.segments.is_empty() && checkpoints.is_empty() && recorder.is_private() == private)
+        {
+            let next = NextEvent::of(self.ring.borrow().numbering(), recorder.end());
+            let memory = |from| segments_in_memory(&self.ring, from);
+            let recorded = recorder.record(next, memory, &news.segments, checkpoints, private).await;
             if let RecordOutcome::Failed(reason) = recorded {
                 warn!(stream:% = self.shared.name, reason = reason.as_str(); "the history cannot be written: new events are kept only in memory");
                 news = begin_memory_epoch(id, seq, news, reason);
             }
         }
         self.publish(news);
-    }
-
-    /// The checkpoint that records whether the stream is private, if that has changed.
-    ///
-    /// The checkpoint goes into the same write as the events, so no private line is recorded without it.
-    fn private_checkpoint(&mut self) -> Option<(String, Option<String>)> {
-        let private = self.shared.private.is_set();
-        let before = std::mem::replace(&mut self.private_recorded, private);
-        (before != private).then(|| (PRIVATE_CHECKPOINT_KEY.to_owned(), private.then(|| "true".to_owned())))
     }
 
     fn publish(&mut self, news: Publication) {

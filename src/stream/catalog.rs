@@ -1,9 +1,9 @@
 //! The catalog: all streams by name, as the daemon serves them now. A clone is the same catalog.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, RwLock};
 
-use crate::event::StreamName;
+use crate::event::{StreamName, lock_exclusive, lock_shared};
 
 use super::log::Log;
 
@@ -37,50 +37,45 @@ impl Catalog {
     /// Adds a stream; an entry of the same name is replaced.
     pub fn insert(&self, entry: CatalogEntry) {
         let name = entry.log.name().clone();
-        self.write().insert(name, CatalogSlot { entry, being_replaced: false });
+        lock_exclusive(&self.0).insert(name, CatalogSlot { entry, being_replaced: false });
     }
 
     /// Marks the stream of that name as ending to be started again: its log ends, but its readers may come back.
     pub fn hold(&self, name: &StreamName) {
-        if let Some(shown) = self.write().get_mut(name) {
-            shown.being_replaced = true;
+        if let Some(slot) = lock_exclusive(&self.0).get_mut(name) {
+            slot.being_replaced = true;
         }
     }
 
     /// Returns whether the stream of that name is ending to be started again; see [`hold`](Self::hold).
     pub fn is_being_replaced(&self, name: &StreamName) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).is_some_and(|shown| shown.being_replaced)
+        lock_shared(&self.0).get(name).is_some_and(|slot| slot.being_replaced)
     }
 
     /// Changes the description and the labels of a stream; its log and its readers stay.
     pub fn describe(&self, name: &StreamName, description: Option<String>, labels: BTreeMap<String, String>) {
-        if let Some(shown) = self.write().get_mut(name) {
-            (shown.entry.description, shown.entry.labels) = (description, labels);
+        if let Some(slot) = lock_exclusive(&self.0).get_mut(name) {
+            (slot.entry.description, slot.entry.labels) = (description, labels);
         }
     }
 
     /// Removes a stream. Its readers still receive the remaining events.
     pub fn remove(&self, name: &StreamName) {
-        self.write().remove(name);
+        lock_exclusive(&self.0).remove(name);
     }
 
     /// The stream of that name.
     pub fn get(&self, name: &StreamName) -> Option<CatalogEntry> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).map(|shown| shown.entry.clone())
+        lock_shared(&self.0).get(name).map(|slot| slot.entry.clone())
     }
 
     /// The number of streams.
     pub fn count(&self) -> usize {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+        lock_shared(&self.0).len()
     }
 
     /// All streams in the order of their names.
     pub fn list(&self) -> Vec<CatalogEntry> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.values().map(|shown| shown.entry.clone()).collect()
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<StreamName, CatalogSlot>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        lock_shared(&self.0).values().map(|slot| slot.entry.clone()).collect()
     }
 }

@@ -60,7 +60,7 @@ pub struct Cursor {
     log: LogAccess,
     view: Arc<View>,
     /// The number of the view among those of the log.
-    at: usize,
+    view_index: usize,
     /// The sequence number that the cursor started at; always <= `next`.
     start: u64,
     /// The sequence number of the next event; never decreases.
@@ -81,7 +81,7 @@ pub struct Cursor {
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        self.log.shared.views().leave(self.at);
+        self.log.shared.views().leave(self.view_index);
     }
 }
 
@@ -132,7 +132,7 @@ impl Cursor {
         Self {
             log,
             view,
-            at,
+            view_index: at,
             start: 0,
             next: 0,
             shown: 0,
@@ -167,7 +167,7 @@ impl Cursor {
 
     /// Starts the cursor at an event, with a gap of unknown length before it.
     pub(super) fn start_after_unknown(&mut self, seq: u64) {
-        self.gap = Some(Gap { missed: None, resume: self.log.ring.borrow().numbering().before(seq) });
+        self.gap = Some(Gap { missed: None, resume: self.log.ring.borrow().numbering().id_before(seq) });
         self.set_start(seq);
     }
 
@@ -198,7 +198,7 @@ impl Cursor {
                     Err(_) => return Some(CursorItem::TimedOut),
                 },
                 CursorStep::ReadHistory { end_seq: bound } => {
-                    if let Some(item) = self.recorded(bound).await {
+                    if let Some(item) = self.read_history(bound).await {
                         return Some(item);
                     }
                 }
@@ -209,10 +209,10 @@ impl Cursor {
     }
 
     /// The next item from the disk; `None` if the filter rejects everything that was read.
-    async fn recorded(&mut self, bound: u64) -> Option<CursorItem> {
+    async fn read_history(&mut self, bound: u64) -> Option<CursorItem> {
         let history = self.log.shared.history.clone()?;
         let step = match history.read(self.next, bound, SLOT_TEXT_SIZE).await {
-            HistoryRead::Events(slices) => self.show(slices, false, Instant::now()),
+            HistoryRead::Events(slices) => self.show_slices(slices, false, Instant::now()),
             HistoryRead::Hole(to) => self.skip_to(to),
         };
         match step {
@@ -229,10 +229,10 @@ impl Cursor {
     fn skip_to(&mut self, to: u64) -> CursorStep {
         let gap = self.log.ring.borrow().numbering().gap(self.next, to);
         (self.next, self.shown) = (to, to);
-        self.give_gap(gap)
+        self.report_gap(gap)
     }
 
-    fn give_gap(&self, gap: Gap) -> CursorStep {
+    fn report_gap(&self, gap: Gap) -> CursorStep {
         self.log.shared.views().count_gap();
         CursorStep::Item(CursorItem::Gap(gap))
     }
@@ -248,18 +248,18 @@ impl Cursor {
     }
 
     /// The id of the event before the next one: the last one that the reader has seen or its filter rejected.
-    pub fn place(&self) -> Position {
-        self.log.ring.borrow().numbering().seen(self.next)
+    pub fn position(&self) -> Position {
+        self.log.ring.borrow().numbering().last_seen_id(self.next)
     }
 
     /// Changes the view from the next event on. Cost: a lock.
     pub fn change_view(&mut self, view: View) {
         let (at, view) = {
             let mut views = self.log.shared.views();
-            views.leave(self.at);
+            views.leave(self.view_index);
             views.join(view)
         };
-        (self.at, self.view) = (at, view);
+        (self.view_index, self.view) = (at, view);
         // The new filter decides whether the open line is shown.
         self.open_line_version = 0;
     }
@@ -280,15 +280,15 @@ impl Cursor {
 
     fn step(&mut self, now: Instant) -> CursorStep {
         if let Some(gap) = self.gap.take() {
-            return self.give_gap(gap);
+            return self.report_gap(gap);
         }
         if self.is_at_bound() {
             return CursorStep::Ended;
         }
         let shareable_to = if self.bounds.lines.is_none() { self.bounds.seq } else { 0 };
-        let slot = self.log.shared.views().next_slot(self.at, self.next, shareable_to, now);
+        let slot = self.log.shared.views().next_slot(self.view_index, self.next, shareable_to, now);
         let bound = match slot {
-            NextSlot::Ready(slot) => return self.take(&slot),
+            NextSlot::Ready(slot) => return self.take_slot(&slot),
             NextSlot::WaitUntil(tick) => return CursorStep::WaitUntil(tick),
             NextSlot::CutNow { before } => self.bounds.seq.min(before),
         };
@@ -297,23 +297,23 @@ impl Cursor {
             (ring.read(self.next, bound, SLOT_TEXT_SIZE), ring.end())
         };
         match read {
-            RingRead::CaughtUp => self.progress().unwrap_or_else(|| self.changed_open_line()),
+            RingRead::CaughtUp => self.changed_progress().unwrap_or_else(|| self.changed_open_line()),
             RingRead::InHistory { bound } => CursorStep::ReadHistory { end_seq: bound },
             RingRead::Gap { to } => self.skip_to(to),
             RingRead::Events(slices) => {
                 let at_end = slices.last().is_some_and(|last| last.segment.seq() + last.to as u64 == end);
-                self.show(slices, at_end, now)
+                self.show_slices(slices, at_end, now)
             }
         }
     }
 
-    /// Shows the next events; `at_end` is whether they are the last of the log.
-    fn show(&mut self, slices: Vec<Slice>, at_end: bool, now: Instant) -> CursorStep {
+    /// Shows the next events; `at_end` says whether they are the last of the log.
+    fn show_slices(&mut self, slices: Vec<Slice>, at_end: bool, now: Instant) -> CursorStep {
         let to = slices.last().map_or(self.next, |slice| slice.segment.seq() + slice.to as u64);
         if self.can_share_slot(to) {
             let slot = Slot::new(self.next, to, slices);
-            let slot = self.log.shared.views().cut(self.at, slot, at_end, now);
-            self.take(&slot)
+            let slot = self.log.shared.views().cut(self.view_index, slot, at_end, now);
+            self.take_slot(&slot)
         } else {
             let view = self.view.clone();
             let encoded = view.encode(&self.log.shared.name, &slices, self.bounds.lines.unwrap_or(u64::MAX));
@@ -327,11 +327,11 @@ impl Cursor {
         self.bounds.lines.is_none() && to <= self.bounds.seq
     }
 
-    fn take(&mut self, slot: &Slot) -> CursorStep {
+    fn take_slot(&mut self, slot: &Slot) -> CursorStep {
         let view = self.view.clone();
         let (encoded, made) = slot.encode(&view, &self.log.shared.name);
         if made {
-            self.log.shared.views().count(self.at, slot);
+            self.log.shared.views().count(self.view_index, slot);
         }
         self.advance_past(encoded)
     }
@@ -356,7 +356,7 @@ impl Cursor {
     }
 
     /// The progress at the end of the log, if it changed.
-    fn progress(&mut self) -> Option<CursorStep> {
+    fn changed_progress(&mut self) -> Option<CursorStep> {
         let ring = self.log.ring.borrow();
         let (progress, version) = ring.status.progress();
         let seen = std::mem::replace(&mut self.progress_version, version);
@@ -384,10 +384,10 @@ impl Cursor {
         if self.view.filter.is_empty() {
             return true;
         }
-        let known = self.log.shared.views().cached_open_line_match(self.at, version);
+        let known = self.log.shared.views().cached_open_line_match(self.view_index, version);
         known.unwrap_or_else(|| {
             let passes = self.view.filter.takes(Some(line.origin.as_str()), None, &line.text);
-            self.log.shared.views().cache_open_line_match(self.at, version, passes);
+            self.log.shared.views().cache_open_line_match(self.view_index, version, passes);
             passes
         })
     }
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_is_told_exactly_how_much_it_missed() {
+    async fn a_slow_reader_learns_exactly_how_much_it_missed() {
         let (mut appender, log) = log(200_000);
         write(&mut appender, 0..1).await;
         let mut slow = log.cursor(view(&[]), CursorStart::Oldest, CursorEnd::default()).await;
@@ -523,7 +523,7 @@ mod tests {
         let ends: Vec<_> = seen.lines().map(|line| line.contains("\"end\"")).collect();
         assert_eq!(ends, [false, false, true], "{seen}");
         let id = |number| Position { number, ..LAST_ID };
-        assert_eq!(reader.place(), id(3));
+        assert_eq!(reader.position(), id(3));
         assert!(log.cursor(view.clone(), CursorStart::After(id(3)), until).await.is_done());
         assert!(!log.cursor(view.clone(), CursorStart::After(id(2)), until).await.is_done());
         assert!(!log.cursor(view, CursorStart::After(id(4)), until).await.is_done(), "the next run is another one");

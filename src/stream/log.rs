@@ -126,7 +126,7 @@ impl Log {
             run: ring.status.run().cloned(),
             lag: ring.lag(),
             first: (oldest < end).then(|| ring.numbering().id(oldest)),
-            last: ring.numbering().seen(end),
+            last: ring.numbering().last_seen_id(end),
             rate,
             readers,
             memory: ring.bytes() + slots,

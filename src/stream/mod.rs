@@ -43,7 +43,7 @@ use tokio::sync::watch;
 
 use crate::event::{Position, StreamName};
 use crate::history::HistoryReader;
-use crate::segment::{Numbering, PRIVATE_CHECKPOINT_KEY};
+use crate::segment::Numbering;
 
 use ring::Ring;
 use shared::{LogAccess, LogShared};
@@ -64,10 +64,9 @@ pub fn open_with_history(
     memory: usize,
     budget: &Budget,
 ) -> (Appender, Log, Checkpoints) {
-    let StreamHistory { numbering, mut checkpoints, recorder, reader, damaged } = found;
-    let was_private = checkpoints.remove(PRIVATE_CHECKPOINT_KEY).is_some();
+    let StreamHistory { numbering, checkpoints, recorder, reader, damaged } = found;
     let (appender, log) = open_at(name, numbering, memory, budget, Some(reader));
-    (appender.recorded(recorder, damaged, was_private), log, checkpoints)
+    (appender.recorded(recorder, damaged), log, checkpoints)
 }
 
 fn open_at(

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_waits_for_it_is_woken() {
+    async fn a_waiting_task_is_woken() {
         let private = PrivateFlag::default();
         let waits = tokio::spawn({
             let private = private.clone();

@@ -268,23 +268,23 @@ impl Ring {
         (self.open.as_ref(), self.open_line_version)
     }
 
-    /// The events from the sequence number `place` to before `bound`, about `bytes` of text, and never beyond the end
+    /// The events from the sequence number `seq` to before `bound`, about `bytes` of text, and never beyond the end
     /// of a run.
     ///
-    /// [`RingRead::Gap`] if the event at `place` was dropped, [`RingRead::CaughtUp`] if it has not come yet. Cost: one
+    /// [`RingRead::Gap`] if the event at `seq` was dropped, [`RingRead::CaughtUp`] if it has not come yet. Cost: one
     /// binary search, and a reference count for each segment.
-    pub(super) fn read(&self, place: u64, bound: u64, bytes: usize) -> RingRead {
-        let bound = bound.min(self.end()).min(self.numbering.first_run_end_from(place).map_or(u64::MAX, |end| end + 1));
-        if place >= bound {
+    pub(super) fn read(&self, seq: u64, bound: u64, bytes: usize) -> RingRead {
+        let bound = bound.min(self.end()).min(self.numbering.first_run_end_from(seq).map_or(u64::MAX, |end| end + 1));
+        if seq >= bound {
             return RingRead::CaughtUp;
         }
-        let at = self.segments.partition_point(|segment| segment.end() <= place);
+        let at = self.segments.partition_point(|segment| segment.end() <= seq);
         let first = self.segments.get(at).map(|segment| segment.seq());
-        if first.is_none_or(|first| first > place) {
-            return self.read_older(place, bound, first);
+        if first.is_none_or(|first| first > seq) {
+            return self.read_older(seq, bound, first);
         }
         let mut slices: Vec<Slice> = Vec::new();
-        let (mut next, mut text) = (first.unwrap_or(place), 0);
+        let (mut next, mut text) = (first.unwrap_or(seq), 0);
         for segment in self.segments.range(at..) {
             if segment.seq() != next || next >= bound || text >= bytes {
                 break;
@@ -294,17 +294,18 @@ impl Ring {
             text += segment.text_len();
             next = segment.end();
         }
-        slices[0].from = usize::try_from(place - slices[0].segment.seq()).expect("the place is in this segment");
+        slices[0].from =
+            usize::try_from(seq - slices[0].segment.seq()).expect("the sequence number is in this segment");
         RingRead::Events(slices)
     }
 
-    /// The result of a read at the sequence number `place`, which is not in memory; the next event in memory is
+    /// The result of a read at the sequence number `seq`, which is not in memory; the next event in memory is
     /// `first`.
-    fn read_older(&self, place: u64, bound: u64, first: Option<u64>) -> RingRead {
-        if self.recorded.contains(&place) {
+    fn read_older(&self, seq: u64, bound: u64, first: Option<u64>) -> RingRead {
+        if self.recorded.contains(&seq) {
             return RingRead::InHistory { bound: bound.min(first.unwrap_or(u64::MAX)) };
         }
-        let recorded = Some(self.recorded.start).filter(|&start| !self.recorded.is_empty() && start > place);
+        let recorded = Some(self.recorded.start).filter(|&start| !self.recorded.is_empty() && start > seq);
         match [recorded, first].into_iter().flatten().min() {
             Some(to) => RingRead::Gap { to },
             None => RingRead::CaughtUp,
@@ -314,7 +315,7 @@ impl Ring {
     /// The point from which a reader continues whose last event was `id`.
     pub(crate) fn find(&self, id: Position) -> ResumePoint {
         match self.numbering.find(id) {
-            numbering::IdLookup::At(place) => ResumePoint::Known(place),
+            numbering::IdLookup::At(seq) => ResumePoint::Known(seq),
             numbering::IdLookup::Ahead(end) => ResumePoint::Unknown(end),
             numbering::IdLookup::Unknown => ResumePoint::Unknown(self.oldest()),
         }
@@ -353,17 +354,17 @@ mod tests {
     /// An event, or the number of missed events in a gap.
     type ReadResult = Result<(Position, Vec<u8>), Option<u64>>;
 
-    /// Reads everything that is available from the sequence number `place`.
-    fn read_all(ring: &Ring, mut place: u64) -> Vec<ReadResult> {
+    /// Reads everything that is available from the sequence number `seq`.
+    fn read_all(ring: &Ring, mut seq: u64) -> Vec<ReadResult> {
         let mut seen = Vec::new();
         loop {
-            match ring.read(place, u64::MAX, 1000) {
+            match ring.read(seq, u64::MAX, 1000) {
                 RingRead::CaughtUp => return seen,
                 RingRead::Gap { to } => {
-                    let gap = ring.numbering.gap(place, to);
+                    let gap = ring.numbering.gap(seq, to);
                     seen.push(Err(gap.missed));
                     assert_eq!(ring.find(gap.resume), ResumePoint::Known(to));
-                    place = to;
+                    seq = to;
                 }
                 RingRead::InHistory { .. } => panic!("there is no history"),
                 RingRead::Events(slices) => {
@@ -373,7 +374,7 @@ mod tests {
                             let event = slice.segment.event(at);
                             seen.push(Ok((event.id, event.text.to_vec())));
                         }
-                        place = slice.segment.seq() + slice.to as u64;
+                        seq = slice.segment.seq() + slice.to as u64;
                     }
                 }
             }
@@ -445,10 +446,10 @@ mod tests {
             }
             prop_assert_eq!(ring.end(), model.len() as u64);
             prop_assert_eq!(ring.bytes(), ring.segments().iter().map(|segment| segment.memory_size()).sum::<usize>());
-            let place = late.index(model.len() + 1);
-            let mut rest = model[place..].iter().peekable();
+            let seq = late.index(model.len() + 1);
+            let mut rest = model[seq..].iter().peekable();
             let mut whole = true;
-            for seen in read_all(&ring, place as u64) {
+            for seen in read_all(&ring, seq as u64) {
                 match seen {
                     Ok((id, text)) => {
                         // Ids that were skipped just before were reported by a gap; this event is the next one of the
@@ -478,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_id_goes_on_at_the_oldest_and_one_ahead_at_the_end() {
+    fn an_unknown_id_resumes_at_the_oldest_and_one_ahead_at_the_end() {
         let mut ring = ring();
         ring.append(&mut lines(&[b"a".to_vec(), b"b".to_vec()]));
         let id = |millis, number| Position { epoch: Epoch::persistent(millis), number };

@@ -29,9 +29,9 @@ pub(super) struct SourceStatus {
 
 impl SourceStatus {
     /// Applies the changes of a batch, in order.
-    pub(super) fn apply(&mut self, turns: Vec<StatusChange>) {
-        for turn in turns {
-            match turn {
+    pub(super) fn apply(&mut self, changes: Vec<StatusChange>) {
+        for change in changes {
+            match change {
                 // A source may report again that it runs; a new run begins only after the last one ended.
                 StatusChange::RunStarted(_) if self.run.as_ref().is_some_and(|run| run.ended.is_none()) => {}
                 StatusChange::RunStarted(started) => {
@@ -107,30 +107,30 @@ mod tests {
     #[test]
     fn the_end_of_a_run_ends_its_progress() {
         for (code, state, percent) in [(0, ProgressState::Done, 100.0), (2, ProgressState::Error, 50.0)] {
-            let mut course = SourceStatus::default();
-            course.apply(vec![StatusChange::RunStarted(Time(1)), half(), StatusChange::RunEnded(Time(9), end(code))]);
-            let (progress, version) = course.progress();
+            let mut status = SourceStatus::default();
+            status.apply(vec![StatusChange::RunStarted(Time(1)), half(), StatusChange::RunEnded(Time(9), end(code))]);
+            let (progress, version) = status.progress();
             let progress = progress.unwrap();
             assert_eq!((progress.state, progress.percent), (state, Some(percent)));
             assert_eq!((progress.started, progress.updated, version), (Time(1), Time(9), 2));
-            assert_eq!(course.run().unwrap().ended, Some((Time(9), end(code))));
+            assert_eq!(status.run().unwrap().ended, Some((Time(9), end(code))));
         }
     }
 
     #[test]
-    fn readers_are_not_told_of_progress_where_there_never_was_any() {
-        let mut course = SourceStatus::default();
-        course.apply(vec![
+    fn no_progress_is_shown_where_there_never_was_any() {
+        let mut status = SourceStatus::default();
+        status.apply(vec![
             StatusChange::RunStarted(Time(1)),
             StatusChange::RunEnded(Time(9), end(0)),
             StatusChange::RunStarted(Time(10)),
         ]);
-        assert_eq!(course.progress().1, 0);
-        assert_eq!(course.progress().0.unwrap().state, ProgressState::Indeterminate);
-        course.apply(vec![half(), StatusChange::RunStarted(Time(11))]);
-        assert_eq!(course.progress().0.unwrap().percent, Some(50.0), "it is the same run");
-        course.apply(vec![StatusChange::RunEnded(Time(19), end(0)), StatusChange::RunStarted(Time(20))]);
-        assert_eq!(course.progress().1, 3, "what was shown of the last run no longer holds");
-        assert_eq!(course.progress().0.unwrap().percent, None);
+        assert_eq!(status.progress().1, 0);
+        assert_eq!(status.progress().0.unwrap().state, ProgressState::Indeterminate);
+        status.apply(vec![half(), StatusChange::RunStarted(Time(11))]);
+        assert_eq!(status.progress().0.unwrap().percent, Some(50.0), "it is the same run");
+        status.apply(vec![StatusChange::RunEnded(Time(19), end(0)), StatusChange::RunStarted(Time(20))]);
+        assert_eq!(status.progress().1, 3, "what was shown of the last run no longer holds");
+        assert_eq!(status.progress().0.unwrap().percent, None);
     }
 }

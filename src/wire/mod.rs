@@ -194,7 +194,8 @@ mod tests {
         for (epoch, number, time) in [(one, 1, 0), (one, 2, 0), (one, 3, 1), (other, 1, 1), (one, 4, 2), (other, 2, 0)]
         {
             let (id, time) = (Position { epoch, number }, Time(time));
-            let event = Event { id, time, origin: None, kind: EventKind::Line, flags: Flags::NONE, text: b"x" };
+            let event =
+                Event { id, time, origin: None, kind: EventKind::Line, flags: Flags::NONE, logged: None, text: b"x" };
             let mut out = Vec::new();
             encoder.push(&event, &mut out);
             let expected = format!("{{\"id\":\"{id}\",\"time\":\"{time}\",\"text\":\"x\"}}\n");

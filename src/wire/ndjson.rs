@@ -1,5 +1,7 @@
 //! An event as one JSON object, in the same form in all JSON outputs; in an NDJSON body, each object is one line.
 
+use std::io::Write as _;
+
 use base64::Engine as _;
 use serde::Serialize;
 
@@ -60,6 +62,13 @@ fn push_line_fields(event: &Event<'_>, out: &mut Vec<u8>) {
     }
     if event.flags.has(Flags::PARTIAL) {
         out.extend_from_slice(b",\"partial\":true");
+    }
+    if event.flags.has(Flags::NEW) {
+        out.extend_from_slice(b",\"new\":true");
+    }
+    if let Some(logged) = event.logged {
+        out.extend_from_slice(b",\"logged\":\"");
+        write!(out, "{logged}\"").expect("memory can be written to");
     }
 }
 
@@ -144,23 +153,41 @@ pub(super) mod tests {
         let origin = Origin::stdout();
         let id = Position { epoch: Epoch::persistent(1_763_874_672_123), number: 1042 };
         let time = Time(1_763_874_672_123_456);
-        let table: [(EventKind, Flags, &[u8], &str); 6] = [
+        let logged = Time(1_763_874_671_000_000);
+        let table: [(EventKind, Flags, &[u8], &str); 7] = [
             (EventKind::Line, Flags::NONE, b"a \"b\"\x00", r#""text":"a \"b\"\u0000""#),
             (EventKind::Line, Flags::PARTIAL, b"\xff", r#""text":"�","bytes":"/w==","partial":true"#),
             (EventKind::Line, Flags::NONE, b"[warn] x", r#""text":"[warn] x","level":"warning""#),
             (EventKind::Line, Flags::from_level(Level::Error), b"[warn] x", r#""text":"[warn] x","level":"error""#),
             (EventKind::Line, Flags::CONTINUED, b"x", r#""text":"x","continued":true"#),
+            (EventKind::Line, Flags::JUDGED.with(Flags::NEW), b"x", r#""text":"x","new":true"#),
             (EventKind::Loss, Flags::NONE, br#"{"missed":null}"#, r#""kind":"loss","missed":null"#),
         ];
         for (kind, flags, text, expected) in table {
             let mut out = Vec::new();
-            let event = Event { id, time, origin: Some(&origin), kind, flags, text };
+            let event = Event { id, time, origin: Some(&origin), kind, flags, logged: None, text };
             Encoder::new(Encoding::Ndjson, None).push(&event, &mut out);
             let shown = String::from_utf8(out).unwrap();
             let head = format!(r#"{{"id":"{id}","time":"2025-11-23T05:11:12.123456Z","origin":"stdout","#);
             assert_eq!(shown, format!("{head}{expected}}}\n"));
             serde_json::from_str::<serde_json::Value>(&shown).unwrap();
         }
+        let mut out = Vec::new();
+        let event = Event {
+            id,
+            time,
+            origin: None,
+            kind: EventKind::Line,
+            flags: Flags::NONE,
+            logged: Some(logged),
+            text: b"x",
+        };
+        Encoder::new(Encoding::Ndjson, None).push(&event, &mut out);
+        let shown: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            (&shown["logged"], &shown["time"]),
+            (&"2025-11-23T05:11:11.000000Z".into(), &"2025-11-23T05:11:12.123456Z".into())
+        );
     }
     #[test]
     fn lines_without_an_id_have_a_kind() {

@@ -167,6 +167,7 @@ mod tests {
                 origin: Some(&origin),
                 kind: EventKind::Line,
                 flags: Flags::NONE,
+                logged: None,
                 text,
             };
             encoder.push(&event, &mut out);

@@ -134,7 +134,7 @@ mod tests {
         for (kind, flags, text, expected) in table {
             let mut out = Vec::new();
             let id = Position { epoch: Epoch::persistent(1), number: 1 };
-            push(&Event { id, time: Time(0), origin: None, kind, flags, text }, &mut out);
+            push(&Event { id, time: Time(0), origin: None, kind, flags, logged: None, text }, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }

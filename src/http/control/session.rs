@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::access::Caller;
 use crate::config::{Limits, Right, SignalName};
-use crate::control::{Attachment, Command, CommandReply, RawOutput};
+use crate::control::{Attachment, CommandReply, LifecycleCommand, ProcessCommand, RawOutput, RunCommand};
 use crate::event::{Position, StreamName};
 use crate::stream::{self as log, CursorEnd, CursorItem, CursorStart, View};
 use crate::wire::Encoding;
@@ -120,7 +120,7 @@ impl ControlSession {
         if self.is_stopping() {
             return now(Err(RpcError::new(RpcErrorCode::Stopping, "the daemon is stopping")));
         }
-        let command = match call {
+        let (stream, command): (_, ProcessCommand) = match call {
             Call::List(_) => return now(self.list().await),
             Call::Subscribe(ask) => return now(self.subscribe(ask).await),
             Call::Filter(ask) => return now(self.filter(ask)),
@@ -132,23 +132,23 @@ impl ControlSession {
             Call::Input(ask) => return self.input(ask).unwrap_or_else(|error| now(Err(error))),
             Call::Attach(ask) => return self.attach(ask.stream).unwrap_or_else(|error| now(Err(error))),
             Call::Signal(ask) => match ask.signal.parse::<SignalName>() {
-                Ok(signal) => (ask.stream, Command::Signal(signal.number())),
+                Ok(signal) => (ask.stream, RunCommand::Signal(signal.number()).into()),
                 Err(error) => return now(Err(RpcError::new(RpcErrorCode::Parameters, format!("signal: {error}")))),
             },
-            Call::PauseProcess(ask) => (ask.stream, Command::Pause),
-            Call::ResumeProcess(ask) => (ask.stream, Command::Resume),
-            Call::Start(ask) => (ask.stream, Command::Start),
-            Call::Stop(ask) => (ask.stream, Command::Stop),
-            Call::Restart(ask) => (ask.stream, Command::Restart),
+            Call::PauseProcess(ask) => (ask.stream, RunCommand::Pause.into()),
+            Call::ResumeProcess(ask) => (ask.stream, RunCommand::Resume.into()),
+            Call::Start(ask) => (ask.stream, LifecycleCommand::Start.into()),
+            Call::Stop(ask) => (ask.stream, LifecycleCommand::Stop.into()),
+            Call::Restart(ask) => (ask.stream, LifecycleCommand::Restart.into()),
             Call::Resize(ask) if ask.columns == 0 || ask.rows == 0 => {
                 return now(Err(RpcError::new(
                     RpcErrorCode::Parameters,
                     "a terminal has at least one column and one row",
                 )));
             }
-            Call::Resize(ask) => (ask.stream, Command::Resize { rows: ask.rows, columns: ask.columns }),
+            Call::Resize(ask) => (ask.stream, RunCommand::Resize { rows: ask.rows, columns: ask.columns }.into()),
         };
-        self.command(&command.0, command.1).unwrap_or_else(|error| now(Err(error)))
+        self.command(&stream, command).unwrap_or_else(|error| now(Err(error)))
     }
 
     fn may(&self, right: Right) -> Result<(), RpcError> {
@@ -185,7 +185,7 @@ impl ControlSession {
         let until = CursorEnd { run, ..CursorEnd::default() };
         let view = View { encoding: Encoding::Ndjson, filter, several: false };
         let cursor = entry.log.cursor(view.clone(), start, until).await;
-        let position = cursor.place();
+        let position = cursor.position();
         let spec = CursorSpec { log: entry.log, view, until, ready: self.app.ready.clone() };
         let (reader, control) = SteerableCursor::with_control(cursor, spec);
         let number = self.next_number();
@@ -260,7 +260,7 @@ impl ControlSession {
         Ok(MethodResponse::Leased { yours: seconds > 0, seconds: seconds.into() })
     }
 
-    fn command(&mut self, stream: &StreamName, command: Command) -> Result<PendingCall, RpcError> {
+    fn command(&mut self, stream: &StreamName, command: ProcessCommand) -> Result<PendingCall, RpcError> {
         let permit = self.permits.acquire()?;
         let coming = self.sender().send(stream, command)?;
         Ok(PendingCall::Pending(Box::pin(async move {
@@ -285,8 +285,11 @@ impl ControlSession {
             return Err(invalid_parameter("nothing to type: give `text`, `base64` or `eof`"));
         }
         let permit = self.permits.acquire()?;
-        let typed =
-            if count > 0 { Some(self.sender().send(&ask.stream, Command::Input(Bytes::from(bytes)))?) } else { None };
+        let typed = if count > 0 {
+            Some(self.sender().send(&ask.stream, RunCommand::Input(Bytes::from(bytes)))?)
+        } else {
+            None
+        };
         let (app, caller, number) = (self.app.clone(), self.caller.clone(), self.number);
         Ok(PendingCall::Pending(Box::pin(async move {
             if let Some(typed) = typed {
@@ -294,7 +297,7 @@ impl ControlSession {
             }
             if ask.eof {
                 let sender = CommandSender { app: &app, caller: &caller, channel: Some(number) };
-                sender.send(&ask.stream, Command::EndOfInput)?.await?;
+                sender.send(&ask.stream, RunCommand::EndOfInput)?.await?;
             }
             drop(permit);
             Ok(CallResult::Completed(MethodResponse::Taken { bytes: count }))
@@ -304,16 +307,11 @@ impl ControlSession {
     fn attach(&mut self, stream: StreamName) -> Result<PendingCall, RpcError> {
         self.check_attachment_limit()?;
         let permit = self.permits.acquire()?;
-        let coming = self.sender().send(&stream, Command::Attach)?;
+        let coming = self.sender().attach(&stream)?;
         Ok(PendingCall::Pending(Box::pin(async move {
-            let reply = coming.await;
+            let attached = coming.await;
             drop(permit);
-            match reply? {
-                CommandReply::Attached(attachment) => Ok(CallResult::Attached(stream, attachment)),
-                CommandReply::Done | CommandReply::Already | CommandReply::Pushing(_) => {
-                    Err(RpcError::new(RpcErrorCode::Internal, "the process gave no attachment"))
-                }
-            }
+            Ok(CallResult::Attached(stream, attached?))
         })))
     }
 

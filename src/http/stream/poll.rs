@@ -93,7 +93,7 @@ pub(crate) async fn poll(name: &str, request: &HttpRequest) -> Result<Response, 
     if cursor.is_denied() && events.is_empty() {
         return Err(Problem::no_stream(name));
     }
-    Ok(json(&PollResponse { events, next: cursor.place(), gap, progress }))
+    Ok(json(&PollResponse { events, next: cursor.position(), gap, progress }))
 }
 
 fn last_id(event: &RawValue) -> Option<Position> {

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 use warp::reply::Response;
 
-use crate::control::{Command, CommandError, CommandReply, PushSender, PushTally};
+use crate::control::{CommandError, PushSender, PushTally};
 use crate::event::{Origin, StreamName};
 
 use super::follow;
@@ -96,12 +96,7 @@ fn gone(refused: &CommandError, before: PushTally) -> Problem {
 /// Opens a sender of lines to the stream.
 async fn open(ask: &HttpRequest, stream: &StreamName, origin: Origin) -> Result<PushSender, CallError> {
     let sender = CommandSender { app: &ask.app, caller: &ask.caller, channel: None };
-    match sender.send(stream, Command::Push(origin))?.await? {
-        CommandReply::Pushing(pusher) => Ok(pusher),
-        CommandReply::Done | CommandReply::Already | CommandReply::Attached(_) => {
-            Err(CallError::Command(CommandError::NotAPushStream))
-        }
-    }
+    sender.open_sender(stream, origin)?.await
 }
 
 /// The problem for a body that could not be appended completely. It reports how far the body got, so that the rest can

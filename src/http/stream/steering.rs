@@ -106,9 +106,9 @@ impl SteerableCursor {
         }
     }
 
-    /// See [`Cursor::place`].
+    /// See [`Cursor::position`].
     pub(super) fn place(&self) -> Position {
-        self.cursor.place()
+        self.cursor.position()
     }
 
     /// See [`Cursor::is_denied`].

@@ -111,8 +111,8 @@ pub(crate) fn find(text: &[u8], at: usize, found: &mut Vec<SecretSpan>) {
         // With -b the arguments are file, user and password; with -n there is no file.
         let has =
             |flag: u8| words.iter().any(|(begin, end)| text[*begin] == b'-' && text[*begin..*end].contains(&flag));
-        let mut places = words.iter().filter(|(begin, _)| text[*begin] != b'-');
-        let password = places.nth(if has(b'n') { 1 } else { 2 }).filter(|_| has(b'b'));
+        let mut operands = words.iter().filter(|(begin, _)| text[*begin] != b'-');
+        let password = operands.nth(if has(b'n') { 1 } else { 2 }).filter(|_| has(b'b'));
         found.extend(password.map(|(begin, end)| SecretSpan::new(*begin, *end)));
         return;
     }

@@ -1,7 +1,7 @@
 //! A reading of a line: its text as a person or a program would understand it, with the position of each byte in the
 //! line.
 //!
-//! A search in the bytes of a line may miss a secret: a colour sequence stands within it, or the line is JSON within
+//! A search in the bytes of a line may miss a secret: a colour sequence is within it, or the line is JSON within
 //! JSON, or a query whose `=` is `%3D`. Secrets are therefore searched for in each reading of the line, and mapped back
 //! to its bytes.
 
@@ -32,22 +32,22 @@ impl<'a> DecodedText<'a> {
     }
 
     fn push(&mut self, bytes: &[u8], begin: usize, end: usize) {
-        let place = (saturating_u32(begin), saturating_u32(end));
+        let range = (saturating_u32(begin), saturating_u32(end));
         self.text.to_mut().extend_from_slice(bytes);
-        if let Some(places) = &mut self.line_ranges {
-            places.extend(bytes.iter().map(|_| place));
+        if let Some(ranges) = &mut self.line_ranges {
+            ranges.extend(bytes.iter().map(|_| range));
         }
     }
 
     /// The range in the line of a part of the text. An empty part lies before the byte that follows it.
     pub(super) fn line_range(&self, begin: usize, end: usize) -> (usize, usize) {
-        let Some(places) = &self.line_ranges else { return (begin, end) };
-        let first = places.get(begin).map(|place| place.0);
-        let first = first.or_else(|| places.last().map(|place| place.1)).unwrap_or(0) as usize;
+        let Some(ranges) = &self.line_ranges else { return (begin, end) };
+        let first = ranges.get(begin).map(|range| range.0);
+        let first = first.or_else(|| ranges.last().map(|range| range.1)).unwrap_or(0) as usize;
         if end <= begin {
             return (first, first);
         }
-        (first, places.get(end - 1).map_or(first, |place| place.1 as usize))
+        (first, ranges.get(end - 1).map_or(first, |range| range.1 as usize))
     }
 
     /// Undoes one level of the escapes that begin with one of these bytes ([`ESCAPE_INTRODUCERS`] or
@@ -76,10 +76,10 @@ impl<'a> DecodedText<'a> {
 
     fn copy(&self, begin: usize, end: usize, to: &mut DecodedText<'_>) {
         to.text.to_mut().extend_from_slice(&self.text[begin..end]);
-        let Some(places) = &mut to.line_ranges else { return };
+        let Some(ranges) = &mut to.line_ranges else { return };
         match &self.line_ranges {
-            Some(own) => places.extend_from_slice(&own[begin..end]),
-            None => places.extend((begin..end).map(|at| (saturating_u32(at), saturating_u32(at + 1)))),
+            Some(own) => ranges.extend_from_slice(&own[begin..end]),
+            None => ranges.extend((begin..end).map(|at| (saturating_u32(at), saturating_u32(at + 1)))),
         }
     }
 }

@@ -74,6 +74,15 @@ pub struct Redactor {
     scratch: Vec<u8>,
 }
 
+/// A text whose secrets were found.
+struct SearchedText<'a> {
+    text: &'a [u8],
+    /// The end of the part that is emitted; the rest is held back.
+    end: usize,
+    /// The secrets that begin before `end`.
+    secrets: Vec<SecretSpan>,
+}
+
 impl Redactor {
     /// Creates a redactor with these patterns in addition to the known formats. If a pattern has a group named
     /// `secret`, only the group is redacted.
@@ -124,7 +133,8 @@ impl Redactor {
                 let text = line.text.get(..max).unwrap_or(line.text);
                 return give(Line { text, ..line });
             }
-            return self.finish(line.text, line.text.len(), found, line, max, give);
+            let whole = SearchedText { text: line.text, end: line.text.len(), secrets: found };
+            return give(Line { text: &self.replace(whole, max), ..line });
         }
         let joined = [std::mem::take(&mut self.tail).as_slice(), line.text].concat();
         let before = self.carry;
@@ -145,26 +155,21 @@ impl Redactor {
             found.retain(|secret| secret.begin < end);
             self.tail = joined[end..].to_vec();
         }
-        self.finish(&joined, end, found, line, max, give);
+        let text = self.replace(SearchedText { text: &joined, end, secrets: found }, max);
+        give(Line { text: &text, ..line });
     }
 
-    fn finish(
-        &mut self,
-        text: &[u8],
-        end: usize,
-        mut found: Vec<SecretSpan>,
-        line: Line<'_>,
-        max: usize,
-        give: &mut impl FnMut(Line<'_>),
-    ) {
-        let mut out = replace_secrets(&text[..end], &found);
+    /// The part of a text that is emitted, without its secrets and at most `max` bytes long. The secrets are counted.
+    fn replace(&mut self, searched: SearchedText<'_>, max: usize) -> Vec<u8> {
+        let SearchedText { text, end, mut secrets } = searched;
+        let mut out = replace_secrets(&text[..end], &secrets);
         if end == text.len() && json::is_json(text) && !json::is_json(&out) {
-            found = json::within_strings(text, &found);
-            out = replace_secrets(text, &found);
+            secrets = json::within_strings(text, &secrets);
+            out = replace_secrets(text, &secrets);
         }
-        self.redacted += found.len() as u64;
+        self.redacted += secrets.len() as u64;
         out.truncate(max);
-        give(Line { text: &out, ..line });
+        out
     }
 
     /// The part of an unfinished line that may be shown: up to its last white space, since the rest may be the

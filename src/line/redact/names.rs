@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_secrets_are_told_from_others() {
+    fn names_of_secrets_are_distinguished_from_others() {
         use SecretKind::{Auth, Authorization, Cookie, File, Pass, Password, Pwd, Secret, Token};
         let table = [
             (

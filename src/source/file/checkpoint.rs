@@ -34,23 +34,24 @@ pub(super) struct Checkpoint {
     time: u64,
     /// The age up to which sibling files are done, if it differs from the birth time of the file itself: see
     /// [`Watermark`].
-    #[serde(default, skip_serializing_if = "is_zero")]
-    done: u64,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    beside: Vec<u64>,
+    #[serde(default, skip_serializing_if = "is_zero", rename = "done")]
+    watermark_age: u64,
+    /// The inodes of further sibling files that are done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "beside")]
+    watermark_inodes: Vec<u64>,
     /// The direction of rotation numbers: whether the highest number is the newest file, if that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    up: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "up")]
+    counts_up: Option<bool>,
     /// Checkpoints of files that are read after this one, and were partly read under another name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    next: Vec<Checkpoint>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "next")]
+    later_generations: Vec<Checkpoint>,
     /// The read points of files that no longer exist, each as `at`, `head` and `before`: a file that continues from one
     /// is a copy.
     #[serde(rename = "past", default, skip_serializing_if = "Vec::is_empty")]
     gone_fingerprints: Vec<(u64, HexHash, HexHash)>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires it")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -68,18 +69,17 @@ impl TryFrom<String> for HexHash {
 }
 
 impl From<HexHash> for String {
-    fn from(print: HexHash) -> Self {
-        format!("{:016x}", print.0)
+    fn from(hash: HexHash) -> Self {
+        format!("{:016x}", hash.0)
     }
 }
 
 impl Checkpoint {
-    /// The checkpoint of a file that was delivered up to `trace`.
-    pub(super) fn new(identity: Identity, trace: &ReadPoint, time: Time) -> Self {
-        let Fingerprint { at, head, before } = trace.fingerprint();
+    /// The checkpoint of a file that was delivered up to `read_point`.
+    pub(super) fn new(identity: Identity, read_point: &ReadPoint, time: Time) -> Self {
+        let Fingerprint { at, head, before } = read_point.fingerprint();
         let Identity { device, inode, born } = identity;
         let (head, before, time) = (HexHash(head), HexHash(before), time.millis());
-        let (done, beside, up, next, past) = (0, Vec::new(), None, Vec::new(), Vec::new());
         Self {
             gone: false,
             device,
@@ -89,11 +89,11 @@ impl Checkpoint {
             head,
             before,
             time,
-            done,
-            beside,
-            up,
-            next,
-            gone_fingerprints: past,
+            watermark_age: 0,
+            watermark_inodes: Vec::new(),
+            counts_up: None,
+            later_generations: Vec::new(),
+            gone_fingerprints: Vec::new(),
         }
     }
 
@@ -105,45 +105,45 @@ impl Checkpoint {
     }
 
     /// The same checkpoint, with the numbering direction of the rotated files.
-    pub(super) fn with_counts_up(self, up: Option<bool>) -> Self {
-        Self { up, ..self }
+    pub(super) fn with_counts_up(self, counts_up: Option<bool>) -> Self {
+        Self { counts_up, ..self }
     }
 
     /// The direction of rotation numbers, if it is known.
     pub(super) fn counts_up(&self) -> Option<bool> {
-        self.up
+        self.counts_up
     }
 
     /// The same checkpoint, with the siblings that are done.
     pub(super) fn with_watermark(self, mark: Option<&Watermark>) -> Self {
         let Some(mark) = mark.filter(|mark| mark.age() >= self.born) else { return self };
-        let done = if mark.age() > self.born { mark.age() } else { 0 };
-        let beside = mark.inodes().iter().copied().filter(|inode| *inode != self.inode).collect();
-        Self { done, beside, ..self }
+        let watermark_age = if mark.age() > self.born { mark.age() } else { 0 };
+        let watermark_inodes = mark.inodes().iter().copied().filter(|inode| *inode != self.inode).collect();
+        Self { watermark_age, watermark_inodes, ..self }
     }
 
     /// The siblings that are done.
     pub(super) fn watermark(&self) -> Watermark {
-        if self.done > 0 {
-            return Watermark::new(self.done, self.beside.clone());
+        if self.watermark_age > 0 {
+            return Watermark::new(self.watermark_age, self.watermark_inodes.clone());
         }
         if self.gone || self.born == 0 {
             return Watermark::at(
                 self.time.saturating_add(1).saturating_mul(1_000_000).saturating_add(FILE_CLOCK_TICK_NANOS),
             );
         }
-        Watermark::new(self.born, self.beside.iter().copied().chain([self.inode]).collect())
+        Watermark::new(self.born, self.watermark_inodes.iter().copied().chain([self.inode]).collect())
     }
 
     /// The same checkpoint, with those of the files that are read after it.
-    pub(super) fn with_later_generations(self, next: Vec<Self>) -> Self {
-        Self { next, ..self }
+    pub(super) fn with_later_generations(self, later_generations: Vec<Self>) -> Self {
+        Self { later_generations, ..self }
     }
 
     /// The same checkpoint, with the fingerprints of files that no longer exist.
-    pub(super) fn with_gone_fingerprints(self, past: impl IntoIterator<Item = Fingerprint>) -> Self {
-        let past = past.into_iter().map(|read| (read.at, HexHash(read.head), HexHash(read.before))).collect();
-        Self { gone_fingerprints: past, ..self }
+    pub(super) fn with_gone_fingerprints(self, gone: impl IntoIterator<Item = Fingerprint>) -> Self {
+        let gone = gone.into_iter().map(|read| (read.at, HexHash(read.head), HexHash(read.before))).collect();
+        Self { gone_fingerprints: gone, ..self }
     }
 
     /// The fingerprints of files that no longer exist, the oldest first.
@@ -158,8 +158,8 @@ impl Checkpoint {
 
     /// The checkpoint of this generation and those of the later ones, as separate checkpoints.
     pub(super) fn generations(mut self) -> Vec<Self> {
-        let next = std::mem::take(&mut self.next);
-        std::iter::once(self).chain(next).collect()
+        let later = std::mem::take(&mut self.later_generations);
+        std::iter::once(self).chain(later).collect()
     }
 
     /// Parses a recorded checkpoint; `None` if it is damaged.
@@ -211,13 +211,13 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"one\ntwo\nthree\n").unwrap();
         let identity = Identity::from(&file.metadata().unwrap());
-        let trace = ReadPoint::of(&file, 8).unwrap().unwrap();
-        let saved = Checkpoint::new(identity, &trace, Time(1_000_000));
+        let read_point = ReadPoint::of(&file, 8).unwrap().unwrap();
+        let saved = Checkpoint::new(identity, &read_point, Time(1_000_000));
         let text = saved.written();
         assert!(!text.contains('\n') && text.len() < 200, "{text}");
         let read = Checkpoint::read(&text).unwrap();
         assert_eq!((&read, read.identity(), read.at(), read.time()), (&saved, identity, 8, 1000));
-        assert_eq!(read.read_point_in(&file, identity).unwrap(), Some(trace));
+        assert_eq!(read.read_point_in(&file, identity).unwrap(), Some(read_point));
         file.set_len(7).unwrap();
         assert_eq!(read.read_point_in(&file, identity).unwrap(), None);
         for damaged in ["", "{}", "8", &text.replace('}', ""), &text.replace("\"at\":8", "\"at\":-8")] {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_start_only_the_identity_tells() {
+    fn at_the_start_only_the_identity_decides() {
         let (file, other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         let [identity, else_] = [&file, &other].map(|file| Identity::from(&file.metadata().unwrap()));
         let saved = Checkpoint::new(identity, &ReadPoint::new(), Time(0));

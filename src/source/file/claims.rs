@@ -11,9 +11,12 @@ const MAX_RELEASED_FILES: usize = 4 << 10;
 /// The readers of the files of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
+    /// The path that reads each file.
     readers: HashMap<Identity, usize>,
-    left: HashMap<Identity, Fingerprint>,
-    order: VecDeque<Identity>,
+    /// The fingerprint up to which each released file was read.
+    released: HashMap<Identity, Fingerprint>,
+    /// The files in the order of their release, the oldest first; at most [`MAX_RELEASED_FILES`].
+    release_order: VecDeque<Identity>,
     /// The files released since the last call of [`Claims::take_released`].
     newly_released: Vec<Identity>,
 }
@@ -22,7 +25,7 @@ impl Claims {
     /// Makes the path `id` the reader of the file.
     pub(super) fn claim(&mut self, identity: Identity, id: usize) {
         self.readers.insert(identity, id);
-        self.left.remove(&identity);
+        self.released.remove(&identity);
     }
 
     /// Returns whether a path other than `id` reads the file.
@@ -32,7 +35,7 @@ impl Claims {
 
     /// Returns whether the file is being read, or was read before.
     pub(super) fn is_known(&self, identity: Identity) -> bool {
-        self.readers.contains_key(&identity) || self.left.contains_key(&identity)
+        self.readers.contains_key(&identity) || self.released.contains_key(&identity)
     }
 
     /// Releases the claim of `id` on the file, which was read up to `at`.
@@ -43,18 +46,18 @@ impl Claims {
         self.readers.remove(&identity);
         self.newly_released.push(identity);
         let Some(at) = at else { return };
-        self.left.insert(identity, at);
-        self.order.push_back(identity);
-        while self.order.len() > MAX_RELEASED_FILES {
-            if let Some(oldest) = self.order.pop_front() {
-                self.left.remove(&oldest);
+        self.released.insert(identity, at);
+        self.release_order.push_back(identity);
+        while self.release_order.len() > MAX_RELEASED_FILES {
+            if let Some(oldest) = self.release_order.pop_front() {
+                self.released.remove(&oldest);
             }
         }
     }
 
     /// The fingerprint up to which the file was read before it was released.
-    pub(crate) fn left(&self, identity: Identity) -> Option<Fingerprint> {
-        self.left.get(&identity).copied()
+    pub(crate) fn released_at(&self, identity: Identity) -> Option<Fingerprint> {
+        self.released.get(&identity).copied()
     }
 
     /// The files released since the last call.

@@ -47,7 +47,7 @@ impl Fifos {
     }
 
     /// Opens the FIFOs in `wanted` and closes all others. Returns the numbers of those that were closed.
-    pub(crate) fn keep<'a>(&mut self, wanted: impl Iterator<Item = (usize, Identity, &'a Path)>) -> Vec<usize> {
+    pub(crate) fn retain<'a>(&mut self, wanted: impl Iterator<Item = (usize, Identity, &'a Path)>) -> Vec<usize> {
         let mut before = std::mem::take(&mut self.open);
         for (id, identity, path) in wanted {
             let known = before.remove(&id).filter(|fifo| fifo.identity.same_inode(identity));

@@ -81,15 +81,15 @@ impl ReadPoint {
 
     /// The point at `offset` in `file`; takes two small reads. `None` if the file is shorter.
     pub(crate) fn of(file: &File, offset: u64) -> io::Result<Option<Self>> {
-        let mut trace = Self::new();
+        let mut read_point = Self::new();
         let head = read_at(file, 0, to_usize(offset.min(HEAD_SIZE)))?;
         let before = read_at(file, offset.saturating_sub(TAIL_SIZE as u64), to_usize(offset.min(TAIL_SIZE as u64)))?;
         if head.len() < to_usize(offset.min(HEAD_SIZE)) || before.len() < to_usize(offset.min(TAIL_SIZE as u64)) {
             return Ok(None);
         }
-        trace.head = fnv(trace.head, &head);
-        (trace.offset, trace.before) = (offset, before);
-        Ok(Some(trace))
+        read_point.head = fnv(read_point.head, &head);
+        (read_point.offset, read_point.before) = (offset, before);
+        Ok(Some(read_point))
     }
 
     /// The offset.
@@ -144,7 +144,7 @@ impl Fingerprint {
     /// The read point in `file`, if that has the same content up to the offset, as far as can be determined: it is the
     /// same file, or continues it, or both are copies.
     pub(super) fn read_point_in(self, file: &File) -> io::Result<Option<ReadPoint>> {
-        Ok(ReadPoint::of(file, self.at)?.filter(|trace| trace.fingerprint() == self))
+        Ok(ReadPoint::of(file, self.at)?.filter(|read_point| read_point.fingerprint() == self))
     }
 }
 
@@ -226,14 +226,18 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_that_was_advanced_is_that_of_the_place() {
+    fn an_advanced_read_point_equals_one_computed_at_the_offset() {
         let content: Vec<u8> = (0..5000u32).map(|at| (at * 7 % 251) as u8).collect();
         let file = file(&content);
         for step in [1, 100, 255, 256, 257, 1000, 5000] {
-            let mut trace = ReadPoint::new();
+            let mut read_point = ReadPoint::new();
             for chunk in content.chunks(step) {
-                trace.advance(chunk);
-                assert_eq!(ReadPoint::of(&file, trace.offset()).unwrap(), Some(trace.clone()), "steps of {step}");
+                read_point.advance(chunk);
+                assert_eq!(
+                    ReadPoint::of(&file, read_point.offset()).unwrap(),
+                    Some(read_point.clone()),
+                    "steps of {step}"
+                );
             }
         }
     }
@@ -241,8 +245,8 @@ mod tests {
     #[test]
     fn content_decides() {
         let old = b"header\none\ntwo\n".repeat(200);
-        let trace = ReadPoint::of(&file(&old), 3000).unwrap().unwrap();
-        let is_in = |content: &[u8]| trace.fingerprint().read_point_in(&file(content)).unwrap().is_some();
+        let read_point = ReadPoint::of(&file(&old), 3000).unwrap().unwrap();
+        let is_in = |content: &[u8]| read_point.fingerprint().read_point_in(&file(content)).unwrap().is_some();
         assert!(is_in(&old));
         assert!(is_in(&[&old[..], b"three\n"].concat()), "appended to");
         assert!(!is_in(&old[..2999]), "cut");

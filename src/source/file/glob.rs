@@ -17,6 +17,7 @@ use rustix::fs::{Dir, FileType};
 
 use super::denied::OpenDenied;
 use super::open_file::FileOpener;
+use crate::event::StreamName;
 use crate::source::file::watch::path_watch::nearest_existing_directory;
 use crate::source::file::watch::watcher::{Mailbox, WatchGuard, Watcher};
 
@@ -32,10 +33,11 @@ const MAX_DENIED_DIRECTORIES: usize = 100;
 /// The patterns of one stream.
 #[derive(Debug)]
 pub(super) struct Globs {
+    stream: StreamName,
     patterns: Vec<GlobPattern>,
     exclude: ExcludeRules,
-    wakes: Watcher,
-    ear: Arc<Mailbox>,
+    watcher: Watcher,
+    mailbox: Arc<Mailbox>,
     /// The directories in which the patterns are searched for.
     directories: HashMap<PathBuf, WatchedDirectory>,
     /// Watches for directories that do not exist yet.
@@ -83,24 +85,29 @@ struct ExcludeRules {
 }
 
 impl Globs {
-    pub(super) fn new(patterns: Vec<PathBuf>, exclude: &[String], wakes: Watcher, ear: Arc<Mailbox>) -> Self {
+    pub(super) fn new(
+        stream: StreamName,
+        patterns: Vec<PathBuf>,
+        exclude: &[String],
+        watcher: Watcher,
+        mailbox: Arc<Mailbox>,
+    ) -> Self {
         let patterns = patterns.into_iter().map(GlobPattern::new).collect();
         let mut left_out = ExcludeRules::default();
         for text in exclude {
             let list = if text.contains('/') { &mut left_out.paths } else { &mut left_out.names };
             list.extend(matcher(text));
         }
-        let (nodes, missing) = (HashMap::new(), Vec::new());
-        let denied = BTreeMap::new();
         Self {
+            stream,
             patterns,
             exclude: left_out,
-            wakes,
-            ear,
-            directories: nodes,
-            missing_watches: missing,
+            watcher,
+            mailbox,
+            directories: HashMap::new(),
+            missing_watches: Vec::new(),
             unwatched: None,
-            denied,
+            denied: BTreeMap::new(),
             scan: 0,
         }
     }
@@ -143,21 +150,21 @@ impl Globs {
         let denied = std::mem::take(&mut self.denied);
         for at in 0..self.patterns.len() {
             let base = self.patterns[at].base.clone();
-            let is_directory = self.opener().look(&base).map(|found| found.is_dir());
+            let is_directory = self.opener().metadata(&base).map(|found| found.is_dir());
             if let Err(error) = &is_directory {
                 self.deny(&base, error);
             }
             if is_directory.unwrap_or(false) {
                 self.walk(&base, (at, 0), 0, &mut found);
             } else if let Some((directory, name)) = nearest_existing_directory(&base) {
-                match self.wakes.watch(directory, Some(name), &self.ear) {
+                match self.watcher.watch(directory, Some(name), &self.mailbox) {
                     Ok(watch) => self.missing_watches.push(watch),
                     Err(reason) => self.unwatched = Some(reason),
                 }
             }
         }
         for (path, reason) in self.denied.iter().filter(|(path, _)| !denied.contains_key(*path)) {
-            warn!(directory:% = path.display(), error = reason.as_str(); "cannot list a directory");
+            warn!(stream:% = self.stream, directory:% = path.display(), error = reason.as_str(); "cannot list a directory");
         }
         let scan = self.scan;
         self.directories.retain(|_, node| node.scan == scan);
@@ -165,7 +172,7 @@ impl Globs {
     }
 
     fn opener(&self) -> &FileOpener {
-        self.wakes.open_limit.opener()
+        self.watcher.open_limit.opener()
     }
 
     /// Adds to `found` the files that appeared with `path`, for which a change was notified. Returns `false` if only a
@@ -176,14 +183,14 @@ impl Globs {
             return false;
         }
         let node = path.parent().and_then(|directory| self.directories.get(directory));
-        for spot in node.map(|node| node.positions.clone()).unwrap_or_default() {
-            self.visit(path, None, spot, 0, found);
+        for position in node.map(|node| node.positions.clone()).unwrap_or_default() {
+            self.visit(path, None, position, 0, found);
         }
         true
     }
 
-    fn walk(&mut self, directory: &Path, spot: PatternPosition, depth: usize, found: &mut BTreeSet<PathBuf>) {
-        let (pattern, at) = spot;
+    fn walk(&mut self, directory: &Path, position: PatternPosition, depth: usize, found: &mut BTreeSet<PathBuf>) {
+        let (pattern, at) = position;
         if depth > MAX_GLOB_DEPTH {
             return;
         }
@@ -192,22 +199,22 @@ impl Globs {
             Err(error) => return self.deny(directory, &error),
         };
         // The watch comes before the listing, so that a file created in between is notified.
-        if !self.enter(directory, spot) {
+        if !self.enter(directory, position) {
             return;
         }
         if let PatternPart::Name(name) = &self.patterns[pattern].parts[at] {
             let path = directory.join(name);
-            return self.visit(&path, None, spot, depth, found);
+            return self.visit(&path, None, position, depth, found);
         }
         if matches!(self.patterns[pattern].parts[at], PatternPart::AnyDirectories) {
             self.walk(directory, (pattern, at + 1), depth, found);
         }
         for (name, kind) in names_in(opened) {
             if found.len() >= MAX_FILES_PER_STREAM {
-                warn!(pattern:? = self.patterns[pattern].written; "the pattern matches more than {MAX_FILES_PER_STREAM} files; the others are not followed");
+                warn!(stream:% = self.stream, pattern:? = self.patterns[pattern].written; "the pattern matches more than {MAX_FILES_PER_STREAM} files; the others are not followed");
                 return;
             }
-            self.visit(&directory.join(name), kind, spot, depth, found);
+            self.visit(&directory.join(name), kind, position, depth, found);
         }
     }
 
@@ -270,27 +277,27 @@ impl Globs {
             Some(kind) if kind != FileType::Symlink => Ok(kind),
             Some(_) | None => match fs::metadata(path).map(kind) {
                 Ok(kind) if kind == wanted => Ok(kind),
-                Ok(_) | Err(_) => self.opener().look(path).map(kind),
+                Ok(_) | Err(_) => self.opener().metadata(path).map(kind),
             },
         }
     }
 
     /// Watches a directory. Returns `false` if this scan has searched it already.
-    fn enter(&mut self, directory: &Path, spot: PatternPosition) -> bool {
+    fn enter(&mut self, directory: &Path, position: PatternPosition) -> bool {
         let scan = self.scan;
         let node = self.directories.entry(directory.to_owned());
         let node = node.or_insert_with(|| WatchedDirectory { watch: None, positions: Vec::new(), scan: 0 });
         if node.scan == scan {
-            let new = !node.positions.contains(&spot);
+            let new = !node.positions.contains(&position);
             if new {
-                node.positions.push(spot);
+                node.positions.push(position);
             }
             return new;
         }
-        (node.scan, node.positions) = (scan, vec![spot]);
+        (node.scan, node.positions) = (scan, vec![position]);
         if node.watch.as_ref().is_none_or(|watch| !watch.is_current()) {
             node.watch = None;
-            match self.wakes.watch(directory, None, &self.ear) {
+            match self.watcher.watch(directory, None, &self.mailbox) {
                 Ok(watch) => node.watch = Some(watch),
                 Err(reason) => self.unwatched = Some(reason),
             }
@@ -374,25 +381,25 @@ mod tests {
     use super::*;
     use crate::source::testing::TestDirectory;
 
-    fn globs(place: &TestDirectory, patterns: &[&str], exclude: &[&str]) -> Globs {
-        let patterns = patterns.iter().map(|pattern| place.path(pattern)).collect();
+    fn globs(directory: &TestDirectory, patterns: &[&str], exclude: &[&str]) -> Globs {
+        let patterns = patterns.iter().map(|pattern| directory.path(pattern)).collect();
         let exclude: Vec<String> = exclude.iter().map(|text| (*text).to_owned()).collect();
-        Globs::new(patterns, &exclude, Watcher::new(), Arc::default())
+        Globs::new("test".parse().unwrap(), patterns, &exclude, Watcher::new(), Arc::default())
     }
 
-    fn names(place: &TestDirectory, found: &BTreeSet<PathBuf>) -> Vec<String> {
-        let name = |path: &PathBuf| path.strip_prefix(place.0.path()).unwrap().to_str().unwrap().to_owned();
+    fn names(directory: &TestDirectory, found: &BTreeSet<PathBuf>) -> Vec<String> {
+        let name = |path: &PathBuf| path.strip_prefix(directory.0.path()).unwrap().to_str().unwrap().to_owned();
         found.iter().map(name).collect()
     }
 
     #[test]
     fn patterns_find_their_files() {
-        let place = TestDirectory::new();
+        let directory = TestDirectory::new();
         for path in ["a.log", "b.log", "b.txt", ".c.log", "d/e.log", "d/f/g.log", "d/.h/i.log"] {
-            fs::create_dir_all(place.path(path).parent().unwrap()).unwrap();
-            place.write(path, "x");
+            fs::create_dir_all(directory.path(path).parent().unwrap()).unwrap();
+            directory.write(path, "x");
         }
-        fs::create_dir(place.path("dir.log")).unwrap();
+        fs::create_dir(directory.path("dir.log")).unwrap();
         let table: &[(&[&str], &[&str], &[&str])] = &[
             (&["*.log"], &[], &["a.log", "b.log"]),
             (&[".*.log"], &[], &[".c.log"]),
@@ -405,29 +412,31 @@ mod tests {
             (&["nowhere/*.log"], &[], &[]),
         ];
         for (patterns, exclude, expected) in table {
-            let mut globs = globs(&place, patterns, exclude);
-            assert_eq!(names(&place, &globs.scan()), *expected, "{patterns:?}");
-            assert!(expected.iter().all(|path| globs.names(&place.path(path))) && !globs.names(&place.path("x/y")));
+            let mut globs = globs(&directory, patterns, exclude);
+            assert_eq!(names(&directory, &globs.scan()), *expected, "{patterns:?}");
+            assert!(
+                expected.iter().all(|path| globs.names(&directory.path(path))) && !globs.names(&directory.path("x/y"))
+            );
         }
-        let path = place.path("d/f/*");
-        let mut of_path = globs(&place, &["**/*.log"], &[path.to_str().unwrap()]);
-        assert_eq!(names(&place, &of_path.scan()), ["a.log", "b.log", "d/e.log"]);
+        let path = directory.path("d/f/*");
+        let mut of_path = globs(&directory, &["**/*.log"], &[path.to_str().unwrap()]);
+        assert_eq!(names(&directory, &of_path.scan()), ["a.log", "b.log", "d/e.log"]);
     }
 
     #[test]
-    fn what_comes_later_is_found_by_what_is_heard() {
-        let place = TestDirectory::new();
-        let mut globs = globs(&place, &["a/**/*.log"], &[]);
+    fn later_files_are_found_through_notified_changes() {
+        let directory = TestDirectory::new();
+        let mut globs = globs(&directory, &["a/**/*.log"], &[]);
         assert!(globs.scan().is_empty());
         let mut found = BTreeSet::new();
-        fs::create_dir_all(place.path("a/b/c")).unwrap();
-        place.write("a/b/c/x.log", "x");
-        assert!(!globs.handle_change(&place.path("a"), &mut found), "only a scan can tell");
-        assert_eq!(names(&place, &globs.scan()), ["a/b/c/x.log"]);
-        fs::create_dir_all(place.path("a/d/e")).unwrap();
-        place.write("a/d/e/y.log", "y");
-        assert!(globs.handle_change(&place.path("a/d"), &mut found));
-        assert_eq!(names(&place, &found), ["a/d/e/y.log"]);
+        fs::create_dir_all(directory.path("a/b/c")).unwrap();
+        directory.write("a/b/c/x.log", "x");
+        assert!(!globs.handle_change(&directory.path("a"), &mut found), "only a scan can tell");
+        assert_eq!(names(&directory, &globs.scan()), ["a/b/c/x.log"]);
+        fs::create_dir_all(directory.path("a/d/e")).unwrap();
+        directory.write("a/d/e/y.log", "y");
+        assert!(globs.handle_change(&directory.path("a/d"), &mut found));
+        assert_eq!(names(&directory, &found), ["a/d/e/y.log"]);
         assert!(globs.unwatched().is_none());
     }
 }

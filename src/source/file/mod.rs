@@ -10,8 +10,8 @@
 //!       PathTail ── resolve, read, record_checkpoint ──▶ Rotation ──▶ [ current | rotated | … | newest ]
 //!                                                        Generations, oldest first; only the current one is read
 //! ```
-//! **Passes.** Everything that blocks is [`Tailer::look`], a *pass* on a thread for blocking work, so that a stalled
-//! disk stalls nothing else. The tailer is either here or in a pass, never both, and needs no lock. A pass examines the
+//! **Passes.** Everything that blocks is [`Tailer::run_pass`], on a thread for blocking work, so that a stalled disk
+//! stalls nothing else. The tailer is either here or in a pass, never both, and needs no lock. A pass examines the
 //! paths that are due or were notified, reads about a mebibyte, and says when the next one is due. FIFOs are read here,
 //! between passes, since a FIFO can be waited for.
 //!
@@ -42,7 +42,7 @@
 //! `copytruncate`, editors and overlay file systems change it, and a reused inode resembles the old file.
 //!
 //! Reading order: `tailer`, `path`, `rotation`, `reader`, `fingerprint`, `checkpoint`; then `claims`, `scheduler`,
-//! `status`, `glob`, `watch`, `fifo`; opening files: `open_file`, `open_limit`, `protected`, `denied`.
+//! `status`, `glob`, `watch`, `fifo`; opening files: `open_file`, `trusted_owner`, `open_limit`, `protected`, `denied`.
 
 mod rotation;
 mod watch;
@@ -50,6 +50,7 @@ mod fingerprint;
 mod denied;
 mod protected;
 mod open_file;
+mod trusted_owner;
 mod open_limit;
 mod reader;
 mod checkpoint;
@@ -108,7 +109,7 @@ pub(crate) fn denied(path: &Path, follow_symlinks: bool, own: OwnPaths) -> Optio
 fn examine(path: &Path, follow_symlinks: bool, own: OwnPaths) -> io::Result<Metadata> {
     let opener = FileOpener::default().with_follow_symlinks(follow_symlinks);
     opener.protected().set(own.directories, own.files);
-    let found = opener.look(path)?;
+    let found = opener.metadata(path)?;
     let outcome = if found.is_dir() {
         opener.directory(path).map(drop)
     } else if found.is_file() {
@@ -124,12 +125,12 @@ fn examine(path: &Path, follow_symlinks: bool, own: OwnPaths) -> io::Result<Meta
 #[derive(Debug)]
 pub(super) struct FileSource {
     /// `None` during a pass, which owns the tailer.
-    files: Option<Box<Tailer>>,
-    look: Option<JoinHandle<PassResult>>,
+    tailer: Option<Box<Tailer>>,
+    pass: Option<JoinHandle<PassResult>>,
     next: NextPass,
     /// The time before which wakes have no effect.
     earliest_wake: Instant,
-    ear: Arc<Mailbox>,
+    mailbox: Arc<Mailbox>,
     fifos: Fifos,
     /// The source is stopping, and does not wait for anything.
     is_last: bool,
@@ -138,90 +139,90 @@ pub(super) struct FileSource {
 /// The result of a pass.
 #[derive(Debug)]
 struct PassResult {
-    files: Box<Tailer>,
+    tailer: Box<Tailer>,
     batch: Batch,
     next: NextPass,
 }
 
 impl FileSource {
-    /// Continues each file from its checkpoint in `places`, if it has one.
-    pub(super) fn new(spec: &Stream, source: &FileSourceConfig, places: &Checkpoints, wakes: Watcher) -> Self {
-        let ear = Arc::new(Mailbox::default());
-        let files = Box::new(Tailer::new(spec, source, places, wakes, ear.clone()));
-        let (next, pace) = (NextPass::Now, Instant::now());
-        let fifos = Fifos::new(files.wakes.open_limit.clone());
-        Self { files: Some(files), look: None, next, earliest_wake: pace, ear, fifos, is_last: false }
+    /// Continues each file from its checkpoint in `checkpoints`, if it has one.
+    pub(super) fn new(spec: &Stream, source: &FileSourceConfig, checkpoints: &Checkpoints, watcher: Watcher) -> Self {
+        let mailbox = Arc::new(Mailbox::default());
+        let tailer = Box::new(Tailer::new(spec, source, checkpoints, watcher, mailbox.clone()));
+        let next = NextPass::Now;
+        let fifos = Fifos::new(tailer.watcher.open_limit.clone());
+        Self { tailer: Some(tailer), pass: None, next, earliest_wake: Instant::now(), mailbox, fifos, is_last: false }
     }
 
     /// Waits until there are events, and adds them to `batch`, which is empty. May be dropped at any time.
     pub(crate) async fn next(&mut self, batch: &mut Batch) {
         while batch.is_empty() {
-            if self.look.is_none() {
+            if self.pass.is_none() {
                 select! {
-                    () = wait_for_pass(self.next, self.earliest_wake, &self.ear) => {}
+                    () = wait_for_pass(self.next, self.earliest_wake, &self.mailbox) => {}
                     (id, bytes) = self.fifos.read() => {
-                        if let Some(files) = &mut self.files {
+                        if let Some(tailer) = &mut self.tailer {
                             let now = ClockReading::read();
                             if bytes.is_empty() {
-                                files.finish(id, now, batch);
+                                tailer.finish(id, now, batch);
                             } else {
-                                files.feed().push(id, bytes, now, batch);
-                                self.next = earlier_pass(self.next, files.feed().due());
+                                tailer.pipeline().push(id, bytes, now, batch);
+                                self.next = earlier_pass(self.next, tailer.pipeline().due());
                             }
                         }
                         continue;
                     }
                 }
             }
-            self.look(batch).await;
+            self.run_pass(batch).await;
         }
     }
 
     /// Makes another pass without waiting, the first time over all paths. Returns whether there may be more to read.
     /// May be dropped at any time.
     pub(super) async fn last(&mut self, batch: &mut Batch) -> bool {
-        if self.look.is_some() {
-            self.look(batch).await;
+        if self.pass.is_some() {
+            self.run_pass(batch).await;
             return true;
         }
         if !std::mem::replace(&mut self.is_last, true)
-            && let Some(files) = &mut self.files
+            && let Some(tailer) = &mut self.tailer
         {
-            files.wake_all();
+            tailer.wake_all();
         }
-        self.look(batch).await;
+        self.run_pass(batch).await;
         !batch.is_empty() || self.next == NextPass::Now
     }
 
     /// Waits for the current pass, or makes one.
-    async fn look(&mut self, batch: &mut Batch) {
-        if let Some(mut files) = self.files.take() {
-            self.look = Some(spawn_blocking(move || {
+    async fn run_pass(&mut self, batch: &mut Batch) {
+        if let Some(mut tailer) = self.tailer.take() {
+            self.pass = Some(spawn_blocking(move || {
                 let mut batch = Batch::new();
-                let next = files.look(ClockReading::read(), &mut batch);
-                PassResult { files, batch, next }
+                let next = tailer.run_pass(ClockReading::read(), &mut batch);
+                PassResult { tailer, batch, next }
             }));
         }
-        let Some(look) = &mut self.look else { return };
-        let looked = look.await;
-        self.look = None;
-        match looked {
-            Ok(looked) => self.looked(looked, batch),
+        let Some(pass) = &mut self.pass else { return };
+        let finished = pass.await;
+        self.pass = None;
+        match finished {
+            Ok(finished) => self.finish_pass(finished, batch),
             Err(error) if error.is_panic() => panic::resume_unwind(error.into_panic()),
             // The runtime is shutting down.
             Err(_) => std::future::pending().await,
         }
     }
 
-    fn looked(&mut self, PassResult { mut files, batch: found, next }: PassResult, batch: &mut Batch) {
+    fn finish_pass(&mut self, PassResult { mut tailer, batch: found, next }: PassResult, batch: &mut Batch) {
         *batch = found;
         let now = ClockReading::read();
         self.earliest_wake = if batch.is_empty() { now.instant } else { now.instant + MIN_PASS_INTERVAL };
         self.next = next;
-        for closed in self.fifos.keep(files.fifos()) {
-            files.finish(closed, now, batch);
+        for closed in self.fifos.retain(tailer.fifos()) {
+            tailer.finish(closed, now, batch);
         }
-        self.files = Some(files);
+        self.tailer = Some(tailer);
     }
 }
 
@@ -234,16 +235,16 @@ fn earlier_pass(next: NextPass, due: Option<Instant>) -> NextPass {
 }
 
 /// Waits until the next pass is due, or a wake makes it due.
-async fn wait_for_pass(next: NextPass, pace: Instant, ear: &Mailbox) {
+async fn wait_for_pass(next: NextPass, pace: Instant, mailbox: &Mailbox) {
     match next {
         NextPass::Now => {}
         NextPass::At(at) => {
-            let heard = async {
+            let woken = async {
                 sleep_until(pace).await;
-                ear.wait().await;
+                mailbox.wait().await;
             };
             select! {
-                () = heard => {}
+                () = woken => {}
                 () = sleep_until(at) => {}
             }
         }

@@ -30,14 +30,17 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use nix::unistd::{Gid, Group, Uid, User};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use nix::unistd::{Uid, User};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::event::lock;
+
 use super::denied::OpenDenied;
-use super::protected::{ProtectedFiles, ancestors};
+use super::protected::ProtectedFiles;
+use super::trusted_owner::TrustedOwner;
 
 /// The maximum number of symlinks on the way to a file, the same as in the kernel (`path_resolution(7)`).
 const MAX_SYMLINKS_FOLLOWED: u32 = 40;
@@ -100,7 +103,7 @@ impl FileOpener {
 
     /// The metadata of what `path` names, without opening it: the same as [`fs::metadata`](std::fs::metadata), with the
     /// rule of [`open`](Self::open) for symlinks.
-    pub(super) fn look(&self, path: &Path) -> io::Result<Metadata> {
+    pub(super) fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let found = match open_without_symlinks(CWD, path, PATH_FLAGS) {
             Err(error) if needs_walk(error) => self.walk(path)?.fd,
             found => found?,
@@ -139,7 +142,7 @@ impl FileOpener {
     }
 
     fn user(&self, uid: u32) -> String {
-        let mut users = self.user_names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = lock(&self.user_names);
         if users.len() >= MAX_CACHED_USER_NAMES {
             users.clear();
         }
@@ -264,62 +267,6 @@ fn is_procfs(directory: &OwnedFd) -> bool {
     rustix::fs::fstatfs(directory).is_ok_and(|system| i128::from(system.f_type) == PROC_SUPER_MAGIC)
 }
 
-/// The user whom the daemon trusts in addition to root.
-#[derive(Debug, Clone, Copy)]
-struct TrustedOwner {
-    user: u32,
-    /// The private group of this user.
-    group: Option<u32>,
-}
-
-impl TrustedOwner {
-    fn of_process() -> Self {
-        let user = rustix::process::geteuid().as_raw();
-        Self { user, group: Self::private_group(user) }
-    }
-
-    /// The effective group, if it has the name of the user and no other members, as distributions create it for each
-    /// user.
-    fn private_group(user: u32) -> Option<u32> {
-        let gid = rustix::process::getegid().as_raw();
-        let name = User::from_uid(Uid::from_raw(user)).ok()??.name;
-        let group = Group::from_gid(Gid::from_raw(gid)).ok()??;
-        (group.name == name && group.mem.iter().all(|member| *member == name)).then_some(gid)
-    }
-
-    fn trusts(self, user: u32) -> bool {
-        user == 0 || user == self.user
-    }
-
-    /// Returns whether somebody else may create names in the directory, or put another directory in its position. An
-    /// error is treated as yes.
-    fn is_exposed(self, directory: &OwnedFd) -> bool {
-        let mut above = ancestors(directory);
-        above
-            .any(|above| above.map_or(true, |(path, stat)| self.is_open_to_others(&stat, || has_acl(directory, &path))))
-    }
-
-    /// Returns whether somebody else may write to a directory. Its owner can always gain that right. A group is
-    /// somebody else, unless it is the group of root or the private group of the user; with an access control list, the
-    /// group bits cover everybody whom the list names (acl(5)). In a sticky directory (/tmp) everybody may create
-    /// names.
-    fn is_open_to_others(self, stat: &Stat, has_acl: impl FnOnce() -> bool) -> bool {
-        let mode = Mode::from_raw_mode(stat.st_mode);
-        let is_own_group = stat.st_gid == 0 || Some(stat.st_gid) == self.group;
-        !self.trusts(stat.st_uid)
-            || mode.contains(Mode::WOTH)
-            || (mode.contains(Mode::WGRP) && (!is_own_group || has_acl()))
-    }
-}
-
-/// Returns whether the directory `path`, relative to `from`, has an access control list. An error is treated as yes.
-fn has_acl(from: &OwnedFd, path: &Path) -> bool {
-    let path = Path::new("/proc/self/fd").join(from.as_raw_fd().to_string()).join(path);
-    let mut nothing: [u8; 0] = [];
-    let size = rustix::fs::getxattr(&path, "system.posix_acl_access", &mut nothing);
-    !matches!(size, Err(Errno::NODATA | Errno::OPNOTSUPP))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,10 +282,7 @@ mod tests {
 
     /// An opener of a daemon that runs as [`TEST_DAEMON_UID`].
     fn opener() -> FileOpener {
-        FileOpener {
-            own: TrustedOwner { user: TEST_DAEMON_UID, group: Some(TEST_DAEMON_UID) },
-            ..FileOpener::default()
-        }
+        FileOpener { own: TrustedOwner::new(TEST_DAEMON_UID, Some(TEST_DAEMON_UID)), ..FileOpener::default() }
     }
 
     fn make(directory: &Path, path: &str, text: &str, owner: u32) {
@@ -365,11 +309,11 @@ mod tests {
         };
         let ways = [
             opener.open(path).err(),
-            opener.look(path).err(),
+            opener.metadata(path).err(),
             opener.walk(path).and_then(|it| it.reopen(READ_FLAGS)).err(),
         ];
-        let [open, look, walk] = ways.map(word);
-        assert_eq!((open, open), (look, walk), "{}", path.display());
+        let [open, metadata, walk] = ways.map(word);
+        assert_eq!((open, open), (metadata, walk), "{}", path.display());
         open
     }
 
@@ -378,8 +322,8 @@ mod tests {
         if !is_root_or_skip("give files to other users") {
             return;
         }
-        let place = tempfile::tempdir().unwrap();
-        let at = place.path();
+        let temporary = tempfile::tempdir().unwrap();
+        let at = temporary.path();
         for (name, owner) in [
             ("root", TEST_ROOT_UID),
             ("daemon", TEST_DAEMON_UID),
@@ -455,15 +399,15 @@ mod tests {
         if !is_root_or_skip("give files to other users") {
             return;
         }
-        let place = tempfile::tempdir().unwrap();
-        make(place.path(), "secret", "secret", TEST_ROOT_UID);
-        fs::create_dir(place.path().join("a")).unwrap();
-        link(place.path(), "a/b", "..", TEST_STRANGER_UID);
-        link(place.path(), "c", "a/b/secret", TEST_ROOT_UID);
-        let error = opener().open(&place.path().join("c")).unwrap_err().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        make(directory.path(), "secret", "secret", TEST_ROOT_UID);
+        fs::create_dir(directory.path().join("a")).unwrap();
+        link(directory.path(), "a/b", "..", TEST_STRANGER_UID);
+        link(directory.path(), "c", "a/b/secret", TEST_ROOT_UID);
+        let error = opener().open(&directory.path().join("c")).unwrap_err().to_string();
         let named = format!(
             "the symlink {}/a/b belongs to nobody (uid 65534), who does not own its target",
-            place.path().display()
+            directory.path().display()
         );
         assert!(error.starts_with(&named) && error.contains("chown -h root"), "{error}");
     }
@@ -473,11 +417,11 @@ mod tests {
         if !is_root_or_skip("give files to other users") {
             return;
         }
-        let place = tempfile::tempdir_in("/run").unwrap();
-        make(place.path(), "log", "text", TEST_ROOT_UID);
-        fs::create_dir(place.path().join("d")).unwrap();
-        link(place.path(), "d/link", "../log", TEST_STRANGER_UID);
-        let path = place.path().join("d/link");
+        let temporary = tempfile::tempdir_in("/run").unwrap();
+        make(temporary.path(), "log", "text", TEST_ROOT_UID);
+        fs::create_dir(temporary.path().join("d")).unwrap();
+        link(temporary.path(), "d/link", "../log", TEST_STRANGER_UID);
+        let path = temporary.path().join("d/link");
         // The modes and owners of the directory and of the one above.
         let mut acl = 2u32.to_le_bytes().to_vec();
         for (tag, right, user) in [(1u16, 7u16, -1), (2, 7, 65534), (4, 5, -1), (16, 7, -1), (32, 5, -1i32)] {
@@ -495,29 +439,29 @@ mod tests {
             (0o755, 0o755, TEST_OTHER_UID, TEST_ROOT_UID, "denied"),
             (0o755, 0o555, TEST_STRANGER_UID, TEST_ROOT_UID, "denied"),
         ] {
-            fs::set_permissions(place.path(), fs::Permissions::from_mode(above)).unwrap();
-            fs::set_permissions(place.path().join("d"), fs::Permissions::from_mode(mode)).unwrap();
-            lchown(place.path().join("d"), Some(owner), Some(group)).unwrap();
+            fs::set_permissions(temporary.path(), fs::Permissions::from_mode(above)).unwrap();
+            fs::set_permissions(temporary.path().join("d"), fs::Permissions::from_mode(mode)).unwrap();
+            lchown(temporary.path().join("d"), Some(owner), Some(group)).unwrap();
             assert_eq!(outcome(&opener(), &path), expected, "{above:o} {mode:o} {owner} {group}");
         }
-        fs::set_permissions(place.path().join("d"), fs::Permissions::from_mode(0o755)).unwrap();
-        lchown(place.path().join("d"), Some(TEST_ROOT_UID), Some(TEST_ROOT_UID)).unwrap();
+        fs::set_permissions(temporary.path().join("d"), fs::Permissions::from_mode(0o755)).unwrap();
+        lchown(temporary.path().join("d"), Some(TEST_ROOT_UID), Some(TEST_ROOT_UID)).unwrap();
         let flags = rustix::fs::XattrFlags::empty();
-        rustix::fs::setxattr(place.path().join("d"), "system.posix_acl_access", &acl, flags).unwrap();
+        rustix::fs::setxattr(temporary.path().join("d"), "system.posix_acl_access", &acl, flags).unwrap();
         assert_eq!(outcome(&opener(), &path), "denied", "a list gives a stranger the right");
     }
 
     #[test]
     fn as_many_symlinks_are_followed_as_the_system_follows() {
-        let place = tempfile::tempdir().unwrap();
-        fs::write(place.path().join("0"), "").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("0"), "").unwrap();
         for n in 1..=MAX_SYMLINKS_FOLLOWED + 1 {
-            symlink((n - 1).to_string(), place.path().join(n.to_string())).unwrap();
+            symlink((n - 1).to_string(), directory.path().join(n.to_string())).unwrap();
         }
         let opener = FileOpener::default();
-        let last = place.path().join(MAX_SYMLINKS_FOLLOWED.to_string());
+        let last = directory.path().join(MAX_SYMLINKS_FOLLOWED.to_string());
         assert!(opener.open(&last).is_ok() && File::open(&last).is_ok());
-        let further = place.path().join((MAX_SYMLINKS_FOLLOWED + 1).to_string());
+        let further = directory.path().join((MAX_SYMLINKS_FOLLOWED + 1).to_string());
         for error in [opener.open(&further).unwrap_err(), File::open(&further).unwrap_err()] {
             assert_eq!(error.raw_os_error(), Some(Errno::LOOP.raw_os_error()));
         }
@@ -553,8 +497,8 @@ mod tests {
         if !is_root_or_skip("give files to other users") {
             return;
         }
-        let place = tempfile::tempdir().unwrap();
-        let at = place.path();
+        let temporary = tempfile::tempdir().unwrap();
+        let at = temporary.path();
         make(at, "secret/x.log", "secret", TEST_ROOT_UID);
         make(at, "logs/x.log", "open", TEST_STRANGER_UID);
         make(at, "logs/d/x.log", "open", TEST_STRANGER_UID);
@@ -597,17 +541,17 @@ mod tests {
         if !is_root_or_skip("give files to other users") {
             return;
         }
-        let place = tempfile::tempdir().unwrap();
-        make(place.path(), "deleted", "secret", TEST_DAEMON_UID);
-        let file = File::open(place.path().join("deleted")).unwrap();
-        fs::remove_file(place.path().join("deleted")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        make(directory.path(), "deleted", "secret", TEST_DAEMON_UID);
+        let file = File::open(directory.path().join("deleted")).unwrap();
+        fs::remove_file(directory.path().join("deleted")).unwrap();
         let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
-        link(place.path(), "by_root", &descriptor, TEST_ROOT_UID);
-        link(place.path(), "by_stranger", &descriptor, TEST_STRANGER_UID);
+        link(directory.path(), "by_root", &descriptor, TEST_ROOT_UID);
+        link(directory.path(), "by_stranger", &descriptor, TEST_STRANGER_UID);
         assert!(opener().open(Path::new(&descriptor)).is_ok());
-        assert!(opener().open(&place.path().join("by_root")).is_ok());
+        assert!(opener().open(&directory.path().join("by_root")).is_ok());
         for opener in [opener(), opener().with_follow_symlinks(true)] {
-            assert!(opener.open(&place.path().join("by_stranger")).is_err());
+            assert!(opener.open(&directory.path().join("by_stranger")).is_err());
         }
     }
 }

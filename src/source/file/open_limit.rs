@@ -5,8 +5,9 @@ use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::event::lock;
 use crate::stream::PrivateFlag;
 
 use super::open_file::FileOpener;
@@ -68,8 +69,8 @@ impl OpenLimit {
         }
     }
 
-    fn count<T>(&self, look: impl FnOnce(&mut usize) -> T) -> T {
-        look(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    fn count<T>(&self, act: impl FnOnce(&mut usize) -> T) -> T {
+        act(&mut lock(&self.open))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::event::StreamName;
 use crate::source::ClockReading;
 use crate::source::pipeline::LinePipeline;
 use crate::stream::Batch;
@@ -13,9 +14,10 @@ use super::rotation::siblings::DirectoryIndex;
 
 /// The state that all paths of a stream share during one pass.
 pub(super) struct PassContext<'a> {
+    pub(super) stream: &'a StreamName,
     pub(super) now: ClockReading,
     pub(super) batch: &'a mut Batch,
-    pub(super) feed: &'a mut LinePipeline,
+    pub(super) pipeline: &'a mut LinePipeline,
     pub(super) index: &'a mut DirectoryIndex,
     pub(super) claims: &'a mut Claims,
     pub(super) open_limit: &'a OpenLimit,
@@ -27,7 +29,7 @@ pub(super) struct PassContext<'a> {
 impl PassContext<'_> {
     /// Ends the unfinished line of a path, since another file begins.
     pub(super) fn finish(&mut self, id: usize) {
-        self.feed.finish(id, self.now, self.batch);
+        self.pipeline.finish(id, self.now, self.batch);
     }
 }
 

@@ -144,17 +144,17 @@ impl PathTail {
                 return;
             }
         }
-        self.found = self.look(pass).unwrap_or_else(|error| self.open_failed(&error, pass));
+        self.found = self.check(pass).unwrap_or_else(|error| self.open_failed(&error, pass));
     }
 
     /// Starts again, since the file of the checkpoint is gone.
     fn begin_from_scratch(&mut self, offset: u64, pass: &mut PassContext<'_>) {
         self.from = Some(ReadFrom::Beginning);
-        warn!(path:% = self.path().display(), offset; "the file that was read before the restart is gone");
+        warn!(stream:% = pass.stream, path:% = self.path().display(), offset; "the file that was read before the restart is gone");
         self.report_loss(None, None, "the file that was read before the restart is gone, or was overwritten", pass);
     }
 
-    fn look(&mut self, pass: &mut PassContext<'_>) -> io::Result<PathTarget> {
+    fn check(&mut self, pass: &mut PassContext<'_>) -> io::Result<PathTarget> {
         let metadata = match self.metadata(pass) {
             Ok(metadata) if metadata.is_file() => metadata,
             Err(error) if OpenDenied::of(&error).is_some() => return Err(error),
@@ -186,7 +186,7 @@ impl PathTail {
     /// what exists.
     fn metadata(&self, pass: &PassContext<'_>) -> io::Result<Metadata> {
         let file = fs::metadata(self.path()).ok().filter(Metadata::is_file);
-        file.map_or_else(|| pass.open_limit.opener().look(self.path()), Ok)
+        file.map_or_else(|| pass.open_limit.opener().metadata(self.path()), Ok)
     }
 
     /// Handles a failure to open what the path names. If it is forbidden, it replaced the file that was read, which is
@@ -240,13 +240,13 @@ impl PathTail {
         let id = self.rotation.id();
         let Some(current) = self.rotation.current_mut() else { return (0, false) };
         self.written = false;
-        if pass.feed.needs_lookback(id) {
-            match current.reader.behind(MAX_KEY_LOOKBACK) {
-                Ok(bytes) => pass.feed.look_back(id, &bytes, pass.now),
+        if pass.pipeline.needs_lookback(id) {
+            match current.reader.bytes_before(MAX_KEY_LOOKBACK) {
+                Ok(bytes) => pass.pipeline.look_back(id, &bytes, pass.now),
                 Err(error) => return self.record_refusal(&error, pass.now.instant),
             }
         }
-        let options = ReadOptions { line_start: pass.feed.at_line_start(id), is_utf16: pass.settings.is_utf16 };
+        let options = ReadOptions { line_start: pass.pipeline.at_line_start(id), is_utf16: pass.settings.is_utf16 };
         let read = current.reader.read(options);
         let (identity, replaced) = (current.reader.identity(), current.replaced_at.is_some());
         match read {
@@ -267,7 +267,7 @@ impl PathTail {
         match read {
             FileRead::Bytes { bytes, more } => {
                 let before = pass.batch.len();
-                pass.feed.push(id, &bytes, pass.now, pass.batch);
+                pass.pipeline.push(id, &bytes, pass.now, pass.batch);
                 self.rotation.mark_checkpoint(pass.batch.len() > before);
                 self.last_growth = Some(pass.now.instant);
                 let more = more || replaced;
@@ -342,7 +342,7 @@ impl PathTail {
             (None, RecordedCheckpoint::Nothing)
         };
         if kind == RecordedCheckpoint::File || kind != self.last_checkpoint {
-            pass.batch.place(self.origin.as_str(), checkpoint.map(|checkpoint| checkpoint.written()));
+            pass.batch.checkpoint(self.origin.as_str(), checkpoint.map(|checkpoint| checkpoint.written()));
         }
         self.last_checkpoint = kind;
     }
@@ -366,7 +366,7 @@ impl PathTail {
     pub(super) fn take_gone_checkpoint(&mut self, pass: &mut PassContext<'_>) -> Checkpoint {
         let (checkpoint, has_siblings) = self.rotation.last_checkpoint(pass);
         if has_siblings || self.last_checkpoint != RecordedCheckpoint::Nothing {
-            pass.batch.place(self.origin.as_str(), has_siblings.then(|| checkpoint.written()));
+            pass.batch.checkpoint(self.origin.as_str(), has_siblings.then(|| checkpoint.written()));
         }
         checkpoint
     }

@@ -11,11 +11,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use tokio::time::Instant;
+
+use crate::event::lock;
 
 use super::denied::OpenDenied;
 use super::fingerprint::unix_nanos;
@@ -52,7 +54,7 @@ pub(crate) struct ProtectedFiles(Arc<Mutex<ProtectedState>>);
 struct ProtectedState {
     paths: Arc<ProtectedPaths>,
     /// The files that the paths led to, and when they were resolved.
-    known: Option<(Instant, Arc<ResolvedPaths>)>,
+    resolved: Option<(Instant, Arc<ResolvedPaths>)>,
     tree: Option<Arc<ProtectedTree>>,
 }
 
@@ -84,7 +86,7 @@ impl ProtectedFiles {
     /// Replaces the protected paths: files, and directories with all files below them. They do not have to exist.
     pub(super) fn set(&self, directories: Vec<PathBuf>, files: Vec<PathBuf>) {
         *lock(&self.0) =
-            ProtectedState { paths: Arc::new(ProtectedPaths { directories, files }), known: None, tree: None };
+            ProtectedState { paths: Arc::new(ProtectedPaths { directories, files }), resolved: None, tree: None };
     }
 
     /// Returns whether there is nothing to protect.
@@ -99,20 +101,20 @@ impl ProtectedFiles {
         if self.is_empty() {
             return Ok(());
         }
-        let known = self.known(walked);
+        let resolved = self.resolved(walked);
         let inode = (file.dev(), file.ino());
-        if let Some(path) = known.files.get(&inode) {
+        if let Some(path) = resolved.files.get(&inode) {
             return Err(OpenDenied::OwnFile(path.clone()).into());
         }
         let since = match parent {
             Some(parent) => {
-                known.check_below(parent)?;
+                resolved.check_below(parent)?;
                 // The last link was made or removed at this time or earlier.
                 (file.nlink() > 1).then(|| nanos_of(file.ctime(), file.ctime_nsec()))
             }
             None => Some(unix_nanos(SystemTime::now())),
         };
-        let inside = since.map(|since| self.tree(&known, since));
+        let inside = since.map(|since| self.tree(&resolved, since));
         match inside.and_then(|inside| inside.files.get(&inode).cloned()) {
             Some(path) => Err(OpenDenied::OwnFile(path).into()),
             None => Ok(()),
@@ -121,35 +123,35 @@ impl ProtectedFiles {
 
     /// Fails if an opened directory is protected, or below a protected one.
     pub(super) fn check_directory(&self, directory: &OwnedFd) -> io::Result<()> {
-        if self.is_empty() { Ok(()) } else { self.known(false).check_below(directory) }
+        if self.is_empty() { Ok(()) } else { self.resolved(false).check_below(directory) }
     }
 
-    fn known(&self, anew: bool) -> Arc<ResolvedPaths> {
+    fn resolved(&self, refresh: bool) -> Arc<ResolvedPaths> {
         let state = lock(&self.0);
-        let (paths, before) = (state.paths.clone(), state.known.clone());
+        let (paths, before) = (state.paths.clone(), state.resolved.clone());
         drop(state);
-        if let Some((at, known)) = &before
-            && !anew
+        if let Some((at, resolved)) = &before
+            && !refresh
             && at.elapsed() < RESOLVED_PATHS_LIFETIME
         {
-            return known.clone();
+            return resolved.clone();
         }
         let now = Instant::now();
-        let known = Arc::new(ResolvedPaths::of(&paths, before.map(|(_, known)| known).as_deref()));
+        let resolved = Arc::new(ResolvedPaths::of(&paths, before.map(|(_, resolved)| resolved).as_deref()));
         let mut state = lock(&self.0);
         if Arc::ptr_eq(&state.paths, &paths) {
-            state.known = Some((now, known.clone()));
+            state.resolved = Some((now, resolved.clone()));
         }
-        known
+        resolved
     }
 
     /// All files below the protected directories, listed after `since`.
-    fn tree(&self, known: &ResolvedPaths, since: u64) -> Arc<ProtectedTree> {
+    fn tree(&self, resolved: &ResolvedPaths, since: u64) -> Arc<ProtectedTree> {
         let listed = lock(&self.0).tree.clone();
         if let Some(listed) = listed.filter(|listed| listed.began > since.saturating_add(FILE_CLOCK_STEP_NANOS)) {
             return listed;
         }
-        let listed = Arc::new(ProtectedTree::of(known));
+        let listed = Arc::new(ProtectedTree::of(resolved));
         lock(&self.0).tree = Some(listed.clone());
         listed
     }
@@ -157,25 +159,25 @@ impl ProtectedFiles {
 
 impl ResolvedPaths {
     fn of(paths: &ProtectedPaths, before: Option<&Self>) -> Self {
-        let mut known = Self::default();
+        let mut resolved = Self::default();
         for path in &paths.directories {
             let open = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
             let found = open.and_then(|directory| Ok((device_inode(&rustix::fs::fstat(&directory)?), directory)));
             if let Ok((inode, directory)) = found {
-                known.directories.insert(inode, (path.clone(), Arc::new(directory)));
+                resolved.directories.insert(inode, (path.clone(), Arc::new(directory)));
             }
         }
         for (inode, (path, directory)) in before.into_iter().flat_map(|before| &before.directories) {
-            if known.directories.len() < MAX_REMEMBERED_DIRECTORIES {
-                known.directories.entry(*inode).or_insert_with(|| (path.clone(), directory.clone()));
+            if resolved.directories.len() < MAX_REMEMBERED_DIRECTORIES {
+                resolved.directories.entry(*inode).or_insert_with(|| (path.clone(), directory.clone()));
             }
         }
         for path in &paths.files {
             if let Ok(stat) = rustix::fs::stat(path) {
-                known.files.insert(device_inode(&stat), path.clone());
+                resolved.files.insert(device_inode(&stat), path.clone());
             }
         }
-        known
+        resolved
     }
 
     fn check_below(&self, directory: &OwnedFd) -> io::Result<()> {
@@ -199,9 +201,9 @@ impl ResolvedPaths {
 }
 
 impl ProtectedTree {
-    fn of(known: &ResolvedPaths) -> Self {
+    fn of(resolved: &ResolvedPaths) -> Self {
         let mut inside = Self { began: unix_nanos(SystemTime::now()), files: HashMap::new() };
-        for (path, directory) in known.directories.values() {
+        for (path, directory) in resolved.directories.values() {
             inside.add(path, directory, 0);
         }
         inside
@@ -262,11 +264,6 @@ fn nanos_of(seconds: i64, nanoseconds: i64) -> u64 {
     u64::try_from(nanos.max(0)).unwrap_or(u64::MAX)
 }
 
-/// Locks a mutex. Each change leaves the lists consistent, so a panic elsewhere does no damage.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::open_file::FileOpener;
@@ -274,9 +271,9 @@ mod tests {
     use std::fs::{self, hard_link, rename};
     use std::os::unix::fs::symlink;
 
-    fn place() -> (tempfile::TempDir, FileOpener) {
-        let place = tempfile::tempdir().unwrap();
-        let at = place.path();
+    fn protected_directory() -> (tempfile::TempDir, FileOpener) {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path();
         for path in
             ["state/streams/vault/0.rlog", "keys/k.ed25519", "tls/key.pem", "tls/other", "logs/x.log", "state2/y"]
         {
@@ -286,7 +283,7 @@ mod tests {
         let opener = FileOpener::default();
         let files = vec![at.join("tls/key.pem"), at.join("nowhere/later")];
         opener.protected().set(vec![at.join("state"), at.join("keys"), at.join("none_yet")], files);
-        (place, opener)
+        (directory, opener)
     }
 
     #[track_caller]
@@ -299,8 +296,8 @@ mod tests {
 
     #[test]
     fn the_daemons_own_files_are_opened_by_no_way() {
-        let (place, opener) = place();
-        let at = place.path();
+        let (directory, opener) = protected_directory();
+        let at = directory.path();
         for path in ["state/streams/vault/0.rlog", "keys/k.ed25519", "tls/key.pem", "logs/../keys/k.ed25519"] {
             refused(&opener, &at.join(path));
         }
@@ -321,9 +318,9 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_beside_them_is_opened() {
-        let (place, opener) = place();
-        let at = place.path();
+    fn other_files_of_the_directory_are_opened() {
+        let (directory, opener) = protected_directory();
+        let at = directory.path();
         hard_link(at.join("logs/x.log"), at.join("logs/x.log.1")).unwrap();
         for path in ["tls/other", "state2/y", "logs/x.log", "logs/x.log.1", "state/../logs/x.log"] {
             assert!(opener.open(&at.join(path)).is_ok(), "{path}");
@@ -335,8 +332,8 @@ mod tests {
 
     #[test]
     fn what_changes_meanwhile_stays_protected() {
-        let (place, opener) = place();
-        let at = place.path();
+        let (temporary, opener) = protected_directory();
+        let at = temporary.path();
         symlink(at.join("state"), at.join("logs/s")).unwrap();
         symlink(at.join("tls/key.pem"), at.join("logs/t")).unwrap();
         symlink(at.join("none_yet"), at.join("logs/n")).unwrap();
@@ -362,8 +359,8 @@ mod tests {
     #[test]
     fn a_descriptor_of_a_protected_file_is_no_way_to_it() {
         use std::os::fd::AsRawFd;
-        let (place, opener) = place();
-        let file = fs::File::open(place.path().join("keys/k.ed25519")).unwrap();
+        let (directory, opener) = protected_directory();
+        let file = fs::File::open(directory.path().join("keys/k.ed25519")).unwrap();
         refused(&opener, &Path::new("/proc/self/fd").join(file.as_raw_fd().to_string()));
     }
 }

@@ -7,6 +7,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
 
+use bytes::Bytes;
 use memchr::memmem;
 use rustix::fs::{SeekFrom, seek};
 
@@ -44,12 +45,12 @@ pub(super) struct FileReader {
     file: Option<CountedFile>,
     identity: Identity,
     /// The offset up to which the file was read, and the fingerprint of the content up to there.
-    trace: ReadPoint,
+    read_point: ReadPoint,
     /// The size of the file when it was last examined, and its modification time in nanoseconds since the Unix epoch.
     size: u64,
-    written: u64,
+    mtime_nanos: u64,
     /// The ends of the last lines: an editor may cut the file off there.
-    ends: VecDeque<LineEndMark>,
+    line_ends: VecDeque<LineEndMark>,
 }
 
 /// The offset of the end of a line, with hashes of the first bytes of the file and of the last bytes before the offset.
@@ -73,7 +74,7 @@ pub(super) struct ReadOptions {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FileRead {
     /// New bytes. `more` says whether there are more.
-    Bytes { bytes: Vec<u8>, more: bool },
+    Bytes { bytes: Bytes, more: bool },
     /// This many NUL bytes were skipped. A writer that did not notice a truncation leaves them.
     Hole { bytes: u64 },
     /// The file has nothing new.
@@ -98,16 +99,16 @@ impl FileReader {
         Ok(Self {
             file: Some(file),
             identity,
-            trace: ReadPoint::new(),
+            read_point: ReadPoint::new(),
             size: metadata.len(),
-            written: 0,
-            ends: VecDeque::new(),
+            mtime_nanos: 0,
+            line_ends: VecDeque::new(),
         })
     }
 
     /// A file that is not open yet, to be read from its start. `size` is its known size.
     pub(super) fn parked(identity: Identity, size: u64) -> Self {
-        Self { file: None, identity, trace: ReadPoint::new(), size, written: 0, ends: VecDeque::new() }
+        Self { file: None, identity, read_point: ReadPoint::new(), size, mtime_nanos: 0, line_ends: VecDeque::new() }
     }
 
     /// The identity of the file.
@@ -116,8 +117,8 @@ impl FileReader {
     }
 
     /// The point up to which the file was read.
-    pub(super) fn trace(&self) -> &ReadPoint {
-        &self.trace
+    pub(super) fn read_point(&self) -> &ReadPoint {
+        &self.read_point
     }
 
     pub(super) fn is_parked(&self) -> bool {
@@ -148,9 +149,9 @@ impl FileReader {
         Ok(same)
     }
 
-    /// Continues in `other` at `trace`, a point that was found there.
-    pub(super) fn continue_in(&mut self, other: Self, trace: ReadPoint) {
-        *self = Self { trace, ..other };
+    /// Continues in `other` at `read_point`, a point that was found there.
+    pub(super) fn continue_in(&mut self, other: Self, read_point: ReadPoint) {
+        *self = Self { read_point, ..other };
     }
 
     /// Returns whether the file has no name any more.
@@ -161,18 +162,18 @@ impl FileReader {
 
     /// The birth time of the file, or its modification time if the birth time is not known.
     pub(crate) fn age(&self) -> u64 {
-        if self.identity.born == 0 { self.written } else { self.identity.born }
+        if self.identity.born == 0 { self.mtime_nanos } else { self.identity.born }
     }
 
     /// The number of bytes that were seen and not read.
     pub(super) fn unread(&self) -> u64 {
-        self.size.saturating_sub(self.trace.offset())
+        self.size.saturating_sub(self.read_point.offset())
     }
 
     /// Records the size and modification time. Returns whether the file changed since it was read.
     pub(super) fn note_metadata(&mut self, metadata: &Metadata) -> bool {
-        let written = metadata.modified().map_or(0, unix_nanos);
-        let changed = metadata.len() != self.trace.offset() || written != self.written;
+        let mtime_nanos = metadata.modified().map_or(0, unix_nanos);
+        let changed = metadata.len() != self.read_point.offset() || mtime_nanos != self.mtime_nanos;
         self.size = metadata.len();
         changed
     }
@@ -182,73 +183,73 @@ impl FileReader {
         Ok(compressed(&read_at(self.file()?, 0, 6)?))
     }
 
-    /// Continues at `place` if the content up to there is unchanged. Returns whether it is.
-    pub(super) fn resume_at(&mut self, place: Fingerprint) -> io::Result<bool> {
-        let found = place.read_point_in(self.file()?)?;
+    /// Continues at `fingerprint` if the content up to there is unchanged. Returns whether it is.
+    pub(super) fn resume_at(&mut self, fingerprint: Fingerprint) -> io::Result<bool> {
+        let found = fingerprint.read_point_in(self.file()?)?;
         let same = found.is_some();
-        if let Some(trace) = found {
-            self.trace = trace;
+        if let Some(read_point) = found {
+            self.read_point = read_point;
         }
         Ok(same)
     }
 
     /// Continues at the farthest of these fingerprints that the file matches. Returns whether it matches one. It may
     /// match several, since a file that was put over another begins with the content of that.
-    pub(super) fn resume_at_farthest(&mut self, mut places: Vec<Fingerprint>) -> bool {
-        places.sort_by_key(|place| Reverse(place.at));
-        places.into_iter().any(|place| self.resume_at(place).unwrap_or(false))
+    pub(super) fn resume_at_farthest(&mut self, mut fingerprints: Vec<Fingerprint>) -> bool {
+        fingerprints.sort_by_key(|fingerprint| Reverse(fingerprint.at));
+        fingerprints.into_iter().any(|fingerprint| self.resume_at(fingerprint).unwrap_or(false))
     }
 
     /// Moves to the start of the last `count` whole lines. The search goes back at most [`MAX_BACKWARD_SEARCH`] bytes.
     pub(super) fn seek_last_lines(&mut self, count: usize, wide: bool) -> io::Result<()> {
         let start = self.start_of_last(count, wide)?;
-        self.trace = ReadPoint::of(self.file()?, start)?.unwrap_or_else(ReadPoint::new);
+        self.read_point = ReadPoint::of(self.file()?, start)?.unwrap_or_else(ReadPoint::new);
         Ok(())
     }
 
     /// Moves to the start of the file.
     pub(super) fn restart(&mut self) {
-        self.trace = ReadPoint::new();
-        self.ends.clear();
+        self.read_point = ReadPoint::new();
+        self.line_ends.clear();
     }
 
     /// The point `held` bytes before the one up to which the file was read; `None` if the file changed meanwhile.
-    pub(crate) fn before(&self, held: u64) -> io::Result<Option<ReadPoint>> {
+    pub(crate) fn read_point_before(&self, held: u64) -> io::Result<Option<ReadPoint>> {
         if held == 0 {
-            return Ok(Some(self.trace.clone()));
+            return Ok(Some(self.read_point.clone()));
         }
-        ReadPoint::of(self.file()?, self.trace.offset().saturating_sub(held))
+        ReadPoint::of(self.file()?, self.read_point.offset().saturating_sub(held))
     }
 
     /// The last bytes before the offset, at most this many. An even number keeps UTF-16 characters whole.
-    pub(super) fn behind(&self, most: usize) -> io::Result<Vec<u8>> {
-        let offset = self.trace.offset();
+    pub(super) fn bytes_before(&self, most: usize) -> io::Result<Vec<u8>> {
+        let offset = self.read_point.offset();
         let count = usize::try_from(offset).unwrap_or(most).min(most);
         read_at(self.file()?, offset - count as u64, count)
     }
 
     /// Reads new bytes, at most [`FILE_READ_SIZE`], and moves behind them.
     pub(super) fn read(&mut self, how: ReadOptions) -> io::Result<FileRead> {
-        let offset = self.trace.offset();
-        let before = self.trace.before().len();
+        let offset = self.read_point.offset();
+        let before = self.read_point.before().len();
         let metadata = self.handle()?.metadata()?;
         let size = metadata.len();
-        self.written = metadata.modified().map_or(0, unix_nanos);
+        self.mtime_nanos = metadata.modified().map_or(0, unix_nanos);
         let last = std::mem::replace(&mut self.size, size);
         let new = usize::try_from(size.saturating_sub(offset)).unwrap_or(FILE_READ_SIZE).min(FILE_READ_SIZE);
         let bytes = read_at(self.file()?, offset - before as u64, before + new)?;
         if size < offset && self.was_line_end(size)? {
-            self.trace = ReadPoint::of(self.file()?, size)?.unwrap_or_else(ReadPoint::new);
+            self.read_point = ReadPoint::of(self.file()?, size)?.unwrap_or_else(ReadPoint::new);
             return Ok(FileRead::Shortened);
         }
-        if size < offset || !bytes.starts_with(self.trace.before()) {
+        if size < offset || !bytes.starts_with(self.read_point.before()) {
             // The bytes that were seen at the last examination and not read are lost. The number of those written since
             // is unknown.
             return Ok(FileRead::Truncated { unread: Some(last.saturating_sub(offset)).filter(|&unread| unread > 0) });
         }
         // Equal bytes before the offset do not prove that the file is the same: a run of one byte, or a banner, may
         // match by chance.
-        if !self.trace.head_matches(self.file()?)? {
+        if !self.read_point.head_matches(self.file()?)? {
             return Ok(FileRead::Truncated { unread: None });
         }
         let fresh = &bytes[before..];
@@ -265,35 +266,36 @@ impl FileReader {
         if run == FILE_READ_SIZE || (run >= shortest && (how.line_start || offset == 0)) {
             return self.skip_hole(run, how.is_utf16);
         }
-        let fresh = &fresh[..length_before_hole(fresh, how.is_utf16)];
-        let fresh = fresh.to_vec();
+        let end = before + length_before_hole(fresh, how.is_utf16);
+        // The bytes are not copied: the ones before them stay in the same buffer.
+        let fresh = Bytes::from(bytes).slice(before..end);
         self.note_line_ends(&fresh);
-        self.trace.advance(&fresh);
-        let more = self.trace.offset() < size;
+        self.read_point.advance(&fresh);
+        let more = self.read_point.offset() < size;
         Ok(FileRead::Bytes { bytes: fresh, more })
     }
 
-    /// Remembers where the last lines of `fresh` end, except at its very end, which `trace` records.
+    /// Remembers where the last lines of `fresh` end, except at its very end, which `read_point` records.
     fn note_line_ends(&mut self, fresh: &[u8]) {
-        let offset = self.trace.offset();
+        let offset = self.read_point.offset();
         let ends: Vec<usize> =
             memchr::memrchr_iter(b'\n', fresh).take(MAX_REMEMBERED_LINE_ENDS).map(|at| at + 1).collect();
         for end in ends.into_iter().rev().filter(|end| *end >= LINE_END_HASH_SIZE) {
             let before = hash(&fresh[end - LINE_END_HASH_SIZE..end]);
-            self.ends.push_back(LineEndMark {
+            self.line_ends.push_back(LineEndMark {
                 offset: offset + end as u64,
-                head: self.trace.head_with(&fresh[..end]),
+                head: self.read_point.head_with(&fresh[..end]),
                 before,
             });
         }
-        while self.ends.len() > MAX_REMEMBERED_LINE_ENDS {
-            self.ends.pop_front();
+        while self.line_ends.len() > MAX_REMEMBERED_LINE_ENDS {
+            self.line_ends.pop_front();
         }
     }
 
     /// Returns whether a line that was read ended at `offset`, and the content before it is unchanged.
     fn was_line_end(&self, offset: u64) -> io::Result<bool> {
-        let Some(end) = self.ends.iter().find(|end| end.offset == offset) else { return Ok(false) };
+        let Some(end) = self.line_ends.iter().find(|end| end.offset == offset) else { return Ok(false) };
         let before = read_at(self.file()?, offset - LINE_END_HASH_SIZE as u64, LINE_END_HASH_SIZE)?;
         Ok(before.len() == LINE_END_HASH_SIZE
             && hash(&before) == end.before
@@ -303,7 +305,7 @@ impl FileReader {
     /// Moves behind a run of NUL bytes, `run` of which were read. Ranges that the file system reports as holes are not
     /// read.
     fn skip_hole(&mut self, run: usize, wide: bool) -> io::Result<FileRead> {
-        let begin = self.trace.offset();
+        let begin = self.read_point.offset();
         let mut end = begin + run as u64;
         let file = self.file()?;
         while end < self.size {
@@ -318,7 +320,7 @@ impl FileReader {
             // The last NUL may be half of the first character.
             end -= (end - begin) % 2;
         }
-        self.trace = ReadPoint::of(file, end)?.unwrap_or_else(ReadPoint::new);
+        self.read_point = ReadPoint::of(file, end)?.unwrap_or_else(ReadPoint::new);
         Ok(FileRead::Hole { bytes: end - begin })
     }
 
@@ -393,7 +395,7 @@ mod tests {
     }
 
     fn bytes(text: &[u8]) -> FileRead {
-        FileRead::Bytes { bytes: text.to_vec(), more: false }
+        FileRead::Bytes { bytes: text.to_vec().into(), more: false }
     }
 
     #[test]
@@ -474,7 +476,10 @@ mod tests {
     fn a_hole_in_the_middle_is_skipped_at_the_start_of_a_line() {
         let (file, mut reader) = reader(b"one\n");
         file.as_file().write_all_at(b"two\n", 100_000).unwrap();
-        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Bytes { bytes: b"one\n".to_vec(), more: true });
+        assert_eq!(
+            reader.read(TEST_READ_OPTIONS).unwrap(),
+            FileRead::Bytes { bytes: b"one\n".to_vec().into(), more: true }
+        );
         assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Hole { bytes: 99_996 });
         assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"two\n"));
         let (_file, mut reader) = self::reader(b"a\n\0\0b\n");
@@ -505,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compressed_is_told_by_its_first_bytes() {
+    fn compression_is_recognised_by_the_first_bytes() {
         for (magic, kind) in COMPRESSION_MAGIC {
             let (_file, mut reader) = reader(&[magic, b"\n\n\n"].concat());
             assert_eq!(reader.compressed().unwrap(), Some(kind));

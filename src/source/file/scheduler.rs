@@ -17,7 +17,7 @@ pub(super) struct Scheduler {
     deadlines: BTreeSet<(Instant, usize)>,
     deadline_of: HashMap<usize, Instant>,
     /// The start of the grid.
-    began: Option<Instant>,
+    grid_start: Option<Instant>,
 }
 
 impl Scheduler {
@@ -55,7 +55,7 @@ impl Scheduler {
     }
 
     /// Sets the time at which a path is due, in place of an earlier setting.
-    pub(super) fn due(&mut self, id: usize, at: Instant) {
+    pub(super) fn set_deadline(&mut self, id: usize, at: Instant) {
         if let Some(before) = self.deadline_of.insert(id, at) {
             self.deadlines.remove(&(before, id));
         }
@@ -63,7 +63,7 @@ impl Scheduler {
     }
 
     /// The time at which the next path is due.
-    pub(crate) fn next(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(due, _)| *due)
     }
 
@@ -76,9 +76,9 @@ impl Scheduler {
 
     /// The next time on the grid that is about `wait` from now.
     pub(super) fn on_grid(&mut self, now: Instant, wait: Duration) -> Instant {
-        let began = *self.began.get_or_insert(now);
-        let steps = (now + wait).duration_since(began).as_secs() / POLL_GRID.as_secs();
-        began + POLL_GRID * u32::try_from(steps).unwrap_or(u32::MAX) + POLL_GRID / 2
+        let grid_start = *self.grid_start.get_or_insert(now);
+        let steps = (now + wait).duration_since(grid_start).as_secs() / POLL_GRID.as_secs();
+        grid_start + POLL_GRID * u32::try_from(steps).unwrap_or(u32::MAX) + POLL_GRID / 2
     }
 }
 
@@ -87,28 +87,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_its_turn_once_and_in_order() {
-        let (mut plan, now) = (Scheduler::default(), Instant::now());
+    fn each_path_is_due_once_and_in_order() {
+        let (mut scheduler, now) = (Scheduler::default(), Instant::now());
         for id in [3, 1, 3] {
-            plan.wake(id);
+            scheduler.wake(id);
         }
-        plan.due(2, now);
-        plan.due(4, now + POLL_GRID);
-        plan.due(2, now + 2 * POLL_GRID);
-        plan.wake_due(now + POLL_GRID);
-        let mut turns = Vec::new();
-        while let Some(id) = plan.pop() {
-            turns.push(id);
+        scheduler.set_deadline(2, now);
+        scheduler.set_deadline(4, now + POLL_GRID);
+        scheduler.set_deadline(2, now + 2 * POLL_GRID);
+        scheduler.wake_due(now + POLL_GRID);
+        let mut popped = Vec::new();
+        while let Some(id) = scheduler.pop() {
+            popped.push(id);
         }
-        assert_eq!((turns, plan.next()), (vec![3, 1, 4], Some(now + 2 * POLL_GRID)));
+        assert_eq!((popped, scheduler.next_deadline()), (vec![3, 1, 4], Some(now + 2 * POLL_GRID)));
     }
 
     #[test]
-    fn looks_of_the_net_come_together() {
-        let (mut plan, now) = (Scheduler::default(), Instant::now());
-        plan.on_grid(now, POLL_GRID);
+    fn polls_are_made_together() {
+        let (mut scheduler, now) = (Scheduler::default(), Instant::now());
+        scheduler.on_grid(now, POLL_GRID);
         let times: BTreeSet<_> =
-            (0..100).map(|ms| plan.on_grid(now + Duration::from_millis(ms), 5 * POLL_GRID)).collect();
+            (0..100).map(|ms| scheduler.on_grid(now + Duration::from_millis(ms), 5 * POLL_GRID)).collect();
         assert_eq!(times.len(), 1);
         assert!(times.first().is_some_and(|at| *at > now));
     }

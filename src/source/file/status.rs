@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::{info, warn};
 use tokio::time::Instant;
 
-use crate::event::SourceState;
+use crate::event::{SourceState, StreamName};
 use crate::source::ClockReading;
 use crate::stream::Batch;
 
@@ -32,15 +32,15 @@ pub(super) enum PathStatus {
 }
 
 impl PathStatus {
-    pub(crate) fn of(follow: &PathTail) -> Self {
-        let path = follow.path().display();
-        if let Some(refusal) = follow.rotation().refused() {
+    pub(crate) fn of(tail: &PathTail) -> Self {
+        let path = tail.path().display();
+        if let Some(refusal) = tail.rotation().refused() {
             return Self::Trouble(SourceState::Denied { errno: refusal.errno, error: refusal.error.clone() });
         }
-        if follow.rotation().is_open() {
-            return Self::Following { lag: follow.rotation().lag() };
+        if tail.rotation().is_open() {
+            return Self::Following { lag: tail.rotation().lag() };
         }
-        match follow.found() {
+        match tail.found() {
             PathTarget::Unknown => Self::Unknown,
             PathTarget::File | PathTarget::Fifo(_) => Self::Following { lag: 0 },
             PathTarget::Missing => Self::Trouble(SourceState::Waiting { reason: format!("{path} does not exist") }),
@@ -51,7 +51,7 @@ impl PathStatus {
                 let error = format!("{path} is {kind}; only files and fifos can be followed");
                 Self::Trouble(SourceState::Denied { errno: None, error })
             }
-            PathTarget::Compressed(_, kind) if follow.is_named() => {
+            PathTarget::Compressed(_, kind) if tail.is_named() => {
                 let error = format!("{path} is compressed ({kind}); only text can be followed");
                 Self::Trouble(SourceState::Denied { errno: None, error })
             }
@@ -61,8 +61,9 @@ impl PathStatus {
 }
 
 /// The state of all paths.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct StatusReporter {
+    stream: StreamName,
     statuses: HashMap<usize, PathStatus>,
     /// The number of paths that are read, the number not examined yet, and the number of unread bytes.
     following: usize,
@@ -70,16 +71,32 @@ pub(super) struct StatusReporter {
     lag: u64,
     troubles: BTreeMap<usize, SourceState>,
     unwatched: BTreeMap<usize, String>,
-    said: Option<(SourceState, Instant)>,
+    /// The state that was reported last, and when.
+    last_reported: Option<(SourceState, Instant)>,
     reported_lag: u64,
     /// The time at which a changed number of files is to be reported.
     due: Option<Instant>,
 }
 
 impl StatusReporter {
+    pub(super) fn new(stream: StreamName) -> Self {
+        Self {
+            stream,
+            statuses: HashMap::new(),
+            following: 0,
+            unknown: 0,
+            lag: 0,
+            troubles: BTreeMap::new(),
+            unwatched: BTreeMap::new(),
+            last_reported: None,
+            reported_lag: 0,
+            due: None,
+        }
+    }
+
     /// Returns whether nothing was reported yet.
     pub(super) fn is_new(&self) -> bool {
-        self.said.is_none()
+        self.last_reported.is_none()
     }
 
     pub(super) fn set_status(&mut self, id: usize, status: PathStatus) {
@@ -89,7 +106,7 @@ impl StatusReporter {
         self.count(&status, true);
         if let PathStatus::Trouble(state) = status {
             if self.troubles.get(&id) != Some(&state) {
-                log_trouble(&state);
+                log_status(&self.stream, &state);
                 self.troubles.insert(id, state);
             }
         } else {
@@ -126,15 +143,15 @@ impl StatusReporter {
     }
 
     /// Reports the state before lines are emitted. Paths that were not examined yet count as what they most likely are.
-    pub(super) fn now(&mut self, globs: &Globs, now: ClockReading, batch: &mut Batch) {
+    pub(super) fn report_before_lines(&mut self, globs: &Globs, now: ClockReading, batch: &mut Batch) {
         if self.following > 0 || self.unknown == 0 {
-            self.say(globs, now, batch);
+            self.report(globs, now, batch);
         }
     }
 
     /// Reports the state at the end of a pass, and the number of unread bytes.
-    pub(super) fn finish(&mut self, globs: &Globs, now: ClockReading, batch: &mut Batch) {
-        self.say(globs, now, batch);
+    pub(super) fn report_after_pass(&mut self, globs: &Globs, now: ClockReading, batch: &mut Batch) {
+        self.report(globs, now, batch);
         if self.lag != self.reported_lag && (!batch.is_empty() || self.lag == 0) {
             batch.lag(self.lag);
             self.reported_lag = self.lag;
@@ -145,27 +162,27 @@ impl StatusReporter {
         self.due
     }
 
-    fn say(&mut self, globs: &Globs, now: ClockReading, batch: &mut Batch) {
+    fn report(&mut self, globs: &Globs, now: ClockReading, batch: &mut Batch) {
         let state = self.state(globs);
         self.due = None;
-        if let Some((said, at)) = &self.said {
-            if *said == state {
+        if let Some((last, at)) = &self.last_reported {
+            if *last == state {
                 return;
             }
-            if differ_in_count_only(said, &state) && now.instant < *at + MIN_STATUS_INTERVAL {
+            if differ_in_count_only(last, &state) && now.instant < *at + MIN_STATUS_INTERVAL {
                 self.due = Some(*at + MIN_STATUS_INTERVAL);
                 return;
             }
         }
         batch.state(now.time, state.clone());
-        self.said = Some((state, now.instant));
+        self.last_reported = Some((state, now.instant));
     }
 
     fn state(&self, globs: &Globs) -> SourceState {
         let files = self.following + self.unknown;
         if files > 0 {
-            let deaf = self.unwatched.values().next().map(String::as_str).or(globs.unwatched());
-            return match deaf {
+            let unwatched = self.unwatched.values().next().map(String::as_str).or(globs.unwatched());
+            return match unwatched {
                 None => SourceState::Following { files },
                 Some(reason) => SourceState::Polling { files, reason: reason.to_owned() },
             };
@@ -192,13 +209,13 @@ fn differ_in_count_only(a: &SourceState, b: &SourceState) -> bool {
 }
 
 /// Logs the reason why nothing is read.
-fn log_trouble(state: &SourceState) {
+fn log_status(stream: &StreamName, state: &SourceState) {
     if let SourceState::Denied { error, errno } = state {
         match *errno {
-            Some(errno) => warn!(errno, error = error.as_str(); "cannot follow a file"),
-            None => warn!(error = error.as_str(); "cannot follow a file"),
+            Some(errno) => warn!(stream:% = stream, errno, error = error.as_str(); "cannot follow a file"),
+            None => warn!(stream:% = stream, error = error.as_str(); "cannot follow a file"),
         }
     } else if let SourceState::Waiting { reason } = state {
-        info!(reason = reason.as_str(); "waiting for a file");
+        info!(stream:% = stream, reason = reason.as_str(); "waiting for a file");
     }
 }

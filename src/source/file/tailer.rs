@@ -1,7 +1,7 @@
 //! All files of one stream, and the schedule in which they are examined. Blocks; has no task of its own.
 //!
-//! The work is one function, [`Tailer::look`]: a pass over the paths that are due or were notified, which reads about a
-//! mebibyte and says when the next pass is due.
+//! The work is one function, [`Tailer::run_pass`]: a pass over the paths that are due or were notified, which reads
+//! about a mebibyte and says when the next pass is due.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use log::warn;
 use tokio::time::Instant;
 
 use crate::config::{FileSelector as Named, FileSourceConfig, ReadFrom, Stream};
-use crate::event::Origin;
+use crate::event::{Origin, StreamName};
 use crate::source::ClockReading;
 use crate::source::pipeline::LinePipeline;
 use crate::stream::{Batch, Checkpoints};
@@ -63,15 +63,16 @@ pub(super) enum NextPass {
 /// The files of one stream.
 #[derive(Debug)]
 pub(super) struct Tailer {
+    stream: StreamName,
     settings: TailSettings,
     from: ReadFrom,
-    pub(super) wakes: Watcher,
-    ear: Arc<Mailbox>,
+    pub(super) watcher: Watcher,
+    mailbox: Arc<Mailbox>,
     globs: Globs,
     /// The time at which all directories are listed again.
     scan_at: Option<Instant>,
     /// The paths, by their numbers; a free number is used again.
-    follows: Vec<Option<PathTail>>,
+    tails: Vec<Option<PathTail>>,
     free_ids: Vec<usize>,
     by_path: HashMap<PathBuf, usize>,
     watch_set: WatchSet,
@@ -79,34 +80,34 @@ pub(super) struct Tailer {
     aliases: HashMap<Identity, BTreeSet<usize>>,
     fifos: BTreeMap<usize, Identity>,
     scheduler: Scheduler,
-    feed: LinePipeline,
+    pipeline: LinePipeline,
     claims: Claims,
     index: DirectoryIndex,
-    report: StatusReporter,
+    status: StatusReporter,
     /// Checkpoints of files that were not found yet or no longer exist, and the time of the latest record, in
     /// nanoseconds since the Unix epoch.
     saved: BTreeMap<String, Checkpoint>,
     recorded: Option<u64>,
     /// The time of the last pass, in nanoseconds since the Unix epoch.
-    looked: Option<u64>,
+    last_pass_nanos: Option<u64>,
 }
 
 impl Tailer {
-    /// Creates the tailer. `ear` is woken when it is time to [`look`](Self::look).
+    /// Creates the tailer. `mailbox` is woken when it is time to [`run_pass`](Self::run_pass).
     pub(super) fn new(
         spec: &Stream,
         source: &FileSourceConfig,
-        places: &Checkpoints,
-        wakes: Watcher,
-        ear: Arc<Mailbox>,
+        checkpoints: &Checkpoints,
+        watcher: Watcher,
+        mailbox: Arc<Mailbox>,
     ) -> Self {
-        let wakes = wakes.with_follow_symlinks(source.follow_symlinks);
+        let watcher = watcher.with_follow_symlinks(source.follow_symlinks);
         let encoding = spec.encoding.0;
         let wide = encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE;
         let mut saved = BTreeMap::new();
-        for (path, text) in places {
-            if let Some(place) = Checkpoint::read(text) {
-                saved.insert(path.clone(), place);
+        for (path, text) in checkpoints {
+            if let Some(checkpoint) = Checkpoint::read(text) {
+                saved.insert(path.clone(), checkpoint);
             } else {
                 warn!(stream:% = spec.name, path = path.as_str(); "the checkpoint is damaged and is ignored");
             }
@@ -116,29 +117,31 @@ impl Tailer {
             Named::Pattern(pattern) => Some(pattern.clone()),
             Named::Path(_) => None,
         });
-        let globs = Globs::new(patterns.collect(), &source.exclude, wakes.clone(), ear.clone());
-        let index = DirectoryIndex::new(wakes.open_limit.opener().clone());
+        let globs =
+            Globs::new(spec.name.clone(), patterns.collect(), &source.exclude, watcher.clone(), mailbox.clone());
+        let index = DirectoryIndex::new(watcher.open_limit.opener().clone());
         let mut files = Self {
+            stream: spec.name.clone(),
             settings: TailSettings { rotate_wait: source.rotate_wait, is_utf16: wide, initial_lines: INITIAL_LINES },
             from: source.from,
-            watch_set: WatchSet::new(wakes.clone(), ear.clone()),
-            wakes,
-            ear,
+            watch_set: WatchSet::new(watcher.clone(), mailbox.clone()),
+            watcher,
+            mailbox,
             globs,
             scan_at: None,
-            follows: Vec::new(),
+            tails: Vec::new(),
             free_ids: Vec::new(),
             by_path: HashMap::new(),
             aliases: HashMap::new(),
             fifos: BTreeMap::new(),
             scheduler: Scheduler::default(),
-            feed: LinePipeline::new(spec, []),
+            pipeline: LinePipeline::new(spec, []),
             claims: Claims::default(),
             index,
-            report: StatusReporter::default(),
+            status: StatusReporter::new(spec.name.clone()),
             saved,
             recorded,
-            looked: None,
+            last_pass_nanos: None,
         };
         for file in &source.files {
             if let Named::Path(path) = file
@@ -151,34 +154,34 @@ impl Tailer {
     }
 
     /// The line pipeline; [`FileSource`](super::FileSource) sends the bytes of fifos through it.
-    pub(super) fn feed(&mut self) -> &mut LinePipeline {
-        &mut self.feed
+    pub(super) fn pipeline(&mut self) -> &mut LinePipeline {
+        &mut self.pipeline
     }
 
     /// The paths that are FIFOs, with the identity of each.
     pub(super) fn fifos(&self) -> impl Iterator<Item = (usize, Identity, &Path)> {
-        self.fifos.iter().filter_map(|(id, identity)| Some((*id, *identity, self.follows[*id].as_ref()?.path())))
+        self.fifos.iter().filter_map(|(id, identity)| Some((*id, *identity, self.tails[*id].as_ref()?.path())))
     }
 
     /// Ends the unfinished line of a fifo.
     pub(super) fn finish(&mut self, id: usize, now: ClockReading, batch: &mut Batch) {
-        self.feed.finish(id, now, batch);
+        self.pipeline.finish(id, now, batch);
     }
 
     /// Makes a pass: examines the paths that are due, and reads about [`MAX_BYTES_PER_PASS`] into `batch`.
-    pub(super) fn look(&mut self, now: ClockReading, batch: &mut Batch) -> NextPass {
+    pub(super) fn run_pass(&mut self, now: ClockReading, batch: &mut Batch) -> NextPass {
         self.index.clear();
         self.collect_ready(now, batch);
-        let (mut bytes, mut reads, mut looks) = (0, 0, 0);
+        let (mut bytes, mut reads, mut checks) = (0, 0, 0);
         let mut later = Vec::new();
-        while bytes < MAX_BYTES_PER_PASS && reads < MAX_READS_PER_PASS && looks < MAX_CHECKS_PER_PASS {
+        while bytes < MAX_BYTES_PER_PASS && reads < MAX_READS_PER_PASS && checks < MAX_CHECKS_PER_PASS {
             let Some(id) = self.scheduler.pop() else { break };
-            let (read, more) = self.one(id, now, batch);
+            let (read, more) = self.process_path(id, now, batch);
             bytes += read;
             reads += usize::from(read > 0);
-            looks += 1;
-            let follow = self.follows[id].as_mut();
-            if follow.is_some_and(|follow| follow.rotation_mut().take_deferred()) {
+            checks += 1;
+            let tail = self.tails[id].as_mut();
+            if tail.is_some_and(|tail| tail.rotation_mut().take_deferred()) {
                 later.push(id);
             } else if more {
                 self.scheduler.wake(id);
@@ -187,36 +190,36 @@ impl Tailer {
         for id in later {
             self.scheduler.wake(id);
         }
-        for id in self.feed.show(now.instant, batch) {
-            self.with(id, now, batch, |follow, turn| follow.record_checkpoint(true, turn));
+        for id in self.pipeline.show(now.instant, batch) {
+            self.with_path(id, now, batch, |tail, pass| tail.record_checkpoint(true, pass));
         }
-        self.report.finish(&self.globs, now, batch);
-        self.looked = Some(u64::try_from(now.time.0).unwrap_or(0) * 1000);
-        if self.scheduler.is_idle() { NextPass::At(self.next(now.instant)) } else { NextPass::Now }
+        self.status.report_after_pass(&self.globs, now, batch);
+        self.last_pass_nanos = Some(u64::try_from(now.time.0).unwrap_or(0) * 1000);
+        if self.scheduler.is_idle() { NextPass::At(self.next_pass_at(now.instant)) } else { NextPass::Now }
     }
 
     /// Examines one path, and reads a chunk. Returns the number of bytes, and whether there is more to do.
-    fn one(&mut self, id: usize, now: ClockReading, batch: &mut Batch) -> (usize, bool) {
-        if self.follows.get(id).is_none_or(Option::is_none) {
+    fn process_path(&mut self, id: usize, now: ClockReading, batch: &mut Batch) -> (usize, bool) {
+        if self.tails.get(id).is_none_or(Option::is_none) {
             return (0, false);
         }
         // The watch comes first: a change after it is notified.
-        self.listen(id, now.instant);
+        self.update_watch(id, now.instant);
         self.note_copies(id);
-        let moved = self.with(id, now, batch, |follow, turn| {
-            let before = follow.rotation().newest();
-            follow.resolve(turn);
-            follow.rotation().newest() != before
+        let moved = self.with_path(id, now, batch, |tail, pass| {
+            let before = tail.rotation().newest();
+            tail.resolve(pass);
+            tail.rotation().newest() != before
         });
         if moved && self.watch_set.expire(id) {
             // The path may lead elsewhere now.
             self.scheduler.wake(id);
         }
         self.record_status(id);
-        self.report.now(&self.globs, now, batch);
-        let (bytes, more) = self.with(id, now, batch, |follow, turn| {
-            let outcome = follow.read(turn);
-            follow.record_checkpoint(false, turn);
+        self.status.report_before_lines(&self.globs, now, batch);
+        let (bytes, more) = self.with_path(id, now, batch, |tail, pass| {
+            let outcome = tail.read(pass);
+            tail.record_checkpoint(false, pass);
             outcome
         });
         self.record_status(id);
@@ -232,7 +235,7 @@ impl Tailer {
         (bytes, more)
     }
 
-    fn with<T>(
+    fn with_path<T>(
         &mut self,
         id: usize,
         now: ClockReading,
@@ -242,33 +245,34 @@ impl Tailer {
     where
         T: Default,
     {
-        let Self { follows, feed, index, claims: owners, wakes, settings: rules, globs, .. } = self;
+        let Self { stream, tails, pipeline, index, claims, watcher, settings, globs, .. } = self;
         let named = |path: &Path| globs.names(path);
-        let mut turn = PassContext {
+        let mut pass = PassContext {
+            stream,
             now,
             batch,
-            feed,
+            pipeline,
             index,
-            claims: owners,
-            open_limit: &wakes.open_limit,
-            settings: *rules,
+            claims,
+            open_limit: &watcher.open_limit,
+            settings: *settings,
             named: &named,
         };
-        follows[id].as_mut().map(|follow| work(follow, &mut turn)).unwrap_or_default()
+        tails[id].as_mut().map(|tail| work(tail, &mut pass)).unwrap_or_default()
     }
 
     /// Hands the paths that are due or were notified to the scheduler.
     fn collect_ready(&mut self, now: ClockReading, batch: &mut Batch) {
-        let heard = self.ear.take();
+        let changes = self.mailbox.take();
         let mut found = BTreeSet::new();
-        let mut scan = heard.all || self.scan_at.is_none_or(|at| now.instant >= at);
+        let mut scan = changes.all || self.scan_at.is_none_or(|at| now.instant >= at);
         // A name comes before those that a rotation makes of it.
-        for (path, written) in BTreeMap::from_iter(heard.paths) {
+        for (path, written) in BTreeMap::from_iter(changes.paths) {
             let known = self.by_path.get(&path).copied();
-            let others = self.watch_set.whose(&path);
+            let others = self.watch_set.ids_for(&path);
             for id in known.into_iter().chain(others) {
-                if let Some(follow) = self.follows[id].as_mut().filter(|_| written) {
-                    follow.note_written();
+                if let Some(tail) = self.tails[id].as_mut().filter(|_| written) {
+                    tail.note_written();
                 }
                 self.scheduler.wake(id);
             }
@@ -276,7 +280,7 @@ impl Tailer {
                 scan |= !self.globs.handle_change(&path, &mut found);
             }
         }
-        if heard.all {
+        if changes.all {
             self.wake_all();
         }
         if scan {
@@ -288,7 +292,7 @@ impl Tailer {
             };
             self.scan_at = Some(now.instant + wait);
         }
-        let first = self.report.is_new();
+        let first = self.status.is_new();
         if first {
             let files = found.len() + self.by_path.len();
             self.settings.initial_lines = INITIAL_LINES / files.max(1);
@@ -302,8 +306,8 @@ impl Tailer {
         if first {
             self.drop_unclaimed(batch);
             // A path with a checkpoint claims its file first, since another path may name that file by now.
-            let follows = &self.follows;
-            self.scheduler.sort_by_key(|id| follows[id].as_ref().is_none_or(|follow| !follow.rotation().is_resuming()));
+            let tails = &self.tails;
+            self.scheduler.sort_by_key(|id| tails[id].as_ref().is_none_or(|tail| !tail.rotation().is_resuming()));
         }
         self.scheduler.wake_due(now.instant);
     }
@@ -329,103 +333,107 @@ impl Tailer {
                 }
             } else {
                 self.saved.remove(&key);
-                batch.place(&key, None);
+                batch.checkpoint(&key, None);
             }
         }
     }
 
     fn add(&mut self, path: PathBuf, named: bool, from: ReadFrom) {
         let id = self.free_ids.pop().unwrap_or_else(|| {
-            self.follows.push(None);
-            self.follows.len() - 1
+            self.tails.push(None);
+            self.tails.len() - 1
         });
-        let mut follow = PathTail::new(path.clone(), id, named, from);
-        if let Some(saved) = self.saved.remove(follow.origin().as_str()) {
-            follow.resume_from(saved, &mut self.claims);
+        let mut tail = PathTail::new(path.clone(), id, named, from);
+        if let Some(saved) = self.saved.remove(tail.origin().as_str()) {
+            tail.resume_from(saved, &mut self.claims);
         }
         // A file that was created and rotated away since then was not seen under this path.
-        let since = if self.looked.is_some() || named || from == ReadFrom::End { self.looked } else { self.recorded };
-        follow.rotation_mut().start_watermark(since);
+        let since = if self.last_pass_nanos.is_some() || named || from == ReadFrom::End {
+            self.last_pass_nanos
+        } else {
+            self.recorded
+        };
+        tail.rotation_mut().start_watermark(since);
         if named || std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
             self.watch_set.add(id);
         }
-        self.feed.add(id, follow.origin().clone());
+        self.pipeline.add(id, tail.origin().clone());
         self.by_path.insert(path, id);
-        self.follows[id] = Some(follow);
-        self.report.set_status(id, PathStatus::Unknown);
+        self.tails[id] = Some(tail);
+        self.status.set_status(id, PathStatus::Unknown);
         self.scheduler.wake(id);
     }
 
     /// Finds copies: a file under a rotated name may be a copy of one that is read (copytruncate), and then only its
     /// unread part is new.
     fn note_copies(&mut self, id: usize) {
-        let Some(follow) = self.follows[id].as_ref().filter(|follow| !follow.is_named()) else { return };
-        let reads: Vec<_> = originals(follow.path()).iter().flat_map(|path| self.fingerprints(path)).collect();
+        let Some(tail) = self.tails[id].as_ref().filter(|tail| !tail.is_named()) else { return };
+        let reads: Vec<_> = originals(tail.path()).iter().flat_map(|path| self.fingerprints(path)).collect();
         if !reads.is_empty()
-            && !follow.rotation().names_newest()
-            && let Some(follow) = self.follows[id].as_mut()
+            && !tail.rotation().names_newest()
+            && let Some(tail) = self.tails[id].as_mut()
         {
-            follow.rotation_mut().set_copy_candidates(reads);
+            tail.rotation_mut().set_copy_candidates(reads);
         }
     }
 
     /// The fingerprints of the files of a path, including those that no longer exist.
     fn fingerprints(&self, path: &Path) -> Vec<Fingerprint> {
-        let follow = self.by_path.get(path).and_then(|id| self.follows[*id].as_ref());
+        let tail = self.by_path.get(path).and_then(|id| self.tails[*id].as_ref());
         let gone = || self.saved.get(Origin::file(path).as_str()).map(|saved| saved.gone_fingerprints().collect());
-        follow.map(|follow| follow.rotation().fingerprints()).or_else(gone).unwrap_or_default()
+        tail.map(|tail| tail.rotation().fingerprints()).or_else(gone).unwrap_or_default()
     }
 
     /// Drops a path that a pattern found once its file is gone.
     fn drop_if_gone(&mut self, id: usize, now: ClockReading, batch: &mut Batch) {
-        let gone = |follow: &PathTail| {
-            let missing = matches!(follow.found(), PathTarget::Missing | PathTarget::Other(_));
-            missing && !follow.is_named() && !follow.rotation().is_open() && follow.rotation().len() < 2
+        let gone = |tail: &PathTail| {
+            let missing = matches!(tail.found(), PathTarget::Missing | PathTarget::Other(_));
+            missing && !tail.is_named() && !tail.rotation().is_open() && tail.rotation().len() < 2
         };
-        if !self.follows[id].as_ref().is_some_and(gone) {
+        if !self.tails[id].as_ref().is_some_and(gone) {
             return;
         }
-        let kept = self.with(id, now, batch, |follow, turn| Some(follow.take_gone_checkpoint(turn)));
-        let Some(follow) = self.follows[id].take() else { return };
+        let kept = self.with_path(id, now, batch, |tail, pass| Some(tail.take_gone_checkpoint(pass)));
+        let Some(tail) = self.tails[id].take() else { return };
         if let Some(kept) = kept {
-            self.keep(follow.origin().as_str(), kept, batch);
+            self.keep_gone(tail.origin().as_str(), kept, batch);
         }
-        self.by_path.remove(follow.path());
+        self.by_path.remove(tail.path());
         self.watch_set.remove(id);
         self.scheduler.remove(id);
         self.fifos.remove(&id);
-        self.feed.remove(id);
-        self.report.remove(id);
+        self.pipeline.remove(id);
+        self.status.remove(id);
         self.free_ids.push(id);
     }
 
     /// Keeps the checkpoint of a path that is not followed any more.
-    fn keep(&mut self, origin: &str, gone: Checkpoint, batch: &mut Batch) {
+    fn keep_gone(&mut self, origin: &str, gone: Checkpoint, batch: &mut Batch) {
         self.saved.insert(origin.to_owned(), gone);
         while self.saved.len() > MAX_GONE_PATHS {
             let oldest = self.saved.iter().min_by_key(|(_, saved)| saved.time());
             let Some(oldest) = oldest.map(|(origin, _)| origin.clone()) else { return };
             self.saved.remove(&oldest);
-            batch.place(&oldest, None);
+            batch.checkpoint(&oldest, None);
         }
     }
 
     #[cfg(test)]
-    pub(super) fn holds(&self, file: &std::fs::Metadata) -> bool {
+    pub(super) fn has_open(&self, file: &std::fs::Metadata) -> bool {
         self.claims.is_known(Identity::from(file))
     }
 
     #[cfg(test)]
     pub(super) fn mark_written(&mut self, path: &Path) {
-        if let Some(follow) = self.by_path.get(path).and_then(|id| self.follows[*id].as_mut()) {
-            follow.note_written();
+        if let Some(tail) = self.by_path.get(path).and_then(|id| self.tails[*id].as_mut()) {
+            tail.note_written();
         }
     }
 
     #[cfg(test)]
     pub(super) fn fail_all(&mut self, error: &std::io::Error, now: Instant) {
-        self.follows.iter_mut().flatten().for_each(|follow| {
-            follow.record_refusal(error, now);
+        self.tails.iter_mut().flatten().for_each(|tail| {
+            tail.record_refusal(error, now);
         });
     }
 
@@ -439,30 +447,30 @@ impl Tailer {
     }
 
     /// Updates the watch of a path.
-    fn listen(&mut self, id: usize, now: Instant) {
-        let Some(follow) = self.follows[id].as_mut() else { return };
-        if self.watch_set.has(id) {
-            let deaf = self.watch_set.listen(id, follow.path(), follow.rotation().is_open(), now);
-            follow.set_unwatched(deaf.is_some());
-            self.report.set_unwatched(id, deaf);
+    fn update_watch(&mut self, id: usize, now: Instant) {
+        let Some(tail) = self.tails[id].as_mut() else { return };
+        if self.watch_set.contains(id) {
+            let unwatched = self.watch_set.update(id, tail.path(), tail.rotation().is_open(), now);
+            tail.set_unwatched(unwatched.is_some());
+            self.status.set_unwatched(id, unwatched);
         } else {
-            follow.set_unwatched(self.globs.unwatched().is_some());
+            tail.set_unwatched(self.globs.unwatched().is_some());
         }
     }
 
     /// Records the status of a path.
     fn record_status(&mut self, id: usize) {
-        let Some(follow) = self.follows[id].as_ref() else { return };
+        let Some(tail) = self.tails[id].as_ref() else { return };
         self.fifos.remove(&id);
-        match follow.found() {
+        match tail.found() {
             PathTarget::Alias(identity) => {
                 self.aliases.entry(*identity).or_default().insert(id);
             }
-            PathTarget::Fifo(identity) if !follow.rotation().is_open() => {
+            PathTarget::Fifo(identity) if !tail.rotation().is_open() => {
                 self.fifos.insert(id, *identity);
             }
             // The reason may name what a symlink leads to.
-            PathTarget::Refused(_) => self.report.set_unwatched(id, None),
+            PathTarget::Refused(_) => self.status.set_unwatched(id, None),
             PathTarget::Unknown
             | PathTarget::File
             | PathTarget::Fifo(_)
@@ -470,14 +478,14 @@ impl Tailer {
             | PathTarget::Other(_)
             | PathTarget::Compressed(..) => {}
         }
-        self.report.set_status(id, PathStatus::of(follow));
+        self.status.set_status(id, PathStatus::of(tail));
     }
 
     /// Schedules the next poll of a path, in case no change is notified before.
     fn schedule(&mut self, id: usize, now: Instant) {
-        let Some(follow) = self.follows[id].as_ref() else { return };
-        let active = follow.is_active(now);
-        let mut at = if follow.is_unwatched() {
+        let Some(tail) = self.tails[id].as_ref() else { return };
+        let active = tail.is_active(now);
+        let mut at = if tail.is_unwatched() {
             now + self.unwatched_poll_interval(active)
         } else if active || self.fifos.contains_key(&id) {
             self.scheduler.on_grid(now, WATCHED_POLL_INTERVALS[0])
@@ -485,8 +493,8 @@ impl Tailer {
             let spread = fastrand::f64().mul_add(0.5, 0.5);
             self.scheduler.on_grid(now, WATCHED_POLL_INTERVALS[1].mul_f64(spread))
         };
-        at = follow.due(now, self.settings.rotate_wait).into_iter().fold(at, Instant::min);
-        self.scheduler.due(id, at);
+        at = tail.due(now, self.settings.rotate_wait).into_iter().fold(at, Instant::min);
+        self.scheduler.set_deadline(id, at);
     }
 
     fn unwatched_poll_interval(&self, active: bool) -> Duration {
@@ -495,9 +503,9 @@ impl Tailer {
         if active { UNWATCHED_POLL_INTERVALS[0] } else { quiet }
     }
 
-    fn next(&self, now: Instant) -> Instant {
+    fn next_pass_at(&self, now: Instant) -> Instant {
         let scan = self.scan_at.filter(|_| !self.globs.is_empty());
-        let all = [self.scheduler.next(), scan, self.feed.due(), self.report.due()];
+        let all = [self.scheduler.next_deadline(), scan, self.pipeline.due(), self.status.due()];
         all.into_iter().flatten().fold(now + WATCHED_POLL_INTERVALS[1], Instant::min)
     }
 }

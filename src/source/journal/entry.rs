@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_has_its_time_its_level_and_who_wrote_it() {
+    fn an_entry_has_its_time_its_level_and_its_writer() {
         let entry = read(r#","MESSAGE":"hello\nthere","PRIORITY":"3","SYSLOG_IDENTIFIER":"sshd","_COMM":"x""#);
         let expected = JournalEntry {
             cursor: "s=1;i=2".into(),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_told_by_something_else() {
+    fn missing_fields_are_replaced_by_others() {
         for (fields, origin) in [
             (r#","_COMM":"make","_SYSTEMD_UNIT":"b.service""#, "make"),
             (r#","SYSLOG_IDENTIFIER":"","_SYSTEMD_UNIT":"b.service""#, "b.service"),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remark_is_no_entry_and_nonsense_is_told() {
+    fn a_remark_is_no_entry_and_nonsense_is_an_error() {
         assert!(JournalEntry::read(b"-- Boot 1f --").unwrap().is_none());
         for line in [&b"{"[..], b"x", br#"{"__CURSOR":"a"}"#, br#"{"__CURSOR":"a","__REALTIME_TIMESTAMP":"now"}"#] {
             JournalEntry::read(line).unwrap_err();

@@ -54,7 +54,7 @@ pub(super) struct JournalSource {
     query: JournalQuery,
     children: Children,
     /// The recorded position; `None` for the end of the journal.
-    place: Option<JournalCheckpoint>,
+    checkpoint: Option<JournalCheckpoint>,
     /// The entry that is expected first, since it was the last one emitted.
     expected: Option<String>,
     phase: JournalPhase,
@@ -63,7 +63,7 @@ pub(super) struct JournalSource {
     /// The entry is too long, and the rest of it is skipped.
     skipping: bool,
     backoff: Backoff,
-    watch: SourceProgress,
+    progress: SourceProgress,
     max_line: usize,
     /// Redacts secrets in each entry before it is split.
     redact: Option<Redactor>,
@@ -101,10 +101,10 @@ impl From<SourceError> for JournalError {
 }
 
 impl JournalError {
-    /// The error if journalctl ended in this way, having written `said`.
-    fn ended(how: &str, said: &str) -> Self {
-        let last = said.lines().last().unwrap_or_default();
-        if said.contains(DENIED_MESSAGE) {
+    /// The error if journalctl ended in this way, having written `stderr`.
+    fn ended(how: &str, stderr: &str) -> Self {
+        let last = stderr.lines().last().unwrap_or_default();
+        if stderr.contains(DENIED_MESSAGE) {
             Self::Denied(format!("{last} (add the user to the group adm or systemd-journal)"))
         } else if last.is_empty() {
             Self::Failed(format!("journalctl {how}"))
@@ -115,25 +115,30 @@ impl JournalError {
 }
 
 impl JournalSource {
-    /// Continues from the checkpoint in `places`, if there is one.
-    pub(super) fn new(spec: &Stream, source: &JournalSourceConfig, places: &Checkpoints, children: Children) -> Self {
+    /// Continues from the checkpoint in `checkpoints`, if there is one.
+    pub(super) fn new(
+        spec: &Stream,
+        source: &JournalSourceConfig,
+        checkpoints: &Checkpoints,
+        children: Children,
+    ) -> Self {
         let query = JournalQuery::new(source, fs::read_to_string(MACHINE_ID_PATH).ok().as_deref());
-        let place = query.read(places.get(CHECKPOINT_KEY).map(String::as_str), source.from);
+        let checkpoint = query.read(checkpoints.get(CHECKPOINT_KEY).map(String::as_str), source.from);
         let mut redact = redact(spec).map(|(redact, _)| redact);
-        if let (Some(redact), Some(JournalCheckpoint::At { carry, .. })) = (&mut redact, &place) {
+        if let (Some(redact), Some(JournalCheckpoint::At { carry, .. })) = (&mut redact, &checkpoint) {
             redact.resume(*carry);
         }
         Self {
             stream: spec.name.to_string(),
             query,
             children,
-            place,
+            checkpoint,
             expected: None,
             phase: JournalPhase::Waiting(Instant::now()),
             buffer: Vec::new(),
             skipping: false,
             backoff: Backoff::new(&Restart::default()),
-            watch: SourceProgress::new(spec),
+            progress: SourceProgress::new(spec),
             max_line: spec.max_line,
             redact,
             state: None,
@@ -143,61 +148,61 @@ impl JournalSource {
     /// Adds the next entries to `batch`. May be dropped at any time.
     pub(crate) async fn next(&mut self, batch: &mut Batch) {
         while batch.is_empty() {
-            let due = self.watch.due();
+            let due = self.progress.due();
             match &mut self.phase {
                 JournalPhase::Waiting(until) => {
                     sleep_until(*until).await;
                     let (stream, query) = (self.stream.clone(), self.query.clone());
-                    let begin = begin(stream, query, self.place.clone(), self.children.clone());
+                    let begin = begin(stream, query, self.checkpoint.clone(), self.children.clone());
                     self.phase = JournalPhase::Starting(Box::pin(begin));
                 }
                 JournalPhase::Starting(beginning) => match beginning.await {
-                    Ok((tool, place)) => self.begun(tool, place, batch),
+                    Ok((helper, checkpoint)) => self.started(helper, checkpoint, batch),
                     Err(fault) => self.failed(fault, Duration::ZERO, batch),
                 },
-                JournalPhase::Following(tool, since) => {
+                JournalPhase::Following(helper, since) => {
                     // No deadline is needed if an entry has already led to the report.
                     let well =
                         (!matches!(self.state, Some(SourceState::Reading { .. }))).then_some(*since + STARTUP_GRACE);
                     select! {
-                        more = tool.read(&mut self.buffer) => if more { self.take(batch) } else { self.end() },
+                        more = helper.read(&mut self.buffer) => if more { self.take_entries(batch) } else { self.helper_ended() },
                         () = until(well) => self.report_reading(batch),
-                        () = until(due) => self.watch.show(Instant::now(), false, batch),
+                        () = until(due) => self.progress.show(Instant::now(), false, batch),
                     }
                 }
                 JournalPhase::Ending(ending) => {
-                    let (how, said) = ending.await;
+                    let (how, stderr) = ending.await;
                     // The state `Reading` is reported only of a healthy journalctl, so it also says whether the run was
                     // long enough.
                     let well = matches!(self.state, Some(SourceState::Reading { .. }));
                     let ran = if well { Duration::MAX } else { Duration::ZERO };
-                    self.failed(JournalError::ended(&how, &said), ran, batch);
+                    self.failed(JournalError::ended(&how, &stderr), ran, batch);
                 }
             }
         }
     }
 
-    /// journalctl runs, and begins at `place`.
-    fn begun(&mut self, tool: Helper, place: JournalCheckpoint, batch: &mut Batch) {
-        info!(stream = self.stream.as_str(), pid = tool.pid(); "journalctl started");
-        self.expected = match &place {
+    /// journalctl runs, and begins at `checkpoint`.
+    fn started(&mut self, helper: Helper, checkpoint: JournalCheckpoint, batch: &mut Batch) {
+        info!(stream = self.stream.as_str(), pid = helper.pid(); "journalctl started");
+        self.expected = match &checkpoint {
             JournalCheckpoint::At { cursor, same_query: true, .. } => Some(cursor.clone()),
             JournalCheckpoint::At { same_query: false, .. } | JournalCheckpoint::Start => None,
         };
-        if self.place.is_none() {
-            batch.place(CHECKPOINT_KEY, Some(self.query.written(&place)));
+        if self.checkpoint.is_none() {
+            batch.checkpoint(CHECKPOINT_KEY, Some(self.query.written(&checkpoint)));
         }
-        self.place = Some(place);
+        self.checkpoint = Some(checkpoint);
         self.buffer.clear();
         self.skipping = false;
-        self.phase = JournalPhase::Following(tool, Instant::now());
+        self.phase = JournalPhase::Following(helper, Instant::now());
     }
 
     /// Handles the end of journalctl's output.
-    fn end(&mut self) {
+    fn helper_ended(&mut self) {
         let idle = JournalPhase::Waiting(Instant::now());
-        if let JournalPhase::Following(tool, _) = mem::replace(&mut self.phase, idle) {
-            self.phase = JournalPhase::Ending(Box::pin(tool.ended()));
+        if let JournalPhase::Following(helper, _) = mem::replace(&mut self.phase, idle) {
+            self.phase = JournalPhase::Ending(Box::pin(helper.ended()));
         }
     }
 
@@ -246,11 +251,11 @@ impl JournalSource {
 
     /// Reports that the journal is read, unless that was reported.
     fn report_reading(&mut self, batch: &mut Batch) {
-        let JournalPhase::Following(tool, _) = &self.phase else { return };
+        let JournalPhase::Following(helper, _) = &self.phase else { return };
         if matches!(self.state, Some(SourceState::Reading { .. })) {
             return;
         }
-        let note = tool.said().contains(PARTLY_DENIED_MESSAGE).then(|| {
+        let note = helper.stderr_text().contains(PARTLY_DENIED_MESSAGE).then(|| {
             "but only the entries that this user may see; to read all, add the user to the group systemd-journal"
                 .to_owned()
         });
@@ -261,7 +266,7 @@ impl JournalSource {
     }
 
     /// Handles all complete entries.
-    fn take(&mut self, batch: &mut Batch) {
+    fn take_entries(&mut self, batch: &mut Batch) {
         self.report_reading(batch);
         let buffer = mem::take(&mut self.buffer);
         let mut rest = &buffer[..];
@@ -280,9 +285,9 @@ impl JournalSource {
         }
         self.buffer = if self.skipping { Vec::new() } else { rest.to_vec() };
         let now = ClockReading::read();
-        self.watch.open(0, &[], now, batch);
-        if let Some(place) = &self.place {
-            batch.place(CHECKPOINT_KEY, Some(self.query.written(place)));
+        self.progress.open(0, &[], now, batch);
+        if let Some(checkpoint) = &self.checkpoint {
+            batch.checkpoint(CHECKPOINT_KEY, Some(self.query.written(checkpoint)));
         }
     }
 
@@ -314,7 +319,7 @@ impl JournalSource {
         // Some entries have no message, only other fields.
         let message = message.map(|message| self.redacted(message, batch));
         let carry = self.redact.as_ref().map_or(Carry::Nothing, Redactor::carry);
-        self.place = Some(JournalCheckpoint::At { cursor, same_query: true, carry });
+        self.checkpoint = Some(JournalCheckpoint::At { cursor, same_query: true, carry });
         let Some(message) = message else { return };
         let origin = redact_origin(self.redact.as_ref(), origin);
         let level = level.map_or(Flags::NONE, Flags::from_level);
@@ -326,7 +331,7 @@ impl JournalSource {
         }
         batch.line(time, &origin, level, rest);
         for line in message.split(|byte| *byte == b'\n') {
-            self.watch.line(0, line, Flags::NONE, time);
+            self.progress.line(0, line, Flags::NONE, time);
         }
     }
 
@@ -355,15 +360,15 @@ fn cut(message: &[u8], max: usize) -> usize {
 async fn begin(
     stream: String,
     query: JournalQuery,
-    place: Option<JournalCheckpoint>,
+    checkpoint: Option<JournalCheckpoint>,
     children: Children,
 ) -> Result<(Helper, JournalCheckpoint), JournalError> {
-    let place = match place {
-        Some(place) => place,
+    let checkpoint = match checkpoint {
+        Some(checkpoint) => checkpoint,
         None => end_of_journal(&stream, &query, &children).await?,
     };
-    let tool = Helper::start(&stream, query.follow(&place), &children).await?;
-    Ok((tool, place))
+    let helper = Helper::start(&stream, query.follow(&checkpoint), &children).await?;
+    Ok((helper, checkpoint))
 }
 
 /// The position of the current end of the journal.
@@ -372,14 +377,14 @@ async fn end_of_journal(
     query: &JournalQuery,
     children: &Children,
 ) -> Result<JournalCheckpoint, JournalError> {
-    let mut tool = Helper::start(stream, query.newest(), children).await?;
+    let mut helper = Helper::start(stream, query.newest(), children).await?;
     let mut newest = Vec::new();
-    while newest.len() < MAX_ENTRY_SIZE && tool.read(&mut newest).await {}
+    while newest.len() < MAX_ENTRY_SIZE && helper.read(&mut newest).await {}
     if newest.is_empty() {
-        let (how, said) = tool.ended().await;
+        let (how, stderr) = helper.ended().await;
         // No entry matches yet, so all that come later are wanted.
-        return if said.contains(DENIED_MESSAGE) {
-            Err(JournalError::ended(&how, &said))
+        return if stderr.contains(DENIED_MESSAGE) {
+            Err(JournalError::ended(&how, &stderr))
         } else {
             Ok(JournalCheckpoint::Start)
         };
@@ -408,10 +413,10 @@ mod tests {
     }
 
     #[test]
-    fn why_it_ended_is_told_by_what_it_said() {
-        let said = "Hint: x\nNo journal files were opened due to insufficient permissions.";
+    fn the_reason_of_its_end_is_what_it_wrote() {
+        let stderr = "Hint: x\nNo journal files were opened due to insufficient permissions.";
         assert!(
-            matches!(JournalError::ended("exited with code 1", said), JournalError::Denied(why) if why.starts_with("No journal files"))
+            matches!(JournalError::ended("exited with code 1", stderr), JournalError::Denied(why) if why.starts_with("No journal files"))
         );
         let failed = JournalError::ended("exited with code 1", "a\nFailed to iterate");
         assert_eq!(failed, JournalError::Failed("journalctl exited with code 1: Failed to iterate".into()));

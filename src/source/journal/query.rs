@@ -52,8 +52,8 @@ impl JournalQuery {
 
     /// The command that prints all entries from a position on, including future ones. The entry at the position comes
     /// first, if it still exists.
-    pub(super) fn follow(&self, place: &JournalCheckpoint) -> Vec<OsString> {
-        match place {
+    pub(super) fn follow(&self, checkpoint: &JournalCheckpoint) -> Vec<OsString> {
+        match checkpoint {
             JournalCheckpoint::Start => self.command(&["--follow", "--no-tail"]),
             // The option `--after-cursor` is not used: if its entry is gone, it skips a different one.
             JournalCheckpoint::At { cursor, .. } => {
@@ -74,8 +74,8 @@ impl JournalQuery {
     }
 
     /// The text in which a position is recorded.
-    pub(super) fn written(&self, place: &JournalCheckpoint) -> String {
-        match place {
+    pub(super) fn written(&self, checkpoint: &JournalCheckpoint) -> String {
+        match checkpoint {
             JournalCheckpoint::Start => "start".to_owned(),
             JournalCheckpoint::At { cursor, carry: Carry::Nothing, .. } => format!("{:08x} {cursor}", self.mark()),
             JournalCheckpoint::At { cursor, carry, .. } => format!("{:08x} {cursor} {carry}", self.mark()),
@@ -117,9 +117,9 @@ mod tests {
     }
 
     #[test]
-    fn it_is_asked_for_what_is_wanted() {
-        let place = JournalCheckpoint::At { cursor: "s=1".into(), same_query: true, carry: Carry::Nothing };
-        let words: Vec<_> = query().follow(&place).into_iter().map(|word| word.into_string().unwrap()).collect();
+    fn the_arguments_name_what_is_wanted() {
+        let directory = JournalCheckpoint::At { cursor: "s=1".into(), same_query: true, carry: Carry::Nothing };
+        let words: Vec<_> = query().follow(&directory).into_iter().map(|word| word.into_string().unwrap()).collect();
         let wanted = "--follow --no-tail --cursor=s=1 --unit=a.service --unit=b* --identifier=sshd --priority=4 _UID=0 \
             _MACHINE_ID=7f";
         assert!(words.join(" ").ends_with(wanted), "{words:?}");
@@ -128,12 +128,12 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_known_again_and_one_of_another_query_is_told_apart() {
+    fn a_checkpoint_is_recognised_and_one_of_another_query_is_not() {
         let block = Carry::Block { column: 2, prefixed: true, lines: 7 };
         for carry in [Carry::Key(3), Carry::Nothing, block, Carry::Value] {
-            let place = JournalCheckpoint::At { cursor: "s=1;i=2".into(), same_query: true, carry };
-            let written = query().written(&place);
-            assert_eq!(query().read(Some(&written), ReadFrom::End), Some(place));
+            let directory = JournalCheckpoint::At { cursor: "s=1;i=2".into(), same_query: true, carry };
+            let written = query().written(&directory);
+            assert_eq!(query().read(Some(&written), ReadFrom::End), Some(directory));
         }
         let written = query().written(&JournalCheckpoint::At {
             cursor: "s=1;i=2".into(),

@@ -174,8 +174,8 @@ fn receive(socket: &mut UnixStream) -> io::Result<(ExecTask, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PASSED_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     // The descriptors arrive with the first byte (unix(7)).
-    let came = recvmsg(&*socket, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    text.truncate(came.bytes);
+    let received = recvmsg(&*socket, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    text.truncate(received.bytes);
     let rights = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
         _ => None,

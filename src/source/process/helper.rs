@@ -30,7 +30,7 @@ const MAX_HELPER_STDERR: usize = 4 << 10;
 pub(in crate::source) struct Helper {
     out: Receiver,
     stderr: Option<Receiver>,
-    said: Vec<u8>,
+    stderr_text: Vec<u8>,
     leader: Leader,
     group: ProcessGroup,
 }
@@ -51,7 +51,7 @@ impl Helper {
             unreachable!("a program without a terminal has a pipe for each output");
         };
         let group = ProcessGroup::new(leader.pid(), true);
-        Ok(Self { out, stderr: err, said: Vec::new(), leader, group })
+        Ok(Self { out, stderr: err, stderr_text: Vec::new(), leader, group })
     }
 
     /// The process id.
@@ -66,8 +66,8 @@ impl Helper {
             buffer.reserve(HELPER_READ_SIZE);
             select! {
                 count = self.out.read_buf(buffer) => return count.is_ok_and(|count| count > 0),
-                count = read_some(self.stderr.as_mut(), &mut self.said) => {
-                    self.said.truncate(MAX_HELPER_STDERR);
+                count = read_some(self.stderr.as_mut(), &mut self.stderr_text) => {
+                    self.stderr_text.truncate(MAX_HELPER_STDERR);
                     if count == 0 {
                         self.stderr = None;
                     }
@@ -77,18 +77,18 @@ impl Helper {
     }
 
     /// The text that was written to standard error, trimmed.
-    pub(in crate::source) fn said(&self) -> String {
-        String::from_utf8_lossy(&self.said).trim().to_owned()
+    pub(in crate::source) fn stderr_text(&self) -> String {
+        String::from_utf8_lossy(&self.stderr_text).trim().to_owned()
     }
 
     /// Waits for the end of the program, and describes it in words. Also returns the text of standard error. Call it
     /// once nothing more can come.
     pub(in crate::source) async fn ended(mut self) -> (String, String) {
         while self.stderr.is_some() {
-            if read_some(self.stderr.as_mut(), &mut self.said).await == 0 {
+            if read_some(self.stderr.as_mut(), &mut self.stderr_text).await == 0 {
                 self.stderr = None;
             }
-            self.said.truncate(MAX_HELPER_STDERR);
+            self.stderr_text.truncate(MAX_HELPER_STDERR);
         }
         let status = self.leader.ended().await.status;
         self.group.leader_ended();
@@ -97,7 +97,7 @@ impl Helper {
             (None, Some(signal)) => format!("was killed by signal {}", signal_name(signal)),
             (None, None) => "ended with an unknown status".to_owned(),
         };
-        (how, self.said())
+        (how, self.stderr_text())
     }
 }
 

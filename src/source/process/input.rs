@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_does_not_read_is_busy_and_costs_no_more() {
+    async fn a_process_that_does_not_read_is_busy_and_costs_no_more() {
         let (mut input, mut read) = pipe();
         let piece = vec![b'x'; 10_000];
         let mut taken = 0;

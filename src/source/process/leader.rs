@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use log::{info, warn};
@@ -15,6 +15,8 @@ use rustix::process::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use wait4::try_wait4_pid;
+
+use crate::event::lock;
 
 use super::procfs;
 
@@ -44,8 +46,7 @@ pub(super) struct LeaderExit {
 
 impl Children {
     fn set(&self) -> MutexGuard<'_, HashSet<Pid>> {
-        // The set is never left half changed, so a poisoned lock is harmless.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Starts a command.
@@ -80,8 +81,8 @@ impl Children {
     fn reap(&self) -> bool {
         let set = self.set();
         loop {
-            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            let Ok(Some(_)) = waitid(rustix::process::WaitId::All, look) else { return false };
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            let Ok(Some(_)) = waitid(rustix::process::WaitId::All, options) else { return false };
             let ours = |pid: &Pid| {
                 procfs::stat(*pid).is_some_and(|stat| stat.zombie && stat.parent == getpid().as_raw_nonzero().get())
             };
@@ -135,7 +136,7 @@ impl Leader {
         // The signal is subscribed before the check, so that an end in between is not missed.
         let mut ended = signal(SignalKind::child());
         loop {
-            if let Some(exit) = self.look() {
+            if let Some(exit) = self.try_wait() {
                 return exit;
             }
             match &mut ended {
@@ -151,7 +152,7 @@ impl Leader {
         waitpid(Some(self.pid), WaitOptions::empty()).map(drop).unwrap_or_default();
     }
 
-    fn look(&self) -> Option<LeaderExit> {
+    fn try_wait(&self) -> Option<LeaderExit> {
         let mut set = self.children.set();
         match try_wait4_pid(self.pid.as_raw_nonzero().get().cast_unsigned()) {
             Ok(None) => None,

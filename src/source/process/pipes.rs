@@ -51,9 +51,9 @@ pub(super) struct Pipes {
     ends: [Option<Receiver>; 2],
     /// The viewers of the raw terminal output.
     terminal_viewers: Option<TerminalOutput>,
-    feed: LinePipeline,
+    pipeline: LinePipeline,
     /// The number of bytes read from each.
-    written: [u64; 2],
+    bytes_read: [u64; 2],
     buffer: Box<[u8]>,
     /// Both pipes are closed, and everything was passed on.
     ended: bool,
@@ -62,13 +62,13 @@ pub(super) struct Pipes {
 impl Pipes {
     /// Creates the reader of these pipes. A terminal is a single end.
     pub(super) fn new(spec: &Stream, ends: [Option<Receiver>; 2]) -> Self {
-        let feed = LinePipeline::new(spec, [Origin::stdout(), Origin::stderr()]);
-        let screen = ends[1].is_none().then(TerminalOutput::default);
+        let pipeline = LinePipeline::new(spec, [Origin::stdout(), Origin::stderr()]);
+        let terminal_viewers = ends[1].is_none().then(TerminalOutput::default);
         Self {
             ends,
-            terminal_viewers: screen,
-            feed,
-            written: [0; 2],
+            terminal_viewers,
+            pipeline,
+            bytes_read: [0; 2],
             buffer: vec![0; PIPE_READ_SIZE].into(),
             ended: false,
         }
@@ -89,10 +89,10 @@ impl Pipes {
     pub(super) fn looks_held_back(&self) -> Option<HeldBack> {
         /// The size of a block that the C library writes into a pipe, in bytes.
         const LIBC_BLOCK_SIZE: u64 = 4096;
-        match self.written {
+        match self.bytes_read {
             _ if self.terminal_viewers.is_some() || self.ends[0].is_none() => None,
             [0, 0] => Some(HeldBack::All),
-            [written, _] if written > 0 && written % LIBC_BLOCK_SIZE == 0 && self.feed.is_open(0) => {
+            [written, _] if written > 0 && written % LIBC_BLOCK_SIZE == 0 && self.pipeline.is_open(0) => {
                 Some(HeldBack::PartialBlock)
             }
             _ => None,
@@ -100,8 +100,8 @@ impl Pipes {
     }
 
     /// The unfinished line of an output.
-    pub(super) fn half(&self, lane: usize) -> &[u8] {
-        self.feed.half(lane)
+    pub(super) fn open_line(&self, output: usize) -> &[u8] {
+        self.pipeline.open_line(output)
     }
 
     /// Waits for output, and adds its events to `batch`. May be dropped at any time.
@@ -111,19 +111,19 @@ impl Pipes {
         if let Some(tee) = tee
             && tee.waits()
         {
-            for lane in tee.flush().await {
+            for output in tee.flush().await {
                 // The reader of rtlogd's output is gone. The pipe is closed, from which the process learns that in the
                 // usual way.
-                self.close(lane, batch);
+                self.close(output, batch);
             }
             return PipeRead::Bytes;
         }
-        let due = self.feed.due();
-        let lane = select! {
+        let due = self.pipeline.due();
+        let output = select! {
             () = readable(self.ends[0].as_ref()), if self.ends[0].is_some() => 0,
             () = readable(self.ends[1].as_ref()), if self.ends[1].is_some() => 1,
             () = sleep_until(due.unwrap_or_else(|| ClockReading::read().instant)), if due.is_some() => {
-                self.feed.show(ClockReading::read().instant, batch);
+                self.pipeline.show(ClockReading::read().instant, batch);
                 return PipeRead::OpenLineDue;
             }
             else => {
@@ -131,7 +131,7 @@ impl Pipes {
                 return PipeRead::End;
             }
         };
-        self.take(lane, tee, batch);
+        self.read_available(output, tee, batch);
         PipeRead::Bytes
     }
 
@@ -147,36 +147,36 @@ impl Pipes {
     }
 
     /// Reads available bytes, up to [`MAX_PIPE_TURN_BYTES`].
-    fn take(&mut self, lane: usize, tee: &mut Option<Tee>, batch: &mut Batch) {
+    fn read_available(&mut self, output: usize, tee: &mut Option<Tee>, batch: &mut Batch) {
         let mut taken = 0;
         while taken < MAX_PIPE_TURN_BYTES
-            && let Some(end) = &self.ends[lane]
+            && let Some(end) = &self.ends[output]
         {
             match end.try_read(&mut self.buffer) {
-                Ok(0) => self.close(lane, batch),
+                Ok(0) => self.close(output, batch),
                 Ok(count) => {
                     let chunk = &self.buffer[..count];
-                    self.feed.push(lane, chunk, ClockReading::read(), batch);
-                    self.written[lane] += count as u64;
-                    if let Some(screen) = &self.terminal_viewers {
-                        screen.publish(chunk);
+                    self.pipeline.push(output, chunk, ClockReading::read(), batch);
+                    self.bytes_read[output] += count as u64;
+                    if let Some(viewers) = &self.terminal_viewers {
+                        viewers.publish(chunk);
                     }
                     if let Some(tee) = tee {
-                        tee.push(lane, chunk);
+                        tee.push(output, chunk);
                     }
                     taken += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // A terminal that no process has open any more returns EIO; a pipe has no other errors.
-                Err(_) => self.close(lane, batch),
+                Err(_) => self.close(output, batch),
             }
         }
     }
 
-    fn close(&mut self, lane: usize, batch: &mut Batch) {
-        if self.ends[lane].take().is_some() {
-            self.feed.finish(lane, ClockReading::read(), batch);
+    fn close(&mut self, output: usize, batch: &mut Batch) {
+        if self.ends[output].take().is_some() {
+            self.pipeline.finish(output, ClockReading::read(), batch);
         }
     }
 }
@@ -196,7 +196,7 @@ pub(crate) struct Tee {
 }
 
 struct TeeOutput {
-    to: Box<dyn AsyncWrite + Send + Sync + Unpin>,
+    writer: Box<dyn AsyncWrite + Send + Sync + Unpin>,
     /// The bytes to be written, from index `at` on; at most [`MAX_PIPE_TURN_BYTES`].
     waiting: Vec<u8>,
     at: usize,
@@ -208,8 +208,8 @@ impl Tee {
         out: impl AsyncWrite + Send + Sync + Unpin + 'static,
         err: impl AsyncWrite + Send + Sync + Unpin + 'static,
     ) -> Self {
-        let out = TeeOutput { to: Box::new(out), waiting: Vec::new(), at: 0 };
-        let err = TeeOutput { to: Box::new(err), waiting: Vec::new(), at: 0 };
+        let out = TeeOutput { writer: Box::new(out), waiting: Vec::new(), at: 0 };
+        let err = TeeOutput { writer: Box::new(err), waiting: Vec::new(), at: 0 };
         Self { outs: [Some(out), Some(err)] }
     }
 
@@ -218,21 +218,21 @@ impl Tee {
         self.outs.iter().flatten().any(|out| !out.waiting.is_empty())
     }
 
-    fn push(&mut self, lane: usize, chunk: &[u8]) {
-        if let Some(out) = &mut self.outs[lane] {
+    fn push(&mut self, output: usize, chunk: &[u8]) {
+        if let Some(out) = &mut self.outs[output] {
             out.waiting.extend_from_slice(chunk);
         }
     }
 
-    /// Writes all waiting bytes. Returns the origins whose copy has no reader any more. May be dropped at any time.
+    /// Writes all waiting bytes. Returns the outputs whose copy has no reader any more. May be dropped at any time.
     async fn flush(&mut self) -> Vec<usize> {
         let mut broken = Vec::new();
-        for (lane, slot) in self.outs.iter_mut().enumerate() {
+        for (output, slot) in self.outs.iter_mut().enumerate() {
             if let Some(out) = slot
                 && out.flush().await.is_err()
             {
                 *slot = None;
-                broken.push(lane);
+                broken.push(output);
             }
         }
         broken
@@ -245,12 +245,12 @@ impl TeeOutput {
             return Ok(());
         }
         while self.at < self.waiting.len() {
-            self.at += match self.to.write(&self.waiting[self.at..]).await? {
+            self.at += match self.writer.write(&self.waiting[self.at..]).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => count,
             };
         }
-        self.to.flush().await?;
+        self.writer.flush().await?;
         self.waiting.clear();
         self.at = 0;
         Ok(())

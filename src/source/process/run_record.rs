@@ -1,5 +1,5 @@
-//! The record of a run as a plain struct that can be stored: for a daemon that starts after a crash, and for a
-//! successor that takes over a running child.
+//! The record of a run as a plain struct that can be stored: a daemon that starts after a crash ends the processes of
+//! the run, and continues its number.
 
 use std::os::fd::RawFd;
 
@@ -13,7 +13,7 @@ use super::procfs;
 /// The environment variable by which the descendants of a run are found, wherever they went.
 pub(super) const RUN_MARK_VARIABLE: &str = "RTLOGD_RUN";
 
-/// A run, its process, and its output that was not emitted yet.
+/// A run and its process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::source) struct RunRecord {
     /// The number of the run, from 1.
@@ -26,15 +26,17 @@ pub(in crate::source) struct RunRecord {
     /// The end of the run was reported.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::source) ended: bool,
-    /// The daemon's ends of the standard streams.
+    /// The daemon's ends of the standard streams. Recorded for a daemon that would take over the running process; none
+    /// does today, and nothing reads this field.
     #[serde(default)]
     pub(super) descriptors: RunDescriptors,
-    /// The unfinished lines of standard output and standard error, in base64.
-    #[serde(default)]
-    pub(super) half: [String; 2],
+    /// The unfinished lines of standard output and standard error, in base64. Recorded for the same purpose, and not
+    /// read either.
+    #[serde(default, rename = "half")]
+    pub(super) open_lines: [String; 2],
 }
 
-/// Numbers of file descriptors in this process.
+/// Numbers of file descriptors in the process that wrote the record.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct RunDescriptors {
     pub(super) input: Option<RawFd>,
@@ -95,7 +97,7 @@ impl RunRecord {
 }
 
 /// An unfinished line in its stored form.
-pub(super) fn half(line: &[u8]) -> String {
+pub(super) fn encode_open_line(line: &[u8]) -> String {
     BASE64.encode(line)
 }
 
@@ -106,11 +108,18 @@ mod tests {
     #[test]
     fn what_was_written_down_is_read_again() {
         let descriptors = RunDescriptors { input: Some(9), outputs: [Some(10), None], terminal: true };
-        let half = [half(b"\xff half"), String::new()];
-        let known =
-            RunRecord { run: 3, pid: 4711, started: 99, mark: "build-3-0".into(), ended: false, descriptors, half };
-        assert_eq!(RunRecord::read(&known.written()), Some(known.clone()));
-        let ended = RunRecord { ended: true, ..known };
+        let open_lines = [encode_open_line(b"\xff half"), String::new()];
+        let record = RunRecord {
+            run: 3,
+            pid: 4711,
+            started: 99,
+            mark: "build-3-0".into(),
+            ended: false,
+            descriptors,
+            open_lines,
+        };
+        assert_eq!(RunRecord::read(&record.written()), Some(record.clone()));
+        let ended = RunRecord { ended: true, ..record };
         assert_eq!(RunRecord::read(&ended.written()), Some(ended));
         assert_eq!(RunRecord::read("{}"), None);
         assert_eq!(RunRecord::read("nonsense"), None);
@@ -120,16 +129,16 @@ mod tests {
     fn a_process_of_the_same_number_and_another_start_is_not_ours() {
         let pid = rustix::process::getppid().unwrap();
         let started = procfs::stat(pid).unwrap().started;
-        let known = |started| RunRecord {
+        let record = |started| RunRecord {
             run: 1,
             pid: pid.as_raw_nonzero().get(),
             started,
             mark: "none has it".into(),
             ended: false,
             descriptors: RunDescriptors::default(),
-            half: Default::default(),
+            open_lines: Default::default(),
         };
-        assert_eq!(known(started).alive(), [pid]);
-        assert_eq!(known(started + 1).alive(), []);
+        assert_eq!(record(started).alive(), [pid]);
+        assert_eq!(record(started + 1).alive(), []);
     }
 }

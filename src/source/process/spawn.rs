@@ -130,8 +130,8 @@ async fn start(
     // (PR_SET_PDEATHSIG).
     let leader = options.children.start(&mut own_program(childs))?;
     let ProgramEnds { ends, input, descriptors, given, .. } = wires;
-    let told = spawn_blocking(move || send_task(ours, &task, &given)).await.map_err(io::Error::other)?;
-    let failure = match told {
+    let outcome = spawn_blocking(move || send_task(ours, &task, &given)).await.map_err(io::Error::other)?;
+    let failure = match outcome {
         Ok(None) => return Ok(StartedProgram { leader, ends, input, descriptors }),
         Ok(Some(failure)) => SpawnFailure::InChild(failure),
         Err(error) => SpawnFailure::InDaemon(error),

@@ -7,32 +7,32 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 pub(super) struct ProcessGroup {
     pid: Pid,
     /// The process leads its own group, which contains all descendants that did not leave it on purpose.
-    own: bool,
+    leads_group: bool,
     /// The process was waited for. The system may reuse its number, but not while the group has members.
-    gone: bool,
+    leader_reaped: bool,
 }
 
 impl ProcessGroup {
-    pub(super) fn new(pid: Pid, own: bool) -> Self {
-        Self { pid, own, gone: false }
+    pub(super) fn new(pid: Pid, leads_group: bool) -> Self {
+        Self { pid, leads_group, leader_reaped: false }
     }
 
     /// Records that the leader was waited for.
     pub(super) fn leader_ended(&mut self) {
-        self.gone = true;
+        self.leader_reaped = true;
     }
 
     /// Returns whether a process of the group is left.
     pub(super) fn is_alive(&self) -> bool {
-        if self.own { test_kill_process_group(self.pid).is_ok() } else { !self.gone }
+        if self.leads_group { test_kill_process_group(self.pid).is_ok() } else { !self.leader_reaped }
     }
 
     /// Sends `signal`. Returns whether there was a process to receive it.
     pub(super) fn signal(&self, signal: Signal) -> bool {
-        if self.own {
+        if self.leads_group {
             kill_process_group(self.pid, signal).is_ok()
         } else {
-            !self.gone && kill_process(self.pid, signal).is_ok()
+            !self.leader_reaped && kill_process(self.pid, signal).is_ok()
         }
     }
 }

@@ -11,12 +11,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ProcessSourceConfig, RestartWhen, StartWhen, Stream};
-use crate::control::{Command, CommandError, CommandReceiver, CommandReply, CommandRequest};
+use crate::control::{CommandError, CommandReply, LifecycleCommand, ProcessRequest, ReplySender};
 use crate::event::{EndCause, Loss, RunEnd, SourceState, Time};
 use crate::stream::Checkpoints;
 
 use crate::source::backoff::Backoff;
-use crate::source::process::{ProcessRun, RunRecord, Tee};
+use crate::source::process::run::ProcessRun;
+use crate::source::process::{RunRecord, Tee};
 use crate::source::writer::StreamWriter;
 use crate::source::{ClockReading, SourceError, SourceOptions};
 
@@ -38,12 +39,13 @@ pub(crate) struct Supervisor<'a> {
     process: &'a ProcessSourceConfig,
     options: SourceOptions,
     stopping: &'a CancellationToken,
-    inbox: Option<CommandReceiver>,
+    requests: Option<mpsc::Receiver<ProcessRequest>>,
     tee: Option<Tee>,
     backoff: Backoff,
-    /// Commands that are answered once the process runs, and those that are answered once it has ended.
-    starts: Vec<CommandRequest>,
-    stops: Vec<CommandRequest>,
+    /// The replies to commands that are answered once the process runs, and to those that are answered once it has
+    /// ended.
+    starts: Vec<ReplySender<CommandReply>>,
+    stops: Vec<ReplySender<CommandReply>>,
     /// The last request of an operator during this run.
     desired: DesiredState,
 }
@@ -77,22 +79,22 @@ impl<'a> Supervisor<'a> {
         mut options: SourceOptions,
         stopping: &'a CancellationToken,
     ) -> Self {
-        let (inbox, tee) = (options.inbox.take(), options.tee.take());
+        let (requests, tee) = (options.process_requests.take(), options.tee.take());
         let backoff = Backoff::new(&process.restart);
-        let (starts, stops, wish) = (Vec::new(), Vec::new(), DesiredState::AsConfigured);
-        Self { spec, process, options, stopping, inbox, tee, backoff, starts, stops, desired: wish }
+        let (starts, stops, desired) = (Vec::new(), Vec::new(), DesiredState::AsConfigured);
+        Self { spec, process, options, stopping, requests, tee, backoff, starts, stops, desired }
     }
 
     /// Runs the process as often as its policy and commands require, until the daemon stops; with
     /// [`SourceOptions::end_stream`] until the process is not restarted. On return the process has ended, and the
     /// stream says why.
-    pub(in crate::source) async fn keep(
+    pub(in crate::source) async fn run(
         mut self,
-        places: &Checkpoints,
+        checkpoints: &Checkpoints,
         writer: &mut StreamWriter,
     ) -> Result<Option<RunEnd>, SourceError> {
         let mut readers = writer.appender.readers();
-        let mut number = self.after_crash(places, writer).await;
+        let mut number = self.after_crash(checkpoints, writer).await;
         let mut idle = match self.process.start {
             StartWhen::Boot => Idle::Start,
             StartWhen::Demand => Idle::OnReader(0),
@@ -104,22 +106,22 @@ impl<'a> Supervisor<'a> {
         }
         let mut last = Ok(None);
         loop {
-            if !self.wait(idle, &mut readers, &last, writer).await {
+            if !self.wait_for_start(idle, &mut readers, &last, writer).await {
                 writer.say(SourceState::Stopping).await;
                 return last;
             }
             number += 1;
             let began = Instant::now();
-            let ended = self.once(number, writer).await;
+            let ended = self.run_once(number, writer).await;
             let ran = began.elapsed();
             if self.stopping.is_cancelled() {
                 return ended.map(Some);
             }
-            let came = *readers.borrow_and_update();
-            idle = self.after_run(&ended, ran, came, writer).await;
+            let joined = *readers.borrow_and_update();
+            idle = self.after_run(&ended, ran, joined, writer).await;
             last = ended.map(Some);
-            for order in self.stops.drain(..) {
-                order.answer(Ok(CommandReply::Done));
+            for reply in self.stops.drain(..) {
+                reply.send(Ok(CommandReply::Done));
             }
             if self.options.end_stream && matches!(idle, Idle::Manual | Idle::OnReader(_)) {
                 return last;
@@ -129,28 +131,30 @@ impl<'a> Supervisor<'a> {
 
     /// Ends the processes that outlived a killed daemon, and emits the missing end event. Returns the number of the
     /// last run.
-    async fn after_crash(&mut self, places: &Checkpoints, writer: &mut StreamWriter) -> u64 {
-        let Some(mut known) = places.get(RUN_RECORD_KEY).and_then(|written| RunRecord::read(written)) else { return 0 };
-        if known.ended {
-            return known.run;
+    async fn after_crash(&mut self, checkpoints: &Checkpoints, writer: &mut StreamWriter) -> u64 {
+        let Some(mut record) = checkpoints.get(RUN_RECORD_KEY).and_then(|written| RunRecord::read(written)) else {
+            return 0;
+        };
+        if record.ended {
+            return record.run;
         }
-        let left = known.alive();
+        let left = record.alive();
         if !left.is_empty() {
-            warn!(stream = writer.stream.as_str(), run = known.run, processes:? = left; "stopping processes that the previous daemon left running");
+            warn!(stream = writer.stream.as_str(), run = record.run, processes:? = left; "stopping processes that the previous daemon left running");
             writer.say(SourceState::Waiting { reason: "for processes of the previous run to end".to_owned() }).await;
             let signal = Signal::from_named_raw(self.process.stop.signal.number()).unwrap_or(Signal::TERM);
-            known.signal_all(signal);
-            known.signal_all(Signal::CONT);
-            if !self.gone(&known, self.process.stop.grace).await {
-                known.signal_all(Signal::KILL);
-                self.gone(&known, MAX_KILL_WAIT).await;
+            record.signal_all(signal);
+            record.signal_all(Signal::CONT);
+            if !self.wait_until_gone(&record, self.process.stop.grace).await {
+                record.signal_all(Signal::KILL);
+                self.wait_until_gone(&record, MAX_KILL_WAIT).await;
             }
         }
         let now = ClockReading::read().time;
         let reason = "rtlogd was killed: output that it had not read is lost".to_owned();
         writer.batch.loss(now, &Loss { missed: None, bytes: None, reason });
         let end = RunEnd {
-            run: known.run,
+            run: record.run,
             code: None,
             signal: None,
             duration: None,
@@ -158,17 +162,17 @@ impl<'a> Supervisor<'a> {
             cause: EndCause::DaemonKilled,
         };
         writer.batch.end(now, &end);
-        known.ended = true;
-        writer.batch.place(RUN_RECORD_KEY, Some(known.written()));
+        record.ended = true;
+        writer.batch.checkpoint(RUN_RECORD_KEY, Some(record.written()));
         writer.flush().await;
-        known.run
+        record.run
     }
 
     /// Waits until all processes of that run are gone. Returns `false` if they are not within `time`, or if the daemon
     /// stops.
-    async fn gone(&mut self, known: &RunRecord, time: Duration) -> bool {
+    async fn wait_until_gone(&mut self, record: &RunRecord, time: Duration) -> bool {
         let end = Instant::now() + time;
-        while !known.alive().is_empty() {
+        while !record.alive().is_empty() {
             if Instant::now() >= end || self.stopping.is_cancelled() {
                 return false;
             }
@@ -178,7 +182,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Waits until the process is to be started. Returns `false` when the daemon stops.
-    async fn wait(
+    async fn wait_for_start(
         &mut self,
         mut idle: Idle,
         readers: &mut watch::Receiver<u64>,
@@ -194,27 +198,23 @@ impl<'a> Supervisor<'a> {
                 () = due(idle) => return true,
                 () = wait_for_reader(idle, readers) => return true,
                 mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,
-                order = next_command(&mut self.inbox) => match order.command {
-                    Command::Start | Command::Restart => {
+                request = next_request(&mut self.requests) => match request {
+                    ProcessRequest::Lifecycle(LifecycleCommand::Start | LifecycleCommand::Restart, reply) => {
                         self.backoff = Backoff::new(&self.process.restart);
-                        self.starts.push(order);
+                        self.starts.push(reply);
                         return true;
                     }
-                    Command::Stop if idle == Idle::Manual => order.answer(Ok(CommandReply::Already)),
-                    Command::Stop => {
+                    ProcessRequest::Lifecycle(LifecycleCommand::Stop, reply) if idle == Idle::Manual => {
+                        reply.send(Ok(CommandReply::Already));
+                    }
+                    ProcessRequest::Lifecycle(LifecycleCommand::Stop, reply) => {
                         idle = Idle::Manual;
                         let last = last.as_ref().ok().cloned().flatten();
                         writer.say(SourceState::Stopped { reason: "stopped on request".to_owned(), last }).await;
-                        order.answer(Ok(CommandReply::Done));
+                        reply.send(Ok(CommandReply::Done));
                     }
-                    Command::Input(_)
-                    | Command::EndOfInput
-                    | Command::Signal(_)
-                    | Command::Pause
-                    | Command::Resume
-                    | Command::Resize { .. }
-                    | Command::Attach => order.answer(Err(CommandError::NotRunning)),
-                    Command::Push(_) => order.answer(Err(CommandError::NotAPushStream)),
+                    ProcessRequest::Run(_, reply) => reply.send(Err(CommandError::NotRunning)),
+                    ProcessRequest::Attach(reply) => reply.send(Err(CommandError::NotRunning)),
                 },
             }
         }
@@ -222,25 +222,25 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Makes one run, from its start to its end.
-    async fn once(&mut self, number: u64, writer: &mut StreamWriter) -> Result<RunEnd, SourceError> {
+    async fn run_once(&mut self, number: u64, writer: &mut StreamWriter) -> Result<RunEnd, SourceError> {
         self.desired = DesiredState::AsConfigured;
         let started = ProcessRun::start(self.spec, self.process, &self.options, number).await;
-        for order in self.starts.drain(..) {
-            order.answer(match &started {
+        for reply in self.starts.drain(..) {
+            reply.send(match &started {
                 Ok(_) => Ok(CommandReply::Done),
                 Err(error) => Err(CommandError::Failed(error.with_cause())),
             });
         }
         let mut run = started?;
         info!(stream = writer.stream.as_str(), run = number, pid = run.pid(); "process started");
-        writer.batch.place(RUN_RECORD_KEY, Some(run.known().written()));
+        writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().written()));
         writer.say(SourceState::Running { run: number, pid: Some(run.pid()), note: None }).await;
         loop {
             select! {
                 ended = run.next(&mut self.tee, &mut writer.batch) => {
                     if let Some(end) = ended {
                         writer.batch.end(ClockReading::read().time, &end);
-                        writer.batch.place(RUN_RECORD_KEY, Some(run.known().written()));
+                        writer.batch.checkpoint(RUN_RECORD_KEY, Some(run.record().written()));
                         writer.flush().await;
                         return Ok(end);
                     }
@@ -250,13 +250,19 @@ impl<'a> Supervisor<'a> {
                     yield_now().await;
                 }
                 signal = next_signal(&mut self.options.signals) => run.signal(signal),
-                order = next_command(&mut self.inbox) => self.order(order, &mut run, writer).await,
+                request = next_request(&mut self.requests) => match request {
+                    ProcessRequest::Lifecycle(command, reply) => {
+                        self.control_run(command, reply, &mut run, writer).await;
+                    }
+                    ProcessRequest::Run(command, reply) => reply.send(run.command(command)),
+                    ProcessRequest::Attach(reply) => reply.send(run.attach()),
+                },
                 mut owed = writer.appender.maintain_history() => writer.appender.append(&mut owed).await,
                 () = self.stopping.cancelled(), if !run.is_stopping() || self.desired != DesiredState::AsConfigured => {
                     self.desired = DesiredState::AsConfigured;
-                    let told = run.is_stopping();
+                    let was_stopping = run.is_stopping();
                     run.stop(EndCause::DaemonStopped);
-                    if !told {
+                    if !was_stopping {
                         writer.say(SourceState::Stopping).await;
                     }
                 }
@@ -264,35 +270,30 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Handles a command while the process runs.
-    async fn order(&mut self, order: CommandRequest, run: &mut ProcessRun, writer: &mut StreamWriter) {
-        let (wish, waiting) = match order.command {
-            Command::Start if !run.is_stopping() => return order.answer(Ok(CommandReply::Already)),
-            Command::Start | Command::Restart => (DesiredState::Started, &mut self.starts),
-            Command::Stop => (DesiredState::Stopped, &mut self.stops),
-            Command::Input(_)
-            | Command::EndOfInput
-            | Command::Signal(_)
-            | Command::Pause
-            | Command::Resume
-            | Command::Resize { .. }
-            | Command::Attach
-            | Command::Push(_) => {
-                let answer = run.command(order.command.clone());
-                return order.answer(answer);
-            }
+    /// Starts, stops or restarts the process while it runs.
+    async fn control_run(
+        &mut self,
+        command: LifecycleCommand,
+        reply: ReplySender<CommandReply>,
+        run: &mut ProcessRun,
+        writer: &mut StreamWriter,
+    ) {
+        let (desired, waiting) = match command {
+            LifecycleCommand::Start if !run.is_stopping() => return reply.send(Ok(CommandReply::Already)),
+            LifecycleCommand::Start | LifecycleCommand::Restart => (DesiredState::Started, &mut self.starts),
+            LifecycleCommand::Stop => (DesiredState::Stopped, &mut self.stops),
         };
         if self.stopping.is_cancelled() {
-            return order.answer(Err(CommandError::Gone));
+            return reply.send(Err(CommandError::Gone));
         }
         if waiting.len() >= MAX_WAITING_COMMANDS {
-            return order.answer(Err(CommandError::TooManyCommands));
+            return reply.send(Err(CommandError::TooManyCommands));
         }
-        waiting.push(order);
-        self.desired = wish;
-        if wish == DesiredState::Stopped {
-            for order in self.starts.drain(..) {
-                order.answer(Err(CommandError::Failed("it was stopped in the meantime".to_owned())));
+        waiting.push(reply);
+        self.desired = desired;
+        if desired == DesiredState::Stopped {
+            for reply in self.starts.drain(..) {
+                reply.send(Err(CommandError::Failed("it was stopped in the meantime".to_owned())));
             }
         }
         if !run.is_stopping() {
@@ -383,13 +384,13 @@ async fn wait_for_reader(idle: Idle, readers: &mut watch::Receiver<u64>) {
     }
 }
 
-/// Waits for the next command; forever once the channel is closed.
-async fn next_command(inbox: &mut Option<CommandReceiver>) -> CommandRequest {
-    if let Some(receiver) = inbox {
-        if let Some(order) = receiver.recv().await {
-            return order;
+/// Waits for the next request; forever once the channel is closed.
+async fn next_request(requests: &mut Option<mpsc::Receiver<ProcessRequest>>) -> ProcessRequest {
+    if let Some(receiver) = requests {
+        if let Some(request) = receiver.recv().await {
+            return request;
         }
-        *inbox = None;
+        *requests = None;
     }
     std::future::pending().await
 }
@@ -409,6 +410,7 @@ async fn next_signal(signals: &mut Option<mpsc::Receiver<Signal>>) -> Signal {
 mod tests {
     use super::*;
     use crate::config::Restart;
+    use crate::control::RunCommand;
     use crate::source::testing::{SourceHarness, process, shell};
     use tokio::time::timeout;
 
@@ -424,171 +426,171 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failing_source_is_tried_again_after_1_2_and_4_seconds() {
-        let mut bench = SourceHarness::process(with_restart(process(&["/no/such"]), RestartWhen::OnFailure, None));
+        let mut harness = SourceHarness::process(with_restart(process(&["/no/such"]), RestartWhen::OnFailure, None));
         let mut last: Option<Instant> = None;
         for (failures, wait) in [(1, 0), (2, 1), (3, 2), (4, 4)] {
-            let state = bench.state("backing-off").await;
+            let state = harness.state("backing-off").await;
             assert_eq!(state["failures"], failures);
             assert_eq!(state["error"], "cannot start \"/no/such\": No such file or directory (os error 2)");
             let now = Instant::now();
             assert_eq!(last.map_or(0, |last| (now - last).as_secs()), wait);
             last = Some(now);
         }
-        bench.stop();
-        let (events, end) = bench.rest().await;
+        harness.stop();
+        let (events, end) = harness.remaining_events().await;
         assert_eq!(events.last().unwrap()["state"], "stopping");
         end.unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_fails_too_often_is_stopped() {
+    async fn a_process_that_fails_too_often_is_stopped() {
         let limit = Some((2, Duration::from_mins(10)));
-        let mut bench = SourceHarness::process(with_restart(process(&["/no/such"]), RestartWhen::Always, limit));
+        let mut harness = SourceHarness::process(with_restart(process(&["/no/such"]), RestartWhen::Always, limit));
         for _ in 0..2 {
-            bench.state("backing-off").await;
+            harness.state("backing-off").await;
         }
-        let state = bench.state("stopped").await;
+        let state = harness.state("stopped").await;
         assert!(state["reason"].as_str().unwrap().starts_with("restarted too often"), "{state}");
-        bench.stop();
-        bench.state("stopping").await;
+        harness.stop();
+        harness.state("stopping").await;
     }
 
     #[tokio::test]
     async fn each_run_has_its_number_and_its_end() {
         let mut source = with_restart(shell("echo hello; exit 1"), RestartWhen::OnFailure, None);
         source.restart.backoff = Duration::from_millis(10)..=Duration::from_millis(20);
-        let mut bench = SourceHarness::process(source);
+        let mut harness = SourceHarness::process(source);
         for run in 1..=3 {
-            assert_eq!(bench.state("running").await["run"], run);
-            assert_eq!(bench.line().await, "hello");
-            assert_eq!(bench.next("end").await["run"], run);
+            assert_eq!(harness.state("running").await["run"], run);
+            assert_eq!(harness.line().await, "hello");
+            assert_eq!(harness.next("end").await["run"], run);
         }
-        bench.stop();
-        bench.rest().await.1.unwrap();
+        harness.stop();
+        harness.remaining_events().await.1.unwrap();
     }
 
     #[tokio::test]
-    async fn success_ends_it_but_the_stream_stays() {
-        let mut bench = SourceHarness::process(with_restart(process(&["true"]), RestartWhen::OnFailure, None));
-        assert_eq!(bench.state("stopped").await["reason"], "exited with code 0");
-        let more = timeout(Duration::from_millis(200), bench.event()).await;
+    async fn success_ends_the_process_but_not_the_stream() {
+        let mut harness = SourceHarness::process(with_restart(process(&["true"]), RestartWhen::OnFailure, None));
+        assert_eq!(harness.state("stopped").await["reason"], "exited with code 0");
+        let more = timeout(Duration::from_millis(200), harness.event()).await;
         assert!(more.is_err(), "the stream ended, or more came: {more:?}");
-        bench.stop();
-        bench.state("stopping").await;
-        assert!(bench.event().await.is_none());
+        harness.stop();
+        harness.state("stopping").await;
+        assert!(harness.event().await.is_none());
     }
 
     #[tokio::test]
-    async fn it_starts_with_its_first_reader_and_once_over_with_the_next() {
+    async fn a_process_on_demand_starts_with_its_first_reader_and_again_with_the_next() {
         let mut source = with_restart(shell("echo hello"), RestartWhen::Never, None);
         source.start = StartWhen::Demand;
         // The harness itself is a reader.
-        let mut bench = SourceHarness::process(source);
+        let mut harness = SourceHarness::process(source);
         for run in 1..=3 {
-            assert_eq!(bench.state("running").await["run"], run);
-            assert_eq!(bench.state("stopped").await["last"]["run"], run);
-            bench.come();
+            assert_eq!(harness.state("running").await["run"], run);
+            assert_eq!(harness.state("stopped").await["last"]["run"], run);
+            harness.add_reader();
         }
-        bench.control.send(Command::Stop).await.unwrap();
-        bench.stop();
+        harness.control.send(LifecycleCommand::Stop).await.unwrap();
+        harness.stop();
     }
 
     #[tokio::test]
-    async fn it_starts_and_stops_when_it_is_told_to() {
+    async fn a_process_starts_and_stops_on_command() {
         let mut source = with_restart(process(&["sleep", "1000"]), RestartWhen::Always, None);
         source.start = StartWhen::Manual;
-        let mut bench = SourceHarness::process(source);
-        assert_eq!(bench.state("stopped").await["reason"], "starts on request");
-        let control = bench.control.clone();
-        assert_eq!(control.send(Command::Pause).await.unwrap_err(), CommandError::NotRunning);
-        assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Already)));
-        assert!(matches!(control.send(Command::Start).await, Ok(CommandReply::Done)));
-        assert!(matches!(control.send(Command::Start).await, Ok(CommandReply::Already)));
-        assert!(matches!(control.send(Command::Restart).await, Ok(CommandReply::Done)));
-        assert_eq!(bench.next("end").await["cause"], "stopped");
-        assert_eq!(bench.state("running").await["run"], 2);
-        assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Done)));
-        let stopped = bench.state("stopped").await;
+        let mut harness = SourceHarness::process(source);
+        assert_eq!(harness.state("stopped").await["reason"], "starts on request");
+        let control = harness.control.clone();
+        assert_eq!(control.send(RunCommand::Pause).await.unwrap_err(), CommandError::NotRunning);
+        assert!(matches!(control.send(LifecycleCommand::Stop).await, Ok(CommandReply::Already)));
+        assert!(matches!(control.send(LifecycleCommand::Start).await, Ok(CommandReply::Done)));
+        assert!(matches!(control.send(LifecycleCommand::Start).await, Ok(CommandReply::Already)));
+        assert!(matches!(control.send(LifecycleCommand::Restart).await, Ok(CommandReply::Done)));
+        assert_eq!(harness.next("end").await["cause"], "stopped");
+        assert_eq!(harness.state("running").await["run"], 2);
+        assert!(matches!(control.send(LifecycleCommand::Stop).await, Ok(CommandReply::Done)));
+        let stopped = harness.state("stopped").await;
         assert_eq!((&stopped["reason"], &stopped["last"]["run"]), (&"stopped on request".into(), &2.into()));
-        assert!(matches!(control.send(Command::Start).await, Ok(CommandReply::Done)));
-        assert!(matches!(control.send(Command::Signal(9)).await, Ok(CommandReply::Done)));
-        assert_eq!(bench.next("end").await["signal"], "KILL");
+        assert!(matches!(control.send(LifecycleCommand::Start).await, Ok(CommandReply::Done)));
+        assert!(matches!(control.send(RunCommand::Signal(9)).await, Ok(CommandReply::Done)));
+        assert_eq!(harness.next("end").await["signal"], "KILL");
         // The supervisor waits before the restart; when asked to stop, it does not.
-        bench.state("backing-off").await;
-        assert!(matches!(control.send(Command::Stop).await, Ok(CommandReply::Done)));
-        bench.state("stopped").await;
-        bench.stop();
-        assert_eq!(bench.rest().await.0.last().unwrap()["state"], "stopping");
-        assert_eq!(control.send(Command::Start).await.unwrap_err(), CommandError::Gone);
+        harness.state("backing-off").await;
+        assert!(matches!(control.send(LifecycleCommand::Stop).await, Ok(CommandReply::Done)));
+        harness.state("stopped").await;
+        harness.stop();
+        assert_eq!(harness.remaining_events().await.0.last().unwrap()["state"], "stopping");
+        assert_eq!(control.send(LifecycleCommand::Start).await.unwrap_err(), CommandError::Gone);
     }
 
     #[tokio::test]
-    async fn what_cannot_be_started_is_told_to_who_asked() {
+    async fn a_start_that_fails_is_the_reply_to_its_command() {
         let mut source = with_restart(process(&["/no/such"]), RestartWhen::Never, None);
         source.start = StartWhen::Manual;
-        let bench = SourceHarness::process(source);
-        let refused = bench.control.send(Command::Start).await.unwrap_err();
+        let harness = SourceHarness::process(source);
+        let refused = harness.control.send(LifecycleCommand::Start).await.unwrap_err();
         let reason = "cannot start \"/no/such\": No such file or directory (os error 2)";
         assert_eq!(refused, CommandError::Failed(reason.to_owned()));
     }
 
     #[tokio::test]
-    async fn paused_it_stands_still_and_stopped_it_ends_all_the_same() {
+    async fn a_paused_process_stands_still_and_can_be_stopped() {
         // The loop is built into the shell: a shell that waits for a child is not seen to be suspended.
-        let mut bench = SourceHarness::process(shell("while :; do echo x; done"));
-        bench.lines(3).await;
-        let stat = format!("/proc/{}/stat", bench.last_pid().unwrap());
+        let mut harness = SourceHarness::process(shell("while :; do echo x; done"));
+        harness.lines(3).await;
+        let stat = format!("/proc/{}/stat", harness.last_pid().unwrap());
         let stands = async |wanted: bool| {
             let wait = async {
                 while std::fs::read_to_string(&stat).unwrap().contains(") T ") != wanted {
                     sleep(Duration::from_millis(5)).await;
                 }
             };
-            timeout(Duration::from_secs(20), wait).await.expect("it does as it is told");
+            timeout(Duration::from_secs(20), wait).await.expect("the process follows the command");
         };
-        bench.control.send(Command::Pause).await.unwrap();
+        harness.control.send(RunCommand::Pause).await.unwrap();
         stands(true).await;
-        bench.control.send(Command::Resume).await.unwrap();
+        harness.control.send(RunCommand::Resume).await.unwrap();
         stands(false).await;
-        bench.control.send(Command::Pause).await.unwrap();
-        bench.control.send(Command::Stop).await.unwrap();
-        assert_eq!(bench.next("end").await["signal"], "TERM");
+        harness.control.send(RunCommand::Pause).await.unwrap();
+        harness.control.send(LifecycleCommand::Stop).await.unwrap();
+        assert_eq!(harness.next("end").await["signal"], "TERM");
     }
 
     #[tokio::test]
-    async fn what_outlived_a_killed_daemon_is_ended_and_told_and_numbers_go_on() {
+    async fn processes_that_outlived_a_killed_daemon_are_ended_and_runs_are_numbered_on() {
         let mut source =
             with_restart(shell("trap '' TERM; echo $$; sleep 1000 & wait; sleep 1000"), RestartWhen::Never, None);
         source.stop.grace = Duration::from_millis(200);
         let spec = crate::source::testing::spec(crate::config::SourceKind::Process(source.clone()));
         // A run that is not ended by its supervisor.
         let run = ProcessRun::start(&spec, &source, &SourceOptions::default(), 41).await.unwrap();
-        let known = run.known();
+        let record = run.record();
         std::mem::forget(run);
-        let places = [(RUN_RECORD_KEY.to_owned(), known.written())].into();
-        let mut bench = SourceHarness::restart(spec, SourceOptions::default(), places);
-        bench.state("waiting").await;
-        let loss = bench.next("loss").await;
+        let checkpoints = [(RUN_RECORD_KEY.to_owned(), record.written())].into();
+        let mut harness = SourceHarness::restart(spec, SourceOptions::default(), checkpoints);
+        harness.state("waiting").await;
+        let loss = harness.next("loss").await;
         assert!(loss["missed"].is_null(), "{loss}");
-        let end = bench.next("end").await;
+        let end = harness.next("end").await;
         assert_eq!((&end["run"], &end["cause"]), (&41.into(), &"daemon-killed".into()), "{end}");
-        assert_eq!(bench.state("running").await["run"], 42);
-        assert!(known.alive().is_empty(), "it lives");
-        bench.stop();
-        bench.rest().await.1.unwrap();
+        assert_eq!(harness.state("running").await["run"], 42);
+        assert!(record.alive().is_empty(), "it lives");
+        harness.stop();
+        harness.remaining_events().await.1.unwrap();
     }
 
     #[tokio::test]
-    async fn after_a_clean_end_only_the_number_goes_on() {
+    async fn after_a_clean_end_only_the_number_of_the_run_continues() {
         let source = with_restart(process(&["true"]), RestartWhen::Never, None);
         let spec = crate::source::testing::spec(crate::config::SourceKind::Process(source.clone()));
         let run = ProcessRun::start(&spec, &source, &SourceOptions::default(), 3).await.unwrap();
-        let mut known = run.known();
-        known.ended = true;
-        let places = [(RUN_RECORD_KEY.to_owned(), known.written())].into();
-        let mut bench = SourceHarness::restart(spec, SourceOptions::default(), places);
-        let first = bench.event().await.unwrap();
+        let mut record = run.record();
+        record.ended = true;
+        let checkpoints = [(RUN_RECORD_KEY.to_owned(), record.written())].into();
+        let mut harness = SourceHarness::restart(spec, SourceOptions::default(), checkpoints);
+        let first = harness.event().await.unwrap();
         assert_eq!((&first["state"], &first["run"]), (&"running".into(), &4.into()), "{first}");
-        bench.stop();
+        harness.stop();
     }
 }

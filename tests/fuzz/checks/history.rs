@@ -149,7 +149,7 @@ impl Bench {
                 for line in lines {
                     batch.line(Time(1_763_874_672_000_000), &Origin::stdout(), Flags::NONE, line);
                 }
-                batch.place("file", Some(lines.len().to_string()));
+                batch.checkpoint("file", Some(lines.len().to_string()));
                 appender.append(&mut batch).await;
             }
         });

@@ -31,6 +31,7 @@ pub fn sse(data: &[u8]) {
             origin: (kind & 4 == 0).then_some(&origin),
             kind: of(*kind),
             flags: [Flags::NONE, Flags::CONTINUED, Flags::PARTIAL][usize::from(kind >> 3) % 3],
+            logged: None,
             text,
         })
         .collect();

@@ -100,12 +100,12 @@ impl Generation {
 
     /// Returns whether nothing of the file was read yet.
     pub(crate) fn is_unread(&self) -> bool {
-        self.saved.is_none() && self.reader.trace().offset() == 0
+        self.saved.is_none() && self.reader.read_point().offset() == 0
     }
 
     /// The fingerprint up to which the file was read, as far as it is known.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        self.saved.as_ref().map_or_else(|| self.reader.trace().fingerprint(), Checkpoint::fingerprint)
+        self.saved.as_ref().map_or_else(|| self.reader.read_point().fingerprint(), Checkpoint::fingerprint)
     }
 }
 

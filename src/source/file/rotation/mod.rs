@@ -193,10 +193,11 @@ impl Rotation {
 
     /// The time to leave the current generation, if it was replaced.
     pub(super) fn leave_at(&self, rotate_wait: Duration) -> Option<Instant> {
-        Some(self.generations.front()?.replaced_at? + self.wait(rotate_wait))
+        Some(self.generations.front()?.replaced_at? + self.effective_wait(rotate_wait))
     }
 
-    fn wait(&self, rotate_wait: Duration) -> Duration {
+    /// The wait for a late writer: none while many generations are held.
+    fn effective_wait(&self, rotate_wait: Duration) -> Duration {
         if self.generations.len() > MAX_GENERATIONS_WITH_WAIT { Duration::ZERO } else { rotate_wait }
     }
 
@@ -267,8 +268,9 @@ impl Rotation {
     /// Moves to the offset in a new file up to which it is a copy of a file that was read; `false` if it is not a copy.
     pub(super) fn continue_copy(&mut self, reader: &mut FileReader, pass: &PassContext<'_>) -> bool {
         let copied = mem::take(&mut self.copy_candidates);
-        let left = pass.claims.left(reader.identity());
-        left.is_some_and(|left| reader.resume_at(left).unwrap_or(false)) || reader.resume_at_farthest(copied)
+        let released_at = pass.claims.released_at(reader.identity());
+        released_at.is_some_and(|fingerprint| reader.resume_at(fingerprint).unwrap_or(false))
+            || reader.resume_at_farthest(copied)
     }
 
     /// Adds the file that the path names; `continues` is the result of [`continue_copy`](Self::continue_copy).
@@ -417,7 +419,7 @@ impl Rotation {
     /// Handles the end of the current generation: leaves it if it was replaced long enough ago, and returns whether
     /// there is more to do. `active` says that the path grew a short time ago.
     pub(super) fn current_at_end(&mut self, active: bool, pass: &mut PassContext<'_>) -> bool {
-        let wait = self.wait(pass.settings.rotate_wait);
+        let wait = self.effective_wait(pass.settings.rotate_wait);
         let Some(current) = self.generations.front_mut() else { return false };
         if current.replaced_at.is_some_and(|replaced| pass.now.instant >= replaced + wait) {
             // The next generation must be known before this one is left.
@@ -433,7 +435,7 @@ impl Rotation {
 
     /// Closes the current generation, which was read to its end, if too many files are open.
     pub(super) fn park_current(&mut self, active: bool, pass: &mut PassContext<'_>) {
-        if !pass.feed.is_open(self.id)
+        if !pass.pipeline.is_open(self.id)
             && pass.open_limit.are_scarce(active)
             && let Some(current) = self.generations.front_mut()
         {
@@ -445,7 +447,7 @@ impl Rotation {
     /// Goes back to the start of the current generation, which was truncated.
     pub(super) fn restart_current(&mut self) {
         let Some(current) = self.generations.front_mut() else { return };
-        let read = current.reader.trace().fingerprint();
+        let read = current.reader.read_point().fingerprint();
         current.reader.restart();
         self.truncated_at = Some(Instant::now());
         self.gone.remember(read);
@@ -455,7 +457,7 @@ impl Rotation {
     pub(super) fn leave_current(&mut self, pass: &mut PassContext<'_>) {
         let Some(old) = self.generations.pop_front() else { return };
         self.discovery.leave(old.reader.age(), old.reader.identity());
-        let (identity, read) = (old.reader.identity(), old.reader.trace().fingerprint());
+        let (identity, read) = (old.reader.identity(), old.reader.read_point().fingerprint());
         let deleted = old.reader.is_parked() || old.reader.is_deleted();
         // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that
         // an overlay file system makes before the first write.
@@ -482,11 +484,11 @@ impl Rotation {
     pub(super) fn lose_current(&mut self, unsure: bool, pass: &mut PassContext<'_>) -> Option<u64> {
         let current = self.generations.front()?;
         let unread = current.reader.unread();
-        let read = current.reader.trace().fingerprint();
+        let read = current.reader.read_point().fingerprint();
         let atomic = current.replaced_atomically;
         self.leave_current(pass);
         let continues =
-            atomic && self.generations.front().is_some_and(|next| next.reader.trace().fingerprint() == read);
+            atomic && self.generations.front().is_some_and(|next| next.reader.read_point().fingerprint() == read);
         ((unsure || unread > 0) && !continues).then_some(unread)
     }
 
@@ -560,9 +562,9 @@ impl Rotation {
     /// changed meanwhile: then the next read detects the change.
     pub(super) fn checkpoint(&self, pass: &PassContext<'_>) -> Option<Checkpoint> {
         let current = self.generations.front().filter(|current| current.saved.is_none())?;
-        let point = current.reader.before(pass.feed.held(self.id)).ok()??;
+        let point = current.reader.read_point_before(pass.pipeline.held(self.id)).ok()??;
         let checkpoint = |generation: &Generation| {
-            let point = generation.reader.trace();
+            let point = generation.reader.read_point();
             let new = || Checkpoint::new(generation.reader.identity(), point, pass.now.time);
             // An unread generation is discovered again, unless it is older than the current one and was truncated.
             let is_discovered = point.offset() == 0 && generation.reader.age() >= current.reader.age();

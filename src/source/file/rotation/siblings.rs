@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotated_name_tells_what_it_was() {
+    fn a_rotated_name_says_which_file_it_was() {
         let table: [(&str, &[&str]); 4] = [
             ("/d/app.log", &[]),
             ("/d/app.log.1", &["/d/app.log"]),
@@ -332,66 +332,66 @@ mod tests {
         }
     }
 
-    fn numbered(place: &TestDirectory, numbers: impl IntoIterator<Item = u32>, apart: bool) {
+    fn numbered(directory: &TestDirectory, numbers: impl IntoIterator<Item = u32>, apart: bool) {
         for number in numbers {
-            place.write(&format!("log.{number}"), "x");
+            directory.write(&format!("log.{number}"), "x");
             if apart {
                 std::thread::park_timeout(Duration::from_nanos(2 * FILE_CLOCK_TICK_NANOS));
             }
         }
     }
 
-    fn names(index: &mut DirectoryIndex, place: &TestDirectory) -> Vec<String> {
-        let mut siblings = index.rotated(&place.path("log"), Some(Instant::now())).unwrap();
+    fn names(index: &mut DirectoryIndex, directory: &TestDirectory) -> Vec<String> {
+        let mut siblings = index.rotated(&directory.path("log"), Some(Instant::now())).unwrap();
         siblings.order(None);
         siblings.files.iter().map(|it| it.path.extension().unwrap().to_str().unwrap().to_owned()).collect()
     }
 
     #[test]
     fn rotated_files_come_in_the_order_in_which_they_were_made() {
-        let (place, mut index) = (TestDirectory::new(), DirectoryIndex::default());
-        place.write("log", "0");
-        place.write("log.err", "another");
-        numbered(&place, [3, 2, 1], false);
-        assert_eq!(names(&mut index, &place), ["3", "2", "1"], "of one tick: a higher number is older");
+        let (directory, mut index) = (TestDirectory::new(), DirectoryIndex::default());
+        directory.write("log", "0");
+        directory.write("log.err", "another");
+        numbered(&directory, [3, 2, 1], false);
+        assert_eq!(names(&mut index, &directory), ["3", "2", "1"], "of one tick: a higher number is older");
     }
 
     #[test]
     fn names_that_count_up_are_known_by_those_that_were_made_apart() {
-        let (place, mut index) = (TestDirectory::new(), DirectoryIndex::default());
-        numbered(&place, [8, 9], true);
-        numbered(&place, [10, 11, 12], false);
-        assert_eq!(names(&mut index, &place), ["8", "9", "10", "11", "12"]);
+        let (directory, mut index) = (TestDirectory::new(), DirectoryIndex::default());
+        numbered(&directory, [8, 9], true);
+        numbered(&directory, [10, 11, 12], false);
+        assert_eq!(names(&mut index, &directory), ["8", "9", "10", "11", "12"]);
     }
 
     #[test]
     fn a_file_is_found_under_its_new_name_until_it_is_gone() {
-        let place = TestDirectory::new();
-        let identity = Identity::from(&fs::metadata(place.write("log.3", "3")).unwrap());
+        let directory = TestDirectory::new();
+        let identity = Identity::from(&fs::metadata(directory.write("log.3", "3")).unwrap());
         let mut index = DirectoryIndex::default();
         let find = |index: &mut DirectoryIndex| {
             let since = Instant::now();
             loop {
-                match index.find(&place.path("log"), identity, since) {
+                match index.find(&directory.path("log"), identity, since) {
                     SearchResult::Unclear => index.clear(),
                     sought => return sought,
                 }
             }
         };
-        assert_eq!(find(&mut index), SearchResult::Found(place.path("log.3")));
-        fs::rename(place.path("log.3"), place.path("moved")).unwrap();
-        assert_eq!(find(&mut index), SearchResult::Found(place.path("moved")));
-        fs::remove_file(place.path("moved")).unwrap();
+        assert_eq!(find(&mut index), SearchResult::Found(directory.path("log.3")));
+        fs::rename(directory.path("log.3"), directory.path("moved")).unwrap();
+        assert_eq!(find(&mut index), SearchResult::Found(directory.path("moved")));
+        fs::remove_file(directory.path("moved")).unwrap();
         assert_eq!(find(&mut index), SearchResult::Gone);
     }
 
     #[test]
-    fn a_large_directory_is_listed_a_few_times_in_a_turn() {
-        let (place, mut index) = (TestDirectory::new(), DirectoryIndex::default());
+    fn a_large_directory_is_listed_a_few_times_in_a_pass() {
+        let (directory, mut index) = (TestDirectory::new(), DirectoryIndex::default());
         for n in 0..=LARGE_DIRECTORY_NAMES {
-            place.write(&format!("other{n}"), "");
+            directory.write(&format!("other{n}"), "");
         }
-        let path = place.path("log");
+        let path = directory.path("log");
         let again = (0..20).filter(|_| index.rotated(&path, Some(Instant::now())).is_some()).count();
         assert_eq!(again, 1 + usize::try_from(MAX_RELISTS_PER_PASS).unwrap());
         index.clear();

@@ -17,11 +17,11 @@ use crate::source::file::tailer::{NextPass, Tailer};
 use crate::source::file::watch::watcher::{Mailbox, Watcher};
 
 struct TailerHarness {
-    place: TestDirectory,
+    directory: TestDirectory,
     spec: Stream,
     source: FileSourceConfig,
     files: Option<Tailer>,
-    places: Checkpoints,
+    checkpoints: Checkpoints,
     now: Instant,
     losses: usize,
     state: serde_json::Value,
@@ -29,25 +29,32 @@ struct TailerHarness {
 
 impl TailerHarness {
     fn new(files: &[&str], from: ReadFrom) -> Self {
-        let place = TestDirectory::new();
-        let files = files.iter().map(|file| Named::written(place.path(file))).collect();
-        let source = FileSourceConfig { files, from, ..FileSourceConfig::new(place.path("log")) };
+        let directory = TestDirectory::new();
+        let files = files.iter().map(|file| Named::written(directory.path(file))).collect();
+        let source = FileSourceConfig { files, from, ..FileSourceConfig::new(directory.path("log")) };
         let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
         let state = serde_json::Value::Null;
-        Self { place, spec, source, files: None, places: Checkpoints::new(), now: Instant::now(), losses: 0, state }
+        Self {
+            directory,
+            spec,
+            source,
+            files: None,
+            checkpoints: Checkpoints::new(),
+            now: Instant::now(),
+            losses: 0,
+            state,
+        }
     }
 
     fn one_pass(&mut self) -> (Vec<String>, NextPass) {
-        let Self { spec, source, files, places, now, .. } = self;
-        let files = files
-            .get_or_insert_with(|| Tailer::new(spec, source, places, Watcher::new(), Arc::new(Mailbox::default())));
+        let Self { spec, source, files, checkpoints, now, .. } = self;
+        let files = files.get_or_insert_with(|| {
+            Tailer::new(spec, source, checkpoints, Watcher::new(), Arc::new(Mailbox::default()))
+        });
         let mut batch = Batch::new();
-        let next = files.look(ClockReading { instant: *now, time: SystemTime::now().into() }, &mut batch);
-        for (key, place) in batch.places() {
-            match place {
-                Some(place) => places.insert(key.clone(), place.clone()),
-                None => places.remove(key),
-            };
+        let next = files.run_pass(ClockReading { instant: *now, time: SystemTime::now().into() }, &mut batch);
+        for change in batch.checkpoint_changes() {
+            change.clone().apply_to(checkpoints);
         }
         self.losses += batch.losses();
         if let Some(state) = batch.last_state() {
@@ -57,7 +64,7 @@ impl TailerHarness {
     }
 
     /// Makes passes, and returns everything that is new.
-    fn look(&mut self) -> Vec<String> {
+    fn run_until_idle(&mut self) -> Vec<String> {
         if let Some(files) = &mut self.files {
             files.wake_all();
         }
@@ -72,9 +79,9 @@ impl TailerHarness {
     }
 
     /// The same after the time for late writers.
-    fn later(&mut self) -> Vec<String> {
+    fn run_after_rotate_wait(&mut self) -> Vec<String> {
         self.now += Duration::from_secs(2);
-        self.look()
+        self.run_until_idle()
     }
 
     /// Drops the source in its current state; the next pass starts a new one from the recorded checkpoints.
@@ -83,170 +90,170 @@ impl TailerHarness {
     }
 
     fn rename(&self, from: &str, to: &str) {
-        fs::rename(self.place.path(from), self.place.path(to)).unwrap();
+        fs::rename(self.directory.path(from), self.directory.path(to)).unwrap();
     }
 }
 
 #[test]
-fn a_restart_goes_on_behind_the_last_line() {
-    let mut desk = TailerHarness::new(&["log"], ReadFrom::End);
-    desk.place.write("log", "one\ntwo\nthr");
-    assert_eq!(desk.look(), ["one", "two"]);
-    desk.restart();
-    assert_eq!(desk.look(), [""; 0]);
-    desk.place.append("log", "ee\nfour\n");
-    desk.restart();
-    assert_eq!(desk.look(), ["three", "four"]);
-    assert_eq!(desk.losses, 0);
+fn a_restart_continues_behind_the_last_line() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::End);
+    harness.directory.write("log", "one\ntwo\nthr");
+    assert_eq!(harness.run_until_idle(), ["one", "two"]);
+    harness.restart();
+    assert_eq!(harness.run_until_idle(), [""; 0]);
+    harness.directory.append("log", "ee\nfour\n");
+    harness.restart();
+    assert_eq!(harness.run_until_idle(), ["three", "four"]);
+    assert_eq!(harness.losses, 0);
 }
 
 #[test]
 fn rotations_during_a_restart_are_read_in_order() {
-    let mut desk = TailerHarness::new(&["log"], ReadFrom::End);
-    desk.place.write("log", "1\n");
-    assert_eq!(desk.look(), ["1"]);
-    desk.restart();
-    desk.place.append("log", "2\n");
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::End);
+    harness.directory.write("log", "1\n");
+    assert_eq!(harness.run_until_idle(), ["1"]);
+    harness.restart();
+    harness.directory.append("log", "2\n");
     for n in 3..6 {
         for old in (1..n - 2).rev() {
-            desk.rename(&format!("log.{old}"), &format!("log.{}", old + 1));
+            harness.rename(&format!("log.{old}"), &format!("log.{}", old + 1));
         }
-        desk.rename("log", "log.1");
-        desk.place.write("log", &format!("{n}\n"));
+        harness.rename("log", "log.1");
+        harness.directory.write("log", &format!("{n}\n"));
     }
-    let mut all = desk.look();
+    let mut all = harness.run_until_idle();
     for _ in 0..4 {
-        all.extend(desk.later());
+        all.extend(harness.run_after_rotate_wait());
     }
     assert_eq!(all, ["2", "3", "4", "5"]);
-    assert_eq!(desk.losses, 0);
+    assert_eq!(harness.losses, 0);
 }
 
 #[test]
-fn the_same_content_under_another_inode_goes_on() {
-    let mut desk = TailerHarness::new(&["log"], ReadFrom::End);
-    desk.place.write("log", "one\ntwo\n");
-    assert_eq!(desk.look(), ["one", "two"]);
-    desk.restart();
-    fs::copy(desk.place.path("log"), desk.place.path("copy")).unwrap();
-    desk.rename("copy", "log");
-    desk.place.append("log", "three\n");
-    assert_eq!(desk.look(), ["three"]);
-    assert_eq!(desk.losses, 0);
+fn the_same_content_under_another_inode_is_continued() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::End);
+    harness.directory.write("log", "one\ntwo\n");
+    assert_eq!(harness.run_until_idle(), ["one", "two"]);
+    harness.restart();
+    fs::copy(harness.directory.path("log"), harness.directory.path("copy")).unwrap();
+    harness.rename("copy", "log");
+    harness.directory.append("log", "three\n");
+    assert_eq!(harness.run_until_idle(), ["three"]);
+    assert_eq!(harness.losses, 0);
 }
 
 #[test]
 fn a_copy_of_a_file_that_is_gone_is_not_read_again_after_a_restart() {
     for pattern in ["log", "lo[g]"] {
-        let mut desk = TailerHarness::new(&[pattern], ReadFrom::Beginning);
-        desk.place.write("log", "a line that is long enough to tell\n");
-        assert_eq!(desk.look().len(), 1);
-        fs::copy(desk.place.path("log"), desk.place.path("log.1")).unwrap();
-        desk.place.write("log", "");
-        fs::remove_file(desk.place.path("log")).unwrap();
-        assert_eq!(desk.look(), [""; 0]);
-        desk.now += Duration::from_millis(700);
-        desk.place.write("log", "new\n");
-        assert_eq!(desk.look(), [""; 0]);
+        let mut harness = TailerHarness::new(&[pattern], ReadFrom::Beginning);
+        harness.directory.write("log", "a line that is long enough to tell\n");
+        assert_eq!(harness.run_until_idle().len(), 1);
+        fs::copy(harness.directory.path("log"), harness.directory.path("log.1")).unwrap();
+        harness.directory.write("log", "");
+        fs::remove_file(harness.directory.path("log")).unwrap();
+        assert_eq!(harness.run_until_idle(), [""; 0]);
+        harness.now += Duration::from_millis(700);
+        harness.directory.write("log", "new\n");
+        assert_eq!(harness.run_until_idle(), [""; 0]);
         // The lines of the deleted file and of the copy come before those of the new one.
-        let mut all = desk.later();
-        desk.restart();
-        all.extend([desk.look(), desk.later()].concat());
+        let mut all = harness.run_after_rotate_wait();
+        harness.restart();
+        all.extend([harness.run_until_idle(), harness.run_after_rotate_wait()].concat());
         assert_eq!(all, ["new"]);
-        assert_eq!(desk.losses, 1, "the truncation");
+        assert_eq!(harness.losses, 1, "the truncation");
     }
 }
 
 #[test]
 fn a_copy_is_not_read_again_when_a_path_of_a_pattern_comes_back() {
     for restart in [false, true] {
-        let mut desk = TailerHarness::new(&["lo[g]"], ReadFrom::Beginning);
-        desk.place.write("log", "a line that is long enough to tell\n");
-        assert_eq!(desk.look().len(), 1);
-        fs::copy(desk.place.path("log"), desk.place.path("log.1")).unwrap();
-        desk.place.write("log", "");
-        fs::remove_file(desk.place.path("log")).unwrap();
-        assert_eq!((desk.look(), desk.later()), (Vec::new(), Vec::new()));
+        let mut harness = TailerHarness::new(&["lo[g]"], ReadFrom::Beginning);
+        harness.directory.write("log", "a line that is long enough to tell\n");
+        assert_eq!(harness.run_until_idle().len(), 1);
+        fs::copy(harness.directory.path("log"), harness.directory.path("log.1")).unwrap();
+        harness.directory.write("log", "");
+        fs::remove_file(harness.directory.path("log")).unwrap();
+        assert_eq!((harness.run_until_idle(), harness.run_after_rotate_wait()), (Vec::new(), Vec::new()));
         if restart {
-            desk.restart();
-            assert_eq!(desk.look(), [""; 0]);
+            harness.restart();
+            assert_eq!(harness.run_until_idle(), [""; 0]);
         }
-        desk.place.write("log", "new\n");
-        desk.now += Duration::from_secs(61);
-        assert_eq!([desk.look(), desk.later()].concat(), ["new"]);
+        harness.directory.write("log", "new\n");
+        harness.now += Duration::from_secs(61);
+        assert_eq!([harness.run_until_idle(), harness.run_after_rotate_wait()].concat(), ["new"]);
         // Once the file has no siblings, its checkpoint is dropped.
-        fs::remove_file(desk.place.path("log.1")).unwrap();
-        fs::remove_file(desk.place.path("log")).unwrap();
-        desk.later();
-        desk.later();
-        assert!(desk.places.is_empty(), "{:?}", desk.places);
+        fs::remove_file(harness.directory.path("log.1")).unwrap();
+        fs::remove_file(harness.directory.path("log")).unwrap();
+        harness.run_after_rotate_wait();
+        harness.run_after_rotate_wait();
+        assert!(harness.checkpoints.is_empty(), "{:?}", harness.checkpoints);
     }
 }
 
 #[test]
 fn another_content_under_the_same_inode_is_a_loss_and_read_from_its_start() {
-    let mut desk = TailerHarness::new(&["log"], ReadFrom::End);
-    desk.place.write("log", "one\ntwo\n");
-    assert_eq!(desk.look(), ["one", "two"]);
-    desk.restart();
-    desk.place.write("log", "uno\ndos\n");
-    assert_eq!(desk.look(), ["uno", "dos"]);
-    assert_eq!(desk.losses, 1);
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::End);
+    harness.directory.write("log", "one\ntwo\n");
+    assert_eq!(harness.run_until_idle(), ["one", "two"]);
+    harness.restart();
+    harness.directory.write("log", "uno\ndos\n");
+    assert_eq!(harness.run_until_idle(), ["uno", "dos"]);
+    assert_eq!(harness.losses, 1);
 }
 
 #[test]
-fn a_damaged_place_is_as_none() {
-    let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
-    desk.place.write("log", "one\n");
-    desk.places.insert(desk.place.path("log").to_str().unwrap().to_owned(), "{\"at\":".to_owned());
-    assert_eq!(desk.look(), ["one"]);
+fn a_damaged_checkpoint_is_ignored() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    harness.directory.write("log", "one\n");
+    harness.checkpoints.insert(harness.directory.path("log").to_str().unwrap().to_owned(), "{\"at\":".to_owned());
+    assert_eq!(harness.run_until_idle(), ["one"]);
 }
 
 #[test]
 fn a_path_that_named_nothing_is_read_from_its_start_after_a_restart() {
-    let mut desk = TailerHarness::new(&["log"], ReadFrom::End);
-    assert_eq!(desk.look(), [""; 0]);
-    assert_eq!(desk.state["state"], "waiting");
-    desk.restart();
-    desk.place.write("log", "one\n".repeat(200).as_str());
-    assert_eq!(desk.look().len(), 200);
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::End);
+    assert_eq!(harness.run_until_idle(), [""; 0]);
+    assert_eq!(harness.state["state"], "waiting");
+    harness.restart();
+    harness.directory.write("log", "one\n".repeat(200).as_str());
+    assert_eq!(harness.run_until_idle().len(), 200);
 }
 
 #[test]
 fn one_reader_for_a_file_by_many_names() {
-    let mut desk = TailerHarness::new(&["*.log", "link", "a.*"], ReadFrom::Beginning);
-    desk.place.write("a.log", "one\n");
-    std::os::unix::fs::symlink(desk.place.path("a.log"), desk.place.path("link")).unwrap();
-    fs::hard_link(desk.place.path("a.log"), desk.place.path("b.log")).unwrap();
-    assert_eq!(desk.look(), ["one"]);
-    desk.place.append("b.log", "two\n");
-    assert_eq!(desk.later(), ["two"]);
-    assert_eq!((&desk.state["state"], &desk.state["files"]), (&"following".into(), &1.into()));
+    let mut harness = TailerHarness::new(&["*.log", "link", "a.*"], ReadFrom::Beginning);
+    harness.directory.write("a.log", "one\n");
+    std::os::unix::fs::symlink(harness.directory.path("a.log"), harness.directory.path("link")).unwrap();
+    fs::hard_link(harness.directory.path("a.log"), harness.directory.path("b.log")).unwrap();
+    assert_eq!(harness.run_until_idle(), ["one"]);
+    harness.directory.append("b.log", "two\n");
+    assert_eq!(harness.run_after_rotate_wait(), ["two"]);
+    assert_eq!((&harness.state["state"], &harness.state["files"]), (&"following".into(), &1.into()));
 }
 
 #[test]
 fn a_rotated_name_that_the_pattern_matches_is_no_new_file() {
-    let mut desk = TailerHarness::new(&["log*"], ReadFrom::Beginning);
-    desk.place.write("log", "one\n");
-    assert_eq!(desk.look(), ["one"]);
+    let mut harness = TailerHarness::new(&["log*"], ReadFrom::Beginning);
+    harness.directory.write("log", "one\n");
+    assert_eq!(harness.run_until_idle(), ["one"]);
     for n in 2..5 {
         for old in (1..n - 1).rev() {
-            desk.rename(&format!("log.{old}"), &format!("log.{}", old + 1));
+            harness.rename(&format!("log.{old}"), &format!("log.{}", old + 1));
         }
-        desk.rename("log", "log.1");
-        desk.place.write("log", &format!("{n}\n"));
-        let mut all = desk.later();
-        all.extend(desk.later());
-        all.extend(desk.later());
+        harness.rename("log", "log.1");
+        harness.directory.write("log", &format!("{n}\n"));
+        let mut all = harness.run_after_rotate_wait();
+        all.extend(harness.run_after_rotate_wait());
+        all.extend(harness.run_after_rotate_wait());
         assert_eq!(all, [n.to_string()]);
     }
     // The last name of all is found; polling finds it where changes are not notified.
-    desk.now += Duration::from_secs(61);
-    assert_eq!(desk.look(), [""; 0]);
-    desk.restart();
-    assert_eq!(desk.look(), [""; 0]);
-    assert_eq!(desk.later(), [""; 0]);
-    assert_eq!(desk.losses, 0);
+    harness.now += Duration::from_secs(61);
+    assert_eq!(harness.run_until_idle(), [""; 0]);
+    harness.restart();
+    assert_eq!(harness.run_until_idle(), [""; 0]);
+    assert_eq!(harness.run_after_rotate_wait(), [""; 0]);
+    assert_eq!(harness.losses, 0);
 }
 
 /// A text that is long enough for recognising a copy.
@@ -255,45 +262,45 @@ fn long(n: u32) -> String {
 }
 
 /// Rotates repeatedly, with one line each, and without a pass in between.
-fn rotate_quickly(desk: &TailerHarness, rotations: std::ops::Range<u32>, counts_up: bool) {
+fn rotate_quickly(harness: &TailerHarness, rotations: std::ops::Range<u32>, counts_up: bool) {
     for n in rotations {
-        desk.place.append("log", &long(n));
+        harness.directory.append("log", &long(n));
         if counts_up {
-            desk.rename("log", &format!("log.{n}"));
+            harness.rename("log", &format!("log.{n}"));
             continue;
         }
-        for old in (1..n).rev().filter(|old| desk.place.path(&format!("log.{old}")).exists()) {
-            desk.rename(&format!("log.{old}"), &format!("log.{}", old + 1));
+        for old in (1..n).rev().filter(|old| harness.directory.path(&format!("log.{old}")).exists()) {
+            harness.rename(&format!("log.{old}"), &format!("log.{}", old + 1));
         }
-        desk.rename("log", "log.1");
+        harness.rename("log", "log.1");
     }
 }
 
 #[test]
 fn rotations_that_nobody_could_see_are_read_in_order() {
     for (counts_up, restart) in [(false, false), (false, true), (true, false), (true, true)] {
-        let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
-        desk.place.write("log", &long(0));
-        let mut all = desk.look();
+        let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+        harness.directory.write("log", &long(0));
+        let mut all = harness.run_until_idle();
         // Files that were created at different times tell the direction of the numbers.
         for n in 1..4 {
             std::thread::park_timeout(Duration::from_millis(12));
-            rotate_quickly(&desk, n..n + 1, counts_up);
-            all.extend(desk.look());
+            rotate_quickly(&harness, n..n + 1, counts_up);
+            all.extend(harness.run_until_idle());
         }
         for many in [4..5, 5..30, 30..150] {
-            rotate_quickly(&desk, many, counts_up);
-            all.extend(desk.look());
+            rotate_quickly(&harness, many, counts_up);
+            all.extend(harness.run_until_idle());
             if restart {
-                desk.restart();
-                all.extend(desk.look());
+                harness.restart();
+                all.extend(harness.run_until_idle());
             }
         }
         for _ in 0..8 {
-            all.extend(desk.later());
+            all.extend(harness.run_after_rotate_wait());
         }
         assert!(numbers(&all).into_iter().eq(0..150), "counts up: {counts_up}, restart: {restart}: {all:?}");
-        assert_eq!(desk.losses, 0);
+        assert_eq!(harness.losses, 0);
     }
 }
 
@@ -304,210 +311,211 @@ fn numbers(lines: &[String]) -> Vec<u32> {
 #[test]
 fn what_was_truncated_and_then_rotated_during_a_restart_is_read_behind_its_copy() {
     for look_between in [false, true] {
-        let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
-        desk.place.write("log", &long(1));
-        assert_eq!(numbers(&desk.look()), [1]);
-        desk.restart();
-        desk.place.append("log", &long(2));
-        fs::copy(desk.place.path("log"), desk.place.path("log.1")).unwrap();
-        desk.place.write("log", &long(3));
-        desk.rename("log.1", "log.2");
-        desk.rename("log", "log.1");
+        let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+        harness.directory.write("log", &long(1));
+        assert_eq!(numbers(&harness.run_until_idle()), [1]);
+        harness.restart();
+        harness.directory.append("log", &long(2));
+        fs::copy(harness.directory.path("log"), harness.directory.path("log.1")).unwrap();
+        harness.directory.write("log", &long(3));
+        harness.rename("log.1", "log.2");
+        harness.rename("log", "log.1");
         let mut all = Vec::new();
         if look_between {
-            all.extend(desk.look());
-            desk.restart();
+            all.extend(harness.run_until_idle());
+            harness.restart();
         }
-        desk.place.write("log", &long(4));
+        harness.directory.write("log", &long(4));
         for _ in 0..4 {
-            all.extend(desk.later());
+            all.extend(harness.run_after_rotate_wait());
         }
-        assert_eq!((numbers(&all), desk.losses), (vec![2, 3, 4], 0), "look between: {look_between}");
+        assert_eq!((numbers(&all), harness.losses), (vec![2, 3, 4], 0), "look between: {look_between}");
     }
 }
 
 #[test]
 fn what_was_rotated_is_read_although_the_path_names_nothing_after_a_restart() {
-    let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
-    desk.place.write("log", &long(1));
-    desk.look();
-    desk.restart();
-    fs::remove_file(desk.place.path("log")).unwrap();
-    assert_eq!([desk.look(), desk.later()].concat(), [""; 0], "the file may come back");
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    harness.directory.write("log", &long(1));
+    harness.run_until_idle();
+    harness.restart();
+    fs::remove_file(harness.directory.path("log")).unwrap();
+    assert_eq!([harness.run_until_idle(), harness.run_after_rotate_wait()].concat(), [""; 0], "the file may come back");
     std::thread::park_timeout(Duration::from_millis(12));
-    desk.place.write("log", &long(2));
-    desk.rename("log", "log.1");
-    assert_eq!(numbers(&[desk.look(), desk.later()].concat()), [2]);
-    assert_eq!(desk.losses, 1, "what may have been written to the file that is gone");
+    harness.directory.write("log", &long(2));
+    harness.rename("log", "log.1");
+    assert_eq!(numbers(&[harness.run_until_idle(), harness.run_after_rotate_wait()].concat()), [2]);
+    assert_eq!(harness.losses, 1, "what may have been written to the file that is gone");
 }
 
 #[test]
 fn an_edited_copy_of_a_file_that_was_truncated_before_is_the_same_file() {
-    let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
-    desk.place.write("log", &(1..9).map(long).collect::<String>());
-    desk.look();
-    desk.place.write("log", &(10..12).map(long).collect::<String>());
-    fs::copy(desk.place.path("log"), desk.place.path("new")).unwrap();
-    desk.place.append("new", &long(12));
-    desk.rename("new", "log");
-    let all: Vec<_> = (0..3).flat_map(|_| desk.later()).collect();
-    assert_eq!((numbers(&all), desk.losses), (vec![10, 11, 12], 1));
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    harness.directory.write("log", &(1..9).map(long).collect::<String>());
+    harness.run_until_idle();
+    harness.directory.write("log", &(10..12).map(long).collect::<String>());
+    fs::copy(harness.directory.path("log"), harness.directory.path("new")).unwrap();
+    harness.directory.append("new", &long(12));
+    harness.rename("new", "log");
+    let all: Vec<_> = (0..3).flat_map(|_| harness.run_after_rotate_wait()).collect();
+    assert_eq!((numbers(&all), harness.losses), (vec![10, 11, 12], 1));
 }
 
 #[test]
 fn other_lines_as_long_as_those_before_are_no_cut() {
     let same = "and the same end of each line\n";
-    let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
     let line = |n: u32| format!("{n} {same}");
-    desk.place.write("log", &(10..14).map(line).collect::<String>());
-    desk.look();
-    desk.place.write("log", &(20..22).map(line).collect::<String>());
-    assert_eq!((numbers(&desk.look()), desk.losses), (vec![20, 21], 1));
+    harness.directory.write("log", &(10..14).map(line).collect::<String>());
+    harness.run_until_idle();
+    harness.directory.write("log", &(20..22).map(line).collect::<String>());
+    assert_eq!((numbers(&harness.run_until_idle()), harness.losses), (vec![20, 21], 1));
 }
 
 #[test]
 fn the_first_bytes_tell_a_truncation_where_the_last_do_not() {
-    let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
     let same = "-".repeat(600) + "\n";
-    desk.place.write("log", &(long(1) + &same));
-    desk.look();
-    desk.place.write("log", &(long(2) + &same + &long(3)));
-    let all = desk.look();
-    assert_eq!((numbers(&all[..1]), numbers(&all[2..]), desk.losses), (vec![2], vec![3], 1));
+    harness.directory.write("log", &(long(1) + &same));
+    harness.run_until_idle();
+    harness.directory.write("log", &(long(2) + &same + &long(3)));
+    let all = harness.run_until_idle();
+    assert_eq!((numbers(&all[..1]), numbers(&all[2..]), harness.losses), (vec![2], vec![3], 1));
 }
 
 #[test]
-fn a_copy_of_a_file_that_was_put_over_others_goes_on_where_the_last_was_read() {
-    let mut desk = TailerHarness::new(&["log*"], ReadFrom::Beginning);
+fn a_copy_of_a_file_that_was_put_over_others_is_read_from_where_the_last_ended() {
+    let mut harness = TailerHarness::new(&["log*"], ReadFrom::Beginning);
     for n in 1..4 {
-        desk.place.write("new.log", &"a line that is long enough to tell\n".repeat(n));
-        desk.rename("new.log", "log");
-        assert_eq!([desk.look(), desk.later()].concat().len(), 1);
+        harness.directory.write("new.log", &"a line that is long enough to tell\n".repeat(n));
+        harness.rename("new.log", "log");
+        assert_eq!([harness.run_until_idle(), harness.run_after_rotate_wait()].concat().len(), 1);
     }
-    fs::copy(desk.place.path("log"), desk.place.path("log.1")).unwrap();
-    desk.place.write("log", "");
-    desk.now += Duration::from_secs(61);
-    assert_eq!([desk.look(), desk.later()].concat(), [""; 0]);
+    fs::copy(harness.directory.path("log"), harness.directory.path("log.1")).unwrap();
+    harness.directory.write("log", "");
+    harness.now += Duration::from_secs(61);
+    assert_eq!([harness.run_until_idle(), harness.run_after_rotate_wait()].concat(), [""; 0]);
 }
 
 #[test]
 fn a_file_with_a_number_in_its_name_and_the_same_banner_is_no_copy() {
-    let mut desk = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
-    desk.place.write("app.log", "started\n");
-    assert_eq!(desk.look(), ["started"]);
-    desk.place.write("app-2.log", "started\ntwo\n");
-    desk.now += Duration::from_secs(61);
-    assert_eq!(desk.look(), ["started", "two"]);
+    let mut harness = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
+    harness.directory.write("app.log", "started\n");
+    assert_eq!(harness.run_until_idle(), ["started"]);
+    harness.directory.write("app-2.log", "started\ntwo\n");
+    harness.now += Duration::from_secs(61);
+    assert_eq!(harness.run_until_idle(), ["started", "two"]);
 }
 
 #[test]
 fn compressed_files_are_never_read_as_text() {
-    let mut desk = TailerHarness::new(&["log*"], ReadFrom::Beginning);
-    desk.place.write("log", "one\n");
-    fs::write(desk.place.path("log.1.gz"), b"\x1f\x8b\x08\n\n").unwrap();
-    fs::write(desk.place.path("log.2"), b"\xfd7zXZ\0\n\n").unwrap();
-    fs::write(desk.place.path("log.3"), b"").unwrap();
-    assert_eq!(desk.look(), ["one"]);
-    fs::write(desk.place.path("log.3"), b"\x28\xb5\x2f\xfd\n\n").unwrap();
-    assert_eq!(desk.look(), [""; 0]);
+    let mut harness = TailerHarness::new(&["log*"], ReadFrom::Beginning);
+    harness.directory.write("log", "one\n");
+    fs::write(harness.directory.path("log.1.gz"), b"\x1f\x8b\x08\n\n").unwrap();
+    fs::write(harness.directory.path("log.2"), b"\xfd7zXZ\0\n\n").unwrap();
+    fs::write(harness.directory.path("log.3"), b"").unwrap();
+    assert_eq!(harness.run_until_idle(), ["one"]);
+    fs::write(harness.directory.path("log.3"), b"\x28\xb5\x2f\xfd\n\n").unwrap();
+    assert_eq!(harness.run_until_idle(), [""; 0]);
 }
 
 #[test]
 fn a_name_that_is_not_utf_8_is_followed_and_encoded() {
-    let mut desk = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
-    let path = desk.place.0.path().join(OsStr::from_bytes(b"\xff%.log"));
+    let mut harness = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
+    let path = harness.directory.0.path().join(OsStr::from_bytes(b"\xff%.log"));
     fs::write(&path, "one\n").unwrap();
-    assert_eq!(desk.look(), ["one"]);
-    assert!(desk.places.keys().all(|key| key.ends_with("/%FF%25.log")), "{:?}", desk.places);
-    desk.restart();
-    assert_eq!(desk.look(), [""; 0]);
+    assert_eq!(harness.run_until_idle(), ["one"]);
+    assert!(harness.checkpoints.keys().all(|key| key.ends_with("/%FF%25.log")), "{:?}", harness.checkpoints);
+    harness.restart();
+    assert_eq!(harness.run_until_idle(), [""; 0]);
 }
 
 #[test]
 fn a_busy_file_does_not_keep_others_waiting() {
-    let mut desk = TailerHarness::new(&["a.log", "b.log"], ReadFrom::Beginning);
-    desk.place.write("a.log", &"busy\n".repeat(2_000_000));
-    desk.place.write("b.log", "quiet\n");
-    let (lines, next) = desk.one_pass();
+    let mut harness = TailerHarness::new(&["a.log", "b.log"], ReadFrom::Beginning);
+    harness.directory.write("a.log", &"busy\n".repeat(2_000_000));
+    harness.directory.write("b.log", "quiet\n");
+    let (lines, next) = harness.one_pass();
     assert!(lines.iter().any(|line| line == "quiet"));
     assert!(lines.len() < 300_000 && next == NextPass::Now);
 }
 
 #[test]
 fn closed_files_that_are_rotated_are_found_by_their_identity() {
-    let mut desk = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
+    let mut harness = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
     for n in 0..300 {
-        desk.place.write(&format!("{n}.log"), "old\n");
+        harness.directory.write(&format!("{n}.log"), "old\n");
     }
-    assert_eq!(desk.look().len(), 300);
+    assert_eq!(harness.run_until_idle().len(), 300);
     let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
-    let held =
-        open.filter(|fd| fs::read_link(fd.path()).is_ok_and(|path| path.starts_with(desk.place.0.path()))).count();
+    let held = open
+        .filter(|fd| fs::read_link(fd.path()).is_ok_and(|path| path.starts_with(harness.directory.0.path())))
+        .count();
     assert!(held <= 130, "{held} files are open");
     for n in 0..300 {
-        desk.place.append(&format!("{n}.log"), "more\n");
-        desk.rename(&format!("{n}.log"), &format!("{n}.log.1"));
-        desk.place.write(&format!("{n}.log"), "new\n");
+        harness.directory.append(&format!("{n}.log"), "more\n");
+        harness.rename(&format!("{n}.log"), &format!("{n}.log.1"));
+        harness.directory.write(&format!("{n}.log"), "new\n");
     }
-    let mut all = desk.look();
+    let mut all = harness.run_until_idle();
     for _ in 0..3 {
-        all.extend(desk.later());
+        all.extend(harness.run_after_rotate_wait());
     }
     assert_eq!(all.iter().filter(|line| *line == "more").count(), 300);
-    assert_eq!((all.iter().filter(|line| *line == "new").count(), all.len(), desk.losses), (300, 600, 0));
+    assert_eq!((all.iter().filter(|line| *line == "new").count(), all.len(), harness.losses), (300, 600, 0));
 }
 
 #[test]
 fn what_was_deleted_while_it_was_closed_is_a_loss() {
-    let mut desk = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
+    let mut harness = TailerHarness::new(&["*.log"], ReadFrom::Beginning);
     for n in 0..200 {
-        desk.place.write(&format!("{n:03}.log"), "old\n");
+        harness.directory.write(&format!("{n:03}.log"), "old\n");
     }
-    desk.look();
-    desk.place.append("199.log", "unread\n");
-    if let Some(files) = &mut desk.files {
-        files.mark_written(&desk.place.path("199.log"));
+    harness.run_until_idle();
+    harness.directory.append("199.log", "unread\n");
+    if let Some(files) = &mut harness.files {
+        files.mark_written(&harness.directory.path("199.log"));
     }
-    fs::remove_file(desk.place.path("199.log")).unwrap();
-    fs::remove_file(desk.place.path("198.log")).unwrap();
-    desk.look();
-    desk.later();
-    assert_eq!(desk.losses, 1, "one was written to, and the other only deleted");
+    fs::remove_file(harness.directory.path("199.log")).unwrap();
+    fs::remove_file(harness.directory.path("198.log")).unwrap();
+    harness.run_until_idle();
+    harness.run_after_rotate_wait();
+    assert_eq!(harness.losses, 1, "one was written to, and the other only deleted");
 }
 
 #[test]
 fn a_file_that_comes_and_goes_quickly_is_read_once_it_was_seen() {
-    let mut desk = TailerHarness::new(&["*.log"], ReadFrom::End);
-    desk.look();
-    desk.place.write("short.log", "one\n");
-    desk.now += Duration::from_secs(61);
-    assert_eq!(desk.look(), ["one"]);
-    fs::remove_file(desk.place.path("short.log")).unwrap();
-    desk.later();
-    desk.later();
-    assert!(desk.places.is_empty(), "{:?}", desk.places);
+    let mut harness = TailerHarness::new(&["*.log"], ReadFrom::End);
+    harness.run_until_idle();
+    harness.directory.write("short.log", "one\n");
+    harness.now += Duration::from_secs(61);
+    assert_eq!(harness.run_until_idle(), ["one"]);
+    fs::remove_file(harness.directory.path("short.log")).unwrap();
+    harness.run_after_rotate_wait();
+    harness.run_after_rotate_wait();
+    assert!(harness.checkpoints.is_empty(), "{:?}", harness.checkpoints);
 }
 
 #[test]
-fn an_io_error_is_told_and_the_file_goes_on_where_it_was() {
-    let mut desk = TailerHarness::new(&["log"], ReadFrom::Beginning);
-    desk.place.write("log", "one\nha");
-    assert_eq!(desk.look(), ["one"]);
-    if let Some(files) = &mut desk.files {
-        files.fail_all(&std::io::Error::from_raw_os_error(5), desk.now);
+fn an_io_error_is_reported_and_the_file_continues_where_it_was() {
+    let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);
+    harness.directory.write("log", "one\nha");
+    assert_eq!(harness.run_until_idle(), ["one"]);
+    if let Some(files) = &mut harness.files {
+        files.fail_all(&std::io::Error::from_raw_os_error(5), harness.now);
     }
-    desk.look();
-    assert_eq!((&desk.state["state"], &desk.state["errno"]), (&"denied".into(), &5.into()));
-    desk.place.append("log", "lf\n");
-    desk.now += Duration::from_secs(6);
-    assert_eq!(desk.look(), ["half"]);
-    assert_eq!((&desk.state["state"], desk.losses), (&"following".into(), 0));
+    harness.run_until_idle();
+    assert_eq!((&harness.state["state"], &harness.state["errno"]), (&"denied".into(), &5.into()));
+    harness.directory.append("log", "lf\n");
+    harness.now += Duration::from_secs(6);
+    assert_eq!(harness.run_until_idle(), ["half"]);
+    assert_eq!((&harness.state["state"], harness.losses), (&"following".into(), 0));
 }
 
 #[test]
 fn a_pattern_without_files_waits() {
-    let mut desk = TailerHarness::new(&["*.log"], ReadFrom::End);
-    desk.look();
-    let reason = desk.state["reason"].as_str().unwrap();
-    assert!(reason.starts_with("no file matches ") && reason.ends_with("/*.log"), "{}", desk.state);
+    let mut harness = TailerHarness::new(&["*.log"], ReadFrom::End);
+    harness.run_until_idle();
+    let reason = harness.state["reason"].as_str().unwrap();
+    assert!(reason.starts_with("no file matches ") && reason.ends_with("/*.log"), "{}", harness.state);
 }

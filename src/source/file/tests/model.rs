@@ -48,7 +48,7 @@ struct ModelLine {
     unfinished: bool,
     /// The line was written after another file had replaced its file at the path.
     late: bool,
-    came: u32,
+    times_received: u32,
     /// The number of bytes that arrived as a partial line.
     cut: usize,
 }
@@ -58,7 +58,7 @@ struct ModelCounts {
     lines: u64,
     unfinished: u64,
     excused: u64,
-    excused_and_came: u64,
+    excused_and_received: u64,
     losses: usize,
     restarts: u32,
     steps: BTreeMap<&'static str, u32>,
@@ -75,19 +75,19 @@ enum RotationScheme {
 }
 
 struct RotationModel {
-    place: TestDirectory,
+    directory: TestDirectory,
     random: fastrand::Rng,
     now: Instant,
     spec: Stream,
     source: FileSourceConfig,
-    wakes: Watcher,
+    watcher: Watcher,
     files: Option<Tailer>,
-    places: Checkpoints,
-    made: Vec<ModelFile>,
+    checkpoints: Checkpoints,
+    created: Vec<ModelFile>,
     current: Option<usize>,
     lines: Vec<ModelLine>,
     /// The line whose end has not been written to the current file.
-    half: Option<(u64, String)>,
+    unfinished_line: Option<(u64, String)>,
     last_of: HashMap<usize, u64>,
     /// The newest file of which lines arrived that could have come in order.
     newest: usize,
@@ -95,54 +95,54 @@ struct RotationModel {
     scheme: RotationScheme,
     rotated: usize,
     /// The number of those since the directory was last created.
-    beside: usize,
+    rotated_here: usize,
     counts: ModelCounts,
     log: Vec<String>,
 }
 
 impl RotationModel {
     fn new(seed: u64) -> Self {
-        let place = TestDirectory::new();
-        fs::create_dir(place.path("d")).unwrap();
-        let path = place.path("d/log");
+        let directory = TestDirectory::new();
+        fs::create_dir(directory.path("d")).unwrap();
+        let path = directory.path("d/log");
         let named =
-            if seed.is_multiple_of(2) { Named::Path(path.clone()) } else { Named::Pattern(place.path("*/lo[g]")) };
+            if seed.is_multiple_of(2) { Named::Path(path.clone()) } else { Named::Pattern(directory.path("*/lo[g]")) };
         let source = FileSourceConfig { files: vec![named], from: ReadFrom::Beginning, ..FileSourceConfig::new(path) };
         let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
-        let wakes = Watcher::new();
+        let watcher = Watcher::new();
         Self {
-            place,
+            directory,
             random: fastrand::Rng::with_seed(seed),
             now: Instant::now(),
             spec,
             source,
-            wakes,
+            watcher,
             files: None,
-            places: Checkpoints::new(),
-            made: Vec::new(),
+            checkpoints: Checkpoints::new(),
+            created: Vec::new(),
             current: None,
             lines: Vec::new(),
-            half: None,
+            unfinished_line: None,
             last_of: HashMap::new(),
             newest: 0,
             scheme: [RotationScheme::Down, RotationScheme::Up, RotationScheme::Dated]
                 [usize::try_from(seed / 2 % 3).unwrap()],
             rotated: 0,
-            beside: 0,
+            rotated_here: 0,
             counts: ModelCounts::default(),
             log: Vec::new(),
         }
     }
 
     fn path(&self) -> PathBuf {
-        self.place.path("d/log")
+        self.directory.path("d/log")
     }
 
     fn step(&mut self) {
         let (name, step): (_, fn(&mut Self)) = match self.random.u32(0..100) {
             0..30 => ("write", Self::write),
-            30..58 => ("look", Self::look),
-            58..62 => ("half a look", Self::run_one_pass),
+            30..58 => ("look", Self::wait_and_run),
+            58..62 => ("one pass", Self::run_one_pass),
             62..70 => ("time", |world| world.advance(1500)),
             70..74 => ("rename", |world| world.rotate(false)),
             74..76 => ("burst", Self::burst),
@@ -177,9 +177,16 @@ impl RotationModel {
     fn create_at_once(&mut self) {
         if self.current.is_none() {
             let writer = OpenOptions::new().append(true).create_new(true).open(self.path()).unwrap();
-            self.current = Some(self.made.len());
+            self.current = Some(self.created.len());
             let name = Some(self.path());
-            self.made.push(ModelFile { writer, name, waiting: Vec::new(), held: false, replaced: None, left: false });
+            self.created.push(ModelFile {
+                writer,
+                name,
+                waiting: Vec::new(),
+                held: false,
+                replaced: None,
+                left: false,
+            });
         }
     }
 
@@ -195,17 +202,17 @@ impl RotationModel {
             may_be_lost: false,
             unfinished: false,
             late: false,
-            came: 0,
+            times_received: 0,
             cut: 0,
         });
-        self.made[file].waiting.push(id);
+        self.created[file].waiting.push(id);
         (id, text)
     }
 
     fn write(&mut self) {
         self.create();
         let Some(at) = self.current else { return };
-        self.finish_half(false);
+        self.finish_line(false);
         let mut text = String::new();
         for _ in 0..self.random.u32(0..20) {
             text += &(self.line(at).1 + "\n");
@@ -214,71 +221,71 @@ impl RotationModel {
             let (id, line) = self.line(at);
             let (begin, end) = line.split_at(self.random.usize(line.find(' ').unwrap() + 1..line.len()));
             text += begin;
-            self.half = Some((id, end.to_owned()));
+            self.unfinished_line = Some((id, end.to_owned()));
         }
-        self.made[at].writer.write_all(text.as_bytes()).unwrap();
+        self.created[at].writer.write_all(text.as_bytes()).unwrap();
     }
 
     /// Finishes the unfinished line, unless it stays unfinished.
-    fn finish_half(&mut self, may_stay: bool) {
-        let (Some((id, end)), Some(at)) = (self.half.take(), self.current) else { return };
+    fn finish_line(&mut self, may_stay: bool) {
+        let (Some((id, end)), Some(at)) = (self.unfinished_line.take(), self.current) else { return };
         if may_stay && self.random.bool() {
             self.lines[usize::try_from(id).unwrap()].unfinished = true;
-            self.made[at].left = true;
+            self.created[at].left = true;
         } else {
-            self.made[at].writer.write_all((end + "\n").as_bytes()).unwrap();
+            self.created[at].writer.write_all((end + "\n").as_bytes()).unwrap();
         }
     }
 
     fn allow_loss(&mut self, at: usize) {
-        for id in &self.made[at].waiting {
+        for id in &self.created[at].waiting {
             self.lines[usize::try_from(*id).unwrap()].may_be_lost = true;
         }
     }
 
     /// Handles that the file was deleted, or moved out of reach.
-    fn gone(&mut self, at: usize) {
-        if !self.made[at].held {
+    fn forget_file(&mut self, at: usize) {
+        if !self.created[at].held {
             self.allow_loss(at);
         }
-        self.made[at].name = None;
+        self.created[at].name = None;
     }
 
     fn at_name(&self, name: &Path) -> Option<usize> {
-        self.made.iter().position(|made| made.name.as_deref() == Some(name))
+        self.created.iter().position(|created| created.name.as_deref() == Some(name))
     }
 
     /// The name for the next rotated file; the oldest file is deleted.
     fn next_rotated_name(&mut self) -> PathBuf {
         self.rotated += 1;
-        self.beside += 1;
+        self.rotated_here += 1;
         let rotated = |number: usize| match self.scheme {
             RotationScheme::Down => None,
-            RotationScheme::Up => Some(self.place.path(&format!("d/log.{number}"))),
-            RotationScheme::Dated => Some(self.place.path(&format!("d/log-{}", 20_260_101 + number))),
+            RotationScheme::Up => Some(self.directory.path(&format!("d/log.{number}"))),
+            RotationScheme::Dated => Some(self.directory.path(&format!("d/log-{}", 20_260_101 + number))),
         };
         if let Some(name) = rotated(self.rotated) {
             let oldest =
                 self.rotated.checked_sub(MODEL_KEPT_ROTATIONS).and_then(rotated).filter(|oldest| oldest.exists());
             if let Some(oldest) = oldest {
                 if let Some(at) = self.at_name(&oldest) {
-                    self.gone(at);
+                    self.forget_file(at);
                 }
                 fs::remove_file(oldest).unwrap();
             }
             return name;
         }
-        let name = |number: usize| self.place.path(&format!("d/log.{number}"));
+        let name = |number: usize| self.directory.path(&format!("d/log.{number}"));
         let names: Vec<_> = (0..=MODEL_KEPT_ROTATIONS).map(name).collect();
         if let Some(oldest) = self.at_name(&names[MODEL_KEPT_ROTATIONS]) {
-            self.gone(oldest);
+            self.forget_file(oldest);
         }
         for number in (1..MODEL_KEPT_ROTATIONS).rev() {
             if names[number].exists() {
-                let made = self.at_name(&names[number]);
+                let created = self.at_name(&names[number]);
                 fs::rename(&names[number], &names[number + 1]).unwrap();
-                if let Some(made) = made {
-                    self.made[made].name = Some(names[number + 1].clone());
+                if let Some(created) = created {
+                    self.created[created].name = Some(names[number + 1].clone());
                 }
             }
         }
@@ -286,7 +293,7 @@ impl RotationModel {
     }
 
     fn rotate(&mut self, by_link: bool) {
-        self.finish_half(true);
+        self.finish_line(true);
         let Some(at) = self.current.take() else { return };
         let to = self.next_rotated_name();
         if by_link {
@@ -298,7 +305,7 @@ impl RotationModel {
         } else {
             fs::rename(self.path(), &to).unwrap();
         }
-        self.made[at].name = Some(to);
+        self.created[at].name = Some(to);
         if self.random.u8(0..4) > 0 {
             self.create();
         }
@@ -307,17 +314,17 @@ impl RotationModel {
     /// Rotates faster than passes and clock ticks: the direction of the numbers must be known from files created at
     /// different times.
     fn burst(&mut self) {
-        if self.beside < 4 {
+        if self.rotated_here < 4 {
             return self.rotate(false);
         }
         for _ in 0..self.random.usize(2..8) {
             self.create_at_once();
             self.write();
-            self.finish_half(false);
+            self.finish_line(false);
             let Some(at) = self.current.take() else { return };
             let to = self.next_rotated_name();
             fs::rename(self.path(), &to).unwrap();
-            self.made[at].name = Some(to);
+            self.created[at].name = Some(to);
         }
         if self.random.bool() {
             self.create_at_once();
@@ -330,7 +337,7 @@ impl RotationModel {
             0 => {}
             1..3 => self.run_until_idle(),
             _ => {
-                while self.made.iter().any(|made| !made.waiting.is_empty() && made.name.is_some()) {
+                while self.created.iter().any(|created| !created.waiting.is_empty() && created.name.is_some()) {
                     let before = self.log.len();
                     self.now += Duration::from_secs(2);
                     self.run_until_idle();
@@ -343,28 +350,28 @@ impl RotationModel {
     }
 
     fn copytruncate(&mut self) {
-        self.finish_half(true);
+        self.finish_line(true);
         self.maybe_run_before();
         let Some(at) = self.current else { return };
         let to = self.next_rotated_name();
         self.allow_loss(at);
         Self::advance_file_clock();
         fs::copy(self.path(), &to).unwrap();
-        self.made[at].writer.set_len(0).unwrap();
+        self.created[at].writer.set_len(0).unwrap();
     }
 
     fn truncate(&mut self) {
-        self.finish_half(true);
+        self.finish_line(true);
         self.maybe_run_before();
         let Some(at) = self.current else { return };
         self.allow_loss(at);
-        self.made[at].writer.set_len(0).unwrap();
+        self.created[at].writer.set_len(0).unwrap();
     }
 
     fn delete(&mut self) {
-        self.finish_half(true);
+        self.finish_line(true);
         let Some(at) = self.current.take() else { return };
-        self.gone(at);
+        self.forget_file(at);
         fs::remove_file(self.path()).unwrap();
         if self.random.bool() {
             self.create();
@@ -373,46 +380,47 @@ impl RotationModel {
 
     /// Replaces the file as an editor does, with a copy that has more lines.
     fn replace(&mut self) {
-        self.finish_half(false);
+        self.finish_line(false);
         let Some(old) = self.current else { return };
         Self::advance_file_clock();
-        let new = self.place.path("d/.new");
+        let new = self.directory.path("d/.new");
         fs::copy(self.path(), &new).unwrap();
         let writer = OpenOptions::new().append(true).open(&new).unwrap();
-        let waiting = std::mem::take(&mut self.made[old].waiting);
+        let waiting = std::mem::take(&mut self.created[old].waiting);
         for id in &waiting {
-            self.lines[usize::try_from(*id).unwrap()].file = self.made.len();
+            self.lines[usize::try_from(*id).unwrap()].file = self.created.len();
         }
         let name = Some(self.path());
-        self.made.push(ModelFile { writer, name, waiting, held: false, replaced: None, left: false });
-        self.made[old].name = None;
+        self.created.push(ModelFile { writer, name, waiting, held: false, replaced: None, left: false });
+        self.created[old].name = None;
         fs::rename(&new, self.path()).unwrap();
-        self.current = Some(self.made.len() - 1);
+        self.current = Some(self.created.len() - 1);
         self.write();
     }
 
     /// Writes to a rotated file, as a writer that did not notice the rotation.
     fn write_late(&mut self) {
-        let old = self.made.len().checked_sub(2).filter(|old| Some(*old) != self.current && !self.made[*old].left);
-        let Some(old) = old.filter(|old| self.made[*old].name.is_some()) else { return };
+        let old =
+            self.created.len().checked_sub(2).filter(|old| Some(*old) != self.current && !self.created[*old].left);
+        let Some(old) = old.filter(|old| self.created[*old].name.is_some()) else { return };
         let (id, text) = self.line(old);
         self.lines[usize::try_from(id).unwrap()].late = true;
-        self.made[old].writer.write_all((text + "\n").as_bytes()).unwrap();
+        self.created[old].writer.write_all((text + "\n").as_bytes()).unwrap();
     }
 
     fn parent(&mut self) {
-        self.finish_half(true);
+        self.finish_line(true);
         self.maybe_run_before();
         self.current = None;
-        for at in 0..self.made.len() {
-            if self.made[at].name.is_some() {
-                self.gone(at);
+        for at in 0..self.created.len() {
+            if self.created[at].name.is_some() {
+                self.forget_file(at);
             }
         }
-        let away = self.place.path(&format!(".away{}", self.log.len()));
-        fs::rename(self.place.path("d"), away).unwrap();
-        fs::create_dir(self.place.path("d")).unwrap();
-        self.beside = 0;
+        let away = self.directory.path(&format!(".away{}", self.log.len()));
+        fs::rename(self.directory.path("d"), away).unwrap();
+        fs::create_dir(self.directory.path("d")).unwrap();
+        self.rotated_here = 0;
     }
 
     fn chmod(&mut self) {
@@ -428,93 +436,98 @@ impl RotationModel {
     }
 
     fn files(&mut self) -> &mut Tailer {
-        let Self { files, spec, source, places, wakes, .. } = self;
-        files.get_or_insert_with(|| Tailer::new(spec, source, places, wakes.clone(), Arc::new(Mailbox::default())))
+        let Self { files, spec, source, checkpoints, watcher, .. } = self;
+        files.get_or_insert_with(|| {
+            Tailer::new(spec, source, checkpoints, watcher.clone(), Arc::new(Mailbox::default()))
+        })
     }
 
     /// Makes one pass of the source, and checks its result. Returns whether there is more.
-    fn turn(&mut self) -> bool {
+    fn run_pass(&mut self) -> bool {
         let mut batch = Batch::new();
         let now = ClockReading { instant: self.now, time: SystemTime::now().into() };
         let files = self.files();
         files.wake_all();
-        let next = files.look(now, &mut batch);
+        let next = files.run_pass(now, &mut batch);
         let wait = self.source.rotate_wait;
-        for (_, made) in self.made.iter_mut().enumerate().filter(|(at, _)| Some(*at) != self.current) {
-            let replaced = *made.replaced.get_or_insert(self.now);
-            made.left |= self.now >= replaced + wait;
+        for (_, created) in self.created.iter_mut().enumerate().filter(|(at, _)| Some(*at) != self.current) {
+            let replaced = *created.replaced.get_or_insert(self.now);
+            created.left |= self.now >= replaced + wait;
         }
-        for (key, place) in batch.places() {
-            match place {
-                Some(place) => self.places.insert(key.clone(), place.clone()),
-                None => self.places.remove(key),
-            };
+        for change in batch.checkpoint_changes() {
+            change.clone().apply_to(&mut self.checkpoints);
         }
         self.counts.losses += batch.losses();
-        let came = batch.lines();
-        let any = !came.is_empty();
+        let lines = batch.lines();
+        let any = !lines.is_empty();
         if any || batch.losses() > 0 {
-            let ids: Vec<&str> = came.iter().filter_map(|(_, _, text)| text.split(' ').next()).collect();
-            self.log.push(format!("{}: came {} and {} losses", self.lines.len(), ids.join(" "), batch.losses()));
+            let ids: Vec<&str> = lines.iter().filter_map(|(_, _, text)| text.split(' ').next()).collect();
+            self.log.push(format!("{}: received {} and {} losses", self.lines.len(), ids.join(" "), batch.losses()));
         }
-        for (_, flags, text) in came {
-            self.came(&text, flags);
+        for (_, flags, text) in lines {
+            self.check_line(&text, flags);
         }
         any || next == NextPass::Now && self.random.u8(0..100) > 0
     }
 
-    fn came(&mut self, text: &str, flags: Flags) {
+    fn check_line(&mut self, text: &str, flags: Flags) {
         let id: u64 = text.split(' ').next().unwrap_or_default().parse().unwrap_or(u64::MAX);
         let partial = flags.has(Flags::PARTIAL);
         let known = usize::try_from(id).ok().and_then(|at| self.lines.get_mut(at));
         let Some(line) = known.filter(|line| line.text == text || (partial && line.text.starts_with(text))) else {
             // The rest of a line that was partly read before a truncation, and is complete in the copy.
-            let is_rest =
-                |line: &&mut ModelLine| line.came == 0 && line.cut > 0 && line.text.get(line.cut..) == Some(text);
+            let is_rest = |line: &&mut ModelLine| {
+                line.times_received == 0 && line.cut > 0 && line.text.get(line.cut..) == Some(text)
+            };
             if let Some(line) = self.lines.iter_mut().find(is_rest) {
-                line.came += 1;
+                line.times_received += 1;
                 return;
             }
             panic!("{text:?} was not written: {:#?}", self.tail());
         };
-        line.came += u32::from(line.text == text || line.unfinished);
+        line.times_received += u32::from(line.text == text || line.unfinished);
         if line.text != text {
             line.cut = text.len();
         }
-        let (came, file, excused, late) = (line.came, line.file, line.may_be_lost, line.late);
-        assert!(came <= 1, "{id} came {came} times: {:#?}", self.tail());
+        let (times_received, file, excused, late) = (line.times_received, line.file, line.may_be_lost, line.late);
+        assert!(times_received <= 1, "{id} was received {times_received} times: {:#?}", self.tail());
         if excused {
             // The line is from a copy, whenever that was found.
             return;
         }
         let last = self.last_of.insert(file, id);
-        assert!(last.is_none_or(|last| last < id), "{id} came behind {last:?}: {:#?}", self.tail());
+        assert!(last.is_none_or(|last| last < id), "{id} was received behind {last:?}: {:#?}", self.tail());
         if !late {
-            assert!(self.newest <= file, "{id} of file {file} came behind file {}: {:#?}", self.newest, self.tail());
+            assert!(
+                self.newest <= file,
+                "{id} of file {file} was received behind file {}: {:#?}",
+                self.newest,
+                self.tail()
+            );
             self.newest = file;
         }
     }
 
     fn run_until_idle(&mut self) {
-        while self.turn() {}
+        while self.run_pass() {}
         // Changes of a path that a pattern found are notified, which may take some time.
-        let is_held = fs::metadata(self.path()).is_ok_and(|metadata| self.files().holds(&metadata));
+        let is_held = fs::metadata(self.path()).is_ok_and(|metadata| self.files().has_open(&metadata));
         let lines = &self.lines;
-        for made in &mut self.made {
-            made.waiting.retain(|id| lines[usize::try_from(*id).unwrap()].came == 0);
+        for created in &mut self.created {
+            created.waiting.retain(|id| lines[usize::try_from(*id).unwrap()].times_received == 0);
         }
         if let Some(at) = self.current {
-            self.made[at].held |= is_held;
+            self.created[at].held |= is_held;
         }
     }
 
-    fn look(&mut self) {
+    fn wait_and_run(&mut self) {
         self.advance(400);
         self.run_until_idle();
     }
 
     fn run_one_pass(&mut self) {
-        self.turn();
+        self.run_pass();
     }
 
     /// Drops the source in its current state, and starts a new one from its records.
@@ -522,11 +535,11 @@ impl RotationModel {
         self.counts.restarts += 1;
         self.files = None;
         Self::advance_file_clock();
-        for at in 0..self.made.len() {
-            if self.made[at].name.is_none() && !self.made[at].waiting.is_empty() {
+        for at in 0..self.created.len() {
+            if self.created[at].name.is_none() && !self.created[at].waiting.is_empty() {
                 self.allow_loss(at);
             }
-            self.made[at].held = false;
+            self.created[at].held = false;
         }
     }
 
@@ -536,9 +549,9 @@ impl RotationModel {
 
     /// Runs until nothing more can come; then every line must have arrived.
     fn end(mut self) -> ModelCounts {
-        self.finish_half(false);
+        self.finish_line(false);
         for _ in 0..40 {
-            self.look();
+            self.wait_and_run();
             self.now += Duration::from_secs(2);
         }
         let mut lost = Vec::new();
@@ -546,8 +559,8 @@ impl RotationModel {
             self.counts.lines += 1;
             self.counts.unfinished += u64::from(line.unfinished);
             self.counts.excused += u64::from(line.may_be_lost);
-            self.counts.excused_and_came += u64::from(line.may_be_lost && line.came > 0);
-            if line.came == 0 && !line.may_be_lost && !line.unfinished {
+            self.counts.excused_and_received += u64::from(line.may_be_lost && line.times_received > 0);
+            if line.times_received == 0 && !line.may_be_lost && !line.unfinished {
                 lost.push(id);
             }
         }

@@ -11,17 +11,17 @@ use super::watcher::{Mailbox, WatchGuard, Watcher};
 /// directory of the file if the path leads elsewhere.
 #[derive(Debug)]
 pub(super) struct PathWatch {
-    wakes: Watcher,
-    ear: Arc<Mailbox>,
+    watcher: Watcher,
+    mailbox: Arc<Mailbox>,
     guards: Vec<WatchGuard>,
     /// The reason why some changes are not notified.
     unwatched: Option<String>,
 }
 
 impl PathWatch {
-    /// Creates a watch that wakes `ear` at each change.
-    pub(super) fn new(wakes: Watcher, ear: Arc<Mailbox>) -> Self {
-        Self { wakes, ear, guards: Vec::new(), unwatched: None }
+    /// Creates a watch that wakes `mailbox` at each change.
+    pub(super) fn new(watcher: Watcher, mailbox: Arc<Mailbox>) -> Self {
+        Self { watcher, mailbox, guards: Vec::new(), unwatched: None }
     }
 
     /// The reason why some changes are not notified; `None` if all are.
@@ -36,13 +36,13 @@ impl PathWatch {
 
     /// Updates the watches, so that changes of `path` are notified whatever the path leads to now. Returns whether the
     /// watches changed. Blocks.
-    pub(crate) fn listen(&mut self, path: &Path) -> bool {
+    pub(crate) fn update(&mut self, path: &Path) -> bool {
         let mut wanted: Vec<(PathBuf, OsString)> = Vec::new();
         let mut want = |path: &Path| {
             if let Some((directory, name)) = nearest_existing_directory(path) {
-                let spot = (directory.to_owned(), name.to_owned());
-                if !wanted.contains(&spot) {
-                    wanted.push(spot);
+                let location = (directory.to_owned(), name.to_owned());
+                if !wanted.contains(&location) {
+                    wanted.push(location);
                 }
             }
         };
@@ -66,7 +66,7 @@ impl PathWatch {
                 continue;
             }
             changed = true;
-            match self.wakes.watch(&directory, Some(&name), &self.ear) {
+            match self.watcher.watch(&directory, Some(&name), &self.mailbox) {
                 Ok(watch) => kept.push(watch),
                 Err(reason) => self.unwatched = Some(reason),
             }

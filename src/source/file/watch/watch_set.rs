@@ -17,44 +17,44 @@ const WATCH_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// The watches of single paths of one stream, by the number of the path.
 #[derive(Debug)]
 pub(crate) struct WatchSet {
-    wakes: Watcher,
-    ear: Arc<Mailbox>,
+    watcher: Watcher,
+    mailbox: Arc<Mailbox>,
     watches: HashMap<usize, (PathWatch, Option<Instant>)>,
     /// The numbers of the paths that a notification of this path concerns.
     ids_by_path: HashMap<PathBuf, BTreeSet<usize>>,
 }
 
 impl WatchSet {
-    pub(crate) fn new(wakes: Watcher, ear: Arc<Mailbox>) -> Self {
-        Self { wakes, ear, watches: HashMap::new(), ids_by_path: HashMap::new() }
+    pub(crate) fn new(watcher: Watcher, mailbox: Arc<Mailbox>) -> Self {
+        Self { watcher, mailbox, watches: HashMap::new(), ids_by_path: HashMap::new() }
     }
 
     /// Adds a watch for this path alone.
     pub(crate) fn add(&mut self, id: usize) {
-        self.watches.insert(id, (PathWatch::new(self.wakes.clone(), self.ear.clone()), None));
+        self.watches.insert(id, (PathWatch::new(self.watcher.clone(), self.mailbox.clone()), None));
     }
 
     /// Returns whether the path has a watch of its own.
-    pub(crate) fn has(&self, id: usize) -> bool {
+    pub(crate) fn contains(&self, id: usize) -> bool {
         self.watches.contains_key(&id)
     }
 
     /// The numbers of the paths that a change at `path` concerns.
-    pub(crate) fn whose(&self, path: &Path) -> Vec<usize> {
+    pub(crate) fn ids_for(&self, path: &Path) -> Vec<usize> {
         self.ids_by_path.get(path).into_iter().flatten().copied().collect()
     }
 
     /// Updates the watch of `path`. Returns the reason if some changes are not notified.
-    pub(crate) fn listen(&mut self, id: usize, path: &Path, is_open: bool, now: Instant) -> Option<&str> {
-        let (ears, last) = self.watches.get_mut(&id)?;
+    pub(crate) fn update(&mut self, id: usize, path: &Path, is_open: bool, now: Instant) -> Option<&str> {
+        let (watch, last) = self.watches.get_mut(&id)?;
         let soon = is_open && last.is_some_and(|last| now < last + WATCH_REFRESH_INTERVAL);
-        let before: Vec<PathBuf> = if soon { Vec::new() } else { ears.watched_paths().collect() };
-        if !soon && ears.listen(path) {
-            for spot in ears.watched_paths() {
-                self.ids_by_path.entry(spot).or_default().insert(id);
+        let before: Vec<PathBuf> = if soon { Vec::new() } else { watch.watched_paths().collect() };
+        if !soon && watch.update(path) {
+            for watched in watch.watched_paths() {
+                self.ids_by_path.entry(watched).or_default().insert(id);
             }
-            let heard: Vec<PathBuf> = ears.watched_paths().collect();
-            let gone = before.iter().filter(|spot| !heard.contains(spot));
+            let watched: Vec<PathBuf> = watch.watched_paths().collect();
+            let gone = before.iter().filter(|path| !watched.contains(path));
             forget_paths(&mut self.ids_by_path, id, gone);
         }
         if !soon {
@@ -63,26 +63,30 @@ impl WatchSet {
         self.watches.get(&id)?.0.unwatched()
     }
 
-    /// Makes the next call of [`listen`](Self::listen) refresh the watch. Returns whether the path has a watch.
+    /// Makes the next call of [`update`](Self::update) refresh the watch. Returns whether the path has a watch.
     pub(crate) fn expire(&mut self, id: usize) -> bool {
-        let ears = self.watches.get_mut(&id);
-        ears.is_some_and(|(_, last)| last.take().is_some())
+        let watch = self.watches.get_mut(&id);
+        watch.is_some_and(|(_, last)| last.take().is_some())
     }
 
     pub(crate) fn remove(&mut self, id: usize) {
-        if let Some((ears, _)) = self.watches.remove(&id) {
-            let spots: Vec<PathBuf> = ears.watched_paths().collect();
-            forget_paths(&mut self.ids_by_path, id, spots.iter());
+        if let Some((watch, _)) = self.watches.remove(&id) {
+            let paths: Vec<PathBuf> = watch.watched_paths().collect();
+            forget_paths(&mut self.ids_by_path, id, paths.iter());
         }
     }
 }
 
-fn forget_paths<'a>(spots: &mut HashMap<PathBuf, BTreeSet<usize>>, id: usize, gone: impl Iterator<Item = &'a PathBuf>) {
-    for spot in gone {
-        if let Some(ids) = spots.get_mut(spot) {
+fn forget_paths<'a>(
+    ids_by_path: &mut HashMap<PathBuf, BTreeSet<usize>>,
+    id: usize,
+    gone: impl Iterator<Item = &'a PathBuf>,
+) {
+    for path in gone {
+        if let Some(ids) = ids_by_path.get_mut(path) {
             ids.remove(&id);
             if ids.is_empty() {
-                spots.remove(spot);
+                ids_by_path.remove(path);
             }
         }
     }

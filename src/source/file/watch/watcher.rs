@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use log::warn;
 use notify::event::ModifyKind;
@@ -16,6 +16,7 @@ use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Wat
 use tokio::sync::Notify;
 
 use crate::config::OwnPaths;
+use crate::event::lock;
 use crate::stream::PrivateFlag;
 
 use crate::source::file::fingerprint::Identity;
@@ -54,7 +55,7 @@ struct WatchedInode {
 /// A mailbox, and the path by which it knows the directory.
 #[derive(Debug, Clone)]
 struct WatchListener {
-    ear: Arc<Mailbox>,
+    mailbox: Arc<Mailbox>,
     directory: Arc<Path>,
 }
 
@@ -86,13 +87,13 @@ impl Mailbox {
     }
 
     fn post(&self, path: PathBuf, written: bool) {
-        let mut heard = lock(&self.changes);
-        if heard.paths.len() >= MAX_PENDING_CHANGES {
-            *heard = PathChanges { all: true, paths: HashMap::new() };
-        } else if !heard.all {
-            *heard.paths.entry(path).or_default() |= written;
+        let mut changes = lock(&self.changes);
+        if changes.paths.len() >= MAX_PENDING_CHANGES {
+            *changes = PathChanges { all: true, paths: HashMap::new() };
+        } else if !changes.all {
+            *changes.paths.entry(path).or_default() |= written;
         }
-        drop(heard);
+        drop(changes);
         self.notify.notify_one();
     }
 
@@ -105,13 +106,13 @@ impl Mailbox {
 impl Watcher {
     /// Starts the watcher. Never fails: without inotify, each call of [`watch`](Self::watch) returns the reason.
     pub(crate) fn new() -> Self {
-        let heard = Arc::new(Mutex::new(WatchedDirectories::new()));
-        let list = heard.clone();
+        let directories = Arc::new(Mutex::new(WatchedDirectories::new()));
+        let list = directories.clone();
         let watcher = notify::recommended_watcher(move |event| dispatch(&mut lock(&list), event));
         let watcher = watcher.map_err(|error| reason(&error, "fs.inotify.max_user_instances"));
         Self {
             inotify: Arc::new(Mutex::new(watcher)),
-            directories: heard,
+            directories,
             logged_reasons: Arc::default(),
             open_limit: OpenLimit::default(),
         }
@@ -135,7 +136,8 @@ impl Watcher {
         self.open_limit.opener().protected().set(directories, files);
     }
 
-    /// Wakes `ear` when something happens to `name` in `directory` (`None`: to any name), or to the directory itself.
+    /// Wakes `mailbox` when something happens to `name` in `directory` (`None`: to any name), or to the directory
+    /// itself.
     ///
     /// Blocks. A change is reported as a path below `directory`, as that is given here.
     /// # Errors
@@ -144,9 +146,9 @@ impl Watcher {
         &self,
         directory: &Path,
         name: Option<&OsStr>,
-        ear: &Arc<Mailbox>,
+        mailbox: &Arc<Mailbox>,
     ) -> Result<WatchGuard, String> {
-        let outcome = self.try_watch(directory, name, ear);
+        let outcome = self.try_watch(directory, name, mailbox);
         if let Err(reason) = &outcome
             && lock(&self.logged_reasons).insert(reason.clone())
         {
@@ -155,7 +157,7 @@ impl Watcher {
         outcome
     }
 
-    fn try_watch(&self, directory: &Path, name: Option<&OsStr>, ear: &Arc<Mailbox>) -> Result<WatchGuard, String> {
+    fn try_watch(&self, directory: &Path, name: Option<&OsStr>, mailbox: &Arc<Mailbox>) -> Result<WatchGuard, String> {
         let gone = |error: std::io::Error| format!("cannot examine {}: {error}", directory.display());
         let real = fs::canonicalize(directory).map_err(gone)?;
         let metadata = fs::metadata(&real).map_err(gone)?;
@@ -164,10 +166,10 @@ impl Watcher {
         }
         let mut watcher = lock(&self.inotify);
         let system = watcher.as_mut().map_err(|error| error.clone())?;
-        let listener = WatchListener { ear: ear.clone(), directory: directory.into() };
-        let known = self.listen(&real, Identity::from(&metadata), name, listener.clone());
+        let listener = WatchListener { mailbox: mailbox.clone(), directory: directory.into() };
+        let known = self.add_listener(&real, Identity::from(&metadata), name, listener.clone());
         let watch =
-            WatchGuard { wakes: self.clone(), real_path: real.clone(), name: name.map(OsStr::to_owned), listener };
+            WatchGuard { watcher: self.clone(), real_path: real.clone(), name: name.map(OsStr::to_owned), listener };
         let mut outcome = Ok(());
         if !known {
             // Another directory of this name may still be watched; usually none is, and the error is ignored.
@@ -185,7 +187,7 @@ impl Watcher {
     }
 
     /// Adds a listener. Returns whether the directory is watched already.
-    fn listen(&self, real: &Path, identity: Identity, name: Option<&OsStr>, listener: WatchListener) -> bool {
+    fn add_listener(&self, real: &Path, identity: Identity, name: Option<&OsStr>, listener: WatchListener) -> bool {
         let mut directories = lock(&self.directories);
         let known = directories.get(real).is_some_and(|known| known.identity == identity && !known.stale);
         let entry = directories.entry(real.to_owned());
@@ -203,7 +205,7 @@ impl Watcher {
 /// A registered watch: its mailbox is woken until the guard is dropped.
 #[derive(Debug)]
 pub(crate) struct WatchGuard {
-    wakes: Watcher,
+    watcher: Watcher,
     real_path: PathBuf,
     name: Option<OsString>,
     listener: WatchListener,
@@ -224,15 +226,16 @@ impl WatchGuard {
         let now = fs::canonicalize(self.directory()).and_then(|real| Ok((fs::metadata(&real)?, real)));
         let Ok((metadata, real)) = now else { return false };
         let known = |entry: &WatchedInode| entry.identity == Identity::from(&metadata) && !entry.stale;
-        real == self.real_path && lock(&self.wakes.directories).get(&self.real_path).is_some_and(known)
+        real == self.real_path && lock(&self.watcher.directories).get(&self.real_path).is_some_and(known)
     }
 
     /// Removes the listener. Returns whether it was the last one of the directory.
     fn remove_listener(&self) -> bool {
-        let mut heard = lock(&self.wakes.directories);
-        let Some(directory) = heard.get_mut(&self.real_path) else { return false };
+        let mut directories = lock(&self.watcher.directories);
+        let Some(directory) = directories.get_mut(&self.real_path) else { return false };
         let mine = |other: &WatchListener| {
-            Arc::ptr_eq(&other.ear, &self.listener.ear) && Arc::ptr_eq(&other.directory, &self.listener.directory)
+            Arc::ptr_eq(&other.mailbox, &self.listener.mailbox)
+                && Arc::ptr_eq(&other.directory, &self.listener.directory)
         };
         let take = |from: &mut Vec<WatchListener>| from.iter().position(mine).map(|at| from.swap_remove(at));
         match &self.name {
@@ -250,7 +253,7 @@ impl WatchGuard {
         }
         let last = directory.names.is_empty() && directory.all.is_empty();
         if last {
-            heard.remove(&self.real_path);
+            directories.remove(&self.real_path);
         }
         last
     }
@@ -258,7 +261,7 @@ impl WatchGuard {
 
 impl Drop for WatchGuard {
     fn drop(&mut self) {
-        let mut watcher = lock(&self.wakes.inotify);
+        let mut watcher = lock(&self.watcher.inotify);
         if self.remove_listener()
             && let Ok(watcher) = watcher.as_mut()
         {
@@ -269,36 +272,36 @@ impl Drop for WatchGuard {
 }
 
 /// Delivers an event to the mailboxes. Runs in the watcher's thread: never waits, and fills nothing but sets.
-fn dispatch(heard: &mut WatchedDirectories, event: notify::Result<Event>) {
-    let all = |heard: &WatchedDirectories| heard.values().for_each(WatchedInode::post_all);
+fn dispatch(directories: &mut WatchedDirectories, event: notify::Result<Event>) {
+    let all = |directories: &WatchedDirectories| directories.values().for_each(WatchedInode::post_all);
     match event {
         // Reading a file, which this program does itself, is not a change.
         Ok(Event { kind: EventKind::Access(_), .. }) => {}
         // The event queue of the system overflowed.
-        Ok(event) if event.need_rescan() => all(heard),
+        Ok(event) if event.need_rescan() => all(directories),
         Ok(event) => {
             let written = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any));
             for path in &event.paths {
                 let itself = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
-                if let Some(directory) = heard.get_mut(path) {
+                if let Some(directory) = directories.get_mut(path) {
                     directory.stale |= itself;
                     directory.post_all();
                 }
                 let Some((parent, name)) = path.parent().zip(path.file_name()) else { continue };
-                let Some(directory) = heard.get(parent) else { continue };
+                let Some(directory) = directories.get(parent) else { continue };
                 let named = directory.names.get(name).into_iter().flatten();
                 for listener in named.chain(&directory.all) {
-                    listener.ear.post(listener.directory.join(name), written);
+                    listener.mailbox.post(listener.directory.join(name), written);
                 }
             }
         }
-        Err(_) => all(heard),
+        Err(_) => all(directories),
     }
 }
 
 impl WatchedInode {
     fn post_all(&self) {
-        self.names.values().flatten().chain(&self.all).for_each(|listener| listener.ear.post_all());
+        self.names.values().flatten().chain(&self.all).for_each(|listener| listener.mailbox.post_all());
     }
 }
 
@@ -357,11 +360,6 @@ fn reason(error: &notify::Error, sysctl: &str) -> String {
     }
 }
 
-/// Locks a mutex. Each change leaves the lists consistent, so a panic elsewhere does no damage.
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::path_watch::PathWatch;
@@ -370,90 +368,90 @@ mod tests {
     use std::time::Duration;
     use tokio::time::timeout;
 
-    async fn wakes(ear: &Mailbox) -> bool {
-        timeout(Duration::from_secs(10), ear.wait()).await.is_ok()
+    async fn was_woken(mailbox: &Mailbox) -> bool {
+        timeout(Duration::from_secs(10), mailbox.wait()).await.is_ok()
     }
 
-    fn path_watch(wakes: &Watcher) -> (Arc<Mailbox>, PathWatch) {
-        let ear = Arc::new(Mailbox::default());
-        (ear.clone(), PathWatch::new(wakes.clone(), ear))
-    }
-
-    #[tokio::test]
-    async fn only_the_named_file_wakes() {
-        let (wakes_all, place) = (Watcher::new(), TestDirectory::new());
-        let ((ear, mut ears_a), (other, mut ears_b)) = (path_watch(&wakes_all), path_watch(&wakes_all));
-        ears_a.listen(&place.path("a"));
-        ears_b.listen(&place.path("b"));
-        place.write("a", "x");
-        assert!(wakes(&ear).await);
-        place.write("b", "x");
-        assert!(wakes(&other).await);
-        assert!(ear.take().paths.keys().eq([&place.path("a")]));
-        assert_eq!(lock(&wakes_all.directories).len(), 1);
+    fn path_watch(watcher: &Watcher) -> (Arc<Mailbox>, PathWatch) {
+        let mailbox = Arc::new(Mailbox::default());
+        (mailbox.clone(), PathWatch::new(watcher.clone(), mailbox))
     }
 
     #[tokio::test]
-    async fn the_nearest_directory_that_exists_is_watched_until_nobody_listens() {
-        let (wakes_all, place) = (Watcher::new(), TestDirectory::new());
-        let (ear, mut ears) = path_watch(&wakes_all);
-        let path = place.path("a/b/log");
+    async fn only_changes_of_the_named_file_wake_the_mailbox() {
+        let (watcher, directory) = (Watcher::new(), TestDirectory::new());
+        let ((mailbox, mut watch_a), (other, mut watch_b)) = (path_watch(&watcher), path_watch(&watcher));
+        watch_a.update(&directory.path("a"));
+        watch_b.update(&directory.path("b"));
+        directory.write("a", "x");
+        assert!(was_woken(&mailbox).await);
+        directory.write("b", "x");
+        assert!(was_woken(&other).await);
+        assert!(mailbox.take().paths.keys().eq([&directory.path("a")]));
+        assert_eq!(lock(&watcher.directories).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_nearest_existing_directory_is_watched_until_its_last_watch_is_dropped() {
+        let (watcher, directory) = (Watcher::new(), TestDirectory::new());
+        let (mailbox, mut watch) = path_watch(&watcher);
+        let path = directory.path("a/b/log");
         for step in ["a", "a/b"] {
-            ears.listen(&path);
-            assert_eq!(ears.unwatched(), None);
-            std::fs::create_dir(place.path(step)).unwrap();
-            assert!(wakes(&ear).await, "{step}");
+            watch.update(&path);
+            assert_eq!(watch.unwatched(), None);
+            std::fs::create_dir(directory.path(step)).unwrap();
+            assert!(was_woken(&mailbox).await, "{step}");
         }
-        ears.listen(&path);
-        place.write("a/b/log", "x");
-        assert!(wakes(&ear).await);
-        assert_eq!(lock(&wakes_all.directories).keys().collect::<Vec<_>>(), [&place.path("a/b")]);
-        drop(ears);
-        assert!(lock(&wakes_all.directories).is_empty());
+        watch.update(&path);
+        directory.write("a/b/log", "x");
+        assert!(was_woken(&mailbox).await);
+        assert_eq!(lock(&watcher.directories).keys().collect::<Vec<_>>(), [&directory.path("a/b")]);
+        drop(watch);
+        assert!(lock(&watcher.directories).is_empty());
     }
 
     #[tokio::test]
-    async fn a_directory_by_two_names_is_watched_once_and_heard_by_both() {
-        let (wakes_all, place) = (Watcher::new(), TestDirectory::new());
-        std::fs::create_dir(place.path("real")).unwrap();
-        std::os::unix::fs::symlink(place.path("real"), place.path("link")).unwrap();
-        let ((ear, mut ears_a), (other, mut ears_b)) = (path_watch(&wakes_all), path_watch(&wakes_all));
-        ears_a.listen(&place.path("real/log"));
-        ears_b.listen(&place.path("link/log"));
-        drop(path_watch(&wakes_all).1);
-        place.write("real/log", "x");
-        assert!(wakes(&ear).await && wakes(&other).await);
-        assert!(other.take().paths.contains_key(&place.path("link/log")));
+    async fn a_directory_with_two_names_is_watched_once_for_both() {
+        let (watcher, directory) = (Watcher::new(), TestDirectory::new());
+        std::fs::create_dir(directory.path("real")).unwrap();
+        std::os::unix::fs::symlink(directory.path("real"), directory.path("link")).unwrap();
+        let ((mailbox, mut watch_a), (other, mut watch_b)) = (path_watch(&watcher), path_watch(&watcher));
+        watch_a.update(&directory.path("real/log"));
+        watch_b.update(&directory.path("link/log"));
+        drop(path_watch(&watcher).1);
+        directory.write("real/log", "x");
+        assert!(was_woken(&mailbox).await && was_woken(&other).await);
+        assert!(other.take().paths.contains_key(&directory.path("link/log")));
     }
 
     #[tokio::test]
-    async fn an_overflow_wakes_all() {
-        let (wakes_all, place) = (Watcher::new(), TestDirectory::new());
-        let (ear, mut ears) = path_watch(&wakes_all);
-        ears.listen(&place.path("a"));
+    async fn an_overflow_wakes_every_mailbox() {
+        let (watcher, directory) = (Watcher::new(), TestDirectory::new());
+        let (mailbox, mut watch) = path_watch(&watcher);
+        watch.update(&directory.path("a"));
         let overflow = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
-        dispatch(&mut lock(&wakes_all.directories), Ok(overflow));
-        assert!(wakes(&ear).await);
-        assert!(ear.take().all);
+        dispatch(&mut lock(&watcher.directories), Ok(overflow));
+        assert!(was_woken(&mailbox).await);
+        assert!(mailbox.take().all);
     }
 
     #[test]
     fn more_paths_than_are_remembered_are_everything() {
-        let ear = Mailbox::default();
+        let mailbox = Mailbox::default();
         for n in 0..=MAX_PENDING_CHANGES {
-            ear.post(PathBuf::from(n.to_string()), true);
+            mailbox.post(PathBuf::from(n.to_string()), true);
         }
-        let heard = ear.take();
-        assert!(heard.all && heard.paths.is_empty());
+        let changes = mailbox.take();
+        assert!(changes.all && changes.paths.is_empty());
     }
 
     #[test]
     fn without_a_watcher_the_reason_is_said() {
-        let wakes = Watcher::new();
-        *lock(&wakes.inotify) = Err("the limit of inotify instances is reached".to_owned());
-        let mut ears = PathWatch::new(wakes, Arc::default());
-        ears.listen(Path::new("/tmp/log"));
-        assert_eq!(ears.unwatched(), Some("the limit of inotify instances is reached"));
+        let watcher = Watcher::new();
+        *lock(&watcher.inotify) = Err("the limit of inotify instances is reached".to_owned());
+        let mut watch = PathWatch::new(watcher, Arc::default());
+        watch.update(Path::new("/tmp/log"));
+        assert_eq!(watch.unwatched(), Some("the limit of inotify instances is reached"));
     }
 
     #[test]

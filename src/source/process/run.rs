@@ -1,0 +1,371 @@
+//! One run of a process, from its start to the end of its output and of its descendants.
+
+use std::future::pending;
+use std::mem;
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use log::{info, warn};
+use rustix::process::Signal;
+use tokio::select;
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::{ProcessSourceConfig, Stop, Stream, TerminalSize};
+use crate::control::{Attachment, CommandError, RunCommand};
+use crate::event::{EndCause, RunEnd, SourceState, signal_name};
+use crate::stream::Batch;
+
+use super::input::ProcessInput;
+use super::leader::{Leader, LeaderExit};
+use super::pipes::{HeldBack, PipeRead, Pipes, Tee};
+use super::run_record::{self, RunRecord};
+use super::stop::ProcessGroup;
+use super::{procfs, pty, spawn};
+use crate::source::{ClockReading, SourceError, SourceOptions, until};
+
+/// The time for which pipes must be quiet after the end of the process: its descendants may still write.
+pub(super) const DRAIN_QUIET_TIME: Duration = Duration::from_millis(300);
+
+/// The longest time for which pipes are drained: a background process that was left behind may write forever.
+pub(super) const MAX_DRAIN_WAIT: Duration = Duration::from_secs(5);
+
+/// The interval at which a group that was asked to end is checked.
+const GROUP_POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A process that wrote nothing for this long may be buffering its output: its state says so, once in a run.
+pub(super) const SILENCE_NOTE_AFTER: Duration = Duration::from_mins(1);
+
+/// The same time if the output so far ends in the middle of a line at the size of a full buffer.
+const BLOCK_SILENCE_NOTE_AFTER: Duration = Duration::from_secs(10);
+
+/// The time after which the memory of a process is measured first; the interval then doubles.
+const MIN_MEMORY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The longest interval between two measurements of memory.
+const MAX_MEMORY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// One run of a process.
+#[derive(Debug)]
+pub(super) struct ProcessRun {
+    stream: String,
+    started: Instant,
+    leader: Leader,
+    record: RunRecord,
+    group: ProcessGroup,
+    /// Secrets are redacted, and therefore the raw output is not shown to anybody.
+    is_redacted: bool,
+    pipes: Pipes,
+    input: ProcessInput,
+    stop: Stop,
+    /// The reason why the process was asked to end, and the time when it will be killed; `None` unless it was asked.
+    stopping: Option<(EndCause, Instant)>,
+    /// Processes that left the group are ended, too.
+    ends_escaped: bool,
+    /// The peak memory measured so far, in bytes, and when to measure again.
+    memory: (Option<u64>, Instant),
+    /// The time of the last output; `None` once the silence was reported.
+    last_output: Option<Instant>,
+    phase: RunPhase,
+}
+
+#[derive(Debug)]
+enum RunPhase {
+    Running,
+    /// The process has ended; its pipes are read until `quiet`, at most until `last`.
+    Draining {
+        end: RunEnd,
+        quiet_until: Instant,
+        last: Instant,
+        killed: bool,
+    },
+    Ended,
+}
+
+/// The next event of a running process.
+enum RunEvent {
+    Read(PipeRead),
+    Exit(LeaderExit),
+    Kill,
+    Memory,
+    Silent,
+}
+
+impl ProcessRun {
+    /// Starts the process, as run `number`. Must not be dropped before it returns.
+    pub(super) async fn start(
+        spec: &Stream,
+        source: &ProcessSourceConfig,
+        options: &SourceOptions,
+        number: u64,
+    ) -> Result<Self, SourceError> {
+        let stream = spec.name.to_string();
+        let mark = spawn::mark(&stream, number);
+        let spawn::StartedProgram { leader, ends, input, descriptors } =
+            spawn::spawn(&stream, source, options, &mark).await?;
+        let pid = leader.pid();
+        let began = procfs::stat(pid).map_or(0, |stat| stat.started);
+        let now = Instant::now();
+        Ok(Self {
+            stream,
+            started: now,
+            record: RunRecord {
+                run: number,
+                pid: pid.as_raw_nonzero().get(),
+                started: began,
+                mark,
+                ended: false,
+                descriptors,
+                open_lines: <[String; 2]>::default(),
+            },
+            group: ProcessGroup::new(pid, !options.same_group),
+            leader,
+            is_redacted: spec.redact.is_some(),
+            pipes: Pipes::new(spec, ends),
+            input,
+            stop: source.stop.clone(),
+            stopping: None,
+            ends_escaped: !options.end_stream,
+            memory: (None, now + MIN_MEMORY_INTERVAL),
+            last_output: Some(now),
+            phase: RunPhase::Running,
+        })
+    }
+
+    /// The process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.record.pid.cast_unsigned()
+    }
+
+    /// The current run record.
+    pub(super) fn record(&self) -> RunRecord {
+        let open_lines = [0, 1].map(|number| run_record::encode_open_line(self.pipes.open_line(number)));
+        RunRecord { open_lines, ended: matches!(self.phase, RunPhase::Ended), ..self.record.clone() }
+    }
+
+    /// Adds the next events to `batch`; returns the end of the run once there are no more. May be dropped at any time.
+    pub(crate) async fn next(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<RunEnd> {
+        loop {
+            let done = match self.phase {
+                RunPhase::Running => self.poll_running(tee, batch).await,
+                RunPhase::Draining { .. } => self.poll_draining(tee, batch).await,
+                RunPhase::Ended => pending().await,
+            };
+            if let Some(done) = done {
+                return done;
+            }
+        }
+    }
+
+    /// Handles one event in the phase `Running`. Returns `Some` if there may be events in the batch.
+    async fn poll_running(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
+        let open = !self.pipes.is_ended();
+        let kill = self.stopping.map(|(_, kill)| kill);
+        let silent = self.silence_due();
+        let event = select! {
+            read = self.pipes.read(tee, batch), if open => RunEvent::Read(read),
+            exit = self.leader.ended() => RunEvent::Exit(exit),
+            () = self.input.write() => return None,
+            () = until(kill) => RunEvent::Kill,
+            () = sleep_until(self.memory.1) => RunEvent::Memory,
+            () = until(silent) => RunEvent::Silent,
+        };
+        match event {
+            RunEvent::Read(read) => {
+                if read == PipeRead::Bytes && self.last_output.is_some() {
+                    self.last_output = Some(Instant::now());
+                }
+                return Some(None);
+            }
+            RunEvent::Exit(exit) => self.begin_draining(exit),
+            RunEvent::Kill => self.kill(),
+            RunEvent::Memory => self.measure_memory(),
+            RunEvent::Silent => {
+                self.note_silence(batch);
+                return Some(None);
+            }
+        }
+        None
+    }
+
+    /// Handles one event in the phase `Draining`. Returns `Some` if there may be events in the batch.
+    async fn poll_draining(&mut self, tee: &mut Option<Tee>, batch: &mut Batch) -> Option<Option<RunEnd>> {
+        let open = !self.pipes.is_ended();
+        let patient = self.stopping.is_none() && tee.is_some();
+        let RunPhase::Draining { quiet_until: quiet, last, .. } = &mut self.phase else { return None };
+        // The tee waits for its reader as long as the process was not asked to end.
+        let waits = tee.as_ref().is_some_and(Tee::waits);
+        let last = Some(*last).filter(|_| !patient);
+        let rest = Some(*quiet).filter(|_| !(patient && waits));
+        let read = select! {
+            biased;
+            () = until(last) => PipeRead::End,
+            read = self.pipes.read(tee, batch), if open => read,
+            () = until(rest) => PipeRead::End,
+        };
+        match read {
+            PipeRead::Bytes => {
+                *quiet = Instant::now() + DRAIN_QUIET_TIME;
+                Some(None)
+            }
+            PipeRead::OpenLineDue => Some(None),
+            PipeRead::End => self.try_finish(batch).map(Some),
+        }
+    }
+
+    /// Asks the process to end; `KILL` follows after the grace period.
+    pub(super) fn stop(&mut self, cause: EndCause) {
+        let signal = Signal::from_named_raw(self.stop.signal.number()).unwrap_or(Signal::TERM);
+        self.stopping = Some((cause, Instant::now() + self.stop.grace));
+        self.signal_all(signal);
+        // A suspended process handles no signal but this one.
+        self.signal_all(Signal::CONT);
+    }
+
+    /// Returns whether the process was asked to end.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    /// Sends a signal to the process group.
+    pub(super) fn signal(&self, signal: Signal) {
+        self.group.signal(signal);
+    }
+
+    /// Carries out a command.
+    pub(super) fn command(&mut self, command: RunCommand) -> Result<(), CommandError> {
+        self.check_running()?;
+        match command {
+            RunCommand::Input(bytes) => self.input.push(&bytes)?,
+            RunCommand::EndOfInput => self.input.end()?,
+            RunCommand::Signal(number) => {
+                let signal = Signal::from_named_raw(number).ok_or(CommandError::NoSignal(number))?;
+                info!(stream = self.stream.as_str(), signal = signal_name(number).as_str(); "signal");
+                self.signal(signal);
+            }
+            RunCommand::Pause => self.signal(Signal::STOP),
+            RunCommand::Resume => self.signal(Signal::CONT),
+            RunCommand::Resize { rows, columns } => {
+                let terminal = self.pipes.terminal().ok_or(CommandError::NoPty)?;
+                pty::resize(terminal, TerminalSize { columns, rows })
+                    .map_err(|error| CommandError::Failed(format!("the terminal cannot have this size: {error}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches to the terminal.
+    pub(super) fn attach(&mut self) -> Result<Attachment, CommandError> {
+        self.check_running()?;
+        if self.is_redacted {
+            return Err(CommandError::Redacted);
+        }
+        self.pipes.attach().ok_or(CommandError::NoPty)
+    }
+
+    fn check_running(&self) -> Result<(), CommandError> {
+        if matches!(self.phase, RunPhase::Running) { Ok(()) } else { Err(CommandError::NotRunning) }
+    }
+
+    fn kill(&mut self) {
+        self.signal_all(Signal::KILL);
+        if let Some((_, kill)) = &mut self.stopping {
+            // The kill is repeated later, in case it was not enough.
+            *kill = Instant::now() + MAX_DRAIN_WAIT;
+        }
+    }
+
+    /// Sends `signal` to the group and to the processes that left it. Returns whether a process was left.
+    fn signal_all(&self, signal: Signal) -> bool {
+        let escaped = if self.ends_escaped { self.record.signal_escaped(signal) } else { 0 };
+        self.group.signal(signal) || escaped > 0
+    }
+
+    /// Returns whether a process of the group, or one that left it, is alive.
+    fn is_alive(&self) -> bool {
+        self.group.is_alive() || (self.ends_escaped && !self.record.alive().is_empty())
+    }
+
+    /// Measures the peak memory, which cannot be read once the process has ended.
+    fn measure_memory(&mut self) {
+        self.memory.0 = self.memory.0.max(procfs::peak_memory(self.leader.pid()));
+        let now = Instant::now();
+        self.memory.1 = now + now.duration_since(self.started).clamp(MIN_MEMORY_INTERVAL, MAX_MEMORY_INTERVAL);
+    }
+
+    /// The time at which to report that the process is silent.
+    fn silence_due(&self) -> Option<Instant> {
+        let wrote = self.last_output.filter(|_| self.stopping.is_none())?;
+        Some(match self.pipes.looks_held_back()? {
+            HeldBack::All => wrote + SILENCE_NOTE_AFTER,
+            HeldBack::PartialBlock => wrote + BLOCK_SILENCE_NOTE_AFTER,
+        })
+    }
+
+    fn note_silence(&mut self, batch: &mut Batch) {
+        self.last_output = None;
+        let note = "no output for a while; most programs write to a pipe in blocks: if output is missing, give the program a \
+            terminal with `pty: true`, or start it with `stdbuf -oL`";
+        warn!(stream = self.stream.as_str(), run = self.record.run, pid = self.record.pid; "{note}");
+        let state = SourceState::Running { run: self.record.run, pid: Some(self.pid()), note: Some(note.to_owned()) };
+        batch.state(ClockReading::read().time, state);
+    }
+
+    /// Begins draining after the end of the process.
+    fn begin_draining(&mut self, exit: LeaderExit) {
+        self.group.leader_ended();
+        self.input = ProcessInput::Ended;
+        let now = Instant::now();
+        let code = exit.status.and_then(|status| status.code());
+        let signal = exit.status.and_then(|status| status.signal());
+        let cause = match (self.stopping, signal) {
+            (Some((cause, _)), _) => cause,
+            (None, Some(_)) => EndCause::Signalled,
+            (None, None) => EndCause::Exited,
+        };
+        let end = RunEnd {
+            run: self.record.run,
+            code,
+            signal: signal.map(signal_name),
+            duration: Some(now.duration_since(self.started).as_secs_f64()),
+            peak_memory: exit.memory.max(self.memory.0),
+            cause,
+        };
+        self.phase =
+            RunPhase::Draining { end, quiet_until: now + DRAIN_QUIET_TIME, last: now + MAX_DRAIN_WAIT, killed: false };
+    }
+
+    /// Returns the end of the run once its pipes are closed or their time has expired, if none of its processes is
+    /// left.
+    fn try_finish(&mut self, batch: &mut Batch) -> Option<RunEnd> {
+        let now = Instant::now();
+        let waits = self.stopping.is_some_and(|(_, kill)| now < kill) && self.is_alive();
+        let killed = match &mut self.phase {
+            RunPhase::Draining { killed, .. } if !waits => mem::replace(killed, true),
+            _ => false,
+        };
+        let kills = !waits && !killed && self.signal_all(Signal::KILL) && !self.pipes.is_ended();
+        let RunPhase::Draining { end, quiet_until: quiet, last, .. } = &mut self.phase else { return None };
+        if let Some((_, kill)) = self.stopping.filter(|_| waits) {
+            // All processes of the run were asked to end, and have as much time as the process itself.
+            (*quiet, *last) = ((now + GROUP_POLL_INTERVAL).min(kill), (now + GROUP_POLL_INTERVAL).min(kill));
+            return None;
+        }
+        if kills {
+            (*quiet, *last) = (now + DRAIN_QUIET_TIME, now + DRAIN_QUIET_TIME);
+            return None;
+        }
+        let end = end.clone();
+        self.pipes.finish(batch);
+        self.phase = RunPhase::Ended;
+        Some(end)
+    }
+}
+
+impl Drop for ProcessRun {
+    /// Kills a process that was not waited for: no process may continue whose output is not read.
+    fn drop(&mut self) {
+        if !matches!(self.phase, RunPhase::Ended) {
+            self.signal_all(Signal::KILL);
+        }
+    }
+}
