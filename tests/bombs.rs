@@ -9,7 +9,7 @@ use crate::flood::{resident, survives};
 use crate::harness::http::{Response, header};
 use crate::harness::sse::Reader;
 use crate::harness::ws::{Channel, Talk, handshake};
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 
 /// What all expressions in use may take, and the daemon beside them, in bytes.
 const EXPRESSIONS: u64 = 320 << 20;
@@ -21,9 +21,9 @@ const PARAMETERS: i64 = -32602;
 const BUSY: i64 = -32005;
 
 fn daemon() -> Daemon {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    place.start(
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.start(
         "listen: [\"127.0.0.1:0\", \"unix:rtlogd.sock\"]\nlimits: { filter_size: 1MiB }\nstreams: { app: { file: app.log, from: start }, in: { push: true } }",
     )
 }
@@ -70,10 +70,10 @@ fn an_expression_that_grows_is_refused() {
 }
 
 #[test]
-fn expressions_that_take_others_for_ever_are_no_trouble() {
-    let place = Place::new();
-    place.write("app.log", "a".repeat(60_000) + "\none\n");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+fn expressions_that_exhaust_other_engines_finish_quickly() {
+    let dir = TestDir::new();
+    dir.write("app.log", "a".repeat(60_000) + "\none\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     let before = resident(&daemon);
     for expression in ["((a*)*)*b", "(a+a+)+b", "(a|a)*b", "(.*a){20}b"] {
         let reader = Response::get(daemon.address(), &filtered("exclude", expression), &[]);
@@ -86,7 +86,7 @@ fn expressions_that_take_others_for_ever_are_no_trouble() {
 }
 
 #[test]
-fn all_expressions_in_use_hold_what_they_may_and_no_more() {
+fn the_memory_of_all_expressions_in_use_is_limited() {
     let daemon = daemon();
     let before = resident(&daemon);
     let ask = |at: usize, headers: &[_]| {
@@ -156,11 +156,11 @@ fn configurations() -> Vec<(&'static str, String, &'static str)> {
 }
 
 #[test]
-fn a_configuration_that_is_a_bomb_is_refused_and_the_daemon_goes_on() {
+fn a_reload_of_a_yaml_bomb_is_refused_and_the_daemon_keeps_running() {
     let good = "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams: { app: { file: app.log, from: start } }\n";
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start(good);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start(good);
     let before = resident(&daemon);
     let mut reader = daemon.follow("app").query("tail=all").open();
     assert_eq!(reader.take(1)[0].data, "one");
@@ -190,7 +190,7 @@ fn a_configuration_that_is_a_bomb_is_refused_and_the_daemon_goes_on() {
 }
 
 #[test]
-fn no_body_is_unpacked() {
+fn compressed_bodies_are_not_decompressed() {
     let daemon = daemon();
     for path in ["/streams/app/input", "/streams/app/signal", "/streams/in", "/login", "/nowhere"] {
         for coding in ["gzip", "br", "zstd", "deflate, gzip", "identity, gzip"] {
@@ -206,7 +206,7 @@ fn no_body_is_unpacked() {
 }
 
 #[test]
-fn no_message_is_unpacked() {
+fn compressed_messages_are_not_decompressed() {
     let daemon = daemon();
     for offer in ["permessage-deflate", "permessage-deflate; client_max_window_bits, x-webkit-deflate-frame"] {
         let headers = [&handshake()[..], &[("Sec-WebSocket-Extensions", offer)]].concat();

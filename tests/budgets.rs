@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 use crate::harness::http::{Address, Response, Socket};
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, PATIENCE, Place};
+use crate::harness::{Daemon, Deadline, PATIENCE, TestDir};
 use crate::tokens::{keys, token};
 
 const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 fn with(limits: &str, more: &str) -> Daemon {
-    let place = Place::new();
-    keys(&place, "keys");
-    place.write("a.log", "one\n");
-    place.start(&format!(
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    dir.write("a.log", "one\n");
+    dir.start(&format!(
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys{more} }}\ntrusted_proxies: [{PROXY}]\n\
          limits: {{ {limits} }}\nstreams:\n  a: {{ file: a.log, from: start }}\n  b: {{ file: b.log }}\n  \
          cat: {{ command: [cat], input: true }}\n  in: {{ push: true }}\n"
@@ -73,7 +73,7 @@ fn a_stranger_is_refused_before_its_body_is_read() {
 }
 
 #[test]
-fn bodies_under_way_have_a_budget_for_each_caller() {
+fn bodies_in_flight_have_a_budget_for_each_caller() {
     let daemon = with("body: 1h", "");
     let (one, other) = (bearer(&daemon, "input"), bearer(&daemon, "input"));
     let input = |bearer: &str| {
@@ -94,7 +94,7 @@ fn bodies_under_way_have_a_budget_for_each_caller() {
 }
 
 #[test]
-fn readers_have_a_budget_for_each_caller_and_over_all() {
+fn readers_have_a_budget_for_each_caller_and_in_total() {
     let daemon = with("readers: 8", "");
     let bearer = bearer(&daemon, "read");
     let read = |path: &str| daemon.request(path).response();
@@ -135,7 +135,7 @@ fn readers_have_a_budget_for_each_caller_and_over_all() {
 }
 
 #[test]
-fn other_machines_without_a_token_have_the_bound_of_a_token() {
+fn other_machines_without_a_token_have_the_limit_of_a_token() {
     let daemon = with("per_token: 2", ", insecure: true");
     let proxy = Address::TcpFrom(PROXY, daemon.address().tcp());
     let read = |client: &str| Response::get(&proxy, "/streams/a", &[("X-Forwarded-For", client)]);
@@ -152,7 +152,7 @@ fn other_machines_without_a_token_have_the_bound_of_a_token() {
 }
 
 #[test]
-fn a_session_has_a_bound_of_its_own_and_takes_none_from_others() {
+fn a_session_has_its_own_limit_and_uses_no_other() {
     let daemon = with("", "");
     let names: String = (0..64).map(|_| "stream=a&").collect();
     // One stream named often is one reader.
@@ -166,7 +166,7 @@ fn a_session_has_a_bound_of_its_own_and_takes_none_from_others() {
 }
 
 #[test]
-fn a_list_that_many_ask_for_is_no_older_than_what_was_done() {
+fn a_list_requested_often_shows_the_newest_event() {
     let daemon = with("", "");
     let bearer = bearer(&daemon, "input");
     for _ in 0..60 {
@@ -184,15 +184,15 @@ fn a_list_that_many_ask_for_is_no_older_than_what_was_done() {
 
 /// A daemon that may have so many files open, at once and at most.
 fn with_descriptors(soft: u32, hard: u32) -> Daemon {
-    let place = Place::new();
-    place.write(
+    let dir = TestDir::new();
+    dir.write(
         "rtlogd.yaml",
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams:\n  a: { file: a.log, from: start, private: false }\n  \
          limit: { command: [sh, -c, 'ulimit -n; exec sleep 1000'], start: manual, restart: { when: never } }\n",
     );
-    place.write("a.log", "one\n");
+    dir.write("a.log", "one\n");
     let limit = format!("--nofile={soft}:{hard}");
-    place.launch_by(&["prlimit", &limit], &["serve", "--config", "rtlogd.yaml"])
+    dir.launch_by(&["prlimit", &limit], &["serve", "--config", "rtlogd.yaml"])
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn the_soft_limit_on_open_files_is_raised_for_the_daemon_alone() {
 }
 
 #[test]
-fn a_storm_of_lists_does_not_hold_others_up() {
+fn many_list_requests_do_not_delay_other_clients() {
     let daemon = with("", "");
     let url = daemon.url("/streams");
     // Nobody waits for them: each has its turn between the others.

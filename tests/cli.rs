@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
 use crate::harness::sse::lines;
-use crate::harness::{Ended, Place, Program, numbered};
+use crate::harness::{Ended, Program, TestDir, numbered};
 
 /// The end of `rtlogd run -- sh -c SCRIPT`, logging nothing.
 fn run(script: &str) -> Ended {
-    let place = Place::new();
-    let mut command = place.command(&["run", "--listen", "127.0.0.1:0", "--", "sh", "-c", script]);
+    let dir = TestDir::new();
+    let mut command = dir.command(&["run", "--listen", "127.0.0.1:0", "--", "sh", "-c", script]);
     Program::start(command.env("RTLOGD_LOG", "off").stdin(Stdio::null())).ended()
 }
 
@@ -29,7 +29,7 @@ fn a_large_output_passes_through_whole() {
 }
 
 #[test]
-fn its_status_is_that_of_the_command() {
+fn rtlogd_run_exits_with_the_status_of_its_command() {
     let table = [
         ("exit 0", 0),
         ("exit 7", 7),
@@ -44,16 +44,16 @@ fn its_status_is_that_of_the_command() {
 }
 
 #[test]
-fn a_command_that_is_not_there_is_an_error() {
-    let ended = Place::new().execute(&["run", "--listen", "127.0.0.1:0", "--", "/no/such/program"]);
+fn rtlogd_run_of_a_missing_command_is_an_error() {
+    let ended = TestDir::new().execute(&["run", "--listen", "127.0.0.1:0", "--", "/no/such/program"]);
     assert_eq!(ended.status.code(), Some(127), "{}", ended.err);
     assert!(ended.err.contains("/no/such/program"), "{}", ended.err);
 }
 
 #[test]
 fn a_reader_of_a_run_gets_all_of_it_and_its_end() {
-    let place = Place::new();
-    let daemon = place.launch(
+    let dir = TestDir::new();
+    let daemon = dir.launch(
         &["run", "--listen", "127.0.0.1:0", "--name", "n", "--", "sh", "-c", "echo one; read line; echo $line; exit 4"],
         Stdio::piped(),
     );
@@ -69,7 +69,7 @@ fn a_reader_of_a_run_gets_all_of_it_and_its_end() {
 
 #[test]
 fn the_stream_is_named_after_the_program() {
-    let daemon = Place::new()
+    let daemon = TestDir::new()
         .launch(&["run", "--listen", "127.0.0.1:0", "--linger", "60s", "--", "/bin/echo", "hello"], Stdio::null());
     let seen = daemon.follow("echo").query("tail=all").until_end();
     assert_eq!(lines(&seen), ["hello"]);
@@ -85,7 +85,7 @@ fn a_reader_that_is_cut_again_and_again_sees_every_number_once() {
     let input = Stdio::from(seq.stdout.take().unwrap());
     let arguments =
         ["run", "--listen", "127.0.0.1:0", "--name", "n", "--linger", "60s", "--memory", "256MiB", "--", "cat"];
-    let daemon = Place::new().launch(&arguments, input);
+    let daemon = TestDir::new().launch(&arguments, input);
     let mut random = fastrand::Rng::new();
     let mut seen: BTreeMap<u64, u32> = BTreeMap::new();
     let mut count = |data: &str| *seen.entry(data.parse().unwrap()).or_default() += 1;
@@ -134,7 +134,7 @@ fn a_mistake_on_the_command_line_is_one_error() {
         &["serve", "--listen", "0.0.0.0:0", "app.log"],
         &["nonsense"],
     ] {
-        let ended = Place::new().execute(arguments);
+        let ended = TestDir::new().execute(arguments);
         assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {}", ended.err);
         assert!(!ended.err.is_empty() && ended.out.is_empty(), "{arguments:?}");
     }
@@ -142,6 +142,6 @@ fn a_mistake_on_the_command_line_is_one_error() {
 
 /// Every command in `tests/cli/` prints what stands there.
 #[test]
-fn commands_print_what_is_written_down() {
+fn commands_print_what_the_snapshots_show() {
     trycmd::TestCases::new().case("tests/cli/*.trycmd");
 }

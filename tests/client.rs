@@ -10,7 +10,7 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use crate::harness::{Daemon, Deadline, Ended, Place, Program, numbered, runs};
+use crate::harness::{Daemon, Deadline, Ended, Program, TestDir, numbered, runs};
 
 /// A stream `p` of this shell script, with further keys.
 fn shell(script: &str, keys: &str) -> Daemon {
@@ -33,10 +33,10 @@ fn text(ended: &Ended) -> &str {
 
 #[test]
 fn the_list_shows_each_stream() {
-    let place = Place::new();
-    place.write("app.log", "");
+    let dir = TestDir::new();
+    dir.write("app.log", "");
     let yaml = "streams: { app: { file: app.log, description: What it does }, p: { command: [sleep, '1000'] } }";
-    let daemon = place.start(yaml);
+    let daemon = dir.start(yaml);
     let listed = run(&daemon, &["ls"]);
     let lines: Vec<Vec<_>> = text(&listed).lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["NAME", "KIND", "STATE", "LINES/S", "READERS", "DESCRIPTION"], "{lines:?}");
@@ -47,9 +47,9 @@ fn the_list_shows_each_stream() {
 
 #[test]
 fn a_daemon_that_is_missing_is_one_clear_error() {
-    let place = Place::new();
+    let dir = TestDir::new();
     for arguments in [&["ls"][..], &["follow", "p"], &["send", "p", "x"], &["stop", "p"], &["signal", "p", "HUP"]] {
-        let ended = Program::start(place.command(arguments).env("RTLOGD_URL", "unix:/no/such.sock")).ended();
+        let ended = Program::start(dir.command(arguments).env("RTLOGD_URL", "unix:/no/such.sock")).ended();
         assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
         assert!(ended.err.starts_with("rtlogd: no rtlogd answers at unix:/no/such.sock"), "{}", ended.err);
         assert!(ended.err.contains("No such file"), "{}", ended.err);
@@ -57,14 +57,14 @@ fn a_daemon_that_is_missing_is_one_clear_error() {
 }
 
 #[test]
-fn a_stream_that_is_not_there_is_told_in_the_daemons_words() {
+fn a_missing_stream_is_reported_with_the_words_of_the_daemon() {
     let ended = run(&Daemon::start("streams: {}"), &["follow", "nothing"]);
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.err.contains("no stream is named \"nothing\""), "{}", ended.err);
 }
 
 #[test]
-fn it_prints_what_came_and_exits_as_the_process_did() {
+fn follow_prints_the_output_and_exits_with_the_status_of_the_process() {
     for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137)] {
         // It is over by then, or not: what is printed is the same.
         let daemon = shell(&format!("printf 'a\\377b\\n  c'; {script}"), "restart: { when: never }");
@@ -74,7 +74,7 @@ fn it_prints_what_came_and_exits_as_the_process_did() {
 }
 
 #[test]
-fn only_the_end_of_the_present_run_counts() {
+fn only_the_end_of_the_current_run_decides_the_status() {
     let script = "test -e second && { echo two; read x <go; exit 5; }; touch second; mkfifo go; echo one; exit 3";
     let daemon = shell(script, "directory: ., restart: { when: on-failure, backoff: 100ms..100ms, limit: 1 per 1h }");
     daemon.follow("p").query("tail=all").until("the second run", |message| message.data == "two");
@@ -86,7 +86,7 @@ fn only_the_end_of_the_present_run_counts() {
 }
 
 #[test]
-fn several_streams_are_told_apart_and_filtered() {
+fn lines_of_several_streams_are_labelled_and_filtered() {
     let yaml = "streams: { a: { command: [printf, '1\\n22\\n'], restart: { when: never } },
         long: { command: [sh, -c, 'echo 2; echo 23; exit 4'], restart: { when: never } } }";
     let daemon = Daemon::start(yaml);
@@ -107,7 +107,7 @@ fn json_is_each_event_on_a_line() {
 }
 
 #[test]
-fn when_the_daemon_stops_it_says_so_and_exits_with_75() {
+fn follow_exits_with_75_when_the_daemon_stops() {
     let daemon = shell("echo here; exec sleep 1000", "");
     daemon.follow("p").query("tail=all").take(1);
     daemon.until_readers("p", 0);
@@ -120,13 +120,13 @@ fn when_the_daemon_stops_it_says_so_and_exits_with_75() {
 }
 
 #[test]
-fn a_file_that_is_begun_anew_is_followed_on() {
-    let place = Place::new();
-    place.write("a.log", "one\n");
+fn follow_continues_with_a_file_that_starts_again() {
+    let dir = TestDir::new();
+    dir.write("a.log", "one\n");
     let yaml = |line: &str| {
         format!("state_directory: state\nstreams: {{ p: {{ file: a.log, from: start, max_line: {line} }} }}")
     };
-    let daemon = place.start(&yaml("64KiB"));
+    let daemon = dir.start(&yaml("64KiB"));
     let program = Program::start(&mut client(&daemon, &["follow", "p", "--tail", "all"]));
     daemon.until_readers("p", 1);
     daemon.configure(&yaml("32KiB"));
@@ -179,12 +179,12 @@ fn cutting(to: SocketAddr, cut: Receiver<()>) -> (SocketAddr, Arc<AtomicUsize>) 
 }
 
 #[test]
-fn a_connection_that_is_cut_and_a_daemon_that_stands_still_lose_and_repeat_nothing() {
+fn a_cut_connection_or_a_stalled_daemon_loses_and_repeats_nothing() {
     let script =
         "echo $$ >pid; i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; read x <go; seq 3001 6000; exit 9";
-    let place = Place::new();
-    place.fifo("go");
-    let daemon = place.start(&format!(
+    let dir = TestDir::new();
+    dir.fifo("go");
+    let daemon = dir.start(&format!(
         "streams: {{ p: {{ command: [sh, -c, {script:?}], directory: ., restart: {{ when: never }} }} }}"
     ));
     let (cut, cuts) = sync_channel(10);
@@ -210,7 +210,7 @@ fn a_connection_that_is_cut_and_a_daemon_that_stands_still_lose_and_repeat_nothi
 }
 
 #[test]
-fn a_process_is_driven_from_the_command_line_over_the_unix_socket() {
+fn a_process_is_controlled_from_the_command_line_over_the_unix_socket() {
     let script =
         "echo ready; trap 'echo hup' HUP; while true; do if read line; then echo got $line; else sleep 0.05; fi; done";
     let yaml = format!(

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::encodings::{LAST, as_text, assert_same, daemon_with, nasty, written};
 use crate::harness::sse::Message;
-use crate::harness::{Daemon, Deadline, Place, Program, skip, sources};
+use crate::harness::{Daemon, Deadline, Program, TestDir, skip, sources};
 
 /// A browser starts slowly, and waits up to three seconds before each of five reconnects.
 const CLIENT: Duration = Duration::from_mins(2);
@@ -205,7 +205,7 @@ fn a_browser_that_is_cut_again_and_again_sees_every_number_once() {
         "1",
         "100000",
     ];
-    let daemon = Place::new().launch(&arguments, Stdio::null());
+    let daemon = TestDir::new().launch(&arguments, Stdio::null());
     let mut random = fastrand::Rng::new();
     let cuts = (0..5).map(|_| random.usize(100..600_000)).collect();
     let cutter = Cutter::new(daemon.address().tcp(), "/streams/n", cuts);

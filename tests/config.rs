@@ -3,19 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Place, sources};
+use crate::harness::{TestDir, sources};
 
 #[test]
 fn a_good_configuration_is_ok() {
-    let place = Place::new();
-    place.configure("streams: { app: { file: app.log } }");
-    let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
+    let dir = TestDir::new();
+    dir.configure("streams: { app: { file: app.log } }");
+    let ended = dir.execute(&["check", "--config", "rtlogd.yaml"]);
     assert_eq!((ended.status.code(), ended.out.as_slice()), (Some(0), &b"ok\n"[..]), "{}", ended.err);
 }
 
 #[test]
-fn all_mistakes_are_told_with_file_line_and_column() {
-    let place = Place::new();
+fn all_mistakes_are_reported_with_file_line_and_column() {
+    let dir = TestDir::new();
     let yaml = "listen: [\"127.0.0.1:0\"]\n\
                 memroy: 1MiB\n\
                 limits:\n\
@@ -25,62 +25,62 @@ fn all_mistakes_are_told_with_file_line_and_column() {
                 \x20 .bad: { file: app.log }\n\
                 \x20 none: {}\n\
                 \x20 app: { file: again.log }\n";
-    fs::write(place.path("rtlogd.yaml"), yaml).unwrap();
-    let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
+    fs::write(dir.path("rtlogd.yaml"), yaml).unwrap();
+    let ended = dir.execute(&["check", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
     assert!(ended.out.is_empty(), "{}", String::from_utf8_lossy(&ended.out));
     for (line, column, word) in
         [(2, 1, "memroy"), (4, 9, "fast"), (6, 25, "colour"), (7, 3, ".bad"), (8, 3, "none"), (9, 3, "app")]
     {
-        let place = format!("rtlogd.yaml:{line}:{column}");
-        let told = ended.err.lines().any(|told| told.contains(&place) && told.contains(word));
-        assert!(told, "nothing of {word} at {place}: {}", ended.err);
+        let position = format!("rtlogd.yaml:{line}:{column}");
+        let told = ended.err.lines().any(|told| told.contains(&position) && told.contains(word));
+        assert!(told, "nothing of {word} at {position}: {}", ended.err);
     }
 }
 
 #[test]
-fn words_that_yaml_once_took_for_others_get_a_message() {
-    let place = Place::new();
-    place.configure("access: { insecure: yes }\nstreams: { app: { file: app.log } }");
-    let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
+fn words_that_older_yaml_read_as_booleans_get_a_message() {
+    let dir = TestDir::new();
+    dir.configure("access: { insecure: yes }\nstreams: { app: { file: app.log } }");
+    let ended = dir.execute(&["check", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
     assert!(ended.err.contains("true"), "{}", ended.err);
 }
 
 #[test]
 fn a_daemon_with_mistakes_does_not_start() {
-    let place = Place::new();
-    place.configure("streams: { app: { file: app.log, colour: red } }");
-    let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
+    let dir = TestDir::new();
+    dir.configure("streams: { app: { file: app.log, colour: red } }");
+    let ended = dir.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
     assert!(ended.err.contains("rtlogd.yaml:2:34"), "{}", ended.err);
 }
 
 #[test]
-fn a_configuration_that_is_not_there_is_named() {
-    let ended = Place::new().execute(&["check", "--config", "nowhere.yaml"]);
+fn a_missing_configuration_is_named() {
+    let ended = TestDir::new().execute(&["check", "--config", "nowhere.yaml"]);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
     assert!(ended.err.contains("nowhere.yaml"), "{}", ended.err);
 }
 
 #[test]
-fn files_beside_it_add_streams() {
-    let place = Place::new();
-    place.configure("streams: { a: { file: a.log, from: start } }");
-    fs::create_dir(place.path("conf.d")).unwrap();
-    place.write("conf.d/10-b.yaml", "streams: { b: { file: ../b.log, from: start } }\n");
-    place.write("a.log", "of a\n");
-    place.write("b.log", "of b\n");
-    let daemon = place.launch(&["serve", "--config", "rtlogd.yaml"], std::process::Stdio::null());
+fn files_in_the_drop_in_directory_add_streams() {
+    let dir = TestDir::new();
+    dir.configure("streams: { a: { file: a.log, from: start } }");
+    fs::create_dir(dir.path("conf.d")).unwrap();
+    dir.write("conf.d/10-b.yaml", "streams: { b: { file: ../b.log, from: start } }\n");
+    dir.write("a.log", "of a\n");
+    dir.write("b.log", "of b\n");
+    let daemon = dir.launch(&["serve", "--config", "rtlogd.yaml"], std::process::Stdio::null());
     assert_eq!(daemon.follow("a").take(1)[0].data, "of a");
     assert_eq!(daemon.follow("b").take(1)[0].data, "of b");
 }
 
 #[test]
-fn a_base_path_stands_in_front() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start("base_path: /logs\nstreams: { app: { file: app.log, from: start } }");
+fn every_address_begins_with_the_base_path() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("base_path: /logs\nstreams: { app: { file: app.log, from: start } }");
     assert_eq!(daemon.request("/logs/streams/app").take(1)[0].data, "one");
     assert_eq!(daemon.request("/streams/app").status(), 404);
     assert_eq!(daemon.request("/logsstreams/app").status(), 404);
@@ -99,19 +99,19 @@ fn yamls(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn every_file_that_we_ship_passes() {
+fn every_shipped_configuration_passes_the_check() {
     let mut found = Vec::new();
     yamls(&sources("config"), &mut found);
     assert!(!found.is_empty());
     for path in found {
-        let ended = Place::new().execute(&["check", "--config", path.to_str().unwrap()]);
+        let ended = TestDir::new().execute(&["check", "--config", path.to_str().unwrap()]);
         assert_eq!(ended.status.code(), Some(0), "{}: {}", path.display(), ended.err);
     }
 }
 
 #[test]
 fn the_schema_is_json() {
-    let ended = Place::new().execute(&["schema"]);
+    let ended = TestDir::new().execute(&["schema"]);
     assert!(ended.status.success(), "{}", ended.err);
     let schema: serde_json::Value = serde_json::from_slice(&ended.out).unwrap();
     assert!(schema["$schema"].as_str().unwrap().contains("json-schema.org"), "{schema}");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::http::Response;
 use crate::harness::sse::Message;
 use crate::harness::ws::{Channel, Frame, Talk, frame, handshake};
-use crate::harness::{Daemon, Deadline, Place, numbered};
+use crate::harness::{Daemon, Deadline, TestDir, numbered};
 
 /// A daemon with `count` lines in the file stream `app`, reached by TCP and by a Unix socket.
 fn counted(count: usize) -> Daemon {
@@ -15,9 +15,9 @@ fn counted(count: usize) -> Daemon {
 }
 
 fn with(count: usize, yaml: &str) -> Daemon {
-    let place = Place::new();
-    place.write("app.log", numbered("", count));
-    let daemon = place.start(&format!(
+    let dir = TestDir::new();
+    dir.write("app.log", numbered("", count));
+    let daemon = dir.start(&format!(
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\n{yaml}\nstreams: {{ app: {{ file: app.log, from: start }} }}"
     ));
     if count > 0 {
@@ -46,7 +46,7 @@ fn streams_are_listed_as_get_streams_lists_them() {
 }
 
 #[test]
-fn a_subscription_begins_where_it_asks_to_and_goes_on() {
+fn a_subscription_begins_where_requested_and_continues() {
     let daemon = counted(200);
     let all = daemon.follow("app").query("tail=all").take(200);
     let mut channel = channel(&daemon);
@@ -78,7 +78,7 @@ fn a_subscription_begins_where_it_asks_to_and_goes_on() {
 }
 
 #[test]
-fn a_filter_counts_from_the_next_line_and_can_search_back() {
+fn a_filter_applies_from_the_next_line_and_can_search_back() {
     let daemon = counted(30);
     let mut channel = channel(&daemon);
     let number = channel.subscribe(&json!({ "stream": "app", "tail": 2, "grep": "5" }));
@@ -99,7 +99,7 @@ fn a_filter_counts_from_the_next_line_and_can_search_back() {
 }
 
 #[test]
-fn a_paused_subscription_holds_its_place_while_lines_flow() {
+fn a_paused_subscription_keeps_its_position_while_lines_arrive() {
     let daemon = counted(10);
     let mut channel = channel(&daemon);
     let held = channel.subscribe(&json!({ "stream": "app", "tail": "all" }));
@@ -127,7 +127,7 @@ fn a_paused_subscription_holds_its_place_while_lines_flow() {
 }
 
 #[test]
-fn an_event_stream_is_steered_by_its_session() {
+fn an_event_stream_is_controlled_through_its_session() {
     let daemon = counted(10);
     let token = "a-session-that-nobody-guesses";
     let mut reader = daemon.follow("app").query(&format!("tail=all&session={token}")).open();
@@ -159,11 +159,11 @@ fn an_event_stream_is_steered_by_its_session() {
 }
 
 #[test]
-fn several_streams_on_one_connection_are_steered_together() {
-    let place = Place::new();
-    place.write("a", "a1\n");
-    place.write("b", "b1\n");
-    let daemon = place.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
+fn several_streams_on_one_connection_are_controlled_together() {
+    let dir = TestDir::new();
+    dir.write("a", "a1\n");
+    dir.write("b", "b1\n");
+    let daemon = dir.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
     let both = "/streams?stream=a&stream=b&tail=all&session=0123456789abcdef";
     let mut reader = daemon.request(both).open();
     reader.take(2);
@@ -181,10 +181,10 @@ fn several_streams_on_one_connection_are_steered_together() {
 }
 
 #[test]
-fn a_held_reader_is_told_what_was_dropped_meanwhile() {
-    let place = Place::new();
-    place.write("app.log", "0\n");
-    let daemon = place.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
+fn a_paused_reader_receives_a_gap_for_dropped_events() {
+    let dir = TestDir::new();
+    dir.write("app.log", "0\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
     let mut channel = channel(&daemon);
     let held = channel.subscribe(&json!({ "stream": "app", "tail": "all" }));
     channel.lines(held, 1);
@@ -203,7 +203,7 @@ fn a_held_reader_is_told_what_was_dropped_meanwhile() {
 }
 
 #[test]
-fn equal_filters_cost_one_whoever_has_them() {
+fn equal_filters_of_different_readers_are_evaluated_once() {
     let filtered = |daemon: &Daemon| {
         let state = daemon.state("app");
         state["filtered"].as_u64().unwrap()
@@ -303,7 +303,7 @@ fn a_handshake_is_checked_in_full() {
 }
 
 #[test]
-fn who_may_only_read_is_refused_the_rest_and_told_what_to_do() {
+fn a_client_that_may_only_read_is_refused_everything_else_with_advice() {
     let daemon = counted(1);
     let (mut tcp, mut unix) = (channel(&daemon), Channel::open(daemon.unix()));
     let on = json!({ "stream": "app" });
@@ -359,7 +359,7 @@ fn who_may_only_read_is_refused_the_rest_and_told_what_to_do() {
 }
 
 #[test]
-fn known_paths_say_which_methods_they_answer_to() {
+fn known_paths_list_the_methods_they_allow() {
     let daemon = counted(1);
     for (path, allowed) in [
         ("/streams", "GET, HEAD"),
@@ -388,7 +388,7 @@ fn known_paths_say_which_methods_they_answer_to() {
 }
 
 #[test]
-fn a_head_has_the_head_of_a_get_and_no_body() {
+fn a_head_request_gets_the_headers_of_get_without_a_body() {
     let daemon = counted(3);
     for path in ["/streams", "/streams/app", "/streams/app/state", "/streams/app/poll?wait=50s", "/health/live"] {
         // Both on one connection: a body would be taken for the head that follows.
@@ -420,7 +420,7 @@ fn more_subscriptions_than_one_channel_may_have_are_refused() {
 }
 
 #[test]
-fn silence_ends_a_channel_and_pongs_keep_it() {
+fn a_silent_channel_is_closed_unless_it_answers_pings() {
     let daemon = with(1, "limits: { keep_alive: 1s }");
     let (mut silent, mut alive) = (channel(&daemon), channel(&daemon));
     let deadline = Deadline::new();
@@ -442,7 +442,7 @@ fn silence_ends_a_channel_and_pongs_keep_it() {
 }
 
 #[test]
-fn a_channel_that_sends_a_close_gets_one_back() {
+fn a_close_frame_is_answered_with_a_close_frame() {
     let daemon = counted(1);
     for payload in [&b""[..], &[0x03, 0xe8], b"\x0f\xa1bye"] {
         let mut channel = channel(&daemon);
@@ -462,7 +462,7 @@ fn a_ping_is_answered() {
 }
 
 #[test]
-fn a_daemon_that_stops_tells_what_is_left_and_closes() {
+fn a_daemon_that_stops_sends_the_remaining_events_and_closes() {
     let daemon = counted(5);
     let (mut reads, mut held, mut idle) = (channel(&daemon), channel(&daemon), channel(&daemon));
     let number = reads.subscribe(&json!({ "stream": "app", "tail": "all" }));
@@ -475,8 +475,8 @@ fn a_daemon_that_stops_tells_what_is_left_and_closes() {
     daemon.terminate();
     let ended = reads.until("subscription.ended");
     assert_eq!(ended["subscription"], number);
-    let place = ended["place"].as_str().unwrap().to_owned();
-    assert!(place.contains('-'), "{place}");
+    let position = ended["place"].as_str().unwrap().to_owned();
+    assert!(position.contains('-'), "{position}");
     for channel in [&mut reads, &mut held, &mut idle] {
         assert_eq!(channel.closed(), Some(1001));
     }
@@ -486,7 +486,7 @@ fn a_daemon_that_stops_tells_what_is_left_and_closes() {
 }
 
 #[test]
-fn a_channel_holds_a_seat_as_long_as_it_lasts() {
+fn a_channel_counts_as_a_reader_while_it_is_open() {
     let daemon = with(0, "limits: { connections: 2 }");
     let first = channel(&daemon);
     let second = channel(&daemon);
@@ -501,7 +501,7 @@ fn a_channel_holds_a_seat_as_long_as_it_lasts() {
 
 #[test]
 fn the_published_schema_describes_the_methods() {
-    let ended = Place::new().execute(&["schema", "control"]);
+    let ended = TestDir::new().execute(&["schema", "control"]);
     assert!(ended.status.success(), "{}", ended.err);
     let schema: Value = serde_json::from_slice(&ended.out).unwrap();
     for method in ["streams.list", "stream.subscribe", "subscription.filter", "process.input", "process.lease"] {
@@ -511,7 +511,7 @@ fn the_published_schema_describes_the_methods() {
 }
 
 #[test]
-fn what_is_typed_is_logged_by_its_length_and_its_sender() {
+fn typed_input_is_logged_with_its_length_and_sender_only() {
     let daemon = counted(1);
     assert_eq!(daemon.unix().post("/streams/app/input", b"hunter2\n").status, 409);
     let mut channel = Channel::open(daemon.unix());

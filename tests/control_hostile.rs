@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::harness::ws::{Channel, Frame, Talk, frame};
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 
 fn daemon() -> Daemon {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    place.start("listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams: { app: { file: app.log, from: start } }")
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.start("listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams: { app: { file: app.log, from: start } }")
 }
 
 /// That it serves as if nothing had been.
@@ -138,7 +138,7 @@ fn parameters() -> [(&'static str, &'static str, i64); 40] {
 }
 
 #[test]
-fn a_message_that_is_wrong_gets_its_error_and_the_channel_goes_on() {
+fn a_wrong_message_gets_its_error_and_the_channel_stays_open() {
     let daemon = daemon();
     let mut channel = Channel::open(daemon.unix());
     let table = texts();
@@ -224,7 +224,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>, u16)> {
 }
 
 #[test]
-fn a_frame_that_is_wrong_closes_the_channel_with_its_code() {
+fn a_wrong_frame_closes_the_channel_with_the_right_code() {
     let daemon = daemon();
     for (what, bytes, code) in frames() {
         let mut channel = Channel::open(daemon.address());
@@ -239,7 +239,7 @@ fn a_frame_that_is_wrong_closes_the_channel_with_its_code() {
 }
 
 #[test]
-fn a_channel_that_is_cut_anywhere_harms_nobody() {
+fn a_channel_cut_at_any_byte_does_not_disturb_others() {
     let daemon = daemon();
     let request = frame(0x81, with("stream.subscribe", r#"{"stream":"app","tail":"all"}"#).as_bytes());
     for length in (0..request.len()).step_by(7) {
@@ -250,7 +250,7 @@ fn a_channel_that_is_cut_anywhere_harms_nobody() {
 }
 
 #[test]
-fn a_message_in_many_pieces_with_pings_between_is_one() {
+fn a_message_in_many_fragments_with_pings_in_between_is_one_message() {
     let daemon = daemon();
     let mut channel = Channel::open(daemon.address());
     let text = with("streams.list", "{}").into_bytes();
@@ -266,12 +266,12 @@ fn a_message_in_many_pieces_with_pings_between_is_one() {
 }
 
 #[test]
-fn a_channel_that_reads_nothing_slows_nobody() {
-    let place = Place::new();
-    place.write("app.log", "0\n");
+fn a_channel_that_reads_nothing_does_not_slow_others() {
+    let dir = TestDir::new();
+    dir.write("app.log", "0\n");
     let yaml =
         "limits: { stalled_write: 2s }\nstreams: { app: { file: app.log, from: start, history: { memory: 64MiB } } }";
-    let daemon = place.start(yaml);
+    let daemon = dir.start(yaml);
     let mut stuck = Channel::open(daemon.address());
     let asks = stuck.ask("stream.subscribe", &json!({ "stream": "app", "tail": "all" }));
     stuck.reply(asks);
@@ -288,7 +288,7 @@ fn a_channel_that_reads_nothing_slows_nobody() {
 }
 
 #[test]
-fn an_echo_over_the_same_stack_gives_back_what_it_gets() {
+fn an_echo_over_the_same_stack_returns_every_message() {
     let daemon = daemon();
     let mut echo = Channel::open_at(daemon.address(), "/echo");
     for length in [0, 1, 125, 126, 127, 65_535, 65_536, 1 << 20] {

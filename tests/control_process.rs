@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::clients::{chromium_by, python_by};
 use crate::harness::http::Address;
 use crate::harness::ws::{Channel, Talk, Talked};
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 
 /// A browser starts slowly.
 const CLIENT: Duration = Duration::from_mins(1);
@@ -31,9 +31,9 @@ curses.wrapper(main)";
 
 /// A daemon with processes that take input, on a Unix socket.
 fn daemon() -> Daemon {
-    let place = Place::new();
-    place.write("keys.py", CURSES);
-    place.start(
+    let dir = TestDir::new();
+    dir.write("keys.py", CURSES);
+    dir.start(
         r#"
 listen: ["127.0.0.1:0", "unix:control.sock"]
 streams:
@@ -90,7 +90,7 @@ fn until_leased(talk: &mut impl Talk, stream: &str, is: impl Fn(&Value) -> bool)
 }
 
 #[test]
-fn what_is_typed_comes_back_in_order_and_the_input_ends() {
+fn typed_input_arrives_in_order_until_the_input_ends() {
     let daemon = daemon();
     let mut channel = Channel::open(daemon.unix());
     let cat = channel.subscribe(&json!({ "stream": "cat", "tail": 0 }));
@@ -108,7 +108,7 @@ fn what_is_typed_comes_back_in_order_and_the_input_ends() {
 }
 
 #[test]
-fn scripts_do_the_same_by_post() {
+fn scripts_control_a_process_with_post_requests() {
     let daemon = daemon();
     let unix = daemon.unix();
     let body = |path: &str, body: &[u8]| {
@@ -149,7 +149,7 @@ fn scripts_do_the_same_by_post() {
 }
 
 #[test]
-fn one_types_at_a_time_and_all_are_told_who() {
+fn one_client_types_at_a_time_and_all_see_which() {
     let daemon = daemon();
     let (mut first, mut second) = (Channel::open(daemon.unix()), Channel::open(daemon.unix()));
     let mut reads = Channel::open(daemon.address());
@@ -188,7 +188,7 @@ fn one_types_at_a_time_and_all_are_told_who() {
 }
 
 #[test]
-fn a_terminal_is_shown_as_it_is_to_all_that_are_attached() {
+fn all_attached_clients_receive_the_terminal_output_unchanged() {
     let daemon = daemon();
     let mut channel = Channel::open(daemon.unix());
     let bash = channel.call("process.attach", &json!({ "stream": "bash" }))["attachment"].as_u64().unwrap();
@@ -207,7 +207,7 @@ fn a_terminal_is_shown_as_it_is_to_all_that_are_attached() {
 }
 
 #[test]
-fn more_commands_than_are_answered_are_busy_and_a_child_that_does_not_read_is_too() {
+fn input_to_a_process_that_does_not_read_is_refused_as_busy() {
     let daemon = daemon();
     let mut channel = Channel::open(daemon.unix());
     let big = json!({ "stream": "deaf", "text": "x".repeat(60_000) });
@@ -219,7 +219,7 @@ fn more_commands_than_are_answered_are_busy_and_a_child_that_does_not_read_is_to
 }
 
 #[test]
-fn a_process_is_commanded_over_the_channel() {
+fn a_process_is_controlled_over_the_channel() {
     let daemon = daemon();
     let mut channel = Channel::open(daemon.unix());
     let on = json!({ "stream": "cat" });
@@ -309,7 +309,7 @@ impl Drop for Bridge {
 }
 
 #[test]
-fn a_browser_and_a_script_drive_processes_in_turns() {
+fn a_browser_and_a_script_control_processes_in_turn() {
     let (Some(mut browser), Some(mut script)) = (chromium_by("control.cjs"), python_by("control.py")) else { return };
     let daemon = daemon();
     let Address::Unix(path) = daemon.unix() else { panic!("a Unix socket") };

@@ -8,23 +8,23 @@ use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::http::{Address, Response};
-use crate::harness::{Deadline, Ended, Place, is_root_or_skip, runs};
+use crate::harness::{Deadline, Ended, TestDir, is_root_or_skip, runs};
 
 const START: [&str; 6] = ["serve", "--config", "rtlogd.yaml", "--daemon", "--pid-file", "pid"];
 
 /// A daemon that nobody waits for; ended by its pid file.
-struct Detached(Place);
+struct Detached(TestDir);
 
 impl Detached {
     /// Starts one that follows `a.log`, and listens on the socket `s`.
     fn start(more: &[&str]) -> (Self, Ended) {
-        let place = Place::new();
-        fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o777)).unwrap();
-        place.write("a.log", "one\n");
-        let socket = place.path("s").display().to_string();
-        place.configure(&format!("listen: \"unix:{socket}\"\nstreams: {{ a: {{ file: a.log, from: start }} }}"));
-        let ended = place.execute(&[&START, more].concat());
-        (Self(place), ended)
+        let dir = TestDir::new();
+        fs::set_permissions(dir.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+        dir.write("a.log", "one\n");
+        let socket = dir.path("s").display().to_string();
+        dir.configure(&format!("listen: \"unix:{socket}\"\nstreams: {{ a: {{ file: a.log, from: start }} }}"));
+        let ended = dir.execute(&[&START, more].concat());
+        (Self(dir), ended)
     }
 
     fn pid(&self) -> Option<i32> {
@@ -48,7 +48,7 @@ impl Drop for Detached {
 }
 
 #[test]
-fn success_means_that_it_serves() {
+fn detach_succeeds_once_the_daemon_serves() {
     let (daemon, started) = Detached::start(&["--log-file", "log"]);
     assert!(started.status.success() && started.err.is_empty(), "{started:?}");
     let health = Response::get(&Address::Unix(daemon.0.path("s")), "/health/ready", &[]);
@@ -68,7 +68,7 @@ fn success_means_that_it_serves() {
 }
 
 #[test]
-fn a_second_one_with_the_same_pid_file_does_not_start() {
+fn a_second_daemon_with_the_same_pid_file_does_not_start() {
     let (daemon, started) = Detached::start(&[]);
     assert!(started.status.success(), "{started:?}");
     let pid = daemon.pid();
@@ -79,22 +79,22 @@ fn a_second_one_with_the_same_pid_file_does_not_start() {
 }
 
 #[test]
-fn one_that_cannot_serve_says_why() {
-    let place = Place::new();
-    place.write("precious", "data");
-    place.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", place.path("precious").display()));
-    let ended = place.execute(&START);
+fn a_detached_daemon_that_cannot_serve_says_why() {
+    let dir = TestDir::new();
+    dir.write("precious", "data");
+    dir.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", dir.path("precious").display()));
+    let ended = dir.execute(&START);
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.err.contains("exists and is not a socket"), "{}", ended.err);
-    place.configure("streams: { a: {} }");
-    let ended = place.execute(&START);
+    dir.configure("streams: { a: {} }");
+    let ended = dir.execute(&START);
     assert_eq!(ended.status.code(), Some(2));
     assert!(ended.err.contains("rtlogd.yaml:2:"), "{}", ended.err);
-    assert!(!place.path("pid").exists(), "no pid file is left behind");
+    assert!(!dir.path("pid").exists(), "no pid file is left behind");
 }
 
 #[test]
-fn the_pid_file_is_gone_when_the_daemon_is() {
+fn the_pid_file_is_removed_when_the_daemon_ends() {
     for (signal, stays) in [(Signal::TERM, false), (Signal::INT, false), (Signal::QUIT, false), (Signal::KILL, true)] {
         let (daemon, started) = Detached::start(&[]);
         assert!(started.status.success(), "{started:?}");
@@ -124,26 +124,26 @@ fn no_file_is_written_through_a_link_or_over_another() {
     ];
     for option in ["--pid-file", "--log-file"] {
         for (what, lay) in traps {
-            let place = Place::new();
-            place.write("precious", "precious");
-            place.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", place.path("s").display()));
-            lay(&place.path("precious"), &place.path("file"));
+            let dir = TestDir::new();
+            dir.write("precious", "precious");
+            dir.configure(&format!("listen: \"unix:{}\"\nstreams: {{}}", dir.path("s").display()));
+            lay(&dir.path("precious"), &dir.path("file"));
             let needs_root = what == "a file of somebody" && option == "--log-file";
             if needs_root && !is_root_or_skip("give a file to another user") {
                 continue;
             }
-            let ended = place.execute(&["serve", "--config", "rtlogd.yaml", "--daemon", option, "file"]);
+            let ended = dir.execute(&["serve", "--config", "rtlogd.yaml", "--daemon", option, "file"]);
             assert_eq!(ended.status.code(), Some(1), "{option}, {what}: {}", ended.err);
             assert!(ended.err.contains("/file\"") || ended.err.contains("\"file\""), "{option}, {what}: {}", ended.err);
-            let whole = |name: &str| fs::read_to_string(place.path(name)).unwrap() == "precious";
-            assert!(whole("precious") && !place.path("precious.new").exists(), "{option}, {what}");
-            assert!(!place.path("file").is_file() || whole("file"), "{option}, {what}");
+            let whole = |name: &str| fs::read_to_string(dir.path(name)).unwrap() == "precious";
+            assert!(whole("precious") && !dir.path("precious.new").exists(), "{option}, {what}");
+            assert!(!dir.path("file").is_file() || whole("file"), "{option}, {what}");
         }
     }
 }
 
 #[test]
-fn the_pid_file_of_somebody_else_stays() {
+fn the_pid_file_of_another_user_is_not_removed() {
     let (daemon, started) = Detached::start(&[]);
     assert!(started.status.success(), "{started:?}");
     let pid = daemon.pid().unwrap();
@@ -173,7 +173,7 @@ fn a_pid_file_that_cannot_be_removed_names_no_process() {
 }
 
 #[test]
-fn root_is_given_up_with_all_its_groups() {
+fn a_daemon_that_gives_up_root_gives_up_all_its_groups() {
     if !is_root_or_skip("give up being root") {
         let (_, refused) = Detached::start(&["--user", "nobody", "--group", "nogroup"]);
         assert_eq!(refused.status.code(), Some(1), "only root can: {refused:?}");

@@ -2,22 +2,22 @@
 
 use std::net::TcpListener;
 
-use crate::harness::Place;
+use crate::harness::TestDir;
 
 const DOCTOR: [&str; 3] = ["doctor", "--config", "rtlogd.yaml"];
 
 #[test]
-fn problems_are_found_with_their_fixes() {
-    let place = Place::new();
+fn doctor_reports_problems_with_their_fixes() {
+    let dir = TestDir::new();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
-    place.configure(&format!(
+    dir.configure(&format!(
         "listen: \"127.0.0.1:{port}\"\nlimits: {{ connections: 1000000000 }}\n\
         streams: {{ a: {{ command: [no-such-program] }}, b: {{ command: [sh], directory: nowhere }} }}"
     ));
     // It asks who listens there, and gets no answer that is one of ours.
     let answer = std::thread::spawn(move || drop(other.accept()));
-    let ended = place.execute(&DOCTOR);
+    let ended = dir.execute(&DOCTOR);
     answer.join().unwrap();
     assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
     let said = String::from_utf8(ended.out).unwrap();
@@ -33,11 +33,11 @@ fn problems_are_found_with_their_fixes() {
 }
 
 #[test]
-fn a_daemon_that_serves_is_in_nobodys_way() {
-    let place = Place::new();
-    place.write("a.log", "");
+fn doctor_reports_no_problem_with_a_daemon_that_serves() {
+    let dir = TestDir::new();
+    dir.write("a.log", "");
     let daemon =
-        place.start("limits: { connections: 10 }\nstreams: { a: { file: a.log }, b: { command: [sleep, 1000] } }");
+        dir.start("limits: { connections: 10 }\nstreams: { a: { file: a.log }, b: { command: [sleep, 1000] } }");
     let address = daemon.address().host();
     daemon.configure(&format!(
         "listen: \"{address}\"\nlimits: {{ connections: 10 }}\nstreams: {{ a: {{ file: a.log }}, b: {{ command: [sleep, 1000] }} }}"
@@ -48,10 +48,10 @@ fn a_daemon_that_serves_is_in_nobodys_way() {
 }
 
 #[test]
-fn mistakes_come_first() {
-    let place = Place::new();
-    place.configure("streams: { a: {} }");
-    let ended = place.execute(&DOCTOR);
+fn doctor_reports_mistakes_in_the_configuration_first() {
+    let dir = TestDir::new();
+    dir.configure("streams: { a: {} }");
+    let ended = dir.execute(&DOCTOR);
     assert_eq!(ended.status.code(), Some(2));
     assert!(ended.err.contains("rtlogd.yaml:2:"), "{}", ended.err);
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::harness::http::header;
 use crate::harness::sse::{Message, lines};
-use crate::harness::{Daemon, Place};
+use crate::harness::{Daemon, TestDir};
 
 /// Longest text of one event, in bytes.
 const MAX_LINE: usize = 256 << 10;
@@ -49,12 +49,12 @@ pub(crate) fn nasty() -> Vec<Vec<u8>> {
 
 /// A file `nasty.log` with these lines, whose stream `n` shows all of it.
 pub(crate) fn daemon_with(lines: &[Vec<u8>]) -> Daemon {
-    let place = Place::new();
+    let dir = TestDir::new();
     for line in lines {
-        place.write("nasty.log", line);
-        place.write("nasty.log", "\n");
+        dir.write("nasty.log", line);
+        dir.write("nasty.log", "\n");
     }
-    let daemon = place.start("streams: { n: { file: nasty.log, from: start, carriage_return: keep } }");
+    let daemon = dir.start("streams: { n: { file: nasty.log, from: start, carriage_return: keep } }");
     daemon.follow("n").query("tail=all").until("the last line", |message| message.data == LAST);
     daemon
 }
@@ -112,7 +112,7 @@ fn json_data_gives_back_exactly_the_bytes() {
 }
 
 #[test]
-fn text_data_is_the_line_but_for_what_would_break_the_frame() {
+fn text_data_is_the_line_except_for_what_would_break_the_frame() {
     let expected = nasty();
     let daemon = daemon_with(&expected);
     let seen = daemon.follow("n").query("tail=all&follow=false").until_end();
@@ -154,7 +154,7 @@ fn plain_text_is_the_lines() {
 }
 
 #[test]
-fn text_says_what_a_reader_must_know() {
+fn plain_text_shows_the_end_of_a_run() {
     let yaml = "streams: { p: { command: [sh, -c, 'echo one; exit 3'], restart: { when: never } } }";
     let daemon = Daemon::start(yaml);
     let body = daemon.follow("p").query("run=current&format=text").body();
@@ -166,18 +166,18 @@ fn text_says_what_a_reader_must_know() {
 }
 
 #[test]
-fn a_carriage_return_before_a_newline_is_no_part_of_the_line() {
-    let place = Place::new();
-    place.write("app.log", "one\r\ntwo\r\n");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+fn a_carriage_return_before_a_newline_is_not_part_of_the_line() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\r\ntwo\r\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     assert_eq!(daemon.follow("app").take(2).iter().map(|m| m.data.clone()).collect::<Vec<_>>(), ["one", "two"]);
 }
 
 #[test]
 fn a_redrawn_line_is_one_line_or_many_as_configured() {
-    let place = Place::new();
-    place.write("app.log", "10%\r50%\r100%\n");
-    let daemon = place.start(
+    let dir = TestDir::new();
+    dir.write("app.log", "10%\r50%\r100%\n");
+    let daemon = dir.start(
         "streams: { fold: { file: app.log, from: start }, \
         split: { file: app.log, from: start, carriage_return: split } }",
     );
@@ -200,9 +200,9 @@ fn a_stream_has_the_headers_that_keep_it_flowing() {
 
 #[test]
 fn a_quiet_stream_is_kept_alive() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start("limits: { keep_alive: 1s }\nstreams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("limits: { keep_alive: 1s }\nstreams: { app: { file: app.log, from: start } }");
     let mut body = daemon.follow("app").query("tail=0").response().body;
     let mut seen = Vec::new();
     crate::harness::Deadline::new().until("two comments", || {
@@ -212,7 +212,7 @@ fn a_quiet_stream_is_kept_alive() {
 }
 
 #[test]
-fn what_cannot_be_had_is_refused_in_one_shape() {
+fn every_refusal_is_a_problem_document() {
     let daemon = daemon_with(&[LAST.into()]);
     let table: [(&str, &str, u16, &str); 18] = [
         ("/streams/n", "image/png", 406, "text/event-stream"),
@@ -258,7 +258,7 @@ fn accept_decides_the_format() {
 }
 
 #[test]
-fn filters_pick_lines() {
+fn filters_choose_lines() {
     let all: Vec<Vec<u8>> =
         (1..=200).map(|number| format!("line {number}").into_bytes()).chain([LAST.into()]).collect();
     let daemon = daemon_with(&all);
@@ -281,10 +281,10 @@ fn filters_pick_lines() {
 }
 
 #[test]
-fn a_filtered_reader_sees_what_comes_and_resumes() {
-    let place = Place::new();
-    place.write("app.log", "");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+fn a_filtered_reader_receives_new_lines_and_resumes() {
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     let follow = daemon.follow("app").query("grep=^yes&tail=all");
     let mut reader = follow.open();
     daemon.write("app.log", "no 1\nyes 1\nno 2\nyes 2\n");
@@ -296,7 +296,7 @@ fn a_filtered_reader_sees_what_comes_and_resumes() {
 }
 
 #[test]
-fn origin_picks_an_output() {
+fn origin_chooses_an_output() {
     let yaml = "streams: { p: { command: [sh, -c, 'echo out; echo err >&2'], restart: { when: never } } }";
     let daemon = Daemon::start(yaml);
     daemon.follow("p").query("run=current").until_end();
@@ -307,10 +307,10 @@ fn origin_picks_an_output() {
 }
 
 #[test]
-fn since_begins_at_a_time() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+fn since_starts_at_a_time() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     let mut reader = daemon.follow("app").query("tail=all&data=json").open();
     let one = reader.take(1)[0].json();
     // Later by the clock, not only by order.
@@ -330,11 +330,11 @@ fn since_begins_at_a_time() {
 }
 
 #[test]
-fn the_list_of_streams_tells_how_they_are() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
+fn the_list_of_streams_shows_their_state() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
     let daemon =
-        place.start("streams: { app: { file: app.log, from: start, description: An app, labels: { team: a } } }");
+        dir.start("streams: { app: { file: app.log, from: start, description: An app, labels: { team: a } } }");
     let mut reader = daemon.follow("app").query("tail=all").open();
     let line = reader.take(1).remove(0);
     let (status, headers, body) = daemon.get("/streams", &[]);

@@ -5,7 +5,7 @@
 //! | # | test |
 //! |---|---|
 //! | 1 | `rotation_loses_nothing_not_even_of_a_late_writer` |
-//! | 2 | `a_file_that_is_copied_and_truncated_under_a_writer_goes_on` |
+//! | 2 | `a_file_copied_and_truncated_during_writes_is_still_followed` |
 //! | 3 | `truncation_is_seen_even_when_it_grew_again` |
 //! | 4 | `truncation_is_a_loss_and_begins_again` |
 //! | 5 | `a_hole_in_the_middle_is_skipped_at_the_start_of_a_line` |
@@ -21,14 +21,14 @@
 //! | 15 | `a_redrawn_line_is_shown_as_it_is_now_and_kept_once` |
 //! | 16 | `bytes_that_are_no_utf_8_are_cut_at_the_limit` |
 //! | 17 | `encodings_of_old_become_utf_8` |
-//! | 18 | `text_says_what_a_reader_must_know` |
+//! | 18 | `plain_text_shows_the_end_of_a_run` |
 //! | 19 | `closed_files_that_are_rotated_are_found_by_their_identity` |
 //! | 20 | `a_busy_file_does_not_keep_others_waiting` |
 //! | 21 | `a_file_system_that_is_not_known_to_tell_is_polled` |
-//! | 22 | `without_room_for_watches_files_are_still_followed` |
+//! | 22 | `files_are_followed_even_without_free_watches` |
 //! | 23 | `an_overflow_wakes_every_mailbox` |
 //! | 24 | `a_file_that_appears_later_is_read_from_its_start` |
-//! | 25 | `a_file_that_may_not_be_read_is_denied_until_it_may` |
+//! | 25 | `an_unreadable_file_is_denied_until_it_becomes_readable` |
 //! | 26 | `a_deleted_file_is_read_to_its_end_and_let_go` |
 //! | 27 | `a_rotated_name_that_the_pattern_matches_is_no_new_file` |
 //! | 28 | `compressed_files_are_never_read_as_text` |
@@ -40,7 +40,7 @@
 //! | 34 | `a_name_that_is_not_utf_8_is_followed_and_encoded` |
 //! | 35 | `one_reader_for_a_file_by_many_names` |
 //! | 36 | `from_the_end_come_the_last_hundred` |
-//! | 37 | `a_file_is_read_whatever_its_readers_do` |
+//! | 37 | `a_file_is_read_regardless_of_its_readers` |
 //! | 38 | `what_has_no_lines_is_denied_and_says_why` |
 
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Daemon, Deadline, Place, pause, sources};
+use crate::harness::{Daemon, Deadline, TestDir, pause, sources};
 
 fn all_sources(folder: &Path, text: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -81,16 +81,14 @@ fn each_case_has_its_test() {
     }
 }
 
-/// The `source` of a stream in the list.
-
 #[test]
 fn the_files_of_a_pattern_are_one_stream() {
-    let place = Place::new();
-    fs::create_dir_all(place.path("a/b")).unwrap();
-    place.write("a/one.log", "one\n");
-    place.write("a/b/two.log", "two\n");
-    place.write("a/b/not.log", "not\n");
-    let daemon = place.start("streams: { app: { file: 'a/**/*.log', exclude: 'not.*', from: start } }");
+    let dir = TestDir::new();
+    fs::create_dir_all(dir.path("a/b")).unwrap();
+    dir.write("a/one.log", "one\n");
+    dir.write("a/b/two.log", "two\n");
+    dir.write("a/b/not.log", "not\n");
+    let daemon = dir.start("streams: { app: { file: 'a/**/*.log', exclude: 'not.*', from: start } }");
     let mut reader = daemon.follow("app").query("tail=all&data=json").open();
     let seen: BTreeMap<_, _> = reader
         .take(2)
@@ -108,9 +106,9 @@ fn the_files_of_a_pattern_are_one_stream() {
 
 #[test]
 fn messages_about_files_name_their_stream() {
-    let place = Place::new();
-    fs::create_dir(place.path("folder")).unwrap();
-    let daemon = place.start("streams: { absent: { file: missing.log }, refused: { file: folder } }");
+    let dir = TestDir::new();
+    fs::create_dir(dir.path("folder")).unwrap();
+    let daemon = dir.start("streams: { absent: { file: missing.log }, refused: { file: folder } }");
     let logged = Deadline::new().until("both streams are in the log", || {
         let logged = daemon.logged();
         (logged.contains("cannot follow a file") && logged.contains("waiting for a file")).then_some(logged)
@@ -123,47 +121,47 @@ fn messages_about_files_name_their_stream() {
 
 #[test]
 fn lines_that_belong_together_are_one_event() {
-    let place = Place::new();
-    place.write("app.log", "1 a\n  at b\n  at c\n2 d\n");
+    let dir = TestDir::new();
+    dir.write("app.log", "1 a\n  at b\n  at c\n2 d\n");
     let daemon =
-        place.start("streams: { app: { file: app.log, from: start, multiline: { start: '^\\d', timeout: 200ms } } }");
+        dir.start("streams: { app: { file: app.log, from: start, multiline: { start: '^\\d', timeout: 200ms } } }");
     let lines = daemon.follow("app").query("tail=all&data=json").take(2);
     assert_eq!((&lines[0].json()["text"], &lines[1].json()["text"]), (&"1 a\n  at b\n  at c".into(), &"2 d".into()));
 }
 
 #[test]
 fn a_file_in_utf_16_is_served_in_utf_8() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let bytes: Vec<u8> = "\u{feff}größe\r\nĊ\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    place.write("app.log", bytes);
-    let daemon = place.start("streams: { app: { file: app.log, from: start, encoding: utf-16le } }");
+    dir.write("app.log", bytes);
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, encoding: utf-16le } }");
     let lines = daemon.follow("app").query("tail=all").take(2);
     assert_eq!((lines[0].data.as_str(), lines[1].data.as_str()), ("größe", "Ċ"));
 }
 
 #[test]
-fn after_a_restart_the_stream_goes_on_exactly_through_rotations() {
-    let place = Place::new();
+fn a_stream_resumes_exactly_after_a_restart_with_rotations() {
+    let dir = TestDir::new();
     let config = "state_directory: state\nstreams: { app: { file: app.log } }";
-    place.write("app.log", "1\n2\nha");
-    let daemon = place.start(config);
+    dir.write("app.log", "1\n2\nha");
+    let daemon = dir.start(config);
     let first = daemon.follow("app").query("tail=all").take(2);
-    let place = daemon.kill();
-    place.write("app.log", "lf\n3\n");
-    place.rename("app.log", "app.log.2");
-    place.write("app.log.1", "4\n");
-    place.write("app.log", "5\n");
-    let daemon = place.start(config);
+    let dir = daemon.kill();
+    dir.write("app.log", "lf\n3\n");
+    dir.rename("app.log", "app.log.2");
+    dir.write("app.log.1", "4\n");
+    dir.write("app.log", "5\n");
+    let daemon = dir.start(config);
     let seen = daemon.follow("app").after(&first[1].id).take(4);
     let lines: Vec<_> = seen.iter().map(|line| line.data.as_str()).collect();
     assert_eq!(lines, ["half", "3", "4", "5"]);
 }
 
 #[test]
-fn a_file_is_read_whatever_its_readers_do() {
-    let place = Place::new();
-    place.write("app.log", "");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+fn a_file_is_read_regardless_of_its_readers() {
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     // Nobody reads from this connection.
     let _slow = daemon.follow("app").query("tail=all").open();
     for _ in 0..20 {
@@ -176,20 +174,20 @@ fn a_file_is_read_whatever_its_readers_do() {
 }
 
 #[test]
-fn a_file_that_may_not_be_read_is_denied_until_it_may() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let file = place.path("app.log");
+fn an_unreadable_file_is_denied_until_it_becomes_readable() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let file = dir.path("app.log");
     let is_root = fs::metadata(&file).unwrap().uid() == 0;
-    place.configure("streams: { app: { file: app.log, from: start, private: false } }");
+    dir.configure("streams: { app: { file: app.log, from: start, private: false } }");
     let arguments = ["serve", "--config", "rtlogd.yaml"];
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     let daemon = if is_root {
         // Within a namespace of its own, root may not read what belongs to others.
         std::os::unix::fs::chown(&file, Some(12345), Some(12345)).unwrap();
-        place.launch_by(&["unshare", "-Ur"], &arguments)
+        dir.launch_by(&["unshare", "-Ur"], &arguments)
     } else {
-        place.launch(&arguments, std::process::Stdio::null())
+        dir.launch(&arguments, std::process::Stdio::null())
     };
     let mut reader = daemon.follow("app").query("tail=all").open();
     let denied = reader.until("denied", |message| message.is_state("denied"));
@@ -199,13 +197,13 @@ fn a_file_that_may_not_be_read_is_denied_until_it_may() {
 }
 
 #[test]
-fn without_room_for_watches_files_are_still_followed() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    place.write("other.log", "other\n");
-    place.configure("streams: { app: { file: app.log, from: start }, other: { file: 'o*.log', from: start } }");
+fn files_are_followed_even_without_free_watches() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.write("other.log", "other\n");
+    dir.configure("streams: { app: { file: app.log, from: start }, other: { file: 'o*.log', from: start } }");
     let none = "echo 0 > /proc/sys/user/max_inotify_watches; exec \"$@\"";
-    let daemon = place.launch_by(&["unshare", "-Ur", "sh", "-c", none, "sh"], &["serve", "--config", "rtlogd.yaml"]);
+    let daemon = dir.launch_by(&["unshare", "-Ur", "sh", "-c", none, "sh"], &["serve", "--config", "rtlogd.yaml"]);
     let mut reader = daemon.follow("app").query("tail=all").open();
     let seen = reader.until("polling", |message| message.is_state("polling"));
     let reason = seen.last().unwrap().json()["reason"].clone();
@@ -222,13 +220,13 @@ fn without_room_for_watches_files_are_still_followed() {
 /// again after each rotation; gives back how many lines were written, and those that came.
 fn logrotate(options: &str, reopen: bool) -> (u64, Vec<u64>, usize) {
     let rotations = std::env::var("RTLOGD_ROTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(5u32);
-    let place = Place::new();
-    fs::set_permissions(place.path("."), fs::Permissions::from_mode(0o755)).unwrap();
-    place.write("app.log", "");
-    let file = place.path("app.log");
-    fs::write(place.path("rotate.conf"), format!("{:?} {{\n rotate 1000\n {options}\n}}\n", file.to_str().unwrap()))
+    let dir = TestDir::new();
+    fs::set_permissions(dir.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    dir.write("app.log", "");
+    let file = dir.path("app.log");
+    fs::write(dir.path("rotate.conf"), format!("{:?} {{\n rotate 1000\n {options}\n}}\n", file.to_str().unwrap()))
         .unwrap();
-    let daemon = place.start("streams: { app: { file: app.log, from: start, history: { memory: 64MiB } } }");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, history: { memory: 64MiB } } }");
     let mut reader = daemon.follow("app").query("tail=all").open();
     reader.until("following", |message| message.is_state("following"));
     let open = || OpenOptions::new().append(true).create(true).open(&file).unwrap();
@@ -281,7 +279,7 @@ fn logrotate(options: &str, reopen: bool) -> (u64, Vec<u64>, usize) {
 }
 
 #[test]
-fn logrotate_with_create_loses_and_doubles_nothing() {
+fn logrotate_with_create_loses_and_repeats_nothing() {
     for options in ["create", "create\n compress\n delaycompress", "create\n dateext\n dateformat -%Y%m%d-%s"] {
         let (written, came, losses) = logrotate(options, true);
         assert_eq!((came.len() as u64, losses), (written, 0), "{options}");
@@ -291,7 +289,7 @@ fn logrotate_with_create_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn logrotate_with_copytruncate_gives_what_could_be_read() {
+fn logrotate_with_copytruncate_shows_every_line_that_could_be_read() {
     let (written, came, losses) = logrotate("copytruncate", false);
     assert!(came.is_sorted_by(|a, b| a < b), "twice, or out of order");
     let missing = written - came.len() as u64;
@@ -318,12 +316,12 @@ fn cost(daemon: &Daemon) -> (u64, u64, usize) {
 fn many_thousand_files_are_followed_with_few_descriptors() {
     let full = std::env::var_os("RTLOGD_FILES").is_some();
     let (count, rotated) = if full { (20_000, 2000) } else { (1500, 300) };
-    let place = Place::new();
-    fs::create_dir(place.path("d")).unwrap();
+    let dir = TestDir::new();
+    fs::create_dir(dir.path("d")).unwrap();
     for n in 0..count {
-        place.write(&format!("d/{n}.log"), "old\n");
+        dir.write(&format!("d/{n}.log"), "old\n");
     }
-    let daemon = place.start("streams: { all: { file: 'd/*.log', history: { memory: 64MiB } } }");
+    let daemon = dir.start("streams: { all: { file: 'd/*.log', history: { memory: 64MiB } } }");
     let deadline = Deadline::after(Duration::from_mins(2));
     deadline.until("all files in the list", || (daemon.state("all")["source"]["files"] == count).then_some(()));
     let mut reader = daemon.follow("all").query("tail=0").open();

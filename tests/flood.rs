@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::harness::{Daemon, Deadline, PATIENCE, Place};
+use crate::harness::{Daemon, Deadline, PATIENCE, TestDir};
 
 /// How much one flood may add to the daemon's memory at its peak, in bytes. Each flood would send several times as much, if the
 /// daemon took all of it.
@@ -29,9 +29,9 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 fn daemon() -> Daemon {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    place.start("limits: { head: 2s, body: 2s, stalled_write: 2s }\nstreams: { app: { file: app.log, from: start } }")
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.start("limits: { head: 2s, body: 2s, stalled_write: 2s }\nstreams: { app: { file: app.log, from: start } }")
 }
 
 /// A connection that has begun to speak HTTP/2.
@@ -174,7 +174,7 @@ fn rapid_resets_end_the_connection() {
 }
 
 #[test]
-fn continuations_without_end_end_the_connection() {
+fn endless_continuation_frames_end_the_connection() {
     let daemon = daemon();
     let before = resident(&daemon);
     let mut socket = greeted(&daemon);
@@ -189,7 +189,7 @@ fn continuations_without_end_end_the_connection() {
 }
 
 #[test]
-fn a_header_that_is_small_on_the_wire_and_large_when_read_is_refused() {
+fn a_header_that_decompresses_to_a_large_one_is_refused() {
     let daemon = daemon();
     let before = resident(&daemon);
     // One field of 3000 letters is kept in the table (RFC 7541, section 6.2.1), then named by one byte, thousands of times.
@@ -201,7 +201,7 @@ fn a_header_that_is_small_on_the_wire_and_large_when_read_is_refused() {
 }
 
 #[test]
-fn pings_and_settings_whose_answers_are_not_read_end_the_connection() {
+fn pings_and_settings_whose_replies_are_not_read_end_the_connection() {
     let daemon = daemon();
     let before = resident(&daemon);
     let mut socket = greeted(&daemon);
@@ -229,7 +229,7 @@ fn a_gigabyte_of_body_is_refused_at_once() {
 const STORM: u32 = 2000;
 
 #[test]
-fn a_storm_of_connections_is_met_and_forgotten() {
+fn a_burst_of_connections_leaves_no_memory_or_files_in_use() {
     let daemon = daemon();
     assert_eq!(daemon.follow("app").take(1)[0].data, "one");
     let (before, open) = (resident(&daemon), open_files(&daemon));

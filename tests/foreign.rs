@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::clients::{chromium_by, output};
 use crate::harness::http::Response;
-use crate::harness::{Daemon, Place};
+use crate::harness::{Daemon, TestDir};
 use crate::tokens::{keys, token};
 
 /// A server of pages that are empty.
@@ -39,10 +39,10 @@ struct Scene {
 impl Scene {
     /// A token that reads `hidden`, and reads and types into `open`.
     fn new() -> Self {
-        let place = Place::new();
-        keys(&place, "keys");
+        let dir = TestDir::new();
+        keys(&dir, "keys");
         let (ours, theirs) = (pages(), pages());
-        let daemon = place.start(&format!(
+        let daemon = dir.start(&format!(
             "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\norigins: [\"http://{ours}\"]\nstreams:\n  \
              open: {{ command: [sh, -c, 'echo one; exec cat'], input: true }}\n  \
              hidden: {{ command: [sh, -c, 'echo two; exec cat'], private: true }}"
@@ -82,7 +82,7 @@ fn a_foreign_page_can_do_nothing_even_with_a_token() {
 }
 
 #[test]
-fn a_page_of_origins_does_what_its_token_says() {
+fn a_page_with_an_allowed_origin_has_the_rights_of_its_token() {
     let scene = Scene::new();
     let Some(tried) = scene.tried_from(&format!("http://{}", scene.ours)) else { return };
     assert_eq!((&tried["read"]["status"], &tried["read_hidden"]["status"]), (&json!(200), &json!(200)), "{tried}");
@@ -96,7 +96,7 @@ fn a_page_of_origins_does_what_its_token_says() {
 }
 
 #[test]
-fn a_page_that_lets_its_name_lead_to_us_is_none_of_ours() {
+fn a_page_whose_name_was_rebound_to_the_daemon_is_refused() {
     let scene = Scene::new();
     let port = scene.daemon.address().tcp().port();
     let page = format!("http://evil.example:{port}/streams");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::harness::http::Response;
 use crate::harness::sse::{Message, Reader, lines};
-use crate::harness::{Daemon, Deadline, Place, numbered, pause, sources};
+use crate::harness::{Daemon, Deadline, TestDir, numbered, pause, sources};
 
 const APP: &str = "state_directory: state\nstreams: { app: { file: app.log, from: start } }";
 
@@ -29,20 +29,20 @@ fn number(message: &Message) -> u64 {
 }
 
 #[test]
-fn a_restart_goes_on_with_the_numbers_and_the_file() {
-    let place = Place::new();
-    place.write("app.log", "one\ntwo\n");
-    let mut daemon = place.start(APP);
+fn numbers_and_files_continue_after_a_restart() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\ntwo\n");
+    let mut daemon = dir.start(APP);
     let seen = daemon.follow("app").query("tail=all").take(2);
     for stop in [true, false, true] {
-        let place = if stop {
+        let dir = if stop {
             daemon.terminate();
             daemon.ended_by(Deadline::new()).1
         } else {
             daemon.kill()
         };
-        place.write("app.log", "more\n");
-        daemon = place.start(APP);
+        dir.write("app.log", "more\n");
+        daemon = dir.start(APP);
     }
     let rest = daemon.follow("app").last_event_id(&seen[1].id).take(3);
     assert_eq!(lines(&rest), ["more", "more", "more"]);
@@ -55,7 +55,7 @@ fn a_restart_goes_on_with_the_numbers_and_the_file() {
 }
 
 #[test]
-fn a_second_daemon_is_told_that_the_directory_is_in_use() {
+fn a_second_daemon_reports_that_the_directory_is_in_use() {
     let daemon = Daemon::start(APP);
     let ended = daemon.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(1));
@@ -63,12 +63,12 @@ fn a_second_daemon_is_told_that_the_directory_is_in_use() {
 }
 
 #[test]
-fn readers_of_what_memory_dropped_get_it_from_the_disk() {
-    let place = Place::new();
+fn events_dropped_from_memory_are_read_from_disk() {
+    let dir = TestDir::new();
     let line = "x".repeat(200);
-    place.write("app.log", from_to(&line, 0..20_000));
+    dir.write("app.log", from_to(&line, 0..20_000));
     let yaml = "state_directory: state\nhistory: { memory: 1MiB }\nstreams: { app: { file: app.log, from: start } }";
-    let daemon = place.start(yaml);
+    let daemon = dir.start(yaml);
     let mut reader = daemon.follow("app").query("tail=all").open();
     let seen = reader.take(20_000);
     assert!(seen.iter().map(number).eq(0..20_000));
@@ -89,10 +89,10 @@ fn readers_of_what_memory_dropped_get_it_from_the_disk() {
 }
 
 #[test]
-fn a_state_directory_can_be_looked_into() {
-    let place = Place::new();
-    place.write("app.log", "one\ntwo\n");
-    let daemon = place.start(APP);
+fn a_state_directory_can_be_inspected() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\ntwo\n");
+    let daemon = dir.start(APP);
     let seen = daemon.follow("app").query("tail=all").take(2);
     let told = String::from_utf8(daemon.execute(&["history", "state"]).out).unwrap();
     assert!(told.starts_with(&format!("app: {}", seen[0].id.split('-').next().unwrap())), "{told}");
@@ -111,13 +111,13 @@ fn a_history_of_the_previous_format_is_continued() {
     const FILE: &str = "state/streams/build/0000000000000000.rlog";
     let golden = fs::read(sources("tests/history/version-1/streams/build/0000000000000000.rlog")).unwrap();
     let events = fs::read_to_string(sources("tests/history/version-1.ndjson")).unwrap();
-    let place = Place::new();
-    fs::create_dir_all(place.path("state/streams/build")).unwrap();
-    place.write(FILE, &golden);
-    let inspected = |place: &Place| String::from_utf8(place.execute(&["history", "state", "build"]).out).unwrap();
-    assert_eq!(inspected(&place), events);
+    let dir = TestDir::new();
+    fs::create_dir_all(dir.path("state/streams/build")).unwrap();
+    dir.write(FILE, &golden);
+    let inspected = |dir: &TestDir| String::from_utf8(dir.execute(&["history", "state", "build"]).out).unwrap();
+    assert_eq!(inspected(&dir), events);
 
-    let daemon = place.start(
+    let daemon = dir.start(
         "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\nstate_directory: state\nstreams:\n  \
          build: { command: [echo, more], restart: { when: never } }",
     );
@@ -132,13 +132,13 @@ fn a_history_of_the_previous_format_is_continued() {
     let all = String::from_utf8(owner("/streams/build?tail=all&follow=false&format=ndjson")).unwrap();
     assert!(all.starts_with(&events), "{all}");
     daemon.terminate();
-    let place = daemon.ended_by(Deadline::new()).1;
+    let dir = daemon.ended_by(Deadline::new()).1;
 
-    assert!(fs::read(place.path(FILE)).unwrap() == golden, "the old file is not written to");
+    assert!(fs::read(dir.path(FILE)).unwrap() == golden, "the old file is not written to");
     let newest =
-        fs::read_dir(place.path("state/streams/build")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+        fs::read_dir(dir.path("state/streams/build")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
     assert!(fs::read(newest).unwrap().starts_with(b"rtlogd\n\x02"), "new events are in a file of the new format");
-    let (all, overview) = (inspected(&place), place.execute(&["history", "state"]).out);
+    let (all, overview) = (inspected(&dir), dir.execute(&["history", "state"]).out);
     let ids: Vec<_> = all.lines().map(|line| line.split('"').nth(3).unwrap()).collect();
     assert!(all.starts_with(&events) && all.contains("\"text\":\"more\""), "{all}");
     let epoch = ids[0].split_once('-').unwrap().0;
@@ -204,31 +204,31 @@ impl Returning {
 }
 
 #[test]
-fn killed_at_any_moment_each_reader_sees_each_line_once() {
-    let mut place = Place::new();
-    place.write("app.log", "");
+fn each_reader_sees_each_line_once_after_a_kill_at_any_moment() {
+    let mut dir = TestDir::new();
+    dir.write("app.log", "");
     let stop = Arc::new(AtomicBool::new(false));
-    let (path, stopped) = (place.path("app.log"), stop.clone());
+    let (path, stopped) = (dir.path("app.log"), stop.clone());
     let writer = thread::spawn(move || write_and_rotate(&path, &stopped));
     let mut random = fastrand::Rng::new();
     let mut readers: Vec<Returning> = (0..3).map(|_| Returning::default()).collect();
     for _ in 0..rounds(4) {
-        let daemon = place.start(APP);
+        let daemon = dir.start(APP);
         let mut open: Vec<_> = readers.iter().map(|reader| reader.come(&daemon)).collect();
         for _ in 0..random.u32(1..60) {
             let at = random.usize(0..open.len());
             let seen = open[at].some();
             readers[at].see(&seen);
         }
-        place = daemon.kill();
+        dir = daemon.kill();
         for (reader, open) in readers.iter_mut().zip(&mut open) {
             reader.see(&open.until_cut());
         }
     }
     stop.store(true, Ordering::Relaxed);
     let written = writer.join().unwrap();
-    place.write("app.log", "");
-    let daemon = place.start(APP);
+    dir.write("app.log", "");
+    let daemon = dir.start(APP);
     for reader in &mut readers {
         let mut open = reader.come(&daemon);
         let deadline = Deadline::after(Duration::from_mins(1));
@@ -241,16 +241,16 @@ fn killed_at_any_moment_each_reader_sees_each_line_once() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_forgotten_once_there_is_room() {
-    let place = Place::new();
-    place.write("app.log", "line 0\n");
-    place.configure(APP);
+fn a_full_disk_is_reported_until_there_is_room_again() {
+    let dir = TestDir::new();
+    dir.write("app.log", "line 0\n");
+    dir.configure(APP);
     // The state lies on a disk of its own, 2 MiB large; what fills it can be reached by the daemon's own root.
     let script = "mkdir -p state && mount -t tmpfs -o size=2m none state && exec \"$0\" serve --config rtlogd.yaml";
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_rtlogd")]);
-    command.current_dir(place.path(".")).stdin(Stdio::null());
-    let daemon = place.launch_command(command);
+    command.current_dir(dir.path(".")).stdin(Stdio::null());
+    let daemon = dir.launch_command(command);
     let state = format!("/proc/{}/root{}", daemon.pid(), daemon.path("state").display());
     let mut reader = daemon.follow("app").query("tail=all").open();
     let mut seen = reader.take(1);
@@ -285,22 +285,22 @@ fn a_full_disk_is_told_and_forgotten_once_there_is_room() {
 
 #[test]
 fn a_stream_without_a_state_directory_leaves_nothing() {
-    let place = Place::new();
-    place.write("app.log", numbered("line ", 10));
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", numbered("line ", 10));
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     daemon.follow("app").query("tail=all").take(10);
     daemon.terminate();
-    let (_, place) = daemon.ended_by(Deadline::new());
-    let mut names: Vec<_> = fs::read_dir(place.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let (_, dir) = daemon.ended_by(Deadline::new());
+    let mut names: Vec<_> = fs::read_dir(dir.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["app.log", "notify", "rtlogd.yaml"]);
 }
 
 /// A state directory with a history of many files, and its files, oldest first.
-fn many_files() -> (Place, Vec<std::path::PathBuf>) {
-    let place = Place::new();
-    place.write("app.log", "");
-    let daemon = place.start(MANY);
+fn many_files() -> (TestDir, Vec<std::path::PathBuf>) {
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start(MANY);
     let mut reader = daemon.follow("app").query("tail=0").open();
     // One append goes into one file.
     for portion in 0..72 {
@@ -309,12 +309,12 @@ fn many_files() -> (Place, Vec<std::path::PathBuf>) {
         reader.until("the last line", |message| message.data.ends_with(&last));
     }
     daemon.terminate();
-    let place = daemon.ended_by(Deadline::new()).1;
+    let dir = daemon.ended_by(Deadline::new()).1;
     let mut files: Vec<_> =
-        fs::read_dir(place.path("state/streams/app")).unwrap().map(|file| file.unwrap().path()).collect();
+        fs::read_dir(dir.path("state/streams/app")).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     assert!(files.len() > 6, "{files:?}");
-    (place, files)
+    (dir, files)
 }
 
 const MANY: &str =
@@ -334,13 +334,13 @@ fn damage_in_any_file_of_a_history_is_logged_once_with_its_extent() {
         ("its end, overwritten", |path| overwrite(path, 60_000, usize::MAX, b'x'), &["are damaged", "events after"]),
         ("a file of something else", |path| fs::write(path, "hello\n".repeat(9000)).unwrap(), &["its first"]),
     ];
-    let (mut place, files) = many_files();
+    let (mut dir, files) = many_files();
     for (what, damage, said) in table {
         for number in [0, 3] {
             let path = &files[number];
             let kept = fs::read(path).unwrap();
             damage(path);
-            let daemon = place.start(MANY);
+            let daemon = dir.start(MANY);
             for _ in 0..2 {
                 let all = daemon.follow("app").query("tail=all&follow=false").until_end();
                 assert!(lines(&all).len() > 10_000, "{what}: what is left is read");
@@ -356,13 +356,13 @@ fn damage_in_any_file_of_a_history_is_logged_once_with_its_extent() {
                 about.iter().map(|line| line.split("the history").last().unwrap()).collect();
             assert_eq!(distinct.len(), about.len(), "{what} of file {number} is logged once: {logged}");
             assert_eq!(logged.matches("the history is damaged").count(), about.len(), "no other file: {logged}");
-            place = daemon.kill();
+            dir = daemon.kill();
             fs::write(path, kept).unwrap();
         }
     }
     // One that is gone altogether.
     fs::remove_file(&files[3]).unwrap();
-    let daemon = place.start(MANY);
+    let daemon = dir.start(MANY);
     daemon.follow("app").query("tail=all&follow=false").until_end();
     let logged = daemon.logged();
     assert!(
@@ -383,17 +383,17 @@ fn cut(path: &Path, length: u64) {
 }
 
 #[test]
-fn an_undamaged_history_with_a_hole_is_not_taken_for_damaged() {
-    let (place, files) = many_files();
-    let mut place = place;
+fn an_undamaged_history_with_a_gap_is_not_reported_as_damaged() {
+    let (dir, files) = many_files();
+    let mut dir = dir;
     for round in 0..3 {
         // After kill -9 a new epoch may begin, and an old file may be dropped.
-        place.write("app.log", from_to("more", round * 1000..(round + 1) * 1000));
-        let daemon = place.start(MANY);
+        dir.write("app.log", from_to("more", round * 1000..(round + 1) * 1000));
+        let daemon = dir.start(MANY);
         let all = daemon.follow("app").query("tail=all&follow=false").until_end();
         assert!(lines(&all).len() > 10_000);
         assert!(!daemon.logged().contains("damaged"), "{}", daemon.logged());
-        place = daemon.kill();
+        dir = daemon.kill();
         fs::remove_file(&files[usize::try_from(round).unwrap()]).unwrap();
     }
 }

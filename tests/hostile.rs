@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::harness::http::{Response, Socket};
 use crate::harness::sse::Reader;
-use crate::harness::{Daemon, Deadline, PATIENCE, Place};
+use crate::harness::{Daemon, Deadline, PATIENCE, TestDir};
 
 /// A daemon with one line in the stream `app`, and further keys.
 fn with(yaml: &str) -> Daemon {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    place.start(&format!("{yaml}\nstreams: {{ app: {{ file: app.log, from: start }} }}"))
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.start(&format!("{yaml}\nstreams: {{ app: {{ file: app.log, from: start }} }}"))
 }
 
 /// That it serves as if nothing had been.
@@ -37,7 +37,7 @@ fn rest(socket: &mut impl Read) -> Vec<u8> {
 }
 
 #[test]
-fn a_request_names_its_host_once_and_it_is_ours() {
+fn a_request_names_one_host_that_the_daemon_serves() {
     let daemon = with("hosts: [ci.example.com]");
     let table = [
         ("", 400),
@@ -146,7 +146,7 @@ fn a_huge_head_is_refused() {
 }
 
 #[test]
-fn what_is_no_http_is_dropped() {
+fn a_connection_that_does_not_speak_http_is_dropped() {
     let daemon = with("");
     for sent in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
@@ -190,7 +190,7 @@ fn other_methods_are_refused() {
 }
 
 #[test]
-fn a_connection_too_many_is_told_so() {
+fn a_connection_beyond_the_limit_is_refused_with_a_reason() {
     let daemon = with("limits: { connections: 3 }");
     let mut seated: Vec<_> = (0..3).map(|_| daemon.follow("app").open()).collect();
     for reader in &mut seated {
@@ -211,7 +211,7 @@ fn a_connection_too_many_is_told_so() {
 }
 
 #[test]
-fn a_storm_of_connections_harms_no_reader() {
+fn a_burst_of_connections_does_not_disturb_readers() {
     let daemon = with("limits: { connections: 20 }");
     let mut reader = daemon.follow("app").query("tail=all").open();
     reader.take(1);

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::http::{Address, Response};
-use crate::harness::{Daemon, Deadline, PATIENCE, Place, Program, is_root_or_skip, runs};
+use crate::harness::{Daemon, Deadline, PATIENCE, Program, TestDir, is_root_or_skip, runs};
 
 /// What a service manager, a shell and a user may have set for the daemon.
 const OF_THE_DAEMON: [&str; 40] = [
@@ -64,27 +64,27 @@ const KEPT: [(&str, &str); 5] = [
 ];
 
 /// The program with all of that, and with open files that are nobody's here.
-fn command(place: &Place, arguments: &[&str]) -> Command {
-    place.write("inherited", "");
+fn command(dir: &TestDir, arguments: &[&str]) -> Command {
+    dir.write("inherited", "");
     let mut command = Command::new("bash");
     let script =
         "exec 3<inherited 4<>inherited 9>>inherited 10<. 77<inherited 200> >(exec cat >inherited); exec \"$0\" \"$@\"";
-    command.args(["-c", script, env!("CARGO_BIN_EXE_rtlogd")]).args(arguments).current_dir(place.path(""));
-    command.env_clear().env("PATH", path(place)).stdin(Stdio::null());
+    command.args(["-c", script, env!("CARGO_BIN_EXE_rtlogd")]).args(arguments).current_dir(dir.path(""));
+    command.env_clear().env("PATH", path(dir)).stdin(Stdio::null());
     for name in OF_THE_DAEMON {
         command.env(name, "1");
     }
-    command.env("RTLOGD_LOG", "info").env("RUNTIME_DIRECTORY", place.path(""));
+    command.env("RTLOGD_LOG", "info").env("RUNTIME_DIRECTORY", dir.path(""));
     command.envs(KEPT);
     command
 }
 
-fn path(place: &Place) -> String {
-    format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap())
+fn path(dir: &TestDir) -> String {
+    format!("{}:{}", dir.path("bin").display(), std::env::var("PATH").unwrap())
 }
 
 /// Looks at a process that became `sleep`: its descriptors, and its variables but for those of [`KEPT`].
-fn seen(place: &Place, pid: u64) -> (BTreeMap<i32, String>, BTreeMap<String, String>) {
+fn seen(dir: &TestDir, pid: u64) -> (BTreeMap<i32, String>, BTreeMap<String, String>) {
     let directory = format!("/proc/{pid}");
     // The kernel names a process before it has laid out the memory in which the variables of the new program stand.
     let text = Deadline::new().until("a process that sleeps, and its variables", || {
@@ -106,7 +106,7 @@ fn seen(place: &Place, pid: u64) -> (BTreeMap<i32, String>, BTreeMap<String, Str
     for (name, value) in KEPT {
         assert_eq!(variables.remove(name).as_deref(), Some(value), "{name} is for everybody");
     }
-    assert_eq!(variables.remove("PATH"), Some(path(place)));
+    assert_eq!(variables.remove("PATH"), Some(path(dir)));
     // These are of the shells in between.
     for name in ["PWD", "OLDPWD", "SHLVL", "_"] {
         variables.remove(name);
@@ -117,11 +117,11 @@ fn seen(place: &Place, pid: u64) -> (BTreeMap<i32, String>, BTreeMap<String, Str
 }
 
 /// Checks that it has the three descriptors that it is to have, and these variables.
-fn check(place: &Place, what: &str, pid: u64, descriptors: [&str; 3], names: &[&str]) {
+fn check(dir: &TestDir, what: &str, pid: u64, descriptors: [&str; 3], names: &[&str]) {
     // It may still read what a program reads to begin with, such as its locale.
     let deadline = Deadline::new();
     let (open, variables) = deadline.until(what, || {
-        let seen = seen(place, pid);
+        let seen = seen(dir, pid);
         (seen.0.len() == 3 || deadline.left().is_none_or(|left| left < PATIENCE / 2)).then_some(seen)
     });
     assert_eq!(open.len(), 3, "{what}: {open:?}");
@@ -147,22 +147,22 @@ const STREAMS: &str = "  pipe: { command: [sh, -c, 'echo $$ >DIR/pipe; exec slee
 const JOURNALCTL: &str =
     "#!/bin/sh\ncase $* in *--follow*) cd \"${0%/*}/..\"; echo $$ >journal; exec sleep 600 ;; esac\n";
 
-fn place() -> Place {
-    let place = Place::new();
-    fs::create_dir(place.path("bin")).unwrap();
-    fs::write(place.path("bin/journalctl"), JOURNALCTL).unwrap();
-    fs::set_permissions(place.path("bin/journalctl"), fs::Permissions::from_mode(0o755)).unwrap();
-    let directory = place.path("").display().to_string();
+fn dir() -> TestDir {
+    let dir = TestDir::new();
+    fs::create_dir(dir.path("bin")).unwrap();
+    fs::write(dir.path("bin/journalctl"), JOURNALCTL).unwrap();
+    fs::set_permissions(dir.path("bin/journalctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    let directory = dir.path("").display().to_string();
     let streams = STREAMS.replace("DIR", &directory);
-    place.configure(&format!("listen: \"unix:{directory}/s\"\nstreams:\n{streams}"));
-    place
+    dir.configure(&format!("listen: \"unix:{directory}/s\"\nstreams:\n{streams}"));
+    dir
 }
 
-fn pid(place: &Place, name: &str) -> u64 {
-    Deadline::new().until(name, || fs::read_to_string(place.path(name)).ok()?.trim().parse().ok())
+fn pid(dir: &TestDir, name: &str) -> u64 {
+    Deadline::new().until(name, || fs::read_to_string(dir.path(name)).ok()?.trim().parse().ok())
 }
 
-fn check_all(place: &Place, how: &str) {
+fn check_all(dir: &TestDir, how: &str) {
     let run = ["RTLOGD_RUN", "RTLOGD_STREAM"];
     let table: [(&str, [&str; 3], &[&str]); 5] = [
         ("pipe", ["/dev/null", "pipe", "pipe"], &run),
@@ -176,15 +176,15 @@ fn check_all(place: &Place, how: &str) {
         ("journal", ["/dev/null", "pipe", "pipe"], &["LC_ALL", "RTLOGD_RUN", "RTLOGD_STREAM"]),
     ];
     for (name, descriptors, names) in table {
-        check(place, &format!("{how}: {name}"), pid(place, name), descriptors, names);
+        check(dir, &format!("{how}: {name}"), pid(dir, name), descriptors, names);
     }
 }
 
 #[test]
-fn commands_and_helpers_of_a_daemon_in_the_foreground_inherit_nothing_of_it() {
-    let place = place();
-    let command = command(&place, &["serve", "--config", "rtlogd.yaml"]);
-    let daemon = place.launch_command(command);
+fn children_of_a_foreground_daemon_inherit_nothing_from_it() {
+    let dir = dir();
+    let command = command(&dir, &["serve", "--config", "rtlogd.yaml"]);
+    let daemon = dir.launch_command(command);
     check_all(&daemon, "in the foreground");
 }
 
@@ -201,29 +201,29 @@ impl Drop for Detached {
 }
 
 #[test]
-fn commands_and_helpers_of_a_detached_daemon_inherit_nothing_of_it() {
-    let place = place();
-    let mut command = command(&place, &["serve", "--config", "rtlogd.yaml", "--daemon", "--pid-file", "pid"]);
+fn children_of_a_detached_daemon_inherit_nothing_from_it() {
+    let dir = dir();
+    let mut command = command(&dir, &["serve", "--config", "rtlogd.yaml", "--daemon", "--pid-file", "pid"]);
     let started = Program::start(&mut command).ended();
     assert!(started.status.success(), "{}", started.err);
-    let daemon = Detached(pid(&place, "pid"));
-    check_all(&place, "detached");
+    let daemon = Detached(pid(&dir, "pid"));
+    check_all(&dir, "detached");
     let open: Vec<_> = fs::read_dir(format!("/proc/{}/fd", daemon.0))
         .unwrap()
         .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
-        .filter(|target| target == &place.path("inherited"))
+        .filter(|target| target == &dir.path("inherited"))
         .collect();
     assert!(open.is_empty(), "the daemon itself keeps nothing of whoever started it: {open:?}");
 }
 
 #[test]
-fn the_command_of_run_inherits_nothing_of_rtlogd() {
-    let place = Place::new();
-    fs::create_dir(place.path("bin")).unwrap();
+fn the_command_of_rtlogd_run_inherits_nothing_from_it() {
+    let dir = TestDir::new();
+    fs::create_dir(dir.path("bin")).unwrap();
     let script = "echo $$ >pid; exec sleep 600";
-    let socket = format!("unix:{}", place.path("s").display());
-    let command = command(&place, &["run", "--listen", &socket, "--", "sh", "-c", script]);
-    let daemon: Daemon = place.launch_command(command);
+    let socket = format!("unix:{}", dir.path("s").display());
+    let command = command(&dir, &["run", "--listen", &socket, "--", "sh", "-c", script]);
+    let daemon: Daemon = dir.launch_command(command);
     check(&daemon, "run", pid(&daemon, "pid"), ["/dev/null", "pipe", "pipe"], &["RTLOGD_RUN", "RTLOGD_STREAM"]);
     assert_eq!(Response::get(&Address::Unix(daemon.path("s")), "/health/ready", &[]).status, 200);
 }
@@ -233,17 +233,17 @@ fn a_command_of_another_user_has_nothing_of_the_daemons_session() {
     if !is_root_or_skip("run a command as another user") {
         return;
     }
-    let place = Place::new();
-    fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o777)).unwrap();
-    place.configure("streams: { p: { command: [sh, -c, 'env; echo end; exec sleep 600'], user: nobody } }");
-    let mut command = place.command(&["serve", "--config", "rtlogd.yaml"]);
+    let dir = TestDir::new();
+    fs::set_permissions(dir.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+    dir.configure("streams: { p: { command: [sh, -c, 'env; echo end; exec sleep 600'], user: nobody } }");
+    let mut command = dir.command(&["serve", "--config", "rtlogd.yaml"]);
     let session =
         ["XDG_RUNTIME_DIR", "XDG_SESSION_ID", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "XAUTHORITY", "MAIL"];
     for name in session {
         command.env(name, "of root");
     }
     command.stdin(Stdio::null());
-    let daemon = place.launch_command(command);
+    let daemon = dir.launch_command(command);
     let printed = daemon.follow("p").until("all variables", |message| message.data == "end");
     for name in session {
         assert!(!printed.iter().any(|message| message.data.starts_with(name)), "{name}");

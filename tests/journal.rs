@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::http::Response;
 use crate::harness::sse::{Message, Reader, lines};
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 
 /// Gives what stands in `entries` as journalctl would, and notes in `asked` how it was called.
 const JOURNALCTL: &str = r#"#!/bin/sh
@@ -30,22 +30,22 @@ exec tail -n "+${from:-1}" -F entries 2>/dev/null
 "#;
 
 /// A directory with such a journalctl, whose journal is empty.
-fn place() -> Place {
-    let place = Place::new();
-    fs::create_dir(place.path("bin")).unwrap();
-    fs::write(place.path("bin/journalctl"), JOURNALCTL).unwrap();
-    fs::set_permissions(place.path("bin/journalctl"), fs::Permissions::from_mode(0o755)).unwrap();
-    place.write("entries", "");
-    place
+fn dir() -> TestDir {
+    let dir = TestDir::new();
+    fs::create_dir(dir.path("bin")).unwrap();
+    fs::write(dir.path("bin/journalctl"), JOURNALCTL).unwrap();
+    fs::set_permissions(dir.path("bin/journalctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    dir.write("entries", "");
+    dir
 }
 
 /// A daemon that finds it.
-fn launch(place: Place, yaml: &str) -> Daemon {
-    place.configure(yaml);
-    let path = format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap());
-    let mut command = place.command(&["serve", "--config", "rtlogd.yaml"]);
+fn launch(dir: TestDir, yaml: &str) -> Daemon {
+    dir.configure(yaml);
+    let path = format!("{}:{}", dir.path("bin").display(), std::env::var("PATH").unwrap());
+    let mut command = dir.command(&["serve", "--config", "rtlogd.yaml"]);
     command.env("PATH", path).stdin(Stdio::null());
-    place.launch_command(command)
+    dir.launch_command(command)
 }
 
 const ALL: &str = "streams: { j: { journal: {}, private: false } }";
@@ -60,9 +60,9 @@ fn entry(n: u64, message: &str) -> String {
     )
 }
 
-fn write(place: &Place, numbers: std::ops::RangeInclusive<u64>) {
+fn write(dir: &TestDir, numbers: std::ops::RangeInclusive<u64>) {
     let entries: String = numbers.map(|n| entry(n, &format!("\"entry {n}\""))).collect();
-    place.write("entries", entries);
+    dir.write("entries", entries);
 }
 
 /// Waits until the journal is read.
@@ -84,15 +84,15 @@ fn loss(message: &Message) -> bool {
 }
 
 #[test]
-fn it_is_not_for_everybody_on_this_machine() {
-    let daemon = launch(place(), "listen: [\"127.0.0.1:0\", \"unix:rtlogd.sock\"]\nstreams: { j: { journal: {} } }");
+fn a_journal_stream_is_private_by_default() {
+    let daemon = launch(dir(), "listen: [\"127.0.0.1:0\", \"unix:rtlogd.sock\"]\nstreams: { j: { journal: {} } }");
     assert_eq!(daemon.get("/streams/j/state", &[]).0, 404);
     assert_eq!(Response::get(daemon.unix(), "/streams/j/state", &[]).status, 200);
 }
 
 #[test]
-fn secrets_are_taken_out_of_entries_however_long() {
-    let daemon = launch(place(), "streams: { j: { journal: {}, private: false, redact: on, max_line: 1KiB } }");
+fn secrets_are_removed_from_entries_of_any_length() {
+    let daemon = launch(dir(), "streams: { j: { journal: {}, private: false, redact: on, max_line: 1KiB } }");
     let mut reader = reading(&daemon);
     let secret = format!("AKIA{}", "PLANTED0PLANTED0");
     // Over the place where it is cut.
@@ -108,7 +108,7 @@ fn secrets_are_taken_out_of_entries_however_long() {
 
 #[test]
 fn an_entry_is_a_line_with_its_time_level_and_who_wrote_it() {
-    let daemon = launch(place(), ALL);
+    let daemon = launch(dir(), ALL);
     reading(&daemon);
     daemon.write("entries", entry(1, r#""a\nb""#) + &entry(2, "[255,27,91]") + "-- Boot 1f --\n" + &entry(3, "null"));
     daemon.write("entries", entry(4, &format!("\"{}\"", "ä".repeat(150_000))));
@@ -134,11 +134,11 @@ fn an_entry_is_a_line_with_its_time_level_and_who_wrote_it() {
 }
 
 #[test]
-fn what_was_there_before_is_read_only_when_it_is_wanted() {
+fn older_entries_are_read_only_when_configured() {
     for (from, expected) in [("end", &["entry 3"][..]), ("start", &["entry 1", "entry 2", "entry 3"])] {
-        let place = place();
-        write(&place, 1..=2);
-        let daemon = launch(place, &format!("streams: {{ j: {{ journal: {{}}, from: {from}, private: false }} }}"));
+        let dir = dir();
+        write(&dir, 1..=2);
+        let daemon = launch(dir, &format!("streams: {{ j: {{ journal: {{}}, from: {from}, private: false }} }}"));
         reading(&daemon);
         write(&daemon, 3..=3);
         let seen = daemon.follow("j").query("tail=all").until("the last entry", |message| message.data == "entry 3");
@@ -148,9 +148,9 @@ fn what_was_there_before_is_read_only_when_it_is_wanted() {
 }
 
 #[test]
-fn it_is_asked_for_what_the_keys_pick() {
+fn journalctl_is_asked_for_the_configured_entries() {
     let yaml = "streams: { j: { journal: { unit: [a.service, b*], identifier: su, priority: err, match: _UID=0 }, private: false } }";
-    let daemon = launch(place(), yaml);
+    let daemon = launch(dir(), yaml);
     reading(&daemon);
     let (_, asked) = follower(&daemon);
     let wanted = "--unit=a.service --unit=b* --identifier=su --priority=3 _UID=0";
@@ -158,41 +158,41 @@ fn it_is_asked_for_what_the_keys_pick() {
 }
 
 #[test]
-fn after_a_restart_it_is_read_on_and_nothing_comes_twice() {
-    let place = place();
-    write(&place, 1..=2);
-    let daemon = launch(place, KEPT);
+fn the_journal_resumes_after_a_restart_without_repetition() {
+    let dir = dir();
+    write(&dir, 1..=2);
+    let daemon = launch(dir, KEPT);
     reading(&daemon);
     write(&daemon, 3..=4);
     daemon.follow("j").query("tail=all").until("entry 4", |message| message.data == "entry 4");
-    let place = daemon.kill();
-    write(&place, 5..=6);
-    let daemon = launch(place, KEPT);
+    let dir = daemon.kill();
+    write(&dir, 5..=6);
+    let daemon = launch(dir, KEPT);
     let seen = daemon.follow("j").query("tail=all").until("entry 6", |message| message.data == "entry 6");
     assert_eq!(lines(&seen), ["entry 3", "entry 4", "entry 5", "entry 6"]);
     assert!(!seen.iter().any(loss), "{seen:#?}");
     // One that never gave anything out is read on, too.
-    let place = daemon.kill();
+    let dir = daemon.kill();
     let yaml = "state_directory: state\nstreams: { k: { journal: {}, private: false } }";
-    let daemon = launch(place, yaml);
+    let daemon = launch(dir, yaml);
     daemon.follow("k").query("tail=all").until("that it reads", |message| message.is_state("reading"));
-    let place = daemon.kill();
-    write(&place, 7..=7);
-    let daemon = launch(place, yaml);
+    let dir = daemon.kill();
+    write(&dir, 7..=7);
+    let daemon = launch(dir, yaml);
     let seen = daemon.follow("k").query("tail=all").until("entry 7", |message| message.data == "entry 7");
     assert_eq!(lines(&seen), ["entry 7"]);
 }
 
 #[test]
-fn a_place_that_is_gone_is_told() {
-    let daemon = launch(place(), KEPT);
+fn a_journal_position_that_is_gone_is_a_loss() {
+    let daemon = launch(dir(), KEPT);
     reading(&daemon);
     write(&daemon, 1..=3);
     daemon.follow("j").query("tail=all").until("entry 3", |message| message.data == "entry 3");
-    let place = daemon.kill();
-    fs::remove_file(place.path("entries")).unwrap();
-    write(&place, 7..=8);
-    let daemon = launch(place, KEPT);
+    let dir = daemon.kill();
+    fs::remove_file(dir.path("entries")).unwrap();
+    write(&dir, 7..=8);
+    let daemon = launch(dir, KEPT);
     let seen = daemon.follow("j").query("tail=all").until("entry 8", |message| message.data == "entry 8");
     assert_eq!(lines(&seen), ["entry 1", "entry 2", "entry 3", "entry 7", "entry 8"]);
     let told: Vec<_> = seen.iter().filter(|message| loss(message)).map(Message::json).collect();
@@ -201,8 +201,8 @@ fn a_place_that_is_gone_is_told() {
 }
 
 #[test]
-fn a_reader_that_was_killed_is_started_again_where_it_was() {
-    let daemon = launch(place(), ALL);
+fn a_killed_journalctl_is_restarted_at_its_position() {
+    let daemon = launch(dir(), ALL);
     let mut reader = reading(&daemon);
     write(&daemon, 1..=2);
     reader.until("entry 2", |message| message.data == "entry 2");
@@ -217,10 +217,10 @@ fn a_reader_that_was_killed_is_started_again_where_it_was() {
 }
 
 #[test]
-fn why_it_cannot_be_read_is_told_and_it_is_tried_again() {
-    let place = place();
-    place.write("trouble", "Hint: a\nNo journal files were opened due to insufficient permissions.\n");
-    let daemon = launch(place, ALL);
+fn an_unreadable_journal_is_reported_and_retried() {
+    let dir = dir();
+    dir.write("trouble", "Hint: a\nNo journal files were opened due to insufficient permissions.\n");
+    let daemon = launch(dir, ALL);
     let mut reader = daemon.follow("j").query("tail=all").open();
     let denied = reader.until("that it may not", |message| message.is_state("denied")).pop().unwrap().json();
     assert_eq!(denied["errno"], 13);
@@ -237,20 +237,20 @@ fn why_it_cannot_be_read_is_told_and_it_is_tried_again() {
 
 #[test]
 fn a_machine_without_journalctl_says_so() {
-    let place = place();
-    fs::remove_file(place.path("bin/journalctl")).unwrap();
-    place.configure(ALL);
-    let mut command = place.command(&["serve", "--config", "rtlogd.yaml"]);
-    command.env("PATH", place.path("bin")).stdin(Stdio::null());
-    let daemon = place.launch_command(command);
+    let dir = dir();
+    fs::remove_file(dir.path("bin/journalctl")).unwrap();
+    dir.configure(ALL);
+    let mut command = dir.command(&["serve", "--config", "rtlogd.yaml"]);
+    command.env("PATH", dir.path("bin")).stdin(Stdio::null());
+    let daemon = dir.launch_command(command);
     let seen = daemon.follow("j").query("tail=all").until("that it waits", |message| message.is_state("waiting"));
     let reason = seen.last().unwrap().json()["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("Debian's package systemd"), "{reason}");
 }
 
 #[test]
-fn it_ends_with_the_daemon() {
-    let daemon = launch(place(), ALL);
+fn journalctl_ends_with_the_daemon() {
+    let daemon = launch(dir(), ALL);
     reading(&daemon);
     let (pid, _) = follower(&daemon);
     daemon.terminate();

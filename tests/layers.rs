@@ -178,7 +178,7 @@ fn each_layer_imports_only_what_the_table_allows() {
 }
 
 #[test]
-fn files_import_each_other_in_no_circle() {
+fn no_files_import_each_other_in_a_cycle() {
     let modules = modules();
     // A folder's `mod.rs` re-exports and constructs; it is no part of a circle.
     let files: BTreeMap<_, _> = modules
@@ -258,7 +258,7 @@ fn a_type_has_one_definition() {
 }
 
 #[test]
-fn the_methods_of_a_type_stand_in_one_file() {
+fn the_methods_of_a_type_are_in_one_file() {
     let mut methods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (file, text) in rust_files() {
         for line in text.lines().filter(|line| line.trim_start().starts_with("impl") && !line.contains(" for ")) {
@@ -321,7 +321,7 @@ fn libraries_stay_in_their_layers() {
 }
 
 #[test]
-fn followed_files_are_opened_in_one_place() {
+fn followed_files_are_opened_by_one_file() {
     // What a stream follows is opened under the rules of the one file, and what it protects is looked through by the other.
     let allowed = ["source/file/open_file.rs", "source/file/protected.rs"];
     let tests = ["source/file/tests/model.rs", "source/file/tests/cases.rs"];
@@ -362,7 +362,7 @@ const PRINTS: [&str; 5] =
     ["client/terminal.rs", "daemon/wrap.rs", "event/mod.rs", "source/file/tests/model.rs", "source/process/child.rs"];
 
 #[test]
-fn nothing_is_printed_but_what_cannot_steer_a_terminal() {
+fn only_escaped_text_is_printed() {
     let mut printing = Vec::new();
     for (name, text) in rust_files() {
         let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();

@@ -8,13 +8,13 @@ use std::process::Command;
 
 use crate::harness::http::{Address, Response, Socket};
 use crate::harness::sse::{Reader, lines};
-use crate::harness::{Daemon, Deadline, PATIENCE, Place, numbered};
+use crate::harness::{Daemon, Deadline, PATIENCE, TestDir, numbered};
 
 #[test]
-fn sigterm_ends_a_body_properly() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+fn sigterm_ends_response_bodies_cleanly() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     let mut sse = daemon.follow("app").query("tail=all").open();
     sse.take(1);
     let ndjson = daemon.follow("app").query("tail=all&format=ndjson").response();
@@ -30,10 +30,10 @@ fn sigterm_ends_a_body_properly() {
 }
 
 #[test]
-fn what_was_written_before_sigterm_is_delivered() {
-    let place = Place::new();
-    place.write("app.log", "");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+fn lines_written_before_sigterm_are_delivered() {
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     let mut reader = daemon.follow("app").query("tail=all").open();
     reader.until("following", |message| message.is_state("following"));
     daemon.write("app.log", numbered("", 1000));
@@ -43,7 +43,7 @@ fn what_was_written_before_sigterm_is_delivered() {
 }
 
 #[test]
-fn a_reader_that_takes_nothing_does_not_hold_the_end() {
+fn a_reader_that_reads_nothing_does_not_delay_the_shutdown() {
     let flood = "streams: { p: { command: [sh, -c, 'exec yes $(printf %010000d 0)'] } }";
     let daemon = Daemon::start(&format!("limits: {{ shutdown: 2s }}\n{flood}"));
     let stuck = TcpStream::connect(daemon.address().tcp()).unwrap();
@@ -67,10 +67,10 @@ fn a_reader_that_takes_nothing_does_not_hold_the_end() {
 }
 
 #[test]
-fn a_poll_does_not_hold_the_end() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+fn a_waiting_poll_does_not_delay_the_shutdown() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     daemon.follow("app").query("tail=all").take(1);
     let mut socket = daemon.address().connect();
     socket.patience(PATIENCE);
@@ -84,7 +84,7 @@ fn a_poll_does_not_hold_the_end() {
 #[test]
 fn a_port_in_use_is_one_clear_error() {
     let first = Daemon::start("streams: {}");
-    let second = Place::new();
+    let second = TestDir::new();
     let address = first.address().host();
     second.configure(&format!("listen: [\"{address}\"]\nstreams: {{}}"));
     let ended = second.execute(&["serve", "--config", "rtlogd.yaml"]);
@@ -95,11 +95,11 @@ fn a_port_in_use_is_one_clear_error() {
 }
 
 #[test]
-fn a_unix_socket_serves_and_goes_with_the_daemon() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let path = place.path("rtlogd.sock");
-    let daemon = place
+fn a_unix_socket_is_served_and_removed_with_the_daemon() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let path = dir.path("rtlogd.sock");
+    let daemon = dir
         .start(&format!("listen: [\"unix:{}\"]\nstreams: {{ app: {{ file: app.log, from: start }} }}", path.display()));
     assert_eq!(daemon.address(), &Address::Unix(path.clone()));
     assert_eq!(daemon.follow("app").take(1)[0].data, "one");
@@ -113,14 +113,14 @@ fn a_unix_socket_serves_and_goes_with_the_daemon() {
 }
 
 #[test]
-fn a_socket_that_nobody_serves_is_replaced_and_a_served_one_is_not() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let path = place.path("rtlogd.sock");
+fn a_stale_socket_is_replaced_but_not_one_in_use() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let path = dir.path("rtlogd.sock");
     let yaml = format!("listen: [\"unix:{}\"]\nstreams: {{ app: {{ file: app.log, from: start }} }}", path.display());
-    let place = place.start(&yaml).kill();
+    let dir = dir.start(&yaml).kill();
     assert!(path.exists(), "a killed daemon leaves its socket");
-    let daemon = place.start(&yaml);
+    let daemon = dir.start(&yaml);
     assert_eq!(daemon.follow("app").take(1)[0].data, "one");
     let ended = daemon.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
@@ -129,24 +129,24 @@ fn a_socket_that_nobody_serves_is_replaced_and_a_served_one_is_not() {
 }
 
 #[test]
-fn a_file_in_the_place_of_the_socket_is_left_alone() {
-    let place = Place::new();
-    place.write("precious", "data");
-    place.configure(&format!("listen: [\"unix:{}\"]\nstreams: {{}}", place.path("precious").display()));
-    let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
+fn a_file_at_the_path_of_the_socket_is_not_touched() {
+    let dir = TestDir::new();
+    dir.write("precious", "data");
+    dir.configure(&format!("listen: [\"unix:{}\"]\nstreams: {{}}", dir.path("precious").display()));
+    let ended = dir.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
-    assert_eq!(fs::read(place.path("precious")).unwrap(), b"data");
+    assert_eq!(fs::read(dir.path("precious")).unwrap(), b"data");
 }
 
 #[test]
 fn several_addresses_serve_the_same() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let path = place.path("s").display().to_string();
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let path = dir.path("s").display().to_string();
     let yaml = format!(
         "listen: [\"127.0.0.1:0\", \"unix:{path}\", \"[::1]:0\"]\nstreams: {{ app: {{ file: app.log, from: start }} }}"
     );
-    let daemon = place.start(&yaml);
+    let daemon = dir.start(&yaml);
     assert_eq!(daemon.addresses().len(), 3);
     for address in daemon.addresses() {
         assert_eq!(Reader::new(Response::get(address, "/streams/app", &[])).take(1)[0].data, "one");
@@ -154,7 +154,7 @@ fn several_addresses_serve_the_same() {
 }
 
 #[test]
-fn health_is_told() {
+fn the_health_endpoint_reports_the_state() {
     let daemon = Daemon::start("streams: {}");
     for (path, body) in [("/health/live", "alive\n"), ("/health/ready", "ready\n")] {
         let (status, _, seen) = daemon.get(path, &[]);
@@ -163,24 +163,23 @@ fn health_is_told() {
 }
 
 #[test]
-fn serving_paths_needs_no_configuration() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    place.write("other.log", "two\n");
-    let daemon =
-        place.launch(&["serve", "--listen", "127.0.0.1:0", "app.log", "other.log"], std::process::Stdio::null());
+fn paths_on_the_command_line_need_no_configuration() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.write("other.log", "two\n");
+    let daemon = dir.launch(&["serve", "--listen", "127.0.0.1:0", "app.log", "other.log"], std::process::Stdio::null());
     assert_eq!(daemon.follow("app.log").take(1)[0].data, "one");
     assert_eq!(daemon.follow("other.log").take(1)[0].data, "two");
 }
 
 #[test]
-fn a_signal_that_nobody_means_ends_nothing_and_commands_get_it_as_they_expect() {
+fn other_signals_do_not_end_the_daemon_and_children_have_the_defaults() {
     /// 32 and 33, which the C library keeps for itself, and which whoever started the tests may ignore.
     const OF_THE_LIBRARY: u64 = 0b11 << 31;
-    let place = Place::new();
-    place.write("app.log", "");
+    let dir = TestDir::new();
+    dir.write("app.log", "");
     let streams = "app: { file: app.log, from: start }\n  p: { command: [sh, -c, 'echo $$; exec sleep 600'] }";
-    let daemon = place.start(&format!("streams:\n  {streams}"));
+    let daemon = dir.start(&format!("streams:\n  {streams}"));
     let pid = daemon.follow("p").take(1)[0].data.clone();
     let status = Deadline::new().until("the command behind the shell", || {
         fs::read_to_string(format!("/proc/{pid}/status")).ok().filter(|status| status.starts_with("Name:\tsleep\n"))

@@ -9,15 +9,15 @@ use crate::flood::{H2, resident, survives};
 use crate::harness::http::{Address, Response, Socket};
 use crate::harness::sse::Reader;
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, PATIENCE, Place};
+use crate::harness::{Daemon, Deadline, PATIENCE, TestDir};
 use crate::tokens::{keys, token};
 
 /// A daemon with tokens, a file `app` with one line in it, a process `cat`, a stream `pushed`, and these limits.
 fn with(limits: &str) -> Daemon {
-    let place = Place::new();
-    keys(&place, "keys");
-    place.write("app.log", "one\n");
-    place.start(&yaml(limits))
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    dir.write("app.log", "one\n");
+    dir.start(&yaml(limits))
 }
 
 fn yaml(limits: &str) -> String {
@@ -49,7 +49,7 @@ fn assert_too_fast(reply: &Value) {
 }
 
 #[test]
-fn a_channel_that_asks_too_fast_is_told_when_to_come_again() {
+fn a_channel_that_sends_too_fast_learns_when_to_try_again() {
     let daemon = with("control_rate: 3 per 1h");
     let mut channel = Channel::open(daemon.address());
     let subscription = channel.subscribe(&json!({ "stream": "app", "tail": "all" }));
@@ -72,7 +72,7 @@ fn a_channel_that_asks_too_fast_is_told_when_to_come_again() {
 }
 
 #[test]
-fn a_token_has_one_pace_for_all_its_channels_and_commands() {
+fn a_token_has_one_rate_limit_for_all_its_channels_and_commands() {
     let daemon = with("control_rate: 3 per 1h");
     let (one, other) = (bearer(&daemon, "read,input,admin"), bearer(&daemon, "read,input,admin"));
     channel(daemon.address(), &one).call("streams.list", &json!({}));
@@ -102,7 +102,7 @@ fn a_token_has_one_pace_for_all_its_channels_and_commands() {
 }
 
 #[test]
-fn a_flood_of_requests_is_refused_and_what_waits_does_not_grow() {
+fn a_flood_of_requests_is_refused_and_the_queue_does_not_grow() {
     let daemon = with("control_rate: 10 per 1h");
     let before = resident(&daemon);
     let mut flood = Channel::open(daemon.address());
@@ -117,7 +117,7 @@ fn a_flood_of_requests_is_refused_and_what_waits_does_not_grow() {
 }
 
 #[test]
-fn a_token_has_so_many_streams_and_no_more() {
+fn the_number_of_streams_of_a_token_is_limited() {
     let daemon = with("per_token: 3");
     let (one, other) = (bearer(&daemon, "read,input"), bearer(&daemon, "read"));
     let read = |bearer: &str| daemon.follow("app").header("Authorization", bearer);
@@ -163,7 +163,7 @@ fn a_token_has_so_many_streams_and_no_more() {
 }
 
 #[test]
-fn over_http_2_each_stream_of_a_token_counts() {
+fn over_http_2_each_stream_of_a_token_is_counted() {
     let daemon = with("per_token: 2");
     let one = bearer(&daemon, "read");
     let mut h2 = H2::open(&daemon);
@@ -175,7 +175,7 @@ fn over_http_2_each_stream_of_a_token_counts() {
 }
 
 #[test]
-fn a_sender_whose_token_ends_is_not_heard_on() {
+fn lines_are_refused_after_the_token_of_their_sender_expires() {
     let daemon = with("per_token: 5");
     let short = token(&daemon, "keys", &["--stream", "*", "--allow", "input", "--expires", "2s"]);
     let mut socket = daemon.address().connect();
@@ -216,7 +216,7 @@ fn assert_closed(socket: &mut TcpStream) {
 }
 
 #[test]
-fn a_pause_between_requests_is_no_slow_head() {
+fn a_pause_between_requests_is_not_taken_for_a_slow_head() {
     let daemon = with("head: 1s, idle: 1h");
     let mut kept = connect(&daemon);
     ask(&mut kept);
@@ -229,7 +229,7 @@ fn a_pause_between_requests_is_no_slow_head() {
 }
 
 #[test]
-fn a_connection_that_asks_for_nothing_is_closed_and_one_that_reads_is_not() {
+fn a_connection_without_requests_is_closed_but_not_one_that_reads() {
     let daemon = with("idle: 1s");
     let mut reader = daemon.follow("app").open();
     reader.take(1);
@@ -248,7 +248,7 @@ fn a_connection_that_asks_for_nothing_is_closed_and_one_that_reads_is_not() {
 }
 
 #[test]
-fn a_reader_whose_connection_has_lived_its_time_goes_on_with_the_next() {
+fn a_reader_continues_on_the_next_connection_after_its_maximum_age() {
     let daemon = with("lifetime: 2s");
     let mut reader = daemon.follow("app").open();
     assert_eq!(reader.take(1)[0].data, "one");
@@ -277,7 +277,7 @@ fn a_reader_whose_connection_has_lived_its_time_goes_on_with_the_next() {
 }
 
 #[test]
-fn a_connection_that_has_lived_its_time_ends_in_the_manner_of_its_protocol() {
+fn a_connection_of_maximum_age_ends_as_its_protocol_specifies() {
     let daemon = with("lifetime: 2s, idle: 1h");
     let mut channel = Channel::open(daemon.address());
     let subscription = channel.subscribe(&json!({ "stream": "app", "tail": "all" }));
@@ -306,9 +306,9 @@ fn a_connection_that_has_lived_its_time_ends_in_the_manner_of_its_protocol() {
 }
 
 #[test]
-fn the_command_follows_over_connections_that_have_lived_their_time() {
-    let place = Place::new();
-    let daemon = place.start(
+fn the_follow_command_continues_over_connections_of_maximum_age() {
+    let dir = TestDir::new();
+    let daemon = dir.start(
         "limits: { lifetime: 1s }\nstreams: { slow: { restart: { when: never }, \
          command: [sh, -c, 'for i in 1 2 3; do echo $i; sleep 2; done; exit 3'] } }",
     );
@@ -322,7 +322,7 @@ fn the_command_follows_over_connections_that_have_lived_their_time() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_by_its_own_status() {
+fn each_part_of_a_request_that_is_too_large_has_its_own_status() {
     let daemon = with("head_size: 8KiB, query_size: 1KiB, body_size: 1KiB");
     let get = |path: &str, padding: usize| Response::get(daemon.address(), path, &[("X", &"x".repeat(padding))]);
     let path = |length: usize| format!("/streams/app?follow=false&grep={}", "x".repeat(length - 31));
@@ -354,7 +354,7 @@ fn a_message_that_is_too_large_ends_its_channel() {
 }
 
 #[test]
-fn a_filter_takes_no_more_memory_than_it_may_however_many_expressions_it_has() {
+fn the_memory_of_a_filter_is_limited_however_many_expressions_it_has() {
     let daemon = with("filter_size: 32KiB");
     let get = |query: &str| daemon.request(&format!("/streams/app?follow=false&{query}")).response();
     for good in ["grep=error|warning&exclude=^debug", "grep=on&grep=ne&grep=o.e", "grep=(?i)one"] {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 
 /// All samples, by name and labels as they are written.
 fn samples(daemon: &Daemon) -> BTreeMap<String, f64> {
@@ -22,15 +22,15 @@ fn samples(daemon: &Daemon) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn what_a_stream_did_is_counted() {
-    let place = Place::new();
-    place.write("app.log", "one\ntwo\n");
+fn metrics_count_the_activity_of_a_stream() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\ntwo\n");
     let yaml = "state_directory: state
 streams:
   app: { file: app.log, from: start }
   job: { command: [sh, -c, 'echo \"[ 50%] half\"; exit 1'], restart: { when: always, backoff: 100ms..100ms } }
   idle: { push: true }";
-    let daemon = place.start(yaml);
+    let daemon = dir.start(yaml);
     let mut reader = daemon.follow("app").query("tail=all").open();
     reader.until("two", |message| message.data == "two");
     daemon.follow("app").after("nonsense1-7").until("a gap", |message| message.event == "gap");
@@ -66,7 +66,7 @@ streams:
 }
 
 #[test]
-fn who_takes_only_the_older_text_gets_it() {
+fn clients_that_accept_only_the_older_metrics_format_get_it() {
     let daemon = Daemon::start("streams: { app: { file: app.log } }");
     let (status, headers, body) = daemon.get("/metrics", &[("Accept", "text/plain;version=0.0.4;q=0.5, */*;q=0.1")]);
     assert_eq!(status, 200);

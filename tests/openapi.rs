@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::clients::python_by;
 use crate::harness::http::{Address, Response};
-use crate::harness::{Daemon, Deadline, Place, Program, sources};
+use crate::harness::{Daemon, Deadline, Program, TestDir, sources};
 
 /// Schemathesis asks some thousand times.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -27,9 +27,9 @@ streams:
 ";
 
 fn daemon() -> Daemon {
-    let place = Place::new();
-    place.write("app.log", b"one\n[ 50%] two\n\xff\nerror: three\n");
-    place.start(YAML)
+    let dir = TestDir::new();
+    dir.write("app.log", b"one\n[ 50%] two\n\xff\nerror: three\n");
+    dir.start(YAML)
 }
 
 fn document(daemon: &Daemon) -> Value {
@@ -57,7 +57,7 @@ fn nameless(path: &str) -> String {
 }
 
 #[test]
-fn it_has_every_route_and_no_other() {
+fn the_openapi_document_has_every_route_and_no_other() {
     let document = document(&daemon());
     let paths: BTreeSet<_> = document["paths"].as_object().unwrap().keys().map(|path| nameless(path)).collect();
     assert_eq!(paths, routes());
@@ -65,7 +65,7 @@ fn it_has_every_route_and_no_other() {
 }
 
 #[test]
-fn its_methods_are_those_that_are_answered() {
+fn the_openapi_document_lists_the_allowed_methods() {
     let daemon = daemon();
     let page = String::from_utf8(daemon.get("/", &[]).2).unwrap();
     let part = page.split('"').find(|text| text.contains("/page.css")).unwrap();
@@ -88,7 +88,7 @@ fn its_methods_are_those_that_are_answered() {
 }
 
 #[test]
-fn it_says_where_it_is_behind_a_proxy() {
+fn the_openapi_document_names_the_server_behind_a_proxy() {
     let daemon = Daemon::start("base_path: /logs/\nstreams: { app: { file: app.log } }");
     let (_, _, body) = daemon.get("/logs/openapi.json", &[]);
     let document: Value = serde_json::from_slice(&body).unwrap();
@@ -120,7 +120,7 @@ fn pass_on(mut from: impl io::Read, mut to: UnixStream) {
 }
 
 #[test]
-fn schemathesis_finds_nothing_that_is_not_as_it_says() {
+fn schemathesis_finds_no_deviation_from_the_openapi_document() {
     let Some(python) = python_by("openapi.py") else { return };
     // Its program is beside that of Python; the script has its hooks.
     let schemathesis = Path::new(python.get_program()).with_file_name("schemathesis");

@@ -37,7 +37,7 @@ fn read(path: &Path) -> String {
 }
 
 #[test]
-fn the_completions_are_true() {
+fn the_completions_match_the_command_line() {
     let mut made = BTreeMap::new();
     for (shell, name) in [(Shell::Bash, "rtlogd.bash"), (Shell::Zsh, "_rtlogd"), (Shell::Fish, "rtlogd.fish")] {
         let mut script = Vec::new();

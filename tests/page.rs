@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clients::chromium_by;
-use crate::harness::{Daemon, Deadline, Place, Program};
+use crate::harness::{Daemon, Deadline, Program, TestDir};
 use crate::tokens::{keys, token};
 
 /// A browser starts slowly, and some scripts let many lines pass.
@@ -24,8 +24,8 @@ fn play(script: &str, daemon: &Daemon, more: &str) -> Option<String> {
 }
 
 /// A daemon with these streams, which is also behind a Unix socket.
-fn daemon(place: Place, yaml: &str) -> Daemon {
-    place.start(&format!("listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\n{yaml}"))
+fn daemon(dir: TestDir, yaml: &str) -> Daemon {
+    dir.start(&format!("listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\n{yaml}"))
 }
 
 /// What the viewer is to show of colours, links and groups.
@@ -58,17 +58,17 @@ fn lines(count: usize, more: impl Fn(usize) -> &'static str) -> String {
 }
 
 #[test]
-fn a_viewer_shows_and_finds_what_a_stream_said() {
-    let place = Place::new();
+fn the_viewer_shows_and_searches_a_stream() {
+    let dir = TestDir::new();
     let more = |number| match number {
         1234 => " error: the first",
         500 | 2500 => " needle",
         _ => "",
     };
-    place.write("app.log", lines(3000, more));
-    place.write("colours.log", COLOURS);
+    dir.write("app.log", lines(3000, more));
+    dir.write("colours.log", COLOURS);
     let daemon = daemon(
-        place,
+        dir,
         &format!(
             "streams:\n  app: {{ file: app.log, from: start, progress: off }}\n  colours: {{ file: colours.log, from: start }}\n  \
              job: {{ command: [sh, -c, {JOB:?}] }}\n  none: {{ file: none.log }}"
@@ -79,8 +79,8 @@ fn a_viewer_shows_and_finds_what_a_stream_said() {
 }
 
 #[test]
-fn a_log_that_means_harm_does_none() {
-    let place = Place::new();
+fn a_malicious_log_does_no_harm_in_the_page() {
+    let dir = TestDir::new();
     let mut bad = "<script>alert(1)</script>\n<img src=x onerror=alert(2)> <a href=javascript:alert(3)>x</a>\n\
         \x1b]8;;javascript:alert(3)\x1b\\click me\x1b]8;;\x1b\\ \x1b]8;;data:text/html,x\x07or me\x1b]8;;\x07 https://example.com/good\n\
         user\u{202e}gnp.exe\nzero\u{200b}width\u{2066}\nbell\x07 and back\x08space\n\x1b]0;owned\x07title\x1b[2J\x1b[999;999H\n"
@@ -91,18 +91,18 @@ fn a_log_that_means_harm_does_none() {
     bad += "\n";
     bad += &"1 MB ".repeat(200_000);
     bad += "\nthe last line\n";
-    place.write("bad.log", bad);
-    let daemon = daemon(place, "streams: { bad: { file: bad.log, from: start, carriage_return: keep } }");
+    dir.write("bad.log", bad);
+    let daemon = daemon(dir, "streams: { bad: { file: bad.log, from: start, carriage_return: keep } }");
     daemon.follow("bad").query("tail=all").until("its end", |message| message.data == "the last line");
     play("hostile.cjs", &daemon, "");
 }
 
 #[test]
-fn who_may_types_and_commands_from_the_page() {
+fn clients_with_the_right_type_and_control_from_the_page() {
     let script = "trap 'echo interrupted' INT; echo ready; while :; do if read -r line; then echo \"typed: $line\"; \
         elif [ $? -lt 128 ]; then exit 0; fi; done";
     let daemon = daemon(
-        Place::new(),
+        TestDir::new(),
         &format!(
             "streams: {{ shell: {{ command: [bash, -c, {script:?}], input: true, restart: {{ when: never }} }} }}"
         ),
@@ -111,11 +111,11 @@ fn who_may_types_and_commands_from_the_page() {
 }
 
 #[test]
-fn no_line_is_lost_or_doubled_in_the_page_when_the_daemon_is_killed() {
-    let place = Place::new();
-    place.write("app.log", lines(10, |_| ""));
+fn the_page_loses_and_repeats_no_line_when_the_daemon_is_killed() {
+    let dir = TestDir::new();
+    dir.write("app.log", lines(10, |_| ""));
     let yaml = "state_directory: state\nstreams: { app: { file: app.log, from: start } }";
-    let mut running = daemon(place, yaml);
+    let mut running = daemon(dir, yaml);
     if chromium_by("page/restart.cjs").is_none() {
         return;
     }
@@ -127,9 +127,9 @@ fn no_line_is_lost_or_doubled_in_the_page_when_the_daemon_is_killed() {
             let asked = running.path(&format!("restart-{round}"));
             Deadline::after(BROWSER)
                 .until("the browser to ask", || (asked.exists() || browser.is_finished()).then_some(()));
-            let place = running.kill();
-            place.write("app.log", format!("while it was down {round}\n"));
-            running = daemon(place, yaml);
+            let dir = running.kill();
+            dir.write("app.log", format!("while it was down {round}\n"));
+            running = daemon(dir, yaml);
             running.write("app.log", format!("after restart {round}\n"));
         }
         let ended = browser.join().unwrap();
@@ -138,16 +138,16 @@ fn no_line_is_lost_or_doubled_in_the_page_when_the_daemon_is_killed() {
 }
 
 #[test]
-fn an_element_works_on_the_pages_that_are_allowed_and_on_no_others() {
-    let place = Place::new();
-    place.write("app.log", lines(50, |_| ""));
-    keys(&place, "keys");
-    let tokens: Vec<_> = (0..20).map(|_| token(&place, "keys", &["--stream", "*", "--expires", "1h"])).collect();
-    place.write("tokens", tokens.join("\n"));
+fn an_element_works_on_allowed_pages_only() {
+    let dir = TestDir::new();
+    dir.write("app.log", lines(50, |_| ""));
+    keys(&dir, "keys");
+    let tokens: Vec<_> = (0..20).map(|_| token(&dir, "keys", &["--stream", "*", "--expires", "1h"])).collect();
+    dir.write("tokens", tokens.join("\n"));
     // The port of the page that is allowed: free now, and soon taken.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let daemon = daemon(
-        place,
+        dir,
         &format!(
             "access: {{ keys: keys }}\norigins: [\"http://127.0.0.1:{port}\"]\nstreams:\n  app: {{ file: app.log, from: start }}\n  job: {{ command: [sh, -c, {JOB:?}] }}"
         ),
@@ -157,10 +157,10 @@ fn an_element_works_on_the_pages_that_are_allowed_and_on_no_others() {
 
 #[test]
 fn axe_and_a_keyboard_find_nothing_serious() {
-    let place = Place::new();
-    place.write("colours.log", COLOURS);
+    let dir = TestDir::new();
+    dir.write("colours.log", COLOURS);
     let daemon = daemon(
-        place,
+        dir,
         &format!(
             "streams:\n  colours: {{ file: colours.log, from: start, description: All colours }}\n  job: {{ command: [sh, -c, {JOB:?}] }}\n  \
              shell: {{ command: [cat], input: true }}"
@@ -172,12 +172,12 @@ fn axe_and_a_keyboard_find_nothing_serious() {
 
 #[test]
 fn a_million_lines_and_a_fast_stream_cost_little() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let more = |number| if number == 4321 { " the needle" } else { " and what else there is to say of it" };
-    place.write("million.log", lines(1_000_000, more));
-    place.write("live.log", "");
+    dir.write("million.log", lines(1_000_000, more));
+    dir.write("live.log", "");
     let daemon = daemon(
-        place,
+        dir,
         "state_directory: state\nstreams:\n  million: { file: million.log, from: start, progress: off }\n  live: { file: live.log, progress: off }",
     );
     let last = |daemon: &Daemon| {
@@ -192,7 +192,7 @@ fn a_million_lines_and_a_fast_stream_cost_little() {
 
 /// The parts of the page, as they come: what may keep them, who may show and use them.
 #[test]
-fn the_page_says_who_may_keep_show_and_use_it() {
+fn the_headers_of_the_page_restrict_caching_and_embedding() {
     let daemon = Daemon::start("origins: [\"https://dash.example.com\"]\nstreams: { app: { file: app.log } }");
     let header = |headers: &[(String, String)], name: &str| {
         headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())

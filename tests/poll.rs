@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::Value;
 
 use crate::harness::http::Response;
-use crate::harness::{Daemon, PATIENCE, Place, numbered};
+use crate::harness::{Daemon, PATIENCE, TestDir, numbered};
 
 fn poll(daemon: &Daemon, query: &str) -> Value {
     let (status, headers, body) = daemon.get(&format!("/streams/app/poll?{query}"), &[]);
@@ -19,15 +19,15 @@ fn texts(reply: &Value) -> Vec<&str> {
 
 /// A daemon whose stream `app` has these lines.
 fn with(lines: &str) -> Daemon {
-    let place = Place::new();
-    place.write("app.log", lines);
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", lines);
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     daemon.follow("app").query("tail=all").take(lines.lines().count());
     daemon
 }
 
 #[test]
-fn a_poll_gives_what_there_is_and_where_to_go_on() {
+fn a_poll_returns_the_events_and_the_next_position() {
     let daemon = with("one\ntwo\nthree\n");
     let reply = poll(&daemon, "tail=all");
     assert_eq!(texts(&reply), ["one", "two", "three"]);
@@ -41,7 +41,7 @@ fn a_poll_gives_what_there_is_and_where_to_go_on() {
 }
 
 #[test]
-fn a_poll_waits_for_what_comes() {
+fn a_poll_waits_for_the_next_event() {
     let daemon = with("one\n");
     let next = poll(&daemon, "tail=all")["next"].as_str().unwrap().to_owned();
     let quiet = poll(&daemon, &format!("after={next}&wait=1s"));
@@ -58,7 +58,7 @@ fn a_poll_waits_for_what_comes() {
 }
 
 #[test]
-fn polls_one_after_the_other_lose_and_repeat_nothing() {
+fn consecutive_polls_lose_and_repeat_nothing() {
     let lines = numbered("", 2500);
     let daemon = with(&lines);
     let mut seen: Vec<String> = Vec::new();
@@ -73,7 +73,7 @@ fn polls_one_after_the_other_lose_and_repeat_nothing() {
 }
 
 #[test]
-fn a_poll_tells_what_was_missed() {
+fn a_poll_reports_missed_events() {
     let daemon = with("one\ntwo\n");
     let reply = poll(&daemon, "after=mib3k2x9-7");
     assert_eq!(reply["gap"]["missed"], Value::Null, "{reply}");
@@ -82,7 +82,7 @@ fn a_poll_tells_what_was_missed() {
 }
 
 #[test]
-fn a_poll_of_a_process_has_its_states_and_its_end() {
+fn a_poll_of_a_process_includes_its_states_and_its_end() {
     let yaml = "streams: { app: { command: [sh, -c, 'echo one; exit 3'], restart: { when: never } } }";
     let daemon = Daemon::start(yaml);
     daemon.follow("app").query("run=current").until_end();
@@ -93,7 +93,7 @@ fn a_poll_of_a_process_has_its_states_and_its_end() {
 }
 
 #[test]
-fn a_poll_of_nothing_is_refused() {
+fn a_poll_without_a_stream_is_refused() {
     let daemon = with("one\n");
     for (path, expected) in [
         ("/streams/nope/poll", 404),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::http::{Address, Response};
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 use crate::tokens::{keys, token};
 
 const SECRET: &str = "the secret line";
@@ -16,27 +16,27 @@ const SECRET: &str = "the secret line";
 const STREAMS: &str = "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: { keys: keys }\nstreams:\n  \
     s: { file: \"logs/*.log\", from: start }\n  other: { file: other.log, from: start }\n";
 
-fn place() -> Place {
-    let place = Place::new();
-    keys(&place, "keys");
-    fs::create_dir(place.path("logs")).unwrap();
-    place.write("logs/public.log", "one\n");
-    place.write("other.log", "other\n");
-    place
+fn dir() -> TestDir {
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    fs::create_dir(dir.path("logs")).unwrap();
+    dir.write("logs/public.log", "one\n");
+    dir.write("other.log", "other\n");
+    dir
 }
 
 /// A daemon whose stream `s` has shown the line that everybody may read.
 fn daemon() -> Daemon {
-    let daemon = place().start(STREAMS);
+    let daemon = dir().start(STREAMS);
     daemon.follow("s").query("tail=all").until("one", |message| message.data == "one");
     daemon
 }
 
 /// Lets the pattern find a file that not everybody may read.
-fn turn_private(place: &Place) {
-    place.write("new", format!("{SECRET}\n"));
-    fs::set_permissions(place.path("new"), Permissions::from_mode(0o600)).unwrap();
-    place.rename("new", "logs/secret.log");
+fn turn_private(dir: &TestDir) {
+    dir.write("new", format!("{SECRET}\n"));
+    fs::set_permissions(dir.path("new"), Permissions::from_mode(0o600)).unwrap();
+    dir.rename("new", "logs/secret.log");
 }
 
 /// Waits until the daemon has read the secret: its owner sees it.
@@ -48,7 +48,7 @@ fn read_by_owner(daemon: &Daemon) {
 }
 
 #[test]
-fn bodies_of_those_without_a_token_end_before_the_first_private_line() {
+fn bodies_of_clients_without_a_token_end_before_the_first_private_line() {
     let daemon = daemon();
     let bearer = format!("Bearer {}", token(&daemon, "keys", &["--stream", "s", "--expires", "1h"]));
     let session = "session=0123456789abcdef";
@@ -93,7 +93,7 @@ fn bodies_of_those_without_a_token_end_before_the_first_private_line() {
 }
 
 #[test]
-fn a_poll_that_waits_is_answered_as_if_the_stream_were_not_there() {
+fn a_waiting_poll_of_a_stream_turned_private_is_not_found() {
     let daemon = daemon();
     let last = daemon.follow("s").query("tail=all").open().until("one", |message| message.data == "one");
     let id = last.last().unwrap().id.clone();
@@ -117,7 +117,7 @@ fn a_poll_that_waits_is_answered_as_if_the_stream_were_not_there() {
 }
 
 #[test]
-fn what_the_control_channel_steers_ends_too() {
+fn readers_controlled_over_the_channel_end_too() {
     let daemon = daemon();
     let session = "0123456789abcdef";
     let mut channel = Channel::open(daemon.address());
@@ -158,7 +158,7 @@ fn what_the_control_channel_steers_ends_too() {
 }
 
 #[test]
-fn nothing_tells_of_a_stream_that_turned_private() {
+fn nothing_reveals_a_stream_that_turned_private() {
     let daemon = daemon();
     turn_private(&daemon);
     read_by_owner(&daemon);
@@ -184,8 +184,8 @@ fn nothing_tells_of_a_stream_that_turned_private() {
 }
 
 #[test]
-fn readers_that_come_all_the_time_see_no_private_line() {
-    let daemon = place().start(STREAMS);
+fn readers_that_keep_connecting_see_no_private_line() {
+    let daemon = dir().start(STREAMS);
     let address = daemon.address().clone();
     let hammer = |path: &'static str| {
         let address: Address = address.clone();
@@ -230,22 +230,22 @@ fn seen(daemon: &Daemon) -> (u16, String) {
 #[test]
 fn a_stream_stays_private_after_a_restart_although_its_file_is_gone() {
     for killed in [false, true] {
-        let place = place();
-        let mut daemon = place.start(&format!("{RECORDED}{STREAMS}"));
+        let dir = dir();
+        let mut daemon = dir.start(&format!("{RECORDED}{STREAMS}"));
         turn_private(&daemon);
         read_by_owner(&daemon);
         // Of the file, then of the directory, then of the history's newest file.
         for round in 0..3 {
-            let place = if killed {
+            let dir = if killed {
                 daemon.kill()
             } else {
                 daemon.terminate();
                 daemon.ended_by(Deadline::new()).1
             };
             if round == 0 {
-                fs::remove_file(place.path("logs/secret.log")).unwrap();
+                fs::remove_file(dir.path("logs/secret.log")).unwrap();
             }
-            daemon = place.start(&format!("{RECORDED}{STREAMS}"));
+            daemon = dir.start(&format!("{RECORDED}{STREAMS}"));
             let (status, all) = seen(&daemon);
             assert!(all.contains(SECRET), "{all}");
             assert_eq!(status, 404, "killed: {killed}, restart {round}");
@@ -269,12 +269,12 @@ fn only_private_false_makes_a_stream_public_again() {
         ("s: { journal: {} }", 404),
         ("s: { push: true }", 404),
     ];
-    let mut place = place();
+    let mut dir = dir();
     for (stream, expected) in table {
         let yaml = format!(
             "{RECORDED}listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\nstreams:\n  {stream}\n"
         );
-        let daemon = place.start(&yaml);
+        let daemon = dir.start(&yaml);
         if stream.contains("push") {
             assert_eq!(Response::request(daemon.unix(), "POST", "/streams/s", &[], b"line\n").status, 200);
         }
@@ -287,8 +287,8 @@ fn only_private_false_makes_a_stream_public_again() {
             });
         }
         daemon.terminate();
-        place = daemon.ended_by(Deadline::new()).1;
+        dir = daemon.ended_by(Deadline::new()).1;
     }
-    let held = place.execute(&["history", "state"]);
+    let held = dir.execute(&["history", "state"]);
     assert!(String::from_utf8(held.out).unwrap().contains("  private"), "what it holds says so");
 }

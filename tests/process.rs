@@ -25,7 +25,7 @@ fn pid(reader: &mut Reader) -> u64 {
 }
 
 #[test]
-fn both_outputs_are_told_apart() {
+fn stdout_and_stderr_are_distinguished() {
     let seen = run("echo out; echo err >&2");
     let mut lines: Vec<_> = seen.iter().filter(|message| message.is_line()).map(Message::json).collect();
     lines.sort_by_key(|line| line["origin"].to_string());
@@ -35,7 +35,7 @@ fn both_outputs_are_told_apart() {
 }
 
 #[test]
-fn a_run_is_its_state_its_lines_and_its_end() {
+fn a_run_consists_of_its_state_its_lines_and_its_end() {
     let seen = run("echo one; exit 3");
     let kinds: Vec<_> = seen.iter().map(|message| message.event.as_str()).collect();
     assert_eq!(kinds, ["state", "", "end"], "{seen:#?}");
@@ -49,7 +49,7 @@ fn a_run_is_its_state_its_lines_and_its_end() {
 }
 
 #[test]
-fn a_signal_that_ends_it_is_named() {
+fn the_signal_that_ended_a_process_is_named() {
     let end = end(&run("kill -KILL $$"));
     assert_eq!((&end["signal"], &end["cause"]), (&"KILL".into(), &"signalled".into()), "{end}");
     assert!(end.get("code").is_none(), "{end}");
@@ -65,7 +65,7 @@ fn a_last_line_without_a_newline_is_partial() {
 }
 
 #[test]
-fn all_of_a_large_output_comes_before_the_end() {
+fn a_large_output_arrives_completely_before_the_end() {
     let daemon = shell("seq 1 200000", "restart: { when: never }, history: { memory: 64MiB }");
     let seen = daemon.follow("p").query("run=current").until_end();
     let numbers = lines(&seen);
@@ -75,7 +75,7 @@ fn all_of_a_large_output_comes_before_the_end() {
 }
 
 #[test]
-fn a_command_that_is_not_there_is_told() {
+fn a_missing_command_is_reported() {
     let daemon = Daemon::start("streams: { p: { command: [/no/such/program] } }");
     let seen = daemon
         .follow("p")
@@ -85,14 +85,14 @@ fn a_command_that_is_not_there_is_told() {
 }
 
 #[test]
-fn directory_and_environment_are_its_own() {
+fn a_process_has_its_configured_directory_and_environment() {
     let keys = "directory: /, environment: { RTLOGD_A: one, RTLOGD_B: 2 }, restart: { when: never }";
     let daemon = shell("pwd; echo $RTLOGD_A $RTLOGD_B", keys);
     assert_eq!(lines(&daemon.follow("p").query("run=current").until_end()), ["/", "one 2"]);
 }
 
 #[test]
-fn a_failing_command_is_started_again_after_a_while() {
+fn a_failing_command_is_restarted_after_a_delay() {
     let daemon = shell("echo again; exit 1", "restart: { when: on-failure, backoff: 100ms..400ms }");
     let mut reader = daemon.follow("p").query("tail=all").open();
     for run in 1..=3 {
@@ -106,7 +106,7 @@ fn a_failing_command_is_started_again_after_a_while() {
 }
 
 #[test]
-fn too_many_restarts_stop_it() {
+fn too_many_restarts_stop_a_process() {
     let daemon = shell("exit 1", "restart: { when: always, backoff: 100ms..100ms, limit: 2 per 1h }");
     let mut reader = daemon.follow("p").query("tail=all").open();
     let seen = reader.until("stopped", |message| message.is_state("stopped"));
@@ -114,7 +114,7 @@ fn too_many_restarts_stop_it() {
 }
 
 #[test]
-fn the_body_of_a_run_ends_with_it_and_a_reconnect_is_told_so() {
+fn the_body_of_a_run_ends_with_it_also_after_a_reconnect() {
     let daemon = shell("echo one; exit 1", "restart: { when: on-failure, backoff: 100ms..100ms }");
     let seen = daemon.follow("p").query("run=current").until_end();
     end(&seen);
@@ -129,7 +129,7 @@ fn the_body_of_a_run_ends_with_it_and_a_reconnect_is_told_so() {
 }
 
 #[test]
-fn a_grandchild_that_holds_the_pipe_does_not_hold_the_end() {
+fn a_grandchild_that_keeps_the_pipe_open_does_not_delay_the_end() {
     let daemon = shell("sleep 1000 & echo $!", "restart: { when: never }");
     let mut reader = daemon.follow("p").query("run=current").open();
     let sleeper = pid(&mut reader);
@@ -169,7 +169,7 @@ fn a_child_that_ignores_the_signal_is_killed() {
 }
 
 #[test]
-fn its_own_signal_ends_it_politely() {
+fn the_configured_stop_signal_is_sent() {
     let script = "trap 'echo bye; exit 5' INT; echo $$; while :; do sleep 0.1; done";
     let daemon = shell(script, "stop: { signal: INT }");
     let mut reader = daemon.follow("p").query("tail=all").open();
@@ -199,7 +199,7 @@ fn a_shell_runs_one_text() {
 }
 
 #[test]
-fn another_user_is_another_user_with_a_home_and_no_more_rights() {
+fn a_command_of_another_user_has_its_home_and_only_its_rights() {
     let script = "id -un; id -Gn; echo $HOME $USER; test -w /etc/passwd && echo root";
     let daemon = shell(script, "user: nobody, directory: /, restart: { when: never }");
     let mut reader = daemon.follow("p").query("tail=all").open();
@@ -216,7 +216,7 @@ fn another_user_is_another_user_with_a_home_and_no_more_rights() {
 }
 
 #[test]
-fn it_starts_with_its_first_reader() {
+fn an_on_demand_process_starts_with_its_first_reader() {
     let daemon = shell("echo hello", "start: demand, restart: { when: never }");
     let state = daemon.state("p");
     assert_eq!(state["source"]["state"], "stopped", "{state}");
@@ -224,7 +224,7 @@ fn it_starts_with_its_first_reader() {
 }
 
 #[test]
-fn the_end_tells_the_peak_of_its_memory() {
+fn the_end_of_a_run_includes_its_peak_memory() {
     let end = end(&run("head -c 210000000 /dev/zero | tail -c 209715200 >/dev/null"));
     assert_eq!(end["code"], 0, "{end}");
     let peak = end["peak_memory"].as_u64().unwrap_or_else(|| panic!("{end}"));

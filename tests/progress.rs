@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::harness::http::header;
 use crate::harness::sse::lines;
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, Place, sources};
+use crate::harness::{Daemon, Deadline, TestDir, sources};
 
 /// What a person would say at a moment: state, percent, count, `<phase>`, message.
 fn said(progress: Option<&Progress>) -> String {
@@ -244,7 +244,7 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
 ];
 
 #[test]
-fn each_moment_of_a_recording_is_called_what_a_person_would_call_it() {
+fn each_moment_of_a_recording_shows_the_progress_a_person_would_see() {
     let mut wrong = Vec::new();
     for (recording, rows) in TABLE {
         let moments = moments(recording);
@@ -281,7 +281,7 @@ fn daemon(script: &str, keys: &str) -> Daemon {
 }
 
 #[test]
-fn a_build_is_followed_from_its_first_object_to_its_end() {
+fn the_progress_of_a_build_is_shown_from_its_first_object_to_its_end() {
     let daemon = daemon("echo '[1/4] one'; echo '[2/4] two'; WAIT; echo '[3/4] three'", "");
     let mut reader = daemon.follow("p").query("tail=all").open();
     let half = reader.until("half of it", |m| m.event == "progress" && m.json()["percent"] == 50.0);
@@ -310,7 +310,7 @@ fn a_build_is_followed_from_its_first_object_to_its_end() {
 }
 
 #[test]
-fn the_control_channel_tells_it_to_those_that_are_there_and_those_that_come() {
+fn the_control_channel_sends_progress_to_present_and_new_subscribers() {
     let daemon = daemon("echo '[1/4] one'; WAIT; echo '[2/4] two'; exit 1", "");
     let mut channel = Channel::open(daemon.address());
     let first = channel.subscribe(&json!({ "stream": "p", "tail": "all" }));
@@ -354,7 +354,7 @@ fn message_is(data: &str) -> impl Fn(&crate::harness::sse::Message) -> bool {
 }
 
 #[test]
-fn it_can_be_switched_off_and_told_by_patterns() {
+fn progress_can_be_switched_off_or_read_by_patterns() {
     let script = "echo '[1/2] x'; echo 'copied 3 of 12: a'; echo marker; sleep 1000";
     let off = daemon(script, "progress: off");
     let seen = off.follow("p").query("tail=all").until("the marker", message_is("marker"));
@@ -364,11 +364,11 @@ fn it_can_be_switched_off_and_told_by_patterns() {
     let seen =
         told.follow("p").query("tail=all").until("progress", |m| m.event == "progress" && m.json()["total"] == 12);
     assert_eq!(seen.last().unwrap().json()["percent"], 25.0);
-    let place = Place::new();
-    place.configure(
+    let dir = TestDir::new();
+    dir.configure(
         "streams:\n  a: { file: a, progress: [{ pattern: '(' }] }\n  b: { file: b, progress: [{ pattern: '(?P<x>a)' }] }\n  c: { file: c, progress: maybe }",
     );
-    let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
+    let ended = dir.execute(&["check", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
     for (line, words) in [(3, "unclosed group"), (4, "unknown group \"x\""), (5, "on, off or a list of patterns")] {
         let told = ended.err.lines().any(|told| told.contains(&format!("rtlogd.yaml:{line}:")) && told.contains(words));
@@ -377,7 +377,7 @@ fn it_can_be_switched_off_and_told_by_patterns() {
 }
 
 #[test]
-fn a_block_that_is_drawn_again_and_again_is_logged_once() {
+fn a_block_that_is_redrawn_many_times_is_logged_once() {
     let script = r"printf 'a: wait\nb: wait\n'; for i in 1 2 3 4 5 6 7 8 9; do
         printf '\033[2A\033[2K\ra: %s0%%\n\033[2K\rb: %s\n' $i $i; done; WAIT; echo end";
     let daemon = daemon(script, "");
@@ -403,7 +403,7 @@ fn a_long_progress_bar_costs_neither_memory_nor_lines() {
 }
 
 #[test]
-fn a_badge_is_a_picture_that_no_cache_shows_too_long() {
+fn a_badge_is_an_image_that_caches_keep_only_briefly() {
     let daemon = daemon("echo '[1/4] x'; WAIT; exit 3", "");
     daemon.follow("p").query("tail=all").until("progress", |message| message.event == "progress");
     let (status, headers, body) = daemon.get("/streams/p/badge.svg", &[]);
@@ -423,9 +423,9 @@ fn a_badge_is_a_picture_that_no_cache_shows_too_long() {
 
 #[test]
 fn a_file_has_progress_too() {
-    let place = Place::new();
-    place.write("a.log", "[ 10%] Building a\n");
-    let daemon = place.start("streams: { f: { file: a.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("a.log", "[ 10%] Building a\n");
+    let daemon = dir.start("streams: { f: { file: a.log, from: start } }");
     let mut reader = daemon.follow("f").query("tail=all").open();
     reader.until("the first tenth", |m| m.event == "progress" && m.json()["percent"] == 10.0);
     daemon.write("a.log", "[100%] Built target a\n");

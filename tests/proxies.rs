@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use crate::harness::http::Response;
-use crate::harness::{Daemon, Place};
+use crate::harness::{Daemon, TestDir};
 use crate::tokens::{keys, token};
 
 fn daemon(trusted: &str) -> Daemon {
-    let place = Place::new();
-    keys(&place, "keys");
-    place.write("a.log", "one\n");
-    place.start(&format!(
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    dir.write("a.log", "one\n");
+    dir.start(&format!(
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\ntrusted_proxies: [{trusted}]\n\
          streams:\n  a: {{ file: a.log, private: false, from: start }}\n"
     ))
@@ -67,20 +67,20 @@ fn a_proxy_that_is_not_named_has_no_local_clients() {
 }
 
 #[test]
-fn a_user_that_is_not_there_stops_the_start() {
-    let place = Place::new();
-    place.write("rtlogd.yaml", "trusted_proxies: [\"unix:no-such-user\"]\nlisten: [\"127.0.0.1:0\"]\n");
-    let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
+fn a_missing_proxy_user_prevents_the_start() {
+    let dir = TestDir::new();
+    dir.write("rtlogd.yaml", "trusted_proxies: [\"unix:no-such-user\"]\nlisten: [\"127.0.0.1:0\"]\n");
+    let ended = dir.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
     assert!(ended.err.contains("names the user \"no-such-user\", which this system does not have"), "{}", ended.err);
 }
 
 #[test]
-fn check_refuses_networks_of_clients_and_mentions_this_machine() {
-    let place = Place::new();
+fn check_refuses_wide_networks_as_proxies_and_warns_about_loopback() {
+    let dir = TestDir::new();
     let check = |proxies: &str| {
-        place.configure(&format!("trusted_proxies: [{proxies}]\n"));
-        place.execute(&["check", "--config", "rtlogd.yaml"])
+        dir.configure(&format!("trusted_proxies: [{proxies}]\n"));
+        dir.execute(&["check", "--config", "rtlogd.yaml"])
     };
     for wide in ["0.0.0.0/0", "\"::/0\"", "0.0.0.0/1", "128.0.0.0/2", "\"2000::/3\""] {
         let ended = check(wide);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::http::{Address, Response};
 use crate::harness::sse::lines;
-use crate::harness::{Daemon, Place, numbered};
+use crate::harness::{Daemon, TestDir, numbered};
 
 const YAML: &str =
     "listen: [\"127.0.0.1:0\", \"unix:rtlogd.sock\"]\nstreams:\n  in: { push: true }\n  app: { file: app.log }\n";
@@ -37,7 +37,7 @@ fn chunk(socket: &mut UnixStream, text: &str) {
 }
 
 #[test]
-fn each_line_of_a_body_has_an_id_and_the_answer_names_them() {
+fn each_line_of_a_body_gets_an_id_that_the_response_names() {
     let daemon = daemon();
     let mut reader = daemon.follow("in").query("tail=all").open();
     reader.until("that it receives", |message| message.is_state("receiving"));
@@ -59,7 +59,7 @@ fn each_line_of_a_body_has_an_id_and_the_answer_names_them() {
 }
 
 #[test]
-fn lines_are_shown_as_they_come_and_half_a_line_is_nobody_elses() {
+fn pushed_lines_appear_at_once_and_a_half_line_stays_with_its_sender() {
     let daemon = daemon();
     let mut reader = daemon.follow("in").query("tail=all").open();
     let (mut a, mut b) = (sending(&daemon, ""), sending(&daemon, ""));
@@ -79,7 +79,7 @@ fn lines_are_shown_as_they_come_and_half_a_line_is_nobody_elses() {
 }
 
 #[test]
-fn curl_sends_what_it_reads_as_it_reads_it() {
+fn curl_pushes_lines_while_it_reads_them() {
     let daemon = daemon();
     let socket = daemon.path("rtlogd.sock");
     let mut curl = Command::new("curl");
@@ -105,7 +105,7 @@ fn curl_sends_what_it_reads_as_it_reads_it() {
 }
 
 #[test]
-fn who_may_not_and_what_cannot_be_taken_is_refused() {
+fn clients_without_the_right_and_unacceptable_bodies_are_refused() {
     let daemon = daemon();
     // Who came over TCP may only read.
     let response = daemon.address().post("/streams/in", &vec![b'x'; 200_000]);
@@ -132,7 +132,7 @@ fn who_may_not_and_what_cannot_be_taken_is_refused() {
 }
 
 #[test]
-fn a_crowd_of_senders_has_an_end() {
+fn the_number_of_senders_is_limited() {
     let daemon = daemon();
     let mut senders: Vec<_> = (0..256).map(|_| sending(&daemon, "")).collect();
     for sender in &mut senders {
@@ -154,7 +154,7 @@ fn a_crowd_of_senders_has_an_end() {
 }
 
 #[test]
-fn joined_lines_are_one_and_those_that_end_with_the_body_count() {
+fn joined_lines_are_one_event_also_at_the_end_of_the_body() {
     let daemon = Daemon::start(&YAML.replace("push: true", "push: true, multiline: { continue: '^ ', timeout: 1h }"));
     let told = answer(daemon.unix().post("/streams/in", b"a\n b\n c\nd\n e\n"));
     assert_eq!(told["lines"], 2);
@@ -163,9 +163,9 @@ fn joined_lines_are_one_and_those_that_end_with_the_body_count() {
 }
 
 #[test]
-fn what_was_taken_is_there_after_a_kill_and_a_sender_hears_of_the_end() {
+fn acknowledged_lines_survive_a_kill_and_senders_learn_of_the_shutdown() {
     let kept = format!("state_directory: state\n{YAML}");
-    let daemon = Place::new().start(&kept);
+    let daemon = TestDir::new().start(&kept);
     let mut sender = sending(&daemon, "");
     chunk(&mut sender, "one\n");
     daemon.follow("in").query("tail=all").until("one", |message| message.data == "one");
@@ -174,8 +174,8 @@ fn what_was_taken_is_there_after_a_kill_and_a_sender_hears_of_the_end() {
     assert_eq!(response.status, 503);
     let detail = response.problem()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("1 lines of it are in the stream"), "{detail}");
-    let (_, place) = daemon.ended_by(crate::harness::Deadline::new());
-    let daemon = place.start(&kept);
+    let (_, dir) = daemon.ended_by(crate::harness::Deadline::new());
+    let daemon = dir.start(&kept);
     assert_eq!(answer(daemon.unix().post("/streams/in", b"two\n"))["lines"], 1);
     let daemon = daemon.kill().start(&kept);
     let seen = daemon.follow("in").query("tail=all&follow=false").until_end();

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::sse::lines;
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, Place, sources};
+use crate::harness::{Daemon, Deadline, TestDir, sources};
 
 /// Put together here, so that nobody who looks for secrets in sources finds these.
 fn planted() -> Vec<(&'static str, String)> {
@@ -60,29 +60,29 @@ fn begin(number: usize) -> String {
 
 /// A daemon whose log has all there is to log, with a file that is written to and a process with a terminal.
 fn daemon() -> Daemon {
-    let place = Place::new();
+    let dir = TestDir::new();
     // Each secret is written in two halves, the second when the test says so, then drawn over, coloured, and typed back by the
     // terminal.
     let mut script = vec!["stty -echo; echo no echo; read go; ".to_owned()];
     for (number, (name, secret)) in planted().into_iter().enumerate() {
         let (head, tail) = secret.split_at(secret.len() / 2);
         let begin = begin(number);
-        place.fifo(&format!("go-{number}"));
+        dir.fifo(&format!("go-{number}"));
         script.push(format!("printf '%s' '{begin}{name}{head}'; read x <go-{number}; printf '%s\\n' '{tail} end'; "));
         script.push(format!(
             "printf '10%% %s%s\\r50%% \\033[31m%s%s\\033[0m\\n' '{name}' '{secret}' '{name}' '{secret}'; "
         ));
     }
     script.push("printf '%s\\n' \"got $go\"; echo done; read forever".to_owned());
-    place.write("script", script.concat());
-    place.write("app.log", "");
-    place.configure(
+    dir.write("script", script.concat());
+    dir.write("app.log", "");
+    dir.configure(
         "state_directory: state\nlisten: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams:\n  \
          app: { file: app.log, redact: [{ pattern: 'pin (?P<secret>[0-9]+)' }] }\n  \
          build: { command: [sh, script, in-an-argument], directory: ., environment: { SECRET: in-the-environment }, pty: true, input: true, \
          redact: [{ pattern: 'pin (?P<secret>[0-9]+)' }, { pattern: 'got .*' }] }",
     );
-    place.launch(&["serve", "--config", "rtlogd.yaml", "--log-level", "trace"], std::process::Stdio::null())
+    dir.launch(&["serve", "--config", "rtlogd.yaml", "--log-level", "trace"], std::process::Stdio::null())
 }
 
 #[test]
@@ -148,11 +148,11 @@ fn planted_secrets_are_found_nowhere() {
     // A key has three lines.
     assert_eq!(listed["redacted"], planted().len() + 2, "{listed}");
     daemon.terminate();
-    let (ended, place) = daemon.ended_by(Deadline::new());
+    let (ended, dir) = daemon.ended_by(Deadline::new());
     assert_clean("the log", ended.err.as_bytes());
     assert!(ended.err.contains("listening on"), "{}", ended.err);
     let mut kept = Vec::new();
-    files(&place.path("state"), &mut kept);
+    files(&dir.path("state"), &mut kept);
     assert!(kept.iter().any(|(_, bytes)| String::from_utf8_lossy(bytes).contains("[redacted]")), "it was recorded");
     for (path, bytes) in kept {
         assert_clean(&path, &bytes);
@@ -160,25 +160,25 @@ fn planted_secrets_are_found_nowhere() {
 }
 
 #[test]
-fn a_private_key_that_began_before_a_restart_is_taken_out_to_its_end() {
-    let place = Place::new();
+fn a_private_key_that_began_before_a_restart_is_removed_to_its_end() {
+    let dir = TestDir::new();
     let secret = |line: usize| format!("TUlJRXBBSUJBQUtDQVFFQTdwbGFudGVk{line}\n");
     let marks = ["BEGIN", "END"].map(|word| format!("-----{word} {}-----\n", ["PRIVATE", "KEY"].join(" ")));
-    place.write("app.log", format!("one\n{}{}", marks[0], secret(0)));
+    dir.write("app.log", format!("one\n{}{}", marks[0], secret(0)));
     let yaml = "state_directory: state\nstreams: { app: { file: app.log, redact: on, from: start } }";
-    let daemon = place.start(yaml);
+    let daemon = dir.start(yaml);
     assert_eq!(daemon.follow("app").query("tail=all").take(3)[2].data, "[redacted]");
-    let place = daemon.kill();
-    place.write("app.log", format!("{}{}{}two\n", secret(1), secret(2), marks[1]));
-    let daemon = place.start(yaml);
+    let dir = daemon.kill();
+    dir.write("app.log", format!("{}{}{}two\n", secret(1), secret(2), marks[1]));
+    let daemon = dir.start(yaml);
     let seen = daemon.follow("app").query("tail=all").until("two", |message| message.data == "two");
     assert_eq!(lines(&seen), [&["one"][..], &["[redacted]"; 5], &["two"]].concat());
 
     // Nor does it show where only the last lines are wanted.
-    let place = Place::new();
+    let dir = TestDir::new();
     let key = (0..150).map(secret).collect::<String>();
-    place.write("app.log", format!("{}{key}", marks[0]));
-    let daemon = place.start("streams: { app: { file: app.log, redact: on } }");
+    dir.write("app.log", format!("{}{key}", marks[0]));
+    let daemon = dir.start("streams: { app: { file: app.log, redact: on } }");
     daemon.write("app.log", format!("{}two\n", marks[1]));
     let seen = daemon.follow("app").query("tail=all").until("two", |message| message.data == "two");
     let (last, before) = lines(&seen).split_last().map(|(last, before)| (*last, before.to_vec())).unwrap();
@@ -195,16 +195,16 @@ fn examples(name: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_form_that_is_covered_is_taken_out_and_harmless_lines_are_not_touched() {
-    let place = Place::new();
+fn every_covered_form_is_removed_and_harmless_lines_are_unchanged() {
+    let dir = TestDir::new();
     let secret = "hunter2pass";
     let covered: Vec<_> =
         examples("secrets.txt").iter().map(|line| line.trim_start_matches('^').replace('§', secret)).collect();
     let harmless = examples("harmless.txt");
     assert!(covered.len() > 200 && harmless.len() > 200, "{} {}", covered.len(), harmless.len());
     let text = [&harmless[..], &covered, &["done".to_owned()]].concat().join("\n");
-    place.write("app.log", text + "\n");
-    let daemon = place.start("streams: { app: { file: app.log, redact: on, from: start } }");
+    dir.write("app.log", text + "\n");
+    let daemon = dir.start("streams: { app: { file: app.log, redact: on, from: start } }");
     let seen = daemon.follow("app").query("tail=all").until("done", |message| message.data == "done");
     assert_eq!(lines(&seen)[..harmless.len()], harmless);
     assert_eq!(lines(&seen).len(), harmless.len() + covered.len() + 1);
@@ -217,15 +217,15 @@ fn every_form_that_is_covered_is_taken_out_and_harmless_lines_are_not_touched() 
 }
 
 #[test]
-fn a_block_of_yaml_that_began_before_a_restart_is_taken_out_to_its_end() {
-    let place = Place::new();
-    place.write("app.log", "one\n  password: |\n    planted-one\n");
+fn a_yaml_block_that_began_before_a_restart_is_removed_to_its_end() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n  password: |\n    planted-one\n");
     let yaml = "state_directory: state\nstreams: { app: { file: app.log, redact: on, from: start } }";
-    let daemon = place.start(yaml);
+    let daemon = dir.start(yaml);
     assert_eq!(daemon.follow("app").query("tail=all").take(3)[2].data, "    [redacted]");
-    let place = daemon.kill();
-    place.write("app.log", "    planted-two\n\n    planted-three\n  user: ann\n");
-    let daemon = place.start(yaml);
+    let dir = daemon.kill();
+    dir.write("app.log", "    planted-two\n\n    planted-three\n  user: ann\n");
+    let daemon = dir.start(yaml);
     let seen = daemon.follow("app").query("tail=all").until("the end", |message| message.data == "  user: ann");
     let mark = "    [redacted]";
     assert_eq!(lines(&seen), ["one", "  password: |", mark, mark, "", mark, "  user: ann"]);

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::harness::http::Response;
 use crate::harness::sse::lines;
-use crate::harness::{Daemon, Deadline, Ended, Place, numbered};
+use crate::harness::{Daemon, Deadline, Ended, TestDir, numbered};
 
 /// Commands need a Unix socket.
 const LISTEN: &str = "listen: ['127.0.0.1:0', 'unix:control.sock']\n";
@@ -26,12 +26,12 @@ fn names(daemon: &Daemon) -> Vec<String> {
 }
 
 #[test]
-fn streams_come_and_go_and_the_others_are_not_touched() {
-    let place = Place::new();
-    place.write("a.log", "one\n");
-    place.write("b.log", "two\n");
+fn a_reload_adds_and_removes_streams_without_touching_others() {
+    let dir = TestDir::new();
+    dir.write("a.log", "one\n");
+    dir.write("b.log", "two\n");
     let stays = "stays: { file: a.log, from: start }";
-    let daemon = place.start(&format!("streams: {{ {stays}, goes: {{ file: b.log, from: start }} }}"));
+    let daemon = dir.start(&format!("streams: {{ {stays}, goes: {{ file: b.log, from: start }} }}"));
     let mut reader = daemon.follow("stays").query("tail=all").open();
     reader.take(1);
     let mut goes = daemon.follow("goes").query("tail=all").open();
@@ -49,13 +49,13 @@ fn streams_come_and_go_and_the_others_are_not_touched() {
 }
 
 #[test]
-fn a_changed_stream_goes_on_where_it_was() {
-    let place = Place::new();
-    place.write("a.log", numbered("", 10));
+fn a_changed_stream_continues_where_it_was() {
+    let dir = TestDir::new();
+    dir.write("a.log", numbered("", 10));
     let yaml = |extra: &str| {
         format!("state_directory: state\nstreams: {{ a: {{ file: a.log, from: start, max_line: {extra} }} }}")
     };
-    let daemon = place.start(&yaml("64KiB"));
+    let daemon = dir.start(&yaml("64KiB"));
     let mut reader = daemon.follow("a").query("tail=all").open();
     let last = reader.take(10).pop().unwrap();
     let ended = reload(&daemon, &yaml("32KiB"));
@@ -71,10 +71,10 @@ fn a_changed_stream_goes_on_where_it_was() {
 }
 
 #[test]
-fn without_a_state_directory_numbers_go_on_and_the_doubt_is_told() {
-    let place = Place::new();
-    place.write("a.log", "one\n");
-    let daemon = place.start("streams: { a: { file: a.log, from: start } }");
+fn without_a_state_directory_a_reload_continues_the_numbers_after_an_unknown_loss() {
+    let dir = TestDir::new();
+    dir.write("a.log", "one\n");
+    let daemon = dir.start("streams: { a: { file: a.log, from: start } }");
     let mut reader = daemon.follow("a").query("tail=all").open();
     reader.take(1);
     reload(&daemon, "streams: { a: { file: a.log, from: end, max_line: 1KiB } }");
@@ -86,12 +86,12 @@ fn without_a_state_directory_numbers_go_on_and_the_doubt_is_told() {
 }
 
 #[test]
-fn commands_reach_the_process_that_runs_now_and_none_that_was_taken_away() {
-    let place = Place::new();
-    place.write("a.log", "");
+fn commands_reach_the_current_process_and_no_removed_one() {
+    let dir = TestDir::new();
+    dir.write("a.log", "");
     let before =
         "p: { command: [cat], input: true }, q: { command: [cat], input: true }, r: { command: [cat], input: true }";
-    let daemon = place.start(&format!("{LISTEN}streams: {{ {before} }}"));
+    let daemon = dir.start(&format!("{LISTEN}streams: {{ {before} }}"));
     let type_in = |name: &str| daemon.unix().post(&format!("/streams/{name}/input"), b"hello\n");
     for name in ["p", "q", "r"] {
         assert_eq!(type_in(name).status, 200);
@@ -109,10 +109,10 @@ fn commands_reach_the_process_that_runs_now_and_none_that_was_taken_away() {
 }
 
 #[test]
-fn new_words_for_a_stream_do_not_touch_it() {
-    let place = Place::new();
-    place.write("a.log", "one\n");
-    let daemon = place.start("streams: { a: { file: a.log, from: start } }");
+fn a_new_description_does_not_restart_a_stream() {
+    let dir = TestDir::new();
+    dir.write("a.log", "one\n");
+    let daemon = dir.start("streams: { a: { file: a.log, from: start } }");
     let mut reader = daemon.follow("a").query("tail=all").open();
     reader.take(1);
     reload(&daemon, "streams: { a: { file: a.log, from: start, description: of mine } }");
@@ -123,16 +123,16 @@ fn new_words_for_a_stream_do_not_touch_it() {
 }
 
 #[test]
-fn a_bad_configuration_changes_nothing_and_says_where_it_is_bad() {
-    let place = Place::new();
-    place.write("a.log", "one\n");
-    let daemon = place.start("streams: { a: { file: a.log, from: start } }");
+fn a_reload_of_a_bad_configuration_changes_nothing_and_names_the_mistake() {
+    let dir = TestDir::new();
+    dir.write("a.log", "one\n");
+    let daemon = dir.start("streams: { a: { file: a.log, from: start } }");
     let mut reader = daemon.follow("a").query("tail=all").open();
     reader.take(1);
     let ended = reload(&daemon, "streams:\n  a: { fiel: a.log }\n  b: { command: [] }");
     assert_eq!(ended.status.code(), Some(2), "{}", ended.err);
-    for place in ["rtlogd.yaml:3:8:", "rtlogd.yaml:4:"] {
-        assert!(ended.err.contains(place), "{}", ended.err);
+    for dir in ["rtlogd.yaml:3:8:", "rtlogd.yaml:4:"] {
+        assert!(ended.err.contains(dir), "{}", ended.err);
     }
     assert!(daemon.told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     let told = daemon.told();
@@ -154,9 +154,9 @@ fn a_bad_configuration_changes_nothing_and_says_where_it_is_bad() {
 }
 
 #[test]
-fn a_hangup_reloads_too_and_what_needs_a_restart_is_said() {
-    let place = Place::new();
-    let daemon = place.start("streams: {}");
+fn sighup_reloads_and_reports_what_needs_a_restart() {
+    let dir = TestDir::new();
+    let daemon = dir.start("streams: {}");
     daemon.configure("memory: 64MiB\nstreams: { a: { command: [echo, hello] } }");
     daemon.signal(Signal::HUP);
     let there = || (names(&daemon) == ["a"]).then_some(());
@@ -170,21 +170,21 @@ fn a_hangup_reloads_too_and_what_needs_a_restart_is_said() {
 }
 
 #[test]
-fn a_reload_of_nobody_fails() {
-    let place = Place::new();
-    place.configure("streams: {}");
-    let ended = place.execute(&RELOAD);
+fn a_reload_without_a_daemon_fails() {
+    let dir = TestDir::new();
+    dir.configure("streams: {}");
+    let ended = dir.execute(&RELOAD);
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.err.contains("no rtlogd with the configuration \"rtlogd.yaml\" can be reached"), "{}", ended.err);
 }
 
 #[test]
 fn the_watchdog_is_fed_while_the_daemon_lives() {
-    let place = Place::new();
-    place.configure("streams: {}");
-    let mut command = place.command(&["serve", "--config", "rtlogd.yaml"]);
+    let dir = TestDir::new();
+    dir.configure("streams: {}");
+    let mut command = dir.command(&["serve", "--config", "rtlogd.yaml"]);
     command.env("WATCHDOG_USEC", "200000").stdin(Stdio::null());
-    let daemon = place.launch_command(command);
+    let daemon = dir.launch_command(command);
     for _ in 0..3 {
         assert_eq!(daemon.told(), "WATCHDOG=1\n");
     }
@@ -192,10 +192,10 @@ fn the_watchdog_is_fed_while_the_daemon_lives() {
 
 /// That the sockets of systemd are served, the tests of the package show.
 #[test]
-fn what_is_not_a_socket_is_no_socket_of_systemd() {
-    let place = Place::new();
-    place.configure("streams: {}");
-    let mut command = place.command(&["serve", "--config", "rtlogd.yaml"]);
+fn a_descriptor_from_systemd_that_is_not_a_socket_is_refused() {
+    let dir = TestDir::new();
+    dir.configure("streams: {}");
+    let mut command = dir.command(&["serve", "--config", "rtlogd.yaml"]);
     command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", "0").stdin(Stdio::null());
     let ended = crate::harness::Program::start(&mut command).ended();
     assert_eq!(ended.status.code(), Some(1));
@@ -203,15 +203,15 @@ fn what_is_not_a_socket_is_no_socket_of_systemd() {
 }
 
 #[test]
-fn readers_of_a_stream_that_is_begun_anew_are_not_sent_away() {
-    let place = Place::new();
-    place.fifo("end");
+fn readers_of_a_restarted_stream_stay_connected() {
+    let dir = TestDir::new();
+    dir.fifo("end");
     // The process ends only when the test says so, so that requests arrive while it is stopping.
     let slow = |text: &str| {
         let script = format!("trap 'read x <end; exit' TERM; echo {text}; sleep 1000 & wait");
         format!("{LISTEN}streams: {{ p: {{ command: [sh, -c, \"{script}\"], directory: ., stop: {{ grace: 1m }} }} }}")
     };
-    let daemon = place.start(&slow("one"));
+    let daemon = dir.start(&slow("one"));
     let mut reader = daemon.follow("p").query("tail=all").open();
     let last = reader.take(1).pop().unwrap();
     daemon.configure(&slow("two"));

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::harness::sse::{Message, lines};
-use crate::harness::{Daemon, Deadline, Place, numbered};
+use crate::harness::{Daemon, Deadline, TestDir, numbered};
 
 /// A daemon with `count` lines, `1` and on, in a file's stream `app`; and these lines.
 fn counted(count: usize) -> (Daemon, Vec<Message>) {
-    let place = Place::new();
-    place.write("app.log", numbered("", count));
-    let daemon = place.start("streams: { app: { file: app.log, from: start } }");
+    let dir = TestDir::new();
+    dir.write("app.log", numbered("", count));
+    let daemon = dir.start("streams: { app: { file: app.log, from: start } }");
     let seen = daemon.follow("app").query("tail=all").take(count);
     (daemon, seen)
 }
@@ -29,7 +29,7 @@ fn gap(seen: &[Message]) -> serde_json::Value {
 }
 
 #[test]
-fn a_reader_goes_on_strictly_after_what_it_saw() {
+fn a_reader_resumes_after_the_last_event_it_received() {
     let (daemon, seen) = counted(20);
     for at in [0, 1, 10, 18] {
         let rest = &seen[at + 1..];
@@ -50,7 +50,7 @@ fn ids_count_up_by_one() {
 }
 
 #[test]
-fn an_id_of_another_numbering_gives_a_gap_and_goes_on() {
+fn an_id_of_another_epoch_gives_a_gap_and_continues() {
     let (daemon, _) = counted(3);
     for id in ["mib3k2x9-2", "mib3k2x9ab0z-1"] {
         for follow in [daemon.follow("app").after(id), daemon.follow("app").last_event_id(id)] {
@@ -62,7 +62,7 @@ fn an_id_of_another_numbering_gives_a_gap_and_goes_on() {
 }
 
 #[test]
-fn an_id_ahead_of_the_end_gives_a_gap_and_goes_on() {
+fn an_id_ahead_of_the_end_gives_a_gap_and_continues() {
     let (daemon, all) = counted(3);
     let ahead = format!("{}-{}", epoch(&all[0]), all[2].number() + 1000);
     let mut reader = daemon.follow("app").last_event_id(&ahead).open();
@@ -74,7 +74,7 @@ fn an_id_ahead_of_the_end_gives_a_gap_and_goes_on() {
 }
 
 #[test]
-fn an_id_that_was_dropped_gives_a_gap_that_counts() {
+fn a_dropped_id_gives_a_gap_with_the_number_of_missed_events() {
     let yaml = "streams: { p: { command: [seq, 1, 300000], restart: { when: never }, history: { memory: 1MiB } } }";
     let daemon = Daemon::start(yaml);
     // Without a reader, lest it is one that cannot keep up.
@@ -112,13 +112,13 @@ fn a_malformed_after_is_refused_and_a_malformed_last_event_id_is_a_gap() {
 }
 
 #[test]
-fn an_empty_last_event_id_is_none() {
+fn an_empty_last_event_id_is_ignored() {
     let (daemon, seen) = counted(3);
     assert_eq!(daemon.follow("app").query("tail=1").last_event_id("").take(1), seen[2..]);
 }
 
 #[test]
-fn the_header_comes_before_after_since_and_tail() {
+fn last_event_id_takes_precedence_over_after_since_and_tail() {
     let (daemon, seen) = counted(20);
     let both = daemon.follow("app").query("tail=2&since=1h").after(&seen[4].id);
     assert_eq!(both.take(1)[0], seen[5]);
@@ -129,11 +129,11 @@ fn the_header_comes_before_after_since_and_tail() {
 
 #[test]
 fn two_streams_on_one_connection_resume_from_any_frame() {
-    let place = Place::new();
+    let dir = TestDir::new();
     for name in ["a", "b"] {
-        place.write(name, numbered(name, 25));
+        dir.write(name, numbered(name, 25));
     }
-    let daemon = place.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
+    let daemon = dir.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
     for name in ["a", "b"] {
         daemon.follow(name).query("tail=all").take(25);
     }
@@ -165,11 +165,11 @@ fn two_streams_on_one_connection_resume_from_any_frame() {
 }
 
 #[test]
-fn several_streams_go_on_as_they_grow() {
-    let place = Place::new();
-    place.write("a", "");
-    place.write("b", "");
-    let daemon = place.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
+fn several_streams_on_one_connection_show_new_lines() {
+    let dir = TestDir::new();
+    dir.write("a", "");
+    dir.write("b", "");
+    let daemon = dir.start("streams: { a: { file: a, from: start }, b: { file: b, from: start } }");
     let both = daemon.request("/streams?stream=a&stream=b");
     let mut reader = both.clone().query("tail=all").open();
     daemon.write("a", "a1\n");
@@ -186,7 +186,7 @@ fn several_streams_go_on_as_they_grow() {
 }
 
 #[test]
-fn one_of_several_that_is_not_there_is_named() {
+fn a_missing_stream_among_several_is_named() {
     let (daemon, _) = counted(1);
     let response = daemon.request("/streams?stream=app&stream=nope").response();
     assert_eq!(response.status, 404);
@@ -194,7 +194,7 @@ fn one_of_several_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_reader_that_got_all_it_asked_for_is_let_go() {
+fn a_reader_that_received_everything_does_not_reconnect() {
     let (daemon, seen) = counted(10);
     let several = daemon.request("/streams?stream=app");
     for (follow, expected) in [
@@ -224,7 +224,7 @@ fn a_reader_that_got_all_it_asked_for_is_let_go() {
 }
 
 #[test]
-fn a_stream_that_is_gone_lets_a_browser_go_and_is_not_found_by_others() {
+fn a_removed_stream_ends_browsers_and_is_not_found_by_others() {
     let (daemon, seen) = counted(1);
     let response = daemon.follow("nope").response();
     assert_eq!(response.status, 404);
@@ -233,10 +233,10 @@ fn a_stream_that_is_gone_lets_a_browser_go_and_is_not_found_by_others() {
 }
 
 #[test]
-fn what_readers_cost_pushes_no_events_out() {
-    let place = Place::new();
-    place.write("app.log", numbered("", 9000));
-    let daemon = place.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
+fn the_memory_of_readers_does_not_displace_events() {
+    let dir = TestDir::new();
+    dir.write("app.log", numbered("", 9000));
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, history: { memory: 1MiB } } }");
     let mut readers: Vec<_> = ["data=text", "data=json", "data=json&exclude=x", "data=json&exclude=y"]
         .map(|query| daemon.follow("app").query("tail=all").query(query).open())
         .into();
@@ -253,11 +253,11 @@ fn what_readers_cost_pushes_no_events_out() {
 
 /// `before=` counts back from an event, in memory and on disk, and tells where the event is not known.
 #[test]
-fn lines_before_one_are_had_by_its_id() {
-    let place = Place::new();
+fn lines_before_an_event_are_found_by_its_id() {
+    let dir = TestDir::new();
     let line = |number: usize| format!("line {number}{}\n", if number % 1000 == 7 { " seven" } else { "" });
-    place.write("app.log", (0..60_000).map(line).collect::<String>());
-    let daemon = place
+    dir.write("app.log", (0..60_000).map(line).collect::<String>());
+    let daemon = dir
         .start("state_directory: state\nhistory: { memory: 1MiB }\nstreams: { app: { file: app.log, from: start } }");
     let all = daemon.follow("app").query("tail=all").until("the last", |message| message.data == "line 59999");
     let id = |text: &str| all.iter().find(|message| message.data == text).unwrap().id.clone();

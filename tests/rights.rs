@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::http::{Address, Response};
 use crate::harness::ws::{Channel, Talk};
-use crate::harness::{Daemon, Deadline, Place, sources};
+use crate::harness::{Daemon, Deadline, TestDir, sources};
 use crate::tokens::{keys, token};
 
 /// What an address needs.
@@ -199,9 +199,9 @@ fn daemon() -> Daemon {
 
 /// A daemon with this source as `open` and as `hidden`.
 fn daemon_of(source: &str) -> Daemon {
-    let place = Place::new();
-    keys(&place, "keys");
-    place.start(&format!(
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    dir.start(&format!(
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\ntrusted_proxies: [{PROXY}]\nstreams:\n  \
          open: {{ {source} }}\n  hidden: {{ {source}, private: true }}",
     ))
@@ -218,13 +218,13 @@ fn of_files() -> Vec<Route> {
 
 /// A daemon of files, whose stream `hidden` everybody may read; see [`turn_private`].
 fn daemon_of_files() -> Daemon {
-    let place = Place::new();
-    keys(&place, "keys");
+    let dir = TestDir::new();
+    keys(&dir, "keys");
     for stream in ["open", "hidden"] {
-        fs::create_dir(place.path(stream)).unwrap();
-        place.write(&format!("{stream}/a.log"), "one\n");
+        fs::create_dir(dir.path(stream)).unwrap();
+        dir.write(&format!("{stream}/a.log"), "one\n");
     }
-    let daemon = place.start(&format!(
+    let daemon = dir.start(&format!(
         "listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\naccess: {{ keys: keys }}\ntrusted_proxies: [{PROXY}]\nstreams:\n  \
          open: {{ file: \"open/*.log\", from: start }}\n  hidden: {{ file: \"hidden/*.log\", from: start }}",
     ));
@@ -243,8 +243,8 @@ fn turn_private(daemon: &Daemon) {
 
 /// A daemon whose process `hidden` was private before it was started again, and is not configured so any more.
 fn daemon_that_was_private() -> Daemon {
-    let place = Place::new();
-    keys(&place, "keys");
+    let dir = TestDir::new();
+    keys(&dir, "keys");
     let yaml = |private: &str| {
         let source = "command: [cat], input: true, pty: true";
         format!(
@@ -252,7 +252,7 @@ fn daemon_that_was_private() -> Daemon {
              trusted_proxies: [{PROXY}]\nstreams:\n  open: {{ {source} }}\n  hidden: {{ {source}{private} }}",
         )
     };
-    let daemon = place.start(&yaml(", private: true"));
+    let daemon = dir.start(&yaml(", private: true"));
     Deadline::new().until("its first event", || {
         let state = Response::get(daemon.unix(), "/streams/hidden/state", &[]).body.all();
         (serde_json::from_slice::<Value>(&state).unwrap()["source"]["state"] == "running").then_some(())
@@ -269,7 +269,7 @@ struct Asks {
 }
 
 fn credentials(daemon: &Daemon) -> BTreeMap<&'static str, Asks> {
-    let foreign = Place::new();
+    let foreign = TestDir::new();
     keys(&foreign, "keys");
     let bearer = |token: String| vec![("Authorization", format!("Bearer {token}"))];
     let tcp = |headers| Asks { address: daemon.address().clone(), headers, query: None };
@@ -337,12 +337,12 @@ fn ask(asks: &Asks, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
 }
 
 #[test]
-fn every_address_gives_each_what_is_its_own() {
+fn every_address_gives_each_caller_what_it_may_see() {
     each_gets_what_is_its_own(&daemon(), ADDRESSES);
 }
 
 #[test]
-fn every_address_gives_each_what_is_its_own_after_a_stream_turned_private() {
+fn every_address_gives_each_caller_what_it_may_see_after_a_stream_turned_private() {
     let daemon = daemon_of_files();
     turn_private(&daemon);
     each_gets_what_is_its_own(&daemon, &of_files());
@@ -350,7 +350,7 @@ fn every_address_gives_each_what_is_its_own_after_a_stream_turned_private() {
 }
 
 #[test]
-fn lines_are_taken_of_those_who_may_send_some() {
+fn lines_are_accepted_from_callers_with_the_right_to_send() {
     each_gets_what_is_its_own(&daemon_of("push: true"), PUSHES);
 }
 
@@ -406,13 +406,13 @@ fn each_gets_what_is_its_own(daemon: &Daemon, addresses: &[Route]) {
 }
 
 #[test]
-fn every_method_does_for_each_what_is_its_own() {
+fn every_method_does_for_each_caller_what_it_may_do() {
     each_method_does_what_is_its_own(&daemon(), None, |_| {});
     each_method_does_what_is_its_own(&daemon_that_was_private(), None, |_| {});
 }
 
 #[test]
-fn every_method_does_for_each_what_is_its_own_after_a_stream_turned_private() {
+fn every_method_does_for_each_caller_what_it_may_do_after_a_stream_turned_private() {
     // The channels are open by then.
     each_method_does_what_is_its_own(&daemon_of_files(), Some(-32003), turn_private);
 }
@@ -490,7 +490,7 @@ fn every_address_and_every_method_has_its_row() {
     quoted(&sources("src/http"), "warp::path", ')', &mut others);
     assert!(others.iter().all(|other| other == "::full(" || other.starts_with("::FullPath;")), "{others:?}");
 
-    let schema = Place::new().execute(&["schema", "control"]);
+    let schema = TestDir::new().execute(&["schema", "control"]);
     let text = String::from_utf8(schema.out).unwrap();
     for (method, _, _) in methods() {
         assert!(text.contains(&format!("\"{method}\"")), "{method} is in the table and not in the schema");

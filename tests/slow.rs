@@ -6,7 +6,7 @@ use std::net::TcpStream;
 
 use crate::flood::{END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, frame, greeted, resident, survives};
 use crate::harness::ws::{Channel, Frame, frame as message};
-use crate::harness::{Daemon, Deadline, PATIENCE, Place};
+use crate::harness::{Daemon, Deadline, PATIENCE, TestDir};
 
 const DATA: u8 = 0;
 const ACK: u8 = 1;
@@ -15,9 +15,9 @@ const ACK: u8 = 1;
 const INITIAL_WINDOW: [u8; 2] = [0, 4];
 
 fn daemon() -> Daemon {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    place.start("limits: { stalled_write: 1s, keep_alive: 1s }\nstreams: { app: { file: app.log, from: start } }")
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    dir.start("limits: { stalled_write: 1s, keep_alive: 1s }\nstreams: { app: { file: app.log, from: start } }")
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn next(socket: &mut TcpStream) -> Option<(u8, u8, u32, Vec<u8>)> {
 }
 
 #[test]
-fn a_reader_without_a_window_is_dropped_however_alive_its_connection_is() {
+fn a_reader_that_opens_no_window_is_dropped_even_if_it_answers_pings() {
     let daemon = daemon();
     // A hundred copies of it would be more than the daemon may hold.
     daemon.write("app.log", format!("{:01000}\n", 0).repeat(1000));
@@ -89,7 +89,7 @@ fn a_reader_without_a_window_is_dropped_however_alive_its_connection_is() {
 }
 
 #[test]
-fn a_reader_that_has_nothing_to_take_stays() {
+fn a_reader_of_a_quiet_stream_stays_connected() {
     let daemon = daemon();
     let mut socket = greeted(&daemon);
     socket.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &head("/streams/app?tail=0"))).unwrap();
@@ -113,7 +113,7 @@ fn a_reader_that_has_nothing_to_take_stays() {
 }
 
 #[test]
-fn a_message_without_end_is_cut_off() {
+fn an_endless_message_is_cut_off() {
     let daemon = daemon();
     let before = resident(&daemon);
     let mut channel = Channel::open(daemon.address());
@@ -131,7 +131,7 @@ fn a_message_without_end_is_cut_off() {
 }
 
 #[test]
-fn pings_and_empty_pieces_without_end_cost_nothing() {
+fn endless_pings_and_empty_fragments_use_no_memory() {
     let daemon = daemon();
     let before = resident(&daemon);
     for piece in [message(0x89, &[b'x'; 125]), message(0x00, b"")] {
@@ -145,7 +145,7 @@ fn pings_and_empty_pieces_without_end_cost_nothing() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_over_http_2_is_asked_and_dropped() {
+fn a_silent_http_2_connection_is_pinged_and_dropped() {
     let daemon = daemon();
     let mut socket = greeted(&daemon);
     socket.set_read_timeout(Some(PATIENCE)).unwrap();

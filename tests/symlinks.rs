@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Daemon, Deadline, Place, is_root_or_skip};
+use crate::harness::{Daemon, Deadline, TestDir, is_root_or_skip};
 use crate::tokens::{keys, token};
 
 const DAEMON: u32 = 1;
@@ -18,38 +18,38 @@ const DEPLOY: u32 = 2;
 const NOBODY: u32 = 65534;
 
 /// A directory that the daemon may use, and in it `logs` of nobody.
-fn place() -> Place {
-    let place = Place::new();
-    directory(&place, "", DAEMON, 0o755);
-    directory(&place, "logs", NOBODY, 0o755);
-    place
+fn dir() -> TestDir {
+    let dir = TestDir::new();
+    directory(&dir, "", DAEMON, 0o755);
+    directory(&dir, "logs", NOBODY, 0o755);
+    dir
 }
 
-fn directory(place: &Place, path: &str, owner: u32, mode: u32) {
-    let path = place.path(path);
+fn directory(dir: &TestDir, path: &str, owner: u32, mode: u32) {
+    let path = dir.path(path);
     fs::create_dir_all(&path).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
     chown(path, Some(owner), Some(owner)).unwrap();
 }
 
-fn file(place: &Place, path: &str, owner: u32, mode: u32, text: &str) {
-    place.write(path, text);
-    fs::set_permissions(place.path(path), Permissions::from_mode(mode)).unwrap();
-    chown(place.path(path), Some(owner), Some(owner)).unwrap();
+fn file(dir: &TestDir, path: &str, owner: u32, mode: u32, text: &str) {
+    dir.write(path, text);
+    fs::set_permissions(dir.path(path), Permissions::from_mode(mode)).unwrap();
+    chown(dir.path(path), Some(owner), Some(owner)).unwrap();
 }
 
 /// Makes a symlink that is nobody else's for any moment.
-fn link(place: &Place, path: &str, to: impl AsRef<Path>, owner: u32) {
-    symlink(to, place.path("new link")).unwrap();
-    lchown(place.path("new link"), Some(owner), Some(owner)).unwrap();
-    place.rename("new link", path);
+fn link(dir: &TestDir, path: &str, to: impl AsRef<Path>, owner: u32) {
+    symlink(to, dir.path("new link")).unwrap();
+    lchown(dir.path("new link"), Some(owner), Some(owner)).unwrap();
+    dir.rename("new link", path);
 }
 
 /// Starts the daemon as its user.
-fn start(place: Place, yaml: &str) -> Daemon {
-    place.configure(yaml);
+fn start(dir: TestDir, yaml: &str) -> Daemon {
+    dir.configure(yaml);
     let user = format!("--reuid={DAEMON}");
-    place.launch_by(&["setpriv", &user, "--regid=1", "--clear-groups"], &["serve", "--config", "rtlogd.yaml"])
+    dir.launch_by(&["setpriv", &user, "--regid=1", "--clear-groups"], &["serve", "--config", "rtlogd.yaml"])
 }
 
 /// All lines of a stream, for whoever asks without a token; the status if there are none for them.
@@ -68,36 +68,36 @@ fn denied(daemon: &Daemon, name: &str) -> String {
     Deadline::new().until(name, denied)["error"].as_str().unwrap().to_owned()
 }
 
-fn secrets(place: &Place) {
-    directory(place, "hidden", DAEMON, 0o700);
-    file(place, "hidden/readable.log", DAEMON, 0o644, "SECRET of a hidden directory\n");
-    file(place, "secret.log", DAEMON, 0o600, "SECRET of the daemon's user\n");
-    file(place, "group.log", DAEMON, 0o640, "SECRET of a group\n");
-    directory(place, "app", DEPLOY, 0o755);
-    file(place, "app/app.log", DEPLOY, 0o644, "SECRET of another user\n");
+fn secrets(dir: &TestDir) {
+    directory(dir, "hidden", DAEMON, 0o700);
+    file(dir, "hidden/readable.log", DAEMON, 0o644, "SECRET of a hidden directory\n");
+    file(dir, "secret.log", DAEMON, 0o600, "SECRET of the daemon's user\n");
+    file(dir, "group.log", DAEMON, 0o640, "SECRET of a group\n");
+    directory(dir, "app", DEPLOY, 0o755);
+    file(dir, "app/app.log", DEPLOY, 0o644, "SECRET of another user\n");
 }
 
 const SECRETS: [&str; 4] = ["hidden/readable.log", "secret.log", "group.log", "app/app.log"];
 
 #[test]
-fn a_symlink_of_a_stranger_shows_no_file_that_is_not_his() {
+fn a_symlink_of_another_user_reveals_no_foreign_file() {
     if !is_root_or_skip("give files to other users") {
         return;
     }
-    let place = place();
-    secrets(&place);
+    let dir = dir();
+    secrets(&dir);
     for (n, secret) in SECRETS.iter().enumerate() {
-        link(&place, &format!("logs/before{n}.log"), place.path(secret), NOBODY);
+        link(&dir, &format!("logs/before{n}.log"), dir.path(secret), NOBODY);
     }
-    link(&place, "logs/plain", "../hidden/readable.log", NOBODY);
-    link(&place, "logs/d", "../hidden", NOBODY);
-    place.fifo("hidden/pipe");
-    chown(place.path("hidden/pipe"), Some(DAEMON), None).unwrap();
-    link(&place, "logs/pipe", "../hidden/pipe", NOBODY);
-    let mut pipe = OpenOptions::new().read(true).write(true).open(place.path("hidden/pipe")).unwrap();
-    file(&place, "logs/app.log", NOBODY, 0o644, "");
+    link(&dir, "logs/plain", "../hidden/readable.log", NOBODY);
+    link(&dir, "logs/d", "../hidden", NOBODY);
+    dir.fifo("hidden/pipe");
+    chown(dir.path("hidden/pipe"), Some(DAEMON), None).unwrap();
+    link(&dir, "logs/pipe", "../hidden/pipe", NOBODY);
+    let mut pipe = OpenOptions::new().read(true).write(true).open(dir.path("hidden/pipe")).unwrap();
+    file(&dir, "logs/app.log", NOBODY, 0o644, "");
     let daemon = start(
-        place,
+        dir,
         "streams:\n  apps: { file: 'logs/*.log', from: start }\n  below: { file: 'logs/**/*.log', from: start }\n  \
         next: { file: 'logs/*/*.log', from: start }\n  plain: { file: logs/plain, from: start }\n  \
         through: { file: logs/d/readable.log, from: start }\n  pipe: { file: logs/pipe }\n  \
@@ -144,38 +144,38 @@ fn a_symlink_of_a_stranger_shows_no_file_that_is_not_his() {
 }
 
 #[test]
-fn keys_and_histories_are_shown_by_no_stream() {
+fn no_stream_shows_keys_or_histories() {
     if !is_root_or_skip("give files to other users") {
         return;
     }
-    let place = place();
-    keys(&place, "keys");
-    let key = fs::read_dir(place.path("keys")).unwrap().next().unwrap().unwrap().path();
-    directory(&place, "keys", DAEMON, 0o700);
+    let dir = dir();
+    keys(&dir, "keys");
+    let key = fs::read_dir(dir.path("keys")).unwrap().next().unwrap().unwrap().path();
+    directory(&dir, "keys", DAEMON, 0o700);
     chown(&key, Some(DAEMON), Some(DAEMON)).unwrap();
-    directory(&place, "state", DAEMON, 0o700);
-    file(&place, "vault.log", DAEMON, 0o600, "SECRET in the vault\n");
+    directory(&dir, "state", DAEMON, 0o700);
+    file(&dir, "vault.log", DAEMON, 0o600, "SECRET in the vault\n");
     let config = |more: &str| {
         format!(
             "access: {{ keys: keys }}\nstate_directory: state\nstreams:\n  vault: {{ file: vault.log, from: start }}\n{more}"
         )
     };
-    let daemon = start(place, &config(""));
+    let daemon = start(dir, &config(""));
     let any = token(&daemon, "keys", &["--stream", "*"]);
     let bearer = format!("Bearer {any}");
     let authorized = [("Authorization", bearer.as_str())];
     let history = daemon.path("state/streams/vault/0000000000000000.rlog");
     Deadline::new()
         .until("a history", || fs::read(&history).ok().filter(|bytes| bytes.windows(6).any(|part| part == b"SECRET")));
-    let place = daemon.kill();
+    let dir = daemon.kill();
     let names = ["symlink", "hard", "plain_symlink", "plain_hard"];
     for (kind, target) in [("key", &key), ("history", &history)] {
-        link(&place, &format!("logs/{kind}_symlink.log"), target, NOBODY);
-        link(&place, &format!("logs/{kind}_plain_symlink"), target, NOBODY);
-        fs::hard_link(target, place.path(&format!("logs/{kind}_hard.log"))).unwrap();
-        fs::hard_link(target, place.path(&format!("logs/{kind}_plain_hard"))).unwrap();
+        link(&dir, &format!("logs/{kind}_symlink.log"), target, NOBODY);
+        link(&dir, &format!("logs/{kind}_plain_symlink"), target, NOBODY);
+        fs::hard_link(target, dir.path(&format!("logs/{kind}_hard.log"))).unwrap();
+        fs::hard_link(target, dir.path(&format!("logs/{kind}_plain_hard"))).unwrap();
     }
-    link(&place, "logs/config.log", place.path("rtlogd.yaml"), NOBODY);
+    link(&dir, "logs/config.log", dir.path("rtlogd.yaml"), NOBODY);
     let mut streams = Vec::new();
     for (name, follow) in [("careful", false), ("trusting", true)] {
         streams.push(format!("  {name}: {{ file: 'logs/*.log', from: start, follow_symlinks: {follow} }}"));
@@ -184,7 +184,7 @@ fn keys_and_histories_are_shown_by_no_stream() {
         }
     }
     streams.push("  direct: { file: ['keys/*', 'state/**/*.rlog', 'rtlogd.yam[l]'], from: start }".to_owned());
-    let daemon = start(place, &config(&streams.join("\n")));
+    let daemon = start(dir, &config(&streams.join("\n")));
     file(&daemon, "logs/marker.log", NOBODY, 0o644, "marker\n");
     for name in ["careful", "trusting"] {
         wait_for(&daemon, name, "marker");
@@ -217,19 +217,19 @@ fn symlinks_of_root_are_followed_as_on_every_node_of_kubernetes() {
     if !is_root_or_skip("give files to other users") {
         return;
     }
-    let place = place();
+    let dir = dir();
     for path in ["containers", "pods/ns_web_uid/web", "docker/abc"] {
-        directory(&place, path, 0, 0o755);
+        directory(&dir, path, 0, 0o755);
     }
     let line =
         |text: &str| format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2026-11-28T10:00:00Z\"}}\n");
-    file(&place, "docker/abc/abc-json.log", 0, 0o644, &line("one"));
-    link(&place, "pods/ns_web_uid/web/0.log", "../../../docker/abc/abc-json.log", 0);
-    link(&place, "containers/web_ns_web-abc.log", place.path("pods/ns_web_uid/web/0.log"), 0);
+    file(&dir, "docker/abc/abc-json.log", 0, 0o644, &line("one"));
+    link(&dir, "pods/ns_web_uid/web/0.log", "../../../docker/abc/abc-json.log", 0);
+    link(&dir, "containers/web_ns_web-abc.log", dir.path("pods/ns_web_uid/web/0.log"), 0);
     // And one that root put among the files of somebody else.
-    link(&place, "logs/web.log", "../containers/web_ns_web-abc.log", 0);
+    link(&dir, "logs/web.log", "../containers/web_ns_web-abc.log", 0);
     let daemon = start(
-        place,
+        dir,
         "streams:\n  pods: { file: 'containers/*.log', from: start }\n  named: { file: logs/web.log, from: start }\n  \
         apps: { file: 'logs/*.log', from: start }",
     );
@@ -246,20 +246,20 @@ fn symlinks_of_root_are_followed_as_on_every_node_of_kubernetes() {
 }
 
 #[test]
-fn a_user_may_switch_symlinks_between_files_of_his_own() {
+fn a_user_may_switch_symlinks_between_their_own_files() {
     if !is_root_or_skip("give files to other users") {
         return;
     }
-    let place = place();
+    let dir = dir();
     for release in ["1", "2"] {
-        directory(&place, "srv", DEPLOY, 0o755);
-        directory(&place, &format!("srv/releases/{release}"), DEPLOY, 0o755);
-        file(&place, &format!("srv/releases/{release}/app.log"), DEPLOY, 0o644, &format!("release {release}\n"));
+        directory(&dir, "srv", DEPLOY, 0o755);
+        directory(&dir, &format!("srv/releases/{release}"), DEPLOY, 0o755);
+        file(&dir, &format!("srv/releases/{release}/app.log"), DEPLOY, 0o644, &format!("release {release}\n"));
     }
-    chown(place.path("srv/releases"), Some(DEPLOY), None).unwrap();
-    link(&place, "srv/current", "releases/1", DEPLOY);
+    chown(dir.path("srv/releases"), Some(DEPLOY), None).unwrap();
+    link(&dir, "srv/current", "releases/1", DEPLOY);
     let daemon = start(
-        place,
+        dir,
         "streams:\n  app: { file: srv/current/app.log, from: start }\n  all: { file: 'srv/current/*.log', from: start }",
     );
     for name in ["app", "all"] {
@@ -273,14 +273,14 @@ fn a_user_may_switch_symlinks_between_files_of_his_own() {
 }
 
 #[test]
-fn what_an_administrator_allows_is_followed_without_a_restart() {
+fn an_allowed_symlink_is_followed_without_a_restart() {
     if !is_root_or_skip("give files to other users") {
         return;
     }
-    let place = place();
-    secrets(&place);
+    let dir = dir();
+    secrets(&dir);
     for name in ["one", "two", "three", "four.log"] {
-        link(&place, &format!("logs/{name}"), "../app/app.log", NOBODY);
+        link(&dir, &format!("logs/{name}"), "../app/app.log", NOBODY);
     }
     let streams = |follow: bool| {
         format!(
@@ -288,7 +288,7 @@ fn what_an_administrator_allows_is_followed_without_a_restart() {
             three: {{ file: logs/three, from: start, follow_symlinks: {follow} }}\n  four: {{ file: 'logs/*.log', from: start }}"
         )
     };
-    let daemon = start(place, &streams(false));
+    let daemon = start(dir, &streams(false));
     for name in ["one", "two", "three", "four"] {
         denied(&daemon, name);
     }
@@ -306,20 +306,20 @@ fn what_an_administrator_allows_is_followed_without_a_restart() {
 }
 
 #[test]
-fn a_file_that_is_closed_to_others_makes_its_stream_private_before_its_next_line() {
+fn a_file_made_unreadable_to_others_turns_its_stream_private_before_the_next_line() {
     if !is_root_or_skip("give files to other users") {
         return;
     }
-    let place = place();
+    let dir = dir();
     for path in ["logs/a.log", "logs/b.log", "logs/c.log"] {
-        file(&place, path, NOBODY, 0o644, "open\n");
-        chown(place.path(path), None, Some(DAEMON)).unwrap();
+        file(&dir, path, NOBODY, 0o644, "open\n");
+        chown(dir.path(path), None, Some(DAEMON)).unwrap();
     }
-    rustix::fs::mknodat(rustix::fs::CWD, place.path("logs/pipe"), rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
-    chown(place.path("logs/pipe"), Some(DAEMON), None).unwrap();
-    fs::set_permissions(place.path("logs/pipe"), Permissions::from_mode(0o644)).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, dir.path("logs/pipe"), rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
+    chown(dir.path("logs/pipe"), Some(DAEMON), None).unwrap();
+    fs::set_permissions(dir.path("logs/pipe"), Permissions::from_mode(0o644)).unwrap();
     let daemon = start(
-        place,
+        dir,
         "streams:\n  named: { file: logs/a.log, from: start }\n  all: { file: 'logs/[b].log', from: start }\n  \
         rotated: { file: logs/c.log, from: start }\n  pipe: { file: logs/pipe }\n  \
         still: { file: logs/a.log, from: start, private: false }",
@@ -355,13 +355,13 @@ fn doctor_names_a_symlink_that_is_not_followed() {
     if !is_root_or_skip("give files to other users") {
         return;
     }
-    let place = place();
-    secrets(&place);
-    link(&place, "logs/app.log", "../app/app.log", NOBODY);
-    link(&place, "logs/d", "../app", NOBODY);
-    link(&place, "logs/fine", "../app/app.log", 0);
-    place.configure("streams: { a: { file: logs/app.log }, b: { file: 'logs/d/*.log' }, c: { file: logs/fine }, d: { file: rtlogd.yaml } }");
-    let said = String::from_utf8(place.execute(&["doctor", "--config", "rtlogd.yaml"]).out).unwrap();
+    let dir = dir();
+    secrets(&dir);
+    link(&dir, "logs/app.log", "../app/app.log", NOBODY);
+    link(&dir, "logs/d", "../app", NOBODY);
+    link(&dir, "logs/fine", "../app/app.log", 0);
+    dir.configure("streams: { a: { file: logs/app.log }, b: { file: 'logs/d/*.log' }, c: { file: logs/fine }, d: { file: rtlogd.yaml } }");
+    let said = String::from_utf8(dir.execute(&["doctor", "--config", "rtlogd.yaml"]).out).unwrap();
     for (stream, what) in
         [("a", "logs/app.log belongs to nobody"), ("b", "logs/d belongs to nobody"), ("d", "own files")]
     {

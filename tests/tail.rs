@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 
 use crate::harness::sse::{Message, lines};
-use crate::harness::{Daemon, Place};
+use crate::harness::{Daemon, TestDir};
 
 const APP: &str = "streams: { app: { file: app.log } }";
 const ALL_OF_APP: &str = "streams: { app: { file: app.log, from: start } }";
@@ -13,10 +13,10 @@ fn data(messages: &[Message]) -> Vec<&str> {
 }
 
 #[test]
-fn a_file_that_is_there_is_shown_from_its_last_lines_on() {
-    let place = Place::new();
-    place.write("app.log", "one\ntwo\nthree\n");
-    let daemon = place.start(APP);
+fn an_existing_file_is_shown_from_its_last_lines() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\ntwo\nthree\n");
+    let daemon = dir.start(APP);
     assert_eq!(data(&daemon.follow("app").take(3)), ["one", "two", "three"]);
     assert_eq!(data(&daemon.follow("app").query("tail=2").take(2)), ["two", "three"]);
     let mut reader = daemon.follow("app").query("tail=0").open();
@@ -26,15 +26,15 @@ fn a_file_that_is_there_is_shown_from_its_last_lines_on() {
 
 #[test]
 fn from_start_shows_all_of_a_file() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let all: Vec<_> = (1..=3000).map(|number| number.to_string()).collect();
-    place.write("app.log", all.join("\n") + "\n");
-    let daemon = place.start(ALL_OF_APP);
+    dir.write("app.log", all.join("\n") + "\n");
+    let daemon = dir.start(ALL_OF_APP);
     assert_eq!(data(&daemon.follow("app").query("tail=all").take(3000)), all);
 }
 
 #[test]
-fn a_file_may_come_later() {
+fn a_file_created_later_is_followed() {
     let daemon = Daemon::start(APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     reader.until("waiting", |message| message.is_state("waiting"));
@@ -44,7 +44,7 @@ fn a_file_may_come_later() {
 }
 
 #[test]
-fn a_file_in_a_directory_that_comes_later() {
+fn a_file_in_a_directory_created_later_is_followed() {
     let daemon = Daemon::start("streams: { app: { file: logs/today/app.log } }");
     let mut reader = daemon.follow("app").query("tail=all").open();
     reader.until("waiting", |message| message.is_state("waiting"));
@@ -54,10 +54,10 @@ fn a_file_in_a_directory_that_comes_later() {
 }
 
 #[test]
-fn lines_come_as_they_are_written() {
-    let place = Place::new();
-    place.write("app.log", "");
-    let daemon = place.start(ALL_OF_APP);
+fn lines_appear_as_they_are_written() {
+    let dir = TestDir::new();
+    dir.write("app.log", "");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     for number in 0..50 {
         daemon.write("app.log", format!("line {number}\n"));
@@ -71,9 +71,9 @@ fn lines_come_as_they_are_written() {
 
 #[test]
 fn a_half_line_is_held_and_delivered_once() {
-    let place = Place::new();
-    place.write("app.log", "one\nhalf");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\nhalf");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     assert_eq!(data(&reader.take(1)), ["one"]);
     daemon.write("app.log", " a line");
@@ -84,9 +84,9 @@ fn a_half_line_is_held_and_delivered_once() {
 
 #[test]
 fn a_rotated_file_is_read_to_its_end_before_the_new_one() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     assert_eq!(data(&reader.take(1)), ["one"]);
     daemon.rename("app.log", "app.log.1");
@@ -99,9 +99,9 @@ fn a_rotated_file_is_read_to_its_end_before_the_new_one() {
 
 #[test]
 fn a_file_rotated_many_times_loses_and_repeats_nothing() {
-    let place = Place::new();
-    place.write("app.log", "0\n");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "0\n");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     let mut seen = reader.take(1);
     for number in 1..6 {
@@ -115,9 +115,9 @@ fn a_file_rotated_many_times_loses_and_repeats_nothing() {
 
 #[test]
 fn the_half_line_of_a_rotated_file_is_partial() {
-    let place = Place::new();
-    place.write("app.log", "one\nhalf");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\nhalf");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all&data=json").open();
     assert_eq!(reader.take(1)[0].json()["text"], "one");
     daemon.rename("app.log", "app.log.1");
@@ -128,10 +128,10 @@ fn the_half_line_of_a_rotated_file_is_partial() {
 }
 
 #[test]
-fn a_truncated_file_is_read_from_its_start_behind_a_loss() {
-    let place = Place::new();
-    place.write("app.log", "one\ntwo\nthree\n");
-    let daemon = place.start(ALL_OF_APP);
+fn a_truncated_file_is_read_from_its_start_after_a_loss() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\ntwo\nthree\n");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     assert_eq!(data(&reader.take(3)), ["one", "two", "three"]);
     OpenOptions::new().write(true).truncate(true).open(daemon.path("app.log")).unwrap();
@@ -145,10 +145,10 @@ fn a_truncated_file_is_read_from_its_start_behind_a_loss() {
 }
 
 #[test]
-fn a_file_that_is_copied_and_truncated_under_a_writer_goes_on() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start(ALL_OF_APP);
+fn a_file_copied_and_truncated_during_writes_is_still_followed() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     assert_eq!(data(&reader.take(1)), ["one"]);
     std::fs::copy(daemon.path("app.log"), daemon.path("app.log.1")).unwrap();
@@ -160,9 +160,9 @@ fn a_file_that_is_copied_and_truncated_under_a_writer_goes_on() {
 
 #[test]
 fn a_deleted_file_that_comes_back_is_followed() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start(ALL_OF_APP);
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start(ALL_OF_APP);
     let mut reader = daemon.follow("app").query("tail=all").open();
     assert_eq!(data(&reader.take(1)), ["one"]);
     std::fs::remove_file(daemon.path("app.log")).unwrap();
@@ -171,11 +171,11 @@ fn a_deleted_file_that_comes_back_is_followed() {
 }
 
 #[test]
-fn a_directory_as_the_file_is_told_and_harms_nothing_else() {
-    let place = Place::new();
-    std::fs::create_dir(place.path("folder")).unwrap();
-    place.write("app.log", "one\n");
-    let daemon = place.start("streams: { bad: { file: folder }, app: { file: app.log, from: start } }");
+fn a_directory_instead_of_a_file_is_reported_and_disturbs_no_other_stream() {
+    let dir = TestDir::new();
+    std::fs::create_dir(dir.path("folder")).unwrap();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("streams: { bad: { file: folder }, app: { file: app.log, from: start } }");
     assert_eq!(data(&daemon.follow("app").take(1)), ["one"]);
     let seen = daemon.follow("bad").query("tail=all").until("a state", |message| message.event == "state");
     assert!(!seen[0].is_state("following"), "{seen:?}");

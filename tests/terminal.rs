@@ -9,7 +9,7 @@ use std::thread;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 
-use crate::harness::{Daemon, Deadline, Place, Program};
+use crate::harness::{Daemon, Deadline, Program, TestDir};
 
 /// What a command writes to a terminal that is its standard output, and its standard error too. The terminal changes nothing.
 fn on_a_terminal(command: &mut Command, until: &str) -> String {
@@ -65,11 +65,11 @@ const LINES: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn lines_bring_colours_and_links_to_a_terminal_and_nothing_else() {
-    let place = Place::new();
+fn lines_send_only_colours_and_links_to_a_terminal() {
+    let dir = TestDir::new();
     let text = LINES.map(|(line, _)| line.to_owned() + "\n").concat();
-    place.write("app.log", format!("{text}done\n"));
-    let daemon = place.start("streams: { app: { file: app.log, from: start, carriage_return: keep } }");
+    dir.write("app.log", format!("{text}done\n"));
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, carriage_return: keep } }");
     daemon.follow("app").query("tail=all").until("done", |message| message.data == "done");
     let expected = LINES.map(|(_, shown)| shown.to_owned() + "\n").concat();
     let seen = on_a_terminal(&mut client(&daemon, &["follow", "app", "--tail", "all"]), "done\n");
@@ -94,11 +94,11 @@ fn lines_bring_colours_and_links_to_a_terminal_and_nothing_else() {
 const NAME: &[u8] = b"\x1b]0;NAME\x07\n\rrtlogd: g: forged \xe2\x80\xae.log";
 
 #[test]
-fn names_and_reasons_are_one_line_that_does_nothing() {
-    let place = Place::new();
-    let path = place.path("").join(std::ffi::OsStr::from_bytes(NAME));
+fn names_and_reasons_are_one_line_without_control_characters() {
+    let dir = TestDir::new();
+    let path = dir.path("").join(std::ffi::OsStr::from_bytes(NAME));
     std::fs::write(&path, "id: 1\nanother line of some length\n").unwrap();
-    let daemon = place.start("streams: { g: { file: '*.log', from: start } }");
+    let daemon = dir.start("streams: { g: { file: '*.log', from: start } }");
     daemon.follow("g").query("tail=all").take(2);
     // A loss, whose reason has the name in it.
     std::fs::File::create(&path).unwrap().write_all(b"x\n").unwrap();
@@ -117,13 +117,13 @@ fn names_and_reasons_are_one_line_that_does_nothing() {
         assert!(!wrong(&all), "{arguments:?}: {all:?}");
     }
     daemon.terminate();
-    let (ended, place) = daemon.ended_by(Deadline::new());
+    let (ended, dir) = daemon.ended_by(Deadline::new());
     assert!(!wrong(&ended.err), "{:?}", ended.err);
     // A configuration that cannot be read, and one that names such a file.
     for arguments in
         [&["check", "--config", "no\nrtlogd: g: forged\x1b[2J"][..], &["doctor", "--config", "no\x1b]0;x\x07"]]
     {
-        let ended = place.execute(arguments);
+        let ended = dir.execute(arguments);
         assert!(!wrong(&ended.err) && ended.status.code() == Some(2), "{arguments:?}: {:?}", ended.err);
     }
 }

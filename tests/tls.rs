@@ -8,29 +8,29 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-use crate::harness::{Daemon, Deadline, PATIENCE, Place, Program, skip};
+use crate::harness::{Daemon, Deadline, PATIENCE, Program, TestDir, skip};
 use crate::tokens::{keys, token};
 
 /// An authority, and certificates of it.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(place: &Place, file: &str) -> Self {
+    fn new(dir: &TestDir, file: &str) -> Self {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.distinguished_name.push(DnType::CommonName, file);
         let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
-        std::fs::write(place.path(file), issuer.pem()).unwrap();
+        std::fs::write(dir.path(file), issuer.pem()).unwrap();
         Self(issuer)
     }
 
     /// Writes `NAME.pem` and `NAME.key`, in the way of those who change certificates: put in place whole.
-    fn certify(&self, place: &Place, name: &str) {
+    fn certify(&self, dir: &TestDir, name: &str) {
         let parameters = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.signed_by(&key, &self.0).unwrap();
         for (extension, text) in [("pem", certificate.pem()), ("key", key.serialize_pem())] {
-            let path = place.path(&format!("{name}.{extension}"));
+            let path = dir.path(&format!("{name}.{extension}"));
             let new = path.with_extension("new");
             std::fs::write(&new, text).unwrap();
             std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -41,16 +41,16 @@ impl Authority {
 
 /// A daemon that speaks TLS, and its authority.
 fn daemon(more: &str) -> (Daemon, Authority) {
-    let place = Place::new();
-    keys(&place, "keys");
-    let authority = Authority::new(&place, "ca.pem");
-    authority.certify(&place, "tls");
-    place.write("app.log", "one\n");
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    let authority = Authority::new(&dir, "ca.pem");
+    authority.certify(&dir, "tls");
+    dir.write("app.log", "one\n");
     let yaml = format!(
         "tls: {{ certificate: tls.pem, key: tls.key{more} }}\naccess: {{ keys: keys }}\nlisten: [\"0.0.0.0:0\"]\n\
          streams: {{ app: {{ file: app.log, from: start }} }}"
     );
-    (place.start(&yaml), authority)
+    (dir.start(&yaml), authority)
 }
 
 fn port(daemon: &Daemon) -> u16 {
@@ -66,7 +66,7 @@ fn curl(daemon: &Daemon, arguments: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn streams_come_over_tls_by_either_version_of_http() {
+fn streams_are_served_over_tls_with_both_versions_of_http() {
     let (daemon, _authority) = daemon("");
     let url = format!("https://localhost:{}/streams/app?follow=false&format=text", port(&daemon));
     for (arguments, version) in [
@@ -83,7 +83,7 @@ fn streams_come_over_tls_by_either_version_of_http() {
 }
 
 #[test]
-fn nothing_older_than_tls_1_2_is_spoken() {
+fn versions_before_tls_1_2_are_refused() {
     let (daemon, _authority) = daemon("");
     // A ClientHello of TLS 1.1 (RFC 4346, section 7.4.1.2) with one suite, TLS_RSA_WITH_AES_128_CBC_SHA.
     let body = [&[3, 2][..], &[7; 32], &[0, 0, 2, 0, 0x2f, 1, 0]].concat();
@@ -129,7 +129,7 @@ fn outer() -> Option<IpAddr> {
 }
 
 #[test]
-fn from_elsewhere_nobody_speaks_without_tls_nor_reads_without_a_token() {
+fn other_machines_need_tls_to_connect_and_a_token_to_read() {
     let (daemon, _authority) = daemon("");
     assert_eq!(daemon.get("/streams", &[]).0, 200, "this machine may");
     let Some(outer) = outer() else { return skip("this machine has no address other than loopback") };
@@ -173,7 +173,7 @@ fn a_new_certificate_is_used_and_a_wrong_one_is_not() {
 }
 
 #[test]
-fn clients_show_a_certificate_where_it_is_asked_for() {
+fn clients_present_a_certificate_where_it_is_required() {
     let (daemon, authority) = daemon(", client_ca: ca.pem");
     authority.certify(&daemon, "client");
     let other = Authority::new(&daemon, "other.pem");
@@ -188,7 +188,7 @@ fn clients_show_a_certificate_where_it_is_asked_for() {
 }
 
 #[test]
-fn the_commands_speak_it() {
+fn the_commands_connect_over_tls() {
     let (daemon, _authority) = daemon("");
     let list = |roots: &str| {
         let mut command = daemon.command(&["ls", "--url", &format!("https://localhost:{}", port(&daemon))]);
@@ -203,8 +203,8 @@ fn the_commands_speak_it() {
 }
 
 #[test]
-fn what_others_can_reach_needs_both_tls_and_tokens() {
-    let place = Place::new();
+fn an_address_that_others_can_reach_needs_tls_and_tokens() {
+    let dir = TestDir::new();
     let (tls, keys) = ("tls: { certificate: a.pem, key: a.key }", "access: { keys: keys }");
     for (yaml, fits) in [
         (String::new(), false),
@@ -213,18 +213,18 @@ fn what_others_can_reach_needs_both_tls_and_tokens() {
         (format!("{tls}\n{keys}"), true),
         ("access: { insecure: true }".to_owned(), true),
     ] {
-        place.configure(&format!("listen: [\"0.0.0.0:0\"]\n{yaml}"));
-        let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
+        dir.configure(&format!("listen: [\"0.0.0.0:0\"]\n{yaml}"));
+        let ended = dir.execute(&["check", "--config", "rtlogd.yaml"]);
         assert_eq!(ended.status.success(), fits, "{yaml}: {}", ended.err);
     }
 }
 
 #[test]
-fn a_key_that_all_may_read_is_refused() {
-    let place = Place::new();
-    Authority::new(&place, "ca.pem").certify(&place, "tls");
-    std::fs::set_permissions(place.path("tls.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
-    place.configure("tls: { certificate: tls.pem, key: tls.key }");
-    let ended = place.execute(&["serve", "--config", "rtlogd.yaml"]);
+fn a_world_readable_tls_key_is_refused() {
+    let dir = TestDir::new();
+    Authority::new(&dir, "ca.pem").certify(&dir, "tls");
+    std::fs::set_permissions(dir.path("tls.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    dir.configure("tls: { certificate: tls.pem, key: tls.key }");
+    let ended = dir.execute(&["serve", "--config", "rtlogd.yaml"]);
     assert!(!ended.status.success() && ended.err.contains("chmod o-r"), "{}", ended.err);
 }

@@ -13,36 +13,36 @@ use serde_json::json;
 
 use crate::harness::http::Response;
 use crate::harness::ws::{Channel, Frame, Talk};
-use crate::harness::{Daemon, Deadline, Ended, Place, is_root_or_skip};
+use crate::harness::{Daemon, Deadline, Ended, TestDir, is_root_or_skip};
 
 /// Makes a directory with a key.
-pub(crate) fn keys(place: &Place, directory: &str) {
-    let made = place.execute(&["token", "--init", "--keys", directory]);
+pub(crate) fn keys(dir: &TestDir, directory: &str) {
+    let made = dir.execute(&["token", "--init", "--keys", directory]);
     assert!(made.status.success(), "{}", made.err);
 }
 
 /// A token of these keys.
-pub(crate) fn token(place: &Place, directory: &str, arguments: &[&str]) -> String {
-    let made = place.execute(&[&["token", "--keys", directory], arguments].concat());
+pub(crate) fn token(dir: &TestDir, directory: &str, arguments: &[&str]) -> String {
+    let made = dir.execute(&[&["token", "--keys", directory], arguments].concat());
     assert!(made.status.success(), "{}", made.err);
     String::from_utf8(made.out).unwrap().trim().to_owned()
 }
 
 /// A daemon with keys, and one private stream with a line in it.
 fn private() -> Daemon {
-    let place = Place::new();
-    keys(&place, "keys");
-    place.write("app.log", "one\n");
-    place.start("access: { keys: keys }\nstreams: { app: { file: app.log, from: start, private: true } }")
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    dir.write("app.log", "one\n");
+    dir.start("access: { keys: keys }\nstreams: { app: { file: app.log, from: start, private: true } }")
 }
 
 /// The program at a terminal; what it writes there is what it printed.
-fn at_a_terminal(place: Place, arguments: &str) -> Daemon {
+fn at_a_terminal(dir: TestDir, arguments: &str) -> Daemon {
     let mut script = Command::new("script");
     let line = format!("exec $RTLOGD {arguments}");
     script.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]).stdin(Stdio::piped());
-    script.env("RTLOGD", env!("CARGO_BIN_EXE_rtlogd")).current_dir(place.path(""));
-    place.launch_command(script)
+    script.env("RTLOGD", env!("CARGO_BIN_EXE_rtlogd")).current_dir(dir.path(""));
+    dir.launch_command(script)
 }
 
 /// The token in the URL that a terminal was shown.
@@ -55,11 +55,11 @@ fn invited(daemon: &Daemon) -> String {
 }
 
 #[test]
-fn whoever_starts_it_at_a_terminal_has_a_url_that_lets_in() {
-    let place = Place::new();
-    place.write("hidden.log", "one\n");
-    std::fs::set_permissions(place.path("hidden.log"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    let daemon = at_a_terminal(place, "serve hidden.log --listen 127.0.0.1:0");
+fn a_daemon_started_at_a_terminal_prints_a_url_with_a_token() {
+    let dir = TestDir::new();
+    dir.write("hidden.log", "one\n");
+    std::fs::set_permissions(dir.path("hidden.log"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let daemon = at_a_terminal(dir, "serve hidden.log --listen 127.0.0.1:0");
     assert_eq!(daemon.follow("hidden.log").status(), 404, "without it, what not everybody may read is not there");
     let token = invited(&daemon);
     assert_eq!(daemon.follow(&format!("hidden.log?access_token={token}")).take(1)[0].data, "one");
@@ -67,7 +67,7 @@ fn whoever_starts_it_at_a_terminal_has_a_url_that_lets_in() {
     daemon.kill();
     Deadline::new().until("its end with the terminal's", || TcpStream::connect(address).err());
 
-    let daemon = at_a_terminal(Place::new(), "run --name job --listen 127.0.0.1:0 -- sleep 600");
+    let daemon = at_a_terminal(TestDir::new(), "run --name job --listen 127.0.0.1:0 -- sleep 600");
     let token = invited(&daemon);
     let stop = |headers: &[(&str, &str)]| {
         Response::request(daemon.address(), "POST", "/streams/job/stop", headers, b"").status
@@ -78,11 +78,11 @@ fn whoever_starts_it_at_a_terminal_has_a_url_that_lets_in() {
 }
 
 #[test]
-fn what_keeps_its_output_gets_no_url() {
-    let place = Place::new();
-    place.write("hidden.log", "one\n");
-    std::fs::set_permissions(place.path("hidden.log"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    let daemon = place.launch(&["serve", "hidden.log", "--listen", "127.0.0.1:0"], Stdio::null());
+fn no_url_is_printed_where_the_output_is_stored() {
+    let dir = TestDir::new();
+    dir.write("hidden.log", "one\n");
+    std::fs::set_permissions(dir.path("hidden.log"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let daemon = dir.launch(&["serve", "hidden.log", "--listen", "127.0.0.1:0"], Stdio::null());
     let logged =
         Deadline::new().until("the stream in the log", || Some(daemon.logged()).filter(|log| log.contains("private")));
     assert!(!logged.contains("access_token"), "{logged}");
@@ -93,7 +93,7 @@ fn bearer(token: &str) -> String {
 }
 
 #[test]
-fn a_token_lets_in_until_it_is_revoked_and_its_streams_end() {
+fn a_token_is_valid_until_it_is_revoked_and_its_streams_end() {
     let daemon = private();
     let token = token(&daemon, "keys", &["--stream", "app"]);
     assert_eq!(daemon.follow("app").status(), 404, "without one it is not there");
@@ -118,7 +118,7 @@ fn a_token_lets_in_until_it_is_revoked_and_its_streams_end() {
 }
 
 #[test]
-fn a_stream_ends_when_its_token_does() {
+fn a_stream_ends_when_its_token_expires() {
     let daemon = private();
     for (format, marker) in
         [("sse", "event: denied\n"), ("ndjson", "\"kind\":\"denied\""), ("text", "--- rtlogd: the token")]
@@ -136,7 +136,7 @@ fn a_stream_ends_when_its_token_does() {
 }
 
 #[test]
-fn keys_are_changed_while_tokens_of_the_one_before_count_on() {
+fn keys_are_rotated_while_tokens_of_the_previous_key_stay_valid() {
     let daemon = private();
     let status =
         |token: &str| daemon.follow("app").query("follow=false").header("Authorization", &bearer(token)).status();
@@ -156,7 +156,7 @@ fn keys_are_changed_while_tokens_of_the_one_before_count_on() {
 }
 
 #[test]
-fn a_token_becomes_a_cookie_and_is_taken_back() {
+fn a_login_stores_the_token_in_a_cookie_and_a_logout_removes_it() {
     let daemon = private();
     let token = token(&daemon, "keys", &["--stream", "app"]);
     let own = daemon.url("");
@@ -187,10 +187,10 @@ fn a_token_becomes_a_cookie_and_is_taken_back() {
 }
 
 #[test]
-fn the_commands_show_a_token() {
-    let place = Place::new();
-    keys(&place, "keys");
-    let daemon = place.start(
+fn the_commands_send_a_token() {
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    let daemon = dir.start(
         "access: { keys: keys }\nstreams: { app: { command: [sh, -c, 'echo one; sleep 1000'], private: true } }",
     );
     let token = token(&daemon, "keys", &["--stream", "app", "--allow", "read,admin", "--name", "ann"]);
@@ -220,23 +220,23 @@ fn the_commands_show_a_token() {
 }
 
 #[test]
-fn keys_that_others_may_read_are_refused() {
-    let place = Place::new();
-    keys(&place, "keys");
-    let key = std::fs::read_dir(place.path("keys")).unwrap().next().unwrap().unwrap().path();
+fn keys_readable_by_others_are_refused() {
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    let key = std::fs::read_dir(dir.path("keys")).unwrap().next().unwrap().unwrap().path();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    place.configure("access: { keys: keys }");
+    dir.configure("access: { keys: keys }");
     for command in [&["serve", "--config", "rtlogd.yaml"][..], &["token", "--config", "rtlogd.yaml", "--stream", "a"]] {
-        let ended = place.execute(command);
+        let ended = dir.execute(command);
         assert!(!ended.status.success() && ended.err.contains("chmod 600"), "{}", ended.err);
     }
 }
 
 #[test]
-fn a_file_that_not_all_may_read_is_private() {
-    let place = Place::new();
-    keys(&place, "keys");
-    let daemon = place.start(
+fn a_file_not_readable_by_all_is_private() {
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    let daemon = dir.start(
         "access: { keys: keys }\nstreams:\n  some: { file: some.log, from: start }\n  \
          all: { file: some.log, from: start, private: false }",
     );
@@ -258,23 +258,23 @@ fn id_in(token: &str) -> String {
 }
 
 /// Revokes what is given, and gives what was said of it.
-fn revoke(place: &Place, given: &str) -> String {
-    let done = place.execute(&["token", "--keys", "keys", "--revoke", given]);
+fn revoke(dir: &TestDir, given: &str) -> String {
+    let done = dir.execute(&["token", "--keys", "keys", "--revoke", given]);
     assert!(done.status.success(), "{}", done.err);
     assert!(String::from_utf8(done.out).unwrap().ends_with("keys/revoked\n"));
     done.err
 }
 
 #[test]
-fn to_revoke_says_what_it_achieves() {
-    let place = Place::new();
-    keys(&place, "keys");
-    keys(&place, "others");
-    let good = token(&place, "keys", &["--stream", "app", "--name", "ann"]);
-    let key = std::fs::read_dir(place.path("keys")).unwrap().next().unwrap().unwrap().path();
+fn token_revoke_says_what_it_achieves() {
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    keys(&dir, "others");
+    let good = token(&dir, "keys", &["--stream", "app", "--name", "ann"]);
+    let key = std::fs::read_dir(dir.path("keys")).unwrap().next().unwrap().unwrap().path();
     let key = key.file_stem().unwrap().to_str().unwrap().to_owned();
-    let foreign = token(&place, "others", &["--stream", "app"]);
-    let over = token(&place, "keys", &["--stream", "app", "--expires", "1s"]);
+    let foreign = token(&dir, "others", &["--stream", "app"]);
+    let over = token(&dir, "keys", &["--stream", "app", "--expires", "1s"]);
     Deadline::new().until("the end of the token", || {
         let claims = URL_SAFE_NO_PAD.decode(over.split('.').nth(1).unwrap()).unwrap();
         let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
@@ -282,7 +282,7 @@ fn to_revoke_says_what_it_achieves() {
         (claims["exp"].as_u64().unwrap() <= now).then_some(())
     });
     let id = id_in(&good);
-    let said = revoke(&place, &good);
+    let said = revoke(&dir, &good);
     for part in ["revoked", &id, "ann", &key, "expired at 2"] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -294,20 +294,20 @@ fn to_revoke_says_what_it_achieves() {
         ("some-id", "rtlogd cannot tell whether"),
         ("-bX9", "rtlogd cannot tell whether"),
     ] {
-        let said = revoke(&place, given);
+        let said = revoke(&dir, given);
         assert!(said.contains(part) && !said.contains(good.as_str()), "{given}: {said}");
     }
-    let list = std::fs::read_to_string(place.path("keys/revoked")).unwrap();
+    let list = std::fs::read_to_string(dir.path("keys/revoked")).unwrap();
     assert_eq!(list, format!("{id}\n{}\n{}\nsome-id\n-bX9\n", id_in(&foreign), id_in(&over)));
     let (cut, _) = good.split_at(good.len() / 2);
     let damaged = format!("{cut}.x.y");
     for (given, code) in [("two words", 2), ("", 2), ("a#b", 2), ("--rotate", 2), (&damaged, 2)] {
-        let refused = place.execute(&["token", "--keys", "keys", "--revoke", given]);
+        let refused = dir.execute(&["token", "--keys", "keys", "--revoke", given]);
         assert_eq!(refused.status.code(), Some(code), "{given}: {}", refused.err);
     }
-    let nowhere = place.execute(&["token", "--keys", "nothing", "--revoke", "an-id"]);
+    let nowhere = dir.execute(&["token", "--keys", "nothing", "--revoke", "an-id"]);
     assert!(nowhere.status.code() == Some(1) && nowhere.err.contains("nothing/revoked"), "{}", nowhere.err);
-    assert_eq!(std::fs::read_to_string(place.path("keys/revoked")).unwrap(), list, "nothing was added");
+    assert_eq!(std::fs::read_to_string(dir.path("keys/revoked")).unwrap(), list, "nothing was added");
 }
 
 #[test]
@@ -329,9 +329,9 @@ fn a_token_is_revoked_although_another_key_is_broken() {
 
 #[test]
 fn a_token_of_a_new_key_works_at_once() {
-    let place = Place::new();
-    place.write("app.log", "one\n");
-    let daemon = place.start("access: { keys: keys }\nstreams: { app: { file: app.log, from: start, private: true } }");
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("access: { keys: keys }\nstreams: { app: { file: app.log, from: start, private: true } }");
     let status =
         |token: &str| daemon.follow("app").query("follow=false").header("Authorization", &bearer(token)).status();
     keys(&daemon, "keys");
@@ -346,19 +346,19 @@ fn a_token_of_a_new_key_works_at_once() {
 }
 
 #[test]
-fn whose_tokens_count_is_changed_by_a_reload() {
-    let place = Place::new();
-    keys(&place, "keys");
-    keys(&place, "others");
-    place.write("app.log", "one\n");
+fn a_reload_changes_whose_tokens_are_valid() {
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    keys(&dir, "others");
+    dir.write("app.log", "one\n");
     let of = |directory: &str, allow: &str| {
         format!(
             "access:\n  {directory}\n  issuers: [{{ issuer: ci, audience: rtlogd, keys: ci.jwks, grants: [{{ claims: {{ sub: x }}, \
              stream: app, allow: [{allow}] }}] }}]\nstreams: {{ app: {{ file: app.log, from: start, private: true }} }}"
         )
     };
-    place.write("ci.jwks", "{");
-    let daemon = place.start(&of("keys: keys", "read"));
+    dir.write("ci.jwks", "{");
+    let daemon = dir.start(&of("keys: keys", "read"));
     assert!(daemon.logged().contains("ci.jwks"), "{}", daemon.logged());
     let (one, other) = (token(&daemon, "keys", &["--stream", "app"]), token(&daemon, "others", &["--stream", "app"]));
     let mut reader = daemon.follow("app").header("Authorization", &bearer(&one)).open();
@@ -376,21 +376,21 @@ fn whose_tokens_count_is_changed_by_a_reload() {
 
 /// What the daemon's user, who owns the directory of the keys, lays there for root.
 #[test]
-fn root_writes_keys_through_no_link_of_the_user_who_owns_them() {
+fn root_writes_keys_through_no_link_of_their_owner() {
     type Trap = (&'static str, fn(&Path, &Path));
     const NOBODY: u32 = 65534;
     if !is_root_or_skip("write into the directory of another user") {
         return;
     }
-    let place = Place::new();
-    keys(&place, "keys");
-    let chown = |name: &str| std::os::unix::fs::lchown(place.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
-    let made = |name: &str| std::fs::symlink_metadata(place.path(name)).unwrap();
-    let key = std::fs::read_dir(place.path("keys")).unwrap().next().unwrap().unwrap().file_name();
+    let dir = TestDir::new();
+    keys(&dir, "keys");
+    let chown = |name: &str| std::os::unix::fs::lchown(dir.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
+    let made = |name: &str| std::fs::symlink_metadata(dir.path(name)).unwrap();
+    let key = std::fs::read_dir(dir.path("keys")).unwrap().next().unwrap().unwrap().file_name();
     chown("keys");
     chown(&format!("keys/{}", key.to_str().unwrap()));
-    place.write("precious", "precious");
-    let good = token(&place, "keys", &["--stream", "app"]);
+    dir.write("precious", "precious");
+    let good = token(&dir, "keys", &["--stream", "app"]);
     let traps: [Trap; 4] = [
         ("a link to a file", |precious, list| std::os::unix::fs::symlink(precious, list).unwrap()),
         ("a link to nothing", |precious, list| {
@@ -400,32 +400,32 @@ fn root_writes_keys_through_no_link_of_the_user_who_owns_them() {
         ("a file of root", |_, list| std::fs::write(list, "").unwrap()),
     ];
     for (what, lay) in traps {
-        lay(&place.path("precious"), &place.path("keys/revoked"));
-        let refused = place.execute(&["token", "--keys", "keys", "--revoke", &good]);
+        lay(&dir.path("precious"), &dir.path("keys/revoked"));
+        let refused = dir.execute(&["token", "--keys", "keys", "--revoke", &good]);
         assert_eq!(refused.status.code(), Some(1), "{what}: {}", refused.err);
         assert!(
             refused.err.contains("cannot write") && refused.err.contains("keys/revoked"),
             "{what}: {}",
             refused.err
         );
-        assert_eq!(std::fs::read_to_string(place.path("precious")).unwrap(), "precious", "{what}");
+        assert_eq!(std::fs::read_to_string(dir.path("precious")).unwrap(), "precious", "{what}");
         assert_eq!(made("precious").uid(), 0, "{what}");
-        assert!(!place.path("precious.new").exists(), "{what}");
-        std::fs::remove_file(place.path("keys/revoked")).unwrap();
+        assert!(!dir.path("precious.new").exists(), "{what}");
+        std::fs::remove_file(dir.path("keys/revoked")).unwrap();
     }
-    let revoked = place.execute(&["token", "--keys", "keys", "--revoke", &good]);
+    let revoked = dir.execute(&["token", "--keys", "keys", "--revoke", &good]);
     assert!(revoked.status.success(), "{}", revoked.err);
-    let rotated = place.execute(&["token", "--keys", "keys", "--rotate"]);
+    let rotated = dir.execute(&["token", "--keys", "keys", "--rotate"]);
     assert!(rotated.status.success(), "{}", rotated.err);
-    for entry in std::fs::read_dir(place.path("keys")).unwrap() {
+    for entry in std::fs::read_dir(dir.path("keys")).unwrap() {
         let found = entry.unwrap().metadata().unwrap();
         assert_eq!((found.uid(), found.mode() & 0o7777), (NOBODY, 0o600));
     }
-    std::fs::rename(place.path("keys"), place.path("real")).unwrap();
-    std::os::unix::fs::symlink("real", place.path("keys")).unwrap();
+    std::fs::rename(dir.path("keys"), dir.path("real")).unwrap();
+    std::os::unix::fs::symlink("real", dir.path("keys")).unwrap();
     chown("keys");
     for deed in [&["--rotate"][..], &["--init"], &["--revoke", "an-id"], &["--stream", "app"]] {
-        let refused = place.execute(&[&["token", "--keys", "keys"], deed].concat());
+        let refused = dir.execute(&[&["token", "--keys", "keys"], deed].concat());
         assert!(refused.err.contains("symbolic link of the user 65534"), "{deed:?}: {}", refused.err);
         assert!(!refused.status.success(), "{deed:?}");
     }
@@ -446,19 +446,19 @@ fn ci(kid: &str) -> (String, String) {
 }
 
 #[test]
-fn what_a_token_of_a_ci_opened_ends_with_its_key_and_its_grant() {
-    let place = Place::new();
+fn streams_of_a_ci_token_end_with_its_key_and_its_grant() {
+    let dir = TestDir::new();
     let (first, token) = ci("k1");
     let (second, other) = ci("k2");
-    place.write("ci.jwks", &first);
-    place.write("app.log", "one\n");
+    dir.write("ci.jwks", &first);
+    dir.write("app.log", "one\n");
     let granting = |allow: &str| {
         format!(
             "access: {{ issuers: [{{ issuer: ci, audience: rtlogd, keys: ci.jwks, grants: [{{ claims: {{ sub: job }}, \
              stream: app, allow: [{allow}] }}] }}] }}\nstreams: {{ app: {{ file: app.log, from: start, private: true }} }}"
         )
     };
-    let daemon = place.start(&granting("read, input"));
+    let daemon = dir.start(&granting("read, input"));
     let status =
         |token: &str| daemon.follow("app").query("follow=false").header("Authorization", &bearer(token)).status();
     let open = |token: &str| {

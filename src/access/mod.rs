@@ -102,18 +102,34 @@ impl WebOrigins {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     #[test]
     fn a_name_that_is_not_ours_is_refused() {
         let hosts = AllowedHosts::new(&["CI.example.com".to_owned()]);
-        let ours =
-            ["localhost", "localhost:7070", "127.0.0.1:7070", "[::1]:7070", "[::1]", "10.0.0.1", "ci.example.COM:443"];
+        let ours = [
+            "localhost",
+            "localhost:7070",
+            "127.0.0.1:7070",
+            "[::1]:7070",
+            "[::1]",
+            "::1",
+            "10.0.0.1",
+            "ci.example.COM:443",
+        ];
         for host in ours {
             assert!(hosts.is_ours(host), "{host}");
         }
-        for host in
-            ["", "evil.example", "ci.example.com.evil.example", "localhost.evil.example:7070", "127.0.0.1.evil.example"]
-        {
+        for host in [
+            "",
+            "evil.example",
+            "ci.example.com.evil.example",
+            "localhost.evil.example:7070",
+            "127.0.0.1.evil.example",
+            "localhost:evil.example",
+            "localhost:@evil.example",
+        ] {
             assert!(!hosts.is_ours(host), "{host}");
         }
     }
@@ -137,6 +153,32 @@ mod tests {
         ];
         for (origin, host, allowed) in table {
             assert_eq!(origins.allow(origin, host), allowed, "{origin} to {host}");
+        }
+    }
+    #[test]
+    fn only_the_configured_origins_may_show_a_page_in_a_frame() {
+        assert_eq!(WebOrigins::default().frame_ancestors(), "'self'");
+        let origins = ["https://dash.example.com", "http://localhost:3000"].map(|origin| origin.parse().unwrap());
+        assert_eq!(
+            WebOrigins::new(&origins).frame_ancestors(),
+            "'self' https://dash.example.com http://localhost:3000"
+        );
+    }
+
+    #[test]
+    fn a_token_is_revoked_by_its_id_or_by_what_is_signed() {
+        let token = |header: &str, claims: &str, signature: &str| {
+            format!("{}.{}.{signature}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
+        };
+        let header = r#"{"alg":"ES256"}"#;
+        assert_eq!(token_id_in(&token(header, r#"{"jti":"job-7"}"#, "c2ln")).as_deref(), Some("job-7"));
+        let without = token_id_in(&token(header, "{}", "c2ln"));
+        assert_eq!(without.as_ref().map(String::len), Some(43), "the SHA-256 in base64");
+        assert_eq!(token_id_in(&token(header, "{}", "b3RoZXI")), without, "the signature does not matter");
+        assert_ne!(token_id_in(&token(header, r#"{"sub":"x"}"#, "c2ln")), without);
+        assert_ne!(token_id_in(&token(header, r#"{"jti":"two words"}"#, "c2ln")).as_deref(), Some("two words"));
+        for text in ["", "x", "a.b.c", &token(header, "no JSON", "c2ln")] {
+            assert_eq!(token_id_in(text), None, "{text}");
         }
     }
 }

@@ -266,8 +266,9 @@ mod tests {
         Position { epoch: Epoch::persistent(7), number: 100 }
     }
 
+    /// The first name is long enough to matter for the size of a piece.
     fn origin(number: usize) -> Origin {
-        Origin::from(["stdout", "/var/log/syslog", "x"][number])
+        Origin::from([&"x".repeat(70_000), "stdout", "/var/log/syslog"][number])
     }
 
     /// The parts of an event that do not depend on its position.
@@ -404,12 +405,17 @@ mod tests {
             let time = Time(i64::try_from(at).unwrap() + 1);
             assert_eq!(facts(&segment.event(at)), (time, None, kind, flags, text.as_bytes().to_vec()));
         }
-        // The daemon's own events stay without an origin when segments are merged.
-        let receiving = batch_with(|batch| batch.state(Time(0), SourceState::Receiving)).cut(first_id(), 0).remove(0);
-        let line = batch_with(|batch| batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"a line"));
-        let line = { line }.cut(receiving.id(1), 1).remove(0);
-        let merged = Segment::merge(&[receiving.into(), line.into()]);
-        assert_eq!([0, 1].map(|at| merged.event(at).origin.cloned()), [None, Some(Origin::stdout())]);
+    }
+
+    #[test]
+    fn merged_segments_keep_the_origins_of_their_events() {
+        let line = |origin: Origin| batch_with(|batch| batch.line(Time(0), &origin, Flags::NONE, b"x"));
+        let state = batch_with(|batch| batch.state(Time(0), SourceState::Receiving));
+        let parts = [state, line(Origin::stdout()), line(Origin::stderr()), line(Origin::stdout())];
+        let segments = parts.map(|mut batch| Arc::new(batch.cut(first_id(), 0).remove(0)));
+        let merged = Segment::merge(&segments);
+        let origins = [0, 1, 2, 3].map(|at| merged.event(at).origin.map(Origin::as_str));
+        assert_eq!(origins, [None, Some("stdout"), Some("stderr"), Some("stdout")]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use sse::{Message, Reader};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The interval between two checks of a condition that is not signalled.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Lets `time` pass. Only a test of time itself may use this, with its `reason`; all others wait for a fact with
 /// [`Deadline::until`].
@@ -73,16 +73,16 @@ impl Deadline {
                 return Some(found);
             }
             self.left()?;
-            pause("what is awaited is not there yet", LOOK);
+            pause("what is awaited is not there yet", POLL_INTERVAL);
         }
     }
 }
 
 /// A temporary directory.
 #[derive(Debug)]
-pub(crate) struct Place(TempDir);
+pub(crate) struct TestDir(TempDir);
 
-impl Place {
+impl TestDir {
     pub(crate) fn new() -> Self {
         Self(TempDir::with_prefix("rtlogd-").unwrap())
     }
@@ -175,7 +175,7 @@ impl Place {
         let mut program = Program::start(command.env("NOTIFY_SOCKET", &notify));
         let status = program.ready(&socket);
         let addresses = status.split_whitespace().filter_map(Address::parse).collect();
-        Daemon { program, addresses, notify: socket, place: self }
+        Daemon { program, addresses, notify: socket, dir: self }
     }
 }
 
@@ -183,8 +183,8 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Program {
     child: Child,
-    out: Printed,
-    err: Printed,
+    out: CapturedOutput,
+    err: CapturedOutput,
 }
 
 /// The end of a program, and its complete output.
@@ -202,8 +202,8 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let out = Printed::new(child.stdout.take().unwrap());
-        let err = Printed::new(child.stderr.take().unwrap());
+        let out = CapturedOutput::new(child.stdout.take().unwrap());
+        let err = CapturedOutput::new(child.stderr.take().unwrap());
         Self { child, out, err }
     }
 
@@ -211,7 +211,7 @@ impl Program {
     fn ready(&mut self, socket: &UnixDatagram) -> String {
         let deadline = Deadline::new();
         let mut told = String::new();
-        socket.set_read_timeout(Some(LOOK)).unwrap();
+        socket.set_read_timeout(Some(POLL_INTERVAL)).unwrap();
         let mut message = [0; 4096];
         loop {
             match socket.recv(&mut message) {
@@ -256,7 +256,7 @@ impl Drop for Program {
             self.signal(Signal::TERM);
             let deadline = Deadline::new();
             while self.child.try_wait().unwrap().is_none() && deadline.left().is_some() {
-                pause("until the program has ended or its time is over", LOOK);
+                pause("until the program has ended or its time is over", POLL_INTERVAL);
             }
         }
         if self.child.try_wait().unwrap().is_none() {
@@ -271,12 +271,12 @@ impl Drop for Program {
 
 /// The output of a pipe, read as it comes.
 #[derive(Debug)]
-struct Printed {
+struct CapturedOutput {
     bytes: Arc<Mutex<Vec<u8>>>,
     end: Receiver<()>,
 }
 
-impl Printed {
+impl CapturedOutput {
     fn new(mut pipe: impl Read + Send + 'static) -> Self {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let (over, end) = sync_channel(0);
@@ -308,20 +308,20 @@ pub(crate) struct Daemon {
     program: Program,
     addresses: Vec<Address>,
     notify: UnixDatagram,
-    place: Place,
+    dir: TestDir,
 }
 
 impl Deref for Daemon {
-    type Target = Place;
+    type Target = TestDir;
 
-    fn deref(&self) -> &Place {
-        &self.place
+    fn deref(&self) -> &TestDir {
+        &self.dir
     }
 }
 
 impl Daemon {
     pub(crate) fn start(yaml: &str) -> Self {
-        Place::new().start(yaml)
+        TestDir::new().start(yaml)
     }
 
     /// The next message of the daemon to the service manager.
@@ -413,8 +413,8 @@ impl Daemon {
         self.ended_by(Deadline::new()).0
     }
 
-    pub(crate) fn ended_by(self, deadline: Deadline) -> (Ended, Place) {
-        (self.program.ended_by(deadline), self.place)
+    pub(crate) fn ended_by(self, deadline: Deadline) -> (Ended, TestDir) {
+        (self.program.ended_by(deadline), self.dir)
     }
 
     /// The output so far, on standard output and standard error.
@@ -423,7 +423,7 @@ impl Daemon {
     }
 
     /// Kills the daemon without a chance to clean up; its directory stays.
-    pub(crate) fn kill(self) -> Place {
+    pub(crate) fn kill(self) -> TestDir {
         self.program.signal(Signal::KILL);
         self.ended_by(Deadline::new()).1
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::harness::{Daemon, Deadline, Place};
+use crate::harness::{Daemon, Deadline, TestDir};
 
 use super::Page;
 
@@ -70,7 +70,7 @@ fn endpoints_parameters_and_statuses_are_in_the_manual() {
 
 #[test]
 fn everything_on_the_control_channel_is_in_the_manual() {
-    let ended = Place::new().execute(&["schema", "control"]);
+    let ended = TestDir::new().execute(&["schema", "control"]);
     let schema: Value = serde_json::from_slice(&ended.out).unwrap();
     let page = Page::read("packaging/man/rtlogd-http.7.md");
     let definitions = schema["$defs"].as_object().unwrap();

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::harness::{Deadline, Place, sources};
+use crate::harness::{Deadline, TestDir, sources};
 
 use super::sandbox::{Running, Sandbox};
 use super::{Block, Page};
@@ -41,7 +41,7 @@ streams:
 fn configurations_pass_the_check() {
     let mut checked = 0;
     for block in all().iter().flat_map(Page::blocks).filter(|block| block.language == "yaml") {
-        let place = Place::new();
+        let place = TestDir::new();
         fs::write(place.path("rtlogd.yaml"), &block.text).unwrap();
         let ended = place.execute(&["check", "--config", "rtlogd.yaml"]);
         assert!(ended.status.success(), "{}: {}\n{}", block.place, ended.err, block.text);
