@@ -269,9 +269,9 @@ fn many_list_requests_do_not_delay_other_clients() {
 
 #[test]
 fn pages_with_many_streams_have_a_budget_that_leaves_room_for_other_readers() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let streams: Vec<_> = (0..64).map(|at| format!("  s{at}: {{ push: true }}\n")).collect();
-    let daemon = place.start(&format!("limits: {{ readers: 2048 }}\nstreams:\n{}", streams.concat()));
+    let daemon = dir.start(&format!("limits: {{ readers: 2048 }}\nstreams:\n{}", streams.concat()));
     let names = |count: usize| (0..count).map(|at| format!("stream=s{at}")).collect::<Vec<_>>().join("&");
     let read = |count: usize| daemon.request(&format!("/streams?{}", names(count))).response();
     // A sixteenth of all readers: two tabs, and a small third one.
