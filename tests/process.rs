@@ -1,7 +1,7 @@
 //! Running a process: what it prints, how it ends, and how it is ended.
 
 use crate::harness::sse::{Message, Reader, lines};
-use crate::harness::{Daemon, Deadline, is_root_or_skip, runs};
+use crate::harness::{Daemon, Deadline, TestDir, is_root_or_skip, runs};
 
 /// A stream `p` of this shell script, with further keys.
 fn shell(script: &str, keys: &str) -> Daemon {
@@ -212,6 +212,73 @@ fn a_command_of_another_user_has_its_home_and_only_its_rights() {
         let state = seen.last().unwrap().json();
         let reason = state["reason"].as_str().unwrap();
         assert!(reason.contains("as the user \"nobody\"") && reason.contains("not permitted"), "{reason}");
+    }
+}
+
+#[test]
+fn a_command_of_another_user_can_reopen_its_standard_streams() {
+    if !is_root_or_skip("run a command as another user") {
+        return;
+    }
+    let script = "echo out >/dev/stdout; echo err >/dev/stderr; echo proc >/proc/self/fd/1; cat </dev/stdin";
+    for (user, keys) in [("nobody", ""), ("54321", ""), ("nobody", "pty: true,"), ("root", "")] {
+        let daemon =
+            shell(script, &format!("user: {user}, {keys} input: true, directory: /, restart: {{ when: never }}"));
+        let mut reader = daemon.follow("p").query("tail=all").open();
+        let seen = reader.take(3);
+        let mut seen = lines(&seen);
+        seen.sort_unstable();
+        assert_eq!(seen, ["err", "out", "proc"], "{user} {keys}");
+    }
+}
+
+#[test]
+fn users_and_groups_have_names_or_numbers() {
+    if !is_root_or_skip("run a command as another user") {
+        return;
+    }
+    let table = [
+        ("user: nobody", "65534 65534 65534"),
+        ("user: 65534", "65534 65534 65534"),
+        ("user: 54321", "54321 54321 54321"),
+        ("user: 54321, group: daemon", "54321 1 1"),
+        ("user: nobody, group: 33", "65534 33 33"),
+        ("group: www-data", "0 33 33"),
+    ];
+    for (keys, expected) in table {
+        let script = "echo $(id -u) $(id -g) $(id -G)";
+        let daemon = shell(script, &format!("{keys}, directory: /, restart: {{ when: never }}"));
+        assert_eq!(lines(&daemon.follow("p").query("run=current").until_end()), [expected], "{keys}");
+    }
+    for (keys, reason) in [
+        ("user: no-such-user", "as the user \"no-such-user\""),
+        ("group: no-such-group", "in the group \"no-such-group\""),
+    ] {
+        let daemon = shell("id", &format!("{keys}, restart: {{ when: never }}"));
+        let state = daemon.follow("p").query("tail=all").until("its end", |message| message.is_state("stopped")).pop();
+        let state = state.unwrap().json();
+        assert!(state["reason"].as_str().unwrap().contains(reason), "{state}");
+    }
+}
+
+#[test]
+fn a_command_has_a_usual_umask_and_no_ignored_signals_whatever_started_rtlogd() {
+    let script = "umask; grep -E '^Sig(Ign|Blk)' /proc/self/status";
+    for (keys, umask) in [("", "0022"), ("umask: 077,", "0077"), ("umask: 0,", "0000"), ("pty: true,", "0022")] {
+        let dir = TestDir::new();
+        dir.configure(&format!(
+            "streams: {{ p: {{ command: [sh, -c, {script:?}], {keys} restart: {{ when: never }} }} }}"
+        ));
+        let parent = "umask 027; trap '' HUP QUIT USR1 USR2 ALRM TSTP TTIN TTOU 40; exec \"$@\"";
+        let daemon = dir.launch_by(&["sh", "-c", parent, "sh"], &["serve", "--config", "rtlogd.yaml"]);
+        let seen = daemon.follow("p").query("run=current").until_end();
+        let seen = lines(&seen);
+        assert_eq!((seen[0], seen.len()), (umask, 3), "{keys}: {seen:?}");
+        for line in &seen[1..] {
+            // Signals 32 and 33 belong to the C library, and no program can change them.
+            let mask = u64::from_str_radix(line.split('\t').nth(1).unwrap(), 16).unwrap();
+            assert_eq!(mask & !(0b11 << 31), 0, "{keys}: {seen:?}");
+        }
     }
 }
 

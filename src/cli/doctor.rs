@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use nix::unistd::User;
+use nix::unistd::{Group, User};
 use rustix::fs::Access;
 use rustix::process::Resource;
 
@@ -214,6 +214,13 @@ impl Doctor {
         if let Some(user) = &process.user {
             self.check_user(name, user);
         }
+        if let Some(group) = &process.group
+            && group.parse::<u32>().is_err()
+            && !matches!(Group::from_name(group), Ok(Some(_)))
+        {
+            let what = format!("stream {name}: there is no group {group}");
+            self.report(what, format!("addgroup --system {group}, or name another group"));
+        }
         let Some(program) = process.argv.first().map(PathBuf::from) else { return };
         let path = process.environment.get("PATH").map_or_else(|| std::env::var_os("PATH"), |path| Some(path.into()));
         let found = if program.components().count() > 1 {
@@ -236,13 +243,15 @@ impl Doctor {
 
     /// Checks that a command may be run as that user.
     fn check_user(&mut self, name: &str, user: &str) {
-        let Ok(Some(found)) = User::from_name(user) else {
+        let number = user.parse().ok().map(nix::unistd::Uid::from_raw);
+        let found = User::from_name(user).ok().flatten().map(|found| found.uid).or(number);
+        let Some(found) = found else {
             let what = format!("stream {name}: there is no user {user}");
             return self.report(what, format!("adduser --system --group {user}, or name another user"));
         };
         let (who, may) = if self.unit.is_empty() {
             let own = rustix::process::geteuid();
-            (whoami(), own.is_root() || own.as_raw() == found.uid.as_raw())
+            (whoami(), own.is_root() || own.as_raw() == found.as_raw())
         } else {
             let has = |setting: &str| {
                 let set = self.unit.get(setting).map_or("", String::as_str);

@@ -256,8 +256,12 @@ pub struct ProcessSourceConfig {
     pub directory: Option<PathBuf>,
     /// Variables in addition to those of the daemon; names are not empty and contain no `=`.
     pub environment: BTreeMap<String, String>,
-    /// The user to run as; `None` for the user of the daemon. The user need not exist.
+    /// The user to run as, by name or number; `None` for the user of the daemon. The user need not exist.
     pub user: Option<String>,
+    /// The group to run as, by name or number; `None` for the group of `user`. The group need not exist.
+    pub group: Option<String>,
+    /// The permissions that are removed from created files, at most 0o777; `None` to keep those of the daemon.
+    pub umask: Option<u32>,
     /// The initial size of its terminal; `None` for pipes.
     pub pty: Option<TerminalSize>,
     /// `true` if clients with the right may type into the program.
@@ -275,7 +279,8 @@ impl ProcessSourceConfig {
     pub fn new(argv: Vec<OsString>) -> Self {
         let (environment, restart, stop) = (BTreeMap::new(), Restart::default(), Stop::default());
         let start = StartWhen::default();
-        Self { argv, directory: None, environment, user: None, pty: None, input: false, start, restart, stop }
+        let (user, group, umask) = (None, None, None);
+        Self { argv, directory: None, environment, user, group, umask, pty: None, input: false, start, restart, stop }
     }
 }
 

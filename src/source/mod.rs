@@ -73,13 +73,20 @@ pub(crate) enum SourceError {
         "cannot start {program:?} as the user {user:?} (rtlogd must run as that user, as root, or with CAP_SETUID and CAP_SETGID)"
     )]
     User { program: OsString, user: String, source: io::Error },
+    #[error(
+        "cannot start {program:?} in the group {group:?} (rtlogd must be in that group, be root, or have CAP_SETGID)"
+    )]
+    Group { program: OsString, group: String, source: io::Error },
 }
 
 impl SourceError {
     /// The error of the operating system.
     pub(crate) fn io(&self) -> &io::Error {
         match self {
-            Self::Start { source, .. } | Self::Directory { source, .. } | Self::User { source, .. } => source,
+            Self::Start { source, .. }
+            | Self::Directory { source, .. }
+            | Self::User { source, .. }
+            | Self::Group { source, .. } => source,
         }
     }
 

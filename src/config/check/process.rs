@@ -15,6 +15,9 @@ use super::words;
 /// The shortest wait before a command is started again, so that a command that fails at once does not use up the CPU.
 const MIN_RESTART_BACKOFF: Duration = Duration::from_millis(100);
 
+/// The default umask of commands. The umask of the daemon is stricter, for its own files.
+const DEFAULT_UMASK: u32 = 0o022;
+
 pub(super) fn check_process(
     context: &mut CheckContext<'_>,
     command: Located<raw::CommandLine>,
@@ -29,19 +32,28 @@ pub(super) fn check_process(
         signal: value(stop.signal).unwrap_or(defaults.signal),
         grace: context.duration_at_least(stop.grace, defaults.grace, Duration::ZERO),
     });
-    let user = written(raw.user.take()).and_then(|(place, name)| check_user(context, place, name));
+    let user = written(raw.user.take()).and_then(|(place, name)| check_account(context, place, name, "user"));
+    let group = written(raw.group.take()).and_then(|(place, name)| check_account(context, place, name, "group"));
+    let umask = Some(value(raw.umask.take()).map_or(DEFAULT_UMASK, |umask| umask.0));
     let pty = value(raw.pty.take()).and_then(|pty| pty.0);
     let input = value(raw.input.take()).unwrap_or_default();
     let start = value(raw.start.take()).unwrap_or_default();
     let shell = value(raw.shell.take()).unwrap_or_default();
     let argv = check_argv(context, command.place, command.value?, shell)?;
     let environment = words(environment);
-    Some(ProcessSourceConfig { argv, directory, environment, user, pty, input, start, restart, stop })
+    Some(ProcessSourceConfig { argv, directory, environment, user, group, umask, pty, input, start, restart, stop })
 }
 
-fn check_user(context: &mut CheckContext<'_>, place: NodeLocation, name: String) -> Option<String> {
-    if name.is_empty() || name.contains(['\0', ':', '/']) {
-        context.wrong(place, "not the name of a user (such as www-data)");
+/// Checks the name or the number of a user or a group.
+fn check_account(context: &mut CheckContext<'_>, place: NodeLocation, name: String, what: &str) -> Option<String> {
+    if let Some((user, group)) = name.split_once(':').filter(|_| what == "user") {
+        context.wrong(place, format!("not the name of a user (write `user: {user}` and `group: {group}`)"));
+        return None;
+    }
+    let is_too_large =
+        name.bytes().all(|byte| byte.is_ascii_digit()) && name.parse::<u32>().is_ok_and(|id| id == u32::MAX);
+    if name.is_empty() || name.contains(['\0', ':', '/']) || is_too_large {
+        context.wrong(place, format!("not the name or number of a {what} (such as www-data or 33)"));
         return None;
     }
     Some(name)

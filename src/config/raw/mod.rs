@@ -159,9 +159,14 @@ pub(super) struct Stream {
     pub(super) directory: Setting<String>,
     /// Environment variables for the command, in addition to those of the daemon.
     pub(super) environment: Setting<Entries<ScalarText>>,
-    /// The user that the command runs as. The daemon must be permitted to change its user, as root is. Default: the
-    /// daemon's user.
+    /// The user that the command runs as, by name or number. The daemon must be permitted to change its user, as root is.
+    /// Default: the daemon's user.
     pub(super) user: Setting<String>,
+    /// The group that the command runs as, by name or number. Default: the group of `user`.
+    pub(super) group: Setting<String>,
+    /// The permissions that are removed from files that the command creates, in octal notation, such as 022 or 077.
+    /// Default: 022.
+    pub(super) umask: Setting<Umask>,
     /// Whether the command has a terminal: `true` for 120 columns and 30 rows, or a size such as `80x24`. Programs then
     /// write each line at once, in colour, and draw progress bars. Default: false.
     pub(super) pty: Setting<Pty>,
@@ -296,6 +301,22 @@ impl std::str::FromStr for Pty {
     }
 }
 
+/// The permissions that are removed from created files; at most 0o777.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Umask(pub(super) u32);
+
+impl std::str::FromStr for Umask {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_octal = (1..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+        let bits = u32::from_str_radix(text, 8).ok().filter(|bits| is_octal && *bits <= 0o777);
+        bits.map(Self).ok_or_else(|| {
+            let text: String = text.chars().take(60).collect();
+            format!("expected permissions in octal notation, found `{text}` (such as 022 or 077)")
+        })
+    }
+}
+
 /// A program and its arguments, or one text for a shell.
 #[derive(Debug, JsonSchema)]
 #[schemars(untagged)]
@@ -380,6 +401,10 @@ written!(DurationRange, "Range", {
 written!(Pty, "Pty", {
     "description": "Whether there is a terminal, or its columns and rows, such as 120x30",
     "anyOf": [{ "type": "boolean" }, { "type": "string", "pattern": "^[0-9]+x[0-9]+$" }]
+});
+written!(Umask, "Umask", {
+    "description": "Permissions in octal notation, such as 022",
+    "type": ["string", "integer"], "pattern": "^[0-7]{1,4}$"
 });
 written!(Rate, "Rate", {
     "description": "How often in how long, such as 5 per 10m",

@@ -58,6 +58,9 @@ streams:
     history: { memory: 1048576, age: 2m }
   build:
     command: [make, -j8, 007, 1.50, true, ""]
+    user: 1000
+    group: "33"
+    umask: 077
     directory: ..
     environment: { PORT: 8080, DEBUG: yes }
     restart: { when: never, backoff: 100ms..2s, limit: 5 per 10m }
@@ -86,6 +89,9 @@ streams:
     };
     let make = ProcessSourceConfig {
         directory: Some("/etc/..".into()),
+        user: Some("1000".into()),
+        group: Some("33".into()),
+        umask: Some(0o077),
         environment: map(&[("PORT", "8080"), ("DEBUG", "yes")]),
         restart: Restart {
             when: RestartWhen::Never,
@@ -102,7 +108,8 @@ streams:
         labels: map(&[("team", "core")]),
         ..Stream::new("build".parse().unwrap(), SourceKind::Process(make))
     };
-    let one = SourceKind::Process(ProcessSourceConfig::new(vec!["true".into()]));
+    let one = ProcessSourceConfig { umask: Some(0o022), ..ProcessSourceConfig::new(vec!["true".into()]) };
+    let one = SourceKind::Process(one);
     let history = HistoryLimits { memory: 2 << 20, disk: 5 << 20, ..HistoryLimits::default() };
     let one = Stream { history, ..Stream::new("1".parse().unwrap(), one) };
     let listen = ["[::1]:0", "127.0.0.1:80", "0.0.0.0:7070", "unix:/etc/run/r.sock"];

@@ -3,7 +3,7 @@
 use super::{config, mistakes};
 
 const TOP_LEVEL_KEYS: &str = "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
-const STREAM_KEYS: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `follow_symlinks`, `directory`, `environment`, `user`, \
+const STREAM_KEYS: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `follow_symlinks`, `directory`, `environment`, `user`, `group`, `umask`, \
         `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `redact`, `private`, `description`, `labels` or `history`";
 
 #[test]
@@ -198,9 +198,43 @@ fn keys_of_a_process_that_do_not_go_together_are_told() {
         "7:27: expected true, false or a size, found `0x24` (columns and rows, such as 120x30)",
         "7:40: expected true or false, found the number 7",
         "7:50: expected `boot`, `demand` or `manual`, found the text \"later\"",
-        "7:63: not the name of a user (such as www-data)",
+        "7:63: not the name or number of a user (such as www-data or 33)",
     ];
     assert_eq!(mistakes(text), expected);
+}
+
+#[test]
+fn a_user_a_group_and_a_umask_have_their_forms() {
+    let text = |keys: &str| format!("streams: {{ a: {{ command: [x], {keys} }} }}");
+    for keys in [
+        "user: 0",
+        "user: 4294967294",
+        "user: a.b-c_d",
+        "group: 33",
+        "umask: 022",
+        "umask: 22",
+        "umask: '0077'",
+        "umask: 0",
+    ] {
+        assert!(config(&[&text(keys)]).is_ok(), "{keys}");
+    }
+    let octal =
+        |text: &str| format!("1:38: expected permissions in octal notation, found `{text}` (such as 022 or 077)");
+    let table = [
+        ("user: 'a:b'", "1:37: not the name of a user (write `user: a` and `group: b`)".to_owned()),
+        ("user: 4294967295", "1:37: not the name or number of a user (such as www-data or 33)".to_owned()),
+        ("user: a/b", "1:37: not the name or number of a user (such as www-data or 33)".to_owned()),
+        ("group: ''", "1:38: not the name or number of a group (such as www-data or 33)".to_owned()),
+        ("group: 'a:b'", "1:38: not the name or number of a group (such as www-data or 33)".to_owned()),
+        ("umask: 8", octal("8")),
+        ("umask: 1777", octal("1777")),
+        ("umask: 00022", octal("00022")),
+        ("umask: u=rwx", octal("u=rwx")),
+        ("umask: -1", octal("-1")),
+    ];
+    for (keys, mistake) in table {
+        assert_eq!(mistakes(&text(keys)), [mistake], "{keys}");
+    }
 }
 
 #[test]

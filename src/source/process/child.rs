@@ -11,14 +11,15 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 
-use nix::unistd::{User, initgroups, setgid, setuid};
-use rustix::fs::{Gid, Uid};
+use nix::unistd::{Group, User, initgroups, setgid, setuid};
+use rustix::fs::{FileType, Gid, Mode, Uid};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Signal, getegid, geteuid, getppid, ioctl_tiocsctty, set_parent_process_death_signal, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
@@ -92,6 +93,9 @@ pub(super) struct ExecTask {
     pub(super) environment: BTreeMap<String, String>,
     pub(super) directory: Option<PathBuf>,
     pub(super) user: Option<String>,
+    pub(super) group: Option<String>,
+    /// The umask, if it differs from that of the daemon.
+    pub(super) umask: Option<u32>,
     /// Start a new session and process group.
     pub(super) session: bool,
     /// Standard output is a terminal, which becomes the controlling terminal of the session.
@@ -113,6 +117,8 @@ pub(super) enum ExecStep {
     Prepare,
     /// Switch to the user.
     User,
+    /// Switch to the group.
+    Group,
     /// Change to the directory.
     Directory,
     /// Execute the program.
@@ -157,9 +163,15 @@ fn prepare(socket: &mut UnixStream) -> Result<Infallible, ExecFailure> {
     // Descriptors are closed before the user is looked up, since a library may open more for that.
     close_other_descriptors(&[socket.as_raw_fd()]).map_err(at(ExecStep::Prepare))?;
     let user = task.user.as_deref().map(find_user).transpose().map_err(at(ExecStep::User))?;
-    if let Some(user) = &user {
-        switch_user(user, task.terminal).map_err(at(ExecStep::User))?;
+    let group = task.group.as_deref().map(find_group).transpose().map_err(at(ExecStep::Group))?;
+    match &user {
+        Some(user) => switch_user(user, group.unwrap_or(user.gid)).map_err(at(ExecStep::User))?,
+        None => group.map_or(Ok(()), switch_group).map_err(at(ExecStep::Group))?,
     }
+    if let Some(umask) = task.umask {
+        rustix::process::umask(Mode::from_raw_mode(umask));
+    }
+    restore_default_signals().map_err(at(ExecStep::Prepare))?;
     // Switching the user clears this setting, so it comes after that.
     die_with_parent(&task).map_err(at(ExecStep::Prepare))?;
     if let Some(directory) = &task.directory {
@@ -202,23 +214,90 @@ fn take(task: &ExecTask, descriptors: Vec<OwnedFd>) -> io::Result<()> {
     Ok(())
 }
 
+/// The user of this name, or else of this number. A number that the system does not know is a user without a name, whose
+/// group has the same number.
 fn find_user(name: &str) -> io::Result<User> {
-    User::from_name(name)?.ok_or_else(|| io::Error::other("there is no such user"))
+    let unknown = || io::Error::other("there is no such user");
+    if let Some(user) = User::from_name(name)? {
+        return Ok(user);
+    }
+    let number = name.parse().map_err(|_| unknown())?;
+    let known = User::from_uid(nix::unistd::Uid::from_raw(number))?;
+    Ok(known.unwrap_or_else(|| User {
+        name: number.to_string(),
+        passwd: CString::default(),
+        uid: nix::unistd::Uid::from_raw(number),
+        gid: nix::unistd::Gid::from_raw(number),
+        gecos: CString::default(),
+        dir: PathBuf::from("/"),
+        shell: PathBuf::from("/bin/sh"),
+    }))
 }
 
-/// Switches to the user, with all groups of the user. If the process already has that user, no privilege is needed.
-fn switch_user(user: &User, terminal: bool) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(user.uid.as_raw()), Gid::from_raw(user.gid.as_raw()));
+/// The group of this name, or else of this number, which the system need not know.
+fn find_group(name: &str) -> io::Result<nix::unistd::Gid> {
+    if let Some(group) = Group::from_name(name)? {
+        return Ok(group.gid);
+    }
+    let number = name.parse().map_err(|_| io::Error::other("there is no such group"))?;
+    Ok(nix::unistd::Gid::from_raw(number))
+}
+
+/// Switches to the user and the group, with all other groups of the user. If the process already has both, no privilege
+/// is needed.
+fn switch_user(user: &User, group: nix::unistd::Gid) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user.uid.as_raw()), Gid::from_raw(group.as_raw()));
     if geteuid() == uid && getegid() == gid {
         return Ok(());
     }
-    if terminal {
-        // The terminal must belong to the user, so that the program can open it again by its name.
-        rustix::fs::fchown(io::stdout(), Some(uid), None)?;
+    // The standard streams must belong to the user, so that the program can open them again, as /dev/stdout or by the
+    // name of its terminal. A stream that rtlogd itself was given belongs to somebody else.
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        if is_own_pipe_or_terminal(stream)? {
+            rustix::fs::fchown(stream, Some(uid), None)?;
+        }
     }
-    initgroups(&CString::new(user.name.as_str())?, user.gid)?;
-    setgid(user.gid)?;
+    initgroups(&CString::new(user.name.as_str())?, group)?;
+    setgid(group)?;
     setuid(user.uid)?;
+    Ok(())
+}
+
+/// Returns whether a standard stream is a pipe or a terminal of the daemon's user: other files, such as `/dev/null`, are
+/// not created for the program.
+fn is_own_pipe_or_terminal(stream: BorrowedFd<'_>) -> io::Result<bool> {
+    let stat = rustix::fs::fstat(stream)?;
+    let is_pipe = FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
+    Ok(stat.st_uid == geteuid().as_raw() && (is_pipe || rustix::termios::isatty(stream)))
+}
+
+/// Switches to the group, without other groups. If the process already has that group, no privilege is needed.
+fn switch_group(group: nix::unistd::Gid) -> io::Result<()> {
+    if getegid().as_raw() == group.as_raw() {
+        return Ok(());
+    }
+    nix::unistd::setgroups(&[group])?;
+    setgid(group)?;
+    Ok(())
+}
+
+/// Gives the signals that the daemon's parent ignored, such as QUIT for a program in the background of a script, their
+/// default meaning: a signal that has a handler gets it when the program is executed (execve(2)). Blocked signals and PIPE
+/// are restored by [`Command::exec`].
+fn restore_default_signals() -> io::Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    for signal in (1..=64).filter(|signal| ignored & (1 << (signal - 1)) != 0) {
+        if signal_hook::consts::FORBIDDEN.contains(&signal) {
+            continue;
+        }
+        match signal_hook::flag::register(signal, Arc::default()) {
+            // The C library keeps a few real-time signals for itself.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            registered => drop(registered?),
+        }
+    }
     Ok(())
 }
 

@@ -107,11 +107,12 @@ impl SpawnFailure {
                 (step, errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error))
             }
         };
-        match (step, &spec.directory, &spec.user) {
-            (ExecStep::Directory, Some(directory), _) => {
+        match (step, &spec.directory, &spec.user, &spec.group) {
+            (ExecStep::Directory, Some(directory), ..) => {
                 SourceError::Directory { program, directory: directory.clone(), source }
             }
-            (ExecStep::User, _, Some(user)) => SourceError::User { program, user: user.clone(), source },
+            (ExecStep::User, _, Some(user), _) => SourceError::User { program, user: user.clone(), source },
+            (ExecStep::Group, _, _, Some(group)) => SourceError::Group { program, group: group.clone(), source },
             _ => SourceError::Start { program, source },
         }
     }
@@ -160,6 +161,8 @@ fn task(
         environment,
         directory: spec.directory.clone(),
         user: spec.user.clone(),
+        group: spec.group.clone(),
+        umask: spec.umask,
         session: !options.same_group,
         terminal: spec.pty.is_some(),
         input: wires.has_input,
