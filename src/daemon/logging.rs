@@ -30,10 +30,7 @@ pub(crate) fn start(level: Option<&str>) {
         None => Builder::from_env(Env::new().filter_or("RTLOGD_LOG", DEFAULT_LOG_FILTER)),
     };
     builder.format(|out, record| {
-        let mut fields = LogFields(String::new());
-        // A field that cannot be displayed is omitted, and the line is still logged.
-        let shown = record.key_values().visit(&mut fields);
-        let fields = if shown.is_ok() { fields.0.as_str() } else { "" };
+        let fields = displayed_fields(record);
         let level = record.level().as_str().to_lowercase();
         // Of a message of several lines, such as all mistakes of a configuration, only the first begins with time and
         // level.
@@ -71,11 +68,33 @@ impl Log for JournalLogger {
 
     fn log(&self, record: &Record<'_>) {
         if self.filter.matches(record) {
-            self.journal.log(record);
+            with_displayed_fields(record, |record| self.journal.log(record));
         }
     }
 
     fn flush(&self) {}
+}
+
+/// Passes on the record with its fields in its message as well: `journalctl` and `systemctl status` show only messages,
+/// and "process ended" without the stream helps nobody.
+fn with_displayed_fields(record: &Record<'_>, log: impl FnOnce(&Record<'_>)) {
+    let fields = displayed_fields(record);
+    log(&Record::builder()
+        .metadata(record.metadata().clone())
+        .args(format_args!("{}{fields}", record.args()))
+        .module_path(record.module_path())
+        .file(record.file())
+        .line(record.line())
+        .key_values(record.key_values())
+        .build());
+}
+
+/// The fields of a record as they follow its message: ` name=value` for each. If one of them cannot be displayed, they
+/// are omitted, and the message is still logged.
+fn displayed_fields(record: &Record<'_>) -> String {
+    let mut fields = LogFields(String::new());
+    let displayed = record.key_values().visit(&mut fields);
+    if displayed.is_ok() { fields.0 } else { String::new() }
 }
 
 struct LogFields(String);
@@ -86,5 +105,31 @@ impl<'kvs> VisitSource<'kvs> for LogFields {
         let text = value.to_string();
         let plain = !text.contains(|c: char| c.is_whitespace() || c == '"') && one_line(&text) == text;
         if plain { write!(self.0, " {key}={text}") } else { write!(self.0, " {key}={text:?}") }.map_err(kv::Error::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_in_the_journal_stands_alone_and_keeps_its_fields() {
+        let table: [(&[(&str, &str)], &str); 4] = [
+            (&[], "process ended"),
+            (&[("stream", "make"), ("run", "3")], "process ended stream=make run=3"),
+            (&[("error", "exited with code 2")], "process ended error=\"exited with code 2\""),
+            (
+                &[("path", "a\"b"), ("reason", "x\ny\u{1b}[2J")],
+                "process ended path=\"a\\\"b\" reason=\"x\\ny\\u{1b}[2J\"",
+            ),
+        ];
+        for (fields, expected) in table {
+            let mut logged = None;
+            let record = Record::builder().args(format_args!("process ended")).key_values(&fields).build();
+            with_displayed_fields(&record, |record| {
+                logged = Some((record.args().to_string(), record.key_values().count()));
+            });
+            assert_eq!(logged, Some((expected.to_owned(), fields.len())));
+        }
     }
 }
