@@ -106,6 +106,28 @@ fn a_failing_command_is_restarted_after_a_delay() {
 }
 
 #[test]
+fn only_a_failure_is_logged_as_an_error() {
+    let table = [
+        ("exit 0", "never", "info: process ended and is not restarted stream=p status=\"exited with code 0\""),
+        ("exit 0", "always", "info: process ended and is restarted stream=p status=\"exited with code 0\""),
+        ("exit 3", "never", "info: process failed and is not restarted stream=p error=\"exited with code 3\""),
+        ("exit 3", "always", "warn: process failed stream=p error=\"exited with code 3\""),
+        ("kill -9 $$", "on-failure", "warn: process failed stream=p error=\"was killed by signal KILL\""),
+    ];
+    for (script, when, expected) in table {
+        let daemon = shell(script, &format!("restart: {{ when: {when}, backoff: 60s..60s }}"));
+        let logged = Deadline::new().until("the end is logged", || {
+            daemon
+                .logged()
+                .lines()
+                .find(|line| line.contains("process ended") || line.contains("process failed"))
+                .map(str::to_owned)
+        });
+        assert!(logged.starts_with(&format!("rtlogd: {expected}")), "{script}, {when}: {logged}");
+    }
+}
+
+#[test]
 fn too_many_restarts_stop_a_process() {
     let daemon = shell("exit 1", "restart: { when: always, backoff: 100ms..100ms, limit: 2 per 1h }");
     let mut reader = daemon.follow("p").query("tail=all").open();

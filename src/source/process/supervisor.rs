@@ -333,7 +333,11 @@ impl<'a> Supervisor<'a> {
             RestartWhen::Always => true,
         };
         if !wanted {
-            info!(stream, error = error.as_str(); "process ended and is not restarted");
+            if failed {
+                info!(stream, error = error.as_str(); "process failed and is not restarted");
+            } else {
+                info!(stream, status = error.as_str(); "process ended and is not restarted");
+            }
             writer.say(SourceState::Stopped { reason: error, last }).await;
             return if self.process.start == StartWhen::Demand { Idle::OnReader(readers) } else { Idle::Manual };
         }
@@ -349,8 +353,9 @@ impl<'a> Supervisor<'a> {
         };
         let failures = self.backoff.failures();
         match errno {
-            Some(errno) => warn!(stream, errno, error = error.as_str(), failures, retry_in:? = wait; "process ended"),
-            None => warn!(stream, error = error.as_str(), failures, retry_in:? = wait; "process ended"),
+            Some(errno) => warn!(stream, errno, error = error.as_str(), failures, retry_in:? = wait; "process failed"),
+            None if failed => warn!(stream, error = error.as_str(), failures, retry_in:? = wait; "process failed"),
+            None => info!(stream, status = error.as_str(), retry_in:? = wait; "process ended and is restarted"),
         }
         let until = Time(now.time.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)));
         writer.say(SourceState::BackingOff { until, failures, error, last }).await;
