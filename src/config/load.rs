@@ -1,5 +1,6 @@
 //! Finds, reads and merges the files of a configuration. No other file of this layer opens files.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::config::parse::{deserializer, yaml};
 /// The longest configuration file, in bytes. Ten thousand streams fit; a longer file was probably named by mistake.
 const MAX_CONFIG_FILE_SIZE: u64 = 1 << 20;
 
-/// The configuration of the file at `path` and of `conf.d/*.yaml` next to it, in the order of their names.
+/// The configuration of the file at `path` and of `conf.d/*.yaml` and `*.yml` next to it, in the order of their names.
 ///
 /// The streams of all files are merged. Of any other top-level key, the last file that has it applies, as a whole.
 /// Paths in a file are relative to its directory.
@@ -84,13 +85,15 @@ fn join(first: raw::Config, second: raw::Config) -> raw::Config {
     }
 }
 
-/// The files in `conf.d` next to the main file, sorted by name. Hidden files are left out, since they belong to
-/// editors. Without that directory, the result is empty.
+/// The YAML files in `conf.d` next to the main file, sorted by name. Their extension may be written in any case. Hidden
+/// files are left out, since they belong to editors. Without that directory, the result is empty.
 fn conf_d_files(main: &Path, report: &mut ErrorReport) -> Vec<PathBuf> {
     let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
     let is_ours = |path: &PathBuf| {
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        !hidden && path.extension().is_some_and(|extension| extension == "yaml")
+        let is_yaml =
+            |extension: &OsStr| extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml");
+        !hidden && path.extension().is_some_and(is_yaml)
     };
     let entries = fs::read_dir(&directory).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
     let mut files: Vec<PathBuf> = match entries {
@@ -139,7 +142,10 @@ mod tests {
         assert_eq!(load(&main).unwrap().memory, 1 << 20);
         fs::create_dir(&parts).unwrap();
         let a = "memory: 2MiB\nstreams: { x: { file: x.log } }\n";
-        for (name, text) in [("b.yaml", "memory: 3MiB\n"), ("a.yaml", a), (".c.yaml", "["), ("c.yaml~", "[")] {
+        let ours =
+            [("b.yaml", "memory: 2MiB\n"), ("a.yml", a), ("c.YML", "memory: 3MiB\n"), ("bb.Yaml", "memory: 9MiB\n")];
+        let others = [".c.yaml", "c.yaml~", ".d.yml", "d.yml.bak", "yml", "e.yamlx", "README"].map(|name| (name, "["));
+        for (name, text) in ours.into_iter().chain(others) {
             fs::write(parts.join(name), text).unwrap();
         }
         let config = load(&main).unwrap();
