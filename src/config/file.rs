@@ -65,10 +65,10 @@ impl FileSelector {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Start")]
 pub enum ReadFrom {
-    /// With what is written from now on.
+    /// At the end; only new lines are read.
     #[default]
     End,
-    /// With everything that is in it.
+    /// At the start; everything in it is read.
     #[serde(rename = "start")]
     Beginning,
 }
