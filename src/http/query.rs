@@ -15,8 +15,8 @@ use super::problem::Problem;
 use super::request::HttpRequest;
 use crate::http::stream::steering::SESSION_TOKEN_SIZE;
 
-/// The parameters of requests that read streams.
-const STREAM_PARAMETERS: &str =
+/// The parameters of requests that read streams. A test compares them with those in the `OpenAPI` document.
+pub(super) const STREAM_PARAMETERS: &str =
     "stream, after, before, tail, since, run, follow, limit, grep, exclude, origin, level, data, format, wait, session";
 
 /// A checked request for one or several streams.
@@ -300,7 +300,8 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(1_000_000);
 
-    /// Reads `query`, written as in a URL without escapes, with the `Last-Event-ID` and the `Accept` that are not empty.
+    /// Reads `query`, written as in a URL without escapes, with the `Last-Event-ID` and the `Accept` that are not
+    /// empty.
     fn read(query: &str, last_event_id: &str, accept: &str) -> Result<CheckedQuery, (u16, String)> {
         let parameters: Vec<_> = query
             .split('&')

@@ -3,8 +3,8 @@
 //! An [`Encoder`] takes events one by one and appends bytes; the methods of [`Encoding`] write everything else that a
 //! body contains. This layer has no knowledge of logs or connections. Each encoding has its own file.
 //!
-//! A new encoding is a file here, a variant of [`Encoding`] and an entry of [`Encoding::all`]. The compiler then asks for
-//! its part in each method below, and the choice by `?format=` and `Accept`, the errors and `/openapi.json` follow.
+//! A new encoding is a file here, a variant of [`Encoding`] and an entry of [`Encoding::all`]. The compiler then asks
+//! for its part in each method below, and the choice by `?format=` and `Accept`, the errors and `/openapi.json` follow.
 
 pub mod sse;
 pub mod ndjson;
@@ -52,7 +52,10 @@ pub struct EncodingNames {
 impl Encoding {
     /// All encodings, the one that is preferred among equals first; `data` is the content of the first one.
     pub fn all(data: SseData) -> [Self; 3] {
-        [Self::Sse(data), Self::Ndjson, Self::Text]
+        // The match only makes the compiler stop at this list until it names a new encoding, too.
+        match Self::Text {
+            Self::Sse(_) | Self::Ndjson | Self::Text => [Self::Sse(data), Self::Ndjson, Self::Text],
+        }
     }
 
     /// The names of the encoding.
