@@ -7,8 +7,8 @@
 //!             journal, a push   progress                on disk ───────────┘ counted
 //! ```
 //!
-//! The arrows show how the data flows. A `source` calls `line` and `progress`, which do no I/O, and appends what they return;
-//! readers in `http` poll their cursors.
+//! The arrows show how the data flows. A `source` calls `line` and `progress`, which do no I/O, and appends what they
+//! return; readers in `http` poll their cursors.
 //!
 //! The layers, from the bottom up; each module opens with what it does and in which order to read its files:
 //!

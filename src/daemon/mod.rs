@@ -1,9 +1,9 @@
 //! Assembles the daemon: configuration, histories, sources, catalog, server and signals, and stops them in the order in
 //! which data flows.
 //!
-//! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `running_sources` holds the sources that run, and plans how they become
-//! those of another configuration. `reload` is the socket of `rtlogd reload`, `detach` and `pid_file` are for machines
-//! without systemd, `systemd` is for those with it, and `logging` sets up the log.
+//! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `running_sources` holds the sources that run, and plans how they
+//! become those of another configuration. `reload` is the socket of `rtlogd reload`, `detach` and `pid_file` are for
+//! machines without systemd, `systemd` is for those with it, and `logging` sets up the log.
 
 pub(crate) mod detach;
 pub(crate) mod logging;

@@ -1,7 +1,8 @@
-//! The tasks of the running sources, and the plan by which a reload turns them into the sources of another configuration.
+//! The tasks of the running sources, and the plan by which a reload turns them into the sources of another
+//! configuration.
 //!
-//! Each source is kept with the specification that it was started with. A source whose specification did not change is left
-//! alone, and a change of its description or labels does not restart it.
+//! Each source is kept with the specification that it was started with. A source whose specification did not change is
+//! left alone, and a change of its description or labels does not restart it.
 
 use std::collections::BTreeMap;
 

@@ -105,7 +105,8 @@ impl Progress {
         }
     }
 
-    /// The progress after its source has ended: complete if it ended `well`, and otherwise an error at the point it reached.
+    /// The progress after its source has ended: complete if it ended `well`, and otherwise an error at the point it
+    /// reached.
     #[must_use]
     pub fn into_ended(mut self, now: Time, well: bool) -> Self {
         if well {

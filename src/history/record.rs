@@ -21,9 +21,10 @@
 //!
 //! Checkpoints are records of their own, so that a record of events is the same wherever it is kept.
 //!
-//! **Version 1** has the kinds up to 4. Its `Events` begin with checkpoints and may have no event, their flags have eight
-//! bits, and no event has a logged time. That a stream is private is a checkpoint with the key
-//! [`VERSION_1_PRIVATE_KEY`], where version 2 has [`FLAG_PRIVATE`] in each header. Version 1 is read, and never written.
+//! **Version 1** has the kinds up to 4. Its `Events` begin with checkpoints and may have no event, their flags have
+//! eight bits, and no event has a logged time. That a stream is private is a checkpoint with the key
+//! [`VERSION_1_PRIVATE_KEY`], where version 2 has [`FLAG_PRIVATE`] in each header. Version 1 is read, and never
+//! written.
 
 use std::sync::Arc;
 

@@ -134,9 +134,9 @@ impl Recorder {
         self.private
     }
 
-    /// Records segments together with the checkpoints after them, and that the stream is private or not. The segments begin with `next`; `memory` has only
-    /// what is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The future must not be dropped before it
-    /// is done.
+    /// Records segments together with the checkpoints after them, and that the stream is private or not. The segments
+    /// begin with `next`; `memory` has only what is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The
+    /// future must not be dropped before it is done.
     pub(crate) async fn record(
         &mut self,
         next: NextEvent,

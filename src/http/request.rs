@@ -52,8 +52,8 @@ pub(super) struct RequestHead {
 }
 
 impl HttpRequest {
-    /// Checks the head of a request, and then reads its body. The handler reads the body itself if it consists of lines for a
-    /// stream.
+    /// Checks the head of a request, and then reads its body. The handler reads the body itself if it consists of lines
+    /// for a stream.
     ///
     /// # Errors
     /// If the token, the right, the method, the origin or the body is not accepted.

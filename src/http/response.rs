@@ -33,7 +33,8 @@ pub(super) fn plain(text: &'static str) -> Response {
     response
 }
 
-/// A response with this value as one line of JSON, which is not cached. The value has text keys and finite numbers only.
+/// A response with this value as one line of JSON, which is not cached. The value has text keys and finite numbers
+/// only.
 pub(super) fn json(value: &impl Serialize) -> Response {
     json_body_response(Bytes::from(
         serde_json::to_string(value).expect("responses have text keys and finite numbers") + "\n",

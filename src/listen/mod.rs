@@ -1,9 +1,10 @@
 //! Sockets: they accept connections, limit them, serve them with timeouts, and drain them when the daemon stops.
 //!
-//! A [`ListeningSocket`] accepts a connection, which receives a permit from `limits`. `tls` decrypts it if it speaks TLS, `io`
-//! detects its protocol and ends stalled writes, and `protocol` serves it as HTTP/1.1 or HTTP/2. `idle` and `h2_stall` end idle and
-//! stalled connections, `quota` counts resources, and `open_file_limit` leaves descriptors for other purposes. Every request goes to
-//! the [`Service`] that the daemon passes in: this layer knows neither routes nor the texts of refusals.
+//! A [`ListeningSocket`] accepts a connection, which receives a permit from `limits`. `tls` decrypts it if it speaks
+//! TLS, `io` detects its protocol and ends stalled writes, and `protocol` serves it as HTTP/1.1 or HTTP/2. `idle` and
+//! `h2_stall` end idle and stalled connections, `quota` counts resources, and `open_file_limit` leaves descriptors for
+//! other purposes. Every request goes to the [`Service`] that the daemon passes in: this layer knows neither routes nor
+//! the texts of refusals.
 
 mod service;
 mod open_file_limit;
@@ -74,7 +75,8 @@ pub(crate) enum ListenError {
 }
 
 impl ListeningSocket {
-    /// Opens a socket. A stale Unix socket, which no process serves, is replaced; the new one is for owner and group (0660).
+    /// Opens a socket. A stale Unix socket, which no process serves, is replaced; the new one is for owner and group
+    /// (0660).
     ///
     /// # Errors
     /// If the address is in use or not available, or the path is not a socket.

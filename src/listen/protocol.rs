@@ -26,14 +26,15 @@ const MAX_HEADERS: usize = 100;
 /// The maximum number of concurrent streams of one HTTP/2 connection. Browsers open 100 at most.
 const MAX_H2_STREAMS: u32 = 100;
 
-/// The maximum number of streams of one HTTP/2 connection that are reset before they are answered (CVE-2023-44487). Browsers have
-/// no more streams open.
+/// The maximum number of streams of one HTTP/2 connection that are reset before they are answered (CVE-2023-44487).
+/// Browsers have no more streams open.
 const MAX_H2_RESETS: usize = 100;
 
 /// The flow-control window of one HTTP/2 connection, in bytes, for all its streams together: bodies are small.
 const H2_WINDOW_SIZE: u32 = 256 << 10;
 
-/// The transport of a connection: a socket, or TLS over one. A trait object, so that the code of both protocols exists once.
+/// The transport of a connection: a socket, or TLS over one. A trait object, so that the code of both protocols exists
+/// once.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}

@@ -1,5 +1,5 @@
-//! The session of a control channel: its methods, and the subscriptions and attachments that they create. Each method checks
-//! its right first.
+//! The session of a control channel: its methods, and the subscriptions and attachments that they create. Each method
+//! checks its right first.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

@@ -43,7 +43,8 @@ macro_rules! calls {
 calls! {
     /// All streams, as `GET /streams` lists them.
     "streams.list" => List(ListParameters) -> "Streams",
-    /// Sends a stream's events in `stream.events`, from the start that the parameters give; by default, from the last 100 lines on.
+    /// Sends a stream's events in `stream.events`, from the start that the parameters give; by default, from the last
+    /// 100 lines on.
     "stream.subscribe" => Subscribe(SubscribeParameters) -> "Subscribed",
     /// Replaces the filter from the next line on; with `from`, the events are sent again from there.
     "subscription.filter" => Filter(FilterParameters) -> "Steered",
