@@ -126,8 +126,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_plan_touches_only_what_changed() {
-        let sources = running_sources(&[spec("same", "1"), spec("gone", "1"), spec("other", "1"), spec("told", "1")]);
-        let relabelled = Stream { description: Some("new words".into()), ..spec("told", "1") };
+        let sources =
+            running_sources(&[spec("same", "1"), spec("gone", "1"), spec("other", "1"), spec("described", "1")]);
+        let relabelled = Stream { description: Some("new words".into()), ..spec("described", "1") };
         let wanted = vec![spec("new", "1"), spec("same", "1"), spec("other", "2"), relabelled.clone()];
         let plan = sources.plan(wanted);
         let expected = ReconcilePlan {

@@ -399,9 +399,9 @@ impl RecordHeader {
             return self.private;
         }
         let change = checkpoints.iter().rfind(|change| change.key == VERSION_1_PRIVATE_KEY);
-        let said = change.map(|change| change.value.is_some());
+        let is_private = change.map(|change| change.value.is_some());
         checkpoints.retain(|change| change.key != VERSION_1_PRIVATE_KEY);
-        said
+        is_private
     }
 }
 
@@ -528,7 +528,7 @@ mod tests {
                 }
             }
         }
-        batch.cut(first(), 100)
+        batch.take_segments(first(), 100)
     }
 
     fn events(segment: &Segment) -> Vec<Event<'_>> {
@@ -722,7 +722,7 @@ mod tests {
         writer.put_checkpoints(first(), 7, [(&"key".to_owned(), Some(&"value".to_owned()))]);
         writer.end();
         writer.put_opened(first(), 7, true, &boot);
-        writer.put_events(&batch.cut(first(), 7)[0], false);
+        writer.put_events(&batch.take_segments(first(), 7)[0], false);
         writer.put_checkpoints(first(), 9, [(&"key".to_owned(), None)]);
         writer.put_run(first(), 9, &summary());
         writer.put_senders(first(), 9, &[sender(5)]);

@@ -53,7 +53,7 @@ pub(crate) use process_usage::note_process_start;
 use router::{CallFuture, Route, RoutedCall};
 use stream::poll;
 
-/// Stands in the route table for the right of a route that all callers may use.
+/// The entry of the route table in place of a right, for routes that all callers may use.
 const ANYBODY: Option<Right> = None;
 
 /// Every route: the path, the right that it needs, the handler.

@@ -29,9 +29,9 @@ pub(super) struct StreamQuery {
     pub(super) streams: Vec<StreamName>,
     /// The time that a poll waits for an event.
     pub(super) wait: Option<Duration>,
-    /// Whether the client reconnects. A refusal would make a browser give up for good.
+    /// `true` if the client reconnects. A refusal would make a browser give up for good.
     pub(super) is_reconnect: bool,
-    /// Whether the reader reports that it has received everything it requested.
+    /// `true` if the reader reports that it has received everything it requested.
     pub(super) satisfied: bool,
     /// The session under which the control channel finds this reader.
     pub(super) session: Option<String>,
@@ -123,7 +123,7 @@ impl StreamQuery {
             Some(text) => Some((text.clone(), true)),
             None => query.one("after")?.map(|text| (text.to_owned(), false)),
         };
-        // Parsed even if an id takes precedence, so that a mistake is always reported.
+        // The start is parsed even if an id takes precedence, so that a mistake is always reported.
         let start = query.start(run, now)?;
         let satisfied = last_id.as_deref().is_some_and(|text| text.ends_with(COMPLETED_MARK))
             && (ends_at_head || lines.is_some() || query.one("before")?.is_some());

@@ -383,8 +383,9 @@ fn each_recogniser_has_a_recording() {
 /// A prefix that is missing in [`EXAMINED_LINE_PREFIXES`] makes a difference: with a pattern, every line is examined.
 #[test]
 fn no_line_of_a_recording_with_progress_is_passed_over() {
+    let pattern = Regex::new("no line is this").unwrap();
     for (name, recording) in recordings() {
-        let (mut some, mut every) = (tracker(), Tracker::new(vec![Regex::new("no line is this").unwrap()], false));
+        let (mut some, mut every) = (tracker(), Tracker::new(vec![pattern.clone()], false));
         replay(&recording, |now, finished, _| {
             for line in finished {
                 some.line(0, line, now);

@@ -1,7 +1,10 @@
 //! The wire formats of events: one [`Encoding`] for each media type, and the choice among them.
 //!
 //! An [`Encoder`] takes events one by one and appends bytes; the methods of [`Encoding`] write everything else that a
-//! body contains. This layer has no knowledge of logs or connections. Each encoding has its own file.
+//! body contains. This layer has no knowledge of logs or connections.
+//!
+//! Each encoding has its own file: `sse`, `ndjson`, which also has the JSON form of an event, and `text`. `message` has
+//! the messages of the control channel.
 //!
 //! A new encoding is a file here, a variant of [`Encoding`] and an entry of [`Encoding::all`]. The compiler then asks
 //! for its part in each method below, and the choice by `?format=` and `Accept`, the errors and `/openapi.json` follow.

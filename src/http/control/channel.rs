@@ -330,7 +330,7 @@ impl ControlChannel {
         self.reply_to(finished)
     }
 
-    /// For how many requests a call counts: a list for as many as its length is worth.
+    /// The number of requests that a call counts as: one, or more for a list of many streams.
     fn cost(&self, call: &Call) -> u32 {
         let Call::List(_) = call else { return 1 };
         let streams = self.session.app.catalog.count() / LISTED_STREAMS_PER_REQUEST;

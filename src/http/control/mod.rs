@@ -95,7 +95,7 @@ fn only_header_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     values.next().is_none().then(|| value.trim())
 }
 
-/// Whether the list in a header contains `token`, regardless of case.
+/// Returns whether the list in a header contains `token`, regardless of case.
 fn header_contains_token(headers: &HeaderMap, name: &str, token: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))

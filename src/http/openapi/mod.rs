@@ -1,6 +1,9 @@
 //! `GET /openapi.json`: every route, as `OpenAPI` 3.1. Tests check that the document is complete and correct.
 //!
 //! HEAD is not listed: it is supported wherever GET is, and returns no body.
+//!
+//! This file has the operations, one for each method of a route; `schemas` has the parameters and the schemas of
+//! responses that they share.
 
 mod schemas;
 

@@ -41,7 +41,7 @@ pub enum MethodResponse {
     },
     /// The command was carried out.
     Carried {
-        /// Whether there was nothing to do, such as starting a process that runs.
+        /// True if there was nothing to do, such as starting a process that runs.
         already: bool,
     },
     /// The input was accepted.
@@ -51,7 +51,7 @@ pub enum MethodResponse {
     },
     /// The lease was taken, extended or given back.
     Leased {
-        /// Whether this channel holds the lease now.
+        /// True if this channel holds the lease now.
         yours: bool,
         /// The remaining time in seconds.
         seconds: f64,
@@ -69,7 +69,7 @@ pub enum MethodResponse {
 pub struct LeaseHolder {
     /// The holder's origin: a user of this machine, or an address.
     pub peer: String,
-    /// Whether the holder is this channel.
+    /// True if the holder is this channel.
     pub yours: bool,
     /// The remaining time in seconds.
     pub seconds: f64,

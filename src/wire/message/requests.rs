@@ -165,7 +165,7 @@ pub struct SubscribeParameters {
     /// Only lines that match all of these regular expressions.
     #[serde(default)]
     pub grep: OneOrManyStrings,
-    /// No lines that match one of these regular expressions.
+    /// Only lines that match none of these regular expressions.
     #[serde(default)]
     pub exclude: OneOrManyStrings,
     /// Only lines of these origins: `stdout`, `stderr`, the path of a file, or the sender of a pushed or journal line.
@@ -180,11 +180,11 @@ pub struct SubscribeParameters {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Begin")]
 pub struct StartParameters {
-    /// Strictly after the event with this id.
+    /// The start strictly after the event with this id.
     pub after: Option<String>,
-    /// At this time (RFC 3339), or this long ago (`5m`).
+    /// The start at this time (RFC 3339), or this long ago (`5m`).
     pub since: Option<String>,
-    /// With this many of the last lines that pass the filter, or with `all`.
+    /// The start with this many of the last lines that pass the filter, or with `all`.
     pub tail: Option<TailLines>,
 }
 
@@ -211,7 +211,7 @@ pub struct FilterParameters {
     /// Only lines that match all of these regular expressions.
     #[serde(default)]
     pub grep: OneOrManyStrings,
-    /// No lines that match one of these regular expressions.
+    /// Only lines that match none of these regular expressions.
     #[serde(default)]
     pub exclude: OneOrManyStrings,
     /// Only lines of these origins: `stdout`, `stderr`, the path of a file, or the sender of a pushed or journal line.
@@ -254,7 +254,7 @@ pub struct InputParameters {
     pub text: Option<String>,
     /// The input in base64, instead of `text`.
     pub base64: Option<String>,
-    /// Whether the input ends after it: a pipe is closed, and a terminal receives its end-of-file character.
+    /// True if the input ends after it: a pipe is closed, and a terminal receives its end-of-file character.
     #[serde(default)]
     pub eof: bool,
 }
