@@ -1,10 +1,10 @@
 //! rtlogd follows files and processes and republishes each as a resumable live stream over HTTP.
 //!
 //! ```text
-//! config ──▶ source ─bytes─▶ line ─events─▶ Appender ─segments─▶ Ring ─slices─▶ View ─slots─▶ Cursor ──▶ http
-//!  YAML,      a file, a       splits,        the one              in memory,     equal         one         SSE, NDJSON,
-//!  checked    process, the    decodes,       writer               reference-     views are     reader's    text, long
-//!             journal, a      redacts, finds   │                  counted        one object    position    poll, WebSocket
+//! config ──▶ source ─bytes─▶ line ─events─▶ Appender ─segments─▶ Ring ─slices─▶ View ─slots─▶ Cursor ─▶ http
+//!  YAML,      a file, a       splits,        the one              in memory,     equal         one        SSE, NDJSON,
+//!  checked    process, the    decodes,       writer               reference-     views are     reader's   text, long
+//!             journal, a      redacts, finds   │                  counted        one object    position   poll, sockets
 //!             push            progress         └──▶ history         │
 //!                                                   on disk ────────┘
 //! ```

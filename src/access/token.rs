@@ -64,7 +64,8 @@ pub(super) fn id_of(jti: Option<&str>, text: &str) -> String {
     }
 }
 
-/// Whether the id is one word that fits a line of the list of revoked tokens, as every result of [`id_of`] does.
+/// Returns whether the id is one word that fits a line of the list of revoked tokens, as every result of [`id_of`]
+/// does.
 pub(crate) fn is_valid_token_id(id: &str) -> bool {
     !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
 }
@@ -92,7 +93,7 @@ impl Token {
         }
     }
 
-    /// Whether the token may be sent in a URL.
+    /// Returns whether the token may be sent in a URL.
     pub(super) fn is_allowed_in_url(&self) -> bool {
         self.lifetime.is_some_and(|life| life <= MAX_URL_TOKEN_LIFETIME)
     }

@@ -364,9 +364,9 @@ pub enum CarriageReturn {
     /// The program draws the line again: readers see each version while it changes, and only the last version is kept.
     #[default]
     Fold,
-    /// It ends the line.
+    /// A carriage return ends the line.
     Split,
-    /// It has no meaning and stays in the line.
+    /// A carriage return has no meaning and stays in the line.
     Keep,
 }
 

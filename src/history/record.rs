@@ -93,7 +93,7 @@ pub(super) struct RecordHeader {
     pub(super) more: bool,
     /// `true` if an unknown number of events is missing before the first one.
     pub(super) unknown: bool,
-    /// Whether the stream was private when the record was written; `None` in version 1, which says so elsewhere.
+    /// `true` if the stream was private when the record was written; `None` in version 1, which says so elsewhere.
     pub(super) private: Option<bool>,
     /// The size of the body, in bytes.
     pub(super) length: usize,
@@ -163,7 +163,7 @@ pub(super) struct OpenedRecord {
 #[derive(Debug, Default)]
 pub(super) struct RecordWriter {
     pub(super) bytes: Vec<u8>,
-    /// Whether the stream is private, which each record says.
+    /// `true` if the stream is private, which each record says.
     private: bool,
     /// The offset of the last record.
     last: Option<usize>,

@@ -1,4 +1,4 @@
-//! What a history says about runs and senders as a whole: the bodies of `Run` and `Senders` records, which are JSON.
+//! The part of a history about runs and senders as a whole: the bodies of `Run` and `Senders` records, which are JSON.
 
 use serde::{Deserialize, Serialize};
 

@@ -51,7 +51,7 @@ pub struct CheckedQuery {
     pub satisfied: bool,
 }
 
-/// Checks a query by itself. This exists for `tests/fuzz`, and is not part of the crate's interface.
+/// Checks a query without a request. This exists for `tests/fuzz`, and is not part of the crate's interface.
 ///
 /// # Errors
 /// The status and the detail of the refusal.
@@ -153,7 +153,7 @@ impl StreamQuery {
             RequestedStart::Start(start) => Ok(*start),
             RequestedStart::Ids { text, header } => match grammar::after(text) {
                 Ok(id) => Ok(CursorStart::After(id)),
-                // A browser sends this header by itself, and a refusal would make it give up for good.
+                // A browser sends this header without being asked, and a refusal would make it give up for good.
                 Err(_) if *header => Ok(CursorStart::AfterUnknown),
                 Err(error) => Err(error.into()),
             },

@@ -12,7 +12,7 @@ pub(super) fn entity_tag(body: &[u8]) -> HeaderValue {
     HeaderValue::try_from(format!("\"{:08x}\"", crc32fast::hash(body))).expect("hexadecimal digits in quotes")
 }
 
-/// Whether the client already has the response with this tag (RFC 9110, section 13.1.2).
+/// Returns whether the client already has the response with this tag (RFC 9110, section 13.1.2).
 pub(super) fn matches_entity_tag(request: &HeaderMap, tag: &HeaderValue) -> bool {
     request.get_all(header::IF_NONE_MATCH).iter().any(|value| {
         let mut tags = value.to_str().unwrap_or_default().split(',').map(str::trim);

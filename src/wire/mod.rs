@@ -91,8 +91,8 @@ impl Encoding {
         best.map(|(_, encoding)| encoding)
     }
 
-    /// Whether each frame of a numbered event contains the id of the connection. The id of a connection with several
-    /// streams changes with each frame, so such frames cannot be shared as they are.
+    /// Returns whether each frame of a numbered event contains the id of the connection. The id of a connection with
+    /// several streams changes with each frame, so such frames cannot be shared as they are.
     pub fn has_ids(self) -> bool {
         match self {
             Self::Sse(_) => true,

@@ -64,7 +64,7 @@ calls! {
     "process.resume" => ResumeProcess(StreamParameters) -> "Carried",
     /// Starts the process, if it does not run.
     "process.start" => Start(StreamParameters) -> "Carried",
-    /// Ends the process. It is not started again by itself.
+    /// Ends the process. It is not started again automatically.
     "process.stop" => Stop(StreamParameters) -> "Carried",
     /// Ends the process and starts it again.
     "process.restart" => Restart(StreamParameters) -> "Carried",
