@@ -1,14 +1,17 @@
 //! rtlogd follows files and processes and republishes each as a resumable live stream over HTTP.
 //!
 //! ```text
-//! config ──▶ source ──bytes──▶ line ──events──▶ Appender ──segments──▶ Ring ──slices──▶ Cursor ──▶ http
-//!  YAML,      a file, a         splits, decodes,  the one writer         in memory,        one reader's  SSE, NDJSON, text,
-//!  checked    process, the      redacts, finds      └─▶ history          reference-        position      long poll, WebSocket
-//!             journal, a push   progress                on disk ───────────┘ counted
+//! config ──▶ source ─bytes─▶ line ─events─▶ Appender ─segments─▶ Ring ─slices─▶ View ─slots─▶ Cursor ─▶ http
+//!  YAML,      a file, a       splits,        the one              in memory,     equal         one        SSE, NDJSON,
+//!  checked    process, the    decodes,       writer               reference-     views are     reader's   text, long
+//!             journal, a      redacts, finds   │                  counted        one object    position   poll, sockets
+//!             push            progress         └──▶ history         │
+//!                                                   on disk ────────┘
 //! ```
 //!
-//! The arrows show how the data flows. A `source` calls `line` and `progress`, which do no I/O, and appends what they return;
-//! readers in `http` poll their cursors.
+//! The arrows show how the data flows: a batch of events becomes an immutable segment, and readers with the same format
+//! and filter share a view, which encodes each of its slots once. A `source` calls `line` and `progress`, which do no
+//! I/O, and appends what they return; readers in `http` poll their cursors.
 //!
 //! The layers, from the bottom up; each module opens with what it does and in which order to read its files:
 //!

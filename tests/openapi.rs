@@ -39,7 +39,7 @@ fn document(daemon: &Daemon) -> Value {
 }
 
 /// The paths in the route table, as the source has them: `Route::get("/streams/NAME/poll", ...)`. `NAME` becomes `{}`.
-fn routes() -> BTreeSet<String> {
+pub(crate) fn routes() -> BTreeSet<String> {
     let text = fs::read_to_string(sources("src/http/mod.rs")).unwrap();
     let table = text.split_once("const ROUTES").unwrap().1.split_once("];").unwrap().0;
     let mut routes: BTreeSet<String> =

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::http::{Address, Response};
 use crate::harness::ws::{Channel, Talk};
 use crate::harness::{Daemon, Deadline, TestDir};
+use crate::openapi::routes;
 use crate::tokens::{keys, token};
 
 const SECRET: &str = "the secret line";
@@ -181,6 +182,33 @@ fn nothing_reveals_a_stream_that_turned_private() {
     }
     // A browser that comes back is let go.
     assert_eq!(daemon.follow("s").last_event_id("mib3k2x9-1").status(), 204);
+}
+
+#[test]
+fn no_route_distinguishes_a_private_stream_from_one_that_does_not_exist() {
+    let daemon = daemon();
+    let answer = |method: &str, route: &str, name: &str| {
+        let path = route.replacen("{}", name, 1).replace("{}", "x");
+        let answer = Response::request(daemon.address(), method, &path, &[], b"");
+        let body = String::from_utf8(answer.body.all()).unwrap();
+        (answer.status, body.replace(&format!("\\\"{name}\\\""), "NAME"))
+    };
+    let reveals =
+        |body: &str| ["\"name\":\"s\"", "stream=\"s\"", SECRET].into_iter().any(|revealing| body.contains(revealing));
+    for route in ["/streams", "/metrics"] {
+        assert!(reveals(&answer("GET", route, "").1), "{route} has the stream while it is public");
+    }
+    turn_private(&daemon);
+    read_by_owner(&daemon);
+    for route in routes() {
+        for method in ["GET", "POST"] {
+            let (private, absent) = (answer(method, &route, "s"), answer(method, &route, "t"));
+            assert!(!reveals(&private.1), "{method} {route}: {}", private.1);
+            if route.contains("{}") {
+                assert_eq!(private, absent, "{method} {route}");
+            }
+        }
+    }
 }
 
 #[test]

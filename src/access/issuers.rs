@@ -156,7 +156,7 @@ fn parse_jwk(jwk: &Jwk) -> Option<PublicKey> {
         // A secret in a file of public keys is not secret, so it is not used.
         _ => return None,
     };
-    if jwk.common.key_algorithm.as_ref().is_some_and(|said| said.to_string() != format!("{algorithm:?}")) {
+    if jwk.common.key_algorithm.as_ref().is_some_and(|declared| declared.to_string() != format!("{algorithm:?}")) {
         return None;
     }
     if jwk.common.public_key_use.as_ref().is_some_and(|used| *used != jsonwebtoken::jwk::PublicKeyUse::Signature) {

@@ -481,7 +481,7 @@ mod tests {
                 "cannot read",
             ),
         ];
-        for (what, spoil, said) in table {
+        for (what, spoil, expected) in table {
             let place = tempfile::tempdir().unwrap();
             set_mode(place.path(), 0o700);
             let (first, second) =
@@ -494,7 +494,7 @@ mod tests {
                 assert_eq!(ids(&keys), [stem(good)], "{what}");
                 let [fault] = keys.load_errors() else { panic!("{what}: {:?}", keys.load_errors()) };
                 assert!(
-                    fault.to_string().contains(said) && fault.to_string().contains(stem(spoiled)),
+                    fault.to_string().contains(expected) && fault.to_string().contains(stem(spoiled)),
                     "{what}: {fault}"
                 );
                 fs::remove_file(spoiled).or_else(|_| fs::remove_dir(spoiled)).unwrap();

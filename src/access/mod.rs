@@ -5,6 +5,11 @@
 //! as `Host` (DNS rebinding). So a host name must be one of the configured names. An IP address is always accepted,
 //! since nobody else can make one point here. In addition, any page can make its visitor's browser connect to this
 //! server, so requests that do more than read are checked for the origin of the page that sent them.
+//!
+//! The files, in reading order: this file has the hosts and the origins. `rights` is the table of what each sender may
+//! do, `proxies` has the proxies that name their clients, and `token` is a verified token. `keyring` verifies tokens
+//! with all keys, which come from `keys` (rtlogd's own), `issuers` (those of other systems) and `revoked` (the ids that
+//! are no longer valid). `key_reloader` reads these files again, and `directory` opens them safely.
 
 mod rights;
 mod proxies;

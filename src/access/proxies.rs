@@ -28,7 +28,8 @@ impl TrustedProxies {
     /// The configured proxies. Blocks: users are looked up in the system's databases (NSS).
     ///
     /// # Errors
-    /// If a user cannot be found. It is not ignored, since the requests of its proxy would count as those of a local user.
+    /// If a user cannot be found. The error is not ignored, since the requests of the user's proxy would count as those
+    /// of a local user.
     pub(crate) fn new(configured: &[TrustedProxy]) -> Result<Self, UnknownProxyUser> {
         let mut proxies = Self::default();
         for proxy in configured {
@@ -51,12 +52,12 @@ impl TrustedProxies {
         Self { networks: networks.to_vec(), users: Vec::new() }
     }
 
-    /// Whether a proxy has this address.
+    /// Returns whether a proxy has this address.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// Whether this peer is a proxy.
+    /// Returns whether this peer is a proxy.
     pub(crate) fn is_proxy(&self, peer: Peer) -> bool {
         match peer {
             Peer::Tcp(address) => self.contains(address.ip()),

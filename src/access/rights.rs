@@ -136,10 +136,10 @@ impl Peer {
 }
 
 impl AccessControl {
-    /// An access control for a daemon that runs as the user `own`; if `open` is true, other machines may read without a
-    /// token.
-    pub(crate) fn new(own: u32, open: bool, keys: KeyringHandle) -> Self {
-        Self { own_uid: own, is_public: open, keys }
+    /// An access control for a daemon that runs as the user `own_uid`; if `is_public` is true, other machines may read
+    /// without a token.
+    pub(crate) fn new(own_uid: u32, is_public: bool, keys: KeyringHandle) -> Self {
+        Self { own_uid, is_public, keys }
     }
 
     /// The keyring handle, through which other keys and issuers can be set.
@@ -203,7 +203,7 @@ impl AccessControl {
 
     /// Checks that `caller` has this right on at least one stream.
     pub(crate) fn check_any_stream(&self, caller: &Caller, right: Right) -> Result<(), AccessDenied> {
-        if self.allows(caller, right, None) { Ok(()) } else { Err(self.denied(caller, right)) }
+        if self.allows(caller, right, None) { Ok(()) } else { Err(self.denial(caller, right)) }
     }
 
     /// Checks that `caller` has this right on the stream. A caller without any right on it does not learn that it
@@ -213,14 +213,14 @@ impl AccessControl {
             return Ok(());
         }
         if Right::ALL.into_iter().any(|right| self.allows(caller, right, Some(stream))) {
-            return Err(self.denied(caller, right));
+            return Err(self.denial(caller, right));
         }
         // The order of the checks is that of `check_any_stream`, which is used if no stream has this name.
         self.check_any_stream(caller, right)?;
         Err(AccessDenied::NoSuchStream(stream.name.to_string()))
     }
 
-    fn denied(&self, caller: &Caller, right: Right) -> AccessDenied {
+    fn denial(&self, caller: &Caller, right: Right) -> AccessDenied {
         match caller.credential {
             Credential::Network(_) | Credential::Unnamed if !self.is_public => AccessDenied::TokenNeeded(caller.peer),
             Credential::Owner

@@ -12,12 +12,12 @@ use crate::config::{Grant, Right};
 /// The `iss` of rtlogd's own tokens.
 pub(super) const OWN_ISSUER: &str = "rtlogd";
 
-/// The maximum size of a token, in bytes: a cookie cannot be longer (RFC 6265, section 6.1), and the tokens of CI systems are half
-/// as long.
+/// The maximum size of a token, in bytes: a cookie cannot be longer (RFC 6265, section 6.1), and the tokens of CI
+/// systems are half as long.
 pub(super) const MAX_TOKEN_SIZE: usize = 4 << 10;
 
-/// The maximum time between the issue and the expiry of a token that is sent in a URL: a working day. URLs are kept in histories
-/// and logs, so that a token in one must soon be worthless.
+/// The maximum time between the issue and the expiry of a token that is sent in a URL: a working day. URLs are kept in
+/// histories and logs, so that a token in one must soon be worthless.
 pub(crate) const MAX_URL_TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 
 /// A token that was verified.
@@ -51,8 +51,9 @@ impl fmt::Debug for TokenText {
     }
 }
 
-/// The id by which a token is revoked: its `jti`. If it has none, or one that does not fit a line of the list, the id is the
-/// SHA-256 of the signed part. The signature is left out, since a second valid one can be derived from an ECDSA signature.
+/// The id by which a token is revoked: its `jti`. If it has none, or one that does not fit a line of the list, the id
+/// is the SHA-256 of the signed part. The signature is left out, since a second valid one can be derived from an ECDSA
+/// signature.
 pub(super) fn id_of(jti: Option<&str>, text: &str) -> String {
     match jti {
         Some(jti) if is_valid_token_id(jti) => jti.to_owned(),
@@ -63,7 +64,8 @@ pub(super) fn id_of(jti: Option<&str>, text: &str) -> String {
     }
 }
 
-/// Whether the id is one word that fits a line of the list of revoked tokens, as every result of [`id_of`] does.
+/// Returns whether the id is one word that fits a line of the list of revoked tokens, as every result of [`id_of`]
+/// does.
 pub(crate) fn is_valid_token_id(id: &str) -> bool {
     !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
 }
@@ -91,7 +93,7 @@ impl Token {
         }
     }
 
-    /// Whether the token may be sent in a URL.
+    /// Returns whether the token may be sent in a URL.
     pub(super) fn is_allowed_in_url(&self) -> bool {
         self.lifetime.is_some_and(|life| life <= MAX_URL_TOKEN_LIFETIME)
     }

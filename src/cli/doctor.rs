@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use nix::unistd::{Group, User};
+use nix::unistd::{Group, Uid, User};
 use rustix::fs::Access;
 use rustix::process::Resource;
 
@@ -74,8 +74,8 @@ fn unit_settings() -> BTreeMap<String, String> {
     parse_settings(&text)
 }
 
-fn parse_settings(said: &str) -> BTreeMap<String, String> {
-    let pairs = said.lines().filter_map(|line| line.split_once('='));
+fn parse_settings(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
     let unit: BTreeMap<_, _> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     if unit.get("LoadState").is_some_and(|state| state == "loaded") { unit } else { BTreeMap::new() }
 }
@@ -223,7 +223,8 @@ impl Doctor {
         }
         let Some(program) = process.argv.first().map(PathBuf::from) else { return };
         let path = process.environment.get("PATH").map_or_else(|| std::env::var_os("PATH"), |path| Some(path.into()));
-        let found = if program.components().count() > 1 {
+        let is_path = program.components().count() > 1;
+        let found = if is_path {
             let base = process.directory.as_deref().unwrap_or(Path::new(""));
             check_access(&base.join(&program), Access::EXEC_OK).is_ok()
         } else {
@@ -231,19 +232,18 @@ impl Doctor {
             directories.into_iter().any(|directory| check_access(&directory.join(&program), Access::EXEC_OK).is_ok())
         };
         if !found {
+            let file_name = program.file_name().map_or(program.as_path(), Path::new);
+            let other_fix = if is_path { "correct the path" } else { "write the full path of the program" };
             self.report(
                 format!("stream {name}: there is no program {} that {} may run", program.display(), whoami()),
-                format!(
-                    "apt-file search bin/{} finds its package; or write the full path of the program",
-                    program.display()
-                ),
+                format!("apt-file search bin/{} finds its package; or {other_fix}", file_name.display()),
             );
         }
     }
 
     /// Checks that a command may be run as that user.
     fn check_user(&mut self, name: &str, user: &str) {
-        let number = user.parse().ok().map(nix::unistd::Uid::from_raw);
+        let number = user.parse().ok().map(Uid::from_raw);
         let found = User::from_name(user).ok().flatten().map(|found| found.uid).or(number);
         let Some(found) = found else {
             let what = format!("stream {name}: there is no user {user}");
@@ -283,8 +283,8 @@ impl Doctor {
                 ),
                 "apt install systemd",
             ),
-            Ok(said) if !said.status.success() || said.stderr.starts_with(b"Hint:") => {
-                let why = String::from_utf8_lossy(&said.stderr);
+            Ok(output) if !output.status.success() || output.stderr.starts_with(b"Hint:") => {
+                let why = String::from_utf8_lossy(&output.stderr);
                 self.report(
                     format!("stream {name}: {} may not read all of the journal: {}", whoami(), first_line(&why)),
                     "adduser rtlogd systemd-journal, and restart rtlogd",
@@ -402,9 +402,13 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or("it printed nothing")
 }
 
+/// The name of the effective user, whose rights the checks use; its number if the system has no name for it.
 fn whoami() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    user.unwrap_or_else(|_| format!("user {}", rustix::process::geteuid().as_raw()))
+    let uid = Uid::effective();
+    match User::from_uid(uid) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => format!("user {uid}"),
+    }
 }
 
 #[cfg(test)]
@@ -471,6 +475,18 @@ mod tests {
                 .starts_with("stream s: there is no program no-such-program")
         );
         assert_eq!(problems_of(&command("/no/such"), "").len(), 1);
+    }
+
+    #[test]
+    fn a_missing_program_is_searched_by_its_file_name() {
+        for (program, expected) in [
+            ("no-such", "apt-file search bin/no-such finds its package; or write the full path of the program"),
+            ("/opt/no/such", "apt-file search bin/such finds its package; or correct the path"),
+        ] {
+            let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
+            doctor.check_command("s", &ProcessSourceConfig::new(vec![program.into()]));
+            assert_eq!(doctor.findings[0].fix, expected);
+        }
     }
 
     #[test]

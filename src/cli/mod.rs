@@ -1,8 +1,8 @@
 //! The command line: one enum of commands, and one match that runs them.
 //!
-//! `arguments` declares the commands. `token`, `history` and `doctor` implement the commands that are more than a call
-//! into another layer. A failure is an error with its exit code: [`EXIT_USAGE`] for a mistake of the user, 1 for
-//! everything else.
+//! The files, in reading order: `arguments` declares the commands. `token`, `history` and `doctor` implement the
+//! commands that are more than a call into another layer. A failure is an error with its exit code: [`EXIT_USAGE`] for
+//! a mistake of the user, 1 for everything else.
 
 mod arguments;
 mod token;

@@ -1,5 +1,9 @@
 //! The commands that talk to a daemon, such as `rtlogd ls`, `follow` and `send`, as clients of its HTTP interface. This
 //! module depends on the format of the responses only, not on the daemon's code.
+//!
+//! The files, in reading order: this file has the commands. `connect` finds the daemon and sends a request to it, over
+//! `tls` if its address demands that. `follow` is `rtlogd follow`, which reads a stream with `sse_decoder`. `terminal`
+//! prints everything that rtlogd prints.
 
 mod connect;
 mod sse_decoder;

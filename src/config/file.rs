@@ -29,7 +29,7 @@ pub struct FileSourceConfig {
     pub from: ReadFrom,
     /// The time for which a file is still read after it was rotated away or deleted.
     pub rotate_wait: Duration,
-    /// Whether symlinks are followed whoever made them. Otherwise, in directories in which others than root and the
+    /// `true` if symlinks are followed whoever made them. Otherwise, in directories in which others than root and the
     /// daemon's user may write, only symlinks of these two are followed, and those whose owner also owns their target.
     pub follow_symlinks: bool,
 }
@@ -65,10 +65,10 @@ impl FileSelector {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Start")]
 pub enum ReadFrom {
-    /// With what is written from now on.
+    /// At the end; only new lines are read.
     #[default]
     End,
-    /// With everything that is in it.
+    /// At the start; everything in it is read.
     #[serde(rename = "start")]
     Beginning,
 }
@@ -100,7 +100,7 @@ impl std::str::FromStr for TextEncoding {
 /// The rule by which lines are joined into one event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MultilineConfig {
-    /// Whether a matching line begins an event and others continue it, or the other way round.
+    /// `true` if a matching line begins an event and others continue it, `false` for the other way round.
     pub begins: bool,
     /// The expression that lines are matched against.
     pub expression: ConfigRegex,

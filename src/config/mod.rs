@@ -288,12 +288,12 @@ impl ProcessSourceConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartWhen {
-    /// With the daemon.
+    /// When the daemon starts.
     #[default]
     Boot,
-    /// With the first reader and, once it has ended, with the next one.
+    /// When the first reader connects and, after the command has ended, when the next one does.
     Demand,
-    /// By `rtlogd start` or another command.
+    /// Only on request, such as by `rtlogd start`.
     Manual,
 }
 
@@ -339,10 +339,10 @@ impl Default for Restart {
 pub enum RestartWhen {
     /// Never.
     Never,
-    /// After every end but exit code 0.
+    /// Unless it exited with code 0.
     #[default]
     OnFailure,
-    /// After every end.
+    /// Whenever it has ended.
     Always,
 }
 
@@ -366,12 +366,12 @@ impl Default for Stop {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CarriageReturn {
-    /// The line is redrawn: readers see each drawing while it changes, and the last one is kept.
+    /// The program draws the line again: readers see each version while it changes, and only the last version is kept.
     #[default]
     Fold,
-    /// The line ends.
+    /// A carriage return ends the line.
     Split,
-    /// Nothing; it stays in the line.
+    /// A carriage return has no meaning and stays in the line.
     Keep,
 }
 

@@ -11,7 +11,7 @@ pub const PROGRESS_GROUP_NAMES: [&str; 5] = ["percent", "current", "total", "pha
 const MAX_PROGRESS_PATTERN_SIZE: usize = 4 << 10;
 const MAX_PROGRESS_PATTERN_MEMORY: usize = 1 << 20;
 
-/// Whether progress is detected in a stream's lines.
+/// The switch and the patterns by which progress is detected in a stream's lines.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ProgressDetection {
     /// Progress is not detected.

@@ -66,16 +66,16 @@ pub(crate) struct StartReporter(PipeWriter);
 impl StartReporter {
     /// Reports that the daemon serves.
     pub(crate) fn report_ready(self) {
-        self.tell(READY_MESSAGE);
+        self.report(READY_MESSAGE);
     }
 
     /// Reports that the daemon failed to start, and why.
     pub(crate) fn report_failure(self, code: u8, why: &str) {
-        self.tell(&format!("{code}\n{why}"));
+        self.report(&format!("{code}\n{why}"));
     }
 
     /// Sends the report. An error is ignored, since nobody waits for the report once the parent is gone.
-    fn tell(mut self, text: &str) {
+    fn report(mut self, text: &str) {
         self.0.write_all(text.as_bytes()).unwrap_or_default();
     }
 }

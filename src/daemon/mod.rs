@@ -1,9 +1,9 @@
 //! Assembles the daemon: configuration, histories, sources, catalog, server and signals, and stops them in the order in
 //! which data flows.
 //!
-//! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `running_sources` holds the sources that run, and plans how they become
-//! those of another configuration. `reload` is the socket of `rtlogd reload`, `detach` and `pid_file` are for machines
-//! without systemd, `systemd` is for those with it, and `logging` sets up the log.
+//! `serve` is `rtlogd serve`, `wrap` is `rtlogd run`. `running_sources` holds the sources that run, and plans how they
+//! become those of another configuration. `reload` is the socket of `rtlogd reload`, `detach` and `pid_file` are for
+//! machines without systemd, `systemd` is for those with it, and `logging` sets up the log.
 
 pub(crate) mod detach;
 pub(crate) mod logging;
@@ -159,9 +159,9 @@ pub(crate) fn ignore_unused_signals(passed_on: impl Fn(i32) -> bool) {
     let unused = IGNORED_SIGNALS.into_iter().map(rustix::process::Signal::as_raw).chain(REAL_TIME_SIGNALS);
     for number in unused.filter(|number| !passed_on(*number)) {
         match signal(SignalKind::from_raw(number)) {
-            Ok(mut came) => {
+            Ok(mut received) => {
                 tokio::spawn(async move {
-                    if came.recv().await.is_some() {
+                    if received.recv().await.is_some() {
                         info!(signal = number; "rtlogd does not use signal {number} and ignores it");
                     }
                 });
@@ -257,7 +257,7 @@ impl Daemon {
     /// recorded.
     pub(crate) fn open_stream(&self, spec: &Stream) -> Result<(Appender, Checkpoints), HistoryError> {
         let (name, memory) = (spec.name.clone(), spec.history.memory);
-        let (appender, log, places) = if let Some(history) = &self.history {
+        let (appender, log, checkpoints) = if let Some(history) = &self.history {
             let keep = Retention { bytes: spec.history.disk, age: spec.history.age };
             let kept = history.stream(&name, keep)?;
             stream::open_with_history(name, kept, memory, &self.budget)
@@ -281,7 +281,7 @@ impl Daemon {
         self.decide_private(spec, &appender, &log);
         let (description, labels) = (spec.description.clone(), spec.labels.clone());
         self.catalog.insert(CatalogEntry { log, kind, takes_input, description, labels });
-        Ok((appender, places))
+        Ok((appender, checkpoints))
     }
 
     /// Makes the stream private if its configuration says so, or else if it reads something that not everybody may
@@ -310,10 +310,10 @@ impl Daemon {
     }
 
     /// The watcher that wakes the source of this stream.
-    pub(crate) fn watcher_for(&self, spec: &Stream, wakes: &Watcher) -> Watcher {
+    pub(crate) fn watcher_for(&self, spec: &Stream, watcher: &Watcher) -> Watcher {
         match (spec.private, self.catalog.get(&spec.name)) {
-            (None, Some(entry)) => wakes.clone().marking_private(entry.log.private().clone()),
-            (Some(_), _) | (None, None) => wakes.clone(),
+            (None, Some(entry)) => watcher.clone().marking_private(entry.log.private().clone()),
+            (Some(_), _) | (None, None) => watcher.clone(),
         }
     }
 
@@ -361,7 +361,7 @@ impl Daemon {
             response_counter: app.response_counter.clone(),
             routes: RouteService::new(http::routes(Arc::new(app))),
         };
-        let rules = ServerContext {
+        let context = ServerContext {
             service: Arc::new(gateway),
             limits: self.limits.subscribe(),
             trusted_proxies,
@@ -369,7 +369,7 @@ impl Daemon {
             connection_tasks: self.connection_tasks.clone(),
             finish: self.finish_connections.clone(),
         };
-        listen::serve(sockets, rules, &self.stop_accepting);
+        listen::serve(sockets, context, &self.stop_accepting);
         if let Some(key_reloader) = self.key_reloader.take() {
             let finish = self.finish_connections.clone();
             self.connection_tasks.spawn(async move { finish.run_until_cancelled(key_reloader.watch()).await });
@@ -395,8 +395,8 @@ impl Daemon {
     }
 
     /// Stops the sources, then ends the streams with their remaining lines, then the connections that are still open
-    /// after `patience`.
-    pub(crate) async fn shut_down(&mut self, patience: Duration) {
+    /// after `reader_timeout`.
+    pub(crate) async fn shut_down(&mut self, reader_timeout: Duration) {
         systemd::notify_stopping();
         self.ready.send_replace(false);
         self.stop_sources.cancel();
@@ -409,7 +409,7 @@ impl Daemon {
         self.stop_accepting.cancel();
         self.finish_connections.cancel();
         self.connection_tasks.close();
-        if timeout(patience, self.connection_tasks.wait()).await.is_err() {
+        if timeout(reader_timeout, self.connection_tasks.wait()).await.is_err() {
             warn!(connections = self.connection_tasks.len(); "readers did not receive the remaining events in time; their connections are closed");
         }
     }

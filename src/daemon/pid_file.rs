@@ -176,7 +176,7 @@ mod tests {
                 "not a regular file",
             ),
         ];
-        for (what, lay, said) in traps {
+        for (what, lay, expected) in traps {
             let place = tempfile::tempdir().unwrap();
             let (precious, path) = (place.path().join("precious"), place.path().join("pid"));
             // The content looks like a process id.
@@ -184,7 +184,7 @@ mod tests {
             lay(&precious, &path);
             let before = fs::symlink_metadata(&path).unwrap();
             let refused = PidFile::create(&path).unwrap_err().to_string();
-            assert!(refused.contains(said) && refused.contains("pid\""), "{what}: {refused}");
+            assert!(refused.contains(expected) && refused.contains("pid\""), "{what}: {refused}");
             assert_eq!(fs::read_to_string(&precious).unwrap(), "1", "{what}");
             assert!(!precious.with_extension("new").exists(), "{what}");
             let after = fs::symlink_metadata(&path).unwrap();

@@ -162,7 +162,8 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     }
     match UnixStream::connect(path) {
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        // The daemon that created the socket no longer runs. A connection to a file that is not a socket is refused, too.
+        // The daemon that created the socket no longer runs. A connection to a file that is not a socket is refused,
+        // too.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             if !fs::symlink_metadata(path)?.file_type().is_socket() {
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is not a socket"));

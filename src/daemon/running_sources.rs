@@ -1,7 +1,8 @@
-//! The tasks of the running sources, and the plan by which a reload turns them into the sources of another configuration.
+//! The tasks of the running sources, and the plan by which a reload turns them into the sources of another
+//! configuration.
 //!
-//! Each source is kept with the specification that it was started with. A source whose specification did not change is left
-//! alone, and a change of its description or labels does not restart it.
+//! Each source is kept with the specification that it was started with. A source whose specification did not change is
+//! left alone, and a change of its description or labels does not restart it.
 
 use std::collections::BTreeMap;
 
@@ -125,8 +126,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_plan_touches_only_what_changed() {
-        let sources = running_sources(&[spec("same", "1"), spec("gone", "1"), spec("other", "1"), spec("told", "1")]);
-        let relabelled = Stream { description: Some("new words".into()), ..spec("told", "1") };
+        let sources =
+            running_sources(&[spec("same", "1"), spec("gone", "1"), spec("other", "1"), spec("described", "1")]);
+        let relabelled = Stream { description: Some("new words".into()), ..spec("described", "1") };
         let wanted = vec![spec("new", "1"), spec("same", "1"), spec("other", "2"), relabelled.clone()];
         let plan = sources.plan(wanted);
         let expected = ReconcilePlan {

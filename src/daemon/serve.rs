@@ -78,8 +78,8 @@ pub(crate) fn serve(options: ServeOptions) -> Result<(), DaemonError> {
 }
 
 /// Adopts the sockets that systemd opened, under the same rule as for `listen`: addresses that other machines can reach
-/// must be wanted.
-fn adopt_systemd_sockets(inherited: Vec<InheritedSocket>, open: bool) -> Result<Vec<ListeningSocket>, DaemonError> {
+/// are accepted only if the configuration `is_safe` to expose.
+fn adopt_systemd_sockets(inherited: Vec<InheritedSocket>, is_safe: bool) -> Result<Vec<ListeningSocket>, DaemonError> {
     let mut sockets = Vec::new();
     for inherited in inherited {
         let socket = match inherited {
@@ -87,7 +87,7 @@ fn adopt_systemd_sockets(inherited: Vec<InheritedSocket>, open: bool) -> Result<
             InheritedSocket::Unix(listener) => ListeningSocket::inherited_unix(listener),
         };
         let socket = socket.map_err(DaemonError::SystemdSocket)?;
-        if !open && !socket.configured_address().is_local() {
+        if !is_safe && !socket.configured_address().is_local() {
             return Err(DaemonError::InsecureSystemdSocket(socket.configured_address()));
         }
         sockets.push(socket);
@@ -100,7 +100,8 @@ struct Server {
     daemon: Daemon,
     sources: RunningSources,
     watcher: Watcher,
-    /// The configuration at the start; its streams are in `sources`.
+    /// The configuration at the start, with the limits, the access and the list of files of the last reload. The
+    /// streams that run are in `sources`.
     config: Config,
     load: ConfigLoader,
     /// `true` if the daemon was started at a terminal, without a configuration to reload.
@@ -131,12 +132,12 @@ impl Server {
 
     /// Notifies the watchdog of the service manager as often as it asks for.
     fn start_watchdog(&self) {
-        let Some(patience) = systemd::watchdog_timeout() else { return };
+        let Some(watchdog_timeout) = systemd::watchdog_timeout() else { return };
         let (tasks, catalog) = (self.daemon.connection_tasks.clone(), self.daemon.catalog.clone());
         let finish = self.daemon.finish_connections.clone();
         self.daemon.connection_tasks.spawn(async move {
-            let mut tick = tokio::time::interval(patience / 2);
-            let tell = async {
+            let mut tick = tokio::time::interval(watchdog_timeout / 2);
+            let notifications = async {
                 loop {
                     tick.tick().await;
                     if is_alive(&tasks, &catalog).await {
@@ -144,7 +145,7 @@ impl Server {
                     }
                 }
             };
-            finish.run_until_cancelled(tell).await;
+            finish.run_until_cancelled(notifications).await;
         });
     }
 
@@ -236,14 +237,14 @@ impl Server {
     }
 
     async fn execute(&mut self, plan: ReconcilePlan) -> Vec<String> {
-        let (catalog, desk) = (self.daemon.catalog.clone(), self.daemon.commands.clone());
+        let (catalog, commands) = (self.daemon.catalog.clone(), self.daemon.commands.clone());
         for spec in &plan.restart {
             catalog.hold(&spec.name);
         }
         self.sources.stop(plan.stopping()).await;
         for name in &plan.remove {
             catalog.remove(name);
-            desk.remove(name);
+            commands.remove(name);
         }
         for spec in plan.relabel {
             catalog.describe(&spec.name, spec.description.clone(), spec.labels.clone());
@@ -254,7 +255,7 @@ impl Server {
             let name = spec.name.clone();
             if let Err(error) = self.start_source(spec) {
                 catalog.remove(&name);
-                desk.remove(&name);
+                commands.remove(&name);
                 failures.push(stream_failure(&name, &error));
             }
         }

@@ -19,13 +19,13 @@ const MAX_STATUS_SIZE: usize = 1000;
 /// # Errors
 /// If one is neither a TCP nor a Unix socket that listens.
 pub(crate) fn inherited_sockets() -> io::Result<Vec<InheritedSocket>> {
-    let mut given = ListenFd::from_env();
+    let mut passed = ListenFd::from_env();
     let mut sockets = Vec::new();
-    for at in 0..given.len() {
+    for at in 0..passed.len() {
         // A socket of the other kind remains to be taken.
-        let socket = match given.take_tcp_listener(at) {
+        let socket = match passed.take_tcp_listener(at) {
             Ok(listener) => listener.map(InheritedSocket::Tcp),
-            Err(_) => given.take_unix_listener(at)?.map(InheritedSocket::Unix),
+            Err(_) => passed.take_unix_listener(at)?.map(InheritedSocket::Unix),
         };
         sockets.extend(socket);
     }

@@ -35,7 +35,7 @@ pub struct Progress {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub eta: Option<Time>,
-    /// Whether the source has reported nothing for a while, although it is not done.
+    /// True if the source has reported nothing for a while, although it is not done.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(default)]
     pub stale: bool,
@@ -105,7 +105,8 @@ impl Progress {
         }
     }
 
-    /// The progress after its source has ended: complete if it ended `well`, and otherwise an error at the point it reached.
+    /// The progress after its source has ended: complete if it ended `well`, and otherwise an error at the point it
+    /// reached.
     #[must_use]
     pub fn into_ended(mut self, now: Time, well: bool) -> Self {
         if well {

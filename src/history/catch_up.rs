@@ -206,8 +206,8 @@ impl Backlog {
         }
     }
 
-    /// Returns whether neither a new file nor a checkpoint nor a required record is left to write. Events are not considered, since the
-    /// recorder compares them.
+    /// Returns whether neither a new file nor a checkpoint nor a required record is left to write. Events are not
+    /// considered, since the recorder compares them.
     pub(super) fn is_empty(&self) -> bool {
         self.numbering.is_none() && self.checkpoints.is_empty() && !self.record_required
     }

@@ -21,9 +21,10 @@
 //!
 //! Checkpoints are records of their own, so that a record of events is the same wherever it is kept.
 //!
-//! **Version 1** has the kinds up to 4. Its `Events` begin with checkpoints and may have no event, their flags have eight
-//! bits, and no event has a logged time. That a stream is private is a checkpoint with the key
-//! [`VERSION_1_PRIVATE_KEY`], where version 2 has [`FLAG_PRIVATE`] in each header. Version 1 is read, and never written.
+//! **Version 1** has the kinds up to 4. Its `Events` begin with checkpoints and may have no event, their flags have
+//! eight bits, and no event has a logged time. That a stream is private is a checkpoint with the key
+//! [`VERSION_1_PRIVATE_KEY`], where version 2 has [`FLAG_PRIVATE`] in each header. Version 1 is read, and never
+//! written.
 
 use std::sync::Arc;
 
@@ -92,7 +93,7 @@ pub(super) struct RecordHeader {
     pub(super) more: bool,
     /// `true` if an unknown number of events is missing before the first one.
     pub(super) unknown: bool,
-    /// Whether the stream was private when the record was written; `None` in version 1, which says so elsewhere.
+    /// `true` if the stream was private when the record was written; `None` in version 1, which says so elsewhere.
     pub(super) private: Option<bool>,
     /// The size of the body, in bytes.
     pub(super) length: usize,
@@ -162,7 +163,7 @@ pub(super) struct OpenedRecord {
 #[derive(Debug, Default)]
 pub(super) struct RecordWriter {
     pub(super) bytes: Vec<u8>,
-    /// Whether the stream is private, which each record says.
+    /// `true` if the stream is private, which each record says.
     private: bool,
     /// The offset of the last record.
     last: Option<usize>,
@@ -398,9 +399,9 @@ impl RecordHeader {
             return self.private;
         }
         let change = checkpoints.iter().rfind(|change| change.key == VERSION_1_PRIVATE_KEY);
-        let said = change.map(|change| change.value.is_some());
+        let is_private = change.map(|change| change.value.is_some());
         checkpoints.retain(|change| change.key != VERSION_1_PRIVATE_KEY);
-        said
+        is_private
     }
 }
 
@@ -527,7 +528,7 @@ mod tests {
                 }
             }
         }
-        batch.cut(first(), 100)
+        batch.take_segments(first(), 100)
     }
 
     fn events(segment: &Segment) -> Vec<Event<'_>> {
@@ -721,7 +722,7 @@ mod tests {
         writer.put_checkpoints(first(), 7, [(&"key".to_owned(), Some(&"value".to_owned()))]);
         writer.end();
         writer.put_opened(first(), 7, true, &boot);
-        writer.put_events(&batch.cut(first(), 7)[0], false);
+        writer.put_events(&batch.take_segments(first(), 7)[0], false);
         writer.put_checkpoints(first(), 9, [(&"key".to_owned(), None)]);
         writer.put_run(first(), 9, &summary());
         writer.put_senders(first(), 9, &[sender(5)]);

@@ -47,7 +47,7 @@ pub(crate) struct Recorder {
     retention: Retention,
     /// The source's checkpoints as they are recorded; changes that are not recorded are in `backlog`.
     checkpoints: Checkpoints,
-    /// Whether the stream is private, as each new record says.
+    /// `true` if the stream is private, as each new record says.
     private: bool,
     /// `true` if the newest file is of an older format, to which nothing can be appended.
     is_newest_file_old_format: bool,
@@ -64,7 +64,7 @@ pub(crate) struct Recorder {
     last_prune: Instant,
 }
 
-/// What a recorder continues from.
+/// The recovered state that a recorder continues from.
 #[derive(Debug)]
 pub(super) struct RecoveredState {
     pub(super) checkpoints: Checkpoints,
@@ -134,9 +134,9 @@ impl Recorder {
         self.private
     }
 
-    /// Records segments together with the checkpoints after them, and that the stream is private or not. The segments begin with `next`; `memory` has only
-    /// what is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The future must not be dropped before it
-    /// is done.
+    /// Records segments together with the checkpoints after them, and that the stream is private or not. The segments
+    /// begin with `next`; `memory` has only what is before them. Waits for the disk for at most [`RECORD_TIMEOUT`]. The
+    /// future must not be dropped before it is done.
     pub(crate) async fn record(
         &mut self,
         next: NextEvent,

@@ -26,7 +26,7 @@ pub(super) struct RecoveredHistory {
     /// The numbering after the last event; `None` without a readable snapshot.
     pub(super) numbering: Option<Numbering>,
     pub(super) checkpoints: Checkpoints,
-    /// Whether the newest record says that the stream is private.
+    /// `true` if the newest record says that the stream is private.
     pub(super) private: bool,
     /// `true` if the newest file is of an older format.
     pub(super) is_old_format: bool,

@@ -1,4 +1,4 @@
-//! What a history says about runs and senders as a whole: the bodies of `Run` and `Senders` records, which are JSON.
+//! The part of a history about runs and senders as a whole: the bodies of `Run` and `Senders` records, which are JSON.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ const MAX_SUMMARY_GROUPS: usize = 64;
 const MAX_GROUP_NAME_LENGTH: usize = 80;
 
 /// The most senders that are remembered for one stream.
-const MAX_SENDERS: usize = 1000;
+const MAX_REMEMBERED_SENDERS: usize = 1000;
 
 /// The longest identity of the owner of a sender, in bytes.
 const MAX_OWNER_LENGTH: usize = 1024;
@@ -107,7 +107,7 @@ impl RunSummary {
 pub(super) fn are_valid_senders(senders: &[SenderProgress]) -> bool {
     let mut ids: Vec<_> = senders.iter().map(|sender| sender.id).collect();
     ids.sort_unstable();
-    senders.len() <= MAX_SENDERS
+    senders.len() <= MAX_REMEMBERED_SENDERS
         && ids.windows(2).all(|pair| pair[0] != pair[1])
         && senders.iter().all(|sender| sender.next > 0 && sender.owner.len() <= MAX_OWNER_LENGTH)
 }

@@ -88,8 +88,8 @@ impl App {
         Ok(self.restrict_to(caller, entry))
     }
 
-    /// The stream as this caller may read it: for a caller who may not read private streams, the log ends when the stream
-    /// becomes private. Every reader receives its log from here.
+    /// The stream as this caller may read it: for a caller who may not read private streams, the log ends when the
+    /// stream becomes private. Every reader receives its log from here.
     fn restrict_to(&self, caller: &Caller, entry: CatalogEntry) -> CatalogEntry {
         let private = AccessTarget { is_private: true, ..access_target(&entry) };
         match self.access.check(caller, Right::Read, private) {

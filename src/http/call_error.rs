@@ -1,4 +1,5 @@
-//! The reasons for which a call to a stream is refused, and how each is reported over HTTP and over the control channel.
+//! The reasons for which a call to a stream is refused, and how each is reported over HTTP and over the control
+//! channel.
 
 use http::StatusCode;
 

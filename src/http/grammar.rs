@@ -34,7 +34,7 @@ impl BadValue {
         Self::Invalid { name, text: text.to_owned(), reason: reason.to_string() }
     }
 
-    /// Whether the same value may be served later.
+    /// Returns whether the same value may be served later.
     fn is_temporary(&self) -> bool {
         match self {
             Self::Filter(bad) => bad.is_temporary(),
@@ -71,7 +71,7 @@ pub(super) fn filter(
     Ok(Filter::new(grep, exclude, origin, max_size)?.with_level(level))
 }
 
-/// Whether `run` restricts the reader to the current run.
+/// Returns whether `run` restricts the reader to the current run.
 pub(super) fn is_current_run(run: Option<&str>) -> Result<bool, BadValue> {
     match run {
         None => Ok(false),

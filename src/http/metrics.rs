@@ -100,32 +100,30 @@ type MetricRow<T> = (&'static str, &'static str, fn(&LogInfo) -> T);
 
 fn register_streams(registry: &mut Registry, streams: &StreamInfos) {
     let counts: [MetricRow<u64>; 5] = [
-        ("lines", "Lines that were read", |info| info.counts.lines),
-        ("losses", "Times a part of the source could not be read or recorded", |info| info.counts.losses),
-        ("gaps", "Times a reader missed events", |info| info.counts.gaps),
-        ("restarts", "Times the process was started again", |info| info.counts.runs.saturating_sub(1)),
-        ("filtered_lines", "Lines that were matched against a filter, for all readers together", |info| {
-            info.filter_checks
-        }),
+        ("lines", "Lines that the stream received", |info| info.counts.lines),
+        ("losses", "Loss events: parts of the source that could not be read or recorded", |info| info.counts.losses),
+        ("gaps", "Gap events that readers received", |info| info.counts.gaps),
+        ("restarts", "Restarts of the process", |info| info.counts.runs.saturating_sub(1)),
+        ("filtered_lines", "Lines matched against filters, for all readers together", |info| info.filter_checks),
     ];
     for (name, help, count) in counts {
         registry.register(format!("rtlogd_stream_{name}"), help, counters(streams, count));
     }
     let bytes = counters(streams, |info| info.counts.bytes);
-    registry.register_with_unit("rtlogd_stream", "Bytes of the lines that came", Unit::Bytes, bytes);
+    registry.register_with_unit("rtlogd_stream", "Bytes of the lines that the stream received", Unit::Bytes, bytes);
     let sizes: [MetricRow<Option<u64>>; 3] = [
-        ("lag", "What the source has and was not read yet", |info| Some(info.lag)),
-        ("memory", "What the stream holds in memory", |info| Some(info.memory as u64)),
-        ("history", "What the stream holds on disk", |info| info.disk),
+        ("lag", "Bytes of the source that have not been read yet", |info| Some(info.lag)),
+        ("memory", "Bytes that the stream uses in memory", |info| Some(info.memory as u64)),
+        ("history", "Bytes that the stream uses on disk", |info| info.disk),
     ];
     for (name, help, size) in sizes {
         registry.register_with_unit(format!("rtlogd_stream_{name}"), help, Unit::Bytes, gauges(streams, size));
     }
     let readers = gauges(streams, |info| Some(info.readers as u64));
-    registry.register("rtlogd_stream_readers", "Readers that are connected", readers);
+    registry.register("rtlogd_stream_readers", "Connected readers", readers);
     let degraded = gauges(streams, |info| Some(u64::from(info.degraded.is_some())));
-    registry.register("rtlogd_stream_degraded", "Whether what comes is not recorded, though it is to be", degraded);
-    registry.register("rtlogd_stream_state", "1 for the state in which the source is", states(streams));
+    registry.register("rtlogd_stream_degraded", "1 while events cannot be recorded, otherwise 0", degraded);
+    registry.register("rtlogd_stream_state", "1 for the current state of the source", states(streams));
     let progress = Family::<StreamLabels, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
     for (of, info) in streams {
         if let Some(percent) = info.progress.as_ref().and_then(|progress| progress.percent) {
@@ -134,7 +132,7 @@ fn register_streams(registry: &mut Registry, streams: &StreamInfos) {
     }
     registry.register_with_unit(
         "rtlogd_stream_progress",
-        "How far the source is, from 0 to 1",
+        "The progress, from 0 to 1",
         Unit::Other("ratio".to_owned()),
         progress,
     );
@@ -171,7 +169,7 @@ fn states(streams: &StreamInfos) -> Family<StreamStateLabels, Gauge> {
 fn register_http(registry: &mut Registry, answers: &ResponseCounter) {
     answers.register(registry);
     let version = vec![("version", env!("CARGO_PKG_VERSION"))];
-    registry.register("rtlogd_build", "Which rtlogd this is", InfoMetric::new(version));
+    registry.register("rtlogd_build", "The version of rtlogd", InfoMetric::new(version));
 }
 
 /// Registers the metrics that Prometheus expects of each process ("Writing client libraries", process metrics).
@@ -179,15 +177,20 @@ fn register_process(registry: &mut Registry, usage: &ProcessUsage) {
     let started = usage.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = |time: Duration| time.as_secs_f64();
     let processor = ConstCounter::new(seconds(usage.cpu_time));
-    registry.register_with_unit("process_cpu", "Time that processors worked for it", Unit::Seconds, processor);
+    registry.register_with_unit("process_cpu", "User and system CPU time of the process", Unit::Seconds, processor);
     let begin = ConstGauge::new(seconds(started));
-    registry.register_with_unit("process_start_time", "When it began, since the Unix epoch", Unit::Seconds, begin);
+    registry.register_with_unit(
+        "process_start_time",
+        "Start time of the process, since the Unix epoch",
+        Unit::Seconds,
+        begin,
+    );
     for (name, help, unit, value) in [
-        ("process_resident_memory", "Memory that it holds", Some(Unit::Bytes), usage.resident),
-        ("process_virtual_memory", "Its address space", Some(Unit::Bytes), usage.address_space),
-        ("process_threads", "Its threads", None, usage.threads),
-        ("process_open_fds", "File descriptors that are open", None, usage.descriptors),
-        ("process_max_fds", "File descriptors that may be open", None, usage.descriptor_limit),
+        ("process_resident_memory", "Resident memory of the process", Some(Unit::Bytes), usage.resident),
+        ("process_virtual_memory", "Virtual memory of the process", Some(Unit::Bytes), usage.address_space),
+        ("process_threads", "Threads of the process", None, usage.threads),
+        ("process_open_fds", "Open file descriptors of the process", None, usage.descriptors),
+        ("process_max_fds", "Limit on open file descriptors of the process", None, usage.descriptor_limit),
     ] {
         let Some(value) = value else { continue };
         let gauge = ConstGauge::new(to_i64(value));

@@ -1,10 +1,10 @@
 //! HTTP: the route table, and the handler of each endpoint. Every response with events is a loop over a cursor.
 //!
-//! `listen` hands a request to the gateway ([`guard::gateway`]), which checks its host, length and sender. The `router` finds the
-//! row of the request in [`ROUTES`]. `request` authenticates the caller and checks its right before the body is read. The handler
-//! then creates the response: `stream` reads logs, `control` is the WebSocket, `command` sends commands to processes, and `list`,
-//! `badge`, `metrics`, `openapi` and `page` are the other endpoints. Every refusal is a `problem`. `app` is the state that all
-//! requests share.
+//! `listen` hands a request to the gateway ([`guard::gateway`]), which checks its host, length and sender. The `router`
+//! finds the row of the request in [`ROUTES`]. `request` authenticates the caller and checks its right before the body
+//! is read. The handler then creates the response: `stream` reads logs, `control` is the WebSocket, `command` sends
+//! commands to processes, and `list`, `badge`, `metrics`, `openapi` and `page` are the other endpoints. Every refusal
+//! is a `problem`. `app` is the state that all requests share.
 //!
 //! No layer here queues events: the connection polls the body, and the body polls its cursor.
 
@@ -51,16 +51,16 @@ use guard::login;
 use problem::Problem;
 pub(crate) use process_usage::note_process_start;
 use router::{CallFuture, Route, RoutedCall};
-use stream::{poll, push};
+use stream::poll;
 
-/// The right that a route for all callers needs: none.
+/// The entry of the route table in place of a right, for routes that all callers may use.
 const ANYBODY: Option<Right> = None;
 
 /// Every route: the path, the right that it needs, the handler.
 const ROUTES: &[Route] = &[
     Route::get("/streams", Some(Read), |call| Box::pin(async move { list::streams(&call.request).await })),
     Route::stream("/streams/NAME", |call| {
-        Box::pin(async move { push::push_or_follow(&call.name, call.request, call.body).await })
+        Box::pin(async move { stream::follow_or_push(&call.name, call.request, call.body).await })
     }),
     Route::get("/streams/NAME/poll", Some(Read), |call| {
         Box::pin(async move { poll::poll(&call.name, &call.request).await })

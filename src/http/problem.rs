@@ -15,7 +15,7 @@ pub(super) enum AllowedMethods {
     Post,
     /// GET and HEAD, and for a stream that accepts lines also POST, or PUT, which some clients use instead.
     Stream {
-        /// True if the stream accepts lines.
+        /// True if the stream accepts lines. Only the `Allow` header depends on it.
         takes_lines: bool,
     },
 }

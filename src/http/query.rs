@@ -15,8 +15,8 @@ use super::problem::Problem;
 use super::request::HttpRequest;
 use crate::http::stream::steering::SESSION_TOKEN_SIZE;
 
-/// The parameters of requests that read streams.
-const STREAM_PARAMETERS: &str =
+/// The parameters of requests that read streams. A test compares them with those in the `OpenAPI` document.
+pub(super) const STREAM_PARAMETERS: &str =
     "stream, after, before, tail, since, run, follow, limit, grep, exclude, origin, level, data, format, wait, session";
 
 /// A checked request for one or several streams.
@@ -29,9 +29,9 @@ pub(super) struct StreamQuery {
     pub(super) streams: Vec<StreamName>,
     /// The time that a poll waits for an event.
     pub(super) wait: Option<Duration>,
-    /// Whether the client reconnects. A refusal would make a browser give up for good.
+    /// `true` if the client reconnects. A refusal would make a browser give up for good.
     pub(super) is_reconnect: bool,
-    /// Whether the reader reports that it has received everything it requested.
+    /// `true` if the reader reports that it has received everything it requested.
     pub(super) satisfied: bool,
     /// The session under which the control channel finds this reader.
     pub(super) session: Option<String>,
@@ -51,7 +51,7 @@ pub struct CheckedQuery {
     pub satisfied: bool,
 }
 
-/// Checks a query by itself. This exists for `tests/fuzz`, and is not part of the crate's interface.
+/// Checks a query without a request. This exists for `tests/fuzz`, and is not part of the crate's interface.
 ///
 /// # Errors
 /// The status and the detail of the refusal.
@@ -123,7 +123,7 @@ impl StreamQuery {
             Some(text) => Some((text.clone(), true)),
             None => query.one("after")?.map(|text| (text.to_owned(), false)),
         };
-        // Parsed even if an id takes precedence, so that a mistake is always reported.
+        // The start is parsed even if an id takes precedence, so that a mistake is always reported.
         let start = query.start(run, now)?;
         let satisfied = last_id.as_deref().is_some_and(|text| text.ends_with(COMPLETED_MARK))
             && (ends_at_head || lines.is_some() || query.one("before")?.is_some());
@@ -153,7 +153,7 @@ impl StreamQuery {
             RequestedStart::Start(start) => Ok(*start),
             RequestedStart::Ids { text, header } => match grammar::after(text) {
                 Ok(id) => Ok(CursorStart::After(id)),
-                // A browser sends this header by itself, and a refusal would make it give up for good.
+                // A browser sends this header without being asked, and a refusal would make it give up for good.
                 Err(_) if *header => Ok(CursorStart::AfterUnknown),
                 Err(error) => Err(error.into()),
             },
@@ -300,7 +300,8 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(1_000_000);
 
-    /// Reads `query`, written as in a URL without escapes, with the `Last-Event-ID` and the `Accept` that are not empty.
+    /// Reads `query`, written as in a URL without escapes, with the `Last-Event-ID` and the `Accept` that are not
+    /// empty.
     fn read(query: &str, last_event_id: &str, accept: &str) -> Result<CheckedQuery, (u16, String)> {
         let parameters: Vec<_> = query
             .split('&')

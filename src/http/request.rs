@@ -52,8 +52,8 @@ pub(super) struct RequestHead {
 }
 
 impl HttpRequest {
-    /// Checks the head of a request, and then reads its body. The handler reads the body itself if it consists of lines for a
-    /// stream.
+    /// Checks the head of a request, and then reads its body. The handler reads the body itself if it consists of lines
+    /// for a stream.
     ///
     /// # Errors
     /// If the token, the right, the method, the origin or the body is not accepted.
@@ -92,7 +92,7 @@ impl HttpRequest {
     pub(super) fn only_parameter(&self, name: &str) -> Result<Option<&str>, Problem> {
         match self.parameters.as_slice() {
             [] => Ok(None),
-            [(given, value)] if given == name => Ok(Some(value)),
+            [(parameter, value)] if parameter == name => Ok(Some(value)),
             _ if name.is_empty() => Err(Problem::bad("this takes no parameters")),
             _ => Err(Problem::bad(format!("this takes one parameter, {name}"))),
         }
@@ -102,7 +102,7 @@ impl HttpRequest {
         if self.body.is_empty() { Ok(()) } else { Err(Problem::bad("this takes no body; send none")) }
     }
 
-    /// Whether the request appends lines to a stream. The handler reads its body as it arrives.
+    /// Returns whether the request appends lines to a stream. The handler reads its body as it arrives.
     fn appends(&self, allowed: AllowedMethods) -> bool {
         matches!(allowed, AllowedMethods::Stream { .. }) && changes_state(&self.method)
     }
@@ -141,7 +141,7 @@ impl HttpRequest {
         Ok(())
     }
 
-    /// Whether a page of another site sent it; see [`cross_site::is_cross_site`].
+    /// Returns whether a page of another site sent the request; see [`cross_site::is_cross_site`].
     fn is_foreign(&self) -> bool {
         cross_site::is_cross_site(&self.headers, &self.app.origins)
     }
@@ -176,7 +176,7 @@ impl HttpRequest {
     }
 }
 
-/// Whether the method changes something.
+/// Returns whether the method changes something.
 pub(super) fn changes_state(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT)
 }

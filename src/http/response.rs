@@ -12,7 +12,7 @@ pub(super) fn entity_tag(body: &[u8]) -> HeaderValue {
     HeaderValue::try_from(format!("\"{:08x}\"", crc32fast::hash(body))).expect("hexadecimal digits in quotes")
 }
 
-/// Whether the client already has the response with this tag (RFC 9110, section 13.1.2).
+/// Returns whether the client already has the response with this tag (RFC 9110, section 13.1.2).
 pub(super) fn matches_entity_tag(request: &HeaderMap, tag: &HeaderValue) -> bool {
     request.get_all(header::IF_NONE_MATCH).iter().any(|value| {
         let mut tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
@@ -33,7 +33,8 @@ pub(super) fn plain(text: &'static str) -> Response {
     response
 }
 
-/// A response with this value as one line of JSON, which is not cached. The value has text keys and finite numbers only.
+/// A response with this value as one line of JSON, which is not cached. The value has text keys and finite numbers
+/// only.
 pub(super) fn json(value: &impl Serialize) -> Response {
     json_body_response(Bytes::from(
         serde_json::to_string(value).expect("responses have text keys and finite numbers") + "\n",

@@ -69,6 +69,9 @@ impl Route {
     /// A route for GET and HEAD, which read a stream, and for POST and PUT, which append the lines of a body and need
     /// [`Right::Input`].
     pub(super) const fn stream(path: &'static str, handler: fn(RoutedCall) -> CallFuture) -> Self {
+        // The handler refuses other methods, and POST where the stream takes no lines: that depends on the stream, so
+        // `takes_lines` is not used here. The handler also reads the lines itself, as they arrive; the other methods
+        // have no body.
         let methods = AllowedMethods::Stream { takes_lines: true };
         Self::new(methods, path, Some(Right::Read), ExpectedBody::Nothing, handler)
     }
@@ -107,7 +110,8 @@ impl Route {
     }
 }
 
-/// The service of these routes. A handler returns its own refusals; only a request that warp cannot parse is a rejection.
+/// The service of these routes. A handler returns its own refusals; only a request that warp cannot parse is a
+/// rejection.
 pub(super) fn service(
     app: Arc<App>,
     routes: &'static [Route],

@@ -1,4 +1,5 @@
-//! The state of HTTP without sockets, for the tests of handlers: streams, callers, their requests, and what they receive.
+//! The state of HTTP without sockets, for the tests of handlers: streams, callers, their requests, and what they
+//! receive.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -112,7 +112,7 @@ impl std::fmt::Debug for DecoderKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Utf8 => f.write_str("Utf8"),
-            Self::Utf16 { big, rest } => write!(f, "Wide {{ big: {big}, rest: {rest:?} }}"),
+            Self::Utf16 { big, rest } => write!(f, "Utf16 {{ big: {big}, rest: {rest:?} }}"),
             Self::Other(decoder) => f.write_str(decoder.encoding().name()),
         }
     }

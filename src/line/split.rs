@@ -91,10 +91,10 @@ impl LineSplitter {
         }
     }
 
-    /// The same splitter for decoded text, whose source offsets are counted by `weight`.
+    /// The same splitter for decoded text, whose source offsets are counted in `unit`.
     #[must_use]
-    pub fn with_source_unit(self, weight: SourceUnit) -> Self {
-        Self { source_unit: weight, ..self }
+    pub fn with_source_unit(self, unit: SourceUnit) -> Self {
+        Self { source_unit: unit, ..self }
     }
 
     /// Passes each line that `chunk` completes to `sink`. A line that lies entirely in `chunk` is not copied.
@@ -476,9 +476,9 @@ mod tests {
             let mut given = Vec::new();
             let mut lines = LineSplitter::new(max, Keep);
             lines.push(&text[..at], collect_into(&mut given));
-            let directory = at - usize::try_from(lines.held()).unwrap();
+            let position = at - usize::try_from(lines.held()).unwrap();
             let mut lines = LineSplitter::new(max, Keep);
-            lines.push(&text[directory..], collect_into(&mut given));
+            lines.push(&text[position..], collect_into(&mut given));
             lines.finish(collect_into(&mut given));
             prop_assert_eq!(&given, &model(max, Keep, &text));
         }

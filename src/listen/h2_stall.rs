@@ -106,13 +106,13 @@ mod tests {
         let flow = StallDetector::default();
         let stuck = async |limit| timeout(limit, flow.stalled(minute)).await.is_ok();
         assert!(!stuck(minute * 9).await, "nobody waits");
-        let (give, given) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(8);
-        let given = futures_util::stream::unfold(given, async |mut given| Some((given.recv().await?, given)));
-        let mut body = flow.watch(StreamBody::new(Box::pin(given)));
+        let (sender, frames) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(8);
+        let frames = futures_util::stream::unfold(frames, async |mut frames| Some((frames.recv().await?, frames)));
+        let mut body = flow.watch(StreamBody::new(Box::pin(frames)));
         assert!(stuck(Duration::from_secs(61)).await, "it is never asked for anything");
         assert!(timeout(minute, body.frame()).await.is_err(), "there is nothing");
         assert!(!stuck(minute * 9).await, "its reader waits, not it");
-        give.send(Ok(Frame::data(Bytes::from_static(b"one")))).await.unwrap();
+        sender.send(Ok(Frame::data(Bytes::from_static(b"one")))).await.unwrap();
         body.frame().await.unwrap().unwrap();
         assert!(!stuck(Duration::from_secs(59)).await);
         assert!(stuck(Duration::from_secs(2)).await, "it gave something, and is asked for no more");

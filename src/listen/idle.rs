@@ -120,8 +120,8 @@ pub(super) struct ConnectionTimeouts {
 }
 
 /// Runs a connection to its end. When `finish` is cancelled, when there was no request for too long, or when the
-/// connection reaches its age limit, `shut_down` starts a graceful shutdown, and the connection ends after the responses in
-/// progress.
+/// connection reaches its age limit, `shut_down` starts a graceful shutdown, and the connection ends after the
+/// responses in progress.
 pub(crate) async fn drive_connection<C, E>(
     mut connection: Pin<&mut C>,
     activity: &ConnectionActivity,

@@ -1,9 +1,10 @@
 //! Sockets: they accept connections, limit them, serve them with timeouts, and drain them when the daemon stops.
 //!
-//! A [`ListeningSocket`] accepts a connection, which receives a permit from `limits`. `tls` decrypts it if it speaks TLS, `io`
-//! detects its protocol and ends stalled writes, and `protocol` serves it as HTTP/1.1 or HTTP/2. `idle` and `h2_stall` end idle and
-//! stalled connections, `quota` counts resources, and `open_file_limit` leaves descriptors for other purposes. Every request goes to
-//! the [`Service`] that the daemon passes in: this layer knows neither routes nor the texts of refusals.
+//! The files, in reading order: this file accepts connections on each [`ListeningSocket`], and `limits` gives each a
+//! permit. `tls` decrypts a connection that speaks TLS, `io` detects its protocol and ends stalled writes, and
+//! `protocol` serves it as HTTP/1.1 or HTTP/2. `idle` and `h2_stall` end idle and stalled connections, `quota` counts
+//! resources, and `open_file_limit` leaves descriptors for other purposes. Every request goes to the [`Service`] that
+//! the daemon passes in (`service`): this layer knows neither routes nor the texts of refusals.
 
 mod service;
 mod open_file_limit;
@@ -74,7 +75,8 @@ pub(crate) enum ListenError {
 }
 
 impl ListeningSocket {
-    /// Opens a socket. A stale Unix socket, which no process serves, is replaced; the new one is for owner and group (0660).
+    /// Opens a socket. A stale Unix socket, which no process serves, is replaced; the new one is for owner and group
+    /// (0660).
     ///
     /// # Errors
     /// If the address is in use or not available, or the path is not a socket.
@@ -230,7 +232,7 @@ fn connection_class(peer: Peer, trusted: &TrustedProxies) -> ConnectionClass {
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionInfo {
     pub(crate) peer: Peer,
-    /// Whether the connection is encrypted.
+    /// `true` if the connection is encrypted.
     pub(super) is_secure: bool,
     /// The limits of the connection.
     pub(super) limits: Arc<Limits>,
@@ -241,7 +243,7 @@ pub(crate) struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
-    /// Whether there are too many connections, so that the only answer is a refusal.
+    /// Returns whether there are too many connections, so that the only answer is a refusal.
     pub(crate) fn is_over_limit(&self) -> bool {
         matches!(*self.permit, ConnectionPermit::OverLimit(_))
     }

@@ -1,20 +1,21 @@
-//! The number of connections that the limit on open files permits, so that descriptors are left for files, processes and the
-//! owner.
+//! The number of connections that the limit on open files permits, so that descriptors are left for files, processes
+//! and the owner.
 
 use log::warn;
 use rustix::process::{Resource, getrlimit};
 
 use crate::config::Limits;
 
-/// The descriptors that are reserved in any configuration: for files that stay open, the state directory, the runtime, the log,
-/// the connections of the owner, and the connections that are refused.
+/// The descriptors that are reserved in any configuration: for files that stay open, the state directory, the runtime,
+/// the log, the connections of the owner, and the connections that are refused.
 const RESERVED_DESCRIPTORS: u64 = 256;
 
-/// The descriptors that are reserved for each stream: for the pipes of a process and its start, or for a file and its rotated
-/// generations.
+/// The descriptors that are reserved for each stream: for the pipes of a process and its start, or for a file and its
+/// rotated generations.
 const RESERVED_DESCRIPTORS_PER_STREAM: u64 = 8;
 
-/// The number of connections below which a warning is logged. More are sufficient on most machines, whatever is configured.
+/// The number of connections below which a warning is logged. More are sufficient on most machines, whatever is
+/// configured.
 const CONNECTIONS_WORTH_A_WARNING: usize = 1024;
 
 /// The limits, with no more connections than there are descriptors for, given this many streams.
@@ -31,11 +32,12 @@ pub(crate) fn within_descriptors(limits: &Limits, streams: usize) -> Limits {
     Limits { connections, ..limits.clone() }
 }
 
-/// The number of connections out of `configured`, if there may be `open_files` and there are this many streams; at least 1.
+/// The number of connections out of `configured`, if there may be `open_files` and there are this many streams; at
+/// least 1.
 fn connections_within(configured: usize, open_files: u64, streams: usize) -> usize {
     let reserved = RESERVED_DESCRIPTORS.saturating_add(RESERVED_DESCRIPTORS_PER_STREAM.saturating_mul(streams as u64));
-    // If the limit is hardly larger than the reserve, a quarter of it is for connections, up to another quarter for connections that
-    // are refused, and half is left.
+    // If the limit is hardly larger than the reserve, a quarter of it is for connections, up to another quarter for
+    // connections that are refused, and half is left.
     let free = open_files.saturating_sub(reserved).max(open_files / 4).max(1);
     configured.min(usize::try_from(free).unwrap_or(usize::MAX))
 }

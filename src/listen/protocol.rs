@@ -26,14 +26,15 @@ const MAX_HEADERS: usize = 100;
 /// The maximum number of concurrent streams of one HTTP/2 connection. Browsers open 100 at most.
 const MAX_H2_STREAMS: u32 = 100;
 
-/// The maximum number of streams of one HTTP/2 connection that are reset before they are answered (CVE-2023-44487). Browsers have
-/// no more streams open.
+/// The maximum number of streams of one HTTP/2 connection that are reset before they are answered (CVE-2023-44487).
+/// Browsers have no more streams open.
 const MAX_H2_RESETS: usize = 100;
 
 /// The flow-control window of one HTTP/2 connection, in bytes, for all its streams together: bodies are small.
 const H2_WINDOW_SIZE: u32 = 256 << 10;
 
-/// The transport of a connection: a socket, or TLS over one. A trait object, so that the code of both protocols exists once.
+/// The transport of a connection: a socket, or TLS over one. A trait object, so that the code of both protocols exists
+/// once.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}
@@ -57,13 +58,15 @@ pub(super) async fn serve_connection<S: Service>(
         // The permits for refused connections are few.
         idle: if is_over_limit { Duration::ZERO } else { limits.idle },
         until: info.until,
+        // A client that does not take part in the end of its connection has stalled, too.
         close_timeout: limits.stalled_write,
     };
     let activity = ConnectionActivity::new(Instant::now());
     let (responder, reported_activity) = (context.service.clone(), activity.clone());
     let service = service_fn(move |request| {
         let (responder, info, response_guard) = (responder.clone(), info.clone(), reported_activity.begin_response());
-        // Boxed, since a connection would otherwise reserve the size of this future for as long as the response lasts.
+        // The future is boxed, since a connection would otherwise reserve the size of this future for as long as the
+        // response lasts.
         Box::pin(async move {
             let response = responder.respond(request, info).await;
             Ok::<_, Infallible>(response.map(|body| GuardedBody { body, _guard: response_guard }))
@@ -102,7 +105,8 @@ pub(super) async fn serve_connection<S: Service>(
             .max_header_size(limits.head_size)
             .max_buf_size(WRITE_BUFFER_SIZE.max(limits.head_size))
             .keep_alive(!is_over_limit);
-        // Only over HTTP/1.1, since over HTTP/2 pings and window updates arrive that are not requests.
+        // The activity is reported only over HTTP/1.1, since over HTTP/2 pings and window updates arrive that are not
+        // requests.
         stream.report_to(activity.clone());
         let mut connection = Box::pin(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
         drive_connection(

@@ -1,4 +1,5 @@
-//! The interface of the service that answers the requests of all connections. `listen` knows neither routes nor refusals.
+//! The interface of the service that answers the requests of all connections. `listen` knows neither routes nor
+//! refusals.
 
 use std::fmt;
 use std::future::Future;

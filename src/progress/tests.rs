@@ -1,6 +1,11 @@
 //! Cases that the recordings in `tests/progress.rs` do not cover: ordinary text, build server messages, patterns, and
 //! time.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
 use super::*;
 
 /// A time: a thousand million seconds and this many milliseconds.
@@ -296,4 +301,98 @@ fn no_input_makes_the_tracker_panic_or_grow() {
         tracker.open(0, &line, at(round));
     }
     assert!(tracker.open_line.as_ref().is_none_or(|(_, text)| text.len() < 400));
+}
+
+/// Recognisers without a recording: the patterns are the user's, and the messages of the others are specified by
+/// terminals and build servers. The tests above cover them.
+const NOT_RECORDED: [&str; 3] = ["UserPatterns", "OscRecogniser", "CiRecogniser"];
+
+/// A recogniser that notes its name when it reports progress.
+#[derive(Debug)]
+struct NotingRecogniser {
+    name: String,
+    inner: Box<dyn Recogniser>,
+    reported: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Recogniser for NotingRecogniser {
+    fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport> {
+        let report = self.inner.recognise(seen)?;
+        self.reported.lock().unwrap().insert(self.name.clone());
+        Some(report)
+    }
+}
+
+/// The name of the type of a recogniser.
+fn name_of(recogniser: &dyn Recogniser) -> String {
+    format!("{recogniser:?}").chars().take_while(|c| c.is_alphanumeric()).collect()
+}
+
+/// The recordings in `tests/progress`, each with its name.
+fn recordings() -> Vec<(String, String)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/progress");
+    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let recordings = paths.filter(|path| path.extension().is_some_and(|kind| kind == "pipe" || kind == "pty"));
+    recordings.map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap())).collect()
+}
+
+/// The text after the last carriage return, which is what a line shows; the one of a `\r\n` does not count.
+fn last_drawing(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    line.rsplit(|byte| *byte == b'\r').next().unwrap_or_default()
+}
+
+/// Calls `step` for each read of a recording, with the finished lines and the unfinished one behind them.
+fn replay(recording: &str, mut step: impl FnMut(Time, &[&[u8]], &[u8])) {
+    let mut rest = Vec::new();
+    for read in recording.lines() {
+        let (millis, bytes) = read.split_once(' ').unwrap();
+        let bytes: String = serde_json::from_str(bytes).unwrap();
+        rest.extend(bytes.chars().map(|c| u8::try_from(u32::from(c)).unwrap()));
+        let mut lines: Vec<_> = rest.split(|byte| *byte == b'\n').map(last_drawing).collect();
+        let open = lines.pop().unwrap_or_default();
+        step(at(millis.parse().unwrap()), &lines, open);
+        let finished = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        rest.drain(..finished);
+    }
+}
+
+#[test]
+fn each_recogniser_has_a_recording() {
+    let reported = Arc::new(Mutex::new(BTreeSet::new()));
+    for (_, recording) in recordings() {
+        let mut tracker = tracker();
+        let noting = |(confidence, inner): (Confidence, Box<dyn Recogniser>)| {
+            let (name, reported) = (name_of(&*inner), reported.clone());
+            (confidence, Box::new(NotingRecogniser { name, inner, reported }) as Box<dyn Recogniser>)
+        };
+        tracker.recognisers = tracker.recognisers.into_iter().map(noting).collect();
+        replay(&recording, |now, finished, open| {
+            for line in finished {
+                tracker.line(0, line, now);
+            }
+            tracker.open(0, open, now);
+        });
+    }
+    let all = recognisers(Vec::new()).iter().map(|(_, recogniser)| name_of(&**recogniser)).collect::<BTreeSet<_>>();
+    let mut covered = reported.lock().unwrap().clone();
+    covered.extend(NOT_RECORDED.map(str::to_owned));
+    assert_eq!(covered, all, "a recogniser without a recording in tests/progress, or without the line's prefix");
+}
+
+/// A prefix that is missing in [`EXAMINED_LINE_PREFIXES`] makes a difference: with a pattern, every line is examined.
+#[test]
+fn no_line_of_a_recording_with_progress_is_passed_over() {
+    let pattern = Regex::new("no line is this").unwrap();
+    for (name, recording) in recordings() {
+        let (mut some, mut every) = (tracker(), Tracker::new(vec![pattern.clone()], false));
+        replay(&recording, |now, finished, _| {
+            for line in finished {
+                some.line(0, line, now);
+                every.line(0, line, now);
+                let text = String::from_utf8_lossy(line);
+                assert_eq!(short(some.progress()), short(every.progress()), "{name}: {text}");
+            }
+        });
+    }
 }

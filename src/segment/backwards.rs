@@ -53,7 +53,7 @@ mod tests {
                     _ => batch.line(Time(0), &Origin::stdout(), Flags::NONE, &[text]),
                 }
             }
-            batch.cut(Position { epoch: Epoch::persistent(7), number: 1 }, seq).remove(0)
+            batch.take_segments(Position { epoch: Epoch::persistent(7), number: 1 }, seq).remove(0)
         };
         let (old, new) = (segment(10, "aba!ba"), segment(20, "ba"));
         let only_a = Filter::new(&["a".into()], &[], vec![], 1 << 20).unwrap();

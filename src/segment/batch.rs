@@ -214,7 +214,7 @@ impl Batch {
     }
 
     /// Takes the events out as segments, the first of which begins with the id `first` and the sequence number `seq`.
-    pub(crate) fn cut(&mut self, first: Position, seq: u64) -> Vec<Segment> {
+    pub(crate) fn take_segments(&mut self, first: Position, seq: u64) -> Vec<Segment> {
         if self.index.is_empty() {
             return Vec::new();
         }
@@ -309,7 +309,7 @@ mod tests {
                 written.push((time, Some(origin(from)), EventKind::Line, flags, text));
             }
             prop_assert_eq!(batch.len(), lines.len());
-            let segments: Vec<_> = batch.cut(first_id(), 5).into_iter().map(Arc::new).collect();
+            let segments: Vec<_> = batch.take_segments(first_id(), 5).into_iter().map(Arc::new).collect();
             prop_assert_eq!(batch.len(), 0);
             prop_assert_eq!(segments.iter().map(|segment| segment.len()).collect::<Vec<_>>(), expected_pieces(&lines));
 
@@ -393,7 +393,7 @@ mod tests {
         ];
         assert_eq!(batch.status_changes, changes);
 
-        let segment = &batch.cut(first_id(), 0)[0];
+        let segment = &batch.take_segments(first_id(), 0)[0];
         let expected = [
             (EventKind::State, Flags::RUN_START, r#"{"state":"running","run":1}"#),
             (EventKind::State, Flags::NONE, r#"{"state":"running","run":1,"note":"a remark"}"#),
@@ -412,7 +412,7 @@ mod tests {
         let line = |origin: Origin| batch_with(|batch| batch.line(Time(0), &origin, Flags::NONE, b"x"));
         let state = batch_with(|batch| batch.state(Time(0), SourceState::Receiving));
         let parts = [state, line(Origin::stdout()), line(Origin::stderr()), line(Origin::stdout())];
-        let segments = parts.map(|mut batch| Arc::new(batch.cut(first_id(), 0).remove(0)));
+        let segments = parts.map(|mut batch| Arc::new(batch.take_segments(first_id(), 0).remove(0)));
         let merged = Segment::merge(&segments);
         let origins = [0, 1, 2, 3].map(|at| merged.event(at).origin.map(Origin::as_str));
         assert_eq!(origins, [None, Some("stdout"), Some("stderr"), Some("stdout")]);
@@ -428,7 +428,7 @@ mod tests {
         batch.redacted(3);
         batch.checkpoint("file", Some("7".into()));
         batch.checkpoint("other", None);
-        assert_eq!(batch.cut(first_id(), 0).len(), 1);
+        assert_eq!(batch.take_segments(first_id(), 0).len(), 1);
         assert!(!batch.has_events());
         assert_eq!((batch.last_state(), batch.lag, batch.redacted), (Some(&running(None)), Some(9), 5));
         assert_eq!(batch.status_changes, [StatusChange::RunStarted(Time(0))]);
@@ -440,7 +440,7 @@ mod tests {
         assert!(matches!(batch.open, OpenLineChange::Cleared));
         // Events that are added later begin again at 0.
         batch.line(Time(1), &Origin::stderr(), Flags::NONE, b"later");
-        let segments = batch.cut(first_id(), 1);
+        let segments = batch.take_segments(first_id(), 1);
         assert_eq!((segments.len(), segments[0].event(0).text), (1, &b"later"[..]));
         assert_eq!(segments[0].event(0).origin, Some(&Origin::stderr()));
     }
@@ -451,7 +451,7 @@ mod tests {
         for (time, text) in [(10, "one"), (10, "two"), (20, "three")] {
             batch.line(Time(time), &Origin::stdout(), Flags::NONE, text.as_bytes());
         }
-        let mut segment = batch.cut(first_id(), 5).remove(0);
+        let mut segment = batch.take_segments(first_id(), 5).remove(0);
         assert_eq!(format!("{segment:?}"), format!("Segment({} + 3, 11 bytes)", first_id()));
         for (time, events) in [(0, 0), (10, 0), (11, 2), (20, 2), (21, 3)] {
             assert_eq!(segment.before(Time(time)), events, "{time}");
@@ -463,7 +463,7 @@ mod tests {
         let part = |id: Position, seq| {
             let mut batch = Batch::new();
             batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"x");
-            batch.cut(id, seq).remove(0)
+            batch.take_segments(id, seq).remove(0)
         };
         let after = |number| Position { number, ..first_id() };
         // The next segment, and whether it continues this one.

@@ -1,8 +1,8 @@
 //! An immutable run of events, and the operations on it that the layers above share: numbering, status changes,
 //! filtering, reading backwards.
 //!
-//! The files, in reading order: `batch` collects events, [`segment`](self) keeps and reads them, `numbering` maps ids to sequence numbers,
-//! and `filter` chooses events.
+//! The files, in reading order: `batch` collects events, [`segment`](self) keeps and reads them, `numbering` maps ids
+//! to sequence numbers, and `filter` chooses events.
 
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod segment;

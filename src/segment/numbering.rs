@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn add(numbering: &mut Numbering, mut batch: Batch) {
-        for segment in batch.cut(numbering.next_id(), numbering.next()) {
+        for segment in batch.take_segments(numbering.next_id(), numbering.next()) {
             numbering.add_segment(&segment);
         }
     }

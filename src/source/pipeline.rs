@@ -183,14 +183,14 @@ impl LinePipeline {
         state.map_or(&[], |state| state.lines.open())
     }
 
-    /// The time at which to call [`show`](Self::show).
+    /// The time at which to call [`run_due`](Self::run_due).
     pub(super) fn due(&self) -> Option<Instant> {
         self.deadlines.first().map(|(due, _)| *due).into_iter().chain(self.progress.due()).min()
     }
 
-    /// Adds the unfinished line and the progress that are due, and joined lines whose waiting time has ended. Returns
-    /// the origins of those lines.
-    pub(super) fn show(&mut self, now: Instant, batch: &mut Batch) -> Vec<usize> {
+    /// Does everything that is due by `now`: adds the unfinished line and the progress to `batch`, joined lines whose
+    /// waiting time has ended, and blocks that are no longer redrawn. Returns the origins of the joined lines.
+    pub(super) fn run_due(&mut self, now: Instant, batch: &mut Batch) -> Vec<usize> {
         let mut flushed = Vec::new();
         while let Some(&(due, at)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
             self.deadlines.remove(&(due, at));
@@ -218,7 +218,7 @@ impl LinePipeline {
             }
             self.deadlines.extend(state.next_due().map(|next| (next, at)));
         }
-        self.progress.show(now, !flushed.is_empty(), batch);
+        self.progress.run_due(now, !flushed.is_empty(), batch);
         flushed
     }
 
@@ -395,8 +395,8 @@ impl OriginState {
         }
     }
 
-    /// The same if it may be a progress bar; otherwise empty. Called for each chunk: a long line that arrives in small
-    /// pieces must not be copied for each of them.
+    /// The visible text of the unfinished line if it may be a progress bar; otherwise empty. Called for each chunk: a
+    /// long line that arrives in small pieces must not be copied for each of them.
     fn open_for_progress(&self) -> Vec<u8> {
         let joined = self.joined.as_ref().and_then(|(joined, _)| joined.open()).map_or(0, <[u8]>::len);
         if joined + self.lines.open().len() <= MAX_PROGRESS_LINE_SIZE { self.open() } else { Vec::new() }
@@ -441,7 +441,7 @@ mod tests {
             let end = self.now.instant + time;
             while let Some(due) = self.pipeline.due().filter(|due| *due <= end) {
                 self.at(due);
-                self.pipeline.show(due, &mut self.batch);
+                self.pipeline.run_due(due, &mut self.batch);
                 assert!(self.pipeline.due().is_none_or(|next| next > due), "it would be called for ever");
             }
             self.at(end);

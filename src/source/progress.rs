@@ -52,14 +52,14 @@ impl SourceProgress {
         }
     }
 
-    /// The time at which to call [`show`](Self::show).
+    /// The time at which to call [`run_due`](Self::run_due).
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// Adds the reports that are due even though nothing was read; `examined` says that a line was examined since the
     /// last call.
-    pub(super) fn show(&mut self, now: Instant, examined: bool, batch: &mut Batch) {
+    pub(super) fn run_due(&mut self, now: Instant, examined: bool, batch: &mut Batch) {
         if let Some(last) = self.last
             && (examined || self.due.is_some_and(|due| due <= now))
         {

@@ -20,7 +20,7 @@ use super::pipeline::LinePipeline;
 use super::{ClockReading, until};
 
 /// The maximum number of concurrent senders. Each holds at most one unfinished line and one read of its connection.
-const MAX_SENDERS: usize = 256;
+const MAX_CONCURRENT_SENDERS: usize = 256;
 
 /// A chunk that arrived from a sender, with the number of its origin.
 type ReceivedPush = (usize, Option<PushedChunk>, mpsc::Receiver<PushedChunk>);
@@ -63,7 +63,7 @@ impl PushSource {
                 request = next_request(&mut self.requests) => self.open_sender(request),
                 () = until(due) => {
                     // The time is the due time and no later one, so that only one sender is affected.
-                    let flushed = self.pipeline.show(due.unwrap_or_else(Instant::now), batch);
+                    let flushed = self.pipeline.run_due(due.unwrap_or_else(Instant::now), batch);
                     return PushedBatch { origin: flushed.first().copied(), unacknowledged: None };
                 }
             }
@@ -126,7 +126,7 @@ impl PushSource {
 
     fn open_sender(&mut self, PushRequest { origin: name, reply }: PushRequest) {
         let origin = self.tallies.iter().position(Option::is_none).unwrap_or(self.tallies.len());
-        if origin >= MAX_SENDERS {
+        if origin >= MAX_CONCURRENT_SENDERS {
             return reply.send(Err(CommandError::TooManySenders));
         }
         if origin == self.tallies.len() {

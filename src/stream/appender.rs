@@ -132,7 +132,7 @@ impl Appender {
             lag: batch.lag.take(),
             status_changes: std::mem::take(&mut batch.status_changes),
             redacted: std::mem::take(&mut batch.redacted),
-            segments: batch.cut(id, seq),
+            segments: batch.take_segments(id, seq),
             epoch: None,
         };
         if news.state.is_some() {
@@ -251,7 +251,7 @@ fn begin_memory_epoch(id: Position, seq: u64, mut news: Publication, reason: Str
     let first = Position { epoch: id.epoch.successor(now.millis()), number: 1 };
     let mut batch = Batch::new();
     batch.state(now, SourceState::Degraded { reason });
-    let mut segments = batch.cut(first, seq);
+    let mut segments = batch.take_segments(first, seq);
     for mut segment in std::mem::take(&mut news.segments) {
         let before: usize = segments.iter().map(Segment::len).sum();
         let shift = before as u64;

@@ -312,7 +312,7 @@ impl Cursor {
         let to = slices.last().map_or(self.next, |slice| slice.segment.seq() + slice.to as u64);
         if self.can_share_slot(to) {
             let slot = Slot::new(self.next, to, slices);
-            let slot = self.log.shared.views().cut(self.view_index, slot, at_end, now);
+            let slot = self.log.shared.views().enter_slot(self.view_index, slot, at_end, now);
             self.take_slot(&slot)
         } else {
             let view = self.view.clone();

@@ -94,7 +94,7 @@ impl Log {
     }
 
     /// Waits until [`is_denied`](Self::is_denied) is true, which may be never. May be dropped at any time.
-    pub async fn denied(&self) {
+    pub async fn until_private(&self) {
         if !self.access.public {
             return std::future::pending().await;
         }

@@ -345,7 +345,7 @@ mod tests {
 
     impl Ring {
         fn append(&mut self, batch: &mut Batch) {
-            for segment in batch.cut(self.numbering.next_id(), self.numbering.next()) {
+            for segment in batch.take_segments(self.numbering.next_id(), self.numbering.next()) {
                 self.push(segment);
             }
         }

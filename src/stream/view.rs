@@ -20,7 +20,7 @@
 //! 2. A reader at or after the last cut waits until `next_cut_at`, so that a busy stream is written to sockets in
 //!    batches. The first event after a quiet time is cut at once: `next_cut_at` has passed by then.
 //! 3. Otherwise the reader reads events from the ring or the history, not beyond the beginning of the next slot, and
-//!    enters them as a slot ([`Views::cut`]). If two readers do so at once, the first slot wins and both use it.
+//!    enters them as a slot ([`Views::enter_slot`]). If two readers do so at once, the first slot wins and both use it.
 //! 4. The encoding happens outside the lock of the views; other readers of the slot wait in its `OnceLock`. Afterwards
 //!    the bytes are counted ([`Views::count`]), unless the slot was dropped meanwhile.
 //!
@@ -168,8 +168,8 @@ impl Slot {
 struct ViewState {
     view: Arc<View>,
     readers: usize,
-    /// The sequence number of the last cut at the end of the log.
-    cut: u64,
+    /// The sequence number at which the last slot up to the end of the log ended.
+    last_end: u64,
     /// The time from which the next cut may be made; `None` before the first.
     next_cut_at: Option<Instant>,
     /// The version of the open line that was matched against the filter last, and whether it passed.
@@ -214,7 +214,7 @@ impl Views {
         let shared = self.views[at].get_or_insert_with(|| ViewState {
             view: Arc::new(view),
             readers: 0,
-            cut: 0,
+            last_end: 0,
             next_cut_at: None,
             open: (0, true),
             slots: VecDeque::new(),
@@ -246,7 +246,7 @@ impl Views {
             return NextSlot::Ready(slot.clone());
         }
         match shared.next_cut_at {
-            Some(tick) if slot.is_none() && seq >= shared.cut && now < tick => NextSlot::WaitUntil(tick),
+            Some(tick) if slot.is_none() && seq >= shared.last_end && now < tick => NextSlot::WaitUntil(tick),
             // A late reader joins the others where their next slot begins.
             _ => {
                 let starts = shared.slots.iter().map(|slot| slot.from);
@@ -257,7 +257,7 @@ impl Views {
 
     /// Enters a slot and returns it, or the one that another reader has entered meanwhile. With `end`, the slot ends at
     /// the end of the log, which sets the time of the next cut.
-    pub(crate) fn cut(&mut self, at: usize, slot: Slot, end: bool, now: Instant) -> Arc<Slot> {
+    pub(crate) fn enter_slot(&mut self, at: usize, slot: Slot, end: bool, now: Instant) -> Arc<Slot> {
         let shared = self.shared(at);
         if let Some(known) = shared.slots.iter().rev().find(|known| known.from == slot.from) {
             return known.clone();
@@ -266,7 +266,7 @@ impl Views {
             let readers = u32::try_from(shared.readers).unwrap_or(u32::MAX);
             shared.next_cut_at =
                 Some(now + CUT_INTERVAL_PER_READER.saturating_mul(readers).clamp(MIN_CUT_INTERVAL, MAX_CUT_INTERVAL));
-            shared.cut = slot.to;
+            shared.last_end = slot.to;
         }
         let slot = Arc::new(slot);
         shared.slots.push_back(slot.clone());

@@ -1,10 +1,13 @@
 //! The wire formats of events: one [`Encoding`] for each media type, and the choice among them.
 //!
 //! An [`Encoder`] takes events one by one and appends bytes; the methods of [`Encoding`] write everything else that a
-//! body contains. This layer has no knowledge of logs or connections. Each encoding has its own file.
+//! body contains. This layer has no knowledge of logs or connections.
 //!
-//! A new encoding is a file here, a variant of [`Encoding`] and an entry of [`Encoding::all`]. The compiler then asks for
-//! its part in each method below, and the choice by `?format=` and `Accept`, the errors and `/openapi.json` follow.
+//! Each encoding has its own file: `sse`, `ndjson`, which also has the JSON form of an event, and `text`. `message` has
+//! the messages of the control channel.
+//!
+//! A new encoding is a file here, a variant of [`Encoding`] and an entry of [`Encoding::all`]. The compiler then asks
+//! for its part in each method below, and the choice by `?format=` and `Accept`, the errors and `/openapi.json` follow.
 
 pub mod sse;
 pub mod ndjson;
@@ -52,7 +55,10 @@ pub struct EncodingNames {
 impl Encoding {
     /// All encodings, the one that is preferred among equals first; `data` is the content of the first one.
     pub fn all(data: SseData) -> [Self; 3] {
-        [Self::Sse(data), Self::Ndjson, Self::Text]
+        // The match only makes the compiler stop at this list until it names a new encoding, too.
+        match Self::Text {
+            Self::Sse(_) | Self::Ndjson | Self::Text => [Self::Sse(data), Self::Ndjson, Self::Text],
+        }
     }
 
     /// The names of the encoding.
@@ -85,8 +91,8 @@ impl Encoding {
         best.map(|(_, encoding)| encoding)
     }
 
-    /// Whether each frame of a numbered event contains the id of the connection. The id of a connection with several
-    /// streams changes with each frame, so such frames cannot be shared as they are.
+    /// Returns whether each frame of a numbered event contains the id of the connection. The id of a connection with
+    /// several streams changes with each frame, so such frames cannot be shared as they are.
     pub fn has_ids(self) -> bool {
         match self {
             Self::Sse(_) => true,

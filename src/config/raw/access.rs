@@ -14,9 +14,10 @@ pub(crate) struct AccessConfig {
     /// The directory of the keys that sign tokens, as `rtlogd token --init` makes it. Default: none; rtlogd then has no
     /// tokens of its own.
     pub(in crate::config) keys: Setting<String>,
-    /// Others whose tokens are accepted, such as a CI system. Default: none.
+    /// Other systems whose tokens are accepted, such as a CI system. Default: none.
     pub(in crate::config) issuers: Setting<Vec<Located<IssuerConfig>>>,
-    /// Whether other machines may read without tokens and TLS. Default: false.
+    /// Whether other machines may read without a token and without TLS; private streams still need a token. Default:
+    /// false.
     pub(crate) insecure: Setting<bool>,
 }
 
@@ -27,7 +28,7 @@ pub(crate) struct AccessConfig {
 pub(crate) struct IssuerConfig {
     /// The `iss` of its tokens, such as `https://gitlab.example.com`.
     pub(in crate::config) issuer: Setting<String>,
-    /// The `aud` of its tokens: a name that only tokens for this rtlogd have.
+    /// The `aud` of its tokens. Choose a name that is used only for this rtlogd.
     pub(in crate::config) audience: Setting<String>,
     /// The file with its public keys: a JWKS, or one key as PEM. `RS256`, `ES256` and `EdDSA` are supported.
     pub(in crate::config) keys: Setting<String>,
@@ -40,8 +41,8 @@ pub(crate) struct IssuerConfig {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Claims")]
 pub(crate) struct RawClaimGrant {
-    /// The claims that a token must have, all of them, and patterns for their values: `*` stands for any characters, `?`
-    /// for one.
+    /// The claims that a token must have, with patterns for their values: `*` stands for any characters, `?` for one.
+    /// All of them must match.
     pub(in crate::config) claims: Setting<Entries<NamePattern>>,
     /// The streams, by name: `*` stands for any characters, `?` for one.
     pub(in crate::config) stream: Setting<OneOrMany<NamePattern>>,
@@ -56,9 +57,9 @@ pub(crate) struct RawClaimGrant {
 pub(crate) struct TlsConfig {
     /// The file with the certificate and its chain, as PEM. It is read again when it changes.
     pub(in crate::config) certificate: Setting<String>,
-    /// The file with the private key, as PEM. Not everybody on the machine may be able to read it.
+    /// The file with the private key, as PEM. It must not be world-readable.
     pub(in crate::config) key: Setting<String>,
-    /// The file with the authorities, as PEM, that must have issued the certificates of clients. Default: none; clients
-    /// need no certificate.
+    /// The file with the certificates of authorities, as PEM. Clients must then show a certificate that one of them has
+    /// issued. Default: none; clients need no certificate.
     pub(in crate::config) client_ca: Setting<String>,
 }

@@ -26,38 +26,41 @@ use crate::config::parse::located::{Entries, Located, OneOrMany, Setting};
 #[serde(deny_unknown_fields)]
 #[schemars(title = "rtlogd.yaml")]
 pub(super) struct Config {
-    /// The addresses to listen on: one or a list. An address is a host and a port, such as `127.0.0.1:7070`, or the path of
-    /// a Unix socket, such as `unix:/run/rtlogd/rtlogd.sock`. Addresses that other machines can reach need tokens
-    /// (`access`) and `tls`, or `access: { insecure: true }`. Default: 127.0.0.1:7070.
+    /// The addresses to listen on: one or a list. An address is a host and a port, such as `127.0.0.1:7070`, or the
+    /// path of a Unix socket, such as `unix:/run/rtlogd/rtlogd.sock`. Addresses that other machines can reach need
+    /// tokens (`access`) and `tls`, or `access: { insecure: true }`. Default: 127.0.0.1:7070.
     pub(super) listen: Setting<OneOrMany<ListenAddress>>,
     /// The memory that all streams together may use. Default: 256MiB.
     pub(super) memory: Setting<Size>,
-    /// The directory for histories and for how far each source was read. With it, a restart neither loses nor repeats
-    /// anything. Only one rtlogd may use it. Default: none; everything is kept in memory only.
+    /// The directory for histories and for the positions up to which sources have been read. With it, a restart neither
+    /// loses nor repeats any line. Only one rtlogd may use the directory. Default: none; everything is kept in memory
+    /// only.
     pub(super) state_directory: Setting<String>,
     /// The amount of events that each stream keeps for readers that connect late or return. A stream may have a
     /// `history` of its own.
     pub(super) history: Setting<HistoryLimits>,
-    /// Host names under which clients reach rtlogd, in addition to the addresses it listens on. Requests for other names
-    /// are refused, so that no foreign web page can reach rtlogd under a name of its own (DNS rebinding).
+    /// Host names under which clients reach rtlogd, in addition to the addresses it listens on. Requests for other
+    /// names are refused, so that a web page of another site cannot reach rtlogd under the name of that site (DNS
+    /// rebinding).
     pub(super) hosts: Setting<Vec<Located<String>>>,
     /// Origins of web pages, other than rtlogd's own, that may read streams, connect to the control channel and send
     /// commands, such as `https://dash.example.com`.
     pub(super) origins: Setting<Vec<Located<WebOrigin>>>,
-    /// The proxies in front of rtlogd: addresses or networks, and `unix:USER` for a proxy that connects to the Unix socket.
-    /// rtlogd believes what they say about their clients. Every request that comes through a proxy needs a token.
+    /// The proxies in front of rtlogd: addresses or networks, and `unix:USER` for a proxy that connects to the Unix
+    /// socket as that user. rtlogd believes what they say about their clients, so name no others. Every request through
+    /// a proxy needs a token.
     pub(super) trusted_proxies: Setting<Vec<Located<TrustedProxy>>>,
     /// The path under which a proxy serves rtlogd, such as `/logs`. The proxy must pass it on unchanged. Default: /.
     pub(super) base_path: Setting<String>,
-    /// The certificate for TLS. With it, all TCP addresses speak TLS; programs on this machine may use them without.
-    /// Default: none.
+    /// The certificate for TLS. With it, rtlogd speaks TLS on all TCP addresses, but programs on this machine may also
+    /// connect without TLS. Default: none.
     pub(super) tls: Setting<TlsConfig>,
     /// Who may read and control streams.
     pub(super) access: Setting<AccessConfig>,
     /// Limits, so that no client can use up what all clients share.
     pub(super) limits: Setting<Limits>,
-    /// The streams: for each a name and a source. A name consists of 1 to 64 of the characters A-Z, a-z, 0-9, `.`, `-` and
-    /// `_`, and does not begin with a dot.
+    /// The streams, each with a name and a source. A name consists of 1 to 64 of the characters A-Z, a-z, 0-9, `.`, `-`
+    /// and `_`, and does not begin with a dot.
     #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$" }))]
     pub(super) streams: Setting<Entries<Stream>>,
 }
@@ -67,7 +70,7 @@ pub(super) struct Config {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "History")]
 pub(super) struct HistoryLimits {
-    /// The memory that one stream may use, at least 1MiB (four lines of the greatest length). Default: 8MiB.
+    /// The memory that one stream may use, at least 1MiB (four lines of the maximum length). Default: 8MiB.
     pub(super) memory: Setting<Size>,
     /// The disk space that one stream may use, at least 4MiB. Needs a `state_directory`. Default: 256MiB.
     pub(super) disk: Setting<Size>,
@@ -75,7 +78,7 @@ pub(super) struct HistoryLimits {
     pub(super) age: Setting<DurationText>,
 }
 
-/// Limits that keep one client from taking what all need.
+/// Limits, so that no client can use up what all clients share.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
@@ -89,8 +92,8 @@ pub(super) struct Limits {
     /// several streams. Root and the user of the daemon are not counted on the Unix socket. Default: 32768.
     pub(super) readers: Setting<usize>,
     /// The maximum number of streams, polls, pushes and control channels that are open at once with one token or,
-    /// without a token, from one other machine. Requests that are answered at once do not count. Over HTTP/2, each
-    /// stream counts. Default: 1000.
+    /// without a token, from one other machine. Requests that are answered at once are not counted. Default:
+    /// 1000.
     pub(super) per_token: Setting<usize>,
     /// The time in which the head of a request must arrive. Default: 10s.
     pub(super) head: Setting<DurationText>,
@@ -104,7 +107,8 @@ pub(super) struct Limits {
     /// The maximum size of the path and the query of a request, 1KiB to 64KiB. They are part of the head. Default:
     /// 16KiB.
     pub(super) query_size: Setting<Size>,
-    /// The maximum size of the body of a command, 1KiB to 64KiB. Pushed lines are not limited by it. Default: 64KiB.
+    /// The maximum size of the body of a command, 1KiB to 64KiB. This limit does not apply to pushed lines. Default:
+    /// 64KiB.
     pub(super) body_size: Setting<Size>,
     /// The maximum size of a message on the control channel, 4KiB to 1MiB. Default: 128KiB.
     pub(super) message_size: Setting<Size>,
@@ -131,44 +135,45 @@ pub(super) struct Limits {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stream {
-    /// The file to follow, or a pattern such as `/var/log/**/*.log`, or a list of both. `*`, `?`, `[a-z]` and `{a,b}` stand
-    /// for parts of a name, `**` for any directories.
+    /// The file to follow, a pattern such as `/var/log/**/*.log`, or a list of files and patterns. `*`, `?`, `[a-z]`
+    /// and `{a,b}` stand for parts of a name, `**` for any number of directories.
     pub(super) file: Setting<OneOrMany<String>>,
-    /// The program to run and its arguments, as a list. With `shell: true`, one text for a shell.
+    /// The program to run and its arguments, as a list; with `shell: true`, a command line for a shell.
     pub(super) command: Setting<CommandLine>,
-    /// The systemd journal: all of it as `{}`, or the entries that these keys select.
+    /// The systemd journal: `{}` for all of it, or keys that select entries.
     pub(super) journal: Setting<JournalFilter>,
-    /// Whether the stream takes lines by `POST /streams/NAME`, from callers with the right `input`. Default: false.
+    /// Whether callers with the right `input` may send lines to the stream, with `POST /streams/NAME`. Default: false.
     pub(super) push: Setting<bool>,
-    /// Whether `command` is one text for `/bin/sh`. Default: false.
+    /// Whether `command` is a command line for `/bin/sh` instead of a list. Default: false.
     pub(super) shell: Setting<bool>,
     /// The start in a file or a journal that is read for the first time. Default: end.
     pub(super) from: Setting<ReadFrom>,
-    /// Files that are not followed although a pattern matches them, such as `*.gz`: one pattern or a list. A pattern with a
-    /// slash is matched against the whole path.
+    /// Files that are not followed although a pattern matches them, such as `*.gz`: one pattern or a list. A pattern
+    /// with a slash is matched against the whole path.
     pub(super) exclude: Setting<OneOrMany<String>>,
-    /// The time for which a file is still read after it was rotated away or deleted, because its writer may not have
-    /// noticed. Default: 1s.
+    /// The time for which a file is still read after it was rotated away or deleted, because its writer may still have
+    /// it open. Default: 1s.
     pub(super) rotate_wait: Setting<DurationText>,
-    /// Whether symbolic links are followed regardless of who made them. By default, below the first directory that others
-    /// than root and the daemon's user may write to, only links of root, of the daemon's user and of the owner of their
-    /// target are followed; otherwise, whoever may write there could make rtlogd serve any file that it can read. rtlogd's
-    /// own files, such as keys and histories, are never served. Default: false.
+    /// Whether to follow symbolic links regardless of who made them. By default, in and below a directory that users
+    /// other than root and the daemon's user may write to, a link is followed only if root, the daemon's user or the
+    /// owner of its target made it. Without this rule, everybody who may write there could make rtlogd serve any file
+    /// that it can read. rtlogd's own files, such as keys and histories, are never served. Default: false.
     pub(super) follow_symlinks: Setting<bool>,
     /// The directory in which the command runs. Default: that of the daemon.
     pub(super) directory: Setting<String>,
-    /// Environment variables for the command, in addition to those of the daemon.
+    /// Environment variables for the command, in addition to those of the daemon. Variables about the daemon or its
+    /// systemd unit are not passed on.
     pub(super) environment: Setting<Entries<ScalarText>>,
-    /// The user that the command runs as, by name or number. The daemon must be permitted to change its user, as root is.
-    /// Default: the daemon's user.
+    /// The user that the command runs as, by name or number. The daemon must run as root or with `CAP_SETUID` and
+    /// `CAP_SETGID`. Default: the daemon's user.
     pub(super) user: Setting<String>,
     /// The group that the command runs as, by name or number. Default: the group of `user`.
     pub(super) group: Setting<String>,
     /// The permissions that are removed from files that the command creates, in octal notation, such as 022 or 077.
     /// Default: 022.
     pub(super) umask: Setting<Umask>,
-    /// Whether the command has a terminal: `true` for 120 columns and 30 rows, or a size such as `80x24`. Programs then
-    /// write each line at once, in colour, and draw progress bars. Default: false.
+    /// Whether the command runs in a terminal: `true` for 120 columns and 30 rows, or a size such as `80x24`. In a
+    /// terminal, programs write each line at once, use colours and draw progress bars. Default: false.
     pub(super) pty: Setting<Pty>,
     /// Whether callers with the right `input` may type into the command. Default: false.
     pub(super) input: Setting<bool>,
@@ -182,25 +187,25 @@ pub(super) struct Stream {
     pub(super) max_line: Setting<Size>,
     /// The meaning of a carriage return within a line. Default: fold.
     pub(super) carriage_return: Setting<CarriageReturn>,
-    /// The encoding of the bytes: `utf-8`, `utf-16le`, `utf-16be`, `latin1`, `windows-1252`, `shift_jis` or another name of
-    /// the Encoding Standard. Readers always receive UTF-8. Default: utf-8.
+    /// The encoding of the bytes: `utf-8`, `utf-16le`, `utf-16be`, `latin1`, `windows-1252`, `shift_jis` or another
+    /// name of the Encoding Standard. Readers always receive UTF-8. Default: utf-8.
     pub(super) encoding: Setting<TextEncoding>,
     /// The rule by which lines become one event, such as those of a stack trace. Default: none.
     pub(super) multiline: Setting<MultilineConfig>,
-    /// Whether to look for progress in the output: `on`, `off`, or a list of up to 64 patterns, which are tried before the
-    /// built-in ones. Default: on.
+    /// Whether to look for progress in the output: `on`, `off`, or a list of up to 64 patterns, which are tried before
+    /// the built-in ones. Default: on.
     pub(super) progress: Setting<SwitchOrList<ProgressPattern>>,
     /// Whether to remove secrets from the lines before they are stored or served: `on`, `off`, or a list of up to 64
-    /// patterns, which are searched in addition to the built-in ones. Default: off.
+    /// patterns, which apply in addition to the built-in ones. Default: off.
     pub(super) redact: Setting<SwitchOrList<SecretPattern>>,
-    /// Whether only holders of a token for the stream, root and the daemon's user may read it. Default: true for the
-    /// journal and for files that not everybody on the machine may read, false otherwise.
+    /// Whether the stream may be read only with a token for it, and by root and the daemon's user on the Unix socket.
+    /// Default: true for the journal and for files that not everybody on the machine may read, false otherwise.
     pub(super) private: Setting<bool>,
     /// A description for people.
     pub(super) description: Setting<ScalarText>,
     /// Labels for programs: any names and values.
     pub(super) labels: Setting<Entries<ScalarText>>,
-    /// The amount of events that this stream keeps. Default: as the `history` for all streams.
+    /// The amount of events that this stream keeps. Default: the values of the `history` at the top level.
     pub(super) history: Setting<HistoryLimits>,
 }
 
@@ -209,16 +214,18 @@ pub(super) struct Stream {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Journal")]
 pub(super) struct JournalFilter {
-    /// Entries of a unit, such as `nginx.service` or `php*-fpm.service`: one or a list.
+    /// Entries of a unit, such as `nginx.service`, or of all units that match a pattern, such as `php*-fpm.service`:
+    /// one or a list.
     pub(super) unit: Setting<OneOrMany<String>>,
     /// Entries of a program, by the name under which it logs, such as `sshd`: one or a list.
     pub(super) identifier: Setting<OneOrMany<String>>,
-    /// Entries of this priority or a more serious one: emerg, alert, crit, err, warning, notice, info or debug, or 0 to 7.
+    /// Entries of this priority or a more serious one: emerg, alert, crit, err, warning, notice, info or debug, or 0 to
+    /// 7.
     pub(super) priority: Setting<JournalPriority>,
-    /// Only entries of the kernel. Default: false.
+    /// Whether to select only entries of the kernel. Default: false.
     pub(super) kernel: Setting<bool>,
-    /// Entries with this field, such as `_UID=1000`: one or a list. Of several values for one field, one suffices.
-    /// systemd.journal-fields(7) lists the fields.
+    /// Entries in which a field has this value, such as `_UID=1000`: one field or a list. If the list contains a field
+    /// several times, an entry matches with any of its values. systemd.journal-fields(7) lists the fields.
     #[serde(rename = "match")]
     pub(super) r#match: Setting<OneOrMany<String>>,
 }
@@ -241,12 +248,13 @@ pub(super) struct MultilineConfig {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Restart {
-    /// After which ends of a run the command is started again. Default: on-failure.
+    /// When the command is started again. Default: on-failure.
     pub(super) when: Setting<RestartWhen>,
-    /// The time to wait before the first restart, and the longest one. It doubles with each failure. Default: 1s..60s.
+    /// The time to wait before the first restart, and the longest wait. The wait doubles with each failure. Default:
+    /// 1s..60s.
     pub(super) backoff: Setting<DurationRange>,
-    /// The number of restarts within a time, such as `5 per 10m`. After that, the command stays stopped. Default: no
-    /// limit.
+    /// The number of restarts within a time, such as `5 per 10m`. Once it is exceeded, the command stays stopped.
+    /// Default: no limit.
     pub(super) limit: Setting<Rate>,
 }
 
@@ -254,9 +262,9 @@ pub(super) struct Restart {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stop {
-    /// The signal that asks it to end. Default: TERM.
+    /// The signal that asks the command to end. Default: TERM.
     pub(super) signal: Setting<SignalName>,
-    /// The time after which it receives KILL. Default: 10s.
+    /// The time that the command may take to end before rtlogd sends KILL. Default: 10s.
     pub(super) grace: Setting<DurationText>,
 }
 

@@ -20,9 +20,9 @@ pub(crate) enum SwitchOrList<T> {
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Switch {
-    /// With what is known.
+    /// Enabled with the built-in patterns.
     On,
-    /// Not at all.
+    /// Disabled.
     Off,
 }
 

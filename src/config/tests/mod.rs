@@ -1,5 +1,6 @@
 //! Tests of a whole configuration, from its text to the checked types: `accepted` has what a configuration may say,
-//! `mistakes` what it may not and where each mistake is reported, `shipped` the files of the package and any text at all.
+//! `mistakes` what it may not and where each mistake is reported, `shipped` the files of the package and any text at
+//! all.
 
 mod accepted;
 mod mistakes;

@@ -58,8 +58,8 @@ fn the_shipped_file_loads_and_shows_the_defaults() {
     assert_eq!(process.stop, Stop::default());
 }
 
-/// Adds the path of every key that the schema allows, such as `streams.*.stop.grace`; `*` stands for any name. Each has a
-/// description and, next to others, is one of a fixed set.
+/// Adds the path of every key that the schema allows, such as `streams.*.stop.grace`; `*` stands for any name. Each has
+/// a description and, next to others, is one of a fixed set.
 fn schema_paths(schema: &Value, root: &Value, path: &str, found: &mut BTreeSet<String>) {
     if let Some(name) = schema["$ref"].as_str() {
         return schema_paths(root.pointer(name.trim_start_matches('#')).expect(name), root, path, found);

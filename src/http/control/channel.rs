@@ -1,5 +1,5 @@
-//! A control channel from its handshake to its end: one loop that reads requests, writes replies and notifications, and pings
-//! the client.
+//! A control channel from its handshake to its end: one loop that reads requests, writes replies and notifications, and
+//! pings the client.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,14 +30,15 @@ use crate::http::guard::lease::HeldLease;
 use crate::http::guard::lifetime::{Lifetime, LifetimeEnd, TURNED_PRIVATE_TEXT};
 use crate::http::guard::rate_limit::RateLimiter;
 
-/// The maximum time for which a channel that sends too many requests is not read: refusing requests is work, too. A longer pause
-/// would delay the answers to pings.
+/// The maximum time for which a channel that sends too many requests is not read: refusing requests is work, too. A
+/// longer pause would delay the answers to pings.
 const MAX_READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// The number of streams in a list that cost as much as one request.
 const LISTED_STREAMS_PER_REQUEST: usize = 4;
 
-/// The number of pings without an answer after which a client is considered gone. They are one keep-alive interval apart.
+/// The number of pings without an answer after which a client is considered gone. They are one keep-alive interval
+/// apart.
 const MAX_UNANSWERED_PINGS: u32 = 3;
 
 /// A socket with its session: it reads requests, writes replies and notifications, and sends pings.
@@ -51,8 +52,8 @@ pub(super) struct ControlChannel {
     closes_by: Option<Instant>,
     /// The time until which no message is read.
     read_paused_until: Option<Instant>,
-    /// The leases of the session's streams that were reported to the client: holder and expiry. A stream without a lease has no
-    /// entry.
+    /// The leases of the session's streams that were reported to the client: holder and expiry. A stream without a
+    /// lease has no entry.
     reported_leases: BTreeMap<StreamName, (u64, Instant)>,
     lease_changes: watch::Receiver<BTreeMap<StreamName, HeldLease>>,
 }
@@ -119,7 +120,8 @@ impl ControlChannel {
                         Message::Text(text) => self.handle_text(socket, text.as_str()).await,
                         Message::Binary(_) => return ChannelEnd::Ours(close::CLOSE_BINARY_MESSAGE),
                         Message::Close(_) => return ChannelEnd::Closed,
-                        // The pong is written before anything else is read, so that pongs which a peer does not read never queue up.
+                        // The pong is written before anything else is read, so that pongs which a peer does not read
+                        // never queue up.
                         Message::Ping(_) => socket.flush().await,
                         Message::Pong(_) | Message::Frame(_) => Ok(()),
                     }
@@ -256,7 +258,8 @@ impl ControlChannel {
         Ok(())
     }
 
-    /// Reports the leases that have changed since they were last reported, of all streams with a subscription or an attachment.
+    /// Reports the leases that have changed since they were last reported, of all streams with a subscription or an
+    /// attachment.
     async fn send_lease_changes(&mut self, socket: &mut WebSocket) -> Result<(), tungstenite::Error> {
         let now = Instant::now();
         let streams = self.session.subscriptions.values().map(|subscription| &subscription.stream);
@@ -327,15 +330,15 @@ impl ControlChannel {
         self.reply_to(finished)
     }
 
-    /// For how many requests a call counts: a list for as many as its length is worth.
+    /// The number of requests that a call counts as: one, or more for a list of many streams.
     fn cost(&self, call: &Call) -> u32 {
         let Call::List(_) = call else { return 1 };
         let streams = self.session.app.catalog.count() / LISTED_STREAMS_PER_REQUEST;
         u32::try_from(streams).unwrap_or(u32::MAX).clamp(1, (self.session.limits.control_rate.times / 4).max(1))
     }
 
-    /// Counts `cost` more requests. Those of one token are counted together, whatever channel they come by. A client that sends
-    /// too many is not listened to for a while: what it sends meanwhile waits.
+    /// Counts `cost` more requests. Those of one token are counted together, whatever channel they come by. A client
+    /// that sends too many is not listened to for a while: what it sends meanwhile waits.
     fn check_rate(&mut self, cost: u32) -> Result<(), RpcError> {
         let (rate, now) = (self.session.limits.control_rate, Instant::now());
         let taken = match self.session.caller.token() {

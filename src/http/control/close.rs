@@ -69,8 +69,8 @@ impl From<Error> for ChannelEnd {
 }
 
 impl ChannelEnd {
-    /// Sends the reason, and waits up to [`CLOSE_TIMEOUT`] until the peer has closed. Data that still arrives is read, since the
-    /// system would otherwise reset the connection and discard the close frame.
+    /// Sends the reason, and waits up to [`CLOSE_TIMEOUT`] until the peer has closed. Data that still arrives is read,
+    /// since the system would otherwise reset the connection and discard the close frame.
     pub(super) async fn close(self, mut socket: WebSocket) {
         let frame = match self {
             Self::Broken(error) => return debug!(error:% = error; "a WebSocket broke"),

@@ -1,9 +1,9 @@
-//! `GET /echo`, only in builds with debug assertions: sends every message back. It uses the same WebSocket code as the control
-//! channel, so that test suites for RFC 6455 can check that.
+//! `GET /echo`, only in builds with debug assertions: sends every message back. It uses the same WebSocket code as the
+//! control channel, so that test suites for RFC 6455 can check that.
 //!
-//! Autobahn|Testsuite 25.10.1 (`wstest -m fuzzingclient` with the url `ws://127.0.0.1:7070/echo`) has 517 cases: none fails, 6.4.3 and
-//! 6.4.4 are not strict (text that is not UTF-8 is detected at the end of its frame, not at the byte), and those of 12 and 13, about
-//! compression, are not implemented.
+//! Autobahn|Testsuite 25.10.1 (`wstest -m fuzzingclient` with the url `ws://127.0.0.1:7070/echo`) has 517 cases: none
+//! fails, 6.4.3 and 6.4.4 are not strict (text that is not UTF-8 is detected at the end of its frame, not at the byte),
+//! and those of 12 and 13, about compression, are not implemented.
 
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::OnUpgrade;

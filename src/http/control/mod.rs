@@ -1,8 +1,8 @@
 //! `GET /control`: the control channel, a WebSocket (RFC 6455) with JSON-RPC messages.
 //!
-//! This file checks the handshake. [`channel`] then runs the socket, `session` has the methods, `requests` the types of calls and
-//! results, and `close` the ends of a socket. A channel is one task that reads from cursors, so a slow or paused client costs a
-//! position for each subscription, never a queue.
+//! This file checks the handshake. [`channel`] then runs the socket, `session` has the methods, `requests` the types of
+//! calls and results, and `close` the ends of a socket. A channel is one task that reads from cursors, so a slow or
+//! paused client costs a position for each subscription, never a queue.
 
 mod close;
 mod session;
@@ -31,8 +31,8 @@ const CONTROL_SUBPROTOCOL: &str = "rtlogd.v1";
 /// The number of bytes that are read from a socket at once: commands are short.
 const READ_BUFFER_SIZE: usize = 8 << 10;
 
-/// The maximum number of bytes that wait to be written: enough for a message of events, and for the longest line as text and in
-/// base64. A list of tens of thousands of streams is longer, and closes the socket.
+/// The maximum number of bytes that wait to be written: enough for a message of events, and for the longest line as
+/// text and in base64. A list of tens of thousands of streams is longer, and closes the socket.
 const MAX_WRITE_BUFFER_SIZE: usize = 16 << 20;
 
 /// A WebSocket after its handshake.
@@ -95,7 +95,7 @@ fn only_header_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     values.next().is_none().then(|| value.trim())
 }
 
-/// Whether the list in a header contains `token`, regardless of case.
+/// Returns whether the list in a header contains `token`, regardless of case.
 fn header_contains_token(headers: &HeaderMap, name: &str, token: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))

@@ -1,4 +1,5 @@
-//! Calls and their results. Some calls complete at once and others later; a batch is answered when all of its calls are complete.
+//! Calls and their results. Some calls complete at once and others later; a batch is answered when all of its calls are
+//! complete.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The session of a control channel: its methods, and the subscriptions and attachments that they create. Each method checks
-//! its right first.
+//! The session of a control channel: its methods, and the subscriptions and attachments that they create. Each method
+//! checks its right first.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::access::Caller;
 use crate::config::{Limits, Right, SignalName};
 use crate::control::{Attachment, CommandReply, LifecycleCommand, ProcessCommand, RawOutput, RunCommand};
 use crate::event::{Position, StreamName};
-use crate::stream::{self as log, CursorEnd, CursorItem, CursorStart, View};
+use crate::stream::{CursorEnd, CursorItem, CursorStart, Filter, View};
 use crate::wire::Encoding;
 use crate::wire::message::{
     Call, FilterParameters, InputParameters, MethodResponse, OneOrManyStrings, RpcError, RpcErrorCode, StartParameters,
@@ -113,7 +113,7 @@ impl ControlSession {
         self.last_number
     }
 
-    /// Whether the daemon is stopping. The channel then delivers the remaining events, and refuses calls.
+    /// Returns whether the daemon is stopping. The channel then delivers the remaining events, and refuses calls.
     fn is_stopping(&self) -> bool {
         !*self.app.ready.borrow()
     }
@@ -357,7 +357,7 @@ impl ControlSession {
             Some((Delivery::Raw(raw), attachment))
         });
         let log = self.app.stream(&self.caller, Right::Read, &stream)?.log;
-        let raw = raw.take_until(async move { log.denied().await });
+        let raw = raw.take_until(async move { log.until_private().await });
         let deliveries =
             raw.chain(stream::iter([Delivery::Ended])).take_until(over).map(move |delivery| (number, delivery));
         self.deliveries.push(Box::pin(deliveries));
@@ -381,7 +381,7 @@ fn no_subscription(number: u64) -> RpcError {
     RpcError::new(RpcErrorCode::NotFound, format!("this channel has no subscription {number}"))
 }
 
-fn filter(limits: &Limits, of: [&OneOrManyStrings; 3], level: Option<&str>) -> Result<log::Filter, BadValue> {
+fn filter(limits: &Limits, of: [&OneOrManyStrings; 3], level: Option<&str>) -> Result<Filter, BadValue> {
     let [grep, exclude, origin] = of.map(OneOrManyStrings::all);
     grammar::filter(grep, exclude, origin.to_vec(), level, limits.filter_size)
 }

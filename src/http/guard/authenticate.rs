@@ -44,9 +44,9 @@ pub(crate) fn refused(why: &BadToken) -> Problem {
 }
 
 fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let mut given = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = given.next() else { return Ok(None) };
-    if given.next().is_some() {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
         return Err(Problem::bad("Authorization is given twice; which one is meant?"));
     }
     let token = value.to_str().ok().and_then(|text| {

@@ -16,8 +16,8 @@ use crate::access::WebOrigins;
 /// otherwise only `Referer` remains.
 pub(crate) fn is_cross_site(headers: &HeaderMap, origins: &WebOrigins) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let mut given = headers.get_all(header::ORIGIN).iter();
-    match (given.next(), given.next()) {
+    let mut values = headers.get_all(header::ORIGIN).iter();
+    match (values.next(), values.next()) {
         (Some(origin), None) => return !origin.to_str().is_ok_and(|origin| origins.allow(origin, host)),
         (Some(_), Some(_)) => return true,
         (None, _) => {}

@@ -165,8 +165,8 @@ fn strip_base_path(head: &mut Parts, base_path: &str) -> Result<(), Problem> {
 /// Refuses a request that does not have exactly one `Host` (RFC 9112, section 3.2), or whose host is not one of this
 /// server's.
 fn check_host(authority: Option<&str>, headers: &HeaderMap, hosts: &AllowedHosts) -> Result<(), Problem> {
-    let mut given = headers.get_all(header::HOST).iter();
-    let host = match (given.next(), given.next(), authority) {
+    let mut values = headers.get_all(header::HOST).iter();
+    let host = match (values.next(), values.next(), authority) {
         (Some(host), None, _) => host.to_str().map_err(|_| Problem::bad("Host is not text"))?,
         (None, _, Some(authority)) => authority,
         (None, _, None) => return Err(Problem::bad("the request has no Host")),

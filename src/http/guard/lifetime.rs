@@ -58,11 +58,12 @@ impl Lifetime {
     ) -> Result<Self, Problem> {
         let stream = quota::open_stream_share(&app.open_streams_quota, caller, connection.limits.per_token)?;
         let readers = app.reader_quotas.take(caller.credential(), readers, &connection.limits)?;
-        let denied = app.access.until_invalid(caller);
-        let timers = (denied.is_some() || connection.until.is_some()).then(|| {
-            let denied = denied.map(|denied| -> Pin<Box<dyn Future<Output = _> + Send + Sync>> { Box::pin(denied) });
+        let token_invalid = app.access.until_invalid(caller);
+        let timers = (token_invalid.is_some() || connection.until.is_some()).then(|| {
+            let token_invalid =
+                token_invalid.map(|wait| -> Pin<Box<dyn Future<Output = _> + Send + Sync>> { Box::pin(wait) });
             Box::new(LifetimeTimers {
-                token_invalid: denied.into(),
+                token_invalid: token_invalid.into(),
                 max_age: connection.until.map(|until| Box::pin(sleep_until(until))).into(),
             })
         });

@@ -14,7 +14,8 @@ pub(crate) const MAX_STREAMS_PER_CONNECTION: usize = 64;
 ///
 /// Such a request is short and opens up to [`MAX_STREAMS_PER_CONNECTION`] readers, so that a caller could open many at
 /// almost no cost of its own. With the default of 32768 readers, this is 2048: 40 pages that each follow 50 streams. A
-/// flood of such requests then needs hardly more memory than one whose requests are all refused; an eighth added 16 MiB.
+/// flood of such requests then needs hardly more memory than one whose requests are all refused; an eighth added 16
+/// MiB.
 const SHARED_REQUEST_PART: usize = 16;
 
 /// Time after which a client may retry when a quota was exceeded; a reader may have left by then.

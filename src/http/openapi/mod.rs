@@ -1,6 +1,9 @@
 //! `GET /openapi.json`: every route, as `OpenAPI` 3.1. Tests check that the document is complete and correct.
 //!
 //! HEAD is not listed: it is supported wherever GET is, and returns no body.
+//!
+//! This file has the operations, one for each method of a route; `schemas` has the parameters and the schemas of
+//! responses that they share.
 
 mod schemas;
 
@@ -380,4 +383,32 @@ fn text_content(description: &str, media_types: &[&str]) -> Value {
 /// A request body of any media type.
 fn any_body(description: &str) -> Value {
     json!({ "description": description, "content": { "*/*": {} } })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::http::query::STREAM_PARAMETERS;
+
+    #[test]
+    fn the_document_has_every_parameter_of_readers_and_no_other() {
+        let components = schemas::components();
+        let mut documented = BTreeSet::new();
+        for operation in reading_operations() {
+            for parameter in &operation.parameters {
+                let reference = parameter["$ref"].as_str().and_then(|path| path.strip_prefix('#'));
+                let parameter = reference.map_or(parameter, |path| {
+                    let path = path.strip_prefix("/components").expect("a reference to a component");
+                    components.pointer(path).unwrap_or_else(|| panic!("there is no component {path}"))
+                });
+                if parameter["in"] == "query" {
+                    documented.insert(parameter["name"].as_str().expect("a parameter has a name").to_owned());
+                }
+            }
+        }
+        let accepted: BTreeSet<_> = STREAM_PARAMETERS.split(", ").map(str::to_owned).collect();
+        assert_eq!(documented, accepted);
+    }
 }

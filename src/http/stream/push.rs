@@ -4,7 +4,7 @@
 //! the memory in use is bounded by one read per sender.
 
 use bytes::{Buf, Bytes};
-use http::{Method, StatusCode};
+use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
@@ -13,7 +13,6 @@ use warp::reply::Response;
 use crate::control::{CommandError, PushSender, PushTally};
 use crate::event::{Origin, StreamName};
 
-use super::follow;
 use crate::http::call_error::CallError;
 use crate::http::command::CommandSender;
 use crate::http::guard::authenticate::refused;
@@ -32,17 +31,10 @@ const MAX_ORIGIN_SIZE: usize = 128;
 /// The origin of lines whose sender names none.
 const DEFAULT_PUSH_ORIGIN: &str = "push";
 
-/// The handler of a stream's own path: reads the stream, or appends lines to it.
-pub(crate) async fn push_or_follow(
-    name: &str,
-    request: HttpRequest,
-    body: Option<RequestBody>,
-) -> Result<Response, Problem> {
-    if request.method == Method::GET || request.is_head() {
-        return follow::follow_one(name, &request).await;
-    }
+/// Appends the lines of the body to the stream, and refuses every method other than POST and PUT.
+pub(super) async fn push(name: &str, request: &HttpRequest, body: Option<RequestBody>) -> Result<Response, Problem> {
     let mut incoming = body.as_ref().and_then(RequestBody::take);
-    let done = append(name, &request, incoming.as_mut()).await;
+    let done = append(name, request, incoming.as_mut()).await;
     if let (Err(_), Some(body), Some(incoming)) = (&done, body, incoming) {
         body.put_back(incoming);
     }

@@ -6,8 +6,8 @@
 //! 2. `decoded` makes the readings of the line: its visible text, and the same with one level of escapes after the
 //!    other undone.
 //! 3. `finder` finds the secrets of each reading: behind a name (`names`, `value`, `harmless`; over several lines
-//!    `block`), in an XML element (`xml`), in an HTTP header (`header`), in a URL (`url`), in the arguments of a program
-//!    (`command`), or by their format (`formats`).
+//!    `block`), in an XML element (`xml`), in an HTTP header (`header`), in a URL (`url`), in the arguments of a
+//!    program (`command`), or by their format (`formats`).
 //! 4. The secrets are mapped back to the bytes of the line. `carry` says what continues in the next line.
 //!
 //! Redaction is a safety net, not a guarantee: a secret of unknown form that has no name before it is not recognised.

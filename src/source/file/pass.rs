@@ -23,7 +23,7 @@ pub(super) struct PassContext<'a> {
     pub(super) open_limit: &'a OpenLimit,
     pub(super) settings: TailSettings,
     /// Returns whether a path is one of the stream's own, which reads its files itself.
-    pub(super) named: &'a dyn Fn(&Path) -> bool,
+    pub(super) is_own_path: &'a dyn Fn(&Path) -> bool,
 }
 
 impl PassContext<'_> {

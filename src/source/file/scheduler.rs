@@ -1,4 +1,5 @@
-//! The order in which paths are examined: first those that were notified, then those that are due. Knows no files.
+//! The order in which paths are examined: first those that were notified, then those that are due. The
+//! scheduler has no knowledge of files.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;

@@ -120,7 +120,7 @@ impl Tailer {
         let globs =
             Globs::new(spec.name.clone(), patterns.collect(), &source.exclude, watcher.clone(), mailbox.clone());
         let index = DirectoryIndex::new(watcher.open_limit.opener().clone());
-        let mut files = Self {
+        let mut tailer = Self {
             stream: spec.name.clone(),
             settings: TailSettings { rotate_wait: source.rotate_wait, is_utf16: wide, initial_lines: INITIAL_LINES },
             from: source.from,
@@ -145,12 +145,12 @@ impl Tailer {
         };
         for file in &source.files {
             if let Named::Path(path) = file
-                && !files.by_path.contains_key(path)
+                && !tailer.by_path.contains_key(path)
             {
-                files.add(path.clone(), true, source.from);
+                tailer.add(path.clone(), true, source.from);
             }
         }
-        files
+        tailer
     }
 
     /// The line pipeline; [`FileSource`](super::FileSource) sends the bytes of fifos through it.
@@ -190,7 +190,7 @@ impl Tailer {
         for id in later {
             self.scheduler.wake(id);
         }
-        for id in self.pipeline.show(now.instant, batch) {
+        for id in self.pipeline.run_due(now.instant, batch) {
             self.with_path(id, now, batch, |tail, pass| tail.record_checkpoint(true, pass));
         }
         self.status.report_after_pass(&self.globs, now, batch);
@@ -246,7 +246,7 @@ impl Tailer {
         T: Default,
     {
         let Self { stream, tails, pipeline, index, claims, watcher, settings, globs, .. } = self;
-        let named = |path: &Path| globs.names(path);
+        let is_own_path = |path: &Path| globs.names(path);
         let mut pass = PassContext {
             stream,
             now,
@@ -256,7 +256,7 @@ impl Tailer {
             claims,
             open_limit: &watcher.open_limit,
             settings: *settings,
-            named: &named,
+            is_own_path: &is_own_path,
         };
         tails[id].as_mut().map(|tail| work(tail, &mut pass)).unwrap_or_default()
     }

@@ -167,7 +167,7 @@ impl JournalSource {
                     select! {
                         more = helper.read(&mut self.buffer) => if more { self.take_entries(batch) } else { self.helper_ended() },
                         () = until(well) => self.report_reading(batch),
-                        () = until(due) => self.progress.show(Instant::now(), false, batch),
+                        () = until(due) => self.progress.run_due(Instant::now(), false, batch),
                     }
                 }
                 JournalPhase::Ending(ending) => {

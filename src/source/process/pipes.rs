@@ -123,7 +123,7 @@ impl Pipes {
             () = readable(self.ends[0].as_ref()), if self.ends[0].is_some() => 0,
             () = readable(self.ends[1].as_ref()), if self.ends[1].is_some() => 1,
             () = sleep_until(due.unwrap_or_else(|| ClockReading::read().instant)), if due.is_some() => {
-                self.pipeline.show(ClockReading::read().instant, batch);
+                self.pipeline.run_due(ClockReading::read().instant, batch);
                 return PipeRead::OpenLineDue;
             }
             else => {

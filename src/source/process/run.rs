@@ -71,7 +71,7 @@ pub(super) struct ProcessRun {
 #[derive(Debug)]
 enum RunPhase {
     Running,
-    /// The process has ended; its pipes are read until `quiet`, at most until `last`.
+    /// The process has ended; its pipes are read until `quiet_until`, at most until `last`.
     Draining {
         end: RunEnd,
         quiet_until: Instant,

@@ -3,6 +3,9 @@
 //!
 //! Each method is one line of the table in [`requests`]. The types that read its parameters also define the published
 //! schema.
+//!
+//! The files, in reading order: this file parses a message and has its errors, `requests` the methods and their
+//! parameters, `outgoing` the results and notifications, and `schema` the published schema of all of them.
 
 mod requests;
 mod schema;

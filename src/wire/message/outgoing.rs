@@ -41,7 +41,7 @@ pub enum MethodResponse {
     },
     /// The command was carried out.
     Carried {
-        /// Whether there was nothing to do, such as starting a process that runs.
+        /// True if there was nothing to do, such as starting a process that runs.
         already: bool,
     },
     /// The input was accepted.
@@ -51,7 +51,7 @@ pub enum MethodResponse {
     },
     /// The lease was taken, extended or given back.
     Leased {
-        /// Whether this channel holds the lease now.
+        /// True if this channel holds the lease now.
         yours: bool,
         /// The remaining time in seconds.
         seconds: f64,
@@ -69,7 +69,7 @@ pub enum MethodResponse {
 pub struct LeaseHolder {
     /// The holder's origin: a user of this machine, or an address.
     pub peer: String,
-    /// Whether the holder is this channel.
+    /// True if the holder is this channel.
     pub yours: bool,
     /// The remaining time in seconds.
     pub seconds: f64,
@@ -158,7 +158,8 @@ pub enum Notification<'a> {
         /// The bytes in base64.
         base64: String,
     },
-    /// Output of the terminal was dropped, because it was not read quickly enough. The client should draw the screen again.
+    /// Output of the terminal was dropped, because it was not read quickly enough. The client should draw the screen
+    /// again.
     #[serde(rename = "process.lost")]
     Lost {
         /// The number of the attachment.
@@ -206,8 +207,8 @@ impl Notification<'_> {
 /// The approximate maximum size of a message of events, in bytes. A longer event has a message of its own.
 const MAX_EVENTS_MESSAGE_SIZE: usize = 64 << 10;
 
-/// The messages with these events; `lines` is the NDJSON that all readers of the view share. Each message is created when
-/// the iterator is polled, so that only one is in memory.
+/// The messages with these events; `lines` is the NDJSON that all readers of the view share. Each message is created
+/// when the iterator is polled, so that only one is in memory.
 pub fn events(subscription: u64, lines: &[u8]) -> impl Iterator<Item = String> {
     let mut left = lines;
     std::iter::from_fn(move || {

@@ -43,7 +43,8 @@ macro_rules! calls {
 calls! {
     /// All streams, as `GET /streams` lists them.
     "streams.list" => List(ListParameters) -> "Streams",
-    /// Sends a stream's events in `stream.events`, from the start that the parameters give; by default, from the last 100 lines on.
+    /// Sends a stream's events in `stream.events`, from the start that the parameters give; by default, from the last
+    /// 100 lines on.
     "stream.subscribe" => Subscribe(SubscribeParameters) -> "Subscribed",
     /// Replaces the filter from the next line on; with `from`, the events are sent again from there.
     "subscription.filter" => Filter(FilterParameters) -> "Steered",
@@ -63,7 +64,7 @@ calls! {
     "process.resume" => ResumeProcess(StreamParameters) -> "Carried",
     /// Starts the process, if it does not run.
     "process.start" => Start(StreamParameters) -> "Carried",
-    /// Ends the process. It is not started again by itself.
+    /// Ends the process. It is not started again automatically.
     "process.stop" => Stop(StreamParameters) -> "Carried",
     /// Ends the process and starts it again.
     "process.restart" => Restart(StreamParameters) -> "Carried",
@@ -164,7 +165,7 @@ pub struct SubscribeParameters {
     /// Only lines that match all of these regular expressions.
     #[serde(default)]
     pub grep: OneOrManyStrings,
-    /// No lines that match one of these regular expressions.
+    /// Only lines that match none of these regular expressions.
     #[serde(default)]
     pub exclude: OneOrManyStrings,
     /// Only lines of these origins: `stdout`, `stderr`, the path of a file, or the sender of a pushed or journal line.
@@ -179,11 +180,11 @@ pub struct SubscribeParameters {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Begin")]
 pub struct StartParameters {
-    /// Strictly after the event with this id.
+    /// The start strictly after the event with this id.
     pub after: Option<String>,
-    /// At this time (RFC 3339), or this long ago (`5m`).
+    /// The start at this time (RFC 3339), or this long ago (`5m`).
     pub since: Option<String>,
-    /// With this many of the last lines that pass the filter, or with `all`.
+    /// The start with this many of the last lines that pass the filter, or with `all`.
     pub tail: Option<TailLines>,
 }
 
@@ -210,7 +211,7 @@ pub struct FilterParameters {
     /// Only lines that match all of these regular expressions.
     #[serde(default)]
     pub grep: OneOrManyStrings,
-    /// No lines that match one of these regular expressions.
+    /// Only lines that match none of these regular expressions.
     #[serde(default)]
     pub exclude: OneOrManyStrings,
     /// Only lines of these origins: `stdout`, `stderr`, the path of a file, or the sender of a pushed or journal line.
@@ -253,7 +254,7 @@ pub struct InputParameters {
     pub text: Option<String>,
     /// The input in base64, instead of `text`.
     pub base64: Option<String>,
-    /// Whether the input ends after it: a pipe is closed, and a terminal receives its end-of-file character.
+    /// True if the input ends after it: a pipe is closed, and a terminal receives its end-of-file character.
     #[serde(default)]
     pub eof: bool,
 }

@@ -60,7 +60,7 @@ impl<'a> CheckpointSearch<'a> {
         pass: &mut PassContext<'_>,
     ) -> io::Result<SearchOutcome> {
         let mut denied = None;
-        let named = match FileReader::open(self.path, pass.open_limit) {
+        let at_path = match FileReader::open(self.path, pass.open_limit) {
             Ok(reader) => Some(reader),
             // The file may exist under another name.
             Err(error) if OpenDenied::of(&error).is_some() => {
@@ -70,9 +70,9 @@ impl<'a> CheckpointSearch<'a> {
             Err(error) if error.raw_os_error().is_none() || is_missing(&error) => None,
             Err(error) => return Err(error),
         };
-        let exists = named.is_some();
+        let exists = at_path.is_some();
         let mut same_content = None;
-        if let Some(reader) = named
+        if let Some(reader) = at_path
             && let Some(point) = self.point_in(&reader, pass)?
         {
             if reader.identity().same_inode(self.saved.identity()) {
