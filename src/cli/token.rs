@@ -54,12 +54,12 @@ pub(super) fn token(arguments: TokenArguments) -> Result<ExitCode, CliFailure> {
 }
 
 /// Adds a token, or its id, to the list of revoked tokens, and reports the effect.
-fn revoke_token(spec: &config::AccessConfig, given: &str) -> Result<ExitCode, CliFailure> {
+fn revoke_token(spec: &config::AccessConfig, token_or_id: &str) -> Result<ExitCode, CliFailure> {
     let directory = spec.keys.as_deref().unwrap_or(Path::new(""));
-    let given = given.trim();
-    let from_token = access::token_id_in(given);
-    let id = from_token.as_deref().unwrap_or(given);
-    let looks_like_a_token = given.starts_with("ey") && given.contains('.');
+    let token_or_id = token_or_id.trim();
+    let from_token = access::token_id_in(token_or_id);
+    let id = from_token.as_deref().unwrap_or(token_or_id);
+    let looks_like_a_token = token_or_id.starts_with("ey") && token_or_id.contains('.');
     if !access::is_valid_token_id(id) || id.starts_with("--") || (from_token.is_none() && looks_like_a_token) {
         let why =
             "this is neither a complete token nor the id of a token (`rtlogd token` prints the id when it makes one)";
@@ -68,7 +68,7 @@ fn revoke_token(spec: &config::AccessConfig, given: &str) -> Result<ExitCode, Cl
     // The token is verified before it is on the list, since it would no longer be valid afterwards.
     let proved = from_token
         .is_some()
-        .then(|| access::Keyring::load(spec, &access::Keyring::default()).verify(given, SystemTime::now()));
+        .then(|| access::Keyring::load(spec, &access::Keyring::default()).verify(token_or_id, SystemTime::now()));
     let (path, was_revoked) = access::revoke(directory, id).map_err(|error| -> CliFailure { (error.into(), 1) })?;
     if was_revoked {
         print_note(&format!("rtlogd: warning: {id} was already revoked; nothing was changed\n"));

@@ -103,12 +103,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_waits_for_its_reader_is_stuck_and_what_has_nothing_to_give_is_not() {
         let minute = Duration::from_mins(1);
-        let flow = StallDetector::default();
-        let stuck = async |limit| timeout(limit, flow.stalled(minute)).await.is_ok();
+        let detector = StallDetector::default();
+        let stuck = async |limit| timeout(limit, detector.stalled(minute)).await.is_ok();
         assert!(!stuck(minute * 9).await, "nobody waits");
         let (sender, frames) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(8);
         let frames = futures_util::stream::unfold(frames, async |mut frames| Some((frames.recv().await?, frames)));
-        let mut body = flow.watch(StreamBody::new(Box::pin(frames)));
+        let mut body = detector.watch(StreamBody::new(Box::pin(frames)));
         assert!(stuck(Duration::from_secs(61)).await, "it is never asked for anything");
         assert!(timeout(minute, body.frame()).await.is_err(), "there is nothing");
         assert!(!stuck(minute * 9).await, "its reader waits, not it");

@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(drive_fake(activity, TEST_TIMEOUTS, false, CancellationToken::new()).await, (75, None));
         // The connection has a slow response, another one, and then half a head.
         let activity = ConnectionActivity::new(Instant::now());
-        let asks = {
+        let requests = {
             let activity = activity.clone();
             tokio::spawn(async move {
                 let (first, second) = (activity.begin_response(), activity.begin_response());
@@ -273,7 +273,7 @@ mod tests {
         tokio::task::yield_now().await;
         let ended = drive_fake(activity, TEST_TIMEOUTS, false, CancellationToken::new()).await;
         assert_eq!(ended, (2080, late), "answers have their time, and a head has its own");
-        asks.await.unwrap();
+        requests.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -264,25 +264,25 @@ impl ControlChannel {
         let now = Instant::now();
         let streams = self.session.subscriptions.values().map(|subscription| &subscription.stream);
         let streams = streams.chain(self.session.attachments.values().map(|attached| &attached.stream));
-        let held = {
+        let current_leases = {
             let leases = self.lease_changes.borrow_and_update();
-            let held = |stream: &StreamName| leases.get(stream).copied().filter(|held| held.until > now);
-            streams.map(|stream| (stream.clone(), held(stream))).collect::<BTreeMap<_, _>>()
+            let lease_of = |stream: &StreamName| leases.get(stream).copied().filter(|lease| lease.until > now);
+            streams.map(|stream| (stream.clone(), lease_of(stream))).collect::<BTreeMap<_, _>>()
         };
-        self.reported_leases.retain(|stream, _| held.contains_key(stream));
-        for (stream, held) in held {
-            let delivery = self.reported_leases.get(&stream).copied();
-            if delivery == held.map(|held| (held.by, held.until)) {
+        self.reported_leases.retain(|stream, _| current_leases.contains_key(stream));
+        for (stream, lease) in current_leases {
+            let reported = self.reported_leases.get(&stream).copied();
+            if reported == lease.map(|lease| (lease.by, lease.until)) {
                 continue;
             }
-            match held {
-                Some(held) => self.reported_leases.insert(stream.clone(), (held.by, held.until)),
+            match lease {
+                Some(lease) => self.reported_leases.insert(stream.clone(), (lease.by, lease.until)),
                 None => self.reported_leases.remove(&stream),
             };
-            let holder = held.map(|held| LeaseHolder {
-                peer: held.peer.to_string(),
-                yours: held.by == self.session.number,
-                seconds: held.left().as_secs_f64(),
+            let holder = lease.map(|lease| LeaseHolder {
+                peer: lease.peer.to_string(),
+                yours: lease.by == self.session.number,
+                seconds: lease.left().as_secs_f64(),
             });
             send(socket, Notification::Leased { stream: stream.as_str(), holder }.to_text()).await?;
         }

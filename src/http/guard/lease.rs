@@ -14,7 +14,7 @@ use crate::event::StreamName;
 /// Maximum duration of a lease, in seconds, which bounds the delay if its holder forgets to release it.
 pub(crate) const MAX_LEASE_SECONDS: u32 = 3600;
 
-/// A lease that is held.
+/// A lease that a client holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeldLease {
     /// The number of the control channel that holds it.
@@ -45,11 +45,11 @@ impl Leases {
         let now = Instant::now();
         let mut taken = Ok(());
         self.0.send_if_modified(|leases| {
-            if let Some(held) = leases.get(stream).filter(|held| held.by != by && held.until > now) {
-                taken = Err(*held);
+            if let Some(lease) = leases.get(stream).filter(|lease| lease.by != by && lease.until > now) {
+                taken = Err(*lease);
                 return false;
             }
-            leases.retain(|_, held| held.until > now);
+            leases.retain(|_, lease| lease.until > now);
             leases.insert(stream.clone(), HeldLease { by, peer, until: now + time });
             true
         });
@@ -59,7 +59,7 @@ impl Leases {
     /// Releases the lease if this channel holds it.
     pub(crate) fn release(&self, stream: &StreamName, by: u64) {
         self.0.send_if_modified(|leases| {
-            let holds = leases.get(stream).is_some_and(|held| held.by == by);
+            let holds = leases.get(stream).is_some_and(|lease| lease.by == by);
             holds && leases.remove(stream).is_some()
         });
     }
@@ -68,7 +68,7 @@ impl Leases {
     pub(crate) fn release_all(&self, by: u64) {
         self.0.send_if_modified(|leases| {
             let before = leases.len();
-            leases.retain(|_, held| held.by != by);
+            leases.retain(|_, lease| lease.by != by);
             leases.len() < before
         });
     }
@@ -77,7 +77,7 @@ impl Leases {
     /// is the lease of another holder.
     pub(crate) fn check_input(&self, stream: &StreamName, by: Option<u64>) -> Result<(), HeldLease> {
         match self.0.borrow().get(stream) {
-            Some(held) if Some(held.by) != by && held.until > Instant::now() => Err(*held),
+            Some(lease) if Some(lease.by) != by && lease.until > Instant::now() => Err(*lease),
             _ => Ok(()),
         }
     }

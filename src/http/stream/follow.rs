@@ -46,8 +46,8 @@ pub(super) async fn follow_one(name: &str, request: &HttpRequest) -> Result<Resp
         return Err(Problem::bad("stream= goes with GET /streams; here the path names the stream"));
     }
     let entry = request.stream(name);
-    let held = entry.as_ref().is_ok_and(|entry| request.app.catalog.is_being_replaced(entry.log.name()));
-    let lifetime = match admit(request, &query, held, 1)? {
+    let is_being_replaced = entry.as_ref().is_ok_and(|entry| request.app.catalog.is_being_replaced(entry.log.name()));
+    let lifetime = match admit(request, &query, is_being_replaced, 1)? {
         Admission::Granted(lifetime) => lifetime,
         Admission::RetryLater => return Ok(retry_later()),
     };
@@ -90,9 +90,9 @@ fn parse_query(request: &HttpRequest) -> Result<Option<StreamQuery>, Problem> {
 /// `GET /streams?stream=A&stream=B`.
 pub(in crate::http) async fn follow_several(request: &HttpRequest) -> Result<Response, Problem> {
     let Some(query) = parse_query(request)? else { return Ok(retry_later()) };
-    let is_held =
+    let is_stream_replaced =
         |name: &StreamName| request.app.catalog.is_being_replaced(name) && request.stream(name.as_str()).is_ok();
-    let held = query.streams.iter().any(is_held);
+    let is_being_replaced = query.streams.iter().any(is_stream_replaced);
     let mut names = query.streams.clone();
     names.sort();
     names.dedup();
@@ -104,7 +104,7 @@ pub(in crate::http) async fn follow_several(request: &HttpRequest) -> Result<Res
         );
         return Err(Problem::bad(format!("too many streams for one connection ({fit}); use several connections")));
     }
-    let lifetime = match admit(request, &query, held, names.len())? {
+    let lifetime = match admit(request, &query, is_being_replaced, names.len())? {
         Admission::Granted(lifetime) => lifetime,
         Admission::RetryLater => return Ok(retry_later()),
     };
@@ -149,15 +149,20 @@ fn cursor_spec(request: &HttpRequest, log: Log, view: View, query: &StreamQuery)
 enum Admission {
     /// The reader is served for this lifetime.
     Granted(Lifetime),
-    /// The caller is reconnecting, and must be told to reconnect later.
+    /// The caller is reconnecting, and receives a response that makes it reconnect later.
     RetryLater,
 }
 
 /// Admits one response with this many `readers`. None is admitted while the daemon starts or stops, while the stream is
-/// `held` (it restarts after a change of its configuration), or if the caller has as many readers as it may have.
-fn admit(request: &HttpRequest, query: &StreamQuery, held: bool, readers: usize) -> Result<Admission, Problem> {
+/// being replaced after a change of its configuration, or if the caller has as many readers as it may have.
+fn admit(
+    request: &HttpRequest,
+    query: &StreamQuery,
+    is_being_replaced: bool,
+    readers: usize,
+) -> Result<Admission, Problem> {
     let lifetime = match *request.app.ready.borrow() {
-        true if held => Err(CallError::Reconfiguring.into()),
+        true if is_being_replaced => Err(CallError::Reconfiguring.into()),
         true => request.lifetime(readers),
         false => {
             let detail = "the daemon is starting or stopping; try again";

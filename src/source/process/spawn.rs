@@ -52,8 +52,8 @@ struct ProgramEnds {
     ends: [Option<pipe::Receiver>; 2],
     input: ProcessInput,
     descriptors: RunDescriptors,
-    given: Vec<ProgramEnd>,
-    /// The first of `given` is the standard input of the program.
+    passed_on: Vec<ProgramEnd>,
+    /// The first of `passed_on` is the standard input of the program.
     has_input: bool,
 }
 
@@ -130,8 +130,8 @@ async fn start(
     // The child is not started on a thread for blocking work: an idle one ends, and the child would die with it
     // (PR_SET_PDEATHSIG).
     let leader = options.children.start(&mut own_program(childs))?;
-    let ProgramEnds { ends, input, descriptors, given, .. } = wires;
-    let outcome = spawn_blocking(move || send_task(ours, &task, &given)).await.map_err(io::Error::other)?;
+    let ProgramEnds { ends, input, descriptors, passed_on, .. } = wires;
+    let outcome = spawn_blocking(move || send_task(ours, &task, &passed_on)).await.map_err(io::Error::other)?;
     let failure = match outcome {
         Ok(None) => return Ok(StartedProgram { leader, ends, input, descriptors }),
         Ok(Some(failure)) => SpawnFailure::InChild(failure),
@@ -188,11 +188,11 @@ fn own_program(socket: UnixStream) -> Command {
 }
 
 /// Sends the task to the child, and waits until the child has carried it out. Blocks.
-fn send_task(mut socket: UnixStream, task: &ExecTask, given: &[ProgramEnd]) -> io::Result<Option<ExecFailure>> {
+fn send_task(mut socket: UnixStream, task: &ExecTask, passed_on: &[ProgramEnd]) -> io::Result<Option<ExecFailure>> {
     socket.set_read_timeout(Some(MAX_SPAWN_TIME))?;
     socket.set_write_timeout(Some(MAX_SPAWN_TIME))?;
     let text = serde_json::to_vec(task)?;
-    let descriptors: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+    let descriptors: Vec<_> = passed_on.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PASSED_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
@@ -211,7 +211,7 @@ fn send_task(mut socket: UnixStream, task: &ExecTask, given: &[ProgramEnd]) -> i
 }
 
 fn create_ends(spec: &ProcessSourceConfig, options: &SourceOptions) -> io::Result<ProgramEnds> {
-    let mut given = Vec::new();
+    let mut passed_on = Vec::new();
     let mut descriptors = RunDescriptors::default();
     let mut input = ProcessInput::None;
     if let Some(size) = spec.pty {
@@ -221,29 +221,29 @@ fn create_ends(spec: &ProcessSourceConfig, options: &SourceOptions) -> io::Resul
         if spec.input {
             // tokio treats a nonblocking terminal like a pipe, which is the way to use one without `unsafe`.
             input = ProcessInput::open(pipe::Sender::from_owned_fd_unchecked(master.try_clone()?)?, true);
-            given.push(ProgramEnd::Created(slave.try_clone()?));
+            passed_on.push(ProgramEnd::Created(slave.try_clone()?));
         }
-        given.push(ProgramEnd::Created(slave));
+        passed_on.push(ProgramEnd::Created(slave));
         let ends = [Some(pipe::Receiver::from_owned_fd_unchecked(master)?), None];
-        return Ok(ProgramEnds { ends, input, descriptors, given, has_input: spec.input });
+        return Ok(ProgramEnds { ends, input, descriptors, passed_on, has_input: spec.input });
     }
     let has_input = spec.input || options.inherit_stdin;
     if spec.input {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         descriptors.input = Some(write.as_raw_fd());
         input = ProcessInput::open(pipe::Sender::from_owned_fd(write)?, false);
-        given.push(ProgramEnd::Created(read));
+        passed_on.push(ProgramEnd::Created(read));
     } else if options.inherit_stdin {
-        given.push(ProgramEnd::InheritedStdin);
+        passed_on.push(ProgramEnd::InheritedStdin);
     }
     let mut ends = [None, None];
     for (end, number) in ends.iter_mut().zip(&mut descriptors.outputs) {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         *number = Some(read.as_raw_fd());
         *end = Some(pipe::Receiver::from_owned_fd(read)?);
-        given.push(ProgramEnd::Created(write));
+        passed_on.push(ProgramEnd::Created(write));
     }
-    Ok(ProgramEnds { ends, input, descriptors, given, has_input })
+    Ok(ProgramEnds { ends, input, descriptors, passed_on, has_input })
 }
 
 /// The mark of a run, made unique by a random number.

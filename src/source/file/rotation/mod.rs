@@ -163,8 +163,8 @@ impl Rotation {
 
     /// Returns whether the path names the newest generation.
     pub(super) fn names_newest(&self) -> bool {
-        let at_path = fs::metadata(&self.path).map(|metadata| Identity::from(&metadata)).ok();
-        at_path.is_some() && at_path == self.newest()
+        let named = fs::metadata(&self.path).map(|metadata| Identity::from(&metadata)).ok();
+        named.is_some() && named == self.newest()
     }
 
     fn position(&self, identity: Identity) -> Option<usize> {
@@ -226,8 +226,8 @@ impl Rotation {
     /// Records that the path names this file; `false` if it is not one of the generations.
     pub(super) fn note_named(&mut self, metadata: &Metadata, pass: &mut PassContext<'_>) -> bool {
         let Some(at) = self.position(Identity::from(metadata)) else { return false };
-        let generation = &mut self.generations[at];
-        generation.changed |= generation.reader.note_metadata(metadata);
+        let named = &mut self.generations[at];
+        named.changed |= named.reader.note_metadata(metadata);
         if at + 1 < self.generations.len() {
             self.reinstate(at, pass);
         } else {
