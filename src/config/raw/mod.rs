@@ -141,8 +141,9 @@ pub(super) struct Stream {
     /// Files that are not followed although a pattern matches them, such as `*.gz`: one pattern or a list. A pattern with a
     /// slash is matched against the whole path.
     pub(super) exclude: Setting<OneOrMany<String>>,
-    /// How long a file that was rotated away or deleted is still read, because its writer may not have noticed. Default:
-    /// 1s.
+    /// How long a file that was rotated away or deleted must be silent before it is left, because its writer may not have
+    /// noticed; and how long a new file waits at most until it is read, too. Later bytes in a renamed file are a `loss`.
+    /// Default: 5s.
     pub(super) rotate_wait: Setting<DurationText>,
     /// Whether symbolic links are followed regardless of who made them. By default, below the first directory that others
     /// than root and the daemon's user may write to, only links of root, of the daemon's user and of the owner of their

@@ -23,6 +23,7 @@ use super::fingerprint::{Fingerprint, Identity, unix_nanos};
 use super::glob::Globs;
 use super::pass::{PassContext, TailSettings};
 use super::path::PathTail;
+use super::rotation::old_files::OLD_FILE_NUMBERS;
 use super::rotation::siblings::{DirectoryIndex, originals};
 use super::scheduler::Scheduler;
 use super::status::{PathStatus, StatusReporter};
@@ -191,7 +192,7 @@ impl Tailer {
             self.scheduler.wake(id);
         }
         for id in self.pipeline.show(now.instant, batch) {
-            self.with_path(id, now, batch, |tail, pass| tail.record_checkpoint(true, pass));
+            self.with_path(id % OLD_FILE_NUMBERS, now, batch, |tail, pass| tail.record_checkpoint(true, pass));
         }
         self.status.report_after_pass(&self.globs, now, batch);
         self.last_pass_nanos = Some(u64::try_from(now.time.0).unwrap_or(0) * 1000);
@@ -207,9 +208,9 @@ impl Tailer {
         self.update_watch(id, now.instant);
         self.note_copies(id);
         let moved = self.with_path(id, now, batch, |tail, pass| {
-            let before = tail.rotation().newest();
+            let before = tail.rotation().generations().newest();
             tail.resolve(pass);
-            tail.rotation().newest() != before
+            tail.rotation().generations().newest() != before
         });
         if moved && self.watch_set.expire(id) {
             // The path may lead elsewhere now.
@@ -307,7 +308,8 @@ impl Tailer {
             self.drop_unclaimed(batch);
             // A path with a checkpoint claims its file first, since another path may name that file by now.
             let tails = &self.tails;
-            self.scheduler.sort_by_key(|id| tails[id].as_ref().is_none_or(|tail| !tail.rotation().is_resuming()));
+            self.scheduler
+                .sort_by_key(|id| tails[id].as_ref().is_none_or(|tail| !tail.rotation().generations().is_resuming()));
         }
         self.scheduler.wake_due(now.instant);
     }
@@ -388,7 +390,7 @@ impl Tailer {
     fn drop_if_gone(&mut self, id: usize, now: ClockReading, batch: &mut Batch) {
         let gone = |tail: &PathTail| {
             let missing = matches!(tail.found(), PathTarget::Missing | PathTarget::Other(_));
-            missing && !tail.is_named() && !tail.rotation().is_open() && tail.rotation().len() < 2
+            missing && !tail.is_named() && !tail.rotation().generations().is_open() && tail.rotation().len() < 2
         };
         if !self.tails[id].as_ref().is_some_and(gone) {
             return;
@@ -424,6 +426,11 @@ impl Tailer {
     }
 
     #[cfg(test)]
+    pub(super) fn reads(&self, file: &std::fs::Metadata) -> bool {
+        self.claims.is_claimed_by_other(Identity::from(file), usize::MAX)
+    }
+
+    #[cfg(test)]
     pub(super) fn mark_written(&mut self, path: &Path) {
         if let Some(tail) = self.by_path.get(path).and_then(|id| self.tails[*id].as_mut()) {
             tail.note_written();
@@ -450,7 +457,7 @@ impl Tailer {
     fn update_watch(&mut self, id: usize, now: Instant) {
         let Some(tail) = self.tails[id].as_mut() else { return };
         if self.watch_set.contains(id) {
-            let unwatched = self.watch_set.update(id, tail.path(), tail.rotation().is_open(), now);
+            let unwatched = self.watch_set.update(id, tail.path(), tail.rotation().generations().is_named(), now);
             tail.set_unwatched(unwatched.is_some());
             self.status.set_unwatched(id, unwatched);
         } else {
@@ -466,7 +473,7 @@ impl Tailer {
             PathTarget::Alias(identity) => {
                 self.aliases.entry(*identity).or_default().insert(id);
             }
-            PathTarget::Fifo(identity) if !tail.rotation().is_open() => {
+            PathTarget::Fifo(identity) if !tail.rotation().generations().is_open() => {
                 self.fifos.insert(id, *identity);
             }
             // The reason may name what a symlink leads to.

@@ -43,6 +43,19 @@ pub(super) enum SearchOutcome {
     Unclear,
 }
 
+/// The result of looking for the file of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::source::file) enum ResumeResult {
+    /// No checkpoint is left to search for.
+    Done,
+    /// The file was read up to `offset` and is gone: the path begins from scratch.
+    Lost { offset: u64 },
+    /// The path names nothing, so that the file may still come back.
+    Waiting,
+    /// Names are changing: the next pass searches again.
+    Deferred,
+}
+
 impl<'a> CheckpointSearch<'a> {
     /// Creates a search on behalf of the path with the number `id`.
     pub(super) fn new(path: &'a Path, id: usize, saved: &'a Checkpoint) -> Self {

@@ -16,19 +16,20 @@ use crate::stream::{Batch, Checkpoints};
 use crate::source::file::tailer::{NextPass, Tailer};
 use crate::source::file::watch::watcher::{Mailbox, Watcher};
 
-struct TailerHarness {
-    directory: TestDirectory,
+pub(super) struct TailerHarness {
+    pub(super) directory: TestDirectory,
     spec: Stream,
     source: FileSourceConfig,
     files: Option<Tailer>,
     checkpoints: Checkpoints,
     now: Instant,
     losses: usize,
-    state: serde_json::Value,
+    pub(super) loss_texts: Vec<String>,
+    pub(super) state: serde_json::Value,
 }
 
 impl TailerHarness {
-    fn new(files: &[&str], from: ReadFrom) -> Self {
+    pub(super) fn new(files: &[&str], from: ReadFrom) -> Self {
         let directory = TestDirectory::new();
         let files = files.iter().map(|file| Named::written(directory.path(file))).collect();
         let source = FileSourceConfig { files, from, ..FileSourceConfig::new(directory.path("log")) };
@@ -42,11 +43,12 @@ impl TailerHarness {
             checkpoints: Checkpoints::new(),
             now: Instant::now(),
             losses: 0,
+            loss_texts: Vec::new(),
             state,
         }
     }
 
-    fn one_pass(&mut self) -> (Vec<String>, NextPass) {
+    pub(super) fn one_pass(&mut self) -> (Vec<String>, NextPass) {
         let Self { spec, source, files, checkpoints, now, .. } = self;
         let files = files.get_or_insert_with(|| {
             Tailer::new(spec, source, checkpoints, Watcher::new(), Arc::new(Mailbox::default()))
@@ -57,6 +59,7 @@ impl TailerHarness {
             change.clone().apply_to(checkpoints);
         }
         self.losses += batch.losses();
+        self.loss_texts.extend(batch.loss_texts());
         if let Some(state) = batch.last_state() {
             self.state = serde_json::to_value(state).unwrap();
         }
@@ -64,7 +67,7 @@ impl TailerHarness {
     }
 
     /// Makes passes, and returns everything that is new.
-    fn run_until_idle(&mut self) -> Vec<String> {
+    pub(super) fn run_until_idle(&mut self) -> Vec<String> {
         if let Some(files) = &mut self.files {
             files.wake_all();
         }
@@ -78,18 +81,29 @@ impl TailerHarness {
         }
     }
 
-    /// The same after the time for late writers.
-    fn run_after_rotate_wait(&mut self) -> Vec<String> {
-        self.now += Duration::from_secs(2);
+    /// The same after the time for late writers, who are silent.
+    pub(super) fn run_after_rotate_wait(&mut self) -> Vec<String> {
+        self.now += Duration::from_secs(6);
         self.run_until_idle()
     }
 
+    /// Everything that is new after this time.
+    pub(super) fn after(&mut self, milliseconds: u64) -> Vec<String> {
+        self.now += Duration::from_millis(milliseconds);
+        self.run_until_idle()
+    }
+
+    /// Returns whether the stream reads this file.
+    pub(super) fn has_open(&self, file: &fs::Metadata) -> bool {
+        self.files.as_ref().is_some_and(|files| files.reads(file))
+    }
+
     /// Drops the source in its current state; the next pass starts a new one from the recorded checkpoints.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.files = None;
     }
 
-    fn rename(&self, from: &str, to: &str) {
+    pub(super) fn rename(&self, from: &str, to: &str) {
         fs::rename(self.directory.path(from), self.directory.path(to)).unwrap();
     }
 }

@@ -1,6 +1,7 @@
-//! Tests of following files: random operations against a `model`, and `cases` of real rotations.
+//! Tests of following files: random operations against a `model`, and `cases` of real rotations and of `late_writers`.
 
 mod cases;
+mod late_writers;
 mod model;
 
 use super::*;
