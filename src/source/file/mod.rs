@@ -39,7 +39,9 @@
 //! **Finding rotated files.** A writer renames the old file before it makes the new one. A directory listing that
 //! begins after the new file was seen therefore shows every older file. A [watermark](rotation::watermark::Watermark)
 //! (the birth time of the newest file that was read) says which of them are new. A listing may still miss names that
-//! change while it runs; it is repeated in the next pass until the directory's time stamp stood still.
+//! change while it runs; it is repeated in the next pass until the directory's time stamp stood still. Behind a symlink,
+//! the directory of the target is listed for the target's name, as it was when the file was last
+//! [opened](rotation::location::LogLocation): a symlink that was not followed shows nothing of what it leads to.
 //!
 //! **Checkpoints.** The offset of a file travels in the same batch as its lines, so that history never holds one
 //! without the other. After a restart, the file is searched for at its path, then by its inode, then among its siblings

@@ -203,6 +203,7 @@ impl PathTail {
     /// Begins with a file that is not one of the generations.
     fn begin(&mut self, pass: &mut PassContext<'_>) -> io::Result<PathTarget> {
         let mut reader = FileReader::open(self.path(), pass.open_limit)?;
+        self.rotation.note_opened(&reader);
         let identity = reader.identity();
         if self.rotation.generations().contains(identity) {
             return Ok(PathTarget::File);

@@ -27,7 +27,7 @@ use super::rotation::old_files::OLD_FILE_NUMBERS;
 use super::rotation::siblings::{DirectoryIndex, originals};
 use super::scheduler::Scheduler;
 use super::status::{PathStatus, StatusReporter};
-use super::target::PathTarget;
+use super::target::{PathTarget, is_symlink};
 use crate::source::file::watch::watch_set::WatchSet;
 use crate::source::file::watch::watcher::{Mailbox, Watcher};
 
@@ -42,6 +42,9 @@ const MAX_CHECKS_PER_PASS: usize = 4 << 10;
 
 /// The poll intervals of watched files, active ones and others (spread): only a safety net for lost notifications.
 const WATCHED_POLL_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
+
+/// The poll interval of watched paths that name nothing.
+const MISSING_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The poll intervals of unwatched files, active ones and others: readers wait this long for a line.
 const UNWATCHED_POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
@@ -356,7 +359,7 @@ impl Tailer {
             self.recorded
         };
         tail.rotation_mut().start_watermark(since);
-        if named || std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
+        if named || is_symlink(&path) {
             self.watch_set.add(id);
         }
         self.pipeline.add(id, tail.origin().clone());
@@ -389,7 +392,17 @@ impl Tailer {
     /// Drops a path that a pattern found once its file is gone.
     fn drop_if_gone(&mut self, id: usize, now: ClockReading, batch: &mut Batch) {
         let gone = |tail: &PathTail| {
-            let missing = matches!(tail.found(), PathTarget::Missing | PathTarget::Other(_));
+            let missing = match tail.found() {
+                // The target of a symlink may come, or come back.
+                PathTarget::Missing => !is_symlink(tail.path()),
+                PathTarget::Other(_) => true,
+                PathTarget::Unknown
+                | PathTarget::File
+                | PathTarget::Alias(_)
+                | PathTarget::Fifo(_)
+                | PathTarget::Refused(_)
+                | PathTarget::Compressed(..) => false,
+            };
             missing && !tail.is_named() && !tail.rotation().generations().is_open() && tail.rotation().len() < 2
         };
         if !self.tails[id].as_ref().is_some_and(gone) {
@@ -496,6 +509,8 @@ impl Tailer {
             now + self.unwatched_poll_interval(active)
         } else if active || self.fifos.contains_key(&id) {
             self.scheduler.on_grid(now, WATCHED_POLL_INTERVALS[0])
+        } else if matches!(tail.found(), PathTarget::Missing) {
+            self.scheduler.on_grid(now, MISSING_POLL_INTERVAL)
         } else {
             let spread = fastrand::f64().mul_add(0.5, 0.5);
             self.scheduler.on_grid(now, WATCHED_POLL_INTERVALS[1].mul_f64(spread))

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::location::LogLocation;
 use super::siblings::SearchResult;
 use crate::source::file::checkpoint::Checkpoint;
 use crate::source::file::fingerprint::{Fingerprint, MIN_COPY_SIZE, ReadPoint};
@@ -68,12 +69,17 @@ impl Generation {
         }
     }
 
-    /// Opens the file of the log at `path`, if it is closed and there may be something to read. `written` says that a
+    /// Opens the file of the log at `location`, if it is closed and there may be something to read. `written` says that a
     /// write was notified.
     ///
     /// # Errors
     /// If the file is gone, or cannot be opened.
-    pub(crate) fn open(&mut self, path: &Path, written: bool, pass: &mut PassContext<'_>) -> io::Result<OpenResult> {
+    pub(crate) fn open(
+        &mut self,
+        location: &LogLocation,
+        written: bool,
+        pass: &mut PassContext<'_>,
+    ) -> io::Result<OpenResult> {
         if self.saved.is_some() || self.refused.as_ref().is_some_and(|(_, retry)| pass.now.instant < *retry) {
             return Ok(OpenResult::NothingToRead);
         }
@@ -85,7 +91,7 @@ impl Generation {
             return Ok(OpenResult::NothingToRead);
         }
         if self.replaced_at.is_none()
-            && let Ok(true) = self.reopen(path, pass)
+            && let Ok(true) = self.reopen(location.path(), pass)
         {
             return Ok(OpenResult::Open);
         }
@@ -95,7 +101,7 @@ impl Generation {
             return Ok(OpenResult::Open);
         }
         let since = *self.sought_since.get_or_insert_with(Instant::now);
-        match pass.index.find(path, self.reader.identity(), since) {
+        match pass.index.find(location.siblings_path(), self.reader.identity(), since) {
             SearchResult::Found(path) => {
                 self.sought_since = None;
                 if self.reopen(&path, pass)? {
@@ -188,6 +194,15 @@ impl Generation {
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.saved.as_ref().map_or_else(|| self.reader.read_point().fingerprint(), Checkpoint::fingerprint)
     }
+}
+
+/// What a path names instead of its newest generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::source::file) enum ReplacedBy {
+    /// Another file, which becomes the newest generation.
+    File,
+    /// Something that is not followed.
+    Other,
 }
 
 /// The next step at the end of a file.

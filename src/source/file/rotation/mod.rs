@@ -10,6 +10,7 @@ mod checkpoint_search;
 mod discovery;
 mod generation;
 mod generation_list;
+pub(super) mod location;
 pub(super) mod old_files;
 pub(super) mod siblings;
 pub(super) mod watermark;
@@ -31,8 +32,10 @@ use super::target::Refusal;
 pub(super) use checkpoint_search::ResumeResult;
 use checkpoint_search::{CheckpointSearch, SearchOutcome};
 use discovery::{Discovery, Listing};
+pub(super) use generation::ReplacedBy;
 use generation::{Generation, MAX_OLD_FILE_TIME, NextStep, OpenResult, is_copy};
 use generation_list::{GenerationList, MAX_GENERATIONS};
+use location::LogLocation;
 use old_files::{DELETED_FILE_LOSS, OldFileLoss};
 use siblings::{Sibling, Siblings};
 
@@ -46,7 +49,7 @@ pub(super) const REOPEN_INTERVAL: Duration = Duration::from_secs(5);
 /// it still grows.
 #[derive(Debug)]
 pub(super) struct Rotation {
-    path: PathBuf,
+    location: LogLocation,
     /// The number of the path among the paths of its stream.
     id: usize,
     generations: GenerationList,
@@ -69,20 +72,11 @@ pub(super) struct Rotation {
     checkpoint_changed: bool,
 }
 
-/// What a path names instead of its newest generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReplacedBy {
-    /// Another file, which becomes the newest generation.
-    File,
-    /// Something that is not followed.
-    Other,
-}
-
 impl Rotation {
     /// `from_pattern` says that a pattern found the path, whose file may be moved away for good.
     pub(super) fn new(path: PathBuf, id: usize, from_pattern: bool) -> Self {
         Self {
-            path,
+            location: LogLocation::new(path),
             id,
             generations: GenerationList::default(),
             max_silence: from_pattern.then_some(MAX_OLD_FILE_TIME),
@@ -101,6 +95,7 @@ impl Rotation {
     pub(super) fn load(&mut self, saved: Checkpoint, claims: &mut Claims) {
         self.gone = saved.gone_fingerprints().collect();
         self.discovery = Discovery::resume(&saved);
+        self.location.set_target(saved.link_target());
         if saved.is_gone() {
             return;
         }
@@ -123,7 +118,7 @@ impl Rotation {
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.location.path()
     }
 
     pub(super) fn id(&self) -> usize {
@@ -148,7 +143,7 @@ impl Rotation {
 
     /// Returns whether the path names the newest generation.
     pub(super) fn names_newest(&self) -> bool {
-        let named = fs::metadata(&self.path).map(|metadata| Identity::from(&metadata)).ok();
+        let named = fs::metadata(self.path()).map(|metadata| Identity::from(&metadata)).ok();
         named.is_some() && named == self.generations.newest()
     }
 
@@ -235,6 +230,11 @@ impl Rotation {
         self.checkpoint_changed = true;
     }
 
+    /// Records that the path was opened, and may lead to another directory.
+    pub(super) fn note_opened(&mut self, reader: &FileReader) {
+        self.location.update(reader);
+    }
+
     /// Moves to the offset in a new file up to which it is a copy of a file that was read; `false` if it is not a copy.
     pub(super) fn continue_copy(&mut self, reader: &mut FileReader, pass: &PassContext<'_>) -> bool {
         let copied = mem::take(&mut self.copy_candidates);
@@ -256,7 +256,7 @@ impl Rotation {
     /// Adds the files that were rotated away before the path named `newest`, or nothing. Returns whether these are all.
     pub(super) fn discover(&mut self, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
         let has_room = self.generations.len() <= MAX_GENERATIONS / 2;
-        match self.discovery.list(&self.path, newest, has_room, pass.index) {
+        match self.discovery.list(&self.location, newest, has_room, pass.index) {
             Listing::Known => true,
             Listing::NoRoom => false,
             Listing::Unclear => {
@@ -336,7 +336,7 @@ impl Rotation {
     /// to be read.
     fn skip_copies(&mut self, pass: &mut PassContext<'_>) {
         let Some(since) = self.truncated_at.filter(|_| self.generations.len() == 1) else { return };
-        let Some(siblings) = pass.index.rotated(&self.path, Some(since)) else {
+        let Some(siblings) = pass.index.rotated(&self.location, Some(since)) else {
             self.deferred = true;
             return;
         };
@@ -352,7 +352,7 @@ impl Rotation {
     /// notified.
     pub(super) fn open_current(&mut self, written: bool, pass: &mut PassContext<'_>) -> io::Result<bool> {
         let Some(current) = self.generations.front_mut() else { return Ok(false) };
-        match current.open(&self.path, written, pass)? {
+        match current.open(&self.location, written, pass)? {
             OpenResult::Open => {
                 self.skip_copied();
                 return Ok(true);
@@ -378,7 +378,7 @@ impl Rotation {
     /// Reads a chunk of each old file, and checks those that were left. Returns the number of bytes, and whether there
     /// is more to do.
     pub(super) fn read_old_files(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
-        let read = self.generations.old_files.read(&self.path, self.id, pass);
+        let read = self.generations.old_files.read(self.location.siblings_path(), self.id, pass);
         self.checkpoint_changed |= read.bytes > 0 || !read.losses.is_empty();
         self.losses.extend(read.losses);
         for old in read.done {
@@ -500,7 +500,7 @@ impl Rotation {
 
     /// Records that the current generation could not be read; it is tried again after [`REOPEN_INTERVAL`].
     pub(super) fn record_refusal(&mut self, error: &io::Error, now: Instant) {
-        let refusal = Refusal::new(&self.path, "read", error);
+        let refusal = Refusal::new(self.path(), "read", error);
         if let Some(current) = self.generations.front_mut() {
             current.reader.park();
             (current.refused, current.changed) = (Some((refusal, now + REOPEN_INTERVAL)), true);
@@ -518,7 +518,9 @@ impl Rotation {
         let Some(saved) = current.saved.clone() else { return Ok(ResumeResult::Done) };
         let since = *current.sought_since.get_or_insert_with(Instant::now);
         let is_new = |sibling: &Sibling| self.discovery.is_new(sibling);
-        let (found, rewritten) = match CheckpointSearch::new(&self.path, self.id, &saved).run(since, &is_new, pass)? {
+        let (found, rewritten) = match CheckpointSearch::new(&self.location, self.id, &saved)
+            .run(since, &is_new, pass)?
+        {
             SearchOutcome::Found { reader, point, at_path, rewritten } => (Some((reader, point, at_path)), rewritten),
             SearchOutcome::Lost { rewritten } => (None, rewritten),
             SearchOutcome::Waiting => return Ok(ResumeResult::Waiting),
@@ -558,6 +560,7 @@ impl Rotation {
         let Some(current) = self.generations.front_mut() else { return };
         pass.claims.release(current.reader.identity(), self.id, None);
         pass.claims.claim(reader.identity(), self.id);
+        self.location.update(&reader);
         current.reader.continue_in(reader, point);
         (current.saved, current.sought_since, current.changed) = (None, None, true);
         current.replaced_at = (!at_path).then_some(pass.now.instant);
@@ -577,7 +580,10 @@ impl Rotation {
     }
 
     fn complete(&self, checkpoint: Checkpoint) -> Checkpoint {
-        self.discovery.complete(checkpoint).with_gone_fingerprints(self.gone.iter())
+        self.discovery
+            .complete(checkpoint)
+            .with_link_target(self.location.target())
+            .with_gone_fingerprints(self.gone.iter())
     }
 
     /// The checkpoint to keep of a path that is not followed any more, and whether the log has other files.
@@ -587,8 +593,8 @@ impl Rotation {
             since = saved.time();
             self.gone.remember(saved.fingerprint());
         }
-        self.generations.old_files.check_left(&self.path, self.id, true, &mut self.losses, pass);
-        let siblings = pass.index.rotated(&self.path, None).unwrap_or_default();
+        self.generations.old_files.check_left(self.location.siblings_path(), self.id, true, &mut self.losses, pass);
+        let siblings = pass.index.rotated(&self.location, None).unwrap_or_default();
         (self.gone_checkpoint(since), !siblings.files.is_empty())
     }
 }

@@ -323,6 +323,75 @@ fn numbers(lines: &[String]) -> Vec<u32> {
 }
 
 #[test]
+fn a_rotation_of_the_target_of_a_symlink_is_a_rotation() {
+    for name in ["link.log", "absolute.log", "*ative.log", "*bsolute.log", "chain.log", "directory/log"] {
+        for restart in [false, true] {
+            let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+            let pods = harness.directory.path("pods");
+            fs::create_dir(&pods).unwrap();
+            for (link, target) in [
+                ("link.log", "pods/log"),
+                ("relative.log", "./pods/../pods/log"),
+                ("absolute.log", pods.join("log").to_str().unwrap()),
+                ("chain.log", "pods/inner"),
+                ("pods/inner", "log"),
+                ("directory", "pods"),
+            ] {
+                std::os::unix::fs::symlink(target, harness.directory.path(link)).unwrap();
+            }
+            harness.directory.write("pods/log", &long(0));
+            let mut all = harness.run_until_idle();
+            if restart {
+                harness.restart();
+            }
+            // Nobody could see these, and the last one leaves a symlink that leads to nothing.
+            for n in 1..5 {
+                std::thread::park_timeout(Duration::from_millis(12));
+                harness.directory.append("pods/log", &long(n));
+                harness.rename("pods/log", &format!("pods/log.2026112{n}"));
+            }
+            for n in 5..8 {
+                for _ in 0..3 {
+                    all.extend(harness.after(6000));
+                }
+                harness.directory.append("pods/log", &long(n));
+                if n == 6 {
+                    harness.rename("pods/log", "pods/log.20261126");
+                }
+            }
+            for _ in 0..3 {
+                all.extend(harness.after(6000));
+            }
+            assert!(numbers(&all).into_iter().eq(0..8), "{name}, restart: {restart}: {all:?}");
+            assert_eq!(harness.loss_texts, [""; 0], "{name}, restart: {restart}");
+        }
+    }
+}
+
+#[test]
+fn the_old_target_of_a_symlink_that_was_switched_during_a_restart_is_read_first() {
+    let mut harness = TailerHarness::new(&["link"], ReadFrom::Beginning);
+    let switch = |harness: &TailerHarness, to: &str| {
+        std::os::unix::fs::symlink(to, harness.directory.path("new")).unwrap();
+        harness.rename("new", "link");
+    };
+    for target in ["a", "b"] {
+        fs::create_dir(harness.directory.path(target)).unwrap();
+    }
+    harness.directory.write("a/log", &long(0));
+    switch(&harness, "a/log");
+    let mut all = harness.run_until_idle();
+    harness.restart();
+    harness.directory.append("a/log", &long(1));
+    harness.directory.write("b/log", &long(2));
+    switch(&harness, "b/log");
+    for _ in 0..3 {
+        all.extend(harness.after(6000));
+    }
+    assert_eq!((numbers(&all), harness.losses), (vec![0, 1, 2], 0));
+}
+
+#[test]
 fn what_was_truncated_and_then_rotated_during_a_restart_is_read_behind_its_copy() {
     for look_between in [false, true] {
         let mut harness = TailerHarness::new(&["log"], ReadFrom::Beginning);

@@ -131,9 +131,14 @@ impl RotationModel {
     fn new(seed: u64) -> Self {
         let directory = TestDirectory::new();
         fs::create_dir(directory.path("d")).unwrap();
-        let path = directory.path("d/log");
-        let named =
-            if seed.is_multiple_of(2) { Named::Path(path.clone()) } else { Named::Pattern(directory.path("*/lo[g]")) };
+        let (mut path, mut pattern) = (directory.path("d/log"), directory.path("*/lo[g]"));
+        if seed % 3 == 2 {
+            // The rotated files are next to the target of a symlink.
+            fs::create_dir(directory.path("l")).unwrap();
+            (path, pattern) = (directory.path("l/log"), directory.path("l/lo[g]"));
+            std::os::unix::fs::symlink("../d/log", &path).unwrap();
+        }
+        let named = if seed.is_multiple_of(2) { Named::Path(path.clone()) } else { Named::Pattern(pattern) };
         let source = FileSourceConfig { files: vec![named], from: ReadFrom::Beginning, ..FileSourceConfig::new(path) };
         let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
         let watcher = Watcher::new();
@@ -550,7 +555,8 @@ impl RotationModel {
         }
         let last = self.last_of.insert(file, id);
         assert!(last.is_none_or(|last| last < id), "{id} was received behind {last:?}: {:#?}", self.tail());
-        if late.is_none() {
+        // The unfinished line of a file that is read together with its successor comes when the file is left.
+        if late.is_none() && !partial {
             assert!(
                 self.newest <= file,
                 "{id} of file {file} was received behind file {}: {:#?}",
