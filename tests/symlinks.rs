@@ -246,6 +246,38 @@ fn symlinks_of_root_are_followed_as_on_every_node_of_kubernetes() {
 }
 
 #[test]
+fn rotations_behind_a_symlink_during_a_stop_lose_nothing() {
+    if !is_root_or_skip("give files to other users") {
+        return;
+    }
+    let dir = dir();
+    directory(&dir, "state", DAEMON, 0o700);
+    directory(&dir, "pods", 0, 0o755);
+    directory(&dir, "containers", 0, 0o755);
+    file(&dir, "pods/0.log", 0, 0o644, "one is the first line of this file\n");
+    link(&dir, "containers/c.log", "../pods/0.log", 0);
+    let yaml = "state_directory: state\nstreams:\n  named: { file: containers/c.log, from: start }\n  \
+        all: { file: 'containers/*.log', from: start }";
+    let daemon = start(dir, yaml);
+    for name in ["named", "all"] {
+        wait_for(&daemon, name, "one");
+    }
+    let dir = daemon.kill();
+    dir.write("pods/0.log", "two\n");
+    dir.rename("pods/0.log", "pods/0.log.2");
+    file(&dir, "pods/0.log.1", 0, 0o644, "three is the first line of another\n");
+    // Whoever made the symlink did not mean the files of others.
+    file(&dir, "pods/0.log.0", NOBODY, 0o644, "stranger\n");
+    file(&dir, "pods/0.log", 0, 0o644, "four\n");
+    let daemon = start(dir, yaml);
+    for name in ["named", "all"] {
+        let text = wait_for(&daemon, name, "four");
+        let words: Vec<_> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(words, ["one", "two", "three", "four"], "{name}");
+    }
+}
+
+#[test]
 fn a_user_may_switch_symlinks_between_their_own_files() {
     if !is_root_or_skip("give files to other users") {
         return;

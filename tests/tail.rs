@@ -1,9 +1,11 @@
 //! Following a file: what is in it, what comes, and what becomes of it.
 
 use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::time::Duration;
 
 use crate::harness::sse::{Message, lines};
-use crate::harness::{Daemon, TestDir};
+use crate::harness::{Daemon, TestDir, pause};
 
 const APP: &str = "streams: { app: { file: app.log } }";
 const ALL_OF_APP: &str = "streams: { app: { file: app.log, from: start } }";
@@ -125,6 +127,31 @@ fn the_half_line_of_a_rotated_file_is_partial() {
     let seen = reader.take(2);
     assert_eq!((&seen[0].json()["text"], &seen[0].json()["partial"]), (&"half".into(), &true.into()), "{seen:?}");
     assert_eq!(seen[1].json()["text"], "new");
+}
+
+#[test]
+fn a_writer_that_keeps_the_renamed_file_open_is_read_and_then_reported() {
+    let dir = TestDir::new();
+    dir.write("app.log", "one\n");
+    let daemon = dir.start("streams: { app: { file: app.log, from: start, rotate_wait: 1s } }");
+    let mut reader = daemon.follow("app").query("tail=all").open();
+    assert_eq!(data(&reader.take(1)), ["one"]);
+    let mut writer = OpenOptions::new().append(true).open(daemon.path("app.log")).unwrap();
+    daemon.rename("app.log", "app.log.1");
+    for late in ["late 1", "late 2", "late 3"] {
+        pause("the writer is slower than rotate_wait, and no new file exists", Duration::from_millis(1200));
+        writeln!(writer, "{late}").unwrap();
+        assert_eq!(data(&reader.take(1)), [late]);
+    }
+    writeln!(writer, "last").unwrap();
+    daemon.write("app.log", "new\n");
+    assert_eq!(data(&reader.take(2)), ["last", "new"]);
+    // The file was silent for long enough when the new one was read, or is so soon.
+    pause("the old file is silent for longer than rotate_wait", Duration::from_millis(2500));
+    writeln!(writer, "lost").unwrap();
+    let seen = reader.until("the loss", |message| message.event == "loss");
+    assert_eq!(seen.last().unwrap().json()["bytes"], 5, "{seen:#?}");
+    assert_eq!(lines(&seen), [""; 0]);
 }
 
 #[test]

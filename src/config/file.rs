@@ -8,8 +8,9 @@ use regex::bytes::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// The default time that a file is read on after its rotation: its writer may not have noticed yet.
-pub const DEFAULT_ROTATE_WAIT: Duration = Duration::from_secs(1);
+/// The default time of silence after which a file that was rotated away or deleted is left: its writer may not have
+/// noticed yet.
+pub const DEFAULT_ROTATE_WAIT: Duration = Duration::from_secs(5);
 
 /// The default time to wait for the next line that belongs to the same event.
 pub const DEFAULT_MULTILINE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,7 +28,8 @@ pub struct FileSourceConfig {
     pub exclude: Vec<String>,
     /// The start in existing files.
     pub from: ReadFrom,
-    /// The time for which a file is still read after it was rotated away or deleted.
+    /// The time of silence after which a file that was rotated away or deleted is left, and the longest time for which
+    /// its successor waits.
     pub rotate_wait: Duration,
     /// `true` if symlinks are followed whoever made them. Otherwise, in directories in which others than root and the
     /// daemon's user may write, only symlinks of these two are followed, and those whose owner also owns their target.

@@ -165,7 +165,18 @@ impl Batch {
     /// The number of losses in the batch.
     #[cfg(test)]
     pub(crate) fn losses(&self) -> usize {
-        self.index.iter().filter(|entry| entry.kind() == EventKind::Loss).count()
+        self.loss_texts().len()
+    }
+
+    /// The losses in the batch, as text.
+    #[cfg(test)]
+    pub(crate) fn loss_texts(&self) -> Vec<String> {
+        let loss = |at: usize| {
+            let entry = &self.index[at];
+            let text = &self.text[self.text_end_of(at)..entry.end as usize];
+            (entry.kind() == EventKind::Loss).then(|| String::from_utf8_lossy(text).into_owned())
+        };
+        (0..self.index.len()).filter_map(loss).collect()
     }
 
     /// Returns whether appending the batch would change nothing.

@@ -2,7 +2,7 @@
 //! unfinished line. No I/O.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 #[derive(Debug)]
 pub(super) struct LinePipeline {
     spec: Stream,
-    origins: Vec<Option<OriginState>>,
+    origins: HashMap<usize, OriginState>,
     progress: SourceProgress,
     /// The times at which origins are due.
     deadlines: BTreeSet<(Instant, usize)>,
@@ -91,7 +91,7 @@ impl LinePipeline {
     pub(super) fn new(spec: &Stream, origins: impl IntoIterator<Item = Origin>) -> Self {
         let mut pipeline = Self {
             spec: spec.clone(),
-            origins: Vec::new(),
+            origins: HashMap::new(),
             progress: SourceProgress::new(spec),
             deadlines: BTreeSet::new(),
             shown: None,
@@ -106,15 +106,12 @@ impl LinePipeline {
 
     /// Adds an origin as number `at`.
     pub(crate) fn add(&mut self, at: usize, origin: Origin) {
-        if self.origins.len() <= at {
-            self.origins.resize_with(at + 1, || None);
-        }
-        self.origins[at] = Some(OriginState::new(&self.spec, at, origin));
+        self.origins.insert(at, OriginState::new(&self.spec, at, origin));
     }
 
     /// Removes an origin, which has nothing unfinished.
     pub(crate) fn remove(&mut self, at: usize) {
-        if let Some(state) = self.origins[at].take() {
+        if let Some(state) = self.origins.remove(&at) {
             if let Some(next) = state.next_due() {
                 self.deadlines.remove(&(next, at));
             }
@@ -122,6 +119,21 @@ impl LinePipeline {
                 self.shown = None;
             }
         }
+    }
+
+    /// Moves the unfinished line of `at` to the new number `to`, since what follows comes from another file.
+    pub(crate) fn split_off(&mut self, at: usize, to: usize) {
+        let Some(mut state) = self.origins.remove(&at) else { return };
+        if let Some(next) = state.next_due() {
+            self.deadlines.remove(&(next, at));
+            self.deadlines.insert((next, to));
+        }
+        if self.shown == Some(at) {
+            self.shown = Some(to);
+        }
+        state.output.number = to;
+        self.add(at, state.output.origin.clone());
+        self.origins.insert(to, state);
     }
 
     /// Adds the lines that `chunk` completes to `batch`.
@@ -135,13 +147,13 @@ impl LinePipeline {
 
     /// Returns whether the content before the first byte matters, since a secret may continue from there.
     pub(super) fn needs_lookback(&self, origin: usize) -> bool {
-        self.origins[origin].as_ref().is_some_and(|state| state.nothing_read && state.output.redact.is_some())
+        self.origins.get(&origin).is_some_and(|state| state.nothing_read && state.output.redact.is_some())
     }
 
     /// Checks whether a secret of several lines begins in these [`MAX_KEY_LOOKBACK`] bytes, which precede the first
     /// byte that is read.
     pub(super) fn look_back(&mut self, origin: usize, bytes: &[u8], now: ClockReading) {
-        let Some(state) = &mut self.origins[origin] else { return };
+        let Some(state) = self.origins.get_mut(&origin) else { return };
         state.nothing_read = false;
         let mut before = OriginState::new(&self.spec, state.output.number, state.output.origin.clone());
         before.push(bytes, now, &mut SourceProgress::new(&self.spec), &mut Batch::new());
@@ -162,12 +174,12 @@ impl LinePipeline {
 
     /// The number of source bytes since the last byte that was emitted.
     pub(super) fn held(&self, origin: usize) -> u64 {
-        self.origins[origin].as_ref().map_or(0, OriginState::held)
+        self.origins.get(&origin).map_or(0, OriginState::held)
     }
 
     /// Returns whether the next byte begins a line.
     pub(super) fn at_line_start(&self, origin: usize) -> bool {
-        self.origins[origin].as_ref().is_none_or(|state| state.decoder.held() + state.lines.held() == 0)
+        self.origins.get(&origin).is_none_or(|state| state.decoder.held() + state.lines.held() == 0)
     }
 
     /// Returns whether there is an unfinished line.
@@ -179,7 +191,7 @@ impl LinePipeline {
     pub(super) fn open_line(&self, origin: usize) -> &[u8] {
         // This line is recorded, and might contain a secret: with redaction it is not returned, and is lost with the
         // daemon.
-        let state = self.origins[origin].as_ref().filter(|state| state.output.redact.is_none());
+        let state = self.origins.get(&origin).filter(|state| state.output.redact.is_none());
         state.map_or(&[], |state| state.lines.open())
     }
 
@@ -194,7 +206,7 @@ impl LinePipeline {
         let mut flushed = Vec::new();
         while let Some(&(due, at)) = self.deadlines.first().filter(|(due, _)| *due <= now) {
             self.deadlines.remove(&(due, at));
-            let Some(state) = &mut self.origins[at] else { continue };
+            let Some(state) = self.origins.get_mut(&at) else { continue };
             let before = batch.len();
             if state.join_due.is_some_and(|due| due <= now) {
                 state.join_due = None;
@@ -207,7 +219,7 @@ impl LinePipeline {
             if batch.len() > before {
                 self.update_open_line(at, true, now, batch);
             }
-            let Some(state) = &mut self.origins[at] else { continue };
+            let Some(state) = self.origins.get_mut(&at) else { continue };
             if state.due.is_some_and(|due| due <= now) {
                 state.due = None;
                 let text = state.open();
@@ -231,11 +243,11 @@ impl LinePipeline {
         batch: &mut Batch,
         work: impl FnOnce(&mut OriginState, &mut SourceProgress, &mut Batch) -> bool,
     ) {
-        let Some(state) = &mut self.origins[at] else { return };
+        let Some(state) = self.origins.get_mut(&at) else { return };
         let before = (batch.len(), state.next_due());
         let ended = work(state, &mut self.progress, batch) || batch.len() > before.0;
         self.update_open_line(at, ended, now.instant, batch);
-        let next = self.origins[at].as_ref().and_then(OriginState::next_due);
+        let next = self.origins.get(&at).and_then(OriginState::next_due);
         if next != before.1 {
             if let Some(next) = before.1 {
                 self.deadlines.remove(&(next, at));
@@ -246,7 +258,7 @@ impl LinePipeline {
 
     /// Withdraws the visible unfinished line if it has `ended`, and schedules the display of newer bytes.
     fn update_open_line(&mut self, at: usize, ended: bool, now: Instant, batch: &mut Batch) {
-        let Some(state) = &mut self.origins[at] else { return };
+        let Some(state) = self.origins.get_mut(&at) else { return };
         if ended {
             state.due = None;
             if self.shown == Some(at) {

@@ -151,8 +151,9 @@ pub(super) struct Stream {
     /// Files that are not followed although a pattern matches them, such as `*.gz`: one pattern or a list. A pattern
     /// with a slash is matched against the whole path.
     pub(super) exclude: Setting<OneOrMany<String>>,
-    /// The time for which a file is still read after it was rotated away or deleted, because its writer may still have
-    /// it open. Default: 1s.
+    /// The time of silence after which a file that was rotated away or deleted is left, because its writer may still have
+    /// it open, and the longest time for which the new file waits until it is read as well. Bytes that are written to a
+    /// renamed file later are a `loss`. Default: 5s.
     pub(super) rotate_wait: Setting<DurationText>,
     /// Whether to follow symbolic links regardless of who made them. By default, in and below a directory that users
     /// other than root and the daemon's user may write to, a link is followed only if root, the daemon's user or the

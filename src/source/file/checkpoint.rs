@@ -6,9 +6,10 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Time;
+use crate::event::{Origin, Time};
 
 use super::fingerprint::{Fingerprint, Identity, ReadPoint};
+use crate::source::file::rotation::location::LinkTarget;
 use crate::source::file::rotation::siblings::FILE_CLOCK_TICK_NANOS;
 use crate::source::file::rotation::watermark::Watermark;
 
@@ -45,6 +46,9 @@ pub(super) struct Checkpoint {
     /// Checkpoints of files that are read after this one, and were partly read under another name.
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "next")]
     later_generations: Vec<Checkpoint>,
+    /// The target of the path if that is a symlink, percent-encoded, and the owner of the file.
+    #[serde(rename = "target", default, skip_serializing_if = "Option::is_none")]
+    link_target: Option<(String, u32)>,
     /// The read points of files that no longer exist, each as `at`, `head` and `before`: a file that continues from one
     /// is a copy.
     #[serde(rename = "past", default, skip_serializing_if = "Vec::is_empty")]
@@ -93,6 +97,7 @@ impl Checkpoint {
             watermark_inodes: Vec::new(),
             counts_up: None,
             later_generations: Vec::new(),
+            link_target: None,
             gone_fingerprints: Vec::new(),
         }
     }
@@ -133,6 +138,18 @@ impl Checkpoint {
             );
         }
         Watermark::new(self.born, self.watermark_inodes.iter().copied().chain([self.inode]).collect())
+    }
+
+    /// The same checkpoint, with the target of the path if that is a symlink.
+    pub(super) fn with_link_target(self, target: Option<&LinkTarget>) -> Self {
+        let encoded = |target: &LinkTarget| (Origin::file(&target.path).as_str().to_owned(), target.owner);
+        Self { link_target: target.map(encoded), ..self }
+    }
+
+    /// The target of the path, if that is a symlink.
+    pub(super) fn link_target(&self) -> Option<LinkTarget> {
+        let (path, owner) = self.link_target.as_ref()?;
+        Some(LinkTarget { path: Origin::from(path.as_str()).path(), owner: *owner })
     }
 
     /// The same checkpoint, with those of the files that are read after it.

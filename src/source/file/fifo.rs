@@ -6,16 +6,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::fs::fstat;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
+use tokio::select;
+use tokio::time::{Instant, sleep_until};
 
 use super::fingerprint::Identity;
 use super::open_limit::OpenLimit;
 
 /// The maximum size of one read in bytes: the capacity of a pipe.
 const FIFO_READ_SIZE: usize = 64 << 10;
+
+/// The time after which a FIFO that was at its end when it was opened is opened again.
+const FIFO_REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The FIFOs of one stream, by the number of their path.
 #[derive(Debug)]
@@ -30,6 +36,10 @@ struct Fifo {
     path: PathBuf,
     receiver: Receiver,
     identity: Identity,
+    /// Nothing was read since the FIFO was opened.
+    is_fresh: bool,
+    /// The time until which the FIFO is not read, since it was at its end when it was opened.
+    paused_until: Option<Instant>,
 }
 
 impl Fifo {
@@ -37,7 +47,13 @@ impl Fifo {
     fn open(path: &Path, handles: &OpenLimit) -> io::Result<Self> {
         let (file, metadata) = handles.opener().open(path)?;
         let receiver = Receiver::from_file(file)?;
-        Ok(Self { path: path.to_owned(), receiver, identity: Identity::from(&metadata) })
+        Ok(Self {
+            path: path.to_owned(),
+            receiver,
+            identity: Identity::from(&metadata),
+            is_fresh: true,
+            paused_until: None,
+        })
     }
 }
 
@@ -66,25 +82,43 @@ impl Fifos {
             return pending().await;
         }
         self.buffer.resize(FIFO_READ_SIZE, 0);
-        let Self { open_limit: handles, open, buffer } = self;
-        let (id, count) = poll_fn(|context| {
-            for (id, fifo) in &mut *open {
-                if let Poll::Ready(outcome) = fifo.read(context, buffer, handles) {
-                    return Poll::Ready((*id, outcome));
+        loop {
+            let resume_at = self.open.values().filter_map(|fifo| fifo.paused_until).min();
+            let Self { open_limit: handles, open, buffer } = self;
+            let read = poll_fn(|context| {
+                for (id, fifo) in open.iter_mut().filter(|(_, fifo)| fifo.paused_until.is_none()) {
+                    if let Poll::Ready(outcome) = fifo.read(context, buffer, handles) {
+                        return Poll::Ready((*id, outcome));
+                    }
                 }
-            }
-            Poll::Pending
-        })
-        .await;
-        match count {
-            Ok(count @ 1..) => (id, &self.buffer[..count]),
-            end => {
-                if end.is_err() || !self.open.get_mut(&id).is_some_and(|fifo| fifo.again(&self.open_limit)) {
-                    // The next pass finds the reason.
-                    self.open.remove(&id);
+                Poll::Pending
+            });
+            let resume = sleep_until(resume_at.unwrap_or_else(Instant::now));
+            let (id, count) = select! {
+                read = read => read,
+                () = resume, if resume_at.is_some() => {
+                    let now = Instant::now();
+                    self.open.retain(|_, fifo| {
+                        fifo.paused_until.is_none_or(|until| now < until) || fifo.again(&self.open_limit)
+                    });
+                    continue;
                 }
-                (id, &[])
+            };
+            if let Ok(count @ 1..) = count {
+                return (id, &self.buffer[..count]);
             }
+            if count.is_ok()
+                && let Some(fifo) = self.open.get_mut(&id).filter(|fifo| fifo.is_fresh)
+            {
+                // The pipe of a standard input whose writer is gone is always at its end.
+                fifo.paused_until = Some(Instant::now() + FIFO_REOPEN_INTERVAL);
+                continue;
+            }
+            if count.is_err() || !self.open.get_mut(&id).is_some_and(|fifo| fifo.again(&self.open_limit)) {
+                // The next pass finds the reason.
+                self.open.remove(&id);
+            }
+            return (id, &[]);
         }
     }
 }
@@ -95,6 +129,7 @@ impl Fifo {
         let read = Pin::new(&mut self.receiver).poll_read(context, &mut filled);
         let count = filled.filled().len();
         if count > 0 {
+            self.is_fresh = false;
             handles.note_mode(fstat(&self.receiver)?.st_mode);
         }
         read.map_ok(|()| count)
@@ -110,5 +145,39 @@ impl Fifo {
             }
             Err(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{PipeWriter, Write};
+    use std::os::fd::AsRawFd;
+    use tokio::time::timeout;
+
+    /// What a source reads within an hour, during which the clock stands still except while it waits.
+    async fn read_for_an_hour(fifos: &mut Fifos) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        let read = async {
+            loop {
+                all.push(fifos.read().await.1.to_vec());
+                assert!(all.len() < 100, "the end is read again and again");
+            }
+        };
+        let outcome: Result<(), _> = timeout(Duration::from_hours(1), read).await;
+        assert!(outcome.is_err());
+        all
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pipe_whose_writer_is_gone_ends_once() {
+        let (reader, mut writer): (_, PipeWriter) = io::pipe().unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+        let identity = Identity::from(&std::fs::metadata(&path).unwrap());
+        let mut fifos = Fifos::new(OpenLimit::default());
+        writer.write_all(b"one\n").unwrap();
+        assert!(fifos.retain([(0, identity, &*path)].into_iter()).is_empty());
+        drop(writer);
+        assert_eq!(read_for_an_hour(&mut fifos).await, [b"one\n".to_vec(), Vec::new()]);
     }
 }

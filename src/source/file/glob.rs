@@ -17,6 +17,7 @@ use rustix::fs::{Dir, FileType};
 
 use super::denied::OpenDenied;
 use super::open_file::FileOpener;
+use super::target::{is_missing, is_symlink};
 use crate::event::StreamName;
 use crate::source::file::watch::path_watch::nearest_existing_directory;
 use crate::source::file::watch::watcher::{Mailbox, WatchGuard, Watcher};
@@ -260,10 +261,12 @@ impl Globs {
         }
     }
 
-    /// Returns whether a name is a file, or a symlink that may not be followed: the code that follows it reports why.
+    /// Returns whether a name is a file or a FIFO, or a symlink that leads to nothing yet or may not be followed: the code
+    /// that follows it waits, or reports why.
     fn is_to_follow(&self, path: &Path, kind: Option<FileType>) -> bool {
         match self.kind(path, kind, FileType::RegularFile) {
-            Ok(kind) => kind == FileType::RegularFile,
+            Ok(kind) => matches!(kind, FileType::RegularFile | FileType::Fifo),
+            Err(error) if is_missing(&error) => is_symlink(path),
             Err(error) => matches!(OpenDenied::of(&error), Some(OpenDenied::Symlink { link, .. }) if link == path),
         }
     }

@@ -8,7 +8,7 @@
 //!               fifos ──bytes──────────────┘  └── batch, next pass ──┤ Globs, WatchSet, Claims, DirectoryIndex
 //!                                                                    ▼
 //!       PathTail ── resolve, read, record_checkpoint ──▶ Rotation ──▶ [ current | rotated | … | newest ]
-//!                                                        Generations, oldest first; only the current one is read
+//!                                                        Generations, oldest first; the current one and old files are read
 //! ```
 //! **Passes.** Everything that blocks is [`Tailer::run_pass`], on a thread for blocking work, so that a stalled disk
 //! stalls nothing else. The tailer is either here or in a pass, never both, and needs no lock. A pass examines the
@@ -18,9 +18,18 @@
 //! **One path.** A pass over a path first updates its watch, then examines what the path names, then reads: a change
 //! between two of these steps is notified again. [`PathTail`](path::PathTail) knows what the path names; its
 //! [`Rotation`](rotation::Rotation) knows the *generations* of the log that are still to be read. The path's file is
-//! the newest; a file that was rotated away stays a generation until it was read to its end and `rotate_wait` has
-//! passed. The line that is unfinished at the end of a generation is emitted when the generation is left, unless the
-//! next one is a copy that continues it.
+//! the newest; a file that was rotated away stays a generation until it was read to its end and has been silent for
+//! `rotate_wait`. The line that is unfinished at the end of a generation is emitted when the generation is left, unless
+//! the next one is a copy that continues it.
+//!
+//! **Late writers.** A writer may keep a file open after its rotation. Without a successor, the renamed file stays the
+//! current generation, whatever time passes (if a pattern found it, for ten minutes of silence, since a file that was
+//! moved to an archive has no successor). With one, the successor waits at most `rotate_wait` after it appeared. Then
+//! the old file is left, or, if it was not silent, becomes one of the [old files](rotation::old_files): these are read
+//! in addition to the current generation, each with an unfinished line of its own, and their checkpoints precede that
+//! of the current generation. After a restart they are read first. The size of a renamed file that was left is checked
+//! for ten minutes: what was written to it later is a loss of known size. A deleted file is closed after a minute at
+//! the latest, since it takes disk space that nobody sees.
 //!
 //! **Identity.** While a file is open, device and inode identify it. Across a close or a restart they do not, since
 //! inodes are reused: then the content decides, by a [fingerprint](fingerprint::Fingerprint) of the first bytes and of
@@ -30,7 +39,9 @@
 //! **Finding rotated files.** A writer renames the old file before it makes the new one. A directory listing that
 //! begins after the new file was seen therefore shows every older file. A [watermark](rotation::watermark::Watermark)
 //! (the birth time of the newest file that was read) says which of them are new. A listing may still miss names that
-//! change while it runs; it is repeated in the next pass until the directory's time stamp stood still.
+//! change while it runs; it is repeated in the next pass until the directory's time stamp stood still. Behind a symlink,
+//! the directory of the target is listed for the target's name, as it was when the file was last
+//! [opened](rotation::location::LogLocation): a symlink that was not followed shows nothing of what it leads to.
 //!
 //! **Checkpoints.** The offset of a file travels in the same batch as its lines, so that history never holds one
 //! without the other. After a restart, the file is searched for at its path, then by its inode, then among its siblings

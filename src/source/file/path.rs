@@ -19,7 +19,8 @@ use super::denied::OpenDenied;
 use super::fingerprint::Identity;
 use super::pass::PassContext;
 use super::reader::{FileRead, FileReader, ReadOptions};
-use super::rotation::{REOPEN_INTERVAL, ResumeResult, Rotation};
+use super::rotation::old_files::OldFileLoss;
+use super::rotation::{REOPEN_INTERVAL, ReplacedBy, ResumeResult, Rotation};
 use super::target::{PathTarget, is_missing};
 
 /// A file that grew within this time is active.
@@ -62,7 +63,7 @@ impl PathTail {
             named,
             from: Some(from),
             found: PathTarget::Unknown,
-            rotation: Rotation::new(path, id),
+            rotation: Rotation::new(path, id, !named),
             last_growth: None,
             written: false,
             unwatched: false,
@@ -125,8 +126,8 @@ impl PathTail {
     /// The time of the next pass if no change is notified before.
     pub(super) fn due(&self, now: Instant, rotate_wait: Duration) -> Option<Instant> {
         let again = matches!(self.found, PathTarget::Refused(_) | PathTarget::Other(_)).then(|| now + REOPEN_INTERVAL);
-        let leave = self.rotation.leave_at(rotate_wait);
-        self.rotation.retry_at().or_else(|| leave.into_iter().chain(again).min())
+        let old = self.rotation.generations().due(rotate_wait, now);
+        self.rotation.generations().retry_at().or_else(|| old.into_iter().chain(again).min())
     }
 
     /// Examines what the path names, and opens it if it is a file and not open yet.
@@ -166,7 +167,8 @@ impl PathTail {
                     Err(error) => return Ok(PathTarget::of_error(self.path(), "examine", error)),
                 };
                 self.from = Some(ReadFrom::Beginning);
-                self.rotation.note_missing(pass);
+                let by = (found != PathTarget::Missing).then_some(ReplacedBy::Other);
+                self.rotation.note_missing(by, pass);
                 return Ok(found);
             }
         };
@@ -193,7 +195,7 @@ impl PathTail {
     /// then read to its end as after a rotation.
     fn open_failed(&mut self, error: &io::Error, pass: &mut PassContext<'_>) -> PathTarget {
         if OpenDenied::of(error).is_some() {
-            self.rotation.note_missing(pass);
+            self.rotation.note_missing(Some(ReplacedBy::Other), pass);
         }
         PathTarget::of_error(self.path(), "open", error)
     }
@@ -201,8 +203,9 @@ impl PathTail {
     /// Begins with a file that is not one of the generations.
     fn begin(&mut self, pass: &mut PassContext<'_>) -> io::Result<PathTarget> {
         let mut reader = FileReader::open(self.path(), pass.open_limit)?;
+        self.rotation.note_opened(&reader);
         let identity = reader.identity();
-        if self.rotation.contains(identity) {
+        if self.rotation.generations().contains(identity) {
             return Ok(PathTarget::File);
         }
         let other = if pass.claims.is_claimed_by_other(identity, self.rotation.id()) {
@@ -210,7 +213,8 @@ impl PathTail {
         } else {
             reader.compressed()?.map(|kind| PathTarget::Compressed(identity, kind))
         };
-        self.rotation.mark_replaced(pass.now.instant, other.is_none());
+        let by = if other.is_none() { ReplacedBy::File } else { ReplacedBy::Other };
+        self.rotation.mark_replaced(pass.now.instant, Some(by));
         if let Some(found) = other {
             return Ok(found);
         }
@@ -226,8 +230,21 @@ impl PathTail {
         Ok(PathTarget::File)
     }
 
-    /// Reads a chunk of the current generation. Returns the number of bytes, and whether there is more to do.
+    /// Reads a chunk of the current generation, and of each old file that is still written to. Returns the number of
+    /// bytes, and whether there is more to do.
     pub(super) fn read(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
+        let (old_bytes, more_old) = self.rotation.read_old_files(pass);
+        let (bytes, more) = self.read_current(pass);
+        for OldFileLoss { missed, bytes, reason } in self.rotation.take_losses() {
+            self.report_loss(missed, bytes, reason, pass);
+        }
+        if old_bytes > 0 {
+            self.last_growth = Some(pass.now.instant);
+        }
+        (bytes + old_bytes, more || more_old)
+    }
+
+    fn read_current(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
         match self.rotation.open_current(self.written, pass) {
             Ok(true) => {}
             Ok(false) => return (0, false),
@@ -270,10 +287,13 @@ impl PathTail {
                 pass.pipeline.push(id, &bytes, pass.now, pass.batch);
                 self.rotation.mark_checkpoint(pass.batch.len() > before);
                 self.last_growth = Some(pass.now.instant);
-                let more = more || replaced;
-                if !more {
-                    self.rotation.park_current(true, pass);
-                }
+                let grows = self.rotation.current_mut().is_some_and(|it| it.note_bytes(more, pass.now.instant));
+                let more = if more || (replaced && !grows) {
+                    true
+                } else {
+                    // The end of a file that always grows is where it was when it was read.
+                    self.rotation.current_at_end(true, pass)
+                };
                 (bytes.len(), more)
             }
             FileRead::Hole { bytes } => {
@@ -284,6 +304,9 @@ impl PathTail {
             }
             FileRead::CaughtUp => {
                 let active = self.is_active(pass.now.instant);
+                if let Some(current) = self.rotation.current_mut() {
+                    current.at_end = true;
+                }
                 (0, self.rotation.current_at_end(active, pass))
             }
             FileRead::Truncated { unread } => {
@@ -365,6 +388,9 @@ impl PathTail {
     /// read, and which siblings were read. It is recorded as long as there are siblings.
     pub(super) fn take_gone_checkpoint(&mut self, pass: &mut PassContext<'_>) -> Checkpoint {
         let (checkpoint, has_siblings) = self.rotation.last_checkpoint(pass);
+        for OldFileLoss { missed, bytes, reason } in self.rotation.take_losses() {
+            self.report_loss(missed, bytes, reason, pass);
+        }
         if has_siblings || self.last_checkpoint != RecordedCheckpoint::Nothing {
             pass.batch.checkpoint(self.origin.as_str(), has_siblings.then(|| checkpoint.written()));
         }

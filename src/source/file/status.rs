@@ -34,11 +34,11 @@ pub(super) enum PathStatus {
 impl PathStatus {
     pub(crate) fn of(tail: &PathTail) -> Self {
         let path = tail.path().display();
-        if let Some(refusal) = tail.rotation().refused() {
+        if let Some(refusal) = tail.rotation().generations().refused() {
             return Self::Trouble(SourceState::Denied { errno: refusal.errno, error: refusal.error.clone() });
         }
-        if tail.rotation().is_open() {
-            return Self::Following { lag: tail.rotation().lag() };
+        if tail.rotation().generations().is_open() {
+            return Self::Following { lag: tail.rotation().generations().lag() };
         }
         match tail.found() {
             PathTarget::Unknown => Self::Unknown,

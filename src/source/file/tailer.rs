@@ -23,10 +23,11 @@ use super::fingerprint::{Fingerprint, Identity, unix_nanos};
 use super::glob::Globs;
 use super::pass::{PassContext, TailSettings};
 use super::path::PathTail;
+use super::rotation::old_files::OLD_FILE_NUMBERS;
 use super::rotation::siblings::{DirectoryIndex, originals};
 use super::scheduler::Scheduler;
 use super::status::{PathStatus, StatusReporter};
-use super::target::PathTarget;
+use super::target::{PathTarget, is_symlink};
 use crate::source::file::watch::watch_set::WatchSet;
 use crate::source::file::watch::watcher::{Mailbox, Watcher};
 
@@ -41,6 +42,9 @@ const MAX_CHECKS_PER_PASS: usize = 4 << 10;
 
 /// The poll intervals of watched files, active ones and others (spread): only a safety net for lost notifications.
 const WATCHED_POLL_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
+
+/// The poll interval of watched paths that name nothing.
+const MISSING_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The poll intervals of unwatched files, active ones and others: readers wait this long for a line.
 const UNWATCHED_POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
@@ -191,7 +195,7 @@ impl Tailer {
             self.scheduler.wake(id);
         }
         for id in self.pipeline.run_due(now.instant, batch) {
-            self.with_path(id, now, batch, |tail, pass| tail.record_checkpoint(true, pass));
+            self.with_path(id % OLD_FILE_NUMBERS, now, batch, |tail, pass| tail.record_checkpoint(true, pass));
         }
         self.status.report_after_pass(&self.globs, now, batch);
         self.last_pass_nanos = Some(u64::try_from(now.time.0).unwrap_or(0) * 1000);
@@ -207,9 +211,9 @@ impl Tailer {
         self.update_watch(id, now.instant);
         self.note_copies(id);
         let moved = self.with_path(id, now, batch, |tail, pass| {
-            let before = tail.rotation().newest();
+            let before = tail.rotation().generations().newest();
             tail.resolve(pass);
-            tail.rotation().newest() != before
+            tail.rotation().generations().newest() != before
         });
         if moved && self.watch_set.expire(id) {
             // The path may lead elsewhere now.
@@ -307,7 +311,8 @@ impl Tailer {
             self.drop_unclaimed(batch);
             // A path with a checkpoint claims its file first, since another path may name that file by now.
             let tails = &self.tails;
-            self.scheduler.sort_by_key(|id| tails[id].as_ref().is_none_or(|tail| !tail.rotation().is_resuming()));
+            self.scheduler
+                .sort_by_key(|id| tails[id].as_ref().is_none_or(|tail| !tail.rotation().generations().is_resuming()));
         }
         self.scheduler.wake_due(now.instant);
     }
@@ -354,7 +359,7 @@ impl Tailer {
             self.recorded
         };
         tail.rotation_mut().start_watermark(since);
-        if named || std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
+        if named || is_symlink(&path) {
             self.watch_set.add(id);
         }
         self.pipeline.add(id, tail.origin().clone());
@@ -387,8 +392,18 @@ impl Tailer {
     /// Drops a path that a pattern found once its file is gone.
     fn drop_if_gone(&mut self, id: usize, now: ClockReading, batch: &mut Batch) {
         let gone = |tail: &PathTail| {
-            let missing = matches!(tail.found(), PathTarget::Missing | PathTarget::Other(_));
-            missing && !tail.is_named() && !tail.rotation().is_open() && tail.rotation().len() < 2
+            let missing = match tail.found() {
+                // The target of a symlink may come, or come back.
+                PathTarget::Missing => !is_symlink(tail.path()),
+                PathTarget::Other(_) => true,
+                PathTarget::Unknown
+                | PathTarget::File
+                | PathTarget::Alias(_)
+                | PathTarget::Fifo(_)
+                | PathTarget::Refused(_)
+                | PathTarget::Compressed(..) => false,
+            };
+            missing && !tail.is_named() && !tail.rotation().generations().is_open() && tail.rotation().len() < 2
         };
         if !self.tails[id].as_ref().is_some_and(gone) {
             return;
@@ -424,6 +439,11 @@ impl Tailer {
     }
 
     #[cfg(test)]
+    pub(super) fn reads(&self, file: &std::fs::Metadata) -> bool {
+        self.claims.is_claimed_by_other(Identity::from(file), usize::MAX)
+    }
+
+    #[cfg(test)]
     pub(super) fn mark_written(&mut self, path: &Path) {
         if let Some(tail) = self.by_path.get(path).and_then(|id| self.tails[*id].as_mut()) {
             tail.note_written();
@@ -450,7 +470,7 @@ impl Tailer {
     fn update_watch(&mut self, id: usize, now: Instant) {
         let Some(tail) = self.tails[id].as_mut() else { return };
         if self.watch_set.contains(id) {
-            let unwatched = self.watch_set.update(id, tail.path(), tail.rotation().is_open(), now);
+            let unwatched = self.watch_set.update(id, tail.path(), tail.rotation().generations().is_named(), now);
             tail.set_unwatched(unwatched.is_some());
             self.status.set_unwatched(id, unwatched);
         } else {
@@ -466,7 +486,7 @@ impl Tailer {
             PathTarget::Alias(identity) => {
                 self.aliases.entry(*identity).or_default().insert(id);
             }
-            PathTarget::Fifo(identity) if !tail.rotation().is_open() => {
+            PathTarget::Fifo(identity) if !tail.rotation().generations().is_open() => {
                 self.fifos.insert(id, *identity);
             }
             // The reason may name what a symlink leads to.
@@ -489,6 +509,8 @@ impl Tailer {
             now + self.unwatched_poll_interval(active)
         } else if active || self.fifos.contains_key(&id) {
             self.scheduler.on_grid(now, WATCHED_POLL_INTERVALS[0])
+        } else if matches!(tail.found(), PathTarget::Missing) {
+            self.scheduler.on_grid(now, MISSING_POLL_INTERVAL)
         } else {
             let spread = fastrand::f64().mul_add(0.5, 0.5);
             self.scheduler.on_grid(now, WATCHED_POLL_INTERVALS[1].mul_f64(spread))

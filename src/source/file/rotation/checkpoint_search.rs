@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::time::Instant;
 
+use super::location::LogLocation;
 use super::siblings::{SearchResult, Sibling, Siblings};
 use crate::source::file::checkpoint::Checkpoint;
 use crate::source::file::denied::OpenDenied;
@@ -19,7 +20,7 @@ use crate::source::file::target::is_missing;
 /// then among the siblings, which may be copies.
 #[derive(Debug)]
 pub(super) struct CheckpointSearch<'a> {
-    path: &'a Path,
+    location: &'a LogLocation,
     id: usize,
     saved: &'a Checkpoint,
 }
@@ -43,10 +44,23 @@ pub(super) enum SearchOutcome {
     Unclear,
 }
 
+/// The result of looking for the file of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::source::file) enum ResumeResult {
+    /// No checkpoint is left to search for.
+    Done,
+    /// The file was read up to `offset` and is gone: the path begins from scratch.
+    Lost { offset: u64 },
+    /// The path names nothing, so that the file may still come back.
+    Waiting,
+    /// Names are changing: the next pass searches again.
+    Deferred,
+}
+
 impl<'a> CheckpointSearch<'a> {
     /// Creates a search on behalf of the path with the number `id`.
-    pub(super) fn new(path: &'a Path, id: usize, saved: &'a Checkpoint) -> Self {
-        Self { path, id, saved }
+    pub(super) fn new(location: &'a LogLocation, id: usize, saved: &'a Checkpoint) -> Self {
+        Self { location, id, saved }
     }
 
     /// Searches once; the first search was at `since`. `is_new` says which siblings have not been read.
@@ -60,7 +74,7 @@ impl<'a> CheckpointSearch<'a> {
         pass: &mut PassContext<'_>,
     ) -> io::Result<SearchOutcome> {
         let mut denied = None;
-        let at_path = match FileReader::open(self.path, pass.open_limit) {
+        let at_path = match FileReader::open(self.location.path(), pass.open_limit) {
             Ok(reader) => Some(reader),
             // The file may exist under another name.
             Err(error) if OpenDenied::of(&error).is_some() => {
@@ -80,7 +94,7 @@ impl<'a> CheckpointSearch<'a> {
             }
             same_content = Some((reader, point));
         }
-        let rewritten = match pass.index.find(self.path, self.saved.identity(), since) {
+        let rewritten = match pass.index.find(self.location.siblings_path(), self.saved.identity(), since) {
             SearchResult::Found(path) => {
                 if let Some((reader, point)) = self.point_at(&path, pass)? {
                     return Ok(SearchOutcome::Found {
@@ -90,7 +104,7 @@ impl<'a> CheckpointSearch<'a> {
                         rewritten: None,
                     });
                 }
-                Some(path).filter(|path| path != self.path)
+                Some(path).filter(|path| path != self.location.path())
             }
             SearchResult::Unclear => return Ok(SearchOutcome::Unclear),
             SearchResult::Gone => None,
@@ -98,7 +112,7 @@ impl<'a> CheckpointSearch<'a> {
         if let Some((reader, point)) = same_content {
             return Ok(SearchOutcome::Found { reader: Box::new(reader), point, at_path: true, rewritten });
         }
-        let siblings = pass.index.rotated(self.path, None).unwrap_or_default();
+        let siblings = pass.index.rotated(self.location, None).unwrap_or_default();
         if let Some((reader, point)) = self.find_copy(&siblings, pass)? {
             return Ok(SearchOutcome::Found { reader: Box::new(reader), point, at_path: false, rewritten });
         }

@@ -4,10 +4,9 @@
 //! therefore shows every older one, except that names may move from one file to another while it runs: then the next
 //! pass lists again.
 
-use std::path::Path;
-
 use tokio::time::Instant;
 
+use super::location::LogLocation;
 use super::siblings::{DirectoryIndex, Sibling, Siblings, stamp};
 use super::watermark::Watermark;
 use crate::source::file::checkpoint::Checkpoint;
@@ -71,14 +70,16 @@ impl Discovery {
     /// Lists the siblings if there may be new ones; `newest` is the file that the path names.
     pub(super) fn list(
         &mut self,
-        path: &Path,
+        location: &LogLocation,
         newest: Option<Identity>,
         has_room: bool,
         index: &mut DirectoryIndex,
     ) -> Listing {
         match self.progress {
             DiscoveryProgress::Overflowed if !has_room => return Listing::NoRoom,
-            DiscoveryProgress::Settled(settled) if path.parent().and_then(stamp) == Some(settled) => {
+            DiscoveryProgress::Settled(settled)
+                if location.siblings_path().parent().and_then(stamp) == Some(settled) =>
+            {
                 return Listing::Known;
             }
             DiscoveryProgress::Overflowed | DiscoveryProgress::Settled(_) | DiscoveryProgress::Open => {}
@@ -90,7 +91,7 @@ impl Discovery {
         self.newest_seen = Some((newest, since));
         // The files of the first listing are not read, so that its time does not matter.
         let since = self.watermark.as_ref().map(|_| since);
-        let Some(mut siblings) = index.rotated(path, since) else { return Listing::Unclear };
+        let Some(mut siblings) = index.rotated(location, since) else { return Listing::Unclear };
         self.counts_up = siblings.order(self.counts_up);
         self.watermark.get_or_insert_with(|| Watermark::behind(&siblings.files));
         Listing::Siblings(siblings)

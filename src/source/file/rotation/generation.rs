@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::location::LogLocation;
 use super::siblings::SearchResult;
 use crate::source::file::checkpoint::Checkpoint;
 use crate::source::file::fingerprint::{Fingerprint, MIN_COPY_SIZE, ReadPoint};
@@ -14,6 +16,15 @@ use crate::source::file::open_limit::OpenLimit;
 use crate::source::file::pass::PassContext;
 use crate::source::file::reader::FileReader;
 use crate::source::file::target::{Refusal, is_missing};
+
+/// The time after its rotation for which a file is followed: a writer that has not noticed by then never will.
+pub(super) const MAX_OLD_FILE_TIME: Duration = Duration::from_mins(10);
+
+/// The time after its deletion for which a file is followed: its disk space is free only once it is closed.
+pub(super) const MAX_DELETED_FILE_TIME: Duration = Duration::from_mins(1);
+
+/// The time between two reads of a renamed file, whose changes may not be notified.
+pub(super) const OLD_FILE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A file of a log, and its state.
 #[derive(Debug)]
@@ -25,6 +36,12 @@ pub(crate) struct Generation {
     pub(crate) replaced_at: Option<Instant>,
     /// The path named another file at once, as if that had been renamed over this one: it may be an edited copy.
     pub(crate) replaced_atomically: bool,
+    /// The time when the file was added behind another one; `None` if it was loaded from a checkpoint.
+    pub(crate) added_at: Option<Instant>,
+    /// The file was read to its end.
+    pub(crate) at_end: bool,
+    /// The time when the file last grew after it was read to its end.
+    pub(crate) grew_at: Option<Instant>,
     /// The file changed since it was read last.
     pub(crate) changed: bool,
     /// The last known name of the file, if that is not the path.
@@ -42,6 +59,9 @@ impl Generation {
             saved: None,
             replaced_at: None,
             replaced_atomically: false,
+            added_at: None,
+            at_end: false,
+            grew_at: None,
             changed: true,
             name: None,
             sought_since: None,
@@ -49,12 +69,17 @@ impl Generation {
         }
     }
 
-    /// Opens the file of the log at `path`, if it is closed and there may be something to read. `written` says that a
+    /// Opens the file of the log at `location`, if it is closed and there may be something to read. `written` says that a
     /// write was notified.
     ///
     /// # Errors
     /// If the file is gone, or cannot be opened.
-    pub(crate) fn open(&mut self, path: &Path, written: bool, pass: &mut PassContext<'_>) -> io::Result<OpenResult> {
+    pub(crate) fn open(
+        &mut self,
+        location: &LogLocation,
+        written: bool,
+        pass: &mut PassContext<'_>,
+    ) -> io::Result<OpenResult> {
         if self.saved.is_some() || self.refused.as_ref().is_some_and(|(_, retry)| pass.now.instant < *retry) {
             return Ok(OpenResult::NothingToRead);
         }
@@ -66,7 +91,7 @@ impl Generation {
             return Ok(OpenResult::NothingToRead);
         }
         if self.replaced_at.is_none()
-            && let Ok(true) = self.reopen(path, pass)
+            && let Ok(true) = self.reopen(location.path(), pass)
         {
             return Ok(OpenResult::Open);
         }
@@ -76,7 +101,7 @@ impl Generation {
             return Ok(OpenResult::Open);
         }
         let since = *self.sought_since.get_or_insert_with(Instant::now);
-        match pass.index.find(path, self.reader.identity(), since) {
+        match pass.index.find(location.siblings_path(), self.reader.identity(), since) {
             SearchResult::Found(path) => {
                 self.sought_since = None;
                 if self.reopen(&path, pass)? {
@@ -98,15 +123,99 @@ impl Generation {
         }
     }
 
+    /// Records a read of bytes; `more` says whether there are more. Returns whether the file grew after its rotation.
+    pub(crate) fn note_bytes(&mut self, more: bool, now: Instant) -> bool {
+        if mem::replace(&mut self.at_end, !more) {
+            self.grew_at = Some(now);
+        }
+        self.replaced_at.is_some() && self.grew_at == Some(now)
+    }
+
+    /// The time since which nothing was written to the file; `None` while the path names it.
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        self.replaced_at.max(self.replaced_at.and(self.grew_at))
+    }
+
+    /// Returns whether the file was replaced, and nothing was written to it for this time.
+    pub(crate) fn is_silent(&self, wait: Duration, now: Instant) -> bool {
+        self.silent_since().is_some_and(|since| now >= since + wait)
+    }
+
+    /// The next step at the end of this file. `successor_at` is the time when its successor appeared, if there is one;
+    /// a renamed file without one is left after `max_silence`.
+    pub(crate) fn next_step(
+        &self,
+        successor_at: Option<Instant>,
+        max_silence: Option<Duration>,
+        wait: Duration,
+        now: Instant,
+    ) -> NextStep {
+        let Some(replaced_at) = self.replaced_at else { return NextStep::Stay };
+        if let Some(successor_at) = successor_at {
+            return match () {
+                () if self.is_silent(wait, now) => NextStep::Leave,
+                () if now >= successor_at + wait => NextStep::ReadSuccessor,
+                () => NextStep::Stay,
+            };
+        }
+        if self.reader.is_deleted() {
+            return match () {
+                () if self.is_silent(wait, now) => NextStep::Leave,
+                () if now >= replaced_at + MAX_DELETED_FILE_TIME => NextStep::Lose,
+                () => NextStep::Stay,
+            };
+        }
+        if max_silence.is_some_and(|longest| self.is_silent(longest, now)) { NextStep::Leave } else { NextStep::Stay }
+    }
+
+    /// The next time after `now` at which [`next_step`](Self::next_step) may change, or at which the file is read again
+    /// since its changes may not be notified.
+    pub(crate) fn next_step_at(&self, successor_at: Option<Instant>, wait: Duration, now: Instant) -> Option<Instant> {
+        let replaced_at = self.replaced_at?;
+        let poll = (now < self.silent_since()? + MAX_OLD_FILE_TIME).then_some(now + OLD_FILE_POLL_INTERVAL);
+        let steps = [self.silent_since().map(|at| at + wait), successor_at.map(|at| at.max(replaced_at) + wait), poll];
+        steps.into_iter().flatten().filter(|at| *at > now).min()
+    }
+
     /// Returns whether nothing of the file was read yet.
     pub(crate) fn is_unread(&self) -> bool {
         self.saved.is_none() && self.reader.read_point().offset() == 0
+    }
+
+    /// Returns whether the file of the checkpoint was not found yet, and this file continues it: it may be a copy.
+    pub(crate) fn may_resume_in(&self, path: &Path, open_limit: &OpenLimit) -> bool {
+        let Some(saved) = self.saved.as_ref().map(Checkpoint::fingerprint) else { return false };
+        let opened = || open_limit.open(path).ok();
+        let continues = |file: &File| saved.read_point_in(file).is_ok_and(|found| found.is_some());
+        saved.at >= MIN_COPY_SIZE && opened().is_some_and(|(file, _)| continues(&file))
     }
 
     /// The fingerprint up to which the file was read, as far as it is known.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.saved.as_ref().map_or_else(|| self.reader.read_point().fingerprint(), Checkpoint::fingerprint)
     }
+}
+
+/// What a path names instead of its newest generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::source::file) enum ReplacedBy {
+    /// Another file, which becomes the newest generation.
+    File,
+    /// Something that is not followed.
+    Other,
+}
+
+/// The next step at the end of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NextStep {
+    /// More may be written to the file.
+    Stay,
+    /// The file is done.
+    Leave,
+    /// The file is deleted and still written to, and is closed.
+    Lose,
+    /// The file is still written to, and its successor is read at the same time.
+    ReadSuccessor,
 }
 
 /// The result of opening a generation.

@@ -1,18 +1,20 @@
 //! The generations of one log: the files that a rotation has moved away and that are still to be read, and the file
 //! that the path names now.
 //!
-//! [`Rotation`] holds them, and [`generation`] is one of them. [`siblings`] lists the other files of the log in the
+//! [`Rotation`] holds them in a [`generation_list`], and [`generation`] is one of them. [`siblings`] lists the other files of the log in the
 //! directory, in order; [`watermark`] says which of those have been read, and [`discovery`] decides when to list them.
+//! [`old_files`] are those that are still written to although a newer one is read, or were left.
 //! [`checkpoint_search`] finds the file that was read before a restart.
 
 mod checkpoint_search;
 mod discovery;
 mod generation;
+mod generation_list;
+pub(super) mod location;
+pub(super) mod old_files;
 pub(super) mod siblings;
 pub(super) mod watermark;
 
-use std::cmp::Ordering;
-use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::mem;
@@ -27,31 +29,34 @@ use super::fingerprint::{Fingerprint, GoneFingerprints, Identity, MIN_COPY_SIZE,
 use super::pass::PassContext;
 use super::reader::FileReader;
 use super::target::Refusal;
+pub(super) use checkpoint_search::ResumeResult;
 use checkpoint_search::{CheckpointSearch, SearchOutcome};
 use discovery::{Discovery, Listing};
-use generation::{Generation, OpenResult, is_copy};
+pub(super) use generation::ReplacedBy;
+use generation::{Generation, MAX_OLD_FILE_TIME, NextStep, OpenResult, is_copy};
+use generation_list::{GenerationList, MAX_GENERATIONS};
+use location::LogLocation;
+use old_files::{DELETED_FILE_LOSS, OldFileLoss};
 use siblings::{Sibling, Siblings};
-
-/// The maximum number of generations. Further files are found by their names once there is room.
-const MAX_GENERATIONS: usize = 64;
-
-/// With more generations than this, the current one is left at its end without waiting for late writers.
-const MAX_GENERATIONS_WITH_WAIT: usize = 48;
 
 /// The time after which a file that could not be opened or read is tried again.
 pub(super) const REOPEN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The generations of the log at one path, oldest first.
 ///
-/// The front is the *current* generation: the only one that is read. The back is the file that the path names, unless
-/// that was replaced. A generation is left at its end, some time after it was replaced.
+/// The front is the *current* generation. The back is the file that the path names, unless that was replaced. At its
+/// end, some time after it was replaced, a generation is left, or becomes one of the [`OldFiles`](old_files::OldFiles) if
+/// it still grows.
 #[derive(Debug)]
 pub(super) struct Rotation {
-    path: PathBuf,
+    location: LogLocation,
     /// The number of the path among the paths of its stream.
     id: usize,
-    /// At most [`MAX_GENERATIONS`], and one more while a rewritten file is added.
-    generations: VecDeque<Generation>,
+    generations: GenerationList,
+    /// The silence after which a renamed file without a successor is left; `None` for a path in the configuration.
+    max_silence: Option<Duration>,
+    /// What was lost of old files and is to be reported.
+    losses: Vec<OldFileLoss>,
     discovery: Discovery,
     /// The time of a truncation, as long as copies of the file may appear that are not to be read.
     truncated_at: Option<Instant>,
@@ -67,25 +72,15 @@ pub(super) struct Rotation {
     checkpoint_changed: bool,
 }
 
-/// The result of looking for the file of a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ResumeResult {
-    /// No checkpoint is left to search for.
-    Done,
-    /// The file was read up to `offset` and is gone: the path begins from scratch.
-    Lost { offset: u64 },
-    /// The path names nothing, so that the file may still come back.
-    Waiting,
-    /// Names are changing: the next pass searches again.
-    Deferred,
-}
-
 impl Rotation {
-    pub(super) fn new(path: PathBuf, id: usize) -> Self {
+    /// `from_pattern` says that a pattern found the path, whose file may be moved away for good.
+    pub(super) fn new(path: PathBuf, id: usize, from_pattern: bool) -> Self {
         Self {
-            path,
+            location: LogLocation::new(path),
             id,
-            generations: VecDeque::new(),
+            generations: GenerationList::default(),
+            max_silence: from_pattern.then_some(MAX_OLD_FILE_TIME),
+            losses: Vec::new(),
             discovery: Discovery::default(),
             truncated_at: None,
             copy_candidates: Vec::new(),
@@ -100,6 +95,7 @@ impl Rotation {
     pub(super) fn load(&mut self, saved: Checkpoint, claims: &mut Claims) {
         self.gone = saved.gone_fingerprints().collect();
         self.discovery = Discovery::resume(&saved);
+        self.location.set_target(saved.link_target());
         if saved.is_gone() {
             return;
         }
@@ -122,7 +118,7 @@ impl Rotation {
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.location.path()
     }
 
     pub(super) fn id(&self) -> usize {
@@ -130,75 +126,35 @@ impl Rotation {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.generations.len()
+        self.generations.len() + self.generations.old_files.written().count()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.generations.is_empty()
+        self.generations.is_empty() && self.generations.old_files.is_empty()
+    }
+
+    pub(super) fn generations(&self) -> &GenerationList {
+        &self.generations
     }
 
     pub(super) fn current_mut(&mut self) -> Option<&mut Generation> {
         self.generations.front_mut()
     }
 
-    /// The reason why the current generation cannot be read, if it cannot.
-    pub(super) fn refused(&self) -> Option<&Refusal> {
-        self.generations.front()?.refused.as_ref().map(|(refusal, _)| refusal)
-    }
-
-    /// Returns whether the file of the checkpoint has not been found yet.
-    pub(super) fn is_resuming(&self) -> bool {
-        self.generations.front().is_some_and(|current| current.saved.is_some())
-    }
-
-    /// Returns whether there is a file that is read.
-    pub(super) fn is_open(&self) -> bool {
-        self.generations.front().is_some_and(|current| current.saved.is_none())
-    }
-
-    /// The newest generation.
-    pub(super) fn newest(&self) -> Option<Identity> {
-        self.generations.back().map(|newest| newest.reader.identity())
-    }
-
     /// Returns whether the path names the newest generation.
     pub(super) fn names_newest(&self) -> bool {
-        let named = fs::metadata(&self.path).map(|metadata| Identity::from(&metadata)).ok();
-        named.is_some() && named == self.newest()
-    }
-
-    fn position(&self, identity: Identity) -> Option<usize> {
-        self.generations.iter().position(|generation| generation.reader.identity() == identity)
-    }
-
-    pub(super) fn contains(&self, identity: Identity) -> bool {
-        self.position(identity).is_some()
+        let named = fs::metadata(self.path()).map(|metadata| Identity::from(&metadata)).ok();
+        named.is_some() && named == self.generations.newest()
     }
 
     /// The fingerprints of the generations and the deleted files, if they are long enough for recognising a copy.
     pub(super) fn fingerprints(&self) -> Vec<Fingerprint> {
-        let now = self.generations.iter().map(Generation::fingerprint);
-        now.chain(self.gone.iter()).filter(|read| read.at >= MIN_COPY_SIZE).collect()
+        self.generations.fingerprints().chain(self.gone.iter()).filter(|read| read.at >= MIN_COPY_SIZE).collect()
     }
 
-    /// The number of bytes that are known to be unread.
-    pub(super) fn lag(&self) -> u64 {
-        self.generations.iter().map(|generation| generation.reader.unread()).sum()
-    }
-
-    /// The time to try the current generation again, if it could not be read.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.generations.front()?.refused.as_ref().map(|(_, retry)| *retry)
-    }
-
-    /// The time to leave the current generation, if it was replaced.
-    pub(super) fn leave_at(&self, rotate_wait: Duration) -> Option<Instant> {
-        Some(self.generations.front()?.replaced_at? + self.effective_wait(rotate_wait))
-    }
-
-    /// The wait for a late writer: none while many generations are held.
-    fn effective_wait(&self, rotate_wait: Duration) -> Duration {
-        if self.generations.len() > MAX_GENERATIONS_WITH_WAIT { Duration::ZERO } else { rotate_wait }
+    /// What was lost of old files since the last call.
+    pub(super) fn take_losses(&mut self) -> Vec<OldFileLoss> {
+        mem::take(&mut self.losses)
     }
 
     /// Returns whether work is left for the next pass, and clears the flag.
@@ -225,7 +181,14 @@ impl Rotation {
 
     /// Records that the path names this file; `false` if it is not one of the generations.
     pub(super) fn note_named(&mut self, metadata: &Metadata, pass: &mut PassContext<'_>) -> bool {
-        let Some(at) = self.position(Identity::from(metadata)) else { return false };
+        let identity = Identity::from(metadata);
+        if let Some(old) = self.generations.old_files.reinstate(identity, pass) {
+            self.mark_replaced(pass.now.instant, None);
+            self.generations.push_back(Generation { replaced_at: None, ..old });
+            self.checkpoint_changed = true;
+        }
+        let Some(at) = self.generations.position(identity) else { return false };
+        self.generations.superseded_at = None;
         let named = &mut self.generations[at];
         named.changed |= named.reader.note_metadata(metadata);
         if at + 1 < self.generations.len() {
@@ -237,25 +200,27 @@ impl Rotation {
         true
     }
 
-    /// Records that the path names no file that can be followed.
-    pub(super) fn note_missing(&mut self, pass: &mut PassContext<'_>) {
-        self.mark_replaced(pass.now.instant, false);
+    /// Records that the path names nothing that can be followed; `by` says what came after the newest generation.
+    pub(super) fn note_missing(&mut self, by: Option<ReplacedBy>, pass: &mut PassContext<'_>) {
+        self.mark_replaced(pass.now.instant, by);
         self.discover(None, pass);
         self.checkpoint_changed |= self.generations.is_empty();
     }
 
-    /// Records that the path does not name the newest generation any more; `by_file` if it names another file instead.
-    pub(super) fn mark_replaced(&mut self, now: Instant, by_file: bool) {
+    /// Records that the path does not name the newest generation any more, but `by`, or nothing.
+    pub(super) fn mark_replaced(&mut self, now: Instant, by: Option<ReplacedBy>) {
+        self.generations.superseded_at =
+            self.generations.superseded_at.or(Some(now)).filter(|_| by == Some(ReplacedBy::Other));
         let newest = self.generations.back_mut();
         if let Some(newest) = newest.filter(|newest| newest.replaced_at.is_none() && newest.saved.is_none()) {
             (newest.replaced_at, newest.changed) = (Some(now), true);
-            newest.replaced_atomically = by_file;
+            newest.replaced_atomically = by == Some(ReplacedBy::File);
         }
     }
 
     /// Handles that the path names an older generation again.
     fn reinstate(&mut self, at: usize, pass: &mut PassContext<'_>) {
-        self.mark_replaced(pass.now.instant, false);
+        self.mark_replaced(pass.now.instant, None);
         if at == 0 {
             pass.finish(self.id);
         }
@@ -263,6 +228,11 @@ impl Rotation {
             self.generations.push_back(Generation { replaced_at: None, ..generation });
         }
         self.checkpoint_changed = true;
+    }
+
+    /// Records that the path was opened, and may lead to another directory.
+    pub(super) fn note_opened(&mut self, reader: &FileReader) {
+        self.location.update(reader);
     }
 
     /// Moves to the offset in a new file up to which it is a copy of a file that was read; `false` if it is not a copy.
@@ -277,7 +247,8 @@ impl Rotation {
     pub(super) fn push(&mut self, reader: FileReader, continues: bool, pass: &mut PassContext<'_>) {
         pass.claims.claim(reader.identity(), self.id);
         self.checkpoint_changed |= self.generations.is_empty() || continues;
-        self.generations.push_back(Generation::new(reader));
+        self.generations.push_back(Generation { added_at: Some(pass.now.instant), ..Generation::new(reader) });
+        self.generations.superseded_at = None;
     }
 
     // Discovery: generations that were rotated away before they were seen under the path.
@@ -285,7 +256,7 @@ impl Rotation {
     /// Adds the files that were rotated away before the path named `newest`, or nothing. Returns whether these are all.
     pub(super) fn discover(&mut self, newest: Option<Identity>, pass: &mut PassContext<'_>) -> bool {
         let has_room = self.generations.len() <= MAX_GENERATIONS / 2;
-        match self.discovery.list(&self.path, newest, has_room, pass.index) {
+        match self.discovery.list(&self.location, newest, has_room, pass.index) {
             Listing::Known => true,
             Listing::NoRoom => false,
             Listing::Unclear => {
@@ -317,7 +288,8 @@ impl Rotation {
             }
             let open_limit = pass.open_limit;
             let is_copy_of = |file: Option<&File>| is_copy(&sibling.path, file, open_limit);
-            let is_read = self.generations.front().is_some_and(|current| is_copy_of(current.reader.file().ok()));
+            let is_read = self.generations.front().is_some_and(|current| is_copy_of(current.reader.file().ok()))
+                || self.generations.iter().any(|generation| generation.may_resume_in(&sibling.path, open_limit));
             let is_copy_of_older = |before: &Sibling| {
                 !siblings.follows(sibling, before)
                     || is_copy_of(open_limit.open(&before.path).ok().as_ref().map(|(file, _)| &**file))
@@ -325,7 +297,7 @@ impl Rotation {
             if is_read || before.is_some_and(is_copy_of_older) {
                 continue;
             }
-            let at = self.generation_index(sibling, siblings);
+            let at = self.generations.index_by_age(sibling, siblings);
             if at == self.generations.len() && at >= MAX_GENERATIONS {
                 return false;
             }
@@ -334,20 +306,6 @@ impl Rotation {
             }
         }
         true
-    }
-
-    /// The position of a sibling among the generations by its age: behind those that are being read, and before the
-    /// file that the path names.
-    fn generation_index(&self, sibling: &Sibling, siblings: &Siblings) -> usize {
-        let is_newer = |generation: &&Generation| {
-            let identity = generation.reader.identity();
-            let order = match (siblings.position(identity), siblings.position(sibling.identity)) {
-                (Some(other), Some(this)) => other.cmp(&this),
-                _ => generation.reader.age().cmp(&sibling.age).then(Ordering::Greater),
-            };
-            generation.is_unread() && (generation.replaced_at.is_none() || order == Ordering::Greater)
-        };
-        self.generations.len() - self.generations.iter().rev().take_while(is_newer).count()
     }
 
     /// Inserts a sibling as a generation. Returns `false` if it is compressed.
@@ -368,7 +326,8 @@ impl Rotation {
         pass.claims.claim(identity, self.id);
         self.checkpoint_changed |= self.generations.is_empty();
         let name = Some(sibling.path.clone());
-        let generation = Generation { replaced_at: Some(pass.now.instant), name, ..Generation::new(reader) };
+        let now = Some(pass.now.instant);
+        let generation = Generation { replaced_at: now, added_at: now, name, ..Generation::new(reader) };
         self.generations.insert(at, generation);
         true
     }
@@ -377,7 +336,7 @@ impl Rotation {
     /// to be read.
     fn skip_copies(&mut self, pass: &mut PassContext<'_>) {
         let Some(since) = self.truncated_at.filter(|_| self.generations.len() == 1) else { return };
-        let Some(siblings) = pass.index.rotated(&self.path, Some(since)) else {
+        let Some(siblings) = pass.index.rotated(&self.location, Some(since)) else {
             self.deferred = true;
             return;
         };
@@ -393,7 +352,7 @@ impl Rotation {
     /// notified.
     pub(super) fn open_current(&mut self, written: bool, pass: &mut PassContext<'_>) -> io::Result<bool> {
         let Some(current) = self.generations.front_mut() else { return Ok(false) };
-        match current.open(&self.path, written, pass)? {
+        match current.open(&self.location, written, pass)? {
             OpenResult::Open => {
                 self.skip_copied();
                 return Ok(true);
@@ -416,21 +375,85 @@ impl Rotation {
         }
     }
 
-    /// Handles the end of the current generation: leaves it if it was replaced long enough ago, and returns whether
-    /// there is more to do. `active` says that the path grew a short time ago.
+    /// Reads a chunk of each old file, and checks those that were left. Returns the number of bytes, and whether there
+    /// is more to do.
+    pub(super) fn read_old_files(&mut self, pass: &mut PassContext<'_>) -> (usize, bool) {
+        let read = self.generations.old_files.read(self.location.siblings_path(), self.id, pass);
+        self.checkpoint_changed |= read.bytes > 0 || !read.losses.is_empty();
+        self.losses.extend(read.losses);
+        for old in read.done {
+            self.retire(old, pass);
+        }
+        (read.bytes, read.more)
+    }
+
+    /// Handles the end of the current generation: leaves it if its time has come, and returns whether there is more to
+    /// do. `active` says that the path grew a short time ago.
     pub(super) fn current_at_end(&mut self, active: bool, pass: &mut PassContext<'_>) -> bool {
-        let wait = self.effective_wait(pass.settings.rotate_wait);
+        let wait = self.generations.effective_wait(pass.settings.rotate_wait);
+        let successor_at = self.generations.successor_at();
         let Some(current) = self.generations.front_mut() else { return false };
-        if current.replaced_at.is_some_and(|replaced| pass.now.instant >= replaced + wait) {
-            // The next generation must be known before this one is left.
-            self.discover(self.discovery.newest(), pass);
-            if !self.deferred {
-                self.leave_current(pass);
-            }
+        let step = current.next_step(successor_at, self.max_silence, wait, pass.now.instant);
+        if step == NextStep::Stay {
+            self.park_current(active, pass);
+            return false;
+        }
+        // The next generation must be known before this one is left.
+        self.discover(self.discovery.newest(), pass);
+        if self.deferred {
             return true;
         }
-        self.park_current(active, pass);
-        false
+        if step == NextStep::Lose {
+            self.losses.push(OldFileLoss { missed: None, bytes: None, reason: DELETED_FILE_LOSS });
+        }
+        if step == NextStep::ReadSuccessor {
+            self.release_current(pass);
+        } else {
+            self.leave_current(pass);
+        }
+        true
+    }
+
+    /// Makes the current generation, which is still written to, an old file that is read at the same time as the next.
+    fn release_current(&mut self, pass: &mut PassContext<'_>) {
+        let Some(old) = self.generations.pop_front() else { return };
+        self.hand_over(&old, pass.pipeline.held(self.id));
+        self.discovery.leave(old.reader.age(), old.reader.identity());
+        if let Some(oldest) = self.generations.old_files.add_written(old, self.id, pass) {
+            self.retire(oldest, pass);
+        }
+        self.checkpoint_changed = true;
+    }
+
+    /// Continues in the next generation if that is an edited copy of `old`, of which `held` bytes were not emitted.
+    /// Returns whether it is.
+    fn hand_over(&mut self, old: &Generation, held: u64) -> bool {
+        let deleted = old.reader.is_parked() || old.reader.is_deleted();
+        let point = old.reader.read_point_before(held).ok().flatten();
+        let read = point.as_ref().unwrap_or(old.reader.read_point()).fingerprint();
+        // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that
+        // an overlay file system makes before the first write.
+        let is_same = self.generations.front_mut().is_some_and(|next| {
+            next.changed = true;
+            let copied = next.reader.identity().same_inode(old.reader.identity());
+            ((old.replaced_atomically && deleted) || copied) && next.reader.resume_at(read).unwrap_or(false)
+        });
+        self.after_atomic_replacement |= !is_same && deleted && old.replaced_atomically;
+        is_same
+    }
+
+    /// Ends the reading of a generation. If it still has a name, later bytes are reported.
+    fn retire(&mut self, old: Generation, pass: &mut PassContext<'_>) {
+        let (identity, read) = (old.reader.identity(), old.reader.read_point().fingerprint());
+        let deleted = old.reader.is_parked() || old.reader.is_deleted();
+        self.discovery.leave(old.reader.age(), identity);
+        pass.claims.release(identity, self.id, Some(read).filter(|_| !deleted));
+        if deleted {
+            self.gone.remember(read);
+        } else if old.replaced_at.is_some() && !self.generations.contains(identity) {
+            self.generations.old_files.add_left(old, pass);
+        }
+        self.checkpoint_changed = true;
     }
 
     /// Closes the current generation, which was read to its end, if too many files are open.
@@ -456,27 +479,10 @@ impl Rotation {
     /// Leaves the current generation for the next one.
     pub(super) fn leave_current(&mut self, pass: &mut PassContext<'_>) {
         let Some(old) = self.generations.pop_front() else { return };
-        self.discovery.leave(old.reader.age(), old.reader.identity());
-        let (identity, read) = (old.reader.identity(), old.reader.read_point().fingerprint());
-        let deleted = old.reader.is_parked() || old.reader.is_deleted();
-        // An editor or `sed -i` writes a copy and renames it over the file: that is the same log. So is the copy that
-        // an overlay file system makes before the first write.
-        let same = self.generations.front_mut().is_some_and(|next| {
-            let copied = next.reader.identity().same_inode(identity);
-            ((old.replaced_atomically && deleted) || copied) && next.reader.resume_at(read).unwrap_or(false)
-        });
-        if !same {
+        if !self.hand_over(&old, 0) {
             pass.finish(self.id);
         }
-        if deleted {
-            self.gone.remember(read);
-        }
-        pass.claims.release(identity, self.id, Some(read).filter(|_| !deleted));
-        if let Some(next) = self.generations.front_mut() {
-            next.changed = true;
-        }
-        self.after_atomic_replacement |= !same && deleted && old.replaced_atomically;
-        self.checkpoint_changed = true;
+        self.retire(old, pass);
     }
 
     /// Leaves the current generation, which was deleted while it was closed. Returns the number of its unread bytes (0
@@ -494,7 +500,7 @@ impl Rotation {
 
     /// Records that the current generation could not be read; it is tried again after [`REOPEN_INTERVAL`].
     pub(super) fn record_refusal(&mut self, error: &io::Error, now: Instant) {
-        let refusal = Refusal::new(&self.path, "read", error);
+        let refusal = Refusal::new(self.path(), "read", error);
         if let Some(current) = self.generations.front_mut() {
             current.reader.park();
             (current.refused, current.changed) = (Some((refusal, now + REOPEN_INTERVAL)), true);
@@ -512,7 +518,9 @@ impl Rotation {
         let Some(saved) = current.saved.clone() else { return Ok(ResumeResult::Done) };
         let since = *current.sought_since.get_or_insert_with(Instant::now);
         let is_new = |sibling: &Sibling| self.discovery.is_new(sibling);
-        let (found, rewritten) = match CheckpointSearch::new(&self.path, self.id, &saved).run(since, &is_new, pass)? {
+        let (found, rewritten) = match CheckpointSearch::new(&self.location, self.id, &saved)
+            .run(since, &is_new, pass)?
+        {
             SearchOutcome::Found { reader, point, at_path, rewritten } => (Some((reader, point, at_path)), rewritten),
             SearchOutcome::Lost { rewritten } => (None, rewritten),
             SearchOutcome::Waiting => return Ok(ResumeResult::Waiting),
@@ -552,6 +560,7 @@ impl Rotation {
         let Some(current) = self.generations.front_mut() else { return };
         pass.claims.release(current.reader.identity(), self.id, None);
         pass.claims.claim(reader.identity(), self.id);
+        self.location.update(&reader);
         current.reader.continue_in(reader, point);
         (current.saved, current.sought_since, current.changed) = (None, None, true);
         current.replaced_at = (!at_path).then_some(pass.now.instant);
@@ -561,18 +570,8 @@ impl Rotation {
     /// The checkpoint of the current generation and those after it. `None` if its file was not found yet, or was
     /// changed meanwhile: then the next read detects the change.
     pub(super) fn checkpoint(&self, pass: &PassContext<'_>) -> Option<Checkpoint> {
-        let current = self.generations.front().filter(|current| current.saved.is_none())?;
-        let point = current.reader.read_point_before(pass.pipeline.held(self.id)).ok()??;
-        let checkpoint = |generation: &Generation| {
-            let point = generation.reader.read_point();
-            let new = || Checkpoint::new(generation.reader.identity(), point, pass.now.time);
-            // An unread generation is discovered again, unless it is older than the current one and was truncated.
-            let is_discovered = point.offset() == 0 && generation.reader.age() >= current.reader.age();
-            generation.saved.clone().or_else(|| (!is_discovered).then(new))
-        };
-        let later = self.generations.iter().skip(1).take(MAX_GENERATIONS).filter_map(checkpoint).collect();
-        let saved = Checkpoint::new(current.reader.identity(), &point, pass.now.time);
-        Some(self.complete(saved).with_later_generations(later))
+        let (first, later) = self.generations.checkpoint(self.id, pass)?;
+        Some(self.complete(first).with_later_generations(later))
     }
 
     /// The checkpoint of a path that has named nothing since `since`, in milliseconds since the Unix epoch.
@@ -581,7 +580,10 @@ impl Rotation {
     }
 
     fn complete(&self, checkpoint: Checkpoint) -> Checkpoint {
-        self.discovery.complete(checkpoint).with_gone_fingerprints(self.gone.iter())
+        self.discovery
+            .complete(checkpoint)
+            .with_link_target(self.location.target())
+            .with_gone_fingerprints(self.gone.iter())
     }
 
     /// The checkpoint to keep of a path that is not followed any more, and whether the log has other files.
@@ -591,7 +593,8 @@ impl Rotation {
             since = saved.time();
             self.gone.remember(saved.fingerprint());
         }
-        let siblings = pass.index.rotated(&self.path, None).unwrap_or_default();
+        self.generations.old_files.check_left(self.location.siblings_path(), self.id, true, &mut self.losses, pass);
+        let siblings = pass.index.rotated(&self.location, None).unwrap_or_default();
         (self.gone_checkpoint(since), !siblings.files.is_empty())
     }
 }

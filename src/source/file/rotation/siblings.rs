@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, Dir, FileType, StatxFlags};
 use tokio::time::Instant;
 
+use super::location::LogLocation;
 use crate::source::file::fingerprint::{Identity, statx_nanos, unix_nanos};
 use crate::source::file::open_file::FileOpener;
 
@@ -91,6 +92,7 @@ pub(crate) struct Sibling {
     /// The modification time.
     pub(super) written: u64,
     pub(crate) size: u64,
+    owner: u32,
 }
 
 impl Sibling {
@@ -101,14 +103,22 @@ impl Sibling {
         let is_file = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
         let (identity, written) = (Identity::from(&stat), statx_nanos(&stat.stx_mtime));
         let age = if identity.born == 0 { written } else { identity.born };
-        is_file.then(|| Self { age, number: count(name), path, identity, written, size: stat.stx_size })
+        is_file.then(|| Self {
+            age,
+            number: count(name),
+            path,
+            identity,
+            written,
+            size: stat.stx_size,
+            owner: stat.stx_uid,
+        })
     }
 }
 
 #[cfg(test)]
 impl Sibling {
     pub(super) fn test(age: u64, identity: Identity, path: PathBuf) -> Self {
-        Self { age, number: None, path, identity, written: age, size: 0 }
+        Self { age, number: None, path, identity, written: age, size: 0, owner: 0 }
     }
 }
 
@@ -212,9 +222,10 @@ impl DirectoryIndex {
         }
     }
 
-    /// The files next to `path` whose names a rotation gives, as they were after `since`; `None` if this pass cannot
+    /// The files of a log whose names a rotation gives, as they were after `since`; `None` if this pass cannot
     /// determine them.
-    pub(crate) fn rotated(&mut self, path: &Path, since: Option<Instant>) -> Option<Siblings> {
+    pub(crate) fn rotated(&mut self, location: &LogLocation, since: Option<Instant>) -> Option<Siblings> {
+        let path = location.siblings_path();
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Some(Siblings::default()) };
         let stem = Path::new(name).file_stem().unwrap_or(name);
         let listing = self.listing(directory, since)?;
@@ -228,7 +239,7 @@ impl DirectoryIndex {
         let found = opened.iter().flat_map(|opened| {
             rotated.iter().filter_map(move |other| Sibling::of(opened, other, directory.join(other)))
         });
-        let found = found.collect();
+        let found = found.filter(|sibling| location.takes_owner(sibling.owner)).collect();
         // Names may have moved from one file to another since the listing.
         let calm = listed.filter(|listed| stamp(directory) == Some(*listed));
         Some(Siblings::new(found, calm))
@@ -342,7 +353,7 @@ mod tests {
     }
 
     fn names(index: &mut DirectoryIndex, directory: &TestDirectory) -> Vec<String> {
-        let mut siblings = index.rotated(&directory.path("log"), Some(Instant::now())).unwrap();
+        let mut siblings = index.rotated(&LogLocation::new(directory.path("log")), Some(Instant::now())).unwrap();
         siblings.order(None);
         siblings.files.iter().map(|it| it.path.extension().unwrap().to_str().unwrap().to_owned()).collect()
     }
@@ -391,7 +402,7 @@ mod tests {
         for n in 0..=LARGE_DIRECTORY_NAMES {
             directory.write(&format!("other{n}"), "");
         }
-        let path = directory.path("log");
+        let path = LogLocation::new(directory.path("log"));
         let again = (0..20).filter(|_| index.rotated(&path, Some(Instant::now())).is_some()).count();
         assert_eq!(again, 1 + usize::try_from(MAX_RELISTS_PER_PASS).unwrap());
         index.clear();

@@ -16,19 +16,20 @@ use crate::stream::{Batch, Checkpoints};
 use crate::source::file::tailer::{NextPass, Tailer};
 use crate::source::file::watch::watcher::{Mailbox, Watcher};
 
-struct TailerHarness {
-    directory: TestDirectory,
+pub(super) struct TailerHarness {
+    pub(super) directory: TestDirectory,
     spec: Stream,
     source: FileSourceConfig,
     files: Option<Tailer>,
     checkpoints: Checkpoints,
     now: Instant,
     losses: usize,
-    state: serde_json::Value,
+    pub(super) loss_texts: Vec<String>,
+    pub(super) state: serde_json::Value,
 }
 
 impl TailerHarness {
-    fn new(files: &[&str], from: ReadFrom) -> Self {
+    pub(super) fn new(files: &[&str], from: ReadFrom) -> Self {
         let directory = TestDirectory::new();
         let files = files.iter().map(|file| Named::written(directory.path(file))).collect();
         let source = FileSourceConfig { files, from, ..FileSourceConfig::new(directory.path("log")) };
@@ -42,11 +43,12 @@ impl TailerHarness {
             checkpoints: Checkpoints::new(),
             now: Instant::now(),
             losses: 0,
+            loss_texts: Vec::new(),
             state,
         }
     }
 
-    fn one_pass(&mut self) -> (Vec<String>, NextPass) {
+    pub(super) fn one_pass(&mut self) -> (Vec<String>, NextPass) {
         let Self { spec, source, files, checkpoints, now, .. } = self;
         let files = files.get_or_insert_with(|| {
             Tailer::new(spec, source, checkpoints, Watcher::new(), Arc::new(Mailbox::default()))
@@ -57,6 +59,7 @@ impl TailerHarness {
             change.clone().apply_to(checkpoints);
         }
         self.losses += batch.losses();
+        self.loss_texts.extend(batch.loss_texts());
         if let Some(state) = batch.last_state() {
             self.state = serde_json::to_value(state).unwrap();
         }
@@ -64,7 +67,7 @@ impl TailerHarness {
     }
 
     /// Makes passes, and returns everything that is new.
-    fn run_until_idle(&mut self) -> Vec<String> {
+    pub(super) fn run_until_idle(&mut self) -> Vec<String> {
         if let Some(files) = &mut self.files {
             files.wake_all();
         }
@@ -78,18 +81,29 @@ impl TailerHarness {
         }
     }
 
-    /// The same after the time for late writers.
-    fn run_after_rotate_wait(&mut self) -> Vec<String> {
-        self.now += Duration::from_secs(2);
+    /// The same after the time for late writers, who are silent.
+    pub(super) fn run_after_rotate_wait(&mut self) -> Vec<String> {
+        self.now += Duration::from_secs(6);
         self.run_until_idle()
     }
 
+    /// Everything that is new after this time.
+    pub(super) fn after(&mut self, milliseconds: u64) -> Vec<String> {
+        self.now += Duration::from_millis(milliseconds);
+        self.run_until_idle()
+    }
+
+    /// Returns whether the stream reads this file.
+    pub(super) fn has_open(&self, file: &fs::Metadata) -> bool {
+        self.files.as_ref().is_some_and(|files| files.reads(file))
+    }
+
     /// Drops the source in its current state; the next pass starts a new one from the recorded checkpoints.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.files = None;
     }
 
-    fn rename(&self, from: &str, to: &str) {
+    pub(super) fn rename(&self, from: &str, to: &str) {
         fs::rename(self.directory.path(from), self.directory.path(to)).unwrap();
     }
 }
@@ -306,6 +320,75 @@ fn rotations_that_nobody_could_see_are_read_in_order() {
 
 fn numbers(lines: &[String]) -> Vec<u32> {
     lines.iter().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn a_rotation_of_the_target_of_a_symlink_is_a_rotation() {
+    for name in ["link.log", "absolute.log", "*ative.log", "*bsolute.log", "chain.log", "directory/log"] {
+        for restart in [false, true] {
+            let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+            let pods = harness.directory.path("pods");
+            fs::create_dir(&pods).unwrap();
+            for (link, target) in [
+                ("link.log", "pods/log"),
+                ("relative.log", "./pods/../pods/log"),
+                ("absolute.log", pods.join("log").to_str().unwrap()),
+                ("chain.log", "pods/inner"),
+                ("pods/inner", "log"),
+                ("directory", "pods"),
+            ] {
+                std::os::unix::fs::symlink(target, harness.directory.path(link)).unwrap();
+            }
+            harness.directory.write("pods/log", &long(0));
+            let mut all = harness.run_until_idle();
+            if restart {
+                harness.restart();
+            }
+            // Nobody could see these, and the last one leaves a symlink that leads to nothing.
+            for n in 1..5 {
+                std::thread::park_timeout(Duration::from_millis(12));
+                harness.directory.append("pods/log", &long(n));
+                harness.rename("pods/log", &format!("pods/log.2026112{n}"));
+            }
+            for n in 5..8 {
+                for _ in 0..3 {
+                    all.extend(harness.after(6000));
+                }
+                harness.directory.append("pods/log", &long(n));
+                if n == 6 {
+                    harness.rename("pods/log", "pods/log.20261126");
+                }
+            }
+            for _ in 0..3 {
+                all.extend(harness.after(6000));
+            }
+            assert!(numbers(&all).into_iter().eq(0..8), "{name}, restart: {restart}: {all:?}");
+            assert_eq!(harness.loss_texts, [""; 0], "{name}, restart: {restart}");
+        }
+    }
+}
+
+#[test]
+fn the_old_target_of_a_symlink_that_was_switched_during_a_restart_is_read_first() {
+    let mut harness = TailerHarness::new(&["link"], ReadFrom::Beginning);
+    let switch = |harness: &TailerHarness, to: &str| {
+        std::os::unix::fs::symlink(to, harness.directory.path("new")).unwrap();
+        harness.rename("new", "link");
+    };
+    for target in ["a", "b"] {
+        fs::create_dir(harness.directory.path(target)).unwrap();
+    }
+    harness.directory.write("a/log", &long(0));
+    switch(&harness, "a/log");
+    let mut all = harness.run_until_idle();
+    harness.restart();
+    harness.directory.append("a/log", &long(1));
+    harness.directory.write("b/log", &long(2));
+    switch(&harness, "b/log");
+    for _ in 0..3 {
+        all.extend(harness.after(6000));
+    }
+    assert_eq!((numbers(&all), harness.losses), (vec![0, 1, 2], 0));
 }
 
 #[test]

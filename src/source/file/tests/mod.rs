@@ -1,6 +1,7 @@
-//! Tests of following files: random operations against a `model`, and `cases` of real rotations.
+//! Tests of following files: random operations against a `model`, and `cases` of real rotations and of `late_writers`.
 
 mod cases;
+mod late_writers;
 mod model;
 
 use super::*;
@@ -183,6 +184,58 @@ async fn a_symlink_is_followed_and_its_change_is_a_rotation() {
     std::os::unix::fs::symlink(directory.path("elsewhere/b"), directory.path("new")).unwrap();
     fs::rename(directory.path("new"), directory.path("log")).unwrap();
     assert_eq!(harness.line().await, "b1");
+}
+
+#[tokio::test]
+async fn a_target_that_comes_later_is_noticed_at_once() {
+    for (name, target) in [
+        ("log", "later/deep/log"),
+        ("lo[g]", "later/deep/log"),
+        ("chain", "later/deep/log"),
+        ("directory/log", "later/deep/log"),
+    ] {
+        let directory = TestDirectory::new();
+        for (link, target) in [("log", target), ("chain", "log"), ("directory", "later/deep")] {
+            std::os::unix::fs::symlink(target, directory.path(link)).unwrap();
+        }
+        let source = FileSourceConfig {
+            files: vec![crate::config::FileSelector::written(directory.path(name))],
+            from: Beginning,
+            rotate_wait: Duration::from_millis(100),
+            ..FileSourceConfig::new(directory.path(name))
+        };
+        let mut harness = SourceHarness::start(spec(SourceKind::File(source)), SourceOptions::default());
+        harness.state("waiting").await;
+        let begin = Instant::now();
+        fs::create_dir(directory.path("later")).unwrap();
+        fs::create_dir(directory.path("later/deep")).unwrap();
+        directory.write("later/deep/log", "one\n");
+        assert_eq!(harness.line().await, "one", "{name}");
+        // And a target that is away for a while.
+        fs::rename(directory.path("later/deep/log"), directory.path("away")).unwrap();
+        directory.write("later/deep/log", "two\n");
+        fs::remove_file(directory.path("away")).unwrap();
+        assert_eq!(harness.line().await, "two", "{name}");
+        assert!(begin.elapsed() < Duration::from_secs(6), "{name}: noticed by polling");
+    }
+}
+
+#[tokio::test]
+async fn a_fifo_that_a_pattern_matches_is_read() {
+    let directory = TestDirectory::new();
+    let source = FileSourceConfig {
+        files: vec![crate::config::FileSelector::written(directory.path("*.pipe"))],
+        ..FileSourceConfig::new(directory.path("*.pipe"))
+    };
+    let path = directory.path("a.pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
+    let mut harness = SourceHarness::start(spec(SourceKind::File(source)), SourceOptions::default());
+    harness.state("following").await;
+    for text in ["one", "two"] {
+        let (path, line) = (path.clone(), format!("{text}\n"));
+        spawn_blocking(move || fs::write(path, line).unwrap()).await.unwrap();
+        assert_eq!(harness.line().await, text);
+    }
 }
 
 #[tokio::test]

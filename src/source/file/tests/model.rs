@@ -34,10 +34,37 @@ struct ModelFile {
     waiting: Vec<u64>,
     /// The source had the file open in a pass.
     held: bool,
-    /// The time of the first pass in which the file had another name than the path.
-    replaced: Option<Instant>,
-    /// The file may not be readable any more, or ends with an unfinished line: nothing is written to it.
-    left: bool,
+    /// The time since when the file has a successor, and nothing was read from it.
+    silent_since: Option<Instant>,
+    /// The file ends with an unfinished line: nothing is written to it.
+    unfinished: bool,
+    reading: ModelReading,
+}
+
+/// What the source does with a file, as far as the model can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ModelReading {
+    Followed,
+    /// The file may have been left: what is written to it is read, or reported as a loss.
+    MaybeLeft,
+    /// The file may have been left before a restart: what is written to it may be lost in silence.
+    MaybeForgotten,
+}
+
+impl ModelFile {
+    fn new(writer: File, name: PathBuf, waiting: Vec<u64>) -> Self {
+        let (held, unfinished, reading) = (false, false, ModelReading::Followed);
+        Self { writer, name: Some(name), waiting, held, silent_since: None, unfinished, reading }
+    }
+}
+
+/// A write after the rename of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LateWrite {
+    /// The source had read everything before.
+    First,
+    /// The source had not.
+    Further,
 }
 
 struct ModelLine {
@@ -46,8 +73,7 @@ struct ModelLine {
     /// The line may be lost, wholly or in part.
     may_be_lost: bool,
     unfinished: bool,
-    /// The line was written after another file had replaced its file at the path.
-    late: bool,
+    late: Option<LateWrite>,
     times_received: u32,
     /// The number of bytes that arrived as a partial line.
     cut: usize,
@@ -61,6 +87,7 @@ struct ModelCounts {
     excused_and_received: u64,
     losses: usize,
     restarts: u32,
+    reported_late: u64,
     steps: BTreeMap<&'static str, u32>,
 }
 
@@ -104,9 +131,14 @@ impl RotationModel {
     fn new(seed: u64) -> Self {
         let directory = TestDirectory::new();
         fs::create_dir(directory.path("d")).unwrap();
-        let path = directory.path("d/log");
-        let named =
-            if seed.is_multiple_of(2) { Named::Path(path.clone()) } else { Named::Pattern(directory.path("*/lo[g]")) };
+        let (mut path, mut pattern) = (directory.path("d/log"), directory.path("*/lo[g]"));
+        if seed % 3 == 2 {
+            // The rotated files are next to the target of a symlink.
+            fs::create_dir(directory.path("l")).unwrap();
+            (path, pattern) = (directory.path("l/log"), directory.path("l/lo[g]"));
+            std::os::unix::fs::symlink("../d/log", &path).unwrap();
+        }
+        let named = if seed.is_multiple_of(2) { Named::Path(path.clone()) } else { Named::Pattern(pattern) };
         let source = FileSourceConfig { files: vec![named], from: ReadFrom::Beginning, ..FileSourceConfig::new(path) };
         let spec = Stream::new("test".parse().unwrap(), SourceKind::File(source.clone()));
         let watcher = Watcher::new();
@@ -178,15 +210,7 @@ impl RotationModel {
         if self.current.is_none() {
             let writer = OpenOptions::new().append(true).create_new(true).open(self.path()).unwrap();
             self.current = Some(self.created.len());
-            let name = Some(self.path());
-            self.created.push(ModelFile {
-                writer,
-                name,
-                waiting: Vec::new(),
-                held: false,
-                replaced: None,
-                left: false,
-            });
+            self.created.push(ModelFile::new(writer, self.path(), Vec::new()));
         }
     }
 
@@ -201,7 +225,7 @@ impl RotationModel {
             file,
             may_be_lost: false,
             unfinished: false,
-            late: false,
+            late: None,
             times_received: 0,
             cut: 0,
         });
@@ -231,7 +255,7 @@ impl RotationModel {
         let (Some((id, end)), Some(at)) = (self.unfinished_line.take(), self.current) else { return };
         if may_stay && self.random.bool() {
             self.lines[usize::try_from(id).unwrap()].unfinished = true;
-            self.created[at].left = true;
+            self.created[at].unfinished = true;
         } else {
             self.created[at].writer.write_all((end + "\n").as_bytes()).unwrap();
         }
@@ -339,7 +363,7 @@ impl RotationModel {
             _ => {
                 while self.created.iter().any(|created| !created.waiting.is_empty() && created.name.is_some()) {
                     let before = self.log.len();
-                    self.now += Duration::from_secs(2);
+                    self.now += Duration::from_secs(6);
                     self.run_until_idle();
                     if self.log.len() == before {
                         break;
@@ -390,22 +414,48 @@ impl RotationModel {
         for id in &waiting {
             self.lines[usize::try_from(*id).unwrap()].file = self.created.len();
         }
-        let name = Some(self.path());
-        self.created.push(ModelFile { writer, name, waiting, held: false, replaced: None, left: false });
+        self.created.push(ModelFile::new(writer, self.path(), waiting));
         self.created[old].name = None;
         fs::rename(&new, self.path()).unwrap();
         self.current = Some(self.created.len() - 1);
         self.write();
     }
 
-    /// Writes to a rotated file, as a writer that did not notice the rotation.
+    /// Writes to the newest rotated file, as a writer that did not notice the rotation: without a successor at any
+    /// time; otherwise a line may be a loss once the source may have left the file.
     fn write_late(&mut self) {
-        let old =
-            self.created.len().checked_sub(2).filter(|old| Some(*old) != self.current && !self.created[*old].left);
-        let Some(old) = old.filter(|old| self.created[*old].name.is_some()) else { return };
+        let newest = self.created.len().checked_sub(if self.current.is_some() { 2 } else { 1 });
+        let Some(old) = newest.filter(|at| self.created[*at].name.is_some() && !self.created[*at].unfinished) else {
+            return;
+        };
+        let busy = self
+            .created
+            .iter()
+            .filter(|created| created.silent_since.is_some_and(|since| self.now < since + 2 * self.source.rotate_wait));
+        if busy.count() > 3 {
+            // Only a few old files are read at once.
+            return;
+        }
+        let late = if self.created[old].waiting.is_empty() { LateWrite::First } else { LateWrite::Further };
         let (id, text) = self.line(old);
-        self.lines[usize::try_from(id).unwrap()].late = true;
+        let at = usize::try_from(id).unwrap();
+        self.lines[at].late = Some(late);
         self.created[old].writer.write_all((text + "\n").as_bytes()).unwrap();
+        if self.created[old].reading != ModelReading::Followed {
+            self.lines[at].may_be_lost = true;
+            let losses = self.counts.losses;
+            for _ in 0..2 {
+                self.now += Duration::from_secs(6);
+                self.run_until_idle();
+            }
+            let is_reported = self.counts.losses > losses || self.lines[at].times_received > 0;
+            assert!(
+                is_reported || self.created[old].reading == ModelReading::MaybeForgotten,
+                "{id} is lost in silence: {:#?}",
+                self.tail()
+            );
+            self.counts.reported_late += u64::from(self.counts.losses > losses);
+        }
     }
 
     fn parent(&mut self) {
@@ -450,9 +500,12 @@ impl RotationModel {
         files.wake_all();
         let next = files.run_pass(now, &mut batch);
         let wait = self.source.rotate_wait;
-        for (_, created) in self.created.iter_mut().enumerate().filter(|(at, _)| Some(*at) != self.current) {
-            let replaced = *created.replaced.get_or_insert(self.now);
-            created.left |= self.now >= replaced + wait;
+        let newest = self.created.len().saturating_sub(1);
+        for created in &mut self.created[..newest] {
+            let silent_since = *created.silent_since.get_or_insert(self.now);
+            if created.reading == ModelReading::Followed && self.now >= silent_since + wait {
+                created.reading = ModelReading::MaybeLeft;
+            }
         }
         for change in batch.checkpoint_changes() {
             change.clone().apply_to(&mut self.checkpoints);
@@ -490,6 +543,11 @@ impl RotationModel {
             line.cut = text.len();
         }
         let (times_received, file, excused, late) = (line.times_received, line.file, line.may_be_lost, line.late);
+        if late == Some(LateWrite::First)
+            && let Some(since) = &mut self.created[file].silent_since
+        {
+            *since = self.now;
+        }
         assert!(times_received <= 1, "{id} was received {times_received} times: {:#?}", self.tail());
         if excused {
             // The line is from a copy, whenever that was found.
@@ -497,7 +555,8 @@ impl RotationModel {
         }
         let last = self.last_of.insert(file, id);
         assert!(last.is_none_or(|last| last < id), "{id} was received behind {last:?}: {:#?}", self.tail());
-        if !late {
+        // The unfinished line of a file that is read together with its successor comes when the file is left.
+        if late.is_none() && !partial {
             assert!(
                 self.newest <= file,
                 "{id} of file {file} was received behind file {}: {:#?}",
@@ -540,6 +599,9 @@ impl RotationModel {
                 self.allow_loss(at);
             }
             self.created[at].held = false;
+            if self.created[at].reading == ModelReading::MaybeLeft {
+                self.created[at].reading = ModelReading::MaybeForgotten;
+            }
         }
     }
 
@@ -552,7 +614,7 @@ impl RotationModel {
         self.finish_line(false);
         for _ in 0..40 {
             self.wait_and_run();
-            self.now += Duration::from_secs(2);
+            self.now += Duration::from_secs(6);
         }
         let mut lost = Vec::new();
         for (id, line) in self.lines.iter().enumerate() {

@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use super::watcher::{Mailbox, WatchGuard, Watcher};
 
-/// The watches of one path: the directory that holds its name, the directories of the symlinks on the way, and the
-/// directory of the file if the path leads elsewhere.
+/// The maximum number of symlinks whose targets are watched, as many as the kernel follows.
+const MAX_WATCHED_SYMLINKS: usize = 40;
+
+/// The watches of one path: the directory that holds its name, the directories of the symlinks on the way, and those of
+/// their targets. Of a directory that does not exist, the nearest existing one above it is watched.
 #[derive(Debug)]
 pub(super) struct PathWatch {
     watcher: Watcher,
@@ -46,13 +49,19 @@ impl PathWatch {
                 }
             }
         };
-        want(path);
-        let is_link = |path: &&Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-        path.ancestors().filter(is_link).for_each(&mut want);
-        if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
-            && let Ok(real) = fs::canonicalize(path)
-        {
-            want(&real);
+        let mut targets = vec![path.to_owned()];
+        let mut seen = 0;
+        while let Some(path) = targets.pop() {
+            want(&path);
+            let is_link = |path: &&Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+            for link in path.ancestors().filter(is_link) {
+                want(link);
+                // The target is watched even if it does not exist.
+                if link == path || fs::canonicalize(&path).is_err() {
+                    seen += 1;
+                    targets.extend(target_of(link, &path).filter(|_| seen <= MAX_WATCHED_SYMLINKS));
+                }
+            }
         }
         let mut kept = Vec::new();
         let mut changed = wanted.len() != self.guards.len();
@@ -74,6 +83,15 @@ impl PathWatch {
         self.guards = kept;
         changed
     }
+}
+
+/// The path that `path` leads to by the symlink `link`, which is a part of it.
+fn target_of(link: &Path, path: &Path) -> Option<PathBuf> {
+    let target = link.parent()?.join(link.read_link().ok()?);
+    let rest = path.strip_prefix(link).ok()?;
+    let target = if rest.as_os_str().is_empty() { target } else { target.join(rest) };
+    let directory = fs::canonicalize(target.parent()?);
+    Some(directory.map_or_else(|_| target.clone(), |directory| directory.join(target.file_name().unwrap_or_default())))
 }
 
 /// The nearest existing directory above `path`, and the name in it that leads to the path.

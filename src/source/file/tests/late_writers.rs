@@ -1,0 +1,201 @@
+//! Writers that keep a file open after its rotation, and continue to write to it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+
+use crate::config::ReadFrom;
+
+use super::cases::TailerHarness;
+
+/// A log that was read, and the writer that has it open.
+fn rotated(name: &str) -> (TailerHarness, File) {
+    let mut harness = TailerHarness::new(&[name], ReadFrom::Beginning);
+    harness.directory.write("log", "first\n");
+    assert_eq!(harness.run_until_idle(), ["first"]);
+    let writer = OpenOptions::new().append(true).open(harness.directory.path("log")).unwrap();
+    harness.rename("log", "log.1");
+    assert_eq!(harness.run_until_idle(), [""; 0]);
+    (harness, writer)
+}
+
+fn write(mut writer: &File, text: &str) {
+    writer.write_all(text.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_renamed_file_without_a_successor_is_followed_for_ever() {
+    let (mut harness, writer) = rotated("log");
+    for n in 0..20 {
+        write(&writer, &format!("{n}\n"));
+        assert_eq!(harness.after(60_000), [n.to_string()]);
+    }
+    harness.restart();
+    write(&writer, "after a restart\n");
+    assert_eq!(harness.after(60_000), ["after a restart"]);
+    harness.directory.write("log", "new\n");
+    assert_eq!(harness.after(10), [""; 0]);
+    assert_eq!([harness.after(6000), harness.after(10)].concat(), ["new"]);
+    assert_eq!(harness.loss_texts, [""; 0]);
+}
+
+#[test]
+fn a_pattern_leaves_a_renamed_file_without_a_successor_after_ten_minutes() {
+    let (mut harness, writer) = rotated("lo[g]");
+    write(&writer, "late\n");
+    assert_eq!(harness.after(599_000), ["late"]);
+    write(&writer, "later\n");
+    assert_eq!(harness.after(599_000), ["later"]);
+    harness.after(601_000);
+    let file = fs::metadata(harness.directory.path("log.1")).unwrap();
+    assert!(!harness.has_open(&file));
+    assert_eq!(harness.loss_texts, [""; 0]);
+}
+
+#[test]
+fn the_lines_of_a_late_writer_come_before_those_of_a_new_file() {
+    let (mut harness, writer) = rotated("log");
+    harness.directory.write("log", "new\n");
+    let mut all = Vec::new();
+    for n in 1..4 {
+        write(&writer, &format!("{n}\n"));
+        all.extend(harness.after(1000));
+    }
+    assert_eq!(all, ["1", "2", "3"]);
+    assert_eq!([harness.after(5000), harness.after(10)].concat(), ["new"]);
+}
+
+#[test]
+fn a_writer_that_does_not_stop_keeps_the_new_file_waiting_for_rotate_wait() {
+    for restart in [false, true] {
+        let (mut harness, writer) = rotated("log");
+        harness.directory.write("log", "new 0\n");
+        let (mut all, mut came_after) = (Vec::new(), None);
+        for n in 0..40 {
+            write(&writer, &format!("old {n}\nunfin"));
+            if restart && n == 20 {
+                harness.restart();
+            }
+            all.extend(harness.after(1000));
+            if came_after.is_none() && all.iter().any(|line| line == "new 0") {
+                came_after = Some(n);
+            }
+            write(&writer, "ished\n");
+            harness.directory.append("log", &format!("new {}\n", n + 1));
+        }
+        for _ in 0..4 {
+            all.extend(harness.after(6000));
+        }
+        assert!(came_after.is_some_and(|after| (3..=6).contains(&after)), "{came_after:?}");
+        for (prefix, count) in [("old", 40), ("unfinished", 40), ("new", 41)] {
+            let lines: Vec<_> = all.iter().filter(|line| line.starts_with(prefix)).collect();
+            let expected = |(n, line): (usize, &&String)| prefix == "unfinished" || **line == format!("{prefix} {n}");
+            assert_eq!(lines.len(), count, "{prefix}: {all:?}");
+            assert!(lines.iter().enumerate().all(expected), "{lines:?}");
+        }
+        assert_eq!((all.len(), &harness.loss_texts[..]), (121, &[][..]), "restart: {restart}");
+    }
+}
+
+#[test]
+fn bytes_in_a_renamed_file_that_was_left_are_a_loss_of_known_size() {
+    let (mut harness, writer) = rotated("log");
+    harness.directory.write("log", "new\n");
+    assert_eq!([harness.after(6000), harness.after(10)].concat(), ["new"]);
+    for text in ["12345\n", "123\n"] {
+        write(&writer, text);
+        harness.rename("log.1", "log.2");
+        harness.rename("log.2", "log.1");
+        assert_eq!(harness.after(6000), [""; 0]);
+        let loss = harness.loss_texts.pop().unwrap();
+        assert!(loss.contains(&format!("\"bytes\":{},", text.len())) && loss.contains("after it was left"), "{loss}");
+    }
+    assert_eq!(harness.after(6000), [""; 0]);
+    assert_eq!(harness.loss_texts, [""; 0], "each byte is reported once");
+}
+
+#[test]
+fn a_deleted_file_is_closed_after_its_silence_and_at_the_latest_after_a_minute() {
+    let deleted = || {
+        let (harness, writer) = rotated("log");
+        let file = fs::metadata(harness.directory.path("log.1")).unwrap();
+        fs::remove_file(harness.directory.path("log.1")).unwrap();
+        (harness, writer, file)
+    };
+    let (mut harness, writer, file) = deleted();
+    write(&writer, "late\n");
+    assert_eq!(harness.after(1000), ["late"]);
+    assert!(harness.has_open(&file));
+    harness.after(5000);
+    assert!(!harness.has_open(&file));
+    assert_eq!((&harness.state["state"], harness.loss_texts.len()), (&"waiting".into(), 0));
+    for successor in [false, true] {
+        let (mut harness, writer, file) = deleted();
+        if successor {
+            harness.directory.write("log", "new\n");
+        }
+        let mut all = Vec::new();
+        for _ in 0..70 {
+            write(&writer, "late\n");
+            all.extend(harness.after(1000));
+        }
+        assert!(!harness.has_open(&file), "the disk space is free");
+        assert!((59..62).contains(&all.iter().filter(|line| *line == "late").count()), "{all:?}");
+        assert_eq!(all.contains(&"new".to_owned()), successor);
+        assert_eq!(harness.loss_texts.len(), 1);
+        assert!(harness.loss_texts[0].contains("after a minute") && !harness.loss_texts[0].contains("\"bytes\""));
+    }
+}
+
+#[test]
+fn four_old_files_are_read_at_once_and_each_for_ten_minutes() {
+    let (mut harness, first) = rotated("log");
+    let mut writers = vec![first];
+    let mut all = Vec::new();
+    let write_to_all = |harness: &mut TailerHarness, writers: &[File], all: &mut Vec<String>, seconds: u32| {
+        for _ in 0..seconds {
+            for (n, writer) in writers.iter().enumerate() {
+                write(writer, &format!("{n}\n"));
+            }
+            all.extend(harness.after(1000));
+        }
+    };
+    for n in 2..7 {
+        harness.directory.write("log", &format!("file {n}\n"));
+        write_to_all(&mut harness, &writers, &mut all, 8);
+        writers.push(OpenOptions::new().append(true).open(harness.directory.path("log")).unwrap());
+        harness.rename("log", &format!("log.{n}"));
+    }
+    harness.directory.write("log", "newest\n");
+    all.clear();
+    write_to_all(&mut harness, &writers, &mut all, 20);
+    assert!(all.contains(&"newest".to_owned()), "{all:?}");
+    let read: Vec<_> = (0..6).map(|n| all[all.len() - 8..].contains(&n.to_string())).collect();
+    assert_eq!(read, [false, false, true, true, true, true]);
+    assert!(!harness.loss_texts.is_empty(), "what is written to the others");
+    assert!(harness.loss_texts.iter().all(|loss| loss.contains("\"bytes\":")), "{:?}", harness.loss_texts);
+    harness.loss_texts.clear();
+    write_to_all(&mut harness, &writers[5..], &mut all, 600);
+    let too_long = harness.loss_texts.iter().filter(|loss| loss.contains("after 10 minutes"));
+    assert_eq!(too_long.count(), 1, "{:?}", harness.loss_texts);
+}
+
+#[test]
+fn a_file_that_is_renamed_back_while_both_are_read_is_continued() {
+    let (mut harness, writer) = rotated("log");
+    harness.directory.write("log", "new\n");
+    let mut all = Vec::new();
+    for n in 0..8 {
+        write(&writer, &format!("{n}\n"));
+        all.extend(harness.after(1000));
+    }
+    assert!(all.contains(&"new".to_owned()), "{all:?}");
+    harness.rename("log", "other");
+    harness.rename("log.1", "log");
+    write(&writer, "8\n");
+    for _ in 0..3 {
+        all.extend(harness.after(6000));
+    }
+    all.retain(|line| line != "new");
+    assert_eq!(all, ["0", "1", "2", "3", "4", "5", "6", "7", "8"]);
+    assert_eq!(harness.loss_texts, [""; 0]);
+}
