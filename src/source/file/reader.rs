@@ -21,7 +21,8 @@ pub(super) const FILE_READ_SIZE: usize = 256 << 10;
 const BACKWARD_BLOCK_SIZE: usize = 64 << 10;
 const MAX_BACKWARD_SEARCH: u64 = 8 << 20;
 
-/// At least this many NUL bytes at the start of a line are a hole that a writer left, not text.
+/// At least this many NUL bytes at the start of a line are a hole that a writer left; fewer are text, also at the start of
+/// the file.
 const MIN_HOLE_SIZE: usize = 64;
 
 /// The ends of this many lines are remembered, each with a hash of the bytes before it: more than people cut off by
@@ -262,8 +263,7 @@ impl FileReader {
             return Ok(FileRead::Compressed(kind));
         }
         let run = count_nuls(fresh);
-        let shortest = if offset == 0 && !how.is_utf16 { 1 } else { MIN_HOLE_SIZE };
-        if run == FILE_READ_SIZE || (run >= shortest && (how.line_start || offset == 0)) {
+        if run == FILE_READ_SIZE || (run >= MIN_HOLE_SIZE && (how.line_start || offset == 0)) {
             return self.skip_hole(run, how.is_utf16);
         }
         let end = before + length_before_hole(fresh, how.is_utf16);
@@ -440,14 +440,31 @@ mod tests {
     }
 
     #[test]
-    fn nul_at_the_start_is_skipped_and_a_hole_is_not_read() {
+    fn a_hole_at_the_start_is_not_read() {
         let (file, mut reader) = reader(b"");
         file.as_file().write_all_at(b"next\n", 1 << 40).unwrap();
         assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Hole { bytes: 1 << 40 });
         assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"next\n"));
-        let (_file, mut reader) = self::reader(b"\0\0\0a\0b\n");
-        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), FileRead::Hole { bytes: 3 });
-        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"a\0b\n"));
+    }
+
+    #[test]
+    fn a_few_nuls_are_text_and_many_are_a_hole() {
+        for is_utf16 in [false, true] {
+            let options = ReadOptions { is_utf16, ..TEST_READ_OPTIONS };
+            for (before, nuls, is_hole) in
+                [("", 1, false), ("", 2, false), ("", 63, false), ("", 64, true), ("", 200, true), ("a\n", 63, false)]
+            {
+                let content = [before.as_bytes(), &vec![0; nuls], b"one\n"].concat();
+                let (_file, mut reader) = reader(&content);
+                let expected = if is_hole { FileRead::Hole { bytes: nuls as u64 } } else { bytes(&content) };
+                assert_eq!(reader.read(options).unwrap(), expected, "{before:?} and {nuls} NULs, UTF-16: {is_utf16}");
+            }
+        }
+        // The first NULs of a file that is filled in later.
+        let (mut file, mut reader) = reader(b"\0");
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"\0"));
+        file.write_all(b"one\n").unwrap();
+        assert_eq!(reader.read(TEST_READ_OPTIONS).unwrap(), bytes(b"one\n"));
     }
 
     #[test]
