@@ -57,9 +57,8 @@ pub(crate) fn find(text: &[u8], carry: Carry, begins: bool) -> (Vec<SecretSpan>,
     }
     let mut programs = 0;
     for (begin, end, stem) in stems::find(text) {
-        // A name within a value that was examined already is part of that value, except near its end, where a name may
-        // begin that only appears to be in it. A known format is a secret wherever it is, even within a harmless value.
-        if stem == Stem::Name && begin + MAX_SECRET_NAME_SIZE < finder.found.decided_until {
+        // A known format is a secret wherever it is, even within a harmless value.
+        if stem == Stem::Name && finder.found.is_decided(begin) {
             continue;
         }
         match stem {
@@ -245,8 +244,9 @@ impl SecretFinder<'_> {
                 if is_harmless(name.kind, join, &self.text[begin..end]) {
                     // Without a closing quotation mark, the value seems to be the rest of the line, and only that is
                     // harmless.
-                    let closed = self.byte(end).is_some_and(is_quote);
-                    self.found.decide(if closed { end } else { begin });
+                    if self.byte(end).is_some_and(is_quote) {
+                        self.found.decide(begin, end);
+                    }
                 } else {
                     self.found.take(begin, end);
                 }
@@ -279,7 +279,7 @@ impl SecretFinder<'_> {
                 if end > at && !harmless {
                     let quote = name.quote.filter(|_| join == ValueSeparator::Colon);
                     self.found.spans.push(SecretSpan { begin: at, end, quote });
-                    self.found.decide(end);
+                    self.found.decide(at, end);
                 }
             }
         }
@@ -377,7 +377,7 @@ impl SecretFinder<'_> {
     /// Redacts the lines of a YAML block from `at` on.
     fn take_block(&mut self, at: usize, block: YamlBlock) {
         let (end, carry) = block.find_secrets(self.text, at, &mut self.found.spans);
-        self.found.decide(end);
+        self.found.decide(at, end);
         self.carry = carry;
     }
 

@@ -194,7 +194,7 @@ pub(super) fn cookies(
     ) {
         take_cookie_pairs(text, begin, end, found);
     }
-    found.decide(end);
+    found.decide(begin, end);
 }
 
 /// The end of a cookie header in the middle of a line.

@@ -83,6 +83,30 @@ fn a_name_is_examined_behind_brackets_without_an_end() {
     }
 }
 
+#[test]
+fn a_name_is_examined_between_another_name_and_its_value() {
+    let filler = "x".repeat(200);
+    for element in ["password", "auth", "db:credentials", "apiKey"] {
+        for attribute in
+            ["token=\"§\"", "secret='§'", "a=b note=\"run --token=§ \"", "cmd=\"curl -u user:§\"", "x=\"password: §\""]
+        {
+            for content in ["SECRETabc1", "<![CDATA[SECRETabc1]]>", "/nsmtppass:SECRETabc1%"] {
+                for filler in ["", &filler] {
+                    let attribute = attribute.replace('§', "SECRETxyz0");
+                    for line in [
+                        format!("<{element} {attribute} {filler}>{content}</{element}>"),
+                        format!("<{element} n=\"{filler}\" {attribute}>{content}"),
+                        format!("pass:<<<{element} {{\"log\":\"{filler} --token=SECRETxyz0\"}} >{content}"),
+                    ] {
+                        let out = redacted(&line);
+                        assert!(!out.contains("SECRETxyz0") && !out.contains("SECRETabc1"), "{line}: {out}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Lines in which `§` is the secret, which alone is replaced by the mark.
 fn covered() -> Vec<String> {
     let lines = include_str!("../../../tests/redact/secrets.txt").lines().filter(|line| !line.starts_with('#'));

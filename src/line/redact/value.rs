@@ -1,5 +1,9 @@
 //! The bounds of the value that follows a name.
 
+use std::ops::Range;
+
+use super::names::MAX_SECRET_NAME_SIZE;
+
 /// Values that mean "there is no value".
 pub(super) const EMPTY_VALUES: [&str; 22] = [
     "null",
@@ -41,12 +45,13 @@ impl SecretSpan {
     }
 }
 
-/// The secrets found in a text so far, and the part of the text that is decided.
+/// The secrets found in a text so far, and the parts of the text that are decided.
 #[derive(Debug, Default)]
 pub(super) struct FoundSecrets {
     pub(super) spans: Vec<SecretSpan>,
-    /// Names that begin before this offset are part of a value that was examined already.
-    pub(super) decided_until: usize,
+    /// The values that were examined already, without those that end before the last name. Between a name and its value
+    /// may be other names, such as the attributes of an XML element.
+    decided: Vec<Range<usize>>,
 }
 
 impl FoundSecrets {
@@ -54,13 +59,20 @@ impl FoundSecrets {
     pub(super) fn take(&mut self, begin: usize, end: usize) {
         if begin < end {
             self.spans.push(SecretSpan::new(begin, end));
-            self.decide(end);
+            self.decide(begin, end);
         }
     }
 
-    /// Marks the text up to `end` as decided.
-    pub(super) fn decide(&mut self, end: usize) {
-        self.decided_until = self.decided_until.max(end);
+    /// Marks a value as examined.
+    pub(super) fn decide(&mut self, begin: usize, end: usize) {
+        self.decided.push(begin..end);
+    }
+
+    /// Returns whether a name that begins at `begin` is part of a value that was examined already. Near the end of such a
+    /// value, a name may begin that only appears to be in it. Names are asked for in their order.
+    pub(super) fn is_decided(&mut self, begin: usize) -> bool {
+        self.decided.retain(|value| begin + MAX_SECRET_NAME_SIZE < value.end);
+        self.decided.iter().any(|value| value.start <= begin)
     }
 
     /// Adds the values in the brackets that begin at `at`, see [`take_nested`].
@@ -68,7 +80,7 @@ impl FoundSecrets {
         let end = take_nested(text, at, quote, &mut self.spans);
         // Brackets without an end seem to contain the rest of the line. What follows in it is judged by itself, too.
         if matches!(end.checked_sub(1).and_then(|last| text.get(last)), Some(b']' | b'}')) {
-            self.decide(end);
+            self.decide(at, end);
         }
     }
 }
