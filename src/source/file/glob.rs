@@ -151,16 +151,21 @@ impl Globs {
         let denied = std::mem::take(&mut self.denied);
         for at in 0..self.patterns.len() {
             let base = self.patterns[at].base.clone();
-            let is_directory = self.opener().metadata(&base).map(|found| found.is_dir());
-            if let Err(error) = &is_directory {
+            let is_directory = |globs: &Self| globs.opener().metadata(&base).map(|found| found.is_dir());
+            let known = is_directory(self);
+            if let Err(error) = &known {
                 self.deny(&base, error);
             }
-            if is_directory.unwrap_or(false) {
+            if known.unwrap_or(false) {
                 self.walk(&base, (at, 0), 0, &mut found);
             } else if let Some((directory, name)) = nearest_existing_directory(&base) {
                 match self.watcher.watch(directory, Some(name), &self.mailbox) {
                     Ok(watch) => self.missing_watches.push(watch),
                     Err(reason) => self.unwatched = Some(reason),
+                }
+                // The directory may have been created before it was watched for.
+                if is_directory(self).unwrap_or(false) {
+                    self.walk(&base, (at, 0), 0, &mut found);
                 }
             }
         }
