@@ -64,7 +64,7 @@ fn a_known_form_is_taken_out_of_a_harmless_value() {
 }
 
 #[test]
-fn a_name_is_examined_behind_brackets_without_an_end() {
+fn a_name_is_examined_behind_brackets_that_seem_to_contain_it() {
     // The quotation that follows the brackets looks like the name of a member, and contains a header.
     let filler = "x ".repeat(100);
     for open in ["token\":[a\\\"", "password: [", "{\"secrets\": [1, ", "authorization: ["] {
@@ -75,9 +75,11 @@ fn a_name_is_examined_behind_brackets_without_an_end() {
             "api_key: SECRETxyz0",
         ] {
             for (before, after) in [("", ""), (&*filler, ""), (&*filler, &*filler)] {
-                let line = format!("{open} \"{before} {named} {after} \": [b");
-                let out = redacted(&line);
-                assert!(!out.contains("SECRETxyz0"), "{line}: {out}");
+                for close in ["[b", "4}", "4]", "[b]}]", "\"x\"} and more"] {
+                    let line = format!("{open} \"{before} {named} {after} \": {close}");
+                    let out = redacted(&line);
+                    assert!(!out.contains("SECRETxyz0"), "{line}: {out}");
+                }
             }
         }
     }

@@ -77,16 +77,29 @@ impl FoundSecrets {
 
     /// Adds the values in the brackets that begin at `at`, see [`take_nested`].
     pub(super) fn take_nested(&mut self, text: &[u8], at: usize, quote: Option<(usize, usize)>) {
-        let end = take_nested(text, at, quote, &mut self.spans);
+        let mut names = Vec::new();
+        let end = take_nested(text, at, quote, &mut self.spans, &mut names);
         // Brackets without an end seem to contain the rest of the line. What follows in it is judged by itself, too.
-        if matches!(end.checked_sub(1).and_then(|last| text.get(last)), Some(b']' | b'}')) {
-            self.decide(at, end);
+        let is_closed = matches!(end.checked_sub(1).and_then(|last| text.get(last)), Some(b']' | b'}'));
+        if !is_closed || names.len() > MAX_EXAMINED_MEMBER_NAMES {
+            return;
         }
+        // The name of a member is no value. If a quotation mark is missing before it, it contains other text.
+        let mut from = at;
+        for name in names {
+            self.decide(from, name.start);
+            from = name.end;
+        }
+        self.decide(from, end);
     }
 }
 
 /// The distance in bytes within which the end of a quotation is searched for across line ends.
 const MAX_QUOTED_SIZE: usize = 16 << 10;
+
+/// The maximum number of names with separators in a nested value that are set apart from its values. A nested value with
+/// more of them is examined as text, too.
+const MAX_EXAMINED_MEMBER_NAMES: usize = 64;
 
 /// The longest nested value that is examined, in bytes.
 const MAX_NESTED_SIZE: usize = 64 << 10;
@@ -229,7 +242,13 @@ fn is_field_separator(text: &[u8], at: usize) -> bool {
 
 /// Adds the secret values in the brackets that begin at `at`, but not the names. `quote` is the position of a quotation
 /// mark; with it, numbers become strings. Returns the end of the brackets.
-fn take_nested(text: &[u8], at: usize, quote: Option<(usize, usize)>, found: &mut Vec<SecretSpan>) -> usize {
+fn take_nested(
+    text: &[u8],
+    at: usize,
+    quote: Option<(usize, usize)>,
+    found: &mut Vec<SecretSpan>,
+    names: &mut Vec<Range<usize>>,
+) -> usize {
     let (mut depth, mut from) = (0usize, at);
     let limit = text.len().min(at + MAX_NESTED_SIZE);
     while from < limit {
@@ -247,6 +266,8 @@ fn take_nested(text: &[u8], at: usize, quote: Option<(usize, usize)>, found: &mu
                 let after = skip_blanks(text, end + 1);
                 let is_name = text.get(after) == Some(&b':');
                 found.extend((!is_name && begin < end).then_some(SecretSpan::new(begin, end)));
+                let has_separator = || text[begin..end].iter().any(|byte| b" \t=:".contains(byte));
+                names.extend((is_name && has_separator()).then_some(begin..end));
                 from = end;
             }
             byte if byte.is_ascii_whitespace() || matches!(byte, b',' | b':') => {}
