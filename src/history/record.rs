@@ -26,15 +26,14 @@
 //! [`VERSION_1_PRIVATE_KEY`], where version 2 has [`FLAG_PRIVATE`] in each header. Version 1 is read, and never
 //! written.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Epoch, EventKind, Flags, Origin, Position, Time};
+use crate::event::{Epoch, Position, Time};
 
-use super::byte_codec::{ByteReader, RecordError, put_number, put_text, unzigzag, zigzag};
+use super::byte_codec::{ByteReader, RecordError, put_number, put_text};
+use super::segment_codec::{get_segment, put_segment};
 use super::summary::{RunSummary, SenderProgress, are_valid_senders};
-use crate::segment::{CheckpointChange, IndexEntry, NO_ORIGIN, Numbering, Segment};
+use crate::segment::{CheckpointChange, Numbering, Segment};
 
 /// The version of the format that is written. Older ones can be read.
 pub(super) const FORMAT_VERSION: u8 = 2;
@@ -44,9 +43,6 @@ pub(super) const FILE_MAGIC: [u8; 8] = *b"rtlogd\n\x02";
 
 /// The version in the header of a record of version 1, which has no such field.
 const VERSION_1: u8 = 0;
-
-/// The flags of an event that version 1 has.
-const VERSION_1_EVENT_FLAGS: u16 = 0x7F;
 
 /// The checkpoint key that says in version 1 that the stream is private.
 const VERSION_1_PRIVATE_KEY: &str = "private";
@@ -78,9 +74,6 @@ const FLAG_UNKNOWN_LOSS: u8 = 2;
 
 /// Flag: the stream was private when the record was written.
 const FLAG_PRIVATE: u8 = 4;
-
-/// Flag of an event as it is recorded: its logged time follows, as the difference from the time at which it was read.
-const EVENT_HAS_LOGGED_TIME: u16 = 1 << 15;
 
 /// The stored value for an epoch without a random part.
 const NO_EPOCH_SALT: u32 = u32::MAX;
@@ -222,14 +215,14 @@ impl RecordWriter {
     #[cfg_attr(not(test), expect(dead_code, reason = "the format has room for what is recorded later"))]
     pub(super) fn put_run(&mut self, first: Position, seq: u64, summary: &RunSummary) {
         debug_assert!(summary.is_valid(MAX_SEQ), "what is written can be read");
-        self.json(RecordKind::Run, false, first, seq, summary);
+        self.put_json(RecordKind::Run, false, first, seq, summary);
     }
 
     /// Adds how far each sender has pushed.
     #[cfg_attr(not(test), expect(dead_code, reason = "the format has room for what is recorded later"))]
     pub(super) fn put_senders(&mut self, first: Position, seq: u64, senders: &[SenderProgress]) {
         debug_assert!(are_valid_senders(senders), "what is written can be read");
-        self.json(RecordKind::Senders, false, first, seq, &senders);
+        self.put_json(RecordKind::Senders, false, first, seq, &senders);
     }
 
     fn put_checkpoint_record(&mut self, first: Position, seq: u64, count: u64, encoded: &[u8]) {
@@ -242,12 +235,12 @@ impl RecordWriter {
     /// Adds the snapshot at the start of a file. The next event will be `first`.
     pub(super) fn put_snapshot(&mut self, first: Position, seq: u64, snapshot: &Snapshot) {
         self.bytes.extend_from_slice(&FILE_MAGIC);
-        self.json(RecordKind::Snapshot, false, first, seq, snapshot);
+        self.put_json(RecordKind::Snapshot, false, first, seq, snapshot);
     }
 
     /// Adds that a daemon began to write, whose next event is `first`.
     pub(super) fn put_opened(&mut self, first: Position, seq: u64, unknown: bool, boot: &str) {
-        self.json(RecordKind::Opened, unknown, first, seq, &OpenedRecord { boot: boot.to_owned() });
+        self.put_json(RecordKind::Opened, unknown, first, seq, &OpenedRecord { boot: boot.to_owned() });
     }
 
     /// Adds that a daemon stopped cleanly.
@@ -263,7 +256,14 @@ impl RecordWriter {
         }
     }
 
-    fn json(&mut self, kind: RecordKind, unknown: bool, first: Position, seq: u64, content: &impl Serialize) {
+    pub(super) fn put_json(
+        &mut self,
+        kind: RecordKind,
+        unknown: bool,
+        first: Position,
+        seq: u64,
+        content: &impl Serialize,
+    ) {
         let json = serde_json::to_vec(content).expect("snapshots have text keys");
         self.put_record(kind, unknown, 0, (first, seq, Time::default()), |out| out.extend_from_slice(&json));
     }
@@ -350,13 +350,18 @@ pub(super) fn read(bytes: &[u8]) -> Result<(RecordHeader, RecordBody), RecordErr
         RecordKind::Events if head.is_version_1() => {
             let mut from = ByteReader(body);
             let checkpoints = get_checkpoints(&mut from)?;
-            let segment = if head.count == 0 { None } else { Some(get_segment(&head, &mut from)?) };
+            let segment = if head.count == 0 {
+                None
+            } else {
+                Some(get_segment(&mut from, head.count, (head.first, head.seq), true)?)
+            };
             RecordBody::Events { segment, checkpoints }
         }
         RecordKind::Events if head.count == 0 => return Err(RecordError::Damaged),
-        RecordKind::Events => {
-            RecordBody::Events { segment: Some(get_segment(&head, &mut ByteReader(body))?), checkpoints: Vec::new() }
-        }
+        RecordKind::Events => RecordBody::Events {
+            segment: Some(get_segment(&mut ByteReader(body), head.count, (head.first, head.seq), false)?),
+            checkpoints: Vec::new(),
+        },
         RecordKind::Checkpoint => {
             RecordBody::Events { segment: None, checkpoints: get_checkpoints(&mut ByteReader(body))? }
         }
@@ -414,72 +419,6 @@ pub(super) fn find_next_marker(bytes: &[u8]) -> Option<usize> {
     memchr::memmem::find(bytes.get(1..)?, &RECORD_MARKER).map(|at| at + 1)
 }
 
-fn put_segment(segment: &Segment, out: &mut Vec<u8>) {
-    let mut used: Vec<u16> = Vec::new();
-    let mut known = vec![None; segment.origins.len()];
-    for entry in &segment.index {
-        if let Some(slot @ None) = known.get_mut(usize::from(entry.origin)) {
-            *slot = Some(used.len() as u64 + 1);
-            used.push(entry.origin);
-        }
-    }
-    put_number(used.len() as u64, out);
-    for origin in used {
-        put_text(segment.origins[usize::from(origin)].as_str(), out);
-    }
-    let (mut time, mut end) = (0, 0);
-    for (at, entry) in segment.index.iter().enumerate() {
-        let logged = segment.logged_at(at);
-        let logged_bit = if logged.is_some() { EVENT_HAS_LOGGED_TIME } else { 0 };
-        put_number(zigzag(entry.time.0.wrapping_sub(time)), out);
-        put_number(u64::from(entry.end - end), out);
-        put_number(known.get(usize::from(entry.origin)).copied().flatten().unwrap_or(0), out);
-        out.push(entry.kind() as u8);
-        out.extend_from_slice(&(entry.flags().bits() | logged_bit).to_le_bytes());
-        if let Some(logged) = logged {
-            put_number(zigzag(logged.0.wrapping_sub(entry.time.0)), out);
-        }
-        (time, end) = (entry.time.0, entry.end);
-    }
-    out.extend_from_slice(&segment.text);
-}
-
-fn get_segment(head: &RecordHeader, from: &mut ByteReader<'_>) -> Result<Segment, RecordError> {
-    let origins = from.number()?;
-    let origins = (0..origins).map(|_| Ok(Origin::from(from.text()?))).collect::<Result<Vec<_>, RecordError>>()?;
-    let mut index = Vec::with_capacity((head.count as usize).min(from.0.len()));
-    let mut logged = Vec::new();
-    let (mut time, mut end) = (0i64, 0u32);
-    for at in 0..head.count {
-        time = time.wrapping_add(unzigzag(from.number()?));
-        end = u32::try_from(from.number()?)
-            .ok()
-            .and_then(|length| end.checked_add(length))
-            .ok_or(RecordError::Damaged)?;
-        let origin = match from.number()? {
-            0 => NO_ORIGIN,
-            at if at <= origins.len() as u64 => u16::try_from(at - 1).map_err(|_| RecordError::Damaged)?,
-            _ => return Err(RecordError::Damaged),
-        };
-        let kind = EventKind::from_u8(from.byte()?).ok_or(RecordError::Damaged)?;
-        let bits = if head.is_version_1() { u16::from(from.byte()?) & VERSION_1_EVENT_FLAGS } else { from.u16()? };
-        if bits & EVENT_HAS_LOGGED_TIME != 0 {
-            logged.push((at, Time(time.wrapping_add(unzigzag(from.number()?)))));
-        }
-        index.push(IndexEntry::new(Time(time), end, origin, kind, Flags::from_bits(bits)));
-    }
-    let text = from.0.get(..end as usize).ok_or(RecordError::Damaged)?;
-    let origins: Arc<[Origin]> = origins.into();
-    Ok(Segment {
-        first: head.first,
-        seq: head.seq,
-        text: text.into(),
-        index: index.into(),
-        logged: logged.into(),
-        origins,
-    })
-}
-
 fn get_checkpoints(from: &mut ByteReader<'_>) -> Result<Vec<CheckpointChange>, RecordError> {
     let count = from.number()?;
     let mut checkpoints = Vec::new();
@@ -494,8 +433,8 @@ fn get_checkpoints(from: &mut ByteReader<'_>) -> Result<Vec<CheckpointChange>, R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, Level, Loss, MAX_LINE};
-    use crate::history::summary::{GroupSummary, NewLines};
+    use crate::event::{Event, Flags, Level, Loss, MAX_LINE, Origin};
+    use crate::history::summary::tests::{sender, summary};
     use crate::segment::Batch;
     use proptest::prelude::*;
 
@@ -628,80 +567,6 @@ mod tests {
         let mut writer = RecordWriter::default();
         writer.put_record(RecordKind::Events, false, 0, (first(), 1, Time(0)), |out| out.push(0));
         assert_eq!(read(&writer.bytes).unwrap_err(), RecordError::Damaged);
-    }
-
-    fn summary() -> RunSummary {
-        RunSummary {
-            run: 41,
-            started: 1_763_874_672_000_000,
-            ended: Some(1_763_874_690_500_000),
-            code: Some(2),
-            signal: None,
-            cause: None,
-            lines: 3182,
-            errors: 2,
-            warnings: 17,
-            new: Some(NewLines { shapes: 3, lines: 12, judged: 3182 }),
-            first: 7,
-            end: 3189,
-            peak_memory: Some(64 << 20),
-            groups: vec![GroupSummary { name: "Install dependencies".to_owned(), duration: 4.25 }],
-        }
-    }
-
-    fn sender(id: u128) -> SenderProgress {
-        let owner = "https://ci.example.com ada".to_owned();
-        SenderProgress { id, owner, next: 3190, run: Some(41), seen: 1_763_874_690_500_000 }
-    }
-
-    #[test]
-    fn a_run_and_its_senders_read_back() {
-        let quiet = RunSummary { ended: None, code: None, new: None, peak_memory: None, groups: vec![], ..summary() };
-        let none: [SenderProgress; 0] = [];
-        for (run, senders) in [(summary(), &[sender(0), sender(u128::MAX)][..]), (quiet, &none)] {
-            let mut writer = RecordWriter::default();
-            writer.put_run(first(), 9, &run);
-            writer.put_senders(first(), 9, senders);
-            writer.end();
-            let (head, body) = read(&writer.bytes).unwrap();
-            assert!(matches!(body, RecordBody::Run(read) if read == run));
-            let (_, body) = read(&writer.bytes[RECORD_HEADER_SIZE + head.length..]).unwrap();
-            assert!(matches!(body, RecordBody::Senders(read) if read == senders));
-        }
-    }
-
-    #[test]
-    fn runs_and_senders_that_cannot_be_are_damage() {
-        let group = |name: &str, duration| GroupSummary { name: name.to_owned(), duration };
-        let runs = [
-            RunSummary { run: 0, ..summary() },
-            RunSummary { first: 9, end: 8, ..summary() },
-            RunSummary { end: MAX_SEQ + 1, ..summary() },
-            RunSummary { new: Some(NewLines { shapes: 1, lines: 2, judged: 1 }), ..summary() },
-            RunSummary { groups: vec![group("x", -1.0)], ..summary() },
-            RunSummary { groups: vec![group(&"x".repeat(81), 1.0)], ..summary() },
-            RunSummary { groups: vec![group("x", 1.0); 65], ..summary() },
-        ];
-        for run in runs {
-            let mut writer = RecordWriter::default();
-            writer.json(RecordKind::Run, false, first(), 9, &run);
-            assert_eq!(read(&writer.bytes).unwrap_err(), RecordError::Damaged, "{run:?}");
-        }
-        let senders = [
-            vec![sender(1), sender(2), sender(1)],
-            vec![SenderProgress { next: 0, ..sender(1) }],
-            vec![SenderProgress { owner: "x".repeat(1025), ..sender(1) }],
-            (0..1001).map(sender).collect(),
-        ];
-        for senders in senders {
-            let mut writer = RecordWriter::default();
-            writer.json(RecordKind::Senders, false, first(), 9, &senders);
-            assert_eq!(read(&writer.bytes).unwrap_err(), RecordError::Damaged, "{} senders", senders.len());
-        }
-        let most: Vec<_> = (0..1000).map(sender).collect();
-        let mut writer = RecordWriter::default();
-        writer.put_senders(first(), 9, &most);
-        assert!(read(&writer.bytes).is_ok() && writer.bytes.len() < MAX_RECORD_SIZE);
     }
 
     /// The bytes of the format as they were published; a change of the format needs a new version.

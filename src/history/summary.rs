@@ -111,3 +111,91 @@ pub(super) fn are_valid_senders(senders: &[SenderProgress]) -> bool {
         && ids.windows(2).all(|pair| pair[0] != pair[1])
         && senders.iter().all(|sender| sender.next > 0 && sender.owner.len() <= MAX_OWNER_LENGTH)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::event::{Epoch, Position};
+    use crate::history::byte_codec::RecordError;
+    use crate::history::record::{
+        MAX_RECORD_SIZE, MAX_SEQ, RECORD_HEADER_SIZE, RecordBody, RecordKind, RecordWriter, read,
+    };
+
+    fn first() -> Position {
+        Position { epoch: Epoch::persistent(1), number: 7 }
+    }
+
+    pub(in crate::history) fn summary() -> RunSummary {
+        RunSummary {
+            run: 41,
+            started: 1_763_874_672_000_000,
+            ended: Some(1_763_874_690_500_000),
+            code: Some(2),
+            signal: None,
+            cause: None,
+            lines: 3182,
+            errors: 2,
+            warnings: 17,
+            new: Some(NewLines { shapes: 3, lines: 12, judged: 3182 }),
+            first: 7,
+            end: 3189,
+            peak_memory: Some(64 << 20),
+            groups: vec![GroupSummary { name: "Install dependencies".to_owned(), duration: 4.25 }],
+        }
+    }
+
+    pub(in crate::history) fn sender(id: u128) -> SenderProgress {
+        let owner = "https://ci.example.com ada".to_owned();
+        SenderProgress { id, owner, next: 3190, run: Some(41), seen: 1_763_874_690_500_000 }
+    }
+
+    #[test]
+    fn a_run_and_its_senders_read_back() {
+        let quiet = RunSummary { ended: None, code: None, new: None, peak_memory: None, groups: vec![], ..summary() };
+        let none: [SenderProgress; 0] = [];
+        for (run, senders) in [(summary(), &[sender(0), sender(u128::MAX)][..]), (quiet, &none)] {
+            let mut writer = RecordWriter::default();
+            writer.put_run(first(), 9, &run);
+            writer.put_senders(first(), 9, senders);
+            writer.end();
+            let (head, body) = read(&writer.bytes).unwrap();
+            assert!(matches!(body, RecordBody::Run(read) if read == run));
+            let (_, body) = read(&writer.bytes[RECORD_HEADER_SIZE + head.length..]).unwrap();
+            assert!(matches!(body, RecordBody::Senders(read) if read == senders));
+        }
+    }
+
+    #[test]
+    fn runs_and_senders_that_cannot_be_are_damage() {
+        let group = |name: &str, duration| GroupSummary { name: name.to_owned(), duration };
+        let runs = [
+            RunSummary { run: 0, ..summary() },
+            RunSummary { first: 9, end: 8, ..summary() },
+            RunSummary { end: MAX_SEQ + 1, ..summary() },
+            RunSummary { new: Some(NewLines { shapes: 1, lines: 2, judged: 1 }), ..summary() },
+            RunSummary { groups: vec![group("x", -1.0)], ..summary() },
+            RunSummary { groups: vec![group(&"x".repeat(81), 1.0)], ..summary() },
+            RunSummary { groups: vec![group("x", 1.0); 65], ..summary() },
+        ];
+        for run in runs {
+            let mut writer = RecordWriter::default();
+            writer.put_json(RecordKind::Run, false, first(), 9, &run);
+            assert_eq!(read(&writer.bytes).unwrap_err(), RecordError::Damaged, "{run:?}");
+        }
+        let senders = [
+            vec![sender(1), sender(2), sender(1)],
+            vec![SenderProgress { next: 0, ..sender(1) }],
+            vec![SenderProgress { owner: "x".repeat(1025), ..sender(1) }],
+            (0..1001).map(sender).collect(),
+        ];
+        for senders in senders {
+            let mut writer = RecordWriter::default();
+            writer.put_json(RecordKind::Senders, false, first(), 9, &senders);
+            assert_eq!(read(&writer.bytes).unwrap_err(), RecordError::Damaged, "{} senders", senders.len());
+        }
+        let most: Vec<_> = (0..1000).map(sender).collect();
+        let mut writer = RecordWriter::default();
+        writer.put_senders(first(), 9, &most);
+        assert!(read(&writer.bytes).is_ok() && writer.bytes.len() < MAX_RECORD_SIZE);
+    }
+}
