@@ -86,8 +86,8 @@ struct Doctor {
 }
 
 impl Doctor {
-    fn report(&mut self, what: impl Into<String>, mend: impl Into<String>) {
-        self.findings.push(Finding { problem: what.into(), fix: mend.into() });
+    fn report(&mut self, what: impl Into<String>, fix: impl Into<String>) {
+        self.findings.push(Finding { problem: what.into(), fix: fix.into() });
     }
 
     fn check_listen(&mut self, listen: &ListenAddress) {
@@ -166,7 +166,7 @@ impl Doctor {
     }
 
     fn check_file(&mut self, name: &str, path: &Path) {
-        for (setting, roots, mend) in [
+        for (setting, roots, fix) in [
             ("ProtectHome", &["/home", "/root", "/run/user"][..], "ProtectHome=read-only"),
             ("PrivateTmp", &["/tmp", "/var/tmp"], "PrivateTmp=no"),
         ] {
@@ -174,7 +174,7 @@ impl Doctor {
             if hides && roots.iter().any(|root| path.starts_with(root)) {
                 self.report(
                     format!("stream {name}: {setting}= of the service hides {}", path.display()),
-                    format!("systemctl edit rtlogd, add {mend} below [Service], and restart rtlogd"),
+                    format!("systemctl edit rtlogd, add {fix} below [Service], and restart rtlogd"),
                 );
             }
         }
