@@ -61,8 +61,11 @@ pub(super) enum CliCommand {
     /// Find mistakes in a configuration
     Check {
         /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
         config: Option<PathBuf>,
+        /// The configuration file, as with --config
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
     },
     /// Make the daemon apply its changed configuration, and report the result
     Reload {
@@ -73,8 +76,11 @@ pub(super) enum CliCommand {
     /// Find what keeps a configuration from working, and how to fix it
     Doctor {
         /// The configuration file [default: /etc/rtlogd/rtlogd.yaml]
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
         config: Option<PathBuf>,
+        /// The configuration file, as with --config
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
     },
     /// Print the JSON Schema of the configuration, or of the control channel's messages
     Schema {

@@ -63,6 +63,56 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     doctor.findings
 }
 
+/// A note for each directory, user, group and program of a command that this machine does not have. The configuration may
+/// be meant for another machine, so these are not mistakes.
+pub(crate) fn missing(config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    for stream in &config.streams {
+        let SourceKind::Process(process) = &stream.source else { continue };
+        let directory = process.directory.as_ref().filter(|path| !path.is_dir());
+        let user = process.user.as_ref().filter(|user| find_user(user).is_none());
+        let group = process.group.as_ref().filter(|group| !has_group(group));
+        let program = process.argv.first().map(PathBuf::from).filter(|_| find_program(process).is_none());
+        let parts = [
+            directory.map(|path| format!("no directory {}", path.display())),
+            user.map(|user| format!("no user {user}")),
+            group.map(|group| format!("no group {group}")),
+            program.map(|program| format!("no program {}", program.display())),
+        ];
+        let missing: Vec<String> = parts.into_iter().flatten().collect();
+        if !missing.is_empty() {
+            notes.push(format!(
+                "stream {}: this machine has {} (`rtlogd doctor` looks closer)",
+                stream.name.as_str(),
+                missing.join(", and ")
+            ));
+        }
+    }
+    notes
+}
+
+/// The id of a user that is given by name or number. A number need not belong to a user.
+fn find_user(user: &str) -> Option<Uid> {
+    let number = user.parse().ok().map(Uid::from_raw);
+    User::from_name(user).ok().flatten().map(|found| found.uid).or(number)
+}
+
+fn has_group(group: &str) -> bool {
+    group.parse::<u32>().is_ok() || matches!(Group::from_name(group), Ok(Some(_)))
+}
+
+/// The path of the program of a command, if the calling user may run it.
+fn find_program(process: &ProcessSourceConfig) -> Option<PathBuf> {
+    let program = Path::new(process.argv.first()?);
+    let may_run = |path: &PathBuf| path.is_file() && check_access(path, Access::EXEC_OK).is_ok();
+    if program.components().count() > 1 {
+        let base = process.directory.as_deref().unwrap_or(Path::new(""));
+        return Some(base.join(program)).filter(may_run);
+    }
+    let path = process.environment.get("PATH").map_or_else(|| std::env::var_os("PATH"), |path| Some(path.into()))?;
+    std::env::split_paths(&path).map(|directory| directory.join(program)).find(may_run)
+}
+
 /// The properties of the service that the checks need.
 const UNIT_PROPERTIES: &str =
     "--property=LoadState,ProtectHome,PrivateTmp,LimitNOFILE,User,CapabilityBoundingSet,AmbientCapabilities";
@@ -214,24 +264,13 @@ impl Doctor {
         if let Some(user) = &process.user {
             self.check_user(name, user);
         }
-        if let Some(group) = &process.group
-            && group.parse::<u32>().is_err()
-            && !matches!(Group::from_name(group), Ok(Some(_)))
-        {
+        if let Some(group) = process.group.as_ref().filter(|group| !has_group(group)) {
             let what = format!("stream {name}: there is no group {group}");
             self.report(what, format!("addgroup --system {group}, or name another group"));
         }
         let Some(program) = process.argv.first().map(PathBuf::from) else { return };
-        let path = process.environment.get("PATH").map_or_else(|| std::env::var_os("PATH"), |path| Some(path.into()));
-        let is_path = program.components().count() > 1;
-        let found = if is_path {
-            let base = process.directory.as_deref().unwrap_or(Path::new(""));
-            check_access(&base.join(&program), Access::EXEC_OK).is_ok()
-        } else {
-            let directories = path.as_deref().map(std::env::split_paths).into_iter().flatten();
-            directories.into_iter().any(|directory| check_access(&directory.join(&program), Access::EXEC_OK).is_ok())
-        };
-        if !found {
+        if find_program(process).is_none() {
+            let is_path = program.components().count() > 1;
             let file_name = program.file_name().map_or(program.as_path(), Path::new);
             let other_fix = if is_path { "correct the path" } else { "write the full path of the program" };
             self.report(
@@ -243,9 +282,7 @@ impl Doctor {
 
     /// Checks that a command may be run as that user.
     fn check_user(&mut self, name: &str, user: &str) {
-        let number = user.parse().ok().map(Uid::from_raw);
-        let found = User::from_name(user).ok().flatten().map(|found| found.uid).or(number);
-        let Some(found) = found else {
+        let Some(found) = find_user(user) else {
             let what = format!("stream {name}: there is no user {user}");
             return self.report(what, format!("adduser --system --group {user}, or name another user"));
         };
@@ -415,6 +452,33 @@ fn whoami() -> String {
 mod tests {
     use super::*;
     use crate::config::Stream;
+
+    #[test]
+    fn what_this_machine_lacks_is_mentioned_by_name() {
+        let note = |change: &dyn Fn(&mut ProcessSourceConfig)| {
+            let mut process = ProcessSourceConfig::new(vec!["sh".into(), "-c".into()]);
+            change(&mut process);
+            let streams = vec![Stream::new("build".parse().unwrap(), SourceKind::Process(process))];
+            missing(&Config { streams, ..Config::default() })
+        };
+        assert_eq!(note(&|_| ()), [""; 0]);
+        assert_eq!(note(&|process| process.user = Some("0".into())), [""; 0]);
+        let program = |path: &str| note(&|process| process.argv = vec![path.into()]);
+        let user = |name: &str| note(&|process| process.user = Some(name.into()));
+        let nowhere = |process: &mut ProcessSourceConfig| {
+            (process.directory, process.user) = (Some("/no/such".into()), Some("no-such-user".into()));
+        };
+        for (found, what) in [
+            (program("no-such-program"), "no program no-such-program"),
+            (program("/etc/no-such"), "no program /etc/no-such"),
+            (program("/etc/passwd"), "no program /etc/passwd"),
+            (user("no-such-user"), "no user no-such-user"),
+            (note(&|process| process.group = Some("no-such-group".into())), "no group no-such-group"),
+            (note(&nowhere), "no directory /no/such, and no user no-such-user"),
+        ] {
+            assert_eq!(found, [format!("stream build: this machine has {what} (`rtlogd doctor` looks closer)")]);
+        }
+    }
 
     fn problems_of(config: &Config, unit: &str) -> Vec<String> {
         let mut doctor = Doctor { unit: parse_settings(unit), findings: Vec::new() };

@@ -9,6 +9,7 @@ mod token;
 mod doctor;
 mod history;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -38,6 +39,9 @@ const DEFAULT_CONFIG_PATH: &str = "/etc/rtlogd/rtlogd.yaml";
 
 /// The exit code for a mistake on the command line or in a configuration.
 const EXIT_USAGE: u8 = 2;
+
+/// The exit code for a program that does not exist, as shells return it.
+const EXIT_NOT_FOUND: u8 = 127;
 
 /// The argument with which rtlogd starts itself to become a child process. Not a command for users, and not documented.
 const CHILD_COMMAND: &str = "__child";
@@ -78,6 +82,7 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             Ok(ExitCode::SUCCESS)
         }
         CliCommand::Run { name, listen, memory, linger, log_level, argv } => {
+            check_wrapped_command(&argv)?;
             logging::start(log_level.as_deref());
             let any_port = listen.is_empty();
             let mut config = Config::default();
@@ -88,14 +93,15 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             stream.history.memory = memory;
             wrap::wrap(WrapOptions { stream, config, any_port, linger }).map_err(failed)
         }
-        CliCommand::Check { config } => {
-            for note in config::advice(&load(config.as_deref())?) {
-                note_to_user(&note);
+        CliCommand::Check { config, file } => {
+            let config = load(config.or(file).as_deref())?;
+            for note in config::advice(&config).iter().chain(&doctor::missing(&config)) {
+                note_to_user(note);
             }
             print("ok\n")
         }
         CliCommand::Reload { config } => reload(config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG_PATH))),
-        CliCommand::Doctor { config } => examine(&load(config.as_deref())?),
+        CliCommand::Doctor { config, file } => examine(&load(config.or(file).as_deref())?),
         CliCommand::Token(arguments) => token::token(arguments),
         CliCommand::Ls { at } => run_client(at, ClientCommand::List),
         CliCommand::Follow { at, tail, since, grep, exclude, run, json, names } => {
@@ -119,6 +125,21 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
     }
 }
 
+/// Refuses a command that was written as one word for a shell, such as `rtlogd run 'make -j8'`.
+fn check_wrapped_command(argv: &[OsString]) -> Result<(), CliFailure> {
+    let [line] = argv else { return Ok(()) };
+    let Some(text) = line.to_str().filter(|text| text.contains(char::is_whitespace)) else { return Ok(()) };
+    if Path::new(line).exists() {
+        return Ok(());
+    }
+    let quoted = text.replace('\'', r"'\''");
+    let why = format!(
+        "there is no program named {text:?}, and rtlogd runs programs without a shell (write the words without quotes, or \
+        rtlogd run -- sh -c '{quoted}')"
+    );
+    Err((why.into(), EXIT_NOT_FOUND))
+}
+
 /// The options of `rtlogd serve`, with a loader that reads the configuration again for a reload. If the process `moves`
 /// to another directory, as a detached daemon does, paths become absolute first.
 fn serve_options(
@@ -127,6 +148,14 @@ fn serve_options(
     mut paths: Vec<PathBuf>,
     moves: bool,
 ) -> Result<serve::ServeOptions, CliFailure> {
+    let no_config = config.is_none() && paths.is_empty() && !Path::new(DEFAULT_CONFIG_PATH).exists();
+    if no_config {
+        let why = format!(
+            "{DEFAULT_CONFIG_PATH} does not exist (follow files with `rtlogd serve FILE...`, or name a configuration with \
+            `rtlogd serve --config FILE`)"
+        );
+        return Err((why.into(), EXIT_USAGE));
+    }
     let mut file = paths.is_empty().then(|| config.unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG_PATH)));
     if moves {
         for path in file.iter_mut().chain(&mut paths) {
@@ -256,7 +285,9 @@ fn note_to_user(note: &str) {
 
 /// Prints the error and its causes, one on each line.
 fn print_failure(error: &(dyn std::error::Error + 'static)) {
-    terminal::print_error(&SafeText::lines(&format!("rtlogd: {}", error_lines(error))));
+    // Mistakes in a configuration begin with their file and line, which editors can then jump to.
+    let name = if error.is::<config::ConfigErrors>() { "" } else { "rtlogd: " };
+    terminal::print_error(&SafeText::lines(&format!("{name}{}", error_lines(error))));
 }
 
 /// An error of several lines, each of which is a complete sentence.
@@ -294,9 +325,17 @@ mod tests {
         let (missing, wrong, plain) = (path("missing.yaml"), path("wrong.yaml"), path("plain.yaml"));
         std::fs::write(&wrong, "colour: red\n").unwrap();
         std::fs::write(&plain, "streams: {}\n").unwrap();
+        let streams = path("streams.yaml");
+        std::fs::write(&streams, "streams: { a: { push: true } }\n").unwrap();
         let (nowhere, directory) = (format!("unix:{}", path("nowhere.sock")), place.path().to_str().unwrap());
-        let table: [(&[&str], u8, &str); 9] = [
+        let table: [(&[&str], u8, &str); 15] = [
             (&["check", "--config", &missing], 2, "cannot be read"),
+            (&["check", &wrong], 2, "unknown key `colour`"),
+            (&["doctor", &wrong], 2, "unknown key `colour`"),
+            (&["serve", &streams], 2, "did you mean `rtlogd serve --config "),
+            (&["run", "make -j8"], 127, "no program named \"make -j8\""),
+            (&["run", "echo it's"], 127, r"rtlogd run -- sh -c 'echo it'\''s'"),
+            (&["serve"], 2, "follow files with `rtlogd serve FILE...`"),
             (&["check", "--config", &wrong], 2, "unknown key `colour`"),
             (&["serve", "--listen", "0.0.0.0:0", directory], 2, "is a directory"),
             (&["run", "--listen", "0.0.0.0:0", "true"], 2, "without a token"),

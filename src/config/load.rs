@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::report::{ConfigErrors, Document, ErrorReport};
 use super::{Config, check, raw};
-use crate::config::parse::yaml::YamlValue;
+use crate::config::parse::yaml::{YamlNode, YamlValue};
 use crate::config::parse::{deserializer, yaml};
 
 /// The longest configuration file, in bytes. Ten thousand streams fit; a longer file was probably named by mistake.
@@ -53,6 +53,30 @@ pub(super) fn build(documents: &[Document], report: &mut ErrorReport) -> Config 
     check::check(whole, documents.iter().map(directory).collect(), report)
 }
 
+/// Returns whether a file is a configuration of rtlogd, and not a log: a YAML file whose `streams` is a map.
+pub(super) fn is_configuration(path: &Path) -> bool {
+    let tree = || yaml::parse(&text(path).ok()?).ok();
+    let has_streams = |tree: YamlNode| match tree.value {
+        YamlValue::Map(entries) => entries.iter().any(|(key, value)| {
+            matches!(&key.value, YamlValue::Text(key) if key == "streams") && matches!(value.value, YamlValue::Map(_))
+        }),
+        YamlValue::Null
+        | YamlValue::Bool(_)
+        | YamlValue::Number(_)
+        | YamlValue::Text(_)
+        | YamlValue::List(_)
+        | YamlValue::Tagged(_) => false,
+    };
+    is_yaml(path) && tree().is_some_and(has_streams)
+}
+
+/// Returns whether a file has the extension of a YAML file, in any case.
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension: &OsStr| {
+        extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml")
+    })
+}
+
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -91,9 +115,7 @@ fn conf_d_files(main: &Path, report: &mut ErrorReport) -> Vec<PathBuf> {
     let directory = main.parent().unwrap_or(Path::new("")).join("conf.d");
     let is_ours = |path: &PathBuf| {
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let is_yaml =
-            |extension: &OsStr| extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml");
-        !hidden && path.extension().is_some_and(is_yaml)
+        !hidden && is_yaml(path)
     };
     let entries = fs::read_dir(&directory).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
     let mut files: Vec<PathBuf> = match entries {

@@ -1,4 +1,4 @@
-//! A configuration made from paths: `rtlogd serve PATH...`. Resolves paths, but opens no file.
+//! A configuration made from paths: `rtlogd serve PATH...`. Resolves paths, and opens only YAML files.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::event::StreamName;
 
 use super::report::{ConfigError, ConfigErrors};
-use super::{Config, FileSourceConfig, SourceKind, Stream};
+use super::{Config, FileSourceConfig, SourceKind, Stream, load};
 
 /// The default configuration with one stream for each file, in the order given; a file that is named twice is one
 /// stream.
@@ -16,7 +16,7 @@ use super::{Config, FileSourceConfig, SourceKind, Stream};
 /// distinguished by their directories (`a.out.log`, `b.out.log`). A name that is too long is cut at its start.
 ///
 /// # Errors
-/// If a path is empty or a directory.
+/// If a path is empty, a directory or a configuration of rtlogd.
 pub fn from_paths(paths: &[PathBuf]) -> Result<Config, ConfigErrors> {
     let mut seen = HashSet::new();
     let mut files = Vec::new();
@@ -26,6 +26,12 @@ pub fn from_paths(paths: &[PathBuf]) -> Result<Config, ConfigErrors> {
             std::path::absolute(path).map_err(|error| wrong(&format!("cannot be used as a path: {error}")))?;
         if path.is_dir() {
             return Err(wrong("is a directory (name the files in it)"));
+        }
+        if load::is_configuration(path) {
+            let name = path.display();
+            return Err(wrong(&format!(
+                "is a configuration, not a log (did you mean `rtlogd serve --config {name}`?)"
+            )));
         }
         if seen.insert(fs::canonicalize(&absolute).unwrap_or_else(|_| absolute.clone())) {
             files.push(absolute);
@@ -140,6 +146,28 @@ mod tests {
         ];
         for (paths, names) in table {
             assert_eq!(named(paths), names, "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_not_followed_as_a_log() {
+        let home = tempfile::tempdir().unwrap();
+        for (name, text, is_configuration) in [
+            ("rtlogd.yaml", "streams: { a: { file: /x } }\n", true),
+            ("a.YML", "listen: 7070\nstreams:\n  a:\n    path: /x\n", true),
+            ("log.yaml", "- streams\n", false),
+            ("other.yaml", "services: {}\n", false),
+            ("broken.yaml", "streams: {\n", false),
+            ("app.log", "streams: { a: { file: /x } }\n", false),
+        ] {
+            let path = home.path().join(name);
+            fs::write(&path, text).unwrap();
+            let error = from_paths(std::slice::from_ref(&path)).err().map(|error| error.to_string());
+            let expected = is_configuration.then(|| {
+                let path = path.display();
+                format!("{path}: is a configuration, not a log (did you mean `rtlogd serve --config {path}`?)")
+            });
+            assert_eq!(error, expected, "{name}");
         }
     }
 

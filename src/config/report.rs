@@ -1,5 +1,6 @@
 //! Mistakes: collected by file and value while reading and checking, and reported with line and column at the end.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -86,7 +87,17 @@ impl fmt::Display for ConfigError {
 struct PendingError {
     at: NodeLocation,
     text: String,
-    first: Option<NodeLocation>,
+    detail: ErrorDetail,
+}
+
+/// What is added to a mistake when all of them are known.
+#[derive(Debug)]
+enum ErrorDetail {
+    None,
+    /// The location at which the name was first used.
+    First(NodeLocation),
+    /// The keys that the map may have. They are listed once, since people tend to make such a mistake several times.
+    KnownKeys(&'static [&'static str]),
 }
 
 /// The mistakes so far.
@@ -99,13 +110,22 @@ pub(super) struct ErrorReport {
 impl ErrorReport {
     /// Reports that a value is wrong.
     pub(super) fn wrong(&mut self, at: NodeLocation, text: impl Into<String>) {
-        self.pending.push(PendingError { at, text: text.into(), first: None });
+        self.pending.push(PendingError { at, text: text.into(), detail: ErrorDetail::None });
+    }
+
+    /// Reports that a key, which `text` names, is none of the keys `known`.
+    pub(super) fn add_unknown_key(&mut self, at: NodeLocation, text: String, known: &'static [&'static str]) {
+        self.pending.push(PendingError { at, text, detail: ErrorDetail::KnownKeys(known) });
     }
 
     /// Reports that a name was already used at `first`.
     pub(super) fn add_duplicate(&mut self, name: &str, at: NodeLocation, first: NodeLocation) {
         let name: String = name.chars().take(MAX_REPORTED_NAME_LENGTH).collect();
-        self.pending.push(PendingError { at, text: format!("{name:?} is given twice"), first: Some(first) });
+        self.pending.push(PendingError {
+            at,
+            text: format!("{name:?} is given twice"),
+            detail: ErrorDetail::First(first),
+        });
     }
 
     /// Reports that a file cannot be used.
@@ -123,11 +143,22 @@ impl ErrorReport {
         let path =
             |place: NodeLocation| documents.get(place.file).map_or(PathBuf::new(), |document| document.path.clone());
         let mut mistakes: Vec<ConfigError> = self.files.into_iter().take(MAX_REPORTED_ERRORS).collect();
+        let mut listed = HashSet::new();
         for note in self.pending.into_iter().take(room) {
-            let text = match note.first.and_then(|first| Some((path(first), spot(first)?))) {
-                Some((file, (line, column))) => format!("{} (first at {}:{line}:{column})", note.text, file.display()),
-                None => note.text,
+            let detail = match note.detail {
+                ErrorDetail::None => String::new(),
+                ErrorDetail::First(first) => spot(first).map_or_else(String::new, |(line, column)| {
+                    format!(" (first at {}:{line}:{column})", path(first).display())
+                }),
+                ErrorDetail::KnownKeys(known) if listed.contains(known) => {
+                    " (the mistake above lists the known keys)".into()
+                }
+                ErrorDetail::KnownKeys(known) => {
+                    listed.insert(known);
+                    format!(" (known here: {})", known.join(", "))
+                }
             };
+            let text = note.text + &detail;
             mistakes.push(ConfigError { file: path(note.at), place: spot(note.at), text: one_line(&text) });
         }
         let omitted = all - mistakes.len();

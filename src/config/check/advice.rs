@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::config::{Config, TrustedProxy};
+use crate::config::{Config, ProcessSourceConfig, SourceKind, TrustedProxy};
 
 /// One sentence for each such consequence; `rtlogd check` prints them.
 pub fn advice(config: &Config) -> Vec<String> {
@@ -20,7 +20,43 @@ pub fn advice(config: &Config) -> Vec<String> {
         )),
         TrustedProxy::Network(_) | TrustedProxy::SocketUser(_) => None,
     };
-    config.trusted_proxies.iter().filter_map(note).collect()
+    let mut notes: Vec<String> = config.trusted_proxies.iter().filter_map(note).collect();
+    if config.streams.is_empty() {
+        notes.push("there are no streams, so nothing is served (add `streams: { NAME: { file: PATH } }`)".into());
+    }
+    for stream in &config.streams {
+        if let SourceKind::Process(process) = &stream.source {
+            notes.extend(shell_syntax(process).map(|note| format!("stream {}: {note}", stream.name.as_str())));
+        }
+    }
+    notes
+}
+
+/// A note on a command that is written as if a shell would run it.
+fn shell_syntax(process: &ProcessSourceConfig) -> Option<String> {
+    let words: Vec<&str> = process.argv.iter().filter_map(|word| word.to_str()).collect();
+    let (program, arguments) = words.split_first()?;
+    if arguments.is_empty() && program.contains(char::is_whitespace) {
+        return Some(format!("{program:?} is taken as the name of a program, spaces included (write each word apart)"));
+    }
+    let is_special = |word: &&&str| SHELL_OPERATORS.contains(*word) || is_variable(word);
+    let word = arguments.iter().find(is_special)?;
+    Some(format!(
+        "`{word}` is passed to {program} as an argument, since there is no shell (for one, write the command as one text, \
+        and `shell: true`)"
+    ))
+}
+
+/// Words that have a meaning only in a shell. `;` is missing, since it ends an argument of find(1).
+const SHELL_OPERATORS: &[&str] = &["&&", "||", "|", "&", ">", ">>", "<", "2>", "2>&1", "&>", ">&2"];
+
+/// Returns whether a word is the name of a variable, as a shell would replace it: `$HOME` or `${HOME}`.
+fn is_variable(word: &str) -> bool {
+    let name = word.strip_prefix('$').unwrap_or_default();
+    let name = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// The key that suggests a proxy in front of rtlogd, although no proxy is trusted. Without trust, all clients behind
@@ -40,6 +76,31 @@ pub fn hints_at_proxy(config: &Config) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Stream;
+
+    #[test]
+    fn commands_for_a_shell_and_empty_configurations_are_mentioned() {
+        assert!(advice(&Config::default())[0].contains("there are no streams"));
+        let table: [(&[&str], &str); 9] = [
+            (&["make", "&&", "ls"], "`&&` is passed to make"),
+            (&["make", "2>&1"], "`2>&1` is passed to make"),
+            (&["echo", "$HOME"], "`$HOME` is passed to echo"),
+            (&["echo", "${HOME}"], "`${HOME}` is passed to echo"),
+            (&["make -j8"], "spaces included"),
+            (&["make", "-j8"], ""),
+            (&["find", ".", "-exec", "ls", "{}", ";"], ""),
+            (&["awk", "{ print $1 | \"sort\" }"], ""),
+            (&["/bin/sh", "-c", "make && ls > $HOME/x"], ""),
+        ];
+        for (argv, expected) in table {
+            let argv = argv.iter().map(Into::into).collect();
+            let source = SourceKind::Process(ProcessSourceConfig::new(argv));
+            let streams = vec![Stream::new("build".parse().unwrap(), source)];
+            let notes = advice(&Config { streams, ..Config::default() });
+            assert_eq!(notes.len(), usize::from(!expected.is_empty()), "{notes:?}");
+            assert!(notes.iter().all(|note| note.contains(expected)), "{notes:?}");
+        }
+    }
 
     #[test]
     fn proxies_on_this_machine_are_mentioned() {
@@ -53,7 +114,8 @@ mod tests {
             ("unix:www-data", ""),
         ];
         for (proxy, expected) in table {
-            let config = Config { trusted_proxies: vec![proxy.parse().unwrap()], ..Config::default() };
+            let streams = vec![Stream::new("deploy".parse().unwrap(), SourceKind::Push)];
+            let config = Config { trusted_proxies: vec![proxy.parse().unwrap()], streams, ..Config::default() };
             let notes = advice(&config);
             assert_eq!(notes.is_empty(), expected.is_empty(), "{proxy}: {notes:?}");
             assert!(notes.iter().all(|note| note.contains(expected)), "{proxy}: {notes:?}");

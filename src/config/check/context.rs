@@ -25,6 +25,25 @@ pub(super) fn value<T>(field: Setting<T>) -> Option<T> {
     written(field).map(|(_, value)| value)
 }
 
+/// The part of a path that a shell would replace: a home directory, a variable or a command.
+fn shell_expansion(path: &str) -> Option<&str> {
+    let first = path.split('/').next().unwrap_or_default();
+    let home =
+        first.strip_prefix('~').filter(|user| user.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)));
+    if home.is_some() && (first.len() == 1 || path.len() > first.len()) {
+        return Some(first);
+    }
+    let (_, variable) = path.split_once('$')?;
+    let end = match variable.chars().next()? {
+        '{' => variable.find('}')? + 1,
+        '(' => variable.find(')')? + 1,
+        c if c.is_ascii_digit() => return None,
+        _ => variable.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(variable.len()),
+    };
+    let start = path.len() - variable.len() - 1;
+    path.get(start..=start + end).filter(|_| end > 0)
+}
+
 impl<'r> CheckContext<'r> {
     pub(super) fn new(directories: Vec<PathBuf>, report: &'r mut ErrorReport) -> Self {
         Self { directories, report }
@@ -50,7 +69,17 @@ impl<'r> CheckContext<'r> {
             self.wrong(place, "a path cannot hold a NUL");
             return None;
         }
-        Some(self.directories.get(place.file)?.join(path))
+        let absolute = self.directories.get(place.file)?.join(path);
+        if let Some(written) = shell_expansion(path)
+            && !absolute.exists()
+        {
+            self.wrong(
+                place,
+                format!("`{written}` is not replaced in a path, as a shell would do (write the path out, such as /home/me/app.log)"),
+            );
+            return None;
+        }
+        Some(absolute)
     }
 
     /// The value if it is from `least` to `most`; otherwise the default, after a report.
@@ -100,5 +129,34 @@ impl<'r> CheckContext<'r> {
         most: Duration,
     ) -> Duration {
         self.in_range(field, DurationText(default), DurationText(Duration::ZERO), DurationText(most)).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_replace_is_found() {
+        let table = [
+            ("~/app.log", Some("~")),
+            ("~", Some("~")),
+            ("~joe/app.log", Some("~joe")),
+            ("~joe", None),
+            ("./~/app.log", None),
+            ("/srv/a~/b", None),
+            ("$HOME/app.log", Some("$HOME")),
+            ("${LOG_DIR}/app.log", Some("${LOG_DIR}")),
+            ("/var/log/app-$HOSTNAME.log", Some("$HOSTNAME")),
+            ("/var/log/$(hostname).log", Some("$(hostname)")),
+            ("/srv/${broken", None),
+            ("/srv/cost-$5.log", None),
+            ("/srv/a$", None),
+            ("/srv/$/b", None),
+            ("/srv/[$]HOME/b", None),
+        ];
+        for (path, expected) in table {
+            assert_eq!(shell_expansion(path), expected, "{path}");
+        }
     }
 }

@@ -29,8 +29,9 @@ pub(super) fn check_files(
     for Located { place, value } in written {
         let Some(path) = value.and_then(|path| context.resolve_path(place, &path)) else { continue };
         let path = FileSelector::written(path);
-        if let FileSelector::Pattern(pattern) = &path {
-            check_pattern(context, place, pattern);
+        match &path {
+            FileSelector::Pattern(pattern) => check_pattern(context, place, pattern),
+            FileSelector::Path(path) => check_is_no_directory(context, place, path),
         }
         if !files.contains(&path) {
             files.push(path);
@@ -41,6 +42,17 @@ pub(super) fn check_files(
     let rotate_wait = context.duration_at_most(raw.rotate_wait.take(), DEFAULT_ROTATE_WAIT, MAX_FILE_WAIT);
     let follow_symlinks = value(raw.follow_symlinks.take()).unwrap_or_default();
     Some(FileSourceConfig { files, exclude, from, rotate_wait, follow_symlinks })
+}
+
+fn check_is_no_directory(context: &mut CheckContext<'_>, place: NodeLocation, path: &Path) {
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir() {
+        let directory = path.display().to_string();
+        let directory = directory.trim_end_matches('/');
+        context.wrong(
+            place,
+            format!("{directory}/ is a directory (write {directory}/*.log for some of its files, or {directory}/** for all files below it)"),
+        );
+    }
 }
 
 fn check_pattern(context: &mut CheckContext<'_>, place: NodeLocation, pattern: &Path) {

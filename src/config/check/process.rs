@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::config::parse::located::{Entries, Located};
+use crate::config::parse::located::{Entries, Located, WordOrMap};
 use crate::config::raw::{self, ScalarText};
 use crate::config::report::NodeLocation;
 use crate::config::units::DurationText;
@@ -26,7 +26,11 @@ pub(super) fn check_process(
     let directory = written(raw.directory.take()).and_then(|(place, path)| context.resolve_path(place, &path));
     let environment = raw.environment.take();
     check_variables(context, environment.as_ref());
-    let restart = value(raw.restart.take()).map_or_else(Restart::default, |restart| check_restart(context, restart));
+    let restart = match value(raw.restart.take()) {
+        None => Restart::default(),
+        Some(WordOrMap::Word(when)) => Restart { when, ..Restart::default() },
+        Some(WordOrMap::Map(restart)) => check_restart(context, restart),
+    };
     let defaults = Stop::default();
     let stop = value(raw.stop.take()).map_or(defaults.clone(), |stop| Stop {
         signal: value(stop.signal).unwrap_or(defaults.signal),

@@ -12,7 +12,8 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::located::{LOCATED_MARKER, Located, ONE_OR_MANY_MARKER};
+use super::foreign_keys;
+use super::located::{LOCATED_MARKER, Located, ONE_OR_MANY_MARKER, WORD_OR_MAP_MARKER};
 use super::yaml::{YamlNode, YamlValue};
 use crate::config::report::{ErrorReport, NodeLocation};
 
@@ -59,6 +60,17 @@ impl<'t> NodeDeserializer<'t> {
 
     fn report_error(self, text: impl Into<String>) {
         self.report.borrow_mut().wrong(self.place(), text);
+    }
+
+    /// Reports that this key is not one of `known`. Returns the key that was probably meant.
+    fn report_unknown_key(self, name: &str, known: &'static [&'static str]) -> Option<&'static str> {
+        let unknown = format!("unknown key `{}`", name.chars().take(60).collect::<String>());
+        let meant = foreign_keys::translate(name, known).or_else(|| closest_word(name, known));
+        match meant {
+            Some(meant) => self.report_error(format!("{unknown} (did you mean `{meant}`?)")),
+            None => self.report.borrow_mut().add_unknown_key(self.place(), unknown, known),
+        }
+        meant
     }
 
     /// The text of a scalar; `None` for other values.
@@ -172,6 +184,9 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
                 "no" | "off" | "n" => {
                     Err(NodeReadError(format!("expected true or false, found `{words}` (write false)")))
                 }
+                "true" | "false" => {
+                    Err(NodeReadError(format!("{} (write it without quotes)", self.expected("true or false"))))
+                }
                 _ => Err(self.expected("true or false")),
             },
             YamlValue::Null | YamlValue::Number(_) | YamlValue::List(_) | YamlValue::Map(_) | YamlValue::Tagged(_) => {
@@ -181,8 +196,19 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
-        let number = if let YamlValue::Number(words) = &self.node.value { words.parse().ok() } else { None };
-        number.map_or_else(|| Err(self.expected("a whole number")), |number| visitor.visit_u64(number))
+        let expected = self.expected("a whole number");
+        match &self.node.value {
+            YamlValue::Number(words) => words.parse().map_or(Err(expected), |number| visitor.visit_u64(number)),
+            YamlValue::Text(words) if words.parse::<u64>().is_ok() => {
+                Err(NodeReadError(format!("{expected} (write it without quotes)")))
+            }
+            YamlValue::Null
+            | YamlValue::Bool(_)
+            | YamlValue::Text(_)
+            | YamlValue::List(_)
+            | YamlValue::Map(_)
+            | YamlValue::Tagged(_) => Err(expected),
+        }
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
@@ -212,6 +238,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
             (ONE_OR_MANY_MARKER, _) => {
                 visitor.visit_seq(ListItems { items: std::slice::from_ref(self.node).iter(), list: self })
             }
+            (WORD_OR_MAP_MARKER, _) if self.words().is_some() => visitor.visit_some(self),
             _ => visitor.visit_newtype_struct(self),
         }
     }
@@ -224,7 +251,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NodeReadError> {
-        let entries = self.entries("a map of names")?.into_iter().map(|(_, key, value)| (key, value)).collect();
+        let entries: Vec<_> = self.entries("a map of names")?.into_iter().map(|(_, key, value)| (key, value)).collect();
         visitor.visit_map(MapEntries::new(entries))
     }
 
@@ -234,20 +261,24 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         known: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, NodeReadError> {
-        let mut kept: BTreeMap<&str, (NodeDeserializer<'_>, NodeDeserializer<'_>)> = BTreeMap::new();
+        let mut kept: BTreeMap<&str, NodeDeserializer<'_>> = BTreeMap::new();
+        let mut misnamed = Vec::new();
         for (name, key, value) in self.entries(format_args!("a map with {}", one_of(known)))? {
-            if !known.contains(&name) {
-                let advice = closest_word(name, known).map_or_else(
-                    || format!("known here: {}", known.join(", ")),
-                    |known| format!("did you mean `{known}`?"),
-                );
-                key.report_error(format!("unknown key `{}` ({advice})", name.chars().take(60).collect::<String>()));
-            } else if !matches!(value.node.value, YamlValue::Null) {
+            let Some(right) = known.iter().copied().find(|known| *known == name) else {
+                misnamed.extend(key.report_unknown_key(name, known).map(|right| (right, value)));
+                continue;
+            };
+            if !matches!(value.node.value, YamlValue::Null) {
                 // A key without a value is treated as missing: the lines of its value are probably commented out.
-                kept.entry(name).or_insert((key, value));
+                kept.entry(right).or_insert(value);
             }
         }
-        visitor.visit_map(MapEntries::new(kept.into_values().collect()))
+        // The value is read under its right name, so that its own mistakes are reported, and the key is not called
+        // missing.
+        for (right, value) in misnamed {
+            kept.entry(right).or_insert(value);
+        }
+        visitor.visit_map(MapEntries::new(kept.into_iter().collect()))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -301,30 +332,38 @@ impl<'de> SeqAccess<'de> for ListItems<'_> {
     }
 }
 
-/// The entries of a map.
-struct MapEntries<'t> {
-    entries: std::vec::IntoIter<(NodeDeserializer<'t>, NodeDeserializer<'t>)>,
+/// The entries of a map, whose keys are nodes, or names that are known to be right.
+struct MapEntries<'t, K> {
+    entries: std::vec::IntoIter<(K, NodeDeserializer<'t>)>,
     value: Option<NodeDeserializer<'t>>,
 }
 
-impl<'t> MapEntries<'t> {
-    fn new(entries: Vec<(NodeDeserializer<'t>, NodeDeserializer<'t>)>) -> Self {
+impl<'t, K> MapEntries<'t, K> {
+    fn new(entries: Vec<(K, NodeDeserializer<'t>)>) -> Self {
         Self { entries: entries.into_iter(), value: None }
     }
 }
 
-impl<'de> MapAccess<'de> for MapEntries<'_> {
+impl<'de, K: IntoDeserializer<'de, NodeReadError>> MapAccess<'de> for MapEntries<'_, K> {
     type Error = NodeReadError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, NodeReadError> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, NodeReadError> {
         let Some((key, value)) = self.entries.next() else { return Ok(None) };
         self.value = Some(value);
-        seed.deserialize(key).map(Some)
+        seed.deserialize(key.into_deserializer()).map(Some)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, NodeReadError> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, NodeReadError> {
         let value = self.value.take().ok_or_else(|| NodeReadError("a value without a key".into()))?;
         seed.deserialize(value)
+    }
+}
+
+impl IntoDeserializer<'_, NodeReadError> for NodeDeserializer<'_> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
     }
 }
 

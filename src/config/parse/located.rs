@@ -31,8 +31,16 @@ pub(crate) struct Entries<T>(pub(crate) Vec<(Located<String>, Located<T>)>);
 #[derive(Debug, Clone)]
 pub(crate) struct OneOrMany<T>(pub(crate) Vec<Located<T>>);
 
-/// The names by which `Located` and `OneOrMany` ask the deserializer for things that serde cannot express.
+/// A map, or one word that stands for a common map.
+#[derive(Debug, Clone)]
+pub(crate) enum WordOrMap<W, M> {
+    Word(W),
+    Map(M),
+}
+
+/// The names by which the types above ask the deserializer for things that serde cannot express.
 pub(super) const LOCATED_MARKER: &str = "rtlogd::At";
+pub(super) const WORD_OR_MAP_MARKER: &str = "rtlogd::WordOrMap";
 pub(super) const ONE_OR_MANY_MARKER: &str = "rtlogd::OneOrMany";
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Located<T> {
@@ -44,6 +52,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Located<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_newtype_struct(ONE_OR_MANY_MARKER, WrapperVisitor::<Self>(PhantomData))
+    }
+}
+
+impl<'de, W: Deserialize<'de>, M: Deserialize<'de>> Deserialize<'de> for WordOrMap<W, M> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_newtype_struct(WORD_OR_MAP_MARKER, WrapperVisitor::<Self>(PhantomData))
     }
 }
 
@@ -102,6 +116,22 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for WrapperVisitor<Entries<T>> {
     }
 }
 
+impl<'de, W: Deserialize<'de>, M: Deserialize<'de>> Visitor<'de> for WrapperVisitor<WordOrMap<W, M>> {
+    type Value = WordOrMap<W, M>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a word or a map")
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, word: D) -> Result<WordOrMap<W, M>, D::Error> {
+        W::deserialize(word).map(WordOrMap::Word)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, map: D) -> Result<WordOrMap<W, M>, D::Error> {
+        M::deserialize(map).map(WordOrMap::Map)
+    }
+}
+
 /// The schema of a wrapper is the schema of its content.
 macro_rules! schema_of {
     ($wrapper:ident => $inner:ty) => {
@@ -136,5 +166,20 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let (one, many) = (generator.subschema_for::<T>(), generator.subschema_for::<Vec<T>>());
         schemars::json_schema!({ "anyOf": [one, many] })
+    }
+}
+
+impl<W: JsonSchema, M: JsonSchema> JsonSchema for WordOrMap<W, M> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("WordOrMap_{}_{}", W::schema_name(), M::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (word, map) = (generator.subschema_for::<W>(), generator.subschema_for::<M>());
+        schemars::json_schema!({ "anyOf": [word, map] })
     }
 }

@@ -51,12 +51,12 @@ pub(crate) fn parse(text: &str) -> Result<YamlNode, (LineColumn, String)> {
         return Err((place, format!("invalid YAML: more than {MAX_YAML_SCAN_DEPTH} nested values")));
     }
     let mut walk = TreeReader::default();
-    let mut tree = walk.run(text).map_err(|error| explain(&error))?;
+    let mut tree = walk.run(text).map_err(|error| explain(text, &error))?;
     if !walk.plain.borrow().is_empty() {
         // Numbers and booleans are returned without their text. A second pass requests the text at those values.
         walk.next.set(0);
         walk.words = true;
-        tree = walk.run(text).map_err(|error| explain(&error))?;
+        tree = walk.run(text).map_err(|error| explain(text, &error))?;
     }
     Ok(tree)
 }
@@ -103,11 +103,23 @@ fn error_location(error: &serde_yaml::Error) -> LineColumn {
     error.location().map_or((1, 1), |location| (location.line(), location.column()))
 }
 
-/// The location of an error, and its text without that location.
-fn explain(error: &serde_yaml::Error) -> (LineColumn, String) {
+/// The location of an error in `text`, and its message without that location.
+fn explain(text: &str, error: &serde_yaml::Error) -> (LineColumn, String) {
     let (line, column) = error_location(error);
-    let text = error.to_string().replacen(&format!(" at line {line} column {column}"), "", 1);
-    ((line, column), format!("invalid YAML: {text}"))
+    if let Some(place) = find_tab(text, line) {
+        return (place, "invalid YAML: a tab cannot indent a line (use spaces)".into());
+    }
+    let message = error.to_string().replacen(&format!(" at line {line} column {column}"), "", 1);
+    ((line, column), format!("invalid YAML: {message}"))
+}
+
+/// The tab that probably caused an error in this line: the parser notices it in its line, or in one of the neighbours.
+fn find_tab(text: &str, line: usize) -> Option<LineColumn> {
+    let near = line.saturating_sub(1).max(1)..=line + 1;
+    text.lines().zip(1..).filter(|(_, number)| near.contains(number)).find_map(|(written, number)| {
+        let mut indent = written.chars().take_while(|c| c.is_whitespace());
+        Some((number, indent.position(|c| c == '\t')? + 1))
+    })
 }
 
 /// The type of a plain scalar that is not text.

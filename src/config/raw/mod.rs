@@ -19,7 +19,7 @@ use super::progress::ProgressRegex;
 use super::signal::SignalName;
 use super::units::{DurationRange, DurationText, Rate, Size};
 use super::{CarriageReturn, ReadFrom, RestartWhen, StartWhen, TerminalSize, TextEncoding};
-use crate::config::parse::located::{Entries, Located, OneOrMany, Setting};
+use crate::config::parse::located::{Entries, Located, OneOrMany, Setting, WordOrMap};
 
 /// The configuration of rtlogd: `rtlogd.yaml`, and the files in `conf.d` next to it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -180,8 +180,9 @@ pub(super) struct Stream {
     pub(super) input: Setting<bool>,
     /// The event that starts the command. Default: boot.
     pub(super) start: Setting<StartWhen>,
-    /// Whether and when the command is started again after it has ended.
-    pub(super) restart: Setting<Restart>,
+    /// Whether and when the command is started again after it has ended: `always`, `on-failure`, `never`, or a map that
+    /// says more. Default: on-failure.
+    pub(super) restart: Setting<WordOrMap<RestartWhen, Restart>>,
     /// The way in which the command is stopped.
     pub(super) stop: Setting<Stop>,
     /// The maximum length of a line, 1KiB to 256KiB. A longer one continues in the next event. Default: 256KiB.
@@ -297,6 +298,8 @@ impl std::str::FromStr for Pty {
         match text.to_ascii_lowercase().as_str() {
             "true" => return Ok(Self(Some(TerminalSize::default()))),
             "false" => return Ok(Self(None)),
+            "yes" | "on" | "y" => return Err(format!("expected true, false or a size, found `{text}` (write true)")),
+            "no" | "off" | "n" => return Err(format!("expected true, false or a size, found `{text}` (write false)")),
             _ => {}
         }
         let size = text.split_once('x').and_then(|(columns, rows)| {

@@ -97,6 +97,8 @@ impl<'de, T: Deserialize<'de> + ListItem> de::Visitor<'de> for SwitchOrListVisit
         match word {
             "on" => Ok(SwitchOrList::Switch(Switch::On)),
             "off" => Ok(SwitchOrList::Switch(Switch::Off)),
+            "true" | "yes" => Err(E::custom(format!("expected {}, found `{word}` (write on)", T::EXPECTED))),
+            "false" | "no" => Err(E::custom(format!("expected {}, found `{word}` (write off)", T::EXPECTED))),
             _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
         }
     }

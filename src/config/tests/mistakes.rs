@@ -31,7 +31,7 @@ fn mistakes_of_form_have_a_place() {
             "limits: { connections: many, per_address: '5' }\n",
             &[
                 r#"1:24: expected a whole number, found the text "many""#,
-                r#"1:43: expected a whole number, found the text "5""#,
+                r#"1:43: expected a whole number, found the text "5" (write it without quotes)"#,
             ],
         ),
         ("limits: { connections: -1 }\n", &["1:24: expected a whole number, found the number -1"]),
@@ -148,6 +148,7 @@ streams:
         "13:14: empty path",
         "13:37: 1B is too small (at least 1MiB)",
         "13:40: unknown key `disc` (did you mean `disk`?)",
+        "13:46: 1B is too small (at least 4MiB)",
     ];
     assert_eq!(mistakes(text), expected);
 }
@@ -300,11 +301,116 @@ streams:
         r#"7:75: not a rate: "5" (how often per how long, such as 5 per 10m)"#,
         r#"7:96: not a signal: "term" (HUP, INT, QUIT, KILL, USR1, USR2, ALRM, TERM, CONT, STOP, TSTP or WINCH)"#,
         r#"7:109: not a duration: "1" (a whole number and ms, s, m, h or d, such as 15s; at most 36500d)"#,
-        r#"8:31: expected a map with `when`, `backoff` or `limit`, found the text "always""#,
         "8:47: unknown key `signals` (did you mean `signal`?)",
         "9:42: 0ms..1s begins too low (at least 100ms)",
     ];
     assert_eq!(mistakes(text), expected);
+}
+
+#[test]
+fn words_of_other_tools_and_of_yaml_1_1_lead_to_the_right_ones() {
+    let whole = |text: &str| format!("streams: {{ a: {text} }}");
+    let unknown =
+        |place: &str, theirs: &str, ours: &str| format!("{place}: unknown key `{theirs}` (did you mean `{ours}`?)");
+    let table: [(String, Vec<String>); 17] = [
+        ("port: '127.0.0.1:7070'\n".into(), vec![unknown("1:1", "port", "listen")]),
+        (
+            "bind: 0.0.0.0\n".into(),
+            vec![
+                unknown("1:1", "bind", "listen"),
+                "1:7: \"0.0.0.0\" has no port (such as 0.0.0.0:7070)".into(),
+            ],
+        ),
+        (whole("{ path: /x }"), vec![unknown("1:17", "path", "file")]),
+        (
+            whole("{ cmd: [make], cwd: /, env: { A: b } }"),
+            vec![
+                unknown("1:17", "cmd", "command"),
+                unknown("1:30", "cwd", "directory"),
+                unknown("1:38", "env", "environment"),
+            ],
+        ),
+        (
+            whole("{ exec: make -j8 }"),
+            vec![
+                unknown("1:17", "exec", "command"),
+                "1:23: a command is a list of words, since there is no shell (write [make, -j8])".into(),
+            ],
+        ),
+        (
+            whole("{ file: /x, paths: [''] }"),
+            vec![unknown("1:27", "paths", "file")],
+        ),
+        (
+            "colour: 1\nflavour: 2\n".into(),
+            vec![
+                format!("1:1: unknown key `colour` (known here: {TOP_LEVEL_KEYS})"),
+                "2:1: unknown key `flavour` (the mistake above lists the known keys)".into(),
+            ],
+        ),
+        (
+            whole("{ command: [x], pty: yes, input: on }"),
+            vec![
+                "1:36: expected true, false or a size, found `yes` (write true)".into(),
+                "1:48: expected true or false, found `on` (write true)".into(),
+            ],
+        ),
+        (
+            whole("{ file: /x, private: 'true' }"),
+            vec!["1:36: expected true or false, found the text \"true\" (write it without quotes)".into()],
+        ),
+        (
+            whole("{ file: /x, redact: true }"),
+            vec!["1:35: expected on, off or a list of patterns, such as [{ pattern: 'pin (?P<secret>[0-9]+)' }], found `true` (write on)".into()],
+        ),
+        (whole("{ command: [x], restart: always }"), vec![]),
+        (whole("{ command: [x], restart: never }"), vec![]),
+        (whole("{ command: [x], restart: { when: on-failure } }"), vec![]),
+        (
+            whole("{ command: [x], restart: no }"),
+            vec!["1:40: expected `never`, `on-failure` or `always`, found the text \"no\"".into()],
+        ),
+        (
+            whole("{ command: [x], restart: [] }"),
+            vec!["1:40: expected a map with `when`, `backoff` or `limit`, found a list".into()],
+        ),
+        (
+            whole("{ file: [~/a.log, $HOME/b.log, '/srv/${X}/c.log'] }"),
+            ["1:24: `~`", "1:33: `$HOME`", "1:46: `${X}`"]
+                .map(|what| {
+                    format!("{what} is not replaced in a path, as a shell would do (write the path out, such as /home/me/app.log)")
+                })
+                .into(),
+        ),
+        (
+            whole("{ file: [/usr, /nowhere/] }"),
+            vec![
+                "1:24: /usr/ is a directory (write /usr/*.log for some of its files, or /usr/** for all files below it)".into(),
+                "1:30: /nowhere/ is a directory (write /nowhere/*.log for some of its files, or /nowhere/** for all files below it)".into(),
+            ],
+        ),
+    ];
+    for (text, expected) in table {
+        let found = config(&[&text]).err().map_or_else(Vec::new, |_| mistakes(&text));
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
+#[test]
+fn a_tab_that_indents_a_line_is_called_a_tab() {
+    let tab = "invalid YAML: a tab cannot indent a line (use spaces)";
+    for (text, place) in [
+        ("streams:\n\ta: { file: /x }\n", "2:1"),
+        ("streams:\n  a:\n  \tfile: /x\n", "3:3"),
+        ("streams:\n  a:\n    file: /x\n\tb:\n", "4:1"),
+        ("hosts:\n\t- a\n", "2:1"),
+        ("memory: 1MiB\n\t\nhosts: [a]\n", "2:1"),
+    ] {
+        assert_eq!(mistakes(text), [format!("{place}: {tab}")], "{text:?}");
+    }
+    for text in ["streams:\t{ a: {\tfile: /x } }\n", "memory:\t1MiB\t# a tab\nhosts: [a]\n"] {
+        assert!(config(&[text]).is_ok(), "{text:?}");
+    }
 }
 
 #[test]

@@ -61,8 +61,13 @@ struct GlobPattern {
 #[derive(Debug)]
 enum PatternPart {
     Name(OsString),
-    /// A name pattern. The flag says whether `*` also matches names that start with a dot (in a shell it does not).
-    Glob(GlobMatcher, bool),
+    /// A name pattern, which also matches the name that is written like it, since names may contain brackets.
+    Glob {
+        written: OsString,
+        glob: GlobMatcher,
+        /// `true` if `*` also matches names that start with a dot (in a shell it does not).
+        hidden: bool,
+    },
     /// `**`: any number of directories, including none.
     AnyDirectories,
 }
@@ -324,14 +329,14 @@ impl GlobPattern {
             match part {
                 Component::Normal(_) if text == "**" => parts.push(PatternPart::AnyDirectories),
                 Component::Normal(_) if wild => {
-                    parts.extend(matcher(&text).map(|glob| PatternPart::Glob(glob, text.starts_with('.'))));
+                    parts.extend(PatternPart::glob(&text));
                 }
                 Component::Normal(name) if !parts.is_empty() => parts.push(PatternPart::Name(name.to_owned())),
                 other => base.push(other),
             }
         }
         if matches!(parts.last(), Some(PatternPart::AnyDirectories)) {
-            parts.extend(matcher("*").map(|glob| PatternPart::Glob(glob, false)));
+            parts.extend(PatternPart::glob("*"));
         }
         Self { written, base, parts }
     }
@@ -360,10 +365,17 @@ fn takes(parts: &[PatternPart], names: &[&OsStr]) -> bool {
 }
 
 impl PatternPart {
+    fn glob(text: &str) -> Option<Self> {
+        let hidden = text.starts_with('.');
+        matcher(text).map(|glob| Self::Glob { written: text.into(), glob, hidden })
+    }
+
     fn takes(&self, name: &OsStr) -> bool {
         match self {
             Self::Name(wanted) => name == wanted,
-            Self::Glob(glob, hidden) => (*hidden || !is_hidden(name)) && glob.is_match(name),
+            Self::Glob { written, glob, hidden } => {
+                name == written || (*hidden || !is_hidden(name)) && glob.is_match(name)
+            }
             Self::AnyDirectories => false,
         }
     }
@@ -403,7 +415,10 @@ mod tests {
     #[test]
     fn patterns_find_their_files() {
         let directory = TestDirectory::new();
-        for path in ["a.log", "b.log", "b.txt", ".c.log", "d/e.log", "d/f/g.log", "d/.h/i.log"] {
+        let bracketed = ["[prod]/x.txt", "[prod]/{x}.txt", "p/x.txt"];
+        for path in
+            ["a.log", "b.log", "b.txt", ".c.log", "d/e.log", "d/f/g.log", "d/.h/i.log"].into_iter().chain(bracketed)
+        {
             fs::create_dir_all(directory.path(path).parent().unwrap()).unwrap();
             directory.write(path, "x");
         }
@@ -418,6 +433,8 @@ mod tests {
             (&["d/**"], &[], &["d/e.log", "d/f/g.log"]),
             (&["{a,b}.{log,txt}"], &[], &["a.log", "b.log", "b.txt"]),
             (&["nowhere/*.log"], &[], &[]),
+            (&["[prod]/x.txt"], &[], &["[prod]/x.txt", "p/x.txt"]),
+            (&["[prod]/{x}.txt"], &[], &["[prod]/x.txt", "[prod]/{x}.txt", "p/x.txt"]),
         ];
         for (patterns, exclude, expected) in table {
             let mut globs = globs(&directory, patterns, exclude);
