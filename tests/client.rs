@@ -46,6 +46,90 @@ fn the_list_shows_each_stream() {
 }
 
 #[test]
+fn the_list_and_a_follower_say_why_a_stream_has_no_lines() {
+    let yaml = "streams: { gone: { file: no/such.log }, p: { command: [no-such-program], restart: never },
+        failed: { command: [sh, -c, 'exit 3'], restart: never, description: A build } }";
+    let daemon = Daemon::start(yaml);
+    for (name, state) in [("p", "stopped"), ("failed", "stopped"), ("gone", "waiting")] {
+        daemon.follow(name).query("tail=all").until("its state", |message| message.is_state(state));
+    }
+    let listed = run(&daemon, &["ls"]);
+    let missing = daemon.path("no/such.log");
+    for (name, why) in [
+        ("gone", format!("{} does not exist", missing.display())),
+        ("p", "cannot start \"no-such-program\"".to_owned()),
+        ("failed", "A build; exited with code 3".to_owned()),
+    ] {
+        let line = text(&listed).lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        assert!(line.contains(&why), "{line}");
+    }
+    let [follows_p, program] = ["p", "gone"].map(|name| {
+        let program = Program::start(&mut client(&daemon, &["follow", name]));
+        daemon.until_readers(name, 1);
+        program
+    });
+    std::fs::create_dir(daemon.path("no")).unwrap();
+    daemon.write("no/such.log", "");
+    daemon.follow("gone").query("tail=all").until("the file", |message| message.is_state("following"));
+    daemon.terminate();
+    let ended = follows_p.ended();
+    assert!(ended.err.contains("rtlogd: p: stopped: cannot start \"no-such-program\""), "{}", ended.err);
+    let ended = program.ended();
+    let notices: Vec<&str> = ended.err.lines().collect();
+    let waiting = format!("rtlogd: gone: waiting: {} does not exist", missing.display());
+    assert_eq!(notices, [&waiting, "rtlogd: gone: following", "rtlogd: gone: the daemon was stopped"]);
+}
+
+#[test]
+fn lines_are_pushed_from_a_file_from_standard_input_and_by_send() {
+    let yaml = "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\nbase_path: /logs\nstreams: { deploy: { push: true } }";
+    let daemon = Daemon::start(yaml);
+    daemon.write("lines.txt", "from a file\nwithout an end");
+    let socket = format!("unix:{}", daemon.path("r.sock").display());
+    let command = |arguments: &[&str]| {
+        let mut command = daemon.command(arguments);
+        command.env("RTLOGD_URL", &socket).stdin(Stdio::null());
+        command
+    };
+    let push = |arguments: &[&str]| {
+        let ended = Program::start(&mut command(arguments)).ended();
+        assert_eq!((ended.status.code(), &ended.out[..]), (Some(0), &b""[..]), "{arguments:?}: {}", ended.err);
+    };
+    push(&["push", "deploy", "lines.txt"]);
+    push(&["send", "deploy", "by send"]);
+    let mut slow = command(&["push", "deploy", "--origin", "runner 7"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = slow.stdin.take().unwrap();
+    input.write_all(b"one\n").unwrap();
+    // The line is there while the command still reads.
+    let reader = daemon.request("/logs/streams/deploy?tail=all&data=json");
+    reader.until("the first line of the input", |message| message.data.contains("\"one\""));
+    input.write_all(b"two\n").unwrap();
+    drop(input);
+    assert!(slow.wait().unwrap().success());
+    let last = reader.until("the last line", |message| message.data.contains("\"two\""));
+    let pushed = last.iter().filter(|message| message.event.is_empty());
+    let pushed: Vec<_> =
+        pushed.map(|message| (message.json()["text"].clone(), message.json()["origin"].clone())).collect();
+    let expected = [
+        ("from a file", "push"),
+        ("without an end", "push"),
+        ("by send", "push"),
+        ("one", "runner 7"),
+        ("two", "runner 7"),
+    ];
+    assert_eq!(pushed, expected.map(|(text, origin)| (text.into(), origin.into())));
+    for (arguments, why) in [
+        (&["push", "deplyo", "lines.txt"][..], "(did you mean \"deploy\"?)"),
+        (&["push", "deploy", "no-such.txt"], "cannot read no-such.txt"),
+        (&["restart", "deploi"], "(did you mean \"deploy\"?)"),
+        (&["send", "deploy", "x", "--eof"], "not a process"),
+    ] {
+        let ended = Program::start(&mut command(arguments)).ended();
+        assert!(ended.status.code() == Some(1) && ended.err.contains(why), "{arguments:?}: {}", ended.err);
+    }
+}
+
+#[test]
 fn a_daemon_that_is_missing_is_one_clear_error() {
     let dir = TestDir::new();
     for arguments in [&["ls"][..], &["follow", "p"], &["send", "p", "x"], &["stop", "p"], &["signal", "p", "HUP"]] {

@@ -84,6 +84,9 @@ fn every_address_begins_with_the_base_path() {
     assert_eq!(daemon.request("/logs/streams/app").take(1)[0].data, "one");
     assert_eq!(daemon.request("/streams/app").status(), 404);
     assert_eq!(daemon.request("/logsstreams/app").status(), 404);
+    // Probes need not know the base path.
+    assert_eq!(daemon.request("/health/live").status(), 200);
+    assert_eq!(daemon.request("/logs/health/live").status(), 200);
 }
 
 /// All YAML files below a directory.

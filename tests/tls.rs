@@ -199,7 +199,59 @@ fn the_commands_connect_over_tls() {
     assert!(ended.status.success() && String::from_utf8_lossy(&ended.out).contains("app"), "{}", ended.err);
     Authority::new(&daemon, "other.pem");
     let ended = list("other.pem");
-    assert!(!ended.status.success() && ended.err.contains("certificate"), "{}", ended.err);
+    assert!(
+        !ended.status.success() && ended.err.contains("is not trusted: this system does not know who signed it"),
+        "{}",
+        ended.err
+    );
+    assert!(ended.err.contains("--ca FILE"), "{}", ended.err);
+}
+
+#[test]
+fn the_commands_trust_a_certificate_that_the_user_names() {
+    let (daemon, _authority) = daemon("");
+    let list = |arguments: &[&str]| {
+        let url = format!("https://localhost:{}", port(&daemon));
+        let mut command = daemon.command(&[&["ls", "--url", &url], arguments].concat());
+        Program::start(command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR").stdin(Stdio::null())).ended()
+    };
+    assert!(list(&["--ca", "ca.pem"]).status.success());
+    assert!(list(&["--ca", "tls.pem"]).status.success());
+    for (file, why) in [("no-such.pem", "cannot read certificates from no-such.pem"), ("app.log", "the file has none")]
+    {
+        let ended = list(&["--ca", file]);
+        assert!(!ended.status.success() && ended.err.contains(why), "{}", ended.err);
+    }
+    assert!(list(&[]).err.contains("--ca FILE"));
+
+    // A certificate that signed itself, and may sign others, as `openssl req -x509` makes it.
+    let own = |names: &[&str], file: &str| {
+        let mut parameters =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(daemon.path(&format!("{file}.pem")), parameters.self_signed(&key).unwrap().pem()).unwrap();
+        let path = daemon.path(&format!("{file}.key"));
+        std::fs::write(&path, key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    for (names, trusted, why) in [
+        (&["localhost"][..], "own.pem", ""),
+        (&["localhost"], "ca.pem", "is not trusted"),
+        (&["ci.example.com"], "own.pem", "is not trusted: it is for another host name"),
+    ] {
+        own(names, "own");
+        for extension in ["pem", "key"] {
+            std::fs::rename(daemon.path(&format!("own.{extension}")), daemon.path(&format!("tls.{extension}")))
+                .unwrap();
+        }
+        std::fs::copy(daemon.path("tls.pem"), daemon.path("own.pem")).unwrap();
+        // The daemon reads the new certificate soon.
+        Deadline::new().until(&format!("{names:?} with {trusted}: {why}"), || {
+            let ended = list(&["--ca", trusted]);
+            (ended.status.success() == why.is_empty() && ended.err.contains(why)).then_some(())
+        });
+    }
 }
 
 #[test]

@@ -34,6 +34,9 @@ _rtlogd() {
             rtlogd,ls)
                 cmd="rtlogd__subcmd__ls"
                 ;;
+            rtlogd,push)
+                cmd="rtlogd__subcmd__push"
+                ;;
             rtlogd,reload)
                 cmd="rtlogd__subcmd__reload"
                 ;;
@@ -82,6 +85,9 @@ _rtlogd() {
             rtlogd__subcmd__help,ls)
                 cmd="rtlogd__subcmd__help__subcmd__ls"
                 ;;
+            rtlogd__subcmd__help,push)
+                cmd="rtlogd__subcmd__help__subcmd__push"
+                ;;
             rtlogd__subcmd__help,reload)
                 cmd="rtlogd__subcmd__help__subcmd__reload"
                 ;;
@@ -119,7 +125,7 @@ _rtlogd() {
 
     case "${cmd}" in
         rtlogd)
-            opts="-h -V --help --version serve run check reload doctor schema history token ls follow send start stop restart signal help"
+            opts="-h -V --help --version serve run check reload doctor schema history token ls follow push send start stop restart signal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -169,7 +175,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__follow)
-            opts="-h --url --token-file --token --tail --since --grep --exclude --run --json --help"
+            opts="-h --url --token-file --token --ca --tail --since --grep --exclude --run --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -184,6 +190,10 @@ _rtlogd() {
                     return 0
                     ;;
                 --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -215,7 +225,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__help)
-            opts="serve run check reload doctor schema history token ls follow send start stop restart signal help"
+            opts="serve run check reload doctor schema history token ls follow push send start stop restart signal help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -299,6 +309,20 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__help__subcmd__ls)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__help__subcmd__push)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -467,7 +491,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__ls)
-            opts="-h --url --token-file --token --help"
+            opts="-h --url --token-file --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -482,6 +506,44 @@ _rtlogd() {
                     return 0
                     ;;
                 --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rtlogd__subcmd__push)
+            opts="-h --url --token-file --token --ca --origin --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --origin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -511,7 +573,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__restart)
-            opts="-h --url --token-file --token --help"
+            opts="-h --url --token-file --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -526,6 +588,10 @@ _rtlogd() {
                     return 0
                     ;;
                 --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -585,7 +651,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__send)
-            opts="-h --url --token-file --token --eof --raw --help"
+            opts="-h --url --token-file --token --ca --eof --raw --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -600,6 +666,10 @@ _rtlogd() {
                     return 0
                     ;;
                 --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -653,7 +723,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__signal)
-            opts="-h --url --token-file --token --help"
+            opts="-h --url --token-file --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -668,6 +738,10 @@ _rtlogd() {
                     return 0
                     ;;
                 --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -679,7 +753,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__start)
-            opts="-h --url --token-file --token --help"
+            opts="-h --url --token-file --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -694,6 +768,10 @@ _rtlogd() {
                     return 0
                     ;;
                 --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -705,7 +783,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__stop)
-            opts="-h --url --token-file --token --help"
+            opts="-h --url --token-file --token --ca --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -720,6 +798,10 @@ _rtlogd() {
                     return 0
                     ;;
                 --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -36,7 +36,8 @@ complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "history" -d 'Show the
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "token" -d 'Make a token, or manage the keys that sign tokens'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "ls" -d 'List the streams of a running rtlogd'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "follow" -d 'Print streams as they grow, and exit with the status of the process when it ends'
-complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "send" -d 'Type a line into a process'
+complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "push" -d 'Append lines to a push stream: those of a file, or of the standard input as they come'
+complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "send" -d 'Type a line into a process, or append one to a push stream'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "start" -d 'Start a process'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "stop" -d 'Stop a process until it is started again'
 complete -c rtlogd -n "__fish_rtlogd_needs_command" -f -a "restart" -d 'Stop a process and start it again'
@@ -85,13 +86,15 @@ hs256\t'A secret'"
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l init -d 'Make the first key'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -l rotate -d 'Make a new key; tokens signed with the previous key stay valid, older ones do not'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand token" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -l ca -d 'Trust the certificates in this file (PEM), and those that they signed, in addition to those of the system' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand ls" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l ca -d 'Trust the certificates in this file (PEM), and those that they signed, in addition to those of the system' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l tail -d 'Begin with this many of the last lines, or with `all` [default: 100]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l since -d 'Begin at this time, such as 2026-11-23T05:00:00Z, or this long ago, such as 5m' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l grep -d 'Print only lines that match; may be repeated, and then all must match' -r
@@ -99,41 +102,53 @@ complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l exclude -d 'Lea
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l run -d 'With `current`, print only the current run of the process, or the last one if none is in progress' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -l json -d 'Print each event as a line of JSON'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand follow" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand push" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand push" -l token-file -d 'Send the token in this file' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand push" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand push" -l ca -d 'Trust the certificates in this file (PEM), and those that they signed, in addition to those of the system' -r -F
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand push" -l origin -d 'Who sends the lines; readers see it as their origin' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand push" -s h -l help -d 'Print help'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l ca -d 'Trust the certificates in this file (PEM), and those that they signed, in addition to those of the system' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l eof -d 'End the input of the process, after the text if there is one'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -l raw -d 'Send the text without a newline after it'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand send" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand start" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand start" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand start" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand start" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand start" -l ca -d 'Trust the certificates in this file (PEM), and those that they signed, in addition to those of the system' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand start" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand stop" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand stop" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand stop" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand stop" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand stop" -l ca -d 'Trust the certificates in this file (PEM), and those that they signed, in addition to those of the system' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand stop" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand restart" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand restart" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand restart" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand restart" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand restart" -l ca -d 'Trust the certificates in this file (PEM), and those that they signed, in addition to those of the system' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand restart" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand signal" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand signal" -l url -d 'The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]' -r
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand signal" -l token-file -d 'Send the token in this file' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand signal" -l token -d 'Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file' -r
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand signal" -l ca -d 'Trust the certificates in this file (PEM), and those that they signed, in addition to those of the system' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand signal" -s h -l help -d 'Print help'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "serve" -d 'Serve the streams of a configuration, or the given files'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "run" -d 'Run one command, serve its output, and exit with its status'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "check" -d 'Find mistakes in a configuration'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "reload" -d 'Make the daemon apply its changed configuration, and report the result'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "doctor" -d 'Find what keeps a configuration from working, and how to fix it'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "schema" -d 'Print the JSON Schema of the configuration, or of the control channel\'s messages'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "history" -d 'Show the contents of a state directory, or print the events of one of its streams'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "token" -d 'Make a token, or manage the keys that sign tokens'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "ls" -d 'List the streams of a running rtlogd'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "follow" -d 'Print streams as they grow, and exit with the status of the process when it ends'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "send" -d 'Type a line into a process'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "start" -d 'Start a process'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "stop" -d 'Stop a process until it is started again'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "restart" -d 'Stop a process and start it again'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "signal" -d 'Send a signal to a process and its group'
-complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow send start stop restart signal help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "serve" -d 'Serve the streams of a configuration, or the given files'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "run" -d 'Run one command, serve its output, and exit with its status'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "check" -d 'Find mistakes in a configuration'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "reload" -d 'Make the daemon apply its changed configuration, and report the result'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "doctor" -d 'Find what keeps a configuration from working, and how to fix it'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "schema" -d 'Print the JSON Schema of the configuration, or of the control channel\'s messages'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "history" -d 'Show the contents of a state directory, or print the events of one of its streams'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "token" -d 'Make a token, or manage the keys that sign tokens'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "ls" -d 'List the streams of a running rtlogd'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "follow" -d 'Print streams as they grow, and exit with the status of the process when it ends'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "push" -d 'Append lines to a push stream: those of a file, or of the standard input as they come'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "send" -d 'Type a line into a process, or append one to a push stream'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "start" -d 'Start a process'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "stop" -d 'Stop a process until it is started again'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "restart" -d 'Stop a process and start it again'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "signal" -d 'Send a signal to a process and its group'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand help; and not __fish_seen_subcommand_from serve run check reload doctor schema history token ls follow push send start stop restart signal help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

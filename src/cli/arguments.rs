@@ -128,7 +128,19 @@ pub(super) enum CliCommand {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Type a line into a process
+    /// Append lines to a push stream: those of a file, or of the standard input as they come
+    Push {
+        #[command(flatten)]
+        at: DaemonArguments,
+        /// Who sends the lines; readers see it as their origin
+        #[arg(long, value_name = "NAME")]
+        origin: Option<String>,
+        /// The stream
+        name: String,
+        /// The file; `-` or nothing for the standard input
+        file: Option<PathBuf>,
+    },
+    /// Type a line into a process, or append one to a push stream
     Send {
         #[command(flatten)]
         at: DaemonArguments,
@@ -140,7 +152,7 @@ pub(super) enum CliCommand {
         raw: bool,
         /// The stream
         name: String,
-        /// The text to type
+        /// The text to type or to append
         #[arg(required_unless_present = "eof")]
         text: Option<String>,
     },
@@ -173,7 +185,7 @@ pub(super) enum SchemaKind {
 /// The address of a running daemon, and the token for it.
 #[derive(Debug, clap::Args)]
 pub(super) struct DaemonArguments {
-    /// The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if that socket exists, otherwise `http://127.0.0.1:7070`]
+    /// The address of the daemon: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path` [default: `unix:/run/rtlogd/rtlogd.sock` if you may open that socket, otherwise `http://127.0.0.1:7070`]
     #[arg(long, env = "RTLOGD_URL", value_name = "URL")]
     pub(super) url: Option<RemoteDaemon>,
     /// Send the token in this file
@@ -182,6 +194,9 @@ pub(super) struct DaemonArguments {
     /// Send this token; on the command line, others on this machine can see it, so prefer the variable or --token-file
     #[arg(long, env = "RTLOGD_TOKEN", value_name = "TOKEN", hide_env_values = true, conflicts_with = "token_file")]
     pub(super) token: Option<String>,
+    /// Trust the certificates in this file (PEM), and those that they signed, in addition to those of the system
+    #[arg(long, env = "RTLOGD_CA", value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
 }
 
 /// The arguments of `rtlogd token`: a token to make, or one thing to do with its keys.

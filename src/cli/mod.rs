@@ -111,6 +111,7 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             let newline = if raw || text.is_none() { "" } else { "\n" };
             run_client(at, ClientCommand::Send { name, text: text.unwrap_or_default() + newline, end_input: eof })
         }
+        CliCommand::Push { at, origin, name, file } => run_client(at, ClientCommand::Push { name, file, origin }),
         CliCommand::Start(StreamArguments { daemon: at, name }) => run_client(at, ClientCommand::Start(name)),
         CliCommand::Stop(StreamArguments { daemon: at, name }) => run_client(at, ClientCommand::Stop(name)),
         CliCommand::Restart(StreamArguments { daemon: at, name }) => run_client(at, ClientCommand::Restart(name)),
@@ -237,12 +238,12 @@ fn usage_failure(error: impl std::error::Error + 'static) -> CliFailure {
 
 /// Runs a command as a client of a running rtlogd.
 fn run_client(at: DaemonArguments, task: ClientCommand) -> Result<ExitCode, CliFailure> {
-    let DaemonArguments { url, token_file, token } = at;
+    let DaemonArguments { url, token_file, token, ca } = at;
     let token = match token_file {
         Some(path) => Some(token::read_token_file(&path)?),
         None => token,
     };
-    let server = url.unwrap_or_else(RemoteDaemon::default_local).with_token(token);
+    let server = url.unwrap_or_else(RemoteDaemon::default_local).with_token(token).with_ca(ca);
     match client::run(&server, task) {
         // The reader of the output has closed it, as in `rtlogd follow x | head`.
         Err(ClientError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),

@@ -2,26 +2,32 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use http::{Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::select;
 use tokio::time::timeout;
+use tokio_util::io::ReaderStream;
 
 use super::{ClientError, refusal, tls};
 
 /// The socket of an installed daemon.
 const DEFAULT_DAEMON_SOCKET: &str = "/run/rtlogd/rtlogd.sock";
+
+/// The default port of this machine.
+const DEFAULT_DAEMON_ADDRESS: &str = "127.0.0.1:7070";
 
 /// Maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,11 +37,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct RemoteDaemon {
     endpoint: Endpoint,
     token: Option<String>,
+    /// Certificates that are trusted in addition to those of the system.
+    ca: Option<PathBuf>,
 }
 
 /// The address of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Endpoint {
+    /// The socket of an installed daemon if it exists and this user may open it, otherwise the default port of this
+    /// machine.
+    Local,
     Unix(PathBuf),
     /// Host and port, and the path under which a proxy serves the daemon, without a slash at the end.
     Tcp {
@@ -51,17 +62,19 @@ enum Endpoint {
 pub(crate) struct BadUrl(String);
 
 impl RemoteDaemon {
-    /// The Unix socket if it exists, otherwise the default port of this machine.
+    /// The daemon of this machine.
     pub(crate) fn default_local() -> Self {
-        if Path::new(DEFAULT_DAEMON_SOCKET).exists() {
-            return Endpoint::Unix(DEFAULT_DAEMON_SOCKET.into()).into();
-        }
-        Endpoint::Tcp { secure: false, authority: "127.0.0.1:7070".to_owned(), base: String::new() }.into()
+        Endpoint::Local.into()
     }
 
     /// The same daemon, with this token.
     pub(crate) fn with_token(self, token: Option<String>) -> Self {
         Self { token, ..self }
+    }
+
+    /// The same daemon, whose certificate may also be one of this file, or signed by one of them.
+    pub(crate) fn with_ca(self, ca: Option<PathBuf>) -> Self {
+        Self { ca, ..self }
     }
 
     /// Sends a request, and waits without limit for the head of the response.
@@ -70,39 +83,88 @@ impl RemoteDaemon {
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
-        body: Bytes,
+        body: impl Into<RequestBody>,
     ) -> Result<ClientResponse, ClientError> {
-        let missing = |error| ClientError::Unreachable(self.to_string(), error);
-        let late = |_| missing(io::ErrorKind::TimedOut.into());
+        let body = body.into();
         let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let headers: Vec<_> =
             headers.iter().copied().chain(bearer.as_deref().map(|bearer| ("authorization", bearer))).collect();
         let headers = headers.as_slice();
         match &self.endpoint {
+            Endpoint::Local => match connect(UnixStream::connect(DEFAULT_DAEMON_SOCKET)).await {
+                Ok(stream) => exchange(stream, "localhost", request(method, "localhost", path, headers, body)?).await,
+                Err(error) => {
+                    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+                    let stream = connect(TcpStream::connect(DEFAULT_DAEMON_ADDRESS)).await;
+                    let stream = stream.map_err(|error| self.unreachable(error, denied))?;
+                    let request = request(method, DEFAULT_DAEMON_ADDRESS, path, headers, body)?;
+                    exchange(stream, DEFAULT_DAEMON_ADDRESS, request).await
+                }
+            },
             Endpoint::Unix(socket) => {
-                let stream =
-                    timeout(CONNECT_TIMEOUT, UnixStream::connect(socket)).await.map_err(late)?.map_err(missing)?;
+                let stream = connect(UnixStream::connect(socket)).await;
+                let stream = stream.map_err(|error| self.unreachable(error, false))?;
                 exchange(stream, "localhost", request(method, "localhost", path, headers, body)?).await
             }
             Endpoint::Tcp { secure, authority, base } => {
-                let stream =
-                    timeout(CONNECT_TIMEOUT, TcpStream::connect(authority)).await.map_err(late)?.map_err(missing)?;
+                let stream = connect(TcpStream::connect(authority)).await;
+                let stream = stream.map_err(|error| self.unreachable(error, false))?;
                 let path = format!("{base}{path}");
                 let request = request(method, authority, &path, headers, body)?;
                 if !secure {
                     return exchange(stream, authority, request).await;
                 }
-                let stream =
-                    timeout(CONNECT_TIMEOUT, tls::connect(stream, authority)).await.map_err(late)?.map_err(missing)?;
+                let stream = connect(tls::connect(stream, authority, self.ca.as_deref())).await;
+                let stream = stream.map_err(|error| match tls::explain(&error) {
+                    Some(why) => ClientError::Untrusted { server: self.to_string(), why },
+                    None => self.unreachable(error, false),
+                })?;
                 exchange(stream, authority, request).await
             }
+        }
+    }
+
+    /// The error for a daemon that does not answer. `denied` says that its socket exists but may not be opened.
+    fn unreachable(&self, error: io::Error, denied: bool) -> ClientError {
+        if denied {
+            return ClientError::SocketDenied { socket: DEFAULT_DAEMON_SOCKET, address: DEFAULT_DAEMON_ADDRESS };
+        }
+        ClientError::Unreachable(self.to_string(), error)
+    }
+}
+
+/// Waits for a connection, but not for ever.
+async fn connect<T>(connecting: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// The body of a request: bytes, or a reader that is sent as it is read.
+pub(super) enum RequestBody {
+    Bytes(Bytes),
+    Reader(Box<dyn AsyncRead + Send + Sync + Unpin>),
+}
+
+impl From<Bytes> for RequestBody {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+/// The body as hyper sends it.
+type SentBody = BoxBody<Bytes, io::Error>;
+
+impl RequestBody {
+    fn into_sent(self) -> SentBody {
+        match self {
+            Self::Bytes(bytes) => Full::new(bytes).map_err(|never| match never {}).boxed(),
+            Self::Reader(reader) => StreamBody::new(ReaderStream::new(reader).map_ok(Frame::data)).boxed(),
         }
     }
 }
 
 impl From<Endpoint> for RemoteDaemon {
     fn from(place: Endpoint) -> Self {
-        Self { endpoint: place, token: None }
+        Self { endpoint: place, token: None, ca: None }
     }
 }
 
@@ -117,11 +179,16 @@ impl FromStr for RemoteDaemon {
     type Err = BadUrl;
     fn from_str(text: &str) -> Result<Self, BadUrl> {
         let bad = || BadUrl(text.chars().take(100).collect());
+        if text.starts_with('/') {
+            return Ok(Endpoint::Unix(text.into()).into());
+        }
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return if path.starts_with('/') { Ok(Endpoint::Unix(path.into()).into()) } else { Err(bad()) };
         }
-        let uri: Uri = text.parse().map_err(|_| bad())?;
+        // `127.0.0.1:7070` is what people copy from a configuration.
+        let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let uri: Uri = url.parse().map_err(|_| bad())?;
         let (Some(scheme), Some(host), None) = (uri.scheme_str(), uri.host(), uri.query()) else { return Err(bad()) };
         let (secure, port) = match scheme {
             "http" => (false, 80),
@@ -136,6 +203,7 @@ impl FromStr for RemoteDaemon {
 impl fmt::Display for RemoteDaemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.endpoint {
+            Endpoint::Local => write!(f, "http://{DEFAULT_DAEMON_ADDRESS}"),
             Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
             Endpoint::Tcp { secure, authority, base } => {
                 write!(f, "http{}://{authority}{base}", if *secure { "s" } else { "" })
@@ -149,19 +217,19 @@ fn request(
     host: &str,
     path: &str,
     headers: &[(&str, &str)],
-    body: Bytes,
-) -> Result<Request<Full<Bytes>>, ClientError> {
+    body: RequestBody,
+) -> Result<Request<SentBody>, ClientError> {
     let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    request.body(Full::new(body)).map_err(|error| ClientError::UnexpectedResponse(error.to_string()))
+    request.body(body.into_sent()).map_err(|error| ClientError::UnexpectedResponse(error.to_string()))
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     host: &str,
-    request: Request<Full<Bytes>>,
+    request: Request<SentBody>,
 ) -> Result<ClientResponse, ClientError> {
     log::debug!(host, path:% = request.uri(); "request");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Connection)?;
@@ -262,11 +330,16 @@ mod tests {
             ("http://ci.example.com/logs/", tcp("ci.example.com:80", "/logs")),
             ("unix:/run/x.sock", Endpoint::Unix("/run/x.sock".into()).into()),
             ("unix:///run/x.sock", Endpoint::Unix("/run/x.sock".into()).into()),
+            ("/run/x.sock", Endpoint::Unix("/run/x.sock".into()).into()),
+            ("127.0.0.1:7070", tcp("127.0.0.1:7070", "")),
+            ("[::1]:7070", tcp("[::1]:7070", "")),
+            ("localhost:7070/logs", tcp("localhost:7070", "/logs")),
+            ("ci.example.com", tcp("ci.example.com:80", "")),
         ];
         for (text, server) in table {
             assert_eq!(text.parse(), Ok(server), "{text}");
         }
-        for bad in ["", "127.0.0.1:7070", "unix:x", "http://", "http://a/?b", "ftp://a"] {
+        for bad in ["", "unix:x", "http://", "http://a/?b", "ftp://a", "a b", ":7070"] {
             assert!(bad.parse::<RemoteDaemon>().is_err(), "{bad}");
         }
     }

@@ -18,11 +18,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::terminal;
 use crate::client::terminal::SafeText;
+use crate::event::Position;
 use crate::wire::sse::COMPLETED_MARK;
 
 use super::connect::{RemoteDaemon, percent_encode};
 use super::sse_decoder::{ParsedSseMessage, SseDecoder};
-use super::{ClientError, MAX_RESPONSE_SIZE, RemoteRunEnd, RemoteStream, parse};
+use super::{ClientError, MAX_RESPONSE_SIZE, RemoteRunEnd, RemoteSource, RemoteStream, parse};
 
 /// The time without data after which a connection is considered dead. The daemon sends something at least every 15
 /// seconds, so three of these are missing then.
@@ -71,6 +72,8 @@ pub(super) async fn follow(server: &RemoteDaemon, wanted: FollowOptions) -> Resu
             sanitizer: lines,
             line_open: false,
             until: FollowUntil::Never,
+            known: None,
+            state: String::new(),
         }
         .run()
     });
@@ -113,6 +116,10 @@ struct StreamFollower<'a> {
     /// True if the last printed line is incomplete.
     line_open: bool,
     until: FollowUntil,
+    /// The last event that existed at the start. States up to there have passed, and are not printed.
+    known: Option<Position>,
+    /// The state that was printed last; empty at first.
+    state: String,
 }
 
 /// The fields of an event that are printed.
@@ -122,6 +129,14 @@ struct LineEvent {
     bytes: Option<String>,
     #[serde(default)]
     continued: bool,
+}
+
+/// A change of the source's state.
+#[derive(Deserialize)]
+struct StateEvent {
+    id: Option<String>,
+    #[serde(flatten)]
+    source: RemoteSource,
 }
 
 /// The reason why a connection has ended.
@@ -176,7 +191,11 @@ impl StreamFollower<'_> {
                 // If only this stream ended and the daemon runs, its configuration was changed.
                 Disconnect::Stopping | Disconnect::Ended => {}
                 // A request that is refused now will be refused later, too.
-                Disconnect::Failed(error @ (ClientError::Refused(_) | ClientError::UnexpectedResponse(_))) => {
+                Disconnect::Failed(
+                    error @ (ClientError::Refused { .. }
+                    | ClientError::Untrusted { .. }
+                    | ClientError::UnexpectedResponse(_)),
+                ) => {
                     return Err(error);
                 }
                 Disconnect::Failed(error) if heard.elapsed() > MAX_DAEMON_ABSENCE => {
@@ -197,6 +216,12 @@ impl StreamFollower<'_> {
         let late = |_| ClientError::Unreachable(self.server.to_string(), io::ErrorKind::TimedOut.into());
         let answer = timeout(SILENCE_TIMEOUT, answer).await.map_err(late)??;
         let stream: RemoteStream = parse(&answer.read_all(MAX_RESPONSE_SIZE).await?)?;
+        self.known = stream.last.as_deref().and_then(|last| last.parse().ok());
+        // The exit status says how the last run ended.
+        let has_ended = |source: &RemoteSource| source.state == "stopped" && source.last.is_some();
+        if let Some(source) = stream.source.as_ref().filter(|source| !source.is_working() && !has_ended(source)) {
+            self.report_state(source);
+        }
         if stream.kind != "process" {
             return Ok(None);
         }
@@ -286,8 +311,11 @@ impl StreamFollower<'_> {
                 }
             }
             "state" => {
-                let fields: Value = parse(message.data.as_bytes())?;
-                *stopping = fields["state"] == "stopping";
+                let StateEvent { id, source } = parse(message.data.as_bytes())?;
+                *stopping = source.state == "stopping";
+                if !*stopping && self.is_new(id.as_deref()) {
+                    self.report_state(&source);
+                }
             }
             "end" => {
                 let ended: RemoteRunEnd = parse(message.data.as_bytes())?;
@@ -298,6 +326,26 @@ impl StreamFollower<'_> {
             _ => {}
         }
         Ok(None)
+    }
+
+    /// Returns whether an event is newer than those that existed at the start.
+    fn is_new(&self, id: Option<&str>) -> bool {
+        let id = id.and_then(|id| id.parse::<Position>().ok());
+        self.known.zip(id).is_none_or(|(known, id)| id.epoch != known.epoch || id.number > known.number)
+    }
+
+    /// Prints the state of the source if it does not work, or works again.
+    fn report_state(&mut self, source: &RemoteSource) {
+        let described = match source.explanation() {
+            Some(why) => format!("{}: {why}", source.state),
+            None => source.state.clone(),
+        };
+        // A process that runs, ends and runs again is not worth mentioning, unless it failed in between.
+        let is_worth_it = !source.is_working() || (!self.state.is_empty() && source.state != "running");
+        if is_worth_it && described != self.state {
+            self.print_notice(&described);
+            self.state = if source.is_working() { String::new() } else { described };
+        }
     }
 
     fn line(&mut self, line: LineEvent, out: &mut SafeText) {

@@ -12,17 +12,21 @@ mod tls;
 pub(crate) mod terminal;
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Deserialize;
+use tokio::io::AsyncRead;
 use tokio::runtime::Builder;
 
 use crate::client::terminal::SafeText;
+use crate::config::closest_word;
 use crate::event::one_line;
 
 pub(crate) use connect::RemoteDaemon;
+use connect::RequestBody;
 pub(crate) use follow::FollowOptions;
 
 /// Maximum size of a response that is read completely, in bytes: the list of about ten thousand streams.
@@ -33,10 +37,22 @@ const MAX_RESPONSE_SIZE: usize = 16 << 20;
 pub(crate) enum ClientError {
     #[error("no rtlogd answers at {0} (is it running? --url or RTLOGD_URL names another)")]
     Unreachable(String, #[source] io::Error),
+    #[error(
+        "no rtlogd answers at http://{address}, and this user may not open {socket} (use sudo, join the group of the \
+        socket, or name another address with --url)"
+    )]
+    SocketDenied { socket: &'static str, address: &'static str },
+    #[error(
+        "the certificate of {server} is not trusted: {why} (if it is the right one, name it, or the certificate that \
+        signed it, with --ca FILE)"
+    )]
+    Untrusted { server: String, why: String },
+    #[error("cannot read {0}")]
+    Input(String, #[source] io::Error),
     #[error("the connection to rtlogd broke")]
     Connection(#[source] hyper::Error),
-    #[error("{0}")]
-    Refused(String),
+    #[error("{detail}")]
+    Refused { status: StatusCode, detail: String },
     #[error("rtlogd's answer cannot be understood: {0}")]
     UnexpectedResponse(String),
     #[error("cannot write to standard output")]
@@ -56,6 +72,12 @@ pub(crate) enum ClientCommand {
         text: String,
         end_input: bool,
     },
+    /// Appends a file, or the standard input, to a push stream.
+    Push {
+        name: String,
+        file: Option<PathBuf>,
+        origin: Option<String>,
+    },
     Start(String),
     Stop(String),
     Restart(String),
@@ -68,33 +90,104 @@ pub(crate) enum ClientCommand {
 /// Executes the command, and returns the exit code.
 pub(crate) fn run(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode, ClientError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(ClientError::Runtime)?;
-    runtime.block_on(async {
-        let post = async |path: String, body: String| {
-            let answer = server.send_request(Method::POST, &path, &[], Bytes::from(body)).await?;
-            answer.read_all(MAX_RESPONSE_SIZE).await.map(|_| ExitCode::SUCCESS)
-        };
-        match task {
-            ClientCommand::List => list(server).await,
-            ClientCommand::Follow(wanted) => follow::follow(server, wanted).await,
-            ClientCommand::Send { name, text, end_input: end } => {
-                let end = if end { "?eof=true" } else { "" };
-                post(format!("/streams/{}/input{end}", connect::percent_encode(&name)), text).await
+    let names = task.names();
+    let done = runtime.block_on(async {
+        let done = execute(server, task).await;
+        match done {
+            Err(ClientError::Refused { status: StatusCode::NOT_FOUND, detail }) => {
+                let meant = suggest(server, &names).await;
+                let detail = detail + &meant.map_or_else(String::new, |meant| format!(" (did you mean {meant:?}?)"));
+                Err(ClientError::Refused { status: StatusCode::NOT_FOUND, detail })
             }
-            ClientCommand::Start(name) => {
-                post(format!("/streams/{}/start", connect::percent_encode(&name)), String::new()).await
-            }
-            ClientCommand::Stop(name) => {
-                post(format!("/streams/{}/stop", connect::percent_encode(&name)), String::new()).await
-            }
-            ClientCommand::Restart(name) => {
-                post(format!("/streams/{}/restart", connect::percent_encode(&name)), String::new()).await
-            }
-            ClientCommand::Signal { name, signal } => {
-                let (name, signal) = (connect::percent_encode(&name), connect::percent_encode(&signal));
-                post(format!("/streams/{name}/signal?signal={signal}"), String::new()).await
+            done => done,
+        }
+    });
+    // A read of the standard input that still waits must not keep the program from ending.
+    runtime.shutdown_background();
+    done
+}
+
+impl ClientCommand {
+    /// The streams that the command is for.
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::List => Vec::new(),
+            Self::Follow(options) => options.names.clone(),
+            Self::Send { name, .. }
+            | Self::Push { name, .. }
+            | Self::Start(name)
+            | Self::Stop(name)
+            | Self::Restart(name)
+            | Self::Signal { name, .. } => vec![name.clone()],
+        }
+    }
+}
+
+async fn execute(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode, ClientError> {
+    let post = async |name: &str, what: &str, body: String| {
+        let path = format!("/streams/{}/{what}", connect::percent_encode(name));
+        let answer = server.send_request(Method::POST, &path, &[], Bytes::from(body)).await?;
+        answer.read_all(MAX_RESPONSE_SIZE).await.map(|_| ExitCode::SUCCESS)
+    };
+    match task {
+        ClientCommand::List => list(server).await,
+        ClientCommand::Follow(wanted) => follow::follow(server, wanted).await,
+        ClientCommand::Send { name, text, end_input } => {
+            let end = if end_input { "input?eof=true" } else { "input" };
+            match post(&name, end, text.clone()).await {
+                // The text of a push stream is a line of it.
+                Err(ClientError::Refused { .. }) if !end_input && accepts_lines(server, &name).await => {
+                    push(server, &name, None, Bytes::from(text).into()).await
+                }
+                done => done,
             }
         }
-    })
+        ClientCommand::Push { name, file, origin } => {
+            let body: Box<dyn AsyncRead + Send + Sync + Unpin> = match file.filter(|path| path.as_os_str() != "-") {
+                None => Box::new(tokio::io::stdin()),
+                Some(path) => {
+                    let failed = |error| ClientError::Input(path.display().to_string(), error);
+                    Box::new(tokio::fs::File::open(&path).await.map_err(failed)?)
+                }
+            };
+            push(server, &name, origin, RequestBody::Reader(body)).await
+        }
+        ClientCommand::Start(name) => post(&name, "start", String::new()).await,
+        ClientCommand::Stop(name) => post(&name, "stop", String::new()).await,
+        ClientCommand::Restart(name) => post(&name, "restart", String::new()).await,
+        ClientCommand::Signal { name, signal } => {
+            post(&name, &format!("signal?signal={}", connect::percent_encode(&signal)), String::new()).await
+        }
+    }
+}
+
+/// Appends lines to a push stream, as the body is read.
+async fn push(
+    server: &RemoteDaemon,
+    name: &str,
+    origin: Option<String>,
+    body: RequestBody,
+) -> Result<ExitCode, ClientError> {
+    let origin = origin.map_or_else(String::new, |origin| format!("?origin={}", connect::percent_encode(&origin)));
+    let path = format!("/streams/{}{origin}", connect::percent_encode(name));
+    let answer = server.send_request(Method::POST, &path, &[], body).await?;
+    answer.read_all(MAX_RESPONSE_SIZE).await.map(|_| ExitCode::SUCCESS)
+}
+
+/// Returns whether the stream is known to be filled by pushed lines.
+async fn accepts_lines(server: &RemoteDaemon, name: &str) -> bool {
+    let path = format!("/streams/{}/state", connect::percent_encode(name));
+    let Ok(answer) = server.send_request(Method::GET, &path, &[], Bytes::new()).await else { return false };
+    let Ok(body) = answer.read_all(MAX_RESPONSE_SIZE).await else { return false };
+    parse::<RemoteStream>(&body).is_ok_and(|stream| stream.kind == "push")
+}
+
+/// The stream that was probably meant by one of these names, none of which is known if it is not exact.
+async fn suggest(server: &RemoteDaemon, names: &[String]) -> Option<String> {
+    let streams = streams(server).await.ok()?;
+    let known: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
+    let unknown = names.iter().find(|name| !known.contains(&name.as_str()))?;
+    closest_word(unknown, &known).map(str::to_owned)
 }
 
 /// A stream, as the list has it.
@@ -105,6 +198,8 @@ struct RemoteStream {
     #[serde(default)]
     description: String,
     source: Option<RemoteSource>,
+    /// The id of the last event.
+    last: Option<String>,
     rate: f64,
     readers: usize,
 }
@@ -115,6 +210,10 @@ struct RemoteSource {
     state: String,
     run: Option<u64>,
     last: Option<RemoteRunEnd>,
+    /// Why the source is in this state: one of these, or none.
+    error: Option<String>,
+    reason: Option<String>,
+    note: Option<String>,
 }
 
 /// The end of a run.
@@ -126,25 +225,52 @@ struct RemoteRunEnd {
     cause: String,
 }
 
-async fn list(server: &RemoteDaemon) -> Result<ExitCode, ClientError> {
+impl RemoteSource {
+    /// Returns whether lines can come in this state.
+    fn is_working(&self) -> bool {
+        matches!(self.state.as_str(), "following" | "reading" | "receiving" | "running" | "polling")
+    }
+
+    /// The reason for the state, if there is one: why the source is not read, or how the last run ended.
+    fn explanation(&self) -> Option<String> {
+        let told = self.error.clone().or_else(|| self.reason.clone()).or_else(|| self.note.clone());
+        told.or_else(|| self.last.as_ref().filter(|_| self.state != "running")?.status())
+    }
+}
+
+impl RemoteRunEnd {
+    /// How the run ended, in words; `None` if rtlogd does not know it.
+    fn status(&self) -> Option<String> {
+        let signal = || self.signal.as_ref().map(|signal| format!("killed by signal {signal}"));
+        self.code.map(|code| format!("exited with code {code}")).or_else(signal)
+    }
+}
+
+/// The streams that the caller may read.
+async fn streams(server: &RemoteDaemon) -> Result<Vec<RemoteStream>, ClientError> {
     #[derive(Deserialize)]
     struct StreamListResponse {
         streams: Vec<RemoteStream>,
     }
     let answer = server.send_request(Method::GET, "/streams", &[], Bytes::new()).await?;
-    let StreamListResponse { streams } = parse(&answer.read_all(MAX_RESPONSE_SIZE).await?)?;
+    parse::<StreamListResponse>(&answer.read_all(MAX_RESPONSE_SIZE).await?).map(|list| list.streams)
+}
+
+async fn list(server: &RemoteDaemon) -> Result<ExitCode, ClientError> {
+    let streams = streams(server).await?;
     let longest = streams.iter().map(|stream| stream.name.len()).max().unwrap_or(0).max(4);
     let mut text =
         format!("{:longest$}  {:7}  {:12}  {:>8}  {:>7}  DESCRIPTION\n", "NAME", "KIND", "STATE", "LINES/S", "READERS");
     for stream in streams {
+        let why = stream.source.as_ref().and_then(RemoteSource::explanation);
         let state = stream.source.map_or("-".to_owned(), |source| source.state);
+        let details = Some(stream.description).into_iter().chain(why).filter(|text| !text.is_empty());
+        let details = details.collect::<Vec<_>>();
         // Each field is escaped separately, so that none of them can begin a line.
-        let [name, kind, state, description] =
-            [stream.name, stream.kind, state, stream.description].map(|field| one_line(&field));
-        let line = format!(
-            "{name:longest$}  {kind:7}  {state:12}  {:>8.1}  {:>7}  {description}",
-            stream.rate, stream.readers
-        );
+        let [name, kind, state, details] =
+            [stream.name, stream.kind, state, details.join("; ")].map(|field| one_line(&field));
+        let line =
+            format!("{name:longest$}  {kind:7}  {state:12}  {:>8.1}  {:>7}  {details}", stream.rate, stream.readers);
         text.extend([line.trim_end(), "\n"]);
     }
     terminal::print(&SafeText::lines(&text)).map_err(ClientError::Output)?;
@@ -161,8 +287,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
     struct ProblemDetail {
         detail: String,
     }
-    match serde_json::from_slice::<ProblemDetail>(body) {
-        Ok(problem) => ClientError::Refused(problem.detail),
-        Err(_) => ClientError::Refused(format!("rtlogd refused: {status}")),
-    }
+    let problem = serde_json::from_slice::<ProblemDetail>(body);
+    let detail = problem.map_or_else(|_| format!("rtlogd refused: {status}"), |problem| problem.detail);
+    ClientError::Refused { status, detail }
 }

@@ -1,28 +1,122 @@
-//! TLS as a client: the server's certificate is verified with the system's roots, or those that `SSL_CERT_FILE` names.
+//! TLS as a client: the server's certificate is verified with the system's roots, or those that `SSL_CERT_FILE` names,
+//! and with the certificates of `--ca`.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Performs the TLS handshake with the server of this name and port.
-pub(super) async fn connect(stream: TcpStream, authority: &str) -> io::Result<TlsStream<TcpStream>> {
+/// Performs the TLS handshake with the server of this name and port, whose certificate may also be one of the file `ca`,
+/// or signed by one of them.
+pub(super) async fn connect(stream: TcpStream, authority: &str, ca: Option<&Path>) -> io::Result<TlsStream<TcpStream>> {
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let name = ServerName::try_from(bare.to_owned()).map_err(io::Error::other)?;
+    let pinned = ca.map_or_else(|| Ok(Vec::new()), read_certificates)?;
     let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    if roots.add_parsable_certificates(found.certs).0 == 0 {
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.add_parsable_certificates(pinned.iter().cloned());
+    if roots.is_empty() {
         return Err(io::Error::other(
-            "this system has no roots to believe (package ca-certificates, or SSL_CERT_FILE)",
+            "this system trusts no certificates (install ca-certificates, or name a file with --ca or SSL_CERT_FILE)",
         ));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+    let verifier = Arc::new(PinningVerifier { chain: chain.map_err(io::Error::other)?, pinned });
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    let config = config.map_err(io::Error::other)?.dangerous().with_custom_certificate_verifier(verifier);
+    TlsConnector::from(Arc::new(config.with_no_client_auth())).connect(name, stream).await
+}
+
+fn read_certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let failed = |why: &dyn std::fmt::Display| {
+        io::Error::other(format!("cannot read certificates from {}: {why}", path.display()))
+    };
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let read = read.map_err(|error| failed(&error))?;
+    if read.is_empty() { Err(failed(&"the file has none")) } else { Ok(read) }
+}
+
+/// Sentences for the reasons why a server's certificate is not trusted; `None` for other errors.
+pub(super) fn explain(error: &io::Error) -> Option<String> {
+    let rustls::Error::InvalidCertificate(reason) = error.get_ref()?.downcast_ref()? else { return None };
+    Some(match reason {
+        CertificateError::UnknownIssuer => "this system does not know who signed it".into(),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".into(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet".into(),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another host name".into()
+        }
+        // Such as `openssl req -x509` makes them.
+        CertificateError::Other(_) => {
+            "it is a certificate to sign others with, or has another form that is not accepted".into()
+        }
+        reason => reason.to_string(),
+    })
+}
+
+/// Verifies a chain of certificates, and accepts a certificate that the user named itself.
+///
+/// `openssl req -x509` makes certificates that may sign others, which a server may not show by the rules of the web
+/// (RFC 5280, section 4.2.1.9), and others sign with an authority that the user does not have. The user's own file is
+/// proof enough: the certificate must be one of it, byte by byte.
+#[derive(Debug)]
+struct PinningVerifier {
+    chain: Arc<WebPkiServerVerifier>,
+    pinned: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for PinningVerifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.chain.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+            // Expiry and the like have errors of their own, and are checked before the form of the certificate and who
+            // signed it.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_) | CertificateError::UnknownIssuer))
+                if self.pinned.iter().any(|pinned| pinned == certificate) =>
+            {
+                rustls::client::verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
 }

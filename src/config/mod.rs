@@ -50,6 +50,7 @@ pub use net::{
     BadListenAddress, BadNetworkAddress, BadTrustedProxy, BadWebOrigin, ListenAddress, MAX_SOCKET_PATH, Network,
     TrustedProxy, WebOrigin,
 };
+pub(crate) use parse::deserializer::closest_word;
 pub use paths::{from_paths, stream_name_of};
 pub use progress::{BadProgressPattern, PROGRESS_GROUP_NAMES, ProgressDetection, ProgressRegex};
 pub use report::{ConfigError, ConfigErrors};

@@ -380,6 +380,8 @@ impl Daemon {
         }
         self.ready.send_replace(true);
         for address in &addresses {
+            // Paths on the Unix socket need no base path.
+            let base = if address.starts_with("unix:") { "" } else { base };
             info!("listening on {address}{base}");
             for entry in self.catalog.list() {
                 let private = if entry.log.private().is_set() { " (private: it needs a token)" } else { "" };

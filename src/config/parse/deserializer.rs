@@ -123,7 +123,7 @@ impl<'t> NodeDeserializer<'t> {
 
 /// The word of `known` that `word` was probably meant to be: at most two edits away, and fewer than half of its
 /// characters.
-fn closest_word<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn closest_word<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let best = known.iter().map(|known| (distance(word, known), *known)).min()?;
     (best.0 <= 2 && best.0 * 2 < best.1.len()).then_some(best.1)
 }

@@ -133,7 +133,7 @@ fn check_request(
     {
         head.headers.insert(header::HOST, host);
     }
-    strip_base_path(&mut head, &gateway.base_path)?;
+    strip_base_path(&mut head, &gateway.base_path, &connection)?;
     if !body.is_end_stream() {
         if body::has_content_encoding(&head.headers) {
             return Err(Problem::unsupported_encoding());
@@ -148,16 +148,23 @@ fn check_request(
     Ok(hyper::Request::from_parts(head, Empty::new()))
 }
 
-/// Removes the base path from the request's path.
-fn strip_base_path(head: &mut Parts, base_path: &str) -> Result<(), Problem> {
+/// Removes the base path from the request's path. Paths without it are served where they cannot belong to another site
+/// behind the same proxy: on the Unix socket, so that commands need no base path, and below `/health/`, for probes.
+fn strip_base_path(head: &mut Parts, base_path: &str, connection: &ConnectionInfo) -> Result<(), Problem> {
     if base_path.is_empty() {
         return Ok(());
     }
     let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let rest = path.strip_prefix(base_path).filter(|rest| rest.starts_with('/'));
+    if rest.is_none() && (matches!(connection.peer, Peer::Unix { .. }) || path.starts_with("/health/")) {
+        return Ok(());
+    }
     let rest = rest.and_then(|rest| rest.parse().ok());
     head.uri = rest.ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, format!("there is nothing here; all paths begin with {base_path}/"))
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            format!("there is nothing here; all paths begin with {base_path}/, which a proxy must pass on as it is"),
+        )
     })?;
     Ok(())
 }

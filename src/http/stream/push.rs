@@ -4,7 +4,7 @@
 //! the memory in use is bounded by one read per sender.
 
 use bytes::{Buf, Bytes};
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
@@ -52,6 +52,7 @@ async fn append(name: &str, request: &HttpRequest, mut body: Option<&mut Incomin
     if !takes {
         return Err(problem.with_detail(CommandError::NotAPushStream.to_string()));
     }
+    check_media_type(&request.headers, name)?;
     let origin = parse_origin(request.only_parameter("origin")?)?;
     let mut lifetime = request.lifetime(0)?;
     let pusher = open_push(request, entry.log.name(), origin).await?;
@@ -114,6 +115,19 @@ fn progress_text(why: &str, tally: PushTally) -> String {
     }
 }
 
+/// Refuses the body of a form, whose boundaries and headers would become lines.
+fn check_media_type(headers: &HeaderMap, name: &str) -> Result<(), Problem> {
+    let media_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if media_type.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/")) {
+        let detail = format!(
+            "the body is a form, whose boundaries would become lines; send the lines themselves, as `curl -T FILE \
+            .../streams/{name}` and `rtlogd push {name} FILE` do"
+        );
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    Ok(())
+}
+
 fn parse_origin(name: Option<&str>) -> Result<Origin, Problem> {
     let name = name.unwrap_or(DEFAULT_PUSH_ORIGIN);
     if name.is_empty() || name.len() > MAX_ORIGIN_SIZE || name.chars().any(char::is_control) {
@@ -127,6 +141,23 @@ fn parse_origin(name: Option<&str>) -> Result<Origin, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_form_is_refused_with_what_to_send_instead() {
+        let check = |value: &str| {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_str(value).unwrap())]);
+            check_media_type(&headers, "deploy").map_err(Problem::into_parts)
+        };
+        for form in ["multipart/form-data; boundary=x", "Multipart/Form-Data", "multipart/mixed"] {
+            let (status, detail) = check(form).unwrap_err();
+            assert!(status == 415 && detail.contains("rtlogd push deploy FILE"), "{form}: {detail}");
+        }
+        // What `curl --data-binary` and others send by themselves is not meant as a form.
+        for plain in ["application/x-www-form-urlencoded", "text/plain", "application/octet-stream", "x", ""] {
+            assert_eq!(check(plain), Ok(()), "{plain}");
+        }
+        assert_eq!(check_media_type(&HeaderMap::new(), "deploy").map_err(Problem::into_parts), Ok(()));
+    }
 
     #[test]
     fn an_origin_is_a_short_name() {
