@@ -83,7 +83,7 @@ impl RemoteDaemon {
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
-        body: impl Into<RequestBody>,
+        body: impl Into<OutgoingBody>,
     ) -> Result<ClientResponse, ClientError> {
         let body = body.into();
         let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
@@ -139,12 +139,12 @@ async fn connect<T>(connecting: impl Future<Output = io::Result<T>>) -> io::Resu
 }
 
 /// The body of a request: bytes, or a reader that is sent as it is read.
-pub(super) enum RequestBody {
+pub(super) enum OutgoingBody {
     Bytes(Bytes),
     Reader(Box<dyn AsyncRead + Send + Sync + Unpin>),
 }
 
-impl From<Bytes> for RequestBody {
+impl From<Bytes> for OutgoingBody {
     fn from(bytes: Bytes) -> Self {
         Self::Bytes(bytes)
     }
@@ -153,7 +153,7 @@ impl From<Bytes> for RequestBody {
 /// The body as hyper sends it.
 type SentBody = BoxBody<Bytes, io::Error>;
 
-impl RequestBody {
+impl OutgoingBody {
     fn into_sent(self) -> SentBody {
         match self {
             Self::Bytes(bytes) => Full::new(bytes).map_err(|never| match never {}).boxed(),
@@ -217,7 +217,7 @@ fn request(
     host: &str,
     path: &str,
     headers: &[(&str, &str)],
-    body: RequestBody,
+    body: OutgoingBody,
 ) -> Result<Request<SentBody>, ClientError> {
     let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
     for (name, value) in headers {

@@ -25,8 +25,8 @@ use crate::client::terminal::SafeText;
 use crate::config::closest_word;
 use crate::event::one_line;
 
+use connect::OutgoingBody;
 pub(crate) use connect::RemoteDaemon;
-use connect::RequestBody;
 pub(crate) use follow::FollowOptions;
 
 /// Maximum size of a response that is read completely, in bytes: the list of about ten thousand streams.
@@ -150,7 +150,7 @@ async fn execute(server: &RemoteDaemon, task: ClientCommand) -> Result<ExitCode,
                     Box::new(tokio::fs::File::open(&path).await.map_err(failed)?)
                 }
             };
-            push(server, &name, origin, RequestBody::Reader(body)).await
+            push(server, &name, origin, OutgoingBody::Reader(body)).await
         }
         ClientCommand::Start(name) => post(&name, "start", String::new()).await,
         ClientCommand::Stop(name) => post(&name, "stop", String::new()).await,
@@ -166,7 +166,7 @@ async fn push(
     server: &RemoteDaemon,
     name: &str,
     origin: Option<String>,
-    body: RequestBody,
+    body: OutgoingBody,
 ) -> Result<ExitCode, ClientError> {
     let origin = origin.map_or_else(String::new, |origin| format!("?origin={}", connect::percent_encode(&origin)));
     let path = format!("/streams/{}{origin}", connect::percent_encode(name));
