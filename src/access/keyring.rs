@@ -94,6 +94,16 @@ impl Keyring {
         self.issuers.extend(known);
     }
 
+    /// The problems with each source of keys, in sentences; empty if all can be used.
+    pub(crate) fn problems(spec: &config::AccessConfig) -> Vec<String> {
+        Self::load(spec, &Self::default()).load_warnings
+    }
+
+    /// Returns whether keys are expected in a directory that has none, although nothing is wrong with it.
+    pub(crate) fn lacks_first_key(&self, spec: &config::AccessConfig) -> bool {
+        spec.keys.is_some() && self.keys.is_empty() && self.keys.load_errors().is_empty()
+    }
+
     /// The reason why no token at all can be verified, if keys were expected.
     pub(super) fn no_usable_key(&self, spec: &config::AccessConfig) -> Option<AccessError> {
         if !self.keys.is_empty() || !self.issuers.is_empty() || self.load_warnings.is_empty() {

@@ -11,6 +11,8 @@
 //! with all keys, which come from `keys` (rtlogd's own), `issuers` (those of other systems) and `revoked` (the ids that
 //! are no longer valid). `key_reloader` reads these files again, and `directory` opens them safely.
 
+use nix::unistd::{Uid, User};
+
 mod rights;
 mod proxies;
 mod token;
@@ -101,6 +103,15 @@ impl WebOrigins {
             let own = format!("{scheme}://{host}").parse::<WebOrigin>();
             own.is_ok_and(|own| own.authority() == origin.authority()) || self.0.contains(&origin)
         })
+    }
+}
+
+/// The name of the effective user, whose rights apply; its number if the system has no name for it.
+pub(crate) fn effective_user_name() -> String {
+    let uid = Uid::effective();
+    match User::from_uid(uid) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => format!("user {uid}"),
     }
 }
 

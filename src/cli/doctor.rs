@@ -1,8 +1,9 @@
 //! `rtlogd doctor`: finds problems that would keep a configuration from working, and names a fix for each. The command
 //! changes nothing.
 //!
-//! The checks use the rights of the calling user. For the service they should therefore run as the user `rtlogd`. The
-//! settings of the systemd unit are taken into account.
+//! If the systemd service serves the configuration, the checks use the rights of the service: root becomes the user of the
+//! service before the first check, with the same groups, and the settings of the unit are taken into account. Otherwise,
+//! they use the rights of the calling user.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,13 +14,16 @@ use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use nix::unistd::{Group, Uid, User};
+use nix::unistd::{self, Gid, Group, Uid, User};
 use rustix::fs::Access;
 use rustix::process::Resource;
 
+use crate::access::{Keyring, effective_user_name};
 use crate::config::{
-    self, Config, FileSelector, FileSourceConfig, ListenAddress, ProcessSourceConfig, SourceKind, TrustedProxy,
+    self, Config, FileSelector, FileSourceConfig, Limits, ListenAddress, ProcessSourceConfig, SourceKind, TrustedProxy,
 };
+use crate::event::with_causes;
+use crate::listen::{TlsError, TlsServer};
 use crate::source;
 
 /// The time that a program on the wanted port has to identify itself as an rtlogd.
@@ -44,7 +48,13 @@ pub(crate) struct Finding {
 
 /// All problems of `config`.
 pub(crate) fn examine(config: &Config) -> Vec<Finding> {
-    let mut doctor = Doctor { unit: unit_settings(), findings: Vec::new() };
+    let unit = Some(unit_settings()).filter(|unit| serves(unit, config)).unwrap_or_default();
+    let mut doctor = Doctor { unit, findings: Vec::new() };
+    if let Err(error) = doctor.become_service() {
+        let user = doctor.unit.get("User").map_or("", String::as_str);
+        let problem = format!("cannot check with the rights of the service, whose user is {user}: {error}");
+        doctor.report(problem, "correct User=, Group= and SupplementaryGroups= with systemctl edit rtlogd");
+    }
     for listen in &config.listen {
         doctor.check_listen(listen);
     }
@@ -58,6 +68,8 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
         }
     }
     doctor.check_proxies(config);
+    doctor.check_tls(config);
+    doctor.check_keys(config);
     doctor.check_limits(config);
     doctor.check_state_directory(config);
     doctor.findings
@@ -114,8 +126,8 @@ fn find_program(process: &ProcessSourceConfig) -> Option<PathBuf> {
 }
 
 /// The properties of the service that the checks need.
-const UNIT_PROPERTIES: &str =
-    "--property=LoadState,ProtectHome,PrivateTmp,LimitNOFILE,User,CapabilityBoundingSet,AmbientCapabilities";
+const UNIT_PROPERTIES: &str = "--property=LoadState,ExecStart,ProtectHome,PrivateTmp,LimitNOFILE,User,Group,\
+                               SupplementaryGroups,CapabilityBoundingSet,AmbientCapabilities";
 
 /// The settings of the systemd service by name; empty without one.
 fn unit_settings() -> BTreeMap<String, String> {
@@ -130,6 +142,13 @@ fn parse_settings(text: &str) -> BTreeMap<String, String> {
     if unit.get("LoadState").is_some_and(|state| state == "loaded") { unit } else { BTreeMap::new() }
 }
 
+/// Returns whether the service serves this configuration.
+fn serves(unit: &BTreeMap<String, String>, config: &Config) -> bool {
+    let command = unit.get("ExecStart").map_or("", String::as_str);
+    let mut words = command.split([' ', ';']).skip_while(|word| *word != "--config").skip(1);
+    words.next().is_some_and(|path| config.files.first().is_some_and(|file| file == Path::new(path)))
+}
+
 struct Doctor {
     unit: BTreeMap<String, String>,
     findings: Vec<Finding>,
@@ -138,6 +157,63 @@ struct Doctor {
 impl Doctor {
     fn report(&mut self, what: impl Into<String>, fix: impl Into<String>) {
         self.findings.push(Finding { problem: what.into(), fix: fix.into() });
+    }
+
+    /// Gives up the rights of root for those of the service. There is no way back, and none is needed.
+    fn become_service(&self) -> io::Result<()> {
+        let Some(name) = self.unit.get("User").filter(|name| !matches!(name.as_str(), "" | "root" | "0")) else {
+            return Ok(());
+        };
+        if !Uid::effective().is_root() {
+            return Ok(());
+        }
+        let missing = |what: &str, name: &str| io::Error::other(format!("there is no {what} {name}"));
+        let group = |name: &str| {
+            let number = name.parse().ok().map(Gid::from_raw);
+            let found = Group::from_name(name).ok().flatten().map(|group| group.gid).or(number);
+            found.ok_or_else(|| missing("group", name))
+        };
+        let user = User::from_name(name).ok().flatten().ok_or_else(|| missing("user", name))?;
+        let setting = |name: &str| self.unit.get(name).map_or("", String::as_str);
+        let main = if setting("Group").is_empty() { user.gid } else { group(setting("Group"))? };
+        let login = std::ffi::CString::new(user.name).map_err(io::Error::other)?;
+        let mut groups = unistd::getgrouplist(&login, main)?;
+        for name in setting("SupplementaryGroups").split_whitespace() {
+            groups.push(group(name)?);
+        }
+        unistd::setgroups(&groups)?;
+        unistd::setgid(main)?;
+        unistd::setuid(user.uid)?;
+        Ok(())
+    }
+
+    /// Checks that the certificate and its key can be used.
+    fn check_tls(&mut self, config: &Config) {
+        let Some(Err(error)) = config.tls.as_ref().map(TlsServer::open) else { return };
+        let fix = match &error {
+            TlsError::Denied { path, .. } => format!("chown rtlogd {}", path.display()),
+            TlsError::InsecureKeyPermissions(path, _) => format!("chmod o-rwx {}", path.display()),
+            TlsError::Read(..) | TlsError::Empty(..) | TlsError::Unusable(..) | TlsError::ClientCa(..) => {
+                "correct `tls` in the configuration, or put the files in place".to_owned()
+            }
+        };
+        self.report(with_causes(&error), fix);
+    }
+
+    /// Checks that the keys of tokens exist and can be read.
+    fn check_keys(&mut self, config: &Config) {
+        for problem in Keyring::problems(&config.access) {
+            self.report(problem, "correct `access` in the configuration, or the owner of the file: chown rtlogd FILE");
+        }
+        if let Some(directory) = &config.access.keys
+            && Keyring::load(&config.access, &Keyring::default()).lacks_first_key(&config.access)
+        {
+            let state = if directory.is_dir() { "has no key" } else { "does not exist" };
+            self.report(
+                format!("the directory of keys {} {state}, so no token of it is valid", directory.display()),
+                "rtlogd token --init makes the first key; or remove `keys` from `access`",
+            );
+        }
     }
 
     fn check_listen(&mut self, listen: &ListenAddress) {
@@ -165,6 +241,7 @@ impl Doctor {
                 format!("another program listens on {address}"),
                 format!("ss -ltnp 'sport = :{}' shows it; stop it, or change `listen`", address.port()),
             ),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && self.may_use_low_ports() => {}
             Err(error) if error.kind() == ErrorKind::PermissionDenied => self.report(
                 format!("only privileged programs may listen on {address}"),
                 "use a port of 1024 or above, or let systemd listen: systemctl edit rtlogd.socket",
@@ -174,6 +251,11 @@ impl Doctor {
                 "ip address shows the addresses of this machine; use one of them in `listen`",
             ),
         }
+    }
+
+    /// Returns whether the unit gives the service a right that root has lost by becoming the user of the service.
+    fn may_use_low_ports(&self) -> bool {
+        self.unit.get("AmbientCapabilities").is_some_and(|rights| rights.contains("cap_net_bind_service"))
     }
 
     /// Checks that trusted proxies exist, and that a likely proxy is trusted.
@@ -237,7 +319,7 @@ impl Doctor {
             let wanted = if path.is_dir() { "rx" } else { "r" };
             let (at, right) = closed.map_or((path, wanted), |directory| (directory, "x"));
             self.report(
-                format!("stream {name}: {} may not read {}", whoami(), path.display()),
+                format!("stream {name}: {} may not read {}", effective_user_name(), path.display()),
                 format!("setfacl -m u:rtlogd:{right} {}, or add rtlogd to its group", at.display()),
             );
         }
@@ -274,7 +356,11 @@ impl Doctor {
             let file_name = program.file_name().map_or(program.as_path(), Path::new);
             let other_fix = if is_path { "correct the path" } else { "write the full path of the program" };
             self.report(
-                format!("stream {name}: there is no program {} that {} may run", program.display(), whoami()),
+                format!(
+                    "stream {name}: there is no program {} that {} may run",
+                    program.display(),
+                    effective_user_name()
+                ),
                 format!("apt-file search bin/{} finds its package; or {other_fix}", file_name.display()),
             );
         }
@@ -288,7 +374,7 @@ impl Doctor {
         };
         let (who, may) = if self.unit.is_empty() {
             let own = rustix::process::geteuid();
-            (whoami(), own.is_root() || own.as_raw() == found.as_raw())
+            (effective_user_name(), own.is_root() || own.as_raw() == found.as_raw())
         } else {
             let has = |setting: &str| {
                 let set = self.unit.get(setting).map_or("", String::as_str);
@@ -316,14 +402,18 @@ impl Doctor {
             Err(error) => self.report(
                 format!(
                     "stream {name}: {} cannot run journalctl, which it needs to read the journal: {error}",
-                    whoami()
+                    effective_user_name()
                 ),
                 "apt install systemd",
             ),
             Ok(output) if !output.status.success() || output.stderr.starts_with(b"Hint:") => {
                 let why = String::from_utf8_lossy(&output.stderr);
                 self.report(
-                    format!("stream {name}: {} may not read all of the journal: {}", whoami(), first_line(&why)),
+                    format!(
+                        "stream {name}: {} may not read all of the journal: {}",
+                        effective_user_name(),
+                        first_line(&why)
+                    ),
                     "adduser rtlogd systemd-journal, and restart rtlogd",
                 );
             }
@@ -347,14 +437,19 @@ impl Doctor {
         }
         if let Err(error) = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC) {
             self.report(
-                format!("{} cannot get an inotify instance ({error}); without one, files are polled", whoami()),
+                format!(
+                    "{} cannot get an inotify instance ({error}); without one, files are polled",
+                    effective_user_name()
+                ),
                 "sysctl -w fs.inotify.max_user_instances=1024",
             );
         }
         let of_unit = self.unit.get("LimitNOFILE").map(|text| text.parse().unwrap_or(u64::MAX));
         let most = of_unit.or_else(|| rustix::process::getrlimit(Resource::Nofile).current).unwrap_or(u64::MAX);
         let wanted = config.limits.connections as u64 + DESCRIPTORS_PER_STREAM_ESTIMATE * config.streams.len() as u64;
-        if most < wanted {
+        // By default, a daemon that is run by hand accepts as many connections as it has descriptors.
+        let matters = !self.unit.is_empty() || config.limits.connections != Limits::default().connections;
+        if matters && most < wanted {
             self.report(
                 format!(
                     "the limit of {most} open files is lower than the {wanted} that `limits: connections` may need"
@@ -374,14 +469,18 @@ impl Doctor {
                     format!(
                         "the state directory {} does not exist, and {} may not create it",
                         directory.display(),
-                        whoami()
+                        effective_user_name()
                     ),
                     format!("install -d -o rtlogd -g adm -m 700 {}", directory.display()),
                 );
             }
         } else if let Err(error) = check_access(directory, Access::WRITE_OK) {
             self.report(
-                format!("the state directory {} cannot be written by {}: {error}", directory.display(), whoami()),
+                format!(
+                    "the state directory {} cannot be written by {}: {error}",
+                    directory.display(),
+                    effective_user_name()
+                ),
                 format!("chown -R rtlogd:adm {}", directory.display()),
             );
         }
@@ -439,19 +538,54 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or("it printed nothing")
 }
 
-/// The name of the effective user, whose rights the checks use; its number if the system has no name for it.
-fn whoami() -> String {
-    let uid = Uid::effective();
-    match User::from_uid(uid) {
-        Ok(Some(user)) => user.name,
-        Ok(None) | Err(_) => format!("user {uid}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Stream;
+    use crate::config::{AccessConfig, Stream, TlsConfig};
+
+    #[test]
+    fn only_the_configuration_of_the_service_is_judged_as_the_service() {
+        let unit = |command: &str| parse_settings(&format!("LoadState=loaded\nExecStart={command}"));
+        let config = Config { files: vec!["/etc/rtlogd/rtlogd.yaml".into()], ..Config::default() };
+        let shipped =
+            "{ path=/usr/bin/rtlogd ; argv[]=/usr/bin/rtlogd serve --config /etc/rtlogd/rtlogd.yaml ; pid=0 }";
+        assert!(serves(&unit(shipped), &config));
+        assert!(!serves(&unit(shipped), &Config::default()));
+        assert!(!serves(&unit(&shipped.replace("rtlogd.yaml", "other.yaml")), &config));
+        assert!(!serves(&BTreeMap::new(), &config));
+    }
+
+    #[test]
+    fn certificates_and_keys_that_are_missing_are_found() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        let problems = |config: Config| {
+            let mut doctor = Doctor { unit: BTreeMap::new(), findings: Vec::new() };
+            doctor.check_tls(&config);
+            doctor.check_keys(&config);
+            doctor.findings
+        };
+        assert_eq!(problems(Config::default()), []);
+        let tls = TlsConfig { certificate: path("cert.pem"), key: path("key.pem"), client_ca: None };
+        let found = problems(Config { tls: Some(tls.clone()), ..Config::default() });
+        assert!(found.len() == 1 && found[0].problem.contains("No such file"), "{found:?}");
+        std::fs::write(path("key.pem"), "x").unwrap();
+        std::fs::set_permissions(path("key.pem"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        let found = problems(Config { tls: Some(tls), ..Config::default() });
+        assert_eq!(found[0].fix, format!("chmod o-rwx {}", path("key.pem").display()));
+        let keys = |name: &str| {
+            let access = AccessConfig { keys: Some(path(name)), ..AccessConfig::default() };
+            problems(Config { access, ..Config::default() })
+        };
+        std::fs::create_dir(path("keys")).unwrap();
+        std::fs::set_permissions(path("keys"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        for (name, state) in [("nowhere", "does not exist"), ("keys", "has no key")] {
+            let found = keys(name);
+            let expected =
+                format!("the directory of keys {} {state}, so no token of it is valid", path(name).display());
+            assert_eq!(found.iter().map(|finding| &*finding.problem).collect::<Vec<_>>(), [expected], "{name}");
+        }
+    }
 
     #[test]
     fn what_this_machine_lacks_is_mentioned_by_name() {

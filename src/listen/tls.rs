@@ -20,6 +20,7 @@ use tokio::task::spawn_blocking;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::access::effective_user_name;
 use crate::config;
 
 /// Interval at which the files are checked. A new certificate is in use after this time at the latest.
@@ -40,6 +41,8 @@ const TLS_HANDSHAKE_RECORD: u8 = 0x16;
 pub(crate) enum TlsError {
     #[error("cannot read {0:?}")]
     Read(PathBuf, #[source] io::Error),
+    #[error("{user} may not read {path:?} (run: chown {user} {path:?})")]
+    Denied { path: PathBuf, user: String },
     #[error("{0:?} has no {1} as PEM")]
     Empty(PathBuf, &'static str),
     #[error(
@@ -50,6 +53,15 @@ pub(crate) enum TlsError {
     Unusable(PathBuf, PathBuf, #[source] rustls::Error),
     #[error("{0:?} cannot be used to verify the certificates of clients")]
     ClientCa(PathBuf, #[source] rustls::server::VerifierBuilderError),
+}
+
+impl TlsError {
+    fn read(path: &Path, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::Denied { path: path.to_owned(), user: effective_user_name() },
+            _ => Self::Read(path.to_owned(), error),
+        }
+    }
 }
 
 /// The TLS configuration of new connections. Clones share it.
@@ -142,7 +154,7 @@ fn load(spec: &config::TlsConfig) -> Result<ServerConfig, TlsError> {
             builder.with_client_cert_verifier(verifier.map_err(|error| TlsError::ClientCa(path.clone(), error))?)
         }
     };
-    let mode = fs::metadata(&spec.key).map_err(|error| TlsError::Read(spec.key.clone(), error))?.mode();
+    let mode = fs::metadata(&spec.key).map_err(|error| TlsError::read(&spec.key, error))?.mode();
     if mode & 0o007 != 0 {
         return Err(TlsError::InsecureKeyPermissions(spec.key.clone(), mode & 0o7777));
     }
@@ -163,7 +175,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_PEM_FILE_SIZE).read_to_end(&mut bytes));
-    read.map_err(|error| TlsError::Read(path.to_owned(), error))?;
+    read.map_err(|error| TlsError::read(path, error))?;
     Ok(bytes)
 }
 

@@ -326,7 +326,7 @@ impl ProcessRun {
             run: self.record.run,
             code,
             signal: signal.map(signal_name),
-            duration: Some(now.duration_since(self.started).as_secs_f64()),
+            duration: Some(whole_microseconds(now.duration_since(self.started))),
             peak_memory: exit.memory.max(self.memory.0),
             cause,
         };
@@ -368,4 +368,8 @@ impl Drop for ProcessRun {
             self.signal_all(Signal::KILL);
         }
     }
+}
+/// A duration in seconds. More digits than those of microseconds would only be rounding errors.
+fn whole_microseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e6
 }
