@@ -30,6 +30,7 @@ mod control;
 mod control_hostile;
 mod control_process;
 mod rights;
+mod public;
 mod redact;
 mod tokens;
 mod tls;

@@ -132,9 +132,8 @@ impl KeyReloader {
         let mut reloader = Self::with_keyring(spec, Keyring { revoked: Revoked::Unknown, ..Keyring::default() });
         reloader.poll();
         let (ring, spec) = (reloader.keyring.borrow().clone(), reloader.spec.borrow().clone());
-        if let Some(directory) = spec.keys.as_ref().filter(|_| ring.lacks_first_key(&spec)) {
-            let state = if directory.is_dir() { "has no key" } else { "does not exist" };
-            warn!(directory:% = directory.display(); "the directory of keys {state}, so its tokens are refused (make the first key with `rtlogd token --init`)");
+        if let Some(directory) = spec.keys.as_ref().filter(|directory| !directory.exists()) {
+            warn!(directory:% = directory.display(); "the directory of keys does not exist, so there are no tokens yet (`rtlogd token --init` makes it)");
         }
         ring.no_usable_key(&spec).map_or(Ok(reloader), Err)
     }

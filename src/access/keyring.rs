@@ -99,9 +99,10 @@ impl Keyring {
         Self::load(spec, &Self::default()).load_warnings
     }
 
-    /// Returns whether keys are expected in a directory that has none, although nothing is wrong with it.
-    pub(crate) fn lacks_first_key(&self, spec: &config::AccessConfig) -> bool {
-        spec.keys.is_some() && self.keys.is_empty() && self.keys.load_errors().is_empty()
+    /// Returns whether the directory of keys that is configured has no key, although nothing is wrong with it.
+    pub(crate) fn lacks_first_key(spec: &config::AccessConfig) -> bool {
+        let keys = spec.keys.as_deref().map(SigningKeys::load);
+        keys.is_some_and(|keys| keys.is_empty() && keys.load_errors().is_empty())
     }
 
     /// The reason why no token at all can be verified, if keys were expected.

@@ -32,7 +32,7 @@ pub(crate) use proxies::{TrustedProxies, UnknownProxyUser};
 pub(crate) use revoked::revoke;
 pub(crate) use rights::{
     AccessControl, AccessDenied, AccessTarget, Audience, Caller, Credential, Peer, PresentedToken, ProxiedClient,
-    UnnamedReason,
+    UnnamedReason, Visibility,
 };
 pub(crate) use token::{BadToken, MAX_URL_TOKEN_LIFETIME, Token, is_valid_token_id};
 

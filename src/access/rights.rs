@@ -98,7 +98,7 @@ pub(crate) struct AccessControl {
     /// The user that the daemon runs as.
     own_uid: u32,
     /// True if other machines may read without a token.
-    is_public: bool,
+    is_insecure: bool,
     keys: KeyringHandle,
 }
 
@@ -106,8 +106,18 @@ pub(crate) struct AccessControl {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AccessTarget<'a> {
     pub(crate) name: &'a StreamName,
-    /// True if the stream requires a token.
-    pub(crate) is_private: bool,
+    pub(crate) visibility: Visibility,
+}
+
+/// Who may read a stream without a token, in addition to root and the daemon's own user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visibility {
+    /// Nobody.
+    Private,
+    /// Callers on this machine, and others if the configuration says so for all streams.
+    Local,
+    /// Every caller.
+    Public,
 }
 
 /// The reasons why a request is not permitted, and what would permit it.
@@ -136,10 +146,10 @@ impl Peer {
 }
 
 impl AccessControl {
-    /// An access control for a daemon that runs as the user `own_uid`; if `is_public` is true, other machines may read
+    /// An access control for a daemon that runs as the user `own_uid`; if `is_insecure` is true, other machines may read
     /// without a token.
-    pub(crate) fn new(own_uid: u32, is_public: bool, keys: KeyringHandle) -> Self {
-        Self { own_uid, is_public, keys }
+    pub(crate) fn new(own_uid: u32, is_insecure: bool, keys: KeyringHandle) -> Self {
+        Self { own_uid, is_insecure, keys }
     }
 
     /// The keyring handle, through which other keys and issuers can be set.
@@ -222,7 +232,7 @@ impl AccessControl {
 
     fn denial(&self, caller: &Caller, right: Right) -> AccessDenied {
         match caller.credential {
-            Credential::Network(_) | Credential::Unnamed if !self.is_public => AccessDenied::TokenNeeded(caller.peer),
+            Credential::Network(_) | Credential::Unnamed if !self.is_insecure => AccessDenied::TokenNeeded(caller.peer),
             Credential::Owner
             | Credential::User(_)
             | Credential::Loopback
@@ -233,7 +243,11 @@ impl AccessControl {
     }
 
     fn allows(&self, caller: &Caller, right: Right, stream: Option<AccessTarget<'_>>) -> bool {
-        let is_open = stream.is_none_or(|stream| !stream.is_private);
+        let visibility = stream.map_or(Visibility::Local, |stream| stream.visibility);
+        if right == Right::Read && visibility == Visibility::Public {
+            return true;
+        }
+        let is_open = visibility != Visibility::Private;
         match (&caller.credential, &caller.token) {
             (_, Some(token)) => {
                 let name = stream.map(|stream| stream.name.as_str());
@@ -241,7 +255,7 @@ impl AccessControl {
             }
             (Credential::Owner, None) => true,
             (Credential::User(_) | Credential::Loopback, None) => right == Right::Read && is_open,
-            (Credential::Network(_) | Credential::Unnamed, None) => right == Right::Read && is_open && self.is_public,
+            (Credential::Network(_) | Credential::Unnamed, None) => right == Right::Read && is_open && self.is_insecure,
             // A token credential without the token itself gives no rights.
             (Credential::Token(..), None) => false,
         }
@@ -377,12 +391,15 @@ mod tests {
         access.identify_now(tcp("127.0.0.1:9"), Some(shown)).unwrap_err()
     }
 
-    /// The rights on an open stream and on a private one.
+    /// The rights on a stream without `public` or `private`, and on a private one. Everybody may read a public one.
     fn rights_of(access: &AccessControl, caller: &Caller, name: &str) -> [[bool; 3]; 2] {
         let name = name.parse().unwrap();
-        [false, true].map(|is_private| {
-            Right::ALL.map(|right| access.check(caller, right, AccessTarget { name: &name, is_private }).is_ok())
-        })
+        let rights = |visibility| {
+            Right::ALL.map(|right| access.check(caller, right, AccessTarget { name: &name, visibility }).is_ok())
+        };
+        let (local, public) = (rights(Visibility::Local), rights(Visibility::Public));
+        assert_eq!(public, [true, local[1], local[2]], "{caller}");
+        [local, rights(Visibility::Private)]
     }
 
     #[test]
@@ -445,7 +462,7 @@ mod tests {
         // Without the token, the stream could be read.
         assert_eq!(rights_of(&access, &caller, "web"), [none; 2]);
         let name = "web".parse().unwrap();
-        let hidden = access.check(&caller, Right::Read, AccessTarget { name: &name, is_private: false });
+        let hidden = access.check(&caller, Right::Read, AccessTarget { name: &name, visibility: Visibility::Local });
         assert_eq!(hidden, Err(AccessDenied::NoSuchStream("web".into())));
         let all = sign(&["*"], &Right::ALL, 3600);
         for (shown, allowed) in [

@@ -205,13 +205,19 @@ impl Doctor {
         for problem in Keyring::problems(&config.access) {
             self.report(problem, "correct `access` in the configuration, or the owner of the file: chown rtlogd FILE");
         }
-        if let Some(directory) = &config.access.keys
-            && Keyring::load(&config.access, &Keyring::default()).lacks_first_key(&config.access)
-        {
-            let state = if directory.is_dir() { "has no key" } else { "does not exist" };
+        let Some(directory) = &config.access.keys else { return };
+        if !directory.exists() {
             self.report(
-                format!("the directory of keys {} {state}, so no token of it is valid", directory.display()),
-                "rtlogd token --init makes the first key; or remove `keys` from `access`",
+                format!("the directory of keys {} does not exist", directory.display()),
+                "rtlogd token --init makes it, with the first key; or remove `keys` from `access`",
+            );
+        } else if needs_tokens(config) && Keyring::lacks_first_key(&config.access) {
+            self.report(
+                format!(
+                    "other machines need a token, but the directory {} has no key to sign one",
+                    directory.display()
+                ),
+                "rtlogd token --init makes the first key",
             );
         }
     }
@@ -495,6 +501,12 @@ impl Doctor {
     }
 }
 
+/// Returns whether clients of other machines can reach rtlogd, directly or through a proxy.
+fn needs_tokens(config: &Config) -> bool {
+    let is_reached = !config.trusted_proxies.is_empty() || config.listen.iter().any(|listen| !listen.is_local());
+    is_reached && config.access.issuers.is_empty() && !config.insecure
+}
+
 /// The directory in which a pattern begins: everything before the first name with a wildcard.
 fn literal_prefix(pattern: &Path) -> PathBuf {
     let plain = |part: &Component<'_>| !part.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[{".contains(byte));
@@ -573,44 +585,23 @@ mod tests {
         std::fs::set_permissions(path("key.pem"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
         let found = problems(Config { tls: Some(tls), ..Config::default() });
         assert_eq!(found[0].fix, format!("chmod o-rwx {}", path("key.pem").display()));
-        let keys = |name: &str| {
-            let access = AccessConfig { keys: Some(path(name)), ..AccessConfig::default() };
-            problems(Config { access, ..Config::default() })
-        };
         std::fs::create_dir(path("keys")).unwrap();
         std::fs::set_permissions(path("keys"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        for (name, state) in [("nowhere", "does not exist"), ("keys", "has no key")] {
-            let found = keys(name);
-            let expected =
-                format!("the directory of keys {} {state}, so no token of it is valid", path(name).display());
-            assert_eq!(found.iter().map(|finding| &*finding.problem).collect::<Vec<_>>(), [expected], "{name}");
-        }
-    }
-
-    #[test]
-    fn what_this_machine_lacks_is_mentioned_by_name() {
-        let note = |change: &dyn Fn(&mut ProcessSourceConfig)| {
-            let mut process = ProcessSourceConfig::new(vec!["sh".into(), "-c".into()]);
-            change(&mut process);
-            let streams = vec![Stream::new("build".parse().unwrap(), SourceKind::Process(process))];
-            missing(&Config { streams, ..Config::default() })
-        };
-        assert_eq!(note(&|_| ()), [""; 0]);
-        assert_eq!(note(&|process| process.user = Some("0".into())), [""; 0]);
-        let program = |path: &str| note(&|process| process.argv = vec![path.into()]);
-        let user = |name: &str| note(&|process| process.user = Some(name.into()));
-        let nowhere = |process: &mut ProcessSourceConfig| {
-            (process.directory, process.user) = (Some("/no/such".into()), Some("no-such-user".into()));
-        };
-        for (found, what) in [
-            (program("no-such-program"), "no program no-such-program"),
-            (program("/etc/no-such"), "no program /etc/no-such"),
-            (program("/etc/passwd"), "no program /etc/passwd"),
-            (user("no-such-user"), "no user no-such-user"),
-            (note(&|process| process.group = Some("no-such-group".into())), "no group no-such-group"),
-            (note(&nowhere), "no directory /no/such, and no user no-such-user"),
+        let [missing, empty] = ["nowhere", "keys"].map(|name| path(name).display().to_string());
+        for (name, proxies, expected) in [
+            ("nowhere", &[][..], format!("the directory of keys {missing} does not exist")),
+            ("keys", &[], String::new()),
+            (
+                "keys",
+                &["10.0.0.5"],
+                format!("other machines need a token, but the directory {empty} has no key to sign one"),
+            ),
         ] {
-            assert_eq!(found, [format!("stream build: this machine has {what} (`rtlogd doctor` looks closer)")]);
+            let access = AccessConfig { keys: Some(path(name)), ..AccessConfig::default() };
+            let trusted_proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
+            let found = problems(Config { access, trusted_proxies, ..Config::default() });
+            let found = found.into_iter().map(|finding| finding.problem).collect::<String>();
+            assert_eq!(found, expected, "{name}");
         }
     }
 

@@ -184,6 +184,8 @@ pub struct Stream {
     pub redact: Option<Vec<ConfigRegex>>,
     /// `true` if reading the stream needs a token; `None` if the source decides.
     pub private: Option<bool>,
+    /// `true` if everybody may read the stream, unless it is private.
+    pub public: bool,
     /// A description for people.
     pub description: Option<String>,
     /// Labels for programs.
@@ -204,6 +206,7 @@ impl Stream {
             progress: ProgressDetection::default(),
             redact: None,
             private: None,
+            public: false,
             description: None,
             labels: BTreeMap::new(),
         }

@@ -280,7 +280,7 @@ impl Daemon {
         };
         self.decide_private(spec, &appender, &log);
         let (description, labels) = (spec.description.clone(), spec.labels.clone());
-        self.catalog.insert(CatalogEntry { log, kind, takes_input, description, labels });
+        self.catalog.insert(CatalogEntry { log, kind, takes_input, is_public: spec.public, description, labels });
         Ok((appender, checkpoints))
     }
 

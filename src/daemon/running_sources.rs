@@ -2,7 +2,7 @@
 //! configuration.
 //!
 //! Each source is kept with the specification that it was started with. A source whose specification did not change is
-//! left alone, and a change of its description or labels does not restart it.
+//! left alone, and a change of its description or labels does not restart it, nor does `public`.
 
 use std::collections::BTreeMap;
 
@@ -98,11 +98,13 @@ impl RunningSources {
     }
 }
 
-/// Returns whether two specifications differ only in description and labels.
+/// Returns whether two specifications differ only in description and labels, or in that everybody may read the stream
+/// now. When that is taken back, the stream has to end, so that its readers have to show who they are.
 fn differs_only_in_labels(before: &Stream, after: &Stream) -> bool {
     let mut same = after.clone();
     same.description.clone_from(&before.description);
     same.labels.clone_from(&before.labels);
+    same.public = same.public && before.public;
     same == *before
 }
 

@@ -248,6 +248,9 @@ impl Server {
         }
         for spec in plan.relabel {
             catalog.describe(&spec.name, spec.description.clone(), spec.labels.clone());
+            if spec.public {
+                catalog.publish(&spec.name);
+            }
             self.sources.relabel(spec);
         }
         let mut failures = Vec::new();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::access::{AccessControl, AccessTarget, Caller, Credential, WebOrigins};
+use crate::access::{AccessControl, AccessDenied, AccessTarget, Caller, Credential, Visibility, WebOrigins};
 use crate::config::Right;
 use crate::control::CommandRouter;
 use crate::event::{StreamName, Time};
@@ -77,13 +77,34 @@ impl App {
         }
     }
 
+    /// Checks that the caller has the right on some stream. With `admits_public`, the right to read a public stream is
+    /// enough, which every caller has if there is one.
+    pub(super) fn check_any_stream(
+        &self,
+        caller: &Caller,
+        right: Right,
+        admits_public: bool,
+    ) -> Result<(), AccessDenied> {
+        match self.access.check_any_stream(caller, right) {
+            Err(_) if admits_public && right == Right::Read && self.has_public_stream() => Ok(()),
+            checked => checked,
+        }
+    }
+
+    fn has_public_stream(&self) -> bool {
+        self.catalog.list().iter().any(|entry| access_target(entry).visibility == Visibility::Public)
+    }
+
     /// The stream with this name, if the caller has the right on it.
     ///
     /// # Errors
     /// If the caller has no such right, or there is no such stream as far as the caller may know.
     pub(super) fn stream(&self, caller: &Caller, right: Right, name: &StreamName) -> Result<CatalogEntry, CallError> {
-        self.access.check_any_stream(caller, right)?;
-        let entry = self.catalog.get(name).ok_or_else(|| CallError::NoStream(name.to_string()))?;
+        let Some(entry) = self.catalog.get(name) else {
+            // The answer is the same as for a stream on which the caller has no right.
+            self.access.check_any_stream(caller, right)?;
+            return Err(CallError::NoStream(name.to_string()));
+        };
         self.access.check(caller, right, access_target(&entry))?;
         Ok(self.restrict_to(caller, entry))
     }
@@ -91,7 +112,7 @@ impl App {
     /// The stream as this caller may read it: for a caller who may not read private streams, the log ends when the
     /// stream becomes private. Every reader receives its log from here.
     fn restrict_to(&self, caller: &Caller, entry: CatalogEntry) -> CatalogEntry {
-        let private = AccessTarget { is_private: true, ..access_target(&entry) };
+        let private = AccessTarget { visibility: Visibility::Private, ..access_target(&entry) };
         match self.access.check(caller, Right::Read, private) {
             Ok(()) => entry,
             Err(_) => CatalogEntry { log: entry.log.for_public(), ..entry },
@@ -117,5 +138,10 @@ pub(super) fn readable_info(entry: &CatalogEntry, now: Time) -> Result<LogInfo, 
 
 /// The properties of the stream that decide about rights.
 pub(super) fn access_target(entry: &CatalogEntry) -> AccessTarget<'_> {
-    AccessTarget { name: entry.log.name(), is_private: entry.log.private().is_set() }
+    let visibility = match entry.is_public {
+        _ if entry.log.private().is_set() => Visibility::Private,
+        true => Visibility::Public,
+        false => Visibility::Local,
+    };
+    AccessTarget { name: entry.log.name(), visibility }
 }

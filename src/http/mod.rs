@@ -61,13 +61,18 @@ const ROUTES: &[Route] = &[
     Route::get("/streams", Some(Read), |call| Box::pin(async move { list::streams(&call.request).await })),
     Route::stream("/streams/NAME", |call| {
         Box::pin(async move { stream::follow_or_push(&call.name, call.request, call.body).await })
-    }),
+    })
+    .also_public(),
     Route::get("/streams/NAME/poll", Some(Read), |call| {
         Box::pin(async move { poll::poll(&call.name, &call.request).await })
-    }),
-    Route::get("/streams/NAME/state", Some(Read), |call| Box::pin(now(list::state(&call.name, &call.request)))),
-    Route::get("/streams/NAME/progress", Some(Read), |call| Box::pin(now(list::progress(&call.name, &call.request)))),
-    Route::get("/streams/NAME/badge.svg", Some(Read), |call| Box::pin(now(badge::badge(&call.name, &call.request)))),
+    })
+    .also_public(),
+    Route::get("/streams/NAME/state", Some(Read), |call| Box::pin(now(list::state(&call.name, &call.request))))
+        .also_public(),
+    Route::get("/streams/NAME/progress", Some(Read), |call| Box::pin(now(list::progress(&call.name, &call.request))))
+        .also_public(),
+    Route::get("/streams/NAME/badge.svg", Some(Read), |call| Box::pin(now(badge::badge(&call.name, &call.request))))
+        .also_public(),
     Route::post("/streams/NAME/input", Some(Input), ExpectedBody::Command, |call| {
         Box::pin(async move { command::input(&call.name, &call.request).await })
     }),
@@ -83,7 +88,8 @@ const ROUTES: &[Route] = &[
     Route::post("/streams/NAME/restart", Some(Admin), ExpectedBody::Nothing, |call| {
         lifecycle(call, LifecycleCommand::Restart)
     }),
-    Route::get("/control", Some(Read), |call| Box::pin(now(control::open(call.request, call.upgrade)))),
+    // The page and the element read streams over it.
+    Route::get("/control", Some(Read), |call| Box::pin(now(control::open(call.request, call.upgrade)))).also_public(),
     #[cfg(debug_assertions)]
     Route::get("/echo", Some(Read), |call| Box::pin(now(control::echo::open(call.request, call.upgrade)))),
     Route::post("/login", ANYBODY, ExpectedBody::Token, |call| {

@@ -39,6 +39,8 @@ pub(super) struct Demands {
     pub(super) methods: AllowedMethods,
     /// The right that the caller needs on some stream; `None` for all callers.
     pub(super) right: Option<Right>,
+    /// `true` if callers who may only read public streams are served.
+    pub(super) admits_public: bool,
     pub(super) body: ExpectedBody,
 }
 
@@ -83,7 +85,7 @@ impl HttpRequest {
         }
         request.check_method(demands.methods)?;
         if demands.right.is_some() {
-            request.app.access.check_any_stream(&request.caller, request.right)?;
+            request.app.check_any_stream(&request.caller, request.right, demands.admits_public)?;
         }
         Ok(request)
     }

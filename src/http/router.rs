@@ -58,7 +58,17 @@ impl Route {
         body: ExpectedBody,
         handler: fn(RoutedCall) -> CallFuture,
     ) -> Self {
-        Self { path, handler: Handler::Call(Demands { methods, right, body }, handler) }
+        Self { path, handler: Handler::Call(Demands { methods, right, admits_public: false, body }, handler) }
+    }
+
+    /// The same route, also for callers who may only read public streams. The handler decides which streams are meant.
+    pub(super) const fn also_public(self) -> Self {
+        match self.handler {
+            Handler::Call(demands, handler) => {
+                Self { handler: Handler::Call(Demands { admits_public: true, ..demands }, handler), ..self }
+            }
+            Handler::Page(_) => self,
+        }
     }
 
     /// A route for GET and HEAD, for callers with the right, or for all callers.

@@ -16,6 +16,8 @@ pub struct CatalogEntry {
     pub kind: &'static str,
     /// `true` if its process accepts input.
     pub takes_input: bool,
+    /// `true` if the configuration lets everybody read it, unless it is private.
+    pub is_public: bool,
     /// The description for people.
     pub description: Option<String>,
     /// The labels for programs.
@@ -56,6 +58,14 @@ impl Catalog {
     pub fn describe(&self, name: &StreamName, description: Option<String>, labels: BTreeMap<String, String>) {
         if let Some(slot) = lock_exclusive(&self.0).get_mut(name) {
             (slot.entry.description, slot.entry.labels) = (description, labels);
+        }
+    }
+
+    /// Lets everybody read the stream, unless it is private. Nothing takes this back while its log is open, since readers
+    /// would have to be ended.
+    pub fn publish(&self, name: &StreamName) {
+        if let Some(slot) = lock_exclusive(&self.0).get_mut(name) {
+            slot.entry.is_public = true;
         }
     }
 

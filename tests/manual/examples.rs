@@ -115,11 +115,7 @@ fn try_page(page: &Page) {
         return;
     }
     let Some(sandbox) = Sandbox::new() else { return };
-    // Only an administrator who makes tokens has a directory of keys.
-    let makes_tokens = blocks.iter().any(|block| block.text.contains("rtlogd token"));
-    let keys = "access: { keys: /etc/rtlogd/keys }\n";
-    let configuration = if makes_tokens { CONFIGURATION.to_owned() } else { CONFIGURATION.replace(keys, "") };
-    sandbox.configure("rtlogd/rtlogd.yaml", &configuration);
+    sandbox.configure("rtlogd/rtlogd.yaml", CONFIGURATION);
     let mut server = Server { section: String::new(), running: None };
     for block in &blocks {
         try_block(&sandbox, block, &mut server);

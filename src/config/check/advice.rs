@@ -25,6 +25,13 @@ pub fn advice(config: &Config) -> Vec<String> {
         notes.push("there are no streams, so nothing is served (add `streams: { NAME: { file: PATH } }`)".into());
     }
     for stream in &config.streams {
+        if stream.public && stream.private.is_none() && matches!(stream.source, SourceKind::Journal(_)) {
+            notes.push(format!(
+                "stream {}: the journal is private, so `public` has no effect (write `private: false`, too, to let everybody \
+                read it)",
+                stream.name.as_str()
+            ));
+        }
         if let SourceKind::Process(process) = &stream.source {
             notes.extend(shell_syntax(process).map(|note| format!("stream {}: {note}", stream.name.as_str())));
         }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::event::{MAX_LINE, StreamName};
 
-use super::parse::located::{Entries, Setting};
+use super::parse::located::{Entries, Located, Setting};
 use super::raw::switch_or_list::{SecretPattern, Switch, SwitchOrList};
 use super::raw::{self, ScalarText};
 use super::report::{ErrorReport, NodeLocation};
@@ -148,6 +148,7 @@ fn check_stream(
     let history = check_history(context, raw.history, history);
     let multiline = check_multiline(context, raw.multiline.take());
     let redact = check_redact(context, raw.redact.take());
+    let public = check_public(context, raw.public.take(), raw.private.as_ref());
     Some(Stream {
         name,
         source: source?,
@@ -158,10 +159,20 @@ fn check_stream(
         multiline,
         progress: value(raw.progress).map_or_else(ProgressDetection::default, check_progress),
         redact,
-        private: value(raw.private),
+        private: raw.private.and_then(|private| private.value),
+        public,
         description: value(raw.description).map(|words| words.0),
         labels: words(raw.labels),
     })
+}
+
+/// Checks that a stream is not both public and private.
+fn check_public(context: &mut CheckContext<'_>, public: Setting<bool>, private: Option<&Located<bool>>) -> bool {
+    let Some((place, true)) = written(public) else { return false };
+    if private.is_some_and(|private| private.value == Some(true)) {
+        context.wrong(place, "a stream cannot be both `public` and `private` (remove one of them)");
+    }
+    true
 }
 
 /// The patterns of secrets in addition to the known ones; `None` if no secrets are removed.

@@ -115,6 +115,7 @@ fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::S
         progress: _,
         redact: _,
         private: _,
+        public: _,
         description: _,
         labels: _,
         history: _,

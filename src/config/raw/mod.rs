@@ -203,6 +203,10 @@ pub(super) struct Stream {
     /// Whether the stream may be read only with a token for it, and by root and the daemon's user on the Unix socket.
     /// Default: true for the journal and for files that not everybody on the machine may read, false otherwise.
     pub(super) private: Setting<bool>,
+    /// Whether everybody may read the stream without a token, wherever rtlogd listens: its events, its state, its progress
+    /// and its badge, and nothing else. A stream that is private, such as one of the journal, stays private unless
+    /// `private: false` is written, too. Default: false.
+    pub(super) public: Setting<bool>,
     /// A description for people.
     pub(super) description: Setting<ScalarText>,
     /// Labels for programs: any names and values.

@@ -4,7 +4,7 @@ use super::{config, mistakes};
 
 const TOP_LEVEL_KEYS: &str = "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
 const STREAM_KEYS: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `follow_symlinks`, `directory`, `environment`, `user`, `group`, `umask`, \
-        `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `redact`, `private`, `description`, `labels` or `history`";
+        `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `redact`, `private`, `public`, `description`, `labels` or `history`";
 
 #[test]
 fn mistakes_of_form_have_a_place() {
@@ -312,7 +312,7 @@ fn words_of_other_tools_and_of_yaml_1_1_lead_to_the_right_ones() {
     let whole = |text: &str| format!("streams: {{ a: {text} }}");
     let unknown =
         |place: &str, theirs: &str, ours: &str| format!("{place}: unknown key `{theirs}` (did you mean `{ours}`?)");
-    let table: [(String, Vec<String>); 17] = [
+    let table: [(String, Vec<String>); 19] = [
         ("port: '127.0.0.1:7070'\n".into(), vec![unknown("1:1", "port", "listen")]),
         (
             "bind: 0.0.0.0\n".into(),
@@ -365,6 +365,11 @@ fn words_of_other_tools_and_of_yaml_1_1_lead_to_the_right_ones() {
         ),
         (whole("{ command: [x], restart: always }"), vec![]),
         (whole("{ command: [x], restart: never }"), vec![]),
+        (whole("{ file: /x, public: true, private: false }"), vec![]),
+        (
+            whole("{ file: /x, private: true, public: true }"),
+            vec!["1:50: a stream cannot be both `public` and `private` (remove one of them)".into()],
+        ),
         (whole("{ command: [x], restart: { when: on-failure } }"), vec![]),
         (
             whole("{ command: [x], restart: no }"),

@@ -1,0 +1,102 @@
+//! `public: true`: streams that everybody may read without a token, next to others that need one.
+
+use serde_json::json;
+
+use crate::harness::http::Response;
+use crate::harness::ws::{Channel, Talk};
+use crate::harness::{Daemon, TestDir};
+
+/// The header of a request that a proxy passes on. Its client is not of this machine, and shows no token.
+const STRANGER: [(&str, &str); 1] = [("X-Forwarded-For", "203.0.113.9")];
+
+const STREAMS: &str = "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]
+streams:
+  open: { push: true, public: true }
+  build: { command: [cat], input: true, public: true }
+  other: { push: true }
+  closed: { push: true, private: true }
+";
+
+/// The status of a request by a stranger.
+fn status(daemon: &Daemon, method: &str, path: &str) -> u16 {
+    Response::request(daemon.address(), method, path, &STRANGER, b"").status
+}
+
+#[test]
+fn everybody_may_read_a_public_stream_and_do_nothing_else() {
+    let daemon = Daemon::start(STREAMS);
+    assert_eq!(daemon.unix().post("/streams/open", b"one\n").status, 200);
+    let read = Response::get(daemon.address(), "/streams/open?tail=all&follow=false&format=text", &STRANGER);
+    assert_eq!((read.status, read.body.all()), (200, b"one\n".to_vec()));
+    for (method, path, expected) in [
+        ("GET", "/streams/open/state", 200),
+        ("GET", "/streams/open/progress", 200),
+        ("GET", "/streams/open/badge.svg", 200),
+        ("GET", "/streams/open/poll?tail=all&wait=0s", 200),
+        ("GET", "/streams/build/state", 200),
+        // The page and the element may begin to talk; this is no handshake yet.
+        ("GET", "/control", 426),
+        ("POST", "/streams/open", 401),
+        ("POST", "/streams/build/input", 401),
+        ("POST", "/streams/build/restart", 401),
+        ("GET", "/streams", 401),
+        ("GET", "/streams?stream=open", 401),
+        ("GET", "/metrics", 401),
+        ("GET", "/openapi.json", 401),
+        // A stranger does not learn which other streams exist.
+        ("GET", "/streams/other", 401),
+        ("GET", "/streams/closed/badge.svg", 401),
+        ("GET", "/streams/nothing", 401),
+    ] {
+        assert_eq!(status(&daemon, method, path), expected, "{method} {path}");
+    }
+    let mut channel = Channel::open_with(daemon.address(), "/control", &STRANGER);
+    channel.subscribe(&json!({ "stream": "open" }));
+    for (method, parameters) in [
+        ("streams.list", json!({})),
+        ("stream.subscribe", json!({ "stream": "other" })),
+        ("stream.subscribe", json!({ "stream": "nothing" })),
+        ("process.input", json!({ "stream": "build", "text": "x\n" })),
+    ] {
+        let (_, detail) = channel.refused(method, &parameters);
+        assert!(detail.contains("needs a token"), "{method}: {detail}");
+    }
+}
+
+#[test]
+fn without_a_public_stream_strangers_are_asked_for_a_token_everywhere() {
+    let daemon = Daemon::start("streams: { other: { push: true }, closed: { push: true, private: true } }");
+    for path in ["/streams/other", "/streams/nothing", "/control", "/streams"] {
+        assert_eq!(status(&daemon, "GET", path), 401, "{path}");
+    }
+}
+
+#[test]
+fn a_stream_is_public_only_as_long_as_it_says_so_and_is_not_private() {
+    let dir = TestDir::new();
+    let yaml =
+        |keys: &str| format!("streams: {{ a: {{ command: [sleep, '1000'], {keys} }}, b: {{ push: true, public: true }} }}");
+    let daemon = dir.start(&yaml("input: false"));
+    daemon.follow("a").query("tail=all").until("the start", |message| message.is_state("running"));
+    let pid = daemon.state("a")["source"]["pid"].clone();
+    let reload = |keys: &str| {
+        daemon.configure(&yaml(keys));
+        assert_eq!(daemon.execute(&["reload", "--config", "rtlogd.yaml"]).status.code(), Some(0));
+    };
+    assert_eq!(status(&daemon, "GET", "/streams/a/state"), 401);
+    reload("public: true");
+    assert_eq!(status(&daemon, "GET", "/streams/a/state"), 200);
+    assert_eq!(daemon.state("a")["source"]["pid"], pid, "the process goes on: {}", daemon.state("a"));
+    let reader = Response::get(daemon.address(), "/streams/a", &STRANGER);
+    reload("public: false");
+    assert_eq!(status(&daemon, "GET", "/streams/a/state"), 401);
+    // The reader's connection ends, and it has to show who it is.
+    reader.body.all();
+    reload("private: true");
+    assert_eq!(status(&daemon, "GET", "/streams/a/state"), 401);
+    // What was private stays private until the configuration says otherwise.
+    reload("public: true");
+    assert_eq!(status(&daemon, "GET", "/streams/a/state"), 401);
+    reload("public: true, private: false");
+    assert_eq!(status(&daemon, "GET", "/streams/a/state"), 200);
+}
