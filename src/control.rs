@@ -106,6 +106,11 @@ pub(crate) enum CommandError {
     Redacted,
     #[error("{0} bytes are too many for one input (at most {MAX_INPUT_SIZE}; send it in pieces)")]
     TooLong(usize),
+    #[error(
+        "a line of the input is longer than {0} bytes, and the terminal would cut it (end the line earlier, or remove `pty` from \
+        the configuration)"
+    )]
+    LineTooLong(usize),
     #[error("there is no signal {0}")]
     NoSignal(i32),
     #[error("the process has not read its previous input yet; try again later")]

@@ -21,6 +21,62 @@ fn both_outputs_pass_through_unchanged() {
     assert_eq!(ended.status.code(), Some(0));
 }
 
+/// What a command sees of its terminal, and what it prints.
+const LOOK: &str =
+    "test -t 0 && echo in; test -t 1 && echo out; test -t 2 && echo err; stty size <&1 2>/dev/null; echo end";
+
+#[test]
+fn with_pty_the_output_of_the_command_goes_through_a_terminal() {
+    let dir = TestDir::new();
+    let run = |options: &[&str]| {
+        let arguments = [&["run", "--listen", "127.0.0.1:0"], options, &["--", "sh", "-c", LOOK]].concat();
+        let mut command = dir.command(&arguments);
+        let ended = Program::start(command.env("RTLOGD_LOG", "off").stdin(Stdio::null())).ended();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.err);
+        String::from_utf8(ended.out).unwrap()
+    };
+    assert_eq!(run(&["--pty"]), "out\r\nerr\r\n30 120\r\nend\r\n");
+    // Standard output is a pipe here.
+    assert_eq!(run(&[]), "end\n");
+    assert_eq!(run(&["--no-pty"]), "end\n");
+}
+
+/// Runs itself in a terminal of 90 columns, and prints what was written there.
+const IN_TERMINAL: &str = "import os, pty, sys, fcntl, termios, struct
+pid, terminal = pty.fork()
+if pid == 0:
+    fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 40, 90, 0, 0))
+    os.execvp(sys.argv[1], sys.argv[1:])
+while True:
+    try:
+        piece = os.read(terminal, 65536)
+    except OSError:
+        break
+    if not piece:
+        break
+    sys.stdout.write(piece.decode().replace('\\r', ''))
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+";
+
+#[test]
+fn on_a_terminal_the_command_sees_a_terminal_of_its_size() {
+    let dir = TestDir::new();
+    let rtlogd = dir.command(&[]);
+    let look = |options: &[&str]| {
+        let mut command = Command::new("python3");
+        command.args(["-c", IN_TERMINAL]).arg(rtlogd.get_program()).args(["run", "--listen", "127.0.0.1:0"]);
+        command.args(options).args(["--", "sh", "-c", &format!("{LOOK}; exit 3")]).env("RTLOGD_LOG", "off");
+        let ended = Program::start(command.stdin(Stdio::null())).ended();
+        assert_eq!(ended.status.code(), Some(3), "{}", ended.err);
+        // The address with a token is for the person at the terminal.
+        let printed = String::from_utf8(ended.out).unwrap();
+        let is_advice = |line: &&str| line.contains("access_token") || line.starts_with("Do not share this URL");
+        printed.lines().filter(|line| !is_advice(line)).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(look(&[]), "in out err 40 90 end");
+    assert_eq!(look(&["--no-pty"]), "in end");
+}
+
 #[test]
 fn a_large_output_passes_through_whole() {
     let ended = run("seq 1 200000");

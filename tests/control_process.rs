@@ -149,6 +149,44 @@ fn scripts_control_a_process_with_post_requests() {
 }
 
 #[test]
+fn a_line_that_the_terminal_would_cut_is_refused() {
+    let script = "stty -echo; echo ready; while read -r line; do echo got ${#line}; done";
+    let keys = "pty: true, input: true";
+    let daemon = Daemon::start(&format!(
+        "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\nstreams:\n  p: {{ command: [bash, -c, {script:?}], {keys} }}\n  raw: {{ command: [bash, -c, 'stty raw -echo; echo ready; exec head -c 5000 | wc -c'], {keys} }}\n  pipe: {{ command: [wc, -L], input: true }}"
+    ));
+    let type_in = |stream: &str, text: &[u8]| {
+        let response = daemon.unix().post(&format!("/streams/{stream}/input"), text);
+        (response.status, String::from_utf8_lossy(&response.body.all()).into_owned())
+    };
+    let line = |size: usize| vec![b'x'; size];
+    let mut reader = daemon.follow("p").query("tail=all").open();
+    assert_eq!(reader.take(1)[0].data, "ready");
+    let longest = [line(4095), b"\n".to_vec()].concat();
+    assert_eq!(type_in("p", &longest).0, 200);
+    assert_eq!(reader.take(1)[0].data, "got 4095");
+    let refused = type_in("p", &[line(4096), b"\n".to_vec()].concat());
+    assert!(refused.0 == 413 && refused.1.contains("longer than 4095 bytes"), "{refused:?}");
+    // Nothing of the refused line was typed. Two pieces of a line are one line.
+    assert_eq!(type_in("p", &line(3000)).0, 200);
+    assert_eq!(type_in("p", &line(1096)).0, 413);
+    assert_eq!(type_in("p", &[line(1095), b"\n".to_vec()].concat()).0, 200);
+    assert_eq!(reader.take(1)[0].data, "got 4095");
+    // Several lines at once are checked one by one.
+    assert_eq!(type_in("p", &[longest.clone(), b"ab\n".to_vec()].concat()).0, 200);
+    assert_eq!(reader.take(2)[1].data, "got 2");
+    // Ctrl-U discards what was typed.
+    assert_eq!(type_in("p", &[line(4000), vec![0x15], line(4000), b"\n".to_vec()].concat()).0, 200);
+    assert_eq!(reader.take(1)[0].data, "got 4000");
+    // Neither a program that reads single keys nor a pipe has such a limit.
+    let mut reader = daemon.follow("raw").query("tail=all").open();
+    assert_eq!(reader.take(1)[0].data, "ready");
+    assert_eq!(type_in("raw", &line(5000)).0, 200);
+    assert_eq!(reader.take(1)[0].data, "5000");
+    assert_eq!(type_in("pipe", &line(5000)).0, 200);
+}
+
+#[test]
 fn one_client_types_at_a_time_and_all_see_which() {
     let daemon = daemon();
     let (mut first, mut second) = (Channel::open(daemon.unix()), Channel::open(daemon.unix()));

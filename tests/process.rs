@@ -321,6 +321,79 @@ fn the_end_of_a_run_includes_its_peak_memory() {
 }
 
 #[test]
+fn what_a_command_leaves_behind_is_asked_to_end_and_then_killed() {
+    let polite = "(trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.1; done) & read x <go";
+    let stubborn = "(trap '' TERM; echo ready; exec sleep 1000) & read x <go";
+    let escaped = "setsid sh -c \"trap '' TERM; echo ready; while :; do sleep 0.1; done\" & read x <go";
+    for (script, lines, killed) in
+        [(polite, &["ready", "asked"][..], ""), (stubborn, &["ready"], "sleep ("), (escaped, &["ready"], "sh (")]
+    {
+        let dir = TestDir::new();
+        dir.fifo("go");
+        let keys = "directory: ., restart: never, stop: { grace: 1s }";
+        let daemon = dir.start(&format!("streams: {{ p: {{ command: [sh, -c, {script:?}], {keys} }} }}"));
+        let mut reader = daemon.follow("p").query("tail=all").open();
+        assert_eq!(reader.take(1)[0].data, "ready");
+        daemon.release("go");
+        let seen = reader.until("the end", |message| message.event == "end");
+        let printed = seen.iter().filter(|message| message.is_line()).map(|message| &*message.data);
+        // The shell reports its `sleep`, which was asked, too.
+        let printed: Vec<_> = printed.filter(|line| *line != "Terminated").collect();
+        assert_eq!(printed, lines[1..], "{script}");
+        let end = end(&seen);
+        assert_eq!((&end["code"], &end["cause"]), (&0.into(), &"exited".into()), "{end}");
+        let names: Vec<_> = end["killed"].as_array().into_iter().flatten().map(|name| name.as_str().unwrap()).collect();
+        let is_named = names.iter().any(|name| !killed.is_empty() && name.starts_with(killed));
+        assert_eq!(is_named, !killed.is_empty(), "{script}: {end}");
+        assert!(!killed.is_empty() || names.is_empty(), "{end}");
+    }
+}
+
+#[test]
+fn only_the_leader_is_asked_first_if_the_configuration_says_so() {
+    // The leader ends its child itself, and waits for it; the child says if it was asked by somebody else.
+    let child = "trap 'echo child was asked' TERM; trap 'echo child was told; told=1' USR1; echo ready; while [ -z \"$told\" ]; do sleep 0.1; done";
+    let script =
+        format!("trap 'kill -USR1 $!; wait; echo leader is done; exit 0' TERM; ({child}) & while :; do wait; done");
+    for (only, expected) in [("leader", &["child was told", "leader is done"][..]), ("all", &["child was asked"])] {
+        let daemon = shell(&script, &format!("stop: {{ only: {only} }}"));
+        let mut reader = daemon.follow("p").query("tail=all").open();
+        assert_eq!(reader.take(1)[0].data, "ready");
+        daemon.terminate();
+        let seen = reader.until_end();
+        let printed = lines(&seen);
+        assert!(expected.iter().all(|line| printed.contains(line)), "{only}: {printed:?}");
+        assert_eq!(printed.contains(&"child was asked"), only == "all", "{only}: {printed:?}");
+    }
+}
+
+#[test]
+fn variables_come_from_files_that_are_read_at_each_start() {
+    let dir = TestDir::new();
+    std::fs::write(dir.path("a.env"), "# of all\nA=file\nB='of a'\nC=file\n").unwrap();
+    std::fs::write(dir.path("b.env"), "export B=\"of b\"\nRTLOGD_STREAM=forged\n").unwrap();
+    let script = "echo \"$A $B $C $RTLOGD_STREAM\"";
+    let keys = "environment_file: [a.env, b.env], environment: { C: own }, restart: never, start: manual";
+    let yaml = format!(
+        "listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\nstreams: {{ p: {{ command: [sh, -c, '{script}'], {keys} }} }}"
+    );
+    let daemon = dir.start(&yaml);
+    let mut reader = daemon.follow("p").query("tail=all").open();
+    let start = || daemon.unix().post("/streams/p/start", b"").status;
+    assert_eq!(start(), 200);
+    assert_eq!(reader.take(1)[0].data, "file of b own p");
+    reader.until("the end", |message| message.is_state("stopped"));
+    std::fs::write(daemon.path("b.env"), "A=new\n").unwrap();
+    assert_eq!(start(), 200);
+    assert_eq!(reader.take(1)[0].data, "new of a own p");
+    reader.until("the end", |message| message.is_state("stopped"));
+    std::fs::write(daemon.path("b.env"), "nonsense\n").unwrap();
+    let refused = daemon.unix().post("/streams/p/start", b"");
+    let why = String::from_utf8_lossy(&refused.body.all()).into_owned();
+    assert!(why.contains("b.env") && why.contains("line 1 is not NAME=value"), "{why}");
+}
+
+#[test]
 fn a_process_dies_with_a_daemon_that_is_killed() {
     let daemon = shell("echo $$; exec sleep 1000", "");
     let child = pid(&mut daemon.follow("p").query("tail=all").open());

@@ -74,8 +74,9 @@ fn without_a_public_stream_strangers_are_asked_for_a_token_everywhere() {
 #[test]
 fn a_stream_is_public_only_as_long_as_it_says_so_and_is_not_private() {
     let dir = TestDir::new();
-    let yaml =
-        |keys: &str| format!("streams: {{ a: {{ command: [sleep, '1000'], {keys} }}, b: {{ push: true, public: true }} }}");
+    let yaml = |keys: &str| {
+        format!("streams: {{ a: {{ command: [sleep, '1000'], {keys} }}, b: {{ push: true, public: true }} }}")
+    };
     let daemon = dir.start(&yaml("input: false"));
     daemon.follow("a").query("tail=all").until("the start", |message| message.is_state("running"));
     let pid = daemon.state("a")["source"]["pid"].clone();

@@ -603,7 +603,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__run)
-            opts="-h --name --listen --memory --linger --log-level --help"
+            opts="-h --name --listen --memory --linger --pty --no-pty --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -65,6 +65,8 @@ warn\t''
 info\t''
 debug\t''
 trace\t''"
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand run" -l pty -d 'Give the command a terminal for its output, as it has by default if standard output is one'
+complete -c rtlogd -n "__fish_rtlogd_using_subcommand run" -l no-pty -d 'Give the command pipes for its output, which keep standard error apart'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand run" -s h -l help -d 'Print help'
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand check" -l config -d 'The configuration file [default: /etc/rtlogd/rtlogd.yaml]' -r -F
 complete -c rtlogd -n "__fish_rtlogd_using_subcommand check" -s h -l help -d 'Print help'

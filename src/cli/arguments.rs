@@ -51,6 +51,12 @@ pub(super) enum CliCommand {
         /// Keep serving readers for this long after the command has ended
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         linger: Option<Duration>,
+        /// Give the command a terminal for its output, as it has by default if standard output is one
+        #[arg(long, conflicts_with = "no_pty")]
+        pty: bool,
+        /// Give the command pipes for its output, which keep standard error apart
+        #[arg(long)]
+        no_pty: bool,
         /// Log messages of this level and more serious ones; `RTLOGD_LOG` can set a level for each module
         #[arg(long, value_name = "LEVEL", value_parser = logging::LOG_LEVEL_NAMES)]
         log_level: Option<String>,

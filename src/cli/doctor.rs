@@ -599,7 +599,7 @@ mod tests {
         ] {
             let access = AccessConfig { keys: Some(path(name)), ..AccessConfig::default() };
             let trusted_proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
-            let found = problems(Config { access, trusted_proxies, ..Config::default() });
+            let found = problems(Config { trusted_proxies, access, ..Config::default() });
             let found = found.into_iter().map(|finding| finding.problem).collect::<String>();
             assert_eq!(found, expected, "{name}");
         }

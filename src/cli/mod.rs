@@ -29,7 +29,7 @@ use crate::daemon::reload;
 pub(crate) use crate::daemon::reload::ReloadResult;
 use crate::daemon::serve;
 use crate::daemon::wrap;
-use crate::daemon::wrap::WrapOptions;
+use crate::daemon::wrap::{WrapOptions, WrapOutput};
 use crate::event::{lock, one_line};
 
 use arguments::{Arguments, CliCommand, DaemonArguments, DetachArguments, SchemaKind, StreamArguments};
@@ -81,7 +81,7 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             serve::serve(options).map_err(failed)?;
             Ok(ExitCode::SUCCESS)
         }
-        CliCommand::Run { name, listen, memory, linger, log_level, argv } => {
+        CliCommand::Run { name, listen, memory, linger, pty, no_pty, log_level, argv } => {
             check_wrapped_command(&argv)?;
             logging::start(log_level.as_deref());
             let any_port = listen.is_empty();
@@ -91,7 +91,12 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             let name = name.unwrap_or_else(|| config::stream_name_of(Path::new(&argv[0])));
             let mut stream = Stream::for_command(name, argv);
             stream.history.memory = memory;
-            wrap::wrap(WrapOptions { stream, config, any_port, linger }).map_err(failed)
+            let output = match (pty, no_pty) {
+                (true, _) => WrapOutput::Terminal,
+                (false, true) => WrapOutput::Pipes,
+                (false, false) => WrapOutput::LikeStdout,
+            };
+            wrap::wrap(WrapOptions { stream, config, output, any_port, linger }).map_err(failed)
         }
         CliCommand::Check { config, file } => {
             let config = load(config.or(file).as_deref())?;

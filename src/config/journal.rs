@@ -1,6 +1,7 @@
 //! The configuration of a stream from the journal of systemd.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::event::Level;
 
@@ -19,6 +20,10 @@ pub struct JournalSourceConfig {
     pub kernel: bool,
     /// Only entries with these fields, each `FIELD=VALUE`; of several values for one field, one is enough.
     pub matches: Vec<String>,
+    /// The directory with the journal of another machine: absolute; `None` for the journal of this machine.
+    pub directory: Option<PathBuf>,
+    /// The namespace, as for `journalctl --namespace`; `None` for the default one. Not together with `directory`.
+    pub namespace: Option<String>,
     /// The start if the journal was never read.
     pub from: ReadFrom,
 }

@@ -260,6 +260,8 @@ pub struct ProcessSourceConfig {
     pub directory: Option<PathBuf>,
     /// Variables in addition to those of the daemon; names are not empty and contain no `=`.
     pub environment: BTreeMap<String, String>,
+    /// Files with further variables, which are read at each start; those in `environment` replace them. Absolute.
+    pub environment_files: Vec<PathBuf>,
     /// The user to run as, by name or number; `None` for the user of the daemon. The user need not exist.
     pub user: Option<String>,
     /// The group to run as, by name or number; `None` for the group of `user`. The group need not exist.
@@ -282,9 +284,23 @@ impl ProcessSourceConfig {
     /// A program with defaults for everything else.
     pub fn new(argv: Vec<OsString>) -> Self {
         let (environment, restart, stop) = (BTreeMap::new(), Restart::default(), Stop::default());
+        let environment_files = Vec::new();
         let start = StartWhen::default();
         let (user, group, umask) = (None, None, None);
-        Self { argv, directory: None, environment, user, group, umask, pty: None, input: false, start, restart, stop }
+        Self {
+            argv,
+            directory: None,
+            environment,
+            environment_files,
+            user,
+            group,
+            umask,
+            pty: None,
+            input: false,
+            start,
+            restart,
+            stop,
+        }
     }
 }
 
@@ -357,12 +373,25 @@ pub struct Stop {
     pub signal: SignalName,
     /// The time that it has before `KILL` ends it.
     pub grace: Duration,
+    /// The processes that the signal asks first. `KILL` ends all of them.
+    pub only: StopTarget,
+}
+
+/// The processes of a run that are asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopTarget {
+    /// All processes that the command started.
+    #[default]
+    All,
+    /// Only the command itself, which ends its own processes. Those that it leaves behind are asked after it has ended.
+    Leader,
 }
 
 impl Default for Stop {
     /// `TERM`, with ten seconds before `KILL`.
     fn default() -> Self {
-        Self { signal: SignalName::TERM, grace: Duration::from_secs(10) }
+        Self { signal: SignalName::TERM, grace: Duration::from_secs(10), only: StopTarget::All }
     }
 }
 

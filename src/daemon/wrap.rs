@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use log::error;
 use rustix::process::Signal;
+use rustix::termios::tcgetwinsize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::config::{Config, ListenAddress, Stream};
+use crate::config::{Config, ListenAddress, SourceKind, Stream, TerminalSize};
+use crate::control::RunCommand;
 use crate::daemon::{Daemon, DaemonError, TerminationSignals, block_on, ignore_unused_signals, open_all};
-use crate::event::{RunEnd, signal_number};
+use crate::event::{RunEnd, StreamName, signal_number};
 use crate::listen::ListenError;
 use crate::source::{self, SourceError, SourceOptions, Tee, Watcher};
 
@@ -40,6 +42,8 @@ pub(crate) struct WrapOptions {
     pub(crate) stream: Stream,
     /// Everything else; its streams are ignored.
     pub(crate) config: Config,
+    /// Whether the output of the command goes through a terminal.
+    pub(crate) output: WrapOutput,
     /// `true` if another port is acceptable when the wanted one is taken.
     pub(crate) any_port: bool,
     /// The time for which the stream is served after the command has ended; `None` for as long as readers need, at most
@@ -47,8 +51,38 @@ pub(crate) struct WrapOptions {
     pub(crate) linger: Option<Duration>,
 }
 
+/// How the output of the command reaches rtlogd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WrapOutput {
+    /// Through a terminal if standard output is one, so that the command writes what it would write there: colours, bars, and
+    /// each line at once.
+    LikeStdout,
+    /// Through a terminal.
+    Terminal,
+    /// Through pipes, with standard error separate.
+    Pipes,
+}
+
+impl WrapOutput {
+    /// The size of the terminal: that of standard output, or the default one.
+    fn terminal_size(self) -> Option<TerminalSize> {
+        let is_wanted = match self {
+            Self::LikeStdout => io::stdout().is_terminal(),
+            Self::Terminal => true,
+            Self::Pipes => false,
+        };
+        is_wanted.then(|| stdout_size().unwrap_or_default())
+    }
+}
+
+/// The size of the terminal that standard output is, if it is one and knows its size.
+fn stdout_size() -> Option<TerminalSize> {
+    let size = tcgetwinsize(rustix::stdio::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some(TerminalSize { columns: size.ws_col, rows: size.ws_row })
+}
+
 /// Streams one command, and returns the status to exit with.
-pub(crate) fn wrap(job: WrapOptions) -> Result<ExitCode, DaemonError> {
+pub(crate) fn wrap(mut job: WrapOptions) -> Result<ExitCode, DaemonError> {
     block_on(async {
         ignore_unused_signals(|number| FORWARDED_SIGNALS.iter().any(|(passed, _)| passed.as_raw() == number));
         let sockets = match open_all(&job.config.listen).await {
@@ -57,6 +91,10 @@ pub(crate) fn wrap(job: WrapOptions) -> Result<ExitCode, DaemonError> {
             }
             sockets => sockets?,
         };
+        let terminal_size = job.output.terminal_size();
+        if let SourceKind::Process(process) = &mut job.stream.source {
+            process.pty = terminal_size;
+        }
         let mut daemon = Daemon::with_token(&job.config)?;
         let (appender, checkpoints) = daemon.open_stream(&job.stream)?;
         daemon.start_serving(sockets, &job.config)?;
@@ -70,6 +108,9 @@ pub(crate) fn wrap(job: WrapOptions) -> Result<ExitCode, DaemonError> {
             signals: Some(signals),
             ..daemon.source_options(&job.stream)
         };
+        if terminal_size.is_some() {
+            forward_resizes(&daemon, job.stream.name.clone()).map_err(DaemonError::Signals)?;
+        }
         let ended =
             source::run(job.stream, appender, checkpoints, options, Watcher::new(), daemon.stop_sources.clone()).await;
         let code = exit_code(ended);
@@ -100,6 +141,21 @@ fn forward_signals(daemon: &Daemon, terminal: bool) -> io::Result<mpsc::Receiver
         });
     }
     Ok(receiver)
+}
+
+/// Gives the terminal of the command the size of standard output whenever that changes.
+fn forward_resizes(daemon: &Daemon, name: StreamName) -> io::Result<()> {
+    let mut resized = signal(SignalKind::window_change())?;
+    let (commands, stop) = (daemon.commands.clone(), daemon.stop_sources.clone());
+    daemon.connection_tasks.spawn(stop.run_until_cancelled_owned(async move {
+        while resized.recv().await.is_some() {
+            if let Some(TerminalSize { columns, rows }) = stdout_size() {
+                // The command may have ended.
+                commands.send(&name, RunCommand::Resize { rows, columns }.into()).await.map(drop).unwrap_or_default();
+            }
+        }
+    }));
+    Ok(())
 }
 
 /// Waits for `future` as long as there is a receiver.

@@ -376,6 +376,10 @@ pub struct RunEnd {
     pub peak_memory: Option<u64>,
     /// The cause of the end.
     pub cause: EndCause,
+    /// The processes that were left and did not end when they were asked to, so that `KILL` ended them: names with ids, such
+    /// as `sleep (4711)`; at most 16.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub killed: Vec<String>,
 }
 
 /// The cause of the end of a run.

@@ -222,7 +222,15 @@ mod tests {
     use super::*;
 
     fn end(code: Option<i32>, signal: Option<&str>, cause: EndCause) -> RunEnd {
-        RunEnd { run: 1, code, signal: signal.map(str::to_owned), duration: Some(192.0), peak_memory: None, cause }
+        RunEnd {
+            run: 1,
+            code,
+            signal: signal.map(str::to_owned),
+            duration: Some(192.0),
+            peak_memory: None,
+            cause,
+            killed: Vec::new(),
+        }
     }
 
     #[test]

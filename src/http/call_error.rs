@@ -50,7 +50,9 @@ impl CallError {
                 | CommandError::InputEnded
                 | CommandError::Redacted
                 | CommandError::NoPty => (StatusCode::CONFLICT, RpcErrorCode::Refused),
-                CommandError::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, RpcErrorCode::Parameters),
+                CommandError::TooLong(_) | CommandError::LineTooLong(_) => {
+                    (StatusCode::PAYLOAD_TOO_LARGE, RpcErrorCode::Parameters)
+                }
                 CommandError::NoSignal(_) => (StatusCode::BAD_REQUEST, RpcErrorCode::Parameters),
                 CommandError::Busy | CommandError::TooManyCommands | CommandError::TooManySenders => {
                     (StatusCode::SERVICE_UNAVAILABLE, RpcErrorCode::Busy)

@@ -313,6 +313,7 @@ mod tests {
             (CommandError::NotRunning, 409),
             (CommandError::NoSignal(99), 400),
             (CommandError::TooLong(1 << 20), 413),
+            (CommandError::LineTooLong(4095), 413),
             (CommandError::TooManyCommands, 503),
             (CommandError::Failed("no such program".into()), 500),
             (CommandError::Gone, 503),

@@ -357,7 +357,15 @@ mod tests {
     }
 
     fn run_end() -> RunEnd {
-        RunEnd { run: 1, code: Some(0), signal: None, duration: None, peak_memory: None, cause: EndCause::Exited }
+        RunEnd {
+            run: 1,
+            code: Some(0),
+            signal: None,
+            duration: None,
+            peak_memory: None,
+            cause: EndCause::Exited,
+            killed: Vec::new(),
+        }
     }
 
     fn running(note: Option<&str>) -> SourceState {

@@ -280,8 +280,15 @@ mod tests {
 
     fn add_run_end(numbering: &mut Numbering) {
         let mut batch = Batch::new();
-        let end =
-            RunEnd { run: 1, code: None, signal: None, duration: None, peak_memory: None, cause: EndCause::Exited };
+        let end = RunEnd {
+            run: 1,
+            code: None,
+            signal: None,
+            duration: None,
+            peak_memory: None,
+            cause: EndCause::Exited,
+            killed: Vec::new(),
+        };
         batch.end(Time(0), &end);
         add(numbering, batch);
     }

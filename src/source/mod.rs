@@ -69,6 +69,8 @@ pub(crate) enum SourceError {
     Start { program: OsString, source: io::Error },
     #[error("cannot start {program:?} in the directory {directory:?}")]
     Directory { program: OsString, directory: PathBuf, source: io::Error },
+    #[error("cannot start {program:?} with the environment file {path:?}")]
+    EnvironmentFile { program: OsString, path: PathBuf, source: io::Error },
     #[error(
         "cannot start {program:?} as the user {user:?} (rtlogd must run as that user, as root, or with CAP_SETUID and CAP_SETGID)"
     )]
@@ -85,6 +87,7 @@ impl SourceError {
         match self {
             Self::Start { source, .. }
             | Self::Directory { source, .. }
+            | Self::EnvironmentFile { source, .. }
             | Self::User { source, .. }
             | Self::Group { source, .. } => source,
         }

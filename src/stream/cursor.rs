@@ -503,8 +503,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_of_a_run_ends_with_it_and_finds_nothing_when_it_comes_back() {
         let (mut appender, log) = log(1 << 20);
-        let end =
-            RunEnd { run: 1, code: Some(0), signal: None, duration: None, peak_memory: None, cause: EndCause::Exited };
+        let end = RunEnd {
+            run: 1,
+            code: Some(0),
+            signal: None,
+            duration: None,
+            peak_memory: None,
+            cause: EndCause::Exited,
+            killed: Vec::new(),
+        };
         let mut batch = Batch::new();
         batch.state(Time(0), SourceState::Running { run: 1, pid: None, note: None });
         batch.line(Time(0), &Origin::stdout(), Flags::NONE, b"1");

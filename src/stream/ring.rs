@@ -534,6 +534,7 @@ mod tests {
             duration: None,
             peak_memory: None,
             cause: crate::event::EndCause::Exited,
+            killed: Vec::new(),
         };
         let mut batch = Batch::new();
         for number in 1..=2 {

@@ -91,6 +91,7 @@ mod tests {
             duration: Some(1.0),
             peak_memory: None,
             cause: EndCause::Exited,
+            killed: Vec::new(),
         }
     }
 

@@ -277,6 +277,7 @@ mod tests {
             duration: Some(1.0),
             peak_memory: Some(1),
             cause: EndCause::Exited,
+            killed: Vec::new(),
         };
         let (reason, error, note) = ("why".to_owned(), "failed".to_owned(), Some("a remark".to_owned()));
         let last = Some(end(Some(1), None));

@@ -88,8 +88,10 @@ fn end(fields: &[u8]) -> String {
         code: Option<i32>,
         signal: Option<String>,
         duration: Option<f64>,
+        #[serde(default)]
+        killed: Vec<String>,
     }
-    let Ok(EndFields { run, code, signal, duration }) = serde_json::from_slice(fields) else {
+    let Ok(EndFields { run, code, signal, duration, killed }) = serde_json::from_slice(fields) else {
         return "run ended".to_owned();
     };
     let how = match (code, signal) {
@@ -98,7 +100,8 @@ fn end(fields: &[u8]) -> String {
         (None, None) => String::new(),
     };
     let after = duration.map(|seconds| format!(" after {seconds:.1} s")).unwrap_or_default();
-    format!("run {run} ended{how}{after}")
+    let killed = if killed.is_empty() { String::new() } else { format!("; killed: {}", killed.join(", ")) };
+    format!("run {run} ended{how}{after}{killed}")
 }
 
 #[cfg(test)]
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn lines_are_sent_as_they_are() {
-        let table: [(EventKind, Flags, &[u8], &str); 9] = [
+        let table: [(EventKind, Flags, &[u8], &str); 10] = [
             (EventKind::Line, Flags::NONE, b"  a\0\x1b[31mb", "  a\0\x1b[31mb\n"),
             (EventKind::Line, Flags::CONTINUED, b"a", "a"),
             (EventKind::Line, Flags::NONE, b"\xffa\rb", "\u{fffd}a\u{240d}b\n"),
@@ -130,6 +133,12 @@ mod tests {
                 Flags::NONE,
                 br#"{"run":1,"signal":"KILL","duration":1.0,"cause":"signalled"}"#,
                 "--- rtlogd: run 1 ended by signal KILL after 1.0 s ---\n",
+            ),
+            (
+                EventKind::End,
+                Flags::NONE,
+                br#"{"run":1,"code":0,"duration":1.0,"cause":"exited","killed":["sleep (7)","x\u001b (8)"]}"#,
+                "--- rtlogd: run 1 ended with exit code 0 after 1.0 s; killed: sleep (7), x\\u{1b} (8) ---\n",
             ),
             // The duration is unknown after the daemon was killed.
             (EventKind::End, Flags::NONE, br#"{"run":1,"cause":"daemon-killed"}"#, "--- rtlogd: run 1 ended ---\n"),

@@ -29,7 +29,13 @@ pub(super) fn check_journal(
     }
     let kernel = kernel.is_some_and(|(_, kernel)| kernel);
     let priority = value(journal.priority).map(|priority| priority.0);
-    Some(JournalSourceConfig { units, identifiers, priority, kernel, matches, from })
+    let directory = written(journal.directory).and_then(|(place, path)| context.resolve_path(place, &path));
+    let namespace = written(journal.namespace);
+    if let (Some((place, _)), Some(_)) = (&namespace, &directory) {
+        context.wrong(*place, "a directory has one namespace (remove `namespace` or `directory`)");
+    }
+    let namespace = namespace.and_then(|(place, name)| check_word(context, "namespace", place, name, is_namespace));
+    Some(JournalSourceConfig { units, identifiers, priority, kernel, matches, directory, namespace, from })
 }
 
 /// Checks one text or several, none of which may be empty.
@@ -61,6 +67,13 @@ fn check_word(
     Some(word)
 }
 
+/// Returns whether the word selects a namespace: a name, `*`, or `+` and a name.
+fn is_namespace(word: &str) -> bool {
+    let name = word.strip_prefix('+').unwrap_or(word);
+    word == "*"
+        || (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-@:".contains(&byte)))
+}
+
 /// Returns whether the word has the form `FIELD=VALUE`.
 fn is_match(word: &str) -> bool {
     let letter = |c: u8| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_';
@@ -75,6 +88,15 @@ fn is_match(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_is_a_name_a_star_or_a_plus_and_a_name() {
+        for (word, fits) in
+            [("web", true), ("*", true), ("+web", true), ("+", false), ("a/b", false), ("-x", true), ("a b", false)]
+        {
+            assert_eq!(is_namespace(word), fits, "{word}");
+        }
+    }
 
     #[test]
     fn a_match_has_a_field_and_a_value() {

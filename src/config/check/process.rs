@@ -1,9 +1,10 @@
 //! Checks a stream that runs a command.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::parse::located::{Entries, Located, WordOrMap};
+use crate::config::parse::located::{Entries, Located, OneOrMany, Setting, WordOrMap};
 use crate::config::raw::{self, ScalarText};
 use crate::config::report::NodeLocation;
 use crate::config::units::DurationText;
@@ -26,6 +27,7 @@ pub(super) fn check_process(
     let directory = written(raw.directory.take()).and_then(|(place, path)| context.resolve_path(place, &path));
     let environment = raw.environment.take();
     check_variables(context, environment.as_ref());
+    let environment_files = check_environment_files(context, raw.environment_file.take());
     let restart = match value(raw.restart.take()) {
         None => Restart::default(),
         Some(WordOrMap::Word(when)) => Restart { when, ..Restart::default() },
@@ -35,6 +37,7 @@ pub(super) fn check_process(
     let stop = value(raw.stop.take()).map_or(defaults.clone(), |stop| Stop {
         signal: value(stop.signal).unwrap_or(defaults.signal),
         grace: context.duration_at_least(stop.grace, defaults.grace, Duration::ZERO),
+        only: value(stop.only).unwrap_or_default(),
     });
     let user = written(raw.user.take()).and_then(|(place, name)| check_account(context, place, name, "user"));
     let group = written(raw.group.take()).and_then(|(place, name)| check_account(context, place, name, "group"));
@@ -45,7 +48,20 @@ pub(super) fn check_process(
     let shell = value(raw.shell.take()).unwrap_or_default();
     let argv = check_argv(context, command.place, command.value?, shell)?;
     let environment = words(environment);
-    Some(ProcessSourceConfig { argv, directory, environment, user, group, umask, pty, input, start, restart, stop })
+    Some(ProcessSourceConfig {
+        argv,
+        directory,
+        environment,
+        environment_files,
+        user,
+        group,
+        umask,
+        pty,
+        input,
+        start,
+        restart,
+        stop,
+    })
 }
 
 /// Checks the name or the number of a user or a group.
@@ -107,6 +123,16 @@ fn check_script(context: &mut CheckContext<'_>, place: NodeLocation, line: &str)
         return None;
     }
     Some(vec!["/bin/sh".into(), "-c".into(), line.into()])
+}
+
+/// The paths of the files; whether they can be read is known when the command starts.
+fn check_environment_files(context: &mut CheckContext<'_>, field: Setting<OneOrMany<String>>) -> Vec<PathBuf> {
+    let Some((place, OneOrMany(list))) = written(field) else { return Vec::new() };
+    if list.is_empty() {
+        context.wrong(place, "the list is empty (write at least one path)");
+    }
+    let paths = list.into_iter().filter_map(|Located { place, value }| context.resolve_path(place, &value?));
+    paths.collect()
 }
 
 fn check_variables(context: &mut CheckContext<'_>, variables: Option<&Located<Entries<ScalarText>>>) {

@@ -127,6 +127,7 @@ fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::S
         follow_symlinks,
         directory,
         environment,
+        environment_file,
         user,
         group,
         umask,
@@ -142,6 +143,7 @@ fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::S
     let keys = [
         ("directory", COMMAND_ONLY, location(directory.as_ref())),
         ("environment", COMMAND_ONLY, location(environment.as_ref())),
+        ("environment_file", COMMAND_ONLY, location(environment_file.as_ref())),
         ("shell", COMMAND_ONLY, location(shell.as_ref())),
         ("user", COMMAND_ONLY, location(user.as_ref())),
         ("group", COMMAND_ONLY, location(group.as_ref())),

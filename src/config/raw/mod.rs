@@ -18,7 +18,7 @@ use super::net::{ListenAddress, TrustedProxy, WebOrigin};
 use super::progress::ProgressRegex;
 use super::signal::SignalName;
 use super::units::{DurationRange, DurationText, Rate, Size};
-use super::{CarriageReturn, ReadFrom, RestartWhen, StartWhen, TerminalSize, TextEncoding};
+use super::{CarriageReturn, ReadFrom, RestartWhen, StartWhen, StopTarget, TerminalSize, TextEncoding};
 use crate::config::parse::located::{Entries, Located, OneOrMany, Setting, WordOrMap};
 
 /// The configuration of rtlogd: `rtlogd.yaml`, and the files in `conf.d` next to it.
@@ -165,6 +165,10 @@ pub(super) struct Stream {
     /// Environment variables for the command, in addition to those of the daemon. Variables about the daemon or its
     /// systemd unit are not passed on.
     pub(super) environment: Setting<Entries<ScalarText>>,
+    /// Files with environment variables for the command, `NAME=value` on each line: one file or a list. They are read each
+    /// time the command starts. Of the same variable in several places, the last file applies, and `environment` before
+    /// all files.
+    pub(super) environment_file: Setting<OneOrMany<String>>,
     /// The user that the command runs as, by name or number. The daemon must run as root or with `CAP_SETUID` and
     /// `CAP_SETGID`. Default: the daemon's user.
     pub(super) user: Setting<String>,
@@ -234,6 +238,12 @@ pub(super) struct JournalFilter {
     /// several times, an entry matches with any of its values. systemd.journal-fields(7) lists the fields.
     #[serde(rename = "match")]
     pub(super) r#match: Setting<OneOrMany<String>>,
+    /// A directory with the journal of another machine, such as `/host/var/log/journal` in a container. Default: the journal
+    /// of this machine.
+    pub(super) directory: Setting<String>,
+    /// The namespace of the journal, as with `LogNamespace=` of a unit; `*` for all namespaces, and `+NAME` for one and
+    /// the default one. Default: the default namespace.
+    pub(super) namespace: Setting<String>,
 }
 
 /// The rule by which lines are joined into one event: `start` or `continue`.
@@ -272,6 +282,9 @@ pub(super) struct Stop {
     pub(super) signal: Setting<SignalName>,
     /// The time that the command may take to end before rtlogd sends KILL. Default: 10s.
     pub(super) grace: Setting<DurationText>,
+    /// The processes that receive the signal: `all`, or `leader` for a command that ends its own processes when it is asked
+    /// to. What is left after that is asked, too, and KILL ends all. Default: all.
+    pub(super) only: Setting<StopTarget>,
 }
 
 /// A scalar of any kind as text: `8080` and `true` are taken as they are written.

@@ -8,7 +8,7 @@ use crate::config::units::Rate;
 use crate::config::{
     AccessConfig, CarriageReturn, ClaimGrant, Config, FileSelector, FileSourceConfig, Grant, HistoryLimits,
     IssuerConfig, JournalSourceConfig, Limits, MultilineConfig, ProcessSourceConfig, ReadFrom, Restart, RestartWhen,
-    Right, SourceKind, Stop, Stream, TlsConfig, from_paths,
+    Right, SourceKind, Stop, StopTarget, Stream, TlsConfig, from_paths,
 };
 use crate::event::Level;
 
@@ -64,7 +64,8 @@ streams:
     directory: ..
     environment: { PORT: 8080, DEBUG: yes }
     restart: { when: never, backoff: 100ms..2s, limit: 5 per 10m }
-    stop: { signal: SIGINT, grace: 0s }
+    stop: { signal: SIGINT, grace: 0s, only: leader }
+    environment_file: [build.env, /etc/x.env]
     description: 2024
     labels: { team: core }
     carriage_return: split
@@ -93,12 +94,13 @@ streams:
         group: Some("33".into()),
         umask: Some(0o077),
         environment: map(&[("PORT", "8080"), ("DEBUG", "yes")]),
+        environment_files: vec!["/etc/build.env".into(), "/etc/x.env".into()],
         restart: Restart {
             when: RestartWhen::Never,
             backoff: Duration::from_millis(100)..=Duration::from_secs(2),
             limit: Some((5, Duration::from_mins(10))),
         },
-        stop: Stop { signal: "INT".parse().unwrap(), grace: Duration::ZERO },
+        stop: Stop { signal: "INT".parse().unwrap(), grace: Duration::ZERO, only: StopTarget::Leader },
         ..ProcessSourceConfig::new(["make", "-j8", "007", "1.50", "true", ""].map(Into::into).into())
     };
     let build = Stream {

@@ -3,7 +3,7 @@
 use super::{config, mistakes};
 
 const TOP_LEVEL_KEYS: &str = "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
-const STREAM_KEYS: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `follow_symlinks`, `directory`, `environment`, `user`, `group`, `umask`, \
+const STREAM_KEYS: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `follow_symlinks`, `directory`, `environment`, `environment_file`, `user`, `group`, `umask`, \
         `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `redact`, `private`, `public`, `description`, `labels` or `history`";
 
 #[test]
@@ -162,7 +162,7 @@ fn mistakes_about_a_journal_have_a_place() {
   d: { journal: { kernel: true, unit: x }, multiline: { start: a }, pty: true }
 ";
     let expected = [
-        "2:17: expected a map with `unit`, `identifier`, `priority`, `kernel` or `match`, found `true`",
+        "2:17: expected a map with `unit`, `identifier`, `priority`, `kernel`, `match`, `directory` or `namespace`, found `true`",
         "3:25: the list is empty (write at least one unit)",
         "3:41: not a program: \"\"",
         "3:55: not a priority: \"loud\" (emerg, alert, crit, err, warning, notice, info or debug, or 0 to 7)",

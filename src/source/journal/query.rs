@@ -33,8 +33,13 @@ pub(super) enum JournalCheckpoint {
 impl JournalQuery {
     /// The query for the entries of `source`, on the machine with this id (machine-id(5)).
     pub(super) fn new(source: &JournalSourceConfig, machine: Option<&str>) -> Self {
-        let JournalSourceConfig { units, identifiers, priority, kernel, matches, from: _ } = source;
+        let JournalSourceConfig { units, identifiers, priority, kernel, matches, directory, namespace, from: _ } =
+            source;
         let mut words = Vec::new();
+        words.extend(directory.iter().map(|path| format!("--directory={}", path.display())));
+        words.extend(namespace.iter().map(|name| format!("--namespace={name}")));
+        // The journal in a directory is that of another machine, or of several.
+        let machine = machine.filter(|_| directory.is_none());
         words.extend(units.iter().map(|unit| format!("--unit={unit}")));
         words.extend(identifiers.iter().map(|identifier| format!("--identifier={identifier}")));
         words.extend(priority.map(|level| format!("--priority={}", level as u8)));

@@ -14,6 +14,10 @@ use super::pty;
 /// input.
 const MAX_WAITING_INPUT: usize = MAX_INPUT_SIZE;
 
+/// The longest line that a terminal accepts in canonical mode, in bytes, without its end: the system drops what is longer
+/// (termios(3)).
+const MAX_TERMINAL_LINE: usize = 4095;
+
 /// The daemon's end of the standard input of a process.
 #[derive(Debug)]
 pub(super) enum ProcessInput {
@@ -35,12 +39,14 @@ pub(super) struct OpenInput {
     last: bool,
     /// On a terminal: the last byte ended a line, or there was none.
     at_line_start: bool,
+    /// On a terminal in canonical mode: the bytes of the line that is not complete yet.
+    line_size: usize,
 }
 
 impl ProcessInput {
     /// Opens an input that is written to `to`; `terminal` says that `to` is the master of one.
     pub(crate) fn open(to: Sender, terminal: bool) -> Self {
-        Self::Open(OpenInput { to, terminal, waiting: Vec::new(), last: false, at_line_start: true })
+        Self::Open(OpenInput { to, terminal, waiting: Vec::new(), last: false, at_line_start: true, line_size: 0 })
     }
 
     /// Appends `bytes` to the input.
@@ -52,6 +58,7 @@ impl ProcessInput {
         if keyboard.waiting.len() + bytes.len() > MAX_WAITING_INPUT {
             return Err(CommandError::Busy);
         }
+        keyboard.line_size = keyboard.check_lines(bytes)?;
         keyboard.waiting.extend_from_slice(bytes);
         if let Some(last) = bytes.last() {
             keyboard.at_line_start = matches!(last, b'\n' | b'\r');
@@ -72,7 +79,7 @@ impl ProcessInput {
             return Err(CommandError::Busy);
         }
         keyboard.waiting.extend(keys);
-        keyboard.at_line_start = true;
+        (keyboard.at_line_start, keyboard.line_size) = (true, 0);
         Ok(())
     }
 
@@ -110,6 +117,23 @@ impl ProcessInput {
 }
 
 impl OpenInput {
+    /// Checks that the terminal accepts each line of `bytes`, the first of which continues the line that is not complete
+    /// yet. Returns the size of the line that is not complete then. A program that reads keys one by one, such as an
+    /// editor, has no lines.
+    fn check_lines(&self, bytes: &[u8]) -> Result<usize, CommandError> {
+        if !self.terminal || !pty::is_canonical(&self.to) {
+            return Ok(0);
+        }
+        let mut size = self.line_size;
+        for byte in bytes {
+            size = if pty::ends_line(*byte) { 0 } else { size + 1 };
+            if size > MAX_TERMINAL_LINE {
+                return Err(CommandError::LineTooLong(MAX_TERMINAL_LINE));
+            }
+        }
+        Ok(size)
+    }
+
     async fn write_some(&mut self) -> io::Result<()> {
         self.to.writable().await?;
         let count = self.to.try_write(&self.waiting);

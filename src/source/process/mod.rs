@@ -16,8 +16,8 @@
 //!
 //! **End.** The exit of the leader ends the phase `Running`. Its descendants may still hold the pipes, so that these
 //! are drained until nothing came for [`DRAIN_QUIET_TIME`], for at most [`MAX_DRAIN_WAIT`]. Then the remaining
-//! processes of the run are killed; if the run was asked to end, they first have the rest of its grace period. The end
-//! event is the last event of a run.
+//! processes of the run are asked to end, unless they were asked together with the leader, and have the grace period for
+//! it. What is left after that is killed, and the end event names it. The end event is the last event of a run.
 //!
 //! **Killed processes.** The process group, and processes that left it on purpose: these inherit the *mark* of the run
 //! in their environment, by which they are found. The daemon is the subreaper of its descendants, so that none is lost
@@ -31,7 +31,7 @@
 //! thread for blocking work: with `PR_SET_PDEATHSIG` the child dies when that idle thread ends. Reading until the pipes
 //! are closed: a daemon that was started in the background keeps them open forever.
 //!
-//! Reading order: `supervisor`, `run`, `spawn`, `child`, `leader`, `pipes`, `pty`, `input`, `stop`, `run_record`,
+//! Reading order: `supervisor`, `run`, `spawn`, `environment_file`, `child`, `leader`, `pipes`, `pty`, `input`, `stop`, `run_record`,
 //! `procfs`; `helper` runs tools for other sources.
 //!
 //! [`ProcessRun`]: run::ProcessRun
@@ -41,6 +41,7 @@
 mod run;
 mod child;
 mod spawn;
+mod environment_file;
 mod leader;
 mod pipes;
 mod pty;

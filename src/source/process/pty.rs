@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{SpecialCodeIndex, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, SpecialCodeIndex, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::config::TerminalSize;
 
@@ -24,6 +24,17 @@ pub(crate) fn open(size: TerminalSize) -> io::Result<(OwnedFd, OwnedFd)> {
 pub(super) fn resize(terminal: impl AsFd, size: TerminalSize) -> io::Result<()> {
     let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     Ok(tcsetwinsize(terminal, size)?)
+}
+
+/// Returns whether a program reads whole lines from the terminal, which the system assembles.
+pub(super) fn is_canonical(terminal: impl AsFd) -> bool {
+    tcgetattr(terminal).is_ok_and(|attributes| attributes.local_modes.contains(LocalModes::ICANON))
+}
+
+/// Returns whether this byte completes or discards a line in canonical mode, unless the program chose other bytes: a line
+/// end, or Ctrl-C, Ctrl-D, Ctrl-U, Ctrl-Z or Ctrl-\.
+pub(super) fn ends_line(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r' | 0x03 | 0x04 | 0x15 | 0x1a | 0x1c)
 }
 
 /// The byte that a user types to end the input: Ctrl-D, unless the program chose another one.

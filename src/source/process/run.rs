@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use tokio::select;
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{ProcessSourceConfig, Stop, Stream, TerminalSize};
+use crate::config::{ProcessSourceConfig, Stop, StopTarget, Stream, TerminalSize};
 use crate::control::{Attachment, CommandError, RunCommand};
 use crate::event::{EndCause, RunEnd, SourceState, signal_name};
 use crate::stream::Batch;
@@ -44,6 +44,9 @@ const MIN_MEMORY_INTERVAL: Duration = Duration::from_millis(50);
 /// The longest interval between two measurements of memory.
 const MAX_MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The most processes that the end of a run names.
+const MAX_KILLED_NAMES: usize = 16;
+
 /// One run of a process.
 #[derive(Debug)]
 pub(super) struct ProcessRun {
@@ -59,6 +62,8 @@ pub(super) struct ProcessRun {
     stop: Stop,
     /// The reason why the process was asked to end, and the time when it will be killed; `None` unless it was asked.
     stopping: Option<(EndCause, Instant)>,
+    /// The time when processes that the leader left behind will be killed; `None` until they were asked to end.
+    leftovers_killed_at: Option<Instant>,
     /// Processes that left the group are ended, too.
     ends_escaped: bool,
     /// The peak memory measured so far, in bytes, and when to measure again.
@@ -124,6 +129,7 @@ impl ProcessRun {
             input,
             stop: source.stop.clone(),
             stopping: None,
+            leftovers_killed_at: None,
             ends_escaped: !options.end_stream,
             memory: (None, now + MIN_MEMORY_INTERVAL),
             last_output: Some(now),
@@ -214,11 +220,49 @@ impl ProcessRun {
 
     /// Asks the process to end; `KILL` follows after the grace period.
     pub(super) fn stop(&mut self, cause: EndCause) {
-        let signal = Signal::from_named_raw(self.stop.signal.number()).unwrap_or(Signal::TERM);
         self.stopping = Some((cause, Instant::now() + self.stop.grace));
-        self.signal_all(signal);
+        match self.stop.only {
+            StopTarget::All => self.ask_all(),
+            StopTarget::Leader => {
+                self.group.signal_leader(self.stop_signal());
+                self.group.signal_leader(Signal::CONT);
+            }
+        }
+    }
+
+    fn stop_signal(&self) -> Signal {
+        Signal::from_named_raw(self.stop.signal.number()).unwrap_or(Signal::TERM)
+    }
+
+    /// Asks all processes of the run to end.
+    fn ask_all(&self) {
+        self.signal_all(self.stop_signal());
         // A suspended process handles no signal but this one.
         self.signal_all(Signal::CONT);
+    }
+
+    /// Asks the processes that the leader left behind to end, unless they were asked already. Returns the time when they are
+    /// killed.
+    fn ask_leftovers(&mut self, now: Instant) -> Option<Instant> {
+        let asked_with_leader = self.stopping.filter(|_| self.stop.only == StopTarget::All).map(|(_, kill)| kill);
+        if let Some(kill) = asked_with_leader.or(self.leftovers_killed_at) {
+            return Some(kill);
+        }
+        if !self.is_alive() {
+            return None;
+        }
+        let left = self.names_of_left().join(", ");
+        info!(stream = self.stream.as_str(), run = self.record.run, processes = left.as_str(); "the command left processes behind, which are asked to end");
+        self.ask_all();
+        let kill = self.stopping.map_or(now + self.stop.grace, |(_, kill)| kill);
+        self.leftovers_killed_at = Some(kill);
+        Some(kill)
+    }
+
+    /// The processes of the run that are left, by name and id.
+    fn names_of_left(&self) -> Vec<String> {
+        let left = self.record.alive().into_iter().take(MAX_KILLED_NAMES);
+        left.map(|pid| format!("{} ({})", procfs::name(pid), pid.as_raw_nonzero())).collect()
     }
 
     /// Returns whether the process was asked to end.
@@ -329,6 +373,7 @@ impl ProcessRun {
             duration: Some(whole_microseconds(now.duration_since(self.started))),
             peak_memory: exit.memory.max(self.memory.0),
             cause,
+            killed: Vec::new(),
         };
         self.phase =
             RunPhase::Draining { end, quiet_until: now + DRAIN_QUIET_TIME, last: now + MAX_DRAIN_WAIT, killed: false };
@@ -338,14 +383,21 @@ impl ProcessRun {
     /// left.
     fn try_finish(&mut self, batch: &mut Batch) -> Option<RunEnd> {
         let now = Instant::now();
-        let waits = self.stopping.is_some_and(|(_, kill)| now < kill) && self.is_alive();
+        let kill_at = self.ask_leftovers(now);
+        let waits = kill_at.filter(|kill| now < *kill && self.is_alive());
+        let left = if waits.is_none() { self.names_of_left() } else { Vec::new() };
         let killed = match &mut self.phase {
-            RunPhase::Draining { killed, .. } if !waits => mem::replace(killed, true),
+            RunPhase::Draining { killed, end, .. } if waits.is_none() => {
+                if !*killed {
+                    end.killed = left;
+                }
+                mem::replace(killed, true)
+            }
             _ => false,
         };
-        let kills = !waits && !killed && self.signal_all(Signal::KILL) && !self.pipes.is_ended();
+        let kills = waits.is_none() && !killed && self.signal_all(Signal::KILL) && !self.pipes.is_ended();
         let RunPhase::Draining { end, quiet_until: quiet, last, .. } = &mut self.phase else { return None };
-        if let Some((_, kill)) = self.stopping.filter(|_| waits) {
+        if let Some(kill) = waits {
             // All processes of the run were asked to end, and have as much time as the process itself.
             (*quiet, *last) = ((now + GROUP_POLL_INTERVAL).min(kill), (now + GROUP_POLL_INTERVAL).min(kill));
             return None;

@@ -7,6 +7,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ use crate::source::{SourceError, SourceOptions};
 use super::child::{ExecFailure, ExecStep, ExecTask, MAX_PASSED_DESCRIPTORS};
 use super::input::ProcessInput;
 use super::leader::Leader;
-use super::pty;
 use super::run_record::{RUN_MARK_VARIABLE, RunDescriptors};
+use super::{environment_file, pty};
 
 /// The longest time from the start of the child to the exec of the program. Only the lookup of a user's groups may take
 /// long.
@@ -73,6 +74,11 @@ impl AsFd for ProgramEnd {
     }
 }
 
+/// Returns whether rtlogd sets this variable itself.
+fn is_reserved(name: &str) -> bool {
+    matches!(name, "RTLOGD_STREAM" | RUN_MARK_VARIABLE)
+}
+
 /// Starts the program with `mark` in its environment, and returns when it runs. The future must not be dropped before.
 ///
 /// # Errors
@@ -91,6 +97,7 @@ pub(super) async fn spawn(
 enum SpawnFailure {
     InDaemon(io::Error),
     InChild(ExecFailure),
+    EnvironmentFile(PathBuf, io::Error),
 }
 
 impl From<io::Error> for SpawnFailure {
@@ -103,6 +110,7 @@ impl SpawnFailure {
     fn of(self, spec: &ProcessSourceConfig, program: OsString) -> SourceError {
         let (step, source) = match self {
             Self::InDaemon(source) => (ExecStep::Execute, source),
+            Self::EnvironmentFile(path, source) => return SourceError::EnvironmentFile { program, path, source },
             Self::InChild(ExecFailure { step, errno, error }) => {
                 (step, errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error))
             }
@@ -125,7 +133,15 @@ async fn start(
     mark: &str,
 ) -> Result<StartedProgram, SpawnFailure> {
     let wires = create_ends(spec, options)?;
-    let task = task(stream, spec, options, mark, &wires);
+    let mut task = task(stream, spec, options, mark, &wires);
+    for path in &spec.environment_files {
+        let file = path.clone();
+        let read = spawn_blocking(move || environment_file::read(&file)).await.map_err(io::Error::other)?;
+        let variables = read.map_err(|source| SpawnFailure::EnvironmentFile(path.clone(), source))?;
+        // A later file replaces an earlier one, and what the configuration itself says stays.
+        let kept = variables.into_iter().filter(|(name, _)| !spec.environment.contains_key(name) && !is_reserved(name));
+        task.environment.extend(kept);
+    }
     let (ours, childs) = UnixStream::pair()?;
     // The child is not started on a thread for blocking work: an idle one ends, and the child would die with it
     // (PR_SET_PDEATHSIG).
@@ -151,7 +167,8 @@ fn task(
     wires: &ProgramEnds,
 ) -> ExecTask {
     let mut environment = spec.environment.clone();
-    if spec.pty.is_some() {
+    // With the standard input, the program also shares the terminal of rtlogd, whose `TERM` is right.
+    if spec.pty.is_some() && !options.inherit_stdin {
         environment.entry("TERM".to_owned()).or_insert_with(|| DEFAULT_TERM.to_owned());
     }
     environment.insert("RTLOGD_STREAM".to_owned(), stream.to_owned());
@@ -164,7 +181,7 @@ fn task(
         group: spec.group.clone(),
         umask: spec.umask,
         session: !options.same_group,
-        terminal: spec.pty.is_some(),
+        terminal: spec.pty.is_some() && !options.inherit_stdin,
         input: wires.has_input,
         open_files: open_file_limit_for_commands(),
         parent: getpid().as_raw_nonzero().get(),
@@ -223,9 +240,16 @@ fn create_ends(spec: &ProcessSourceConfig, options: &SourceOptions) -> io::Resul
             input = ProcessInput::open(pipe::Sender::from_owned_fd_unchecked(master.try_clone()?)?, true);
             passed_on.push(ProgramEnd::Created(slave.try_clone()?));
         }
+        let shares_stdin = options.inherit_stdin && !spec.input;
+        if shares_stdin {
+            // Only the output goes through this terminal. The program keeps the controlling terminal that it shares with
+            // rtlogd, from which it reads and receives signals.
+            passed_on.push(ProgramEnd::InheritedStdin);
+            passed_on.push(ProgramEnd::Created(slave.try_clone()?));
+        }
         passed_on.push(ProgramEnd::Created(slave));
         let ends = [Some(pipe::Receiver::from_owned_fd_unchecked(master)?), None];
-        return Ok(ProgramEnds { ends, input, descriptors, passed_on, has_input: spec.input });
+        return Ok(ProgramEnds { ends, input, descriptors, passed_on, has_input: spec.input || shares_stdin });
     }
     let has_input = spec.input || options.inherit_stdin;
     if spec.input {

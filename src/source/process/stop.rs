@@ -27,6 +27,14 @@ impl ProcessGroup {
         if self.leads_group { test_kill_process_group(self.pid).is_ok() } else { !self.leader_reaped }
     }
 
+    /// Sends `signal` to the leader alone.
+    pub(super) fn signal_leader(&self, signal: Signal) {
+        if !self.leader_reaped {
+            // It may have ended, and was not waited for yet.
+            kill_process(self.pid, signal).unwrap_or_default();
+        }
+    }
+
     /// Sends `signal`. Returns whether there was a process to receive it.
     pub(super) fn signal(&self, signal: Signal) -> bool {
         if self.leads_group {

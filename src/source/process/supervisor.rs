@@ -160,6 +160,7 @@ impl<'a> Supervisor<'a> {
             duration: None,
             peak_memory: None,
             cause: EndCause::DaemonKilled,
+            killed: Vec::new(),
         };
         writer.batch.end(now, &end);
         record.ended = true;

@@ -1,0 +1,94 @@
+//! Files of environment variables, `NAME=value` on each line, as systemd and Docker read them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The longest file, in bytes: Linux passes no more than this to a program by default.
+const MAX_ENVIRONMENT_FILE_SIZE: u64 = 2 << 20;
+
+/// Reads the variables of a file. Blocks.
+///
+/// # Errors
+/// If the file cannot be read, or has a line that is not a variable.
+pub(super) fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_ENVIRONMENT_FILE_SIZE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_ENVIRONMENT_FILE_SIZE {
+        return Err(io::Error::other(format!("the file is longer than {MAX_ENVIRONMENT_FILE_SIZE} bytes")));
+    }
+    parse(&text).map_err(|line| io::Error::other(format!("line {line} is not NAME=value")))
+}
+
+/// The variables in a text, or the number of the first line that is none. Lines that begin with `#` or `;` are comments. A
+/// value may be in single or double quotes, which are removed; nothing in it is replaced. Of two lines with the same
+/// name, the last one applies.
+fn parse(text: &str) -> Result<BTreeMap<String, String>, usize> {
+    let mut variables = BTreeMap::new();
+    for (line, number) in text.lines().zip(1..) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with(['#', ';']) {
+            continue;
+        }
+        // Files that are made for a shell have this word.
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let (name, value) = line.split_once('=').ok_or(number)?;
+        let (name, value) = (name.trim_end(), value.trim());
+        let is_name = |name: &str| {
+            !name.starts_with(|c: char| c.is_ascii_digit())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+        };
+        if name.is_empty() || !is_name(name) || value.contains('\0') {
+            return Err(number);
+        }
+        let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+        variables.insert(name.to_owned(), unquoted.unwrap_or(value).to_owned());
+    }
+    Ok(variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_variables_comments_or_mistakes() {
+        let one = |name: &str, value: &str| Ok(BTreeMap::from([(name.to_owned(), value.to_owned())]));
+        let table = [
+            ("", Ok(BTreeMap::new())),
+            ("# a comment\n; another\n\n   \n", Ok(BTreeMap::new())),
+            ("A=1", one("A", "1")),
+            ("A=1\r\n", one("A", "1")),
+            ("  A = 1  ", one("A", "1")),
+            ("export A=1\n", one("A", "1")),
+            ("A=", one("A", "")),
+            ("A=b=c", one("A", "b=c")),
+            ("A='b c'", one("A", "b c")),
+            ("A=\"it's\"", one("A", "it's")),
+            ("A='b\"", one("A", "'b\"")),
+            ("A='", one("A", "'")),
+            ("A=$HOME # no comment", one("A", "$HOME # no comment")),
+            ("A=1\nA=2\n", one("A", "2")),
+            ("A=1\nB\n", Err(2)),
+            ("=1", Err(1)),
+            ("1A=1", Err(1)),
+            ("a b=1", Err(1)),
+            ("A=\0", Err(1)),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_says_why() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("env");
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::write(&path, "A=1\nnonsense\n").unwrap();
+        assert_eq!(read(&path).unwrap_err().to_string(), "line 2 is not NAME=value");
+        std::fs::write(&path, "A=1\n".repeat(1 << 20)).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("longer than"));
+    }
+}
