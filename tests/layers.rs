@@ -321,6 +321,16 @@ fn libraries_stay_in_their_layers() {
 }
 
 #[test]
+fn locks_are_taken_by_one_helper() {
+    let by_hand = ["PoisonError", ".lock().unwrap", ".lock().expect", ".write().unwrap", ".write().expect"];
+    let mut wrong = Vec::new();
+    for (file, text) in rust_files().into_iter().filter(|(file, _)| file != "event/lock.rs") {
+        wrong.extend(by_hand.iter().filter(|way| text.contains(**way)).map(|way| format!("src/{file} has {way}")));
+    }
+    assert!(wrong.is_empty(), "lock it by event::lock: {wrong:#?}");
+}
+
+#[test]
 fn followed_files_are_opened_by_one_file() {
     // What a stream follows is opened under the rules of the one file, and what it protects is looked through by the other.
     let allowed = ["source/file/open_file.rs", "source/file/protected.rs"];
