@@ -11,7 +11,7 @@ use crate::harness::sse::Reader;
 use crate::harness::ws::{Channel, Talk, handshake};
 use crate::harness::{Daemon, Deadline, TestDir};
 
-/// What all expressions in use may take, and the daemon beside them, in bytes.
+/// All expressions in use may take this many bytes, in addition to the daemon's own.
 const EXPRESSIONS: u64 = 320 << 20;
 
 /// What a configuration may take while it is read, in bytes: the most values, each a hundred bytes or two, several times over.
@@ -105,7 +105,7 @@ fn the_memory_of_all_expressions_in_use_is_limited() {
     let (code, said) =
         channel.refused("stream.subscribe", &json!({ "stream": "app", "grep": format!(r"\w{{9}} {last}") }));
     assert_eq!(code, BUSY, "{said}");
-    // What is in use already is had for nothing, and the usual has room of its own.
+    // An expression that is in use already costs nothing, and the usual ones have room of their own.
     drop(ask(0, &[]).unwrap());
     for usual in ["one", r"^\w+$", "(?i)ONE"] {
         let reader = Response::get(daemon.address(), &filtered("grep", usual), &[]);

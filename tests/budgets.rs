@@ -79,12 +79,12 @@ fn bodies_in_flight_have_a_budget_for_each_caller() {
     let input = |bearer: &str| {
         Response::request(daemon.address(), "POST", "/streams/cat/input", &[("Authorization", bearer)], b"x\n")
     };
-    // Of 64 KiB each: a quarter of all that may be under way.
+    // Each body has 64 KiB; together they are a quarter of all that may be in progress.
     let mut held: Vec<_> =
         (0..64).map(|_| begin(daemon.address(), "POST", "/streams/cat/input", &[("Authorization", &one)])).collect();
     let refused = Deadline::new().until("the bound", || Some(input(&one)).filter(|answer| answer.status == 429));
     assert_eq!(refused.header("retry-after"), "1");
-    // Neither another caller nor the owner waits for it, and what is not read as a whole is not counted.
+    // Neither another caller nor the owner waits for these bodies, and a body that is not read as a whole is not counted.
     assert_eq!(input(&other).status, 200);
     assert_eq!(Response::request(daemon.unix(), "POST", "/streams/cat/input", &[], b"x\n").status, 200);
     let pushed = Response::request(daemon.address(), "POST", "/streams/in", &[("Authorization", &one)], b"x\n");
@@ -112,7 +112,7 @@ fn readers_have_a_budget_for_each_caller_and_in_total() {
     assert_eq!({ later }.until_end().len(), 0);
     let mut channel = Channel::open(daemon.address());
     assert_eq!(channel.refused("stream.subscribe", &json!({ "stream": "a" })).0, -32006);
-    // What is answered at once is no reader.
+    // A request that is answered at once is no reader.
     assert_eq!(daemon.get("/streams", &[]).0, 200);
     // Another caller has its own, until there are no more.
     let proven = |path: &str| daemon.request(path).header("Authorization", &bearer).response();
@@ -146,7 +146,7 @@ fn other_machines_without_a_token_have_the_limit_of_a_token() {
     let detail = refused.problem()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("2 streams and channels from this address"), "{detail}");
     assert_eq!(read("203.0.113.10").status, 200);
-    // This machine is many people.
+    // Clients on this machine do not count as one client.
     let local: Vec<_> = (0..3).map(|_| daemon.follow("a").response()).collect();
     assert!(local.iter().all(|answer| answer.status == 200));
 }
@@ -155,7 +155,7 @@ fn other_machines_without_a_token_have_the_limit_of_a_token() {
 fn a_session_has_its_own_limit_and_uses_no_other() {
     let daemon = with("", "");
     let names: String = (0..64).map(|_| "stream=a&").collect();
-    // One stream named often is one reader.
+    // A stream that is named several times is one reader.
     let one = daemon.request(&format!("/streams?{names}session=0123456789abcdef")).response();
     assert_eq!(one.status, 200);
     let held: Vec<_> = (0..127).map(|_| daemon.follow("a").query("session=0123456789abcdef").response()).collect();
@@ -281,7 +281,7 @@ fn pages_with_many_streams_have_a_budget_that_leaves_room_for_other_readers() {
     assert_eq!((refused.status, refused.header("retry-after")), (429, "10"));
     let detail = refused.problem()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("has 128 readers open on connections with several streams"), "{detail}");
-    // One stream at a time is another matter.
+    // A request for one stream is limited separately.
     let single: Vec<_> = (0..64).map(|at| daemon.follow(&format!("s{at}")).response()).collect();
     assert!(single.iter().all(|answer| answer.status == 200));
     drop(tabs);

@@ -150,7 +150,7 @@ fn a_missing_stream_is_reported_with_the_words_of_the_daemon() {
 #[test]
 fn follow_prints_the_output_and_exits_with_the_status_of_the_process() {
     for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137)] {
-        // It is over by then, or not: what is printed is the same.
+        // The run may have ended by then: the output is the same.
         let daemon = shell(&format!("printf 'a\\377b\\n  c'; {script}"), "restart: { when: never }");
         let ended = run(&daemon, &["follow", "p"]);
         assert_eq!((ended.status.code(), &ended.out[..]), (Some(code), &b"a\xffb\n  c\n"[..]), "{}", ended.err);
@@ -163,7 +163,7 @@ fn only_the_end_of_the_current_run_decides_the_status() {
     let daemon = shell(script, "directory: ., restart: { when: on-failure, backoff: 100ms..100ms, limit: 1 per 1h }");
     daemon.follow("p").query("tail=all").until("the second run", |message| message.data == "two");
     let program = Program::start(&mut client(&daemon, &["follow", "p", "--tail", "all"]));
-    // It follows by now, or soon.
+    // The client follows by now, or will soon.
     daemon.release("go");
     let ended = program.ended();
     assert_eq!((ended.status.code(), text(&ended)), (Some(5), "one\ntwo\n"), "{}", ended.err);
@@ -236,7 +236,7 @@ fn cutting(to: SocketAddr, cut: Receiver<()>) -> (SocketAddr, Arc<AtomicUsize>) 
             while cut.recv().is_ok() {
                 all.extend(opened.try_iter());
                 for stream in all.drain(..) {
-                    // It may be at its end already.
+                    // The connection may have ended already.
                     stream.shutdown(std::net::Shutdown::Both).unwrap_or_default();
                 }
             }

@@ -71,7 +71,7 @@ pub(crate) fn chromium_by(script: &str) -> Option<Command> {
     Some(command)
 }
 
-/// What the client printed.
+/// The output of a client.
 pub(crate) fn output(command: &mut Command) -> Value {
     let ended = Program::start(command.stdin(Stdio::null())).ended_by(Deadline::after(CLIENT));
     assert!(ended.status.success(), "{command:?}: {:?} {}", ended.status, ended.err);
@@ -182,7 +182,7 @@ fn copy(from: &mut TcpStream, to: &mut TcpStream, mut may: impl FnMut(&[u8]) -> 
             break;
         }
     }
-    // One that is closed already needs no end.
+    // A connection that is closed already need not be ended.
     from.shutdown(Shutdown::Both).unwrap_or_default();
     to.shutdown(Shutdown::Both).unwrap_or_default();
 }

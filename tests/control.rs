@@ -70,7 +70,7 @@ fn a_subscription_begins_where_requested_and_continues() {
     assert_eq!((event["text"].as_str(), event["origin"].is_string()), (Some("201"), true), "{event}");
     let id = event["id"].as_str().unwrap();
     assert_eq!(daemon.follow("app").query("tail=1").take(1)[0].id, id, "the id that others see");
-    // What is missed is told, with the place to go on from.
+    // A gap is reported, with the position from which to continue.
     let after = channel.subscribe(&json!({ "stream": "app", "after": "mib3k2x9-1" }));
     let gap = channel.until("stream.gap");
     assert_eq!((&gap["subscription"], &gap["missed"]), (&json!(after), &Value::Null));
@@ -106,7 +106,7 @@ fn a_paused_subscription_keeps_its_position_while_lines_arrive() {
     let flows = channel.subscribe(&json!({ "stream": "app", "tail": 0 }));
     let mut seen = channel.lines(held, 10);
     channel.call("subscription.pause", &json!({ "subscription": held }));
-    // As many as a minute brings at a thousand a second.
+    // The number of lines that arrive in a minute at a thousand a second.
     for piece in 0..60 {
         daemon.write("app.log", between(11 + piece * 1000..11 + (piece + 1) * 1000));
     }
@@ -144,7 +144,7 @@ fn an_event_stream_is_controlled_through_its_session() {
     channel.call("subscription.filter", &json!({ "session": token, "grep": "^500", "from": { "tail": 3 } }));
     let seen: Vec<_> = reader.take(3).into_iter().map(|message| message.data).collect();
     assert_eq!(seen, ["5007", "5008", "5009"]);
-    // Who comes by another door is another, and who is gone is not found.
+    // A caller on another socket is another caller, and a reader that has left is not found.
     let mut other = Channel::open(daemon.unix());
     assert_eq!(other.refused("subscription.pause", &session).0, -32001);
     drop(reader);
@@ -480,7 +480,7 @@ fn a_daemon_that_stops_sends_the_remaining_events_and_closes() {
     for channel in [&mut reads, &mut held, &mut idle] {
         assert_eq!(channel.closed(), Some(1001));
     }
-    // One that is held ends without what it held: it was not lost, and comes with the next connection.
+    // A reader that is held ends without the lines that it held: they are not lost, and come with the next connection.
     assert!(sse.until_end().iter().all(|message: &Message| !message.is_line()));
     assert!(daemon.ended().status.success());
 }

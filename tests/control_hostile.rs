@@ -11,7 +11,7 @@ fn daemon() -> Daemon {
     dir.start("listen: [\"127.0.0.1:0\", \"unix:control.sock\"]\nstreams: { app: { file: app.log, from: start } }")
 }
 
-/// That it serves as if nothing had been.
+/// Checks that the daemon serves as before.
 fn assert_fine(daemon: &Daemon) {
     assert_eq!(daemon.follow("app").query("tail=all").take(1)[0].data, "one");
     let mut channel = Channel::open(daemon.address());
@@ -167,7 +167,7 @@ fn a_wrong_message_gets_its_error_and_the_channel_stays_open() {
     assert_fine(&daemon);
 }
 
-/// What is sent, and the close code that comes for it.
+/// A message, and the close code with which it is answered.
 fn frames() -> Vec<(&'static str, Vec<u8>, u16)> {
     let cut = |first: u8, payload: &[u8], rest: &[u8]| [frame(first, payload), rest.to_vec()].concat();
     let header = |first: u8, length: u64| {
@@ -228,7 +228,7 @@ fn a_wrong_frame_closes_the_channel_with_the_right_code() {
     let daemon = daemon();
     for (what, bytes, code) in frames() {
         let mut channel = Channel::open(daemon.address());
-        // It may be cut off while it sends.
+        // The connection may be cut off while the client sends.
         channel.send_raw(&bytes).unwrap_or_default();
         match channel.frame(Deadline::new()) {
             Frame::Close(Some((seen, reason))) => assert_eq!(seen, code, "{what}: {reason}"),
@@ -281,7 +281,7 @@ fn a_channel_that_reads_nothing_does_not_slow_others() {
         daemon.write("app.log", format!("{piece:01000}\n").repeat(1000));
         reader.take(1000);
     }
-    // It took nothing for two seconds: it is dropped, and its place with it.
+    // The client read nothing for two seconds: it is dropped, and its reader with it.
     daemon.until_readers("app", 1);
     daemon.write("app.log", "last\n");
     assert_eq!(reader.take(1)[0].data, "last");

@@ -298,7 +298,7 @@ impl Passage {
 
 fn copy<W: Write>(mut from: impl Read, mut to: W, end: impl Fn(&W) -> std::io::Result<()>) {
     std::io::copy(&mut from, &mut to).unwrap_or_default();
-    // One that is closed already needs no end.
+    // A connection that is closed already need not be ended.
     end(&to).unwrap_or_default();
 }
 

@@ -58,11 +58,11 @@ fn detach_succeeds_once_the_daemon_serves() {
     let file = fs::File::open(daemon.0.path("pid")).unwrap();
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap_err();
     assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o644, "everybody may read which process it is");
-    // In a session of its own, with nothing open that is a terminal or a pipe of ours.
+    // The daemon has a session of its own, and holds no terminal or pipe of the test.
     assert_eq!(fs::read_link(format!("/proc/{pid}/fd/0")).unwrap().to_str(), Some("/dev/null"));
     let log = fs::read_to_string(daemon.0.path("log")).unwrap();
     assert!(log.contains("info: listening on unix:"), "{log}");
-    // What it was told from where it started holds where it is now.
+    // A path that was given relative to the directory of the start still holds.
     let reloaded = daemon.0.execute(&["reload", "--config", "rtlogd.yaml"]);
     assert_eq!(String::from_utf8_lossy(&reloaded.out), "streams: 1 unchanged\n", "{}", reloaded.err);
 }
@@ -102,7 +102,7 @@ fn the_pid_file_is_removed_when_the_daemon_ends() {
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
         Deadline::new().until("the end of the daemon", || (!runs(u64::try_from(pid).unwrap())).then_some(()));
         assert_eq!(daemon.0.path("pid").exists(), stays, "{signal:?}");
-        // What a killed daemon left behind is no obstacle, once its last thread is gone, and the lock with it.
+        // The files of a killed daemon are no obstacle once its last thread, and with it the lock, is gone.
         Deadline::new().until("another start", || daemon.0.execute(&START).status.success().then_some(()));
         assert_ne!(daemon.pid(), Some(pid), "{signal:?}");
     }

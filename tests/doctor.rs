@@ -15,7 +15,7 @@ fn doctor_reports_problems_with_their_fixes() {
         "listen: \"127.0.0.1:{port}\"\nlimits: {{ connections: 1000000000 }}\n\
         streams: {{ a: {{ command: [no-such-program] }}, b: {{ command: [sh], directory: nowhere }} }}"
     ));
-    // It asks who listens there, and gets no answer that is one of ours.
+    // The doctor asks who listens there, and the reply is not one of rtlogd.
     let answer = std::thread::spawn(move || drop(other.accept()));
     let ended = dir.execute(&DOCTOR);
     answer.join().unwrap();

@@ -1,6 +1,6 @@
 //! Many files, and what rotation, restarts and the system do to them.
 //!
-//! What following a file must survive, case by case, and the test that shows it:
+//! The cases that a followed file must survive, and the test of each:
 //!
 //! | # | test |
 //! |---|---|

@@ -84,7 +84,7 @@ impl H2 {
         self.socket.read_exact(&mut payload).unwrap();
         let (kind, flags) = (head[3], head[4]);
         if kind == PING && flags & ACK == 0 {
-            // It may be gone already.
+            // The connection may be gone already.
             drop(self.socket.write_all(&frame(PING, ACK, 0, &payload)));
         }
         self.ends |= kind == GOAWAY;
@@ -109,13 +109,13 @@ impl H2 {
         (good, other)
     }
 
-    /// That the other side says that it wants to end, and then does.
+    /// Waits until the other side announces its end, and then ends.
     pub(crate) fn assert_ends(mut self) {
         while self.frame().is_some() {}
         assert!(self.ends, "it ended without a word");
     }
 
-    /// That the other side is there, and wants to be.
+    /// Checks that the other side serves.
     pub(crate) fn assert_stays(&mut self) {
         self.socket.write_all(&frame(PING, 0, 0, b"12345678")).unwrap();
         while self.frame().is_some_and(|(kind, flags, _)| kind != PING || flags & ACK == 0) {}
@@ -126,7 +126,7 @@ impl H2 {
 /// Sends these again and again, until the other side has enough; gives back whether it had within `most` times.
 fn is_stopped(mut socket: TcpStream, most: u32, mut frames: impl FnMut(u32) -> Vec<u8>) -> bool {
     let mut reader = socket.try_clone().unwrap();
-    // What comes back is read, so that nothing waits for that.
+    // Replies are read, so that the server does not wait for its client.
     let heard = std::thread::spawn(move || {
         let mut chunk = [0; 16 << 10];
         while let Ok(1..) = reader.read(&mut chunk) {}
@@ -156,7 +156,7 @@ pub(crate) fn survives(daemon: &Daemon, before: u64) {
     survives_within(BOUND, daemon, before);
 }
 
-/// How many files and sockets the daemon has open.
+/// The number of files and sockets that the daemon has open.
 fn open_files(daemon: &Daemon) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count()
 }

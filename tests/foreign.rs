@@ -58,7 +58,7 @@ impl Scene {
         Some(output(chromium_by("foreign.cjs")?.args([page, &target, &self.token])))
     }
 
-    /// What was typed into `open`, behind its first line.
+    /// The lines that were typed into `open` after its first line.
     fn typed(&self) -> Vec<String> {
         let typed = Response::request(self.daemon.unix(), "POST", "/streams/open/input", &[], b"mark\n");
         assert_eq!(typed.status, 200);
@@ -77,7 +77,7 @@ fn a_foreign_page_can_do_nothing_even_with_a_token() {
     {
         assert_eq!(tried[what], "refused", "{what}: {tried}");
     }
-    // What it sends without asking it cannot see the answer of, and nothing comes of it.
+    // The page cannot see the responses to requests that need no permission, and these change nothing.
     assert_eq!(tried["blind"], json!({ "status": 0, "text": "" }), "{tried}");
     assert_eq!(scene.typed(), Vec::<String>::new());
 }
@@ -91,7 +91,7 @@ fn a_page_with_an_allowed_origin_has_the_rights_of_its_token() {
     assert_eq!((&tried["follow"], &tried["follow_hidden"]), (&json!("one"), &json!("two")), "{tried}");
     assert_eq!((&tried["channel"], &tried["channel_token"]), (&json!("open"), &json!("open")), "{tried}");
     assert_eq!(tried["type"]["status"], 200, "{tried}");
-    // In a URL it is only for reading.
+    // A token in a URL can only read.
     assert_eq!(tried["type_in_url"]["status"], 403, "{tried}");
     assert_eq!(scene.typed(), ["by a page"]);
 }

@@ -14,7 +14,7 @@ use crate::harness::{Daemon, Deadline, TestDir, numbered, pause, sources};
 
 const APP: &str = "state_directory: state\nstreams: { app: { file: app.log, from: start } }";
 
-/// How often something is done at random; `RTLOGD_ROUNDS` asks for more.
+/// The number of random rounds; `RTLOGD_ROUNDS` sets another one.
 fn rounds(few: u32) -> u32 {
     std::env::var("RTLOGD_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(few)
 }
@@ -302,7 +302,7 @@ fn many_files() -> (TestDir, Vec<std::path::PathBuf>) {
     dir.write("app.log", "");
     let daemon = dir.start(MANY);
     let mut reader = daemon.follow("app").query("tail=0").open();
-    // One append goes into one file.
+    // One append is written into one file.
     for portion in 0..72 {
         daemon.write("app.log", from_to("a line that takes its place in a file", portion * 500..(portion + 1) * 500));
         let last = format!(" {}", (portion + 1) * 500 - 1);
@@ -322,7 +322,7 @@ const MANY: &str =
 
 #[test]
 fn damage_in_any_file_of_a_history_is_logged_once_with_its_extent() {
-    /// What is done to a file, and what is said of it.
+    /// A change to a file, and the report about it.
     type Damage = (&'static str, fn(&Path), &'static [&'static str]);
     let table: [Damage; 8] = [
         ("a byte", |path| overwrite(path, 60_000, 1, 0xff), &["are damaged", "events after", "are lost"]),
@@ -360,7 +360,7 @@ fn damage_in_any_file_of_a_history_is_logged_once_with_its_extent() {
             fs::write(path, kept).unwrap();
         }
     }
-    // One that is gone altogether.
+    // A file that is missing altogether.
     fs::remove_file(&files[3]).unwrap();
     let daemon = dir.start(MANY);
     daemon.follow("app").query("tail=all&follow=false").until_end();

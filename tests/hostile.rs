@@ -16,12 +16,12 @@ fn with(yaml: &str) -> Daemon {
     dir.start(&format!("{yaml}\nstreams: {{ app: {{ file: app.log, from: start }} }}"))
 }
 
-/// That it serves as if nothing had been.
+/// Checks that the daemon serves as before.
 fn assert_fine(daemon: &Daemon) {
     assert_eq!(daemon.follow("app").take(1)[0].data, "one");
 }
 
-/// What comes until the server ends the connection.
+/// The bytes that arrive until the server ends the connection.
 fn rest(socket: &mut impl Read) -> Vec<u8> {
     let mut all = Vec::new();
     let mut chunk = [0; 4096];
@@ -29,7 +29,7 @@ fn rest(socket: &mut impl Read) -> Vec<u8> {
         match socket.read(&mut chunk) {
             Ok(0) => return all,
             Ok(count) => all.extend_from_slice(&chunk[..count]),
-            // What it had not read makes its end a reset.
+            // Unread bytes make the end of the connection a reset.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return all,
             Err(error) => panic!("{error} behind {:?}", String::from_utf8_lossy(&all)),
         }
@@ -116,7 +116,7 @@ fn a_huge_body_is_refused() {
     socket.patience(PATIENCE);
     socket.write_all(request).unwrap();
     let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
-    // It may be cut off while it sends: that is a refusal too.
+    // A connection that is cut off while the client sends is a refusal too.
     let sent = (0..4).try_for_each(|_| socket.write_all(chunk.as_bytes()));
     match Response::read(socket) {
         Ok(response) => assert_eq!(response.status, 413),
@@ -159,7 +159,7 @@ fn a_connection_that_does_not_speak_http_is_dropped() {
         socket.patience(PATIENCE);
         socket.write_all(sent).unwrap();
         match socket.shutdown(Shutdown::Write) {
-            // It was dropped before we were done.
+            // The connection was dropped before the client was done.
             Err(error) if error.kind() == std::io::ErrorKind::NotConnected => {}
             closed => closed.unwrap(),
         }
@@ -248,7 +248,7 @@ fn http_2_is_served_with_prior_knowledge() {
         let shown = String::from_utf8_lossy(&output.stdout);
         assert_eq!(shown, "one\n2 200", "{}", String::from_utf8_lossy(&output.stderr));
     }
-    // Its preface and empty SETTINGS; SETTINGS (type 4 on stream 0) come back first.
+    // The preface and empty SETTINGS; the server's SETTINGS (type 4 on stream 0) come back first.
     let mut socket = daemon.address().connect();
     socket.patience(PATIENCE);
     socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();

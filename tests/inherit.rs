@@ -1,4 +1,4 @@
-//! What a command and a helper program get from the daemon: nothing but what is meant for them.
+//! The environment, descriptors and limits of commands and helper programs: only those meant for them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::harness::http::{Address, Response};
 use crate::harness::{Daemon, Deadline, PATIENCE, Program, TestDir, is_root_or_skip, runs};
 
-/// What a service manager, a shell and a user may have set for the daemon.
+/// Variables that a service manager, a shell and a user may have set for the daemon.
 const OF_THE_DAEMON: [&str; 40] = [
     "RTLOGD_TOKEN",
     "RTLOGD_TOKEN_FILE",
@@ -54,7 +54,7 @@ const OF_THE_DAEMON: [&str; 40] = [
     "LINES",
 ];
 
-/// What is everybody's.
+/// Variables that every program may have.
 const KEPT: [(&str, &str); 5] = [
     ("LANG", "C.UTF-8"),
     ("HOME", "/nonexistent"),
@@ -94,9 +94,9 @@ fn seen(dir: &TestDir, pid: u64) -> (BTreeMap<i32, String>, BTreeMap<String, Str
     let descriptors = fs::read_dir(format!("{directory}/fd")).unwrap().filter_map(|entry| {
         let path = entry.unwrap().path();
         let number = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
-        // One that was closed just now is none.
+        // A descriptor that was closed just now is none.
         let target = fs::read_link(&path).ok()?.display().to_string();
-        // What is in brackets is the number of the pipe.
+        // The brackets contain the number of the pipe.
         Some((number, target.split(':').next().unwrap().to_owned()))
     });
     let mut variables: BTreeMap<_, _> = text
@@ -118,7 +118,7 @@ fn seen(dir: &TestDir, pid: u64) -> (BTreeMap<i32, String>, BTreeMap<String, Str
 
 /// Checks that it has the three descriptors that it is to have, and these variables.
 fn check(dir: &TestDir, what: &str, pid: u64, descriptors: [&str; 3], names: &[&str]) {
-    // It may still read what a program reads to begin with, such as its locale.
+    // The program may still read files that every program reads at its start, such as its locale.
     let deadline = Deadline::new();
     let (open, variables) = deadline.until(what, || {
         let seen = seen(dir, pid);

@@ -171,7 +171,7 @@ fn the_journal_resumes_after_a_restart_without_repetition() {
     let seen = daemon.follow("j").query("tail=all").until("entry 6", |message| message.data == "entry 6");
     assert_eq!(lines(&seen), ["entry 3", "entry 4", "entry 5", "entry 6"]);
     assert!(!seen.iter().any(loss), "{seen:#?}");
-    // One that never gave anything out is read on, too.
+    // A stream that has published nothing yet continues as well.
     let dir = daemon.kill();
     let yaml = "state_directory: state\nstreams: { k: { journal: {}, private: false } }";
     let daemon = launch(dir, yaml);

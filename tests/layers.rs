@@ -61,10 +61,14 @@ fn modules() -> BTreeMap<Vec<String>, (String, String)> {
         .collect()
 }
 
-/// The text without comments and without its tests at the end.
-fn code(text: &str) -> String {
+/// The text without its tests at the end.
+fn without_tests(text: &str) -> &str {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let text = text.split("#[cfg(test)]\npub(super) mod tests {").next().unwrap_or_default();
+    text.split("#[cfg(test)]\npub(super) mod tests {").next().unwrap_or_default()
+}
+
+/// The text without comments.
+fn code(text: &str) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
@@ -153,7 +157,8 @@ fn paths_are_found_however_they_are_written() {
                 // use crate::comment;\n#[cfg(test)]\nmod tests {\nuse crate::test;\n}";
     let expected =
         ["super::a::self", "super::a::b::C", "super::a::b::D", "crate::f", "crate::i::J", "super::super::g::h"];
-    assert_eq!(paths(text), expected);
+    assert_eq!(paths(without_tests(text)), expected);
+    assert_eq!(paths(text), [&expected[..4], &["crate::test"], &expected[4..]].concat(), "tests import as well");
 }
 
 #[test]
@@ -165,6 +170,7 @@ fn each_layer_imports_only_what_the_table_allows() {
         let Some(layer) = module.first().filter(|_| file != "source/testing.rs") else { continue };
         let number = LAYERS.iter().position(|(name, _)| name == layer);
         let number = number.unwrap_or_else(|| panic!("the layer of src/{file} is not in the table"));
+        // The tests of a layer use only the layers below as well: `tests/check --mutants` compiles them without the others.
         for other in imports(module, text, &modules) {
             let other_layer = other.split(['/', '.']).next().unwrap_or_default();
             let allowed = LAYERS[number].1;
@@ -184,10 +190,10 @@ fn no_files_import_each_other_in_a_cycle() {
     let files: BTreeMap<_, _> = modules
         .iter()
         .filter(|(_, (file, _))| !file.ends_with("mod.rs") && file != "lib.rs")
-        .map(|(module, (file, text))| (file.clone(), imports(module, text, &modules)))
+        .map(|(module, (file, text))| (file.clone(), imports(module, without_tests(text), &modules)))
         .collect();
     let mut left = files.clone();
-    // What imports nothing that is left is in no circle, and then neither is what only imports that.
+    // A file without an import that is left is in no cycle; nor, then, is a file that imports only such files.
     loop {
         let free: Vec<_> = left
             .iter()
@@ -199,7 +205,7 @@ fn no_files_import_each_other_in_a_cycle() {
         }
         left.retain(|file, _| !free.contains(file));
     }
-    // Nor is what nothing imports that is left.
+    // A file that no file that is left imports is in no cycle either.
     loop {
         let needed: BTreeSet<_> = left.values().flatten().cloned().collect();
         let before = left.len();
@@ -318,6 +324,16 @@ fn libraries_stay_in_their_layers() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn locks_are_taken_by_one_helper() {
+    let by_hand = ["PoisonError", ".lock().unwrap", ".lock().expect", ".write().unwrap", ".write().expect"];
+    let mut wrong = Vec::new();
+    for (file, text) in rust_files().into_iter().filter(|(file, _)| file != "event/lock.rs") {
+        wrong.extend(by_hand.iter().filter(|way| text.contains(**way)).map(|way| format!("src/{file} has {way}")));
+    }
+    assert!(wrong.is_empty(), "lock it by event::lock: {wrong:#?}");
 }
 
 #[test]

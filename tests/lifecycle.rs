@@ -50,7 +50,7 @@ fn a_reader_that_reads_nothing_does_not_delay_the_shutdown() {
     rustix::net::sockopt::set_socket_recv_buffer_size(&stuck, 4096).unwrap();
     stuck.patience(PATIENCE);
     (&stuck).write_all(b"GET /streams/p?tail=all HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    // It has filled all buffers once another has got more than they hold.
+    // The buffers of this reader are full once another reader has received more than they hold.
     let mut reader = daemon.follow("p").open();
     let mut bytes = 0;
     reader.until("a flood", |message| {

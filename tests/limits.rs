@@ -61,10 +61,10 @@ fn a_channel_that_sends_too_fast_learns_when_to_try_again() {
     let replies = channel.message(Deadline::new());
     assert!(replies[0]["result"].is_object(), "{replies}");
     assert_too_fast(&replies[1]);
-    // What is no request costs as much.
+    // A request that is invalid costs as much.
     channel.send_text("{");
     assert_too_fast(&channel.message(Deadline::new()));
-    // It is not cut off, and what it reads goes on.
+    // The reader is not cut off, and continues to receive lines.
     daemon.write("app.log", "two\n");
     assert_eq!(channel.lines(subscription, 1), ["two"]);
     // Another on this machine is somebody else.
@@ -90,11 +90,11 @@ fn a_token_has_one_rate_limit_for_all_its_channels_and_commands() {
     let mut third = channel(daemon.address(), &one);
     let id = third.ask("process.stop", &json!({ "stream": "cat" }));
     assert_too_fast(&third.reply(id));
-    // Neither another token nor the owner waits for it; and to read is no command.
+    // Neither another token nor the owner has to wait, and reading is no command.
     assert_eq!(post(&daemon, "/streams/cat/input", &other).status, 200);
     assert_eq!(daemon.unix().post("/streams/cat/input", b"y\n").status, 200);
     assert_eq!(daemon.follow("app").header("Authorization", &one).take(1)[0].data, "one");
-    // Who has not the right does not learn how fast others are.
+    // A caller without the right does not learn about the rate of others.
     let reads = bearer(&daemon, "read");
     for _ in 0..5 {
         assert_eq!(post(&daemon, "/streams/cat/input", &reads).status, 403);
@@ -144,13 +144,13 @@ fn the_number_of_streams_of_a_token_is_limited() {
     let mut later = read(&one).last_event_id(&id).open();
     assert!(later.until_end().is_empty());
     assert_eq!(later.retry(), Some(10_000));
-    // What is answered at once is, and others have their own.
+    // A request that is answered at once is still accepted, and other callers have quotas of their own.
     assert_eq!(daemon.get("/streams", &[("Authorization", &one)]).0, 200);
     assert_eq!(daemon.get("/streams/app/state", &[("Authorization", &one)]).0, 200);
     assert_eq!(post(&daemon, "/streams/cat/input", &one).status, 200);
     assert_eq!(read(&other).take(1)[0].data, "one");
     assert_eq!(daemon.follow("app").take(1)[0].data, "one");
-    // Who just vanishes frees what it had: a reader, and a channel.
+    // A client that vanishes releases a reader and a channel.
     let free = || Deadline::new().until("a free place", || Some(read(&one).response()).filter(|it| it.status == 200));
     drop(first);
     let again = Reader::new(free()).take(1);
@@ -210,7 +210,7 @@ fn connect(daemon: &Daemon) -> TcpStream {
     socket
 }
 
-/// That the other side closes it, and says nothing more.
+/// Checks that the other side closes the connection without another byte.
 fn assert_closed(socket: &mut TcpStream) {
     assert_eq!(socket.read(&mut [0; 1024]).unwrap(), 0);
 }
@@ -220,10 +220,10 @@ fn a_pause_between_requests_is_not_taken_for_a_slow_head() {
     let daemon = with("head: 1s, idle: 1h");
     let mut kept = connect(&daemon);
     ask(&mut kept);
-    // One that came later and asks for nothing is dropped.
+    // A later connection that sends no request is dropped.
     assert_closed(&mut connect(&daemon));
     ask(&mut kept);
-    // But once a head begins, it has to come.
+    // Once a head begins, though, its rest must follow in time.
     kept.write_all(b"GET /health/live HT").unwrap();
     assert_closed(&mut kept);
 }
@@ -252,7 +252,7 @@ fn a_reader_continues_on_the_next_connection_after_its_maximum_age() {
     let daemon = with("lifetime: 2s");
     let mut reader = daemon.follow("app").open();
     assert_eq!(reader.take(1)[0].data, "one");
-    // It ends as it should, and a browser is told nothing that would keep it from coming back.
+    // The body ends properly, and nothing keeps a browser from reconnecting.
     assert!(reader.until_end().iter().all(|message| message.event != "denied"));
     let id = reader.last_id().to_owned();
     daemon.write("app.log", "two\nthree\n");

@@ -122,7 +122,7 @@ fn pass_on(mut from: impl io::Read, mut to: UnixStream) {
 #[test]
 fn schemathesis_finds_no_deviation_from_the_openapi_document() {
     let Some(python) = python_by("openapi.py") else { return };
-    // Its program is beside that of Python; the script has its hooks.
+    // The program is installed next to Python; its hooks are in the script.
     let schemathesis = Path::new(python.get_program()).with_file_name("schemathesis");
     let daemon = daemon();
     daemon.follow("app").query("tail=all").until("the last line", |message| message.data.contains("three"));

@@ -53,7 +53,7 @@ fn the_units_have_no_mistakes() {
     let units: Vec<_> = fs::read_dir(sources("systemd")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(units.len(), 3);
     for unit in &units {
-        // Where this machine has no package installed, the program is another.
+        // A machine without the package has the program at another path.
         let text = read(unit).replace("/usr/bin/rtlogd", env!("CARGO_BIN_EXE_rtlogd"));
         fs::write(directory.path().join(unit.file_name().unwrap()), text).unwrap();
     }

@@ -28,7 +28,7 @@ fn daemon(dir: TestDir, yaml: &str) -> Daemon {
     dir.start(&format!("listen: [\"127.0.0.1:0\", \"unix:r.sock\"]\n{yaml}"))
 }
 
-/// What the viewer is to show of colours, links and groups.
+/// The colours, links and groups that the viewer shows.
 const COLOURS: &str = "\x1b[31mred\x1b[0m \x1b[38;5;208mpalette\x1b[m \x1b[38;2;1;200;3mtrue\x1b[m \x1b[1mbold\x1b[m \x1b[4munder\x1b[m \
 \x1b[44mground\x1b[m \x1b[7minverse\x1b[m \x1b]8;;https://example.com/osc8\x1b\\hyper\x1b]8;;\x1b\\ see https://example.com/a?b=1.
 ::group::GitHub group

@@ -76,7 +76,7 @@ fn bodies_of_clients_without_a_token_end_before_the_first_private_line() {
         assert!(body.contains("the stream has become private"), "{path}: {body}");
         assert!(body.contains("denied") || path.ends_with("text"), "{path}: {body}");
     }
-    // Of several streams, only this one ends.
+    // Of several streams on one connection, only this one ends.
     let mut both = both;
     let denied = both.until("its end", |message| message.event == "denied");
     let last = denied.last().unwrap().json();
@@ -140,7 +140,7 @@ fn readers_controlled_over_the_channel_end_too() {
     }
     ended.sort_unstable();
     assert_eq!(ended, [followed, held]);
-    // What was paused may be resumed or rewound by now: there is nothing left of it.
+    // The subscriptions have ended, so none is left to be resumed or rewound.
     for method in ["subscription.filter", "subscription.resume"] {
         for of in [json!({ "subscription": followed }), json!({ "session": session })] {
             let mut params = of;
@@ -248,7 +248,7 @@ fn readers_that_keep_connecting_see_no_private_line() {
 
 const RECORDED: &str = "state_directory: state\n";
 
-/// What a stranger and the owner see of all lines of `s`.
+/// The status that a stranger gets for all lines of `s`, and the text that the owner gets.
 fn seen(daemon: &Daemon) -> (u16, String) {
     let path = "/streams/s?tail=all&follow=false&format=text";
     let all = Response::get(daemon.unix(), path, &[]).body.all();
@@ -284,7 +284,7 @@ fn a_stream_stays_private_after_a_restart_although_its_file_is_gone() {
     }
 }
 
-/// How a stream of push lines or a command is configured, and whether strangers may read it then.
+/// The configuration of a stream of pushed lines or of a command, and whether strangers may read it.
 #[test]
 fn only_private_false_makes_a_stream_public_again() {
     let table = [
@@ -308,7 +308,7 @@ fn only_private_false_makes_a_stream_public_again() {
         }
         assert_eq!(seen(&daemon).0, expected, "{stream}");
         if stream.contains("journal") {
-            // Nothing is said of a stream before its source said something.
+            // A stream is not listed before its source has reported something.
             Deadline::new().until("a state", || {
                 let state = Response::get(daemon.unix(), "/streams/s/state", &[]).body.all();
                 (!serde_json::from_slice::<Value>(&state).unwrap()["source"].is_null()).then_some(())

@@ -143,7 +143,7 @@ fn the_body_of_a_run_ends_with_it_also_after_a_reconnect() {
     assert!(seen[0].is_state("running"), "{seen:#?}");
     let at_end = daemon.follow("p").query("run=current").last_event_id(&seen.last().unwrap().id);
     assert_eq!(at_end.status(), 204);
-    // One that saw less of it gets the rest.
+    // A reader that has seen less receives the rest.
     let rest = daemon.follow("p").query("run=current").last_event_id(&seen[0].id).until_end();
     assert_eq!(rest, seen[1..]);
     // Without run=current the same place is one among others.
@@ -156,7 +156,7 @@ fn a_grandchild_that_keeps_the_pipe_open_does_not_delay_the_end() {
     let mut reader = daemon.follow("p").query("run=current").open();
     let sleeper = pid(&mut reader);
     end(&reader.until_end());
-    // Whether it outlived the run or not, it does not outlive the daemon.
+    // The process may outlive its run, but not the daemon.
     daemon.terminate();
     daemon.ended();
     Deadline::new().until("the end of the grandchild", || (!runs(sleeper)).then_some(()));

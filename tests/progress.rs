@@ -1,4 +1,4 @@
-//! How far a source is: what real programs wrote, moment by moment, and how the daemon tells it.
+//! The progress of a source: the output of real programs over time, and the reports of the daemon about it.
 //!
 //! The recordings in `tests/progress/` are made by `record.py` there; in a `.pipe` the program wrote into a pipe, in a
 //! `.pty` to a terminal.
@@ -15,7 +15,7 @@ use crate::harness::sse::lines;
 use crate::harness::ws::{Channel, Talk};
 use crate::harness::{Daemon, Deadline, TestDir, sources};
 
-/// What a person would say at a moment: state, percent, count, `<phase>`, message.
+/// A report as a person would write it: state, percent, count, `<phase>`, message.
 fn said(progress: Option<&Progress>) -> String {
     let Some(progress) = progress else { return "nothing".to_owned() };
     let mut text = format!("{:?}", progress.state).to_lowercase();
@@ -27,7 +27,7 @@ fn said(progress: Option<&Progress>) -> String {
     text
 }
 
-/// What was to be read at each moment of a recording, and what is said then.
+/// The output at each moment of a recording, and the report at that time.
 fn moments(recording: &str) -> Vec<(String, String)> {
     let text = fs::read_to_string(sources(&format!("tests/progress/{recording}"))).unwrap();
     let mut lines = Screen::new(LineSplitter::new(10_000, CarriageReturnMode::Fold), true);
@@ -382,7 +382,7 @@ fn a_block_that_is_redrawn_many_times_is_logged_once() {
         printf '\033[2A\033[2K\ra: %s0%%\n\033[2K\rb: %s\n' $i $i; done; WAIT; echo end";
     let daemon = daemon(script, "");
     let mut reader = daemon.follow("p").query("run=current").open();
-    // Its last drawing comes once it is calm, though the program goes on.
+    // The last drawing is published once the output is calm, although the program continues.
     let mut seen = reader.take(4);
     daemon.write("go", "");
     seen.extend(reader.until_end());

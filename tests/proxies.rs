@@ -36,7 +36,7 @@ fn a_proxy_on_the_unix_socket_speaks_for_its_clients() {
     assert!(torn.contains("do not agree on the client"), "{torn}");
     let token = token(&daemon, "keys", &["--stream", "*", "--expires", "1h"]);
     assert_eq!(get(&[client, ("Authorization", &format!("Bearer {token}"))]).status, 200);
-    // Its clients log in, and the cookie is for TLS where the proxy says that they came by it.
+    // Clients of the proxy log in; their cookie is limited to TLS where the proxy reports TLS.
     for (headers, secure) in [
         (&[client, ("X-Forwarded-Proto", "https")][..], true),
         (&[client, ("X-Forwarded-Proto", "http")], false),

@@ -72,7 +72,7 @@ fn pushed_lines_appear_at_once_and_a_half_line_stays_with_its_sender() {
     a.write_all(b"0\r\n\r\n").unwrap();
     let told = answer(Response::read(Box::new(a)).unwrap());
     assert_eq!(told["lines"], 2, "those of others are not counted");
-    // One that goes away in the middle of a line leaves what there is of it.
+    // A client that vanishes in the middle of a line leaves the part that arrived.
     b.shutdown(Shutdown::Both).unwrap();
     let seen = daemon.follow("in").query("tail=all&data=json").until("b2", |message| message.data.contains("\"b2\""));
     assert_eq!(seen.last().unwrap().json()["partial"], true);
@@ -107,7 +107,7 @@ fn curl_pushes_lines_while_it_reads_them() {
 #[test]
 fn clients_without_the_right_and_unacceptable_bodies_are_refused() {
     let daemon = daemon();
-    // Who came over TCP may only read.
+    // A caller over TCP may only read.
     let response = daemon.address().post("/streams/in", &vec![b'x'; 200_000]);
     assert_eq!(response.status, 403);
     response.problem();

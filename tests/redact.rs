@@ -25,7 +25,7 @@ fn planted() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What must be found nowhere.
+/// Secrets that must not appear anywhere.
 fn needles() -> Vec<String> {
     let mut needles: Vec<String> =
         planted().into_iter().map(|(_, secret)| secret.trim_end_matches("@host/").to_owned()).collect();
@@ -99,7 +99,7 @@ fn planted_secrets_are_found_nowhere() {
         -32003,
         "its bytes are as they were written"
     );
-    // What is typed before would come back from the terminal.
+    // The terminal would echo input that is typed earlier.
     daemon.follow("build").query("tail=all").until("no echo", |message| message.data == "no echo");
     channel.call("process.input", &json!({ "stream": "build", "text": "typed-in\n" }));
     let mut file = daemon.follow("app").query("tail=all").open();
@@ -174,7 +174,7 @@ fn a_private_key_that_began_before_a_restart_is_removed_to_its_end() {
     let seen = daemon.follow("app").query("tail=all").until("two", |message| message.data == "two");
     assert_eq!(lines(&seen), [&["one"][..], &["[redacted]"; 5], &["two"]].concat());
 
-    // Nor does it show where only the last lines are wanted.
+    // The secret is also hidden from a reader who wants only the last lines.
     let dir = TestDir::new();
     let key = (0..150).map(secret).collect::<String>();
     dir.write("app.log", format!("{}{key}", marks[0]));
@@ -185,7 +185,7 @@ fn a_private_key_that_began_before_a_restart_is_removed_to_its_end() {
     assert!(last == "two" && before.len() > 50 && before.iter().all(|line| *line == "[redacted]"), "{seen:?}");
 }
 
-/// What is in a file of `tests/redact`, a line each; comments apart.
+/// The lines of a file in `tests/redact` without its comments.
 fn examples(name: &str) -> Vec<String> {
     let text = fs::read_to_string(sources(&format!("tests/redact/{name}"))).unwrap();
     text.lines()

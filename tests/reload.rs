@@ -190,7 +190,7 @@ fn the_watchdog_is_fed_while_the_daemon_lives() {
     }
 }
 
-/// That the sockets of systemd are served, the tests of the package show.
+/// The tests of the package show that the sockets of systemd are served.
 #[test]
 fn a_descriptor_from_systemd_that_is_not_a_socket_is_refused() {
     let dir = TestDir::new();

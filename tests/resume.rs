@@ -14,7 +14,7 @@ fn counted(count: usize) -> (Daemon, Vec<Message>) {
     (daemon, seen)
 }
 
-/// What stands in front of the number.
+/// The part of an id in front of the number.
 fn epoch(message: &Message) -> &str {
     message.id.rsplit_once('-').unwrap().0
 }
@@ -148,7 +148,7 @@ fn two_streams_on_one_connection_resume_from_any_frame() {
         let of_one: Vec<_> = texts.iter().filter(|text| text.starts_with(name)).cloned().collect();
         assert_eq!(of_one, (1..=25).map(|number| format!("{name}{number}")).collect::<Vec<_>>());
     }
-    // Who saw the last frame has got all that it asked for.
+    // A reader that saw the last frame has received everything that it requested.
     let last = all.len() - 1;
     assert_eq!(both.clone().last_event_id(&all[last].id).status(), 204);
     for at in 0..last {

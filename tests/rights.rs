@@ -14,7 +14,7 @@ use crate::harness::ws::{Channel, Talk};
 use crate::harness::{Daemon, Deadline, TestDir, sources};
 use crate::tokens::{keys, token};
 
-/// What an address needs.
+/// The right that an address requires.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Needs {
     /// Anybody may.
@@ -102,16 +102,16 @@ fn methods() -> Vec<(&'static str, Needs, Value)> {
     ]
 }
 
-/// What comes of it.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Gets {
-    /// It is done.
+    /// The request is carried out.
     It,
-    /// As if the stream were not there.
+    /// The response is that of a stream that does not exist.
     NotFound,
-    /// It is told that it may not.
+    /// The response says that the caller has no right.
     Denied,
-    /// It is asked for a token.
+    /// The response asks for a token.
     Unknown,
 }
 
@@ -261,7 +261,7 @@ fn daemon_that_was_private() -> Daemon {
     daemon.ended_by(Deadline::new()).1.start(&yaml(""))
 }
 
-/// How somebody asks: where, with which header, and with what in the query.
+/// The way of a request: its socket, its header, and its query.
 struct Asks {
     address: Address,
     headers: Vec<(&'static str, String)>,
@@ -391,7 +391,7 @@ fn each_gets_what_is_its_own(daemon: &Daemon, addresses: &[Route]) {
                         assert_eq!(shown, row.gets(Stream(Read), stream) == It, "{}: {stream} in {answer}", row.who);
                     }
                 }
-                // What is not yours is as what is not there, to the letter.
+                // The response for a stream of others is that for a missing one, to the letter.
                 if stream == "hidden" && row.gets(*needs, stream) == NotFound {
                     let path = path.replace("hidden", "absent");
                     let (absent_status, absent) = ask(asks, method, &path, body);
@@ -423,7 +423,7 @@ fn each_method_does_what_is_its_own(daemon: &Daemon, good: Option<i64>, turn: im
     let mut channels = BTreeMap::new();
     for row in ROWS {
         let asks = &credentials[row.who];
-        // It does not come to a channel: see the row of `control` above.
+        // The caller gets no channel: see the row of `control` above.
         if row.any[0] != It {
             continue;
         }
@@ -445,7 +445,7 @@ fn each_method_does_what_is_its_own(daemon: &Daemon, good: Option<i64>, turn: im
                 let reply = channel.reply(id);
                 let code = reply["error"]["code"].as_i64();
                 let expected = match row.gets(needs, stream) {
-                    // There is no subscription 99.
+                    // The subscription 99 does not exist.
                     It if needs == Nothing => Some(-32001),
                     // A lease is of a stream, whatever it is.
                     It if method.starts_with("process.") && method != "process.lease" => good,

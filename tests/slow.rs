@@ -27,7 +27,7 @@ fn a_reader_that_takes_nothing_is_dropped() {
     let mut stuck = TcpStream::connect(daemon.address().tcp()).unwrap();
     stuck.write_all(b"GET /streams/app?tail=all HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     daemon.until_readers("app", 1);
-    // Its socket takes some megabytes; then it stands for a second.
+    // The socket takes some megabytes; then the client pauses for a second.
     let piece = format!("{:01000}\n", 0).repeat(1000);
     let mut written = 0;
     Deadline::new().until("that it is dropped", || {
@@ -75,7 +75,7 @@ fn a_reader_that_opens_no_window_is_dropped_even_if_it_answers_pings() {
         match kind {
             HEADERS => answered += 1,
             DATA => panic!("{} bytes for {stream}, which has no window", payload.len()),
-            // It may be gone already.
+            // The connection may be gone already.
             PING if flags & ACK == 0 => {
                 alive += 1;
                 drop(socket.write_all(&frame(PING, ACK, 0, &payload)));
@@ -119,11 +119,11 @@ fn an_endless_message_is_cut_off() {
     let mut channel = Channel::open(daemon.address());
     channel.send_raw(&message(0x01, b"[")).unwrap();
     let piece = message(0x00, &[b' '; 1000]);
-    // It may be cut off while it sends.
+    // The connection may be cut off while the client sends.
     let sent = (0..64_000).take_while(|_| channel.send_raw(&piece).is_ok()).count();
     match channel.frame(Deadline::new()) {
         Frame::Close(Some((code, _))) => assert_eq!(code, 1009),
-        // What it had not read makes the end a reset, which may overtake the close.
+        // Unread bytes make the end a reset, which may overtake the close.
         Frame::End => assert!(sent < 64_000),
         other => panic!("{other:?}"),
     }
@@ -138,7 +138,7 @@ fn endless_pings_and_empty_fragments_use_no_memory() {
         let mut channel = Channel::open(daemon.address());
         channel.send_raw(&message(0x01, b"[")).unwrap();
         let pieces = piece.repeat(1000);
-        // Nothing is read here: it may be cut off for that.
+        // The client reads nothing, for which it may be cut off.
         let _sent = (0..1000).take_while(|_| channel.send_raw(&pieces).is_ok()).count();
     }
     survives(&daemon, before);

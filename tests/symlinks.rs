@@ -1,4 +1,4 @@
-//! Which files a stream may read, where others than the daemon's user write to the directories it follows.
+//! The files that a stream may read where users other than the daemon's write to the directories that it follows.
 //!
 //! The daemon runs as the user `daemon`; whoever wants more than is his is `nobody`. Both need root, without which these tests
 //! have nothing to show.
@@ -106,7 +106,7 @@ fn a_symlink_of_another_user_reveals_no_foreign_file() {
     pipe.write_all(b"SECRET of a pipe\n").unwrap();
     for name in ["plain", "through", "pipe", "within", "next"] {
         let error = denied(&daemon, name);
-        // Of a pattern any of the symlinks is named that may be a directory.
+        // The message names any symlink of the pattern that may be a directory.
         let link = daemon.path(if matches!(name, "plain" | "pipe" | "next") { "logs" } else { "logs/d" });
         let named = format!("the symlink {}", link.display());
         assert!(error.contains(&named) && error.contains("belongs to nobody (uid 65534)"), "{name}: {error}");
@@ -125,7 +125,7 @@ fn a_symlink_of_another_user_reveals_no_foreign_file() {
     file(&daemon, "logs/own.txt", NOBODY, 0o644, "own\n");
     link(&daemon, "logs/own.log", "own.txt", NOBODY);
     for name in ["apps", "below"] {
-        // What nobody owns is shown, by a symlink too; and a symlink to what is private makes no stream private.
+        // A file of the user nobody is shown, through a symlink too, and a symlink to a private file makes no stream private.
         let text = wait_for(&daemon, name, "own");
         assert!(!text.contains("SECRET"), "{name}: {text}");
         assert_eq!(daemon.state(name)["source"]["state"], "following", "{name}");
@@ -226,7 +226,7 @@ fn symlinks_of_root_are_followed_as_on_every_node_of_kubernetes() {
     file(&dir, "docker/abc/abc-json.log", 0, 0o644, &line("one"));
     link(&dir, "pods/ns_web_uid/web/0.log", "../../../docker/abc/abc-json.log", 0);
     link(&dir, "containers/web_ns_web-abc.log", dir.path("pods/ns_web_uid/web/0.log"), 0);
-    // And one that root put among the files of somebody else.
+    // A symlink that root put among the files of another user.
     link(&dir, "logs/web.log", "../containers/web_ns_web-abc.log", 0);
     let daemon = start(
         dir,
@@ -324,7 +324,7 @@ fn an_allowed_symlink_is_followed_without_a_restart() {
     for name in ["one", "two", "three", "four"] {
         denied(&daemon, name);
     }
-    // It becomes root's; another is put in its place; the stream may.
+    // One symlink becomes that of root, others are replaced, and then the streams may read their files.
     lchown(daemon.path("logs/one"), Some(0), Some(0)).unwrap();
     lchown(daemon.path("logs/four.log"), Some(DAEMON), Some(0)).unwrap();
     link(&daemon, "logs/new", "../app/app.log", 0);
@@ -364,7 +364,7 @@ fn a_file_made_unreadable_to_others_turns_its_stream_private_before_the_next_lin
     for path in ["logs/a.log", "logs/b.log", "logs/pipe"] {
         fs::set_permissions(daemon.path(path), Permissions::from_mode(0o640)).unwrap();
     }
-    // It is rotated and made anew for fewer.
+    // The file is rotated, and the new one is readable by fewer users.
     daemon.rename("logs/c.log", "logs/c.log.1");
     file(&daemon, "logs/new", NOBODY, 0o640, "SECRET\n");
     chown(daemon.path("logs/new"), None, Some(DAEMON)).unwrap();

@@ -1,4 +1,4 @@
-//! What the commands print on a terminal: a real one, of which the test holds the other end.
+//! The output of commands on a real terminal, whose other end the test holds.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ fn on_a_terminal(command: &mut Command, until: &str) -> String {
     tcsetattr(&slave, OptionalActions::Now, &attributes).unwrap();
     let (out, err) = (slave.try_clone().unwrap(), slave);
     let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap();
-    // Its own ends of the terminal would keep it open.
+    // The command's own ends of the terminal would keep it open.
     *command = Command::new("true");
     let mut master = File::from(master);
     let (send, seen) = std::sync::mpsc::sync_channel(1000);
@@ -77,7 +77,7 @@ fn lines_send_only_colours_and_links_to_a_terminal() {
     // Objects of JSON have escapes of their own.
     let seen = on_a_terminal(&mut client(&daemon, &["follow", "app", "--tail", "all", "--json"]), "\"done\"}");
     assert!(!seen.contains(['\x1b', '\x07', '\u{9b}']) && seen.contains("\\u001b]52"), "{seen:?}");
-    // With another stream beside it, the name stands before each line.
+    // With a second stream, each line begins with the name of its stream.
     let seen = on_a_terminal(&mut client(&daemon, &["follow", "app", "app", "--tail", "all"]), "done\n");
     assert!(seen.contains("␛]0;title␇\n") && !seen.contains("\x1b]0;"), "{seen:?}");
     // Into a pipe goes what was written.
@@ -110,7 +110,7 @@ fn names_and_reasons_are_one_line_without_control_characters() {
             || text.lines().any(|line| line.starts_with("rtlogd: g: forged"))
     };
     assert!(!wrong(&seen), "{seen:?}");
-    // Nor elsewhere, and not in what the daemon logs.
+    // Other commands do not print it either, and the daemon does not log it.
     for arguments in [&["ls"][..], &["follow", "nothing\n\x1b]0;x\x07rtlogd: g: forged"]] {
         let ended = Program::start(client(&daemon, arguments).stdin(Stdio::null())).ended();
         let all = String::from_utf8_lossy(&ended.out).into_owned() + &ended.err;

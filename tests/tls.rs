@@ -57,7 +57,7 @@ fn port(daemon: &Daemon) -> u16 {
     daemon.address().tcp().port()
 }
 
-/// What curl says.
+/// The output of curl.
 fn curl(daemon: &Daemon, arguments: &[&str]) -> (bool, String) {
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--max-time", "20"]).args(arguments).current_dir(daemon.path(""));
@@ -123,7 +123,7 @@ fn a_slow_handshake_is_dropped() {
 /// An address of this machine that is not loopback, if it has one.
 fn outer() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    // Nothing is sent: it only finds the way.
+    // No packet is sent: `connect` only finds the route.
     socket.connect("192.0.2.1:9").ok()?;
     Some(socket.local_addr().unwrap().ip()).filter(|address| !address.is_loopback())
 }

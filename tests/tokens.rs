@@ -374,7 +374,7 @@ fn a_reload_changes_whose_tokens_are_valid() {
     assert!(last.data.contains("not signed by a key"), "{last:?}");
 }
 
-/// What the daemon's user, who owns the directory of the keys, lays there for root.
+/// Files that the daemon's user, who owns the directory of the keys, creates as a trap for root.
 #[test]
 fn root_writes_keys_through_no_link_of_their_owner() {
     type Trap = (&'static str, fn(&Path, &Path));

@@ -9,7 +9,8 @@
 //! The files, in reading order: this file has the hosts and the origins. `rights` is the table of what each sender may
 //! do, `proxies` has the proxies that name their clients, and `token` is a verified token. `keyring` verifies tokens
 //! with all keys, which come from `keys` (rtlogd's own), `issuers` (those of other systems) and `revoked` (the ids that
-//! are no longer valid). `key_reloader` reads these files again, and `directory` opens them safely.
+//! are no longer valid). `key_reloader` reads these files again, and `directory` opens them safely. `quota` counts what
+//! each sender uses of a limited resource.
 
 use nix::unistd::{Uid, User};
 
@@ -24,6 +25,7 @@ mod revoked;
 #[cfg(test)]
 mod source_tests;
 pub(crate) mod directory;
+pub(crate) mod quota;
 
 pub(crate) use key_reloader::KeyReloader;
 pub(crate) use keyring::{AccessError, Keyring};

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::access::quota::Quota;
 use crate::access::{AccessControl, AccessDenied, AccessTarget, Caller, Credential, Visibility, WebOrigins};
 use crate::config::Right;
 use crate::control::CommandRouter;
 use crate::event::{StreamName, Time};
-use crate::listen::quota::Quota;
 use crate::stream::{Catalog, CatalogEntry, LogInfo};
 
 use super::call_error::CallError;

@@ -2,7 +2,7 @@
 //! share one rendering.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::access::{Audience, Caller};
 use crate::config::units::Rate;
+use crate::event::lock;
 use crate::stream::PrivateFlag;
 
 use super::problem::Problem;
@@ -109,8 +110,7 @@ impl RenderCache {
     }
 
     fn table(&self) -> MutexGuard<'_, RenderTable> {
-        // Each change leaves the table consistent, so a panic elsewhere does not affect it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// The next step of a caller whose request came at the time `asked`. A rendering is never older than the request,

@@ -4,16 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// The responses of one connection that wait for their reader, each with the time since when. Clones share the list.
 #[derive(Debug, Clone, Default)]
-pub(super) struct StallDetector(Arc<Mutex<WaitingBodies>>);
+pub(super) struct StallDetector(watch::Sender<WaitingBodies>);
 
 #[derive(Debug, Default)]
 struct WaitingBodies {
@@ -22,24 +22,21 @@ struct WaitingBodies {
 }
 
 impl StallDetector {
-    fn waiting(&self) -> MutexGuard<'_, WaitingBodies> {
-        // Each change leaves the entries consistent, so a panic elsewhere does not affect them.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Adds a response to the watched ones.
     pub(crate) fn watch<B>(&self, body: B) -> WatchedBody<B> {
-        let mut waiting = self.waiting();
-        waiting.last += 1;
-        let number = waiting.last;
-        waiting.since.insert(number, Instant::now());
+        let mut number = 0;
+        self.0.send_modify(|waiting| {
+            waiting.last += 1;
+            number = waiting.last;
+            waiting.since.insert(number, Instant::now());
+        });
         WatchedBody { body, detector: self.clone(), number }
     }
 
     /// Waits until one of the responses has waited for `stalled`. May be dropped at any time.
     pub(super) async fn stalled(&self, stalled: Duration) {
         loop {
-            let first = self.waiting().since.values().min().copied();
+            let first = self.0.borrow().since.values().min().copied();
             match first {
                 Some(since) if since.elapsed() >= stalled => return,
                 Some(since) => sleep_until(since + stalled).await,
@@ -64,13 +61,13 @@ impl<B: Body + Unpin> Body for WatchedBody<B> {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        let mut waiting = self.detector.waiting();
-        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
-            waiting.since.insert(self.number, Instant::now());
-        } else {
-            waiting.since.remove(&self.number);
-        }
-        drop(waiting);
+        self.detector.0.send_modify(|waiting| {
+            if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+                waiting.since.insert(self.number, Instant::now());
+            } else {
+                waiting.since.remove(&self.number);
+            }
+        });
         polled
     }
 
@@ -85,7 +82,9 @@ impl<B: Body + Unpin> Body for WatchedBody<B> {
 
 impl<B> Drop for WatchedBody<B> {
     fn drop(&mut self) {
-        self.detector.waiting().since.remove(&self.number);
+        self.detector.0.send_modify(|waiting| {
+            waiting.since.remove(&self.number);
+        });
     }
 }
 

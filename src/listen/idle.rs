@@ -6,12 +6,13 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,7 @@ use super::ConnectionError;
 /// The activity of a connection, shared by its reader, its responses and its timer.
 #[derive(Debug)]
 pub(super) struct ConnectionActivity {
-    state: Mutex<ActivityState>,
+    state: watch::Sender<ActivityState>,
     /// Wakes the timer, since the responses of HTTP/2 end in tasks of their own.
     watcher: AtomicWaker,
 }
@@ -38,12 +39,11 @@ enum ActivityState {
 impl ConnectionActivity {
     /// A new connection, whose first request is expected at once.
     pub(super) fn new(now: Instant) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(ActivityState::ReadingHead(now)), watcher: AtomicWaker::new() })
+        Arc::new(Self { state: watch::Sender::new(ActivityState::ReadingHead(now)), watcher: AtomicWaker::new() })
     }
 
     fn change(&self, to: impl FnOnce(ActivityState) -> ActivityState) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = to(*state);
+        self.state.send_modify(|state| *state = to(*state));
     }
 
     /// Records that data arrived. If no request is in progress, the head of one begins. Data that arrives during
@@ -62,7 +62,7 @@ impl ConnectionActivity {
     }
 
     fn state(&self) -> ActivityState {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.state.borrow()
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::config::Limits;
 
-use super::quota::{Quota, QuotaLimits, QuotaShare};
+use crate::access::quota::{Quota, QuotaLimits, QuotaShare};
 
 /// Maximum number of connections above the limit that get an error response instead of being closed; never more than
 /// are served.

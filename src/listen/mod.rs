@@ -2,9 +2,9 @@
 //!
 //! The files, in reading order: this file accepts connections on each [`ListeningSocket`], and `limits` gives each a
 //! permit. `tls` decrypts a connection that speaks TLS, `io` detects its protocol and ends stalled writes, and
-//! `protocol` serves it as HTTP/1.1 or HTTP/2. `idle` and `h2_stall` end idle and stalled connections, `quota` counts
-//! resources, and `open_file_limit` leaves descriptors for other purposes. Every request goes to the [`Service`] that
-//! the daemon passes in (`service`): this layer knows neither routes nor the texts of refusals.
+//! `protocol` serves it as HTTP/1.1 or HTTP/2. `idle` and `h2_stall` end idle and stalled connections, and
+//! `open_file_limit` leaves descriptors for other purposes. Every request goes to the [`Service`] that the daemon passes
+//! in (`service`): this layer knows neither routes nor the texts of refusals.
 
 mod service;
 mod open_file_limit;
@@ -14,7 +14,6 @@ mod protocol;
 mod limits;
 mod tls;
 mod h2_stall;
-pub(crate) mod quota;
 
 use std::future::Future;
 use std::io::ErrorKind;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::event::lock;
 
 /// A time: a thousand million seconds and this many milliseconds.
 fn at(millis: i64) -> Time {
@@ -318,7 +319,7 @@ struct NotingRecogniser {
 impl Recogniser for NotingRecogniser {
     fn recognise(&mut self, seen: &ObservedLine<'_>) -> Option<ProgressReport> {
         let report = self.inner.recognise(seen)?;
-        self.reported.lock().unwrap().insert(self.name.clone());
+        lock(&self.reported).insert(self.name.clone());
         Some(report)
     }
 }
@@ -375,7 +376,7 @@ fn each_recogniser_has_a_recording() {
         });
     }
     let all = recognisers(Vec::new()).iter().map(|(_, recogniser)| name_of(&**recogniser)).collect::<BTreeSet<_>>();
-    let mut covered = reported.lock().unwrap().clone();
+    let mut covered = lock(&reported).clone();
     covered.extend(NOT_RECORDED.map(str::to_owned));
     assert_eq!(covered, all, "a recogniser without a recording in tests/progress, or without the line's prefix");
 }

@@ -22,6 +22,8 @@ pub(crate) mod private;
 pub(crate) mod log;
 mod cursor;
 mod catalog;
+#[cfg(test)]
+mod history_tests;
 
 pub use crate::history::inspect;
 pub use crate::history::{History, HistoryError, Retention, StreamHistory, StreamInspection, read_events};

@@ -1,4 +1,4 @@
-// A control channel by Chromium's WebSocket, from PAGE: sends each line of standard input as a message, prints each message as
+// A control channel through Chromium's WebSocket, from PAGE: sends each line of standard input as a message, prints each message as
 // a line.
 // node control.cjs CHROMIUM PAGE URL
 const { chromium } = require('playwright-core');

@@ -12,7 +12,7 @@ url, last = sys.argv[1:]
 seen = []
 with httpx.Client(timeout=60) as client, connect_sse(client, "GET", url) as source:
     for message in source.iter_sse():
-        # It gives messages without data too; the standard says that they are not to be dispatched.
+        # The client also returns messages without data, which the standard does not dispatch.
         if not message.data and not message.id:
             continue
         event = "" if message.event == "message" else message.event

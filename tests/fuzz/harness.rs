@@ -1,4 +1,4 @@
-//! Of the harness of `tests/`, what the checks need.
+//! The part of the harness in `tests/` that the checks need.
 
 #[path = "../harness/event_stream.rs"]
 pub(crate) mod event_stream;

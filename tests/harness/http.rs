@@ -186,10 +186,10 @@ pub(crate) struct Body {
 /// The part of the body that has not been read yet.
 #[derive(Debug, Clone, Copy)]
 enum Left {
-    /// This many bytes of the current chunk.
+    /// The current chunk has this many bytes left.
     Chunk(usize),
     Length(usize),
-    /// All bytes until the connection ends.
+    /// All bytes up to the end of the connection belong to the body.
     Close,
 }
 

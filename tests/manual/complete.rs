@@ -23,7 +23,7 @@ fn members(schema: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// That each of `names` stands in the page as code.
+/// Checks that the page has each of `names` as code.
 fn names_all(page: &Page, names: impl IntoIterator<Item = String>) {
     let names: BTreeSet<_> = names.into_iter().collect();
     assert!(!names.is_empty());

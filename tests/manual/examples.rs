@@ -7,7 +7,7 @@
 //! - `json`: JSON. `js`, `html`: see `browser.rs`.
 //! - `ini`: a drop-in that `tests/package` tries. The configurations of proxies are tried by `proxies.rs`.
 //!
-//! What needs systemd or a long build is tried by `tests/package` and `tests/check`, where such a command must stand word for word.
+//! Commands that need systemd or a long build are tried by `tests/package` and `tests/check`, where they must stand word for word.
 
 use std::fs;
 use std::sync::LazyLock;
@@ -254,11 +254,11 @@ fn try_block(sandbox: &Sandbox, block: &Block, server: &mut Server) {
     }
 }
 
-/// What is tried where systemd is, or where there is time for a build.
+/// The tests that have systemd, or time for a build.
 static OTHERS: LazyLock<String> =
     LazyLock::new(|| ["tests/package", "tests/check"].map(|path| fs::read_to_string(sources(path)).unwrap()).concat());
 
-/// Whether a command belongs to another test; it must stand there.
+/// Returns whether a command belongs to another test; that test must contain it.
 fn tried_elsewhere(command: &str, place: &str) -> bool {
     let command = command.split("  #").next().unwrap_or_default().trim().trim_start_matches("sudo ");
     let programs = ["systemctl ", "journalctl ", "apt ", "cargo install", "tests/check", "adduser ", "logrotate "];
@@ -269,7 +269,7 @@ fn tried_elsewhere(command: &str, place: &str) -> bool {
     true
 }
 
-/// Whether what was printed is what is shown.
+/// Returns whether the output matches the one shown.
 fn agrees(expected: &str, printed: &str, ended: bool) -> bool {
     let mut pattern = "^".to_owned();
     for line in normal(expected).lines() {

@@ -133,7 +133,7 @@ fn options(command: &clap::Command) -> String {
         let head = names.join(", ");
         let mut about = argument.get_help().expect("every option has a help").to_string();
         if argument.get_id() == "help" {
-            // It is another one where some value has a longer help.
+            // The help of this option differs if a value has a longer help.
             "Print help".clone_into(&mut about);
         }
         let choices: Vec<_> = argument.get_possible_values();
@@ -207,7 +207,7 @@ impl<'a> Keys<'a> {
         text
     }
 
-    /// What a setting refers to: objects, or lists of choices.
+    /// The targets of a setting: objects, or lists of choices.
     fn objects(&self, setting: &'a Value) -> Vec<&'a Value> {
         let alternatives = setting["anyOf"].as_array().into_iter().flatten();
         let alternatives = std::iter::once(setting).chain(alternatives).filter(|choice| choice.get("$ref").is_some());

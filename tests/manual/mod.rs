@@ -20,7 +20,7 @@ use crate::harness::{skip, sources};
 /// A page of the manual, or README.md.
 #[derive(Debug)]
 struct Page {
-    /// Its file, below the root of the repository.
+    /// The path of its file, below the root of the repository.
     path: String,
     text: String,
 }
@@ -28,7 +28,7 @@ struct Page {
 /// A fenced block of a page.
 #[derive(Debug)]
 struct Block {
-    /// Where it begins, for messages.
+    /// The position of its beginning, for messages.
     place: String,
     /// The heading above it.
     section: String,
@@ -77,7 +77,7 @@ impl Page {
     }
 }
 
-/// Whether there is such a program; says so if not.
+/// Returns whether there is such a program, and reports a skipped test if not.
 fn has(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap().status.success();
     if !found {

@@ -69,10 +69,10 @@ impl Site {
     }
 }
 
-/// What the page promises of each proxy.
+/// The promise of the page about each proxy.
 fn keeps_its_promises(site: &Site) {
     let bearer = site.bearer();
-    // Who needs a token: everybody, also those who claim to be this machine.
+    // Everybody needs a token, including those who claim to be this machine.
     assert_eq!(site.status(&format!("{SITE}/streams")), 401);
     for claim in ["X-Forwarded-For: 127.0.0.1", "X-Real-IP: 127.0.0.1", "Forwarded: for=127.0.0.1"] {
         assert_eq!(site.status(&format!("--header '{claim}' {SITE}/streams")), 401, "{claim}");

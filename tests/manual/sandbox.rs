@@ -17,7 +17,7 @@ use super::has;
 #[derive(Debug)]
 pub(super) struct Sandbox {
     holder: Child,
-    /// Its first process, as seen from outside.
+    /// The id of its first process, as seen from outside.
     first: u32,
     work: TempDir,
 }
@@ -111,12 +111,12 @@ impl Drop for Sandbox {
 }
 
 impl Running {
-    /// What it printed so far.
+    /// The output so far.
     pub(super) fn printed(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.out).unwrap()).into_owned()
     }
 
-    /// Its exit code, if it has ended by itself.
+    /// The exit code, if the process has ended.
     pub(super) fn code(&mut self) -> Option<i32> {
         self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
     }

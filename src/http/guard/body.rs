@@ -1,7 +1,7 @@
 //! The body of a request. Nothing of it is read before the sender is authenticated and known to have the right that the
 //! request needs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,10 +12,11 @@ use tokio::time::timeout;
 
 use crate::access::Caller;
 use crate::config::Limits;
+use crate::event::lock;
 
+use crate::access::quota::{QuotaExceeded, QuotaLimits};
 use crate::http::app::App;
 use crate::http::problem::Problem;
-use crate::listen::quota::{QuotaExceeded, QuotaLimits};
 
 /// Maximum number of bytes of bodies in memory, for one caller and for all of them: 64 and 256 bodies of commands.
 const MAX_BUFFERED_BODIES: QuotaLimits = QuotaLimits { each: 4 << 20, all: 16 << 20 };
@@ -55,7 +56,7 @@ impl RequestBody {
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Incoming>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Takes the body; `None` if it was taken before.

@@ -6,7 +6,7 @@
 //! proxies set one of them and pass on what the client wrote into the others, so all of them must agree.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -14,6 +14,7 @@ use log::warn;
 use tokio::time::Instant;
 
 use crate::access::{Peer, ProxiedClient, TrustedProxies, UnnamedReason};
+use crate::event::lock;
 
 /// Headers that only proxies write, in addition to all whose names begin with [`FORWARDED_PREFIX`].
 const PROXY_HEADERS: [&str; 21] = [
@@ -289,7 +290,7 @@ impl UntrustedLog {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.0);
         if last.is_some_and(|last| now - last < UNTRUSTED_LOG_INTERVAL) {
             return false;
         }

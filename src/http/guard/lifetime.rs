@@ -12,10 +12,10 @@ use crate::access::{BadToken, Caller, Credential};
 use crate::wire::Encoding;
 
 use super::quota::{self, ReaderShare};
+use crate::access::quota::QuotaShare;
 use crate::http::app::App;
 use crate::http::problem::Problem;
 use crate::listen::ConnectionInfo;
-use crate::listen::quota::QuotaShare;
 
 /// The last text that a reader receives when its connection has reached its age limit.
 pub(super) const LIFETIME_OVER_TEXT: &str = "this connection has reached its age limit; connect again with the last id";

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::access::quota::{Quota, QuotaExceeded, QuotaLimits, QuotaShare};
 use crate::access::{Caller, Credential};
 use crate::config::Limits;
 use crate::http::problem::Problem;
-use crate::listen::quota::{Quota, QuotaExceeded, QuotaLimits, QuotaShare};
 
 /// Maximum number of streams on one connection: its id lists a position in each, and must fit in a header.
 pub(crate) const MAX_STREAMS_PER_CONNECTION: usize = 64;

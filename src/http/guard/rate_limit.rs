@@ -2,13 +2,14 @@
 //! on.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::access::Credential;
 use crate::config::units::Rate;
+use crate::event::lock;
 
 /// Number of remembered limiters from which on full ones are removed.
 const MIN_LIMITERS_BEFORE_SWEEP: usize = 64;
@@ -75,7 +76,7 @@ impl RateLimiters {
         rate: Rate,
         now: Instant,
     ) -> Result<(), Duration> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         if known.limiters.len() >= 2 * known.left.max(MIN_LIMITERS_BEFORE_SWEEP) {
             // A full limiter is the same as a new one, so it need not be kept.
             known.limiters.retain(|_, pace| !pace.is_full(now));
@@ -126,6 +127,6 @@ mod tests {
         for at in 0..10_000 {
             assert_eq!(paces.take(&user(at), TEST_RATE, now + Duration::from_secs(u64::from(at) + 2)), Ok(()));
         }
-        assert!(paces.0.lock().unwrap().limiters.len() <= 2 * MIN_LIMITERS_BEFORE_SWEEP);
+        assert!(lock(&paces.0).limiters.len() <= 2 * MIN_LIMITERS_BEFORE_SWEEP);
     }
 }

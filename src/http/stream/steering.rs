@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::access::Credential;
-use crate::event::Position;
+use crate::event::{Position, lock};
 use crate::stream::{Cursor, CursorEnd, CursorItem, CursorStart, Filter, Log, View};
 
 /// Minimum and maximum length of `session`, in bytes: long enough not to be guessed, short enough to store.
@@ -210,8 +210,7 @@ pub(crate) struct SessionEntry {
 
 impl SteeringSessions {
     fn table(&self) -> MutexGuard<'_, SessionTable> {
-        // Each change leaves the entries consistent, so a panic elsewhere does not affect them.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Registers the readers of one connection; `None` if the session would have too many.

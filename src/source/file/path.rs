@@ -34,7 +34,7 @@ const ACTIVE_PERIOD: Duration = Duration::from_mins(1);
 pub(super) struct PathTail {
     origin: Origin,
     /// The path is in the configuration; otherwise a pattern found it.
-    named: bool,
+    is_configured: bool,
     /// The start position in a file that exists at the start; `None` once a file was opened.
     from: Option<ReadFrom>,
     /// The target of the path during the last pass.
@@ -57,13 +57,13 @@ enum RecordedCheckpoint {
 }
 
 impl PathTail {
-    pub(super) fn new(path: PathBuf, id: usize, named: bool, from: ReadFrom) -> Self {
+    pub(super) fn new(path: PathBuf, id: usize, is_configured: bool, from: ReadFrom) -> Self {
         Self {
             origin: Origin::file(&path),
-            named,
+            is_configured,
             from: Some(from),
             found: PathTarget::Unknown,
-            rotation: Rotation::new(path, id, !named),
+            rotation: Rotation::new(path, id, !is_configured),
             last_growth: None,
             written: false,
             unwatched: false,
@@ -92,8 +92,8 @@ impl PathTail {
     }
 
     /// Returns whether the path is in the configuration; otherwise a pattern found it.
-    pub(super) fn is_named(&self) -> bool {
-        self.named
+    pub(super) fn is_configured(&self) -> bool {
+        self.is_configured
     }
 
     pub(super) fn rotation(&self) -> &Rotation {

@@ -51,7 +51,7 @@ impl PathStatus {
                 let error = format!("{path} is {kind}; only files and fifos can be followed");
                 Self::Trouble(SourceState::Denied { errno: None, error })
             }
-            PathTarget::Compressed(_, kind) if tail.is_named() => {
+            PathTarget::Compressed(_, kind) if tail.is_configured() => {
                 let error = format!("{path} is compressed ({kind}); only text can be followed");
                 Self::Trouble(SourceState::Denied { errno: None, error })
             }

@@ -343,23 +343,23 @@ impl Tailer {
         }
     }
 
-    fn add(&mut self, path: PathBuf, named: bool, from: ReadFrom) {
+    fn add(&mut self, path: PathBuf, is_configured: bool, from: ReadFrom) {
         let id = self.free_ids.pop().unwrap_or_else(|| {
             self.tails.push(None);
             self.tails.len() - 1
         });
-        let mut tail = PathTail::new(path.clone(), id, named, from);
+        let mut tail = PathTail::new(path.clone(), id, is_configured, from);
         if let Some(saved) = self.saved.remove(tail.origin().as_str()) {
             tail.resume_from(saved, &mut self.claims);
         }
         // A file that was created and rotated away since then was not seen under this path.
-        let since = if self.last_pass_nanos.is_some() || named || from == ReadFrom::End {
+        let since = if self.last_pass_nanos.is_some() || is_configured || from == ReadFrom::End {
             self.last_pass_nanos
         } else {
             self.recorded
         };
         tail.rotation_mut().start_watermark(since);
-        if named || is_symlink(&path) {
+        if is_configured || is_symlink(&path) {
             self.watch_set.add(id);
         }
         self.pipeline.add(id, tail.origin().clone());
@@ -372,7 +372,7 @@ impl Tailer {
     /// Finds copies: a file under a rotated name may be a copy of one that is read (copytruncate), and then only its
     /// unread part is new.
     fn note_copies(&mut self, id: usize) {
-        let Some(tail) = self.tails[id].as_ref().filter(|tail| !tail.is_named()) else { return };
+        let Some(tail) = self.tails[id].as_ref().filter(|tail| !tail.is_configured()) else { return };
         let reads: Vec<_> = originals(tail.path()).iter().flat_map(|path| self.fingerprints(path)).collect();
         if !reads.is_empty()
             && !tail.rotation().names_newest()
@@ -403,7 +403,7 @@ impl Tailer {
                 | PathTarget::Refused(_)
                 | PathTarget::Compressed(..) => false,
             };
-            missing && !tail.is_named() && !tail.rotation().generations().is_open() && tail.rotation().len() < 2
+            missing && !tail.is_configured() && !tail.rotation().generations().is_open() && tail.rotation().len() < 2
         };
         if !self.tails[id].as_ref().is_some_and(gone) {
             return;

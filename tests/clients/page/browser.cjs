@@ -1,4 +1,4 @@
-// What the tests of the page share: a browser, a way in with the owner's rights, and waiting for facts.
+// The parts that the tests of the page share: a browser, access with the owner's rights, and waiting for facts.
 // node SCRIPT CHROMIUM PLACE URL: PLACE is the daemon's directory, with its Unix socket `r.sock`; URL is its address over TCP.
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
@@ -56,7 +56,7 @@ const test = async (options, play) => {
     const watch = (page) => {
       page.on('pageerror', (error) => complaints.push(String(error.stack ?? error)));
       page.on('console', (said) => {
-        // A connection that is lost is told there too, and so is one that a test wants to fail.
+        // The console also reports lost connections, and those that a test makes fail.
         if (said.type() === 'error' && !/net::ERR_|WebSocket connection|Failed to load resource/.test(said.text())) complaints.push(said.text());
       });
     };

@@ -28,7 +28,7 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   const sockets = [];
   page.on('websocket', (opened) => sockets.push(opened.url()));
 
-  // What the attributes say.
+  // The attributes set the view.
   await page.goto(theirs.url);
   const text = (id) => page.$eval(`#${id}`, (one) => one.shadowRoot.querySelector('.log').textContent);
   await inside(page, () => document.querySelector('#all')?.shadowRoot?.querySelector('.log').textContent.includes('line 49'));
@@ -41,17 +41,17 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   await inside(page, () => Number(document.querySelector('#job').shadowRoot.querySelector('[role=progressbar]').getAttribute('aria-valuenow')) >= 45);
   assert.equal(await page.$eval('#job', (one) => one.shadowRoot.querySelector('.log').checkVisibility()), false);
   assert.ok(await page.$eval('#job', (one) => one.offsetHeight < 70), 'a header and a bar');
-  // Neither side's style reaches the other.
+  // The styles of the page and of the element do not affect each other.
   assert.notEqual(await page.$eval('#all', (one) => getComputedStyle(one.shadowRoot.querySelector('.text')).color), 'rgb(255, 0, 0)');
   assert.notEqual(await page.$eval('#all', (one) => getComputedStyle(one.shadowRoot.querySelector('.log')).fontFamily), await page.$eval('body', (body) => getComputedStyle(body).fontFamily));
   append('app.log', 'live 1\n');
   await inside(page, () => document.querySelector('#all').shadowRoot.querySelector('.log').textContent.includes('live 1'));
-  // An attribute that changes begins anew.
+  // The element starts again when an attribute changes.
   await page.$eval('#some', (one) => one.setAttribute('filter', 'live'));
   await inside(page, () => document.querySelector('#some').shadowRoot.querySelector('mark')?.textContent === 'live');
   assert.equal(sockets.length, 1, 'one connection for three elements');
 
-  // Twenty share one connection.
+  // Twenty elements share one connection.
   sockets.length = 0;
   await page.goto(`${theirs.url}many`);
   await inside(page, () => {
@@ -60,7 +60,7 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   });
   assert.equal(sockets.length, 1, sockets.join());
 
-  // A connection that is lost comes back, with a token of its own each time, and nothing is lost or doubled.
+  // A lost connection is opened again, each time with a new token, and no line is lost or doubled.
   const asked = /access_token=[\w-]+\.[\w-]+\.[\w-]+$/;
   for (const path of ['token-url', 'property']) {
     sockets.length = 0;
@@ -77,7 +77,7 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
     assert.equal(new Set(asking).size, asking.length, 'each connect asks for a new one');
   }
 
-  // A page that is allowed may read by itself too, with a token in the head, which a browser asks leave for.
+  // A page that is allowed may also read with its own script, with a token in a header, for which a browser asks permission.
   const bearer = tokens.shift();
   const read = () => page.evaluate(async ({ address, bearer }) => {
     try {
@@ -88,14 +88,14 @@ test({ viewport: { width: 1000, height: 800 } }, async ({ page, complaints }) =>
   }, { address: `${base}streams`, bearer });
   assert.equal(await read(), 2);
   assert.deepEqual(complaints, [], 'on pages that are allowed');
-  // One that is not gets nothing, and the element says so.
+  // A page that is not allowed gets nothing, and the element says so.
   const stranger = await site(files);
   await page.goto(stranger.url);
   await inside(page, () => document.querySelector('#all')?.shadowRoot?.querySelector('header').textContent.includes('no connection'));
   assert.equal(await text('all'), '');
   assert.match(await read(), /Failed to fetch/);
 
-  // The frame: in pages that are allowed, and in no others.
+  // The frame is shown in pages that are allowed, and in no others.
   files['/frame'] = [{}, `<!doctype html><title>theirs</title><iframe src="${base}embed/app?filter=line%204&theme=dark&tail=20" width="600" height="300"></iframe>`];
   await page.goto(`${theirs.url}frame`);
   const framed = await (await page.waitForSelector('iframe')).contentFrame();

@@ -1,4 +1,4 @@
-// A log that means harm: nothing of it runs, nothing of it breaks the page. And what it costs is bounded.
+// A hostile log: no part of it runs, no part of it breaks the page, and its cost is bounded.
 const { assert, rows, test, until, url } = require('./browser.cjs');
 
 test({ viewport: { width: 1200, height: 900 } }, async ({ page, context }) => {
@@ -29,7 +29,7 @@ test({ viewport: { width: 1200, height: 900 } }, async ({ page, context }) => {
     has('<img src=x onerror=alert(2)>');
     has('javascript:alert(3)');
     has('click me');
-    // What turns the order of letters, or is not seen, is drawn as what it is.
+    // Characters that reverse the order of letters, or are invisible, are drawn as symbols.
     has('user‹U+202E›gnp.exe');
     has('zero‹U+200B›width');
     has('bell\u2407 and back\u2408space');
@@ -43,7 +43,7 @@ test({ viewport: { width: 1200, height: 900 } }, async ({ page, context }) => {
     assert.ok(seen.all < 8000, `${seen.all} elements`);
     assert.notEqual(await page.title(), 'owned');
   }
-  // The rest of a long line is there on demand.
+  // The rest of a long line is shown on demand.
   await page.goto(`${url}?stream=bad`);
   await until(page, () => document.querySelector('.more'));
   const more = await page.$$('.more');
@@ -52,7 +52,7 @@ test({ viewport: { width: 1200, height: 900 } }, async ({ page, context }) => {
   assert.ok((await rows(page)).length > 5);
   assert.ok(asked.every((address) => address.startsWith(url) || address.startsWith(url.replace('http', 'ws'))), asked.join('\n'));
 
-  // Nothing in the address runs either.
+  // No part of the address runs either.
   await page.goto(`${url}?stream=${encodeURIComponent('"><script>alert(1)</script>')}&grep=${encodeURIComponent('<img src=x onerror=alert(1)>')}`);
   await until(page, () => document.querySelector('#said').textContent !== '' && document.querySelector('h1').textContent.includes('<script>'));
 });

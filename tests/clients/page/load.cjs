@@ -1,5 +1,5 @@
 // A stream of a million lines, and one of 5,000 lines a second: how much is in the document and in memory, and how many frames
-// were drawn, by Chromium's own protocol. The figures are printed; what is bounded is checked.
+// were drawn, by Chromium's own protocol. The figures are printed, and those with a bound are checked.
 const { append, assert, fs, test, until, url } = require('./browser.cjs');
 
 const SECONDS = 12;
@@ -36,7 +36,7 @@ test({ viewport: { width: 1400, height: 900 } }, async ({ page, browser }) => {
     console.log(`${when}: ${rows} rows, ${nodes} nodes, ${heap.toFixed(1)} MB of JavaScript, ${memory.toFixed(1)} MB in all`);
   };
 
-  // Anywhere in a million lines.
+  // The viewer goes to any of a million lines.
   await page.goto(`${url}?stream=million`);
   await until(page, () => document.querySelector('.log')?.textContent.includes('line 999999 '));
   bounded(await measure(), 'a million lines, at the end');
@@ -50,7 +50,7 @@ test({ viewport: { width: 1400, height: 900 } }, async ({ page, browser }) => {
   await page.keyboard.press('Enter');
   await until(page, () => document.querySelector('.row.selected .text')?.textContent.includes('line 4321 '), null, 'the needle', 120_000);
   await page.keyboard.press('Escape');
-  // By scrolling, through more than is ever held.
+  // The user scrolls through more lines than are ever held.
   await page.evaluate(async () => {
     const log = document.querySelector('.log');
     for (let at = 0; at < 400; at += 1) {
@@ -60,7 +60,7 @@ test({ viewport: { width: 1400, height: 900 } }, async ({ page, browser }) => {
   });
   bounded(await measure(), 'a million lines, after scrolling far');
 
-  // Live.
+  // Live lines arrive.
   await page.goto(`${url}?stream=live`);
   await until(page, () => document.querySelector('.log'));
   const before = await measure();

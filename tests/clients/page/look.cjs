@@ -1,4 +1,4 @@
-// What a screen reader and a keyboard find: axe has nothing serious to say, by day and by night, wide and narrow.
+// The page for screen readers and keyboards: axe finds nothing serious, light and dark, wide and narrow.
 const { assert, door, fs, test, until, url } = require('./browser.cjs');
 const axe = fs.readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -11,7 +11,7 @@ const VIEWS = [
 
 for (const colorScheme of ['light', 'dark']) {
   for (const width of [360, 1600]) {
-    // axe needs a page that lets it in, which ours does not.
+    // axe needs a page whose policy admits it, which that of this page does not.
     test({ colorScheme, viewport: { width, height: 800 }, bypassCSP: true }, async ({ page }) => {
       const owner = await door();
       for (const [name, at, ready] of VIEWS) {
@@ -28,7 +28,7 @@ for (const colorScheme of ['light', 'dark']) {
   }
 }
 
-// By the keyboard alone: the list, a stream, a tool; and the dialog gives the keys.
+// The keyboard alone reaches the list, a stream and a tool, and the dialog lists the keys.
 test({ viewport: { width: 1200, height: 800 } }, async ({ page }) => {
   await page.goto(url);
   await until(page, () => document.querySelector('.stream'));

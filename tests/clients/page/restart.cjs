@@ -9,7 +9,7 @@ test({ viewport: { width: 1200, height: 800 } }, async ({ page, context }) => {
   await page.goto(`${base}?stream=app`);
   const frame = await context.newPage();
   await frame.goto(`${base}embed/app?tail=1000`);
-  // Every row that was ever in the document, in both: by id, with its text, and how often.
+  // Every row that was ever in either document, by id, with its text and its number of appearances.
   for (const one of [page, frame]) {
     await until(one, () => (document.querySelector('rtlogd-stream')?.shadowRoot ?? document).querySelector('.log')?.textContent.includes('line 9'));
   }

@@ -1,4 +1,4 @@
-// Commands to a process: typing with a lease, signals, start and stop; offered to those who may.
+// Commands to a process: typing with a lease, signals, start and stop, offered to clients with the right.
 const { assert, door, rows, test, until } = require('./browser.cjs');
 
 const see = (page, text) => until(page, (text) => [...document.querySelectorAll('.log .text')].some((row) => row.textContent.includes(text)), text, `a line with ${text}`);
@@ -9,7 +9,7 @@ test({ viewport: { width: 1200, height: 800 } }, async ({ page, context }) => {
   await see(page, 'ready');
   await page.waitForSelector('#typed');
 
-  // Two look; one types, and the other is told so.
+  // Of two viewers one types, and the other one is notified.
   const other = await context.newPage();
   await other.goto(`${owner}?stream=shell`);
   await see(other, 'ready');
@@ -26,7 +26,7 @@ test({ viewport: { width: 1200, height: 800 } }, async ({ page, context }) => {
   await until(other, () => document.querySelector('#said').textContent !== '');
   assert.match(await other.$eval('#said', (said) => said.textContent), /lease|types/i);
   assert.ok(!(await rows(page)).some((row) => row.includes('me too')));
-  // What was typed comes back by the arrow key; who leaves the field gives the lease back.
+  // The arrow key brings back earlier input; leaving the field releases the lease.
   await page.keyboard.press('ArrowUp');
   assert.equal(await page.$eval('#typed', (typed) => typed.value), 'hello there');
   await page.click('.log');

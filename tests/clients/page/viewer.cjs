@@ -1,17 +1,17 @@
-// The list and the viewer: each thing that one can do with a log there.
+// The list and the viewer: each action that they offer for a log.
 const { append, assert, door, fs, rows, test, until, url } = require('./browser.cjs');
 
 const see = (page, text) => until(page, (text) => [...document.querySelectorAll('.log .text')].some((row) => row.textContent.includes(text)), text, `a line with ${text}`);
 
 test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', 'clipboard-write'], acceptDownloads: true }, async ({ page, context }) => {
-  // The list: state, rate and progress.
+  // The list shows state, rate and progress.
   await page.goto(url);
   await until(page, () => document.querySelectorAll('.stream').length === 4);
   await until(page, () => [...document.querySelectorAll('.stream')].some((item) => item.textContent.includes('job') && Number(item.querySelector('[role=progressbar]')?.getAttribute('aria-valuenow')) >= 45), null, 'progress in the list');
   assert.match(await page.$eval('.stream:has-text("app")', (item) => item.textContent), /following.*(lines\/s|lines\/min|quiet)/);
   assert.match(await page.$eval('.stream:has-text("none")', (item) => item.textContent), /waiting/);
 
-  // Progress in the header and in the tab.
+  // The header and the tab show the progress.
   await page.click('.stream a:has-text("job")');
   await until(page, () => /^\d+% · job – rtlogd$/.test(document.title), null, 'progress in the title');
   await until(page, () => document.querySelector('#progress [role=progressbar]').getAttribute('aria-valuenow') === document.title.split('%')[0], null, 'the same in the header');
@@ -20,7 +20,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   assert.equal(await page.$$eval('#commands button', (buttons) => buttons.length), 0);
   await page.goBack();
 
-  // Into a stream, by a click; back by the browser's button.
+  // A click opens a stream, and the browser's button goes back.
   await page.click('.stream a:has-text("colours")');
   await see(page, 'plain after');
   assert.match(page.url(), /\?stream=colours$/);
@@ -44,7 +44,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await page.goBack();
   await until(page, () => document.body.className === 'overview');
 
-  // Times, origins, wrapping: on demand, and kept.
+  // Times, origins and wrapping are shown on demand, and remembered.
   await page.goto(`${url}?stream=app`);
   await see(page, 'line 2999');
   const shown = async (name) => (await page.$(`.log .row ${name}`)) !== null;
@@ -66,7 +66,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await until(page, () => document.querySelector('.log .row .time'), null, 'what was switched on stays on');
   for (const label of ['Show times', 'Show origins', 'Wrap lines']) await page.click(`[aria-label="${label}"]`);
 
-  // Follow, pause, and how many came meanwhile.
+  // A paused viewer counts the lines that arrive meanwhile.
   const top = () => page.$eval('.log', (log) => log.scrollTop);
   const atEnd = () => until(page, () => { const log = document.querySelector('.log'); return log.scrollTop + log.clientHeight >= log.scrollHeight - 4; }, null, 'the end');
   await atEnd();
@@ -95,7 +95,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await page.keyboard.press('Space');
   await page.waitForSelector('[aria-label=Pause]');
 
-  // A filter, by the server; what matched is marked. It stands in the address.
+  // The server filters, the viewer marks the matches, and the address contains the filter.
   await page.keyboard.press('/');
   await page.keyboard.type('line 1?77$');
   await until(page, () => [...document.querySelectorAll('.log .row:not(.note):not(.open) .text')].map((row) => row.textContent).join() === 'line 77,line 177');
@@ -112,7 +112,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await page.selectOption('#level', '');
   await see(page, 'new 4');
 
-  // The first error, far above; the address is a link to it.
+  // The first error is far above, and the address is a link to it.
   await page.click('[aria-label="Go to the first error"]');
   await until(page, () => document.querySelector('.row.selected .text')?.textContent === 'line 1234 error: the first');
   const link = page.url();
@@ -121,7 +121,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await other.goto(link);
   await until(other, () => document.querySelector('.row.selected .text')?.textContent === 'line 1234 error: the first');
   await until(other, () => { const row = document.querySelector('.row.selected').getBoundingClientRect(); const log = document.querySelector('.log').getBoundingClientRect(); return row.top > log.top && row.bottom < log.bottom; }, null, 'the linked line in sight');
-  // From there on, by scrolling alone: to the newest line, and back to the oldest, without a hole or a double.
+  // Scrolling alone leads from there to the newest line and back to the oldest, without a missing or a doubled line.
   const walk = (by, last) => other.evaluate(async ([by, last]) => {
     const log = document.querySelector('.log');
     const seen = new Map();
@@ -143,7 +143,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   up.forEach(([number], at) => assert.equal(number, up[0][0] + at, 'a hole on the way up'));
   await other.close();
 
-  // Search back through all that is kept, and forward again.
+  // A search goes back through all kept lines, and forward again.
   await page.keyboard.press('G');
   await see(page, 'new 4');
   await page.keyboard.press('f');
@@ -160,7 +160,7 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await until(page, () => document.querySelector('.row.selected .text')?.textContent === 'line 2500 needle');
   await page.keyboard.press('Escape');
 
-  // Copy what is chosen; with Shift, up to there.
+  // The chosen lines are copied; Shift extends the choice.
   await page.click('.row:has-text("line 2501") .number');
   await page.click('.row:has-text("line 2503") .number', { modifiers: ['Shift'] });
   await page.click('[aria-label^="Copy the selected"]');
@@ -170,13 +170,13 @@ test({ viewport: { width: 1400, height: 800 }, permissions: ['clipboard-read', '
   await until(page, () => document.querySelector('#said').textContent.includes('link'));
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), page.url());
 
-  // Download all that is kept.
+  // All kept lines can be downloaded.
   const [download] = await Promise.all([page.waitForEvent('download'), page.click('[aria-label^=Download]')]);
   assert.equal(download.suggestedFilename(), 'app.log');
   const saved = fs.readFileSync(await download.path(), 'utf8');
   assert.ok(saved.startsWith('line 0\nline 1\n') && saved.endsWith('new 4\n'), saved.slice(0, 200));
 
-  // Groups fold, of each kind.
+  // Groups of each kind can be folded.
   await page.goto(`${url}?stream=colours`);
   await page.click('.fold:has-text("GitHub group")');
   await until(page, () => !document.querySelector('.log').textContent.includes('inside github'));

@@ -42,7 +42,7 @@ fn have_places(mistakes: &ConfigErrors, path: &Path, data: &[u8]) {
     for mistake in mistakes.iter() {
         assert_eq!(mistake.file, path, "{mistake}");
         assert!(!mistake.text.is_empty() && !mistake.text.chars().any(char::is_control), "{mistake:?}");
-        // It repeats what it is about, but not a whole file.
+        // The message repeats the part in question, but not a whole file.
         assert!(mistake.text.len() < 4096, "{} bytes: {:.300}", mistake.text.len(), mistake.text);
         if let Some((line, column)) = mistake.place {
             assert!((1..=lines.len() + 1).contains(&line), "{mistake}: of {} lines", lines.len());

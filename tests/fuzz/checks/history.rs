@@ -10,7 +10,7 @@ use rtlogd::stream::{Batch, Budget, History, Retention, inspect, open_with_histo
 
 use super::choices;
 
-/// What stands between two lines, and between two batches.
+/// The separators of lines and of batches.
 const BETWEEN: [u8; 2] = [0xFE, 0xFF];
 
 /// Most batches, so that one run is short.

@@ -54,7 +54,7 @@ pub fn ids(data: &[u8]) {
     assert_eq!(origin.path(), path, "{origin:?}");
 }
 
-/// What reads as a `T` is written the same again.
+/// Checks that a text which is read as a `T` is written the same again.
 fn one_spelling<T: FromStr + Display>(text: &str) {
     if let Ok(read) = text.parse::<T>() {
         assert_eq!(read.to_string(), text, "another spelling");

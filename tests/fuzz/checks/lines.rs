@@ -30,7 +30,7 @@ pub fn lines(data: &[u8]) {
         assert_eq!(seen, read(mode, label, max, &[begun], false), "{mode:?} {label} {max}: so does the last of them");
         let took: u64 = seen.lines.iter().map(|line| line.3).sum();
         let all = begun.len() as u64;
-        // In `Split`, an LF that belongs to the CR before it comes after its line.
+        // An LF in `Split` that belongs to the CR before it comes after its line.
         let late = if mode == CarriageReturnMode::Split { all } else { 0 };
         assert!(
             (all.saturating_sub(late)..=all).contains(&(took + seen.held)),
@@ -93,7 +93,7 @@ fn by_definition(mode: CarriageReturnMode, max: usize, text: &[u8]) -> Vec<u8> {
                     if drawings.peek().is_none() {
                         all.extend_from_slice(drawing);
                     } else if drawing.len() > max {
-                        // Its first pieces were given out: the line ends at the CR.
+                        // The first pieces were emitted already, so the line ends at the CR.
                         all.extend_from_slice(drawing);
                         all.push(b'\n');
                     }

@@ -13,7 +13,7 @@ use super::{choices, reads};
 /// Longest phase: the titles of all open groups, each as long as a title may be.
 const PHASE: usize = 16 * 164;
 
-/// What a user may have written.
+/// Configurations that a user may have written.
 static PATTERNS: LazyLock<[Regex; 2]> = LazyLock::new(|| {
     [r"^(?P<phase>\w+) (?P<current>\d+) of (?P<total>\d+)", r"at (?P<percent>[\d.,]+): (?P<message>.*)"]
         .map(|pattern| Regex::new(pattern).expect("it is one"))
@@ -30,7 +30,7 @@ pub fn progress(data: &[u8]) {
     };
     let screen = || Screen::new(LineSplitter::new(10_000, CarriageReturnMode::Fold), how & 4 == 0);
 
-    // As a source does it: each line, and after each read what there is of the next.
+    // A source does the same: it reports each line, and after each read the beginning of the next.
     let (mut screen_now, mut live) = (screen(), tracker());
     let mut now = Time(1_763_874_672_000_000);
     let mut told: Option<(Time, Progress)> = None;

@@ -25,7 +25,7 @@ pub fn redact(data: &[u8]) {
     document(text, letters, depth);
 }
 
-/// What is planted.
+/// The secret that is planted.
 #[derive(Clone, Copy)]
 struct Plant {
     form: u8,
@@ -90,7 +90,7 @@ fn named(text: &[u8], place: usize, seed: u8, plant: Plant) {
     }
 }
 
-/// Whether the text says of a token that it is one of a parser.
+/// Returns whether the text says of a token that it is one of a parser.
 fn is_of_another(text: &[u8]) -> bool {
     let text = lossy(text).to_lowercase();
     ["expected", "next", "lookahead", "current", "offending", "syntax"].iter().any(|word| text.contains(word))

@@ -9,7 +9,7 @@ use crate::harness::event_stream::{Decoder, Message};
 
 use super::{choices, reads};
 
-/// What stands between two events.
+/// The text between two events.
 const BETWEEN: u8 = 0xFE;
 
 /// The choices: whether several streams share the connection, and where reads end; of each event, its kind and flags.
@@ -40,7 +40,7 @@ pub fn sse(data: &[u8]) {
         let mut body = sse::retry_frame(1500).into_bytes();
         let mut encoder = Encoder::new(Encoding::Sse(form), several);
         for event in &events {
-            // In front of frames that share a connection stands its own id.
+            // Frames that share a connection have its own id in front of them.
             several.inspect(|_| body.extend(format!("id: build:{}\n", event.id).into_bytes()));
             encoder.push(event, &mut body);
             body.extend(unnumbered(event).into_bytes());
@@ -98,7 +98,7 @@ fn frame(message: &Message, event: &Event<'_>, form: SseData, several: bool) {
     object(&fields, event);
 }
 
-/// What JSON says of an event, wherever it stands.
+/// The members of an event in JSON, in whichever encoding.
 fn object(fields: &Value, event: &Event<'_>) {
     assert_eq!(fields["id"], event.id.to_string());
     assert_eq!(fields["time"], event.time.to_string());

@@ -230,9 +230,9 @@ impl DirectoryIndex {
         let stem = Path::new(name).file_stem().unwrap_or(name);
         let listing = self.listing(directory, since)?;
         let from = (Bound::Excluded(stem), Bound::Unbounded);
-        let named = listing.names.range::<OsStr, _>(from).map(|(other, _)| other);
-        let named = named.take_while(|other| other.as_bytes().starts_with(stem.as_bytes()));
-        let rotated: Vec<OsString> = named.filter(|other| is_rotated(name, other)).cloned().collect();
+        let same_stem = listing.names.range::<OsStr, _>(from).map(|(other, _)| other);
+        let same_stem = same_stem.take_while(|other| other.as_bytes().starts_with(stem.as_bytes()));
+        let rotated: Vec<OsString> = same_stem.filter(|other| is_rotated(name, other)).cloned().collect();
         let listed = listing.stamp;
         // The directory is opened once, since a different directory may be at the path by now.
         let opened = if rotated.is_empty() { None } else { self.opener.directory(directory).ok() };

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::event::lock;
 
 /// The amounts of one resource in use. Clones share the counts.
 #[derive(Debug)]
@@ -52,8 +54,7 @@ impl<K> Default for Quota<K> {
 
 impl<K> Quota<K> {
     fn usage(&self) -> MutexGuard<'_, QuotaUsage<K>> {
-        // Each change leaves the counts consistent, so a panic elsewhere does not spoil them.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
