@@ -173,6 +173,8 @@ pub struct Stream {
     pub max_line: usize,
     /// The meaning of a carriage return within a line.
     pub carriage_return: CarriageReturn,
+    /// The way in which the lines are wrapped or structured.
+    pub format: LineFormat,
     /// The encoding of its bytes.
     pub encoding: TextEncoding,
     /// The rule by which lines are joined; `None` if no lines are joined.
@@ -198,6 +200,7 @@ impl Stream {
             history: HistoryLimits::default(),
             max_line: MAX_LINE,
             carriage_return: CarriageReturn::Fold,
+            format: LineFormat::Text,
             encoding: TextEncoding::default(),
             multiline: None,
             progress: ProgressDetection::default(),
@@ -373,6 +376,25 @@ pub enum CarriageReturn {
     Split,
     /// A carriage return has no meaning and stays in the line.
     Keep,
+}
+
+/// The way in which the lines of a source are wrapped or structured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LineFormat {
+    /// Lines of text.
+    #[default]
+    Text,
+    /// The log files of container runtimes such as containerd and CRI-O: each line is unwrapped.
+    Cri,
+    /// The `json-file` logs of Docker: each line is unwrapped.
+    Docker,
+    /// JSON objects, one on each line: their members are fields.
+    Json,
+    /// Lines of `KEY=VALUE` pairs: the pairs are fields.
+    Logfmt,
+    /// Lines of the syslog protocol (RFC 3164 and RFC 5424).
+    Syslog,
 }
 
 /// The JSON Schema (draft 2020-12) of a configuration file, for editors and for other checkers.

@@ -154,6 +154,7 @@ fn check_stream(
         history,
         max_line,
         carriage_return: value(raw.carriage_return).unwrap_or_default(),
+        format: value(raw.format).unwrap_or_default(),
         encoding: value(raw.encoding).unwrap_or_default(),
         multiline,
         progress: value(raw.progress).map_or_else(ProgressDetection::default, check_progress),

@@ -18,7 +18,7 @@ use super::net::{ListenAddress, TrustedProxy, WebOrigin};
 use super::progress::ProgressRegex;
 use super::signal::SignalName;
 use super::units::{DurationRange, DurationText, Rate, Size};
-use super::{CarriageReturn, ReadFrom, RestartWhen, StartWhen, TerminalSize, TextEncoding};
+use super::{CarriageReturn, LineFormat, ReadFrom, RestartWhen, StartWhen, TerminalSize, TextEncoding};
 use crate::config::parse::located::{Entries, Located, OneOrMany, Setting};
 
 /// The configuration of rtlogd: `rtlogd.yaml`, and the files in `conf.d` next to it.
@@ -188,6 +188,8 @@ pub(super) struct Stream {
     pub(super) max_line: Setting<Size>,
     /// The meaning of a carriage return within a line. Default: fold.
     pub(super) carriage_return: Setting<CarriageReturn>,
+    /// The way in which lines are wrapped or structured. A line that does not have the format is text. Default: text.
+    pub(super) format: Setting<LineFormat>,
     /// The encoding of the bytes: `utf-8`, `utf-16le`, `utf-16be`, `latin1`, `windows-1252`, `shift_jis` or another
     /// name of the Encoding Standard. Readers always receive UTF-8. Default: utf-8.
     pub(super) encoding: Setting<TextEncoding>,
