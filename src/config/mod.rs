@@ -196,10 +196,10 @@ impl Stream {
     pub fn new(name: StreamName, source: SourceKind) -> Self {
         Self {
             name,
+            carriage_return: CarriageReturn::default_for(&source, LineFormat::Text),
             source,
             history: HistoryLimits::default(),
             max_line: MAX_LINE,
-            carriage_return: CarriageReturn::Fold,
             format: LineFormat::Text,
             encoding: TextEncoding::default(),
             multiline: None,
@@ -376,6 +376,20 @@ pub enum CarriageReturn {
     Split,
     /// A carriage return has no meaning and stays in the line.
     Keep,
+}
+
+impl CarriageReturn {
+    /// The meaning of a carriage return if none is configured. A program draws its lines again; in other files, and in
+    /// pushed lines, text before a carriage return must not be hidden from readers.
+    pub(crate) fn default_for(source: &SourceKind, format: LineFormat) -> Self {
+        match (source, format) {
+            (SourceKind::Process(_), _) | (_, LineFormat::Cri | LineFormat::Docker) => Self::Fold,
+            (
+                SourceKind::File(_) | SourceKind::Journal(_) | SourceKind::Push,
+                LineFormat::Text | LineFormat::Json | LineFormat::Logfmt | LineFormat::Syslog,
+            ) => Self::Keep,
+        }
+    }
 }
 
 /// The way in which the lines of a source are wrapped or structured.

@@ -186,7 +186,8 @@ pub(super) struct Stream {
     pub(super) stop: Setting<Stop>,
     /// The maximum length of a line, 1KiB to 256KiB. A longer one continues in the next event. Default: 256KiB.
     pub(super) max_line: Setting<Size>,
-    /// The meaning of a carriage return within a line. Default: fold.
+    /// The meaning of a carriage return within a line. Default: fold for commands and for the formats cri and docker,
+    /// keep for all else.
     pub(super) carriage_return: Setting<CarriageReturn>,
     /// The way in which lines are wrapped or structured. A line that does not have the format is text. Default: text.
     pub(super) format: Setting<LineFormat>,
