@@ -121,6 +121,10 @@ impl<'a> Envelope<'a> {
             stream: Option<JsonBytes>,
             time: JsonBytes,
         }
+        // An array of three texts would be read as the members in their order.
+        if !line.trim_ascii_start().starts_with(b"{") {
+            return None;
+        }
         let Record { log, stream, time } = serde_json::from_slice(line).ok()?;
         let stream = match stream.as_ref().map(|stream| &*stream.0) {
             Some(b"stdout") => EnvelopeStream::Stdout,
@@ -210,18 +214,14 @@ impl EnvelopeSplitter {
 
     /// Passes on the unfinished line at the end of a file: nothing follows it there. The next byte begins another file.
     pub fn finish(&mut self, mut sink: impl FnMut(u64, Envelope<'_>)) {
-        let whole = (self.format == EnvelopeFormat::Docker).then(|| Envelope::parse(self.format, &self.text)).flatten();
-        match whole {
+        let text = std::mem::take(&mut self.text);
+        let line = self.without_byte_order_mark(&text);
+        if !line.is_empty() {
             // The end of an object is certain; only the newline behind it is missing.
-            Some(envelope) => sink(self.line_start, envelope),
-            None => {
-                let text = std::mem::take(&mut self.text);
-                if !text.is_empty() {
-                    sink(self.line_start, plain(&text, false));
-                }
-            }
+            let is_object = self.format == EnvelopeFormat::Docker;
+            let whole = is_object.then(|| Envelope::parse(self.format, line)).flatten();
+            sink(self.line_start, whole.unwrap_or_else(|| plain(line, false)));
         }
-        self.text.clear();
         (self.line_start, self.too_long, self.at_file_start) = (self.received, false, true);
     }
 
@@ -236,14 +236,17 @@ impl EnvelopeSplitter {
     }
 
     fn end_line(&mut self, line: &[u8], sink: &mut impl FnMut(u64, Envelope<'_>)) {
-        let mut line = line;
-        if std::mem::replace(&mut self.at_file_start, false) {
-            line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
-        }
+        let line = self.without_byte_order_mark(line);
         let fits = !self.too_long && line.len() <= MAX_ENVELOPE_SIZE;
         let envelope = fits.then(|| Envelope::parse(self.format, line)).flatten();
         sink(self.line_start, envelope.unwrap_or_else(|| plain(line, true)));
         (self.line_start, self.too_long) = (self.received, false);
+    }
+
+    /// The line without the mark at the start of a file.
+    fn without_byte_order_mark<'a>(&mut self, line: &'a [u8]) -> &'a [u8] {
+        let is_first = std::mem::replace(&mut self.at_file_start, false);
+        line.strip_prefix(BYTE_ORDER_MARK).filter(|_| is_first).unwrap_or(line)
     }
 
     /// Passes on what was received of a line that is too long.

@@ -139,7 +139,7 @@ const CRI_LINES: [(&str, &str, &str, &str); 34] = [
 ];
 
 /// Lines of Docker's `json-file` driver.
-const DOCKER_LINES: [(&str, &str, &str, &str); 34] = [
+const DOCKER_LINES: [(&str, &str, &str, &str); 36] = [
     (
         r#"{"log":"hello\n","stream":"stdout","time":"2026-11-23T05:11:12.123456789Z"}"#,
         "stdout",
@@ -289,12 +289,14 @@ const DOCKER_LINES: [(&str, &str, &str, &str); 34] = [
     (r#"{"log":1,"stream":"stdout","time":"2026-11-23T05:11:12Z"}"#, "-", "", ""),
     (r#"{"log":"x\n","log":"y\n","stream":"stdout","time":"2026-11-23T05:11:12Z"}"#, "-", "", ""),
     (r#"{"log":"x\n","stream":"stdout","time":"2026-11-23T05:11:12Z"} y"#, "-", "", ""),
+    (r#"["x\n","stdout","2026-11-23T05:11:12Z"]"#, "-", "", ""),
+    (r#" ["x\n",null,"2026-11-23T05:11:12Z"]"#, "-", "", ""),
     ("plain text", "-", "", ""),
 ];
 
 #[test]
 fn real_lines_are_unwrapped() {
-    for (format, table) in [(Cri, &CRI_LINES), (Docker, &DOCKER_LINES)] {
+    for (format, table) in [(Cri, &CRI_LINES[..]), (Docker, &DOCKER_LINES[..])] {
         for (line, stream, time, text) in table {
             let expected = (*stream, (*time).to_owned(), (*text).to_owned());
             assert_eq!(unwrapped(format, line.as_bytes()), expected, "{format:?}: {line}");

@@ -247,3 +247,32 @@ proptest! {
         prop_assert_eq!(joined(&with_restarts(spec, &bytes, &cuts)), joined(&with_restarts(spec, &bytes, &[])));
     }
 }
+#[test]
+fn a_second_restart_while_lines_are_skipped_repeats_nothing() {
+    let spec = stream(LineFormat::Cri);
+    let parts = [(0, 3), (3, 2), (3, 1), (3, 4), (3, 1), (3, 2), (3, 1), (4, 2), (3, 0)];
+    let bytes = sample(spec.format, &parts).into_bytes();
+    let expected = by_origin(&with_restarts(&spec, &bytes, &[]));
+    let ends: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at] == b'\n').map(|at| at + 1).collect();
+    for first in &ends {
+        for second in 0..=bytes.len() {
+            let lines = with_restarts(&spec, &bytes, &[*first, second]);
+            assert_eq!(by_origin(&lines), expected, "cuts at {first} and {second}");
+        }
+    }
+}
+
+#[test]
+fn a_long_line_of_many_pieces_is_skipped_through_two_restarts() {
+    let spec = Stream { max_line: 1024, ..stream(LineFormat::Docker) };
+    let pieces = 3 * super::MAX_TRACKED_ENVELOPES;
+    let text: String =
+        (0..pieces).map(|at| docker("stdout", &format!("{at} ")) + &docker("stderr", &format!("e{at}\n"))).collect();
+    let text = text + &docker("stdout", "end\n");
+    let bytes = text.into_bytes();
+    let expected = joined(&with_restarts(&spec, &bytes, &[]));
+    for cuts in [[bytes.len() / 2, 500], [bytes.len() / 2, 20_000], [bytes.len() - 300, 1], [bytes.len() - 300, 40_000]]
+    {
+        assert_eq!(joined(&with_restarts(&spec, &bytes, &cuts)), expected, "{cuts:?}");
+    }
+}
