@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::sse::lines;
-use crate::harness::{TestDir, pause, sources};
+use crate::harness::{TestDir, pause};
 
 const LOGGED: &str = "2026-11-23T05:11:12.123456789Z";
 
@@ -162,35 +162,4 @@ fn the_logs_of_a_node_survive_rotation_while_they_are_written() {
     assert_eq!(written.load(Ordering::Relaxed), LINES - 1);
     check_lines(&lines(&seen), LINES);
     assert!(seen.iter().all(|message| message.event != "loss"), "nothing is lost");
-}
-
-#[test]
-fn the_examples_for_kubernetes_are_valid() {
-    let text = fs::read_to_string(sources("config/examples/kubernetes.yaml")).unwrap();
-    // The embedded files are the indented blocks behind `rtlogd.yaml: |`.
-    let mut configurations: Vec<String> = Vec::new();
-    let mut indent = None;
-    for line in text.lines() {
-        let depth = line.len() - line.trim_start().len();
-        if let Some(outer) = indent {
-            if line.trim().is_empty() || depth > outer {
-                let last = configurations.last_mut().unwrap();
-                last.push_str(line.get(outer + 2..).unwrap_or(""));
-                last.push('\n');
-                continue;
-            }
-            indent = None;
-        }
-        if line.trim() == "rtlogd.yaml: |" {
-            indent = Some(depth);
-            configurations.push(String::new());
-        }
-    }
-    assert_eq!(configurations.len(), 2, "one for the sidecar, one for the node");
-    for configuration in configurations {
-        let dir = TestDir::new();
-        dir.write("rtlogd.yaml", &configuration);
-        let ended = dir.execute(&["check", "--config", "rtlogd.yaml"]);
-        assert!(ended.status.success(), "{}\n{configuration}", ended.err);
-    }
 }

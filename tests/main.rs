@@ -23,6 +23,7 @@ mod resume;
 mod history;
 mod encodings;
 mod envelopes;
+mod kubernetes;
 mod openapi;
 mod poll;
 mod progress;
