@@ -105,6 +105,8 @@ fn yamls(folder: &Path, found: &mut Vec<PathBuf>) {
 fn every_shipped_configuration_passes_the_check() {
     let mut found = Vec::new();
     yamls(&sources("config"), &mut found);
+    // The manifests for Kubernetes contain configurations; see `kubernetes`.
+    found.retain(|path| !path.ends_with("examples/kubernetes.yaml"));
     assert!(!found.is_empty());
     for path in found {
         let ended = TestDir::new().execute(&["check", "--config", path.to_str().unwrap()]);

@@ -178,12 +178,13 @@ fn a_redrawn_line_is_one_line_or_many_as_configured() {
     let dir = TestDir::new();
     dir.write("app.log", "10%\r50%\r100%\n");
     let daemon = dir.start(
-        "streams: { fold: { file: app.log, from: start }, \
-        split: { file: app.log, from: start, carriage_return: split } }",
+        "streams: { fold: { file: app.log, from: start, carriage_return: fold }, \
+        split: { file: app.log, from: start, carriage_return: split }, keep: { file: app.log, from: start } }",
     );
     let data = |name: &str, count| daemon.follow(name).take(count).into_iter().map(|m| m.data).collect::<Vec<_>>();
     assert_eq!(data("fold", 1), ["100%"]);
     assert_eq!(data("split", 3), ["10%", "50%", "100%"]);
+    assert_eq!(data("keep", 1), ["10%\u{240D}50%\u{240D}100%"], "nothing is hidden");
 }
 
 #[test]

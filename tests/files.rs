@@ -46,6 +46,7 @@
 //! | 40 | `a_target_that_comes_later_is_noticed_at_once` |
 //! | 41 | `a_writer_that_keeps_the_renamed_file_open_is_read_and_then_reported` |
 //! | 42 | `a_renamed_file_without_a_successor_is_followed_for_ever` |
+//! | 45 | `a_kill_between_pieces_neither_loses_nor_repeats` |
 //! | 46 | `a_pipe_whose_writer_is_gone_ends_once` |
 //! | 48 | `a_few_nuls_are_text_and_many_are_a_hole` |
 

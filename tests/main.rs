@@ -22,6 +22,8 @@ mod manual;
 mod resume;
 mod history;
 mod encodings;
+mod envelopes;
+mod kubernetes;
 mod openapi;
 mod poll;
 mod progress;

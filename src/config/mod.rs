@@ -174,6 +174,8 @@ pub struct Stream {
     pub max_line: usize,
     /// The meaning of a carriage return within a line.
     pub carriage_return: CarriageReturn,
+    /// The way in which the lines are wrapped or structured.
+    pub format: LineFormat,
     /// The encoding of its bytes.
     pub encoding: TextEncoding,
     /// The rule by which lines are joined; `None` if no lines are joined.
@@ -197,10 +199,11 @@ impl Stream {
     pub fn new(name: StreamName, source: SourceKind) -> Self {
         Self {
             name,
+            carriage_return: CarriageReturn::default_for(&source, LineFormat::Text),
             source,
             history: HistoryLimits::default(),
             max_line: MAX_LINE,
-            carriage_return: CarriageReturn::Fold,
+            format: LineFormat::Text,
             encoding: TextEncoding::default(),
             multiline: None,
             progress: ProgressDetection::default(),
@@ -406,6 +409,39 @@ pub enum CarriageReturn {
     Split,
     /// A carriage return has no meaning and stays in the line.
     Keep,
+}
+
+impl CarriageReturn {
+    /// The meaning of a carriage return if none is configured. A program draws its lines again; in other files, and in
+    /// pushed lines, text before a carriage return must not be hidden from readers.
+    pub(crate) fn default_for(source: &SourceKind, format: LineFormat) -> Self {
+        match (source, format) {
+            (SourceKind::Process(_), _) | (_, LineFormat::Cri | LineFormat::Docker) => Self::Fold,
+            (
+                SourceKind::File(_) | SourceKind::Journal(_) | SourceKind::Push,
+                LineFormat::Text | LineFormat::Json | LineFormat::Logfmt | LineFormat::Syslog,
+            ) => Self::Keep,
+        }
+    }
+}
+
+/// The way in which the lines of a source are wrapped or structured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LineFormat {
+    /// Lines of text.
+    #[default]
+    Text,
+    /// The log files of container runtimes such as containerd and CRI-O: each line is unwrapped.
+    Cri,
+    /// The `json-file` logs of Docker: each line is unwrapped.
+    Docker,
+    /// JSON objects, one on each line: their members are fields.
+    Json,
+    /// Lines of `KEY=VALUE` pairs: the pairs are fields.
+    Logfmt,
+    /// Lines of the syslog protocol (RFC 3164 and RFC 5424).
+    Syslog,
 }
 
 /// The JSON Schema (draft 2020-12) of a configuration file, for editors and for other checkers.

@@ -2,6 +2,7 @@
 
 use regex::bytes::Regex;
 
+use super::redact::visible_text;
 use super::split::Line;
 
 /// The rule that says which lines belong together.
@@ -14,10 +15,13 @@ pub enum MultilineRule {
 }
 
 impl MultilineRule {
+    /// Returns whether a line continues the current group. The expression is matched against the visible text: a colour
+    /// at the start of a line is not part of its text.
     fn is_continuation(&self, text: &[u8]) -> bool {
+        let text = visible_text(text);
         match self {
-            Self::Start(regex) => !regex.is_match(text),
-            Self::Continue(regex) => regex.is_match(text),
+            Self::Start(regex) => !regex.is_match(&text),
+            Self::Continue(regex) => regex.is_match(&text),
         }
     }
 }
@@ -144,6 +148,13 @@ mod tests {
             (start(), "1\n x", &["1\n x..."]),
             (on(), "a\n b\n c\nd\n", &["a\n b\n c", "d"]),
             (on(), " a\nb\n", &[" a", "b"]),
+            // The rules see what a reader sees.
+            (
+                start(),
+                "\x1b[32m1 a\x1b[0m\n\x1b[1;31m b\n\x1b]8;;http://1\x07c\n\x1b[m2\n",
+                &["\x1b[32m1 a\x1b[0m\n\x1b[1;31m b\n\x1b]8;;http://1\x07c", "\x1b[m2"],
+            ),
+            (on(), "a\n\x1b[2m b\n\u{9b}2m c\nd\n", &["a\n\x1b[2m b\n\u{9b}2m c", "d"]),
         ];
         for (rule, text, expected) in table {
             assert_eq!(joined(rule.clone(), 100, text), *expected, "{rule:?} {text:?}");

@@ -1,9 +1,10 @@
 //! Bytes to lines, without I/O: the bytes that a source read go in, and lines come out.
 //!
 //! This layer knows nothing of files, pipes and time. The boundaries of reads never affect the result. The steps are:
-//! UTF-16 becomes UTF-8, [`LineSplitter`] splits lines, a [`Decoder`] converts other encodings to UTF-8, [`LineJoiner`]
+//! UTF-16 becomes UTF-8, [`EnvelopeSplitter`] unwraps the lines of container runtimes, [`LineSplitter`] splits lines, a [`Decoder`] converts other encodings to UTF-8, [`LineJoiner`]
 //! joins lines, and [`Redactor`] removes secrets.
 
+mod envelope;
 mod split;
 mod redraw;
 mod screen;
@@ -12,10 +13,11 @@ mod joiner;
 mod redact;
 
 pub use encoding::Decoder;
+pub use envelope::{Envelope, EnvelopeFormat, EnvelopeSplitter, EnvelopeStream, MAX_ENVELOPE_SIZE};
 pub use joiner::{LineJoiner, MultilineRule};
 pub use redact::{BadCarry, Carry, MAX_SECRET_LINES, REDACTION_MARK, Redactor};
 pub use redraw::{Redraw, RedrawOutput};
-pub use screen::Screen;
+pub use screen::{Screen, after_carriage_return};
 pub use split::{Line, LineSplitter, SourceUnit};
 
 /// The meaning of a carriage return that is not part of a line end.

@@ -55,6 +55,14 @@ impl Screen {
     }
 }
 
+/// The part of a line that a terminal would show at its end: the text after the last carriage return that text follows.
+/// If carriage returns are kept, the rest of the line is what was there before.
+pub fn after_carriage_return(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |at| at + 1);
+    let begin = memchr::memrchr(b'\r', &line[..end]).map_or(0, |at| at + 1);
+    &line[begin..end]
+}
+
 fn push_part(lines: &mut LineSplitter, part: RedrawOutput<'_>, sink: &mut impl FnMut(Line<'_>)) {
     match part {
         RedrawOutput::Bytes(bytes) => lines.push(bytes, sink),

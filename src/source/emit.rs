@@ -6,6 +6,7 @@ use crate::event::{Flags, Origin, Time};
 use crate::line::{Line, Redactor};
 use crate::stream::Batch;
 
+use super::envelope::EnvelopeTrack;
 use super::progress::SourceProgress;
 
 /// The redactor of this stream if redaction is configured, and the maximum size of a piece of input for it.
@@ -33,19 +34,24 @@ pub(super) struct OriginOutput {
     pub(super) redact: Option<Redactor>,
     /// The longest line that is emitted, in bytes.
     pub(super) max_line: usize,
+    /// The envelopes from which the text came, if it came from any.
+    pub(super) envelopes: Option<EnvelopeTrack>,
 }
 
 impl OriginOutput {
     /// Redacts a line, adds it to the batch, and passes it to `progress`.
     pub(super) fn emit(&mut self, line: Line<'_>, mut progress: Option<&mut SourceProgress>, batch: &mut Batch) {
-        let Self { number, origin, read, redact, max_line } = self;
+        let Self { number, origin, read, redact, max_line, envelopes } = self;
         let mut append = |line: Line<'_>| {
             let continued = if line.continued { Flags::CONTINUED } else { Flags::NONE };
             let flags = if line.partial { continued.with(Flags::PARTIAL) } else { continued };
             if let Some(progress) = &mut progress {
                 progress.line(*number, line.text, flags, *read);
             }
-            batch.line(*read, origin, flags, line.text);
+            match envelopes.as_mut().and_then(|envelopes| envelopes.take_line(line.source)) {
+                Some(logged) => batch.logged_line(*read, logged, origin, flags, line.text),
+                None => batch.line(*read, origin, flags, line.text),
+            }
         };
         match redact {
             Some(redact) => {

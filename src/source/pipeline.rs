@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{self, SourceKind, Stream};
+use crate::config::{self, FileSelector, SourceKind, Stream};
 use crate::event::{OpenLine, Origin, Time};
 use crate::line::{
-    CarriageReturnMode, Decoder, Line, LineJoiner, LineSplitter, MAX_SECRET_LINES, MultilineRule, Screen,
+    CarriageReturnMode, Decoder, Envelope, EnvelopeStream, Line, LineJoiner, LineSplitter, MAX_SECRET_LINES,
+    MultilineRule, Screen, after_carriage_return,
 };
 use crate::progress::MAX_PROGRESS_LINE_SIZE;
 use crate::stream::Batch;
 
 use super::ClockReading;
 use super::emit::{OriginOutput, redact, redact_origin};
+use super::envelope::{EnvelopeState, EnvelopeTrack, Lanes, StreamPosition, envelope_format};
 use super::progress::SourceProgress;
 
 /// The time after which an unfinished line is shown: most are finished sooner, and would only flicker.
@@ -29,6 +31,10 @@ const MIN_OPEN_LINE_INTERVAL: Duration = Duration::from_millis(100);
 /// A block of lines that a program redraws is considered final after this time without a redraw: most programs redraw
 /// several times a second.
 const REDRAW_SETTLE_TIME: Duration = Duration::from_secs(1);
+
+/// The time for which the rest of a line is awaited that a container runtime cut into pieces: the runtime writes the
+/// pieces of a line one after the other, so the rest was lost, or the program drew something that it never ends.
+const MAX_PIECE_WAIT: Duration = Duration::from_mins(1);
 
 /// The distance in bytes at which a private key may begin before the first byte that is read: its lines have 64
 /// characters (RFC 7468, section 2) or 76, and it may be in UTF-16.
@@ -45,6 +51,10 @@ const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 pub(super) struct LinePipeline {
     spec: Stream,
     origins: HashMap<usize, OriginState>,
+    /// The envelopes of each origin, if the lines are wrapped; `origins` then has the streams inside.
+    envelopes: HashMap<usize, EnvelopeState>,
+    /// The number of the next stream inside envelopes: these count down, and those of a source count up.
+    next_lane: usize,
     progress: SourceProgress,
     /// The times at which origins are due.
     deadlines: BTreeSet<(Instant, usize)>,
@@ -73,6 +83,10 @@ struct OriginState {
     join_due: Option<Instant>,
     /// The time at which the block that is being redrawn is considered final.
     settle_due: Option<Instant>,
+    /// The time at which waiting for the next piece of a line, which comes in another envelope, ends.
+    piece_due: Option<Instant>,
+    /// The state after the text that an earlier process emitted, while that is skipped and may contain secrets.
+    skipped: Option<Box<OriginState>>,
 }
 
 /// The causes that complete a line.
@@ -92,13 +106,14 @@ impl LinePipeline {
         let mut pipeline = Self {
             spec: spec.clone(),
             origins: HashMap::new(),
+            envelopes: HashMap::new(),
+            next_lane: usize::MAX,
             progress: SourceProgress::new(spec),
             deadlines: BTreeSet::new(),
             shown: None,
             shown_at: None,
         };
-        for origin in origins {
-            let at = pipeline.origins.len();
+        for (at, origin) in origins.into_iter().enumerate() {
             pipeline.add(at, origin);
         }
         pipeline
@@ -106,11 +121,18 @@ impl LinePipeline {
 
     /// Adds an origin as number `at`.
     pub(crate) fn add(&mut self, at: usize, origin: Origin) {
-        self.origins.insert(at, OriginState::new(&self.spec, at, origin));
+        if let Some(format) = envelope_format(self.spec.format) {
+            self.envelopes.insert(at, EnvelopeState::new(format, origin));
+        } else {
+            self.origins.insert(at, OriginState::new(&self.spec, at, origin));
+        }
     }
 
     /// Removes an origin, which has nothing unfinished.
     pub(crate) fn remove(&mut self, at: usize) {
+        for lane in self.envelopes.remove(&at).iter().flat_map(|envelopes| envelopes.lanes.numbers()) {
+            self.remove(lane);
+        }
         if let Some(state) = self.origins.remove(&at) {
             if let Some(next) = state.next_due() {
                 self.deadlines.remove(&(next, at));
@@ -123,6 +145,11 @@ impl LinePipeline {
 
     /// Moves the unfinished line of `at` to the new number `to`, since what follows comes from another file.
     pub(crate) fn split_off(&mut self, at: usize, to: usize) {
+        if let Some(envelopes) = self.envelopes.remove(&at) {
+            self.add(at, envelopes.lanes.source().clone());
+            self.envelopes.insert(to, envelopes);
+            return;
+        }
         let Some(mut state) = self.origins.remove(&at) else { return };
         if let Some(next) = state.next_due() {
             self.deadlines.remove(&(next, at));
@@ -138,6 +165,13 @@ impl LinePipeline {
 
     /// Adds the lines that `chunk` completes to `batch`.
     pub(super) fn push(&mut self, origin: usize, chunk: &[u8], now: ClockReading, batch: &mut Batch) {
+        if let Some(mut envelopes) = self.envelopes.remove(&origin) {
+            let EnvelopeState { splitter, lanes, nothing_read } = &mut envelopes;
+            *nothing_read = false;
+            splitter.push(chunk, |start, envelope| self.push_envelope(lanes, (start, &envelope), now, batch));
+            self.envelopes.insert(origin, envelopes);
+            return;
+        }
         self.update(origin, now, batch, |state, progress, batch| {
             state.push(chunk, now, progress, batch);
             progress.open(state.output.number, &state.open_for_progress(), now, batch);
@@ -145,26 +179,129 @@ impl LinePipeline {
         });
     }
 
+    /// Adds the lines that an envelope completes to `batch`.
+    fn push_envelope(
+        &mut self,
+        lanes: &mut Lanes,
+        (start, envelope): (u64, &Envelope<'_>),
+        now: ClockReading,
+        batch: &mut Batch,
+    ) {
+        let number = self.lane(lanes, envelope.stream);
+        let length = envelope.text.len() + usize::from(envelope.newline);
+        let done = lanes.take_done(envelope.stream, start, length);
+        let newline = envelope.newline && done < length;
+        let (skipped, text) = envelope.text.split_at(done.min(envelope.text.len()));
+        if done > 0
+            && let Some(state) = self.origins.get_mut(&number)
+        {
+            state.skip(&self.spec, skipped, envelope.newline && !newline);
+        }
+        self.update(number, now, batch, |state, progress, batch| {
+            if let Some(track) = &mut state.output.envelopes {
+                track.add(start, envelope);
+                if done > 0 && done == length {
+                    track.skip_all(envelope.newline);
+                } else {
+                    track.skip(done as u64);
+                }
+            }
+            if done < length {
+                state.end_skip();
+                state.push(text, now, progress, batch);
+            }
+            if newline {
+                if let Some(track) = &mut state.output.envelopes {
+                    track.add_newline();
+                }
+                state.push(b"\n", now, progress, batch);
+            }
+            state.wait_for_piece(now.instant);
+            progress.open(number, &state.open_for_progress(), now, batch);
+            false
+        });
+    }
+
+    /// The number of the origin of a stream inside the envelopes.
+    fn lane(&mut self, lanes: &mut Lanes, stream: EnvelopeStream) -> usize {
+        if let Some(number) = lanes.number(stream) {
+            return number;
+        }
+        let number = self.next_lane;
+        self.next_lane -= 1;
+        let mut state = OriginState::new(&self.spec, number, lanes.origin(stream, has_several_origins(&self.spec)));
+        // Only the envelope is at the start of the file.
+        (state.at_file_start, state.nothing_read) = (false, false);
+        state.output.envelopes = Some(EnvelopeTrack::default());
+        self.origins.insert(number, state);
+        lanes.set_number(stream, number);
+        number
+    }
+
+    /// Continues where an earlier process stopped: with these positions of the streams inside the envelopes, while the
+    /// next byte is that of the checkpoint.
+    pub(super) fn resume(&mut self, origin: usize, positions: &[StreamPosition]) {
+        if let Some(envelopes) = self.envelopes.get_mut(&origin) {
+            envelopes.lanes.resume(envelopes.splitter.received(), positions);
+        }
+    }
+
+    /// The positions of the streams inside the envelopes that were emitted beyond [`held`](Self::held).
+    pub(super) fn positions(&self, origin: usize) -> Vec<StreamPosition> {
+        self.position(origin).map_or_else(Vec::new, |position| position.1)
+    }
+
+    fn position(&self, origin: usize) -> Option<(u64, Vec<StreamPosition>)> {
+        let track = |number| self.origins.get(&number).and_then(|state: &OriginState| state.output.envelopes.as_ref());
+        self.envelopes.get(&origin).map(|envelopes| envelopes.position(track))
+    }
+
     /// Returns whether the content before the first byte matters, since a secret may continue from there.
     pub(super) fn needs_lookback(&self, origin: usize) -> bool {
+        if let Some(envelopes) = self.envelopes.get(&origin) {
+            return envelopes.nothing_read && self.spec.redact.is_some();
+        }
         self.origins.get(&origin).is_some_and(|state| state.nothing_read && state.output.redact.is_some())
     }
 
     /// Checks whether a secret of several lines begins in these [`MAX_KEY_LOOKBACK`] bytes, which precede the first
     /// byte that is read.
     pub(super) fn look_back(&mut self, origin: usize, bytes: &[u8], now: ClockReading) {
+        if let Some(mut envelopes) = self.envelopes.remove(&origin) {
+            envelopes.nothing_read = false;
+            let mut before = Self::new(&self.spec, [envelopes.lanes.source().clone()]);
+            before.push(0, bytes, now, &mut Batch::new());
+            for stream in EnvelopeStream::ALL {
+                let number = before.envelopes.get(&0).and_then(|envelopes| envelopes.lanes.number(stream));
+                if let Some(before) = number.and_then(|number| before.origins.remove(&number)) {
+                    let number = self.lane(&mut envelopes.lanes, stream);
+                    if let Some(state) = self.origins.get_mut(&number) {
+                        state.resume_redaction(&before);
+                    }
+                }
+            }
+            self.envelopes.insert(origin, envelopes);
+            return;
+        }
         let Some(state) = self.origins.get_mut(&origin) else { return };
         state.nothing_read = false;
         let mut before = OriginState::new(&self.spec, state.output.number, state.output.origin.clone());
         before.push(bytes, now, &mut SourceProgress::new(&self.spec), &mut Batch::new());
-        if let (Some(redact), Some(before)) = (&mut state.output.redact, before.output.redact) {
-            redact.resume(before.carry());
-        }
+        state.resume_redaction(&before);
     }
 
     /// Emits the unfinished line, since nothing more can come. A new line begins, which may be the first of another
     /// file.
     pub(super) fn finish(&mut self, origin: usize, now: ClockReading, batch: &mut Batch) {
+        if let Some(EnvelopeState { mut splitter, mut lanes, .. }) = self.envelopes.remove(&origin) {
+            splitter.finish(|start, envelope| self.push_envelope(&mut lanes, (start, &envelope), now, batch));
+            for number in lanes.numbers() {
+                self.finish(number, now, batch);
+            }
+            lanes.forget_positions();
+            self.envelopes.insert(origin, EnvelopeState { splitter, lanes, nothing_read: false });
+            return;
+        }
         self.update(origin, now, batch, |state, progress, batch| {
             state.finish(now, progress, batch);
             progress.open(state.output.number, &[], now, batch);
@@ -174,11 +311,17 @@ impl LinePipeline {
 
     /// The number of source bytes since the last byte that was emitted.
     pub(super) fn held(&self, origin: usize) -> u64 {
+        if let Some((held, _)) = self.position(origin) {
+            return held;
+        }
         self.origins.get(&origin).map_or(0, OriginState::held)
     }
 
     /// Returns whether the next byte begins a line.
     pub(super) fn at_line_start(&self, origin: usize) -> bool {
+        if let Some(EnvelopeState { splitter, .. }) = self.envelopes.get(&origin) {
+            return splitter.line_start() == splitter.received();
+        }
         self.origins.get(&origin).is_none_or(|state| state.decoder.held() + state.lines.held() == 0)
     }
 
@@ -211,8 +354,15 @@ impl LinePipeline {
             if state.join_due.is_some_and(|due| due <= now) {
                 state.join_due = None;
                 state.flush(&mut self.progress, batch);
-                flushed.push(at);
+                flushed.push(self.source_of(at));
             }
+            let Some(state) = self.origins.get_mut(&at) else { continue };
+            if state.piece_due.is_some_and(|due| due <= now) {
+                state.process(PipelineInput::End, &mut self.progress, batch);
+                state.end_joined(&mut self.progress, batch);
+                flushed.push(self.source_of(at));
+            }
+            let Some(state) = self.origins.get_mut(&at) else { continue };
             if state.settle_due.is_some_and(|due| due <= now) {
                 state.settle(now, &mut self.progress, batch);
             }
@@ -232,6 +382,12 @@ impl LinePipeline {
         }
         self.progress.run_due(now, !flushed.is_empty(), batch);
         flushed
+    }
+
+    /// The origin of the source in whose envelopes `at` is, or `at` itself.
+    fn source_of(&self, at: usize) -> usize {
+        let is_in = |envelopes: &EnvelopeState| envelopes.lanes.numbers().any(|number| number == at);
+        self.envelopes.iter().find(|(_, envelopes)| is_in(envelopes)).map_or(at, |(source, _)| *source)
     }
 
     /// Runs `work`, which returns whether the line has ended. Withdraws the visible unfinished line if it has ended or
@@ -304,6 +460,7 @@ impl OriginState {
                 read: Time::default(),
                 redact,
                 max_line: spec.max_line,
+                envelopes: None,
             },
             nothing_read: true,
             joined,
@@ -311,6 +468,8 @@ impl OriginState {
             due: None,
             join_due: None,
             settle_due: None,
+            piece_due: None,
+            skipped: None,
         }
     }
 
@@ -321,14 +480,60 @@ impl OriginState {
         self.set_join_due(now.instant);
     }
 
+    /// Examines text that an earlier process emitted, since a secret of several lines may begin in it.
+    fn skip(&mut self, spec: &Stream, text: &[u8], newline: bool) {
+        if self.output.redact.is_none() || (text.is_empty() && !newline) {
+            return;
+        }
+        let mut skipped = self.skipped.take().unwrap_or_else(|| {
+            let mut skipped = Self::new(spec, self.output.number, self.output.origin.clone());
+            skipped.at_file_start = false;
+            skipped.resume_redaction(self);
+            Box::new(skipped)
+        });
+        for text in [text, if newline { b"\n" } else { b"" }] {
+            skipped.process(PipelineInput::Bytes(text), &mut SourceProgress::off(), &mut Batch::new());
+        }
+        self.skipped = Some(skipped);
+    }
+
+    /// Ends the text that an earlier process emitted.
+    fn end_skip(&mut self) {
+        if let Some(mut skipped) = self.skipped.take() {
+            skipped.end_joined(&mut SourceProgress::off(), &mut Batch::new());
+            self.resume_redaction(&skipped);
+        }
+    }
+
+    /// Continues the secret of several lines, if any, at which another state of this origin stopped.
+    fn resume_redaction(&mut self, before: &Self) {
+        if let (Some(redact), Some(before)) = (&mut self.output.redact, &before.output.redact) {
+            redact.resume(before.carry());
+        }
+    }
+
+    /// Restarts the wait for the next piece of an unfinished line.
+    fn wait_for_piece(&mut self, now: Instant) {
+        self.piece_due = (!self.lines.open().is_empty()).then(|| now + MAX_PIECE_WAIT);
+    }
+
     fn finish(&mut self, now: ClockReading, progress: &mut SourceProgress, batch: &mut Batch) {
         self.output.read = now.time;
         self.process(PipelineInput::End, progress, batch);
+        self.end_joined(progress, batch);
+        self.at_file_start = self.output.envelopes.is_none();
+    }
+
+    /// Emits the joined lines, since nothing follows them.
+    fn end_joined(&mut self, progress: &mut SourceProgress, batch: &mut Batch) {
         let Self { joined, output, .. } = self;
         if let Some((joined, _)) = joined {
             joined.finish(&mut |line| output.emit(line, Some(progress), batch));
         }
-        (self.join_due, self.settle_due, self.at_file_start) = (None, None, true);
+        (self.join_due, self.settle_due, self.piece_due) = (None, None, None);
+        if let Some(envelopes) = &mut self.output.envelopes {
+            envelopes.finish();
+        }
     }
 
     /// Emits the joined lines.
@@ -337,6 +542,7 @@ impl OriginState {
         if let Some((joined, _)) = joined {
             joined.flush(&mut |line| output.emit(line, Some(progress), batch));
         }
+        self.update_envelopes();
     }
 
     /// Emits the block that is not redrawn any more.
@@ -379,6 +585,15 @@ impl OriginState {
             PipelineInput::Settle => lines.settle(|line| decoder.decode_line(line, *max_piece, &mut join)),
             PipelineInput::End => lines.finish(|line| decoder.decode_line(line, *max_piece, &mut join)),
         }
+        self.update_envelopes();
+    }
+
+    /// Records up to which envelope the text was emitted.
+    fn update_envelopes(&mut self) {
+        let held = self.held();
+        if let Some(envelopes) = &mut self.output.envelopes {
+            envelopes.set_held(held);
+        }
     }
 
     fn held(&self) -> u64 {
@@ -396,11 +611,8 @@ impl OriginState {
             }
         }
         let line = self.lines.open();
-        text.extend_from_slice(if self.at_file_start {
-            line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
-        } else {
-            line
-        });
+        let line = if self.at_file_start { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
+        text.extend_from_slice(after_carriage_return(line));
         match &self.output.redact {
             Some(redact) => redact.redact_open(&text),
             None => text,
@@ -411,7 +623,8 @@ impl OriginState {
     /// long line that arrives in small pieces must not be copied for each of them.
     fn open_for_progress(&self) -> Vec<u8> {
         let joined = self.joined.as_ref().and_then(|(joined, _)| joined.open()).map_or(0, <[u8]>::len);
-        if joined + self.lines.open().len() <= MAX_PROGRESS_LINE_SIZE { self.open() } else { Vec::new() }
+        let line = after_carriage_return(self.lines.open());
+        if joined + line.len() <= MAX_PROGRESS_LINE_SIZE { self.open() } else { Vec::new() }
     }
 
     fn is_empty(&self) -> bool {
@@ -419,7 +632,16 @@ impl OriginState {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        self.due.into_iter().chain(self.join_due).chain(self.settle_due).min()
+        self.due.into_iter().chain(self.join_due).chain(self.settle_due).chain(self.piece_due).min()
+    }
+}
+
+/// Returns whether the lines of a stream come from several files or senders, so that the origin must name them.
+fn has_several_origins(spec: &Stream) -> bool {
+    match &spec.source {
+        SourceKind::File(source) => !matches!(source.files.as_slice(), [FileSelector::Path(_)]),
+        SourceKind::Push => true,
+        SourceKind::Process(_) | SourceKind::Journal(_) => false,
     }
 }
 
@@ -514,7 +736,8 @@ mod tests {
 
     #[test]
     fn files_are_not_drawn_and_every_byte_held_is_counted() {
-        let mut test = TestPipeline::new(&spec(SourceKind::File(FileSourceConfig::new("/x".into()))));
+        let file = spec(SourceKind::File(FileSourceConfig::new("/x".into())));
+        let mut test = TestPipeline::new(&Stream { carriage_return: config::CarriageReturn::Fold, ..file });
         let drawing = "\x1b[1A\x1b[2K\rb";
         test.push(&format!("a\n{drawing}"));
         assert_eq!((test.lines(), test.pipeline.held(0)), (vec!["a".to_owned()], drawing.len() as u64));
@@ -548,5 +771,17 @@ mod tests {
         test.wait(Duration::from_secs(5));
         assert_eq!(test.percent(), Some(20.0));
         assert_eq!(test.lines(), ["[ 10%] a", "[ 20%] b"]);
+    }
+
+    #[test]
+    fn kept_carriage_returns_hide_nothing_and_the_end_is_shown() {
+        let mut test = TestPipeline::new(&spec(SourceKind::File(FileSourceConfig::new("/x".into()))));
+        test.push("Failed password\rnothing to see\n[ 10%] a\r[ 20%] b\r");
+        test.wait(OPEN_LINE_DELAY * 2);
+        assert_eq!(test.lines(), ["Failed password\rnothing to see"]);
+        assert_eq!((test.percent(), test.pipeline.shown), (Some(20.0), Some(0)));
+        assert_eq!(test.pipeline.origins[&0].open(), b"[ 20%] b");
+        test.push("\n");
+        assert_eq!(test.lines()[1], "[ 10%] a\r[ 20%] b");
     }
 }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::config::{self, SourceKind, Stream};
 use crate::event::{Flags, Time};
+use crate::line::after_carriage_return;
 use crate::progress::Tracker;
 use crate::stream::Batch;
 
@@ -35,12 +36,17 @@ impl SourceProgress {
         Self { tracker, due: None, last: None }
     }
 
+    /// Detects nothing.
+    pub(super) fn off() -> Self {
+        Self { tracker: None, due: None, last: None }
+    }
+
     /// Examines a finished line of an origin. A piece of a line that is longer than any progress bar is ignored.
     pub(super) fn line(&mut self, origin: usize, text: &[u8], flags: Flags, time: Time) {
         if let Some(tracker) = &mut self.tracker
             && !flags.has(Flags::CONTINUED)
         {
-            tracker.line(origin, text, time);
+            tracker.line(origin, after_carriage_return(text), time);
         }
     }
 

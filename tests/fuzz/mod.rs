@@ -30,6 +30,11 @@ fn lines_are_lines_wherever_reads_end() {
 }
 
 #[test]
+fn envelopes_hold_what_was_put_into_them() {
+    corpus("envelopes", checks::envelopes);
+}
+
+#[test]
 fn any_file_is_a_configuration_or_has_mistakes_with_places() {
     corpus("config", checks::config);
 }

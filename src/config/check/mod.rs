@@ -25,8 +25,8 @@ use super::raw::{self, ScalarText};
 use super::report::{ErrorReport, NodeLocation};
 use super::units::Size;
 use super::{
-    Config, ConfigRegex, HistoryLimits, Limits, MIN_MAX_LINE, MIN_STREAM_AGE, MIN_STREAM_DISK, MIN_STREAM_MEMORY,
-    ProgressDetection, Stream,
+    CarriageReturn, Config, ConfigRegex, HistoryLimits, Limits, LineFormat, MIN_MAX_LINE, MIN_STREAM_AGE,
+    MIN_STREAM_DISK, MIN_STREAM_MEMORY, ProgressDetection, SourceKind, Stream, TextEncoding,
 };
 
 use access::{check_access, check_tls};
@@ -149,13 +149,22 @@ fn check_stream(
     let multiline = check_multiline(context, raw.multiline.take());
     let redact = check_redact(context, raw.redact.take());
     let public = check_public(context, raw.public.take(), raw.private.as_ref());
+    let format_place = raw.format.as_ref().map(|format| format.place);
+    let format: LineFormat = value(raw.format).unwrap_or_default();
+    let encoding: TextEncoding = value(raw.encoding).unwrap_or_default();
+    let source = source?;
+    if let Some(place) = format_place {
+        check_format(context, place, &source, format, encoding);
+    }
+    let carriage_return = value(raw.carriage_return);
     Some(Stream {
         name,
-        source: source?,
+        carriage_return: carriage_return.unwrap_or_else(|| CarriageReturn::default_for(&source, format)),
+        source,
         history,
         max_line,
-        carriage_return: value(raw.carriage_return).unwrap_or_default(),
-        encoding: value(raw.encoding).unwrap_or_default(),
+        format,
+        encoding,
         multiline,
         progress: value(raw.progress).map_or_else(ProgressDetection::default, check_progress),
         redact,
@@ -173,6 +182,41 @@ fn check_public(context: &mut CheckContext<'_>, public: Setting<bool>, private: 
         context.wrong(place, "a stream cannot be both `public` and `private` (remove one of them)");
     }
     true
+}
+
+/// Reports a format that does not fit the source or the encoding.
+fn check_format(
+    context: &mut CheckContext<'_>,
+    place: NodeLocation,
+    source: &SourceKind,
+    format: LineFormat,
+    encoding: TextEncoding,
+) {
+    let name = match format {
+        LineFormat::Cri => "cri",
+        LineFormat::Docker => "docker",
+        LineFormat::Text | LineFormat::Json | LineFormat::Logfmt | LineFormat::Syslog => return,
+    };
+    if matches!(source, SourceKind::Process(_)) {
+        context.wrong(
+            place,
+            format!(
+                "`format: {name}` is for the log files of a container runtime; a command writes its own text (remove \
+                 `format`, or follow the files with `file`)"
+            ),
+        );
+    }
+    let is_utf8 = encoding.0 == encoding_rs::UTF_8;
+    let is_utf16 = [encoding_rs::UTF_16LE, encoding_rs::UTF_16BE].contains(&encoding.0);
+    if is_utf16 || (format == LineFormat::Docker && !is_utf8) {
+        context.wrong(
+            place,
+            format!(
+                "`format: {name}` cannot have `encoding: {}` (remove `encoding`)",
+                encoding.0.name().to_lowercase()
+            ),
+        );
+    }
 }
 
 /// The patterns of secrets in addition to the known ones; `None` if no secrets are removed.

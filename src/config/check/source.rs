@@ -137,6 +137,7 @@ fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::S
         restart,
         stop,
         carriage_return,
+        format,
         encoding,
         multiline,
     } = raw;
@@ -158,6 +159,7 @@ fn reject_unfit_keys(context: &mut CheckContext<'_>, by: SourceKey, raw: &raw::S
         ("follow_symlinks", FILE_ONLY, location(follow_symlinks.as_ref())),
         ("from", STORED_SOURCES, location(from.as_ref())),
         ("carriage_return", BYTE_SOURCES, location(carriage_return.as_ref())),
+        ("format", BYTE_SOURCES, location(format.as_ref())),
         ("encoding", BYTE_SOURCES, location(encoding.as_ref())),
         ("multiline", BYTE_SOURCES, location(multiline.as_ref())),
     ];

@@ -18,7 +18,7 @@ use super::net::{ListenAddress, TrustedProxy, WebOrigin};
 use super::progress::ProgressRegex;
 use super::signal::SignalName;
 use super::units::{DurationRange, DurationText, Rate, Size};
-use super::{CarriageReturn, ReadFrom, RestartWhen, StartWhen, StopTarget, TerminalSize, TextEncoding};
+use super::{CarriageReturn, LineFormat, ReadFrom, RestartWhen, StartWhen, StopTarget, TerminalSize, TextEncoding};
 use crate::config::parse::located::{Entries, Located, OneOrMany, Setting, WordOrMap};
 
 /// The configuration of rtlogd: `rtlogd.yaml`, and the files in `conf.d` next to it.
@@ -191,8 +191,11 @@ pub(super) struct Stream {
     pub(super) stop: Setting<Stop>,
     /// The maximum length of a line, 1KiB to 256KiB. A longer one continues in the next event. Default: 256KiB.
     pub(super) max_line: Setting<Size>,
-    /// The meaning of a carriage return within a line. Default: fold.
+    /// The meaning of a carriage return within a line. Default: fold for commands and for the formats cri and docker,
+    /// keep for all else.
     pub(super) carriage_return: Setting<CarriageReturn>,
+    /// The way in which lines are wrapped or structured. A line that does not have the format is text. Default: text.
+    pub(super) format: Setting<LineFormat>,
     /// The encoding of the bytes: `utf-8`, `utf-16le`, `utf-16be`, `latin1`, `windows-1252`, `shift_jis` or another
     /// name of the Encoding Standard. Readers always receive UTF-8. Default: utf-8.
     pub(super) encoding: Setting<TextEncoding>,

@@ -4,7 +4,7 @@ use super::{config, mistakes};
 
 const TOP_LEVEL_KEYS: &str = "listen, memory, state_directory, history, hosts, origins, trusted_proxies, base_path, tls, access, limits, streams";
 const STREAM_KEYS: &str = "a map with `file`, `command`, `journal`, `push`, `shell`, `from`, `exclude`, `rotate_wait`, `follow_symlinks`, `directory`, `environment`, `environment_file`, `user`, `group`, `umask`, \
-        `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `encoding`, `multiline`, `progress`, `redact`, `private`, `public`, `description`, `labels` or `history`";
+        `pty`, `input`, `start`, `restart`, `stop`, `max_line`, `carriage_return`, `format`, `encoding`, `multiline`, `progress`, `redact`, `private`, `public`, `description`, `labels` or `history`";
 
 #[test]
 fn mistakes_of_form_have_a_place() {

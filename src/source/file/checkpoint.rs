@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Origin, Time};
 
 use super::fingerprint::{Fingerprint, Identity, ReadPoint};
+use crate::source::envelope::StreamPosition;
 use crate::source::file::rotation::location::LinkTarget;
 use crate::source::file::rotation::siblings::FILE_CLOCK_TICK_NANOS;
 use crate::source::file::rotation::watermark::Watermark;
@@ -53,6 +54,9 @@ pub(super) struct Checkpoint {
     /// is a copy.
     #[serde(rename = "past", default, skip_serializing_if = "Vec::is_empty")]
     gone_fingerprints: Vec<(u64, HexHash, HexHash)>,
+    /// The streams inside the envelopes of the file that were delivered beyond the offset.
+    #[serde(rename = "streams", default, skip_serializing_if = "Vec::is_empty")]
+    stream_positions: Vec<StreamPosition>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires it")]
@@ -99,6 +103,7 @@ impl Checkpoint {
             later_generations: Vec::new(),
             link_target: None,
             gone_fingerprints: Vec::new(),
+            stream_positions: Vec::new(),
         }
     }
 
@@ -107,6 +112,16 @@ impl Checkpoint {
     pub(super) fn gone(time: u64) -> Self {
         let identity = Identity { device: 0, inode: 0, born: 0 };
         Self { gone: true, time, ..Self::new(identity, &ReadPoint::new(), Time(0)) }
+    }
+
+    /// The same checkpoint, with the streams inside the envelopes that were delivered beyond the offset.
+    pub(super) fn with_stream_positions(self, stream_positions: Vec<StreamPosition>) -> Self {
+        Self { stream_positions, ..self }
+    }
+
+    /// The streams inside the envelopes that were delivered beyond the offset.
+    pub(super) fn stream_positions(&self) -> &[StreamPosition] {
+        &self.stream_positions
     }
 
     /// The same checkpoint, with the numbering direction of the rotated files.

@@ -264,6 +264,8 @@ impl PathTail {
             }
         }
         let options = ReadOptions { line_start: pass.pipeline.at_line_start(id), is_utf16: pass.settings.is_utf16 };
+        let positions = current.reader.take_stream_positions();
+        pass.pipeline.resume(id, &positions);
         let read = current.reader.read(options);
         let (identity, replaced) = (current.reader.identity(), current.replaced_at.is_some());
         match read {

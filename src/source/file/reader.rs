@@ -12,6 +12,8 @@ use memchr::memmem;
 use rustix::fs::{SeekFrom, seek};
 
 use super::fingerprint::{Fingerprint, Identity, ReadPoint, hash, head_of, read_at, unix_nanos};
+use crate::source::envelope::StreamPosition;
+
 use super::open_limit::{CountedFile, OpenLimit};
 
 /// The maximum size of one read, in bytes.
@@ -52,6 +54,9 @@ pub(super) struct FileReader {
     mtime_nanos: u64,
     /// The ends of the last lines: an editor may cut the file off there.
     line_ends: VecDeque<LineEndMark>,
+    /// The streams inside the envelopes that were delivered beyond the offset by an earlier process, until reading
+    /// continues.
+    stream_positions: Vec<StreamPosition>,
 }
 
 /// The offset of the end of a line, with hashes of the first bytes of the file and of the last bytes before the offset.
@@ -104,12 +109,21 @@ impl FileReader {
             size: metadata.len(),
             mtime_nanos: 0,
             line_ends: VecDeque::new(),
+            stream_positions: Vec::new(),
         })
     }
 
     /// A file that is not open yet, to be read from its start. `size` is its known size.
     pub(super) fn parked(identity: Identity, size: u64) -> Self {
-        Self { file: None, identity, read_point: ReadPoint::new(), size, mtime_nanos: 0, line_ends: VecDeque::new() }
+        Self {
+            file: None,
+            identity,
+            read_point: ReadPoint::new(),
+            size,
+            mtime_nanos: 0,
+            line_ends: VecDeque::new(),
+            stream_positions: Vec::new(),
+        }
     }
 
     /// The identity of the file.
@@ -153,6 +167,21 @@ impl FileReader {
     /// Continues in `other` at `read_point`, a point that was found there.
     pub(super) fn continue_in(&mut self, other: Self, read_point: ReadPoint) {
         *self = Self { read_point, ..other };
+    }
+
+    /// Sets the positions of the streams inside the envelopes, at the point where reading continues.
+    pub(super) fn set_stream_positions(&mut self, positions: Vec<StreamPosition>) {
+        self.stream_positions = positions;
+    }
+
+    /// The positions that were set and not taken yet.
+    pub(super) fn stream_positions(&self) -> &[StreamPosition] {
+        &self.stream_positions
+    }
+
+    /// Takes the positions, since reading continues.
+    pub(super) fn take_stream_positions(&mut self) -> Vec<StreamPosition> {
+        std::mem::take(&mut self.stream_positions)
     }
 
     /// Returns whether the file has no name any more.
@@ -212,6 +241,7 @@ impl FileReader {
     pub(super) fn restart(&mut self) {
         self.read_point = ReadPoint::new();
         self.line_ends.clear();
+        self.stream_positions.clear();
     }
 
     /// The point `held` bytes before the one up to which the file was read; `None` if the file changed meanwhile.

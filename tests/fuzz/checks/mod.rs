@@ -2,6 +2,7 @@
 //! `cargo it -- fuzz` gives it those of the corpus.
 
 mod config;
+mod envelopes;
 mod forwarded;
 mod history;
 mod ids;
@@ -13,6 +14,7 @@ mod rpc;
 mod sse;
 
 pub use config::config;
+pub use envelopes::envelopes;
 pub use forwarded::forwarded;
 pub use history::history;
 pub use ids::ids;

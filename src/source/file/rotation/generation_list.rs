@@ -122,11 +122,15 @@ impl GenerationList {
         let now = pass.now.time;
         let emitted = |generation: &Generation, number| {
             let point = generation.reader.read_point_before(pass.pipeline.held(number)).ok()??;
-            Some(Checkpoint::new(generation.reader.identity(), &point, now))
+            // Nothing is read before the positions of an earlier process are taken.
+            let pending = generation.reader.stream_positions();
+            let positions = if pending.is_empty() { pass.pipeline.positions(number) } else { pending.to_vec() };
+            Some(Checkpoint::new(generation.reader.identity(), &point, now).with_stream_positions(positions))
         };
         let later = |generation: &Generation| {
             let point = generation.reader.read_point();
-            let new = || Checkpoint::new(generation.reader.identity(), point, now);
+            let positions = || generation.reader.stream_positions().to_vec();
+            let new = || Checkpoint::new(generation.reader.identity(), point, now).with_stream_positions(positions());
             // An unread generation is discovered again, unless it is older than the current one and was truncated.
             let is_discovered =
                 point.offset() == 0 && current.is_none_or(|current| generation.reader.age() >= current.reader.age());

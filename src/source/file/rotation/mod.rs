@@ -417,7 +417,11 @@ impl Rotation {
     /// Makes the current generation, which is still written to, an old file that is read at the same time as the next.
     fn release_current(&mut self, pass: &mut PassContext<'_>) {
         let Some(old) = self.generations.pop_front() else { return };
-        self.hand_over(&old, pass.pipeline.held(self.id));
+        if self.hand_over(&old, pass.pipeline.held(self.id))
+            && let Some(next) = self.generations.front_mut()
+        {
+            next.reader.set_stream_positions(pass.pipeline.positions(self.id));
+        }
         self.discovery.leave(old.reader.age(), old.reader.identity());
         if let Some(oldest) = self.generations.old_files.add_written(old, self.id, pass) {
             self.retire(oldest, pass);
@@ -562,6 +566,8 @@ impl Rotation {
         pass.claims.claim(reader.identity(), self.id);
         self.location.update(&reader);
         current.reader.continue_in(reader, point);
+        let positions = current.saved.as_ref().map_or_else(Vec::new, |saved| saved.stream_positions().to_vec());
+        current.reader.set_stream_positions(positions);
         (current.saved, current.sought_since, current.changed) = (None, None, true);
         current.replaced_at = (!at_path).then_some(pass.now.instant);
         self.checkpoint_changed = true;
