@@ -189,7 +189,8 @@ impl FromStr for RemoteDaemon {
         // `127.0.0.1:7070` is what people copy from a configuration.
         let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let uri: Uri = url.parse().map_err(|_| bad())?;
-        let (Some(scheme), Some(host), None) = (uri.scheme_str(), uri.host(), uri.query()) else { return Err(bad()) };
+        let host = uri.host().filter(|host| !host.is_empty());
+        let (Some(scheme), Some(host), None) = (uri.scheme_str(), host, uri.query()) else { return Err(bad()) };
         let (secure, port) = match scheme {
             "http" => (false, 80),
             "https" => (true, 443),

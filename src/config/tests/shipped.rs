@@ -35,7 +35,7 @@ fn the_shipped_file_loads_and_shows_the_defaults() {
         Ok(Config { streams: vec![journal.clone(), dpkg.clone()], ..Config::default() })
     );
     let full = config(&[&in_force()]).unwrap();
-    let [all, part, shown, apps, build, deploy] = full.streams.clone().try_into().unwrap();
+    let [all, part, host, shown, apps, build, deploy] = full.streams.clone().try_into().unwrap();
     // These settings have no default that the file could show, so it shows the paths of the package.
     assert_eq!(full.state_directory, Some("/var/lib/rtlogd".into()));
     assert_eq!(full.access.keys, Some("/etc/rtlogd/keys".into()));
@@ -50,6 +50,8 @@ fn the_shipped_file_loads_and_shows_the_defaults() {
     assert_eq!((all, deploy.source), (journal, SourceKind::Push));
     let SourceKind::Journal(part) = part.source else { panic!("{part:?}") };
     assert_eq!((part.from, part.units.len()), (ReadFrom::default(), 1));
+    let SourceKind::Journal(host) = host.source else { panic!("{host:?}") };
+    assert_eq!(host.directory, Some("/host/var/log/journal".into()));
     let SourceKind::File(apps) = apps.source else { panic!("{apps:?}") };
     assert!(matches!(&apps.files[..], [FileSelector::Pattern(_), FileSelector::Pattern(_)]), "{apps:?}");
     assert_eq!((apps.from, apps.rotate_wait), (ReadFrom::default(), crate::config::DEFAULT_ROTATE_WAIT));
