@@ -293,7 +293,7 @@ impl Doctor {
                 // The files of a pattern are checked while they are followed; only its first directory is known now.
                 FileSelector::Pattern(pattern) => literal_prefix(pattern),
             };
-            self.check_file(name, &path);
+            self.check_file(name, &path, matches!(files, FileSelector::Pattern(_)));
             if let Some(reason) = source::denied(&path, source.follow_symlinks, config.own_paths()) {
                 self.report(
                     format!("stream {name}: {} is not followed: {reason}", path.display()),
@@ -303,7 +303,7 @@ impl Doctor {
         }
     }
 
-    fn check_file(&mut self, name: &str, path: &Path) {
+    fn check_file(&mut self, name: &str, path: &Path, is_pattern: bool) {
         for (setting, roots, fix) in [
             ("ProtectHome", &["/home", "/root", "/run/user"][..], "ProtectHome=read-only"),
             ("PrivateTmp", &["/tmp", "/var/tmp"], "PrivateTmp=no"),
@@ -315,6 +315,12 @@ impl Doctor {
                     format!("systemctl edit rtlogd, add {fix} below [Service], and restart rtlogd"),
                 );
             }
+        }
+        if path.is_dir() && !is_pattern {
+            self.report(
+                format!("stream {name}: {} is a directory", path.display()),
+                format!("name the files in it, such as {}/*.log", path.display()),
+            );
         }
         // A file may appear later; the source waits for it.
         if let Err(error) = File::open(path)

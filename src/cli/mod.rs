@@ -99,7 +99,9 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
             wrap::wrap(WrapOptions { stream, config, output, any_port, linger }).map_err(failed)
         }
         CliCommand::Check { config, file } => {
-            let config = load(config.or(file).as_deref())?;
+            let path = config.or(file).unwrap_or_else(|| DEFAULT_CONFIG_PATH.into());
+            let config =
+                config::load_strictly(&path).map_err(|mistakes| -> CliFailure { (mistakes.into(), EXIT_USAGE) })?;
             for note in config::advice(&config).iter().chain(&doctor::missing(&config)) {
                 note_to_user(note);
             }

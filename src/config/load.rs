@@ -21,6 +21,23 @@ const MAX_CONFIG_FILE_SIZE: u64 = 1 << 20;
 /// # Errors
 /// If there are mistakes in any of the files; the error contains all of them.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let (config, report, documents) = read(path);
+    report.finish(&documents).map(|()| config)
+}
+
+/// The configuration as [`load`] reads it. Mistakes that keep only their own stream from working are errors, too, such as a
+/// directory in the place of a file.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_strictly(path: &Path) -> Result<Config, ConfigErrors> {
+    let (config, mut report, documents) = read(path);
+    report.tolerate_nothing();
+    report.finish(&documents).map(|()| config)
+}
+
+/// The configuration, which is only valid without a mistake, the mistakes, and the files.
+fn read(path: &Path) -> (Config, ErrorReport, Vec<Document>) {
     let mut report = ErrorReport::default();
     let mut documents = Vec::new();
     let mut files = vec![path.to_owned()];
@@ -35,7 +52,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     }
     let mut config = build(&documents, &mut report);
     config.files = documents.iter().map(|document| absolute(&document.path)).collect();
-    report.finish(&documents).map(|()| config)
+    (config, report, documents)
 }
 
 /// The configuration of `documents`; only valid if the report stays empty.
@@ -153,6 +170,17 @@ mod tests {
     use super::*;
     use crate::config::ReadFrom;
     use crate::config::tests::file;
+
+    #[test]
+    fn a_directory_in_the_place_of_a_file_is_a_mistake_only_for_those_who_check() {
+        let home = tempfile::tempdir().unwrap();
+        let main = home.path().join("rtlogd.yaml");
+        fs::write(&main, "streams: { a: { file: folder }, b: { file: b.log } }\n").unwrap();
+        fs::create_dir(home.path().join("folder")).unwrap();
+        assert_eq!(load(&main).unwrap().streams.len(), 2);
+        let error = load_strictly(&main).unwrap_err().to_string();
+        assert!(error.contains("rtlogd.yaml:1:23: ") && error.contains("/folder/ is a directory"), "{error}");
+    }
 
     #[test]
     fn files_are_read_in_order_and_what_cannot_be_read_is_told() {

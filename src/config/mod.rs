@@ -45,7 +45,7 @@ pub use file::{
 };
 pub use journal::{BadJournalPriority, JournalPriority, JournalSourceConfig};
 pub use limits::Limits;
-pub use load::load;
+pub use load::{load, load_strictly};
 pub use net::{
     BadListenAddress, BadNetworkAddress, BadTrustedProxy, BadWebOrigin, ListenAddress, MAX_SOCKET_PATH, Network,
     TrustedProxy, WebOrigin,

@@ -104,6 +104,8 @@ enum ErrorDetail {
 #[derive(Debug, Default)]
 pub(super) struct ErrorReport {
     pending: Vec<PendingError>,
+    /// Mistakes that do not keep a daemon from serving everything else.
+    tolerable: Vec<PendingError>,
     files: Vec<ConfigError>,
 }
 
@@ -111,6 +113,17 @@ impl ErrorReport {
     /// Reports that a value is wrong.
     pub(super) fn wrong(&mut self, at: NodeLocation, text: impl Into<String>) {
         self.pending.push(PendingError { at, text: text.into(), detail: ErrorDetail::None });
+    }
+
+    /// Reports a mistake that `rtlogd check` refuses, but that makes no other stream wait: the machine may change while a
+    /// daemon runs, and its source then reports what is wrong.
+    pub(super) fn tolerable(&mut self, at: NodeLocation, text: String) {
+        self.tolerable.push(PendingError { at, text, detail: ErrorDetail::None });
+    }
+
+    /// Makes tolerable mistakes as serious as the others.
+    pub(super) fn tolerate_nothing(&mut self) {
+        self.pending.append(&mut self.tolerable);
     }
 
     /// Reports that a key, which `text` names, is none of the keys `known`.

@@ -21,8 +21,8 @@ pub fn advice(config: &Config) -> Vec<String> {
         TrustedProxy::Network(_) | TrustedProxy::SocketUser(_) => None,
     };
     let mut notes: Vec<String> = config.trusted_proxies.iter().filter_map(note).collect();
-    if config.streams.is_empty() {
-        notes.push("there are no streams, so nothing is served (add `streams: { NAME: { file: PATH } }`)".into());
+    if *config == (Config { files: config.files.clone(), ..Config::default() }) {
+        notes.push("the configuration is empty, so nothing is served (add `streams: { NAME: { file: PATH } }`)".into());
     }
     for stream in &config.streams {
         if stream.public && stream.private.is_none() && matches!(stream.source, SourceKind::Journal(_)) {
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn commands_for_a_shell_and_empty_configurations_are_mentioned() {
-        assert!(advice(&Config::default())[0].contains("there are no streams"));
+        assert!(advice(&Config::default())[0].contains("the configuration is empty"));
         let table: [(&[&str], &str); 9] = [
             (&["make", "&&", "ls"], "`&&` is passed to make"),
             (&["make", "2>&1"], "`2>&1` is passed to make"),

@@ -54,6 +54,11 @@ impl<'r> CheckContext<'r> {
         self.report.wrong(at, text);
     }
 
+    /// Reports that a value cannot work on this machine, although other streams can.
+    pub(super) fn tolerable(&mut self, at: NodeLocation, text: String) {
+        self.report.tolerable(at, text);
+    }
+
     /// Reports that a name was already used at `first`.
     pub(super) fn duplicate(&mut self, name: &str, at: NodeLocation, first: NodeLocation) {
         self.report.add_duplicate(name, at, first);

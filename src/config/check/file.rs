@@ -48,7 +48,7 @@ fn check_is_no_directory(context: &mut CheckContext<'_>, place: NodeLocation, pa
     if path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir() {
         let directory = path.display().to_string();
         let directory = directory.trim_end_matches('/');
-        context.wrong(
+        context.tolerable(
             place,
             format!("{directory}/ is a directory (write {directory}/*.log for some of its files, or {directory}/** for all files below it)"),
         );

@@ -10,7 +10,7 @@ use super::load::build;
 use super::report::{Document, ErrorReport};
 use super::{Config, ConfigErrors, FileSourceConfig, ReadFrom, SourceKind, Stream};
 
-/// The configuration of these texts, read as files `0.yaml`, `1.yaml` and so on in `/etc`.
+/// The configuration of these texts as `rtlogd check` judges it, read as files `0.yaml`, `1.yaml` and so on in `/etc`.
 pub(super) fn config(texts: &[&str]) -> Result<Config, ConfigErrors> {
     let document = |(index, text): (usize, &&str)| Document {
         path: format!("/etc/{index}.yaml").into(),
@@ -19,6 +19,7 @@ pub(super) fn config(texts: &[&str]) -> Result<Config, ConfigErrors> {
     let documents: Vec<Document> = texts.iter().enumerate().map(document).collect();
     let mut report = ErrorReport::default();
     let config = build(&documents, &mut report);
+    report.tolerate_nothing();
     report.finish(&documents).map(|()| config)
 }
 
