@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::event::{Event, EventKind, Level, Origin, lock};
+use crate::event::{Event, EventKind, Level, OpenLine, Origin, lock};
+use crate::structured::{level_of, level_of_text};
 
 /// The longest expression, in bytes, and the most expressions in one filter; several can be joined into one with `|`.
 const MAX_EXPRESSION_SIZE: usize = 4 << 10;
@@ -106,10 +107,14 @@ impl Filter {
         self.grep.is_empty() && self.exclude.is_empty() && self.origins.is_empty() && self.level.is_none()
     }
 
-    /// Returns whether a line passes; `level` is the level that its source gave, if any.
-    pub(crate) fn takes(&self, origin: Option<&str>, level: Option<Level>, text: &[u8]) -> bool {
+    /// Returns whether a line passes that is not finished yet.
+    pub(crate) fn takes_open_line(&self, line: &OpenLine) -> bool {
+        self.takes(Some(line.origin.as_str()), || level_of_text(&line.text), &line.text)
+    }
+
+    fn takes(&self, origin: Option<&str>, level: impl FnOnce() -> Option<Level>, text: &[u8]) -> bool {
         (self.origins.is_empty() || self.origins.iter().any(|wanted| Some(wanted.as_str()) == origin))
-            && self.level.is_none_or(|least| level.or_else(|| Level::detect(text)).is_some_and(|level| level <= least))
+            && self.level.is_none_or(|least| level().is_some_and(|level| level <= least))
             && self.grep.iter().all(|expression| expression.regex.is_match(text))
             && !self.exclude.iter().any(|expression| expression.regex.is_match(text))
     }
@@ -120,7 +125,7 @@ impl Filter {
             return true;
         }
         *count += 1;
-        self.takes(event.origin.map(Origin::as_str), event.flags.level(), event.text)
+        self.takes(event.origin.map(Origin::as_str), || level_of(event), event.text)
     }
 }
 
@@ -256,6 +261,7 @@ mod tests {
         ];
         for (filter, is_empty, origin, level, text, passes) in table {
             assert_eq!(filter.is_empty(), is_empty, "{filter:?}");
+            let level = || level.or_else(|| level_of_text(text.as_bytes()));
             assert_eq!(filter.takes(origin, level, text.as_bytes()), passes, "{text} by {filter:?}");
         }
     }
@@ -309,7 +315,7 @@ mod tests {
     fn what_takes_other_engines_for_ever_is_done_at_once() {
         let line = "a".repeat(256 << 10);
         for text in ["((a*)*)*b", "(a+a+)+b", "(a|a)*b", "(a|aa)+$b"] {
-            assert!(!of(&[text]).unwrap().takes(None, None, line.as_bytes()), "{text}");
+            assert!(!of(&[text]).unwrap().takes(None, || None, line.as_bytes()), "{text}");
         }
     }
 

@@ -386,7 +386,7 @@ impl Cursor {
         }
         let known = self.log.shared.views().cached_open_line_match(self.view_index, version);
         known.unwrap_or_else(|| {
-            let passes = self.view.filter.takes(Some(line.origin.as_str()), None, &line.text);
+            let passes = self.view.filter.takes_open_line(line);
             self.log.shared.views().cache_open_line_match(self.view_index, version, passes);
             passes
         })

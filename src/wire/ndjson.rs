@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::event::{Event, EventKind, Flags, Gap, OpenLine, Progress};
 
+use crate::structured::level_of;
+
 use super::{Encoder, EncodingNames};
 
 /// The names of this encoding.
@@ -60,7 +62,7 @@ fn push_line_fields(event: &Event<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(bytes.as_bytes());
         out.push(b'"');
     }
-    if let Some(level) = event.level() {
+    if let Some(level) = level_of(event) {
         out.extend_from_slice(b",\"level\":\"");
         out.extend_from_slice(level.name().as_bytes());
         out.push(b'"');
