@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("config", &["event"]),
     ("segment", &["event", "structured"]),
     ("history", &["event", "segment"]),
-    ("stream", &["event", "wire", "segment", "history"]),
+    ("stream", &["event", "structured", "wire", "segment", "history"]),
     ("control", &["event"]),
     ("access", &["event", "config"]),
     ("source", &["event", "line", "progress", "segment", "history", "stream", "config", "control"]),

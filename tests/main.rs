@@ -22,6 +22,7 @@ mod manual;
 mod resume;
 mod history;
 mod encodings;
+mod formats;
 mod openapi;
 mod poll;
 mod progress;

@@ -169,7 +169,7 @@ _rtlogd() {
             return 0
             ;;
         rtlogd__subcmd__follow)
-            opts="-h --url --token-file --token --tail --since --grep --exclude --run --json --help"
+            opts="-h --url --token-file --token --tail --since --grep --exclude --where --run --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -200,6 +200,10 @@ _rtlogd() {
                     return 0
                     ;;
                 --exclude)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --where)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
