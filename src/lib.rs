@@ -18,6 +18,7 @@
 //! | layer | its job |
 //! |---|---|
 //! | [`event`] | the types that every layer shares |
+//! | [`structured`] | what a line declares: its level, and the time and the fields of structured logs; no I/O |
 //! | [`mod@line`] | bytes to lines: splitting, encodings, redaction, multiline; no I/O |
 //! | [`progress`] | lines to a progress model; no I/O |
 //! | [`wire`] | how events look on the wire: SSE, NDJSON, text, JSON-RPC |
@@ -39,6 +40,7 @@
 #![expect(rustdoc::private_intra_doc_links, reason = "the map links to private layers, which `cargo docs` documents")]
 
 pub mod event;
+pub mod structured;
 pub mod line;
 pub mod progress;
 pub mod wire;

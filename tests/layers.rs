@@ -7,15 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer from the bottom up, and the layers that it may import. `ALL` stands for all layers above it in this table.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("event", &[]),
+    ("structured", &["event"]),
     ("line", &["event"]),
     ("progress", &["event"]),
-    ("wire", &["event"]),
+    ("wire", &["event", "structured"]),
     ("config", &["event"]),
-    ("segment", &["event"]),
+    ("segment", &["event", "structured"]),
     ("history", &["event", "segment"]),
-    ("stream", &["event", "wire", "segment", "history"]),
+    ("stream", &["event", "structured", "wire", "segment", "history"]),
     ("control", &["event"]),
     ("access", &["event", "config"]),
     ("source", &["event", "line", "progress", "segment", "history", "stream", "config", "control"]),

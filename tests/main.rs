@@ -24,6 +24,7 @@ mod history;
 mod encodings;
 mod envelopes;
 mod kubernetes;
+mod formats;
 mod openapi;
 mod poll;
 mod progress;

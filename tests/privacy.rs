@@ -59,6 +59,7 @@ fn bodies_of_clients_without_a_token_end_before_the_first_private_line() {
         "/streams/s?tail=all&format=ndjson".to_owned(),
         "/streams/s?tail=all&format=text".to_owned(),
         "/streams/s?grep=e".to_owned(),
+        "/streams/s?tail=all&where=none!=1".to_owned(),
         format!("/streams/s?tail=all&{session}"),
         "/streams?stream=s".to_owned(),
         "/streams?stream=s&format=ndjson".to_owned(),

@@ -124,6 +124,9 @@ pub(super) enum CliCommand {
         /// Leave out lines that match; may be repeated
         #[arg(long, value_name = "REGEX")]
         exclude: Vec<String>,
+        /// Print only lines for whose field this holds, such as `status>=500`; the stream needs `format: json`, `logfmt` or `syslog`; may be repeated, and then all must hold
+        #[arg(long = "where", value_name = "CONDITION")]
+        conditions: Vec<String>,
         /// With `current`, print only the current run of the process, or the last one if none is in progress
         #[arg(long, value_name = "RUN")]
         run: Option<String>,

@@ -111,9 +111,10 @@ fn run_command(command: CliCommand) -> Result<ExitCode, CliFailure> {
         CliCommand::Doctor { config, file } => examine(&load(config.or(file).as_deref())?),
         CliCommand::Token(arguments) => token::token(arguments),
         CliCommand::Ls { at } => run_client(at, ClientCommand::List),
-        CliCommand::Follow { at, tail, since, grep, exclude, run, json, names } => {
-            run_client(at, ClientCommand::Follow(FollowOptions { names, tail, since, grep, exclude, run, json }))
-        }
+        CliCommand::Follow { at, tail, since, grep, exclude, conditions, run, json, names } => run_client(
+            at,
+            ClientCommand::Follow(FollowOptions { names, tail, since, grep, exclude, conditions, run, json }),
+        ),
         CliCommand::Send { at, eof, raw, name, text } => {
             let newline = if raw || text.is_none() { "" } else { "\n" };
             run_client(at, ClientCommand::Send { name, text: text.unwrap_or_default() + newline, end_input: eof })

@@ -49,6 +49,7 @@ pub(crate) struct FollowOptions {
     pub(crate) since: Option<String>,
     pub(crate) grep: Vec<String>,
     pub(crate) exclude: Vec<String>,
+    pub(crate) conditions: Vec<String>,
     pub(crate) run: Option<String>,
     pub(crate) json: bool,
 }
@@ -87,7 +88,8 @@ impl FollowOptions {
         let one = |name, value: &Option<String>| value.as_ref().map(|value| (name, value.clone()));
         let all = [one("tail", &self.tail), one("since", &self.since), one("run", &self.run)].into_iter().flatten();
         let all = all.chain(self.grep.iter().map(|regex| ("grep", regex.clone())));
-        for (name, value) in all.chain(self.exclude.iter().map(|regex| ("exclude", regex.clone()))) {
+        let all = all.chain(self.exclude.iter().map(|regex| ("exclude", regex.clone())));
+        for (name, value) in all.chain(self.conditions.iter().map(|condition| ("where", condition.clone()))) {
             write!(query, "&{name}={}", percent_encode(&value)).expect("a text takes all");
         }
         query

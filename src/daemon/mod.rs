@@ -32,7 +32,9 @@ use crate::access::{
 };
 use crate::client::terminal;
 use crate::client::terminal::SafeText;
-use crate::config::{Config, FileSelector, FileSourceConfig, Limits, ListenAddress, OwnPaths, SourceKind, Stream};
+use crate::config::{
+    Config, FileSelector, FileSourceConfig, Limits, LineFormat, ListenAddress, OwnPaths, SourceKind, Stream,
+};
 use crate::control::{self, CommandRouter, SourceHandle};
 use crate::event::{Epoch, Position, Time};
 use crate::http::guard::forwarded::UntrustedLog;
@@ -45,6 +47,7 @@ use crate::source::{self, Children, SourceOptions, Watcher};
 use crate::stream::{
     self, Appender, Budget, Catalog, CatalogEntry, Checkpoints, History, HistoryError, Log, Retention,
 };
+use crate::structured::StructuredFormat;
 
 /// The message to readers of a file or a journal that is followed in another way while its checkpoint was recorded
 /// nowhere.
@@ -278,6 +281,7 @@ impl Daemon {
             SourceKind::Journal(_) => ("journal", false),
             SourceKind::Push => ("push", false),
         };
+        let log = log.with_format(structured_format(spec.format));
         self.decide_private(spec, &appender, &log);
         let (description, labels) = (spec.description.clone(), spec.labels.clone());
         self.catalog.insert(CatalogEntry { log, kind, takes_input, is_public: spec.public, description, labels });
@@ -414,5 +418,14 @@ impl Daemon {
         if timeout(reader_timeout, self.connection_tasks.wait()).await.is_err() {
             warn!(connections = self.connection_tasks.len(); "readers did not receive the remaining events in time; their connections are closed");
         }
+    }
+}
+/// The form in which lines of this format are structured. Unwrapped lines are text.
+fn structured_format(format: LineFormat) -> Option<StructuredFormat> {
+    match format {
+        LineFormat::Text | LineFormat::Cri | LineFormat::Docker => None,
+        LineFormat::Json => Some(StructuredFormat::Json),
+        LineFormat::Logfmt => Some(StructuredFormat::Logfmt),
+        LineFormat::Syslog => Some(StructuredFormat::Syslog),
     }
 }

@@ -15,7 +15,7 @@ impl Flags {
     pub const PARTIAL: Self = Self(2);
     /// The [`EventKind::State`](super::EventKind::State) event begins a run of a process.
     pub const RUN_START: Self = Self(4);
-    /// The source gave the level of the line, which the three bits above this one contain.
+    /// The line has a level, which the three bits above this one contain.
     const LEVEL: Self = Self(8);
     /// The text contains escape sequences, so its visible text is shorter.
     pub const HAS_ESCAPES: Self = Self(1 << 7);
@@ -23,15 +23,18 @@ impl Flags {
     pub const JUDGED: Self = Self(1 << 8);
     /// The line is judged, and no earlier run that was compared has one of its shape.
     pub const NEW: Self = Self(1 << 9);
+    /// The text of the line was examined for its level when it was appended. Without this flag and without a level, a
+    /// line may still declare one.
+    pub const LEVEL_EXAMINED: Self = Self(1 << 10);
     /// All bits that have a meaning. An index entry in memory has no room for more than twelve.
-    const KNOWN: Self = Self((1 << 10) - 1);
+    const KNOWN: Self = Self((1 << 11) - 1);
 
-    /// The flags of a line whose source gave this level.
+    /// The flags of a line of this level.
     pub fn from_level(level: Level) -> Self {
         Self::LEVEL.with(Self(u16::from(level as u8) << 4))
     }
 
-    /// The level of the line, if its source gave one.
+    /// The level of the line, if its source gave one or it was found in the text.
     pub fn level(self) -> Option<Level> {
         self.has(Self::LEVEL).then(|| Level::from_number(self.0.to_le_bytes()[0] >> 4 & 7)).flatten()
     }
@@ -44,6 +47,16 @@ impl Flags {
     /// The set that is recorded as these bits. Bits without a meaning are left out.
     pub(crate) fn from_bits(bits: u16) -> Self {
         Self(bits & Self::KNOWN.0)
+    }
+
+    /// The flags as they were before the text was examined for its level.
+    #[cfg(test)]
+    pub(crate) fn before_examination(self) -> Self {
+        if self.has(Self::LEVEL_EXAMINED) {
+            Self(self.0 & !(Self::LEVEL_EXAMINED.0 | Self::LEVEL.0 | 0x70))
+        } else {
+            self
+        }
     }
 
     /// Returns whether all bits of `other` are set.
@@ -60,34 +73,20 @@ impl Flags {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Epoch, Event, EventKind, Position, Time};
     use super::*;
-
-    #[test]
-    fn a_level_that_the_source_said_counts_before_the_words() {
-        let id = Position { epoch: Epoch::persistent(1), number: 1 };
-        let event = |flags| Event {
-            id,
-            time: Time(0),
-            origin: None,
-            kind: EventKind::Line,
-            flags,
-            logged: None,
-            text: b"error",
-        };
-        assert_eq!(event(Flags::PARTIAL).level(), Some(Level::Error));
-        for number in 0..8 {
-            let level = Level::from_number(number).unwrap();
-            let flags = Flags::from_level(level).with(Flags::CONTINUED);
-            assert_eq!(event(flags).level(), Some(level));
-            assert!(flags.has(Flags::CONTINUED) && !flags.has(Flags::RUN_START) && !flags.has(Flags::PARTIAL));
-        }
-    }
 
     #[test]
     fn each_fact_has_bits_of_its_own() {
         let levels = (0..8).map(|number| Flags::from_level(Level::from_number(number).unwrap()));
-        let facts = [Flags::CONTINUED, Flags::PARTIAL, Flags::RUN_START, Flags::HAS_ESCAPES, Flags::JUDGED, Flags::NEW];
+        let facts = [
+            Flags::CONTINUED,
+            Flags::PARTIAL,
+            Flags::RUN_START,
+            Flags::HAS_ESCAPES,
+            Flags::JUDGED,
+            Flags::NEW,
+            Flags::LEVEL_EXAMINED,
+        ];
         for level in levels {
             let mut all = level;
             for fact in facts {
@@ -96,6 +95,6 @@ mod tests {
                 assert_eq!((all.level(), Flags::from_bits(all.bits())), (level.level(), all));
             }
         }
-        assert_eq!(Flags::from_bits(u16::MAX).bits(), 0x3FF, "bits without a meaning are not kept");
+        assert_eq!(Flags::from_bits(u16::MAX).bits(), 0x7FF, "bits without a meaning are not kept");
     }
 }

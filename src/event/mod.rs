@@ -52,13 +52,6 @@ pub struct Event<'a> {
     pub text: &'a [u8],
 }
 
-impl Event<'_> {
-    /// The level of a line: the one that its source gave, or else the one that its first words name.
-    pub fn level(&self) -> Option<Level> {
-        self.flags.level().or_else(|| Level::detect(self.text))
-    }
-}
-
 /// The kind of a numbered event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]

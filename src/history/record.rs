@@ -577,6 +577,9 @@ mod tests {
         batch.logged_line(times.0, times.1, &Origin::stdout(), Flags::CONTINUED, b"one");
         let flags = Flags::from_level(Level::Error).with(Flags::HAS_ESCAPES).with(Flags::JUDGED).with(Flags::NEW);
         batch.line(Time(1_763_874_672_123_457), &Origin::stderr(), flags, b"t\xFFo");
+        let mut segment = batch.take_segments(first(), 7).remove(0);
+        // A flag that was added since says that the text was examined for a level.
+        segment.index.iter_mut().for_each(|entry| *entry = entry.before_examination());
         let mut writer = RecordWriter::new(true);
         let boot = "b".to_owned();
         writer.put_snapshot(
@@ -587,7 +590,7 @@ mod tests {
         writer.put_checkpoints(first(), 7, [(&"key".to_owned(), Some(&"value".to_owned()))]);
         writer.end();
         writer.put_opened(first(), 7, true, &boot);
-        writer.put_events(&batch.take_segments(first(), 7)[0], false);
+        writer.put_events(&segment, false);
         writer.put_checkpoints(first(), 9, [(&"key".to_owned(), None)]);
         writer.put_run(first(), 9, &summary());
         writer.put_senders(first(), 9, &[sender(5)]);

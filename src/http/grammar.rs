@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::config::units::parse_duration;
 use crate::event::{Level, Position, Time};
-use crate::stream::{BadFilter, CursorStart, Filter};
+use crate::stream::{BadFilter, Condition, CursorStart, Filter};
 use crate::wire::message::{RpcError, RpcErrorCode};
 
 use super::problem::Problem;
@@ -57,18 +57,27 @@ impl From<BadValue> for RpcError {
     }
 }
 
-/// The filter of these expressions, origins and level, whose compiled expressions may use `max_size` bytes. Cost: the
-/// compilation of the expressions.
-pub(super) fn filter(
-    grep: &[String],
-    exclude: &[String],
-    origin: Vec<String>,
-    level: Option<&str>,
-    max_size: usize,
-) -> Result<Filter, BadValue> {
+/// The criteria of a filter, as they are written.
+#[derive(Debug, Default)]
+pub(super) struct FilterText<'a> {
+    pub(super) grep: &'a [String],
+    pub(super) exclude: &'a [String],
+    pub(super) origin: &'a [String],
+    pub(super) conditions: &'a [String],
+    pub(super) level: Option<&'a str>,
+}
+
+/// The filter of these criteria, whose compiled expressions may use `max_size` bytes. Cost: the compilation of the
+/// expressions.
+pub(super) fn filter(text: &FilterText<'_>, max_size: usize) -> Result<Filter, BadValue> {
+    let FilterText { grep, exclude, origin, conditions, level } = *text;
     let level = level.map(|text| text.parse::<Level>().map_err(|error| BadValue::invalid("level", text, &error)));
-    let level = level.transpose()?;
-    Ok(Filter::new(grep, exclude, origin, max_size)?.with_level(level))
+    let conditions = conditions
+        .iter()
+        .map(|text| text.parse::<Condition>().map_err(|error| BadValue::invalid("where", text, &error)))
+        .collect::<Result<_, _>>()?;
+    let filter = Filter::new(grep, exclude, origin.to_vec(), max_size)?;
+    Ok(filter.with_level(level.transpose()?).with_conditions(conditions)?)
 }
 
 /// Returns whether `run` restricts the reader to the current run.

@@ -10,14 +10,13 @@ use crate::stream::{CursorEnd, CursorStart, Filter, View};
 use crate::wire::sse::COMPLETED_MARK;
 use crate::wire::{Encoding, SseData};
 
-use super::grammar::{self, DEFAULT_TAIL};
+use super::grammar::{self, DEFAULT_TAIL, FilterText};
 use super::problem::Problem;
 use super::request::HttpRequest;
 use crate::http::stream::steering::SESSION_TOKEN_SIZE;
 
 /// The parameters of requests that read streams. A test compares them with those in the `OpenAPI` document.
-pub(super) const STREAM_PARAMETERS: &str =
-    "stream, after, before, tail, since, run, follow, limit, grep, exclude, origin, level, data, format, wait, session";
+pub(super) const STREAM_PARAMETERS: &str = "stream, after, before, tail, since, run, follow, limit, grep, exclude, where, origin, level, data, format, wait, session";
 
 /// A checked request for one or several streams.
 #[derive(Debug)]
@@ -287,7 +286,15 @@ impl<'a> QueryParameters<'a> {
 
     fn filter(&self, max_size: usize) -> Result<Filter, Problem> {
         let texts = |name| self.all(name).map(str::to_owned).collect::<Vec<_>>();
-        Ok(grammar::filter(&texts("grep"), &texts("exclude"), texts("origin"), self.one("level")?, max_size)?)
+        let [grep, exclude, origin, conditions] = ["grep", "exclude", "origin", "where"].map(texts);
+        let text = FilterText {
+            grep: &grep,
+            exclude: &exclude,
+            origin: &origin,
+            conditions: &conditions,
+            level: self.one("level")?,
+        };
+        Ok(grammar::filter(&text, max_size)?)
     }
 }
 
@@ -384,6 +391,9 @@ mod tests {
             ("wait=soon", "wait=soon: "),
             ("level=loud", "level=loud: "),
             ("grep=(", "unclosed group"),
+            ("where=status", "where=status: no operator; use FIELD OP VALUE"),
+            ("where=>5", "no field before the operator"),
+            ("where=a==1", "== is no operator; use ="),
             ("session=short", "session must have 16 to "),
             ("session=with spaces in 16", "ASCII characters without spaces"),
         ];

@@ -1,6 +1,7 @@
 //! Searching backwards for the last lines that pass a filter.
 
 use crate::event::EventKind;
+use crate::structured::StructuredFormat;
 
 use super::filter::Filter;
 use super::segment::Segment;
@@ -11,13 +12,15 @@ pub(crate) struct BackwardSearch {
     /// The number of lines that are still to be found; at least one.
     left: u64,
     filter: Filter,
+    /// The form in which the lines are structured, if they are.
+    format: Option<StructuredFormat>,
     /// The number of lines that were matched against the filter.
     pub(crate) filter_checks: u64,
 }
 
 impl BackwardSearch {
-    pub(crate) fn new(lines: u64, filter: Filter) -> Self {
-        Self { left: lines, filter, filter_checks: 0 }
+    pub(crate) fn new(lines: u64, filter: Filter, format: Option<StructuredFormat>) -> Self {
+        Self { left: lines, filter, format, filter_checks: 0 }
     }
 
     /// The sequence number of the last line to be found, if it is in `segment` and before `bound`. Segments must come
@@ -25,7 +28,8 @@ impl BackwardSearch {
     pub(crate) fn find_in(&mut self, segment: &Segment, bound: u64) -> Option<u64> {
         for at in (0..segment.len()).rev().filter(|&at| segment.seq() + (at as u64) < bound) {
             let event = segment.event(at);
-            if event.kind == EventKind::Line && self.filter.matches_event(&event, &mut self.filter_checks) {
+            if event.kind == EventKind::Line && self.filter.matches_event(&event, self.format, &mut self.filter_checks)
+            {
                 self.left -= 1;
                 if self.left == 0 {
                     return Some(segment.seq() + at as u64);
@@ -70,7 +74,7 @@ mod tests {
             (5, &Filter::default(), 100, [None, Some(12)], 0),
         ];
         for (lines, filter, bound, expected, compared) in table {
-            let mut search = BackwardSearch::new(lines, filter.clone());
+            let mut search = BackwardSearch::new(lines, filter.clone(), None);
             let in_new = search.find_in(&new, bound);
             let found = [in_new, if in_new.is_none() { search.find_in(&old, bound) } else { None }];
             assert_eq!((found, search.filter_checks), (expected, compared), "{lines} lines before {bound}");

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::event::{EventKind, Flags, Loss, OpenLine, Origin, Position, Progress, RunEnd, SourceState, Time};
 
+use crate::structured::level_of_text;
+
 use super::checkpoint::CheckpointChange;
 use super::segment::{IndexEntry, LoggedTimes, NO_ORIGIN, Segment, event_index, intern};
 use super::status_change::StatusChange;
@@ -61,10 +63,11 @@ impl Batch {
         Self::default()
     }
 
-    /// Adds a line without its newline, of at most [`MAX_LINE`](crate::event::MAX_LINE) bytes.
+    /// Adds a line without its newline, of at most [`MAX_LINE`](crate::event::MAX_LINE) bytes. Its text is examined for
+    /// a level, unless `flags` has one.
     pub fn line(&mut self, time: Time, origin: &Origin, flags: Flags, text: &[u8]) {
         let origin = intern(&mut self.origins, origin);
-        self.push(time, origin, EventKind::Line, flags, text);
+        self.push(time, origin, EventKind::Line, with_level(flags, text), text);
     }
 
     /// Adds a line that declares a time itself, which is `logged`.
@@ -142,7 +145,7 @@ impl Batch {
             let entry = self.index[at];
             let text = String::from_utf8_lossy(&self.text[self.text_end_of(at)..entry.end as usize]).into_owned();
             let origin = self.origins.get(usize::from(entry.origin)).map_or("", Origin::as_str).to_owned();
-            (entry.kind() == EventKind::Line).then_some((origin, entry.flags(), text))
+            (entry.kind() == EventKind::Line).then_some((origin, entry.flags().before_examination(), text))
         };
         (0..self.index.len()).filter_map(line).collect()
     }
@@ -256,6 +259,15 @@ impl fmt::Debug for Batch {
     }
 }
 
+/// The flags with the level that the text declares, unless they have a level already.
+fn with_level(flags: Flags, text: &[u8]) -> Flags {
+    if flags.level().is_some() || flags.has(Flags::LEVEL_EXAMINED) {
+        return flags;
+    }
+    let level = level_of_text(text).map_or(Flags::NONE, Flags::from_level);
+    flags.with(level).with(Flags::LEVEL_EXAMINED)
+}
+
 fn json(fields: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(fields).expect("states, losses and ends have text keys and finite numbers")
 }
@@ -284,7 +296,7 @@ mod tests {
 
     /// The parts of an event that do not depend on its position.
     fn facts(event: &Event<'_>) -> (Time, Option<Origin>, EventKind, Flags, Vec<u8>) {
-        (event.time, event.origin.cloned(), event.kind, event.flags, event.text.to_vec())
+        (event.time, event.origin.cloned(), event.kind, event.flags.before_examination(), event.text.to_vec())
     }
 
     /// The numbers of events in the pieces of a batch, computed from the origins and sizes of its lines.

@@ -6,11 +6,15 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::event::{Event, EventKind, Level, Origin, lock};
+use crate::event::{Event, EventKind, Level, OpenLine, Origin, lock};
+use crate::structured::{Condition, Declaration, StructuredFormat, level_of, level_of_text};
 
 /// The longest expression, in bytes, and the most expressions in one filter; several can be joined into one with `|`.
 const MAX_EXPRESSION_SIZE: usize = 4 << 10;
 const MAX_EXPRESSIONS_PER_FILTER: usize = 16;
+
+/// The most conditions for fields in one filter; the same number as that of expressions.
+const MAX_CONDITIONS_PER_FILTER: usize = 16;
 
 /// The bounds for the memory of one compiled expression, in bytes. Each expression is compiled with the smallest bound
 /// that suffices, and that bound is taken as its size: plain words need the first, `^\d{4}-\d\d` the third, `\w{9}` the
@@ -35,6 +39,7 @@ pub struct Filter {
     exclude: Vec<Arc<SharedRegex>>,
     origins: Vec<String>,
     level: Option<Level>,
+    conditions: Vec<Condition>,
 }
 
 /// The reason why an expression cannot be used.
@@ -46,6 +51,9 @@ pub enum BadFilter {
     /// The filter has too many expressions.
     #[error("{0} expressions; the limit is {MAX_EXPRESSIONS_PER_FILTER} (put several into one: a|b|c)")]
     TooMany(usize),
+    /// The filter has too many conditions for fields.
+    #[error("{0} conditions for fields; the limit is {MAX_CONDITIONS_PER_FILTER}")]
+    TooManyConditions(usize),
     /// The text is not a regular expression.
     #[error("not a regular expression: {0}")]
     Syntax(String),
@@ -92,7 +100,7 @@ impl Filter {
         };
         let grep = grep.iter().map(&mut compile).collect::<Result<_, _>>()?;
         let exclude = exclude.iter().map(compile).collect::<Result<_, _>>()?;
-        Ok(Self { grep, exclude, origins, level: None })
+        Ok(Self { grep, exclude, origins, level: None, conditions: Vec::new() })
     }
 
     /// Restricts the filter to lines whose level is known and at least as serious as `level`.
@@ -101,26 +109,57 @@ impl Filter {
         Self { level, ..self }
     }
 
-    /// Returns whether every event passes.
-    pub fn is_empty(&self) -> bool {
-        self.grep.is_empty() && self.exclude.is_empty() && self.origins.is_empty() && self.level.is_none()
+    /// Restricts the filter to lines for whose fields all of these conditions hold.
+    ///
+    /// # Errors
+    /// If there are too many conditions.
+    pub fn with_conditions(self, conditions: Vec<Condition>) -> Result<Self, BadFilter> {
+        if conditions.len() > MAX_CONDITIONS_PER_FILTER {
+            return Err(BadFilter::TooManyConditions(conditions.len()));
+        }
+        Ok(Self { conditions, ..self })
     }
 
-    /// Returns whether a line passes; `level` is the level that its source gave, if any.
-    pub(crate) fn takes(&self, origin: Option<&str>, level: Option<Level>, text: &[u8]) -> bool {
+    /// Returns whether every event passes.
+    pub fn is_empty(&self) -> bool {
+        self.grep.is_empty()
+            && self.exclude.is_empty()
+            && self.origins.is_empty()
+            && self.level.is_none()
+            && self.conditions.is_empty()
+    }
+
+    /// Returns whether a line passes that is not finished yet.
+    pub(crate) fn takes_open_line(&self, line: &OpenLine, format: Option<StructuredFormat>) -> bool {
+        self.takes(Some(line.origin.as_str()), || level_of_text(&line.text), &line.text)
+            && self.conditions_hold(|| format?.declaration_of(&line.text, line.time))
+    }
+
+    /// Returns whether all conditions hold for the fields of a line; a line without a declaration has none.
+    fn conditions_hold(&self, declaration: impl FnOnce() -> Option<Declaration>) -> bool {
+        if self.conditions.is_empty() {
+            return true;
+        }
+        let fields = declaration().map(|declaration| declaration.fields).unwrap_or_default();
+        self.conditions.iter().all(|condition| condition.holds(&fields))
+    }
+
+    fn takes(&self, origin: Option<&str>, level: impl FnOnce() -> Option<Level>, text: &[u8]) -> bool {
         (self.origins.is_empty() || self.origins.iter().any(|wanted| Some(wanted.as_str()) == origin))
-            && self.level.is_none_or(|least| level.or_else(|| Level::detect(text)).is_some_and(|level| level <= least))
+            && self.level.is_none_or(|least| level().is_some_and(|level| level <= least))
             && self.grep.iter().all(|expression| expression.regex.is_match(text))
             && !self.exclude.iter().any(|expression| expression.regex.is_match(text))
     }
 
-    /// Returns whether an event passes; increments `count` if its line had to be matched.
-    pub(crate) fn matches_event(&self, event: &Event<'_>, count: &mut u64) -> bool {
+    /// Returns whether an event passes whose line is structured in this form; increments `count` if its line had to be
+    /// matched.
+    pub(crate) fn matches_event(&self, event: &Event<'_>, format: Option<StructuredFormat>, count: &mut u64) -> bool {
         if event.kind != EventKind::Line || self.is_empty() {
             return true;
         }
         *count += 1;
-        self.takes(event.origin.map(Origin::as_str), event.flags.level(), event.text)
+        self.takes(event.origin.map(Origin::as_str), || level_of(event), event.text)
+            && self.conditions_hold(|| format?.declaration(event))
     }
 }
 
@@ -217,6 +256,7 @@ fn match_cache_size(size: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Epoch, Flags, Position, Time};
 
     fn of(grep: &[&str]) -> Result<Filter, BadFilter> {
         within(MAX_COMPILED_SIZE, grep, &[])
@@ -256,8 +296,46 @@ mod tests {
         ];
         for (filter, is_empty, origin, level, text, passes) in table {
             assert_eq!(filter.is_empty(), is_empty, "{filter:?}");
+            let level = || level.or_else(|| level_of_text(text.as_bytes()));
             assert_eq!(filter.takes(origin, level, text.as_bytes()), passes, "{text} by {filter:?}");
         }
+    }
+
+    #[test]
+    fn conditions_are_for_the_fields_of_a_format() {
+        let json = Some(StructuredFormat::Json);
+        // The conditions, the format of the stream, the text, and whether it passes.
+        let table = [
+            (&["status>=500"][..], json, r#"{"status":500}"#, true),
+            (&["status>=500"], json, r#"{"status":499}"#, false),
+            (&["status>=500", "path=/a"], json, r#"{"status":500,"path":"/a"}"#, true),
+            (&["status>=500", "path=/a"], json, r#"{"status":500,"path":"/b"}"#, false),
+            (&["http.status=500"], json, r#"{"http":{"status":500}}"#, true),
+            (&["status>=500"], json, "status=500", false),
+            (&["status!=500"], json, "no object", true),
+            (&["status=500"], None, r#"{"status":500}"#, false),
+            (&["status!=500"], None, r#"{"status":500}"#, true),
+            (&["status=500"], Some(StructuredFormat::Logfmt), "status=500", true),
+            (&["pid=7"], Some(StructuredFormat::Syslog), "Nov 28 16:00:00 host app[7]: x", true),
+        ];
+        for (conditions, format, text, passes) in table {
+            let parsed = conditions.iter().map(|condition| condition.parse().unwrap()).collect();
+            let filter = Filter::default().with_conditions(parsed).unwrap();
+            assert!(!filter.is_empty());
+            let mut batch = crate::segment::Batch::new();
+            batch.line(Time(0), &Origin::stdout(), Flags::NONE, text.as_bytes());
+            let id = Position { epoch: Epoch::persistent(1), number: 1 };
+            let segment = batch.take_segments(id, 0).remove(0);
+            let mut checks = 0;
+            assert_eq!(filter.matches_event(&segment.event(0), format, &mut checks), passes, "{conditions:?} {text}");
+            assert_eq!(checks, 1);
+            let line = OpenLine { time: Time(0), origin: Origin::stdout(), text: text.as_bytes().to_vec() };
+            assert_eq!(filter.takes_open_line(&line, format), passes, "{conditions:?} {text}");
+        }
+        let many = vec!["a=1".parse::<Condition>().unwrap(); MAX_CONDITIONS_PER_FILTER + 1];
+        let refused = Filter::default().with_conditions(many).unwrap_err();
+        assert_eq!(refused, BadFilter::TooManyConditions(MAX_CONDITIONS_PER_FILTER + 1));
+        assert!(!refused.is_temporary());
     }
 
     #[test]
@@ -309,7 +387,7 @@ mod tests {
     fn what_takes_other_engines_for_ever_is_done_at_once() {
         let line = "a".repeat(256 << 10);
         for text in ["((a*)*)*b", "(a+a+)+b", "(a|a)*b", "(a|aa)+$b"] {
-            assert!(!of(&[text]).unwrap().takes(None, None, line.as_bytes()), "{text}");
+            assert!(!of(&[text]).unwrap().takes(None, || None, line.as_bytes()), "{text}");
         }
     }
 

@@ -38,6 +38,12 @@ impl IndexEntry {
     pub(crate) fn flags(&self) -> Flags {
         Flags::from_bits(self.kind_and_flags)
     }
+
+    /// The same entry as earlier versions made it, which did not examine the text for a level.
+    #[cfg(test)]
+    pub(crate) fn before_examination(self) -> Self {
+        Self::new(self.time, self.end, self.origin, self.kind(), self.flags().before_examination())
+    }
 }
 
 /// The times that lines declare themselves, by the index of the event in its batch or segment, ascending.

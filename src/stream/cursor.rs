@@ -316,7 +316,7 @@ impl Cursor {
             self.take_slot(&slot)
         } else {
             let view = self.view.clone();
-            let encoded = view.encode(&self.log.shared.name, &slices, self.bounds.lines.unwrap_or(u64::MAX));
+            let encoded = view.encode(self.log.encoded_log(), &slices, self.bounds.lines.unwrap_or(u64::MAX));
             self.log.shared.views().count_filter_checks(encoded.filter_checks);
             self.advance_past(&encoded)
         }
@@ -329,7 +329,7 @@ impl Cursor {
 
     fn take_slot(&mut self, slot: &Slot) -> CursorStep {
         let view = self.view.clone();
-        let (encoded, made) = slot.encode(&view, &self.log.shared.name);
+        let (encoded, made) = slot.encode(&view, self.log.encoded_log());
         if made {
             self.log.shared.views().count(self.view_index, slot);
         }
@@ -386,7 +386,7 @@ impl Cursor {
         }
         let known = self.log.shared.views().cached_open_line_match(self.view_index, version);
         known.unwrap_or_else(|| {
-            let passes = self.view.filter.takes(Some(line.origin.as_str()), None, &line.text);
+            let passes = self.view.filter.takes_open_line(line, self.log.format);
             self.log.shared.views().cache_open_line_match(self.view_index, version, passes);
             passes
         })

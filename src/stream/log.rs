@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::event::{Position, Progress, SourceState, StreamName, Time};
 use crate::history::HistoryReader;
 use crate::segment::{BackwardSearch, Filter};
+use crate::structured::StructuredFormat;
 
 use super::counts::StreamCounts;
 use super::cursor::{Cursor, CursorBounds, CursorEnd, CursorStart};
@@ -80,6 +81,12 @@ impl Log {
     #[must_use]
     pub fn for_public(self) -> Self {
         Self { access: LogAccess { public: true, ..self.access }, ..self }
+    }
+
+    /// Returns the same log, whose readers receive the fields that its lines declare in this form.
+    #[must_use]
+    pub fn with_format(self, format: Option<StructuredFormat>) -> Self {
+        Self { access: LogAccess { format, ..self.access }, ..self }
     }
 
     /// Returns whether this log may not be read any more: it is [for the public](Self::for_public), and the stream is
@@ -200,7 +207,7 @@ impl Log {
             let ring = self.access.ring.borrow();
             (ring.segments(), ring.oldest())
         };
-        let mut search = BackwardSearch::new(lines, filter);
+        let mut search = BackwardSearch::new(lines, filter, self.access.format);
         let found = segments.iter().rev().find_map(|segment| search.find_in(segment, bound));
         let first = segments.first().map_or(self.access.ring.borrow().end(), |segment| segment.seq());
         let (seq, filter_checks) = match (found, &self.access.shared.history) {

@@ -29,6 +29,7 @@ pub use crate::history::inspect;
 pub use crate::history::{History, HistoryError, Retention, StreamHistory, StreamInspection, read_events};
 pub use crate::segment::{BadFilter, Filter};
 pub use crate::segment::{Batch, Checkpoints};
+pub use crate::structured::{Condition, StructuredFormat};
 pub use appender::Appender;
 pub use budget::Budget;
 pub use catalog::{Catalog, CatalogEntry};
@@ -86,6 +87,6 @@ fn open_at(
     let sender = Arc::new(sender);
     let share = budget.join(Arc::downgrade(&sender));
     let shared = Arc::new(LogShared::new(name, PrivateFlag::of(&sender), history));
-    let log = Log::new(LogAccess { shared: shared.clone(), ring, public: false });
+    let log = Log::new(LogAccess { shared: shared.clone(), ring, public: false, format: None });
     (Appender::new(sender, shared, memory, share), log)
 }

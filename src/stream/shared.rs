@@ -6,10 +6,11 @@ use tokio::sync::watch;
 
 use crate::event::{StreamName, lock};
 use crate::history::HistoryReader;
+use crate::structured::StructuredFormat;
 
 use super::private::PrivateFlag;
 use super::ring::Ring;
-use super::view::Views;
+use super::view::{EncodedLog, Views};
 
 /// Everything that the appender and the readers of one log share in addition to its ring.
 #[derive(Debug)]
@@ -51,11 +52,18 @@ pub(super) struct LogAccess {
     pub(super) ring: watch::Receiver<Ring>,
     /// `true` if the access ends when the stream becomes private.
     pub(super) public: bool,
+    /// The form in which the lines are structured, if they are.
+    pub(super) format: Option<StructuredFormat>,
 }
 
 impl LogAccess {
     /// Returns whether the log may not be read any more: the access is public, and the stream is private.
     pub(super) fn is_denied(&self) -> bool {
         self.public && self.shared.private.is_set()
+    }
+
+    /// The facts that the encoding of events needs.
+    pub(super) fn encoded_log(&self) -> EncodedLog<'_> {
+        EncodedLog { name: &self.shared.name, format: self.format }
     }
 }

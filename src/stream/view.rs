@@ -38,6 +38,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::event::{EventKind, Position, StreamName, lock};
+use crate::structured::StructuredFormat;
 use crate::wire::{Encoder, Encoding};
 
 use crate::segment::Filter;
@@ -86,10 +87,18 @@ pub(super) struct EncodedEvents {
     pub(super) frame_ends: Vec<(usize, Position)>,
 }
 
+/// The facts of a log that encoding needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EncodedLog<'a> {
+    pub(super) name: &'a StreamName,
+    /// The form in which its lines are structured, if they are.
+    pub(super) format: Option<StructuredFormat>,
+}
+
 impl View {
-    /// Encodes the events that pass the filter, until `lines` lines are encoded.
-    pub(super) fn encode(&self, name: &StreamName, slices: &[Slice], lines: u64) -> EncodedEvents {
-        let mut encoder = Encoder::new(self.encoding, self.several.then_some(name));
+    /// Encodes the events of `log` that pass the filter, until `lines` lines are encoded.
+    pub(super) fn encode(&self, log: EncodedLog<'_>, slices: &[Slice], lines: u64) -> EncodedEvents {
+        let mut encoder = Encoder::new(self.encoding, self.several.then_some(log.name)).reading(log.format);
         let text: usize = slices.iter().map(|slice| slice.segment.text_len()).sum();
         let events: usize = slices.iter().map(|slice| slice.to - slice.from).sum();
         // The id and the field names of a frame take about 48 bytes in addition to its text.
@@ -107,7 +116,7 @@ impl View {
             for at in slice.from..slice.to {
                 let event = slice.segment.event(at);
                 made.to = slice.segment.seq() + at as u64 + 1;
-                if self.filter.matches_event(&event, &mut made.filter_checks) {
+                if self.filter.matches_event(&event, log.format, &mut made.filter_checks) {
                     encoder.push(&event, &mut out);
                     made.shown = Some(made.to);
                     made.lines += u64::from(event.kind == EventKind::Line);
@@ -145,12 +154,12 @@ impl Slot {
     }
 
     /// The encoded events, and whether this call encoded them. Blocks while another reader encodes them.
-    pub(super) fn encode(&self, view: &View, name: &StreamName) -> (&EncodedEvents, bool) {
+    pub(super) fn encode(&self, view: &View, log: EncodedLog<'_>) -> (&EncodedEvents, bool) {
         let mut made = false;
         let encoded = self.encoded.get_or_init(|| {
             made = true;
             let slices = std::mem::take(&mut *lock(&self.slices));
-            view.encode(name, &slices, u64::MAX)
+            view.encode(log, &slices, u64::MAX)
         });
         (encoded, made)
     }

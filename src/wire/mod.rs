@@ -17,6 +17,7 @@ pub mod message;
 use std::fmt::Display;
 
 use crate::event::{Epoch, Event, Gap, OpenLine, Progress, StreamName, Time};
+use crate::structured::StructuredFormat;
 
 /// The format of a response body of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -202,6 +203,8 @@ pub struct Encoder<'a> {
     /// The name of the stream if several share a connection. JSON then includes the name, and frames have no `id:`
     /// line, since each connection writes its own before the frame.
     stream: Option<&'a StreamName>,
+    /// The form in which the lines of the stream are structured, if they are. JSON then includes their fields.
+    format: Option<StructuredFormat>,
     epoch: Option<(Epoch, String)>,
     time: Option<(Time, String)>,
 }
@@ -209,7 +212,13 @@ pub struct Encoder<'a> {
 impl<'a> Encoder<'a> {
     /// Creates an encoder; `stream` is given if several streams share a connection.
     pub fn new(encoding: Encoding, stream: Option<&'a StreamName>) -> Self {
-        Self { encoding, stream, epoch: None, time: None }
+        Self { encoding, stream, format: None, epoch: None, time: None }
+    }
+
+    /// Reads the lines in this form, so that JSON includes the fields and the time that they declare.
+    #[must_use]
+    pub fn reading(self, format: Option<StructuredFormat>) -> Self {
+        Self { format, ..self }
     }
 
     /// Appends `event` to `out`, or nothing if this encoding does not show events of its kind.

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::event::{Event, EventKind, Flags, Gap, OpenLine, Progress};
 
+use crate::structured::{DeclaredValue, Fields, level_of};
+
 use super::{Encoder, EncodingNames};
 
 /// The names of this encoding.
@@ -33,7 +35,7 @@ pub(super) fn push_object(encoder: &mut Encoder<'_>, event: &Event<'_>, out: &mu
         push_json_string(origin.as_str(), out);
     }
     if event.kind == EventKind::Line {
-        push_line_fields(event, out);
+        push_line_fields(encoder, event, out);
     } else {
         out.extend_from_slice(b",\"kind\":\"");
         out.extend_from_slice(event.kind.name().as_bytes());
@@ -49,7 +51,7 @@ pub(super) fn push_object(encoder: &mut Encoder<'_>, event: &Event<'_>, out: &mu
     out.push(b'}');
 }
 
-fn push_line_fields(event: &Event<'_>, out: &mut Vec<u8>) {
+fn push_line_fields(encoder: &Encoder<'_>, event: &Event<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"text\":");
     if let Ok(text) = std::str::from_utf8(event.text) {
         push_json_string(text, out);
@@ -60,7 +62,7 @@ fn push_line_fields(event: &Event<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(bytes.as_bytes());
         out.push(b'"');
     }
-    if let Some(level) = event.level() {
+    if let Some(level) = level_of(event) {
         out.extend_from_slice(b",\"level\":\"");
         out.extend_from_slice(level.name().as_bytes());
         out.push(b'"');
@@ -74,10 +76,31 @@ fn push_line_fields(event: &Event<'_>, out: &mut Vec<u8>) {
     if event.flags.has(Flags::NEW) {
         out.extend_from_slice(b",\"new\":true");
     }
-    if let Some(logged) = event.logged {
+    let declaration = encoder.format.and_then(|format| format.declaration(event));
+    // The time of an envelope, which is stored, is nearer to the line than the one in its text.
+    if let Some(logged) = event.logged.or_else(|| declaration.as_ref()?.logged) {
         out.extend_from_slice(b",\"logged\":\"");
         write!(out, "{logged}\"").expect("memory can be written to");
     }
+    if let Some(declaration) = declaration.filter(|declaration| !declaration.fields.is_empty()) {
+        push_fields(&declaration.fields, out);
+    }
+}
+
+fn push_fields(fields: &Fields, out: &mut Vec<u8>) {
+    let mut separator: &[u8] = b",\"fields\":{";
+    for (name, value) in fields.iter() {
+        out.extend_from_slice(separator);
+        push_json_string(name, out);
+        out.push(b':');
+        match value {
+            DeclaredValue::Text(text) => push_json_string(text, out),
+            // A line of several rows may contain a value of several rows, and this object is one line.
+            DeclaredValue::Json(json) => out.extend(json.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r'))),
+        }
+        separator = b",";
+    }
+    out.push(b'}');
 }
 
 fn push_json_string(text: &str, out: &mut Vec<u8>) {
@@ -146,6 +169,7 @@ pub(super) mod tests {
     use super::*;
     use crate::event::Level;
     use crate::event::{Epoch, Origin, Position, Time};
+    use crate::structured::StructuredFormat;
     use crate::wire::Encoding;
 
     /// The bytes that the source wrote, as a reader recovers them from the JSON of a line.
@@ -197,6 +221,56 @@ pub(super) mod tests {
             (&"2025-11-23T05:11:11.000000Z".into(), &"2025-11-23T05:11:12.123456Z".into())
         );
     }
+    #[test]
+    fn fields_are_read_from_the_text() {
+        let id = Position { epoch: Epoch::persistent(1), number: 1 };
+        let time = Time(1_795_881_600_000_000);
+        let envelope = Some(Time(1_795_881_601_000_000));
+        // The format, the text, the time of the envelope, and the members after the text.
+        let table = [
+            (None, r#"{"a":1}"#, None, ""),
+            (
+                Some(StructuredFormat::Json),
+                r#"{"a":"x","b":{"c":[1,"\n"]}}"#,
+                None,
+                r#","fields":{"a":"x","b.c":[1,"\n"]}"#,
+            ),
+            (Some(StructuredFormat::Json), "{\"a\":[1,\n2]}", None, r#","fields":{"a":[1,2]}"#),
+            (Some(StructuredFormat::Json), "no object", None, ""),
+            (Some(StructuredFormat::Json), "{}", None, ""),
+            (
+                Some(StructuredFormat::Logfmt),
+                "ts=2026-11-28T16:00:00Z level=warn",
+                None,
+                r#","level":"warning","logged":"2026-11-28T16:00:00.000000Z","fields":{"ts":"2026-11-28T16:00:00Z","level":"warn"}"#,
+            ),
+            (
+                Some(StructuredFormat::Logfmt),
+                "ts=2026-11-28T16:00:00Z",
+                envelope,
+                r#","logged":"2026-11-28T16:00:01.000000Z","fields":{"ts":"2026-11-28T16:00:00Z"}"#,
+            ),
+        ];
+        for (format, text, logged, expected) in table {
+            let event = Event {
+                id,
+                time,
+                origin: None,
+                kind: EventKind::Line,
+                flags: Flags::NONE,
+                logged,
+                text: text.as_bytes(),
+            };
+            let mut out = Vec::new();
+            Encoder::new(Encoding::Ndjson, None).reading(format).push(&event, &mut out);
+            let shown = String::from_utf8(out).unwrap();
+            let head =
+                format!("{{\"id\":\"{id}\",\"time\":\"{time}\",\"text\":{}", serde_json::to_string(text).unwrap());
+            assert_eq!(shown, format!("{head}{expected}}}\n"));
+            serde_json::from_str::<serde_json::Value>(&shown).unwrap();
+        }
+    }
+
     #[test]
     fn lines_without_an_id_have_a_kind() {
         let id = Position { epoch: Epoch::persistent(1), number: 9 };

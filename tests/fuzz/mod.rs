@@ -78,3 +78,8 @@ fn progress_makes_sense_whatever_is_drawn() {
 fn secrets_are_taken_out_wherever_reads_end() {
     corpus("redact", checks::redact);
 }
+
+#[test]
+fn any_line_has_a_level_and_fields_or_none() {
+    corpus("structured", checks::structured);
+}

@@ -16,17 +16,17 @@ use crate::access::Caller;
 use crate::config::{Limits, Right, SignalName};
 use crate::control::{Attachment, CommandReply, LifecycleCommand, ProcessCommand, RawOutput, RunCommand};
 use crate::event::{Position, StreamName};
-use crate::stream::{CursorEnd, CursorItem, CursorStart, Filter, View};
+use crate::stream::{CursorEnd, CursorItem, CursorStart, View};
 use crate::wire::Encoding;
 use crate::wire::message::{
-    Call, FilterParameters, InputParameters, MethodResponse, OneOrManyStrings, RpcError, RpcErrorCode, StartParameters,
+    Call, FilterParameters, InputParameters, MethodResponse, RpcError, RpcErrorCode, StartParameters,
     SubscribeParameters, TailLines,
 };
 
 use super::super::app::App;
 use super::super::call_error::CallError;
 use super::super::command::CommandSender;
-use super::super::grammar::{self, BadValue};
+use super::super::grammar::{self, FilterText};
 use super::super::list;
 use super::requests::{CallResult, PendingCall, RequestPermits};
 use crate::http::guard::lease::MAX_LEASE_SECONDS;
@@ -193,11 +193,14 @@ impl ControlSession {
         }
         let share = self.app.reader_quotas.take(self.caller.credential(), 1, &self.limits);
         let share = share.map_err(|problem| RpcError::new(RpcErrorCode::TooMany, problem.detail()))?;
-        let filter = filter(
-            &self.limits,
-            [&parameters.grep, &parameters.exclude, &parameters.origin],
-            parameters.level.as_deref(),
-        )?;
+        let text = FilterText {
+            grep: parameters.grep.all(),
+            exclude: parameters.exclude.all(),
+            origin: parameters.origin.all(),
+            conditions: parameters.conditions.all(),
+            level: parameters.level.as_deref(),
+        };
+        let filter = grammar::filter(&text, self.limits.filter_size)?;
         let run = grammar::is_current_run(parameters.run.as_deref())?;
         let named =
             start(&StartParameters { after: parameters.after, since: parameters.since, tail: parameters.tail })?;
@@ -229,11 +232,14 @@ impl ControlSession {
     }
 
     fn filter(&mut self, parameters: FilterParameters) -> MethodResult {
-        let filter = filter(
-            &self.limits,
-            [&parameters.grep, &parameters.exclude, &parameters.origin],
-            parameters.level.as_deref(),
-        )?;
+        let text = FilterText {
+            grep: parameters.grep.all(),
+            exclude: parameters.exclude.all(),
+            origin: parameters.origin.all(),
+            conditions: parameters.conditions.all(),
+            level: parameters.level.as_deref(),
+        };
+        let filter = grammar::filter(&text, self.limits.filter_size)?;
         let from = parameters.from.map_or(Ok(None), |from| start(&from))?;
         self.steer(parameters.subscription, parameters.session, |reader| reader.filter(filter.clone(), from))
     }
@@ -381,11 +387,6 @@ fn no_subscription(number: u64) -> RpcError {
     RpcError::new(RpcErrorCode::NotFound, format!("this channel has no subscription {number}"))
 }
 
-fn filter(limits: &Limits, of: [&OneOrManyStrings; 3], level: Option<&str>) -> Result<Filter, BadValue> {
-    let [grep, exclude, origin] = of.map(OneOrManyStrings::all);
-    grammar::filter(grep, exclude, origin.to_vec(), level, limits.filter_size)
-}
-
 /// The start in the parameters, if there is one.
 fn start(from: &StartParameters) -> Result<Option<CursorStart>, RpcError> {
     let start = match (&from.after, &from.since, &from.tail) {
@@ -457,6 +458,7 @@ mod tests {
             ("stream.subscribe", json!({ "stream": "log", "grep": "(" }), "wrong-parameters: "),
             ("stream.subscribe", json!({ "stream": "log", "run": "last" }), "wrong-parameters: run=last is not known"),
             ("stream.subscribe", json!({ "stream": "log", "level": "loud" }), "wrong-parameters: level=loud: "),
+            ("stream.subscribe", json!({ "stream": "log", "where": "a" }), "wrong-parameters: where=a: no operator"),
             ("subscription.pause", json!({ "subscription": 7 }), "not-found: this channel has no subscription 7"),
             ("subscription.pause", json!({}), "wrong-parameters: name one of"),
             (

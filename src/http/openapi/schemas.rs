@@ -12,7 +12,7 @@ use crate::wire::{Encoding, SseData};
 pub(super) const PLAIN_TEXT_TYPE: &str = "text/plain; charset=utf-8";
 
 /// The parameters of a request that reads streams.
-pub(super) const READER_PARAMETERS: [&str; 14] = [
+pub(super) const READER_PARAMETERS: [&str; 15] = [
     "after",
     "Last-Event-ID",
     "tail",
@@ -22,6 +22,7 @@ pub(super) const READER_PARAMETERS: [&str; 14] = [
     "limit",
     "grep",
     "exclude",
+    "where",
     "origin",
     "level",
     "data",
@@ -157,6 +158,13 @@ fn parameter_components() -> Value {
         ),
         ("exclude", texts.clone(), "Only lines that match none of these."),
         (
+            "where",
+            texts.clone(),
+            "Only lines for whose fields all of these conditions hold: FIELD OP VALUE with =, !=, >, >=, < or <=, such as \
+            status>=500. Only lines of streams with `format: json`, `logfmt` or `syslog` have fields; a line without the \
+            field fails every operator but !=.",
+        ),
+        (
             "origin",
             texts,
             "Only lines of these origins: stdout, stderr, the path of a file, or the program that wrote to the journal.",
@@ -286,6 +294,10 @@ fn event_schema() -> Value {
             "continued": { "const": true },
             "partial": { "const": true },
             "new": { "const": true, "description": "No line of the earlier runs that were compared has this shape." },
+            "fields": {
+                "type": "object",
+                "description": "The fields that the line declares, if its stream has `format: json`, `logfmt` or `syslog`.",
+            },
             "logged": { "type": "string", "format": "date-time", "description": "The time that the line itself declares." },
         },
         "required": ["id", "time"],

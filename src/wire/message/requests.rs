@@ -171,6 +171,10 @@ pub struct SubscribeParameters {
     /// Only lines of these origins: `stdout`, `stderr`, the path of a file, or the sender of a pushed or journal line.
     #[serde(default)]
     pub origin: OneOrManyStrings,
+    /// Only lines for whose fields all of these conditions hold, such as `status>=500`. Only lines of streams with
+    /// `format: json`, `logfmt` or `syslog` have fields.
+    #[serde(default, rename = "where")]
+    pub conditions: OneOrManyStrings,
     /// Only lines of this level, such as `error` or `warning`, or a more serious one.
     pub level: Option<String>,
 }
@@ -217,6 +221,10 @@ pub struct FilterParameters {
     /// Only lines of these origins: `stdout`, `stderr`, the path of a file, or the sender of a pushed or journal line.
     #[serde(default)]
     pub origin: OneOrManyStrings,
+    /// Only lines for whose fields all of these conditions hold, such as `status>=500`. Only lines of streams with
+    /// `format: json`, `logfmt` or `syslog` have fields.
+    #[serde(default, rename = "where")]
+    pub conditions: OneOrManyStrings,
     /// Only lines of this level, such as `error` or `warning`, or a more serious one.
     pub level: Option<String>,
     /// The start from which the events are sent again. By default, the filter applies from the next line on.

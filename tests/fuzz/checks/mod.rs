@@ -12,6 +12,7 @@ mod query;
 mod redact;
 mod rpc;
 mod sse;
+mod structured;
 
 pub use config::config;
 pub use envelopes::envelopes;
@@ -24,6 +25,7 @@ pub use query::query;
 pub use redact::redact;
 pub use rpc::rpc;
 pub use sse::sse;
+pub use structured::structured;
 
 /// The first `N` bytes, which choose, and the others, which are what is read; zeros where there are too few.
 fn choices<const N: usize>(data: &[u8]) -> ([u8; N], &[u8]) {
